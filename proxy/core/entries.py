@@ -1,0 +1,53 @@
+"""The journal's entries: what was admitted, how far it may have been delivered, how it ended.
+
+`Opened` is written before the first upstream byte, `Marked` before what it covers is forwarded, `UsageRecord` (the close) before the response ends,
+`Voided` when nothing reached the upstream after all.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from proxy.core.usage import Usage
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An exchange admitted and about to be sent: everything a record needs that is known before the answer."""
+
+    id: str
+    started_at_ms: int
+    key_id: str
+    team: str | None = None
+    labels: dict[str, str] = {}
+    end_user: str | None = None
+    tags: dict[str, str] = {}
+    endpoint: str
+    dialect: str | None = None
+    upstream: str
+    upstream_account: str | None = None
+    model_requested: str | None = None
+    stream: bool = False
+    client_retry_count: int = 0
+    bytes_in: int = 0
+    input_estimate: int = 0             # tokens, charged as input if nothing is reported
+
+
+class Marked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A high-water mark: up to `output_tokens` (in the record's own measure) may have been delivered; `usage` is the last one stated, if any.
+
+    `final` says that the stated usage is the whole exchange's, not a running total.
+    """
+
+    id: str
+    output_tokens: int = 0
+    usage: Usage | None = None
+    final: bool = False
+    status: int | None = None
+    model_served: str | None = None
+
+
+class Voided(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An opened exchange of which no byte reached an upstream: no record."""
+
+    id: str
+    reason: str

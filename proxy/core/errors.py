@@ -1,0 +1,48 @@
+"""The one exception the proxy answers with: status, type, code and a message that says whose fault it is and what to do next."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ProxyError(Exception):
+    """An answer made by the proxy itself, in the OpenAI error shape.
+
+    `status` HTTP status · `type` OpenAI's error family · `code` stable identifier of this project · `message` for a person ·
+    `param` the field at fault, if one · `headers` extra response headers as (name, value) pairs · `close` end the connection after the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        type: str,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        close: bool = False,
+    ) -> None:
+        super().__init__(f"{status} {code}: {message}")
+        self.status = status
+        self.type = type
+        self.code = code
+        self.message = message
+        self.param = param
+        self.headers = headers
+        self.close = close
+
+    def body(self) -> bytes:
+        """The JSON body: `{"error": {"message", "type", "param", "code"}}`."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return msgspec.json.encode({"error": error})
+
+
+def invalid_request(message: str, *, param: str | None = None, code: str = "invalid_request") -> ProxyError:
+    """400: the client sent something no upstream could act on."""
+    return ProxyError(400, "invalid_request_error", code, message, param=param)
+
+
+def unavailable(code: str, message: str, *, retry_after_s: int = 1) -> ProxyError:
+    """503: the proxy cannot take this request now; `retry-after` says when to try again."""
+    return ProxyError(503, "api_error", code, message, headers=(("retry-after", str(retry_after_s)),))

@@ -1,0 +1,106 @@
+"""What an exchange used: `Usage` as an upstream states it, `UsageRecord` as the ledger books it, and where each count came from."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Source(enum.StrEnum):
+    """Where a token count comes from, weakest last."""
+
+    REPORTED = "reported"    # stated by the upstream
+    COUNTED = "counted"      # tokenised with that model family's own vocabulary
+    ESTIMATED = "estimated"  # calibrated, or bytes / 4 until calibration is known
+    PARTIAL = "partial"      # what was delivered before the exchange was cut short
+    NONE = "none"            # nothing was used, or nothing can be known
+
+
+class Outcome(enum.StrEnum):
+    """How an exchange ended."""
+
+    COMPLETED = "completed"
+    CLIENT_CLOSED = "client_closed"
+    UPSTREAM_FAILED = "upstream_failed"
+    CUT = "cut"
+    INTERRUPTED = "interrupted"
+    REJECTED_UPSTREAM = "rejected_upstream"
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Token counts as an upstream stated them. None is "not stated", 0 is zero.
+
+    cached and cache_write are part of input, reasoning is part of output (a dialect folds them in where a vendor keeps them apart).
+    `raw` is the vendor's usage object reduced to its numbers, nested objects kept, for audits.
+    """
+
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    audio_input_tokens: int | None = None
+    audio_output_tokens: int | None = None
+    inconsistent: bool = False
+    raw: dict[str, object] | None = None
+
+
+class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One ended exchange, as it is journaled and booked; never changed afterwards.
+
+    Times are Unix milliseconds (UTC), durations milliseconds, money nano-units of `currency`; None is "not known".
+    The ledger adds seq, booked_at_ms, hash_version, prev_hash and hash while booking.
+    """
+
+    id: str
+    writer: str
+    origin: str = "proxy"               # which part made the record: proxy | recovery | rerate …
+    kind: str = "usage"                 # usage | adjustment
+    adjusts: str | None = None          # id of the record an adjustment corrects
+    reason: str | None = None           # why an adjustment exists, e.g. late_close
+    started_at_ms: int
+    duration_ms: int
+    first_byte_ms: int | None = None
+    key_id: str
+    team: str | None = None
+    labels: dict[str, str] = {}
+    end_user: str | None = None
+    tags: dict[str, str] = {}
+    endpoint: str
+    dialect: str | None = None
+    upstream: str
+    upstream_account: str | None = None
+    model_requested: str | None = None
+    model_served: str | None = None
+    stream: bool = False
+    status: int | None = None           # the upstream's status; None if no head came
+    outcome: Outcome
+    finish_reason: str | None = None
+    upstream_request_id: str | None = None
+    client_retry_count: int = 0
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    audio_input_tokens: int | None = None
+    audio_output_tokens: int | None = None
+    input_source: Source
+    output_source: Source
+    source: Source                      # the weaker of both
+    inconsistent: bool = False
+    usage_raw: dict[str, object] | None = None
+    service_tier: str | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    chunks: int = 0
+    cost_nano: int | None = None
+    charge_nano: int | None = None
+    currency: str | None = None
+    price_version: str | None = None
+    price_model: str | None = None
+    price_currency: str | None = None
+    cost_original_nano: int | None = None
+    fx_rate: str | None = None
+    upstream_cost_nano: int | None = None
