@@ -1,0 +1,88 @@
+"""Which header fields cross the proxy: the documented exceptions to "unchanged", in one place for both directions.
+
+Names are compared without case, values pass byte for byte. A filter remembers its verdict by spelling of the name, within a bound,
+because the same few dozen names come with each request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
+HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"})
+CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key"})
+# Of no use to a vendor, and some of it personal: who called, from where, through which of our own machines, in whose OpenAI account.
+OUTWARD = HOP_BY_HOP | {b"host", b"content-length", b"cookie", b"forwarded", b"x-real-ip", b"openai-organization", b"openai-project"}
+OUTWARD_PREFIXES = (b"proxy-", b"x-forwarded-", b"cf-", b"x-tollkeeper-")
+# Content-Length is set again from the framing that is really used.
+INWARD = HOP_BY_HOP | {b"content-length", b"set-cookie", b"alt-svc", b"strict-transport-security"}
+INWARD_PREFIXES = (b"proxy-", b"x-tollkeeper-")
+
+NAMES_REMEMBERED_MAX = 1024  # an attacker may invent names; beyond this they are judged afresh each time
+
+
+class HeaderFilter:
+    """Decides for one direction which fields pass. `allow` re-admits names that the lists drop; hop-by-hop fields can never be re-admitted."""
+
+    def __init__(self, drop: Collection[bytes], prefixes: tuple[bytes, ...], allow: Collection[str] = ()) -> None:
+        allowed = frozenset(name.lower().encode("latin-1") for name in allow) - HOP_BY_HOP
+        self._drop = frozenset(drop) - allowed
+        self._prefixes = prefixes
+        self._allowed = allowed
+        self._verdicts: dict[bytes, bool] = {}
+
+    def passes(self, name: bytes) -> bool:
+        verdict = self._verdicts.get(name)
+        if verdict is None:
+            lower = name.lower()
+            verdict = lower in self._allowed or not (lower in self._drop or lower.startswith(self._prefixes))
+            if len(self._verdicts) < NAMES_REMEMBERED_MAX:
+                self._verdicts[name] = verdict
+        return verdict
+
+    def select(self, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
+        """The fields that pass, in their order and spelling; also without those that a Connection field names."""
+        passes = self.passes
+        kept = [pair for pair in headers if passes(pair[0])]
+        named = connection_options(headers)
+        if named:
+            kept = [pair for pair in kept if pair[0].lower() not in named]
+        return kept
+
+
+def outward_filter(*, keep_credentials: bool, replaced: Collection[str] = (), allow: Collection[str] = ()) -> HeaderFilter:
+    """Client to upstream. `replaced` are fields the upstream's config sets itself."""
+    drop = OUTWARD | frozenset(name.lower().encode("latin-1") for name in replaced)
+    if not keep_credentials:
+        drop |= CREDENTIALS
+    return HeaderFilter(drop, OUTWARD_PREFIXES, allow)
+
+
+def inward_filter(*, allow: Collection[str] = ()) -> HeaderFilter:
+    """Upstream to client."""
+    return HeaderFilter(INWARD, INWARD_PREFIXES, allow)
+
+
+def connection_options(headers: RawHeaders) -> frozenset[bytes]:
+    """The field names (lower case) that Connection declares to be hop-by-hop, beyond the usual two."""
+    options: frozenset[bytes] = frozenset()
+    for name, value in headers:
+        if len(name) == 10 and name.lower() == b"connection":
+            options |= frozenset(option.strip().lower() for option in value.split(b","))
+    return options - {b"keep-alive", b"close", b""}
+
+
+def values(headers: RawHeaders, name: bytes) -> list[bytes]:
+    """All values of the field `name` (given in lower case), in order."""
+    size = len(name)
+    return [value for key, value in headers if len(key) == size and key.lower() == name]
+
+
+def first(headers: RawHeaders, name: bytes) -> bytes | None:
+    """The first value of the field `name` (given in lower case), or None."""
+    size = len(name)
+    for key, value in headers:
+        if len(key) == size and key.lower() == name:
+            return value
+    return None
