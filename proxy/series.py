@@ -1,0 +1,60 @@
+"""Every Prometheus series, declared once: name, type, labels, unit, meaning, and the buckets of the histograms. `docs/metrics.md` is held equal to it."""
+
+from __future__ import annotations
+
+from proxy.exposition import Spec
+
+PREFIX = "tollkeeper_"
+DIMENSIONS = ("team", "key", "model", "upstream")
+PAIR = ("upstream", "model")
+
+# From a cached embedding to a long reasoning answer; to the first byte; per token, where a person reads along; inside the proxy.
+DURATION_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+FIRST_BYTE_BOUNDS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+PER_TOKEN_BOUNDS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
+OVERHEAD_BOUNDS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+
+SPECS: tuple[Spec, ...] = (
+    # Ledger-true: one increment per record, at the moment it is settled.
+    Spec("requests_total", "counter", (*DIMENSIONS, "code", "outcome"), "requests", "Requests that reached an upstream; code is the upstream's status, none if no head came."),
+    Spec("input_tokens_total", "counter", DIMENSIONS, "tokens", "Input tokens, cached ones included."),
+    Spec("output_tokens_total", "counter", DIMENSIONS, "tokens", "Output tokens, reasoning included."),
+    Spec("cached_input_tokens_total", "counter", DIMENSIONS, "tokens", "Input tokens read from the vendor's cache; a part of the input tokens."),
+    Spec("cache_write_input_tokens_total", "counter", DIMENSIONS, "tokens", "Input tokens written to the vendor's cache; a part of the input tokens."),
+    Spec("reasoning_output_tokens_total", "counter", DIMENSIONS, "tokens", "Output tokens spent on reasoning; a part of the output tokens."),
+    Spec("cost_total", "counter", (*DIMENSIONS, "currency"), "currency units", "What the vendor should bill; no sample for what has no price."),
+    Spec("charge_total", "counter", (*DIMENSIONS, "currency"), "currency units", "What the team pays; no sample for what has no price."),
+    Spec("usage_source_total", "counter", (*PAIR, "source"), "requests", "Requests by where their token counts came from: reported, counted, estimated, partial or none."),
+    # The edge: what clients and upstreams experience.
+    Spec("http_requests_total", "counter", ("route", "code"), "requests", "Requests on the data listener by route template and the status sent, refusals included."),
+    Spec("refusals_total", "counter", ("team", "key", "code"), "requests", "Requests the proxy refused by error code; team and key are empty where the caller is not known."),
+    Spec("request_duration_seconds", "histogram", PAIR, "seconds", "From the request's head to the last byte of the answer."),
+    Spec("time_to_first_byte_seconds", "histogram", PAIR, "seconds", "From the request's head to the first byte of the answer's body."),
+    Spec("time_per_output_token_seconds", "histogram", PAIR, "seconds", "Of streams: time after the first byte divided by the output tokens after the first."),
+    Spec("overhead_seconds", "histogram", ("phase",), "seconds", "Time the proxy itself took, by phase."),
+    Spec("inflight_requests", "gauge", (), "requests", "Requests being served now."),
+    Spec("inflight_streams", "gauge", (), "requests", "Streamed answers being relayed now."),
+    Spec("client_gone_total", "counter", ("upstream", "policy"), "requests", "Clients that left before the end of their answer, by what followed: stop, drain, or before_send where nothing had gone out."),
+    Spec("upstream_errors_total", "counter", ("upstream", "kind"), "errors", "Failures to reach an upstream or to hear it out, by kind."),
+    # Health: whether the books are being kept.
+    Spec("journal_bytes", "gauge", (), "bytes", "Size of the journal on disk."),
+    Spec("journal_open_exchanges", "gauge", (), "exchanges", "Exchanges opened in the journal and not closed yet."),
+    Spec("journal_failures_total", "counter", (), "errors", "Journal writes and syncs that failed."),
+    Spec("journal_write_seconds", "histogram", (), "seconds", "Time of one journal write."),
+    Spec("recovered_total", "counter", (), "exchanges", "Exchanges settled from their marks after a crash."),
+    Spec("ledger_lag_seconds", "gauge", (), "seconds", "Age of the oldest record that is journaled and not yet in the ledger."),
+    Spec("ledger_backlog_records", "gauge", (), "records", "Records journaled and not yet in the ledger."),
+    Spec("ledger_failures_total", "counter", (), "errors", "Bookings that failed and are tried again."),
+    Spec("series_dropped_total", "counter", (), "updates", "Updates counted under other because metrics.max_series was reached."),
+    Spec("config_last_reload_successful", "gauge", (), "boolean", "1 if the configuration in force is the last one offered, 0 if a reload was refused."),
+    Spec("key_expiry_timestamp_seconds", "gauge", ("key",), "Unix seconds", "When a key expires; no sample for keys that do not."),
+    Spec("data_dir_free_bytes", "gauge", (), "bytes", "Free space where the journal and the ledger are kept."),
+    Spec("build_info", "gauge", ("version",), "info", "Always 1; the version is the label."),
+)
+
+# Kept by other parts and read from them at a scrape.
+WATCHED = frozenset({
+    "journal_bytes", "journal_open_exchanges", "journal_failures_total", "ledger_lag_seconds", "ledger_backlog_records", "ledger_failures_total",
+    "data_dir_free_bytes",
+})
+WATCHED_HISTOGRAMS = frozenset({"journal_write_seconds"})
