@@ -1,0 +1,64 @@
+# Needs only make and Python 3.11 or newer with venv and pip; everything else goes into .venv.
+
+PYTHON ?= python3
+JOBS   ?= 2
+ARGS   ?=
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+DEV     := $(VENV)/.dev-installed
+PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PYTEST  := $(BIN)/python -m pytest --hypothesis-seed=0
+
+.PHONY: help demo serve test check campaign bench lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+# One virtual environment, two stamps: running the proxy does not wait for the tests' larger packages.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[test,check]'
+	@touch $@ $(RUNTIME)
+
+demo: $(RUNTIME) ## a scripted upstream and the proxy in front of it, with the lines to paste
+	$(BIN)/tollkeeper demo $(ARGS)
+
+serve: $(RUNTIME) ## the proxy with ./config.yaml
+	$(BIN)/tollkeeper serve $(ARGS)
+
+test: $(DEV) ## the test suite, at most 5 minutes; ARGS="-k name" narrows it
+	$(PYTEST) -n $(JOBS) -m "not campaign" --session-timeout=300 $(ARGS)
+
+check: $(DEV) ## lint, types, architecture, docs
+	$(BIN)/ruff check proxy tests
+	$(BIN)/mypy
+	$(PYTEST) -q tests/test_architecture.py $(wildcard tests/test_docs*.py)
+
+campaign: $(DEV) ## the promises at full figures, hours
+	$(PYTEST) -n $(JOBS) -m campaign --timeout=0 $(ARGS)
+
+bench: $(DEV) ## throughput and latency beside a bare aiohttp proxy
+	$(BIN)/python tests/bench/run.py $(ARGS)
+
+# Resolves pyproject.toml afresh in an empty environment and pins what was installed. Run it to take updates, then commit the difference.
+lock: ## rewrite constraints.txt
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip --disable-pip-version-check install --quiet '.[test,check]'
+	{ echo '# Exact versions for reproducible installs. Made by `make lock`; do not edit.'; \
+	  build/lock/bin/python -m pip --disable-pip-version-check freeze --exclude tollkeeper; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf build/lock
+
+clean: ## what make made; never the data in var/
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +
