@@ -1,0 +1,216 @@
+"""What is charged when: an ended exchange becomes its record. Every decision about what to charge is in this file and nowhere else.
+
+| ending                                  | input / output tokens                                   | source               | outcome           |
+|-----------------------------------------|---------------------------------------------------------|----------------------|-------------------|
+| sent, no response head                  | 0 / 0                                                   | none                 | upstream_failed   |
+| status not 2xx                          | stated, else 0 / 0                                      | reported / none      | rejected_upstream |
+| 2xx, usage stated                       | as stated                                               | reported             | completed         |
+| 2xx, none stated                        | estimates                                               | estimated            | completed         |
+| 2xx, then a reset or an error event     | usage if final, else input stated or estimated /        | partial              | upstream_failed   |
+|                                         | the larger of delivered and last running total          |                      |                   |
+| client left, stopped                    | the same; before any head: input estimated, output 0    | partial              | client_closed     |
+| client left behind `[DONE]`             | as completed                                            | as completed         | completed         |
+| client left, drained                    | as completed                                            | as completed         | client_closed     |
+| cut by a limit                          | as stopped                                              | partial              | cut               |
+| the process ended or died               | usage if final, else input stated or estimated /        | reported / estimated | interrupted       |
+|                                         | the larger of delivered (or marked) and running total   |                      |                   |
+
+The rows of the client win over those of the upstream, and a status that is not 2xx is never charged by estimate, whoever left. Nothing sent: no record.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+import msgspec
+
+from proxy.core.entries import Marked, Opened
+from proxy.core.usage import Outcome, Source, Usage, UsageRecord
+
+_WEAKNESS = {source: rank for rank, source in enumerate(Source)}    # declared strongest first
+_TEXT_CHARS_MAX = 256           # a record has a bounded size; ids and names come from upstreams
+_ANSWERED_OK = range(200, 300)
+
+
+class How(enum.StrEnum):
+    """How an exchange ended, seen from the proxy."""
+
+    ANSWERED = "answered"                          # the upstream's answer ended as it should
+    NO_HEAD = "no_head"                            # sent, and no response head came
+    UPSTREAM_CUT = "upstream_cut"                  # the answer broke off
+    ERROR_EVENT = "error_event"                    # a 2xx answer that says inside that it failed
+    CLIENT_LEFT = "client_left"                    # and the upstream was stopped
+    CLIENT_LEFT_DRAINED = "client_left_drained"    # and the upstream was read to its end
+    CUT = "cut"                                    # by a limit, or by the proxy for want of its journal
+    INTERRUPTED = "interrupted"                    # the process ended, or died
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """All that is known of an exchange when it is over. `output_measure` in tokens: what was delivered, in the record's own measure.
+
+    `usage_final`: the stated usage is the whole exchange's, not a running total. `done`: `[DONE]` was delivered.
+    """
+
+    how: How
+    status: int | None = None
+    usage: Usage | None = None
+    usage_final: bool = False
+    output_measure: int = 0
+    done: bool = False
+    duration_ms: int = 0
+    first_byte_ms: int | None = None
+    bytes_out: int = 0
+    chunks: int = 0
+    model_served: str | None = None
+    finish_reason: str | None = None
+    upstream_request_id: str | None = None
+    service_tier: str | None = None
+
+
+class _Charge(msgspec.Struct, frozen=True, gc=False):
+    """What is charged: `stated` is the usage that its details come from, if one is charged at all."""
+
+    input_tokens: int
+    output_tokens: int
+    input_source: Source
+    output_source: Source
+    stated: Usage | None = None
+
+
+def settle(opened: Opened, ending: Ending, writer: str, *, origin: str = "proxy") -> UsageRecord:
+    """The record of an exchange of which at least one byte was sent upstream."""
+    charge = _charge(opened, ending)
+    stated = charge.stated if charge.stated is not None else Usage()
+    return UsageRecord(
+        id=opened.id,
+        writer=writer,
+        origin=origin,
+        started_at_ms=opened.started_at_ms,
+        duration_ms=ending.duration_ms,
+        first_byte_ms=ending.first_byte_ms,
+        key_id=opened.key_id,
+        team=opened.team,
+        labels=opened.labels,
+        end_user=opened.end_user,
+        tags=opened.tags,
+        endpoint=opened.endpoint,
+        dialect=opened.dialect,
+        upstream=opened.upstream,
+        upstream_account=opened.upstream_account,
+        model_requested=opened.model_requested,
+        model_served=_short(ending.model_served),
+        stream=opened.stream,
+        status=ending.status,
+        outcome=_outcome(ending),
+        finish_reason=_short(ending.finish_reason),
+        upstream_request_id=_short(ending.upstream_request_id),
+        client_retry_count=opened.client_retry_count,
+        input_tokens=charge.input_tokens,
+        cached_tokens=stated.cached_tokens,
+        cache_write_tokens=stated.cache_write_tokens,
+        output_tokens=charge.output_tokens,
+        reasoning_tokens=stated.reasoning_tokens,
+        audio_input_tokens=stated.audio_input_tokens,
+        audio_output_tokens=stated.audio_output_tokens,
+        input_source=charge.input_source,
+        output_source=charge.output_source,
+        source=weaker(charge.input_source, charge.output_source),
+        inconsistent=stated.inconsistent,
+        usage_raw=stated.raw,
+        service_tier=_short(ending.service_tier),
+        bytes_in=opened.bytes_in,
+        bytes_out=ending.bytes_out,
+        chunks=ending.chunks,
+    )
+
+
+def recovered(opened: Opened, marks: Sequence[Marked], writer: str, now_ms: int) -> UsageRecord:
+    """The record of an exchange that its process did not live to close: from its marks, in the order they were written.
+
+    The measure is the highest mark, since each was written before what it covers was delivered. The duration is an upper bound.
+    """
+    with_usage = [mark for mark in marks if mark.usage is not None]
+    last = with_usage[-1] if with_usage else Marked(id=opened.id)
+    ending = Ending(
+        how=How.INTERRUPTED,
+        status=next((mark.status for mark in reversed(marks) if mark.status is not None), None),
+        usage=last.usage,
+        usage_final=last.final,
+        output_measure=max((mark.output_tokens for mark in marks), default=0),
+        duration_ms=max(0, now_ms - opened.started_at_ms),
+        model_served=next((mark.model_served for mark in reversed(marks) if mark.model_served is not None), None),
+    )
+    return settle(opened, ending, writer, origin="recovery")
+
+
+def weaker(one: Source, other: Source) -> Source:
+    """The weaker of two sources: what can be said of both counts together."""
+    return max(one, other, key=_WEAKNESS.__getitem__)
+
+
+def _charge(opened: Opened, ending: Ending) -> _Charge:
+    """The table above, one row after the other."""
+    how = ending.how
+    refused = ending.status is not None and ending.status not in _ANSWERED_OK
+    if how is How.NO_HEAD:
+        return _Charge(0, 0, Source.NONE, Source.NONE)
+    if refused:
+        return _as_stated_or(ending.usage, 0, 0, Source.NONE)
+    if how in (How.ANSWERED, How.CLIENT_LEFT_DRAINED) or (how is How.CLIENT_LEFT and ending.done):
+        return _as_stated_or(ending.usage, opened.input_estimate, ending.output_measure, Source.ESTIMATED)
+    if how is How.INTERRUPTED:
+        return _broken_off(opened, ending, Source.REPORTED, Source.ESTIMATED)
+    return _broken_off(opened, ending, Source.PARTIAL, Source.PARTIAL)
+
+
+def _as_stated_or(usage: Usage | None, input_tokens: int, output_tokens: int, otherwise: Source) -> _Charge:
+    """What was stated, side by side; a side that was not stated is charged as given. A stated zero is stated."""
+    stated = usage if usage is not None else Usage()
+    has_input = stated.input_tokens is not None
+    has_output = stated.output_tokens is not None
+    return _Charge(
+        stated.input_tokens if stated.input_tokens is not None else input_tokens,
+        stated.output_tokens if stated.output_tokens is not None else output_tokens,
+        Source.REPORTED if has_input else otherwise,
+        Source.REPORTED if has_output else otherwise,
+        usage,
+    )
+
+
+def _broken_off(opened: Opened, ending: Ending, if_final: Source, otherwise: Source) -> _Charge:
+    """An answer that did not come to its end: a final usage counts; a running total only as far as it says more than what was delivered.
+
+    The output's source says that the answer broke off even where a final usage was stated (`if_final`); the input's says where its count is from.
+    """
+    usage = ending.usage
+    input_stated = usage is not None and usage.input_tokens is not None
+    input_tokens = usage.input_tokens if usage is not None and usage.input_tokens is not None else opened.input_estimate
+    input_source = Source.REPORTED if input_stated else Source.ESTIMATED
+    total = usage.output_tokens if usage is not None else None
+    if ending.usage_final and total is not None:
+        return _Charge(input_tokens, total, input_source, if_final, usage)
+    output_tokens = ending.output_measure if total is None else max(ending.output_measure, total)
+    return _Charge(input_tokens, output_tokens, input_source, otherwise, usage)
+
+
+def _outcome(ending: Ending) -> Outcome:
+    """How the exchange ended, in the ledger's words. The client's and our own endings win over what the upstream did."""
+    match ending.how:
+        case How.INTERRUPTED:
+            return Outcome.INTERRUPTED
+        case How.CUT:
+            return Outcome.CUT
+        case How.CLIENT_LEFT_DRAINED:
+            return Outcome.CLIENT_CLOSED
+        case How.CLIENT_LEFT if not ending.done:
+            return Outcome.CLIENT_CLOSED
+        case How.NO_HEAD:
+            return Outcome.UPSTREAM_FAILED
+    if ending.status is not None and ending.status not in _ANSWERED_OK:
+        return Outcome.REJECTED_UPSTREAM
+    return Outcome.COMPLETED if ending.how in (How.ANSWERED, How.CLIENT_LEFT) else Outcome.UPSTREAM_FAILED
+
+
+def _short(text: str | None) -> str | None:
+    return None if text is None else text[:_TEXT_CHARS_MAX]

@@ -1,0 +1,109 @@
+"""Content codings undone in any chunks, and bombs that stay small."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.core.decoding import Decoder, decode_body
+from proxy.core.errors import ProxyError
+
+FIXED = settings(derandomize=True, deadline=None, max_examples=60)
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+CODINGS = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    " GZIP ": gzip.compress,
+    "deflate": zlib.compress,
+    "Deflate": raw_deflate,
+    "": bytes,
+    "identity": bytes,
+}
+
+
+def decoder(encoding: str | None) -> Decoder:
+    made = Decoder.for_encoding(encoding)
+    assert made is not None
+    return made
+
+
+def decoded(made: Decoder, chunks: list[bytes]) -> bytes:
+    return b"".join(piece for chunk in chunks for piece in made.feed(chunk))
+
+
+@pytest.mark.parametrize("encoding", CODINGS)
+def test_an_answer_decodes_in_any_chunks(encoding: str) -> None:
+    plain = b'data: {"a": "\xe5\xa5\xbd"}\n\n' * 7
+    packed = CODINGS[encoding](plain)
+    for chunks in [[packed[:at], packed[at:]] for at in range(len(packed))] + [[packed[at : at + 1] for at in range(len(packed))]]:
+        made = decoder(encoding)
+        assert decoded(made, chunks) == plain
+        assert not made.failed
+    assert decode_body(encoding, packed, len(plain)) == plain
+
+
+def test_nothing_is_held_back_when_a_piece_is_full() -> None:
+    plain = random.Random(1).randbytes(64 * 1024 * 3 + 17) + b"x" * 70_000
+    for pack in (gzip.compress, zlib.compress):
+        made = decoder("gzip" if pack is gzip.compress else "deflate")
+        assert decoded(made, [pack(plain)]) == plain
+
+
+def test_a_gzip_answer_may_have_several_members_and_padding() -> None:
+    packed = gzip.compress(b"one ") + gzip.compress(b"two") + b"\0\0"
+    for at in range(len(packed)):
+        made = decoder("gzip")
+        assert decoded(made, [packed[:at], packed[at:]]) == b"one two"
+        assert not made.failed
+    assert decode_body("gzip", packed, 100) == b"one two"
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "nonsense"])
+def test_other_codings_are_not_read(encoding: str) -> None:
+    assert Decoder.for_encoding(encoding) is None
+    with pytest.raises(ProxyError) as refused:
+        decode_body(encoding, b"x", 100)
+    assert (refused.value.status, refused.value.code) == (415, "unsupported_encoding")
+    assert "gzip" in refused.value.message
+
+
+@FIXED
+@given(st.sampled_from(["gzip", "deflate"]), st.lists(st.binary(max_size=40), max_size=8))
+def test_no_bytes_make_a_decoder_raise(encoding: str, chunks: list[bytes]) -> None:
+    decoded(decoder(encoding), chunks)
+    try:
+        decode_body(encoding, b"".join(chunks), 1000)
+    except ProxyError as error:
+        assert error.status in (400, 413)
+
+
+def test_a_bomb_fails_early() -> None:
+    bomb = gzip.compress(bytes(200 * 1024 * 1024), compresslevel=1)
+    made = decoder("gzip")
+    size = sum(len(piece) for piece in made.feed(bomb[: 64 * 1024]))
+    assert made.failed
+    assert size <= 1024 * 1024 + 200 * 64 * 1024
+    assert list(made.feed(bomb[64 * 1024 :])) == []
+    assert decoded(Decoder("gzip", 10), [gzip.compress(b"more than ten bytes")]) == b""
+    with pytest.raises(ProxyError) as refused:
+        decode_body("gzip", bomb, 1000)
+    assert (refused.value.status, refused.value.code) == (413, "body_too_large")
+    assert "bodies.max" in refused.value.message
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"cut short")[:-3], gzip.compress(b"a") + b"rubbish"])
+def test_a_request_body_that_is_not_what_it_says_is_refused(body: bytes) -> None:
+    with pytest.raises(ProxyError) as refused:
+        decode_body("gzip", body, 1000)
+    assert (refused.value.status, refused.value.code) == (400, "invalid_request")

@@ -1,0 +1,173 @@
+"""What is charged when: the table of the design, row by row, in figures. Each row: what happened -> what the book says."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from proxy.core.entries import Marked, Opened
+from proxy.core.settlement import Ending, How, recovered, settle, weaker
+from proxy.core.usage import Outcome, Source, Usage
+
+OPENED = Opened(id="id", started_at_ms=1_000, key_id="alice", endpoint="/v1/chat/completions", upstream="modelmax", stream=True, bytes_in=400, input_estimate=100)
+STATED = Usage(input_tokens=70, cached_tokens=20, output_tokens=30, reasoning_tokens=5, raw={"prompt_tokens": 70})
+ZERO = Usage(input_tokens=0, output_tokens=0)
+ONLY_INPUT = Usage(input_tokens=70)
+ONLY_OUTPUT = Usage(output_tokens=30)
+NOTHING_STATED = None
+
+# The upstream's input estimate is 100 in every row. "delivered" is in tokens of the record's own measure.
+# ending                      status  stated          final  delivered  [DONE]     input  output  in        out        source     outcome
+TABLE = """
+no_head                       -       -               -      0          -          0      0       none      none       none       upstream_failed
+
+answered                      200     STATED          yes    25         yes        70     30      reported  reported   reported   completed
+answered                      200     STATED          no     25         no         70     30      reported  reported   reported   completed
+answered                      200     ZERO            yes    25         yes        0      0       reported  reported   reported   completed
+answered                      200     ONLY_INPUT      yes    25         yes        70     25      reported  estimated  estimated  completed
+answered                      200     ONLY_OUTPUT     yes    25         yes        100    30      estimated reported   estimated  completed
+answered                      200     -               -      25         yes        100    25      estimated estimated  estimated  completed
+answered                      200     -               -      0          no         100    0       estimated estimated  estimated  completed
+
+answered                      429     -               -      25         no         0      0       none      none       none       rejected_upstream
+answered                      400     STATED          yes    0          no         70     30      reported  reported   reported   rejected_upstream
+answered                      500     ZERO            yes    9          no         0      0       reported  reported   reported   rejected_upstream
+answered                      302     -               -      9          no         0      0       none      none       none       rejected_upstream
+upstream_cut                  503     -               -      9          no         0      0       none      none       none       rejected_upstream
+error_event                   422     -               -      9          no         0      0       none      none       none       rejected_upstream
+
+upstream_cut                  200     -               -      25         no         100    25      estimated partial    partial    upstream_failed
+upstream_cut                  200     STATED          no     25         no         70     30      reported  partial    partial    upstream_failed
+upstream_cut                  200     STATED          no     44         no         70     44      reported  partial    partial    upstream_failed
+upstream_cut                  200     STATED          yes    44         no         70     30      reported  partial    partial    upstream_failed
+upstream_cut                  200     ZERO            no     9          no         0      9       reported  partial    partial    upstream_failed
+upstream_cut                  200     ZERO            yes    9          no         0      0       reported  partial    partial    upstream_failed
+upstream_cut                  200     ONLY_INPUT      yes    9          no         70     9       reported  partial    partial    upstream_failed
+upstream_cut                  200     ONLY_OUTPUT     yes    9          no         100    30      estimated partial    partial    upstream_failed
+error_event                   200     -               -      25         no         100    25      estimated partial    partial    upstream_failed
+error_event                   200     -               -      25         yes        100    25      estimated partial    partial    upstream_failed
+error_event                   200     STATED          no     44         yes        70     44      reported  partial    partial    upstream_failed
+
+client_left                   -       -               -      0          no         100    0       estimated partial    partial    client_closed
+client_left                   200     -               -      0          no         100    0       estimated partial    partial    client_closed
+client_left                   200     -               -      25         no         100    25      estimated partial    partial    client_closed
+client_left                   200     STATED          no     25         no         70     30      reported  partial    partial    client_closed
+client_left                   200     STATED          no     44         no         70     44      reported  partial    partial    client_closed
+client_left                   200     STATED          yes    44         no         70     30      reported  partial    partial    client_closed
+client_left                   200     ZERO            yes    9          no         0      0       reported  partial    partial    client_closed
+client_left                   429     -               -      9          no         0      0       none      none       none       client_closed
+client_left                   200     STATED          yes    25         yes        70     30      reported  reported   reported   completed
+client_left                   200     -               -      25         yes        100    25      estimated estimated  estimated  completed
+
+client_left_drained           200     STATED          yes    25         no         70     30      reported  reported   reported   client_closed
+client_left_drained           200     STATED          yes    25         yes        70     30      reported  reported   reported   client_closed
+client_left_drained           200     -               -      25         yes        100    25      estimated estimated  estimated  client_closed
+client_left_drained           500     -               -      25         no         0      0       none      none       none       client_closed
+
+cut                           200     -               -      25         no         100    25      estimated partial    partial    cut
+cut                           200     STATED          no     44         no         70     44      reported  partial    partial    cut
+cut                           200     STATED          yes    44         no         70     30      reported  partial    partial    cut
+
+interrupted                   -       -               -      0          no         100    0       estimated estimated  estimated  interrupted
+interrupted                   200     -               -      25         no         100    25      estimated estimated  estimated  interrupted
+interrupted                   200     STATED          no     44         no         70     44      reported  estimated  estimated  interrupted
+interrupted                   200     STATED          yes    44         no         70     30      reported  reported   reported   interrupted
+interrupted                   500     -               -      9          no         0      0       none      none       none       interrupted
+"""
+USAGES = {"STATED": STATED, "ZERO": ZERO, "ONLY_INPUT": ONLY_INPUT, "ONLY_OUTPUT": ONLY_OUTPUT, "-": NOTHING_STATED}
+ROWS = [line.split() for line in TABLE.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=" ".join)
+def test_every_row_of_the_table(row: list[str]) -> None:
+    how, status, stated, final, delivered, done, *expected = row
+    ending = Ending(
+        how=How(how),
+        status=None if status == "-" else int(status),
+        usage=USAGES[stated],
+        usage_final=final == "yes",
+        output_measure=int(delivered),
+        done=done == "yes",
+    )
+    record = settle(OPENED, ending, "w0")
+    booked = [record.input_tokens, record.output_tokens, record.input_source, record.output_source, record.source, record.outcome]
+    assert [str(value) for value in booked] == expected
+
+
+def test_the_table_has_every_ending() -> None:
+    assert {row[0] for row in ROWS} == set(How)
+    assert {row[-1] for row in ROWS} == set(Outcome)
+
+
+def test_whatever_happened_one_record_that_adds_up() -> None:
+    """All combinations: never less than what was stated or delivered by the rules, and the parts only beside the usage they belong to."""
+    statuses, usages, flags = (None, 200, 206, 302, 404, 500), (None, STATED, ZERO, ONLY_INPUT, ONLY_OUTPUT), (False, True)
+    for how, status, usage, final, done in itertools.product(How, statuses, usages, flags, flags):
+        record = settle(OPENED, Ending(how=how, status=status, usage=usage, usage_final=final, output_measure=25, done=done), "w0")
+        charged_ok = status is None or status in range(200, 300)
+        assert record.input_tokens is not None
+        assert record.output_tokens is not None
+        assert record.source == max((record.input_source, record.output_source), key=list(Source).index)
+        if how is How.NO_HEAD or (not charged_ok and usage is None):
+            assert (record.input_tokens, record.output_tokens, record.source) == (0, 0, Source.NONE)
+        elif charged_ok and (usage is None or usage.output_tokens is None):
+            assert record.output_tokens == 25
+        if record.source is Source.REPORTED:
+            assert usage is not None
+            assert (record.input_tokens, record.output_tokens) == (usage.input_tokens, usage.output_tokens)
+        if record.usage_raw is not None:
+            assert record.usage_raw is STATED.raw
+            assert (record.cached_tokens, record.reasoning_tokens) == (20, 5)
+
+
+# A process that died: its marks in order as (output tokens, stated, final, status) -> input, output, source, status
+MARKS = [
+    ("no mark: it died before any answer", [], (100, 0, "estimated", None)),
+    ("marks of text only", [(512, None, False, 200), (1024, None, False, None)], (100, 1024, "estimated", 200)),
+    ("the final usage was marked", [(512, None, False, 200), (512, STATED, True, 200)], (70, 30, "reported", 200)),
+    ("a reported zero is zero", [(0, ZERO, True, 200)], (0, 0, "reported", 200)),
+    ("a running total, then more text", [(512, STATED, False, 200), (1024, STATED, False, 200)], (70, 1024, "estimated", 200)),
+    ("a running total above the text", [(20, STATED, False, 200)], (70, 30, "estimated", 200)),
+    ("the last usage counts", [(512, ZERO, False, 200), (512, STATED, True, 200), (512, None, False, None)], (70, 30, "reported", 200)),
+    ("marks of an error are not charged", [(512, None, False, 500)], (0, 0, "none", 500)),
+]
+
+
+@pytest.mark.parametrize(("marks", "expected"), [row[1:] for row in MARKS], ids=[row[0] for row in MARKS])
+def test_a_process_that_died_is_settled_from_its_marks(marks: list[tuple[int, Usage | None, bool, int | None]], expected: tuple[object, ...]) -> None:
+    written = [Marked(id="id", output_tokens=tokens, usage=usage, final=final, status=status, model_served="m") for tokens, usage, final, status in marks]
+    record = recovered(OPENED, written, "w0", now_ms=4_500)
+    assert (record.input_tokens, record.output_tokens, record.source, record.status) == expected
+    assert (record.outcome, record.origin, record.duration_ms) == (Outcome.INTERRUPTED, "recovery", 3_500)
+    assert record.model_served == ("m" if marks else None)
+    assert recovered(OPENED, written, "w0", now_ms=0).duration_ms == 0
+
+
+def test_a_record_carries_what_was_known_at_the_start_and_at_the_end() -> None:
+    opened = Opened(
+        id="018f", started_at_ms=5, key_id="k", team="t", labels={"cost_center": "4711"}, end_user="u", tags={"feature": "x"}, endpoint="/v1/embeddings",
+        dialect="openai_chat", upstream="up", upstream_account="acc", model_requested="m", stream=True, client_retry_count=2, bytes_in=9, input_estimate=3,
+    )  # fmt: skip
+    usage = Usage(1, 2, 3, 4, 5, 6, 7, True, {"prompt_tokens": 1})
+    ending = Ending(
+        how=How.ANSWERED, status=200, usage=usage, usage_final=True, output_measure=8, done=True, duration_ms=10, first_byte_ms=0, bytes_out=11, chunks=12,
+        model_served="m-2", finish_reason="stop", upstream_request_id="r" * 999, service_tier="flex",
+    )  # fmt: skip
+    record = settle(opened, ending, "w7")
+    for name in opened.__struct_fields__:
+        if name != "input_estimate":
+            assert getattr(record, name) == getattr(opened, name), name
+    for name in ("status", "duration_ms", "first_byte_ms", "bytes_out", "chunks", "model_served", "finish_reason", "service_tier"):
+        assert getattr(record, name) == getattr(ending, name), name
+    for name in ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "inconsistent"):
+        assert getattr(record, name) == getattr(usage, name), name
+    assert (record.writer, record.origin, record.kind, record.usage_raw) == ("w7", "proxy", "usage", {"prompt_tokens": 1})
+    assert record.upstream_request_id == "r" * 256
+    assert (record.cost_nano, record.charge_nano, record.currency) == (None, None, None)
+
+
+def test_the_weaker_source_of_two_is_the_same_either_way() -> None:
+    order = [Source.REPORTED, Source.COUNTED, Source.ESTIMATED, Source.PARTIAL, Source.NONE]
+    for one, other in itertools.product(order, order):
+        assert weaker(one, other) is order[max(order.index(one), order.index(other))]
