@@ -74,18 +74,21 @@ async def test_embeddings_and_models_with_the_sdk(upstream):
 
 
 async def test_events_leave_one_by_one_and_only_when_let(client):
-    gates = [asyncio.Event() for _ in range(20)]
+    asked, gates = [asyncio.Event() for _ in range(20)], [asyncio.Event() for _ in range(20)]
 
     async def gate(test_id: str | None, number: int) -> None:
         assert test_id == "gated"
+        asked[number].set()
         await gates[number].wait()
 
     sent = body(stream=True)
     async with (
+        asyncio.timeout(10),
         serving(Script(before_event=gate)) as upstream,
         client.post(f"{upstream.base_url}/chat/completions", data=sent, headers={"x-test-id": "gated"}) as response,
     ):
         for number, event in enumerate(expected(sent).events):
+            await asked[number].wait()
             gates[number].set()
             assert await response.content.readexactly(len(event)) == event
         assert await response.content.read() == b""
@@ -113,12 +116,7 @@ async def test_no_head(upstream, client):
 @pytest.mark.parametrize("model", ["demo-hang", "demo-stall:1"])
 async def test_a_silent_answer_ends_when_the_client_leaves(client, tmp_path, model):
     log = tmp_path / "log"
-    arrived = asyncio.Event()
-
-    async def gate(test_id: str | None, number: int) -> None:
-        arrived.set()
-
-    async with serving(Script(log=log, before_event=gate)) as upstream:
+    async with serving(Script(log=log)) as upstream:
         task = asyncio.create_task(_first_byte(client, f"{upstream.base_url}/chat/completions", body(model, stream=True)))
         if model == "demo-hang":
             async with asyncio.timeout(10):
@@ -138,13 +136,14 @@ async def _first_byte(client, url, sent):
         return await response.content.readany()
 
 
-async def test_a_shutdown_waits_for_no_silent_answer(client):
+async def test_a_shutdown_ends_silent_answers_itself(client, tmp_path):
     async with asyncio.timeout(10):
-        async with serving() as upstream:
+        async with serving(Script(log=tmp_path / "log")) as upstream:
             response = await client.post(f"{upstream.base_url}/chat/completions", data=body("demo-stall:1", stream=True))
             await response.content.readany()
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
+    assert read_log(tmp_path / "log")[-1].ended == "fault"
 
 
 async def test_the_log_tells_what_arrived_and_what_was_written(client, tmp_path):
