@@ -129,7 +129,7 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     ca_file: Annotated[Path | None, about("PEM file of the authorities to trust instead of the system's", "path")] = None
     timeouts: Annotated[UpstreamTimeouts, about("timeouts that differ from the general ones")] = UpstreamTimeouts()
     connections_max: Annotated[int, about("connections to this upstream", at_least=1)] = 1000
-    allow_fields: Annotated[tuple[str, ...], about("request fields let through though they choose models or providers: models, provider, route, plugins")] = ()
+    allow_fields: Annotated[tuple[Literal["models", "provider", "route", "plugins"], ...], about("request fields passed on though they choose the model")] = ()
     allow_request_headers: Annotated[tuple[HeaderName, ...], about("request headers forwarded though they are stripped by default")] = ()
     allow_response_headers: Annotated[tuple[HeaderName, ...], about("response headers forwarded though they are stripped by default")] = ()
     pass_credential_errors: Annotated[bool, about("pass the upstream's 401 and 403 about the operator's key on; its text may quote the key")] = False
@@ -200,7 +200,7 @@ class KeySettings(Block, frozen=True, kw_only=True):
     secret: Annotated[str, about("the key itself; empty disables it", "secret")] = ""
     secret_sha256: Annotated[str, about("instead of `secret`: its SHA-256 in lower-case hex", "sha256")] = ""
     models: Annotated[tuple[Glob, ...], about("models the key may call; by default all")] = ()
-    expires: Annotated[str | None, about("day (midnight in `timezone`) or time from which it is refused", "date")] = None
+    expires: Annotated[str | None, about("day (midnight in `timezone`) or time from which it is refused", "instant")] = None
     labels: Annotated[dict[str, str], about("labels on each of its records, over the team's")] = {}
     limits: Annotated[tuple[LimitSettings, ...] | None, about("limits (not enforced yet); by default `defaults.key.limits`")] = None
 
@@ -226,6 +226,7 @@ class BodySettings(Block, frozen=True, kw_only=True):
 
     max_bytes: Annotated[int, size("one request's body; beyond it 413")] = 32 * 2**20
     total_max_bytes: Annotated[int, size("all request bodies at once; beyond it 503")] = 512 * 2**20
+    rate_min_bytes: Annotated[int, size("a request's body must arrive at least this fast, per second; else 408")] = 4 * 2**10
     event_max_bytes: Annotated[int, size("one event of a stream read for metering; a longer one passes unread")] = 2**20
     answer_max_bytes: Annotated[int, size("a JSON answer kept whole for metering; of a longer one only the end")] = 4 * 2**20
 
@@ -243,14 +244,14 @@ class JournalSettings(Block, frozen=True, kw_only=True):
 class LedgerSettings(Block, frozen=True, kw_only=True):
     """The book of records."""
 
-    url: Annotated[str, about("sqlite:FILE, relative to data_dir", "url")] = "sqlite:ledger.db"
+    url: Annotated[str, about("sqlite:FILE, relative to data_dir", "ledger_url")] = "sqlite:ledger.db"
     key_file: Annotated[Path, about("key that signs the chain's heads, made if absent; relative to data_dir", "path")] = Path("ledger.key")
 
 
 class QuotaSettings(Block, frozen=True, kw_only=True):
     """The running counts of limits."""
 
-    url: Annotated[str, about("memory: keeps them in this process", "url")] = "memory:"
+    url: Annotated[str, about("memory: keeps them in this process", "quota_url")] = "memory:"
 
 
 class Settings(Block, frozen=True, kw_only=True):

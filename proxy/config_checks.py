@@ -1,0 +1,162 @@
+"""What only the whole config can say: names that do not exist, values that contradict each other, and features this version does not enforce yet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+
+import msgspec
+
+from proxy.config_values import nearest
+from proxy.config_yaml import Problem
+from proxy.core.routes import matches
+from proxy.settings import LimitSettings, Settings
+
+CREDENTIAL_HEADERS = ("authorization", "api-key", "x-api-key")  # set as a header they stand in for api_key
+JOURNAL_SEGMENTS_MIN = 4  # the one written, its spare, one being booked and one kept
+
+
+def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
+    """Contradictions inside a config; `where` maps a path to its file and line."""
+    found: list[Problem] = []
+
+    def problem(path: str, text: str) -> None:
+        found.append(Problem(_place(where, path), path, text))
+
+    for check in (_references, _upstreams, _keys, _sizes):
+        check(settings, problem)
+    return found
+
+
+def _place(where: Mapping[str, str], path: str) -> str:
+    """The file and line of a path, or of the closest block around it that the file names."""
+    while path and path not in where:
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return where.get(path, "")
+
+
+def _unknown(kind: str, name: str, known: Mapping[str, object]) -> str:
+    close = nearest(name, known)
+    return f"there is no {kind} {name!r}; " + (f"the nearest known one is {close}" if close is not None else f"add it under {kind}s")
+
+
+def _references(settings: Settings, problem: Callable[[str, str], None]) -> None:
+    if not settings.upstreams:
+        problem("upstreams", "none; add at least one vendor, such as openai: {base_url: https://api.openai.com/v1, api_key: ${OPENAI_API_KEY}}")
+    elif not settings.routes:
+        problem("routes", f'none, so every model would be unknown; add {{model: "*", upstream: {next(iter(settings.upstreams))}}}')
+    named = [(f"routes[{index}].upstream", route.upstream) for index, route in enumerate(settings.routes)]
+    named += [(f"passthrough[{index}].upstream", entry.upstream) for index, entry in enumerate(settings.passthrough)]
+    named += [(f"prices[{index}].upstream", row.upstream) for index, row in enumerate(settings.prices) if row.upstream is not None]
+    for path, name in named:
+        if name and name not in settings.upstreams:
+            problem(path, _unknown("upstream", name, settings.upstreams))
+    for name, key in settings.keys.items():
+        if key.team is not None and key.team not in settings.teams:
+            problem(f"keys.{name}.team", _unknown("team", key.team, settings.teams))
+    listeners = {"listen": settings.listen, "metrics.listen": settings.metrics.listen, "admin.listen": settings.admin.listen}
+    first_at: dict[str, str] = {}
+    for path, listen in listeners.items():
+        if listen in first_at and not listen.endswith(":0"):
+            problem(path, f"the address {listen} is also {first_at[listen]}; give each its own port")
+        first_at.setdefault(listen, path)
+
+
+def _upstreams(settings: Settings, problem: Callable[[str, str], None]) -> None:
+    for name, upstream in settings.upstreams.items():
+        if upstream.auth == "forward" and upstream.api_key:
+            problem(f"upstreams.{name}.api_key", "is never sent under auth: forward; remove it, or write auth: own")
+        if Decimal(upstream.discount or "0") > 1:
+            problem(f"upstreams.{name}.discount", "is a share; write 5 % as \"0.05\"")
+        if upstream.ca_file is not None:
+            try:
+                with upstream.ca_file.open("rb"):
+                    pass
+            except OSError as error:
+                problem(f"upstreams.{name}.ca_file", f"cannot read {upstream.ca_file}: {error.strerror}; check the path and its permissions")
+
+
+def _keys(settings: Settings, problem: Callable[[str, str], None]) -> None:
+    owner_of: dict[str, str] = {}
+    for name, key in settings.keys.items():
+        path = f"keys.{name}"
+        if name.startswith("fwd-"):
+            problem(path, "names that begin with fwd- stand for forwarded credentials; choose another")
+        if key.secret and key.secret_sha256:
+            problem(f"{path}.secret_sha256", "say either the secret or its SHA-256, not both")
+        digest = hashlib.sha256(key.secret.encode()).hexdigest() if key.secret else key.secret_sha256
+        if digest and digest in owner_of:
+            problem(path, f"has the same secret as keys.{owner_of[digest]}; make one with `tollkeeper key create`")
+        owner_of.setdefault(digest, name)
+
+
+def _sizes(settings: Settings, problem: Callable[[str, str], None]) -> None:
+    if settings.bodies.max_bytes > settings.bodies.total_max_bytes:
+        problem("bodies.max", "is larger than bodies.total_max; one such body could never be taken")
+    least = JOURNAL_SEGMENTS_MIN * settings.journal.segment_bytes
+    if settings.journal.size_max_bytes < least:
+        problem("journal.size_max", f"must hold at least {JOURNAL_SEGMENTS_MIN} segments of journal.segment: {least} bytes")
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What starts, but will surprise: disabled keys, upstreams without a key, routes never reached, features not enforced yet."""
+    found = []
+    routed = {route.upstream for route in settings.routes}
+    for name, upstream in settings.upstreams.items():
+        own_header = any(header.lower() in CREDENTIAL_HEADERS for header in upstream.headers)
+        if upstream.auth == "own" and not upstream.api_key and not own_header and name in routed:
+            found.append(f"upstreams.{name}.api_key is empty: requests to it answer 503 upstream_not_configured")
+    usable = False
+    for name, key in settings.keys.items():
+        if key.secret or key.secret_sha256:
+            usable = True
+        else:
+            found.append(f"keys.{name} has no secret: the key is disabled")
+    if not usable and not any(upstream.auth == "forward" for upstream in settings.upstreams.values()):
+        found.append("keys: none has a secret: every request answers 401")
+    for index, route in enumerate(settings.routes):
+        before = next((earlier for earlier in settings.routes[:index] if matches(earlier.model, route.model)), None)
+        if before is not None:
+            found.append(f"routes[{index}] ({route.model}) is never reached: {before.model} before it matches the same models")
+    for feature, path_list in _not_enforced(settings):
+        found.append(f"{feature} not enforced by this version yet: {', '.join(path_list)}")
+    return found
+
+
+def _not_enforced(settings: Settings) -> Iterator[tuple[str, list[str]]]:
+    """(what, the paths that say it) for each accepted feature that has no effect yet."""
+    upstreams, teams, keys = settings.upstreams, settings.teams, settings.keys
+    places: dict[str, tuple[LimitSettings, ...] | None] = {
+        "limits": settings.limits,
+        "defaults.team.limits": settings.defaults.team.limits,
+        "defaults.key.limits": settings.defaults.key.limits,
+        **{f"upstreams.{name}.limits": upstream.limits for name, upstream in upstreams.items()},
+        **{f"teams.{name}.limits": team.limits for name, team in teams.items()},
+        **{f"keys.{name}.limits": key.limits for name, key in keys.items()},
+    }
+    found = {
+        "limits are": [path for path, limits in places.items() if limits],
+        "prices are": [path for path, given in (("prices", settings.prices), ("fx", settings.fx)) if given]
+        + [f"upstreams.{name}.discount" for name, upstream in upstreams.items() if _nonzero(upstream.discount)]
+        + [f"upstreams.{name}.price_source" for name, upstream in upstreams.items() if upstream.price_source]
+        + [f"teams.{name}.markup" for name, team in teams.items() if _nonzero(team.markup)],
+        "unpriced: deny is": ["unpriced"] if settings.unpriced == "deny" else [],
+        "stream_usage: inject is": [f"upstreams.{name}.stream_usage" for name, upstream in upstreams.items() if upstream.stream_usage == "inject"],
+        "the admin API is": [f"admin.tokens.{name}" for name, token in settings.admin.tokens.items() if token.token],
+        "passthrough is": ["passthrough"] if settings.passthrough else [],
+    }
+    yield from ((feature, paths) for feature, paths in found.items() if paths)
+
+
+def _nonzero(decimal: str) -> bool:
+    return Decimal(decimal or "0") != 0
+
+
+def digests_only(settings: Settings) -> Settings:
+    """The same settings with each key's secret replaced by its SHA-256: from here on nothing can print it."""
+    keys = {
+        name: msgspec.structs.replace(key, secret="", secret_sha256=hashlib.sha256(key.secret.encode()).hexdigest()) if key.secret else key
+        for name, key in settings.keys.items()
+    }
+    return msgspec.structs.replace(settings, keys=keys)

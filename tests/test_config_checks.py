@@ -1,0 +1,91 @@
+"""What only the whole config can say. The problems are in the table of `test_config`; here are the warnings."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import pytest
+
+from proxy.config_checks import digests_only, problems, warnings
+from proxy.settings import (
+    AdminSettings,
+    AdminToken,
+    Defaults,
+    FxRate,
+    KeySettings,
+    LimitDefaults,
+    LimitSettings,
+    Passthrough,
+    Price,
+    Route,
+    Settings,
+    TeamSettings,
+    UpstreamSettings,
+)
+
+UPSTREAM = UpstreamSettings(base_url="http://h", api_key="k")
+USABLE = Settings(upstreams={"v": UPSTREAM}, routes=(Route(model="*", upstream="v"),), keys={"a": KeySettings(secret="s")})
+LIMITS = (LimitSettings(limit="8 concurrent"),)
+
+
+def with_upstream(**changes: object) -> dict[str, dict[str, UpstreamSettings]]:
+    return {"upstreams": {"v": msgspec.structs.replace(UPSTREAM, **changes)}}
+
+
+CASES: list[tuple[dict[str, object], list[str]]] = [
+    ({}, []),
+    (with_upstream(api_key=""), ["upstreams.v.api_key is empty: requests to it answer 503 upstream_not_configured"]),
+    (with_upstream(api_key="", headers={"Api-Key": "k"}), []),
+    (with_upstream(api_key="", auth="forward"), []),
+    ({"upstreams": {"v": UPSTREAM, "unused": UpstreamSettings(base_url="http://h")}}, []),
+    ({"keys": {"a": KeySettings(secret="s"), "b": KeySettings()}}, ["keys.b has no secret: the key is disabled"]),
+    ({"keys": {"b": KeySettings(secret_sha256="0" * 64)}}, []),
+    ({"keys": {}}, ["keys: none has a secret: every request answers 401"]),
+    ({"keys": {}, **with_upstream(api_key="", auth="forward")}, []),
+    ({"routes": (Route(model="gpt-*", upstream="v"), Route(model="gpt-4*", upstream="v"))}, ["routes[1] (gpt-4*) is never reached: gpt-* before it matches the same models"]),
+    ({"routes": (Route(model="gpt-4*", upstream="v"), Route(model="gpt-*", upstream="v"))}, []),
+    ({"limits": LIMITS}, ["limits are not enforced by this version yet: limits"]),
+    (
+        {"defaults": Defaults(team=LimitDefaults(limits=LIMITS)), "teams": {"t": TeamSettings(limits=LIMITS)}, "keys": {"a": KeySettings(secret="s", limits=LIMITS)}, **with_upstream(limits=LIMITS)},
+        ["limits are not enforced by this version yet: defaults.team.limits, upstreams.v.limits, teams.t.limits, keys.a.limits"],
+    ),
+    (
+        {"prices": (Price(model="m"),), "fx": {"CNY": (FxRate(rate="1"),)}, "teams": {"t": TeamSettings(markup="0.05")}, **with_upstream(discount="0.1", price_source="x")},
+        ["prices are not enforced by this version yet: prices, fx, upstreams.v.discount, upstreams.v.price_source, teams.t.markup"],
+    ),
+    ({"teams": {"t": TeamSettings(markup="0.00")}}, []),
+    ({"unpriced": "deny"}, ["unpriced: deny is not enforced by this version yet: unpriced"]),
+    (with_upstream(stream_usage="inject"), ["stream_usage: inject is not enforced by this version yet: upstreams.v.stream_usage"]),
+    ({"admin": AdminSettings(tokens={"ops": AdminToken(token="t")})}, ["the admin API is not enforced by this version yet: admin.tokens.ops"]),
+    ({"admin": AdminSettings(tokens={"ops": AdminToken()})}, []),
+    ({"passthrough": (Passthrough(path="/v1/files", upstream="v"),)}, ["passthrough is not enforced by this version yet: passthrough"]),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), CASES, ids=[str(index) for index in range(len(CASES))])
+def test_warnings(changes: dict[str, object], expected: list[str]) -> None:
+    settings = msgspec.structs.replace(USABLE, **changes)
+    assert warnings(settings) == expected
+    assert problems(settings, {}) == []
+
+
+def test_listeners_may_share_a_port_that_the_system_chooses() -> None:
+    settings = msgspec.structs.replace(USABLE, listen="127.0.0.1:0", metrics=msgspec.structs.replace(USABLE.metrics, listen="127.0.0.1:0"))
+    assert problems(settings, {}) == []
+
+
+@pytest.mark.parametrize(("where", "expected"), [
+    ({"routes[0].upstream": "f:3", "routes": "f:1"}, "f:3"), ({"routes[0]": "f:2", "routes": "f:1"}, "f:2"), ({"routes": "f:1"}, "f:1"), ({"": "f"}, "f"), ({}, ""),
+])
+def test_a_problem_stands_at_the_closest_place_known(where: dict[str, str], expected: str) -> None:
+    settings = msgspec.structs.replace(USABLE, routes=(Route(model="*", upstream="w"),))
+    (problem,) = problems(settings, where)
+    assert problem.where == expected
+
+
+def test_only_digests_of_secrets_are_kept() -> None:
+    kept = digests_only(USABLE)
+    assert kept.keys["a"].secret == ""
+    assert kept.keys["a"].secret_sha256 == hashlib.sha256(b"s").hexdigest()
+    assert digests_only(kept) == kept

@@ -1,0 +1,64 @@
+"""The config in force: shown without secrets and as a config that can be read again; what a reload cannot change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from proxy.config import load
+from proxy.config_effective import carry_over, masked, what_needs_restart
+from proxy.settings import AdminSettings, AdminToken, KeySettings, LedgerSettings, Settings, UpstreamSettings
+
+SECRETIVE = Settings(
+    upstreams={"v": UpstreamSettings(
+        base_url="http://h", api_key="CANARY", headers={"Authorization": "CANARY", "X-Api-Key": "CANARY", "X-Title": "shown"}, query={"token": "CANARY", "v": "shown"},
+        proxy="http://user:CANARY@proxy:3128",
+    )},
+    keys={"a": KeySettings(secret="CANARY"), "b": KeySettings(secret_sha256="CANARY"), "c": KeySettings()},
+    admin=AdminSettings(tokens={"ops": AdminToken(token="CANARY")}),
+)
+
+
+def test_credentials_are_masked_and_the_rest_is_shown() -> None:
+    shown = masked(SECRETIVE)
+    assert "CANARY" not in repr(shown)
+    text = yaml.safe_dump(shown)
+    assert text.count("***") == 8
+    assert text.count("shown") == 2
+    assert "http://***@proxy:3128" in text
+    assert shown["keys"] == {
+        "a": {"secret": "***", "secret_sha256": "", "models": [], "labels": {}}, "b": {"secret": "", "secret_sha256": "***", "models": [], "labels": {}},
+        "c": {"secret": "", "secret_sha256": "", "models": [], "labels": {}},
+    }
+
+
+def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
+    shipped = load(Path(__file__).parent.parent / "config.yaml", {}).settings
+    path = tmp_path / "again.yaml"
+    path.write_text(yaml.safe_dump(masked(shipped)))
+    again = load(path, {})
+    assert again.settings == shipped
+
+
+CHANGES: list[tuple[dict[str, object], tuple[str, ...]]] = [
+    ({}, ()),
+    ({"support": "x", "upstreams": {}, "inflight_max": 5}, ()),
+    ({"listen": "127.0.0.1:1"}, ("listen",)),
+    ({"data_dir": Path("/x"), "timezone": "Asia/Shanghai", "currency": "CNY"}, ("data_dir", "timezone", "currency")),
+    ({"metrics": msgspec.structs.replace(Settings().metrics, max_series=5)}, ("metrics.max_series",)),
+    ({"journal": msgspec.structs.replace(Settings().journal, sync="always", keep_s=0.0)}, ("journal.sync", "journal.keep")),
+    ({"ledger": LedgerSettings(url="sqlite:x"), "listen": "127.0.0.1:1"}, ("listen", "ledger.url")),
+]
+
+
+@pytest.mark.parametrize(("changes", "expected"), CHANGES, ids=[str(index) for index in range(len(CHANGES))])
+def test_what_a_reload_cannot_change_is_named_and_can_be_carried_over(changes: dict[str, object], expected: tuple[str, ...]) -> None:
+    old = Settings()
+    new = msgspec.structs.replace(old, **changes)
+    assert what_needs_restart(old, new) == expected
+    running = carry_over(old, new)
+    assert what_needs_restart(old, running) == ()
+    assert (running.support, running.upstreams, running.inflight_max) == (new.support, new.upstreams, new.inflight_max)
