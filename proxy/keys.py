@@ -20,6 +20,8 @@ BODY_CHARS = 30
 CHECK_CHARS = 6  # 62**6 > 2**32: every CRC-32 fits
 KEY_BYTES_MIN = 32
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key"})
+_LENGTHS = frozenset(map(len, _HEADERS))
 _CHALLENGE = (("www-authenticate", "Bearer"),)
 
 
@@ -96,20 +98,19 @@ def _credential(raw_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """The one credential of a request, b"" if there is none; 400 if there are several."""
     found: dict[bytes, bytes] = {}
     for name, value in raw_headers:
-        if len(name) not in (7, 9, 13):  # the lengths of the three names: most headers need no lower-casing
-            continue
-        name = name.lower()
-        if name not in (b"authorization", b"x-api-key", b"api-key"):
+        if len(name) not in _LENGTHS or (name := name.lower()) not in _HEADERS:  # by length first: most need no lower-casing
             continue
         if name in found:
             header = name.decode()
             raise invalid_request(f"The header {header} was sent twice. Send one credential, once.", param=header)
         found[name] = value.strip(b" \t")
-    authorization = found.get(b"authorization", b"")
+    authorization = found.get(b"authorization")
     if authorization:
         scheme, _, token = authorization.partition(b" ")
         # Another scheme is kept whole: it matches no key, and it disagrees with a key sent beside it.
         found[b"authorization"] = token.strip(b" \t") if scheme.lower() == b"bearer" else authorization
+    if len(found) == 1:
+        return found.popitem()[1]
     credentials = {value for value in found.values() if value}
     if len(credentials) > 1:
         raise invalid_request("Two headers carry different credentials. Send one of Authorization, x-api-key and api-key.", param="authorization")

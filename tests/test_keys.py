@@ -23,7 +23,7 @@ SETTINGS = Settings(
         "alice": KeySettings(team="research", secret="sk-alice", models=("deepseek-*", "gpt-4o"), labels={"site": "lab"}),
         "bob": KeySettings(secret_sha256=hashlib.sha256(b"sk-bob").hexdigest()),
         "carol": KeySettings(secret=OURS, expires="2027-01-01"),
-        "disabled": KeySettings(),
+        "disabled": KeySettings(expires="2027-01-01"),
         "unicode": KeySettings(secret="sk-ключ"),
     },
 )
