@@ -1,0 +1,92 @@
+"""The book: append-only records in commit order, one hash chain a database, with roll-ups, refusals and grants beside them.
+
+`connect(url, …)` opens the backend named by the URL's scheme (`sqlite:ledger.db` is `proxy.ledger.sqlite`). One process writes; others read through `queries`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from proxy.core.usage import UsageRecord
+from proxy.failpoints import Failpoints
+
+BATCH_MAX = 64  # records a transaction: larger ones gain little and hold the database longer
+
+
+class LedgerUnavailable(Exception):
+    """The database cannot take this now (locked, full, damaged, unreadable). Keep the batch and try again later."""
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used as it is, and waiting will not help. The message says why and what to do."""
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """How often requests of one key were refused for one reason within the quarter hour that starts at `bucket_ms`. key_id None: no key, or too many to tell apart."""
+
+    bucket_ms: int
+    key_id: str | None
+    code: str
+    count: int
+
+
+class Booked(msgspec.Struct, frozen=True, gc=False):
+    """What a batch came to: new rows, records already there, and differences booked as adjustments."""
+
+    inserted: int
+    known: int
+    adjustments: int
+
+
+class Ledger(Protocol):
+    """What the recorder needs of a ledger."""
+
+    async def book(
+        self,
+        writer: str,
+        closes: Sequence[tuple[int, UsageRecord]],
+        *,
+        position: int | None = None,
+        salts: Sequence[tuple[str, bytes]] = (),
+        refusals: Sequence[Refusal] = (),
+    ) -> Booked:
+        """Book at most BATCH_MAX closes of one writer's journal, as (journal seq, record), in one durable transaction.
+
+        Idempotent by record id; a different record under a known id becomes an adjustment. The writer's position becomes `position`, or the last seq of `closes`.
+        Raises LedgerUnavailable; then the same batch is to be tried again.
+        """
+        ...
+
+    async def position(self, writer: str) -> int:
+        """The journal seq up to which this writer's closes are booked; 0 for a writer never seen."""
+        ...
+
+    async def salts(self) -> dict[str, bytes]:
+        """Every end user's salt by look-up value."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the database and give up its lock."""
+        ...
+
+
+async def connect(url: str, data_dir: Path, key_file: Path | None = None, *, failpoints: Failpoints | None = None) -> Ledger:
+    """Open the ledger for writing. Raises LedgerError with the reason when that cannot be done.
+
+    `key_file` holds the key that seals each batch, by default `ledger.key` in `data_dir`; it is made if absent.
+    """
+    scheme = url.partition(":")[0]
+    try:
+        backend = importlib.import_module(f"{__name__}.{scheme}") if scheme.isidentifier() else None
+    except ModuleNotFoundError:
+        backend = None
+    opener = getattr(backend, "connect", None)
+    if opener is None:
+        raise LedgerError(f"ledger.url {url!r}: no such kind of ledger; use sqlite:FILE, for example sqlite:ledger.db")
+    ledger: Ledger = await opener(url, data_dir, key_file, failpoints=failpoints)
+    return ledger

@@ -1,0 +1,187 @@
+"""The booking transaction, synchronous, on one SQLite connection: rows, chain, roll-ups, seal, journal position, salts and refusals, all or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from proxy.core.usage import UsageRecord
+from proxy.failpoints import FailpointError, Failpoints
+from proxy.ledger import BATCH_MAX, Booked, LedgerUnavailable, Refusal
+from proxy.ledger.canonical import COLUMNS, GENESIS, Value, chained, fitted, key_name, record_from, row_values, seal
+from proxy.ledger.corrections import LATE_CLOSE, late_close, late_close_id, same
+from proxy.ledger.schema import BUCKET_MS, GROUPS, SUMS, measures
+
+# Look-ups by id come in fixed sizes: every other number would be another cached statement, and a drain of random batch sizes once grew the process to 130 MB.
+_SIZES = (64, 16, 1)
+_T = TypeVar("_T")
+
+_INSERT = f"INSERT INTO records ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_KNOWN = {n: f"SELECT id FROM records WHERE id IN ({', '.join('?' * n)})" for n in _SIZES}
+_HEAD = "SELECT seq, hash FROM (SELECT seq, hash FROM records UNION ALL SELECT seq, hash FROM checkpoints) ORDER BY seq DESC LIMIT 1"
+_STORED = f"SELECT {', '.join(COLUMNS)} FROM records WHERE id = ?"
+_CORRECTIONS = f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? AND reason = '{LATE_CLOSE}' ORDER BY seq"
+_SEAL = "INSERT INTO heads (seq, hash, booked_at_ms, key_name, seal) VALUES (?, ?, ?, ?, ?)"
+_POSITION = "INSERT INTO journal_positions (writer, seq) VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq"
+_SALT = "INSERT INTO end_users (lookup, salt) VALUES (?, ?) ON CONFLICT (lookup) DO NOTHING"
+_REFUSAL = (
+    "INSERT INTO refusals (bucket_ms, key_id, code, count) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (bucket_ms, ifnull(key_id, 0), code) DO UPDATE SET count = count + excluded.count"
+)
+
+
+def _sum(name: str) -> str:
+    # Past 63 bits SQLite's + turns into a float, which a STRICT table refuses for ever: the sum stays at the bound instead. null + 5 is 5, null + null is null.
+    return f"{name} = coalesce(max(-9223372036854775807, min(9223372036854775807, {name} + excluded.{name})), {name}, excluded.{name})"
+
+
+# Sums what this transaction has really inserted (seq above the old head), so that a replayed batch cannot count twice.
+_ROLL_UP = f"""
+INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in SUMS)})
+SELECT started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms, {", ".join(GROUPS)}, {measures()}
+FROM records WHERE seq > ?
+GROUP BY 1, 2, 3, 4, 5, 6
+ON CONFLICT (bucket_ms, key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0)) DO UPDATE SET
+{", ".join(_sum(name) for name, _ in SUMS)}
+"""
+
+
+class Book:
+    """Books batches on one connection, which it alone writes with. `now_ms` is the wall clock for booked_at_ms."""
+
+    def __init__(self, connection: sqlite3.Connection, key: bytes, now_ms: Callable[[], int], failpoints: Failpoints | None = None) -> None:
+        self._connection = connection
+        self._key = key
+        self._key_name = key_name(key)
+        self._now_ms = now_ms
+        self._fail = failpoints
+
+    def book(
+        self,
+        writer: str,
+        closes: Sequence[tuple[int, UsageRecord]],
+        position: int | None,
+        salts: Sequence[tuple[str, bytes]],
+        refusals: Sequence[Refusal],
+    ) -> Booked:
+        """One batch in one transaction; see `Ledger.book`. Raises LedgerUnavailable when the database cannot take it."""
+        assert len(closes) <= BATCH_MAX, "the bound on a batch is what keeps its sums within 63 bits"
+        execute = self._connection.execute
+        if position is None and closes:
+            position = closes[-1][0]
+        try:
+            self._pass("ledger.book.before")
+            execute("BEGIN IMMEDIATE")
+            self._connection.executemany(_SALT, salts)
+            fresh, booked = self._sorted_out(closes)
+            if fresh:
+                self._append(fresh)
+            if position is not None:
+                execute(_POSITION, (writer, position))
+            self._connection.executemany(_REFUSAL, [(r.bucket_ms, r.key_id, r.code, r.count) for r in refusals])
+            self._pass("ledger.book.inside")
+            execute("COMMIT")
+            self._pass("ledger.book.after")
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, sqlite3.Error | OSError | FailpointError):
+                raise LedgerUnavailable(str(error)) from error
+            raise
+        return booked
+
+    def position(self, writer: str) -> int:
+        """The journal seq up to which this writer's closes are booked."""
+        row = self._read("SELECT seq FROM journal_positions WHERE writer = ?", (writer,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def salts(self) -> dict[str, bytes]:
+        """Every end user's salt by look-up value."""
+        return dict(self._read("SELECT lookup, salt FROM end_users"))
+
+    def _sorted_out(self, closes: Sequence[tuple[int, UsageRecord]]) -> tuple[list[UsageRecord], Booked]:
+        """What of the batch is new, in order: records with an unknown id, and adjustments for those that contradict what is booked under theirs."""
+        known_ids = self._known([record.id for _, record in closes])
+        fresh: dict[str, UsageRecord] = {}
+        known = adjustments = 0
+        for _, close in closes:
+            record = fitted(close)
+            if record.id not in known_ids and record.id not in fresh:
+                fresh[record.id] = record
+                continue
+            correction = self._correction(record, fresh)
+            if correction is None:
+                known += 1
+            else:
+                fresh[correction.id] = correction
+                adjustments += 1
+        return list(fresh.values()), Booked(inserted=len(fresh) - adjustments, known=known, adjustments=adjustments)
+
+    def _correction(self, record: UsageRecord, fresh: dict[str, UsageRecord]) -> UsageRecord | None:
+        """The adjustment this record of a known id asks for; None if it says nothing new."""
+        booked = fresh[record.id] if record.id in fresh else self._stored(_STORED, record.id)[0]
+        adjustment_id = late_close_id(record)
+        if same(booked, record) or adjustment_id in fresh or self._known([adjustment_id]):
+            return None
+        earlier = self._stored(_CORRECTIONS, record.id)
+        earlier += [other for other in fresh.values() if other.adjusts == record.id and other.reason == LATE_CLOSE]
+        return fitted(late_close(booked, earlier, record))
+
+    def _append(self, records: Sequence[UsageRecord]) -> None:
+        """Give the records their place in the chain, add them to the roll-ups, seal the new head."""
+        execute = self._connection.execute
+        row = execute(_HEAD).fetchone()
+        old_head, prev_hash = (0, GENESIS) if row is None else row
+        seq, now_ms = old_head, self._now_ms()
+        rows: list[list[Value]] = []
+        for record in records:
+            seq += 1
+            values = row_values(record, seq, now_ms)
+            row_hash = chained(prev_hash, values)
+            values.append(prev_hash)
+            values.append(row_hash)
+            rows.append(values)
+            prev_hash = row_hash
+        inserted = self._connection.executemany(_INSERT, rows).rowcount
+        assert inserted == len(rows), "a row was ignored although its id and seq were new"
+        execute(_ROLL_UP, (old_head,))
+        execute(_SEAL, (seq, prev_hash, now_ms, self._key_name, seal(self._key, seq, now_ms, prev_hash)))
+
+    def _known(self, ids: Sequence[str]) -> set[str]:
+        """Which of these ids are booked."""
+        return {row[0] for part in _parts(ids) for row in self._connection.execute(_KNOWN[len(part)], part)}
+
+    def _stored(self, query: str, id: str) -> list[UsageRecord]:
+        try:
+            return [record_from(dict(zip(COLUMNS, row, strict=True))) for row in self._connection.execute(query, (id,))]
+        except msgspec.MsgspecError as error:
+            raise LedgerUnavailable(f"the booked row {id} cannot be read back: {error}") from error
+
+    def _read(self, query: str, parameters: Sequence[Value] = ()) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(query, parameters)
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(str(error)) from error
+
+    def _pass(self, failpoint: str) -> None:
+        if self._fail is not None:
+            self._fail(failpoint)
+
+    def _roll_back(self) -> None:
+        """End a failed transaction. SQLite may have ended it already, or be unable to say more than it has."""
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            return  # the error that led here is the one to tell
+
+
+def _parts(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """The items in parts of the fixed statement sizes."""
+    start = 0
+    while start < len(items):
+        size = next(n for n in _SIZES if n <= len(items) - start)
+        yield items[start : start + size]
+        start += size

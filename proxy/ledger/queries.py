@@ -1,0 +1,232 @@
+"""What the ledger answers: usage by group, one record, the state of the book. Synchronous and read-only, beside a running process or without one.
+
+Each question opens the file, reads in one short transaction and closes it: a reader that stays would keep the write-ahead log from being reset.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone, tzinfo
+from pathlib import Path
+
+import msgspec
+
+from proxy.core.usage import UsageRecord
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.canonical import COLUMNS, record_from
+from proxy.ledger.files import database_path
+from proxy.ledger.schema import BUCKET_MS, GROUPS, SUMS, check_library, schema_version
+
+# What `by` may name, beside `label:NAME`, and the column or expression behind it. The first four and the times are in the roll-ups, the others only in the records.
+_BY = {"team": "team", "key": "key_id", "model": "model_requested", "upstream": "upstream", "day": "day", "hour": "hour"}
+_BY_RECORD = {"end_user": "end_user", "source": "source", "outcome": "outcome"}
+_LABEL = "label:"
+_LABEL_VALUE = "(SELECT value FROM json_each(records.labels) WHERE key = ?)"
+
+UsageRow = dict[str, str | int | None]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A record with what the ledger added when it was booked; the hashes as 64 hex digits."""
+
+    record: UsageRecord
+    seq: int
+    booked_at_ms: int
+    hash_version: int
+    prev_hash: str
+    hash: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The state of the book. Times are Unix milliseconds; None where there is nothing yet. `writers` maps each writer to its booked journal position."""
+
+    path: str
+    schema_version: int
+    bytes: int
+    records: int
+    adjustments: int
+    first_seq: int | None
+    last_seq: int | None
+    last_hash: str | None
+    last_booked_at_ms: int | None
+    sealed_seq: int | None
+    writers: dict[str, int]
+
+
+class Queries:
+    """Questions to one ledger file."""
+
+    def __init__(self, url: str, data_dir: Path) -> None:
+        check_library()
+        self.path = database_path(url, data_dir)
+
+    def usage(self, by: Sequence[str], from_ms: int | None, to_ms: int | None, zone: tzinfo) -> list[UsageRow]:
+        """Sums by group and currency over records started in [from_ms, to_ms), open where None, sorted by group (a missing name first), then currency.
+
+        Each row has the groups' names, then `requests input_tokens … charge_nano currency reported_requests unpriced_requests`. `day` and `hour` are of `zone`.
+        Raises LedgerError for a name that cannot be grouped by.
+        """
+        labels = [name[len(_LABEL) :] for name in by if name.startswith(_LABEL)]
+        unknown = [name for name in by if name not in _BY and name not in _BY_RECORD and not (name.startswith(_LABEL) and len(name) > len(_LABEL))]
+        if unknown:
+            raise LedgerError(f"cannot group by {', '.join(unknown)}: use any of {', '.join([*_BY, *_BY_RECORD])} and label:NAME")
+        from_rollups = all(name in _BY for name in by)
+        source, bounds = _rollup_source(from_ms, to_ms) if from_rollups else _record_source(by, from_ms, to_ms)
+        clock, clock_bounds = _clock_source(by, from_ms, to_ms)
+        with self._reading() as connection:
+            connection.create_function("zone_day", 1, lambda ms: _local(ms, zone).date().isoformat(), deterministic=True)
+            connection.create_function("zone_hour", 1, lambda ms: _local_hour(ms, zone), deterministic=True)
+            rows = connection.execute(_usage_query(by, source, clock), [*labels, *bounds, *clock_bounds]).fetchall()
+        return [_usage_row(by, row) for row in rows]
+
+    def record(self, id: str) -> Entry | None:
+        """One record by id; None if the ledger has none."""
+        with self._reading() as connection:
+            found = _entries(connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE id = ?", (id,)))
+        return found[0] if found else None
+
+    def adjustments(self, id: str) -> list[Entry]:
+        """What corrects this record, in the order of booking."""
+        with self._reading() as connection:
+            return _entries(connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? ORDER BY seq", (id,)))
+
+    def status(self) -> Status:
+        """How many records, how far, sealed up to where."""
+        with self._reading() as connection:
+            version = schema_version(connection, str(self.path))
+            first_seq, last_seq = connection.execute("SELECT (SELECT min(seq) FROM records), (SELECT max(seq) FROM records)").fetchone()
+            last = connection.execute("SELECT hash, booked_at_ms FROM records WHERE seq = ?", (last_seq,)).fetchone()
+            (adjustments,) = connection.execute("SELECT count(*) FROM records WHERE adjusts IS NOT NULL").fetchone()
+            (sealed_seq,) = connection.execute("SELECT max(seq) FROM heads").fetchone()
+            writers = dict(connection.execute("SELECT writer, seq FROM journal_positions ORDER BY writer"))
+        return Status(
+            path=str(self.path),
+            schema_version=version,
+            bytes=self.path.stat().st_size,
+            records=0 if last_seq is None else last_seq - first_seq + 1,
+            adjustments=adjustments,
+            first_seq=first_seq,
+            last_seq=last_seq,
+            last_hash=None if last is None else last[0].hex(),
+            last_booked_at_ms=None if last is None else last[1],
+            sealed_seq=sealed_seq,
+            writers=writers,
+        )
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """One read transaction on a read-only connection. Raises LedgerError without a ledger to read, LedgerUnavailable when SQLite cannot read it."""
+        with reading(self.path) as connection:
+            yield connection
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection in one transaction, closed at the end."""
+    if not path.exists():
+        raise LedgerError(f"there is no ledger at {path} yet: `tollkeeper serve` makes it")
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+        try:
+            if schema_version(connection, str(path)) == 0:
+                raise LedgerError(f"{path} is empty: `tollkeeper serve` makes the ledger")
+            connection.execute("BEGIN")
+            yield connection
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise LedgerUnavailable(f"cannot read {path}: {error}") from error
+
+
+def _usage_query(by: Sequence[str], source: str, clock: str) -> str:
+    """Group the rows of `source` by the names and the currency. Each sum comes as a high and a low half: SQLite refuses to sum past 63 bits, and money may."""
+    groups = [f"{_BY.get(name, f'g{n}')} AS g{n}" for n, name in enumerate(by)]
+    sums = [f"sum({name} / 4294967296), sum({name} % 4294967296)" for name, _ in SUMS]
+    keys = ", ".join(str(n + 1) for n in range(len(by) + 1))
+    return (
+        f"WITH source AS ({source}){f', clock AS MATERIALIZED ({clock})' if clock else ''} SELECT {', '.join([*groups, 'currency', *sums])} "
+        f"FROM source {'JOIN clock USING (bucket_ms)' if clock else ''} GROUP BY {keys} ORDER BY {keys}"
+    )
+
+
+def _clock_source(by: Sequence[str], from_ms: int | None, to_ms: int | None) -> tuple[str, list[int]]:
+    """The local day and hour of each quarter hour that holds a record, if asked for: the zone's rules are in Python, and this asks them once a quarter hour."""
+    times = [f"zone_{name}(bucket_ms) AS {name}" for name in ("day", "hour") if name in by]
+    if not times:
+        return "", []
+    where, bounds = _range("bucket_ms", None if from_ms is None else from_ms // BUCKET_MS * BUCKET_MS, to_ms)
+    return f"SELECT bucket_ms, {', '.join(times)} FROM (SELECT DISTINCT bucket_ms FROM rollups WHERE {where})", bounds
+
+
+def _rollup_source(from_ms: int | None, to_ms: int | None) -> tuple[str, list[int]]:
+    """Roll-ups for the whole quarter hours of the range, records for a part of one at either end."""
+    names = ", ".join(("bucket_ms", *GROUPS, *(name for name, _ in SUMS)))
+    first_ms = None if from_ms is None else -(-from_ms // BUCKET_MS) * BUCKET_MS
+    end_ms = None if to_ms is None else to_ms // BUCKET_MS * BUCKET_MS
+    if first_ms is not None and end_ms is not None and first_ms > end_ms:  # within one quarter hour
+        return _record_source((), from_ms, to_ms)
+    where, bounds = _range("bucket_ms", first_ms, end_ms)
+    parts = [f"SELECT {names} FROM rollups WHERE {where}"]
+    for start_ms, stop_ms in ((from_ms, first_ms), (end_ms, to_ms)):
+        if start_ms is not None and stop_ms is not None and start_ms < stop_ms:
+            edge, edge_bounds = _record_source((), start_ms, stop_ms)
+            parts.append(edge)
+            bounds += edge_bounds
+    return " UNION ALL ".join(parts), bounds
+
+
+def _record_source(by: Sequence[str], from_ms: int | None, to_ms: int | None) -> tuple[str, list[int]]:
+    """The records of the range, each in the shape of a roll-up, with the groups that only records have as g0, g1 …"""
+    where, bounds = _range("started_at_ms", from_ms, to_ms)
+    own = [f"{_LABEL_VALUE if name.startswith(_LABEL) else _BY_RECORD[name]} AS g{n}" for n, name in enumerate(by) if name not in _BY]
+    columns = [*own, f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms", *GROUPS, *(f"{expression} AS {name}" for name, expression in SUMS)]
+    return f"SELECT {', '.join(columns)} FROM records WHERE {where}", bounds
+
+
+def _range(column: str, from_ms: int | None, to_ms: int | None) -> tuple[str, list[int]]:
+    bounds = [(f"{column} {sign} ?", ms) for sign, ms in ((">=", from_ms), ("<", to_ms)) if ms is not None]
+    return " AND ".join(term for term, _ in bounds) or "1", [ms for _, ms in bounds]
+
+
+def _usage_row(by: Sequence[str], row: Sequence[str | int | None]) -> UsageRow:
+    groups = dict(zip(by, row, strict=False))
+    if "hour" in groups:
+        groups["hour"] = str(groups["hour"]).partition(" ")[2]
+    sums: UsageRow = {}
+    halves = row[len(by) + 1 :]
+    for n, (name, _) in enumerate(SUMS):
+        high, low = halves[2 * n : 2 * n + 2]
+        sums[name] = high * 2**32 + low if isinstance(high, int) and isinstance(low, int) else None
+        if name == "charge_nano":
+            sums["currency"] = row[len(by)]
+    return {**groups, **sums}
+
+
+def _entries(cursor: sqlite3.Cursor) -> list[Entry]:
+    found = []
+    for row in cursor:
+        stored = dict(zip(COLUMNS, row, strict=True))
+        found.append(
+            Entry(
+                record=record_from(stored),
+                seq=stored["seq"],
+                booked_at_ms=stored["booked_at_ms"],
+                hash_version=stored["hash_version"],
+                prev_hash=stored["prev_hash"].hex(),
+                hash=stored["hash"].hex(),
+            )
+        )
+    return found
+
+
+def _local(ms: int, zone: tzinfo) -> datetime:
+    return datetime.fromtimestamp(ms // 1000, zone)
+
+
+def _local_hour(ms: int, zone: tzinfo) -> str:
+    """The local hour of this quarter hour, as ISO text with the offset in force behind a number that sorts: the hour that a clock change repeats is two hours."""
+    local = _local(ms, zone)
+    hour = local.replace(minute=0, second=0, tzinfo=timezone(local.utcoffset() or timedelta()))
+    return f"{int(hour.timestamp()) * 1000:015d} {hour.isoformat(timespec='seconds')}"

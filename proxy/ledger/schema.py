@@ -1,0 +1,218 @@
+"""The SQLite schema: tables, the triggers that keep them append-only, and the migrations that lead to the present version.
+
+`PRAGMA user_version` holds the schema's version, `PRAGMA application_id` says that the file is a ledger of ours. A migration is never edited after a release:
+a change is a new entry of `MIGRATIONS`, and stored rows keep their values and hashes.
+
+Two rules hold the book append-only against every connection: UPDATE and DELETE are refused, and a BEFORE INSERT trigger ignores a row whose id or seq is known
+(without it `INSERT OR REPLACE` would delete the old row without firing a DELETE trigger, unless the connection happens to set `recursive_triggers`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from proxy.ledger import LedgerError
+
+APPLICATION_ID = 0x54_4F_4C_4C  # "TOLL"
+SQLITE_MIN = (3, 37, 0)         # STRICT tables
+BUCKET_MS = 15 * 60 * 1000      # every time zone in use starts its days and hours on a quarter hour of UTC
+
+# The sums of a roll-up: a null is "nothing known", as in the record. The expressions read one row of records each; `measures` below sums them.
+SUMS: tuple[tuple[str, str], ...] = (
+    ("requests", "(kind = 'usage')"),
+    ("input_tokens", "input_tokens"),
+    ("cached_tokens", "cached_tokens"),
+    ("cache_write_tokens", "cache_write_tokens"),
+    ("output_tokens", "output_tokens"),
+    ("reasoning_tokens", "reasoning_tokens"),
+    ("cost_nano", "cost_nano"),
+    ("charge_nano", "charge_nano"),
+    ("reported_requests", "(kind = 'usage' AND source = 'reported')"),
+    ("unpriced_requests", "(kind = 'usage' AND cost_nano IS NULL)"),
+)
+GROUPS: tuple[str, ...] = ("key_id", "team", "model_requested", "upstream", "currency")
+
+_RECORDS = """
+CREATE TABLE records (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    writer TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    adjusts TEXT,
+    reason TEXT,
+    started_at_ms INTEGER NOT NULL,
+    booked_at_ms INTEGER NOT NULL,
+    duration_ms INTEGER NOT NULL,
+    first_byte_ms INTEGER,
+    key_id TEXT NOT NULL,
+    team TEXT,
+    labels TEXT NOT NULL,
+    end_user TEXT,
+    tags TEXT NOT NULL,
+    endpoint TEXT NOT NULL,
+    dialect TEXT,
+    upstream TEXT NOT NULL,
+    upstream_account TEXT,
+    model_requested TEXT,
+    model_served TEXT,
+    stream INTEGER NOT NULL,
+    status INTEGER,
+    outcome TEXT NOT NULL,
+    finish_reason TEXT,
+    upstream_request_id TEXT,
+    client_retry_count INTEGER NOT NULL,
+    input_tokens INTEGER,
+    cached_tokens INTEGER,
+    cache_write_tokens INTEGER,
+    output_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    audio_input_tokens INTEGER,
+    audio_output_tokens INTEGER,
+    input_source TEXT NOT NULL,
+    output_source TEXT NOT NULL,
+    source TEXT NOT NULL,
+    inconsistent INTEGER NOT NULL,
+    usage_raw TEXT,
+    service_tier TEXT,
+    bytes_in INTEGER NOT NULL,
+    bytes_out INTEGER NOT NULL,
+    chunks INTEGER NOT NULL,
+    cost_nano INTEGER,
+    charge_nano INTEGER,
+    currency TEXT,
+    price_version TEXT,
+    price_model TEXT,
+    price_currency TEXT,
+    cost_original_nano INTEGER,
+    fx_rate TEXT,
+    upstream_cost_nano INTEGER,
+    hash_version INTEGER NOT NULL,
+    prev_hash BLOB NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
+CREATE INDEX records_started_at ON records (started_at_ms);
+CREATE INDEX records_adjusts ON records (adjusts) WHERE adjusts IS NOT NULL;
+CREATE TRIGGER records_known BEFORE INSERT ON records
+    WHEN EXISTS (SELECT 1 FROM records WHERE seq = NEW.seq) OR EXISTS (SELECT 1 FROM records WHERE id = NEW.id)
+    BEGIN SELECT RAISE(IGNORE); END;
+"""
+
+# A roll-up's names may be null, which a primary key cannot hold as one value: 0 stands for null in the unique index, and no text equals it.
+_AROUND = """
+CREATE TABLE rollups (
+    bucket_ms INTEGER NOT NULL,
+    key_id TEXT NOT NULL,
+    team TEXT,
+    model_requested TEXT,
+    upstream TEXT NOT NULL,
+    currency TEXT,
+    requests INTEGER NOT NULL,
+    input_tokens INTEGER,
+    cached_tokens INTEGER,
+    cache_write_tokens INTEGER,
+    output_tokens INTEGER,
+    reasoning_tokens INTEGER,
+    cost_nano INTEGER,
+    charge_nano INTEGER,
+    reported_requests INTEGER NOT NULL,
+    unpriced_requests INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX rollups_group ON rollups
+    (bucket_ms, key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0));
+CREATE TABLE heads (
+    seq INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL,
+    booked_at_ms INTEGER NOT NULL,
+    key_name TEXT NOT NULL,
+    seal BLOB NOT NULL
+) STRICT;
+CREATE TABLE checkpoints (
+    seq INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL,
+    pruned_at_ms INTEGER NOT NULL,
+    key_name TEXT NOT NULL,
+    seal BLOB NOT NULL
+) STRICT;
+CREATE TABLE grants (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    granted_at_ms INTEGER NOT NULL,
+    limit_id TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    amount INTEGER NOT NULL,
+    valid_until_ms INTEGER,
+    reason TEXT,
+    granted_by TEXT
+) STRICT;
+CREATE TABLE refusals (
+    bucket_ms INTEGER NOT NULL,
+    key_id TEXT,
+    code TEXT NOT NULL,
+    count INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX refusals_group ON refusals (bucket_ms, ifnull(key_id, 0), code);
+CREATE TABLE journal_positions (writer TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE end_users (lookup TEXT PRIMARY KEY, salt BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TRIGGER grants_known BEFORE INSERT ON grants
+    WHEN EXISTS (SELECT 1 FROM grants WHERE seq = NEW.seq) OR EXISTS (SELECT 1 FROM grants WHERE id = NEW.id)
+    BEGIN SELECT RAISE(IGNORE); END;
+CREATE TRIGGER heads_known BEFORE INSERT ON heads
+    WHEN EXISTS (SELECT 1 FROM heads WHERE seq = NEW.seq) BEGIN SELECT RAISE(IGNORE); END;
+CREATE TRIGGER checkpoints_known BEFORE INSERT ON checkpoints
+    WHEN EXISTS (SELECT 1 FROM checkpoints WHERE seq = NEW.seq) BEGIN SELECT RAISE(IGNORE); END;
+"""
+
+APPEND_ONLY: tuple[str, ...] = ("records", "heads", "checkpoints", "grants")
+
+
+def _refusing(table: str) -> str:
+    return "".join(
+        f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table}"
+        f" BEGIN SELECT RAISE(ABORT, '{table} is append-only: corrections are new rows'); END;\n"
+        for verb in ("UPDATE", "DELETE")
+    )
+
+
+MIGRATIONS: tuple[str, ...] = (_RECORDS + _AROUND + "".join(map(_refusing, APPEND_ONLY)),)
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def measures(alias: str = "") -> str:
+    """The select list that sums records into a roll-up's columns. With no record known to have a number the sum is null."""
+    return ", ".join(f"sum({expression}) AS {alias}{name}" for name, expression in SUMS)
+
+
+def check_library() -> None:
+    """Raises LedgerError when Python's SQLite is too old for the schema."""
+    if sqlite3.sqlite_version_info < SQLITE_MIN:
+        wanted = ".".join(map(str, SQLITE_MIN))
+        raise LedgerError(f"SQLite {sqlite3.sqlite_version} is too old for the ledger: run a Python whose sqlite3 module has SQLite {wanted} or newer")
+
+
+def schema_version(connection: sqlite3.Connection, name: str, newest: int = SCHEMA_VERSION) -> int:
+    """The database's schema version, 0 when it is empty. Raises LedgerError when the file is not a ledger or is from a newer version of this program."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application != APPLICATION_ID and (application or version or tables):
+        raise LedgerError(f"{name} is an SQLite database, but not a ledger of this program: name another file in ledger.url")
+    if version > newest:
+        raise LedgerError(
+            f"{name} has schema version {version}, and this version of the program knows up to {newest}: "
+            "run the newer version that made it, or restore a backup made before the upgrade"
+        )
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection, name: str, migrations: Sequence[str] = MIGRATIONS) -> None:
+    """Bring the database to the present schema, each version in a transaction of its own."""
+    for version in range(schema_version(connection, name, len(migrations)) + 1, len(migrations) + 1):
+        script = f"BEGIN IMMEDIATE;\n{migrations[version - 1]}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {version};\nCOMMIT;"
+        try:
+            connection.executescript(script)
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
