@@ -1,0 +1,286 @@
+"""A request as its upstream will read it: the model and the few fields that the proxy decides on, or a refusal.
+
+JSON parsers disagree: some match names without case (Go), some take the first of two equal names and some the last. A body that two parsers could read
+differently in a field that decides about access or price is refused, so that what was checked is what is run. One decode into `dict[str, Raw]` and one walk
+over the body against it prove that no top-level name occurs twice, and give each value's exact offsets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+import msgspec
+
+from proxy.core.dialects.openai_chat.scan import Ambiguous, repair_surrogates, walk
+from proxy.core.errors import ProxyError, invalid_request
+
+# Fields that choose among models or vendors behind the upstream's back (OpenRouter's): they would evade allow-list, routes and price.
+STEERING_FIELDS = frozenset({"models", "provider", "route", "plugins"})
+_GUARDED = frozenset(
+    {"model", "models", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "service_tier", "user", "metadata"}
+)
+_SPLICED = ("model", "stream", "stream_options")
+_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)   # RecursionError: nesting near 1,000
+_INTEGER = re.compile(rb"[0-9]{1,16}")
+_INTEGER_MAX = 2**53                    # what every JSON reader holds exactly
+_MODEL_CHARS_MAX = 256                  # it becomes a row and a label
+_METADATA_BYTES_MAX = 64 * 1024         # OpenAI allows 16 pairs of 64 + 512 characters
+_QUOTES_MAX = 65_536                    # outside of _Bulk: each top-level name has two, and costs 15 times its size when decoded
+_FILES_MAX = 1000                       # inlined in one request
+_Fields = dict[str, msgspec.Raw]
+
+
+class _Bulk(msgspec.Struct, gc=False):
+    """The fields that may hold many strings; decoding them to Raw costs nothing."""
+
+    messages: msgspec.Raw = msgspec.Raw()
+    prompt: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
+    functions: msgspec.Raw = msgspec.Raw()
+    response_format: msgspec.Raw = msgspec.Raw()
+
+
+_bulk_decoder = msgspec.json.Decoder(_Bulk)
+_fields_decoder = msgspec.json.Decoder(_Fields)
+_string_decoder = msgspec.json.Decoder(str)
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a request asks for. None is "not named"; a value of an unexpected type counts as not named.
+
+    `max_tokens` is the larger of max_tokens and max_completion_tokens. `steering` are the STEERING_FIELDS in the body. `input_estimate` in tokens.
+    `spans` gives [start, end) of the values of model, stream and stream_options in the body, `object_start` the offset behind its `{`.
+    """
+
+    endpoint: str
+    model: str
+    stream: bool = False
+    n: int | None = None
+    max_tokens: int | None = None
+    include_usage: bool | None = None
+    service_tier: str | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: dict[str, str] = {}
+    steering: tuple[str, ...] = ()
+    input_estimate: int = 0
+    spans: dict[str, tuple[int, int]] = {}
+    object_start: int = 0
+
+
+def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] = ()) -> Call:
+    """The call that this body makes; ProxyError 400 `invalid_request` or `ambiguous_body`, 403 `field_not_allowed`.
+
+    `allow_fields` are the STEERING_FIELDS that its upstream allows; where the model has yet to choose the upstream, pass all of them and call `forbid_fields` afterwards.
+    """
+    text, fields = _decode(body)
+    try:
+        spans, object_start = walk(text, fields)
+    except Ambiguous as error:
+        raise _ambiguous(error.name, "occurs twice") from None
+    steering = _check_names(fields, allow_fields)
+    model = _model(fields, untouched=text is body or "model" not in spans or text[slice(*spans["model"])] == body[slice(*spans["model"])])
+    return Call(
+        endpoint=endpoint,
+        model=model,
+        stream=_stream(fields),
+        n=_at_least(_integer(fields.get("n")), 1),
+        max_tokens=_max_tokens(fields),
+        include_usage=_include_usage(fields),
+        service_tier=_string(fields.get("service_tier")),
+        user=_string(fields.get("user")),
+        safety_identifier=_string(fields.get("safety_identifier")),
+        metadata=_metadata(fields.get("metadata")),
+        steering=steering,
+        input_estimate=estimate_input(body),
+        spans={name: spans[name] for name in _SPLICED if name in spans},
+        object_start=object_start,
+    )
+
+
+def forbid_fields(steering: Collection[str], allow_fields: Collection[str]) -> None:
+    """ProxyError 403 if the body holds a steering field that the upstream's `allow_fields` does not list."""
+    for name in steering:
+        if name not in allow_fields:
+            allowed = f"Allowed here: {', '.join(sorted(allow_fields))}." if allow_fields else "None of its kind is allowed here."
+            message = f"The field {name!r} can choose a model or vendor other than `model` says, and this proxy does not pass it on. Remove it. {allowed}"
+            raise ProxyError(403, "invalid_request_error", "field_not_allowed", message, param=name)
+
+
+def estimate_input(body: bytes) -> int:
+    """Input tokens if the upstream states none: body bytes / 4, rounded up, without inlined files (base64 says nothing about tokens)."""
+    inlined = 0
+    end = 0
+    for _ in range(_FILES_MAX):
+        at = body.find(b";base64,", end)
+        end = body.find(b'"', at)
+        if at < 0 or end < 0:
+            break
+        inlined += end - at
+    return -(-(len(body) - inlined) // 4)
+
+
+def _decode(body: bytes) -> tuple[bytes, _Fields]:
+    """The top-level fields, and the text they were read from: the body, or a copy of equal length with lone surrogates replaced.
+
+    JavaScript sends a lone surrogate whenever it has cut a string inside an emoji, and most vendors take it.
+    """
+    try:
+        _check_names_bounded(body)
+        return body, _fields_decoder.decode(body)
+    except _JSON_ERRORS as error:
+        first = error
+    repaired = repair_surrogates(body)
+    if repaired is not None:
+        try:
+            return repaired, _fields_decoder.decode(repaired)
+        except _JSON_ERRORS as error:
+            first = error
+    raise invalid_request(_why_unreadable(first)) from None
+
+
+def _check_names_bounded(body: bytes) -> None:
+    """Refuse a large body made of names, which would cost many times its size, before it is decoded. Strings in the known large fields do not count."""
+    quotes = _quotes(body)
+    if quotes <= _QUOTES_MAX:
+        return
+    bulk = _bulk_decoder.decode(body)
+    for value in msgspec.structs.astuple(bulk):
+        quotes -= _quotes(bytes(value))
+    if quotes > _QUOTES_MAX:
+        names = ", ".join(_Bulk.__struct_fields__)
+        raise invalid_request(f"The request body holds more than {_QUOTES_MAX // 2} names and strings outside of {names}. Send only fields that the API knows.")
+
+
+def _quotes(text: bytes) -> int:
+    """Quotes that begin or end a string: at least one a name, since one behind a backslash may end a name but never begins one."""
+    return text.count(b'"') - text.count(b'\\"')
+
+
+def _why_unreadable(error: Exception) -> str:
+    """What to do about a body that is not a JSON object, without quoting from it."""
+    if isinstance(error, RecursionError):
+        return "The request body is nested too deeply. Send a JSON object with less than a few hundred levels."
+    if isinstance(error, UnicodeDecodeError):
+        return "The request body is not valid UTF-8. Send a JSON object encoded as UTF-8."
+    if isinstance(error, msgspec.ValidationError):
+        return "The request body is JSON but not an object. Send a JSON object with a `model`."
+    at = re.search(r"byte \d+", str(error))
+    return f"The request body is not valid JSON{f' (at {at[0]})' if at else ''}. Send a JSON object with a `model`."
+
+
+def _check_names(fields: _Fields, allow_fields: Collection[str]) -> tuple[str, ...]:
+    """Refuse names that a reader without case would take for a guarded one; give back the steering fields that are there."""
+    steering: list[str] = []
+    for name in fields:
+        folded = name.casefold()
+        if folded in STEERING_FIELDS:
+            forbid_fields((folded,), allow_fields)
+            steering.append(folded)
+        if folded != name and (folded in _GUARDED or folded in STEERING_FIELDS):
+            raise _ambiguous(folded, "is spelt in another case")
+    return tuple(steering)
+
+
+def _ambiguous(name: str, what: str) -> ProxyError:
+    # Only names known to the API are quoted: a name of the client's own could hold anything.
+    known = name in _GUARDED or name in STEERING_FIELDS
+    subject = f"The field {name!r} {what}" if known else f"A top-level field {what}"
+    message = f"{subject} in the request body, which JSON parsers read differently. Send each field once, exactly as the API spells it."
+    return invalid_request(message, param=name if known else None, code="ambiguous_body")
+
+
+def _model(fields: _Fields, *, untouched: bool) -> str:
+    if "model" not in fields:
+        raise invalid_request("The request body has no `model`. Name the model to use; GET /v1/models lists them.", param="model")
+    model = _string(fields["model"])
+    if model is None or not untouched:
+        raise invalid_request("`model` must be a string. Name the model to use; GET /v1/models lists them.", param="model")
+    if not model.strip() or len(model) > _MODEL_CHARS_MAX or not model.isprintable():
+        message = f"`model` must be 1 to {_MODEL_CHARS_MAX} printable characters. Name the model to use; GET /v1/models lists them."
+        raise invalid_request(message, param="model")
+    return model
+
+
+def _stream(fields: _Fields) -> bool:
+    raw = fields.get("stream")
+    if raw is None:
+        return False
+    text = bytes(raw)
+    if text in (b"false", b"null"):
+        return False
+    if text == b"true":
+        return True
+    # Some servers read 1 or "true" as true and some refuse it: not ours to guess.
+    raise invalid_request("`stream` must be true or false.", param="stream")
+
+
+def _include_usage(fields: _Fields) -> bool | None:
+    """What stream_options says about usage, with the same proof one level down: it decides about what is spliced."""
+    raw = fields.get("stream_options")
+    if raw is None:
+        return None
+    text = bytes(raw)
+    try:
+        options = _fields_decoder.decode(text)
+    except _JSON_ERRORS:
+        return None         # null, or nothing that states it
+    try:
+        walk(text, options)
+    except Ambiguous:
+        raise _ambiguous("stream_options", "holds a name twice") from None
+    if any(name != "include_usage" and name.casefold() == "include_usage" for name in options):
+        raise _ambiguous("stream_options", "holds include_usage in another case")
+    return {b"true": True, b"false": False}.get(bytes(options["include_usage"])) if "include_usage" in options else None
+
+
+def _max_tokens(fields: _Fields) -> int | None:
+    """The larger cap, or None if there is none or one of the two cannot be told."""
+    largest: int | None = None
+    for name in ("max_tokens", "max_completion_tokens"):
+        raw = fields.get(name)
+        if raw is None or bytes(raw) == b"null":
+            continue
+        cap = _integer(raw)
+        if cap is None:
+            return None
+        largest = cap if largest is None else max(largest, cap)
+    return largest
+
+
+def _integer(raw: msgspec.Raw | None) -> int | None:
+    """A whole number in 0..2^53, else None: 5.0, "5" and true are read differently by different servers."""
+    if raw is None:
+        return None
+    text = bytes(memoryview(raw)[:17])
+    if _INTEGER.fullmatch(text) is None:
+        return None
+    number = int(text)
+    return number if number <= _INTEGER_MAX else None
+
+
+def _at_least(number: int | None, minimum: int) -> int | None:
+    return number if number is not None and number >= minimum else None
+
+
+def _string(raw: msgspec.Raw | None) -> str | None:
+    if raw is None:
+        return None
+    try:
+        return _string_decoder.decode(raw)
+    except _JSON_ERRORS:
+        return None
+
+
+def _metadata(raw: msgspec.Raw | None) -> dict[str, str]:
+    """The pairs of strings in `metadata`; whatever else it is, it is no reason to refuse."""
+    if raw is None or memoryview(raw).nbytes > _METADATA_BYTES_MAX:
+        return {}
+    try:
+        pairs = _fields_decoder.decode(raw)
+    except _JSON_ERRORS:
+        return {}
+    texts = {name: _string(value) for name, value in pairs.items()}
+    return {name: text for name, text in texts.items() if text is not None}

@@ -1,0 +1,276 @@
+"""The meter: reads a copy of an answer as it flows by, and knows at each moment what was used, as far as it was stated, and how much text was delivered.
+
+It never raises, whatever comes, and never decides about money: `settlement.py` does, from what stands in these attributes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import msgspec
+
+from proxy.core.decoding import Decoder, coding_name
+from proxy.core.dialects.openai_chat.shapes import JSON_ERRORS, Answer, has_choices, is_error, read_answer, stated_usage, text_of
+from proxy.core.dialects.openai_chat.text import Shape, delivered
+from proxy.core.sse import SSEParser
+from proxy.core.usage import Usage
+
+_USAGE_STATED = re.compile(rb'"usage"[ \t\r\n]*+:[ \t\r\n]*+\{')
+_DONE = b"[DONE]"
+_BOM = b"\xef\xbb\xbf"
+_HEADS_MAX = 4                  # events read whole while looking for the model's name; Azure's first has none
+_SHAPES_TRIED_MAX = 4           # shapes learnt without a single hit before giving up: such a stream has no two events alike
+_EDGE_BYTES = 64 * 1024         # of a JSON answer too large to keep: its beginning and its end, where usage stands
+_EDGE_TRIES_MAX = 8
+
+
+class Meter:
+    """Feed it every chunk of an answer's body, then call `end` once, however the answer ended.
+
+    usage · the last Usage stated, else None              usage_final · it is the whole answer's, not a running total
+    done · `[DONE]` was seen                              error · an error event or error body was seen
+    finish_reason, model_served, response_id, service_tier · as the upstream says, else None
+    unreadable · something could not be read, so counts may be missing    oversized · events or an answer larger than the bounds
+    """
+
+    __slots__ = (
+        "_answer_bytes_max", "_blind", "_body_bytes", "_decoder", "_event_bytes_max", "_expects_events", "_finished", "_framed", "_head", "_heads_left", "_json", "_parser", "_pieces",
+        "_read", "_shape", "_shapes_left", "_tail", "_text_bytes", "done", "error", "finish_reason", "model_served", "response_id", "service_tier",
+        "unreadable", "usage", "usage_final",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        stream: bool,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        status: int = 200,
+        event_bytes_max: int = 1024 * 1024,
+        answer_bytes_max: int = 4 * 1024 * 1024,
+    ) -> None:
+        self.usage: Usage | None = None
+        self.usage_final = False
+        self.done = False
+        self.error = False
+        self.finish_reason: str | None = None
+        self.model_served: str | None = None
+        self.response_id: str | None = None
+        self.service_tier: str | None = None
+        decoder = Decoder.for_encoding(content_encoding)
+        self.unreadable = self._blind = decoder is None
+        self._decoder = None if coding_name(content_encoding) == "identity" else decoder
+        self._expects_events = (stream and status < 400) or (content_type or "").lower().startswith("text/event-stream")
+        # _blind: the content coding cannot be undone, or no further
+        self._json: bool | None = None          # None until the first byte tells which it is
+        self._parser = SSEParser(event_bytes_max)
+        self._text_bytes = 0                    # UTF-8 bytes of delivered text
+        self._finished = False                  # a finish_reason was seen
+        self._heads_left = _HEADS_MAX
+        self._event_bytes_max = event_bytes_max
+        self._shape: Shape | None = None        # of the last event that was nothing but text
+        self._framed: Shape | None = None       # the same as a whole chunk
+        self._shapes_left = _SHAPES_TRIED_MAX
+        self._answer_bytes_max = answer_bytes_max
+        self._body_bytes = 0                    # of what is no event stream
+        self._pieces: list[bytes] = []
+        self._head = b""                        # of an answer above answer_bytes_max, with its tail
+        self._tail = bytearray()
+        self._read = False                      # a JSON answer was read to its end
+
+    @property
+    def output_measure(self) -> int:
+        """Output tokens by what was delivered so far: UTF-8 bytes of text / 4, rounded up. What is not read (yet) counts with all its bytes."""
+        unread = 0 if self._read else self._body_bytes
+        return -(-(self._text_bytes + unread) // 4)
+
+    @property
+    def oversized(self) -> bool:
+        return self._parser.oversized > 0 or bool(self._head)
+
+    def feed(self, chunk: bytes) -> None:
+        """One chunk as it came from the upstream, content coding included."""
+        framed = self._framed
+        if framed is not None and self._parser.between and len(chunk) <= self._event_bytes_max:
+            size = framed.text_bytes(chunk)
+            if size >= 0:
+                self._deliver(size)
+                return
+        if self._blind:
+            self._body_bytes += len(chunk)
+        elif self._decoder is None:
+            self._take_piece(chunk)
+        else:
+            for piece in self._decoder.feed(chunk):
+                self._take_piece(piece)
+            if self._decoder.failed:
+                self.unreadable = self._blind = True
+
+    def end(self) -> None:
+        """The answer is over, cleanly or not: read what has waited for its end."""
+        if self._json:
+            self._read_body()
+        else:
+            for event in self._parser.end():
+                self._take_event(event)
+
+    def _take_piece(self, piece: bytes) -> None:
+        """Part of the decoded body."""
+        if self._json is None:
+            self._start(piece)
+        elif self._json:
+            self._keep(piece)
+        else:
+            for event in self._parser.feed(piece):
+                self._take_event(event)
+
+    def _start(self, piece: bytes) -> None:
+        """The first byte tells JSON from events; the content type may not: some vendors answer JSON to `stream: true`, or name neither."""
+        piece = piece.lstrip()
+        if not piece:
+            return
+        self._json = piece[0] in b"{[" or not self._expects_events
+        self._take_piece(piece)
+
+    # Events.
+
+    def _take_event(self, event: bytes) -> None:
+        shape = self._shape
+        if shape is not None:
+            size = shape.text_bytes(event)
+            if size >= 0:
+                self._shapes_left = _SHAPES_TRIED_MAX
+                self._deliver(size)
+                return
+        if len(event) < 16 and event.strip() == _DONE:
+            self.done = True
+            self.usage_final = self.usage is not None
+            return
+        size, finish, strings = delivered(event)
+        self._deliver(size)
+        if finish is not None:
+            self.finish_reason = finish[:64]
+            self._finished = True
+        if finish is not None or self._heads_left or event.find(b'"error"') >= 0 or _states_usage(event):
+            self._read_event(event)
+        elif strings == 1 and self._shapes_left:
+            self._shapes_left -= 1
+            self._shape = Shape.of(event)
+            if self._shape is not None and self._decoder is None:
+                self._framed = self._shape.framed()
+
+    def _deliver(self, text_bytes: int) -> None:
+        if text_bytes:
+            self._text_bytes += text_bytes
+            self.usage_final = False            # what was stated before cannot have counted this
+
+    def _read_event(self, event: bytes) -> None:
+        """An event that may hold usage, an error or the answer's names, read as JSON."""
+        answer = read_answer(event)
+        if answer is None:
+            self.unreadable = True
+            return
+        self._take_names(answer)
+        usage = stated_usage(answer)
+        if usage is not None:
+            self.usage = usage
+            # A total while a choice is still running is a running one; if text follows, it was one all the same.
+            self.usage_final = self.done or self._finished or not has_choices(answer)
+
+    def _take_names(self, answer: Answer) -> None:
+        if self._heads_left:
+            self._heads_left -= 1
+        if self.model_served is None:
+            self.model_served = text_of(answer.model)
+            if self.model_served is not None:
+                self._heads_left = 0
+        if self.response_id is None:
+            self.response_id = text_of(answer.id)
+        tier = text_of(answer.service_tier)
+        if tier is not None:
+            self.service_tier = tier[:64]       # the last one is the tier that was used
+        self.error = self.error or is_error(answer)
+
+    # JSON answers.
+
+    def _keep(self, piece: bytes) -> None:
+        self._body_bytes += len(piece)
+        if not self._head:
+            self._pieces.append(piece)
+            if self._body_bytes <= self._answer_bytes_max:
+                return
+            whole = b"".join(self._pieces)
+            self._pieces.clear()
+            self._head = whole[:_EDGE_BYTES]
+            self._tail += whole[-_EDGE_BYTES:]
+        else:
+            self._tail += piece
+            if len(self._tail) > 2 * _EDGE_BYTES:
+                del self._tail[:-_EDGE_BYTES]
+
+    def _read_body(self) -> None:
+        if self._head:
+            self._read_edges()
+            return
+        body = b"".join(self._pieces).removeprefix(_BOM)
+        self._pieces.clear()
+        answer = read_answer(body)
+        if answer is None:
+            self.unreadable = True
+            return
+        self._read = True
+        self._take_names(answer)
+        self._text_bytes, finish, _ = delivered(body)
+        self.finish_reason = None if finish is None else finish[:64]
+        self.usage = stated_usage(answer)
+        self.usage_final = self.usage is not None
+
+    def _read_edges(self) -> None:
+        """Usage from an answer too large to read whole: at the end of its top level, as nearly all have it, or at the beginning (llama.cpp's embeddings)."""
+        answer = _trailing(bytes(self._tail[-_EDGE_BYTES:])) or _leading(self._head)
+        if answer is None:
+            self.unreadable = True
+            return
+        self._take_names(answer)
+        self.usage = stated_usage(answer)
+        self.usage_final = self.usage is not None
+
+
+def _states_usage(event: bytes) -> bool:
+    """Whether a usage object may be in it: null, as some send on every event, is none."""
+    return event.find(b'"usage"') >= 0 and _USAGE_STATED.search(event) is not None
+
+
+def _trailing(tail: bytes) -> Answer | None:
+    """What follows the last `"usage"` up to the end, if that closes exactly one object: then the object is the answer itself, and the usage its own."""
+    at = len(tail)
+    for _ in range(_EDGE_TRIES_MAX):
+        at = tail.rfind(b'"usage"', 0, at)
+        if at < 0:
+            return None
+        answer = read_answer(b"{" + tail[at:])
+        if answer is not None:
+            return answer
+    return None
+
+
+def _leading(head: bytes) -> Answer | None:
+    """What stands before and in a `"usage"` that the top level opens with, cut off behind it."""
+    at = -1
+    text = head.removeprefix(_BOM).decode("utf-8", "replace")
+    for _ in range(_EDGE_TRIES_MAX):
+        at = text.find('"usage"', at + 1)
+        if at < 0:
+            return None
+        before = text[:at].rstrip()
+        colon = text.find(":", at)
+        try:
+            # Whole only at the top level: anywhere deeper the brackets would not come out.
+            msgspec.json.decode(before.removesuffix(",") + "}")
+            start = len(text) - len(text[colon + 1 :].lstrip())
+            _, end = json.JSONDecoder().raw_decode(text, start)
+        except (*JSON_ERRORS, ValueError):
+            continue
+        return read_answer((text[:end] + "}").encode())
+    return None

@@ -1,0 +1,92 @@
+"""JSON objects looked at as text: each value's offsets, names that occur twice, escapes that stand for no character.
+
+All of it is one pass of possessive regular expressions: linear, and nothing recursive that depth could break.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_OPEN = re.compile(rb"[ \t\r\n]*+\{")
+_NAME = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+", re.DOTALL)
+_NEXT = re.compile(rb"[ \t\r\n]++[,}]")
+_COMMA, _CLOSE, _BACKSLASH = b",}\\"
+_SPACE = b" \t\r\n"
+# Text up to the first escape that is a lone surrogate (or none at all); and that escape.
+_SOUND = re.compile(
+    rb"[^\\]*+(?:\\(?:[^u]|u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?![dD][89a-fA-F])))[^\\]*+)*+",
+    re.DOTALL,
+)
+_LONE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_REPAIRS_MAX = 1000
+_REPAIR_BYTES_MAX = 8 * 1024 * 1024
+
+
+class Ambiguous(Exception):
+    """A name occurs twice in an object."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def walk(text: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[dict[str, tuple[int, int]], int]:
+    """[start, end) of each value in `text`, and the offset behind its `{`, given what a decoder read from it; Ambiguous if a name occurs twice.
+
+    The proof: `fields` holds the LAST value of each name. If name after name the text goes on with exactly that value and ends behind the last one, then there is
+    no room in it for another. Names are compared as decoded, so an escaped spelling is the same name.
+    """
+    opened = _OPEN.match(text)
+    assert opened is not None, "a decoder has read an object from this text"
+    spans: dict[str, tuple[int, int]] = {}
+    at = opened.end()
+    while fields:
+        match = _NAME.match(text, at)
+        assert match is not None, "a decoder has read names from this text"
+        quoted = match[1]
+        name = msgspec.json.decode(quoted, type=str) if _BACKSLASH in quoted else quoted[1:-1].decode()
+        value = bytes(fields[name])
+        start = match.end()
+        end = start + len(value)
+        if name in spans or not text.startswith(value, start):
+            raise Ambiguous(name)
+        spans[name] = (start, end)
+        at = end + 1
+        sign = text[end]
+        if sign in _SPACE:
+            following = _NEXT.match(text, end)
+            if following is None:
+                raise Ambiguous(name)
+            at = following.end()
+            sign = text[at - 1]
+        if sign == _CLOSE:
+            break
+        if sign != _COMMA:      # the value goes on here: this is not the last one of its name
+            raise Ambiguous(name)
+    return spans, opened.end()
+
+
+def repair_surrogates(text: bytes) -> bytes | None:
+    """The text with each lone surrogate escape replaced by the replacement character's, length and offsets kept.
+
+    None if there is none, or if there are so many, or so much text, that it is not worth the time.
+    """
+    pieces: list[bytes] = []
+    at = 0
+    if len(text) > _REPAIR_BYTES_MAX:
+        return None
+    while len(pieces) <= 2 * _REPAIRS_MAX:
+        sound = _SOUND.match(text, at)
+        end = at if sound is None else sound.end()
+        lone = _LONE.match(text, end)
+        pieces.append(text[at:end])
+        if lone is None:
+            pieces.append(text[end:])
+            return b"".join(pieces) if len(pieces) > 2 else None
+        pieces.append(b"\\ufffd")
+        at = lone.end()
+    return None
