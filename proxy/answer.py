@@ -1,0 +1,76 @@
+"""The answer to a client while it is being relayed: its head, how its body is framed, and how it ends, cleanly or visibly cut."""
+
+from __future__ import annotations
+
+from aiohttp.http_parser import RawResponseMessage
+
+from proxy.core.headers import first
+from proxy.listener import Request
+from proxy.upstream import NO_BODY, Upstream
+
+
+class Answer:
+    """One relayed answer. The head is built when the upstream's arrives and goes out with the first bytes behind it.
+
+    Length framing stays as it came; what came chunked or ended with its connection goes out chunked, to an HTTP/1.0 client until close.
+    `ends_with_connection`: the upstream ends this answer by closing, so that only a reset tells a cut from its end.
+    """
+
+    __slots__ = ("_chunked", "_client", "_head", "_tail", "_until_close", "ends_with_connection")
+
+    def __init__(self, request: Request, upstream: Upstream, head: RawResponseMessage, request_id: str, *, stream: bool) -> None:
+        self._client = client = request.connection
+        self._chunked = self._until_close = self.ends_with_connection = False
+        self._tail = b""  # the last chunk, which waits for the record
+        headers = upstream.answer_headers(head)
+        headers.append((b"x-tollkeeper-id", request_id.encode()))
+        if head.code >= 400:
+            headers.append((b"x-tollkeeper-origin", b"upstream"))
+        if stream and first(headers, b"x-accel-buffering") is None:
+            headers.append((b"X-Accel-Buffering", b"no"))
+        framing = b"" if head.code in NO_BODY else self._frame(request, head)
+        self._head = client.answer_head(request, head.code, head.reason, headers, framing)
+
+    def write(self, chunk: bytes) -> None:
+        """Passes a chunk on, behind the head if that has not gone yet."""
+        self._client.write(self._take_head() + self._framed(chunk))
+
+    def begin(self) -> None:
+        """Sends the head alone, once: the upstream has begun and nothing follows yet."""
+        if self._head:
+            self._client.write(self._take_head())
+
+    def hold(self, chunk: bytes) -> None:
+        """Keeps the last chunk until `end`."""
+        self._tail = chunk
+
+    def end(self) -> None:
+        """The proper end, in one write with whatever was held."""
+        tail = self._framed(self._tail) if self._tail else b""
+        self._client.write(self._take_head() + tail + (b"0\r\n\r\n" if self._chunked else b""))
+
+    def cut(self) -> None:
+        """Ends the connection so that the answer is seen to be incomplete."""
+        if self._until_close:
+            self._client.abort()
+        else:
+            self._client.cut()
+
+    def _frame(self, request: Request, head: RawResponseMessage) -> bytes:
+        length = None if head.chunked else first(head.raw_headers, b"content-length")
+        self.ends_with_connection = length is None and not head.chunked
+        if length is not None:
+            return b"Content-Length: %b\r\n" % length
+        if request.http10:
+            self._until_close = self._client.closing = True
+            return b""
+        self._chunked = True
+        return b"Transfer-Encoding: chunked\r\n"
+
+    def _framed(self, chunk: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk
+
+    def _take_head(self) -> bytes:
+        head, self._head = self._head, b""
+        self._client.head_written = True
+        return head

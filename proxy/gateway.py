@@ -1,0 +1,211 @@
+"""Every request of the data plane enters here: authenticate, read, decide where it goes, start its Exchange and wait for it."""
+
+from __future__ import annotations
+
+import os
+
+from proxy.attribution import attribute
+from proxy.core.decoding import decode_body
+from proxy.core.dialects.openai_chat import STEERING_FIELDS, Call, forbid_fields, read_call
+from proxy.core.entries import Opened
+from proxy.core.errors import ProxyError, invalid_request, unavailable
+from proxy.core.headers import first, values
+from proxy.core.ids import uuid7
+from proxy.exchange import Exchange
+from proxy.health import Health
+from proxy.keys import Tenant
+from proxy.listener import Request, too_large
+from proxy.models import Models
+from proxy.parts import Memory, Parts
+from proxy.site import Site
+from proxy.upstream import Upstream
+
+METERED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
+ID_BYTES = 10                 # of randomness in a UUIDv7
+
+
+class Gateway:
+    """Handles one request at a time of each connection. `site` is replaced as a whole by a reload."""
+
+    def __init__(self, parts: Parts, site: Site, health: Health) -> None:
+        self.site = site
+        self._parts = parts
+        self._health = health
+        self._models = Models(parts)
+
+    async def handle(self, request: Request) -> None:
+        """Answers the request. What is refused is counted, and told with an id to quote once we know who asks."""
+        path = request.target.partition("?")[0]
+        route = path if path in ("/healthz", "/readyz") else _canonical(path)
+        caller = _Caller()
+        try:
+            await self._route(request, route, caller)
+        except ProxyError as error:
+            self._refuse(request, caller, error)
+        finally:
+            status = request.connection.status
+            self._parts.metrics.http(_route_label(route), status if status is not None else 499)
+
+    async def _route(self, request: Request, route: str, caller: _Caller) -> None:
+        if route in ("/healthz", "/readyz"):
+            _allow(request, "GET", "HEAD")
+            status, body = self._health.answer(route)
+            request.connection.answer(request, status, [(b"Content-Type", b"application/json")], body)
+        elif route in METERED:
+            _allow(request, "POST")
+            tenant = self._admit(request, caller)
+            await self._exchange(request, route, caller, tenant)
+        elif route == "/v1/models" or _is_model(route):
+            _allow(request, "GET")
+            tenant = self._admit(request, caller)
+            await self._models.answer(request, self.site, tenant, route, caller.id)
+        else:
+            message = "This proxy serves /v1/chat/completions, /v1/completions, /v1/embeddings and /v1/models. Check base_url and the path."
+            raise ProxyError(404, "invalid_request_error", "unknown_path", message)
+
+    def _admit(self, request: Request, caller: _Caller) -> Tenant:
+        """Who asks, and whether the process takes requests at all."""
+        now_ms = self._parts.now_ms()
+        caller.tenant = self.site.keys.authenticate(request.headers, now_ms, self.site.forwards)
+        caller.id = uuid7(now_ms, os.urandom(ID_BYTES))
+        caller.started_at_ms = now_ms
+        if self._parts.draining:
+            raise unavailable("draining", "This process is stopping; try again, another one will take the request.")
+        if self._parts.inflight >= self.site.settings.inflight_max:
+            raise unavailable("overloaded", "The proxy has as many requests in flight as it may (inflight_max). Try again shortly.")
+        return caller.tenant
+
+    async def _exchange(self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant) -> None:
+        parts = self._parts
+        parts.inflight += 1
+        parts.metrics.inflight(1, 0)
+        memory = Memory(parts, self.site.settings.bodies.total_max_bytes)
+        streams = 0
+        try:
+            exchange = await self._prepare(request, endpoint, caller, tenant, memory)
+            streams = 1 if exchange.stream else 0
+            parts.metrics.inflight(0, streams)
+            await exchange.run()
+        finally:
+            memory.release()
+            parts.inflight -= 1
+            parts.metrics.inflight(-1, -streams)
+
+    async def _prepare(self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant, memory: Memory) -> Exchange:
+        """Reads the body and asks everything that may refuse the request, before anything is opened. Returns with the body handed over."""
+        body = await self._read(request, memory)
+        call = read_call(endpoint, self._plain(request, body), STEERING_FIELDS)
+        upstream = self._upstream(tenant, call)
+        opened = self._opened(request, endpoint, caller, tenant, call, upstream, len(body))
+        head = upstream.head(request.method, request.target, request.headers, len(body))
+        return Exchange(self._parts, self.site, upstream, request, opened, head + body, memory)
+
+    async def _read(self, request: Request, memory: Memory) -> bytes:
+        settings = self.site.settings
+        length = request.content_length
+        if length is None:
+            if not values(request.headers, b"transfer-encoding"):
+                message = "A body is required: send Content-Length, or chunked transfer coding."
+                raise ProxyError(411, "invalid_request_error", "length_required", message)
+        elif length > settings.bodies.max_bytes:
+            raise too_large(settings.bodies.max_bytes)
+        else:
+            memory.take(length)
+        request.confirm_continue()
+        return await request.read_body(
+            bytes_max=settings.bodies.max_bytes,
+            idle_s=settings.timeouts.body_idle_s,
+            rate_min_bytes_s=settings.bodies.rate_min_bytes,
+            arrived=memory.take if length is None else None,
+        )
+
+    def _plain(self, request: Request, body: bytes) -> bytes:
+        """The body as the upstream will read it: decoded, for our eyes only, if it is compressed."""
+        encodings = values(request.headers, b"content-encoding")
+        if not encodings:
+            return body
+        if len(encodings) > 1:
+            raise invalid_request("Content-Encoding is given more than once.")
+        return decode_body(encodings[0].decode("latin-1"), body, self.site.settings.bodies.max_bytes)
+
+    def _opened(
+        self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant, call: Call, upstream: Upstream, body_bytes: int
+    ) -> Opened:
+        end_user, tags = attribute(self.site.settings.attribution, request.headers, call)
+        retry = first(request.headers, b"x-stainless-retry-count")
+        return Opened(
+            id=caller.id,
+            started_at_ms=caller.started_at_ms,
+            key_id=tenant.key_id,
+            team=tenant.team,
+            labels=tenant.labels,
+            end_user=self._parts.end_users.hash(end_user),
+            tags=tags,
+            endpoint=endpoint,
+            dialect="openai_chat",
+            upstream=upstream.name,
+            upstream_account=upstream.account,
+            model_requested=call.model,
+            stream=call.stream,
+            client_retry_count=int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else 0,
+            bytes_in=body_bytes,
+            input_estimate=call.input_estimate,
+        )
+
+    def _upstream(self, tenant: Tenant, call: Call) -> Upstream:
+        upstream = self.site.upstream_for(call.model)
+        if upstream is None:
+            raise self.site.no_route(call.model)
+        if not tenant.allows(call.model):
+            message = f"This key may not call {call.model[:100]!r}; it may call: {', '.join(tenant.models)}."
+            raise ProxyError(403, "invalid_request_error", "model_not_allowed", message, param="model")
+        forbid_fields(call.steering, upstream.settings.allow_fields)
+        self.site.check_usable(tenant, upstream)
+        return upstream
+
+    def _refuse(self, request: Request, caller: _Caller, error: ProxyError) -> None:
+        headers: list[tuple[bytes, bytes]] = []
+        tenant = caller.tenant
+        if tenant is not None:
+            headers.append((b"x-tollkeeper-id", caller.id.encode()))
+            support = self.site.settings.support
+            whom = f" Ask {support}." if support else ""
+            error.message = f"{error.message}{whom} Quote {caller.id}."
+            self._parts.recorder.refused(tenant.key_id, error.code, caller.started_at_ms)
+        self._parts.metrics.refused(tenant.team if tenant else None, tenant.key_id if tenant else None, error.code)
+        request.connection.refuse(request, error, headers)
+
+
+class _Caller:
+    """Who asks, as far as it is known yet."""
+
+    __slots__ = ("id", "started_at_ms", "tenant")
+
+    def __init__(self) -> None:
+        self.tenant: Tenant | None = None
+        self.id = ""
+        self.started_at_ms = 0
+
+
+def _canonical(path: str) -> str:
+    """The path with its /v1, which clients may leave out. Compared byte for byte: what is encoded or dotted is simply unknown."""
+    return path if path.startswith("/v1/") else f"/v1{path}"
+
+
+def _is_model(route: str) -> bool:
+    """Whether the route is /v1/models/{id}: one segment, in which `%2F` may stand for the slash of names like meta-llama/Llama-3."""
+    name = route.removeprefix("/v1/models/")
+    return name != route and name != "" and "/" not in name and name not in (".", "..")
+
+
+def _route_label(route: str) -> str:
+    """A metric label from a bounded set."""
+    if route in METERED or route in ("/v1/models", "/healthz", "/readyz"):
+        return route
+    return "/v1/models/{id}" if _is_model(route) else "other"
+
+
+def _allow(request: Request, *methods: str) -> None:
+    if request.method not in methods:
+        message = f"{request.method[:20]} is not offered here; use {' or '.join(methods)}."
+        raise ProxyError(405, "invalid_request_error", "method_not_allowed", message, headers=(("Allow", ", ".join(methods)),))

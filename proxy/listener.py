@@ -1,0 +1,350 @@
+"""The server side: connections of clients, one request at a time, answers written as bytes.
+
+The only server-side file that relies on aiohttp's semi-private parts (`RequestHandler` and its parser); the version is pinned and
+tests/test_listener.py names what broke. The documented fallback is web.Server with StreamResponse.
+
+Why an own request loop: no task per request, the response head goes out as we write it (StreamResponse alters header fields), and losing
+the client calls `client_left()` of whoever works for it instead of cancelling a task that still has a record to write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+from time import monotonic
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from proxy.core.errors import ProxyError, invalid_request
+from proxy.core.framing import TARGET_MAX, check_framing
+from proxy.core.headers import RawHeaders, first
+from proxy.settings import TimeoutSettings
+
+LOG = logging.getLogger("tollkeeper.listener")
+
+LINGER_S = 5.0               # how long the rest of a refused body is read and dropped, so that the client gets to read the refusal
+LINGER_BYTES_MAX = 64 << 20  # and how much of it
+READ_BUFFER_BYTES = 65536
+HEADERS_MAX = 128
+FIELD_MAX = 32768            # bytes of one header line: long enough for large cookies and JWTs, short enough to bound a head
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Client(Protocol):
+    """Whoever answers on a connection right now hears of the client through this."""
+
+    def client_left(self) -> None: ...
+    def client_writable(self) -> None: ...
+
+
+class Request:
+    """One request as it came: raw target, raw header fields, the body unread."""
+
+    __slots__ = ("body", "connection", "headers", "http10", "method", "target")
+
+    def __init__(self, message: RawRequestMessage, body: StreamReader, connection: Connection) -> None:
+        self.method = message.method
+        self.target = message.path
+        self.headers: RawHeaders = message.raw_headers
+        self.http10 = message.version < (1, 1)
+        self.body = body
+        self.connection = connection
+
+    @property
+    def content_length(self) -> int | None:
+        value = first(self.headers, b"content-length")
+        return int(value) if value is not None and value.isdigit() else None
+
+    def confirm_continue(self) -> None:
+        """Sends `100 Continue` if the client waits for it; only now does it begin to send its body."""
+        expect = first(self.headers, b"expect")
+        if expect is not None and expect.strip().lower() == b"100-continue" and not self.http10 and not self.body.is_eof():
+            self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def read_body(self, *, bytes_max: int, idle_s: float, rate_min_bytes_s: int, arrived: Callable[[int], None] | None) -> bytes:
+        """The whole body. `arrived` is told the size of each part. Raises ProxyError 413, 408 or 400; the connection closes after any of them."""
+        parts: list[bytes] = []
+        size = 0
+        deadline_s = monotonic() + idle_s
+        try:
+            while not self.body.at_eof():
+                part = self.body.read_nowait()
+                if not part:
+                    async with asyncio.timeout(max(0.0, min(idle_s, deadline_s - monotonic()))):
+                        part = await self.body.readany()
+                parts.append(part)
+                size += len(part)
+                if arrived is not None:
+                    arrived(len(part))
+                deadline_s += len(part) / rate_min_bytes_s
+                if size > bytes_max:
+                    raise too_large(bytes_max)
+        except TimeoutError:
+            message = f"The request body stalled after {size} bytes; it must arrive without pauses of {idle_s:g} s. Send it again."
+            raise ProxyError(408, "invalid_request_error", "request_timeout", message, close=True) from None
+        except (web.RequestPayloadError, OSError) as error:
+            broken = invalid_request("The request body's framing is broken or it ended early. Send it again, whole.")
+            broken.close = True
+            raise broken from error
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class Connection(RequestHandler):
+    """A client's connection: runs the request loop and writes answers."""
+
+    __slots__ = ("_body", "_handle", "_head_since_s", "client", "closing", "head_written", "status")
+
+    def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, keepalive_s: float) -> None:
+        super().__init__(
+            listener, loop=loop, keepalive_timeout=keepalive_s, auto_decompress=False, read_bufsize=READ_BUFFER_BYTES,
+            max_line_size=TARGET_MAX + 190, max_field_size=FIELD_MAX, max_headers=HEADERS_MAX,
+        )
+        self._handle = listener.handle
+        self._head_since_s = monotonic()
+        self._body: StreamReader | None = None
+        self.client: Client | None = None
+        self.closing = False       # close after the answer that is being written
+        self.head_written = False  # of the answer that is being written
+        self.status: int | None = None
+
+    # What an answer is written with.
+
+    @property
+    def paused(self) -> bool:
+        """Whether the client reads slower than we write."""
+        return self._paused
+
+    @property
+    def lost(self) -> bool:
+        return self.transport is None or self.transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def answer_head(self, request: Request, status: int, reason: str, headers: Headers, framing: bytes) -> bytes:
+        """The bytes of a response head. `framing` is the finished framing field line(s), or empty for an answer without a body."""
+        self.status = status
+        parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason.encode("utf-8", "surrogateescape"))]
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(framing)
+        if self.closing:
+            parts.append(b"Connection: close\r\n")
+        elif request.http10:
+            parts.append(b"Connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def answer(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
+        """A whole answer of our own (or one relayed whole)."""
+        fields = [*headers, (b"Date", formatdate(usegmt=True).encode())]
+        head = self.answer_head(request, status, _phrase(status), fields, b"Content-Length: %d\r\n" % len(body))
+        self.head_written = True
+        self.write(head if request.method == "HEAD" else head + body)
+
+    def refuse(self, request: Request, error: ProxyError, headers: Headers = ()) -> None:
+        """An error in the OpenAI shape, if the answer has not begun."""
+        if self.head_written:
+            self.cut()
+            return
+        self.closing = self.closing or error.close or not request.body.is_eof()
+        fields = [(b"Content-Type", b"application/json"), (b"x-tollkeeper-origin", b"proxy")]
+        fields += [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in error.headers]
+        self.answer(request, error.status, [*fields, *headers], error.body())
+
+    def cut(self) -> None:
+        """Ends the connection so that an answer in progress is seen to be incomplete: never a clean end after a cut upstream."""
+        self.closing = True
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Drops the connection at once, unsent bytes included. For an answer whose end is the end of the connection, only a reset looks cut."""
+        self.closing = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    # What aiohttp calls.
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if data and self._waiter is not None and not self._messages and self._head_since_s == 0.0:
+            self._head_since_s = monotonic()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._body is not None and not self._body.is_eof():
+            self._body.set_exception(ConnectionResetError("the client left"))
+        if self.client is not None:
+            self.client.client_left()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.client is not None:
+            self.client.client_writable()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        if self._reading_paused:  # aiohttp calls this on every read, paused or not
+            super().resume_reading(resume_parser)
+
+    async def start(self) -> None:
+        """The request loop. Runs as one task for the connection's life; only the end of the process cancels it."""
+        try:
+            while not self._force_close and not self._close:
+                if not self._messages and not await self._next_message():
+                    break
+                message, body = self._messages.popleft()
+                if self._parser is not None:
+                    self._parser.message_consumed()
+                if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                    self._resume_reading_if_drained()
+                self._head_since_s = 0.0
+                if isinstance(message, _ErrInfo):
+                    self._refuse_malformed(message)
+                    break
+                await self._serve(message, body)
+                if self.closing or self.transport is None:
+                    break
+                self._idle()
+        except asyncio.CancelledError:
+            pass  # the process ends; whoever had a record to write has written it
+        finally:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    def head_overdue(self, now_s: float, header_s: float) -> bool:
+        """Whether a request head was begun (or, on a new connection, awaited) longer than `header_s` ago."""
+        return self._waiter is not None and self._head_since_s != 0.0 and now_s - self._head_since_s > header_s
+
+    def expire(self) -> None:
+        """Ends a connection whose request head did not arrive in time."""
+        if self._messages or self.transport is None:
+            return
+        error = ProxyError(408, "invalid_request_error", "request_timeout", "The request head did not arrive in time. Send the request again.")
+        self._write_plain(error)
+        self.force_close()
+
+    def leave(self) -> None:
+        """For a shutdown: closes an idle connection, and a busy one after its answer."""
+        self.closing = True
+        if self._waiter is not None:
+            self.close()
+
+    async def _next_message(self) -> bool:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        except asyncio.CancelledError:
+            if self._force_close or self._close:
+                return False  # closed while idle: aiohttp cancels the waiter to say so
+            raise
+        finally:
+            self._waiter = None
+        return bool(self._messages)
+
+    async def _serve(self, message: RawRequestMessage, body: StreamReader) -> None:
+        request = Request(message, body, self)
+        self._body = body
+        self.closing = message.should_close or self.closing
+        self.head_written = False
+        self.status = None
+        self._request_in_progress = True
+        try:
+            check_framing(request.method, request.target, message.version, request.headers)
+            await self._handle(request)
+        except ProxyError as error:
+            self.refuse(request, error)
+        except Exception:  # a bug of ours: the client gets an answer, the log gets the traceback, the next request gets served
+            LOG.exception("a request failed by a fault of the proxy")
+            self.refuse(request, ProxyError(500, "api_error", "internal_error", "The proxy failed; its log says how. Try again.", close=True))
+        finally:
+            self.client = None
+            self._body = None
+            self._request_in_progress = False
+        if not body.is_eof():
+            self.closing = True
+            await self._linger(body)
+
+    async def _linger(self, body: StreamReader) -> None:
+        """Reads and drops what the client still sends: closing at once would reset the connection and destroy the answer on its way."""
+        dropped = 0
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while not body.at_eof() and dropped < LINGER_BYTES_MAX and not self.lost:
+                    dropped += len(await body.readany())
+        except (TimeoutError, web.RequestPayloadError, OSError):
+            pass
+
+    def _idle(self) -> None:
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
+    def _refuse_malformed(self, fault: _ErrInfo) -> None:
+        """The parser's own message quotes the offending line, which may hold a credential: it goes nowhere."""
+        if isinstance(fault.exc, LineTooLong) or "Too many headers" in str(fault.message):
+            message = f"The request head is too large: at most {HEADERS_MAX} fields of {FIELD_MAX} bytes, and a target of {TARGET_MAX}."
+            self._write_plain(ProxyError(431, "invalid_request_error", "headers_too_large", message))
+        else:
+            self._write_plain(invalid_request("The request is not well-formed HTTP/1.1: check its head and the framing of its body."))
+
+    def _write_plain(self, error: ProxyError) -> None:
+        body = error.body()
+        head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nx-tollkeeper-origin: proxy\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+        self.write(head % (error.status, _phrase(error.status).encode(), len(body)) + body)
+
+
+class Listener(web.Server):
+    """A factory of Connections: `loop.create_server(listener, host, port)`. `sweep` is called once a second."""
+
+    def __init__(self, handle: Callable[[Request], Awaitable[None]], timeouts: TimeoutSettings) -> None:
+        super().__init__(_never, handler_cancellation=False)
+        self.handle = handle
+        self._header_s = timeouts.header_s
+        self._keepalive_s = timeouts.keepalive_s
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, keepalive_s=self._keepalive_s)
+
+    def sweep(self, now_s: float) -> None:
+        for connection in self.connections:
+            if isinstance(connection, Connection) and connection.head_overdue(now_s, self._header_s):
+                connection.expire()
+
+    def leave(self) -> None:
+        """Closes idle connections now and the others after the answer they are writing."""
+        for connection in self.connections:
+            if isinstance(connection, Connection):
+                connection.leave()
+
+    def cut(self) -> None:
+        """Closes every connection now."""
+        for connection in self.connections:
+            connection.force_close()
+
+
+def too_large(bytes_max: int) -> ProxyError:
+    message = f"The request body is larger than the {bytes_max} bytes this proxy takes (bodies.max in its config). Send less, or ask its operator."
+    return ProxyError(413, "invalid_request_error", "body_too_large", message, close=True)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""  # a vendor's own status
+
+
+async def _never(request: web.BaseRequest) -> web.StreamResponse:
+    raise AssertionError("Connection.start serves requests itself")

@@ -1,0 +1,49 @@
+"""The metrics listener: `GET /metrics`, and health as on every listener. Its address is its own, so that who may scrape is a matter of the network."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from proxy.exposition import CONTENT_TYPE
+from proxy.health import Health
+from proxy.metrics import Metrics
+
+
+class MetricsListener:
+    """Pages are rendered in a thread and one at a time: scrapes that come meanwhile get the same page."""
+
+    def __init__(self, metrics: Metrics, health: Health) -> None:
+        self._metrics = metrics
+        self._health = health
+        self._page: asyncio.Task[bytes] | None = None
+        app = web.Application()
+        app.router.add_get("/metrics", self._scrape)
+        app.router.add_get("/healthz", self._check)
+        app.router.add_get("/readyz", self._check)
+        # No access log; and at shutdown a scrape that hangs is given a second, not the default minute.
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+
+    async def start(self, host: str, port: int) -> str:
+        """Listen; the address as `host:port` with the port that was taken. OSError if it cannot."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        taken_host, taken_port = self._runner.addresses[0][:2]
+        return f"[{taken_host}]:{taken_port}" if ":" in taken_host else f"{taken_host}:{taken_port}"
+
+    async def aclose(self) -> None:
+        await self._runner.cleanup()
+
+    async def _scrape(self, _request: web.Request) -> web.Response:
+        if self._page is None or self._page.done():
+            self._page = asyncio.create_task(asyncio.to_thread(self._metrics.render))
+        # Shielded: one scraper that gives up does not take the page from the others.
+        page = await asyncio.shield(self._page)
+        response = web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
+        response.enable_compression()
+        return response
+
+    async def _check(self, request: web.Request) -> web.Response:
+        status, body = self._health.answer(request.path)
+        return web.Response(status=status, body=body, content_type="application/json")

@@ -1,0 +1,188 @@
+"""GET /v1/models: one upstream's own answer where that says it all, else a list of what the upstreams report, as far as the key may call it.
+
+These requests use no tokens: they are relayed without a record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from urllib.parse import unquote
+
+import msgspec
+from aiohttp.client_exceptions import ClientError
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
+
+from proxy.core.errors import ProxyError
+from proxy.core.headers import RawHeaders
+from proxy.keys import Tenant
+from proxy.listener import Request
+from proxy.parts import Parts
+from proxy.pool import ConnectError, UpstreamConnection
+from proxy.site import Site
+from proxy.upstream import Upstream
+
+ANSWER_BYTES_MAX = 8 << 20  # of a vendor's list; the longest known is below 1 MiB
+CACHE_S = 300.0             # how long a vendor's list is believed
+FETCH_S = 20.0              # how long a vendor may take to list its models
+
+Entry = dict[str, object]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A vendor's answer, read whole."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Models:
+    """Answers /v1/models and /v1/models/{id}; remembers each upstream's list for five minutes."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._lists: dict[Upstream, tuple[float, list[Entry]]] = {}
+
+    async def answer(self, request: Request, site: Site, tenant: Tenant, route: str, request_id: str) -> None:
+        """Writes the answer, or raises ProxyError."""
+        name = route.removeprefix("/v1/models").removeprefix("/")
+        upstream = self._sole(site, tenant) if not name else self._serving(site, tenant, unquote(name))
+        own = [(b"x-tollkeeper-id", request_id.encode())]
+        if upstream is None:
+            body = msgspec.json.encode({"object": "list", "data": await self._merged(site, tenant, request.headers)})
+            request.connection.answer(request, 200, [(b"Content-Type", b"application/json"), *own], body)
+            return
+        site.check_usable(tenant, upstream)
+        answer = await self._fetch(upstream, request.target, request.headers)
+        if upstream.rejects_our_credential(answer.status):
+            raise upstream.credential_rejected(answer.status)
+        if answer.status >= 400:
+            own.append((b"x-tollkeeper-origin", b"upstream"))
+        request.connection.answer(request, answer.status, answer.headers + own, answer.body)
+
+    def _sole(self, site: Site, tenant: Tenant) -> Upstream | None:
+        """The one upstream whose list can be passed on as it is, or None."""
+        if len(site.upstreams) == 1 and not tenant.models:
+            return next(iter(site.upstreams.values()))
+        return None
+
+    def _serving(self, site: Site, tenant: Tenant, model: str) -> Upstream:
+        upstream = site.upstream_for(model)
+        if upstream is None or not tenant.allows(model):
+            raise site.no_route(model)
+        return upstream
+
+    async def _merged(self, site: Site, tenant: Tenant, headers: RawHeaders) -> list[Entry]:
+        usable = [
+            upstream for upstream in site.upstreams.values() if site.why_unusable(tenant, upstream) is None
+        ]
+        lists = await asyncio.gather(*(self._listed(upstream, headers) for upstream in usable))
+        merged: dict[str, Entry] = {}
+        for upstream, entries in zip(usable, lists, strict=True):
+            for entry in entries:
+                name = entry.get("id")
+                if isinstance(name, str) and name not in merged and site.upstream_for(name) is upstream and tenant.allows(name):
+                    merged[name] = entry
+        if not merged and not any(lists):
+            raise ProxyError(502, "api_error", "upstream_failed", "No upstream could list its models. Try again, or ask the operator to check the upstreams.")
+        return list(merged.values())
+
+    async def _listed(self, upstream: Upstream, headers: RawHeaders) -> list[Entry]:
+        """What one upstream reports; empty if it does not answer. Remembered only where the answer is not the caller's own."""
+        own = upstream.settings.auth == "own"
+        known = self._lists.get(upstream)
+        if own and known is not None and monotonic() - known[0] < CACHE_S:
+            return known[1]
+        try:
+            answer = await self._fetch(upstream, "/v1/models", () if own else headers)
+        except ProxyError:
+            return known[1] if own and known is not None else []
+        entries = _entries(answer)
+        if own and answer.status == 200:
+            self._lists = {known: value for known, value in self._lists.items() if monotonic() - value[0] < CACHE_S}
+            self._lists[upstream] = (monotonic(), entries)
+        return entries
+
+    async def _fetch(self, upstream: Upstream, target: str, headers: RawHeaders) -> Answer:
+        try:
+            connection = await upstream.pool.acquire()
+        except ConnectError as error:
+            self._parts.metrics.upstream_error(upstream.name, error.kind)
+            raise upstream.unreachable(error) from error
+        fetch = _Fetch(upstream, connection)
+        try:
+            async with asyncio.timeout(min(FETCH_S, upstream.timeouts.first_byte_s)):
+                return await fetch.run(upstream.head("GET", target, headers, None))
+        except TimeoutError:
+            self._parts.metrics.upstream_error(upstream.name, "timeout")
+            message = f"The upstream `{upstream.name}` did not list its models in time. Try again."
+            raise ProxyError(504, "api_error", "upstream_timeout", message) from None
+        except (ClientError, HttpProcessingError, OSError) as error:
+            self._parts.metrics.upstream_error(upstream.name, "reset")
+            message = f"The upstream `{upstream.name}` broke its answer off. Try again."
+            raise ProxyError(502, "api_error", "upstream_failed", message) from error
+        finally:
+            fetch.end()
+
+
+class _Fetch:
+    """Receives one small answer whole."""
+
+    def __init__(self, upstream: Upstream, connection: UpstreamConnection) -> None:
+        self._upstream = upstream
+        self._connection = connection
+        self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._head: RawResponseMessage | None = None
+        self._body: StreamReader | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    async def run(self, head: bytes) -> Answer:
+        self._connection.receiver = self
+        self._connection.send(head)
+        return await self._answer
+
+    def end(self) -> None:
+        if self._body is not None and self._body.at_eof():
+            self._upstream.pool.release(self._connection)
+        else:
+            self._upstream.pool.discard(self._connection)
+
+    def head_received(self, head: RawResponseMessage, body: StreamReader) -> None:
+        self._head, self._body = head, body
+
+    def body_received(self) -> None:
+        if self._body is None or self._head is None or self._answer.done():
+            return
+        try:
+            part = self._body.read_nowait()
+        except (ClientError, HttpProcessingError, OSError) as error:
+            self._answer.set_exception(error)
+            return
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size > ANSWER_BYTES_MAX:
+            self._answer.set_exception(OSError("the list of models is too long"))
+        elif self._body.at_eof():
+            self._answer.set_result(Answer(self._head.code, self._upstream.answer_headers(self._head), b"".join(self._parts)))
+
+    def connection_failed(self, error: BaseException | None) -> None:
+        if self._body is not None and self._body.is_eof():
+            self.body_received()
+        if not self._answer.done():
+            self._answer.set_exception(OSError("the connection was closed"))
+
+
+def _entries(answer: Answer) -> list[Entry]:
+    """The models of a list answer; empty for anything else, compressed answers included (none is asked for)."""
+    if answer.status != 200:
+        return []
+    try:
+        data = msgspec.json.decode(answer.body)
+    except msgspec.DecodeError:
+        return []
+    entries = data.get("data") if isinstance(data, dict) else data
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []

@@ -1,0 +1,93 @@
+"""What all exchanges share: the long-lived parts, made once by `server.py` and passed in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.attribution import EndUsers
+from proxy.core.errors import unavailable
+from proxy.core.usage import Outcome, UsageRecord
+from proxy.failpoints import Failpoints
+from proxy.journal import Journal
+from proxy.metrics import Metrics
+from proxy.recorder import Recorder
+
+LOG = logging.getLogger("tollkeeper.request")
+
+
+class Running(Protocol):
+    """An exchange, as the watchdog and the drain see it."""
+
+    def watch(self, now_s: float) -> None: ...
+    def end_now(self) -> None: ...
+
+
+class Parts:
+    """The shared parts and the few counts that bound them. Lives on the event loop; nothing here is touched from another thread."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        recorder: Recorder,
+        metrics: Metrics,
+        end_users: EndUsers,
+        now_ms: Callable[[], int],
+        failpoints: Failpoints | None,
+        sync_always: bool,
+    ) -> None:
+        self.journal = journal
+        self.recorder = recorder
+        self.metrics = metrics
+        self.end_users = end_users
+        self.now_ms = now_ms
+        self._failpoints = failpoints
+        self.sync_always = sync_always
+        self.exchanges: set[Running] = set()
+        self.draining = False        # the process is stopping: not ready, no new exchanges
+        self.draining_exchanges = 0  # answers read on for a client that left
+        self.inflight = 0            # requests past authentication
+        self.body_bytes = 0          # request bodies held in memory
+
+    def fail(self, name: str) -> None:
+        """A named point at which a fault test may kill the process or raise; nothing in production."""
+        if self._failpoints is not None:
+            self._failpoints(name)
+
+    def log_record(self, record: UsageRecord, wanted: str) -> None:
+        """One line per ended exchange, as `log.requests` (failed, all, none) says. No content, no credential."""
+        if wanted == "none" or (wanted == "failed" and record.outcome is Outcome.COMPLETED):
+            return
+        LOG.info(
+            "%s %s %s", record.outcome.value, record.model_requested, record.id,
+            extra={
+                "fields": {
+                    "id": record.id, "key": record.key_id, "team": record.team, "model": record.model_requested, "upstream": record.upstream,
+                    "status": record.status, "outcome": record.outcome.value, "input_tokens": record.input_tokens,
+                    "output_tokens": record.output_tokens, "source": record.source.value, "duration_ms": record.duration_ms,
+                }
+            },
+        )
+
+
+class Memory:
+    """What one request's body takes from the common bound on bodies held in memory."""
+
+    def __init__(self, parts: Parts, total_max_bytes: int) -> None:
+        self._parts = parts
+        self._total_max_bytes = total_max_bytes
+        self._held_bytes = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Raises ProxyError 503 if the bound would be passed."""
+        if self._parts.body_bytes + size_bytes > self._total_max_bytes:
+            raise unavailable("overloaded", "The proxy holds as many request bodies as it may (bodies.total_max). Try again shortly.")
+        self._parts.body_bytes += size_bytes
+        self._held_bytes += size_bytes
+
+    def release(self) -> None:
+        """Gives back what was taken; once, however often it is called."""
+        self._parts.body_bytes -= self._held_bytes
+        self._held_bytes = 0

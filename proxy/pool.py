@@ -1,0 +1,265 @@
+"""Connections to one upstream: dialled by aiohttp's connector, kept by us in a LIFO, read by push.
+
+The only client-side file that relies on aiohttp's semi-private parts (`ResponseHandler`, `TCPConnector._factory`, `ClientRequest`); the
+version is pinned and tests/test_pool.py names what broke. The documented fallback is ClientSession.request with auto_decompress=False.
+
+Why not ClientSession: the journal entry must lie between "connection in hand" and "first byte out", the request head must go out as it
+came in, and a stream must not cost a task switch per chunk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from collections import deque
+from time import monotonic
+from typing import Protocol
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
+from yarl import URL
+
+HEAD_FIELD_MAX = 65536    # bytes of one header line from an upstream; some vendors' CSP lines exceed aiohttp's 8 KiB
+READ_BUFFER_BYTES = 65536 # parsed body bytes that may wait for a slow client before the upstream is paused (aiohttp pauses at twice this)
+
+
+class Receiver(Protocol):
+    """What an exchange offers to the connection that works for it. Every call is synchronous and comes from the event loop."""
+
+    def head_received(self, head: RawResponseMessage, body: StreamReader) -> None: ...
+    def body_received(self) -> None: ...
+    def connection_failed(self, error: BaseException | None) -> None: ...
+
+
+class ConnectError(Exception):
+    """No connection could be had, so nothing was sent. `kind` is a metric label: connect, tls, dns, timeout, pool or proxy."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class UpstreamConnection(ResponseHandler):
+    """One connection. Between two exchanges it has no receiver, and any byte that arrives then condemns it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.receiver: Receiver | None = None
+        self.lease: aiohttp.connector.Connection | None = None  # aiohttp's own handle; kept so that it is not collected
+        self.idle_since_s = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not data:
+            return  # resume_reading parses what was held back, in the middle of a read of the receiver's own: it looks again by itself
+        receiver = self.receiver
+        if receiver is None:
+            if self.lease is not None:
+                self.abort()  # an answer nobody asked for: the next exchange must not read it as its own
+            return
+        while self._buffer:
+            (head, body), _ = self._buffer.popleft()
+            if head.code == 101 or head.code >= 200:
+                receiver.head_received(head, body)
+                break
+        if self.receiver is receiver:
+            receiver.body_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        receiver, self.receiver = self.receiver, None
+        super().connection_lost(exc)
+        if receiver is not None:
+            receiver.connection_failed(exc)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # aiohttp calls this on every read of a chunk, whether paused or not; each call would parse b"" and enter data_received again.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    def send(self, data: bytes) -> None:
+        """Writes a request, head and body, in one go."""
+        assert self.transport is not None
+        self.transport.write(data)
+
+
+def _connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return UpstreamConnection(loop)
+
+
+class _Dialer(aiohttp.TCPConnector):
+    """aiohttp's connector (DNS, happy eyeballs, TLS, proxies) that makes our connections and never pools them."""
+
+    def __init__(self, context: ssl.SSLContext | bool) -> None:
+        super().__init__(limit=0, ssl=context, force_close=True)
+        self._factory = functools.partial(_connection, self._loop)
+
+
+class Pool:
+    """The connections of one upstream, most recently used first.
+
+    connections_max bounds those in use and idle together; beyond it acquire waits `pool_s`. Idle ones are dropped after `keepalive_s`,
+    below the 5 s at which uvicorn and Node close, because a POST on a connection the peer is closing cannot be sent again.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        connections_max: int,
+        connect_s: float,
+        pool_s: float,
+        keepalive_s: float,
+        context: ssl.SSLContext | bool = True,
+        proxy: str | None = None,
+    ) -> None:
+        self._url = URL(base_url)
+        self._proxy = URL(proxy).with_user(None) if proxy else None
+        self.proxy_authorization = _basic(URL(proxy)) if proxy else None  # to be sent by whoever speaks to the proxy itself
+        self._connections_max = connections_max
+        self._connect_s = connect_s
+        self._pool_s = pool_s
+        self._keepalive_s = keepalive_s
+        self._context = context
+        self._session: aiohttp.ClientSession | None = None
+        self._idle: list[UpstreamConnection] = []
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._open = 0
+
+    @property
+    def in_use(self) -> int:
+        return self._open - len(self._idle)
+
+    async def acquire(self) -> UpstreamConnection:
+        """A connection that is open now. Raises ConnectError; nothing was sent then."""
+        while True:
+            connection = self._take_idle()
+            if connection is not None:
+                return connection
+            if self._open < self._connections_max:
+                break
+            await self._wait_for_place()
+        self._open += 1
+        try:
+            return await self._dial()
+        except BaseException:
+            self._leave()
+            raise
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Gives a connection back after a whole answer was read from it; one that cannot be used again is closed."""
+        connection.receiver = None
+        if connection.should_close or not connection.is_connected() or self._session is None:
+            self.discard(connection)
+            return
+        connection.idle_since_s = monotonic()
+        self._idle.append(connection)
+        self._wake_one()
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        """Aborts a connection, so that an upstream in the middle of an answer stops at once."""
+        connection.receiver = None
+        connection.abort()
+        lease, connection.lease = connection.lease, None
+        if lease is not None:
+            lease.close()
+            self._leave()
+
+    def sweep(self, now_s: float) -> None:
+        """Closes what has been idle too long or was closed by the peer. Called once a second."""
+        keep: list[UpstreamConnection] = []
+        for connection in self._idle:
+            if connection.is_connected() and now_s - connection.idle_since_s < self._keepalive_s:
+                keep.append(connection)
+            else:
+                self.discard(connection)
+        self._idle = keep
+
+    async def aclose(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            self.discard(connection)
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _take_idle(self) -> UpstreamConnection | None:
+        now_s = monotonic()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_connected() and not connection.should_close and now_s - connection.idle_since_s < self._keepalive_s:
+                return connection
+            self.discard(connection)
+        return None
+
+    async def _wait_for_place(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(self._pool_s):
+                await waiter
+        except TimeoutError:
+            if waiter.done() and not waiter.cancelled():
+                self._wake_one()  # the place came in the same moment: it belongs to the next in line
+            raise ConnectError("pool", f"all {self._connections_max} connections are in use") from None
+        finally:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+
+    async def _dial(self) -> UpstreamConnection:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=_Dialer(self._context), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
+            )
+        session = self._session
+        assert session.connector is not None
+        headers = {"Proxy-Authorization": self.proxy_authorization} if self.proxy_authorization else None
+        request = aiohttp.ClientRequest(
+            "POST", self._url, loop=asyncio.get_running_loop(), session=session, ssl=self._context, proxy=self._proxy, proxy_headers=headers
+        )
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._connect_s, sock_connect=self._connect_s)
+        try:
+            lease = await session.connector.connect(request, traces=[], timeout=timeout)
+        except TimeoutError:
+            raise ConnectError("timeout", f"no connection within {self._connect_s:g} s") from None
+        except aiohttp.ClientProxyConnectionError as error:
+            raise ConnectError("proxy", f"the egress proxy cannot be reached: {error.os_error.strerror or 'connection failed'}") from error
+        except aiohttp.ClientHttpProxyError as error:
+            raise ConnectError("proxy", f"the egress proxy answered {error.status}") from error
+        except aiohttp.ClientSSLError as error:
+            raise ConnectError("tls", "TLS failed; see ca_file if it uses a private CA") from error
+        except aiohttp.ClientConnectorDNSError as error:
+            raise ConnectError("dns", "its host name cannot be resolved") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ConnectError("connect", _reason(error)) from error
+        connection = lease.protocol
+        assert isinstance(connection, UpstreamConnection)
+        connection.lease = lease
+        connection.set_response_params(
+            auto_decompress=False, read_until_eof=True, read_timeout=None, read_bufsize=READ_BUFFER_BYTES,
+            max_line_size=HEAD_FIELD_MAX, max_field_size=HEAD_FIELD_MAX,
+        )
+        return connection
+
+    def _leave(self) -> None:
+        self._open -= 1
+        self._wake_one()
+
+    def _wake_one(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+
+def _basic(proxy: URL) -> str | None:
+    return None if proxy.user is None else aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
+
+
+def _reason(error: BaseException) -> str:
+    os_error = getattr(error, "os_error", error)
+    text = getattr(os_error, "strerror", None)
+    return str(text) if text else "the connection failed"

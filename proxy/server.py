@@ -1,0 +1,318 @@
+"""The composition root: makes every part, opens the listeners, runs until told to stop, and stops in order.
+
+Start: ledger (locks the data directory) → journal → recovery of what a crash left → listeners. Stop: not ready, wait for load balancers,
+no new connections, wait for running requests, end what is left and book it, close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from time import monotonic
+
+import aiohttp.http_parser
+import msgspec
+
+from proxy import __version__
+from proxy.attribution import EndUsers
+from proxy.config import ConfigError, Loaded, carry_over, what_needs_restart
+from proxy.exposition import Snapshot
+from proxy.failpoints import Failpoints
+from proxy.gateway import Gateway
+from proxy.health import Health
+from proxy.journal import Journal, JournalOptions
+from proxy.ledger import LedgerError, connect
+from proxy.listener import Listener
+from proxy.metrics import Metrics
+from proxy.metrics_listener import MetricsListener
+from proxy.parts import Parts
+from proxy.recorder import Recorder, adopt_others
+from proxy.settings import Settings, host_port
+from proxy.site import Site
+from proxy.upstream import Upstream
+
+LOG = logging.getLogger("tollkeeper.server")
+
+BACKLOG = 2048            # connections the kernel holds for us while the loop is busy
+WATCH_INTERVAL_S = 1.0    # resolution of all the long timeouts
+BOOK_AT_STOP_S = 10.0     # how long a stop waits for the ledger; what is not booked by then is booked at the next start
+ADOPT_S = 10.0            # how long a start waits for the ledger to book what processes that are gone left in journals of their own
+GC_THRESHOLDS = (20_000, 50, 100)  # the defaults collect every few requests; hardly anything here forms cycles
+
+
+class StartError(Exception):
+    """The process cannot start; the message says why and what to do."""
+
+
+class Addresses(msgspec.Struct, frozen=True):
+    """Where the process listens, once it does."""
+
+    data: str
+    metrics: str
+
+
+async def serve(
+    loaded: Loaded,
+    *,
+    ready: Callable[[Addresses], None] | None = None,
+    reload: Callable[[], Loaded] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> None:
+    """Runs the proxy until SIGTERM or SIGINT; a second one cuts the drain short. SIGHUP calls `reload`. Raises StartError."""
+    if not hasattr(aiohttp.http_parser, "HttpRequestParserC"):
+        raise StartError("aiohttp lacks its C extension, whose parser this proxy relies on. Install a wheel of aiohttp for this platform.")
+    failpoints = Failpoints(spec) if (spec := (environ or {}).get("TOLLKEEPER_FAILPOINTS")) else None
+    server = Server(loaded, failpoints, reload)
+    try:
+        await server.start()
+        server.handle_signals()
+        if ready is not None:
+            ready(server.addresses)
+        await server.stopping.wait()
+        await server.drain()
+    finally:
+        await server.aclose()
+
+
+class Server:
+    """The running process: `start`, then `stopping`, `drain`, `aclose`."""
+
+    def __init__(self, loaded: Loaded, failpoints: Failpoints | None = None, reload: Callable[[], Loaded] | None = None) -> None:
+        self._loaded = loaded
+        self._failpoints = failpoints
+        self._reload = reload
+        self._tasks: list[asyncio.Task[None]] = []
+        self._close = contextlib.AsyncExitStack()
+        self._retired: list[Upstream] = []
+        self._sockets: list[asyncio.Server] = []
+        self.stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self.addresses = Addresses("", "")
+
+    @property
+    def parts(self) -> Parts:
+        """What the exchanges share; there after `start`."""
+        return self._parts
+
+    @property
+    def open_exchanges(self) -> int:
+        """Journal entries opened and neither closed nor voided."""
+        return self._journal.open_count
+
+    async def start(self) -> None:
+        settings = self._loaded.settings
+        _make_private(settings.data_dir)
+        await self._start_book(settings)
+        await self._start_listeners(settings)
+        self._spawn(self._journal.run(), "journal")
+        self._spawn(self._recorder.run(), "recorder")
+        self._spawn(self._watch(), "watch")
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+
+    async def _start_book(self, settings: Settings) -> None:
+        """Ledger, journal, recorder, and the recovery of what an earlier process left open."""
+        try:
+            ledger = await connect(settings.ledger.url, settings.data_dir, settings.data_dir / settings.ledger.key_file)
+        except LedgerError as error:
+            raise StartError(str(error)) from error
+        self._close.push_async_callback(ledger.aclose)
+        options = JournalOptions(
+            sync=settings.journal.sync,
+            interval_s=settings.journal.interval_s,
+            keep_s=settings.journal.keep_s,
+            size_max_bytes=settings.journal.size_max_bytes,
+            segment_bytes=settings.journal.segment_bytes,
+        )
+        self._metrics = Metrics(settings.metrics, __version__)
+        self._journal = Journal.claim(settings.data_dir / "journal", options, self._failpoints)
+        self._close.push_async_callback(self._journal.aclose)
+        key = (settings.data_dir / settings.ledger.key_file).read_bytes()
+        end_users = EndUsers(settings.privacy.end_user, key, await ledger.salts())
+        self._recorder = Recorder(self._journal, ledger, self._metrics, end_users, failpoints=self._failpoints)
+        await self._recorder.recover()
+        await adopt_others(settings.data_dir / "journal", options, ledger, self._metrics, timeout_s=ADOPT_S)
+        self._parts = Parts(
+            journal=self._journal,
+            recorder=self._recorder,
+            metrics=self._metrics,
+            end_users=end_users,
+            now_ms=lambda: time.time_ns() // 1_000_000,
+            failpoints=self._failpoints,
+            sync_always=settings.journal.sync == "always",
+        )
+
+    async def _start_listeners(self, settings: Settings) -> None:
+        self._site = Site(settings)
+        self._describe(settings)
+        health = Health(self._why_not_ready)
+        self._gateway = Gateway(self._parts, self._site, health)
+        self._listener = Listener(self._gateway.handle, settings.timeouts)
+        self._observe(settings)
+        self._metrics_listener = MetricsListener(self._metrics, health)
+        loop = asyncio.get_running_loop()
+        host, port = host_port(settings.listen)
+        try:
+            data = await loop.create_server(self._listener, host, port, backlog=BACKLOG)
+        except OSError as error:
+            raise StartError(f"listen: {settings.listen} cannot be opened: {error.strerror or error}. Choose another address, or stop what uses it.") from error
+        self._sockets.append(data)
+        host, port = host_port(settings.metrics.listen)
+        try:
+            metrics_address = await self._metrics_listener.start(host, port)
+        except OSError as error:
+            raise StartError(f"metrics.listen: {settings.metrics.listen} cannot be opened: {error.strerror or error}. Choose another address.") from error
+        self._close.push_async_callback(self._metrics_listener.aclose)
+        self.addresses = Addresses(_address(data), metrics_address)
+
+    def handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+    def stop(self) -> None:
+        """Begins the drain; called again, ends it."""
+        if self.stopping.is_set():
+            self._hurry.set()
+        self.stopping.set()
+
+    def reload(self) -> None:
+        """The whole new config or the whole old one. Running exchanges keep theirs."""
+        if self._reload is None:
+            LOG.warning("there is no config file to reload")
+            return
+        try:
+            loaded = self._reload()
+            settings = carry_over(self._loaded.settings, loaded.settings)
+            site = Site(settings, previous=self._site)
+        except (ConfigError, OSError) as error:
+            self._metrics.reload(False)
+            LOG.error("the config was not reloaded, the old one stays: %s", error)
+            return
+        for warning in loaded.warnings:
+            LOG.warning("config: %s", warning)
+        fixed = what_needs_restart(self._loaded.settings, loaded.settings)
+        if fixed:
+            LOG.warning("these need a restart to take effect: %s", ", ".join(fixed))
+        self._retired += self._site.retired_by(site)
+        self._site = self._gateway.site = site
+        self._loaded = msgspec.structs.replace(loaded, settings=settings)
+        self._describe(settings)
+        self._metrics.reload(True)
+        LOG.info("the config was reloaded")
+
+    async def drain(self) -> None:
+        """Stops taking work, waits for what runs, and books what does not end in time."""
+        drain = self._site.settings.drain
+        LOG.info("stopping: not ready for %g s, then at most %g s for running requests", drain.delay_s, drain.timeout_s)
+        self._not_ready = "the process is stopping"
+        await self._sleep(drain.delay_s)
+        self._parts.draining = True
+        for server in self._sockets:
+            server.close()
+        self._listener.leave()
+        deadline_s = monotonic() + drain.timeout_s
+        while self._parts.inflight and monotonic() < deadline_s and not self._hurry.is_set():
+            await self._sleep(0.05)
+        left = list(self._parts.exchanges)
+        for exchange in left:
+            exchange.end_now()
+        if left:
+            LOG.warning("%d running requests were cut at the drain's end and booked as interrupted", len(left))
+        self._listener.cut()
+
+    async def aclose(self) -> None:
+        """Books what can be booked in a few seconds and closes everything. Safe after a start that failed half-way."""
+        for server in self._sockets:
+            server.close()
+        if hasattr(self, "_recorder"):
+            await self._recorder.drain(BOOK_AT_STOP_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if hasattr(self, "_site"):
+            for upstream in [*self._site.upstreams.values(), *self._retired]:
+                await upstream.aclose()
+        await self._close.aclose()
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        """A part that runs for the process's life; if it ever fails, the process stops rather than run on without it."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._part_ended)
+        self._tasks.append(task)
+
+    def _part_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            LOG.critical("the %s failed; the process stops", task.get_name(), exc_info=error)
+            self.stop()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            now_s = monotonic()
+            self._listener.sweep(now_s)
+            for exchange in list(self._parts.exchanges):
+                exchange.watch(now_s)
+            for upstream in self._site.upstreams.values():
+                upstream.pool.sweep(now_s)
+            for upstream in self._retired[:]:
+                upstream.pool.sweep(now_s)
+                if not upstream.pool.in_use:
+                    self._retired.remove(upstream)
+                    await upstream.aclose()
+
+    _not_ready: str | None = None
+
+    def _why_not_ready(self) -> str | None:
+        return self._not_ready or self._journal.why_not_ready
+
+    def _observe(self, settings: Settings) -> None:
+        """Lets the metrics read what other parts count."""
+        journal, recorder, metrics = self._journal, self._recorder, self._metrics
+        metrics.watch("journal_bytes", lambda: journal.bytes_on_disk)
+        metrics.watch("journal_open_exchanges", lambda: journal.open_count)
+        metrics.watch("journal_failures_total", lambda: journal.failures + journal.sync_failures)
+        metrics.watch("ledger_lag_seconds", lambda: recorder.lag_s)
+        metrics.watch("ledger_backlog_records", lambda: recorder.backlog)
+        metrics.watch("ledger_failures_total", lambda: recorder.failures)
+        metrics.watch("data_dir_free_bytes", lambda: shutil.disk_usage(settings.data_dir).free)
+        metrics.watch_histogram("journal_write_seconds", lambda: _snapshot(*journal.write_seconds()))
+
+    def _describe(self, settings: Settings) -> None:
+        """Tells the metrics what the config names."""
+        self._metrics.configured(
+            [route.model for route in settings.routes] + [price.model for price in settings.prices], self._site.keys.expiries_ms()
+        )
+
+
+def _make_private(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StartError(f"data_dir: {directory} cannot be made: {error.strerror or error}. Choose a directory this user may write.") from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise StartError(f"data_dir: {directory} cannot be written by this user. Choose another or change its owner.")
+
+
+def _address(server: asyncio.Server) -> str:
+    host, port = server.sockets[0].getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _snapshot(bounds_s: tuple[float, ...], counts: list[int], sum_s: float) -> Snapshot:
+    return Snapshot(bounds_s, tuple(counts), sum_s)

@@ -1,0 +1,69 @@
+"""One config, compiled: who may call (keys), where a model goes (routes), with what (upstreams). A reload makes a new one."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from proxy.core.errors import ProxyError, unavailable
+from proxy.core.routes import match
+from proxy.keys import KeyRing, Tenant
+from proxy.settings import Settings, timeouts_of
+from proxy.upstream import Upstream
+
+ROUTES_REMEMBERED_MAX = 4096  # models whose route was looked up; the names come from clients, hence the bound
+
+
+class Site:
+    """Immutable but for the memo of routes. An exchange keeps the site it was admitted under."""
+
+    def __init__(self, settings: Settings, previous: Site | None = None) -> None:
+        self.settings = settings
+        self.keys = KeyRing(settings)
+        self.upstreams: dict[str, Upstream] = {}
+        for name, upstream in settings.upstreams.items():
+            timeouts = timeouts_of(settings, upstream)
+            old = previous.upstreams.get(name) if previous is not None else None
+            same = old is not None and old.settings == upstream and old.timeouts == timeouts
+            self.upstreams[name] = old if old is not None and same else Upstream(name, upstream, timeouts)
+        self.forwards = any(upstream.auth == "forward" for upstream in settings.upstreams.values())
+        self._routes = tuple((route.model, route.upstream) for route in settings.routes)
+        self._routed: dict[str, Upstream] = {}
+
+    def upstream_for(self, model: str) -> Upstream | None:
+        """The upstream of the first route that matches, or None."""
+        upstream = self._routed.get(model)
+        if upstream is None:
+            name = match(model, self._routes)
+            if name is None:
+                return None
+            upstream = self.upstreams[name]
+            if len(self._routed) < ROUTES_REMEMBERED_MAX:
+                self._routed[model] = upstream
+        return upstream
+
+    def no_route(self, model: str) -> ProxyError:
+        """404 with the nearest names that the routes spell out."""
+        near = get_close_matches(model, [pattern for pattern, _ in self._routes], n=3, cutoff=0.5)
+        hint = f" Near: {', '.join(near)}." if near else ""
+        message = f"No route serves the model {model[:100]!r}.{hint} GET /v1/models lists what is served; the operator sets `routes`."
+        return ProxyError(404, "invalid_request_error", "model_not_found", message, param="model")
+
+    def why_unusable(self, tenant: Tenant, upstream: Upstream) -> ProxyError | None:
+        """Why this caller's request cannot go to this upstream, or None."""
+        if tenant.forwarded and upstream.settings.auth != "forward":
+            return self.keys.unknown()
+        if not upstream.configured:
+            message = f"The upstream `{upstream.name}` has no API key yet: the operator has to set `upstreams.{upstream.name}.api_key`."
+            return unavailable("upstream_not_configured", message, retry_after_s=60)
+        return None
+
+    def check_usable(self, tenant: Tenant, upstream: Upstream) -> None:
+        """Raises what `why_unusable` says."""
+        error = self.why_unusable(tenant, upstream)
+        if error is not None:
+            raise error
+
+    def retired_by(self, new: Site) -> list[Upstream]:
+        """The upstreams of this site that a new one does not use any more."""
+        kept = {id(upstream) for upstream in new.upstreams.values()}
+        return [upstream for upstream in self.upstreams.values() if id(upstream) not in kept]

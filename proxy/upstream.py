@@ -1,0 +1,125 @@
+"""One configured vendor: its address, its credential, which headers cross, and its pool of connections."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from typing import Literal
+from urllib.parse import urlencode
+
+from aiohttp.http_parser import RawResponseMessage
+from yarl import URL
+
+from proxy.core.errors import ProxyError, unavailable
+from proxy.core.headers import RawHeaders, inward_filter, outward_filter
+from proxy.core.routes import matches
+from proxy.pool import ConnectError, Pool
+from proxy.settings import TimeoutSettings, UpstreamSettings
+
+NO_BODY = frozenset({204, 304})
+
+
+class Upstream:
+    """A vendor as the exchange sees it: `head()` builds a request head, `answer_headers()` selects what the client gets to see."""
+
+    def __init__(self, name: str, settings: UpstreamSettings, timeouts: TimeoutSettings) -> None:
+        self.name = name
+        self.settings = settings
+        self.timeouts = timeouts
+        url = URL(settings.base_url)
+        self._prefix = url.raw_path.rstrip("/")
+        self._query = urlencode(settings.query)
+        # An http:// upstream behind an egress proxy takes the absolute form; https:// goes through a CONNECT tunnel.
+        absolute = bool(settings.proxy) and url.scheme == "http"
+        self._origin = f"http://{url.raw_authority.rpartition('@')[2]}" if absolute else ""
+        own_headers = {name.lower(): value for name, value in settings.headers.items()}
+        forward = settings.auth == "forward"
+        if not forward and "authorization" not in own_headers:
+            own_headers["authorization"] = f"Bearer {settings.api_key}"
+        host = own_headers.pop("host", url.raw_authority.rpartition("@")[2])
+        self._outward = outward_filter(keep_credentials=forward, replaced=own_headers, allow=settings.allow_request_headers)
+        self._inward = inward_filter(allow=settings.allow_response_headers)
+        self.account = None if forward or not settings.api_key else hashlib.sha256(settings.api_key.encode()).hexdigest()[:12]
+        self.pool = Pool(
+            settings.base_url,
+            connections_max=settings.connections_max,
+            connect_s=timeouts.connect_s,
+            pool_s=timeouts.pool_s,
+            keepalive_s=timeouts.upstream_keepalive_s,
+            context=ssl.create_default_context(cafile=str(settings.ca_file)) if settings.ca_file else True,
+            proxy=settings.proxy or None,
+        )
+        if absolute and self.pool.proxy_authorization is not None:
+            own_headers["proxy-authorization"] = self.pool.proxy_authorization
+        own_lines = "".join(f"{name}: {value}\r\n" for name, value in own_headers.items())
+        self._version_line = f" HTTP/1.1\r\nHost: {host}\r\n{own_lines}".encode("latin-1")
+
+    @property
+    def configured(self) -> bool:
+        """False if the upstream needs a credential of ours and the config leaves it empty."""
+        return self.settings.auth == "forward" or bool(self.settings.api_key) or any(
+            name.lower() in ("authorization", "api-key", "x-api-key") for name in self.settings.headers
+        )
+
+    def policy_for_a_client_gone(self, model: str | None, stream: bool) -> Literal["stop", "drain"]:
+        """What to do with an answer whose client left. `auto` reads on where the vendor bills what a stop would hide: an answer that is no stream
+        (it is generated to its end anyway), and output tokens that a stream does not show."""
+        policy = self.settings.on_client_gone
+        if policy != "auto":
+            return policy
+        hidden = model is not None and any(matches(glob, model) for glob in self.settings.hidden_reasoning)
+        return "drain" if hidden or not stream else "stop"
+
+    def head(self, method: str, target: str, headers: RawHeaders, body_bytes: int | None) -> bytes:
+        """The request head. `target` is the client's, its path beginning with or without /v1; `body_bytes` None means no body."""
+        path, mark, query = target.partition("?")
+        path = self._prefix + (path[3:] if path.startswith("/v1/") else path)
+        if self._query:
+            query = f"{query}&{self._query}" if query else self._query
+            mark = "?"
+        parts = [f"{method} {self._origin}{path}{mark}{query}".encode("latin-1"), self._version_line]
+        for name, value in self._outward.select(headers):
+            parts += (name, b": ", value, b"\r\n")
+        if body_bytes is not None:
+            parts.append(b"Content-Length: %d\r\n" % body_bytes)
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def answer_headers(self, head: RawResponseMessage) -> list[tuple[bytes, bytes]]:
+        """The upstream's header fields that the client gets, without framing."""
+        return self._inward.select(head.raw_headers)
+
+    def rejects_our_credential(self, status: int) -> bool:
+        """Whether the answer is about the operator's key, and so none of the client's business (its body would quote the key)."""
+        return status in (401, 403) and self.settings.auth == "own" and not self.settings.pass_credential_errors
+
+    def failed(self, what: str) -> ProxyError:
+        """502: the request was sent and no whole answer came."""
+        message = f"The upstream `{self.name}` {what} before an answer came. The fault is not yours; trying again is safe, but may be billed twice."
+        return ProxyError(502, "api_error", "upstream_failed", message)
+
+    def timed_out(self, what: str) -> ProxyError:
+        """504: the request was sent and the upstream is too slow."""
+        message = f"The upstream `{self.name}` {what}. The fault is not yours; try again, or ask the operator about `timeouts`."
+        return ProxyError(504, "api_error", "upstream_timeout", message)
+
+    def credential_rejected(self, status: int) -> ProxyError:
+        """502: the vendor refused the operator's key."""
+        message = (
+            f"The upstream `{self.name}` refused this proxy's own credential (status {status}). "
+            f"Your key is fine; the operator has to check `upstreams.{self.name}.api_key`."
+        )
+        return ProxyError(502, "api_error", "upstream_rejected_credentials", message)
+
+    def unreachable(self, error: ConnectError) -> ProxyError:
+        """502, 503 or 504: no connection could be had, so nothing was sent and nothing is charged."""
+        if error.kind == "pool":
+            return unavailable("overloaded", f"The upstream `{self.name}` is busy: {error}. Try again shortly.")
+        if error.kind == "timeout":
+            message = f"The upstream `{self.name}` gave {error}. Nothing was sent or charged; try again."
+            return ProxyError(504, "api_error", "upstream_timeout", message)
+        message = f"The upstream `{self.name}` cannot be reached: {error}. Nothing was sent or charged; try again, or ask the operator to check its base_url."
+        return ProxyError(502, "api_error", "upstream_unreachable", message)
+
+    async def aclose(self) -> None:
+        await self.pool.aclose()

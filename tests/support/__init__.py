@@ -1,0 +1,1 @@
+"""Real counterparts for tests: raw upstreams, a running proxy, raw clients."""

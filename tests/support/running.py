@@ -1,0 +1,85 @@
+"""The real server in the test's own loop, on free ports, over a temporary data directory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from proxy.config import load
+from proxy.failpoints import Failpoints
+from proxy.server import Server
+
+KEY = "sk-test"
+
+
+@dataclass
+class Running:
+    """A running proxy: its address, its server, and the records it has booked."""
+
+    server: Server
+    data_dir: Path
+
+    @property
+    def address(self) -> str:
+        return self.server.addresses.data
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{self.address}/v1"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://{self.server.addresses.metrics}/metrics"
+
+    def rows(self) -> list[dict[str, object]]:
+        """What is booked now, oldest first."""
+        connection = sqlite3.connect(f"file:{self.data_dir / 'ledger.db'}?mode=ro", uri=True)
+        with contextlib.closing(connection):
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute("SELECT * FROM records ORDER BY seq")]
+
+    async def records(self, count: int) -> list[dict[str, object]]:
+        """Waits until `count` records are booked and no exchange is open; fails if there are ever more."""
+        async with asyncio.timeout(10):
+            while len(rows := self.rows()) < count or self.server.open_exchanges:
+                await asyncio.sleep(0.005)  # another thread books; the condition, not the pause, decides
+        assert len(rows) == count, rows
+        return rows
+
+
+def config(upstream_url: str, **blocks: object) -> dict[str, object]:
+    """A config with one upstream `mock`, one key `alice` of team `research`, fast drains; `blocks` replace or add top-level blocks."""
+    return {
+        "listen": "127.0.0.1:0",
+        "metrics": {"listen": "127.0.0.1:0"},
+        "drain": {"delay": "0s", "timeout": "5s"},
+        "journal": {"segment": "1MiB"},
+        "upstreams": {"mock": {"base_url": upstream_url, "api_key": "sk-upstream"}},
+        "routes": [{"model": "*", "upstream": "mock"}],
+        "teams": {"research": {"labels": {"cost_center": "4711"}}},
+        "keys": {"alice": {"team": "research", "secret": KEY}},
+        **blocks,
+    }
+
+
+@contextlib.asynccontextmanager
+async def running(
+    directory: Path, settings: dict[str, object], *, failpoints: str = "", edit: Callable[[Server], None] | None = None
+) -> AsyncIterator[Running]:
+    path = directory / "config.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    server = Server(load(path, {}), Failpoints(failpoints) if failpoints else None, lambda: load(path, {}))
+    if edit is not None:
+        edit(server)
+    try:
+        await server.start()
+        yield Running(server, load(path, {}).settings.data_dir)
+        await server.drain()
+    finally:
+        await server.aclose()

@@ -1,0 +1,107 @@
+"""GET /v1/models: relayed whole where one upstream says it all, else merged, filtered and remembered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
+from tests.support.running import Running, config, running
+
+
+def listing(*names: str) -> bytes:
+    return json.dumps({"object": "list", "data": [{"id": name, "object": "model"} for name in names]}).encode()
+
+
+async def get(proxy: Running, path: str, *headers: str) -> RawAnswer:
+    client = await RawClient.connect(proxy.address)
+    lines = "".join(f"{line}\r\n" for line in headers or ("Authorization: Bearer sk-test",))
+    await client.send(f"GET {path} HTTP/1.1\r\nHost: proxy\r\n{lines}\r\n".encode())
+    answer = await client.answer()
+    await client.aclose()
+    return answer
+
+
+def names(answer: RawAnswer) -> list[str]:
+    return [entry["id"] for entry in json.loads(answer.body)["data"]]
+
+
+async def test_a_single_upstreams_list_passes_unchanged_and_leaves_no_record(tmp_path: Path) -> None:
+    body = b' {"object":"list",  "data":[{"id":"m-1"}], "extra":1}'
+
+    async def script(visit: Visit) -> None:
+        await visit.answer(body, headers=("Content-Type: application/json", "X-Vendor: yes"))
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        answer = await get(proxy, "/v1/models?limit=2")
+        assert (answer.status, answer.body, answer.header("x-vendor")) == (200, body, b"yes")
+        assert upstream.visits[0].lines[0] == b"GET /v1/models?limit=2 HTTP/1.1"
+        assert upstream.visits[0].header("authorization") == b"Bearer sk-upstream"
+        assert answer.header("x-tollkeeper-id")
+        assert await proxy.records(0) == []
+
+
+async def test_several_upstreams_are_merged_by_route_and_asked_once(tmp_path: Path) -> None:
+    async def one(visit: Visit) -> None:
+        await visit.answer(listing("deepseek-v3.2", "gpt-4o"))
+
+    async def two(visit: Visit) -> None:
+        await visit.answer(listing("gpt-4o", "gpt-4o-mini", "deepseek-v3.2"))
+
+    async with raw_upstream(one) as a, raw_upstream(two) as b:
+        blocks = {
+            "upstreams": {"a": {"base_url": a.url, "api_key": "ka"}, "b": {"base_url": b.url, "api_key": "kb"}, "unset": {"base_url": "http://127.0.0.1:9/v1", "api_key": ""}},
+            "routes": [{"model": "deepseek-*", "upstream": "a"}, {"model": "gpt-*", "upstream": "b"}, {"model": "*", "upstream": "unset"}],
+            "keys": {"alice": {"secret": "sk-test"}, "bob": {"secret": "sk-bob", "models": ["gpt-4o-*"]}},
+        }
+        async with running(tmp_path, config(a.url, **blocks)) as proxy:
+            assert names(await get(proxy, "/v1/models")) == ["deepseek-v3.2", "gpt-4o", "gpt-4o-mini"]
+            assert names(await get(proxy, "/models", "x-api-key: sk-bob")) == ["gpt-4o-mini"]
+            assert (len(a.visits), len(b.visits)) == (1, 1)
+            assert a.visits[0].header("x-api-key") is None
+
+
+async def test_an_upstream_that_fails_does_not_hide_the_others(tmp_path: Path) -> None:
+    async def good(visit: Visit) -> None:
+        await visit.answer(listing("m-1"))
+
+    async def bad(visit: Visit) -> None:
+        visit.reset()
+
+    async with raw_upstream(good) as a, raw_upstream(bad) as b:
+        blocks = {
+            "upstreams": {"a": {"base_url": a.url, "api_key": "ka"}, "b": {"base_url": b.url, "api_key": "kb"}},
+            "routes": [{"model": "x-*", "upstream": "b"}, {"model": "*", "upstream": "a"}],
+        }
+        async with running(tmp_path, config(a.url, **blocks)) as proxy:
+            assert names(await get(proxy, "/v1/models")) == ["m-1"]
+
+
+async def test_one_model_with_an_encoded_slash_goes_to_its_upstream(tmp_path: Path) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.answer(b'{"id":"meta-llama/Llama-3"}')
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        answer = await get(proxy, "/v1/models/meta-llama%2FLlama-3")
+        assert answer.status == 200
+        assert upstream.visits[0].lines[0] == b"GET /v1/models/meta-llama%2FLlama-3 HTTP/1.1"
+
+
+async def test_a_model_outside_the_allow_list_does_not_exist(tmp_path: Path) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.answer(b"{}")
+
+    keys = {"bob": {"secret": "sk-test", "models": ["gpt-*"]}}
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url, keys=keys)) as proxy:
+        answer = await get(proxy, "/v1/models/claude")
+        assert (answer.status, json.loads(answer.body)["error"]["code"], upstream.visits) == (404, "model_not_found", [])
+
+
+async def test_a_list_that_rejects_our_key_is_not_quoted(tmp_path: Path) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.answer(b'{"error":"bad key sk-upstream"}', status="401 Unauthorized")
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        answer = await get(proxy, "/v1/models")
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (502, "upstream_rejected_credentials")
+        assert b"sk-upstream" not in answer.body
