@@ -193,6 +193,8 @@ USAGE_OF_3 = {"prompt_tokens": 3, "total_tokens": 3}
         ({"data": BIG_DATA}, None),
         ({"choices": [{"message": {"content": "x" * 200_000 + '"usage":{"prompt_tokens":1}}'}}]}, None),
         ({"a": {"usage": {"prompt_tokens": 1}}, "data": BIG_DATA}, None),
+        ({"a": {"usage": {"prompt_tokens": 1}}, "usage": USAGE_OF_3, "data": BIG_DATA}, 3),
+        ({"usage": "none", "data": BIG_DATA}, None),
         (BIG_DATA, None),
     ],
 )
@@ -233,6 +235,14 @@ def test_the_last_service_tier_and_the_first_model_count_and_long_names_are_cut(
     assert (meter.model_served, meter.service_tier) == ("m-1", "default")
     long = run([stream_of(chunk("a", "s" * 999, model="m" * 999, id="i" * 999, service_tier="t" * 999))])
     assert [len(text or "") for text in (long.model_served, long.response_id, long.service_tier, long.finish_reason)] == [256, 256, 64, 64]
+
+
+def test_a_chunk_that_looks_like_a_whole_event_may_be_the_rest_of_one() -> None:
+    whole = stream_of(chunk("abcd"))
+    for before, measure in ((b"data: x", 5), (b"data: x\n", 5), (b": comment ", 4), (b"da", 4)):
+        chunks = [whole, whole, whole, before, whole, whole]
+        assert result(run(chunks)) == result(run([b"".join(chunks)]))
+        assert run(chunks).output_measure == measure
 
 
 def test_events_without_usage_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

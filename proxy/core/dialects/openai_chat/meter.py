@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 import re
 
-import msgspec
-
 from proxy.core.decoding import Decoder, coding_name
-from proxy.core.dialects.openai_chat.shapes import JSON_ERRORS, Answer, has_choices, is_error, read_answer, stated_usage, text_of
+from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_error, read_answer, stated_usage, text_of
 from proxy.core.dialects.openai_chat.text import Shape, delivered
 from proxy.core.sse import SSEParser
 from proxy.core.usage import Usage
@@ -263,14 +261,13 @@ def _leading(head: bytes) -> Answer | None:
         at = text.find('"usage"', at + 1)
         if at < 0:
             return None
-        before = text[:at].rstrip()
-        colon = text.find(":", at)
+        start = text.find("{", at)
         try:
-            # Whole only at the top level: anywhere deeper the brackets would not come out.
-            msgspec.json.decode(before.removesuffix(",") + "}")
-            start = len(text) - len(text[colon + 1 :].lstrip())
-            _, end = json.JSONDecoder().raw_decode(text, start)
-        except (*JSON_ERRORS, ValueError):
+            _, end = json.JSONDecoder().raw_decode(text, start if start >= 0 else len(text))
+        except (ValueError, RecursionError):
             continue
-        return read_answer((text[:end] + "}").encode())
+        # One bracket closes it only if it is the top level that was cut off.
+        answer = read_answer((text[:end] + "}").encode())
+        if answer is not None:
+            return answer
     return None
