@@ -1,0 +1,65 @@
+"""One process per writer directory: a lock that the system drops when the process dies, however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+LOCK: Final = "lock"
+WRITERS_MAX: Final = 1000  # far beyond the processes that share one data directory
+_LOOK_S = 0.005
+_DIRECTORY_MODE = 0o700    # entries name keys and teams
+
+
+def try_lock(directory: Path) -> int | None:
+    """The held lock's file descriptor, to be kept open; None if another process has it. Makes the directory if it is missing."""
+    directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        for last_try in (False, False, False, True):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fd
+            except BlockingIOError:
+                if not last_try:
+                    time.sleep(_LOOK_S)  # someone may only be looking, see is_locked
+    except OSError:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return None
+
+
+def claim_first(root: Path) -> tuple[Path, int]:
+    """The first free writer directory, locked: (path, lock's file descriptor). Raises OSError if there is none."""
+    for number in range(WRITERS_MAX):
+        directory = root / f"w{number}"
+        fd = try_lock(directory)
+        if fd is not None:
+            return directory, fd
+    raise OSError(f"all {WRITERS_MAX} writer directories under {root} are in use")
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process holds the directory now. To see it, it takes the lock for a moment."""
+    try:
+        fd = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def claimable(root: Path) -> list[Path]:
+    """Writer directories that no process holds: left by processes that ended, theirs to be recovered by whoever locks them."""
+    if not root.is_dir():
+        return []
+    return [path for path in sorted(root.iterdir()) if path.is_dir() and (path / LOCK).exists() and not is_locked(path)]

@@ -1,0 +1,79 @@
+"""One journal entry as bytes and back: pure. A frame is found again wherever it stands, so damage costs only the frames it touches.
+
+    magic (4)  crc (4)  kind (1)  length (4)  seq (8)  payload (length)        little-endian, no padding
+
+The CRC-32 covers everything behind it. The magic holds bytes 0xFE and 0xFF, which UTF-8 never uses: no payload can look like the start of a frame.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from zlib import crc32
+
+MAGIC: Final = b"\xfeTK\xff"
+START: Final = ord("S")  # first in each segment once it is written to; its seq is that of the last entry before it
+OPEN: Final = ord("O")
+MARK: Final = ord("M")
+CLOSE: Final = ord("C")
+VOID: Final = ord("V")
+KINDS: Final = frozenset((START, OPEN, MARK, CLOSE, VOID))
+
+FRAME_BYTES_MAX: Final = 16 * 1024  # bounds what a damaged length can make a scan read, and what a segment's end can waste
+_LEAD = struct.Struct("<4sI")
+_REST = struct.Struct("<BIQ")
+HEADER_BYTES: Final = _LEAD.size + _REST.size
+PAYLOAD_BYTES_MAX: Final = FRAME_BYTES_MAX - HEADER_BYTES
+
+
+class Frame(NamedTuple):
+    """Where a sound frame stands in a buffer: `data[at:end]`, its payload in `data[at + HEADER_BYTES:end]`."""
+
+    kind: int
+    seq: int
+    at: int
+    end: int
+
+    def payload(self, data: bytes) -> bytes:
+        return data[self.at + HEADER_BYTES : self.end]
+
+
+def encode(kind: int, seq: int, payload: bytes) -> bytes:
+    """The frame's bytes. The payload is at most PAYLOAD_BYTES_MAX long."""
+    rest = _REST.pack(kind, len(payload), seq) + payload
+    return _LEAD.pack(MAGIC, crc32(rest)) + rest
+
+
+def frame_at(data: bytes, at: int) -> Frame | None:
+    """The frame that begins exactly at `at`; None if it is not whole and sound."""
+    if len(data) - at < HEADER_BYTES:
+        return None
+    magic, crc = _LEAD.unpack_from(data, at)
+    if magic != MAGIC:
+        return None
+    kind, length, seq = _REST.unpack_from(data, at + _LEAD.size)
+    end = at + HEADER_BYTES + length
+    if length > PAYLOAD_BYTES_MAX or end > len(data) or kind not in KINDS:
+        return None
+    if crc32(memoryview(data)[at + _LEAD.size : end]) != crc:
+        return None
+    return Frame(kind, seq, at, end)
+
+
+def next_frame(data: bytes, at: int) -> Frame | None:
+    """The first sound frame at or behind `at`."""
+    frame = frame_at(data, at)
+    while frame is None:
+        at = data.find(MAGIC, at + 1)
+        if at < 0:
+            return None
+        frame = frame_at(data, at)
+    return frame
+
+
+def scan(data: bytes, at: int = 0) -> Iterator[Frame]:
+    """Every sound frame, in order. Where one does not begin at the end of the one before, what lies between was damaged."""
+    while (frame := next_frame(data, at)) is not None:
+        yield frame
+        at = frame.end

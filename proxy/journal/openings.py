@@ -1,0 +1,77 @@
+"""The exchanges that are open: the room kept for the end of each, and the segments that must stay as they are until it has one.
+
+This is all that the journal holds in memory of an exchange, and only while it is open: its opening and its last mark, which says all that the
+marks before it said. They can be written again, so that one long exchange does not keep every segment since its beginning.
+"""
+
+from __future__ import annotations
+
+from proxy.journal.segments import Segment
+
+
+class Opening:
+    """One open exchange."""
+
+    __slots__ = ("close_room", "mark", "marks_room", "opened", "segments")
+
+    def __init__(self, opened: bytes, close_room: int, marks_room: int, segments: list[Segment]) -> None:
+        self.opened = opened          # payloads
+        self.mark: bytes | None = None
+        self.close_room = close_room  # bytes of frame kept for its close
+        self.marks_room = marks_room  # bytes of frames still kept for marks
+        self.segments = segments      # those that hold its opening and marks; the last is the newest
+
+
+class Openings:
+    """By exchange id. `kept` is the room promised to all of them."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self._by_id: dict[str, Opening] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def in_segment(self, segment: Segment) -> list[Opening]:
+        return [opening for opening in self._by_id.values() if segment in opening.segments]
+
+    def get(self, id: str) -> Opening | None:
+        return self._by_id.get(id)
+
+    def add(self, id: str, opening: Opening) -> None:
+        assert id not in self._by_id, "an exchange is opened once"
+        self._by_id[id] = opening
+        self.kept += opening.close_room + opening.marks_room
+        for segment in opening.segments:
+            segment.unresolved += 1
+
+    def pin(self, opening: Opening, segment: Segment) -> None:
+        """An entry of the exchange now stands in this segment."""
+        if opening.segments[-1] is not segment:
+            opening.segments.append(segment)
+            segment.unresolved += 1
+
+    def move(self, opening: Opening, segment: Segment) -> None:
+        """All that matters of the exchange now stands in this segment too."""
+        for before in opening.segments:
+            before.unresolved -= 1
+        opening.segments = [segment]
+        segment.unresolved += 1
+
+    def spend(self, opening: Opening, size: int) -> bool:
+        """Takes a mark of `size` out of the room kept for it; False if too little is left."""
+        if opening.marks_room < size:
+            return False
+        opening.marks_room -= size
+        self.kept -= size
+        return True
+
+    def resolve(self, id: str) -> Opening | None:
+        """It has its end, or will have: nothing is kept for it any more."""
+        opening = self._by_id.pop(id, None)
+        if opening is not None:
+            self.kept -= opening.close_room + opening.marks_room
+            for segment in opening.segments:
+                segment.unresolved -= 1
+            opening.segments = []
+        return opening

@@ -1,0 +1,112 @@
+"""Reads a journal's closes in order, for booking and for replay: forward only, keeping its place, over plain and finished segments.
+
+It may run in a thread beside the writer, since it takes nothing behind the seq it is told: all up to there was written before it was called.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from proxy.core.usage import UsageRecord
+from proxy.journal.frames import CLOSE, START, Frame
+from proxy.journal.payloads import decode_close
+from proxy.journal.segments import SegmentFile, list_segments
+from proxy.journal.window import Window
+
+
+class Reader:
+    """`skipped_bytes`, `missing` (entries whose seq never turned up) and `undecodable` tell of damage that was passed over."""
+
+    def __init__(self, directory: Path, after_seq: int = 0) -> None:
+        self.last_seq = after_seq   # all up to here has been passed
+        self.skipped_bytes = 0
+        self.missing = 0
+        self.undecodable = 0
+        self._directory = directory
+        self._window: Window | None = None
+        self._barren_upto = 0       # looked for entries up to this seq to the very end, in vain: they are damaged
+
+    def closes(self, limit: int, upto_seq: int) -> list[tuple[int, UsageRecord]]:
+        """The next closes as (seq, record), at most `limit`, none behind `upto_seq`. An empty list: there are none up to there."""
+        found: list[tuple[int, UsageRecord]] = []
+        if upto_seq <= max(self.last_seq, self._barren_upto):
+            return found
+        if self._window is None:
+            self._window = self._find_place()
+        else:
+            self._window.refresh()
+        while self._window is not None and len(found) < limit and self.last_seq < upto_seq:
+            frame = self._window.next()
+            if frame is None:
+                following = self._following(self._window.number)
+                if following is None:
+                    self._barren_upto = upto_seq
+                    break
+                self._window.close()
+                self._window = following
+            elif frame.seq > upto_seq:
+                # The entries asked for are damaged; what stands here is behind them and may still be in the making.
+                self._barren_upto = upto_seq
+                break
+            else:
+                self._pass(self._window, frame, found)
+        return found
+
+    def close(self) -> None:
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+
+    def _pass(self, window: Window, frame: Frame, found: list[tuple[int, UsageRecord]]) -> None:
+        self.skipped_bytes += frame.at - window.at
+        known = frame.seq <= self.last_seq  # read before the place began, or written twice
+        if frame.kind == CLOSE and not known:
+            try:
+                found.append((frame.seq, decode_close(window.payload(frame))))
+            except msgspec.DecodeError:
+                self.undecodable += 1
+        window.at = frame.end
+        if not known:
+            self.missing += frame.seq - self.last_seq - (0 if frame.kind == START else 1)
+            self.last_seq = frame.seq
+
+    def _find_place(self) -> Window | None:
+        """The newest segment that begins no later than with the next entry wanted; the oldest there is if all begin later."""
+        place: Window | None = None
+        for file in reversed(list_segments(self._directory)):
+            window, first_seq = self._open(file)
+            if window is None:
+                continue
+            if place is not None:
+                place.close()
+            place = window
+            if first_seq <= self.last_seq + 1:
+                break
+        return place
+
+    def _following(self, number: int) -> Window | None:
+        """The next segment in which anything stands; one that was only made ready is left for later."""
+        for file in list_segments(self._directory):
+            if file.number > number:
+                window, _ = self._open(file)
+                if window is not None:
+                    return window
+        return None
+
+    def _open(self, file: SegmentFile) -> tuple[Window | None, int]:
+        """The segment and the seq it begins with; no window if nothing stands in it."""
+        try:
+            window = Window(file)
+        except FileNotFoundError:
+            # Finished or dropped since it was listed. Finished ones were booked, and so read, before.
+            for other in list_segments(self._directory):
+                if other.number == file.number and other.path != file.path:
+                    return self._open(other)
+            return None, 0
+        frame = window.next()
+        if frame is None:
+            window.close()
+            return None, 0
+        return window, frame.seq + 1 if frame.kind == START else frame.seq

@@ -1,0 +1,253 @@
+"""Where the writer writes: the current segment, the spare ones behind it, the room left in them, and what waits while the disk refuses.
+
+Every entry gets its seq here. A write that fails is undone and tried once on a fresh segment; if that fails too the tape is `broken`: openings
+and marks are refused, endings are kept in memory in their order, and `repair` writes them once a segment takes them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Final
+
+from proxy.failpoints import FailpointError, Failpoints
+from proxy.journal import frames
+from proxy.journal.disk import Disk
+from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX
+from proxy.journal.segments import Segment
+
+WRITE_BOUNDS_S: Final = (0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_1, 0.000_5, 0.002, 0.01, 0.05, 0.25)
+_POINTS: Final = {frames.OPEN: "journal.open", frames.MARK: "journal.mark", frames.CLOSE: "journal.close", frames.VOID: "journal.void"}
+_REFUSALS = (OSError, FailpointError)
+
+
+class WriteFailed(Exception):
+    """The entry was not written. `uncertain`: the disk would not undo it either, so recovery might find it."""
+
+    def __init__(self, reason: str, *, uncertain: bool) -> None:
+        super().__init__(reason)
+        self.uncertain = uncertain
+
+
+class Tape:
+    """Lives on the event loop; `create` alone may run in a thread."""
+
+    def __init__(
+        self, directory: Path, segment_bytes: int, disk: Disk, fail: Failpoints | None, *, number: int, seq: int, leave: Callable[[Segment], None]
+    ) -> None:
+        """The first segment gets `number`, the first entry seq + 1; `leave` takes each segment that is written out. Raises OSError."""
+        self.position = seq                 # all entries up to here are written (but those whose failure was reported)
+        self.failures = 0                   # writes and allocations the disk refused
+        self.broken: str | None = None      # why nothing can be written
+        self.write_counts = [0] * (len(WRITE_BOUNDS_S) + 1)
+        self.write_sum_s = 0.0
+        self._directory = directory
+        self._segment_bytes = segment_bytes
+        self._disk = disk
+        self._fail = fail
+        self._plain = fail is None          # neither broken nor with faults asked for
+        self._leave = leave
+        self._assigned = seq
+        self._number = number
+        self._spares: deque[Segment] = deque()
+        self._room_end = 0                  # room + the current segment's position
+        self._waiting: deque[tuple[int, int, bytes]] = deque()  # (kind, seq, frame), bounded by the open exchanges: none is admitted meanwhile
+        self.segment = self._started(self.create(self.take_number()))
+        self._count_room()
+
+    # Room.
+
+    @property
+    def room(self) -> int:
+        """Bytes of frames that surely fit: a frame that does not fit in one segment leaves at most FRAME_BYTES_MAX of it unused."""
+        return self._room_end - self.segment.position
+
+    @property
+    def bytes_on_disk(self) -> int:
+        return self.segment.size + sum(spare.size for spare in self._spares)
+
+    @property
+    def spares(self) -> int:
+        return len(self._spares)
+
+    def take_number(self) -> int:
+        number = self._number
+        self._number += 1
+        return number
+
+    def create(self, number: int) -> Segment:
+        """A fresh segment, not yet a spare. Blocking, callable in a thread. Raises OSError, FailpointError."""
+        if self._fail is not None:
+            self._fail("journal.preallocate.before")
+        segment = Segment.create(self._directory, number, self._segment_bytes, self._disk)
+        if self._fail is not None:
+            try:
+                self._fail("journal.preallocate.after")
+            except _REFUSALS:
+                segment.discard()
+                raise
+        return segment
+
+    def add_spare(self, segment: Segment) -> None:
+        """Segments are used in the order of their numbers: one that a faster one overtook is thrown away."""
+        last = self._spares[-1].number if self._spares else self.segment.number
+        if segment.number < last:
+            segment.discard()
+            return
+        self._spares.append(segment)
+        self._count_room()
+
+    # Writing.
+
+    def put(self, kind: int, payload: bytes, *, keep: bool = False) -> int:
+        """Writes one entry and returns its seq.
+
+        With `keep` an entry that cannot be written waits for `repair`; `position` says what is written. Without it WriteFailed is raised, and
+        nothing was written as far as the disk let itself be asked.
+        """
+        seq = self._assigned + 1
+        frame = frames.encode(kind, seq, payload)
+        begun_s = perf_counter()
+        segment = self.segment
+        failure: OSError | None = None
+        if self._plain and segment.position + len(frame) <= segment.size:  # so it is but for a few times in a life
+            try:
+                segment.append(frame)
+                if kind == CLOSE:
+                    segment.last_close_seq = seq
+                self._assigned = self.position = seq
+            except OSError as error:
+                failure = error
+        if self._assigned != seq:
+            self._put_slowly(kind, seq, frame, failure, keep=keep)
+        taken_s = perf_counter() - begun_s
+        self.write_sum_s += taken_s
+        self.write_counts[bisect_left(WRITE_BOUNDS_S, taken_s)] += 1
+        return seq
+
+    def repair(self) -> bool:
+        """Writes what waits, on a fresh segment if there is one. Leaves the tape broken if the disk still refuses."""
+        try:
+            if self._spares or self.segment.uncertain:
+                self._roll()
+            while self._waiting:
+                kind, seq, frame = self._waiting[0]
+                self._place(kind, seq, frame)
+                self.position = seq
+                self._waiting.popleft()
+        except _REFUSALS as error:
+            self._refused(error)
+            return False
+        self.broken = None
+        self._plain = self._fail is None
+        return True
+
+    def roll(self) -> bool:
+        """Leaves the current segment for a fresh one; False if there is none to be had."""
+        try:
+            self._roll()
+        except _REFUSALS as error:
+            self._refused(error)
+            return False
+        return True
+
+    def skip_to(self, seq: int) -> None:
+        """Numbers the next entry behind `seq`."""
+        assert not self._waiting
+        if seq > self._assigned:
+            self._assigned = self.position = seq
+
+    def close(self) -> None:
+        """Ends writing: unused spares go, the current segment gives its unused tail back."""
+        for spare in self._spares:
+            spare.discard()
+        self._spares.clear()
+        self._count_room()
+        self.segment.trim()
+        self.segment.close()
+
+    def _put_slowly(self, kind: int, seq: int, frame: bytes, failure: OSError | None, *, keep: bool) -> None:
+        """What `put` does where it is not the plain case: a new segment is due, the write failed, the tape is broken."""
+        refusal = self._try_twice(kind, seq, frame, failure) if self.broken is None else WriteFailed(self.broken, uncertain=False)
+        if refusal is None:
+            self._assigned = self.position = seq
+        elif keep:
+            self._assigned = seq
+            self._waiting.append((kind, seq, frame))
+        else:
+            if refusal.uncertain:
+                self._assigned = self.position = seq  # used up, so that no other entry is taken for its double
+            raise refusal
+
+    def _try_twice(self, kind: int, seq: int, frame: bytes, failure: OSError | FailpointError | None) -> WriteFailed | None:
+        """Where it is, unless that failed already, then on a fresh segment; the refusal, which also makes the tape `broken`."""
+        if failure is None:
+            try:
+                self._place(kind, seq, frame)
+                return None
+            except _REFUSALS as error:
+                failure = error
+        self._refused(failure)
+        uncertain = self.segment.uncertain
+        try:
+            self._roll()
+            self._place(kind, seq, frame)
+            return None
+        except _REFUSALS as error:
+            self._refused(error)
+            self.broken = str(error)
+            self._plain = False
+        return WriteFailed(self.broken, uncertain=uncertain or self.segment.uncertain)
+
+    def _place(self, kind: int, seq: int, frame: bytes) -> None:
+        segment = self.segment
+        if segment.position + len(frame) > segment.size:
+            self._roll()
+            segment = self.segment
+        if self._fail is None:
+            segment.append(frame)
+        else:
+            self._place_failing(segment, kind, frame, self._fail)
+        if kind == CLOSE:
+            segment.last_close_seq = seq
+
+    def _place_failing(self, segment: Segment, kind: int, frame: bytes, fail: Failpoints) -> None:
+        fail(_POINTS[kind] + ".before")
+        segment.append(frame)
+        try:
+            fail(_POINTS[kind] + ".after")
+        except _REFUSALS:
+            segment.retract(len(frame))
+            raise
+
+    def _roll(self) -> None:
+        if self._fail is not None:
+            self._fail("journal.roll.before")
+        fresh = self._spares.popleft() if self._spares else self.create(self.take_number())
+        self._count_room()
+        left, self.segment = self.segment, self._started(fresh)
+        self._count_room()
+        self._leave(left)
+        if self._fail is not None:
+            self._fail("journal.roll.after")
+
+    def _started(self, segment: Segment) -> Segment:
+        try:
+            segment.append(frames.encode(frames.START, self.position, b""))
+        except OSError:
+            segment.discard()
+            raise
+        return segment
+
+    def _count_room(self) -> None:
+        self._room_end = self.segment.size - FRAME_BYTES_MAX + sum(spare.size - FRAME_BYTES_MAX for spare in self._spares)
+
+    def _refused(self, error: OSError | FailpointError) -> None:
+        self.failures += 1
+        if self.broken is not None:
+            self.broken = str(error)
+
+

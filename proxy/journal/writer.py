@@ -1,0 +1,265 @@
+"""The journal of one process: every admitted exchange is in it before its first byte leaves, and its record before its last byte arrives.
+
+`open`, `mark`, `close` and `void` are one pwrite(2) each on the event loop, with no thread in between; whatever can wait is in `run`.
+Room for the close and some marks of each open exchange is kept free before it is admitted, so that an ending never depends on luck.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from proxy.core.entries import Marked, Opened, Voided
+from proxy.core.usage import UsageRecord
+from proxy.failpoints import Failpoints
+from proxy.journal.claims import claim_first, try_lock
+from proxy.journal.disk import Disk, SystemDisk
+from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX, HEADER_BYTES, MARK, OPEN, PAYLOAD_BYTES_MAX, VOID
+from proxy.journal.housekeeping import Housekeeping
+from proxy.journal.openings import Opening, Openings
+from proxy.journal.options import JournalOptions, JournalUnavailable
+from proxy.journal.payloads import ANSWER_BYTES_MAX, OPEN_BYTES_MAX, encode_close, encode_entry, id_of
+from proxy.journal.recovery import Recovered, recovered
+from proxy.journal.segments import Segment
+from proxy.journal.shelf import Shelf
+from proxy.journal.startup import clear_leftovers, number_after, take_over
+from proxy.journal.survey import survey
+from proxy.journal.syncing import Syncer
+from proxy.journal.tape import WRITE_BOUNDS_S, Tape, WriteFailed
+from proxy.journal.upkeep import Upkeep
+
+MARKS_ROOM_BYTES: Final = 2048     # about eight marks, 4,000 tokens, can follow on a full disk; more need free room
+_READY_ROOM_BYTES: Final = 2 * FRAME_BYTES_MAX
+_REASON_CHARS_MAX: Final = 200
+
+
+class Journal:
+    """Lives on the event loop. `claim` or `adopt` makes one, `run` must run beside its use, `aclose` ends it."""
+
+    def __init__(self, directory: Path, lock_fd: int, options: JournalOptions, fail: Failpoints | None, disk: Disk) -> None:
+        """Takes over a locked directory. Blocking. Raises OSError."""
+        self.directory = directory
+        self.writer = directory.name
+        self._lock_fd = lock_fd
+        self._options = options
+        clear_leftovers(directory)
+        found = survey(directory)
+        self._recovered = recovered(found)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="journal")  # one syncs, one keeps house
+        self._shelf = Shelf()
+        self._openings = Openings()
+        take_over(found, self._shelf, self._openings, disk)
+        self._tape = Tape(directory, options.segment_bytes_used, disk, fail, number=number_after(found), seq=found.last_seq, leave=self._leave)
+        self._house = Housekeeping(self._tape, self._shelf, self._openings, options, fail, self._threads)
+        self._syncer = Syncer(self._tape, disk, fail, self._threads, self._rewrite)
+        self._upkeep = Upkeep(self._tape, self._syncer, self._house, options)
+
+    @classmethod
+    def claim(cls, root: Path, options: JournalOptions, failpoints: Failpoints | None = None, *, disk: Disk | None = None) -> Self:
+        """The first writer directory under `root` that no process holds, for this process's life. Blocking. Raises JournalUnavailable.
+
+        What a dead process left open in it is in `take_recovered`.
+        """
+        try:
+            directory, lock_fd = claim_first(root)
+        except OSError as error:
+            raise JournalUnavailable(f"no journal can be kept under {root}: {error}") from error
+        return cls._take(directory, lock_fd, options, failpoints, disk)
+
+    @classmethod
+    def adopt(cls, directory: Path, options: JournalOptions, failpoints: Failpoints | None = None, *, disk: Disk | None = None) -> Self | None:
+        """Another writer's directory, to end what it left open there and to book it; None if a process holds it. Blocking. Raises JournalUnavailable."""
+        try:
+            lock_fd = try_lock(directory)
+        except OSError as error:
+            raise JournalUnavailable(f"the journal in {directory} cannot be taken over: {error}") from error
+        return None if lock_fd is None else cls._take(directory, lock_fd, options, failpoints, disk)
+
+    @classmethod
+    def _take(cls, directory: Path, lock_fd: int, options: JournalOptions, fail: Failpoints | None, disk: Disk | None) -> Self:
+        try:
+            return cls(directory, lock_fd, options, fail, disk if disk is not None else SystemDisk())
+        except OSError as error:
+            os.close(lock_fd)
+            raise JournalUnavailable(f"the journal in {directory} cannot be written: {error}") from error
+        except BaseException:
+            os.close(lock_fd)
+            raise
+
+    # The entries.
+
+    def open(self, opened: Opened) -> None:
+        """Admits an exchange. Raises JournalUnavailable; then nothing may be sent for it."""
+        if self._syncer.trouble is not None:
+            raise JournalUnavailable(self._syncer.trouble)
+        payload = encode_entry(opened)
+        if len(payload) > OPEN_BYTES_MAX:
+            raise JournalUnavailable(f"the exchange's names take {len(payload)} bytes, more than {OPEN_BYTES_MAX}")
+        size = HEADER_BYTES + len(payload)
+        close_room = size + ANSWER_BYTES_MAX
+        need = size + close_room + MARKS_ROOM_BYTES
+        free = self._tape.room - self._openings.kept
+        if self._house.is_low(free):
+            self._upkeep.tidy_soon()
+            if free < need and not self._house.grow(need):
+                raise JournalUnavailable(self._house.full or "the journal has no room left")
+        try:
+            self._tape.put(OPEN, payload)
+        except WriteFailed as error:
+            if error.uncertain:
+                # Recovery must not take for an exchange what was refused.
+                self._tape.put(VOID, encode_entry(Voided(id=opened.id, reason="the opening could not be written")), keep=True)
+            raise self._unwritable(error) from error
+        self._openings.add(opened.id, Opening(payload, close_room, MARKS_ROOM_BYTES, [self._tape.segment]))
+        if not self._upkeep.awake:
+            self._upkeep.nudge()
+
+    def mark(self, marked: Marked) -> None:
+        """Says how far an open exchange may now be delivered. Raises JournalUnavailable; then it must not be delivered that far."""
+        opening = self._openings.get(marked.id)
+        assert opening is not None, "only an open exchange is marked"
+        payload = encode_entry(marked)
+        size = HEADER_BYTES + len(payload)
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            raise JournalUnavailable(f"a mark takes {len(payload)} bytes, more than {PAYLOAD_BYTES_MAX}")
+        free = self._tape.room - self._openings.kept
+        if free < size and not self._house.grow(size) and not self._openings.spend(opening, size):
+            raise JournalUnavailable(self._house.full or "the journal has no room left")
+        try:
+            self._tape.put(MARK, payload)
+        except WriteFailed as error:
+            raise self._unwritable(error) from error
+        opening.mark = payload
+        self._openings.pin(opening, self._tape.segment)
+        if not self._upkeep.awake:
+            self._upkeep.nudge()
+
+    def close(self, record: UsageRecord) -> int:
+        """Ends an exchange with its record; the entry's seq. Never refuses: while the disk does, the record waits in memory and `ready` is False."""
+        opening = self._openings.resolve(record.id)
+        bytes_max = PAYLOAD_BYTES_MAX if opening is None else opening.close_room - HEADER_BYTES
+        seq = self._tape.put(CLOSE, encode_close(record, bytes_max), keep=True)
+        if not self._upkeep.awake:
+            self._upkeep.nudge()
+        return seq
+
+    def void(self, voided: Voided) -> None:
+        """Takes an opening back: nothing was sent. Never refuses. One that was not admitted needs none."""
+        if self._openings.resolve(voided.id) is None:
+            return
+        self._tape.put(VOID, encode_entry(msgspec.structs.replace(voided, reason=voided.reason[:_REASON_CHARS_MAX])), keep=True)
+        if not self._upkeep.awake:
+            self._upkeep.nudge()
+
+    async def synced(self) -> None:
+        """Under `sync: always`, returns when all written so far is on the disk; at once otherwise. Raises JournalUnavailable if the disk fails."""
+        if self._options.sync != "always":
+            return
+        target = self._tape.position
+        failures = 0
+        while self._syncer.synced_seq < target or self._tape.broken is not None:
+            if self._tape.broken is not None:
+                raise JournalUnavailable(self._tape.broken)
+            if not await self._syncer.join():
+                # What is in the lost segment was written again; it may still work out there.
+                failures += 1
+                if failures > 1:
+                    raise JournalUnavailable(self._syncer.trouble or "the journal could not be synced to disk")
+
+    # Booking and recovery.
+
+    def booked(self, seq: int) -> None:
+        """All closes up to `seq` are durable in the ledger."""
+        self._upkeep.booked_seq = max(self._upkeep.booked_seq, seq)
+
+    def continue_after(self, seq: int) -> None:
+        """The ledger knows this writer up to `seq`: entries are numbered on from there, even if the files that held them are gone."""
+        self._tape.skip_to(seq)
+
+    def take_recovered(self) -> Recovered:
+        """What was found open at the start, once; afterwards it is forgotten here. Each of it needs a `close` (or a `void`)."""
+        found = self._recovered
+        self._recovered = msgspec.structs.replace(found, unresolved=[])
+        return found
+
+    # The life beside the entries.
+
+    async def run(self) -> None:
+        """Syncs, repairs and keeps house until `aclose`."""
+        await self._upkeep.run()
+
+    async def aclose(self) -> None:
+        """Ends `run`, makes everything durable and gives the directory free. Idempotent. Nothing may be written afterwards."""
+        if self._lock_fd < 0:
+            return
+        lock_fd, self._lock_fd = self._lock_fd, -1
+        await self._upkeep.aclose()
+        self._tape.close()
+        self._syncer.close()
+        await asyncio.to_thread(self._threads.shutdown)
+        os.close(lock_fd)
+
+    def _leave(self, segment: Segment) -> None:
+        self._shelf.add(segment)
+        self._syncer.leave(segment)
+        self._upkeep.tidy_soon()
+
+    def _rewrite(self, kind: int, payload: bytes) -> None:
+        """Again what stood in a segment that was lost. What is resolved since has its end behind it, so its opening and marks no longer matter."""
+        opening = self._openings.get(id_of(payload)) if kind in (OPEN, MARK) else None
+        if opening is None and kind in (OPEN, MARK):
+            return
+        self._tape.put(kind, payload, keep=True)
+        if opening is not None:
+            self._openings.pin(opening, self._tape.segment)
+
+    def _unwritable(self, error: WriteFailed) -> JournalUnavailable:
+        self._upkeep.nudge()
+        return JournalUnavailable(f"the disk refuses: {error}")
+
+    # Figures.
+
+    @property
+    def why_not_ready(self) -> str | None:
+        if self._tape.broken is not None:
+            return f"the journal cannot be written: {self._tape.broken}"
+        if self._syncer.trouble is not None:
+            return self._syncer.trouble
+        if self._house.full is not None and self._tape.room - self._openings.kept < _READY_ROOM_BYTES:
+            return self._house.full
+        return None
+
+    @property
+    def ready(self) -> bool:
+        return self.why_not_ready is None
+
+    @property
+    def position(self) -> int:
+        """The seq up to which everything is written: a reader may be told to read so far."""
+        return self._tape.position
+
+    @property
+    def open_count(self) -> int:
+        return len(self._openings)
+
+    @property
+    def bytes_on_disk(self) -> int:
+        return self._house.bytes_on_disk
+
+    @property
+    def failures(self) -> int:
+        """Writes, allocations and clean-ups that the disk refused."""
+        return self._tape.failures + self._house.failures
+
+    @property
+    def sync_failures(self) -> int:
+        return self._syncer.failures
+
+    def write_seconds(self) -> tuple[tuple[float, ...], list[int], float]:
+        """How long writes took, as a histogram: upper bounds, counts (one more than bounds), sum."""
+        return WRITE_BOUNDS_S, list(self._tape.write_counts), self._tape.write_sum_s
