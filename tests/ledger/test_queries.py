@@ -120,7 +120,7 @@ def test_no_group_is_one_row_and_no_record_none(ledger: Callable[..., Queries]) 
     assert ledger().usage([], 0, 1, UTC) == []
 
 
-@pytest.mark.parametrize("by", [["team"], ["outcome"]])
+@pytest.mark.parametrize("by", [["team"], ["outcome"], ["day"]])
 @pytest.mark.parametrize(
     ("from_ms", "to_ms", "ids"),
     [
