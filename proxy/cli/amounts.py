@@ -1,0 +1,33 @@
+"""Counts and money as people read them. Exact: integers in, decimals out, no float between."""
+
+from __future__ import annotations
+
+NANO = 1_000_000_000
+UNKNOWN = "–"
+
+
+def money(nano: int) -> str:
+    """An amount in units of its currency: at least two decimals, all nine if they are there (1500000000 -> 1.50, 1 -> 0.000000001)."""
+    units, rest = divmod(abs(nano), NANO)
+    decimals = f"{rest:09d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if nano < 0 else ''}{units:,}.{decimals}"
+
+
+def count(number: int) -> str:
+    return f"{number:,}"
+
+
+def size(number_bytes: int) -> str:
+    """Bytes in the largest binary unit that keeps one digit before the point."""
+    if number_bytes < 1024:
+        return f"{number_bytes} B"
+    value, unit = number_bytes, "B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 * 1024 or unit == "TiB":
+            break
+        value //= 1024
+    return f"{value // 1024}.{value % 1024 * 10 // 1024} {unit}"
+
+
+def text(value: str | int | None) -> str:
+    return UNKNOWN if value is None else str(value)

@@ -1,0 +1,132 @@
+"""What the commands share: options, reading the config, opening the ledger to read, and how a failure ends a command.
+
+Exit codes: 0 done · 1 failed · 2 wrong usage · 3 checked and found differences.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from proxy import config
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.queries import Queries
+from proxy.settings import Settings
+
+# The settings of `serve --upstream URL` keep their data here; reads look here where there is no config file.
+BARE_DATA_DIR = Path("var")
+PIPED_WIDTH = 10_000                    # characters; no line of a table is longer
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+_Answer = TypeVar("_Answer")
+
+
+class Failed(click.ClickException):
+    """Ends the command with exit code 1 and a message for people."""
+
+
+class Book(msgspec.Struct, frozen=True):
+    """A ledger to read, and what is needed to read it right."""
+
+    queries: Queries
+    zone: ZoneInfo
+    data_dir: Path
+
+
+def config_option(command: _Command) -> _Command:
+    """`-c FILE`, the same for every command."""
+    return click.option(
+        "-c", "--config", "config_path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+        help="The config file. Default: $TOLLKEEPER_CONFIG, ./config.yaml, /etc/tollkeeper/config.yaml.",
+    )(command)
+
+
+def data_dir_option(command: _Command) -> _Command:
+    """`--data-dir DIR`, for reading a ledger without its config."""
+    return click.option(
+        "--data-dir", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+        help="Read the ledger and journal in DIR, whatever the config says; needs no config.",
+    )(command)
+
+
+def json_option(command: _Command) -> _Command:
+    """`--json` on what reads."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def load(path: Path | None) -> config.Loaded:
+    """The config, or Failed with every problem in it."""
+    try:
+        return config.load(path, os.environ)
+    except config.ConfigError as error:
+        raise Failed(_listed(error.messages)) from error
+
+
+def open_book(config_path: Path | None, data_dir: Path | None) -> Book:
+    """The ledger that the config names, or the one in `data_dir`. Without a config file and without `data_dir`: ./var, if it is there."""
+    settings = _settings(config_path, data_dir)
+    where = settings.data_dir if data_dir is None else data_dir
+    try:
+        return Book(Queries(settings.ledger.url, where), ZoneInfo(settings.timezone), where)
+    except LedgerError as error:
+        raise Failed(str(error)) from error
+
+
+def ask(question: Callable[[], _Answer]) -> _Answer:
+    """The answer of the ledger to one question, or Failed with its reason."""
+    try:
+        return question()
+    except (LedgerError, LedgerUnavailable) as error:
+        raise Failed(str(error)) from error
+
+
+def print_json(value: object) -> None:
+    """Indented JSON on stdout; exact integers, text as it is."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_table(table: Table) -> None:
+    """A table on stdout: folded on a terminal, as wide as it needs to be where it is piped. Cells are text, never markup."""
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    Console(markup=False, highlight=False, emoji=False, width=width).print(table)
+
+
+def print_fields(rows: Sequence[tuple[str, str]]) -> None:
+    """Names and values, one pair a line, the values under each other."""
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def own_command() -> str:
+    """How to call this program again from a shell: by name where it is on the PATH, else by the path it was started with."""
+    started = Path(sys.argv[0])
+    if started.name != "tollkeeper":
+        return f"{shlex.quote(sys.executable)} -m proxy"
+    on_path = shutil.which("tollkeeper")
+    return "tollkeeper" if on_path is not None and Path(on_path).resolve() == started.resolve() else shlex.quote(str(started.absolute()))
+
+
+def _settings(config_path: Path | None, data_dir: Path | None) -> Settings:
+    if config_path is None:
+        try:
+            config.find(None, os.environ)
+        except config.ConfigError:
+            if data_dir is not None or BARE_DATA_DIR.is_dir():
+                return Settings(data_dir=BARE_DATA_DIR)
+    return load(config_path).settings
+
+
+def _listed(messages: tuple[str, ...]) -> str:
+    return messages[0] if len(messages) == 1 else "\n".join([f"{len(messages)} problems:", *(f"  - {message}" for message in messages)])

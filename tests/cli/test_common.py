@@ -1,0 +1,56 @@
+"""What holds for every command: help with an example, `-c` everywhere, exit codes."""
+
+import sys
+
+import click
+import pytest
+
+from proxy import __version__
+from proxy.cli import common, main
+
+
+def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The words of every command that does something."""
+    found = []
+    for name, command in sorted(group.commands.items()):
+        found += commands(command, (*path, name)) if isinstance(command, click.Group) else [(*path, name)]
+    return found
+
+
+def test_the_commands():
+    assert commands() == [("check",), ("demo",), ("key", "hash"), ("ledger", "status"), ("record", "show"), ("serve",), ("usage",)]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_help_has_an_example(call, words):
+    result = call(*words, "--help")
+    assert result.exit_code == 0
+    assert f"tollkeeper {' '.join(words)}" in result.output.partition("Example")[2]
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words != ("demo",)], ids=" ".join)
+def test_the_config_may_be_named_after_every_command(call, words):
+    assert "-c, --config FILE" in call(*words, "--help").output
+
+
+@pytest.mark.parametrize("words", [("usage", "--nonsense"), ("nonsense",), ("record", "show")])
+def test_wrong_usage_is_2(call, words):
+    assert call(*words).exit_code == 2
+
+
+def test_the_version(call):
+    assert call("--version").output == f"tollkeeper, version {__version__}\n"
+
+
+def test_how_to_call_this_program_again(monkeypatch, tmp_path):
+    program = tmp_path / "a b" / "tollkeeper"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert common.own_command() == f"'{program}'"
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert common.own_command() == "tollkeeper"
+    monkeypatch.setattr(sys, "argv", ["-m"])
+    assert common.own_command() == f"{sys.executable} -m proxy"

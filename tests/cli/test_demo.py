@@ -1,0 +1,99 @@
+"""`tollkeeper demo`: its config, its lines, and the lines run as a user pastes them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from cli.process import running
+from proxy import config
+from proxy.cli.demo import HOST, config_text, free_port
+
+ANY_PORTS = ("--port", "0", "--metrics-port", "0")  # tests may run side by side
+
+
+def test_the_demos_config_is_valid_without_a_warning_and_holds_no_secret(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(config_text("http://127.0.0.1:9/v1", 8790, 9464, "sk-tk-canary"))
+    loaded = config.load(path, {})
+    assert loaded.warnings == ()
+    assert "canary" not in path.read_text()
+    assert (loaded.settings.listen, loaded.settings.data_dir) == ("127.0.0.1:8790", tmp_path / "var")
+
+
+def test_a_taken_port_is_replaced():
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        assert free_port(port) == 0
+    assert free_port(port) == port
+
+
+def test_another_config_is_never_overwritten(call, home):
+    before = (home / "config.yaml").read_text()
+    result = call("demo", "--dir", str(home))
+    assert result.exit_code == 1
+    assert "is not the demo's" in result.stderr
+    assert (home / "config.yaml").read_text() == before
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Runs a printed line as a shell does, with this Python first on the PATH."""
+
+    def shell(line: str) -> str:
+        env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return shell
+
+
+def test_the_printed_lines_work_and_ctrl_c_leaves_nothing(tmp_path, shell):
+    with running("demo", *ANY_PORTS, "--pace", "0", cwd=tmp_path, ready=r"Tollkeeper listens on (\S+).*All of them: [^\n]*\n", TMPDIR=str(tmp_path)) as (process, found):
+        printed = found[0]
+        python = re.search(r"^python3 - <<'END'\n.*?^END$", printed, re.DOTALL | re.MULTILINE)
+        assert shell(python[0]) == "为什么数学书总是很忧郁？因为它有太多的问题。\n"
+        # What curl would send: curl itself is not on every machine.
+        url, secret, body = re.search(r"^curl -N (\S+) .*?Bearer (\S+)\".*?-d '(.*?)'$", printed, re.DOTALL | re.MULTILINE).groups()
+        request = urllib.request.Request(url, body.encode(), {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as response:
+            assert response.read().endswith(b"data: [DONE]\n\n")
+        usage, status = (re.search(rf"^\S.* {words} -c .*$", printed, re.MULTILINE)[0] for words in ("usage", "ledger status"))
+        await_booked(shell, status)
+        lines = shell(usage).splitlines()
+        assert [line.split()[:4] for line in lines[2:]] == [["demo-team", "demo", "demo-chat", "1"], ["demo-team", "demo", "qwen3-max-2026-01-23", "1"]]
+        metrics = re.search(r"http://\S+/metrics", printed)[0]
+        with urllib.request.urlopen(metrics, timeout=10) as response:
+            assert b'tollkeeper_requests_total{team="demo-team",key="demo"' in response.read()
+        assert len(list(tmp_path.glob("tollkeeper-demo-*"))) == 1
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read().endswith("Stopped; the demo's data is removed.\n")
+        assert process.wait(20) == 0
+    assert list(tmp_path.glob("tollkeeper-demo-*")) == []
+
+
+def await_booked(shell, status: str) -> None:
+    """The recorder books within milliseconds; a few looks at the book are enough."""
+    for _ in range(50):
+        if re.search(r"^records +2$", shell(status), re.MULTILINE):
+            return
+    raise AssertionError("two requests were not booked")
+
+
+def test_a_kept_directory_is_kept(tmp_path):
+    home = tmp_path / "kept"
+    for _ in range(2):
+        with running("demo", *ANY_PORTS, "--dir", str(home), cwd=tmp_path, ready=r"All of them: [^\n]*\n") as (process, _found):
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+    assert (home / "config.yaml").exists()
+    assert (home / "var" / "ledger.db").exists()

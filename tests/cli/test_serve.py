@@ -1,0 +1,72 @@
+"""`tollkeeper serve`: what it refuses, and one real start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import urllib.request
+
+import pytest
+
+from cli.process import running
+from proxy.scripted import expected, serving
+
+BODY = b'{"model":"demo-chat","messages":[{"role":"user","content":"Hello!"}]}'
+READY = r'"message":"ready","base_url":"(http://[^"]+/v1)","metrics":"(http://[^"]+/metrics)"}\n'
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--upstream", "https://x.example/v1", "-c", "config.yaml"), 2, "--upstream takes no config"),
+        (("--upstream", "nonsense"), 2, "--upstream"),
+        (("-c", "nowhere.yaml"), 1, "nowhere.yaml"),
+    ],
+)
+def test_what_is_refused_before_anything_starts(call, home, words, code, message):
+    result = call("serve", *words)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert message in result.stderr
+    assert not (home / "var").exists()
+
+
+def test_a_wrong_config_starts_nothing(call, home):
+    config = home / "config.yaml"
+    config.write_text(config.read_text() + "listne: 127.0.0.1:1\n")
+    result = call("serve")
+    assert result.exit_code == 1
+    assert "listne" in result.stderr
+    assert not (home / "var").exists()
+
+
+async def test_serving_stopping_and_reading_afterwards(call, home):
+    async with serving() as upstream:
+        (home / "config.yaml").write_text(
+            "listen: 127.0.0.1:0\nmetrics: {listen: '127.0.0.1:0'}\ndrain: {delay: 0s, timeout: 5s}\n"
+            f"upstreams: {{scripted: {{base_url: '{upstream.base_url}', api_key: sk-x}}}}\n"
+            "routes: [{model: '*', upstream: scripted}]\nkeys: {alice: {secret: sk-alice}}\n"
+        )
+        codes = await asyncio.to_thread(_exchange, home)
+    assert codes == (0, 1), "a second process on one data directory fails, the first stops in good order"
+    rows = json.loads(call("usage", "--json", "--by", "key").stdout)
+    assert [(row["key"], row["requests"], row["output_tokens"]) for row in rows] == [("alice", 1, expected(BODY).usage["completion_tokens"])]
+    status = json.loads(call("ledger", "status", "--json").stdout)
+    assert [journal["open_exchanges"] for journal in status["journal"]] == [0]
+
+
+def _exchange(home) -> tuple[int, int]:
+    """One request through a started process; its exit code, and that of a second one beside it."""
+    with running("serve", "-c", "config.yaml", cwd=home, ready=READY) as (process, found):
+        request = urllib.request.Request(f"{found[1]}/chat/completions", BODY, {"Authorization": "Bearer sk-alice", "Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as response:
+            assert response.read() == expected(BODY).body
+        with urllib.request.urlopen(found[2], timeout=10) as response:
+            assert b"tollkeeper_requests_total" in response.read()
+        with running("ledger", "status", "-c", "config.yaml", cwd=home, ready="in use +by a running process"):
+            pass
+        with running("serve", "-c", "config.yaml", cwd=home, ready=r"Error: .*\n") as (second, complaint):
+            assert "in use" in complaint[0]
+            second_code = second.wait(10)
+        process.send_signal(signal.SIGTERM)
+        return process.wait(20), second_code

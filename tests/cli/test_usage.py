@@ -1,0 +1,114 @@
+"""`tollkeeper usage` over a real ledger file."""
+
+import csv
+import io
+import json
+
+import pytest
+from ledger.samples import START_MS, make_record
+
+from proxy.cli.usage import GROUPS, SUMS
+
+SECOND = make_record(1, key_id="bob", team=None, model_requested="gpt-4o", input_tokens=None, output_tokens=7)
+
+
+@pytest.fixture(autouse=True)
+def booked(book):
+    """Two exchanges of alice, one of bob that knows no input."""
+    return book(make_record(0), make_record(2, cached_tokens=64, cost_nano=1_500_000, charge_nano=2_000_000, currency="USD"), SECOND)
+
+
+def rows(result):
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_rows_have_the_groups_then_the_sums(call):
+    got = rows(call("usage", "--json"))
+    assert [list(row) for row in got] == [["team", "key", "model", *SUMS]] * 3
+    assert [(row["team"], row["key"], row["model"], row["requests"], row["input_tokens"], row["output_tokens"], row["cost_nano"], row["currency"]) for row in got] == [
+        (None, "bob", "gpt-4o", 1, None, 7, None, None),
+        ("research", "alice", "deepseek-v3.2", 1, 100, 20, None, None),
+        ("research", "alice", "deepseek-v3.2", 1, 100, 20, 1_500_000, "USD"),
+    ]
+
+
+def test_json_and_csv_say_the_same_and_the_range_stands_beside_them(call):
+    as_json, as_csv = call("usage", "--format", "json"), call("usage", "--format", "csv")
+    fields = list(csv.DictReader(io.StringIO(as_csv.stdout)))
+    assert fields == [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows(as_json)]
+    assert as_json.stderr == as_csv.stderr == "Usage of all time (Asia/Shanghai)\n"
+
+
+def test_the_table_shows_range_counts_money_and_unknowns(call):
+    result = call("usage", "--month", "2026-11")
+    head, columns, *lines = result.stdout.splitlines()
+    assert head == "Usage from 2026-11-01 00:00+08:00 to 2026-12-01 00:00+08:00, the end not included (Asia/Shanghai)"
+    # Nobody stated reasoning: no column for it.
+    assert columns.split() == ["team", "key", "model", "requests", "input", "cached", "output", "cost", "charge", "currency", "reported"]
+    assert lines[0].split() == ["–", "bob", "gpt-4o", "1", "–", "–", "7", "–", "–", "–", "1"]
+    assert lines[2].split() == ["research", "alice", "deepseek-v3.2", "1", "100", "64", "20", "0.0015", "0.002", "USD", "1"]
+
+
+@pytest.mark.parametrize("group", [*GROUPS, "label:cost_center"])
+def test_every_group_is_known_to_the_ledger(call, group):
+    got = rows(call("usage", "--json", "--by", group))
+    assert got
+    assert all(list(row) == [group, *SUMS] for row in got)
+
+
+def test_one_total_without_groups(call):
+    assert [row["requests"] for row in rows(call("usage", "--json", "--by", ""))] == [2, 1]
+
+
+def test_days_are_of_the_configured_zone(call, book):
+    # 2026-11-01 16:30 UTC is the next day in Shanghai.
+    book(make_record(9, started_at_ms=1_793_550_600_000))
+    days = {row["day"] for row in rows(call("usage", "--json", "--by", "day"))}
+    assert days == {"2026-11-01", "2026-11-02"}
+
+
+def test_a_range_is_half_open(call):
+    start, before = "2026-11-01T10:26:40", "2026-11-01T10:26:39"  # START_MS, and a second before it, in the zone
+    assert START_MS == 1_793_500_000_000
+    assert len(rows(call("usage", "--json", "--from", start))) == 3
+    assert rows(call("usage", "--json", "--to", start)) == []
+    assert len(rows(call("usage", "--json", "--from", before, "--to", "2026-11-01T10:26:41"))) == 3
+    assert rows(call("usage", "--json", "--from", before, "--to", start)) == []
+
+
+def test_nothing_in_the_range(call):
+    assert call("usage", "--month", "2020-01").stdout.endswith("No records in this range.\n")
+    assert call("usage", "--month", "2020-01", "--format", "csv").stdout.splitlines() == [",".join(["team", "key", "model", *SUMS])]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--by", "team,colour"), "'colour' is none of team, key"),
+        (("--by", "label:"), "'label:' is none of"),
+        (("--by", "team,team"), "names a group twice"),
+        (("--month", "2026"), "'2026' is no month"),
+        (("--format", "xml"), "xml"),
+    ],
+)
+def test_wrong_words_are_usage_errors(call, words, message):
+    result = call("usage", *words)
+    assert (result.exit_code, message in result.stderr, result.stdout) == (2, True, "")
+
+
+def test_a_ledger_without_its_config(call, home, book):
+    (home / "config.yaml").unlink()
+    assert len(rows(call("usage", "--json"))) == 3, "./var is read where there is no config"
+    elsewhere = home / "elsewhere"
+    elsewhere.mkdir()
+    data_dir = book(make_record(5), directory=elsewhere)
+    assert len(rows(call("usage", "--json", "--data-dir", str(data_dir)))) == 1
+
+
+def test_without_a_ledger_the_message_says_so(call, home):
+    for path in (home / "var").iterdir():
+        path.unlink()
+    result = call("usage")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "there is no ledger at" in result.stderr
