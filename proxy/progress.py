@@ -42,7 +42,10 @@ class Progress:
             self.first_byte_s = monotonic()
         self.bytes_out += len(chunk)
         self.chunks += 1
-        return meter.output_measure > self._marked_tokens or meter.usage is not self._marked_usage
+        if meter.output_measure > self._marked_tokens:
+            return True
+        # Some vendors state a running total with each chunk; only the final statement must be safe before the client can see it.
+        return meter.usage_final and meter.usage is not self._marked_usage
 
     def mark(self, exchange_id: str) -> Marked:
         """The mark that covers all that was taken so far."""
@@ -64,7 +67,8 @@ class Progress:
         if meter is None:
             return Ending(how=how, status=self.status, duration_ms=int(duration_s * 1000), upstream_request_id=self.request_id)
         meter.end()
-        if meter.error and how is How.ANSWERED and self.status is not None and self.status < 400:
+        over = how is How.ANSWERED or (how is How.CLIENT_LEFT and meter.done)
+        if meter.error and over and self.status is not None and self.status < 400:
             how = How.ERROR_EVENT
         return Ending(
             how=how,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from proxy.core.errors import ProxyError, unavailable
-from proxy.core.routes import match
+from proxy.core.routes import match, model_not_found
 from proxy.keys import KeyRing, Tenant
 from proxy.settings import Settings, timeouts_of
 from proxy.upstream import Upstream
@@ -43,10 +41,7 @@ class Site:
 
     def no_route(self, model: str) -> ProxyError:
         """404 with the nearest names that the routes spell out."""
-        near = get_close_matches(model, [pattern for pattern, _ in self._routes], n=3, cutoff=0.5)
-        hint = f" Near: {', '.join(near)}." if near else ""
-        message = f"No route serves the model {model[:100]!r}.{hint} GET /v1/models lists what is served; the operator sets `routes`."
-        return ProxyError(404, "invalid_request_error", "model_not_found", message, param="model")
+        return model_not_found(model, [pattern for pattern, _ in self._routes])
 
     def why_unusable(self, tenant: Tenant, upstream: Upstream) -> ProxyError | None:
         """Why this caller's request cannot go to this upstream, or None."""

@@ -1,0 +1,1 @@
+"""The benchmark: `make bench`. Timing lives here and nowhere in the tests."""

@@ -1,0 +1,82 @@
+"""A fast upstream for the benchmark: fixed answers, no parsing beyond the request's end.   python -m tests.bench.mock PORT
+
+The request body says what it wants: `"stream":true` gives 100 chunks, back to back, or paced at 50 a second with `"paced":true` in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+import uvloop
+
+USAGE = {"prompt_tokens": 250, "completion_tokens": 100, "total_tokens": 350}
+JSON_BODY = json.dumps(
+    {"id": "chatcmpl-1", "object": "chat.completion", "model": "bench", "choices": [{"index": 0, "message": {"role": "assistant", "content": "x" * 450}, "finish_reason": "stop"}], "usage": USAGE}
+).encode()
+JSON_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-request-id: req_1\r\nContent-Length: %d\r\n\r\n%b" % (len(JSON_BODY), JSON_BODY)
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKS = 100
+
+
+def framed(event: dict[str, object] | str) -> bytes:
+    data = b"data: %b\n\n" % (event if isinstance(event, str) else json.dumps(event)).encode()
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def token(number: int) -> bytes:
+    delta = {"index": 0, "delta": {"content": f" word{number}"}, "finish_reason": None}
+    return framed({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "bench", "choices": [delta]})
+
+
+TOKENS = [token(number) for number in range(CHUNKS)]
+STREAM_END = framed({"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "bench", "choices": [], "usage": USAGE}) + framed("[DONE]") + b"0\r\n\r\n"
+PACE_S = 0.02
+
+
+class Upstream(asyncio.Protocol):
+    """Keep-alive, no pipelining: a request ends with its body, whose length the head states."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: asyncio.WriteTransport = transport  # type: ignore[assignment]
+        self.buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        head_end = self.buffer.find(b"\r\n\r\n")
+        if head_end < 0:
+            return
+        at = self.buffer.lower().find(b"content-length:", 0, head_end)
+        length = int(self.buffer[at + 15 : self.buffer.find(b"\r\n", at)]) if at >= 0 else 0
+        if len(self.buffer) < head_end + 4 + length:
+            return
+        body, self.buffer = self.buffer[head_end + 4 :], b""
+        if b'"stream":true' not in body:
+            self.transport.write(JSON_ANSWER)
+        elif b'"paced":true' in body:
+            self.transport.write(STREAM_HEAD)
+            self.pace(0)
+        else:
+            self.transport.write(STREAM_HEAD + TOKENS[0])
+            for chunk in TOKENS[1:]:
+                self.transport.write(chunk)
+            self.transport.write(STREAM_END)
+
+    def pace(self, number: int) -> None:
+        if self.transport.is_closing():
+            return
+        if number == CHUNKS:
+            self.transport.write(STREAM_END)
+            return
+        self.transport.write(TOKENS[number])
+        asyncio.get_running_loop().call_later(PACE_S, self.pace, number + 1)
+
+
+async def main() -> None:
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", int(sys.argv[1]), backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
