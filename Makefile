@@ -47,7 +47,7 @@ campaign: $(DEV) ## the promises at full figures, hours
 	$(PYTEST) -n $(JOBS) -m campaign --timeout=0 $(ARGS)
 
 bench: $(DEV) ## throughput and latency beside a bare aiohttp proxy
-	$(BIN)/python tests/bench/run.py $(ARGS)
+	$(BIN)/python -m tests.bench.run $(ARGS)
 
 # Resolves pyproject.toml afresh in an empty environment and pins what was installed. Run it to take updates, then commit the difference.
 lock: ## rewrite constraints.txt
