@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from cli.process import running
 from proxy import config
@@ -73,7 +74,11 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_nothing(tmp_path, shell):
         assert [line.split()[:4] for line in lines[2:]] == [["demo-team", "demo", "demo-chat", "1"], ["demo-team", "demo", "qwen3-max-2026-01-23", "1"]]
         metrics = re.search(r"http://\S+/metrics", printed)[0]
         with urllib.request.urlopen(metrics, timeout=10) as response:
-            assert b'tollkeeper_requests_total{team="demo-team",key="demo"' in response.read()
+            families = list(text_string_to_metric_families(response.read().decode()))
+        samples = [sample for family in families for sample in family.samples if sample.name == "tollkeeper_requests_total"]
+        assert {(sample.labels["team"], sample.labels["key"], sample.labels["model"]): sample.value for sample in samples} == {
+            ("demo-team", "demo", "demo-chat"): 1, ("demo-team", "demo", "qwen3-max-2026-01-23"): 1,
+        }
         assert len(list(tmp_path.glob("tollkeeper-demo-*"))) == 1
         process.send_signal(signal.SIGINT)
         assert process.stdout.read().endswith("Stopped; the demo's data is removed.\n")
