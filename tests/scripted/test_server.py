@@ -167,13 +167,6 @@ async def test_the_log_tells_what_arrived_and_what_was_written(client, tmp_path)
     assert (not_found.order, not_found.status, not_found.ended) == (2, 404, "complete")
 
 
-async def test_a_log_cut_off_by_a_crash_is_read_up_to_there(tmp_path):
-    log = tmp_path / "log"
-    line = AnswerLine(order=1, at_ms=1, test_id=None, status=200, events=1, bytes=2, ended="complete")
-    log.write_bytes(msgspec.json.encode(line) + b'\n{"line":"answer","or')
-    assert read_log(log) == [line]
-
-
 async def test_as_a_process_of_its_own(client, tmp_path):
     command = (sys.executable, "-m", "proxy.scripted", "--port", "0", "--log", str(tmp_path / "log"))
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"})
