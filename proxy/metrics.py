@@ -1,7 +1,8 @@
-"""The process's counts: plain accumulators behind the series that `proxy/series.py` declares.
+"""The process's counts: plain accumulators behind the series that `proxy/series.py` declares, read at a scrape by a Collector of prometheus_client.
 
-Counting happens on the event loop, per finished request and never per chunk, into integers and dicts. `render` runs in a thread meanwhile: it only
-reads, and takes each dict by `copy()`, which no other thread can interrupt. Two series of one scrape may therefore be one request apart; none ever goes back.
+Counting happens on the event loop, per finished request and never per chunk, into integers and dicts; the library's own counters cost seven times that.
+`collect` runs in a thread meanwhile: it only reads, and takes each dict by `copy()`, which no other thread can interrupt. Two series of one scrape may
+therefore be one request apart; none ever goes back.
 
 Label values come from the configuration, from our own code, or are model names under the rule in `_known`. No prompt, secret or end user is one.
 """
@@ -11,17 +12,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.registry import Collector
+
 from proxy.core.usage import Source, UsageRecord
-from proxy.exposition import Histogram, Page, Snapshot, nano, pairs
+from proxy.families import Families
+from proxy.histogram import Histogram, Snapshot
 from proxy.series import (
     DIMENSIONS,
     DURATION_BOUNDS_S,
     FIRST_BYTE_BOUNDS_S,
     OVERHEAD_BOUNDS_S,
-    PAIR,
     PER_TOKEN_BOUNDS_S,
-    PREFIX,
-    SPECS,
     WATCHED,
     WATCHED_HISTOGRAMS,
 )
@@ -32,8 +34,8 @@ MODEL_CHARACTERS_MAX = 128
 MODELS_LEARNED_MAX = 1_000  # each brings some 40 lines of histograms; the largest public catalogues list about 500 models
 
 
-class Metrics:
-    """Count by the methods below; read by `render`. Call `record` before `timing`: a model's first 2xx answer is what makes it a label."""
+class Metrics(Collector):
+    """Count by the methods below; read by `render`, from a registry of its own. Call `record` before `timing`: a model's first 2xx answer is what makes it a label."""
 
     def __init__(self, settings: MetricsSettings, version: str) -> None:
         self._kept = tuple(name in settings.labels for name in DIMENSIONS)
@@ -59,10 +61,12 @@ class Metrics:
         self._key_expiries_ms: dict[str, int] = {}
         self._watched: dict[str, Callable[[], float | None]] = {}
         self._watched_histograms: dict[str, Callable[[], Snapshot]] = {}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     def configured(self, models: Iterable[str], key_expiries_ms: Mapping[str, int]) -> None:
         """At start and after each reload: the model names that routes and prices spell out (globs are ignored), and when keys expire."""
-        self._models.update(name for name in models if not any(sign in name for sign in "*?["))
+        self._models.update(name for name in models if name.isprintable() and not any(sign in name for sign in "*?["))
         self._key_expiries_ms = dict(key_expiries_ms)
 
     def record(self, record: UsageRecord) -> None:
@@ -150,35 +154,39 @@ class Metrics:
         self._watched_histograms[name] = read
 
     def render(self) -> bytes:
-        """The whole of `/metrics`. It takes milliseconds: call it in a thread."""
-        page = Page(SPECS, PREFIX)
+        """The whole of `/metrics` in the text format. It may take a second: call it in a thread."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """Every metric with its samples, as prometheus_client asks for them at a scrape."""
+        families = Families()
         for row in self._rows.copy().values():
-            row.render(page)
+            row.collect(families)
         for pair in self._pairs.copy().values():
-            pair.render(page)
-        page.counts("refusals_total", ("team", "key", "code"), self._refusals)
-        page.counts("http_requests_total", ("route", "code"), self._http)
-        page.counts("client_gone_total", ("upstream", "policy"), self._client_gone)
-        page.counts("upstream_errors_total", ("upstream", "kind"), self._upstream_errors)
+            pair.collect(families)
+        families.counts("refusals_total", self._refusals.copy())
+        families.counts("http_requests_total", self._http.copy())
+        families.counts("client_gone_total", self._client_gone.copy())
+        families.counts("upstream_errors_total", self._upstream_errors.copy())
         for phase, timer in self._overhead.copy().items():
-            page.histogram("overhead_seconds", pairs(("phase",), (phase,)), timer.snapshot())
+            families.histogram("overhead_seconds", (phase,), timer.snapshot())
         for key, expires_at_ms in self._key_expiries_ms.items():
-            page.add("key_expiry_timestamp_seconds", pairs(("key",), (key,)), expires_at_ms / 1000)
-        page.add("inflight_requests", "", self._requests)
-        page.add("inflight_streams", "", self._streams)
-        page.add("recovered_total", "", self._recovered)
-        page.add("series_dropped_total", "", self._dropped)
-        page.add("config_last_reload_successful", "", int(self._reload_ok))
-        page.add("build_info", pairs(("version",), (self._version,)), 1)
+            families.add("key_expiry_timestamp_seconds", (key,), expires_at_ms / 1000)
+        families.add("inflight_requests", (), self._requests)
+        families.add("inflight_streams", (), self._streams)
+        families.add("recovered_total", (), self._recovered)
+        families.add("series_dropped_total", (), self._dropped)
+        families.add("config_last_reload_successful", (), self._reload_ok)
+        families.add("build_info", (self._version,), 1)
         for name, read in self._watched.items():
             # The directory behind a gauge may be gone: its sample is missing then, the other samples are not.
             with contextlib.suppress(OSError):
                 value = read()
                 if value is not None:
-                    page.add(name, "", value)
+                    families.add(name, (), value)
         for name, snapshot in self._watched_histograms.items():
-            page.histogram(name, "", snapshot())
-        return page.encode()
+            families.histogram(name, (), snapshot())
+        return families.all()
 
     def _shown(self, team: str | None, key: str | None, model: str = "", upstream: str = "") -> tuple[str, ...]:
         """The four labels; empty where not known, and where `metrics.labels` leaves one out (to Prometheus an empty label is an absent one)."""
@@ -193,6 +201,7 @@ class Metrics:
 
     def _learn(self, model: str | None) -> None:
         """A model has answered 2xx."""
+        # Printable also means that UTF-8 can carry it: one name that it cannot would cost the whole page.
         if model is None or model in self._models or len(model) > MODEL_CHARACTERS_MAX or not model.isprintable():
             return
         if self._models_learned < MODELS_LEARNED_MAX:
@@ -247,46 +256,47 @@ class _Row:
     """The ledger-true counts of one team, key, model and upstream."""
 
     __slots__ = (
-        "cache_write_tokens", "cached_tokens", "charge_nano", "cost_nano", "endings", "input_tokens", "labels", "output_tokens", "pair", "reasoning_tokens",
+        "_labels", "cache_write_tokens", "cached_tokens", "charge_nano", "cost_nano", "endings", "input_tokens", "output_tokens", "pair", "reasoning_tokens",
     )
 
     def __init__(self, labels: tuple[str, ...], pair: _Pair) -> None:
-        self.labels = pairs(DIMENSIONS, labels)
+        self._labels = labels
         self.pair = pair
         self.endings: dict[tuple[int | None, str], int] = {}
         self.input_tokens = self.output_tokens = self.cached_tokens = self.cache_write_tokens = self.reasoning_tokens = 0
         self.cost_nano: dict[str, int] = {}
         self.charge_nano: dict[str, int] = {}
 
-    def render(self, page: Page) -> None:
+    def collect(self, families: Families) -> None:
+        labels = self._labels
         for (status, outcome), count in self.endings.copy().items():
-            page.add("requests_total", f'{self.labels},code="{"none" if status is None else status}",outcome="{outcome}"', count)
-        page.add("input_tokens_total", self.labels, self.input_tokens)
-        page.add("output_tokens_total", self.labels, self.output_tokens)
-        page.add("cached_input_tokens_total", self.labels, self.cached_tokens)
-        page.add("cache_write_input_tokens_total", self.labels, self.cache_write_tokens)
-        page.add("reasoning_output_tokens_total", self.labels, self.reasoning_tokens)
+            families.add("requests_total", (*labels, "none" if status is None else str(status), outcome), count)
+        families.add("input_tokens_total", labels, self.input_tokens)
+        families.add("output_tokens_total", labels, self.output_tokens)
+        families.add("cached_input_tokens_total", labels, self.cached_tokens)
+        families.add("cache_write_input_tokens_total", labels, self.cache_write_tokens)
+        families.add("reasoning_output_tokens_total", labels, self.reasoning_tokens)
         for currency, value_nano in self.cost_nano.copy().items():
-            page.add("cost_total", f'{self.labels},{pairs(("currency",), (currency,))}', nano(value_nano))
+            families.nano("cost_total", (*labels, currency), value_nano)
         for currency, value_nano in self.charge_nano.copy().items():
-            page.add("charge_total", f'{self.labels},{pairs(("currency",), (currency,))}', nano(value_nano))
+            families.nano("charge_total", (*labels, currency), value_nano)
 
 
 class _Pair:
     """What is counted of one upstream and model."""
 
-    __slots__ = ("duration", "first_byte", "labels", "per_token", "sources")
+    __slots__ = ("_labels", "duration", "first_byte", "per_token", "sources")
 
     def __init__(self, labels: tuple[str, ...]) -> None:
-        self.labels = pairs(PAIR, labels)
+        self._labels = labels
         self.sources = dict.fromkeys(Source, 0)
         self.duration = Histogram(DURATION_BOUNDS_S)
         self.first_byte = Histogram(FIRST_BYTE_BOUNDS_S)
         self.per_token = Histogram(PER_TOKEN_BOUNDS_S)
 
-    def render(self, page: Page) -> None:
+    def collect(self, families: Families) -> None:
         for source, count in self.sources.items():
-            page.add("usage_source_total", f'{self.labels},source="{source}"', count)
-        page.histogram("request_duration_seconds", self.labels, self.duration.snapshot())
-        page.histogram("time_to_first_byte_seconds", self.labels, self.first_byte.snapshot())
-        page.histogram("time_per_output_token_seconds", self.labels, self.per_token.snapshot())
+            families.add("usage_source_total", (*self._labels, source), count)
+        families.histogram("request_duration_seconds", self._labels, self.duration.snapshot())
+        families.histogram("time_to_first_byte_seconds", self._labels, self.first_byte.snapshot())
+        families.histogram("time_per_output_token_seconds", self._labels, self.per_token.snapshot())

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from proxy.attribution import EndUsers
 from proxy.core.errors import unavailable
-from proxy.core.usage import Outcome, UsageRecord
+from proxy.core.usage import UsageRecord
 from proxy.failpoints import Failpoints
 from proxy.journal import Journal
+from proxy.logs import request_line
 from proxy.metrics import Metrics
 from proxy.recorder import Recorder
-
-LOG = logging.getLogger("tollkeeper.request")
 
 
 class Running(Protocol):
@@ -56,20 +54,9 @@ class Parts:
         if self._failpoints is not None:
             self._failpoints(name)
 
-    def log_record(self, record: UsageRecord, wanted: str) -> None:
-        """One line per ended exchange, as `log.requests` (failed, all, none) says. No content, no credential."""
-        if wanted == "none" or (wanted == "failed" and record.outcome is Outcome.COMPLETED):
-            return
-        LOG.info(
-            "%s %s %s", record.outcome.value, record.model_requested, record.id,
-            extra={
-                "fields": {
-                    "id": record.id, "key": record.key_id, "team": record.team, "model": record.model_requested, "upstream": record.upstream,
-                    "status": record.status, "outcome": record.outcome.value, "input_tokens": record.input_tokens,
-                    "output_tokens": record.output_tokens, "source": record.source.value, "duration_ms": record.duration_ms,
-                }
-            },
-        )
+    def log_record(self, record: UsageRecord, wanted: Literal["failed", "all", "none"]) -> None:
+        """One line for an ended exchange, if `log.requests` asks for it."""
+        request_line(wanted, record)
 
 
 class Memory:

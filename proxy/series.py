@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from proxy.exposition import Spec
+from typing import Literal
+
+import msgspec
 
 PREFIX = "tollkeeper_"
 DIMENSIONS = ("team", "key", "model", "upstream")
@@ -13,6 +15,17 @@ DURATION_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.
 FIRST_BYTE_BOUNDS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 PER_TOKEN_BOUNDS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
 OVERHEAD_BOUNDS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """One metric as it is declared: name without the prefix, type, label names in order, unit, and its meaning in one sentence."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    unit: str
+    meaning: str
+
 
 SPECS: tuple[Spec, ...] = (
     # Ledger-true: one increment per record, at the moment it is settled.

@@ -24,7 +24,6 @@ import msgspec
 from proxy import __version__
 from proxy.attribution import EndUsers
 from proxy.config import ConfigError, Loaded, carry_over, what_needs_restart
-from proxy.exposition import Snapshot
 from proxy.failpoints import Failpoints
 from proxy.gateway import Gateway
 from proxy.health import Health
@@ -291,7 +290,7 @@ class Server:
         metrics.watch("ledger_backlog_records", lambda: recorder.backlog)
         metrics.watch("ledger_failures_total", lambda: recorder.failures)
         metrics.watch("data_dir_free_bytes", lambda: shutil.disk_usage(settings.data_dir).free)
-        metrics.watch_histogram("journal_write_seconds", lambda: _snapshot(*journal.write_seconds()))
+        metrics.watch_histogram("journal_write_seconds", journal.write_seconds)
 
     def _describe(self, settings: Settings) -> None:
         """Tells the metrics what the config names."""
@@ -312,7 +311,3 @@ def _make_private(directory: Path) -> None:
 def _address(server: asyncio.Server) -> str:
     host, port = server.sockets[0].getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _snapshot(bounds_s: tuple[float, ...], counts: list[int], sum_s: float) -> Snapshot:
-    return Snapshot(bounds_s, tuple(counts), sum_s)

@@ -43,3 +43,14 @@ async def test_metrics_and_health_have_a_listener_of_their_own(tmp_path: Path) -
         assert (await get(metrics, "/v1/models")).status == 404
         assert (await get(proxy.address, "/metrics")).status == 404
         await client.aclose()
+
+
+async def test_the_page_is_in_the_text_format_whatever_a_scraper_prefers(tmp_path: Path) -> None:
+    async with running(tmp_path, config("http://127.0.0.1:1/v1")) as proxy:
+        for accept in ("", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3", "application/openmetrics-text;version=x"):
+            client = await RawClient.connect(proxy.server.addresses.metrics)
+            await client.send(f"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode())
+            answer = await client.answer()
+            await client.aclose()
+            assert (answer.status, answer.header("content-type")) == (200, b"text/plain; version=0.0.4; charset=utf-8")
+            assert "tollkeeper_requests" in {family.name for family in text_string_to_metric_families(answer.body.decode())}
