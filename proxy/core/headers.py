@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"})
+BODY_FIELDS = frozenset({b"content-encoding", b"content-type"})  # how a body is to be read; hop-by-hop for nobody
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 # Of no use to a vendor, and some of it personal: who called, from where, through which of our own machines, in whose OpenAI account.
 OUTWARD = HOP_BY_HOP | {b"host", b"content-length", b"cookie", b"forwarded", b"x-real-ip", b"openai-organization", b"openai-project"}
@@ -65,12 +66,15 @@ def inward_filter(*, allow: Collection[str] = ()) -> HeaderFilter:
 
 
 def connection_options(headers: RawHeaders) -> frozenset[bytes]:
-    """The field names (lower case) that Connection declares to be hop-by-hop, beyond the usual two."""
+    """The field names (lower case) that Connection declares to be hop-by-hop, beyond the usual two.
+
+    Not those that say how the body is read: a body without its Content-Encoding is another body than the one we decided on.
+    """
     options: frozenset[bytes] = frozenset()
     for name, value in headers:
         if len(name) == 10 and name.lower() == b"connection":
             options |= frozenset(option.strip().lower() for option in value.split(b","))
-    return options - {b"keep-alive", b"close", b""}
+    return options - BODY_FIELDS - {b"keep-alive", b"close", b""}
 
 
 def values(headers: RawHeaders, name: bytes) -> list[bytes]:

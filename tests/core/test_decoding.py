@@ -50,7 +50,21 @@ def test_an_answer_decodes_in_any_chunks(encoding: str) -> None:
         made = decoder(encoding)
         assert decoded(made, chunks) == plain
         assert not made.failed
-    assert decode_body(encoding, packed, len(plain)) == plain
+
+
+@pytest.mark.parametrize("encoding", sorted(set(CODINGS) - {"Deflate"}))
+def test_a_request_decodes(encoding: str) -> None:
+    plain = b'{"a": "\xe5\xa5\xbd"}'
+    assert decode_body(encoding, CODINGS[encoding](plain), len(plain)) == plain
+
+
+def test_a_request_that_is_json_and_deflate_at_once_is_refused() -> None:
+    both = b'{"Yx85ey5 XL'
+    assert zlib.decompressobj(-zlib.MAX_WBITS).decompress(both)  # so an upstream that ignores the coding would read something else than we
+    for body in (both, raw_deflate(b"{}")):
+        with pytest.raises(ProxyError) as refused:
+            decode_body("deflate", body, 1000)
+        assert (refused.value.status, refused.value.code) == (400, "invalid_request")
 
 
 def test_nothing_is_held_back_when_a_piece_is_full() -> None:

@@ -37,6 +37,12 @@ def test_fields_that_connection_names_are_hop_by_hop() -> None:
     assert outward_filter(keep_credentials=True).select(headers) == [(b"Accept", b"*/*")]
 
 
+def test_connection_cannot_take_away_how_the_body_is_read() -> None:
+    headers = [(b"Connection", b"Content-Encoding, content-type"), (b"Content-Type", b"a/b"), (b"Content-Encoding", b"gzip")]
+    for chosen in (outward_filter(keep_credentials=False), inward_filter()):
+        assert chosen.select(headers) == headers[1:]
+
+
 def test_config_can_re_admit_a_field_but_never_a_hop_by_hop_one() -> None:
     headers = fields(["OpenAI-Organization", "Cookie", "Transfer-Encoding"])
     assert outward_filter(keep_credentials=False, allow=["openai-organization", "transfer-encoding"]).select(headers) == headers[:1]
