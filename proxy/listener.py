@@ -13,24 +13,24 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from email.utils import formatdate
-from http import HTTPStatus
 from time import monotonic
 from typing import Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.framing import TARGET_MAX, check_framing
 from proxy.core.headers import RawHeaders, first
+from proxy.core.responses import phrase, plain_error
 from proxy.settings import TimeoutSettings
 
 LOG = logging.getLogger("tollkeeper.listener")
 
-LINGER_S = 5.0               # how long the rest of a refused body is read and dropped, so that the client gets to read the refusal
+LINGER_S = 5.0               # how long what a refused client still sends is dropped, so that it gets to read the refusal
 LINGER_BYTES_MAX = 64 << 20  # and how much of it
 READ_BUFFER_BYTES = 65536
 HEADERS_MAX = 128
@@ -101,7 +101,7 @@ class Request:
 class Connection(RequestHandler):
     """A client's connection: runs the request loop and writes answers."""
 
-    __slots__ = ("_body", "_handle", "_head_since_s", "client", "closing", "head_written", "status")
+    __slots__ = ("_body", "_dropped_bytes", "_gone", "_handle", "_head_since_s", "client", "closing", "head_written", "status")
 
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, keepalive_s: float) -> None:
         super().__init__(
@@ -111,6 +111,8 @@ class Connection(RequestHandler):
         self._handle = listener.handle
         self._head_since_s = monotonic()
         self._body: StreamReader | None = None
+        self._gone: asyncio.Future[None] | None = None  # while lingering: done when the client is gone
+        self._dropped_bytes = 0
         self.client: Client | None = None
         self.closing = False       # close after the answer that is being written
         self.head_written = False  # of the answer that is being written
@@ -148,7 +150,7 @@ class Connection(RequestHandler):
     def answer(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer of our own (or one relayed whole)."""
         fields = [*headers, (b"Date", formatdate(usegmt=True).encode())]
-        head = self.answer_head(request, status, _phrase(status), fields, b"Content-Length: %d\r\n" % len(body))
+        head = self.answer_head(request, status, phrase(status), fields, b"Content-Length: %d\r\n" % len(body))
         self.head_written = True
         self.write(head if request.method == "HEAD" else head + body)
 
@@ -177,12 +179,19 @@ class Connection(RequestHandler):
     # What aiohttp calls.
 
     def data_received(self, data: bytes) -> None:
+        if self._gone is not None:
+            self._dropped_bytes += len(data)
+            if self._dropped_bytes > LINGER_BYTES_MAX:
+                self.force_close()
+            return
         super().data_received(data)
         if data and self._waiter is not None and not self._messages and self._head_since_s == 0.0:
             self._head_since_s = monotonic()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
         if self._body is not None and not self._body.is_eof():
             self._body.set_exception(ConnectionResetError("the client left"))
         if self.client is not None:
@@ -211,6 +220,7 @@ class Connection(RequestHandler):
                 self._head_since_s = 0.0
                 if isinstance(message, _ErrInfo):
                     self._refuse_malformed(message)
+                    await self._linger()
                     break
                 await self._serve(message, body)
                 if self.closing or self.transport is None:
@@ -228,12 +238,10 @@ class Connection(RequestHandler):
         return self._waiter is not None and self._head_since_s != 0.0 and now_s - self._head_since_s > header_s
 
     def expire(self) -> None:
-        """Ends a connection whose request head did not arrive in time."""
-        if self._messages or self.transport is None:
-            return
-        error = ProxyError(408, "invalid_request_error", "request_timeout", "The request head did not arrive in time. Send the request again.")
-        self._write_plain(error)
-        self.force_close()
+        """Ends a connection whose request head did not arrive in time, by the way that a malformed one takes."""
+        if self._waiter is not None and not self._waiter.done():
+            self._messages.append((_ErrInfo(status=408, exc=TimeoutError(), message="late"), EMPTY_PAYLOAD))
+            self._waiter.set_result(None)
 
     def leave(self) -> None:
         """For a shutdown: closes an idle connection, and a busy one after its answer."""
@@ -256,7 +264,8 @@ class Connection(RequestHandler):
     async def _serve(self, message: RawRequestMessage, body: StreamReader) -> None:
         request = Request(message, body, self)
         self._body = body
-        self.closing = message.should_close or self.closing
+        # What follows a WebSocket handshake the parser takes for another protocol and never shows us.
+        self.closing = self.closing or message.should_close or (message.upgrade and b"websocket" in (first(message.raw_headers, b"upgrade") or b"").lower())
         self.head_written = False
         self.status = None
         self._request_in_progress = True
@@ -274,17 +283,17 @@ class Connection(RequestHandler):
             self._request_in_progress = False
         if not body.is_eof():
             self.closing = True
-            await self._linger(body)
+            await self._linger()
 
-    async def _linger(self, body: StreamReader) -> None:
-        """Reads and drops what the client still sends: closing at once would reset the connection and destroy the answer on its way."""
-        dropped = 0
-        try:
-            async with asyncio.timeout(LINGER_S):
-                while not body.at_eof() and dropped < LINGER_BYTES_MAX and not self.lost:
-                    dropped += len(await body.readany())
-        except (TimeoutError, web.RequestPayloadError, OSError):
-            pass
+    async def _linger(self) -> None:
+        """Ends our side and drops what the client still sends: closing at once would reset the connection and destroy the answer on its way."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        self._gone = self._loop.create_future()
+        transport.resume_reading()  # the rest of a body may have been held back
+        transport.write_eof()
+        await asyncio.wait([self._gone], timeout=LINGER_S)
 
     def _idle(self) -> None:
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
@@ -295,14 +304,12 @@ class Connection(RequestHandler):
         """The parser's own message quotes the offending line, which may hold a credential: it goes nowhere."""
         if isinstance(fault.exc, LineTooLong) or "Too many headers" in str(fault.message):
             message = f"The request head is too large: at most {HEADERS_MAX} fields of {FIELD_MAX} bytes, and a target of {TARGET_MAX}."
-            self._write_plain(ProxyError(431, "invalid_request_error", "headers_too_large", message))
+            self.write(plain_error(ProxyError(431, "invalid_request_error", "headers_too_large", message)))
+        elif fault.status == 408:
+            message = "The request head did not arrive in time. Send the request again."
+            self.write(plain_error(ProxyError(408, "invalid_request_error", "request_timeout", message)))
         else:
-            self._write_plain(invalid_request("The request is not well-formed HTTP/1.1: check its head and the framing of its body."))
-
-    def _write_plain(self, error: ProxyError) -> None:
-        body = error.body()
-        head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nx-tollkeeper-origin: proxy\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-        self.write(head % (error.status, _phrase(error.status).encode(), len(body)) + body)
+            self.write(plain_error(invalid_request("The request is not well-formed HTTP/1.1: check its head and the framing of its body.")))
 
 
 class Listener(web.Server):
@@ -337,13 +344,6 @@ class Listener(web.Server):
 def too_large(bytes_max: int) -> ProxyError:
     message = f"The request body is larger than the {bytes_max} bytes this proxy takes (bodies.max in its config). Send less, or ask its operator."
     return ProxyError(413, "invalid_request_error", "body_too_large", message, close=True)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""  # a vendor's own status
 
 
 async def _never(request: web.BaseRequest) -> web.StreamResponse:
