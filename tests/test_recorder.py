@@ -111,7 +111,8 @@ async def test_what_ends_is_booked_in_order(tmp_path: Path) -> None:
         assert await life.ledger.position("w0") == life.journal.position
 
 
-async def test_a_lone_record_is_booked_without_a_drain(tmp_path: Path) -> None:
+async def test_a_lone_record_is_booked_without_a_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.recorder.POLL_S", 3600.0)  # being told is enough
     async with living(tmp_path) as life:
         for n in range(3):
             life.end(n)
@@ -121,9 +122,11 @@ async def test_a_lone_record_is_booked_without_a_drain(tmp_path: Path) -> None:
 
 async def test_a_close_that_nobody_told_of_is_found(tmp_path: Path) -> None:
     async with living(tmp_path) as life:
-        life.journal.open(opening(0))
-        life.journal.close(make_record(0))
+        life.end(0)
         await until(lambda: life.booked() == ids(0))
+        life.journal.open(opening(1))
+        life.journal.close(make_record(1))
+        await until(lambda: life.booked() == ids(0, 1))
 
 
 async def test_the_next_life_books_what_the_last_one_did_not(tmp_path: Path) -> None:
@@ -187,20 +190,35 @@ async def test_a_locked_ledger_stops_nobody_and_loses_nothing(tmp_path: Path) ->
         assert (life.recorder.backlog, life.recorder.lag_s) == (0, 0.0)
 
 
-async def test_a_journal_file_that_cannot_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with living(tmp_path, booking=False) as life:
-        life.end(*range(5))
-        (segment,) = [path for path in life.journal.directory.glob("*.seg") if path.read_bytes().strip(b"\0")][-1:]
-        aside = segment.rename(segment.with_suffix(".away"))
-        segment.mkdir()  # opening it for reading works, reading it does not
-        running = asyncio.create_task(life.recorder.run())
+async def test_a_drain_waits_for_refusals_on_their_way_too(tmp_path: Path) -> None:
+    async with living(tmp_path, failpoints="ledger.book.inside=raise") as life:
+        life.recorder.refused("alice", "rate_limit_exceeded", START_MS)
         await until(lambda: life.recorder.failures > 0)
-        segment.rmdir()
-        aside.rename(segment)
+        assert not await life.recorder.drain(0.01)
+
+
+async def test_the_backlog_of_an_earlier_life_is_seen_while_it_cannot_be_booked(tmp_path: Path) -> None:
+    async with living(tmp_path, booking=False) as life:
+        life.end(0, 1, 2)
+    async with living(tmp_path, failpoints="ledger.book.inside=raise") as life:
+        await until(lambda: life.recorder.failures > 0)
+        assert life.recorder.backlog == 3
+        assert life.recorder.lag_s > 0
+
+
+async def test_a_journal_file_that_cannot_be_read_is_tried_again_and_nothing_before_it_is_passed_over(tmp_path: Path) -> None:
+    async with living(tmp_path, options=SMALL) as life:
+        numbers = range(SEGMENT_BYTES_MIN // 500)
+        life.end(*numbers[:3])
         assert await life.recorder.drain(PATIENCE_S)
-        assert life.booked() == ids(*range(5))
-        running.cancel()
-        await asyncio.wait([running])
+        life.end(*numbers[3:])
+        second = [path for path in sorted(life.journal.directory.glob("*.seg")) if path.read_bytes().strip(b"\0")][1]
+        aside = second.rename(second.with_suffix(".away"))
+        second.symlink_to(second.name)  # a file that no one can open
+        await until(lambda: life.recorder.failures > 0)
+        aside.rename(second)
+        assert await life.recorder.drain(PATIENCE_S)
+        assert life.booked() == ids(*numbers)
 
 
 async def test_what_a_dead_process_left_open_is_charged_once(tmp_path: Path) -> None:
@@ -211,7 +229,9 @@ async def test_what_a_dead_process_left_open_is_charged_once(tmp_path: Path) -> 
         life.end(2)
     for n in range(2):  # dies again before it could book what it recovered
         async with living(tmp_path, booking=False) as life:
-            assert ("tollkeeper_recovered_total 2" in life.metrics.render().decode()) is (n == 0)
+            series = life.metrics.render().decode()
+            assert ("tollkeeper_recovered_total 2" in series) is (n == 0)
+            assert ('outcome="interrupted"' in series) is (n == 0)
     async with living(tmp_path) as life:
         assert await life.recorder.drain(PATIENCE_S)
         found = life.booked("SELECT id || ' ' || origin || ' ' || outcome || ' ' || input_tokens || ' ' || output_tokens FROM records ORDER BY id")
@@ -290,7 +310,12 @@ async def test_a_damaged_record_is_told_and_the_others_are_booked(tmp_path: Path
         assert life.booked() == ids(0, 2)
         running.cancel()
         await asyncio.wait([running])
-    assert any("is damaged" in record.getMessage() for record in caplog.records)
+    assert "1 records unreadable" in caplog.text or "1 entries missing" in caplog.text
+    caplog.clear()
+    async with living(tmp_path) as life:
+        life.end(3)
+        assert await life.recorder.drain(PATIENCE_S)
+    assert "entries missing" not in caplog.text, "what is booked is not read again"
 
 
 async def test_directories_of_the_dead_are_settled_and_booked_those_of_the_living_left_alone(tmp_path: Path) -> None:
