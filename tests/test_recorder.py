@@ -120,13 +120,14 @@ async def test_a_lone_record_is_booked_without_a_drain(tmp_path: Path, monkeypat
         assert life.booked() == ids(0, 1, 2)
 
 
-async def test_a_close_that_nobody_told_of_is_found(tmp_path: Path) -> None:
+async def test_closes_that_nobody_told_of_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.recorder.POLL_S", 0.001)
     async with living(tmp_path) as life:
-        life.end(0)
-        await until(lambda: life.booked() == ids(0))
-        life.journal.open(opening(1))
-        life.journal.close(make_record(1))
-        await until(lambda: life.booked() == ids(0, 1))
+        for n in range(20):
+            life.journal.open(opening(n))
+            life.journal.close(make_record(n))
+            await until(lambda: len(life.booked()) == n + 1)  # noqa: B023
+        assert life.booked() == ids(*range(20))
 
 
 async def test_the_next_life_books_what_the_last_one_did_not(tmp_path: Path) -> None:
