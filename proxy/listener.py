@@ -23,7 +23,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from proxy.core.errors import ProxyError, invalid_request
-from proxy.core.framing import TARGET_MAX, check_framing
+from proxy.core.framing import CHUNKED_END, TARGET_MAX, check_framing, latest
 from proxy.core.headers import RawHeaders, first
 from proxy.core.responses import phrase, plain_error
 from proxy.settings import TimeoutSettings
@@ -101,7 +101,7 @@ class Request:
 class Connection(RequestHandler):
     """A client's connection: runs the request loop and writes answers."""
 
-    __slots__ = ("_body", "_dropped_bytes", "_gone", "_handle", "_head_since_s", "client", "closing", "head_written", "status")
+    __slots__ = ("_body", "_dropped_bytes", "_gone", "_handle", "_head_since_s", "_received_last", "client", "closing", "head_written", "status")
 
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, keepalive_s: float) -> None:
         super().__init__(
@@ -113,6 +113,7 @@ class Connection(RequestHandler):
         self._body: StreamReader | None = None
         self._gone: asyncio.Future[None] | None = None  # while lingering: done when the client is gone
         self._dropped_bytes = 0
+        self._received_last = b""
         self.client: Client | None = None
         self.closing = False       # close after the answer that is being written
         self.head_written = False  # of the answer that is being written
@@ -136,6 +137,8 @@ class Connection(RequestHandler):
     def answer_head(self, request: Request, status: int, reason: str, headers: Headers, framing: bytes) -> bytes:
         """The bytes of a response head. `framing` is the finished framing field line(s), or empty for an answer without a body."""
         self.status = status
+        if self._received_last != CHUNKED_END and first(request.headers, b"transfer-encoding") is not None:
+            self.closing = True  # see CHUNKED_END
         parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason.encode("utf-8", "surrogateescape"))]
         for name, value in headers:
             parts += (name, b": ", value, b"\r\n")
@@ -184,6 +187,7 @@ class Connection(RequestHandler):
             if self._dropped_bytes > LINGER_BYTES_MAX:
                 self.force_close()
             return
+        self._received_last = latest(self._received_last, data)
         super().data_received(data)
         if data and self._waiter is not None and not self._messages and self._head_since_s == 0.0:
             self._head_since_s = monotonic()

@@ -22,6 +22,8 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
+from proxy.core.framing import CHUNKED_END, latest
+
 HEAD_FIELD_MAX = 65536    # bytes of one header line from an upstream; some vendors' CSP lines exceed aiohttp's 8 KiB
 READ_BUFFER_BYTES = 65536 # parsed body bytes that may wait for a slow client before the upstream is paused (aiohttp pauses at twice this)
 
@@ -50,11 +52,19 @@ class UpstreamConnection(ResponseHandler):
         self.receiver: Receiver | None = None
         self.lease: aiohttp.connector.Connection | None = None  # aiohttp's own handle; kept so that it is not collected
         self.idle_since_s = 0.0
+        self._received_last = b""       # what arrived last
+        self._chunked = False  # whether the latest answer was
+
+    @property
+    def had_trailer(self) -> bool:
+        """Whether the latest answer, read to its end, may have left a trailer field in the parser."""
+        return self._chunked and self._received_last != CHUNKED_END
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if not data:
             return  # resume_reading parses what was held back, in the middle of a read of the receiver's own: it looks again by itself
+        self._received_last = latest(self._received_last, data)
         receiver = self.receiver
         if receiver is None:
             if self.lease is not None:
@@ -63,6 +73,7 @@ class UpstreamConnection(ResponseHandler):
         while self._buffer:
             (head, body), _ = self._buffer.popleft()
             if head.code == 101 or head.code >= 200:
+                self._chunked = head.chunked
                 receiver.head_received(head, body)
                 break
         if self.receiver is receiver:
@@ -151,7 +162,7 @@ class Pool:
     def release(self, connection: UpstreamConnection) -> None:
         """Gives a connection back after a whole answer was read from it; one that cannot be used again is closed."""
         connection.receiver = None
-        if connection.should_close or not connection.is_connected() or self._session is None:
+        if connection.should_close or connection.had_trailer or not connection.is_connected() or self._session is None:
             self.discard(connection)
             return
         connection.idle_since_s = monotonic()

@@ -108,6 +108,23 @@ async def test_bytes_that_nobody_asked_for_condemn_a_connection() -> None:
         await connections.aclose()
 
 
+@pytest.mark.parametrize(("end", "kept"), [(b"0\r\n\r\n", True), (b"0\r\nX-Trailer: t\r\n\r\n", False), (b"0\r\nX-A: 1\r\nX-B: 0\r\n\r\n", False)])
+@pytest.mark.parametrize("split", range(8))
+async def test_a_connection_with_a_trailer_in_its_parser_carries_no_other_answer(end: bytes, kept: bool, split: int) -> None:
+    async def script(visit: Visit) -> None:
+        wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n" + end
+        await visit.send(wire[:-split])
+        await asyncio.sleep(0)
+        await visit.send(wire[-split:])
+
+    async with raw_upstream(script) as upstream:
+        connections = pool(upstream.url)
+        connection = await exchange(connections)
+        connections.release(connection)
+        assert connection.is_connected() is kept
+        await connections.aclose()
+
+
 async def test_what_is_idle_too_long_is_closed() -> None:
     async with raw_upstream(answering) as upstream:
         connections = pool(upstream.url)

@@ -6,6 +6,15 @@ from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.headers import RawHeaders, values
 
 TARGET_MAX = 8000  # characters; the parser's own line bound is a little above
+# How a chunked body without a trailer ends, with the line end before its last chunk. aiohttp's parser keeps the last trailer field and reports it as the first
+# field of the message that follows, so a connection on which a chunked message ended in any other way must not carry another.
+CHUNKED_END = b"\r\n0\r\n\r\n"
+
+
+def latest(tail: bytes, data: bytes) -> bytes:
+    """The last bytes of a connection, as many as tell how a chunked body ended, after `data` has arrived behind `tail`."""
+    size = len(CHUNKED_END)
+    return data[-size:] if len(data) >= size else (tail + data)[-size:]
 
 
 def check_framing(method: str, target: str, version: tuple[int, int], headers: RawHeaders) -> None:
