@@ -81,6 +81,7 @@ class Exchange:
             await parts.journal.synced()
         parts.fail("exchange.end.before")
         self._end()
+        parts.fail("exchange.end.after")
 
     async def _connect(self) -> UpstreamConnection | None:
         """A connection in hand, or None if the client left meanwhile. Nothing is journaled yet: no connection, no record."""

@@ -27,7 +27,7 @@ from proxy.config import ConfigError, Loaded, carry_over, what_needs_restart
 from proxy.failpoints import Failpoints
 from proxy.gateway import Gateway
 from proxy.health import Health
-from proxy.journal import Journal, JournalOptions
+from proxy.journal import Journal, JournalOptions, JournalUnavailable
 from proxy.ledger import LedgerError, connect
 from proxy.listener import Listener
 from proxy.metrics import Metrics
@@ -121,7 +121,8 @@ class Server:
     async def _start_book(self, settings: Settings) -> None:
         """Ledger, journal, recorder, and the recovery of what an earlier process left open."""
         try:
-            ledger = await connect(settings.ledger.url, settings.data_dir, settings.data_dir / settings.ledger.key_file)
+            key_file = settings.data_dir / settings.ledger.key_file
+            ledger = await connect(settings.ledger.url, settings.data_dir, key_file, failpoints=self._failpoints)
         except LedgerError as error:
             raise StartError(str(error)) from error
         self._close.push_async_callback(ledger.aclose)
@@ -133,7 +134,10 @@ class Server:
             segment_bytes=settings.journal.segment_bytes,
         )
         self._metrics = Metrics(settings.metrics, __version__)
-        self._journal = Journal.claim(settings.data_dir / "journal", options, self._failpoints)
+        try:
+            self._journal = Journal.claim(settings.data_dir / "journal", options, self._failpoints)
+        except JournalUnavailable as error:
+            raise StartError(f"data_dir: {error}. Free space or mend the disk, then start again; what the journal holds stays.") from error
         self._close.push_async_callback(self._journal.aclose)
         key = (settings.data_dir / settings.ledger.key_file).read_bytes()
         end_users = EndUsers(settings.privacy.end_user, key, await ledger.salts())

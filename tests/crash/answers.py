@@ -1,0 +1,127 @@
+"""What a client can tell from the bytes it received: whether the answer was whole, how much text was in it, which usage it stated.
+
+Written apart from the proxy's own meter and kept simple: it reads a finished recording, not a flow.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+_TEXT_FIELDS = ("content", "reasoning_content", "refusal", "text", "name", "arguments")
+_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+
+
+@dataclass
+class Received:
+    """A response from its raw bytes. `whole`: its framing says that nothing is missing. `body` is without framing."""
+
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    whole: bool = False
+
+
+@dataclass
+class Told:
+    """What a body says. `usage` is (input, output) tokens if the whole answer's usage was stated; `measure` the delivered text in tokens of 4 bytes."""
+
+    measure: int = 0
+    usage: tuple[int, int] | None = None
+    running: tuple[int, int] | None = None  # the last usage of any kind
+    done: bool = False
+    error: bool = False
+
+
+def received(raw: bytes) -> Received:
+    """Reads what came on a connection that carried one answer."""
+    head, end, rest = raw.partition(b"\r\n\r\n")
+    if not end:
+        return Received()
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    answer = Received(int(first.split(" ")[1]), headers)
+    if headers.get("transfer-encoding") == "chunked":
+        answer.body, answer.whole = _dechunked(rest)
+    else:
+        answer.body = rest
+        answer.whole = "content-length" in headers and len(rest) == int(headers["content-length"])
+    return answer
+
+
+def told(body: bytes, headers: dict[str, str], *, whole: bool) -> Told:
+    """Text and usage in a body that may be cut off anywhere. Of a JSON answer that is not whole each byte counts as text, as it does for the proxy."""
+    coding = headers.get("content-encoding")
+    if coding is not None:
+        body = zlib.decompressobj(wbits={"gzip": 31, "deflate": 15}[coding]).decompress(body)
+    if headers.get("content-type", "").startswith("text/event-stream"):
+        return _stream(body)
+    if not whole:
+        return Told(measure=-(-len(body) // 4))
+    try:
+        value = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return Told(measure=-(-len(body) // 4))
+    usage = _usage(value)
+    return Told(-(-_text_bytes(value.get("choices")) // 4), usage, usage, True, "error" in value)
+
+
+def _stream(body: bytes) -> Told:
+    """Only whole events: half an event tells a client nothing."""
+    says = Told()
+    text_bytes = 0
+    finished = False
+    for event in _BLANK_LINE.split(body)[:-1]:
+        for line in event.splitlines():
+            if not line.startswith(b"data: "):
+                continue
+            data = line[6:]
+            if data == b"[DONE]":
+                says.done = True
+                says.usage = says.running
+                continue
+            value = msgspec.json.decode(data)
+            added = _text_bytes(value.get("choices"))
+            text_bytes += added
+            says.error = says.error or "error" in value
+            finished = finished or any(choice.get("finish_reason") for choice in value.get("choices") or [])
+            stated = _usage(value)
+            says.running = stated if stated is not None else says.running
+            if stated is not None and (finished or not value.get("choices")):
+                says.usage = stated
+            elif added:
+                says.usage = None
+    says.measure = -(-text_bytes // 4)
+    return says
+
+
+def _usage(value: dict[str, Any]) -> tuple[int, int] | None:
+    usage = value.get("usage")
+    return None if usage is None else (usage["prompt_tokens"], usage.get("completion_tokens", 0))
+
+
+def _text_bytes(value: object) -> int:
+    """UTF-8 bytes of what a model wrote, anywhere in `choices`: texts, and names and arguments of tool calls."""
+    if isinstance(value, list):
+        return sum([_text_bytes(item) for item in value])
+    if not isinstance(value, dict):
+        return 0
+    own = sum([len(value[name].encode()) for name in _TEXT_FIELDS if isinstance(value.get(name), str)])
+    return own + sum([_text_bytes(inner) for inner in value.values() if isinstance(inner, (dict, list))])
+
+
+def _dechunked(data: bytes) -> tuple[bytes, bool]:
+    """The content of a chunked body as far as it came, and whether it came to its end."""
+    parts: list[bytes] = []
+    at = 0
+    while (end := data.find(b"\r\n", at)) >= 0:
+        size = int(data[at:end], 16)
+        if size == 0:
+            return b"".join(parts), data[end:] == b"\r\n\r\n"
+        parts.append(data[end + 2 : end + 2 + size])
+        at = end + 2 + size + 2
+    return b"".join(parts), False
