@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+
 from aiohttp.http_parser import RawResponseMessage
 
 from proxy.core.headers import first
 from proxy.listener import Request
 from proxy.upstream import NO_BODY, Upstream
+
+NO_LINGERING = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
 class Answer:
@@ -52,6 +57,10 @@ class Answer:
     def cut(self) -> None:
         """Ends the connection so that the answer is seen to be incomplete."""
         if self._until_close:
+            transport = self._client.transport
+            if transport is not None and not transport.is_closing():
+                # Once all is sent, an abort alone ends in a FIN, just as the proper end; if the socket may not linger, it ends in a reset.
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
             self._client.abort()
         else:
             self._client.cut()

@@ -145,7 +145,10 @@ class RawClient:
         return int(head.split(b" ", 2)[1]), head
 
     async def answer(self) -> RawAnswer:
-        status, head = await self.head()
+        return await self.rest(*await self.head())
+
+    async def rest(self, status: int, head: bytes) -> RawAnswer:
+        """The answer whose head was read."""
         answer = RawAnswer(status, head, b"", False)
         try:
             if (answer.header("transfer-encoding") or b"").lower() == b"chunked":
