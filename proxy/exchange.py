@@ -63,6 +63,11 @@ class Exchange:
     def stream(self) -> bool:
         return self._opened.stream
 
+    @property
+    def booked(self) -> bool:
+        """Whether the exchange has its record: something was sent, and it is over."""
+        return self._settled and self._sent_s > 0.0
+
     async def run(self) -> None:
         """connect → journal.open → send → relay → settle and journal.close → end the answer."""
         parts = self._parts

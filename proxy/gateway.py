@@ -15,6 +15,7 @@ from proxy.exchange import Exchange
 from proxy.health import Health
 from proxy.keys import Tenant
 from proxy.listener import Request, too_large
+from proxy.logs import refusal_line
 from proxy.models import Models
 from proxy.parts import Memory, Parts
 from proxy.site import Site
@@ -85,7 +86,10 @@ class Gateway:
             exchange = await self._prepare(request, endpoint, caller, tenant, memory)
             streams = 1 if exchange.stream else 0
             parts.metrics.inflight(0, streams)
-            await exchange.run()
+            try:
+                await exchange.run()
+            finally:
+                caller.booked = exchange.booked
         finally:
             memory.release()
             parts.inflight -= 1
@@ -171,20 +175,26 @@ class Gateway:
             support = self.site.settings.support
             whom = f" Ask {support}." if support else ""
             error.message = f"{error.message}{whom} Quote {caller.id}."
-            self._parts.recorder.refused(tenant.key_id, error.code, caller.started_at_ms)
-        self._parts.metrics.refused(tenant.team if tenant else None, tenant.key_id if tenant else None, error.code)
         request.connection.refuse(request, error, headers)
+        if caller.booked:
+            return  # it reached an upstream, so it has a record and a log line of its own
+        team, key_id = (None, None) if tenant is None else (tenant.team, tenant.key_id)
+        if tenant is not None:
+            self._parts.recorder.refused(tenant.key_id, error.code, caller.started_at_ms)
+        self._parts.metrics.refused(team, key_id, error.code)
+        refusal_line(self.site.settings.log.requests, id=caller.id or None, team=team, key_id=key_id, status=error.status, code=error.code)
 
 
 class _Caller:
     """Who asks, as far as it is known yet."""
 
-    __slots__ = ("id", "started_at_ms", "tenant")
+    __slots__ = ("booked", "id", "started_at_ms", "tenant")
 
     def __init__(self) -> None:
         self.tenant: Tenant | None = None
         self.id = ""
         self.started_at_ms = 0
+        self.booked = False  # something was sent upstream, and there is a record of it
 
 
 def _canonical(path: str) -> str:

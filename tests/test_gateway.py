@@ -167,3 +167,18 @@ async def test_no_more_requests_in_flight_than_allowed(tmp_path: Path) -> None:
         answer = await ask(proxy.address, post())
         assert (answer.status, json.loads(answer.body)["error"]["code"], answer.header("retry-after")) == (503, "overloaded", b"1")
         first.leave()
+
+
+async def test_refusals_are_counted_by_key_and_reason_and_what_reached_an_upstream_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def script(visit: Visit) -> None:
+        visit.reset()
+
+    async with raw_upstream(script) as upstream:
+        async with running(tmp_path, config(upstream.url)) as proxy:
+            assert (await ask(proxy.address, post(b"{}"))).status == 400
+            assert (await ask(proxy.address, post(b"[]"))).status == 400
+            assert (await ask(proxy.address, post())).status == 502
+            await proxy.records(1)
+        rows = proxy.query("SELECT key_id, code, sum(count) AS count FROM refusals GROUP BY 1, 2")
+        assert rows == [{"key_id": "alice", "code": "invalid_request", "count": 2}]
+        assert [record.message for record in caplog.records if record.name == "tollkeeper.requests"].count("refused") == 2

@@ -39,10 +39,14 @@ class Running:
 
     def rows(self) -> list[dict[str, object]]:
         """What is booked now, oldest first."""
+        return self.query("SELECT * FROM records ORDER BY seq")
+
+    def query(self, statement: str) -> list[dict[str, object]]:
+        """Rows of the ledger, read beside the running process."""
         connection = sqlite3.connect(f"file:{self.data_dir / 'ledger.db'}?mode=ro", uri=True)
         with contextlib.closing(connection):
             connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute("SELECT * FROM records ORDER BY seq")]
+            return [dict(row) for row in connection.execute(statement)]
 
     async def records(self, count: int) -> list[dict[str, object]]:
         """Waits until `count` records are booked and no exchange is open; fails if there are ever more."""
