@@ -239,7 +239,7 @@ class Connection(RequestHandler):
 
     def head_overdue(self, now_s: float, header_s: float) -> bool:
         """Whether a request head was begun (or, on a new connection, awaited) longer than `header_s` ago."""
-        return self._waiter is not None and self._head_since_s != 0.0 and now_s - self._head_since_s > header_s
+        return self._head_since_s != 0.0 and now_s - self._head_since_s > header_s
 
     def expire(self) -> None:
         """Ends a connection whose request head did not arrive in time, by the way that a malformed one takes."""
