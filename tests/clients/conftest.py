@@ -1,0 +1,41 @@
+"""The processes that the tests here share: started once, stopped at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .cases import DOCUMENTS
+from .deployment import Deployment, four_vendors, one_vendor
+from .drivers import CLIENTS, Both, Node, both_ways
+
+KEYS = [f"{client}-{vendor}" for client in CLIENTS for vendor in (*DOCUMENTS, "errors", "vendor_errors", "broken", "cut", "models", "large")]
+
+
+@pytest.fixture(scope="session")
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """The four vendors behind one proxy, routed by model."""
+    with four_vendors(tmp_path_factory.mktemp("vendors"), KEYS) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def sole(tmp_path_factory: pytest.TempPathFactory, vendors: Deployment) -> Iterator[Deployment]:
+    """One upstream under the caller's own credential."""
+    with one_vendor(tmp_path_factory.mktemp("sole"), vendors.direct) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Node]:
+    """The Node SDK."""
+    process = Node()
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="session")
+def clients(node: Node) -> dict[str, Both]:
+    """Each client by its name in CLIENTS, to run the same cases without the proxy and through it."""
+    return both_ways(node)
