@@ -8,13 +8,13 @@ from proxy.attribution import attribute
 from proxy.core.decoding import decode_body
 from proxy.core.dialects.openai_chat import STEERING_FIELDS, Call, forbid_fields, read_call
 from proxy.core.entries import Opened
-from proxy.core.errors import ProxyError, invalid_request, unavailable
+from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
 from proxy.core.headers import first, values
 from proxy.core.ids import uuid7
 from proxy.exchange import Exchange
 from proxy.health import Health
 from proxy.keys import Tenant
-from proxy.listener import Request, too_large
+from proxy.listener import Request
 from proxy.logs import refusal_line
 from proxy.models import Models
 from proxy.parts import Memory, Parts

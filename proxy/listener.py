@@ -22,7 +22,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from proxy.core.errors import ProxyError, invalid_request
+from proxy.core.errors import ProxyError, invalid_request, too_large
 from proxy.core.framing import CHUNKED_END, TARGET_MAX, check_framing, latest
 from proxy.core.headers import RawHeaders, first
 from proxy.core.responses import phrase, plain_error
@@ -343,11 +343,6 @@ class Listener(web.Server):
         """Closes every connection now."""
         for connection in self.connections:
             connection.force_close()
-
-
-def too_large(bytes_max: int) -> ProxyError:
-    message = f"The request body is larger than the {bytes_max} bytes this proxy takes (bodies.max in its config). Send less, or ask its operator."
-    return ProxyError(413, "invalid_request_error", "body_too_large", message, close=True)
 
 
 async def _never(request: web.BaseRequest) -> web.StreamResponse:

@@ -46,3 +46,9 @@ def invalid_request(message: str, *, param: str | None = None, code: str = "inva
 def unavailable(code: str, message: str, *, retry_after_s: int = 1) -> ProxyError:
     """503: the proxy cannot take this request now; `retry-after` says when to try again."""
     return ProxyError(503, "api_error", code, message, headers=(("retry-after", str(retry_after_s)),))
+
+
+def too_large(bytes_max: int) -> ProxyError:
+    """413: more than `bodies.max`; the connection closes, since the rest of the body is not read."""
+    message = f"The request body is larger than the {bytes_max} bytes this proxy takes (bodies.max in its config). Send less, or ask its operator."
+    return ProxyError(413, "invalid_request_error", "body_too_large", message, close=True)
