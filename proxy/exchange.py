@@ -76,17 +76,23 @@ class Exchange:
             return
         self._open(connection)
         try:
-            if parts.sync_always:
-                await parts.journal.synced()
+            await self._synced("it forwards nothing. Try again")
             self._send(connection)
             await self._over
         finally:
             self._settle()
-        if parts.sync_always:
-            await parts.journal.synced()
+        await self._synced("it does not end this answer, which is charged")
         parts.fail("exchange.end.before")
         self._end()
         parts.fail("exchange.end.after")
+
+    async def _synced(self, so: str) -> None:
+        """Under `sync: always`, waits until the journal is on the disk. Raises ProxyError 503."""
+        try:
+            if self._parts.sync_always:
+                await self._parts.journal.synced()
+        except JournalUnavailable as error:
+            raise unavailable("journal_unavailable", f"The proxy cannot make its journal durable ({error}), so {so}; the operator has to mend it.") from error
 
     async def _connect(self) -> UpstreamConnection | None:
         """A connection in hand, or None if the client left meanwhile. Nothing is journaled yet: no connection, no record."""
