@@ -153,8 +153,11 @@ class Accounts:
         sent = self.sent.get(row.end_user)
         if sent is None:
             return ["booked for a request that no client made"]
-        if row.end_user not in self.arrivals and not (killed and (row.outcome, row.output_tokens, sent.raw) == ("interrupted", 0, b"")):
-            return ["booked although it never reached the upstream"]
+        if row.end_user not in self.arrivals:
+            # Opened, and dead (or, by a fault, given up) before the bytes left: recovery cannot know, so it is booked with its input.
+            between = (killed and sent.raw == b"") or (faulted and sent.refused == "internal_error")
+            if not between or (row.outcome, row.output_tokens) != ("interrupted", 0):
+                return ["booked although it never reached the upstream"]
         answer = expected(sent.body, sent.scene.endpoint)
         whole = told(answer.body, dict(answer.headers), whole=not answer.ending.value)
         says = sent.told if sent.answer.status == 200 else told(b"", {}, whole=False)
@@ -189,7 +192,7 @@ class Accounts:
         self.tally.over_tokens_max = max(self.tally.over_tokens_max, row.output_tokens - delivered)
         if not delivered <= row.output_tokens <= most:
             return [f"delivered {delivered}, charged {row.output_tokens}, at most {most} (the upstream had written {handed_out})"]
-        if sent.answer.whole and row.outcome == "completed" and row.output_tokens != delivered:
+        if sent.answer.whole and sent.refused is None and row.outcome == "completed" and row.output_tokens != delivered:
             return [f"the whole answer has {delivered} tokens, charged {row.output_tokens}"]
         return []
 

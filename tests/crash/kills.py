@@ -126,7 +126,7 @@ class Round:
         self._left_over = sent
         return [f"seed {self._seed}, cycle {number}, {fault}: {finding}" for finding in findings]
 
-    async def restarted(self, proxy: Proxy, sent: list[Sent]) -> list[str]:
+    async def restarted(self, proxy: Proxy, sent: list[Sent], *, faulted: bool = False) -> list[str]:
         """After a restart without faults: all is drained in time and everything adds up."""
         if not await proxy.is_ready():
             return [f"the restart failed: {proxy.ended.result()}"]
@@ -136,7 +136,7 @@ class Round:
             return [str(error)]
         await self._quiet()
         sent, self._left_over = self._left_over + sent, []
-        return self.accounts.check(sent) + self.accounts.verify()
+        return self.accounts.check(sent, faulted=faulted) + self.accounts.verify()
 
     async def end(self) -> list[str]:
         """The check of the last death."""
