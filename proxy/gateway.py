@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from time import monotonic
 
 from proxy.attribution import attribute
 from proxy.core.decoding import decode_body
@@ -98,10 +99,12 @@ class Gateway:
     async def _prepare(self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant, memory: Memory) -> Exchange:
         """Reads the body and asks everything that may refuse the request, before anything is opened. Returns with the body handed over."""
         body = await self._read(request, memory)
+        began_s = monotonic()
         call = read_call(endpoint, self._plain(request, body), STEERING_FIELDS)
         upstream = self._upstream(tenant, call)
         opened = self._opened(request, endpoint, caller, tenant, call, upstream, len(body))
         head = upstream.head(request.method, request.target, request.headers, len(body))
+        self._parts.metrics.overhead("admit", monotonic() - began_s)
         return Exchange(self._parts, self.site, upstream, request, opened, head + body, memory)
 
     async def _read(self, request: Request, memory: Memory) -> bytes:
