@@ -25,6 +25,7 @@ from yarl import URL
 from proxy.core.framing import CHUNKED_END, latest
 
 HEAD_FIELD_MAX = 65536    # bytes of one header line from an upstream; some vendors' CSP lines exceed aiohttp's 8 KiB
+READ_BYTES = 32768        # of one read; a loop's own reads are up to eight times as large, and a client that stops reading costs what is read in that moment
 READ_BUFFER_BYTES = 65536 # parsed body bytes that may wait for a slow client before the upstream is paused (aiohttp pauses at twice this)
 
 
@@ -96,6 +97,24 @@ class UpstreamConnection(ResponseHandler):
         self.transport.write(data)
 
 
+class _Reads(asyncio.BufferedProtocol):
+    """Between a transport and its connection, to bound one read. All connections of a loop share `read_into`: from get_buffer to buffer_updated nothing else runs."""
+
+    def __init__(self, connection: UpstreamConnection, read_into: memoryview) -> None:
+        self._connection = connection
+        self._read_into = read_into
+        self.eof_received = connection.eof_received  # type: ignore[method-assign]
+        self.connection_lost = connection.connection_lost  # type: ignore[method-assign]
+        self.pause_writing = connection.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = connection.resume_writing  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._read_into
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._connection.data_received(bytes(self._read_into[:nbytes]))
+
+
 def _connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
     return UpstreamConnection(loop)
 
@@ -136,6 +155,7 @@ class Pool:
         self._context = context
         self._session: aiohttp.ClientSession | None = None
         self._idle: list[UpstreamConnection] = []
+        self._read_into = memoryview(bytearray(READ_BYTES))
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._open = 0
 
@@ -248,6 +268,11 @@ class Pool:
         connection = lease.protocol
         assert isinstance(connection, UpstreamConnection)
         connection.lease = lease
+        transport = connection.transport
+        assert transport is not None
+        transport.pause_reading()  # a loop looks at the kind of protocol when it begins to read
+        transport.set_protocol(_Reads(connection, self._read_into))
+        transport.resume_reading()
         connection.set_response_params(
             auto_decompress=False, read_until_eof=True, read_timeout=None, read_bufsize=READ_BUFFER_BYTES,
             max_line_size=HEAD_FIELD_MAX, max_field_size=HEAD_FIELD_MAX,
