@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ _LOOK_S = 0.005
 _DIRECTORY_MODE = 0o700    # entries name keys and teams
 
 
-def try_lock(directory: Path) -> int | None:
+def try_lock(directory: Path, pause: Callable[[float], None] = time.sleep) -> int | None:
     """The held lock's file descriptor, to be kept open; None if another process has it. Makes the directory if it is missing."""
     directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
     fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -25,7 +26,7 @@ def try_lock(directory: Path) -> int | None:
                 return fd
             except BlockingIOError:
                 if not last_try:
-                    time.sleep(_LOOK_S)  # someone may only be looking, see is_locked
+                    pause(_LOOK_S)  # someone may only be looking, see is_locked
     except OSError:
         os.close(fd)
         raise

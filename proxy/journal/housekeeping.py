@@ -35,7 +35,7 @@ class Housekeeping:
         self._openings = openings
         self._options = options
         self._segment_bytes = options.segment_bytes_used
-        self._low_room = self._segment_bytes // 2
+        self.low_room = self._segment_bytes // 2  # with less than this promised to nobody, a spare is made ready
         self._fail = fail
         self._threads = threads
         self._making = 0  # segments being made in the thread
@@ -43,10 +43,6 @@ class Housekeeping:
     @property
     def bytes_on_disk(self) -> int:
         return self._tape.bytes_on_disk + self._shelf.bytes_on_disk
-
-    def is_low(self, free: int) -> bool:
-        """Whether a spare segment should be made ready while `free` bytes are promised to nobody."""
-        return free < self._low_room
 
     def grow(self, need: int) -> bool:
         """A spare at once, for an opening that the thread was too slow for. False if the room still is less than `need`."""
@@ -62,7 +58,7 @@ class Housekeeping:
 
     async def prepare(self) -> None:
         """Spares until there is room enough, or no more to be had."""
-        while self._tape.spares == 0 or self.is_low(self._tape.room - self._openings.kept):
+        while self._tape.spares == 0 or self._tape.room - self._openings.kept < self.low_room:
             surplus = self._surplus()
             if surplus is None:
                 return
@@ -99,19 +95,18 @@ class Housekeeping:
         """Writes the open exchanges of an old segment again, into the current one: then nothing of them is needed there."""
         for number, opening in enumerate(self._openings.in_segment(segment), 1):
             size = 2 * HEADER_BYTES + len(opening.opened) + (0 if opening.mark is None else len(opening.mark))
-            if not opening.segments:
+            if opening.segment is None:
                 continue  # it ended meanwhile
             if self._tape.room - self._openings.kept < size:
                 return
             try:
                 self._tape.put(OPEN, opening.opened)
-                into = self._tape.segment  # a roll between the two leaves the mark in a later one, which outlasts this one
+                into = self._tape.segment  # the mark may come into a later one, which outlasts it
                 if opening.mark is not None:
                     self._tape.put(MARK, opening.mark)
             except WriteFailed:
                 return
             self._openings.move(opening, into)
-            self._openings.pin(opening, self._tape.segment)
             if number % CARRY_AT_ONCE == 0:
                 await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""The exchanges that are open: the room kept for the end of each, and the segments that must stay as they are until it has one.
+"""The exchanges that are open: the room kept for the end of each, and the segment that must stay as it is until it has one.
 
 This is all that the journal holds in memory of an exchange, and only while it is open: its opening and its last mark, which says all that the
 marks before it said. They can be written again, so that one long exchange does not keep every segment since its beginning.
@@ -12,14 +12,14 @@ from proxy.journal.segments import Segment
 class Opening:
     """One open exchange."""
 
-    __slots__ = ("close_room", "mark", "marks_room", "opened", "segments")
+    __slots__ = ("close_room", "mark", "marks_room", "opened", "segment")
 
-    def __init__(self, opened: bytes, close_room: int, marks_room: int, segments: list[Segment]) -> None:
+    def __init__(self, opened: bytes, close_room: int, marks_room: int, segment: Segment) -> None:
         self.opened = opened          # payloads
         self.mark: bytes | None = None
         self.close_room = close_room  # bytes of frame kept for its close
         self.marks_room = marks_room  # bytes of frames still kept for marks
-        self.segments = segments      # those that hold its opening and marks; the last is the newest
+        self.segment: Segment | None = segment  # holds its opening: it and all behind it stay; None once it has ended
 
 
 class Openings:
@@ -33,7 +33,7 @@ class Openings:
         return len(self._by_id)
 
     def in_segment(self, segment: Segment) -> list[Opening]:
-        return [opening for opening in self._by_id.values() if segment in opening.segments]
+        return [opening for opening in self._by_id.values() if opening.segment is segment]
 
     def get(self, id: str) -> Opening | None:
         return self._by_id.get(id)
@@ -42,20 +42,14 @@ class Openings:
         assert id not in self._by_id, "an exchange is opened once"
         self._by_id[id] = opening
         self.kept += opening.close_room + opening.marks_room
-        for segment in opening.segments:
-            segment.unresolved += 1
-
-    def pin(self, opening: Opening, segment: Segment) -> None:
-        """An entry of the exchange now stands in this segment."""
-        if opening.segments[-1] is not segment:
-            opening.segments.append(segment)
-            segment.unresolved += 1
+        assert opening.segment is not None
+        opening.segment.unresolved += 1
 
     def move(self, opening: Opening, segment: Segment) -> None:
-        """All that matters of the exchange now stands in this segment too."""
-        for before in opening.segments:
-            before.unresolved -= 1
-        opening.segments = [segment]
+        """All that matters of the exchange now stands from this segment on."""
+        assert opening.segment is not None
+        opening.segment.unresolved -= 1
+        opening.segment = segment
         segment.unresolved += 1
 
     def spend(self, opening: Opening, size: int) -> bool:
@@ -71,7 +65,7 @@ class Openings:
         opening = self._by_id.pop(id, None)
         if opening is not None:
             self.kept -= opening.close_room + opening.marks_room
-            for segment in opening.segments:
-                segment.unresolved -= 1
-            opening.segments = []
+            assert opening.segment is not None
+            opening.segment.unresolved -= 1
+            opening.segment = None
         return opening

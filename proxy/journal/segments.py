@@ -27,6 +27,15 @@ class SegmentFile(NamedTuple):
         return self.path.name.endswith(DONE)
 
 
+class Finished(NamedTuple):
+    """A compressed segment. `written_at_s` is when its last entry was written, Unix seconds."""
+
+    number: int
+    path: Path
+    size: int
+    written_at_s: float
+
+
 def list_segments(directory: Path) -> list[SegmentFile]:
     """The directory's segments by number. Where a crash left a plain one beside its finished copy, the plain one counts."""
     found: dict[int, Path] = {}
@@ -52,7 +61,7 @@ class Segment:
         self.position = 0             # where the next frame goes: all before it is written
         self.synced = 0               # all before it is durable
         self.last_close_seq = 0       # highest seq of a close in it
-        self.unresolved = 0           # open exchanges that have an opening or a mark in it
+        self.unresolved = 0           # open exchanges that began in it
         self.resolved_at: int | None = None  # position of the journal when it was left and `unresolved` seen to be 0
         self.uncertain = False        # a failed write could not be undone: its frame may stand at `position`
         self._pwrite = disk.pwrite

@@ -1,6 +1,6 @@
 """Segments that are written out: when one is done, when it is compressed, when it is dropped, and how much they all take.
 
-A segment is done when its closes are booked, no exchange that began or was marked in it is open, what resolved those is durable, and all
+A segment is done when its closes are booked, no exchange that began in it is open, what resolved those is durable, and all
 segments before it are done: else one that holds an exchange's end could go while the one that holds its opening stays, and recovery would take
 the exchange for open. Only done segments are compressed or deleted, in their order. Everything here runs on the event loop but `compress` and `delete`, which run in a thread.
 """
@@ -16,23 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from proxy.failpoints import Failpoints
 from proxy.journal.disk import sync_directory
-from proxy.journal.segments import DONE, MAKING, PLAIN, Segment
+from proxy.journal.segments import DONE, MAKING, PLAIN, Finished, Segment
 
 _COPY_BYTES = 256 * 1024
 _GZIP_LEVEL: Final = 1  # entries repeat each other: level 6 takes three times the processor for a fifth less
-
-
-class Finished(msgspec.Struct, frozen=True):
-    """A compressed segment. `written_at_s` is when its last entry was written, Unix seconds."""
-
-    number: int
-    path: Path
-    size: int
-    written_at_s: float
 
 
 class Shelf:

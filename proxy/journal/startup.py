@@ -9,7 +9,7 @@ from proxy.journal.frames import HEADER_BYTES
 from proxy.journal.openings import Opening, Openings
 from proxy.journal.payloads import ANSWER_BYTES_MAX
 from proxy.journal.segments import MAKING, Segment
-from proxy.journal.shelf import Finished, Shelf
+from proxy.journal.shelf import Shelf
 from proxy.journal.survey import Survey
 
 
@@ -37,11 +37,9 @@ def take_over(found: Survey, shelf: Shelf, openings: Openings, disk: Disk) -> No
         segment.trim()
         by_number[file.number] = segment
         shelf.add(segment)
-    for done in found.done:
-        state = done.path.stat()
-        shelf.add_finished(Finished(done.number, done.path, state.st_size, state.st_mtime))
+    for finished in found.done:
+        shelf.add_finished(finished)
     for id, exchange in found.unresolved.items():
-        segments = [by_number[number] for number in sorted(exchange.numbers)]
-        opening = Opening(exchange.opened, HEADER_BYTES + len(exchange.opened) + ANSWER_BYTES_MAX, 0, segments)
+        opening = Opening(exchange.opened, HEADER_BYTES + len(exchange.opened) + ANSWER_BYTES_MAX, 0, by_number[exchange.number])
         opening.mark = exchange.marks[-1] if exchange.marks else None
         openings.add(id, opening)

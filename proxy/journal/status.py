@@ -7,8 +7,7 @@ from pathlib import Path
 from proxy.journal.claims import is_locked
 from proxy.journal.options import JournalFigures
 from proxy.journal.reader import Reader
-from proxy.journal.segments import list_segments
-from proxy.journal.survey import Survey, survey
+from proxy.journal.survey import FoundSegment, Survey, survey
 
 _BATCH = 256
 
@@ -22,21 +21,21 @@ def inspect(directory: Path, booked_seq: int) -> JournalFigures:
         in_use=is_locked(directory),
         segments=len(found.segments) + len(found.done),
         finished=len(found.done),
-        bytes=sum(file.path.stat().st_size for file in list_segments(directory)),
+        bytes=sum(segment.size for segment in found.segments) + sum(finished.size for finished in found.done),
         last_seq=found.last_seq,
         open_exchanges=len(found.unresolved),
         unbooked_closes=_unbooked(directory, booked_seq, found.last_seq),
-        oldest_undone=None if undone is None else undone.name,
-        oldest_undone_at_ms=None if undone is None else int(undone.stat().st_mtime * 1000),
+        oldest_undone=None if undone is None else undone.path.name,
+        oldest_undone_at_ms=None if undone is None else int(undone.written_at_s * 1000),
         skipped_bytes=found.skipped_bytes,
     )
 
 
-def _oldest_undone(found: Survey, booked_seq: int) -> Path | None:
-    pinned = {number for exchange in found.unresolved.values() for number in exchange.numbers}
+def _oldest_undone(found: Survey, booked_seq: int) -> FoundSegment | None:
+    pinned = {exchange.number for exchange in found.unresolved.values()}
     for segment in found.segments:
         if segment.number in pinned or segment.last_close_seq > booked_seq:
-            return segment.path
+            return segment
     return None
 
 

@@ -15,8 +15,9 @@ import msgspec
 from proxy.journal import frames
 from proxy.journal.frames import Frame
 from proxy.journal.payloads import id_of
-from proxy.journal.segments import SegmentFile, list_segments
+from proxy.journal.segments import Finished, SegmentFile, list_segments
 
+_TRIES_MAX = 20
 SKIPPED_LISTED_MAX = 100  # places named one by one; the bytes are counted beyond it too
 
 
@@ -29,14 +30,14 @@ class Skipped(msgspec.Struct, frozen=True):
 
 
 class FoundExchange:
-    """An opening without an end: its entries' payloads, and the segments that hold them."""
+    """An opening without an end: its entries' payloads, and the segment it begins in."""
 
-    __slots__ = ("marks", "numbers", "opened")
+    __slots__ = ("marks", "number", "opened")
 
     def __init__(self, opened: bytes, number: int) -> None:
         self.opened = opened
         self.marks: list[bytes] = []
-        self.numbers = {number}
+        self.number = number
 
 
 class FoundSegment(msgspec.Struct, frozen=True):
@@ -47,6 +48,7 @@ class FoundSegment(msgspec.Struct, frozen=True):
     size: int
     end: int
     last_close_seq: int
+    written_at_s: float
 
 
 class Survey:
@@ -54,7 +56,7 @@ class Survey:
 
     def __init__(self) -> None:
         self.segments: list[FoundSegment] = []
-        self.done: list[SegmentFile] = []
+        self.done: list[Finished] = []
         self.unresolved: dict[str, FoundExchange] = {}
         self.unopened: set[str] = set()   # exchanges with marks but no opening: it was damaged
         self.skipped: list[Skipped] = []
@@ -63,7 +65,7 @@ class Survey:
         self.last_seq = 0
 
     def read(self, file: SegmentFile) -> None:
-        data = file.path.read_bytes()
+        data, written_at_s = file.path.read_bytes(), file.path.stat().st_mtime
         end = last_close_seq = 0
         for frame in frames.scan(data):
             if frame.at > end:
@@ -75,7 +77,7 @@ class Survey:
         torn = len(data[end:].rstrip(b"\0"))
         if torn:
             self.skip(file.path, end, torn)
-        self.segments.append(FoundSegment(file.number, file.path, len(data), end + torn, last_close_seq))
+        self.segments.append(FoundSegment(file.number, file.path, len(data), end + torn, last_close_seq, written_at_s))
 
     def skip(self, path: Path, offset: int, length: int) -> None:
         self.skipped_bytes += length
@@ -95,16 +97,13 @@ class Survey:
             return
         found = self.unresolved.get(id)
         if frame.kind == frames.OPEN:
-            if found is None:
+            if found is None:  # else it was written again, to outlast its first segment
                 self.unresolved[id] = FoundExchange(payload, file.number)
-            else:
-                found.numbers.add(file.number)
         elif frame.kind == frames.MARK:
             if found is None:
                 self.unopened.add(id)
             else:
                 found.marks.append(payload)
-                found.numbers.add(file.number)
         else:
             self.unresolved.pop(id, None)
             self.unopened.discard(id)
@@ -112,11 +111,21 @@ class Survey:
 
 def survey(directory: Path) -> Survey:
     """Reads all segments that are not done. Raises OSError where the directory cannot be read at all."""
+    for _ in range(_TRIES_MAX):
+        try:
+            return _survey(directory)
+        except FileNotFoundError:
+            pass  # a process is at work there and finished a segment meanwhile: an end in it would be missing, so from the start
+    return _survey(directory)
+
+
+def _survey(directory: Path) -> Survey:
     result = Survey()
     files = list_segments(directory)
     for file in files:
         if file.compressed:
-            result.done.append(file)
+            state = file.path.stat()
+            result.done.append(Finished(file.number, file.path, state.st_size, state.st_mtime))
         else:
             result.read(file)
     if files and files[-1].compressed:

@@ -16,7 +16,7 @@ from typing import Final
 from proxy.failpoints import FailpointError, Failpoints
 from proxy.journal import frames
 from proxy.journal.disk import Disk
-from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX
+from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX, HEADER_BYTES
 from proxy.journal.segments import Segment
 
 WRITE_BOUNDS_S: Final = (0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_1, 0.000_5, 0.002, 0.01, 0.05, 0.25)
@@ -243,7 +243,8 @@ class Tape:
         return segment
 
     def _count_room(self) -> None:
-        self._room_end = self.segment.size - FRAME_BYTES_MAX + sum(spare.size - FRAME_BYTES_MAX for spare in self._spares)
+        spare_room = sum(spare.size - FRAME_BYTES_MAX - HEADER_BYTES for spare in self._spares)  # each begins with a start frame
+        self._room_end = self.segment.size - FRAME_BYTES_MAX + spare_room
 
     def _refused(self, error: OSError | FailpointError) -> None:
         self.failures += 1

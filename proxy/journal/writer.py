@@ -57,6 +57,7 @@ class Journal:
         self._tape = Tape(directory, options.segment_bytes_used, disk, fail, number=number_after(found), seq=found.last_seq, leave=self._leave)
         self._house = Housekeeping(self._tape, self._shelf, self._openings, options, fail, self._threads)
         self._syncer = Syncer(self._tape, disk, fail, self._threads, self._rewrite)
+        self._low_room = self._house.low_room
         self._upkeep = Upkeep(self._tape, self._syncer, self._house, options)
 
     @classmethod
@@ -103,24 +104,28 @@ class Journal:
         size = HEADER_BYTES + len(payload)
         close_room = size + ANSWER_BYTES_MAX
         need = size + close_room + MARKS_ROOM_BYTES
-        free = self._tape.room - self._openings.kept
-        if self._house.is_low(free):
+        tape = self._tape
+        free = tape.room - self._openings.kept
+        if free < self._low_room:
             self._upkeep.tidy_soon()
             if free < need and not self._house.grow(need):
                 raise JournalUnavailable(self._house.full or "the journal has no room left")
         try:
-            self._tape.put(OPEN, payload)
+            tape.put(OPEN, payload)
         except WriteFailed as error:
             if error.uncertain:
                 # Recovery must not take for an exchange what was refused.
-                self._tape.put(VOID, encode_entry(Voided(id=opened.id, reason="the opening could not be written")), keep=True)
+                tape.put(VOID, encode_entry(Voided(id=opened.id, reason="the opening could not be written")), keep=True)
             raise self._unwritable(error) from error
-        self._openings.add(opened.id, Opening(payload, close_room, MARKS_ROOM_BYTES, [self._tape.segment]))
+        self._openings.add(opened.id, Opening(payload, close_room, MARKS_ROOM_BYTES, tape.segment))
         if not self._upkeep.awake:
             self._upkeep.nudge()
 
     def mark(self, marked: Marked) -> None:
-        """Says how far an open exchange may now be delivered. Raises JournalUnavailable; then it must not be delivered that far."""
+        """Says how far an open exchange may now be delivered. Raises JournalUnavailable; then it must not be delivered that far.
+
+        Each mark says all that still holds of the ones before it: only the last is written again when its segment is to go.
+        """
         opening = self._openings.get(marked.id)
         assert opening is not None, "only an open exchange is marked"
         payload = encode_entry(marked)
@@ -135,7 +140,6 @@ class Journal:
         except WriteFailed as error:
             raise self._unwritable(error) from error
         opening.mark = payload
-        self._openings.pin(opening, self._tape.segment)
         if not self._upkeep.awake:
             self._upkeep.nudge()
 
@@ -211,12 +215,8 @@ class Journal:
 
     def _rewrite(self, kind: int, payload: bytes) -> None:
         """Again what stood in a segment that was lost. What is resolved since has its end behind it, so its opening and marks no longer matter."""
-        opening = self._openings.get(id_of(payload)) if kind in (OPEN, MARK) else None
-        if opening is None and kind in (OPEN, MARK):
-            return
-        self._tape.put(kind, payload, keep=True)
-        if opening is not None:
-            self._openings.pin(opening, self._tape.segment)
+        if kind in (CLOSE, VOID) or self._openings.get(id_of(payload)) is not None:
+            self._tape.put(kind, payload, keep=True)
 
     def _unwritable(self, error: WriteFailed) -> JournalUnavailable:
         self._upkeep.nudge()

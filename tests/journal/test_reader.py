@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.journal import Journal, Reader
+from proxy.journal import Journal, JournalOptions, Reader
 from proxy.journal import frames as f
+from proxy.journal.frames import FRAME_BYTES_MAX
 from proxy.journal.segments import list_segments
+from proxy.journal.window import WINDOW_BYTES
 
 from .builders import SMALL, all_closes, marked, names, opened, record, running, until
 
@@ -93,6 +95,21 @@ async def test_damage_is_passed_over_and_told(tmp_path: Path) -> None:
     reader.close()
 
 
+async def test_a_hole_wider_than_the_window_is_crossed(tmp_path: Path) -> None:
+    async with running(tmp_path, JournalOptions(segment_bytes=2**20)) as journal:
+        for number in range(60):
+            journal.open(opened(f"x{number}", end_user="u" * 9000))
+            journal.close(record(f"x{number}"))
+    path = list_segments(tmp_path / "w0")[0].path
+    data = path.read_bytes()
+    close = [frame for frame in f.scan(data) if frame.kind == f.CLOSE][30]
+    path.write_bytes(bytes(close.at) + data[close.at :])
+    reader = Reader(tmp_path / "w0")
+    assert [closed.id for _, closed in reader.closes(64, 120)] == [f"x{number}" for number in range(30, 60)]
+    assert reader.skipped_bytes == close.at > 4 * FRAME_BYTES_MAX + WINDOW_BYTES
+    reader.close()
+
+
 async def test_a_damaged_newest_entry_does_not_stop_those_behind_it(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         reader = Reader(journal.directory)
@@ -107,6 +124,20 @@ async def test_a_damaged_newest_entry_does_not_stop_those_behind_it(tmp_path: Pa
         assert [closed.id for _, closed in reader.closes(1000, journal.position)] == [f"x{number}" for number in range(100)]
         assert reader.missing == 1
         reader.close()
+
+
+async def test_nothing_behind_the_seq_asked_for_is_given(tmp_path: Path) -> None:
+    """Not even where the entry of that seq is damaged: what follows may still be in the making."""
+    async with running(tmp_path) as journal:
+        journal.open(opened("a"))
+        before = journal._tape.segment.position
+        journal.open(opened("b"))
+        journal.close(record("a"))
+        with journal._tape.segment.path.open("r+b") as file:
+            file.seek(before + 30)
+            file.write(b"#####")
+        assert all_closes(journal.directory, 2) == []
+        assert [seq for seq, _ in all_closes(journal.directory, 3)] == [3]
 
 
 async def test_a_finished_segment_that_is_broken_off_gives_what_it_has(tmp_path: Path) -> None:

@@ -245,6 +245,7 @@ async def test_finished_segments_go_when_they_are_old(tmp_path: Path) -> None:
                 journal.open(opened(f"x{number}"))
                 journal.close(record(f"x{number}"))
             journal.booked(journal.position)
+            assert journal._tape.roll()
             await turn(journal)
             assert names(journal)[0] == left or (left is None and len(names(journal)) == 2)
             if left is not None:
