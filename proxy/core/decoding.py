@@ -1,4 +1,4 @@
-"""Content codings, for reading a copy: gzip and deflate with bounds, because a few bytes can stand for gigabytes.
+"""Content codings, for reading a copy: gzip, deflate, br and zstd with bounds, because a few bytes can stand for gigabytes.
 
 Answers are decoded as they flow by and never raise: a copy that cannot be read sets `failed`, and the bytes go on to the client all the same.
 Request bodies are decoded whole, and refused with the reason.
@@ -6,45 +6,99 @@ Request bodies are decoded whole, and refused with the reason.
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Iterator
+from typing import Protocol
+
+import brotli
+import msgspec
 
 from proxy.core.errors import ProxyError, invalid_request
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _PIECE_BYTES_MAX = 64 * 1024            # decoded at a time, so that no chunk becomes one huge string
 _FREE_BYTES = 1024 * 1024               # below this much output no ratio is looked at
 _RATIO_MAX = 200                        # event streams shrink 10 to 50 times; deflate can do 1,032 times, and only bombs come near
 _OUTPUT_BYTES_MAX = 1024 * 1024 * 1024  # 1 GiB: no answer that reports usage is longer
+_ZSTD_WINDOW_LOG_MAX = 23               # 8 MiB, which every reader must be able to hold (RFC 9659); a frame that asks for more is not read
 _GZIP = ("gzip", "x-gzip")
+_BROKEN = (zlib.error, brotli.error, zstd.ZstdError, EOFError)
+
+
+class _Coding(Protocol):
+    """One way to decode. `pieces` raises one of _BROKEN on data that is none of its kind."""
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]: ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether the data so far is complete."""
+        ...
 
 
 class Decoder:
     """One answer's decoder: `feed` yields the decoded pieces; after `failed` it yields nothing more."""
 
-    __slots__ = ("_coding", "_header", "_in_bytes", "_inflate", "_out_bytes", "_out_bytes_max", "failed")
+    __slots__ = ("_coding", "_in_bytes", "_out_bytes", "_out_bytes_max", "failed")
 
-    def __init__(self, coding: str, output_bytes_max: int) -> None:
+    def __init__(self, coding: _Coding | None, output_bytes_max: int) -> None:
         self.failed = False
-        self._coding = coding
-        self._header = b""              # deflate only: its first two bytes tell zlib's form from the raw one
+        self._coding = coding           # None: identity
         self._in_bytes = 0
         self._out_bytes = 0
         self._out_bytes_max = output_bytes_max
-        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16) if coding == "gzip" else None
 
     @classmethod
     def for_encoding(cls, content_encoding: str | None, output_bytes_max: int = _OUTPUT_BYTES_MAX) -> Decoder | None:
-        """A decoder for this `Content-Encoding`, or None if it is not one that can be read here (br, zstd, several at once)."""
-        coding = coding_name(content_encoding)
-        return cls(coding, output_bytes_max) if coding in ("identity", "gzip", "deflate") else None
+        """A decoder for this `Content-Encoding`, or None if it is not one that can be read here (unknown ones, several at once)."""
+        name = coding_name(content_encoding)
+        if name == "identity":
+            return cls(None, output_bytes_max)
+        coding = _coding(name, lenient=True)
+        return None if coding is None else cls(coding, output_bytes_max)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The decoded pieces of this chunk."""
-        if self._coding == "identity":
+        if self._coding is None:
             yield chunk
             return
+        if self.failed:
+            return
         self._in_bytes += len(chunk)
-        while chunk and not self.failed:
+        out_bytes_max = min(self._out_bytes_max, _FREE_BYTES + _RATIO_MAX * self._in_bytes)
+        try:
+            for piece in self._coding.pieces(chunk):
+                self._out_bytes += len(piece)
+                if self._out_bytes > out_bytes_max:
+                    self.failed = True
+                    return
+                yield piece
+        except _BROKEN:
+            self.failed = True
+
+
+class _Inflate:
+    """gzip with any number of members, or deflate: zlib's form, and (`lenient`) the bare one that some servers send under that name."""
+
+    __slots__ = ("_gzip", "_header", "_inflate", "_lenient")
+
+    def __init__(self, *, gzip: bool, lenient: bool) -> None:
+        self._gzip = gzip
+        self._lenient = lenient
+        self._header = b""              # deflate only: its first two bytes tell zlib's form from the bare one
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16) if gzip else None
+
+    @property
+    def whole(self) -> bool:
+        return self._inflate is not None and self._inflate.eof
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        while chunk:
             inflate = self._inflate
             if inflate is None:
                 chunk = self._start_deflate(chunk)
@@ -54,15 +108,7 @@ class Decoder:
                 continue
             full = True
             while full:         # zlib may hold more output back than it has input left
-                try:
-                    piece = inflate.decompress(chunk, _PIECE_BYTES_MAX)
-                except zlib.error:
-                    self.failed = True
-                    return
-                self._out_bytes += len(piece)
-                if self._out_bytes > min(self._out_bytes_max, _FREE_BYTES + _RATIO_MAX * self._in_bytes):
-                    self.failed = True
-                    return
+                piece = inflate.decompress(chunk, _PIECE_BYTES_MAX)
                 if piece:
                     yield piece
                 full = len(piece) == _PIECE_BYTES_MAX and not inflate.eof
@@ -71,20 +117,79 @@ class Decoder:
 
     def _next_member(self, chunk: bytes) -> bytes:
         """Behind the end of the data: gzip may go on with another member, after a padding of zeros; what else comes is no data."""
-        chunk = chunk.lstrip(b"\0") if self._coding == "gzip" else b""
+        chunk = chunk.lstrip(b"\0") if self._gzip else b""
         if chunk:
             self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
         return chunk
 
     def _start_deflate(self, chunk: bytes) -> bytes:
-        """Wait for two bytes: "deflate" means zlib's form, but some servers send the raw one."""
         self._header += chunk
         if len(self._header) < 2:
             return b""
         head, self._header = self._header, b""
-        zlib_form = head[0] & 0x0F == 8 and (head[0] << 8 | head[1]) % 31 == 0
+        zlib_form = not self._lenient or (head[0] & 0x0F == 8 and (head[0] << 8 | head[1]) % 31 == 0)
         self._inflate = zlib.decompressobj(zlib.MAX_WBITS if zlib_form else -zlib.MAX_WBITS)
         return head
+
+
+class _Brotli:
+    """br: one stream, nothing behind it."""
+
+    __slots__ = ("_decompressor",)
+
+    def __init__(self) -> None:
+        self._decompressor = brotli.Decompressor()
+
+    @property
+    def whole(self) -> bool:
+        return bool(self._decompressor.is_finished())
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        decompressor = self._decompressor
+        piece = decompressor.process(chunk, output_buffer_limit=_PIECE_BYTES_MAX)
+        while piece:
+            yield piece
+            # It may hold output back although it would accept more input; only an empty piece says that there is none.
+            piece = b"" if decompressor.is_finished() else decompressor.process(b"", output_buffer_limit=_PIECE_BYTES_MAX)
+
+
+class _Zstd:
+    """zstd: any number of frames, of a window that any reader can hold."""
+
+    __slots__ = ("_decompressor",)
+
+    def __init__(self) -> None:
+        self._decompressor = _zstd_decompressor()
+
+    @property
+    def whole(self) -> bool:
+        return self._decompressor.eof
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        while True:
+            decompressor = self._decompressor
+            if decompressor.eof:
+                if not chunk:
+                    return
+                decompressor = self._decompressor = _zstd_decompressor()
+            piece = decompressor.decompress(chunk, _PIECE_BYTES_MAX)
+            if piece:
+                yield piece
+            chunk = decompressor.unused_data if decompressor.eof else b""
+            if not decompressor.eof and decompressor.needs_input:
+                return
+
+
+def _zstd_decompressor() -> zstd.ZstdDecompressor:
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX})
+
+
+def _coding(name: str, *, lenient: bool) -> _Coding | None:
+    if name in ("gzip", "deflate"):
+        return _Inflate(gzip=name == "gzip", lenient=lenient)
+    if name == "br":
+        return _Brotli()
+    return _Zstd() if name == "zstd" else None
 
 
 def coding_name(content_encoding: str | None) -> str:
@@ -98,34 +203,43 @@ def coding_name(content_encoding: str | None) -> str:
 def decode_body(encoding: str | None, body: bytes, body_bytes_max: int) -> bytes:
     """A request's body as its upstream will read it; ProxyError 415, 413 or 400.
 
-    Deflate only in zlib's form, as RFC 9110 has it: bare deflate data can be JSON text at the same time, and an upstream that does not look at
-    Content-Encoding (many do not) would run another request than the one we decided on. Gzip and zlib begin with bytes that no JSON object begins with.
+    An upstream that does not look at Content-Encoding (many do not) would read the bytes as they came. Data that is JSON text at the same time
+    (bare deflate and br can be) would then be another request than the one we decided on: it is refused, and deflate is taken in zlib's form only.
     """
-    coding = coding_name(encoding)
-    if coding == "identity":
+    name = coding_name(encoding)
+    if name == "identity":
         return body
-    if coding not in ("gzip", "deflate"):
-        message = "The proxy cannot read a request body in this Content-Encoding. Send it as gzip, deflate or without a content encoding."
+    coding = _coding(name, lenient=False)
+    if coding is None:
+        message = "The proxy cannot read a request body in this Content-Encoding. Send it as gzip, deflate, br, zstd or without a content encoding."
         raise ProxyError(415, "invalid_request_error", "unsupported_encoding", message)
-    bits = zlib.MAX_WBITS | 16 if coding == "gzip" else zlib.MAX_WBITS
+    if _is_json_object(body):
+        raise invalid_request("The request body is JSON as it stands and says to be compressed. Send it without a Content-Encoding.", code="ambiguous_body")
     parts: list[bytes] = []
     room = body_bytes_max
-    rest = body
-    while rest:
-        inflate = zlib.decompressobj(bits)
-        try:
-            part = inflate.decompress(rest, room + 1)
-        except zlib.error:
-            raise _undecodable(coding) from None
-        room -= len(part)
-        if room < 0:
-            message = f"The request body is longer than {body_bytes_max} bytes when decoded. Send less at once, or ask the operator to raise bodies.max."
-            raise ProxyError(413, "invalid_request_error", "body_too_large", message)
-        if not inflate.eof:
-            raise _undecodable(coding)
-        parts.append(part)
-        rest = inflate.unused_data.lstrip(b"\0") if coding == "gzip" else b""
+    try:
+        for part in coding.pieces(body):
+            room -= len(part)
+            if room < 0:
+                message = f"The request body is longer than {body_bytes_max} bytes when decoded. Send less at once, or ask the operator to raise bodies.max."
+                raise ProxyError(413, "invalid_request_error", "body_too_large", message)
+            parts.append(part)
+    except _BROKEN:
+        raise _undecodable(name) from None
+    if not coding.whole:
+        raise _undecodable(name)
     return b"".join(parts)
+
+
+def _is_json_object(body: bytes) -> bool:
+    """Whether some JSON reader may take these bytes for an object; a compressed body hardly ever begins like one."""
+    if body.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] != b"{":
+        return False
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def _undecodable(coding: str) -> ProxyError:
