@@ -174,7 +174,8 @@ class Accounts:
             if not faulted and sent.answer.whole and not says.error and (row.input_source, row.output_source) != ("reported", "reported"):
                 findings.append("the client saw the whole answer with its usage, and it is not booked as reported")
             return findings
-        if row.output_source == "reported":
+        if row.output_source == "reported" or (row.input_source, output) == ("reported", whole.usage[1] if whole.usage is not None else None):
+            # The proxy had read the usage when the client went, or it died: the vendor's own measure, which says nothing of bytes.
             if whole.usage is None or output != whole.usage[1]:
                 findings.append(f"booked as reported, but the upstream reports {whole.usage}")
             return findings

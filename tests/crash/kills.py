@@ -38,7 +38,7 @@ RARE_PASSES = {             # and these, which only some of many requests pass, 
 }
 LABEL_CHARS = 2000          # in each opening and each record: fifty requests fill a segment
 HIT_S = 15.0                # a point not passed so often by then is given up: the kill counts as a random one
-RANDOM_PIECES_MAX = 800     # a plain process is killed when its clients have received so many pieces of answers; few more often than many
+RANDOM_PIECES_MAX = 500     # a plain process is killed when its clients have received so many pieces of answers; few more often than many
 QUIET_S = 10.0              # until the upstream has noticed that its callers are gone
 
 
@@ -116,6 +116,7 @@ class Round:
         self._upstream_address = upstream_address
         self._outcome = outcome
         self._rng = random.Random(seed)
+        self._left_over: list[Sent] = []  # sent to the plain process that was killed last, and not yet compared
 
     async def cycle(self, number: int, fault: str) -> list[str]:
         """Two deaths and the check of what came before the second: returns the findings, each with what is needed to see it again."""
@@ -145,8 +146,6 @@ class Round:
         await proxy.kill()
         self._outcome.add(self.accounts.tally)
         return [f"seed {self._seed}, end of round: {finding}" for finding in findings]
-
-    _left_over: list[Sent] = []
 
     async def _die(self, proxy: Proxy, name: str, fault: str | None) -> list[Sent]:
         """Load until it is dead; what was sent."""

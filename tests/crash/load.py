@@ -141,8 +141,12 @@ class Load:
         while not self._stopping and not self._proxy.dead:
             count += 1
             [scene] = rng.choices(self._scenes, [scene.weight for scene in self._scenes])
-            sent = Sent(f"{self._name}-{number}-{count}", scene, _body(scene, rng))
-            recording = _Recording(sent, rng, self.piece)
+            sent = Sent(f"{self._name}-{number}-{count}", scene, body(scene, rng))
+            enough_bytes, leave_s = rng.choice((1, 300, 1000, 3000, 10_000)), rng.choice((0.0, 0.002, 0.02, 0.1, 0.3))
+            if scene.leaves:
+                recording = _Recording(sent, self.piece, lambda data, bytes_=enough_bytes: len(data) >= bytes_, leave_s)  # type: ignore[misc]
+            else:
+                recording = _Recording(sent, self.piece, lambda data: False, None)
             try:
                 await loop.create_connection(lambda recording=recording: recording, host, int(port))  # type: ignore[misc]
             except OSError:
@@ -152,17 +156,26 @@ class Load:
             await recording.over
 
 
-class _Recording(asyncio.Protocol):
-    """One connection with one request."""
+async def leaving(proxy: Proxy, test_id: str, scene: Scene, *, after_events: int | None = None, after_s: float | None = None) -> Sent:
+    """One client that goes at its own choice: when it has received so many events of a stream, or after so long."""
+    sent = Sent(test_id, scene, body(scene, random.Random(test_id)))
+    recording = _Recording(sent, lambda: None, lambda data: after_events is not None and data.count(b"\n\n") >= after_events, after_s)
+    host, _, port = proxy.address.rpartition(":")
+    await asyncio.get_running_loop().create_connection(lambda: recording, host, int(port))
+    await recording.over
+    return sent
 
-    def __init__(self, sent: Sent, rng: random.Random, piece: Callable[[], None]) -> None:
+
+class _Recording(asyncio.Protocol):
+    """One connection with one request. The client leaves when `enough` of what it has received says so, or after `leave_s`."""
+
+    def __init__(self, sent: Sent, piece: Callable[[], None], enough: Callable[[bytes], bool], leave_s: float | None) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sent = sent
         self._piece = piece
-        self._data = bytearray()
-        # A client that leaves does so after so many bytes or so many seconds, whichever is first.
-        self._leave_bytes = rng.choice((1, 300, 1000, 3000, 10_000))
-        self._leave_s = rng.choice((0.0, 0.002, 0.02, 0.1, 0.3))
+        self._enough = enough
+        self._leave_s = leave_s
+        self._data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -173,17 +186,17 @@ class _Recording(asyncio.Protocol):
             f"x-test-id: {sent.test_id}\r\nx-end-user: {sent.test_id}\r\nContent-Length: {len(sent.body)}\r\n\r\n"
         )
         transport.write(head.encode() + sent.body)
-        if sent.scene.leaves:
+        if self._leave_s is not None:
             asyncio.get_running_loop().call_later(self._leave_s, self._leave)
 
     def data_received(self, data: bytes) -> None:
         self._data += data
         self._piece()
-        if self._sent.scene.leaves and len(self._data) >= self._leave_bytes:
+        if self._enough(self._data):
             self._leave()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._sent.raw = bytes(self._data)
+        self._sent.raw = self._data
         self.over.set_result(None)
 
     def _leave(self) -> None:
@@ -192,7 +205,8 @@ class _Recording(asyncio.Protocol):
             self._transport.abort()
 
 
-def _body(scene: Scene, rng: random.Random) -> bytes:
+def body(scene: Scene, rng: random.Random) -> bytes:
+    """A request of this kind."""
     text = " ".join(rng.choice(("toll", "bridge", "keeper", "中文", "ünïcode", "\\", "x")) for _ in range(rng.randint(*scene.words)))
     if scene.endpoint == "embeddings":
         return json.dumps({"model": scene.model, "input": text}).encode()

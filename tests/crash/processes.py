@@ -33,6 +33,7 @@ class Proxy:
     started: asyncio.Future[None]
     address: str = ""
     metrics: str = ""
+    stderr: str = ""  # of one that `served` started
 
     @property
     def dead(self) -> bool:
@@ -142,6 +143,35 @@ async def launcher() -> AsyncIterator[Launcher]:
         process.stdin.close()
         await process.wait()
         await listening
+
+
+@contextlib.asynccontextmanager
+async def served(config: Path) -> AsyncIterator[Proxy]:
+    """`python -m proxy serve -c CONFIG`, once it is ready or has ended; killed at the end of the context if it still runs."""
+    loop = asyncio.get_running_loop()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "proxy", "serve", "-c", str(config), stderr=asyncio.subprocess.PIPE, cwd=config.parent, env=_environ()
+    )
+    proxy = Proxy(process.pid, loop.create_future(), loop.create_future())
+    listening = asyncio.create_task(_follow(process, proxy))
+    try:
+        await proxy.is_ready()
+        yield proxy
+    finally:
+        await proxy.kill()
+        await listening
+
+
+async def _follow(process: asyncio.subprocess.Process, proxy: Proxy) -> None:
+    """Reads the log of a process to its end."""
+    assert process.stderr is not None
+    async for line in process.stderr:
+        proxy.stderr += line.decode()
+        if b'"message":"ready"' in line:
+            fields = json.loads(line)
+            proxy.address, proxy.metrics = (fields[name].removeprefix("http://").rpartition("/")[0] for name in ("base_url", "metrics"))
+            proxy.started.set_result(None)
+    proxy.ended.set_result(await process.wait())
 
 
 @contextlib.asynccontextmanager

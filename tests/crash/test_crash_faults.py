@@ -13,9 +13,9 @@ from tests.crash.processes import launcher, upstream
 from tests.crash.test_crash_kills import shares
 
 SEED = 1
-AT_ONCE = 6           # faults in one process
+AT_ONCE = 8           # faults in one process
 PASSES = (2, 3, 4)    # not the first: what fails at the start is a start that fails
-PIECES = 600          # received by the clients while the faults happen
+PIECES = 300          # received by the clients while the faults happen
 QUICK = tuple(scene for scene in SCENES if scene.name != "very slow stream")
 
 
