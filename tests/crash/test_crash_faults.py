@@ -48,6 +48,7 @@ async def run(directory: Path, variant: Variant, seed: str, specs: list[str]) ->
             assert not findings, "\n".join(f"seed {seed}, {spec}: {finding}" for finding in findings)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("variant", "names"), shares(), ids=lambda value: f"{value.sync}-{value.keep}" if isinstance(value, Variant) else "")
 async def test_failing_at_every_named_point(tmp_path: Path, variant: Variant, names: list[str]) -> None:
     seed = f"{SEED}/{variant.sync}/{variant.keep}"
