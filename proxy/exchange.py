@@ -20,7 +20,7 @@ from proxy.answer import Answer
 from proxy.core.dialects.openai_chat import Meter
 from proxy.core.entries import Opened, Voided
 from proxy.core.errors import ProxyError, unavailable
-from proxy.core.headers import first
+from proxy.core.headers import first_text
 from proxy.core.settlement import How, settle
 from proxy.journal import JournalUnavailable
 from proxy.listener import Request
@@ -47,6 +47,7 @@ class Exchange:
         self._memory = memory
         self._progress = Progress()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._connecting: asyncio.Task[None] | None = None
         self._connection: UpstreamConnection | None = None
         self._how: How | None = None           # the ending, once decided
         self._error: ProxyError | None = None  # what the client is told, if the answer has not begun
@@ -98,16 +99,22 @@ class Exchange:
         """A connection in hand, or None if the client left meanwhile. Nothing is journaled yet: no connection, no record."""
         upstream = self._upstream
         self._client.client = self
+        self._connecting = task = asyncio.current_task()
         try:
             connection = await upstream.pool.acquire()
+            if not self._client.lost:
+                return connection
+            upstream.pool.release(connection)
+        except asyncio.CancelledError:
+            if not self._left or task is None or task.uncancel():
+                raise  # the process ends
         except ConnectError as error:
             self._parts.metrics.upstream_error(upstream.name, error.kind)
             raise upstream.unreachable(error) from error
-        if self._left or self._client.lost:
-            upstream.pool.release(connection)
-            self._parts.metrics.client_gone(upstream.name, "before_send")
-            return None
-        return connection
+        finally:
+            self._connecting = None
+        self._parts.metrics.client_gone(upstream.name, "before_send")
+        return None
 
     def _open(self, connection: UpstreamConnection) -> None:
         """From here on there is an open journal entry, and with it the duty to close it."""
@@ -142,7 +149,7 @@ class Exchange:
             self._fail_upstream("switched protocols unasked")
             return
         self._progress.status = head.code
-        self._progress.request_id = _text(first(head.raw_headers, b"x-request-id"))
+        self._progress.request_id = first_text(head.raw_headers, b"x-request-id")
         if self._upstream.rejects_our_credential(head.code):
             self._parts.metrics.upstream_error(self._upstream.name, "credentials")
             self._decide(How.ANSWERED, error=self._upstream.credential_rejected(head.code))
@@ -151,12 +158,8 @@ class Exchange:
         self._answer = Answer(self._request, self._upstream, head, self._opened.id, stream=self._opened.stream)
         bodies = self._settings.bodies
         self._progress.meter = Meter(
-            stream=self._opened.stream,
-            content_type=_text(first(head.raw_headers, b"content-type")),
-            content_encoding=_text(first(head.raw_headers, b"content-encoding")),
-            status=head.code,
-            event_bytes_max=bodies.event_max_bytes,
-            answer_bytes_max=bodies.answer_max_bytes,
+            stream=self._opened.stream, status=head.code, event_bytes_max=bodies.event_max_bytes, answer_bytes_max=bodies.answer_max_bytes,
+            content_type=first_text(head.raw_headers, b"content-type"), content_encoding=first_text(head.raw_headers, b"content-encoding"),
         )
 
     def body_received(self) -> None:
@@ -198,6 +201,8 @@ class Exchange:
         if self._left:
             return
         self._left = True
+        if self._connecting is not None:
+            self._connecting.cancel()  # nobody is left to connect for, and others may be waiting for the place
         if self._how is not None or self._connection is None:
             return
         if self._sent_s == 0.0:
@@ -253,9 +258,8 @@ class Exchange:
 
     def _pass(self, chunk: bytes, *, last: bool) -> bool:
         """Reads a copy, writes the mark that covers the chunk, then the chunk. The last one waits for the record. False if that ended it all."""
-        answer = self._answer
+        answer, mark_due = self._answer, self._progress.take(chunk)
         assert answer is not None
-        mark_due = self._progress.take(chunk)
         if last:
             answer.hold(chunk)
             return True
@@ -344,7 +348,3 @@ class Exchange:
             self._answer.end()
         else:
             self._answer.cut()
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")

@@ -231,10 +231,12 @@ class Pool:
         try:
             async with asyncio.timeout(self._pool_s):
                 await waiter
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError) as error:
             if waiter.done() and not waiter.cancelled():
                 self._wake_one()  # the place came in the same moment: it belongs to the next in line
-            raise ConnectError("pool", f"all {self._connections_max} connections are in use") from None
+            if isinstance(error, TimeoutError):
+                raise ConnectError("pool", f"all {self._connections_max} connections are in use") from None
+            raise
         finally:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)

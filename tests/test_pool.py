@@ -152,6 +152,20 @@ async def test_the_bound_holds_and_the_next_in_line_gets_the_place() -> None:
         await connections.aclose()
 
 
+async def test_one_who_leaves_the_line_in_the_moment_of_his_turn_gives_it_to_the_next() -> None:
+    async with raw_upstream(answering) as upstream:
+        connections = pool(upstream.url, connections_max=1)
+        connection = await exchange(connections)
+        leaving, next_one = asyncio.create_task(connections.acquire()), asyncio.create_task(connections.acquire())
+        await asyncio.sleep(0)
+        connections.release(connection)
+        leaving.cancel()
+        async with asyncio.timeout(1):
+            assert await next_one is connection
+        assert leaving.cancelled()
+        await connections.aclose()
+
+
 async def test_waiting_for_a_place_ends() -> None:
     async with raw_upstream(answering) as upstream:
         connections = pool(upstream.url, connections_max=1, pool_s=0.01)

@@ -90,3 +90,9 @@ def first(headers: RawHeaders, name: bytes) -> bytes | None:
         if len(key) == size and key.lower() == name:
             return value
     return None
+
+
+def first_text(headers: RawHeaders, name: bytes) -> str | None:
+    """The same as text, whatever its bytes."""
+    value = first(headers, name)
+    return None if value is None else value.decode("latin-1")
