@@ -163,6 +163,7 @@ async def test_one_who_leaves_the_line_in_the_moment_of_his_turn_gives_it_to_the
         async with asyncio.timeout(1):
             assert await next_one is connection
         assert leaving.cancelled()
+        connections.discard(connection)
         await connections.aclose()
 
 
