@@ -145,7 +145,8 @@ async def unread(directory: Path, clients: int, chunk: bytes) -> float:
     sockets: list[socket.socket] = []
     try:
         async with raw_upstream(script) as upstream:
-            with proxy_process(directory, upstream.url) as proxy:
+            upstreams = {"mock": {"base_url": upstream.url, "api_key": "sk-upstream", "connections_max": 2 * clients}}
+            with proxy_process(directory, upstream.url, upstreams=upstreams) as proxy:
                 await warm_up(proxy)
                 before = proxy.memory_bytes("VmRSS")
                 host, _, port = proxy.address.partition(":")

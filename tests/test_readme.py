@@ -1,0 +1,175 @@
+"""The README's commands run as they stand: its `sh` blocks in a shell, against a scripted upstream instead of a vendor, from the first start to a team's usage.
+
+What is changed in a line is only what a test machine needs: the vendor's address, free ports, and an end for what serves for ever.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from cli.process import running as command
+
+from tests.clients.deployment import scripted
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+READY = re.compile(r'(?:base_url=|"base_url": ?")(http://[^"\s]+/v1)')
+ASK = {"model": "deepseek-v3.2", "messages": [{"role": "user", "content": "Hello!"}]}
+SERVE_ALONE = "tollkeeper serve --upstream https://api.modelmax.io/v1"
+SERVE_CONFIG = "tollkeeper serve -c config.yaml"
+# Lines that other tests run, or that run tests.
+ELSEWHERE = {"make demo": "tests/cli/test_demo.py", "make test": "", "make check": "", "make bench": "", "make campaign": ""}
+HANDLED = {
+    SERVE_ALONE, SERVE_CONFIG, "tollkeeper usage --data-dir var", "tollkeeper ledger status --data-dir var", "tollkeeper key hash --new",
+    "tollkeeper check -c config.yaml", "tollkeeper usage -c config.yaml", "tollkeeper usage -c config.yaml --by team,label:cost_center,day --month 2026-11",
+    "tollkeeper usage -c config.yaml --by key,source --format csv", "tollkeeper ledger status -c config.yaml",
+}
+
+
+def commands() -> list[str]:
+    """Each line of the README's sh blocks, without its comment."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [line.partition(" #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def environment() -> dict[str, str]:
+    """A shell's, with this Python's commands first on the PATH as `source .venv/bin/activate` makes it."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TOLLKEEPER_")}
+    return clean | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONUNBUFFERED": "1", "MODELMAX_API_KEY": "sk-vendor", "ALICE_KEY": "sk-alice"}
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[[str], str]:
+    def shell(line: str) -> str:
+        assert line in commands(), f"the README no longer says `{line}`"
+        done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return shell
+
+
+@contextmanager
+def serving(line: str, directory: Path) -> Iterator[str]:
+    """A line that serves, until the end of the block: its base_url. It must then stop in good order on SIGTERM."""
+    process = subprocess.Popen(["/bin/sh", "-c", f"exec {line}"], cwd=directory, env=environment(), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        printed = ""
+        while (found := READY.search(printed)) is None:
+            said = process.stderr.readline()
+            assert said, printed
+            printed += said
+        rest = threading.Thread(target=process.stderr.read)
+        rest.start()
+        yield found[1]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        rest.join()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stderr.close()
+
+
+def ask(base_url: str, key: str) -> tuple[dict[str, object], str]:
+    """The answer, and the id under which it is recorded."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{base_url}/chat/completions", json.dumps(ASK).encode(), headers)
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response), response.headers["x-tollkeeper-id"]
+
+
+def test_every_command_is_run_by_a_test():
+    assert [line for line in commands() if line not in HANDLED | set(ELSEWHERE)] == [], "run it in this file, or name the test that does in ELSEWHERE"
+
+
+def test_without_a_config_only_base_url_changes(tmp_path: Path, shell: Callable[[str], str]) -> None:
+    with scripted(tmp_path) as (upstream, _):
+        # `--upstream` knows no other ports than the defaults, which may be taken here.
+        port_free = SERVE_ALONE.replace("https://api.modelmax.io/v1", upstream)
+        if not defaults_are_free():
+            pytest.skip("ports 8790 and 9464 are taken")
+        with serving(port_free, tmp_path) as base_url:
+            assert f'base_url="{base_url}"' in README
+            answer, _ = ask(base_url, "sk-callers-own")
+            assert answer["object"] == "chat.completion"
+    assert re.search(r"fwd-[0-9a-f]{16} +\S*deepseek-v3.2 +1 ", shell("tollkeeper usage --data-dir var"))
+    assert re.search(r"^records +1$", shell("tollkeeper ledger status --data-dir var"), re.MULTILINE)
+
+
+def defaults_are_free() -> bool:
+    for port in (8790, 9464):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+    return True
+
+
+def test_with_the_shipped_config_from_a_key_to_a_teams_usage(tmp_path: Path, shell: Callable[[str], str]) -> None:
+    secret, digest = re.fullmatch(r"secret: (sk-tk-\w{36})\nsecret_sha256: ([0-9a-f]{64})\n", shell("tollkeeper key hash --new")).groups()  # type: ignore[union-attr]
+    with scripted(tmp_path) as (upstream, _):
+        text = (ROOT / "config.yaml").read_text()
+        for said, here in [
+            ("https://api.modelmax.io/v1", upstream), ("127.0.0.1:8790", "127.0.0.1:0"), ("127.0.0.1:9464", "127.0.0.1:0"), ("delay: 5s", "delay: 0s"),
+            ('secret: "${ALICE_KEY:-}"', f"secret_sha256: {digest}"),
+        ]:
+            assert said in text
+            text = text.replace(said, here)
+        (tmp_path / "config.yaml").write_text(text)
+        checked = shell("tollkeeper check -c config.yaml")
+        assert "sk-vendor" not in checked and yaml.safe_load(checked)["upstreams"]["modelmax"]["base_url"] == upstream
+        with serving(SERVE_CONFIG, tmp_path) as base_url:
+            answer, record_id = ask(base_url, secret)
+    tokens = answer["usage"]["completion_tokens"]  # type: ignore[index]
+    assert re.search(rf"^ *research +alice +deepseek-v3.2 +1 .*\b{tokens}\b", shell("tollkeeper usage -c config.yaml"), re.MULTILINE)
+    by_day = next(line for line in commands() if "--month" in line)
+    month = re.search(r"--month (\S+)", by_day)[1]  # type: ignore[index]
+    usage = shell(by_day)
+    if month == f"{datetime.now(UTC):%Y-%m}":
+        assert re.search(rf"^ *research +4711 +{month}-\d\d +1 ", usage, re.MULTILINE)
+    [row] = csv.DictReader(io.StringIO(shell("tollkeeper usage -c config.yaml --by key,source --format csv")))
+    assert (row["key"], row["source"], row["requests"], row["output_tokens"]) == ("alice", "reported", "1", str(tokens))
+    assert re.search(r"^records +1$", shell("tollkeeper ledger status -c config.yaml"), re.MULTILINE)
+    assert "`tollkeeper record show ID`" in README
+    shown = subprocess.run([shutil.which("tollkeeper", path=environment()["PATH"]) or "", "record", "show", record_id], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True)
+    assert record_id in shown.stdout and "reported" in shown.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
+def test_the_demos_curl_lines_run_as_they_are_printed(tmp_path: Path) -> None:
+    def run(line: str) -> str:
+        return subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=True).stdout
+
+    with command("demo", "--port", "0", "--metrics-port", "0", "--pace", "0", cwd=tmp_path, ready=r"All of them: [^\n]*\n", TMPDIR=str(tmp_path)) as (process, found):
+        printed = found.string
+        stream, *_ = re.findall(r"^curl -N .*?\}'$", printed, re.MULTILINE | re.DOTALL)
+        events = run(stream)
+        assert events.endswith("data: [DONE]\n\n") and '"usage":{' in events
+        metrics, *_ = re.findall(r"^curl -s \S+ \| grep .*$", printed, re.MULTILINE)
+        assert re.search(r'^tollkeeper_requests_total\{.*model="demo-chat".*\} 1\.0$', run(metrics), re.MULTILINE)
+        models, *_ = re.findall(r"All of them: (curl -s .*)$", printed, re.MULTILINE)
+        assert "demo-chat" in [model["id"] for model in json.loads(run(models))["data"]]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
