@@ -286,11 +286,12 @@ def synced(directory: Path, upstream: RawUpstream) -> AbstractAsyncContextManage
     return running(directory, config(upstream.url, journal={"segment": "1MiB", "sync": "always"}))
 
 
-async def test_leaving_while_the_opening_is_synced_sends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("body", [ASK, ASK_STREAM], ids=["json", "stream"])
+async def test_leaving_while_the_opening_is_synced_sends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
     async with held_syncs(monkeypatch) as (asked, go), raw_upstream(silent) as upstream, synced(tmp_path, upstream) as proxy:
         go.clear()
         asked.clear()
-        client = await ask(proxy)
+        client = await ask(proxy, body)
         await until(asked.is_set)
         await until(lambda: proxy.server.open_exchanges)
         client.leave()
