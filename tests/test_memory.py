@@ -135,10 +135,13 @@ async def unread(directory: Path, clients: int, chunk: bytes) -> float:
         framed = b"%x\r\n%b\r\n" % (len(chunk), chunk)
         framed *= max(1, 8192 // len(framed))
         await visit.stream(end=False)
-        while True:
-            await visit.send(framed)
-            sent += len(framed)
-            await asyncio.sleep(0)
+        try:
+            while True:
+                await visit.send(framed)
+                sent += len(framed)
+                await asyncio.sleep(0)
+        finally:
+            visit.reset()  # what is still buffered need not be sent
 
     request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer sk-test\r\nContent-Length: %d\r\n\r\n%b" % (len(ASK_STREAM), ASK_STREAM)
     loop = asyncio.get_running_loop()
@@ -170,6 +173,7 @@ async def unread(directory: Path, clients: int, chunk: bytes) -> float:
     finally:
         for client in sockets:
             client.close()
+        await asyncio.sleep(0)  # the upstream's connections see their end
 
 
 async def standstill(sent: Callable[[], int | None]) -> None:
