@@ -14,16 +14,17 @@ disk could not take back. Their payloads are the structs of `core/entries.py` an
 An exchange is open from its `O` to its `C` or `V`. The entries of a long one are written again into a newer segment, so an `O` can occur twice. After a crash, `Journal.claim` reads all plain segments and hands out what is open with its
 marks; whoever settles that writes its `C` into the same journal, so that it is settled once. `Reader` gives the closes to whoever books them.
 
-The parts, bottom up: frames, payloads, disk, segments (one file); tape (the writing), syncing, shelf (what is written out), housekeeping,
-upkeep (the two loops); survey, recovery, startup; window, reader; claims (locks); writer (`Journal`, the only part with callers); status.
+The parts, bottom up: frames, payloads, disk, segments (one file); tape (the writing), syncing; openings (what is open), shelf (what is written
+out), upkeep (the two loops); survey (what stands in a directory), recovery (what a dead process left), reader; claims (locks); writer (`Journal`,
+the only part with callers), options; status.
 """
 
 from proxy.journal.claims import claimable
-from proxy.journal.options import JournalFigures, JournalOptions, JournalUnavailable
+from proxy.journal.options import JournalOptions
 from proxy.journal.reader import Reader
 from proxy.journal.recovery import Recovered, recover
-from proxy.journal.status import inspect
+from proxy.journal.status import JournalFigures, inspect
 from proxy.journal.survey import Skipped
-from proxy.journal.writer import Journal
+from proxy.journal.writer import Journal, JournalUnavailable
 
 __all__ = ["Journal", "JournalFigures", "JournalOptions", "JournalUnavailable", "Reader", "Recovered", "Skipped", "claimable", "inspect", "recover"]

@@ -1,4 +1,4 @@
-"""How a journal behaves, and the one error its callers handle."""
+"""How a journal behaves: when it syncs, how much it keeps and in what pieces."""
 
 from __future__ import annotations
 
@@ -24,27 +24,3 @@ class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
     def segment_bytes_used(self) -> int:
         """A small journal gets small segments: one being written, one spare and two that are settling must fit in it."""
         return max(SEGMENT_BYTES_MIN, min(self.segment_bytes, self.size_max_bytes // 4))
-
-
-class JournalUnavailable(Exception):
-    """The journal cannot take what was to be written; the message says why. Nothing was written."""
-
-    @property
-    def reason(self) -> str:
-        return str(self)
-
-
-class JournalFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator asks of a journal."""
-
-    writer: str
-    in_use: bool                     # a process holds it
-    segments: int                    # plain and finished ones
-    finished: int                    # compressed ones among them
-    bytes: int
-    last_seq: int
-    open_exchanges: int
-    unbooked_closes: int             # None of them is in the ledger yet
-    oldest_undone: str | None        # file name of the oldest segment that still matters
-    oldest_undone_at_ms: int | None  # when it was last written
-    skipped_bytes: int

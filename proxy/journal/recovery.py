@@ -1,4 +1,4 @@
-"""What a dead process left open: each opening without an end, with its marks, so that it can be settled. Reads only; changes nothing."""
+"""What a dead process left: each opening without an end, with its marks, so that it can be settled, and the files that its next life goes on from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from pathlib import Path
 import msgspec
 
 from proxy.core.entries import Marked, Opened
-from proxy.journal.payloads import decode_mark, decode_open
+from proxy.journal.disk import Disk
+from proxy.journal.frames import HEADER_BYTES
+from proxy.journal.openings import Opening, Openings
+from proxy.journal.payloads import ANSWER_BYTES_MAX, decode_mark, decode_open
+from proxy.journal.segments import MAKING, Segment
+from proxy.journal.shelf import Shelf
 from proxy.journal.survey import Skipped, Survey, survey
 
 
@@ -23,7 +28,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recover(directory: Path) -> Recovered:
-    """Reads a writer's directory. Its lock must be held (or its own journal not yet have opened anything), else running exchanges look dead."""
+    """Reads a writer's directory and changes nothing. Its lock must be held (or its own journal not yet have opened anything), else running exchanges look dead."""
     return recovered(survey(directory))
 
 
@@ -47,6 +52,38 @@ def recovered(found: Survey) -> Recovered:
         unresolved=unresolved, last_seq=found.last_seq, frames=found.frames, skipped_bytes=found.skipped_bytes,
         skipped=tuple(found.skipped), unopened=len(found.unopened),
     )
+
+
+def clear_leftovers(directory: Path) -> None:
+    """Removes files whose making was cut short. Nothing stands in them."""
+    for path in directory.glob(f"*{MAKING}"):
+        path.unlink(missing_ok=True)
+
+
+def number_after(found: Survey) -> int:
+    """The number of the next segment."""
+    return max([file.number for file in found.segments] + [file.number for file in found.done], default=0) + 1
+
+
+def take_over(found: Survey, shelf: Shelf, openings: Openings, disk: Disk) -> None:
+    """Puts the segments found on the shelf, and what is open in them among the openings. Segments that were never used go."""
+    by_number: dict[int, Segment] = {}
+    for file in found.segments:
+        segment = Segment(file.number, file.path, file.size, -1, disk)
+        if file.end == 0:
+            segment.discard()
+            continue
+        segment.position = segment.synced = file.end
+        segment.last_close_seq = file.last_close_seq
+        segment.trim()
+        by_number[file.number] = segment
+        shelf.add(segment)
+    for finished in found.done:
+        shelf.add_finished(finished)
+    for id, exchange in found.unresolved.items():
+        opening = Opening(exchange.opened, HEADER_BYTES + len(exchange.opened) + ANSWER_BYTES_MAX, 0, by_number[exchange.number])
+        opening.mark = exchange.marks[-1] if exchange.marks else None
+        openings.add(id, opening)
 
 
 def _report(found: Survey, payload: bytes) -> None:

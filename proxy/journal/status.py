@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from proxy.journal.claims import is_locked
-from proxy.journal.options import JournalFigures
 from proxy.journal.reader import Reader
 from proxy.journal.survey import FoundSegment, Survey, survey
 
 _BATCH = 256
+
+
+class JournalFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator asks of a journal."""
+
+    writer: str
+    in_use: bool                     # a process holds it
+    segments: int                    # plain and finished ones
+    finished: int                    # compressed ones among them
+    bytes: int
+    last_seq: int
+    open_exchanges: int
+    unbooked_closes: int             # None of them is in the ledger yet
+    oldest_undone: str | None        # file name of the oldest segment that still matters
+    oldest_undone_at_ms: int | None  # when it was last written
+    skipped_bytes: int
 
 
 def inspect(directory: Path, booked_seq: int) -> JournalFigures:

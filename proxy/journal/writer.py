@@ -20,22 +20,28 @@ from proxy.failpoints import Failpoints
 from proxy.journal.claims import claim_first, try_lock
 from proxy.journal.disk import Disk, SystemDisk
 from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX, HEADER_BYTES, MARK, OPEN, PAYLOAD_BYTES_MAX, VOID
-from proxy.journal.housekeeping import Housekeeping
 from proxy.journal.openings import Opening, Openings
-from proxy.journal.options import JournalOptions, JournalUnavailable
+from proxy.journal.options import JournalOptions
 from proxy.journal.payloads import ANSWER_BYTES_MAX, OPEN_BYTES_MAX, encode_close, encode_entry, id_of
-from proxy.journal.recovery import Recovered, recovered
+from proxy.journal.recovery import Recovered, clear_leftovers, number_after, recovered, take_over
 from proxy.journal.segments import Segment
 from proxy.journal.shelf import Shelf
-from proxy.journal.startup import clear_leftovers, number_after, take_over
 from proxy.journal.survey import survey
 from proxy.journal.syncing import Syncer
 from proxy.journal.tape import WRITE_BOUNDS_S, Tape, WriteFailed
-from proxy.journal.upkeep import Upkeep
+from proxy.journal.upkeep import Housekeeping, Upkeep
 
 MARKS_ROOM_BYTES: Final = 2048     # about eight marks, 4,000 tokens, can follow on a full disk; more need free room
 _READY_ROOM_BYTES: Final = 2 * FRAME_BYTES_MAX
 _REASON_CHARS_MAX: Final = 200
+
+
+class JournalUnavailable(Exception):
+    """The journal cannot take what was to be written; the message says why. Nothing was written."""
+
+    @property
+    def reason(self) -> str:
+        return str(self)
 
 
 class Journal:

@@ -12,8 +12,8 @@ import pytest
 from proxy.journal import Journal, JournalOptions, Reader
 from proxy.journal import frames as f
 from proxy.journal.frames import FRAME_BYTES_MAX
+from proxy.journal.reader import WINDOW_BYTES
 from proxy.journal.segments import list_segments
-from proxy.journal.window import WINDOW_BYTES
 
 from .builders import SMALL, all_closes, marked, names, opened, record, running, until
 
