@@ -104,7 +104,7 @@ def test_killed_at_each_named_point(tmp_path: Path, name: str) -> None:
         life.check(tmp_path / "w0")
 
 
-@pytest.mark.parametrize("lives", [10, pytest.param(500, marks=[pytest.mark.campaign, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("lives", [10, pytest.param(200, marks=[pytest.mark.campaign, pytest.mark.timeout(3600)])])
 def test_killed_at_random_many_times_on_one_directory(tmp_path: Path, lives: int) -> None:
     """Life after life: each settles what the one before left open, and all that any of them wrote is there in the end."""
     rng = random.Random(20)
