@@ -93,7 +93,7 @@ class Exchange:
             if self._parts.sync_always:
                 await self._parts.journal.synced()
         except JournalUnavailable as error:
-            raise unavailable("journal_unavailable", f"The proxy cannot make its journal durable ({error}), so {so}; the operator has to mend it.") from error
+            raise _journal_unavailable("make its journal durable", error, so) from error
 
     async def _connect(self) -> UpstreamConnection | None:
         """A connection in hand, or None if the client left meanwhile. Nothing is journaled yet: no connection, no record."""
@@ -122,8 +122,7 @@ class Exchange:
             self._parts.journal.open(self._opened)
         except JournalUnavailable as error:
             self._upstream.pool.release(connection)
-            message = f"The proxy cannot write its journal ({error}), so it forwards nothing. Try again; the operator has to mend it."
-            raise unavailable("journal_unavailable", message) from error
+            raise _journal_unavailable("write its journal", error, "it forwards nothing. Try again") from error
         self._parts.exchanges.add(self)
         self._connection = connection
 
@@ -230,7 +229,7 @@ class Exchange:
 
     def watch(self, now_s: float) -> None:
         """Called once a second: ends what takes too long."""
-        if self._how is not None or self._connection is None:
+        if self._how is not None or self._connection is None or self._sent_s == 0.0:
             return
         timeouts = self._upstream.timeouts
         if self._draining_since_s is not None and now_s - self._draining_since_s > self._settings.drains.timeout_s:
@@ -267,8 +266,8 @@ class Exchange:
             try:
                 self._parts.journal.mark(self._progress.mark(self._opened.id))
             except JournalUnavailable as error:
-                LOG.error("a stream is cut because the journal cannot take its mark: %s", error)
-                self._decide(How.CUT)
+                LOG.error("an answer is cut because the journal cannot take its mark: %s", error)
+                self._decide(How.CUT, error=_journal_unavailable("write its journal", error, "it cuts this answer, which is charged as far as it came"))
                 return False
         if not self._left:
             answer.write(chunk)
@@ -328,12 +327,8 @@ class Exchange:
         record = settle(self._opened, progress.ending(self._how), parts.journal.writer)
         parts.journal.close(record)
         parts.fail("exchange.close.after")
-        parts.recorder.wake()
-        parts.metrics.record(record)
         first_byte_s = None if progress.first_byte_s is None else progress.first_byte_s - progress.started_s
-        output_tokens = record.output_tokens if self.stream else None
-        parts.metrics.timing(record.upstream, record.model_requested, monotonic() - progress.started_s, first_byte_s, output_tokens)
-        parts.log_record(record, self._settings.log.requests)
+        parts.tell(record, monotonic() - progress.started_s, first_byte_s, self._settings.log.requests)
 
     def _end(self) -> None:
         """Ends the answer: cleanly if the upstream ended it cleanly, visibly cut if not."""
@@ -348,3 +343,7 @@ class Exchange:
             self._answer.end()
         else:
             self._answer.cut()
+
+
+def _journal_unavailable(what: str, error: JournalUnavailable, so: str) -> ProxyError:
+    return unavailable("journal_unavailable", f"The proxy cannot {what} ({error}), so {so}; the operator has to mend it.")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from time import monotonic
+from urllib.parse import unquote
 
 from proxy.attribution import attribute
+from proxy.bodies import read_body
 from proxy.core.decoding import decode_body
 from proxy.core.dialects.openai_chat import STEERING_FIELDS, Call, forbid_fields, read_call
 from proxy.core.entries import Opened
@@ -19,6 +21,7 @@ from proxy.listener import Request
 from proxy.logs import refusal_line
 from proxy.models import Models
 from proxy.parts import Memory, Parts
+from proxy.settings import Settings
 from proxy.site import Site
 from proxy.upstream import Upstream
 
@@ -39,7 +42,7 @@ class Gateway:
         """Answers the request. What is refused is counted, and told with an id to quote once we know who asks."""
         path = request.target.partition("?")[0]
         route = path if path in ("/healthz", "/readyz") else _canonical(path)
-        caller = _Caller()
+        caller = _Caller(self.site)
         try:
             await self._route(request, route, caller)
         except ProxyError as error:
@@ -60,7 +63,11 @@ class Gateway:
         elif route == "/v1/models" or _is_model(route):
             _allow(request, "GET")
             tenant = self._admit(request, caller)
-            await self._models.answer(request, self.site, tenant, route, caller.id)
+            self._parts.inflight += 1
+            try:
+                await self._models.answer(request, caller.site, tenant, route, caller.id)
+            finally:
+                self._parts.inflight -= 1
         else:
             message = "This proxy serves /v1/chat/completions, /v1/completions, /v1/embeddings and /v1/models. Check base_url and the path."
             raise ProxyError(404, "invalid_request_error", "unknown_path", message)
@@ -68,12 +75,12 @@ class Gateway:
     def _admit(self, request: Request, caller: _Caller) -> Tenant:
         """Who asks, and whether the process takes requests at all."""
         now_ms = self._parts.now_ms()
-        caller.tenant = self.site.keys.authenticate(request.headers, now_ms, self.site.forwards)
+        caller.tenant = caller.site.keys.authenticate(request.headers, now_ms, caller.site.forwards)
         caller.id = uuid7(now_ms, os.urandom(ID_BYTES))
         caller.started_at_ms = now_ms
         if self._parts.draining:
             raise unavailable("draining", "This process is stopping; try again, another one will take the request.")
-        if self._parts.inflight >= self.site.settings.inflight_max:
+        if self._parts.inflight >= caller.site.settings.inflight_max:
             raise unavailable("overloaded", "The proxy has as many requests in flight as it may (inflight_max). Try again shortly.")
         return caller.tenant
 
@@ -81,7 +88,7 @@ class Gateway:
         parts = self._parts
         parts.inflight += 1
         parts.metrics.inflight(1, 0)
-        memory = Memory(parts, self.site.settings.bodies.total_max_bytes)
+        memory = Memory(parts, caller.site.settings.bodies.total_max_bytes)
         streams = 0
         try:
             exchange = await self._prepare(request, endpoint, caller, tenant, memory)
@@ -98,17 +105,16 @@ class Gateway:
 
     async def _prepare(self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant, memory: Memory) -> Exchange:
         """Reads the body and asks everything that may refuse the request, before anything is opened. Returns with the body handed over."""
-        body = await self._read(request, memory)
+        body = await self._read(request, caller.site.settings, memory)
         began_s = monotonic()
-        call = read_call(endpoint, self._plain(request, body), STEERING_FIELDS)
-        upstream = self._upstream(tenant, call)
+        call = read_call(endpoint, _plain(request, body, caller.site.settings.bodies.max_bytes), STEERING_FIELDS)
+        upstream = _upstream(caller.site, tenant, call)
         opened = self._opened(request, endpoint, caller, tenant, call, upstream, len(body))
         head = upstream.head(request.method, request.target, request.headers, len(body))
         self._parts.metrics.overhead("admit", monotonic() - began_s)
-        return Exchange(self._parts, self.site, upstream, request, opened, head + body, memory)
+        return Exchange(self._parts, caller.site, upstream, request, opened, head + body, memory)
 
-    async def _read(self, request: Request, memory: Memory) -> bytes:
-        settings = self.site.settings
+    async def _read(self, request: Request, settings: Settings, memory: Memory) -> bytes:
         length = request.content_length
         if length is None:
             if not values(request.headers, b"transfer-encoding"):
@@ -119,26 +125,18 @@ class Gateway:
         else:
             memory.take(length)
         request.confirm_continue()
-        return await request.read_body(
+        return await read_body(
+            request.body,
             bytes_max=settings.bodies.max_bytes,
             idle_s=settings.timeouts.body_idle_s,
             rate_min_bytes_s=settings.bodies.rate_min_bytes,
             arrived=memory.take if length is None else None,
         )
 
-    def _plain(self, request: Request, body: bytes) -> bytes:
-        """The body as the upstream will read it: decoded, for our eyes only, if it is compressed."""
-        encodings = values(request.headers, b"content-encoding")
-        if not encodings:
-            return body
-        if len(encodings) > 1:
-            raise invalid_request("Content-Encoding is given more than once.")
-        return decode_body(encodings[0].decode("latin-1"), body, self.site.settings.bodies.max_bytes)
-
     def _opened(
         self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant, call: Call, upstream: Upstream, body_bytes: int
     ) -> Opened:
-        end_user, tags = attribute(self.site.settings.attribution, request.headers, call)
+        end_user, tags = attribute(caller.site.settings.attribution, request.headers, call)
         retry = first(request.headers, b"x-stainless-retry-count")
         return Opened(
             id=caller.id,
@@ -159,23 +157,12 @@ class Gateway:
             input_estimate=call.input_estimate,
         )
 
-    def _upstream(self, tenant: Tenant, call: Call) -> Upstream:
-        upstream = self.site.upstream_for(call.model)
-        if upstream is None:
-            raise self.site.no_route(call.model)
-        if not tenant.allows(call.model):
-            message = f"This key may not call {call.model[:100]!r}; it may call: {', '.join(tenant.models)}."
-            raise ProxyError(403, "invalid_request_error", "model_not_allowed", message, param="model")
-        forbid_fields(call.steering, upstream.settings.allow_fields)
-        self.site.check_usable(tenant, upstream)
-        return upstream
-
     def _refuse(self, request: Request, caller: _Caller, error: ProxyError) -> None:
         headers: list[tuple[bytes, bytes]] = []
         tenant = caller.tenant
         if tenant is not None:
             headers.append((b"x-tollkeeper-id", caller.id.encode()))
-            support = self.site.settings.support
+            support = caller.site.settings.support
             whom = f" Ask {support}." if support else ""
             error.message = f"{error.message}{whom} Quote {caller.id}."
         request.connection.refuse(request, error, headers)
@@ -185,19 +172,50 @@ class Gateway:
         if tenant is not None:
             self._parts.recorder.refused(tenant.key_id, error.code, caller.started_at_ms)
         self._parts.metrics.refused(team, key_id, error.code)
-        refusal_line(self.site.settings.log.requests, id=caller.id or None, team=team, key_id=key_id, status=error.status, code=error.code)
+        refusal_line(caller.site.settings.log.requests, id=caller.id or None, team=team, key_id=key_id, status=error.status, code=error.code)
+
+
+    def refused_unread(self, error: ProxyError) -> None:
+        """Counts a request that the listener refused before it could be handed on."""
+        self._parts.metrics.http("other", error.status)
+        self._parts.metrics.refused(None, None, error.code)
+        refusal_line(self.site.settings.log.requests, id=None, team=None, key_id=None, status=error.status, code=error.code)
 
 
 class _Caller:
     """Who asks, as far as it is known yet."""
 
-    __slots__ = ("booked", "id", "started_at_ms", "tenant")
+    __slots__ = ("booked", "id", "site", "started_at_ms", "tenant")
 
-    def __init__(self) -> None:
+    def __init__(self, site: Site) -> None:
+        self.site = site     # the config of this whole request, whatever is reloaded meanwhile
         self.tenant: Tenant | None = None
         self.id = ""
         self.started_at_ms = 0
         self.booked = False  # something was sent upstream, and there is a record of it
+
+
+def _upstream(site: Site, tenant: Tenant, call: Call) -> Upstream:
+    """Where the call goes, if this caller may make it. Raises ProxyError 401, 403, 404 or 503."""
+    upstream = site.upstream_for(call.model)
+    if upstream is None:
+        raise site.no_route(call.model)
+    if not tenant.allows(call.model):
+        message = f"This key may not call {call.model[:100]!r}; it may call: {', '.join(tenant.models)}."
+        raise ProxyError(403, "invalid_request_error", "model_not_allowed", message, param="model")
+    forbid_fields(call.steering, upstream.settings.allow_fields)
+    site.check_usable(tenant, upstream)
+    return upstream
+
+
+def _plain(request: Request, body: bytes, bytes_max: int) -> bytes:
+    """The body as the upstream will read it: decoded, for our eyes only, if it is compressed."""
+    encodings = values(request.headers, b"content-encoding")
+    if not encodings:
+        return body
+    if len(encodings) > 1:
+        raise invalid_request("Content-Encoding is given more than once.")
+    return decode_body(encodings[0].decode("latin-1"), body, bytes_max)
 
 
 def _canonical(path: str) -> str:
@@ -206,9 +224,13 @@ def _canonical(path: str) -> str:
 
 
 def _is_model(route: str) -> bool:
-    """Whether the route is /v1/models/{id}: one segment, in which `%2F` may stand for the slash of names like meta-llama/Llama-3."""
+    """Whether the route is /v1/models/{id}: one segment, in which `%2F` may stand for the slash of names like meta-llama/Llama-3.
+
+    Decoded, it must not climb: it goes upstream as it came, with the operator's credential, and some servers decode before they normalise.
+    """
     name = route.removeprefix("/v1/models/")
-    return name != route and name != "" and "/" not in name and name not in (".", "..")
+    parts = unquote(unquote(name)).replace("\\", "/").split("/")
+    return name != route and "/" not in name and not any(part in ("", ".", "..") for part in parts)
 
 
 def _route_label(route: str) -> str:

@@ -34,6 +34,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()  # globs; empty is all
     expires_at_ms: int | None = None
     forwarded: bool = False
+    ours: bool = False  # the credential was minted by us (`sk-tk-…`): it must never be told to a vendor
 
     def allows(self, model: str) -> bool:
         """Whether the key may call this model."""
@@ -74,7 +75,7 @@ class KeyRing:
             if tenant.expires_at_ms is not None and now_ms >= tenant.expires_at_ms:
                 day = datetime.datetime.fromtimestamp(tenant.expires_at_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
                 raise self._refusal("key_expired", f"The API key {tenant.key_id!r} expired on {day}. Use a newer key.")
-            return tenant
+            return msgspec.structs.replace(tenant, ours=True) if forward and credential.startswith(PREFIX.encode()) else tenant
         if credential.startswith(PREFIX.encode()):
             if not check(credential.decode("ascii", "replace")):
                 raise self._refusal("invalid_api_key", "The API key has a typo: its last six characters do not fit the rest. Copy it again, whole.")

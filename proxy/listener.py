@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from email.utils import formatdate
 from time import monotonic
 from typing import Protocol
@@ -22,10 +22,10 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from proxy.core.errors import ProxyError, invalid_request, too_large
+from proxy.core.errors import ProxyError
 from proxy.core.framing import CHUNKED_END, TARGET_MAX, check_framing, latest
 from proxy.core.headers import RawHeaders, first
-from proxy.core.responses import phrase, plain_error
+from proxy.core.responses import head_too_large, late_head, malformed, phrase, plain_error
 from proxy.settings import TimeoutSettings
 
 LOG = logging.getLogger("tollkeeper.listener")
@@ -44,6 +44,13 @@ class Client(Protocol):
 
     def client_left(self) -> None: ...
     def client_writable(self) -> None: ...
+
+
+class Handler(Protocol):
+    """Who answers requests, and who hears of those that were refused before anyone could read them."""
+
+    async def handle(self, request: Request) -> None: ...
+    def refused_unread(self, error: ProxyError) -> None: ...
 
 
 class Request:
@@ -70,45 +77,19 @@ class Request:
         if expect is not None and expect.strip().lower() == b"100-continue" and not self.http10 and not self.body.is_eof():
             self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    async def read_body(self, *, bytes_max: int, idle_s: float, rate_min_bytes_s: int, arrived: Callable[[int], None] | None) -> bytes:
-        """The whole body. `arrived` is told the size of each part. Raises ProxyError 413, 408 or 400; the connection closes after any of them."""
-        parts: list[bytes] = []
-        size = 0
-        deadline_s = monotonic() + idle_s
-        try:
-            while not self.body.at_eof():
-                part = self.body.read_nowait()
-                if not part:
-                    async with asyncio.timeout(max(0.0, min(idle_s, deadline_s - monotonic()))):
-                        part = await self.body.readany()
-                parts.append(part)
-                size += len(part)
-                if arrived is not None:
-                    arrived(len(part))
-                deadline_s += len(part) / rate_min_bytes_s
-                if size > bytes_max:
-                    raise too_large(bytes_max)
-        except TimeoutError:
-            message = f"The request body stalled after {size} bytes; it must arrive without pauses of {idle_s:g} s. Send it again."
-            raise ProxyError(408, "invalid_request_error", "request_timeout", message, close=True) from None
-        except (web.RequestPayloadError, OSError) as error:
-            broken = invalid_request("The request body's framing is broken or it ended early. Send it again, whole.")
-            broken.close = True
-            raise broken from error
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
 
 class Connection(RequestHandler):
     """A client's connection: runs the request loop and writes answers."""
 
-    __slots__ = ("_body", "_dropped_bytes", "_gone", "_handle", "_head_since_s", "_received_last", "client", "closing", "head_written", "status")
+    __slots__ = ("_body", "_dropped_bytes", "_gone", "_handler", "_head_since_s", "_received_last", "_unsent", "client", "closing", "head_written", "status")
 
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, keepalive_s: float) -> None:
         super().__init__(
             listener, loop=loop, keepalive_timeout=keepalive_s, auto_decompress=False, read_bufsize=READ_BUFFER_BYTES,
             max_line_size=TARGET_MAX + 190, max_field_size=FIELD_MAX, max_headers=HEADERS_MAX,
         )
-        self._handle = listener.handle
+        self._handler = listener.handler
+        self._unsent = (0, 0.0)    # bytes that wait for the client, and since when so many
         self._head_since_s = monotonic()
         self._body: StreamReader | None = None
         self._gone: asyncio.Future[None] | None = None  # while lingering: done when the client is gone
@@ -152,7 +133,9 @@ class Connection(RequestHandler):
 
     def answer(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer of our own (or one relayed whole)."""
-        fields = [*headers, (b"Date", formatdate(usegmt=True).encode())]
+        fields = list(headers)
+        if first(fields, b"date") is None:
+            fields.append((b"Date", formatdate(usegmt=True).encode()))
         head = self.answer_head(request, status, phrase(status), fields, b"Content-Length: %d\r\n" % len(body))
         self.head_written = True
         self.write(head if request.method == "HEAD" else head + body)
@@ -275,9 +258,10 @@ class Connection(RequestHandler):
         self._request_in_progress = True
         try:
             check_framing(request.method, request.target, message.version, request.headers)
-            await self._handle(request)
+            await self._handler.handle(request)
         except ProxyError as error:
             self.refuse(request, error)
+            self._handler.refused_unread(error)
         except Exception:  # a bug of ours: the client gets an answer, the log gets the traceback, the next request gets served
             LOG.exception("a request failed by a fault of the proxy")
             self.refuse(request, ProxyError(500, "api_error", "internal_error", "The proxy failed; its log says how. Try again.", close=True))
@@ -307,31 +291,42 @@ class Connection(RequestHandler):
     def _refuse_malformed(self, fault: _ErrInfo) -> None:
         """The parser's own message quotes the offending line, which may hold a credential: it goes nowhere."""
         if isinstance(fault.exc, LineTooLong) or "Too many headers" in str(fault.message):
-            message = f"The request head is too large: at most {HEADERS_MAX} fields of {FIELD_MAX} bytes, and a target of {TARGET_MAX}."
-            self.write(plain_error(ProxyError(431, "invalid_request_error", "headers_too_large", message)))
-        elif fault.status == 408:
-            message = "The request head did not arrive in time. Send the request again."
-            self.write(plain_error(ProxyError(408, "invalid_request_error", "request_timeout", message)))
+            error = head_too_large(HEADERS_MAX, FIELD_MAX, TARGET_MAX)
         else:
-            self.write(plain_error(invalid_request("The request is not well-formed HTTP/1.1: check its head and the framing of its body.")))
+            error = late_head() if fault.status == 408 else malformed()
+        self.write(plain_error(error))
+        self._handler.refused_unread(error)
+
+    def stalled(self, transport: asyncio.WriteTransport, now_s: float, limit_s: float) -> bool:
+        """Whether an answer that nobody works on any more waits in vain for its client to read: nothing of it has moved for `limit_s`."""
+        unsent = transport.get_write_buffer_size()
+        if self.client is not None or unsent == 0 or unsent != self._unsent[0]:
+            self._unsent = (unsent, now_s)
+        return now_s - self._unsent[1] > limit_s
 
 
 class Listener(web.Server):
     """A factory of Connections: `loop.create_server(listener, host, port)`. `sweep` is called once a second."""
 
-    def __init__(self, handle: Callable[[Request], Awaitable[None]], timeouts: TimeoutSettings) -> None:
+    def __init__(self, handler: Handler, timeouts: TimeoutSettings) -> None:
         super().__init__(_never, handler_cancellation=False)
-        self.handle = handle
+        self.handler = handler
         self._header_s = timeouts.header_s
+        self._stalled_s = timeouts.body_idle_s
         self._keepalive_s = timeouts.keepalive_s
 
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, keepalive_s=self._keepalive_s)
 
     def sweep(self, now_s: float) -> None:
-        for connection in self.connections:
-            if isinstance(connection, Connection) and connection.head_overdue(now_s, self._header_s):
+        """Ends request heads that take too long, and connections whose client has stopped reading its last answer."""
+        for connection, transport in list(self._connections.items()):
+            if not isinstance(connection, Connection):
+                continue
+            if connection.head_overdue(now_s, self._header_s):
                 connection.expire()
+            elif connection.stalled(transport, now_s, self._stalled_s):
+                transport.abort()
 
     def leave(self) -> None:
         """Closes idle connections now and the others after the answer they are writing."""

@@ -48,15 +48,16 @@ class Models:
 
     async def answer(self, request: Request, site: Site, tenant: Tenant, route: str, request_id: str) -> None:
         """Writes the answer, or raises ProxyError."""
+        fetching = request.connection.client = _Fetching()
         name = route.removeprefix("/v1/models").removeprefix("/")
         upstream = self._sole(site, tenant) if not name else self._serving(site, tenant, unquote(name))
         own = [(b"x-tollkeeper-id", request_id.encode())]
         if upstream is None:
-            body = msgspec.json.encode({"object": "list", "data": await self._merged(site, tenant, request.headers)})
+            body = msgspec.json.encode({"object": "list", "data": await self._merged(site, tenant, request.headers, fetching)})
             request.connection.answer(request, 200, [(b"Content-Type", b"application/json"), *own], body)
             return
         site.check_usable(tenant, upstream)
-        answer = await self._fetch(upstream, request.target, request.headers)
+        answer = await self._fetch(upstream, request.target, request.headers, fetching)
         if upstream.rejects_our_credential(answer.status):
             raise upstream.credential_rejected(answer.status)
         if answer.status >= 400:
@@ -75,11 +76,11 @@ class Models:
             raise site.no_route(model)
         return upstream
 
-    async def _merged(self, site: Site, tenant: Tenant, headers: RawHeaders) -> list[Entry]:
+    async def _merged(self, site: Site, tenant: Tenant, headers: RawHeaders, fetching: _Fetching) -> list[Entry]:
         usable = [
             upstream for upstream in site.upstreams.values() if site.why_unusable(tenant, upstream) is None
         ]
-        lists = await asyncio.gather(*(self._listed(upstream, headers) for upstream in usable))
+        lists = await asyncio.gather(*(self._listed(upstream, headers, fetching) for upstream in usable))
         merged: dict[str, Entry] = {}
         for upstream, entries in zip(usable, lists, strict=True):
             for entry in entries:
@@ -90,14 +91,14 @@ class Models:
             raise ProxyError(502, "api_error", "upstream_failed", "No upstream could list its models. Try again, or ask the operator to check the upstreams.")
         return list(merged.values())
 
-    async def _listed(self, upstream: Upstream, headers: RawHeaders) -> list[Entry]:
+    async def _listed(self, upstream: Upstream, headers: RawHeaders, fetching: _Fetching) -> list[Entry]:
         """What one upstream reports; empty if it does not answer. Remembered only where the answer is not the caller's own."""
         own = upstream.settings.auth == "own"
         known = self._lists.get(upstream)
         if own and known is not None and monotonic() - known[0] < CACHE_S:
             return known[1]
         try:
-            answer = await self._fetch(upstream, "/v1/models", () if own else headers)
+            answer = await self._fetch(upstream, "/v1/models", () if own else headers, fetching)
         except ProxyError:
             return known[1] if own and known is not None else []
         entries = _entries(answer)
@@ -106,13 +107,14 @@ class Models:
             self._lists[upstream] = (monotonic(), entries)
         return entries
 
-    async def _fetch(self, upstream: Upstream, target: str, headers: RawHeaders) -> Answer:
+    async def _fetch(self, upstream: Upstream, target: str, headers: RawHeaders, fetching: _Fetching) -> Answer:
         try:
             connection = await upstream.pool.acquire()
         except ConnectError as error:
             self._parts.metrics.upstream_error(upstream.name, error.kind)
             raise upstream.unreachable(error) from error
         fetch = _Fetch(upstream, connection)
+        fetching.add(fetch)
         try:
             async with asyncio.timeout(min(FETCH_S, upstream.timeouts.first_byte_s)):
                 return await fetch.run(upstream.head("GET", target, headers, None))
@@ -126,6 +128,27 @@ class Models:
             raise ProxyError(502, "api_error", "upstream_failed", message) from error
         finally:
             fetch.end()
+
+
+class _Fetching:
+    """The fetches made for one client. If it leaves, they end: nobody is left to read them, and the connections have paying work to do."""
+
+    def __init__(self) -> None:
+        self._fetches: list[_Fetch] = []
+        self._left = False
+
+    def add(self, fetch: _Fetch) -> None:
+        self._fetches.append(fetch)
+        if self._left:
+            fetch.give_up()
+
+    def client_left(self) -> None:
+        self._left = True
+        for fetch in self._fetches:
+            fetch.give_up()
+
+    def client_writable(self) -> None:
+        """An answer is small and written whole: nothing waits for the client."""
 
 
 class _Fetch:
@@ -144,6 +167,10 @@ class _Fetch:
         self._connection.receiver = self
         self._connection.send(head)
         return await self._answer
+
+    def give_up(self) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(ConnectionResetError("the client left"))
 
     def end(self) -> None:
         if self._body is not None and self._body.at_eof():

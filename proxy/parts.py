@@ -54,9 +54,12 @@ class Parts:
         if self._failpoints is not None:
             self._failpoints(name)
 
-    def log_record(self, record: UsageRecord, wanted: Literal["failed", "all", "none"]) -> None:
-        """One line for an ended exchange, if `log.requests` asks for it."""
-        request_line(wanted, record)
+    def tell(self, record: UsageRecord, duration_s: float, first_byte_s: float | None, log_requests: Literal["failed", "all", "none"]) -> None:
+        """A record is safe in the journal: the recorder, the metrics and the log hear of it."""
+        self.recorder.wake()
+        self.metrics.record(record)
+        self.metrics.timing(record.upstream, record.model_requested, duration_s, first_byte_s, record.output_tokens if record.stream else None)
+        request_line(log_requests, record)
 
 
 class Memory:

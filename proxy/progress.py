@@ -15,7 +15,7 @@ MARK_STEP_TOKENS = 512  # one journal write for so many tokens delivered; also t
 class Progress:
     """Counts on the event loop, once a chunk. `meter` reads the copy; before a response head there is none. Times are monotonic seconds."""
 
-    __slots__ = ("_marked_tokens", "_marked_usage", "bytes_out", "chunks", "first_byte_s", "meter", "request_id", "started_s", "status")
+    __slots__ = ("_marked_final", "_marked_tokens", "_marked_usage", "bytes_out", "chunks", "first_byte_s", "meter", "request_id", "started_s", "status")
 
     def __init__(self) -> None:
         self.started_s = monotonic()
@@ -27,6 +27,7 @@ class Progress:
         self.chunks = 0
         self._marked_tokens = 0
         self._marked_usage: Usage | None = None
+        self._marked_final = False
 
     @property
     def done(self) -> bool:
@@ -45,7 +46,7 @@ class Progress:
         if meter.output_measure > self._marked_tokens:
             return True
         # Some vendors state a running total with each chunk; only the final statement must be safe before the client can see it.
-        return meter.usage_final and meter.usage is not self._marked_usage
+        return meter.usage_final and not (self._marked_final and meter.usage is self._marked_usage)
 
     def mark(self, exchange_id: str) -> Marked:
         """The mark that covers all that was taken so far."""
@@ -54,6 +55,7 @@ class Progress:
         if meter.output_measure > self._marked_tokens:
             self._marked_tokens = (meter.output_measure // MARK_STEP_TOKENS + 1) * MARK_STEP_TOKENS
         self._marked_usage = meter.usage
+        self._marked_final = meter.usage_final
         return Marked(
             id=exchange_id, output_tokens=self._marked_tokens, usage=meter.usage, final=meter.usage_final, status=self.status,
             model_served=meter.model_served,

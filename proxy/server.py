@@ -102,6 +102,16 @@ class Server:
         return self._parts
 
     @property
+    def site(self) -> Site:
+        """The config in effect, compiled; there after `start`."""
+        return self._site
+
+    @property
+    def listener(self) -> Listener:
+        """The clients' connections; there after `start`."""
+        return self._listener
+
+    @property
     def open_exchanges(self) -> int:
         """Journal entries opened and neither closed nor voided."""
         return self._journal.open_count
@@ -159,7 +169,7 @@ class Server:
         self._describe(settings)
         health = Health(self._why_not_ready)
         self._gateway = Gateway(self._parts, self._site, health)
-        self._listener = Listener(self._gateway.handle, settings.timeouts)
+        self._listener = Listener(self._gateway, settings.timeouts)
         self._observe(settings)
         self._metrics_listener = MetricsListener(self._metrics, health)
         loop = asyncio.get_running_loop()

@@ -47,6 +47,9 @@ class Site:
         """Why this caller's request cannot go to this upstream, or None."""
         if tenant.forwarded and upstream.settings.auth != "forward":
             return self.keys.unknown()
+        if tenant.ours and upstream.settings.auth == "forward":
+            message = f"The upstream `{upstream.name}` takes the caller's own vendor key, and this is a key of the proxy, which is never forwarded. Send the vendor's."
+            return ProxyError(401, "invalid_request_error", "invalid_api_key", message)
         if not upstream.configured:
             message = f"The upstream `{upstream.name}` has no API key yet: the operator has to set `upstreams.{upstream.name}.api_key`."
             return unavailable("upstream_not_configured", message, retry_after_s=60)

@@ -355,3 +355,43 @@ async def test_the_drain_deadline_books_what_was_delivered(tmp_path: Path) -> No
             await client.chunk()
         assert await client.closed()
         assert counts(proxy.rows()[0]) == ("interrupted", "estimated", INPUT_ESTIMATE, 1)
+
+
+async def test_a_request_whose_opening_waits_for_the_disk_is_not_timed_out(tmp_path: Path) -> None:
+    """Before anything is sent there is no time to compare with."""
+    synced = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        await visit.answer(ANSWER)
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url, journal={"sync": "always", "segment": "1MiB"})) as proxy:
+        journal = proxy.server.parts.journal
+        real = journal.synced
+
+        async def held() -> None:
+            await synced.wait()
+            await real()
+
+        journal.synced = held  # type: ignore[method-assign]
+        client = await post(proxy, ASK)
+        async with asyncio.timeout(5):
+            while not proxy.server.parts.exchanges:
+                await asyncio.sleep(0)
+        for exchange in proxy.server.parts.exchanges:
+            exchange.watch(monotonic() + 10_000)
+        synced.set()
+        assert (await client.answer()).status == 200
+        await client.aclose()
+
+
+async def test_an_answer_whose_first_mark_the_journal_refuses_says_why(tmp_path: Path) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.stream(text("abcd"), end=False)
+        await visit.reader.read()
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url), failpoints="journal.mark.before=enospc") as proxy:
+        client = await post(proxy, ASK_STREAM)
+        answer = await client.answer()
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "journal_unavailable")
+        assert counts((await proxy.records(1))[0])[:2] == ("cut", "partial")
+        await client.aclose()

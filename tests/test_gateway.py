@@ -183,3 +183,17 @@ async def test_refusals_are_counted_by_key_and_reason_and_what_reached_an_upstre
         rows = proxy.query("SELECT key_id, code, sum(count) AS count FROM refusals GROUP BY 1, 2")
         assert rows == [{"key_id": "alice", "code": "invalid_request", "count": 2}]
         assert [record.message for record in caplog.records if record.name == "tollkeeper.requests"].count("refused") == 2
+
+
+async def test_what_the_listener_refuses_is_counted_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def script(visit: Visit) -> None:
+        raise AssertionError("refused")
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        for request, status in ((post(path="//x"), 400), (b"rubbish\r\n\r\n", 400), (post(BODY, "X-Long: " + "x" * 40_000), 431)):
+            assert (await ask(proxy.address, request)).status == status
+        page = (await ask(proxy.server.addresses.metrics, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")).body.decode()
+        assert 'tollkeeper_http_requests_total{code="400",route="other"} 2.0' in page
+        assert 'tollkeeper_http_requests_total{code="431",route="other"} 1.0' in page
+        assert 'code="headers_too_large"' in page
+        assert [record.message for record in caplog.records if record.name == "tollkeeper.requests"] == ["refused"] * 3

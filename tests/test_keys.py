@@ -163,3 +163,8 @@ def check_characters(body: str) -> str:
     number = crc ^ 0xFFFFFFFF
     alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
     return "".join(alphabet[number // 62**power % 62] for power in range(5, -1, -1))
+
+
+def test_a_key_of_ours_is_known_as_such_where_credentials_are_forwarded() -> None:
+    assert RING.authenticate(bearer(OURS.encode()), 0, forward=True).ours
+    assert not RING.authenticate(bearer(b"sk-alice"), 0, forward=True).ours

@@ -276,3 +276,35 @@ def test_aiohttp_still_has_the_parts_we_rely_on() -> None:
     for method in ("data_received", "connection_lost", "resume_writing", "resume_reading", "start", "close", "force_close"):
         assert hasattr(RequestHandler, method), method
     assert hasattr(web.Server, "connections") and hasattr(listener._ErrInfo, "exc") and hasattr(listener._ErrInfo, "message")
+
+
+async def test_a_client_that_stops_reading_its_last_answer_is_dropped(tmp_path: Path) -> None:
+    """The exchange is over and its record is made: nothing but the sweep can end this connection."""
+    body = b"z" * 8_000_000
+
+    async def script(visit: Visit) -> None:
+        await visit.answer(body)
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        await client.post(b'{"model":"m-1","messages":[]}')
+        await client.head()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        exchange = next(iter(proxy.server.parts.exchanges))
+        [connection] = proxy.server.listener.connections
+        async with asyncio.timeout(5):
+            while not connection.writing_paused:
+                await asyncio.sleep(0)
+        exchange.end_now()  # as an upstream that times out would: the connection closes, behind bytes that nobody reads
+        listener = proxy.server.listener
+        assert len(listener.connections) == 1
+        listener.sweep(1000.0)
+        assert len(listener.connections) == 1
+        listener.sweep(1029.0)
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0)
+            assert len(listener.connections) == 1
+            listener.sweep(1031.0)
+            while listener.connections:
+                await asyncio.sleep(0)
+        client.leave()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -105,3 +106,41 @@ async def test_a_list_that_rejects_our_key_is_not_quoted(tmp_path: Path) -> None
         answer = await get(proxy, "/v1/models")
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (502, "upstream_rejected_credentials")
         assert b"sk-upstream" not in answer.body
+
+
+async def test_a_name_that_climbs_when_decoded_reaches_no_upstream(tmp_path: Path) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.answer(b"{}")
+
+    climbing = ["m%2f..%2f..%2ffiles", "m%5c..%5cfiles", "%2e%2e", "%2E", "..%2ffiles", "m%252f..%252ffiles", "m%2f%2ffiles", "%2ffiles"]
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        for name in climbing:
+            answer = await get(proxy, f"/v1/models/{name}")
+            assert (answer.status, json.loads(answer.body)["error"]["code"]) == (404, "unknown_path"), name
+        assert upstream.visits == []
+
+
+async def test_lists_count_as_requests_in_flight_and_end_when_the_client_leaves(tmp_path: Path) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.reader.read()
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url, inflight_max=1)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        await client.send(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-test\r\n\r\n")
+        while not upstream.visits:
+            await asyncio.sleep(0)
+        assert json.loads((await get(proxy, "/v1/models")).body)["error"]["code"] == "overloaded"
+        client.leave()
+        pool = proxy.server.site.upstreams["mock"].pool
+        async with asyncio.timeout(5):
+            while pool.in_use or proxy.server.parts.inflight:
+                await asyncio.sleep(0)
+
+
+async def test_a_relayed_list_has_one_date(tmp_path: Path) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.answer(b"{}", headers=("Date: Mon, 01 Jan 2024 00:00:00 GMT",))
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        answer = await get(proxy, "/v1/models")
+        assert [line for line in answer.head.split(b"\r\n") if line.lower().startswith(b"date:")] == [b"Date: Mon, 01 Jan 2024 00:00:00 GMT"]

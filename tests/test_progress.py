@@ -123,3 +123,13 @@ def test_a_client_that_leaves_after_the_end_of_a_failed_stream_changes_nothing()
     begun = progress()
     relay(begun, b'data: {"error":{"message":"no"}}\n\n', DONE)
     assert begun.ending(How.CLIENT_LEFT).how is How.ERROR_EVENT
+
+
+def test_a_running_total_that_turns_out_final_is_marked_then():
+    begun = progress()
+    both = b'data: {"id":"c-1","model":"m-1","choices":[{"index":0,"delta":{"content":"word"}}],"usage":{"prompt_tokens":9,"completion_tokens":4}}\n\n'
+    assert begun.take(both)  # for its text
+    assert not begun.mark("x").final
+    assert begun.take(DONE)
+    assert begun.mark("x").final
+    assert not begun.take(b": the end\n\n")

@@ -66,18 +66,17 @@ async def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> 
 
 
 async def test_a_reload_takes_the_whole_new_config_or_keeps_the_old_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with raw_upstream(answering) as upstream:
-        async with running(tmp_path, config(upstream.url)) as proxy:
-            path = tmp_path / "config.yaml"
-            path.write_text(yaml.safe_dump(config(upstream.url, keys={"bob": {"secret": "sk-bob"}}, nonsense=1)))
-            proxy.server.reload()
-            assert ((await ask(proxy)).status, (await ask(proxy, "sk-bob")).status) == (200, 401)
-            assert "nonsense" in caplog.text
-            path.write_text(yaml.safe_dump(config(upstream.url, keys={"bob": {"secret": "sk-bob"}}, data_dir="elsewhere")))
-            proxy.server.reload()
-            assert ((await ask(proxy)).status, (await ask(proxy, "sk-bob")).status) == (401, 200)
-            assert "data_dir" in caplog.text and not (tmp_path / "elsewhere").exists()
-            assert [row["key_id"] for row in await proxy.records(2)] == ["alice", "bob"]
+    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(config(upstream.url, keys={"bob": {"secret": "sk-bob"}}, nonsense=1)))
+        proxy.server.reload()
+        assert ((await ask(proxy)).status, (await ask(proxy, "sk-bob")).status) == (200, 401)
+        assert "nonsense" in caplog.text
+        path.write_text(yaml.safe_dump(config(upstream.url, keys={"bob": {"secret": "sk-bob"}}, data_dir="elsewhere")))
+        proxy.server.reload()
+        assert ((await ask(proxy)).status, (await ask(proxy, "sk-bob")).status) == (401, 200)
+        assert "data_dir" in caplog.text and not (tmp_path / "elsewhere").exists()
+        assert [row["key_id"] for row in await proxy.records(2)] == ["alice", "bob"]
 
 
 async def test_an_exchange_keeps_the_config_it_was_admitted_under(tmp_path: Path) -> None:

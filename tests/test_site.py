@@ -50,3 +50,10 @@ def test_a_reload_keeps_the_connections_of_upstreams_that_did_not_change() -> No
     assert new.upstreams["b"] is old.upstreams["b"]
     assert new.upstreams["a"] is not old.upstreams["a"]
     assert old.retired_by(new) == [old.upstreams["a"]]
+
+
+def test_a_key_of_ours_is_never_told_to_a_vendor() -> None:
+    site = Site(SETTINGS)
+    error = site.why_unusable(Tenant(key_id="alice", ours=True), site.upstreams["f"])
+    assert error is not None and (error.status, error.code) == (401, "invalid_api_key")
+    assert site.why_unusable(Tenant(key_id="alice", ours=True), site.upstreams["a"]) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from proxy.core.errors import ProxyError
+from proxy.core.errors import ProxyError, invalid_request
 
 
 def phrase(status: int) -> str:
@@ -20,3 +20,19 @@ def plain_error(error: ProxyError) -> bytes:
     body = error.body()
     head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nx-tollkeeper-origin: proxy\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
     return head % (error.status, phrase(error.status).encode(), len(body)) + body
+
+
+def malformed() -> ProxyError:
+    """400: what came is no HTTP request. What exactly is wrong is not quoted: the line may hold a credential."""
+    return invalid_request("The request is not well-formed HTTP/1.1: check its head and the framing of its body.")
+
+
+def late_head() -> ProxyError:
+    """408: a request head that was begun and not finished in time."""
+    return ProxyError(408, "invalid_request_error", "request_timeout", "The request head did not arrive in time. Send the request again.")
+
+
+def head_too_large(headers_max: int, field_bytes_max: int, target_max: int) -> ProxyError:
+    """431: more header fields, longer ones or a longer target than are read."""
+    message = f"The request head is too large: at most {headers_max} fields of {field_bytes_max} bytes, and a target of {target_max}."
+    return ProxyError(431, "invalid_request_error", "headers_too_large", message)

@@ -17,13 +17,15 @@ _CR = 0x0D
 class SSEParser:
     """`feed` chunks, take the data of the events that they complete; `end` gives what was left unterminated.
 
-    `between`: nothing is pending, the next byte starts a line of a new event. `oversized` counts events dropped because their data lines together were longer than `event_bytes_max`.
+    `between`: nothing is pending, the next byte starts a line of a new event. `oversized` counts events dropped because their data lines together were longer than
+    `event_bytes_max`, `dropped_bytes` what they held.
     """
 
-    __slots__ = ("_after_cr", "_data", "_dropping", "_first_line", "_line", "_line_bytes", "_max", "_size", "_skipping", "between", "oversized")
+    __slots__ = ("_after_cr", "_data", "_dropping", "_first_line", "_line", "_line_bytes", "_max", "_size", "_skipping", "between", "dropped_bytes", "oversized")
 
     def __init__(self, event_bytes_max: int) -> None:
         self.oversized = 0
+        self.dropped_bytes = 0
         self._max = event_bytes_max
         self.between = False
         self._first_line = True             # a BOM may still come
@@ -34,6 +36,11 @@ class SSEParser:
         self._data: list[bytes] = []        # data lines of the unfinished event
         self._size = 0                      # bytes of its data lines, names included
         self._dropping = False              # the unfinished event is too large
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of the unfinished event so far, those of its names and comments included."""
+        return 0 if self.between else self._line_bytes + (0 if self._dropping else self._size)
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of each event that this chunk completes, in order."""
@@ -105,6 +112,8 @@ class SSEParser:
     def _finish_line(self, events: list[bytes]) -> None:
         line = bytes(self._line)
         skipping = self._skipping
+        if skipping and self._dropping:
+            self.dropped_bytes += self._line_bytes
         self._line.clear()
         self._line_bytes = 0
         self._skipping = False
@@ -126,6 +135,7 @@ class SSEParser:
             self._dropping = False
         elif line.startswith(_DATA) or line == b"data":
             if self._dropping:
+                self.dropped_bytes += len(line)
                 return
             self._size += len(line)
             if self._size > self._max:
@@ -137,4 +147,5 @@ class SSEParser:
         if not self._dropping:
             self._dropping = True
             self.oversized += 1
+            self.dropped_bytes += self._size
             self._data.clear()

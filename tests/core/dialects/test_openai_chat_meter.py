@@ -209,18 +209,40 @@ def test_a_json_answer_too_large_to_keep_still_tells_its_usage(body: object, exp
             assert len(meter._tail) + len(meter._head) + sum(map(len, meter._pieces)) <= 300_000
 
 
-def test_an_event_too_large_to_read_is_passed_over() -> None:
+def test_an_event_too_large_to_read_counts_with_all_its_bytes() -> None:
     events = [chunk("abcd"), chunk("efgh"), chunk("x" * 5000), chunk("ijkl"), chunk() | {"choices": [], "usage": USAGE}, DONE]
     stream = stream_of(*events)
+    large = len(stream_of(events[2]).strip())
     for chunks in ([stream], [stream_of(event) for event in events], [stream[at : at + 7] for at in range(0, len(stream), 7)]):
         meter = run(chunks, event_bytes_max=2000)
-        assert (meter.output_measure, meter.oversized, meter.done, meter.usage_final) == (3, True, True, True)
+        assert (meter.output_measure, meter.oversized, meter.done, meter.usage_final) == (-(-(12 + large) // 4), True, True, True)
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip"])
+@pytest.mark.parametrize("event_bytes_max", [1000, 100_000])
+def test_text_in_an_event_that_never_ends_is_not_free(event_bytes_max: int) -> None:
+    meter = Meter(stream=True, event_bytes_max=event_bytes_max)
+    meter.feed(stream_of(chunk("abcd")))
+    assert meter.output_measure == 1
+    meter.feed(b'data: {"choices":[{"delta":{"content":"')
+    for _ in range(10):
+        meter.feed(b"x" * 1000)
+    assert 2501 <= meter.output_measure <= 2520
+    if event_bytes_max > 10_100:
+        meter.feed(b'"}}]}\n\n')
+        assert meter.output_measure == 2501
+
+
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "compress"])
 def test_a_coding_that_cannot_be_undone_leaves_bytes_to_go_by(encoding: str) -> None:
     meter = run([b"x" * 10, b"y" * 11], content_encoding=encoding)
     assert (meter.unreadable, meter.usage, meter.output_measure) == (True, None, 6)
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip"])
+def test_bytes_that_are_not_of_their_coding_count_as_they_are(encoding: str) -> None:
+    meter = run([b"x" * 10, b"y" * 40], content_encoding=encoding)
+    assert meter.unreadable and meter.usage is None
+    assert 10 <= meter.output_measure <= 13  # a decoder may take a few bytes before it sees what they are
 
 
 def test_a_broken_coding_is_said_and_counted_on() -> None:

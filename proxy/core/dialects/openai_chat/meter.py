@@ -79,9 +79,10 @@ class Meter:
 
     @property
     def output_measure(self) -> int:
-        """Output tokens by what was delivered so far: UTF-8 bytes of text / 4, rounded up. What is not read (yet) counts with all its bytes."""
+        """Output tokens by what was delivered so far: UTF-8 bytes of text / 4, rounded up. What is not read (yet) counts with all its bytes:
+        a JSON answer before its end, an event before its end, an event too large to be read at all."""
         unread = 0 if self._read else self._body_bytes
-        return -(-(self._text_bytes + unread) // 4)
+        return -(-(self._text_bytes + unread + self._parser.pending_bytes + self._parser.dropped_bytes) // 4)
 
     @property
     def oversized(self) -> bool:
