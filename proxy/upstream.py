@@ -11,7 +11,7 @@ from aiohttp.http_parser import RawResponseMessage
 from yarl import URL
 
 from proxy.core.errors import ProxyError, unavailable
-from proxy.core.headers import RawHeaders, inward_filter, outward_filter
+from proxy.core.headers import RawHeaders, inward_filter, is_credential, outward_filter
 from proxy.core.routes import matches
 from proxy.pool import ConnectError, Pool
 from proxy.settings import TimeoutSettings, UpstreamSettings
@@ -34,7 +34,7 @@ class Upstream:
         self._origin = f"http://{url.raw_authority.rpartition('@')[2]}" if absolute else ""
         own_headers = {name.lower(): value for name, value in settings.headers.items()}
         forward = settings.auth == "forward"
-        if not forward and "authorization" not in own_headers:
+        if not forward and settings.api_key and "authorization" not in own_headers:
             own_headers["authorization"] = f"Bearer {settings.api_key}"
         host = own_headers.pop("host", url.raw_authority.rpartition("@")[2])
         self._outward = outward_filter(keep_credentials=forward, replaced=own_headers, allow=settings.allow_request_headers)
@@ -57,9 +57,7 @@ class Upstream:
     @property
     def configured(self) -> bool:
         """False if the upstream needs a credential of ours and the config leaves it empty."""
-        return self.settings.auth == "forward" or bool(self.settings.api_key) or any(
-            name.lower() in ("authorization", "api-key", "x-api-key") for name in self.settings.headers
-        )
+        return self.settings.auth == "forward" or bool(self.settings.api_key) or any(map(is_credential, self.settings.headers))
 
     def policy_for_a_client_gone(self, model: str | None, stream: bool) -> Literal["stop", "drain"]:
         """What to do with an answer whose client left. `auto` reads on where the vendor bills what a stop would hide: an answer that is no stream

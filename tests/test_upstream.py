@@ -49,6 +49,11 @@ def test_forward_passes_the_callers_credential_and_adds_none() -> None:
     assert upstream(auth="forward", api_key="").account is None
 
 
+def test_a_configured_header_that_is_the_credential_stands_alone() -> None:
+    head = upstream(api_key="", headers={"api-key": "k"}).head("POST", "/v1/embeddings", CLIENT, 0)
+    assert b"api-key: k\r\n" in head and b"uthorization" not in head
+
+
 def test_the_account_is_a_digest_that_follows_the_key() -> None:
     one, two = upstream(api_key="sk-1").account, upstream(api_key="sk-2").account
     assert one is not None and one != two and "sk-1" not in one

@@ -16,19 +16,22 @@ CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 # Of no use to a vendor, and some of it personal: who called, from where, through which of our own machines, in whose OpenAI account.
 OUTWARD = HOP_BY_HOP | {b"host", b"content-length", b"cookie", b"forwarded", b"x-real-ip", b"openai-organization", b"openai-project"}
 OUTWARD_PREFIXES = (b"proxy-", b"x-forwarded-", b"cf-", b"x-tollkeeper-")
+# Whatever `allow` says: we write these ourselves, and two of them are a request that two servers read differently.
+NEVER_OUTWARD = HOP_BY_HOP | {b"host", b"content-length"}
 # Content-Length is set again from the framing that is really used.
 INWARD = HOP_BY_HOP | {b"content-length", b"set-cookie", b"alt-svc", b"strict-transport-security"}
 INWARD_PREFIXES = (b"proxy-", b"x-tollkeeper-")
+NEVER_INWARD = HOP_BY_HOP | {b"content-length"}
 
 NAMES_REMEMBERED_MAX = 1024  # an attacker may invent names; beyond this they are judged afresh each time
 
 
 class HeaderFilter:
-    """Decides for one direction which fields pass. `allow` re-admits names that the lists drop; hop-by-hop fields can never be re-admitted."""
+    """Decides for one direction which fields pass. `allow` re-admits names that `drop` and `prefixes` take out, but none of `never`."""
 
-    def __init__(self, drop: Collection[bytes], prefixes: tuple[bytes, ...], allow: Collection[str] = ()) -> None:
-        allowed = frozenset(name.lower().encode("latin-1") for name in allow) - HOP_BY_HOP
-        self._drop = frozenset(drop) - allowed
+    def __init__(self, drop: frozenset[bytes], prefixes: tuple[bytes, ...], allow: Collection[str], never: frozenset[bytes]) -> None:
+        allowed = _lower(allow) - never
+        self._drop = (drop | never) - allowed
         self._prefixes = prefixes
         self._allowed = allowed
         self._verdicts: dict[bytes, bool] = {}
@@ -53,16 +56,25 @@ class HeaderFilter:
 
 
 def outward_filter(*, keep_credentials: bool, replaced: Collection[str] = (), allow: Collection[str] = ()) -> HeaderFilter:
-    """Client to upstream. `replaced` are fields the upstream's config sets itself."""
-    drop = OUTWARD | frozenset(name.lower().encode("latin-1") for name in replaced)
+    """Client to upstream. `replaced` are fields the upstream's config sets itself: the client's never go beside them, nor its key for this proxy."""
+    never = NEVER_OUTWARD | _lower(replaced)
     if not keep_credentials:
-        drop |= CREDENTIALS
-    return HeaderFilter(drop, OUTWARD_PREFIXES, allow)
+        never |= CREDENTIALS
+    return HeaderFilter(OUTWARD, OUTWARD_PREFIXES, allow, never)
 
 
 def inward_filter(*, allow: Collection[str] = ()) -> HeaderFilter:
     """Upstream to client."""
-    return HeaderFilter(INWARD, INWARD_PREFIXES, allow)
+    return HeaderFilter(INWARD, INWARD_PREFIXES, allow, NEVER_INWARD)
+
+
+def is_credential(name: str) -> bool:
+    """Whether a field of this name, in any spelling, says who asks."""
+    return name.lower().encode() in CREDENTIALS
+
+
+def _lower(names: Collection[str]) -> frozenset[bytes]:
+    return frozenset(name.lower().encode("latin-1") for name in names)
 
 
 def connection_options(headers: RawHeaders) -> frozenset[bytes]:

@@ -49,6 +49,20 @@ def test_config_can_re_admit_a_field_but_never_a_hop_by_hop_one() -> None:
     assert inward_filter(allow=["set-cookie"]).select(fields(["Set-Cookie", "Alt-Svc"])) == fields(["Set-Cookie"])
 
 
+@pytest.mark.parametrize("name", ["authorization", "x-api-key", "api-key", "host", "content-length", "transfer-encoding", "user-agent"])
+def test_no_config_puts_the_callers_key_or_framing_beside_ours(name: str) -> None:
+    chosen = outward_filter(keep_credentials=False, replaced=["User-Agent"], allow=[name, "cookie"])
+    assert chosen.select(fields([name, name.title(), "Cookie"])) == fields(["Cookie"])
+    if name != "authorization":
+        return
+    forwarding = outward_filter(keep_credentials=True, replaced=[name], allow=[name])
+    assert forwarding.select(fields([name, "X-Api-Key"])) == fields(["X-Api-Key"])
+
+
+def test_an_answers_length_is_ours_whatever_config_allows() -> None:
+    assert inward_filter(allow=["content-length", "connection"]).select(fields(["Content-Length", "Connection", "Vary"])) == fields(["Vary"])
+
+
 def test_credentials_pass_only_when_they_are_the_callers_own() -> None:
     headers = fields(["Authorization", "x-api-key", "api-key"])
     assert outward_filter(keep_credentials=True).select(headers) == headers
