@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 
@@ -10,10 +11,11 @@ import msgspec
 
 from proxy.config_values import nearest
 from proxy.config_yaml import Problem
+from proxy.core.headers import is_credential
 from proxy.core.routes import matches
 from proxy.settings import LimitSettings, Settings
 
-CREDENTIAL_HEADERS = ("authorization", "api-key", "x-api-key")  # set as a header they stand in for api_key
+LATIN_1_MAX = 0xFF        # header values are Latin-1
 JOURNAL_SEGMENTS_MIN = 4  # the one written, its spare, one being booked and one kept
 
 
@@ -69,10 +71,17 @@ def _upstreams(settings: Settings, problem: Callable[[str, str], None]) -> None:
             problem(f"upstreams.{name}.api_key", "is never sent under auth: forward; remove it, or write auth: own")
         if Decimal(upstream.discount or "0") > 1:
             problem(f"upstreams.{name}.discount", "is a share; write 5 % as \"0.05\"")
+        if any(ord(character) > LATIN_1_MAX for character in upstream.api_key):
+            problem(f"upstreams.{name}.api_key", "holds a character that no header can carry; check what was pasted")
+        for index, header in enumerate(upstream.allow_request_headers):
+            if is_credential(header):
+                reason = "holds the caller's key for this proxy, which no vendor may see; remove it (under auth: forward the caller's own credential passes unnamed)"
+                problem(f"upstreams.{name}.allow_request_headers[{index}]", f"{header} {reason}")
         if upstream.ca_file is not None:
             try:
-                with upstream.ca_file.open("rb"):
-                    pass
+                ssl.create_default_context(cafile=upstream.ca_file)
+            except ssl.SSLError:
+                problem(f"upstreams.{name}.ca_file", f"{upstream.ca_file} holds no certificate in PEM; convert it, or name the right file")
             except OSError as error:
                 problem(f"upstreams.{name}.ca_file", f"cannot read {upstream.ca_file}: {error.strerror}; check the path and its permissions")
 
@@ -104,7 +113,7 @@ def warnings(settings: Settings) -> list[str]:
     found = []
     routed = {route.upstream for route in settings.routes}
     for name, upstream in settings.upstreams.items():
-        own_header = any(header.lower() in CREDENTIAL_HEADERS for header in upstream.headers)
+        own_header = any(map(is_credential, upstream.headers))  # stands in for api_key
         if upstream.auth == "own" and not upstream.api_key and not own_header and name in routed:
             found.append(f"upstreams.{name}.api_key is empty: requests to it answer 503 upstream_not_configured")
     usable = False
@@ -143,6 +152,7 @@ def _not_enforced(settings: Settings) -> Iterator[tuple[str, list[str]]]:
         + [f"teams.{name}.markup" for name, team in teams.items() if _nonzero(team.markup)],
         "unpriced: deny is": ["unpriced"] if settings.unpriced == "deny" else [],
         "stream_usage: inject is": [f"upstreams.{name}.stream_usage" for name, upstream in upstreams.items() if upstream.stream_usage == "inject"],
+        "cached_inside_input: false is": [f"upstreams.{name}.cached_inside_input" for name, upstream in upstreams.items() if not upstream.cached_inside_input],
         "the admin API is": [f"admin.tokens.{name}" for name, token in settings.admin.tokens.items() if token.token],
         "passthrough is": ["passthrough"] if settings.passthrough else [],
     }

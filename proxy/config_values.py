@@ -35,6 +35,7 @@ _SIZE = r"([0-9]{1,19})(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)"
 _DECIMAL = r"[0-9]{1,15}(?:\.[0-9]{1,18})?"
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+_USER = r"[!$-.0->A-Z^-~]+"  # without what ends the part before the @ in a URL: / ? # [ \ ]
 _NAME = r"[^\W_][\w.@-]{0,63}"
 _DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _INSTANT = rf"{_DAY}(?:T[0-9]{{2}}:[0-9]{{2}}(?::[0-9]{{2}})?(?:Z|[+-][0-9]{{2}}:[0-9]{{2}})?)?"
@@ -153,7 +154,7 @@ def address(text: str) -> str:
 def base_url(text: str) -> str:
     """An upstream's base URL, without its trailing slash."""
     expected = "expected http(s)://host[:port][/path] without user, query or fragment, such as https://api.example.com/v1"
-    if not re.fullmatch(r"[!-~]+", text):
+    if not re.fullmatch(r"[!-~]+", text) or "\\" in text:
         raise ValueError(expected)
     try:
         parts = urlsplit(text)
@@ -167,8 +168,9 @@ def base_url(text: str) -> str:
 
 def proxy_url(text: str) -> str:
     """An HTTP proxy, empty for none."""
-    if text and not re.fullmatch(rf"https?://(?:[!-?A-~]+@)?{_HOST}:[0-9]{{1,5}}/?", text):
-        raise ValueError("expected http://[user:password@]host:port, or nothing")
+    match = re.fullmatch(rf"https?://(?:{_USER}@)?{_HOST}:([0-9]{{1,5}})/?", text)
+    if text and (match is None or int(match[1]) > 65_535):
+        raise ValueError("expected http://[user:password@]host:port, or nothing; signs such as / in a password are written %2F")
     return Secret(text) if "@" in text else text
 
 

@@ -19,6 +19,7 @@ _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
 _FRACTION = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, or a byte that is not UTF-8: nothing that is written or sent can hold it
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
 _VARIABLE_BODY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _STRING_TAGS = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
@@ -104,8 +105,11 @@ class _Builder:
             return self.mapping(node, where, path, depth)
         if isinstance(node, yaml.SequenceNode):
             return Node([self.node(item, join(path, index), depth + 1) for index, item in enumerate(node.value)], where)
+        text = _SURROGATE.sub("?", node.value)
+        if text != node.value:
+            self.problems.append(Problem(where, path, "holds half of a character (\\ud800 to \\udfff); write the character itself"))
         plain = isinstance(node, yaml.ScalarNode) and node.style is None
-        return Node(scalar(node.value) if plain else node.value, where, node.value)
+        return Node(scalar(text) if plain else text, where, text)
 
     def mapping(self, node: yaml.MappingNode, where: str, path: str, depth: int) -> Node:
         found: dict[str, Node] = {}
@@ -115,7 +119,9 @@ class _Builder:
                 self.problems.append(Problem(key_where, path, "a key must be a plain word; put it in quotes if it holds brackets or braces"))
                 continue
             key = key_node.value
-            if key == "<<":
+            if _SURROGATE.search(key):
+                self.problems.append(Problem(key_where, path, "a key holds half of a character (\\ud800 to \\udfff); write the character itself"))
+            elif key == "<<":
                 self.problems.append(Problem(key_where, join(path, key), "merge keys are not supported; write the keys out"))
             elif key in found:
                 self.problems.append(Problem(key_where, join(path, key), f"duplicate key, first at {found[key].where}; keep one of them"))
@@ -176,6 +182,10 @@ def expand(node: Node, environ: Mapping[str, str], missing: list[Missing], probl
             return ""
         name, default = body[1], body[2]
         if found := environ.get(name, ""):
+            if _SURROGATE.search(found):
+                place = Missing(node.where, path, name).problem()
+                problems.append(Problem(place.where, place.path, f"the environment variable {name} is not text in UTF-8; set it again"))
+                return _SURROGATE.sub("?", found)
             return found
         if default is None and name not in environ:
             missing.append(Missing(node.where, path, name))

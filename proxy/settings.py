@@ -130,11 +130,11 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     timeouts: Annotated[UpstreamTimeouts, about("timeouts that differ from the general ones")] = UpstreamTimeouts()
     connections_max: Annotated[int, about("connections to this upstream", at_least=1)] = 1000
     allow_fields: Annotated[tuple[Literal["models", "provider", "route", "plugins"], ...], about("request fields passed on though they choose the model")] = ()
-    allow_request_headers: Annotated[tuple[HeaderName, ...], about("request headers forwarded though they are stripped by default")] = ()
+    allow_request_headers: Annotated[tuple[HeaderName, ...], about("request headers forwarded though they are stripped by default; never a credential")] = ()
     allow_response_headers: Annotated[tuple[HeaderName, ...], about("response headers forwarded though they are stripped by default")] = ()
     pass_credential_errors: Annotated[bool, about("pass the upstream's 401 and 403 about the operator's key on; its text may quote the key")] = False
     hidden_reasoning: Annotated[tuple[Glob, ...], about("models that bill reasoning they do not show")] = ()
-    cached_inside_input: Annotated[bool, about("whether this vendor counts cached tokens inside its prompt tokens")] = True
+    cached_inside_input: Annotated[bool, about("whether this vendor counts cached tokens inside its prompt tokens (false is not enforced yet)")] = True
 
 
 class Route(Block, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,18 @@ USABLE = """
 upstreams: {vendor: {base_url: "http://127.0.0.1:9/v1", api_key: sk-vendor}}
 routes: [{model: "*", upstream: vendor}]
 keys: {alice: {secret: sk-alice}}
+"""
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBbzCCARWgAwIBAgIUfKxLJHAi53e1Zn9i9iLqV2IBbeswCgYIKoZIzj0EAwIw
+DDEKMAgGA1UEAwwBdDAgFw0yNjExMjIwMjU2MDlaGA8yMTI2MTAyOTAyNTYwOVow
+DDEKMAgGA1UEAwwBdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABMEIpQIY5Ww+
+pNCAF7kXlIZ+X62aoxRba0fSnwlfyvmmHRIzHN9/EZwdMdBSn3nQKpjim0ZOwuj4
+FCY+hpPC5hujUzBRMB0GA1UdDgQWBBSe0gR3rzyoGdoiF0CnKAL8OUsIuzAfBgNV
+HSMEGDAWgBSe0gR3rzyoGdoiF0CnKAL8OUsIuzAPBgNVHRMBAf8EBTADAQH/MAoG
+CCqGSM49BAMCA0gAMEUCIF5L9QNxQOLYanQTyy2/MlWKU4dfKBFSpfYqscCHHSAg
+AiEAy7tjUd1NqZqzn5x9QCb3YBZ8qINup+HvZb1QGghaLtQ=
+-----END CERTIFICATE-----
 """
 
 
@@ -197,6 +210,16 @@ BAD: list[tuple[str, list[str]]] = [
     ("upstreams: {v: {base_url: 'ftp://h'}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.base_url: expected http(s)://host"]),
     ("upstreams: {v: {base_url: 'http://h', auth: forward, api_key: k}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.api_key: is never sent under auth: forward"]),
     ("upstreams: {v: {base_url: 'http://h', ca_file: none.pem}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.ca_file: cannot read … No such file"]),
+    ("upstreams: {v: {base_url: 'http://h', ca_file: config.yaml}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.ca_file: … config.yaml holds no certificate in PEM"]),
+    ("upstreams: {v: {base_url: 'http://h', ca_file: .}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.ca_file: cannot read … directory"]),
+    ("upstreams: {v: {base_url: 'http://h', api_key: sk-ключ}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.api_key: holds a character that no header can carry"]),
+    ("upstreams: {v: {base_url: 'http://h', api_key: \"sk\\u0085\"}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.api_key: a secret has no blanks, line ends or control characters"]),
+    ("upstreams: {v: {base_url: 'http://h', headers: {x-a: 中}}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.headers.x-a: expected a header's value … Latin-1"]),
+    (
+        "upstreams: {v: {base_url: 'http://h', allow_request_headers: [Authorization, x-api-key, cookie, API-KEY, host, content-length]}}\nroutes: [{model: '*', upstream: v}]",
+        ["allow_request_headers[4]: this header belongs to", "allow_request_headers[5]: this header belongs to"]
+        + [f"upstreams.v.allow_request_headers[{index}]: {name} holds the caller's key for this proxy" for index, name in enumerate(["Authorization", "x-api-key", "cookie", "API-KEY"]) if name != "cookie"],
+    ),
     ("upstreams: {v: {base_url: 'http://h', headers: {Host: x}}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.headers.Host: this header belongs to one connection"]),
     ('upstreams: {v: {base_url: "http://h", headers: {x-a: "b\\r\\nc: d"}}}\nroutes: [{model: "*", upstream: v}]', ["upstreams.v.headers.x-a: expected a header's value: one line"]),
     ("upstreams: {v: {base_url: 'http://h', timeouts: {header: 1s}}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.timeouts.header: unknown key"]),
@@ -208,6 +231,9 @@ BAD: list[tuple[str, list[str]]] = [
     (MINIMAL + "listen: '${WHERE}'", ["listen: the environment variable WHERE is not set"]),
     (MINIMAL + "support: '${not a name}'", ["support: a variable is written ${NAME} or ${NAME:-default}"]),
     (MINIMAL + "support: '${OPEN'", ["support: a variable is written ${NAME}"]),
+    # what no text can hold
+    (MINIMAL + 'keys: {a: {secret: "s\\udcff"}}', ["keys.a.secret: holds half of a character"]),
+    (MINIMAL + 'teams: {t: {labels: {"\\ud800": x}}}', ["teams.t.labels: a key holds half of a character"]),
 ]
 
 
@@ -217,6 +243,12 @@ def test_a_wrong_config_names_the_key_and_what_to_do(tmp_path: Path, text: str, 
     assert len(messages) == len(fragments), messages
     for message, expected in zip(messages, fragments, strict=True):
         assert all(part in message for part in expected.split(" … ")), messages
+
+
+@pytest.mark.parametrize("text", ["keys: {a: {secret: '${ODD}'}}", "support: '${ODD}'", "teams: {t: {labels: {a: 'x${ODD}'}}}", "data_dir: '${ODD}'"])
+def test_a_variable_that_is_no_text_is_named(tmp_path: Path, text: str) -> None:
+    (message,) = refused(tmp_path, MINIMAL + text, {"ODD": os.fsdecode(b"sk-\xff")})
+    assert "the environment variable ODD is not text in UTF-8; set it again" in message
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
@@ -334,7 +366,7 @@ def test_words_stay_words(tmp_path: Path) -> None:
 
 
 def test_paths_are_absolute(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("")
+    (tmp_path / "ca.pem").write_text(CERTIFICATE)
     text = USABLE.replace("api_key: sk-vendor", "api_key: sk-vendor, ca_file: ca.pem")
     settings = loaded(tmp_path, text + "data_dir: data\nledger: {key_file: k}\n").settings
     assert (settings.data_dir, settings.ledger.key_file) == (tmp_path / "data", tmp_path / "data" / "k")
