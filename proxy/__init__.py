@@ -5,6 +5,7 @@ The flow of one request, in the order of the files to read:
     listener.py    a client's connection: parses requests, writes answers
     gateway.py     authenticates (keys.py), reads the body (core/dialects), finds the upstream (site.py), starts an Exchange
     exchange.py    the life of one request; the only place that knows the order of its steps
+    relay.py       one upstream attempt, from "sent" to "over": all of it callbacks
     pool.py        a connection in hand: without one nothing is journaled and nothing is charged
     journal/       open, before the first byte goes out; marks, before what they cover is passed on; close, before the answer ends
     progress.py    what was passed on so far; the meter in core/dialects reads a copy

@@ -7,6 +7,7 @@ import struct
 
 from aiohttp.http_parser import RawResponseMessage
 
+from proxy.core.dialects.openai_chat.injection import UsageEventFilter
 from proxy.core.headers import first
 from proxy.listener import Request
 from proxy.upstream import NO_BODY, Upstream
@@ -18,15 +19,17 @@ class Answer:
     """One relayed answer. The head is built when the upstream's arrives and goes out with the first bytes behind it.
 
     Length framing stays as it came; what came chunked or ended with its connection goes out chunked, to an HTTP/1.0 client until close.
-    `ends_with_connection`: the upstream ends this answer by closing, so that only a reset tells a cut from its end.
+    `strip_event_bytes_max`: the request asked for usage on the client's behalf, so the event that only states it is taken out of an event stream,
+    of which one event up to so many bytes is held back. `ends_with_connection`: the upstream ends this answer by closing, so that only a reset tells a cut from its end.
     """
 
-    __slots__ = ("_chunked", "_client", "_head", "_tail", "_until_close", "ends_with_connection")
+    __slots__ = ("_chunked", "_client", "_head", "_strip", "_tail", "_until_close", "ends_with_connection")
 
-    def __init__(self, request: Request, upstream: Upstream, head: RawResponseMessage, request_id: str, *, stream: bool) -> None:
+    def __init__(self, request: Request, upstream: Upstream, head: RawResponseMessage, request_id: str, *, stream: bool, strip_event_bytes_max: int | None = None) -> None:
         self._client = client = request.connection
         self._chunked = self._until_close = self.ends_with_connection = False
         self._tail = b""  # the last chunk, which waits for the record
+        self._strip = None if strip_event_bytes_max is None or not _is_plain_event_stream(head) else UsageEventFilter(strip_event_bytes_max)
         headers = upstream.answer_headers(head)
         headers.append((b"x-tollkeeper-id", request_id.encode()))
         if head.code >= 400:
@@ -38,7 +41,12 @@ class Answer:
 
     def write(self, chunk: bytes) -> None:
         """Passes a chunk on, behind the head if that has not gone yet."""
-        self._client.write(self._take_head() + self._framed(chunk))
+        if self._strip is not None:
+            chunk = self._strip.feed(chunk)
+        if chunk:
+            self._client.write(self._take_head() + self._framed(chunk))
+        else:
+            self.begin()
 
     def begin(self) -> None:
         """Sends the head alone, once: the upstream has begun and nothing follows yet."""
@@ -47,11 +55,12 @@ class Answer:
 
     def hold(self, chunk: bytes) -> None:
         """Keeps the last chunk until `end`."""
-        self._tail = chunk
+        self._tail = chunk if self._strip is None else self._strip.feed(chunk)
 
     def end(self) -> None:
         """The proper end, in one write with whatever was held."""
-        tail = self._framed(self._tail) if self._tail else b""
+        rest = self._tail if self._strip is None else self._tail + self._strip.end()
+        tail = self._framed(rest) if rest else b""
         self._client.write(self._take_head() + tail + (b"0\r\n\r\n" if self._chunked else b""))
 
     def cut(self) -> None:
@@ -68,7 +77,7 @@ class Answer:
     def _frame(self, request: Request, head: RawResponseMessage) -> bytes:
         length = None if head.chunked else first(head.raw_headers, b"content-length")
         self.ends_with_connection = length is None and not head.chunked
-        if length is not None:
+        if length is not None and self._strip is None:
             return b"Content-Length: %b\r\n" % length
         if request.http10:
             self._until_close = self._client.closing = True
@@ -83,3 +92,10 @@ class Answer:
         head, self._head = self._head, b""
         self._client.head_written = True
         return head
+
+
+def _is_plain_event_stream(head: RawResponseMessage) -> bool:
+    """Whether events can be told apart in the bytes as they come. `identity` was asked for; an answer compressed all the same passes whole."""
+    content_type = first(head.raw_headers, b"content-type") or b""
+    coding = first(head.raw_headers, b"content-encoding") or b"identity"
+    return content_type.lower().startswith(b"text/event-stream") and coding.strip().lower() == b"identity"

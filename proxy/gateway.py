@@ -10,11 +10,12 @@ from proxy.attribution import attribute
 from proxy.bodies import read_body
 from proxy.core.decoding import decode_body
 from proxy.core.dialects.openai_chat import STEERING_FIELDS, Call, forbid_fields, read_call
+from proxy.core.dialects.openai_chat.injection import splice
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
 from proxy.core.headers import first, values
 from proxy.core.ids import uuid7
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, Payload
 from proxy.health import Health
 from proxy.keys import Tenant
 from proxy.listener import Request
@@ -111,8 +112,11 @@ class Gateway:
         upstream = _upstream(caller.site, tenant, call)
         opened = self._opened(request, endpoint, caller, tenant, call, upstream, len(body))
         head = upstream.head(request.method, request.target, request.headers, len(body))
+        plain = head + body
+        spliced = self._spliced(request, upstream, call, body)
+        payload = Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)
         self._parts.metrics.overhead("admit", monotonic() - began_s)
-        return Exchange(self._parts, caller.site, upstream, request, opened, head + body, memory)
+        return Exchange(self._parts, caller.site, upstream, request, opened, payload)
 
     async def _read(self, request: Request, settings: Settings, memory: Memory) -> bytes:
         length = request.content_length
@@ -132,6 +136,17 @@ class Gateway:
             rate_min_bytes_s=settings.bodies.rate_min_bytes,
             arrived=memory.take if length is None else None,
         )
+
+    def _spliced(self, request: Request, upstream: Upstream, call: Call, body: bytes) -> bytes | None:
+        """The request that also asks for the stream's usage, if the upstream's config wants that and the body can say it."""
+        if upstream.settings.stream_usage != "inject" or values(request.headers, b"content-encoding"):
+            return None
+        if not self._parts.questions.may_ask(upstream.name, call.model, monotonic()):
+            return None
+        spliced = splice(body, call)
+        if spliced is None:
+            return None
+        return upstream.head(request.method, request.target, request.headers, len(spliced), spliced=True) + spliced
 
     def _opened(
         self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant, call: Call, upstream: Upstream, body_bytes: int

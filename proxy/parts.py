@@ -6,13 +6,16 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from proxy.attribution import EndUsers
-from proxy.core.errors import unavailable
+from proxy.core.errors import ProxyError, unavailable
 from proxy.core.usage import UsageRecord
 from proxy.failpoints import Failpoints
-from proxy.journal import Journal
+from proxy.journal import Journal, JournalUnavailable
 from proxy.logs import request_line
 from proxy.metrics import Metrics
 from proxy.recorder import Recorder
+
+DECLINED_S = 600.0   # how long a model's 400 to the question for usage is remembered
+DECLINED_MAX = 1024  # and of how many
 
 
 class Running(Protocol):
@@ -43,6 +46,7 @@ class Parts:
         self.now_ms = now_ms
         self._failpoints = failpoints
         self.sync_always = sync_always
+        self.questions = Questions()
         self.exchanges: set[Running] = set()
         self.draining = False        # the process is stopping: not ready, no new exchanges
         self.draining_exchanges = 0  # answers read on for a client that left
@@ -60,6 +64,28 @@ class Parts:
         self.metrics.record(record)
         self.metrics.timing(record.upstream, record.model_requested, duration_s, first_byte_s, record.output_tokens if record.stream else None)
         request_line(log_requests, record)
+
+
+class Questions:
+    """Which models are not asked for the usage of their streams (`stream_usage: inject`), because their vendor answered 400 to the question."""
+
+    def __init__(self) -> None:
+        self._until_s: dict[tuple[str, str | None], float] = {}
+
+    def may_ask(self, upstream: str, model: str | None, now_s: float) -> bool:
+        return self._until_s.get((upstream, model), 0.0) <= now_s
+
+    def declined(self, upstream: str, model: str | None, now_s: float) -> None:
+        """Remembered for ten minutes, within a bound: model names come from clients."""
+        if len(self._until_s) >= DECLINED_MAX:
+            self._until_s = {known: until_s for known, until_s in self._until_s.items() if until_s > now_s}
+        if len(self._until_s) < DECLINED_MAX:
+            self._until_s[upstream, model] = now_s + DECLINED_S
+
+
+def journal_unavailable(what: str, error: JournalUnavailable, so: str) -> ProxyError:
+    """503: the journal cannot take what must be in it first."""
+    return unavailable("journal_unavailable", f"The proxy cannot {what} ({error}), so {so}; the operator has to mend it.")
 
 
 class Memory:

@@ -17,8 +17,8 @@ class Progress:
 
     __slots__ = ("_marked_final", "_marked_tokens", "_marked_usage", "bytes_out", "chunks", "first_byte_s", "meter", "request_id", "started_s", "status")
 
-    def __init__(self) -> None:
-        self.started_s = monotonic()
+    def __init__(self, started_s: float) -> None:
+        self.started_s = started_s
         self.status: int | None = None      # the upstream's
         self.request_id: str | None = None  # the upstream's own name for the request
         self.meter: Meter | None = None

@@ -16,6 +16,7 @@ from proxy.core.routes import matches
 from proxy.pool import ConnectError, Pool
 from proxy.settings import TimeoutSettings, UpstreamSettings
 
+OF_THE_BODY = ("accept-encoding", "content-md5", "digest", "content-digest", "repr-digest")  # replaced when a body is spliced
 NO_BODY = frozenset({204, 304})
 
 
@@ -38,6 +39,7 @@ class Upstream:
             own_headers["authorization"] = f"Bearer {settings.api_key}"
         host = own_headers.pop("host", url.raw_authority.rpartition("@")[2])
         self._outward = outward_filter(keep_credentials=forward, replaced=own_headers, allow=settings.allow_request_headers)
+        self._spliced = outward_filter(keep_credentials=forward, replaced=[*own_headers, *OF_THE_BODY], allow=settings.allow_request_headers)
         self._inward = inward_filter(allow=settings.allow_response_headers)
         self.account = None if forward or not settings.api_key else hashlib.sha256(settings.api_key.encode()).hexdigest()[:12]
         self.pool = Pool(
@@ -68,16 +70,21 @@ class Upstream:
         hidden = model is not None and any(matches(glob, model) for glob in self.settings.hidden_reasoning)
         return "drain" if hidden or not stream else "stop"
 
-    def head(self, method: str, target: str, headers: RawHeaders, body_bytes: int | None) -> bytes:
-        """The request head. `target` is the client's, its path beginning with or without /v1; `body_bytes` None means no body."""
+    def head(self, method: str, target: str, headers: RawHeaders, body_bytes: int | None, *, spliced: bool = False) -> bytes:
+        """The request head. `target` is the client's, its path beginning with or without /v1; `body_bytes` None means no body.
+
+        `spliced`: the body is not quite the client's, so its checksums go, and the answer must come as it is for us to take an event out of it.
+        """
         path, mark, query = target.partition("?")
         path = self._prefix + (path[3:] if path.startswith("/v1/") else path)
         if self._query:
             query = f"{query}&{self._query}" if query else self._query
             mark = "?"
         parts = [f"{method} {self._origin}{path}{mark}{query}".encode("latin-1"), self._version_line]
-        for name, value in self._outward.select(headers):
+        for name, value in (self._spliced if spliced else self._outward).select(headers):
             parts += (name, b": ", value, b"\r\n")
+        if spliced:
+            parts.append(b"Accept-Encoding: identity\r\n")
         if body_bytes is not None:
             parts.append(b"Content-Length: %d\r\n" % body_bytes)
         parts.append(b"\r\n")

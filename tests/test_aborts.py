@@ -252,7 +252,7 @@ async def test_leaving_while_the_upstream_is_held_back(tmp_path: Path) -> None:
         def held_back() -> bool:
             [exchange] = proxy.server.parts.exchanges
             assert isinstance(exchange, Exchange)
-            return exchange._connection is not None and exchange._connection._reading_paused
+            return exchange.relay._connection is not None and exchange.relay._connection._reading_paused
 
         await until(held_back)
         client.leave()
@@ -295,7 +295,7 @@ async def test_leaving_while_the_opening_is_synced_sends_nothing(tmp_path: Path,
         await until(asked.is_set)
         await until(lambda: proxy.server.open_exchanges)
         client.leave()
-        await until(lambda: all(exchange._left for exchange in proxy.server.parts.exchanges if isinstance(exchange, Exchange)))
+        await until(lambda: all(exchange.relay._left for exchange in proxy.server.parts.exchanges if isinstance(exchange, Exchange)))
         go.set()
         await nothing_left(proxy)
         assert (await proxy.records(0), upstream.visits) == ([], [])

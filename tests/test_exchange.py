@@ -199,7 +199,7 @@ async def test_a_client_that_leaves_before_a_json_answer_is_charged_what_the_ven
         await arrived.wait()
         client.leave()
         async with asyncio.timeout(5):
-            while not any(isinstance(exchange, Exchange) and exchange._left for exchange in proxy.server.parts.exchanges):
+            while not any(isinstance(exchange, Exchange) and exchange.relay._left for exchange in proxy.server.parts.exchanges):
                 await asyncio.sleep(0)
         left.set()
         [row] = await proxy.records(1)
@@ -318,7 +318,7 @@ async def test_the_upstream_is_paused_while_the_client_does_not_read(tmp_path: P
             while True:
                 [exchange] = proxy.server.parts.exchanges
                 assert isinstance(exchange, Exchange)
-                if exchange._connection is not None and exchange._connection._reading_paused:
+                if exchange.relay._connection is not None and exchange.relay._connection._reading_paused:
                     break
                 await asyncio.sleep(0)
         assert sent < 500 * len(chunk)

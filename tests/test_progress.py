@@ -19,7 +19,7 @@ def text(tokens: int) -> bytes:
 
 
 def progress(status: int = 200, *, stream: bool = True) -> Progress:
-    begun = Progress()
+    begun = Progress(0.0)
     begun.status = status
     begun.meter = Meter(stream=stream, status=status)
     return begun
@@ -78,7 +78,7 @@ def test_a_running_total_with_each_chunk_costs_no_mark_each():
 
 
 def test_an_ending_without_a_head_knows_only_how_and_how_long():
-    ending = Progress().ending(How.NO_HEAD)
+    ending = Progress(0.0).ending(How.NO_HEAD)
     assert (ending.how, ending.status, ending.usage, ending.output_measure, ending.first_byte_ms, ending.chunks) == (How.NO_HEAD, None, None, 0, None, 0)
 
 

@@ -1,0 +1,247 @@
+"""One upstream attempt, from "sent" to "over": bytes from the upstream, the client leaving or reading slowly, the watchdog.
+
+All of it happens in callbacks on the event loop. Each looks at `how` first: once an ending is decided, nothing changes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic
+
+from aiohttp.client_exceptions import ClientError
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
+
+from proxy.answer import Answer
+from proxy.core.dialects.openai_chat import Meter
+from proxy.core.entries import Opened
+from proxy.core.errors import ProxyError
+from proxy.core.headers import first_text
+from proxy.core.settlement import How
+from proxy.journal import JournalUnavailable
+from proxy.listener import Request
+from proxy.parts import Parts, journal_unavailable
+from proxy.pool import UpstreamConnection
+from proxy.progress import Progress
+from proxy.settings import Settings
+from proxy.upstream import Upstream
+
+LOG = logging.getLogger("tollkeeper.relay")
+
+
+class Relay:
+    """Sends one request on a connection in hand and passes its answer on. `over` is done when there is nothing more to pass.
+
+    how · the ending, once decided     error · what the client is told, if the answer has not begun     clean · the answer was read to its proper end
+    `spliced`: the request asks for usage on the client's behalf. A 400 to it ends the attempt with `declined`, nothing passed on; and the usage event that
+    the client did not ask for is taken out of its answer.
+    """
+
+    def __init__(self, parts: Parts, settings: Settings, upstream: Upstream, request: Request, opened: Opened, *, spliced: bool, started_s: float) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._upstream = upstream
+        self._request = request
+        self._client = request.connection
+        self._opened = opened
+        self._spliced = spliced
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.how: How | None = None
+        self.error: ProxyError | None = None
+        self.clean = False
+        self.declined = False
+        self.sent_s = 0.0                      # monotonic; 0: nothing was sent
+        self.progress = Progress(started_s)
+        self._connection: UpstreamConnection | None = None
+        self._left = False                     # the client is gone
+        self._draining_since_s: float | None = None
+        self._last_seen = (0, 0.0)             # bytes passed on and when, for the idle timeout
+        self._body: StreamReader | None = None
+        self._answer: Answer | None = None
+
+    def hold(self, connection: UpstreamConnection) -> None:
+        """Takes charge of the connection, which from here on is released or discarded by the ending."""
+        self._connection = connection
+
+    def send(self, payload: bytes) -> None:
+        """One write: head and body."""
+        connection = self._connection
+        assert connection is not None
+        connection.receiver = self
+        self.sent_s = monotonic()
+        self._last_seen = (0, self.sent_s)
+        connection.send(payload)
+
+    def end(self) -> None:
+        """Ends the answer towards the client: cleanly if the upstream ended it cleanly, visibly cut if not. Raises what the client is to be told."""
+        if self.error is not None and not self._client.head_written:
+            raise self.error
+        if self._answer is None:
+            self._client.cut()
+        elif self.clean:
+            self._answer.end()
+        else:
+            self._answer.cut()
+
+    def decide(self, how: How, *, error: ProxyError | None = None) -> None:
+        """The ending, once and for all; the upstream connection goes back to its pool or is dropped."""
+        if self.how is not None:
+            return
+        self.how = how
+        self.error = error
+        if self._draining_since_s is not None:
+            self._parts.draining_exchanges -= 1
+        self._let_go()
+
+    # Bytes from the upstream.
+
+    def head_received(self, head: RawResponseMessage, body: StreamReader) -> None:
+        if head.code < 200:
+            self._fail_upstream("switched protocols unasked")
+            return
+        if head.code == 400 and self._spliced:
+            self.declined = True
+            self._let_go()
+            return
+        self.progress.status = head.code
+        self.progress.request_id = first_text(head.raw_headers, b"x-request-id")
+        if self._upstream.rejects_our_credential(head.code):
+            self._parts.metrics.upstream_error(self._upstream.name, "credentials")
+            self.decide(How.ANSWERED, error=self._upstream.credential_rejected(head.code))
+            return
+        self._body = body
+        bodies = self._settings.bodies
+        event_bytes_max = bodies.event_max_bytes if self._spliced and head.code < 400 else None
+        self._answer = Answer(self._request, self._upstream, head, self._opened.id, stream=self._opened.stream, strip_event_bytes_max=event_bytes_max)
+        self.progress.meter = Meter(
+            stream=self._opened.stream, status=head.code, event_bytes_max=bodies.event_max_bytes, answer_bytes_max=bodies.answer_max_bytes,
+            content_type=first_text(head.raw_headers, b"content-type"), content_encoding=first_text(head.raw_headers, b"content-encoding"),
+        )
+
+    def body_received(self) -> None:
+        """Passes on whatever has arrived, as far as the client keeps up."""
+        body = self._body
+        if body is None or self.how is not None:
+            return
+        while self._left or not self._client.paused:
+            try:
+                chunk = body.read_nowait()
+            except (ClientError, HttpProcessingError, OSError):
+                self._fail_upstream("broke its answer off")
+                return
+            if not chunk:
+                break
+            if not self._pass(chunk, last=body.at_eof()):
+                return
+        if body.at_eof():
+            self.clean = True
+            self.decide(How.ANSWERED if self._draining_since_s is None else How.CLIENT_LEFT_DRAINED)
+        elif self._client.paused and not self._left:
+            if self._connection is not None and self._connection.is_connected():
+                self._connection.pause_reading()
+        elif self._answer is not None and not self._left:
+            self._answer.begin()
+
+    def connection_failed(self, error: BaseException | None) -> None:
+        if self.how is not None:
+            return
+        body, answer = self._body, self._answer
+        if body is not None and answer is not None and body.is_eof() and not (answer.ends_with_connection and error is not None):
+            self.body_received()  # the answer is whole; its end may still wait for a slow client
+        else:
+            self._fail_upstream("closed the connection")
+
+    # The client.
+
+    def client_left(self) -> None:
+        """Acts on `on_client_gone`: stop at once, or read on to learn what the vendor will bill."""
+        self._left = True
+        if self.how is not None or self._connection is None:
+            return
+        if self.sent_s == 0.0:
+            self.decide(How.CLIENT_LEFT)
+            return
+        policy = self._upstream.policy_for_a_client_gone(self._opened.model_requested, self._opened.stream)
+        if policy == "drain" and self._parts.draining_exchanges >= self._settings.drains.max:
+            policy = "stop"
+        self._parts.metrics.client_gone(self._upstream.name, policy)
+        if policy == "stop" or self.progress.done:
+            self.decide(How.CLIENT_LEFT)
+            return
+        self._draining_since_s = monotonic()
+        self._parts.draining_exchanges += 1
+        self.client_writable()
+
+    def client_writable(self) -> None:
+        if self.how is not None:
+            return
+        if self._connection is not None and self._connection.is_connected():
+            self._connection.resume_reading()
+        self.body_received()
+
+    # Time.
+
+    def watch(self, now_s: float) -> None:
+        """Called once a second: ends what takes too long."""
+        if self.how is not None or self._connection is None or self.sent_s == 0.0:
+            return
+        timeouts = self._upstream.timeouts
+        if self._draining_since_s is not None and now_s - self._draining_since_s > self._settings.drains.timeout_s:
+            self.decide(How.CLIENT_LEFT)
+        elif now_s - self.sent_s > timeouts.total_s:
+            self._time_out(f"took longer than {timeouts.total_s:g} s")
+        elif self.progress.status is None:
+            if now_s - self.sent_s > timeouts.first_byte_s:
+                self._time_out(f"did not begin its answer within {timeouts.first_byte_s:g} s")
+        elif self.progress.bytes_out != self._last_seen[0]:
+            self._last_seen = (self.progress.bytes_out, now_s)
+        elif now_s - self._last_seen[1] > timeouts.idle_s:
+            if self._client.paused and not self._left:
+                self._client.abort()  # it is the client who does not read: it counts as gone
+            else:
+                self._time_out(f"fell silent for {timeouts.idle_s:g} s")
+
+    # Steps.
+
+    def _pass(self, chunk: bytes, *, last: bool) -> bool:
+        """Reads a copy, writes the mark that covers the chunk, then the chunk. The last one waits for the record. False if that ended it all."""
+        answer, mark_due = self._answer, self.progress.take(chunk)
+        assert answer is not None
+        if last:
+            answer.hold(chunk)
+            return True
+        if mark_due:
+            try:
+                self._parts.journal.mark(self.progress.mark(self._opened.id))
+            except JournalUnavailable as error:
+                LOG.error("an answer is cut because the journal cannot take its mark: %s", error)
+                self.decide(How.CUT, error=journal_unavailable("write its journal", error, "it cuts this answer, which is charged as far as it came"))
+                return False
+        if not self._left:
+            answer.write(chunk)
+        return True
+
+    def _fail_upstream(self, what: str) -> None:
+        self._parts.metrics.upstream_error(self._upstream.name, "reset")
+        self.decide(self._upstream_ending(), error=self._upstream.failed(what))
+
+    def _time_out(self, what: str) -> None:
+        self._parts.metrics.upstream_error(self._upstream.name, "timeout")
+        self.decide(self._upstream_ending(), error=self._upstream.timed_out(what))
+
+    def _upstream_ending(self) -> How:
+        if self._left:
+            return How.CLIENT_LEFT
+        return How.NO_HEAD if self.progress.status is None else How.UPSTREAM_CUT
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if self.clean:
+                self._upstream.pool.release(connection)
+            else:
+                self._upstream.pool.discard(connection)
+        if not self.over.done():
+            self.over.set_result(None)
