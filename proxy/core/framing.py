@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.headers import RawHeaders, values
 
 TARGET_MAX = 8000  # characters; the parser's own line bound is a little above
+_TARGET = re.compile(r"[!\"$-~]+")  # printable ASCII: everything else must be percent-encoded
 # How a chunked body without a trailer ends, with the line end before its last chunk. aiohttp's parser keeps the last trailer field and reports it as the first
 # field of the message that follows, so a connection on which a chunked message ended in any other way must not carry another.
 CHUNKED_END = b"\r\n0\r\n\r\n"
@@ -32,7 +35,7 @@ def _fault(method: str, target: str, version: tuple[int, int], headers: RawHeade
         return ProxyError(405, "invalid_request_error", "method_not_allowed", "CONNECT is not offered: this is a reverse proxy.")
     if len(target) < 1 or target[0] != "/" or target[1:2] == "/":
         return invalid_request("The request target must be a path that begins with a single slash; set base_url to this proxy's own address.")
-    if "#" in target or any(not "!" <= character <= "~" for character in target):
+    if _TARGET.fullmatch(target) is None:
         return invalid_request("The request target holds characters that must be percent-encoded.")
     codings = values(headers, b"transfer-encoding")
     if codings:
