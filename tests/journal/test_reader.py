@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
 import threading
 from pathlib import Path
 
 import pytest
 
-from proxy.journal import Journal, JournalOptions, Reader
+from proxy.journal import Journal, JournalOptions, JournalUnavailable, Reader
 from proxy.journal import frames as f
 from proxy.journal.frames import FRAME_BYTES_MAX
 from proxy.journal.reader import WINDOW_BYTES
 from proxy.journal.segments import list_segments
 
-from .builders import SMALL, all_closes, marked, names, opened, record, running, until
+from .builders import SMALL, BadDisk, all_closes, disk_error, marked, names, opened, record, running, until
 
 
 async def filled(journal: Journal, exchanges: int) -> None:
@@ -167,6 +168,27 @@ async def test_what_was_written_twice_is_read_once_in_seq_and_twice_in_id(tmp_pa
     assert [seq for seq, _ in reader.closes(64, 4)] == [2, 4]
     assert reader.undecodable == 0
     reader.close()
+
+
+async def test_a_close_is_not_taken_for_the_double_of_a_mark_that_failed(tmp_path: Path) -> None:
+    """The disk keeps the mark, says it did not, and takes no zeros over it: its seq is used up, or the reader would pass the close with the same one."""
+    disk = BadDisk()
+    async with running(tmp_path, disk=disk) as journal:
+        journal.open(opened("a"))
+        fd = journal._tape.segment.fd
+
+        def written_but_refused(data: bytes, offset: int) -> OSError:
+            if data.startswith(f.MAGIC):
+                os.pwrite(fd, data, offset)
+            return disk_error()
+
+        disk.on_write = written_but_refused
+        with pytest.raises(JournalUnavailable):
+            journal.mark(marked("a"))
+        disk.on_write = lambda data, offset: None
+        await until(lambda: journal.ready)
+        journal.close(record("a"))
+        assert [closed.id for _, closed in all_closes(journal.directory, journal.position)] == ["a"]
 
 
 async def test_an_entry_of_an_unknown_shape_is_told_and_passed(tmp_path: Path) -> None:
