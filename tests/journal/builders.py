@@ -12,9 +12,12 @@ from pathlib import Path
 from proxy.core.entries import Marked, Opened, Voided
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.failpoints import Failpoints
-from proxy.journal import Journal, JournalOptions, Reader
+from proxy.journal import Journal, JournalOptions, Reader, recover
+from proxy.journal import frames as f
 from proxy.journal.disk import Disk, SystemDisk
 from proxy.journal.options import SEGMENT_BYTES_MIN
+from proxy.journal.segments import Segment
+from proxy.journal.tape import Tape
 
 SMALL = JournalOptions(interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN, size_max_bytes=64 * SEGMENT_BYTES_MIN)
 
@@ -132,3 +135,33 @@ async def until(condition: Callable[[], bool], journal: Journal | None = None) -
 
 def names(journal: Journal) -> list[str]:
     return sorted(path.name for path in journal.directory.iterdir() if path.name != "lock")
+
+
+def kind_of(data: bytes) -> int | None:
+    """The kind of a frame; None for zeros."""
+    frame = f.frame_at(data, 0)
+    return None if frame is None else frame.kind
+
+
+def state(journal: Journal) -> tuple[list[str], list[str]]:
+    """What a new process would find: ids still open, ids closed."""
+    return (
+        [exchange.id for exchange, _ in recover(journal.directory).unresolved],
+        [closed.id for _, closed in all_closes(journal.directory, 10**9)],
+    )
+
+
+def unwritten(number: int, size: int = 100) -> Segment:
+    """A segment as the journal's books have it, without a file."""
+    return Segment(number, Path(f"{number:010d}.seg"), size, -1, SystemDisk())
+
+
+def bare_tape(directory: Path, disk: Disk, leave: Callable[[Segment], None] = Segment.close) -> Tape:
+    """A tape by itself, in small segments."""
+    return Tape(directory, SEGMENT_BYTES_MIN, disk, None, number=1, seq=0, leave=leave)
+
+
+def entries(directory: Path) -> list[tuple[int, int, bytes]]:
+    """All that stands in the plain segments, as (kind, seq, payload), but for start frames."""
+    data = b"".join(path.read_bytes() for path in sorted(directory.glob("*.seg")))
+    return [(frame.kind, frame.seq, frame.payload(data)) for frame in f.scan(data) if frame.kind != f.START]

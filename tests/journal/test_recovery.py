@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import tempfile
-import threading
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -156,24 +154,3 @@ def test_leftovers_of_a_crash_are_cleared_and_read_over(tmp_path: Path) -> None:
     assert recovered.skipped_bytes == len(f.encode(f.CLOSE, 2, b'{"id":"a"}')) - 1
     asyncio.run(journal.aclose())
     assert sorted(path.name for path in directory.glob("*.seg*")) == ["0000000001.seg", "0000000001.seg.gz", "0000000003.seg"]
-
-
-def test_a_segment_finished_while_it_is_looked_at_makes_it_look_again(tmp_path: Path) -> None:
-    """Else an end that moved into a finished segment would be missing, and its exchange look open."""
-    directory = tmp_path / "w0"
-    directory.mkdir()
-    first, second = directory / "0000000001.seg", directory / "0000000002.seg"
-    os.mkfifo(first)  # reading it waits for whoever opens it for writing
-    second.write_bytes(f.encode(f.START, 1, b"") + f.encode(f.OPEN, 2, b'{"id":"a"}'))
-
-    def finish() -> None:
-        with first.open("wb"):
-            first.unlink()
-            second.rename(directory / "0000000002.seg.gz")
-            (directory / "0000000003.seg").write_bytes(f.encode(f.START, 2, b""))
-
-    thread = threading.Thread(target=finish)
-    thread.start()
-    found = recover(directory)
-    thread.join()
-    assert (found.unresolved, found.frames, found.last_seq) == ([], 0, 2)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from proxy.journal import Journal, JournalOptions, JournalUnavailable, claimable, recover
+from proxy.journal import Journal, JournalUnavailable, claimable, recover
 from proxy.journal.frames import FRAME_BYTES_MAX
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.journal.payloads import OPEN_BYTES_MAX
 
-from .builders import SMALL, BadDisk, all_closes, disk_error, driven, marked, names, opened, record, running, turn, until, voided
+from .builders import SMALL, BadDisk, all_closes, disk_error, marked, names, opened, record, running, until, voided
 
 
 async def test_the_life_of_exchanges(tmp_path: Path) -> None:
@@ -139,16 +137,6 @@ async def test_marks_end_where_the_room_for_closes_begins(tmp_path: Path) -> Non
         assert [closed.id for _, closed in all_closes(journal.directory, journal.position)] == ["a", "b"]
 
 
-async def test_a_burst_takes_segments_at_once(tmp_path: Path) -> None:
-    """Openings do not fail because the thread that makes segments ready has had no turn."""
-    async with running(tmp_path) as journal:
-        for number in range(200):
-            journal.open(opened(f"x{number}"))
-        for number in range(200):
-            journal.close(record(f"x{number}"))
-        assert len(all_closes(journal.directory, journal.position)) == 200
-
-
 async def test_names_too_long_for_a_frame_are_refused(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         journal.open(opened("fits", model_requested="m" * (OPEN_BYTES_MAX - 600)))
@@ -170,94 +158,6 @@ async def test_nothing_of_a_closed_exchange_stays_in_memory(tmp_path: Path) -> N
         assert all(segment.unresolved == 0 for segment in journal._shelf.undone)
 
 
-async def test_done_segments_are_compressed_and_read_again(tmp_path: Path) -> None:
-    async with driven(tmp_path) as journal:
-        journal.open(opened("long"))
-        for number in range(200):
-            journal.open(opened(f"x{number}"))
-            journal.close(record(f"x{number}"))
-        journal.close(record("long"))
-        journal.booked(journal._shelf.undone[0].last_close_seq - 1)
-        await turn(journal)
-        assert not any(name.endswith(".gz") for name in names(journal)), "one close in the first is not booked"
-        journal.booked(journal.position)
-        await turn(journal)
-        assert [name[11:] for name in names(journal)] == ["seg.gz"] * (len(names(journal)) - 2) + ["seg", "seg"], "all but the current one and the spare"
-        assert [closed.id for _, closed in all_closes(journal.directory, journal.position)] == [f"x{number}" for number in range(200)] + ["long"]
-        assert [seq for seq, _ in all_closes(journal.directory, journal.position, 390)] == [391, 393, 395, 397, 399, 401, 402]
-        assert journal.bytes_on_disk == sum(path.stat().st_size for path in journal.directory.iterdir())
-    assert recover(tmp_path / "w0").unresolved == []
-
-
-async def test_a_segment_is_not_done_before_what_resolved_it_is_durable(tmp_path: Path) -> None:
-    """After a power cut the opening must still be readable if the close is not."""
-    disk = BadDisk()
-    async with driven(tmp_path, disk=disk) as journal:
-        journal.open(opened("a"))
-        assert journal._tape.roll()
-        await turn(journal)
-        journal.booked(journal.close(record("a")))
-        for _ in range(3):
-            await journal._house.tidy(journal.position, journal._syncer.synced_seq)
-        assert names(journal)[0] == "0000000001.seg"
-        await turn(journal)
-        assert names(journal)[0] == "0000000001.seg.gz"
-
-
-async def test_a_segment_stays_while_one_before_it_does(tmp_path: Path) -> None:
-    """It may hold the end of an exchange that began there; without it recovery would take that for open."""
-    async with driven(tmp_path) as journal:
-        journal.open(opened("long"))
-        journal.open(opened("short"))
-        assert journal._tape.roll()
-        journal.booked(journal.close(record("short")))
-        assert journal._tape.roll()
-        await turn(journal)
-        assert names(journal)[:2] == ["0000000001.seg", "0000000002.seg"]
-        assert [exchange.id for exchange, _ in recover(journal.directory).unresolved] == ["long"]
-
-
-async def test_a_long_exchange_holds_up_few_segments(tmp_path: Path) -> None:
-    """What is open is written again into newer segments; the old ones go, in their order."""
-    async with driven(tmp_path) as journal:
-        journal.open(opened("long"))
-        journal.mark(marked("long", 512))
-        journal.mark(marked("long", 1024))
-        for number in range(2000):
-            journal.open(opened(f"x{number}"))
-            journal.booked(journal.close(record(f"x{number}")))
-            if number % 20 == 0:
-                await turn(journal)
-            assert journal.open_count == 1
-            assert len(journal._shelf.undone) <= 6
-        found = recover(journal.directory)
-        assert [(exchange, marks[-1]) for exchange, marks in found.unresolved] == [(opened("long"), marked("long", 1024))]
-        journal.close(record("long"))
-        assert recover(journal.directory).unresolved == []
-        assert [closed.id for _, closed in all_closes(journal.directory, journal.position)] == [f"x{number}" for number in range(2000)] + ["long"]
-
-
-async def test_finished_segments_go_when_they_are_old(tmp_path: Path) -> None:
-    for keep_s, left in ((3600.0, "0000000001.seg.gz"), (0.0, None)):
-        options = JournalOptions(keep_s=keep_s, segment_bytes=SEGMENT_BYTES_MIN)
-        async with driven(tmp_path / str(keep_s), options) as journal:
-            for number in range(200):
-                journal.open(opened(f"x{number}"))
-                journal.close(record(f"x{number}"))
-            journal.booked(journal.position)
-            assert journal._tape.roll()
-            await turn(journal)
-            assert names(journal)[0] == left or (left is None and len(names(journal)) == 2)
-            if left is not None:
-                os.utime(journal.directory / left, (time.time() - keep_s - 60,) * 2)
-                second = names(journal)[1]
-            last = journal.position
-        async with driven(tmp_path / str(keep_s), options) as journal:
-            assert journal.position == last, "numbering goes on though the files are gone"
-            await turn(journal)
-            assert left is None or names(journal)[0] == second
-
-
 async def test_numbering_goes_on_when_only_finished_segments_are_left(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
         for number in range(100):
@@ -270,29 +170,6 @@ async def test_numbering_goes_on_when_only_finished_segments_are_left(tmp_path: 
     last = all_closes(tmp_path / "w0", 10**9)[-1][0]
     async with running(tmp_path) as journal:
         assert journal.position in (last, last + 1), "the last entry may be an opening"
-
-
-async def test_the_bound_drops_the_oldest_done_ones_and_no_other(tmp_path: Path) -> None:
-    options = JournalOptions(segment_bytes=SEGMENT_BYTES_MIN, size_max_bytes=4 * SEGMENT_BYTES_MIN)
-    async with driven(tmp_path, options) as journal:
-        with pytest.raises(JournalUnavailable, match="size_max"):
-            for number in range(100_000):
-                journal.open(opened(f"x{number}"))
-                journal.close(record(f"x{number}"))
-        assert 3 * SEGMENT_BYTES_MIN < journal.bytes_on_disk <= options.size_max_bytes
-        assert names(journal)[0] == "0000000001.seg", "nothing is booked, so nothing may go"
-        assert "size_max" in str(journal.why_not_ready)
-        journal.booked(journal.position)
-        await turn(journal)
-        assert journal.ready
-        for number in range(3000):
-            journal.open(opened("y"))
-            journal.booked(journal.close(record("y")))
-            if number % 20 == 0:
-                await turn(journal)
-                assert journal.bytes_on_disk <= options.size_max_bytes
-        assert names(journal)[0] > "0000000002.seg.gz"
-        assert names(journal)[0].endswith(".gz"), "as much as fits is kept"
 
 
 async def test_a_clean_end_leaves_no_unused_space(tmp_path: Path) -> None:
