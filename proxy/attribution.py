@@ -108,7 +108,7 @@ class EndUsers:
         users_max: int = END_USERS_MAX,
     ) -> None:
         assert lookup_key or mode != "hash", "a hash needs the deployment's key"
-        self._mode = mode
+        self.mode = mode  # a reload may change it: for the requests from then on
         self._lookup_key = lookup_key
         self._salts = dict(salts)
         self._new: list[tuple[str, bytes]] = []
@@ -118,9 +118,9 @@ class EndUsers:
 
     def hash(self, end_user: str | None) -> str | None:
         """What to store for an end user; None if nothing."""
-        if end_user is None or self._mode == "off":
+        if end_user is None or self.mode == "off":
             return None
-        if self._mode == "plain":
+        if self.mode == "plain":
             return end_user
         name = end_user.encode()
         lookup = hmac.digest(self._lookup_key, name, "sha256").hex()[:HASH_CHARS]

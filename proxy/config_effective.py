@@ -8,12 +8,15 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import inspect
 
+from proxy.config_types import yaml_name
 from proxy.config_values import KINDS
 from proxy.settings import Settings
 
 MASK = "***"
-# Open sockets and files, and what their contents were written with.
-NEEDS_RESTART = ("listen", "metrics", "admin", "data_dir", "timezone", "currency", "journal", "ledger", "quota")
+# Open sockets and files, and what their contents were written with: whole blocks, or `block.field`.
+NEEDS_RESTART = (
+    "listen", "metrics", "admin", "data_dir", "log.format", "timezone", "currency", "timeouts.header_s", "timeouts.keepalive_s", "journal", "ledger", "quota",
+)
 _TELLING = ("auth", "cookie", "credential", "key", "password", "secret", "signature", "token")
 
 
@@ -65,10 +68,12 @@ def what_needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
     """The keys that differ and that a running process cannot change, such as `listen` or `journal.interval`."""
     differing: list[str] = []
     before, after = masked(old), masked(new)
-    for block in NEEDS_RESTART:
+    for place in NEEDS_RESTART:
+        block, _, field = place.partition(".")
         was, now = before[block], after[block]
         if isinstance(was, dict) and isinstance(now, dict):
-            differing += [f"{block}.{name}" for name in was if was[name] != now[name]]
+            names = [yaml_name(field)] if field else list(was)
+            differing += [f"{block}.{name}" for name in names if was[name] != now[name]]
         elif was != now:
             differing.append(block)
     return tuple(differing)
@@ -76,4 +81,11 @@ def what_needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
 
 def carry_over(old: Settings, new: Settings) -> Settings:
     """`new` with everything that needs a restart as it was in `old`: what a running process can switch to."""
-    return msgspec.structs.replace(new, **{block: getattr(old, block) for block in NEEDS_RESTART})
+    running = new
+    for place in NEEDS_RESTART:
+        block, _, field = place.partition(".")
+        kept = getattr(old, block)
+        if field:
+            kept = msgspec.structs.replace(getattr(running, block), **{field: getattr(kept, field)})
+        running = msgspec.structs.replace(running, **{block: kept})
+    return running

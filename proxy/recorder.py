@@ -17,7 +17,7 @@ from proxy.attribution import EndUsers
 from proxy.core.settlement import recovered
 from proxy.core.usage import UsageRecord
 from proxy.failpoints import FailpointError, Failpoints
-from proxy.journal import Journal, JournalOptions, Reader, Recovered, claimable
+from proxy.journal import Journal, JournalOptions, JournalUnavailable, Reader, Recovered, claimable
 from proxy.ledger import BATCH_MAX, Ledger, LedgerUnavailable, Refusal
 from proxy.metrics import Metrics
 
@@ -265,22 +265,39 @@ class Recorder:
 async def adopt_others(root: Path, options: JournalOptions, ledger: Ledger, metrics: Metrics, *, timeout_s: float) -> int:
     """Settle and book what processes that are gone left in their own writer directories under `root`; the number of records made.
 
-    A directory that a living process holds is left alone, and so is, until the next start, what cannot be booked in time.
+    A directory that a living process holds is left alone, and so is, until the next start, what cannot be taken over or be booked in time.
     """
     settled = 0
-    for directory in await asyncio.to_thread(claimable, root):
-        journal = await asyncio.to_thread(Journal.adopt, directory, options)
-        if journal is None:
-            continue
+    try:
+        directories = await asyncio.to_thread(claimable, root)
+    except OSError as error:
+        _LOG.error("what other processes left in %s cannot be looked at: %s", root, error)
+        return 0
+    for directory in directories:
         try:
-            recorder = Recorder(journal, ledger, metrics, EndUsers("off", b"", {}))
-            settled += await recorder.recover()
-            running = asyncio.create_task(recorder.run())
+            settled += await _adopt(directory, options, ledger, metrics, timeout_s)
+        except (JournalUnavailable, OSError) as error:
+            _LOG.error("%s stays as it is until the next start: %s", directory, error)
+        except Exception:  # whatever a stranger's directory makes us trip over, this process has its own work
+            _LOG.exception("%s stays as it is until the next start", directory)
+    return settled
+
+
+async def _adopt(directory: Path, options: JournalOptions, ledger: Ledger, metrics: Metrics, timeout_s: float) -> int:
+    journal = await asyncio.to_thread(Journal.adopt, directory, options)
+    if journal is None:
+        return 0
+    try:
+        recorder = Recorder(journal, ledger, metrics, EndUsers("off", b"", {}))
+        settled = await recorder.recover()
+        running = asyncio.create_task(recorder.run())
+        try:
             await recorder.drain(timeout_s)
+        finally:
             running.cancel()
             await asyncio.wait([running])
-        finally:
-            await journal.aclose()
+    finally:
+        await journal.aclose()
     return settled
 
 

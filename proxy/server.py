@@ -1,6 +1,6 @@
 """The composition root: makes every part, opens the listeners, runs until told to stop, and stops in order.
 
-Start: ledger (locks the data directory) → journal → recovery of what a crash left → listeners. Stop: not ready, wait for load balancers,
+Start: ledger (locks the data directory) → journal → recovery of what a crash left → metrics → the data listener. Stop: not ready, wait for load balancers,
 no new connections, wait for running requests, end what is left and book it, close.
 """
 
@@ -28,7 +28,7 @@ from proxy.failpoints import Failpoints
 from proxy.gateway import Gateway
 from proxy.health import Health
 from proxy.journal import Journal, JournalOptions, JournalUnavailable
-from proxy.ledger import LedgerError, connect
+from proxy.ledger import Ledger, LedgerError, LedgerUnavailable, connect
 from proxy.listener import Listener
 from proxy.metrics import Metrics
 from proxy.metrics_listener import MetricsListener
@@ -43,7 +43,7 @@ LOG = logging.getLogger("tollkeeper.server")
 BACKLOG = 2048            # connections the kernel holds for us while the loop is busy
 WATCH_INTERVAL_S = 1.0    # resolution of all the long timeouts
 BOOK_AT_STOP_S = 10.0     # how long a stop waits for the ledger; what is not booked by then is booked at the next start
-ADOPT_S = 10.0            # how long a start waits for the ledger to book what processes that are gone left in journals of their own
+ADOPT_S = 60.0            # how long the ledger may take to book what a process that is gone left in a journal of its own; else at the next start
 GC_THRESHOLDS = (20_000, 50, 100)  # the defaults collect every few requests; hardly anything here forms cycles
 
 
@@ -68,7 +68,10 @@ async def serve(
     """Runs the proxy until SIGTERM or SIGINT; a second one cuts the drain short. SIGHUP calls `reload`. Raises StartError."""
     if not hasattr(aiohttp.http_parser, "HttpRequestParserC"):
         raise StartError("aiohttp lacks its C extension, whose parser this proxy relies on. Install a wheel of aiohttp for this platform.")
-    failpoints = Failpoints(spec) if (spec := (environ or {}).get("TOLLKEEPER_FAILPOINTS")) else None
+    try:
+        failpoints = Failpoints(spec) if (spec := (environ or {}).get("TOLLKEEPER_FAILPOINTS")) else None
+    except ValueError as error:
+        raise StartError(f"TOLLKEEPER_FAILPOINTS: {error}. Correct it; outside of fault tests, leave it unset.") from error
     server = Server(loaded, failpoints, reload)
     try:
         await server.start()
@@ -88,12 +91,13 @@ class Server:
         self._loaded = loaded
         self._failpoints = failpoints
         self._reload = reload
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[object]] = []
         self._close = contextlib.AsyncExitStack()
         self._retired: list[Upstream] = []
         self._sockets: list[asyncio.Server] = []
         self.stopping = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._not_ready: str | None = "the process is starting"
         self.addresses = Addresses("", "")
 
     @property
@@ -117,43 +121,36 @@ class Server:
         return self._journal.open_count
 
     async def start(self) -> None:
+        """The data listener comes last, so that a start that fails has served nobody. Raises StartError."""
         settings = self._loaded.settings
         _make_private(settings.data_dir)
-        await self._start_book(settings)
-        await self._start_listeners(settings)
+        options = JournalOptions(**msgspec.structs.asdict(settings.journal))
+        try:
+            ledger = await self._start_book(settings, options)
+        except (LedgerError, LedgerUnavailable) as error:
+            raise StartError(str(error)) from error
+        except (JournalUnavailable, OSError) as error:
+            raise StartError(f"data_dir: {error}. Free space or mend the disk, then start again; what the journal holds stays.") from error
         self._spawn(self._journal.run(), "journal")
         self._spawn(self._recorder.run(), "recorder")
-        self._spawn(self._watch(), "watch")
+        await self._start_listeners(settings)
+        self._not_ready = None
+        self._spawn(adopt_others(settings.data_dir / "journal", options, ledger, self._metrics, timeout_s=ADOPT_S), "adoption")
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
 
-    async def _start_book(self, settings: Settings) -> None:
+    async def _start_book(self, settings: Settings, options: JournalOptions) -> Ledger:
         """Ledger, journal, recorder, and the recovery of what an earlier process left open."""
-        try:
-            key_file = settings.data_dir / settings.ledger.key_file
-            ledger = await connect(settings.ledger.url, settings.data_dir, key_file, failpoints=self._failpoints)
-        except LedgerError as error:
-            raise StartError(str(error)) from error
+        key_file = settings.data_dir / settings.ledger.key_file
+        ledger = await connect(settings.ledger.url, settings.data_dir, key_file, failpoints=self._failpoints)
         self._close.push_async_callback(ledger.aclose)
-        options = JournalOptions(
-            sync=settings.journal.sync,
-            interval_s=settings.journal.interval_s,
-            keep_s=settings.journal.keep_s,
-            size_max_bytes=settings.journal.size_max_bytes,
-            segment_bytes=settings.journal.segment_bytes,
-        )
         self._metrics = Metrics(settings.metrics, __version__)
-        try:
-            self._journal = Journal.claim(settings.data_dir / "journal", options, self._failpoints)
-        except JournalUnavailable as error:
-            raise StartError(f"data_dir: {error}. Free space or mend the disk, then start again; what the journal holds stays.") from error
+        self._journal = Journal.claim(settings.data_dir / "journal", options, self._failpoints)
         self._close.push_async_callback(self._journal.aclose)
-        key = (settings.data_dir / settings.ledger.key_file).read_bytes()
-        end_users = EndUsers(settings.privacy.end_user, key, await ledger.salts())
+        end_users = EndUsers(settings.privacy.end_user, key_file.read_bytes(), await ledger.salts())
         self._recorder = Recorder(self._journal, ledger, self._metrics, end_users, failpoints=self._failpoints)
         await self._recorder.recover()
-        await adopt_others(settings.data_dir / "journal", options, ledger, self._metrics, timeout_s=ADOPT_S)
         self._parts = Parts(
             journal=self._journal,
             recorder=self._recorder,
@@ -163,28 +160,32 @@ class Server:
             failpoints=self._failpoints,
             sync_always=settings.journal.sync == "always",
         )
+        return ledger
 
     async def _start_listeners(self, settings: Settings) -> None:
-        self._site = Site(settings)
+        try:
+            self._site = Site(settings)
+        except OSError as error:  # a ca_file that is gone since the config was checked
+            raise StartError(f"upstreams: {error}. Check the files that they name.") from error
         self._describe(settings)
         health = Health(self._why_not_ready)
         self._gateway = Gateway(self._parts, self._site, health)
         self._listener = Listener(self._gateway, settings.timeouts)
         self._observe(settings)
         self._metrics_listener = MetricsListener(self._metrics, health)
-        loop = asyncio.get_running_loop()
-        host, port = host_port(settings.listen)
-        try:
-            data = await loop.create_server(self._listener, host, port, backlog=BACKLOG)
-        except OSError as error:
-            raise StartError(f"listen: {settings.listen} cannot be opened: {error.strerror or error}. Choose another address, or stop what uses it.") from error
-        self._sockets.append(data)
+        self._close.push_async_callback(self._metrics_listener.aclose)
         host, port = host_port(settings.metrics.listen)
         try:
             metrics_address = await self._metrics_listener.start(host, port)
         except OSError as error:
             raise StartError(f"metrics.listen: {settings.metrics.listen} cannot be opened: {error.strerror or error}. Choose another address.") from error
-        self._close.push_async_callback(self._metrics_listener.aclose)
+        self._spawn(self._watch(), "watch")
+        host, port = host_port(settings.listen)
+        try:
+            data = await asyncio.get_running_loop().create_server(self._listener, host, port, backlog=BACKLOG)
+        except OSError as error:
+            raise StartError(f"listen: {settings.listen} cannot be opened: {error.strerror or error}. Choose another address, or stop what uses it.") from error
+        self._sockets.append(data)
         self.addresses = Addresses(_address(data), metrics_address)
 
     def handle_signals(self) -> None:
@@ -212,6 +213,10 @@ class Server:
             self._metrics.reload(False)
             LOG.error("the config was not reloaded, the old one stays: %s", error)
             return
+        except Exception:  # a defect of ours; requests are being served with the old config, and are to be
+            self._metrics.reload(False)
+            LOG.exception("the config was not reloaded, the old one stays")
+            return
         for warning in loaded.warnings:
             LOG.warning("config: %s", warning)
         fixed = what_needs_restart(self._loaded.settings, loaded.settings)
@@ -219,6 +224,7 @@ class Server:
             LOG.warning("these need a restart to take effect: %s", ", ".join(fixed))
         self._retired += self._site.retired_by(site)
         self._site = self._gateway.site = site
+        self._parts.end_users.mode = settings.privacy.end_user
         self._loaded = msgspec.structs.replace(loaded, settings=settings)
         self._describe(settings)
         self._metrics.reload(True)
@@ -263,13 +269,13 @@ class Server:
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()
 
-    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[None, None, object], name: str) -> None:
         """A part that runs for the process's life; if it ever fails, the process stops rather than run on without it."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._part_ended)
         self._tasks.append(task)
 
-    def _part_ended(self, task: asyncio.Task[None]) -> None:
+    def _part_ended(self, task: asyncio.Task[object]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             LOG.critical("the %s failed; the process stops", task.get_name(), exc_info=error)
             self.stop()
@@ -288,8 +294,6 @@ class Server:
                 if not upstream.pool.in_use:
                     self._retired.remove(upstream)
                     await upstream.aclose()
-
-    _not_ready: str | None = None
 
     def _why_not_ready(self) -> str | None:
         return self._not_ready or self._journal.why_not_ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ import yaml
 
 from proxy.config import load
 from proxy.config_effective import carry_over, masked, what_needs_restart
-from proxy.settings import AdminSettings, AdminToken, KeySettings, LedgerSettings, Settings, UpstreamSettings
+from proxy.settings import AdminSettings, AdminToken, KeySettings, LedgerSettings, LogSettings, Settings, TimeoutSettings, UpstreamSettings
 
 SECRETIVE = Settings(
     upstreams={"v": UpstreamSettings(
@@ -50,6 +51,8 @@ CHANGES: list[tuple[dict[str, object], tuple[str, ...]]] = [
     ({"data_dir": Path("/x"), "timezone": "Asia/Shanghai", "currency": "CNY"}, ("data_dir", "timezone", "currency")),
     ({"metrics": msgspec.structs.replace(Settings().metrics, max_series=5)}, ("metrics.max_series",)),
     ({"journal": msgspec.structs.replace(Settings().journal, sync="always", keep_s=0.0)}, ("journal.sync", "journal.keep")),
+    ({"log": LogSettings(format="json", requests="all")}, ("log.format",)),
+    ({"timeouts": TimeoutSettings(header_s=1.0, keepalive_s=2.0, idle_s=3.0)}, ("timeouts.header", "timeouts.keepalive")),
     ({"ledger": LedgerSettings(url="sqlite:x"), "listen": "127.0.0.1:1"}, ("listen", "ledger.url")),
 ]
 
@@ -61,4 +64,5 @@ def test_what_a_reload_cannot_change_is_named_and_can_be_carried_over(changes: d
     assert what_needs_restart(old, new) == expected
     running = carry_over(old, new)
     assert what_needs_restart(old, running) == ()
-    assert (running.support, running.upstreams, running.inflight_max) == (new.support, new.upstreams, new.inflight_max)
+    changed_at_once = attrgetter("support", "upstreams", "inflight_max", "privacy", "log.requests", "timeouts.idle_s")
+    assert changed_at_once(running) == changed_at_once(new)

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import stat
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -334,6 +335,23 @@ async def test_directories_of_the_dead_are_settled_and_booked_those_of_the_livin
         assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, timeout_s=PATIENCE_S) == 0
         assert life.booked("SELECT id || ' ' || writer FROM records ORDER BY seq") == [f"{make_id(10)} w1", f"{make_id(11)} w1"]
         await living_one.aclose()
+
+
+async def test_a_directory_that_cannot_be_taken_over_is_told_and_keeps_nothing_from_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = tmp_path / "journal"
+    async with living(tmp_path) as life:
+        left = Journal.claim(root, JournalOptions())
+        left.open(opening(10))
+        await left.aclose()
+        left.directory.rename(root / "w2")
+        (root / "w1" / "lock").mkdir(parents=True)  # no file to lock
+        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, timeout_s=PATIENCE_S) == 1
+        assert life.booked("SELECT id || ' ' || writer FROM records") == [f"{make_id(10)} w2"]
+        assert f"{root / 'w1'} stays as it is until the next start" in caplog.text
+        (root / "w3").mkdir()
+        os.mknod(root / "w3" / "lock", stat.S_IFSOCK)  # nothing that can be opened
+        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, timeout_s=PATIENCE_S) == 0
+        assert f"left in {root} cannot be looked at" in caplog.text
 
 
 async def test_a_drain_gives_up_in_time_and_says_what_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

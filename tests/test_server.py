@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import resource
 import socket
+import sqlite3
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import yaml
 
 from proxy.config import load
-from proxy.server import Server, StartError
+from proxy.core.entries import Opened
+from proxy.journal import Journal, JournalOptions
+from proxy.listener import Listener
+from proxy.server import Server, StartError, serve
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 
@@ -63,6 +71,95 @@ async def test_an_address_in_use_is_named(tmp_path: Path, block: str) -> None:
 async def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "data_dir" in await refused_start(tmp_path, config("http://127.0.0.1:9/v1", data_dir="file/var"))
+
+
+async def test_a_disk_that_takes_nothing_is_a_reason_and_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config("http://127.0.0.1:9/v1")))
+    server = Server(load(path, {}))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # no file may grow
+    try:
+        with pytest.raises(StartError, match="ledger"):
+            await server.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        await server.aclose()
+
+
+async def test_a_ledger_that_cannot_be_read_is_a_reason_and_no_traceback(tmp_path: Path) -> None:
+    async with running(tmp_path, config("http://127.0.0.1:9/v1")) as proxy:
+        data_dir = proxy.data_dir
+    with contextlib.closing(sqlite3.connect(data_dir / "ledger.db")) as connection:
+        connection.execute("DROP TABLE end_users")
+    assert "end_users" in await refused_start(tmp_path, config("http://127.0.0.1:9/v1"))
+
+
+async def test_a_bad_failpoint_is_a_reason_and_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config("http://127.0.0.1:9/v1")))
+    with pytest.raises(StartError, match=r"TOLLKEEPER_FAILPOINTS: .*journal\.open\.befor"):
+        await serve(load(path, {}), environ={"TOLLKEEPER_FAILPOINTS": "journal.open.befor=kill"})
+
+
+async def test_the_data_listener_opens_last_so_that_a_start_that_fails_has_served_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    opened: list[tuple[str, bool, set[str]]] = []
+    create_server = loop.create_server
+
+    async def watched(factory: Any, *args: Any, **options: Any) -> asyncio.Server:
+        names = {task.get_name() for task in asyncio.all_tasks() if task.get_coro().cr_frame.f_lasti > 0}  # type: ignore[union-attr]
+        opened.append((type(factory).__name__, isinstance(factory, Listener), names))
+        return await create_server(factory, *args, **options)
+
+    monkeypatch.setattr(loop, "create_server", watched)
+    async with running(tmp_path, config("http://127.0.0.1:9/v1")):
+        assert [is_data for _, is_data, _ in opened] == [False, True]
+        assert opened[1][2] >= {"journal", "recorder"}
+
+
+async def test_what_others_left_is_booked_beside_serving(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = tmp_path / "var" / "journal"
+    first, other = Journal.claim(root, JournalOptions()), Journal.claim(root, JournalOptions())
+    other.open(Opened(id="0193", started_at_ms=1, key_id="alice", endpoint="/v1/embeddings", upstream="mock"))
+    await other.aclose()
+    await first.aclose()
+    (root / "v9" / "lock").mkdir(parents=True)  # cannot be locked, and is tried first
+    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        assert (await ask(proxy)).status == 200
+        assert {(row["writer"], row["origin"]) for row in await proxy.records(2)} == {("w0", "proxy"), ("w1", "recovery")}
+    assert "v9 stays as it is" in caplog.text
+
+
+async def test_a_reload_changes_how_end_users_are_recorded(tmp_path: Path) -> None:
+    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        kept: list[object] = []
+        for count, mode in enumerate(["hash", "plain", "off", "hash"], 1):
+            (tmp_path / "config.yaml").write_text(yaml.safe_dump(config(upstream.url, privacy={"end_user": mode})))
+            proxy.server.reload()
+            client = await RawClient.connect(proxy.address)
+            await client.post(ASK, key="sk-test", headers=("x-end-user: someone",))
+            assert (await client.answer()).status == 200
+            await client.aclose()
+            kept.append((await proxy.records(count))[-1]["end_user"])
+        assert kept[1:3] == ["someone", None] and kept[0] == kept[3] and len(str(kept[0])) == 32
+
+
+async def test_a_reload_that_trips_over_a_config_keeps_the_old_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        good = load(tmp_path / "config.yaml", {})
+        for spoilt in ({"api_key": "sk-ключ"}, {"ca_file": tmp_path / "gone"}, {"base_url": "http://[x"}):  # as if the checks had not seen it
+            mock = msgspec.structs.replace(good.settings.upstreams["mock"], **spoilt)
+            settings = msgspec.structs.replace(good.settings, upstreams={"mock": mock}, keys={})
+            proxy.server._reload = lambda settings=settings: msgspec.structs.replace(good, settings=settings)
+            caplog.clear()
+            proxy.server.reload()
+            assert "the config was not reloaded, the old one stays" in caplog.text and "ключ" not in caplog.text
+            assert (await ask(proxy)).status == 200
+            assert "tollkeeper_config_last_reload_successful 0.0" in proxy.server.parts.metrics.render().decode()
+            proxy.server._reload = lambda: good
+            proxy.server.reload()
+            assert "tollkeeper_config_last_reload_successful 1.0" in proxy.server.parts.metrics.render().decode()
 
 
 async def test_a_reload_takes_the_whole_new_config_or_keeps_the_old_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

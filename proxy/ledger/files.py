@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -39,8 +40,9 @@ def lock(path: Path) -> int:
             raise LedgerError(f"cannot lock {lock_path}: {error.strerror}") from error
         who = f"process {holder}" if holder.isdigit() else "another process"
         raise LedgerError(f"{path} is in use by {who}: one process writes a ledger; stop it, or give this one a data_dir of its own") from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    with contextlib.suppress(OSError):  # on a full disk: the lock holds without a name for its holder
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
     return descriptor
 
 

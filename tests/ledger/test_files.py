@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,19 @@ def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
         holder.kill()
         holder.wait()
     os.close(lock(path))
+
+
+def test_a_full_disk_takes_only_the_holders_name_from_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # no file may grow
+    try:
+        held = lock(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(LedgerError, match="in use by another process"):
+        lock(path)
+    os.close(held)
 
 
 def test_a_lock_that_cannot_be_made_says_why(tmp_path: Path) -> None:
