@@ -8,7 +8,7 @@ from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.headers import RawHeaders, values
 
 TARGET_MAX = 8000  # characters; the parser's own line bound is a little above
-_TARGET = re.compile(r"[!\"$-~]+")  # printable ASCII: everything else must be percent-encoded
+_TARGET = re.compile(r"[!\"$-~]+")  # printable ASCII but for the fragment sign: everything else must be percent-encoded
 # How a chunked body without a trailer ends, with the line end before its last chunk. aiohttp's parser keeps the last trailer field and reports it as the first
 # field of the message that follows, so a connection on which a chunked message ended in any other way must not carry another.
 CHUNKED_END = b"\r\n0\r\n\r\n"
