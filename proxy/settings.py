@@ -118,7 +118,7 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     base_url: Annotated[str, about("what the vendor calls its base URL, usually ending in /v1", "base_url")]
     api_key: Annotated[str, about("the operator's key; empty answers 503 upstream_not_configured", "secret")] = ""
     auth: Annotated[Literal["own", "forward"], about("own sends api_key, forward the caller's own credential")] = "own"
-    stream_usage: Annotated[Literal["observe", "inject"], about("observe changes no byte; inject asks each stream for its usage (not enforced yet)")] = "observe"
+    stream_usage: Annotated[Literal["observe", "inject"], about("observe changes no byte; inject asks each stream for its usage, so that none is estimated")] = "observe"
     on_client_gone: Annotated[Literal["auto", "stop", "drain"], about("a client left: stop reading, drain to the end, or auto: by kind of answer")] = "auto"
     limits: Annotated[tuple[LimitSettings, ...], about("limits of this upstream (not enforced yet)")] = ()
     discount: Annotated[str, about("share off the listed price, a decimal in quotes (not enforced yet)", "decimal")] = "0"

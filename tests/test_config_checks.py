@@ -56,7 +56,6 @@ CASES: list[tuple[dict[str, object], list[str]]] = [
     ),
     ({"teams": {"t": TeamSettings(markup="0.00")}}, []),
     ({"unpriced": "deny"}, ["unpriced: deny is not enforced by this version yet: unpriced"]),
-    (with_upstream(stream_usage="inject"), ["stream_usage: inject is not enforced by this version yet: upstreams.v.stream_usage"]),
     (with_upstream(cached_inside_input=False), ["cached_inside_input: false is not enforced by this version yet: upstreams.v.cached_inside_input"]),
     ({"admin": AdminSettings(tokens={"ops": AdminToken(token="t")})}, ["the admin API is not enforced by this version yet: admin.tokens.ops"]),
     ({"admin": AdminSettings(tokens={"ops": AdminToken()})}, []),

@@ -53,10 +53,10 @@ def config_option(command: _Command) -> _Command:
 
 
 def data_dir_option(command: _Command) -> _Command:
-    """`--data-dir DIR`, for reading a ledger without its config."""
+    """`--data-dir DIR`, for reading a ledger without its config, wherever it was copied to."""
     return click.option(
         "--data-dir", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-        help="Read the ledger and journal in DIR, whatever the config says; needs no config.",
+        help="Read the ledger and journal in DIR. Without -c no config is read at all: times are in UTC.",
     )(command)
 
 
@@ -74,7 +74,7 @@ def load(path: Path | None) -> config.Loaded:
 
 
 def open_book(config_path: Path | None, data_dir: Path | None) -> Book:
-    """The ledger that the config names, or the one in `data_dir`. Without a config file and without `data_dir`: ./var, if it is there."""
+    """The ledger that the config names, or the one in `data_dir`, for which no config is looked for. Without either: ./var, if it is there."""
     settings = _settings(config_path, data_dir)
     where = settings.data_dir if data_dir is None else data_dir
     try:
@@ -120,10 +120,12 @@ def own_command() -> str:
 
 def _settings(config_path: Path | None, data_dir: Path | None) -> Settings:
     if config_path is None:
+        if data_dir is not None:
+            return Settings()
         try:
             config.find(None, os.environ)
         except config.ConfigError:
-            if data_dir is not None or BARE_DATA_DIR.is_dir():
+            if BARE_DATA_DIR.is_dir():
                 return Settings(data_dir=BARE_DATA_DIR)
     return load(config_path).settings
 

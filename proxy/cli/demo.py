@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 
 from proxy import config, keys, logs, server
-from proxy.cli import common
+from proxy.cli import common, descriptors
 from proxy.scripted import Script, serving
 
 HOST = "127.0.0.1"
@@ -137,6 +137,7 @@ def free_port(wanted: int) -> int:
 
 async def _run(home: Path, port: int, metrics_port: int, pace_s: float) -> None:
     """Both servers, the upstream first and last."""
+    descriptors.raise_limit()
     secret = keys.make_key(secrets.token_bytes(keys.KEY_BYTES_MIN))
     path = home / "config.yaml"
     async with serving(Script(pace_s=pace_s)) as upstream:

@@ -12,7 +12,7 @@ import click
 import uvloop
 
 from proxy import config, logs, server
-from proxy.cli import common
+from proxy.cli import common, descriptors
 
 LOG = logging.getLogger("tollkeeper.serve")
 
@@ -43,6 +43,8 @@ def run(loaded: config.Loaded, *, ready: Callable[[server.Addresses], None], rel
     logs.configure(loaded.settings.log.format, sys.stderr)
     for warning in loaded.warnings:
         LOG.warning("config: %s", warning)
+    if (shortage := descriptors.shortage(descriptors.raise_limit(), loaded.settings.inflight_max)) is not None:
+        LOG.warning("%s", shortage)
     try:
         uvloop.run(server.serve(loaded, ready=ready, reload=reload, environ=os.environ))
     except server.StartError as error:

@@ -4,6 +4,7 @@ import sys
 
 import click
 import pytest
+from ledger.samples import make_id, make_record
 
 from proxy import __version__
 from proxy.cli import common, main
@@ -31,6 +32,16 @@ def test_help_has_an_example(call, words):
 @pytest.mark.parametrize("words", [words for words in commands() if words != ("demo",)], ids=" ".join)
 def test_the_config_may_be_named_after_every_command(call, words):
     assert "-c, --config FILE" in call(*words, "--help").output
+
+
+@pytest.mark.parametrize("words", [("usage", "--json"), ("ledger", "status"), ("record", "show", make_id(0))], ids=" ".join)
+def test_a_data_directory_is_read_without_any_config(call, book, home, words):
+    data_dir = book(make_record(0))
+    (home / "config.yaml").write_text("listen: ${UNSET}\n")
+    assert call(*words).exit_code == 1
+    result = call(*words, "--data-dir", str(data_dir))
+    assert (result.exit_code, result.stderr.replace("Usage of all time (UTC)\n", "")) == (0, "")
+    assert call(*words, "--data-dir", str(data_dir), "-c", "config.yaml").exit_code == 1
 
 
 @pytest.mark.parametrize("words", [("usage", "--nonsense"), ("nonsense",), ("record", "show")])

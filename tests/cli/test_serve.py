@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import urllib.request
 
@@ -53,6 +54,20 @@ async def test_serving_stopping_and_reading_afterwards(call, home):
     assert [(row["key"], row["requests"], row["output_tokens"]) for row in rows] == [("alice", 1, expected(BODY).usage["completion_tokens"])]
     status = json.loads(call("ledger", "status", "--json").stdout)
     assert [journal["open_exchanges"] for journal in status["journal"]] == [0]
+
+
+async def test_as_many_files_as_the_system_allows(home):
+    (home / "config.yaml").write_text(
+        "listen: 127.0.0.1:0\nmetrics: {listen: '127.0.0.1:0'}\ninflight_max: 1000000000\n"
+        "upstreams: {scripted: {base_url: 'http://127.0.0.1:9/v1', api_key: sk-x}}\nroutes: [{model: '*', upstream: scripted}]\n"
+    )
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1000, hard), hard))  # inherited
+    try:
+        with running("serve", cwd=home, ready=f"need 2000000256 file descriptors.*{READY}") as (process, _):
+            assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _exchange(home) -> tuple[int, int]:
