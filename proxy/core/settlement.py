@@ -66,6 +66,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     finish_reason: str | None = None
     upstream_request_id: str | None = None
     service_tier: str | None = None
+    unread: bool = False    # something in the answer could not be read, so an estimate may miss it
 
 
 class _Charge(msgspec.Struct, frozen=True, gc=False):
@@ -116,7 +117,7 @@ def settle(opened: Opened, ending: Ending, writer: str, *, origin: str = "proxy"
         input_source=charge.input_source,
         output_source=charge.output_source,
         source=weaker(charge.input_source, charge.output_source),
-        inconsistent=stated.inconsistent,
+        inconsistent=stated.inconsistent or (ending.unread and charge.stated is None),
         usage_raw=stated.raw,
         service_tier=_short(ending.service_tier),
         bytes_in=opened.bytes_in,

@@ -67,7 +67,8 @@ class Tape:
 
     @property
     def bytes_on_disk(self) -> int:
-        return self.segment.size + sum(spare.size for spare in self._spares)
+        # A scrape asks from its own thread: a list is made in one step, a deque that changes meanwhile would raise.
+        return self.segment.size + sum(spare.size for spare in list(self._spares))
 
     @property
     def spares(self) -> int:

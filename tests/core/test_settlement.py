@@ -171,3 +171,9 @@ def test_the_weaker_source_of_two_is_the_same_either_way() -> None:
     order = [Source.REPORTED, Source.COUNTED, Source.ESTIMATED, Source.PARTIAL, Source.NONE]
     for one, other in itertools.product(order, order):
         assert weaker(one, other) is order[max(order.index(one), order.index(other))]
+
+
+@pytest.mark.parametrize(("usage", "unread", "inconsistent"), [(None, True, True), (None, False, False), (STATED, True, False)])
+def test_an_estimate_that_may_miss_something_is_marked(usage: Usage | None, unread: bool, inconsistent: bool) -> None:
+    ending = Ending(how=How.ANSWERED, status=200, usage=usage, usage_final=True, output_measure=5, unread=unread)
+    assert settle(OPENED, ending, "w0").inconsistent is inconsistent
