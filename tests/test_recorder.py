@@ -348,6 +348,7 @@ async def test_a_directory_that_cannot_be_taken_over_is_told_and_keeps_nothing_f
         assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, timeout_s=PATIENCE_S) == 1
         assert life.booked("SELECT id || ' ' || writer FROM records") == [f"{make_id(10)} w2"]
         assert f"{root / 'w1'} stays as it is until the next start" in caplog.text
+        assert not any(record.exc_info for record in caplog.records), "a reason, no traceback"
         (root / "w3").mkdir()
         os.mknod(root / "w3" / "lock", stat.S_IFSOCK)  # nothing that can be opened
         assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, timeout_s=PATIENCE_S) == 0
