@@ -83,7 +83,7 @@ class Exchange:
                 await self._send_plain()
         finally:
             self._settle()
-        await self._synced("it does not end this answer, which is charged")
+        await self._synced("it does not end this answer; it was sent and is charged, so do not send it again", again=False)
         parts.fail("exchange.end.before")
         if not self._left and not self._client.lost:
             self.relay.end()
@@ -144,13 +144,13 @@ class Exchange:
         self._parts.exchanges.add(self)
         self.relay.hold(connection)
 
-    async def _synced(self, so: str) -> None:
-        """Under `sync: always`, waits until the journal is on the disk. Raises ProxyError 503."""
+    async def _synced(self, so: str, *, again: bool = True) -> None:
+        """Under `sync: always`, waits until the journal is on the disk. Raises ProxyError 503; `again` says whether the client may try again."""
         try:
             if self._parts.sync_always:
                 await self._parts.journal.synced()
         except JournalUnavailable as error:
-            raise journal_unavailable("make its journal durable", error, so) from error
+            raise journal_unavailable("make its journal durable", error, so, again=again) from error
 
     def _send(self, connection: UpstreamConnection) -> None:
         """What ends an exchange before its first byte (only under `sync: always` is there a moment) leads to a void."""

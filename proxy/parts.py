@@ -83,9 +83,12 @@ class Questions:
             self._until_s[upstream, model] = now_s + DECLINED_S
 
 
-def journal_unavailable(what: str, error: JournalUnavailable, so: str) -> ProxyError:
-    """503: the journal cannot take what must be in it first."""
-    return unavailable("journal_unavailable", f"The proxy cannot {what} ({error}), so {so}; the operator has to mend it.")
+def journal_unavailable(what: str, error: JournalUnavailable, so: str, *, again: bool = True) -> ProxyError:
+    """503: the journal cannot take what must be in it first. Not `again`: the request was sent and is charged, and no SDK may send it by itself once more."""
+    refusal = unavailable("journal_unavailable", f"The proxy cannot {what} ({error}), so {so}; the operator has to mend it.")
+    if not again:
+        refusal.headers = (("x-should-retry", "false"),)
+    return refusal
 
 
 class Memory:

@@ -217,7 +217,8 @@ class Relay:
                 self._parts.journal.mark(self.progress.mark(self._opened.id))
             except JournalUnavailable as error:
                 LOG.error("an answer is cut because the journal cannot take its mark: %s", error)
-                self.decide(How.CUT, error=journal_unavailable("write its journal", error, "it cuts this answer, which is charged as far as it came"))
+                refusal = journal_unavailable("write its journal", error, "it cuts this answer, which is charged as far as it came", again=False)
+                self.decide(How.CUT, error=refusal)
                 return False
         if not self._left:
             answer.write(chunk)

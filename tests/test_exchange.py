@@ -393,5 +393,6 @@ async def test_an_answer_whose_first_mark_the_journal_refuses_says_why(tmp_path:
         client = await post(proxy, ASK_STREAM)
         answer = await client.answer()
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "journal_unavailable")
+        assert answer.header("x-should-retry") == b"false"
         assert counts((await proxy.records(1))[0])[:2] == ("cut", "partial")
         await client.aclose()

@@ -60,6 +60,7 @@ async def test_an_answer_whose_record_is_not_durable_does_not_look_whole(tmp_pat
                 assert not answer.whole
             else:
                 assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "journal_unavailable")
+                assert answer.header("x-should-retry") == b"false"  # it was sent, and the SDKs must not send it again
             [row] = await proxy.records(1)
             assert row["outcome"] == "completed"
             await client.aclose()

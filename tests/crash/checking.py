@@ -137,6 +137,8 @@ class Accounts:
         row = self.rows.get(sent.test_id)
         if sent.refused is not None and sent.refused not in ("upstream_failed", "internal_error"):
             self.tally.refused += 1
+            if sent.answer.headers.get("x-should-retry") == "false":  # the journal failed behind the sending: told so, and charged
+                return [] if row is not None else [f"told that it is charged, and not booked\n  {sent}"]
             return [] if row is None and sent.test_id not in self.arrivals else [f"refused ({sent.refused}) and yet sent or booked\n  {sent}\n  {row}"]
         if row is not None and sent.answer.headers.get("x-tollkeeper-id", row.id) != row.id:
             return [f"the client was given another id\n  {sent}\n  {row}"]
