@@ -151,7 +151,6 @@ def _not_enforced(settings: Settings) -> Iterator[tuple[str, list[str]]]:
         + [f"upstreams.{name}.price_source" for name, upstream in upstreams.items() if upstream.price_source]
         + [f"teams.{name}.markup" for name, team in teams.items() if _nonzero(team.markup)],
         "unpriced: deny is": ["unpriced"] if settings.unpriced == "deny" else [],
-        "cached_inside_input: false is": [f"upstreams.{name}.cached_inside_input" for name, upstream in upstreams.items() if not upstream.cached_inside_input],
         "the admin API is": [f"admin.tokens.{name}" for name, token in settings.admin.tokens.items() if token.token],
         "passthrough is": ["passthrough"] if settings.passthrough else [],
     }

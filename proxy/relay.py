@@ -118,6 +118,7 @@ class Relay:
         self.progress.meter = Meter(
             stream=self._opened.stream, status=head.code, event_bytes_max=bodies.event_max_bytes, answer_bytes_max=bodies.answer_max_bytes,
             content_type=first_text(head.raw_headers, b"content-type"), content_encoding=first_text(head.raw_headers, b"content-encoding"),
+            cached_inside_input=self._upstream.settings.cached_inside_input,
         )
 
     def body_received(self) -> None:

@@ -134,7 +134,7 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     allow_response_headers: Annotated[tuple[HeaderName, ...], about("response headers forwarded though they are stripped by default")] = ()
     pass_credential_errors: Annotated[bool, about("pass the upstream's 401 and 403 about the operator's key on; its text may quote the key")] = False
     hidden_reasoning: Annotated[tuple[Glob, ...], about("models that bill reasoning they do not show")] = ()
-    cached_inside_input: Annotated[bool, about("whether this vendor counts cached tokens inside its prompt tokens (false is not enforced yet)")] = True
+    cached_inside_input: Annotated[bool, about("whether this vendor counts cached tokens inside its prompt tokens; with false they are added to them")] = True
 
 
 class Route(Block, frozen=True, kw_only=True):

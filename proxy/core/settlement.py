@@ -123,6 +123,7 @@ def settle(opened: Opened, ending: Ending, writer: str, *, origin: str = "proxy"
         bytes_in=opened.bytes_in,
         bytes_out=ending.bytes_out,
         chunks=ending.chunks,
+        upstream_cost_nano=stated.upstream_cost_nano,
     )
 
 

@@ -44,6 +44,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     audio_output_tokens: int | None = None
     inconsistent: bool = False
     raw: dict[str, object] | None = None
+    upstream_cost_nano: int | None = None   # what the vendor itself says it charges, in its own unit (OpenRouter: credits, which are US dollars)
 
 
 class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -103,4 +104,4 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     price_currency: str | None = None
     cost_original_nano: int | None = None
     fx_rate: str | None = None
-    upstream_cost_nano: int | None = None
+    upstream_cost_nano: int | None = None   # as Usage's: in the vendor's unit, not in `currency`

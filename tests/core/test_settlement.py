@@ -11,7 +11,7 @@ from proxy.core.settlement import Ending, How, recovered, settle, weaker
 from proxy.core.usage import Outcome, Source, Usage
 
 OPENED = Opened(id="id", started_at_ms=1_000, key_id="alice", endpoint="/v1/chat/completions", upstream="modelmax", stream=True, bytes_in=400, input_estimate=100)
-STATED = Usage(input_tokens=70, cached_tokens=20, output_tokens=30, reasoning_tokens=5, raw={"prompt_tokens": 70})
+STATED = Usage(input_tokens=70, cached_tokens=20, output_tokens=30, reasoning_tokens=5, raw={"prompt_tokens": 70}, upstream_cost_nano=140_000)
 ZERO = Usage(input_tokens=0, output_tokens=0)
 ONLY_INPUT = Usage(input_tokens=70)
 ONLY_OUTPUT = Usage(output_tokens=30)
@@ -118,7 +118,7 @@ def test_whatever_happened_one_record_that_adds_up() -> None:
             assert (record.input_tokens, record.output_tokens) == (usage.input_tokens, usage.output_tokens)
         if record.usage_raw is not None:
             assert record.usage_raw is STATED.raw
-            assert (record.cached_tokens, record.reasoning_tokens) == (20, 5)
+            assert (record.cached_tokens, record.reasoning_tokens, record.upstream_cost_nano) == (20, 5, 140_000)
 
 
 # A process that died: its marks in order as (output tokens, stated, final, status) -> input, output, source, status
@@ -141,6 +141,7 @@ def test_a_process_that_died_is_settled_from_its_marks(marks: list[tuple[int, Us
     assert (record.input_tokens, record.output_tokens, record.source, record.status) == expected
     assert (record.outcome, record.origin, record.duration_ms) == (Outcome.INTERRUPTED, "recovery", 3_500)
     assert record.model_served == ("m" if marks else None)
+    assert record.upstream_cost_nano == (140_000 if any(mark.usage is STATED for mark in written) else None)
     assert recovered(OPENED, written, "w0", now_ms=0).duration_ms == 0
 
 
@@ -149,7 +150,7 @@ def test_a_record_carries_what_was_known_at_the_start_and_at_the_end() -> None:
         id="018f", started_at_ms=5, key_id="k", team="t", labels={"cost_center": "4711"}, end_user="u", tags={"feature": "x"}, endpoint="/v1/embeddings",
         dialect="openai_chat", upstream="up", upstream_account="acc", model_requested="m", stream=True, client_retry_count=2, bytes_in=9, input_estimate=3,
     )  # fmt: skip
-    usage = Usage(1, 2, 3, 4, 5, 6, 7, True, {"prompt_tokens": 1})
+    usage = Usage(1, 2, 3, 4, 5, 6, 7, True, {"prompt_tokens": 1}, 140_000)
     ending = Ending(
         how=How.ANSWERED, status=200, usage=usage, usage_final=True, output_measure=8, done=True, duration_ms=10, first_byte_ms=0, bytes_out=11, chunks=12,
         model_served="m-2", finish_reason="stop", upstream_request_id="r" * 999, service_tier="flex",
@@ -160,7 +161,7 @@ def test_a_record_carries_what_was_known_at_the_start_and_at_the_end() -> None:
             assert getattr(record, name) == getattr(opened, name), name
     for name in ("status", "duration_ms", "first_byte_ms", "bytes_out", "chunks", "model_served", "finish_reason", "service_tier"):
         assert getattr(record, name) == getattr(ending, name), name
-    for name in ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "inconsistent"):
+    for name in ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "inconsistent", "upstream_cost_nano"):
         assert getattr(record, name) == getattr(usage, name), name
     assert (record.writer, record.origin, record.kind, record.usage_raw) == ("w7", "proxy", "usage", {"prompt_tokens": 1})
     assert record.upstream_request_id == "r" * 256

@@ -26,6 +26,7 @@ SHAPES = [
     ("Moonshot", {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12, "cached_tokens": 6}, (10, 6, None, 2, None, None, None, False)),
     ("xAI: the total holds the reasoning", {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 19, "completion_tokens_details": {"reasoning_tokens": 7}}, (10, None, None, 9, 7, None, None, False)),
     ("Gemini: thoughts not stated", {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 40}, (10, None, None, 2, None, None, None, True)),
+    ("LiteLLM in front of Anthropic", {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12, "cache_read_input_tokens": 6, "cache_creation_input_tokens": 3}, (10, 6, 3, 2, None, None, None, False)),
     ("embeddings", {"prompt_tokens": 9, "total_tokens": 9}, (9, None, None, 0, None, None, None, False)),
     ("Responses' names", {"input_tokens": 4, "output_tokens": 3, "total_tokens": 7, "input_tokens_details": {"cached_tokens": 1}, "output_tokens_details": {"reasoning_tokens": 2}}, (4, 1, None, 3, 2, None, None, False)),
     ("zeros are zeros", {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, (0, None, None, 0, None, None, None, False)),
@@ -44,7 +45,30 @@ SHAPES = [
 def test_each_vendors_usage(stated: dict[str, object], expected: tuple[object, ...]) -> None:
     usage = read_usage(stated)
     assert usage is not None
-    assert tuple(getattr(usage, name) for name in Usage.__struct_fields__[:-1]) == expected
+    assert tuple(getattr(usage, name) for name in Usage.__struct_fields__[:8]) == expected
+
+
+# Cached tokens beside the prompt tokens: usage object -> input, cached, cache_write, output, reasoning, inconsistent
+BESIDE = [
+    ("nothing cached", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}, (10, None, None, 5, None, False)),
+    ("no total", {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 90}}, (100, 90, None, 5, None, False)),
+    ("a total with them", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 105, "prompt_tokens_details": {"cached_tokens": 90}}, (100, 90, None, 5, None, False)),
+    ("a total without them", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "prompt_tokens_details": {"cached_tokens": 90}}, (100, 90, None, 5, None, False)),
+    ("a total that is neither", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 16, "prompt_tokens_details": {"cached_tokens": 90}}, (100, 90, None, 5, None, True)),
+    ("read and written", {"prompt_tokens": 10, "completion_tokens": 5, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 30}, (100, 60, 30, 5, None, False)),
+    ("reasoning beside too", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 22, "cached_tokens": 90, "reasoning_tokens": 7}, (100, 90, None, 12, 7, False)),
+    ("the output from a total with them", {"prompt_tokens": 10, "total_tokens": 105, "cached_tokens": 90}, (100, 90, None, 5, None, False)),
+    ("the output from a total without them", {"prompt_tokens": 10, "total_tokens": 15, "cached_tokens": 90}, (100, 90, None, 5, None, False)),
+    ("more cached than prompt is no contradiction", {"prompt_tokens": 0, "completion_tokens": 5, "cached_tokens": 90}, (90, 90, None, 5, None, False)),
+    ("a prompt not stated", {"completion_tokens": 5, "cached_tokens": 90}, (None, 90, None, 5, None, False)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stated", "expected"), [row[1:] for row in BESIDE], ids=[row[0] for row in BESIDE])
+def test_cached_tokens_beside_the_prompt_tokens_become_part_of_the_input(stated: dict[str, object], expected: tuple[object, ...]) -> None:
+    usage = read_usage(stated, cached_inside_input=False)
+    assert usage is not None
+    assert (usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.output_tokens, usage.reasoning_tokens, usage.inconsistent) == expected
 
 
 @pytest.mark.parametrize("stated", [{}, {"total_tokens": 5}, {"prompt_tokens": None}, {"prompt_tokens": "5"}, {"cached_tokens": 5}])

@@ -33,7 +33,7 @@ class Meter:
     """
 
     __slots__ = (
-        "_answer_bytes_max", "_blind", "_body_bytes", "_decoder", "_event_bytes_max", "_expects_events", "_finished", "_framed", "_head", "_heads_left", "_json", "_parser", "_pieces",
+        "_answer_bytes_max", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_event_bytes_max", "_expects_events", "_finished", "_framed", "_head", "_heads_left", "_json", "_parser", "_pieces",
         "_read", "_shape", "_shapes_left", "_tail", "_text_bytes", "done", "error", "finish_reason", "model_served", "response_id", "service_tier",
         "unreadable", "usage", "usage_final",
     )  # fmt: skip
@@ -47,6 +47,7 @@ class Meter:
         status: int = 200,
         event_bytes_max: int = 1024 * 1024,
         answer_bytes_max: int = 4 * 1024 * 1024,
+        cached_inside_input: bool = True,
     ) -> None:
         self.usage: Usage | None = None
         self.usage_final = False
@@ -71,6 +72,7 @@ class Meter:
         self._framed: Shape | None = None       # the same as a whole chunk
         self._shapes_left = _SHAPES_TRIED_MAX
         self._answer_bytes_max = answer_bytes_max
+        self._cached_inside_input = cached_inside_input     # whether this vendor's prompt tokens hold its cached ones
         self._body_bytes = 0                    # of what is no event stream
         self._pieces: list[bytes] = []
         self._head = b""                        # of an answer above answer_bytes_max, with its tail
@@ -171,7 +173,7 @@ class Meter:
             self.unreadable = True
             return
         self._take_names(answer)
-        usage = stated_usage(answer)
+        usage = stated_usage(answer, cached_inside_input=self._cached_inside_input)
         if usage is not None:
             self.usage = usage
             # A total while a choice is still running is a running one; if text follows, it was one all the same.
@@ -222,7 +224,7 @@ class Meter:
         self._take_names(answer)
         self._text_bytes, finish, _ = delivered(body)
         self.finish_reason = None if finish is None else finish[:64]
-        self.usage = stated_usage(answer)
+        self.usage = stated_usage(answer, cached_inside_input=self._cached_inside_input)
         self.usage_final = self.usage is not None
 
     def _read_edges(self) -> None:
@@ -232,7 +234,7 @@ class Meter:
             self.unreadable = True
             return
         self._take_names(answer)
-        self.usage = stated_usage(answer)
+        self.usage = stated_usage(answer, cached_inside_input=self._cached_inside_input)
         self.usage_final = self.usage is not None
 
 

@@ -12,12 +12,14 @@ from itertools import islice
 
 import msgspec
 
+from proxy.core.dialects.openai_chat.cost import stated_cost_nano
 from proxy.core.usage import Usage
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)   # what a decoder raises; RecursionError: nesting near 1,000
 _ABSENT = msgspec.Raw()
 _INTEGER_MAX = 2**53            # beyond it JSON readers disagree
 _TEXT_CHARS_MAX = 256           # names from upstreams become rows and labels
+_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")     # Moonshot, DeepSeek, LiteLLM in front of Anthropic
 _RAW_BYTES_MAX = 4096           # of a usage object kept for audits: the longest known has 600
 _RAW_ENTRIES_MAX = 64           # of it and of each object in it
 _RAW_DEPTH_MAX = 3
@@ -78,15 +80,15 @@ def has_choices(answer: Answer) -> bool:
     return bytes(answer.choices).translate(None, b" \t\r\n") not in (b"", b"null", b"[]")
 
 
-def stated_usage(answer: Answer) -> Usage | None:
-    """The usage stated in this answer; the last one of several."""
+def stated_usage(answer: Answer, *, cached_inside_input: bool = True) -> Usage | None:
+    """The usage stated in this answer; the last one of several. `cached_inside_input` as in `read_usage`."""
     usage = None
     for raw in _usages(answer):
         try:
             stated = _object_decoder.decode(raw)
         except JSON_ERRORS:
             continue
-        usage = read_usage(stated) or usage
+        usage = read_usage(stated, cached_inside_input=cached_inside_input, upstream_cost_nano=stated_cost_nano(raw)) or usage
     return usage
 
 
@@ -103,45 +105,56 @@ def _usages(answer: Answer) -> list[msgspec.Raw]:
     return [usage for usage in found if bytes(usage)[:1] == b"{"]
 
 
-def read_usage(stated: Mapping[str, object]) -> Usage | None:
+def read_usage(stated: Mapping[str, object], *, cached_inside_input: bool = True, upstream_cost_nano: int | None = None) -> Usage | None:
     """One usage object as `Usage`; None if it states no count.
 
     A side that is missing follows from the total. If the total also holds the reasoning tokens (xAI), they are part of the output. Any other sum that does not
     come out, and any part larger than its whole, is marked `inconsistent`; the parts stand as stated.
+    Without `cached_inside_input` the vendor counts what is read from and written to its cache beside its prompt tokens: it is added to them. Its total may hold it or not.
     """
     prompt_details = _details(stated, "prompt_tokens_details", "input_tokens_details")
     completion_details = _details(stated, "completion_tokens_details", "output_tokens_details")
     input_tokens = _first(_count(stated, "prompt_tokens"), _count(stated, "input_tokens"))
     output_tokens = _first(_count(stated, "completion_tokens"), _count(stated, "output_tokens"))
-    total = _count(stated, "total_tokens")
     reasoning = _first(_count(completion_details, "reasoning_tokens"), _count(stated, "reasoning_tokens"))
-    cached = _first(_count(prompt_details, "cached_tokens"), _count(stated, "cached_tokens"), _count(stated, "prompt_cache_hit_tokens"))
+    cached = _first(_count(prompt_details, "cached_tokens"), *(_count(stated, name) for name in _CACHED))
+    cache_write = _first(_count(prompt_details, "cache_write_tokens"), _count(stated, "cache_creation_input_tokens"))
     if input_tokens is None and output_tokens is None:
         return None
-    inconsistent = False
-    if total is not None:
-        if output_tokens is None and input_tokens is not None and total >= input_tokens:
-            output_tokens = total - input_tokens
-        elif input_tokens is None and output_tokens is not None and total >= output_tokens:
-            input_tokens = total - output_tokens
-        elif input_tokens is not None and output_tokens is not None and total != input_tokens + output_tokens:
-            if reasoning is not None and total == input_tokens + output_tokens + reasoning:
-                output_tokens += reasoning
-            else:
-                inconsistent = True
-        else:
-            inconsistent = input_tokens is None or output_tokens is None
+    beside = 0 if cached_inside_input else sum(part for part in (cached, cache_write) if part is not None)
+    if input_tokens is not None:
+        input_tokens += beside
+    input_tokens, output_tokens, inconsistent = _summed(input_tokens, output_tokens, reasoning, _count(stated, "total_tokens"), beside)
     return Usage(
         input_tokens=input_tokens,
         cached_tokens=cached,
-        cache_write_tokens=_count(prompt_details, "cache_write_tokens"),
+        cache_write_tokens=cache_write,
         output_tokens=output_tokens,
         reasoning_tokens=reasoning,
         audio_input_tokens=_count(prompt_details, "audio_tokens"),
         audio_output_tokens=_count(completion_details, "audio_tokens"),
         inconsistent=inconsistent or _exceeds(cached, input_tokens) or _exceeds(reasoning, output_tokens),
         raw=_numbers(stated),
+        upstream_cost_nano=upstream_cost_nano,
     )
+
+
+def _summed(input_tokens: int | None, output_tokens: int | None, reasoning: int | None, total: int | None, beside: int) -> tuple[int | None, int | None, bool]:
+    """Input and output as the total completes them, and whether it contradicts them. `beside` is part of the input already, and maybe not of the total."""
+    if total is None:
+        return input_tokens, output_tokens, False
+    if input_tokens is not None and output_tokens is not None:
+        both = input_tokens + output_tokens
+        if both in (total, total + beside):
+            return input_tokens, output_tokens, False
+        if reasoning is not None and both + reasoning in (total, total + beside):
+            return input_tokens, output_tokens + reasoning, False
+        return input_tokens, output_tokens, True
+    if input_tokens is not None:
+        whole = total if total >= input_tokens else total + beside
+        return (input_tokens, whole - input_tokens, False) if whole >= input_tokens else (input_tokens, None, True)
+    assert output_tokens is not None, "one of the two is stated"
+    return (total - output_tokens, output_tokens, False) if total >= output_tokens else (None, output_tokens, True)
 
 
 def _numbers(stated: Mapping[str, object]) -> dict[str, object] | None:

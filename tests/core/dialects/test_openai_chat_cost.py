@@ -1,0 +1,72 @@
+"""The vendor's own cost: the text of a number -> nano-units, exactly."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from proxy.core.dialects.openai_chat.cost import stated_cost_nano
+from proxy.core.dialects.openai_chat.shapes import read_answer, stated_usage
+
+# as it stands in the answer -> nano
+COSTS = """
+0                            0
+0.0                          0
+0.95                         950000000
+0.00014                      140000
+0.1                          100000000
+1.4e-4                       140000
+1E3                          1000000000000
+2.5E+0                       2500000000
+0.0000000005                 1
+0.00000000049999999999999999 0
+0.0000000014999999999999999  1
+0.0000000015                 2
+0.1234567885                 123456789
+123456.1234567890499999999999999999 123456123456789
+123456.1234567895000000000000000001 123456123456790
+9007199.254740992            9007199254740992
+9007199.254740993            -
+1e400                        -
+1e-999                       0
+1e-1000                      -
+-0.5                         -
+"0.5"                        -
+null                         -
+true                         -
+{"total_cost":0.5}           -
+[0.5]                        -
+"""
+ROWS = [line.rsplit(maxsplit=1) for line in COSTS.splitlines() if line]
+
+
+@pytest.mark.parametrize(("text", "nano"), ROWS, ids=[row[0] for row in ROWS])
+def test_a_cost_is_read_from_its_text(text: str, nano: str) -> None:
+    expected = None if nano == "-" else int(nano)
+    assert stated_cost_nano(msgspec.Raw(b'{"prompt_tokens":1,"cost":%b,"cost_details":{"cost":7}}' % text.encode())) == expected
+
+
+@pytest.mark.parametrize("usage", [b"{}", b'{"prompt_tokens":1}', b'{"cost_details":{"cost":7}}', b'{"cost', b"5", b'{"cost":"\xff"}', b'{"cost":' + b"[" * 5000])
+def test_none_is_stated(usage: bytes) -> None:
+    assert stated_cost_nano(msgspec.Raw(usage)) is None
+
+
+@settings(derandomize=True, deadline=None, max_examples=500)
+@given(st.from_regex(r"\A(0|[1-9][0-9]{0,6})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?\Z"))
+@example("0.10000000050000000000000000000000000000000000")
+def test_rounding_is_half_up_and_once(text: str) -> None:
+    exact = Fraction(text) * 10**9
+    rounded = (exact + Fraction(1, 2)).__floor__()
+    assert stated_cost_nano(msgspec.Raw(b'{"cost":' + text.encode() + b"}")) == (rounded if rounded <= 2**53 else None)
+
+
+def test_the_cost_comes_with_the_usage_it_stands_in() -> None:
+    answer = read_answer(b'{"usage":{"prompt_tokens":3,"completion_tokens":1,"cost":0.1},"choices":[{"usage":{"prompt_tokens":2,"cost":5}}]}')
+    assert answer is not None
+    usage = stated_usage(answer)
+    assert usage is not None
+    assert (usage.input_tokens, usage.upstream_cost_nano) == (3, 100_000_000)
