@@ -81,15 +81,25 @@ def find(explicit: Path | None, environ: Mapping[str, str]) -> Path:
     raise ConfigError([f"no config file: looked for {' and '.join(map(str, SEARCHED))}; name one with --config or TOLLKEEPER_CONFIG, or use serve --upstream URL"])
 
 
-def forward_only(url: str, environ: Mapping[str, str]) -> Loaded:
+def forward_only(url: str, environ: Mapping[str, str], *, listen: str | None = None, metrics_listen: str | None = None) -> Loaded:
     """A config without a file: everything goes to `url` with the caller's own credential, data in ./var."""
-    try:
-        base_url = str(KINDS["base_url"].parse(url))
-    except ValueError as error:
-        raise ConfigError([f"--upstream: {error}"]) from error
+    base_url = _option("--upstream", "base_url", url)
     name = (urlsplit(base_url).hostname or "upstream").replace(":", "-")
     settings = Settings(upstreams={name: UpstreamSettings(base_url=base_url, auth="forward")}, routes=(Route(model="*", upstream=name),))
+    replace = msgspec.structs.replace
+    if listen is not None:
+        settings = replace(settings, listen=_option("--listen", "address", listen))
+    if metrics_listen is not None:
+        settings = replace(settings, metrics=replace(settings.metrics, listen=_option("--metrics-listen", "address", metrics_listen)))
     return Loaded(_resolved(settings, Path.cwd()), (), None)
+
+
+def _option(name: str, kind: str, text: str) -> str:
+    """A command-line option, read as the config reads such a value."""
+    try:
+        return str(KINDS[kind].parse(text))
+    except ValueError as error:
+        raise ConfigError([f"{name}: {error}"]) from error
 
 
 def _read(path: Path, name: str) -> tuple[Node | None, list[Problem]]:

@@ -179,7 +179,7 @@ class Gateway:
             headers.append((b"x-tollkeeper-id", caller.id.encode()))
             support = caller.site.settings.support
             whom = f" Ask {support}." if support else ""
-            error.message = f"{error.message}{whom} Quote {caller.id}."
+            error.message = f"{error.message}{whom} (Request id, if you ask for help: {caller.id})"
         request.connection.refuse(request, error, headers)
         if caller.booked:
             return  # it reached an upstream, so it has a record and a log line of its own

@@ -80,6 +80,9 @@ class Models:
         usable = [
             upstream for upstream in site.upstreams.values() if site.why_unusable(tenant, upstream) is None
         ]
+        if not usable:
+            for upstream in site.upstreams.values():
+                site.check_usable(tenant, upstream)
         lists = await asyncio.gather(*(self._listed(upstream, headers, fetching) for upstream in usable))
         merged: dict[str, Entry] = {}
         for upstream, entries in zip(usable, lists, strict=True):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import ssl
 from collections import deque
 from time import monotonic
@@ -299,5 +300,5 @@ def _basic(proxy: URL) -> str | None:
 
 def _reason(error: BaseException) -> str:
     os_error = getattr(error, "os_error", error)
-    text = getattr(os_error, "strerror", None)
-    return str(text) if text else "the connection failed"
+    number = getattr(os_error, "errno", None)  # its text, unlike the event loop's own, names no address
+    return os.strerror(number).lower() if isinstance(number, int) and number > 0 else "the connection failed"

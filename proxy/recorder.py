@@ -28,7 +28,7 @@ TELL_EVERY_S = 60.0          # a lasting failure is logged again after this long
 REFUSAL_GROUPS_MAX = 4096    # keys x reasons of a quarter hour told apart while the ledger cannot take them; under `auth: forward` clients make up keys
 REFUSAL_BUCKET_MS = 15 * 60 * 1000
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("tollkeeper.recorder")
 _T = TypeVar("_T")
 _FAULTS = (LedgerUnavailable, OSError, FailpointError)
 

@@ -96,6 +96,7 @@ class Server:
         self._retired: list[Upstream] = []
         self._sockets: list[asyncio.Server] = []
         self.stopping = asyncio.Event()
+        self._by_hand = False
         self._hurry = asyncio.Event()
         self._not_ready: str | None = "the process is starting"
         self.addresses = Addresses("", "")
@@ -190,14 +191,15 @@ class Server:
 
     def handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop, True)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
 
-    def stop(self) -> None:
-        """Begins the drain; called again, ends it."""
+    def stop(self, by_hand: bool = False) -> None:
+        """Begins the drain; called again, ends it. `by_hand` (Ctrl-C) there is no load balancer to wait for."""
         if self.stopping.is_set():
             self._hurry.set()
+        self._by_hand = by_hand
         self.stopping.set()
 
     def reload(self) -> None:
@@ -233,9 +235,10 @@ class Server:
     async def drain(self) -> None:
         """Stops taking work, waits for what runs, and books what does not end in time."""
         drain = self._site.settings.drain
-        LOG.info("stopping: not ready for %g s, then at most %g s for running requests", drain.delay_s, drain.timeout_s)
+        delay_s = 0.0 if self._by_hand else drain.delay_s
+        LOG.info("stopping: not ready for %g s, then at most %g s for running requests; a second signal stops at once", delay_s, drain.timeout_s)
         self._not_ready = "the process is stopping"
-        await self._sleep(drain.delay_s)
+        await self._sleep(delay_s)
         self._parts.draining = True
         for server in self._sockets:
             server.close()
@@ -247,7 +250,7 @@ class Server:
         for exchange in left:
             exchange.end_now()
         if left:
-            LOG.warning("%d running requests were cut at the drain's end and booked as interrupted", len(left))
+            LOG.warning("running requests cut at the drain's end and booked as interrupted: %d", len(left))
         self._listener.cut()
 
     async def aclose(self) -> None:

@@ -35,5 +35,5 @@ def check(config_path: Path | None, as_json: bool, schema: bool) -> None:
     else:
         click.echo(f"# {loaded.path}: valid. In effect:")
         click.echo(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True, width=160), nl=False)
-    for warning in loaded.warnings:
+    for warning in loaded.warnings:  # behind the rest: on a terminal these are the lines to read
         click.echo(f"Warning: {warning}", err=True)

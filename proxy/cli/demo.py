@@ -80,6 +80,7 @@ def lines(demo: Demo) -> str:
     command, config_file = common.own_command(), shlex.quote(str(demo.config_path))
     return f"""
 Tollkeeper listens on {demo.base_url} with a scripted upstream behind it. Ctrl-C stops both.
+The data lies in {shlex.quote(str(demo.config_path.parent))}: kept where --dir names the place, else removed at the end.
 The key is {demo.secret}
 
 A stream with curl, which states its usage because it is asked to:

@@ -20,7 +20,9 @@ LOG = logging.getLogger("tollkeeper.serve")
 @click.command()
 @common.config_option
 @click.option("--upstream", metavar="URL", help="No config at all: forward to URL with the caller's own credential. Data goes to ./var.")
-def serve(config_path: Path | None, upstream: str | None) -> None:
+@click.option("--listen", metavar="HOST:PORT", help="With --upstream: another address than 127.0.0.1:8790.")
+@click.option("--metrics-listen", metavar="HOST:PORT", help="With --upstream: another address than 127.0.0.1:9464.")
+def serve(config_path: Path | None, upstream: str | None, listen: str | None, metrics_listen: str | None) -> None:
     """Run the proxy: data, health and metrics listeners. SIGHUP reloads the config, SIGTERM drains and stops.
 
     \b
@@ -30,12 +32,14 @@ def serve(config_path: Path | None, upstream: str | None) -> None:
     """
     if upstream is not None and config_path is not None:
         raise click.UsageError("--upstream takes no config: leave out -c, or name the upstream in the config.")
+    if upstream is None and (listen is not None or metrics_listen is not None):
+        raise click.UsageError("--listen and --metrics-listen go with --upstream; a config has `listen` and `metrics.listen`.")
     if upstream is None:
         loaded = common.load(config_path)
         # The same file again, wherever it was found: a reload must not switch to another.
         run(loaded, ready=_announce, reload=lambda: config.load(loaded.path, os.environ))
     else:
-        run(_forward_only(upstream), ready=_announce)
+        run(_forward_only(upstream, listen, metrics_listen), ready=_announce)
 
 
 def run(loaded: config.Loaded, *, ready: Callable[[server.Addresses], None], reload: Callable[[], config.Loaded] | None = None) -> None:
@@ -43,17 +47,19 @@ def run(loaded: config.Loaded, *, ready: Callable[[server.Addresses], None], rel
     logs.configure(loaded.settings.log.format, sys.stderr)
     for warning in loaded.warnings:
         LOG.warning("config: %s", warning)
-    if (shortage := descriptors.shortage(descriptors.raise_limit(), loaded.settings.inflight_max)) is not None:
-        LOG.warning("%s", shortage)
+    if (shortage := descriptors.shortage(limit := descriptors.raise_limit(), loaded.settings.inflight_max)) is not None:
+        # Of interest when the operator asked for more, alarming when even a fair part of it does not fit.
+        LOG.log(logging.WARNING if limit < loaded.settings.inflight_max else logging.INFO, "%s", shortage)
     try:
         uvloop.run(server.serve(loaded, ready=ready, reload=reload, environ=os.environ))
+        LOG.info("stopped")
     except server.StartError as error:
         raise common.Failed(str(error)) from error
 
 
-def _forward_only(url: str) -> config.Loaded:
+def _forward_only(url: str, listen: str | None, metrics_listen: str | None) -> config.Loaded:
     try:
-        return config.forward_only(url, os.environ)
+        return config.forward_only(url, os.environ, listen=listen, metrics_listen=metrics_listen)
     except config.ConfigError as error:
         raise click.UsageError("; ".join(error.messages)) from error
 

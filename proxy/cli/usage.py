@@ -35,8 +35,9 @@ _TABLE = {                              # the heads of what a table shows; the r
 }
 
 
-def _groups(context: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    """The names of a comma-separated list, each known and once."""
+def _groups(context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of one or more comma-separated lists, each known and once."""
+    value = ",".join(values)
     names = tuple(name.strip() for name in value.split(",") if name.strip())
     for name in names:
         if name not in GROUPS and not (name.startswith(LABEL) and len(name) > len(LABEL)):
@@ -49,7 +50,7 @@ def _groups(context: click.Context, param: click.Parameter, value: str) -> tuple
 @click.command()
 @common.config_option
 @common.data_dir_option
-@click.option("--by", callback=_groups, metavar="GROUPS", default="team,key,model", show_default=True, help=f"Any of {' '.join(GROUPS)} label:NAME; '' for one total.")
+@click.option("--by", callback=_groups, metavar="GROUPS", multiple=True, default=["team,key,model"], show_default="team,key,model", help=f"Any of {' '.join(GROUPS)} label:NAME; '' for one total.")
 @click.option("--from", "from_", metavar="TIME", help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.")
 @click.option("--to", metavar="TIME", help="Requests started before.")
 @click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")

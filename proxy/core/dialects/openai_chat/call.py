@@ -104,7 +104,7 @@ def forbid_fields(steering: Collection[str], allow_fields: Collection[str]) -> N
     """ProxyError 403 if the body holds a steering field that the upstream's `allow_fields` does not list."""
     for name in steering:
         if name not in allow_fields:
-            allowed = f"Allowed here: {', '.join(sorted(allow_fields))}." if allow_fields else "None of its kind is allowed here."
+            allowed = f"Allowed here: {', '.join(sorted(allow_fields))}." if allow_fields else "The operator can allow it in `allow_fields` of the upstream."
             message = f"The field {name!r} can choose a model or vendor other than `model` says, and this proxy does not pass it on. Remove it. {allowed}"
             raise ProxyError(403, "invalid_request_error", "field_not_allowed", message, param=name)
 
