@@ -151,6 +151,9 @@ def address(text: str) -> str:
     return text
 
 
+ENDPOINTS = ("/chat/completions", "/completions", "/embeddings")
+
+
 def base_url(text: str) -> str:
     """An upstream's base URL, without its trailing slash."""
     expected = "expected http(s)://host[:port][/path] without user, query or fragment, such as https://api.example.com/v1"
@@ -163,7 +166,11 @@ def base_url(text: str) -> str:
         raise ValueError(expected) from error
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_given or "@" in parts.netloc or "?" in text or "#" in text:
         raise ValueError(expected)
-    return text.rstrip("/")
+    base = text.rstrip("/")
+    for endpoint in ENDPOINTS:
+        if base.endswith(endpoint):
+            raise ValueError(f"expected the part before {endpoint}, which is added from each request: {base.removesuffix(endpoint)}")
+    return base
 
 
 def proxy_url(text: str) -> str:

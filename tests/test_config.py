@@ -418,3 +418,14 @@ def test_without_a_file_everything_is_forwarded_to_one_upstream(tmp_path: Path, 
 def test_the_module_prints_the_schema_that_the_docs_hold() -> None:
     printed = subprocess.run([sys.executable, "-m", "proxy.config"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert printed == (ROOT / "docs" / "config.schema.json").read_text(encoding="utf-8"), "run: python -m proxy.config > docs/config.schema.json"
+
+
+def test_without_a_file_the_addresses_can_be_chosen() -> None:
+    settings = forward_only("https://api.example.com/v1", {}, listen="127.0.0.1:1", metrics_listen="127.0.0.1:2").settings
+    assert (settings.listen, settings.metrics.listen) == ("127.0.0.1:1", "127.0.0.1:2")
+
+
+@pytest.mark.parametrize("endpoint", ["/chat/completions", "/completions", "/embeddings/"])
+def test_a_base_url_is_not_an_endpoint(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match=r"https://h/v1$"):
+        forward_only(f"https://h/v1{endpoint}", {})

@@ -144,3 +144,11 @@ async def test_a_relayed_list_has_one_date(tmp_path: Path) -> None:
     async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
         answer = await get(proxy, "/v1/models")
         assert [line for line in answer.head.split(b"\r\n") if line.lower().startswith(b"date:")] == [b"Date: Mon, 01 Jan 2024 00:00:00 GMT"]
+
+
+async def test_a_list_without_any_vendor_key_says_so(tmp_path: Path) -> None:
+    upstreams = {"a": {"base_url": "http://127.0.0.1:9/v1", "api_key": ""}, "b": {"base_url": "http://127.0.0.1:9/v1", "api_key": ""}}
+    routes = [{"model": "x-*", "upstream": "a"}, {"model": "*", "upstream": "b"}]
+    async with running(tmp_path, config("http://127.0.0.1:9/v1", upstreams=upstreams, routes=routes)) as proxy:
+        answer = await get(proxy, "/v1/models")
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "upstream_not_configured")

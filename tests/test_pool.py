@@ -186,6 +186,7 @@ async def test_failures_to_connect_are_told_apart() -> None:
             with pytest.raises(ConnectError) as failed:
                 await connections.acquire()
             assert failed.value.kind == kind
+            assert "127.0.0.1" not in str(failed.value) and str(failed.value)
             assert connections.in_use == 0
             await connections.aclose()
 

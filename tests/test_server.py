@@ -240,3 +240,10 @@ async def test_what_is_booked_survives_a_restart(tmp_path: Path) -> None:
             async with running(tmp_path, config(upstream.url)) as proxy:
                 assert (await ask(proxy)).status == 200
                 await proxy.records(count)
+
+
+async def test_by_hand_there_is_no_load_balancer_to_wait_for(tmp_path: Path) -> None:
+    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url, drain={"delay": "1h", "timeout": "5s"})) as proxy:
+        proxy.server.stop(True)
+        async with asyncio.timeout(5):
+            await proxy.server.drain()

@@ -22,6 +22,9 @@ READY = r'"message":"ready","base_url":"(http://[^"]+/v1)","metrics":"(http://[^
     [
         (("--upstream", "https://x.example/v1", "-c", "config.yaml"), 2, "--upstream takes no config"),
         (("--upstream", "nonsense"), 2, "--upstream"),
+        (("--upstream", "https://x.example/v1", "--listen", "nonsense"), 2, "--listen"),
+        (("--upstream", "https://x.example/v1/chat/completions"), 2, "https://x.example/v1"),
+        (("--listen", "127.0.0.1:1"), 2, "--upstream"),
         (("-c", "nowhere.yaml"), 1, "nowhere.yaml"),
     ],
 )

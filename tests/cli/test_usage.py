@@ -112,3 +112,7 @@ def test_without_a_ledger_the_message_says_so(call, home):
     result = call("usage")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "there is no ledger at" in result.stderr
+
+
+def test_groups_may_be_given_one_by_one(call):
+    assert call("usage", "--json", "--by", "team", "--by", "key,model").stdout == call("usage", "--json").stdout
