@@ -60,8 +60,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     done: bool = False
     duration_ms: int = 0
     first_byte_ms: int | None = None
-    bytes_out: int = 0
-    chunks: int = 0
+    bytes_out: int | None = 0
+    chunks: int | None = 0
     model_served: str | None = None
     finish_reason: str | None = None
     upstream_request_id: str | None = None
@@ -117,7 +117,7 @@ def settle(opened: Opened, ending: Ending, writer: str, *, origin: str = "proxy"
         input_source=charge.input_source,
         output_source=charge.output_source,
         source=weaker(charge.input_source, charge.output_source),
-        inconsistent=stated.inconsistent or (ending.unread and charge.stated is None),
+        inconsistent=stated.inconsistent or (ending.unread and charge.stated is None and charge.output_source is not Source.NONE),
         usage_raw=stated.raw,
         service_tier=_short(ending.service_tier),
         bytes_in=opened.bytes_in,
@@ -141,6 +141,8 @@ def recovered(opened: Opened, marks: Sequence[Marked], writer: str, now_ms: int)
         usage_final=last.final,
         output_measure=max((mark.output_tokens for mark in marks), default=0),
         duration_ms=max(0, now_ms - opened.started_at_ms),
+        bytes_out=None,
+        chunks=None,
         model_served=next((mark.model_served for mark in reversed(marks) if mark.model_served is not None), None),
     )
     return settle(opened, ending, writer, origin="recovery")

@@ -174,7 +174,10 @@ def test_the_weaker_source_of_two_is_the_same_either_way() -> None:
         assert weaker(one, other) is order[max(order.index(one), order.index(other))]
 
 
-@pytest.mark.parametrize(("usage", "unread", "inconsistent"), [(None, True, True), (None, False, False), (STATED, True, False)])
-def test_an_estimate_that_may_miss_something_is_marked(usage: Usage | None, unread: bool, inconsistent: bool) -> None:
-    ending = Ending(how=How.ANSWERED, status=200, usage=usage, usage_final=True, output_measure=5, unread=unread)
+@pytest.mark.parametrize(
+    ("status", "usage", "unread", "inconsistent"), [(200, None, True, True), (200, None, False, False), (200, STATED, True, False), (502, None, True, False)]
+)
+def test_an_estimate_that_may_miss_something_is_marked(status: int, usage: Usage | None, unread: bool, inconsistent: bool) -> None:
+    """A gateway's page with an error status is no estimate: nothing is charged for it."""
+    ending = Ending(how=How.ANSWERED, status=status, usage=usage, usage_final=True, output_measure=5, unread=unread)
     assert settle(OPENED, ending, "w0").inconsistent is inconsistent

@@ -17,6 +17,7 @@ from proxy.core.usage import Usage
 
 JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)   # what a decoder raises; RecursionError: nesting near 1,000
 _ABSENT = msgspec.Raw()
+_NO_ERROR = (b"", b"null", b"false", b'""', b"{}")
 _INTEGER_MAX = 2**53            # beyond it JSON readers disagree
 _TEXT_CHARS_MAX = 256           # names from upstreams become rows and labels
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")     # Moonshot, DeepSeek, LiteLLM in front of Anthropic
@@ -42,6 +43,7 @@ class Answer(msgspec.Struct, gc=False):
 
 class _Holder(msgspec.Struct, gc=False):
     usage: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
 
 
 _answer_decoder = msgspec.json.Decoder(Answer)
@@ -71,8 +73,13 @@ def text_of(raw: msgspec.Raw) -> str | None:
 
 
 def is_error(answer: Answer) -> bool:
-    """Whether this says that something went wrong: `{"error": …}`, `{"object": "error"}` or `{"type": "error"}`."""
-    return bytes(answer.error) not in (b"", b"null", b"false", b'""', b"{}") or bytes(answer.object) == b'"error"' or bytes(answer.type) == b'"error"'
+    """Whether this says that something went wrong: `{"error": …}`, `{"object": "error"}`, `{"type": "error"}` or `{"x_groq": {"error": …}}`."""
+    if bytes(answer.error) not in _NO_ERROR or bytes(answer.object) == b'"error"' or bytes(answer.type) == b'"error"':
+        return True
+    if bytes(answer.x_groq).find(b'"error"') >= 0:
+        with suppress(*JSON_ERRORS):
+            return bytes(_holder_decoder.decode(answer.x_groq).error) not in _NO_ERROR
+    return False
 
 
 def has_choices(answer: Answer) -> bool:
