@@ -168,7 +168,7 @@ async def test_a_batch_that_fails_is_tried_until_it_is_booked_once(tmp_path: Pat
         assert life.booked("SELECT kind FROM records GROUP BY 1") == ["usage"]
         assert len(await life.ledger.salts()) == 1
         assert life.recorder.failures == 1
-    assert [record.levelname for record in caplog.records if record.name == "proxy.recorder"] == ["ERROR", "WARNING"]
+    assert [record.levelname for record in caplog.records if record.name == "tollkeeper.recorder"] == ["ERROR", "WARNING"]
 
 
 async def test_a_locked_ledger_stops_nobody_and_loses_nothing(tmp_path: Path) -> None:

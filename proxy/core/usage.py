@@ -94,8 +94,8 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     usage_raw: dict[str, object] | None = None
     service_tier: str | None = None
     bytes_in: int = 0
-    bytes_out: int = 0
-    chunks: int = 0
+    bytes_out: int | None = 0           # of the answer, as the upstream sent it; None: not known, a process died over it
+    chunks: int | None = 0
     cost_nano: int | None = None
     charge_nano: int | None = None
     currency: str | None = None

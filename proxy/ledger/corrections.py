@@ -16,7 +16,7 @@ from proxy.ledger.canonical import MEASURES, canonical, row_values
 LATE_CLOSE = "late_close"
 
 _MONEY = ("cost_nano", "charge_nano", "cost_original_nano", "upstream_cost_nano")
-_COUNTED = ("bytes_in", "bytes_out", "chunks")  # never unknown
+_COUNTED = ("bytes_in", "bytes_out", "chunks")
 
 
 def same(booked: UsageRecord, late: UsageRecord) -> bool:
@@ -40,8 +40,7 @@ def late_close(booked: UsageRecord, corrections: Sequence[UsageRecord], late: Us
     A number that `late` does not know takes nothing back. Amounts in another currency cannot be subtracted: they stay unknown and the row is flagged.
     """
     before = [booked, *corrections]
-    numbers: dict[str, int | None] = {name: _difference([getattr(r, name) for r in before], getattr(late, name)) for name in MEASURES}
-    numbers.update({name: getattr(late, name) - sum(getattr(r, name) for r in before) for name in _COUNTED})
+    numbers: dict[str, int | None] = {name: _difference([getattr(r, name) for r in before], getattr(late, name)) for name in (*MEASURES, *_COUNTED)}
     currency = next((r.currency for r in before if r.currency is not None), None)
     mixed = currency is not None and late.currency is not None and currency != late.currency
     if mixed:
