@@ -179,6 +179,9 @@ class Exchange:
             self.relay.progress.status = 400  # all that the vendor has answered, and nothing is billed for it
             self.relay.decide(How.CLIENT_LEFT)
             return
+        if self._settled:
+            self._upstream.pool.release(connection)  # the process ends, and the record is made
+            return
         self.relay.hold(connection)
         self.relay.send(plain)
         self._payload.release()

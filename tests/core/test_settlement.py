@@ -181,3 +181,8 @@ def test_an_estimate_that_may_miss_something_is_marked(status: int, usage: Usage
     """A gateway's page with an error status is no estimate: nothing is charged for it."""
     ending = Ending(how=How.ANSWERED, status=status, usage=usage, usage_final=True, output_measure=5, unread=unread)
     assert settle(OPENED, ending, "w0").inconsistent is inconsistent
+
+
+def test_what_a_dead_process_cannot_tell_is_unknown() -> None:
+    record = recovered(OPENED, [], "w0", OPENED.started_at_ms + 5)
+    assert (record.bytes_out, record.chunks, record.first_byte_ms, record.duration_ms, record.origin) == (None, None, None, 5, "recovery")
