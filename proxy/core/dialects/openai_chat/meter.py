@@ -17,6 +17,8 @@ from proxy.core.usage import Usage
 _USAGE_STATED = re.compile(rb'"usage"[ \t\r\n]*+:[ \t\r\n]*+\{')
 _DONE = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"
+_FIELD_STARTS = b":deir"         # comments, data, event, id, retry: what a line of an event stream begins with
+_FINISH_ERROR = "error"         # OpenRouter's finish_reason of a choice whose provider failed under HTTP 200
 _HEADS_MAX = 4                  # events read whole while looking for the model's name; Azure's first has none
 _SHAPES_TRIED_MAX = 4           # shapes learnt without a single hit before giving up: such a stream has no two events alike
 _EDGE_BYTES = 64 * 1024         # of a JSON answer too large to keep: its beginning and its end, where usage stands
@@ -33,7 +35,7 @@ class Meter:
     """
 
     __slots__ = (
-        "_answer_bytes_max", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_event_bytes_max", "_expects_events", "_finished", "_framed", "_head", "_heads_left", "_json", "_parser", "_pieces",
+        "_answer_bytes_max", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_event_bytes_max", "_expects_events", "_finished", "_framed", "_head", "_heads_left", "_json", "_opening", "_parser", "_pieces", "_prose",
         "_read", "_shape", "_shapes_left", "_tail", "_text_bytes", "done", "error", "finish_reason", "model_served", "response_id", "service_tier",
         "unreadable", "usage", "usage_final",
     )  # fmt: skip
@@ -63,6 +65,8 @@ class Meter:
         self._expects_events = (stream and status < 400) or (content_type or "").lower().startswith("text/event-stream")
         # _blind: the content coding cannot be undone, or no further
         self._json: bool | None = None          # None until the first byte tells which it is
+        self._opening = b""                     # what may become a byte order mark
+        self._prose = False                     # it is to be events and begins like none
         self._parser = SSEParser(event_bytes_max)
         self._text_bytes = 0                    # UTF-8 bytes of delivered text
         self._finished = False                  # a finish_reason was seen
@@ -115,6 +119,8 @@ class Meter:
         else:
             for event in self._parser.end():
                 self._take_event(event)
+            if self._prose and self._heads_left == _HEADS_MAX and not self.done:
+                self.unreadable = True
 
     def _take_piece(self, piece: bytes) -> None:
         """Part of the decoded body."""
@@ -127,12 +133,15 @@ class Meter:
                 self._take_event(event)
 
     def _start(self, piece: bytes) -> None:
-        """The first byte tells JSON from events; the content type may not: some vendors answer JSON to `stream: true`, or name neither."""
-        piece = piece.lstrip()
-        if not piece:
+        """The first byte tells JSON and pages from events; the content type may not: some vendors answer JSON to `stream: true`, or name neither."""
+        piece = (self._opening + piece).lstrip()
+        text = piece.removeprefix(_BOM).lstrip()
+        if not text or _BOM.startswith(piece):
+            self._opening = piece[: len(_BOM)]
             return
-        self._json = piece[0] in b"{[" or not self._expects_events
-        self._take_piece(piece)
+        self._json = text[0] in b"{[<" or not self._expects_events
+        self._prose = text[0] not in _FIELD_STARTS
+        self._take_piece(text)
 
     # Events.
 
@@ -146,13 +155,15 @@ class Meter:
                 return
         if len(event) < 16 and event.strip() == _DONE:
             self.done = True
-            self.usage_final = self.usage is not None
+            if not self.error:                  # vLLM ends a failed stream with it too: then the last total is as final as it was
+                self.usage_final = self.usage is not None
             return
         size, finish, strings = delivered(event)
         self._deliver(size)
         if finish is not None:
             self.finish_reason = finish[:64]
             self._finished = True
+            self.error = self.error or finish == _FINISH_ERROR
         if finish is not None or self._heads_left or event.find(b'"error"') >= 0 or _states_usage(event):
             self._read_event(event)
         elif strings == 1 and self._shapes_left:
@@ -224,6 +235,7 @@ class Meter:
         self._take_names(answer)
         self._text_bytes, finish, _ = delivered(body)
         self.finish_reason = None if finish is None else finish[:64]
+        self.error = self.error or finish == _FINISH_ERROR
         self.usage = stated_usage(answer, cached_inside_input=self._cached_inside_input)
         self.usage_final = self.usage is not None
 
