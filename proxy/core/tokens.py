@@ -3,7 +3,7 @@
 The count function is passed in. A tokenizer first cuts a text into pieces (words, numbers, runs of signs, white space) that it encodes apart, so cutting between
 two pieces does not change a count. The seams here lie between pieces for both vocabularies of `vocabulary.py`: each piece ends before a space or a tab that
 follows a visible character, as white space only begins pieces; a letter or digit ends one before punctuation other than an apostrophe; a line end ends one before
-a letter or digit; letters and digits part; digits go in threes from the start of their run. Where a run of 16,384 characters has no seam (all spaces, one emoji
+a letter or digit; letters and digits part; digits go in threes from the start of their run. Where thousands of characters have no seam (all spaces, one emoji
 after the other) the cut may cost or save a token or two.
 """
 
@@ -23,6 +23,8 @@ EXACT_CHARS_MAX: Final = 400_000
 PENDING_CHARS_MAX: Final = 4 * CALL_CHARS_MAX
 PENDING_TEXTS_MAX: Final = 256
 
+# How far back a seam is looked for: without one this takes most of a millisecond, of the loop's time where a stream is cut.
+_SEAM_CHARS_MAX: Final = 4_096
 _DIGITS: Final = "0123456789"
 _SEAM: Final = (
     r"(?:(?<=\S)(?=[ \t])"
@@ -68,7 +70,7 @@ def cut(text: str, start: int) -> int:
 def last_seam(text: str, start: int, end: int) -> int | None:
     """The last place between two pieces, after `start` and at most at `end`, which must be within the text; `start` must be such a place itself."""
     # The sign at `end` is only looked at: a seam is seen from both sides, so none is found behind that sign.
-    match = _UP_TO_LAST_SEAM.match(text, start, end + 1)
+    match = _UP_TO_LAST_SEAM.match(text, max(start, end - _SEAM_CHARS_MAX), end + 1)
     if match is not None:
         return match.end()
     window = text[start:end]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.core.tokens import CALL_CHARS_MAX, EXACT_CHARS_MAX, PENDING_CHARS_MAX, TextBlocks, count_text, count_texts, cut, extrapolated, last_seam
@@ -31,6 +31,8 @@ class Calls:
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
+@example(text="}\n// b")
+@example(text="²1234567😀")
 @given(text=TEXT)
 @FIXED
 def test_a_count_is_the_same_whether_a_text_is_cut_at_its_seams_or_not(name: str, text: str):
@@ -87,8 +89,9 @@ def test_what_is_beyond_the_bound_is_extrapolated_rounded_up():
 def test_a_cut_makes_progress_and_no_more_than_a_call():
     assert cut("short", 0) == 5
     assert cut("x" * (CALL_CHARS_MAX + 1), 0) == CALL_CHARS_MAX
-    assert cut("ab " + "x" * CALL_CHARS_MAX, 0) == 2, "before a space, not behind it"
-    assert cut("ab " + "x" * CALL_CHARS_MAX, 2) == 3 + CALL_CHARS_MAX - 1, "a seam at the start itself is none"
+    late = "y" * (CALL_CHARS_MAX - 100) + " " + "x" * CALL_CHARS_MAX
+    assert cut(late, 0) == CALL_CHARS_MAX - 100, "before a space, not behind it"
+    assert cut(late, CALL_CHARS_MAX - 100) == 2 * CALL_CHARS_MAX - 100, "a seam at the start itself is none"
     assert cut("don't" * CALL_CHARS_MAX, 0) == CALL_CHARS_MAX, "never at an apostrophe"
 
 
@@ -140,7 +143,8 @@ def test_a_stream_beyond_the_bound_is_extrapolated_and_no_longer_held():
     for _ in range(200_000):
         handed += blocks.add(0, "abc abc ")
     assert EXACT_CHARS_MAX <= sum(map(len, handed)) <= EXACT_CHARS_MAX + CALL_CHARS_MAX
-    assert (blocks.finish(), blocks.pending_chars) == ([], 0)
+    assert (blocks.pending_chars, blocks.finish()) == (0, [])
     for block in handed[1:]:    # one could not be counted
         blocks.counted(block, len(block) // 4)
     assert blocks.tokens == pytest.approx(400_000, rel=0.001) and not blocks.exact
+    assert EXACT_CHARS_MAX <= sum(map(len, TextBlocks().add(0, "abc " * 1_000_000))) <= EXACT_CHARS_MAX + CALL_CHARS_MAX, "nor is what comes in one piece"
