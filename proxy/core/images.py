@@ -139,7 +139,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return _big(data, at + 7, 2), _big(data, at + 5, 2)
         else:
-            at += 2 + max(_big(data, at + 2, 2), 2)
+            at += 2 + _big(data, at + 2, 2)
     return 0, 0
 
 

@@ -123,6 +123,10 @@ def test_what_a_function_may_hold(function: object, tokens: int, exact: bool):
     assert prompt(tools=[{"type": "function", "function": function}]) == Prompt(3 + tokens, exact)
 
 
+def test_what_counts_once_counts_once_for_several_functions():
+    assert prompt(tools=[{"name": "f"}, {"type": "function", "function": {"name": "g"}}]) == Prompt(3 + 2 * (7 + 1) + 12, True)
+
+
 def test_depth_and_size_cost_no_more_than_their_bytes():
     schema: dict[str, object] = {"type": "string"}
     for _ in range(20_000):
