@@ -101,7 +101,9 @@ class Exchange:
         self.relay.client_writable()
 
     def watch(self, now_s: float) -> None:
-        """Called once a second: ends what takes too long."""
+        """Called once a second: ends what takes too long, and lets go of a request that will not be sent again."""
+        if self.relay.progress.status is not None and not self.relay.declined:
+            self._payload.release()
         self.relay.watch(now_s)
 
     def end_now(self) -> None:
@@ -128,10 +130,11 @@ class Exchange:
                 raise  # the process ends
         except ConnectError as error:
             self._parts.metrics.upstream_error(upstream.name, error.kind)
-            raise upstream.unreachable(error) from error
+            raise (upstream.failed("could not be reached a second time") if self._sent else upstream.unreachable(error)) from error
         finally:
             self._connecting = None
-        self._parts.metrics.client_gone(upstream.name, "before_send")
+        if not self._sent:
+            self._parts.metrics.client_gone(upstream.name, "before_send")
         return None
 
     def _open(self, connection: UpstreamConnection) -> None:
@@ -160,6 +163,7 @@ class Exchange:
         if not connection.is_connected():
             raise self._upstream.unreachable(ConnectError("connect", "the connection was closed before the request was sent"))
         self.relay.send(self._payload.first)
+        self._payload.first = b""
         self._sent = True
         if self._payload.plain is None:
             self._payload.release()
@@ -169,19 +173,18 @@ class Exchange:
         """The vendor answered 400 to a request that asks for usage: once more without the question, as the client had put it."""
         plain = self._payload.plain
         assert plain is not None
-        self.relay = self._attempt(spliced=False)
         try:
-            connection = await self._connect()
+            connection = None if self._left else await self._connect()
         except ProxyError:
             self.relay.decide(How.NO_HEAD)
             raise
         if connection is None:
-            self.relay.progress.status = 400  # all that the vendor has answered, and nothing is billed for it
             self.relay.decide(How.CLIENT_LEFT)
             return
         if self._settled:
             self._upstream.pool.release(connection)  # the process ends, and the record is made
             return
+        self.relay = self._attempt(spliced=False)
         self.relay.hold(connection)
         self.relay.send(plain)
         self._payload.release()

@@ -114,6 +114,8 @@ class Gateway:
         head = upstream.head(request.method, request.target, request.headers, len(body))
         plain = head + body
         spliced = self._spliced(request, upstream, call, body)
+        if spliced is not None:
+            memory.take(len(spliced))  # both are held until the vendor has answered
         payload = Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)
         self._parts.metrics.overhead("admit", monotonic() - began_s)
         return Exchange(self._parts, caller.site, upstream, request, opened, payload)

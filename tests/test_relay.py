@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
+from proxy.pool import UpstreamConnection
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 
@@ -135,3 +137,73 @@ async def test_a_retry_that_finds_no_answer_leaves_one_record(tmp_path: Path, re
         answer = await ask(proxy, ASK)
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (502, "upstream_failed")
         assert [counts(row) for row in await proxy.records(1)] == [("upstream_failed", "none", 0, 0)]
+
+
+async def test_a_client_that_left_before_the_vendor_declined_leaves_no_drain_behind(tmp_path: Path) -> None:
+    arrived, left = asyncio.Event(), asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        arrived.set()
+        await left.wait()
+        await visit.answer(DECLINED, status="400 Bad Request")
+
+    async with raw_upstream(script) as upstream:
+        upstreams = {"mock": {"base_url": upstream.url, "api_key": "k", "stream_usage": "inject", "on_client_gone": "drain"}}
+        async with running(tmp_path, config(upstream.url, upstreams=upstreams)) as proxy:
+            client = await RawClient.connect(proxy.address)
+            await client.post(ASK)
+            await arrived.wait()
+            client.leave()
+            async with asyncio.timeout(5):
+                while proxy.server.parts.draining_exchanges == 0:
+                    await asyncio.sleep(0)
+            left.set()
+            [row] = await proxy.records(1)
+            assert counts(row)[1:] == ("none", 0, 0)
+            assert (proxy.server.parts.draining_exchanges, len(upstream.visits)) == (0, 1)
+
+
+async def test_a_drain_that_ends_between_the_attempts_charges_nothing(tmp_path: Path) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.answer(DECLINED, status="400 Bad Request")
+
+    async with raw_upstream(script) as upstream:
+        settings = inject(upstream.url)
+        settings["upstreams"]["mock"]["connections_max"] = 1  # type: ignore[index]
+        async with running(tmp_path, settings) as proxy:
+            client = await RawClient.connect(proxy.address)
+            pool = proxy.server.site.upstreams["mock"].pool
+            real = pool.acquire
+            waits = asyncio.Event()
+
+            async def second_waits() -> UpstreamConnection:
+                if upstream.visits:
+                    waits.set()
+                    await asyncio.Event().wait()
+                return await real()
+
+            pool.acquire = second_waits  # type: ignore[method-assign]
+            await client.post(ASK)
+            await waits.wait()
+            for exchange in list(proxy.server.parts.exchanges):
+                exchange.end_now()
+            assert await client.closed()
+            [row] = await proxy.records(1)
+            assert counts(row)[1:] == ("none", 0, 0)
+
+
+async def test_a_request_is_let_go_of_once_it_cannot_be_sent_again(tmp_path: Path) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.stream(TEXT, end=False)
+        await visit.reader.read()
+
+    async with raw_upstream(script) as upstream, running(tmp_path, inject(upstream.url)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        await client.post(ASK)
+        await client.head()
+        assert proxy.server.parts.body_bytes > len(ASK)  # both forms of it
+        for exchange in list(proxy.server.parts.exchanges):
+            exchange.watch(0.0)
+        assert proxy.server.parts.body_bytes == 0
+        client.leave()
+        await proxy.records(1)

@@ -26,6 +26,8 @@ SPLICED = [
     (b'{"model":"m","stream":null}', None),
     (b'{"model":"m"}', None),
     (b'{"model":"m","stream":true,"stream_options":"yes"}', None),
+    (b'{"model":"m","stream":true,"stream_options":{"include_usage":1}}', None),
+    (b'{"model":"m","stream":true,"stream_options":{"include_usage":"true"}}', None),
 ]
 
 

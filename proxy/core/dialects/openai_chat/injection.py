@@ -42,6 +42,8 @@ def splice(body: bytes, call: Call) -> bytes | None:
     except (Ambiguous, *_JSON_ERRORS):
         return None
     stated = inner.get("include_usage")
+    if stated is not None and options[stated[0] : stated[1]] not in (b"false", b"null"):
+        return None
     if stated is not None:
         return body[: start + stated[0]] + b"true" + body[start + stated[1] :]
     member = b'"include_usage":true,' if inner else b'"include_usage":true'
