@@ -100,7 +100,7 @@ def test_text_on_a_terminal_and_json_else(format, stream, is_json):
 def test_nothing_that_looks_like_a_credential_leaves(output, text):
     logging.getLogger("tollkeeper.x").error(text)
     logging.getLogger("tollkeeper.x").error("%s", text, extra={"fields": {"detail": text}})
-    logging.getLogger("other.library").error("it said: %s", text)
+    logging.getLogger("other.package").error("it said: %s", text)
     try:
         raise OSError(text)
     except OSError:
