@@ -101,7 +101,7 @@ class Relay:
         if head.code < 200:
             self._fail_upstream("switched protocols unasked")
             return
-        if head.code == 400 and self._spliced and not self._left:
+        if head.code == 400 and self._spliced:
             self.progress.status = 400  # all that the vendor has answered so far, and nothing is billed for it
             self.declined = True
             self._let_go()
