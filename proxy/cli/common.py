@@ -9,7 +9,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -107,6 +108,16 @@ def print_fields(rows: Sequence[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:<{width}}  {value}")
+
+
+@contextmanager
+def progress(label: str, steps: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr for long work, moved on by what it yields; nothing where nobody watches, or where `shown` says that it would be in the way."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda _steps: None
+        return
+    with click.progressbar(length=steps, label=label, file=sys.stderr) as bar:
+        yield bar.update
 
 
 def own_command() -> str:

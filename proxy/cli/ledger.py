@@ -1,4 +1,4 @@
-"""`tollkeeper ledger`: the state of the book and of the journal behind it."""
+"""`tollkeeper ledger`: the book as a whole; here its state and that of the journal behind it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from zoneinfo import ZoneInfo
 import click
 
 from proxy.cli import amounts, common
+from proxy.cli.export import export
 from proxy.journal import JournalFigures, inspect
 from proxy.ledger.queries import Status
 
 
-@click.group()
+@click.group(commands=[export])
 def ledger() -> None:
     """The ledger as a whole."""
 

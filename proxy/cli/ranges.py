@@ -43,6 +43,15 @@ def calendar_month(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
     return datetime(year, number, 1, tzinfo=zone), datetime(year + number // 12, number % 12 + 1, 1, tzinfo=zone)
 
 
+def describe(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> str:
+    """The range as the head of a report names it."""
+    if start is None and end is None:
+        return f"of all time ({zone.key})"
+    since = "the beginning" if start is None else start.isoformat(sep=" ", timespec="minutes")
+    until = "now on" if end is None else end.isoformat(sep=" ", timespec="minutes")
+    return f"from {since} to {until}, the end not included ({zone.key})"
+
+
 def to_ms(moment: datetime | None) -> int | None:
     """Unix milliseconds; None stays open."""
     return None if moment is None else int(moment.timestamp()) * 1000 + moment.microsecond // 1000

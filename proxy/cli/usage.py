@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import click
 from rich.table import Table
@@ -70,7 +68,7 @@ def usage(
     start, end = ranges.parse(from_, to, month, book.zone)
     rows = common.ask(lambda: book.queries.usage(by, ranges.to_ms(start), ranges.to_ms(end), book.zone))
     form = "json" if as_json else form
-    click.echo(_head(start, end, book.zone), err=form != "table")
+    click.echo(f"Usage {ranges.describe(start, end, book.zone)}", err=form != "table")
     if form == "json":
         common.print_json(rows)
     elif form == "csv":
@@ -88,14 +86,6 @@ def as_csv(rows: Sequence[UsageRow], by: Sequence[str]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
-
-
-def _head(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> str:
-    if start is None and end is None:
-        return f"Usage of all time ({zone.key})"
-    since = "the beginning" if start is None else start.isoformat(sep=" ", timespec="minutes")
-    until = "now on" if end is None else end.isoformat(sep=" ", timespec="minutes")
-    return f"Usage from {since} to {until}, the end not included ({zone.key})"
 
 
 def _print_table(rows: Sequence[UsageRow], by: Sequence[str]) -> None:

@@ -1,0 +1,125 @@
+"""`tollkeeper ledger export`: the records of a period as a file that billing loads, the same bytes each time it is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from proxy.cli import amounts, common, ranges
+from proxy.export import records
+from proxy.ledger import pages
+from proxy.ledger.canonical import COLUMNS, Value
+
+_PLACE = {name: place for place, name in enumerate(COLUMNS)}
+
+
+class Totals:
+    """What went into the file, so that who loads it can check that all of it arrived."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.adjustments = 0
+        self._money: dict[str, dict[str, int]] = {}
+
+    def add(self, rows: Sequence[Sequence[Value]]) -> None:
+        self.records += len(rows)
+        for row in rows:
+            self.adjustments += row[_PLACE["kind"]] == "adjustment"
+            for name in ("cost_nano", "charge_nano"):
+                amount = row[_PLACE[name]]
+                if isinstance(amount, int):
+                    sums = self._money.setdefault(str(row[_PLACE["currency"]]), {})
+                    sums[name] = sums.get(name, 0) + amount
+
+    def lines(self) -> list[str]:
+        """For people: the records, then the money, one line a currency."""
+        counted = f"records: {amounts.count(self.records)}, of them adjustments: {amounts.count(self.adjustments)}"
+        money = [
+            f"{currency}: " + ", ".join(f"{name.removesuffix('_nano')} {amounts.money(nano)}" for name, nano in sums.items())
+            for currency, sums in sorted(self._money.items())
+        ]
+        return [counted, *money]
+
+
+@click.command()
+@common.config_option
+@common.data_dir_option
+@click.option("--format", "form", type=click.Choice(list(records.FORMATS)), default="csv", show_default=True)
+@click.option("--from", "from_", metavar="TIME", help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.")
+@click.option("--to", metavar="TIME", help="Requests started before.")
+@click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")
+@click.option("--through", type=click.IntRange(min=0), metavar="SEQ", help="Only what was booked up to this seq. Default: the last one, which is printed to stderr.")
+@click.option("--after", default=0, type=click.IntRange(min=0), metavar="SEQ", help="Only what was booked after this seq: what came since the export that ended there.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to FILE, which is there only when it is complete. Default: standard output.")
+@click.option("--yes", is_flag=True, help="Replace FILE if it exists.")
+def export(
+    config_path: Path | None, data_dir: Path | None, form: str, from_: str | None, to: str | None, month: str | None, through: int | None, after: int,
+    out: Path | None, yes: bool,
+) -> None:  # fmt: skip
+    """Write the records of a period, one a line, corrections as lines of their own: the sum of the lines is what `usage` says.
+
+    With the same range and the same --through the file is the same, byte for byte, however much is booked meanwhile. A correction belongs to the period of the
+    record it corrects; what came after an export is what --after its seq gives.
+
+    \b
+    Examples:
+      tollkeeper ledger export --month 2026-11 --out november.csv
+      tollkeeper ledger export --month 2026-11 --after 48213 --format jsonl
+    """
+    book = common.open_book(config_path, data_dir)
+    start, end = ranges.parse(from_, to, month, book.zone)
+    if out is not None and out.exists() and not yes:
+        raise common.Failed(f"{out} exists: choose another name, or add --yes to replace it.")
+    last = common.ask(lambda: pages.head(book.queries.path)) if through is None else through
+    stretch = pages.Stretch(after=after, through=last, from_ms=ranges.to_ms(start), to_ms=ranges.to_ms(end))
+    click.echo(_told(start, end, stretch, book), err=True)
+    totals = Totals()
+    with _opened(out) as file:
+        common.ask(lambda: _write(file, records.FORMATS[form](book.zone), book.queries.path, stretch, totals, bar=out is not None or not sys.stdout.isatty()))
+    for line in totals.lines():
+        click.echo(line, err=True)
+
+
+def _told(start: datetime | None, end: datetime | None, stretch: pages.Stretch, book: common.Book) -> str:
+    since = f" --after {stretch.after}" if stretch.after else ""
+    return f"Records {ranges.describe(start, end, book.zone)}, to be had again with{since} --through {stretch.through}"
+
+
+def _write(file: BinaryIO, lines: records.Lines, path: Path, stretch: pages.Stretch, totals: Totals, *, bar: bool) -> None:
+    """Page by page, so that neither memory nor the ledger feels how long the period is."""
+    file.write(lines.begin())
+    done = stretch.after
+    with common.progress("Exporting", stretch.through - done, shown=bar) as advance:
+        for page in pages.pages(path, stretch):
+            file.write(lines.lines(page.rows))
+            totals.add(page.rows)
+            advance(page.upto_seq - done)
+            done = page.upto_seq
+
+
+@contextlib.contextmanager
+def _opened(out: Path | None) -> Iterator[BinaryIO]:
+    """Standard output, or a file that takes its name when all of it is on the disk: nobody loads half a month."""
+    if out is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    draft = out.with_name(f"{out.name}.{os.getpid()}.part")
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(out)
+    except OSError as error:
+        raise common.Failed(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):  # gone under its own name, or never made
+            draft.unlink()

@@ -1,0 +1,72 @@
+"""Reads the book in its order, a page at a time: for what goes through many rows, however many there are.
+
+Each page is a read transaction of its own over a stretch of seqs. Rows are never changed and seqs are given in commit order, so what is read up to a fixed
+seq is the same however often and however slowly it is read; and no page holds the write-ahead log for longer than a moment.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from proxy.ledger import LedgerError
+from proxy.ledger.canonical import COLUMNS, Value
+from proxy.ledger.queries import reading
+
+PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some milliseconds of reading
+
+Row = tuple[Value, ...]  # in the order of COLUMNS
+
+# The unary plus keeps SQLite from leaving the order of seq for the index on started_at_ms, which would sort the whole range before the first row.
+_PAGE = f"SELECT {', '.join(COLUMNS)} FROM records WHERE seq > ? AND seq <= ? AND +started_at_ms >= ? AND +started_at_ms < ? ORDER BY seq"
+_ENDS = "SELECT min(seq), max(seq) FROM records WHERE started_at_ms >= ? AND started_at_ms < ?"
+_HEAD = "SELECT max(seq) FROM (SELECT max(seq) AS seq FROM records UNION ALL SELECT max(seq) FROM checkpoints)"
+_ALWAYS_MS = (-(2**63), 2**63 - 1)
+
+
+class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows: seqs in (after, through], started in [from_ms, to_ms), open where None."""
+
+    after: int = 0
+    through: int
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """The stretch's rows up to `upto_seq`, oldest first; there may be none."""
+
+    upto_seq: int
+    rows: Sequence[Row]
+
+
+def head(path: Path) -> int:
+    """The last seq of the book, 0 when it is empty. Raises LedgerError without a ledger, LedgerUnavailable when SQLite cannot read it."""
+    with reading(path) as connection:
+        return _head(connection)
+
+
+def pages(path: Path, stretch: Stretch, page_seqs: int = PAGE_SEQS) -> Iterator[Page]:
+    """The stretch, page by page; the last page's `upto_seq` is `through`. Raises LedgerError when the book does not reach that far, else as `head`."""
+    times = (_ALWAYS_MS[0] if stretch.from_ms is None else stretch.from_ms, _ALWAYS_MS[1] if stretch.to_ms is None else stretch.to_ms)
+    with reading(path) as connection:
+        if stretch.through > (last := _head(connection)):
+            raise LedgerError(f"the ledger ends at seq {last}, before {stretch.through}: it is not the one that this number was printed for, or an older copy")
+        first, end = stretch.after + 1, stretch.through
+        if stretch.from_ms is not None or stretch.to_ms is not None:  # a month in the middle of years: go where it lies
+            low, high = connection.execute(_ENDS, times).fetchone()
+            first, end = (stretch.through + 1, stretch.through) if low is None else (max(first, low), min(end, high))
+    while first <= end:
+        upto = min(end, first + page_seqs - 1)
+        with reading(path) as connection:
+            rows = connection.execute(_PAGE, (first - 1, upto, *times)).fetchall()
+        yield Page(upto if upto < end else stretch.through, rows)
+        first = upto + 1
+
+
+def _head(connection: sqlite3.Connection) -> int:
+    (seq,) = connection.execute(_HEAD).fetchone()
+    return 0 if seq is None else int(seq)
