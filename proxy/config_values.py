@@ -16,14 +16,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from proxy.core.limits.language import parse
+
 SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86_400)}
 BYTES = {
     "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
     "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 }
-UNITS = ("requests", "tokens", "input_tokens", "output_tokens", "concurrent")
-PERIODS = ("second", "minute", "hour", "day", "week", "month", "total")
-SMOOTH_PERIODS = ("second", "minute", "hour")
 # Headers of one hop or of the message's framing: config may neither set nor let them through.
 HOP_HEADERS = frozenset({
     "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
@@ -39,7 +38,6 @@ _USER = r"[!$-.0->A-Z^-~]+"  # without what ends the part before the @ in a URL:
 _NAME = r"[^\W_][\w.@-]{0,63}"
 _DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _INSTANT = rf"{_DAY}(?:T[0-9]{{2}}:[0-9]{{2}}(?::[0-9]{{2}})?(?:Z|[+-][0-9]{{2}}:[0-9]{{2}})?)?"
-_LIMIT = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?)\s+([^\s/]+)(?:\s*/\s*(\S+))?(?:\s+for\s+(\S.*?))?\s*")
 _CURRENCY = r"[A-Z]{3}"
 
 
@@ -198,26 +196,8 @@ def header_name(text: str) -> str:
 
 
 def limit(text: str) -> str:
-    """A limit's rule. Only its grammar is checked: `<amount> <unit>[/<per>][ for <models>]`."""
-    match = _LIMIT.fullmatch(text)
-    if match is None:
-        raise ValueError('expected "<amount> <unit>/<per>[ for <models>]", such as "60 requests/minute", "500 USD/month for gpt-*" or "8 concurrent"')
-    amount, unit, per, models = match.groups()
-    money = re.fullmatch(_CURRENCY, unit) is not None
-    if not money and unit not in UNITS:
-        raise ValueError(f"no such unit; the nearest known one is {nearest(unit, UNITS)} (or a currency code such as USD)")
-    if unit == "concurrent":
-        if per is not None:
-            raise ValueError('concurrent takes no period: write "8 concurrent"')
-    elif per not in PERIODS:
-        hint = "say per what" if per is None else f"no such period; the nearest known one is {nearest(per, PERIODS)}"
-        raise ValueError(f"{hint}: one of {', '.join(PERIODS)}")
-    if money and per in SMOOTH_PERIODS:
-        raise ValueError("money needs a calendar period or total: day, week, month, total")
-    if not money and "." in amount:
-        raise ValueError("only money may have decimals; write a whole number")
-    if models is not None and not all(part.strip() and " " not in part.strip() for part in models.split(",")):
-        raise ValueError("models are separated by commas, without an empty one: for gpt-*,o3-*")
+    """A limit's rule, in the language of `proxy.core.limits`. It stays text here: the limit made of it needs to know whose it is."""
+    parse(text)
     return text
 
 

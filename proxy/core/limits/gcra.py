@@ -1,0 +1,165 @@
+"""Limits that flow (per second, minute, hour): the generic cell rate algorithm in its form as a leaky bucket, exact in integers.
+
+A bucket holds what was taken of late and leaks `amount` units each period. Its level is counted in units x milliseconds of the period, so that a millisecond
+leaks exactly `amount` of them and nothing is ever rounded: 7 requests/second are seven, and a trillion tokens/hour lose none. While every admission leaves
+the level at or below `burst`, any interval T sees at most burst + amount·T/period.
+
+What a request takes is a guess that its end corrects. The correction is exact too: **the level is always what it would be had each ended request taken, when
+it began, just what it turned out to use** (what it used beyond that is taken when it turns out). Giving back simply what was not used would take away
+what others took: the bucket may have leaked it long ago. What can be given back is the lowest level since the request began, at most. To know it, the
+bucket leaks the newest first: then what is left at the depth where a request stands, and below, is just that lowest level.
+"""
+
+from __future__ import annotations
+
+
+class Block:
+    """A depth in a bucket: `amount` lies here, above `below`; `holders` requests that may give back stand here.
+
+    A block that has leaked away is gone from the bucket, and who stood on it stands on the one below (`into`; itself at the bottom).
+    """
+
+    __slots__ = ("above", "amount", "below", "holders", "into")
+
+    def __init__(self, amount: int, below: Block | None) -> None:
+        self.amount = amount
+        self.below = below
+        self.above: Block | None = None
+        self.into: Block | None = None
+        self.holders = 1
+
+
+class Bucket:
+    """One running rate. Amounts are in scaled units (units x milliseconds of the period), times milliseconds of one clock.
+
+    Each step costs the same on average, however many requests are running: a block is made once and goes once.
+    """
+
+    __slots__ = ("_bottom", "_loose", "_top", "at_ms", "leak", "level")
+
+    def __init__(self, leak: int, at_ms: int, level: int = 0) -> None:
+        self.leak = leak            # scaled units a millisecond: the limit's amount
+        self.at_ms = at_ms
+        self.level = level
+        self._loose = level         # on top of all: nobody gives it back any more, so it leaks first
+        self._top: Block | None = None
+        self._bottom = Block(0, None)  # holds nothing; of those that stand here, nobody has anything to give back
+
+    def flow(self, now_ms: int) -> None:
+        """Leaks up to now. An earlier time leaks nothing, and takes nothing back."""
+        elapsed_ms = now_ms - self.at_ms
+        if elapsed_ms <= 0:
+            return
+        self.at_ms = now_ms
+        leaking = elapsed_ms * self.leak
+        if leaking >= self.level:
+            self._empty()
+            return
+        self.level -= leaking
+        if leaking <= self._loose:
+            self._loose -= leaking
+            return
+        leaking -= self._loose
+        self._loose = 0
+        while (top := self._top) is not None and leaking >= top.amount:
+            leaking -= top.amount
+            self._sink(top)
+        if top is not None:
+            top.amount -= leaking
+
+    def change_leak(self, leak: int, now_ms: int) -> None:
+        """From now on the limit has another amount."""
+        self.flow(now_ms)
+        self.leak = leak
+
+    def take(self, amount: int) -> Block:
+        """Adds what a request is expected to use, at the time it has flowed to. The block is for `settle`."""
+        self.level += amount
+        block = Block(amount, self._top)
+        if self._top is not None:
+            self._top.above = block
+        self._top = block
+        return block
+
+    def spend(self, amount: int) -> None:
+        """Adds what was used and is never given back."""
+        self.level += amount
+        self._loose += amount
+
+    def settle(self, block: Block, unused: int) -> None:
+        """A request is over that has not used `unused` of what it took. Once for each block."""
+        home = self._find(block)
+        if home is self._bottom:
+            return
+        place: Block | None = home
+        while unused and place is not None:
+            if place.amount > unused:
+                place.amount -= unused
+                self.level -= unused
+                break
+            unused -= place.amount
+            self.level -= place.amount
+            below = place.below
+            self._sink(place)
+            place = below
+        home = self._find(home)
+        if home is not self._bottom:
+            home.holders -= 1
+            if home.holders == 0:
+                self._lift(home)
+
+    def wait_ms(self, amount: int, room: int) -> int | None:
+        """How long until `amount` more leaves the level at or below `room`, if nothing else is taken; None: it never will."""
+        excess = self.level + amount - room
+        if excess <= 0:
+            return 0
+        if amount > room or self.leak == 0:
+            return None
+        return -(-excess // self.leak)
+
+    def _empty(self) -> None:
+        """All has leaked away: whoever stands anywhere in here stands on nothing."""
+        self.level = self._loose = 0
+        block = self._top
+        self._top = None
+        while block is not None:
+            below = block.below
+            block.into = self._bottom
+            block.above = block.below = None
+            block = below
+
+    def _sink(self, block: Block) -> None:
+        """A block without an amount goes, and its holders stand on the one below."""
+        below = block.below
+        self._unlink(block)
+        block.amount = 0
+        block.into = self._bottom if below is None else below
+        block.into.holders += block.holders
+
+    def _lift(self, block: Block) -> None:
+        """A block that nobody stands on goes, and its amount counts to the one above: nobody between can give it back."""
+        above = block.above
+        self._unlink(block)
+        if above is None:
+            self._loose += block.amount
+        else:
+            above.amount += block.amount
+
+    def _unlink(self, block: Block) -> None:
+        above, below = block.above, block.below
+        if below is not None:
+            below.above = above
+        if above is not None:
+            above.below = below
+        else:
+            self._top = below
+        block.above = block.below = None
+
+    def _find(self, block: Block) -> Block:
+        """Where those of this block stand now; the way is shortened for the next."""
+        home = block
+        while home.into is not None:
+            home = home.into
+        while block.into is not None:
+            block.into, block = home, block.into
+        return home

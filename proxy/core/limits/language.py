@@ -1,0 +1,139 @@
+"""The language of limits: `<amount> <unit>[/<per>][ for <models>]`, such as "60 requests/minute" or "500 USD/month for gpt-*", read and written.
+
+What is wrong with a text is told in a sentence that does not quote it, since it may be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+NANO_DIGITS = 9                 # money is counted in nano-units: 1 USD is 10**9
+NANO = 10**NANO_DIGITS
+AMOUNT_DIGITS_MAX = 15          # of requests, tokens or whole units of money: what an HTTP structured field can show
+_FORM = re.compile(r"\s*([0-9]+(?:_[0-9]+)*)(?:\.([0-9]+))?\s+([^\s/]+)(?:\s*/\s*(\S+))?(?:\s+for\s+(\S.*?))?\s*")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+
+
+class Unit(enum.StrEnum):
+    """What a limit counts."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    INPUT_TOKENS = "input_tokens"
+    OUTPUT_TOKENS = "output_tokens"
+    CONCURRENT = "concurrent"   # requests in flight
+    MONEY = "money"             # charge, in nano-units of a currency; written as the currency's code
+
+
+class Per(enum.StrEnum):
+    """Over which time a limit counts. Seconds, minutes and hours flow; days, weeks and months are those of the calendar."""
+
+    SECOND = "second"
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    TOTAL = "total"             # for ever: a credit that is used up
+    NONE = ""                   # of concurrent, which knows no time
+
+
+SMOOTH_MS = {Per.SECOND: 1_000, Per.MINUTE: 60_000, Per.HOUR: 3_600_000}
+_COUNTED = tuple(unit.value for unit in Unit if unit is not Unit.MONEY)
+_PERIODS = tuple(per.value for per in Per if per is not Per.NONE)
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """What a limit's text says. `amount` in its unit, of money in nano-units of `currency`; no `models` are all of them."""
+
+    amount: int
+    unit: Unit
+    per: Per
+    currency: str | None = None
+    models: tuple[str, ...] = ()
+
+
+def parse(text: str) -> Rule:
+    """The rule that a text states. Raises ValueError with a sentence that says what is expected."""
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise ValueError('expected "<amount> <unit>/<per>[ for <models>]", such as "60 requests/minute", "500 USD/month for gpt-*" or "8 concurrent"')
+    whole, decimals, word, period, models = match.groups()
+    unit = _unit(word)
+    per = _per(unit, period)
+    return Rule(_amount(unit, whole, decimals), unit, per, word if unit is Unit.MONEY else None, _models(models))
+
+
+def _unit(word: str) -> Unit:
+    if _CURRENCY.fullmatch(word):
+        return Unit.MONEY
+    if word not in _COUNTED:
+        raise ValueError(f"no such unit; the nearest known one is {_nearest(word, _COUNTED)} (or a currency code such as USD)")
+    return Unit(word)
+
+
+def _per(unit: Unit, period: str | None) -> Per:
+    if unit is Unit.CONCURRENT:
+        if period is not None:
+            raise ValueError('concurrent takes no period: write "8 concurrent"')
+        return Per.NONE
+    if period not in _PERIODS:
+        hint = "say per what" if period is None else f"no such period; the nearest known one is {_nearest(period, _PERIODS)}"
+        raise ValueError(f"{hint}: one of {', '.join(_PERIODS)}")
+    per = Per(period)
+    if unit is Unit.MONEY and per in SMOOTH_MS:
+        raise ValueError("money needs a calendar period or total: day, week, month, total")
+    return per
+
+
+def _amount(unit: Unit, whole: str, decimals: str | None) -> int:
+    digits = whole.replace("_", "").lstrip("0")
+    if len(digits) > AMOUNT_DIGITS_MAX:
+        raise ValueError(f"expected an amount of at most {AMOUNT_DIGITS_MAX} digits")
+    if unit is not Unit.MONEY:
+        if decimals is not None:
+            raise ValueError("only money may have decimals; write a whole number")
+        return int(digits or "0")
+    fraction = decimals if decimals is not None else ""
+    if len(fraction) > NANO_DIGITS:
+        raise ValueError(f"money has at most {NANO_DIGITS} decimals; it is counted in billionths")
+    return int(digits + fraction.ljust(NANO_DIGITS, "0"))
+
+
+def _models(text: str | None) -> tuple[str, ...]:
+    """Each glob once, in one order: which comes first means nothing, and must not make it another limit."""
+    if text is None:
+        return ()
+    globs = [part.strip() for part in text.split(",")]
+    if not all(glob and not any(map(str.isspace, glob)) for glob in globs):
+        raise ValueError("models are separated by commas, without an empty one: for gpt-*,o3-*")
+    return tuple(sorted(set(globs)))
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    return difflib.get_close_matches(word, list(known), 1, 0)[0]
+
+
+def show(rule: Rule) -> str:
+    """The rule as text; `parse` reads it as the same rule."""
+    period = "" if rule.per is Per.NONE else f"/{rule.per}"
+    models = f" for {', '.join(rule.models)}" if rule.models else ""
+    return f"{show_amount(rule.amount, rule.unit, rule.currency)}{period}{models}"
+
+
+def show_amount(amount: int, unit: Unit, currency: str | None) -> str:
+    """`60 requests`, `8 concurrent`, `0.50 USD`: an amount with its unit."""
+    return f"{show_money(amount)} {currency}" if unit is Unit.MONEY else f"{amount} {unit}"
+
+
+def show_money(amount_nano: int) -> str:
+    """Nano-units as an exact decimal, with as many digits as it needs; where it needs some, at least two."""
+    units, nano = divmod(abs(amount_nano), NANO)
+    decimals = f"{nano:0{NANO_DIGITS}d}".rstrip("0")
+    text = f"{units}.{decimals:0<2}" if decimals else str(units)
+    return f"-{text}" if amount_nano < 0 else text

@@ -1,0 +1,131 @@
+"""A limit: a rule that holds for somebody, with an identity that its count goes by and what happens when it is reached."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from proxy.core.limits.language import SMOOTH_MS, Per, Rule, Unit, show
+from proxy.core.routes import matches
+
+PPM = 1_000_000     # shares are counted in millionths: 80 % is 800_000
+_WINDOWED = (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL)
+
+
+class Scope(enum.StrEnum):
+    """Whom a limit holds for."""
+
+    PROXY = "proxy"
+    UPSTREAM = "upstream"
+    TEAM = "team"
+    KEY = "key"
+
+
+class Enforce(enum.StrEnum):
+    """What happens when a limit is reached."""
+
+    WARN = "warn"       # it is counted and told
+    FINISH = "finish"   # the next request is refused; running answers finish
+    CUT = "cut"         # the same, and a stream that outgrows what is left is ended
+    STRICT = "strict"   # a request is let through only if all that it may use is left
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit of one scope.
+
+    `id` is the name given, else made from what it limits (`key:alice/tokens/day/gpt-*`). How much and how strictly is no part of it, so that
+    a count goes on when they change. `amount` and `burst` in the unit (of money nano-units), `warn_at_ppm` ascending shares of the amount in millionths.
+    """
+
+    id: str
+    scope: Scope
+    scope_id: str = ""      # the upstream's, team's or key's name; nothing for the proxy
+    amount: int
+    unit: Unit
+    per: Per
+    currency: str | None = None
+    models: tuple[str, ...] = ()
+    enforce: Enforce = Enforce.FINISH
+    warn_at_ppm: tuple[int, ...] = ()
+    burst: int | None = None
+
+    @property
+    def smooth(self) -> bool:
+        """Whether it flows (per second, minute, hour)."""
+        return self.per in SMOOTH_MS
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it is a budget: of a calendar period, or a total."""
+        return self.per in _WINDOWED
+
+    @property
+    def refuses(self) -> bool:
+        return self.enforce is not Enforce.WARN
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(self.amount, self.unit, self.per, self.currency, self.models)
+
+    def applies(self, model: str | None) -> bool:
+        """Whether it holds for requests that name this model; None: they name none."""
+        return not self.models or (model is not None and any(matches(glob, model) for glob in self.models))
+
+
+def limit_of(
+    rule: Rule,
+    scope: Scope,
+    scope_id: str = "",
+    *,
+    name: str = "",
+    enforce: Enforce = Enforce.FINISH,
+    warn_at_ppm: tuple[int, ...] = (),
+    burst: int | None = None,
+) -> Limit:
+    """The limit of a scope that a rule makes. Raises ValueError where a setting has no meaning for it."""
+    if burst is not None:
+        if rule.per not in SMOOTH_MS:
+            raise ValueError("burst is for limits per second, minute or hour; remove it")
+        if rule.amount == 0:
+            raise ValueError("burst would be used up once and never come back at an amount of 0; remove it")
+    if warn_at_ppm and rule.per not in _WINDOWED:
+        raise ValueError("warn_at is for limits per day, week, month or total; remove it")
+    return Limit(
+        id=name if name else derived_id(rule, scope, scope_id),
+        scope=scope,
+        scope_id=scope_id,
+        amount=rule.amount,
+        unit=rule.unit,
+        per=rule.per,
+        currency=rule.currency,
+        models=rule.models,
+        enforce=enforce,
+        warn_at_ppm=tuple(sorted(set(warn_at_ppm))),
+        burst=burst,
+    )
+
+
+def derived_id(rule: Rule, scope: Scope, scope_id: str) -> str:
+    """The identity of a limit without a name. It holds a slash, which no name does."""
+    what = rule.unit if rule.currency is None else rule.currency
+    parts = [scope_name(scope, scope_id), what, rule.per, ",".join(rule.models)]
+    return "/".join(part for part in parts if part)
+
+
+def scope_name(scope: Scope, scope_id: str) -> str:
+    """`proxy`, `team:research`, `key:alice`."""
+    return f"{scope}:{scope_id}" if scope_id else scope.value
+
+
+def describe(limit: Limit) -> str:
+    """The limit for a person: `60 requests/minute of key alice`."""
+    whose = f"{limit.scope} {limit.scope_id}" if limit.scope_id else "the whole proxy"
+    return f"{show(limit.rule)} of {whose}"
+
+
+def share_ppm(percent: str) -> int:
+    """Millionths of `80%` or `99.5%`, exact for at most four decimals."""
+    whole, _, decimals = percent.removesuffix("%").partition(".")
+    assert len(decimals) <= 4, "the config takes at most three decimals"
+    return int(whole + decimals.ljust(4, "0"))
