@@ -20,8 +20,7 @@ PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some mill
 
 Row = tuple[Value, ...]  # in the order of COLUMNS
 
-# The unary plus keeps SQLite from leaving the order of seq for the index on started_at_ms, which would sort the whole range before the first row.
-_PAGE = f"SELECT {', '.join(COLUMNS)} FROM records WHERE seq > ? AND seq <= ? AND +started_at_ms >= ? AND +started_at_ms < ? ORDER BY seq"
+_PAGE = f"SELECT {', '.join(COLUMNS)} FROM records WHERE seq > ? AND seq <= ? AND started_at_ms >= ? AND started_at_ms < ? ORDER BY seq"
 _ENDS = "SELECT min(seq), max(seq) FROM records WHERE started_at_ms >= ? AND started_at_ms < ?"
 _HEAD = "SELECT max(seq) FROM (SELECT max(seq) AS seq FROM records UNION ALL SELECT max(seq) FROM checkpoints)"
 _ALWAYS_MS = (-(2**63), 2**63 - 1)
