@@ -1,0 +1,181 @@
+"""Price rows and which of them applies: the most specific one for the upstream, the model and the tier of an answer, then the latest.
+
+Candidates are ordered, best first, by:
+
+    the operator's rows before bundled ones · upstream named · model written out · longest literal run of the glob, then its literal characters
+    · of the served model before of the requested one · service tier · greatest `above_input_tokens` · hours · latest `from`
+
+The first candidate that applies to the record's input tokens and time is the row. So a row that writes the served model out for its upstream always wins; else
+the more specific of the best rows for the two names, and at a tie the one for what was served.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from proxy.core.pricing import PARTS
+from proxy.core.routes import matches
+
+RATES: Final = (*PARTS, "image", "request")
+OPERATOR: Final = "config"          # the source of rows that the operator wrote
+DAY_MINUTES: Final = 24 * 60
+
+_MINUTE_MS: Final = 60_000
+_WILDCARDS: Final = re.compile(r"[*?\[]")
+_WILDCARD: Final = re.compile(r"\*|\?|\[!?\]?[^\]]*\]")
+
+
+class PriceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One row: decimals per million tokens, per image and per request, in the one way `pricing.plain` writes them. None: the row does not say.
+
+    `source`: `config`, or the name and version of a public table. `rank` puts sources in order, the operator's first (0). `from_ms`: the first millisecond
+    it is valid for. `hours_utc`: minutes of the UTC day, [start, end), over midnight where the end comes first.
+    """
+
+    model: str
+    currency: str
+    source: str = OPERATOR
+    rank: int = 0
+    upstream: str | None = None
+    input: str | None = None
+    cached: str | None = None
+    cache_write: str | None = None
+    audio_input: str | None = None
+    output: str | None = None
+    reasoning: str | None = None
+    audio_output: str | None = None
+    image: str | None = None
+    request: str | None = None
+    service_tier: str | None = None
+    above_input_tokens: int | None = None
+    hours_utc: tuple[int, int] | None = None
+    from_ms: int | None = None
+
+    def rates(self) -> dict[str, str]:
+        """The rates that the row gives itself, by name."""
+        return {name: rate for name in RATES if (rate := getattr(self, name)) is not None}
+
+    def applies(self, input_tokens: int, at_ms: int) -> bool:
+        """Whether a record of so many input tokens, started then, is priced by this row, its model, upstream and tier being right."""
+        if self.above_input_tokens is not None and input_tokens <= self.above_input_tokens:
+            return False
+        if self.from_ms is not None and at_ms < self.from_ms:
+            return False
+        if self.hours_utc is None:
+            return True
+        start, end = self.hours_utc
+        minute = at_ms // _MINUTE_MS % DAY_MINUTES
+        return start <= minute < end if start < end else minute >= start or minute < end
+
+
+class PriceList:
+    """Rows, found by model. Bundled rows (rank above 0) are written in lower case and match names in any case, as their table means them."""
+
+    def __init__(self, rows: Iterable[PriceRow]) -> None:
+        # In one order whatever the order of the file, so that equal lists choose equally.
+        self.rows = tuple(sorted(rows, key=_whole))
+        self._literal: dict[str, list[PriceRow]] = {}
+        self._globs = []
+        for row in self.rows:
+            if is_literal(row.model):
+                self._literal.setdefault(row.model, []).append(row)
+            else:
+                self._globs.append(row)
+
+    def candidates(self, upstream: str, requested: str | None, served: str | None, service_tier: str | None) -> tuple[PriceRow, ...]:
+        """The rows for these names, best first, each once."""
+        found: dict[PriceRow, bool] = {}
+        for model, is_served in ((served, True), (requested, False)):
+            if model is not None:
+                for row in self._matching(model):
+                    if row.upstream in (None, upstream) and row.service_tier in (None, service_tier):
+                        found.setdefault(row, is_served)
+        return tuple(sorted(found, key=lambda row: _order(row, found[row])))
+
+    def tiers(self, upstream: str, model: str) -> set[str]:
+        """The service tiers that rows for this model tell apart."""
+        return {row.service_tier for row in self._matching(model) if row.upstream in (None, upstream) and row.service_tier is not None}
+
+    def literals(self, upstream: str) -> list[str]:
+        """The models that the operator's rows for this upstream write out."""
+        return sorted({name for name, rows in self._literal.items() if any(row.rank == 0 and row.upstream in (None, upstream) for row in rows)})
+
+    def _matching(self, model: str) -> list[PriceRow]:
+        lower = model.lower()
+        found = [row for name in {model, lower} for row in self._literal.get(name, ()) if row.model == (lower if row.rank else model)]
+        return found + [row for row in self._globs if matches(row.model, lower if row.rank else model)]
+
+
+def is_literal(glob: str) -> bool:
+    """Whether a glob names one model only."""
+    return _WILDCARDS.search(glob) is None
+
+
+def specificity(row: PriceRow) -> tuple[int, ...]:
+    """How exactly the row says which model it is for; the smaller, the more exactly. Lengths of different names written out do not count."""
+    literal = is_literal(row.model)
+    runs = [len(run) for run in _WILDCARD.split(row.model)]
+    return (row.rank, row.upstream is None, not literal, 0 if literal else -max(runs), 0 if literal else -sum(runs))
+
+
+def clash(one: PriceRow, other: PriceRow) -> bool:
+    """Whether some record is priced by both rows alike, so that nothing says which of them applies."""
+    if specificity(one) != specificity(other) or one.upstream != other.upstream:
+        return False
+    if (one.service_tier, one.above_input_tokens, one.from_ms) != (other.service_tier, other.above_input_tokens, other.from_ms):
+        return False
+    if (one.hours_utc is None) != (other.hours_utc is None):
+        return False
+    if one.hours_utc is not None and other.hours_utc is not None and not _minutes(one.hours_utc) & _minutes(other.hours_utc):
+        return False
+    return overlap(one.model, other.model)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some name matches both globs. A class such as [ab] is taken for any one character."""
+    first, second = _signs(one), _signs(other)
+    # reach: the positions in `second` that can be reached with what stands before a position in `first`, as in matching a text against a glob.
+    reach = _skipping({0}, second)
+    for sign in first:
+        if sign == "*":
+            reach = set(range(min(reach), len(second) + 1)) if reach else reach
+        else:
+            taken = {at + 1 for at in reach if at < len(second) and second[at] != "*" and ("?" in (sign, second[at]) or sign == second[at])}
+            stay = {at for at in reach if at < len(second) and second[at] == "*"}
+            reach = _skipping(taken | stay, second)
+    return len(second) in reach
+
+
+def _skipping(reach: set[int], signs: Sequence[str]) -> set[int]:
+    """With the positions behind any `*` that stands at one of them: it may be nothing."""
+    found = set(reach)
+    for at in sorted(reach):
+        end = at
+        while end < len(signs) and signs[end] == "*":
+            end += 1
+            found.add(end)
+    return found
+
+
+def _signs(glob: str) -> list[str]:
+    return ["?" if sign.startswith("[") and len(sign) > 1 else sign for sign in re.findall(r"\[!?\]?[^\]]*\]|.", glob, re.DOTALL)]
+
+
+def _minutes(hours: tuple[int, int]) -> set[int]:
+    start, end = hours
+    return set(range(start, end)) if start < end else set(range(start, DAY_MINUTES)) | set(range(end))
+
+
+def _order(row: PriceRow, served: bool) -> tuple[int, ...]:
+    return (
+        *specificity(row), not served, row.service_tier is None, -1 if row.above_input_tokens is None else -2 - row.above_input_tokens, row.hours_utc is None,
+        0 if row.from_ms is None else -1, 0 if row.from_ms is None else -row.from_ms,
+    )  # fmt: skip
+
+
+def _whole(row: PriceRow) -> bytes:
+    return msgspec.json.encode(row, order="sorted")

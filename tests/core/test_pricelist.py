@@ -1,0 +1,142 @@
+"""Which row applies, and which rows contradict each other."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.core.pricelist import PriceList, PriceRow, clash, is_literal, overlap
+
+DAY_MS = 86_400_000
+
+
+def row(model: str, **changes: object) -> PriceRow:
+    return PriceRow(**{"model": model, "currency": "USD", "input": "1", "output": "2", **changes})
+
+
+def chosen(rows: list[PriceRow], *, requested: str | None = "gpt-4o", served: str | None = None, upstream: str = "up", tier: str | None = None, tokens: int = 100, at_ms: int = 10 * DAY_MS):
+    return next((found for found in PriceList(rows).candidates(upstream, requested, served, tier) if found.applies(tokens, at_ms)), None)
+
+
+# Each line: the rows, the one that applies first; what is asked for.
+CASES: list[tuple[list[PriceRow], dict[str, object]]] = [
+    # Specificity: upstream named, model written out, longest literal part, tier, context, hours, date.
+    ([row("*", upstream="up"), row("gpt-4o")], {}),
+    ([row("gpt-4o"), row("gpt-4*")], {}),
+    ([row("gpt-4*"), row("gpt-*"), row("*")], {}),
+    ([row("*gpt-4"), row("g*p*t*4*")], {"requested": "gpt-4"}),         # one run of five signs before five of one
+    ([row("gpt-4o*"), row("gpt-4?")], {}),
+    ([row("gpt-4o", service_tier="flex"), row("gpt-4o")], {"tier": "flex"}),
+    ([row("gpt-4o"), row("gpt-4o", service_tier="flex")], {"tier": "default"}),
+    ([row("gpt-4o"), row("gpt-4*", service_tier="flex")], {"tier": "flex"}),
+    ([row("gpt-4o", above_input_tokens=200), row("gpt-4o", above_input_tokens=100), row("gpt-4o")], {"tokens": 201}),
+    ([row("gpt-4o", above_input_tokens=100), row("gpt-4o", above_input_tokens=200), row("gpt-4o")], {"tokens": 200}),
+    ([row("gpt-4o"), row("gpt-4o", above_input_tokens=100)], {"tokens": 100}),
+    ([row("gpt-4o", above_input_tokens=0), row("gpt-4o")], {"tokens": 1}),
+    ([row("gpt-4o"), row("gpt-4o", above_input_tokens=0)], {"tokens": 0}),
+    ([row("gpt-4o", service_tier="flex"), row("gpt-4o", above_input_tokens=10)], {"tier": "flex"}),
+    ([row("gpt-4o", from_ms=10 * DAY_MS), row("gpt-4o", from_ms=9 * DAY_MS), row("gpt-4o")], {}),
+    ([row("gpt-4o", from_ms=9 * DAY_MS), row("gpt-4o", from_ms=10 * DAY_MS)], {"at_ms": 10 * DAY_MS - 1}),
+    ([row("gpt-4o", above_input_tokens=10), row("gpt-4o", from_ms=9 * DAY_MS)], {}),
+    ([row("gpt-4o", hours_utc=(0, 60)), row("gpt-4o", from_ms=DAY_MS)], {}),
+    ([row("gpt-4o"), row("gpt-4o", hours_utc=(1, 60))], {}),
+    ([row("gpt-4o", hours_utc=(1380, 1)), row("gpt-4o")], {}),
+    ([row("gpt-4o", hours_utc=(1380, 1)), row("gpt-4o")], {"at_ms": 10 * DAY_MS - 1}),
+    ([row("gpt-4o"), row("gpt-4o", hours_utc=(1380, 1))], {"at_ms": 10 * DAY_MS + 60_000}),
+    ([row("gpt-4o"), row("gpt-4o", upstream="other")], {}),
+    # What was served and what was asked for.
+    ([row("gpt-4o-2024"), row("gpt-4o")], {"served": "gpt-4o-2024"}),
+    ([row("mini"), row("gpt-4o")], {"served": "mini"}),                 # the lengths of names written out say nothing
+    ([row("mini"), row("gpt-4o", service_tier="flex")], {"served": "mini", "tier": "flex"}),
+    ([row("mini"), row("gpt-4o", from_ms=DAY_MS)], {"served": "mini"}),
+    ([row("mini", upstream="up"), row("gpt-4o", upstream="up", service_tier="flex")], {"served": "mini", "tier": "flex"}),
+    ([row("gpt-4o", upstream="up"), row("mini")], {"served": "mini"}),  # a reseller's own row before one for anybody's
+    ([row("gpt-4o"), row("mini*"), row("*")], {"served": "mini"}),
+    ([row("mini*"), row("*")], {"served": "mini"}),
+    ([row("gpt-4*"), row("min*")], {"served": "mini"}),
+    ([row("mi*"), row("gp*")], {"served": "mini"}),                     # alike: what was served
+    ([row("mini", from_ms=DAY_MS)], {"served": "mini", "requested": None}),
+    ([row("gpt-4o"), row("mini", from_ms=11 * DAY_MS)], {"served": "mini"}),    # not valid yet
+    # Bundled rows come behind the operator's, whatever they say, and take any case.
+    ([row("*"), row("gpt-4o", rank=1, source="table 1", upstream="up")], {}),
+    ([row("gpt-4o", rank=1), row("gpt-4o", rank=2)], {}),
+    ([row("gpt-4o", rank=1)], {"requested": "GPT-4o"}),
+    ([row("gpt-4*", rank=1)], {"requested": "GPT-4o"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "asked"), CASES)
+def test_the_most_specific_row_then_the_latest(rows, asked):
+    for order in itertools.permutations(rows):
+        assert chosen(list(order), **asked) == rows[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked"),
+    [
+        ([], {}),
+        ([row("gpt-4o")], {"requested": "GPT-4o"}),     # as routes: the operator writes what the vendor reads
+        ([row("gpt-4*")], {"requested": "GPT-4o"}),
+        ([row("gpt-4o", upstream="other")], {}),
+        ([row("gpt-4o", service_tier="flex")], {}),
+        ([row("gpt-4o", from_ms=11 * DAY_MS)], {}),
+        ([row("*")], {"requested": None}),
+    ],
+)
+def test_no_row_applies(rows, asked):
+    assert chosen(rows, **asked) is None
+
+
+def test_tiers_and_names_written_out():
+    prices = PriceList([row("gpt-4o", service_tier="flex"), row("gpt-*", service_tier="batch", upstream="up"), row("a", upstream="other"), row("b"), row("c", rank=1)])
+    assert prices.tiers("up", "gpt-4o") == {"flex", "batch"} and prices.tiers("other", "gpt-4o") == {"flex"}
+    assert prices.literals("up") == ["b", "gpt-4o"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        (row("a"), row("a"), True),
+        (row("a"), row("a", input="9"), True),
+        (row("a"), row("b"), False),
+        (row("a", upstream="x"), row("a"), False),
+        (row("a", upstream="x"), row("a", upstream="y"), False),
+        (row("a", service_tier="x"), row("a", service_tier="y"), False),
+        (row("a", above_input_tokens=1), row("a", above_input_tokens=2), False),
+        (row("a", from_ms=1), row("a", from_ms=2), False),
+        (row("a", hours_utc=(0, 60)), row("a"), False),
+        (row("a", hours_utc=(0, 60)), row("a", hours_utc=(60, 120)), False),
+        (row("a", hours_utc=(0, 61)), row("a", hours_utc=(60, 120)), True),
+        (row("a", hours_utc=(1380, 10)), row("a", hours_utc=(5, 20)), True),
+        (row("gpt-*-mini"), row("gpt-4*"), False),          # one says more
+        (row("*gpt-4"), row("gpt-4*"), True),               # gpt-4
+        (row("gpt-*4"), row("gpt-4*"), False),
+        (row("gpt-a*"), row("gpt-b*"), False),
+        (row("a", rank=1), row("a"), False),
+    ],
+)
+def test_rows_that_nothing_tells_apart(one, other, alike):
+    assert clash(one, other) == clash(other, one) == alike
+
+
+GLOBS = st.text("ab*?", max_size=5)
+
+
+@given(GLOBS, GLOBS)
+@settings(derandomize=True, deadline=None, max_examples=150)
+def test_two_globs_overlap_where_some_name_matches_both(one, other):
+    names = ("".join(signs) for length in range(7) for signs in itertools.product("ab", repeat=length))
+    assert overlap(one, other) == any(fnmatch.fnmatchcase(name, one) and fnmatch.fnmatchcase(name, other) for name in names)
+
+
+@pytest.mark.parametrize(("glob", "literal"), [("gpt-4o", True), ("gpt-*", False), ("gpt-4?", False), ("gpt-[45]", False), ("", True)])
+def test_what_names_one_model_only(glob, literal):
+    assert is_literal(glob) == literal
+
+
+def test_a_class_counts_as_one_sign():
+    assert overlap("gpt-[45]*", "gpt-4o") and not overlap("gpt-[45]", "gpt-4o") and overlap("a[", "a[")
