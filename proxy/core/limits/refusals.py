@@ -1,0 +1,200 @@
+"""What a client is told about limits: the 429s, the end of a stream that was cut, and the fields on every answer.
+
+A rate comes back by itself, so its refusal says when to try again. A budget that is used up does not, so its refusal tells the SDKs not to try: a long
+`retry-after` would put one of them to sleep for all that time. Between the two, a budget of which running requests hold the rest may have room again as
+soon as one of them ends: that is told as a rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from urllib.parse import quote
+
+from proxy.core.errors import ProxyError, invalid_request
+from proxy.core.limits.language import SMOOTH_MS, Per, Unit, show_amount
+from proxy.core.limits.limit import Limit, Scope, describe
+from proxy.core.limits.state import LimitState, Refused
+
+RETRY_AFTER_MAX_MS = 60_000         # the openai SDK for Node sleeps as long as it is told
+INTEGER_MAX = 10**15 - 1            # of an HTTP structured field (RFC 9651)
+_MICRO = 1_000                      # nano-units in a millionth: what money is shown in where only integers may stand
+_DAY_S = 86_400
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WINDOW_S = {Per.DAY: _DAY_S, Per.WEEK: 7 * _DAY_S}
+_QUOTA_UNITS = {Unit.REQUESTS: "requests", Unit.CONCURRENT: "concurrent-requests"}  # the other registered one, content-bytes, is not ours
+_TOKENS = (Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)
+
+Fields = tuple[tuple[str, str], ...]
+
+
+def refusal(refused: Refused, now_ms: int, zone: tzinfo) -> ProxyError:
+    """429 `rate_limit_exceeded` or `insufficient_quota`, with the fields that the SDKs act on."""
+    limit = refused.limit
+    final = refused.never or refused.retry_after_ms is None
+    code = "insufficient_quota" if limit.windowed and not refused.by_holds else "rate_limit_exceeded"
+    family = "requests" if limit.unit in (Unit.REQUESTS, Unit.CONCURRENT) else "tokens"
+    headers = (("x-should-retry", "false"),) if final else _retry_after(refused)
+    return ProxyError(
+        429,
+        "insufficient_quota" if code == "insufficient_quota" else family,
+        code,
+        _message(refused, zone),
+        headers=headers + _openai_fields(refused.states, now_ms) + ratelimit_fields(refused.state, now_ms),
+    )
+
+
+def cut(state: LimitState, zone: tzinfo) -> ProxyError:
+    """What the event says that ends a stream in its course: the answer so far was delivered and is charged. Its status is not sent any more."""
+    message = f"This answer was ended here, because {_whose(state.limit, 'the')} {_standing(state)}. What was delivered is charged. {_reset(state, zone)}"
+    if state.limit.windowed:
+        return ProxyError(429, "insufficient_quota", "insufficient_quota", message)
+    return ProxyError(429, "tokens", "rate_limit_exceeded", message)
+
+
+def not_boundable(limit: Limit) -> ProxyError:
+    """400: a strict limit lets through only what it can bound beforehand."""
+    message = (
+        f"The limit {describe(limit)} is strict, and nothing says how much this request may use at most: "
+        "name `max_completion_tokens` (or `max_tokens`), and send only what can be counted, text and no references to files or images."
+    )
+    return invalid_request(message, code="not_boundable")
+
+
+def ratelimit_fields(state: LimitState, now_ms: int) -> Fields:
+    """`ratelimit-policy` and `ratelimit` of draft-ietf-httpapi-ratelimit-headers-11 for one limit, the request's tightest."""
+    limit = state.limit
+    name = _structured(limit.id)
+    policy = f"{name};q={_integer(limit, state.amount + state.granted if limit.burst is None else limit.burst)};qu={_quota_unit(limit)}"
+    window_s = _window_s(limit)
+    current = f"{name};r={_integer(limit, state.remaining)}"
+    reset = "" if state.resets_at_ms is None else f";t={_seconds_up(state.resets_at_ms - now_ms)}"
+    return (("ratelimit-policy", policy if window_s is None else f"{policy};w={window_s}"), ("ratelimit", current + reset))
+
+
+def _retry_after(refused: Refused) -> Fields:
+    assert refused.retry_after_ms is not None
+    wait_ms = min(max(refused.retry_after_ms, 1), RETRY_AFTER_MAX_MS)
+    return (("retry-after", str(_seconds_up(wait_ms))), ("retry-after-ms", str(wait_ms)))
+
+
+def _openai_fields(states: Sequence[LimitState], now_ms: int) -> Fields:
+    """OpenAI's x-ratelimit-…, from the tightest limit on requests and the tightest on tokens."""
+    fields: list[tuple[str, str]] = []
+    for kind, units in (("requests", (Unit.REQUESTS,)), ("tokens", _TOKENS)):
+        state = tightest([state for state in states if state.limit.unit in units])
+        if state is not None:
+            amount = state.amount + state.granted
+            fields += [(f"x-ratelimit-limit-{kind}", str(amount)), (f"x-ratelimit-remaining-{kind}", str(state.remaining))]
+            if state.resets_at_ms is not None:
+                fields.append((f"x-ratelimit-reset-{kind}", _duration(state.resets_at_ms - now_ms)))
+    return tuple(fields)
+
+
+def tightest(states: Sequence[LimitState]) -> LimitState | None:
+    """The one of which the smallest share is left; of equal ones the first."""
+    found: LimitState | None = None
+    for state in states:
+        if found is None or state.remaining * (found.amount + found.granted) < found.remaining * (state.amount + state.granted):
+            found = state
+    return found
+
+
+def _message(refused: Refused, zone: tzinfo) -> str:
+    state, limit = refused.state, refused.limit
+    whose = f"{_whose(limit)} {_standing(state)}."
+    if refused.never and state.amount + state.granted <= 0:
+        return f"{_whose(limit)} lets nothing through: {_whom(limit)} can raise it. {_not_the_vendor()}"
+    if refused.never:
+        wanted = show_amount(refused.wanted, limit.unit, limit.currency)
+        return f"This request may use up to {wanted}, more than {_whose(limit, 'the')} ever lets through. Ask for a shorter answer, or send less. {_not_the_vendor()}"
+    if refused.by_holds:
+        return f"{whose} Running requests hold the rest: try again when one of them has ended. {_not_the_vendor()}"
+    if limit.unit is Unit.CONCURRENT:
+        return f"{whose} Try again when one of them has ended. {_not_the_vendor()}"
+    if refused.retry_after_ms is not None:
+        return f"{whose} Try again in {_duration(refused.retry_after_ms)}. {_not_the_vendor()}"
+    return f"{whose} {_reset(state, zone)} {_not_the_vendor()}"
+
+
+def _whose(limit: Limit, article: str = "The") -> str:
+    name = f" ({limit.id})" if "/" not in limit.id else ""
+    return f"{article} limit {describe(limit)}{name}"
+
+
+def _whom(limit: Limit) -> str:
+    return {
+        Scope.PROXY: "the proxy's operator", Scope.UPSTREAM: "the proxy's operator", Scope.TEAM: "the team's administrator", Scope.KEY: "whoever handed out the key",
+    }[limit.scope]
+
+
+def _standing(state: LimitState) -> str:
+    """How it stands, in its own unit."""
+    limit = state.limit
+    unit, currency = limit.unit, limit.currency
+    granted = f", {show_amount(state.granted, unit, currency)} of credit added" if state.granted else ""
+    if unit is Unit.CONCURRENT:
+        return f"has {state.used} requests running{granted}"
+    if limit.smooth:
+        burst = f" (at most {limit.burst} at once)" if limit.burst is not None else ""
+        return f"is reached{burst}: it takes {show_amount(state.remaining, unit, currency)} more now"
+    held = f" and {show_amount(state.held, unit, currency)} held by running requests" if state.held else ""
+    return f"has {show_amount(state.used, unit, currency)} used{held}{granted}"
+
+
+def _reset(state: LimitState, zone: tzinfo) -> str:
+    whom = _whom(state.limit)
+    if state.limit.smooth and state.resets_at_ms is not None:
+        return "It comes back by itself."
+    if state.resets_at_ms is None:
+        return f"It does not come back by itself: {whom} can raise it or give credit."
+    moment = (_EPOCH + timedelta(milliseconds=state.resets_at_ms)).astimezone(zone).isoformat(timespec="seconds")
+    return f"It resets at {moment}; before that {whom} can raise it or give credit."
+
+
+def _not_the_vendor() -> str:
+    return "This is a limit of the proxy, not of the vendor: nothing was sent or charged."
+
+
+def _window_s(limit: Limit) -> int | None:
+    """Seconds over which the quota is given; a month counts as thirty days."""
+    if limit.per in SMOOTH_MS:
+        period_ms = SMOOTH_MS[limit.per]
+        # A burst comes back in its own time: the quota is the burst, so the window is what it takes to refill it.
+        span_ms = period_ms if limit.burst is None else -(-limit.burst * period_ms // limit.amount)
+        return _seconds_up(span_ms)
+    if limit.per is Per.MONTH:
+        return 30 * _DAY_S
+    return _WINDOW_S.get(limit.per)
+
+
+def _quota_unit(limit: Limit) -> str:
+    return _structured(f"micro-{limit.currency}" if limit.unit is Unit.MONEY else _QUOTA_UNITS.get(limit.unit, limit.unit))
+
+
+def _integer(limit: Limit, amount: int) -> int:
+    shown = amount // _MICRO if limit.unit is Unit.MONEY else amount
+    return min(max(shown, 0), INTEGER_MAX)
+
+
+def _structured(text: str) -> str:
+    """A structured field's string: printable ASCII in quotes; what is not is percent-encoded."""
+    ascii_text = quote(text, safe=" !#$&'()*+,/:;<=>?@[]^`{|}~-._") if not text.isascii() or "%" in text else text
+    escaped = ascii_text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _seconds_up(span_ms: int) -> int:
+    return -(-max(span_ms, 0) // 1000)
+
+
+def _duration(span_ms: int) -> str:
+    """`120ms`, `1s`, `6m0s`, `2h0m0s`: as OpenAI writes its resets. Part seconds count up from one second on."""
+    span_ms = max(span_ms, 0)
+    if span_ms < 1000:
+        return f"{span_ms}ms"
+    minutes, seconds = divmod(_seconds_up(span_ms), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m{seconds}s"
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
