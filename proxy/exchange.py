@@ -12,6 +12,7 @@ from time import monotonic
 from proxy.core.entries import Opened, Voided
 from proxy.core.errors import ProxyError
 from proxy.core.settlement import How, settle
+from proxy.counting import Counting
 from proxy.journal import JournalUnavailable
 from proxy.listener import Request
 from proxy.parts import Memory, Parts, journal_unavailable
@@ -44,13 +45,14 @@ class Payload:
 class Exchange:
     """One request and its upstream attempt. `run` returns when the answer was written, as far as there is someone to read it."""
 
-    def __init__(self, parts: Parts, site: Site, upstream: Upstream, request: Request, opened: Opened, payload: Payload) -> None:
+    def __init__(self, parts: Parts, site: Site, upstream: Upstream, request: Request, opened: Opened, counting: Counting, payload: Payload) -> None:
         self._parts = parts
         self._settings = site.settings  # the config it was admitted under, whatever is reloaded meanwhile
         self._upstream = upstream
         self._request = request
         self._client = request.connection
         self._opened = opened
+        self._counting = counting
         self._payload = payload
         self._started_s = monotonic()
         self._connecting: asyncio.Task[None] | None = None
@@ -69,7 +71,7 @@ class Exchange:
         return self._settled and self._sent
 
     async def run(self) -> None:
-        """connect → journal.open → send → relay → settle and journal.close → end the answer."""
+        """connect → journal.open → send → relay → count what was not stated → settle and journal.close → end the answer."""
         parts = self._parts
         connection = await self._connect()
         if connection is None:
@@ -81,6 +83,7 @@ class Exchange:
             await self.relay.over
             if self.relay.declined:
                 await self._send_plain()
+            await self._count()
         finally:
             self._settle()
         await self._synced("it does not end this answer; it was sent and is charged, so do not send it again", again=False)
@@ -113,7 +116,7 @@ class Exchange:
         self._client.cut()
 
     def _attempt(self, *, spliced: bool) -> Relay:
-        return Relay(self._parts, self._settings, self._upstream, self._request, self._opened, spliced=spliced, started_s=self._started_s)
+        return Relay(self._parts, self._settings, self._upstream, self._request, self._opened, self._counting, spliced=spliced, started_s=self._started_s)
 
     async def _connect(self) -> UpstreamConnection | None:
         """A connection in hand, or None if the client left meanwhile."""
@@ -193,6 +196,13 @@ class Exchange:
         if status is not None and status < 400:
             self._parts.questions.declined(self._upstream.name, self._opened.model_requested, monotonic())
 
+    async def _count(self) -> None:
+        """What the upstream has not stated is counted, if anything was delivered of which it could be. The drain may settle meanwhile, without it."""
+        progress = self.relay.progress
+        if progress.unstated and not self._settled:
+            assert progress.meter is not None
+            progress.counted = await self._counting.over(progress.meter)
+
     def _settle(self) -> None:
         """What was used becomes the record, and the record is journaled. Nothing here awaits. Idempotent."""
         if self._settled:
@@ -212,4 +222,6 @@ class Exchange:
         parts.journal.close(record)
         parts.fail("exchange.close.after")
         first_byte_s = None if progress.first_byte_s is None else progress.first_byte_s - progress.started_s
+        if progress.meter is not None:
+            self._counting.learn(progress.meter, record)
         parts.tell(record, monotonic() - progress.started_s, first_byte_s, self._settings.log.requests)

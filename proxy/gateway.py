@@ -108,17 +108,20 @@ class Gateway:
         """Reads the body and asks everything that may refuse the request, before anything is opened. Returns with the body handed over."""
         body = await self._read(request, caller.site.settings, memory)
         began_s = monotonic()
-        call = read_call(endpoint, _plain(request, body, caller.site.settings.bodies.max_bytes), STEERING_FIELDS)
+        readable = _plain(request, body, caller.site.settings.bodies.max_bytes)
+        call = read_call(endpoint, readable, STEERING_FIELDS)
         upstream = _upstream(caller.site, tenant, call)
-        opened = self._opened(request, endpoint, caller, tenant, call, upstream, len(body))
         head = upstream.head(request.method, request.target, request.headers, len(body))
         plain = head + body
         spliced = self._spliced(request, upstream, call, body)
         if spliced is not None:
             memory.take(len(spliced))  # both are held until the vendor has answered
+        asked = call.include_usage is True or spliced is not None
+        counting = self._parts.counter.begin(upstream.name, call, upstream.settings.hidden_reasoning, asked=asked, counted=caller.site.settings.estimates == "counted")
+        opened = self._opened(request, caller, tenant, call, upstream, len(body), counting.prompt(readable))
         payload = Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)
         self._parts.metrics.overhead("admit", monotonic() - began_s)
-        return Exchange(self._parts, caller.site, upstream, request, opened, payload)
+        return Exchange(self._parts, caller.site, upstream, request, opened, counting, payload)
 
     async def _read(self, request: Request, settings: Settings, memory: Memory) -> bytes:
         length = request.content_length
@@ -151,7 +154,7 @@ class Gateway:
         return upstream.head(request.method, request.target, request.headers, len(spliced), spliced=True) + spliced
 
     def _opened(
-        self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant, call: Call, upstream: Upstream, body_bytes: int
+        self, request: Request, caller: _Caller, tenant: Tenant, call: Call, upstream: Upstream, body_bytes: int, input_estimate: int
     ) -> Opened:
         end_user, tags = attribute(caller.site.settings.attribution, request.headers, call)
         retry = first(request.headers, b"x-stainless-retry-count")
@@ -163,7 +166,7 @@ class Gateway:
             labels=tenant.labels,
             end_user=self._parts.end_users.hash(end_user),
             tags=tags,
-            endpoint=endpoint,
+            endpoint=call.endpoint,
             dialect="openai_chat",
             upstream=upstream.name,
             upstream_account=upstream.account,
@@ -171,7 +174,7 @@ class Gateway:
             stream=call.stream,
             client_retry_count=int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else 0,
             bytes_in=body_bytes,
-            input_estimate=call.input_estimate,
+            input_estimate=input_estimate,
         )
 
     def _refuse(self, request: Request, caller: _Caller, error: ProxyError) -> None:

@@ -25,6 +25,7 @@ from proxy.series import (
     OVERHEAD_BOUNDS_S,
     PER_TOKEN_BOUNDS_S,
     WATCHED,
+    WATCHED_BY_MODEL,
     WATCHED_HISTOGRAMS,
 )
 from proxy.settings import MetricsSettings
@@ -60,6 +61,7 @@ class Metrics(Collector):
         self._version = version
         self._key_expiries_ms: dict[str, int] = {}
         self._watched: dict[str, Callable[[], float | None]] = {}
+        self._watched_models: dict[str, Callable[[], Mapping[str, float]]] = {}
         self._watched_histograms: dict[str, Callable[[], Snapshot]] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -148,6 +150,11 @@ class Metrics(Collector):
         assert name in WATCHED, f"{name} is not declared: add it to SPECS and WATCHED"
         self._watched[name] = read
 
+    def watch_models(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """The same for one of `WATCHED_BY_MODEL`: values by model, of which those are shown that may be a label."""
+        assert name in WATCHED_BY_MODEL, f"{name} is not declared: add it to SPECS and WATCHED_BY_MODEL"
+        self._watched_models[name] = read
+
     def watch_histogram(self, name: str, read: Callable[[], Snapshot]) -> None:
         """The same for one of `WATCHED_HISTOGRAMS`."""
         assert name in WATCHED_HISTOGRAMS, f"{name} is not declared: add it to SPECS and WATCHED_HISTOGRAMS"
@@ -184,6 +191,10 @@ class Metrics(Collector):
                 value = read()
                 if value is not None:
                     families.add(name, (), value)
+        for name, values in self._watched_models.items():
+            for model, figure in values().items():
+                if model in self._models:
+                    families.add(name, (model,), figure)
         for name, snapshot in self._watched_histograms.items():
             families.histogram(name, (), snapshot())
         return families.all()

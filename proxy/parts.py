@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from proxy.attribution import EndUsers
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.usage import UsageRecord
+from proxy.counting import Counter
 from proxy.failpoints import Failpoints
 from proxy.journal import Journal, JournalUnavailable
 from proxy.logs import request_line
@@ -33,6 +34,7 @@ class Parts:
         *,
         journal: Journal,
         recorder: Recorder,
+        counter: Counter,
         metrics: Metrics,
         end_users: EndUsers,
         now_ms: Callable[[], int],
@@ -41,6 +43,7 @@ class Parts:
     ) -> None:
         self.journal = journal
         self.recorder = recorder
+        self.counter = counter
         self.metrics = metrics
         self.end_users = end_users
         self.now_ms = now_ms

@@ -6,7 +6,7 @@ from time import monotonic
 
 from proxy.core.dialects.openai_chat import Meter
 from proxy.core.entries import Marked
-from proxy.core.settlement import Ending, How
+from proxy.core.settlement import Counted, Ending, How
 from proxy.core.usage import Usage
 
 MARK_STEP_TOKENS = 512  # one journal write for so many tokens delivered; also the most a crash can overcharge beyond one chunk
@@ -15,13 +15,14 @@ MARK_STEP_TOKENS = 512  # one journal write for so many tokens delivered; also t
 class Progress:
     """Counts on the event loop, once a chunk. `meter` reads the copy; before a response head there is none. Times are monotonic seconds."""
 
-    __slots__ = ("_marked_final", "_marked_tokens", "_marked_usage", "bytes_out", "chunks", "first_byte_s", "meter", "request_id", "started_s", "status")
+    __slots__ = ("_marked_final", "_marked_tokens", "_marked_usage", "bytes_out", "chunks", "counted", "first_byte_s", "meter", "request_id", "started_s", "status")
 
     def __init__(self, started_s: float) -> None:
         self.started_s = started_s
         self.status: int | None = None      # the upstream's
         self.request_id: str | None = None  # the upstream's own name for the request
         self.meter: Meter | None = None
+        self.counted: Counted | None = None # once it is over, where it was not stated
         self.first_byte_s: float | None = None
         self.bytes_out = 0
         self.chunks = 0
@@ -61,6 +62,16 @@ class Progress:
             model_served=meter.model_served,
         )
 
+    @property
+    def unstated(self) -> bool:
+        """Whether the answer, which is over, leaves anything to be counted."""
+        meter = self.meter
+        if meter is None or self.status is None or not 200 <= self.status < 300:
+            return False
+        meter.end()
+        usage = meter.usage
+        return usage is None or usage.input_tokens is None or usage.output_tokens is None or not meter.usage_final
+
     def ending(self, how: How) -> Ending:
         """All of it, for the settlement. An answer that was read whole and says inside that it failed is an error event."""
         meter = self.meter
@@ -78,6 +89,7 @@ class Progress:
             usage=meter.usage,
             usage_final=meter.usage_final,
             output_measure=meter.output_measure,
+            counted=self.counted,
             done=meter.done,
             duration_ms=int(duration_s * 1000),
             first_byte_ms=first_byte_ms,

@@ -20,6 +20,7 @@ from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError
 from proxy.core.headers import first_text
 from proxy.core.settlement import How
+from proxy.counting import Counting
 from proxy.journal import JournalUnavailable
 from proxy.listener import Request
 from proxy.parts import Parts, journal_unavailable
@@ -39,13 +40,14 @@ class Relay:
     the client did not ask for is taken out of its answer.
     """
 
-    def __init__(self, parts: Parts, settings: Settings, upstream: Upstream, request: Request, opened: Opened, *, spliced: bool, started_s: float) -> None:
+    def __init__(self, parts: Parts, settings: Settings, upstream: Upstream, request: Request, opened: Opened, counting: Counting, *, spliced: bool, started_s: float) -> None:
         self._parts = parts
         self._settings = settings
         self._upstream = upstream
         self._request = request
         self._client = request.connection
         self._opened = opened
+        self._counting = counting
         self._spliced = spliced
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.how: How | None = None
@@ -120,6 +122,7 @@ class Relay:
             stream=self._opened.stream, status=head.code, event_bytes_max=bodies.event_max_bytes, answer_bytes_max=bodies.answer_max_bytes,
             content_type=first_text(head.raw_headers, b"content-type"), content_encoding=first_text(head.raw_headers, b"content-encoding"),
             cached_inside_input=self._upstream.settings.cached_inside_input,
+            measure=self._counting.measure, text_bytes_max=self._counting.text_bytes_max,
         )
 
     def body_received(self) -> None:
@@ -211,6 +214,9 @@ class Relay:
         """Reads a copy, writes the mark that covers the chunk, then the chunk. The last one waits for the record. False if that ended it all."""
         answer, mark_due = self._answer, self.progress.take(chunk)
         assert answer is not None
+        meter = self.progress.meter
+        if meter is not None and meter.texts is not None and meter.texts.blocks:
+            self._counting.take(meter.texts)
         if last:
             answer.hold(chunk)
             return True

@@ -49,6 +49,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("inflight_streams", "gauge", (), "requests", "Streamed answers being relayed now."),
     Spec("client_gone_total", "counter", ("upstream", "policy"), "requests", "Clients that left before the end of their answer, by what followed: stop, drain, or before_send where nothing had gone out."),
     Spec("upstream_errors_total", "counter", ("upstream", "kind"), "errors", "Failures to reach an upstream or to hear it out, by kind."),
+    Spec("estimate_error_ratio", "gauge", ("model",), "ratio", "Estimated over stated tokens, minus one, of the answers that state theirs and were counted too."),
     # Health: whether the books are being kept.
     Spec("journal_bytes", "gauge", (), "bytes", "Size of the journal on disk."),
     Spec("journal_open_exchanges", "gauge", (), "exchanges", "Exchanges opened in the journal and not closed yet."),
@@ -70,4 +71,5 @@ WATCHED = frozenset({
     "journal_bytes", "journal_open_exchanges", "journal_failures_total", "ledger_lag_seconds", "ledger_backlog_records", "ledger_failures_total",
     "data_dir_free_bytes",
 })
+WATCHED_BY_MODEL = frozenset({"estimate_error_ratio"})
 WATCHED_HISTOGRAMS = frozenset({"journal_write_seconds"})

@@ -23,7 +23,10 @@ import msgspec
 
 from proxy import __version__
 from proxy.attribution import EndUsers
+from proxy.calibration import FILE as CALIBRATION_FILE
+from proxy.calibration import Calibration
 from proxy.config import ConfigError, Loaded, carry_over, what_needs_restart
+from proxy.counting import Counter
 from proxy.failpoints import Failpoints
 from proxy.gateway import Gateway
 from proxy.health import Health
@@ -37,6 +40,7 @@ from proxy.recorder import Recorder, adopt_others
 from proxy.settings import Settings, host_port
 from proxy.site import Site
 from proxy.upstream import Upstream
+from proxy.vocabulary import Vocabularies
 
 LOG = logging.getLogger("tollkeeper.server")
 
@@ -87,7 +91,8 @@ async def serve(
 class Server:
     """The running process: `start`, then `stopping`, `drain`, `aclose`."""
 
-    def __init__(self, loaded: Loaded, failpoints: Failpoints | None = None, reload: Callable[[], Loaded] | None = None) -> None:
+    def __init__(self, loaded: Loaded, failpoints: Failpoints | None = None, reload: Callable[[], Loaded] | None = None, vocabularies: Vocabularies | None = None) -> None:
+        self._vocabularies = Vocabularies() if vocabularies is None else vocabularies
         self._loaded = loaded
         self._failpoints = failpoints
         self._reload = reload
@@ -152,9 +157,14 @@ class Server:
         end_users = EndUsers(settings.privacy.end_user, key_file.read_bytes(), await ledger.salts())
         self._recorder = Recorder(self._journal, ledger, self._metrics, end_users, failpoints=self._failpoints)
         await self._recorder.recover()
+        counter = Counter(self._vocabularies, Calibration(settings.data_dir / CALIBRATION_FILE))
+        self._close.push_async_callback(counter.aclose)
+        await counter.preload()
+        self._spawn(counter.run(), "counter")
         self._parts = Parts(
             journal=self._journal,
             recorder=self._recorder,
+            counter=counter,
             metrics=self._metrics,
             end_users=end_users,
             now_ms=lambda: time.time_ns() // 1_000_000,
@@ -311,6 +321,7 @@ class Server:
         metrics.watch("ledger_backlog_records", lambda: recorder.backlog)
         metrics.watch("ledger_failures_total", lambda: recorder.failures)
         metrics.watch("data_dir_free_bytes", lambda: shutil.disk_usage(settings.data_dir).free)
+        metrics.watch_models("estimate_error_ratio", self._parts.counter.calibration.errors)
         metrics.watch_histogram("journal_write_seconds", journal.write_seconds)
 
     def _describe(self, settings: Settings) -> None:

@@ -267,6 +267,10 @@ class Settings(Block, frozen=True, kw_only=True):
     timezone: Annotated[str, about("IANA zone of days, months and dates", "zone")] = "UTC"
     currency: Annotated[str, about("currency of the ledger", "currency")] = "USD"
     fx: Annotated[dict[Currency, tuple[FxRate, ...]], about("exchange rates by foreign currency (not enforced yet)")] = {}
+    estimates: Annotated[
+        Literal["counted", "bytes"],
+        about("where no usage is stated: counted with a vocabulary and what the model's other answers taught; or bytes / 4, which loads and learns nothing"),
+    ] = "counted"
     support: Annotated[str, about("printed in refusals: whom to ask")] = ""
     privacy: Annotated[PrivacySettings, about("personal data")] = PrivacySettings()
     unpriced: Annotated[Literal["allow", "deny"], about("models without a price (deny is not enforced yet)")] = "allow"

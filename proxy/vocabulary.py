@@ -74,6 +74,7 @@ CL100K: Final = Vocabulary(
     )),
     {"<|endoftext|>": 100257, "<|fim_prefix|>": 100258, "<|fim_middle|>": 100259, "<|fim_suffix|>": 100260, "<|endofprompt|>": 100276},
 )
+Loader = Callable[[Traversable, Vocabulary], tiktoken.Encoding]
 _BY_NAME: Final = {vocabulary.name: vocabulary for vocabulary in (O200K, CL100K)}
 
 # Whole names, or names that go on as a version, a size or a date does. Others' models that borrow a name (gpt-4-x-alpaca, gpt4all) are nobody's known family.
@@ -84,6 +85,7 @@ _O200K_NAMES = re.compile(
 _CL100K_NAMES = re.compile(
     _ORIGIN + r"(?:gpt-4(?:-(?:32k|turbo|vision|preview|\d{4}))?|gpt-3\.?5(?:-turbo)?|text-embedding-(?:3|ada-002)|(?:davinci|babbage)-002)(?:[-:@].*)?", re.DOTALL
 )
+_UNSEEN_NAMES = re.compile(_ORIGIN + r"(?:gpt-5(?:\.\d+)?|o1|o3|o4|codex-mini)(?:[-:@].*)?", re.DOTALL)
 _BORROWED = re.compile(_ORIGIN + r"gpt-4-(?!32k|turbo|vision|preview|\d{4})", re.DOTALL)
 
 
@@ -97,11 +99,17 @@ def family(model: str) -> str | None:
     return None
 
 
-class Vocabularies:
-    """The loaded vocabularies. Made by server.py; closed with `close`."""
+def reasons_unseen(model: str) -> bool:
+    """Whether a model of OpenAI's thinks in tokens that are billed and not shown, by its name: then its answers' text is not its output."""
+    return _UNSEEN_NAMES.fullmatch(model.lower()) is not None
 
-    def __init__(self, directory: Traversable | None = None) -> None:
+
+class Vocabularies:
+    """The loaded vocabularies. Made by server.py; closed with `close`. `load` reads one of them from the directory, half a second of work."""
+
+    def __init__(self, directory: Traversable | None = None, load: Loader | None = None) -> None:
         self._directory = shipped() if directory is None else directory
+        self._load = load_encoding if load is None else load
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokens")
         self._loads: dict[str, asyncio.Future[Count | VocabularyError]] = {}
         self._closed = False
@@ -115,7 +123,7 @@ class Vocabularies:
             raise VocabularyError("Nothing is counted any more: the process ends.")
         loading = self._loads.get(name)
         if loading is None:
-            loading = asyncio.get_running_loop().run_in_executor(self._thread, _loaded, self._directory, name)
+            loading = asyncio.get_running_loop().run_in_executor(self._thread, _loaded, self._load, self._directory, name)
             self._loads[name] = loading
         outcome = await asyncio.shield(loading)
         if isinstance(outcome, VocabularyError):
@@ -143,10 +151,10 @@ class Vocabularies:
         self._thread.shutdown(wait=False)
 
 
-def _loaded(directory: Traversable, name: str) -> Count | VocabularyError:
+def _loaded(load: Loader, directory: Traversable, name: str) -> Count | VocabularyError:
     """In the thread: a count function, or why there is none. An error is a result here, so that a load nobody waits for any more is no unretrieved exception."""
     try:
-        encoding = load_encoding(directory, _BY_NAME[name])
+        encoding = load(directory, _BY_NAME[name])
     except KeyError:
         return VocabularyError(f"There is no vocabulary {name!r}; known are {', '.join(_BY_NAME)}")
     except (OSError, EOFError, zlib.error, binascii.Error, ValueError, MemoryError) as error:

@@ -5,7 +5,7 @@
 | sent, no response head                  | 0 / 0                                                   | none                 | upstream_failed   |
 | status not 2xx                          | stated, else 0 / 0                                      | reported / none      | rejected_upstream |
 | 2xx, usage stated                       | as stated                                               | reported             | completed         |
-| 2xx, none stated                        | estimates                                               | estimated            | completed         |
+| 2xx, none stated                        | counted, else estimates                                 | counted / estimated  | completed         |
 | 2xx, then a reset or an error event     | usage if final, else input stated or estimated /        | partial              | upstream_failed   |
 |                                         | the larger of delivered and last running total          |                      |                   |
 | client left, stopped                    | the same; before any head: input estimated, output 0    | partial              | client_closed     |
@@ -46,8 +46,17 @@ class How(enum.StrEnum):
     INTERRUPTED = "interrupted"                    # the process ended, or died
 
 
+class Counted(msgspec.Struct, frozen=True, gc=False):
+    """What we count ourselves where nothing is stated, in tokens; `exact`: with the model family's own vocabulary, all of it."""
+
+    input_tokens: int
+    output_tokens: int
+    input_exact: bool = False
+    output_exact: bool = False
+
+
 class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """All that is known of an exchange when it is over. `output_measure` in tokens: what was delivered, in the record's own measure.
+    """All that is known of an exchange when it is over. `output_measure` in tokens: what was delivered, in the record's own measure; `counted` overrules it.
 
     `usage_final`: the stated usage is the whole exchange's, not a running total. `done`: `[DONE]` was delivered.
     """
@@ -57,6 +66,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     usage: Usage | None = None
     usage_final: bool = False
     output_measure: int = 0
+    counted: Counted | None = None
     done: bool = False
     duration_ms: int = 0
     first_byte_ms: int | None = None
@@ -77,6 +87,9 @@ class _Charge(msgspec.Struct, frozen=True, gc=False):
     input_source: Source
     output_source: Source
     stated: Usage | None = None
+
+
+_NOTHING = _Charge(0, 0, Source.NONE, Source.NONE)
 
 
 def settle(opened: Opened, ending: Ending, writer: str, *, origin: str = "proxy") -> UsageRecord:
@@ -158,26 +171,40 @@ def _charge(opened: Opened, ending: Ending) -> _Charge:
     how = ending.how
     refused = ending.status is not None and ending.status not in _ANSWERED_OK
     if how is How.NO_HEAD:
-        return _Charge(0, 0, Source.NONE, Source.NONE)
+        return _NOTHING
     if refused:
-        return _as_stated_or(ending.usage, 0, 0, Source.NONE)
+        return _as_stated_or(ending.usage, _NOTHING)
     if how in (How.ANSWERED, How.CLIENT_LEFT_DRAINED) or (how is How.CLIENT_LEFT and ending.done):
-        return _as_stated_or(ending.usage, opened.input_estimate, ending.output_measure, Source.ESTIMATED)
+        return _as_stated_or(ending.usage, _unstated(opened, ending))
     if how is How.INTERRUPTED:
         return _broken_off(opened, ending, Source.REPORTED, Source.ESTIMATED)
     return _broken_off(opened, ending, Source.PARTIAL, Source.PARTIAL)
 
 
-def _as_stated_or(usage: Usage | None, input_tokens: int, output_tokens: int, otherwise: Source) -> _Charge:
-    """What was stated, side by side; a side that was not stated is charged as given. A stated zero is stated."""
-    stated = usage if usage is not None else Usage()
-    has_input = stated.input_tokens is not None
-    has_output = stated.output_tokens is not None
+def _unstated(opened: Opened, ending: Ending) -> _Charge:
+    """What is charged where nothing is stated: our own counts, else what was estimated from bytes."""
+    counted = ending.counted
+    if counted is None:
+        return _Charge(opened.input_estimate, ending.output_measure, Source.ESTIMATED, Source.ESTIMATED)
     return _Charge(
-        stated.input_tokens if stated.input_tokens is not None else input_tokens,
-        stated.output_tokens if stated.output_tokens is not None else output_tokens,
-        Source.REPORTED if has_input else otherwise,
-        Source.REPORTED if has_output else otherwise,
+        counted.input_tokens,
+        counted.output_tokens,
+        Source.COUNTED if counted.input_exact else Source.ESTIMATED,
+        Source.COUNTED if counted.output_exact else Source.ESTIMATED,
+    )
+
+
+def _as_stated_or(usage: Usage | None, otherwise: _Charge) -> _Charge:
+    """What was stated, side by side; a side that was not stated is charged as given. A stated zero is stated."""
+    if usage is None:
+        return otherwise
+    has_input = usage.input_tokens is not None
+    has_output = usage.output_tokens is not None
+    return _Charge(
+        usage.input_tokens if usage.input_tokens is not None else otherwise.input_tokens,
+        usage.output_tokens if usage.output_tokens is not None else otherwise.output_tokens,
+        Source.REPORTED if has_input else otherwise.input_source,
+        Source.REPORTED if has_output else otherwise.output_source,
         usage,
     )
 
@@ -188,14 +215,13 @@ def _broken_off(opened: Opened, ending: Ending, if_final: Source, otherwise: Sou
     The output's source says that the answer broke off even where a final usage was stated (`if_final`); the input's says where its count is from.
     """
     usage = ending.usage
-    input_stated = usage is not None and usage.input_tokens is not None
-    input_tokens = usage.input_tokens if usage is not None and usage.input_tokens is not None else opened.input_estimate
-    input_source = Source.REPORTED if input_stated else Source.ESTIMATED
+    unstated = _unstated(opened, ending)
+    charge = _as_stated_or(usage, unstated)
     total = usage.output_tokens if usage is not None else None
     if ending.usage_final and total is not None:
-        return _Charge(input_tokens, total, input_source, if_final, usage)
-    output_tokens = ending.output_measure if total is None else max(ending.output_measure, total)
-    return _Charge(input_tokens, output_tokens, input_source, otherwise, usage)
+        return _Charge(charge.input_tokens, total, charge.input_source, if_final, usage)
+    output_tokens = unstated.output_tokens if total is None else max(unstated.output_tokens, total)
+    return _Charge(charge.input_tokens, output_tokens, charge.input_source, otherwise, usage)
 
 
 def _outcome(ending: Ending) -> Outcome:

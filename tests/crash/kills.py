@@ -68,6 +68,7 @@ class Variant:
             "privacy": {"end_user": "plain"},
             "drain": {"delay": "0s", "timeout": "20s"},
             # Small segments: the journal rolls, and makes, compresses or deletes them, many times a round.
+            "estimates": "bytes",  # the accounts' own measure
             "journal": {"segment": "256KiB", "interval": "20ms", "sync": self.sync, "keep": self.keep},
             "upstreams": {"scripted": {"base_url": f"http://{upstream_address}/v1", "api_key": "sk-upstream"}},
             "routes": [{"model": "*", "upstream": "scripted"}],

@@ -39,7 +39,7 @@ def test_a_call_is_read_whole() -> None:
     }  # fmt: skip
     assert body[: read.object_start] == b"{"
     assert read_call("/v1/embeddings", b' \n{ "model" : "m" , "input" : [ 1 , 2 ] } ') == Call(
-        endpoint="/v1/embeddings", model="m", input_estimate=11, spans={"model": (14, 17)}, object_start=3
+        endpoint="/v1/embeddings", model="m", prompt_bytes=42, spans={"model": (14, 17)}, object_start=3
     )
 
 
@@ -177,8 +177,22 @@ def test_lone_surrogates_in_bulk_are_no_accident() -> None:
 def test_inlined_files_say_nothing_about_tokens() -> None:
     text = b'{"model":"m","x":"hello"}'
     image = b'{"type":"image_url","image_url":{"url":"data:image/png;base64,%b"}}' % (b"A" * 100_000)
-    assert read_call(CHAT, text).input_estimate == -(-len(text) // 4)
-    assert read_call(CHAT, b'{"model":"m","x":[%b,%b]}' % (image, image)).input_estimate < 60
+    assert (read_call(CHAT, text).prompt_bytes, read_call(CHAT, text).media) == (len(text), False)
+    body = b'{"model":"m","x":[%b,%b]}' % (image, image)
+    assert (read_call(CHAT, body).prompt_bytes, read_call(CHAT, body).media) == (len(body) - 200_000 - 2 * len(";base64,"), True)
+
+
+@pytest.mark.parametrize(
+    ("body", "media"),
+    [
+        (b'{"model":"m","x":{"image_url":{"url":"https://x/y.png"}}}', True),
+        (b'{"model":"m","x":{"type":"input_audio","input_audio":{}}}', True),
+        (b'{"model":"m","x":"an image_url"}', False),
+        (b'{"model":"m","x":"%b"}' % (b"A" * 2**20), True),  # not looked for in a large body, so there may be
+    ],
+)
+def test_what_is_not_text_is_seen(body: bytes, media: bool) -> None:
+    assert read_call(CHAT, body).media == media
 
 
 def test_a_body_of_nothing_but_names_is_refused_before_it_is_built() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat.text import Shape, delivered, string_bytes
+from proxy.core.dialects.openai_chat.text import Shape, delivered, string_bytes, string_text
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=300)
 TEXT = st.text(max_size=12) | st.sampled_from(['"content":"x"', '","text":"', "\\", '\\"', "好 😀", '{"usage":{"a":1}}', "\u2028", "\x7f\x00\n"])
@@ -83,10 +83,11 @@ def test_an_event_of_a_known_shape_measures_the_same_without_being_read(first: s
     shape = Shape.of(event(first, "ab"))
     assert shape is not None
     other = event(second, padding)
-    assert shape.text_bytes(other) in (size(second), -1)
+    found = shape.text(other)
+    assert found is None or (string_bytes(found), string_text(found)) == (size(second), second)
     if second.isalnum() and padding.isalnum() and (second + padding).isascii():
-        assert shape.text_bytes(other) == (size(second) if not padded or options["separators"] == (",", ":") else -1)
-        assert shape.framed().text_bytes(b"data: " + other + b"\n\n") == shape.text_bytes(other)
+        assert (found is not None) == (not padded or options["separators"] == (",", ":"))
+        assert shape.framed().text(b"data: " + other + b"\n\n") == found
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_an_event_of_a_known_shape_measures_the_same_without_being_read(first: s
 def test_anything_else_than_another_text_is_another_shape(event: bytes) -> None:
     shape = Shape.of(b'{"choices":[{"delta":{"content":"text"},"finish_reason":null}]}')
     assert shape is not None
-    assert shape.text_bytes(event) == -1
+    assert shape.text(event) is None
 
 
 def test_events_with_none_or_several_texts_have_no_shape() -> None:

@@ -28,6 +28,8 @@ _MODEL_CHARS_MAX = 256                  # it becomes a row and a label
 _METADATA_BYTES_MAX = 64 * 1024         # OpenAI allows 16 pairs of 64 + 512 characters
 _QUOTES_MAX = 65_536                    # outside of _Bulk: each top-level name has two, and costs 15 times its size when decoded
 _FILES_MAX = 1000                       # inlined in one request
+_MEDIA = (b'"image_url"', b'"input_audio"', b'"file"')
+_MEDIA_BYTES_MAX = 2**20
 _Fields = dict[str, msgspec.Raw]
 
 
@@ -50,7 +52,8 @@ _string_decoder = msgspec.json.Decoder(str)
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a request asks for. None is "not named"; a value of an unexpected type counts as not named.
 
-    `max_tokens` is the larger of max_tokens and max_completion_tokens. `steering` are the STEERING_FIELDS in the body. `input_estimate` in tokens.
+    `max_tokens` is the larger of max_tokens and max_completion_tokens. `steering` are the STEERING_FIELDS in the body. `prompt_bytes`: of the body, without inlined files
+    (base64 says nothing about tokens); `media`: it holds images, sounds or files, whose tokens are not those of its text.
     `spans` gives [start, end) of the values of model, stream and stream_options in the body, `object_start` the offset behind its `{`.
     """
 
@@ -65,7 +68,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     safety_identifier: str | None = None
     metadata: dict[str, str] = {}
     steering: tuple[str, ...] = ()
-    input_estimate: int = 0
+    prompt_bytes: int = 0
+    media: bool = False
     spans: dict[str, tuple[int, int]] = {}
     object_start: int = 0
 
@@ -81,6 +85,7 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] = ()) ->
     except Ambiguous as error:
         raise _ambiguous(error.name, "occurs twice") from None
     steering = _check_names(fields, allow_fields)
+    inlined = _inlined_bytes(body)
     model = _model(fields, untouched=text is body or "model" not in spans or text[slice(*spans["model"])] == body[slice(*spans["model"])])
     return Call(
         endpoint=endpoint,
@@ -94,7 +99,8 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] = ()) ->
         safety_identifier=_string(fields.get("safety_identifier")),
         metadata=_metadata(fields.get("metadata")),
         steering=steering,
-        input_estimate=estimate_input(body),
+        prompt_bytes=len(body) - inlined,
+        media=inlined > 0 or _holds_media(body),
         spans={name: spans[name] for name in _SPLICED if name in spans},
         object_start=object_start,
     )
@@ -109,8 +115,8 @@ def forbid_fields(steering: Collection[str], allow_fields: Collection[str]) -> N
             raise ProxyError(403, "invalid_request_error", "field_not_allowed", message, param=name)
 
 
-def estimate_input(body: bytes) -> int:
-    """Input tokens if the upstream states none: body bytes / 4, rounded up, without inlined files (base64 says nothing about tokens)."""
+def _inlined_bytes(body: bytes) -> int:
+    """Bytes of inlined files."""
     inlined = 0
     end = 0
     for _ in range(_FILES_MAX):
@@ -119,7 +125,12 @@ def estimate_input(body: bytes) -> int:
         if at < 0 or end < 0:
             break
         inlined += end - at
-    return -(-(len(body) - inlined) // 4)
+    return inlined
+
+
+def _holds_media(body: bytes) -> bool:
+    """Whether there may be anything but text in it; looked for in the size that is worth it."""
+    return len(body) > _MEDIA_BYTES_MAX or any(body.find(name) >= 0 for name in _MEDIA)
 
 
 def _decode(body: bytes) -> tuple[bytes, _Fields]:

@@ -10,7 +10,8 @@ import re
 
 from proxy.core.decoding import Decoder, coding_name
 from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_error, read_answer, stated_usage, text_of
-from proxy.core.dialects.openai_chat.text import Shape, delivered
+from proxy.core.dialects.openai_chat.text import Shape, delivered, string_bytes, untwinned, whose
+from proxy.core.dialects.openai_chat.texts import Texts
 from proxy.core.sse import SSEParser
 from proxy.core.usage import Usage
 
@@ -23,6 +24,8 @@ _HEADS_MAX = 4                  # events read whole while looking for the model'
 _SHAPES_TRIED_MAX = 4           # shapes learnt without a single hit before giving up: such a stream has no two events alike
 _EDGE_BYTES = 64 * 1024         # of a JSON answer too large to keep: its beginning and its end, where usage stands
 _EDGE_TRIES_MAX = 8
+_BACKSLASH = 0x5C
+MEASURE_UNCALIBRATED = (1, 4)   # output tokens per byte of delivered text, while nothing has been learned of the model
 
 
 class Meter:
@@ -32,12 +35,16 @@ class Meter:
     done · `[DONE]` was seen                              error · an error event or error body was seen
     finish_reason, model_served, response_id, service_tier · as the upstream says, else None
     unreadable · something could not be read, so counts may be missing    oversized · events or an answer larger than the bounds
+    text_bytes · UTF-8 bytes of text delivered            texts · that text, for who wants to count it: its first `text_bytes_max` bytes, None is all of it
+
+    `measure` is output tokens per byte of text, as (tokens, bytes).
     """
 
     __slots__ = (
-        "_answer_bytes_max", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_event_bytes_max", "_expects_events", "_finished", "_framed", "_head", "_heads_left", "_json", "_opening", "_parser", "_pieces", "_prose",
-        "_read", "_shape", "_shapes_left", "_tail", "_text_bytes", "done", "error", "finish_reason", "model_served", "response_id", "service_tier",
-        "unreadable", "usage", "usage_final",
+        "_answer_bytes_max", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_ended", "_event_bytes_max", "_expects_events", "_finished",
+        "_framed", "_head", "_heads_left", "_json", "_measure_bytes", "_measure_tokens", "_opening", "_parser", "_pieces", "_prose", "_read", "_shape",
+        "_shapes_left", "_tail", "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "text_bytes", "texts", "unreadable",
+        "usage", "usage_final",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +57,8 @@ class Meter:
         event_bytes_max: int = 1024 * 1024,
         answer_bytes_max: int = 4 * 1024 * 1024,
         cached_inside_input: bool = True,
+        measure: tuple[int, int] = MEASURE_UNCALIBRATED,
+        text_bytes_max: int | None = 0,
     ) -> None:
         self.usage: Usage | None = None
         self.usage_final = False
@@ -68,7 +77,9 @@ class Meter:
         self._opening = b""                     # what may become a byte order mark
         self._prose = False                     # it is to be events and begins like none
         self._parser = SSEParser(event_bytes_max)
-        self._text_bytes = 0                    # UTF-8 bytes of delivered text
+        self._measure_tokens, self._measure_bytes = measure
+        self.text_bytes = 0
+        self.texts = None if text_bytes_max == 0 else Texts(text_bytes_max)
         self._finished = False                  # a finish_reason was seen
         self._heads_left = _HEADS_MAX
         self._event_bytes_max = event_bytes_max
@@ -82,13 +93,20 @@ class Meter:
         self._head = b""                        # of an answer above answer_bytes_max, with its tail
         self._tail = bytearray()
         self._read = False                      # a JSON answer was read to its end
+        self._ended = False
 
     @property
     def output_measure(self) -> int:
-        """Output tokens by what was delivered so far: UTF-8 bytes of text / 4, rounded up. What is not read (yet) counts with all its bytes:
+        """Output tokens by what was delivered so far: UTF-8 bytes of text x `measure`, rounded up. What is not read (yet) counts with all its bytes:
         a JSON answer before its end, an event before its end, an event too large to be read at all."""
         unread = 0 if self._read else self._body_bytes
-        return -(-(self._text_bytes + unread + self._parser.pending_bytes + self._parser.dropped_bytes) // 4)
+        size = self.text_bytes + unread + self._parser.pending_bytes + self._parser.dropped_bytes
+        return -(-size * self._measure_tokens // self._measure_bytes)
+
+    @property
+    def text_known(self) -> bool:
+        """Whether all text that was delivered has been read, so that counting it counts everything."""
+        return not (self.unreadable or self.oversized or self._parser.pending_bytes or (self._body_bytes and not self._read))
 
     @property
     def oversized(self) -> bool:
@@ -98,9 +116,9 @@ class Meter:
         """One chunk as it came from the upstream, content coding included."""
         framed = self._framed
         if framed is not None and self._parser.between and len(chunk) <= self._event_bytes_max:
-            size = framed.text_bytes(chunk)
-            if size >= 0:
-                self._deliver(size)
+            text = framed.text(chunk)
+            if text is not None:
+                self._deliver_piece(framed.key, text)
                 return
         if self._blind:
             self._body_bytes += len(chunk)
@@ -113,7 +131,10 @@ class Meter:
                 self.unreadable = self._blind = True
 
     def end(self) -> None:
-        """The answer is over, cleanly or not: read what has waited for its end."""
+        """The answer is over, cleanly or not: read what has waited for its end. Called again, it does nothing."""
+        if self._ended:
+            return
+        self._ended = True
         if self._json:
             self._read_body()
         else:
@@ -148,10 +169,10 @@ class Meter:
     def _take_event(self, event: bytes) -> None:
         shape = self._shape
         if shape is not None:
-            size = shape.text_bytes(event)
-            if size >= 0:
+            text = shape.text(event)
+            if text is not None:
                 self._shapes_left = _SHAPES_TRIED_MAX
-                self._deliver(size)
+                self._deliver_piece(shape.key, text)
                 return
         if len(event) < 16 and event.strip() == _DONE:
             self.done = True
@@ -160,13 +181,15 @@ class Meter:
             return
         size, finish, strings = delivered(event)
         self._deliver(size)
+        if strings:
+            self._gather(event, strings)
         if finish is not None:
             self.finish_reason = finish[:64]
             self._finished = True
             self.error = self.error or finish == _FINISH_ERROR
         if finish is not None or self._heads_left or event.find(b'"error"') >= 0 or _states_usage(event):
             self._read_event(event)
-        elif strings == 1 and self._shapes_left:
+        elif len(strings) == 1 and self._shapes_left:
             self._shapes_left -= 1
             self._shape = Shape.of(event)
             if self._shape is not None and self._decoder is None:
@@ -174,8 +197,24 @@ class Meter:
 
     def _deliver(self, text_bytes: int) -> None:
         if text_bytes:
-            self._text_bytes += text_bytes
+            self.text_bytes += text_bytes
             self.usage_final = False            # what was stated before cannot have counted this
+
+    def _deliver_piece(self, key: object, inside: bytes) -> None:
+        """A piece of text as it stands between its quotes, in an event with nothing else in it."""
+        self._deliver(len(inside) if _BACKSLASH not in inside else string_bytes(inside))
+        if self.texts is not None:
+            self.texts.add(key, inside)
+
+    def _gather(self, event: bytes, strings: list[tuple[bytes, bytes]]) -> None:
+        """Keeps the strings of an event or an answer for counting. The n-th of a name in one event goes on with the n-th of that name in the next."""
+        if self.texts is None:
+            return
+        choice = whose(event)
+        nth: dict[bytes, int] = {}
+        for name, inside in untwinned(strings):
+            self.texts.add((choice, name, nth.get(name, 0)), inside)
+            nth[name] = nth.get(name, 0) + 1
 
     def _read_event(self, event: bytes) -> None:
         """An event that may hold usage, an error or the answer's names, read as JSON."""
@@ -233,11 +272,14 @@ class Meter:
             return
         self._read = True
         self._take_names(answer)
-        self._text_bytes, finish, _ = delivered(body)
+        self.text_bytes, finish, strings = delivered(body)
         self.finish_reason = None if finish is None else finish[:64]
         self.error = self.error or finish == _FINISH_ERROR
         self.usage = stated_usage(answer, cached_inside_input=self._cached_inside_input)
         self.usage_final = self.usage is not None
+        if self.usage is None or self.texts is not None:
+            self.texts = Texts(None)            # it is all here already
+            self._gather(b"", strings)
 
     def _read_edges(self) -> None:
         """Usage from an answer too large to read whole: at the end of its top level, as nearly all have it, or at the beginning (llama.cpp's embeddings)."""

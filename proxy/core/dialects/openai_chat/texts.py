@@ -1,0 +1,61 @@
+"""The text of an answer on its way to be counted: gathered as it flows by, handed out in blocks that can be counted elsewhere and dropped."""
+
+from __future__ import annotations
+
+from proxy.core.dialects.openai_chat.text import string_text
+from proxy.core.tokens import TextBlocks
+
+_RUN_BYTES_MAX = 1024   # of one text that are decoded together: for most events there is nothing to do but keep their bytes
+
+
+class Texts:
+    """Takes the strings of an answer, each as it stands between its quotes, up to `bytes_max` of text (None: all of it).
+
+    key · tells the texts of one answer apart, since each is encoded for itself: whose it is, its name, the how many-th of that name in its event
+    blocks · what waits to be counted; whoever takes from it tells `counting` what came out
+    """
+
+    __slots__ = ("_bytes", "_bytes_max", "_key", "_run", "_run_bytes", "_taken_bytes", "blocks", "counting", "whole")
+
+    def __init__(self, bytes_max: int | None) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0         # as they came, escapes and all
+        self._taken_bytes = 0   # of the text itself
+        self._key: object = None
+        self._run: list[bytes] = []
+        self._run_bytes = 0
+        self.counting = TextBlocks()
+        self.blocks: list[str] = []
+        self.whole = True       # nothing was left out for want of room
+
+    def add(self, key: object, inside: bytes) -> None:
+        """The next piece of a text."""
+        if self._bytes_max is not None and self._bytes >= self._bytes_max:
+            self.whole = False
+            return
+        if key != self._key or self._run_bytes >= _RUN_BYTES_MAX:
+            self._flush()
+            self._key = key
+        self._bytes += len(inside)
+        self._run_bytes += len(inside)
+        self._run.append(inside)
+
+    def finish(self) -> None:
+        """The answer is over: the rest becomes blocks too."""
+        self._flush()
+        self.blocks += self.counting.finish()
+
+    def tokens(self, delivered_bytes: int) -> int | None:
+        """Tokens of the whole answer, of which `delivered_bytes` of text were delivered; what was not counted is extrapolated. None: nothing to go by."""
+        counted = self.counting.tokens
+        if counted is None or self.whole or self._taken_bytes == 0:
+            return counted
+        return -(-counted * delivered_bytes // self._taken_bytes)
+
+    def _flush(self) -> None:
+        if self._run:
+            text = string_text(b"".join(self._run))
+            self._run.clear()
+            self._run_bytes = 0
+            self._taken_bytes += len(text.encode("utf-8", "surrogatepass"))
+            self.blocks += self.counting.add(self._key, text)

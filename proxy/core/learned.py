@@ -1,0 +1,137 @@
+"""What is learned of a model from the answers that state their usage, so that those that state none can be estimated. Pure, in integers.
+
+A ratio is one of sums (tokens stated / what was counted), not a mean of ratios, so totals come out right. Old answers weigh less and less: every
+`ANSWERS_MAX` answers all sums are halved.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+ANSWERS_MAX: Final = 2_000
+ANSWERS_TRUSTED: Final = 20         # from so many on, what was learned overrules what the name of a model promises
+OUTPUT_EXPECTED: Final = 1_024      # tokens, of a model of which nothing is known
+_PERCENTILE: Final = (95, 100)
+_STEPS: Final = 4                   # buckets from one power of two to the next
+_BUCKETS_MAX: Final = 54 * _STEPS
+_KNOWN_WITHIN: Final = (2, 100)     # a vocabulary counts exactly if it is so close to what was stated
+
+
+class Ratio(msgspec.Struct):
+    """Tokens stated per unit counted. It begins at `first` tokens per `first_per` units, with the weight of that many, which soon is nothing."""
+
+    first: int
+    first_per: int
+    tokens: int = 0
+    units: int = 0
+
+    def learn(self, tokens: int, units: int) -> None:
+        self.tokens += tokens
+        self.units += units
+
+    def parts(self) -> tuple[int, int]:
+        """(tokens, units): multiply by the one, divide by the other. Neither is 0."""
+        return max(self.tokens + self.first, 1), self.units + self.first_per
+
+    def of(self, units: int) -> int:
+        """Tokens of so many units, rounded up."""
+        tokens, per = self.parts()
+        return -(-units * tokens // per)
+
+    def halve(self) -> None:
+        self.tokens //= 2
+        self.units //= 2
+
+
+class Direction(msgspec.Struct):
+    """Input or output of one model: tokens per token of our own count and per byte, and how far estimates were off, had they been needed."""
+
+    per_counted: Ratio = msgspec.field(default_factory=lambda: Ratio(32, 32))
+    per_byte: Ratio = msgspec.field(default_factory=lambda: Ratio(64, 256))
+    answers: int = 0            # that state their tokens
+    counted_answers: int = 0    # of which we have counted the text too
+    estimated: int = 0          # what would have been estimated for those …
+    stated: int = 0             # … and what they stated
+
+    def learn(self, tokens: int, size_bytes: int, counted: int | None) -> None:
+        """An answer has stated `tokens` for so many bytes of text, for which our own count is `counted` (None: it was not counted)."""
+        self.per_byte.learn(tokens, size_bytes)
+        self.answers += 1
+        if counted is not None:
+            self.estimated += self.per_counted.of(counted)
+            self.stated += tokens
+            self.per_counted.learn(tokens, counted)
+            self.counted_answers += 1
+        if self.answers >= ANSWERS_MAX:
+            self._halve()
+
+    def estimate(self, size_bytes: int, counted: int | None) -> int:
+        """Tokens of a text that nobody stated: from our count if there is one, unless only the ratio to its bytes has been learned so far."""
+        if counted is not None and (self.counted_answers >= ANSWERS_TRUSTED or self.answers < ANSWERS_TRUSTED):
+            return self.per_counted.of(counted)
+        return self.per_byte.of(size_bytes)
+
+    def agrees(self) -> bool:
+        """Whether our own count is what the vendor states, as far as is known."""
+        if self.counted_answers < ANSWERS_TRUSTED:
+            return True
+        tokens, counted = self.per_counted.parts()
+        share, whole = _KNOWN_WITHIN
+        return abs(tokens - counted) * whole <= counted * share
+
+    def _halve(self) -> None:
+        self.per_byte.halve()
+        self.per_counted.halve()
+        self.answers //= 2
+        self.counted_answers //= 2
+        self.estimated //= 2
+        self.stated //= 2
+
+
+class Learned(msgspec.Struct):
+    """All that is learned of one model. `outputs`: how often an answer had how many tokens, in buckets that grow by about a fifth."""
+
+    input: Direction = msgspec.field(default_factory=Direction)
+    output: Direction = msgspec.field(default_factory=Direction)
+    outputs: list[int] = []
+
+    def learn_output_size(self, tokens: int) -> None:
+        """An answer had so many tokens of output."""
+        bucket = min(_bucket(tokens), _BUCKETS_MAX)
+        self.outputs += [0] * (bucket + 1 - len(self.outputs))
+        self.outputs[bucket] += 1
+        if sum(self.outputs) >= ANSWERS_MAX:
+            self.outputs = [count // 2 for count in self.outputs]
+
+    def output_expected(self) -> int:
+        """The 95th percentile of the answers' output tokens; `OUTPUT_EXPECTED` while hardly any are known."""
+        answers = sum(self.outputs)
+        if answers < ANSWERS_TRUSTED:
+            return OUTPUT_EXPECTED
+        share, whole = _PERCENTILE
+        wanted = -(-answers * share // whole)
+        seen = 0
+        for bucket, count in enumerate(self.outputs):
+            seen += count
+            if seen >= wanted:
+                return _bucket_end(bucket)
+        return _bucket_end(len(self.outputs))  # not reached: all answers are in some bucket
+
+
+def _bucket(tokens: int) -> int:
+    """0 for 0 and 1 tokens, then `_STEPS` of them for each power of two."""
+    if tokens < 2:
+        return 0
+    power = tokens.bit_length() - 1
+    return (power - 1) * _STEPS + ((tokens - (1 << power)) * _STEPS >> power) + 1
+
+
+def _bucket_end(bucket: int) -> int:
+    """The largest number of tokens in a bucket."""
+    if bucket == 0:
+        return 1
+    power, step = divmod(bucket - 1, _STEPS)
+    power += 1
+    return (1 << power) + (((step + 1) << power) - 1) // _STEPS

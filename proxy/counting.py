@@ -1,0 +1,260 @@
+"""Counting what no upstream states: of each exchange its prompt and the text of its answer, in a thread; and learning from those that do state it.
+
+A stream that is likely to end without a statement is counted while it flows, block by block. Of one that is likely to state its usage only the beginning is kept,
+for the case that it breaks off. Some of those that state it are counted all the same: that is where the ratios of `calibration.py` come from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Final, TypeVar
+
+import msgspec
+
+from proxy.calibration import Calibration
+from proxy.core.dialects.openai_chat import Call, Meter
+from proxy.core.dialects.openai_chat.scan import repair_surrogates
+from proxy.core.dialects.openai_chat.texts import Texts
+from proxy.core.images import image_rule
+from proxy.core.learned import Learned
+from proxy.core.prompts import Prompt, count_input, count_prompt
+from proxy.core.settlement import Counted
+from proxy.core.tokens import EXACT_CHARS_MAX, Count
+from proxy.core.usage import Source, UsageRecord
+from proxy.vocabulary import O200K, Vocabularies, family, reasons_unseen
+
+_LOG = logging.getLogger("tollkeeper.counting")
+_T = TypeVar("_T")
+
+WAIT_S: Final = 5.0                 # an answer's end waits so long for its count, loading included; then it is estimated
+WAITING_MAX: Final = 512            # counts at once; beyond it they are estimated
+PROMPT_BYTES_MAX: Final = 2**20     # of a body that is decoded to be counted; above it the ratio to its bytes is as good
+HEAD_BYTES: Final = 4096            # of text kept of a stream that is likely to state its usage
+SAMPLE_BYTES: Final = 64 * 1024     # of text counted for learning's sake; a longer answer is not learned from
+SAMPLES_FIRST: Final = 200          # answers of a model that are all counted, to learn from
+KEEP_INTERVAL_S: Final = 60.0       # what a kill may make it forget
+SAMPLES_EVERY: Final = 16           # and later one in so many
+
+
+class _Body(msgspec.Struct):
+    """What of a request is its prompt."""
+
+    messages: object = None
+    tools: object = None
+    functions: object = None
+    prompt: object = None
+    input: object = None
+
+
+_body_decoder = msgspec.json.Decoder(_Body)
+
+
+class Counter:
+    """The shared part: which exchange is counted, the tasks that count, and what is learned."""
+
+    def __init__(self, vocabularies: Vocabularies, calibration: Calibration) -> None:
+        self.vocabularies = vocabularies
+        self.calibration = calibration
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = 0
+
+    def begin(self, upstream: str, call: Call, hidden_reasoning: tuple[str, ...], *, asked: bool, counted: bool = True) -> Counting:
+        """How this exchange is counted. `asked`: its stream is asked for usage, by the client or by us. Not `counted`: all of it is estimated from bytes."""
+        return Counting(self, upstream, call, hidden_reasoning, asked=asked, counted=counted)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits to be counted that nothing more is to."""
+        return len(self._tasks) >= WAITING_MAX
+
+    def samples(self, learned: Learned) -> bool:
+        """Whether an answer that will state its usage is counted as well."""
+        if not any(self.vocabularies.ready(name) for name in self.calibration.vocabularies):
+            return False  # nobody has needed one yet: none is loaded for learning alone
+        self._turn += 1
+        return min(learned.input.counted_answers, learned.output.counted_answers) < SAMPLES_FIRST or self._turn % SAMPLES_EVERY == 0
+
+    def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """A task of ours: kept until it is done."""
+        task = asyncio.create_task(work, name="count")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def preload(self) -> None:
+        """Loads what counting has needed before: the loop stands still for a moment while it is loaded, so best before the listeners open."""
+        for name in list(self.calibration.vocabularies):
+            await self.vocabularies.run(name, lambda count: count(""))
+
+    async def run(self) -> None:
+        """Keeps what is learned, now and then."""
+        while True:
+            await asyncio.sleep(KEEP_INTERVAL_S)
+            content = self.calibration.unsaved()
+            if content is not None:
+                await asyncio.to_thread(self.calibration.write, content)
+
+    async def aclose(self) -> None:
+        """Ends what still counts, and keeps what was learned."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.vocabularies.close()
+        content = self.calibration.unsaved()
+        if content is not None:
+            self.calibration.write(content)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOG.error("a count failed; its exchange is estimated", exc_info=error)
+
+
+class Counting:
+    """One exchange's counts. `text_bytes_max` and `measure` are for its meter, `input_estimate` for its opening (tokens, learned from bytes)."""
+
+    __slots__ = ("_asked", "_call", "_counted", "_counter", "_known", "_learned", "_name", "_prompt", "_prompt_bytes", "_sampled", "_tasks", "_upstream", "measure", "text_bytes_max")
+
+    def __init__(self, counter: Counter, upstream: str, call: Call, hidden_reasoning: tuple[str, ...], *, asked: bool, counted: bool) -> None:
+        self._counter = counter
+        self._counted = counted
+        self._upstream = upstream
+        self._call = call
+        self._asked = asked
+        own = family(call.model)
+        hidden = reasons_unseen(call.model) or any(fnmatchcase(call.model, glob) for glob in hidden_reasoning)
+        self._known = own is not None and not hidden     # our count is the vendor's own
+        self._name = own if own is not None else O200K.name
+        self._learned = counter.calibration.of(call.model) if counted else Learned()
+        self._prompt: Prompt | None = None
+        self._prompt_bytes = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        silent = counted and call.stream and not counter.calibration.states(upstream, call.model, asked)
+        self._sampled = counted and not silent and counter.samples(self._learned)
+        self.measure = self._learned.output.per_byte.parts()
+        self.text_bytes_max: int | None = HEAD_BYTES
+        if silent:
+            self.text_bytes_max = None
+        elif self._sampled:
+            self.text_bytes_max = SAMPLE_BYTES
+        elif not (counted and call.stream):
+            self.text_bytes_max = 0     # a JSON answer is whole when its statement is found missing
+
+    def prompt(self, body: bytes) -> int:
+        """Takes the request's body, decoded; counts it if that is likely to be needed. The input tokens to go by until then, learned from bytes."""
+        self._prompt_bytes = self._call.prompt_bytes
+        if (self.text_bytes_max is None or self._sampled) and len(body) <= PROMPT_BYTES_MAX:
+            self._count(partial(_prompt, self._call, body, self._name), self._take_prompt)
+        return self._learned.input.per_byte.of(self._prompt_bytes)
+
+    def take(self, texts: Texts) -> None:
+        """Counts the blocks that are ready. Only of an answer that is not expected to state its usage: of others nothing is counted before its end."""
+        if self.text_bytes_max is None:
+            self._take_blocks(texts)
+        elif texts.blocks:
+            pass        # kept until the end: its number is bounded by text_bytes_max
+
+    async def over(self, meter: Meter) -> Counted | None:
+        """The answer is over, and something was not stated: what it comes to. Waits for the counts at most `WAIT_S`. None: what its bytes come to."""
+        if not self._counted:
+            return None
+        texts = meter.texts
+        if texts is not None:
+            texts.finish()
+            self._take_blocks(texts)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=WAIT_S)
+        return self._result(meter)
+
+    def learn(self, meter: Meter, record: UsageRecord) -> None:
+        """The exchange has its record: learns from it what was stated, and whether it was, after counting what was sampled."""
+        if not self._counted or record.status is None or not 200 <= record.status < 300:
+            return
+        calibration = self._counter.calibration
+        whole = record.input_source is Source.REPORTED and record.output_source is Source.REPORTED
+        if self._call.stream and (whole or meter.usage is None) and (meter.done or meter.finish_reason is not None):
+            calibration.stated(self._upstream, self._call.model, self._asked, whole)
+        if not whole or record.inconsistent:
+            return
+        texts = meter.texts
+        if self._sampled and texts is not None and texts.whole and meter.text_known and not self._counter.crowded:
+            texts.finish()
+            self._take_blocks(texts)
+            self._counter.start(self._learn_counted(meter, record))
+        else:
+            self._learn(meter, record, None, None)
+
+    def _take_blocks(self, texts: Texts) -> None:
+        blocks, texts.blocks = texts.blocks, []
+        for block in blocks:
+            self._count(partial(_block, block), partial(texts.counting.counted, block))
+
+    def _count(self, counting: Callable[[Count], _T | None], took: Callable[[_T], None]) -> None:
+        if not self._counter.crowded:
+            self._counter.calibration.needs(self._name)
+            self._tasks.append(self._counter.start(self._run(counting, took)))
+
+    async def _run(self, counting: Callable[[Count], _T | None], took: Callable[[_T], None]) -> None:
+        found = await self._counter.vocabularies.run(self._name, counting)
+        if found is not None:
+            took(found)
+
+    def _take_prompt(self, prompt: Prompt) -> None:
+        self._prompt = prompt
+
+    def _result(self, meter: Meter) -> Counted:
+        learned, prompt, texts = self._learned, self._prompt, meter.texts
+        text_tokens = texts.tokens(meter.text_bytes) if texts is not None and meter.text_known else None
+        input_known = self._known and prompt is not None and prompt.exact and learned.input.agrees()
+        output_known = self._known and text_tokens is not None and texts is not None and texts.whole and texts.counting.exact and learned.output.agrees()
+        input_tokens = learned.input.estimate(self._prompt_bytes, None if prompt is None else prompt.tokens)
+        if not meter.text_known:
+            output_tokens = meter.output_measure    # what could not be read counts with its bytes
+        else:
+            output_tokens = learned.output.estimate(meter.text_bytes, text_tokens)
+        return Counted(
+            input_tokens=prompt.tokens if input_known and prompt is not None else input_tokens,
+            output_tokens=text_tokens if output_known and text_tokens is not None else output_tokens,
+            input_exact=input_known,
+            output_exact=output_known,
+        )
+
+    async def _learn_counted(self, meter: Meter, record: UsageRecord) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        texts, prompt = meter.texts, self._prompt
+        assert texts is not None
+        output = texts.counting.tokens if texts.counting.exact else None
+        self._learn(meter, record, None if prompt is None else prompt.tokens, output)
+
+    def _learn(self, meter: Meter, record: UsageRecord, input_counted: int | None, output_counted: int | None) -> None:
+        """Images, sounds and files say nothing about text, so such prompts teach nothing; nor does an answer in which nothing can be seen."""
+        assert record.input_tokens is not None and record.output_tokens is not None
+        learned = self._counter.calibration.learning(self._call.model)
+        if not self._call.media:
+            learned.input.learn(record.input_tokens, self._prompt_bytes, input_counted)
+        if record.audio_output_tokens is None or record.audio_output_tokens == 0:
+            if meter.text_known and meter.text_bytes:
+                learned.output.learn(record.output_tokens, meter.text_bytes, output_counted)
+            learned.learn_output_size(record.output_tokens)
+
+
+def _block(text: str, count: Count) -> int:
+    return count(text)
+
+
+def _prompt(call: Call, body: bytes, name: str, count: Count) -> Prompt | None:
+    """In the thread. None: the body cannot be decoded as a whole (its top level could), so its bytes must do."""
+    try:
+        read = _body_decoder.decode(repair_surrogates(body) or body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if call.endpoint == "/v1/chat/completions":
+        tools = read.tools if read.tools is not None else read.functions
+        prompt = count_prompt(read.messages, tools, name, count, image_rule(call.model))
+        return Prompt(prompt.tokens, prompt.exact and len(body) <= EXACT_CHARS_MAX)
+    return Prompt(count_input(read.prompt if read.prompt is not None else read.input, count), len(body) <= EXACT_CHARS_MAX)

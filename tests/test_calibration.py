@@ -1,0 +1,87 @@
+"""What was learned survives the process, and nothing depends on its file."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from proxy.calibration import Calibration
+
+
+def keep(calibration: Calibration) -> None:
+    content = calibration.unsaved()
+    assert content is not None
+    calibration.write(content)
+
+
+def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
+    first = Calibration(tmp_path / "calibration.json")
+    first.learning("m").output.learn(210, 400, 100)
+    first.learning("m").learn_output_size(210)
+    first.needs("o200k_base")
+    keep(first)
+    assert first.unsaved() is None, "nothing new since"
+    again = Calibration(tmp_path / "calibration.json")
+    assert again.of("m") == first.of("m")
+    assert again.vocabularies == ["o200k_base"]
+    assert again.unsaved() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"models":{"m":{"input":"x"}}}', b"\xff", b'{"models":[]}'])
+def test_a_damaged_file_is_said_once_and_costs_only_what_it_held(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        calibration = Calibration(path)
+    assert "begin uncalibrated" in caplog.text
+    assert calibration.of("m").output.estimate(8, None) == 2
+    calibration.learning("m")
+    keep(calibration)
+    assert Calibration(path).models.keys() == {"m"}
+
+
+def test_a_directory_that_cannot_be_written_is_only_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    calibration = Calibration(tmp_path / "gone" / "calibration.json")
+    calibration.learning("m")
+    with caplog.at_level(logging.WARNING):
+        keep(calibration)
+    assert "cannot be kept" in caplog.text
+
+
+def test_the_model_least_recently_learned_of_makes_room() -> None:
+    calibration = Calibration()
+    for number in range(1024):
+        calibration.learning(f"m-{number}")
+    calibration.learning("m-0")
+    calibration.learning("new")
+    assert len(calibration.models) == 1024
+    assert "m-0" in calibration.models and "m-1" not in calibration.models
+    assert calibration.unsaved() is None, "without a path there is nothing to keep"
+
+
+def test_looking_at_a_model_teaches_nothing() -> None:
+    calibration = Calibration()
+    calibration.of("m").output.learn(1, 1, 1)
+    assert calibration.models == {}
+
+
+def test_a_stream_is_expected_to_do_as_the_last_one_did() -> None:
+    calibration = Calibration()
+    assert [calibration.states("up", "m", asked) for asked in (True, False)] == [True, False]
+    calibration.stated("up", "m", False, True)
+    calibration.stated("up", "n", True, False)
+    assert calibration.states("up", "m", False) and not calibration.states("other", "m", False) and not calibration.states("up", "n", True)
+    for number in range(10_000):
+        calibration.stated("up", f"m-{number}", True, False)
+    assert calibration.states("up", "m-9999", True), "names come from clients: no more than a few thousand are remembered"
+    calibration.stated("up", "m", False, False)
+    assert not calibration.states("up", "m", False), "those that are go on being learned"
+
+
+def test_the_error_of_estimates_by_model() -> None:
+    calibration = Calibration()
+    calibration.learning("m").output.learn(200, 400, 100)
+    calibration.learning("never counted").input.learn(9, 9, None)
+    assert calibration.errors() == {"m": -0.5}
