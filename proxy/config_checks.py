@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import msgspec
 
+from proxy import rules
 from proxy.config_values import nearest
 from proxy.config_yaml import Problem
 from proxy.core.headers import is_credential
@@ -26,7 +27,7 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
     def problem(path: str, text: str) -> None:
         found.append(Problem(_place(where, path), path, text))
 
-    for check in (_references, _upstreams, _keys, _sizes):
+    for check in (_references, _upstreams, _keys, _sizes, rules.check):
         check(settings, problem)
     return found
 

@@ -23,7 +23,7 @@ class LimitSettings(Block, frozen=True, kw_only=True):
     """A limit, written as its rule alone or as a mapping. Accepted and checked; not enforced by this version."""
 
     limit: Annotated[str, about("the rule: `<amount> <unit>[/<per>][ for <models>]`", "limit")]
-    name: Annotated[str, about("identity of the limit; by default derived from what it limits")] = ""
+    name: Annotated[str, about("identity of the limit; by default derived from what it limits", "name")] = ""
     enforce: Annotated[Literal["warn", "finish", "cut", "strict"], about("what happens when it is reached")] = "finish"
     warn_at: Annotated[tuple[Percent, ...], about("shares of the amount at which to warn")] = ()
     burst: Annotated[int | None, about("what a per-second, -minute or -hour limit admits at once; by default its amount", at_least=1)] = None

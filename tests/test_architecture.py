@@ -16,6 +16,7 @@ LAYERS = (
     "core",
     "config_types config_values config_yaml failpoints health histogram progress scripted series vocabulary",
     "families settings",
+    "rules",
     "config_checks config_effective config_reader",
     "config_schema",
     "attribution bodies calibration config journal keys ledger listener logs metrics pool quota",

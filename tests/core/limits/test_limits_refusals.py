@@ -130,6 +130,8 @@ def test_openais_fields_show_the_tightest_limit_of_each_kind() -> None:
         "x-ratelimit-limit-tokens": "100", "x-ratelimit-remaining-tokens": "1",
     }
     assert tightest(()) is None
+    raised = LimitState(limit=RATE, amount=10, granted=90, used=91, remaining=9)
+    assert tightest((raised, LimitState(limit=RATE, amount=100, used=90, remaining=10))) == raised, "a share of what there is with credit"
 
 
 @pytest.mark.parametrize(
