@@ -12,31 +12,19 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import RawResponseMessage
-from aiohttp.streams import StreamReader
 
 from proxy.core.errors import ProxyError
 from proxy.core.headers import RawHeaders
+from proxy.fetch import Entry, Fetch, Fetched, listed
 from proxy.keys import Tenant
 from proxy.listener import Request
 from proxy.parts import Parts
-from proxy.pool import ConnectError, UpstreamConnection
+from proxy.pool import ConnectError
 from proxy.site import Site
 from proxy.upstream import Upstream
 
-ANSWER_BYTES_MAX = 8 << 20  # of a vendor's list; the longest known is below 1 MiB
-CACHE_S = 300.0             # how long a vendor's list is believed
-FETCH_S = 20.0              # how long a vendor may take to list its models
-
-Entry = dict[str, object]
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A vendor's answer, read whole."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
+CACHE_S = 300.0  # how long a vendor's list is believed
+FETCH_S = 20.0   # how long a vendor may take to list its models
 
 
 class Models:
@@ -104,19 +92,19 @@ class Models:
             answer = await self._fetch(upstream, "/v1/models", () if own else headers, fetching)
         except ProxyError:
             return known[1] if own and known is not None else []
-        entries = _entries(answer)
+        entries = listed(answer)
         if own and answer.status == 200:
             self._lists = {known: value for known, value in self._lists.items() if monotonic() - value[0] < CACHE_S}
             self._lists[upstream] = (monotonic(), entries)
         return entries
 
-    async def _fetch(self, upstream: Upstream, target: str, headers: RawHeaders, fetching: _Fetching) -> Answer:
+    async def _fetch(self, upstream: Upstream, target: str, headers: RawHeaders, fetching: _Fetching) -> Fetched:
         try:
             connection = await upstream.pool.acquire()
         except ConnectError as error:
             self._parts.metrics.upstream_error(upstream.name, error.kind)
             raise upstream.unreachable(error) from error
-        fetch = _Fetch(upstream, connection)
+        fetch = Fetch(upstream, connection)
         fetching.add(fetch)
         try:
             async with asyncio.timeout(min(FETCH_S, upstream.timeouts.first_byte_s)):
@@ -137,10 +125,10 @@ class _Fetching:
     """The fetches made for one client. If it leaves, they end: nobody is left to read them, and the connections have paying work to do."""
 
     def __init__(self) -> None:
-        self._fetches: list[_Fetch] = []
+        self._fetches: list[Fetch] = []
         self._left = False
 
-    def add(self, fetch: _Fetch) -> None:
+    def add(self, fetch: Fetch) -> None:
         self._fetches.append(fetch)
         if self._left:
             fetch.give_up()
@@ -152,67 +140,3 @@ class _Fetching:
 
     def client_writable(self) -> None:
         """An answer is small and written whole: nothing waits for the client."""
-
-
-class _Fetch:
-    """Receives one small answer whole."""
-
-    def __init__(self, upstream: Upstream, connection: UpstreamConnection) -> None:
-        self._upstream = upstream
-        self._connection = connection
-        self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._head: RawResponseMessage | None = None
-        self._body: StreamReader | None = None
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    async def run(self, head: bytes) -> Answer:
-        self._connection.receiver = self
-        self._connection.send(head)
-        return await self._answer
-
-    def give_up(self) -> None:
-        if not self._answer.done():
-            self._answer.set_exception(ConnectionResetError("the client left"))
-
-    def end(self) -> None:
-        if self._body is not None and self._body.at_eof():
-            self._upstream.pool.release(self._connection)
-        else:
-            self._upstream.pool.discard(self._connection)
-
-    def head_received(self, head: RawResponseMessage, body: StreamReader) -> None:
-        self._head, self._body = head, body
-
-    def body_received(self) -> None:
-        if self._body is None or self._head is None or self._answer.done():
-            return
-        try:
-            part = self._body.read_nowait()
-        except (ClientError, HttpProcessingError, OSError) as error:
-            self._answer.set_exception(error)
-            return
-        self._parts.append(part)
-        self._size += len(part)
-        if self._size > ANSWER_BYTES_MAX:
-            self._answer.set_exception(OSError("the list of models is too long"))
-        elif self._body.at_eof():
-            self._answer.set_result(Answer(self._head.code, self._upstream.answer_headers(self._head), b"".join(self._parts)))
-
-    def connection_failed(self, error: BaseException | None) -> None:
-        if self._body is not None and self._body.is_eof():
-            self.body_received()
-        if not self._answer.done():
-            self._answer.set_exception(OSError("the connection was closed"))
-
-
-def _entries(answer: Answer) -> list[Entry]:
-    """The models of a list answer; empty for anything else, compressed answers included (none is asked for)."""
-    if answer.status != 200:
-        return []
-    try:
-        data = msgspec.json.decode(answer.body)
-    except msgspec.DecodeError:
-        return []
-    entries = data.get("data") if isinstance(data, dict) else data
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []

@@ -21,7 +21,7 @@ LAYERS = (
     "config_schema",
     "attribution bodies calibration config journal keys ledger listener logs metrics pool quota",
     "counting export metrics_listener recorder upstream",
-    "answer parts site",
+    "answer fetch parts site",
     "relay",
     "exchange models",
     "admin gateway",
