@@ -23,7 +23,7 @@ LAYERS = (
     "counting export metrics_listener recorder upstream",
     "answer fetch parts site",
     "relay",
-    "exchange models",
+    "exchange models probing",
     "admin gateway",
     "server",
     "cli",

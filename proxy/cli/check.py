@@ -1,34 +1,46 @@
-"""`tollkeeper check`: is the config right, and what does it come to?"""
+"""`tollkeeper check`: is the config right, and what does it come to? With --connect also: do its upstreams answer, and as it says?"""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import click
 import yaml
 
-from proxy import config
+from proxy import config, probing
 from proxy.cli import common
+from proxy.site import Site
 
 
 @click.command()
 @common.config_option
 @common.json_option
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of config.yaml instead, for editors.")
-def check(config_path: Path | None, as_json: bool, schema: bool) -> None:
+@click.option("--connect", is_flag=True, help="Ask each upstream what it can do: its models, and two tiny streams, which cost a few tokens.")
+@click.option("--upstream", "names", multiple=True, metavar="NAME", help="With --connect: only this one. May be repeated.")
+def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, names: tuple[str, ...]) -> None:
     """Validate the config; print what is in effect, defaults included and secrets masked.
 
     All problems are named at once, and the exit code is 1. Warnings go to stderr and do not fail.
 
+    With --connect, say instead what each upstream answers and which settings fit it; the exit code is 1 if one of them cannot be used.
+
     \b
     Examples:
       tollkeeper check -c config.yaml
+      tollkeeper check -c config.yaml --connect
       tollkeeper check --schema > config.schema.json
     """
     if schema:
         common.print_json(config.json_schema())
         return
+    if names and not connect:
+        raise click.UsageError("--upstream goes with --connect.")
     loaded = common.load(config_path)
+    if connect:
+        _connect(loaded, names, as_json=as_json)
+        return
     effective = config.masked(loaded.settings)
     if as_json:
         common.print_json(effective)
@@ -37,3 +49,22 @@ def check(config_path: Path | None, as_json: bool, schema: bool) -> None:
         click.echo(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True, width=160), nl=False)
     for warning in loaded.warnings:  # behind the rest: on a terminal these are the lines to read
         click.echo(f"Warning: {warning}", err=True)
+
+
+def _connect(loaded: config.Loaded, names: tuple[str, ...], *, as_json: bool) -> None:
+    """Probe the upstreams and print what was found; ends with exit code 1 if one of them cannot be used."""
+    unknown = [name for name in names if name not in loaded.settings.upstreams]
+    if unknown:
+        raise common.Failed(f"There is no upstream {', '.join(unknown)} in {loaded.path}; it has {', '.join(loaded.settings.upstreams)}.")
+    click.echo("Asking each upstream for its models and for two tiny streams. That costs a few tokens, which no ledger will show.", err=True)
+    probes = asyncio.run(probing.probe(Site(loaded.settings), names))
+    if as_json:
+        common.print_json(probes)
+    else:
+        for probe in probes:
+            click.echo(f"{probe.upstream}: {'can be used' if probe.usable else 'CANNOT BE USED'}")
+            for finding in probe.findings:
+                click.echo(f"  {finding}")
+        click.echo(f"Tokens used, as far as stated: {sum(probe.tokens for probe in probes)}.")
+    if not all(probe.usable for probe in probes):
+        raise click.exceptions.Exit(1)

@@ -1,8 +1,12 @@
 """`tollkeeper check`."""
 
 import json
+from pathlib import Path
 
+import pytest
 import yaml
+
+from tests.clients.deployment import process
 
 
 def test_the_effective_config_is_a_config_and_hides_secrets(call):
@@ -50,3 +54,38 @@ def test_one_problem_stands_alone_and_no_config_is_one(call, home):
 def test_the_schema_for_editors(call):
     schema = json.loads(call("check", "--schema").stdout)
     assert "upstreams" in json.dumps(schema)
+
+
+@pytest.fixture
+def upstream(tmp_path: Path):
+    """The scripted upstream as a process of its own: the command runs a loop itself."""
+    with process(tmp_path, "upstream", "-m", "proxy.scripted", "--port", "0", ready=r"ready on (\S+)") as base_url:
+        yield base_url
+
+
+def test_connect_says_what_each_upstream_does_and_what_to_set(call, home, upstream):
+    config = home / "config.yaml"
+    config.write_text(
+        f"upstreams:\n  one: {{base_url: {upstream}, api_key: sk-canary}}\n  two: {{base_url: {upstream}}}\n"
+        "routes:\n  - {model: gpt-4o, upstream: one}\n  - {model: '*', upstream: two}\n"
+    )
+    result = call("check", "--connect", "--upstream", "one")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("one: can be used\n  It lists ")
+    assert "Set upstreams.one.stream_usage: inject" in result.stdout
+    assert "two:" not in result.output and "canary" not in result.output
+    assert "costs a few tokens" in result.stderr
+
+    result = call("check", "--connect")
+    assert result.exit_code == 1
+    assert "two: CANNOT BE USED\n  It has no API key yet: set upstreams.two.api_key.\n" in result.stdout
+
+    result = call("check", "--connect", "--json")
+    assert (result.exit_code, [probe["usable"] for probe in json.loads(result.stdout)]) == (1, [True, False])
+
+
+def test_connect_knows_its_upstreams(call):
+    assert call("check", "--upstream", "scripted").exit_code == 2
+    unknown = call("check", "--connect", "--upstream", "scriptde")
+    assert unknown.exit_code == 1
+    assert "There is no upstream scriptde in config.yaml; it has scripted." in unknown.stderr
