@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import msgspec
 
-from proxy import rules
+from proxy import config_prices, rules
 from proxy.config_values import nearest
 from proxy.config_yaml import Problem
 from proxy.core.headers import is_credential
@@ -27,7 +27,10 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
     def problem(path: str, text: str) -> None:
         found.append(Problem(_place(where, path), path, text))
 
-    for check in (_references, _upstreams, _keys, _sizes, rules.check):
+    for index, row in enumerate(settings.images):
+        if (row.patch is None) == (row.base is None and row.tile is None) or (row.base is None) != (row.tile is None):
+            problem(f"images[{index}]", "say either base and tile (tiles of 512 px) or patch (patches of 32 px)")
+    for check in (_references, _upstreams, _keys, _sizes, rules.check, config_prices.check):
         check(settings, problem)
     return found
 
@@ -129,6 +132,7 @@ def warnings(settings: Settings) -> list[str]:
         before = next((earlier for earlier in settings.routes[:index] if matches(earlier.model, route.model)), None)
         if before is not None:
             found.append(f"routes[{index}] ({route.model}) is never reached: {before.model} before it matches the same models")
+    found += config_prices.warnings(settings)
     for feature, path_list in _not_enforced(settings):
         found.append(f"{feature} not enforced by this version yet: {', '.join(path_list)}")
     return found
@@ -147,19 +151,10 @@ def _not_enforced(settings: Settings) -> Iterator[tuple[str, list[str]]]:
     }
     found = {
         "limits are": [path for path, limits in places.items() if limits],
-        "prices are": [path for path, given in (("prices", settings.prices), ("fx", settings.fx)) if given]
-        + [f"upstreams.{name}.discount" for name, upstream in upstreams.items() if _nonzero(upstream.discount)]
-        + [f"upstreams.{name}.price_source" for name, upstream in upstreams.items() if upstream.price_source]
-        + [f"teams.{name}.markup" for name, team in teams.items() if _nonzero(team.markup)],
-        "unpriced: deny is": ["unpriced"] if settings.unpriced == "deny" else [],
         "the admin API is": [f"admin.tokens.{name}" for name, token in settings.admin.tokens.items() if token.token],
         "passthrough is": ["passthrough"] if settings.passthrough else [],
     }
     yield from ((feature, paths) for feature, paths in found.items() if paths)
-
-
-def _nonzero(decimal: str) -> bool:
-    return Decimal(decimal or "0") != 0
 
 
 def digests_only(settings: Settings) -> Settings:

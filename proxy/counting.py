@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -19,12 +18,15 @@ from proxy.calibration import Calibration
 from proxy.core.dialects.openai_chat import Call, Meter
 from proxy.core.dialects.openai_chat.scan import repair_surrogates
 from proxy.core.dialects.openai_chat.texts import Texts
-from proxy.core.images import image_rule
-from proxy.core.learned import Learned
+from proxy.core.images import ImageRule, image_rule
+from proxy.core.learned import Learned, TextCount
 from proxy.core.prompts import Prompt, count_input, count_prompt
+from proxy.core.routes import matches
 from proxy.core.settlement import Counted
 from proxy.core.tokens import EXACT_CHARS_MAX, Count
 from proxy.core.usage import Source, UsageRecord
+from proxy.site import Site
+from proxy.upstream import Upstream
 from proxy.vocabulary import O200K, Vocabularies, family, reasons_unseen
 
 _LOG = logging.getLogger("tollkeeper.counting")
@@ -36,8 +38,9 @@ PROMPT_BYTES_MAX: Final = 2**20     # of a body that is decoded to be counted; a
 HEAD_BYTES: Final = 4096            # of text kept of a stream that is likely to state its usage
 SAMPLE_BYTES: Final = 64 * 1024     # of text counted for learning's sake; a longer answer is not learned from
 SAMPLES_FIRST: Final = 200          # answers of a model that are all counted, to learn from
-KEEP_INTERVAL_S: Final = 60.0       # what a kill may make it forget
 SAMPLES_EVERY: Final = 16           # and later one in so many
+KEEP_INTERVAL_S: Final = 60.0       # what a kill may make it forget
+FAMILIES_MAX: Final = 4096          # models whose vocabulary was looked up; the names come from clients, hence the bound
 
 
 class _Body(msgspec.Struct):
@@ -61,10 +64,22 @@ class Counter:
         self.calibration = calibration
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = 0
+        self._families: dict[str, tuple[str, bool]] = {}
 
-    def begin(self, upstream: str, call: Call, hidden_reasoning: tuple[str, ...], *, asked: bool, counted: bool = True) -> Counting:
-        """How this exchange is counted. `asked`: its stream is asked for usage, by the client or by us. Not `counted`: all of it is estimated from bytes."""
-        return Counting(self, upstream, call, hidden_reasoning, asked=asked, counted=counted)
+    def begin(self, site: Site, upstream: Upstream, call: Call, *, asked: bool) -> Counting:
+        """How this exchange is counted. `asked`: its stream is asked for usage, by the client or by us."""
+        hidden = any(matches(glob, call.model) for glob in upstream.settings.hidden_reasoning)
+        return Counting(self, upstream.name, call, site.image_rules, hidden=hidden, asked=asked, counted=site.settings.estimates == "counted")
+
+    def family(self, model: str) -> tuple[str, bool]:
+        """The vocabulary to count this model's text with, and whether what it counts is what the vendor bills."""
+        known = self._families.get(model)
+        if known is None:
+            own = family(model)
+            known = (O200K.name if own is None else own, own is not None and not reasons_unseen(model))
+            if len(self._families) < FAMILIES_MAX:
+                self._families[model] = known
+        return known
 
     @property
     def crowded(self) -> bool:
@@ -117,18 +132,17 @@ class Counter:
 class Counting:
     """One exchange's counts. `text_bytes_max` and `measure` are for its meter, `input_estimate` for its opening (tokens, learned from bytes)."""
 
-    __slots__ = ("_asked", "_call", "_counted", "_counter", "_known", "_learned", "_name", "_prompt", "_prompt_bytes", "_sampled", "_tasks", "_upstream", "measure", "text_bytes_max")
+    __slots__ = ("_asked", "_call", "_counted", "_counter", "_image_rules", "_known", "_learned", "_name", "_prompt", "_prompt_bytes", "_sampled", "_tasks", "_upstream", "measure", "text_bytes_max")
 
-    def __init__(self, counter: Counter, upstream: str, call: Call, hidden_reasoning: tuple[str, ...], *, asked: bool, counted: bool) -> None:
+    def __init__(self, counter: Counter, upstream: str, call: Call, image_rules: Sequence[ImageRule], *, hidden: bool, asked: bool, counted: bool) -> None:
         self._counter = counter
         self._counted = counted
         self._upstream = upstream
         self._call = call
         self._asked = asked
-        own = family(call.model)
-        hidden = reasons_unseen(call.model) or any(fnmatchcase(call.model, glob) for glob in hidden_reasoning)
-        self._known = own is not None and not hidden     # our count is the vendor's own
-        self._name = own if own is not None else O200K.name
+        self._name, known = counter.family(call.model)
+        self._known = known and not hidden
+        self._image_rules = image_rules
         self._learned = counter.calibration.of(call.model) if counted else Learned()
         self._prompt: Prompt | None = None
         self._prompt_bytes = 0
@@ -148,7 +162,7 @@ class Counting:
         """Takes the request's body, decoded; counts it if that is likely to be needed. The input tokens to go by until then, learned from bytes."""
         self._prompt_bytes = self._call.prompt_bytes
         if (self.text_bytes_max is None or self._sampled) and len(body) <= PROMPT_BYTES_MAX:
-            self._count(partial(_prompt, self._call, body, self._name), self._take_prompt)
+            self._count(partial(_prompt, self._call, body, self._name, self._image_rules), self._take_prompt)
         return self._learned.input.per_byte.of(self._prompt_bytes)
 
     def take(self, texts: Texts) -> None:
@@ -211,11 +225,12 @@ class Counting:
         text_tokens = texts.tokens(meter.text_bytes) if texts is not None and meter.text_known else None
         input_known = self._known and prompt is not None and prompt.exact and learned.input.agrees()
         output_known = self._known and text_tokens is not None and texts is not None and texts.whole and texts.counting.exact and learned.output.agrees()
-        input_tokens = learned.input.estimate(self._prompt_bytes, None if prompt is None else prompt.tokens)
+        input_tokens = learned.input.estimate(self._prompt_bytes, None if prompt is None else (prompt.tokens, prompt.characters))
         if not meter.text_known:
             output_tokens = meter.output_measure    # what could not be read counts with its bytes
         else:
-            output_tokens = learned.output.estimate(meter.text_bytes, text_tokens)
+            seen = None if text_tokens is None or texts is None else (text_tokens, texts.characters(meter.text_bytes))
+            output_tokens = learned.output.estimate(meter.text_bytes, seen)
         return Counted(
             input_tokens=prompt.tokens if input_known and prompt is not None else input_tokens,
             output_tokens=text_tokens if output_known and text_tokens is not None else output_tokens,
@@ -229,9 +244,13 @@ class Counting:
         texts, prompt = meter.texts, self._prompt
         assert texts is not None
         output = texts.counting.tokens if texts.counting.exact else None
-        self._learn(meter, record, None if prompt is None else prompt.tokens, output)
+        self._learn(
+            meter, record,
+            None if prompt is None else (prompt.tokens, prompt.characters),
+            None if output is None else (output, texts.counting.characters),
+        )  # fmt: skip
 
-    def _learn(self, meter: Meter, record: UsageRecord, input_counted: int | None, output_counted: int | None) -> None:
+    def _learn(self, meter: Meter, record: UsageRecord, input_counted: TextCount | None, output_counted: TextCount | None) -> None:
         """Images, sounds and files say nothing about text, so such prompts teach nothing; nor does an answer in which nothing can be seen."""
         assert record.input_tokens is not None and record.output_tokens is not None
         learned = self._counter.calibration.learning(self._call.model)
@@ -247,7 +266,7 @@ def _block(text: str, count: Count) -> int:
     return count(text)
 
 
-def _prompt(call: Call, body: bytes, name: str, count: Count) -> Prompt | None:
+def _prompt(call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], count: Count) -> Prompt | None:
     """In the thread. None: the body cannot be decoded as a whole (its top level could), so its bytes must do."""
     try:
         read = _body_decoder.decode(repair_surrogates(body) or body)
@@ -255,6 +274,6 @@ def _prompt(call: Call, body: bytes, name: str, count: Count) -> Prompt | None:
         return None
     if call.endpoint == "/v1/chat/completions":
         tools = read.tools if read.tools is not None else read.functions
-        prompt = count_prompt(read.messages, tools, name, count, image_rule(call.model))
-        return Prompt(prompt.tokens, prompt.exact and len(body) <= EXACT_CHARS_MAX)
-    return Prompt(count_input(read.prompt if read.prompt is not None else read.input, count), len(body) <= EXACT_CHARS_MAX)
+        prompt = count_prompt(read.messages, tools, name, count, image_rule(call.model, image_rules))
+        return Prompt(prompt.tokens, prompt.exact and len(body) <= EXACT_CHARS_MAX, prompt.characters)
+    return Prompt(count_input(read.prompt if read.prompt is not None else read.input, count), len(body) <= EXACT_CHARS_MAX, len(body))

@@ -117,7 +117,7 @@ class Gateway:
         if spliced is not None:
             memory.take(len(spliced))  # both are held until the vendor has answered
         asked = call.include_usage is True or spliced is not None
-        counting = self._parts.counter.begin(upstream.name, call, upstream.settings.hidden_reasoning, asked=asked, counted=caller.site.settings.estimates == "counted")
+        counting = self._parts.counter.begin(caller.site, upstream, call, asked=asked)
         opened = self._opened(request, caller, tenant, call, upstream, len(body), counting.prompt(readable))
         payload = Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)
         self._parts.metrics.overhead("admit", monotonic() - began_s)

@@ -121,8 +121,8 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     stream_usage: Annotated[Literal["observe", "inject"], about("observe changes no byte; inject asks each stream for its usage, so that none is estimated")] = "observe"
     on_client_gone: Annotated[Literal["auto", "stop", "drain"], about("a client left: stop reading, drain to the end, or auto: by kind of answer")] = "auto"
     limits: Annotated[tuple[LimitSettings, ...], about("limits of this upstream (not enforced yet)")] = ()
-    discount: Annotated[str, about("share off the listed price, a decimal in quotes (not enforced yet)", "decimal")] = "0"
-    price_source: Annotated[str, about("bundled price list to use (not enforced yet)")] = ""
+    discount: Annotated[str, about("share off the listed price, a decimal in quotes", "decimal")] = "0"
+    price_source: Annotated[str, about("provider of the bundled price table whose prices hold where no row of `prices` does; `tollkeeper price list` shows them")] = ""
     headers: Annotated[dict[HeaderName, HeaderValue], about("headers added to each request, replacing the client's")] = {}
     query: Annotated[dict[str, str], about("query parameters added to each request")] = {}
     proxy: Annotated[str, about("HTTP proxy on the way to this upstream, http://host:port", "proxy_url")] = ""
@@ -153,7 +153,7 @@ class Passthrough(Block, frozen=True, kw_only=True):
 
 
 class Price(Block, frozen=True, kw_only=True):
-    """A price row, per million tokens. Accepted and checked; not enforced by this version."""
+    """A price row: decimals in quotes, per million tokens."""
 
     model: Annotated[str, about("a model name, `*` and `?` as wildcards", "glob")]
     upstream: Annotated[str | None, about("a name in `upstreams`; by default any")] = None
@@ -164,12 +164,23 @@ class Price(Block, frozen=True, kw_only=True):
     reasoning: Annotated[str | None, about("reasoning tokens; by default as output", "decimal")] = None
     audio_input: Annotated[str | None, about("audio input tokens; by default as input", "decimal")] = None
     audio_output: Annotated[str | None, about("audio output tokens; by default as output", "decimal")] = None
-    image: Annotated[str | None, about("one image", "decimal")] = None
-    request: Annotated[str | None, about("one request", "decimal")] = None
+    image: Annotated[str | None, about("one image in a request", "decimal")] = None
+    request: Annotated[str | None, about("one request that was answered with a 2xx status", "decimal")] = None
     service_tier: Annotated[str | None, about("only answers of this tier")] = None
-    above_input_tokens: Annotated[int | None, about("only requests with more input tokens", at_least=0)] = None
+    above_input_tokens: Annotated[int | None, about("only requests with more input tokens; the row's prices then hold for all of them", at_least=0)] = None
+    hours_utc: Annotated[str | None, about("only requests begun in these hours of the UTC day, such as 16:30-00:30", "hours")] = None
     currency: Annotated[str | None, about("currency of the row; by default the top-level one", "currency")] = None
     from_: Annotated[str | None, about("first day, from midnight in `timezone`; by default always", "date")] = None
+
+
+class ImageTokens(Block, frozen=True, kw_only=True):
+    """What an image in a prompt counts as, for models whose rule differs from the vendors' published ones or is not known: by tiles, or by patches."""
+
+    models: Annotated[str, about("a model name, `*` and `?` as wildcards", "glob")]
+    base: Annotated[int | None, about("tiles of 512 px: tokens of the image as such, all there is at `detail: low`", at_least=0)] = None
+    tile: Annotated[int | None, about("tokens of each tile", at_least=0)] = None
+    patch: Annotated[str | None, about("patches of 32 px: tokens of each, a decimal in quotes", "decimal")] = None
+    patches_max: Annotated[int, about("patches to which a larger image is scaled down", at_least=1)] = 1536
 
 
 class LimitDefaults(Block, frozen=True, kw_only=True):
@@ -189,7 +200,7 @@ class TeamSettings(Block, frozen=True, kw_only=True):
     """A team: who pays."""
 
     labels: Annotated[dict[str, str], about("labels on each of its records, for finance")] = {}
-    markup: Annotated[str, about("share added to the cost, a decimal in quotes (not enforced yet)", "decimal")] = "0"
+    markup: Annotated[str, about("share added to the cost: what the team is charged; a decimal in quotes", "decimal")] = "0"
     limits: Annotated[tuple[LimitSettings, ...] | None, about("limits (not enforced yet); by default `defaults.team.limits`")] = None
 
 
@@ -266,21 +277,22 @@ class Settings(Block, frozen=True, kw_only=True):
     drains: Annotated[DrainsSettings, about("answers read on after the client has left")] = DrainsSettings()
     timezone: Annotated[str, about("IANA zone of days, months and dates", "zone")] = "UTC"
     currency: Annotated[str, about("currency of the ledger", "currency")] = "USD"
-    fx: Annotated[dict[Currency, tuple[FxRate, ...]], about("exchange rates by foreign currency (not enforced yet)")] = {}
+    fx: Annotated[dict[Currency, tuple[FxRate, ...]], about("exchange rates by foreign currency")] = {}
     estimates: Annotated[
         Literal["counted", "bytes"],
         about("where no usage is stated: counted with a vocabulary and what the model's other answers taught; or bytes / 4, which loads and learns nothing"),
     ] = "counted"
     support: Annotated[str, about("printed in refusals: whom to ask")] = ""
     privacy: Annotated[PrivacySettings, about("personal data")] = PrivacySettings()
-    unpriced: Annotated[Literal["allow", "deny"], about("models without a price (deny is not enforced yet)")] = "allow"
+    unpriced: Annotated[Literal["allow", "deny"], about("models without a price: allow leaves their cost unknown, deny answers 403 model_not_priced")] = "allow"
     upstreams: Annotated[dict[Name, UpstreamSettings], about("vendors by name")] = {}
     routes: Annotated[tuple[Route, ...], about("model -> upstream; the first match wins")] = ()
     passthrough: Annotated[tuple[Passthrough, ...], about("other paths to relay (not served yet)")] = ()
-    prices: Annotated[tuple[Price, ...], about("price rows (not enforced yet)")] = ()
+    prices: Annotated[tuple[Price, ...], about("price rows; the most specific one applies, then the latest `from`")] = ()
+    images: Annotated[tuple[ImageTokens, ...], about("tokens of images in prompts, for counts and estimates; rows here come before the built-in ones")] = ()
     limits: Annotated[tuple[LimitSettings, ...], about("limits of the whole proxy (not enforced yet)")] = ()
     defaults: Annotated[Defaults, about("limits of teams and keys that name none (not enforced yet)")] = Defaults()
-    include: Annotated[tuple[str, ...], about("more files with `teams` and `keys`, wildcards allowed; relative to this file")] = ()
+    include: Annotated[tuple[str, ...], about("more files with `teams`, `keys` and `prices`, wildcards allowed; relative to this file")] = ()
     teams: Annotated[dict[Name, TeamSettings], about("teams by name")] = {}
     keys: Annotated[dict[Name, KeySettings], about("API keys by name")] = {}
     attribution: Annotated[AttributionSettings, about("whom a request is recorded for")] = AttributionSettings()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from proxy.core.errors import ProxyError, unavailable
+from proxy.core.images import IMAGE_RULES, ImageRule, Patches, Tiles
 from proxy.core.routes import match, model_not_found
 from proxy.keys import KeyRing, Tenant
-from proxy.settings import Settings, timeouts_of
+from proxy.settings import ImageTokens, Settings, timeouts_of
 from proxy.upstream import Upstream
 
 ROUTES_REMEMBERED_MAX = 4096  # models whose route was looked up; the names come from clients, hence the bound
@@ -23,6 +26,7 @@ class Site:
             old = previous.upstreams.get(name) if previous is not None else None
             same = old is not None and old.settings == upstream and old.timeouts == timeouts
             self.upstreams[name] = old if old is not None and same else Upstream(name, upstream, timeouts)
+        self.image_rules = (*map(_image_rule, settings.images), *IMAGE_RULES)
         self.forwards = any(upstream.auth == "forward" for upstream in settings.upstreams.values())
         self._routes = tuple((route.model, route.upstream) for route in settings.routes)
         self._routed: dict[str, Upstream] = {}
@@ -65,3 +69,10 @@ class Site:
         """The upstreams of this site that a new one does not use any more."""
         kept = {id(upstream) for upstream in new.upstreams.values()}
         return [upstream for upstream in self.upstreams.values() if id(upstream) not in kept]
+
+
+def _image_rule(row: ImageTokens) -> ImageRule:
+    if row.patch is not None:
+        return Patches(models=row.models, patch_millitokens=int(Decimal(row.patch) * 1000), patches_max=row.patches_max)
+    assert row.base is not None and row.tile is not None, "the config was checked"
+    return Tiles(models=row.models, base_tokens=row.base, tile_tokens=row.tile)

@@ -18,7 +18,7 @@ def keep(calibration: Calibration) -> None:
 
 def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
     first = Calibration(tmp_path / "calibration.json")
-    first.learning("m").output.learn(210, 400, 100)
+    first.learning("m").output.learn(210, 400, (100, 400))
     first.learning("m").learn_output_size(210)
     first.needs("o200k_base")
     keep(first)
@@ -63,7 +63,7 @@ def test_the_model_least_recently_learned_of_makes_room() -> None:
 
 def test_looking_at_a_model_teaches_nothing() -> None:
     calibration = Calibration()
-    calibration.of("m").output.learn(1, 1, 1)
+    calibration.of("m").output.learn(1, 1, (1, 1))
     assert calibration.models == {}
 
 
@@ -82,6 +82,6 @@ def test_a_stream_is_expected_to_do_as_the_last_one_did() -> None:
 
 def test_the_error_of_estimates_by_model() -> None:
     calibration = Calibration()
-    calibration.learning("m").output.learn(200, 400, 100)
+    calibration.learning("m").output.learn(200, 400, (100, 400))
     calibration.learning("never counted").input.learn(9, 9, None)
     assert calibration.errors() == {"m": -0.5}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from proxy.core.images import Patches, Tiles, image_rule
 from proxy.keys import Tenant
-from proxy.settings import Route, Settings, UpstreamSettings
+from proxy.settings import ImageTokens, Route, Settings, UpstreamSettings
 from proxy.site import ROUTES_REMEMBERED_MAX, Site
 
 SETTINGS = Settings(
@@ -26,6 +27,14 @@ def test_the_first_route_that_matches_wins_and_is_remembered_within_a_bound() ->
     for number in range(ROUTES_REMEMBERED_MAX + 10):
         site.upstream_for(f"gpt-{number}")
     assert len(site._routed) == ROUTES_REMEMBERED_MAX
+
+
+def test_the_operator_s_rules_for_images_come_first() -> None:
+    rows = (ImageTokens(models="gpt-4o", base=1, tile=2), ImageTokens(models="own-*", patch="1.5", patches_max=100))
+    rules = Site(msgspec.structs.replace(SETTINGS, images=rows)).image_rules
+    assert image_rule("gpt-4o", rules) == Tiles(models="gpt-4o", base_tokens=1, tile_tokens=2)
+    assert image_rule("own-1", rules) == Patches(models="own-*", patch_millitokens=1500, patches_max=100)
+    assert image_rule("gpt-4o-mini", rules) == image_rule("gpt-4o-mini")
 
 
 def test_an_unknown_model_hears_the_nearest_names() -> None:

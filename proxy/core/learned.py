@@ -17,6 +17,11 @@ _PERCENTILE: Final = (95, 100)
 _STEPS: Final = 4                   # buckets from one power of two to the next
 _BUCKETS_MAX: Final = 54 * _STEPS
 _KNOWN_WITHIN: Final = (2, 100)     # a vocabulary counts exactly if it is so close to what was stated
+# Vocabularies differ by the kind of text: hardly for English, by a third for Chinese. Tokens per 100 characters tell prose, code and dense scripts apart.
+_DENSITIES: Final = (28, 42)
+_DENSE_ANSWERS_MIN: Final = 10      # of a kind, before it is gone by
+
+TextCount = tuple[int, int]         # our own count of a text: tokens and characters
 
 
 class Ratio(msgspec.Struct):
@@ -26,8 +31,10 @@ class Ratio(msgspec.Struct):
     first_per: int
     tokens: int = 0
     units: int = 0
+    answers: int = 0
 
     def learn(self, tokens: int, units: int) -> None:
+        self.answers += 1
         self.tokens += tokens
         self.units += units
 
@@ -43,34 +50,37 @@ class Ratio(msgspec.Struct):
     def halve(self) -> None:
         self.tokens //= 2
         self.units //= 2
+        self.answers //= 2
 
 
 class Direction(msgspec.Struct):
     """Input or output of one model: tokens per token of our own count and per byte, and how far estimates were off, had they been needed."""
 
     per_counted: Ratio = msgspec.field(default_factory=lambda: Ratio(32, 32))
+    by_density: list[Ratio] = msgspec.field(default_factory=lambda: [Ratio(32, 32) for _ in range(len(_DENSITIES) + 1)])
     per_byte: Ratio = msgspec.field(default_factory=lambda: Ratio(64, 256))
     answers: int = 0            # that state their tokens
     counted_answers: int = 0    # of which we have counted the text too
     estimated: int = 0          # what would have been estimated for those …
     stated: int = 0             # … and what they stated
 
-    def learn(self, tokens: int, size_bytes: int, counted: int | None) -> None:
+    def learn(self, tokens: int, size_bytes: int, counted: TextCount | None) -> None:
         """An answer has stated `tokens` for so many bytes of text, for which our own count is `counted` (None: it was not counted)."""
         self.per_byte.learn(tokens, size_bytes)
         self.answers += 1
         if counted is not None:
-            self.estimated += self.per_counted.of(counted)
+            self.estimated += self._ratio(counted).of(counted[0])
             self.stated += tokens
-            self.per_counted.learn(tokens, counted)
+            self.per_counted.learn(tokens, counted[0])
+            self.by_density[_density(counted)].learn(tokens, counted[0])
             self.counted_answers += 1
         if self.answers >= ANSWERS_MAX:
             self._halve()
 
-    def estimate(self, size_bytes: int, counted: int | None) -> int:
+    def estimate(self, size_bytes: int, counted: TextCount | None) -> int:
         """Tokens of a text that nobody stated: from our count if there is one, unless only the ratio to its bytes has been learned so far."""
         if counted is not None and (self.counted_answers >= ANSWERS_TRUSTED or self.answers < ANSWERS_TRUSTED):
-            return self.per_counted.of(counted)
+            return self._ratio(counted).of(counted[0])
         return self.per_byte.of(size_bytes)
 
     def agrees(self) -> bool:
@@ -81,9 +91,15 @@ class Direction(msgspec.Struct):
         share, whole = _KNOWN_WITHIN
         return abs(tokens - counted) * whole <= counted * share
 
+    def _ratio(self, counted: TextCount) -> Ratio:
+        """That of texts like this one, if enough of them are known."""
+        alike = self.by_density[_density(counted)]
+        return alike if alike.answers >= _DENSE_ANSWERS_MIN else self.per_counted
+
     def _halve(self) -> None:
         self.per_byte.halve()
-        self.per_counted.halve()
+        for ratio in (self.per_counted, *self.by_density):
+            ratio.halve()
         self.answers //= 2
         self.counted_answers //= 2
         self.estimated //= 2
@@ -118,6 +134,12 @@ class Learned(msgspec.Struct):
             if seen >= wanted:
                 return _bucket_end(bucket)
         return _bucket_end(len(self.outputs))  # not reached: all answers are in some bucket
+
+
+def _density(counted: TextCount) -> int:
+    """Which kind of text this is, by its tokens per character."""
+    tokens, characters = counted
+    return sum(tokens * 100 >= bound * characters for bound in _DENSITIES)
 
 
 def _bucket(tokens: int) -> int:

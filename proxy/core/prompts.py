@@ -29,10 +29,11 @@ _TEXT_FIELDS: Final = ("role", "content", "name", "refusal")
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """A prompt's tokens; `exact` if the published rules covered all that is in it."""
+    """A prompt's tokens; `exact` if the published rules covered all that is in it. `characters`: of the texts in it."""
 
     tokens: int
     exact: bool
+    characters: int = 0
 
 
 def count_prompt(
@@ -47,7 +48,7 @@ def count_prompt(
     for function in functions:
         tally.function(function, _FUNCTION_TOKENS.get(vocabulary, _FUNCTION_TOKENS["o200k_base"]))
     tally.fixed += _TOOLS_TOKENS if functions else 0
-    return Prompt(max(tally.fixed + count_texts(tally.texts, count), 0), tally.exact)
+    return Prompt(max(tally.fixed + count_texts(tally.texts, count), 0), tally.exact, sum(map(len, tally.texts)))
 
 
 def count_input(value: object, count: Count) -> int:

@@ -136,6 +136,11 @@ class TextBlocks:
         return extrapolated(self._tokens, self._counted_chars, self._seen_chars)
 
     @property
+    def characters(self) -> int:
+        """Of all text so far."""
+        return self._seen_chars
+
+    @property
     def pending_chars(self) -> int:
         """What is held, in characters: at most PENDING_CHARS_MAX after each `add`."""
         return self._pending_chars

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.learned import ANSWERS_MAX, ANSWERS_TRUSTED, OUTPUT_EXPECTED, Direction, Learned, Ratio
+from proxy.core.learned import ANSWERS_MAX, ANSWERS_TRUSTED, OUTPUT_EXPECTED, Direction, Learned, Ratio, TextCount
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=200)
 
 
-def taught(*answers: tuple[int, int, int | None]) -> Direction:
+def taught(*answers: tuple[int, int, TextCount | None]) -> Direction:
     """A direction that has learned from answers of (tokens, bytes, counted)."""
     direction = Direction()
     for answer in answers:
@@ -23,16 +23,20 @@ def taught(*answers: tuple[int, int, int | None]) -> Direction:
     ("answers", "size_bytes", "counted", "tokens"),
     [
         ([], 10, None, 3),                               # nothing is known: bytes / 4, rounded up
-        ([], 10, 7, 7),                                  # or our own count as it is
-        ([(200, 400, None)] * 19, 400, 90, 90),          # 19 answers are no reason to doubt a count
+        ([], 10, (7, 10), 7),                                  # or our own count as it is
+        ([(200, 400, None)] * 19, 400, (90, 400), 90),          # 19 answers are no reason to doubt a count
         ([(200, 400, None)] * 100, 400, None, 200),      # the model's own tokens per byte
-        ([(200, 400, None)] * 100, 400, 90, 200),        # nothing counted yet: what the bytes teach is better than an unknown ratio
-        ([(210, 400, 100)] * 100, 400, 100, 210),        # tokens per counted token
-        ([(210, 4000, 100)] * 100, 400, 100, 210),       # which wins over those per byte
-        ([(210, 400, 100)] * 100, 400, 0, 0),
+        ([(200, 400, None)] * 100, 400, (90, 400), 200),        # nothing counted yet: what the bytes teach is better than an unknown ratio
+        ([(210, 400, (100, 400))] * 100, 400, (100, 400), 210),        # tokens per counted token
+        ([(210, 4000, (100, 400))] * 100, 400, (100, 400), 210),       # which wins over those per byte
+        ([(210, 400, (100, 400))] * 100, 400, (0, 0), 0),
+        ([(100, 400, (100, 400)), (140, 300, (100, 100))] * 9, 300, (100, 100), 120),     # too few of a kind: all of them together
+        ([(100, 400, (100, 400)), (140, 300, (100, 100))] * 50, 300, (100, 100), 140),    # dense text has a ratio of its own
+        ([(100, 400, (100, 400)), (140, 300, (100, 100))] * 50, 400, (100, 400), 100),
+        ([(100, 400, (100, 400)), (140, 300, (100, 100))] * 50, 400, (100, 300), 120),    # of a kind never met: all of them together,
     ],
 )
-def test_the_best_that_is_known_is_used(answers: list[tuple[int, int, int | None]], size_bytes: int, counted: int | None, tokens: int) -> None:
+def test_the_best_that_is_known_is_used(answers: list[tuple[int, int, TextCount | None]], size_bytes: int, counted: TextCount | None, tokens: int) -> None:
     estimate = taught(*answers).estimate(size_bytes, counted)
     assert abs(estimate - tokens) <= tokens // 100, estimate
 
@@ -41,36 +45,36 @@ def test_the_best_that_is_known_is_used(answers: list[tuple[int, int, int | None
 @given(st.lists(st.tuples(st.integers(1, 3_000), st.integers(50, 250)), min_size=120, max_size=200))
 def test_totals_come_out_right_however_single_answers_differ(answers: list[tuple[int, int]]) -> None:
     """Ratios of single answers lie between 0.5 and 2.5; the sums of what was learned and of what follows agree all the same."""
-    direction = taught(*((counted * percent // 100, counted * 4, counted) for counted, percent in answers))
+    direction = taught(*((counted * percent // 100, counted * 4, (counted, counted * 4)) for counted, percent in answers))
     stated = sum(counted * percent // 100 for counted, percent in answers)
-    estimated = sum(direction.estimate(counted * 4, counted) for counted, _ in answers)
+    estimated = sum(direction.estimate(counted * 4, (counted, counted * 4)) for counted, _ in answers)
     rounding_up, prior = len(answers), 32 * 3
     assert abs(estimated - stated) <= rounding_up + prior
 
 
 @pytest.mark.parametrize(("stated", "agrees"), [(1000, True), (1019, True), (981, True), (1025, False), (970, False), (2500, False)])
 def test_a_known_vocabulary_is_believed_until_answers_say_otherwise(stated: int, agrees: bool) -> None:
-    assert taught(*[(stated, 4000, 1000)] * (ANSWERS_TRUSTED - 1)).agrees()
-    assert taught(*[(stated, 4000, 1000)] * ANSWERS_TRUSTED).agrees() == agrees
+    assert taught(*[(stated, 4000, (1000, 4000))] * (ANSWERS_TRUSTED - 1)).agrees()
+    assert taught(*[(stated, 4000, (1000, 4000))] * ANSWERS_TRUSTED).agrees() == agrees
     assert taught(*[(stated, 4000, None)] * 1000).agrees(), "nothing was counted, so nothing is known to differ"
 
 
 def test_a_model_that_changes_is_learned_anew() -> None:
-    direction = taught(*[(100, 400, 100)] * 2 * ANSWERS_MAX)
+    direction = taught(*[(100, 400, (100, 400))] * 2 * ANSWERS_MAX)
     for _ in range(4 * ANSWERS_MAX):
-        direction.learn(200, 400, 100)
-    assert 195 <= direction.estimate(400, 100) <= 200
+        direction.learn(200, 400, (100, 400))
+    assert 195 <= direction.estimate(400, (100, 400)) <= 200
     assert direction.answers < ANSWERS_MAX
 
 
 def test_the_error_is_that_of_the_estimates_before_they_learned() -> None:
-    direction = taught((200, 400, 100))
+    direction = taught((200, 400, (100, 400)))
     assert (direction.estimated, direction.stated) == (100, 200)
 
 
 def test_a_ratio_is_never_zero_or_undefined() -> None:
     assert Ratio(0, 1).parts() == (1, 1)
-    assert taught((0, 0, 0)).estimate(0, 0) == 0
+    assert taught((0, 0, (0, 0))).estimate(0, (0, 0)) == 0
 
 
 @FIXED

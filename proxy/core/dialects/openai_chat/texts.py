@@ -52,6 +52,11 @@ class Texts:
             return counted
         return -(-counted * delivered_bytes // self._taken_bytes)
 
+    def characters(self, delivered_bytes: int) -> int:
+        """Characters of the whole answer, as `tokens` has its tokens."""
+        seen = self.counting.characters
+        return seen if self.whole or self._taken_bytes == 0 else -(-seen * delivered_bytes // self._taken_bytes)
+
     def _flush(self) -> None:
         if self._run:
             text = string_text(b"".join(self._run))
