@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ import yaml
 
 from proxy import config, probing
 from proxy.cli import common
+from proxy.cli.unstated import unstated
 from proxy.site import Site
 
 
@@ -49,6 +51,8 @@ def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, 
         click.echo(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True, width=160), nl=False)
     for warning in loaded.warnings:  # behind the rest: on a terminal these are the lines to read
         click.echo(f"Warning: {warning}", err=True)
+    for line in unstated(loaded.settings, time.time_ns() // 1_000_000):
+        click.echo(f"Note: {line}", err=True)
 
 
 def _connect(loaded: config.Loaded, names: tuple[str, ...], *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import uvloop
 
 from proxy import config, logs, server
 from proxy.cli import common, descriptors
+from proxy.cli.unstated import unstated
 
 LOG = logging.getLogger("tollkeeper.serve")
 
@@ -47,6 +49,8 @@ def run(loaded: config.Loaded, *, ready: Callable[[server.Addresses], None], rel
     logs.configure(loaded.settings.log.format, sys.stderr)
     for warning in loaded.warnings:
         LOG.warning("config: %s", warning)
+    for line in unstated(loaded.settings, time.time_ns() // 1_000_000):
+        LOG.info("%s", line)
     if (shortage := descriptors.shortage(limit := descriptors.raise_limit(), loaded.settings.inflight_max)) is not None:
         # Of interest when the operator asked for more, alarming when even a fair part of it does not fit.
         LOG.log(logging.WARNING if limit < loaded.settings.inflight_max else logging.INFO, "%s", shortage)
