@@ -65,6 +65,7 @@ class Recorder:
         self._damage = (0, 0, 0)          # what the reader had passed over when last looked
         self._behind_since_s: float | None = None
         self._salts: list[tuple[str, bytes]] = []
+        self._price_terms: dict[str, bytes] = {}
         self._refusals: dict[tuple[int, str | None, str], int] = {}
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
@@ -85,6 +86,11 @@ class Recorder:
         if group not in self._refusals and len(self._refusals) >= REFUSAL_GROUPS_MAX:
             group = (group[0], None, code)
         self._refusals[group] = self._refusals.get(group, 0) + 1
+
+    def price_terms(self, version: str, terms: bytes) -> None:
+        """The prices in effect from now on, at start (before `recover`) and at each reload: in the book before any record that pins them."""
+        self._price_terms[version] = terms
+        self._wake.set()
 
     # Figures.
 
@@ -109,6 +115,10 @@ class Recorder:
             self._start_seq = self._journal.position
             if self._start_seq > self._booked_seq:
                 self._behind_since_s = time.monotonic()
+        # At once, and not with the first batch: else a crash before that and other prices at the next start would leave records that nobody can explain.
+        if self._price_terms:
+            await self._persist(lambda: self._attempt((), None, (), (), tuple(self._price_terms.items())))
+            self._price_terms = {}
         found = self._journal.take_recovered()
         _tell_skipped(self._journal.directory, found)
         for opened, marks in found.unresolved:
@@ -139,7 +149,7 @@ class Recorder:
             self._forget_reader()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait until all that the journal has is booked, refusals too; False if that took longer, or `run` does not run."""
+        """Wait until all that the journal has is booked, refusals and prices too; False if that took longer, or `run` does not run."""
         await asyncio.sleep(0)  # a `run` that was only just started begins now
         try:
             async with asyncio.timeout(timeout_s):
@@ -166,7 +176,7 @@ class Recorder:
         upto_seq, taken_s = self._journal.position, time.monotonic()
         # Salts were made before the closes that need them were written, so these are all that the batch needs.
         self._salts += self._end_users.new_salts()
-        if self._booked_seq == upto_seq and not self._salts and not self._refusals:
+        if self._booked_seq == upto_seq and not (self._salts or self._refusals or self._price_terms):
             self._behind_since_s = None
             return False
         self._busy = True
@@ -176,7 +186,7 @@ class Recorder:
             self._behind_since_s = taken_s
         read_all = len(closes) < BATCH_MAX
         position = upto_seq if read_all else closes[-1][0]
-        if closes or self._salts or self._refusals:
+        if closes or self._salts or self._refusals or self._price_terms:
             await self._book(closes, position)
         self._told_booked += sum(1 for seq, _ in closes if seq > (self._start_seq or 0))
         self._in_hand, self._busy = (), False
@@ -192,12 +202,20 @@ class Recorder:
         taken, self._refusals = self._refusals, {}
         refusals = [Refusal(bucket_ms, key_id, code, count) for (bucket_ms, key_id, code), count in taken.items()]
         salts, self._salts = self._salts, []
-        await self._persist(lambda: self._attempt(closes, position, salts, refusals))
+        price_versions, self._price_terms = tuple(self._price_terms.items()), {}
+        await self._persist(lambda: self._attempt(closes, position, salts, refusals, price_versions))
 
-    async def _attempt(self, closes: Sequence[Close], position: int, salts: Sequence[tuple[str, bytes]], refusals: Sequence[Refusal]) -> None:
+    async def _attempt(
+        self,
+        closes: Sequence[Close],
+        position: int | None,
+        salts: Sequence[tuple[str, bytes]],
+        refusals: Sequence[Refusal],
+        price_versions: Sequence[tuple[str, bytes]],
+    ) -> None:
         if self._fail is not None:
             self._fail("recorder.batch.before")
-        booked = await self._ledger.book(self._journal.writer, closes, position=position, salts=salts, refusals=refusals)
+        booked = await self._ledger.book(self._journal.writer, closes, position=position, salts=salts, refusals=refusals, price_versions=price_versions)
         if self._fail is not None:
             self._fail("recorder.batch.after")
         if booked.adjustments:
@@ -242,7 +260,7 @@ class Recorder:
         return max(0, self._now_ms() - record.started_at_ms - record.duration_ms) / 1000
 
     def _is_behind(self) -> bool:
-        return self._busy or self._booked_seq != self._journal.position or bool(self._refusals)
+        return self._busy or self._booked_seq != self._journal.position or bool(self._refusals) or bool(self._price_terms)
 
     def _tell_damage(self) -> None:
         """A record that cannot be read from the journal is lost to the bill: say so."""

@@ -71,7 +71,9 @@ def ids(*numbers: int) -> list[str]:
 
 
 @asynccontextmanager
-async def living(directory: Path, *, failpoints: str = "", booking: bool = True, options: JournalOptions = OPTIONS) -> AsyncIterator[Life]:
+async def living(
+    directory: Path, *, failpoints: str = "", booking: bool = True, options: JournalOptions = OPTIONS, price_terms: tuple[str, bytes] | None = None
+) -> AsyncIterator[Life]:
     """All parts running; with `booking` False the recorder does not run, as if the process died before it could."""
     fail = Failpoints(failpoints)
     ledger = await connect(URL, directory, failpoints=fail)
@@ -80,6 +82,8 @@ async def living(directory: Path, *, failpoints: str = "", booking: bool = True,
     metrics = Metrics(MetricsSettings(), "1")
     end_users = EndUsers("hash", b"key", await ledger.salts())
     recorder = Recorder(journal, ledger, metrics, end_users, failpoints=fail, now_ms=lambda: START_MS + 60_000)
+    if price_terms is not None:
+        recorder.price_terms(*price_terms)
     await recorder.recover()
     tasks = [asyncio.create_task(journal.run()), *([asyncio.create_task(recorder.run())] if booking else [])]
     try:
@@ -190,6 +194,40 @@ async def test_a_locked_ledger_stops_nobody_and_loses_nothing(tmp_path: Path) ->
         assert life.booked() == ids(*range(150))
         assert life.booked("SELECT count FROM refusals") == [1]
         assert (life.recorder.backlog, life.recorder.lag_s) == (0, 0.0)
+
+
+TERMS = "SELECT version || ' ' || terms FROM price_versions ORDER BY version"
+
+
+async def test_prices_are_in_the_book_before_the_process_serves(tmp_path: Path) -> None:
+    """Else what they priced could not be explained after a crash and a start with other prices."""
+    async with living(tmp_path, booking=False, price_terms=("v1", b"one")) as life:
+        assert life.booked(TERMS) == ["v1 one"]
+        assert await life.ledger.position("w0") == 0
+
+
+async def test_prices_of_a_reload_are_booked_without_waiting_for_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.recorder.POLL_S", 3600.0)
+    async with living(tmp_path, price_terms=("v1", b"one")) as life:
+        life.recorder.price_terms("v2", b"two")
+        await until(lambda: "v2 two" in life.booked(TERMS))
+        life.recorder.price_terms("v3", b"three")
+        assert await life.recorder.drain(PATIENCE_S)
+        assert life.booked(TERMS) == ["v1 one", "v2 two", "v3 three"]
+
+
+@pytest.mark.parametrize("place", ["ledger.book.before", "ledger.book.inside", "ledger.book.after", "recorder.batch.after"])
+async def test_prices_come_with_the_first_record_that_pins_them_or_before(tmp_path: Path, place: str) -> None:
+    async with living(tmp_path, failpoints=f"{place}=raise@1") as life:
+        life.recorder.price_terms("v1", b"one")
+        life.end(0, price_version="v1")
+        unexplained = "SELECT count(*) FROM records WHERE price_version NOT IN (SELECT version FROM price_versions)"
+        while not life.booked():
+            assert life.booked(unexplained) == [0]
+            await asyncio.sleep(0.001)
+        assert life.booked(unexplained) == [0]
+        assert await life.recorder.drain(PATIENCE_S)
+        assert (life.booked(), life.booked(TERMS), life.recorder.failures) == (ids(0), ["v1 one"], 1)
 
 
 async def test_a_drain_waits_for_refusals_on_their_way_too(tmp_path: Path) -> None:

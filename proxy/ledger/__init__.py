@@ -54,9 +54,11 @@ class Ledger(Protocol):
         position: int | None = None,
         salts: Sequence[tuple[str, bytes]] = (),
         refusals: Sequence[Refusal] = (),
+        price_versions: Sequence[tuple[str, bytes]] = (),
     ) -> Booked:
         """Book at most BATCH_MAX closes of one writer's journal, as (journal seq, record), in one durable transaction.
 
+        `price_versions` are (version, terms) that records of this batch or later ones pin; a known version keeps the terms it has.
         Idempotent by record id; a different record under a known id becomes an adjustment. The writer's position becomes `position`, or the last seq of `closes`.
         Raises LedgerUnavailable; then the same batch is to be tried again.
         """

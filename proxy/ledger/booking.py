@@ -1,4 +1,4 @@
-"""The booking transaction, synchronous, on one SQLite connection: rows, chain, roll-ups, seal, journal position, salts and refusals, all or nothing."""
+"""The booking transaction, synchronous, on one SQLite connection: rows, chain, roll-ups, seal, journal position, salts, prices and refusals, all or nothing."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _CORRECTIONS = f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? AND 
 _SEAL = "INSERT INTO heads (seq, hash, booked_at_ms, key_name, seal) VALUES (?, ?, ?, ?, ?)"
 _POSITION = "INSERT INTO journal_positions (writer, seq) VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq"
 _SALT = "INSERT INTO end_users (lookup, salt) VALUES (?, ?) ON CONFLICT (lookup) DO NOTHING"
+_PRICE_VERSION = "INSERT INTO price_versions (version, stored_at_ms, terms) VALUES (?, ?, ?)"  # a known one is ignored by its trigger
 _REFUSAL = (
     "INSERT INTO refusals (bucket_ms, key_id, code, count) VALUES (?, ?, ?, ?) "
     "ON CONFLICT (bucket_ms, ifnull(key_id, 0), code) DO UPDATE SET count = count + excluded.count"
@@ -66,6 +67,7 @@ class Book:
         position: int | None,
         salts: Sequence[tuple[str, bytes]],
         refusals: Sequence[Refusal],
+        price_versions: Sequence[tuple[str, bytes]] = (),
     ) -> Booked:
         """One batch in one transaction; see `Ledger.book`. Raises LedgerUnavailable when the database cannot take it."""
         assert len(closes) <= BATCH_MAX, "the bound on a batch is what keeps its sums within 63 bits"
@@ -76,6 +78,8 @@ class Book:
             self._pass("ledger.book.before")
             execute("BEGIN IMMEDIATE")
             self._connection.executemany(_SALT, salts)
+            if price_versions:
+                self._connection.executemany(_PRICE_VERSION, [(version, self._now_ms(), terms) for version, terms in price_versions])
             fresh, booked = self._sorted_out(closes)
             if fresh:
                 self._append(fresh)

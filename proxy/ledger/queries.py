@@ -92,6 +92,14 @@ class Queries:
         with self._reading() as connection:
             return _entries(connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? ORDER BY seq", (id,)))
 
+    def price_terms(self, version: str) -> bytes | None:
+        """What the amounts of the records with this `price_version` were made with; None if the ledger was not told."""
+        with self._reading() as connection:
+            if schema_version(connection, str(self.path)) < 2:
+                return None  # a ledger that no process of this version has opened yet
+            row = connection.execute("SELECT terms FROM price_versions WHERE version = ?", (version,)).fetchone()
+        return None if row is None else bytes(row[0])
+
     def status(self) -> Status:
         """How many records, how far, sealed up to where."""
         with self._reading() as connection:

@@ -164,7 +164,16 @@ CREATE TRIGGER checkpoints_known BEFORE INSERT ON checkpoints
     WHEN EXISTS (SELECT 1 FROM checkpoints WHERE seq = NEW.seq) BEGIN SELECT RAISE(IGNORE); END;
 """
 
-APPEND_ONLY: tuple[str, ...] = ("records", "heads", "checkpoints", "grants")
+# What amounts were made with besides tokens, under the version that records pin: an amount can be explained and made anew for as long as the book is kept.
+# Without a rowid, which would be a second key that INSERT OR REPLACE could go by.
+_PRICE_VERSIONS = """
+CREATE TABLE price_versions (version TEXT PRIMARY KEY, stored_at_ms INTEGER NOT NULL, terms BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TRIGGER price_versions_known BEFORE INSERT ON price_versions
+    WHEN EXISTS (SELECT 1 FROM price_versions WHERE version = NEW.version) BEGIN SELECT RAISE(IGNORE); END;
+"""
+
+_APPEND_ONLY_1 = ("records", "heads", "checkpoints", "grants")
+APPEND_ONLY: tuple[str, ...] = (*_APPEND_ONLY_1, "price_versions")
 
 
 def _refusing(table: str) -> str:
@@ -175,7 +184,10 @@ def _refusing(table: str) -> str:
     )
 
 
-MIGRATIONS: tuple[str, ...] = (_RECORDS + _AROUND + "".join(map(_refusing, APPEND_ONLY)),)
+MIGRATIONS: tuple[str, ...] = (
+    _RECORDS + _AROUND + "".join(map(_refusing, _APPEND_ONLY_1)),
+    _PRICE_VERSIONS + _refusing("price_versions"),
+)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 

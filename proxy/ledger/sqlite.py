@@ -52,9 +52,10 @@ class SqliteLedger:
         position: int | None = None,
         salts: Sequence[tuple[str, bytes]] = (),
         refusals: Sequence[Refusal] = (),
+        price_versions: Sequence[tuple[str, bytes]] = (),
     ) -> Booked:
         """See `Ledger.book`."""
-        return await _on_its_thread(self._connection, lambda: self._checked_book(writer, closes, position, salts, refusals))
+        return await self._booking(lambda: self._book.book(writer, closes, position, salts, refusals, price_versions))
 
     async def position(self, writer: str) -> int:
         """See `Ledger.position`."""
@@ -71,18 +72,14 @@ class SqliteLedger:
         finally:
             os.close(self._lock_descriptor)
 
-    def _checked_book(
-        self,
-        writer: str,
-        closes: Sequence[tuple[int, UsageRecord]],
-        position: int | None,
-        salts: Sequence[tuple[str, bytes]],
-        refusals: Sequence[Refusal],
-    ) -> Booked:
+    async def _booking(self, work: Callable[[], Booked]) -> Booked:
+        return await _on_its_thread(self._connection, lambda: self._checked(work))
+
+    def _checked(self, work: Callable[[], Booked]) -> Booked:
         # A file removed or replaced under an open connection takes rows that nobody will ever read.
         if _identity(self._path) != self._identity:
             raise LedgerUnavailable(f"{self._path} was removed or replaced while in use: put it back and restart")
-        return self._book.book(writer, closes, position, salts, refusals)
+        return work()
 
 
 async def connect(url: str, data_dir: Path, key_file: Path | None = None, *, failpoints: Failpoints | None = None) -> SqliteLedger:

@@ -208,9 +208,19 @@ def test_one_record_with_its_place_and_its_adjustments(ledger: Callable[..., Que
     assert queries.adjustments(make_id(0)) == []
 
 
+def test_the_terms_of_a_price_version(ledger: Callable[..., Queries], tmp_path: Path) -> None:
+    queries = ledger()
+    connection, book = open_book(tmp_path / "ledger.db")
+    book.book("w0", (), None, (), (), [("v1", b"one"), ("v2", b"two")])
+    book.book("w0", (), None, (), (), [("v2", b"another"), ("v3", b"three")])
+    connection.close()
+    assert [queries.price_terms(version) for version in ("v1", "v2", "v3", "v4")] == [b"one", b"two", b"three", None]
+    assert queries.status().writers == {}, "prices alone are no progress of a journal"
+
+
 def test_the_status_tells_how_far_the_book_is(ledger: Callable[..., Queries], tmp_path: Path) -> None:
     status = ledger(make_record(0), make_record(1), make_record(1, output_tokens=7)).status()
-    known: dict[str, Any] = {"records": 3, "adjustments": 1, "first_seq": 1, "last_seq": 3, "sealed_seq": 3, "schema_version": 1, "writers": {"w0": 3}}
+    known: dict[str, Any] = {"records": 3, "adjustments": 1, "first_seq": 1, "last_seq": 3, "sealed_seq": 3, "schema_version": 2, "writers": {"w0": 3}}
     assert {name: getattr(status, name) for name in known} == known
     assert (status.last_booked_at_ms, status.path, status.bytes > 0, len(status.last_hash or "")) == (START_MS + 5000, str(tmp_path / "ledger.db"), True, 64)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ from ledger.samples import KEY, START_MS, make_record, numbered, open_book, rows
 from proxy.ledger import LedgerError
 from proxy.ledger.booking import Book
 from proxy.ledger.canonical import COLUMNS
+from proxy.ledger.queries import Queries
 from proxy.ledger.schema import APPEND_ONLY, BUCKET_MS, MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
+from proxy.ledger.verify import verify_chain
 
 
 @pytest.fixture
@@ -22,18 +25,21 @@ def booked(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     book.book("w0", numbered(*map(make_record, range(3))), None, (), ())
     connection.execute("INSERT INTO grants VALUES (1, 'g1', 1, 'key:alice', 'tokens', 5, NULL, 'gift', 'ops')")
     connection.execute("INSERT INTO checkpoints VALUES (3, x'00', 1, 'k', x'00')")
+    connection.execute("INSERT INTO price_versions VALUES ('v1', 1, x'00')")
     yield connection
     connection.close()
 
 
 def snapshot(connection: sqlite3.Connection) -> list[list[tuple[object, ...]]]:
-    return [rows(connection, f"SELECT * FROM {table} ORDER BY seq") for table in APPEND_ONLY]
+    return [rows(connection, f"SELECT * FROM {table} ORDER BY 1") for table in APPEND_ONLY]
 
 
 @pytest.mark.parametrize("table", APPEND_ONLY)
 @pytest.mark.parametrize("statement", ["UPDATE {} SET seq = seq + 100", "DELETE FROM {}", "DELETE FROM {} WHERE seq > 0"])
 def test_no_row_is_changed_or_deleted(booked: sqlite3.Connection, table: str, statement: str) -> None:
     before = snapshot(booked)
+    if table == "price_versions":
+        statement = statement.replace("seq = seq + 100", "version = 'v2'").replace("seq > 0", "version > ''")
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
         booked.execute(statement.format(table))
     assert snapshot(booked) == before
@@ -43,6 +49,7 @@ def test_no_row_is_changed_or_deleted(booked: sqlite3.Connection, table: str, st
 def test_insert_or_replace_replaces_nothing(booked: sqlite3.Connection, table: str) -> None:
     """SQLite deletes the row that a REPLACE conflicts with without asking the DELETE trigger."""
     before = snapshot(booked)
+    booked.execute("INSERT OR REPLACE INTO price_versions VALUES ('v1', 2, x'01')")
     columns = [row[1] for row in rows(booked, f"PRAGMA table_info({table})")]
     for kept in ("seq", "id"):
         if kept not in columns:
@@ -60,12 +67,12 @@ def test_an_upsert_changes_nothing_either(booked: sqlite3.Connection) -> None:
 
 
 def test_the_schema_says_its_version(booked: sqlite3.Connection) -> None:
-    assert schema_version(booked, "x") == SCHEMA_VERSION == 1
+    assert schema_version(booked, "x") == SCHEMA_VERSION == 2
 
 
 def test_a_database_of_a_newer_version_is_refused(booked: sqlite3.Connection) -> None:
     booked.execute("PRAGMA user_version = 99")
-    with pytest.raises(LedgerError, match=r"schema version 99.*up to 1.*newer version"):
+    with pytest.raises(LedgerError, match=r"schema version 99.*up to 2.*newer version"):
         migrate(booked, "ledger.db")
 
 
@@ -88,7 +95,7 @@ def test_a_later_migration_keeps_rows_and_hashes(booked: sqlite3.Connection) -> 
     before = rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records")
     migrate(booked, "x", (*MIGRATIONS, "ALTER TABLE records ADD COLUMN region TEXT;"))
     assert rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records") == before
-    assert rows(booked, "PRAGMA user_version") == [(2,)]
+    assert rows(booked, "PRAGMA user_version") == [(3,)]
     Book(booked, KEY, lambda: START_MS).book("w0", numbered(make_record(9)), None, (), ())
     assert rows(booked, "SELECT count(*), count(region) FROM records") == [(4, 0)]
 
@@ -98,7 +105,29 @@ def test_a_migration_that_fails_leaves_the_version_before_it(booked: sqlite3.Con
     with pytest.raises(sqlite3.OperationalError):
         migrate(booked, "x", (*MIGRATIONS, "CREATE TABLE half (a); CREATE TABLE records (a);"))
     assert rows(booked, "SELECT * FROM sqlite_schema") == before
-    assert rows(booked, "PRAGMA user_version") == [(1,)]
+    assert rows(booked, "PRAGMA user_version") == [(2,)]
+
+
+def test_a_released_migration_is_never_edited() -> None:
+    """A database made by the old text would not be the one that the next migration expects: a change is a new migration."""
+    digests = [hashlib.sha256(script.encode()).hexdigest()[:16] for script in MIGRATIONS]
+    assert digests == ["f13da70f6cb6fbef", "6b31257ff48e29f8"]
+
+
+def test_a_ledger_of_the_first_schema_is_brought_to_this_one(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    migrate(connection, "x", MIGRATIONS[:1])
+    book = Book(connection, KEY, lambda: START_MS)
+    book.book("w0", numbered(*map(make_record, range(3))), None, (), ())
+    before = rows(connection, f"SELECT {', '.join(COLUMNS)} FROM records")
+    queries = Queries("sqlite:ledger.db", tmp_path)
+    assert queries.price_terms("v1") is None, "read before any process of this version has opened it"
+    migrate(connection, "x")
+    assert rows(connection, f"SELECT {', '.join(COLUMNS)} FROM records") == before
+    book.book("w0", numbered(make_record(3)), None, (), (), [("v1", b"terms")])
+    assert queries.price_terms("v1") == b"terms"
+    connection.close()
+    assert verify_chain(tmp_path / "ledger.db", KEY).problems == ()
 
 
 def test_buckets_are_quarter_hours() -> None:
