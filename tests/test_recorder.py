@@ -209,11 +209,12 @@ async def test_prices_are_in_the_book_before_the_process_serves(tmp_path: Path) 
 async def test_prices_of_a_reload_are_booked_without_waiting_for_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.recorder.POLL_S", 3600.0)
     async with living(tmp_path, price_terms=("v1", b"one")) as life:
-        life.recorder.price_terms("v2", b"two")
-        await until(lambda: "v2 two" in life.booked(TERMS))
-        life.recorder.price_terms("v3", b"three")
+        for version in ("v2", "v3"):  # the second time it rests
+            life.recorder.price_terms(version, b"it")
+            await until(lambda: f"{version} it" in life.booked(TERMS))  # noqa: B023
+        life.recorder.price_terms("v4", b"four")
         assert await life.recorder.drain(PATIENCE_S)
-        assert life.booked(TERMS) == ["v1 one", "v2 two", "v3 three"]
+        assert life.booked(TERMS) == ["v1 one", "v2 it", "v3 it", "v4 four"]
 
 
 @pytest.mark.parametrize("place", ["ledger.book.before", "ledger.book.inside", "ledger.book.after", "recorder.batch.after"])
