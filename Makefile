@@ -13,7 +13,7 @@ NODE    := tests/clients/node/node_modules/.installed
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST  := $(BIN)/python -m pytest --hypothesis-seed=0
 
-.PHONY: help demo serve test check campaign bench lock clean
+.PHONY: help demo serve test check campaign bench prices lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -51,7 +51,7 @@ test: $(DEV) $(NODE) ## the test suite, at most 5 minutes; ARGS="-k name" narrow
 	$(PYTEST) -n $(JOBS) -m "not campaign" --session-timeout=300 $(ARGS)
 
 check: $(DEV) ## lint, types, architecture, docs
-	$(BIN)/ruff check proxy tests
+	$(BIN)/ruff check proxy tests tools
 	$(BIN)/mypy
 	$(PYTEST) -q tests/test_architecture.py $(wildcard tests/test_docs*.py)
 
@@ -60,6 +60,9 @@ campaign: $(DEV) $(VOCABULARIES) ## the promises at full figures, hours
 
 bench: $(DEV) ## throughput and latency beside a bare aiohttp proxy
 	$(BIN)/python -m tests.bench.run $(ARGS)
+
+prices: $(DEV) ## the bundled price table anew, from the installed genai-prices
+	$(BIN)/python -m tools.prices
 
 # Resolves pyproject.toml afresh in an empty environment and pins what was installed. Run it to take updates, then commit the difference.
 lock: ## rewrite constraints.txt

@@ -26,7 +26,7 @@ __all__ = ["ConfigError", "Loaded", "carry_over", "find", "forward_only", "json_
 
 SEARCHED = (Path("config.yaml"), Path("/etc/tollkeeper/config.yaml"))
 FILE_BYTES_MAX = 8 * 2**20  # ten thousand keys take about 1 MiB
-INCLUDABLE = ("teams", "keys")
+INCLUDABLE = ("teams", "keys", "prices")
 
 
 class ConfigError(Exception):
@@ -117,7 +117,7 @@ def _read(path: Path, name: str) -> tuple[Node | None, list[Problem]]:
 
 
 def _included(root: Node, base: Path, problems: list[Problem]) -> Node:
-    """The root with the teams and keys of each included file; a name may stand in one file only."""
+    """The root with the teams, keys and prices of each included file; a name may stand in one file only."""
     if not isinstance(root.value, dict) or "include" not in root.value or not isinstance(root.value["include"].value, list):
         return root
     entries = dict(root.value)
@@ -144,9 +144,16 @@ def _included(root: Node, base: Path, problems: list[Problem]) -> Node:
 def _merge(entries: dict[str, Node], included: Node, problems: list[Problem]) -> None:
     for block, node in included.value.items() if isinstance(included.value, dict) else ():
         if block not in INCLUDABLE:
-            problems.append(Problem(node.where, block, f"an included file holds only teams and keys (the nearest is {nearest(block, INCLUDABLE)}); move it to the main file"))
+            problems.append(Problem(node.where, block, f"an included file holds only teams, keys and prices (the nearest is {nearest(block, INCLUDABLE)}); move it to the main file"))
         elif node.value is None:
             continue
+        elif block == "prices":
+            own = entries.get(block)
+            if not isinstance(node.value, list):
+                problems.append(Problem(node.where, block, "expected a list; write one `- {model: …}` a line"))
+            elif own is None or own.value is None or isinstance(own.value, list):  # else the reader tells
+                before = own.value if own is not None and isinstance(own.value, list) else []
+                entries[block] = Node([*before, *node.value], node.where if own is None else own.where)
         elif not isinstance(node.value, dict):
             problems.append(Problem(node.where, block, "expected a mapping of names to values"))
         else:

@@ -30,8 +30,9 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
     for index, row in enumerate(settings.images):
         if (row.patch is None) == (row.base is None and row.tile is None) or (row.base is None) != (row.tile is None):
             problem(f"images[{index}]", "say either base and tile (tiles of 512 px) or patch (patches of 32 px)")
-    for check in (_references, _upstreams, _keys, _sizes, rules.check, config_prices.check):
+    for check in (_references, _upstreams, _keys, _sizes, rules.check):
         check(settings, problem)
+    config_prices.check(settings, where, problem)
     return found
 
 

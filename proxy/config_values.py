@@ -39,6 +39,7 @@ _NAME = r"[^\W_][\w.@-]{0,63}"
 _DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _INSTANT = rf"{_DAY}(?:T[0-9]{{2}}:[0-9]{{2}}(?::[0-9]{{2}})?(?:Z|[+-][0-9]{{2}}:[0-9]{{2}})?)?"
 _CURRENCY = r"[A-Z]{3}"
+_HOURS = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
 
 
 class Secret(str):
@@ -230,6 +231,7 @@ KINDS = {
     "glob": Kind(matching(r"\S+", "a model's name without blanks, `*` and `?` as wildcards")),
     "header_name": Kind(header_name),
     "header_value": Kind(matching(r"[\t -~\u00a0-\u00ff]*", "a header's value: one line, no characters beyond Latin-1"), shown_in_errors=False),
+    "hours": Kind(matching(_HOURS, 'hours of the UTC day such as "16:30-00:30", in quotes'), _HOURS),
     "http_path": Kind(matching(r"/[!-)+-~]*\*?", 'a path that begins with "/", with `*` only at its end')),
     "instant": Kind(instant, _INSTANT),
     "ledger_url": Kind(matching(r"sqlite:.+", "sqlite:FILE; this version has no other ledger"), "sqlite:.+"),

@@ -178,8 +178,8 @@ BAD: list[tuple[str, list[str]]] = [
     (MINIMAL + "fx: {CNY: [{rate: 1.4e-1}]}", ["fx.CNY[0].rate: 1.4e-1 is a YAML float"]),
     (MINIMAL + "prices: [{model: m, input: '-1'}]", ["prices[0].input: expected a decimal number in quotes"]),
     (MINIMAL + "prices: [{input: '1'}]", ["prices[0].model: missing; add model"]),
-    (MINIMAL + "prices: [{model: m, upstream: w}]", ["prices[0].upstream: there is no upstream 'w'; the nearest known one is v"]),
-    (MINIMAL + "prices: [{model: m, from: 2026-02-30}]", ["prices[0].from: no such day or time in the calendar"]),
+    (MINIMAL + "prices: [{model: m, upstream: w, input: '1'}]", ["prices[0].upstream: there is no upstream 'w'; the nearest known one is v"]),
+    (MINIMAL + "prices: [{model: m, input: '1', from: 2026-02-30}]", ["prices[0].from: no such day or time in the calendar"]),
     (MINIMAL + "fx: {yuan: []}", ["fx.yuan: expected a currency code"]),
     (MINIMAL + "limits: [60 requests]", ["limits[0]: say per what"]),
     (MINIMAL + "limits: [60 request/minute]", ["no such unit; the nearest known one is requests"]),
@@ -339,7 +339,7 @@ keys: {alice: {secret_file: alice.key}}
     assert "sk-from-file" not in repr(settings)
 
 
-def test_included_files_add_teams_and_keys_and_nothing_else(tmp_path: Path) -> None:
+def test_included_files_add_teams_keys_and_prices_and_nothing_else(tmp_path: Path) -> None:
     teams = tmp_path / "teams.d"
     teams.mkdir()
     (teams / "a.yaml").write_text("teams: {red: {}}\nkeys: {ann: {team: red, secret: sk-ann}}\n")
@@ -350,9 +350,22 @@ def test_included_files_add_teams_and_keys_and_nothing_else(tmp_path: Path) -> N
     (teams / "c.yaml").write_text("teams:\n  red: {}\nlisten: 0.0.0.0:80\nkeys: {al: {tem: x}}\n")
     assert refused(tmp_path, USABLE + "include: ['teams.d/*.yaml']\n") == [
         "teams.d/c.yaml:2: teams.red: duplicate key, first at teams.d/a.yaml:1; keep one of them",
-        "teams.d/c.yaml:3: listen: an included file holds only teams and keys (the nearest is teams); move it to the main file",
+        "teams.d/c.yaml:3: listen: an included file holds only teams, keys and prices (the nearest is teams); move it to the main file",
         "teams.d/c.yaml:4: keys.al.tem: unknown key; the nearest known one is team (known here: team, secret, secret_sha256, models, expires, labels, limits, secret_file)",
     ]
+
+
+def test_included_prices_come_behind_those_of_the_main_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("prices:\n  - {model: b, input: '1'}\n")
+    (tmp_path / "b.yaml").write_text("prices:\n")
+    include = "include: [a.yaml, b.yaml]\n"
+    assert [price.model for price in loaded(tmp_path, USABLE + include).settings.prices] == ["b"]
+    assert [price.model for price in loaded(tmp_path, USABLE + include + "prices: [{model: a, input: '1'}]").settings.prices] == ["a", "b"]
+    (tmp_path / "b.yaml").write_text("\nprices:\n  - {model: b, input: '2'}\n  - {model: c, input: 2.5}\n")
+    first, second = refused(tmp_path, USABLE + include)
+    assert first.startswith("b.yaml:3: prices[1]: prices[0] is as specific: b there and b here match the same requests") and second.startswith("b.yaml:4: prices[2].input: 2.5 is a YAML float")
+    (tmp_path / "b.yaml").write_text("prices: {model: b}\n")
+    assert refused(tmp_path, USABLE + include) == ["b.yaml:1: prices: expected a list; write one `- {model: …}` a line"]
 
 
 def test_blocks_with_every_line_commented_out_keep_their_defaults(tmp_path: Path) -> None:

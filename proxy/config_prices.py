@@ -1,0 +1,103 @@
+"""What only the whole config can say about prices: rows that contradict each other, currencies without a rate of exchange, models that stay without a price."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from proxy.config_values import nearest
+from proxy.core.pricelist import RATES, PriceRow, clash, is_literal, specificity
+from proxy.core.pricing import scaled
+from proxy.prices import PriceBook, minutes_of, row_of
+from proxy.pricetables import CURRENCY, Table, TableError, bundled
+from proxy.settings import Settings
+
+Problem = Callable[[str, str], None]
+
+
+def check(settings: Settings, where: Mapping[str, str], problem: Problem, load: Callable[[], Table] = bundled.load) -> None:
+    """Contradictions among prices, rates of exchange and price sources. What `where` has a place for is written, even if it could not be read."""
+    _fx(settings, problem)
+    rows = [row_of(price, settings) for price in settings.prices if price.hours_utc is None or len(set(minutes_of(price.hours_utc))) == 2]
+    for index, price in enumerate(settings.prices):
+        path = f"prices[{index}]"
+        if price.hours_utc is not None and len(set(minutes_of(price.hours_utc))) == 1:
+            problem(f"{path}.hours_utc", "begins and ends at the same minute; leave it out for the whole day")
+        given = [name for name in RATES if getattr(price, name) is not None or f"{path}.{name}" in where]
+        if not given:
+            problem(path, 'gives no price; add input: "0.28" and output: "0.42", per million tokens')
+        elif not {"input", "output"} & set(given):
+            problem(path, f'gives {given[0]} and nothing for plain tokens, whose amounts would be unknown; if they cost nothing, write input: "0" and output: "0"')
+        if price.currency is not None and price.currency != settings.currency and not settings.fx.get(price.currency):
+            problem(f"{path}.currency", _no_rate(price.currency, settings))
+    if len(rows) == len(settings.prices):
+        for first, second in _clashes(rows):
+            reason = f"{settings.prices[first].model} there and {settings.prices[second].model} here match the same requests, and nothing says which price applies"
+            problem(f"prices[{second}]", f"prices[{first}] is as specific: {reason}; give the newer one a later `from`, or make one more specific")
+    _sources(settings, problem, load)
+
+
+def warnings(settings: Settings) -> Iterator[str]:
+    """Models that routes write out and that no price names, where there are prices at all or they are demanded."""
+    deny = settings.unpriced == "deny"
+    if not (deny or settings.prices or any(upstream.price_source for upstream in settings.upstreams.values())):
+        return
+    book = PriceBook.of(settings, table_of(settings))
+    for name in settings.upstreams:
+        if deny and not any(row.upstream in (None, name) for row in book.rows) and any(route.upstream == name for route in settings.routes):
+            yield f"unpriced: deny, and there is no price for anything at upstreams.{name}: every request to it answers 403 model_not_priced"
+    for index, route in enumerate(settings.routes):
+        if is_literal(route.model) and not book.has_row(route.upstream, route.model):
+            so = "so it answers 403 model_not_priced" if deny else "so what it costs stays unknown"
+            yield f"routes[{index}] ({route.model}) has no price at upstreams.{route.upstream}, {so}"
+
+
+def table_of(settings: Settings, load: Callable[[], Table] = bundled.load) -> Table | None:
+    """The bundled table, if some upstream asks for it. Raises TableError."""
+    return load() if any(upstream.price_source for upstream in settings.upstreams.values()) else None
+
+
+def _fx(settings: Settings, problem: Problem) -> None:
+    for currency, rates in settings.fx.items():
+        path = f"fx.{currency}"
+        if currency == settings.currency:
+            problem(path, "is the ledger's own currency (`currency`), of which no rate is needed; remove it")
+        first_at: dict[str | None, int] = {}
+        for index, rate in enumerate(rates):
+            if rate.rate and not scaled(rate.rate)[0]:
+                problem(f"{path}[{index}].rate", f"is 0, by which everything in {currency} would be free; write what 1 {currency} is worth in {settings.currency}")
+            if rate.from_ in first_at:
+                since = "from the beginning" if rate.from_ is None else f"from {rate.from_} on"
+                problem(f"{path}[{index}]", f"{path}[{first_at[rate.from_]}] is also valid {since}; keep one of them, or date the newer one with `from`")
+            first_at.setdefault(rate.from_, index)
+
+
+def _clashes(rows: Sequence[PriceRow]) -> Iterator[tuple[int, int]]:
+    """Pairs of rows that nothing tells apart, by number. Only rows alike in all else are compared: there may be thousands."""
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for index, row in enumerate(rows):
+        name = row.model if is_literal(row.model) else None
+        alike.setdefault((name, specificity(row), row.upstream, row.service_tier, row.above_input_tokens, row.from_ms), []).append(index)
+    for indices in alike.values():
+        for first, second in itertools.combinations(indices, 2):
+            if clash(rows[first], rows[second]):
+                yield first, second
+
+
+def _sources(settings: Settings, problem: Problem, load: Callable[[], Table]) -> None:
+    asking = {name: upstream.price_source for name, upstream in settings.upstreams.items() if upstream.price_source}
+    try:
+        table = table_of(settings, load)
+    except TableError as error:
+        problem(f"upstreams.{next(iter(asking))}.price_source", str(error))
+        return
+    for name, provider in asking.items():
+        path = f"upstreams.{name}.price_source"
+        if table is not None and provider not in table.providers:
+            problem(path, f"the bundled price table knows no such provider; the nearest known one is {nearest(provider, table.providers)} (known: {', '.join(sorted(table.providers))})")
+        elif settings.currency != CURRENCY and not settings.fx.get(CURRENCY):
+            problem(path, _no_rate(CURRENCY, settings))
+
+
+def _no_rate(currency: str, settings: Settings) -> str:
+    return f'is {currency}, and the ledger is kept in {settings.currency}; say what 1 {currency} is worth: fx: {{{currency}: [{{rate: "0.14", from: 2026-01-01}}]}}'
