@@ -82,6 +82,7 @@ class PriceBook:
         self._fx = {currency: tuple((rate.from_ms, factor(rate.rate), rate.rate) for rate in _latest_first(rates)) for currency, rates in terms.fx.items()}
         self._markups = {team: raised(share) for team, share in terms.markups.items()}
         self._plans: dict[tuple[str, str | None, str | None, str | None], tuple[_Option, ...]] = {}
+        self._reaches: dict[tuple[str, str], _Reach] = {}
 
     @classmethod
     def of(cls, settings: Settings, table: Table | None = None) -> PriceBook:
@@ -158,8 +159,8 @@ class PriceBook:
 
     def has_row(self, upstream: str, model: str) -> bool:
         """Whether some row with rates can apply to this model, at some time and for some tier."""
-        for tier in (None, *self._list.tiers(upstream, model)):
-            for option in self._plan(upstream, model, None, tier):
+        for plan in self._reach(upstream, model).plans:
+            for option in plan:
                 if option.priced:
                     return True
                 if not option.bounded:
@@ -177,23 +178,23 @@ class PriceBook:
     def charge_bound_nano(self, upstream: str, team: str | None, model: str, input_tokens: int, output_tokens: int, at_ms: int, images: int | None = None) -> int | None:
         """The most that a request for this model can be charged, up to so many tokens: by the dearest rates that can apply to it, whichever tier it is answered
         in and whichever parts the tokens are. None where that cannot be told. An answer from another model than was asked for can cost more."""
-        tiers = {None, *self._list.tiers(upstream, model)}
-        plans = [self._plan(upstream, model, None, tier) for tier in tiers]
-        thresholds = {option.row.above_input_tokens for plan in plans for option in plan}
-        inputs = {0, input_tokens, *(above + 1 for above in thresholds if above is not None and above < input_tokens)}
-        most: int | None = None
-        for plan in plans:
-            for tokens in inputs:
+        reach = self._reach(upstream, model)
+        markup = self._markups.get(team, ONE) if team is not None else ONE
+        options: dict[int, _Option] = {}
+        for tokens in (input_tokens, *(above for above in reach.inputs if above < input_tokens)):
+            for plan in reach.plans:
                 option = _applying(plan, tokens, at_ms)
-                fx = None if option is None else option.exchange(at_ms)[0]
-                exact = None if option is None else dearest(option.rates, input_tokens, output_tokens, images)
-                if option is None or fx is None or exact is None:
+                if option is None:
                     return None
-                markup = self._markups.get(team, ONE) if team is not None else ONE
-                bound = rounded(exact * fx.number * markup.number, option.rates.scale * fx.scale * markup.scale)
-                if bound is None:
-                    return None
-                most = bound if most is None else max(most, bound)
+                options[id(option.row)] = option
+        most = 0
+        for option in options.values():
+            fx = option.exchange(at_ms)[0]
+            exact = dearest(option.rates, input_tokens, output_tokens, images)
+            bound = None if fx is None or exact is None else rounded(exact * fx.number * markup.number, option.rates.scale * fx.scale * markup.scale)
+            if bound is None:
+                return None
+            most = max(most, bound)
         return most
 
     def _plan(self, upstream: str, requested: str | None, served: str | None, tier: str | None) -> tuple[_Option, ...]:
@@ -208,8 +209,26 @@ class PriceBook:
             self._plans[key] = plan
         return plan
 
+    def _reach(self, upstream: str, model: str) -> _Reach:
+        """What can price a request for this model, whatever its answer says; remembered within the same bound."""
+        reach = self._reaches.get((upstream, model))
+        if reach is None:
+            plans = tuple(self._plan(upstream, model, None, tier) for tier in (None, *sorted(self._list.tiers(upstream, model))))
+            above = {option.row.above_input_tokens for plan in plans for option in plan} - {None}
+            if len(self._reaches) >= PLANS_MAX:
+                self._reaches.clear()
+            reach = self._reaches[upstream, model] = _Reach(plans, (0, *sorted(tokens + 1 for tokens in above if tokens is not None)))
+        return reach
+
     def _rates_of(self, currency: str) -> tuple[tuple[int | None, Factor, str | None], ...]:
         return ((None, ONE, None),) if currency == self.currency else self._fx.get(currency, ())
+
+
+class _Reach(msgspec.Struct, frozen=True):
+    """The plans of each tier, and the least numbers of input tokens at which another row may apply."""
+
+    plans: tuple[tuple[_Option, ...], ...]
+    inputs: tuple[int, ...]
 
 
 class _Option:

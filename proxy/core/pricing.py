@@ -10,6 +10,7 @@ cache_write + audio_input, output is plain + reasoning + audio_output. A part la
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import mul
 from typing import Final, Protocol
 
 import msgspec
@@ -86,13 +87,14 @@ class Pricing(Protocol):
 class Rates(msgspec.Struct, frozen=True, gc=False):
     """A row's rates after discount, as integers: nano-units times `scale` for a token (in the order of PARTS), an image, a request.
 
-    None: the row gives no rate for such tokens, so that an amount with any of them is unknown.
+    None: the row gives no rate for such tokens, so that an amount with any of them is unknown. `all_known`: the same rates, if none of them is.
     """
 
     scale: int
     tokens: tuple[int | None, ...]
     image: int
     request: int
+    all_known: tuple[int, ...] | None
 
 
 class Factor(msgspec.Struct, frozen=True, gc=False):
@@ -139,6 +141,9 @@ def value(rates: Rates, tokens: tuple[int, ...] | None, *, images: int | None, a
             if images is None:
                 return None
             total += rates.image * images
+    if rates.all_known is not None:
+        exact: int = sum(map(mul, tokens, rates.all_known), total)
+        return exact
     for count, rate in zip(tokens, rates.tokens, strict=True):
         if count:
             if rate is None:
@@ -190,11 +195,14 @@ def compile_rates(decimals: dict[str, str], discount: str) -> Rates:
         return int(number * 10 ** (places - own + _NANO_PLACES - unit_places) * kept)
 
     image, request = rate("image", 0), rate("request", 0)
+    tokens = tuple(rate(name, _PER_TOKENS_PLACES) for name in PARTS)
+    known = tuple(_known(tokens))
     return Rates(
         scale=10 ** (places + less_places),
-        tokens=tuple(rate(name, _PER_TOKENS_PLACES) for name in PARTS),
+        tokens=tokens,
         image=0 if image is None else image,
         request=0 if request is None else request,
+        all_known=known if len(known) == len(tokens) else None,
     )
 
 
