@@ -39,7 +39,7 @@ def test_a_call_is_read_whole() -> None:
     }  # fmt: skip
     assert body[: read.object_start] == b"{"
     assert read_call("/v1/embeddings", b' \n{ "model" : "m" , "input" : [ 1 , 2 ] } ') == Call(
-        endpoint="/v1/embeddings", model="m", prompt_bytes=42, spans={"model": (14, 17)}, object_start=3
+        endpoint="/v1/embeddings", model="m", answers=0, prompt_bytes=42, spans={"model": (14, 17)}, object_start=3
     )
 
 

@@ -12,13 +12,14 @@ from collections.abc import Collection
 
 import msgspec
 
+from proxy.core.dialects.openai_chat.bounds import answers_max, holds_media
 from proxy.core.dialects.openai_chat.scan import Ambiguous, repair_surrogates, walk
 from proxy.core.errors import ProxyError, invalid_request
 
 # Fields that choose among models or vendors behind the upstream's back (OpenRouter's): they would evade allow-list, routes and price.
 STEERING_FIELDS = frozenset({"models", "provider", "route", "plugins"})
 _GUARDED = frozenset(
-    {"model", "models", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "service_tier", "user", "metadata"}
+    {"model", "models", "stream", "stream_options", "n", "best_of", "max_tokens", "max_completion_tokens", "service_tier", "user", "metadata"}
 )
 _SPLICED = ("model", "stream", "stream_options")
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)   # RecursionError: nesting near 1,000
@@ -28,8 +29,6 @@ _MODEL_CHARS_MAX = 256                  # it becomes a row and a label
 _METADATA_BYTES_MAX = 64 * 1024         # OpenAI allows 16 pairs of 64 + 512 characters
 _QUOTES_MAX = 65_536                    # outside of _Bulk: each top-level name has two, and costs 15 times its size when decoded
 _FILES_MAX = 1000                       # inlined in one request
-_MEDIA = (b'"image_url"', b'"input_audio"', b'"file"')
-_MEDIA_BYTES_MAX = 2**20
 _Fields = dict[str, msgspec.Raw]
 
 
@@ -53,7 +52,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a request asks for. None is "not named"; a value of an unexpected type counts as not named.
 
     `max_tokens` is the larger of max_tokens and max_completion_tokens. `steering` are the STEERING_FIELDS in the body. `prompt_bytes`: of the body, without inlined files
-    (base64 says nothing about tokens); `media`: it holds images, sounds or files, whose tokens are not those of its text.
+    (base64 says nothing about tokens); `answers`: how many it may get at most, None where that cannot be told. `media`: it holds images, sounds or files, whose tokens are not those of its text.
     `spans` gives [start, end) of the values of model, stream and stream_options in the body, `object_start` the offset behind its `{`.
     """
 
@@ -61,6 +60,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str
     stream: bool = False
     n: int | None = None
+    answers: int | None = None
     max_tokens: int | None = None
     include_usage: bool | None = None
     service_tier: str | None = None
@@ -91,6 +91,7 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] = ()) ->
         endpoint=endpoint,
         model=model,
         stream=_stream(fields),
+        answers=answers_max(endpoint, fields),
         n=_at_least(_integer(fields.get("n")), 1),
         max_tokens=_max_tokens(fields),
         include_usage=_include_usage(fields),
@@ -100,7 +101,7 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] = ()) ->
         metadata=_metadata(fields.get("metadata")),
         steering=steering,
         prompt_bytes=len(body) - inlined,
-        media=inlined > 0 or _holds_media(body),
+        media=inlined > 0 or holds_media(body),
         spans={name: spans[name] for name in _SPLICED if name in spans},
         object_start=object_start,
     )
@@ -126,11 +127,6 @@ def _inlined_bytes(body: bytes) -> int:
             break
         inlined += end - at
     return inlined
-
-
-def _holds_media(body: bytes) -> bool:
-    """Whether there may be anything but text in it; looked for in the size that is worth it."""
-    return len(body) > _MEDIA_BYTES_MAX or any(body.find(name) >= 0 for name in _MEDIA)
 
 
 def _decode(body: bytes) -> tuple[bytes, _Fields]:
