@@ -45,6 +45,7 @@ def test_how_many_answers_there_may_be(endpoint: str, fields: str, answers: int 
         (b'{"type":"image\\u005furl","image\\u005furl":{}}', True),
         (b'{"type":"\\u0066ile"}', True),
         (b'{"text":"\\\\u0041"}', False),
+        (b'{"text":"\\ud83d","type":"image\\u005furl"}', True),   # not decodable as a whole, so it cannot be told
         (b'{"text":"\\u00e9","type":"input_audio"}', True),
     ],
 )

@@ -6,7 +6,6 @@ For limits that admit only what can be bounded. Whatever could be read in two wa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 
 import msgspec
 
@@ -36,8 +35,10 @@ def holds_media(body: bytes) -> bool:
     if len(body) > _MEDIA_BYTES_MAX:
         return True
     if body.find(b"\\u00") >= 0:        # a name may be written in escapes
-        with suppress(*_JSON_ERRORS):
+        try:
             body = msgspec.json.encode(msgspec.json.decode(body))
+        except _JSON_ERRORS:
+            return True
     return any(body.find(name) >= 0 for name in _MEDIA)
 
 
