@@ -1,0 +1,90 @@
+"""Asks the running process, for the commands that need it: through the socket in its data directory, or over TCP with a token.
+
+`TOLLKEEPER_ADMIN_URL` (and `TOLLKEEPER_ADMIN_TOKEN`) name a process elsewhere; without them it is the one that runs on this data directory, if one does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+
+from proxy.admin.control_socket import NAME
+from proxy.cli.common import Failed
+
+URL, TOKEN = "TOLLKEEPER_ADMIN_URL", "TOLLKEEPER_ADMIN_TOKEN"
+CONNECT_S = 5.0
+ANSWER_S = 120.0
+
+_Answer = TypeVar("_Answer")
+
+
+class Process(msgspec.Struct, frozen=True):
+    """A running process, and the way to it."""
+
+    url: str
+    socket: Path | None = None
+    token: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.url if self.socket is None else str(self.socket)
+
+
+class _Refusal(msgspec.Struct):
+    message: str
+    code: str | None = None
+
+
+class _Refused(msgspec.Struct):
+    error: _Refusal
+
+
+def running(data_dir: Path, environ: Mapping[str, str]) -> Process | None:
+    """The process to ask; None if none answers on this data directory. Raises Failed when one does and this user may not ask it."""
+    url = environ.get(URL, "").rstrip("/")
+    if url:
+        if not url.startswith(("http://", "https://")):
+            raise Failed(f"{URL} {url!r} is no URL: write http://HOST:PORT, as in `admin.listen`.")
+        return Process(url, token=environ.get(TOKEN, ""))
+    path = data_dir / NAME
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(CONNECT_S)
+        try:
+            probe.connect(str(path))
+        except PermissionError as error:
+            raise Failed(f"{path} belongs to another user: run this as the user of the proxy, or set {URL} and {TOKEN}.") from error
+        except OSError:
+            return None  # no file, nobody behind it, or a path that no process can listen on either
+    return Process("http://control", path)
+
+
+def ask(process: Process, method: str, path: str, body: object = None, *, type: type[_Answer]) -> _Answer:
+    """One answer of the process. Raises Failed with what it says when it refuses, or why it cannot be asked."""
+    try:
+        status, answer = asyncio.run(_ask(process, method, path, msgspec.json.encode({} if body is None else body)))
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Failed(f"The process at {process.name} does not answer: {error or 'it takes too long'}.") from error
+    try:
+        if status == 200:
+            return msgspec.json.decode(answer, type=type)
+        refusal = msgspec.json.decode(answer, type=_Refused).error
+    except msgspec.MsgspecError as error:
+        raise Failed(f"What answers at {process.name} is no admin API of this version (status {status}).") from error
+    raise Failed(f"{refusal.message} ({refusal.code})")
+
+
+async def _ask(process: Process, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+    connector = None if process.socket is None else aiohttp.UnixConnector(str(process.socket))
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {process.token}"} if process.token else {})
+    timeout = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S)
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+        session.request(method, process.url + path, data=body if method != "GET" else None, headers=headers, allow_redirects=False) as response,
+    ):
+        return response.status, await response.read()
