@@ -48,6 +48,7 @@ class Exchange:
     def __init__(self, parts: Parts, site: Site, upstream: Upstream, request: Request, opened: Opened, counting: Counting, payload: Payload) -> None:
         self._parts = parts
         self._settings = site.settings  # the config it was admitted under, whatever is reloaded meanwhile
+        self._prices = site.prices
         self._upstream = upstream
         self._request = request
         self._client = request.connection
@@ -218,7 +219,7 @@ class Exchange:
         parts.fail("exchange.settle.before")
         assert relay.how is not None
         progress = relay.progress
-        record = settle(self._opened, progress.ending(relay.how), parts.journal.writer)
+        record = settle(self._opened, progress.ending(relay.how), parts.journal.writer, self._prices)
         parts.journal.close(record)
         parts.fail("exchange.close.after")
         first_byte_s = None if progress.first_byte_s is None else progress.first_byte_s - progress.started_s

@@ -11,6 +11,7 @@ from proxy.bodies import read_body
 from proxy.core.decoding import decode_body
 from proxy.core.dialects.openai_chat import STEERING_FIELDS, Call, forbid_fields, read_call
 from proxy.core.dialects.openai_chat.injection import splice
+from proxy.core.dialects.openai_chat.pictures import count_images
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
 from proxy.core.headers import first, values
@@ -111,6 +112,7 @@ class Gateway:
         readable = _plain(request, body, caller.site.settings.bodies.max_bytes)
         call = read_call(endpoint, readable, STEERING_FIELDS)
         upstream = _upstream(caller.site, tenant, call)
+        caller.site.check_priced(upstream, call.model, caller.started_at_ms)
         head = upstream.head(request.method, request.target, request.headers, len(body))
         plain = head + body
         spliced = self._spliced(request, upstream, call, body)
@@ -118,7 +120,8 @@ class Gateway:
             memory.take(len(spliced))  # both are held until the vendor has answered
         asked = call.include_usage is True or spliced is not None
         counting = self._parts.counter.begin(caller.site, upstream, call, asked=asked)
-        opened = self._opened(request, caller, tenant, call, upstream, len(body), counting.prompt(readable))
+        images = count_images(readable) if caller.site.prices.counts_images(upstream.name) else None
+        opened = self._opened(request, caller, tenant, call, upstream, len(body), counting.prompt(readable), images)
         payload = Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)
         self._parts.metrics.overhead("admit", monotonic() - began_s)
         return Exchange(self._parts, caller.site, upstream, request, opened, counting, payload)
@@ -154,7 +157,7 @@ class Gateway:
         return upstream.head(request.method, request.target, request.headers, len(spliced), spliced=True) + spliced
 
     def _opened(
-        self, request: Request, caller: _Caller, tenant: Tenant, call: Call, upstream: Upstream, body_bytes: int, input_estimate: int
+        self, request: Request, caller: _Caller, tenant: Tenant, call: Call, upstream: Upstream, body_bytes: int, input_estimate: int, images: int | None
     ) -> Opened:
         end_user, tags = attribute(caller.site.settings.attribution, request.headers, call)
         retry = first(request.headers, b"x-stainless-retry-count")
@@ -175,6 +178,7 @@ class Gateway:
             client_retry_count=int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else 0,
             bytes_in=body_bytes,
             input_estimate=input_estimate,
+            images=images,
         )
 
     def _refuse(self, request: Request, caller: _Caller, error: ProxyError) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 
+from proxy.core.substitution import substituted
 from proxy.core.usage import Source, UsageRecord
 from proxy.families import Families
 from proxy.histogram import Histogram, Snapshot
@@ -57,6 +58,7 @@ class Metrics(Collector):
         self._requests = 0
         self._streams = 0
         self._recovered = 0
+        self._substituted = 0
         self._reload_ok = True
         self._version = version
         self._key_expiries_ms: dict[str, int] = {}
@@ -79,6 +81,11 @@ class Metrics(Collector):
         ending = (record.status, record.outcome)
         row.endings[ending] = row.endings.get(ending, 0) + 1
         row.pair.sources[record.source] += 1
+        if record.cost_nano is None:
+            row.pair.unpriced += 1
+        served, requested = record.model_served, record.model_requested
+        if served is not None and served != requested and requested is not None and substituted(requested, served):
+            self._substituted += 1
         if record.input_tokens is not None:
             row.input_tokens += record.input_tokens
         if record.output_tokens is not None:
@@ -169,8 +176,12 @@ class Metrics(Collector):
         families = Families()
         for row in self._rows.copy().values():
             row.collect(families)
+        unpriced: dict[tuple[str, ...], int] = {}
         for pair in self._pairs.copy().values():
             pair.collect(families)
+            if pair.unpriced:
+                unpriced[pair.model,] = unpriced.get((pair.model,), 0) + pair.unpriced
+        families.counts("unpriced_requests_total", unpriced)
         families.counts("refusals_total", self._refusals.copy())
         families.counts("http_requests_total", self._http.copy())
         families.counts("client_gone_total", self._client_gone.copy())
@@ -182,6 +193,7 @@ class Metrics(Collector):
         families.add("inflight_requests", (), self._requests)
         families.add("inflight_streams", (), self._streams)
         families.add("recovered_total", (), self._recovered)
+        families.add("model_substituted_total", (), self._substituted)
         families.add("series_dropped_total", (), self._dropped)
         families.add("config_last_reload_successful", (), self._reload_ok)
         families.add("build_info", (self._version,), 1)
@@ -296,14 +308,19 @@ class _Row:
 class _Pair:
     """What is counted of one upstream and model."""
 
-    __slots__ = ("_labels", "duration", "first_byte", "per_token", "sources")
+    __slots__ = ("_labels", "duration", "first_byte", "per_token", "sources", "unpriced")
 
     def __init__(self, labels: tuple[str, ...]) -> None:
         self._labels = labels
         self.sources = dict.fromkeys(Source, 0)
+        self.unpriced = 0
         self.duration = Histogram(DURATION_BOUNDS_S)
         self.first_byte = Histogram(FIRST_BYTE_BOUNDS_S)
         self.per_token = Histogram(PER_TOKEN_BOUNDS_S)
+
+    @property
+    def model(self) -> str:
+        return self._labels[1]
 
     def collect(self, families: Families) -> None:
         for source, count in self.sources.items():

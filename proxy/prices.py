@@ -38,6 +38,7 @@ from proxy.settings import Price, Settings
 
 VERSION_DIGITS: Final = 16
 PLANS_MAX: Final = 4096     # combinations of names whose rows were looked up; all of them come from outside
+MODEL_CHARS_MAX: Final = 256    # of a glob in a record, whose size is bounded
 _ANSWERED: Final = range(200, 300)
 
 
@@ -82,6 +83,7 @@ class PriceBook:
         self._fx = {currency: tuple((rate.from_ms, factor(rate.rate), rate.rate) for rate in _latest_first(rates)) for currency, rates in terms.fx.items()}
         self._markups = {team: raised(share) for team, share in terms.markups.items()}
         self._plans: dict[tuple[str, str | None, str | None, str | None], tuple[_Option, ...]] = {}
+        self._counting_images = {row.upstream for row in self._list.rows if row.image not in (None, "0")}
         self._reaches: dict[tuple[str, str], _Reach] = {}
 
     @classmethod
@@ -116,8 +118,8 @@ class PriceBook:
         fx, fx_rate = option.exchange(started_at_ms)
         answered = status is not None and 200 <= status < 300
         original, cost, charge = amounts(option.rates, counts, fx, self._markups.get(team, ONE) if team is not None else ONE, images=images, answered=answered)
-        row = option.row
-        return Priced(cost, charge, None if cost is None and charge is None else self.currency, self.version, row.model, row.currency, original, fx_rate)
+        currency = None if cost is None and charge is None else self.currency
+        return Priced(cost, charge, currency, self.version, option.model, option.row.currency, original, fx_rate)
 
     def price_record(self, record: UsageRecord, images: int | None = None) -> Priced:
         """What a record comes to by this book."""
@@ -173,7 +175,7 @@ class PriceBook:
 
     def counts_images(self, upstream: str) -> bool:
         """Whether some row for this upstream has a rate for images, so that they must be counted."""
-        return any(row.image not in (None, "0") for row in self._list.rows if row.upstream in (None, upstream))
+        return None in self._counting_images or upstream in self._counting_images
 
     def charge_bound_nano(self, upstream: str, team: str | None, model: str, input_tokens: int, output_tokens: int, at_ms: int, images: int | None = None) -> int | None:
         """The most that a request for this model can be charged, up to so many tokens: by the dearest rates that can apply to it, whichever tier it is answered
@@ -234,10 +236,11 @@ class _Reach(msgspec.Struct, frozen=True):
 class _Option:
     """A row, ready to price with. A row without any rate says that the price cannot be told: `priced` is False."""
 
-    __slots__ = ("_exchange", "bounded", "priced", "rates", "row")
+    __slots__ = ("_exchange", "bounded", "model", "priced", "rates", "row")
 
     def __init__(self, row: PriceRow, discount: str, exchange: tuple[tuple[int | None, Factor, str | None], ...]) -> None:
         self.row = row
+        self.model = row.model[:MODEL_CHARS_MAX]
         self.bounded = row.above_input_tokens is not None or row.from_ms is not None or row.hours_utc is not None
         decimals = row.rates()
         self.priced = bool(decimals)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from proxy.attribution import EndUsers
+from proxy.core.pricing import Pricing
 from proxy.core.settlement import recovered
 from proxy.core.usage import UsageRecord
 from proxy.failpoints import FailpointError, Failpoints
@@ -44,6 +45,7 @@ class Recorder:
         ledger: Ledger,
         metrics: Metrics,
         end_users: EndUsers,
+        pricing: Pricing,
         *,
         failpoints: Failpoints | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -53,6 +55,7 @@ class Recorder:
         self._ledger = ledger
         self._metrics = metrics
         self._end_users = end_users
+        self._pricing = pricing           # of what a dead process left open
         self._fail = failpoints
         self._now_ms = now_ms
         self._reader: Reader | None = None
@@ -122,7 +125,7 @@ class Recorder:
         found = self._journal.take_recovered()
         _tell_skipped(self._journal.directory, found)
         for opened, marks in found.unresolved:
-            record = recovered(opened, marks, self._journal.writer, self._now_ms())
+            record = recovered(opened, marks, self._journal.writer, self._now_ms(), self._pricing)
             self._journal.close(record)
             self._metrics.record(record)
             self.wake()
@@ -280,7 +283,7 @@ class Recorder:
             self._reader = None
 
 
-async def adopt_others(root: Path, options: JournalOptions, ledger: Ledger, metrics: Metrics, *, timeout_s: float) -> int:
+async def adopt_others(root: Path, options: JournalOptions, ledger: Ledger, metrics: Metrics, pricing: Pricing, *, timeout_s: float) -> int:
     """Settle and book what processes that are gone left in their own writer directories under `root`; the number of records made.
 
     A directory that a living process holds is left alone, and so is, until the next start, what cannot be taken over or be booked in time.
@@ -293,7 +296,7 @@ async def adopt_others(root: Path, options: JournalOptions, ledger: Ledger, metr
         return 0
     for directory in directories:
         try:
-            settled += await _adopt(directory, options, ledger, metrics, timeout_s)
+            settled += await _adopt(directory, options, ledger, metrics, pricing, timeout_s)
         except (JournalUnavailable, OSError) as error:
             _LOG.error("%s stays as it is until the next start: %s", directory, error)
         except Exception:  # whatever a stranger's directory makes us trip over, this process has its own work
@@ -301,12 +304,12 @@ async def adopt_others(root: Path, options: JournalOptions, ledger: Ledger, metr
     return settled
 
 
-async def _adopt(directory: Path, options: JournalOptions, ledger: Ledger, metrics: Metrics, timeout_s: float) -> int:
+async def _adopt(directory: Path, options: JournalOptions, ledger: Ledger, metrics: Metrics, pricing: Pricing, timeout_s: float) -> int:
     journal = await asyncio.to_thread(Journal.adopt, directory, options)
     if journal is None:
         return 0
     try:
-        recorder = Recorder(journal, ledger, metrics, EndUsers("off", b"", {}))
+        recorder = Recorder(journal, ledger, metrics, EndUsers("off", b"", {}), pricing)
         settled = await recorder.recover()
         running = asyncio.create_task(recorder.run())
         try:

@@ -37,6 +37,8 @@ SPECS: tuple[Spec, ...] = (
     Spec("reasoning_output_tokens_total", "counter", DIMENSIONS, "tokens", "Output tokens spent on reasoning; a part of the output tokens."),
     Spec("cost_total", "counter", (*DIMENSIONS, "currency"), "currency units", "What the vendor should bill; no sample for what has no price."),
     Spec("charge_total", "counter", (*DIMENSIONS, "currency"), "currency units", "What the team pays; no sample for what has no price."),
+    Spec("unpriced_requests_total", "counter", ("model",), "requests", "Requests whose cost is not known: no price row, no exchange rate yet, or counts that a price needs and nobody stated."),
+    Spec("model_substituted_total", "counter", (), "requests", "Requests that the vendor answered with another model than was asked for; a date, version or prefix in its name makes no other model."),
     Spec("usage_source_total", "counter", (*PAIR, "source"), "requests", "Requests by where their token counts came from: reported, counted, estimated, partial or none."),
     # The edge: what clients and upstreams experience.
     Spec("http_requests_total", "counter", ("route", "code"), "requests", "Requests on the data listener by route template and the status sent, refusals included."),
@@ -62,6 +64,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("series_dropped_total", "counter", (), "updates", "Updates counted under other because metrics.max_series was reached."),
     Spec("config_last_reload_successful", "gauge", (), "boolean", "1 if the configuration in force is the last one offered, 0 if a reload was refused."),
     Spec("key_expiry_timestamp_seconds", "gauge", ("key",), "Unix seconds", "When a key expires; no sample for keys that do not."),
+    Spec("prices_updated_timestamp_seconds", "gauge", (), "Unix seconds", "Day of the bundled price table; no sample where no upstream has a price_source."),
     Spec("data_dir_free_bytes", "gauge", (), "bytes", "Free space where the journal and the ledger are kept."),
     Spec("build_info", "gauge", ("version",), "info", "Always 1; the version is the label."),
 )
@@ -69,7 +72,7 @@ SPECS: tuple[Spec, ...] = (
 # Kept by other parts and read from them at a scrape.
 WATCHED = frozenset({
     "journal_bytes", "journal_open_exchanges", "journal_failures_total", "ledger_lag_seconds", "ledger_backlog_records", "ledger_failures_total",
-    "data_dir_free_bytes",
+    "data_dir_free_bytes", "prices_updated_timestamp_seconds",
 })
 WATCHED_BY_MODEL = frozenset({"estimate_error_ratio"})
 WATCHED_HISTOGRAMS = frozenset({"journal_write_seconds"})

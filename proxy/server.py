@@ -36,6 +36,7 @@ from proxy.listener import Listener
 from proxy.metrics import Metrics
 from proxy.metrics_listener import MetricsListener
 from proxy.parts import Parts
+from proxy.pricetables import TableError
 from proxy.recorder import Recorder, adopt_others
 from proxy.settings import Settings, host_port
 from proxy.site import Site
@@ -132,6 +133,10 @@ class Server:
         _make_private(settings.data_dir)
         options = JournalOptions(**msgspec.structs.asdict(settings.journal))
         try:
+            self._site = Site(settings)  # first: what is recovered is priced
+        except (OSError, TableError) as error:  # a file that is gone since the config was checked
+            raise StartError(f"upstreams: {error}. Check the files that they name.") from error
+        try:
             ledger = await self._start_book(settings, options)
         except (LedgerError, LedgerUnavailable) as error:
             raise StartError(str(error)) from error
@@ -141,7 +146,7 @@ class Server:
         self._spawn(self._recorder.run(), "recorder")
         await self._start_listeners(settings)
         self._not_ready = None
-        self._spawn(adopt_others(settings.data_dir / "journal", options, ledger, self._metrics, timeout_s=ADOPT_S), "adoption")
+        self._spawn(adopt_others(settings.data_dir / "journal", options, ledger, self._metrics, self._site.prices, timeout_s=ADOPT_S), "adoption")
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -155,7 +160,9 @@ class Server:
         self._journal = Journal.claim(settings.data_dir / "journal", options, self._failpoints)
         self._close.push_async_callback(self._journal.aclose)
         end_users = EndUsers(settings.privacy.end_user, key_file.read_bytes(), await ledger.salts())
-        self._recorder = Recorder(self._journal, ledger, self._metrics, end_users, failpoints=self._failpoints)
+        prices = self._site.prices
+        self._recorder = Recorder(self._journal, ledger, self._metrics, end_users, prices, failpoints=self._failpoints)
+        self._recorder.price_terms(prices.version, prices.terms())
         await self._recorder.recover()
         counter = Counter(self._vocabularies, Calibration(settings.data_dir / CALIBRATION_FILE))
         self._close.push_async_callback(counter.aclose)
@@ -174,10 +181,6 @@ class Server:
         return ledger
 
     async def _start_listeners(self, settings: Settings) -> None:
-        try:
-            self._site = Site(settings)
-        except OSError as error:  # a ca_file that is gone since the config was checked
-            raise StartError(f"upstreams: {error}. Check the files that they name.") from error
         self._describe(settings)
         health = Health(self._why_not_ready)
         self._gateway = Gateway(self._parts, self._site, health)
@@ -235,6 +238,7 @@ class Server:
         if fixed:
             LOG.warning("these need a restart to take effect: %s", ", ".join(fixed))
         self._retired += self._site.retired_by(site)
+        self._recorder.price_terms(site.prices.version, site.prices.terms())
         self._site = self._gateway.site = site
         self._parts.end_users.mode = settings.privacy.end_user
         self._loaded = msgspec.structs.replace(loaded, settings=settings)
@@ -320,6 +324,7 @@ class Server:
         metrics.watch("ledger_lag_seconds", lambda: recorder.lag_s)
         metrics.watch("ledger_backlog_records", lambda: recorder.backlog)
         metrics.watch("ledger_failures_total", lambda: recorder.failures)
+        metrics.watch("prices_updated_timestamp_seconds", lambda: self._site.prices_updated_s)
         metrics.watch("data_dir_free_bytes", lambda: shutil.disk_usage(settings.data_dir).free)
         metrics.watch_models("estimate_error_ratio", self._parts.counter.calibration.errors)
         metrics.watch_histogram("journal_write_seconds", journal.write_seconds)

@@ -1,21 +1,25 @@
-"""One config, compiled: who may call (keys), where a model goes (routes), with what (upstreams). A reload makes a new one."""
+"""One config, compiled: who may call (keys), where a model goes (routes), with what (upstreams), at which price. A reload makes a new one."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
+from proxy.config_prices import table_of
+from proxy.config_values import instant_ms
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.images import IMAGE_RULES, ImageRule, Patches, Tiles
 from proxy.core.routes import match, model_not_found
 from proxy.keys import KeyRing, Tenant
+from proxy.prices import PriceBook
 from proxy.settings import ImageTokens, Settings, timeouts_of
 from proxy.upstream import Upstream
 
+PRICED_NAMED_MAX = 20         # in a refusal
 ROUTES_REMEMBERED_MAX = 4096  # models whose route was looked up; the names come from clients, hence the bound
 
 
 class Site:
-    """Immutable but for the memo of routes. An exchange keeps the site it was admitted under."""
+    """Immutable but for the memos of routes and prices. An exchange keeps the site it was admitted under. Raises OSError, TableError for files gone since the check."""
 
     def __init__(self, settings: Settings, previous: Site | None = None) -> None:
         self.settings = settings
@@ -26,6 +30,9 @@ class Site:
             old = previous.upstreams.get(name) if previous is not None else None
             same = old is not None and old.settings == upstream and old.timeouts == timeouts
             self.upstreams[name] = old if old is not None and same else Upstream(name, upstream, timeouts)
+        table = table_of(settings)
+        self.prices = PriceBook.of(settings, table)
+        self.prices_updated_s = None if table is None else instant_ms(table.date, "UTC") // 1000   # of the bundled table
         self.image_rules = (*map(_image_rule, settings.images), *IMAGE_RULES)
         self.forwards = any(upstream.auth == "forward" for upstream in settings.upstreams.values())
         self._routes = tuple((route.model, route.upstream) for route in settings.routes)
@@ -64,6 +71,15 @@ class Site:
         error = self.why_unusable(tenant, upstream)
         if error is not None:
             raise error
+
+    def check_priced(self, upstream: Upstream, model: str, now_ms: int) -> None:
+        """Raises 403 where `unpriced: deny` holds and nothing says what this model costs."""
+        if self.settings.unpriced != "deny" or self.prices.is_priced(upstream.name, model, now_ms):
+            return
+        known = self.prices.priced_models(upstream.name)
+        named = f" Models with a price there: {', '.join(known[:PRICED_NAMED_MAX])}{' …' if len(known) > PRICED_NAMED_MAX else '.'}" if known else ""
+        message = f"The model {model[:100]!r} has no price at the upstream `{upstream.name}`, and this proxy passes on only what it can bill. The operator has to add it to `prices`.{named}"
+        raise ProxyError(403, "invalid_request_error", "model_not_priced", message, param="model")
 
     def retired_by(self, new: Site) -> list[Upstream]:
         """The upstreams of this site that a new one does not use any more."""

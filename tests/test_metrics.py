@@ -66,6 +66,18 @@ def test_money_is_added_up_in_integers_and_divided_once():
     assert (cost, charge) == (100.000001, (2**53 + 1) * 1_000 / 10**9)
 
 
+def test_what_has_no_price_is_counted_by_model_and_another_model_than_was_asked_for_at_all():
+    counted = metrics()
+    counted.configured(["dear", "m"], {})
+    counted.record(record(cost_nano=None))
+    counted.record(record(cost_nano=None, upstream="other", status=500))
+    counted.record(record(cost_nano=None, model_requested="made up", status=404))
+    counted.record(record(cost_nano=0, currency="USD", model_requested="dear", model_served="dear-2026-01-01"))
+    counted.record(record(cost_nano=0, currency="USD", model_requested="dear", model_served="cheap"))
+    assert samples(counted, "unpriced_requests_total") == {("m",): 2, ("other",): 1}
+    assert samples(counted, "model_substituted_total") == {(): 1}
+
+
 TOKENS = ("input_tokens_total", "output_tokens_total", "cached_input_tokens_total", "cache_write_input_tokens_total", "reasoning_output_tokens_total")
 
 
@@ -231,6 +243,7 @@ def test_watched_values_are_read_at_the_scrape_and_one_that_fails_is_left_out():
 def test_the_whole_page_is_valid_and_every_metric_is_fed_by_some_method():
     counted = metrics()
     counted.record(record(cost_nano=1, charge_nano=1, currency="USD"))
+    counted.record(record())
     counted.http("r", 200)
     counted.refused(None, None, "c")
     counted.overhead("p", 0.1)
@@ -242,7 +255,7 @@ def test_the_whole_page_is_valid_and_every_metric_is_fed_by_some_method():
     watched = {spec.name for spec in SPECS if not families[PREFIX + spec.name.removesuffix("_total")].samples}
     assert watched == {
         "journal_bytes", "journal_open_exchanges", "journal_failures_total", "journal_write_seconds", "ledger_lag_seconds", "ledger_backlog_records",
-        "ledger_failures_total", "data_dir_free_bytes", "estimate_error_ratio",
+        "ledger_failures_total", "data_dir_free_bytes", "estimate_error_ratio", "prices_updated_timestamp_seconds",
     }
 
 

@@ -25,12 +25,14 @@ from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.ledger import BATCH_MAX, connect
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.metrics import Metrics
+from proxy.prices import PriceBook
 from proxy.recorder import REFUSAL_BUCKET_MS, REFUSAL_GROUPS_MAX, Recorder, adopt_others
-from proxy.settings import MetricsSettings
+from proxy.settings import MetricsSettings, Price, Settings
 
 URL = "sqlite:ledger.db"
 PATIENCE_S = 30.0
 OPTIONS = JournalOptions()
+PRICES = PriceBook.of(Settings(prices=(Price(model="deepseek-v3.2", input="0.5", output="2"),)))  # an opening of 40 tokens: 20,000 nano-dollars
 SMALL = JournalOptions(interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN)
 
 
@@ -62,7 +64,8 @@ class Life:
 
 def opening(n: int) -> Opened:
     return Opened(
-        id=make_id(n), started_at_ms=START_MS, key_id="alice", team="research", endpoint="/v1/chat/completions", upstream="modelmax", input_estimate=40
+        id=make_id(n), started_at_ms=START_MS, key_id="alice", team="research", endpoint="/v1/chat/completions", upstream="modelmax", model_requested="deepseek-v3.2",
+        input_estimate=40,
     )
 
 
@@ -81,7 +84,7 @@ async def living(
     journal = Journal.claim(directory / "journal", options)
     metrics = Metrics(MetricsSettings(), "1")
     end_users = EndUsers("hash", b"key", await ledger.salts())
-    recorder = Recorder(journal, ledger, metrics, end_users, failpoints=fail, now_ms=lambda: START_MS + 60_000)
+    recorder = Recorder(journal, ledger, metrics, end_users, PRICES, failpoints=fail, now_ms=lambda: START_MS + 60_000)
     if price_terms is not None:
         recorder.price_terms(*price_terms)
     await recorder.recover()
@@ -275,9 +278,9 @@ async def test_what_a_dead_process_left_open_is_charged_once(tmp_path: Path) -> 
             assert ('outcome="interrupted"' in series) is (n == 0)
     async with living(tmp_path) as life:
         assert await life.recorder.drain(PATIENCE_S)
-        found = life.booked("SELECT id || ' ' || origin || ' ' || outcome || ' ' || input_tokens || ' ' || output_tokens FROM records ORDER BY id")
-    recovered = [f"{make_id(0)} recovery interrupted 40 512", f"{make_id(1)} recovery interrupted 40 0"]
-    assert found == [*recovered, f"{make_id(2)} proxy completed 100 20"]
+        found = life.booked("SELECT id || ' ' || origin || ' ' || outcome || ' ' || input_tokens || ' ' || output_tokens || ' ' || ifnull(cost_nano, '-') FROM records ORDER BY id")
+    recovered = [f"{make_id(0)} recovery interrupted 40 512 1044000", f"{make_id(1)} recovery interrupted 40 0 20000"]
+    assert found == [*recovered, f"{make_id(2)} proxy completed 100 20 -"]
     assert life.booked("SELECT count(*) FROM records WHERE kind = 'adjustment'") == [0]
 
 
@@ -369,10 +372,10 @@ async def test_directories_of_the_dead_are_settled_and_booked_those_of_the_livin
             journal.open(opening(n + 1))
             journal.close(make_record(n, writer=journal.writer))
         await second.aclose()
-        settled = await adopt_others(root, JournalOptions(), life.ledger, life.metrics, timeout_s=PATIENCE_S)
+        settled = await adopt_others(root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=PATIENCE_S)
         assert settled == 1
-        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, timeout_s=PATIENCE_S) == 0
-        assert life.booked("SELECT id || ' ' || writer FROM records ORDER BY seq") == [f"{make_id(10)} w1", f"{make_id(11)} w1"]
+        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=PATIENCE_S) == 0
+        assert life.booked("SELECT id || ' ' || writer || ' ' || ifnull(charge_nano, '-') FROM records ORDER BY seq") == [f"{make_id(10)} w1 -", f"{make_id(11)} w1 20000"]
         await living_one.aclose()
 
 
@@ -384,13 +387,13 @@ async def test_a_directory_that_cannot_be_taken_over_is_told_and_keeps_nothing_f
         await left.aclose()
         left.directory.rename(root / "w2")
         (root / "w1" / "lock").mkdir(parents=True)  # no file to lock
-        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, timeout_s=PATIENCE_S) == 1
+        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=PATIENCE_S) == 1
         assert life.booked("SELECT id || ' ' || writer FROM records") == [f"{make_id(10)} w2"]
         assert f"{root / 'w1'} stays as it is until the next start" in caplog.text
         assert not any(record.exc_info for record in caplog.records), "a reason, no traceback"
         (root / "w3").mkdir()
         os.mknod(root / "w3" / "lock", stat.S_IFSOCK)  # nothing that can be opened
-        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, timeout_s=PATIENCE_S) == 0
+        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=PATIENCE_S) == 0
         assert f"left in {root} cannot be looked at" in caplog.text
 
 

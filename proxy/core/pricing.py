@@ -84,6 +84,16 @@ class Pricing(Protocol):
     ) -> Priced: ...  # fmt: skip
 
 
+class NoPrices:
+    """Prices nothing."""
+
+    def price(
+        self, counts: Counted, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,
+        started_at_ms: int, status: int | None, images: int | None,
+    ) -> Priced:  # fmt: skip
+        return UNPRICED
+
+
 class Rates(msgspec.Struct, frozen=True, gc=False):
     """A row's rates after discount, as integers: nano-units times `scale` for a token (in the order of PARTS), an image, a request.
 

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 import msgspec
 
 from proxy.core.entries import Marked, Opened
+from proxy.core.pricing import Counts, Pricing
 from proxy.core.usage import Outcome, Source, Usage, UsageRecord
 
 _WEAKNESS = {source: rank for rank, source in enumerate(Source)}    # declared strongest first
@@ -92,10 +93,19 @@ class _Charge(msgspec.Struct, frozen=True, gc=False):
 _NOTHING = _Charge(0, 0, Source.NONE, Source.NONE)
 
 
-def settle(opened: Opened, ending: Ending, writer: str, *, origin: str = "proxy") -> UsageRecord:
+def settle(opened: Opened, ending: Ending, writer: str, pricing: Pricing, *, origin: str = "proxy") -> UsageRecord:
     """The record of an exchange of which at least one byte was sent upstream."""
     charge = _charge(opened, ending)
     stated = charge.stated if charge.stated is not None else Usage()
+    model_served, service_tier = _short(ending.model_served), _short(ending.service_tier)
+    priced = pricing.price(
+        Counts(
+            charge.input_tokens, stated.cached_tokens, stated.cache_write_tokens, stated.audio_input_tokens,
+            charge.output_tokens, stated.reasoning_tokens, stated.audio_output_tokens,
+        ),
+        upstream=opened.upstream, team=opened.team, model_requested=opened.model_requested, model_served=model_served, service_tier=service_tier,
+        started_at_ms=opened.started_at_ms, status=ending.status, images=opened.images,
+    )  # fmt: skip
     return UsageRecord(
         id=opened.id,
         writer=writer,
@@ -113,7 +123,7 @@ def settle(opened: Opened, ending: Ending, writer: str, *, origin: str = "proxy"
         upstream=opened.upstream,
         upstream_account=opened.upstream_account,
         model_requested=opened.model_requested,
-        model_served=_short(ending.model_served),
+        model_served=model_served,
         stream=opened.stream,
         status=ending.status,
         outcome=_outcome(ending),
@@ -132,15 +142,23 @@ def settle(opened: Opened, ending: Ending, writer: str, *, origin: str = "proxy"
         source=weaker(charge.input_source, charge.output_source),
         inconsistent=stated.inconsistent or (ending.unread and charge.stated is None and charge.output_source is not Source.NONE),
         usage_raw=stated.raw,
-        service_tier=_short(ending.service_tier),
+        service_tier=service_tier,
         bytes_in=opened.bytes_in,
         bytes_out=ending.bytes_out,
         chunks=ending.chunks,
+        cost_nano=priced.cost_nano,
+        charge_nano=priced.charge_nano,
+        currency=priced.currency,
+        price_version=priced.price_version,
+        price_model=priced.price_model,
+        price_currency=priced.price_currency,
+        cost_original_nano=priced.cost_original_nano,
+        fx_rate=priced.fx_rate,
         upstream_cost_nano=stated.upstream_cost_nano,
     )
 
 
-def recovered(opened: Opened, marks: Sequence[Marked], writer: str, now_ms: int) -> UsageRecord:
+def recovered(opened: Opened, marks: Sequence[Marked], writer: str, now_ms: int, pricing: Pricing) -> UsageRecord:
     """The record of an exchange that its process did not live to close: from its marks, in the order they were written.
 
     The measure is the highest mark, since each was written before what it covers was delivered. The duration is an upper bound.
@@ -158,7 +176,7 @@ def recovered(opened: Opened, marks: Sequence[Marked], writer: str, now_ms: int)
         chunks=None,
         model_served=next((mark.model_served for mark in reversed(marks) if mark.model_served is not None), None),
     )
-    return settle(opened, ending, writer, origin="recovery")
+    return settle(opened, ending, writer, pricing, origin="recovery")
 
 
 def weaker(one: Source, other: Source) -> Source:

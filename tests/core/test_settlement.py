@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
 from proxy.core.entries import Marked, Opened
+from proxy.core.pricing import NoPrices, Priced
 from proxy.core.settlement import Ending, How, recovered, settle, weaker
 from proxy.core.usage import Outcome, Source, Usage
 
+UNPRICED = NoPrices()
 OPENED = Opened(id="id", started_at_ms=1_000, key_id="alice", endpoint="/v1/chat/completions", upstream="modelmax", stream=True, bytes_in=400, input_estimate=100)
 STATED = Usage(input_tokens=70, cached_tokens=20, output_tokens=30, reasoning_tokens=5, raw={"prompt_tokens": 70}, upstream_cost_nano=140_000)
 ZERO = Usage(input_tokens=0, output_tokens=0)
@@ -90,7 +93,7 @@ def test_every_row_of_the_table(row: list[str]) -> None:
         output_measure=int(delivered),
         done=done == "yes",
     )
-    record = settle(OPENED, ending, "w0")
+    record = settle(OPENED, ending, "w0", UNPRICED)
     booked = [record.input_tokens, record.output_tokens, record.input_source, record.output_source, record.source, record.outcome]
     assert [str(value) for value in booked] == expected
 
@@ -104,7 +107,7 @@ def test_whatever_happened_one_record_that_adds_up() -> None:
     """All combinations: never less than what was stated or delivered by the rules, and the parts only beside the usage they belong to."""
     statuses, usages, flags = (None, 200, 206, 302, 404, 500), (None, STATED, ZERO, ONLY_INPUT, ONLY_OUTPUT), (False, True)
     for how, status, usage, final, done in itertools.product(How, statuses, usages, flags, flags):
-        record = settle(OPENED, Ending(how=how, status=status, usage=usage, usage_final=final, output_measure=25, done=done), "w0")
+        record = settle(OPENED, Ending(how=how, status=status, usage=usage, usage_final=final, output_measure=25, done=done), "w0", UNPRICED)
         charged_ok = status is None or status in range(200, 300)
         assert record.input_tokens is not None
         assert record.output_tokens is not None
@@ -137,12 +140,12 @@ MARKS = [
 @pytest.mark.parametrize(("marks", "expected"), [row[1:] for row in MARKS], ids=[row[0] for row in MARKS])
 def test_a_process_that_died_is_settled_from_its_marks(marks: list[tuple[int, Usage | None, bool, int | None]], expected: tuple[object, ...]) -> None:
     written = [Marked(id="id", output_tokens=tokens, usage=usage, final=final, status=status, model_served="m") for tokens, usage, final, status in marks]
-    record = recovered(OPENED, written, "w0", now_ms=4_500)
+    record = recovered(OPENED, written, "w0", 4_500, UNPRICED)
     assert (record.input_tokens, record.output_tokens, record.source, record.status) == expected
     assert (record.outcome, record.origin, record.duration_ms) == (Outcome.INTERRUPTED, "recovery", 3_500)
     assert record.model_served == ("m" if marks else None)
     assert record.upstream_cost_nano == (140_000 if any(mark.usage is STATED for mark in written) else None)
-    assert recovered(OPENED, written, "w0", now_ms=0).duration_ms == 0
+    assert recovered(OPENED, written, "w0", 0, UNPRICED).duration_ms == 0
 
 
 def test_a_record_carries_what_was_known_at_the_start_and_at_the_end() -> None:
@@ -155,9 +158,9 @@ def test_a_record_carries_what_was_known_at_the_start_and_at_the_end() -> None:
         how=How.ANSWERED, status=200, usage=usage, usage_final=True, output_measure=8, done=True, duration_ms=10, first_byte_ms=0, bytes_out=11, chunks=12,
         model_served="m-2", finish_reason="stop", upstream_request_id="r" * 999, service_tier="flex",
     )  # fmt: skip
-    record = settle(opened, ending, "w7")
+    record = settle(opened, ending, "w7", UNPRICED)
     for name in opened.__struct_fields__:
-        if name != "input_estimate":
+        if name not in ("input_estimate", "images"):
             assert getattr(record, name) == getattr(opened, name), name
     for name in ("status", "duration_ms", "first_byte_ms", "bytes_out", "chunks", "model_served", "finish_reason", "service_tier"):
         assert getattr(record, name) == getattr(ending, name), name
@@ -180,9 +183,39 @@ def test_the_weaker_source_of_two_is_the_same_either_way() -> None:
 def test_an_estimate_that_may_miss_something_is_marked(status: int, usage: Usage | None, unread: bool, inconsistent: bool) -> None:
     """A gateway's page with an error status is no estimate: nothing is charged for it."""
     ending = Ending(how=How.ANSWERED, status=status, usage=usage, usage_final=True, output_measure=5, unread=unread)
-    assert settle(OPENED, ending, "w0").inconsistent is inconsistent
+    assert settle(OPENED, ending, "w0", UNPRICED).inconsistent is inconsistent
 
 
 def test_what_a_dead_process_cannot_tell_is_unknown() -> None:
-    record = recovered(OPENED, [], "w0", OPENED.started_at_ms + 5)
+    record = recovered(OPENED, [], "w0", OPENED.started_at_ms + 5, UNPRICED)
     assert (record.bytes_out, record.chunks, record.first_byte_ms, record.duration_ms, record.origin) == (None, None, None, 5, "recovery")
+
+
+class Asked:
+    """Pricing that says what it was asked, and one amount."""
+
+    def __init__(self) -> None:
+        self.counts: tuple[object, ...] = ()
+        self.names: dict[str, object] = {}
+
+    def price(self, counts: object, **names: object) -> Priced:
+        self.counts = tuple(getattr(counts, f"{part}_tokens") for part in ("input", "cached", "cache_write", "audio_input", "output", "reasoning", "audio_output"))
+        self.names = names
+        return Priced(1, 2, "USD", "0123456789abcdef", "glob*", "CNY", 3, "0.14")
+
+
+def test_what_is_charged_is_what_is_priced():
+    """The counts of the record itself, not those that an answer broken off had stated; and the record says what it was priced by."""
+    asked = Asked()
+    opened = msgspec.structs.replace(OPENED, team="research", model_requested="m", images=2)
+    ending = Ending(how=How.UPSTREAM_CUT, status=200, usage=STATED, usage_final=False, output_measure=44, model_served="s" * 300, service_tier="flex")
+    record = settle(opened, ending, "w0", asked)
+    assert asked.counts == (70, 20, None, None, 44, 5, None) == (record.input_tokens, record.cached_tokens, None, None, record.output_tokens, record.reasoning_tokens, None)
+    assert asked.names == {
+        "upstream": "modelmax", "team": "research", "model_requested": "m", "model_served": record.model_served, "service_tier": "flex",
+        "started_at_ms": 1_000, "status": 200, "images": 2,
+    }
+    priced = (record.cost_nano, record.charge_nano, record.currency, record.price_version, record.price_model, record.price_currency, record.cost_original_nano, record.fx_rate)
+    assert priced == (1, 2, "USD", "0123456789abcdef", "glob*", "CNY", 3, "0.14")
+    assert recovered(opened, [], "w0", 4_500, asked).charge_nano == 2
+    assert (asked.counts[:1], asked.names["images"]) == ((100,), 2)
