@@ -21,7 +21,7 @@ LAYERS = (
     "config_checks config_effective config_reader",
     "config_schema",
     "attribution bodies calibration config journal keys ledger listener logs metrics pool quota",
-    "export metrics_listener recorder upstream",
+    "export metrics_listener recorder rerating upstream",
     "answer fetch site",
     "counting",
     "parts",

@@ -82,7 +82,8 @@ def export(
     click.echo(_told(start, end, stretch, book), err=True)
     totals = Totals()
     with _opened(out) as file:
-        common.ask(lambda: _write(file, records.FORMATS[form](book.zone), book.queries.path, stretch, totals, bar=out is not None or not sys.stdout.isatty()))
+        near = common.ask(lambda: pages.narrowed(book.queries.path, stretch))
+        common.ask(lambda: _write(file, records.FORMATS[form](book.zone), book.queries.path, near, totals, bar=out is not None or not sys.stdout.isatty()))
     for line in totals.lines():
         click.echo(line, err=True)
 

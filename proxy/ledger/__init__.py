@@ -64,6 +64,10 @@ class Ledger(Protocol):
         """
         ...
 
+    async def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
+        """Book at most BATCH_MAX adjustments that come from no journal, in one durable transaction. Idempotent by record id. Raises LedgerUnavailable."""
+        ...
+
     async def position(self, writer: str) -> int:
         """The journal seq up to which this writer's closes are booked; 0 for a writer never seen."""
         ...

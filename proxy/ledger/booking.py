@@ -70,31 +70,26 @@ class Book:
         price_versions: Sequence[tuple[str, bytes]] = (),
     ) -> Booked:
         """One batch in one transaction; see `Ledger.book`. Raises LedgerUnavailable when the database cannot take it."""
-        assert len(closes) <= BATCH_MAX, "the bound on a batch is what keeps its sums within 63 bits"
-        execute = self._connection.execute
+        execute, executemany = self._connection.execute, self._connection.executemany
         if position is None and closes:
             position = closes[-1][0]
-        try:
-            self._pass("ledger.book.before")
-            execute("BEGIN IMMEDIATE")
-            self._connection.executemany(_SALT, salts)
+
+        def batch() -> Booked:
+            executemany(_SALT, salts)
             if price_versions:
-                self._connection.executemany(_PRICE_VERSION, [(version, self._now_ms(), terms) for version, terms in price_versions])
-            fresh, booked = self._sorted_out(closes)
-            if fresh:
-                self._append(fresh)
+                executemany(_PRICE_VERSION, [(version, self._now_ms(), terms) for version, terms in price_versions])
+            booked = self._booked([record for _, record in closes])
             if position is not None:
                 execute(_POSITION, (writer, position))
-            self._connection.executemany(_REFUSAL, [(r.bucket_ms, r.key_id, r.code, r.count) for r in refusals])
-            self._pass("ledger.book.inside")
-            execute("COMMIT")
-            self._pass("ledger.book.after")
-        except BaseException as error:
-            self._roll_back()
-            if isinstance(error, sqlite3.Error | OSError | FailpointError):
-                raise LedgerUnavailable(str(error)) from error
-            raise
-        return booked
+            executemany(_REFUSAL, [(r.bucket_ms, r.key_id, r.code, r.count) for r in refusals])
+            return booked
+
+        return self._transaction(batch)
+
+    def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
+        """Adjustments of our own making, in one transaction; see `Ledger.adjust`. Raises LedgerUnavailable when the database cannot take it."""
+        assert all(record.kind == "adjustment" for record in adjustments), "what was used comes through a journal"
+        return self._transaction(lambda: self._booked(adjustments))
 
     def position(self, writer: str) -> int:
         """The journal seq up to which this writer's closes are booked."""
@@ -105,13 +100,37 @@ class Book:
         """Every end user's salt by look-up value."""
         return dict(self._read("SELECT lookup, salt FROM end_users"))
 
-    def _sorted_out(self, closes: Sequence[tuple[int, UsageRecord]]) -> tuple[list[UsageRecord], Booked]:
+    def _transaction(self, work: Callable[[], Booked]) -> Booked:
+        """All of the work or nothing of it, on the disk when this returns."""
+        try:
+            self._pass("ledger.book.before")
+            self._connection.execute("BEGIN IMMEDIATE")
+            booked = work()
+            self._pass("ledger.book.inside")
+            self._connection.execute("COMMIT")
+            self._pass("ledger.book.after")
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, sqlite3.Error | OSError | FailpointError):
+                raise LedgerUnavailable(str(error)) from error
+            raise
+        return booked
+
+    def _booked(self, records: Sequence[UsageRecord]) -> Booked:
+        """What of these is new gets its place in the book."""
+        assert len(records) <= BATCH_MAX, "the bound on a batch is what keeps its sums within 63 bits"
+        fresh, booked = self._sorted_out(records)
+        if fresh:
+            self._append(fresh)
+        return booked
+
+    def _sorted_out(self, records: Sequence[UsageRecord]) -> tuple[list[UsageRecord], Booked]:
         """What of the batch is new, in order: records with an unknown id, and adjustments for those that contradict what is booked under theirs."""
-        known_ids = self._known([record.id for _, record in closes])
+        known_ids = self._known([record.id for record in records])
         fresh: dict[str, UsageRecord] = {}
         known = adjustments = 0
-        for _, close in closes:
-            record = fitted(close)
+        for given in records:
+            record = fitted(given)
             if record.id not in known_ids and record.id not in fresh:
                 fresh[record.id] = record
                 continue

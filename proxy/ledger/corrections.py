@@ -26,8 +26,12 @@ def same(booked: UsageRecord, late: UsageRecord) -> bool:
 
 def late_close_id(late: UsageRecord) -> str:
     """The adjustment's id: the known id's time, the rest a digest of the late record. The same late record always gives the same id, so a replay adds nothing."""
-    digest = hashlib.sha256(b"late_close\n" + canonical(row_values(late, 0, 0))).digest()
-    stamp = late.id[:13] if _has_time(late.id) else "00000000-0000"
+    return derived_id(late.id, hashlib.sha256(b"late_close\n" + canonical(row_values(late, 0, 0))).digest())
+
+
+def derived_id(id: str, digest: bytes) -> str:
+    """An adjustment's id: the time of the record's, the rest from what makes the adjustment the one it is."""
+    stamp = id[:13] if _has_time(id) else "00000000-0000"
     bits = digest[:10].hex()
     variant = "89ab"[digest[10] & 3]
     return f"{stamp}-7{bits[:3]}-{variant}{bits[3:6]}-{bits[6:18]}"
@@ -40,7 +44,7 @@ def late_close(booked: UsageRecord, corrections: Sequence[UsageRecord], late: Us
     A number that `late` does not know takes nothing back. Amounts in another currency cannot be subtracted: they stay unknown and the row is flagged.
     """
     before = [booked, *corrections]
-    numbers: dict[str, int | None] = {name: _difference([getattr(r, name) for r in before], getattr(late, name)) for name in (*MEASURES, *_COUNTED)}
+    numbers: dict[str, int | None] = {name: difference([getattr(r, name) for r in before], getattr(late, name)) for name in (*MEASURES, *_COUNTED)}
     currency = next((r.currency for r in before if r.currency is not None), None)
     mixed = currency is not None and late.currency is not None and currency != late.currency
     if mixed:
@@ -66,7 +70,8 @@ def late_close(booked: UsageRecord, corrections: Sequence[UsageRecord], late: Us
     )
 
 
-def _difference(before: list[int | None], after: int | None) -> int | None:
+def difference(before: Sequence[int | None], after: int | None) -> int | None:
+    """What makes the sum of `before` say `after`: all of it where nothing was known, nothing where nothing is known now."""
     known = [value for value in before if value is not None]
     if after is None or not known:
         return after

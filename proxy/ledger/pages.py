@@ -48,22 +48,39 @@ def head(path: Path) -> int:
         return _head(connection)
 
 
-def pages(path: Path, stretch: Stretch, page_seqs: int = PAGE_SEQS) -> Iterator[Page]:
-    """The stretch, page by page; the last page's `upto_seq` is `through`. Raises LedgerError when the book does not reach that far, else as `head`."""
-    times = (_ALWAYS_MS[0] if stretch.from_ms is None else stretch.from_ms, _ALWAYS_MS[1] if stretch.to_ms is None else stretch.to_ms)
+def narrowed(path: Path, stretch: Stretch) -> Stretch:
+    """The same rows between closer ends: a month in the middle of years is found where it lies. Raises LedgerError when the book does not reach that far."""
     with reading(path) as connection:
         if stretch.through > (last := _head(connection)):
             raise LedgerError(f"the ledger ends at seq {last}, before {stretch.through}: it is not the one that this number was printed for, or an older copy")
-        first, end = stretch.after + 1, stretch.through
-        if stretch.from_ms is not None or stretch.to_ms is not None:  # a month in the middle of years: go where it lies
-            low, high = connection.execute(_ENDS, times).fetchone()
-            first, end = (stretch.through + 1, stretch.through) if low is None else (max(first, low), min(end, high))
-    while first <= end:
-        upto = min(end, first + page_seqs - 1)
+        if stretch.from_ms is None and stretch.to_ms is None:
+            return stretch
+        low, high = connection.execute(_ENDS, _times(stretch)).fetchone()
+    if low is None or low > stretch.through or high <= stretch.after:
+        return msgspec.structs.replace(stretch, after=stretch.through)
+    return msgspec.structs.replace(stretch, after=max(stretch.after, low - 1), through=min(stretch.through, high))
+
+
+def pages(path: Path, stretch: Stretch, page_seqs: int = PAGE_SEQS) -> Iterator[Page]:
+    """The stretch, page by page; the last page's `upto_seq` is `through`. Raises as `head`."""
+    times = _times(stretch)
+    for first in range(stretch.after + 1, stretch.through + 1, page_seqs):
+        upto = min(stretch.through, first + page_seqs - 1)
         with reading(path) as connection:
             rows = connection.execute(_PAGE, (first - 1, upto, *times)).fetchall()
-        yield Page(upto if upto < end else stretch.through, rows)
-        first = upto + 1
+        yield Page(upto, rows)
+
+
+def corrections(path: Path, ids: Sequence[str]) -> list[Row]:
+    """What corrects these records, oldest first, however late it was booked."""
+    if not ids:
+        return []
+    with reading(path) as connection:
+        return connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts IN ({', '.join('?' * len(ids))}) ORDER BY seq", ids).fetchall()
+
+
+def _times(stretch: Stretch) -> tuple[int, int]:
+    return _ALWAYS_MS[0] if stretch.from_ms is None else stretch.from_ms, _ALWAYS_MS[1] if stretch.to_ms is None else stretch.to_ms
 
 
 def _head(connection: sqlite3.Connection) -> int:

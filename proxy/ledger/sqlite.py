@@ -57,6 +57,10 @@ class SqliteLedger:
         """See `Ledger.book`."""
         return await self._booking(lambda: self._book.book(writer, closes, position, salts, refusals, price_versions))
 
+    async def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
+        """See `Ledger.adjust`."""
+        return await self._booking(lambda: self._book.adjust(adjustments))
+
     async def position(self, writer: str) -> int:
         """See `Ledger.position`."""
         return await _on_its_thread(self._connection, lambda: self._book.position(writer))

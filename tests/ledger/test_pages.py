@@ -11,7 +11,7 @@ import pytest
 from ledger.samples import START_MS, make_id, make_record, numbered, open_book, rows
 from proxy.ledger import LedgerError
 from proxy.ledger.booking import Book
-from proxy.ledger.pages import _PAGE, Stretch, head, pages
+from proxy.ledger.pages import _PAGE, Stretch, corrections, head, narrowed, pages
 
 # Not in the order of their seqs, as exchanges that run side by side end: seq 1 started last.
 STARTS_MS = [START_MS + offset for offset in (9000, 0, 1000, 5000, 5000, 2000, 8000, 1)]
@@ -28,6 +28,10 @@ def writer(tmp_path: Path) -> Iterator[tuple[sqlite3.Connection, Book]]:
 
 def seqs(path: Path, stretch: Stretch, page_seqs: int = 1000) -> list[int]:
     return [row[1] for page in pages(path, stretch, page_seqs) for row in page.rows]  # type: ignore[misc]
+
+
+def ends(stretch: Stretch) -> tuple[int, int]:
+    return stretch.after, stretch.through
 
 
 @pytest.mark.parametrize("page_seqs", [1, 2, 3, 7, 8, 1000])
@@ -49,14 +53,21 @@ def seqs(path: Path, stretch: Stretch, page_seqs: int = 1000) -> list[int]:
     ],
 )
 def test_each_row_of_the_stretch_once_and_in_order(writer: object, tmp_path: Path, stretch: Stretch, expected: list[int], page_seqs: int) -> None:
-    assert seqs(tmp_path / "ledger.db", stretch, page_seqs) == expected
+    path = tmp_path / "ledger.db"
+    assert seqs(path, stretch, page_seqs) == expected
+    near = narrowed(path, stretch)
+    assert seqs(path, near, page_seqs) == expected
+    assert near.after >= near.through or (stretch.after <= near.after < near.through <= stretch.through)
+    assert expected or near.after >= near.through
+    if ends(stretch) == (0, 8) and expected:
+        assert ends(near) == (expected[0] - 1, expected[-1])
 
 
 def test_the_last_page_ends_where_the_stretch_ends(writer: object, tmp_path: Path) -> None:
     """So that a reader who goes on from there misses nothing, whichever rows the page had."""
-    found = list(pages(tmp_path / "ledger.db", Stretch(through=8, from_ms=START_MS + 1000, to_ms=START_MS + 3000), 2))
-    assert [page.upto_seq for page in found] == [4, 8]
-    assert [[row[0] for row in page.rows] for page in found] == [[make_id(2)], [make_id(5)]]
+    found = list(pages(tmp_path / "ledger.db", Stretch(after=1, through=8, from_ms=START_MS + 1000, to_ms=START_MS + 3000), 3))
+    assert [page.upto_seq for page in found] == [4, 7, 8]
+    assert [[row[0] for row in page.rows] for page in found] == [[make_id(2)], [make_id(5)], []]
 
 
 def test_what_is_booked_meanwhile_is_not_in_it_and_is_not_held_up(writer: tuple[sqlite3.Connection, Book], tmp_path: Path) -> None:
@@ -74,7 +85,14 @@ def test_what_is_booked_meanwhile_is_not_in_it_and_is_not_held_up(writer: tuple[
 
 def test_a_book_that_does_not_reach_that_far_is_not_the_one(writer: object, tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match=r"ends at seq 8, before 9.*older copy"):
-        list(pages(tmp_path / "ledger.db", Stretch(through=9)))
+        narrowed(tmp_path / "ledger.db", Stretch(through=9))
+
+
+def test_what_corrects_records_is_found_wherever_it_is_booked(writer: tuple[sqlite3.Connection, Book], tmp_path: Path) -> None:
+    writer[1].book("w0", numbered(make_record(0, started_at_ms=STARTS_MS[0], output_tokens=1), make_record(8), make_record(0, started_at_ms=STARTS_MS[0], output_tokens=2)), None, (), ())
+    path = tmp_path / "ledger.db"
+    assert [row[1] for row in corrections(path, [make_id(0), make_id(1)])] == [9, 11]
+    assert corrections(path, [make_id(1)]) == corrections(path, []) == []
 
 
 def test_the_head_of_a_pruned_book_is_its_checkpoint(writer: tuple[sqlite3.Connection, Book], tmp_path: Path) -> None:
