@@ -27,7 +27,19 @@ _RATIO_MAX = 200                        # event streams shrink 10 to 50 times; d
 _OUTPUT_BYTES_MAX = 1024 * 1024 * 1024  # 1 GiB: no answer that reports usage is longer
 _ZSTD_WINDOW_LOG_MAX = 23               # 8 MiB, which every reader must be able to hold (RFC 9659); a frame that asks for more is not read
 _GZIP = ("gzip", "x-gzip")
-_BROKEN = (zlib.error, brotli.error, zstd.ZstdError, EOFError)
+
+# A body may be several compressed ones in a row, each an object of our own to make and of 20 bytes at the least.
+_BODY_MEMBERS_MAX = 1000                # of a request, which is decoded at once: 32 MiB of empty ones would hold up everyone for minutes
+_ANSWER_MEMBERS_MAX = 100_000           # of an answer: some servers begin another with each event
+_WINDOW_BYTES_MAX = 64 * 1024           # given to a decompressor at once: what it hands back as not its own is a copy
+_WINDOW_BYTES_MIN = 64                  # behind the end of a member, doubled with each part
+
+
+class _TooManyMembers(ValueError):
+    """Nobody compresses like this but to keep readers busy."""
+
+
+_BROKEN = (zlib.error, brotli.error, zstd.ZstdError, EOFError, _TooManyMembers)
 
 
 class _Coding(Protocol):
@@ -59,7 +71,7 @@ class Decoder:
         name = coding_name(content_encoding)
         if name == "identity":
             return cls(None, output_bytes_max)
-        coding = _coding(name, lenient=True)
+        coding = _coding(name, lenient=True, members_max=_ANSWER_MEMBERS_MAX)
         return None if coding is None else cls(coding, output_bytes_max)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
@@ -85,11 +97,13 @@ class Decoder:
 class _Inflate:
     """gzip with any number of members, or deflate: zlib's form, and (`lenient`) the bare one that some servers send under that name."""
 
-    __slots__ = ("_gzip", "_header", "_inflate", "_lenient")
+    __slots__ = ("_gzip", "_header", "_inflate", "_lenient", "_members_left", "_window")
 
-    def __init__(self, *, gzip: bool, lenient: bool) -> None:
+    def __init__(self, *, gzip: bool, lenient: bool, members_max: int) -> None:
         self._gzip = gzip
         self._lenient = lenient
+        self._members_left = members_max
+        self._window = _WINDOW_BYTES_MAX
         self._header = b""              # deflate only: its first two bytes tell zlib's form from the bare one
         self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16) if gzip else None
 
@@ -98,29 +112,39 @@ class _Inflate:
         return self._inflate is not None and self._inflate.eof
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        while chunk:
+        if self._inflate is None:
+            chunk = self._start_deflate(chunk)
+        at = 0
+        while at < len(chunk):
+            part = chunk[at : at + self._window]
+            at += len(part)
+            self._window = min(2 * self._window, _WINDOW_BYTES_MAX)
             inflate = self._inflate
-            if inflate is None:
-                chunk = self._start_deflate(chunk)
-                continue
+            assert inflate is not None
             if inflate.eof:
-                chunk = self._next_member(chunk)
+                # Behind the end of the data: gzip may go on with another member, after a padding of zeros; what else comes is no data.
+                rest = part.lstrip(b"\0") if self._gzip else b""
+                if rest:
+                    self._inflate = self._next_member()
+                    at -= len(rest)
+                    self._window = _WINDOW_BYTES_MIN
                 continue
             full = True
             while full:         # zlib may hold more output back than it has input left
-                piece = inflate.decompress(chunk, _PIECE_BYTES_MAX)
+                piece = inflate.decompress(part, _PIECE_BYTES_MAX)
                 if piece:
                     yield piece
                 full = len(piece) == _PIECE_BYTES_MAX and not inflate.eof
-                chunk = inflate.unconsumed_tail
-            chunk = inflate.unused_data
+                part = inflate.unconsumed_tail
+            if inflate.unused_data:
+                at -= len(inflate.unused_data)
+                self._window = _WINDOW_BYTES_MIN
 
-    def _next_member(self, chunk: bytes) -> bytes:
-        """Behind the end of the data: gzip may go on with another member, after a padding of zeros; what else comes is no data."""
-        chunk = chunk.lstrip(b"\0") if self._gzip else b""
-        if chunk:
-            self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        return chunk
+    def _next_member(self) -> zlib._Decompress:
+        self._members_left -= 1
+        if self._members_left <= 0:
+            raise _TooManyMembers
+        return zlib.decompressobj(zlib.MAX_WBITS | 16)
 
     def _start_deflate(self, chunk: bytes) -> bytes:
         self._header += chunk
@@ -156,40 +180,51 @@ class _Brotli:
 class _Zstd:
     """zstd: any number of frames, of a window that any reader can hold."""
 
-    __slots__ = ("_decompressor",)
+    __slots__ = ("_decompressor", "_frames_left", "_window")
 
-    def __init__(self) -> None:
+    def __init__(self, frames_max: int) -> None:
         self._decompressor = _zstd_decompressor()
+        self._frames_left = frames_max
+        self._window = _WINDOW_BYTES_MAX
 
     @property
     def whole(self) -> bool:
         return self._decompressor.eof
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        while True:
+        at = 0
+        while at < len(chunk):
+            if self._decompressor.eof:
+                self._frames_left -= 1
+                if self._frames_left <= 0:
+                    raise _TooManyMembers
+                self._decompressor = _zstd_decompressor()
             decompressor = self._decompressor
+            part = chunk[at : at + self._window]
+            at += len(part)
+            self._window = min(2 * self._window, _WINDOW_BYTES_MAX)
+            while True:
+                piece = decompressor.decompress(part, _PIECE_BYTES_MAX)
+                if piece:
+                    yield piece
+                if decompressor.eof or decompressor.needs_input:
+                    break
+                part = b""
             if decompressor.eof:
-                if not chunk:
-                    return
-                decompressor = self._decompressor = _zstd_decompressor()
-            piece = decompressor.decompress(chunk, _PIECE_BYTES_MAX)
-            if piece:
-                yield piece
-            chunk = decompressor.unused_data if decompressor.eof else b""
-            if not decompressor.eof and decompressor.needs_input:
-                return
+                at -= len(decompressor.unused_data)
+                self._window = _WINDOW_BYTES_MIN
 
 
 def _zstd_decompressor() -> zstd.ZstdDecompressor:
     return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX})
 
 
-def _coding(name: str, *, lenient: bool) -> _Coding | None:
+def _coding(name: str, *, lenient: bool, members_max: int) -> _Coding | None:
     if name in ("gzip", "deflate"):
-        return _Inflate(gzip=name == "gzip", lenient=lenient)
+        return _Inflate(gzip=name == "gzip", lenient=lenient, members_max=members_max)
     if name == "br":
         return _Brotli()
-    return _Zstd() if name == "zstd" else None
+    return _Zstd(members_max) if name == "zstd" else None
 
 
 def coding_name(content_encoding: str | None) -> str:
@@ -209,7 +244,7 @@ def decode_body(encoding: str | None, body: bytes, body_bytes_max: int) -> bytes
     name = coding_name(encoding)
     if name == "identity":
         return body
-    coding = _coding(name, lenient=False)
+    coding = _coding(name, lenient=False, members_max=_BODY_MEMBERS_MAX)
     if coding is None:
         message = "The proxy cannot read a request body in this Content-Encoding. Send it as gzip, deflate, br, zstd or without a content encoding."
         raise ProxyError(415, "invalid_request_error", "unsupported_encoding", message)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core import decoding
 from proxy.core.decoding import Decoder, decode_body
 from proxy.core.errors import ProxyError
 
@@ -170,3 +171,53 @@ def test_a_request_body_that_is_not_what_it_says_is_refused(encoding: str, damag
     with pytest.raises(ProxyError) as refused:
         decode_body(encoding, body, 1000)
     assert (refused.value.status, refused.value.code) == (400, "invalid_request")
+
+
+MEMBERS = {"gzip": gzip.compress(b"", mtime=0), "zstd": zstd.compress(b"")}
+
+
+@pytest.mark.parametrize("coding", MEMBERS)
+def test_a_request_of_very_many_bodies_in_a_row_is_refused(coding: str) -> None:
+    """Each costs microseconds of its own: a few bytes each, 32 MiB of them would be minutes in which nobody is served."""
+    last = CODINGS[coding](b"{}")
+    assert decode_body(coding, MEMBERS[coding] * 999 + last, 100) == b"{}"
+    with pytest.raises(ProxyError) as refused:
+        decode_body(coding, MEMBERS[coding] * 1000 + last, 100)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("coding", MEMBERS)
+def test_an_answer_may_begin_another_with_each_event_but_not_for_ever(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = decoder(coding)
+    events = [b"data: %d\n\n" % number for number in range(3000)]
+    assert decoded(made, [CODINGS[coding](event) for event in events]) == b"".join(events)
+    monkeypatch.setattr(decoding, "_ANSWER_MEMBERS_MAX", 50)
+    made = decoder(coding)
+    assert len(decoded(made, [CODINGS[coding](event) for event in events])) == len(b"".join(events[:50]))
+    assert made.failed
+
+
+@pytest.mark.parametrize("coding", MEMBERS)
+def test_what_is_handed_to_decompressors_is_little_more_than_what_came(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, not timed: given all that is left, each of many small bodies would be the cost of all behind it."""
+    given = 0
+
+    class Counting:
+        def __init__(self, made: object) -> None:
+            self.made = made
+
+        def decompress(self, part: bytes, size: int) -> bytes:
+            nonlocal given
+            given += len(part)
+            return self.made.decompress(part, size)  # type: ignore[attr-defined, no-any-return]
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.made, name)
+
+    made_by_zlib, made_by_zstd = zlib.decompressobj, zstd.ZstdDecompressor
+    monkeypatch.setattr(decoding.zlib, "decompressobj", lambda bits: Counting(made_by_zlib(bits)))
+    monkeypatch.setattr(decoding.zstd, "ZstdDecompressor", lambda options: Counting(made_by_zstd(options=options)))
+    large = random.Random(1).randbytes(300_000)
+    body = b"".join(CODINGS[coding](large[:size]) for size in (0, 10, 1000, 300_000, 100) * 2) + MEMBERS[coding] * 900
+    assert decode_body(coding, body, 1 << 20) == b"".join(large[:size] for size in (0, 10, 1000, 300_000, 100) * 2)
+    assert given < 2 * len(body) + 900 * 128
