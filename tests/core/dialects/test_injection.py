@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat import read_call
+from proxy.core.dialects.openai_chat import injection, read_call
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter, is_usage_event, splice
 
 CHAT = "/v1/chat/completions"
@@ -106,6 +107,39 @@ def test_an_event_beyond_the_bound_passes_unread() -> None:
     long = b'data: {"choices":[],"usage":{"x":"' + b"y" * 500
     assert len(chosen.feed(long)) >= len(long) - 3
     assert chosen.feed(b'"}}\n\n' + USAGE.replace(b"created", b"c") * 0 + AFTER).endswith(AFTER)
+
+
+def test_an_event_beyond_the_bound_passes_in_any_pieces() -> None:
+    """Whole in one chunk too: the meter has not read it, so what it states would be nowhere."""
+    stream = BEFORE + USAGE + AFTER
+    for bound, expected in ((len(USAGE) - 1, stream), (len(USAGE), BEFORE + AFTER)):
+        for at in range(len(stream) + 1):
+            chosen = UsageEventFilter(bound)
+            assert chosen.feed(stream[:at]) + chosen.feed(stream[at:]) + chosen.end() == expected
+
+
+def test_a_long_event_in_small_pieces_is_searched_and_copied_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, not timed: with pieces of a byte, whatever is done again with all that is held becomes the square of it."""
+    looked_at = 0
+
+    class Counting(bytes):
+        def __radd__(self, held: bytes) -> bytes:
+            nonlocal looked_at
+            looked_at += len(held)
+            return held + bytes(self)
+
+    class Search:
+        def search(self, held: bytes, start: int) -> re.Match[bytes] | None:
+            nonlocal looked_at
+            looked_at += len(held) - start
+            return event_end.search(held, start)
+
+    event_end = injection._EVENT_END
+    monkeypatch.setattr(injection, "_EVENT_END", Search())
+    event = b'data: {"choices":[],"x":"' + b"x" * 5000 + b'"}\n\n'
+    chosen = UsageEventFilter(1 << 20)
+    assert b"".join(chosen.feed(Counting(event[at : at + 1])) for at in range(len(event))) == event
+    assert looked_at <= 5 * len(event)
 
 
 @given(st.lists(st.binary(max_size=12) | st.sampled_from([b"\n", b"\r", b"\r\n", b"\n\n", USAGE, BEFORE]), max_size=12))

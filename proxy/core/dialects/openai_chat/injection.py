@@ -53,21 +53,23 @@ def splice(body: bytes, call: Call) -> bytes | None:
 class UsageEventFilter:
     """Passes an event stream on without its usage event, byte for byte else. `feed` gives what may be forwarded now; `end` what is left.
 
-    Only an event that is not whole yet is held back, and none longer than `event_bytes_max`. Total: no input makes it raise.
+    Only an event that is not whole yet is held back, and none longer than `event_bytes_max`: such a one passes unread, as the meter leaves it unread, however it
+    comes. Each byte is searched and copied a fixed number of times, however small the chunks. Total: no input makes it raise.
     """
 
     __slots__ = ("_after_cr", "_held", "_max", "_open", "_searched")
 
     def __init__(self, event_bytes_max: int) -> None:
         self._max = event_bytes_max
-        self._held = b""       # the unfinished event
-        self._searched = 0     # of it, how far no end was found
-        self._open = False     # the unfinished event is too long and is being passed on unread
+        self._held = bytearray()  # the unfinished event
+        self._searched = 0        # of it, how far no end was found
+        self._open = False        # the unfinished event is too long and is being passed on unread
         self._after_cr: bool | None = None  # the last end was a CR: a LF next belongs to it, and is passed on (True) or not (False)
 
     def feed(self, chunk: bytes) -> bytes:
         """What of the stream so far may go to the client."""
-        if not self._held and self._after_cr is None and not self._open and chunk[-2:] == b"\n\n" and b'"usage"' not in chunk and 13 not in chunk:
+        held = self._held
+        if not held and self._after_cr is None and not self._open and chunk[-2:] == b"\n\n" and b'"usage"' not in chunk and 13 not in chunk:
             return chunk       # whole events of which none can be the one
         out: list[bytes] = []
         if self._after_cr is not None and chunk:
@@ -75,35 +77,37 @@ class UsageEventFilter:
                 out += [b"\n"] if self._after_cr else []
                 chunk = chunk[1:]
             self._after_cr = None
-        data, at = self._held + chunk, 0
-        while (end := _EVENT_END.search(data, max(at, self._searched))) is not None:
-            event = data[at : end.end()]
-            passes = self._open or not is_usage_event(event)
+        held += chunk
+        at = 0
+        while (found := _EVENT_END.search(held, max(at, self._searched))) is not None:
+            end = found.end()
+            event = bytes(held[at:end])
+            passes = self._open or len(event) > self._max or not is_usage_event(event)
             self._open = False
             if passes:
                 out.append(event)
-            at = end.end()
+            at = end
             self._searched = 0
             if event.endswith(b"\r"):
-                if data[at : at + 1] == b"\n":
+                if held[at : at + 1] == b"\n":
                     at += 1
                     out += [b"\n"] if passes else []
-                elif at == len(data):
+                elif at == len(held):
                     self._after_cr = passes
-        rest = data[at:]
-        if self._open or len(rest) > self._max:
+        del held[:at]
+        if self._open or len(held) > self._max:
             self._open = True
             # The last bytes may begin an event's end.
-            keep = len(rest) - min(3, len(rest))
-            out.append(rest[:keep])
-            rest = rest[keep:]
-        self._held = rest
-        self._searched = max(0, len(rest) - 3)
+            keep = len(held) - min(3, len(held))
+            out.append(bytes(held[:keep]))
+            del held[:keep]
+        self._searched = max(0, len(held) - 3)
         return b"".join(out)
 
     def end(self) -> bytes:
         """What the stream ended inside of: passed on, unless it is the usage event without its last line end."""
-        held, self._held = self._held, b""
+        held = bytes(self._held)
+        self._held.clear()
         return b"" if held and not self._open and is_usage_event(held) else held
 
 
