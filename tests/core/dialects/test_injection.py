@@ -125,6 +125,8 @@ def test_a_long_event_in_small_pieces_is_searched_and_copied_once(monkeypatch: p
     class Counting(bytes):
         def __radd__(self, held: bytes) -> bytes:
             nonlocal looked_at
+            if isinstance(held, bytearray):
+                return NotImplemented  # which grows in place
             looked_at += len(held)
             return held + bytes(self)
 
