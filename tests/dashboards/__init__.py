@@ -1,0 +1,1 @@
+"""Dashboards and rules, on a real Prometheus."""
