@@ -7,7 +7,7 @@ of it books nothing twice (`proxy.ledger.repricing`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -30,7 +30,8 @@ _KIND, _ADJUSTS = COLUMNS.index("kind"), COLUMNS.index("adjusts")
 class Rerate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}):
     """What to price anew: records started in [from, to), days or ISO times in the ledger's zone, open where null.
 
-    The first call leaves out the rest; the next ones repeat `through` and `price_version` of its answer and have its `next` as `after`.
+    The first call leaves out the rest, or names the prices that it means; the next ones repeat `through` and `price_version` of its answer and have its
+    `next` as `after`.
     """
 
     dry_run: bool
@@ -65,13 +66,19 @@ class Rerated(msgspec.Struct, frozen=True, kw_only=True):
     changes: list[Change]
 
 
-async def rerate(ask: Rerate, queries: Queries, ledger: Ledger, prices: PriceBook, zone: ZoneInfo) -> Rerated:
-    """One stretch. Raises ProxyError 400 or 409 for what cannot be done as asked, LedgerError, LedgerUnavailable.
+async def rerate(
+    ask: Rerate, queries: Queries, ledger: Ledger, prices: PriceBook, zone: ZoneInfo, booked: Callable[[UsageRecord], None] | None = None
+) -> Rerated:
+    """One stretch; `booked` hears of each adjustment. Raises ProxyError 400 or 409 for what cannot be done as asked, LedgerError, LedgerUnavailable.
 
     Prices must not change between the calls, or a period would be billed by two: 409 `prices_changed`.
     """
     if ask.price_version not in (None, prices.version):
-        raise ProxyError(409, "invalid_request_error", "prices_changed", "The prices were changed meanwhile: begin anew. What is booked already is not booked again.")
+        message = (
+            f"The prices in effect are {prices.version}, not {ask.price_version}: reload the config if the file is newer than the process (a changed currency or "
+            "timezone needs a restart), then begin anew. What is booked is not booked again."
+        )
+        raise ProxyError(409, "invalid_request_error", "prices_changed", message)
     from_ms, to_ms = _moment_ms(ask.from_, "from", zone), _moment_ms(ask.to, "to", zone)
     if from_ms is not None and to_ms is not None and to_ms <= from_ms:
         raise invalid_request("`to` is not after `from`.", param="to")
@@ -85,6 +92,9 @@ async def rerate(ask: Rerate, queries: Queries, ledger: Ledger, prices: PriceBoo
         adjustments = [one.adjustment for one in repriced if one.adjustment is not None]
         if adjustments and not ask.dry_run:
             await ledger.adjust(adjustments)
+            if booked is not None:
+                for adjustment in adjustments:
+                    booked(adjustment)
         told.add(repriced)
     return Rerated(
         dry_run=ask.dry_run,

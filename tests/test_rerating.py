@@ -212,6 +212,15 @@ async def test_images_are_told_by_the_amount_they_made(tmp_path: Path) -> None:
         assert found.changes[0].cost_nano == 2 * 2_000_000
 
 
+async def test_each_adjustment_is_told_once_it_is_booked(tmp_path: Path) -> None:
+    async with living(tmp_path) as life:
+        await life.book(*(make_record(n) for n in range(3)))
+        told: list[UsageRecord] = []
+        for dry_run in (True, False, False):
+            await rerate(Rerate(dry_run=dry_run), life.queries, life.ledger, DEAR, ZONE, told.append)
+        assert [(record.adjusts, record.charge_nano, life.queries.record(record.id) is not None) for record in told] == [(make_id(n), CHARGE, True) for n in range(3)]
+
+
 async def test_an_empty_book(tmp_path: Path) -> None:
     async with living(tmp_path) as life:
         for period in ({}, {"from_": "2026-11-01"}):
