@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from proxy.core.limits.language import parse
+from proxy.core.limits.gcra import lookback_ms
+from proxy.core.limits.language import SMOOTH_MS, parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of, scope_name, share_ppm
 from proxy.settings import LimitSettings, Settings
 
@@ -44,20 +45,29 @@ class Rules:
             found = _remember(self._found, request, tuple(limit for limit in limits if limit.applies(model)))
         return found
 
+    def of_tenant(self, key_id: str, team: str | None) -> Limits:
+        """The limits of a team and of one of its keys, for whatever models."""
+        return (self._teams.get(team, ()) if team is not None else ()) + self._own(key_id)
+
     def configured(self) -> Limits:
         """All limits of the proxy and of configured upstreams, teams and keys."""
         groups = ((self._proxy,), self._upstreams.values(), self._teams.values(), self._keys.values())
         return tuple(limit for group in groups for limits in group for limit in limits)
 
+    def lookback_ms(self) -> int:
+        """How far back single records are needed to rebuild the rates of anybody (`Quota.restore`)."""
+        everybodys = self.configured() + _of_key(self._settings, "")
+        return max((lookback_ms(limit.amount, limit.amount if limit.burst is None else limit.burst, SMOOTH_MS[limit.per]) for limit in everybodys if limit.smooth), default=0)
+
     def _of_caller(self, key_id: str, team: str | None, upstream: str) -> tuple[Limits, bool]:
+        limits = self._proxy + self._upstreams.get(upstream, ()) + self.of_tenant(key_id, team)
+        return limits, any(limit.models for limit in limits)
+
+    def _own(self, key_id: str) -> Limits:
         own = self._keys.get(key_id)
         if own is None:
             own = self._strangers.get(key_id)
-        if own is None:
-            own = _remember(self._strangers, key_id, _of_key(self._settings, key_id))
-        of_team = self._teams.get(team, ()) if team is not None else ()
-        limits = self._proxy + self._upstreams.get(upstream, ()) + of_team + own
-        return limits, any(limit.models for limit in limits)
+        return _remember(self._strangers, key_id, _of_key(self._settings, key_id)) if own is None else own
 
 
 def _remember(memory: dict[_Name, _Found], name: _Name, found: _Found) -> _Found:

@@ -78,6 +78,20 @@ def test_names_that_clients_make_up_fill_no_memory(tmp_path: Path, monkeypatch: 
     assert max(map(len, (compiled._strangers, compiled._callers, compiled._found))) <= 50
 
 
+@pytest.mark.parametrize(
+    ("text", "back_ms"),
+    [
+        ("", 2_000),                                                                    # the upstream's 50 requests/second: twice the second that 50 take to flow off
+        ('limits: ["60 requests/minute", "5 USD/day"]', 120_000),
+        ('limits: [{limit: "60 requests/minute", burst: 600}]', 1_200_000),
+        ('defaults: {key: {limits: ["1 requests/hour"]}}', 7_200_000),                   # of keys that no config names, too
+        ('limits: ["0 requests/hour"]', 2_000),
+    ],
+)
+def test_how_far_back_rates_look(tmp_path: Path, text: str, back_ms: int) -> None:
+    assert made(tmp_path, HEAD + text).lookback_ms() == back_ms
+
+
 # what is written under `limits`, and what is said of it
 REFUSED = [
     ('limits: ["5 EUR/month"]', "limits[0]: charges are counted in the ledger's currency: write the amount in USD"),

@@ -13,7 +13,7 @@ like `strict`. A hold larger than all that is left thus keeps nobody out but und
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
@@ -39,7 +39,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a record says was used; of an adjustment, what it changes. None is not known, and counts nothing, as in the ledger's sums."""
+    """What a record says was used; of an adjustment, what it changes, and no request. None is not known, and counts nothing, as in the ledger's sums."""
 
     requests: int = 1
     input_tokens: int | None = None
@@ -47,55 +47,33 @@ class Used(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     charge_nano: int | None = None
 
 
-def _sum(one: int | None, other: int | None) -> int | None:
-    return None if one is None or other is None else one + other
+INDEX = {unit: place for place, unit in enumerate(Unit)}    # where a unit stands in the tuples below: made once for a request, read for each limit
 
 
-def _known(count: int | None) -> int:
-    return 0 if count is None else count
+def expected(ask: Ask) -> tuple[int, ...]:
+    """What a request is expected to use, unit by unit. An unknown charge is nothing: limits that refuse are asked first (`not_priced`)."""
+    charge_nano = ask.charge_nano
+    return ask.requests, ask.input_tokens + ask.output_tokens, ask.input_tokens, ask.output_tokens, 1, 0 if charge_nano is None else charge_nano
 
 
-EXPECTED: dict[Unit, Callable[[Ask], int]] = {
-    Unit.REQUESTS: lambda ask: ask.requests,
-    Unit.TOKENS: lambda ask: ask.input_tokens + ask.output_tokens,
-    Unit.INPUT_TOKENS: lambda ask: ask.input_tokens,
-    Unit.OUTPUT_TOKENS: lambda ask: ask.output_tokens,
-    Unit.CONCURRENT: lambda _: 1,
-    Unit.MONEY: lambda ask: _known(ask.charge_nano),
-}
-BOUND: dict[Unit, Callable[[Ask], int | None]] = {
-    Unit.REQUESTS: lambda ask: ask.requests,
-    Unit.TOKENS: lambda ask: _sum(ask.input_bound, ask.output_bound),
-    Unit.INPUT_TOKENS: lambda ask: ask.input_bound,
-    Unit.OUTPUT_TOKENS: lambda ask: ask.output_bound,
-    Unit.CONCURRENT: lambda _: 1,
-    Unit.MONEY: lambda ask: ask.charge_bound_nano,
-}
-USED: dict[Unit, Callable[[Used], int]] = {
-    Unit.REQUESTS: lambda used: used.requests,
-    Unit.TOKENS: lambda used: _known(used.input_tokens) + _known(used.output_tokens),
-    Unit.INPUT_TOKENS: lambda used: _known(used.input_tokens),
-    Unit.OUTPUT_TOKENS: lambda used: _known(used.output_tokens),
-    Unit.CONCURRENT: lambda _: 0,
-    Unit.MONEY: lambda used: _known(used.charge_nano),
-}
+def bounds(ask: Ask) -> tuple[int | None, ...]:
+    """The most that a request may use, unit by unit; None: nothing says."""
+    inputs, outputs = ask.input_bound, ask.output_bound
+    return ask.requests, None if inputs is None or outputs is None else inputs + outputs, inputs, outputs, 1, ask.charge_bound_nano
 
 
-def _bound(bound: Callable[[Ask], int | None]) -> Callable[[Ask], int]:
-    def hold(ask: Ask) -> int:
-        amount = bound(ask)
-        assert amount is not None, "a strict limit takes only what can be bounded: ask `not_boundable` first"
-        return amount
-
-    return hold
+def bound_of(limit: Limit, ask: Ask) -> int:
+    """What a request takes of a strict limit."""
+    bound = bounds(ask)[INDEX[limit.unit]]
+    assert bound is not None, "a strict limit takes only what can be bounded: ask `not_boundable` first"
+    return bound
 
 
-STRICT: dict[Unit, Callable[[Ask], int]] = {unit: _bound(bound) for unit, bound in BOUND.items()}
-
-
-def hold_of(limit: Limit) -> Callable[[Ask], int]:
-    """What a request takes of this limit when it is let through."""
-    return (STRICT if limit.enforce is Enforce.STRICT else EXPECTED)[limit.unit]
+def counts(used: Used) -> tuple[int, ...]:
+    """What was used, unit by unit. A slot is not used up."""
+    inputs = 0 if used.input_tokens is None else used.input_tokens
+    outputs = 0 if used.output_tokens is None else used.output_tokens
+    return used.requests, inputs + outputs, inputs, outputs, 0, 0 if used.charge_nano is None else used.charge_nano
 
 
 def is_exact(limit: Limit) -> bool:
@@ -103,19 +81,19 @@ def is_exact(limit: Limit) -> bool:
     return limit.enforce is Enforce.STRICT or limit.unit in (Unit.REQUESTS, Unit.CONCURRENT)
 
 
-def fits(exact: bool, taken: int, amount: int, room: int) -> bool:
-    """Whether a request that takes `amount` is let through where `taken` of `room` are taken."""
-    return taken + amount <= room if exact else taken < room
+def fits(exact: bool, amount: int, left: int) -> bool:
+    """Whether a request that takes `amount` is let through while `left` is left (nothing or less, where more is taken than there is)."""
+    return amount <= left if exact else left > 0
 
 
-def may_grow(limit: Limit, taken: int, more: int, room: int) -> bool:
+def may_grow(limit: Limit, more: int, left: int) -> bool:
     """Whether a running stream may take `more`."""
-    return limit.enforce in (Enforce.WARN, Enforce.FINISH) or taken + more <= room
+    return more <= left or limit.enforce in (Enforce.WARN, Enforce.FINISH)
 
 
 def not_boundable(limits: Iterable[Limit], ask: Ask) -> Limit | None:
     """The first strict limit for which nothing says how much this request may use."""
-    return next((limit for limit in limits if limit.enforce is Enforce.STRICT and BOUND[limit.unit](ask) is None), None)
+    return next((limit for limit in limits if limit.enforce is Enforce.STRICT and bounds(ask)[INDEX[limit.unit]] is None), None)
 
 
 def not_priced(limits: Iterable[Limit], ask: Ask) -> Limit | None:

@@ -12,21 +12,31 @@ bucket leaks the newest first: then what is left at the depth where a request st
 
 from __future__ import annotations
 
+import msgspec
 
-class Block:
+LOOKBACK = 2    # times a bucket takes to run empty: see `lookback_ms`
+
+
+def lookback_ms(amount: int, burst: int, period_ms: int) -> int:
+    """How far back the use of a limit has to be known to say how full its bucket is now.
+
+    Before that, the bucket is taken to have been full: nothing above the promise is let through, and if it was used by less than half since, it makes no difference.
+    """
+    return 0 if amount == 0 else -(-LOOKBACK * burst * period_ms // amount)
+
+
+class Block(msgspec.Struct, eq=False, gc=False):
     """A depth in a bucket: `amount` lies here, above `below`; `holders` requests that may give back stand here.
 
+    No garbage collector looks at them: a block that is gone is in no cycle, and a bucket is never dropped with blocks in it.
     A block that has leaked away is gone from the bucket, and who stood on it stands on the one below (`into`; itself at the bottom).
     """
 
-    __slots__ = ("above", "amount", "below", "holders", "into")
-
-    def __init__(self, amount: int, below: Block | None) -> None:
-        self.amount = amount
-        self.below = below
-        self.above: Block | None = None
-        self.into: Block | None = None
-        self.holders = 1
+    amount: int
+    below: Block | None
+    above: Block | None = None
+    into: Block | None = None
+    holders: int = 1
 
 
 class Bucket:
@@ -88,25 +98,16 @@ class Bucket:
 
     def settle(self, block: Block, unused: int) -> None:
         """A request is over that has not used `unused` of what it took. Once for each block."""
-        home = self._find(block)
-        if home is self._bottom:
-            return
-        place: Block | None = home
-        while unused and place is not None:
-            if place.amount > unused:
-                place.amount -= unused
-                self.level -= unused
-                break
-            unused -= place.amount
-            self.level -= place.amount
-            below = place.below
-            self._sink(place)
-            place = below
-        home = self._find(home)
-        if home is not self._bottom:
-            home.holders -= 1
-            if home.holders == 0:
-                self._lift(home)
+        home = block if block.into is None else self._find(block)
+        if unused < home.amount or unused == 0:  # nearly always
+            home.amount -= unused
+            self.level -= unused
+        else:
+            self._give_back(home, unused)
+            home = self._find(home)
+        home.holders -= 1
+        if home.holders == 0 and home is not self._bottom:
+            self._lift(home)
 
     def wait_ms(self, amount: int, room: int) -> int | None:
         """How long until `amount` more leaves the level at or below `room`, if nothing else is taken; None: it never will."""
@@ -128,32 +129,46 @@ class Bucket:
             block.above = block.below = None
             block = below
 
+    def _give_back(self, home: Block, unused: int) -> None:
+        """From here downwards, as far as there is something."""
+        place: Block | None = home
+        while unused and place is not None:
+            if place.amount > unused:
+                place.amount -= unused
+                self.level -= unused
+                return
+            unused -= place.amount
+            self.level -= place.amount
+            below = place.below
+            if place is not self._bottom:
+                self._sink(place)
+            place = below
+
     def _sink(self, block: Block) -> None:
         """A block without an amount goes, and its holders stand on the one below."""
-        below = block.below
-        self._unlink(block)
+        above, below = block.above, block.below
+        if below is not None:
+            below.above = above
+        if above is None:
+            self._top = below
+        else:
+            above.below = below
+        block.above = block.below = None
         block.amount = 0
         block.into = self._bottom if below is None else below
         block.into.holders += block.holders
 
     def _lift(self, block: Block) -> None:
         """A block that nobody stands on goes, and its amount counts to the one above: nobody between can give it back."""
-        above = block.above
-        self._unlink(block)
-        if above is None:
-            self._loose += block.amount
-        else:
-            above.amount += block.amount
-
-    def _unlink(self, block: Block) -> None:
         above, below = block.above, block.below
         if below is not None:
             below.above = above
-        if above is not None:
-            above.below = below
-        else:
+        if above is None:
             self._top = below
-        block.above = block.below = None
+            self._loose += block.amount
+        else:
+            above.below = below
+            above.amount += block.amount
 
     def _find(self, block: Block) -> Block:
         """Where those of this block stand now; the way is shortened for the next."""

@@ -35,10 +35,12 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """A limit of one scope.
 
     `id` is the name given, else made from what it limits (`key:alice/tokens/day/gpt-*`). How much and how strictly is no part of it, so that
-    a count goes on when they change. `amount` and `burst` in the unit (of money nano-units), `warn_at_ppm` ascending shares of the amount in millionths.
+    a count goes on when they change. `count_id` is what the count goes by: under a name that now limits something else, another count begins.
+    `amount` and `burst` in the unit (of money nano-units), `warn_at_ppm` ascending shares of the amount in millionths.
     """
 
     id: str
+    count_id: str
     scope: Scope
     scope_id: str = ""      # the upstream's, team's or key's name; nothing for the proxy
     amount: int
@@ -91,8 +93,10 @@ def limit_of(
             raise ValueError("burst would be used up once and never come back at an amount of 0; remove it")
     if warn_at_ppm and rule.per not in _WINDOWED:
         raise ValueError("warn_at is for limits per day, week, month or total; remove it")
+    derived = derived_id(rule, scope, scope_id)
     return Limit(
-        id=name if name else derived_id(rule, scope, scope_id),
+        id=name if name else derived,
+        count_id=f"{name}={derived}" if name else derived,
         scope=scope,
         scope_id=scope_id,
         amount=rule.amount,
