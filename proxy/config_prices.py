@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from proxy.config_values import nearest
-from proxy.core.pricelist import RATES, PriceRow, clash, is_literal, specificity
+from proxy.core.pricelist import RATES, PriceRow, clash, is_literal
 from proxy.core.pricing import scaled
 from proxy.prices import PriceBook, minutes_of, row_of
 from proxy.pricetables import CURRENCY, Table, TableError, bundled
@@ -32,8 +32,8 @@ def check(settings: Settings, where: Mapping[str, str], problem: Problem, load: 
             problem(f"{path}.currency", _no_rate(price.currency, settings))
     if len(rows) == len(settings.prices):
         for first, second in _clashes(rows):
-            reason = f"{settings.prices[first].model} there and {settings.prices[second].model} here match the same requests, and nothing says which price applies"
-            problem(f"prices[{second}]", f"prices[{first}] is as specific: {reason}; give the newer one a later `from`, or make one more specific")
+            reason = f"is for the same requests ({settings.prices[second].model}), and nothing says which price applies"
+            problem(f"prices[{second}]", f"prices[{first}] {reason}; give the newer one a later `from`, make one more specific, or remove one")
     _sources(settings, problem, load)
 
 
@@ -73,11 +73,10 @@ def _fx(settings: Settings, problem: Problem) -> None:
 
 
 def _clashes(rows: Sequence[PriceRow]) -> Iterator[tuple[int, int]]:
-    """Pairs of rows that nothing tells apart, by number. Only rows alike in all else are compared: there may be thousands."""
+    """Pairs of rows that nothing tells apart, by number. Only rows for the same names are compared: there may be thousands."""
     alike: dict[tuple[object, ...], list[int]] = {}
     for index, row in enumerate(rows):
-        name = row.model if is_literal(row.model) else None
-        alike.setdefault((name, specificity(row), row.upstream, row.service_tier, row.above_input_tokens, row.from_ms), []).append(index)
+        alike.setdefault((row.model, row.upstream, row.service_tier, row.above_input_tokens, row.from_ms), []).append(index)
     for indices in alike.values():
         for first, second in itertools.combinations(indices, 2):
             if clash(rows[first], rows[second]):

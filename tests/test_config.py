@@ -363,7 +363,7 @@ def test_included_prices_come_behind_those_of_the_main_file(tmp_path: Path) -> N
     assert [price.model for price in loaded(tmp_path, USABLE + include + "prices: [{model: a, input: '1'}]").settings.prices] == ["a", "b"]
     (tmp_path / "b.yaml").write_text("\nprices:\n  - {model: b, input: '2'}\n  - {model: c, input: 2.5}\n")
     first, second = refused(tmp_path, USABLE + include)
-    assert first.startswith("b.yaml:3: prices[1]: prices[0] is as specific: b there and b here match the same requests") and second.startswith("b.yaml:4: prices[2].input: 2.5 is a YAML float")
+    assert first.startswith("b.yaml:3: prices[1]: prices[0] is for the same requests (b), and nothing says which price applies") and second.startswith("b.yaml:4: prices[2].input: 2.5 is a YAML float")
     (tmp_path / "b.yaml").write_text("prices: {model: b}\n")
     assert refused(tmp_path, USABLE + include) == ["b.yaml:1: prices: expected a list; write one `- {model: …}` a line"]
 

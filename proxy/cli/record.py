@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from proxy.cli import amounts, common
+from proxy.cli import amounts, common, explanation
+from proxy.core.usage import UsageRecord
 from proxy.ledger.canonical import COLUMNS
-from proxy.ledger.queries import Entry
+from proxy.ledger.queries import Entry, Queries
+from proxy.prices import PriceBook
 
 
 @click.group()
@@ -25,7 +27,7 @@ def record() -> None:
 @common.json_option
 @click.argument("id")
 def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str) -> None:
-    """Show the record with this ID (`x-tollkeeper-id` of the answer) and its adjustments.
+    """Show the record with this ID (`x-tollkeeper-id` of the answer), how its amounts came about, and its adjustments.
 
     \b
     Example:
@@ -36,10 +38,17 @@ def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str
     if found is None:
         raise common.Failed(f"The ledger has no record {id}. A request is booked within moments of its end; a refused one never is.")
     adjustments = common.ask(lambda: book.queries.adjustments(id))
+    how = common.ask(lambda: _explained(found.record, book.queries))
     if as_json:
-        common.print_json(flat(found) | {"adjustments": [flat(entry) for entry in adjustments]})
+        common.print_json(flat(found) | {"adjustments": [flat(entry) for entry in adjustments], "explanation": how})
         return
-    for entry in (found, *adjustments):
+    _print(found, book.zone)
+    if how is not None:
+        click.echo(f"How its amounts came about, by the prices of version {how.price_version}")
+        common.print_fields(explanation.lines(how, book.zone))
+    elif found.record.price_version is not None:
+        click.echo(f"The ledger does not hold the prices of version {found.record.price_version} that its amounts were made with.")
+    for entry in adjustments:
         _print(entry, book.zone)
 
 
@@ -49,6 +58,12 @@ def flat(entry: Entry) -> dict[str, object]:
     own: dict[str, object] = msgspec.to_builtins(entry.record)
     fields = own | added
     return {name: fields[name] for name in COLUMNS}
+
+
+def _explained(record: UsageRecord, queries: Queries) -> explanation.Explanation | None:
+    """The record's amounts worked out again, by what the ledger says they were made with."""
+    terms = None if record.price_version is None or record.kind != "usage" else queries.price_terms(record.price_version)
+    return None if terms is None else explanation.explain(record, PriceBook.from_terms(terms))
 
 
 def _print(entry: Entry, zone: ZoneInfo) -> None:

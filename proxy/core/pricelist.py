@@ -5,14 +5,14 @@ Candidates are ordered, best first, by:
     the operator's rows before bundled ones · upstream named · model written out · longest literal run of the glob, then its literal characters
     · of the served model before of the requested one · service tier · greatest `above_input_tokens` · hours · latest `from`
 
-The first candidate that applies to the record's input tokens and time is the row. So a row that writes the served model out for its upstream always wins; else
+The first candidate that applies to the record's input tokens and time is the row; between globs that are still alike, such as *a* and *b*, the alphabet decides. So a row that writes the served model out for its upstream always wins; else
 the more specific of the best rows for the two names, and at a tie the one for what was served.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -123,46 +123,16 @@ def specificity(row: PriceRow) -> tuple[int, ...]:
 
 
 def clash(one: PriceRow, other: PriceRow) -> bool:
-    """Whether some record is priced by both rows alike, so that nothing says which of them applies."""
-    if specificity(one) != specificity(other) or one.upstream != other.upstream:
+    """Whether both rows are for the same requests, so that nothing says which of them applies."""
+    if (one.rank, one.model, one.upstream) != (other.rank, other.model, other.upstream):
         return False
     if (one.service_tier, one.above_input_tokens, one.from_ms) != (other.service_tier, other.above_input_tokens, other.from_ms):
         return False
     if (one.hours_utc is None) != (other.hours_utc is None):
         return False
-    if one.hours_utc is not None and other.hours_utc is not None and not _minutes(one.hours_utc) & _minutes(other.hours_utc):
-        return False
-    return overlap(one.model, other.model)
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether some name matches both globs. A class such as [ab] is taken for any one character."""
-    first, second = _signs(one), _signs(other)
-    # reach: the positions in `second` that can be reached with what stands before a position in `first`, as in matching a text against a glob.
-    reach = _skipping({0}, second)
-    for sign in first:
-        if sign == "*":
-            reach = set(range(min(reach), len(second) + 1)) if reach else reach
-        else:
-            taken = {at + 1 for at in reach if at < len(second) and second[at] != "*" and ("?" in (sign, second[at]) or sign == second[at])}
-            stay = {at for at in reach if at < len(second) and second[at] == "*"}
-            reach = _skipping(taken | stay, second)
-    return len(second) in reach
-
-
-def _skipping(reach: set[int], signs: Sequence[str]) -> set[int]:
-    """With the positions behind any `*` that stands at one of them: it may be nothing."""
-    found = set(reach)
-    for at in sorted(reach):
-        end = at
-        while end < len(signs) and signs[end] == "*":
-            end += 1
-            found.add(end)
-    return found
-
-
-def _signs(glob: str) -> list[str]:
-    return ["?" if sign.startswith("[") and len(sign) > 1 else sign for sign in re.findall(r"\[!?\]?[^\]]*\]|.", glob, re.DOTALL)]
+    if one.hours_utc is None or other.hours_utc is None:
+        return True
+    return bool(_minutes(one.hours_utc) & _minutes(other.hours_utc))
 
 
 def _minutes(hours: tuple[int, int]) -> set[int]:
@@ -177,5 +147,5 @@ def _order(row: PriceRow, served: bool) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-def _whole(row: PriceRow) -> bytes:
-    return msgspec.json.encode(row, order="sorted")
+def _whole(row: PriceRow) -> tuple[str, bytes]:
+    return row.model, msgspec.json.encode(row, order="sorted")

@@ -242,6 +242,11 @@ def plain(decimal: str) -> str:
     return digits if places == 0 else f"{digits[:-places]}.{digits[-places:]}"
 
 
+def parent_of(part: str) -> str | None:
+    """Whose rate a part has where the row gives it none of its own."""
+    return _PARENT.get(part)
+
+
 def dearest(rates: Rates, input_tokens: int, output_tokens: int, images: int | None) -> int | None:
     """The most that so many tokens can come to, whichever parts they are, in nano-units times `rates.scale`; None if it cannot be told."""
     inputs, outputs = rates.tokens[:4], rates.tokens[4:]

@@ -18,7 +18,7 @@ class TableError(Exception):
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows of a table by provider, models in lower case; `fallbacks` are the providers whose models a provider offers too, in that order.
+    """The rows of a table by provider, models as the table writes them; `fallbacks` are the providers whose models a provider offers too, in that order.
 
     `date` is the latest day that the table speaks of as past; `url` is where it comes from.
     """
@@ -40,5 +40,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         """What an upstream that is this provider bills by: its own rows before those of its fallbacks, all behind the operator's."""
         found = []
         for rank, name in enumerate((provider, *self.fallbacks.get(provider, ())), start=1):
-            found += [msgspec.structs.replace(row, rank=rank, upstream=upstream, source=self.source) for row in self.providers.get(name, ())]
+            # Public tables take names in any case, which rows in lower case behind the operator's do.
+            rows = self.providers.get(name, ())
+            found += [msgspec.structs.replace(row, model=row.model.lower(), rank=rank, upstream=upstream, source=self.source) for row in rows]
         return found

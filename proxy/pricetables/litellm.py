@@ -43,7 +43,7 @@ def read(document: object, version: str = "", date: str = "") -> Table:
         for key, entry in document.items():
             if isinstance(entry, Mapping) and entry.get("mode") in MODES:
                 provider = str(entry.get("litellm_provider"))
-                model = str(key).lower().removeprefix(f"{provider}/")
+                model = str(key).removeprefix(f"{provider}/")
                 # A model that is listed with its prefix and without is one.
                 rows.setdefault(PROVIDERS.get(provider, provider), {}).setdefault(model, list(_model_rows(entry, model)))
     except (TypeError, ValueError, ArithmeticError) as error:

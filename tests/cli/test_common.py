@@ -19,7 +19,10 @@ def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tupl
 
 
 def test_the_commands():
-    assert commands() == [("check",), ("demo",), ("key", "hash"), ("ledger", "export"), ("ledger", "status"), ("record", "show"), ("serve",), ("usage",)]
+    assert commands() == [
+        ("check",), ("demo",), ("key", "hash"), ("ledger", "export"), ("ledger", "status"), ("price", "check"), ("price", "import"), ("price", "list"), ("price", "show"),
+        ("record", "show"), ("serve",), ("usage",),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)

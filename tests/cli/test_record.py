@@ -21,6 +21,7 @@ def test_json_has_the_same_columns_and_the_adjustments(call, book):
     book(make_record(0), make_record(1, kind="adjustment", adjusts=make_id(0), reason="late_close", output_tokens=-3))
     got = json.loads(call("record", "show", make_id(0), "--json").stdout)
     adjustments = got.pop("adjustments")
+    assert got.pop("explanation") is None
     assert list(got) == list(COLUMNS)
     assert (got["seq"], got["input_tokens"], got["usage_raw"]["total_tokens"], len(got["hash"])) == (1, 100, 120, 64)
     assert [(row["id"], row["adjusts"], row["output_tokens"]) for row in adjustments] == [(make_id(1), make_id(0), -3)]

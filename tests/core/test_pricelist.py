@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from proxy.core.pricelist import PriceList, PriceRow, clash, is_literal, overlap
+from proxy.core.pricelist import PriceList, PriceRow, clash, is_literal
 
 DAY_MS = 86_400_000
 
@@ -61,6 +58,7 @@ CASES: list[tuple[list[PriceRow], dict[str, object]]] = [
     ([row("mi*"), row("gp*")], {"served": "mini"}),                     # alike: what was served
     ([row("mini", from_ms=DAY_MS)], {"served": "mini", "requested": None}),
     ([row("gpt-4o"), row("mini", from_ms=11 * DAY_MS)], {"served": "mini"}),    # not valid yet
+    ([row("*4o*"), row("*gp*")], {}),                                   # alike: the alphabet
     # Bundled rows come behind the operator's, whatever they say, and take any case.
     ([row("*"), row("gpt-4o", rank=1, source="table 1", upstream="up")], {}),
     ([row("gpt-4o", rank=1), row("gpt-4o", rank=2)], {}),
@@ -112,10 +110,8 @@ def test_tiers_and_names_written_out():
         (row("a", hours_utc=(0, 60)), row("a", hours_utc=(60, 120)), False),
         (row("a", hours_utc=(0, 61)), row("a", hours_utc=(60, 120)), True),
         (row("a", hours_utc=(1380, 10)), row("a", hours_utc=(5, 20)), True),
-        (row("gpt-*-mini"), row("gpt-4*"), False),          # one says more
-        (row("*gpt-4"), row("gpt-4*"), True),               # gpt-4
-        (row("gpt-*4"), row("gpt-4*"), False),
-        (row("gpt-a*"), row("gpt-b*"), False),
+        (row("*a*"), row("*b*"), False),                    # alike for a name with both: then the alphabet decides
+        (row("*a*"), row("*a*"), True),
         (row("a", rank=1), row("a"), False),
     ],
 )
@@ -123,20 +119,6 @@ def test_rows_that_nothing_tells_apart(one, other, alike):
     assert clash(one, other) == clash(other, one) == alike
 
 
-GLOBS = st.text("ab*?", max_size=5)
-
-
-@given(GLOBS, GLOBS)
-@settings(derandomize=True, deadline=None, max_examples=150)
-def test_two_globs_overlap_where_some_name_matches_both(one, other):
-    names = ("".join(signs) for length in range(7) for signs in itertools.product("ab", repeat=length))
-    assert overlap(one, other) == any(fnmatch.fnmatchcase(name, one) and fnmatch.fnmatchcase(name, other) for name in names)
-
-
 @pytest.mark.parametrize(("glob", "literal"), [("gpt-4o", True), ("gpt-*", False), ("gpt-4?", False), ("gpt-[45]", False), ("", True)])
 def test_what_names_one_model_only(glob, literal):
     assert is_literal(glob) == literal
-
-
-def test_a_class_counts_as_one_sign():
-    assert overlap("gpt-[45]*", "gpt-4o") and not overlap("gpt-[45]", "gpt-4o") and overlap("a[", "a[")

@@ -37,7 +37,7 @@ def read(text: str) -> dict[str, tuple[PriceRow, ...]]:
 )  # fmt: skip
 def test_one_model(entry, expected):
     rows = read(json.dumps({"deepseek/M": CHAT | entry}))["deepseek"]
-    assert rows == tuple(PriceRow(model="m", currency="USD", **row) for row in expected)
+    assert rows == tuple(PriceRow(model="M", currency="USD", **row) for row in expected)
 
 
 def test_providers_modes_and_prefixes():

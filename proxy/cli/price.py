@@ -1,0 +1,165 @@
+"""`tollkeeper price`: the price rows in effect, and which of them applies to a model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import click
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from proxy.cli import amounts, common, explanation, ranges
+from proxy.cli.price_check import check
+from proxy.cli.price_import import import_
+from proxy.config_prices import table_of
+from proxy.core.pricelist import RATES, PriceRow
+from proxy.core.routes import match
+from proxy.prices import PriceBook
+from proxy.settings import Settings
+
+# The head of each column of a list and its cell; a column in which nothing stands is left out.
+COLUMNS: dict[str, Callable[[PriceRow, tzinfo], str | None]] = {
+    "upstream": lambda row, zone: row.upstream,
+    "model": lambda row, zone: row.model,
+    "tier": lambda row, zone: row.service_tier,
+    "above": lambda row, zone: None if row.above_input_tokens is None else f"{row.above_input_tokens:,}",
+    "hours UTC": lambda row, zone: None if row.hours_utc is None else explanation.hours(row.hours_utc),
+    "from": lambda row, zone: None if row.from_ms is None else explanation.day(row.from_ms, zone),
+    "currency": lambda row, zone: row.currency,
+    "input": lambda row, zone: row.input,
+    "cached": lambda row, zone: row.cached,
+    "cache write": lambda row, zone: row.cache_write,
+    "audio in": lambda row, zone: row.audio_input,
+    "output": lambda row, zone: row.output,
+    "reasoning": lambda row, zone: row.reasoning,
+    "audio out": lambda row, zone: row.audio_output,
+    "image": lambda row, zone: row.image,
+    "request": lambda row, zone: row.request,
+    "source": lambda row, zone: row.source,
+}
+NUMBERS = ("above", "input", "cached", "cache write", "audio in", "output", "reasoning", "audio out", "image", "request")
+
+
+@click.group(commands=[check, import_])
+def price() -> None:
+    """What tokens cost: rows from config.yaml and from the bundled table."""
+
+
+@price.command("list")
+@common.config_option
+@common.json_option
+@click.option("--upstream", metavar="NAME", help="Only rows that can apply at this upstream.")
+def list_(config_path: Path | None, as_json: bool, upstream: str | None) -> None:
+    """Every price row, per million tokens; rows of the bundled table for upstreams with a price_source, behind the operator's own.
+
+    \b
+    Example:
+      tollkeeper price list --upstream modelmax
+    """
+    settings = common.load(config_path).settings
+    _known(settings, upstream)
+    book = book_of(settings)
+    rows = sorted((row for row in book.rows if upstream is None or row.upstream in (None, upstream)), key=_place)
+    zone = ZoneInfo(settings.timezone)
+    if as_json:
+        common.print_json({"price_version": book.version, "currency": book.currency, "rows": [_json(row, zone) for row in rows]})
+        return
+    click.echo(f"Prices in effect (version {book.version}), per million tokens; image and request each")
+    if not rows:
+        click.echo("No rows. Add some to `prices` in config.yaml, or name a `price_source` for an upstream.")
+        return
+    cells = [[cell(row, zone) for cell in COLUMNS.values()] for row in rows]
+    shown = [index for index in range(len(COLUMNS)) if any(line[index] is not None for line in cells)]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(COLUMNS):
+        if index in shown:
+            table.add_column(name, justify="right" if name in NUMBERS else "left", overflow="fold")
+    for line in cells:
+        table.add_row(*(Text(line[index] or "") for index in shown))
+    common.print_table(table)
+
+
+@price.command()
+@common.config_option
+@common.json_option
+@click.argument("model")
+@click.option("--upstream", metavar="NAME", help="At this upstream. Default: the one that the routes choose.")
+@click.option("--at", metavar="TIME", help="At this time, such as 2026-11-01. Default: now.")
+@click.option("--tier", metavar="TIER", help="For answers in this service tier.")
+@click.option("--input-tokens", type=click.IntRange(0), default=0, help="For requests of this many input tokens.")
+@click.option("--team", metavar="TEAM", help="Also what this team is charged.")
+def show(config_path: Path | None, as_json: bool, model: str, upstream: str | None, at: str | None, tier: str | None, input_tokens: int, team: str | None) -> None:
+    """Which row applies to MODEL, and what a million tokens come to after discount, exchange and markup. Exit code 1 if none applies.
+
+    \b
+    Examples:
+      tollkeeper price show deepseek-v3.2
+      tollkeeper price show gpt-4o --upstream openai --at 2026-11-01 --tier flex
+    """
+    settings = common.load(config_path).settings
+    _known(settings, upstream)
+    zone = ZoneInfo(settings.timezone)
+    at_ms = time.time_ns() // 1_000_000 if at is None else ranges.to_ms(ranges.moment(at, "--at", zone))
+    assert at_ms is not None, "a moment was given"
+    if team is not None and team not in settings.teams:
+        raise click.UsageError(f"there is no team {team!r} in the config.")
+    where = upstream if upstream is not None else match(model, ((route.model, route.upstream) for route in settings.routes))
+    if where is None:
+        raise common.Failed(f"No route leads to {model!r}; name an upstream with --upstream.")
+    book = book_of(settings)
+    quote = book.quote(upstream=where, team=team, model_requested=model, model_served=None, service_tier=tier, input_tokens=input_tokens, at_ms=at_ms)
+    when = datetime.fromtimestamp(at_ms // 1000, UTC).astimezone(zone).isoformat(sep=" ", timespec="minutes")
+    if quote is None:
+        raise common.Failed(f"No price row with rates applies to {model!r} at {where} ({when}): its requests are recorded without a cost. Add a row to `prices`.")
+    effective = {name: explanation.effective(quote, name) for name in RATES if explanation.rate_of(quote.row, name) is not None}
+    if as_json:
+        said = {"model": model, "upstream": where, "at": when, "price_version": book.version, "row": _json(quote.row, zone), "currency": book.currency}
+        made = {"discount": quote.discount, "fx_rate": quote.fx_rate, "markup": quote.markup}
+        common.print_json(said | made | {"cost": {name: cost for name, (cost, _) in effective.items()}, "charge": {name: charge for name, (_, charge) in effective.items()}})
+        return
+    common.print_fields([
+        ("model", f"{model} at {where}, {when}"),
+        ("row", explanation.name_of(quote.row, zone)),
+        ("version", book.version),
+        *([("discount", quote.discount)] if quote.discount != "0" else []),
+        *([("exchange", "no rate yet: its cost is unknown" if quote.fx_rate is None else f"1 {quote.row.currency} = {quote.fx_rate} {book.currency}")] if quote.row.currency != book.currency else []),
+        *([("markup", quote.markup)] if quote.markup != "0" else []),
+    ])  # fmt: skip
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", f"listed {quote.row.currency}", f"cost {book.currency}", *([f"charge {book.currency}"] if team is not None else [])):
+        table.add_column(name, justify="left" if not name else "right")
+    for name in quote.row.rates():
+        cost, charge = effective[name]
+        each = "" if name in ("image", "request") else " / 1M"
+        table.add_row(f"{name}{each}", explanation.rate_of(quote.row, name), amounts.text(cost), *([amounts.text(charge)] if team is not None else []))
+    common.print_table(table)
+
+
+def book_of(settings: Settings) -> PriceBook:
+    """The price book of a config that was checked."""
+    return PriceBook.of(settings, table_of(settings))
+
+
+def _known(settings: Settings, upstream: str | None) -> None:
+    if upstream is not None and upstream not in settings.upstreams:
+        raise click.UsageError(f"there is no upstream {upstream!r} in the config; it has {', '.join(settings.upstreams)}.")
+
+
+def _place(row: PriceRow) -> tuple[object, ...]:
+    return (row.rank, row.upstream or "", row.model, row.service_tier or "", row.above_input_tokens or 0, row.hours_utc or (0, 0), row.from_ms or 0)
+
+
+def _json(row: PriceRow, zone: tzinfo) -> dict[str, object]:
+    """A row with the names that config.yaml gives its keys."""
+    said: dict[str, object] = msgspec.to_builtins(row)
+    said.pop("rank", None)
+    if row.from_ms is not None:
+        said["from"] = explanation.day(row.from_ms, zone)
+    if row.hours_utc is not None:
+        said["hours_utc"] = explanation.hours(row.hours_utc)
+    return {"source": row.source} | {name: value for name, value in said.items() if name != "from_ms"}
