@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import tzinfo
 
 from proxy.core.limits.decisions import fits, may_grow
 from proxy.core.limits.language import Unit
 from proxy.core.limits.limit import PPM, Limit
 from proxy.core.limits.state import LimitState, Refused
-from proxy.core.limits.windows import window
+from proxy.core.limits.windows import Calendar
 from proxy.quota import Grant
 from proxy.quota.counter import HELD_RETRY_MS, Clock, Counter, Line, When
 
@@ -35,12 +34,12 @@ class Span:
 class Budget(Counter):
     """Of a day, week, month or total. Two windows are kept, since requests of the old one are still about when the new one begins."""
 
-    __slots__ = ("_grants", "_other", "_shares_ppm", "_span", "_zone")
+    __slots__ = ("_calendar", "_grants", "_other", "_shares_ppm", "_span")
 
-    def __init__(self, limit: Limit, zone: tzinfo, grants: Mapping[str, Mapping[str, Grant]]) -> None:
+    def __init__(self, limit: Limit, calendar: Calendar, grants: Mapping[str, Mapping[str, Grant]]) -> None:
         self._span = self._other = Span(0, 0)
         super().__init__(limit)
-        self._zone = zone
+        self._calendar = calendar
         self._grants = grants       # by limit, of all limits: those of this one are looked up when they change
 
     def _bind(self, limit: Limit) -> None:
@@ -65,7 +64,7 @@ class Budget(Counter):
     def _turn(self, at_ms: int) -> Span:
         other = self._other
         if not other.start_ms <= at_ms < other.end_ms:
-            found = window(self.limit.per, at_ms, self._zone)
+            found = self._calendar.window(self.limit.per, at_ms)
             other = Span(found.start_ms, NEVER if found.end_ms is None else found.end_ms)
         self._span, self._other = other, self._span
         return other
@@ -122,7 +121,7 @@ class Budget(Counter):
         """What no line of this counter holds: the past, and adjustments. A window that is over and gone is left as it was."""
         at_ms = when.started_at_ms
         if not any(span.start_ms <= at_ms < span.end_ms for span in (self._span, self._other)):
-            end_ms = window(self.limit.per, at_ms, self._zone).end_ms
+            end_ms = self._calendar.window(self.limit.per, at_ms).end_ms
             if end_ms is not None and end_ms <= when.now_ms:
                 return False
         self.look(when)

@@ -14,6 +14,7 @@ import msgspec
 from proxy.core.limits.decisions import Ask, Used, bound_of, counts, expected, fits
 from proxy.core.limits.limit import Enforce, Limit
 from proxy.core.limits.state import LimitState, Refused
+from proxy.core.limits.windows import Calendar
 from proxy.quota import Breach, Crossing, Grant, Past, QuotaError, QuotaUnavailable, Reservation
 from proxy.quota.budget import Budget
 from proxy.quota.counter import Counter, Line, When
@@ -57,7 +58,7 @@ class MemoryQuota:
 
     def __init__(self, zone: tzinfo, monotonic_ms: Callable[[], int]) -> None:
         self.resolved_twice = 0     # reservations ended again after their end, which changes nothing and is a fault of ours
-        self._zone = zone
+        self._calendar = Calendar(zone)
         self._monotonic_ms = monotonic_ms
         self._counters: dict[str, Counter] = {}
         self._queue: deque[str] = deque()   # the counters, in the order in which they are looked at for going
@@ -213,7 +214,7 @@ class MemoryQuota:
 
     def _make(self, limit: Limit, when: When) -> Counter:
         if limit.windowed:
-            return Budget(limit, self._zone, self._grants)
+            return Budget(limit, self._calendar, self._grants)
         return Rate(limit, when.steady_ms) if limit.smooth else Slots(limit, when.steady_ms)
 
     def _sweep(self, counters: int, when: When) -> None:

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from proxy.core.limits.limit import Limit
+from proxy.core.limits.windows import Calendar
 from proxy.quota.budget import Budget
 from proxy.quota.counter import Counter, When
 from proxy.quota.rate import Rate
@@ -19,7 +20,7 @@ RULES = ("100 tokens/day", "100 tokens/total", "100 tokens/minute", "3 requests/
 
 def counter_of(rule: Limit) -> Counter:
     if rule.windowed:
-        return Budget(rule, ZoneInfo("UTC"), {})
+        return Budget(rule, Calendar(ZoneInfo("UTC")), {})
     return Rate(rule, 0) if rule.smooth else Slots(rule, 0)
 
 

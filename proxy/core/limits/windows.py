@@ -26,6 +26,7 @@ class Window(msgspec.Struct, frozen=True, gc=False):
 
 
 TOTAL = Window(0, None)
+_NONE = Window(0, 0)
 
 
 def window(per: Per, at_ms: int, zone: tzinfo) -> Window:
@@ -41,6 +42,24 @@ def window(per: Per, at_ms: int, zone: tzinfo) -> Window:
         start_ms, end_ms = end_ms, _midnight_ms(following(begin), zone)
     assert start_ms <= at_ms, "a date shown now has begun"
     return Window(start_ms, end_ms)
+
+
+class Calendar:
+    """The windows of one zone. The last two of each period are remembered: everybody asks for the same ones, all at once at midnight."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
+        self._known: dict[Per, tuple[Window, Window]] = {}
+
+    def window(self, per: Per, at_ms: int) -> Window:
+        """As the function of that name says."""
+        last, before = self._known.get(per, (_NONE, _NONE))
+        for known in (last, before):
+            if known.start_ms <= at_ms and (known.end_ms is None or at_ms < known.end_ms):
+                return known
+        found = window(per, at_ms, self._zone)
+        self._known[per] = (found, last)
+        return found
 
 
 def _monday(day: date) -> date:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from proxy.core.limits.language import Per
-from proxy.core.limits.windows import TOTAL, window
+from proxy.core.limits.windows import TOTAL, Calendar, window
 
 # zone                  at (local time)                   per    start (UTC)           end (UTC)              hours
 TABLE = """
@@ -111,3 +111,15 @@ def test_each_moment_lies_in_one_window_and_windows_meet(name: str, per: Per) ->
 def test_a_total_never_ends() -> None:
     assert window(Per.TOTAL, ms("2026-11-22"), ZoneInfo("UTC")) == TOTAL
     assert (TOTAL.start_ms, TOTAL.end_ms) == (0, None)
+
+
+def test_a_calendar_says_the_same_and_remembers() -> None:
+    zone, dice = ZoneInfo("Australia/Lord_Howe"), random.Random(7)
+    calendar, at_ms = Calendar(zone), ms("2026-03-30")
+    for _ in range(600):
+        at_ms += dice.choice((-90_000_000, -1000, 0, 7_000_000, 40_000_000))
+        for per in (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL):
+            found = calendar.window(per, at_ms)
+            assert found == window(per, at_ms, zone)
+            assert calendar.window(per, at_ms) is found
+    assert calendar.window(Per.TOTAL, 10**13) == TOTAL
