@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
 
 from aiohttp.http_parser import RawResponseMessage
 
@@ -12,6 +13,7 @@ from proxy.core.headers import first
 from proxy.listener import Request
 from proxy.upstream import NO_BODY, Upstream
 
+Headers = Sequence[tuple[bytes, bytes]]
 NO_LINGERING = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
@@ -19,18 +21,22 @@ class Answer:
     """One relayed answer. The head is built when the upstream's arrives and goes out with the first bytes behind it.
 
     Length framing stays as it came; what came chunked or ended with its connection goes out chunked, to an HTTP/1.0 client until close.
+    `added`: header fields of ours. `tellable`: an event of ours can be put behind the upstream's.
     `strip_event_bytes_max`: the request asked for usage on the client's behalf, so the event that only states it is taken out of an event stream,
     of which one event up to so many bytes is held back. `ends_with_connection`: the upstream ends this answer by closing, so that only a reset tells a cut from its end.
     """
 
-    __slots__ = ("_chunked", "_client", "_head", "_strip", "_tail", "_until_close", "ends_with_connection")
+    __slots__ = ("_chunked", "_client", "_head", "_strip", "_tail", "_until_close", "ends_with_connection", "tellable")
 
-    def __init__(self, request: Request, upstream: Upstream, head: RawResponseMessage, request_id: str, *, stream: bool, strip_event_bytes_max: int | None = None) -> None:
+    def __init__(self, request: Request, upstream: Upstream, head: RawResponseMessage, request_id: str, *, stream: bool, added: Headers = (), strip_event_bytes_max: int | None = None) -> None:
         self._client = client = request.connection
         self._chunked = self._until_close = self.ends_with_connection = False
         self._tail = b""  # the last chunk, which waits for the record
         self._strip = None if strip_event_bytes_max is None or not _is_plain_event_stream(head) else UsageEventFilter(strip_event_bytes_max)
+        length_framed = not head.chunked and first(head.raw_headers, b"content-length") is not None
+        self.tellable = head.code < 400 and not length_framed and _is_plain_event_stream(head)
         headers = upstream.answer_headers(head)
+        headers += added
         headers.append((b"x-tollkeeper-id", request_id.encode()))
         if head.code >= 400:
             headers.append((b"x-tollkeeper-origin", b"upstream"))
@@ -62,6 +68,14 @@ class Answer:
         rest = self._tail if self._strip is None else self._tail + self._strip.end()
         tail = self._framed(rest) if rest else b""
         self._client.write(self._take_head() + tail + (b"0\r\n\r\n" if self._chunked else b""))
+
+    def tell(self, event: bytes) -> bool:
+        """Sends an event of ours behind whole events of the upstream's, as the last thing before `end`; False where the framing has no room for it."""
+        if not self.tellable:
+            return False
+        self._tail = event
+        self._strip = None
+        return True
 
     def cut(self) -> None:
         """Ends the connection so that the answer is seen to be incomplete."""

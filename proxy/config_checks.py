@@ -14,7 +14,7 @@ from proxy.config_values import nearest
 from proxy.config_yaml import Problem
 from proxy.core.headers import is_credential
 from proxy.core.routes import matches
-from proxy.settings import LimitSettings, Settings
+from proxy.settings import Settings
 
 LATIN_1_MAX = 0xFF        # header values are Latin-1
 JOURNAL_SEGMENTS_MIN = 4  # the one written, its spare, one being booked and one kept
@@ -141,17 +141,7 @@ def warnings(settings: Settings) -> list[str]:
 
 def _not_enforced(settings: Settings) -> Iterator[tuple[str, list[str]]]:
     """(what, the paths that say it) for each accepted feature that has no effect yet."""
-    upstreams, teams, keys = settings.upstreams, settings.teams, settings.keys
-    places: dict[str, tuple[LimitSettings, ...] | None] = {
-        "limits": settings.limits,
-        "defaults.team.limits": settings.defaults.team.limits,
-        "defaults.key.limits": settings.defaults.key.limits,
-        **{f"upstreams.{name}.limits": upstream.limits for name, upstream in upstreams.items()},
-        **{f"teams.{name}.limits": team.limits for name, team in teams.items()},
-        **{f"keys.{name}.limits": key.limits for name, key in keys.items()},
-    }
     found = {
-        "limits are": [path for path, limits in places.items() if limits],
         "the admin API is": [f"admin.tokens.{name}" for name, token in settings.admin.tokens.items() if token.token],
         "passthrough is": ["passthrough"] if settings.passthrough else [],
     }

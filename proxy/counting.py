@@ -132,13 +132,13 @@ class Counter:
 class Counting:
     """One exchange's counts. `text_bytes_max` and `measure` are for its meter, `input_estimate` for its opening (tokens, learned from bytes)."""
 
-    __slots__ = ("_asked", "_call", "_counted", "_counter", "_image_rules", "_known", "_learned", "_name", "_prompt", "_prompt_bytes", "_sampled", "_tasks", "_upstream", "measure", "text_bytes_max")
+    __slots__ = ("_asked", "_counted", "_counter", "_image_rules", "_known", "_learned", "_name", "_prompt", "_prompt_bytes", "_sampled", "_tasks", "_upstream", "call", "measure", "text_bytes_max")
 
     def __init__(self, counter: Counter, upstream: str, call: Call, image_rules: Sequence[ImageRule], *, hidden: bool, asked: bool, counted: bool) -> None:
         self._counter = counter
         self._counted = counted
         self._upstream = upstream
-        self._call = call
+        self.call = call
         self._asked = asked
         self._name, known = counter.family(call.model)
         self._known = known and not hidden
@@ -158,11 +158,16 @@ class Counting:
         elif not (counted and call.stream):
             self.text_bytes_max = 0     # a JSON answer is whole when its statement is found missing
 
+    @property
+    def output_expected(self) -> int:
+        """Tokens that an answer of this model is expected to have, as far as was learned."""
+        return self._learned.output_expected()
+
     def prompt(self, body: bytes) -> int:
         """Takes the request's body, decoded; counts it if that is likely to be needed. The input tokens to go by until then, learned from bytes."""
-        self._prompt_bytes = self._call.prompt_bytes
+        self._prompt_bytes = self.call.prompt_bytes
         if (self.text_bytes_max is None or self._sampled) and len(body) <= PROMPT_BYTES_MAX:
-            self._count(partial(_prompt, self._call, body, self._name, self._image_rules), self._take_prompt)
+            self._count(partial(_prompt, self.call, body, self._name, self._image_rules), self._take_prompt)
         return self._learned.input.per_byte.of(self._prompt_bytes)
 
     def take(self, texts: Texts) -> None:
@@ -190,8 +195,8 @@ class Counting:
             return
         calibration = self._counter.calibration
         whole = record.input_source is Source.REPORTED and record.output_source is Source.REPORTED
-        if self._call.stream and (whole or meter.usage is None) and (meter.done or meter.finish_reason is not None):
-            calibration.stated(self._upstream, self._call.model, self._asked, whole)
+        if self.call.stream and (whole or meter.usage is None) and (meter.done or meter.finish_reason is not None):
+            calibration.stated(self._upstream, self.call.model, self._asked, whole)
         if not whole or record.inconsistent:
             return
         texts = meter.texts
@@ -253,8 +258,8 @@ class Counting:
     def _learn(self, meter: Meter, record: UsageRecord, input_counted: TextCount | None, output_counted: TextCount | None) -> None:
         """Images, sounds and files say nothing about text, so such prompts teach nothing; nor does an answer in which nothing can be seen."""
         assert record.input_tokens is not None and record.output_tokens is not None
-        learned = self._counter.calibration.learning(self._call.model)
-        if not self._call.media:
+        learned = self._counter.calibration.learning(self.call.model)
+        if not self.call.media:
             learned.input.learn(record.input_tokens, self._prompt_bytes, input_counted)
         if record.audio_output_tokens is None or record.audio_output_tokens == 0:
             if meter.text_known and meter.text_bytes:

@@ -13,6 +13,7 @@ from proxy.core.entries import Opened, Voided
 from proxy.core.errors import ProxyError
 from proxy.core.settlement import How, settle
 from proxy.counting import Counting
+from proxy.holds import Hold
 from proxy.journal import JournalUnavailable
 from proxy.listener import Request
 from proxy.parts import Memory, Parts, journal_unavailable
@@ -45,7 +46,7 @@ class Payload:
 class Exchange:
     """One request and its upstream attempt. `run` returns when the answer was written, as far as there is someone to read it."""
 
-    def __init__(self, parts: Parts, site: Site, upstream: Upstream, request: Request, opened: Opened, counting: Counting, payload: Payload) -> None:
+    def __init__(self, parts: Parts, site: Site, upstream: Upstream, request: Request, opened: Opened, counting: Counting, hold: Hold, payload: Payload) -> None:
         self._parts = parts
         self._settings = site.settings  # the config it was admitted under, whatever is reloaded meanwhile
         self._prices = site.prices
@@ -54,6 +55,7 @@ class Exchange:
         self._client = request.connection
         self._opened = opened
         self._counting = counting
+        self._hold = hold
         self._payload = payload
         self._started_s = monotonic()
         self._connecting: asyncio.Task[None] | None = None
@@ -71,8 +73,20 @@ class Exchange:
         """Whether the exchange has its record: something was sent, and it is over."""
         return self._settled and self._sent
 
+    @property
+    def limit_fields(self) -> list[tuple[bytes, bytes]]:
+        """How the request's tightest limit stood when it was let through, for an answer of ours."""
+        return self._hold.fields
+
     async def run(self) -> None:
-        """connect → journal.open → send → relay → count what was not stated → settle and journal.close → end the answer."""
+        """reserve → connect → journal.open → send → relay → count what was not stated → settle and journal.close → end the answer."""
+        await self._hold.reserve()
+        try:
+            await self._run()
+        finally:
+            self._hold.void()  # whatever left it unsettled: nothing was sent
+
+    async def _run(self) -> None:
         parts = self._parts
         connection = await self._connect()
         if connection is None:
@@ -97,6 +111,7 @@ class Exchange:
         if self._left:
             return
         self._left = True
+        self._hold.client_left()
         if self._connecting is not None:
             self._connecting.cancel()  # nobody is left to connect for, and others may be waiting for the place
         self.relay.client_left()
@@ -117,7 +132,7 @@ class Exchange:
         self._client.cut()
 
     def _attempt(self, *, spliced: bool) -> Relay:
-        return Relay(self._parts, self._settings, self._upstream, self._request, self._opened, self._counting, spliced=spliced, started_s=self._started_s)
+        return Relay(self._parts, self._settings, self._upstream, self._request, self._opened, self._counting, self._hold, spliced=spliced, started_s=self._started_s)
 
     async def _connect(self) -> UpstreamConnection | None:
         """A connection in hand, or None if the client left meanwhile."""
@@ -221,6 +236,7 @@ class Exchange:
         progress = relay.progress
         record = settle(self._opened, progress.ending(relay.how), parts.journal.writer, self._prices)
         parts.journal.close(record)
+        self._hold.settle(record)
         parts.fail("exchange.close.after")
         first_byte_s = None if progress.first_byte_s is None else progress.first_byte_s - progress.started_s
         if progress.meter is not None:

@@ -18,10 +18,12 @@ from proxy.core.headers import first, values
 from proxy.core.ids import uuid7
 from proxy.exchange import Exchange, Payload
 from proxy.health import Health
+from proxy.holds import Hold
 from proxy.keys import Tenant
 from proxy.listener import Request
 from proxy.logs import refusal_line
 from proxy.models import Models
+from proxy.own_usage import RECORDS, OwnUsage
 from proxy.parts import Memory, Parts
 from proxy.settings import Settings
 from proxy.site import Site
@@ -39,6 +41,7 @@ class Gateway:
         self._parts = parts
         self._health = health
         self._models = Models(parts)
+        self._own_usage = OwnUsage(parts)
 
     async def handle(self, request: Request) -> None:
         """Answers the request. What is refused is counted, and told with an id to quote once we know who asks."""
@@ -70,8 +73,12 @@ class Gateway:
                 await self._models.answer(request, caller.site, tenant, route, caller.id)
             finally:
                 self._parts.inflight -= 1
+        elif route == "/v1/usage" or route.startswith(RECORDS):
+            _allow(request, "GET")
+            tenant = self._admit(request, caller)
+            await self._own_usage.answer(request, caller.site, tenant, route, caller.id)
         else:
-            message = "This proxy serves /v1/chat/completions, /v1/completions, /v1/embeddings and /v1/models. Check base_url and the path."
+            message = "This proxy serves /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and /v1/usage. Check base_url and the path."
             raise ProxyError(404, "invalid_request_error", "unknown_path", message)
 
     def _admit(self, request: Request, caller: _Caller) -> Tenant:
@@ -100,6 +107,7 @@ class Gateway:
                 await exchange.run()
             finally:
                 caller.booked = exchange.booked
+                caller.fields = exchange.limit_fields
         finally:
             memory.release()
             parts.inflight -= 1
@@ -122,9 +130,10 @@ class Gateway:
         counting = self._parts.counter.begin(caller.site, upstream, call, asked=asked)
         images = count_images(readable) if caller.site.prices.counts_images(upstream.name) else None
         opened = self._opened(request, caller, tenant, call, upstream, len(body), counting.prompt(readable), images)
+        hold = Hold(self._parts.quota, caller.site, opened, call, counting.output_expected, self._parts.now_ms)
         payload = Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)
         self._parts.metrics.overhead("admit", monotonic() - began_s)
-        return Exchange(self._parts, caller.site, upstream, request, opened, counting, payload)
+        return Exchange(self._parts, caller.site, upstream, request, opened, counting, hold, payload)
 
     async def _read(self, request: Request, settings: Settings, memory: Memory) -> bytes:
         length = request.content_length
@@ -186,6 +195,7 @@ class Gateway:
         tenant = caller.tenant
         if tenant is not None:
             headers.append((b"x-tollkeeper-id", caller.id.encode()))
+            headers += caller.fields
             support = caller.site.settings.support
             whom = f" Ask {support}." if support else ""
             error.message = f"{error.message}{whom} (Request id, if you ask for help: {caller.id})"
@@ -209,13 +219,14 @@ class Gateway:
 class _Caller:
     """Who asks, as far as it is known yet."""
 
-    __slots__ = ("booked", "id", "site", "started_at_ms", "tenant")
+    __slots__ = ("booked", "fields", "id", "site", "started_at_ms", "tenant")
 
     def __init__(self, site: Site) -> None:
         self.site = site     # the config of this whole request, whatever is reloaded meanwhile
         self.tenant: Tenant | None = None
         self.id = ""
         self.started_at_ms = 0
+        self.fields: list[tuple[bytes, bytes]] = []  # how its limits stand, if it was let through
         self.booked = False  # something was sent upstream, and there is a record of it
 
 
@@ -259,8 +270,10 @@ def _is_model(route: str) -> bool:
 
 def _route_label(route: str) -> str:
     """A metric label from a bounded set."""
-    if route in METERED or route in ("/v1/models", "/healthz", "/readyz"):
+    if route in METERED or route in ("/v1/models", "/v1/usage", "/healthz", "/readyz"):
         return route
+    if route.startswith(RECORDS):
+        return f"{RECORDS}{{id}}"
     return "/v1/models/{id}" if _is_model(route) else "other"
 
 

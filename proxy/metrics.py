@@ -19,6 +19,7 @@ from proxy.core.substitution import substituted
 from proxy.core.usage import Source, UsageRecord
 from proxy.families import Families
 from proxy.histogram import Histogram, Snapshot
+from proxy.limit_metrics import LimitMetrics
 from proxy.series import (
     DIMENSIONS,
     DURATION_BOUNDS_S,
@@ -62,6 +63,7 @@ class Metrics(Collector):
         self._reload_ok = True
         self._version = version
         self._key_expiries_ms: dict[str, int] = {}
+        self.limits = LimitMetrics(settings.max_series)
         self._watched: dict[str, Callable[[], float | None]] = {}
         self._watched_models: dict[str, Callable[[], Mapping[str, float]]] = {}
         self._watched_histograms: dict[str, Callable[[], Snapshot]] = {}
@@ -194,9 +196,10 @@ class Metrics(Collector):
         families.add("inflight_streams", (), self._streams)
         families.add("recovered_total", (), self._recovered)
         families.add("model_substituted_total", (), self._substituted)
-        families.add("series_dropped_total", (), self._dropped)
+        families.add("series_dropped_total", (), self._dropped + self.limits.dropped)
         families.add("config_last_reload_successful", (), self._reload_ok)
         families.add("build_info", (self._version,), 1)
+        self.limits.collect(families)
         for name, read in self._watched.items():
             # The directory behind a gauge may be gone: its sample is missing then, the other samples are not.
             with contextlib.suppress(OSError):
@@ -328,3 +331,4 @@ class _Pair:
         families.histogram("request_duration_seconds", self._labels, self.duration.snapshot())
         families.histogram("time_to_first_byte_seconds", self._labels, self.first_byte.snapshot())
         families.histogram("time_per_output_token_seconds", self._labels, self.per_token.snapshot())
+

@@ -7,6 +7,7 @@ prometheus_client's choice of an encoder fails on a version that is no number.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -18,8 +19,9 @@ from proxy.metrics import Metrics
 class MetricsListener:
     """Pages are rendered in a thread and one at a time: scrapes that come meanwhile get the same page."""
 
-    def __init__(self, metrics: Metrics, health: Health) -> None:
+    def __init__(self, metrics: Metrics, health: Health, prepare: Callable[[], Awaitable[None]] | None = None) -> None:
         self._metrics = metrics
+        self._prepare = prepare     # brings in what only the event loop can look at
         self._health = health
         self._page: asyncio.Task[bytes] | None = None
         app = web.Application()
@@ -41,12 +43,17 @@ class MetricsListener:
 
     async def _scrape(self, _request: web.Request) -> web.Response:
         if self._page is None or self._page.done():
-            self._page = asyncio.create_task(asyncio.to_thread(self._metrics.render))
+            self._page = asyncio.create_task(self._render())
         # Shielded: one scraper that gives up does not take the page from the others.
         page = await asyncio.shield(self._page)
         response = web.Response(body=page, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
         response.enable_compression()
         return response
+
+    async def _render(self) -> bytes:
+        if self._prepare is not None:
+            await self._prepare()
+        return await asyncio.to_thread(self._metrics.render)
 
     async def _check(self, request: web.Request) -> web.Response:
         status, body = self._health.answer(request.path)

@@ -11,8 +11,10 @@ from proxy.core.usage import UsageRecord
 from proxy.counting import Counter
 from proxy.failpoints import Failpoints
 from proxy.journal import Journal, JournalUnavailable
+from proxy.ledger import Ledger
 from proxy.logs import request_line
 from proxy.metrics import Metrics
+from proxy.quota import Quota
 from proxy.recorder import Recorder
 
 DECLINED_S = 600.0   # how long a model's 400 to the question for usage is remembered
@@ -32,18 +34,22 @@ class Parts:
     def __init__(
         self,
         *,
+        ledger: Ledger,
         journal: Journal,
         recorder: Recorder,
         counter: Counter,
+        quota: Quota,
         metrics: Metrics,
         end_users: EndUsers,
         now_ms: Callable[[], int],
         failpoints: Failpoints | None,
         sync_always: bool,
     ) -> None:
+        self.ledger = ledger
         self.journal = journal
         self.recorder = recorder
         self.counter = counter
+        self.quota = quota
         self.metrics = metrics
         self.end_users = end_users
         self.now_ms = now_ms

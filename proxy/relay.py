@@ -21,6 +21,7 @@ from proxy.core.errors import ProxyError
 from proxy.core.headers import first_text
 from proxy.core.settlement import How
 from proxy.counting import Counting
+from proxy.holds import Hold
 from proxy.journal import JournalUnavailable
 from proxy.listener import Request
 from proxy.parts import Parts, journal_unavailable
@@ -40,7 +41,7 @@ class Relay:
     the client did not ask for is taken out of its answer.
     """
 
-    def __init__(self, parts: Parts, settings: Settings, upstream: Upstream, request: Request, opened: Opened, counting: Counting, *, spliced: bool, started_s: float) -> None:
+    def __init__(self, parts: Parts, settings: Settings, upstream: Upstream, request: Request, opened: Opened, counting: Counting, hold: Hold, *, spliced: bool, started_s: float) -> None:
         self._parts = parts
         self._settings = settings
         self._upstream = upstream
@@ -48,6 +49,7 @@ class Relay:
         self._client = request.connection
         self._opened = opened
         self._counting = counting
+        self._hold = hold
         self._spliced = spliced
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.how: How | None = None
@@ -62,6 +64,9 @@ class Relay:
         self._last_seen = (0, 0.0)             # bytes passed on and when, for the idle timeout
         self._body: StreamReader | None = None
         self._answer: Answer | None = None
+        self._growing: asyncio.Task[None] | None = None
+        self._ended_by_limit = False           # and was told: the answer has a proper end
+        self._told: ProxyError | None = None   # a limit ends the stream, and its client is told so at the next end of an event
 
     def hold(self, connection: UpstreamConnection) -> None:
         """Takes charge of the connection, which from here on is released or discarded by the ending."""
@@ -82,7 +87,7 @@ class Relay:
             raise self.error
         if self._answer is None:
             self._client.cut()
-        elif self.clean:
+        elif self.clean or self._ended_by_limit:
             self._answer.end()
         else:
             self._answer.cut()
@@ -117,7 +122,7 @@ class Relay:
         self._body = body
         bodies = self._settings.bodies
         event_bytes_max = bodies.event_max_bytes if self._spliced and head.code < 400 else None
-        self._answer = Answer(self._request, self._upstream, head, self._opened.id, stream=self._opened.stream, strip_event_bytes_max=event_bytes_max)
+        self._answer = Answer(self._request, self._upstream, head, self._opened.id, stream=self._opened.stream, added=self._hold.fields, strip_event_bytes_max=event_bytes_max)
         self.progress.meter = Meter(
             stream=self._opened.stream, status=head.code, event_bytes_max=bodies.event_max_bytes, answer_bytes_max=bodies.answer_max_bytes,
             content_type=first_text(head.raw_headers, b"content-type"), content_encoding=first_text(head.raw_headers, b"content-encoding"),
@@ -128,7 +133,7 @@ class Relay:
     def body_received(self) -> None:
         """Passes on whatever has arrived, as far as the client keeps up."""
         body = self._body
-        if body is None or self.how is not None:
+        if body is None or self.how is not None or self._growing is not None:
             return
         while self._left or not self._client.paused:
             try:
@@ -138,7 +143,7 @@ class Relay:
                 return
             if not chunk:
                 break
-            if not self._pass(chunk, last=body.at_eof()):
+            if not self._pass(chunk, last=body.at_eof()) or self._growing is not None:
                 return
         if body.at_eof():
             self.clean = True
@@ -220,6 +225,8 @@ class Relay:
         if last:
             answer.hold(chunk)
             return True
+        if meter is not None and self._opened.stream and self._hold.outgrown(meter.output_measure):
+            self._growing = asyncio.create_task(self._grow(meter.output_measure), name="grow")
         if mark_due:
             try:
                 self._parts.journal.mark(self.progress.mark(self._opened.id))
@@ -230,6 +237,26 @@ class Relay:
                 return False
         if not self._left:
             answer.write(chunk)
+        return not self._cut_by_limit()
+
+    async def _grow(self, output_tokens: int) -> None:
+        """The stream has outgrown what it holds of its limits, so nothing more is passed on until it holds more, or is ended."""
+        refusal = await self._hold.grow(output_tokens)
+        self._growing = None
+        if refusal is not None:
+            self._told = refusal
+            self._cut_by_limit()
+        self.body_received()
+
+    def _cut_by_limit(self) -> bool:
+        """Ends a stream that a limit has no more for, with an event that says so, as soon as its events are whole. True if that is done."""
+        meter, answer = self.progress.meter, self._answer
+        if self._told is None or self.how is not None or answer is None or meter is None:
+            return False
+        if answer.tellable and not meter.between_events:
+            return False
+        self._ended_by_limit = answer.tell(b"data: " + self._told.body() + b"\n\n")
+        self.decide(How.CUT)
         return True
 
     def _fail_upstream(self, what: str) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 PREFIX = "tollkeeper_"
 DIMENSIONS = ("team", "key", "model", "upstream")
+LIMIT = ("scope", "id", "limit")
 PAIR = ("upstream", "model")
 
 # From a cached embedding to a long reasoning answer; to the first byte; per token, where a person reads along; inside the proxy.
@@ -52,6 +53,13 @@ SPECS: tuple[Spec, ...] = (
     Spec("client_gone_total", "counter", ("upstream", "policy"), "requests", "Clients that left before the end of their answer, by what followed: stop, drain, or before_send where nothing had gone out."),
     Spec("upstream_errors_total", "counter", ("upstream", "kind"), "errors", "Failures to reach an upstream or to hear it out, by kind."),
     Spec("estimate_error_ratio", "gauge", ("model",), "ratio", "Estimated over stated tokens, minus one, of the answers that state theirs and were counted too."),
+    # Limits: scope is proxy, upstream, team or key; id is whose limit it is, empty for the proxy's; limit is its name, or what it limits.
+    Spec("limit_amount", "gauge", LIMIT, "the limit's unit", "What a limit allows in its period, credits included; money in currency units."),
+    Spec("limit_used", "gauge", LIMIT, "the limit's unit", "What is used of it in the running period; of a rate, what has not flowed off yet."),
+    Spec("limit_held", "gauge", LIMIT, "the limit's unit", "What running requests may still use of it; of a rate that is part of what is used."),
+    Spec("limit_reset_timestamp_seconds", "gauge", LIMIT, "Unix seconds", "When all of it is there again if nothing more is used; no sample for totals and for concurrent requests."),
+    Spec("limit_crossings_total", "counter", (*LIMIT, "share"), "crossings", "Times that use has reached a share of warn_at, once in each period; 1 where a limit that only warns was exceeded."),
+    Spec("strict_breaches_total", "counter", LIMIT, "requests", "Requests that used more of a strict limit than they could be bounded by: the vendor billed beyond its cap."),
     # Health: whether the books are being kept.
     Spec("journal_bytes", "gauge", (), "bytes", "Size of the journal on disk."),
     Spec("journal_open_exchanges", "gauge", (), "exchanges", "Exchanges opened in the journal and not closed yet."),

@@ -11,33 +11,30 @@ import contextlib
 import gc
 import logging
 import os
-import shutil
 import signal
-import time
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 import aiohttp.http_parser
 import msgspec
 
-from proxy import __version__
-from proxy.attribution import EndUsers
-from proxy.calibration import FILE as CALIBRATION_FILE
-from proxy.calibration import Calibration
+from proxy.assembly import assemble, journal_options, observe
 from proxy.config import ConfigError, Loaded, carry_over, what_needs_restart
-from proxy.counting import Counter
+from proxy.core.clock import SteadyClock
 from proxy.failpoints import Failpoints
 from proxy.gateway import Gateway
 from proxy.health import Health
-from proxy.journal import Journal, JournalOptions, JournalUnavailable
-from proxy.ledger import Ledger, LedgerError, LedgerUnavailable, connect
+from proxy.journal import JournalUnavailable
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.limit_watch import show_limits, tell_limits
 from proxy.listener import Listener
-from proxy.metrics import Metrics
 from proxy.metrics_listener import MetricsListener
 from proxy.parts import Parts
 from proxy.pricetables import TableError
-from proxy.recorder import Recorder, adopt_others
+from proxy.quota import QuotaError
+from proxy.recorder import adopt_others
 from proxy.settings import Settings, host_port
 from proxy.site import Site
 from proxy.upstream import Upstream
@@ -94,6 +91,7 @@ class Server:
 
     def __init__(self, loaded: Loaded, failpoints: Failpoints | None = None, reload: Callable[[], Loaded] | None = None, vocabularies: Vocabularies | None = None) -> None:
         self._vocabularies = Vocabularies() if vocabularies is None else vocabularies
+        self._clock = SteadyClock()
         self._loaded = loaded
         self._failpoints = failpoints
         self._reload = reload
@@ -125,68 +123,40 @@ class Server:
     @property
     def open_exchanges(self) -> int:
         """Journal entries opened and neither closed nor voided."""
-        return self._journal.open_count
+        return self._parts.journal.open_count
 
     async def start(self) -> None:
         """The data listener comes last, so that a start that fails has served nobody. Raises StartError."""
         settings = self._loaded.settings
         _make_private(settings.data_dir)
-        options = JournalOptions(**msgspec.structs.asdict(settings.journal))
         try:
             self._site = Site(settings)  # first: what is recovered is priced
         except (OSError, TableError) as error:  # a file that is gone since the config was checked
             raise StartError(f"upstreams: {error}. Check the files that they name.") from error
         try:
-            ledger = await self._start_book(settings, options)
-        except (LedgerError, LedgerUnavailable) as error:
+            parts = self._parts = await assemble(self._site, self._close, failpoints=self._failpoints, vocabularies=self._vocabularies, clock=self._clock)
+        except (LedgerError, LedgerUnavailable, QuotaError) as error:
             raise StartError(str(error)) from error
         except (JournalUnavailable, OSError) as error:
             raise StartError(f"data_dir: {error}. Free space or mend the disk, then start again; what the journal holds stays.") from error
-        self._spawn(self._journal.run(), "journal")
-        self._spawn(self._recorder.run(), "recorder")
+        self._spawn(parts.journal.run(), "journal")
+        self._spawn(parts.recorder.run(), "recorder")
+        self._spawn(parts.counter.run(), "counter")
         await self._start_listeners(settings)
         self._not_ready = None
-        self._spawn(adopt_others(settings.data_dir / "journal", options, ledger, self._metrics, self._site.prices, timeout_s=ADOPT_S), "adoption")
+        adopted = settings.data_dir / "journal"
+        self._spawn(adopt_others(adopted, journal_options(settings), parts.ledger, parts.metrics, self._site.prices, timeout_s=ADOPT_S), "adoption")
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-
-    async def _start_book(self, settings: Settings, options: JournalOptions) -> Ledger:
-        """Ledger, journal, recorder, and the recovery of what an earlier process left open."""
-        key_file = settings.data_dir / settings.ledger.key_file
-        ledger = await connect(settings.ledger.url, settings.data_dir, key_file, failpoints=self._failpoints)
-        self._close.push_async_callback(ledger.aclose)
-        self._metrics = Metrics(settings.metrics, __version__)
-        self._journal = Journal.claim(settings.data_dir / "journal", options, self._failpoints)
-        self._close.push_async_callback(self._journal.aclose)
-        end_users = EndUsers(settings.privacy.end_user, key_file.read_bytes(), await ledger.salts())
-        prices = self._site.prices
-        self._recorder = Recorder(self._journal, ledger, self._metrics, end_users, prices, failpoints=self._failpoints)
-        self._recorder.price_terms(prices.version, prices.terms())
-        await self._recorder.recover()
-        counter = Counter(self._vocabularies, Calibration(settings.data_dir / CALIBRATION_FILE))
-        self._close.push_async_callback(counter.aclose)
-        await counter.preload()
-        self._spawn(counter.run(), "counter")
-        self._parts = Parts(
-            journal=self._journal,
-            recorder=self._recorder,
-            counter=counter,
-            metrics=self._metrics,
-            end_users=end_users,
-            now_ms=lambda: time.time_ns() // 1_000_000,
-            failpoints=self._failpoints,
-            sync_always=settings.journal.sync == "always",
-        )
-        return ledger
 
     async def _start_listeners(self, settings: Settings) -> None:
         self._describe(settings)
         health = Health(self._why_not_ready)
         self._gateway = Gateway(self._parts, self._site, health)
         self._listener = Listener(self._gateway, settings.timeouts)
-        self._observe(settings)
-        self._metrics_listener = MetricsListener(self._metrics, health)
+        observe(self._parts, settings, lambda: self._site.prices_updated_s)
+        self._metrics_listener = MetricsListener(self._parts.metrics, health, partial(show_limits, self._parts))
         self._close.push_async_callback(self._metrics_listener.aclose)
         host, port = host_port(settings.metrics.listen)
         try:
@@ -194,6 +164,7 @@ class Server:
         except OSError as error:
             raise StartError(f"metrics.listen: {settings.metrics.listen} cannot be opened: {error.strerror or error}. Choose another address.") from error
         self._spawn(self._watch(), "watch")
+        self._spawn(tell_limits(self._parts), "limits' watch")
         host, port = host_port(settings.listen)
         try:
             data = await asyncio.get_running_loop().create_server(self._listener, host, port, backlog=BACKLOG)
@@ -225,11 +196,11 @@ class Server:
             settings = carry_over(self._loaded.settings, loaded.settings)
             site = Site(settings, previous=self._site)
         except (ConfigError, OSError) as error:
-            self._metrics.reload(False)
+            self._parts.metrics.reload(False)
             LOG.error("the config was not reloaded, the old one stays: %s", error)
             return
         except Exception:  # a defect of ours; requests are being served with the old config, and are to be
-            self._metrics.reload(False)
+            self._parts.metrics.reload(False)
             LOG.exception("the config was not reloaded, the old one stays")
             return
         for warning in loaded.warnings:
@@ -238,12 +209,12 @@ class Server:
         if fixed:
             LOG.warning("these need a restart to take effect: %s", ", ".join(fixed))
         self._retired += self._site.retired_by(site)
-        self._recorder.price_terms(site.prices.version, site.prices.terms())
+        self._parts.recorder.price_terms(site.prices.version, site.prices.terms())
         self._site = self._gateway.site = site
         self._parts.end_users.mode = settings.privacy.end_user
         self._loaded = msgspec.structs.replace(loaded, settings=settings)
         self._describe(settings)
-        self._metrics.reload(True)
+        self._parts.metrics.reload(True)
         LOG.info("the config was reloaded")
 
     async def drain(self) -> None:
@@ -271,8 +242,8 @@ class Server:
         """Books what can be booked in a few seconds and closes everything. Safe after a start that failed half-way."""
         for server in self._sockets:
             server.close()
-        if hasattr(self, "_recorder"):
-            await self._recorder.drain(BOOK_AT_STOP_S)
+        if hasattr(self, "_parts"):
+            await self._parts.recorder.drain(BOOK_AT_STOP_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -304,6 +275,9 @@ class Server:
             self._listener.sweep(now_s)
             for exchange in list(self._parts.exchanges):
                 exchange.watch(now_s)
+            step_ms = self._clock.take_step()
+            if step_ms is not None:
+                LOG.warning("the system's clock was set back by %d s; records and limits go by the new time", -step_ms // 1000)
             for upstream in self._site.upstreams.values():
                 upstream.pool.sweep(now_s)
             for upstream in self._retired[:]:
@@ -313,25 +287,11 @@ class Server:
                     await upstream.aclose()
 
     def _why_not_ready(self) -> str | None:
-        return self._not_ready or self._journal.why_not_ready
-
-    def _observe(self, settings: Settings) -> None:
-        """Lets the metrics read what other parts count."""
-        journal, recorder, metrics = self._journal, self._recorder, self._metrics
-        metrics.watch("journal_bytes", lambda: journal.bytes_on_disk)
-        metrics.watch("journal_open_exchanges", lambda: journal.open_count)
-        metrics.watch("journal_failures_total", lambda: journal.failures + journal.sync_failures)
-        metrics.watch("ledger_lag_seconds", lambda: recorder.lag_s)
-        metrics.watch("ledger_backlog_records", lambda: recorder.backlog)
-        metrics.watch("ledger_failures_total", lambda: recorder.failures)
-        metrics.watch("prices_updated_timestamp_seconds", lambda: self._site.prices_updated_s)
-        metrics.watch("data_dir_free_bytes", lambda: shutil.disk_usage(settings.data_dir).free)
-        metrics.watch_models("estimate_error_ratio", self._parts.counter.calibration.errors)
-        metrics.watch_histogram("journal_write_seconds", journal.write_seconds)
+        return self._not_ready or self._parts.journal.why_not_ready
 
     def _describe(self, settings: Settings) -> None:
         """Tells the metrics what the config names."""
-        self._metrics.configured(
+        self._parts.metrics.configured(
             [route.model for route in settings.routes] + [price.model for price in settings.prices], self._site.keys.expiries_ms()
         )
 

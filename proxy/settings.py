@@ -20,7 +20,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class LimitSettings(Block, frozen=True, kw_only=True):
-    """A limit, written as its rule alone or as a mapping. Accepted and checked; not enforced by this version."""
+    """A limit, written as its rule alone or as a mapping."""
 
     limit: Annotated[str, about("the rule: `<amount> <unit>[/<per>][ for <models>]`", "limit")]
     name: Annotated[str, about("identity of the limit; by default derived from what it limits", "name")] = ""
@@ -120,7 +120,7 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     auth: Annotated[Literal["own", "forward"], about("own sends api_key, forward the caller's own credential")] = "own"
     stream_usage: Annotated[Literal["observe", "inject"], about("observe changes no byte; inject asks each stream for its usage, so that none is estimated")] = "observe"
     on_client_gone: Annotated[Literal["auto", "stop", "drain"], about("a client left: stop reading, drain to the end, or auto: by kind of answer")] = "auto"
-    limits: Annotated[tuple[LimitSettings, ...], about("limits of this upstream (not enforced yet)")] = ()
+    limits: Annotated[tuple[LimitSettings, ...], about("limits of this upstream")] = ()
     discount: Annotated[str, about("share off the listed price, a decimal in quotes", "decimal")] = "0"
     price_source: Annotated[str, about("provider of the bundled price table whose prices hold where no row of `prices` does; `tollkeeper price list` shows them")] = ""
     headers: Annotated[dict[HeaderName, HeaderValue], about("headers added to each request, replacing the client's")] = {}
@@ -186,7 +186,7 @@ class ImageTokens(Block, frozen=True, kw_only=True):
 class LimitDefaults(Block, frozen=True, kw_only=True):
     """Limits of everyone of a kind."""
 
-    limits: Annotated[tuple[LimitSettings, ...], about("limits (not enforced yet)")] = ()
+    limits: Annotated[tuple[LimitSettings, ...], about("limits")] = ()
 
 
 class Defaults(Block, frozen=True, kw_only=True):
@@ -201,7 +201,7 @@ class TeamSettings(Block, frozen=True, kw_only=True):
 
     labels: Annotated[dict[str, str], about("labels on each of its records, for finance")] = {}
     markup: Annotated[str, about("share added to the cost: what the team is charged; a decimal in quotes", "decimal")] = "0"
-    limits: Annotated[tuple[LimitSettings, ...] | None, about("limits (not enforced yet); by default `defaults.team.limits`")] = None
+    limits: Annotated[tuple[LimitSettings, ...] | None, about("limits; by default `defaults.team.limits`")] = None
 
 
 class KeySettings(Block, frozen=True, kw_only=True):
@@ -213,7 +213,7 @@ class KeySettings(Block, frozen=True, kw_only=True):
     models: Annotated[tuple[Glob, ...], about("models the key may call; by default all")] = ()
     expires: Annotated[str | None, about("day (midnight in `timezone`) or time from which it is refused", "instant")] = None
     labels: Annotated[dict[str, str], about("labels on each of its records, over the team's")] = {}
-    limits: Annotated[tuple[LimitSettings, ...] | None, about("limits (not enforced yet); by default `defaults.key.limits`")] = None
+    limits: Annotated[tuple[LimitSettings, ...] | None, about("limits; by default `defaults.key.limits`")] = None
 
 
 class TagSettings(Block, frozen=True, kw_only=True):
@@ -221,6 +221,13 @@ class TagSettings(Block, frozen=True, kw_only=True):
 
     from_: Annotated[tuple[TagSource, ...], about("where tags are read; the first that names a tag wins")] = ("header:x-tollkeeper-tags", "body:metadata")
     keep: Annotated[tuple[str, ...], about("tags recorded; all others are ignored")] = ("feature", "env")
+
+
+class StrictSettings(Block, frozen=True, kw_only=True):
+    """What a request may use at most, for limits with `enforce: strict`: its body's bytes are the most input tokens that it can be."""
+
+    overhead_tokens: Annotated[int, about("what a vendor may add to a prompt, in tokens", at_least=0)] = 256
+    output_tokens: Annotated[int | None, about("the longest answer where a request names no max_tokens; by default such a request is refused", at_least=1)] = None
 
 
 class AttributionSettings(Block, frozen=True, kw_only=True):
@@ -290,8 +297,9 @@ class Settings(Block, frozen=True, kw_only=True):
     passthrough: Annotated[tuple[Passthrough, ...], about("other paths to relay (not served yet)")] = ()
     prices: Annotated[tuple[Price, ...], about("price rows; the most specific one applies, then the latest `from`")] = ()
     images: Annotated[tuple[ImageTokens, ...], about("tokens of images in prompts, for counts and estimates; rows here come before the built-in ones")] = ()
-    limits: Annotated[tuple[LimitSettings, ...], about("limits of the whole proxy (not enforced yet)")] = ()
-    defaults: Annotated[Defaults, about("limits of teams and keys that name none (not enforced yet)")] = Defaults()
+    limits: Annotated[tuple[LimitSettings, ...], about("limits of the whole proxy")] = ()
+    strict: Annotated[StrictSettings, about("the bounds that strict limits go by")] = StrictSettings()
+    defaults: Annotated[Defaults, about("limits of teams and keys that name none")] = Defaults()
     include: Annotated[tuple[str, ...], about("more files with `teams`, `keys` and `prices`, wildcards allowed; relative to this file")] = ()
     teams: Annotated[dict[Name, TeamSettings], about("teams by name")] = {}
     keys: Annotated[dict[Name, KeySettings], about("API keys by name")] = {}

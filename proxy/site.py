@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from proxy.config_prices import table_of
 from proxy.config_values import instant_ms
@@ -11,6 +12,7 @@ from proxy.core.images import IMAGE_RULES, ImageRule, Patches, Tiles
 from proxy.core.routes import match, model_not_found
 from proxy.keys import KeyRing, Tenant
 from proxy.prices import PriceBook
+from proxy.rules import Rules
 from proxy.settings import ImageTokens, Settings, timeouts_of
 from proxy.upstream import Upstream
 
@@ -33,6 +35,8 @@ class Site:
         table = table_of(settings)
         self.prices = PriceBook.of(settings, table)
         self.prices_updated_s = None if table is None else instant_ms(table.date, "UTC") // 1000   # of the bundled table
+        self.zone = ZoneInfo(settings.timezone)
+        self.rules = Rules(settings)
         self.image_rules = (*map(_image_rule, settings.images), *IMAGE_RULES)
         self.forwards = any(upstream.auth == "forward" for upstream in settings.upstreams.values())
         self._routes = tuple((route.model, route.upstream) for route in settings.routes)

@@ -8,6 +8,9 @@ from types import FrameType
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.core.limits.language import parse
+from proxy.core.limits.limit import Scope, limit_of
+from proxy.core.limits.state import LimitState
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.histogram import Histogram
 from proxy.metrics import MODELS_LEARNED_MAX, Metrics
@@ -250,6 +253,10 @@ def test_the_whole_page_is_valid_and_every_metric_is_fed_by_some_method():
     counted.client_gone("up", "stop")
     counted.upstream_error("up", "k")
     counted.configured([], {"k": 1})
+    limit = limit_of(parse("9 tokens/day"), Scope.KEY, "alice")
+    counted.limits.show([LimitState(limit=limit, amount=9, used=1, remaining=8, resets_at_ms=1)])
+    counted.limits.crossing(limit, 800_000)
+    counted.limits.breach(limit, 1)
     families = {family.name: family for family in text_string_to_metric_families(counted.render().decode())}
     assert len(families) == len(SPECS), "each metric is one family of the page"
     watched = {spec.name for spec in SPECS if not families[PREFIX + spec.name.removesuffix("_total")].samples}

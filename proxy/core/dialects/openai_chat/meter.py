@@ -109,6 +109,11 @@ class Meter:
         return not (self.unreadable or self.oversized or self._parser.pending_bytes or (self._body_bytes and not self._read))
 
     @property
+    def between_events(self) -> bool:
+        """Whether all events that came are whole, so that another one may be put behind them."""
+        return self._json is False and self._decoder is None and not self._blind and self._parser.between
+
+    @property
     def oversized(self) -> bool:
         return self._parser.oversized > 0 or bool(self._head)
 

@@ -1,0 +1,77 @@
+"""Makes the parts that all exchanges share, in order: ledger (locks the data directory) → journal → recovery of what a crash left → counter → quota."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from proxy import __version__
+from proxy.attribution import EndUsers
+from proxy.calibration import FILE as CALIBRATION_FILE
+from proxy.calibration import Calibration
+from proxy.core.clock import SteadyClock
+from proxy.counting import Counter
+from proxy.failpoints import Failpoints
+from proxy.journal import Journal, JournalOptions
+from proxy.ledger import connect
+from proxy.metrics import Metrics
+from proxy.parts import Parts
+from proxy.quota import connect as connect_quota
+from proxy.recorder import Recorder
+from proxy.settings import Settings
+from proxy.site import Site
+from proxy.vocabulary import Vocabularies
+
+
+async def assemble(site: Site, close: contextlib.AsyncExitStack, *, failpoints: Failpoints | None, vocabularies: Vocabularies, clock: SteadyClock) -> Parts:
+    """All shared parts; what is to be closed is pushed on `close`. Raises what ledger, journal and quota raise when they cannot be opened."""
+    settings = site.settings
+    key_file = settings.data_dir / settings.ledger.key_file
+    ledger = await connect(settings.ledger.url, settings.data_dir, key_file, failpoints=failpoints)
+    close.push_async_callback(ledger.aclose)
+    metrics = Metrics(settings.metrics, __version__)
+    journal = Journal.claim(settings.data_dir / "journal", journal_options(settings), failpoints)
+    close.push_async_callback(journal.aclose)
+    end_users = EndUsers(settings.privacy.end_user, key_file.read_bytes(), await ledger.salts())
+    recorder = Recorder(journal, ledger, metrics, end_users, site.prices, failpoints=failpoints)
+    recorder.price_terms(site.prices.version, site.prices.terms())
+    await recorder.recover()
+    counter = Counter(vocabularies, Calibration(settings.data_dir / CALIBRATION_FILE))
+    close.push_async_callback(counter.aclose)
+    await counter.preload()
+    return Parts(
+        ledger=ledger,
+        journal=journal,
+        recorder=recorder,
+        counter=counter,
+        quota=await connect_quota(settings.quota.url, ZoneInfo(settings.timezone)),
+        metrics=metrics,
+        end_users=end_users,
+        now_ms=lambda: clock.at(time.time_ns() // 1_000_000),
+        failpoints=failpoints,
+        sync_always=settings.journal.sync == "always",
+    )
+
+
+def journal_options(settings: Settings) -> JournalOptions:
+    return JournalOptions(**msgspec.structs.asdict(settings.journal))
+
+
+def observe(parts: Parts, settings: Settings, prices_updated_s: Callable[[], float | None]) -> None:
+    """Lets the metrics read what other parts count."""
+    journal, recorder, metrics = parts.journal, parts.recorder, parts.metrics
+    metrics.watch("journal_bytes", lambda: journal.bytes_on_disk)
+    metrics.watch("journal_open_exchanges", lambda: journal.open_count)
+    metrics.watch("journal_failures_total", lambda: journal.failures + journal.sync_failures)
+    metrics.watch("ledger_lag_seconds", lambda: recorder.lag_s)
+    metrics.watch("ledger_backlog_records", lambda: recorder.backlog)
+    metrics.watch("ledger_failures_total", lambda: recorder.failures)
+    metrics.watch("prices_updated_timestamp_seconds", prices_updated_s)
+    metrics.watch("data_dir_free_bytes", lambda: shutil.disk_usage(settings.data_dir).free)
+    metrics.watch_models("estimate_error_ratio", parts.counter.calibration.errors)
+    metrics.watch_histogram("journal_write_seconds", journal.write_seconds)

@@ -1,0 +1,285 @@
+"""Limits through real HTTP: who is let through, what is refused and how, what is held meanwhile, and that all of it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from proxy.core.limits.state import LimitState
+from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
+from tests.support.running import Running, config, running
+
+Answer = Callable[[Visit], Awaitable[None]]
+DONE = b"data: [DONE]\n\n"
+PRICES = [{"model": "m-*", "input": "1000", "output": "2000"}]  # 0.001 and 0.002 of the currency a token
+
+
+def ask(model: str = "m-1", stream: bool = False, **fields: object) -> bytes:
+    return json.dumps({"model": model, "stream": stream, "messages": [{"role": "user", "content": "hi"}], **fields}).encode()
+
+
+def event(text: str) -> bytes:
+    return b"data: " + json.dumps({"id": "c", "choices": [{"index": 0, "delta": {"content": text}}]}).encode() + b"\n\n"
+
+
+def stating(input_tokens: int, output_tokens: int) -> Answer:
+    usage = {"prompt_tokens": input_tokens, "completion_tokens": output_tokens}
+
+    async def answer(visit: Visit) -> None:
+        await visit.answer(json.dumps({"id": "c", "model": "m-1", "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}).encode())
+
+    return answer
+
+
+def limited(url: str, *limits: object, **blocks: object) -> dict[str, object]:
+    """A config in which the key has these limits."""
+    return config(url, keys={"alice": {"team": "research", "secret": "sk-test", "limits": list(limits)}}, **blocks)
+
+
+async def post(proxy: Running, body: bytes, path: str = "/v1/chat/completions") -> RawAnswer:
+    client = await RawClient.connect(proxy.address)
+    await client.post(body, path=path)
+    answer = await client.answer()
+    await client.aclose()
+    return answer
+
+
+def error(answer: RawAnswer) -> dict[str, str]:
+    found = json.loads(answer.body)["error"]
+    assert isinstance(found, dict)
+    return found
+
+
+async def states(proxy: Running) -> dict[str, LimitState]:
+    quota = proxy.server.parts.quota
+    return {state.limit.id: state for state in await quota.states(quota.limits(), proxy.server.parts.now_ms())}
+
+
+async def nothing_held(proxy: Running) -> None:
+    """Waits for the last exchange to be over, then looks."""
+    async with asyncio.timeout(10):
+        while proxy.server.parts.inflight or proxy.server.open_exchanges:
+            await asyncio.sleep(0.005)
+    assert all(state.held == 0 for state in (await states(proxy)).values())
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "fields"),
+    [
+        ("2 requests/day", "insufficient_quota", {"x-should-retry": b"false"}),
+        ("2 requests/minute", "rate_limit_exceeded", {"retry-after": b"30"}),
+        ({"limit": "2 requests/total", "name": "trial"}, "insufficient_quota", {"x-should-retry": b"false"}),
+        ({"limit": "2 requests/month", "enforce": "strict"}, "insufficient_quota", {"x-should-retry": b"false"}),
+        ({"limit": "2 requests/month", "enforce": "cut"}, "insufficient_quota", {"x-should-retry": b"false"}),
+    ],
+    ids=str,
+)
+async def test_the_request_beyond_a_limit_is_refused_before_it_costs_anything(tmp_path: Path, limit: object, code: str, fields: dict[str, bytes]) -> None:
+    async with raw_upstream(stating(7, 3)) as upstream, running(tmp_path, limited(upstream.url, limit)) as proxy:
+        answers = [await post(proxy, ask()) for _ in range(4)]
+        assert [answer.status for answer in answers] == [200, 200, 429, 429]
+        refused = error(answers[2])
+        assert refused["code"] == code
+        assert "limit of the proxy, not of the vendor" in refused["message"] and "Request id" in refused["message"]
+        for name, value in fields.items():
+            assert answers[2].header(name) == value
+        assert answers[2].header("x-tollkeeper-origin") == b"proxy"
+        assert len(upstream.visits) == 2
+        await proxy.records(2)
+        assert next(iter((await states(proxy)).values())).used >= 1
+        page = proxy.server.parts.metrics.render()
+        assert f'tollkeeper_refusals_total{{code="{code}",key="alice",team="research"}} 2.0'.encode() in page
+
+
+async def test_limits_that_only_warn_let_everything_through_and_count_it(tmp_path: Path) -> None:
+    limit = {"limit": "10 tokens/day", "enforce": "warn", "name": "soft"}
+    async with raw_upstream(stating(7, 3)) as upstream, running(tmp_path, limited(upstream.url, limit)) as proxy:
+        assert [(await post(proxy, ask())).status for _ in range(3)] == [200] * 3
+        await proxy.records(3)
+        assert (await states(proxy))["soft"].used == 30
+
+
+async def test_every_answer_says_how_its_tightest_limit_stands(tmp_path: Path) -> None:
+    async def answer(visit: Visit) -> None:
+        if b'"stream": true' in visit.body:
+            await visit.stream(event("x"), DONE)
+        elif b"break" in visit.body:
+            visit.reset()
+        else:
+            await visit.answer(b'{"error":{"message":"no"}}', status="400 Bad Request", headers=("ratelimit: \"own\";r=1",))
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, "10 requests/day", "100_000 tokens/day")) as proxy:
+        for left, body in ((9, ask(stream=True)), (8, ask()), (7, ask(user="break"))):
+            found = await post(proxy, body)
+            assert found.header("ratelimit-policy") == b'"key:alice/requests/day";q=10;qu="requests";w=86400'
+            assert f'"key:alice/requests/day";r={left};t='.encode() in found.head
+        assert b'ratelimit: "own";r=1\r\n' in (await post(proxy, ask())).head, "the vendor's own stays"
+
+
+async def test_a_hold_larger_than_what_is_left_still_lets_one_through(tmp_path: Path) -> None:
+    """An agent that always sends `max_tokens: 64000` is not blocked at 0 spent; once the limit is reached the next one is."""
+    async with raw_upstream(stating(600, 300)) as upstream, running(tmp_path, limited(upstream.url, "1000 tokens/day")) as proxy:
+        assert [(await post(proxy, ask(max_tokens=64_000))).status for _ in range(3)] == [200, 200, 429]
+        assert (await states(proxy))["key:alice/tokens/day"].used == 1800
+
+
+async def test_strict_lets_through_only_what_fits(tmp_path: Path) -> None:
+    body = ask(max_tokens=50)
+    bound = len(body) + 256 + 50
+    limit = {"limit": f"{bound + 9} tokens/day", "enforce": "strict", "name": "hard"}
+    async with raw_upstream(stating(7, 3)) as upstream, running(tmp_path, limited(upstream.url, limit)) as proxy:
+        assert (await post(proxy, body)).status == 200
+        assert (await states(proxy))["hard"].used == 10
+        refused = error(await post(proxy, body))
+        assert refused["code"] == "insufficient_quota", refused
+        for unbounded in (ask(), ask(max_tokens=50, n="2"), ask(max_tokens=50, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}])):
+            answer = await post(proxy, unbounded)
+            assert (answer.status, error(answer)["code"]) == (400, "not_boundable")
+        assert (await post(proxy, b'{"model":"m-1","input":"x"}', "/v1/embeddings")).status == 200, "of an embedding the input is all there is"
+        assert len(upstream.visits) == 2
+
+
+async def test_money_counts_the_charge_and_needs_a_price(tmp_path: Path) -> None:
+    async with raw_upstream(stating(4, 3)) as upstream:
+        limits = limited(upstream.url, "0.02 USD/day", prices=PRICES, teams={"research": {"markup": "0.10"}})
+        async with running(tmp_path, limits) as proxy:
+            assert [(await post(proxy, ask(max_tokens=3))).status for _ in range(3)] == [200, 200, 429]
+            rows = await proxy.records(2)
+            assert [row["charge_nano"] for row in rows] == [11_000_000, 11_000_000]
+            assert (await states(proxy))["key:alice/USD/day"].used == 22_000_000
+            refused = await post(proxy, ask("unheard-of"))
+            assert (refused.status, error(refused)["code"]) == (403, "model_not_priced")
+            assert len(upstream.visits) == 2
+
+
+async def test_a_slot_is_free_the_moment_its_client_leaves(tmp_path: Path) -> None:
+    """The answer is read on for its usage, which takes no place from anybody."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(visit: Visit) -> None:
+        begun.set()
+        await go_on.wait()
+        await stating(7, 3)(visit)
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, "1 concurrent")) as proxy:
+        first = await RawClient.connect(proxy.address)
+        await first.post(ask())
+        await begun.wait()
+        refused = await post(proxy, ask())
+        assert (refused.status, error(refused)["code"], error(refused)["type"]) == (429, "rate_limit_exceeded", "requests")
+        assert refused.header("retry-after") is not None
+        first.leave()
+        async with asyncio.timeout(10):
+            while (await states(proxy))["key:alice/concurrent"].used:
+                await asyncio.sleep(0.005)
+        assert proxy.server.open_exchanges == 1, "the first one is still being read"
+        second = asyncio.create_task(post(proxy, ask()))
+        while len(upstream.visits) < 2:
+            await asyncio.sleep(0.005)
+        go_on.set()
+        assert (await second).status == 200
+        assert [row["outcome"] for row in await proxy.records(2)].count("client_closed") == 1
+
+
+async def test_what_was_not_sent_is_given_back(tmp_path: Path) -> None:
+    limits = limited("http://127.0.0.1:9/v1", "1 requests/day", "1 concurrent", "5 tokens/minute")
+    async with running(tmp_path, limits) as proxy:
+        for _ in range(3):
+            answer = await post(proxy, ask())
+            assert (answer.status, error(answer)["code"]) == (502, "upstream_unreachable")
+        await nothing_held(proxy)
+        assert all(state.used == 0 for state in (await states(proxy)).values())
+
+
+async def test_a_refusal_takes_nothing_of_the_other_limits(tmp_path: Path) -> None:
+    async with raw_upstream(stating(7, 3)) as upstream, running(tmp_path, limited(upstream.url, "5 requests/day", "10 tokens/day")) as proxy:
+        assert [(await post(proxy, ask())).status for _ in range(6)] == [200] + [429] * 5
+        assert (await states(proxy))["key:alice/requests/day"].used == 1
+
+
+async def test_a_stream_that_outgrows_a_cutting_limit_is_ended_with_an_event_that_says_so(tmp_path: Path) -> None:
+    """It ends between two events, properly framed, at the last chunk that the limit has room for, and is charged for what was delivered."""
+    ready = asyncio.Event()
+    chunk = event("word " * 20) * 4    # 100 tokens
+
+    async def answer(visit: Visit) -> None:
+        await visit.stream(chunk, end=False)
+        for _ in range(99):
+            await ready.wait()          # the client has read what was sent
+            ready.clear()
+            await visit.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+
+    limit = {"limit": "3000 tokens/day", "enforce": "cut", "name": "hard-stop"}
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, limit)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        await client.post(ask(stream=True))
+        status, _ = await client.head()
+        assert status == 200
+        body = b""
+        while part := await client.chunk():
+            body += part
+            ready.set()
+        delivered, _, told = body.rpartition(b"data: ")
+        error = json.loads(told)["error"]
+        assert (error["code"], error["type"]) == ("insufficient_quota", "insufficient_quota")
+        assert "hard-stop" in error["message"] and "What was delivered is charged" in error["message"]
+        assert delivered == chunk * (len(delivered) // len(chunk))
+        [row] = await proxy.records(1)
+        assert (row["outcome"], row["output_tokens"], row["output_source"]) == ("cut", 100 * (len(delivered) // len(chunk)), "partial")
+        assert 3000 - 100 < int(str(row["input_tokens"])) + int(str(row["output_tokens"])) <= 3000 + 100
+        assert (await post(proxy, ask(stream=True))).status == 429
+        await nothing_held(proxy)
+        await client.aclose()
+
+
+async def test_a_stream_that_outgrows_what_it_held_of_other_limits_finishes(tmp_path: Path) -> None:
+    async def answer(visit: Visit) -> None:
+        await visit.stream(*(event("word " * 20) for _ in range(200)), DONE)
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, "2000 tokens/day", {"limit": "2000 output_tokens/hour", "enforce": "warn"})) as proxy:
+        found = await post(proxy, ask(stream=True))
+        assert found.whole and found.body.endswith(DONE)
+        assert (await post(proxy, ask(stream=True))).status == 429
+        await nothing_held(proxy)
+
+
+async def test_aborted_requests_leave_no_hold_and_no_slot(tmp_path: Path) -> None:
+    async def answer(visit: Visit) -> None:
+        await visit.stream(event("a"), event("b"), end=False)
+
+    async with raw_upstream(answer) as upstream:
+        limits = limited(upstream.url, "1000 concurrent", "1_000_000 tokens/day", "100_000 requests/minute", inflight_max=5000)
+        async with running(tmp_path, limits) as proxy:
+
+            async def one(number: int) -> None:
+                client = await RawClient.connect(proxy.address)
+                await client.post(ask(stream=True))
+                if number % 3:
+                    await client.head()
+                if number % 3 == 2:
+                    await client.chunk()
+                client.leave()
+
+            for start in range(0, 300, 50):
+                await asyncio.gather(*(one(number) for number in range(start, start + 50)))
+            await nothing_held(proxy)
+            found = await states(proxy)
+            assert found["key:alice/concurrent"].used == 0
+            booked = sum(int(str(row["input_tokens"])) + int(str(row["output_tokens"])) for row in proxy.rows())
+            async with asyncio.timeout(10):
+                while sum(int(str(row["input_tokens"])) + int(str(row["output_tokens"])) for row in proxy.rows()) != found["key:alice/tokens/day"].used:
+                    await asyncio.sleep(0.01)
+            assert booked <= found["key:alice/tokens/day"].used
+
+
+@pytest.mark.parametrize("limit", ["7 requests/day", {"limit": "7 requests/hour", "enforce": "strict"}, {"limit": "7 requests/total", "enforce": "cut"}], ids=str)
+async def test_of_many_at_once_exactly_as_many_as_the_limit_has_are_let_through(tmp_path: Path, limit: object) -> None:
+    async with raw_upstream(stating(7, 3)) as upstream, running(tmp_path, limited(upstream.url, limit)) as proxy:
+        answers = await asyncio.gather(*(post(proxy, ask()) for _ in range(60)))
+        assert sorted(answer.status for answer in answers) == [200] * 7 + [429] * 53
+        assert len(upstream.visits) == 7
+        await proxy.records(7)
