@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -20,7 +20,7 @@ _STATING_MAX = 4096
 
 
 class _File(msgspec.Struct):
-    version: int = 1
+    version: Literal[1] = 1
     vocabularies: list[str] = []     # that were needed: loaded at the next start, before anyone waits for them
     models: dict[str, Learned] = {}
 
@@ -110,6 +110,6 @@ def _read(path: Path) -> _File:
         return msgspec.json.decode(path.read_bytes(), type=_File)
     except FileNotFoundError:
         return _File()
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _LOG.warning("%s cannot be read, so estimates begin uncalibrated: %s", path, error)
         return _File()

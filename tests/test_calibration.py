@@ -29,7 +29,16 @@ def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
     assert again.unsaved() is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"models":{"m":{"input":"x"}}}', b"\xff", b'{"models":[]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b'{"models":{"m":{"input":"x"}}}', b"\xff", b'{"models":[]}', b'{"models":{"\xff":{}}}', b'{"version":2}',
+        b'{"models":{"m":{"input":{"by_density":[]}}}}',                                # these would be found out in the middle of an exchange
+        b'{"models":{"m":{"output":{"per_byte":{"first":0,"first_per":0}}}}}',
+        b'{"models":{"m":{"output":{"per_byte":{"first":1,"first_per":1,"units":-1}}}}}',
+        b'{"models":{"m":{"outputs":[-1]}}}', b'{"models":{"m":{"input":{"stated":-1}}}}',
+    ],
+)  # fmt: skip
 def test_a_damaged_file_is_said_once_and_costs_only_what_it_held(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "calibration.json"
     path.write_bytes(content)

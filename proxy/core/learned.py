@@ -6,7 +6,7 @@ A ratio is one of sums (tokens stated / what was counted), not a mean of ratios,
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -17,21 +17,28 @@ _PERCENTILE: Final = (95, 100)
 _STEPS: Final = 4                   # buckets from one power of two to the next
 _BUCKETS_MAX: Final = 54 * _STEPS
 _KNOWN_WITHIN: Final = (2, 100)     # a vocabulary counts exactly if it is so close to what was stated
+# Clients fill their bodies as they like, and completions with `echo` repeat their prompts: an answer weighs no more than the tokens it states can be text of,
+# else a single one with a megabyte of blanks in it would make everybody's estimates next to nothing.
+_TOKEN_BYTES_MAX: Final = 16        # escaped Chinese has 12, indented code 8
+_TOKEN_COUNTED_MAX: Final = 4       # of our tokens for one of the vendor's
+_TOKENS_MAX: Final = 2**32          # of one answer. A vendor that states more is mistaken; the sums stay far below what a column or a counter holds
 # Vocabularies differ by the kind of text: hardly for English, by a third for Chinese. Tokens per 100 characters tell prose, code and dense scripts apart.
 _DENSITIES: Final = (28, 42)
 _DENSE_ANSWERS_MIN: Final = 10      # of a kind, before it is gone by
 
 TextCount = tuple[int, int]         # our own count of a text: tokens and characters
+_Sum = Annotated[int, msgspec.Meta(ge=0)]
+_Per = Annotated[int, msgspec.Meta(gt=0)]
 
 
 class Ratio(msgspec.Struct):
     """Tokens stated per unit counted. It begins at `first` tokens per `first_per` units, with the weight of that many, which soon is nothing."""
 
-    first: int
-    first_per: int
-    tokens: int = 0
-    units: int = 0
-    answers: int = 0
+    first: _Sum
+    first_per: _Per
+    tokens: _Sum = 0
+    units: _Sum = 0
+    answers: _Sum = 0
 
     def learn(self, tokens: int, units: int) -> None:
         self.answers += 1
@@ -43,9 +50,9 @@ class Ratio(msgspec.Struct):
         return max(self.tokens + self.first, 1), self.units + self.first_per
 
     def of(self, units: int) -> int:
-        """Tokens of so many units, rounded up."""
+        """Tokens of so many units, rounded up; never more than one answer can have."""
         tokens, per = self.parts()
-        return -(-units * tokens // per)
+        return min(-(-units * tokens // per), _TOKENS_MAX)
 
     def halve(self) -> None:
         self.tokens //= 2
@@ -53,26 +60,32 @@ class Ratio(msgspec.Struct):
         self.answers //= 2
 
 
+_Ratios = Annotated[list[Ratio], msgspec.Meta(min_length=len(_DENSITIES) + 1, max_length=len(_DENSITIES) + 1)]
+
+
 class Direction(msgspec.Struct):
     """Input or output of one model: tokens per token of our own count and per byte, and how far estimates were off, had they been needed."""
 
     per_counted: Ratio = msgspec.field(default_factory=lambda: Ratio(32, 32))
-    by_density: list[Ratio] = msgspec.field(default_factory=lambda: [Ratio(32, 32) for _ in range(len(_DENSITIES) + 1)])
+    by_density: _Ratios = msgspec.field(default_factory=lambda: [Ratio(32, 32) for _ in range(len(_DENSITIES) + 1)])
     per_byte: Ratio = msgspec.field(default_factory=lambda: Ratio(64, 256))
-    answers: int = 0            # that state their tokens
-    counted_answers: int = 0    # of which we have counted the text too
-    estimated: int = 0          # what would have been estimated for those …
-    stated: int = 0             # … and what they stated
+    answers: _Sum = 0           # that state their tokens
+    counted_answers: _Sum = 0   # of which we have counted the text too
+    estimated: _Sum = 0         # what would have been estimated for those …
+    stated: _Sum = 0            # … and what they stated
 
     def learn(self, tokens: int, size_bytes: int, counted: TextCount | None) -> None:
         """An answer has stated `tokens` for so many bytes of text, for which our own count is `counted` (None: it was not counted)."""
-        self.per_byte.learn(tokens, size_bytes)
+        if tokens > _TOKENS_MAX:
+            return
+        self.per_byte.learn(tokens, min(size_bytes, tokens * _TOKEN_BYTES_MAX))
         self.answers += 1
         if counted is not None:
             self.estimated += self._ratio(counted).of(counted[0])
             self.stated += tokens
-            self.per_counted.learn(tokens, counted[0])
-            self.by_density[_density(counted)].learn(tokens, counted[0])
+            weight = min(counted[0], tokens * _TOKEN_COUNTED_MAX)
+            self.per_counted.learn(tokens, weight)
+            self.by_density[_density(counted)].learn(tokens, weight)
             self.counted_answers += 1
         if self.answers >= ANSWERS_MAX:
             self._halve()
@@ -111,7 +124,7 @@ class Learned(msgspec.Struct):
 
     input: Direction = msgspec.field(default_factory=Direction)
     output: Direction = msgspec.field(default_factory=Direction)
-    outputs: list[int] = []
+    outputs: Annotated[list[_Sum], msgspec.Meta(max_length=_BUCKETS_MAX + 1)] = []
 
     def learn_output_size(self, tokens: int) -> None:
         """An answer had so many tokens of output."""

@@ -59,6 +59,23 @@ def test_a_known_vocabulary_is_believed_until_answers_say_otherwise(stated: int,
     assert taught(*[(stated, 4000, None)] * 1000).agrees(), "nothing was counted, so nothing is known to differ"
 
 
+@pytest.mark.parametrize("answer", [(10, 10**7, None), (10, 10**7, (2_000_000, 10**7)), (1, 400_000, (100_000, 400_000)), (0, 10**6, (0, 0)), (2**53, 1, (1, 1))])
+def test_one_strange_answer_changes_nobody_else_s_estimates(answer: tuple[int, int, TextCount | None]) -> None:
+    """A body full of blanks, a completion that echoes its prompt, a vendor that states nonsense: among a hundred others they hardly weigh."""
+    usual = [(100, 400, (100, 400))] * 100
+    for counted in (None, (100, 400)):
+        assert 97 <= taught(*usual, answer).estimate(400, counted) <= 103
+
+
+def test_no_estimate_is_beyond_what_an_answer_can_have() -> None:
+    """What is charged, journaled and summed must fit where it goes, whatever a vendor has stated."""
+    direction = taught(*[(2**32, 1, (1, 1))] * ANSWERS_TRUSTED)
+    assert direction.estimate(2**20, (10**6, 10**6)) == direction.estimate(2**20, None) == 2**32
+    for _ in range(ANSWERS_MAX):
+        direction.learn(2**32, 2**20, (10**6, 10**6))
+    assert max(direction.estimated, direction.stated) < 2**53
+
+
 def test_a_model_that_changes_is_learned_anew() -> None:
     direction = taught(*[(100, 400, (100, 400))] * 2 * ANSWERS_MAX)
     for _ in range(4 * ANSWERS_MAX):
