@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat import Meter
+from proxy.core.dialects.openai_chat.text import whose
 from proxy.core.dialects.openai_chat.texts import Texts
 from proxy.core.tokens import CALL_CHARS_MAX, EXACT_CHARS_MAX
 from tests.support.corpora import SENTENCES, count
@@ -141,3 +142,25 @@ def test_text_that_could_not_be_read_is_known_to_be_missing(chunks: list[bytes],
         meter.feed(chunk)
     meter.end()
     assert not meter.text_known
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_an_event_of_thousands_of_choices_is_gathered_in_few_texts_with_short_names(indexed: bool) -> None:
+    """Each text is looked up by its name, so one such event would stop the loop for seconds if the name held what stands at every choice."""
+    choices = [{"index": number, "delta": {"content": "ab"}} if indexed else {"delta": {"content": "ab"}} for number in range(5_000)]
+    data = json.dumps({"id": "x", "model": "m", "choices": choices}).encode()
+    assert len(whose(data)) <= 4
+    meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
+    meter.feed(b"data: " + data + b"\n\n")
+    blocks = counted(meter)
+    assert len("".join(blocks)) == meter.text_bytes == 10_000
+    assert len(blocks) <= 130
+
+
+@pytest.mark.parametrize("choices", [2, 3, 128])
+def test_as_many_choices_as_vendors_allow_stay_apart_in_one_event(choices: int) -> None:
+    meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
+    for piece in ("one", " two"):
+        event_choices = [{"index": number, "delta": {"content": f"{piece} {number}"}} for number in range(choices)]
+        meter.feed(b"data: " + json.dumps({"id": "x", "model": "m", "choices": event_choices}).encode() + b"\n\n")
+    assert sorted(counted(meter)) == sorted(f"one {number} two {number}" for number in range(choices))

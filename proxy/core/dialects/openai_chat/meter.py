@@ -24,6 +24,7 @@ _HEADS_MAX = 4                  # events read whole while looking for the model'
 _SHAPES_TRIED_MAX = 4           # shapes learnt without a single hit before giving up: such a stream has no two events alike
 _EDGE_BYTES = 64 * 1024         # of a JSON answer too large to keep: its beginning and its end, where usage stands
 _EDGE_TRIES_MAX = 8
+_TEXTS_APART_MAX = 128          # of one name in one event; vendors allow as many choices. What is beyond counts as one text
 _BACKSLASH = 0x5C
 MEASURE_UNCALIBRATED = (1, 4)   # output tokens per byte of delivered text, while nothing has been learned of the model
 
@@ -218,8 +219,9 @@ class Meter:
         choice = whose(event)
         nth: dict[bytes, int] = {}
         for name, inside in untwinned(strings):
-            self.texts.add((choice, name, nth.get(name, 0)), inside)
-            nth[name] = nth.get(name, 0) + 1
+            number = nth.get(name, 0)
+            self.texts.add((choice, name, min(number, _TEXTS_APART_MAX)), inside)
+            nth[name] = number + 1
 
     def _read_event(self, event: bytes) -> None:
         """An event that may hold usage, an error or the answer's names, read as JSON."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -20,6 +21,7 @@ _TEXTS = re.compile(
 _CHOICES = b'"choices"'
 _FINISH = b"finish_reason"
 _INDEX = re.compile(rb'"index"[ \t\r\n]*+:[ \t\r\n]*+([0-9]{1,9})')
+_INDEXES_MAX = 4        # of an event, that tell whose its texts are: of a choice, of a tool call in it. Where it holds many choices, their order tells them apart
 # The same thoughts under two names, as several servers send them for old and new clients, are counted once.
 _TWINS: Final = (b"reasoning", b"reasoning_content", b"text")
 _OBFUSCATION = b'"obfuscation":"'
@@ -87,7 +89,7 @@ def string_text(inside: bytes) -> str:
 
 def whose(event: bytes) -> tuple[bytes, ...]:
     """Which choice, and which of its tool calls, an event continues, as far as its indexes say: texts of different ones do not belong together."""
-    return tuple(_INDEX.findall(event, max(event.find(_CHOICES), 0)))
+    return tuple(match[1] for match in islice(_INDEX.finditer(event, max(event.find(_CHOICES), 0)), _INDEXES_MAX))
 
 
 class Shape:
