@@ -7,7 +7,8 @@ of it books nothing twice (`proxy.ledger.repricing`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -17,12 +18,13 @@ from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.usage import UsageRecord
 from proxy.ledger import BATCH_MAX, Ledger
 from proxy.ledger.canonical import COLUMNS, record_from
-from proxy.ledger.pages import Page, Row, Stretch, corrections, head, narrowed, pages
+from proxy.ledger.pages import Page, Row, Stretch, head, narrowed, pages
 from proxy.ledger.queries import Queries
 from proxy.ledger.repricing import Repriced, Verdict, reprice, standing
 from proxy.prices import PriceBook
 
-SEQS_MAX = 64 * BATCH_MAX  # of one call: some hundred milliseconds
+SEQS_MAX = 64 * BATCH_MAX  # of one call: about a second
+PAGE_SEQS = 16             # priced at once, in a thread: requests wait for the interpreter meanwhile, a millisecond or two
 
 _KIND, _ADJUSTS = COLUMNS.index("kind"), COLUMNS.index("adjusts")
 
@@ -86,16 +88,16 @@ async def rerate(
     part = msgspec.structs.replace(whole, through=max(whole.after, min(whole.through, whole.after + SEQS_MAX)))
     told = _Told()
     pricing = _Pricing(queries, prices)
-    remaining = pages(queries.path, part, BATCH_MAX)
-    while (page := await asyncio.to_thread(next, remaining, None)) is not None:
-        repriced = await asyncio.to_thread(pricing.page, page)
-        adjustments = [one.adjustment for one in repriced if one.adjustment is not None]
-        if adjustments and not ask.dry_run:
-            await ledger.adjust(adjustments)
-            if booked is not None:
-                for adjustment in adjustments:
-                    booked(adjustment)
-        told.add(repriced)
+    waiting: list[UsageRecord] = []
+    with contextlib.closing(pages(queries.path, part, PAGE_SEQS, corrected=True)) as remaining:
+        while (repriced := await asyncio.to_thread(pricing.next_of, remaining)) is not None:
+            told.add(repriced)
+            waiting += [one.adjustment for one in repriced if one.adjustment is not None and not ask.dry_run]
+            if len(waiting) > BATCH_MAX - PAGE_SEQS:
+                await _book(ledger, waiting, booked)
+                waiting = []
+    if waiting:
+        await _book(ledger, waiting, booked)
     return Rerated(
         dry_run=ask.dry_run,
         price_version=prices.version,
@@ -106,6 +108,13 @@ async def rerate(
         verdicts=told.verdicts,
         changes=told.changes(),
     )
+
+
+async def _book(ledger: Ledger, adjustments: Sequence[UsageRecord], booked: Callable[[UsageRecord], None] | None) -> None:
+    await ledger.adjust(adjustments)
+    if booked is not None:
+        for adjustment in adjustments:
+            booked(adjustment)
 
 
 def _whole(queries: Queries, ask: Rerate, from_ms: int | None, to_ms: int | None) -> Stretch:
@@ -123,11 +132,14 @@ class _Pricing:
         self._prices = prices
         self._earlier: dict[str, PriceBook | None] = {}
 
-    def page(self, page: Page) -> list[Repriced]:
-        """One for each record of the page; corrections are looked at with the record that they correct."""
+    def next_of(self, remaining: Iterator[Page]) -> list[Repriced] | None:
+        """One for each record of the next page, None behind the last; corrections are looked at with the record that they correct."""
+        page = next(remaining, None)
+        if page is None:
+            return None
         usage = [row for row in page.rows if row[_KIND] == "usage"]
         corrected: dict[str, list[UsageRecord]] = {}
-        for row in corrections(self._queries.path, [str(row[0]) for row in usage]):
+        for row in page.corrections:
             corrected.setdefault(str(row[_ADJUSTS]), []).append(_record(row))
         return [self._repriced(record, corrected.get(record.id, [])) for record in map(_record, usage)]
 

@@ -1,20 +1,20 @@
 """Reads the book in its order, a page at a time: for what goes through many rows, however many there are.
 
-Each page is a read transaction of its own over a stretch of seqs. Rows are never changed and seqs are given in commit order, so what is read up to a fixed
+Each page is a read of its own over some seqs. Rows are never changed and seqs are given in commit order, so what is read up to a fixed
 seq is the same however often and however slowly it is read; and no page holds the write-ahead log for longer than a moment.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from proxy.ledger import LedgerError
 from proxy.ledger.canonical import COLUMNS, Value
-from proxy.ledger.queries import reading
+from proxy.ledger.queries import connected, reading
 
 PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some milliseconds of reading
 
@@ -36,10 +36,11 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """The stretch's rows up to `upto_seq`, oldest first; there may be none."""
+    """The stretch's rows up to `upto_seq`, oldest first; there may be none. And what corrects them, if it was asked for, however late it was booked."""
 
     upto_seq: int
     rows: Sequence[Row]
+    corrections: Sequence[Row] = ()
 
 
 def head(path: Path) -> int:
@@ -61,22 +62,19 @@ def narrowed(path: Path, stretch: Stretch) -> Stretch:
     return msgspec.structs.replace(stretch, after=max(stretch.after, low - 1), through=min(stretch.through, high))
 
 
-def pages(path: Path, stretch: Stretch, page_seqs: int = PAGE_SEQS) -> Iterator[Page]:
-    """The stretch, page by page; the last page's `upto_seq` is `through`. Raises as `head`."""
+def pages(path: Path, stretch: Stretch, page_seqs: int = PAGE_SEQS, *, corrected: bool = False) -> Generator[Page, None, None]:
+    """The stretch, page by page; the last page's `upto_seq` is `through`. Close it if it is not read to its end. Raises as `head`."""
     times = _times(stretch)
-    for first in range(stretch.after + 1, stretch.through + 1, page_seqs):
-        upto = min(stretch.through, first + page_seqs - 1)
-        with reading(path) as connection:
+    with connected(path) as connection:
+        for first in range(stretch.after + 1, stretch.through + 1, page_seqs):
+            upto = min(stretch.through, first + page_seqs - 1)
             rows = connection.execute(_PAGE, (first - 1, upto, *times)).fetchall()
-        yield Page(upto, rows)
+            yield Page(upto, rows, _corrections(connection, [row[0] for row in rows]) if corrected else ())
 
 
-def corrections(path: Path, ids: Sequence[str]) -> list[Row]:
-    """What corrects these records, oldest first, however late it was booked."""
-    if not ids:
-        return []
-    with reading(path) as connection:
-        return connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts IN ({', '.join('?' * len(ids))}) ORDER BY seq", ids).fetchall()
+def _corrections(connection: sqlite3.Connection, ids: Sequence[Value]) -> list[Row]:
+    marks = ", ".join("?" * len(ids))
+    return connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts IN ({marks}) ORDER BY seq", ids).fetchall() if ids else []
 
 
 def _times(stretch: Stretch) -> tuple[int, int]:

@@ -133,14 +133,21 @@ class Queries:
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection in one transaction, closed at the end."""
+    with connected(path) as connection:
+        connection.execute("BEGIN")
+        yield connection
+
+
+@contextmanager
+def connected(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection, closed at the end; each statement on it is a transaction of its own. One thread at a time may use it."""
     if not path.exists():
         raise LedgerError(f"there is no ledger at {path} yet: `tollkeeper serve` makes it")
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0, check_same_thread=False)
         try:
             if schema_version(connection, str(path)) == 0:
                 raise LedgerError(f"{path} is empty: `tollkeeper serve` makes the ledger")
-            connection.execute("BEGIN")
             yield connection
         finally:
             connection.close()

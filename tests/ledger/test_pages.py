@@ -11,7 +11,7 @@ import pytest
 from ledger.samples import START_MS, make_id, make_record, numbered, open_book, rows
 from proxy.ledger import LedgerError
 from proxy.ledger.booking import Book
-from proxy.ledger.pages import _PAGE, Stretch, corrections, head, narrowed, pages
+from proxy.ledger.pages import _PAGE, Stretch, head, narrowed, pages
 
 # Not in the order of their seqs, as exchanges that run side by side end: seq 1 started last.
 STARTS_MS = [START_MS + offset for offset in (9000, 0, 1000, 5000, 5000, 2000, 8000, 1)]
@@ -90,9 +90,10 @@ def test_a_book_that_does_not_reach_that_far_is_not_the_one(writer: object, tmp_
 
 def test_what_corrects_records_is_found_wherever_it_is_booked(writer: tuple[sqlite3.Connection, Book], tmp_path: Path) -> None:
     writer[1].book("w0", numbered(make_record(0, started_at_ms=STARTS_MS[0], output_tokens=1), make_record(8), make_record(0, started_at_ms=STARTS_MS[0], output_tokens=2)), None, (), ())
-    path = tmp_path / "ledger.db"
-    assert [row[1] for row in corrections(path, [make_id(0), make_id(1)])] == [9, 11]
-    assert corrections(path, [make_id(1)]) == corrections(path, []) == []
+    stretch = Stretch(through=8)
+    found = list(pages(tmp_path / "ledger.db", stretch, 4, corrected=True))
+    assert [[(row[1], row[5]) for row in page.corrections] for page in found] == [[(9, make_id(0)), (11, make_id(0))], []]
+    assert [page.corrections for page in pages(tmp_path / "ledger.db", stretch, 4)] == [(), ()]
 
 
 def test_the_head_of_a_pruned_book_is_its_checkpoint(writer: tuple[sqlite3.Connection, Book], tmp_path: Path) -> None:
