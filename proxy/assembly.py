@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -19,8 +19,11 @@ from proxy.counting import Counter
 from proxy.failpoints import Failpoints
 from proxy.journal import Journal, JournalOptions
 from proxy.ledger import connect
+from proxy.ledger.queries import Queries
+from proxy.limit_watch import show_limits
 from proxy.metrics import Metrics
 from proxy.parts import Parts
+from proxy.periods import Periods
 from proxy.quota import connect as connect_quota
 from proxy.recorder import Recorder
 from proxy.settings import Settings
@@ -43,7 +46,8 @@ async def assemble(site: Site, close: contextlib.AsyncExitStack, *, failpoints: 
     await recorder.recover()
     counter = Counter(vocabularies, Calibration(settings.data_dir / CALIBRATION_FILE))
     close.push_async_callback(counter.aclose)
-    await counter.preload()
+    if settings.estimates == "counted":
+        await counter.preload()
     return Parts(
         ledger=ledger,
         journal=journal,
@@ -62,8 +66,8 @@ def journal_options(settings: Settings) -> JournalOptions:
     return JournalOptions(**msgspec.structs.asdict(settings.journal))
 
 
-def observe(parts: Parts, settings: Settings, prices_updated_s: Callable[[], float | None]) -> None:
-    """Lets the metrics read what other parts count."""
+def observe(parts: Parts, settings: Settings, site: Callable[[], Site]) -> Callable[[], Awaitable[None]]:
+    """Lets the metrics read what other parts count. Returns what is to be done before each page: bring in what its thread cannot look at."""
     journal, recorder, metrics = parts.journal, parts.recorder, parts.metrics
     metrics.watch("journal_bytes", lambda: journal.bytes_on_disk)
     metrics.watch("journal_open_exchanges", lambda: journal.open_count)
@@ -71,7 +75,15 @@ def observe(parts: Parts, settings: Settings, prices_updated_s: Callable[[], flo
     metrics.watch("ledger_lag_seconds", lambda: recorder.lag_s)
     metrics.watch("ledger_backlog_records", lambda: recorder.backlog)
     metrics.watch("ledger_failures_total", lambda: recorder.failures)
-    metrics.watch("prices_updated_timestamp_seconds", prices_updated_s)
+    metrics.watch("prices_updated_timestamp_seconds", lambda: site().prices_updated_s)
     metrics.watch("data_dir_free_bytes", lambda: shutil.disk_usage(settings.data_dir).free)
     metrics.watch_models("estimate_error_ratio", parts.counter.calibration.errors)
     metrics.watch_histogram("journal_write_seconds", journal.write_seconds)
+    periods = Periods(Queries(settings.ledger.url, settings.data_dir), lambda: site().zone, parts.now_ms, settings.metrics.max_series)
+    metrics.also(periods.collect)
+
+    async def prepare() -> None:
+        await periods.refresh()
+        await show_limits(parts)
+
+    return prepare

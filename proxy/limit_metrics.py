@@ -39,7 +39,7 @@ class LimitMetrics:
         """In the scrape's thread."""
         for state in self._states:
             limit = state.limit
-            labels = (limit.scope, limit.scope_id, limit.id)
+            labels = (limit.scope, limit.scope_id, limit.id, limit.currency if limit.currency is not None else limit.unit, limit.per)
             add = families.nano if limit.unit is Unit.MONEY else families.add
             add("limit_amount", labels, state.amount + state.granted)
             add("limit_used", labels, state.used)

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from proxy.core.substitution import substituted
 from proxy.core.usage import Source, UsageRecord
 from proxy.families import Families
+from proxy.headroom import Headroom
 from proxy.histogram import Histogram, Snapshot
 from proxy.limit_metrics import LimitMetrics
 from proxy.series import (
@@ -64,6 +65,8 @@ class Metrics(Collector):
         self._version = version
         self._key_expiries_ms: dict[str, int] = {}
         self.limits = LimitMetrics(settings.max_series)
+        self.headroom = Headroom()
+        self._others: list[Callable[[Families], None]] = []
         self._watched: dict[str, Callable[[], float | None]] = {}
         self._watched_models: dict[str, Callable[[], Mapping[str, float]]] = {}
         self._watched_histograms: dict[str, Callable[[], Snapshot]] = {}
@@ -169,6 +172,10 @@ class Metrics(Collector):
         assert name in WATCHED_HISTOGRAMS, f"{name} is not declared: add it to SPECS and WATCHED_HISTOGRAMS"
         self._watched_histograms[name] = read
 
+    def also(self, collect: Callable[[Families], None]) -> None:
+        """Let a part add samples of its own to each page, in the scrape's thread."""
+        self._others.append(collect)
+
     def render(self) -> bytes:
         """The whole of `/metrics` in the text format. It may take a second: call it in a thread."""
         return generate_latest(self._registry)
@@ -199,7 +206,8 @@ class Metrics(Collector):
         families.add("series_dropped_total", (), self._dropped + self.limits.dropped)
         families.add("config_last_reload_successful", (), self._reload_ok)
         families.add("build_info", (self._version,), 1)
-        self.limits.collect(families)
+        for collect in (self.limits.collect, self.headroom.collect, *self._others):
+            collect(families)
         for name, read in self._watched.items():
             # The directory behind a gauge may be gone: its sample is missing then, the other samples are not.
             with contextlib.suppress(OSError):

@@ -115,6 +115,7 @@ class Relay:
             return
         self.progress.status = head.code
         self.progress.request_id = first_text(head.raw_headers, b"x-request-id")
+        self._parts.metrics.headroom.seen(self._upstream.name, head.raw_headers)
         if self._upstream.rejects_our_credential(head.code):
             self._parts.metrics.upstream_error(self._upstream.name, "credentials")
             self.decide(How.ANSWERED, error=self._upstream.credential_rejected(head.code))

@@ -9,11 +9,12 @@ import msgspec
 PREFIX = "tollkeeper_"
 DIMENSIONS = ("team", "key", "model", "upstream")
 LIMIT = ("scope", "id", "limit")
+LIMIT_STATE = (*LIMIT, "unit", "per")
 PAIR = ("upstream", "model")
 
 # From a cached embedding to a long reasoning answer; to the first byte; per token, where a person reads along; inside the proxy.
-DURATION_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-FIRST_BYTE_BOUNDS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+DURATION_BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+FIRST_BYTE_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 PER_TOKEN_BOUNDS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
 OVERHEAD_BOUNDS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 
@@ -52,14 +53,19 @@ SPECS: tuple[Spec, ...] = (
     Spec("inflight_streams", "gauge", (), "requests", "Streamed answers being relayed now."),
     Spec("client_gone_total", "counter", ("upstream", "policy"), "requests", "Clients that left before the end of their answer, by what followed: stop, drain, or before_send where nothing had gone out."),
     Spec("upstream_errors_total", "counter", ("upstream", "kind"), "errors", "Failures to reach an upstream or to hear it out, by kind."),
+    Spec("upstream_ratelimit_remaining", "gauge", ("upstream", "unit"), "requests or tokens", "What an upstream last said that it has left for us (x-ratelimit-remaining-requests, -tokens); no sample five minutes after."),
     Spec("estimate_error_ratio", "gauge", ("model",), "ratio", "Estimated over stated tokens, minus one, of the answers that state theirs and were counted too."),
-    # Limits: scope is proxy, upstream, team or key; id is whose limit it is, empty for the proxy's; limit is its name, or what it limits.
-    Spec("limit_amount", "gauge", LIMIT, "the limit's unit", "What a limit allows in its period, credits included; money in currency units."),
-    Spec("limit_used", "gauge", LIMIT, "the limit's unit", "What is used of it in the running period; of a rate, what has not flowed off yet."),
-    Spec("limit_held", "gauge", LIMIT, "the limit's unit", "What running requests may still use of it; of a rate that is part of what is used."),
-    Spec("limit_reset_timestamp_seconds", "gauge", LIMIT, "Unix seconds", "When all of it is there again if nothing more is used; no sample for totals and for concurrent requests."),
+    # Limits: scope is proxy, upstream, team or key; id is whose limit it is, empty for the proxy's; limit is its name, or what it limits;
+    # unit is tokens, requests … or a currency; per is second … month or total, empty for concurrent requests.
+    Spec("limit_amount", "gauge", LIMIT_STATE, "the limit's unit", "What a limit allows in its period, credits included; money in currency units."),
+    Spec("limit_used", "gauge", LIMIT_STATE, "the limit's unit", "What is used of it in the running period; of a rate, what has not flowed off yet."),
+    Spec("limit_held", "gauge", LIMIT_STATE, "the limit's unit", "What running requests may still use of it; of a rate that is part of what is used."),
+    Spec("limit_reset_timestamp_seconds", "gauge", LIMIT_STATE, "Unix seconds", "When all of it is there again if nothing more is used; no sample for totals and for concurrent requests."),
     Spec("limit_crossings_total", "counter", (*LIMIT, "share"), "crossings", "Times that use has reached a share of warn_at, once in each period; 1 where a limit that only warns was exceeded."),
     Spec("strict_breaches_total", "counter", LIMIT, "requests", "Requests that used more of a strict limit than they could be bounded by: the vendor billed beyond its cap."),
+    # Of the ledger: what `tollkeeper usage` says, also after a restart.
+    Spec("period_charge", "gauge", ("team", "period", "currency"), "currency units", "What a team was charged this day or month so far, in the configured zone; read from the ledger, adjustments included."),
+    Spec("period_tokens", "gauge", ("team", "period"), "tokens", "Input and output tokens of a team this day or month so far, in the configured zone; read from the ledger."),
     # Health: whether the books are being kept.
     Spec("journal_bytes", "gauge", (), "bytes", "Size of the journal on disk."),
     Spec("journal_open_exchanges", "gauge", (), "exchanges", "Exchanges opened in the journal and not closed yet."),

@@ -1,6 +1,6 @@
 """The composition root: makes every part, opens the listeners, runs until told to stop, and stops in order.
 
-Start: ledger (locks the data directory) → journal → recovery of what a crash left → metrics → the data listener. Stop: not ready, wait for load balancers,
+Start: ledger (locks the data directory) → journal → recovery of what a crash left → metrics, admin → the data listener. Stop: not ready, wait for load balancers,
 no new connections, wait for running requests, end what is left and book it, close.
 """
 
@@ -13,13 +13,14 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from pathlib import Path
 from time import monotonic
 
 import aiohttp.http_parser
 import msgspec
 
+from proxy.admin.plane import AdminPlane
+from proxy.admin.routes import admin_routes
 from proxy.assembly import assemble, journal_options, observe
 from proxy.config import ConfigError, Loaded, carry_over, what_needs_restart
 from proxy.core.clock import SteadyClock
@@ -28,7 +29,7 @@ from proxy.gateway import Gateway
 from proxy.health import Health
 from proxy.journal import JournalUnavailable
 from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.limit_watch import show_limits, tell_limits
+from proxy.limit_watch import tell_limits
 from proxy.listener import Listener
 from proxy.metrics_listener import MetricsListener
 from proxy.parts import Parts
@@ -58,6 +59,7 @@ class Addresses(msgspec.Struct, frozen=True):
 
     data: str
     metrics: str
+    admin: str = ""  # on TCP, if a token is configured; the control socket is in the data directory
 
 
 async def serve(
@@ -155,14 +157,20 @@ class Server:
         health = Health(self._why_not_ready)
         self._gateway = Gateway(self._parts, self._site, health)
         self._listener = Listener(self._gateway, settings.timeouts)
-        observe(self._parts, settings, lambda: self._site.prices_updated_s)
-        self._metrics_listener = MetricsListener(self._parts.metrics, health, partial(show_limits, self._parts))
+        prepare = observe(self._parts, settings, lambda: self._site)
+        self._metrics_listener = MetricsListener(self._parts.metrics, health, prepare)
         self._close.push_async_callback(self._metrics_listener.aclose)
         host, port = host_port(settings.metrics.listen)
         try:
             metrics_address = await self._metrics_listener.start(host, port)
         except OSError as error:
             raise StartError(f"metrics.listen: {settings.metrics.listen} cannot be opened: {error.strerror or error}. Choose another address.") from error
+        plane = AdminPlane(admin_routes(self._parts, lambda: self._site, self._why_not_ready), health)
+        self._close.push_async_callback(plane.aclose)
+        try:
+            admin_address = await plane.start(settings, lambda: self._site.settings.admin.tokens)
+        except OSError as error:
+            raise StartError(f"admin.listen: {settings.admin.listen} cannot be opened: {error.strerror or error}. Choose another address.") from error
         self._spawn(self._watch(), "watch")
         self._spawn(tell_limits(self._parts), "limits' watch")
         host, port = host_port(settings.listen)
@@ -171,7 +179,7 @@ class Server:
         except OSError as error:
             raise StartError(f"listen: {settings.listen} cannot be opened: {error.strerror or error}. Choose another address, or stop what uses it.") from error
         self._sockets.append(data)
-        self.addresses = Addresses(_address(data), metrics_address)
+        self.addresses = Addresses(_address(data), metrics_address, admin_address)
 
     def handle_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -29,7 +29,7 @@ def test_how_a_limit_stands_is_shown_in_its_unit() -> None:
         LimitState(limit=limit("5 USD/month"), amount=5_000_000_000, granted=500_000_000, used=1_250_000_000, held=1, remaining=0, resets_at_ms=1_500),
         LimitState(limit=limit("8 concurrent", Scope.PROXY, "", "slots"), amount=8, used=3, remaining=5),
     ])
-    money, slots = ("key", "alice", "key:alice/USD/month"), ("proxy", "", "slots")
+    money, slots = ("key", "alice", "key:alice/USD/month", "USD", "month"), ("proxy", "", "slots", "concurrent", "")
     assert page(metrics) == {
         ("limit_amount", *money): 5.5, ("limit_used", *money): 1.25, ("limit_held", *money): 1e-9, ("limit_reset_timestamp_seconds", *money): 1.5,
         ("limit_amount", *slots): 8, ("limit_used", *slots): 3, ("limit_held", *slots): 0,
@@ -55,6 +55,6 @@ def test_series_are_bounded_and_nothing_counted_is_lost() -> None:
     for each in limits:
         metrics.breach(each, 1)
     found = page(metrics)
-    assert [name for name in found if name[0] == "limit_used"] == [("limit_used", "key", "k0", "key:k0/tokens/day"), ("limit_used", "key", "k1", "key:k1/tokens/day")]
+    assert [name for name in found if name[0] == "limit_used"] == [("limit_used", "key", k, f"key:{k}/tokens/day", "tokens", "day") for k in ("k0", "k1")]
     assert found["strict_breaches_total", "key", "other", "other"] == 2
     assert metrics.dropped == 4

@@ -31,7 +31,7 @@ async def test_a_scrape_shows_each_limit_as_it_stands(tmp_path: Path) -> None:
     async with raw_upstream(stating(7, 3)) as upstream, running(tmp_path, limited(upstream.url, {"limit": "100 tokens/total", "name": "trial"})) as proxy:
         await post(proxy, ask())
         await proxy.records(1)
-        labels = '{id="alice",limit="trial",scope="key"}'
+        labels = '{id="alice",limit="trial",per="total",scope="key",unit="tokens"}'
         assert await scrape(proxy) == [f"tollkeeper_limit_amount{labels} 100.0", f"tollkeeper_limit_used{labels} 10.0", f"tollkeeper_limit_held{labels} 0.0"]
 
 

@@ -63,4 +63,4 @@ if __name__ == "__main__":
             get(os.environ)
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             sys.exit(f"Prometheus cannot be had here: {error}")
-    print(*(find(program, os.environ) for program in PROGRAMS))
+    sys.stdout.write("".join(f"{find(program, os.environ)}\n" for program in PROGRAMS))
