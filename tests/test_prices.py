@@ -112,7 +112,7 @@ def test_the_version_is_of_all_that_makes_an_amount_and_of_nothing_else():
         replace(base, prices=base.prices[::-1]),
         replace(base, prices=(row(input="1.00"), row("n", output="02"))),
         replace(base, support="someone", teams={**base.teams, "u": TeamSettings(labels={"a": "b"})}),
-        replace(base, upstreams={"up": replace(UPSTREAM, discount="0.0", api_key="k")}),
+        replace(base, upstreams={"up": replace(UPSTREAM, discount="0.0", api_key="k"), "new": UPSTREAM}),
     ]
     assert {PriceBook.of(other).version for other in same} == {book.version}
     different = [
