@@ -11,6 +11,7 @@ The flow of one request, in the order of the files to read:
     progress.py    what was passed on so far; the meter in core/dialects reads a copy
     core/settlement.py   what was used becomes the record: every decision about what to charge
     recorder.py    journal -> ledger/, in batches, behind everything else
+    admin/         who may ask about it and change it, apart from the traffic; rerating.py prices what is booked anew
 
 Words: exchange (one admitted request and its upstream attempt) · mark · record (a ledger entry) · event (only an SSE event) · upstream (a configured
 vendor) · route (model -> upstream) · dialect (an API's shapes) · tenant (who a key stands for) · meter (reads the copy).

@@ -142,7 +142,6 @@ def warnings(settings: Settings) -> list[str]:
 def _not_enforced(settings: Settings) -> Iterator[tuple[str, list[str]]]:
     """(what, the paths that say it) for each accepted feature that has no effect yet."""
     found = {
-        "the admin API is": [f"admin.tokens.{name}" for name, token in settings.admin.tokens.items() if token.token],
         "passthrough is": ["passthrough"] if settings.passthrough else [],
     }
     yield from ((feature, paths) for feature, paths in found.items() if paths)

@@ -47,10 +47,10 @@ class AdminToken(Block, frozen=True, kw_only=True):
 
 
 class AdminSettings(Block, frozen=True, kw_only=True):
-    """The admin API. Accepted; not served by this version."""
+    """The admin API on TCP, if a token is configured. The command line on this machine uses the socket in `data_dir` and needs none."""
 
     listen: Annotated[str, about("address of /admin/v1", "address")] = "127.0.0.1:8791"
-    tokens: Annotated[dict[Name, AdminToken], about("tokens by name; without one /admin/v1 answers 403")] = {}
+    tokens: Annotated[dict[Name, AdminToken], about("tokens by name; without one nothing listens there")] = {}
 
 
 class LogSettings(Block, frozen=True, kw_only=True):
@@ -277,7 +277,7 @@ class Settings(Block, frozen=True, kw_only=True):
 
     listen: Annotated[str, about("address of the proxy", "address")] = "127.0.0.1:8790"
     metrics: Annotated[MetricsSettings, about("Prometheus metrics")] = MetricsSettings()
-    admin: Annotated[AdminSettings, about("admin API (not served yet)")] = AdminSettings()
+    admin: Annotated[AdminSettings, about("admin API")] = AdminSettings()
     data_dir: Annotated[Path, about("directory of the ledger and the journal; relative to this file", "path")] = Path("var")
     log: Annotated[LogSettings, about("log lines")] = LogSettings()
     drain: Annotated[DrainSettings, about("stopping the process")] = DrainSettings()

@@ -1,0 +1,51 @@
+"""`POST /admin/v1/prices/rerate`: one stretch of a period priced anew (`proxy.rerating`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from proxy.admin.plane import Ask, Route
+from proxy.core.errors import invalid_request, unavailable
+from proxy.core.limits.decisions import Used
+from proxy.core.usage import UsageRecord
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.queries import Queries
+from proxy.parts import Parts
+from proxy.rerating import Rerate, Rerated, rerate
+from proxy.site import Site
+
+RERATE_PATH = "/admin/v1/prices/rerate"
+
+_LOG = logging.getLogger("tollkeeper.admin")
+
+
+def rerate_route(parts: Parts, site: Callable[[], Site], queries: Queries) -> Route:
+    """With the prices of the config in effect. One at a time: what two would book is the same, but budgets must hear of it once."""
+    turn = asyncio.Lock()
+
+    async def answer(ask: Ask) -> Rerated:
+        wanted = ask.read(Rerate)
+        now = site()
+        async with turn:
+            try:
+                done = await rerate(wanted, queries, parts.ledger, now.prices, now.zone, lambda record: _tell_quota(parts, now, record))
+            except LedgerError as error:
+                raise invalid_request(f"{error}.") from error
+            except LedgerUnavailable as error:
+                message = f"The ledger cannot be used now ({error}). What is booked stays booked: the same again books the rest."
+                raise unavailable("ledger_unavailable", message) from error
+        if not wanted.dry_run:
+            _LOG.info("%s rerated records %s by the prices %s: %d adjustments", ask.asker.name, done.period, done.price_version, done.verdicts["adjusted"])
+        return done
+
+    return Route("POST", RERATE_PATH, answer)
+
+
+def _tell_quota(parts: Parts, site: Site, adjustment: UsageRecord) -> None:
+    """A budget of the window in which the record counts gets back what was charged too much, and is charged what was charged too little."""
+    if adjustment.charge_nano is None:
+        return
+    limits = site.rules.limits_for(adjustment.key_id, adjustment.team, adjustment.upstream, adjustment.model_requested)
+    parts.quota.adjust(limits, adjustment.started_at_ms, Used(requests=0, charge_nano=adjustment.charge_nano), parts.now_ms())

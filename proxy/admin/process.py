@@ -1,0 +1,42 @@
+"""`GET /admin/v1/health`: which process answers, and how it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import msgspec
+
+from proxy import __version__
+from proxy.admin.plane import Ask, Route
+from proxy.parts import Parts
+
+
+class Process(msgspec.Struct, frozen=True):
+    """The running process. `ready` as /readyz says it; `backlog_records` have ended and are not in the ledger yet."""
+
+    version: str
+    pid: int
+    started_at_ms: int
+    ready: bool
+    why_not_ready: str | None
+    open_exchanges: int
+    backlog_records: int
+
+
+def process_route(parts: Parts, why_not_ready: Callable[[], str | None]) -> Route:
+    started_at_ms = parts.now_ms()
+
+    async def answer(_ask: Ask) -> Process:
+        reason = why_not_ready()
+        return Process(
+            version=__version__,
+            pid=os.getpid(),
+            started_at_ms=started_at_ms,
+            ready=reason is None,
+            why_not_ready=reason,
+            open_exchanges=parts.journal.open_count,
+            backlog_records=parts.recorder.backlog,
+        )
+
+    return Route("GET", "/admin/v1/health", answer)

@@ -1,0 +1,19 @@
+"""Every route of the admin plane, in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from proxy.admin.plane import Route
+from proxy.admin.prices import rerate_route
+from proxy.admin.process import process_route
+from proxy.ledger.queries import Queries
+from proxy.parts import Parts
+from proxy.site import Site
+
+
+def admin_routes(parts: Parts, site: Callable[[], Site], why_not_ready: Callable[[], str | None]) -> Sequence[Route]:
+    """`site` is the config in effect, `why_not_ready` what /readyz says."""
+    settings = site().settings
+    queries = Queries(settings.ledger.url, settings.data_dir)
+    return (process_route(parts, why_not_ready), rerate_route(parts, site, queries))

@@ -1,0 +1,169 @@
+"""`tollkeeper price rerate`: a period priced anew with the prices in effect; what differs is booked as adjustments."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import click
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from proxy.admin.prices import RERATE_PATH
+from proxy.cli import amounts, common, control, ranges
+from proxy.config_prices import table_of
+from proxy.core.errors import ProxyError
+from proxy.ledger import LedgerError, LedgerUnavailable, connect
+from proxy.ledger.queries import Queries
+from proxy.prices import PriceBook
+from proxy.pricetables import TableError
+from proxy.rerating import Change, Rerate, Rerated, sort_key, total
+from proxy.rerating import rerate as rerate_stretch
+from proxy.settings import Settings
+
+_Once = Callable[[Rerate], Rerated]
+
+
+@click.command()
+@common.config_option
+@common.json_option
+@click.option("--from", "from_", metavar="TIME", help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.")
+@click.option("--to", metavar="TIME", help="Requests started before.")
+@click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be booked.")
+@click.option("--yes", is_flag=True, help="Book without asking.")
+def rerate(config_path: Path | None, as_json: bool, from_: str | None, to: str | None, month: str | None, dry_run: bool, yes: bool) -> None:
+    """Price the records of a period anew and book the differences as adjustments; records themselves never change.
+
+    Goes through the running process, with the prices that it has in effect (kill -HUP makes it read the file again); without one it works on the ledger
+    directly. Traffic goes on. Doing the same again books nothing more, so a run that was broken off is simply repeated. A record that has no price now keeps
+    what was booked for it. Amounts are differences.
+
+    \b
+    Examples:
+      tollkeeper price rerate --month 2026-11 --dry-run
+      tollkeeper price rerate --from 2026-11-01 --to 2026-11-15 --yes
+    """
+    if as_json and not (dry_run or yes):
+        raise click.UsageError("--json goes with --dry-run or --yes.")
+    start, end = _period(from_, to, month)
+    with _prices(config_path) as (once, version):
+        if dry_run or not yes:
+            would = _all(once, Rerate(dry_run=True, from_=start, to=end, price_version=version), "Pricing")
+            _show(would, as_json)
+            if dry_run or not would.changes:
+                return
+            click.confirm(f"Book {amounts.count(would.verdicts['adjusted'])} adjustments?", abort=True, err=True)
+        _show(_all(once, Rerate(dry_run=False, from_=start, to=end, price_version=version), "Booking"), as_json)
+
+
+def _period(from_: str | None, to: str | None, month: str | None) -> tuple[str | None, str | None]:
+    """The period as the ledger's zone is to read it; usage errors are found here."""
+    start, end = ranges.parse(from_, to, month, ZoneInfo("UTC"))
+    if start is None:
+        raise click.UsageError("name the period: --month 2026-11, or --from and --to.")
+    if month is not None and end is not None:
+        return start.date().isoformat(), end.date().isoformat()
+    return from_, to
+
+
+def _all(once: _Once, ask: Rerate, label: str) -> Rerated:
+    """Stretch by stretch, summed up."""
+    found = [once(ask)]
+    first = found[0]
+    with common.progress(label, first.through - first.after) as advance:
+        done = first.after
+        while (reached := found[-1].next) is not None:
+            advance(reached - done)
+            done = reached
+            found.append(once(msgspec.structs.replace(ask, after=reached, through=first.through, price_version=first.price_version)))
+        advance(first.through - done)
+    verdicts = {name: sum(one.verdicts[name] for one in found) for name in first.verdicts}
+    groups: dict[tuple[str | None, str | None, str | None], list[Change]] = {}
+    for change in (change for one in found for change in one.changes):
+        groups.setdefault((change.team, change.model, change.currency), []).append(change)
+    changes = [
+        Change(*group, sum(one.adjustments for one in parts), total(one.cost_nano for one in parts), total(one.charge_nano for one in parts))
+        for group, parts in groups.items()
+    ]
+    return msgspec.structs.replace(first, next=None, verdicts=verdicts, changes=sorted(changes, key=sort_key))
+
+
+@contextmanager
+def _prices(config_path: Path | None) -> Iterator[tuple[_Once, str | None]]:
+    """Who does a stretch, and the version of the prices that are meant: those of the config file, unless the process is elsewhere."""
+    if os.environ.get(control.URL):
+        elsewhere = control.running(Path(), os.environ)
+        assert elsewhere is not None, "a URL names one"
+        yield _asking(elsewhere), None
+        return
+    settings = common.load(config_path).settings
+    try:
+        prices = PriceBook.of(settings, table_of(settings))
+    except (OSError, TableError) as error:
+        raise common.Failed(f"prices: {error}") from error
+    process = control.running(settings.data_dir, os.environ)
+    if process is not None:
+        yield _asking(process), prices.version
+    else:
+        with _directly(settings, prices) as once:
+            yield once, prices.version
+
+
+def _asking(process: control.Process) -> _Once:
+    return lambda ask: control.ask(process, "POST", RERATE_PATH, ask, type=Rerated)
+
+
+@contextmanager
+def _directly(settings: Settings, prices: PriceBook) -> Iterator[_Once]:
+    """No process runs: with its lock in hand, the ledger is this command's."""
+    with asyncio.Runner() as runner:
+        try:
+            ledger = runner.run(connect(settings.ledger.url, settings.data_dir, settings.data_dir / settings.ledger.key_file))
+        except LedgerError as error:
+            raise common.Failed(str(error)) from error
+        queries = Queries(settings.ledger.url, settings.data_dir)
+
+        async def once(ask: Rerate) -> Rerated:
+            if not ask.dry_run:
+                await ledger.book("rerate", (), price_versions=[(prices.version, prices.terms())])
+            return await rerate_stretch(ask, queries, ledger, prices, ZoneInfo(settings.timezone))
+
+        def run(ask: Rerate) -> Rerated:
+            try:
+                return runner.run(once(ask))
+            except (ProxyError, LedgerError, LedgerUnavailable) as error:
+                raise common.Failed(error.message if isinstance(error, ProxyError) else str(error)) from error
+
+        try:
+            yield run
+        finally:
+            runner.run(ledger.aclose())
+
+
+def _show(found: Rerated, as_json: bool) -> None:
+    if as_json:
+        common.print_json({name: getattr(found, name) for name in ("dry_run", "price_version", "period", "verdicts", "changes")})
+        return
+    click.echo(f"Records {found.period}, by the prices {found.price_version}" + (": nothing is booked yet" if found.dry_run else ""))
+    if found.changes:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("team", "model"):
+            table.add_column(name, overflow="fold", min_width=8)
+        for name in ("adjustments", "cost", "charge"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("currency")
+        for change in found.changes:
+            money = (amounts.UNKNOWN if nano is None else amounts.money(nano) for nano in (change.cost_nano, change.charge_nano))
+            table.add_row(Text(amounts.text(change.team)), Text(amounts.text(change.model)), amounts.count(change.adjustments), *money, amounts.text(change.currency))
+        common.print_table(table)
+    verdicts = found.verdicts
+    click.echo(f"adjusted: {amounts.count(verdicts['adjusted'])}, unchanged: {amounts.count(verdicts['unchanged'])}")
+    for name, reason in (("unpriced", "no price says what they cost"), ("other_currency", "they are booked in another currency")):
+        if verdicts[name]:
+            click.echo(f"Warning: left as they are: {amounts.count(verdicts[name])}, because {reason}", err=True)
