@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -24,22 +25,25 @@ from proxy.core.prompts import Prompt, count_input, count_prompt
 from proxy.core.routes import matches
 from proxy.core.settlement import Counted
 from proxy.core.tokens import EXACT_CHARS_MAX, Count
-from proxy.core.usage import Source, UsageRecord
+from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.site import Site
 from proxy.upstream import Upstream
-from proxy.vocabulary import O200K, Vocabularies, family, reasons_unseen
+from proxy.vocabulary import O200K, Vocabularies, VocabularyError, family, reasons_unseen
 
 _LOG = logging.getLogger("tollkeeper.counting")
 _T = TypeVar("_T")
 
 WAIT_S: Final = 5.0                 # an answer's end waits so long for its count, loading included; then it is estimated
 WAITING_MAX: Final = 512            # counts at once; beyond it they are estimated
+WAITING_BYTES_MAX: Final = 64 * 2**20  # of what waits to be counted; likewise
 PROMPT_BYTES_MAX: Final = 2**20     # of a body that is decoded to be counted; above it the ratio to its bytes is as good
+PROMPT_BRACKETS_MAX: Final = 50_000 # in it: decoding a megabyte of `[],[],` would hold the loop up for a third of a second
 HEAD_BYTES: Final = 4096            # of text kept of a stream that is likely to state its usage
 SAMPLE_BYTES: Final = 64 * 1024     # of text counted for learning's sake; a longer answer is not learned from
 SAMPLES_FIRST: Final = 200          # answers of a model that are all counted, to learn from
 SAMPLES_EVERY: Final = 16           # and later one in so many
 KEEP_INTERVAL_S: Final = 60.0       # what a kill may make it forget
+EMBEDDINGS: Final = "/v1/embeddings"
 FAMILIES_MAX: Final = 4096          # models whose vocabulary was looked up; the names come from clients, hence the bound
 
 
@@ -51,6 +55,7 @@ class _Body(msgspec.Struct):
     functions: object = None
     prompt: object = None
     input: object = None
+    response_format: msgspec.Raw = msgspec.Raw()
 
 
 _body_decoder = msgspec.json.Decoder(_Body)
@@ -63,6 +68,7 @@ class Counter:
         self.vocabularies = vocabularies
         self.calibration = calibration
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting_bytes = 0
         self._turn = 0
         self._families: dict[str, tuple[str, bool]] = {}
 
@@ -84,20 +90,25 @@ class Counter:
     @property
     def crowded(self) -> bool:
         """Whether so much waits to be counted that nothing more is to."""
-        return len(self._tasks) >= WAITING_MAX
+        return len(self._tasks) >= WAITING_MAX or self._waiting_bytes >= WAITING_BYTES_MAX
 
-    def samples(self, learned: Learned) -> bool:
+    def samples(self, learned: Learned, call: Call) -> bool:
         """Whether an answer that will state its usage is counted as well."""
+        if call.endpoint == EMBEDDINGS:
+            return False  # it has no text, and always states its usage
         if not any(self.vocabularies.ready(name) for name in self.calibration.vocabularies):
             return False  # nobody has needed one yet: none is loaded for learning alone
         self._turn += 1
-        return min(learned.input.counted_answers, learned.output.counted_answers) < SAMPLES_FIRST or self._turn % SAMPLES_EVERY == 0
+        # Of a prompt with images only the answer teaches anything.
+        known = learned.output.counted_answers if call.media else min(learned.input.counted_answers, learned.output.counted_answers)
+        return known < SAMPLES_FIRST or self._turn % SAMPLES_EVERY == 0
 
-    def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """A task of ours: kept until it is done."""
+    def start(self, work: Coroutine[None, None, None], size_bytes: int = 0) -> asyncio.Task[None]:
+        """A task of ours, kept until it is done, that holds about so many bytes."""
         task = asyncio.create_task(work, name="count")
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self._waiting_bytes += size_bytes
+        task.add_done_callback(partial(self._ended, size_bytes))
         return task
 
     async def preload(self) -> None:
@@ -123,8 +134,9 @@ class Counter:
         if content is not None:
             self.calibration.write(content)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, size_bytes: int, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._waiting_bytes -= size_bytes
         if not task.cancelled() and (error := task.exception()) is not None:
             _LOG.error("a count failed; its exchange is estimated", exc_info=error)
 
@@ -148,8 +160,8 @@ class Counting:
         self._prompt_bytes = 0
         self._tasks: list[asyncio.Task[None]] = []
         silent = counted and call.stream and not counter.calibration.states(upstream, call.model, asked)
-        self._sampled = counted and not silent and counter.samples(self._learned)
-        self.measure = self._learned.output.per_byte.parts()
+        self._sampled = counted and not silent and counter.samples(self._learned, call)
+        self.measure = (0, 1) if call.endpoint == EMBEDDINGS else self._learned.output.per_byte.parts()  # vectors are no text, whatever their size
         self.text_bytes_max: int | None = HEAD_BYTES
         if silent:
             self.text_bytes_max = None
@@ -161,14 +173,25 @@ class Counting:
     @property
     def output_expected(self) -> int:
         """Tokens that an answer of this model is expected to have, as far as was learned."""
-        return self._learned.output_expected()
+        return 0 if self.call.endpoint == EMBEDDINGS else self._learned.output_expected()
 
     def prompt(self, body: bytes) -> int:
         """Takes the request's body, decoded; counts it if that is likely to be needed. The input tokens to go by until then, learned from bytes."""
         self._prompt_bytes = self.call.prompt_bytes
         if (self.text_bytes_max is None or self._sampled) and len(body) <= PROMPT_BYTES_MAX:
-            self._count(partial(_prompt, self.call, body, self._name, self._image_rules), self._take_prompt)
+            self._count(partial(_prompt, self.call, body, self._name, self._image_rules), self._take_prompt, len(body))
         return self._learned.input.per_byte.of(self._prompt_bytes)
+
+    def unasked(self) -> None:
+        """The stream is not asked for its usage after all: its vendor has refused the question."""
+        self._asked = False
+        if self._counted and self.call.stream and not self._counter.calibration.states(self._upstream, self.call.model, False):
+            self.text_bytes_max = None
+
+    def abandon(self) -> None:
+        """Nothing is charged for this exchange, so nothing of it needs to be counted any more."""
+        for task in self._tasks:
+            task.cancel()
 
     def take(self, texts: Texts) -> None:
         """Counts the blocks that are ready. Only of an answer that is not expected to state its usage: of others nothing is counted before its end."""
@@ -186,7 +209,9 @@ class Counting:
             texts.finish()
             self._take_blocks(texts)
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=WAIT_S)
+            _, late = await asyncio.wait(self._tasks, timeout=WAIT_S)
+            for task in late:
+                task.cancel()  # nobody waits for it any more, but others do behind it
         return self._result(meter)
 
     def learn(self, meter: Meter, record: UsageRecord) -> None:
@@ -195,7 +220,9 @@ class Counting:
             return
         calibration = self._counter.calibration
         whole = record.input_source is Source.REPORTED and record.output_source is Source.REPORTED
-        if self.call.stream and (whole or meter.usage is None) and (meter.done or meter.finish_reason is not None):
+        # A client may have left between the end of the text and the statement.
+        silent = meter.usage is None and record.outcome is Outcome.COMPLETED
+        if self.call.stream and (whole or silent) and (meter.done or meter.finish_reason is not None):
             calibration.stated(self._upstream, self.call.model, self._asked, whole)
         if not whole or record.inconsistent:
             return
@@ -208,14 +235,15 @@ class Counting:
             self._learn(meter, record, None, None)
 
     def _take_blocks(self, texts: Texts) -> None:
+        """All of them in one step of the thread: an upstream may send a text a sign."""
         blocks, texts.blocks = texts.blocks, []
-        for block in blocks:
-            self._count(partial(_block, block), partial(texts.counting.counted, block))
+        if blocks:
+            self._count(partial(_blocks, blocks), partial(_took_blocks, texts), sum(map(len, blocks)))
 
-    def _count(self, counting: Callable[[Count], _T | None], took: Callable[[_T], None]) -> None:
+    def _count(self, counting: Callable[[Count], _T | None], took: Callable[[_T], None], size_bytes: int) -> None:
         if not self._counter.crowded:
             self._counter.calibration.needs(self._name)
-            self._tasks.append(self._counter.start(self._run(counting, took)))
+            self._tasks.append(self._counter.start(self._run(counting, took), size_bytes))
 
     async def _run(self, counting: Callable[[Count], _T | None], took: Callable[[_T], None]) -> None:
         found = await self._counter.vocabularies.run(self._name, counting)
@@ -253,32 +281,46 @@ class Counting:
             meter, record,
             None if prompt is None else (prompt.tokens, prompt.characters),
             None if output is None else (output, texts.counting.characters),
+            input_exact=prompt is not None and prompt.exact,
         )  # fmt: skip
 
-    def _learn(self, meter: Meter, record: UsageRecord, input_counted: TextCount | None, output_counted: TextCount | None) -> None:
+    def _learn(self, meter: Meter, record: UsageRecord, input_counted: TextCount | None, output_counted: TextCount | None, *, input_exact: bool = False) -> None:
         """Images, sounds and files say nothing about text, so such prompts teach nothing; nor does an answer in which nothing can be seen."""
         assert record.input_tokens is not None and record.output_tokens is not None
         learned = self._counter.calibration.learning(self.call.model)
         if not self.call.media:
-            learned.input.learn(record.input_tokens, self._prompt_bytes, input_counted)
+            learned.input.learn(record.input_tokens, self._prompt_bytes, input_counted, exact=input_exact)
         if record.audio_output_tokens is None or record.audio_output_tokens == 0:
             if meter.text_known and meter.text_bytes:
                 learned.output.learn(record.output_tokens, meter.text_bytes, output_counted)
             learned.learn_output_size(record.output_tokens)
 
 
-def _block(text: str, count: Count) -> int:
-    return count(text)
+def _blocks(blocks: Sequence[str], count: Count) -> list[tuple[str, int]]:
+    """In the thread. Those that can be counted, with their tokens."""
+    found = []
+    for block in blocks:
+        with suppress(VocabularyError):
+            found.append((block, count(block)))
+    return found
+
+
+def _took_blocks(texts: Texts, found: Sequence[tuple[str, int]]) -> None:
+    for block, tokens in found:
+        texts.counting.counted(block, tokens)
 
 
 def _prompt(call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], count: Count) -> Prompt | None:
-    """In the thread. None: the body cannot be decoded as a whole (its top level could), so its bytes must do."""
+    """In the thread. None: the body cannot be decoded as a whole (its top level could), or not in a moment, so its bytes must do."""
+    if body.count(b"[") + body.count(b"{") > PROMPT_BRACKETS_MAX:
+        return None
     try:
         read = _body_decoder.decode(repair_surrogates(body) or body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if call.endpoint == "/v1/chat/completions":
         tools = read.tools if read.tools is not None else read.functions
-        prompt = count_prompt(read.messages, tools, name, count, image_rule(call.model, image_rules))
+        form = bytes(read.response_format).decode()
+        prompt = count_prompt(read.messages, tools, name, count, image_rule(call.model, image_rules), response_format=form)
         return Prompt(prompt.tokens, prompt.exact and len(body) <= EXACT_CHARS_MAX, prompt.characters)
     return Prompt(count_input(read.prompt if read.prompt is not None else read.input, count), len(body) <= EXACT_CHARS_MAX, len(body))

@@ -80,11 +80,13 @@ class Exchange:
 
     async def run(self) -> None:
         """reserve → connect → journal.open → send → relay → count what was not stated → settle and journal.close → end the answer."""
-        await self._hold.reserve()
         try:
+            await self._hold.reserve()
             await self._run()
         finally:
             self._hold.void()  # whatever left it unsettled: nothing was sent
+            if not self._sent:
+                self._counting.abandon()
 
     async def _run(self) -> None:
         parts = self._parts
@@ -203,6 +205,7 @@ class Exchange:
         if self._settled:
             self._upstream.pool.release(connection)  # the process ends, and the record is made
             return
+        self._counting.unasked()
         self.relay = self._attempt(spliced=False)
         self.relay.hold(connection)
         self.relay.send(plain)

@@ -269,3 +269,69 @@ async def test_a_vendor_that_states_its_usage_unasked_is_not_counted_again(tmp_p
         await post(proxy, ask())
         rows = await proxy.records(2)
         assert [counts(row) for row in rows] == [(5, 2, "reported", "reported")] * 2
+
+
+async def test_vectors_are_no_text_whatever_their_size(tmp_path: Path) -> None:
+    async def answer(visit: Visit) -> None:
+        whole = json.dumps({"object": "list", "data": [{"embedding": [0.125] * 5_000}], "usage": {"prompt_tokens": 3, "total_tokens": 3}}).encode()
+        if b"Break" in visit.body:
+            await visit.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(whole), whole[:30_000])
+            visit.reset()
+        else:
+            await visit.answer(whole)
+
+    def embed(text: str) -> bytes:
+        return json.dumps({"model": "text-embedding-3-small", "input": text}).encode()
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, counting(upstream.url)) as proxy:
+        await proxy.server.parts.counter.vocabularies.run("o200k_base", lambda count: count(""))
+        proxy.server.parts.counter.calibration.needs("o200k_base")
+        await post(proxy, embed("Break off"), "/v1/embeddings")
+        await post(proxy, embed("Fine"), "/v1/embeddings")
+        rows = await proxy.records(2)
+        assert [row["output_tokens"] for row in rows] == [0, 0]
+        assert rows[1]["source"] == "reported"
+
+
+async def test_a_client_that_leaves_before_the_statement_says_nothing_about_the_vendor(tmp_path: Path) -> None:
+    gone = asyncio.Event()
+
+    async def answer(visit: Visit) -> None:
+        await visit.stream(event("Hi"), FINISH, end=False)
+        await gone.wait()
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, counting(upstream.url)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        await client.post(ask(stream_options={"include_usage": True}))
+        await client.head()
+        read = b""
+        while not read.endswith(FINISH):
+            read += await client.chunk()
+        await client.aclose()
+        [row] = await proxy.records(1)
+        gone.set()
+        assert row["outcome"] == "client_closed"
+        assert proxy.server.parts.counter.calibration.states("mock", "gpt-4o", True)
+
+
+async def test_what_a_vendor_answers_who_refuses_the_question_is_counted(tmp_path: Path) -> None:
+    async def answer(visit: Visit) -> None:
+        if b"include_usage" in visit.body:
+            await visit.answer(b'{"error":{"message":"unknown field stream_options"}}', status="400 Bad Request")
+        else:
+            await visit.stream(*map(event, WORDS[:3_000]), FINISH, DONE)
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, counting(upstream.url, stream_usage="inject")) as proxy:
+        await post(proxy, ask())
+        [row] = await proxy.records(1)
+        assert (row["output_tokens"], row["output_source"]) == (count("o200k_base", "".join(WORDS[:3_000])), "counted")
+        assert proxy.server.parts.counter.calibration.states("mock", "gpt-4o", True), "the stream that states nothing was not asked"
+
+
+async def test_without_counting_what_was_needed_before_is_not_loaded(tmp_path: Path) -> None:
+    async with raw_upstream(silent("Hi")) as upstream:
+        async with running(tmp_path, counting(upstream.url)) as proxy:
+            await post(proxy, ask())
+            await proxy.records(1)
+        async with running(tmp_path, counting(upstream.url) | {"estimates": "bytes"}) as proxy:
+            assert not proxy.server.parts.counter.vocabularies.ready("o200k_base")

@@ -67,6 +67,7 @@ class Direction(msgspec.Struct):
     """Input or output of one model: tokens per token of our own count and per byte, and how far estimates were off, had they been needed."""
 
     per_counted: Ratio = msgspec.field(default_factory=lambda: Ratio(32, 32))
+    per_exact: Ratio = msgspec.field(default_factory=lambda: Ratio(32, 32))     # the same, of what the published rules cover
     by_density: _Ratios = msgspec.field(default_factory=lambda: [Ratio(32, 32) for _ in range(len(_DENSITIES) + 1)])
     per_byte: Ratio = msgspec.field(default_factory=lambda: Ratio(64, 256))
     answers: _Sum = 0           # that state their tokens
@@ -74,8 +75,8 @@ class Direction(msgspec.Struct):
     estimated: _Sum = 0         # what would have been estimated for those …
     stated: _Sum = 0            # … and what they stated
 
-    def learn(self, tokens: int, size_bytes: int, counted: TextCount | None) -> None:
-        """An answer has stated `tokens` for so many bytes of text, for which our own count is `counted` (None: it was not counted)."""
+    def learn(self, tokens: int, size_bytes: int, counted: TextCount | None, *, exact: bool = True) -> None:
+        """An answer has stated `tokens` for so many bytes of text, for which our own count is `counted` (None: it was not counted), which is `exact` if the rules are right."""
         if tokens > _TOKENS_MAX:
             return
         self.per_byte.learn(tokens, min(size_bytes, tokens * _TOKEN_BYTES_MAX))
@@ -86,6 +87,8 @@ class Direction(msgspec.Struct):
             weight = min(counted[0], tokens * _TOKEN_COUNTED_MAX)
             self.per_counted.learn(tokens, weight)
             self.by_density[_density(counted)].learn(tokens, weight)
+            if exact:
+                self.per_exact.learn(tokens, weight)
             self.counted_answers += 1
         if self.answers >= ANSWERS_MAX:
             self._halve()
@@ -98,9 +101,9 @@ class Direction(msgspec.Struct):
 
     def agrees(self) -> bool:
         """Whether our own count is what the vendor states, as far as is known."""
-        if self.counted_answers < ANSWERS_TRUSTED:
+        if self.per_exact.answers < ANSWERS_TRUSTED:
             return True
-        tokens, counted = self.per_counted.parts()
+        tokens, counted = self.per_exact.parts()
         share, whole = _KNOWN_WITHIN
         return abs(tokens - counted) * whole <= counted * share
 
@@ -111,7 +114,7 @@ class Direction(msgspec.Struct):
 
     def _halve(self) -> None:
         self.per_byte.halve()
-        for ratio in (self.per_counted, *self.by_density):
+        for ratio in (self.per_counted, self.per_exact, *self.by_density):
             ratio.halve()
         self.answers //= 2
         self.counted_answers //= 2

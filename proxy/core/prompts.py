@@ -37,10 +37,16 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 def count_prompt(
-    messages: object, tools: object, vocabulary: str, count: Count, image: ImageRule | None = None
+    messages: object, tools: object, vocabulary: str, count: Count, image: ImageRule | None = None, *, response_format: str = ""
 ) -> Prompt:
-    """Of a chat completion's `messages` and `tools` (or `functions`), decoded from JSON. `vocabulary` is the one that `count` counts with, `image` the model's rule."""
+    """Of a chat completion's `messages` and `tools` (or `functions`), decoded from JSON. `vocabulary` is the one that `count` counts with, `image` the model's rule.
+
+    `response_format` is JSON still: a schema in it is part of the prompt, in a form that nobody has published.
+    """
     tally = _Tally(image)
+    if '"json_schema"' in response_format:
+        tally.texts.append(response_format)
+        tally.exact = False
     for message in _items(messages):
         tally.message(message)
     tally.fixed += _REPLY_TOKENS

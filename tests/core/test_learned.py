@@ -76,12 +76,28 @@ def test_no_estimate_is_beyond_what_an_answer_can_have() -> None:
     assert max(direction.estimated, direction.stated) < 2**53
 
 
+def test_prompts_that_no_published_rule_covers_say_nothing_against_the_vocabulary() -> None:
+    direction = Direction()
+    for _ in range(100):
+        direction.learn(1200, 4000, (1000, 4000), exact=False)
+    assert direction.agrees()
+    assert 1190 <= direction.estimate(4000, (1000, 4000)) <= 1200, "though they tell what others like them come to"
+
+
 def test_a_model_that_changes_is_learned_anew() -> None:
     direction = taught(*[(100, 400, (100, 400))] * 2 * ANSWERS_MAX)
     for _ in range(4 * ANSWERS_MAX):
         direction.learn(200, 400, (100, 400))
     assert 195 <= direction.estimate(400, (100, 400)) <= 200
     assert direction.answers < ANSWERS_MAX
+
+
+def test_a_vocabulary_that_disagreed_once_is_believed_again() -> None:
+    direction = taught(*[(200, 400, (100, 400))] * 2 * ANSWERS_MAX)
+    assert not direction.agrees()
+    for _ in range(8 * ANSWERS_MAX):
+        direction.learn(100, 400, (100, 400))
+    assert direction.agrees()
 
 
 def test_the_error_is_that_of_the_estimates_before_they_learned() -> None:

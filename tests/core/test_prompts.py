@@ -165,3 +165,13 @@ def test_whatever_json_the_client_sends_has_a_count(messages: object, tools: obj
 
 def test_the_characters_are_those_of_the_text_alone() -> None:
     assert count_prompt([{"role": "user", "content": [{"type": "text", "text": "abc"}, {"type": "image_url", "image_url": {"url": PNG}}]}], None, "o200k_base", words).characters == len("user") + 3
+
+
+def test_a_schema_for_the_answer_is_part_of_the_prompt() -> None:
+    def of(form: str) -> Prompt:
+        return count_prompt([], None, "o200k_base", words, response_format=form)
+
+    plain = of("")
+    assert of('{"type": "json_object"}') == of('{"type": "text"}') == of("null") == plain
+    schema = '{"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}'
+    assert of(schema) == Prompt(plain.tokens + words(schema), False, len(schema))
