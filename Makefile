@@ -15,7 +15,7 @@ LIBS    := $(patsubst tests/clients/frameworks/requirements/%.txt,$(VENV)/client
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST  := $(BIN)/python -m pytest --hypothesis-seed=0
 
-.PHONY: help demo serve test check campaign bench prices lock clean
+.PHONY: help demo serve test check campaign bench prices dashboards lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -74,6 +74,9 @@ bench: $(DEV) ## throughput and latency beside a bare aiohttp proxy
 
 prices: $(DEV) ## the bundled price table anew, from the installed genai-prices
 	$(BIN)/python -m tools.prices
+
+dashboards: $(DEV) ## the files in dashboards/ anew, from tools/dashboards
+	$(BIN)/python -m tools.dashboards
 
 # Resolves pyproject.toml afresh in an empty environment and pins what was installed. Run it to take updates, then commit the difference.
 lock: $(DEV) ## rewrite constraints.txt and the pins of the tests' clients

@@ -1,0 +1,163 @@
+"""The dashboards as files: fresh, complete, and by the rules of Grafana's own linter (dashboard-linter), said again here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from proxy.series import PREFIX, SPECS
+from tools.dashboards.files import DASHBOARDS, TARGET, files
+from tools.dashboards.rules import ALERTS, RECORDINGS
+
+Json = dict[str, object]
+DOCUMENTS = {path.stem: json.loads(path.read_text()) for path in sorted((TARGET / "grafana").glob("*.json"))}
+COUNTERS = "|".join(rf"{PREFIX}{spec.name}" if spec.kind == "counter" else rf"{PREFIX}{spec.name}_(?:bucket|count|sum)" for spec in SPECS if spec.kind != "gauge")
+SELECTOR = re.compile(rf"({PREFIX}\w+)(\{{[^}}]*\}})?(\[[^\]]*\])?")
+
+RECORDING = re.compile(r"\b\w+:\w+:\w+\b")
+
+
+def panels() -> Iterator[tuple[str, Json]]:
+    """Every panel but the rows, with a name for the message."""
+    for name, document in DOCUMENTS.items():
+        for panel in document["panels"]:
+            if panel["type"] != "row":
+                yield f"{name}: {panel['title']}", panel
+
+
+def targets() -> Iterator[tuple[str, str]]:
+    for where, panel in panels():
+        for target in panel["targets"]:
+            yield where, target["expr"]
+
+
+def metric(name: str) -> str:
+    """The declared metric that a sample's name belongs to."""
+    names = {spec.name for spec in SPECS}
+    bare = name.removeprefix(PREFIX)
+    return bare if bare in names else re.sub(r"_(bucket|count|sum)$", "", bare)
+
+
+def test_the_files_are_what_the_source_says():
+    made = files()
+    for name, text in made.items():
+        assert (TARGET / name).read_text() == text, f"dashboards/{name} is old: run `make dashboards` and commit what it writes"
+    assert {path.stem for path in (TARGET / "grafana").glob("*.json")} == {dashboard.uid for dashboard in DASHBOARDS}
+
+
+def test_every_metric_that_is_asked_for_exists_with_the_labels_it_is_asked_by():
+    labels = {spec.name: {*spec.labels, "job", "instance", *({"le"} if spec.kind == "histogram" else ())} for spec in SPECS}
+    asked = [*targets(), *((rule.name, RECORDING.sub("up", rule.expression)) for rule in (*RECORDINGS, *ALERTS))]
+    for where, expression in asked:
+        for name, matchers, _ in SELECTOR.findall(expression):
+            assert metric(name) in labels, f"{where}: {name} is no metric"
+            unknown = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers)) - labels[metric(name)]
+            assert not unknown, f"{where}: {name} has no label {unknown}"
+        used = {label for group in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression) for label in re.split(r",\s*", group)}
+        known = set().union(*(labels[metric(name)] for name, _, _ in SELECTOR.findall(expression))) if SELECTOR.search(expression) else used
+        assert used <= known, f"{where}: grouped by {used - known}, which no metric in it has"
+
+
+def test_every_metric_is_on_a_dashboard():
+    shown = {metric(name) for _, expression in targets() for name, _, _ in SELECTOR.findall(expression)}
+    assert not {spec.name for spec in SPECS} - shown, "give each new metric a panel in tools/dashboards"
+
+
+def test_panels_link_to_alerts_that_exist_and_every_alert_is_linked():
+    linked = {link["url"].rpartition("#")[2] for _, panel in panels() for link in panel.get("links", [])}
+    nowhere = {"tollkeeperdown"}   # what is down shows nothing
+    assert linked == {alert.name.lower() for alert in ALERTS} - nowhere
+
+
+def test_provisioning_reads_where_the_readme_says():
+    for path in (TARGET / "grafana" / "provisioning").rglob("*.yaml"):
+        assert yaml.safe_load(path.read_text())["apiVersion"] == 1, path
+    uids = [document["uid"] for document in DOCUMENTS.values()]
+    assert len(set(uids)) == len(uids) == 4
+
+
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+class TestLinter:
+    """One test for each rule of dashboard-linter that concerns Prometheus, under its name there."""
+
+    def variables(self, document: Json) -> dict[str, Json]:
+        return {variable["name"]: variable for variable in document["templating"]["list"]}
+
+    def expressions(self, document: Json) -> list[str]:
+        return [target["expr"] for panel in document["panels"] for target in panel.get("targets", [])]
+
+    def test_template_datasource(self, document):
+        source = self.variables(document)["datasource"]
+        assert (source["type"], source["query"], source["label"]) == ("datasource", "prometheus", "Data source")
+
+    @pytest.mark.parametrize("name", ["job", "instance"])
+    def test_template_job_and_instance(self, document, name):
+        variable = self.variables(document)[name]
+        assert (variable["type"], variable["datasource"]["uid"], variable["label"], variable["allValue"]) == ("query", "${datasource}", name.title(), ".+")
+        assert variable["multi"]
+        assert variable["includeAll"]
+
+    def test_template_label_promql(self, document):
+        for name, variable in self.variables(document).items():
+            if variable["type"] == "query":
+                assert re.fullmatch(rf"label_values\({PREFIX}\w+(\{{.*\}})?, {name}\)", variable["query"]["query"]), variable["query"]
+
+    def test_template_on_time_change_reload(self, document):
+        assert {variable["refresh"] for variable in self.variables(document).values() if variable["type"] == "query"} == {2}
+
+    def test_panel_datasource(self, document):
+        for panel in document["panels"]:
+            if panel["type"] != "row":
+                assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+                assert all(target["datasource"] == panel["datasource"] for target in panel["targets"])
+
+    def test_panel_title_description(self, document):
+        for panel in document["panels"]:
+            assert panel["title"], panel
+            assert panel["type"] == "row" or re.fullmatch(r"[A-Z0-9].*[.)]", panel["description"]), panel["title"]
+
+    def test_panel_units(self, document):
+        for panel in document["panels"]:
+            assert panel["type"] == "row" or panel["fieldConfig"]["defaults"]["unit"] in {"short", "s", "percentunit", "reqps", "bytes"}, panel["title"]
+
+    def test_panel_no_targets(self, document):
+        assert all(panel["type"] == "row" or panel["targets"] for panel in document["panels"])
+
+    def test_target_job_and_instance(self, document):
+        for expression in self.expressions(document):
+            for name, matchers, _ in SELECTOR.findall(expression):
+                assert matchers.startswith('{job=~"$job", instance=~"$instance"'), f"{name} in {expression}"
+
+    def test_target_rate_interval(self, document):
+        for expression in self.expressions(document):
+            assert not re.search(r"\bi?rate\([^\[]*\[(?!\$__rate_interval\])", expression), expression
+
+    def test_target_counter_aggregation(self, document):
+        for expression in self.expressions(document):
+            for found in re.finditer(rf"\b(?:{COUNTERS})\b", expression):
+                assert re.search(r"\b(rate|irate|increase)\($", expression[: found.start()]), expression
+
+    def test_uneditable_dashboard(self, document):
+        assert document["editable"] is False
+
+    def test_nothing_lies_on_something_else(self, document):
+        taken: set[tuple[int, int]] = set()
+        for panel in document["panels"]:
+            place = panel["gridPos"]
+            cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+            assert not cells & taken, panel["title"]
+            assert place["x"] + place["w"] <= 24
+            taken |= cells
+        ids = [panel["id"] for panel in document["panels"]]
+        assert len(set(ids)) == len(ids)
+
+
+def test_a_runbook_of_ones_own_can_be_linked(tmp_path: Path):
+    made = files("https://wiki.example/runbook")
+    assert '"https://wiki.example/runbook#tollkeeperledgerlag"' in made["grafana/tollkeeper-ledger.json"]
+    assert "docs/runbook.md" not in "".join(made.values())
