@@ -27,7 +27,7 @@ RAISED = (openai.OpenAIError, httpx2.HTTPError)
 class Seen(msgspec.Struct, kw_only=True):
     """One request and its answer: `parsed` is the SDK's object, or the list of a stream's chunks; `error` what was raised; `id` the proxy's.
 
-    For curl `parsed` is the body's bytes; it alone fills `status_line`, and `headers` in their order.
+    For curl `parsed` is the body's bytes, `headers` are in their order, and it alone fills `status_line`.
     """
 
     name: str
@@ -106,7 +106,8 @@ async def python_async(base_url: str, key: str, cases: Iterable[Case], *, max_re
 
 
 def _note(response: httpx2.Response, results: list[Seen]) -> None:
-    """The proxy's id of the request that is under way; of a retried one, the last."""
+    """The head of the answer that is under way, and the proxy's id in it; of a retried one, the last."""
+    results[-1].headers = list(response.headers.items())
     results[-1].id = response.headers.get("x-tollkeeper-id")
 
 

@@ -11,7 +11,7 @@ function failure(error) {
 }
 
 async function call(client, { name, endpoint, body }) {
-  const seen = { name, endpoint, body, parsed: null, error: null, id: null };
+  const seen = { name, endpoint, body, parsed: null, error: null, id: null, headers: [] };
   try {
     const pending =
       endpoint === "models" ? (body.model ? client.models.retrieve(body.model) : client.models.list())
@@ -19,6 +19,7 @@ async function call(client, { name, endpoint, body }) {
       : endpoint === "completions" ? client.completions.create(body)
       : client.chat.completions.create(body);
     const { data, response } = await pending.withResponse();
+    seen.headers = [...response.headers];
     seen.id = response.headers.get("x-tollkeeper-id");
     if (!body.stream) {
       // A page of a list is more than what came: the request, the client.
@@ -29,6 +30,7 @@ async function call(client, { name, endpoint, body }) {
     }
   } catch (error) {
     seen.error = failure(error);
+    if (error.status) seen.headers = [...error.headers];
     seen.id ??= seen.error.headers["x-tollkeeper-id"] ?? null;
   }
   return seen;
