@@ -6,6 +6,7 @@ What is changed in a line is only what a test machine needs: the vendor's addres
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import os
@@ -20,12 +21,16 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from cli.process import running as command
 
+from proxy.admin.process import Process
+from proxy.cli import control
 from tests.clients.deployment import scripted
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +45,9 @@ HANDLED = {
     SERVE_ALONE, SERVE_CONFIG, "tollkeeper usage --data-dir var", "tollkeeper ledger status --data-dir var", "tollkeeper key hash --new",
     "tollkeeper check -c config.yaml", "tollkeeper usage -c config.yaml", "tollkeeper usage -c config.yaml --by team,label:cost_center,day --month 2026-11",
     "tollkeeper usage -c config.yaml --by key,source --format csv", "tollkeeper ledger status -c config.yaml",
+    "tollkeeper price show deepseek-v3.2 -c config.yaml", "tollkeeper usage -c config.yaml --month 2026-11 --by team,label:cost_center",
+    "tollkeeper ledger export -c config.yaml --month 2026-11 --out november.csv", "tollkeeper price rerate -c config.yaml --month 2026-11 --dry-run",
+    "tollkeeper price rerate -c config.yaml --month 2026-11 --yes", "tollkeeper ledger export -c config.yaml --month 2026-11 --after 48213 --out november-corrections.csv",
 }
 
 
@@ -56,9 +64,12 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Callable[[str], str]:
-    def shell(line: str) -> str:
+def shell(tmp_path: Path) -> Callable[..., str]:
+    def shell(line: str, **here: str) -> str:
+        """Its output. `here`: what stands for the README's month and seq today."""
         assert line in commands(), f"the README no longer says `{line}`"
+        for name, said in (("month", "2026-11"), ("after", "48213")):
+            line = line.replace(said, here.get(name, said))
         done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -155,6 +166,58 @@ def test_with_the_shipped_config_from_a_key_to_a_teams_usage(tmp_path: Path, she
     assert "`tollkeeper record show ID`" in README
     shown = subprocess.run([shutil.which("tollkeeper", path=environment()["PATH"]) or "", "record", "show", record_id], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True)
     assert record_id in shown.stdout and "reported" in shown.stdout
+
+
+def test_a_month_per_team_from_a_price_row_to_the_file_finance_loads(tmp_path: Path, shell: Callable[..., str]) -> None:
+    month = f"{datetime.now(UTC):%Y-%m}"
+    row = next(line for line in README.splitlines() if line.startswith('  - {model: "deepseek-v3.2", upstream: modelmax, input: "0.28"'))
+    team = next(line for line in README.splitlines() if line.startswith("  research: {labels"))
+    config = tmp_path / "config.yaml"
+
+    def month_of(name: str) -> list[dict[str, str]]:
+        with (tmp_path / name).open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    with scripted(tmp_path) as (upstream, _):
+        text = re.sub(r"^prices: \[\].*$", lambda _: f"prices:\n{row}", (ROOT / "config.yaml").read_text(), flags=re.MULTILINE)
+        text = re.sub(r"^  research:\n( {4}.*\n)+", lambda _: f"{team}\n", text, flags=re.MULTILINE)
+        for said, here in [("https://api.modelmax.io/v1", upstream), ("127.0.0.1:8790", "127.0.0.1:0"), ("127.0.0.1:9464", "127.0.0.1:0"), ("delay: 5s", "delay: 0s")]:
+            text = text.replace(said, here)
+        config.write_text(text)
+        assert "0.28" in shell("tollkeeper price show deepseek-v3.2 -c config.yaml")
+        with serving(SERVE_CONFIG, tmp_path) as base_url:
+            used = [ask(base_url, "sk-alice")[0]["usage"] for _ in range(3)]
+            process = control.running(tmp_path / "var", {})
+            assert process is not None
+            health = functools.partial(control.ask, process, "GET", "/admin/v1/health", type=Process)
+            while health().backlog_records:
+                pass  # the process decides
+            shell("tollkeeper ledger export -c config.yaml --month 2026-11 --out november.csv", month=month)
+            first = month_of("november.csv")
+            # The shares of a million of tokens, in nano-dollars: exact, since 0.28 per million is 280 for each.
+            cost = sum(280 * (u["prompt_tokens"] - cached(u)) + 28 * cached(u) + 420 * u["completion_tokens"] for u in used)  # type: ignore[index]
+            assert sum(Decimal(line["cost"]) for line in first) == Decimal(cost).scaleb(-9)
+            assert {(line["team"], json.loads(line["labels"])["cost_center"]) for line in first} == {("research", "4711")}
+            before = health().price_version
+            config.write_text(text.replace('"0.28"', '"0.14"').replace('"0.42"', '"0.21"').replace('"0.028"', '"0.014"'))
+            os.kill(health().pid, signal.SIGHUP)
+            while health().price_version == before:
+                pass
+            assert "nothing is booked yet" in shell("tollkeeper price rerate -c config.yaml --month 2026-11 --dry-run", month=month)
+            assert "adjusted: 3, unchanged: 0" in shell("tollkeeper price rerate -c config.yaml --month 2026-11 --yes", month=month)
+            assert "adjusted: 0, unchanged: 3" in shell("tollkeeper price rerate -c config.yaml --month 2026-11 --yes", month=month)
+            shell("tollkeeper ledger export -c config.yaml --month 2026-11 --after 48213 --out november-corrections.csv", month=month, after=first[-1]["seq"])
+    both = first + month_of("november-corrections.csv")
+    assert {line["adjusts"] for line in both[3:]} == {line["id"] for line in first}
+    assert sum(Decimal(line["cost"]) for line in both) == Decimal(cost // 2).scaleb(-9)
+    charge = sum(Decimal(line["charge"]) for line in both)
+    owed = shell("tollkeeper usage -c config.yaml --month 2026-11 --by team,label:cost_center", month=month)
+    assert re.search(rf"^research +4711 +3 .* {re.escape(f'{charge:f}'.rstrip('0'))} +USD", owed, re.MULTILINE), owed
+
+
+def cached(usage: Any) -> int:
+    """The part of a stated usage's input that came from a cache."""
+    return (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")

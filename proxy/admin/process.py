@@ -10,10 +10,11 @@ import msgspec
 from proxy import __version__
 from proxy.admin.plane import Ask, Route
 from proxy.parts import Parts
+from proxy.site import Site
 
 
 class Process(msgspec.Struct, frozen=True):
-    """The running process. `ready` as /readyz says it; `backlog_records` have ended and are not in the ledger yet."""
+    """The running process. `ready` as /readyz says it; `backlog_records` have ended and are not in the ledger yet; requests are priced by `price_version`."""
 
     version: str
     pid: int
@@ -22,9 +23,10 @@ class Process(msgspec.Struct, frozen=True):
     why_not_ready: str | None
     open_exchanges: int
     backlog_records: int
+    price_version: str
 
 
-def process_route(parts: Parts, why_not_ready: Callable[[], str | None]) -> Route:
+def process_route(parts: Parts, site: Callable[[], Site], why_not_ready: Callable[[], str | None]) -> Route:
     started_at_ms = parts.now_ms()
 
     async def answer(_ask: Ask) -> Process:
@@ -37,6 +39,7 @@ def process_route(parts: Parts, why_not_ready: Callable[[], str | None]) -> Rout
             why_not_ready=reason,
             open_exchanges=parts.journal.open_count,
             backlog_records=parts.recorder.backlog,
+            price_version=site().prices.version,
         )
 
     return Route("GET", "/admin/v1/health", answer)

@@ -16,4 +16,4 @@ def admin_routes(parts: Parts, site: Callable[[], Site], why_not_ready: Callable
     """`site` is the config in effect, `why_not_ready` what /readyz says."""
     settings = site().settings
     queries = Queries(settings.ledger.url, settings.data_dir)
-    return (process_route(parts, why_not_ready), rerate_route(parts, site, queries))
+    return (process_route(parts, site, why_not_ready), rerate_route(parts, site, queries))

@@ -41,8 +41,8 @@ def rerate(config_path: Path | None, as_json: bool, from_: str | None, to: str |
     """Price the records of a period anew and book the differences as adjustments; records themselves never change.
 
     Goes through the running process, with the prices that it has in effect (kill -HUP makes it read the file again); without one it works on the ledger
-    directly. Traffic goes on. Doing the same again books nothing more, so a run that was broken off is simply repeated. A record that has no price now keeps
-    what was booked for it. Amounts are differences.
+    directly. Traffic goes on. Doing the same again books nothing more, so a run that was broken off is simply repeated; so is one beside requests that
+    were running when the prices changed, which keep the earlier ones. A record that has no price now keeps what was booked for it. Amounts are differences.
 
     \b
     Examples:

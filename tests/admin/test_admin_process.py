@@ -41,6 +41,7 @@ async def test_it_says_who_it_is_and_what_it_has_in_hand(tmp_path: Path) -> None
         await arrived.wait()
         found = await state(proxy)
         assert (found.version, found.pid, found.ready, found.why_not_ready, found.open_exchanges) == (__version__, os.getpid(), True, None, 1)
+        assert found.price_version == proxy.server.site.prices.version
         assert found.started_at_ms <= proxy.server.parts.now_ms()
         finish.set()
         await client.answer()
