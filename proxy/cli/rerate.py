@@ -124,10 +124,12 @@ def _directly(settings: Settings, prices: PriceBook) -> Iterator[_Once]:
     """No process runs: with its lock in hand, the ledger is this command's."""
     with asyncio.Runner() as runner:
         try:
+            queries = Queries(settings.ledger.url, settings.data_dir)
+            if not queries.path.exists():
+                raise common.Failed(f"there is no ledger at {queries.path} yet: `tollkeeper serve` makes it.")
             ledger = runner.run(connect(settings.ledger.url, settings.data_dir, settings.data_dir / settings.ledger.key_file))
         except LedgerError as error:
             raise common.Failed(str(error)) from error
-        queries = Queries(settings.ledger.url, settings.data_dir)
 
         async def once(ask: Rerate) -> Rerated:
             if not ask.dry_run:

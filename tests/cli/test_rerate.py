@@ -86,6 +86,13 @@ def test_wrong_words(call: Call, booked: Queries, words: tuple[str, ...], messag
     assert (result.exit_code, message in result.stderr, booked.status().records) == (2, True, 4)
 
 
+def test_no_ledger_is_made_to_find_it_empty(call: Call, booked: Queries) -> None:
+    for path in booked.path.parent.iterdir():
+        path.unlink()
+    result = call(*NOVEMBER, "--yes")
+    assert (result.exit_code, "there is no ledger at" in result.stderr, list(booked.path.parent.iterdir())) == (1, True, [])
+
+
 def test_a_ledger_whose_process_does_not_answer_is_left_alone(call: Call, booked: Queries) -> None:
     with (booked.path.parent / "ledger.db.lock").open("r+") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
