@@ -257,7 +257,8 @@ class Counting:
         learned, prompt, texts = self._learned, self._prompt, meter.texts
         text_tokens = texts.tokens(meter.text_bytes) if texts is not None and meter.text_known else None
         input_known = self._known and prompt is not None and prompt.exact and learned.input.agrees()
-        output_known = self._known and text_tokens is not None and texts is not None and texts.whole and texts.counting.exact and learned.output.agrees()
+        # The prompt may be in an echoed text, or not: some vendors leave `echo` unread. So all of it is charged, and called an estimate.
+        output_known = self._known and not self.call.echo and text_tokens is not None and texts is not None and texts.whole and texts.counting.exact and learned.output.agrees()
         input_tokens = learned.input.estimate(self._prompt_bytes, None if prompt is None else (prompt.tokens, prompt.characters))
         if not meter.text_known:
             output_tokens = meter.output_measure    # what could not be read counts with its bytes
@@ -285,12 +286,12 @@ class Counting:
         )  # fmt: skip
 
     def _learn(self, meter: Meter, record: UsageRecord, input_counted: TextCount | None, output_counted: TextCount | None, *, input_exact: bool = False) -> None:
-        """Images, sounds and files say nothing about text, so such prompts teach nothing; nor does an answer in which nothing can be seen."""
+        """Images, sounds and files say nothing about text, so such prompts teach nothing; nor does an answer in which nothing can be seen, or that holds its prompt."""
         assert record.input_tokens is not None and record.output_tokens is not None
         learned = self._counter.calibration.learning(self.call.model)
         if not self.call.media:
             learned.input.learn(record.input_tokens, self._prompt_bytes, input_counted, exact=input_exact)
-        if record.audio_output_tokens is None or record.audio_output_tokens == 0:
+        if (record.audio_output_tokens is None or record.audio_output_tokens == 0) and not self.call.echo:
             if meter.text_known and meter.text_bytes:
                 learned.output.learn(record.output_tokens, meter.text_bytes, output_counted)
             learned.learn_output_size(record.output_tokens)

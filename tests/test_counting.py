@@ -335,3 +335,20 @@ async def test_without_counting_what_was_needed_before_is_not_loaded(tmp_path: P
             await proxy.records(1)
         async with running(tmp_path, counting(upstream.url) | {"estimates": "bytes"}) as proxy:
             assert not proxy.server.parts.counter.vocabularies.ready("o200k_base")
+
+
+async def test_an_answer_that_may_hold_its_prompt_is_no_exact_count_and_teaches_nothing(tmp_path: Path) -> None:
+    async def answer(visit: Visit) -> None:
+        asked = b"include_usage" in visit.body
+        text = b"data: " + json.dumps({"id": "c", "choices": [{"index": 0, "text": f"{TEXT} The end."}]}).encode() + b"\n\n"
+        await visit.stream(text, *([stated(count("cl100k_base", TEXT), 3)] if asked else []), DONE)
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, counting(upstream.url)) as proxy:
+        fields = {"model": "davinci-002", "prompt": TEXT, "echo": True, "stream": True}
+        await post(proxy, json.dumps(fields).encode(), "/v1/completions")
+        await proxy.records(1)
+        await post(proxy, json.dumps(fields | {"stream_options": {"include_usage": True}}).encode(), "/v1/completions")
+        rows = await proxy.records(2)
+        assert [counts(row)[2:] for row in rows] == [("counted", "estimated"), ("reported", "reported")]
+        learned = proxy.server.parts.counter.calibration.of("davinci-002")
+        assert (learned.input.answers, learned.output.answers) == (1, 0), "or the next answer's text would seem to cost next to nothing"

@@ -53,6 +53,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `max_tokens` is the larger of max_tokens and max_completion_tokens. `steering` are the STEERING_FIELDS in the body. `prompt_bytes`: of the body, without inlined files
     (base64 says nothing about tokens); `answers`: how many it may get at most, None where that cannot be told. `media`: it holds images, sounds or files, whose tokens are not those of its text.
+    `echo`: the answer is asked to begin with what was sent.
     `spans` gives [start, end) of the values of model, stream and stream_options in the body, `object_start` the offset behind its `{`.
     """
 
@@ -70,6 +71,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     steering: tuple[str, ...] = ()
     prompt_bytes: int = 0
     media: bool = False
+    echo: bool = False
     spans: dict[str, tuple[int, int]] = {}
     object_start: int = 0
 
@@ -102,6 +104,7 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] = ()) ->
         steering=steering,
         prompt_bytes=len(body) - inlined,
         media=inlined > 0 or holds_media(body),
+        echo=bytes(fields.get("echo", b"")) == b"true",
         spans={name: spans[name] for name in _SPLICED if name in spans},
         object_start=object_start,
     )
