@@ -13,7 +13,8 @@ from proxy.failpoints import FailpointError, Failpoints
 from proxy.ledger import BATCH_MAX, Booked, LedgerUnavailable, Refusal
 from proxy.ledger.canonical import COLUMNS, GENESIS, Value, chained, fitted, key_name, record_from, row_values, seal
 from proxy.ledger.corrections import LATE_CLOSE, late_close, late_close_id, same
-from proxy.ledger.schema import BUCKET_MS, GROUPS, SUMS, measures
+from proxy.ledger.schema import BUCKET_MS, GROUPS, SUMS, added, measures
+from proxy.ledger.wide import fold
 
 # Look-ups by id come in fixed sizes: every other number would be another cached statement, and a drain of random batch sizes once grew the process to 130 MB.
 _SIZES = (64, 16, 1)
@@ -34,11 +35,6 @@ _REFUSAL = (
 )
 
 
-def _sum(name: str) -> str:
-    # Past 63 bits SQLite's + turns into a float, which a STRICT table refuses for ever: the sum stays at the bound instead. null + 5 is 5, null + null is null.
-    return f"{name} = coalesce(max(-9223372036854775807, min(9223372036854775807, {name} + excluded.{name})), {name}, excluded.{name})"
-
-
 # Sums what this transaction has really inserted (seq above the old head), so that a replayed batch cannot count twice.
 _ROLL_UP = f"""
 INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in SUMS)})
@@ -46,7 +42,7 @@ SELECT started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms, {", ".join(GROU
 FROM records WHERE seq > ?
 GROUP BY 1, 2, 3, 4, 5, 6
 ON CONFLICT (bucket_ms, key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0)) DO UPDATE SET
-{", ".join(_sum(name) for name, _ in SUMS)}
+{", ".join(added(name) for name, _ in SUMS)}
 """
 
 
@@ -170,6 +166,7 @@ class Book:
         inserted = self._connection.executemany(_INSERT, rows).rowcount
         assert inserted == len(rows), "a row was ignored although its id and seq were new"
         execute(_ROLL_UP, (old_head,))
+        fold(self._connection, old_head, now_ms)
         execute(_SEAL, (seq, prev_hash, now_ms, self._key_name, seal(self._key, seq, now_ms, prev_hash)))
 
     def _known(self, ids: Sequence[str]) -> set[str]:

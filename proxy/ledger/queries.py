@@ -18,12 +18,15 @@ from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.canonical import COLUMNS, record_from
 from proxy.ledger.files import database_path
 from proxy.ledger.schema import BUCKET_MS, GROUPS, SUMS, check_library, schema_version
+from proxy.ledger.spans import Reach, halves, pieces, ranged, reach, source
 
 # What `by` may name, beside `label:NAME`, and the column or expression behind it. The first four and the times are in the roll-ups, the others only in the records.
 _BY = {"team": "team", "key": "key_id", "model": "model_requested", "upstream": "upstream", "day": "day", "hour": "hour"}
 _BY_RECORD = {"end_user": "end_user", "source": "source", "outcome": "outcome"}
 _LABEL = "label:"
 _LABEL_VALUE = "(SELECT value FROM json_each(records.labels) WHERE key = ?)"
+
+_SUMS = tuple(name for name, _ in SUMS)
 
 UsageRow = dict[str, str | int | None]
 
@@ -72,13 +75,17 @@ class Queries:
         unknown = [name for name in by if name not in _BY and name not in _BY_RECORD and not (name.startswith(_LABEL) and len(name) > len(_LABEL))]
         if unknown:
             raise LedgerError(f"cannot group by {', '.join(unknown)}: use any of {', '.join([*_BY, *_BY_RECORD])} and label:NAME")
-        from_rollups = all(name in _BY for name in by)
-        source, bounds = _rollup_source(from_ms, to_ms) if from_rollups else _record_source(by, from_ms, to_ms)
-        clock, clock_bounds = _clock_source(by, from_ms, to_ms)
         with self._reading() as connection:
             connection.create_function("zone_day", 1, lambda ms: _local(ms, zone).date().isoformat(), deterministic=True)
             connection.create_function("zone_hour", 1, lambda ms: _local_hour(ms, zone), deterministic=True)
-            rows = connection.execute(_usage_query(by, source, clock), [*labels, *bounds, *clock_bounds]).fetchall()
+            reached = reach(connection, schema_version(connection, str(self.path)))
+            try:
+                rows = _sums(connection, by, labels, from_ms, to_ms, reached)
+            except sqlite3.OperationalError as error:
+                if str(error) != "integer overflow":
+                    raise
+                # Counts that only a vendor out of its mind states: wide spans are added up as they are, quarter hours in halves.
+                rows = _sums(connection, by, labels, from_ms, to_ms, Reach(reached.first_ms, 0))
         return [_usage_row(by, row) for row in rows]
 
     def record(self, id: str) -> Entry | None:
@@ -155,13 +162,26 @@ def connected(path: Path) -> Iterator[sqlite3.Connection]:
         raise LedgerUnavailable(f"cannot read {path}: {error}") from error
 
 
-def _usage_query(by: Sequence[str], source: str, clock: str) -> str:
-    """Group the rows of `source` by the names and the currency. Each sum comes as a high and a low half: SQLite refuses to sum past 63 bits, and money may."""
+def _sums(
+    connection: sqlite3.Connection, by: Sequence[str], labels: Sequence[str], from_ms: int | None, to_ms: int | None, reached: Reach
+) -> list[tuple[str | int | None, ...]]:
+    """The sums by group and currency, each as a high and a low half."""
+    clock, clock_bounds = _clock_source(by, from_ms, to_ms)
+    if all(name in _BY for name in by):
+        parts = pieces(from_ms, to_ms, Reach(reached.first_ms, 0) if clock else reached)
+        rows, bounds = source(parts, _SUMS, with_bucket=bool(clock))
+    else:
+        rows, bounds = _record_source(by, from_ms, to_ms)
+    return connection.execute(_usage_query(by, rows, clock), [*labels, *bounds, *clock_bounds]).fetchall()
+
+
+def _usage_query(by: Sequence[str], rows: str, clock: str) -> str:
+    """Group the rows by the names and the currency."""
     groups = [f"{_BY.get(name, f'g{n}')} AS g{n}" for n, name in enumerate(by)]
-    sums = [f"sum({name} / 4294967296), sum({name} % 4294967296)" for name, _ in SUMS]
+    sums = [f"sum({name}_h), sum({name}_l)" for name in _SUMS]
     keys = ", ".join(str(n + 1) for n in range(len(by) + 1))
     return (
-        f"WITH source AS ({source}){f', clock AS MATERIALIZED ({clock})' if clock else ''} SELECT {', '.join([*groups, 'currency', *sums])} "
+        f"WITH source AS ({rows}){f', clock AS MATERIALIZED ({clock})' if clock else ''} SELECT {', '.join([*groups, 'currency', *sums])} "
         f"FROM source {'JOIN clock USING (bucket_ms)' if clock else ''} GROUP BY {keys} ORDER BY {keys}"
     )
 
@@ -171,38 +191,16 @@ def _clock_source(by: Sequence[str], from_ms: int | None, to_ms: int | None) -> 
     times = [f"zone_{name}(bucket_ms) AS {name}" for name in ("day", "hour") if name in by]
     if not times:
         return "", []
-    where, bounds = _range("bucket_ms", None if from_ms is None else from_ms // BUCKET_MS * BUCKET_MS, to_ms)
+    where, bounds = ranged("bucket_ms", None if from_ms is None else from_ms // BUCKET_MS * BUCKET_MS, to_ms)
     return f"SELECT bucket_ms, {', '.join(times)} FROM (SELECT DISTINCT bucket_ms FROM rollups WHERE {where})", bounds
 
 
-def _rollup_source(from_ms: int | None, to_ms: int | None) -> tuple[str, list[int]]:
-    """Roll-ups for the whole quarter hours of the range, records for a part of one at either end."""
-    names = ", ".join(("bucket_ms", *GROUPS, *(name for name, _ in SUMS)))
-    first_ms = None if from_ms is None else -(-from_ms // BUCKET_MS) * BUCKET_MS
-    end_ms = None if to_ms is None else to_ms // BUCKET_MS * BUCKET_MS
-    if first_ms is not None and end_ms is not None and first_ms > end_ms:  # within one quarter hour
-        return _record_source((), from_ms, to_ms)
-    where, bounds = _range("bucket_ms", first_ms, end_ms)
-    parts = [f"SELECT {names} FROM rollups WHERE {where}"]
-    for start_ms, stop_ms in ((from_ms, first_ms), (end_ms, to_ms)):
-        if start_ms is not None and stop_ms is not None and start_ms < stop_ms:
-            edge, edge_bounds = _record_source((), start_ms, stop_ms)
-            parts.append(edge)
-            bounds += edge_bounds
-    return " UNION ALL ".join(parts), bounds
-
-
 def _record_source(by: Sequence[str], from_ms: int | None, to_ms: int | None) -> tuple[str, list[int]]:
-    """The records of the range, each in the shape of a roll-up, with the groups that only records have as g0, g1 …"""
-    where, bounds = _range("started_at_ms", from_ms, to_ms)
+    """The records of the range as `source` gives them, with the groups that only records have as g0, g1 …"""
+    where, bounds = ranged("started_at_ms", from_ms, to_ms)
     own = [f"{_LABEL_VALUE if name.startswith(_LABEL) else _BY_RECORD[name]} AS g{n}" for n, name in enumerate(by) if name not in _BY]
-    columns = [*own, f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms", *GROUPS, *(f"{expression} AS {name}" for name, expression in SUMS)]
+    columns = [*own, f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms", *GROUPS, *(halves(name, expression) for name, expression in SUMS)]
     return f"SELECT {', '.join(columns)} FROM records WHERE {where}", bounds
-
-
-def _range(column: str, from_ms: int | None, to_ms: int | None) -> tuple[str, list[int]]:
-    bounds = [(f"{column} {sign} ?", ms) for sign, ms in ((">=", from_ms), ("<", to_ms)) if ms is not None]
-    return " AND ".join(term for term, _ in bounds) or "1", [ms for _, ms in bounds]
 
 
 def _usage_row(by: Sequence[str], row: Sequence[str | int | None]) -> UsageRow:

@@ -172,6 +172,80 @@ CREATE TRIGGER price_versions_known BEFORE INSERT ON price_versions
     WHEN EXISTS (SELECT 1 FROM price_versions WHERE version = NEW.version) BEGIN SELECT RAISE(IGNORE); END;
 """
 
+# Roll-ups of wider spans, which a range of months is summed from: a year has 35,000 quarter hours. They hold what started before `folded_until_ms` (see
+# `wide`). Names stand apart, under a number, and a group's spans stand together, so that summing them needs no sorting. Money comes in two halves of 32 bits:
+# a month of a small company's dong is beyond 63 bits.
+FOLD_MS = 4 * 60 * 60 * 1000
+HALF = 2**32
+WIDE: tuple[tuple[str, str], ...] = (  # table, and the start of the span that a moment lies in; the narrowest first
+    ("rollups_4h", f"{{at}} - {{at}} % {FOLD_MS}"),
+    ("rollups_daily", "{at} - {at} % 86400000"),
+    # Of the calendar in UTC; clamped to what SQLite's calendar knows, beyond which a span would be null.
+    ("rollups_monthly", "strftime('%s', max(0, min({at}, 253402300799999)) / 1000, 'unixepoch', 'start of month') * 1000"),
+)
+MONEY = ("cost_nano", "charge_nano")
+WIDE_SUMS: tuple[str, ...] = tuple(column for name, _ in SUMS for column in ((f"{name}_high", f"{name}_low") if name in MONEY else (name,)))
+_SUM_MAX = 2**63 - 1
+
+
+def added(name: str) -> str:
+    """How an upsert adds to a sum. null + 5 is 5, null + null is null."""
+    # Past 63 bits SQLite's + turns into a float, which a STRICT table refuses for ever: the sum stays at the bound instead.
+    return f"{name} = coalesce(max(-{_SUM_MAX}, min({_SUM_MAX}, {name} + excluded.{name})), {name}, excluded.{name})"
+
+
+def _summed(name: str) -> str:
+    """The same for any number of rows, of which `sum` alone would refuse to go past 63 bits."""
+    return f"max(-{_SUM_MAX}, min({_SUM_MAX}, sum({name} / {HALF}) * {HALF} + sum({name} % {HALF})))"
+
+
+def named(source: str) -> str:
+    """Gives each group in `source` its number."""
+    return f"INSERT INTO rollup_groups ({', '.join(GROUPS)}) SELECT DISTINCT {', '.join(GROUPS)} FROM ({source}) WHERE 1 ON CONFLICT DO NOTHING"
+
+
+def folded(table: str, span: str, source: str) -> str:
+    """Adds the rows of `source` to a wide table: `at`, the groups and the sums of a quarter hour's roll-up. The groups have their numbers."""
+    same = " AND ".join(f"g.{name} = s.{name}" if name in _NEVER_NULL else f"ifnull(g.{name}, 0) = ifnull(s.{name}, 0)" for name in GROUPS)
+    sums = [sum for name, _ in SUMS for sum in ([f"sum({name} / {HALF})", f"sum({name} % {HALF})"] if name in MONEY else [_summed(name)])]
+    return _upsert(table, span, sums, f"({source}) AS s JOIN rollup_groups AS g ON {same}")
+
+
+def folded_on(table: str, span: str, where: str) -> str:
+    """Adds spans of the narrowest wide table, those where `where` holds of its `at`, to a wider one."""
+    narrowest = f"(SELECT group_id, bucket_ms AS at, {', '.join(WIDE_SUMS)} FROM {WIDE[0][0]})"
+    return _upsert(table, span, list(map(_summed, WIDE_SUMS)), f"rollup_groups AS g CROSS JOIN {narrowest} AS s ON s.group_id = g.id AND {where}")
+
+
+def _upsert(table: str, span: str, sums: Sequence[str], source: str) -> str:
+    return f"""
+INSERT INTO {table} (group_id, bucket_ms, {", ".join(WIDE_SUMS)})
+SELECT g.id, {span.format(at="s.at")}, {", ".join(sums)}
+FROM {source} GROUP BY 1, 2
+ON CONFLICT (group_id, bucket_ms) DO UPDATE SET {", ".join(map(added, WIDE_SUMS))}"""
+
+
+_NEVER_NULL = ("key_id", "upstream")
+_FOLDED = f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM rollups WHERE bucket_ms < (SELECT folded_until_ms FROM fold)"
+_WIDE = ";\n".join(
+    (
+        "CREATE TABLE rollup_groups "
+        "(id INTEGER PRIMARY KEY, key_id TEXT NOT NULL, team TEXT, model_requested TEXT, upstream TEXT NOT NULL, currency TEXT) STRICT",
+        "CREATE UNIQUE INDEX rollup_groups_names ON rollup_groups (key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0))",
+        *(
+            f"CREATE TABLE {table} (group_id INTEGER NOT NULL, bucket_ms INTEGER NOT NULL, {', '.join(f'{name} INTEGER' for name in WIDE_SUMS)}, "
+            "PRIMARY KEY (group_id, bucket_ms)) STRICT, WITHOUT ROWID"
+            for table, _ in WIDE
+        ),
+        "CREATE TABLE fold (only INTEGER PRIMARY KEY CHECK (only = 1), folded_until_ms INTEGER NOT NULL) STRICT",
+        f"INSERT INTO fold SELECT 1, coalesce(max(bucket_ms) - max(bucket_ms) % {FOLD_MS}, 0) FROM rollups",
+        named(_FOLDED),
+        folded(*WIDE[0], _FOLDED),
+        *(folded_on(table, span, "1") for table, span in WIDE[1:]),
+        "",
+    )
+)
+
 _APPEND_ONLY_1 = ("records", "heads", "checkpoints", "grants")
 APPEND_ONLY: tuple[str, ...] = (*_APPEND_ONLY_1, "price_versions")
 
@@ -187,6 +261,7 @@ def _refusing(table: str) -> str:
 MIGRATIONS: tuple[str, ...] = (
     _RECORDS + _AROUND + "".join(map(_refusing, _APPEND_ONLY_1)),
     _PRICE_VERSIONS + _refusing("price_versions"),
+    _WIDE,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 
