@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proxy.core.limits.language import Unit
-from proxy.core.limits.limit import PPM, Limit
+from proxy.core.limits.limit import PPM, Enforce, Limit
 from proxy.core.limits.state import LimitState
 from proxy.families import Families
 
@@ -36,18 +36,25 @@ class LimitMetrics:
         self._count(self._breaches, (limit.scope, limit.scope_id, limit.id), count)
 
     def collect(self, families: Families) -> None:
-        """In the scrape's thread."""
+        """In the scrape's thread. What may come is counted from zero on: Prometheus does not see an increase in a series that begins with 1."""
+        crossings: dict[tuple[str, ...], int] = {}
+        breaches: dict[tuple[str, ...], int] = {}
         for state in self._states:
             limit = state.limit
-            labels = (limit.scope, limit.scope_id, limit.id, limit.currency if limit.currency is not None else limit.unit, limit.per)
+            whose = (limit.scope, limit.scope_id, limit.id)
+            shares = (*limit.warn_at_ppm, PPM) if limit.enforce is Enforce.WARN else limit.warn_at_ppm
+            crossings.update(((*whose, _share(share_ppm)), 0) for share_ppm in shares)
+            if limit.enforce is Enforce.STRICT:
+                breaches[whose] = 0
+            labels = (*whose, limit.currency if limit.currency is not None else limit.unit, limit.per)
             add = families.nano if limit.unit is Unit.MONEY else families.add
             add("limit_amount", labels, state.amount + state.granted)
             add("limit_used", labels, state.used)
             add("limit_held", labels, state.held)
             if state.resets_at_ms is not None:
                 families.add("limit_reset_timestamp_seconds", labels, state.resets_at_ms / 1000)
-        families.counts("limit_crossings_total", self._crossings.copy())
-        families.counts("strict_breaches_total", self._breaches.copy())
+        families.counts("limit_crossings_total", crossings | self._crossings.copy())
+        families.counts("strict_breaches_total", breaches | self._breaches.copy())
 
     def _count(self, table: dict[tuple[str, ...], int], labels: tuple[str, ...], count: int) -> None:
         if labels not in table and len(table) >= self._series_max:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.limits.language import parse
-from proxy.core.limits.limit import Limit, Scope, limit_of
+from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of
 from proxy.core.limits.state import LimitState
 from proxy.families import Families
 from proxy.limit_metrics import LimitMetrics
@@ -36,6 +36,17 @@ def test_how_a_limit_stands_is_shown_in_its_unit() -> None:
     }  # fmt: skip
     metrics.show([])
     assert page(metrics) == {}, "a limit that is gone has no sample"
+
+
+def test_what_may_come_is_counted_from_zero_on() -> None:
+    metrics = LimitMetrics(10)
+    soft = limit_of(parse("9 tokens/day"), Scope.KEY, "alice", enforce=Enforce.WARN, warn_at_ppm=(800_000,))
+    hard = limit_of(parse("9 requests/day"), Scope.KEY, "alice", enforce=Enforce.STRICT)
+    metrics.show([LimitState(limit=each, amount=9, used=0, remaining=9) for each in (soft, hard)])
+    metrics.crossing(soft, 800_000)
+    counts = {labels: value for labels, value in page(metrics).items() if labels[0].endswith("_total")}
+    whose = ("limit_crossings_total", "key", "alice", "key:alice/tokens/day")
+    assert counts == {(*whose, "0.8"): 1, (*whose, "1"): 0, ("strict_breaches_total", "key", "alice", "key:alice/requests/day"): 0}
 
 
 @pytest.mark.parametrize(("share_ppm", "share"), [(800_000, "0.8"), (955_000, "0.955"), (1_000_000, "1")])

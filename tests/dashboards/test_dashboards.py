@@ -153,6 +153,8 @@ class TestLinter:
             assert not cells & taken, panel["title"]
             assert place["x"] + place["w"] <= 24
             taken |= cells
+        titles = [panel["title"] for panel in document["panels"]]
+        assert len(set(titles)) == len(titles), "two panels of one title"
         ids = [panel["id"] for panel in document["panels"]]
         assert len(set(ids)) == len(ids)
 

@@ -80,9 +80,9 @@ class Prometheus:
 
     async def scraped(self) -> int:
         """The time in Unix milliseconds of a scrape that began after this call, whose samples can be asked for."""
-        [(_, before_s)] = await self.until(bool, "timestamp(up == 1)")
+        [(_, before_s)] = await self.until(bool, "timestamp(up)")
         now_s = max(before_s, (await self.query("time()"))[0][1])
-        [(_, scraped_s)] = await self.until(lambda found: bool(found) and found[0][1] > now_s, "timestamp(up == 1)")
+        [(_, scraped_s)] = await self.until(lambda found: bool(found) and found[0][1] > now_s, "timestamp(up)")
         return round(scraped_s * 1000)
 
 

@@ -25,8 +25,8 @@ NOW = Row("Now", (
 ))  # fmt: skip
 
 BOOKS = Row("Journal and ledger", (
-    Panel("Backlog", "Records journaled and not yet in the ledger.", "short", (each("ledger_backlog_records"),), warn=1000, fail=10000, low=0, alert="TollkeeperLedgerBacklog"),
-    Panel("Lag", "Age of the oldest of them.", "s", (each("ledger_lag_seconds"),), warn=10, fail=60, low=0, alert="TollkeeperLedgerLag"),
+    Panel("Backlog over time", "Records journaled and not yet in the ledger.", "short", (each("ledger_backlog_records"),), warn=1000, fail=10000, low=0, alert="TollkeeperLedgerBacklog"),
+    Panel("Lag over time", "Age of the oldest of them.", "s", (each("ledger_lag_seconds"),), warn=10, fail=60, low=0, alert="TollkeeperLedgerLag"),
     Panel("Failures", "Bookings that failed and are tried again, and journal writes that failed, a second.", "short", (
         Query("sum by (instance) (rate(tollkeeper_ledger_failures_total[$__rate_interval]))", "ledger {{instance}}"),
         Query("sum by (instance) (rate(tollkeeper_journal_failures_total[$__rate_interval]))", "journal {{instance}}"),
@@ -39,7 +39,7 @@ BOOKS = Row("Journal and ledger", (
 ))  # fmt: skip
 
 ROOM = Row("Room and dates", (
-    Panel("Free space", "Where the journal and the ledger are kept.", "bytes", (each("data_dir_free_bytes"),), warn=10 * 2**30, fail=2**30, low=0, width=8, alert="TollkeeperDataDirFilling"),
+    Panel("Free space over time", "Where the journal and the ledger are kept.", "bytes", (each("data_dir_free_bytes"),), warn=10 * 2**30, fail=2**30, low=0, width=8, alert="TollkeeperDataDirFilling"),
     Panel("Free space in a day", "At the pace of the last six hours.", "bytes", (
         Query("predict_linear(tollkeeper_data_dir_free_bytes[6h], 86400)", "{{instance}}"),
     ), warn=10 * 2**30, fail=0, width=8, alert="TollkeeperDataDirFilling"),

@@ -67,13 +67,13 @@ TOP = Row("Who spends most", (
 ))  # fmt: skip
 
 TOKENS = Row("Tokens", (
-    Panel("By team", "Input and output tokens a second.", "short", (tokens("team"),), stacked=True, width=8),
-    Panel("By key", "Input and output tokens a second.", "short", (tokens("key"),), stacked=True, width=8),
-    Panel("By model", "Input and output tokens a second.", "short", (tokens("model"),), stacked=True, width=8),
-    Panel("Teams, this month", "Input and output tokens of the month so far, from the ledger.", "short", (
+    Panel("Tokens by team", "Input and output tokens a second.", "short", (tokens("team"),), stacked=True, width=8),
+    Panel("Tokens by key", "Input and output tokens a second.", "short", (tokens("key"),), stacked=True, width=8),
+    Panel("Tokens by model", "Input and output tokens a second.", "short", (tokens("model"),), stacked=True, width=8),
+    Panel("Tokens of teams, this month", "Input and output tokens of the month so far, from the ledger.", "short", (
         Query('topk(15, sum by (team) (tollkeeper_period_tokens{team=~"$team", period="month"}))', "{{team}}"),
     ), "bargauge", 8, 8, low=0),
-    Panel("Teams, today", "Input and output tokens since midnight, from the ledger.", "short", (
+    Panel("Tokens of teams, today", "Input and output tokens since midnight, from the ledger.", "short", (
         Query('topk(15, sum by (team) (tollkeeper_period_tokens{team=~"$team", period="day"}))', "{{team}}"),
     ), "bargauge", 8, 8, low=0),
     Panel("Written to the cache", "Input tokens a second that the vendors wrote to their caches, which some charge more for.", "short", (

@@ -39,7 +39,7 @@ NOW = Row("Now", (
     ),
 ))  # fmt: skip
 
-REQUESTS = Row("Requests", (
+REQUESTS = Row("What is asked", (
     Panel("By status", "Requests by the upstream's status; `none`: no answer came.", "reqps", (
         Query(f"sum by (code) (rate(tollkeeper_requests_total{{{PAIR}}}[$__rate_interval]))", "{{code}}"),
     ), stacked=True, alert="TollkeeperUpstreamErrors"),
@@ -64,7 +64,7 @@ TOKENS = Row("Tokens and streams", (
         Query(f"sum(rate(tollkeeper_{name}_tokens_total{{{PAIR}}}[$__rate_interval]))", legend)
         for name, legend in (("input", "input"), ("output", "output"), ("cached_input", "cached input"), ("reasoning_output", "reasoning"))
     )),
-    Panel("In flight", "Requests being served, and those of them whose answer is a stream.", "short", (
+    Panel("In flight over time", "Requests being served, and those of them whose answer is a stream.", "short", (
         Query("sum by (instance) (tollkeeper_inflight_requests)", "requests {{instance}}"), Query("sum by (instance) (tollkeeper_inflight_streams)", "streams {{instance}}"),
     )),
 ))  # fmt: skip
@@ -88,7 +88,7 @@ UPSTREAMS = Row("Upstreams", (
     Panel("Clients that left", "Clients that went before the end of their answer, a second, by what followed.", "short", (
         Query(f"sum by (upstream, policy) (rate(tollkeeper_client_gone_total{{{UP}}}[$__rate_interval]))", "{{upstream}} {{policy}}"),
     )),
-    Panel("Own overhead", "Time the proxy itself takes for a request, by phase.", "s", (
+    Panel("Own overhead by phase", "Time the proxy itself takes for a request, by phase.", "s", (
         Query('histogram_quantile(0.50, sum by (le, phase) (rate(tollkeeper_overhead_seconds_bucket[$__rate_interval])))', "{{phase}} p50"),
         Query('histogram_quantile(0.99, sum by (le, phase) (rate(tollkeeper_overhead_seconds_bucket[$__rate_interval])))', "{{phase}} p99"),
     ), warn=0.005, fail=0.01, alert="TollkeeperOverheadHigh"),
