@@ -136,6 +136,13 @@ async def test_what_waits_is_bounded_in_bytes(counter: Counter, thread: Thread, 
     assert not counter.crowded, "what was counted makes room"
 
 
+async def test_what_waits_is_bounded_in_number(counter: Counter, thread: Thread, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy.counting, "WAITING_MAX", 2)
+    for text in ("stop", "one", "too many"):
+        counting(counter, text)
+    assert await all_counted(counter, thread) == ["one"]
+
+
 async def test_an_answer_of_many_tiny_texts_is_one_count(counter: Counter, thread: Thread) -> None:
     counting(counter, "stop")
     meter = Meter(stream=True, text_bytes_max=None)
