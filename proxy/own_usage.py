@@ -8,15 +8,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, tzinfo
 from time import monotonic
 from typing import Final
 
 import msgspec
 
 from proxy.core.errors import ProxyError, unavailable
-from proxy.core.limits.language import Per, Unit, show, show_money
-from proxy.core.limits.state import LimitState
+from proxy.core.limits.language import Per, show_money
 from proxy.core.limits.windows import window
 from proxy.keys import Tenant
 from proxy.ledger import LedgerError, LedgerUnavailable
@@ -25,6 +23,7 @@ from proxy.listener import Request
 from proxy.parts import Parts
 from proxy.quota import QuotaUnavailable
 from proxy.site import Site
+from proxy.standing import standing
 
 RECORDS: Final = "/v1/usage/records/"
 BELIEVED_S: Final = 5.0         # how long sums from the ledger are given out again
@@ -88,29 +87,6 @@ class OwnUsage:
         fields = msgspec.to_builtins(entry.record)
         assert isinstance(fields, dict)
         return {"object": "usage.record", **{name: value for name, value in fields.items() if name not in _NOT_SHOWN}, "booked_at_ms": entry.booked_at_ms}
-
-
-def standing(state: LimitState, zone: tzinfo) -> dict[str, object]:
-    """A limit for people and scripts. Amounts are whole numbers in the limit's unit; of money, exact decimals as strings."""
-    limit = state.limit
-
-    def amount(value: int) -> int | str:
-        return show_money(value) if limit.unit is Unit.MONEY else value
-
-    return {
-        "id": limit.id,
-        "rule": show(limit.rule),
-        "scope": limit.scope,
-        "scope_id": limit.scope_id or None,
-        "enforce": limit.enforce,
-        "unit": limit.unit if limit.currency is None else limit.currency,
-        "amount": amount(state.amount),
-        "granted": amount(state.granted),
-        "used": amount(state.used),
-        "held": amount(state.held),
-        "remaining": amount(state.remaining),
-        "resets_at": None if state.resets_at_ms is None else datetime.fromtimestamp(state.resets_at_ms / 1000, UTC).astimezone(zone).isoformat(timespec="seconds"),
-    }
 
 
 def _own(rows: Sequence[UsageRow], tenant: Tenant) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from proxy.core.limits.gcra import lookback_ms
-from proxy.core.limits.language import SMOOTH_MS, parse
+from proxy.core.limits.language import SMOOTH_MS, Per, parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of, scope_name, share_ppm
 from proxy.settings import LimitSettings, Settings
 
@@ -53,6 +53,10 @@ class Rules:
         """All limits of the proxy and of configured upstreams, teams and keys."""
         groups = ((self._proxy,), self._upstreams.values(), self._teams.values(), self._keys.values())
         return tuple(limit for group in groups for limits in group for limit in limits)
+
+    def uses(self, per: Per) -> bool:
+        """Whether anybody has a limit of this period, keys that no config names included."""
+        return any(limit.per is per for limit in self.configured() + _of_key(self._settings, ""))
 
     def lookback_ms(self) -> int:
         """How far back single records are needed to rebuild the rates of anybody (`Quota.restore`)."""

@@ -29,11 +29,13 @@ from proxy.gateway import Gateway
 from proxy.health import Health
 from proxy.journal import JournalUnavailable
 from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.queries import Queries
 from proxy.limit_watch import tell_limits
 from proxy.listener import Listener
 from proxy.metrics_listener import MetricsListener
 from proxy.parts import Parts
 from proxy.pricetables import TableError
+from proxy.projection import restore
 from proxy.quota import QuotaError
 from proxy.recorder import adopt_others
 from proxy.settings import Settings, host_port
@@ -47,6 +49,7 @@ BACKLOG = 2048            # connections the kernel holds for us while the loop i
 WATCH_INTERVAL_S = 1.0    # resolution of all the long timeouts
 BOOK_AT_STOP_S = 10.0     # how long a stop waits for the ledger; what is not booked by then is booked at the next start
 ADOPT_S = 60.0            # how long the ledger may take to book what a process that is gone left in a journal of its own; else at the next start
+BOOK_AT_START_S = 2.0     # how long a start waits for that, and for what is left in its own
 GC_THRESHOLDS = (20_000, 50, 100)  # the defaults collect every few requests; hardly anything here forms cycles
 
 
@@ -104,6 +107,7 @@ class Server:
         self.stopping = asyncio.Event()
         self._by_hand = False
         self._hurry = asyncio.Event()
+        self._reloading = asyncio.Lock()
         self._not_ready: str | None = "the process is starting"
         self.addresses = Addresses("", "")
 
@@ -144,13 +148,32 @@ class Server:
         self._spawn(parts.journal.run(), "journal")
         self._spawn(parts.recorder.run(), "recorder")
         self._spawn(parts.counter.run(), "counter")
+        await self._book_what_was_left()
+        try:
+            await self._count_limits(self._site)
+        except (LedgerError, LedgerUnavailable) as error:
+            raise StartError(f"the limits cannot be counted: {error}") from error
         await self._start_listeners(settings)
         self._not_ready = None
-        adopted = settings.data_dir / "journal"
-        self._spawn(adopt_others(adopted, journal_options(settings), parts.ledger, parts.metrics, self._site.prices, timeout_s=ADOPT_S), "adoption")
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+
+    async def _book_what_was_left(self) -> None:
+        """By processes that are gone, in this journal and in others: limits count what is in the book. A ledger that is slow about it keeps nobody from serving."""
+        parts, settings = self._parts, self._site.settings
+        adoption = adopt_others(settings.data_dir / "journal", journal_options(settings), parts.ledger, parts.metrics, self._site.prices, timeout_s=ADOPT_S)
+        adopted = self._spawn(adoption, "adoption")
+        booked = await parts.recorder.drain(BOOK_AT_START_S)
+        await asyncio.wait({adopted}, timeout=BOOK_AT_START_S)
+        if not booked or not adopted.done():
+            LOG.warning("the ledger is slow: what it has not booked yet of earlier requests, limits will count from the next start on")
+
+    async def _count_limits(self, site: Site) -> None:
+        """What was used of the limits that nobody has counted yet. Raises LedgerError or LedgerUnavailable where the book cannot be read."""
+        parts, settings = self._parts, site.settings
+        queries = Queries(settings.ledger.url, settings.data_dir)
+        await restore(parts.quota, site.rules, parts.ledger, queries, currency=settings.currency, zone=site.zone, now_ms=parts.now_ms())
 
     async def _start_listeners(self, settings: Settings) -> None:
         self._describe(settings)
@@ -185,7 +208,7 @@ class Server:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop, True)
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload(), "reload"))
 
     def stop(self, by_hand: bool = False) -> None:
         """Begins the drain; called again, ends it. `by_hand` (Ctrl-C) there is no load balancer to wait for."""
@@ -194,8 +217,12 @@ class Server:
         self._by_hand = by_hand
         self.stopping.set()
 
-    def reload(self) -> None:
-        """The whole new config or the whole old one. Running exchanges keep theirs."""
+    async def reload(self) -> None:
+        """The whole new config or the whole old one, one reload after the other. Running exchanges keep theirs."""
+        async with self._reloading:
+            await self._reload_now()
+
+    async def _reload_now(self) -> None:
         if self._reload is None:
             LOG.warning("there is no config file to reload")
             return
@@ -203,7 +230,9 @@ class Server:
             loaded = self._reload()
             settings = carry_over(self._loaded.settings, loaded.settings)
             site = Site(settings, previous=self._site)
-        except (ConfigError, OSError) as error:
+            if {limit.count_id for limit in site.rules.configured()} - {limit.count_id for limit in self._site.rules.configured()}:
+                await self._count_limits(site)
+        except (ConfigError, OSError, LedgerError, LedgerUnavailable) as error:
             self._parts.metrics.reload(False)
             LOG.error("the config was not reloaded, the old one stays: %s", error)
             return
@@ -265,11 +294,12 @@ class Server:
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()
 
-    def _spawn(self, work: Coroutine[None, None, object], name: str) -> None:
+    def _spawn(self, work: Coroutine[None, None, object], name: str) -> asyncio.Task[object]:
         """A part that runs for the process's life; if it ever fails, the process stops rather than run on without it."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._part_ended)
         self._tasks.append(task)
+        return task
 
     def _part_ended(self, task: asyncio.Task[object]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -73,7 +73,7 @@ async def test_records_metrics_and_usage_say_the_same_amounts(tmp_path: Path) ->
         assert terms is not None and PriceBook.from_terms(terms).version == book.version, "the ledger can explain each amount by itself"
         [total] = [found for found in Queries("sqlite:ledger.db", proxy.data_dir).usage(["team"], None, None, UTC) if found["currency"] == "USD"]
         assert (total["cost_nano"], total["charge_nano"]) == tuple(sum(row[name] or 0 for row in rows) for name in ("cost_nano", "charge_nano"))  # type: ignore[misc]
-        page = proxy.server._metrics.render().decode()
+        page = proxy.server.parts.metrics.render().decode()
         charged = sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith("tollkeeper_charge_total{"))
         assert charged == pytest.approx(total["charge_nano"] / 10**9)
         assert 'tollkeeper_unpriced_requests_total{model="unknown"} 1.0' in page and "tollkeeper_model_substituted_total 1.0" in page
@@ -106,7 +106,7 @@ async def test_a_request_keeps_the_prices_it_was_admitted_under(tmp_path: Path) 
         await arrived.wait()
         changed = config(upstream.url, **{**BLOCKS, "prices": [{"model": "*", "input": "1", "output": "1"}]})
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(changed))
-        proxy.server.reload()
+        await proxy.server.reload()
         after = proxy.server.site.prices.version
         await ask(proxy)
         go_on.set()
@@ -126,4 +126,4 @@ async def test_prices_of_the_bundled_table_hold_where_an_upstream_asks_for_them(
             await ask(proxy, "gpt-4o")
             [row] = await proxy.records(1)
             assert (row["price_model"], row["price_currency"], row["fx_rate"]) == ("gpt-4o", "USD", None) and row["cost_nano"] == row["charge_nano"]
-            assert b"tollkeeper_prices_updated_timestamp_seconds 1." in proxy.server._metrics.render()
+            assert b"tollkeeper_prices_updated_timestamp_seconds 1." in proxy.server.parts.metrics.render()

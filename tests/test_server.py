@@ -136,7 +136,7 @@ async def test_a_reload_changes_how_end_users_are_recorded(tmp_path: Path) -> No
         kept: list[object] = []
         for count, mode in enumerate(["hash", "plain", "off", "hash"], 1):
             (tmp_path / "config.yaml").write_text(yaml.safe_dump(config(upstream.url, privacy={"end_user": mode})))
-            proxy.server.reload()
+            await proxy.server.reload()
             client = await RawClient.connect(proxy.address)
             await client.post(ASK, key="sk-test", headers=("x-end-user: someone",))
             assert (await client.answer()).status == 200
@@ -153,12 +153,12 @@ async def test_a_reload_that_trips_over_a_config_keeps_the_old_one(tmp_path: Pat
             settings = msgspec.structs.replace(good.settings, upstreams={"mock": mock}, keys={})
             proxy.server._reload = lambda settings=settings: msgspec.structs.replace(good, settings=settings)
             caplog.clear()
-            proxy.server.reload()
+            await proxy.server.reload()
             assert "the config was not reloaded, the old one stays" in caplog.text and "ключ" not in caplog.text
             assert (await ask(proxy)).status == 200
             assert "tollkeeper_config_last_reload_successful 0.0" in proxy.server.parts.metrics.render().decode()
             proxy.server._reload = lambda: good
-            proxy.server.reload()
+            await proxy.server.reload()
             assert "tollkeeper_config_last_reload_successful 1.0" in proxy.server.parts.metrics.render().decode()
 
 
@@ -166,11 +166,11 @@ async def test_a_reload_takes_the_whole_new_config_or_keeps_the_old_one(tmp_path
     async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
         path = tmp_path / "config.yaml"
         path.write_text(yaml.safe_dump(config(upstream.url, keys={"bob": {"secret": "sk-bob"}}, nonsense=1)))
-        proxy.server.reload()
+        await proxy.server.reload()
         assert ((await ask(proxy)).status, (await ask(proxy, "sk-bob")).status) == (200, 401)
         assert "nonsense" in caplog.text
         path.write_text(yaml.safe_dump(config(upstream.url, keys={"bob": {"secret": "sk-bob"}}, data_dir="elsewhere")))
-        proxy.server.reload()
+        await proxy.server.reload()
         assert ((await ask(proxy)).status, (await ask(proxy, "sk-bob")).status) == (401, 200)
         assert "data_dir" in caplog.text and not (tmp_path / "elsewhere").exists()
         assert [row["key_id"] for row in await proxy.records(2)] == ["alice", "bob"]
@@ -189,7 +189,7 @@ async def test_an_exchange_keeps_the_config_it_was_admitted_under(tmp_path: Path
         await arrived.wait()
         moved = config("http://127.0.0.1:9/v1")
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(moved))
-        proxy.server.reload()
+        await proxy.server.reload()
         assert (await ask(proxy)).status == 502
         changed.set()
         assert (await running_request).body == ANSWER

@@ -9,13 +9,14 @@ from proxy.cli.check import check
 from proxy.cli.demo import demo
 from proxy.cli.key import key
 from proxy.cli.ledger import ledger
+from proxy.cli.limit import limit
 from proxy.cli.price import price
 from proxy.cli.record import record
 from proxy.cli.serve import serve
 from proxy.cli.usage import usage
 
 
-@click.group(commands=[serve, demo, check, key, usage, record, price, ledger])
+@click.group(commands=[serve, demo, check, key, usage, limit, record, price, ledger])
 @click.version_option(__version__, prog_name="tollkeeper")
 def main() -> None:
     """Tollkeeper: a usage-metering reverse proxy for OpenAI-compatible APIs.

@@ -43,6 +43,19 @@ class Booked(msgspec.Struct, frozen=True, gc=False):
     adjustments: int
 
 
+class Credit(msgspec.Struct, frozen=True, gc=False):
+    """What raises a limit, once booked for good: `amount` in the limit's `unit` (of money nano-units). See `proxy.quota.Grant`."""
+
+    id: str
+    granted_at_ms: int
+    limit_id: str
+    unit: str
+    amount: int
+    valid_until_ms: int | None = None
+    reason: str | None = None
+    granted_by: str | None = None
+
+
 class Ledger(Protocol):
     """What the recorder needs of a ledger."""
 
@@ -66,6 +79,14 @@ class Ledger(Protocol):
 
     async def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
         """Book at most BATCH_MAX adjustments that come from no journal, in one durable transaction. Idempotent by record id. Raises LedgerUnavailable."""
+        ...
+
+    async def credit(self, credit: Credit) -> None:
+        """Book a credit, durably. Idempotent by id. Raises LedgerUnavailable."""
+        ...
+
+    async def credits(self) -> list[Credit]:
+        """Every credit, in the order of booking."""
         ...
 
     async def position(self, writer: str) -> int:

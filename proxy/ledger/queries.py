@@ -28,6 +28,8 @@ _LABEL_VALUE = "(SELECT value FROM json_each(records.labels) WHERE key = ?)"
 
 _SUMS = tuple(name for name, _ in SUMS)
 
+_EVER_MS = 2**63 - 1
+
 UsageRow = dict[str, str | int | None]
 
 
@@ -98,6 +100,13 @@ class Queries:
         """What corrects this record, in the order of booking."""
         with self._reading() as connection:
             return _entries(connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? ORDER BY seq", (id,)))
+
+    def refusals(self, from_ms: int | None, to_ms: int | None) -> list[tuple[str | None, str, int]]:
+        """(key, code, how many) of the requests refused in [from_ms, to_ms), to the quarter hour, the most first; key None where none was known."""
+        query = "SELECT key_id, code, sum(count) FROM refusals WHERE bucket_ms >= ? AND bucket_ms < ? GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
+        bounds = (0 if from_ms is None else from_ms, _EVER_MS if to_ms is None else to_ms)
+        with self._reading() as connection:
+            return [(key, code, count) for key, code, count in connection.execute(query, bounds)]
 
     def price_terms(self, version: str) -> bytes | None:
         """What the amounts of the records with this `price_version` were made with; None if the ledger was not told."""

@@ -17,8 +17,9 @@ import aiosqlite
 
 from proxy.core.usage import UsageRecord
 from proxy.failpoints import Failpoints
-from proxy.ledger import Booked, LedgerError, LedgerUnavailable, Refusal
+from proxy.ledger import Booked, Credit, LedgerError, LedgerUnavailable, Refusal
 from proxy.ledger.booking import Book
+from proxy.ledger.credits import add, read
 from proxy.ledger.files import database_path, lock, make_database_file, make_key, read_key
 from proxy.ledger.schema import check_library, migrate, schema_version
 
@@ -61,6 +62,14 @@ class SqliteLedger:
         """See `Ledger.adjust`."""
         return await self._booking(lambda: self._book.adjust(adjustments))
 
+    async def credit(self, credit: Credit) -> None:
+        """See `Ledger.credit`."""
+        await _on_its_thread(self._connection, lambda: self._checked(lambda: add(_raw(self._connection), credit)))
+
+    async def credits(self) -> list[Credit]:
+        """See `Ledger.credits`."""
+        return await _on_its_thread(self._connection, lambda: read(_raw(self._connection)))
+
     async def position(self, writer: str) -> int:
         """See `Ledger.position`."""
         return await _on_its_thread(self._connection, lambda: self._book.position(writer))
@@ -79,7 +88,7 @@ class SqliteLedger:
     async def _booking(self, work: Callable[[], Booked]) -> Booked:
         return await _on_its_thread(self._connection, lambda: self._checked(work))
 
-    def _checked(self, work: Callable[[], Booked]) -> Booked:
+    def _checked(self, work: Callable[[], _T]) -> _T:
         # A file removed or replaced under an open connection takes rows that nobody will ever read.
         if _identity(self._path) != self._identity:
             raise LedgerUnavailable(f"{self._path} was removed or replaced while in use: put it back and restart")

@@ -48,9 +48,9 @@ async def called(*words: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, main, list(words))
 
 
-def reload(proxy: Running, directory: Path, settings: dict[str, object]) -> None:
+async def reload(proxy: Running, directory: Path, settings: dict[str, object]) -> None:
     (directory / "config.yaml").write_text(yaml.safe_dump(settings))
-    proxy.server.reload()
+    await proxy.server.reload()
 
 
 async def test_after_a_reload_the_new_prices_are_those_of_the_whole_period(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ async def test_after_a_reload_the_new_prices_are_those_of_the_whole_period(tmp_p
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config(upstream.url, prices=CHEAP)))
         stale = await called("price", "rerate", "-c", path, "--from", "2020-01-01", "--yes")
         assert (stale.exit_code, "reload the config" in stale.stderr, len(proxy.rows())) == (1, True, 3), stale.output
-        proxy.server.reload()
+        await proxy.server.reload()
         done = await called("price", "rerate", "-c", path, "--from", "2020-01-01", "--yes")
         assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "adjusted: 3, unchanged: 0"), done.output
         [usage] = Queries("sqlite:ledger.db", proxy.data_dir).usage([], None, None, proxy.server.site.zone)
@@ -81,14 +81,14 @@ async def test_a_rerating_gives_budget_back_and_takes_it(tmp_path: Path) -> None
             return state.used
 
         assert await used() == 3 * COST
-        reload(proxy, tmp_path, config(upstream.url, prices=CHEAP, limits=limits))
+        await reload(proxy, tmp_path, config(upstream.url, prices=CHEAP, limits=limits))
         assert (await rerated(proxy, dry_run=True)).verdicts["adjusted"] == 3
         assert await used() == 3 * COST, "a dry run gives nothing"
         await rerated(proxy)
         assert await used() == 3 * COST // 2
         await rerated(proxy)
         assert await used() == 3 * COST // 2
-        reload(proxy, tmp_path, config(upstream.url, prices=DEAR, limits=limits))
+        await reload(proxy, tmp_path, config(upstream.url, prices=DEAR, limits=limits))
         await rerated(proxy)
         assert await used() == 3 * COST
 
@@ -97,7 +97,7 @@ async def test_requests_are_served_and_booked_meanwhile(tmp_path: Path) -> None:
     async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
         await ask(proxy, 20)
         await proxy.records(20)
-        reload(proxy, tmp_path, config(upstream.url, prices=DEAR))
+        await reload(proxy, tmp_path, config(upstream.url, prices=DEAR))
         await asyncio.gather(ask(proxy, 10), rerated(proxy), rerated(proxy), ask(proxy, 10))
         await proxy.records(60)
         assert [row["cost_nano"] for row in proxy.query("SELECT sum(cost_nano) AS cost_nano FROM records")] == [40 * COST]
@@ -123,7 +123,7 @@ async def test_a_ledger_that_cannot_be_used_now_is_a_reason_to_wait(tmp_path: Pa
     async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url), failpoints="ledger.book.before=raise@4") as proxy:
         await ask(proxy)
         await proxy.records(1)
-        reload(proxy, tmp_path, config(upstream.url, prices=DEAR))
+        await reload(proxy, tmp_path, config(upstream.url, prices=DEAR))
         assert await proxy.server.parts.recorder.drain(10)
         with pytest.raises(Failed, match=r"books the rest.*ledger_unavailable"):
             await rerated(proxy)

@@ -1,0 +1,74 @@
+"""`GET /admin/v1/limits?near=80` and `POST /admin/v1/limits/credit`: how limits stand, and credits on them (`proxy.crediting`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from proxy.admin.plane import Ask, Route
+from proxy.core.errors import invalid_request, unavailable
+from proxy.core.limits.limit import PPM, share_ppm
+from proxy.crediting import CreditOrder, credit, standings
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.parts import Parts
+from proxy.quota import QuotaUnavailable
+from proxy.site import Site
+from proxy.standing import Standing, standing
+
+LIMITS_PATH = "/admin/v1/limits"
+CREDIT_PATH = "/admin/v1/limits/credit"
+
+_LOG = logging.getLogger("tollkeeper.admin")
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Fullest first."""
+
+    limits: list[Standing]
+
+
+class CreditAnswer(msgspec.Struct, frozen=True):
+    """The credit's id in the book, and how its limit stands with it."""
+
+    id: str
+    credited: str
+    limit: Standing
+
+
+def limits_route(parts: Parts, site: Callable[[], Site]) -> Route:
+    async def answer(ask: Ask) -> Limits:
+        now = site()
+        try:
+            states = await standings(parts.quota, now.rules, parts.now_ms(), near_ppm(ask.query.get("near", "0%")))
+        except QuotaUnavailable as error:
+            raise unavailable("quota_unavailable", f"The running counts cannot be read now ({error}).") from error
+        return Limits([standing(state, now.zone) for state in states])
+
+    return Route("GET", LIMITS_PATH, answer)
+
+
+def credit_route(parts: Parts, site: Callable[[], Site]) -> Route:
+    async def answer(ask: Ask) -> CreditAnswer:
+        now = site()
+        order = ask.read(CreditOrder)
+        try:
+            done = await credit(order, parts.quota, parts.ledger, now.rules, zone=now.zone, now_ms=parts.now_ms(), by=ask.asker.name)
+        except (LedgerError, LedgerUnavailable) as error:
+            raise unavailable("ledger_unavailable", f"The credit cannot be booked now ({error}); nothing was changed.") from error
+        _LOG.info("%s credited %s to the limit %s: %s", ask.asker.name, done.credited, order.limit, order.reason)
+        return CreditAnswer(done.id, done.credited, standing(done.state, now.zone))
+
+    return Route("POST", CREDIT_PATH, answer)
+
+
+def near_ppm(text: str) -> int:
+    """Millionths of `80%`, or of `80`. Raises ProxyError 400."""
+    try:
+        share = share_ppm(text.strip())
+    except (ValueError, AssertionError):
+        share = -1
+    if not 0 <= share <= 10 * PPM:
+        raise invalid_request("near is a share such as 80%.", param="near")
+    return share

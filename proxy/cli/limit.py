@@ -1,0 +1,193 @@
+"""`tollkeeper limit`: how limits stand, credits on them, and who was refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import time_ns
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from proxy.admin.limits import CREDIT_PATH, LIMITS_PATH, CreditAnswer, Limits, near_ppm
+from proxy.cli import amounts, common, control, ranges
+from proxy.core.errors import ProxyError
+from proxy.crediting import CreditOrder, credit, standings
+from proxy.ledger import Ledger, LedgerError, LedgerUnavailable, connect
+from proxy.ledger.queries import Queries
+from proxy.projection import restore
+from proxy.quota import Quota
+from proxy.quota import connect as connect_quota
+from proxy.rules import Rules
+from proxy.settings import Settings
+from proxy.standing import Standing, standing
+
+_T = TypeVar("_T")
+
+
+@click.group()
+def limit() -> None:
+    """Limits and their running counts."""
+
+
+@limit.command("list")
+@common.config_option
+@common.json_option
+@click.option("--near", metavar="PERCENT", default="0%", help="Only limits used to at least that share, with what running requests hold.")
+def list_(config_path: Path | None, as_json: bool, near: str) -> None:
+    """Every limit and how it stands, the fullest first. Of the running process; without one, from the ledger.
+
+    \b
+    Examples:
+      tollkeeper limit list
+      tollkeeper limit list --near 80%
+    """
+    with _told():
+        share = near_ppm(near)
+        process = _process(config_path)
+        if process is not None:
+            found = control.ask(process, "GET", f"{LIMITS_PATH}?near={near.strip().removesuffix('%')}", type=Limits).limits
+        else:
+            found = _directly(config_path, lambda it: it.list(share))
+    if as_json:
+        common.print_json(found)
+    elif not found:
+        click.echo("No limits." if share == 0 else f"No limit is used to {near}.")
+    else:
+        common.print_table(_table(found))
+
+
+@limit.command("credit")
+@common.config_option
+@common.json_option
+@click.argument("name")
+@click.argument("amount")
+@click.option("--until", metavar="TIME", help="A day, which ends it at its midnight, or a time, in the configured zone. Without it: for the limit's running period, for a total for good.")
+@click.option("--reason", required=True, help="Why; it stands in the ledger.")
+def credit_(config_path: Path | None, as_json: bool, name: str, amount: str, until: str | None, reason: str) -> None:
+    """Raise a budget for a while: NAME as `limit list` shows it, AMOUNT in its unit. A negative amount (behind --) takes back.
+
+    \b
+    Examples:
+      tollkeeper limit credit team:research/USD/month 50 --reason "fair, ticket 4711"
+      tollkeeper limit credit trial 100_000 --until 2026-12-01 --reason "one more week"
+    """
+    order = CreditOrder(limit=name, amount=amount, reason=reason, until=until)
+    with _told():
+        process = _process(config_path)
+        if process is not None:
+            done = control.ask(process, "POST", CREDIT_PATH, order, type=CreditAnswer)
+        else:
+            done = _directly(config_path, lambda it: it.credit(order))
+    if as_json:
+        common.print_json(done)
+    else:
+        click.echo(f"Credited {done.credited} (id {done.id}).")
+        common.print_table(_table([done.limit]))
+
+
+@limit.command()
+@common.config_option
+@common.data_dir_option
+@common.json_option
+@click.option("--from", "from_", metavar="TIME", help="Refused at or after, in the configured zone; to the quarter hour.")
+@click.option("--to", metavar="TIME", help="Refused before.")
+@click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")
+def refusals(config_path: Path | None, data_dir: Path | None, as_json: bool, from_: str | None, to: str | None, month: str | None) -> None:
+    """Requests that the proxy refused, by key and reason; they reached no vendor and are not billed.
+
+    \b
+    Example:
+      tollkeeper limit refusals --month 2026-11
+    """
+    book = common.open_book(config_path, data_dir)
+    start, end = ranges.parse(from_, to, month, book.zone)
+    with _told():
+        rows = book.queries.refusals(ranges.to_ms(start), ranges.to_ms(end))
+    if as_json:
+        common.print_json([{"key": key, "code": code, "refusals": count} for key, code, count in rows])
+        return
+    click.echo(f"Refusals {ranges.describe(start, end, book.zone)}")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("key", overflow="fold")
+    table.add_column("code", no_wrap=True)
+    table.add_column("refusals", justify="right", no_wrap=True)
+    for key, code, count in rows:
+        table.add_row(Text(amounts.text(key)), code, amounts.count(count))
+    common.print_table(table)
+
+
+class _Desk:
+    """The same without a process: over a store rebuilt from the ledger, whose lock is in hand."""
+
+    def __init__(self, settings: Settings, quota: Quota, ledger: Ledger) -> None:
+        self._zone = ZoneInfo(settings.timezone)
+        self._rules = Rules(settings)
+        self._quota = quota
+        self._ledger = ledger
+
+    async def list(self, share: int) -> list[Standing]:
+        return [standing(state, self._zone) for state in await standings(self._quota, self._rules, _now_ms(), share)]
+
+    async def credit(self, order: CreditOrder) -> CreditAnswer:
+        done = await credit(order, self._quota, self._ledger, self._rules, zone=self._zone, now_ms=_now_ms(), by="command line")
+        return CreditAnswer(done.id, done.credited, standing(done.state, self._zone))
+
+
+def _process(config_path: Path | None) -> control.Process | None:
+    if os.environ.get(control.URL):
+        return control.running(Path(), os.environ)
+    return control.running(common.load(config_path).settings.data_dir, os.environ)
+
+
+def _directly(config_path: Path | None, work: Callable[[_Desk], Awaitable[_T]]) -> _T:
+    settings = common.load(config_path).settings
+    queries = Queries(settings.ledger.url, settings.data_dir)
+    if not queries.path.exists():
+        raise common.Failed(f"there is no ledger at {queries.path} yet: `tollkeeper serve` makes it.")
+
+    async def run() -> _T:
+        ledger = await connect(settings.ledger.url, settings.data_dir, settings.data_dir / settings.ledger.key_file)
+        try:
+            zone = ZoneInfo(settings.timezone)
+            quota = await connect_quota(settings.quota.url, zone)
+            await restore(quota, Rules(settings), ledger, queries, currency=settings.currency, zone=zone, now_ms=_now_ms())
+            return await work(_Desk(settings, quota, ledger))
+        finally:
+            await ledger.aclose()
+
+    return asyncio.run(run())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong ends the command with a sentence."""
+    try:
+        yield
+    except (ProxyError, LedgerError, LedgerUnavailable) as error:
+        raise common.Failed(error.message if isinstance(error, ProxyError) else str(error)) from error
+
+
+def _table(found: list[Standing]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("limit", overflow="fold", min_width=20)
+    table.add_column("rule", overflow="fold", min_width=16)
+    table.add_column("enforce")
+    for name in ("used", "held", "remaining", "taken"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("resets", no_wrap=True)
+    for each in found:
+        credits = "" if str(each.granted) == "0" else f" + {each.granted} credit"
+        figures = (str(each.used), str(each.held), str(each.remaining), f"{100 * each.taken:.0f} %")
+        table.add_row(Text(each.id), Text(each.rule + credits), each.enforce, *figures, "–" if each.resets_at is None else each.resets_at)
+    return table
+
+
+def _now_ms() -> int:
+    return time_ns() // 1_000_000

@@ -1,0 +1,67 @@
+"""From the book to the running counts: what every limit has used so far, from roll-ups, recent records and credits. At the start, and for what a reload adds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from zoneinfo import ZoneInfo
+
+from proxy.core.limits.decisions import Used
+from proxy.core.limits.language import Per
+from proxy.core.limits.limit import Limit
+from proxy.core.limits.windows import window
+from proxy.ledger import Credit, Ledger
+from proxy.ledger.queries import Queries, UsageRow
+from proxy.ledger.recent import Recent, recent
+from proxy.quota import Grant, Past, Quota
+from proxy.rules import Rules
+
+_CALENDAR = (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL)
+_BY = ("key", "team", "upstream", "model")
+
+
+async def restore(quota: Quota, rules: Rules, ledger: Ledger, queries: Queries, *, currency: str, zone: ZoneInfo, now_ms: int) -> None:
+    """Counts that the store has already are left alone. Raises LedgerError or LedgerUnavailable where the book cannot be read.
+
+    What is journaled and not in the book yet is not counted, so at the start the journal is booked first.
+    """
+    past: list[Past] = []
+    for per in _CALENDAR:
+        if rules.uses(per):
+            start_ms = window(per, now_ms, zone).start_ms
+            rows = await asyncio.to_thread(queries.usage, list(_BY), None if per is Per.TOTAL else start_ms, None, zone)
+            past += _sums(rows, rules, per, start_ms, currency)
+    since_ms = now_ms - rules.lookback_ms()
+    if since_ms < now_ms:
+        past += _records(await asyncio.to_thread(recent, queries, since_ms, now_ms), rules, currency)
+    await quota.restore(past, map(grant_of, await ledger.credits()), since_ms=since_ms, now_ms=now_ms)
+
+
+def grant_of(credit: Credit) -> Grant:
+    """A booked credit as the store counts it."""
+    return Grant(id=credit.id, limit_id=credit.limit_id, amount=credit.amount, granted_at_ms=credit.granted_at_ms, valid_until_ms=credit.valid_until_ms)
+
+
+def _sums(rows: Iterable[UsageRow], rules: Rules, per: Per, start_ms: int, currency: str) -> Iterator[Past]:
+    """What each key used of each model in the window that began at `start_ms`."""
+    for row in rows:
+        limits = _limits(rules, row["key"], row["team"], row["upstream"], row["model"], lambda limit: limit.per is per)
+        if limits:
+            known = {name: value for name, value in row.items() if isinstance(value, int)}
+            charge_nano = known.get("charge_nano") if row["currency"] == currency else None
+            used = Used(requests=known["requests"], input_tokens=known.get("input_tokens"), output_tokens=known.get("output_tokens"), charge_nano=charge_nano)
+            yield Past(limits, start_ms, used)
+
+
+def _records(rows: Iterable[Recent], rules: Rules, currency: str) -> Iterator[Past]:
+    for row in rows:
+        limits = _limits(rules, row.key_id, row.team, row.upstream, row.model_requested, lambda limit: limit.smooth)
+        if limits:
+            charge_nano = row.charge_nano if row.currency == currency else None
+            yield Past(limits, row.started_at_ms, Used(requests=row.requests, input_tokens=row.input_tokens, output_tokens=row.output_tokens, charge_nano=charge_nano))
+
+
+def _limits(rules: Rules, key: object, team: object, upstream: object, model: object, wanted: Callable[[Limit], bool]) -> tuple[Limit, ...]:
+    assert isinstance(key, str) and isinstance(upstream, str), "every record has both"
+    named = (team if isinstance(team, str) else None, model if isinstance(model, str) else None)
+    return tuple(limit for limit in rules.limits_for(key, named[0], upstream, named[1]) if wanted(limit))

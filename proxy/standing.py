@@ -1,0 +1,60 @@
+"""How a limit stands, for people and scripts: the same in `GET /v1/usage`, the admin plane and the command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+
+import msgspec
+
+from proxy.core.limits.language import Unit, show, show_money
+from proxy.core.limits.limit import PPM
+from proxy.core.limits.state import LimitState
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Amounts are whole numbers in the limit's `unit`; of money, exact decimals as strings. `taken` is the share used and held, `0.8` of 80 %."""
+
+    id: str
+    rule: str
+    scope: str
+    scope_id: str | None
+    enforce: str
+    unit: str
+    amount: int | str
+    granted: int | str
+    used: int | str
+    held: int | str
+    remaining: int | str
+    taken: float
+    resets_at: str | None
+
+
+def standing(state: LimitState, zone: tzinfo) -> Standing:
+    """`resets_at` in ISO 8601 with the zone's offset."""
+    limit = state.limit
+
+    def amount(value: int) -> int | str:
+        return show_money(value) if limit.unit is Unit.MONEY else value
+
+    return Standing(
+        id=limit.id,
+        rule=show(limit.rule),
+        scope=limit.scope,
+        scope_id=limit.scope_id or None,
+        enforce=limit.enforce,
+        unit=limit.unit if limit.currency is None else limit.currency,
+        amount=amount(state.amount),
+        granted=amount(state.granted),
+        used=amount(state.used),
+        held=amount(state.held),
+        remaining=amount(state.remaining),
+        taken=taken_ppm(state) / PPM,
+        resets_at=None if state.resets_at_ms is None else datetime.fromtimestamp(state.resets_at_ms / 1000, UTC).astimezone(zone).isoformat(timespec="seconds"),
+    )
+
+
+def taken_ppm(state: LimitState) -> int:
+    """How much of a limit is used or held, in millionths; of an amount of 0 all."""
+    room = state.amount + state.granted
+    taken = state.used if state.limit.smooth else state.used + state.held
+    return PPM if room <= 0 else taken * PPM // room

@@ -1,0 +1,31 @@
+"""Credits in the book: each once, for good."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ledger.samples import open_book
+from proxy.ledger import Credit, LedgerUnavailable
+from proxy.ledger.credits import add, read
+
+CREDIT = Credit(id="c1", granted_at_ms=1, limit_id="trial", unit="tokens", amount=-5, valid_until_ms=9, reason="r", granted_by="ops")
+
+
+def test_a_credit_is_booked_once_and_read_back(tmp_path: Path) -> None:
+    connection, _ = open_book(tmp_path / "ledger.db")
+    add(connection, CREDIT)
+    add(connection, Credit(id="c1", granted_at_ms=2, limit_id="other", unit="tokens", amount=7))
+    add(connection, Credit(id="c2", granted_at_ms=3, limit_id="other", unit="USD", amount=7))
+    assert read(connection) == [CREDIT, Credit(id="c2", granted_at_ms=3, limit_id="other", unit="USD", amount=7)]
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        connection.execute("UPDATE grants SET amount = 1")
+
+
+def test_a_ledger_that_cannot_take_it_says_so(tmp_path: Path) -> None:
+    connection, _ = open_book(tmp_path / "ledger.db")
+    connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(LedgerUnavailable):
+        add(connection, CREDIT)
