@@ -18,7 +18,6 @@ from proxy.settings import (
     Passthrough,
     Route,
     Settings,
-    TeamSettings,
     UpstreamSettings,
 )
 
