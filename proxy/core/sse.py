@@ -21,7 +21,7 @@ class SSEParser:
     `event_bytes_max`, `dropped_bytes` what they held.
     """
 
-    __slots__ = ("_after_cr", "_data", "_dropping", "_first_line", "_line", "_line_bytes", "_max", "_size", "_skipping", "between", "dropped_bytes", "oversized")
+    __slots__ = ("_after_cr", "_data", "_dropping", "_first_line", "_line", "_line_bytes", "_max", "_size", "_skipping", "_skips_data", "between", "dropped_bytes", "oversized")
 
     def __init__(self, event_bytes_max: int) -> None:
         self.oversized = 0
@@ -33,6 +33,7 @@ class SSEParser:
         self._line = bytearray()            # the unfinished line
         self._line_bytes = 0                # its length, skipped bytes included
         self._skipping = False              # the rest of the unfinished line is of no use
+        self._skips_data = False            # and it is a data line
         self._data: list[bytes] = []        # data lines of the unfinished event
         self._size = 0                      # bytes of its data lines, names included
         self._dropping = False              # the unfinished event is too large
@@ -103,7 +104,8 @@ class SSEParser:
             start = bytes(self._line[: len(_BOM) + len(_DATA)])
             if self._first_line:
                 start = start.removeprefix(_BOM)
-            if start.startswith(_DATA):
+            self._skips_data = start.startswith(_DATA)
+            if self._skips_data:
                 self._drop()
             if len(start) >= len(_DATA):
                 self._skipping = True
@@ -112,7 +114,7 @@ class SSEParser:
     def _finish_line(self, events: list[bytes]) -> None:
         line = bytes(self._line)
         skipping = self._skipping
-        if skipping and self._dropping:
+        if skipping and self._skips_data:
             self.dropped_bytes += self._line_bytes
         self._line.clear()
         self._line_bytes = 0

@@ -104,6 +104,18 @@ def test_a_too_large_event_is_dropped_counted_and_left_behind(large: bytes, line
         assert events_of(chunks, 100) == ([b"a", b"b"], 1), chunks
 
 
+def test_what_a_too_large_event_held_does_not_depend_on_the_pieces() -> None:
+    """An estimate is made of it; lines that are no data are none of it, however long."""
+    for line in (b"x" * 200, b"data:" + b"y" * 200, b": " + b"z" * 200, b"data"):
+        stream = b"data: " + b"x" * 150 + b"\n" + line + b"\ndata: more\n\ndata: b\n\n"
+        held = set()
+        for chunks in every_split(stream):
+            parser = SSEParser(100)
+            assert [event for chunk in chunks for event in parser.feed(chunk)] == [b"b"]
+            held.add(parser.dropped_bytes)
+        assert held == {156 + len(line) * line.startswith(b"data") + 10}, line
+
+
 def test_a_comment_of_any_length_is_no_event_and_costs_none() -> None:
     stream = b"data: a\n: " + b"x" * 500 + b"\n\ndata: b\n\n"
     for chunks in every_split(stream):
