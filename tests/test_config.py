@@ -134,6 +134,7 @@ BAD: list[tuple[str, list[str]]] = [
     (MINIMAL + "inflight_max:", ["inflight_max: no value; write one after the colon"]),
     (MINIMAL + "inflight_max: '10'", ["inflight_max: expected a whole number without quotes, found '10'"]),
     (MINIMAL + "inflight_max: 0", ["inflight_max: must be at least 1, found '0'"]),
+    (MINIMAL + "bodies: {answer_max: 4KiB}", ["bodies.answer_max: must be at least 64KiB, found"]),
     (MINIMAL + "inflight_max: yes", ["inflight_max: expected a whole number … 'yes'"]),
     (MINIMAL + "inflight_max: 1.5", ["inflight_max: expected a whole number … '1.5'"]),
     ("upstreams: {v: {base_url: 'http://h', api_key: k, cached_inside_input: yes}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.cached_inside_input: expected true or false, found 'yes'"]),
