@@ -8,6 +8,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
+GUIDED  := $(VENV)/.guided-installed
 VOCABULARIES := $(VENV)/.vocabularies-installed
 NODE    := tests/clients/node/node_modules/.installed
 PROMETHEUS := $(VENV)/.prometheus-found
@@ -47,6 +48,10 @@ $(VOCABULARIES): constraints.txt | $(DEV)
 	$(PIP) --no-deps dashscope==2.0.2 mistral-common==1.13.1
 	@touch $@
 
+# Guides the campaign's damaged inputs by the branches they reach; it has wheels for some versions of Python and systems only.
+$(GUIDED): constraints.txt | $(DEV)
+	@$(PIP) --no-deps --only-binary :all: atheris==3.0.0 && touch $@ || echo 'atheris could not be installed; the campaign goes without guided inputs.'
+
 # Libraries above the SDKs, each in an environment of its own since their needs exclude each other; likewise skipped where they cannot be installed.
 $(VENV)/clients/%/.installed: tests/clients/frameworks/requirements/%.txt | $(DEV)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D) && $(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirement $< && touch $@ \
@@ -66,7 +71,7 @@ check: $(DEV) ## lint, types, architecture, docs
 	$(BIN)/mypy
 	$(PYTEST) -q tests/test_architecture.py $(wildcard tests/test_docs*.py)
 
-campaign: $(DEV) $(NODE) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) ## the promises at full figures, hours
+campaign: $(DEV) $(NODE) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) $(GUIDED) ## the promises at full figures, hours
 	$(PYTEST) -n $(JOBS) -m campaign --timeout=0 $(ARGS)
 
 bench: $(DEV) ## throughput and latency beside a bare aiohttp proxy
