@@ -1,4 +1,4 @@
-"""The process's counts: plain accumulators behind the series that `proxy/series.py` declares, read at a scrape by a Collector of prometheus_client.
+"""The process's counts: plain accumulators behind the series that `proxy/series.py` declares, read at a scrape.
 
 Counting happens on the event loop, per finished request and never per chunk, into integers and dicts; the library's own counters cost seven times that.
 `collect` runs in a thread meanwhile: it only reads, and takes each dict by `copy()`, which no other thread can interrupt. Two series of one scrape may
@@ -12,9 +12,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
+from proxy import exposition
 from proxy.core.substitution import substituted
 from proxy.core.usage import Source, UsageRecord
 from proxy.families import Families
@@ -39,7 +40,7 @@ MODELS_LEARNED_MAX = 1_000  # each brings some 40 lines of histograms; the large
 
 
 class Metrics(Collector):
-    """Count by the methods below; read by `render`, from a registry of its own. Call `record` before `timing`: a model's first 2xx answer is what makes it a label."""
+    """Count by the methods below; read by `render`. Call `record` before `timing`: a model's first 2xx answer is what makes it a label."""
 
     def __init__(self, settings: MetricsSettings, version: str) -> None:
         self._kept = tuple(name in settings.labels for name in DIMENSIONS)
@@ -70,8 +71,6 @@ class Metrics(Collector):
         self._watched: dict[str, Callable[[], float | None]] = {}
         self._watched_models: dict[str, Callable[[], Mapping[str, float]]] = {}
         self._watched_histograms: dict[str, Callable[[], Snapshot]] = {}
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
 
     def configured(self, models: Iterable[str], key_expiries_ms: Mapping[str, int]) -> None:
         """At start and after each reload: the model names that routes and prices spell out (globs are ignored), and when keys expire."""
@@ -178,16 +177,18 @@ class Metrics(Collector):
 
     def render(self) -> bytes:
         """The whole of `/metrics` in the text format. It may take a second: call it in a thread."""
-        return generate_latest(self._registry)
+        return exposition.page(self.collect())
 
     def collect(self) -> Iterable[Metric]:
         """Every metric with its samples, as prometheus_client asks for them at a scrape."""
         families = Families()
         for row in self._rows.copy().values():
             row.collect(families)
+            exposition.rest()
         unpriced: dict[tuple[str, ...], int] = {}
         for pair in self._pairs.copy().values():
             pair.collect(families)
+            exposition.rest()
             if pair.unpriced:
                 unpriced[pair.model,] = unpriced.get((pair.model,), 0) + pair.unpriced
         families.counts("unpriced_requests_total", unpriced)
