@@ -30,7 +30,10 @@ def test_stored_and_loaded_it_is_the_same_bytes(tmp_path: Path):
     assert bundled.load(tmp_path / "a") == table
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no gzip", gzip.compress(b"{"), gzip.compress(b"[]"), gzip.compress(b"{}" * 100)[:-9]])
+CASES = {"absent": None, "empty": b"", "no gzip": b"no gzip", "half": gzip.compress(b"{"), "list": gzip.compress(b"[]"), "cut": gzip.compress(b"{}" * 100)[:-9]}
+
+
+@pytest.mark.parametrize("content", CASES.values(), ids=CASES)  # named: the bytes hold the time
 def test_a_damaged_one_gives_its_reason(tmp_path: Path, content: bytes | None):
     path = tmp_path / "prices.json.gz"
     if content is not None:
