@@ -34,6 +34,7 @@ FROM records WHERE started_at_ms >= ? AND started_at_ms < ? GROUP BY started_at_
 
 def recent(queries: Queries, since_ms: int, now_ms: int) -> list[Recent]:
     """In the order of their start. Raises what `Queries` does."""
+    since_ms = max(since_ms, 0)     # a rate with a large burst looks back further than SQLite can count
     single_ms = max(since_ms, now_ms - SINGLE_MS)
     with reading(queries.path) as connection:
         rows = connection.execute(_BY_SECOND, (since_ms, single_ms)).fetchall() if since_ms < single_ms else []

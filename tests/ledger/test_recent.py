@@ -37,3 +37,8 @@ def test_older_records_are_summed_by_the_second_as_if_all_had_come_at_its_end(tm
 def test_an_adjustment_is_no_request(tmp_path: Path) -> None:
     queries = booked(tmp_path, make_record(1, started_at_ms=NOW_MS - 10), make_record(2, started_at_ms=NOW_MS - 5, kind="adjustment", adjusts="x", input_tokens=None))
     assert [(row.requests, row.input_tokens) for row in recent(queries, NOW_MS - 60_000, NOW_MS)] == [(1, 100), (0, None)]
+
+
+def test_a_rate_whose_burst_lasts_longer_than_any_ledger_asks_for_all_of_it(tmp_path: Path) -> None:
+    queries = booked(tmp_path, make_record(1, started_at_ms=NOW_MS - 3_600_000))
+    assert [row.input_tokens for row in recent(queries, -(10**22), NOW_MS)] == [100]
