@@ -18,6 +18,7 @@ from proxy.rules import Rules
 
 _CALENDAR = (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL)
 _BY = ("key", "team", "upstream", "model")
+_COUNTED = ("requests", "input_tokens", "output_tokens", "charge_nano")
 
 
 async def restore(quota: Quota, rules: Rules, ledger: Ledger, queries: Queries, *, currency: str, zone: ZoneInfo, now_ms: int) -> None:
@@ -29,7 +30,7 @@ async def restore(quota: Quota, rules: Rules, ledger: Ledger, queries: Queries, 
     for per in _CALENDAR:
         if rules.uses(per):
             start_ms = window(per, now_ms, zone).start_ms
-            rows = await asyncio.to_thread(queries.usage, list(_BY), None if per is Per.TOTAL else start_ms, None, zone)
+            rows = await asyncio.to_thread(queries.usage, list(_BY), None if per is Per.TOTAL else start_ms, None, zone, sums=_COUNTED)
             past += _sums(rows, rules, per, start_ms, currency)
     since_ms = now_ms - rules.lookback_ms()
     if since_ms < now_ms:

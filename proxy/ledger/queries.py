@@ -8,29 +8,21 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import tzinfo
 from pathlib import Path
 
 import msgspec
 
 from proxy.core.usage import UsageRecord
-from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger import LedgerError, LedgerUnavailable, grouping
 from proxy.ledger.canonical import COLUMNS, record_from
 from proxy.ledger.files import database_path
-from proxy.ledger.schema import BUCKET_MS, GROUPS, SUMS, check_library, schema_version
-from proxy.ledger.spans import Reach, halves, pieces, ranged, reach, source
-
-# What `by` may name, beside `label:NAME`, and the column or expression behind it. The first four and the times are in the roll-ups, the others only in the records.
-_BY = {"team": "team", "key": "key_id", "model": "model_requested", "upstream": "upstream", "day": "day", "hour": "hour"}
-_BY_RECORD = {"end_user": "end_user", "source": "source", "outcome": "outcome"}
-_LABEL = "label:"
-_LABEL_VALUE = "(SELECT value FROM json_each(records.labels) WHERE key = ?)"
-
-_SUMS = tuple(name for name, _ in SUMS)
+from proxy.ledger.grouping import ALL_SUMS
+from proxy.ledger.grouping import UsageRow as UsageRow
+from proxy.ledger.schema import check_library, schema_version
+from proxy.ledger.spans import reach
 
 _EVER_MS = 2**63 - 1
-
-UsageRow = dict[str, str | int | None]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -67,28 +59,17 @@ class Queries:
         check_library()
         self.path = database_path(url, data_dir)
 
-    def usage(self, by: Sequence[str], from_ms: int | None, to_ms: int | None, zone: tzinfo) -> list[UsageRow]:
+    def usage(
+        self, by: Sequence[str], from_ms: int | None, to_ms: int | None, zone: tzinfo, *, sums: Sequence[str] = ALL_SUMS
+    ) -> list[UsageRow]:
         """Sums by group and currency over records started in [from_ms, to_ms), open where None, sorted by group (a missing name first), then currency.
 
-        Each row has the groups' names, then `requests input_tokens … charge_nano currency reported_requests unpriced_requests`. `day` and `hour` are of `zone`.
-        Raises LedgerError for a name that cannot be grouped by.
+        Each row has the groups' names, then `requests input_tokens … charge_nano currency reported_requests unpriced_requests`, or those of them that `sums`
+        names. `day` and `hour` are of `zone`. Raises LedgerError for a name that cannot be grouped by.
         """
-        labels = [name[len(_LABEL) :] for name in by if name.startswith(_LABEL)]
-        unknown = [name for name in by if name not in _BY and name not in _BY_RECORD and not (name.startswith(_LABEL) and len(name) > len(_LABEL))]
-        if unknown:
-            raise LedgerError(f"cannot group by {', '.join(unknown)}: use any of {', '.join([*_BY, *_BY_RECORD])} and label:NAME")
+        grouping.check(by)
         with self._reading() as connection:
-            connection.create_function("zone_day", 1, lambda ms: _local(ms, zone).date().isoformat(), deterministic=True)
-            connection.create_function("zone_hour", 1, lambda ms: _local_hour(ms, zone), deterministic=True)
-            reached = reach(connection, schema_version(connection, str(self.path)))
-            try:
-                rows = _sums(connection, by, labels, from_ms, to_ms, reached)
-            except sqlite3.OperationalError as error:
-                if str(error) != "integer overflow":
-                    raise
-                # Counts that only a vendor out of its mind states: wide spans are added up as they are, quarter hours in halves.
-                rows = _sums(connection, by, labels, from_ms, to_ms, Reach(reached.first_ms, 0))
-        return [_usage_row(by, row) for row in rows]
+            return grouping.grouped(connection, reach(connection, schema_version(connection, str(self.path))), by, from_ms, to_ms, zone, sums)
 
     def record(self, id: str) -> Entry | None:
         """One record by id; None if the ledger has none."""
@@ -171,61 +152,6 @@ def connected(path: Path) -> Iterator[sqlite3.Connection]:
         raise LedgerUnavailable(f"cannot read {path}: {error}") from error
 
 
-def _sums(
-    connection: sqlite3.Connection, by: Sequence[str], labels: Sequence[str], from_ms: int | None, to_ms: int | None, reached: Reach
-) -> list[tuple[str | int | None, ...]]:
-    """The sums by group and currency, each as a high and a low half."""
-    clock, clock_bounds = _clock_source(by, from_ms, to_ms)
-    if all(name in _BY for name in by):
-        parts = pieces(from_ms, to_ms, Reach(reached.first_ms, 0) if clock else reached)
-        rows, bounds = source(parts, _SUMS, with_bucket=bool(clock))
-    else:
-        rows, bounds = _record_source(by, from_ms, to_ms)
-    return connection.execute(_usage_query(by, rows, clock), [*labels, *bounds, *clock_bounds]).fetchall()
-
-
-def _usage_query(by: Sequence[str], rows: str, clock: str) -> str:
-    """Group the rows by the names and the currency."""
-    groups = [f"{_BY.get(name, f'g{n}')} AS g{n}" for n, name in enumerate(by)]
-    sums = [f"sum({name}_h), sum({name}_l)" for name in _SUMS]
-    keys = ", ".join(str(n + 1) for n in range(len(by) + 1))
-    return (
-        f"WITH source AS ({rows}){f', clock AS MATERIALIZED ({clock})' if clock else ''} SELECT {', '.join([*groups, 'currency', *sums])} "
-        f"FROM source {'JOIN clock USING (bucket_ms)' if clock else ''} GROUP BY {keys} ORDER BY {keys}"
-    )
-
-
-def _clock_source(by: Sequence[str], from_ms: int | None, to_ms: int | None) -> tuple[str, list[int]]:
-    """The local day and hour of each quarter hour that holds a record, if asked for: the zone's rules are in Python, and this asks them once a quarter hour."""
-    times = [f"zone_{name}(bucket_ms) AS {name}" for name in ("day", "hour") if name in by]
-    if not times:
-        return "", []
-    where, bounds = ranged("bucket_ms", None if from_ms is None else from_ms // BUCKET_MS * BUCKET_MS, to_ms)
-    return f"SELECT bucket_ms, {', '.join(times)} FROM (SELECT DISTINCT bucket_ms FROM rollups WHERE {where})", bounds
-
-
-def _record_source(by: Sequence[str], from_ms: int | None, to_ms: int | None) -> tuple[str, list[int]]:
-    """The records of the range as `source` gives them, with the groups that only records have as g0, g1 …"""
-    where, bounds = ranged("started_at_ms", from_ms, to_ms)
-    own = [f"{_LABEL_VALUE if name.startswith(_LABEL) else _BY_RECORD[name]} AS g{n}" for n, name in enumerate(by) if name not in _BY]
-    columns = [*own, f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms", *GROUPS, *(halves(name, expression) for name, expression in SUMS)]
-    return f"SELECT {', '.join(columns)} FROM records WHERE {where}", bounds
-
-
-def _usage_row(by: Sequence[str], row: Sequence[str | int | None]) -> UsageRow:
-    groups = dict(zip(by, row, strict=False))
-    if "hour" in groups:
-        groups["hour"] = str(groups["hour"]).partition(" ")[2]
-    sums: UsageRow = {}
-    halves = row[len(by) + 1 :]
-    for n, (name, _) in enumerate(SUMS):
-        high, low = halves[2 * n : 2 * n + 2]
-        sums[name] = high * 2**32 + low if isinstance(high, int) and isinstance(low, int) else None
-        if name == "charge_nano":
-            sums["currency"] = row[len(by)]
-    return {**groups, **sums}
-
-
 def _entries(cursor: sqlite3.Cursor) -> list[Entry]:
     found = []
     for row in cursor:
@@ -241,14 +167,3 @@ def _entries(cursor: sqlite3.Cursor) -> list[Entry]:
             )
         )
     return found
-
-
-def _local(ms: int, zone: tzinfo) -> datetime:
-    return datetime.fromtimestamp(ms // 1000, zone)
-
-
-def _local_hour(ms: int, zone: tzinfo) -> str:
-    """The local hour of this quarter hour, as ISO text with the offset in force behind a number that sorts: the hour that a clock change repeats is two hours."""
-    local = _local(ms, zone)
-    hour = local.replace(minute=0, second=0, tzinfo=timezone(local.utcoffset() or timedelta()))
-    return f"{int(hour.timestamp()) * 1000:015d} {hour.isoformat(timespec='seconds')}"

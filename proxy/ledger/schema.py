@@ -175,10 +175,10 @@ CREATE TRIGGER price_versions_known BEFORE INSERT ON price_versions
 # Roll-ups of wider spans, which a range of months is summed from: a year has 35,000 quarter hours. They hold what started before `folded_until_ms` (see
 # `wide`). Names stand apart, under a number, and a group's spans stand together, so that summing them needs no sorting. Money comes in two halves of 32 bits:
 # a month of a small company's dong is beyond 63 bits.
-FOLD_MS = 4 * 60 * 60 * 1000
+FOUR_HOURS_MS = 4 * 60 * 60 * 1000
 HALF = 2**32
 WIDE: tuple[tuple[str, str], ...] = (  # table, and the start of the span that a moment lies in; the narrowest first
-    ("rollups_4h", f"{{at}} - {{at}} % {FOLD_MS}"),
+    ("rollups_4h", f"{{at}} - {{at}} % {FOUR_HOURS_MS}"),
     ("rollups_daily", "{at} - {at} % 86400000"),
     # Of the calendar in UTC; clamped to what SQLite's calendar knows, beyond which a span would be null.
     ("rollups_monthly", "strftime('%s', max(0, min({at}, 253402300799999)) / 1000, 'unixepoch', 'start of month') * 1000"),
@@ -238,7 +238,7 @@ _WIDE = ";\n".join(
             for table, _ in WIDE
         ),
         "CREATE TABLE fold (only INTEGER PRIMARY KEY CHECK (only = 1), folded_until_ms INTEGER NOT NULL) STRICT",
-        f"INSERT INTO fold SELECT 1, coalesce(max(bucket_ms) - max(bucket_ms) % {FOLD_MS}, 0) FROM rollups",
+        f"INSERT INTO fold SELECT 1, coalesce(max(bucket_ms) - max(bucket_ms) % {FOUR_HOURS_MS}, 0) FROM rollups",
         named(_FOLDED),
         folded(*WIDE[0], _FOLDED),
         *(folded_on(table, span, "1") for table, span in WIDE[1:]),

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from proxy.ledger.schema import BUCKET_MS, FOLD_MS, GROUPS, HALF, MONEY, SUMS, WIDE
+from proxy.ledger.schema import BUCKET_MS, FOUR_HOURS_MS, GROUPS, HALF, MONEY, SUMS, WIDE
 
 WIDE_SINCE_VERSION = 3      # of the schema; an older ledger that nobody has opened for writing yet has quarter hours only
 RECORDS, QUARTERS = "records", "rollups"
@@ -100,7 +100,7 @@ def _down(table: str, ms: int) -> int:
     if table == "rollups_monthly":
         first = (_EPOCH + timedelta(milliseconds=ms)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         return (first - _EPOCH) // timedelta(milliseconds=1)
-    width_ms = FOLD_MS if table == "rollups_4h" else _DAY_MS
+    width_ms = FOUR_HOURS_MS if table == "rollups_4h" else _DAY_MS
     return ms // width_ms * width_ms
 
 
@@ -109,7 +109,7 @@ def _up(table: str, ms: int) -> int:
     start_ms = _down(table, ms)
     if start_ms == ms:
         return ms
-    return _down(table, start_ms + (32 * _DAY_MS if table == "rollups_monthly" else FOLD_MS if table == "rollups_4h" else _DAY_MS))
+    return _down(table, start_ms + (32 * _DAY_MS if table == "rollups_monthly" else FOUR_HOURS_MS if table == "rollups_4h" else _DAY_MS))
 
 
 def source(parts: Sequence[Piece], names: Sequence[str], *, with_bucket: bool = False) -> tuple[str, list[int]]:

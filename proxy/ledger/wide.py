@@ -1,17 +1,17 @@
 """Keeps the roll-ups of hours, days and months, inside the booking transaction.
 
-What they hold ends at `folded_until_ms`. Every four hours the quarter hours that have passed are added to them, thousands of rows in one go: to add each batch
-at once would double what booking costs. What is booked late, or adjusts what is long past, is added at once. So at each commit they say exactly what the
-records before that moment say, and a reader takes what is newer from the quarter hours.
+What they hold ends at `folded_until_ms`, a few minutes ago. Once a quarter hour is over it is added to them in one go: to add each batch at once would double
+what booking costs under load. What is booked late, or adjusts what is long past, is added at once. So at each commit they say exactly what the records before
+that moment say, and a reader takes what is newer from the quarter hours.
 """
 
 from __future__ import annotations
 
 import sqlite3
 
-from proxy.ledger.schema import BUCKET_MS, FOLD_MS, GROUPS, SUMS, WIDE, folded, folded_on, named
+from proxy.ledger.schema import BUCKET_MS, GROUPS, SUMS, WIDE, folded, named
 
-GRACE_MS = 15 * 60 * 1000   # most of what started before a fold is booked by then: what comes later costs more
+GRACE_MS = 5 * 60 * 1000    # most of what started in a quarter hour is booked by then: what comes later costs more
 
 _UNTIL = "SELECT folded_until_ms FROM fold"
 _LATE = (
@@ -21,17 +21,17 @@ _LATE = (
 _PASSED = f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM rollups WHERE bucket_ms >= ? AND bucket_ms < ?"
 _ANY_LATE = f"SELECT EXISTS ({_LATE})"
 _ADD_LATE = (named(_LATE), *(folded(table, span, _LATE) for table, span in WIDE))
-_ADD_PASSED = (named(_PASSED), folded(*WIDE[0], _PASSED), *(folded_on(table, span, "s.at >= ? AND s.at < ?") for table, span in WIDE[1:]))
+_ADD_PASSED = (named(_PASSED), *(folded(table, span, _PASSED) for table, span in WIDE))
 
 
 def fold(connection: sqlite3.Connection, old_head: int, now_ms: int) -> None:
-    """Adds the records behind `old_head` that are late, then the time that has passed. The quarter hours are up to date."""
+    """Adds the records behind `old_head` that are late, then the quarter hours that have passed; their own roll-ups are up to date."""
     execute = connection.execute
     if execute(_ANY_LATE, (old_head,)).fetchone() == (1,):
         for statement in _ADD_LATE:
             execute(statement, (old_head,))
     (since_ms,) = execute(_UNTIL).fetchone()
-    until_ms = (now_ms - GRACE_MS) // FOLD_MS * FOLD_MS
+    until_ms = (now_ms - GRACE_MS) // BUCKET_MS * BUCKET_MS
     if until_ms > since_ms:
         for statement in _ADD_PASSED:
             execute(statement, (since_ms, until_ms))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ledger.samples import KEY, START_MS, make_id, make_record, numbered, records, rows
 from proxy.ledger.booking import Book
-from proxy.ledger.schema import FOLD_MS, GROUPS, MIGRATIONS, MONEY, SUMS, WIDE, migrate
+from proxy.ledger.schema import BUCKET_MS, GROUPS, MIGRATIONS, MONEY, SUMS, WIDE, migrate
 from proxy.ledger.wide import GRACE_MS
 
 DAY_MS = 86_400_000
@@ -28,7 +28,7 @@ def by_span(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
 def by_hand(connection: sqlite3.Connection, span: str) -> set[tuple[Any, ...]]:
     """What the records say."""
     sums = ", ".join(f"sum({expression})" for _, expression in SUMS)
-    query = f"SELECT {span.format(at='started_at_ms')}, {NAMES}, {sums} FROM records WHERE started_at_ms - started_at_ms % 900000 < (SELECT folded_until_ms FROM fold) GROUP BY 1, {NAMES}"
+    query = f"SELECT {span.format(at='started_at_ms')}, {NAMES}, {sums} FROM records WHERE started_at_ms - started_at_ms % {BUCKET_MS} < (SELECT folded_until_ms FROM fold) GROUP BY 1, {NAMES}"
     return set(rows(connection, query))
 
 
@@ -49,7 +49,7 @@ def connection() -> Any:
     connection.close()
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.data())
 def test_whatever_is_booked_when(data: st.DataObject) -> None:
     """The clock runs on, stands or is set back; records come late, early or twice; some ledgers come from a version without these tables."""
@@ -75,11 +75,11 @@ def test_whatever_is_booked_when(data: st.DataObject) -> None:
     connection.close()
 
 
-def test_hours_that_have_passed_are_folded_and_what_is_newer_is_not(connection: sqlite3.Connection) -> None:
-    fold_ms = (START_MS // FOLD_MS + 1) * FOLD_MS
-    steps = [(fold_ms + GRACE_MS - 1, fold_ms - FOLD_MS, 0), (fold_ms + GRACE_MS, fold_ms, 3), (fold_ms + 5 * FOLD_MS, fold_ms + 4 * FOLD_MS, 6), (0, fold_ms + 4 * FOLD_MS, 7)]
+def test_quarter_hours_that_have_passed_are_folded_and_what_is_newer_is_not(connection: sqlite3.Connection) -> None:
+    fold_ms = (START_MS // BUCKET_MS + 1) * BUCKET_MS
+    steps = [(fold_ms + GRACE_MS - 1, fold_ms - BUCKET_MS, 0), (fold_ms + GRACE_MS, fold_ms, 3), (fold_ms + 5 * BUCKET_MS, fold_ms + 4 * BUCKET_MS, 6), (0, fold_ms + 4 * BUCKET_MS, 7)]
     for n, (now_ms, until_ms, folded) in enumerate(steps):
-        booked_at(connection, now_ms, make_record(2 * n), make_record(2 * n + 1, started_at_ms=fold_ms - 1 if n < 1 else fold_ms if n < 3 else fold_ms + 5 * FOLD_MS), after=n)
+        booked_at(connection, now_ms, make_record(2 * n), make_record(2 * n + 1, started_at_ms=fold_ms - 1 if n < 1 else fold_ms if n < 3 else fold_ms + 5 * BUCKET_MS), after=n)
         assert rows(connection, "SELECT folded_until_ms FROM fold") == [(until_ms,)]
         for table, _ in WIDE:
             assert rows(connection, f"SELECT ifnull(sum(requests), 0) FROM {table}") == [(folded,)], (n, table)
