@@ -203,6 +203,11 @@ def test_the_runbook_has_a_section_for_each_alert_and_no_other():
     assert sections == [alert.name for alert in ALERTS], "docs/runbook.md and tools/dashboards/rules.py differ: one section an alert, in its order"
 
 
+def test_the_documentation_lists_each_alert():
+    listed = re.findall(r"^\| \[(Tollkeeper\w+)\]\(runbook\.md#(\w+)\) \| (\w+) \| (at once|\d+\w) \|$", (TARGET.parent / "docs" / "dashboards.md").read_text(), re.MULTILINE)
+    assert listed == [(alert.name, alert.name.lower(), alert.severity, "at once" if alert.lasts == "0m" else alert.lasts) for alert in ALERTS]
+
+
 def test_each_alert_names_a_metric_that_exists_only_once_in_the_recordings():
     names = [rule.name for rule in RECORDINGS]
     assert len(set(names)) == len(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -72,6 +73,18 @@ def test_panels_link_to_alerts_that_exist_and_every_alert_is_linked():
     linked = {link["url"].rpartition("#")[2] for _, panel in panels() for link in panel.get("links", [])}
     nowhere = {"tollkeeperdown"}   # what is down shows nothing
     assert linked == {alert.name.lower() for alert in ALERTS} - nowhere
+
+
+def test_the_documentation_says_what_each_panel_answers_and_shows_it():
+    text = (TARGET.parent / "docs" / "dashboards.md").read_text()
+    told = re.findall(r"^\| \*\*(.+?)\*\* \| (.+) \|$", text, re.MULTILINE)
+    assert told == [(panel.title, panel.description) for dashboard in DASHBOARDS for panel in dashboard.panels], "docs/dashboards.md: one row a panel, in its words and order"
+    pictures = re.findall(r"\]\((pictures/[\w-]+\.svg)\)", text)
+    assert len(pictures) == len(DASHBOARDS)
+    for dashboard, picture in zip(DASHBOARDS, pictures, strict=True):
+        drawn = (TARGET.parent / "docs" / picture).read_text()
+        missing = [panel.title for panel in dashboard.panels if f">{html.escape(panel.title)}</text>" not in drawn]
+        assert not missing, f"docs/{picture} is old: draw it anew, see tools/dashboards/pictures.py"
 
 
 def test_provisioning_reads_where_the_readme_says():

@@ -5,10 +5,12 @@ The window of every rate is made to begin and to end at a scrape: there Promethe
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import aiohttp
 import pytest
@@ -20,6 +22,7 @@ from proxy.scripted import Script, serving
 from tests.support.prometheus import JOB, Prometheus, Vector, scraping
 from tests.support.raw import Visit, raw_upstream
 from tests.support.running import KEY, Running, config, running
+from tools.dashboards import pictures
 from tools.dashboards.files import DASHBOARDS, TARGET
 from tools.dashboards.grafana import Panel, scoped
 from tools.dashboards.rules import ALERTS, RECORDINGS
@@ -175,6 +178,16 @@ async def test_every_variable_offers_values(shown):
         for variable in dashboard.variables:
             found = await shown.ask(f"count by ({variable.name}) ({scoped(variable.metric)})")
             assert [labels for labels, _ in found if variable.name in labels], f"{dashboard.title}: {variable.name}"
+
+
+async def test_the_pictures_are_drawn_of_it(shown):
+    """Well-formed, with every panel, and data in all but those that have none."""
+    source = pictures.Source(shown.prometheus.url, shown.at_ms / 1000 - 2, shown.at_ms / 1000, rate_s=10)
+    for dashboard in DASHBOARDS:
+        drawn = ElementTree.fromstring(await asyncio.to_thread(pictures.picture, dashboard, source))
+        said = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
+        assert {panel.title for panel in dashboard.panels} <= set(said)
+        assert said.count("no data") <= 3, dashboard.title
 
 
 async def test_traffic(shown):

@@ -37,7 +37,7 @@ NEAR = Row("Who is near", (
     ), "bargauge", 12, 12, warn=0.8, fail=0.95, low=0, high=1, alert="TollkeeperBudgetAt80"),
     Panel("Budgets that run out before they reset", "Time until nothing is left, at the pace of the last hour. Only budgets that do not last to their reset.", "s", (
         Query(
-            f"topk(20, (({count('amount', BUDGET)} - {count('used', BUDGET)} - {count('held', BUDGET)}) / (max by ({BY}) (deriv(tollkeeper_limit_used{{{BUDGET}}}[1h])) > 0))"
+            f"topk(20, (clamp_min({count('amount', BUDGET)} - {count('used', BUDGET)} - {count('held', BUDGET)}, 0) / (max by ({BY}) (deriv(tollkeeper_limit_used{{{BUDGET}}}[1h])) > 0))"
             f" < (({count('reset_timestamp_seconds', BUDGET)} - time()) or ({count('amount', BUDGET)} * 0 + 31536000)))", "{{limit}} {{id}}",
         ),
     ), "bargauge", 12, 12, warn=86400, fail=14400, low=0, alert="TollkeeperBudgetBurningFast"),
