@@ -79,12 +79,12 @@ class PriceList:
         # In one order whatever the order of the file, so that equal lists choose equally.
         self.rows = tuple(sorted(rows, key=_whole))
         self._literal: dict[str, list[PriceRow]] = {}
-        self._globs = []
+        self._globs: list[tuple[str, PriceRow]] = []    # each behind the longest text that a name it matches holds
         for row in self.rows:
             if is_literal(row.model):
                 self._literal.setdefault(row.model, []).append(row)
             else:
-                self._globs.append(row)
+                self._globs.append((max(_WILDCARD.split(row.model), key=len), row))
 
     def candidates(self, upstream: str, requested: str | None, served: str | None, service_tier: str | None) -> tuple[PriceRow, ...]:
         """The rows for these names, best first, each once."""
@@ -107,7 +107,12 @@ class PriceList:
     def _matching(self, model: str) -> list[PriceRow]:
         lower = model.lower()
         found = [row for name in {model, lower} for row in self._literal.get(name, ()) if row.model == (lower if row.rank else model)]
-        return found + [row for row in self._globs if matches(row.model, lower if row.rank else model)]
+        for text, row in self._globs:
+            name = lower if row.rank else model
+            # Looked for first: a bundled table has hundreds of globs, and who makes up a name for each request would have all of them tried.
+            if text in name and matches(row.model, name):
+                found.append(row)
+        return found
 
 
 def is_literal(glob: str) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
+import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.core.pricelist import PriceList, PriceRow, clash, is_literal
 
@@ -87,6 +91,28 @@ def test_the_most_specific_row_then_the_latest(rows, asked):
 )
 def test_no_row_applies(rows, asked):
     assert chosen(rows, **asked) is None
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.text("ab[]!*?-", max_size=7), st.text("ab[]!-", max_size=5))
+def test_a_glob_means_what_routes_mean_by_it(glob, name):
+    assert (chosen([row(glob)], requested=name) is not None) == (name == glob if is_literal(glob) else fnmatch.fnmatchcase(name, glob))
+
+
+def test_names_that_clients_make_up_are_not_tried_against_every_glob():
+    """A bundled table has hundreds, and a glob takes microseconds."""
+    prices, tried = PriceList([*(row(f"*vendor-{n}*") for n in range(300)), row("gpt-*")]), []
+
+    def watch(frame, event, _arg):
+        if event == "call" and frame.f_code is fnmatch.fnmatchcase.__code__:
+            tried.append(frame)
+
+    sys.setprofile(watch)
+    try:
+        found = prices.candidates("up", "gpt-made-up", "vendor-made-up", None)
+    finally:
+        sys.setprofile(None)
+    assert ([each.model for each in found], len(tried)) == (["gpt-*"], 1)
 
 
 def test_tiers_and_names_written_out():
