@@ -107,7 +107,7 @@ class Hold:
     def _ask(self, limits: Sequence[Limit]) -> Ask:
         """What the request is expected to use, and where a limit is strict the most that it may."""
         site, opened, call, charge = self._site, self._opened, self._call, self._charge
-        cap = call.max_tokens
+        cap = call.max_tokens if call.max_tokens != 0 else None  # servers in Go read 0 as if none were named
         answers = call.answers if call.answers is not None else (call.n if call.n is not None else 1)
         output_tokens = (self._output_expected if cap is None else min(cap, self._output_expected)) * min(answers, ANSWERS_MAX)
         input_bound = output_bound = charge_bound_nano = None
@@ -116,7 +116,7 @@ class Hold:
             input_bound = None if call.media else call.prompt_bytes + strict.overhead_tokens
             output_bound = _output_bound(call.answers, cap if cap is not None else strict.output_tokens)
             if charge is not None and input_bound is not None and output_bound is not None:
-                charge_bound_nano = site.prices.charge_bound_nano(opened.upstream, opened.team, call.model, input_bound, output_bound, opened.started_at_ms)
+                charge_bound_nano = site.prices.charge_bound_nano(opened.upstream, opened.team, call.model, input_bound, output_bound, opened.started_at_ms, opened.images)
         return Ask(
             exchange_id=opened.id,
             started_at_ms=opened.started_at_ms,
@@ -158,7 +158,7 @@ def _charge(site: Site, opened: Opened, call: Call, output_tokens: int) -> int |
     """What the request is expected to be charged, up to so many output tokens."""
     return site.prices.price(
         Usage(input_tokens=opened.input_estimate, output_tokens=output_tokens), upstream=opened.upstream, team=opened.team, model_requested=call.model,
-        model_served=None, service_tier=None, started_at_ms=opened.started_at_ms, status=200,
+        model_served=None, service_tier=None, started_at_ms=opened.started_at_ms, status=200, images=opened.images,
     ).charge_nano  # fmt: skip
 
 

@@ -136,7 +136,7 @@ async def test_strict_lets_through_only_what_fits(tmp_path: Path) -> None:
         assert (await states(proxy))["hard"].used == 10
         refused = error(await post(proxy, body))
         assert refused["code"] == "insufficient_quota", refused
-        for unbounded in (ask(), ask(max_tokens=50, n="2"), ask(max_tokens=50, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}])):
+        for unbounded in (ask(), ask(max_tokens=0), ask(max_tokens=50, n="2"), ask(max_tokens=50, tools=[{"type": "web_search"}]), ask(max_tokens=50, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}])):
             answer = await post(proxy, unbounded)
             assert (answer.status, error(answer)["code"]) == (400, "not_boundable")
         assert (await post(proxy, b'{"model":"m-1","input":"x"}', "/v1/embeddings")).status == 200, "of an embedding the input is all there is"
@@ -154,6 +154,16 @@ async def test_money_counts_the_charge_and_needs_a_price(tmp_path: Path) -> None
             refused = await post(proxy, ask("unheard-of"))
             assert (refused.status, error(refused)["code"]) == (403, "model_not_priced")
             assert len(upstream.visits) == 2
+
+
+@pytest.mark.parametrize("enforce", ["finish", "strict"])
+async def test_a_price_per_image_keeps_no_text_from_being_bounded(tmp_path: Path, enforce: str) -> None:
+    prices = [{"model": "m-*", "input": "1", "output": "2", "image": "0.50"}]
+    async with raw_upstream(stating(7, 3)) as upstream, running(tmp_path, limited(upstream.url, {"limit": "1 USD/day", "enforce": enforce}, prices=prices)) as proxy:
+        assert (await post(proxy, ask(max_tokens=3))).status == 200
+        picture = ask(max_tokens=3, messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}])
+        assert (await post(proxy, picture)).status == (200 if enforce == "finish" else 400)
+        assert (await states(proxy))["key:alice/USD/day"].used == 13_000 + (500_013_000 if enforce == "finish" else 0)
 
 
 async def test_a_slot_is_free_the_moment_its_client_leaves(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.dialects.openai_chat import read_call
-from proxy.core.dialects.openai_chat.bounds import holds_media
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 
@@ -29,7 +28,12 @@ CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/
         (COMPLETIONS, '"prompt":[1,2,3],"n":2', 2),     # the tokens of one prompt
         (COMPLETIONS, '"prompt":[[1,2],[3]],"best_of":4', 8),
         (COMPLETIONS, '"prompt":[]', 1),
+        (COMPLETIONS, '"prompt": [ [1, 2] , [3] ]', 2),
+        (COMPLETIONS, '"prompt":[1,2,"a","b"]', None),
+        (COMPLETIONS, '"prompt":[{"text":"a"},{"text":"b"}]', None),
         (COMPLETIONS, '"prompt":["a"],"best_of":true', None),
+        (COMPLETIONS, '"prompt":"a","Prompt":["a","b"]', None),
+        (CHAT, '"tools":[{"type":"web_search"}]', None),
         (EMBEDDINGS, '"input":["a","b"],"n":7', 0),
     ],
 )
@@ -39,15 +43,47 @@ def test_how_many_answers_there_may_be(endpoint: str, fields: str, answers: int 
 
 
 @pytest.mark.parametrize(
-    ("body", "media"),
+    ("fields", "media"),
     [
-        (b'{"type":"text","text":"\\u0041 image_url"}', False),
-        (b'{"type":"image\\u005furl","image\\u005furl":{}}', True),
-        (b'{"type":"\\u0066ile"}', True),
-        (b'{"text":"\\\\u0041"}', False),
-        (b'{"text":"\\ud83d","type":"image\\u005furl"}', True),   # not decodable as a whole, so it cannot be told
-        (b'{"text":"\\u00e9","type":"input_audio"}', True),
+        ('"messages":[]', False),
+        ('"messages":null,"tools":null,"modalities":null,"audio":null', False),
+        ('"messages":[{"role":"user","content":"an image_url"},{"role":"assistant","content":null,"audio":null,"tool_calls":[{"type":"function"}]}]', False),
+        ('"messages":[{"content":[{"type":"text","text":"a","cache_control":{"type":"x"}},{"type":"refusal","refusal":"no"}]}]', False),
+        ('"messages":[{"content":[{"type":"thinking","thinking":"a","signature":"b"}]}]', False),
+        ('"messages":[{"content":"\\u0041 image_url"}]', False),
+        ('"messages":[{"content":"\\ud83d"}]', False),          # half a character: sent by clients that cut a text inside an emoji
+        ('"messages":[{"content":"a"}],"tools":[{"type":"function","function":{"parameters":{"properties":{"file":{}}}}},{"type":"custom"}]', False),
+        ('"modalities":["text"],"enable_search":false', False),
+        ('"messages":[{"content":[{"type":"image_url","image_url":{}}]}]', True),
+        ('"messages":[{"content":[{"type":"video_url","video_url":{}}]}]', True),
+        ('"messages":[{"content":[{"type":"audio_url","audio_url":{}}]}]', True),
+        ('"messages":[{"content":[{"type":"video","video":["x"]}]}]', True),
+        ('"messages":[{"content":[{"image":"x"}]}]', True),        # no type at all
+        ('"messages":[{"content":[{"type":"text","text":"a","image":"x"}]}]', True),
+        ('"messages":[{"content":{"parts":[]}}]', True),
+        ('"messages":[{"role":"assistant","audio":{"id":"audio_1"}}]', True),    # an earlier answer's sound, by reference
+        ('"messages":[{"content":"a","images":["x"]}]', True),
+        ('"messages":[{"content":[{"type":"image\\u005furl","image\\u005furl":{}}]}]', True),
+        ('"messages":[{"Content":[{"type":"\\u0066ile"}],"content":"a"}]', True),  # a reader without case finds it
+        ('"messages":[{"content":[{"type":"image_url"}],"content":"a"}]', True),    # a reader that takes the first does
+        ('"messages":[{"content":[{"type":"image\\u005furl"}],"content":"a"}]', True),
+        ('"messages":[],"Messages":[{"content":"a"}]', True),
+        ('"messages":"' + "a" * 2**20 + '"', True),
+        ('"input":"a"', False),
+        ('"input":["a","b"]', False),
+        ('"input":[[1,2],[3]]', False),
+        ('"input":[{"image":"x"}]', True),
+        ('"input":["a",{"text":"b"}]', True),
+        ('"input":["{"]', False),
+        ('"input":{"image":"x"}', True),
+        ('"tools":[{"type":"web_search"}]', True),
+        ('"tools":[{"type":"function"},{"google_search":{}}]', True),
+        ('"tools":{}', True),
+        ('"enable_search":true', True),
+        ('"WEB_SEARCH_OPTIONS":{}', True),
+        ('"modalities":["text","image"]', True),
+        ('"data_sources":[{}]', True),
     ],
 )
-def test_a_name_in_escapes_is_seen_too(body: bytes, media: bool) -> None:
-    assert holds_media(body) == media
+def test_what_is_more_than_the_text_of_a_prompt(fields: str, media: bool) -> None:
+    assert read_call(CHAT, ('{"model":"m",' + fields + "}").encode()).media == media

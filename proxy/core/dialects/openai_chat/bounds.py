@@ -1,27 +1,73 @@
 """How much a request may use at most, as far as its body says: how many answers it asks for, and whether its prompt is text alone.
 
-For limits that admit only what can be bounded. Whatever could be read in two ways counts as "cannot be told".
+For limits that admit only what can be bounded. Whatever could be read in two ways counts as "cannot be told": parts of a message are known to be text or
+count as something else, since vendors invent new ones (videos, documents, sounds by reference) all the time.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_MEDIA = (b'"image_url"', b'"input_audio"', b'"file"')
+_MEDIA = (b'"image_url"', b'"input_audio"', b'"file"', b'"video_url"')
 _MEDIA_BYTES_MAX = 2**20
 _ANSWERS_MAX = 2**20                    # more than any vendor gives
-_BEYOND_TEXT = ("web_search_options", "audio")  # what is found or spoken is billed, and no cap of tokens covers it
-_items_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_PROMPTS = ("messages", "prompt", "input")
+_SCHEMAS = frozenset({"tools", "functions", "response_format"})     # in which a property may well be called "file"
+# What is found, looked up or spoken is billed too, and neither the body's size nor a cap of tokens covers it.
+_BEYOND_TEXT = frozenset({
+    "audio", "web_search_options", "web_search", "enable_search", "search_options", "search_parameters", "data_sources", "cached_content", "extra_body", "prompt_embeds",
+})
+_TOOLS = frozenset({"function", "custom"})      # which the client runs; others are the vendor's own: searches, look-ups, code
+_ESCAPE = re.compile(rb"\\u00([2-7][0-9a-fA-F])")   # of a printable ASCII character
+_NOTHING = (b"", b"null", b"false", b"[]")
+
+
+class _Part(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A part of a message's content that is text, with all that it may have."""
+
+    type: Literal["text", "refusal", "thinking"]
+    text: msgspec.Raw = msgspec.Raw()
+    refusal: msgspec.Raw = msgspec.Raw()
+    thinking: msgspec.Raw = msgspec.Raw()
+    signature: msgspec.Raw = msgspec.Raw()
+    cache_control: msgspec.Raw = msgspec.Raw()
+
+
+class _Message(msgspec.Struct, gc=False):
+    """A message that is text alone: wherever else it may hold anything, there is nothing. Others do not decode."""
+
+    content: str | list[_Part] | None = None
+    audio: None = None
+    image: None = None
+    images: None = None
+    video: None = None
+    videos: None = None
+    file: None = None
+    files: None = None
+
+
+class _Tool(msgspec.Struct, gc=False):
+    type: str = ""
+
+
+_texts_decoder = msgspec.json.Decoder(str | list[str | int | list[int]])
+_strings_decoder = msgspec.json.Decoder(list[str])
+_tokens_decoder = msgspec.json.Decoder(list[int])
+_token_lists_decoder = msgspec.json.Decoder(list[list[int]])
+_messages_decoder = msgspec.json.Decoder(list[_Message])
+_tools_decoder = msgspec.json.Decoder(list[_Tool])
 
 
 def answers_max(endpoint: str, fields: Mapping[str, msgspec.Raw]) -> int | None:
     """How many answers, each up to the cap on its tokens, this request may get; 0: its answer is no text. None: that cannot be told."""
     if endpoint == "/v1/embeddings":
         return 0
-    if any(name in fields for name in _BEYOND_TEXT):
+    if _is_beyond_text(fields):
         return None
     most = _count(fields.get("n"))
     if endpoint == "/v1/completions" and most is not None:
@@ -30,16 +76,43 @@ def answers_max(endpoint: str, fields: Mapping[str, msgspec.Raw]) -> int | None:
     return most if most is None or most <= _ANSWERS_MAX else None
 
 
-def holds_media(body: bytes) -> bool:
-    """Whether there may be anything but text in it; looked for in the size that is worth it."""
-    if len(body) > _MEDIA_BYTES_MAX:
-        return True
-    if body.find(b"\\u00") >= 0:        # a name may be written in escapes
-        try:
-            body = msgspec.json.encode(msgspec.json.decode(body))
-        except _JSON_ERRORS:
+def holds_media(fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether there may be anything but text in the prompt, or its vendor may add to it; looked for in the size that is worth it."""
+    return _is_beyond_text(fields) or any(_is_media(name, bytes(raw)) for name, raw in fields.items() if name not in _SCHEMAS)
+
+
+def _is_beyond_text(fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Names are compared as a reader without case does it."""
+    for name in fields:
+        folded = name.casefold()
+        if (folded in _BEYOND_TEXT and bytes(fields[name]) not in _NOTHING) or (folded in _PROMPTS and folded != name):
             return True
-    return any(body.find(name) >= 0 for name in _MEDIA)
+    modalities, tools = fields.get("modalities"), fields.get("tools")
+    try:
+        return (modalities is not None and bytes(modalities) != b"null" and _strings_decoder.decode(modalities) != ["text"]) or (
+            tools is not None and bytes(tools) != b"null" and any(tool.type not in _TOOLS for tool in _tools_decoder.decode(tools))
+        )
+    except _JSON_ERRORS:
+        return True
+
+
+def _is_media(name: str, prompt: bytes) -> bool:
+    if len(prompt) > _MEDIA_BYTES_MAX:
+        return True
+    # Names are looked for by their bytes, since readers disagree about which of two equal fields holds. They may be written in escapes.
+    plain = prompt if prompt.find(b"\\u00") < 0 else _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), prompt)
+    if any(plain.find(media) >= 0 for media in _MEDIA):
+        return True
+    if name not in _PROMPTS or prompt == b"null" or prompt.find(b"{") < 0:
+        return False
+    try:
+        if name == "messages":
+            _messages_decoder.decode(prompt)
+        else:
+            _texts_decoder.decode(prompt)
+    except _JSON_ERRORS:
+        return True
+    return False
 
 
 def _count(raw: msgspec.Raw | None) -> int | None:
@@ -51,13 +124,16 @@ def _count(raw: msgspec.Raw | None) -> int | None:
 
 
 def _prompts(raw: msgspec.Raw | None) -> int | None:
-    """Each prompt of a list is answered: of texts, or of lists of tokens. A list of tokens is one prompt."""
+    """Each prompt of a list is answered: of texts, or of lists of tokens. A list of tokens is one prompt; a mixed one is anyone's guess."""
     if raw is None or bytes(memoryview(raw)[:1]) != b"[":
         return 1
+    first = bytes(memoryview(raw)[1:]).lstrip()[:1]
     try:
-        items = _items_decoder.decode(raw)
+        if first == b'"':
+            return len(_strings_decoder.decode(raw))
+        if first == b"[":
+            return len(_token_lists_decoder.decode(raw))
+        _tokens_decoder.decode(raw)
     except _JSON_ERRORS:
         return None
-    if not items or bytes(items[0])[:1] not in (b'"', b"["):
-        return 1
-    return len(items)
+    return 1

@@ -52,7 +52,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a request asks for. None is "not named"; a value of an unexpected type counts as not named.
 
     `max_tokens` is the larger of max_tokens and max_completion_tokens. `steering` are the STEERING_FIELDS in the body. `prompt_bytes`: of the body, without inlined files
-    (base64 says nothing about tokens); `answers`: how many it may get at most, None where that cannot be told. `media`: it holds images, sounds or files, whose tokens are not those of its text.
+    (base64 says nothing about tokens); `answers`: how many it may get at most, None where that cannot be told. `media`: it holds or fetches more than its own text (images, sounds, files, searches), whose tokens nothing in it tells.
     `echo`: the answer is asked to begin with what was sent.
     `spans` gives [start, end) of the values of model, stream and stream_options in the body, `object_start` the offset behind its `{`.
     """
@@ -103,7 +103,7 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] = ()) ->
         metadata=_metadata(fields.get("metadata")),
         steering=steering,
         prompt_bytes=len(body) - inlined,
-        media=inlined > 0 or holds_media(body),
+        media=inlined > 0 or holds_media(fields),
         echo=bytes(fields.get("echo", b"")) == b"true",
         spans={name: spans[name] for name in _SPLICED if name in spans},
         object_start=object_start,
