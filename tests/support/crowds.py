@@ -7,7 +7,7 @@ import enum
 import json
 import random
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from .raw import RawClient, Visit
@@ -28,9 +28,9 @@ class Fate(enum.Enum):
 class Heard(enum.Enum):
     """What a client was told."""
 
-    SERVED = "served"
+    SERVED = "let through"
     REFUSED = "refused"
-    NOTHING = "left"
+    NOTHING = "left unheard"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Asked:
     states: bool
     body_bytes: int = BODY_BYTES
     family: str = ""
-    ending: str = "whole"   # or: reset, error, no head
+    ending: str = "whole"   # or: reset, error, no head; unreachable: of a vendor that is not there
     lingers: bool = False
 
     @property
@@ -71,7 +71,7 @@ class Asked:
 class Vendor:
     """Answers each request as it is written in `asked`, once the gate is open. `arrived` is its log."""
 
-    def __init__(self, asked: Mapping[int, Asked], arrival: Callable[[Asked], Awaitable[None]] | None = None) -> None:
+    def __init__(self, asked: dict[int, Asked], arrival: Callable[[Asked], Awaitable[None]] | None = None) -> None:
         self.asked = asked
         self.arrived: list[int] = []
         self.gate = asyncio.Event()

@@ -32,11 +32,12 @@ class Rule:
     enforce: str = "finish"
     scope: str = "key:alice"
     model: str = ""
+    burst: int | None = None
 
     def config(self) -> dict[str, object]:
         amount = f"{self.amount // NANO}.{self.amount % NANO:09}" if self.unit == "USD" else str(self.amount)
         text = f"{amount} {self.unit}" + (f"/{self.per}" if self.per else "") + (f" for {self.model}*" if self.model else "")
-        return {"limit": text, "name": self.name, "enforce": self.enforce}
+        return {"limit": text, "name": self.name, "enforce": self.enforce} | ({} if self.burst is None else {"burst": self.burst})
 
     @property
     def strict(self) -> bool:
