@@ -21,6 +21,7 @@ from proxy.ledger.canonical import COLUMNS, record_from
 from proxy.ledger.pages import Page, Row, Stretch, head, narrowed, pages
 from proxy.ledger.queries import Queries
 from proxy.ledger.repricing import Repriced, Verdict, reprice, standing
+from proxy.ledger.spans import YEARS
 from proxy.prices import PriceBook
 
 SEQS_MAX = 64 * BATCH_MAX  # of one call: about a second
@@ -206,6 +207,8 @@ def _moment_ms(text: str | None, name: str, zone: ZoneInfo) -> int | None:
         return None
     try:
         read = datetime.fromisoformat(text)
+        if read.year not in YEARS:
+            raise ValueError(f"the years are {YEARS[0]} to {YEARS[-1]}")
     except ValueError as error:
         raise invalid_request(f"`{name}` {text!r} is no date: write 2026-11-01, 2026-11-01T12:00 or 2026-11-01T12:00+08:00.", param=name) from error
     moment = read.replace(tzinfo=zone) if read.tzinfo is None else read

@@ -156,6 +156,8 @@ async def test_prices_that_change_between_two_stretches_end_it(tmp_path: Path) -
     [
         ({"from_": "November"}, r"`from` 'November' is no date"),
         ({"to": "2026-13-01"}, r"`to` '2026-13-01' is no date"),
+        ({"from_": "0001-01-01"}, r"`from` '0001-01-01' is no date"),
+        ({"to": "9999-12-31T23:00-12:00"}, r"is no date"),
         ({"from_": "2026-11-02", "to": "2026-11-02"}, r"`to` is not after `from`"),
     ],
 )

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from proxy.ledger.spans import YEARS
+
 _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
 
@@ -20,7 +22,8 @@ def parse(from_: str | None, to: str | None, month: str | None, zone: ZoneInfo) 
         start, end = calendar_month(month, zone)
     else:
         raise click.UsageError("--month goes without --from and --to.")
-    if start is not None and end is not None and end <= start:
+    first_ms, end_ms = to_ms(start), to_ms(end)     # datetimes of one zone compare by the clock on the wall, which goes back once a year
+    if first_ms is not None and end_ms is not None and end_ms <= first_ms:
         raise click.UsageError("the end of the range is not after its start.")
     return start, end
 
@@ -29,6 +32,8 @@ def moment(text: str, option: str, zone: ZoneInfo) -> datetime:
     """A day (its midnight in `zone`) or an ISO time, in `zone` unless it states an offset."""
     try:
         read = datetime.fromisoformat(text)
+        if read.year not in YEARS:
+            raise ValueError(f"the years are {YEARS[0]} to {YEARS[-1]}")
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is no date: write 2026-11-01, 2026-11-01T12:00 or 2026-11-01T12:00+08:00.", param_hint=option) from error
     return read.replace(tzinfo=zone) if read.tzinfo is None else read.astimezone(zone)
@@ -37,7 +42,7 @@ def moment(text: str, option: str, zone: ZoneInfo) -> datetime:
 def calendar_month(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """From the first midnight of the month to the next month's."""
     match = _MONTH.fullmatch(text)
-    if match is None or not 1 <= int(match[1]) < 9999:
+    if match is None or int(match[1]) not in YEARS:
         raise click.BadParameter(f"{text!r} is no month: write 2026-11.", param_hint="--month")
     year, number = int(match[1]), int(match[2])
     return datetime(year, number, 1, tzinfo=zone), datetime(year + number // 12, number % 12 + 1, 1, tzinfo=zone)

@@ -40,6 +40,11 @@ def test_ranges(from_, to, month, zone, expected):
         (None, None, "2026-13", "'2026-13' is no month"),
         (None, None, "2026-1", "'2026-1' is no month"),
         (None, None, "0000-01", "'0000-01' is no month"),
+        # Python's calendar ends there, and some zone's clock is a day ahead.
+        (None, None, "0001-01", "'0001-01' is no month"),
+        (None, None, "9999-12", "'9999-12' is no month"),
+        ("0001-01-01T00:00+14:00", None, None, "is no date"),
+        (None, "9999-12-31", None, "is no date"),
         ("2026-11-01", None, "2026-11", "--month goes without --from and --to"),
         ("2026-11-02", "2026-11-01", None, "not after its start"),
         ("2026-11-01", "2026-11-01", None, "not after its start"),
@@ -49,6 +54,14 @@ def test_wrong_ranges_are_usage_errors(from_, to, month, message):
     with pytest.raises(click.UsageError) as raised:
         ranges.parse(from_, to, month, UTC)
     assert message in raised.value.format_message()
+
+
+def test_a_range_within_the_hour_that_occurs_twice():
+    early, late = "2026-10-25T02:30+02:00", "2026-10-25T02:15+01:00"
+    start, end = ranges.parse(early, late, None, BERLIN)
+    assert ranges.to_ms(end) - ranges.to_ms(start) == 45 * 60_000
+    with pytest.raises(click.UsageError, match="not after its start"):
+        ranges.parse(late, early, None, BERLIN)
 
 
 def test_milliseconds_are_exact_also_in_an_hour_that_occurs_twice():
