@@ -20,6 +20,7 @@ from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError
 from proxy.core.headers import first_text
 from proxy.core.settlement import How
+from proxy.core.sse import ends_at
 from proxy.counting import Counting
 from proxy.holds import Hold
 from proxy.journal import JournalUnavailable
@@ -236,9 +237,11 @@ class Relay:
                 refusal = journal_unavailable("write its journal", error, "it cuts this answer, which is charged as far as it came", again=False)
                 self.decide(How.CUT, error=refusal)
                 return False
+        if self._cut_by_limit(chunk):
+            return False
         if not self._left:
             answer.write(chunk)
-        return not self._cut_by_limit()
+        return True
 
     async def _grow(self, output_tokens: int) -> None:
         """The stream has outgrown what it holds of its limits, so nothing more is passed on until it holds more, or is ended."""
@@ -249,13 +252,20 @@ class Relay:
             self._cut_by_limit()
         self.body_received()
 
-    def _cut_by_limit(self) -> bool:
-        """Ends a stream that a limit has no more for, with an event that says so, as soon as its events are whole. True if that is done."""
+    def _cut_by_limit(self, chunk: bytes = b"") -> bool:
+        """Ends a stream that a limit has no more for, with an event that says so, behind the last whole event; what is over already is left to its end.
+
+        `chunk` was read and not passed on yet: the meter has counted it, so what of it is whole is the client's. True if that is done.
+        """
         meter, answer = self.progress.meter, self._answer
-        if self._told is None or self.how is not None or answer is None or meter is None:
+        if self._told is None or self.how is not None or answer is None or meter is None or meter.done:
             return False
         if answer.tellable and not meter.between_events:
-            return False
+            chunk = chunk[: ends_at(chunk)]  # chunks need not end where events do: what buffers in between cuts them anywhere
+            if not chunk:
+                return False
+        if chunk and not self._left:
+            answer.write(chunk)
         self._ended_by_limit = answer.tell(b"data: " + self._told.body() + b"\n\n")
         self.decide(How.CUT)
         return True

@@ -246,6 +246,61 @@ async def test_a_stream_that_outgrows_a_cutting_limit_is_ended_with_an_event_tha
         await client.aclose()
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+async def test_a_stream_in_pieces_that_end_anywhere_is_cut_behind_a_whole_event(tmp_path: Path, line_end: bytes) -> None:
+    """As a vendor sends it from behind a buffering proxy."""
+    ready = asyncio.Event()
+    one = event("word " * 20).replace(b"\n", line_end)   # 25 tokens
+    pieces = [(one * 400)[at : at + 777] for at in range(0, 400 * len(one), 777)]
+
+    async def answer(visit: Visit) -> None:
+        await visit.stream(pieces[0], end=False)
+        for piece in pieces[1:]:
+            await ready.wait()          # the client has read what was sent
+            ready.clear()
+            await visit.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, {"limit": "3000 tokens/day", "enforce": "cut"})) as proxy:
+        client = await RawClient.connect(proxy.address)
+        await client.post(ask(stream=True))
+        await client.head()
+        body = b""
+        while part := await client.chunk():
+            body += part
+            ready.set()
+        events = body.count(one)
+        assert body[: events * len(one)] == one * events
+        assert json.loads(body[events * len(one) :].removeprefix(b"data: "))["error"]["code"] == "insufficient_quota"
+        [row] = await proxy.records(1)
+        assert row["outcome"] == "cut"
+        assert 25 * events <= int(str(row["output_tokens"])) <= 25 * events + 777 // 4
+        assert 3000 - 777 // 4 < int(str(row["input_tokens"])) + int(str(row["output_tokens"])) <= 3000 + 777 // 2
+        await nothing_held(proxy)
+        await client.aclose()
+
+
+async def test_a_stream_that_has_said_that_it_is_done_is_not_cut(tmp_path: Path) -> None:
+    read = asyncio.Event()
+
+    async def answer(visit: Visit) -> None:
+        await visit.stream(event("word " * 2000) + DONE, end=False)
+        await read.wait()
+        await visit.send(b"0\r\n\r\n")
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, {"limit": "2000 tokens/day", "enforce": "cut"})) as proxy:
+        client = await RawClient.connect(proxy.address)
+        await client.post(ask(stream=True))
+        await client.head()
+        body = b""
+        while not body.endswith(DONE):
+            body += await client.chunk()
+        read.set()
+        assert await client.chunk() == b""
+        [row] = await proxy.records(1)
+        assert (row["outcome"], row["output_tokens"]) == ("completed", 2500)
+        await client.aclose()
+
+
 async def test_a_stream_that_outgrows_what_it_held_of_other_limits_finishes(tmp_path: Path) -> None:
     async def answer(visit: Visit) -> None:
         await visit.stream(*(event("word " * 20) for _ in range(200)), DONE)

@@ -151,3 +151,8 @@ class SSEParser:
             self.oversized += 1
             self.dropped_bytes += self._size
             self._data.clear()
+
+
+def ends_at(chunk: bytes) -> int:
+    """Behind the last event that ends inside of this piece of a stream, wherever it was cut; 0 if none does. An end that lies across its edge is not seen."""
+    return max((at + len(end) for end in (b"\n\n", b"\r\n\r\n", b"\r\r") if (at := chunk.rfind(end)) >= 0), default=0)

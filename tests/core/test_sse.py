@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.sse import SSEParser
+from proxy.core.sse import SSEParser, ends_at
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=300)
 BIG = 1 << 20
@@ -146,3 +146,11 @@ def test_each_byte_is_looked_at_once() -> None:
     events = [event for at in range(0, len(line), 10) for event in parser.feed(Counting(line[at : at + 10]))]
     assert [len(event) for event in events] == [50_000]
     assert Counting.searched <= len(line)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "end"),
+    [(b"", 0), (b"data: a", 0), (b"data: a\n", 0), (b"a\n\nb", 3), (b"a\n\nb\n\nc\n", 6), (b"a\r\n\r\nb\r\n", 5), (b"a\r\rb\r", 3), (b"a\n\nb\r\n\r\nc", 8), (b"\n\n", 2)],
+)
+def test_where_the_last_whole_event_of_a_piece_ends(chunk: bytes, end: int) -> None:
+    assert ends_at(chunk) == end
