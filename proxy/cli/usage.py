@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.cli import amounts, common, ranges
+from proxy.export.records import harmless
 from proxy.ledger.queries import UsageRow
 
 GROUPS = ("team", "key", "model", "upstream", "end_user", "day", "hour", "source", "outcome")
@@ -80,11 +81,11 @@ def usage(
 
 
 def as_csv(rows: Sequence[UsageRow], by: Sequence[str]) -> str:
-    """One line a row under a head; an unknown value is an empty field."""
+    """One line a row under a head; an unknown value is an empty field, and a name that a spreadsheet would run as a formula gets a `'` in front, as in exports."""
     out = io.StringIO()
     writer = csv.DictWriter(out, [*by, *SUMS], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: harmless(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows)
     return out.getvalue()
 
 

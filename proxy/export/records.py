@@ -51,7 +51,7 @@ class Csv:
 
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
-        self._text = lru_cache(_NAMES_REMEMBERED_MAX)(_harmless)
+        self._text = lru_cache(_NAMES_REMEMBERED_MAX)(harmless)
 
     def begin(self) -> bytes:
         return (",".join(COLUMNS) + "\n").encode()
@@ -132,6 +132,6 @@ def _hex(value: Value) -> Value:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """The text with a `'` before whatever a spreadsheet could take for a formula: names come from clients and vendors."""
     return _FORMULA.sub("'", text.translate(_CONTROLS))

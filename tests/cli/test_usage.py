@@ -40,6 +40,13 @@ def test_json_and_csv_say_the_same_and_the_range_stands_beside_them(call):
     assert as_json.stderr == as_csv.stderr == "Usage of all time (Asia/Shanghai)\n"
 
 
+def test_no_csv_cell_is_a_formula_whatever_a_client_calls_its_model(call, book):
+    book(make_record(3, model_requested='=HYPERLINK("https://x")', cost_nano=-5, currency="USD"))
+    names = {row["model"]: row["cost_nano"] for row in csv.DictReader(io.StringIO(call("usage", "--by", "model", "--format", "csv").stdout))}
+    assert names == {"gpt-4o": "", "deepseek-v3.2": "1500000", "'=HYPERLINK(\"https://x\")": "-5"}
+    assert rows(call("usage", "--by", "model", "--json"))[0]["model"] == '=HYPERLINK("https://x")'
+
+
 def test_the_table_shows_range_counts_money_and_unknowns(call):
     result = call("usage", "--month", "2026-11")
     head, columns, *lines = result.stdout.splitlines()
