@@ -75,8 +75,11 @@ def export(
     """
     book = common.open_book(config_path, data_dir)
     start, end = ranges.parse(from_, to, month, book.zone)
-    if out is not None and out.exists() and not yes:
-        raise common.Failed(f"{out} exists: choose another name, or add --yes to replace it.")
+    if out is not None and out.exists():
+        if not out.is_file():
+            raise common.Failed(f"{out} is no ordinary file, and what is written takes its place: leave out --out to write to standard output.")
+        if not yes:
+            raise common.Failed(f"{out} exists: choose another name, or add --yes to replace it.")
     last = common.ask(lambda: pages.head(book.queries.path)) if through is None else through
     stretch = pages.Stretch(after=after, through=last, from_ms=ranges.to_ms(start), to_ms=ranges.to_ms(end))
     click.echo(_told(start, end, stretch, book), err=True)

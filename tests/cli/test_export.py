@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import random
 import resource
 import signal
@@ -162,6 +163,14 @@ def test_a_full_disk_leaves_no_half_a_file(call: Call, book: Callable[..., Path]
     assert list(home.glob("november*")) == []
 
 
+def test_what_is_no_file_is_not_replaced(call: Call, book: Callable[..., Path], home: Path) -> None:
+    """As root, --out /dev/stdout --yes would leave the machine without one."""
+    book(*some())
+    os.mkfifo(home / "pipe")
+    result = call("ledger", "export", "--out", "pipe", "--yes")
+    assert (result.exit_code, "pipe is no ordinary file" in result.stderr, (home / "pipe").is_fifo()) == (1, True, True)
+
+
 def test_nothing_in_the_range_is_a_file_with_a_head(call: Call, book: Callable[..., Path]) -> None:
     book()
     assert exported(empty := call("ledger", "export")) == []
@@ -217,6 +226,7 @@ def test_memory_does_not_grow_with_the_period(call: Call, home: Path) -> None:
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(0)
 def test_memory_does_not_grow_with_two_hundred_thousand_records(call: Call, home: Path) -> None:
     peak, size = peak_of_export(call, home, 200_000)
     assert size > 120_000_000
