@@ -51,7 +51,7 @@ def running(data_dir: Path, environ: Mapping[str, str]) -> Process | None:
     if url:
         if not url.startswith(("http://", "https://")):
             raise Failed(f"{URL} {url!r} is no URL: write http://HOST:PORT, as in `admin.listen`.")
-        return Process(url, token=environ.get(TOKEN, ""))
+        return Process(url, token=environ.get(TOKEN, "").strip())  # a token out of a file ends in a newline, which no header may hold
     path = data_dir / NAME
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(CONNECT_S)

@@ -59,7 +59,7 @@ async def test_the_process_of_this_data_directory_or_the_one_that_is_named(tmp_p
         ask = lambda *args, **kwargs: asyncio.to_thread(asked, *args, **kwargs)  # noqa: E731
         assert await ask(tmp_path, {}, body={"n": 1}) == Answer("socket", {"n": 1})
         assert await ask(tmp_path, {control.TOKEN: "wrong"}) == Answer("socket", {}), "without a URL the token is nobody's business"
-        assert await ask(tmp_path / "elsewhere", {control.URL: url, control.TOKEN: "secret-a"}, body={"n": 2}) == Answer("ops", {"n": 2})
+        assert await ask(tmp_path / "elsewhere", {control.URL: url, control.TOKEN: "secret-a\n"}, body={"n": 2}) == Answer("ops", {"n": 2})
         for environ, message in [({control.URL: url, control.TOKEN: "wrong"}, "invalid_admin_token"), ({control.URL: url}, "invalid_admin_token")]:
             with pytest.raises(Failed, match=message):
                 await ask(tmp_path, environ)
