@@ -40,7 +40,7 @@ async def restore(quota: Quota, rules: Rules, ledger: Ledger, queries: Queries, 
 
 def grant_of(credit: Credit) -> Grant:
     """A booked credit as the store counts it."""
-    return Grant(id=credit.id, limit_id=credit.limit_id, amount=credit.amount, granted_at_ms=credit.granted_at_ms, valid_until_ms=credit.valid_until_ms)
+    return Grant(credit.id, credit.limit_id, credit.amount, credit.granted_at_ms, credit.valid_until_ms, credit.unit)
 
 
 def _sums(rows: Iterable[UsageRow], rules: Rules, per: Per, start_ms: int, currency: str) -> Iterator[Past]:

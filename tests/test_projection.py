@@ -131,9 +131,10 @@ async def test_credits_are_rebuilt_and_booked_once(tmp_path: Path) -> None:
     config = settings(tmp_path)
     now_ms = 1_800_000_000_000
     credit = Credit(id="c1", granted_at_ms=now_ms - 1000, limit_id="proxy/tokens/total", unit="tokens", amount=77, reason="trial", granted_by="socket")
-    await booked(config, credits=(credit, credit))
+    dollars = Credit(id="c2", granted_at_ms=now_ms - 1000, limit_id="proxy/tokens/total", unit="USD", amount=10**9, reason="when it was money", granted_by="socket")
+    await booked(config, credits=(credit, credit, dollars))
     book = await ledger.connect("sqlite:ledger.db", tmp_path)
-    assert await book.credits() == [credit]
+    assert sorted(await book.credits(), key=lambda one: one.id) == [credit, dollars]
     await book.aclose()
     quota, _ = await rebuilt(config, now_ms)
     [state] = await quota.states([limit for limit in Rules(config).configured() if limit.id == "proxy/tokens/total"], now_ms)

@@ -41,7 +41,8 @@ class Past(msgspec.Struct, frozen=True, gc=False):
 class Grant(msgspec.Struct, frozen=True, gc=False):
     """A credit: while it is valid the limit of a day, week, month or in total is higher by `amount` (in its unit, of money nano-units; negative takes back).
 
-    `valid_until_ms` None: it is for the window in which it was granted; to a total for ever.
+    `valid_until_ms` None: it is for the window in which it was granted; to a total for ever. `unit` (a currency, for money): a limit that goes by the same
+    name and counts in another has nothing of it; None: in whatever the limit counts.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Grant(msgspec.Struct, frozen=True, gc=False):
     amount: int
     granted_at_ms: int
     valid_until_ms: int | None = None
+    unit: str | None = None
 
 
 class Crossing(msgspec.Struct, frozen=True):

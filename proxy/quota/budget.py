@@ -72,7 +72,10 @@ class Budget(Counter):
     def _measure(self, span: Span, now_ms: int) -> None:
         """What amount and credit come to, until when, and from what use on there is something to tell."""
         room, until_ms = self.limit.amount, NEVER
+        counts_in = self.limit.unit if self.limit.currency is None else self.limit.currency
         for grant in self._grants.get(self.limit.id, {}).values():
+            if grant.unit is not None and grant.unit != counts_in:
+                continue
             if grant.valid_until_ms is None:
                 valid = span.end_ms == NEVER or span.start_ms <= grant.granted_at_ms < span.end_ms
             elif valid := now_ms < grant.valid_until_ms:

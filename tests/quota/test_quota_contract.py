@@ -409,7 +409,8 @@ async def test_credit_raises_a_limit_while_it_is_valid(scheme: str) -> None:
     here.quota.grant(Grant("a", day.id, 50, now_ms), now_ms)  # once, by its id
     here.quota.grant(Grant("b", "trial", 70, now_ms), now_ms)
     here.quota.grant(Grant("c", "trial", -20, now_ms), now_ms)
-    here.quota.grant(Grant("d", day.id, 1000, now_ms, now_ms + hour_ms), now_ms)
+    here.quota.grant(Grant("d", day.id, 1000, now_ms, now_ms + hour_ms, "tokens"), now_ms)
+    here.quota.grant(Grant("e", "trial", 50 * 10**9, now_ms, None, "USD"), now_ms)  # from when that name limited money
     assert [(state.granted, state.remaining) for state in await here.quota.states([day, total], now_ms)] == [(1050, 1050), (50, 50)]
     here.clock.pass_ms(hour_ms)
     assert [(state.granted, state.remaining) for state in await here.quota.states([day, total], here.clock.now_ms)] == [(50, 50), (50, 50)]
