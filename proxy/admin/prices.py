@@ -27,8 +27,8 @@ def rerate_route(parts: Parts, site: Callable[[], Site], queries: Queries) -> Ro
 
     async def answer(ask: Ask) -> Rerated:
         wanted = ask.read(Rerate)
-        now = site()
         async with turn:
+            now = site()    # not before its turn: a reload may come while it waits
             try:
                 done = await rerate(wanted, queries, parts.ledger, now.prices, now.zone, lambda record: _tell_quota(parts, now, record))
             except LedgerError as error:

@@ -11,7 +11,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from proxy.admin.control_socket import NAME
-from proxy.admin.prices import RERATE_PATH
+from proxy.admin.guard import Asker
+from proxy.admin.plane import Ask
+from proxy.admin.prices import RERATE_PATH, rerate_route
 from proxy.cli import control, main
 from proxy.cli.common import Failed
 from proxy.ledger.queries import Queries
@@ -101,6 +103,18 @@ async def test_requests_are_served_and_booked_meanwhile(tmp_path: Path) -> None:
         await asyncio.gather(ask(proxy, 10), rerated(proxy), rerated(proxy), ask(proxy, 10))
         await proxy.records(60)
         assert [row["cost_nano"] for row in proxy.query("SELECT sum(cost_nano) AS cost_nano FROM records")] == [40 * COST]
+
+
+async def test_the_prices_are_those_in_effect_when_its_turn_comes(tmp_path: Path) -> None:
+    async with running(tmp_path, config("http://127.0.0.1:9/v1", prices=DEAR)) as proxy:
+        sites = [proxy.server.site]
+        await reload(proxy, tmp_path, config("http://127.0.0.1:9/v1", prices=CHEAP))
+        route = rerate_route(proxy.server.parts, lambda: sites[-1], Queries("sqlite:ledger.db", proxy.data_dir))
+        asked = Ask(Asker("socket", "admin"), {}, b'{"dry_run": true}')
+        first, second = (asyncio.ensure_future(route.answer(asked)) for _ in range(2))
+        await asyncio.sleep(0)  # the first is at work, the second waits
+        sites.append(proxy.server.site)
+        assert [done.price_version for done in (await first, await second)] == [site.prices.version for site in sites]
 
 
 @pytest.mark.parametrize(
