@@ -13,6 +13,7 @@ VOCABULARIES := $(VENV)/.vocabularies-installed
 NODE    := tests/clients/node/node_modules/.installed
 PROMETHEUS := $(VENV)/.prometheus-found
 LIBS    := $(patsubst tests/clients/frameworks/requirements/%.txt,$(VENV)/clients/%/.installed,$(wildcard tests/clients/frameworks/requirements/*.txt))
+SERVERS := $(VENV)/clients/transformers/.installed
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST  := $(BIN)/python -m pytest --hypothesis-seed=0
 
@@ -57,6 +58,11 @@ $(VENV)/clients/%/.installed: tests/clients/frameworks/requirements/%.txt | $(DE
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D) && $(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirement $< && touch $@ \
 	  || echo '$* could not be installed; the test that uses it is skipped.'
 
+# A server that is near a gigabyte, for the campaign alone; with torch for the CPU alone where its own index can be reached, else whatever is offered.
+$(SERVERS): tests/clients/servers/transformers.txt | $(DEV)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D) && { install="$(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirement $<"; \
+	  $$install --torch-backend cpu || $$install; } && touch $@ || echo 'transformers could not be installed; the tests that use it are skipped.'
+
 demo: $(RUNTIME) ## a scripted upstream and the proxy in front of it, with the lines to paste
 	$(BIN)/tollkeeper demo $(ARGS)
 
@@ -71,7 +77,7 @@ check: $(DEV) ## lint, types, architecture, docs
 	$(BIN)/mypy
 	$(PYTEST) -q tests/test_architecture.py $(wildcard tests/test_docs*.py)
 
-campaign: $(DEV) $(NODE) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) $(GUIDED) ## the promises at full figures, hours
+campaign: $(DEV) $(NODE) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) $(GUIDED) $(SERVERS) ## the promises at full figures, hours
 	$(PYTEST) -n $(JOBS) -m campaign --timeout=0 $(ARGS)
 
 bench: $(DEV) ## throughput and latency beside a bare aiohttp proxy

@@ -137,10 +137,10 @@ def _failure(error: Exception) -> JSONObject:
 # The Node SDK.
 
 
-def need_node() -> None:
-    """Skips where the Node SDK is not installed, unless REQUIRE names it."""
-    if not (NODE_DIR / "node_modules" / "openai").is_dir():
-        say = "the Node SDK is not installed: `make test` does it where the npm registry can be reached"
+def need_node(package: Path = NODE_DIR / "node_modules" / "openai") -> None:
+    """Skips where a package of node/package.json is not installed, by default the Node SDK, unless REQUIRE names Node."""
+    if not package.exists():
+        say = f"{package.relative_to(NODE_DIR)} is not installed: `make test` does it where the npm registry can be reached"
         if "node" in os.environ.get("REQUIRE", "").split(","):
             pytest.fail(say)
         pytest.skip(say)
