@@ -25,6 +25,7 @@ from proxy.logs import refusal_line
 from proxy.models import Models
 from proxy.own_usage import RECORDS, OwnUsage
 from proxy.parts import Memory, Parts
+from proxy.rules import Rules
 from proxy.settings import Settings
 from proxy.site import Site
 from proxy.upstream import Upstream
@@ -130,7 +131,7 @@ class Gateway:
         counting = self._parts.counter.begin(caller.site, upstream, call, asked=asked)
         images = count_images(readable) if caller.site.prices.counts_images(upstream.name) else None
         opened = self._opened(request, caller, tenant, call, upstream, len(body), counting.prompt(readable), images)
-        hold = Hold(self._parts.quota, caller.site, opened, call, counting.output_expected, self._parts.now_ms)
+        hold = Hold(self._parts.quota, caller.site, opened, call, counting.output_expected, self._parts.now_ms, self._rules)
         payload = Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)
         self._parts.metrics.overhead("admit", monotonic() - began_s)
         return Exchange(self._parts, caller.site, upstream, request, opened, counting, hold, payload)
@@ -189,6 +190,9 @@ class Gateway:
             input_estimate=input_estimate,
             images=images,
         )
+
+    def _rules(self) -> Rules:
+        return self.site.rules
 
     def _refuse(self, request: Request, caller: _Caller, error: ProxyError) -> None:
         headers: list[tuple[bytes, bytes]] = []

@@ -17,6 +17,7 @@ from proxy.core.limits.refusals import not_boundable as refuse_unbounded
 from proxy.core.limits.state import LimitState, Refused
 from proxy.core.usage import Usage, UsageRecord
 from proxy.quota import Quota, QuotaUnavailable, Reservation
+from proxy.rules import Rules
 from proxy.site import Site
 
 _LOG = logging.getLogger("tollkeeper.holds")
@@ -28,18 +29,19 @@ _GROWING = (Unit.TOKENS, Unit.OUTPUT_TOKENS, Unit.MONEY)
 class Hold:
     """An exchange's part of its limits; empty until `reserve`, and where no limit holds for it. Ended by `settle` or `void`, whichever comes first.
 
-    `output_expected`: tokens that one answer of this model is expected to have.
+    `output_expected`: tokens that one answer of this model is expected to have. `rules`: those in effect, which a reload changes meanwhile.
     """
 
-    __slots__ = ("_call", "_charge", "_now_ms", "_open", "_opened", "_output_expected", "_quota", "_reservation", "_site", "_until_tokens")
+    __slots__ = ("_call", "_charge", "_now_ms", "_open", "_opened", "_output_expected", "_quota", "_reservation", "_rules", "_site", "_until_tokens")
 
-    def __init__(self, quota: Quota, site: Site, opened: Opened, call: Call, output_expected: int, now_ms: Callable[[], int]) -> None:
+    def __init__(self, quota: Quota, site: Site, opened: Opened, call: Call, output_expected: int, now_ms: Callable[[], int], rules: Callable[[], Rules]) -> None:
         self._quota = quota
         self._site = site
         self._opened = opened
         self._call = call
         self._output_expected = output_expected
         self._now_ms = now_ms
+        self._rules = rules
         self._charge: Callable[[int], int | None] | None = None     # of so many output tokens, where money is limited
         self._reservation: Reservation | None = None
         self._open = False
@@ -48,7 +50,7 @@ class Hold:
     async def reserve(self) -> None:
         """All of the request's limits in one step. Raises ProxyError 429, or 403 and 400 where a limit cannot count it, or 503; then nothing is held."""
         site, opened, call = self._site, self._opened, self._call
-        limits = site.rules.limits_for(opened.key_id, opened.team, opened.upstream, call.model)
+        limits = self._limits(site.rules)
         if not limits:
             return
         if any(limit.unit is Unit.MONEY for limit in limits):
@@ -104,6 +106,10 @@ class Hold:
                 return None
         return None if refusing is None else cut(refusing, self._site.zone)
 
+    def _limits(self, rules: Rules) -> tuple[Limit, ...]:
+        opened = self._opened
+        return rules.limits_for(opened.key_id, opened.team, opened.upstream, self._call.model)
+
     def _ask(self, limits: Sequence[Limit]) -> Ask:
         """What the request is expected to use, and where a limit is strict the most that it may."""
         site, opened, call, charge = self._site, self._opened, self._call, self._charge
@@ -129,11 +135,16 @@ class Hold:
         )
 
     def settle(self, record: UsageRecord) -> None:
-        """What the record says is used; what was held beyond that is free again."""
+        """What the record says is used, of limits that came meanwhile too; what was held beyond that is free again."""
+        used = Used(input_tokens=record.input_tokens, output_tokens=record.output_tokens, charge_nano=record.charge_nano)
         if self._open and self._reservation is not None:
             self._open = False
-            used = Used(input_tokens=record.input_tokens, output_tokens=record.output_tokens, charge_nano=record.charge_nano)
             self._quota.settle(self._reservation, used, self._now_ms())
+        rules = self._rules()
+        if rules is not self._site.rules:
+            known = {limit.count_id for limit in self._limits(self._site.rules)}
+            added = [limit for limit in self._limits(rules) if limit.count_id not in known]
+            self._quota.adjust(added, self._opened.started_at_ms, used, self._now_ms())
 
     def void(self) -> None:
         """Nothing was sent: nothing was used. Does nothing after `settle`."""

@@ -38,6 +38,11 @@ async def restore(quota: Quota, rules: Rules, ledger: Ledger, queries: Queries, 
     await quota.restore(past, map(grant_of, await ledger.credits()), since_ms=since_ms, now_ms=now_ms)
 
 
+def forget_others(quota: Quota, rules: Rules) -> None:
+    """The counts of limits that nobody has any more go: nothing counts in them from now on, so that they would not say what the book says."""
+    quota.forget(rules.without(quota.limits()))
+
+
 def grant_of(credit: Credit) -> Grant:
     """A booked credit as the store counts it."""
     return Grant(credit.id, credit.limit_id, credit.amount, credit.granted_at_ms, credit.valid_until_ms, credit.unit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from proxy.core.limits.gcra import lookback_ms
@@ -54,6 +54,15 @@ class Rules:
         groups = ((self._proxy,), self._upstreams.values(), self._teams.values(), self._keys.values())
         return tuple(limit for group in groups for limits in group for limit in limits)
 
+    def identities(self) -> frozenset[str]:
+        """What all limits are counted by; those of keys that no config names stand here once, without a name."""
+        return frozenset(limit.count_id for limit in self.configured() + _of_key(self._settings, ""))
+
+    def without(self, limits: Iterable[Limit]) -> list[Limit]:
+        """Those of these limits that nobody has here."""
+        known = self.identities()
+        return [limit for limit in limits if limit.count_id not in known and (limit.scope_id in self._keys or _nameless(limit) not in known)]
+
     def uses(self, per: Per) -> bool:
         """Whether anybody has a limit of this period, keys that no config names included."""
         return any(limit.per is per for limit in self.configured() + _of_key(self._settings, ""))
@@ -91,6 +100,11 @@ def _of_key(settings: Settings, name: str) -> Limits:
     key = settings.keys.get(name)
     limits = None if key is None else key.limits
     return _compiled(settings.defaults.key.limits, Scope.KEY, name, shared=True) if limits is None else _compiled(limits, Scope.KEY, name)
+
+
+def _nameless(limit: Limit) -> str:
+    """A key's limit as `defaults` makes it, whatever the key is called."""
+    return limit.count_id.replace(scope_name(limit.scope, limit.scope_id), scope_name(limit.scope, "")) if limit.scope is Scope.KEY else limit.count_id
 
 
 def _compiled(limits: Sequence[LimitSettings], scope: Scope, scope_id: str = "", *, shared: bool = False) -> Limits:

@@ -35,7 +35,7 @@ from proxy.listener import Listener
 from proxy.metrics_listener import MetricsListener
 from proxy.parts import Parts
 from proxy.pricetables import TableError
-from proxy.projection import restore
+from proxy.projection import forget_others, restore
 from proxy.quota import QuotaError
 from proxy.recorder import adopt_others
 from proxy.settings import Settings, host_port
@@ -230,7 +230,9 @@ class Server:
             loaded = self._reload()
             settings = carry_over(self._loaded.settings, loaded.settings)
             site = Site(settings, previous=self._site)
-            if {limit.count_id for limit in site.rules.configured()} - {limit.count_id for limit in self._site.rules.configured()}:
+            if site.rules.identities() - self._site.rules.identities():
+                forget_others(self._parts.quota, self._site.rules)  # what an earlier config left was not counted since
+                await self._parts.recorder.drain(BOOK_AT_START_S)
                 await self._count_limits(site)
         except (ConfigError, OSError, LedgerError, LedgerUnavailable) as error:
             self._parts.metrics.reload(False)
@@ -248,6 +250,7 @@ class Server:
         self._retired += self._site.retired_by(site)
         self._parts.recorder.price_terms(site.prices.version, site.prices.terms())
         self._site = self._gateway.site = site
+        forget_others(self._parts.quota, site.rules)
         self._parts.end_users.mode = settings.privacy.end_user
         self._loaded = msgspec.structs.replace(loaded, settings=settings)
         self._describe(settings)
@@ -329,9 +332,8 @@ class Server:
 
     def _describe(self, settings: Settings) -> None:
         """Tells the metrics what the config names."""
-        self._parts.metrics.configured(
-            [route.model for route in settings.routes] + [price.model for price in settings.prices], self._site.keys.expiries_ms()
-        )
+        models = [route.model for route in settings.routes] + [price.model for price in settings.prices]
+        self._parts.metrics.configured(models, self._site.keys.expiries_ms())
 
 
 def _make_private(directory: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from proxy.core.limits.state import LimitState
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
@@ -310,6 +311,50 @@ async def test_a_stream_that_outgrows_what_it_held_of_other_limits_finishes(tmp_
         assert found.whole and found.body.endswith(DONE)
         assert (await post(proxy, ask(stream=True))).status == 429
         await nothing_held(proxy)
+
+
+async def test_what_a_reload_adds_is_counted_from_the_book_and_what_it_removes_is_gone(tmp_path: Path) -> None:
+    """Also what is running and what is not booked yet; and a limit that comes back has what was used meanwhile."""
+    arrived, go = asyncio.Event(), asyncio.Event()
+
+    async def answer(visit: Visit) -> None:
+        if b"slow" in visit.body:
+            arrived.set()
+            await go.wait()
+        await stating(7, 3)(visit)
+
+    async with raw_upstream(answer) as upstream:
+        without, within = limited(upstream.url), limited(upstream.url, "1000 tokens/day")
+
+        async def reload(proxy: Running, settings: dict[str, object]) -> None:
+            (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+            await proxy.server.reload()
+
+        async with running(tmp_path, without) as proxy:
+            await post(proxy, ask())
+            slow = asyncio.create_task(post(proxy, ask(user="slow")))
+            await arrived.wait()
+            await post(proxy, ask())
+            await reload(proxy, within)
+            assert (await states(proxy))["key:alice/tokens/day"].used == 20
+            go.set()
+            await slow
+            assert (await states(proxy))["key:alice/tokens/day"].used == 30
+            await reload(proxy, without)
+            assert await states(proxy) == {}
+            await post(proxy, ask())
+            await reload(proxy, within)
+            assert (await states(proxy))["key:alice/tokens/day"].used == 40
+
+
+async def test_limits_of_keys_that_no_config_names_are_counted_when_a_reload_adds_them(tmp_path: Path) -> None:
+    async with raw_upstream(stating(7, 3)) as upstream:
+        forwarding = config(upstream.url, upstreams={"mock": {"base_url": upstream.url, "auth": "forward"}}, keys={}, teams={})
+        async with running(tmp_path, forwarding) as proxy:
+            assert (await post(proxy, ask())).status == 200
+            (tmp_path / "config.yaml").write_text(yaml.safe_dump({**forwarding, "defaults": {"key": {"limits": ["1 requests/day"]}}}))
+            await proxy.server.reload()
+            assert (await post(proxy, ask())).status == 429
 
 
 async def test_aborted_requests_leave_no_hold_and_no_slot(tmp_path: Path) -> None:

@@ -78,6 +78,17 @@ def test_names_that_clients_make_up_fill_no_memory(tmp_path: Path, monkeypatch: 
     assert max(map(len, (compiled._strangers, compiled._callers, compiled._found))) <= 50
 
 
+def test_whose_limits_are_gone(tmp_path: Path) -> None:
+    before, after = made(tmp_path, CONFIG), made(tmp_path, HEAD + 'defaults: {key: {limits: ["60 requests/minute"]}}')
+    strangers = before.limits_for("fwd-1", None, "w", "gpt-5")
+    assert before.without((*before.configured(), *strangers)) == []
+    everything = {limit.id for limit in (*before.configured(), *strangers)}
+    kept = everything - {limit.id for limit in after.without((*before.configured(), *strangers))}
+    of_everybody = {limit for limit in everything if limit.startswith("key:") and limit.endswith("/requests/minute")}
+    assert kept == {"upstream:v/concurrent", "upstream:v/requests/second/o3-*"} | of_everybody and "key:fwd-1/requests/minute" in of_everybody
+    assert before.identities() - after.identities() and after.identities() - made(tmp_path, HEAD).identities() == {"key/requests/minute"}
+
+
 @pytest.mark.parametrize(
     ("text", "back_ms"),
     [

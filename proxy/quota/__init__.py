@@ -131,6 +131,10 @@ class Quota(Protocol):
         """
         ...
 
+    def forget(self, limits: Iterable[Limit]) -> None:
+        """Nobody has these limits any more: their counts go, and begin anew from the book should they ever come back. What runs ends as it began."""
+        ...
+
     async def states(self, limits: Iterable[Limit], now_ms: int) -> list[LimitState]:
         """How these limits stand."""
         ...

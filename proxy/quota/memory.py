@@ -12,7 +12,7 @@ from datetime import tzinfo
 import msgspec
 
 from proxy.core.limits.decisions import Ask, Used, bound_of, counts, expected, fits
-from proxy.core.limits.limit import Enforce, Limit
+from proxy.core.limits.limit import Enforce, Limit, Scope
 from proxy.core.limits.state import LimitState, Refused
 from proxy.core.limits.windows import Calendar
 from proxy.quota import Breach, Crossing, Grant, Past, QuotaError, QuotaUnavailable, Reservation
@@ -94,7 +94,10 @@ class MemoryQuota:
             if tightest is None or left * most < least * counter.room:
                 tightest, least, most = counter, left, counter.room
         if refusing:
-            return self._refused(counters, [(counters[place], holds[place]) for place in refusing], when)
+            refused = self._refused(counters, [(counters[place], holds[place]) for place in refusing], when)
+            if self._new:
+                self._sweep(SWEEP * self._new, when)
+            return refused
         lines = [counter.take(hold) for counter, hold in zip(counters, holds)]  # noqa: B905  as long as each other, and strict is slow
         for limit in exceeded:
             self._tell(self._counters[limit.count_id], when)
@@ -155,6 +158,8 @@ class MemoryQuota:
         amounts = counts(used)
         for limit in limits:
             if limit.windowed:
+                if self._is_full_for(limit):
+                    continue  # nobody is let through under it either
                 counter = self._counter(limit, when)
                 assert isinstance(counter, Budget)
                 if counter.add(amounts[counter.index], when):
@@ -170,7 +175,10 @@ class MemoryQuota:
                     by_limit.setdefault(limit.count_id, (limit, []))[1].append((entry.started_at_ms, entry.used))
         steady_ms = self._monotonic_ms()
         apart_ms = steady_ms - now_ms
-        for limit, entries in by_limit.values():
+        # Of keys there may be more than there is room for; what everybody shares comes first.
+        for limit, entries in sorted(by_limit.values(), key=lambda one: one[0].scope is Scope.KEY):
+            if self._is_full_for(limit):
+                continue
             counter = self._counter(limit, When(now_ms, now_ms, steady_ms))
             amounts = [(started_at_ms, counts(used)[counter.index]) for started_at_ms, used in entries]
             if isinstance(counter, Budget):
@@ -179,6 +187,11 @@ class MemoryQuota:
                 counter.hush()
             elif isinstance(counter, Rate):
                 counter.rebuild(((at_ms + apart_ms, amount) for at_ms, amount in amounts), since_ms + apart_ms, steady_ms)
+
+    def forget(self, limits: Iterable[Limit]) -> None:
+        for limit in limits:
+            self._counters.pop(limit.count_id, None)
+        self._queue = deque(count_id for count_id in self._queue if count_id in self._counters)
 
     async def states(self, limits: Iterable[Limit], now_ms: int) -> list[LimitState]:
         when = When(now_ms, now_ms, self._monotonic_ms())
@@ -211,6 +224,9 @@ class MemoryQuota:
             counter.change(limit, when)
         counter.limit = limit  # an equal one may be another object, and the next look is by identity
         return counter
+
+    def _is_full_for(self, limit: Limit) -> bool:
+        return limit.count_id not in self._counters and len(self._counters) >= COUNTERS_MAX
 
     def _make(self, limit: Limit, when: When) -> Counter:
         if limit.windowed:

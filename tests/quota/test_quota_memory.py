@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.core.limits.decisions import Used
 from proxy.core.limits.state import Refused
-from proxy.quota import QuotaUnavailable, memory
+from proxy.quota import Past, QuotaUnavailable, memory
 from proxy.quota.memory import MemoryQuota
 from quota.worlds import World, limit, world
 
@@ -72,6 +73,38 @@ async def test_beyond_the_bound_new_keys_wait_and_known_ones_go_on(monkeypatch: 
         except QuotaUnavailable:
             continue
     assert not isinstance(answer, Refused)
+
+
+async def test_a_book_of_more_keys_than_there_is_room_for_is_restored_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "COUNTERS_MAX", 10)
+    here, quota = await store()
+    shared, now_ms = limit("100 requests/day", whose="team:red"), here.clock.now_ms
+    past = [Past((limit("9 requests/day", whose=f"key:{number}"), shared), now_ms, Used()) for number in range(20)]
+    await quota.restore(past, (), since_ms=now_ms, now_ms=now_ms)
+    assert len(quota.limits()) == 10 and await here.figures(shared) == (20, 0, 80)
+    quota.adjust([limit("9 requests/day", whose="key:19")], now_ms, Used(), now_ms)
+
+
+async def test_a_limit_that_nobody_has_any_more_is_forgotten_and_what_runs_ends() -> None:
+    here, quota = await store()
+    day, slots = limit("100 tokens/day"), limit("3 concurrent")
+    one = await here.admitted([day, slots], 10)
+    quota.forget([day, limit("5 tokens/month")])
+    assert quota.limits() == (slots,)
+    here.end(one, 5)
+    assert quota.resolved_twice == 0 and await here.figures(slots) == (0, 0, 3)
+    await quota.restore([Past((day,), here.clock.now_ms, Used(output_tokens=40))], (), since_ms=here.clock.now_ms, now_ms=here.clock.now_ms)
+    assert await here.figures(day) == (40, 0, 60)
+    for number in range(30):  # the order in which counters are looked at for going has none that is gone
+        here.end(await here.admitted([limit("5 tokens/minute", whose=f"key:{number}")], 1))
+
+
+async def test_refused_names_leave_nothing_behind_either() -> None:
+    here, quota = await store()
+    full = limit("0 requests/day", whose="proxy:")
+    for number in range(300):
+        await here.refused([full, limit("9 tokens/minute", whose=f"key:fwd-{number}")])
+    assert len(quota.limits()) < 20
 
 
 async def test_looking_makes_no_counter() -> None:
