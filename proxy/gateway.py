@@ -188,6 +188,7 @@ class Gateway:
             client_retry_count=int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else 0,
             bytes_in=body_bytes,
             input_estimate=input_estimate,
+            output_max=call.output_max,
             images=images,
         )
 

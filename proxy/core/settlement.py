@@ -200,13 +200,19 @@ def _charge(opened: Opened, ending: Ending) -> _Charge:
 
 
 def _unstated(opened: Opened, ending: Ending) -> _Charge:
-    """What is charged where nothing is stated: our own counts, else what was estimated from bytes."""
+    """What is charged where nothing is stated: our own counts, else what was estimated from bytes.
+
+    An estimate of more than the request allows is an estimate's error; an exact count of more is a vendor that does not keep to it.
+    """
     counted = ending.counted
+    output_tokens = ending.output_measure if counted is None else counted.output_tokens
+    if opened.output_max is not None and not (counted is not None and counted.output_exact):
+        output_tokens = min(output_tokens, opened.output_max)
     if counted is None:
-        return _Charge(opened.input_estimate, ending.output_measure, Source.ESTIMATED, Source.ESTIMATED)
+        return _Charge(opened.input_estimate, output_tokens, Source.ESTIMATED, Source.ESTIMATED)
     return _Charge(
         counted.input_tokens,
-        counted.output_tokens,
+        output_tokens,
         Source.COUNTED if counted.input_exact else Source.ESTIMATED,
         Source.COUNTED if counted.output_exact else Source.ESTIMATED,
     )

@@ -42,7 +42,10 @@ def due(endpoint: str, body: JSONObject, bytes_in: int) -> dict[str, object]:
     if usage is None:
         inlined = sum(map(len, re.findall(rb';base64,[^"]*', sent)))
         unknown = {"cached_tokens": None, "reasoning_tokens": None, "audio_input_tokens": None}
-        return record | unknown | {"input_tokens": _quarter(bytes_in - inlined), "output_tokens": _quarter(len(_text(plain).encode())), "source": "estimated"}
+        caps = [body[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(body.get(name), int) and body[name]]
+        measure = _quarter(len(_text(plain).encode()))
+        most = int(str(max(caps))) * int(str(body.get("n") or 1)) if caps else measure
+        return record | unknown | {"input_tokens": _quarter(bytes_in - inlined), "output_tokens": min(measure, most), "source": "estimated"}
     prompt, completion = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
     assert isinstance(prompt, dict) and isinstance(completion, dict)
     return record | {

@@ -75,6 +75,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     spans: dict[str, tuple[int, int]] = {}
     object_start: int = 0
 
+    @property
+    def output_max(self) -> int | None:
+        """Tokens that all its answers may have together, as far as it says."""
+        if self.answers == 0:
+            return 0
+        return None if self.answers is None or self.max_tokens is None else self.answers * self.max_tokens
+
 
 def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] = ()) -> Call:
     """The call that this body makes; ProxyError 400 `invalid_request` or `ambiguous_body`, 403 `field_not_allowed`.
