@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
@@ -21,6 +22,7 @@ from proxy.rules import Rules
 from proxy.standing import taken_ppm
 
 REASON_CHARS_MAX = 200
+AT_ONCE = 500  # limits looked at before others get their turn: there may be tens of thousands
 
 
 class CreditOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,10 +45,15 @@ class Credited(msgspec.Struct, frozen=True):
 
 async def standings(quota: Quota, rules: Rules, now_ms: int, near_ppm: int = 0) -> list[LimitState]:
     """Every configured limit and every other that has a count, fullest first; only those used, with what is held, to at least `near_ppm` millionths."""
-    limits = {limit.count_id: limit for limit in (*quota.limits(), *rules.configured())}
-    states = await quota.states(limits.values(), now_ms)
-    shown = [state for state in states if taken_ppm(state) >= near_ppm]
-    return sorted(shown, key=lambda state: (-taken_ppm(state), state.limit.id))
+    limits = list({limit.count_id: limit for limit in (*quota.limits(), *rules.configured())}.values())
+    shown: list[tuple[int, str, LimitState]] = []
+    for start in range(0, len(limits), AT_ONCE):
+        for state in await quota.states(limits[start : start + AT_ONCE], now_ms):
+            ppm = taken_ppm(state)
+            if ppm >= near_ppm:
+                shown.append((-ppm, state.limit.id, state))
+        await asyncio.sleep(0)
+    return [state for _, _, state in await asyncio.to_thread(sorted, shown, key=lambda one: one[:2])]
 
 
 async def credit(order: CreditOrder, quota: Quota, ledger: Ledger, rules: Rules, *, zone: ZoneInfo, now_ms: int, by: str) -> Credited:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -10,11 +11,11 @@ import pytest
 from proxy import ledger
 from proxy.core.errors import ProxyError
 from proxy.core.limits.decisions import Used
-from proxy.crediting import CreditOrder, credit, standings
+from proxy.crediting import AT_ONCE, CreditOrder, credit, standings
 from proxy.ledger import Credit, Ledger, LedgerUnavailable
 from proxy.quota import Quota, connect
 from proxy.rules import Rules
-from proxy.settings import LimitSettings, Settings
+from proxy.settings import KeySettings, LimitSettings, Settings
 
 UTC = ZoneInfo("UTC")
 NOW_MS = 1_800_000_000_000
@@ -72,3 +73,19 @@ async def test_limits_come_fullest_first() -> None:
     assert [state.limit.id for state in await standings(quota, rules, NOW_MS)] == ["proxy/tokens/day", "proxy/USD/month", "proxy/concurrent"]
     assert [state.limit.id for state in await standings(quota, rules, NOW_MS, near_ppm=1)] == ["proxy/tokens/day"]
 
+
+async def test_a_list_of_many_limits_lets_others_have_their_turn(tmp_path: Path) -> None:
+    quota = await connect("memory:", UTC)
+    rules = Rules(Settings(keys={f"k{number}": KeySettings(limits=(LimitSettings(limit="9 tokens/day"),)) for number in range(20 * AT_ONCE)}))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    waiting = asyncio.create_task(others())
+    assert len(await standings(quota, rules, NOW_MS)) == 20 * AT_ONCE
+    assert turns >= 20
+    waiting.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -44,7 +45,7 @@ def limits_route(parts: Parts, site: Callable[[], Site]) -> Route:
             states = await standings(parts.quota, now.rules, parts.now_ms(), near_ppm(ask.query.get("near", "0%")))
         except QuotaUnavailable as error:
             raise unavailable("quota_unavailable", f"The running counts cannot be read now ({error}).") from error
-        return Limits([standing(state, now.zone) for state in states])
+        return Limits(await asyncio.to_thread(lambda: [standing(state, now.zone) for state in states]))
 
     return Route("GET", LIMITS_PATH, answer)
 
