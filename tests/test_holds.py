@@ -121,6 +121,24 @@ async def test_every_answer_says_how_its_tightest_limit_stands(tmp_path: Path) -
         assert b'ratelimit: "own";r=1\r\n' in (await post(proxy, ask())).head, "the vendor's own stays"
 
 
+async def test_what_others_use_of_a_common_limit_is_not_told(tmp_path: Path) -> None:
+    keys = {"alice": {"secret": "sk-test", "limits": ["1000 tokens/hour"]}, "bob": {"secret": "sk-bob"}}
+    async with raw_upstream(stating(600, 300)) as upstream:
+        settings = config(upstream.url, keys=keys, teams={}, limits=["1000 tokens/day", {"limit": "9 requests/minute", "name": "all"}])
+        async with running(tmp_path, settings) as proxy:
+            client = await RawClient.connect(proxy.address)
+            await client.post(ask(), key="sk-bob")
+            assert (await client.answer()).header("ratelimit") is None, "of its own it has none"
+            assert b'ratelimit-policy: "key:alice/tokens/hour"' in (await post(proxy, ask())).head
+            await client.post(ask(), key="sk-bob")
+            refused = await client.answer()
+            assert refused.status == 429
+            assert "The limit 1000 tokens/day of the whole proxy is reached. It resets at" in error(refused)["message"]
+            assert b"1800" not in refused.head + refused.body and b'"proxy/tokens/day";r=0;t=' in refused.head
+            assert refused.header("x-ratelimit-remaining-tokens") == b"0" and refused.header("x-ratelimit-remaining-requests") is None
+            await client.aclose()
+
+
 async def test_a_hold_larger_than_what_is_left_still_lets_one_through(tmp_path: Path) -> None:
     """An agent that always sends `max_tokens: 64000` is not blocked at 0 spent; once the limit is reached the next one is."""
     async with raw_upstream(stating(600, 300)) as upstream, running(tmp_path, limited(upstream.url, "1000 tokens/day")) as proxy:

@@ -82,7 +82,7 @@ class Reservation(Protocol):
 
     @property
     def tightest(self) -> LimitState | None:
-        """How the limit stands of which the smallest share is left; None: there is no limit."""
+        """How the limit of the caller's team or key stands of which the smallest share is left; None: they have none."""
         ...
 
 

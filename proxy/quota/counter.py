@@ -41,7 +41,7 @@ class Line(msgspec.Struct, eq=False, gc=False):
 class Counter:
     """What all kinds share. `room` is how much there is, as of the last look; `running` requests have lines here, so it must not be forgotten."""
 
-    __slots__ = ("exact", "index", "limit", "room", "running", "scale", "strict")
+    __slots__ = ("exact", "index", "limit", "room", "running", "scale", "shared", "strict")
 
     def __init__(self, limit: Limit, scale: int = 1) -> None:
         self.index = INDEX[limit.unit]
@@ -53,6 +53,7 @@ class Counter:
     def _bind(self, limit: Limit) -> None:
         self.limit = limit
         self.exact = is_exact(limit)
+        self.shared = limit.shared
         self.strict = limit.enforce is Enforce.STRICT
 
     def change(self, limit: Limit, when: When) -> None:

@@ -41,7 +41,7 @@ class MemoryReservation(msgspec.Struct, eq=False, gc=False):
     when: When
     lines: list[Line]
     exceeded: tuple[Limit, ...]
-    least: Counter | None   # of which the smallest share is left
+    least: Counter | None   # of the caller's own, of which the smallest share is left
     open: bool = True
 
     @property
@@ -91,7 +91,7 @@ class MemoryQuota:
                 else:
                     refusing += (len(holds) - 1,)
             left = left - scaled if left > scaled else 0
-            if tightest is None or left * most < least * counter.room:
+            if not counter.shared and (tightest is None or left * most < least * counter.room):
                 tightest, least, most = counter, left, counter.room
         if refusing:
             refused = self._refused(counters, [(counters[place], holds[place]) for place in refusing], when)

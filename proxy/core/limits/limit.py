@@ -63,6 +63,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         return self.per in _WINDOWED
 
     @property
+    def shared(self) -> bool:
+        """Whether others than the caller's team use it: how much they do is not the caller's to know."""
+        return self.scope in (Scope.PROXY, Scope.UPSTREAM)
+
+    @property
     def refuses(self) -> bool:
         return self.enforce is not Enforce.WARN
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import quote
 
+import msgspec
+
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.limits.language import SMOOTH_MS, Per, Unit, show_amount
 from proxy.core.limits.limit import Limit, Scope, describe
@@ -31,6 +33,8 @@ Fields = tuple[tuple[str, str], ...]
 def refusal(refused: Refused, now_ms: int, zone: tzinfo) -> ProxyError:
     """429 `rate_limit_exceeded` or `insufficient_quota`, with the fields that the SDKs act on."""
     limit = refused.limit
+    own = tuple(state for state in refused.states if not state.limit.shared)
+    state = _discreet(refused.state)
     final = refused.never or refused.retry_after_ms is None
     code = "insufficient_quota" if limit.windowed and not refused.by_holds else "rate_limit_exceeded"
     family = "requests" if limit.unit in (Unit.REQUESTS, Unit.CONCURRENT) else "tokens"
@@ -40,7 +44,7 @@ def refusal(refused: Refused, now_ms: int, zone: tzinfo) -> ProxyError:
         "insufficient_quota" if code == "insufficient_quota" else family,
         code,
         _message(refused, zone),
-        headers=headers + _openai_fields(refused.states, now_ms) + ratelimit_fields(refused.state, now_ms),
+        headers=headers + _openai_fields((*own, state) if limit.shared else own, now_ms) + ratelimit_fields(state, now_ms),
     )
 
 
@@ -70,6 +74,13 @@ def ratelimit_fields(state: LimitState, now_ms: int) -> Fields:
     current = f"{name};r={_integer(limit, state.remaining)}"
     reset = "" if state.resets_at_ms is None else f";t={_seconds_up(state.resets_at_ms - now_ms)}"
     return (("ratelimit-policy", policy if window_s is None else f"{policy};w={window_s}"), ("ratelimit", current + reset))
+
+
+def _discreet(state: LimitState) -> LimitState:
+    """Of a limit that others share a client learns that it is reached, and when to try again."""
+    if not state.limit.shared:
+        return state
+    return msgspec.structs.replace(state, used=0, held=0, remaining=0, resets_at_ms=None if state.limit.smooth else state.resets_at_ms)
 
 
 def _retry_after(refused: Refused) -> Fields:
@@ -132,6 +143,8 @@ def _standing(state: LimitState) -> str:
     """How it stands, in its own unit."""
     limit = state.limit
     unit, currency = limit.unit, limit.currency
+    if limit.shared:
+        return "is reached"
     granted = f", {show_amount(state.granted, unit, currency)} of credit added" if state.granted else ""
     if unit is Unit.CONCURRENT:
         return f"has {state.used} requests running{granted}"

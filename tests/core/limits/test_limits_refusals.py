@@ -50,6 +50,20 @@ def test_a_rate_says_when_to_try_again() -> None:
     }
 
 
+def test_of_a_limit_that_others_share_a_client_learns_that_it_is_reached_and_no_more() -> None:
+    rate = limit("1000 tokens/minute", Scope.UPSTREAM, "vendor", enforce=Enforce.STRICT)
+    state = LimitState(limit=rate, amount=1000, used=777, remaining=223, resets_at_ms=NOW_MS + 46_620)
+    own = LimitState(limit=TOKENS, amount=100_000, used=3, remaining=4997, resets_at_ms=NOW_MS + 1)
+    other = LimitState(limit=limit("9 requests/day", Scope.PROXY, ""), amount=9, used=5, remaining=4)
+    status, _, code, message, headers = told(Refused(limit=rate, state=state, wanted=300, retry_after_ms=4620, states=(other, state, own)))
+    assert (status, code) == (429, "rate_limit_exceeded")
+    assert message.startswith("The limit 1000 tokens/minute of upstream vendor is reached. Try again in 5s.")
+    assert headers == {
+        "retry-after": "5", "retry-after-ms": "4620", "x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "0",
+        "ratelimit-policy": '"upstream:vendor/tokens/minute";q=1000;qu="tokens";w=60', "ratelimit": '"upstream:vendor/tokens/minute";r=0',
+    }
+
+
 def test_a_budget_that_is_used_up_says_when_it_resets_and_not_to_try_again() -> None:
     status, family, code, message, headers = told(Refused(limit=MONTHLY, state=SPENT, wanted=1, states=(REACHED, SPENT)))
     assert (status, family, code) == (429, "insufficient_quota", "insufficient_quota")
