@@ -19,6 +19,7 @@ _LATE = (
     f"WHERE seq > ? AND started_at_ms - started_at_ms % {BUCKET_MS} < ({_UNTIL})"
 )
 _PASSED = f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM rollups WHERE bucket_ms >= ? AND bucket_ms < ?"
+_NEWEST = "SELECT max(started_at_ms) FROM records WHERE seq > ?"
 _ANY_LATE = f"SELECT EXISTS ({_LATE})"
 _ADD_LATE = (named(_LATE), *(folded(table, span, _LATE) for table, span in WIDE))
 _ADD_PASSED = (named(_PASSED), *(folded(table, span, _PASSED) for table, span in WIDE))
@@ -31,7 +32,9 @@ def fold(connection: sqlite3.Connection, old_head: int, now_ms: int) -> None:
         for statement in _ADD_LATE:
             execute(statement, (old_head,))
     (since_ms,) = execute(_UNTIL).fetchone()
-    until_ms = (now_ms - GRACE_MS) // BUCKET_MS * BUCKET_MS
+    (newest_ms,) = execute(_NEWEST, (old_head,)).fetchone()
+    # No further than the records have come: after an outage, hours of them are booked in their order, and none of these is late.
+    until_ms = (min(now_ms, newest_ms) - GRACE_MS) // BUCKET_MS * BUCKET_MS
     if until_ms > since_ms:
         for statement in _ADD_PASSED:
             execute(statement, (since_ms, until_ms))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.samples import KEY, START_MS, make_id, make_record, numbered, records, rows
+from ledger.samples import KEY, START_MS, make_record, numbered, records, rows
 from proxy.ledger.booking import Book
 from proxy.ledger.schema import BUCKET_MS, GROUPS, MIGRATIONS, MONEY, SUMS, WIDE, migrate
 from proxy.ledger.wide import GRACE_MS
@@ -76,10 +76,17 @@ def test_whatever_is_booked_when(data: st.DataObject) -> None:
 
 
 def test_quarter_hours_that_have_passed_are_folded_and_what_is_newer_is_not(connection: sqlite3.Connection) -> None:
-    fold_ms = (START_MS // BUCKET_MS + 1) * BUCKET_MS
-    steps = [(fold_ms + GRACE_MS - 1, fold_ms - BUCKET_MS, 0), (fold_ms + GRACE_MS, fold_ms, 3), (fold_ms + 5 * BUCKET_MS, fold_ms + 4 * BUCKET_MS, 6), (0, fold_ms + 4 * BUCKET_MS, 7)]
-    for n, (now_ms, until_ms, folded) in enumerate(steps):
-        booked_at(connection, now_ms, make_record(2 * n), make_record(2 * n + 1, started_at_ms=fold_ms - 1 if n < 1 else fold_ms if n < 3 else fold_ms + 5 * BUCKET_MS), after=n)
+    """No further than the clock says, and no further than the records have come. Each step books a record of the first quarter hour and a newer one."""
+    end_ms = (START_MS // BUCKET_MS + 1) * BUCKET_MS
+    steps = [  # now, the newer record's start, until when is folded, how many
+        (end_ms + GRACE_MS - 1, end_ms - 1, end_ms - BUCKET_MS, 0),
+        (end_ms + GRACE_MS + 9, end_ms + GRACE_MS - 1, end_ms - BUCKET_MS, 0),
+        (end_ms + GRACE_MS - 1, end_ms + GRACE_MS, end_ms - BUCKET_MS, 0),
+        (end_ms + GRACE_MS, end_ms + GRACE_MS, end_ms, 5),
+        (0, end_ms - 1, end_ms, 7),
+    ]
+    for n, (now_ms, newer_ms, until_ms, folded) in enumerate(steps):
+        booked_at(connection, now_ms, make_record(2 * n), make_record(2 * n + 1, started_at_ms=newer_ms), after=2 * n)
         assert rows(connection, "SELECT folded_until_ms FROM fold") == [(until_ms,)]
         for table, _ in WIDE:
             assert rows(connection, f"SELECT ifnull(sum(requests), 0) FROM {table}") == [(folded,)], (n, table)
@@ -87,14 +94,14 @@ def test_quarter_hours_that_have_passed_are_folded_and_what_is_newer_is_not(conn
 
 
 def test_months_are_those_of_the_calendar_in_utc(connection: sqlite3.Connection) -> None:
-    starts = [NEXT_MONTH_MS - 1, NEXT_MONTH_MS, NEXT_MONTH_MS + 31 * DAY_MS - 1, NEXT_MONTH_MS + 31 * DAY_MS]
+    starts = [NEXT_MONTH_MS - 1, NEXT_MONTH_MS, NEXT_MONTH_MS + 31 * DAY_MS - 1, NEXT_MONTH_MS + 31 * DAY_MS, NEXT_MONTH_MS + 90 * DAY_MS]
     booked_at(connection, NEXT_MONTH_MS + 90 * DAY_MS, *(make_record(n, started_at_ms=at_ms) for n, at_ms in enumerate(starts)))
     found = rows(connection, "SELECT bucket_ms, requests FROM rollups_monthly ORDER BY 1")
     assert found == [(NEXT_MONTH_MS - 30 * DAY_MS, 1), (NEXT_MONTH_MS, 2), (NEXT_MONTH_MS + 31 * DAY_MS, 1)]
 
 
 def test_a_start_that_no_calendar_knows_stops_no_booking(connection: sqlite3.Connection) -> None:
-    booked_at(connection, 2**62, make_record(0, started_at_ms=2**61), make_record(1, started_at_ms=-5))
+    booked_at(connection, 2**62, make_record(0, started_at_ms=2**61), make_record(1, started_at_ms=-5), make_record(2, started_at_ms=2**61 + DAY_MS))
     assert [rows(connection, f"SELECT sum(requests) FROM {table}") for table, _ in WIDE] == [[(2,)]] * 3
 
 
@@ -102,7 +109,7 @@ def test_counts_beyond_63_bits_stay_at_the_bound_and_booking_goes_on(connection:
     for n in range(4):
         batch = [make_record(n * 64 + i, started_at_ms=START_MS + n * 900_000, output_tokens=2**56, charge_nano=2**56, currency="VND") for i in range(64)]
         booked_at(connection, START_MS, *batch, after=n * 64)
-    booked_at(connection, START_MS + DAY_MS, make_record(999, id=make_id(999), currency="VND"), after=256)
+    booked_at(connection, START_MS + DAY_MS, make_record(999, started_at_ms=START_MS + DAY_MS, currency="VND"), after=256)
     booked_at(connection, START_MS + DAY_MS, make_record(1000, output_tokens=2**56, currency="VND"), after=257)
     for table, _ in WIDE:
-        assert rows(connection, f"SELECT sum(requests), max(output_tokens), sum(charge_nano_high) * 1.0 * 4294967296 FROM {table}") == [(258, 2**63 - 1, 256.0 * 2**56)]
+        assert rows(connection, f"SELECT sum(requests), max(output_tokens), sum(charge_nano_high) * 1.0 * 4294967296 FROM {table}") == [(257, 2**63 - 1, 256.0 * 2**56)]
