@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import UTC
 from pathlib import Path
 
@@ -126,4 +127,4 @@ async def test_prices_of_the_bundled_table_hold_where_an_upstream_asks_for_them(
             await ask(proxy, "gpt-4o")
             [row] = await proxy.records(1)
             assert (row["price_model"], row["price_currency"], row["fx_rate"]) == ("gpt-4o", "USD", None) and row["cost_nano"] == row["charge_nano"]
-            assert b"tollkeeper_prices_updated_timestamp_seconds 1." in proxy.server.parts.metrics.render()
+            assert re.search(rb"(?m)^tollkeeper_prices_updated_timestamp_seconds 1(\.\d+e\+09|\d{9}(\.\d+)?)$", proxy.server.parts.metrics.render())

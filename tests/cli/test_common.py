@@ -20,7 +20,7 @@ def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tupl
 
 def test_the_commands():
     assert commands() == [
-        ("check",), ("demo",), ("key", "hash"), ("ledger", "export"), ("ledger", "status"), ("price", "check"), ("price", "import"), ("price", "list"), ("price", "rerate"), ("price", "show"),
+        ("check",), ("demo",), ("key", "hash"), ("ledger", "export"), ("ledger", "status"), ("limit", "credit"), ("limit", "list"), ("limit", "refusals"), ("price", "check"), ("price", "import"), ("price", "list"), ("price", "rerate"), ("price", "show"),
         ("record", "show"), ("serve",), ("usage",),
     ]  # fmt: skip
 

@@ -20,6 +20,7 @@ from .libraries import ASKS, run
 # The first for every scenario; streams of each: usage asked for in a last event, unasked on the last chunk, on every chunk, in `x_groq`, never.
 MODELS = ("gpt-4o", "deepseek-chat", "gemini-2.5-pro", "llama-3.3-70b-instruct", "demo-silent")
 CHAT = "/v1/chat/completions"
+SLOW = ("langchain-openai", "litellm", "llm")   # to import: these three take as long as all others together, so `make test` leaves them to the campaign
 DOC = Path(__file__).parents[2] / "docs" / "clients.md"
 
 
@@ -48,7 +49,7 @@ def scrubbed(yielded: object) -> object:
     return json.loads(re.sub(r"(chatcmpl-|req_|aitxt-)\w{12,24}", r"\1", json.dumps(yielded)))
 
 
-@pytest.mark.parametrize("library", ASKS)
+@pytest.mark.parametrize("library", [pytest.param(name, marks=pytest.mark.campaign) if name in SLOW else name for name in ASKS])
 async def test_a_library_notices_nothing_and_each_request_is_booked(tmp_path: Path, library: str) -> None:
     for way in ("observe", "inject"):
         (tmp_path / way).mkdir()
