@@ -6,11 +6,16 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 
+from proxy import server
 from proxy.core.limits.state import LimitState
+from proxy.exchange import Exchange
+from proxy.quota import Reservation
+from proxy.quota.memory import MemoryQuota
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 
@@ -329,6 +334,103 @@ async def test_a_stream_that_outgrows_what_it_held_of_other_limits_finishes(tmp_
         assert found.whole and found.body.endswith(DONE)
         assert (await post(proxy, ask(stream=True))).status == 429
         await nothing_held(proxy)
+
+
+class Pausing(MemoryQuota):
+    """A store that takes its time to say whether a stream may grow, as one beyond this process does."""
+
+    asked, may = asyncio.Event(), asyncio.Event()
+
+    async def extend(self, reservation: Reservation, output_tokens: int, charge_nano: int | None, now_ms: int) -> LimitState | None:
+        self.asked.set()
+        await self.may.wait()
+        return await super().extend(reservation, output_tokens, charge_nano, now_ms)
+
+
+@pytest.mark.parametrize("ends", ["meanwhile", "afterwards"])
+async def test_while_the_store_is_asked_nothing_more_is_passed_and_nothing_is_lost(tmp_path: Path, ends: str) -> None:
+    events = [event(f"{number} word " * 40) for number in range(60)]
+    sent, go = asyncio.Event(), asyncio.Event()
+
+    async def answer(visit: Visit) -> None:
+        await visit.stream(*events[:20], end=False)
+        await Pausing.asked.wait()
+        await visit.send(b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in (*events[20:], DONE)) + (b"0\r\n\r\n" if ends == "meanwhile" else b""))
+        sent.set()
+        if ends == "afterwards":
+            await go.wait()
+            await visit.send(b"0\r\n\r\n")
+
+    Pausing.asked, Pausing.may = asyncio.Event(), asyncio.Event()
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, "1_000_000 tokens/day")) as proxy:
+        proxy.server.parts.quota = Pausing(ZoneInfo("UTC"), lambda: 0)
+        client = await RawClient.connect(proxy.address)
+        await client.post(ask(stream=True))
+        await client.head()
+        await sent.wait()
+        [exchange] = proxy.server.parts.exchanges
+        assert isinstance(exchange, Exchange)
+        passed = exchange.relay.progress.bytes_out
+        await post(proxy, ask(model="", stream=True))  # a whole exchange of bytes, in which what was sent has come
+        assert exchange.relay.progress.bytes_out == passed < len(b"".join(events))
+        Pausing.may.set()
+        go.set()
+        body = b""
+        while part := await client.chunk():
+            body += part
+        assert body == b"".join(events) + DONE
+        await nothing_held(proxy)
+        await client.aclose()
+
+
+async def test_a_stream_of_stated_length_is_cut_off_without_an_event(tmp_path: Path) -> None:
+    events = b"".join(event("word " * 20) for _ in range(400))
+    ready = asyncio.Event()
+
+    async def answer(visit: Visit) -> None:
+        await visit.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(events) + events[:20_000])
+        await ready.wait()
+        await visit.send(events[20_000:])
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, {"limit": "3000 tokens/day", "enforce": "cut"})) as proxy:
+        client = await RawClient.connect(proxy.address)
+        await client.post(ask(stream=True))
+        await client.head()
+        ready.set()
+        body = await client.reader.read()
+        assert events.startswith(body) and len(body) < len(events)
+        [row] = await proxy.records(1)
+        assert row["outcome"] == "cut"
+        await client.aclose()
+
+
+async def test_nobody_holds_a_whole_budget_by_asking_for_a_million_answers(tmp_path: Path) -> None:
+    arrived, go = asyncio.Event(), asyncio.Event()
+
+    async def answer(visit: Visit) -> None:
+        arrived.set()
+        await go.wait()
+        await stating(7, 3)(visit)
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, "1_000_000 tokens/day")) as proxy:
+        first = asyncio.create_task(post(proxy, ask(n=1_000_000, max_tokens=1000)))
+        await arrived.wait()
+        [state] = (await states(proxy)).values()
+        assert 128_000 <= state.held < 130_000
+        go.set()
+        assert (await post(proxy, ask())).status == (await first).status == 200
+
+
+async def test_a_start_counts_what_the_journal_has_and_the_book_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "BOOK_AT_STOP_S", 0.01)
+    async with raw_upstream(stating(7, 3)) as upstream:
+        settings = limited(upstream.url, "1000 tokens/day")
+        async with running(tmp_path, settings, failpoints="recorder.batch.before=raise@2+") as proxy:
+            for _ in range(5):
+                await post(proxy, ask())
+            assert len(proxy.rows()) < 5
+        async with running(tmp_path, settings) as proxy:
+            assert (await states(proxy))["key:alice/tokens/day"].used == 50
 
 
 async def test_what_a_reload_adds_is_counted_from_the_book_and_what_it_removes_is_gone(tmp_path: Path) -> None:
