@@ -51,7 +51,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     read, problems = _read(path, str(path))
     if read is None:
         raise ConfigError(map(str, problems))
-    root = _included(read, path.parent, problems)
+    notes: list[str] = []
+    root = _included(read, path.parent, problems, notes)
     missing: list[Missing] = []
     root = expand(root, environ, missing, problems)
     root, dropped = _without_unused_upstreams(root, missing)
@@ -65,7 +66,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
         unset = {entry.problem().path for entry in missing}
         told = dict.fromkeys(entry for entry in problems if entry.path not in unset or "environment variable" in entry.text)
         raise ConfigError(str(entry) for entry in sorted(told, key=_place))
-    notes = [f"upstreams.{name} is left out: no route uses it and {variable} is not set" for (_, name), variable in dropped.items()]
+    notes += [f"upstreams.{name} is left out: no route uses it and {variable} is not set" for (_, name), variable in dropped.items()]
     return Loaded(config_checks.digests_only(settings), (*notes, *config_checks.warnings(settings)), path)
 
 
@@ -116,7 +117,7 @@ def _read(path: Path, name: str) -> tuple[Node | None, list[Problem]]:
     return parse(text, name)
 
 
-def _included(root: Node, base: Path, problems: list[Problem]) -> Node:
+def _included(root: Node, base: Path, problems: list[Problem], notes: list[str]) -> Node:
     """The root with the teams, keys and prices of each included file; a name may stand in one file only."""
     if not isinstance(root.value, dict) or "include" not in root.value or not isinstance(root.value["include"].value, list):
         return root
@@ -127,7 +128,9 @@ def _included(root: Node, base: Path, problems: list[Problem]) -> Node:
             continue  # the reader tells
         pattern = Path(item.value)
         files = sorted(Path(pattern.anchor or base).glob(str(pattern.relative_to(pattern.anchor))))
-        if not files and not any(sign in item.value for sign in "*?["):
+        if not files and any(sign in item.value for sign in "*?["):
+            notes.append(f"{path}: no file is named like {item.value}")
+        elif not files:
             problems.append(Problem(item.where, path, f"there is no file {item.value} beside the config; correct the path or remove it"))
         for file in files:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
@@ -17,6 +18,7 @@ from proxy.core.routes import matches
 from proxy.settings import Settings
 
 LATIN_1_MAX = 0xFF        # header values are Latin-1
+_BARE_VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 JOURNAL_SEGMENTS_MIN = 4  # the one written, its spare, one being booked and one kept
 
 
@@ -50,7 +52,7 @@ def _unknown(kind: str, name: str, known: Mapping[str, object]) -> str:
 
 def _references(settings: Settings, problem: Callable[[str, str], None]) -> None:
     if not settings.upstreams:
-        problem("upstreams", "none; add at least one vendor, such as openai: {base_url: https://api.openai.com/v1, api_key: ${OPENAI_API_KEY}}")
+        problem("upstreams", 'none; add at least one vendor, such as openai: {base_url: https://api.openai.com/v1, api_key: "${OPENAI_API_KEY}"}')
     elif not settings.routes:
         problem("routes", f'none, so every model would be unknown; add {{model: "*", upstream: {next(iter(settings.upstreams))}}}')
     named = [(f"routes[{index}].upstream", route.upstream) for index, route in enumerate(settings.routes)]
@@ -101,7 +103,7 @@ def _keys(settings: Settings, problem: Callable[[str, str], None]) -> None:
             problem(f"{path}.secret_sha256", "say either the secret or its SHA-256, not both")
         digest = hashlib.sha256(key.secret.encode()).hexdigest() if key.secret else key.secret_sha256
         if digest and digest in owner_of:
-            problem(path, f"has the same secret as keys.{owner_of[digest]}; make one with `tollkeeper key create`")
+            problem(path, f"has the same secret as keys.{owner_of[digest]}; make one with `tollkeeper key hash --new`")
         owner_of.setdefault(digest, name)
 
 
@@ -121,6 +123,10 @@ def warnings(settings: Settings) -> list[str]:
         own_header = any(map(is_credential, upstream.headers))  # stands in for api_key
         if upstream.auth == "own" and not upstream.api_key and not own_header and name in routed:
             found.append(f"upstreams.{name}.api_key is empty: requests to it answer 503 upstream_not_configured")
+    secrets = [(f"upstreams.{name}.api_key", upstream.api_key) for name, upstream in settings.upstreams.items()]
+    secrets += [(f"keys.{name}.secret", key.secret) for name, key in settings.keys.items()]
+    secrets += [(f"admin.tokens.{name}.token", token.token) for name, token in settings.admin.tokens.items()]
+    found += [f'{path} is the text {text} itself: to take it from the environment write "${{{text[1:]}}}"' for path, text in secrets if _BARE_VARIABLE.fullmatch(text)]
     usable = False
     for name, key in settings.keys.items():
         if key.secret or key.secret_sha256:

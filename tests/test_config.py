@@ -192,14 +192,14 @@ BAD: list[tuple[str, list[str]]] = [
     (MINIMAL + "limits: [{limit: 8 concurrent, warn_at: [0.8]}]", ["limits[0].warn_at[0]: found 0.8"]),
     (MINIMAL + "limits: [{name: x}]", ["limits[0].limit: missing"]),
     # names
-    ("listen: 127.0.0.1:1", ["upstreams: none; add at least one vendor"]),
+    ("listen: 127.0.0.1:1", ["upstreams: none; add at least one vendor, such as openai: {base_url: https://api.openai.com/v1, api_key: \"${OPENAI_API_KEY}\"}"]),
     ("upstreams: {v: {base_url: 'http://h'}}", ['routes: none, so every model would be unknown; add {model: "*", upstream: v}']),
     ("upstreams: {v: {base_url: 'http://h'}}\nroutes: [{model: '*', upstream: vv}]", ["config.yaml:2: routes[0].upstream: there is no upstream 'vv'; the nearest known one is v"]),
     (MINIMAL + "keys: {a: {secret: s, team: reserch}}\nteams: {research: {}}", ["keys.a.team: there is no team 'reserch'; the nearest known one is research"]),
     (MINIMAL + "keys: {a: {secret: s, team: t}}", ["keys.a.team: there is no team 't'; add it under teams"]),
     (MINIMAL + "keys: {'a b': {secret: s}}", ["keys.a b: expected a name of letters"]),
     (MINIMAL + "keys: {fwd-1: {secret: s}}", ["keys.fwd-1: names that begin with fwd- stand for forwarded credentials"]),
-    (MINIMAL + "keys: {a: {secret: s}, b: {secret: s}}", ["keys.b: has the same secret as keys.a"]),
+    (MINIMAL + "keys: {a: {secret: s}, b: {secret: s}}", ["keys.b: has the same secret as keys.a; make one with `tollkeeper key hash --new`"]),
     (MINIMAL + "keys: {a: {secret: s, secret_sha256: " + "0" * 64 + "}}", ["keys.a.secret_sha256: say either the secret or its SHA-256"]),
     (MINIMAL + "keys: {a: {secret_sha256: " + "A" * 64 + "}}", ["keys.a.secret_sha256: expected 64 hexadecimal digits in lower case"]),
     (MINIMAL + "keys: {a: {secret: 'two words'}}", ["keys.a.secret: a secret has no blanks"]),
@@ -354,6 +354,19 @@ def test_included_files_add_teams_keys_and_prices_and_nothing_else(tmp_path: Pat
         "teams.d/c.yaml:3: listen: an included file holds only teams, keys and prices (the nearest is teams); move it to the main file",
         "teams.d/c.yaml:4: keys.al.tem: unknown key; the nearest known one is team (known here: team, secret, secret_sha256, models, expires, labels, limits, secret_file)",
     ]
+
+
+def test_a_pattern_that_names_no_file_is_told_and_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+    assert "include[0]: no file is named like more.d/*.yaml" in loaded(tmp_path, USABLE + "include: ['more.d/*.yaml']\n").warnings
+    assert "there is no file more.yaml beside the config" in refused(tmp_path, USABLE + "include: [more.yaml]\n")[0]
+
+
+def test_a_variable_without_its_braces_is_told_where_a_secret_belongs(tmp_path: Path) -> None:
+    config = "upstreams: {v: {base_url: 'http://h', api_key: $VENDOR_KEY}}\nroutes: [{model: '*', upstream: v}]\nkeys: {a: {secret: $A_KEY}, b: {secret: $12}}\nadmin: {tokens: {o: {token: $OPS}}}\n"
+    told = [text for text in loaded(tmp_path, config).warnings if "itself" in text]
+    assert told == [f'{path} is the text ${name} itself: to take it from the environment write "${{{name}}}"' for path, name in (
+        ("upstreams.v.api_key", "VENDOR_KEY"), ("keys.a.secret", "A_KEY"), ("admin.tokens.o.token", "OPS"),
+    )]  # fmt: skip
 
 
 def test_included_prices_come_behind_those_of_the_main_file(tmp_path: Path) -> None:
