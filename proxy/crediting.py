@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
@@ -22,6 +23,7 @@ from proxy.rules import Rules
 from proxy.standing import taken_ppm
 
 REASON_CHARS_MAX = 200
+_NUMBER = re.compile(r"[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?")
 AT_ONCE = 500  # limits looked at before others get their turn: there may be tens of thousands
 
 
@@ -92,6 +94,8 @@ def _amount(text: str, limit: Limit) -> int:
     negative, digits = text.startswith("-"), text.removeprefix("-").strip()
     unit = limit.currency if limit.unit is Unit.MONEY else limit.unit
     try:
+        if not _NUMBER.fullmatch(digits):
+            raise ValueError("write the number alone, such as 50")
         amount = parse(f"{digits} {unit}/{Per.TOTAL}").amount
     except ValueError as error:
         raise invalid_request(f"The amount {text[:40]!r} is not one of {unit}: {error}.", param="amount") from error

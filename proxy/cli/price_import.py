@@ -72,7 +72,9 @@ def read_table(source: str, file: Path | None) -> Table:
         if file.stat().st_size > FILE_BYTES_MAX:
             raise common.Failed(f"{file}: larger than {FILE_BYTES_MAX} bytes; this is no price table.")
         return FORMATS[source](json.loads(file.read_bytes(), parse_float=Decimal))
-    except (TableError, OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise common.Failed(f"{source if file is None else file}: cannot be read: {error.strerror or error}; check the path and its permissions") from error
+    except (TableError, ValueError, RecursionError) as error:
         raise common.Failed(f"{source if file is None else file}: {error}") from error
 
 

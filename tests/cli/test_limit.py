@@ -81,7 +81,8 @@ async def test_a_credit_raises_a_limit_at_once_and_after_a_restart(tmp_path: Pat
     [
         (["trail", "5", "--reason", "r"], "the nearest is trial"),
         (["trial", "5.5", "--reason", "r"], "whole number"),
-        (["trial", "five", "--reason", "r"], "is not one of tokens"),
+        (["trial", "five", "--reason", "r"], "is not one of tokens: write the number alone, such as 50"),
+        (["trial", "5 tokens", "--reason", "r"], "write the number alone"),
         (["trial", "0", "--reason", "r"], "changes nothing"),
         (["trial", "5", "--reason", " "], "needs a reason"),
         (["trial", "5", "--reason", "r", "--until", "2020-01-01"], "that is past"),

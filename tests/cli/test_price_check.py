@@ -96,7 +96,7 @@ def test_a_table_older_than_sixty_days(home, write, days, old):
 
 @pytest.mark.parametrize(
     ("words", "code", "text"),
-    [(("--against", "table", "litellm.json"), 2, "the formats are genai-prices and litellm"), (("--against", "litellm", "nowhere.json"), 1, "nowhere.json: ")],
+    [(("--against", "table", "litellm.json"), 2, "the formats are genai-prices and litellm"), (("--against", "litellm", "nowhere.json"), 1, "nowhere.json: cannot be read: No such file or directory; check the path")],
 )
 def test_what_cannot_be_compared_says_why(call, write, words, code, text):
     result = call("price", "check", *words)
