@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from proxy.core.pricing import Pricing
 from proxy.core.settlement import recovered
 from proxy.core.usage import UsageRecord
 from proxy.failpoints import FailpointError, Failpoints
-from proxy.journal import Journal, JournalOptions, JournalUnavailable, Reader, Recovered, claimable
+from proxy.journal import Journal, Reader, Recovered
 from proxy.ledger import BATCH_MAX, Ledger, LedgerUnavailable, Refusal
 from proxy.metrics import Metrics
 
@@ -124,15 +125,40 @@ class Recorder:
             self._price_terms = {}
         found = self._journal.take_recovered()
         _tell_skipped(self._journal.directory, found)
+        booked = await self._booked([opened.id for opened, _ in found.unresolved])
+        settled = 0
         for opened, marks in found.unresolved:
-            record = recovered(opened, marks, self._journal.writer, self._now_ms(), self._pricing)
+            record = booked.get(opened.id)
+            if record is None:
+                record = recovered(
+                    opened, marks, self._journal.writer, self._now_ms(), self._pricing
+                )
+                self._metrics.record(record)
+                settled += 1
             self._journal.close(record)
-            self._metrics.record(record)
             self.wake()
-        if found.unresolved:
-            _LOG.warning("%d requests that a dead process left open were charged by what it had marked", len(found.unresolved))
-            self._metrics.recovered(len(found.unresolved))
-        return len(found.unresolved)
+        if booked:
+            _LOG.warning(
+                "%d requests have a record in the ledger but no end in the journal, as after a power"
+                " cut; the ledger's record stands",
+                len(booked),
+            )
+        if settled:
+            _LOG.warning("%d requests that a dead process left open were charged by what it had marked", settled)
+            self._metrics.recovered(settled)
+        return settled
+
+    async def _booked(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
+        """What the ledger has of exchanges that the journal shows open.
+
+        A power cut can take the end of an exchange from the journal and leave its record in the
+        ledger, since each file is synced at its own time. What was marked knows less than it.
+        """
+        booked: dict[str, UsageRecord] = {}
+        for start in range(0, len(ids), BATCH_MAX):
+            part = ids[start : start + BATCH_MAX]
+            booked |= await self._persist(partial(self._ledger.stored, part))
+        return booked
 
     # Booking.
 
@@ -281,45 +307,6 @@ class Recorder:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-
-
-async def adopt_others(root: Path, options: JournalOptions, ledger: Ledger, metrics: Metrics, pricing: Pricing, *, timeout_s: float) -> int:
-    """Settle and book what processes that are gone left in their own writer directories under `root`; the number of records made.
-
-    A directory that a living process holds is left alone, and so is, until the next start, what cannot be taken over or be booked in time.
-    """
-    settled = 0
-    try:
-        directories = await asyncio.to_thread(claimable, root)
-    except OSError as error:
-        _LOG.error("what other processes left in %s cannot be looked at: %s", root, error)
-        return 0
-    for directory in directories:
-        try:
-            settled += await _adopt(directory, options, ledger, metrics, pricing, timeout_s)
-        except (JournalUnavailable, OSError) as error:
-            _LOG.error("%s stays as it is until the next start: %s", directory, error)
-        except Exception:  # whatever a stranger's directory makes us trip over, this process has its own work
-            _LOG.exception("%s stays as it is until the next start", directory)
-    return settled
-
-
-async def _adopt(directory: Path, options: JournalOptions, ledger: Ledger, metrics: Metrics, pricing: Pricing, timeout_s: float) -> int:
-    journal = await asyncio.to_thread(Journal.adopt, directory, options)
-    if journal is None:
-        return 0
-    try:
-        recorder = Recorder(journal, ledger, metrics, EndUsers("off", b"", {}), pricing)
-        settled = await recorder.recover()
-        running = asyncio.create_task(recorder.run())
-        try:
-            await recorder.drain(timeout_s)
-        finally:
-            running.cancel()
-            await asyncio.wait([running])
-    finally:
-        await journal.aclose()
-    return settled
 
 
 def _tell_skipped(directory: Path, found: Recovered) -> None:

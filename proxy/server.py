@@ -21,6 +21,7 @@ import msgspec
 
 from proxy.admin.plane import AdminPlane
 from proxy.admin.routes import admin_routes
+from proxy.adoption import adopt_others
 from proxy.assembly import assemble, journal_options, observe
 from proxy.config import ConfigError, Loaded, carry_over, what_needs_restart
 from proxy.core.clock import SteadyClock
@@ -37,7 +38,6 @@ from proxy.parts import Parts
 from proxy.pricetables import TableError
 from proxy.projection import forget_others, restore
 from proxy.quota import QuotaError
-from proxy.recorder import adopt_others
 from proxy.settings import Settings, host_port
 from proxy.site import Site
 from proxy.upstream import Upstream

@@ -24,7 +24,7 @@ LAYERS = (
     "metrics",
     "export metrics_listener periods projection recorder rerating upstream",
     "answer fetch site",
-    "counting holds",
+    "adoption counting holds",
     "parts",
     "limit_watch relay",
     "assembly",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 DOC = ROOT / "docs" / "promises.md"
-PROMISES = [f"I{number}" for number in range(1, 20)]
+PROMISES = [f"I{number}" for number in range(1, 24)]
 
 
 def rows() -> dict[str, list[str]]:

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import stat
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -26,7 +25,7 @@ from proxy.ledger import BATCH_MAX, connect
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.metrics import Metrics
 from proxy.prices import PriceBook
-from proxy.recorder import REFUSAL_BUCKET_MS, REFUSAL_GROUPS_MAX, Recorder, adopt_others
+from proxy.recorder import REFUSAL_BUCKET_MS, REFUSAL_GROUPS_MAX, Recorder
 from proxy.settings import MetricsSettings, Price, Settings
 
 URL = "sqlite:ledger.db"
@@ -360,41 +359,6 @@ async def test_a_damaged_record_is_told_and_the_others_are_booked(tmp_path: Path
         life.end(3)
         assert await life.recorder.drain(PATIENCE_S)
     assert "entries missing" not in caplog.text, "what is booked is not read again"
-
-
-async def test_directories_of_the_dead_are_settled_and_booked_those_of_the_living_left_alone(tmp_path: Path) -> None:
-    root = tmp_path / "journal"
-    async with living(tmp_path) as life:
-        second = Journal.claim(root, JournalOptions())
-        living_one = Journal.claim(root, JournalOptions())
-        for journal, n in ((second, 10), (living_one, 20)):
-            journal.open(opening(n))
-            journal.open(opening(n + 1))
-            journal.close(make_record(n, writer=journal.writer))
-        await second.aclose()
-        settled = await adopt_others(root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=PATIENCE_S)
-        assert settled == 1
-        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=PATIENCE_S) == 0
-        assert life.booked("SELECT id || ' ' || writer || ' ' || ifnull(charge_nano, '-') FROM records ORDER BY seq") == [f"{make_id(10)} w1 -", f"{make_id(11)} w1 20000"]
-        await living_one.aclose()
-
-
-async def test_a_directory_that_cannot_be_taken_over_is_told_and_keeps_nothing_from_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    root = tmp_path / "journal"
-    async with living(tmp_path) as life:
-        left = Journal.claim(root, JournalOptions())
-        left.open(opening(10))
-        await left.aclose()
-        left.directory.rename(root / "w2")
-        (root / "w1" / "lock").mkdir(parents=True)  # no file to lock
-        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=PATIENCE_S) == 1
-        assert life.booked("SELECT id || ' ' || writer FROM records") == [f"{make_id(10)} w2"]
-        assert f"{root / 'w1'} stays as it is until the next start" in caplog.text
-        assert not any(record.exc_info for record in caplog.records), "a reason, no traceback"
-        (root / "w3").mkdir()
-        os.mknod(root / "w3" / "lock", stat.S_IFSOCK)  # nothing that can be opened
-        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=PATIENCE_S) == 0
-        assert f"left in {root} cannot be looked at" in caplog.text
 
 
 async def test_a_drain_gives_up_in_time_and_says_what_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

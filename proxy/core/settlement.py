@@ -90,6 +90,7 @@ class _Charge(msgspec.Struct, frozen=True, gc=False):
     stated: Usage | None = None
 
 
+RECOVERY = "recovery"   # the origin of a record that was made of marks
 _NOTHING = _Charge(0, 0, Source.NONE, Source.NONE)
 
 
@@ -176,7 +177,7 @@ def recovered(opened: Opened, marks: Sequence[Marked], writer: str, now_ms: int,
         chunks=None,
         model_served=next((mark.model_served for mark in reversed(marks) if mark.model_served is not None), None),
     )
-    return settle(opened, ending, writer, pricing, origin="recovery")
+    return settle(opened, ending, writer, pricing, origin=RECOVERY)
 
 
 def weaker(one: Source, other: Source) -> Source:

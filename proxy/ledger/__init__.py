@@ -89,6 +89,10 @@ class Ledger(Protocol):
         """Every credit, in the order of booking."""
         ...
 
+    async def stored(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
+        """What is booked under these ids, at most BATCH_MAX of them. Raises LedgerUnavailable."""
+        ...
+
     async def position(self, writer: str) -> int:
         """The journal seq up to which this writer's closes are booked; 0 for a writer never seen."""
         ...

@@ -12,7 +12,7 @@ from proxy.core.usage import UsageRecord
 from proxy.failpoints import FailpointError, Failpoints
 from proxy.ledger import BATCH_MAX, Booked, LedgerUnavailable, Refusal
 from proxy.ledger.canonical import COLUMNS, GENESIS, Value, chained, fitted, key_name, record_from, row_values, seal
-from proxy.ledger.corrections import LATE_CLOSE, late_close, late_close_id, same
+from proxy.ledger.corrections import LATE_CLOSE, is_weaker, late_close, late_close_id, same
 from proxy.ledger.schema import BUCKET_MS, GROUPS, SUMS, added, measures
 from proxy.ledger.wide import fold
 
@@ -24,6 +24,9 @@ _INSERT = f"INSERT INTO records ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * 
 _KNOWN = {n: f"SELECT id FROM records WHERE id IN ({', '.join('?' * n)})" for n in _SIZES}
 _HEAD = "SELECT seq, hash FROM (SELECT seq, hash FROM records UNION ALL SELECT seq, hash FROM checkpoints) ORDER BY seq DESC LIMIT 1"
 _STORED = f"SELECT {', '.join(COLUMNS)} FROM records WHERE id = ?"
+_STORED_OF = {
+    n: f"SELECT {', '.join(COLUMNS)} FROM records WHERE id IN ({', '.join('?' * n)})" for n in _SIZES
+}
 _CORRECTIONS = f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? AND reason = '{LATE_CLOSE}' ORDER BY seq"
 _SEAL = "INSERT INTO heads (seq, hash, booked_at_ms, key_name, seal) VALUES (?, ?, ?, ?, ?)"
 _POSITION = "INSERT INTO journal_positions (writer, seq) VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq"
@@ -87,6 +90,11 @@ class Book:
         assert all(record.kind == "adjustment" for record in adjustments), "what was used comes through a journal"
         return self._transaction(lambda: self._booked(adjustments))
 
+    def stored(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
+        """What is booked under these ids. Raises LedgerUnavailable when a row cannot be read."""
+        found = [record for part in _parts(ids) for record in self._stored(_STORED_OF[len(part)], *part)]
+        return {record.id: record for record in found}
+
     def position(self, writer: str) -> int:
         """The journal seq up to which this writer's closes are booked."""
         row = self._read("SELECT seq FROM journal_positions WHERE writer = ?", (writer,)).fetchone()
@@ -139,13 +147,15 @@ class Book:
         return list(fresh.values()), Booked(inserted=len(fresh) - adjustments, known=known, adjustments=adjustments)
 
     def _correction(self, record: UsageRecord, fresh: dict[str, UsageRecord]) -> UsageRecord | None:
-        """The adjustment this record of a known id asks for; None if it says nothing new."""
+        """The adjustment this record of a known id asks for; None if it says nothing new, or knows less."""
         booked = fresh[record.id] if record.id in fresh else self._stored(_STORED, record.id)[0]
         adjustment_id = late_close_id(record)
         if same(booked, record) or adjustment_id in fresh or self._known([adjustment_id]):
             return None
         earlier = self._stored(_CORRECTIONS, record.id)
         earlier += [other for other in fresh.values() if other.adjusts == record.id and other.reason == LATE_CLOSE]
+        if any(is_weaker(record, known) for known in (booked, *earlier)):
+            return None
         return fitted(late_close(booked, earlier, record))
 
     def _append(self, records: Sequence[UsageRecord]) -> None:
@@ -173,11 +183,13 @@ class Book:
         """Which of these ids are booked."""
         return {row[0] for part in _parts(ids) for row in self._connection.execute(_KNOWN[len(part)], part)}
 
-    def _stored(self, query: str, id: str) -> list[UsageRecord]:
+    def _stored(self, query: str, *ids: str) -> list[UsageRecord]:
         try:
-            return [record_from(dict(zip(COLUMNS, row, strict=True))) for row in self._connection.execute(query, (id,))]
+            rows = self._read(query, ids)
+            return [record_from(dict(zip(COLUMNS, row, strict=True))) for row in rows]
         except msgspec.MsgspecError as error:
-            raise LedgerUnavailable(f"the booked row {id} cannot be read back: {error}") from error
+            named = ids[0] if len(ids) == 1 else f"one of {len(ids)} from {ids[0]} on"
+            raise LedgerUnavailable(f"the booked row {named} cannot be read back: {error}") from error
 
     def _read(self, query: str, parameters: Sequence[Value] = ()) -> sqlite3.Cursor:
         try:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.core.usage import UsageRecord
+from proxy.core.settlement import RECOVERY, weaker
+from proxy.core.usage import Source, UsageRecord
 from proxy.ledger.canonical import MEASURES, canonical, row_values
 
 LATE_CLOSE = "late_close"
@@ -22,6 +23,19 @@ _COUNTED = ("bytes_in", "bytes_out", "chunks")
 def same(booked: UsageRecord, late: UsageRecord) -> bool:
     """Do both say the same? Field by field as stored, so that an empty and an absent map are one."""
     return row_values(booked, 0, 0) == row_values(late, 0, 0)
+
+
+def is_weaker(late: UsageRecord, booked: UsageRecord) -> bool:
+    """Whether `late` knows less than the booked record, which it then must not correct.
+
+    What an upstream stated is known best. What the proxy saw end is known better than what a recovery
+    made of marks. Where both are of one kind, the sources decide.
+    """
+    if (late.source is Source.REPORTED) is not (booked.source is Source.REPORTED):
+        return booked.source is Source.REPORTED
+    if (late.origin == RECOVERY) is not (booked.origin == RECOVERY):
+        return late.origin == RECOVERY
+    return weaker(late.source, booked.source) is not booked.source
 
 
 def late_close_id(late: UsageRecord) -> str:

@@ -70,6 +70,10 @@ class SqliteLedger:
         """See `Ledger.credits`."""
         return await _on_its_thread(self._connection, lambda: read(_raw(self._connection)))
 
+    async def stored(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
+        """See `Ledger.stored`."""
+        return await _on_its_thread(self._connection, lambda: self._book.stored(ids))
+
     async def position(self, writer: str) -> int:
         """See `Ledger.position`."""
         return await _on_its_thread(self._connection, lambda: self._book.position(writer))

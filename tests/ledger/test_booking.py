@@ -83,6 +83,23 @@ def test_a_different_record_under_a_known_id_becomes_an_adjustment_once(connecti
     assert rows(connection, "SELECT requests, input_tokens, output_tokens, reported_requests FROM rollups") == [(1, 100, 300, 0)]
 
 
+def test_what_knows_less_than_the_book_or_its_corrections_changes_nothing(
+    connection: sqlite3.Connection, book: Book
+) -> None:
+    guess = make_record(0, output_tokens=512, source=Source.ESTIMATED, origin="recovery")
+    put(book, guess, make_record(0, output_tokens=300))
+    cut = make_record(0, output_tokens=150, source=Source.PARTIAL)
+    assert put(book, cut, guess, after=2) == Booked(inserted=0, known=2, adjustments=0)
+    assert rows(connection, "SELECT output_tokens FROM rollups") == [(300,)]
+
+
+def test_what_is_booked_is_found_by_its_id(connection: sqlite3.Connection, book: Book) -> None:
+    batch = [make_record(n) for n in range(20)]
+    put(book, *batch)
+    assert book.stored([make_id(n) for n in range(15, 40)]) == {r.id: r for r in batch[15:]}
+    assert book.stored([]) == {}
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_whatever_order_versions_come_in_the_sum_is_the_last_new_one(connection: sqlite3.Connection, book: Book, together: bool) -> None:
     versions = [make_record(0, output_tokens=tokens) for tokens in (512, 300, 300, 700)]

@@ -8,7 +8,7 @@ import pytest
 
 from ledger.samples import START_MS, make_id, make_record
 from proxy.core.usage import Outcome, Source, UsageRecord
-from proxy.ledger.corrections import late_close, late_close_id, same
+from proxy.ledger.corrections import is_weaker, late_close, late_close_id, same
 
 BOOKED = make_record(input_tokens=100, output_tokens=512, chunks=3, bytes_out=900, outcome=Outcome.INTERRUPTED, source=Source.ESTIMATED)
 
@@ -92,3 +92,21 @@ def test_an_id_of_another_shape_still_gives_an_id() -> None:
 )
 def test_sameness_is_that_of_the_stored_fields(record: UsageRecord, alike: bool) -> None:
     assert same(make_record(id=make_id(0)), record) is alike
+
+
+KNOWLEDGE = (  # weakest first: origin and source
+    ("recovery", Source.PARTIAL),
+    ("recovery", Source.ESTIMATED),
+    ("proxy", Source.PARTIAL),
+    ("proxy", Source.ESTIMATED),
+    ("proxy", Source.COUNTED),
+    ("recovery", Source.REPORTED),
+    ("proxy", Source.REPORTED),
+)
+
+
+def test_what_knows_less_never_corrects_what_knows_more() -> None:
+    made = [make_record(origin=origin, source=source) for origin, source in KNOWLEDGE]
+    for rank, booked in enumerate(made):
+        weaker = [is_weaker(late, booked) for late in made]
+        assert weaker == [number < rank for number in range(len(made))], KNOWLEDGE[rank]
