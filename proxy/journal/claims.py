@@ -59,6 +59,15 @@ def is_locked(directory: Path) -> bool:
     return False
 
 
+def stands(path: Path, fd: int) -> bool:
+    """Whether `path` still names the file that `fd` has open: neither removed nor replaced."""
+    try:
+        there, held = path.stat(), os.fstat(fd)
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+
+
 def claimable(root: Path) -> list[Path]:
     """Writer directories that no process holds: left by processes that ended, theirs to be recovered by whoever locks them."""
     if not root.is_dir():

@@ -71,6 +71,11 @@ class Tape:
         return self.segment.size + sum(spare.size for spare in list(self._spares))
 
     @property
+    def segments(self) -> list[Segment]:
+        """The current segment and the spares: what the next entries go into."""
+        return [self.segment, *self._spares]
+
+    @property
     def spares(self) -> int:
         return len(self._spares)
 

@@ -1,4 +1,6 @@
-"""What goes on beside the writing, in two loops: one makes durable and repairs, the other keeps house. Idle, they sleep.
+"""What goes on beside the writing, in three loops: one makes durable and repairs, one keeps house.
+
+Idle, they sleep. The third looks twice a second whether the files are still there.
 
 To keep house is to make spare segments ready, compress those that are done, drop the old, and keep the whole within its bound.
 """
@@ -26,6 +28,7 @@ Result = TypeVar("Result")
 
 REPAIR_PAUSE_S: Final = 0.1      # between two tries on a disk that refuses; doubles up to
 REPAIR_PAUSE_MAX_S: Final = 5.0
+LOOK_S: Final = 0.5              # between two looks whether a file was removed or replaced
 TIDY_S: Final = 1.0              # between two looks for segments that became done or old
 CARRY_BEHIND: Final = 4    # segments that wait behind one with long exchanges before these are written again
 CARRY_AT_ONCE: Final = 50  # of them between two turns of the event loop: under a millisecond
@@ -34,12 +37,13 @@ CARRY_AT_ONCE: Final = 50  # of them between two turns of the event loop: under 
 class Upkeep:
     """Lives on the event loop. `awake` says that a sync is coming anyway: the writer need not ask for one."""
 
-    def __init__(self, tape: Tape, syncer: Syncer, house: Housekeeping, options: JournalOptions) -> None:
+    def __init__(self, tape: Tape, syncer: Syncer, house: Housekeeping, options: JournalOptions, look: Callable[[], None]) -> None:
         self.awake = True
         self.booked_seq = 0
         self._tape = tape
         self._syncer = syncer
         self._house = house
+        self._look = look
         self._interval_s = options.interval_s
         self._sync_wanted = asyncio.Event()
         self._sync_wanted.set()
@@ -64,6 +68,7 @@ class Upkeep:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep_synced())
                 tasks.create_task(self._keep_tidy())
+                tasks.create_task(self._keep_looking())
         finally:
             self._stopped.set()
 
@@ -111,6 +116,11 @@ class Upkeep:
                     await self._tidy_wanted.wait()
             except TimeoutError:
                 pass
+
+    async def _keep_looking(self) -> None:
+        while not self._closing.is_set():
+            self._look()
+            await self._pause(LOOK_S)
 
     async def _pause(self, seconds_s: float) -> None:
         try:

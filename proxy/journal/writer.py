@@ -17,7 +17,7 @@ import msgspec
 from proxy.core.entries import Marked, Opened, Voided
 from proxy.core.usage import UsageRecord
 from proxy.failpoints import Failpoints
-from proxy.journal.claims import claim_first, try_lock
+from proxy.journal.claims import LOCK, claim_first, stands, try_lock
 from proxy.journal.disk import Disk, SystemDisk
 from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX, HEADER_BYTES, MARK, OPEN, PAYLOAD_BYTES_MAX, VOID
 from proxy.journal.openings import Opening, Openings
@@ -64,7 +64,9 @@ class Journal:
         self._house = Housekeeping(self._tape, self._shelf, self._openings, options, fail, self._threads)
         self._syncer = Syncer(self._tape, disk, fail, self._threads, self._rewrite)
         self._low_room = self._house.low_room
-        self._upkeep = Upkeep(self._tape, self._syncer, self._house, options)
+        self._lost = 0                  # times that one was seen to be
+        self._gone: str | None = None   # which file was taken away under this process
+        self._upkeep = Upkeep(self._tape, self._syncer, self._house, options, self._look)
 
     @classmethod
     def claim(cls, root: Path, options: JournalOptions, failpoints: Failpoints | None = None, *, disk: Disk | None = None) -> Self:
@@ -102,8 +104,9 @@ class Journal:
 
     def open(self, opened: Opened) -> None:
         """Admits an exchange. Raises JournalUnavailable; then nothing may be sent for it."""
-        if self._syncer.trouble is not None:
-            raise JournalUnavailable(self._syncer.trouble)
+        trouble = self._gone or self._syncer.trouble
+        if trouble is not None:
+            raise JournalUnavailable(trouble)
         payload = encode_entry(opened)
         if len(payload) > OPEN_BYTES_MAX:
             raise JournalUnavailable(f"the exchange's names take {len(payload)} bytes, more than {OPEN_BYTES_MAX}")
@@ -219,6 +222,24 @@ class Journal:
         self._syncer.leave(segment)
         self._upkeep.tidy_soon()
 
+    def _look(self) -> None:
+        """Whether the files that are written to are still those in the directory.
+
+        What goes into a file that was removed or replaced is lost with this process, so nothing is
+        admitted then. What runs ends in the file as it is, and is booked from there.
+        """
+        files = [(self.directory / LOCK, self._lock_fd)]
+        files += [(segment.path, segment.fd) for segment in self._tape.segments]
+        lost = next((path.name for path, fd in files if not stands(path, fd)), None)
+        if lost is None:
+            self._gone = None
+        elif self._gone is None:
+            self._gone = (
+                f"{lost} of the journal was removed or replaced while in use:"
+                " put it back, or restart the proxy"
+            )
+            self._lost += 1
+
     def _rewrite(self, kind: int, payload: bytes) -> None:
         """Again what stood in a segment that was lost. What is resolved since has its end behind it, so its opening and marks no longer matter."""
         if kind in (CLOSE, VOID) or self._openings.get(id_of(payload)) is not None:
@@ -232,6 +253,8 @@ class Journal:
 
     @property
     def why_not_ready(self) -> str | None:
+        if self._gone is not None:
+            return self._gone
         if self._tape.broken is not None:
             return f"the journal cannot be written: {self._tape.broken}"
         if self._syncer.trouble is not None:
@@ -259,8 +282,8 @@ class Journal:
 
     @property
     def failures(self) -> int:
-        """Writes, allocations and clean-ups that the disk refused."""
-        return self._tape.failures + self._house.failures
+        """Writes, allocations and clean-ups that the disk refused, and files that were taken away."""
+        return self._tape.failures + self._house.failures + self._lost
 
     @property
     def sync_failures(self) -> int:

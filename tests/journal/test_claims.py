@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from proxy.journal.claims import claim_first, claimable, is_locked, try_lock
+from proxy.journal.claims import claim_first, claimable, is_locked, stands, try_lock
 
 
 def test_a_directory_is_held_once_and_given_back(tmp_path: Path) -> None:
@@ -39,3 +39,18 @@ def test_a_directory_without_a_lock_was_never_a_writers(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert claimable(tmp_path) == []
     assert not is_locked(tmp_path / "notes")
+
+
+def test_a_file_stands_until_it_is_removed_or_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    fd = os.open(path, os.O_RDONLY)
+    assert stands(path, fd)
+    aside = path.rename(tmp_path / "aside")
+    assert not stands(path, fd)
+    path.touch()
+    assert not stands(path, fd)
+    aside.replace(path)
+    assert stands(path, fd)
+    os.close(fd)
+    assert not stands(path, fd), "what is closed holds nothing"

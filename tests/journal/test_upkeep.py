@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from proxy.journal import JournalOptions, JournalUnavailable, recover
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.journal.upkeep import CARRY_AT_ONCE, CARRY_BEHIND
 
-from .builders import BadDisk, all_closes, disk_error, driven, marked, names, opened, record, running, turn, until
+from .builders import BadDisk, all_closes, disk_error, driven, marked, names, opened, record, running, state, turn, until
 
 
 async def test_an_idle_journal_sleeps_until_something_is_written(tmp_path: Path) -> None:
@@ -226,3 +227,36 @@ async def test_the_bound_drops_the_oldest_done_ones_and_no_other(tmp_path: Path)
                 assert journal.bytes_on_disk <= options.size_max_bytes
         assert names(journal)[0] > "0000000002.seg.gz"
         assert names(journal)[0].endswith(".gz"), "as much as fits is kept"
+
+
+def taken_away(path: Path, *, replaced: bool) -> Path:
+    """Moves a file or directory aside, and puts a copy in its place if `replaced`; where it is now."""
+    aside = path.rename(path.with_name(path.name + ".aside"))
+    if replaced:
+        (shutil.copytree if aside.is_dir() else shutil.copy)(aside, path)
+    return aside
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("name", ["", "lock", "0000000001.seg", "0000000002.seg"])
+async def test_a_journal_whose_files_are_gone_admits_nothing_until_they_are_back(
+    tmp_path: Path, name: str, replaced: bool
+) -> None:
+    async with running(tmp_path) as journal:
+        await until(lambda: journal._tape.spares == 1)
+        journal.open(opened("a"))
+        path = journal.directory / name
+        aside = taken_away(path, replaced=replaced)
+        await until(lambda: not journal.ready)
+        assert "was removed or replaced while in use: put it back, or restart" in str(journal.why_not_ready)
+        assert journal.failures == 1, "an alert goes by it"
+        with pytest.raises(JournalUnavailable, match="removed or replaced"):
+            journal.open(opened("b"))
+        journal.mark(marked("a"))
+        journal.close(record("a"))  # what runs comes to its end
+        if replaced:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        aside.rename(path)
+        await until(lambda: journal.ready)
+        journal.open(opened("b"))
+    assert state(journal) == (["b"], ["a"])
