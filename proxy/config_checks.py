@@ -6,7 +6,6 @@ import hashlib
 import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
 
 import msgspec
 
@@ -76,8 +75,6 @@ def _upstreams(settings: Settings, problem: Callable[[str, str], None]) -> None:
     for name, upstream in settings.upstreams.items():
         if upstream.auth == "forward" and upstream.api_key:
             problem(f"upstreams.{name}.api_key", "is never sent under auth: forward; remove it, or write auth: own")
-        if Decimal(upstream.discount or "0") > 1:
-            problem(f"upstreams.{name}.discount", "is a share; write 5 % as \"0.05\"")
         if any(ord(character) > LATIN_1_MAX for character in upstream.api_key):
             problem(f"upstreams.{name}.api_key", "holds a character that no header can carry; check what was pasted")
         for index, header in enumerate(upstream.allow_request_headers):

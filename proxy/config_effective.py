@@ -32,8 +32,10 @@ def shown(kind: inspect.Type, value: object, extra: dict[str, object]) -> object
     if isinstance(kind, inspect.Metadata):
         return shown(kind.type, value, kind.extra or {})
     if isinstance(kind, inspect.UnionType):
-        (kind,) = (choice for choice in kind.types if not isinstance(choice, inspect.NoneType))
-        return None if value is None else shown(kind, value, extra)
+        if value is None:
+            return None
+        choices = [choice for choice in kind.types if not isinstance(choice, inspect.NoneType)]
+        return shown(min(choices, key=lambda choice: isinstance(choice, inspect.VarTupleType) != isinstance(value, tuple)), value, extra)
     if isinstance(kind, inspect.StructType):
         pairs = [(field, getattr(value, field.name)) for field in kind.fields]
         return {field.encode_name: shown(field.type, item, {}) for field, item in pairs if item is not None}

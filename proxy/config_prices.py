@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 
 from proxy.config_values import nearest
 from proxy.core.pricelist import RATES, PriceRow, clash, is_literal
 from proxy.core.pricing import scaled
-from proxy.prices import PriceBook, minutes_of, row_of
+from proxy.prices import PriceBook
 from proxy.pricetables import CURRENCY, Table, TableError, bundled
 from proxy.settings import Settings
+from proxy.terms import minutes_of, row_of
 
 Problem = Callable[[str, str], None]
 
@@ -18,6 +20,7 @@ Problem = Callable[[str, str], None]
 def check(settings: Settings, where: Mapping[str, str], problem: Problem, load: Callable[[], Table] = bundled.load) -> None:
     """Contradictions among prices, rates of exchange and price sources. What `where` has a place for is written, even if it could not be read."""
     _fx(settings, problem)
+    _shares(settings, problem)
     rows = [row_of(price, settings) for price in settings.prices if price.hours_utc is None or len(set(minutes_of(price.hours_utc))) == 2]
     for index, price in enumerate(settings.prices):
         path = f"prices[{index}]"
@@ -62,14 +65,32 @@ def _fx(settings: Settings, problem: Problem) -> None:
         path = f"fx.{currency}"
         if currency == settings.currency:
             problem(path, "is the ledger's own currency (`currency`), of which no rate is needed; remove it")
-        first_at: dict[str | None, int] = {}
         for index, rate in enumerate(rates):
             if rate.rate and not scaled(rate.rate)[0]:
                 problem(f"{path}[{index}].rate", f"is 0, by which everything in {currency} would be free; write what 1 {currency} is worth in {settings.currency}")
-            if rate.from_ in first_at:
-                since = "from the beginning" if rate.from_ is None else f"from {rate.from_} on"
-                problem(f"{path}[{index}]", f"{path}[{first_at[rate.from_]}] is also valid {since}; keep one of them, or date the newer one with `from`")
-            first_at.setdefault(rate.from_, index)
+        _dates(path, [rate.from_ for rate in rates], problem)
+
+
+def _shares(settings: Settings, problem: Problem) -> None:
+    named = [(f"upstreams.{name}.discount", upstream.discount) for name, upstream in settings.upstreams.items()]
+    named += [(f"teams.{name}.markup", team.markup) for name, team in settings.teams.items()]
+    for path, said in named:
+        rates = [(path, said)] if isinstance(said, str) else [(f"{path}[{index}].rate", row.rate) for index, row in enumerate(said)]
+        for place, rate in rates:
+            if path.endswith("discount") and Decimal(rate or "0") > 1:
+                problem(place, 'is a share; write 5 % as "0.05"')
+        if not isinstance(said, str):
+            _dates(path, [row.from_ for row in said], problem)
+
+
+def _dates(path: str, dates: Sequence[str | None], problem: Problem) -> None:
+    """Each date once: of two values from the same day on, nothing says which holds."""
+    first_at: dict[str | None, int] = {}
+    for index, day in enumerate(dates):
+        if day in first_at:
+            since = "from the beginning" if day is None else f"from {day} on"
+            problem(f"{path}[{index}]", f"{path}[{first_at[day]}] is also valid {since}; keep one of them, or date the newer one with `from`")
+        first_at.setdefault(day, index)
 
 
 def _clashes(rows: Sequence[PriceRow]) -> Iterator[tuple[int, int]]:

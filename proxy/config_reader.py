@@ -46,8 +46,10 @@ class Reader:
         if isinstance(kind, inspect.UnionType):
             if node.value is None:
                 return None
-            (kind,) = (choice for choice in kind.types if not isinstance(choice, inspect.NoneType))
-            return self._value(kind, node, path, extra)
+            chosen = _chosen(kind, isinstance(node.value, list))
+            if isinstance(node.value, dict) and _chosen(kind, True) is not chosen:
+                return self._problem(node, path, "expected a single value, or a list: put [ ] around the mapping")
+            return self._value(chosen, node, path, extra)
         if isinstance(kind, inspect.StructType):
             return self._struct(kind, node, path)
         if isinstance(kind, inspect.DictType):
@@ -195,6 +197,12 @@ class Reader:
         if isinstance(at_most, int) and value > at_most:
             return self._problem(node, path, f"must be at most {show(at_most)}, found {_quoted(node)}")
         return value
+
+
+def _chosen(kind: inspect.UnionType, is_list: bool) -> inspect.Type:
+    """What a value of this union is read as: a list as a list where it may be one, else as what else it may be."""
+    choices = [choice for choice in kind.types if not isinstance(choice, inspect.NoneType)]
+    return min(choices, key=lambda choice: isinstance(choice, inspect.VarTupleType) != is_list)
 
 
 def _kind_of(field: inspect.Field) -> object:

@@ -54,8 +54,7 @@ def _schema(kind: inspect.Type, extra: dict[str, object], definitions: dict[str,
     if isinstance(kind, inspect.Metadata):
         return _schema(kind.type, kind.extra or {}, definitions) | (kind.extra_json_schema or {})
     if isinstance(kind, inspect.UnionType):
-        (kind,) = (choice for choice in kind.types if not isinstance(choice, inspect.NoneType))
-        return {"anyOf": [_schema(kind, extra, definitions), {"type": "null"}]}
+        return {"anyOf": [{"type": "null"} if isinstance(choice, inspect.NoneType) else _schema(choice, extra, definitions) for choice in kind.types]}
     if isinstance(kind, inspect.StructType):
         struct = _struct(kind, definitions)
         return {"anyOf": [{"type": "string"}, struct]} if kind.cls is LimitSettings else struct

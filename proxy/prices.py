@@ -7,13 +7,12 @@ that was priced by it. Whoever has a record and the terms of its version can wor
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
-from proxy.config_values import instant_ms
-from proxy.core.pricelist import DAY_MINUTES, RATES, PriceList, PriceRow
+from proxy.core.pricelist import PriceList, PriceRow
 from proxy.core.pricing import (
     ONE,
     UNPRICED,
@@ -26,38 +25,23 @@ from proxy.core.pricing import (
     dearest,
     factor,
     parts,
-    plain,
     raised,
     rounded,
-    scaled,
     value,
 )
 from proxy.core.usage import UsageRecord
 from proxy.pricetables import Table
-from proxy.settings import Price, Settings
+from proxy.settings import Settings
+from proxy.terms import DatedRate, Terms, steps, terms_of
 
 VERSION_DIGITS: Final = 16
 PLANS_MAX: Final = 4096     # combinations of names whose rows were looked up; all of them come from outside
 MODEL_CHARS_MAX: Final = 256    # of a glob in a record, whose size is bounded
 _ANSWERED: Final = range(200, 300)
+_NO_SHARE: Final = DatedRate("0")
 
-
-class ExchangeRate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one unit of a foreign currency is worth, from a moment on (None: always)."""
-
-    rate: str
-    from_ms: int | None = None
-
-
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """All that makes an amount. `timezone` is what dates in the config were read in; the rows hold moments. Shares of 0 are left out."""
-
-    currency: str
-    timezone: str
-    rows: tuple[PriceRow, ...]
-    fx: dict[str, tuple[ExchangeRate, ...]]
-    discounts: dict[str, str]
-    markups: dict[str, str]
+_T = TypeVar("_T")
+_Steps = tuple[tuple[int | None, _T, str], ...]     # from when on, what was made of the decimal, the decimal; the latest first
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -80,8 +64,8 @@ class PriceBook:
         self._encoded = msgspec.json.encode(ordered, order="sorted")
         self.version = hashlib.sha256(self._encoded).hexdigest()[:VERSION_DIGITS]
         self.currency = terms.currency
-        self._fx = {currency: tuple((rate.from_ms, factor(rate.rate), rate.rate) for rate in _latest_first(rates)) for currency, rates in terms.fx.items()}
-        self._markups = {team: raised(share) for team, share in terms.markups.items()}
+        self._fx = {currency: _compiled(rates, factor) for currency, rates in terms.fx.items()}
+        self._markups = {team: _compiled(steps(share), raised) for team, share in terms.markups.items()}
         self._plans: dict[tuple[str, str | None, str | None, str | None], tuple[_Option, ...]] = {}
         self._counting_images = {row.upstream for row in self._list.rows if row.image not in (None, "0")}
         self._reaches: dict[tuple[str, str], _Reach] = {}
@@ -116,8 +100,10 @@ class PriceBook:
         if option is None:
             return UNPRICED
         fx, fx_rate = option.exchange(started_at_ms)
+        rates, _ = option.rates(started_at_ms)
+        markup, _ = self._markup(team, started_at_ms)
         answered = status is not None and 200 <= status < 300
-        original, cost, charge = amounts(option.rates, counts, fx, self._markups.get(team, ONE) if team is not None else ONE, images=images, answered=answered)
+        original, cost, charge = amounts(rates, counts, fx, markup, images=images, answered=answered)
         currency = None if cost is None and charge is None else self.currency
         return Priced(cost, charge, currency, self.version, option.model, option.row.currency, original, fx_rate)
 
@@ -132,9 +118,11 @@ class PriceBook:
         """How many images a record was priced with by this book: no column holds their number, but the amount does. None where it does not tell."""
         plan = self._plan(record.upstream, record.model_requested, record.model_served, record.service_tier)
         option = _applying(plan, record.input_tokens, record.started_at_ms)
-        if option is None or not option.rates.image or record.status not in _ANSWERED or record.cost_original_nano is None:
+        if option is None or record.status not in _ANSWERED or record.cost_original_nano is None:
             return None
-        rates = option.rates
+        rates, _ = option.rates(record.started_at_ms)
+        if not rates.image:
+            return None
         without = value(rates, parts(record), images=0, answered=True)
         if without is None:
             return None
@@ -151,8 +139,7 @@ class PriceBook:
         if option is None:
             return None
         fx, fx_rate = option.exchange(at_ms)
-        markup = self._terms.markups.get(team, "0") if team is not None else "0"
-        return Quote(option.row, self._terms.discounts.get(upstream, "0"), markup, fx_rate, fx is None)
+        return Quote(option.row, option.rates(at_ms)[1], self._markup(team, at_ms)[1], fx_rate, fx is None)
 
     def is_priced(self, upstream: str, model: str, at_ms: int) -> bool:
         """Whether a request for this model, answered by it, would have a price: some row applies, with rates, and its currency can be exchanged."""
@@ -181,7 +168,7 @@ class PriceBook:
         """The most that a request for this model can be charged, up to so many tokens: by the dearest rates that can apply to it, whichever tier it is answered
         in and whichever parts the tokens are. None where that cannot be told. An answer from another model than was asked for can cost more."""
         reach = self._reach(upstream, model)
-        markup = self._markups.get(team, ONE) if team is not None else ONE
+        markup, _ = self._markup(team, at_ms)
         options: dict[int, _Option] = {}
         for tokens in (input_tokens, *(above for above in reach.inputs if above < input_tokens)):
             for plan in reach.plans:
@@ -192,8 +179,9 @@ class PriceBook:
         most = 0
         for option in options.values():
             fx = option.exchange(at_ms)[0]
-            exact = dearest(option.rates, input_tokens, output_tokens, images)
-            bound = None if fx is None or exact is None else rounded(exact * fx.number * markup.number, option.rates.scale * fx.scale * markup.scale)
+            rates, _ = option.rates(at_ms)
+            exact = dearest(rates, input_tokens, output_tokens, images)
+            bound = None if fx is None or exact is None else rounded(exact * fx.number * markup.number, rates.scale * fx.scale * markup.scale)
             if bound is None:
                 return None
             most = max(most, bound)
@@ -204,8 +192,8 @@ class PriceBook:
         key = (upstream, requested, served, tier)
         plan = self._plans.get(key)
         if plan is None:
-            discount = self._terms.discounts.get(upstream, "0")
-            plan = tuple(_Option(row, discount, self._rates_of(row.currency)) for row in self._list.candidates(upstream, requested, served, tier))
+            discounts = (*steps(self._terms.discounts.get(upstream)), _NO_SHARE)
+            plan = tuple(_Option(row, discounts, self._rates_of(row.currency)) for row in self._list.candidates(upstream, requested, served, tier))
             if len(self._plans) >= PLANS_MAX:
                 self._plans.clear()     # whoever makes up names must not keep the others' from being remembered
             self._plans[key] = plan
@@ -222,8 +210,13 @@ class PriceBook:
             reach = self._reaches[upstream, model] = _Reach(plans, (0, *sorted(tokens + 1 for tokens in above if tokens is not None)))
         return reach
 
-    def _rates_of(self, currency: str) -> tuple[tuple[int | None, Factor, str | None], ...]:
-        return ((None, ONE, None),) if currency == self.currency else self._fx.get(currency, ())
+    def _rates_of(self, currency: str) -> _Steps[Factor] | None:
+        """None: it is the book's own currency."""
+        return None if currency == self.currency else self._fx.get(currency, ())
+
+    def _markup(self, team: str | None, at_ms: int) -> tuple[Factor, str]:
+        found = None if team is None or team not in self._markups else _at(self._markups[team], at_ms)
+        return (ONE, "0") if found is None else found
 
 
 class _Reach(msgspec.Struct, frozen=True):
@@ -236,23 +229,29 @@ class _Reach(msgspec.Struct, frozen=True):
 class _Option:
     """A row, ready to price with. A row without any rate says that the price cannot be told: `priced` is False."""
 
-    __slots__ = ("_exchange", "bounded", "model", "priced", "rates", "row")
+    __slots__ = ("_exchange", "_rates", "bounded", "model", "priced", "row")
 
-    def __init__(self, row: PriceRow, discount: str, exchange: tuple[tuple[int | None, Factor, str | None], ...]) -> None:
+    def __init__(self, row: PriceRow, discounts: Sequence[DatedRate], exchange: _Steps[Factor] | None) -> None:
         self.row = row
         self.model = row.model[:MODEL_CHARS_MAX]
         self.bounded = row.above_input_tokens is not None or row.from_ms is not None or row.hours_utc is not None
         decimals = row.rates()
         self.priced = bool(decimals)
-        self.rates: Rates = compile_rates(decimals, discount)
+        self._rates = _compiled(discounts, lambda discount: compile_rates(decimals, discount))
         self._exchange = exchange
+
+    def rates(self, at_ms: int) -> tuple[Rates, str]:
+        """The row's rates after the discount of that time, and the discount."""
+        found = _at(self._rates, at_ms)
+        assert found is not None, "the last discount always holds"
+        return found
 
     def exchange(self, at_ms: int) -> tuple[Factor | None, str | None]:
         """The rate of exchange at that time and how it was written; (None, None) before the first one."""
-        for from_ms, rate, text in self._exchange:
-            if from_ms is None or from_ms <= at_ms:
-                return rate, text
-        return None, None
+        if self._exchange is None:
+            return ONE, None
+        found = _at(self._exchange, at_ms)
+        return (None, None) if found is None else found
 
 
 def _applying(plan: tuple[_Option, ...], input_tokens: int | None, at_ms: int) -> _Option | None:
@@ -262,45 +261,13 @@ def _applying(plan: tuple[_Option, ...], input_tokens: int | None, at_ms: int) -
     return None
 
 
-def terms_of(settings: Settings, table: Table | None = None) -> Terms:
-    """What a config and the bundled table say, without what makes no amount."""
-    rows = [row_of(price, settings) for price in settings.prices]
-    for name, upstream in settings.upstreams.items():
-        if upstream.price_source and table is not None:
-            rows += table.rows(upstream.price_source, name)
-    return Terms(
-        currency=settings.currency,
-        timezone=settings.timezone,
-        rows=tuple(rows),
-        fx={currency: tuple(_latest_first([ExchangeRate(plain(rate.rate), _moment(rate.from_, settings)) for rate in rates])) for currency, rates in settings.fx.items()},
-        discounts={name: plain(upstream.discount) for name, upstream in settings.upstreams.items() if scaled(upstream.discount)[0]},
-        markups={name: plain(team.markup) for name, team in settings.teams.items() if scaled(team.markup)[0]},
-    )
+def _compiled(dated: Sequence[DatedRate], make: Callable[[str], _T]) -> _Steps[_T]:
+    return tuple((step.from_ms, make(step.rate), step.rate) for step in dated)
 
 
-def row_of(price: Price, settings: Settings) -> PriceRow:
-    """A row of the config as the book has it."""
-    row = PriceRow(
-        model=price.model,
-        upstream=price.upstream,
-        currency=settings.currency if price.currency is None else price.currency,
-        service_tier=price.service_tier,
-        above_input_tokens=price.above_input_tokens,
-        hours_utc=None if price.hours_utc is None else minutes_of(price.hours_utc),
-        from_ms=_moment(price.from_, settings),
-    )
-    return msgspec.structs.replace(row, **{name: plain(rate) for name in RATES if (rate := getattr(price, name)) is not None})
-
-
-def minutes_of(hours: str) -> tuple[int, int]:
-    """(990, 30) of "16:30-00:30": minutes of the day, midnight as an end being 0."""
-    start, end = (60 * int(time[:2]) + int(time[3:]) for time in hours.split("-"))
-    return start, end % DAY_MINUTES
-
-
-def _moment(day: str | None, settings: Settings) -> int | None:
-    return None if day is None else instant_ms(day, settings.timezone)
-
-
-def _latest_first(rates: Iterable[ExchangeRate]) -> list[ExchangeRate]:
-    return sorted(rates, key=lambda rate: (rate.from_ms is None, 0 if rate.from_ms is None else -rate.from_ms))
+def _at(dated: _Steps[_T], at_ms: int) -> tuple[_T, str] | None:
+    """The step that holds then; None before the first one."""
+    for from_ms, made, text in dated:
+        if from_ms is None or from_ms <= at_ms:
+            return made, text
+    return None

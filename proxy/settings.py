@@ -87,6 +87,13 @@ class FxRate(Block, frozen=True, kw_only=True):
     from_: Annotated[str | None, about("first day, from midnight in `timezone`; by default always", "date")] = None
 
 
+class DatedShare(Block, frozen=True, kw_only=True):
+    """A discount or markup, valid from a day on."""
+
+    rate: Annotated[str, about('a share, a decimal in quotes: "0.05" is 5 %', "decimal")]
+    from_: Annotated[str | None, about("first day, from midnight in `timezone`; by default always", "date")] = None
+
+
 class TimeoutSettings(Block, frozen=True, kw_only=True):
     """How long each step may take."""
 
@@ -121,7 +128,10 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     stream_usage: Annotated[Literal["observe", "inject"], about("observe changes no byte; inject asks each stream for its usage, so that none is estimated")] = "observe"
     on_client_gone: Annotated[Literal["auto", "stop", "drain"], about("a client left: stop reading, drain to the end, or auto: by kind of answer")] = "auto"
     limits: Annotated[tuple[LimitSettings, ...], about("limits of this upstream")] = ()
-    discount: Annotated[str, about("share off the listed price, a decimal in quotes", "decimal")] = "0"
+    discount: Annotated[
+        str | tuple[DatedShare, ...],
+        about("share off the listed price, a decimal in quotes; or a list of them with the day from which each holds", "decimal"),
+    ] = "0"
     price_source: Annotated[str, about("provider of the bundled price table whose prices hold where no row of `prices` does; `tollkeeper price list` shows them")] = ""
     headers: Annotated[dict[HeaderName, HeaderValue], about("headers added to each request, replacing the client's")] = {}
     query: Annotated[dict[str, str], about("query parameters added to each request")] = {}
@@ -200,7 +210,10 @@ class TeamSettings(Block, frozen=True, kw_only=True):
     """A team: who pays."""
 
     labels: Annotated[dict[str, str], about("labels on each of its records, for finance")] = {}
-    markup: Annotated[str, about("share added to the cost: what the team is charged; a decimal in quotes", "decimal")] = "0"
+    markup: Annotated[
+        str | tuple[DatedShare, ...],
+        about("share added to the cost: what the team is charged; a decimal in quotes, or a list of them with the day from which each holds", "decimal"),
+    ] = "0"
     limits: Annotated[tuple[LimitSettings, ...] | None, about("limits; by default `defaults.team.limits`")] = None
 
 

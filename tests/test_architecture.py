@@ -16,6 +16,7 @@ LAYERS = (
     "core",
     "config_types config_values config_yaml exposition failpoints health histogram pricetables progress scripted series vocabulary",
     "families settings",
+    "terms",
     "prices rules",
     "config_prices",
     "config_checks config_effective config_reader",

@@ -11,7 +11,18 @@ import yaml
 
 from proxy.config import load
 from proxy.config_effective import carry_over, masked, what_needs_restart
-from proxy.settings import AdminSettings, AdminToken, KeySettings, LedgerSettings, LogSettings, Settings, TimeoutSettings, UpstreamSettings
+from proxy.settings import (
+    AdminSettings,
+    AdminToken,
+    DatedShare,
+    KeySettings,
+    LedgerSettings,
+    LogSettings,
+    Settings,
+    TeamSettings,
+    TimeoutSettings,
+    UpstreamSettings,
+)
 
 SECRETIVE = Settings(
     upstreams={"v": UpstreamSettings(
@@ -66,3 +77,11 @@ def test_what_a_reload_cannot_change_is_named_and_can_be_carried_over(changes: d
     assert what_needs_restart(old, running) == ()
     changed_at_once = attrgetter("support", "upstreams", "inflight_max", "privacy", "log.requests", "timeouts.idle_s")
     assert changed_at_once(running) == changed_at_once(new)
+
+
+def test_a_share_is_shown_as_it_was_written() -> None:
+    dated = (DatedShare(rate="0.05"), DatedShare(rate="0.1", from_="2026-12-01"))
+    teams = masked(Settings(teams={"a": TeamSettings(markup="0.05"), "b": TeamSettings(markup=dated)}))["teams"]
+    assert isinstance(teams, dict)
+    assert teams["a"]["markup"] == "0.05"
+    assert teams["b"]["markup"] == [{"rate": "0.05"}, {"rate": "0.1", "from": "2026-12-01"}]

@@ -7,7 +7,7 @@ import pytest
 
 from proxy import config_prices
 from proxy.pricetables import bundled
-from proxy.settings import FxRate, Price, Route, Settings, UpstreamSettings
+from proxy.settings import DatedShare, FxRate, Price, Route, Settings, TeamSettings, UpstreamSettings
 
 UPSTREAM = UpstreamSettings(base_url="http://h")
 CNY = {"CNY": (FxRate(rate="0.14"),)}
@@ -23,6 +23,14 @@ def row(model: str = "m", **changes: object) -> Price:
 
 def source(provider: str) -> dict[str, dict[str, UpstreamSettings]]:
     return {"upstreams": {"v": msgspec.structs.replace(UPSTREAM, price_source=provider)}}
+
+
+def discounted(discount: str | tuple[DatedShare, ...]) -> dict[str, object]:
+    return {"upstreams": {"v": msgspec.structs.replace(UPSTREAM, discount=discount)}}
+
+
+def share(rate: str, **changes: str) -> DatedShare:
+    return DatedShare(rate=rate, **changes)
 
 
 def told(settings: Settings, where: dict[str, str] | None = None) -> list[str]:
@@ -54,6 +62,10 @@ PROBLEMS: list[tuple[Settings, list[str]]] = [
     (a_config(fx={"CNY": (FxRate(rate="1"), FxRate(rate="2", from_="2026-01-01"))}), []),
     (a_config(fx={"CNY": (FxRate(rate="1", from_="2026-01-01"), FxRate(rate="2", from_="2026-01-01"))}), ["fx.CNY[1]: fx.CNY[0] is also valid from 2026-01-01 on"]),
     (a_config(fx={"CNY": (FxRate(rate="1"), FxRate(rate="2"))}), ["fx.CNY[1]: fx.CNY[0] is also valid from the beginning"]),
+    (a_config(teams={"t": TeamSettings(markup=(share("0.05"), share("0.1", from_="2026-12-01"), share("0", from_="2027-01-01")))}), []),
+    (a_config(teams={"t": TeamSettings(markup=(share("0.05"), share("0.1")))}), ["teams.t.markup[1]: teams.t.markup[0] is also valid from the beginning"]),
+    (a_config(**discounted("5")), ['upstreams.v.discount: is a share; write 5 % as "0.05"']),
+    (a_config(**discounted((share("0.1"), share("5", from_="2026-12-01")))), ['upstreams.v.discount[1].rate: is a share; write 5 % as "0.05"']),
     (a_config(**source("deepseek")), []),
     (a_config(**source("deepsek")), ["upstreams.v.price_source: the bundled price table knows no such provider; the nearest known one is deepseek (known: anthropic,"]),
     (a_config(**source("deepseek"), currency="EUR"), ["upstreams.v.price_source: is USD, and the ledger is kept in EUR"]),

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.config_reader import Reader
 from proxy.config_yaml import Node, parse
-from proxy.settings import LimitSettings, Settings
+from proxy.settings import DatedShare, LimitSettings, Settings
 
 
 def read(text: str, base: Path = Path()) -> tuple[Settings, list[str]]:
@@ -48,6 +48,27 @@ keys: {a: {team: red, models: [gpt-*], expires: 2027-01-01}}
         LimitSettings(limit="2_000_000 tokens/day", name="soft", enforce="warn", warn_at=("80%",), burst=5),
     )
     assert (settings.teams["red"].limits, settings.keys["a"].limits) == ((), None)  # none at all is not the same as the defaults
+
+
+@pytest.mark.parametrize(
+    ("written", "markup", "problem"),
+    [
+        ('"0.05"', "0.05", None),
+        ("5", "5", None),
+        ('[{rate: "0.05"}, {rate: "0.1", from: 2026-12-01}]', (DatedShare(rate="0.05"), DatedShare(rate="0.1", from_="2026-12-01")), None),
+        ("[]", (), None),
+        ("0.05", "0", "markup: 0.05 is a YAML float"),
+        ('{rate: "0.05"}', "0", "markup: expected a single value, or a list"),
+        ("[{rate: 0.05}]", (DatedShare(rate=""),), "markup[0].rate: 0.05 is a YAML float"),
+        ('["0.05"]', (DatedShare(rate=""),), "markup[0]: expected a mapping of keys to values; known here: rate, from"),
+        ('[{rate: "0.05", from: December}]', (DatedShare(rate="0.05"),), "markup[0].from: expected a day such as"),
+    ],
+)
+def test_a_share_is_one_decimal_or_a_list_with_dates(written: str, markup: object, problem: str | None) -> None:
+    settings, problems = read(f"teams: {{t: {{markup: {written}}}}}")
+    assert settings.teams["t"].markup == markup
+    assert [problem for problem in problems if "upstreams" not in problem] == problems
+    assert len(problems) == (problem is not None) and all(f"teams.t.{problem}" in told for told in problems)
 
 
 def test_a_wrong_value_leaves_its_default_and_a_wrong_block_its_name() -> None:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from proxy.core.pricelist import PriceRow
 from proxy.core.pricing import UNPRICED, Counts, Priced
 from proxy.core.usage import Outcome, Source, UsageRecord
-from proxy.prices import PLANS_MAX, PriceBook, minutes_of
+from proxy.prices import PLANS_MAX, PriceBook
 from proxy.pricetables import Table
 from proxy.settings import FxRate, Price, Settings, TeamSettings, UpstreamSettings
+from proxy.terms import minutes_of
 
 NOON_MS = 1_793_500_000_000     # in November 2026
 UPSTREAM = UpstreamSettings(base_url="http://h")

@@ -18,9 +18,10 @@ from proxy.core.pricelist import PriceList, is_literal
 from proxy.core.pricing import PARTS
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.queries import Queries
-from proxy.prices import PriceBook, row_of
+from proxy.prices import PriceBook
 from proxy.pricetables import Table
 from proxy.settings import Settings
+from proxy.terms import row_of
 
 IN_USE_DAYS = 30
 OLD_DAYS = 60

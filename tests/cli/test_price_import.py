@@ -9,8 +9,8 @@ import yaml
 
 from proxy import config
 from proxy.core.pricelist import PriceRow
-from proxy.prices import row_of
 from proxy.pricetables import bundled
+from proxy.terms import row_of
 
 LITELLM = {
     "gpt-4o": {"mode": "chat", "litellm_provider": "openai", "input_cost_per_token": 2.5e-06, "cache_read_input_token_cost": 1.25e-06, "output_cost_per_token": 1e-05},
