@@ -17,10 +17,11 @@ from proxy.holds import Hold
 from proxy.journal import JournalUnavailable
 from proxy.listener import Request
 from proxy.parts import Memory, Parts, journal_unavailable
-from proxy.pool import ConnectError, UpstreamConnection
+from proxy.pool import ConnectError
 from proxy.relay import Relay
 from proxy.site import Site
 from proxy.upstream import Upstream
+from proxy.upstream_connection import UpstreamConnection
 
 
 class Payload:
@@ -95,7 +96,9 @@ class Exchange:
             return
         self._open(connection)
         try:
-            await self._synced("it forwards nothing. Try again")
+            if parts.sync_always:
+                await self._synced("it forwards nothing. Try again")
+                connection = await self._still_usable(connection)
             self._send(connection)
             await self.relay.over
             if self.relay.declined:
@@ -176,12 +179,24 @@ class Exchange:
         except JournalUnavailable as error:
             raise journal_unavailable("make its journal durable", error, so, again=again) from error
 
+    async def _still_usable(self, connection: UpstreamConnection) -> UpstreamConnection:
+        """Another connection if the upstream closed this one while the journal was synced. Nothing was sent on it, so nothing is sent twice."""
+        if self.relay.how is not None or connection.usable:
+            return connection
+        self._upstream.pool.discard(connection)
+        other = await self._connect()
+        if other is None:
+            self.relay.decide(How.CLIENT_LEFT)
+            return connection
+        self.relay.hold(other)
+        return other
+
     def _send(self, connection: UpstreamConnection) -> None:
         """What ends an exchange before its first byte (only under `sync: always` is there a moment) leads to a void."""
         self._parts.fail("exchange.send.before")
         if self.relay.how is not None:
             return
-        if not connection.is_connected():
+        if not connection.is_connected():  # a fresh one that was closed at once
             raise self._upstream.unreachable(ConnectError("connect", "the connection was closed before the request was sent"))
         self.relay.send(self._payload.first)
         self._payload.first = b""

@@ -10,8 +10,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from proxy.pool import UpstreamConnection
 from proxy.upstream import Upstream
+from proxy.upstream_connection import UpstreamConnection
 
 ANSWER_BYTES_MAX = 8 << 20  # the longest list of models known is below 1 MiB
 

@@ -1,7 +1,7 @@
-"""Connections to one upstream: dialled by aiohttp's connector, kept by us in a LIFO, read by push.
+"""Connections to one upstream: dialled by aiohttp's connector and kept by us in a LIFO.
 
-The only client-side file that relies on aiohttp's semi-private parts (`ResponseHandler`, `TCPConnector._factory`, `ClientRequest`); the
-version is pinned and tests/test_pool.py names what broke. The documented fallback is ClientSession.request with auto_decompress=False.
+Relies, as upstream_connection.py does, on aiohttp's semi-private parts (`TCPConnector._factory`, `ClientRequest`); the version is pinned and
+tests/test_pool.py names what broke. The documented fallback is ClientSession.request with auto_decompress=False.
 
 Why not ClientSession: the journal entry must lie between "connection in hand" and "first byte out", the request head must go out as it
 came in, and a stream must not cost a task switch per chunk.
@@ -15,27 +15,13 @@ import os
 import ssl
 from collections import deque
 from time import monotonic
-from typing import Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_parser import RawResponseMessage
-from aiohttp.streams import StreamReader
 from yarl import URL
 
-from proxy.core.framing import CHUNKED_END, latest
-
-HEAD_FIELD_MAX = 65536    # bytes of one header line from an upstream; some vendors' CSP lines exceed aiohttp's 8 KiB
-READ_BYTES = 32768        # of one read; a loop's own reads are up to eight times as large, and a client that stops reading costs what is read in that moment
-READ_BUFFER_BYTES = 65536 # parsed body bytes that may wait for a slow client before the upstream is paused (aiohttp pauses at twice this)
-
-
-class Receiver(Protocol):
-    """What an exchange offers to the connection that works for it. Every call is synchronous and comes from the event loop."""
-
-    def head_received(self, head: RawResponseMessage, body: StreamReader) -> None: ...
-    def body_received(self) -> None: ...
-    def connection_failed(self, error: BaseException | None) -> None: ...
+from proxy.reuse import Reuse
+from proxy.upstream_connection import READ_BYTES, UpstreamConnection
 
 
 class ConnectError(Exception):
@@ -44,76 +30,6 @@ class ConnectError(Exception):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
-
-
-class UpstreamConnection(ResponseHandler):
-    """One connection. Between two exchanges it has no receiver, and any byte that arrives then condemns it."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self.receiver: Receiver | None = None
-        self.lease: aiohttp.connector.Connection | None = None  # aiohttp's own handle; kept so that it is not collected
-        self.idle_since_s = 0.0
-        self._received_last = b""       # what arrived last
-        self._chunked = False  # whether the latest answer was
-
-    @property
-    def had_trailer(self) -> bool:
-        """Whether the latest answer, read to its end, may have left a trailer field in the parser."""
-        return self._chunked and self._received_last != CHUNKED_END
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if not data:
-            return  # resume_reading parses what was held back, in the middle of a read of the receiver's own: it looks again by itself
-        self._received_last = latest(self._received_last, data)
-        receiver = self.receiver
-        if receiver is None:
-            if self.lease is not None:
-                self.abort()  # an answer nobody asked for: the next exchange must not read it as its own
-            return
-        while self._buffer:
-            (head, body), _ = self._buffer.popleft()
-            if head.code == 101 or head.code >= 200:
-                self._chunked = head.chunked
-                receiver.head_received(head, body)
-                break
-        if self.receiver is receiver:
-            receiver.body_received()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        receiver, self.receiver = self.receiver, None
-        super().connection_lost(exc)
-        if receiver is not None:
-            receiver.connection_failed(exc)
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        # aiohttp calls this on every read of a chunk, whether paused or not; each call would parse b"" and enter data_received again.
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
-
-    def send(self, data: bytes) -> None:
-        """Writes a request, head and body, in one go."""
-        assert self.transport is not None
-        self.transport.write(data)
-
-
-class _Reads(asyncio.BufferedProtocol):
-    """Between a transport and its connection, to bound one read. All connections of a loop share `read_into`: from get_buffer to buffer_updated nothing else runs."""
-
-    def __init__(self, connection: UpstreamConnection, read_into: memoryview) -> None:
-        self._connection = connection
-        self._read_into = read_into
-        self.eof_received = connection.eof_received  # type: ignore[method-assign]
-        self.connection_lost = connection.connection_lost  # type: ignore[method-assign]
-        self.pause_writing = connection.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = connection.resume_writing  # type: ignore[method-assign]
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._read_into
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._connection.data_received(bytes(self._read_into[:nbytes]))
 
 
 def _connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
@@ -132,7 +48,8 @@ class Pool:
     """The connections of one upstream, most recently used first.
 
     connections_max bounds those in use and idle together; beyond it acquire waits `pool_s`. Idle ones are dropped after `keepalive_s`,
-    below the 5 s at which uvicorn and Node close, because a POST on a connection the peer is closing cannot be sent again.
+    below the 5 s at which uvicorn and Node close, because a POST on a connection the peer is closing cannot be sent again. For the same reason the kernel is
+    asked before one is used again, and an upstream must have been seen to keep its connections open before they are used at once (reuse.py).
     """
 
     def __init__(
@@ -157,6 +74,7 @@ class Pool:
         self._session: aiohttp.ClientSession | None = None
         self._idle: list[UpstreamConnection] = []
         self._read_into = memoryview(bytearray(READ_BYTES))
+        self._reuse = Reuse()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._open = 0
 
@@ -170,6 +88,8 @@ class Pool:
             connection = self._take_idle()
             if connection is not None:
                 return connection
+            if self._open >= self._connections_max and self._idle:
+                self.discard(self._idle.pop(0))  # it still rests, and there is no room for another
             if self._open < self._connections_max:
                 break
             await self._wait_for_place()
@@ -185,6 +105,9 @@ class Pool:
         connection.receiver = None
         if connection.should_close or connection.had_trailer or not connection.is_connected() or self._session is None:
             self.discard(connection)
+            return
+        if self._idle and not self._reuse.at_once(connection.chunked):
+            self.discard(connection)  # one at rest is enough to learn from, and servers with few threads spend one on each
             return
         connection.idle_since_s = monotonic()
         self._idle.append(connection)
@@ -203,7 +126,7 @@ class Pool:
         """Closes what has been idle too long or was closed by the peer. Called once a second."""
         keep: list[UpstreamConnection] = []
         for connection in self._idle:
-            if connection.is_connected() and now_s - connection.idle_since_s < self._keepalive_s:
+            if self._looked_at(connection, now_s):
                 keep.append(connection)
             else:
                 self.discard(connection)
@@ -220,11 +143,25 @@ class Pool:
     def _take_idle(self) -> UpstreamConnection | None:
         now_s = monotonic()
         while self._idle:
-            connection = self._idle.pop()
-            if connection.is_connected() and not connection.should_close and now_s - connection.idle_since_s < self._keepalive_s:
-                return connection
-            self.discard(connection)
+            connection = self._idle[-1]
+            if not self._looked_at(connection, now_s):
+                self._idle.pop()
+                self.discard(connection)
+            elif self._reuse.ready(connection.chunked, now_s - connection.idle_since_s):
+                return self._idle.pop()
+            else:
+                break
         return None
+
+    def _looked_at(self, connection: UpstreamConnection, now_s: float) -> bool:
+        """Whether an idle connection is still good; what is seen of its upstream's ways is remembered."""
+        idle_s = now_s - connection.idle_since_s
+        if connection.usable:
+            self._reuse.kept(connection.chunked, idle_s, now_s)
+            return idle_s < self._keepalive_s
+        closed_s = now_s if connection.closed_s is None else connection.closed_s
+        self._reuse.closed(connection.chunked, closed_s - connection.idle_since_s, now_s)
+        return False
 
     async def _wait_for_place(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -271,15 +208,7 @@ class Pool:
         connection = lease.protocol
         assert isinstance(connection, UpstreamConnection)
         connection.lease = lease
-        transport = connection.transport
-        assert transport is not None
-        transport.pause_reading()  # a loop looks at the kind of protocol when it begins to read
-        transport.set_protocol(_Reads(connection, self._read_into))
-        transport.resume_reading()
-        connection.set_response_params(
-            auto_decompress=False, read_until_eof=True, read_timeout=None, read_bufsize=READ_BUFFER_BYTES,
-            max_line_size=HEAD_FIELD_MAX, max_field_size=HEAD_FIELD_MAX,
-        )
+        connection.dialled(self._read_into)
         return connection
 
     def _leave(self) -> None:

@@ -32,6 +32,8 @@ _HEADERS = ((b"User-Agent", f"tollkeeper/{__version__}".encode()), (b"Accept", b
 _NO_CHAT = re.compile(r"embed|rerank|whisper|tts|audio|speech|image|dall-e|video|moderation|guard|ocr", re.IGNORECASE)
 _CODE = re.compile(r"[a-z]+(_[a-z]+)*")  # an error code in words: never a key that the error's text may quote
 
+_OTHER_REFUSALS = frozenset({401, 403, 408, 409, 421, 425, 429})  # of the credential, or of this moment
+
 StreamUsage = Literal["unasked", "asked", "refused", "never"]
 
 
@@ -57,6 +59,11 @@ class Heard(msgspec.Struct, frozen=True):
     status: int | None
     usage: Usage | None
     fault: str | None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the vendor says no to what was asked, rather than to now, to us, or nothing at all."""
+        return self.status is not None and 400 <= self.status < 500 and self.status not in _OTHER_REFUSALS
 
 
 async def probe(site: Site, names: tuple[str, ...] = ()) -> list[Probe]:
@@ -176,6 +183,8 @@ class _Prober:
         if plain.usage is not None:
             self._stream_usage = "unasked"
             said += "each stream states its usage, asked or not. Nothing is estimated under either `stream_usage`."
+        elif asked.fault is not None and not asked.refused:
+            said += f"a stream that is asked for its usage got no usable answer ({asked.fault}), so what it states is not known. Try again."
         elif asked.fault is not None:
             self._stream_usage = "refused"
             said += f"a stream that is asked for its usage is refused ({asked.fault}), so those of callers are estimated."

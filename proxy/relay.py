@@ -26,10 +26,10 @@ from proxy.holds import Hold
 from proxy.journal import JournalUnavailable
 from proxy.listener import Request
 from proxy.parts import Parts, journal_unavailable
-from proxy.pool import UpstreamConnection
 from proxy.progress import Progress
 from proxy.settings import Settings
 from proxy.upstream import Upstream
+from proxy.upstream_connection import UpstreamConnection
 
 LOG = logging.getLogger("tollkeeper.relay")
 

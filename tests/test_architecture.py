@@ -14,7 +14,7 @@ FUNCTION_LINES_MAX = 70
 # Imports go to a line above, or stay within one package; two parts of one line do not know each other.
 LAYERS = (
     "core",
-    "config_types config_values config_yaml exposition failpoints health histogram pricetables progress scripted series vocabulary",
+    "config_types config_values config_yaml exposition failpoints health histogram pricetables progress reuse scripted series upstream_connection vocabulary",
     "families settings",
     "terms",
     "prices rules",

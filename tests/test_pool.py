@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 from time import monotonic
 
@@ -15,15 +14,21 @@ import pytest
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from proxy.pool import ConnectError, Pool, UpstreamConnection
+from proxy.pool import ConnectError, Pool
+from proxy.upstream_connection import UpstreamConnection
 from tests.support.raw import Visit, raw_upstream
+from tests.support.tls import certificate, server_context
 
 REQUEST = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def pool(url: str, **changes: object) -> Pool:
+    """Of an upstream that was seen to keep its connections open."""
     options: dict[str, object] = {"connections_max": 10, "connect_s": 5.0, "pool_s": 5.0, "keepalive_s": 4.0, **changes}
-    return Pool(url, **options)  # type: ignore[arg-type]
+    new = Pool(url, **options)  # type: ignore[arg-type]
+    new._reuse.kept(False, 1.0, 1.0)
+    new._reuse.kept(True, 1.0, 1.0)
+    return new
 
 
 class Collected:
@@ -191,17 +196,9 @@ async def test_failures_to_connect_are_told_apart() -> None:
             await connections.aclose()
 
 
-def certificate(directory: Path) -> tuple[Path, Path]:
-    key, cert = directory / "key.pem", directory / "cert.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run([*command, "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
-    return key, cert
-
-
 async def test_a_private_authority_is_trusted_through_ca_file_only(tmp_path: Path) -> None:
     key, cert = certificate(tmp_path)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(cert, key)
+    context = server_context(key, cert)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

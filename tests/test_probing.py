@@ -103,6 +103,25 @@ async def test_what_cannot_be_used_says_why(tmp_path: Path, model: str, says: st
     assert says in " ".join(mock.findings)
 
 
+@pytest.mark.parametrize(("status", "refused"), [("400 Bad Request", True), ("422 No", True), ("429 Slow down", False), ("503 Busy", False), ("", False)])
+async def test_only_a_refusal_is_called_one(tmp_path: Path, status: str, refused: bool) -> None:
+    """A connection that breaks, or a vendor that is busy at the second question, says nothing about what streams state."""
+
+    async def script(visit: Visit) -> None:
+        if b"stream_options" not in visit.body:
+            await visit.stream(event(), b"data: [DONE]\n\n")
+        elif status:
+            await visit.answer(b"{}", status=status)
+        else:
+            visit.reset()
+
+    async with raw_upstream(script) as upstream:
+        mock = await found(tmp_path, upstream.url, "m")
+    assert mock.usable and mock.stream_usage == ("refused" if refused else None)
+    assert ("is refused" in mock.findings[-1]) == refused
+    assert ("got no usable answer" in mock.findings[-1]) != refused
+
+
 async def test_an_upstream_that_is_not_there_or_has_no_key(tmp_path: Path) -> None:
     gone = await found(tmp_path, "http://127.0.0.1:9/v1")
     assert not gone.usable and gone.findings == ("It cannot be reached: connection refused. Check upstreams.mock.base_url.",)

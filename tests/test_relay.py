@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.pool import UpstreamConnection
+from proxy.upstream_connection import UpstreamConnection
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 

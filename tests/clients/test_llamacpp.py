@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.raw import RawClient
 
 from . import llamacpp
 from .cases import Case, chat
@@ -44,6 +49,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         assert line.startswith("serving on "), (directory / "llama.log").read_text()
         direct = line.removeprefix("serving on ").strip()
         keys = {f"{client}-{kind}": {"secret": f"sk-{client}-{kind}"} for client in SDKS for kind in ("asked", "unasked", "errors")}
+        keys["crowd"] = {"secret": "sk-crowd"}
         upstreams = {"llama": {"base_url": direct, "api_key": "sk-none"}}
         with proxy(directory / "proxy", upstreams=upstreams, routes=[{"model": "*", "upstream": "llama"}], keys=keys) as (proxied, data_dir):
             yield Deployment(direct, proxied, data_dir)
@@ -99,3 +105,23 @@ def test_its_errors_pass_and_cost_nothing(llama: Deployment, run: Run, client: s
     assert all(seen.error is not None and seen.error["status"] == 400 for seen in proxied)
     rows = llama.rows(f"{client}-errors", len(ERRORS)).values()
     assert {(row["outcome"], row["status"], row["input_tokens"], row["output_tokens"]) for row in rows} == {("rejected_upstream", 400, 0, 0)}
+
+
+async def test_many_at_once_are_all_served(llama: Deployment) -> None:
+    """It closes its connection right behind each stream, without saying so, and keeps it behind whole answers."""
+    address = llama.proxied.removeprefix("http://").removesuffix("/v1")
+    at_once, each = 8, 10
+
+    async def one() -> list[int]:
+        client = await RawClient.connect(address)
+        heard = []
+        for number in range(each):
+            body = chat("tiny", "hello", max_tokens=3, stream=number % 3 > 0)
+            await client.post(json.dumps(body).encode(), key="sk-crowd")
+            heard.append((await client.answer()).status)
+        await client.aclose()
+        return heard
+
+    heard = await asyncio.gather(*(one() for _ in range(at_once)))
+    assert Counter(status for mine in heard for status in mine) == {200: at_once * each}
+    llama.rows("crowd", at_once * each)

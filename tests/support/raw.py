@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -58,10 +59,11 @@ class RawUpstream:
 
     url: str
     visits: list[Visit] = field(default_factory=list)
+    accepted: list[asyncio.StreamWriter] = field(default_factory=list)  # one a connection
 
 
 @contextlib.asynccontextmanager
-async def raw_upstream(script: Script) -> AsyncIterator[RawUpstream]:
+async def raw_upstream(script: Script, context: ssl.SSLContext | None = None) -> AsyncIterator[RawUpstream]:
     upstream = RawUpstream("")
     tasks: set[asyncio.Task[None]] = set()
 
@@ -69,6 +71,7 @@ async def raw_upstream(script: Script) -> AsyncIterator[RawUpstream]:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
+        upstream.accepted.append(writer)
         try:
             while True:
                 visit = await read_request(reader, writer)
@@ -82,8 +85,9 @@ async def raw_upstream(script: Script) -> AsyncIterator[RawUpstream]:
             writer.close()
             tasks.discard(task)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    origin = "http://127.0.0.1" if context is None else "https://localhost"
+    upstream.url = f"{origin}:{server.sockets[0].getsockname()[1]}/v1"
     try:
         yield upstream
     finally:
