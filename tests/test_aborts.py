@@ -10,7 +10,7 @@ import random
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from proxy.exchange import Exchange
 from proxy.pool import Pool
 from tests.support.raw import RawClient, RawUpstream, Visit, raw_upstream
 from tests.support.running import Running, config, running
+from tests.support.waiting import GUARD_S, until
 
 ASK = b'{"model":"m-1","messages":[{"role":"user","content":"hi"}]}'
 ASK_STREAM = b'{"model":"m-1","stream":true,"messages":[{"role":"user","content":"hi"}]}'
@@ -42,19 +43,12 @@ def count(data: bytes) -> int:
     return -(-size // 4)
 
 
-async def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    """Lets the loop run until something observable has happened."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
 def pool_of(proxy: Running) -> Pool:
     return proxy.server._site.upstreams["mock"].pool
 
 
 async def nothing_left(proxy: Running) -> None:
-    """No open entry, no exchange, no request, no connection in use: within a second, and without a restart."""
+    """No open entry, no exchange, no request, no connection in use: soon, and without a restart."""
     parts = proxy.server.parts
 
     def left() -> tuple[int, ...]:
@@ -62,7 +56,7 @@ async def nothing_left(proxy: Running) -> None:
         return proxy.server.open_exchanges, len(parts.exchanges), parts.draining_exchanges, parts.inflight, in_use, parts.body_bytes
 
     try:
-        await until(lambda: not any(left()), 1)
+        await until(lambda: not any(left()))
     except TimeoutError:
         names = ("open entries", "exchanges", "drains", "requests", "connections", "body bytes")
         raise AssertionError(f"left behind: {dict(zip(names, left(), strict=True))}") from None
@@ -271,7 +265,7 @@ async def held_syncs(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[thr
 
     def slow(descriptor: int) -> None:
         asked.set()
-        go.wait(10)
+        go.wait(GUARD_S)
         os.fdatasync(descriptor)
 
     go.set()

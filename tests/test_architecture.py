@@ -41,6 +41,7 @@ IMPURE = set(
     "aiohttp aiosqlite asyncio concurrent ctypes io logging multiprocessing os pathlib random secrets select selectors shutil signal socket sqlite3 ssl "
     "subprocess tempfile threading time uuid uvloop".split()
 )
+MEASURED_IN_TIME = {"run.py", "show.py"}  # programs, not tests
 NOT_COUNTING = {"routes.py"}  # the likeness of two names is no amount
 MUTABLE = re.compile(r"[\[{]|(collections\.)?(list|dict|set|bytearray|defaultdict|deque|Counter|OrderedDict|Weak\w+)\(")
 CHANGES = r"(\[[^\]]*\] *[-+*|/]?=(?!=)|\.(append|add|update|pop|popitem|clear|extend|insert|remove|discard|setdefault|__setitem__)\(| *[-+|]=)"
@@ -137,6 +138,22 @@ def test_modules_hold_no_state_and_importing_does_nothing():
                     state.append(f"{path}:{node.lineno} {name}")
     assert not state, f"{state}: modules keep no state; hold it in an object that server.py makes and passes"
     assert not effects, f"{effects}: importing does nothing; call it from server.py or cli/"
+
+
+def test_no_test_is_judged_by_the_clock():
+    """Below a second is a pace; a verdict after so many seconds fails on a slow machine."""
+    wrong = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        if {"bench", "node_modules"} & set(path.parts) or path.name in MEASURED_IN_TIME:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func).rpartition(".")[2]
+                given = [keyword.value for keyword in node.keywords if keyword.arg == "timeout"]
+                given += node.args[:1] if name in ("timeout", "wait", "join") else node.args[1:2] if name == "wait_for" else []
+                if any(isinstance(value, ast.Constant) and isinstance(value.value, int | float) and value.value >= 1 for value in given):
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not wrong, f"{wrong}: wait for the event with `until` or `guard` of tests/support/waiting.py"
 
 
 def test_every_module_has_a_test_file():

@@ -14,6 +14,7 @@ import pytest
 from tests.support.arbitrary import Arbitrary, Fields, arbitrary
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import config, running
+from tests.support.waiting import guard
 
 FRAMING = {b"content-length", b"transfer-encoding"}
 
@@ -77,7 +78,7 @@ async def run_cases(directory: Path, seed: int, count: int) -> None:
                     await client.send(case.request_wire[start:end])
                     await asyncio.sleep(0)
                     start = end
-                async with asyncio.timeout(20):
+                async with guard():
                     answer = await client.answer()
                 wrong = answer_differences(case, answer.head, answer.body, answer.whole)
                 if len(upstream.visits) != 1:

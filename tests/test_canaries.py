@@ -6,7 +6,6 @@ answer of the proxy's own and every byte of the data directory are searched. Wha
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gzip
 import io
@@ -21,6 +20,7 @@ from proxy import logs
 from proxy.failpoints import NAMES
 from tests.support.raw import RawClient, RawUpstream, Visit, raw_upstream
 from tests.support.running import Running, config, running
+from tests.support.waiting import guard
 
 MARK = "c4n4ry"  # in every canary, so that one search finds them all
 KEY = f"sk-{MARK}-right"
@@ -168,7 +168,7 @@ async def converse(address: str, sent: bytes) -> bytes:
     received = b""
     with contextlib.suppress(ConnectionError):
         await client.send(sent)
-        async with asyncio.timeout(10):
+        async with guard():
             while part := await client.reader.read(65536):
                 received += part
                 if b"silent" in sent and SPOKEN in received:
@@ -271,7 +271,7 @@ async def test_nothing_is_found_in_compressed_journals(tmp_path: Path, logged: L
         async with running(tmp_path, settings(upstream, journal={"segment": "256KiB", "interval": "10ms"})) as proxy:
             client = await RawClient.connect(proxy.address)
             answers = []
-            async with asyncio.timeout(60):
+            async with guard():
                 while not list(proxy.data_dir.rglob("*.gz")):
                     await client.send(request(ASKED).replace(b"Connection: close\r\n", b""))
                     answers.append((await client.answer()).body)

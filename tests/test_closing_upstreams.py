@@ -13,6 +13,7 @@ import pytest
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 from tests.support.tls import certificate, server_context
+from tests.support.waiting import until
 
 STREAM = b'{"model":"%s","stream":true}'
 WHOLE = b'{"model":"%s"}'
@@ -109,9 +110,7 @@ async def test_one_that_closes_while_the_journal_is_synced_costs_nothing(tmp_pat
 
         async def closed_meanwhile() -> None:
             visits[0].writer.close()
-            async with asyncio.timeout(5):
-                while idle.usable:
-                    await asyncio.sleep(0)
+            await until(lambda: not idle.usable)
             await synced()
 
         journal.synced = closed_meanwhile  # type: ignore[method-assign]

@@ -23,6 +23,7 @@ from tests.support.crowds import Asked, Heard, Vendor, anybody, guest
 from tests.support.raw import raw_upstream
 from tests.support.recount import NANO, PRICES, Rule, midday_zone
 from tests.support.running import Running, config, running
+from tests.support.waiting import guard, until
 
 SLOTS = 40          # and so many come at once
 SLOW = 10_000_000   # of a rate with room for so many, one unit an hour comes back: none while a test looks
@@ -83,9 +84,7 @@ def somebody(dice: random.Random, number: int, leaving: float) -> tuple[str, Ask
 async def over(proxy: Running) -> list[dict[str, object]]:
     """Waits until nothing runs and everything is booked; the rows."""
     parts = proxy.server.parts
-    async with asyncio.timeout(60):
-        while parts.inflight or proxy.server.open_exchanges or parts.recorder.backlog:
-            await asyncio.sleep(0.002)
+    await until(lambda: not (parts.inflight or proxy.server.open_exchanges or parts.recorder.backlog))
     return proxy.rows()
 
 
@@ -111,7 +110,7 @@ async def send(proxy: Running, vendor: Vendor, wanted: list[tuple[str, Asked]], 
         batch = wanted[start : start + SLOTS]
         vendor.asked |= {asked.number: asked for _, asked in batch}
         heard.update(await asyncio.gather(*(guest(proxy.address, asked, vendor.gate, f"sk-{key}") for key, asked in batch)))
-        async with asyncio.timeout(30):
+        async with guard():
             while (await counters(proxy))["slots"].used:
                 await asyncio.sleep(0.002)
 
@@ -175,7 +174,6 @@ async def test_ledger_and_credits_are_the_counters(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
-@pytest.mark.timeout(0)
 @pytest.mark.parametrize("requests", [20_000])
 async def test_after_twenty_thousand_requests_ledger_and_credits_are_the_counters(tmp_path: Path, requests: int) -> None:
     await mixture(tmp_path, requests)
@@ -212,7 +210,6 @@ async def test_aborted_requests_leak_no_slot_and_no_hold(tmp_path: Path) -> None
 
 
 @pytest.mark.campaign
-@pytest.mark.timeout(0)
 @pytest.mark.parametrize("requests", [10_000])
 async def test_ten_thousand_aborted_requests_leak_no_slot_and_no_hold(tmp_path: Path, requests: int) -> None:
     await aborted(tmp_path, requests)

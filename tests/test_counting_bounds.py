@@ -21,6 +21,7 @@ from proxy.counting import PROMPT_BRACKETS_MAX, SAMPLES_EVERY, SAMPLES_FIRST, Co
 from proxy.vocabulary import Vocabularies, Vocabulary
 from tests.support.raw import RawClient
 from tests.support.running import config, running
+from tests.support.waiting import GUARD_S
 
 
 class Thread:
@@ -35,7 +36,7 @@ class Thread:
 
     def encode_ordinary(self, text: str) -> list[int]:
         if text == "stop":
-            assert self.released.wait(30)
+            assert self.released.wait(GUARD_S)
         self.counted.append(text)
         return [0] * len(text)
 
@@ -105,7 +106,7 @@ async def test_a_request_that_is_not_sent_is_not_counted(counter: Counter, threa
 async def test_a_request_that_reaches_no_upstream_leaves_no_count_behind(tmp_path: Path) -> None:
     released = threading.Event()
     async with running(tmp_path, config("http://127.0.0.1:9", estimates="counted")) as server:
-        busy = asyncio.create_task(server.server.parts.counter.vocabularies.run("o200k_base", lambda _: released.wait(30)))
+        busy = asyncio.create_task(server.server.parts.counter.vocabularies.run("o200k_base", lambda _: released.wait(GUARD_S)))
         client = await RawClient.connect(server.address)
         await client.post(body("Is anybody there?"))
         assert (await client.answer()).status == 502

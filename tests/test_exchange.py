@@ -12,6 +12,7 @@ import pytest
 from proxy.exchange import Exchange
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
+from tests.support.waiting import guard, until
 
 ASK = b'{"model":"m-1","messages":[{"role":"user","content":"hi"}]}'
 ASK_STREAM = b'{"model":"m-1","stream":true,"messages":[{"role":"user","content":"hi"}]}'
@@ -215,7 +216,7 @@ async def test_a_client_that_leaves_before_a_json_answer_is_charged_what_the_ven
         client = await post(proxy, ASK)
         await arrived.wait()
         client.leave()
-        async with asyncio.timeout(5):
+        async with guard():
             while not any(isinstance(exchange, Exchange) and exchange.relay._left for exchange in proxy.server.parts.exchanges):
                 await asyncio.sleep(0)
         left.set()
@@ -288,7 +289,7 @@ async def test_an_upstream_that_never_answers_times_out(tmp_path: Path, wait_s: 
         client = await post(proxy, ASK)
         await arrived.wait()
         for exchange in list(proxy.server.parts.exchanges):
-            exchange.watch(monotonic() + 599)
+            exchange.watch(monotonic() + 300)
             assert exchange in proxy.server.parts.exchanges
             exchange.watch(monotonic() + wait_s)
         answer = await client.answer()
@@ -308,7 +309,7 @@ async def test_a_stream_that_falls_silent_is_cut(tmp_path: Path) -> None:
         await client.chunk()
         for exchange in list(proxy.server.parts.exchanges):
             exchange.watch(monotonic())        # notes the progress
-            exchange.watch(monotonic() + 599)
+            exchange.watch(monotonic() + 300)
             assert exchange in proxy.server.parts.exchanges
             exchange.watch(monotonic() + 601)
         assert await client.closed()
@@ -331,7 +332,7 @@ async def test_the_upstream_is_paused_while_the_client_does_not_read(tmp_path: P
         client = await post(proxy, ASK_STREAM)
         await client.head()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        async with asyncio.timeout(10):
+        async with guard():
             while True:
                 [exchange] = proxy.server.parts.exchanges
                 assert isinstance(exchange, Exchange)
@@ -391,9 +392,7 @@ async def test_a_request_whose_opening_waits_for_the_disk_is_not_timed_out(tmp_p
 
         journal.synced = held  # type: ignore[method-assign]
         client = await post(proxy, ASK)
-        async with asyncio.timeout(5):
-            while not proxy.server.parts.exchanges:
-                await asyncio.sleep(0)
+        await until(lambda: proxy.server.parts.exchanges)
         for exchange in proxy.server.parts.exchanges:
             exchange.watch(monotonic() + 10_000)
         synced.set()

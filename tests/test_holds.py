@@ -18,6 +18,7 @@ from proxy.quota import Reservation
 from proxy.quota.memory import MemoryQuota
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
+from tests.support.waiting import guard, until
 
 Answer = Callable[[Visit], Awaitable[None]]
 DONE = b"data: [DONE]\n\n"
@@ -67,9 +68,7 @@ async def states(proxy: Running) -> dict[str, LimitState]:
 
 async def nothing_held(proxy: Running) -> None:
     """Waits for the last exchange to be over, then looks."""
-    async with asyncio.timeout(10):
-        while proxy.server.parts.inflight or proxy.server.open_exchanges:
-            await asyncio.sleep(0.005)
+    await until(lambda: not (proxy.server.parts.inflight or proxy.server.open_exchanges))
     assert all(state.held == 0 for state in (await states(proxy)).values())
 
 
@@ -207,7 +206,7 @@ async def test_a_slot_is_free_the_moment_its_client_leaves(tmp_path: Path) -> No
         assert (refused.status, error(refused)["code"], error(refused)["type"]) == (429, "rate_limit_exceeded", "requests")
         assert refused.header("retry-after") is not None
         first.leave()
-        async with asyncio.timeout(10):
+        async with guard():
             while (await states(proxy))["key:alice/concurrent"].used:
                 await asyncio.sleep(0.005)
         assert proxy.server.open_exchanges == 1, "the first one is still being read"
@@ -500,9 +499,7 @@ async def test_aborted_requests_leave_no_hold_and_no_slot(tmp_path: Path) -> Non
             found = await states(proxy)
             assert found["key:alice/concurrent"].used == 0
             booked = sum(int(str(row["input_tokens"])) + int(str(row["output_tokens"])) for row in proxy.rows())
-            async with asyncio.timeout(10):
-                while sum(int(str(row["input_tokens"])) + int(str(row["output_tokens"])) for row in proxy.rows()) != found["key:alice/tokens/day"].used:
-                    await asyncio.sleep(0.01)
+            await until(lambda: sum(int(str(row["input_tokens"])) + int(str(row["output_tokens"])) for row in proxy.rows()) == found["key:alice/tokens/day"].used)
             assert booked <= found["key:alice/tokens/day"].used
 
 

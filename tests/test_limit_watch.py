@@ -12,6 +12,7 @@ import pytest
 from proxy.limit_watch import show_limits
 from tests.support.raw import raw_upstream
 from tests.support.running import Running, running
+from tests.support.waiting import guard
 from tests.test_holds import ask, limited, post, stating
 
 
@@ -21,7 +22,7 @@ async def scrape(proxy: Running) -> list[str]:
 
 
 async def logged(caplog: pytest.LogCaptureFixture, text: str) -> str:
-    async with asyncio.timeout(10):
+    async with guard():
         while not (found := [message for message in caplog.messages if text in message]):
             await asyncio.sleep(0.01)
     return found[0]

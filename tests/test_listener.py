@@ -7,7 +7,7 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from time import monotonic
 
@@ -21,11 +21,13 @@ from proxy.listener import Connection, Listener
 from proxy.settings import TimeoutSettings
 from tests.support.raw import RawAnswer, RawClient, RawUpstream, Visit, raw_upstream
 from tests.support.running import Running, config, running
+from tests.support.waiting import PAUSE_S, guard, until
 
 BODY = b'{"model":"m-1","messages":[]}'
 ANSWER = b'{"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer sk-test\r\n"
-HEADER_S = TimeoutSettings().header_s
+HEADER_S = 600.0  # so long that only the tests' own sweeps end a head, however slow the machine is
+STALLED_S = TimeoutSettings().body_idle_s
 
 
 async def script(visit: Visit) -> None:
@@ -40,7 +42,7 @@ async def upstream() -> AsyncIterator[RawUpstream]:
 
 @pytest_asyncio.fixture
 async def proxy(tmp_path: Path, upstream: RawUpstream) -> AsyncIterator[Running]:
-    async with running(tmp_path, config(upstream.url, bodies={"max": "5KB"})) as proxy:
+    async with running(tmp_path, config(upstream.url, bodies={"max": "5KB"}, timeouts={"header": f"{HEADER_S:g}s"})) as proxy:
         yield proxy
 
 
@@ -52,13 +54,6 @@ def connections(proxy: Running) -> list[Connection]:
     return [connection for connection in listening(proxy).connections if isinstance(connection, Connection)]
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Lets the loop run until something observable has happened."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
-
-
 def code(answer: RawAnswer) -> tuple[int, str]:
     return answer.status, json.loads(answer.body)["error"]["code"]
 
@@ -67,6 +62,7 @@ async def test_slow_heads_are_ended_while_others_are_served(proxy: Running) -> N
     served = await RawClient.connect(proxy.address)
     await served.post(BODY)
     assert (await served.answer()).status == 200
+    now_s = monotonic()
     slow = [await RawClient.connect(proxy.address) for _ in range(4)]
     for client, begun in zip(slow, (b"", b"P", HEAD[:-2], HEAD + b"X-A: "), strict=True):
         await client.send(begun)
@@ -74,9 +70,8 @@ async def test_slow_heads_are_ended_while_others_are_served(proxy: Running) -> N
     await late.post(BODY)
     await late.answer()
     await until(lambda: len(connections(proxy)) == 6)
-    now_s = monotonic()
     await late.send(HEAD)
-    await until(lambda: sum(connection.head_overdue(now_s + HEADER_S + 60, HEADER_S) for connection in connections(proxy)) == 5)
+    await until(lambda: sum(connection.head_overdue(monotonic() + HEADER_S + 60, HEADER_S) for connection in connections(proxy)) == 5)
     listening(proxy).sweep(now_s + HEADER_S - 1)
     assert not any(connection.lost for connection in connections(proxy))
     await slow[1].send(b"OST")  # more of it gains no time
@@ -122,7 +117,7 @@ async def test_a_body_that_never_pauses_must_still_get_on(tmp_path: Path, upstre
         client = await RawClient.connect(proxy.address)
         await client.send(HEAD + b"Content-Length: 100000\r\n\r\n")
         answer = asyncio.create_task(client.answer())
-        async with asyncio.timeout(10):
+        async with guard():
             while not answer.done():
                 await client.send(b" ")  # a byte at a time, never half a second apart
                 await asyncio.sleep(0.005)
@@ -145,7 +140,7 @@ REFUSED_EARLY = {
 async def test_a_client_that_sends_all_of_it_first_can_still_read_the_refusal(proxy: Running, upstream: RawUpstream, name: str) -> None:
     sent, status = REFUSED_EARLY[name]
     client = await RawClient.connect(proxy.address)
-    async with asyncio.timeout(10):
+    async with guard():
         await client.send(sent)
         answer = await client.answer()
     assert (answer.status, answer.whole, answer.header("connection")) == (status, True, b"close")
@@ -292,19 +287,17 @@ async def test_a_client_that_stops_reading_its_last_answer_is_dropped(tmp_path: 
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         exchange = next(iter(proxy.server.parts.exchanges))
         [connection] = proxy.server.listener.connections
-        async with asyncio.timeout(5):
-            while not connection.writing_paused:
-                await asyncio.sleep(0)
+        await until(lambda: connection.writing_paused)
         exchange.end_now()  # as an upstream that times out would: the connection closes, behind bytes that nobody reads
-        listener = proxy.server.listener
-        assert len(listener.connections) == 1
-        listener.sweep(1000.0)
-        assert len(listener.connections) == 1
-        listener.sweep(1029.0)
-        async with asyncio.timeout(5):
+        # The server sweeps too, once a second: the times are real ones, with room for a slow machine.
+        listener, now_s = proxy.server.listener, monotonic()
+        for later_s in (0, 1, 10):
+            listener.sweep(now_s + later_s)
             await asyncio.sleep(0)
             assert len(listener.connections) == 1
-            listener.sweep(1031.0)
-            while listener.connections:
-                await asyncio.sleep(0)
+        async with guard():
+            while listener.connections:  # the kernel may still take some bytes: then it is not stalled yet
+                now_s += STALLED_S + 1
+                listener.sweep(now_s)
+                await asyncio.sleep(PAUSE_S)
         client.leave()

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.process import Process, proxy_process
 from tests.support.raw import RawClient, Visit, raw_upstream
+from tests.support.waiting import guard
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the memory of a process from /proc")
 
@@ -100,7 +101,7 @@ async def large_answer(directory: Path, kind: str, mebibytes: int, *, slow: bool
             writer.close()
             assert received.digest() == sent.digest()
             assert count >= mebibytes * MiB * 9 // 10
-            async with asyncio.timeout(10):
+            async with guard():
                 while len(rows := proxy.rows()) < 2:
                     await asyncio.sleep(0.01)
             assert (rows[1]["outcome"], rows[1]["source"], rows[1]["output_tokens"], rows[1]["bytes_out"]) == ("completed", "reported", 3, count)
@@ -165,7 +166,7 @@ async def unread(directory: Path, clients: int, chunk: bytes) -> float:
                 await warm_up(proxy)  # others are served meanwhile
                 for client in sockets:
                     client.close()
-                async with asyncio.timeout(30):
+                async with guard():
                     while len(rows := proxy.rows()) < clients + 2:
                         await asyncio.sleep(0.01)
                 assert [row["outcome"] for row in rows].count("client_closed") == clients

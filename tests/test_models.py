@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
+from tests.support.waiting import until
 
 
 def listing(*names: str) -> bytes:
@@ -132,9 +133,7 @@ async def test_lists_count_as_requests_in_flight_and_end_when_the_client_leaves(
         assert json.loads((await get(proxy, "/v1/models")).body)["error"]["code"] == "overloaded"
         client.leave()
         pool = proxy.server.site.upstreams["mock"].pool
-        async with asyncio.timeout(5):
-            while pool.in_use or proxy.server.parts.inflight:
-                await asyncio.sleep(0)
+        await until(lambda: not (pool.in_use or proxy.server.parts.inflight))
 
 
 async def test_a_relayed_list_has_one_date(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tests.support.crowds import BODY_BYTES, Asked, Fate, Heard, Vendor, anybody
 from tests.support.raw import raw_upstream
 from tests.support.recount import DISCOUNTED, MARKED_UP, OVERHEAD_TOKENS, PRICES, Row, Rule, charged_right, midday_zone
 from tests.support.running import KEY, Running, config, running
+from tests.support.waiting import guard, until
 
 AT_ONCE, LATER, LAST = 200, 60, 10
 K_MAX = 100
@@ -126,9 +127,7 @@ class Round:
 async def over(proxy: Running) -> list[dict[str, object]]:
     """Waits until nothing runs and everything is booked; the rows."""
     parts = proxy.server.parts
-    async with asyncio.timeout(60):
-        while parts.inflight or proxy.server.open_exchanges or parts.recorder.backlog:
-            await asyncio.sleep(0.002)
+    await until(lambda: not (parts.inflight or proxy.server.open_exchanges or parts.recorder.backlog))
     return proxy.rows()
 
 
@@ -146,7 +145,7 @@ async def play(directory: Path, kind: tuple[str, str], seed: int, figures: Figur
                 assert state.used + state.held <= rule.amount, f"{told}: {state}"
 
     vendor = Vendor(this.asked, arrival)
-    async with raw_upstream(vendor) as upstream, running(directory, this.config(upstream.url)) as proxy, asyncio.timeout(110):
+    async with raw_upstream(vendor) as upstream, running(directory, this.config(upstream.url)) as proxy, guard():
         crowd = [asyncio.create_task(guest(proxy.address, this.asked[number], vendor.gate)) for number in range(AT_ONCE)]
         with contextlib.ExitStack() as opening:
             opening.callback(vendor.gate.set)
@@ -237,7 +236,6 @@ async def test_exactly_k_of_200_at_once_and_nothing_beyond(tmp_path: Path, numbe
 
 
 @pytest.mark.campaign
-@pytest.mark.timeout(0)
 @pytest.mark.parametrize("rounds", [200])
 async def test_two_hundred_rounds_through_http(tmp_path: Path, rounds: int) -> None:
     """Of each kind about as many; prints the figures of each, and of all."""

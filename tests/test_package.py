@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import GUARD_S
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -23,7 +25,7 @@ def wheel(tmp_path: Path) -> zipfile.ZipFile:
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "proxy", source / "proxy", ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index", "--quiet", "-w", str(tmp_path), str(source)]
-    built = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    built = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_S)
     if built.returncode:
         pytest.skip(f"no wheel can be built here: {built.stderr.strip().splitlines()[-1:]}")
     [path] = tmp_path.glob("tollkeeper-*.whl")

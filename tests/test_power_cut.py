@@ -35,8 +35,8 @@ from proxy.metrics import Metrics
 from proxy.prices import PriceBook
 from proxy.recorder import Recorder
 from proxy.settings import MetricsSettings, Price, Settings
+from tests.support.waiting import GUARD_S
 
-PATIENCE_S = 600.0      # a guard against a hang, not a measure
 OPTIONS = JournalOptions(segment_bytes=SEGMENT_BYTES_MIN)
 PRICES = PriceBook.of(Settings(prices=(Price(model="deepseek-v3.2", input="0.5", output="2"),)))
 WAL = "ledger.db-wal"
@@ -146,7 +146,7 @@ async def recorded_life(root: Path) -> list[Moment]:
         nonlocal wal_synced
         before = wal_size()
         running = asyncio.create_task(recorder.run())
-        assert await recorder.drain(PATIENCE_S)
+        assert await recorder.drain(GUARD_S)
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
@@ -203,7 +203,7 @@ async def restart(directory: Path) -> int:
     recovered = await recorder.recover()
     running = asyncio.create_task(recorder.run())
     try:
-        assert await recorder.drain(PATIENCE_S)
+        assert await recorder.drain(GUARD_S)
     finally:
         running.cancel()
         with suppress(asyncio.CancelledError):

@@ -18,6 +18,7 @@ import pytest_asyncio
 
 from proxy import listener
 from tests.support.running import Running, config, running
+from tests.support.waiting import guard
 
 BODY = b'{"model":"m-1","messages":[]}'
 ANSWER = b'{"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
@@ -404,7 +405,7 @@ async def test_each_payload_is_read_in_one_way_or_refused(proxied: tuple[Running
     proxy, tap = proxied
     row = ROWS[name]
     booked, received, answered = len(proxy.rows()), len(tap.received), tap.answered
-    async with asyncio.timeout(10):
+    async with guard():
         got = answers(await converse(proxy.address, row), row.sent.startswith(b"HEAD "))
     alive = bool(got) and got[-1] == (200, ALIVE)
     statuses = tuple(status for status, _ in (got[:-1] if alive else got))

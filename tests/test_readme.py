@@ -32,6 +32,7 @@ from cli.process import running as command
 from proxy.admin.process import Process
 from proxy.cli import control
 from tests.clients.deployment import scripted
+from tests.support.waiting import GUARD_S
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -70,7 +71,7 @@ def shell(tmp_path: Path) -> Callable[..., str]:
         assert line in commands(), f"the README no longer says `{line}`"
         for name, said in (("month", "2026-11"), ("after", "48213")):
             line = line.replace(said, here.get(name, said))
-        done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=GUARD_S, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -92,7 +93,7 @@ def serving(line: str, directory: Path) -> Iterator[str]:
         rest.start()
         yield found[1]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(GUARD_S) == 0
         rest.join()
     finally:
         if process.poll() is None:
@@ -105,7 +106,7 @@ def ask(base_url: str, key: str) -> tuple[dict[str, object], str]:
     """The answer, and the id under which it is recorded."""
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{base_url}/chat/completions", json.dumps(ASK).encode(), headers)
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=GUARD_S) as response:
         return json.load(response), response.headers["x-tollkeeper-id"]
 
 
@@ -223,7 +224,7 @@ def cached(usage: Any) -> int:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
 def test_the_demos_curl_lines_run_as_they_are_printed(tmp_path: Path) -> None:
     def run(line: str) -> str:
-        return subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=True).stdout
+        return subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=GUARD_S, check=True).stdout
 
     with command("demo", "--port", "0", "--metrics-port", "0", "--pace", "0", cwd=tmp_path, ready=r"All of them: [^\n]*\n", TMPDIR=str(tmp_path)) as (process, found):
         printed = found.string
@@ -235,4 +236,4 @@ def test_the_demos_curl_lines_run_as_they_are_printed(tmp_path: Path) -> None:
         models, *_ = re.findall(r"All of them: (curl -s .*)$", printed, re.MULTILINE)
         assert "demo-chat" in [model["id"] for model in json.loads(run(models))["data"]]
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(GUARD_S) == 0

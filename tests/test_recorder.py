@@ -8,7 +8,7 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ from proxy.metrics import Metrics
 from proxy.prices import PriceBook
 from proxy.recorder import REFUSAL_BUCKET_MS, REFUSAL_GROUPS_MAX, Recorder
 from proxy.settings import MetricsSettings, Price, Settings
+from tests.support.waiting import GUARD_S, until
 
 URL = "sqlite:ledger.db"
-PATIENCE_S = 30.0
 OPTIONS = JournalOptions()
 PRICES = PriceBook.of(Settings(prices=(Price(model="deepseek-v3.2", input="0.5", output="2"),)))  # an opening of 40 tokens: 20,000 nano-dollars
 SMALL = JournalOptions(interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN)
@@ -100,19 +100,12 @@ async def living(
         await ledger.aclose()
 
 
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for something that is only a question of time."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not true():
-            await asyncio.sleep(0.002)
-
-
 async def test_what_ends_is_booked_in_order(tmp_path: Path) -> None:
     async with living(tmp_path) as life:
         numbers = range(3 * BATCH_MAX + 5)
         life.end(*numbers)
         assert life.recorder.backlog == len(numbers)
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         assert life.booked() == ids(*numbers)
         assert (life.recorder.backlog, life.recorder.lag_s, life.recorder.failures) == (0, 0.0, 0)
         assert await life.ledger.position("w0") == life.journal.position
@@ -140,13 +133,13 @@ async def test_closes_that_nobody_told_of_are_found(tmp_path: Path, monkeypatch:
 async def test_the_next_life_books_what_the_last_one_did_not(tmp_path: Path) -> None:
     async with living(tmp_path) as life:
         life.end(0, 1)
-        await life.recorder.drain(PATIENCE_S)
+        await life.recorder.drain(GUARD_S)
     async with living(tmp_path, booking=False) as life:
         life.end(2, 3)
-        assert not await life.recorder.drain(PATIENCE_S), "nothing runs that could book it"
+        assert not await life.recorder.drain(GUARD_S), "nothing runs that could book it"
     async with living(tmp_path) as life:
         life.end(4)
-        await life.recorder.drain(PATIENCE_S)
+        await life.recorder.drain(GUARD_S)
         assert life.recorder.backlog == 0
     assert life.booked() == ids(0, 1, 2, 3, 4)
 
@@ -168,7 +161,7 @@ async def test_a_batch_that_fails_is_tried_until_it_is_booked_once(tmp_path: Pat
     async with living(tmp_path, failpoints=f"{place}={action}@1") as life:
         salted = life.end_users.hash("someone")
         life.end(*range(70), end_user=salted)
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         assert life.booked() == ids(*range(70))
         assert life.booked("SELECT sum(requests) FROM rollups") == [70]
         assert life.booked("SELECT kind FROM records GROUP BY 1") == ["usage"]
@@ -192,7 +185,7 @@ async def test_a_locked_ledger_stops_nobody_and_loses_nothing(tmp_path: Path) ->
         assert life.journal.ready
         foreign.execute("ROLLBACK")
         foreign.close()
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         assert life.booked() == ids(*range(150))
         assert life.booked("SELECT count FROM refusals") == [1]
         assert (life.recorder.backlog, life.recorder.lag_s) == (0, 0.0)
@@ -215,7 +208,7 @@ async def test_prices_of_a_reload_are_booked_without_waiting_for_a_record(tmp_pa
             life.recorder.price_terms(version, b"it")
             await until(lambda: f"{version} it" in life.booked(TERMS))  # noqa: B023
         life.recorder.price_terms("v4", b"four")
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         assert life.booked(TERMS) == ["v1 one", "v2 it", "v3 it", "v4 four"]
 
 
@@ -229,7 +222,7 @@ async def test_prices_come_with_the_first_record_that_pins_them_or_before(tmp_pa
             assert life.booked(unexplained) == [0]
             await asyncio.sleep(0.001)
         assert life.booked(unexplained) == [0]
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         assert (life.booked(), life.booked(TERMS), life.recorder.failures) == (ids(0), ["v1 one"], 1)
 
 
@@ -253,14 +246,14 @@ async def test_a_journal_file_that_cannot_be_read_is_tried_again_and_nothing_bef
     async with living(tmp_path, options=SMALL) as life:
         numbers = range(SEGMENT_BYTES_MIN // 500)
         life.end(*numbers[:3])
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         life.end(*numbers[3:])
         second = [path for path in sorted(life.journal.directory.glob("*.seg")) if path.read_bytes().strip(b"\0")][1]
         aside = second.rename(second.with_suffix(".away"))
         second.symlink_to(second.name)  # a file that no one can open
         await until(lambda: life.recorder.failures > 0)
         aside.rename(second)
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         assert life.booked() == ids(*numbers)
 
 
@@ -276,7 +269,7 @@ async def test_what_a_dead_process_left_open_is_charged_once(tmp_path: Path) -> 
             assert ("tollkeeper_recovered_total 2" in series) is (n == 0)
             assert ('outcome="interrupted"' in series) is (n == 0)
     async with living(tmp_path) as life:
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         found = life.booked("SELECT id || ' ' || origin || ' ' || outcome || ' ' || input_tokens || ' ' || output_tokens || ' ' || ifnull(cost_nano, '-') FROM records ORDER BY id")
     recovered = [f"{make_id(0)} recovery interrupted 40 512 1044000", f"{make_id(1)} recovery interrupted 40 0 20000"]
     assert found == [*recovered, f"{make_id(2)} proxy completed 100 20 -"]
@@ -298,9 +291,9 @@ async def test_refusals_are_stored_by_key_reason_and_quarter_hour(tmp_path: Path
     async with living(tmp_path) as life:
         for key_id, code, now_ms in [("alice", "a", 0), ("alice", "a", REFUSAL_BUCKET_MS - 1), ("alice", "a", REFUSAL_BUCKET_MS), ("bob", "a", 0), (None, "b", 0)]:
             life.recorder.refused(key_id, code, now_ms)
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         life.recorder.refused("alice", "a", 5)
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         query = "SELECT bucket_ms || ' ' || ifnull(key_id, '-') || ' ' || code || ' ' || count FROM refusals ORDER BY bucket_ms, key_id IS NULL, key_id"
         assert life.booked(query) == ["0 alice a 3", "0 bob a 1", "0 - b 1", f"{REFUSAL_BUCKET_MS} alice a 1"]
 
@@ -309,7 +302,7 @@ async def test_made_up_keys_do_not_fill_the_memory_while_the_ledger_is_away(tmp_
     async with living(tmp_path) as life:
         for n in range(REFUSAL_GROUPS_MAX + 500):
             life.recorder.refused(f"fwd-{n}", "a", 0)
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         assert life.booked("SELECT count(*) FROM refusals") == [REFUSAL_GROUPS_MAX + 1]
         assert life.booked("SELECT sum(count) FROM refusals") == [REFUSAL_GROUPS_MAX + 500]
         assert life.booked("SELECT count FROM refusals WHERE key_id IS NULL") == [500]
@@ -318,11 +311,11 @@ async def test_made_up_keys_do_not_fill_the_memory_while_the_ledger_is_away(tmp_
 async def test_a_lost_ledger_is_rebuilt_from_the_journal(tmp_path: Path) -> None:
     async with living(tmp_path) as life:
         life.end(*range(100))
-        await life.recorder.drain(PATIENCE_S)
+        await life.recorder.drain(GUARD_S)
     for path in tmp_path.glob("ledger.*"):
         path.unlink()
     async with living(tmp_path) as life:
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         assert life.booked() == ids(*range(100))
 
 
@@ -330,11 +323,11 @@ async def test_a_lost_journal_does_not_hide_the_next_records(tmp_path: Path) -> 
     """A new journal that began at 1 again would be behind the position that the ledger knows, and passed over."""
     async with living(tmp_path) as life:
         life.end(*range(30))
-        await life.recorder.drain(PATIENCE_S)
+        await life.recorder.drain(GUARD_S)
     shutil.rmtree(tmp_path / "journal")
     async with living(tmp_path) as life:
         life.end(30, 31)
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
     assert life.booked() == ids(*range(32))
 
 
@@ -349,7 +342,7 @@ async def test_a_damaged_record_is_told_and_the_others_are_booked(tmp_path: Path
                     file.seek(at)
                     file.write(b"!")
         running = asyncio.create_task(life.recorder.run())
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         assert life.booked() == ids(0, 2)
         running.cancel()
         await asyncio.wait([running])
@@ -357,7 +350,7 @@ async def test_a_damaged_record_is_told_and_the_others_are_booked(tmp_path: Path
     caplog.clear()
     async with living(tmp_path) as life:
         life.end(3)
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
     assert "entries missing" not in caplog.text, "what is booked is not read again"
 
 
@@ -367,7 +360,7 @@ async def test_a_drain_gives_up_in_time_and_says_what_is_left(tmp_path: Path, ca
         assert not await life.recorder.drain(0.05)
         assert "2 records are not booked yet" in caplog.text
     async with living(tmp_path) as life:
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
     assert life.booked() == ids(0, 1)
 
 
@@ -396,7 +389,7 @@ async def test_killed_at_each_step_of_booking(tmp_path: Path, place: str) -> Non
     doomed = await asyncio.create_subprocess_exec(sys.executable, "-c", program, env=environment)
     assert await doomed.wait() == -signal.SIGKILL
     async with living(tmp_path) as life:
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         closed = {record.id for _, record in reader_closes(life.journal)}
         assert sorted(life.booked()) == sorted(closed)
         assert life.booked("SELECT sum(requests) FROM rollups") == [len(closed)]

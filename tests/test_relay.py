@@ -11,6 +11,7 @@ import pytest
 from proxy.upstream_connection import UpstreamConnection
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
+from tests.support.waiting import until
 
 ASK = b'{"model":"m-1", "stream": true, "messages":[]}'
 ASKS_TOO = b'{"model":"m-1","stream":true,"stream_options":{"include_usage":true}}'
@@ -154,9 +155,7 @@ async def test_a_client_that_left_before_the_vendor_declined_leaves_no_drain_beh
             await client.post(ASK)
             await arrived.wait()
             client.leave()
-            async with asyncio.timeout(5):
-                while proxy.server.parts.draining_exchanges == 0:
-                    await asyncio.sleep(0)
+            await until(lambda: proxy.server.parts.draining_exchanges)
             left.set()
             [row] = await proxy.records(1)
             assert counts(row)[1:] == ("none", 0, 0)

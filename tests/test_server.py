@@ -22,6 +22,7 @@ from proxy.listener import Listener
 from proxy.server import Server, StartError, serve
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
+from tests.support.waiting import guard
 
 ASK = b'{"model":"m-1","messages":[]}'
 ANSWER = b'{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}'
@@ -220,7 +221,7 @@ async def test_a_drain_refuses_new_work_and_waits_for_what_runs(tmp_path: Path) 
 
 
 async def test_not_ready_comes_first_so_that_load_balancers_notice(tmp_path: Path) -> None:
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url, drain={"delay": "1h", "timeout": "5s"})) as proxy:
+    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url, drain={"delay": "1h", "timeout": "10m"})) as proxy:
         draining = asyncio.create_task(proxy.server.drain())
         await asyncio.sleep(0)
         client = await RawClient.connect(proxy.address)
@@ -243,7 +244,7 @@ async def test_what_is_booked_survives_a_restart(tmp_path: Path) -> None:
 
 
 async def test_by_hand_there_is_no_load_balancer_to_wait_for(tmp_path: Path) -> None:
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url, drain={"delay": "1h", "timeout": "5s"})) as proxy:
+    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url, drain={"delay": "1h", "timeout": "10m"})) as proxy:
         proxy.server.stop(True)
-        async with asyncio.timeout(5):
+        async with guard():
             await proxy.server.drain()

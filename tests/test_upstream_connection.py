@@ -15,6 +15,7 @@ import uvloop
 from proxy.pool import Pool
 from tests.support.raw import Visit, raw_upstream
 from tests.support.tls import certificate, server_context
+from tests.support.waiting import until
 
 SHUT = (socket.SHUT_WR, b"")
 TALK = (None, b"HTTP/1.1 408 Request Timeout\r\n\r\n")
@@ -35,11 +36,9 @@ def test_what_the_kernel_knows_counts_before_the_loop_knows_it(
         context = None if key is None or cert is None else server_context(key, cert)
         async with raw_upstream(idle, context) as upstream:
             trusted = True if cert is None else ssl.create_default_context(cafile=str(cert))
-            pool = Pool(upstream.url, connections_max=1, connect_s=5.0, pool_s=5.0, keepalive_s=4.0, context=trusted)
+            pool = Pool(upstream.url, connections_max=1, connect_s=600.0, pool_s=600.0, keepalive_s=600.0, context=trusted)
             connection = await pool.acquire()
-            async with asyncio.timeout(5):
-                while not (connection.usable and upstream.accepted):
-                    await asyncio.sleep(0)  # until the tickets that TLS sends unasked are read
+            await until(lambda: connection.usable and upstream.accepted)  # the tickets that TLS sends unasked are read
             with socket.socket(fileno=os.dup(upstream.accepted[0].get_extra_info("socket").fileno())) as peer:
                 peer.send(said)
                 if how is not None:

@@ -15,6 +15,7 @@ from tiktoken_ext import openai_public
 
 from proxy.core.tokens import Count
 from proxy.vocabulary import CL100K, O200K, Vocabularies, VocabularyError, family, shipped
+from tests.support.waiting import GUARD_S
 
 DATA = Path(str(shipped()))
 
@@ -149,12 +150,12 @@ async def test_an_unknown_vocabulary_is_an_error_and_not_a_look_up(vocabularies)
 async def test_after_close_nothing_is_counted_and_what_was_begun_is(vocabularies):
     def slowly(count: Count) -> int:
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(GUARD_S)
         return count("hello world")
 
     begun, go_on = threading.Event(), threading.Event()
     counting = asyncio.create_task(vocabularies.run(CL100K.name, slowly))
-    await asyncio.to_thread(begun.wait, 30)
+    await asyncio.to_thread(begun.wait, GUARD_S)
     vocabularies.close()
     assert await vocabularies.run(CL100K.name, lambda count: count("x")) is None
     go_on.set()

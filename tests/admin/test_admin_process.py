@@ -51,7 +51,7 @@ async def test_it_says_who_it_is_and_what_it_has_in_hand(tmp_path: Path) -> None
 
 
 async def test_a_process_that_stops_says_so_to_the_end(tmp_path: Path) -> None:
-    async with running(tmp_path, config("http://127.0.0.1:9/v1", drain={"delay": "1h", "timeout": "5s"})) as proxy:
+    async with running(tmp_path, config("http://127.0.0.1:9/v1", drain={"delay": "1h", "timeout": "10m"})) as proxy:
         draining = asyncio.create_task(proxy.server.drain())
         await asyncio.sleep(0)
         assert (await state(proxy)).why_not_ready == "the process is stopping"

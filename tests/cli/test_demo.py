@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cli.process import running
 from proxy import config
 from proxy.cli.demo import HOST, config_text, free_port
+from tests.support.waiting import GUARD_S, until_blocking
 
 ANY_PORTS = ("--port", "0", "--metrics-port", "0")  # tests may run side by side
 
@@ -51,7 +52,7 @@ def shell(tmp_path):
 
     def shell(line: str) -> str:
         env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=GUARD_S, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -66,14 +67,14 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_nothing(tmp_path, shell):
         # What curl would send: curl itself is not on every machine.
         url, secret, body = re.search(r"^curl -N (\S+) .*?Bearer (\S+)\".*?-d '(.*?)'$", printed, re.DOTALL | re.MULTILINE).groups()
         request = urllib.request.Request(url, body.encode(), {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=GUARD_S) as response:
             assert response.read().endswith(b"data: [DONE]\n\n")
         usage, status = (re.search(rf"^\S.* {words} -c .*$", printed, re.MULTILINE)[0] for words in ("usage", "ledger status"))
         await_booked(shell, status)
         lines = shell(usage).splitlines()
         assert [line.split()[:4] for line in lines[2:]] == [["demo-team", "demo", "demo-chat", "1"], ["demo-team", "demo", "qwen3-max-2026-01-23", "1"]]
         metrics = re.search(r"http://\S+/metrics", printed)[0]
-        with urllib.request.urlopen(metrics, timeout=10) as response:
+        with urllib.request.urlopen(metrics, timeout=GUARD_S) as response:
             families = list(text_string_to_metric_families(response.read().decode()))
         samples = [sample for family in families for sample in family.samples if sample.name == "tollkeeper_requests_total"]
         assert {(sample.labels["team"], sample.labels["key"], sample.labels["model"]): sample.value for sample in samples} == {
@@ -82,16 +83,13 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_nothing(tmp_path, shell):
         assert len(list(tmp_path.glob("tollkeeper-demo-*"))) == 1
         process.send_signal(signal.SIGINT)
         assert process.stdout.read().endswith("Stopped; the demo's data is removed.\n")
-        assert process.wait(20) == 0
+        assert process.wait(GUARD_S) == 0
     assert list(tmp_path.glob("tollkeeper-demo-*")) == []
 
 
 def await_booked(shell, status: str) -> None:
-    """The recorder books within milliseconds; a few looks at the book are enough."""
-    for _ in range(50):
-        if re.search(r"^records +2$", shell(status), re.MULTILINE):
-            return
-    raise AssertionError("two requests were not booked")
+    """Each look starts a process; the recorder books within milliseconds."""
+    until_blocking(lambda: re.search(r"^records +2$", shell(status), re.MULTILINE))
 
 
 def test_a_kept_directory_is_kept(tmp_path):
@@ -99,6 +97,6 @@ def test_a_kept_directory_is_kept(tmp_path):
     for _ in range(2):
         with running("demo", *ANY_PORTS, "--dir", str(home), cwd=tmp_path, ready=r"All of them: [^\n]*\n") as (process, _found):
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
+            assert process.wait(GUARD_S) == 0
     assert (home / "config.yaml").exists()
     assert (home / "var" / "ledger.db").exists()

@@ -57,7 +57,7 @@ def used(call: Call, *words: str) -> dict[tuple[str, str], dict[str, int | None]
     return {(row["team"] or "", row["currency"] or ""): {name: row[name] for name in ("requests", *SUMMED)} for row in rows}
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_lines_add_up_to_the_usage(data: st.DataObject, call: Call, home: Path) -> None:
     drawn = [data.draw(records(n)) for n in range(data.draw(st.integers(1, 12)))]
@@ -226,7 +226,6 @@ def test_memory_does_not_grow_with_the_period(call: Call, home: Path) -> None:
 
 
 @pytest.mark.campaign
-@pytest.mark.timeout(0)
 def test_memory_does_not_grow_with_two_hundred_thousand_records(call: Call, home: Path) -> None:
     peak, size = peak_of_export(call, home, 200_000)
     assert size > 120_000_000

@@ -12,6 +12,7 @@ import pytest
 
 from cli.process import running
 from proxy.scripted import expected, serving
+from tests.support.waiting import GUARD_S
 
 BODY = b'{"model":"demo-chat","messages":[{"role":"user","content":"Hello!"}]}'
 READY = r'"message":"ready","base_url":"(http://[^"]+/v1)","metrics":"(http://[^"]+/metrics)"}\n'
@@ -47,7 +48,7 @@ def test_a_wrong_config_starts_nothing(call, home):
 async def test_serving_stopping_and_reading_afterwards(call, home):
     async with serving() as upstream:
         (home / "config.yaml").write_text(
-            "listen: 127.0.0.1:0\nmetrics: {listen: '127.0.0.1:0'}\ndrain: {delay: 0s, timeout: 5s}\n"
+            "listen: 127.0.0.1:0\nmetrics: {listen: '127.0.0.1:0'}\ndrain: {delay: 0s, timeout: 10m}\n"
             f"upstreams: {{scripted: {{base_url: '{upstream.base_url}', api_key: sk-x}}}}\n"
             "routes: [{model: '*', upstream: scripted}]\nkeys: {alice: {secret: sk-alice}}\n"
         )
@@ -77,14 +78,14 @@ def _exchange(home) -> tuple[int, int]:
     """One request through a started process; its exit code, and that of a second one beside it."""
     with running("serve", "-c", "config.yaml", cwd=home, ready=READY) as (process, found):
         request = urllib.request.Request(f"{found[1]}/chat/completions", BODY, {"Authorization": "Bearer sk-alice", "Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=GUARD_S) as response:
             assert response.read() == expected(BODY).body
-        with urllib.request.urlopen(found[2], timeout=10) as response:
+        with urllib.request.urlopen(found[2], timeout=GUARD_S) as response:
             assert b"tollkeeper_requests_total" in response.read()
         with running("ledger", "status", "-c", "config.yaml", cwd=home, ready="in use +by a running process"):
             pass
         with running("serve", "-c", "config.yaml", cwd=home, ready=r"Error: .*\n") as (second, complaint):
             assert "in use" in complaint[0]
-            second_code = second.wait(10)
+            second_code = second.wait(GUARD_S)
         process.send_signal(signal.SIGTERM)
-        return process.wait(20), second_code
+        return process.wait(GUARD_S), second_code

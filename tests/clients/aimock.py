@@ -26,11 +26,11 @@ import msgspec
 
 from proxy import __version__
 from tests.support.running import KEY, Running, config, running
+from tests.support.waiting import guard
 
 from .drivers import NODE, NODE_DIR
 
 CLI = NODE_DIR / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
-START_S = 30.0
 AT_ONCE = 20
 RATE = 0.15             # of each fault, among what the one before it has left
 FAULTS = ("drop", "malformed", "ratelimit", "disconnect")
@@ -69,7 +69,7 @@ async def aimock(directory: Path, *options: str) -> AsyncIterator[str]:
     with log.open("wb") as output:
         process = subprocess.Popen([NODE, CLI, "-p", "0", "-f", directory / "fixtures.json", "--journal-max", "0", *options], cwd=directory, stdout=output, stderr=output)
     try:
-        async with asyncio.timeout(START_S):
+        async with guard():
             while (found := re.search(r"listening on (\S+)", log.read_text())) is None:
                 assert process.poll() is None, log.read_text()
                 await asyncio.sleep(0.01)  # it starts beside us; the condition, not the pause, decides

@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,7 @@ from pathlib import Path
 import yaml
 
 from proxy.scripted import RequestLine, read_log
-
-START_S = 30.0  # a failing start says why at once; this is for machines that are busy
-BOOK_S = 20.0
+from tests.support.waiting import GUARD_S, until_blocking
 
 VENDORS = ("modelmax", "modelverse", "opt", "api000")
 # First match wins; no catch-all, so that a model can be unrouted.
@@ -44,10 +41,8 @@ class Deployment:
 
     def rows(self, key: str, count: int) -> dict[str, Row]:
         """Waits until `count` records of this key are booked; fails if there are more. By id."""
-        deadline_s = time.monotonic() + BOOK_S
-        while len(rows := self._rows(key)) < count:
-            assert time.monotonic() < deadline_s, f"{len(rows)} of {count} records of {key}"
-            time.sleep(0.01)  # the proxy books beside us; the condition, not the pause, decides
+        until_blocking(lambda: len(self._rows(key)) >= count)
+        rows = self._rows(key)
         assert len(rows) == count
         return {str(row["id"]): row for row in rows}
 
@@ -72,7 +67,7 @@ def process(directory: Path, name: str, *words: str, ready: str) -> Iterator[str
     try:
         yield _ready(started, log, ready)
         started.send_signal(signal.SIGTERM)
-        assert started.wait(START_S) == 0, log.read_text()
+        assert started.wait(GUARD_S) == 0, log.read_text()
     finally:
         if started.poll() is None:
             started.kill()
@@ -80,11 +75,11 @@ def process(directory: Path, name: str, *words: str, ready: str) -> Iterator[str
 
 
 def _ready(started: subprocess.Popen[bytes], log: Path, pattern: str) -> str:
-    deadline_s = time.monotonic() + START_S
-    while (found := re.search(pattern, log.read_text(errors="replace"))) is None:
-        assert started.poll() is None and time.monotonic() < deadline_s, log.read_text()
-        time.sleep(0.01)
-    return found[1]
+    def found() -> re.Match[str] | None:
+        assert started.poll() is None, log.read_text()
+        return re.search(pattern, log.read_text(errors="replace"))
+
+    return until_blocking(found)[1]
 
 
 @contextlib.contextmanager
@@ -92,7 +87,7 @@ def proxy(directory: Path, **blocks: object) -> Iterator[tuple[str, Path]]:
     """`tollkeeper serve` on a free port with these blocks in its config: its base URL and data directory."""
     directory.mkdir()
     # Estimates that accounting.py can tell from the bytes alone; counting has tests of its own.
-    settings = {"listen": "127.0.0.1:0", "metrics": {"listen": "127.0.0.1:0"}, "drain": {"delay": "0s", "timeout": "5s"}, "estimates": "bytes", **blocks}
+    settings = {"listen": "127.0.0.1:0", "metrics": {"listen": "127.0.0.1:0"}, "drain": {"delay": "0s", "timeout": "10m"}, "estimates": "bytes", **blocks}
     (directory / "config.yaml").write_text(yaml.safe_dump(settings))
     with process(directory, "proxy", "-m", "proxy", "serve", "-c", "config.yaml", ready=r'"base_url": ?"([^"]+)"') as base_url:
         yield base_url, directory / "var"

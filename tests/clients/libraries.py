@@ -14,10 +14,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.support.waiting import guard
+
 from .drivers import NODE, NODE_DIR
 
 HERE = Path(__file__).parent
-RUN_S = 100.0
 
 # Whether it asks streams for their usage by itself, as its documentation's first example uses it. docs/clients.md shows the same.
 ASKS = {
@@ -62,7 +63,7 @@ async def run(directory: Path, library: str, targets: Sequence[Target], models: 
         *words, cwd=directory, env=environ, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(RUN_S):
+        async with guard():
             out, err = await process.communicate(job)
     finally:
         if process.returncode is None:

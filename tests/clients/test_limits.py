@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import KEY, Running, config, running
+from tests.support.waiting import until
 
 from .cases import Case, JSONObject, chat
 from .drivers import Node, Seen, python, python_async
@@ -102,9 +103,7 @@ async def test_a_place_among_the_concurrent_is_waited_for(tmp_path: Path, sdk: S
         first = await RawClient.connect(proxy.address)
         await first.post(json.dumps(ask().body).encode())
         second = asyncio.create_task(sdk(proxy.base_url, [ask()]))
-        async with asyncio.timeout(30):
-            while not refusals(proxy, "rate_limit_exceeded"):
-                await asyncio.sleep(0.005)
+        await until(lambda: refusals(proxy, "rate_limit_exceeded"))
         go_on.set()
         assert (await first.answer()).status == 200
         [seen] = await second

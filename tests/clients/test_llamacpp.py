@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.raw import RawClient
+from tests.support.waiting import GUARD_S
 
 from . import llamacpp
 from .cases import Case, chat
@@ -53,7 +54,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         upstreams = {"llama": {"base_url": direct, "api_key": "sk-none"}}
         with proxy(directory / "proxy", upstreams=upstreams, routes=[{"model": "*", "upstream": "llama"}], keys=keys) as (proxied, data_dir):
             yield Deployment(direct, proxied, data_dir)
-        server.communicate(timeout=30)
+        server.communicate(timeout=GUARD_S)
         assert server.returncode == 0
     finally:
         if server.poll() is None:

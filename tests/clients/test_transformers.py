@@ -9,11 +9,12 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.waiting import until_blocking
 
 from .cases import Case, chat
 from .deployment import Deployment, proxy
@@ -21,7 +22,6 @@ from .drivers import CLIENTS, Both
 
 PYTHON = Path(sys.prefix) / "clients" / "transformers" / "bin" / "python"
 SERVER = Path(__file__).parent / "servers" / "tiny_transformers.py"
-START_S = 300.0
 STREAM, USAGE = {"stream": True}, {"include_usage": True}
 ASKED = [
     *(Case(name=f"whole {seed}", body=chat("tiny", "hello", max_tokens=12, seed=seed)) for seed in range(5)),
@@ -46,11 +46,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with log.open("wb") as output:
         process = subprocess.Popen([PYTHON, SERVER, directory], stdout=output, stderr=output)
     try:
-        deadline_s = time.monotonic() + START_S
-        while (found := re.search(r"running on (http://\S+)", log.read_text())) is None:
-            assert process.poll() is None and time.monotonic() < deadline_s, log.read_text()
-            time.sleep(0.1)  # it starts beside us; the condition, not the pause, decides
-        yield f"{found[1]}/v1"
+        def found() -> re.Match[str] | None:
+            assert process.poll() is None, log.read_text()
+            return re.search(r"running on (http://\S+)", log.read_text())
+
+        yield f"{until_blocking(found, 0.1)[1]}/v1"
     finally:
         process.kill()
         process.wait()

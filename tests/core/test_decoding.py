@@ -21,7 +21,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=60)
+FIXED = settings(max_examples=60)
 
 
 def raw_deflate(data: bytes) -> bytes:

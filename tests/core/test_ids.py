@@ -5,13 +5,12 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.ids import RANDOM_BYTES, uuid7
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.integers(0, 2**48 - 1), st.binary(min_size=RANDOM_BYTES, max_size=RANDOM_BYTES))
 def test_an_id_is_a_uuid_of_version_7_that_sorts_by_time(now_ms: int, random_bits: bytes) -> None:
     text = uuid7(now_ms, random_bits)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.core.learned import ANSWERS_MAX, ANSWERS_TRUSTED, OUTPUT_EXPECTED, Direction, Learned, Ratio, TextCount
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=50)
+FIXED = settings(max_examples=50)
 
 
 def taught(*answers: tuple[int, int, TextCount | None]) -> Direction:

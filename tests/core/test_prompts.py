@@ -13,7 +13,7 @@ from proxy.core.images import image_rule
 from proxy.core.prompts import Prompt, count_input, count_prompt
 from tests.support.corpora import count
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=300)
+FIXED = settings(max_examples=300)
 
 # The example of OpenAI's cookbook, "How to count tokens with tiktoken", with what its API counted for it.
 MESSAGES = [

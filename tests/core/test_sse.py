@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.core.sse import SSEParser, ends_at
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=300)
+FIXED = settings(max_examples=300)
 BIG = 1 << 20
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from proxy.core.tokens import CALL_CHARS_MAX, EXACT_CHARS_MAX, PENDING_CHARS_MAX, TextBlocks, count_text, count_texts, cut, extrapolated, last_seam
 from tests.support.corpora import ENCODINGS, SENTENCES, corpora, count
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=300)
+FIXED = settings(max_examples=300)
 CORPORA = corpora(40_000)
 SNIPPETS = [word for sentence in SENTENCES for word in sentence.split(" ")] + [
     " ", "  ", "\t", "\n", "\r\n", "\n\n", " \n", "\u00a0", "\u3000", "\u200b", "\u2028", "\x1c", "\x85", "'", "'s", "'S", "’s", "'ll", "1", "12", "123", "²", "Ⅷ", "٣", "一", "\u0301",

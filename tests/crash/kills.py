@@ -28,8 +28,9 @@ from proxy import __version__
 from proxy.failpoints import NAMES
 from tests.crash.checking import Accounts, Tally
 from tests.crash.load import KEY, Load, Sent
-from tests.crash.processes import Launcher, Proxy, launcher, upstream
+from tests.crash.processes import DRAIN_S, Launcher, Proxy, launcher, upstream
 from tests.support.raw import RawClient
+from tests.support.waiting import GUARD_S, until
 
 PASSES = (1, 2, 5, 12, 40)  # a point that each request passes is killed at one of these passes
 RARE_PASSES = {             # and these, which only some of many requests pass, at one of these
@@ -37,9 +38,8 @@ RARE_PASSES = {             # and these, which only some of many requests pass, 
     "journal.compress": (1, 2), "journal.delete": (1, 2),
 }
 LABEL_CHARS = 2000          # in each opening and each record: fifty requests fill a segment
-HIT_S = 15.0                # a point not passed so often by then is given up: the kill counts as a random one
+HIT_S = 120.0               # a point not passed so often by then is given up: the kill counts as a random one
 RANDOM_PIECES_MAX = 500     # a plain process is killed when its clients have received so many pieces of answers; few more often than many
-QUIET_S = 10.0              # until the upstream has noticed that its callers are gone
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Variant:
             "data_dir": "var",
             "log": {"requests": "none"},
             "privacy": {"end_user": "plain"},
-            "drain": {"delay": "0s", "timeout": "20s"},
+            "drain": {"delay": "0s", "timeout": "10m"},
             # Small segments: the journal rolls, and makes, compresses or deletes them, many times a round.
             "estimates": "bytes",  # the accounts' own measure
             "journal": {"segment": "256KiB", "interval": "20ms", "sync": self.sync, "keep": self.keep},
@@ -110,7 +110,9 @@ def plan(variant: Variant, seed: str, cycles: int, names: Sequence[str] = NAMES)
 class Round:
     """One data directory and one upstream, through many deaths."""
 
-    def __init__(self, directory: Path, variant: Variant, seed: str, launching: Launcher, upstream_address: str, outcome: Outcome) -> None:
+    def __init__(
+        self, directory: Path, variant: Variant, seed: str, launching: Launcher, upstream_address: str, outcome: Outcome, drain_s: float = GUARD_S
+    ) -> None:
         self.config = directory / "config.yaml"
         self.config.write_text(yaml.safe_dump(variant.config(upstream_address)))
         self.accounts = Accounts(directory / "var", directory / "upstream.jsonl")
@@ -119,6 +121,7 @@ class Round:
         self._launching = launching
         self._upstream_address = upstream_address
         self._outcome = outcome
+        self._drain_s = drain_s
         self._rng = random.Random(seed)
         self._left_over: list[Sent] = []  # sent to the plain process that was killed last, and not yet compared
 
@@ -136,7 +139,7 @@ class Round:
         if not await proxy.is_ready():
             return [f"the restart failed: {proxy.ended.result()}"]
         try:
-            await proxy.drained()
+            await proxy.drained(self._drain_s)
         except AssertionError as error:
             return [str(error)]
         await self._quiet()
@@ -176,17 +179,15 @@ class Round:
         await client.send(b"GET /v1/models HTTP/1.1\r\nHost: upstream\r\nConnection: close\r\n\r\n")
         await client.answer()
         await client.aclose()
-        async with asyncio.timeout(QUIET_S):
-            while not self.accounts.read_log():
-                await asyncio.sleep(0.01)  # another process writes it
+        await until(self.accounts.read_log)
 
 
-async def run_round(directory: Path, variant: Variant, seed: str, faults: Sequence[str], outcome: Outcome) -> None:
+async def run_round(directory: Path, variant: Variant, seed: str, faults: Sequence[str], outcome: Outcome, drain_s: float = GUARD_S) -> None:
     """One round; what it finds goes to `outcome`. It stops at the first cycle with findings: what follows would repeat them."""
     async with AsyncExitStack() as stack:
         address = await stack.enter_async_context(upstream(directory / "upstream.jsonl", pace_s=0.001))
         launching = await stack.enter_async_context(launcher())
-        one = Round(directory, variant, seed, launching, address, outcome)
+        one = Round(directory, variant, seed, launching, address, outcome, drain_s)
         for number, fault in enumerate(faults):
             outcome.findings += await one.cycle(number, fault)
             if outcome.findings:
@@ -202,7 +203,7 @@ async def campaign(kills: int, seed: int, outcome: Outcome) -> None:
         cycles = min(25, -(-(kills - outcome.kills) // 2))
         name = f"{seed}/{number}"
         with tempfile.TemporaryDirectory(prefix="tollkeeper-kills-") as directory:
-            await run_round(Path(directory), variant, name, plan(variant, name, cycles), outcome)
+            await run_round(Path(directory), variant, name, plan(variant, name, cycles), outcome, DRAIN_S)
         print(f"{outcome.kills} kills, {outcome.tally.records} records, {len(outcome.findings)} findings", flush=True)
         number += 1
 
@@ -224,7 +225,7 @@ def summary(outcome: Outcome, seed: int, duration_s: float) -> str:
         f"| booked, not in the upstream's log: killed between opening and arrival, 0 output | {_unsent(outcome)} |",
         f"| clients that saw the usage event: charged equals it | {tally.saw_usage} |",
         f"| not reported: delivered ≤ charged ≤ delivered + one chunk + 512 | {tally.within_bounds}; at most {tally.over_tokens_max} tokens above delivered |",
-        f"| findings (missing, double, booked without reason, out of bounds, open after 5 s, chain broken) | {len(outcome.findings)} |",
+        f"| findings (missing, double, booked without reason, out of bounds, open after {DRAIN_S:g} s, chain broken) | {len(outcome.findings)} |",
         "",
         "| killed at | times |",
         "|---|---|",

@@ -11,10 +11,10 @@ from functools import cached_property
 
 from tests.crash.answers import Received, Told, received, told
 from tests.crash.processes import Proxy
+from tests.support.waiting import guard
 
 KEY = "sk-test"
 CLIENTS = 50
-STUCK_S = 60.0  # beyond any answer here: a client that waits longer was forgotten
 CHAT = "chat/completions"
 
 
@@ -118,7 +118,7 @@ class Load:
             return
         self._reached.clear()
         waiting = asyncio.ensure_future(self._reached.wait())
-        async with asyncio.timeout(STUCK_S):
+        async with guard():
             await asyncio.wait([waiting, self._proxy.ended], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
 
@@ -130,7 +130,7 @@ class Load:
     async def finished(self) -> list[Sent]:
         """All requests, once the last has ended."""
         self._stopping = True
-        async with asyncio.timeout(STUCK_S):
+        async with guard():
             await asyncio.gather(*self._tasks)
         return self.sent
 

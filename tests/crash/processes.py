@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.raw import RawClient
+from tests.support.waiting import GUARD_S, guard
 
-START_S = 20.0   # until a process is ready or has ended: far beyond what it takes
 ROOT = Path(__file__).parents[2]
-DRAIN_S = 5.0    # the promise: nothing is open, and all is booked, so long after a restart
+DRAIN_S = 5.0    # the campaign, on a quiet machine: nothing is open, and all is booked, so long after a restart
 _GAUGES = ("tollkeeper_journal_open_exchanges", "tollkeeper_ledger_backlog_records", "tollkeeper_ledger_lag_seconds")
 
 
@@ -41,7 +41,7 @@ class Proxy:
 
     async def is_ready(self) -> bool:
         """Waits until it serves; False if it ended instead."""
-        async with asyncio.timeout(START_S):
+        async with guard():
             await asyncio.wait([self.started, self.ended], return_when=asyncio.FIRST_COMPLETED)
         return not self.dead
 
@@ -66,18 +66,18 @@ class Proxy:
         lines = (line.partition(" ") for line in answer.body.decode().splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in lines if "{" not in name}
 
-    async def drained(self) -> None:
+    async def drained(self, within_s: float = GUARD_S) -> None:
         """Waits until no exchange is open and all is booked. Raises NotDrained."""
         figures: dict[str, float] = {}
         try:
-            async with asyncio.timeout(DRAIN_S):
+            async with asyncio.timeout(within_s):
                 while True:
                     figures = await self.figures()
                     if not any(figures[name] for name in _GAUGES):
                         return
                     await asyncio.sleep(0.01)  # another process works; the figures decide
         except TimeoutError:
-            raise NotDrained(f"{DRAIN_S:g} s after its start: { {name: figures.get(name) for name in _GAUGES} }") from None
+            raise NotDrained(f"{within_s:g} s after its start: { {name: figures.get(name) for name in _GAUGES} }") from None
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Launcher:
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         forked = asyncio.ensure_future(self._forked.get())
         died = asyncio.ensure_future(self.process.wait())
-        await asyncio.wait([forked, died], timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([forked, died], timeout=GUARD_S, return_when=asyncio.FIRST_COMPLETED)
         died.cancel()
         assert forked.done(), "the launcher does not start; its stderr says why"
         return forked.result()
@@ -183,7 +183,7 @@ async def upstream(log: Path, pace_s: float = 0.0) -> AsyncIterator[str]:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(START_S):
+        async with guard():
             line = (await process.stdout.readline()).decode()
         yield line.split()[-1].removeprefix("http://").removesuffix("/v1")
     finally:

@@ -48,7 +48,6 @@ async def run(directory: Path, variant: Variant, seed: str, specs: list[str]) ->
             assert not findings, "\n".join(f"seed {seed}, {spec}: {finding}" for finding in findings)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("variant", "names"), shares(), ids=lambda value: f"{value.sync}-{value.keep}" if isinstance(value, Variant) else "")
 async def test_failing_at_every_named_point(tmp_path: Path, variant: Variant, names: list[str]) -> None:
     seed = f"{SEED}/{variant.sync}/{variant.keep}"
@@ -56,7 +55,6 @@ async def test_failing_at_every_named_point(tmp_path: Path, variant: Variant, na
 
 
 @pytest.mark.campaign
-@pytest.mark.timeout(0)
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.sync}-{variant.keep}")
 @pytest.mark.parametrize("name", sorted({name for _, names in shares() for name in names}))
 async def test_failing_again_and_again_at_one_point(tmp_path: Path, variant: Variant, name: str) -> None:

@@ -27,7 +27,6 @@ def shares() -> list[tuple[Variant, list[str]]]:
     return list(given.items())
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("variant", "names"), shares(), ids=lambda value: f"{value.sync}-{value.keep}" if isinstance(value, Variant) else "")
 async def test_killed_at_every_named_point_and_at_random(tmp_path: Path, variant: Variant, names: list[str]) -> None:
     outcome = Outcome()

@@ -20,6 +20,7 @@ from tests.crash.kills import VARIANTS, Variant
 from tests.crash.load import SCENES, Load, Scene, Sent, body, leaving
 from tests.crash.processes import Proxy, served, upstream
 from tests.support.raw import RawClient
+from tests.support.waiting import guard, until
 
 SEED = "1"
 SEGMENT_BYTES = 256 * 1024
@@ -39,9 +40,7 @@ class Place:
 
     async def compared(self, *, killed: bool) -> list[str]:
         """After the end of a process: what the upstream logged against what is booked."""
-        async with asyncio.timeout(10):
-            while not self.accounts.read_log():
-                await asyncio.sleep(0.01)  # another process writes it
+        await until(self.accounts.read_log)
         return self.accounts.check(self.sent, killed=killed) + self.accounts.verify()
 
 
@@ -90,14 +89,12 @@ async def test_a_full_disk_refuses_before_the_upstream_and_loses_nothing(tmp_pat
             load = Load(proxy, "full", SEED, scenes=(*PLAIN, *ENDLESS[1:]))
             await load.reached(200)
             limit_files(proxy, SEGMENT_BYTES - 1)
-            async with asyncio.timeout(30):
-                while sum(sent.refused == "journal_unavailable" for sent in load.sent) < 100:
-                    await asyncio.sleep(0.01)  # the clients fill the disk; what they are told decides
+            await until(lambda: sum(sent.refused == "journal_unavailable" for sent in load.sent) >= 100)
             assert await readiness(proxy) == 503
             one.sent = await load.finished()
             assert (await proxy.figures())["tollkeeper_journal_open_exchanges"] == 0
             limit_files(proxy, resource.RLIM_INFINITY)
-            async with asyncio.timeout(10):
+            async with guard():
                 while await readiness(proxy) != 200:
                     await asyncio.sleep(0.01)  # it looks for room again by itself
             load = Load(proxy, "again", SEED, scenes=PLAIN)

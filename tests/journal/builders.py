@@ -18,6 +18,7 @@ from proxy.journal.disk import Disk, SystemDisk
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.journal.segments import Segment
 from proxy.journal.tape import Tape
+from tests.support.waiting import guard
 
 SMALL = JournalOptions(interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN, size_max_bytes=64 * SEGMENT_BYTES_MIN)
 
@@ -126,7 +127,7 @@ async def turn(journal: Journal) -> None:
 
 async def until(condition: Callable[[], bool], journal: Journal | None = None) -> None:
     """Waits for what the journal's own loops bring about; given the journal, without the pauses it makes between two looks at its segments."""
-    async with asyncio.timeout(20):
+    async with guard():
         while not condition():
             if journal is not None:
                 journal._upkeep.tidy_soon()

@@ -23,13 +23,12 @@ def found(data: bytes) -> list[tuple[int, int, bytes]]:
     return [(frame.kind, frame.seq, frame.payload(data)) for frame in frames.scan(data)]
 
 
-@settings(deadline=None)
 @given(ENTRIES, st.integers(0, 100))
 def test_what_was_encoded_is_found_before_unused_zeros(entries: list[tuple[int, bytes]], zeros: int) -> None:
     assert found(written(entries) + bytes(zeros)) == [(kind, seq, payload) for seq, (kind, payload) in enumerate(entries, 1)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(ENTRIES.filter(bool), st.data())
 def test_damage_costs_only_the_frames_it_touches(entries: list[tuple[int, bytes]], data: st.DataObject) -> None:
     whole = written(entries)
@@ -63,7 +62,6 @@ def test_any_flipped_bit_is_noticed(bit: int) -> None:
         assert found(flipped) == []
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_no_text_can_look_like_the_start_of_a_frame(text: str) -> None:
     assert frames.MAGIC not in text.encode("utf-8", "replace")

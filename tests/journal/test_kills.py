@@ -13,6 +13,7 @@ import pytest
 
 from proxy.failpoints import NAMES
 from proxy.journal import Journal, recover
+from tests.support.waiting import GUARD_S
 
 from .builders import SMALL, all_closes
 
@@ -95,7 +96,7 @@ def test_killed_at_each_named_point(tmp_path: Path, name: str) -> None:
     life = Life(keep_s)
     for seed, number in enumerate((1, 3), 1):
         process = start(tmp_path, f"{name}=kill@{number}", seed, keep_s)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=GUARD_S)
         assert process.returncode == -signal.SIGKILL, f"the point was not reached\n{err}"
         life.hear(out.splitlines())
         if life.in_flight is None and not (tmp_path / "w0").exists():
@@ -104,7 +105,7 @@ def test_killed_at_each_named_point(tmp_path: Path, name: str) -> None:
         life.check(tmp_path / "w0")
 
 
-@pytest.mark.parametrize("lives", [10, pytest.param(200, marks=[pytest.mark.campaign, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("lives", [10, pytest.param(200, marks=pytest.mark.campaign)])
 def test_killed_at_random_many_times_on_one_directory(tmp_path: Path, lives: int) -> None:
     """Life after life: each settles what the one before left open, and all that any of them wrote is there in the end."""
     rng = random.Random(20)
@@ -129,6 +130,6 @@ def test_killed_at_random_many_times_on_one_directory(tmp_path: Path, lives: int
 
 def test_a_killed_process_gives_its_directory_free(tmp_path: Path) -> None:
     process = start(tmp_path, "journal.close.after=kill", 1, 3600.0)
-    process.communicate(timeout=60)
+    process.communicate(timeout=GUARD_S)
     journal = Journal.claim(tmp_path, SMALL)
     assert journal.writer == "w0"

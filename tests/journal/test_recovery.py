@@ -70,7 +70,7 @@ def read(directory: Path) -> tuple[dict[str, list[int]], list[str]]:
     return {exchange.id: [mark.output_tokens for mark in marks] for exchange, marks in found.unresolved}, [c.id for _, c in all_closes(directory, 10**9)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS)
 def test_what_was_written_is_what_is_found(steps: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as root:
@@ -79,7 +79,7 @@ def test_what_was_written_is_what_is_found(steps: list[tuple[str, int]]) -> None
         assert recover(Path(root, "w0")).skipped_bytes == 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS, st.data())
 def test_all_entries_outside_a_destroyed_range_count(steps: list[tuple[str, int]], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as root:

@@ -74,7 +74,7 @@ def by_hand(booked: Sequence[UsageRecord], by: Sequence[str], zone: ZoneInfo) ->
     }
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(st.data())
 def test_records_rollups_and_usage_say_the_same(data: st.DataObject) -> None:
     booked = [data.draw(records(n)) for n in range(data.draw(st.integers(1, 12)))]

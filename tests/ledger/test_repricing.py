@@ -113,7 +113,7 @@ def test_a_record_without_corrections_stands_as_it_is() -> None:
     assert standing(BOOKED, []) is BOOKED
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(st.data())
 def test_whatever_came_before_the_sum_is_what_the_prices_say(data: st.DataObject) -> None:
     amount = st.none() | st.integers(0, 10**12)

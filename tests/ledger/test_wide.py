@@ -49,7 +49,7 @@ def connection() -> Any:
     connection.close()
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(st.data())
 def test_whatever_is_booked_when(data: st.DataObject) -> None:
     """The clock runs on, stands or is set back; records come late, early or twice; some ledgers come from a version without these tables."""

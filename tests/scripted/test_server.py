@@ -16,6 +16,7 @@ import pytest
 from yarl import URL
 
 from proxy.scripted import AnswerLine, RequestLine, Script, expected, read_log, serving
+from tests.support.waiting import guard, until
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -83,7 +84,7 @@ async def test_events_leave_one_by_one_and_only_when_let(client):
 
     sent = body(stream=True)
     async with (
-        asyncio.timeout(10),
+        guard(),
         serving(Script(before_event=gate)) as upstream,
         client.post(f"{upstream.base_url}/chat/completions", data=sent, headers={"x-test-id": "gated"}) as response,
     ):
@@ -119,15 +120,13 @@ async def test_a_silent_answer_ends_when_the_client_leaves(client, tmp_path, mod
     async with serving(Script(log=log)) as upstream:
         task = asyncio.create_task(_first_byte(client, f"{upstream.base_url}/chat/completions", body(model, stream=True)))
         if model == "demo-hang":
-            async with asyncio.timeout(10):
+            async with guard():
                 while not log.exists() or not log.stat().st_size:
                     await asyncio.sleep(0.005)
             task.cancel()
         else:
             assert (await task).startswith(b"data: ")
-        async with asyncio.timeout(10):
-            while not [line for line in read_log(log) if isinstance(line, AnswerLine)]:
-                await asyncio.sleep(0.005)
+        await until(lambda: [line for line in read_log(log) if isinstance(line, AnswerLine)])
     assert read_log(log)[-1].ended == "client_left"
 
 
@@ -137,7 +136,7 @@ async def _first_byte(client, url, sent):
 
 
 async def test_a_shutdown_ends_silent_answers_itself(client, tmp_path):
-    async with asyncio.timeout(10):
+    async with guard():
         async with serving(Script(log=tmp_path / "log")) as upstream:
             response = await client.post(f"{upstream.base_url}/chat/completions", data=body("demo-stall:1", stream=True))
             await response.content.readany()

@@ -16,10 +16,10 @@ import aiohttp
 import pytest
 import yaml
 
+from tests.support.waiting import GUARD_S, guard
 from tools.prometheus import find
 
 SCRAPE_INTERVAL_S = 0.2
-WAIT_S = 30.0
 JOB = "tollkeeper"
 
 Labels = Mapping[str, str]
@@ -39,7 +39,7 @@ def program(name: str) -> str:
 
 def promtool(*arguments: str | Path, stdin: bytes = b"") -> tuple[int, str]:
     """Its exit status and all that it said."""
-    done = subprocess.run([program("promtool"), *arguments], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+    done = subprocess.run([program("promtool"), *arguments], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=GUARD_S, check=False)
     return done.returncode, done.stdout.decode()
 
 
@@ -71,7 +71,7 @@ class Prometheus:
         """Asks again until the answer is as wanted; the condition, not the pause, decides."""
         found: Vector = []
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with guard():
                 while not condition(found := await self.query(expression)):
                     await asyncio.sleep(SCRAPE_INTERVAL_S / 4)
         except TimeoutError:
@@ -108,7 +108,7 @@ async def scraping(directory: Path, metrics_address: str, rules: Path | None = N
     try:
         async with aiohttp.ClientSession() as session:
             server = Prometheus(f"http://{address}", session)
-            async with asyncio.timeout(WAIT_S):
+            async with guard():
                 while not await _ready(server):
                     assert process.returncode is None, (directory / "prometheus.log").read_text()
                     await asyncio.sleep(0.02)

@@ -16,6 +16,7 @@ from proxy.failpoints import Failpoints
 from proxy.server import Server
 from proxy.vocabulary import Vocabularies
 from tests.support.corpora import encoding
+from tests.support.waiting import guard
 
 KEY = "sk-test"
 
@@ -52,7 +53,7 @@ class Running:
 
     async def records(self, count: int) -> list[dict[str, object]]:
         """Waits until `count` records are booked and no exchange is open; fails if there are ever more."""
-        async with asyncio.timeout(10):
+        async with guard():
             while len(rows := self.rows()) < count or self.server.open_exchanges:
                 await asyncio.sleep(0.005)  # another thread books; the condition, not the pause, decides
         assert len(rows) == count, rows
@@ -64,7 +65,9 @@ def config(upstream_url: str, **blocks: object) -> dict[str, object]:
     return {
         "listen": "127.0.0.1:0",
         "metrics": {"listen": "127.0.0.1:0"},
-        "drain": {"delay": "0s", "timeout": "5s"},
+        # Nothing here ends by the clock on a slow machine; tests of a limit in time set their own.
+        "drain": {"delay": "0s", "timeout": "10m"},
+        "timeouts": {"connect": "10m", "pool": "10m", "upstream_keepalive": "10m"},
         "journal": {"segment": "1MiB"},
         "estimates": "bytes",  # what an oracle can compute from the bytes alone; tests of counting say `counted`
         "upstreams": {"mock": {"base_url": upstream_url, "api_key": "sk-upstream"}},

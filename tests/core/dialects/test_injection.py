@@ -43,7 +43,7 @@ def test_embeddings_are_never_spliced() -> None:
 
 
 @given(st.dictionaries(st.text(max_size=8), st.recursive(st.none() | st.booleans() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=2), max_leaves=4), max_size=5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_spliced_body_says_what_it_said_and_asks_for_usage(extra: dict[str, object]) -> None:
     fields = {name: value for name, value in extra.items() if name.casefold() not in {"model", "models", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "service_tier", "user", "metadata", "provider", "route", "plugins"}}
     said = {**fields, "model": "m", "stream": True}
@@ -145,7 +145,7 @@ def test_a_long_event_in_small_pieces_is_searched_and_copied_once(monkeypatch: p
 
 
 @given(st.lists(st.binary(max_size=12) | st.sampled_from([b"\n", b"\r", b"\r\n", b"\n\n", USAGE, BEFORE]), max_size=12))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_pass_whole_in_any_chunks_but_for_usage_events(parts: list[bytes]) -> None:
     stream = b"".join(parts)
     whole, pieces = UsageEventFilter(1 << 20), UsageEventFilter(1 << 20)

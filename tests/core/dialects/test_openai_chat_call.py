@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy.core.dialects.openai_chat import STEERING_FIELDS, Call, forbid_fields, read_call
 from proxy.core.errors import ProxyError
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=400)
+FIXED = settings(max_examples=400)
 CHAT = "/v1/chat/completions"
 
 

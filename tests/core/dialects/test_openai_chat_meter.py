@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat import Meter
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=200)
+FIXED = settings(max_examples=200)
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 RUNNING = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 DONE = "[DONE]"

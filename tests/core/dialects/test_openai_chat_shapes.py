@@ -135,7 +135,7 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st
 FIELDS = st.sampled_from(["usage", "x_groq", "choices", "error", "model", "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "cached_tokens"])
 
 
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.recursive(JSON, lambda inner: st.dictionaries(FIELDS, inner, max_size=4) | st.lists(inner, max_size=2)))
 def test_no_answer_is_too_odd(answer: object) -> None:
     read = read_answer(json.dumps(answer).encode())

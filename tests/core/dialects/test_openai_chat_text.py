@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat.text import Shape, delivered, string_bytes, string_text
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=300)
+FIXED = settings(max_examples=300)
 TEXT = st.text(max_size=12) | st.sampled_from(['"content":"x"', '","text":"', "\\", '\\"', "好 😀", '{"usage":{"a":1}}', "\u2028", "\x7f\x00\n"])
 DUMPS = st.fixed_dictionaries({"ensure_ascii": st.booleans(), "separators": st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :\t")])})
 

@@ -15,7 +15,7 @@ from proxy.core.dialects.openai_chat.texts import Texts
 from proxy.core.tokens import CALL_CHARS_MAX, EXACT_CHARS_MAX
 from tests.support.corpora import SENTENCES, count
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=200)
+FIXED = settings(max_examples=200)
 PIECE = st.text(max_size=8) | st.sampled_from(["\n\n", '"', "\\", "好", "😀", " the", "é", "\u2028", '","content":"'])
 
 

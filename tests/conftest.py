@@ -1,0 +1,17 @@
+"""What holds for every test: fixed seeds, and no verdict by the clock."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# `too_slow` is a verdict by the clock, too. A test that suppresses another check names this one again.
+settings.register_profile("tollkeeper", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tollkeeper")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The guard against a hang is the suite's; the campaign's tests run for hours."""
+    for item in items:
+        if item.get_closest_marker("campaign"):
+            item.add_marker(pytest.mark.timeout(0))
