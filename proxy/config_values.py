@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy.core.limits.language import parse
+from proxy.core.steering import STEERING_FIELDS, steering_field
 
 SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86_400)}
 BYTES = {
@@ -196,6 +197,14 @@ def header_name(text: str) -> str:
     return text
 
 
+def steering(text: str) -> str:
+    """A member of a request's body that chooses behind our back, to be let through all the same."""
+    if not steering_field(text) and text != "extra_body":
+        near = nearest(text, STEERING_FIELDS)
+        raise ValueError(f"expected a field that is refused else; this one passes unnamed, and the nearest that does not is {near}")
+    return text
+
+
 def limit(text: str) -> str:
     """A limit's rule, in the language of `proxy.core.limits`. It stays text here: the limit made of it needs to know whose it is."""
     parse(text)
@@ -244,6 +253,7 @@ KINDS = {
     "secret": Kind(secret, shown_in_errors=False),
     "sha256": Kind(matching(r"(?:[0-9a-f]{64})?", "64 hexadecimal digits in lower case, as `tollkeeper key hash` prints them"), shown_in_errors=False),
     "size": Kind(size, _SIZE, show_size),
+    "steering_field": Kind(steering),
     "tag_source": Kind(matching(rf"header:{_TOKEN}|body:metadata", "header:NAME or body:metadata")),
     "zone": Kind(zone),
 }

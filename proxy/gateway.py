@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from time import monotonic
-from urllib.parse import unquote
 
 from proxy.attribution import attribute
 from proxy.bodies import read_body
 from proxy.core.decoding import decode_body
-from proxy.core.dialects.openai_chat import STEERING_FIELDS, Call, forbid_fields, read_call
+from proxy.core.dialects.openai_chat import Call, forbid_fields, read_call
 from proxy.core.dialects.openai_chat.injection import splice
 from proxy.core.dialects.openai_chat.pictures import count_images
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
 from proxy.core.headers import first, values
 from proxy.core.ids import uuid7
+from proxy.core.routes import MODELS, model_of_path
 from proxy.exchange import Exchange, Payload
 from proxy.health import Health
 from proxy.holds import Hold
@@ -66,7 +66,7 @@ class Gateway:
             _allow(request, "POST")
             tenant = self._admit(request, caller)
             await self._exchange(request, route, caller, tenant)
-        elif route == "/v1/models" or _is_model(route):
+        elif route == MODELS or model_of_path(route) is not None:
             _allow(request, "GET")
             tenant = self._admit(request, caller)
             self._parts.inflight += 1
@@ -119,7 +119,7 @@ class Gateway:
         body = await self._read(request, caller.site.settings, memory)
         began_s = monotonic()
         readable = _plain(request, body, caller.site.settings.bodies.max_bytes)
-        call = read_call(endpoint, readable, STEERING_FIELDS)
+        call = read_call(endpoint, readable, None)
         upstream = _upstream(caller.site, tenant, call)
         caller.site.check_priced(upstream, call.model, caller.started_at_ms)
         head = upstream.head(request.method, request.target, request.headers, len(body))
@@ -263,23 +263,13 @@ def _canonical(path: str) -> str:
     return path if path.startswith("/v1/") else f"/v1{path}"
 
 
-def _is_model(route: str) -> bool:
-    """Whether the route is /v1/models/{id}: one segment, in which `%2F` may stand for the slash of names like meta-llama/Llama-3.
-
-    Decoded, it must not climb: it goes upstream as it came, with the operator's credential, and some servers decode before they normalise.
-    """
-    name = route.removeprefix("/v1/models/")
-    parts = unquote(unquote(name)).replace("\\", "/").split("/")
-    return name != route and "/" not in name and not any(part in ("", ".", "..") for part in parts)
-
-
 def _route_label(route: str) -> str:
     """A metric label from a bounded set."""
-    if route in METERED or route in ("/v1/models", "/v1/usage", "/healthz", "/readyz"):
+    if route in METERED or route in (MODELS, "/v1/usage", "/healthz", "/readyz"):
         return route
     if route.startswith(RECORDS):
         return f"{RECORDS}{{id}}"
-    return "/v1/models/{id}" if _is_model(route) else "other"
+    return "other" if model_of_path(route) is None else f"{MODELS}/{{id}}"
 
 
 def _allow(request: Request, *methods: str) -> None:

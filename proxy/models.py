@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from urllib.parse import unquote
 
 import msgspec
 from aiohttp.client_exceptions import ClientError
@@ -15,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.core.errors import ProxyError
 from proxy.core.headers import RawHeaders
+from proxy.core.routes import model_of_path
 from proxy.fetch import Entry, Fetch, Fetched, listed
 from proxy.keys import Tenant
 from proxy.listener import Request
@@ -37,8 +37,8 @@ class Models:
     async def answer(self, request: Request, site: Site, tenant: Tenant, route: str, request_id: str) -> None:
         """Writes the answer, or raises ProxyError."""
         fetching = request.connection.client = _Fetching()
-        name = route.removeprefix("/v1/models").removeprefix("/")
-        upstream = self._sole(site, tenant) if not name else self._serving(site, tenant, unquote(name))
+        name = model_of_path(route)
+        upstream = self._sole(site, tenant) if name is None else self._serving(site, tenant, name)
         own = [(b"x-tollkeeper-id", request_id.encode())]
         if upstream is None:
             body = msgspec.json.encode({"object": "list", "data": await self._merged(site, tenant, request.headers, fetching)})

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from proxy.config_types import Currency, EndUserSource, Glob, HeaderName, HeaderValue, Name, Percent, TagSource, about, seconds, size, yaml_name
+from proxy.config_types import Currency, EndUserSource, Glob, HeaderName, HeaderValue, Name, Percent, SteeringField, TagSource, about, seconds, size, yaml_name
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=yaml_name):
@@ -139,7 +139,8 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     ca_file: Annotated[Path | None, about("PEM file of the authorities to trust instead of the system's", "path")] = None
     timeouts: Annotated[UpstreamTimeouts, about("timeouts that differ from the general ones")] = UpstreamTimeouts()
     connections_max: Annotated[int, about("connections to this upstream", at_least=1)] = 1000
-    allow_fields: Annotated[tuple[Literal["models", "provider", "route", "plugins"], ...], about("request fields passed on though they choose the model")] = ()
+    allow_fields: Annotated[tuple[SteeringField, ...], about("request fields passed on though they choose a model, vendor, host or key")] = ()
+    request_headers: Annotated[Literal["all", "listed"], about("all: but for those that steer or tell a key; listed: only those known to be harmless")] = "all"
     allow_request_headers: Annotated[tuple[HeaderName, ...], about("request headers forwarded though they are stripped by default; never a credential")] = ()
     allow_response_headers: Annotated[tuple[HeaderName, ...], about("response headers forwarded though they are stripped by default")] = ()
     pass_credential_errors: Annotated[bool, about("pass the upstream's 401 and 403 about the operator's key on; its text may quote the key")] = False

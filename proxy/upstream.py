@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from functools import partial
 from typing import Literal
 from urllib.parse import urlencode
 
@@ -12,6 +13,7 @@ from yarl import URL
 
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.headers import RawHeaders, inward_filter, is_credential, outward_filter
+from proxy.core.query import without
 from proxy.core.routes import matches
 from proxy.pool import ConnectError, Pool
 from proxy.settings import TimeoutSettings, UpstreamSettings
@@ -30,6 +32,7 @@ class Upstream:
         url = URL(settings.base_url)
         self._prefix = url.raw_path.rstrip("/")
         self._query = urlencode(settings.query)
+        self._query_names = frozenset(map(str.casefold, settings.query))
         # An http:// upstream behind an egress proxy takes the absolute form; https:// goes through a CONNECT tunnel.
         absolute = bool(settings.proxy) and url.scheme == "http"
         self._origin = f"http://{url.raw_authority.rpartition('@')[2]}" if absolute else ""
@@ -38,8 +41,11 @@ class Upstream:
         if not forward and settings.api_key and "authorization" not in own_headers:
             own_headers["authorization"] = f"Bearer {settings.api_key}"
         host = own_headers.pop("host", url.raw_authority.rpartition("@")[2])
-        self._outward = outward_filter(keep_credentials=forward, replaced=own_headers, allow=settings.allow_request_headers)
-        self._spliced = outward_filter(keep_credentials=forward, replaced=[*own_headers, *OF_THE_BODY], allow=settings.allow_request_headers)
+        chosen = partial(
+            outward_filter, keep_credentials=forward, allow=settings.allow_request_headers, listed_only=settings.request_headers == "listed"
+        )
+        self._outward = chosen(replaced=own_headers)
+        self._spliced = chosen(replaced=[*own_headers, *OF_THE_BODY])
         self._inward = inward_filter(allow=settings.allow_response_headers)
         self.account = None if forward or not settings.api_key else hashlib.sha256(settings.api_key.encode()).hexdigest()[:12]
         self.pool = Pool(
@@ -78,6 +84,7 @@ class Upstream:
         path, mark, query = target.partition("?")
         path = self._prefix + (path[3:] if path.startswith("/v1/") else path)
         if self._query:
+            query = without(query, self._query_names)
             query = f"{query}&{self._query}" if query else self._query
             mark = "?"
         parts = [f"{method} {self._origin}{path}{mark}{query}".encode("latin-1"), self._version_line]

@@ -228,7 +228,7 @@ BAD: list[tuple[str, list[str]]] = [
     ('upstreams: {v: {base_url: "http://h", headers: {x-a: "b\\r\\nc: d"}}}\nroutes: [{model: "*", upstream: v}]', ["upstreams.v.headers.x-a: expected a header's value: one line"]),
     ("upstreams: {v: {base_url: 'http://h', timeouts: {header: 1s}}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.timeouts.header: unknown key"]),
     ("upstreams: {v: {base_url: 'http://h', discount: '5'}}\nroutes: [{model: '*', upstream: v}]", ['upstreams.v.discount: is a share; write 5 % as "0.05"']),
-    ("upstreams: {v: {base_url: 'http://h', allow_fields: [modles]}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.allow_fields[0]: found 'modles'; the nearest possible value is models"]),
+    ("upstreams: {v: {base_url: 'http://h', allow_fields: [modles]}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.allow_fields[0]: expected a field that is refused else; this one passes unnamed, and the nearest that does not is models"]),
     # variables
     ("upstreams: {v: {base_url: 'http://h', api_key: '${VENDOR_KEY}'}}\nroutes: [{model: '*', upstream: v}]", ["upstreams.v.api_key: the environment variable VENDOR_KEY is not set"]),
     (MINIMAL + "keys: {a: {secret: '${A_KEY}'}}", ["keys.a.secret: the environment variable A_KEY is not set; set it, or write ${A_KEY:-}"]),

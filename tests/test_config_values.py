@@ -24,6 +24,7 @@ ACCEPTED: list[tuple[str, str, object]] = [
     ("name", "alice", "alice"), ("name", "研发", "研发"), ("name", "ann@example.com", "ann@example.com"), ("name", "a" * 64, "a" * 64),
     ("sha256", "", ""), ("sha256", "0" * 64, "0" * 64),
     ("end_user_source", "header:x-end-user", "header:x-end-user"), ("end_user_source", "body:metadata.user_id", "body:metadata.user_id"),
+    ("steering_field", "models", "models"), ("steering_field", "providerOptions", "providerOptions"),
     ("tag_source", "body:metadata", "body:metadata"), ("ledger_url", "sqlite:ledger.db", "sqlite:ledger.db"), ("quota_url", "memory:", "memory:"),
     *[("limit", text, text) for text in (
         "60 requests/minute", "8 concurrent", "2_000_000 tokens/day", "500 USD/month", "0.50 EUR/total", "100 USD/month for gpt-*", "5 input_tokens/week for a-*, b",
@@ -43,7 +44,7 @@ REFUSED = [
     ("header_name", "x y"), ("header_name", ""), ("header_name", "Content-Length"), ("header_name", "TE"), ("header_value", "a\r\nb"), ("header_value", "中"),
     ("http_path", "v1"), ("http_path", "/a*b"), ("currency", "usd"), ("currency", "USDT"), ("glob", ""), ("glob", "a b"), ("percent", "80"), ("zone", "Berlin"), ("zone", "../etc/passwd"),
     ("name", ""), ("name", "-a"), ("name", "a b"), ("name", "a/b"), ("name", "a" * 65), ("name", "a\n"),
-    ("sha256", "0" * 63), ("sha256", "A" * 64), ("end_user_source", "user"), ("end_user_source", "body:metadata"), ("tag_source", "body:tags"),
+    ("sha256", "0" * 63), ("sha256", "A" * 64), ("end_user_source", "user"), ("end_user_source", "body:metadata"), ("tag_source", "body:tags"), ("steering_field", "temperature"),
     ("ledger_url", "sqlite:"), ("ledger_url", "postgresql://h"), ("quota_url", "memory"),
     *[("limit", text) for text in (
         "", "requests/minute", "60", "60 requests", "60 requests/", "60 Requests/minute", "60 requests/fortnight", "1.5 requests/day", "8 concurrent/day", "5 USD/hour", "5 usd/day", "-1 tokens/day",

@@ -6,16 +6,19 @@ because the same few dozen names come with each request.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+
+from proxy.core.steering import LISTED_HEADERS, LISTED_PREFIXES, steers, tells_a_key
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"})
 BODY_FIELDS = frozenset({b"content-encoding", b"content-type"})  # how a body is to be read; hop-by-hop for nobody
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key"})
-# Of no use to a vendor, and some of it personal: who called, from where, through which of our own machines, in whose OpenAI account.
-OUTWARD = HOP_BY_HOP | {b"host", b"content-length", b"cookie", b"forwarded", b"x-real-ip", b"openai-organization", b"openai-project"}
-OUTWARD_PREFIXES = (b"proxy-", b"x-forwarded-", b"cf-", b"x-tollkeeper-")
+# Of no use to a vendor, and some of it personal: who called, from where, through which of our own machines. What steers is `proxy.core.steering`.
+OUTWARD = HOP_BY_HOP | {b"host", b"content-length", b"cookie", b"x-real-ip"}
+# `X-Pass-…` reaches the vendor of a LiteLLM without its prefix: any other name in disguise.
+OUTWARD_PREFIXES = (b"proxy-", b"x-forwarded-", b"cf-", b"x-tollkeeper-", b"x-pass-")
 # Whatever `allow` says: we write these ourselves, and two of them are a request that two servers read differently.
 NEVER_OUTWARD = HOP_BY_HOP | {b"host", b"content-length"}
 # Content-Length is set again from the framing that is really used.
@@ -27,20 +30,22 @@ NAMES_REMEMBERED_MAX = 1024  # an attacker may invent names; beyond this they ar
 
 
 class HeaderFilter:
-    """Decides for one direction which fields pass. `allow` re-admits names that `drop` and `prefixes` take out, but none of `never`."""
+    """Decides for one direction which fields pass: those that `drops` does not take out and those that `allow` re-admits, but none of `never`.
 
-    def __init__(self, drop: frozenset[bytes], prefixes: tuple[bytes, ...], allow: Collection[str], never: frozenset[bytes]) -> None:
-        allowed = _lower(allow) - never
-        self._drop = (drop | never) - allowed
-        self._prefixes = prefixes
-        self._allowed = allowed
+    `drops` is asked with the name in lower case.
+    """
+
+    def __init__(self, drops: Callable[[bytes], bool], allow: Collection[str], never: frozenset[bytes]) -> None:
+        self._drops = drops
+        self._never = never
+        self._allowed = _lower(allow)
         self._verdicts: dict[bytes, bool] = {}
 
     def passes(self, name: bytes) -> bool:
         verdict = self._verdicts.get(name)
         if verdict is None:
             lower = name.lower()
-            verdict = lower in self._allowed or not (lower in self._drop or lower.startswith(self._prefixes))
+            verdict = lower not in self._never and (lower in self._allowed or not self._drops(lower))
             if len(self._verdicts) < NAMES_REMEMBERED_MAX:
                 self._verdicts[name] = verdict
         return verdict
@@ -55,17 +60,31 @@ class HeaderFilter:
         return kept
 
 
-def outward_filter(*, keep_credentials: bool, replaced: Collection[str] = (), allow: Collection[str] = ()) -> HeaderFilter:
-    """Client to upstream. `replaced` are fields the upstream's config sets itself: the client's never go beside them, nor its key for this proxy."""
+def outward_filter(
+    *, keep_credentials: bool, replaced: Collection[str] = (), allow: Collection[str] = (), listed_only: bool = False
+) -> HeaderFilter:
+    """Client to upstream. `replaced` are fields the upstream's config sets itself: the client's never go beside them.
+
+    `keep_credentials`: what says who asks is the caller's own and passes; else it is a key for this proxy, or one that would
+    have the vendor ask another in its name. `listed_only`: beside `allow`, only what `LISTED_HEADERS` names.
+    """
     never = NEVER_OUTWARD | _lower(replaced)
     if not keep_credentials:
         never |= CREDENTIALS
-    return HeaderFilter(OUTWARD, OUTWARD_PREFIXES, allow, never)
+
+    def drops(name: bytes) -> bool:
+        if name in OUTWARD or name.startswith(OUTWARD_PREFIXES) or steers(name):
+            return True
+        if tells_a_key(name):
+            return not keep_credentials
+        return listed_only and name not in LISTED_HEADERS and not name.startswith(LISTED_PREFIXES)
+
+    return HeaderFilter(drops, allow, never)
 
 
 def inward_filter(*, allow: Collection[str] = ()) -> HeaderFilter:
     """Upstream to client."""
-    return HeaderFilter(INWARD, INWARD_PREFIXES, allow, NEVER_INWARD)
+    return HeaderFilter(lambda name: name in INWARD or name.startswith(INWARD_PREFIXES), allow, NEVER_INWARD)
 
 
 def is_credential(name: str) -> bool:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import unquote
 
 from proxy.core.errors import ProxyError
 
+MODELS = "/v1/models"
 _NEAREST_MAX = 3
+_NAME_IN_PATH = re.compile(r"[A-Za-z0-9._~:@+/-]+")
 
 
 def matches(pattern: str, model: str) -> bool:
@@ -35,3 +39,16 @@ def model_not_found(model: str, names: Sequence[str]) -> ProxyError:
     close = nearest(model, names)
     hint = f" Did you mean {' or '.join(close)}?" if close else " GET /v1/models lists what this key can use."
     return ProxyError(404, "invalid_request_error", "model_not_found", f"No route leads to the model {model!r}.{hint}", param="model")
+
+
+def model_of_path(route: str) -> str | None:
+    """The name in /v1/models/{name}, whose slashes may be bare or written %2F; None if the route is not that.
+
+    It goes upstream as it came, with the operator's credential, and servers differ in what they decode before they look for dots.
+    So it holds nothing that more than one decoding changes, and no segment that climbs.
+    """
+    encoded = route.removeprefix(f"{MODELS}/")
+    name = unquote(encoded)
+    if encoded == route or _NAME_IN_PATH.fullmatch(name) is None or any(part in ("", ".", "..") for part in name.split("/")):
+        return None
+    return name

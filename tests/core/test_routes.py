@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.routes import match, model_not_found
+from proxy.core.routes import match, model_not_found, model_of_path
 
 ROUTES = [("deepseek-*", "modelmax"), ("gpt-4o", "exact"), ("gpt-?", "single"), ("*/llama-*", "slash"), ("qwen*", "sky-ze"), ("qwen3-max", "never")]
 
@@ -34,3 +34,30 @@ def test_a_miss_names_the_nearest_models() -> None:
     assert "gpt-4o" in error.message
     assert "deepseek" not in error.message
     assert "GET /v1/models" in model_not_found("zzz", ["gpt-4o"]).message
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("gpt-4o", "gpt-4o"),
+        ("meta-llama%2FLlama-3", "meta-llama/Llama-3"),
+        ("meta-llama/Llama-3", "meta-llama/Llama-3"),
+        ("@cf/meta/llama%2d3", "@cf/meta/llama-3"),
+        ("ft:gpt-4o:org::a1", "ft:gpt-4o:org::a1"),
+        ("anthropic.claude-3-5-sonnet-20241022-v2:0", "anthropic.claude-3-5-sonnet-20241022-v2:0"),
+        ("a+b~c_d", "a+b~c_d"),
+        *[
+            (name, None)
+            for name in "../files ..%2ffiles m%2f..%2f..%2ffiles m%5c..%5cfiles %2e%2e %2E m%252f..%252ffiles m%2f%2ffiles %2ffiles m/ m//x . ./x".split()
+        ],
+        # Tomcat's parameters, one encoding too many, overlong UTF-8, IIS' %u, line ends, NUL, what ends a path, non-ASCII.
+        *[(name, None) for name in "..;%2ffiles m;x=1 m%25252e %c0%ae%c0%ae m%u002e %0d%0ax m%00 m%3fx=1 m%23x m%20x %e6%99%ba m%25 m% m*".split()],
+        ("", None),
+    ],
+)  # fmt: skip
+def test_a_models_path_holds_a_name_and_nothing_that_climbs(path: str, model: str | None) -> None:
+    assert model_of_path(f"/v1/models/{path}") == model
+
+
+def test_other_paths_are_no_models() -> None:
+    assert model_of_path("/v1/models") is None and model_of_path("/v1/model/x") is None and model_of_path("/x/v1/models/y") is None

@@ -17,7 +17,7 @@ import brotli
 import msgspec
 
 from proxy.core.decoding import Decoder, decode_body
-from proxy.core.dialects.openai_chat import STEERING_FIELDS, Meter, read_call
+from proxy.core.dialects.openai_chat import Meter, read_call
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter, is_usage_event, splice
 from proxy.core.dialects.openai_chat.pictures import count_images
 from proxy.core.errors import ProxyError
@@ -151,7 +151,7 @@ def call(data: bytes) -> str:
     endpoint = rng.choice(ENDPOINTS)
     count_images(body)
     try:
-        one = read_call(endpoint, body, STEERING_FIELDS)
+        one = read_call(endpoint, body, None)
     except ProxyError as error:
         assert error.status in (400, 403)
         return "refused"
@@ -167,7 +167,7 @@ def call(data: bytes) -> str:
     spliced = splice(body, one)
     if spliced is None:
         return "accepted"
-    asking = read_call(endpoint, spliced, STEERING_FIELDS)
+    asking = read_call(endpoint, spliced, None)
     assert asking.include_usage is True and splice(spliced, asking) is None
     options = fields.get("stream_options")
     wanted = fields | {"stream_options": (options if isinstance(options, dict) else {}) | {"include_usage": True}}

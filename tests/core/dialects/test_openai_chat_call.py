@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat import STEERING_FIELDS, Call, forbid_fields, read_call
+from proxy.core.dialects.openai_chat import Call, forbid_fields, read_call
 from proxy.core.errors import ProxyError
+from proxy.core.steering import STEERING_FIELDS
 
 FIXED = settings(max_examples=400)
 CHAT = "/v1/chat/completions"
 
 
-def refusal(body: bytes, allow_fields: tuple[str, ...] = ()) -> ProxyError:
+def refusal(body: bytes, allow_fields: tuple[str, ...] | None = ()) -> ProxyError:
     with pytest.raises(ProxyError) as refused:
         read_call(CHAT, body, allow_fields)
     return refused.value
@@ -138,7 +139,7 @@ def test_what_cannot_be_read_for_sure_is_refused_with_what_to_do(body: bytes, co
 @pytest.mark.parametrize("name", ["model", "models", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "service_tier", "user", "metadata"])
 def test_each_guarded_name_is_taken_in_its_own_spelling_only(name: str) -> None:
     for other in (name.upper(), name.capitalize(), name[:-1] + name[-1].upper()):
-        error = refusal(json.dumps({"model": "m", other: None}).encode(), tuple(STEERING_FIELDS))
+        error = refusal(json.dumps({"model": "m", other: None}).encode(), None)
         assert (error.status, error.code, error.param) == (400, "ambiguous_body", name)
 
 
@@ -155,6 +156,36 @@ def test_fields_that_choose_behind_our_back_are_forbidden_unless_allowed(name: s
     forbid_fields(read.steering, (name,))
     with pytest.raises(ProxyError, match="field_not_allowed"):
         forbid_fields(read.steering, ())
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        '"context_window_fallbacks":[]', '"providerOptions":{"gateway":{"order":["x"]}}', '"apiBase":"http://h"', '"Api-Key":"k"', '"vertex_credentials":"x"',
+        '"bootstrap_host":"h"', '"aws_role_name":"r"', '"extra_body":{"model":"dear"}', '"extra_body":{"Model":"dear"}', '"extra_body":{"fallbacks":["dear"]}',
+        '"extra_body":{"google":{},"extra_body":{"api_base":"h"}}', '"extra_body":{"extra_body":{"model":"dear"},"extra_body":{}}',
+        '"EXTRA_BODY":{"model":"dear"}', '"extra_body":{"extra_body":{"extra_body":{"extra_body":{"extra_body":{"extra_body":{}}}}}}',
+    ],
+)  # fmt: skip
+def test_a_member_that_chooses_a_host_a_key_or_a_model_is_forbidden_wherever_it_stands(member: str) -> None:
+    error = refusal(b'{"model":"m",%b}' % member.encode())
+    assert (error.status, error.code) == (403, "field_not_allowed")
+    read = read_call(CHAT, b'{"model":"m",%b}' % member.encode(), None)
+    with pytest.raises(ProxyError, match="field_not_allowed"):
+        forbid_fields(read.steering, ())
+
+
+@pytest.mark.parametrize("model", ["gpt-4o,o1-pro", "openai/gpt-4o@preset/dear", "@PRESET/dear"])
+def test_a_model_that_stands_for_others_is_forbidden_unless_allowed(model: str) -> None:
+    body = json.dumps({"model": model}).encode()
+    error = refusal(body)
+    assert (error.status, error.code) == (403, "field_not_allowed") and "`model`" in error.message
+    assert read_call(CHAT, body, ("models", "preset")).model == model
+
+
+@pytest.mark.parametrize("member", ['"extra_body":{"google":{"thinking_config":{"model":"x"}}}', '"extra_body":null', '"extra_body":[{"model":"x"}]', '"metadata":{"models":"x"}'])
+def test_what_only_looks_like_it_passes(member: str) -> None:
+    assert read_call(CHAT, b'{"model":"m",%b}' % member.encode()).steering == ()
 
 
 def test_a_refusal_does_not_repeat_what_it_refuses() -> None:

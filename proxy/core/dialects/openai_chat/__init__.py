@@ -3,7 +3,7 @@
 `call.py` reads a request, `meter.py` an answer as it flows by; `text.py` measures delivered text and `shapes.py` knows where each vendor puts its usage.
 """
 
-from proxy.core.dialects.openai_chat.call import STEERING_FIELDS, Call, forbid_fields, read_call
+from proxy.core.dialects.openai_chat.call import Call, forbid_fields, read_call
 from proxy.core.dialects.openai_chat.meter import Meter
 
-__all__ = ["STEERING_FIELDS", "Call", "Meter", "forbid_fields", "read_call"]
+__all__ = ["Call", "Meter", "forbid_fields", "read_call"]

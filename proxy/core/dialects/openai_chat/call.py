@@ -15,9 +15,8 @@ import msgspec
 from proxy.core.dialects.openai_chat.bounds import answers_max, holds_media
 from proxy.core.dialects.openai_chat.scan import Ambiguous, repair_surrogates, walk
 from proxy.core.errors import ProxyError, invalid_request
+from proxy.core.steering import STEERING_FIELDS, steering_field
 
-# Fields that choose among models or vendors behind the upstream's back (OpenRouter's): they would evade allow-list, routes and price.
-STEERING_FIELDS = frozenset({"models", "provider", "route", "plugins"})
 _GUARDED = frozenset(
     {"model", "models", "stream", "stream_options", "n", "best_of", "max_tokens", "max_completion_tokens", "service_tier", "user", "metadata"}
 )
@@ -29,6 +28,11 @@ _MODEL_CHARS_MAX = 256                  # it becomes a row and a label
 _METADATA_BYTES_MAX = 64 * 1024         # OpenAI allows 16 pairs of 64 + 512 characters
 _QUOTES_MAX = 65_536                    # outside of _Bulk: each top-level name has two, and costs 15 times its size when decoded
 _FILES_MAX = 1000                       # inlined in one request
+_NAME_SHOWN_CHARS = 64
+# What gateways read from the name of the model itself: LiteLLM a list of models, OpenRouter a preset, which may hold another model.
+_SAID_IN_MODEL = {"models": " (or a comma in `model`)", "preset": " (or `@preset/` in `model`)"}
+_EXTRA = "extra_body"
+_EXTRA_DEPTH_MAX = 4                    # one inside the other; each relay may unpack one
 _Fields = dict[str, msgspec.Raw]
 
 
@@ -83,10 +87,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return None if self.answers is None or self.max_tokens is None else self.answers * self.max_tokens
 
 
-def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] = ()) -> Call:
+def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] | None = ()) -> Call:
     """The call that this body makes; ProxyError 400 `invalid_request` or `ambiguous_body`, 403 `field_not_allowed`.
 
-    `allow_fields` are the STEERING_FIELDS that its upstream allows; where the model has yet to choose the upstream, pass all of them and call `forbid_fields` afterwards.
+    `allow_fields` are the steering fields that its upstream allows. Where the model has yet to choose the upstream, pass None, which
+    allows all, and call `forbid_fields` afterwards.
     """
     text, fields = _decode(body)
     try:
@@ -108,7 +113,7 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] = ()) ->
         user=_string(fields.get("user")),
         safety_identifier=_string(fields.get("safety_identifier")),
         metadata=_metadata(fields.get("metadata")),
-        steering=steering,
+        steering=steering + _said_in(model, allow_fields),
         prompt_bytes=len(body) - inlined,
         media=inlined > 0 or holds_media(fields),
         echo=bytes(fields.get("echo", b"")) == b"true",
@@ -122,8 +127,12 @@ def forbid_fields(steering: Collection[str], allow_fields: Collection[str]) -> N
     for name in steering:
         if name not in allow_fields:
             allowed = f"Allowed here: {', '.join(sorted(allow_fields))}." if allow_fields else "The operator can allow it in `allow_fields` of the upstream."
-            message = f"The field {name!r} can choose a model or vendor other than `model` says, and this proxy does not pass it on. Remove it. {allowed}"
-            raise ProxyError(403, "invalid_request_error", "field_not_allowed", message, param=name)
+            shown = name[:_NAME_SHOWN_CHARS] if name.isprintable() else "?"
+            message = (
+                f"The field {shown!r}{_SAID_IN_MODEL.get(name, '')} can choose another model, vendor, host or key than was checked here, "
+                f"and is not passed on. Remove it. {allowed}"
+            )
+            raise ProxyError(403, "invalid_request_error", "field_not_allowed", message, param=shown)
 
 
 def _inlined_bytes(body: bytes) -> int:
@@ -188,17 +197,44 @@ def _why_unreadable(error: Exception) -> str:
     return f"The request body is not valid JSON{f' (at {at[0]})' if at else ''}. Send a JSON object with a `model`."
 
 
-def _check_names(fields: _Fields, allow_fields: Collection[str]) -> tuple[str, ...]:
+def _check_names(fields: _Fields, allow_fields: Collection[str] | None) -> tuple[str, ...]:
     """Refuse names that a reader without case would take for a guarded one; give back the steering fields that are there."""
     steering: list[str] = []
-    for name in fields:
+    for name, value in fields.items():
         folded = name.casefold()
-        if folded in STEERING_FIELDS:
-            forbid_fields((folded,), allow_fields)
-            steering.append(folded)
+        if steering_field(name) or (folded == _EXTRA and _steers_inside(bytes(value))):
+            known = folded if folded in STEERING_FIELDS or folded == _EXTRA else name
+            if allow_fields is not None:
+                forbid_fields((known,), allow_fields)
+            steering.append(known)
         if folded != name and (folded in _GUARDED or folded in STEERING_FIELDS):
             raise _ambiguous(folded, "is spelt in another case")
     return tuple(steering)
+
+
+def _said_in(model: str, allow_fields: Collection[str] | None) -> tuple[str, ...]:
+    """The steering fields that a model's name stands for."""
+    found = ("models",) * ("," in model) + ("preset",) * ("@preset/" in model.casefold())
+    if found and allow_fields is not None:
+        forbid_fields(found, allow_fields)
+    return found
+
+
+def _steers_inside(text: bytes, depth: int = 0) -> bool:
+    """Whether an `extra_body` holds what its reader would put beside `model`, or in its place. Gemini's API needs the rest of it."""
+    try:
+        fields = _fields_decoder.decode(text)
+        walk(text, fields)
+    except Ambiguous:
+        return True
+    except _JSON_ERRORS:
+        return False        # no object: nothing to put anywhere
+    for name, value in fields.items():
+        if steering_field(name) or name.casefold() == "model":
+            return True
+        if name.casefold() == _EXTRA and (depth >= _EXTRA_DEPTH_MAX or _steers_inside(bytes(value), depth + 1)):
+            return True
+    return False
 
 
 def _ambiguous(name: str, what: str) -> ProxyError:

@@ -1,0 +1,85 @@
+"""Which names of a request choose where it goes: header fields and body members that gateways and frameworks act on.
+
+A request passes as it came, so this is a list of what does not pass. It goes by the words in a name, because every gateway
+has names of its own: `Helicone-Target-URL`, `x-portkey-custom-host`, `x-ai-eg-routing-plan`, `X-HTTP-Method-Override`.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Words that say where a request goes, as what, and on whose account.
+_PLACES = "url uri host target base path prefix upstream provider backend endpoint destination dest dst redirect proxy region scheme script pathname basepath"
+_CHOICES = "override rewrite original forward fallback method config route router routing deployment model middleware"
+_ACCOUNTS = "organization project"
+# Words that say who asks. Under `auth: forward` these are the caller's own and pass.
+_CREDENTIALS = "api-key apikey key auth authorization authentication token secret password credential"
+
+# A long word counts wherever a part of the name begins or ends with it (`baseurl`, `hostname`, `forwarded`): that is how names
+# are made of words. A short one would be found by chance, so the part has to be the word itself, or its plural.
+_SHORT = frozenset("base dest dst path proxy auth key token region scheme method config model route router project secret script".split())
+
+# Names that hold such a word and steer nothing. Each is here because a client sends it or a vendor reads it.
+HARMLESS_HEADERS = frozenset({
+    b"idempotency-key", b"x-idempotency-key",      # the same request again: SDKs send it with each retry
+    b"x-stainless-helper-method",                  # which helper of an official SDK is asking
+    b"session_id", b"conversation_id",             # how the Codex command line names its session: the underscores are its own
+    b"sec-fetch-dest",                             # what a browser says of each request
+    b"x-wait-for-model",                           # Hugging Face: wait while the model is loaded
+})  # fmt: skip
+
+# `request_headers: listed` lets through these alone: the body's form, who the client is, traces, retries, and vendors' own switches.
+LISTED_HEADERS = HARMLESS_HEADERS | {
+    b"user-agent", b"traceparent", b"tracestate", b"baggage", b"b3", b"sentry-trace", b"x-request-id", b"x-client-request-id", b"via",
+    b"http-referer", b"referer", b"x-title", b"x-app", b"originator",
+}  # fmt: skip
+LISTED_PREFIXES = (b"accept", b"content-", b"x-stainless-", b"openai-", b"anthropic-", b"x-b3-", b"x-datadog-", b"x-openrouter-")
+
+# Members that choose a model, a vendor, a host or a key, by the name of who reads them: OpenRouter's, then LiteLLM's and others'.
+STEERING_FIELDS = frozenset({
+    "models", "provider", "route", "plugins", "preset",
+    "fallbacks", "model_list", "api_base", "base_url", "api_key", "custom_llm_provider", "user_config", "deployment_id", "extra_headers", "headers",
+    "organization",
+})  # fmt: skip
+_FIELDS = frozenset(re.sub(r"[^a-z]", "", name) for name in STEERING_FIELDS)
+_IN_FIELDS = re.compile("fallback|apibase|baseurl|apikey|modellist|provider|credential|accesskey|sessiontoken|adtoken|rolename|stsendpoint|runtimeendpoint")
+_HOST_FIELD = re.compile("(?:bootstrap|remote|target|api|server|upstream)(?:host|port|endpoint|url|uri)")  # SGLang's bootstrap_host, for one
+
+# What nearly every request is made of, so that the words are looked for in the others only.
+_USUAL_FIELDS = frozenset(
+    "model messages stream stream_options temperature top_p n max_tokens max_completion_tokens tools tool_choice parallel_tool_calls user stop seed "
+    "response_format reasoning_effort presence_penalty frequency_penalty logprobs metadata store prompt input encoding_format extra_body".split()
+)
+
+_NOT_LETTERS = re.compile(r"[\W_]+")
+_ODD_IN_HEADER = re.compile(rb"[^a-z0-9-]")
+
+
+def steers(name: bytes) -> bool:
+    """Whether a header field of this name (in lower case) can choose where a request goes, or as what."""
+    return name not in HARMLESS_HEADERS and (_ODD_IN_HEADER.search(name) is not None or _STEERS.search(name) is not None)
+
+
+def tells_a_key(name: bytes) -> bool:
+    """Whether a header field of this name (in lower case) says who asks, in whatever gateway's words."""
+    return name not in HARMLESS_HEADERS and _TELLS.search(name) is not None
+
+
+def steering_field(name: str) -> bool:
+    """Whether a member of this name chooses a host, a key or another model than `model` says. Case and separators do not matter."""
+    if name in _USUAL_FIELDS:
+        return False
+    flat = _NOT_LETTERS.sub("", name.casefold())
+    return flat in _FIELDS or _IN_FIELDS.search(flat) is not None or _HOST_FIELD.fullmatch(flat) is not None
+
+
+def _words(*groups: str) -> re.Pattern[bytes]:
+    """A part of a name, between dashes, that is one of the words, or begins or ends with one of the long ones."""
+    words = " ".join(groups).split()
+    short = "|".join(word for word in words if word in _SHORT)
+    long = "|".join(word for word in words if word not in _SHORT)
+    return re.compile(rf"(?:^|-)(?:(?:{short})s?(?:-|$)|(?:{long})|[a-z0-9]*(?:{long})s?(?:-|$))".encode())
+
+
+_STEERS = _words(_PLACES, _CHOICES, _ACCOUNTS)
+_TELLS = _words(_CREDENTIALS)
