@@ -22,11 +22,12 @@ class Answer:
 
     Length framing stays as it came; what came chunked or ended with its connection goes out chunked, to an HTTP/1.0 client until close.
     `added`: header fields of ours. `tellable`: an event of ours can be put behind the upstream's.
+    `open_ended`: no length was promised, so that it can end in order wherever the upstream broke off.
     `strip_event_bytes_max`: the request asked for usage on the client's behalf, so the event that only states it is taken out of an event stream,
     of which one event up to so many bytes is held back. `ends_with_connection`: the upstream ends this answer by closing, so that only a reset tells a cut from its end.
     """
 
-    __slots__ = ("_chunked", "_client", "_head", "_strip", "_tail", "_until_close", "ends_with_connection", "tellable")
+    __slots__ = ("_chunked", "_client", "_head", "_strip", "_tail", "_until_close", "ends_with_connection", "open_ended", "tellable")
 
     def __init__(self, request: Request, upstream: Upstream, head: RawResponseMessage, request_id: str, *, stream: bool, added: Headers = (), strip_event_bytes_max: int | None = None) -> None:
         self._client = client = request.connection
@@ -34,6 +35,7 @@ class Answer:
         self._tail = b""  # the last chunk, which waits for the record
         self._strip = None if strip_event_bytes_max is None or not _is_plain_event_stream(head) else UsageEventFilter(strip_event_bytes_max)
         length_framed = not head.chunked and first(head.raw_headers, b"content-length") is not None
+        self.open_ended = not length_framed
         self.tellable = head.code < 400 and not length_framed and _is_plain_event_stream(head)
         headers = upstream.answer_headers(head)
         headers += added

@@ -31,9 +31,9 @@ class Progress:
         self._marked_final = False
 
     @property
-    def done(self) -> bool:
-        """Whether the stream's own end, `[DONE]`, has passed."""
-        return self.meter is not None and self.meter.done
+    def complete(self) -> bool:
+        """Whether all of the stream has passed, however its connection ends."""
+        return self.meter is not None and self.meter.complete
 
     def take(self, chunk: bytes) -> bool:
         """Reads a copy of a chunk; True if a mark must be written before the chunk may be passed on."""
@@ -80,7 +80,7 @@ class Progress:
         if meter is None:
             return Ending(how=how, status=self.status, duration_ms=int(duration_s * 1000), upstream_request_id=self.request_id)
         meter.end()
-        over = how is How.ANSWERED or (how is How.CLIENT_LEFT and meter.done)
+        over = how is How.ANSWERED or (how is How.CLIENT_LEFT and meter.complete)
         if meter.error and over and self.status is not None and self.status < 400:
             how = How.ERROR_EVENT
         return Ending(
@@ -90,7 +90,7 @@ class Progress:
             usage_final=meter.usage_final,
             output_measure=meter.output_measure,
             counted=self.counted,
-            done=meter.done,
+            done=meter.complete,
             duration_ms=int(duration_s * 1000),
             first_byte_ms=first_byte_ms,
             bytes_out=self.bytes_out,

@@ -20,7 +20,6 @@ from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError
 from proxy.core.headers import first_text
 from proxy.core.settlement import How
-from proxy.core.sse import ends_at
 from proxy.counting import Counting
 from proxy.holds import Hold
 from proxy.journal import JournalUnavailable
@@ -88,7 +87,7 @@ class Relay:
             raise self.error
         if self._answer is None:
             self._client.cut()
-        elif self.clean or self._ended_by_limit:
+        elif self.clean or self._ended_by_limit or (self.how is How.ANSWERED and self._answer.open_ended):
             self._answer.end()
         else:
             self._answer.cut()
@@ -179,7 +178,7 @@ class Relay:
         if policy == "drain" and self._parts.draining_exchanges >= self._settings.drains.max:
             policy = "stop"
         self._parts.metrics.client_gone(self._upstream.name, policy)
-        if policy == "stop" or self.progress.done:
+        if policy == "stop" or self.progress.complete:
             self.decide(How.CLIENT_LEFT)
             return
         self._draining_since_s = monotonic()
@@ -258,10 +257,10 @@ class Relay:
         `chunk` was read and not passed on yet: the meter has counted it, so what of it is whole is the client's. True if that is done.
         """
         meter, answer = self.progress.meter, self._answer
-        if self._told is None or self.how is not None or answer is None or meter is None or meter.done:
+        if self._told is None or self.how is not None or answer is None or meter is None or meter.complete:
             return False
         if answer.tellable and not meter.between_events:
-            chunk = chunk[: ends_at(chunk)]  # chunks need not end where events do: what buffers in between cuts them anywhere
+            chunk = meter.whole_events(chunk)  # chunks need not end where events do: what buffers in between cuts them anywhere
             if not chunk:
                 return False
         if chunk and not self._left:
@@ -271,12 +270,21 @@ class Relay:
         return True
 
     def _fail_upstream(self, what: str) -> None:
-        self._parts.metrics.upstream_error(self._upstream.name, "reset")
-        self.decide(self._upstream_ending(), error=self._upstream.failed(what))
+        if not self._end_complete():
+            self._parts.metrics.upstream_error(self._upstream.name, "reset")
+            self.decide(self._upstream_ending(), error=self._upstream.failed(what))
 
     def _time_out(self, what: str) -> None:
-        self._parts.metrics.upstream_error(self._upstream.name, "timeout")
-        self.decide(self._upstream_ending(), error=self._upstream.timed_out(what))
+        if not self._end_complete():
+            self._parts.metrics.upstream_error(self._upstream.name, "timeout")
+            self.decide(self._upstream_ending(), error=self._upstream.timed_out(what))
+
+    def _end_complete(self) -> bool:
+        """Ends a stream of which all has come: how its connection ends takes nothing from it. False if some is missing."""
+        if not self.progress.complete:
+            return False
+        self.decide(How.ANSWERED if self._draining_since_s is None else How.CLIENT_LEFT_DRAINED)
+        return True
 
     def _upstream_ending(self) -> How:
         if self._left:

@@ -66,7 +66,7 @@ def test_usage_is_marked_with_the_chunk_that_states_it_and_not_again():
     assert mark.usage is not None
     assert (mark.usage.input_tokens, mark.usage.output_tokens) == (9, 4)
     assert not begun.take(DONE)
-    assert begun.done
+    assert begun.complete
 
 
 def test_a_running_total_with_each_chunk_costs_no_mark_each():

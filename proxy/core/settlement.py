@@ -9,7 +9,7 @@
 | 2xx, then a reset or an error event     | usage if final, else input stated or estimated /        | partial              | upstream_failed   |
 |                                         | the larger of delivered and last running total          |                      |                   |
 | client left, stopped                    | the same; before any head: input estimated, output 0    | partial              | client_closed     |
-| client left behind `[DONE]`             | as completed                                            | as completed         | completed         |
+| client left behind the stream's end     | as completed                                            | as completed         | completed         |
 | client left, drained                    | as completed                                            | as completed         | client_closed     |
 | cut by a limit                          | as stopped                                              | partial              | cut               |
 | the process ended or died               | usage if final, else input stated or estimated /        | reported / estimated | interrupted       |
@@ -59,7 +59,7 @@ class Counted(msgspec.Struct, frozen=True, gc=False):
 class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All that is known of an exchange when it is over. `output_measure` in tokens: what was delivered, in the record's own measure; `counted` overrules it.
 
-    `usage_final`: the stated usage is the whole exchange's, not a running total. `done`: `[DONE]` was delivered.
+    `usage_final`: the stated usage is the whole exchange's, not a running total. `done`: all of the stream was delivered, `[DONE]` or a finish reason and the final usage.
     """
 
     how: How

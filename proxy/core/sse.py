@@ -3,31 +3,53 @@
 The parser stands on the forwarding path, so it is total: no input makes it raise, wait or grow. It keeps one event at most and looks at each byte once,
 so its cost is linear in what it is fed. An event above `event_bytes_max` is dropped and counted, and reading goes on in step behind it.
 Rules (WHATWG HTML, "Server-sent events"): one leading BOM is dropped; lines end with LF, CR or CRLF; `:` starts a comment; the data lines of an event are
-joined with LF; an empty line ends it. Beyond the rules, an unterminated last event is given out by `end`: browsers drop it, a bill should not.
+joined with LF; an empty line ends it.
+
+Beyond the rules, what servers really send is read as line-wise clients read it:
+- An unterminated last event is given out by `end`. Browsers drop it, a bill should not.
+- A JSON object ends its event where another object, or `[DONE]`, begins on the next data line. No JSON text goes on
+  like that, so those are two events whose empty line is missing. Once that was seen, each line with a whole object
+  is an event at once.
+- A line that is a JSON object or `[DONE]`, without `data:`, is data: JSON lines, and the odd event without a name.
+- `data: data: {` has its name once too often.
 """
 
 from __future__ import annotations
 
 _BOM = b"\xef\xbb\xbf"
 _DATA = b"data:"
+_EVENT = b"event:"
+_ERROR = b"error"
+_ERROR_FIELD = b"error:"                    # llama.cpp before 2025-09 calls the data line itself so
+_DONE = b"[DONE]"
 _LF = 0x0A
 _CR = 0x0D
+_OPEN = 0x7B                                # a brace
+_START_BYTES = 16                           # of a line that is too long, enough to tell what it is
+_DONE_BYTES_MAX = 16
 
 
 class SSEParser:
     """`feed` chunks, take the data of the events that they complete; `end` gives what was left unterminated.
 
     `between`: nothing is pending, the next byte starts a line of a new event. `oversized` counts events dropped because their data lines together were longer than
-    `event_bytes_max`, `dropped_bytes` what they held.
+    `event_bytes_max`, `dropped_bytes` what they held. `by_lines`: events have come without the empty line that ends them.
+    `errors` counts events that are called an error by their name.
     """
 
-    __slots__ = ("_after_cr", "_data", "_dropping", "_first_line", "_line", "_line_bytes", "_max", "_size", "_skipping", "_skips_data", "between", "dropped_bytes", "oversized")
+    __slots__ = (
+        "_after_cr", "_data", "_dropping", "_ends_object", "_first_line", "_line", "_line_bytes", "_max",
+        "_size", "_skipped_end", "_skipping", "_skips_data", "between", "by_lines", "dropped_bytes", "errors",
+        "oversized",
+    )  # fmt: skip
 
     def __init__(self, event_bytes_max: int) -> None:
         self.oversized = 0
         self.dropped_bytes = 0
         self._max = event_bytes_max
         self.between = False
+        self.by_lines = False
+        self.errors = 0
         self._first_line = True             # a BOM may still come
         self._after_cr = False              # a LF coming next belongs to the CR before it
         self._line = bytearray()            # the unfinished line
@@ -37,6 +59,8 @@ class SSEParser:
         self._data: list[bytes] = []        # data lines of the unfinished event
         self._size = 0                      # bytes of its data lines, names included
         self._dropping = False              # the unfinished event is too large
+        self._ends_object = False           # its last line does not go on: it is `[DONE]` or ends with a brace
+        self._skipped_end = b""             # the last byte of the skipped line so far
 
     @property
     def pending_bytes(self) -> int:
@@ -82,33 +106,38 @@ class SSEParser:
         self._after_cr = last == _CR
         for line in lines:
             if self._line_bytes or self._first_line:
-                self._grow_line(line)
+                self._grow_line(line, events)
                 self._finish_line(events)
             else:
                 self._take_line(line, events)
         if rest:
-            self._grow_line(rest)
+            self._grow_line(rest, events)
         self.between = self._at_rest()
         return events
 
     def _at_rest(self) -> bool:
         return not (self._line_bytes or self._data or self._dropping or self._after_cr or self._first_line)
 
-    def _grow_line(self, piece: bytes) -> None:
+    def _grow_line(self, piece: bytes, events: list[bytes]) -> None:
         """Keep one more piece of the unfinished line, unless it can be told already that it is of no use."""
         self._line_bytes += len(piece)
         if self._skipping:
+            self._skipped_end = piece.rstrip()[-1:] or self._skipped_end
             return
         self._line += piece
-        if self._size + self._line_bytes > self._max + len(_BOM):
-            start = bytes(self._line[: len(_BOM) + len(_DATA)])
+        if self._line_bytes + (0 if self._ends_object else self._size) > self._max + len(_BOM):
+            start = bytes(self._line[:_START_BYTES])
             if self._first_line:
                 start = start.removeprefix(_BOM)
-            self._skips_data = start.startswith(_DATA)
+            self._skips_data = start.startswith((_DATA, b"{", _ERROR_FIELD))
             if self._skips_data:
+                if self._ends_object and _value(start).startswith(b"{"):
+                    self.by_lines = True
+                    self._end_event(events)
                 self._drop()
-            if len(start) >= len(_DATA):
+            if len(start) >= len(_ERROR_FIELD):
                 self._skipping = True
+                self._skipped_end = bytes(self._line).rstrip()[-1:]
                 self._line.clear()
 
     def _finish_line(self, events: list[bytes]) -> None:
@@ -116,6 +145,7 @@ class SSEParser:
         skipping = self._skipping
         if skipping and self._skips_data:
             self.dropped_bytes += self._line_bytes
+            self._ends_object = self._skipped_end == b"}"
         self._line.clear()
         self._line_bytes = 0
         self._skipping = False
@@ -128,22 +158,49 @@ class SSEParser:
     def _take_line(self, line: bytes, events: list[bytes]) -> None:
         """One whole line of the unfinished event; an empty one ends it."""
         if not line:
-            if self._data:
-                data = b"\n".join(self._data)
-                if data:
-                    events.append(data)
-                self._data.clear()
-            self._size = 0
-            self._dropping = False
+            self._end_event(events)
         elif line.startswith(_DATA) or line == b"data":
-            if self._dropping:
-                self.dropped_bytes += len(line)
-                return
-            self._size += len(line)
-            if self._size > self._max:
-                self._drop()
-            else:
-                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            self._take_data(line, _value(line), events)
+        elif line[0] == _OPEN:
+            if line.rstrip().endswith(b"}") or self._size + len(line) > self._max:
+                self._take_data(line, line, events)
+        elif line == _DONE:
+            self._take_data(line, line, events)
+        elif line.startswith(_EVENT):
+            self.errors += line[6:].strip() == _ERROR
+        elif line.startswith(_ERROR_FIELD):
+            self.errors += 1
+            self._take_data(line, line[6:].lstrip(), events)
+
+    def _take_data(self, line: bytes, value: bytes, events: list[bytes]) -> None:
+        """What a line adds to the data of the unfinished event."""
+        done = len(value) < _DONE_BYTES_MAX and value.strip() == _DONE
+        begins = done or value.startswith(b"{")
+        if begins and self._ends_object:
+            self.by_lines = True
+            self._end_event(events)
+        self._ends_object = value.rstrip().endswith(b"}")
+        if self._dropping:
+            self.dropped_bytes += len(line)
+            return
+        self._size += len(line)
+        if self._size > self._max:
+            self._drop()
+            return
+        self._data.append(value)
+        self._ends_object |= done
+        if begins and self._ends_object and self.by_lines and len(self._data) == 1:
+            self._end_event(events)
+
+    def _end_event(self, events: list[bytes]) -> None:
+        if self._data:
+            data = b"\n".join(self._data)
+            if data:
+                events.append(data)
+            self._data.clear()
+        self._size = 0
+        self._dropping = False
+        self._ends_object = False
 
     def _drop(self) -> None:
         if not self._dropping:
@@ -153,6 +210,20 @@ class SSEParser:
             self._data.clear()
 
 
-def ends_at(chunk: bytes) -> int:
-    """Behind the last event that ends inside of this piece of a stream, wherever it was cut; 0 if none does. An end that lies across its edge is not seen."""
-    return max((at + len(end) for end in (b"\n\n", b"\r\n\r\n", b"\r\r") if (at := chunk.rfind(end)) >= 0), default=0)
+def _value(line: bytes) -> bytes:
+    """What stands behind the name of a data line."""
+    value = line[6:] if line[5:6] == b" " else line[5:]
+    if value.startswith(_DATA):
+        inner = value[6:] if value[5:6] == b" " else value[5:]
+        if inner.startswith((b"{", _DONE)):
+            return inner
+    return value
+
+
+def ends_at(chunk: bytes, *, by_lines: bool = False) -> int:
+    """Behind the last event that ends inside of this piece of a stream, wherever it was cut; 0 if none does. An end that lies across its edge is not seen.
+
+    `by_lines` as the parser says: the end of a line is then the end of an event.
+    """
+    ends = (b"\n", b"\r") if by_lines else (b"\n\n", b"\r\n\r\n", b"\r\r")
+    return max((at + len(end) for end in ends if (at := chunk.rfind(end)) >= 0), default=0)

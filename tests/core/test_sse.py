@@ -21,21 +21,42 @@ def events_of(chunks: list[bytes], event_bytes_max: int = BIG) -> tuple[list[byt
 
 
 def by_the_book(stream: bytes, event_bytes_max: int = BIG) -> tuple[list[bytes], int]:
-    """The specification, read over the whole stream at once; with an end added, since an unterminated last event is wanted too."""
+    """The specification, read over the whole stream at once; with an end added, since an unterminated last event is wanted too.
+
+    Beyond it: a line that is an object is data, and an object on a data line behind another one is an event of its own.
+    """
     events: list[bytes] = []
     data: list[bytes] = []
     size = oversized = 0
+
+    def end() -> None:
+        nonlocal data, size, oversized
+        if size > event_bytes_max:
+            oversized += 1
+        elif b"\n".join(data):
+            events.append(b"\n".join(data))
+        data, size = [], 0
+
     for line in [*re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf")), b""]:
         name, _, value = line.partition(b":")
         if not line:
-            if size > event_bytes_max:
-                oversized += 1
-            elif b"\n".join(data):
-                events.append(b"\n".join(data))
-            data, size = [], 0
-        elif name == b"data":
-            data.append(value.removeprefix(b" "))
-            size += len(line)
+            end()
+            continue
+        if name == b"data":
+            value = value.removeprefix(b" ")
+            again = re.fullmatch(rb"data: ?((?:\{|\[DONE\]).*)", value, re.DOTALL)
+            value = value if again is None else again[1]
+        elif (line.startswith(b"{") and (line.rstrip().endswith(b"}") or size + len(line) > event_bytes_max)) or line == b"[DONE]":
+            value = line
+        elif name == b"error":
+            value = value.lstrip()
+        else:
+            continue
+        closed = data and (data[-1].rstrip().endswith(b"}") or (data[-1].strip() == b"[DONE]" and size <= event_bytes_max))
+        if closed and (value.startswith(b"{") or value.strip() == b"[DONE]"):
+            end()
+        data.append(value)
+        size += len(line)
     return events, oversized
 
 
@@ -65,6 +86,15 @@ def every_split(stream: bytes) -> list[list[bytes]]:
         ("data: 好\u2028\x85\x0b\n\n".encode(), ["好\u2028\x85\x0b".encode()]),
         (b"\xef\xbb", []),
         (b"", []),
+        (b'data: {"a":1}\ndata: {"b":2}\ndata: [DONE]\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
+        (b'data: {\ndata: "a": [\ndata: {\ndata: "b": 1}\ndata: , {}\ndata: ]}\n\n', [b'{\n"a": [\n{\n"b": 1}\n, {}\n]}']),
+        (b'data: {"a":1}\ndata: {"b":2}\ndata: {\ndata: "c": 1\ndata: }\n\ndata: {}\n', [b'{"a":1}', b'{"b":2}', b'{\n"c": 1\n}', b"{}"]),
+        (b'{"a":1}\n{"b":2}\n[DONE]\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
+        (b'data: {"a":1}\n\n{"b":2}\n\ndata: [DONE]\n\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
+        (b'data: data: {"a":1}\n\ndata:data:[DONE]\n\n', [b'{"a":1}', b"[DONE]"]),
+        (b'data: {"a":1}\nevent: error\ndata: {"b":2}\n\n', [b'{"a":1}', b'{"b":2}']),
+        (b'error: {"a":1}\n\n', [b'{"a":1}']),
+        (b'{ pretty\n"a": 1\n}\n\n', []),
     ],
 )
 @pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"])
@@ -76,7 +106,7 @@ def test_events_do_not_depend_on_chunks_or_line_ends(stream: bytes, expected: li
 
 
 PARTS = st.sampled_from(
-    [b"data: ", b"data:", b"data", b"x", b" ", b":", b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n", b"\xef\xbb\xbf", b"data: abcdefgh\n\n", b": ping\n", b"\x00\xff"]
+    [b"data: ", b"data:", b"data", b"x", b" ", b":", b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n", b"\xef\xbb\xbf", b"data: abcdefgh\n\n", b": ping\n", b"\x00\xff", b"{", b"}", b"data: {}\n", b"{}\n", b"[DONE]", b"error:"]
 )
 
 
@@ -154,3 +184,31 @@ def test_each_byte_is_looked_at_once() -> None:
 )
 def test_where_the_last_whole_event_of_a_piece_ends(chunk: bytes, end: int) -> None:
     assert ends_at(chunk) == end
+
+
+@pytest.mark.parametrize(("chunk", "end"), [(b"", 0), (b"data: a", 0), (b"a\nb", 2), (b"a\r\nb\r\nc", 6), (b"a\rb", 2), (b"a\n", 2)])
+def test_where_a_line_is_an_event_the_last_line_end_counts(chunk: bytes, end: int) -> None:
+    assert ends_at(chunk, by_lines=True) == end
+
+
+def test_events_that_end_with_their_line_leave_nothing_pending() -> None:
+    """The text of one that waits for its end is measured by its bytes, and a limit that cuts waits for it."""
+    parser = SSEParser(BIG)
+    line = b'data: {"a":1}\n'
+    assert parser.feed(line) == []          # it may go on
+    assert parser.feed(line) == [b'{"a":1}', b'{"a":1}']
+    assert parser.by_lines and parser.between and parser.pending_bytes == 0
+    assert parser.feed(line) == [b'{"a":1}']
+    assert parser.feed(b"\n" + line) == [b'{"a":1}']
+
+
+@pytest.mark.parametrize(
+    ("stream", "errors"),
+    [(b'event: error\ndata: {"message":"no"}\n\n', 1), (b'event:error\n\n', 1), (b'error: {"code":500}\n\n', 1), (b'event: message\ndata: {}\n\n', 0), (b"errors: x\n\nevent: errors\n\n", 0)],
+)
+def test_an_event_that_is_called_an_error_is_told(stream: bytes, errors: int) -> None:
+    for chunks in every_split(stream):
+        parser = SSEParser(BIG)
+        for chunk in chunks:
+            parser.feed(chunk)
+        assert parser.errors == errors

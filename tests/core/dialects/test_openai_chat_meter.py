@@ -114,6 +114,71 @@ def test_no_framing_changes_what_is_metered(events: list[object]) -> None:
         assert result(run([packed[at : at + 1] for at in range(len(packed))], content_encoding=encoding)) == expected
 
 
+@pytest.mark.parametrize("events", [row[1] for row in STREAMS], ids=[row[0] for row in STREAMS])
+@pytest.mark.parametrize("options", [{}, {"stream": False}, {"content_type": "application/x-ndjson"}, {"content_type": "text/event-stream"}], ids=str)
+def test_framing_that_is_not_quite_sse_changes_nothing(events: list[object], options: dict[str, object]) -> None:
+    """As line-wise clients read it: one line end between events, JSON lines, no blank behind the name, the name twice."""
+    stream = stream_of(*events)
+    expected = result(run([stream]))
+    lines = stream.replace(b"\n\n", b"\n")
+    for other in (
+        lines, lines.rstrip(b"\n"), lines.replace(b"\n", b"\r\n"), lines.replace(b"\n", b"\r"), stream.replace(b"data: ", b"data:"),
+        lines.replace(b"data: ", b""), lines.replace(b"data: ", b"").replace(b"\n", b"\r\n"), stream.replace(b"data: ", b""),
+        lines.replace(b"data: ", b"data: data: "), lines.replace(b"data: ", b"event: message\nid: 1\ndata: "), b"\xef\xbb\xbf" + lines, b"\n\n" + lines,
+    ):  # fmt: skip
+        assert result(run([other], **options)) == expected, other[:200]
+        assert result(run(other.splitlines(keepends=True), **options)) == expected
+        assert result(run((other[at : at + 7] for at in range(0, len(other), 7)), **options)) == expected
+
+
+def test_json_lines_are_measured_by_their_text_as_they_come() -> None:
+    """A limit that cuts goes by the measure; the JSON around the text is none of it."""
+    line = stream_of(chunk("abcd" * 4)).removeprefix(b"data: ").strip() + b"\n"
+    meter = Meter(stream=True, content_type="application/x-ndjson")
+    for number in range(1, 30):
+        meter.feed(line)
+        assert number == 1 or meter.output_measure == 4 * number
+
+
+def test_a_stream_can_be_ended_behind_a_line_where_its_events_end_with_lines() -> None:
+    """A limit that ends a stream does so behind a whole event; a stream without empty lines would never be ended."""
+    line = stream_of(chunk("abcd")).strip() + b"\n"
+    meter = Meter(stream=True, content_type="text/event-stream")
+    for piece in (line, line, line + line[:30]):
+        meter.feed(piece)
+    assert (meter.between_events, meter.whole_events(line + line[:30])) == (False, line)
+    meter.feed(line[30:])
+    assert (meter.between_events, meter.whole_events(line[30:])) == (True, line[30:])
+
+
+def test_one_json_answer_with_line_ends_in_it_is_no_lines() -> None:
+    for text in (json.dumps(JSON_ANSWER) + "\n\n", json.dumps(JSON_ANSWER, indent=0), json.dumps(JSON_ANSWER).replace("}, {", "}\n,\n{").replace("}]", "}\n]")):
+        for size in (1, 40, len(text)):
+            meter = run((text[at : at + size].encode() for at in range(0, len(text), size)), stream=True)
+            assert (meter.usage_final, meter.unreadable, meter.output_measure) == (True, False, tokens("好 hi好 hi"))
+
+
+@pytest.mark.parametrize("failure", [b'event: error\ndata: {"message":"overloaded"}\n\n', b'error: {"code":500,"message":"m"}\n\n', b"event: error\n\n"])
+def test_an_event_called_an_error_is_one(failure: bytes) -> None:
+    assert run([stream_of(*TEXTS), failure, stream_of(DONE)]).error
+
+
+@pytest.mark.parametrize(
+    ("events", "complete"),
+    [
+        ([*TEXTS, DONE], True),
+        ([*TEXTS, LAST], False),
+        ([*TEXTS, LAST, chunk() | {"choices": [], "usage": USAGE}], True),
+        ([*TEXTS, LAST | {"usage": USAGE}], True),
+        ([*TEXTS, chunk() | {"choices": [], "usage": USAGE}], False),
+        ([*TEXTS, LAST | {"usage": USAGE}, TEXTS[0]], False),
+        ([*TEXTS, LAST | {"usage": USAGE}, {"error": {"message": "m"}}], False),
+    ],
+)
+def test_what_proves_that_all_of_a_stream_has_come(events: list[object], complete: bool) -> None:
+    assert run([stream_of(*events)]).complete is complete
+
+
 def test_what_is_known_so_far_is_known_before_the_chunk_goes_on() -> None:
     """The exchange marks what it is about to deliver: the figures must cover each chunk as soon as it is fed."""
     meter = Meter(stream=True)

@@ -9,10 +9,11 @@ import json
 import re
 
 from proxy.core.decoding import Decoder, coding_name
+from proxy.core.dialects.openai_chat.opening import Opening
 from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_error, read_answer, stated_usage, text_of
 from proxy.core.dialects.openai_chat.text import Shape, delivered, string_bytes, untwinned, whose
 from proxy.core.dialects.openai_chat.texts import Texts
-from proxy.core.sse import SSEParser
+from proxy.core.sse import SSEParser, ends_at
 from proxy.core.usage import Usage
 
 _USAGE_STATED = re.compile(rb'"usage"[ \t\r\n]*+:[ \t\r\n]*+\{')
@@ -26,6 +27,8 @@ _EDGE_BYTES = 64 * 1024         # of a JSON answer too large to keep: its beginn
 _EDGE_TRIES_MAX = 8
 _TEXTS_APART_MAX = 128          # of one name in one event; vendors allow as many choices. What is beyond counts as one text
 _BACKSLASH = 0x5C
+_BRACE = 0x7B
+_EVENT_NAME = b"event:"
 MEASURE_UNCALIBRATED = (1, 4)   # output tokens per byte of delivered text, while nothing has been learned of the model
 
 
@@ -43,7 +46,7 @@ class Meter:
 
     __slots__ = (
         "_answer_bytes_max", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_ended", "_event_bytes_max", "_expects_events", "_finished",
-        "_framed", "_head", "_heads_left", "_json", "_measure_bytes", "_measure_tokens", "_opening", "_parser", "_pieces", "_prose", "_read", "_shape",
+        "_framed", "_head", "_heads_left", "_json", "_mark", "_measure_bytes", "_measure_tokens", "_opening", "_parser", "_pieces", "_prose", "_read", "_shape",
         "_shapes_left", "_tail", "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "text_bytes", "texts", "unreadable",
         "usage", "usage_final",
     )  # fmt: skip
@@ -75,7 +78,8 @@ class Meter:
         self._expects_events = (stream and status < 400) or (content_type or "").lower().startswith("text/event-stream")
         # _blind: the content coding cannot be undone, or no further
         self._json: bool | None = None          # None until the first byte tells which it is
-        self._opening = b""                     # what may become a byte order mark
+        self._mark = b""                        # what may become a byte order mark, or the name of a line
+        self._opening: Opening | None = None    # of a body that may be one JSON value or JSON lines
         self._prose = False                     # it is to be events and begins like none
         self._parser = SSEParser(event_bytes_max)
         self._measure_tokens, self._measure_bytes = measure
@@ -110,9 +114,18 @@ class Meter:
         return not (self.unreadable or self.oversized or self._parser.pending_bytes or (self._body_bytes and not self._read))
 
     @property
+    def complete(self) -> bool:
+        """Whether all of the stream has come, however its connection ends: `[DONE]`, or a finish reason and the final usage."""
+        return self.done or (self._finished and self.usage_final and not self.error)
+
+    @property
     def between_events(self) -> bool:
         """Whether all events that came are whole, so that another one may be put behind them."""
         return self._json is False and self._decoder is None and not self._blind and self._parser.between
+
+    def whole_events(self, chunk: bytes) -> bytes:
+        """Of the chunk that was fed last, what ends with a whole event; empty if no event ends in it."""
+        return chunk if self.between_events else chunk[: ends_at(chunk, by_lines=self._parser.by_lines)]
 
     @property
     def oversized(self) -> bool:
@@ -141,6 +154,8 @@ class Meter:
         if self._ended:
             return
         self._ended = True
+        if self._mark.removeprefix(_BOM).strip():
+            self._begin(self._mark.removeprefix(_BOM).lstrip())
         if self._json:
             self._read_body()
         else:
@@ -158,16 +173,27 @@ class Meter:
         else:
             for event in self._parser.feed(piece):
                 self._take_event(event)
+            if self._parser.errors:
+                self.error = True
 
     def _start(self, piece: bytes) -> None:
         """The first byte tells JSON and pages from events; the content type may not: some vendors answer JSON to `stream: true`, or name neither."""
-        piece = (self._opening + piece).lstrip()
+        piece = (self._mark + piece).lstrip()
         text = piece.removeprefix(_BOM).lstrip()
-        if not text or _BOM.startswith(piece):
-            self._opening = piece[: len(_BOM)]
+        named = text[:1] in (b"d", b"e")            # as no JSON value begins; a line of an event stream does
+        if not text or _BOM.startswith(piece) or (named and len(text) < len(_EVENT_NAME)):
+            self._mark = text if named else piece[: len(_BOM)]
             return
-        self._json = text[0] in b"{[<" or not self._expects_events
+        self._begin(text)
+
+    def _begin(self, text: bytes) -> None:
+        """The body's first bytes that say something."""
+        self._mark = b""
+        events = self._expects_events or text.startswith((b"data:", _EVENT_NAME, b":"))
+        self._json = text[0] in b"{[<" or not events
         self._prose = text[0] not in _FIELD_STARTS
+        if text[0] == _BRACE:
+            self._opening = Opening(self._answer_bytes_max)
         self._take_piece(text)
 
     # Events.
@@ -254,6 +280,13 @@ class Meter:
 
     def _keep(self, piece: bytes) -> None:
         self._body_bytes += len(piece)
+        if self._opening is not None:
+            self._opening.feed(piece)
+            if self._opening.lines:
+                self._read_lines(piece)
+                return
+            if self._opening.lines is False:
+                self._opening = None
         if not self._head:
             self._pieces.append(piece)
             if self._body_bytes <= self._answer_bytes_max:
@@ -266,6 +299,13 @@ class Meter:
             self._tail += piece
             if len(self._tail) > 2 * _EDGE_BYTES:
                 del self._tail[:-_EDGE_BYTES]
+
+    def _read_lines(self, piece: bytes) -> None:
+        """What began like a JSON answer is a stream of JSON lines."""
+        self._json = False
+        self._body_bytes = 0
+        self._take_piece(b"".join([*self._pieces, piece]))
+        self._pieces.clear()
 
     def _read_body(self) -> None:
         if self._head:
