@@ -5,10 +5,10 @@ It never raises, whatever comes, and never decides about money: `settlement.py` 
 
 from __future__ import annotations
 
-import json
 import re
 
 from proxy.core.decoding import Decoder, coding_name
+from proxy.core.dialects.openai_chat.edges import edge_of
 from proxy.core.dialects.openai_chat.opening import Opening
 from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_error, read_answer, stated_usage, text_of
 from proxy.core.dialects.openai_chat.text import Shape, delivered, string_bytes, untwinned, whose
@@ -24,7 +24,6 @@ _FINISH_ERROR = "error"         # OpenRouter's finish_reason of a choice whose p
 _HEADS_MAX = 4                  # events read whole while looking for the model's name; Azure's first has none
 _SHAPES_TRIED_MAX = 4           # shapes learnt without a single hit before giving up: such a stream has no two events alike
 _EDGE_BYTES = 64 * 1024         # of a JSON answer too large to keep: its beginning and its end, where usage stands
-_EDGE_TRIES_MAX = 8
 _TEXTS_APART_MAX = 128          # of one name in one event; vendors allow as many choices. What is beyond counts as one text
 _BACKSLASH = 0x5C
 _BRACE = 0x7B
@@ -329,8 +328,8 @@ class Meter:
             self._gather(b"", strings)
 
     def _read_edges(self) -> None:
-        """Usage from an answer too large to read whole: at the end of its top level, as nearly all have it, or at the beginning (llama.cpp's embeddings)."""
-        answer = _trailing(bytes(self._tail[-_EDGE_BYTES:])) or _leading(self._head)
+        """Usage from an answer too large to read whole."""
+        answer = edge_of(self._head, bytes(self._tail[-_EDGE_BYTES:]))
         if answer is None:
             self.unreadable = True
             return
@@ -342,36 +341,3 @@ class Meter:
 def _states_usage(event: bytes) -> bool:
     """Whether a usage object may be in it: null, as some send on every event, is none."""
     return event.find(b'"usage"') >= 0 and _USAGE_STATED.search(event) is not None
-
-
-def _trailing(tail: bytes) -> Answer | None:
-    """What follows the last `"usage"` up to the end, if that closes exactly one object: then the object is the answer itself, and the usage its own."""
-    at = len(tail)
-    for _ in range(_EDGE_TRIES_MAX):
-        at = tail.rfind(b'"usage"', 0, at)
-        if at < 0:
-            return None
-        answer = read_answer(b"{" + tail[at:])
-        if answer is not None:
-            return answer
-    return None
-
-
-def _leading(head: bytes) -> Answer | None:
-    """What stands before and in a `"usage"` that the top level opens with, cut off behind it."""
-    at = -1
-    text = head.removeprefix(_BOM).decode("utf-8", "replace")
-    for _ in range(_EDGE_TRIES_MAX):
-        at = text.find('"usage"', at + 1)
-        if at < 0:
-            return None
-        start = text.find("{", at)
-        try:
-            _, end = json.JSONDecoder().raw_decode(text, start if start >= 0 else len(text))
-        except (ValueError, RecursionError):
-            continue
-        # One bracket closes it only if it is the top level that was cut off.
-        answer = read_answer((text[:end] + "}").encode())
-        if answer is not None:
-            return answer
-    return None

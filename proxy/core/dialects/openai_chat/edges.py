@@ -1,0 +1,48 @@
+"""The top level of an answer that is too large to keep, from its first and last bytes: usage stands at one of its ends."""
+
+from __future__ import annotations
+
+import json
+
+from proxy.core.dialects.openai_chat.shapes import Answer, read_answer
+
+_BOM = b"\xef\xbb\xbf"
+_EDGE_TRIES_MAX = 8
+
+
+def edge_of(head: bytes, tail: bytes) -> Answer | None:
+    """The members around the usage at the end, as nearly all have it, or at the beginning (llama.cpp's embeddings)."""
+    return _trailing(tail) or _leading(head)
+
+
+def _trailing(tail: bytes) -> Answer | None:
+    """What follows the last `"usage"` up to the end, if that closes exactly one object: then the object is the answer itself, and the usage its own."""
+    at = len(tail)
+    for _ in range(_EDGE_TRIES_MAX):
+        at = tail.rfind(b'"usage"', 0, at)
+        if at < 0:
+            return None
+        answer = read_answer(b"{" + tail[at:])
+        if answer is not None:
+            return answer
+    return None
+
+
+def _leading(head: bytes) -> Answer | None:
+    """What stands before and in a `"usage"` that the top level opens with, cut off behind it."""
+    at = -1
+    text = head.removeprefix(_BOM).decode("utf-8", "replace")
+    for _ in range(_EDGE_TRIES_MAX):
+        at = text.find('"usage"', at + 1)
+        if at < 0:
+            return None
+        start = text.find("{", at)
+        try:
+            _, end = json.JSONDecoder().raw_decode(text, start if start >= 0 else len(text))
+        except (ValueError, RecursionError):
+            continue
+        # One bracket closes it only if it is the top level that was cut off.
+        answer = read_answer((text[:end] + "}").encode())
+        if answer is not None:
+            return answer
+    return None
