@@ -15,7 +15,6 @@ import msgspec
 from proxy.core.pricelist import PriceList, PriceRow
 from proxy.core.pricing import (
     ONE,
-    UNPRICED,
     Counted,
     Factor,
     Priced,
@@ -64,6 +63,7 @@ class PriceBook:
         self._encoded = msgspec.json.encode(ordered, order="sorted")
         self.version = hashlib.sha256(self._encoded).hexdigest()[:VERSION_DIGITS]
         self.currency = terms.currency
+        self._unpriced = Priced(price_version=self.version)
         self._fx = {currency: _compiled(rates, factor) for currency, rates in terms.fx.items()}
         self._markups = {team: _compiled(steps(share), raised) for team, share in terms.markups.items()}
         self._plans: dict[tuple[str, str | None, str | None, str | None], tuple[_Option, ...]] = {}
@@ -84,6 +84,11 @@ class PriceBook:
         return self._encoded
 
     @property
+    def content(self) -> Terms:
+        """What `terms` says, as values."""
+        return self._terms
+
+    @property
     def rows(self) -> tuple[PriceRow, ...]:
         """Every row, in the book's own order."""
         return self._list.rows
@@ -92,13 +97,16 @@ class PriceBook:
         self, counts: Counted, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,
         started_at_ms: int, status: int | None, images: int | None = None,
     ) -> Priced:  # fmt: skip
-        """The amounts of one record (`proxy.core.pricing` says how), by the row that applies; `UNPRICED` where none does."""
+        """The amounts of one record (`proxy.core.pricing` says how), by the row that applies.
+
+        Where none does, only the version is known.
+        """
         plan = self._plans.get((upstream, model_requested, model_served, service_tier))
         if plan is None:
             plan = self._plan(upstream, model_requested, model_served, service_tier)
         option = _applying(plan, counts.input_tokens, started_at_ms)
         if option is None:
-            return UNPRICED
+            return self._unpriced
         fx, fx_rate = option.exchange(started_at_ms)
         rates, _ = option.rates(started_at_ms)
         markup, _ = self._markup(team, started_at_ms)
@@ -129,6 +137,12 @@ class PriceBook:
         images = (2 * (record.cost_original_nano * rates.scale - without) + rates.image) // (2 * rates.image)
         told = images >= 0 and rounded(without + images * rates.image, rates.scale) == record.cost_original_nano
         return images if told else None
+
+    def applying(self, record: UsageRecord) -> list[PriceRow]:
+        """The rows that could price the record, best first: the first one does."""
+        plan = self._plan(record.upstream, record.model_requested, record.model_served, record.service_tier)
+        tokens = 0 if record.input_tokens is None else record.input_tokens
+        return [option.row for option in plan if option.row.applies(tokens, record.started_at_ms)]
 
     def quote(
         self, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,

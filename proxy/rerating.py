@@ -1,4 +1,7 @@
-"""Prices booked records anew: with the prices in effect now, a stretch of the book at a time, beside the traffic. What differs is booked as adjustments.
+"""Prices booked records anew, a stretch of the book at a time, and books what differs.
+
+`proxy.booked_prices` says by which terms: those in effect now where they say something about the
+record's time, else its own. What differs becomes adjustments, beside the traffic.
 
 One call does a bounded stretch and says where the next one goes on, so that nobody waits long, a stop loses nothing and progress can be shown. Repeating any
 of it books nothing twice (`proxy.ledger.repricing`).
@@ -14,30 +17,43 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from proxy.booked_prices import BookedPrices, Kept
 from proxy.core.errors import ProxyError, invalid_request
+from proxy.core.routes import matches
 from proxy.core.usage import UsageRecord
 from proxy.ledger import BATCH_MAX, Ledger
 from proxy.ledger.canonical import COLUMNS, record_from
 from proxy.ledger.pages import Page, Row, Stretch, head, narrowed, pages
 from proxy.ledger.queries import Queries
-from proxy.ledger.repricing import Repriced, Verdict, reprice, standing
+from proxy.ledger.repricing import RERATE, Repriced, Verdict, reprice, standing
 from proxy.ledger.spans import YEARS
 from proxy.prices import PriceBook
 
 SEQS_MAX = 64 * BATCH_MAX  # of one call: about a second
-PAGE_SEQS = 16             # priced at once, in a thread: requests wait for the interpreter meanwhile, a millisecond or two
+PAGE_SEQS = 16  # priced at once, in a thread: requests wait for the interpreter meanwhile, a millisecond or two
 
-_KIND, _ADJUSTS = COLUMNS.index("kind"), COLUMNS.index("adjusts")
+REASON_CHARS_MAX = 200  # of a column that has one word in most rows
+
+_KIND, _ADJUSTS, _TEAM, _MODEL, _UPSTREAM = map(
+    COLUMNS.index, ("kind", "adjusts", "team", "model_requested", "upstream")
+)
 
 
-class Rerate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+class Rerate(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}
+):
     """What to price anew: records started in [from, to), days or ISO times in the ledger's zone, open where null.
 
     The first call leaves out the rest, or names the prices that it means; the next ones repeat `through` and `price_version` of its answer and have its
-    `next` as `after`.
+    `next` as `after`. `teams`, `models` (globs of the model asked for) and `upstreams` narrow it,
+    each if there are any; "" is no team, no model. `reason` is booked with each adjustment.
     """
 
     dry_run: bool
+    teams: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    upstreams: tuple[str, ...] = ()
+    reason: str | None = None
     from_: str | None = None
     to: str | None = None
     after: int | None = None
@@ -57,7 +73,11 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Rerated(msgspec.Struct, frozen=True, kw_only=True):
-    """What one call did, or would do. `verdicts` counts the records by `Verdict`; `next` is None behind the last stretch."""
+    """What one call did, or would do. `next` is None behind the last stretch.
+
+    `verdicts` counts the records by `Verdict`; `kept` counts by `Kept` those whose price the
+    terms of now alone would change.
+    """
 
     dry_run: bool
     price_version: str
@@ -66,11 +86,17 @@ class Rerated(msgspec.Struct, frozen=True, kw_only=True):
     through: int
     next: int | None
     verdicts: dict[str, int]
+    kept: dict[str, int]
     changes: list[Change]
 
 
 async def rerate(
-    ask: Rerate, queries: Queries, ledger: Ledger, prices: PriceBook, zone: ZoneInfo, booked: Callable[[UsageRecord], None] | None = None
+    ask: Rerate,
+    queries: Queries,
+    ledger: Ledger,
+    prices: PriceBook,
+    zone: ZoneInfo,
+    booked: Callable[[UsageRecord], None] | None = None,
 ) -> Rerated:
     """One stretch; `booked` hears of each adjustment. Raises ProxyError 400 or 409 for what cannot be done as asked, LedgerError, LedgerUnavailable.
 
@@ -82,23 +108,30 @@ async def rerate(
             "timezone needs a restart), then begin anew. What is booked is not booked again."
         )
         raise ProxyError(409, "invalid_request_error", "prices_changed", message)
+    if ask.reason is not None and not (
+        0 < len(ask.reason) <= REASON_CHARS_MAX and ask.reason.isprintable()
+    ):
+        raise invalid_request(
+            f"`reason` is one line of at most {REASON_CHARS_MAX} characters.", param="reason"
+        )
     from_ms, to_ms = _moment_ms(ask.from_, "from", zone), _moment_ms(ask.to, "to", zone)
     if from_ms is not None and to_ms is not None and to_ms <= from_ms:
         raise invalid_request("`to` is not after `from`.", param="to")
     whole = await asyncio.to_thread(_whole, queries, ask, from_ms, to_ms)
-    part = msgspec.structs.replace(whole, through=max(whole.after, min(whole.through, whole.after + SEQS_MAX)))
+    part = msgspec.structs.replace(
+        whole, through=max(whole.after, min(whole.through, whole.after + SEQS_MAX))
+    )
     told = _Told()
-    pricing = _Pricing(queries, prices)
-    waiting: list[UsageRecord] = []
+    pricing = _Pricing(queries, prices, ask)
+    booking = _Booking(ledger, pricing.terms_of, booked)
     with contextlib.closing(pages(queries.path, part, PAGE_SEQS, corrected=True)) as remaining:
         while (repriced := await asyncio.to_thread(pricing.next_of, remaining)) is not None:
             told.add(repriced)
-            waiting += [one.adjustment for one in repriced if one.adjustment is not None and not ask.dry_run]
-            if len(waiting) > BATCH_MAX - PAGE_SEQS:
-                await _book(ledger, waiting, booked)
-                waiting = []
-    if waiting:
-        await _book(ledger, waiting, booked)
+            if not ask.dry_run:
+                await booking.take(
+                    [one.adjustment for one, _ in repriced if one.adjustment is not None]
+                )
+    await booking.end()
     return Rerated(
         dry_run=ask.dry_run,
         price_version=prices.version,
@@ -107,63 +140,112 @@ async def rerate(
         through=whole.through,
         next=part.through if part.through < whole.through else None,
         verdicts=told.verdicts,
+        kept=told.kept,
         changes=told.changes(),
     )
 
 
-async def _book(ledger: Ledger, adjustments: Sequence[UsageRecord], booked: Callable[[UsageRecord], None] | None) -> None:
-    await ledger.adjust(adjustments)
-    if booked is not None:
-        for adjustment in adjustments:
-            booked(adjustment)
+class _Booking:
+    """Books adjustments in batches, and before them the terms that they name."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        terms_of: Callable[[str], bytes | None],
+        booked: Callable[[UsageRecord], None] | None,
+    ) -> None:
+        self._ledger = ledger
+        self._terms_of = terms_of
+        self._booked = booked
+        self._waiting: list[UsageRecord] = []
+        self._stored: set[str] = set()
+
+    async def take(self, adjustments: Sequence[UsageRecord]) -> None:
+        self._waiting += adjustments
+        if len(self._waiting) > BATCH_MAX - PAGE_SEQS:
+            await self.end()
+
+    async def end(self) -> None:
+        """What was taken is booked when this returns."""
+        if not self._waiting:
+            return
+        batch, self._waiting = self._waiting, []
+        versions = {
+            record.price_version for record in batch if record.price_version is not None
+        } - self._stored
+        terms = [
+            (version, terms)
+            for version in sorted(versions)
+            if (terms := self._terms_of(version)) is not None
+        ]
+        if terms:
+            await self._ledger.book(RERATE, (), price_versions=terms)
+        self._stored |= versions
+        await self._ledger.adjust(batch)
+        if self._booked is not None:
+            for adjustment in batch:
+                self._booked(adjustment)
 
 
 def _whole(queries: Queries, ask: Rerate, from_ms: int | None, to_ms: int | None) -> Stretch:
     """What this call and all that follow it go through; the first one finds its ends."""
     if ask.after is not None and ask.through is not None:
-        return Stretch(after=max(0, ask.after), through=min(ask.through, head(queries.path)), from_ms=from_ms, to_ms=to_ms)
-    return narrowed(queries.path, Stretch(after=ask.after or 0, through=head(queries.path), from_ms=from_ms, to_ms=to_ms))
+        return Stretch(
+            after=max(0, ask.after),
+            through=min(ask.through, head(queries.path)),
+            from_ms=from_ms,
+            to_ms=to_ms,
+        )
+    return narrowed(
+        queries.path,
+        Stretch(after=ask.after or 0, through=head(queries.path), from_ms=from_ms, to_ms=to_ms),
+    )
 
 
 class _Pricing:
-    """Prices pages, in a thread. Keeps the books of earlier versions that it had to look into."""
+    """Prices pages, in a thread."""
 
-    def __init__(self, queries: Queries, prices: PriceBook) -> None:
-        self._queries = queries
-        self._prices = prices
-        self._earlier: dict[str, PriceBook | None] = {}
+    def __init__(self, queries: Queries, prices: PriceBook, ask: Rerate) -> None:
+        self._ask = ask
+        self._reason = RERATE if ask.reason is None else f"{RERATE}: {ask.reason}"
+        self._prices = BookedPrices(prices, queries.price_terms, queries.price_terms_at)
 
-    def next_of(self, remaining: Iterator[Page]) -> list[Repriced] | None:
-        """One for each record of the next page, None behind the last; corrections are looked at with the record that they correct."""
+    def terms_of(self, version: str) -> bytes | None:
+        """The terms of a version that some record was priced by."""
+        return self._prices.terms_of(version)
+
+    def next_of(self, remaining: Iterator[Page]) -> list[tuple[Repriced, Kept | None]] | None:
+        """One for each record of the next page that was asked for, None behind the last.
+
+        Corrections are looked at with the record that they correct.
+        """
         page = next(remaining, None)
         if page is None:
             return None
-        usage = [row for row in page.rows if row[_KIND] == "usage"]
+        usage = [row for row in page.rows if row[_KIND] == "usage" and self._asked_for(row)]
         corrected: dict[str, list[UsageRecord]] = {}
         for row in page.corrections:
             corrected.setdefault(str(row[_ADJUSTS]), []).append(_record(row))
-        return [self._repriced(record, corrected.get(record.id, [])) for record in map(_record, usage)]
+        return [
+            self._repriced(record, corrected.get(record.id, [])) for record in map(_record, usage)
+        ]
 
-    def _repriced(self, booked: UsageRecord, corrections: list[UsageRecord]) -> Repriced:
+    def _asked_for(self, row: Row) -> bool:
+        team, model, upstream = (
+            "" if row[place] is None else str(row[place]) for place in (_TEAM, _MODEL, _UPSTREAM)
+        )
+        return (
+            (not self._ask.teams or team in self._ask.teams)
+            and (not self._ask.models or any(matches(glob, model) for glob in self._ask.models))
+            and (not self._ask.upstreams or upstream in self._ask.upstreams)
+        )
+
+    def _repriced(
+        self, booked: UsageRecord, corrections: list[UsageRecord]
+    ) -> tuple[Repriced, Kept | None]:
         now = standing(booked, corrections)
-        return reprice(booked, corrections, now, self._prices.price_record(now, self._images(booked)))
-
-    def _images(self, booked: UsageRecord) -> int | None:
-        """No column has the number of images, but an amount that was made with them tells it, together with the prices of then."""
-        version = booked.price_version
-        if version is None or not self._prices.counts_images(booked.upstream):
-            return None
-        if version not in self._earlier:
-            self._earlier[version] = self._book_of(version)
-        book = self._earlier[version]
-        return None if book is None else book.images_of(booked)
-
-    def _book_of(self, version: str) -> PriceBook | None:
-        terms = self._queries.price_terms(version)
-        try:
-            return None if terms is None else PriceBook.from_terms(terms)
-        except msgspec.MsgspecError:
-            return None  # of another version of this program: the images stay unknown, and with them the amount, which is told
+        priced, kept = self._prices.price(booked, corrections, now)
+        return reprice(booked, corrections, now, priced, self._reason), kept
 
 
 class _Told:
@@ -171,18 +253,30 @@ class _Told:
 
     def __init__(self) -> None:
         self.verdicts = {verdict.value: 0 for verdict in Verdict}
+        self.kept = {kept.value: 0 for kept in Kept}
         self._groups: dict[tuple[str | None, str | None, str | None], list[UsageRecord]] = {}
 
-    def add(self, repriced: list[Repriced]) -> None:
-        for one in repriced:
+    def add(self, repriced: Sequence[tuple[Repriced, Kept | None]]) -> None:
+        for one, kept in repriced:
             self.verdicts[one.verdict.value] += 1
+            if kept is not None:
+                self.kept[kept.value] += 1
             if one.adjustment is not None:
-                group = (one.adjustment.team, one.adjustment.model_requested, one.adjustment.currency)
+                group = (
+                    one.adjustment.team,
+                    one.adjustment.model_requested,
+                    one.adjustment.currency,
+                )
                 self._groups.setdefault(group, []).append(one.adjustment)
 
     def changes(self) -> list[Change]:
         found = [
-            Change(*group, len(members), total(member.cost_nano for member in members), total(member.charge_nano for member in members))
+            Change(
+                *group,
+                len(members),
+                total(member.cost_nano for member in members),
+                total(member.charge_nano for member in members),
+            )
             for group, members in self._groups.items()
         ]
         return sorted(found, key=sort_key)
@@ -210,11 +304,19 @@ def _moment_ms(text: str | None, name: str, zone: ZoneInfo) -> int | None:
         if read.year not in YEARS:
             raise ValueError(f"the years are {YEARS[0]} to {YEARS[-1]}")
     except ValueError as error:
-        raise invalid_request(f"`{name}` {text!r} is no date: write 2026-11-01, 2026-11-01T12:00 or 2026-11-01T12:00+08:00.", param=name) from error
+        raise invalid_request(
+            f"`{name}` {text!r} is no date: write 2026-11-01, 2026-11-01T12:00 or 2026-11-01T12:00+08:00.",
+            param=name,
+        ) from error
     moment = read.replace(tzinfo=zone) if read.tzinfo is None else read
     return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
 
 
 def _period(from_ms: int | None, to_ms: int | None, zone: ZoneInfo) -> str:
-    ends = [None if ms is None else datetime.fromtimestamp(ms // 1000, zone).isoformat(sep=" ", timespec="minutes") for ms in (from_ms, to_ms)]
+    ends = [
+        None
+        if ms is None
+        else datetime.fromtimestamp(ms // 1000, zone).isoformat(sep=" ", timespec="minutes")
+        for ms in (from_ms, to_ms)
+    ]
     return f"from {ends[0] or 'the beginning'} to {ends[1] or 'now on'}, the end not included ({zone.key})"

@@ -1,6 +1,7 @@
-"""The terms of prices: everything that makes an amount beside a record's own numbers, as one value that the ledger keeps.
+"""The terms of prices: all that makes an amount beside a record's own numbers.
 
-A config says them (`terms_of`). Rates of exchange, discounts and markups are steps: each holds from its moment on, until the next one.
+A config says them (`terms_of`), and the ledger keeps them. Rates of exchange, discounts and
+markups are steps: each holds from its moment on, until the next one.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ Share = str | tuple[DatedRate, ...]  # a share that always holds, or its steps, 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """All that makes an amount.
 
-    `timezone` is what dates in the config were read in; the rows hold moments. A share that is not named is 0.
+    `timezone` is what dates in the config were read in; the rows hold moments. A share that is
+    not named is 0.
     """
 
     currency: str
@@ -50,8 +52,15 @@ def terms_of(settings: Settings, table: Table | None = None) -> Terms:
         currency=settings.currency,
         timezone=settings.timezone,
         rows=tuple(rows),
-        fx={currency: latest_first(DatedRate(plain(rate.rate), _moment(rate.from_, settings)) for rate in rates) for currency, rates in settings.fx.items()},
-        discounts=_shares(((name, upstream.discount) for name, upstream in settings.upstreams.items()), settings),
+        fx={
+            currency: latest_first(
+                DatedRate(plain(rate.rate), _moment(rate.from_, settings)) for rate in rates
+            )
+            for currency, rates in settings.fx.items()
+        },
+        discounts=_shares(
+            ((name, upstream.discount) for name, upstream in settings.upstreams.items()), settings
+        ),
         markups=_shares(((name, team.markup) for name, team in settings.teams.items()), settings),
     )
 
@@ -65,7 +74,9 @@ def steps(share: Share | None) -> tuple[DatedRate, ...]:
 
 def shortest(dated: Iterable[DatedRate]) -> Share | None:
     """The one way to write a share down: nothing for 0, a decimal for one that always holds."""
-    kept = tuple(step for step in latest_first(dated) if step.from_ms is not None or scaled(step.rate)[0])
+    kept = tuple(
+        step for step in latest_first(dated) if step.from_ms is not None or scaled(step.rate)[0]
+    )
     if not kept:
         return None
     return kept[0].rate if len(kept) == 1 and kept[0].from_ms is None else kept
@@ -73,7 +84,12 @@ def shortest(dated: Iterable[DatedRate]) -> Share | None:
 
 def latest_first(dated: Iterable[DatedRate]) -> tuple[DatedRate, ...]:
     """By the moment from which they hold; what always holds is the last."""
-    return tuple(sorted(dated, key=lambda step: (step.from_ms is None, 0 if step.from_ms is None else -step.from_ms)))
+    return tuple(
+        sorted(
+            dated,
+            key=lambda step: (step.from_ms is None, 0 if step.from_ms is None else -step.from_ms),
+        )
+    )
 
 
 def row_of(price: Price, settings: Settings) -> PriceRow:
@@ -87,7 +103,9 @@ def row_of(price: Price, settings: Settings) -> PriceRow:
         hours_utc=None if price.hours_utc is None else minutes_of(price.hours_utc),
         from_ms=_moment(price.from_, settings),
     )
-    return msgspec.structs.replace(row, **{name: plain(rate) for name in RATES if (rate := getattr(price, name)) is not None})
+    return msgspec.structs.replace(
+        row, **{name: plain(rate) for name in RATES if (rate := getattr(price, name)) is not None}
+    )
 
 
 def minutes_of(hours: str) -> tuple[int, int]:
@@ -96,7 +114,9 @@ def minutes_of(hours: str) -> tuple[int, int]:
     return start, end % DAY_MINUTES
 
 
-def _shares(named: Iterable[tuple[str, str | tuple[DatedShare, ...]]], settings: Settings) -> dict[str, Share]:
+def _shares(
+    named: Iterable[tuple[str, str | tuple[DatedShare, ...]]], settings: Settings
+) -> dict[str, Share]:
     found = {}
     for name, said in named:
         rows = (DatedShare(rate=said),) if isinstance(said, str) else said

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.pricelist import PriceRow
-from proxy.core.pricing import UNPRICED, Counts, Priced
+from proxy.core.pricing import Counts, Priced
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.prices import PLANS_MAX, PriceBook
 from proxy.pricetables import Table
@@ -44,6 +44,10 @@ def priced(book: PriceBook, counted: Counts | None = None, **changes: object) ->
     return book.price(counts() if counted is None else counted, **{**asked, **changes})
 
 
+def unpriced(book: PriceBook) -> Priced:
+    return Priced(price_version=book.version)
+
+
 def test_cost_and_charge_of_a_record():
     book = PriceBook.of(
         a_config(
@@ -61,7 +65,7 @@ def test_cost_and_charge_of_a_record():
     )  # fmt: skip
     assert priced(book, counts(cached_tokens=400), team="another").charge_nano == got.cost_nano
     assert priced(book, started_at_ms=NOON_MS + 90 * 86_400_000).fx_rate == "0.15"
-    assert priced(book, upstream="other") == UNPRICED
+    assert priced(book, upstream="other") == unpriced(book)
 
 
 def test_without_a_conversion_there_is_no_rate_and_the_original_is_the_cost():
@@ -83,7 +87,7 @@ def test_without_a_conversion_there_is_no_rate_and_the_original_is_the_cost():
 )
 def test_what_is_not_known_is_null(prices, counted, expected):
     book = PriceBook.of(a_config(*prices, fx={"CNY": (FxRate(rate="1", from_="2030-01-01"),)}))
-    assert priced(book, counted) == Priced(**expected, **({"price_version": book.version} if expected else {}))
+    assert priced(book, counted) == Priced(**expected, price_version=book.version), "what it is not priced by is known too"
 
 
 # Midnight of 2026-11-01 in three zones; New York has its 4th hour off that night, Lord Howe is half an hour off the hour.
@@ -147,14 +151,14 @@ def test_bundled_rows_hold_for_their_upstream_only_and_behind_the_operators():
     book = PriceBook.of(a_config(upstreams=asking), table)
     assert [(row.model, row.upstream, row.rank, row.source) for row in book.rows if row.upstream == "up"] == [("m", "up", 1, "table 1"), ("x", "up", 2, "table 1")]
     assert priced(book, counts(1, 0)).cost_nano == 7_000 and priced(book, counts(1, 0), model_requested="X").cost_nano == 9_000
-    assert priced(book, upstream="plain") == UNPRICED
+    assert priced(book, upstream="plain") == unpriced(book)
     assert priced(PriceBook.of(a_config(row(), upstreams=asking), table), counts(1, 0)).cost_nano == 1_000
 
 
 def test_a_row_without_rates_hides_the_wider_ones():
     table = Table(name="t", version="1", date="", url="", providers={"p": (PriceRow(model="m*", currency="USD", input="1", output="1"), PriceRow(model="m-image", currency="USD"))})
     book = PriceBook.of(a_config(upstreams={"up": msgspec.structs.replace(UPSTREAM, price_source="p")}), table)
-    assert priced(book, model_requested="m-image") == UNPRICED and priced(book, model_requested="m-text") != UNPRICED
+    assert priced(book, model_requested="m-image") == unpriced(book) and priced(book, model_requested="m-text") != unpriced(book)
     assert (book.is_priced("up", "m-image", NOON_MS), book.has_row("up", "m-image"), book.has_row("up", "m-text")) == (False, False, True)
 
 

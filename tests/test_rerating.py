@@ -170,7 +170,7 @@ async def test_a_period_that_is_none_is_refused(tmp_path: Path, fields: dict[str
 
 async def test_a_ledger_that_is_gone_in_the_middle_is_gone_on_with_later(tmp_path: Path) -> None:
     """The batches before the fault are booked, those behind it are not, and the same again adds the rest only."""
-    async with living(tmp_path, failpoints="ledger.book.inside=raise@7,ledger.book.after=raise@8") as life:
+    async with living(tmp_path, failpoints="ledger.book.inside=raise@8,ledger.book.after=raise@10") as life:
         await life.book(*(make_record(n) for n in range(256)))  # four batches
         for booked in (256 + 2 * 64, 256 + 4 * 64):  # the second time the answer to a commit is lost
             with pytest.raises(LedgerUnavailable):
@@ -221,6 +221,65 @@ async def test_each_adjustment_is_told_once_it_is_booked(tmp_path: Path) -> None
         for dry_run in (True, False, False):
             await rerate(Rerate(dry_run=dry_run), life.queries, life.ledger, DEAR, ZONE, told.append)
         assert [(record.adjusts, record.charge_nano, life.queries.record(record.id) is not None) for record in told] == [(make_id(n), CHARGE, True) for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"teams": ("research",)}, [0, 1, 2]),
+        ({"teams": ("",)}, [3]),
+        ({"teams": ("", "research"), "models": ("deepseek-v*",)}, [0, 3]),
+        ({"models": ("deepseek-?1", "*chat*")}, [1, 2]),
+        ({"upstreams": ("other",)}, [2]),
+        ({"upstreams": ("modelmax",), "models": ("*chat",)}, []),
+        ({"teams": ("Research",)}, []),
+    ],
+)
+async def test_only_what_was_asked_for(tmp_path: Path, asked: dict[str, tuple[str, ...]], found: list[int]) -> None:
+    """The model is the one asked for, as in `usage`."""
+    prices = book_of({"model": "deepseek-*", "input": "0.28", "output": "0.42"})
+    async with living(tmp_path) as life:
+        await life.book(
+            make_record(0),
+            make_record(1, model_requested="deepseek-r1"),
+            make_record(2, model_requested="deepseek-chat", upstream="other"),
+            make_record(3, team=None),
+        )
+        [dry], [wet] = await life.all(prices, dry_run=True, **asked), await life.all(prices, **asked)
+        assert sum(dry.verdicts.values()) == wet.verdicts["adjusted"] == len(found)
+        assert [n for n in range(4) if life.queries.adjustments(make_id(n))] == found
+
+
+async def test_the_reason_stands_in_the_book_and_the_terms_too(tmp_path: Path) -> None:
+    async with living(tmp_path) as life:
+        await life.book(make_record(0), make_record(1))
+        await life.all(DEAR, reason="price list of 3 November", models=("deepseek-v3.2",), upstreams=("modelmax",))
+        [first], [second] = (life.queries.adjustments(make_id(n)) for n in range(2))
+        assert first.record.reason == second.record.reason == "rerate: price list of 3 November"
+        assert life.queries.price_terms(DEAR.version) == DEAR.terms()
+        [again] = await life.all(DEAR, reason="another")
+        assert (again.verdicts["adjusted"], life.records()) == (0, 4)
+        for reason in ("", "x" * 201, "two\nlines"):
+            with pytest.raises(ProxyError, match="`reason` is one line"):
+                await life.all(DEAR, reason=reason)
+
+
+async def test_what_a_markup_of_now_does_not_change_is_told(tmp_path: Path) -> None:
+    """And the terms that are of neither config alone can be looked up."""
+    raised = PriceBook.of(Settings(prices=(Price(model="deepseek-v3.2", input="0.14", output="0.21"),), teams={"research": TeamSettings(markup="0.5")}))
+    priced = {"cost_nano": COST, "charge_nano": CHARGE, "currency": "USD", "cost_original_nano": COST, "price_currency": "USD"}
+    async with living(tmp_path) as life:
+        await life.ledger.book("w0", (), price_versions=[(DEAR.version, DEAR.terms())])
+        await life.book(make_record(0, price_version=DEAR.version, **priced))
+        [found] = await life.all(raised)
+        assert (found.kept, found.changes[0].charge_nano) == ({"removed_row": 0, "earlier_table": 0, "earlier_terms": 1}, -CHARGE // 2)
+        [adjustment] = life.queries.adjustments(make_id(0))
+        version = adjustment.record.price_version
+        assert version not in (None, DEAR.version, raised.version) and version is not None
+        terms = life.queries.price_terms(version)
+        assert terms is not None
+        assert PriceBook.from_terms(terms).price_record(make_record(0)).charge_nano == CHARGE // 2
 
 
 async def test_an_empty_book(tmp_path: Path) -> None:

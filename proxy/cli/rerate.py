@@ -22,11 +22,18 @@ from proxy.ledger import LedgerError, LedgerUnavailable, connect
 from proxy.ledger.queries import Queries
 from proxy.prices import PriceBook
 from proxy.pricetables import TableError
-from proxy.rerating import Change, Rerate, Rerated, sort_key, total
+from proxy.rerating import REASON_CHARS_MAX, Change, Rerate, Rerated, sort_key, total
 from proxy.rerating import rerate as rerate_stretch
 from proxy.settings import Settings
 
 _Once = Callable[[Rerate], Rerated]
+
+# Why records keep a price that the config of now alone would change (`proxy.booked_prices.Kept`), and what to do.
+_KEPT = {
+    "removed_row": "their price row is not in the config any more. To change them, write one",
+    "earlier_table": "they were booked by an earlier bundled table. To change them, write a row in `prices`",
+    "earlier_terms": "the discount, markup or exchange rate of now has no date. To change them, give it a `from`",
+}
 
 
 @click.command()
@@ -35,10 +42,23 @@ _Once = Callable[[Rerate], Rerated]
 @click.option("--from", "from_", metavar="TIME", help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.")
 @click.option("--to", metavar="TIME", help="Requests started before.")
 @click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")
+@click.option("--team", "teams", metavar="NAME", multiple=True, help="Only records of this team; '' for those of none. May be given again.")
+@click.option("--model", "models", metavar="GLOB", multiple=True, help="Only records of the models asked for that match. May be given again.")
+@click.option("--upstream", "upstreams", metavar="NAME", multiple=True, help="Only records of this upstream. May be given again.")
+@click.option("--reason", metavar="TEXT", help="Why: stands in each adjustment, `record show` and exports.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be booked.")
 @click.option("--yes", is_flag=True, help="Book without asking.")
-def rerate(config_path: Path | None, as_json: bool, from_: str | None, to: str | None, month: str | None, dry_run: bool, yes: bool) -> None:
+def rerate(
+    config_path: Path | None, as_json: bool, from_: str | None, to: str | None, month: str | None, teams: tuple[str, ...], models: tuple[str, ...],
+    upstreams: tuple[str, ...], reason: str | None, dry_run: bool, yes: bool,
+) -> None:  # fmt: skip
     """Price the records of a period anew and book the differences as adjustments; records themselves never change.
+
+    A record is priced by what held at its time: the price rows, and those discounts, markups and
+    exchange rates of the config that have a `from`. One without a date says how things are now:
+    it stays what it was when the record was booked. A price row that was taken out, a team or a
+    vendor that left and a newer bundled table change nothing either. The command says how many
+    records that concerns.
 
     Goes through the running process, with the prices that it has in effect (kill -HUP makes it read the file again); without one it works on the ledger
     directly. Traffic goes on. Doing the same again books nothing more, so a run that was broken off is simply repeated; so is one beside requests that
@@ -48,18 +68,23 @@ def rerate(config_path: Path | None, as_json: bool, from_: str | None, to: str |
     Examples:
       tollkeeper price rerate --month 2026-11 --dry-run
       tollkeeper price rerate --from 2026-11-01 --to 2026-11-15 --yes
+      tollkeeper price rerate --month 2026-11 --team research --model 'gpt-*' --reason "price list of 3 November" --yes
     """
     if as_json and not (dry_run or yes):
         raise click.UsageError("--json goes with --dry-run or --yes.")
+    if reason is not None and not (0 < len(reason) <= REASON_CHARS_MAX and reason.isprintable()):
+        raise click.UsageError(f"--reason is one line of at most {REASON_CHARS_MAX} characters.")
     start, end = _period(from_, to, month)
+    ask = Rerate(dry_run=True, from_=start, to=end, teams=teams, models=models, upstreams=upstreams, reason=reason)
     with _prices(config_path) as (once, version):
+        ask = msgspec.structs.replace(ask, price_version=version)
         if dry_run or not yes:
-            would = _all(once, Rerate(dry_run=True, from_=start, to=end, price_version=version), "Pricing")
+            would = _all(once, ask, "Pricing")
             _show(would, as_json)
             if dry_run or not would.changes:
                 return
             click.confirm(f"Book {amounts.count(would.verdicts['adjusted'])} adjustments?", abort=True, err=True)
-        _show(_all(once, Rerate(dry_run=False, from_=start, to=end, price_version=version), "Booking"), as_json)
+        _show(_all(once, msgspec.structs.replace(ask, dry_run=False), "Booking"), as_json)
 
 
 def _period(from_: str | None, to: str | None, month: str | None) -> tuple[str | None, str | None]:
@@ -84,6 +109,7 @@ def _all(once: _Once, ask: Rerate, label: str) -> Rerated:
             found.append(once(msgspec.structs.replace(ask, after=reached, through=first.through, price_version=first.price_version)))
         advance(first.through - done)
     verdicts = {name: sum(one.verdicts[name] for one in found) for name in first.verdicts}
+    kept = {name: sum(one.kept[name] for one in found) for name in first.kept}
     groups: dict[tuple[str | None, str | None, str | None], list[Change]] = {}
     for change in (change for one in found for change in one.changes):
         groups.setdefault((change.team, change.model, change.currency), []).append(change)
@@ -91,7 +117,7 @@ def _all(once: _Once, ask: Rerate, label: str) -> Rerated:
         Change(*group, sum(one.adjustments for one in parts), total(one.cost_nano for one in parts), total(one.charge_nano for one in parts))
         for group, parts in groups.items()
     ]
-    return msgspec.structs.replace(first, next=None, verdicts=verdicts, changes=sorted(changes, key=sort_key))
+    return msgspec.structs.replace(first, next=None, verdicts=verdicts, kept=kept, changes=sorted(changes, key=sort_key))
 
 
 @contextmanager
@@ -132,8 +158,6 @@ def _directly(settings: Settings, prices: PriceBook) -> Iterator[_Once]:
             raise common.Failed(str(error)) from error
 
         async def once(ask: Rerate) -> Rerated:
-            if not ask.dry_run:
-                await ledger.book("rerate", (), price_versions=[(prices.version, prices.terms())])
             return await rerate_stretch(ask, queries, ledger, prices, ZoneInfo(settings.timezone))
 
         def run(ask: Rerate) -> Rerated:
@@ -150,7 +174,7 @@ def _directly(settings: Settings, prices: PriceBook) -> Iterator[_Once]:
 
 def _show(found: Rerated, as_json: bool) -> None:
     if as_json:
-        common.print_json({name: getattr(found, name) for name in ("dry_run", "price_version", "period", "verdicts", "changes")})
+        common.print_json({name: getattr(found, name) for name in ("dry_run", "price_version", "period", "verdicts", "kept", "changes")})
         return
     click.echo(f"Records {found.period}, by the prices {found.price_version}" + (": nothing is booked yet" if found.dry_run else ""))
     if found.changes:
@@ -169,3 +193,8 @@ def _show(found: Rerated, as_json: bool) -> None:
     for name, reason in (("unpriced", "no price says what they cost"), ("other_currency", "they are booked in another currency")):
         if verdicts[name]:
             click.echo(f"Warning: left as they are: {amounts.count(verdicts[name])}, because {reason}", err=True)
+    for name, reason in _KEPT.items():
+        if found.kept[name]:
+            click.echo(f"Note: {amounts.count(found.kept[name])} keep what held at their time: {reason}", err=True)
+    if not any(verdicts.values()):
+        click.echo("No record is of this period and of the team, model and upstream that were named, if any.", err=True)

@@ -97,6 +97,15 @@ class Queries:
             row = connection.execute("SELECT terms FROM price_versions WHERE version = ?", (version,)).fetchone()
         return None if row is None else bytes(row[0])
 
+    def price_terms_at(self, at_ms: int) -> bytes | None:
+        """The terms that were stored last before that time, else the first that were stored at all."""
+        with self._reading() as connection:
+            if schema_version(connection, str(self.path)) < 2:
+                return None
+            query = "SELECT terms FROM price_versions ORDER BY stored_at_ms > ?, abs(stored_at_ms - ?), version LIMIT 1"
+            row = connection.execute(query, (at_ms, at_ms)).fetchone()
+        return None if row is None else bytes(row[0])
+
     def status(self) -> Status:
         """How many records, how far, sealed up to where."""
         with self._reading() as connection:

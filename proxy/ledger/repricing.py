@@ -51,8 +51,8 @@ def standing(booked: UsageRecord, corrections: Sequence[UsageRecord]) -> UsageRe
     return msgspec.structs.replace(told[-1], id=booked.id, kind=booked.kind, adjusts=None, reason=None, origin=booked.origin, writer=booked.writer, currency=currency, **numbers)
 
 
-def reprice(booked: UsageRecord, corrections: Sequence[UsageRecord], now: UsageRecord, priced: Priced) -> Repriced:
-    """`now` is the record as it stands, `priced` what it comes to by the new prices.
+def reprice(booked: UsageRecord, corrections: Sequence[UsageRecord], now: UsageRecord, priced: Priced, reason: str = RERATE) -> Repriced:
+    """`now` is the record as it stands, `priced` what it comes to by the new prices, `reason` what the adjustment says why it is.
 
     The adjustment's counts are zero where the record's are known: it is about money alone. Its id is made from what it is the difference between, so that the
     same step cannot be booked twice, and each of several steps can be.
@@ -74,7 +74,7 @@ def reprice(booked: UsageRecord, corrections: Sequence[UsageRecord], now: UsageR
         origin=RERATE,
         kind="adjustment",
         adjusts=booked.id,
-        reason=RERATE,
+        reason=reason,
         usage_raw=None,
         cost_nano=difference([before[0]], after[0]),
         charge_nano=difference([before[1]], after[1]),

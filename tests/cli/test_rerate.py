@@ -78,12 +78,33 @@ def test_many_stretches_are_one_sum(call: Call, booked: Queries, monkeypatch: py
         (("--to", "2026-12-01"), "name the period"),
         (("--month", "2026-13"), "is no month"),
         (("--from", "2026-12-01", "--to", "2026-11-01"), "not after its start"),
+        (("--month", "2026-11", "--reason", "two\nlines"), "--reason is one line"),
         (("--month", "2026-11", "--json"), "--json goes with --dry-run or --yes"),
     ],
 )
 def test_wrong_words(call: Call, booked: Queries, words: tuple[str, ...], message: str) -> None:
     result = call("price", "rerate", *words)
     assert (result.exit_code, message in result.stderr, booked.status().records) == (2, True, 4)
+
+
+def test_a_part_of_the_month_and_why(call: Call, booked: Queries) -> None:
+    done = call(*NOVEMBER, "--team", "research", "--model", "deepseek-*", "--upstream", "modelmax", "--reason", "price list", "--yes")
+    assert "adjusted: 2, unchanged: 0" in done.stdout, done.output
+    assert {entry.record.reason for entry in booked.adjustments(make_id(0))} == {"rerate: price list"}
+    none = call(*NOVEMBER, "--team", "reserch", "--dry-run")
+    assert (none.exit_code, none.stderr) == (0, "No record is of this period and of the team, model and upstream that were named, if any.\n")
+
+
+def test_a_markup_that_is_raised_later_is_of_now(call: Call, home: Path, booked: Queries) -> None:
+    call(*NOVEMBER, "--yes")
+    config = home / "config.yaml"
+    config.write_text(config.read_text().replace('markup: "0.05"', 'markup: "0.5"'))
+    later = call(*NOVEMBER, "--yes")
+    assert "adjusted: 0, unchanged: 2" in later.stdout, later.output
+    assert "Note: 2 keep what held at their time: the discount, markup or exchange rate of now has no date." in later.stderr
+    config.write_text(config.read_text().replace('markup: "0.5"', 'markup: [{rate: "0.05"}, {rate: "0.5", from: 2026-11-01}]'))
+    dated = json.loads(call(*NOVEMBER, "--yes", "--json").stdout)
+    assert [(change["cost_nano"], change["charge_nano"]) for change in dated["changes"]] == [(0, 72_800 * 45 // 100)]
 
 
 def test_no_ledger_is_made_to_find_it_empty(call: Call, booked: Queries) -> None:
