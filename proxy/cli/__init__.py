@@ -5,18 +5,12 @@ from __future__ import annotations
 import click
 
 from proxy import __version__
-from proxy.cli.check import check
-from proxy.cli.demo import demo
-from proxy.cli.key import key
-from proxy.cli.ledger import ledger
-from proxy.cli.limit import limit
-from proxy.cli.price import price
-from proxy.cli.record import record
-from proxy.cli.serve import serve
-from proxy.cli.usage import usage
+from proxy.cli.lazy import LazyGroup
+
+NOUNS = ("serve", "demo", "check", "key", "usage", "limit", "record", "price", "ledger")
 
 
-@click.group(commands=[serve, demo, check, key, usage, limit, record, price, ledger])
+@click.group(cls=LazyGroup, lazy={noun: f"proxy.cli.{noun}:{noun}" for noun in NOUNS})
 @click.version_option(__version__, prog_name="tollkeeper")
 def main() -> None:
     """Tollkeeper: a usage-metering reverse proxy for OpenAI-compatible APIs.

@@ -14,9 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.cli import amounts, common, explanation, ranges
-from proxy.cli.price_check import check
-from proxy.cli.price_import import import_
-from proxy.cli.rerate import rerate
+from proxy.cli.lazy import LazyGroup
 from proxy.config_prices import table_of
 from proxy.core.pricelist import RATES, PriceRow
 from proxy.core.routes import match
@@ -46,7 +44,7 @@ COLUMNS: dict[str, Callable[[PriceRow, tzinfo], str | None]] = {
 NUMBERS = ("above", "input", "cached", "cache write", "audio in", "output", "reasoning", "audio out", "image", "request")
 
 
-@click.group(commands=[check, import_, rerate])
+@click.group(cls=LazyGroup, lazy={"check": "proxy.cli.price_check:check", "import": "proxy.cli.price_import:import_", "rerate": "proxy.cli.rerate:rerate"})
 def price() -> None:
     """What tokens cost: rows from config.yaml and from the bundled table."""
 
