@@ -69,7 +69,7 @@ class Parts:
 
     def tell(self, record: UsageRecord, duration_s: float, first_byte_s: float | None, log_requests: Literal["failed", "all", "none"]) -> None:
         """A record is safe in the journal: the recorder, the metrics and the log hear of it."""
-        self.recorder.wake()
+        self.recorder.wake(record)
         self.metrics.record(record)
         self.metrics.timing(record.upstream, record.model_requested, duration_s, first_byte_s, record.output_tokens if record.stream else None)
         request_line(log_requests, record)

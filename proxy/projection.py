@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from zoneinfo import ZoneInfo
 
 from proxy.core.limits.decisions import Used
@@ -21,21 +21,40 @@ _BY = ("key", "team", "upstream", "model")
 _COUNTED = ("requests", "input_tokens", "output_tokens", "charge_nano")
 
 
-async def restore(quota: Quota, rules: Rules, ledger: Ledger, queries: Queries, *, currency: str, zone: ZoneInfo, now_ms: int) -> None:
+async def restore(
+    quota: Quota,
+    rules: Rules,
+    ledger: Ledger,
+    queries: Queries,
+    unbooked: Sequence[Recent] = (),
+    *,
+    currency: str,
+    zone: ZoneInfo,
+    now_ms: int,
+) -> None:
     """Counts that the store has already are left alone. Raises LedgerError or LedgerUnavailable where the book cannot be read.
 
-    What is journaled and not in the book yet is not counted, so at the start the journal is booked first.
+    `unbooked` is what is journaled and not in the book; where it is not known, the journal is booked first.
     """
     past: list[Past] = []
     for per in _CALENDAR:
         if rules.uses(per):
             start_ms = window(per, now_ms, zone).start_ms
             rows = await asyncio.to_thread(queries.usage, list(_BY), None if per is Per.TOTAL else start_ms, None, zone, sums=_COUNTED)
-            past += _sums(rows, rules, per, start_ms, currency)
+            past += await asyncio.to_thread(_listed, _sums(rows, rules, per, start_ms, currency))
     since_ms = now_ms - rules.lookback_ms()
     if since_ms < now_ms:
-        past += _records(await asyncio.to_thread(recent, queries, since_ms, now_ms), rules, currency)
+        latest = await asyncio.to_thread(recent, queries, since_ms, now_ms)
+        past += await asyncio.to_thread(_listed, _entries(latest, rules, currency, lambda limit: limit.smooth))
+    past += _entries(unbooked, rules, currency, lambda limit: True)
     await quota.restore(past, map(grant_of, await ledger.credits()), since_ms=since_ms, now_ms=now_ms)
+
+
+def count_ended(quota: Quota, rules: Rules, before: Rules, ended: Iterable[Recent], currency: str, now_ms: int) -> None:
+    """What ended while the limits that `rules` has beyond `before` were restored. Rates flow on."""
+    known = before.identities()
+    for entry in _entries(ended, rules, currency, lambda limit: limit.count_id not in known):
+        quota.adjust(entry.limits, entry.started_at_ms, entry.used, now_ms)
 
 
 def forget_others(quota: Quota, rules: Rules) -> None:
@@ -46,6 +65,11 @@ def forget_others(quota: Quota, rules: Rules) -> None:
 def grant_of(credit: Credit) -> Grant:
     """A booked credit as the store counts it."""
     return Grant(credit.id, credit.limit_id, credit.amount, credit.granted_at_ms, credit.valid_until_ms, credit.unit)
+
+
+def _listed(past: Iterator[Past]) -> list[Past]:
+    """In a thread: a large book has as many sums as keys times models, each with its limits."""
+    return list(past)
 
 
 def _sums(rows: Iterable[UsageRow], rules: Rules, per: Per, start_ms: int, currency: str) -> Iterator[Past]:
@@ -59,9 +83,9 @@ def _sums(rows: Iterable[UsageRow], rules: Rules, per: Per, start_ms: int, curre
             yield Past(limits, start_ms, used)
 
 
-def _records(rows: Iterable[Recent], rules: Rules, currency: str) -> Iterator[Past]:
+def _entries(rows: Iterable[Recent], rules: Rules, currency: str, wanted: Callable[[Limit], bool]) -> Iterator[Past]:
     for row in rows:
-        limits = _limits(rules, row.key_id, row.team, row.upstream, row.model_requested, lambda limit: limit.smooth)
+        limits = _limits(rules, row.key_id, row.team, row.upstream, row.model_requested, wanted)
         if limits:
             charge_nano = row.charge_nano if row.currency == currency else None
             yield Past(limits, row.started_at_ms, Used(requests=row.requests, input_tokens=row.input_tokens, output_tokens=row.output_tokens, charge_nano=charge_nano))

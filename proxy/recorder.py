@@ -7,9 +7,10 @@ the process ends is read again at the next start. The one thing held in memory a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ from proxy.core.usage import UsageRecord
 from proxy.failpoints import FailpointError, Failpoints
 from proxy.journal import Journal, Reader, Recovered
 from proxy.ledger import BATCH_MAX, Ledger, LedgerUnavailable, Refusal
+from proxy.ledger.recent import Recent
 from proxy.metrics import Metrics
 
 GATHER_S = 0.005             # from the first close to its batch: under load a batch fills, alone a record is booked at once
@@ -71,14 +73,18 @@ class Recorder:
         self._salts: list[tuple[str, bytes]] = []
         self._price_terms: dict[str, bytes] = {}
         self._refusals: dict[tuple[int, str | None, str], int] = {}
+        self._booking = asyncio.Lock()    # held while a batch is booked, and by who reads the book
+        self._ended: list[Recent] | None = None     # while the latter holds it: what ended since
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
         self._running = False
 
     # What others tell it.
 
-    def wake(self) -> None:
-        """A record was closed in the journal."""
+    def wake(self, record: UsageRecord) -> None:
+        """This record was closed in the journal."""
+        if self._ended is not None:
+            self._ended.append(Recent.of(record))
         self._told += 1
         if self._behind_since_s is None:
             self._behind_since_s = time.monotonic()
@@ -136,7 +142,7 @@ class Recorder:
                 self._metrics.record(record)
                 settled += 1
             self._journal.close(record)
-            self.wake()
+            self.wake(record)
         if booked:
             _LOG.warning(
                 "%d requests have a record in the ledger but no end in the journal, as after a power"
@@ -190,6 +196,33 @@ class Recorder:
             _LOG.warning("%d records are not booked yet; the journal has them, and the next start books them", self.backlog)
         return not self._is_behind()
 
+    @contextlib.asynccontextmanager
+    async def paused(self) -> AsyncIterator[list[Recent]]:
+        """Books nothing inside, so that the book can be read as it stands.
+
+        The list holds what has ended and is not in the book; what ends meanwhile is added to it.
+        """
+        async with self._booking:
+            ended: list[Recent] = []
+            self._ended = ended
+            try:
+                upto_seq = self._journal.position
+                ended[:0] = await asyncio.to_thread(self._unbooked, upto_seq)
+                yield ended
+            finally:
+                self._ended = None
+
+    def _unbooked(self, upto_seq: int) -> list[Recent]:
+        """In a thread, under the lock."""
+        reader = Reader(self._journal.directory, self._booked_seq)
+        try:
+            found: list[Recent] = []
+            while closes := reader.closes(BATCH_MAX, upto_seq):
+                found += [Recent.of(record) for _, record in closes]
+            return found
+        finally:
+            reader.close()
+
     async def _rest(self) -> None:
         """Until there may be something to book; a moment longer, so that what comes together is booked together."""
         try:
@@ -217,9 +250,9 @@ class Recorder:
         position = upto_seq if read_all else closes[-1][0]
         if closes or self._salts or self._refusals or self._price_terms:
             await self._book(closes, position)
+        self._booked_seq = position
         self._told_booked += sum(1 for seq, _ in closes if seq > (self._start_seq or 0))
         self._in_hand, self._busy = (), False
-        self._booked_seq = position
         self._journal.booked(position)
         if not read_all:
             self._behind_since_s = max(self._behind_since_s or taken_s, taken_s - self._age_s(closes[-1][1]))
@@ -244,7 +277,12 @@ class Recorder:
     ) -> None:
         if self._fail is not None:
             self._fail("recorder.batch.before")
-        booked = await self._ledger.book(self._journal.writer, closes, position=position, salts=salts, refusals=refusals, price_versions=price_versions)
+        async with self._booking:     # not around all tries: who reads the book waits for one at most
+            booked = await self._ledger.book(
+                self._journal.writer, closes,
+                position=position, salts=salts, refusals=refusals, price_versions=price_versions,
+            )  # fmt: skip
+            self._booked_seq = self._booked_seq if position is None else position
         if self._fail is not None:
             self._fail("recorder.batch.after")
         if booked.adjustments:

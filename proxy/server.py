@@ -23,21 +23,20 @@ from proxy.admin.plane import AdminPlane
 from proxy.admin.routes import admin_routes
 from proxy.adoption import adopt_others
 from proxy.assembly import assemble, journal_options, observe
-from proxy.config import ConfigError, Loaded, carry_over, what_needs_restart
+from proxy.config import Loaded
 from proxy.core.clock import SteadyClock
 from proxy.failpoints import Failpoints
 from proxy.gateway import Gateway
 from proxy.health import Health
 from proxy.journal import JournalUnavailable
 from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.queries import Queries
 from proxy.limit_watch import tell_limits
 from proxy.listener import Listener
 from proxy.metrics_listener import MetricsListener
 from proxy.parts import Parts
 from proxy.pricetables import TableError
-from proxy.projection import forget_others, restore
 from proxy.quota import QuotaError
+from proxy.reload import Reloads, count_limits
 from proxy.settings import Settings, host_port
 from proxy.site import Site
 from proxy.upstream import Upstream
@@ -99,15 +98,14 @@ class Server:
         self._clock = SteadyClock()
         self._loaded = loaded
         self._failpoints = failpoints
-        self._reload = reload
-        self._tasks: list[asyncio.Task[object]] = []
+        self._read = reload
+        self._tasks: set[asyncio.Task[object]] = set()
         self._close = contextlib.AsyncExitStack()
         self._retired: list[Upstream] = []
         self._sockets: list[asyncio.Server] = []
         self.stopping = asyncio.Event()
         self._by_hand = False
         self._hurry = asyncio.Event()
-        self._reloading = asyncio.Lock()
         self._not_ready: str | None = "the process is starting"
         self.addresses = Addresses("", "")
 
@@ -150,7 +148,7 @@ class Server:
         self._spawn(parts.counter.run(), "counter")
         await self._book_what_was_left()
         try:
-            await self._count_limits(self._site)
+            await count_limits(parts, self._site)
         except (LedgerError, LedgerUnavailable) as error:
             raise StartError(f"the limits cannot be counted: {error}") from error
         await self._start_listeners(settings)
@@ -169,16 +167,11 @@ class Server:
         if not booked or not adopted.done():
             LOG.warning("the ledger is slow: what it has not booked yet of earlier requests, limits will count from the next start on")
 
-    async def _count_limits(self, site: Site) -> None:
-        """What was used of the limits that nobody has counted yet. Raises LedgerError or LedgerUnavailable where the book cannot be read."""
-        parts, settings = self._parts, site.settings
-        queries = Queries(settings.ledger.url, settings.data_dir)
-        await restore(parts.quota, site.rules, parts.ledger, queries, currency=settings.currency, zone=site.zone, now_ms=parts.now_ms())
-
     async def _start_listeners(self, settings: Settings) -> None:
         self._describe(settings)
         health = Health(self._why_not_ready)
         self._gateway = Gateway(self._parts, self._site, health)
+        self._reloads = Reloads(self._read, self._loaded, self._site, self._parts, self._put)
         self._listener = Listener(self._gateway, settings.timeouts)
         prepare = observe(self._parts, settings, lambda: self._site)
         self._metrics_listener = MetricsListener(self._parts.metrics, health, prepare)
@@ -218,44 +211,14 @@ class Server:
         self.stopping.set()
 
     async def reload(self) -> None:
-        """The whole new config or the whole old one, one reload after the other. Running exchanges keep theirs."""
-        async with self._reloading:
-            await self._reload_now()
+        """The whole new config or the whole old one; see `Reloads`. Running exchanges keep theirs."""
+        await self._reloads.reload()
 
-    async def _reload_now(self) -> None:
-        if self._reload is None:
-            LOG.warning("there is no config file to reload")
-            return
-        try:
-            loaded = self._reload()
-            settings = carry_over(self._loaded.settings, loaded.settings)
-            site = Site(settings, previous=self._site)
-            if site.rules.identities() - self._site.rules.identities():
-                forget_others(self._parts.quota, self._site.rules)  # what an earlier config left was not counted since
-                await self._parts.recorder.drain(BOOK_AT_START_S)
-                await self._count_limits(site)
-        except (ConfigError, OSError, LedgerError, LedgerUnavailable) as error:
-            self._parts.metrics.reload(False)
-            LOG.error("the config was not reloaded, the old one stays: %s", error)
-            return
-        except Exception:  # a defect of ours; requests are being served with the old config, and are to be
-            self._parts.metrics.reload(False)
-            LOG.exception("the config was not reloaded, the old one stays")
-            return
-        for warning in loaded.warnings:
-            LOG.warning("config: %s", warning)
-        fixed = what_needs_restart(self._loaded.settings, loaded.settings)
-        if fixed:
-            LOG.warning("these need a restart to take effect: %s", ", ".join(fixed))
+    def _put(self, site: Site) -> None:
+        """This config is in effect from now on."""
         self._retired += self._site.retired_by(site)
-        self._parts.recorder.price_terms(site.prices.version, site.prices.terms())
         self._site = self._gateway.site = site
-        forget_others(self._parts.quota, site.rules)
-        self._parts.end_users.mode = settings.privacy.end_user
-        self._loaded = msgspec.structs.replace(loaded, settings=settings)
-        self._describe(settings)
-        self._parts.metrics.reload(True)
-        LOG.info("the config was reloaded")
+        self._describe(site.settings)
 
     async def drain(self) -> None:
         """Stops taking work, waits for what runs, and books what does not end in time."""
@@ -284,9 +247,10 @@ class Server:
             server.close()
         if hasattr(self, "_parts"):
             await self._parts.recorder.drain(BOOK_AT_STOP_S)
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if hasattr(self, "_site"):
             for upstream in [*self._site.upstreams.values(), *self._retired]:
                 await upstream.aclose()
@@ -301,7 +265,8 @@ class Server:
         """A part that runs for the process's life; if it ever fails, the process stops rather than run on without it."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._part_ended)
-        self._tasks.append(task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return task
 
     def _part_ended(self, task: asyncio.Task[object]) -> None:

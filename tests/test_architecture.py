@@ -29,7 +29,7 @@ LAYERS = (
     "adoption counting holds",
     "parts",
     "limit_watch relay",
-    "assembly",
+    "assembly reload",
     "crediting exchange models own_usage probing",
     "admin gateway",
     "server",

@@ -50,8 +50,9 @@ class Life:
         """Exchanges that are opened, end and are closed, as the proxy does it."""
         for n in numbers:
             self.journal.open(opening(n))
-            self.journal.close(make_record(n, **changes))
-            self.recorder.wake()
+            record = make_record(n, **changes)
+            self.journal.close(record)
+            self.recorder.wake(record)
 
     def booked(self, query: str = "SELECT id FROM records ORDER BY seq") -> list[Any]:
         """The first column of a query on the book."""
@@ -402,3 +403,23 @@ def reader_closes(journal: Journal) -> list[Any]:
     found = reader.closes(1_000_000, journal.position)
     reader.close()
     return found
+
+
+async def test_while_the_book_is_read_nothing_is_booked_and_what_it_lacks_is_told(
+    tmp_path: Path,
+) -> None:
+    async with living(tmp_path, booking=False) as life:
+        life.end(0, 1)
+        async with life.recorder.paused() as ended:
+            assert [entry.input_tokens for entry in ended] == [100, 100]
+            booking = asyncio.create_task(life.recorder.run())
+            life.end(2, input_tokens=7)
+            await until(lambda: bool(life.recorder._in_hand))
+            assert [entry.input_tokens for entry in ended] == [100, 100, 7]
+            assert life.booked() == []
+        assert await life.recorder.drain(PATIENCE_S)
+        assert life.booked() == ids(0, 1, 2)
+        async with life.recorder.paused() as ended:
+            assert ended == []
+        booking.cancel()
+        await asyncio.wait([booking])

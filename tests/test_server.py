@@ -152,13 +152,13 @@ async def test_a_reload_that_trips_over_a_config_keeps_the_old_one(tmp_path: Pat
         for spoilt in ({"api_key": "sk-ключ"}, {"ca_file": tmp_path / "gone"}, {"base_url": "http://[x"}):  # as if the checks had not seen it
             mock = msgspec.structs.replace(good.settings.upstreams["mock"], **spoilt)
             settings = msgspec.structs.replace(good.settings, upstreams={"mock": mock}, keys={})
-            proxy.server._reload = lambda settings=settings: msgspec.structs.replace(good, settings=settings)
+            proxy.server._reloads._read = lambda settings=settings: msgspec.structs.replace(good, settings=settings)
             caplog.clear()
             await proxy.server.reload()
             assert "the config was not reloaded, the old one stays" in caplog.text and "ключ" not in caplog.text
             assert (await ask(proxy)).status == 200
             assert "tollkeeper_config_last_reload_successful 0.0" in proxy.server.parts.metrics.render().decode()
-            proxy.server._reload = lambda: good
+            proxy.server._reloads._read = lambda: good
             await proxy.server.reload()
             assert "tollkeeper_config_last_reload_successful 1.0" in proxy.server.parts.metrics.render().decode()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from proxy.core.usage import UsageRecord
 from proxy.ledger.queries import Queries, reading
 
 SINGLE_MS = 120_000     # records of so long are told apart; older ones are summed by the second, as if all had come at its end
@@ -22,6 +23,15 @@ class Recent(msgspec.Struct, frozen=True, gc=False):
     input_tokens: int | None
     output_tokens: int | None
     charge_nano: int | None
+
+    @classmethod
+    def of(cls, record: UsageRecord) -> Recent:
+        """One record."""
+        return cls(
+            record.started_at_ms, record.key_id, record.team, record.upstream,
+            record.model_requested, record.currency, 1,
+            record.input_tokens, record.output_tokens, record.charge_nano,
+        )  # fmt: skip
 
 
 _SINGLE = """

@@ -5,6 +5,7 @@ Nothing here awaits: a reservation looks at all its counters and then takes of a
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
@@ -24,6 +25,7 @@ from proxy.quota.slots import Slots
 COUNTERS_MAX = 1_000_000    # about 500 MB; under `auth: forward` anybody can make up keys, each with the limits of `defaults`
 SWEEP = 2                   # old counters looked at for each new one: blank ones go before many gather
 SWEEP_FULL = 1_000          # and when there is no room
+RESTORED_AT_ONCE = 1_000    # entries between two turns of the event loop: a few milliseconds
 ANOTHER_STORE = "a reservation is resolved by the store that made it"
 
 
@@ -169,16 +171,23 @@ class MemoryQuota:
         for grant in grants:
             self.grant(grant, now_ms)
         by_limit: dict[str, tuple[Limit, list[tuple[int, Used]]]] = {}
-        for entry in past:
+        for number, entry in enumerate(past, 1):
+            if number % RESTORED_AT_ONCE == 0:
+                await asyncio.sleep(0)
             for limit in entry.limits:
                 if limit.count_id not in self._counters:
                     by_limit.setdefault(limit.count_id, (limit, []))[1].append((entry.started_at_ms, entry.used))
         steady_ms = self._monotonic_ms()
         apart_ms = steady_ms - now_ms
         # Of keys there may be more than there is room for; what everybody shares comes first.
+        done = 0
         for limit, entries in sorted(by_limit.values(), key=lambda one: one[0].scope is Scope.KEY):
-            if self._is_full_for(limit):
+            if self._is_full_for(limit) or limit.count_id in self._counters:
                 continue
+            done += len(entries)
+            if done >= RESTORED_AT_ONCE:
+                done = 0
+                await asyncio.sleep(0)
             counter = self._counter(limit, When(now_ms, now_ms, steady_ms))
             amounts = [(started_at_ms, counts(used)[counter.index]) for started_at_ms, used in entries]
             if isinstance(counter, Budget):

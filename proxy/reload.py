@@ -1,0 +1,119 @@
+"""Brings a changed config into effect while the proxy serves: the whole new one, or the whole old one.
+
+A large config takes seconds to read and to compile, so both happen in a thread. The event loop only
+counts what new limits have used and swaps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from proxy.config import ConfigError, Loaded, carry_over, what_needs_restart
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.queries import Queries
+from proxy.ledger.recent import Recent
+from proxy.parts import Parts
+from proxy.projection import count_ended, forget_others, restore
+from proxy.site import Site
+
+LOG = logging.getLogger("tollkeeper.server")
+
+
+class Reloads:
+    """One reload runs at a time, and at most one waits for its turn: whoever asks meanwhile shares it.
+
+    `read` gives the config as the files are now; it may block. `put` is called on the event loop with
+    the new site, once all that can fail has worked.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Loaded] | None,
+        loaded: Loaded,
+        site: Site,
+        parts: Parts,
+        put: Callable[[Site], None],
+    ) -> None:
+        self._read = read
+        self._loaded = loaded
+        self._site = site
+        self._parts = parts
+        self._put = put
+        self._turn = asyncio.Lock()
+        self._waiting: asyncio.Task[None] | None = None
+
+    async def reload(self) -> None:
+        """Returns when a config read after this call is in effect, or was refused and told."""
+        if self._waiting is None:
+            self._waiting = asyncio.create_task(self._reload_in_turn(), name="reload")
+        await asyncio.shield(self._waiting)
+
+    async def _reload_in_turn(self) -> None:
+        async with self._turn:
+            self._waiting = None    # who asks from here on may want what is written from here on
+            await self._reload()
+
+    async def _reload(self) -> None:
+        if self._read is None:
+            LOG.warning("there is no config file to reload")
+            return
+        try:
+            loaded, site = await asyncio.to_thread(self._compile, self._read)
+            if site.rules.identities() - self._site.rules.identities():
+                await self._take_with_new_limits(loaded, site)
+            else:
+                self._take(loaded, site)
+        except (ConfigError, OSError, LedgerError, LedgerUnavailable) as error:
+            self._parts.metrics.reload(False)
+            LOG.error("the config was not reloaded, the old one stays: %s", error)
+        except Exception:  # a defect of ours; requests are served with the old config, and are to be
+            self._parts.metrics.reload(False)
+            LOG.exception("the config was not reloaded, the old one stays")
+
+    def _compile(self, read: Callable[[], Loaded]) -> tuple[Loaded, Site]:
+        """In the thread."""
+        loaded = read()
+        return loaded, Site(carry_over(self._loaded.settings, loaded.settings), previous=self._site)
+
+    async def _take_with_new_limits(self, loaded: Loaded, site: Site) -> None:
+        """Counts first what the new limits have used, to the last record that ended before they hold."""
+        quota, rules = self._parts.quota, self._site.rules
+        forget_others(quota, rules)     # what an earlier config left was not counted since
+        async with self._parts.recorder.paused() as ended:
+            counted = len(ended)
+            await count_limits(self._parts, site, ended[:counted])
+            now_ms = self._parts.now_ms()
+            count_ended(quota, site.rules, rules, ended[counted:], site.settings.currency, now_ms)
+            self._take(loaded, site)
+
+    def _take(self, loaded: Loaded, site: Site) -> None:
+        for warning in loaded.warnings:
+            LOG.warning("config: %s", warning)
+        fixed = what_needs_restart(self._loaded.settings, loaded.settings)
+        if fixed:
+            LOG.warning("these need a restart to take effect: %s", ", ".join(fixed))
+        self._parts.recorder.price_terms(site.prices.version, site.prices.terms())
+        self._put(site)
+        self._site = site
+        forget_others(self._parts.quota, site.rules)
+        self._parts.end_users.mode = site.settings.privacy.end_user
+        self._loaded = msgspec.structs.replace(loaded, settings=site.settings)
+        self._parts.metrics.reload(True)
+        LOG.info("the config was reloaded")
+
+
+async def count_limits(parts: Parts, site: Site, unbooked: Sequence[Recent] = ()) -> None:
+    """What was used of the limits that nobody has counted yet; `unbooked` is not in the book.
+
+    Raises LedgerError or LedgerUnavailable where the book cannot be read.
+    """
+    settings = site.settings
+    queries = Queries(settings.ledger.url, settings.data_dir)
+    await restore(
+        parts.quota, site.rules, parts.ledger, queries, unbooked,
+        currency=settings.currency, zone=site.zone, now_ms=parts.now_ms(),
+    )  # fmt: skip
