@@ -417,7 +417,7 @@ async def test_while_the_book_is_read_nothing_is_booked_and_what_it_lacks_is_tol
             await until(lambda: bool(life.recorder._in_hand))
             assert [entry.input_tokens for entry in ended] == [100, 100, 7]
             assert life.booked() == []
-        assert await life.recorder.drain(PATIENCE_S)
+        assert await life.recorder.drain(GUARD_S)
         assert life.booked() == ids(0, 1, 2)
         async with life.recorder.paused() as ended:
             assert ended == []

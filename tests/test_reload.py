@@ -13,6 +13,7 @@ from proxy.config import Loaded, load
 from proxy.ledger.sqlite import _on_its_thread
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
+from tests.support.waiting import until
 
 ASK = b'{"model":"m","messages":[]}'
 USAGE = b'{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}'
@@ -68,8 +69,7 @@ async def test_what_ends_while_a_new_limit_is_counted_is_counted_too(
         go_on = threading.Event()
         busy = asyncio.create_task(_on_its_thread(parts.ledger._connection, go_on.wait))
         reload = asyncio.create_task(proxy.server.reload())
-        while parts.recorder._ended is None:
-            await asyncio.sleep(0.001)  # the config is read in a thread; the condition decides
+        await until(lambda: parts.recorder._ended is not None)
         assert await ask(proxy) == 200
         assert not reload.done(), "the ledger is asked for credits"
         go_on.set()
