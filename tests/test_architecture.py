@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LINES_MAX = 350
+LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 
 # Imports go to a line above, or stay within one package; two parts of one line do not know each other.
