@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from proxy.attribution import EndUsers
 from proxy.calibration import FILE as CALIBRATION_FILE
 from proxy.calibration import Calibration
 from proxy.core.clock import SteadyClock
+from proxy.core.via import Via
 from proxy.counting import Counter
 from proxy.failpoints import Failpoints
 from proxy.journal import Journal, JournalOptions
@@ -57,6 +59,7 @@ async def assemble(site: Site, close: contextlib.AsyncExitStack, *, failpoints: 
         metrics=metrics,
         end_users=end_users,
         now_ms=lambda: clock.at(time.time_ns() // 1_000_000),
+        via=Via(f"tollkeeper-{secrets.token_hex(8)}"),
         failpoints=failpoints,
         sync_always=settings.journal.sync == "always",
     )

@@ -13,9 +13,10 @@ from proxy.core.dialects.openai_chat.injection import splice
 from proxy.core.dialects.openai_chat.pictures import count_images
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
-from proxy.core.headers import first, values
+from proxy.core.headers import CREDENTIALS, first, values
 from proxy.core.ids import uuid7
 from proxy.core.routes import MODELS, model_of_path
+from proxy.core.unserved import asked, family, unknown_path
 from proxy.exchange import Exchange, Payload
 from proxy.health import Health
 from proxy.holds import Hold
@@ -55,14 +56,16 @@ class Gateway:
             self._refuse(request, caller, error)
         finally:
             status = request.connection.status
-            self._parts.metrics.http(_route_label(route), status if status is not None else 499)
+            self._parts.metrics.http(_route_label(route, path), status if status is not None else 499)
 
     async def _route(self, request: Request, route: str, caller: _Caller) -> None:
         if route in ("/healthz", "/readyz"):
             _allow(request, "GET", "HEAD")
             status, body = self._health.answer(route)
             request.connection.answer(request, status, [(b"Content-Type", b"application/json")], body)
-        elif route in METERED:
+            return
+        self._parts.via.refuse_own(request.headers)
+        if route in METERED:
             _allow(request, "POST")
             tenant = self._admit(request, caller)
             await self._exchange(request, route, caller, tenant)
@@ -79,20 +82,29 @@ class Gateway:
             tenant = self._admit(request, caller)
             await self._own_usage.answer(request, caller.site, tenant, route, caller.id)
         else:
-            message = "This proxy serves /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and /v1/usage. Check base_url and the path."
-            raise ProxyError(404, "invalid_request_error", "unknown_path", message)
+            self._identify(request, caller)  # so that the log and `limit refusals` say who asked; without a credential nobody did
+            raise unknown_path(request.method, request.target)
 
-    def _admit(self, request: Request, caller: _Caller) -> Tenant:
-        """Who asks, and whether the process takes requests at all."""
+    def _identify(self, request: Request, caller: _Caller) -> None:
+        """Who asks, if the request says so. Raises 401 or 400 for a credential that is none of ours."""
+        if any(first(request.headers, name) is not None for name in CREDENTIALS):
+            self._authenticate(request, caller)
+
+    def _authenticate(self, request: Request, caller: _Caller) -> Tenant:
         now_ms = self._parts.now_ms()
         caller.tenant = caller.site.keys.authenticate(request.headers, now_ms, caller.site.forwards)
         caller.id = uuid7(now_ms, os.urandom(ID_BYTES))
         caller.started_at_ms = now_ms
+        return caller.tenant
+
+    def _admit(self, request: Request, caller: _Caller) -> Tenant:
+        """Who asks, and whether the process takes requests at all."""
+        tenant = self._authenticate(request, caller)
         if self._parts.draining:
             raise unavailable("draining", "This process is stopping; try again, another one will take the request.")
         if self._parts.inflight >= caller.site.settings.inflight_max:
             raise unavailable("overloaded", "The proxy has as many requests in flight as it may (inflight_max). Try again shortly.")
-        return caller.tenant
+        return tenant
 
     async def _exchange(self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant) -> None:
         parts = self._parts
@@ -122,7 +134,7 @@ class Gateway:
         call = read_call(endpoint, readable, None)
         upstream = _upstream(caller.site, tenant, call)
         caller.site.check_priced(upstream, call.model, caller.started_at_ms)
-        head = upstream.head(request.method, request.target, request.headers, len(body))
+        head = upstream.head(request.method, request.target, request.headers, len(body), via=self._parts.via.line)
         plain = head + body
         spliced = self._spliced(request, upstream, call, body)
         if spliced is not None:
@@ -164,7 +176,7 @@ class Gateway:
         spliced = splice(body, call)
         if spliced is None:
             return None
-        return upstream.head(request.method, request.target, request.headers, len(spliced), spliced=True) + spliced
+        return upstream.head(request.method, request.target, request.headers, len(spliced), via=self._parts.via.line, spliced=True) + spliced
 
     def _opened(
         self, request: Request, caller: _Caller, tenant: Tenant, call: Call, upstream: Upstream, body_bytes: int, input_estimate: int, images: int | None
@@ -211,7 +223,8 @@ class Gateway:
         if tenant is not None:
             self._parts.recorder.refused(tenant.key_id, error.code, caller.started_at_ms)
         self._parts.metrics.refused(team, key_id, error.code)
-        refusal_line(caller.site.settings.log.requests, id=caller.id or None, team=team, key_id=key_id, status=error.status, code=error.code)
+        what = asked(request.method, request.target) if error.code == "unknown_path" else None
+        refusal_line(caller.site.settings.log.requests, id=caller.id or None, team=team, key_id=key_id, status=error.status, code=error.code, asked=what)
 
 
     def refused_unread(self, error: ProxyError) -> None:
@@ -263,13 +276,13 @@ def _canonical(path: str) -> str:
     return path if path.startswith("/v1/") else f"/v1{path}"
 
 
-def _route_label(route: str) -> str:
+def _route_label(route: str, path: str) -> str:
     """A metric label from a bounded set."""
     if route in METERED or route in (MODELS, "/v1/usage", "/healthz", "/readyz"):
         return route
     if route.startswith(RECORDS):
         return f"{RECORDS}{{id}}"
-    return "other" if model_of_path(route) is None else f"{MODELS}/{{id}}"
+    return family(path) if model_of_path(route) is None else f"{MODELS}/{{id}}"
 
 
 def _allow(request: Request, *methods: str) -> None:

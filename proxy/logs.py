@@ -64,11 +64,14 @@ def request_line(requests: Literal["failed", "all", "none"], record: UsageRecord
     logging.getLogger(_REQUESTS).log(logging.INFO if completed else logging.WARNING, "request", extra={"fields": fields})
 
 
-def refusal_line(requests: Literal["failed", "all", "none"], *, id: str | None, team: str | None, key_id: str | None, status: int, code: str) -> None:
-    """One line for a request that the proxy answered itself with an error, unless `log.requests` is none. The message is left out: it may quote the client."""
+def refusal_line(requests: Literal["failed", "all", "none"], *, id: str | None, team: str | None, key_id: str | None, status: int, code: str, asked: str | None = None) -> None:
+    """One line for a request that the proxy answered itself with an error, unless `log.requests` is none. The message is left out: it may quote the client.
+
+    `asked`: method and path, where the path is what is wrong.
+    """
     if requests == "none":
         return
-    fields = {"id": id, "team": team, "key": key_id, "status": status, "code": code}
+    fields = {"id": id, "team": team, "key": key_id, "status": status, "code": code, "asked": asked}
     logging.getLogger(_REQUESTS).log(logging.ERROR if status >= 500 else logging.WARNING, "refused", extra={"fields": fields})
 
 

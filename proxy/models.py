@@ -108,7 +108,7 @@ class Models:
         fetching.add(fetch)
         try:
             async with asyncio.timeout(min(FETCH_S, upstream.timeouts.first_byte_s)):
-                return await fetch.run(upstream.head("GET", target, headers, None))
+                return await fetch.run(upstream.head("GET", target, headers, None, via=self._parts.via.line))
         except TimeoutError:
             self._parts.metrics.upstream_error(upstream.name, "timeout")
             message = f"The upstream `{upstream.name}` did not list its models in time. Try again."

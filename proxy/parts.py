@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from proxy.attribution import EndUsers
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.usage import UsageRecord
+from proxy.core.via import Via
 from proxy.counting import Counter
 from proxy.failpoints import Failpoints
 from proxy.journal import Journal, JournalUnavailable
@@ -42,6 +43,7 @@ class Parts:
         metrics: Metrics,
         end_users: EndUsers,
         now_ms: Callable[[], int],
+        via: Via,
         failpoints: Failpoints | None,
         sync_always: bool,
     ) -> None:
@@ -53,6 +55,7 @@ class Parts:
         self.metrics = metrics
         self.end_users = end_users
         self.now_ms = now_ms
+        self.via = via
         self._failpoints = failpoints
         self.sync_always = sync_always
         self.questions = Questions()

@@ -76,9 +76,10 @@ class Upstream:
         hidden = model is not None and any(matches(glob, model) for glob in self.settings.hidden_reasoning)
         return "drain" if hidden or not stream else "stop"
 
-    def head(self, method: str, target: str, headers: RawHeaders, body_bytes: int | None, *, spliced: bool = False) -> bytes:
+    def head(self, method: str, target: str, headers: RawHeaders, body_bytes: int | None, *, via: bytes = b"", spliced: bool = False) -> bytes:
         """The request head. `target` is the client's, its path beginning with or without /v1; `body_bytes` None means no body.
 
+        `via` is this process's own line, behind those of the client; what is asked on nobody's behalf (a probe) has none.
         `spliced`: the body is not quite the client's, so its checksums go, and the answer must come as it is for us to take an event out of it.
         """
         path, mark, query = target.partition("?")
@@ -90,6 +91,7 @@ class Upstream:
         parts = [f"{method} {self._origin}{path}{mark}{query}".encode("latin-1"), self._version_line]
         for name, value in (self._spliced if spliced else self._outward).select(headers):
             parts += (name, b": ", value, b"\r\n")
+        parts.append(via)
         if spliced:
             parts.append(b"Accept-Encoding: identity\r\n")
         if body_bytes is not None:

@@ -39,7 +39,9 @@ REFUSALS = {
     "a field that steers": (post(b'{"model":"m-1","models":["m-2"]}'), 403, "invalid_request_error", "field_not_allowed", "models"),
     "a model outside the allow-list": (post(auth="Authorization: Bearer sk-narrow"), 403, "invalid_request_error", "model_not_allowed", "gpt-*"),
     "an unrouted model": (post(b'{"model":"x-1"}'), 404, "invalid_request_error", "model_not_found", "x-2"),
-    "an unknown path": (post(path="/v1/images/generations"), 404, "invalid_request_error", "unknown_path", "/v1/chat/completions"),
+    "an unknown path": (post(path="/v1/images/generations"), 404, "invalid_request_error", "unknown_path", "POST /v1/images/generations is not served"),
+    "an unknown path by nobody": (post(path="/v1/responses", auth=""), 404, "invalid_request_error", "unknown_path", "chat.completions"),
+    "an unknown path by a stranger": (post(path="/v1/responses", auth="x-api-key: sk-x"), 401, "invalid_request_error", "invalid_api_key", ""),
     "an encoded path": (post(path="/v1/chat%2Fcompletions"), 404, "invalid_request_error", "unknown_path", ""),
     "a dotted path": (post(path="/v1/../v1/chat/completions"), 404, "invalid_request_error", "unknown_path", ""),
     "another method": (post(method="PUT"), 405, "invalid_request_error", "method_not_allowed", "POST"),
@@ -197,3 +199,46 @@ async def test_what_the_listener_refuses_is_counted_too(tmp_path: Path, caplog: 
         assert 'tollkeeper_http_requests_total{code="431",route="other"} 1.0' in page
         assert 'code="headers_too_large"' in page
         assert [record.message for record in caplog.records if record.name == "tollkeeper.requests"] == ["refused"] * 3
+
+
+async def test_of_a_path_that_is_not_served_log_metric_and_book_say_who_asked_for_what(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def script(visit: Visit) -> None:
+        raise AssertionError("refused")
+
+    async with raw_upstream(script) as upstream:
+        async with running(tmp_path, config(upstream.url)) as proxy:
+            assert (await ask(proxy.address, post(path="/v1/responses?key=CANARY"))).status == 404
+            page = (await ask(proxy.server.addresses.metrics, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")).body.decode()
+            assert 'tollkeeper_http_requests_total{code="404",route="/v1/responses"} 1.0' in page
+            assert 'tollkeeper_refusals_total{code="unknown_path",key="alice",team="research"} 1.0' in page
+        assert proxy.query("SELECT key_id, code, count FROM refusals") == [{"key_id": "alice", "code": "unknown_path", "count": 1}]
+        [line] = [record for record in caplog.records if record.name == "tollkeeper.requests"]
+        assert line.fields["key"] == "alice" and line.fields["asked"] == "POST /v1/responses"  # type: ignore[attr-defined]
+
+
+async def test_a_request_that_comes_back_is_refused_at_its_second_visit(tmp_path: Path) -> None:
+    """An upstream that leads back here, by way of a server that config knows nothing of."""
+    target = ""
+
+    async def back(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, _, port = target.rpartition(":")
+        there = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pipe(reader, there[1]), pipe(there[0], writer))
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(back, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        upstreams = {"mock": {"base_url": url, "api_key": "sk-test"}}
+        async with running(tmp_path, config(url, upstreams=upstreams)) as proxy:
+            target = proxy.address
+            answer = await ask(proxy.address, post())
+            assert (answer.status, answer.header("x-should-retry")) == (508, b"false")
+            assert json.loads(answer.body)["error"]["code"] == "loop_detected"
+            assert (await ask(proxy.address, post(b"", path="/v1/models/m-1", method="GET", length=False))).status == 508
+            [row] = await proxy.records(1)
+            assert (row["status"], row["outcome"], row["input_tokens"]) == (508, "rejected_upstream", 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import re
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -116,7 +117,7 @@ SMUGGLING = {
     "space before the colon of coding": refused(400, framed("Transfer-Encoding : chunked", LENGTH)),
     "an empty coding": refused(501, framed("Transfer-Encoding:", LENGTH)),
     "a coding under HTTP/1.0": refused(400, framed(CHUNKED, body=ONE_CHUNK + b"0\r\n\r\n", version="HTTP/1.0")),
-    "a name that only looks like the coding's": taken(post("Transfer_Encoding: chunked"), goes("Transfer_Encoding: chunked")),
+    "a name that only looks like the coding's": taken(post("Transfer_Encoding: chunked"), goes()),
 }
 
 CHUNKS = {
@@ -304,6 +305,8 @@ BODIES = {
     ),
 }
 
+OWN_VIA = re.compile(rb"Via: 1\.1 tollkeeper-[0-9a-f]{16}\r\n")
+
 ROWS = {
     f"{group}: {name}": row
     for group, rows in {
@@ -410,5 +413,5 @@ async def test_each_payload_is_read_in_one_way_or_refused(proxied: tuple[Running
     alive = bool(got) and got[-1] == (200, ALIVE)
     statuses = tuple(status for status, _ in (got[:-1] if alive else got))
     assert (statuses, tap.answered - answered, not alive) == (row.statuses, len(row.upstream), row.closed)
-    assert bytes(tap.received[received:]) == b"".join(row.upstream).replace(b"HOST", tap.address.encode())
+    assert OWN_VIA.sub(b"", bytes(tap.received[received:])) == b"".join(row.upstream).replace(b"HOST", tap.address.encode())
     await proxy.records(booked + sum(request.startswith(b"POST") for request in row.upstream))

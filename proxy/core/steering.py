@@ -24,7 +24,7 @@ HARMLESS_HEADERS = frozenset({
     b"idempotency-key", b"x-idempotency-key",      # the same request again: SDKs send it with each retry
     b"x-stainless-helper-method",                  # which helper of an official SDK is asking
     b"session_id", b"conversation_id",             # how the Codex command line names its session: the underscores are its own
-    b"sec-fetch-dest",                             # what a browser says of each request
+    b"sec-fetch-dest", b"sec-websocket-key",       # what a browser says of each request; the nonce of a handshake
     b"x-wait-for-model",                           # Hugging Face: wait while the model is loaded
 })  # fmt: skip
 

@@ -16,7 +16,7 @@ from .deployment import ROUTES, Deployment
 from .drivers import CLIENTS, NODE_DIR, Both, Seen
 
 DIRECT_KEY = "sk-direct"
-CONNECTION = {"host", "authorization", "connection", "content-length"}  # hop by hop, or written anew by each side
+CONNECTION = {"host", "authorization", "connection", "content-length", "via"}  # hop by hop, or written anew by each side
 ADDED = {"x-tollkeeper-id", "x-accel-buffering"}
 FRAMING = {"content-length", "transfer-encoding", "connection", "keep-alive"}
 

@@ -1,0 +1,79 @@
+"""The 404 for a path that is not served: it names method and path, and says what its client has to set to be served."""
+
+from __future__ import annotations
+
+import re
+
+from proxy.core.errors import ProxyError
+
+SERVED = "/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and /v1/usage"
+_CHAT = "This proxy serves the chat completions API, not this one"
+_BASE_URL = "set base_url to this proxy's address and /v1, and nothing behind it"
+
+# (its name in metrics, what the path looks like, what to do about it), the first that fits. A path here is without query, and lower-case.
+_ADVICE: tuple[tuple[str, str, str], ...] = (
+    (
+        "/v1/responses",
+        r"(?:/openai)?(?:/v1)?/responses(?:/.*)?",
+        f"{_CHAT}: call chat.completions instead of responses (OpenAI SDKs), or switch the client to chat completions: "
+        'wire_api = "chat" (Codex), use_responses_api=False (LangChain), openai.chat(model) (Vercel AI SDK), set_default_openai_api("chat_completions") (Agents SDK)',
+    ),
+    (
+        "/v1/messages",
+        r"(?:/anthropic)?(?:/v1)?/(?:messages|complete)(?:/.*)?",
+        f"{_CHAT}, which is Anthropic's: use an OpenAI-compatible client, or that mode of yours, with the same model",
+    ),
+    (
+        "/openai/deployments",
+        r"/openai/deployments/.*",
+        "This is how clients of Azure OpenAI ask: use the plain client (OpenAI instead of AzureOpenAI), "
+        f"{_BASE_URL}, and give the deployment's name as `model`",
+    ),
+    ("/v1/engines", r"(?:/v1)?/engines(?:/.*)?", "Engines are from before 2023: put the model into the body as `model`, and POST to /v1/completions or /v1/embeddings"),
+    ("/v1beta", r"/v1beta/.*|.*:(?:stream)?generatecontent", f"{_CHAT}, which is Gemini's: use an OpenAI-compatible client, or that mode of yours"),
+    ("/api", r"/api/(?:chat|generate|tags|embed|embeddings|show|ps|version)", f"{_CHAT}, which is Ollama's: choose `OpenAI-compatible` in the client, and {_BASE_URL}"),
+    (
+        "other",
+        r"(?:/v1)?/(?:audio|images|files|uploads|batches|fine_tuning|fine-tunes|assistants|threads|vector_stores|moderations|realtime|videos|rerank|ocr|edits|"
+        r"evals|containers|conversations|organization)(?:/.*)?",
+        "Only chats, completions and embeddings are metered here: ask the operator for another way to this API",
+    ),
+)
+_METHOD = re.compile("[A-Z]{1,10}")
+_WORD = re.compile(r"(?:[vV][0-9][a-z]{0,8}|[A-Za-z._:-]{0,40})")  # of a path as APIs have them; keys and ids have digits
+_PARTS_MAX = 8
+_METERED = "chat/completions", "completions", "embeddings"
+_COMPILED = tuple((label, re.compile(pattern), advice) for label, pattern, advice in _ADVICE)
+
+
+def unknown_path(method: str, target: str) -> ProxyError:
+    """404 `unknown_path`. The query is not shown: it may hold a key."""
+    message = f"{asked(method, target)} is not served here. {_advice(target.partition('?')[0])}. Served are {SERVED}, also without /v1."
+    return ProxyError(404, "invalid_request_error", "unknown_path", message)
+
+
+def asked(method: str, target: str) -> str:
+    """Method and path, bounded and printable. What may be an id or a key in it is `…`: a key in the wrong place must not come back, or reach the log."""
+    parts = target.partition("?")[0].split("/")
+    shown = [part if _WORD.fullmatch(part) else "…" for part in parts[: _PARTS_MAX + 1]]
+    return f"{method if _METHOD.fullmatch(method) else '…'} {'/'.join(shown)}{'/…' if len(parts) > len(shown) else ''}"
+
+
+def family(path: str) -> str:
+    """The API that a path belongs to, from a bounded set: a metric's label."""
+    lower = path.lower()
+    return next((label for label, pattern, _ in _COMPILED if pattern.fullmatch(lower)), "other")
+
+
+def _advice(path: str) -> str:
+    lower = path.rstrip("/").lower()
+    for _, pattern, advice in _COMPILED:
+        if pattern.fullmatch(lower):
+            return advice
+    parts = lower.lstrip("/")
+    served = next((name for name in _METERED if parts.endswith(name)), None)
+    if served is not None and lower == f"/v1/{served}":
+        return f"Write it exactly as /v1/{served}, in small letters and without a slash at its end"
+    if served is not None:  # /v1/v1/…, /v1/chat/completions/chat/completions, /api/v1/…, /openai/v1/…
+        return f"The path is to be /v1/{served}: {_BASE_URL}"
+    return f"Check base_url and the path: {_BASE_URL}"
