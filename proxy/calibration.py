@@ -17,6 +17,7 @@ FILE: Final = "calibration.json"
 _LOG = logging.getLogger("tollkeeper.calibration")
 _MODELS_MAX = 1024      # names come from clients; only those answered with a statement of usage are learned
 _STATING_MAX = 4096
+_BEYOND_CAPS_MAX = 4096
 
 
 class _File(msgspec.Struct):
@@ -32,6 +33,7 @@ class Calibration:
         self._path = path
         self._file = _File()
         self._stating: dict[tuple[str, str, bool], bool] = {}
+        self._beyond_caps: dict[tuple[str, str], None] = {}
         self._changed = False
         if path is not None:
             self._file = _read(path)
@@ -86,6 +88,16 @@ class Calibration:
         """A stream has come to its end, with or without a statement."""
         if len(self._stating) < _STATING_MAX or (upstream, model, asked) in self._stating:
             self._stating[upstream, model, asked] = stated
+
+    def keeps_caps(self, upstream: str, model: str) -> bool:
+        """Whether a cap that a request names is to be believed: no answer of this model was seen beyond one."""
+        return (upstream, model) not in self._beyond_caps
+
+    def went_beyond(self, upstream: str, model: str) -> None:
+        """An answer was longer than its request allows. Of too many models the first is forgotten."""
+        if len(self._beyond_caps) >= _BEYOND_CAPS_MAX:
+            del self._beyond_caps[next(iter(self._beyond_caps))]
+        self._beyond_caps[upstream, model] = None
 
     def unsaved(self) -> bytes | None:
         """The file's new content if there is something new to keep, for `write`; else None."""

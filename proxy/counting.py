@@ -19,9 +19,9 @@ from proxy.calibration import Calibration
 from proxy.core.dialects.openai_chat import Call, Meter
 from proxy.core.dialects.openai_chat.scan import repair_surrogates
 from proxy.core.dialects.openai_chat.texts import Texts
-from proxy.core.images import ImageRule, image_rule
+from proxy.core.images import ImageRule, image_rule, picture_tokens
 from proxy.core.learned import Learned, TextCount
-from proxy.core.prompts import Prompt, count_input, count_prompt
+from proxy.core.prompts import SOUND_BYTES_PER_TOKEN, Prompt, beside_prompt_bytes, count_input, count_prompt
 from proxy.core.routes import matches
 from proxy.core.settlement import Counted
 from proxy.core.tokens import EXACT_CHARS_MAX, Count
@@ -40,6 +40,7 @@ PROMPT_BYTES_MAX: Final = 2**20     # of a body that is decoded to be counted; a
 PROMPT_BRACKETS_MAX: Final = 50_000 # in it: decoding a megabyte of `[],[],` would hold the loop up for a third of a second
 HEAD_BYTES: Final = 4096            # of text kept of a stream that is likely to state its usage
 SAMPLE_BYTES: Final = 64 * 1024     # of text counted for learning's sake; a longer answer is not learned from
+CAP_SLACK_TOKENS: Final = 16        # beyond a cap that servers keep in their own way: some do not count what ends an answer
 SAMPLES_FIRST: Final = 200          # answers of a model that are all counted, to learn from
 SAMPLES_EVERY: Final = 16           # and later one in so many
 KEEP_INTERVAL_S: Final = 60.0       # what a kill may make it forget
@@ -47,18 +48,9 @@ EMBEDDINGS: Final = "/v1/embeddings"
 FAMILIES_MAX: Final = 4096          # models whose vocabulary was looked up; the names come from clients, hence the bound
 
 
-class _Body(msgspec.Struct):
-    """What of a request is its prompt."""
-
-    messages: object = None
-    tools: object = None
-    functions: object = None
-    prompt: object = None
-    input: object = None
-    response_format: msgspec.Raw = msgspec.Raw()
-
-
-_body_decoder = msgspec.json.Decoder(_Body)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_PROMPT_FIELDS: Final = ("messages", "tools", "functions", "prompt", "input")
+_FORM: Final = "response_format"        # stays JSON
 
 
 class Counter:
@@ -180,7 +172,7 @@ class Counting:
         self._prompt_bytes = self.call.prompt_bytes
         if (self.text_bytes_max is None or self._sampled) and len(body) <= PROMPT_BYTES_MAX:
             self._count(partial(_prompt, self.call, body, self._name, self._image_rules), self._take_prompt, len(body))
-        return self._learned.input.per_byte.of(self._prompt_bytes)
+        return self._by_bytes()
 
     def unasked(self) -> None:
         """The stream is not asked for its usage after all: its vendor has refused the question."""
@@ -216,9 +208,13 @@ class Counting:
 
     def learn(self, meter: Meter, record: UsageRecord) -> None:
         """The exchange has its record: learns from it what was stated, and whether it was, after counting what was sampled."""
-        if not self._counted or record.status is None or not 200 <= record.status < 300:
+        if record.status is None or not 200 <= record.status < 300:
             return
         calibration = self._counter.calibration
+        if self._went_beyond_cap(record):
+            calibration.went_beyond(self._upstream, self.call.model)
+        if not self._counted:
+            return
         whole = record.input_source is Source.REPORTED and record.output_source is Source.REPORTED
         # A client may have left between the end of the text and the statement.
         silent = meter.usage is None and record.outcome is Outcome.COMPLETED
@@ -233,6 +229,15 @@ class Counting:
             self._counter.start(self._learn_counted(meter, record))
         else:
             self._learn(meter, record, None, None)
+
+    def _went_beyond_cap(self, record: UsageRecord) -> bool:
+        """Whether the answer is longer than the request allows. An estimate has to say so by far."""
+        cap, output_tokens = self.call.cap, record.output_tokens
+        if cap is None or output_tokens is None:
+            return False
+        answers = 1 if self.call.answers is None else self.call.answers
+        exact = record.output_source in (Source.REPORTED, Source.COUNTED)
+        return output_tokens > cap * answers * (1 if exact else 2) + CAP_SLACK_TOKENS
 
     def _take_blocks(self, texts: Texts) -> None:
         """All of them in one step of the thread: an upstream may send a text a sign."""
@@ -250,6 +255,15 @@ class Counting:
         if found is not None:
             took(found)
 
+    def _by_bytes(self) -> int:
+        """Input tokens by what the body's bytes come to, its pictures and sounds by their own rules."""
+        call = self.call
+        tokens = self._learned.input.per_byte.of(self._prompt_bytes) - (-call.sound_bytes // SOUND_BYTES_PER_TOKEN)
+        if call.pictures:
+            rule = image_rule(call.model, self._image_rules)
+            tokens += sum(picture_tokens(rule, picture.size, low=picture.low) for picture in call.pictures)
+        return tokens
+
     def _take_prompt(self, prompt: Prompt) -> None:
         self._prompt = prompt
 
@@ -259,7 +273,10 @@ class Counting:
         input_known = self._known and prompt is not None and prompt.exact and learned.input.agrees()
         # The prompt may be in an echoed text, or not: some vendors leave `echo` unread. So all of it is charged, and called an estimate.
         output_known = self._known and not self.call.echo and text_tokens is not None and texts is not None and texts.whole and texts.counting.exact and learned.output.agrees()
-        input_tokens = learned.input.estimate(self._prompt_bytes, None if prompt is None else (prompt.tokens, prompt.characters))
+        input_tokens = learned.input.from_count(None if prompt is None else (prompt.tokens, prompt.characters))
+        # Of a long prompt only the beginning is counted. Cheap text there must not stand for what is behind it.
+        if input_tokens is None or self._prompt_bytes > EXACT_CHARS_MAX:
+            input_tokens = max(self._by_bytes(), 0 if input_tokens is None else input_tokens)
         if not meter.text_known:
             output_tokens = meter.output_measure    # what could not be read counts with its bytes
         else:
@@ -316,12 +333,20 @@ def _prompt(call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule]
     if body.count(b"[") + body.count(b"{") > PROMPT_BRACKETS_MAX:
         return None
     try:
-        read = _body_decoder.decode(repair_surrogates(body) or body)
+        fields = _fields_decoder.decode(repair_surrogates(body) or body)
+        read = {name: msgspec.json.decode(fields[name]) for name in _PROMPT_FIELDS if name in fields}
+        form = bytes(fields.get(_FORM, b"")).decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    beside_bytes = beside_prompt_bytes(fields)
     if call.endpoint == "/v1/chat/completions":
-        tools = read.tools if read.tools is not None else read.functions
-        form = bytes(read.response_format).decode()
-        prompt = count_prompt(read.messages, tools, name, count, image_rule(call.model, image_rules), response_format=form)
+        tools = read.get("tools")
+        functions = read.get("functions")
+        both = [*tools, *functions] if isinstance(tools, list) and isinstance(functions, list) else tools if tools is not None else functions
+        prompt = count_prompt(
+            read.get("messages"), both, name, count, image_rule(call.model, image_rules), response_format=form, other_bytes=beside_bytes
+        )
         return Prompt(prompt.tokens, prompt.exact and len(body) <= EXACT_CHARS_MAX, prompt.characters)
-    return Prompt(count_input(read.prompt if read.prompt is not None else read.input, count), len(body) <= EXACT_CHARS_MAX, len(body))
+    asked = read.get("prompt") if read.get("prompt") is not None else read.get("input")
+    tokens = count_input(asked, count, other_bytes=beside_bytes)
+    return Prompt(tokens, len(body) <= EXACT_CHARS_MAX and not beside_bytes, len(body))

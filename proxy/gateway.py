@@ -15,6 +15,7 @@ from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
 from proxy.core.headers import CREDENTIALS, first, values
 from proxy.core.ids import uuid7
+from proxy.core.media_type import check_json
 from proxy.core.routes import MODELS, model_of_path
 from proxy.core.unserved import asked, family, unknown_path
 from proxy.exchange import Exchange, Payload
@@ -128,6 +129,7 @@ class Gateway:
 
     async def _prepare(self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant, memory: Memory) -> Exchange:
         """Reads the body and asks everything that may refuse the request, before anything is opened. Returns with the body handed over."""
+        check_json(request.headers)
         body = await self._read(request, caller.site.settings, memory)
         began_s = monotonic()
         readable = _plain(request, body, caller.site.settings.bodies.max_bytes)
@@ -143,7 +145,10 @@ class Gateway:
         counting = self._parts.counter.begin(caller.site, upstream, call, asked=asked)
         images = count_images(readable) if caller.site.prices.counts_images(upstream.name) else None
         opened = self._opened(request, caller, tenant, call, upstream, len(body), counting.prompt(readable), images)
-        hold = Hold(self._parts.quota, caller.site, opened, call, counting.output_expected, self._parts.now_ms, self._rules)
+        hold = Hold(
+            self._parts.quota, caller.site, opened, call, counting.output_expected, self._parts.now_ms, self._rules,
+            keeps_caps=self._parts.counter.calibration.keeps_caps(upstream.name, call.model),
+        )  # fmt: skip
         payload = Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)
         self._parts.metrics.overhead("admit", monotonic() - began_s)
         return Exchange(self._parts, caller.site, upstream, request, opened, counting, hold, payload)
@@ -200,7 +205,6 @@ class Gateway:
             client_retry_count=int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else 0,
             bytes_in=body_bytes,
             input_estimate=input_estimate,
-            output_max=call.output_max,
             images=images,
         )
 

@@ -29,16 +29,17 @@ _GROWING = (Unit.TOKENS, Unit.OUTPUT_TOKENS, Unit.MONEY)
 class Hold:
     """An exchange's part of its limits; empty until `reserve`, and where no limit holds for it. Ended by `settle` or `void`, whichever comes first.
 
-    `output_expected`: tokens that one answer of this model is expected to have. `rules`: those in effect, which a reload changes meanwhile.
+    `output_expected`: tokens that one answer of this model is expected to have. `keeps_caps`: no answer of it was seen beyond the cap of its request. `rules`: those in effect, which a reload changes meanwhile.
     """
 
-    __slots__ = ("_call", "_charge", "_now_ms", "_open", "_opened", "_output_expected", "_quota", "_reservation", "_rules", "_site", "_until_tokens")
+    __slots__ = ("_call", "_cap", "_charge", "_now_ms", "_open", "_opened", "_output_expected", "_quota", "_reservation", "_rules", "_site", "_until_tokens")
 
-    def __init__(self, quota: Quota, site: Site, opened: Opened, call: Call, output_expected: int, now_ms: Callable[[], int], rules: Callable[[], Rules]) -> None:
+    def __init__(self, quota: Quota, site: Site, opened: Opened, call: Call, output_expected: int, now_ms: Callable[[], int], rules: Callable[[], Rules], *, keeps_caps: bool = True) -> None:
         self._quota = quota
         self._site = site
         self._opened = opened
         self._call = call
+        self._cap = call.cap if keeps_caps else None
         self._output_expected = output_expected
         self._now_ms = now_ms
         self._rules = rules
@@ -61,7 +62,7 @@ class Hold:
             raise _model_not_priced(call.model, unpriced)
         unbounded = not_boundable(limits, ask)
         if unbounded is not None:
-            raise refuse_unbounded(unbounded)
+            raise refuse_unbounded(unbounded, cap_ignored=self._cap != self._call.cap)
         now_ms = self._now_ms()
         try:
             outcome = await self._quota.reserve(limits, ask, now_ms)
@@ -113,7 +114,7 @@ class Hold:
     def _ask(self, limits: Sequence[Limit]) -> Ask:
         """What the request is expected to use, and where a limit is strict the most that it may."""
         site, opened, call, charge = self._site, self._opened, self._call, self._charge
-        cap = call.max_tokens if call.max_tokens != 0 else None  # servers in Go read 0 as if none were named
+        cap = self._cap
         answers = call.answers if call.answers is not None else (call.n if call.n is not None else 1)
         output_tokens = (self._output_expected if cap is None else min(cap, self._output_expected)) * min(answers, ANSWERS_MAX)
         input_bound = output_bound = charge_bound_nano = None
@@ -166,11 +167,20 @@ def _output_bound(answers: int | None, cap: int | None) -> int | None:
 
 
 def _charge(site: Site, opened: Opened, call: Call, output_tokens: int) -> int | None:
-    """What the request is expected to be charged, up to so many output tokens."""
-    return site.prices.price(
-        Usage(input_tokens=opened.input_estimate, output_tokens=output_tokens), upstream=opened.upstream, team=opened.team, model_requested=call.model,
-        model_served=None, service_tier=None, started_at_ms=opened.started_at_ms, status=200, images=opened.images,
-    ).charge_nano  # fmt: skip
+    """What the request is expected to be charged, up to so many output tokens: by the dearer of the tier it asks for and the usual one.
+
+    None if it has no price.
+    """
+    usage = Usage(input_tokens=opened.input_estimate, output_tokens=output_tokens)
+    charges = [
+        site.prices.price(
+            usage, upstream=opened.upstream, team=opened.team, model_requested=call.model, model_served=None, service_tier=tier,
+            started_at_ms=opened.started_at_ms, status=200, images=opened.images,
+        ).charge_nano
+        for tier in {None, call.service_tier}
+    ]  # fmt: skip
+    known = [charge for charge in charges if charge is not None]
+    return max(known) if len(known) == len(charges) else None
 
 
 def _model_not_priced(model: str, limit: Limit) -> ProxyError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.core.tokens import EXACT_CHARS_MAX
 from tests.support.corpora import SENTENCES, count
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
@@ -86,6 +87,34 @@ async def test_only_a_known_family_is_called_counted(tmp_path: Path, model: str,
         [row] = await proxy.records(1)
         assert counts(row)[2:] == sources
         assert row["output_tokens"] == count("cl100k_base" if model == "gpt-4" else "o200k_base", "Hi there.")
+
+
+@pytest.mark.parametrize("caps", [{"max_tokens": 1}, {"max_completion_tokens": 0}, {"max_completion_tokens": 1, "max_tokens": 2}], ids=str)
+async def test_a_cap_that_the_upstream_ignores_lowers_no_charge(tmp_path: Path, caps: dict[str, int]) -> None:
+    async with raw_upstream(silent(*WORDS[:60])) as upstream, running(tmp_path, counting(upstream.url)) as proxy:
+        await post(proxy, ask("qwen3-max"))
+        await post(proxy, ask("qwen3-max", **caps))
+        plain, capped = await proxy.records(2)
+        assert capped["output_tokens"] == plain["output_tokens"] == count("o200k_base", "".join(WORDS[:60]))
+
+
+async def test_cheap_text_at_the_beginning_does_not_stand_for_what_is_behind_it(tmp_path: Path) -> None:
+    """Only the beginning of a long prompt is counted."""
+    async with raw_upstream(silent("ok")) as upstream, running(tmp_path, counting(upstream.url)) as proxy:
+        await post(proxy, ask(content=" " * EXACT_CHARS_MAX + TEXT * 40))
+        [row] = await proxy.records(1)
+        assert int(str(row["input_tokens"])) > count("o200k_base", TEXT) * 40
+
+
+async def test_a_prompt_in_a_member_that_no_rule_names_is_charged(tmp_path: Path) -> None:
+    """Documents, a template of one's own, an older model's members: some server shows them to its model."""
+    async with raw_upstream(silent("ok")) as upstream, running(tmp_path, counting(upstream.url)) as proxy:
+        await post(proxy, ask())
+        await post(proxy, ask(documents=[{"text": TEXT}]))
+        await post(proxy, ask(temperature=0.2, user="u-17", stop=["a", "b"], seed=1, metadata={"feature": "chat"}))
+        plain, hidden, usual = await proxy.records(3)
+        assert int(str(hidden["input_tokens"])) - int(str(plain["input_tokens"])) >= len(TEXT) // 4
+        assert (hidden["input_source"], counts(usual)) == ("estimated", counts(plain))
 
 
 async def test_json_without_usage_is_counted_and_its_prompt_is_estimated(tmp_path: Path) -> None:

@@ -166,6 +166,56 @@ async def test_strict_lets_through_only_what_fits(tmp_path: Path) -> None:
         assert len(upstream.visits) == 2
 
 
+async def test_a_cap_bounds_nothing_once_an_answer_went_beyond_it(tmp_path: Path) -> None:
+    """Many servers do not read `max_completion_tokens`. Of another model nothing is known yet."""
+    limit = {"limit": "90_000 tokens/day", "enforce": "strict"}
+    async with raw_upstream(stating(7, 900)) as upstream, running(tmp_path, limited(upstream.url, limit)) as proxy:
+        answers = [await post(proxy, ask(model, max_completion_tokens=1)) for model in ("m-1", "m-1", "m-2")]
+        assert [answer.status for answer in answers] == [200, 400, 200]
+        assert "beyond the cap" in error(answers[1])["message"]
+
+
+async def test_an_expected_hold_does_not_go_by_a_cap_that_was_ignored(tmp_path: Path) -> None:
+    held: list[int] = []
+
+    async def answer(visit: Visit) -> None:
+        held.append((await states(proxy))["key:alice/tokens/day"].held)
+        await stating(7, 900)(visit)
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, "100_000 tokens/day")) as proxy:
+        for _ in range(2):
+            assert (await post(proxy, ask(max_completion_tokens=1))).status == 200
+        assert held[0] < 100 < 1024 <= held[1]
+
+
+async def test_what_a_request_claims_to_be_a_file_lowers_no_hold(tmp_path: Path) -> None:
+    held: list[int] = []
+
+    async def answer(visit: Visit) -> None:
+        held.append((await states(proxy))["key:alice/tokens/day"].held)
+        await stating(7, 3)(visit)
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, "1_000_000 tokens/day")) as proxy:
+        text = "word " * 20_000
+        for content in (text, f";base64,{text}", [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{text}"}}], [{"type": "file", "file": {"file_data": f"data:text/plain;base64,{text}"}}]):
+            assert (await post(proxy, ask(messages=[{"role": "user", "content": content}]))).status == 200
+        assert min(held) >= len(text) // 4
+
+
+async def test_a_dear_tier_that_is_asked_for_is_held_for(tmp_path: Path) -> None:
+    prices = [*PRICES, {"model": "m-*", "input": "5000", "output": "9000", "service_tier": "priority"}]
+    held: list[int] = []
+
+    async def answer(visit: Visit) -> None:
+        held.append((await states(proxy))["key:alice/USD/day"].held)
+        await stating(7, 3)(visit)
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, "100 USD/day", prices=prices)) as proxy:
+        for tier in ("default", "priority", "flex"):
+            assert (await post(proxy, ask(service_tier=tier))).status == 200
+        assert held[0] * 4 < held[1] and abs(held[2] - held[0]) < 10_000_000
+
+
 async def test_money_counts_the_charge_and_needs_a_price(tmp_path: Path) -> None:
     async with raw_upstream(stating(4, 3)) as upstream:
         limits = limited(upstream.url, "0.02 USD/day", prices=PRICES, teams={"research": {"markup": "0.10"}})

@@ -30,7 +30,6 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     client_retry_count: int = 0
     bytes_in: int = 0
     input_estimate: int = 0             # tokens, charged as input if nothing is reported
-    output_max: int | None = None       # tokens, if the request caps them: no estimate goes beyond what it allows
     images: int | None = None           # in the request, for prices per image; None: not counted
 
 

@@ -42,6 +42,8 @@ class Patches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 ImageRule = Tiles | Patches
 
+_UNKNOWN: Final = Tiles(models="*", base_tokens=85, tile_tokens=170)
+
 # The first row whose glob matches decides.
 IMAGE_RULES: Final[tuple[ImageRule, ...]] = (
     Tiles(models="gpt-4o-mini*", base_tokens=2833, tile_tokens=5667),
@@ -98,6 +100,15 @@ def _patches(width: int, height: int, patches_max: int) -> int:
     else:
         columns = -(-rows * width // height)
     return min(columns * rows, patches_max)
+
+
+def picture_tokens(rule: ImageRule | None, size: tuple[int, int] | None, *, low: bool = False) -> int:
+    """Tokens of a picture whose size or rule may not be known: then it counts as a square of 1024 px does for gpt-4o.
+
+    Less detail costs less only where the rule is known: other vendors need not even read `detail`.
+    """
+    width, height = SIZE_ASSUMED if size is None else size
+    return image_tokens(_UNKNOWN if rule is None else rule, width, height, low=low and rule is not None)
 
 
 def data_url_size(url: str) -> tuple[int, int] | None:

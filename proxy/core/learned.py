@@ -94,10 +94,15 @@ class Direction(msgspec.Struct):
             self._halve()
 
     def estimate(self, size_bytes: int, counted: TextCount | None) -> int:
-        """Tokens of a text that nobody stated: from our count if there is one, unless only the ratio to its bytes has been learned so far."""
+        """Tokens of a text that nobody stated: from our count if it can be gone by, else from its bytes."""
+        tokens = self.from_count(counted)
+        return self.per_byte.of(size_bytes) if tokens is None else tokens
+
+    def from_count(self, counted: TextCount | None) -> int | None:
+        """The same from our own count alone; None without one, or while only the ratio to bytes has been learned."""
         if counted is not None and (self.counted_answers >= ANSWERS_TRUSTED or self.answers < ANSWERS_TRUSTED):
             return self._ratio(counted).of(counted[0])
-        return self.per_byte.of(size_bytes)
+        return None
 
     def agrees(self) -> bool:
         """Whether our own count is what the vendor states, as far as is known."""

@@ -203,12 +203,11 @@ def _charge(opened: Opened, ending: Ending) -> _Charge:
 def _unstated(opened: Opened, ending: Ending) -> _Charge:
     """What is charged where nothing is stated: our own counts, else what was estimated from bytes.
 
-    An estimate of more than the request allows is an estimate's error; an exact count of more is a vendor that does not keep to it.
+    No member of the request lowers it. A cap on the answer is a wish: many self-hosted servers do not read `max_completion_tokens`,
+    and what was delivered was delivered.
     """
     counted = ending.counted
     output_tokens = ending.output_measure if counted is None else counted.output_tokens
-    if opened.output_max is not None and not (counted is not None and counted.output_exact):
-        output_tokens = min(output_tokens, opened.output_max)
     if counted is None:
         return _Charge(opened.input_estimate, output_tokens, Source.ESTIMATED, Source.ESTIMATED)
     return _Charge(

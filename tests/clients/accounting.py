@@ -7,6 +7,9 @@ import re
 
 import msgspec
 
+from proxy.core.dialects.openai_chat.pictures import inlined
+from proxy.core.images import image_rule, picture_tokens
+from proxy.core.prompts import SOUND_BYTES_PER_TOKEN
 from proxy.scripted import expected
 
 from .cases import JSONObject
@@ -40,12 +43,12 @@ def due(endpoint: str, body: JSONObject, bytes_in: int) -> dict[str, object]:
         "upstream_request_id": "req_scripted",
     }
     if usage is None:
-        inlined = sum(map(len, re.findall(rb';base64,[^"]*', sent)))
+        inline = inlined(msgspec.json.decode(sent, type=dict[str, msgspec.Raw]).get("messages"))
+        pictures = sum(picture_tokens(image_rule(str(body["model"])), picture.size, low=picture.low) for picture in inline.pictures)
         unknown = {"cached_tokens": None, "reasoning_tokens": None, "audio_input_tokens": None}
-        caps = [body[name] for name in ("max_tokens", "max_completion_tokens") if isinstance(body.get(name), int) and body[name]]
-        measure = _quarter(len(_text(plain).encode()))
-        most = int(str(max(caps))) * int(str(body.get("n") or 1)) if caps else measure
-        return record | unknown | {"input_tokens": _quarter(bytes_in - inlined), "output_tokens": min(measure, most), "source": "estimated"}
+        sounds = -(-inline.sound_bytes // SOUND_BYTES_PER_TOKEN)
+        input_tokens = _quarter(bytes_in - inline.size_bytes) + pictures + sounds
+        return record | unknown | {"input_tokens": input_tokens, "output_tokens": _quarter(len(_text(plain).encode())), "source": "estimated"}
     prompt, completion = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
     assert isinstance(prompt, dict) and isinstance(completion, dict)
     return record | {

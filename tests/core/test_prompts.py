@@ -82,15 +82,21 @@ def test_the_published_figures(vocabulary: str, messages: int, tools: int):
         ({"role": "user", "content": [{"type": "image_url", "image_url": PNG}]}, 6 + 1 + 255, True),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]}, 6 + 1 + 765, False),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}}]}, 6 + 1 + 85, True),
-        ({"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AAAA BBBB", "format": "wav"}}]}, 6 + 1, False),
-        ({"role": "user", "content": [{"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA"}}]}, 6 + 1, False),
+        ({"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "A" * 1280, "format": "wav"}}]}, 6 + 1 + 10, False),
+        ({"role": "user", "content": [{"type": "file", "file": {"file_data": "A" * 400}}]}, 6 + 1 + 111, False),
         ({"role": "assistant", "tool_calls": [{"id": "x y z", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]}, 6 + 1 + 3, False),
         ({"role": "assistant", "tool_calls": [{"type": "custom", "custom": {"name": "f", "input": "a b"}}]}, 6 + 1 + 3, False),
         ({"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}, 6 + 1 + 2, False),
         ({"role": "tool", "tool_call_id": "x y", "content": "42"}, 6 + 2, False),
-        ({"role": "user", "content": 7}, 6 + 1, False),
+        ({"role": "user", "content": 7}, 6 + 1 + 1, False),
         ({"role": "user", "content": ["a b"]}, 6 + 3, False),
-        ("text", 3, False),
+        ("text and more", 3 + 4, False),
+        # What no rule names counts by its bytes: some server may show it to its model.
+        ({"role": "user", "content": "a b", "reasoning_content": "x" * 400}, 6 + 3 + 107, False),
+        ({"role": "user", "content": [{"type": "input_text", "text": "x" * 400}]}, 6 + 1 + 108, False),
+        ({"role": "user", "content": {"text": "x" * 400}}, 6 + 1 + 103, False),
+        ({"role": "tool", "tool_call_id": "x" * 400, "content": "42"}, 6 + 2 + 101, False),
+        ({"role": "user", "content": [{"type": "text", "text": "a b", "cache_control": {"type": "ephemeral"}}]}, 6 + 3, True),
         (None, 3, False),
     ],
 )
@@ -120,7 +126,11 @@ def test_base64_is_never_tokenised():
         ({"name": "f", "parameters": {"properties": {"a": {"type": "object", "properties": {"b": {"type": "string"}}}}}}, 7 + 1 + 2 * (3 + 3 + 1) + 12, False),
         ({"name": "f", "parameters": {"properties": {"a": {"type": "array", "items": {"properties": {"b": {"type": "string"}}}}}}}, 7 + 1 + 2 * (3 + 3 + 1) + 12, False),
         ({"name": "f", "parameters": {"properties": {"a": True}}}, 7 + 1 + 3 + 3 + 1 + 12, False),
-        ({"name": 1, "parameters": [], "description": {}}, 7 + 1 + 12, False),
+        ({"name": 1, "parameters": [], "description": {}}, 7 + 1 + 1 + 1 + 12, False),
+        ({"name": "f", "parameters": {"$defs": {"a": {"const": "x" * 400}}}}, 7 + 1 + 108 + 12, False),
+        ({"name": "f", "parameters": {"properties": {"a": {"type": "string", "title": "x" * 400}}}}, 7 + 1 + 3 + 3 + 1 + 104 + 12, False),
+        ({"name": "f", "parameters": {"properties": {"a": {"type": "string"}}, "required": ["a", "x" * 400]}}, 7 + 1 + 3 + 3 + 1 + 102 + 12, False),
+        ({"name": "f", "strict": True, "parameters": {"properties": {"a": {"type": "array", "items": {"type": "string"}}}, "required": ["a"]}}, 7 + 1 + 3 + 3 + 1 + 12, True),
     ],
 )
 def test_what_a_function_may_hold(function: object, tokens: int, exact: bool):
@@ -142,7 +152,7 @@ def test_depth_and_size_cost_no_more_than_their_bytes():
     assert prompt(tools=[{"name": "f", "parameters": {"properties": {"a": {"enum": [10**5000]}}}}])[0] > 0
 
 
-@pytest.mark.parametrize(("value", "tokens"), [("a b", 2), (["a", "b c"], 3), ([1, 2, 3], 3), ([[1, 2], [3]], 3), ([], 0), (None, 0), ({"a": 1}, 0), ([None, {}], 0)])
+@pytest.mark.parametrize(("value", "tokens"), [("a b", 2), (["a", "b c"], 3), ([1, 2, 3], 3), ([[1, 2], [3]], 3), ([], 0), (None, 0), ({"a": 1}, 3), ([None, {}], 1)])
 def test_inputs_of_completions_and_embeddings(value: object, tokens: int):
     assert count_input(value, words) == tokens
 

@@ -177,12 +177,16 @@ def _text(rng: random.Random) -> str:
     return "".join(rng.choices(alphabet, k=rng.choice([0, 3, 20, 200])))
 
 
+# A name that is one of these but for a sign is refused, since somebody may read it as that.
+PLAIN_NAMES = {"model", "m-1", "stream", "user", "metadata", "max_tokens"}
+
+
 def _json_string(rng: random.Random, text: str) -> bytes:
     """The text between quotes: each character as it is, or escaped, where either is legal; now and then half of an emoji."""
     plain = json.dumps(text, ensure_ascii=rng.random() < 0.5).encode()
     if rng.random() < 0.1 and text.isascii():
         plain = b'"' + "".join(f"\\u{ord(character):04{rng.choice('xX')}}" for character in text).encode() + b'"'
-    if rng.random() < 0.02 and text != "model" and text != "m-1":
+    if rng.random() < 0.02 and text not in PLAIN_NAMES:
         plain = plain[:-1] + b'\\ud83d"'
     return plain
 

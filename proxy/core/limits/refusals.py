@@ -56,12 +56,15 @@ def cut(state: LimitState, zone: tzinfo) -> ProxyError:
     return ProxyError(429, "tokens", "rate_limit_exceeded", message)
 
 
-def not_boundable(limit: Limit) -> ProxyError:
-    """400: a strict limit lets through only what it can bound beforehand."""
-    message = (
-        f"The limit {describe(limit)} is strict, and nothing says how much this request may use at most: "
-        "name `max_completion_tokens` (or `max_tokens`), and send only what can be counted, text and no references to files or images."
+def not_boundable(limit: Limit, *, cap_ignored: bool = False) -> ProxyError:
+    """400: a strict limit lets through only what it can bound beforehand. `cap_ignored`: this model is known to answer beyond its caps."""
+    remedy = (
+        "this model's vendor has answered beyond the cap of a request, so a cap bounds nothing here. "
+        "Use another model, or ask the operator to set `strict.output_tokens` to the most that it can answer."
+        if cap_ignored
+        else "name `max_completion_tokens` (or `max_tokens`), and send only what can be counted, text and no references to files or images."
     )
+    message = f"The limit {describe(limit)} is strict, and nothing says how much this request may use at most: {remedy}"
     return invalid_request(message, code="not_boundable")
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat import injection, read_call
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter, is_usage_event, splice
+from proxy.core.dialects.openai_chat.names import squeezed
 from proxy.core.steering import steering_field
 
 CHAT = "/v1/chat/completions"
@@ -47,7 +48,7 @@ def test_embeddings_are_never_spliced() -> None:
 @given(st.dictionaries(st.text(max_size=8), st.recursive(st.none() | st.booleans() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=2), max_leaves=4), max_size=5))
 @settings(max_examples=200)
 def test_a_spliced_body_says_what_it_said_and_asks_for_usage(extra: dict[str, object]) -> None:
-    fields = {name: value for name, value in extra.items() if name.casefold() not in READ and not steering_field(name)}
+    fields = {name: value for name, value in extra.items() if squeezed(name) not in map(squeezed, READ) and not steering_field(name)}
     said = {**fields, "model": "m", "stream": True}
     body = json.dumps(said).encode()
     spliced = splice(body, read_call(CHAT, body))

@@ -87,10 +87,3 @@ def test_how_many_answers_there_may_be(endpoint: str, fields: str, answers: int 
 )
 def test_what_is_more_than_the_text_of_a_prompt(fields: str, media: bool) -> None:
     assert read_call(CHAT, ('{"model":"m",' + fields + "}").encode()).media == media
-
-
-@pytest.mark.parametrize(("fields", "most"), [('"max_tokens":5', 5), ('"max_tokens":5,"n":3', 15), ("", None), ('"max_tokens":5,"n":"3"', None), ('"max_tokens":"5"', None)])
-def test_what_all_answers_may_have_together(fields: str, most: int | None) -> None:
-    body = '{"model":"m"' + (f",{fields}" if fields else "") + "}"
-    assert read_call(CHAT, body.encode()).output_max == most
-    assert read_call(EMBEDDINGS, body.encode()).output_max == 0

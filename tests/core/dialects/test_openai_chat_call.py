@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat import Call, forbid_fields, read_call
+from proxy.core.dialects.openai_chat.pictures import Picture
 from proxy.core.errors import ProxyError
 from proxy.core.steering import STEERING_FIELDS
 
@@ -104,7 +105,13 @@ REFUSED = [
     (b'{"model":null}', "invalid_request", "model", "must be a string"),
     (b'{"model":5}', "invalid_request", "model", "must be a string"),
     (b'{"model":["m"]}', "invalid_request", "model", "must be a string"),
-    (b'{"model":"\xff"}', "invalid_request", "model", "must be a string"),
+    (b'{"model":"\xff"}', "invalid_request", None, "UTF-8"),
+    (b'{"model":"m","x":"\xff"}', "invalid_request", None, "UTF-8"),                      # in what nobody here reads
+    (b'{"model":"m","x":["\xed\xa0\xbd"]}', "invalid_request", None, "UTF-8"),            # half a character
+    (b'{"model":"m","x":"\xf0\x9f"}', "invalid_request", None, "UTF-8"),
+    (b'{"model":" m"}', "invalid_request", "model", "blank"),                             # a vendor that trims runs `m`
+    (b'{"model":"m\\u0020"}', "invalid_request", "model", "blank"),
+    (b'{"model":"m\xe2\x80\x8b"}', "invalid_request", "model", "printable"),
     (b'{"model":"m\\ud800"}', "invalid_request", "model", "must be a string"),
     (b'{"model":""}', "invalid_request", "model", "1 to 256"),
     (b'{"model":" "}', "invalid_request", "model", "1 to 256"),
@@ -123,6 +130,13 @@ REFUSED = [
     (b'{"model":"m","\xc5\xbftream":true}', "ambiguous_body", "stream", "another case"),
     (b'{"model":"m","max_to\xe2\x84\xaaens":5}', "ambiguous_body", "max_tokens", "another case"),
     (b'{"model":"m","\\u0053tream":true}', "ambiguous_body", "stream", "another case"),
+    (b'{"model":"m","model\\u0000":"dear"}', "ambiguous_body", "model", "other signs"),    # a reader in C stops there
+    (b'{"model":"m","model\\u0000x":"dear"}', "ambiguous_body", "model", "other signs"),
+    (b'{"model":"m"," model":"dear"}', "ambiguous_body", "model", "other signs"),
+    (b'{"model":"m","maxTokens":5}', "ambiguous_body", "max_tokens", "exactly as"),       # Google's readers take either
+    (b'{"model":"m","service-tier":"flex"}', "ambiguous_body", "service_tier", "exactly as"),
+    (b'{"model":"m","\xef\xbd\x8dodel":"dear"}', "ambiguous_body", "model", "exactly as"),   # its first letter is a wide one
+    (b'{"model":"m","stream_options":{"include_usage":true,"includeUsage":false}}', "ambiguous_body", "stream_options", "another case"),
     (b'{"model":"m","stream_options":{"include_usage":true,"include_usage":false}}', "ambiguous_body", "stream_options", "twice"),
     (b'{"model":"m","stream_options":{"include_usage":true,"Include_Usage":false}}', "ambiguous_body", "stream_options", "another case"),
     (b'{"model":"m",' + b",".join(b'"a%d":1' % at for at in range(60000)) + b"}", "invalid_request", None, "outside of messages"),
@@ -209,8 +223,9 @@ def test_inlined_files_say_nothing_about_tokens() -> None:
     text = b'{"model":"m","x":"hello"}'
     image = b'{"type":"image_url","image_url":{"url":"data:image/png;base64,%b"}}' % (b"A" * 100_000)
     assert (read_call(CHAT, text).prompt_bytes, read_call(CHAT, text).media) == (len(text), False)
-    body = b'{"model":"m","x":[%b,%b]}' % (image, image)
-    assert (read_call(CHAT, body).prompt_bytes, read_call(CHAT, body).media) == (len(body) - 200_000 - 2 * len(";base64,"), True)
+    body = b'{"model":"m","messages":[{"content":[%b,%b]}]}' % (image, image)
+    read = read_call(CHAT, body)
+    assert (read.prompt_bytes, read.pictures, read.media) == (len(body) - 200_000, (Picture(), Picture()), True)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from proxy.core.dialects.openai_chat.names import squeezed
+
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MEDIA = (b'"image_url"', b'"input_audio"', b'"file"', b'"video_url"')
 _MEDIA_BYTES_MAX = 2**20
@@ -22,6 +24,7 @@ _SCHEMAS = frozenset({"tools", "functions", "response_format"})     # in which a
 _BEYOND_TEXT = frozenset({
     "audio", "web_search_options", "web_search", "enable_search", "search_options", "search_parameters", "data_sources", "cached_content", "extra_body", "prompt_embeds",
 })
+_NAMES = {squeezed(name): name for name in _BEYOND_TEXT | set(_PROMPTS)}
 _TOOLS = frozenset({"function", "custom"})      # which the client runs; others are the vendor's own: searches, look-ups, code
 _ESCAPE = re.compile(rb"\\u00([2-7][0-9a-fA-F])")   # of a printable ASCII character
 _NOTHING = (b"", b"null", b"false", b"[]")
@@ -82,10 +85,10 @@ def holds_media(fields: Mapping[str, msgspec.Raw]) -> bool:
 
 
 def _is_beyond_text(fields: Mapping[str, msgspec.Raw]) -> bool:
-    """Names are compared as a reader without case does it."""
+    """Names are compared as the most lenient reader does it."""
     for name in fields:
-        folded = name.casefold()
-        if (folded in _BEYOND_TEXT and bytes(fields[name]) not in _NOTHING) or (folded in _PROMPTS and folded != name):
+        known = _NAMES.get(squeezed(name))
+        if known is not None and (known != name if known in _PROMPTS else bytes(fields[name]) not in _NOTHING):
             return True
     modalities, tools = fields.get("modalities"), fields.get("tools")
     try:

@@ -7,12 +7,15 @@ over the body against it prove that no top-level name occurs twice, and give eac
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Collection
 
 import msgspec
 
 from proxy.core.dialects.openai_chat.bounds import answers_max, holds_media
+from proxy.core.dialects.openai_chat.names import squeezed
+from proxy.core.dialects.openai_chat.pictures import Picture, inlined
 from proxy.core.dialects.openai_chat.scan import Ambiguous, repair_surrogates, walk
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.steering import STEERING_FIELDS, steering_field
@@ -20,6 +23,7 @@ from proxy.core.steering import STEERING_FIELDS, steering_field
 _GUARDED = frozenset(
     {"model", "models", "stream", "stream_options", "n", "best_of", "max_tokens", "max_completion_tokens", "service_tier", "user", "metadata"}
 )
+_NAMES = {squeezed(name): name for name in _GUARDED}     # as any reader may know them, to as the API spells them
 _SPLICED = ("model", "stream", "stream_options")
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)   # RecursionError: nesting near 1,000
 _INTEGER = re.compile(rb"[0-9]{1,16}")
@@ -27,12 +31,12 @@ _INTEGER_MAX = 2**53                    # what every JSON reader holds exactly
 _MODEL_CHARS_MAX = 256                  # it becomes a row and a label
 _METADATA_BYTES_MAX = 64 * 1024         # OpenAI allows 16 pairs of 64 + 512 characters
 _QUOTES_MAX = 65_536                    # outside of _Bulk: each top-level name has two, and costs 15 times its size when decoded
-_FILES_MAX = 1000                       # inlined in one request
 _NAME_SHOWN_CHARS = 64
 # What gateways read from the name of the model itself: LiteLLM a list of models, OpenRouter a preset, which may hold another model.
 _SAID_IN_MODEL = {"models": " (or a comma in `model`)", "preset": " (or `@preset/` in `model`)"}
 _EXTRA = "extra_body"
 _EXTRA_DEPTH_MAX = 4                    # one inside the other; each relay may unpack one
+_UTF8_STEP_BYTES = 2**20                # checked at a time: a body of emoji takes four times its size as text
 _Fields = dict[str, msgspec.Raw]
 
 
@@ -55,8 +59,8 @@ _string_decoder = msgspec.json.Decoder(str)
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a request asks for. None is "not named"; a value of an unexpected type counts as not named.
 
-    `max_tokens` is the larger of max_tokens and max_completion_tokens. `steering` are the STEERING_FIELDS in the body. `prompt_bytes`: of the body, without inlined files
-    (base64 says nothing about tokens); `answers`: how many it may get at most, None where that cannot be told. `media`: it holds or fetches more than its own text (images, sounds, files, searches), whose tokens nothing in it tells.
+    `max_tokens` is the larger of max_tokens and max_completion_tokens. `steering` are the STEERING_FIELDS in the body. `prompt_bytes`: of the body, without what is proved to be
+    a picture or a sound (base64 says nothing about tokens), which are `pictures` and `sound_bytes`; `answers`: how many it may get at most, None where that cannot be told. `media`: it holds or fetches more than its own text (images, sounds, files, searches), whose tokens nothing in it tells.
     `echo`: the answer is asked to begin with what was sent.
     `spans` gives [start, end) of the values of model, stream and stream_options in the body, `object_start` the offset behind its `{`.
     """
@@ -74,17 +78,17 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata: dict[str, str] = {}
     steering: tuple[str, ...] = ()
     prompt_bytes: int = 0
+    pictures: tuple[Picture, ...] = ()
+    sound_bytes: int = 0
     media: bool = False
     echo: bool = False
     spans: dict[str, tuple[int, int]] = {}
     object_start: int = 0
 
     @property
-    def output_max(self) -> int | None:
-        """Tokens that all its answers may have together, as far as it says."""
-        if self.answers == 0:
-            return 0
-        return None if self.answers is None or self.max_tokens is None else self.answers * self.max_tokens
+    def cap(self) -> int | None:
+        """The most tokens that each answer may have, as far as the request says: servers in Go read 0 as if none were named."""
+        return self.max_tokens if self.max_tokens != 0 else None
 
 
 def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] | None = ()) -> Call:
@@ -99,7 +103,7 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] | None =
     except Ambiguous as error:
         raise _ambiguous(error.name, "occurs twice") from None
     steering = _check_names(fields, allow_fields)
-    inlined = _inlined_bytes(body)
+    inline = inlined(fields.get("messages"))
     model = _model(fields, untouched=text is body or "model" not in spans or text[slice(*spans["model"])] == body[slice(*spans["model"])])
     return Call(
         endpoint=endpoint,
@@ -114,8 +118,10 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] | None =
         safety_identifier=_string(fields.get("safety_identifier")),
         metadata=_metadata(fields.get("metadata")),
         steering=steering + _said_in(model, allow_fields),
-        prompt_bytes=len(body) - inlined,
-        media=inlined > 0 or holds_media(fields),
+        prompt_bytes=len(body) - inline.size_bytes,
+        pictures=inline.pictures,
+        sound_bytes=inline.sound_bytes,
+        media=inline.size_bytes > 0 or holds_media(fields),
         echo=bytes(fields.get("echo", b"")) == b"true",
         spans={name: spans[name] for name in _SPLICED if name in spans},
         object_start=object_start,
@@ -135,25 +141,13 @@ def forbid_fields(steering: Collection[str], allow_fields: Collection[str]) -> N
             raise ProxyError(403, "invalid_request_error", "field_not_allowed", message, param=shown)
 
 
-def _inlined_bytes(body: bytes) -> int:
-    """Bytes of inlined files."""
-    inlined = 0
-    end = 0
-    for _ in range(_FILES_MAX):
-        at = body.find(b";base64,", end)
-        end = body.find(b'"', at)
-        if at < 0 or end < 0:
-            break
-        inlined += end - at
-    return inlined
-
-
 def _decode(body: bytes) -> tuple[bytes, _Fields]:
     """The top-level fields, and the text they were read from: the body, or a copy of equal length with lone surrogates replaced.
 
     JavaScript sends a lone surrogate whenever it has cut a string inside an emoji, and most vendors take it.
     """
     try:
+        _check_utf8(body)
         _check_names_bounded(body)
         return body, _fields_decoder.decode(body)
     except _JSON_ERRORS as error:
@@ -165,6 +159,16 @@ def _decode(body: bytes) -> tuple[bytes, _Fields]:
         except _JSON_ERRORS as error:
             first = error
     raise invalid_request(_why_unreadable(first)) from None
+
+
+def _check_utf8(body: bytes) -> None:
+    """UnicodeDecodeError for a body that is not UTF-8 anywhere, in what nobody here reads too: readers repair it in different ways."""
+    if body.isascii():
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for at in range(0, len(body), _UTF8_STEP_BYTES):
+        decoder.decode(body[at : at + _UTF8_STEP_BYTES])
+    decoder.decode(b"", final=True)
 
 
 def _check_names_bounded(body: bytes) -> None:
@@ -198,17 +202,18 @@ def _why_unreadable(error: Exception) -> str:
 
 
 def _check_names(fields: _Fields, allow_fields: Collection[str] | None) -> tuple[str, ...]:
-    """Refuse names that a reader without case would take for a guarded one; give back the steering fields that are there."""
+    """Refuse names that some reader would take for a guarded one; give back the steering fields that are there."""
     steering: list[str] = []
     for name, value in fields.items():
-        folded = name.casefold()
-        if steering_field(name) or (folded == _EXTRA and _steers_inside(bytes(value))):
-            known = folded if folded in STEERING_FIELDS or folded == _EXTRA else name
+        folded, plain = name.casefold(), squeezed(name)
+        if steering_field(name) or (plain == squeezed(_EXTRA) and _steers_inside(bytes(value))):
+            steers = folded if folded in STEERING_FIELDS or folded == _EXTRA else name
             if allow_fields is not None:
-                forbid_fields((known,), allow_fields)
-            steering.append(known)
-        if folded != name and (folded in _GUARDED or folded in STEERING_FIELDS):
-            raise _ambiguous(folded, "is spelt in another case")
+                forbid_fields((steers,), allow_fields)
+            steering.append(steers)
+        known = _NAMES.get(plain, folded if folded in STEERING_FIELDS else name)
+        if known != name:
+            raise _ambiguous(known, "is spelt in another case or with other signs")
     return tuple(steering)
 
 
@@ -230,9 +235,9 @@ def _steers_inside(text: bytes, depth: int = 0) -> bool:
     except _JSON_ERRORS:
         return False        # no object: nothing to put anywhere
     for name, value in fields.items():
-        if steering_field(name) or name.casefold() == "model":
+        if steering_field(name) or squeezed(name) == "model":
             return True
-        if name.casefold() == _EXTRA and (depth >= _EXTRA_DEPTH_MAX or _steers_inside(bytes(value), depth + 1)):
+        if squeezed(name) == squeezed(_EXTRA) and (depth >= _EXTRA_DEPTH_MAX or _steers_inside(bytes(value), depth + 1)):
             return True
     return False
 
@@ -251,8 +256,9 @@ def _model(fields: _Fields, *, untouched: bool) -> str:
     model = _string(fields["model"])
     if model is None or not untouched:
         raise invalid_request("`model` must be a string. Name the model to use; GET /v1/models lists them.", param="model")
-    if not model.strip() or len(model) > _MODEL_CHARS_MAX or not model.isprintable():
-        message = f"`model` must be 1 to {_MODEL_CHARS_MAX} printable characters. Name the model to use; GET /v1/models lists them."
+    # A vendor that trims would run what was not checked: limits and prices go by the name.
+    if not model or model != model.strip() or len(model) > _MODEL_CHARS_MAX or not model.isprintable():
+        message = f"`model` must be 1 to {_MODEL_CHARS_MAX} printable characters, without a blank at either end. Name the model to use; GET /v1/models lists them."
         raise invalid_request(message, param="model")
     return model
 
@@ -284,7 +290,7 @@ def _include_usage(fields: _Fields) -> bool | None:
         walk(text, options)
     except Ambiguous:
         raise _ambiguous("stream_options", "holds a name twice") from None
-    if any(name != "include_usage" and name.casefold() == "include_usage" for name in options):
+    if any(name != "include_usage" and squeezed(name) == squeezed("include_usage") for name in options):
         raise _ambiguous("stream_options", "holds include_usage in another case")
     return {b"true": True, b"false": False}.get(bytes(options["include_usage"])) if "include_usage" in options else None
 

@@ -1,13 +1,45 @@
-"""How many images a chat completion's messages hold, for prices per image. Only where a price asks for it: a body is decoded once more for this."""
+"""What a chat completion's messages hold inline that is not text: pictures and sounds. Each counts by a rule of its own.
+
+Whatever is taken out of the text has to be proved, since the client writes the request: it is the value of `image_url.url` in a part
+of the type `image_url`, a data URL of an image, and base64 to its end; or base64 in `input_audio.data` of a part of the type
+`input_audio`. Everything else counts with all of its bytes: base64 anywhere else, files (they may hold text), and what cannot be read.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
-_HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")  # of a character: sent by clients that cut texts inside an emoji, and refused by the decoder
+from proxy.core.images import HEAD_CHARS_MAX, data_url_size
+
+INLINED_MAX: Final = 256            # pictures and sounds that are looked at; those behind them count with their bytes
+_BRACES_MAX: Final = 50_000         # of a body that is looked through for them: each takes a moment of the loop's time
+# Half a character: sent by clients that cut texts inside an emoji, and refused by the decoder.
+_HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# PHP writes a slash as `\/`, and MIME breaks its lines: so a backslash may stand in it, with what is escaped.
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-\\"
+_MEDIA_TYPE = rb"\\?/[A-Za-z0-9.+-]{1,64}(?:;[A-Za-z0-9=.+-]{1,64}){0,8}?;base64,"
+_PICTURE = re.compile(rb'"data:image' + _MEDIA_TYPE, re.IGNORECASE)
+_SOUND = re.compile(rb'"(?:data:audio' + _MEDIA_TYPE + rb")?", re.IGNORECASE)
+
+
+class Picture(msgspec.Struct, frozen=True, gc=False):
+    """A picture of the request itself: its size in pixels, None if it cannot be told. `low`: less detail is asked for."""
+
+    size: tuple[int, int] | None = None
+    low: bool = False
+
+
+class Inlined(msgspec.Struct, frozen=True, gc=False):
+    """What is no text among the bytes of a body: `size_bytes` in all, of which `sound_bytes` are sounds."""
+
+    size_bytes: int = 0
+    sound_bytes: int = 0
+    pictures: tuple[Picture, ...] = ()
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -20,37 +52,119 @@ class _Message(msgspec.Struct, gc=False):
 
 class _Part(msgspec.Struct, gc=False):
     type: str = ""
+    image_url: msgspec.Raw = msgspec.Raw()
+    input_audio: msgspec.Raw = msgspec.Raw()
+
+
+class _Image(msgspec.Struct, gc=False):
+    url: msgspec.Raw = msgspec.Raw()
+    detail: object = None
+
+
+class _Audio(msgspec.Struct, gc=False):
+    data: msgspec.Raw = msgspec.Raw()
 
 
 _body_decoder = msgspec.json.Decoder(_Body)
+_messages_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _message_decoder = msgspec.json.Decoder(_Message)
 _parts_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _part_decoder = msgspec.json.Decoder(_Part)
+_image_decoder = msgspec.json.Decoder(_Image)
+_audio_decoder = msgspec.json.Decoder(_Audio)
+
+NOTHING: Final = Inlined()
+
+
+def inlined(messages: msgspec.Raw | None) -> Inlined:
+    """What the JSON of `messages` holds inline."""
+    text = b"" if messages is None else bytes(messages)
+    if (text.find(b"image_url") < 0 and text.find(b"input_audio") < 0) or text.count(b"{") > _BRACES_MAX:
+        return NOTHING
+    size_bytes = sound_bytes = 0
+    pictures: list[Picture] = []
+    for number, part in enumerate(_media_parts(text)):
+        if number >= INLINED_MAX:
+            break
+        if part.type == "image_url" and (found := _picture(part.image_url)) is not None:
+            pictures.append(found[1])
+            size_bytes += found[0]
+        elif part.type == "input_audio":
+            sound = _sound(part.input_audio)
+            size_bytes += sound
+            sound_bytes += sound
+    return Inlined(size_bytes, sound_bytes, tuple(pictures))
 
 
 def count_images(body: bytes) -> int | None:
-    """The `image_url` parts of all messages; None if the body cannot be read that far. What is not as the API describes it counts nothing."""
+    """The `image_url` parts of all messages, for prices per image; None if the body cannot be read that far.
+
+    What is not as the API describes it counts nothing.
+    """
     if body.find(b"image") < 0 and body.find(b"\\u") < 0:
         return 0    # neither spelt out nor in escapes
     try:
         messages = _body_decoder.decode(_HALF.sub(b"\\\\ufffd", body)).messages
     except _ERRORS:
         return None
-    return sum(_images_of(message) for message in messages)
+    return sum(part.type == "image_url" for message in messages for part in _parts(message))
 
 
-def _images_of(message: msgspec.Raw) -> int:
-    found = 0
+def _media_parts(text: bytes) -> Iterator[_Part]:
     try:
-        for part in _parts_decoder.decode(_message_decoder.decode(message).content):
-            found += _is_image(part)
-    except _ERRORS:     # a text, most often
-        return found
-    return found
-
-
-def _is_image(part: msgspec.Raw) -> bool:
-    try:
-        return _part_decoder.decode(part).type == "image_url"
+        messages = _messages_decoder.decode(text)
     except _ERRORS:
-        return False
+        return
+    for message in messages:
+        for part in _parts(message):
+            if part.type in ("image_url", "input_audio"):
+                yield part
+
+
+def _parts(message: msgspec.Raw) -> Iterator[_Part]:
+    """The parts of a message's content, as far as it can be read. Most often it is a text, and has none."""
+    try:
+        parts = _parts_decoder.decode(_message_decoder.decode(message).content)
+    except _ERRORS:
+        return
+    for part in parts:
+        try:
+            read = _part_decoder.decode(part)
+        except _ERRORS:
+            continue
+        yield read
+
+
+def _picture(image: msgspec.Raw) -> tuple[int, Picture] | None:
+    """The bytes of its base64, and what there is to see; None if that is not proved."""
+    text = bytes(image)
+    low = False
+    if text[:1] == b"{":
+        try:
+            read = _image_decoder.decode(text)
+        except _ERRORS:
+            return None
+        text, low = bytes(read.url), read.detail == "low"
+    size_bytes = _base64_bytes(_PICTURE, text)
+    if size_bytes == 0:
+        return None
+    head = text[1:HEAD_CHARS_MAX].replace(b"\\/", b"/").rstrip(b'"').decode("latin-1")
+    return size_bytes, Picture(data_url_size(head), low)
+
+
+def _sound(audio: msgspec.Raw) -> int:
+    """The bytes of its base64; 0 if that is not proved."""
+    try:
+        text = bytes(_audio_decoder.decode(audio).data)
+    except _ERRORS:
+        return 0
+    return _base64_bytes(_SOUND, text)
+
+
+def _base64_bytes(before: re.Pattern[bytes], text: bytes) -> int:
+    """How much base64 a JSON string holds behind `before`; 0 if anything else is in it."""
+    matched = before.match(text)
+    if matched is None:
+        return 0
+    encoded = text[matched.end() : -1]
+    return 0 if encoded.translate(None, _BASE64) else len(encoded)
