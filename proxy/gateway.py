@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable
 from time import monotonic
+from typing import TypeVar, TypeVarTuple
 
 from proxy.attribution import attribute
 from proxy.bodies import read_body
@@ -34,6 +37,9 @@ from proxy.upstream import Upstream
 
 METERED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
 ID_BYTES = 10                 # of randomness in a UUIDv7
+LARGE_BYTES = 256 * 1024      # of a body: reading it takes up to four milliseconds
+Args = TypeVarTuple("Args")
+Result = TypeVar("Result")
 
 
 class Gateway:
@@ -44,6 +50,7 @@ class Gateway:
         self._parts = parts
         self._health = health
         self._models = Models(parts)
+        self._one_aside = asyncio.Semaphore(1)
         self._own_usage = OwnUsage(parts)
 
     async def handle(self, request: Request) -> None:
@@ -132,8 +139,12 @@ class Gateway:
         check_json(request.headers)
         body = await self._read(request, caller.site.settings, memory)
         began_s = monotonic()
-        readable = _plain(request, body, caller.site.settings.bodies.max_bytes)
-        call = read_call(endpoint, readable, None)
+        encoding = _encoding(request)
+        bytes_max = caller.site.settings.bodies.max_bytes
+        beside = encoding is not None or len(body) > LARGE_BYTES
+        readable, call = await self._aside(beside, _understood, endpoint, body, encoding, bytes_max)
+        if readable is not body:
+            memory.take(len(readable))  # both are held: this one to read, the other to send
         upstream = _upstream(caller.site, tenant, call)
         caller.site.check_priced(upstream, call.model, caller.started_at_ms)
         head = upstream.head(request.method, request.target, request.headers, len(body), via=self._parts.via.line)
@@ -143,7 +154,9 @@ class Gateway:
             memory.take(len(spliced))  # both are held until the vendor has answered
         asked = call.include_usage is True or spliced is not None
         counting = self._parts.counter.begin(caller.site, upstream, call, asked=asked)
-        images = count_images(readable) if caller.site.prices.counts_images(upstream.name) else None
+        images = None
+        if caller.site.prices.counts_images(upstream.name):
+            images = await self._aside(beside, count_images, readable)
         opened = self._opened(request, caller, tenant, call, upstream, len(body), counting.prompt(readable), images)
         hold = Hold(
             self._parts.quota, caller.site, opened, call, counting.output_expected, self._parts.now_ms, self._rules,
@@ -152,6 +165,16 @@ class Gateway:
         payload = Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)
         self._parts.metrics.overhead("admit", monotonic() - began_s)
         return Exchange(self._parts, caller.site, upstream, request, opened, counting, hold, payload)
+
+    async def _aside(self, beside: bool, work: Callable[[*Args], Result], *args: *Args) -> Result:
+        """What may hold the loop up for long is done in a thread, one at a time.
+
+        More than one at a time would not be faster: they would only take turns with the loop.
+        """
+        if not beside:
+            return await asyncio.to_thread(work, *args)
+        async with self._one_aside:
+            return await asyncio.to_thread(work, *args)
 
     async def _read(self, request: Request, settings: Settings, memory: Memory) -> bytes:
         length = request.content_length
@@ -265,14 +288,20 @@ def _upstream(site: Site, tenant: Tenant, call: Call) -> Upstream:
     return upstream
 
 
-def _plain(request: Request, body: bytes, bytes_max: int) -> bytes:
-    """The body as the upstream will read it: decoded, for our eyes only, if it is compressed."""
+def _encoding(request: Request) -> str | None:
+    """The request's content coding; None where none is named."""
     encodings = values(request.headers, b"content-encoding")
-    if not encodings:
-        return body
     if len(encodings) > 1:
         raise invalid_request("Content-Encoding is given more than once.")
-    return decode_body(encodings[0].decode("latin-1"), body, bytes_max)
+    return encodings[0].decode("latin-1") if encodings else None
+
+
+def _understood(
+    endpoint: str, body: bytes, encoding: str | None, bytes_max: int
+) -> tuple[bytes, Call]:
+    """The body as the upstream will read it, and the call it makes."""
+    readable = body if encoding is None else decode_body(encoding, body, bytes_max)
+    return readable, read_call(endpoint, readable, None)
 
 
 def _canonical(path: str) -> str:

@@ -238,7 +238,8 @@ def coding_name(content_encoding: str | None) -> str:
 def decode_body(encoding: str | None, body: bytes, body_bytes_max: int) -> bytes:
     """A request's body as its upstream will read it; ProxyError 415, 413 or 400.
 
-    An upstream that does not look at Content-Encoding (many do not) would read the bytes as they came. Data that is JSON text at the same time
+    How much longer it may be when decoded is bounded as for answers: a hundred bytes could else cost
+    as much as the longest body. An upstream that does not look at Content-Encoding (many do not) would read the bytes as they came. Data that is JSON text at the same time
     (bare deflate and br can be) would then be another request than the one we decided on: it is refused, and deflate is taken in zlib's form only.
     """
     name = coding_name(encoding)
@@ -251,12 +252,18 @@ def decode_body(encoding: str | None, body: bytes, body_bytes_max: int) -> bytes
     if _is_json_object(body):
         raise invalid_request("The request body is JSON as it stands and says to be compressed. Send it without a Content-Encoding.", code="ambiguous_body")
     parts: list[bytes] = []
-    room = body_bytes_max
+    room = bytes_max = min(body_bytes_max, _FREE_BYTES + _RATIO_MAX * len(body))
     try:
         for part in coding.pieces(body):
             room -= len(part)
             if room < 0:
-                message = f"The request body is longer than {body_bytes_max} bytes when decoded. Send less at once, or ask the operator to raise bodies.max."
+                message = (
+                    f"The request body is longer than {bytes_max} bytes when decoded. Send less at"
+                    " once, or ask the operator to raise bodies.max."
+                    if bytes_max == body_bytes_max
+                    else f"The request body is more than {_RATIO_MAX} times as long when decoded."
+                    " Send it without a Content-Encoding."
+                )
                 raise ProxyError(413, "invalid_request_error", "body_too_large", message)
             parts.append(part)
     except _BROKEN:

@@ -131,6 +131,9 @@ def test_a_bomb_fails_early(encoding: str) -> None:
         decode_body(encoding, bomb, 1000)
     assert (refused.value.status, refused.value.code) == (413, "body_too_large")
     assert "bodies.max" in refused.value.message
+    with pytest.raises(ProxyError, match="200 times as long") as refused:
+        decode_body(encoding, bomb, 10**9)
+    assert refused.value.status == 413
 
 
 def test_the_output_has_a_bound_of_its_own() -> None:
