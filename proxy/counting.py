@@ -217,7 +217,7 @@ class Counting:
             return
         whole = record.input_source is Source.REPORTED and record.output_source is Source.REPORTED
         # A client may have left between the end of the text and the statement.
-        silent = meter.usage is None and record.outcome is Outcome.COMPLETED
+        silent = not whole and record.outcome is Outcome.COMPLETED
         if self.call.stream and (whole or silent) and (meter.done or meter.finish_reason is not None):
             calibration.stated(self._upstream, self.call.model, self._asked, whole)
         if not whole or record.inconsistent:

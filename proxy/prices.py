@@ -28,7 +28,7 @@ from proxy.core.pricing import (
     rounded,
     value,
 )
-from proxy.core.usage import UsageRecord
+from proxy.core.usage import Source, UsageRecord
 from proxy.pricetables import Table
 from proxy.settings import Settings
 from proxy.terms import DatedRate, Terms, steps, terms_of
@@ -119,14 +119,14 @@ class PriceBook:
         """What a record comes to by this book."""
         return self.price(
             record, upstream=record.upstream, team=record.team, model_requested=record.model_requested, model_served=record.model_served,
-            service_tier=record.service_tier, started_at_ms=record.started_at_ms, status=record.status, images=images,
+            service_tier=record.service_tier, started_at_ms=record.started_at_ms, status=_answered_status(record), images=images,
         )  # fmt: skip
 
     def images_of(self, record: UsageRecord) -> int | None:
         """How many images a record was priced with by this book: no column holds their number, but the amount does. None where it does not tell."""
         plan = self._plan(record.upstream, record.model_requested, record.model_served, record.service_tier)
         option = _applying(plan, record.input_tokens, record.started_at_ms)
-        if option is None or record.status not in _ANSWERED or record.cost_original_nano is None:
+        if option is None or _answered_status(record) not in _ANSWERED or record.cost_original_nano is None:
             return None
         rates, _ = option.rates(record.started_at_ms)
         if not rates.image:
@@ -231,6 +231,11 @@ class PriceBook:
     def _markup(self, team: str | None, at_ms: int) -> tuple[Factor, str]:
         found = None if team is None or team not in self._markups else _at(self._markups[team], at_ms)
         return (ONE, "0") if found is None else found
+
+
+def _answered_status(record: UsageRecord) -> int | None:
+    """The status that fees go by: a 2xx without an answer has none."""
+    return None if record.source is Source.NONE else record.status
 
 
 class _Reach(msgspec.Struct, frozen=True):

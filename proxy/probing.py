@@ -202,9 +202,11 @@ class _Prober:
             self._findings.append(self._contradiction(usage))
 
     def _contradiction(self, usage: Usage) -> str:
-        cached, whole = usage.cached_tokens, usage.input_tokens
-        if cached is not None and whole is not None and cached > whole:
-            return f"It counts {cached} cached tokens beside {whole} prompt tokens: set {self._setting('cached_inside_input')}: false, or the cached ones are not booked."
+        cache = sum(count for count in (usage.cached_tokens, usage.cache_write_tokens) if count is not None)
+        prompt = None if usage.raw is None else usage.raw.get("prompt_tokens")
+        if isinstance(prompt, int) and cache > prompt:
+            setting = f"{self._setting('cached_inside_input')}: false"
+            return f"It counts {cache} cached tokens beside {prompt} prompt tokens: set {setting}, or the cached ones are booked only where they are more than the others."
         return "Its counts contradict each other: its records will be flagged `inconsistent`."
 
     async def _fetch(self, request: bytes) -> Fetched:

@@ -69,8 +69,10 @@ class Progress:
         if meter is None or self.status is None or not 200 <= self.status < 300:
             return False
         meter.end()
-        usage = meter.usage
-        return usage is None or usage.input_tokens is None or usage.output_tokens is None or not meter.usage_final
+        if meter.usage is None:
+            return meter.answered is not False
+        usage = meter.usage.beside(meter.output_measure)
+        return usage.input_tokens is None or usage.output_tokens is None or not meter.usage_current
 
     def ending(self, how: How) -> Ending:
         """All of it, for the settlement. An answer that was read whole and says inside that it failed is an error event."""
@@ -78,7 +80,7 @@ class Progress:
         duration_s = monotonic() - self.started_s
         first_byte_ms = None if self.first_byte_s is None else int((self.first_byte_s - self.started_s) * 1000)
         if meter is None:
-            return Ending(how=how, status=self.status, duration_ms=int(duration_s * 1000), upstream_request_id=self.request_id)
+            return Ending(how=how, status=self.status, answered=None, duration_ms=int(duration_s * 1000), upstream_request_id=self.request_id)
         meter.end()
         over = how is How.ANSWERED or (how is How.CLIENT_LEFT and meter.complete)
         if meter.error and over and self.status is not None and self.status < 400:
@@ -87,7 +89,9 @@ class Progress:
             how=how,
             status=self.status,
             usage=meter.usage,
+            usage_current=meter.usage_current,
             usage_final=meter.usage_final,
+            answered=meter.answered,
             output_measure=meter.output_measure,
             counted=self.counted,
             done=meter.complete,

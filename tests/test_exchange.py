@@ -58,9 +58,9 @@ async def test_an_answer_comes_back_byte_for_byte_and_is_booked(tmp_path: Path) 
         await client.aclose()
 
 
-@pytest.mark.parametrize(("inside", "input_tokens"), [(True, 10), (False, 100)])
+@pytest.mark.parametrize(("inside", "input_tokens"), [(True, 70), (False, 100)])
 async def test_what_a_vendor_says_of_its_cache_and_its_own_cost_is_booked(tmp_path: Path, inside: bool, input_tokens: int) -> None:
-    usage = USAGE.replace(b'7,"completion_tokens":3,"total_tokens":10', b'10,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":90},"cost":0.00014')
+    usage = USAGE.replace(b'7,"completion_tokens":3,"total_tokens":10', b'70,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":30},"cost":0.00014')
 
     async def script(visit: Visit) -> None:
         await visit.stream(text("hi"), FINISH, usage, DONE)
@@ -71,7 +71,7 @@ async def test_what_a_vendor_says_of_its_cache_and_its_own_cost_is_booked(tmp_pa
         assert (await client.answer()).whole
         [row] = await proxy.records(1)
         assert counts(row) == ("completed", "reported", input_tokens, 3)
-        assert (row["cached_tokens"], row["inconsistent"], row["upstream_cost_nano"]) == (90, inside, 140_000)
+        assert (row["cached_tokens"], row["inconsistent"], row["upstream_cost_nano"]) == (30, False, 140_000)
         await client.aclose()
 
 

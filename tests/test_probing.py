@@ -228,7 +228,7 @@ async def test_a_vendor_that_names_the_cap_otherwise(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("inside", "says"), [(True, "set upstreams.mock.cached_inside_input: false"), (False, None)])
 async def test_cached_tokens_beside_the_prompt(tmp_path: Path, inside: bool, says: str | None) -> None:
-    golden = next(golden for golden in GOLDENS if golden.name == "cached-beside-unsaid")
+    golden = next(golden for golden in GOLDENS if golden.name == "cached-beside-untold")
     async with raw_upstream(scripted([], body=golden.body)) as upstream:
         mock = await found(tmp_path, upstream.url, "m", cached_inside_input=inside)
     assert mock.usable and mock.stream_usage == "unasked"

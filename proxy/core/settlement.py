@@ -4,17 +4,20 @@
 |-----------------------------------------|---------------------------------------------------------|----------------------|-------------------|
 | sent, no response head                  | 0 / 0                                                   | none                 | upstream_failed   |
 | status not 2xx                          | stated, else 0 / 0                                      | reported / none      | rejected_upstream |
+| 2xx without an answer, and no use stated| 0 / 0, and no fee                                       | none                 | upstream_failed   |
 | 2xx, usage stated                       | as stated                                               | reported             | completed         |
 | 2xx, none stated                        | counted, else estimates                                 | counted / estimated  | completed         |
-| 2xx, then a reset or an error event     | usage if final, else input stated or estimated /        | partial              | upstream_failed   |
-|                                         | the larger of delivered and last running total          |                      |                   |
+| 2xx, then a reset or an error event     | input stated or estimated / usage if it counts all that | partial              | upstream_failed   |
+|                                         | came, else the larger of delivered and last stated      |                      |                   |
 | client left, stopped                    | the same; before any head: input estimated, output 0    | partial              | client_closed     |
 | client left behind the stream's end     | as completed                                            | as completed         | completed         |
 | client left, drained                    | as completed                                            | as completed         | client_closed     |
 | cut by a limit                          | as stopped                                              | partial              | cut               |
-| the process ended or died               | usage if final, else input stated or estimated /        | reported / estimated | interrupted       |
-|                                         | the larger of delivered (or marked) and running total   |                      |                   |
+| the process ended or died               | input stated or estimated / usage if final, else the    | reported / estimated | interrupted       |
+|                                         | larger of delivered (or marked) and last stated         |                      |                   |
 
+A zero beside delivered text is not stated. An output that was stated before the last text has not counted it: the larger of it and what was delivered is
+charged, as an estimate. A total alone is divided as the estimates are.
 The rows of the client win over those of the upstream, and a status that is not 2xx is never charged by estimate, whoever left. Nothing sent: no record.
 """
 
@@ -32,6 +35,7 @@ from proxy.core.usage import Outcome, Source, Usage, UsageRecord
 _WEAKNESS = {source: rank for rank, source in enumerate(Source)}    # declared strongest first
 _TEXT_CHARS_MAX = 256           # a record has a bounded size; ids and names come from upstreams
 _ANSWERED_OK = range(200, 300)
+_SURE = (Source.REPORTED, Source.NONE)
 
 
 class How(enum.StrEnum):
@@ -47,6 +51,9 @@ class How(enum.StrEnum):
     INTERRUPTED = "interrupted"                    # the process ended, or died
 
 
+_WHOLE = (How.ANSWERED, How.CLIENT_LEFT_DRAINED)
+
+
 class Counted(msgspec.Struct, frozen=True, gc=False):
     """What we count ourselves where nothing is stated, in tokens; `exact`: with the model family's own vocabulary, all of it."""
 
@@ -59,13 +66,17 @@ class Counted(msgspec.Struct, frozen=True, gc=False):
 class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All that is known of an exchange when it is over. `output_measure` in tokens: what was delivered, in the record's own measure; `counted` overrules it.
 
-    `usage_final`: the stated usage is the whole exchange's, not a running total. `done`: all of the stream was delivered, `[DONE]` or a finish reason and the final usage.
+    `usage_current`: no text came behind the stated output; `usage_final`: and it is the whole exchange's, not a running total.
+    `done`: all of the stream was delivered, `[DONE]` or a finish reason and the final usage.
+    `answered`: what came holds an answer; None: nothing came that tells.
     """
 
     how: How
     status: int | None = None
     usage: Usage | None = None
+    usage_current: bool = False
     usage_final: bool = False
+    answered: bool | None = True
     output_measure: int = 0
     counted: Counted | None = None
     done: bool = False
@@ -78,6 +89,11 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     upstream_request_id: str | None = None
     service_tier: str | None = None
     unread: bool = False    # something in the answer could not be read, so an estimate may miss it
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether the stated output counts all that was delivered."""
+        return self.usage_current or self.usage_final
 
 
 class _Charge(msgspec.Struct, frozen=True, gc=False):
@@ -105,7 +121,7 @@ def settle(opened: Opened, ending: Ending, writer: str, pricing: Pricing, *, ori
             charge.output_tokens, stated.reasoning_tokens, stated.audio_output_tokens,
         ),
         upstream=opened.upstream, team=opened.team, model_requested=opened.model_requested, model_served=model_served, service_tier=service_tier,
-        started_at_ms=opened.started_at_ms, status=ending.status, images=opened.images,
+        started_at_ms=opened.started_at_ms, status=None if charge is _NOTHING else ending.status, images=opened.images,
     )  # fmt: skip
     return UsageRecord(
         id=opened.id,
@@ -141,7 +157,7 @@ def settle(opened: Opened, ending: Ending, writer: str, pricing: Pricing, *, ori
         input_source=charge.input_source,
         output_source=charge.output_source,
         source=weaker(charge.input_source, charge.output_source),
-        inconsistent=stated.inconsistent or (ending.unread and charge.stated is None and charge.output_source is not Source.NONE),
+        inconsistent=stated.inconsistent or (ending.unread and charge.output_source not in _SURE),
         usage_raw=stated.raw,
         service_tier=service_tier,
         bytes_in=opened.bytes_in,
@@ -189,15 +205,27 @@ def _charge(opened: Opened, ending: Ending) -> _Charge:
     """The table above, one row after the other."""
     how = ending.how
     refused = ending.status is not None and ending.status not in _ANSWERED_OK
-    if how is How.NO_HEAD:
+    if how is How.NO_HEAD or (not refused and _without_answer(ending)):
         return _NOTHING
     if refused:
         return _as_stated_or(ending.usage, _NOTHING)
-    if how in (How.ANSWERED, How.CLIENT_LEFT_DRAINED) or (how is How.CLIENT_LEFT and ending.done):
-        return _as_stated_or(ending.usage, _unstated(opened, ending))
+    usage = None if ending.usage is None else ending.usage.beside(ending.output_measure)
+    unstated = _unstated(opened, ending)
+    if usage is not None and usage.total_tokens is not None and ending.counts_all:
+        unstated = _divided(usage, usage.total_tokens, unstated)
+    if how in _WHOLE or (how is How.CLIENT_LEFT and ending.done):
+        return _whole(ending, usage, unstated)
     if how is How.INTERRUPTED:
-        return _broken_off(opened, ending, Source.REPORTED, Source.ESTIMATED)
-    return _broken_off(opened, ending, Source.PARTIAL, Source.PARTIAL)
+        return _broken_off(ending, usage, unstated, Source.REPORTED, Source.ESTIMATED)
+    return _broken_off(ending, usage, unstated, Source.PARTIAL, Source.PARTIAL)
+
+
+def _without_answer(ending: Ending) -> bool:
+    """Whether nothing came that a vendor bills. Where nothing tells, an upstream that is over has failed; one that was left or cut may still have worked."""
+    if ending.answered or (ending.usage is not None and ending.usage.states_use):
+        return False
+    over = ending.how in (*_WHOLE, How.UPSTREAM_CUT, How.ERROR_EVENT) or (ending.how is How.CLIENT_LEFT and ending.done)
+    return over or ending.answered is False
 
 
 def _unstated(opened: Opened, ending: Ending) -> _Charge:
@@ -218,8 +246,15 @@ def _unstated(opened: Opened, ending: Ending) -> _Charge:
     )
 
 
+def _divided(usage: Usage, total: int, unstated: _Charge) -> _Charge:
+    """A stated total, divided as the estimates of both sides are."""
+    both = unstated.input_tokens + unstated.output_tokens
+    input_tokens = total if both == 0 else total * unstated.input_tokens // both
+    return _Charge(input_tokens, total - input_tokens, Source.ESTIMATED, Source.ESTIMATED, usage)
+
+
 def _as_stated_or(usage: Usage | None, otherwise: _Charge) -> _Charge:
-    """What was stated, side by side; a side that was not stated is charged as given. A stated zero is stated."""
+    """What was stated, side by side; a side that was not stated is charged as given."""
     if usage is None:
         return otherwise
     has_input = usage.input_tokens is not None
@@ -233,19 +268,25 @@ def _as_stated_or(usage: Usage | None, otherwise: _Charge) -> _Charge:
     )
 
 
-def _broken_off(opened: Opened, ending: Ending, if_final: Source, otherwise: Source) -> _Charge:
-    """An answer that did not come to its end: a final usage counts; a running total only as far as it says more than what was delivered.
+def _whole(ending: Ending, usage: Usage | None, unstated: _Charge) -> _Charge:
+    """An answer that came to its end. An output stated before its last text counts only as far as it says more than what was delivered."""
+    charge = _as_stated_or(usage, unstated)
+    if ending.counts_all or charge.output_source is not Source.REPORTED:
+        return charge
+    return _Charge(charge.input_tokens, max(charge.output_tokens, unstated.output_tokens), charge.input_source, Source.ESTIMATED, usage)
+
+
+def _broken_off(ending: Ending, usage: Usage | None, unstated: _Charge, if_final: Source, otherwise: Source) -> _Charge:
+    """An answer that did not come to its end: a stated output counts if no text came behind it, else only as far as it says more than what was delivered.
 
     The output's source says that the answer broke off even where a final usage was stated (`if_final`); the input's says where its count is from.
     """
-    usage = ending.usage
-    unstated = _unstated(opened, ending)
     charge = _as_stated_or(usage, unstated)
     total = usage.output_tokens if usage is not None else None
-    if ending.usage_final and total is not None:
-        return _Charge(charge.input_tokens, total, charge.input_source, if_final, usage)
-    output_tokens = unstated.output_tokens if total is None else max(unstated.output_tokens, total)
-    return _Charge(charge.input_tokens, output_tokens, charge.input_source, otherwise, usage)
+    source = if_final if ending.usage_final and total is not None else otherwise
+    if total is None or not ending.counts_all:
+        return _Charge(charge.input_tokens, max(unstated.output_tokens, 0 if total is None else total), charge.input_source, source, charge.stated)
+    return _Charge(charge.input_tokens, total, charge.input_source, source, usage)
 
 
 def _outcome(ending: Ending) -> Outcome:
@@ -263,6 +304,8 @@ def _outcome(ending: Ending) -> Outcome:
             return Outcome.UPSTREAM_FAILED
     if ending.status is not None and ending.status not in _ANSWERED_OK:
         return Outcome.REJECTED_UPSTREAM
+    if _without_answer(ending):
+        return Outcome.UPSTREAM_FAILED
     return Outcome.COMPLETED if ending.how in (How.ANSWERED, How.CLIENT_LEFT) else Outcome.UPSTREAM_FAILED
 
 

@@ -45,6 +45,37 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     inconsistent: bool = False
     raw: dict[str, object] | None = None
     upstream_cost_nano: int | None = None   # what the vendor itself says it charges, in its own unit (OpenRouter: credits, which are US dollars)
+    total_tokens: int | None = None         # where nothing says how it is divided into input and output
+
+    @property
+    def states_use(self) -> bool:
+        """Whether any count is above zero."""
+        return any(count is not None and count > 0 for count in (self.input_tokens, self.output_tokens, self.total_tokens))
+
+    def beside(self, text_tokens: int) -> Usage:
+        """What it states if so much text was delivered: then a zero is no count, but what a server sends that has none, and so are the zeros of its parts."""
+        text = text_tokens > 0
+        no_input = self.input_tokens == 0 and (text or (self.output_tokens is not None and self.output_tokens > 0))
+        no_output = self.output_tokens == 0 and text
+        if not no_input and not no_output:
+            return self
+        return Usage(
+            input_tokens=None if no_input else self.input_tokens,
+            cached_tokens=_unless(no_input, self.cached_tokens),
+            cache_write_tokens=_unless(no_input, self.cache_write_tokens),
+            output_tokens=None if no_output else self.output_tokens,
+            reasoning_tokens=_unless(no_output, self.reasoning_tokens),
+            audio_input_tokens=_unless(no_input, self.audio_input_tokens),
+            audio_output_tokens=_unless(no_output, self.audio_output_tokens),
+            inconsistent=self.inconsistent,
+            raw=self.raw,
+            upstream_cost_nano=_unless(no_input and no_output, self.upstream_cost_nano),
+            total_tokens=self.total_tokens,
+        )
+
+
+def _unless(placeholder: bool, count: int | None) -> int | None:
+    return None if placeholder and count == 0 else count
 
 
 class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat import Meter
-from proxy.core.dialects.openai_chat.shapes import read_usage
+from proxy.core.dialects.openai_chat.stated import read_stated
 from proxy.core.pricing import AMOUNT_NANO_MAX, ONE, PARTS, Counts, amounts, compile_rates, dearest, factor, parts, plain, raised, rounded, scaled, value
 from proxy.core.usage import Usage
 
@@ -151,8 +151,9 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("inside", "stated", "decimals", "nano"), [case[1:] for case in PUBLISHED], ids=[case[0] for case in PUBLISHED])
 def test_published_mistakes_are_not_made(inside, stated, decimals, nano):
-    usage = read_usage(stated, cached_inside_input=inside)
-    assert usage is not None
+    read = read_stated(stated)
+    assert read is not None
+    usage = read.usage(cached_inside_input=inside)
     assert amounts(compile_rates(decimals, "0"), usage, ONE, ONE, images=None, answered=True) == (nano, nano, nano)
 
 

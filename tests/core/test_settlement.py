@@ -20,14 +20,23 @@ ONLY_INPUT = Usage(input_tokens=70)
 ONLY_OUTPUT = Usage(output_tokens=30)
 NOTHING_STATED = None
 
-# The upstream's input estimate is 100 in every row. "delivered" is in tokens of the record's own measure.
+# The upstream's input estimate is 100 in every row. "final": `now` is a running total that no text came behind. "delivered" is in tokens of the record's own measure.
 # ending                      status  stated          final  delivered  [DONE]     input  output  in        out        source     outcome
 TABLE = """
 no_head                       -       -               -      0          -          0      0       none      none       none       upstream_failed
 
 answered                      200     STATED          yes    25         yes        70     30      reported  reported   reported   completed
-answered                      200     STATED          no     25         no         70     30      reported  reported   reported   completed
-answered                      200     ZERO            yes    25         yes        0      0       reported  reported   reported   completed
+answered                      200     STATED          now    25         no         70     30      reported  reported   reported   completed
+answered                      200     STATED          no     25         no         70     30      reported  estimated  estimated  completed
+answered                      200     STATED          no     44         yes        70     44      reported  estimated  estimated  completed
+answered                      200     ZERO            yes    25         yes        100    25      estimated estimated  estimated  completed
+answered                      200     ZERO            no     25         yes        100    25      estimated estimated  estimated  completed
+answered                      200     ZERO            yes    0          yes        0      0       reported  reported   reported   completed
+answered                      200     NO_PROMPT       yes    25         yes        100    30      estimated reported   estimated  completed
+answered                      200     NO_PROMPT       yes    0          yes        100    30      estimated reported   estimated  completed
+answered                      200     NO_TEXT         yes    25         yes        70     25      reported  estimated  estimated  completed
+answered                      200     TOTAL           yes    25         yes        40     10      estimated estimated  estimated  completed
+answered                      200     TOTAL           no     25         yes        100    25      estimated estimated  estimated  completed
 answered                      200     ONLY_INPUT      yes    25         yes        70     25      reported  estimated  estimated  completed
 answered                      200     ONLY_OUTPUT     yes    25         yes        100    30      estimated reported   estimated  completed
 answered                      200     -               -      25         yes        100    25      estimated estimated  estimated  completed
@@ -43,9 +52,11 @@ error_event                   422     -               -      9          no      
 upstream_cut                  200     -               -      25         no         100    25      estimated partial    partial    upstream_failed
 upstream_cut                  200     STATED          no     25         no         70     30      reported  partial    partial    upstream_failed
 upstream_cut                  200     STATED          no     44         no         70     44      reported  partial    partial    upstream_failed
+upstream_cut                  200     STATED          now    44         no         70     30      reported  partial    partial    upstream_failed
 upstream_cut                  200     STATED          yes    44         no         70     30      reported  partial    partial    upstream_failed
-upstream_cut                  200     ZERO            no     9          no         0      9       reported  partial    partial    upstream_failed
-upstream_cut                  200     ZERO            yes    9          no         0      0       reported  partial    partial    upstream_failed
+upstream_cut                  200     ZERO            no     9          no         100    9       estimated partial    partial    upstream_failed
+upstream_cut                  200     ZERO            yes    9          no         100    9       estimated partial    partial    upstream_failed
+upstream_cut                  200     TOTAL           now    25         no         40     10      estimated partial    partial    upstream_failed
 upstream_cut                  200     ONLY_INPUT      yes    9          no         70     9       reported  partial    partial    upstream_failed
 upstream_cut                  200     ONLY_OUTPUT     yes    9          no         100    30      estimated partial    partial    upstream_failed
 error_event                   200     -               -      25         no         100    25      estimated partial    partial    upstream_failed
@@ -58,7 +69,7 @@ client_left                   200     -               -      25         no      
 client_left                   200     STATED          no     25         no         70     30      reported  partial    partial    client_closed
 client_left                   200     STATED          no     44         no         70     44      reported  partial    partial    client_closed
 client_left                   200     STATED          yes    44         no         70     30      reported  partial    partial    client_closed
-client_left                   200     ZERO            yes    9          no         0      0       reported  partial    partial    client_closed
+client_left                   200     ZERO            yes    9          no         100    9       estimated partial    partial    client_closed
 client_left                   429     -               -      9          no         0      0       none      none       none       client_closed
 client_left                   200     STATED          yes    25         yes        70     30      reported  reported   reported   completed
 client_left                   200     -               -      25         yes        100    25      estimated estimated  estimated  completed
@@ -78,7 +89,8 @@ interrupted                   200     STATED          no     44         no      
 interrupted                   200     STATED          yes    44         no         70     30      reported  reported   reported   interrupted
 interrupted                   500     -               -      9          no         0      0       none      none       none       interrupted
 """
-USAGES = {"STATED": STATED, "ZERO": ZERO, "ONLY_INPUT": ONLY_INPUT, "ONLY_OUTPUT": ONLY_OUTPUT, "-": NOTHING_STATED}
+NO_PROMPT, NO_TEXT, TOTAL = Usage(input_tokens=0, output_tokens=30), Usage(input_tokens=70, output_tokens=0), Usage(total_tokens=50)
+USAGES = {"STATED": STATED, "ZERO": ZERO, "NO_PROMPT": NO_PROMPT, "NO_TEXT": NO_TEXT, "TOTAL": TOTAL, "ONLY_INPUT": ONLY_INPUT, "ONLY_OUTPUT": ONLY_OUTPUT, "-": NOTHING_STATED}
 ROWS = [line.split() for line in TABLE.splitlines() if line.strip()]
 
 
@@ -90,6 +102,7 @@ def test_every_row_of_the_table(row: list[str]) -> None:
         status=None if status == "-" else int(status),
         usage=USAGES[stated],
         usage_final=final == "yes",
+        usage_current=final == "now",
         output_measure=int(delivered),
         done=done == "yes",
     )
@@ -124,12 +137,58 @@ def test_whatever_happened_one_record_that_adds_up() -> None:
             assert (record.cached_tokens, record.reasoning_tokens, record.upstream_cost_nano) == (20, 5, 140_000)
 
 
+# 2xx and no answer (yes: one came; no: what came is none; -: nothing tells), an estimate of 9 delivered -> input, output, source, outcome.
+WITHOUT_ANSWER = """
+answered              -    -       yes    0    0    none       upstream_failed
+answered              -    -       no     0    0    none       upstream_failed
+answered              no   -       no     0    0    none       upstream_failed
+answered              no   ZERO    yes    0    0    none       upstream_failed
+answered              no   STATED  no     70   30   reported   completed
+answered              no   TOTAL   no     50   0    estimated  completed
+answered              yes  ZERO    no     0    0    reported   completed
+answered              yes  -       no     100  9    estimated  completed
+error_event           no   -       no     0    0    none       upstream_failed
+error_event           no   ZERO    no     0    0    none       upstream_failed
+error_event           no   STATED  no     70   30   partial    upstream_failed
+upstream_cut          -    -       no     0    0    none       upstream_failed
+upstream_cut          yes  -       no     100  9    partial    upstream_failed
+client_left           -    -       no     100  0    partial    client_closed
+client_left           no   -       no     0    0    none       client_closed
+client_left           yes  -       no     100  9    partial    client_closed
+client_left           -    -       yes    0    0    none       upstream_failed
+client_left_drained   -    -       no     0    0    none       client_closed
+client_left_drained   no   -       no     0    0    none       client_closed
+cut                   -    -       no     100  0    partial    cut
+cut                   no   -       no     0    0    none       cut
+interrupted           -    -       no     100  0    estimated  interrupted
+interrupted           no   -       no     0    0    none       interrupted
+"""
+
+
+@pytest.mark.parametrize("row", [line.split() for line in WITHOUT_ANSWER.splitlines() if line.strip()], ids=" ".join)
+def test_what_is_no_answer_costs_nothing(row: list[str]) -> None:
+    how, answered, stated, done, *expected = row
+    delivered = 9 if answered == "yes" and stated != "ZERO" else 0
+    ending = Ending(
+        how=How(how), status=200, usage=USAGES[stated], usage_final=stated != "-", done=done == "yes", output_measure=delivered,
+        answered={"yes": True, "no": False, "-": None}[answered],
+    )  # fmt: skip
+    asked = Asked()
+    record = settle(OPENED, ending, "w0", asked)
+    assert [str(value) for value in (record.input_tokens, record.output_tokens, record.source, record.outcome)] == expected
+    assert asked.names["status"] == (None if record.source is Source.NONE else 200), "no fee for what is no answer"
+    assert not record.inconsistent
+
+
 # A process that died: its marks in order as (output tokens, stated, final, status) -> input, output, source, status
 MARKS = [
     ("no mark: it died before any answer", [], (100, 0, "estimated", None)),
     ("marks of text only", [(512, None, False, 200), (1024, None, False, None)], (100, 1024, "estimated", 200)),
     ("the final usage was marked", [(512, None, False, 200), (512, STATED, True, 200)], (70, 30, "reported", 200)),
     ("a reported zero is zero", [(0, ZERO, True, 200)], (0, 0, "reported", 200)),
+    ("but not beside text", [(512, ZERO, True, 200)], (100, 512, "estimated", 200)),
+    ("nor before it", [(0, ZERO, True, 200), (512, ZERO, False, 200)], (100, 512, "estimated", 200)),
+    ("a total alone", [(25, Usage(total_tokens=50), True, 200)], (40, 10, "estimated", 200)),
     ("a running total, then more text", [(512, STATED, False, 200), (1024, STATED, False, 200)], (70, 1024, "estimated", 200)),
     ("a running total above the text", [(20, STATED, False, 200)], (70, 30, "estimated", 200)),
     ("the last usage counts", [(512, ZERO, False, 200), (512, STATED, True, 200), (512, None, False, None)], (70, 30, "reported", 200)),

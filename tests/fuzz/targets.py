@@ -37,7 +37,7 @@ ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 CODINGS = ("gzip", "deflate", "br", "zstd")
 INTEGER_MAX = 2**53
 ANSWER_BYTES_MIN = 64 * 1024  # the smallest `bodies.answer_max`: as much as is kept of each end of a longer one
-FIGURES = ("usage", "usage_final", "output_measure", "text_bytes", "text_known", "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "unreadable", "oversized")
+FIGURES = ("usage", "usage_current", "usage_final", "answered", "output_measure", "text_bytes", "text_known", "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "unreadable", "oversized")
 
 
 def opened(data: bytes) -> tuple[random.Random, bytes]:

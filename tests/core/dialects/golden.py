@@ -33,6 +33,7 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     id: str | None = None
     tier: str | None = None
+    answered: bool | None = True    # False: what came is no answer; None: nothing came that tells
     unreadable: bool = False
     stream: bool = True
     status: int = 200
@@ -51,6 +52,7 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
             "model_served": self.model,
             "response_id": self.id,
             "service_tier": self.tier,
+            "answered": self.answered,
             "unreadable": self.unreadable,
             "oversized": False,
         }
@@ -70,6 +72,7 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
             said.append("nothing stated")
         said += ["error"] if self.error else []
         said += ["unreadable"] if self.unreadable else []
+        said += ["no answer"] if not self.answered else []
         return ", ".join(said)
 
 
@@ -178,7 +181,7 @@ _OPENAI = (
         body=body({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1, -2e-05]}], "model": "m-1", "usage": {"prompt_tokens": 8, "total_tokens": 8}}),
         usage=Usage(8, output_tokens=0, raw={"prompt_tokens": 8, "total_tokens": 8}), model="m-1", stream=False, content_type=JSON,
     ),
-    Golden(name="openai-error", vendor="OpenAI", shape="a refusal to a stream", body=body(ERROR, indent=1), error=True, status=429, content_type=JSON),
+    Golden(name="openai-error", answered=False, vendor="OpenAI", shape="a refusal to a stream", body=body(ERROR, indent=1), error=True, status=429, content_type=JSON),
     Golden(
         name="azure-stream", vendor="Azure", shape="first chunk `choices: []`, `id: \"\"`, `prompt_filter_results`; filter chunks without `delta`",
         body=sse(
@@ -223,7 +226,7 @@ _VENDORS = (
     Golden(
         name="gemini-stream", vendor="Gemini (compat)", shape="usage on every chunk, cumulative; thoughts outside of all but the total",
         body=sse(chunk({"role": "assistant", **HI}, usage={**RUNNING, "total_tokens": 54}), chunk(THERE, "stop", usage=GEMINI), DONE),
-        usage=Usage(12, output_tokens=5, inconsistent=True, raw=GEMINI), text=TEXT, finish="stop", **KNOWN,
+        usage=Usage(12, output_tokens=45, inconsistent=True, raw=GEMINI), text=TEXT, finish="stop", **KNOWN,
     ),
     Golden(
         name="gemini-stream-interrupted", vendor="Gemini (compat)", shape="the same, broken off", body=sse(chunk({"role": "assistant", **HI}, usage=plain(12, 1)), chunk(THERE, usage=RUNNING)),
@@ -331,7 +334,7 @@ _SERVERS = (
         text=TEXT, finish="stop", **KNOWN,
     ),
     Golden(
-        name="llamacpp-error", vendor="llama.cpp", shape="integer error codes", body=body({"error": {"code": 400, "message": "too long", "type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8}}),
+        name="llamacpp-error", answered=False, vendor="llama.cpp", shape="integer error codes", body=body({"error": {"code": 400, "message": "too long", "type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8}}),
         error=True, status=400, content_type=JSON,
     ),
     Golden(
@@ -343,7 +346,7 @@ _SERVERS = (
         usage=PLAIN_USAGE, text=TEXT, finish="stop", **KNOWN,
     ),
     Golden(
-        name="transformers-error", vendor="transformers serve", shape="a plain-text 500", body=b"Internal Server Error", measure=6, unreadable=True, status=500, content_type="text/plain",
+        name="transformers-error", vendor="transformers serve", shape="a plain-text 500", body=b"Internal Server Error", answered=False, unreadable=True, status=500, content_type="text/plain",
     ),
     Golden(
         name="ollama-stream", vendor="Ollama", shape="three plain counters if asked", body=sse(chunk({"role": "assistant", "content": "", "reasoning": "Hm"}), chunk(HI), chunk(THERE), chunk({"content": ""}, "stop"), last(PLAIN, choices=[]), DONE),
@@ -423,23 +426,48 @@ _OTHERS = (
         usage=Usage(30, 20, 6, 5, raw=BESIDE), text=TEXT, finish="stop", cached_inside_input=False, stream=False, content_type=JSON, **KNOWN,
     ),
     Golden(
-        name="cached-beside-unsaid", vendor="any", shape="the same without the setting", body=body(answer(TEXT, usage=BESIDE)),
-        usage=Usage(4, 20, 6, 5, inconsistent=True, raw=BESIDE), text=TEXT, finish="stop", stream=False, content_type=JSON, **KNOWN,
+        name="cached-beside-unsaid", vendor="any", shape="the same without the setting: the total proves it", body=body(answer(TEXT, usage=BESIDE)),
+        usage=Usage(30, 20, 6, 5, raw=BESIDE), text=TEXT, finish="stop", stream=False, content_type=JSON, **KNOWN,
+    ),
+    Golden(
+        name="cached-beside-untold", vendor="any", shape="and a total that leaves them out", body=body(answer(TEXT, usage={**BESIDE, "total_tokens": 9})),
+        usage=Usage(30, 20, 6, 5, inconsistent=True, raw={**BESIDE, "total_tokens": 9}), text=TEXT, finish="stop", stream=False, content_type=JSON, **KNOWN,
     ),
     Golden(
         name="json-to-stream", vendor="any", shape="JSON to `stream: true`", body=body(answer(TEXT, usage=PLAIN)),
         usage=PLAIN_USAGE, text=TEXT, finish="stop", content_type=JSON, **KNOWN,
     ),
     Golden(
+        name="zeros-then-usage", vendor="any", shape="zeros on every chunk, the usage on the last one", body=sse(chunk(ROLE, usage=plain(0, 0)), chunk(HI, usage=plain(0, 0)), chunk(THERE, "stop", usage=PLAIN), DONE),
+        usage=PLAIN_USAGE, text=TEXT, finish="stop", **KNOWN,
+    ),
+    Golden(
+        name="usage-then-zeros", vendor="any", shape="the usage on the finish chunk, zeros on the last one", body=sse(chunk(HI), chunk(THERE, "stop", usage=PLAIN), last(plain(0, 0), choices=[]), DONE),
+        usage=PLAIN_USAGE, text=TEXT, finish="stop", **KNOWN,
+    ),
+    Golden(
+        name="usage-before-text", vendor="any", shape="usage on the first chunk alone: it has not counted the text", body=sse(chunk(ROLE, usage=plain(12, 1)), chunk(HI), chunk(THERE, "stop"), DONE),
+        usage=Usage(12, output_tokens=1, raw=plain(12, 1)), final=False, text=TEXT, finish="stop", **KNOWN,
+    ),
+    Golden(
+        name="sides-apart", vendor="any", shape="the prompt on the first chunk, the output on the last one", body=sse(chunk(ROLE, usage={**plain(12, 1), "prompt_tokens_details": {"cached_tokens": 4}}), chunk(HI), chunk(THERE, "stop"), last({"completion_tokens": 5}, choices=[]), DONE),
+        usage=Usage(12, 4, None, 5, raw={"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 13, "prompt_tokens_details": {"cached_tokens": 4}}), text=TEXT, finish="stop", **KNOWN,
+    ),
+    Golden(name="role-alone", vendor="any", shape="a stream of nothing but the role", body=sse(chunk(ROLE), DONE), answered=None, **KNOWN),
+    Golden(
+        name="zeros-alone", vendor="any", shape="no choices and a usage of zeros", body=body({"id": "c-1", "object": "chat.completion", "created": 1, "model": "m-1", "usage": plain(0, 0)}),
+        usage=Usage(0, output_tokens=0, raw=plain(0, 0)), answered=False, stream=False, content_type=JSON, **KNOWN,
+    ),
+    Golden(
         name="json-as-events", vendor="any", shape="JSON to `stream: true`, said to be events", body=body(answer(TEXT, usage=PLAIN), indent=1),
         usage=PLAIN_USAGE, text=TEXT, finish="stop", **KNOWN,
     ),
-    Golden(name="error-json-to-stream", vendor="any", shape="an error body under HTTP 200", body=body(ERROR), error=True, content_type=JSON),
-    Golden(name="html-to-stream", vendor="any", shape="an HTML page under HTTP 200, to a stream", body=b"<html><h1>Welcome</h1></html>", measure=8, unreadable=True, content_type="text/html"),
-    Golden(name="html", vendor="any", shape="an HTML page under HTTP 200", body=b"<html><h1>Welcome</h1></html>", measure=8, unreadable=True, stream=False, content_type="text/html"),
-    Golden(name="text-to-stream", vendor="any", shape="plain text under HTTP 200, to a stream", body=b"Upstream is busy", unreadable=True, content_type="text/plain"),
-    Golden(name="detail", vendor="any", shape="`{\"detail\": …}` with its status", body=body({"detail": "Not found"}), status=404, content_type=JSON),
-    Golden(name="empty", vendor="any", shape="no body at all", body=b""),
+    Golden(name="error-json-to-stream", answered=False, vendor="any", shape="an error body under HTTP 200", body=body(ERROR), error=True, content_type=JSON),
+    Golden(name="html-to-stream", vendor="any", shape="an HTML page under HTTP 200, to a stream", body=b"<html><h1>Welcome</h1></html>", answered=False, unreadable=True, content_type="text/html"),
+    Golden(name="html", vendor="any", shape="an HTML page under HTTP 200", body=b"<html><h1>Welcome</h1></html>", answered=False, unreadable=True, stream=False, content_type="text/html"),
+    Golden(name="text-to-stream", answered=False, vendor="any", shape="plain text under HTTP 200, to a stream", body=b"Upstream is busy", unreadable=True, content_type="text/plain"),
+    Golden(name="detail", answered=False, vendor="any", shape="`{\"detail\": …}` with its status", body=body({"detail": "Not found"}), status=404, content_type=JSON),
+    Golden(name="empty", answered=None, vendor="any", shape="no body at all", body=b""),
 )  # fmt: skip
 
 GOLDENS: Final = (*_OPENAI, *_VENDORS, *_SERVERS, *_GATEWAYS, *_OTHERS)

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat.cost import stated_cost_nano
-from proxy.core.dialects.openai_chat.shapes import read_answer, stated_usage
+from proxy.core.dialects.openai_chat.shapes import read_answer, stated_in
 
 # as it stands in the answer -> nano
 COSTS = """
@@ -67,6 +67,6 @@ def test_rounding_is_half_up_and_once(text: str) -> None:
 def test_the_cost_comes_with_the_usage_it_stands_in() -> None:
     answer = read_answer(b'{"usage":{"prompt_tokens":3,"completion_tokens":1,"cost":0.1},"choices":[{"usage":{"prompt_tokens":2,"cost":5}}]}')
     assert answer is not None
-    usage = stated_usage(answer)
-    assert usage is not None
-    assert (usage.input_tokens, usage.upstream_cost_nano) == (3, 100_000_000)
+    stated = stated_in(answer)
+    assert stated is not None
+    assert (stated.input_tokens, stated.upstream_cost_nano) == (3, 100_000_000)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 
 from proxy.core.decoding import Decoder, coding_name
-from proxy.core.dialects.openai_chat.edges import edge_of
+from proxy.core.dialects.openai_chat.edges import KeptBody
 from proxy.core.dialects.openai_chat.opening import Opening
-from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_error, read_answer, stated_usage, text_of
+from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_error, read_answer, stated_in, text_of
+from proxy.core.dialects.openai_chat.stated import Stated
+from proxy.core.dialects.openai_chat.substance import FINISH_ERROR, begins_answer, has_data, holds_answer
 from proxy.core.dialects.openai_chat.text import Shape, delivered, string_bytes, untwinned, whose
 from proxy.core.dialects.openai_chat.texts import Texts
 from proxy.core.sse import SSEParser, ends_at
@@ -20,10 +22,8 @@ _USAGE_STATED = re.compile(rb'"usage"[ \t\r\n]*+:[ \t\r\n]*+\{')
 _DONE = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"
 _FIELD_STARTS = b":deir"         # comments, data, event, id, retry: what a line of an event stream begins with
-_FINISH_ERROR = "error"         # OpenRouter's finish_reason of a choice whose provider failed under HTTP 200
 _HEADS_MAX = 4                  # events read whole while looking for the model's name; Azure's first has none
 _SHAPES_TRIED_MAX = 4           # shapes learnt without a single hit before giving up: such a stream has no two events alike
-_EDGE_BYTES = 64 * 1024         # of a JSON answer too large to keep: its beginning and its end, where usage stands
 _TEXTS_APART_MAX = 128          # of one name in one event; vendors allow as many choices. What is beyond counts as one text
 _BACKSLASH = 0x5C
 _BRACE = 0x7B
@@ -34,7 +34,8 @@ MEASURE_UNCALIBRATED = (1, 4)   # output tokens per byte of delivered text, whil
 class Meter:
     """Feed it every chunk of an answer's body, then call `end` once, however the answer ended.
 
-    usage · the last Usage stated, else None              usage_final · it is the whole answer's, not a running total
+    usage · all that was stated, as one Usage; else None  usage_current · no text came behind its output
+    usage_final · it is the whole answer's, not a running total
     done · `[DONE]` was seen                              error · an error event or error body was seen
     finish_reason, model_served, response_id, service_tier · as the upstream says, else None
     unreadable · something could not be read, so counts may be missing    oversized · events or an answer larger than the bounds
@@ -44,10 +45,10 @@ class Meter:
     """
 
     __slots__ = (
-        "_answer_bytes_max", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_ended", "_event_bytes_max", "_expects_events", "_finished",
-        "_framed", "_head", "_heads_left", "_json", "_mark", "_measure_bytes", "_measure_tokens", "_opening", "_parser", "_pieces", "_prose", "_read", "_shape",
-        "_shapes_left", "_tail", "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "text_bytes", "texts", "unreadable",
-        "usage", "usage_final",
+        "_answered", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_ended", "_event_bytes_max", "_expects_events", "_finished",
+        "_framed", "_heads_left", "_json", "_kept", "_mark", "_measure_bytes", "_measure_tokens", "_opening", "_parser", "_prose", "_read", "_shape",
+        "_shapes_left", "_stated", "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "text_bytes", "texts", "unreadable",
+        "usage", "usage_current", "usage_final",
     )  # fmt: skip
 
     def __init__(
@@ -64,7 +65,10 @@ class Meter:
         text_bytes_max: int | None = 0,
     ) -> None:
         self.usage: Usage | None = None
+        self.usage_current = False
         self.usage_final = False
+        self._stated: Stated | None = None
+        self._answered: bool | None = None      # whether it holds an answer; None: that cannot be told yet
         self.done = False
         self.error = False
         self.finish_reason: str | None = None
@@ -90,21 +94,25 @@ class Meter:
         self._shape: Shape | None = None        # of the last event that was nothing but text
         self._framed: Shape | None = None       # the same as a whole chunk
         self._shapes_left = _SHAPES_TRIED_MAX
-        self._answer_bytes_max = answer_bytes_max
         self._cached_inside_input = cached_inside_input     # whether this vendor's prompt tokens hold its cached ones
         self._body_bytes = 0                    # of what is no event stream
-        self._pieces: list[bytes] = []
-        self._head = b""                        # of an answer above answer_bytes_max, with its tail
-        self._tail = bytearray()
+        self._kept = KeptBody(answer_bytes_max)
         self._read = False                      # a JSON answer was read to its end
         self._ended = False
 
     @property
+    def answered(self) -> bool | None:
+        """Whether it holds an answer: a choice, data, or what cannot be read. False: what came is none, an error or a page; None: nothing came that tells."""
+        if self._answered or self.oversized or (self._blind and (self._body_bytes or self._json is not None)):
+            return True
+        return False if self.error or self._prose else self._answered
+
+    @property
     def output_measure(self) -> int:
         """Output tokens by what was delivered so far: UTF-8 bytes of text x `measure`, rounded up. What is not read (yet) counts with all its bytes:
-        a JSON answer before its end, an event before its end, an event too large to be read at all."""
-        unread = 0 if self._read else self._body_bytes
-        size = self.text_bytes + unread + self._parser.pending_bytes + self._parser.dropped_bytes
+        a JSON answer before its end, an event before its end, an event too large to be read at all. A page or a text is no answer."""
+        unread = 0 if self._read or (not self._answered and self.answered is False) else self._body_bytes + self._parser.pending_bytes
+        size = self.text_bytes + unread + self._parser.dropped_bytes
         return -(-size * self._measure_tokens // self._measure_bytes)
 
     @property
@@ -128,7 +136,7 @@ class Meter:
 
     @property
     def oversized(self) -> bool:
-        return self._parser.oversized > 0 or bool(self._head)
+        return self._parser.oversized > 0 or self._kept.cut
 
     def feed(self, chunk: bytes) -> None:
         """One chunk as it came from the upstream, content coding included."""
@@ -190,9 +198,9 @@ class Meter:
         self._mark = b""
         events = self._expects_events or text.startswith((b"data:", _EVENT_NAME, b":"))
         self._json = text[0] in b"{[<" or not events
-        self._prose = text[0] not in _FIELD_STARTS
+        self._prose = text[0] not in (b"{[" if self._json else _FIELD_STARTS)
         if text[0] == _BRACE:
-            self._opening = Opening(self._answer_bytes_max)
+            self._opening = Opening(self._kept.bytes_max)
         self._take_piece(text)
 
     # Events.
@@ -208,7 +216,7 @@ class Meter:
         if len(event) < 16 and event.strip() == _DONE:
             self.done = True
             if not self.error:                  # vLLM ends a failed stream with it too: then the last total is as final as it was
-                self.usage_final = self.usage is not None
+                self.usage_final = self.usage_current
             return
         size, finish, strings = delivered(event)
         self._deliver(size)
@@ -217,8 +225,8 @@ class Meter:
         if finish is not None:
             self.finish_reason = finish[:64]
             self._finished = True
-            self.error = self.error or finish == _FINISH_ERROR
-        if finish is not None or self._heads_left or event.find(b'"error"') >= 0 or _states_usage(event):
+            self.error = self.error or finish == FINISH_ERROR
+        if finish is not None or self._heads_left or not self._answered or event.find(b'"error"') >= 0 or _states_usage(event):
             self._read_event(event)
         elif len(strings) == 1 and self._shapes_left:
             self._shapes_left -= 1
@@ -229,7 +237,8 @@ class Meter:
     def _deliver(self, text_bytes: int) -> None:
         if text_bytes:
             self.text_bytes += text_bytes
-            self.usage_final = False            # what was stated before cannot have counted this
+            self._answered = True
+            self.usage_current = self.usage_final = False   # what was stated before cannot have counted this
 
     def _deliver_piece(self, key: object, inside: bytes) -> None:
         """A piece of text as it stands between its quotes, in an event with nothing else in it."""
@@ -253,13 +262,23 @@ class Meter:
         answer = read_answer(event)
         if answer is None:
             self.unreadable = True
+            self._answered = self._answered or begins_answer(event) or None
             return
+        self._answered = self._answered or holds_answer(answer) or None
         self._take_names(answer)
-        usage = stated_usage(answer, cached_inside_input=self._cached_inside_input)
-        if usage is not None:
-            self.usage = usage
-            # A total while a choice is still running is a running one; if text follows, it was one all the same.
-            self.usage_final = self.done or self._finished or not has_choices(answer)
+        # A total while a choice is still running is a running one; if text follows, it was one all the same.
+        self._take_usage(answer, final=self.done or self._finished or not has_choices(answer))
+
+    def _take_usage(self, answer: Answer, *, final: bool) -> None:
+        """Merges what this answer or event states into what was stated before."""
+        stated = stated_in(answer)
+        if stated is None:
+            return
+        self._stated = stated if self._stated is None else self._stated.merged(stated)
+        self.usage = self._stated.usage(cached_inside_input=self._cached_inside_input, embeddings=has_data(answer) and not has_choices(answer))
+        if stated.counts_output_of(self._stated):
+            self.usage_current = True
+            self.usage_final = final
 
     def _take_names(self, answer: Answer) -> None:
         if self._heads_left:
@@ -286,56 +305,43 @@ class Meter:
                 return
             if self._opening.lines is False:
                 self._opening = None
-        if not self._head:
-            self._pieces.append(piece)
-            if self._body_bytes <= self._answer_bytes_max:
-                return
-            whole = b"".join(self._pieces)
-            self._pieces.clear()
-            self._head = whole[:_EDGE_BYTES]
-            self._tail += whole[-_EDGE_BYTES:]
-        else:
-            self._tail += piece
-            if len(self._tail) > 2 * _EDGE_BYTES:
-                del self._tail[:-_EDGE_BYTES]
+        self._kept.add(piece)
 
     def _read_lines(self, piece: bytes) -> None:
         """What began like a JSON answer is a stream of JSON lines."""
         self._json = False
         self._body_bytes = 0
-        self._take_piece(b"".join([*self._pieces, piece]))
-        self._pieces.clear()
+        self._take_piece(self._kept.whole() + piece)
 
     def _read_body(self) -> None:
-        if self._head:
+        if self._kept.cut:
             self._read_edges()
             return
-        body = b"".join(self._pieces).removeprefix(_BOM)
-        self._pieces.clear()
+        body = self._kept.whole().removeprefix(_BOM)
         answer = read_answer(body)
         if answer is None:
             self.unreadable = True
+            self._answered = begins_answer(body) or (None if body.startswith(b"{") else False)
             return
         self._read = True
-        self._take_names(answer)
         self.text_bytes, finish, strings = delivered(body)
+        self._answered = self.text_bytes > 0 or holds_answer(answer)
+        self._take_names(answer)
         self.finish_reason = None if finish is None else finish[:64]
-        self.error = self.error or finish == _FINISH_ERROR
-        self.usage = stated_usage(answer, cached_inside_input=self._cached_inside_input)
-        self.usage_final = self.usage is not None
+        self.error = self.error or finish == FINISH_ERROR
+        self._take_usage(answer, final=True)
         if self.usage is None or self.texts is not None:
             self.texts = Texts(None)            # it is all here already
             self._gather(b"", strings)
 
     def _read_edges(self) -> None:
         """Usage from an answer too large to read whole."""
-        answer = edge_of(self._head, bytes(self._tail[-_EDGE_BYTES:]))
+        answer = self._kept.edge()
         if answer is None:
             self.unreadable = True
             return
         self._take_names(answer)
-        self.usage = stated_usage(answer, cached_inside_input=self._cached_inside_input)
-        self.usage_final = self.usage is not None
+        self._take_usage(answer, final=True)
 
 
 def _states_usage(event: bytes) -> bool:

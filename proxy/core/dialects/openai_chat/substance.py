@@ -1,0 +1,54 @@
+"""Whether something of an answer is in what came: a choice or data. An error, a page or an empty body is none, whatever its status."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from proxy.core.dialects.openai_chat.shapes import JSON_ERRORS, Answer, has_choices, is_something
+
+FINISH_ERROR = "error"          # OpenRouter's finish_reason of a choice whose provider failed under HTTP 200
+_BEGINS = re.compile(rb'"(?:choices|data)"[ \t\r\n]*+:[ \t\r\n]*+[\[{][ \t\r\n]*+[^ \t\r\n\]}]')
+_UNFINISHED = (None, "", FINISH_ERROR)
+# Of a choice and its message: what says nothing of an answer.
+_ENVELOPE = frozenset({"index", "role", "id", "object", "type", "name", "logprobs", "usage", "error", "finish_reason", "native_finish_reason", "stop_reason", "matched_stop"})
+_any_decoder = msgspec.json.Decoder()
+
+
+def holds_answer(answer: Answer) -> bool:
+    """Whether something of an answer is in it: data, or a choice that is finished or holds more than the speaker's role.
+
+    What a choice holds under names that are not known counts: it was delivered, whatever it is.
+    """
+    if has_data(answer):
+        return True
+    if not has_choices(answer):
+        return False
+    try:
+        return _holds(_any_decoder.decode(answer.choices))
+    except JSON_ERRORS:
+        return True
+
+
+def begins_answer(data: bytes) -> bool:
+    """Whether there is a choice or data, or the beginning of one, in what cannot be read as JSON."""
+    return _BEGINS.search(data) is not None
+
+
+def has_data(answer: Answer) -> bool:
+    """Whether there are embeddings, or another answer wrapped as `data`."""
+    if not is_something(answer.data):
+        return False
+    return bytes(memoryview(answer.data)[:1]) == b"[" or b'"choices"' in bytes(answer.data)
+
+
+def _holds(value: object) -> bool:
+    if isinstance(value, dict):
+        if value.get("finish_reason") not in _UNFINISHED:
+            return True
+        return any(_holds(inner) for name, inner in value.items() if name not in _ENVELOPE and not name.startswith("content_filter_"))
+    if isinstance(value, list):
+        return any(_holds(inner) for inner in value)
+    # A message that is no object is text.
+    return not isinstance(value, bool) and value not in (None, "", 0)
