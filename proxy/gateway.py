@@ -172,7 +172,7 @@ class Gateway:
         More than one at a time would not be faster: they would only take turns with the loop.
         """
         if not beside:
-            return await asyncio.to_thread(work, *args)
+            return work(*args)
         async with self._one_aside:
             return await asyncio.to_thread(work, *args)
 
