@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 from aiohttp.http_parser import RawResponseMessage
 
+from proxy.core.decoding import coding_name
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter
 from proxy.core.headers import first
+from proxy.core.masking import Mask, Watch
 from proxy.listener import Request
 from proxy.upstream import NO_BODY, Upstream
 
@@ -27,13 +29,17 @@ class Answer:
     of which one event up to so many bytes is held back. `ends_with_connection`: the upstream ends this answer by closing, so that only a reset tells a cut from its end.
     """
 
-    __slots__ = ("_chunked", "_client", "_head", "_strip", "_tail", "_until_close", "ends_with_connection", "open_ended", "tellable")
+    __slots__ = ("_chunked", "_client", "_head", "_mask", "_strip", "_tail", "_until_close", "_watch", "ends_with_connection", "open_ended", "tellable")
 
     def __init__(self, request: Request, upstream: Upstream, head: RawResponseMessage, request_id: str, *, stream: bool, added: Headers = (), strip_event_bytes_max: int | None = None) -> None:
         self._client = client = request.connection
         self._chunked = self._until_close = self.ends_with_connection = False
         self._tail = b""  # the last chunk, which waits for the record
         self._strip = None if strip_event_bytes_max is None or not _is_plain_event_stream(head) else UsageEventFilter(strip_event_bytes_max)
+        coding = (first(head.raw_headers, b"content-encoding") or b"identity").decode("latin-1")
+        plain = coding_name(coding) == "identity"
+        self._mask = Mask(upstream.masking) if upstream.masking and plain else None
+        self._watch = Watch(upstream.masking, coding) if upstream.masking and not plain else None
         length_framed = not head.chunked and first(head.raw_headers, b"content-length") is not None
         self.open_ended = not length_framed
         self.tellable = head.code < 400 and not length_framed and _is_plain_event_stream(head)
@@ -45,12 +51,18 @@ class Answer:
         if stream and first(headers, b"x-accel-buffering") is None:
             headers.append((b"X-Accel-Buffering", b"no"))
         framing = b"" if head.code in NO_BODY else self._frame(request, head)
-        self._head = client.answer_head(request, head.code, head.reason, headers, framing)
+        self._head = client.answer_head(request, head.code, upstream.reason(head), headers, framing)
+
+    def tells_our_credential(self, chunk: bytes) -> bool:
+        """Whether this chunk, which is compressed, holds the operator's key, so that it cannot be passed on."""
+        return self._watch is not None and self._watch.finds(chunk)
 
     def write(self, chunk: bytes) -> None:
         """Passes a chunk on, behind the head if that has not gone yet."""
         if self._strip is not None:
             chunk = self._strip.feed(chunk)
+        if self._mask is not None:
+            chunk = self._mask.feed(chunk)
         if chunk:
             self._client.write(self._take_head() + self._framed(chunk))
         else:
@@ -68,6 +80,8 @@ class Answer:
     def end(self) -> None:
         """The proper end, in one write with whatever was held."""
         rest = self._tail if self._strip is None else self._tail + self._strip.end()
+        if self._mask is not None:
+            rest = self._mask.feed(rest) + self._mask.end()
         tail = self._framed(rest) if rest else b""
         self._client.write(self._take_head() + tail + (b"0\r\n\r\n" if self._chunked else b""))
 
@@ -81,6 +95,8 @@ class Answer:
 
     def cut(self) -> None:
         """Ends the connection so that the answer is seen to be incomplete."""
+        if self._mask is not None and not self._head and (rest := self._mask.end()):
+            self._client.write(self._framed(rest))
         if self._until_close:
             transport = self._client.transport
             if transport is not None and not transport.is_closing():

@@ -10,6 +10,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
+from proxy.core.headers import first_text
+from proxy.core.masking import Watch
 from proxy.upstream import Upstream
 from proxy.upstream_connection import UpstreamConnection
 
@@ -75,7 +77,15 @@ class Fetch:
         if self._size > ANSWER_BYTES_MAX:
             self._answer.set_exception(OSError("the answer is too long"))
         elif self._body.at_eof():
-            self._answer.set_result(Fetched(self._head.code, self._upstream.answer_headers(self._head), b"".join(self._parts)))
+            self._finish(self._head, b"".join(self._parts))
+
+    def _finish(self, head: RawResponseMessage, body: bytes) -> None:
+        masking = self._upstream.masking
+        coding = first_text(head.raw_headers, b"content-encoding")
+        if masking and coding is not None and Watch(masking, coding).finds(body):
+            self._answer.set_exception(OSError("the answer quotes our credential"))
+        else:
+            self._answer.set_result(Fetched(head.code, self._upstream.answer_headers(head), masking.masked(body)))
 
     def connection_failed(self, error: BaseException | None) -> None:
         if self._body is not None and self._body.is_eof():

@@ -223,6 +223,10 @@ class Relay:
         meter = self.progress.meter
         if meter is not None and meter.texts is not None and meter.texts.blocks:
             self._counting.take(meter.texts)
+        if answer.tells_our_credential(chunk):
+            self._parts.metrics.upstream_error(self._upstream.name, "credentials")
+            self.decide(self._upstream_ending(), error=self._upstream.told_our_credential())
+            return False
         if last:
             answer.hold(chunk)
             return True

@@ -143,7 +143,7 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     request_headers: Annotated[Literal["all", "listed"], about("all: but for those that steer or tell a key; listed: only those known to be harmless")] = "all"
     allow_request_headers: Annotated[tuple[HeaderName, ...], about("request headers forwarded though they are stripped by default; never a credential")] = ()
     allow_response_headers: Annotated[tuple[HeaderName, ...], about("response headers forwarded though they are stripped by default")] = ()
-    pass_credential_errors: Annotated[bool, about("pass the upstream's 401 and 403 about the operator's key on; its text may quote the key")] = False
+    pass_credential_errors: Annotated[bool, about("pass the upstream's 401 and 403 about the operator's key on; the key in it is masked")] = False
     hidden_reasoning: Annotated[tuple[Glob, ...], about("models that bill reasoning they do not show")] = ()
     cached_inside_input: Annotated[bool, about("whether this vendor counts cached tokens inside its prompt tokens; with false they are added to them")] = True
 

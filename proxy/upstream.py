@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 from urllib.parse import urlencode
@@ -13,8 +14,10 @@ from yarl import URL
 
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.headers import RawHeaders, inward_filter, is_credential, outward_filter
+from proxy.core.masking import Masking
 from proxy.core.query import without
 from proxy.core.routes import matches
+from proxy.core.steering import tells_a_key
 from proxy.pool import ConnectError, Pool
 from proxy.settings import TimeoutSettings, UpstreamSettings
 
@@ -47,6 +50,7 @@ class Upstream:
         self._outward = chosen(replaced=own_headers)
         self._spliced = chosen(replaced=[*own_headers, *OF_THE_BODY])
         self._inward = inward_filter(allow=settings.allow_response_headers)
+        self.masking = Masking(_secrets(settings))
         self.account = None if forward or not settings.api_key else hashlib.sha256(settings.api_key.encode()).hexdigest()[:12]
         self.pool = Pool(
             settings.base_url,
@@ -100,8 +104,15 @@ class Upstream:
         return b"".join(parts)
 
     def answer_headers(self, head: RawResponseMessage) -> list[tuple[bytes, bytes]]:
-        """The upstream's header fields that the client gets, without framing."""
-        return self._inward.select(head.raw_headers)
+        """The upstream's header fields that the client gets, without framing, and without the operator's key where one quotes it."""
+        headers = self._inward.select(head.raw_headers)
+        if any(self.masking.found_in(value) for _, value in headers):
+            headers = [(name, self.masking.masked(value)) for name, value in headers]
+        return headers
+
+    def reason(self, head: RawResponseMessage) -> str:
+        """The words behind the status, as the client gets them."""
+        return self.masking.masked(head.reason.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
     def rejects_our_credential(self, status: int) -> bool:
         """Whether the answer is about the operator's key, and so none of the client's business (its body would quote the key)."""
@@ -116,6 +127,11 @@ class Upstream:
         """504: the request was sent and the upstream is too slow."""
         message = f"The upstream `{self.name}` {what}. The fault is not yours; try again, or ask the operator about `timeouts`."
         return ProxyError(504, "api_error", "upstream_timeout", message)
+
+    def told_our_credential(self) -> ProxyError:
+        """502: the answer quotes the operator's key where it cannot be masked."""
+        message = f"The upstream `{self.name}` quoted this proxy's own credential in its answer, which is withheld. Your key is fine; ask the operator."
+        return ProxyError(502, "api_error", "upstream_failed", message)
 
     def credential_rejected(self, status: int) -> ProxyError:
         """502: the vendor refused the operator's key."""
@@ -137,3 +153,14 @@ class Upstream:
 
     async def aclose(self) -> None:
         await self.pool.aclose()
+
+
+def _secrets(settings: UpstreamSettings) -> Iterator[str]:
+    """What of an upstream's config says who the operator is: its key, and headers and query parameters that are named like one."""
+    yield settings.api_key
+    for name, value in settings.headers.items():
+        if is_credential(name) or tells_a_key(name.lower().encode("latin-1")):
+            yield value.partition(" ")[2].strip() if value.lower().startswith(("bearer ", "basic ", "token ")) else value
+    for name, value in settings.query.items():
+        if tells_a_key(name.lower().replace("_", "-").encode()):
+            yield value
