@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from proxy import __version__
@@ -20,3 +23,7 @@ def main() -> None:
       tollkeeper demo
       tollkeeper serve --upstream https://api.example.com/v1
     """
+    # What the terminal's encoding cannot show is escaped: a name in a ledger must not end a report.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -17,17 +17,15 @@ from zoneinfo import ZoneInfo
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from proxy import config
+from proxy.cli.tables import printable
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.queries import Queries
 from proxy.settings import Settings
 
 # The settings of `serve --upstream URL` keep their data here; reads look here where there is no config file.
 BARE_DATA_DIR = Path("var")
-PIPED_WIDTH = 10_000                    # characters; no line of a table is longer
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 _Answer = TypeVar("_Answer")
@@ -93,21 +91,15 @@ def ask(question: Callable[[], _Answer]) -> _Answer:
 
 
 def print_json(value: object) -> None:
-    """Indented JSON on stdout; exact integers, text as it is."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
-def print_table(table: Table) -> None:
-    """A table on stdout: folded on a terminal, as wide as it needs to be where it is piped. Cells are text, never markup."""
-    width = None if sys.stdout.isatty() else PIPED_WIDTH
-    Console(markup=False, highlight=False, emoji=False, width=width).print(table)
+    """Indented JSON on stdout, in UTF-8 whatever the locale; exact integers, text as it is."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 def print_fields(rows: Sequence[tuple[str, str]]) -> None:
     """Names and values, one pair a line, the values under each other."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        click.echo(f"{name:<{width}}  {value}")
+        click.echo(f"{name:<{width}}  {printable(value)}")
 
 
 @contextmanager

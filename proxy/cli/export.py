@@ -65,6 +65,8 @@ def export(
 ) -> None:  # fmt: skip
     """Write the records of a period, one a line, corrections as lines of their own: the sum of the lines is what `usage` says.
 
+    csv has a column for each label of these records, `label:NAME`, behind the others; read columns by their names.
+
     With the same range and the same --through the file is the same, byte for byte, however much is booked meanwhile. A correction belongs to the period of the
     record it corrects; what came after an export is what --after its seq gives.
 
@@ -86,7 +88,20 @@ def export(
     totals = Totals()
     with _opened(out) as file:
         near = common.ask(lambda: pages.narrowed(book.queries.path, stretch))
-        common.ask(lambda: _write(file, records.FORMATS[form](book.zone), book.queries.path, near, totals, bar=out is not None or not sys.stdout.isatty()))
+        labels = (
+            common.ask(lambda: pages.label_names(book.queries.path, near)) if form == "csv" else []
+        )
+        lines = records.FORMATS[form](book.zone, labels)
+        common.ask(
+            lambda: _write(
+                file,
+                lines,
+                book.queries.path,
+                near,
+                totals,
+                bar=out is not None or not sys.stdout.isatty(),
+            )
+        )
     for line in totals.lines():
         click.echo(line, err=True)
 

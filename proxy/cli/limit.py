@@ -12,11 +12,10 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from proxy.admin.limits import CREDIT_PATH, LIMITS_PATH, CreditAnswer, Limits, near_ppm
 from proxy.cli import amounts, common, control, ranges
+from proxy.cli.tables import Column, print_table
 from proxy.core.errors import ProxyError
 from proxy.crediting import CreditOrder, credit, standings
 from proxy.ledger import Ledger, LedgerError, LedgerUnavailable, connect
@@ -29,6 +28,17 @@ from proxy.settings import Settings
 from proxy.standing import Standing, standing
 
 _T = TypeVar("_T")
+
+_COLUMNS = (
+    Column("limit"),
+    Column("rule", drop=2),
+    Column("enforce", drop=5),
+    Column("used", right=True),
+    Column("held", right=True, drop=4),
+    Column("remaining", right=True),
+    Column("taken", right=True, drop=1),
+    Column("resets", drop=3),
+)
 
 
 @click.group()
@@ -60,7 +70,7 @@ def list_(config_path: Path | None, as_json: bool, near: str) -> None:
     elif not found:
         click.echo("No limits." if share == 0 else f"No limit is used to {near}.")
     else:
-        common.print_table(_table(found))
+        _print(found)
 
 
 @limit.command("credit")
@@ -89,7 +99,7 @@ def credit_(config_path: Path | None, as_json: bool, name: str, amount: str, unt
         common.print_json(done)
     else:
         click.echo(f"Credited {done.credited} (id {done.id}).")
-        common.print_table(_table([done.limit]))
+        _print([done.limit])
 
 
 @limit.command()
@@ -114,13 +124,10 @@ def refusals(config_path: Path | None, data_dir: Path | None, as_json: bool, fro
         common.print_json([{"key": key, "code": code, "refusals": count} for key, code, count in rows])
         return
     click.echo(f"Refusals {ranges.describe(start, end, book.zone)}")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("key", overflow="fold")
-    table.add_column("code", no_wrap=True)
-    table.add_column("refusals", justify="right", no_wrap=True)
-    for key, code, count in rows:
-        table.add_row(Text(amounts.text(key)), code, amounts.count(count))
-    common.print_table(table)
+    columns = [Column("key"), Column("code"), Column("refusals", right=True)]
+    print_table(
+        columns, [(amounts.text(key), code, amounts.count(count)) for key, code, count in rows]
+    )
 
 
 class _Desk:
@@ -174,19 +181,16 @@ def _told() -> Iterator[None]:
         raise common.Failed(error.message if isinstance(error, ProxyError) else str(error)) from error
 
 
-def _table(found: list[Standing]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("limit", overflow="fold", min_width=20)
-    table.add_column("rule", overflow="fold", min_width=16)
-    table.add_column("enforce")
-    for name in ("used", "held", "remaining", "taken"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("resets", no_wrap=True)
+def _print(found: list[Standing]) -> None:
+    """A line a limit."""
+    rows = []
     for each in found:
         credits = "" if str(each.granted) == "0" else f" + {each.granted} credit"
         figures = (str(each.used), str(each.held), str(each.remaining), f"{100 * each.taken:.0f} %")
-        table.add_row(Text(each.id), Text(each.rule + credits), each.enforce, *figures, "–" if each.resets_at is None else each.resets_at)
-    return table
+        rows.append(
+            (each.id, each.rule + credits, each.enforce, *figures, amounts.text(each.resets_at))
+        )
+    print_table(_COLUMNS, rows)
 
 
 def _now_ms() -> int:

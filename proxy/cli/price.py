@@ -10,11 +10,10 @@ from zoneinfo import ZoneInfo
 
 import click
 import msgspec
-from rich.table import Table
-from rich.text import Text
 
 from proxy.cli import amounts, common, explanation, ranges
 from proxy.cli.lazy import LazyGroup
+from proxy.cli.tables import Column, print_table
 from proxy.config_prices import table_of
 from proxy.core.pricelist import RATES, PriceRow
 from proxy.core.routes import match
@@ -42,6 +41,17 @@ COLUMNS: dict[str, Callable[[PriceRow, tzinfo], str | None]] = {
     "source": lambda row, zone: row.source,
 }
 NUMBERS = ("above", "input", "cached", "cache write", "audio in", "output", "reasoning", "audio out", "image", "request")
+# What a narrow terminal leaves out, the first of them first; what says where a row applies stays.
+LEAST = (
+    "source",
+    "image",
+    "request",
+    "audio out",
+    "audio in",
+    "reasoning",
+    "cache write",
+    "cached",
+)
 
 
 @click.group(cls=LazyGroup, lazy={"check": "proxy.cli.price_check:check", "import": "proxy.cli.price_import:import_", "rerate": "proxy.cli.rerate:rerate"})
@@ -74,13 +84,16 @@ def list_(config_path: Path | None, as_json: bool, upstream: str | None) -> None
         return
     cells = [[cell(row, zone) for cell in COLUMNS.values()] for row in rows]
     shown = [index for index in range(len(COLUMNS)) if any(line[index] is not None for line in cells)]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, name in enumerate(COLUMNS):
-        if index in shown:
-            table.add_column(name, justify="right" if name in NUMBERS else "left", overflow="fold")
-    for line in cells:
-        table.add_row(*(Text(line[index] or "") for index in shown))
-    common.print_table(table)
+    columns = [
+        Column(
+            name, right=name in NUMBERS, drop=LEAST[::-1].index(name) + 1 if name in LEAST else 0
+        )
+        for name in COLUMNS
+    ]
+    print_table(
+        [columns[index] for index in shown],
+        [[line[index] or "" for index in shown] for line in cells],
+    )
 
 
 @price.command()
@@ -129,14 +142,17 @@ def show(config_path: Path | None, as_json: bool, model: str, upstream: str | No
         *([("exchange", "no rate yet: its cost is unknown" if quote.fx_rate is None else f"1 {quote.row.currency} = {quote.fx_rate} {book.currency}")] if quote.row.currency != book.currency else []),
         *([("markup", quote.markup)] if quote.markup != "0" else []),
     ])  # fmt: skip
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("", f"listed {quote.row.currency}", f"cost {book.currency}", *([f"charge {book.currency}"] if team is not None else [])):
-        table.add_column(name, justify="left" if not name else "right")
+    heads = (
+        f"listed {quote.row.currency}",
+        f"cost {book.currency}",
+        *([f"charge {book.currency}"] if team is not None else []),
+    )
+    rows = []
     for name in quote.row.rates():
-        cost, charge = effective[name]
         each = "" if name in ("image", "request") else " / 1M"
-        table.add_row(f"{name}{each}", explanation.rate_of(quote.row, name), amounts.text(cost), *([amounts.text(charge)] if team is not None else []))
-    common.print_table(table)
+        amounts_of = (explanation.rate_of(quote.row, name), *effective[name])
+        rows.append((f"{name}{each}", *map(amounts.text, amounts_of[: len(heads)])))
+    print_table([Column(""), *(Column(head, right=True) for head in heads)], rows)
 
 
 def book_of(settings: Settings) -> PriceBook:

@@ -11,11 +11,10 @@ from zoneinfo import ZoneInfo
 
 import click
 import msgspec
-from rich.table import Table
-from rich.text import Text
 
 from proxy.admin.prices import RERATE_PATH
 from proxy.cli import amounts, common, control, ranges
+from proxy.cli.tables import Column, print_table
 from proxy.config_prices import table_of
 from proxy.core.errors import ProxyError
 from proxy.ledger import LedgerError, LedgerUnavailable, connect
@@ -34,6 +33,14 @@ _KEPT = {
     "earlier_table": "they were booked by an earlier bundled table. To change them, write a row in `prices`",
     "earlier_terms": "the discount, markup or exchange rate of now has no date. To change them, give it a `from`",
 }
+_COLUMNS = (
+    Column("team"),
+    Column("model"),
+    Column("adjustments", right=True, drop=2),
+    Column("cost", right=True, drop=1),
+    Column("charge", right=True),
+    Column("currency"),
+)
 
 
 @click.command()
@@ -178,16 +185,7 @@ def _show(found: Rerated, as_json: bool) -> None:
         return
     click.echo(f"Records {found.period}, by the prices {found.price_version}" + (": nothing is booked yet" if found.dry_run else ""))
     if found.changes:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("team", "model"):
-            table.add_column(name, overflow="fold", min_width=8)
-        for name in ("adjustments", "cost", "charge"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("currency")
-        for change in found.changes:
-            money = (amounts.UNKNOWN if nano is None else amounts.money(nano) for nano in (change.cost_nano, change.charge_nano))
-            table.add_row(Text(amounts.text(change.team)), Text(amounts.text(change.model)), amounts.count(change.adjustments), *money, amounts.text(change.currency))
-        common.print_table(table)
+        print_table(_COLUMNS, [_row(change) for change in found.changes])
     verdicts = found.verdicts
     click.echo(f"adjusted: {amounts.count(verdicts['adjusted'])}, unchanged: {amounts.count(verdicts['unchanged'])}")
     for name, reason in (("unpriced", "no price says what they cost"), ("other_currency", "they are booked in another currency")):
@@ -198,3 +196,17 @@ def _show(found: Rerated, as_json: bool) -> None:
             click.echo(f"Note: {amounts.count(found.kept[name])} keep what held at their time: {reason}", err=True)
     if not any(verdicts.values()):
         click.echo("No record is of this period and of the team, model and upstream that were named, if any.", err=True)
+
+
+def _row(change: Change) -> tuple[str, ...]:
+    money = (
+        amounts.UNKNOWN if nano is None else amounts.money(nano)
+        for nano in (change.cost_nano, change.charge_nano)
+    )
+    return (
+        amounts.text(change.team),
+        amounts.text(change.model),
+        amounts.count(change.adjustments),
+        *money,
+        amounts.text(change.currency),
+    )

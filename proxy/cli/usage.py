@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from proxy.cli import amounts, common, ranges
-from proxy.export.records import harmless
+from proxy.cli.tables import Column, print_table
+from proxy.export.usage import TOTAL, as_csv, totals, with_totals
 from proxy.ledger.queries import UsageRow
 
 GROUPS = ("team", "key", "model", "upstream", "end_user", "day", "hour", "source", "outcome")
 LABEL = "label:"
-SUMS = (
-    "requests", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_nano", "charge_nano", "currency",
-    "reported_requests", "unpriced_requests",
-)
-_TABLE = {                              # the heads of what a table shows; the rest is in csv and json
-    "requests": "requests",
-    "input_tokens": "input",
-    "cached_tokens": "cached",
-    "output_tokens": "output",
-    "reasoning_tokens": "reasoning",
-    "cost_nano": "cost",
-    "charge_nano": "charge",
-    "currency": "currency",
-    "reported_requests": "reported",
+# What a table shows beside the groups, which always stay; the rest is in csv and JSON.
+_TABLE = {
+    "requests": Column("requests", right=True),
+    "input_tokens": Column("input", right=True, drop=1),
+    "cached_tokens": Column("cached", right=True, drop=4),
+    "output_tokens": Column("output", right=True, drop=2),
+    "reasoning_tokens": Column("reasoning", right=True, drop=5),
+    "cost_nano": Column("cost", right=True, drop=3),
+    "charge_nano": Column("charge", right=True),
+    "currency": Column("currency"),
+    "reported_requests": Column("reported", right=True, drop=6),
 }
 
 
@@ -60,6 +54,9 @@ def usage(
 ) -> None:
     """What was used: requests, tokens and money, by group. A dash, an empty field or null is "not known".
 
+    csv and JSON end with a total for each currency, whose `row` is `total`. cost and charge are in units of the currency, cost_nano and charge_nano the
+    same in billionths.
+
     \b
     Examples:
       tollkeeper usage --month 2026-11
@@ -71,7 +68,7 @@ def usage(
     form = "json" if as_json else form
     click.echo(f"Usage {ranges.describe(start, end, book.zone)}", err=form != "table")
     if form == "json":
-        common.print_json(rows)
+        common.print_json(with_totals(rows, by))
     elif form == "csv":
         click.echo(as_csv(rows, by), nl=False)
     elif rows:
@@ -80,26 +77,19 @@ def usage(
         click.echo("No records in this range.")
 
 
-def as_csv(rows: Sequence[UsageRow], by: Sequence[str]) -> str:
-    """One line a row under a head; an unknown value is an empty field, and a name that a spreadsheet would run as a formula gets a `'` in front, as in exports."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, [*by, *SUMS], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: harmless(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows)
-    return out.getvalue()
-
-
 def _print_table(rows: Sequence[UsageRow], by: Sequence[str]) -> None:
     """The groups and sums. A column that is unknown in every row is left out: a terminal has no room to say nothing."""
     names = [name for name in _TABLE if any(row[name] is not None for row in rows)]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for group in by:
-        table.add_column(group, overflow="fold", min_width=8)
-    for name in names:
-        table.add_column(_TABLE[name], justify="left" if name == "currency" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(amounts.text(row[group])) for group in by), *(_cell(name, row) for name in names))
-    common.print_table(table)
+    columns = [*map(Column, by), *(_TABLE[name] for name in names)]
+    lines = [
+        [*(amounts.text(row[group]) for group in by), *(_cell(name, row) for name in names)]
+        for row in rows
+    ]
+    sums = totals(rows, by) if by and len(rows) > 1 else []
+    blank = ("",) * (len(by) - 1)
+    print_table(
+        columns, lines, [[TOTAL, *blank, *(_cell(name, row) for name in names)] for row in sums]
+    )
 
 
 def _cell(name: str, row: UsageRow) -> str:

@@ -1,7 +1,7 @@
 """Ledger records as csv or JSON lines: the same columns in both, money as decimals and ISO times first for people, then the record as it is stored.
 
 csv is for spreadsheets: an unknown value is an empty field, a text that a spreadsheet would run as a formula gets a `'` in front, and control characters
-become spaces, so that a record is one line. JSON lines have every text exactly as it is stored, labels, tags and usage_raw as objects, and null for unknown.
+become spaces, so that a record is one line; each label has a column of its own behind the others, `label:NAME`. JSON lines have every text exactly as it is stored, labels, tags and usage_raw as objects, and null for unknown.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import lru_cache
 from operator import itemgetter
@@ -22,11 +22,13 @@ from proxy.ledger.canonical import Value
 
 NANO = 1_000_000_000
 
+LABEL = "label:"
 FOR_PEOPLE = ("cost", "charge", "currency", "started_at", "booked_at")
 COLUMNS: tuple[str, ...] = (*FOR_PEOPLE, *(name for name in canonical.COLUMNS if name != "currency"))
 
 _PLACE = {name: place for place, name in enumerate(canonical.COLUMNS)}
 _AS_STORED = itemgetter(*(_PLACE[name] for name in COLUMNS[len(FOR_PEOPLE) :]))
+_LABELS = _PLACE["labels"]
 _OBJECTS = tuple(_PLACE[name] for name in ("labels", "tags", "usage_raw"))
 _FLAGS = tuple(_PLACE[name] for name in ("stream", "inconsistent"))
 _HASHES = tuple(_PLACE[name] for name in ("prev_hash", "hash"))
@@ -47,19 +49,28 @@ class Lines(Protocol):
 
 
 class Csv:
-    """As RFC 4180 has it, but for lines that end in a bare newline; in UTF-8 without a byte order mark."""
+    """As RFC 4180 has it, but for lines that end in a bare newline; in UTF-8 without a byte order mark.
 
-    def __init__(self, zone: tzinfo) -> None:
+    `labels` names the labels that get a column.
+    """
+
+    def __init__(self, zone: tzinfo, labels: Sequence[str] = ()) -> None:
         self._zone = zone
+        self._names = labels
+        self._labels = lru_cache(_NAMES_REMEMBERED_MAX)(self._label_cells)
         self._text = lru_cache(_NAMES_REMEMBERED_MAX)(harmless)
 
     def begin(self) -> bytes:
-        return (",".join(COLUMNS) + "\n").encode()
+        return self._encoded([[*COLUMNS, *(harmless(f"{LABEL}{name}") for name in self._names)]])
 
     def lines(self, rows: Sequence[Sequence[Value]]) -> bytes:
         """One line a row, in the order given."""
+        return self._encoded(map(self._cells, rows))
+
+    @staticmethod
+    def _encoded(lines: Iterable[Sequence[Value]]) -> bytes:
         out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows(self._cells(row) for row in rows)
+        csv.writer(out, lineterminator="\n").writerows(lines)
         return out.getvalue().encode()
 
     def _cells(self, row: Sequence[Value]) -> list[Value]:
@@ -72,13 +83,22 @@ class Csv:
             cells[place] = "true" if row[place] else "false"
         for place in _HASHES:
             cells[place] = _hex(row[place])
-        return [*_for_people(cells, self._zone), *_AS_STORED(cells)]
+        return [*_for_people(cells, self._zone), *_AS_STORED(cells), *self._labels(row[_LABELS])]
+
+    def _label_cells(self, stored: Value) -> list[str | None]:
+        """The cells of the labels' columns; None where the record has no such label."""
+        found = (
+            msgspec.json.decode(stored, type=dict[str, str])
+            if self._names and isinstance(stored, str)
+            else {}
+        )
+        return [harmless(found[name]) if name in found else None for name in self._names]
 
 
 class JsonLines:
-    """One JSON object a line."""
+    """One JSON object a line; labels are an object in it, whatever their names."""
 
-    def __init__(self, zone: tzinfo) -> None:
+    def __init__(self, zone: tzinfo, labels: Sequence[str] = ()) -> None:
         self._zone = zone
 
     def begin(self) -> bytes:
@@ -100,7 +120,7 @@ class JsonLines:
         return dict(zip(COLUMNS, (*_for_people(row, self._zone), *_AS_STORED(values)), strict=True))
 
 
-FORMATS: Mapping[str, Callable[[tzinfo], Lines]] = {"csv": Csv, "jsonl": JsonLines}
+FORMATS: Mapping[str, Callable[[tzinfo, Sequence[str]], Lines]] = {"csv": Csv, "jsonl": JsonLines}
 
 
 def decimal(nano: int) -> str:

@@ -17,10 +17,12 @@ from proxy.ledger.canonical import COLUMNS, Value
 from proxy.ledger.queries import connected, reading
 
 PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some milliseconds of reading
+LABEL_SEQS = 16_384  # of these only one column is read, and few of its values differ
 
 Row = tuple[Value, ...]  # in the order of COLUMNS
 
 _PAGE = f"SELECT {', '.join(COLUMNS)} FROM records WHERE seq > ? AND seq <= ? AND started_at_ms >= ? AND started_at_ms < ? ORDER BY seq"
+_LABELS = "SELECT DISTINCT labels FROM records WHERE seq > ? AND seq <= ? AND started_at_ms >= ? AND started_at_ms < ?"
 _ENDS = "SELECT min(seq), max(seq) FROM records WHERE started_at_ms >= ? AND started_at_ms < ?"
 _HEAD = "SELECT max(seq) FROM (SELECT max(seq) AS seq FROM records UNION ALL SELECT max(seq) FROM checkpoints)"
 _ALWAYS_MS = (-(2**63), 2**63 - 1)
@@ -70,6 +72,19 @@ def pages(path: Path, stretch: Stretch, page_seqs: int = PAGE_SEQS, *, corrected
             upto = min(stretch.through, first + page_seqs - 1)
             rows = connection.execute(_PAGE, (first - 1, upto, *times)).fetchall()
             yield Page(upto, rows, _corrections(connection, [row[0] for row in rows]) if corrected else ())
+
+
+def label_names(path: Path, stretch: Stretch) -> list[str]:
+    """The names of all labels in the stretch, sorted. Raises as `head`."""
+    times = _times(stretch)
+    found: set[str] = set()
+    with connected(path) as connection:
+        for first in range(stretch.after, stretch.through, LABEL_SEQS):
+            upto = min(stretch.through, first + LABEL_SEQS)
+            found.update(text for (text,) in connection.execute(_LABELS, (first, upto, *times)))
+    return sorted(
+        {name for text in found for name in msgspec.json.decode(text, type=dict[str, str])}
+    )
 
 
 def _corrections(connection: sqlite3.Connection, ids: Sequence[Value]) -> list[Row]:

@@ -4,6 +4,7 @@ import sys
 
 import click
 import pytest
+from click.testing import CliRunner
 from ledger.samples import make_id, make_record
 
 from proxy import __version__
@@ -71,3 +72,19 @@ def test_how_to_call_this_program_again(monkeypatch, tmp_path):
     assert common.own_command() == "tollkeeper"
     monkeypatch.setattr(sys, "argv", ["-m"])
     assert common.own_command() == f"{sys.executable} -m proxy"
+
+
+def test_a_name_that_the_terminal_cannot_show_ends_no_report(book, home):
+    """The table escapes it, JSON and csv are in UTF-8 whatever the locale says."""
+    book(make_record(0, model_requested="模型"))
+    latin = CliRunner(charset="latin-1")
+    assert r"\u6a21\u578b" in latin.invoke(main, ["usage"]).stdout
+    for form in ("csv", "json"):
+        assert "模型".encode() in latin.invoke(main, ["usage", "--format", form]).stdout_bytes
+
+
+def test_no_name_steers_the_terminal(call, book):
+    book(make_record(0, model_requested="\x1b[2J", team="a\nb"))
+    for words in (("usage",), ("record", "show", make_id(0))):
+        shown = call(*words).stdout
+        assert r"\x1b[2J" in shown and r"a\nb" in shown and "\x1b" not in shown

@@ -72,7 +72,10 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_nothing(tmp_path, shell):
         usage, status = (re.search(rf"^\S.* {words} -c .*$", printed, re.MULTILINE)[0] for words in ("usage", "ledger status"))
         await_booked(shell, status)
         lines = shell(usage).splitlines()
-        assert [line.split()[:4] for line in lines[2:]] == [["demo-team", "demo", "demo-chat", "1"], ["demo-team", "demo", "qwen3-max-2026-01-23", "1"]]
+        assert [line.split()[:4] for line in lines[2:4]] == [
+            ["demo-team", "demo", "demo-chat", "1"],
+            ["demo-team", "demo", "qwen3-max-2026-01-23", "1"],
+        ]
         metrics = re.search(r"http://\S+/metrics", printed)[0]
         with urllib.request.urlopen(metrics, timeout=GUARD_S) as response:
             families = list(text_string_to_metric_families(response.read().decode()))

@@ -54,7 +54,13 @@ def sums(rows: list[dict[str, str]]) -> dict[tuple[str, str], dict[str, int | No
 def used(call: Call, *words: str) -> dict[tuple[str, str], dict[str, int | None]]:
     """The same sums by `tollkeeper usage`."""
     rows = json.loads(call("usage", "--by", "team", "--json", *words).stdout)
-    return {(row["team"] or "", row["currency"] or ""): {name: row[name] for name in ("requests", *SUMMED)} for row in rows}
+    return {
+        (row["team"] or "", row["currency"] or ""): {
+            name: row[name] for name in ("requests", *SUMMED)
+        }
+        for row in rows
+        if row["row"] == "group"
+    }
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -85,6 +91,29 @@ def test_the_head_and_the_totals_stand_beside_the_file(call: Call, book: Callabl
         "records: 4, of them adjustments: 1",
         "USD: cost 0.009, charge 0.012",
     ]
+
+
+def test_each_label_is_a_column_of_the_csv(call: Call, book: Callable[..., Path]) -> None:
+    book(
+        make_record(0, labels={"cost_center": "4711", "=1+1": "a"}),
+        make_record(1, labels={}),
+        make_record(2, labels={"cost_center": "-1", "区": "上海;=1"}),
+    )
+    got = exported(call("ledger", "export"))
+    assert list(got[0])[-3:] == ["label:=1+1", "label:cost_center", "label:区"]
+    assert [[row["label:=1+1"], row["label:cost_center"], row["label:区"]] for row in got] == [
+        ["a", "4711", ""],
+        ["", "", ""],
+        ["", "'-1", "上海;'=1"],
+    ]
+    assert [json.loads(row["labels"]) for row in got][1:] == [
+        {},
+        {"cost_center": "-1", "区": "上海;=1"},
+    ]
+    [second] = exported(call("ledger", "export", "--after", "1", "--through", "2"))
+    assert not any(name.startswith("label:") for name in second), (
+        "only labels of the records asked for"
+    )
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])

@@ -7,7 +7,8 @@ import json
 import pytest
 from ledger.samples import START_MS, make_record
 
-from proxy.cli.usage import GROUPS, SUMS
+from proxy.cli.usage import GROUPS
+from proxy.export.usage import COLUMNS
 
 SECOND = make_record(1, key_id="bob", team=None, model_requested="gpt-4o", input_tokens=None, output_tokens=7)
 
@@ -18,14 +19,19 @@ def booked(book):
     return book(make_record(0), make_record(2, cached_tokens=64, cost_nano=1_500_000, charge_nano=2_000_000, currency="USD"), SECOND)
 
 
-def rows(result):
+def every_row(result):
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
+def rows(result):
+    """Those of groups, without the totals."""
+    return [row for row in every_row(result) if row["row"] == "group"]
+
+
 def test_rows_have_the_groups_then_the_sums(call):
     got = rows(call("usage", "--json"))
-    assert [list(row) for row in got] == [["team", "key", "model", *SUMS]] * 3
+    assert [list(row) for row in got] == [["team", "key", "model", *COLUMNS]] * 3
     assert [(row["team"], row["key"], row["model"], row["requests"], row["input_tokens"], row["output_tokens"], row["cost_nano"], row["currency"]) for row in got] == [
         (None, "bob", "gpt-4o", 1, None, 7, None, None),
         ("research", "alice", "deepseek-v3.2", 1, 100, 20, None, None),
@@ -36,14 +42,21 @@ def test_rows_have_the_groups_then_the_sums(call):
 def test_json_and_csv_say_the_same_and_the_range_stands_beside_them(call):
     as_json, as_csv = call("usage", "--format", "json"), call("usage", "--format", "csv")
     fields = list(csv.DictReader(io.StringIO(as_csv.stdout)))
-    assert fields == [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows(as_json)]
+    assert fields == [
+        {name: "" if value is None else str(value) for name, value in row.items()}
+        for row in every_row(as_json)
+    ]
     assert as_json.stderr == as_csv.stderr == "Usage of all time (Asia/Shanghai)\n"
 
 
 def test_no_csv_cell_is_a_formula_whatever_a_client_calls_its_model(call, book):
     book(make_record(3, model_requested='=HYPERLINK("https://x")', cost_nano=-5, currency="USD"))
-    names = {row["model"]: row["cost_nano"] for row in csv.DictReader(io.StringIO(call("usage", "--by", "model", "--format", "csv").stdout))}
-    assert names == {"gpt-4o": "", "deepseek-v3.2": "1500000", "'=HYPERLINK(\"https://x\")": "-5"}
+    fields = list(
+        csv.DictReader(io.StringIO(call("usage", "--by", "model", "--format", "csv").stdout))
+    )
+    assert {row["model"]: (row["cost_nano"], row["cost"]) for row in fields if row["row"] == "group"} == {
+        "gpt-4o": ("", ""), "deepseek-v3.2": ("1500000", "0.0015"), "'=HYPERLINK(\"https://x\")": ("-5", "-0.000000005"),
+    }  # fmt: skip
     assert rows(call("usage", "--by", "model", "--json"))[0]["model"] == '=HYPERLINK("https://x")'
 
 
@@ -55,17 +68,51 @@ def test_the_table_shows_range_counts_money_and_unknowns(call):
     assert columns.split() == ["team", "key", "model", "requests", "input", "cached", "output", "cost", "charge", "currency", "reported"]
     assert lines[0].split() == ["–", "bob", "gpt-4o", "1", "–", "–", "7", "–", "–", "–", "1"]
     assert lines[2].split() == ["research", "alice", "deepseek-v3.2", "1", "100", "64", "20", "0.0015", "0.002", "USD", "1"]
+    assert [line.split() for line in lines[-2:]] == [
+        ["total", "2", "100", "–", "27", "–", "–", "–", "2"], ["total", "1", "100", "64", "20", "0.0015", "0.002", "USD", "1"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("group", [*GROUPS, "label:cost_center"])
 def test_every_group_is_known_to_the_ledger(call, group):
     got = rows(call("usage", "--json", "--by", group))
     assert got
-    assert all(list(row) == [group, *SUMS] for row in got)
+    assert all(list(row) == [group, *COLUMNS] for row in got)
 
 
 def test_one_total_without_groups(call):
-    assert [row["requests"] for row in rows(call("usage", "--json", "--by", ""))] == [2, 1]
+    got = every_row(call("usage", "--json", "--by", ""))
+    assert [(row["requests"], row["row"]) for row in got] == [(2, "total"), (1, "total")]
+    assert "total" not in call("usage", "--by", "").stdout, "the rows say it"
+
+
+def test_each_currency_has_a_total_and_unknown_stays_unknown(call, book):
+    """What finance adds up is there: exact in nano-units, and in the currency."""
+    book(
+        make_record(4, cost_nano=2**56, charge_nano=2**56, currency="USD"),
+        make_record(5, cost_nano=7, currency="CNY"),
+    )
+    got = every_row(call("usage", "--json"))
+    found = {row["currency"]: row for row in got if row["row"] == "total"}
+    assert [row["row"] for row in got] == ["group"] * (len(got) - 3) + ["total"] * 3, (
+        "the totals come last"
+    )
+    assert list(found) == [None, "CNY", "USD"]
+    assert (found["USD"]["cost_nano"], found["USD"]["cost"]) == (
+        2**56 + 1_500_000,
+        "72057594.039427936",
+    )
+    assert (found["CNY"]["cost"], found["CNY"]["charge"], found["CNY"]["team"]) == (
+        "0.000000007",
+        None,
+        None,
+    )
+    assert [
+        row | {"team": None, "key": None, "model": None}
+        for row in every_row(call("usage", "--json", "--by", ""))
+    ] == [{"team": None, "key": None, "model": None} | row for row in found.values()], (
+        "the ledger's own totals say the same"
+    )
 
 
 def test_days_are_of_the_configured_zone(call, book):
@@ -86,7 +133,9 @@ def test_a_range_is_half_open(call):
 
 def test_nothing_in_the_range(call):
     assert call("usage", "--month", "2020-01").stdout.endswith("No records in this range.\n")
-    assert call("usage", "--month", "2020-01", "--format", "csv").stdout.splitlines() == [",".join(["team", "key", "model", *SUMS])]
+    assert call("usage", "--month", "2020-01", "--format", "csv").stdout.splitlines() == [
+        ",".join(["team", "key", "model", *COLUMNS])
+    ]
 
 
 @pytest.mark.parametrize(

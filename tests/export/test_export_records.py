@@ -127,7 +127,9 @@ def test_numbers_below_zero_stay_numbers(tmp_path: Path) -> None:
 def test_in_no_common_separator_is_a_cell_a_formula(text: str) -> None:
     changed: list[Any] = [0 if name != "model_requested" else text for name in canonical.COLUMNS]
     changed[canonical.COLUMNS.index("labels")] = json.dumps({"a": text, text: "b"})
-    line = Csv(SHANGHAI).lines([changed]).decode()
+    lines = Csv(SHANGHAI, ["a", text])
+    line = lines.lines([changed]).decode()
+    assert lines.begin().count(b"\n") == 1
     assert line.count("\n") == 1
     for separator in ",;|\t":
         [cells] = csv.reader(io.StringIO(line, newline=""), delimiter=separator)
@@ -140,5 +142,5 @@ def test_every_format_starts_lines_anew_for_each_page(tmp_path: Path) -> None:
     """Pages put together are the same bytes as one page."""
     found = stored(tmp_path, *(make_record(n, **PRICED) for n in range(3)))
     for make in FORMATS.values():
-        lines = make(SHANGHAI)
+        lines = make(SHANGHAI, ())
         assert b"".join(lines.lines([row]) for row in found) == lines.lines(found)
