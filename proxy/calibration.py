@@ -12,6 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from proxy.core.learned import Learned
+from proxy.core.routes import caseless
 
 FILE: Final = "calibration.json"
 _LOG = logging.getLogger("tollkeeper.calibration")
@@ -91,13 +92,13 @@ class Calibration:
 
     def keeps_caps(self, upstream: str, model: str) -> bool:
         """Whether a cap that a request names is to be believed: no answer of this model was seen beyond one."""
-        return (upstream, model) not in self._beyond_caps
+        return (upstream, caseless(model)) not in self._beyond_caps
 
     def went_beyond(self, upstream: str, model: str) -> None:
         """An answer was longer than its request allows. Of too many models the first is forgotten."""
         if len(self._beyond_caps) >= _BEYOND_CAPS_MAX:
             del self._beyond_caps[next(iter(self._beyond_caps))]
-        self._beyond_caps[upstream, model] = None
+        self._beyond_caps[upstream, caseless(model)] = None
 
     def unsaved(self) -> bytes | None:
         """The file's new content if there is something new to keep, for `write`; else None."""

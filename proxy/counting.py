@@ -22,7 +22,7 @@ from proxy.core.dialects.openai_chat.texts import Texts
 from proxy.core.images import ImageRule, image_rule, picture_tokens
 from proxy.core.learned import Learned, TextCount
 from proxy.core.prompts import SOUND_BYTES_PER_TOKEN, Prompt, beside_prompt_bytes, count_input, count_prompt
-from proxy.core.routes import matches
+from proxy.core.routes import matches_caseless
 from proxy.core.settlement import Counted
 from proxy.core.tokens import EXACT_CHARS_MAX, Count
 from proxy.core.usage import Outcome, Source, UsageRecord
@@ -66,7 +66,7 @@ class Counter:
 
     def begin(self, site: Site, upstream: Upstream, call: Call, *, asked: bool) -> Counting:
         """How this exchange is counted. `asked`: its stream is asked for usage, by the client or by us."""
-        hidden = any(matches(glob, call.model) for glob in upstream.settings.hidden_reasoning)
+        hidden = any(matches_caseless(glob, call.model) for glob in upstream.settings.hidden_reasoning)
         return Counting(self, upstream.name, call, site.image_rules, hidden=hidden, asked=asked, counted=site.settings.estimates == "counted")
 
     def family(self, model: str) -> tuple[str, bool]:

@@ -16,7 +16,7 @@ from proxy.core.errors import ProxyError, unavailable
 from proxy.core.headers import RawHeaders, inward_filter, is_credential, outward_filter
 from proxy.core.masking import Masking
 from proxy.core.query import without
-from proxy.core.routes import matches
+from proxy.core.routes import matches_caseless
 from proxy.core.steering import tells_a_key
 from proxy.pool import ConnectError, Pool
 from proxy.settings import TimeoutSettings, UpstreamSettings
@@ -77,7 +77,7 @@ class Upstream:
         policy = self.settings.on_client_gone
         if policy != "auto":
             return policy
-        hidden = model is not None and any(matches(glob, model) for glob in self.settings.hidden_reasoning)
+        hidden = model is not None and any(matches_caseless(glob, model) for glob in self.settings.hidden_reasoning)
         return "drain" if hidden or not stream else "stop"
 
     def head(self, method: str, target: str, headers: RawHeaders, body_bytes: int | None, *, via: bytes = b"", spliced: bool = False) -> bytes:

@@ -35,7 +35,7 @@ bob        blue  w        gpt-4o   proxy/USD/month team:blue/USD/day slow key:bo
 carol      -     w        gpt-4o   proxy/USD/month
 dave       free  w        gpt-4o   proxy/USD/month key:dave/requests/minute key:dave/soft
 fwd-1      -     w        gpt-4o   proxy/USD/month key:fwd-1/requests/minute key:fwd-1/soft
-fwd-2      -     gone     GPT-4o   proxy/USD/month key:fwd-2/requests/minute
+fwd-2      -     gone     GPT-4o   proxy/USD/month key:fwd-2/requests/minute key:fwd-2/soft
 """
 
 

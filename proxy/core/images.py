@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.core.routes import matches
+from proxy.core.routes import matches_caseless
 
 HEAD_CHARS_MAX: Final = 65_536      # of a data URL; a photograph's preview and colour profile, which may come before its size, mostly fit
 SIZE_ASSUMED: Final = (1024, 1024)  # of an image whose size cannot be seen
@@ -67,7 +67,7 @@ IMAGE_RULES: Final[tuple[ImageRule, ...]] = (
 def image_rule(model: str, rules: Sequence[ImageRule] = IMAGE_RULES) -> ImageRule | None:
     """The rule for a model's images, or None if the table does not know it."""
     name = model.removeprefix("openai/")
-    return next((rule for rule in rules if matches(rule.models, name)), None)
+    return next((rule for rule in rules if matches_caseless(rule.models, name)), None)
 
 
 def image_tokens(rule: ImageRule, width: int, height: int, *, low: bool = False) -> int:

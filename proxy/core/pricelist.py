@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from proxy.core.pricing import PARTS
-from proxy.core.routes import matches
+from proxy.core.routes import caseless, matches, matches_caseless
 
 RATES: Final = (*PARTS, "image", "request")
 OPERATOR: Final = "config"          # the source of rows that the operator wrote
@@ -73,7 +73,7 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PriceList:
-    """Rows, found by model. Bundled rows (rank above 0) are written in lower case and match names in any case, as their table means them."""
+    """Rows, found by model, in any letter case."""
 
     def __init__(self, rows: Iterable[PriceRow]) -> None:
         # In one order whatever the order of the file, so that equal lists choose equally.
@@ -82,9 +82,9 @@ class PriceList:
         self._globs: list[tuple[str, PriceRow]] = []    # each behind the longest text that a name it matches holds
         for row in self.rows:
             if is_literal(row.model):
-                self._literal.setdefault(row.model, []).append(row)
+                self._literal.setdefault(caseless(row.model), []).append(row)
             else:
-                self._globs.append((max(_WILDCARD.split(row.model), key=len), row))
+                self._globs.append((caseless(max(_WILDCARD.split(row.model), key=len)), row))
 
     def candidates(self, upstream: str, requested: str | None, served: str | None, service_tier: str | None) -> tuple[PriceRow, ...]:
         """The rows for these names, best first, each once."""
@@ -102,17 +102,20 @@ class PriceList:
 
     def literals(self, upstream: str) -> list[str]:
         """The models that the operator's rows for this upstream write out."""
-        return sorted({name for name, rows in self._literal.items() if any(row.rank == 0 and row.upstream in (None, upstream) for row in rows)})
+        return sorted({row.model for rows in self._literal.values() for row in rows if row.rank == 0 and row.upstream in (None, upstream)})
 
     def _matching(self, model: str) -> list[PriceRow]:
-        lower = model.lower()
-        found = [row for name in {model, lower} for row in self._literal.get(name, ()) if row.model == (lower if row.rank else model)]
+        """Rows match in any letter case, since some vendors ignore it and a dear model must not become a cheap or an unpriced one by
+        a capital. Rows that fit letter by letter win over those of the same name that do not."""
+        folded = caseless(model)
+        found = list(self._literal.get(folded, ()))
         for text, row in self._globs:
-            name = lower if row.rank else model
             # Looked for first: a bundled table has hundreds of globs, and who makes up a name for each request would have all of them tried.
-            if text in name and matches(row.model, name):
+            if text in folded and matches_caseless(row.model, folded):
                 found.append(row)
-        return found
+        exact = [row for row in found if row.rank == 0 and matches(row.model, model)]
+        names = {caseless(row.model) for row in exact}
+        return exact + [row for row in found if row.rank or (row not in exact and caseless(row.model) not in names)]
 
 
 def is_literal(glob: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from urllib.parse import unquote
 
@@ -16,8 +17,18 @@ _NAME_IN_PATH = re.compile(r"[A-Za-z0-9._~:@+/-]+")
 
 
 def matches(pattern: str, model: str) -> bool:
-    """Whether a model name matches a glob of the config. Case counts, as it does for the vendors."""
+    """Whether a model name matches a glob of the config, letter for letter: for what lets a request through."""
     return fnmatch.fnmatchcase(model, pattern)
+
+
+def caseless(model: str) -> str:
+    """A model's name as vendors that ignore letter case read it; wide letters are those they stand for."""
+    return (model if model.isascii() else unicodedata.normalize("NFKC", model)).casefold()
+
+
+def matches_caseless(pattern: str, model: str) -> bool:
+    """The same in any letter case: for what limits or charges a request. Some vendors ignore case, and none is evaded by being too wide."""
+    return fnmatch.fnmatchcase(caseless(model), caseless(pattern))
 
 
 def match(model: str, routes: Iterable[tuple[str, str]]) -> str | None:

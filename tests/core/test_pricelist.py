@@ -63,7 +63,16 @@ CASES: list[tuple[list[PriceRow], dict[str, object]]] = [
     ([row("mini", from_ms=DAY_MS)], {"served": "mini", "requested": None}),
     ([row("gpt-4o"), row("mini", from_ms=11 * DAY_MS)], {"served": "mini"}),    # not valid yet
     ([row("*4o*"), row("*gp*")], {}),                                   # alike: the alphabet
-    # Bundled rows come behind the operator's, whatever they say, and take any case.
+    # In any letter case: a dear model is not made a cheap one, or one without a price, by a capital.
+    ([row("gpt-4o")], {"requested": "GPT-4o"}),
+    ([row("gpt-4*"), row("*")], {"requested": "GPT-4o"}),
+    ([row("GPT-4O"), row("gpt-*")], {"requested": "gpt-4o"}),
+    ([row("gpt-4o"), row("*")], {"requested": "\uff47pt-4o"}),              # its first letter is a wide one
+    ([row("Llama"), row("llama")], {"requested": "Llama"}),             # two models: letter by letter first
+    ([row("llama"), row("Llama")], {"requested": "llama"}),
+    ([row("Llama*"), row("llama*")], {"requested": "Llama-3"}),
+    ([row("llama*"), row("Llama*")], {"requested": "llama-3"}),
+    # Bundled rows come behind the operator's, whatever they say.
     ([row("*"), row("gpt-4o", rank=1, source="table 1", upstream="up")], {}),
     ([row("gpt-4o", rank=1), row("gpt-4o", rank=2)], {}),
     ([row("gpt-4o", rank=1)], {"requested": "GPT-4o"}),
@@ -81,8 +90,6 @@ def test_the_most_specific_row_then_the_latest(rows, asked):
     ("rows", "asked"),
     [
         ([], {}),
-        ([row("gpt-4o")], {"requested": "GPT-4o"}),     # as routes: the operator writes what the vendor reads
-        ([row("gpt-4*")], {"requested": "GPT-4o"}),
         ([row("gpt-4o", upstream="other")], {}),
         ([row("gpt-4o", service_tier="flex")], {}),
         ([row("gpt-4o", from_ms=11 * DAY_MS)], {}),
@@ -112,7 +119,7 @@ def test_names_that_clients_make_up_are_not_tried_against_every_glob():
         found = prices.candidates("up", "gpt-made-up", "vendor-made-up", None)
     finally:
         sys.setprofile(None)
-    assert ([each.model for each in found], len(tried)) == (["gpt-*"], 1)
+    assert ([each.model for each in found], len(tried)) == (["gpt-*"], 2), "without case and with it"
 
 
 def test_tiers_and_names_written_out():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.routes import match, model_not_found, model_of_path
+from proxy.core.routes import match, matches, matches_caseless, model_not_found, model_of_path
 
 ROUTES = [("deepseek-*", "modelmax"), ("gpt-4o", "exact"), ("gpt-?", "single"), ("*/llama-*", "slash"), ("qwen*", "sky-ze"), ("qwen3-max", "never")]
 
@@ -26,6 +26,13 @@ ROUTES = [("deepseek-*", "modelmax"), ("gpt-4o", "exact"), ("gpt-?", "single"), 
 )
 def test_the_first_route_that_matches_decides(model: str, upstream: str | None) -> None:
     assert match(model, ROUTES) == upstream
+
+
+def test_limits_and_prices_ignore_letter_case_and_routes_do_not() -> None:
+    for model in ("gpt-4o", "GPT-4o", "\uff47pt-4o"):
+        assert matches_caseless("gpt-*", model) and matches_caseless("GPT-4O", model)
+        assert matches("gpt-*", model) is (model == "gpt-4o")
+    assert not matches_caseless("gpt-*", "claude")
 
 
 def test_a_miss_names_the_nearest_models() -> None:

@@ -7,7 +7,7 @@ import enum
 import msgspec
 
 from proxy.core.limits.language import SMOOTH_MS, Per, Rule, Unit, show
-from proxy.core.routes import matches
+from proxy.core.routes import matches_caseless
 
 PPM = 1_000_000     # shares are counted in millionths: 80 % is 800_000
 _WINDOWED = (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL)
@@ -76,8 +76,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         return Rule(self.amount, self.unit, self.per, self.currency, self.models)
 
     def applies(self, model: str | None) -> bool:
-        """Whether it holds for requests that name this model; None: they name none."""
-        return not self.models or (model is not None and any(matches(glob, model) for glob in self.models))
+        """Whether it holds for requests that name this model, in whatever letter case; None: they name none."""
+        return not self.models or (model is not None and any(matches_caseless(glob, model) for glob in self.models))
 
 
 def limit_of(

@@ -56,7 +56,9 @@ def test_a_setting_without_a_meaning_is_refused(text: str, settings: dict[str, o
     ("text", "model", "applies"),
     [
         ("1 requests/day", "gpt-4o", True), ("1 requests/day", None, True), ("1 requests/day for gpt-*", "gpt-4o", True), ("1 requests/day for gpt-*", None, False),
-        ("1 requests/day for gpt-*", "GPT-4o", False), ("1 requests/day for gpt-*,o3", "o3", True), ("1 requests/day for gpt-*,o3", "o3-mini", False),
+        ("1 requests/day for gpt-*", "GPT-4o", True), ("1 requests/day for GPT-*", "gpt-4o", True),
+        ("1 requests/day for gpt-*", "\uff27PT-4o", True), ("1 requests/day for claude-*", "GPT-4o", False), ("1 requests/day for [G-K]*", "Gpt", True),
+        ("1 requests/day for gpt-*,o3", "o3", True), ("1 requests/day for gpt-*,o3", "o3-mini", False),
     ],
 )
 def test_which_models_it_holds_for(text: str, model: str | None, applies: bool) -> None:
