@@ -220,7 +220,7 @@ class Counting:
         silent = not whole and record.outcome is Outcome.COMPLETED
         if self.call.stream and (whole or silent) and (meter.done or meter.finish_reason is not None):
             calibration.stated(self._upstream, self.call.model, self._asked, whole)
-        if not whole or record.inconsistent:
+        if not whole or meter.usage is None or meter.usage.inconsistent:
             return
         texts = meter.texts
         if self._sampled and texts is not None and texts.whole and meter.text_known and not self._counter.crowded:

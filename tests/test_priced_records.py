@@ -80,6 +80,18 @@ async def test_records_metrics_and_usage_say_the_same_amounts(tmp_path: Path) ->
         assert 'tollkeeper_unpriced_requests_total{model="unknown"} 1.0' in page and "tollkeeper_model_substituted_total 1.0" in page
 
 
+async def test_a_tier_that_the_answer_does_not_name_is_the_dearer_of_asked_and_usual(tmp_path: Path) -> None:
+    async def silent(visit: Visit) -> None:
+        await visit.answer(json.dumps({"model": "deepseek-v3.2", "choices": [], "usage": USAGE}).encode())
+
+    async with raw_upstream(silent) as upstream, running(tmp_path, config(upstream.url, **BLOCKS)) as proxy:
+        for tier in ("priority", "auto", "a tier\n", 5):
+            assert (await ask(proxy, service_tier=tier)).status == 200
+        rows = await proxy.records(4)
+    assert [(row["service_tier"], row["inconsistent"]) for row in rows] == [("priority", True), (None, False), (None, False), (None, False)]
+    assert rows[0]["cost_original_nano"] > rows[1]["cost_original_nano"] == rows[2]["cost_original_nano"] == ORIGINAL
+
+
 async def test_a_model_without_a_price_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url, **BLOCKS, unpriced="deny")) as proxy:
         refused = await ask(proxy, "unknown")

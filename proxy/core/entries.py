@@ -30,6 +30,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     client_retry_count: int = 0
     bytes_in: int = 0
     input_estimate: int = 0             # tokens, charged as input if nothing is reported
+    tier_asked: str | None = None       # the service tier that the request asks for
     images: int | None = None           # in the request, for prices per image; None: not counted
 
 

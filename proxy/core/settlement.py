@@ -24,12 +24,12 @@ The rows of the client win over those of the upstream, and a status that is not 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from proxy.core.entries import Marked, Opened
-from proxy.core.pricing import Counts, Pricing
+from proxy.core.pricing import Counts, Priced, Pricing
 from proxy.core.usage import Outcome, Source, Usage, UsageRecord
 
 _WEAKNESS = {source: rank for rank, source in enumerate(Source)}    # declared strongest first
@@ -114,15 +114,19 @@ def settle(opened: Opened, ending: Ending, writer: str, pricing: Pricing, *, ori
     """The record of an exchange of which at least one byte was sent upstream."""
     charge = _charge(opened, ending)
     stated = charge.stated if charge.stated is not None else Usage()
-    model_served, service_tier = _short(ending.model_served), _short(ending.service_tier)
-    priced = pricing.price(
-        Counts(
-            charge.input_tokens, stated.cached_tokens, stated.cache_write_tokens, stated.audio_input_tokens,
-            charge.output_tokens, stated.reasoning_tokens, stated.audio_output_tokens,
-        ),
-        upstream=opened.upstream, team=opened.team, model_requested=opened.model_requested, model_served=model_served, service_tier=service_tier,
-        started_at_ms=opened.started_at_ms, status=None if charge is _NOTHING else ending.status, images=opened.images,
+    model_served = _short(ending.model_served)
+    counts = Counts(
+        charge.input_tokens, stated.cached_tokens, stated.cache_write_tokens, stated.audio_input_tokens,
+        charge.output_tokens, stated.reasoning_tokens, stated.audio_output_tokens,
     )  # fmt: skip
+
+    def price(service_tier: str | None) -> Priced:
+        return pricing.price(
+            counts, upstream=opened.upstream, team=opened.team, model_requested=opened.model_requested, model_served=model_served, service_tier=service_tier,
+            started_at_ms=opened.started_at_ms, status=None if charge is _NOTHING else ending.status, images=opened.images,
+        )  # fmt: skip
+
+    priced, service_tier, tier_doubtful = _in_tier(price, _short(ending.service_tier), opened.tier_asked)
     return UsageRecord(
         id=opened.id,
         writer=writer,
@@ -157,7 +161,7 @@ def settle(opened: Opened, ending: Ending, writer: str, pricing: Pricing, *, ori
         input_source=charge.input_source,
         output_source=charge.output_source,
         source=weaker(charge.input_source, charge.output_source),
-        inconsistent=stated.inconsistent or (ending.unread and charge.output_source not in _SURE),
+        inconsistent=stated.inconsistent or tier_doubtful or (ending.unread and charge.output_source not in _SURE),
         usage_raw=stated.raw,
         service_tier=service_tier,
         bytes_in=opened.bytes_in,
@@ -199,6 +203,22 @@ def recovered(opened: Opened, marks: Sequence[Marked], writer: str, now_ms: int,
 def weaker(one: Source, other: Source) -> Source:
     """The weaker of two sources: what can be said of both counts together."""
     return max(one, other, key=_WEAKNESS.__getitem__)
+
+
+def _in_tier(price: Callable[[str | None], Priced], served: str | None, asked: str | None) -> tuple[Priced, str | None, bool]:
+    """The price, the tier it is of, and whether that tier is in doubt.
+
+    The tier that the answer names is the one that is billed. Where it names none and one was asked for, whoever asked may have got it or not: the dearer price
+    is charged, so that asking lowers nothing.
+    """
+    if served is not None or asked is None:
+        return price(served), served, False
+    usual, as_asked = price(None), price(asked)
+    if usual.charge_nano == as_asked.charge_nano:
+        return usual, None, False
+    if usual.charge_nano is None or as_asked.charge_nano is None or as_asked.charge_nano > usual.charge_nano:
+        return as_asked, asked, True
+    return usual, None, True
 
 
 def _charge(opened: Opened, ending: Ending) -> _Charge:

@@ -121,7 +121,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input_source: Source
     output_source: Source
     source: Source                      # the weaker of both
-    inconsistent: bool = False          # the stated counts contradict each other, or an estimate may miss what could not be read
+    inconsistent: bool = False          # the stated counts contradict each other, an estimate may miss what could not be read, or the tier is in doubt
     usage_raw: dict[str, object] | None = None
     service_tier: str | None = None
     bytes_in: int = 0

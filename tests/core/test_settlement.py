@@ -219,7 +219,7 @@ def test_a_record_carries_what_was_known_at_the_start_and_at_the_end() -> None:
     )  # fmt: skip
     record = settle(opened, ending, "w7", UNPRICED)
     for name in opened.__struct_fields__:
-        if name not in ("input_estimate", "images"):
+        if name not in ("input_estimate", "tier_asked", "images"):
             assert getattr(record, name) == getattr(opened, name), name
     for name in ("status", "duration_ms", "first_byte_ms", "bytes_out", "chunks", "model_served", "finish_reason", "service_tier"):
         assert getattr(record, name) == getattr(ending, name), name
@@ -278,3 +278,39 @@ def test_what_is_charged_is_what_is_priced():
     assert priced == (1, 2, "USD", "0123456789abcdef", "glob*", "CNY", 3, "0.14")
     assert recovered(opened, [], "w0", 4_500, asked).charge_nano == 2
     assert (asked.counts[:1], asked.names["images"]) == ((100,), 2)
+
+
+class Tiers:
+    """Prices by service tier alone: None is the usual price; a tier that has no price of its own costs the usual one."""
+
+    def __init__(self, **charges: int | None) -> None:
+        self.charges = charges
+
+    def price(self, counts: object, *, service_tier: str | None, **names: object) -> Priced:
+        charge = self.charges.get(service_tier or "usual", self.charges["usual"])
+        return Priced(charge, charge, "USD")
+
+
+# asked for, in the answer -> charge, tier of the record, flagged
+TIERS = """
+-         -         10   -         no
+-         priority  20   priority  no
+priority  priority  20   priority  no
+priority  default   10   default   no
+priority  -         20   priority  yes
+flex      -         10   -         yes
+flex      flex      5    flex      no
+other     -         10   -         no
+unknown   -         -    unknown   yes
+"""
+
+
+@pytest.mark.parametrize("row", [line.split() for line in TIERS.splitlines() if line.strip()], ids=" ".join)
+def test_the_tier_is_the_answers_or_else_the_dearer_of_asked_and_usual(row: list[str]) -> None:
+    asked, served, charge, tier, flagged = (None if word == "-" else word for word in row)
+    opened = msgspec.structs.replace(OPENED, tier_asked=asked)
+    ending = Ending(how=How.ANSWERED, status=200, usage=STATED, usage_final=True, service_tier=served)
+    record = settle(opened, ending, "w0", Tiers(usual=10, priority=20, flex=5, unknown=None))
+    assert (record.charge_nano, record.service_tier, record.inconsistent) == (None if charge is None else int(charge), tier, flagged == "yes")
+    marked = recovered(opened, [Marked(id="id", usage=STATED, final=True, status=200)], "w0", 4_500, Tiers(usual=10, priority=20, flex=5, unknown=None))
+    assert served is not None or (marked.charge_nano, marked.service_tier) == (record.charge_nano, tier), "recovery knows what was asked for"

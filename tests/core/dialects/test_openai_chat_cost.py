@@ -64,6 +64,28 @@ def test_rounding_is_half_up_and_once(text: str) -> None:
     assert stated_cost_nano(msgspec.Raw(b'{"cost":' + text.encode() + b"}")) == (rounded if rounded <= 2**53 else None)
 
 
+# What OpenRouter says where the caller's own key at the vendor pays -> nano
+OWN_KEY = [
+    ("the fee is waived", '"cost":0,"is_byok":true,"cost_details":{"upstream_inference_cost":0.0360795}', 36_079_500),
+    ("a fee of five percent", '"cost":0.001,"is_byok":true,"cost_details":{"upstream_inference_cost":0.02}', 21_000_000),
+    ("rounded once", '"cost":0.0000000004,"is_byok":true,"cost_details":{"upstream_inference_cost":0.0000000001}', 1),
+    ("the fee alone says nothing of the vendor", '"cost":0.001,"is_byok":true', None),
+    ("nor does a zero", '"cost":0,"is_byok":true,"cost_details":{"upstream_inference_cost":0}', None),
+    ("nor a null", '"cost":0,"is_byok":true,"cost_details":{"upstream_inference_cost":null}', None),
+    ("nor details that are none", '"cost":0,"is_byok":true,"cost_details":[]', None),
+    ("not said to be so, but plain", '"cost":0,"cost_details":{"upstream_inference_cost":0.02}', 20_000_000),
+    ("a free model", '"cost":0,"is_byok":false,"cost_details":{"upstream_inference_cost":0}', 0),
+    ("without such a key it is the same money twice", '"cost":0.02,"is_byok":false,"cost_details":{"upstream_inference_cost":0.02}', 20_000_000),
+    ("the same, from before there was such a member", '"cost":0.02,"cost_details":{"upstream_inference_cost":0.02}', 20_000_000),
+    ("no cost", '"is_byok":true,"cost_details":{"upstream_inference_cost":0.02}', None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "nano"), [row[1:] for row in OWN_KEY], ids=[row[0] for row in OWN_KEY])
+def test_the_cost_with_the_callers_own_key(text: str, nano: int | None) -> None:
+    assert stated_cost_nano(msgspec.Raw(b'{"prompt_tokens":1,%b}' % text.encode())) == nano
+
+
 def test_the_cost_comes_with_the_usage_it_stands_in() -> None:
     answer = read_answer(b'{"usage":{"prompt_tokens":3,"completion_tokens":1,"cost":0.1},"choices":[{"usage":{"prompt_tokens":2,"cost":5}}]}')
     assert answer is not None

@@ -276,6 +276,8 @@ class Meter:
             return
         self._stated = stated if self._stated is None else self._stated.merged(stated)
         self.usage = self._stated.usage(cached_inside_input=self._cached_inside_input, embeddings=has_data(answer) and not has_choices(answer))
+        if self.service_tier is None:
+            self.service_tier = stated.service_tier
         if stated.counts_output_of(self._stated):
             self.usage_current = True
             self.usage_final = final

@@ -17,6 +17,7 @@ from proxy.core.usage import Usage
 
 _INTEGER_MAX = 2**53            # beyond it JSON readers disagree
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
+_TIER_CHARS_MAX = 64
 _RAW_BYTES_MAX = 4096           # of a usage object kept for audits: the longest known has 600
 _RAW_ENTRIES_MAX = 64           # of it and of each object in it
 _RAW_DEPTH_MAX = 3
@@ -44,6 +45,7 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
     upstream_cost_nano: int | None = None
+    service_tier: str | None = None
     raw: dict[str, object] | None = None
 
     def merged(self, later: Stated) -> Stated:
@@ -60,6 +62,7 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
             audio_input_tokens=_last(self.audio_input_tokens, later.audio_input_tokens),
             audio_output_tokens=_last(self.audio_output_tokens, later.audio_output_tokens),
             upstream_cost_nano=_last(self.upstream_cost_nano, later.upstream_cost_nano),
+            service_tier=self.service_tier if later.service_tier is None else later.service_tier,
             raw=_merged_raw(self.raw, later.raw),
         )
 
@@ -158,6 +161,7 @@ def read_stated(stated: Mapping[str, object], *, upstream_cost_nano: int | None 
         audio_input_tokens=_count(prompt_details, _AUDIO),
         audio_output_tokens=_count(completion_details, _AUDIO),
         upstream_cost_nano=upstream_cost_nano,
+        service_tier=tier[:_TIER_CHARS_MAX] if isinstance(tier := stated.get("service_tier"), str) and tier else None,
         raw=_numbers(stated),
     )
 
