@@ -206,7 +206,7 @@ class Exchange:
         self._parts.fail("exchange.send.after")
 
     async def _send_plain(self) -> None:
-        """The vendor answered 400 to a request that asks for usage: once more without the question, as the client had put it."""
+        """The vendor refused a request that asks for usage: once more without the question, as the client had put it."""
         plain = self._payload.plain
         assert plain is not None
         try:
@@ -228,7 +228,9 @@ class Exchange:
         await self.relay.over
         status = self.relay.progress.status
         if status is not None and status < 400:
-            self._parts.questions.declined(self._upstream.name, self._opened.model_requested, monotonic())
+            assert self._opened.model_requested is not None
+            self._parts.questions.declined(self._upstream.name, self._opened.model_requested, self._opened.key_id, monotonic())
+            self._parts.metrics.question_declined(self._upstream.name)
 
     async def _count(self) -> None:
         """What the upstream has not stated is counted, if anything was delivered of which it could be. The drain may settle meanwhile, without it."""

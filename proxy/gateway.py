@@ -151,7 +151,7 @@ class Gateway:
         caller.site.check_priced(upstream, call.model, caller.started_at_ms)
         head = upstream.head(request.method, request.target, request.headers, len(body), via=self._parts.via.line)
         plain = head + body
-        spliced = self._spliced(request, upstream, call, body)
+        spliced = self._spliced(request, upstream, call, body, tenant.key_id)
         if spliced is not None:
             memory.take(len(spliced))  # both are held until the vendor has answered
         asked = call.include_usage is True or spliced is not None
@@ -197,11 +197,11 @@ class Gateway:
             arrived=memory.take if length is None else None,
         )
 
-    def _spliced(self, request: Request, upstream: Upstream, call: Call, body: bytes) -> bytes | None:
+    def _spliced(self, request: Request, upstream: Upstream, call: Call, body: bytes, key_id: str) -> bytes | None:
         """The request that also asks for the stream's usage, if the upstream's config wants that and the body can say it."""
         if upstream.settings.stream_usage != "inject" or values(request.headers, b"content-encoding"):
             return None
-        if not self._parts.questions.may_ask(upstream.name, call.model, monotonic()):
+        if not self._parts.questions.may_ask(upstream.name, call.model, key_id, monotonic()):
             return None
         spliced = splice(body, call)
         if spliced is None:

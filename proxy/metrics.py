@@ -56,6 +56,7 @@ class Metrics(Collector):
         self._refusals: dict[tuple[str, ...], int] = {}
         self._http: dict[tuple[str, int], int] = {}
         self._client_gone: dict[tuple[str, str], int] = {}
+        self._declined: dict[tuple[str, ...], int] = {}
         self._upstream_errors: dict[tuple[str, str], int] = {}
         self._overhead: dict[str, Histogram] = {}
         self._requests = 0
@@ -144,6 +145,10 @@ class Metrics(Collector):
         """Count a client that left; `policy` says what followed."""
         self._client_gone[upstream, policy] = self._client_gone.get((upstream, policy), 0) + 1
 
+    def question_declined(self, upstream: str) -> None:
+        """Count a request that was taken only without the question for its usage."""
+        self._declined[upstream,] = self._declined.get((upstream,), 0) + 1
+
     def upstream_error(self, upstream: str, kind: str) -> None:
         """Count a failure of an upstream; `kind` is a word of our code."""
         self._upstream_errors[upstream, kind] = self._upstream_errors.get((upstream, kind), 0) + 1
@@ -195,6 +200,7 @@ class Metrics(Collector):
         families.counts("refusals_total", self._refusals.copy())
         families.counts("http_requests_total", self._http.copy())
         families.counts("client_gone_total", self._client_gone.copy())
+        families.counts("usage_questions_declined_total", self._declined.copy())
         families.counts("upstream_errors_total", self._upstream_errors.copy())
         for phase, timer in self._overhead.copy().items():
             families.histogram("overhead_seconds", (phase,), timer.snapshot())

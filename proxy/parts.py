@@ -20,6 +20,7 @@ from proxy.recorder import Recorder
 
 DECLINED_S = 600.0   # how long a model's 400 to the question for usage is remembered
 DECLINED_MAX = 1024  # and of how many
+DECLINED_KEYS = 3    # so many keys that were refused are no single caller's doing
 
 
 class Running(Protocol):
@@ -79,20 +80,32 @@ class Parts:
 
 
 class Questions:
-    """Which models are not asked for the usage of their streams (`stream_usage: inject`), because their vendor answered 400 to the question."""
+    """Who is not asked for the usage of a model's streams (`stream_usage: inject`), because its vendor refused the question.
+
+    A refusal is remembered for its key alone: one caller can write a request that a vendor refuses for the question and takes without it,
+    and must not turn the question off for all. Refusals to several keys are the vendor's own way.
+    """
 
     def __init__(self) -> None:
-        self._until_s: dict[tuple[str, str | None], float] = {}
+        self._until_s: dict[tuple[str, str], dict[str, float]] = {}     # by upstream and model, then by key
 
-    def may_ask(self, upstream: str, model: str | None, now_s: float) -> bool:
-        return self._until_s.get((upstream, model), 0.0) <= now_s
+    def may_ask(self, upstream: str, model: str, key_id: str, now_s: float) -> bool:
+        known = self._until_s.get((upstream, model))
+        if known is None:
+            return True
+        return known.get(key_id, 0.0) <= now_s and sum(until_s > now_s for until_s in known.values()) < DECLINED_KEYS
 
-    def declined(self, upstream: str, model: str | None, now_s: float) -> None:
-        """Remembered for ten minutes, within a bound: model names come from clients."""
-        if len(self._until_s) >= DECLINED_MAX:
-            self._until_s = {known: until_s for known, until_s in self._until_s.items() if until_s > now_s}
-        if len(self._until_s) < DECLINED_MAX:
-            self._until_s[upstream, model] = now_s + DECLINED_S
+    def declined(self, upstream: str, model: str, key_id: str, now_s: float) -> None:
+        """Remembered for ten minutes, within a bound: model names come from clients, and so may keys."""
+        pair = (upstream, model)
+        if pair not in self._until_s and len(self._until_s) >= DECLINED_MAX:
+            self._until_s = {known: keys for known, keys in self._until_s.items() if max(keys.values()) > now_s}
+            if len(self._until_s) >= DECLINED_MAX:
+                return
+        keys = {known: until_s for known, until_s in self._until_s.get(pair, {}).items() if until_s > now_s}
+        if len(keys) < DECLINED_KEYS:
+            keys[key_id] = now_s + DECLINED_S
+        self._until_s[pair] = keys
 
 
 def journal_unavailable(what: str, error: JournalUnavailable, so: str, *, again: bool = True) -> ProxyError:

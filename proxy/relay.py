@@ -30,6 +30,7 @@ from proxy.settings import Settings
 from proxy.upstream import Upstream
 from proxy.upstream_connection import UpstreamConnection
 
+DECLINES = (400, 422)   # how vendors refuse a member that they do not know; pydantic's servers with 422
 LOG = logging.getLogger("tollkeeper.relay")
 
 
@@ -37,7 +38,7 @@ class Relay:
     """Sends one request on a connection in hand and passes its answer on. `over` is done when there is nothing more to pass.
 
     how · the ending, once decided     error · what the client is told, if the answer has not begun     clean · the answer was read to its proper end
-    `spliced`: the request asks for usage on the client's behalf. A 400 to it ends the attempt with `declined`, nothing passed on; and the usage event that
+    `spliced`: the request asks for usage on the client's behalf. A refusal of it (400, 422) ends the attempt with `declined`, nothing passed on; and the usage event that
     the client did not ask for is taken out of its answer.
     """
 
@@ -108,8 +109,8 @@ class Relay:
         if head.code < 200:
             self._fail_upstream("switched protocols unasked")
             return
-        if head.code == 400 and self._spliced:
-            self.progress.status = 400  # all that the vendor has answered so far, and nothing is billed for it
+        if head.code in DECLINES and self._spliced:
+            self.progress.status = head.code  # all that the vendor has answered so far, and nothing is billed for it
             self.declined = True
             self._let_go()
             return

@@ -205,16 +205,17 @@ def test_edge_and_health_series():
     counted.inflight(1, 1)
     counted.inflight(-1, 0)
     counted.client_gone("up", "drain")
+    counted.question_declined("up")
     counted.upstream_error("up", "connect")
     counted.recovered(3)
     counted.reload(False)
     assert {name: samples(counted, name) for name in (
-        "http_requests_total", "refusals_total", "overhead_seconds_count", "inflight_requests", "inflight_streams", "client_gone_total",
+        "http_requests_total", "refusals_total", "overhead_seconds_count", "inflight_requests", "inflight_streams", "client_gone_total", "usage_questions_declined_total",
         "upstream_errors_total", "recovered_total", "config_last_reload_successful", "key_expiry_timestamp_seconds", "build_info",
     )} == {
         "http_requests_total": {("/v1/chat/completions", "200"): 2}, "refusals_total": {("", "", "invalid_api_key"): 1},
         "overhead_seconds_count": {("admission",): 1}, "inflight_requests": {(): 1}, "inflight_streams": {(): 1},
-        "client_gone_total": {("up", "drain"): 1}, "upstream_errors_total": {("up", "connect"): 1}, "recovered_total": {(): 3},
+        "client_gone_total": {("up", "drain"): 1}, "usage_questions_declined_total": {("up",): 1}, "upstream_errors_total": {("up", "connect"): 1}, "recovered_total": {(): 3},
         "config_last_reload_successful": {(): 0}, "key_expiry_timestamp_seconds": {("alice",): 1_800_000_000.5}, "build_info": {("1.2.3",): 1},
     }
     counted.reload(True)
@@ -251,6 +252,7 @@ def test_the_whole_page_is_valid_and_every_metric_is_fed_by_some_method():
     counted.refused(None, None, "c")
     counted.overhead("p", 0.1)
     counted.client_gone("up", "stop")
+    counted.question_declined("up")
     counted.upstream_error("up", "k")
     counted.configured([], {"k": 1})
     limit = limit_of(parse("9 tokens/day"), Scope.KEY, "alice")

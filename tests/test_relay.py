@@ -96,10 +96,11 @@ async def test_nothing_but_streams_is_touched_and_observe_touches_nothing(tmp_pa
         assert [visit.header("accept-encoding") for visit in upstream.visits] == [b"gzip", b"gzip"]
 
 
-async def test_a_vendor_that_declines_the_question_is_asked_plainly_and_not_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", ["400 Bad Request", "422 Unprocessable Entity"])
+async def test_a_vendor_that_declines_the_question_is_asked_plainly_and_not_again(tmp_path: Path, status: str) -> None:
     async def script(visit: Visit) -> None:
         if b"stream_options" in visit.body:
-            await visit.answer(DECLINED, status="400 Bad Request")
+            await visit.answer(DECLINED, status=status)
         else:
             await visit.stream(TEXT, FINISH, DONE)
 
@@ -110,6 +111,28 @@ async def test_a_vendor_that_declines_the_question_is_asked_plainly_and_not_agai
         assert upstream.visits[1].body == ASK
         rows = await proxy.records(2)
         assert [counts(row)[:2] for row in rows] == [("completed", "estimated")] * 2
+
+
+async def test_one_callers_refusals_turn_the_question_off_for_nobody_else(tmp_path: Path) -> None:
+    """A caller can write what a vendor refuses for the question alone. Three keys' refusals are the vendor's own way."""
+
+    async def script(visit: Visit) -> None:
+        if b"stream_options" in visit.body and b"odd" in visit.body:
+            await visit.answer(DECLINED, status="400 Bad Request")
+        else:
+            await visit.stream(TEXT, FINISH, DONE)
+
+    keys = {name: {"secret": f"sk-{name}"} for name in ("mallory", "trent", "peggy", "bob")}
+    odd = ASK.replace(b"{", b'{"odd":1,', 1)
+    asked: list[bool] = []
+    async with raw_upstream(script) as upstream, running(tmp_path, inject(upstream.url) | {"keys": keys}) as proxy:
+        for name, body in (*[("mallory", odd)] * 4, ("bob", ASK), ("mallory", ASK), ("trent", odd), ("bob", ASK), ("peggy", odd), ("bob", ASK)):
+            client = await RawClient.connect(proxy.address)
+            await client.post(body, key=f"sk-{name}")
+            assert (await client.answer()).status == 200
+            await client.aclose()
+            asked.append(b"stream_options" in upstream.visits[-1].body)
+        assert asked == [False] * 4 + [True, False, False, True, False, False]
 
 
 async def test_a_400_that_has_another_reason_is_the_clients_to_see(tmp_path: Path) -> None:

@@ -209,10 +209,12 @@ def strip(data: bytes) -> str:
 
 
 def whole_events(stream: bytes) -> Iterator[bytes]:
-    """Each event with the line end that closes it: a line that is empty, behind another."""
+    """Each event with the line end that closes it: a line that is empty, behind another; or an object with another one behind it."""
     event = b""
-    for line in re.findall(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", stream):
-        closes = event and not line.strip(b"\r\n")
+    lines = re.findall(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", stream)
+    for line, following in zip(lines, [*lines[1:], b""], strict=True):
+        objects = line.rstrip(b"\r\n").endswith(b"}") and re.match(rb"(?:data: ?){0,2}(?:\{|\[DONE\])", following)
+        closes = (event and not line.strip(b"\r\n")) or objects
         event += line
         if closes:
             yield event

@@ -70,8 +70,9 @@ TOKENS = Row("Tokens and streams", (
 ))  # fmt: skip
 
 UPSTREAMS = Row("Upstreams", (
-    Panel("Failures", "Failures to reach an upstream or to hear it out, a second. `credentials`: it rejects the key that the proxy sends.", "short", (
+    Panel("Failures", "Failures to reach an upstream or to hear it out, a second. `credentials`: it rejects the key that the proxy sends; `usage question`: it takes no question for a stream's usage.", "short", (
         Query(f"sum by (upstream, kind) (rate(tollkeeper_upstream_errors_total{{{UP}}}[$__rate_interval])) > 0", "{{upstream}} {{kind}}"),
+        Query(f"sum by (upstream) (rate(tollkeeper_usage_questions_declined_total{{{UP}}}[$__rate_interval])) > 0", "{{upstream}} usage question"),
     ), alert="TollkeeperCredentialRejected"),
     Panel("Share of failed requests", "Of each upstream's requests: answered with 5xx, broken off, or not answered.", "percentunit", (
         Query(

@@ -63,9 +63,30 @@ IS_USAGE = [
     (b'\xef\xbb\xbfdata: {"choices":[ ],\ndata: "usage":{"prompt_tokens":1}}\n\n', True),
     (b'data: {"choices":[],"usage":{"prompt_tokens":1},"timings":{"prompt_n":1}}\n\n', True),
     (b'data: {"choices":[],"usage":null}\n\n', False),
-    (b'data: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\n\n', False),
-    (b'data: {"choices":[],"usage":{"prompt_tokens":1},"prompt_filter_results":[]}\n\n', False),
-    (b'data: {"usage":{"prompt_tokens":1}}\n\n', False),
+    (b'data: {"usage":{"prompt_tokens":1}}\n\n', True),                                    # no `choices` at all (ROCm's ATOM)
+    (b'data: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\n\n', True),           # a choice that says nothing
+    (b'data: {"choices":[{"index":0,"delta":{"role":null,"content":null,"tool_calls":[]},"finish_reason":null,"logprobs":null}],"usage":{"prompt_tokens":1}}\n\n', True),
+    (b'data: {"choices":[{"index":0,"text":"","finish_reason":null},{"index":1,"text":""}],"usage":{"prompt_tokens":1}}\n\n', True),
+    (b'data: {"choices":[{"index":0,"delta":{},"usage":{"prompt_tokens":1}}],"usage":{"prompt_tokens":1}}\n\n', True),
+    (b'data: {"choices":[],"usage":{"prompt_tokens":1},"prompt_filter_results":[],"cost":0.1,"citations":["x"],"new":{"a":1},"x_groq":{"id":"y"}}\n\n', True),
+    (b'data: {"code":0,"message":"Success","sid":"x","choices":[],"usage":{"prompt_tokens":1}}\n\n', True),
+    (b'data: {"choices":[],"usage":{"prompt_tokens":1,"cost":NaN}}\n\n', True),
+    (b'data: {"choices":[],"error":null,"usage":{"prompt_tokens":1}}\n\n', True),
+    (b'event: usage\nid: 7\ndata: {"choices":[],"usage":{"prompt_tokens":1}}\n\n', True),
+    (b'data: data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n', True),
+    (b'{"choices":[],"usage":{"prompt_tokens":1}}\n', True),                                # JSON lines
+    # What holds a part of the answer stays, with its usage.
+    (b'data: {"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1}}\n\n', False),
+    (b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}\n\n', False),
+    (b'data: {"choices":[{"delta":{"role":"assistant","content":""}}],"usage":{"prompt_tokens":1}}\n\n', False),
+    (b'data: {"choices":[{"delta":{"reasoning_content":"a"}}],"usage":{"prompt_tokens":1}}\n\n', False),
+    (b'data: {"choices":[{"delta":{}},{"delta":{"tool_calls":[{"index":0}]}}],"usage":{"prompt_tokens":1}}\n\n', False),
+    (b'data: {"choices":[{"delta":{},"content_filter_results":{"hate":{"filtered":true}}}],"usage":{"prompt_tokens":1}}\n\n', False),
+    (b'data: {"choices":[],"error":{"message":"overloaded"},"usage":{"prompt_tokens":1}}\n\n', False),
+    (b'data: {"code":"Throttling","message":"Requests rate limit exceeded","usage":{}}\n\n', False),
+    (b'data: {"choices":[],"usage":[]}\n\n', False),
+    (b'data: {"choices":[],"x":{"usage":{"prompt_tokens":1}}}\n\n', False),
+    (b'data: {"choices":[],"usage":{"a":1}}\ndata: {"choices":[{"delta":{"content":"a"}}]}\n\n', False),  # two events, told apart by the filter
     (b'data: {"choices":[],"error":{"message":"\\"usage\\""}}\n\n', False),
     (b'data: {"choices":[{"delta":{"content":"\\"usage\\""}}]}\n\n', False),
     (b'data: not json "usage"\n\n', False),
@@ -97,6 +118,19 @@ def test_every_split_gives_the_same_bytes(end: bytes, bom: bytes) -> None:
     assert b"".join(chosen.feed(stream[at : at + 1]) for at in range(len(stream))) + chosen.end() == expected
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("name", [b"data: ", b""])
+def test_events_that_end_with_one_line_end_are_told_apart(end: bytes, name: bytes) -> None:
+    text, usage = b'{"choices":[{"delta":{"content":"a"}}],"usage":null}', b'{"choices":[],"usage":{"prompt_tokens":1}}'
+    lines = [name + each + end for each in (text, text, usage)] + [b"data: [DONE]" + end]
+    stream, expected = b"".join(lines), b"".join([*lines[:2], lines[3]])
+    for at in range(len(stream) + 1):
+        chosen = UsageEventFilter(1 << 20)
+        first = chosen.feed(stream[:at])
+        assert first + chosen.feed(stream[at:]) + chosen.end() == expected
+        assert len(first) >= len(lines[0]) or at < len(lines[0]) + 20, "an event is held back until the next one begins, and no longer"
+
+
 def test_whole_events_are_never_held_back() -> None:
     for end in (b"\n", b"\r\n", b"\r"):
         chosen = UsageEventFilter(1 << 20)
@@ -108,7 +142,7 @@ def test_whole_events_are_never_held_back() -> None:
 def test_an_event_beyond_the_bound_passes_unread() -> None:
     chosen = UsageEventFilter(100)
     long = b'data: {"choices":[],"usage":{"x":"' + b"y" * 500
-    assert len(chosen.feed(long)) >= len(long) - 3
+    assert len(chosen.feed(long)) >= len(long) - injection._END_BYTES_MAX
     assert chosen.feed(b'"}}\n\n' + USAGE.replace(b"created", b"c") * 0 + AFTER).endswith(AFTER)
 
 
@@ -144,7 +178,7 @@ def test_a_long_event_in_small_pieces_is_searched_and_copied_once(monkeypatch: p
     event = b'data: {"choices":[],"x":"' + b"x" * 5000 + b'"}\n\n'
     chosen = UsageEventFilter(1 << 20)
     assert b"".join(chosen.feed(Counting(event[at : at + 1])) for at in range(len(event))) == event
-    assert looked_at <= 5 * len(event)
+    assert looked_at <= 25 * len(event)
 
 
 @given(st.lists(st.binary(max_size=12) | st.sampled_from([b"\n", b"\r", b"\r\n", b"\n\n", USAGE, BEFORE]), max_size=12))

@@ -6,22 +6,28 @@ the one event that the client did not ask for. Every other byte stays.
 
 from __future__ import annotations
 
+import json
 import re
 
 import msgspec
 
 from proxy.core.dialects.openai_chat.call import Call
 from proxy.core.dialects.openai_chat.scan import Ambiguous, walk
+from proxy.core.sse import SSEParser
 
 STREAMS = frozenset({"/v1/chat/completions", "/v1/completions"})
 _MEMBER = b'"stream_options":{"include_usage":true},'
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _options_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-# Two line ends in a row. Atomic, so that one CRLF is never read as two ends.
-_EVENT_END = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
-_ENVELOPE = frozenset({"id", "object", "created", "model", "system_fingerprint", "service_tier", "provider", "obfuscation", "timings", "usage", "choices"})
-_event_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# Two line ends in a row; or one, behind an object that another one follows: some servers leave the empty line out (`core/sse.py`).
+# Atomic, so that one CRLF is never read as two ends.
+_EVENT_END = re.compile(rb"(?>\r\n|\r|\n)(?:(?>\r\n|\r|\n)|(?<=\}[\r\n])(?=%b)|(?<=\}\r\n)(?=%b))" % (2 * (rb"(?:data: ?){0,2}(?:\{|\[DONE\])",)))
+_END_BYTES_MAX = 20     # of an end with what has to be seen behind it
+_USAGE = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
+# Members that hold a part of an answer, or a failure, where there is no choice to hold it.
+_TELLING = ("error", "delta", "content", "text", "output", "message")
+_ALL_IS_WELL = frozenset({"ok", "success"})     # what some vendors say in each event's `message`
 
 
 def splice(body: bytes, call: Call) -> bytes | None:
@@ -98,10 +104,10 @@ class UsageEventFilter:
         if self._open or len(held) > self._max:
             self._open = True
             # The last bytes may begin an event's end.
-            keep = len(held) - min(3, len(held))
+            keep = len(held) - min(_END_BYTES_MAX, len(held))
             out.append(bytes(held[:keep]))
             del held[:keep]
-        self._searched = max(0, len(held) - 3)
+        self._searched = max(0, len(held) - _END_BYTES_MAX)
         return b"".join(out)
 
     def end(self) -> bytes:
@@ -112,16 +118,56 @@ class UsageEventFilter:
 
 
 def is_usage_event(event: bytes) -> bool:
-    """Whether this event (as its bytes came) holds nothing but usage and envelope fields."""
-    if b'"usage"' not in event:
+    """Whether this event (as its bytes came) states usage and holds nothing of the answer.
+
+    A stream that asks for its usage gets such an event, and a loop over `chunk.choices[0]` that did not ask dies of it. What else vendors
+    put into it (timings, prices, lists of nothing, choices that say nothing) comes with the usage and goes with it.
+    """
+    if _USAGE.search(event) is None:
         return False
-    lines = event.removeprefix(b"\xef\xbb\xbf").splitlines()
-    data = b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
+    parser = SSEParser(len(event))
+    found = parser.feed(event) + parser.end()
+    if len(found) != 1:
+        return False
+    fields = _read(found[0])
+    if not isinstance(fields, dict) or not isinstance(fields.get("usage"), dict):
+        return False
+    if any(_tells(fields.get(name)) for name in _TELLING):
+        return False
+    choices = fields.get("choices")
+    return _is_nothing(choices) or (isinstance(choices, list) and all(map(_is_silent, choices)))
+
+
+def _read(data: bytes) -> object:
+    """The JSON of an event; None if it is none. NaN, which Python's servers write, is read as Python's clients do."""
     try:
-        fields = _event_decoder.decode(data)
+        return msgspec.json.decode(data)
     except _JSON_ERRORS:
-        return False
-    if bytes(fields.get("usage", msgspec.Raw(b"")))[:1] != b"{" or "choices" not in fields:
-        return False
-    choices = bytes(fields["choices"]).translate(None, b" \t\r\n")
-    return choices in (b"[]", b"null") and _ENVELOPE.issuperset(fields)
+        pass
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _tells(value: object) -> bool:
+    return not (_is_nothing(value) or (isinstance(value, str) and value.lower() in _ALL_IS_WELL))
+
+
+def _is_silent(choice: object) -> bool:
+    """Whether a choice holds nothing but its number, and usage where a vendor states it there."""
+    return isinstance(choice, dict) and all(name in ("index", "usage") or _is_nothing(value) for name, value in choice.items())
+
+
+def _is_nothing(value: object) -> bool:
+    """Null, empty, or made of nothing else. Numbers and truths say something."""
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, dict):
+            rest += item.values()
+        elif isinstance(item, list):
+            rest += item
+        elif item is not None and item != "":
+            return False
+    return True
