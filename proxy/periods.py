@@ -48,6 +48,7 @@ class Periods:
         """In the scrape's thread."""
         for period, rows in self._rows.items():
             tokens: dict[str, int] = {}
+            unpriced: dict[str, int] = {}
             for row in rows[: self._series_max]:
                 team, charge_nano, currency = row["team"], row["charge_nano"], row["currency"]
                 name = team if isinstance(team, str) else ""
@@ -55,8 +56,10 @@ class Periods:
                     families.nano("period_charge", (name, period, currency), charge_nano)
                 # Rows of one team differ in their currency. A count that nobody knows adds nothing.
                 tokens[name] = tokens.get(name, 0) + sum(count for count in (row["input_tokens"], row["output_tokens"]) if isinstance(count, int))
+                unpriced[name] = unpriced.get(name, 0) + (count if isinstance(count := row["unpriced_requests"], int) else 0)
             for name, total in tokens.items():
                 families.add("period_tokens", (name, period), total)
+                families.add("period_unpriced_requests", (name, period), unpriced[name])
 
     def _read(self, now_ms: int) -> tuple[dict[Per, list[UsageRow]], int]:
         zone = self._zone()

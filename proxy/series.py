@@ -39,7 +39,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("reasoning_output_tokens_total", "counter", DIMENSIONS, "tokens", "Output tokens spent on reasoning; a part of the output tokens."),
     Spec("cost_total", "counter", (*DIMENSIONS, "currency"), "currency units", "What the vendor should bill; no sample for what has no price."),
     Spec("charge_total", "counter", (*DIMENSIONS, "currency"), "currency units", "What the team pays; no sample for what has no price."),
-    Spec("unpriced_requests_total", "counter", ("model",), "requests", "Requests whose cost is not known: no price row, no exchange rate yet, or counts that a price needs and nobody stated."),
+    Spec("unpriced_requests_total", "counter", ("model",), "requests", "Requests whose cost was not known when they were booked: no price row, no exchange rate yet, or counts that a price needs and nobody stated."),
     Spec("model_substituted_total", "counter", (), "requests", "Requests that the vendor answered with another model than was asked for; a date, version or prefix in its name makes no other model."),
     Spec("usage_source_total", "counter", (*PAIR, "source"), "requests", "Requests by where their token counts came from: reported, counted, estimated, partial or none."),
     # The edge: what clients and upstreams experience.
@@ -66,6 +66,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("strict_breaches_total", "counter", LIMIT, "requests", "Requests that used more of a strict limit than they could be bounded by: the vendor billed beyond its cap."),
     # Of the ledger: what `tollkeeper usage` says, also after a restart.
     Spec("period_charge", "gauge", ("team", "period", "currency"), "currency units", "What a team was charged this day or month so far, in the configured zone; read from the ledger, adjustments included."),
+    Spec("period_unpriced_requests", "gauge", ("team", "period"), "requests", "Requests of a team this day or month so far that have no price now; read from the ledger, adjustments included."),
     Spec("period_tokens", "gauge", ("team", "period"), "tokens", "Input and output tokens of a team this day or month so far, in the configured zone; read from the ledger."),
     # Health: whether the books are being kept.
     Spec("journal_bytes", "gauge", (), "bytes", "Size of the journal on disk."),

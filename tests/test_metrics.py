@@ -265,7 +265,7 @@ def test_the_whole_page_is_valid_and_every_metric_is_fed_by_some_method():
     assert watched == {
         "journal_bytes", "journal_open_exchanges", "journal_failures_total", "journal_write_seconds", "ledger_lag_seconds", "ledger_backlog_records",
         "ledger_failures_total", "data_dir_free_bytes", "estimate_error_ratio", "prices_updated_timestamp_seconds",
-        "upstream_ratelimit_remaining", "period_charge", "period_tokens",
+        "upstream_ratelimit_remaining", "period_charge", "period_tokens", "period_unpriced_requests",
     }
 
 

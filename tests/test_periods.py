@@ -56,6 +56,7 @@ async def test_this_day_and_month_of_the_zone_read_anew_after_some_seconds_or_mi
             ("charge", "research", "day", "USD"): 1.500000001, ("charge", "", "day", "USD"): 0, ("tokens", "research", "day"): 220, ("tokens", "", "day"): 100,
             ("charge", "research", "month", "USD"): 3.500000001, ("charge", "research", "month", "CNY"): 1e-9, ("charge", "", "month", "USD"): 0,
             ("tokens", "research", "month"): 460, ("tokens", "", "month"): 100,
+            **{("unpriced_requests", team, period): count for team, count in (("research", 1), ("", 0)) for period in ("day", "month")},
         }  # fmt: skip
         assert shown(periods) == known
         month = queries.usage(("team", "key"), at_ms("2026-11-01T00:00"), at_ms("2026-12-01T00:00"), KOLKATA)

@@ -92,12 +92,12 @@ async def test_from_no_price_to_one_to_another_and_back(tmp_path: Path) -> None:
         await life.book(*(make_record(n) for n in range(3)))
         [first] = await life.all(DEAR)
         assert first.changes == [Change("research", "deepseek-v3.2", "USD", 3, 3 * COST, 3 * CHARGE)]
-        assert life.sums() == {None: (3, 60, None, None), "USD": (0, 0, 3 * COST, 3 * CHARGE)}
+        assert life.sums() == {"USD": (3, 60, 3 * COST, 3 * CHARGE)}
         [second] = await life.all(CHEAP)
         assert second.changes == [Change("research", "deepseek-v3.2", "USD", 3, -3 * COST // 2, -3 * CHARGE // 2)]
         await life.all(DEAR)
         await life.all(CHEAP)
-        assert life.sums()["USD"] == (0, 0, 3 * COST // 2, 3 * CHARGE // 2)
+        assert life.sums()["USD"] == (3, 60, 3 * COST // 2, 3 * CHARGE // 2)
         assert life.records() == 15
         [again] = await life.all(CHEAP)
         assert (again.verdicts, again.changes, life.records()) == ({"adjusted": 0, "unchanged": 3, "unpriced": 0, "other_currency": 0}, [], 15)
@@ -140,7 +140,7 @@ async def test_stretch_by_stretch_each_record_once(tmp_path: Path, monkeypatch: 
         found = await life.all(DEAR, from_="2026-11-01T10:26:40.100", to="2026-11-01T10:26:40.300")
         assert [(one.after, one.next, one.through) for one in found] == [(100, 150, 300), (150, 200, 300), (200, 250, 300), (250, None, 300)]
         assert [one.verdicts["adjusted"] for one in found] == [50] * 4
-        assert life.sums()["USD"] == (0, 0, 200 * COST, 200 * CHARGE)
+        assert life.sums()["USD"] == (200, 4000, 200 * COST, 200 * CHARGE)
 
 
 async def test_prices_that_change_between_two_stretches_end_it(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ async def test_a_ledger_that_is_gone_in_the_middle_is_gone_on_with_later(tmp_pat
             assert life.records() == booked
         found = await life.all(DEAR)
         assert (total(found, "adjusted"), total(found, "unchanged")) == (0, 256)
-        assert life.sums()["USD"] == (0, 0, 256 * COST, 256 * CHARGE)
+        assert life.sums()["USD"] == (256, 5120, 256 * COST, 256 * CHARGE)
 
 
 async def test_beside_the_traffic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ async def test_beside_the_traffic(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert life.booked > 303, "the traffic did not stand still"
         assert len([n for n in range(300) if len(life.queries.adjustments(make_id(n))) != 1]) == 0
         await life.all(DEAR)
-        assert life.sums()["USD"] == (0, 0, life.booked * COST, life.booked * CHARGE)
+        assert life.sums()["USD"] == (life.booked, 20 * life.booked, life.booked * COST, life.booked * CHARGE)
         assert life.records() == 2 * life.booked
 
 

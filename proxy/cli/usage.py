@@ -25,7 +25,9 @@ _TABLE = {
     "charge_nano": Column("charge", right=True),
     "currency": Column("currency"),
     "reported_requests": Column("reported", right=True, drop=6),
+    "unpriced_requests": Column("unpriced", right=True),
 }
+_WHERE_ANY = ("unpriced_requests",)  # a column only where there are some
 
 
 def _groups(context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -79,7 +81,8 @@ def usage(
 
 def _print_table(rows: Sequence[UsageRow], by: Sequence[str]) -> None:
     """The groups and sums. A column that is unknown in every row is left out: a terminal has no room to say nothing."""
-    names = [name for name in _TABLE if any(row[name] is not None for row in rows)]
+    none = {name: (None, 0) if name in _WHERE_ANY else (None,) for name in _TABLE}
+    names = [name for name in _TABLE if any(row[name] not in none[name] for row in rows)]
     columns = [*map(Column, by), *(_TABLE[name] for name in names)]
     lines = [
         [*(amounts.text(row[group]) for group in by), *(_cell(name, row) for name in names)]

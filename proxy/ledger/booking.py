@@ -13,7 +13,7 @@ from proxy.failpoints import FailpointError, Failpoints
 from proxy.ledger import BATCH_MAX, Booked, LedgerUnavailable, Refusal
 from proxy.ledger.canonical import COLUMNS, GENESIS, Value, chained, fitted, key_name, record_from, row_values, seal
 from proxy.ledger.corrections import LATE_CLOSE, is_weaker, late_close, late_close_id, same
-from proxy.ledger.schema import BUCKET_MS, GROUPS, SUMS, added, measures
+from proxy.ledger.schema import BUCKET_MS, GROUPS, ON_KNOWN_GROUP, SUMS, measures, moved_into_rollups
 from proxy.ledger.wide import fold
 
 # Look-ups by id come in fixed sizes: every other number would be another cached statement, and a drain of random batch sizes once grew the process to 130 MB.
@@ -27,7 +27,7 @@ _STORED = f"SELECT {', '.join(COLUMNS)} FROM records WHERE id = ?"
 _STORED_OF = {
     n: f"SELECT {', '.join(COLUMNS)} FROM records WHERE id IN ({', '.join('?' * n)})" for n in _SIZES
 }
-_CORRECTIONS = f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? AND reason = '{LATE_CLOSE}' ORDER BY seq"
+_CORRECTIONS = f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? ORDER BY seq"
 _SEAL = "INSERT INTO heads (seq, hash, booked_at_ms, key_name, seal) VALUES (?, ?, ?, ?, ?)"
 _POSITION = "INSERT INTO journal_positions (writer, seq) VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq"
 _SALT = "INSERT INTO end_users (lookup, salt) VALUES (?, ?) ON CONFLICT (lookup) DO NOTHING"
@@ -43,10 +43,9 @@ _ROLL_UP = f"""
 INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in SUMS)})
 SELECT started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms, {", ".join(GROUPS)}, {measures()}
 FROM records WHERE seq > ?
-GROUP BY 1, 2, 3, 4, 5, 6
-ON CONFLICT (bucket_ms, key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0)) DO UPDATE SET
-{", ".join(added(name) for name, _ in SUMS)}
+GROUP BY 1, 2, 3, 4, 5, 6 {ON_KNOWN_GROUP}
 """
+_MOVE = moved_into_rollups("{row}.seq > ?")
 
 
 class Book:
@@ -153,8 +152,9 @@ class Book:
         if same(booked, record) or adjustment_id in fresh or self._known([adjustment_id]):
             return None
         earlier = self._stored(_CORRECTIONS, record.id)
-        earlier += [other for other in fresh.values() if other.adjusts == record.id and other.reason == LATE_CLOSE]
-        if any(is_weaker(record, known) for known in (booked, *earlier)):
+        earlier += [other for other in fresh.values() if other.adjusts == record.id]
+        told = [booked, *(other for other in earlier if other.reason == LATE_CLOSE)]
+        if any(is_weaker(record, known) for known in told):
             return None
         return fitted(late_close(booked, earlier, record))
 
@@ -176,6 +176,8 @@ class Book:
         inserted = self._connection.executemany(_INSERT, rows).rowcount
         assert inserted == len(rows), "a row was ignored although its id and seq were new"
         execute(_ROLL_UP, (old_head,))
+        if any(record.adjusts is not None for record in records):
+            execute(_MOVE, (old_head,))
         fold(self._connection, old_head, now_ms)
         execute(_SEAL, (seq, prev_hash, now_ms, self._key_name, seal(self._key, seq, now_ms, prev_hash)))
 

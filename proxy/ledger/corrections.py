@@ -54,12 +54,19 @@ def derived_id(id: str, digest: bytes) -> str:
 def late_close(booked: UsageRecord, corrections: Sequence[UsageRecord], late: UsageRecord) -> UsageRecord:
     """The adjustment that makes `booked` + earlier late closes + itself say what `late` says.
 
+    `corrections` are all that the record has. Reratings among them stand, but for a record that had no
+    amount before one of them gave it its first: then `late` says what all of them come to.
     It counts where the booked record counts (same key, team, model, upstream and start); counts and amounts are differences, the rest is what `late` says.
     A number that `late` does not know takes nothing back. Amounts in another currency cannot be subtracted: they stay unknown and the row is flagged.
     """
-    before = [booked, *corrections]
-    numbers: dict[str, int | None] = {name: difference([getattr(r, name) for r in before], getattr(late, name)) for name in (*MEASURES, *_COUNTED)}
-    currency = next((r.currency for r in before if r.currency is not None), None)
+    told = [booked, *(r for r in corrections if r.reason == LATE_CLOSE)]
+    everything = [booked, *corrections]
+    priced = any(r.cost_nano is not None for r in told)
+    numbers: dict[str, int | None] = {}
+    for name in (*MEASURES, *_COUNTED):
+        before = everything if name in _MONEY and not priced else told
+        numbers[name] = difference([getattr(r, name) for r in before], getattr(late, name))
+    currency = next((r.currency for r in everything if r.currency is not None), None)
     mixed = currency is not None and late.currency is not None and currency != late.currency
     if mixed:
         numbers.update(dict.fromkeys(_MONEY))

@@ -9,15 +9,23 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from proxy.core.limits.language import Per
 from proxy.core.limits.windows import window
 from proxy.ledger import LedgerError
+from proxy.ledger.late_prices import counted
 from proxy.ledger.schema import BUCKET_MS, GROUPS, HALF, MONEY, SUMS
 from proxy.ledger.spans import Reach, halves, pieces, ranged, source
 
 ALL_SUMS = tuple(name for name, _ in SUMS)
 DAYS_MAX = 4_000    # ten years: asked for one by one; a range with more has a record of a clock that was far off
 
+
+def _of_usage(name: str) -> str:
+    """A column of the record that a row corrects: an adjustment counts where that does, though it may say something else."""
+    corrected = f"SELECT usage.{name} FROM records AS usage WHERE usage.id = records.adjusts"
+    return f"CASE WHEN records.adjusts IS NULL THEN {name} ELSE ifnull(({corrected}), {name}) END"
+
+
 # What `by` may name, beside `label:NAME`, and the column or expression behind it. The first four and the times are in the roll-ups, the others only in the records.
 _BY = {"team": "team", "key": "key_id", "model": "model_requested", "upstream": "upstream", "day": "day", "hour": "hour"}
-_BY_RECORD = {"end_user": "end_user", "source": "source", "outcome": "outcome"}
+_BY_RECORD = {"end_user": "end_user", "source": _of_usage("source"), "outcome": _of_usage("outcome")}
 _LABEL = "label:"
 _LABEL_VALUE = "(SELECT value FROM json_each(records.labels) WHERE key = ?)"
 
@@ -48,7 +56,7 @@ def grouped(
         rows = None
     if rows is None or _absurd(rows, len(by) + 1, names):
         rows = _sums(connection, Reach(reached.first_ms, 0), by, from_ms, to_ms, zone, names)
-    return [_usage_row(by, names, row) for row in rows]
+    return [_usage_row(by, names, row) for row in rows if any(row[len(by) + 1 :])]
 
 
 def _absurd(rows: Sequence[_Row], first: int, names: Sequence[str]) -> bool:
@@ -62,15 +70,14 @@ def _sums(
 ) -> list[_Row]:
     """The sums by group and currency, sorted by them."""
     if not all(name in _BY for name in by):
-        labels = [name[len(_LABEL) :] for name in by if name.startswith(_LABEL)]
         rows, bounds = _record_source(by, from_ms, to_ms, names)
-        return _asked(connection, by, rows, [*labels, *bounds], from_ms, to_ms, names)
+        return _asked(connection, by, rows, bounds, from_ms, to_ms, names)
     days = _days(connection, reached, from_ms, to_ms, zone) if "day" in by and "hour" not in by else None
     if days is not None:
         return _by_day(connection, reached, by, days, names)
     by_time = "day" in by or "hour" in by
-    rows, bounds = source(pieces(from_ms, to_ms, Reach(reached.first_ms, 0) if by_time else reached), names, with_bucket=by_time)
-    return _asked(connection, by, rows, bounds, from_ms, to_ms, names)
+    rows, times = source(pieces(from_ms, to_ms, Reach(reached.first_ms, 0) if by_time else reached), names, with_bucket=by_time)
+    return _asked(connection, by, rows, times, from_ms, to_ms, names)
 
 
 def _days(connection: sqlite3.Connection, reached: Reach, from_ms: int | None, to_ms: int | None, zone: tzinfo) -> list[tuple[str, int, int]] | None:
@@ -124,12 +131,14 @@ def _clock_source(by: Sequence[str], from_ms: int | None, to_ms: int | None) -> 
     return f"SELECT bucket_ms, {', '.join(times)} FROM (SELECT DISTINCT bucket_ms FROM rollups WHERE {where})", bounds
 
 
-def _record_source(by: Sequence[str], from_ms: int | None, to_ms: int | None, names: Sequence[str]) -> tuple[str, list[int]]:
+def _record_source(by: Sequence[str], from_ms: int | None, to_ms: int | None, names: Sequence[str]) -> tuple[str, list[str | int]]:
     """The records of the range as `source` gives them, with the groups that only records have as g0, g1 …"""
-    where, bounds = ranged("started_at_ms", from_ms, to_ms)
+    where, bounds = ranged("{row}.started_at_ms", from_ms, to_ms)
+    labels = [name[len(_LABEL) :] for name in by if name.startswith(_LABEL)]
     own = [f"{_LABEL_VALUE if name.startswith(_LABEL) else _BY_RECORD[name]} AS g{n}" for n, name in enumerate(by) if name not in _BY]
-    columns = [*own, f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms", *GROUPS, *(halves(name, expression) for name, expression in SUMS if name in names)]
-    return f"SELECT {', '.join(columns)} FROM records WHERE {where}", bounds
+    own.append(f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms")
+    sums = [(name, expression) for name, expression in SUMS if name in names]
+    return counted(own, GROUPS, sums, halves, where), [*labels, *bounds] * 2
 
 
 def _usage_row(by: Sequence[str], names: Sequence[str], row: Sequence[str | int | None]) -> UsageRow:

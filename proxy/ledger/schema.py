@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from proxy.ledger import LedgerError
+from proxy.ledger.late_prices import moved
 
 APPLICATION_ID = 0x54_4F_4C_4C  # "TOLL"
 SQLITE_MIN = (3, 37, 0)         # STRICT tables
@@ -246,6 +247,27 @@ _WIDE = ";\n".join(
     )
 )
 
+# What late prices moved before roll-ups knew of it.
+_MOVES = moved(["records.started_at_ms AS at"], GROUPS, SUMS, lambda name, expression: f"{expression} AS {name}", "{row}.seq > 0")
+_MOVES_FOLDED = f"SELECT * FROM ({_MOVES}) WHERE at < (SELECT folded_until_ms FROM fold)"
+
+
+def moved_into_rollups(where: str) -> str:
+    """Adds to the quarter hours what the prices moved that `where` chooses; see `proxy.ledger.late_prices`."""
+    bucket = f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"
+    rows = moved([bucket], GROUPS, SUMS, lambda name, expression: f"{expression} AS {name}", where)
+    sums = ", ".join(f"sum({name})" for name, _ in SUMS)
+    return f"""
+INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in SUMS)})
+SELECT bucket_ms, {", ".join(GROUPS)}, {sums} FROM ({rows}) GROUP BY 1, 2, 3, 4, 5, 6 {ON_KNOWN_GROUP}"""
+
+
+# How an upsert adds to the quarter hours.
+ON_KNOWN_GROUP = f"""
+ON CONFLICT (bucket_ms, key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0)) DO UPDATE SET
+{", ".join(added(name) for name, _ in SUMS)}"""
+_MOVE = ";\n".join((moved_into_rollups("{row}.seq > 0"), named(_MOVES_FOLDED), *(folded(table, span, _MOVES_FOLDED) for table, span in WIDE), ""))
+
 _APPEND_ONLY_1 = ("records", "heads", "checkpoints", "grants")
 APPEND_ONLY: tuple[str, ...] = (*_APPEND_ONLY_1, "price_versions")
 
@@ -262,6 +284,7 @@ MIGRATIONS: tuple[str, ...] = (
     _RECORDS + _AROUND + "".join(map(_refusing, _APPEND_ONLY_1)),
     _PRICE_VERSIONS + _refusing("price_versions"),
     _WIDE,
+    _MOVE,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from proxy.ledger.late_prices import counted
 from proxy.ledger.schema import BUCKET_MS, FOUR_HOURS_MS, GROUPS, HALF, MONEY, SUMS, WIDE
 
 WIDE_SINCE_VERSION = 3      # of the schema; an older ledger that nobody has opened for writing yet has quarter hours only
@@ -139,10 +140,10 @@ def ranged(column: str, from_ms: int | None, to_ms: int | None) -> tuple[str, li
 
 
 def _of_records(part: Piece, names: Sequence[str], with_bucket: bool) -> tuple[str, list[int]]:
-    where, bounds = ranged("started_at_ms", part.from_ms, part.to_ms)
+    where, bounds = ranged("{row}.started_at_ms", part.from_ms, part.to_ms)
     bucket = [f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"] if with_bucket else []
-    columns = [*bucket, *GROUPS, *(halves(name, _EXPRESSIONS[name]) for name in names)]
-    return f"SELECT {', '.join(columns)} FROM records WHERE {where}", bounds
+    sums = [(name, _EXPRESSIONS[name]) for name in names]
+    return counted(bucket, GROUPS, sums, halves, where), bounds * 2
 
 
 def _of_rollups(part: Piece, names: Sequence[str], with_bucket: bool) -> tuple[str, list[int]]:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import sqlite3
 
+from proxy.ledger.late_prices import counted
 from proxy.ledger.schema import BUCKET_MS, GROUPS, SUMS, WIDE, folded, named
 
 GRACE_MS = 5 * 60 * 1000    # most of what started in a quarter hour is booked by then: what comes later costs more
 
 _UNTIL = "SELECT folded_until_ms FROM fold"
-_LATE = (
-    f"SELECT started_at_ms AS at, {', '.join(GROUPS)}, {', '.join(f'{expression} AS {name}' for name, expression in SUMS)} FROM records "
-    f"WHERE seq > ? AND started_at_ms - started_at_ms % {BUCKET_MS} < ({_UNTIL})"
+_LATE = counted(
+    ["started_at_ms AS at"],
+    GROUPS,
+    SUMS,
+    lambda name, expression: f"{expression} AS {name}",
+    f"{{row}}.seq > ?1 AND {{row}}.started_at_ms - {{row}}.started_at_ms % {BUCKET_MS} < ({_UNTIL})",
 )
 _PASSED = f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM rollups WHERE bucket_ms >= ? AND bucket_ms < ?"
 _NEWEST = "SELECT max(started_at_ms) FROM records WHERE seq > ?"

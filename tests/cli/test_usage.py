@@ -65,12 +65,19 @@ def test_the_table_shows_range_counts_money_and_unknowns(call):
     head, columns, *lines = result.stdout.splitlines()
     assert head == "Usage from 2026-11-01 00:00+08:00 to 2026-12-01 00:00+08:00, the end not included (Asia/Shanghai)"
     # Nobody stated reasoning: no column for it.
-    assert columns.split() == ["team", "key", "model", "requests", "input", "cached", "output", "cost", "charge", "currency", "reported"]
-    assert lines[0].split() == ["–", "bob", "gpt-4o", "1", "–", "–", "7", "–", "–", "–", "1"]
-    assert lines[2].split() == ["research", "alice", "deepseek-v3.2", "1", "100", "64", "20", "0.0015", "0.002", "USD", "1"]
+    assert columns.split() == ["team", "key", "model", "requests", "input", "cached", "output", "cost", "charge", "currency", "reported", "unpriced"]
+    assert lines[0].split() == ["–", "bob", "gpt-4o", "1", "–", "–", "7", "–", "–", "–", "1", "1"]
+    assert lines[2].split() == ["research", "alice", "deepseek-v3.2", "1", "100", "64", "20", "0.0015", "0.002", "USD", "1", "0"]
     assert [line.split() for line in lines[-2:]] == [
-        ["total", "2", "100", "–", "27", "–", "–", "–", "2"], ["total", "1", "100", "64", "20", "0.0015", "0.002", "USD", "1"],
+        ["total", "2", "100", "–", "27", "–", "–", "–", "2", "2"], ["total", "1", "100", "64", "20", "0.0015", "0.002", "USD", "1", "0"],
     ]  # fmt: skip
+
+
+def test_where_all_is_priced_there_is_no_column_for_what_is_not(call, book):
+    book(make_record(9, started_at_ms=START_MS - 86_400_000 * 40, cost_nano=1, charge_nano=1, currency="USD"))
+    assert "unpriced" in call("usage").stdout
+    before = call("usage", "--to", "2026-10-01").stdout
+    assert "reported" in before and "unpriced" not in before
 
 
 @pytest.mark.parametrize("group", [*GROUPS, "label:cost_center"])

@@ -66,6 +66,14 @@ def test_a_price_known_late_brings_its_currency() -> None:
     assert (correction.cost_nano, correction.charge_nano, correction.currency) == (4, 5, "EUR")
 
 
+@pytest.mark.parametrize(("late", "cost"), [(5, -2), (7, 0), (None, None)])
+def test_a_rerating_that_gave_the_first_amount_is_not_counted_twice(late: int | None, cost: int | None) -> None:
+    """And whatever comes later stands in its currency."""
+    priced = make_record(1, cost_nano=7, currency="USD", kind="adjustment", adjusts=make_id(0), reason="rerate: a price came late")
+    correction = late_close(make_record(), [priced], make_record(cost_nano=late, currency=None if late is None else "USD"))
+    assert (correction.cost_nano, correction.currency) == (cost, "USD")
+
+
 def test_the_id_is_a_uuid7_that_only_the_late_record_decides() -> None:
     late = make_record(output_tokens=300)
     id = late_close_id(late)

@@ -220,7 +220,7 @@ def test_the_terms_of_a_price_version(ledger: Callable[..., Queries], tmp_path: 
 
 def test_the_status_tells_how_far_the_book_is(ledger: Callable[..., Queries], tmp_path: Path) -> None:
     status = ledger(make_record(0), make_record(1), make_record(1, output_tokens=7)).status()
-    known: dict[str, Any] = {"records": 3, "adjustments": 1, "first_seq": 1, "last_seq": 3, "sealed_seq": 3, "schema_version": 3, "writers": {"w0": 3}}
+    known: dict[str, Any] = {"records": 3, "adjustments": 1, "first_seq": 1, "last_seq": 3, "sealed_seq": 3, "schema_version": 4, "writers": {"w0": 3}}
     assert {name: getattr(status, name) for name in known} == known
     assert (status.last_booked_at_ms, status.path, status.bytes > 0, len(status.last_hash or "")) == (START_MS + 5000, str(tmp_path / "ledger.db"), True, 64)
 
