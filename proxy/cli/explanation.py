@@ -44,21 +44,27 @@ class Explanation(msgspec.Struct, frozen=True):
     unknown_because: str | None
 
 
-def explain(record: UsageRecord, book: PriceBook) -> Explanation | None:
-    """Works the record's amounts out again by the book of its version; None if the book has no row for it."""
+def explain(record: UsageRecord, book: PriceBook, images: int | None = None) -> Explanation | None:
+    """Works the record's amounts out again by the book of its version; None if the book has no row for it.
+
+    `images` is how many the request had, where something else than the record tells it.
+    """
     quote = book.quote(
         upstream=record.upstream, team=record.team, model_requested=record.model_requested, model_served=record.model_served,
         service_tier=record.service_tier, input_tokens=record.input_tokens, at_ms=record.started_at_ms,
     )  # fmt: skip
     if quote is None:
         return None
-    images = book.images_of(record)
+    images = book.images_of(record) if images is None else images
     priced = book.price_record(record, images)
-    booked = (record.cost_original_nano, record.cost_nano, record.charge_nano)
+    found = (priced.cost_nano, priced.charge_nano, priced.cost_original_nano)
+    booked = (record.cost_nano, record.charge_nano, record.cost_original_nano)
+    # Originals of two currencies have no sum: an adjustment between them tells none.
+    compared = 2 if record.cost_original_nano is None and record.cost_nano is not None else 3
     return Explanation(
         price_version=book.version, currency=book.currency, row=quote.row, parts=tuple(_products(record, quote.row, images)), discount=quote.discount, fx_rate=quote.fx_rate, markup=quote.markup,
         cost_original_nano=priced.cost_original_nano, cost_nano=priced.cost_nano, charge_nano=priced.charge_nano,
-        as_booked=(priced.cost_original_nano, priced.cost_nano, priced.charge_nano) == booked,
+        as_booked=found[:compared] == booked[:compared],
         unknown_because=_unknown_because(record, quote, images) if priced.cost_nano is None else None,
     )  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,9 @@ import msgspec
 from proxy.cli import amounts, common, explanation
 from proxy.core.usage import UsageRecord
 from proxy.ledger.canonical import COLUMNS
+from proxy.ledger.corrections import LATE_CLOSE
 from proxy.ledger.queries import Entry, Queries
+from proxy.ledger.repricing import standing
 from proxy.prices import PriceBook
 
 
@@ -38,18 +41,14 @@ def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str
     if found is None:
         raise common.Failed(f"The ledger has no record {id}. A request is booked within moments of its end; a refused one never is.")
     adjustments = common.ask(lambda: book.queries.adjustments(id))
-    how = common.ask(lambda: _explained(found.record, book.queries))
+    told = common.ask(lambda: list(_told(found, adjustments, book.queries)))
     if as_json:
-        common.print_json(flat(found) | {"adjustments": [flat(entry) for entry in adjustments], "explanation": how})
+        first, *others = (flat(one.entry) | {"explanation": one.how} for one in told)
+        common.print_json(first | {"adjustments": others})
         return
-    _print(found, book.zone)
-    if how is not None:
-        click.echo(f"How its amounts came about, by the prices of version {how.price_version}")
-        common.print_fields(explanation.lines(how, book.zone))
-    elif found.record.price_version is not None:
-        click.echo(f"The ledger does not hold the prices of version {found.record.price_version} that its amounts were made with.")
-    for entry in adjustments:
-        _print(entry, book.zone)
+    for one in told:
+        _print(one.entry, book.zone)
+        _print_how(one, book.zone)
 
 
 def flat(entry: Entry) -> dict[str, object]:
@@ -60,10 +59,69 @@ def flat(entry: Entry) -> dict[str, object]:
     return {name: fields[name] for name in COLUMNS}
 
 
-def _explained(record: UsageRecord, queries: Queries) -> explanation.Explanation | None:
-    """The record's amounts worked out again, by what the ledger says they were made with."""
-    terms = None if record.price_version is None or record.kind != "usage" else queries.price_terms(record.price_version)
-    return None if terms is None else explanation.explain(record, PriceBook.from_terms(terms))
+class _Told(msgspec.Struct, frozen=True):
+    """A row of the book. `standing`: the record as it stood when the row was booked, this included.
+
+    `how` works the amounts of `standing` out again; None without a version, its terms or a row of them.
+    """
+
+    entry: Entry
+    standing: UsageRecord
+    before: UsageRecord | None
+    terms_known: bool
+    how: explanation.Explanation | None
+
+
+def _told(found: Entry, adjustments: Sequence[Entry], queries: Queries) -> Iterator[_Told]:
+    """The record, then each adjustment. A late close knows nothing of reratings, as it is booked."""
+    yield _explained(found, found.record, None, None, queries)
+    images = None
+    if (terms := _terms(found.record, queries)) is not None:
+        images = PriceBook.from_terms(terms).images_of(found.record)
+    for n, entry in enumerate(adjustments):
+        earlier = [one.record for one in adjustments[:n]]
+        late = entry.record.reason == LATE_CLOSE
+        told = [record for record in earlier if record.reason == LATE_CLOSE or not late]
+        before, now = standing(found.record, told), standing(found.record, [*told, entry.record])
+        if entry.record.cost_original_nano is None:
+            now = msgspec.structs.replace(now, cost_original_nano=None)
+        yield _explained(entry, now, before, images, queries)
+
+
+def _explained(
+    entry: Entry, now: UsageRecord, before: UsageRecord | None, images: int | None, queries: Queries
+) -> _Told:
+    terms = _terms(entry.record, queries)
+    how = None if terms is None else explanation.explain(now, PriceBook.from_terms(terms), images)
+    return _Told(entry, now, before, terms is not None, how)
+
+
+def _terms(record: UsageRecord, queries: Queries) -> bytes | None:
+    return None if record.price_version is None else queries.price_terms(record.price_version)
+
+
+def _print_how(told: _Told, zone: ZoneInfo) -> None:
+    """How the amounts came about, one step a line; of an adjustment also what it was the difference to."""
+    version, how = told.entry.record.price_version, told.how
+    if version is None:
+        return
+    if not told.terms_known:
+        click.echo(f"The ledger does not hold the prices of version {version} that its amounts were made with.")
+    elif how is None:
+        click.echo(f"No row of the prices of version {version} applied to it, so that its amounts are not known.")
+    else:
+        what = "How its amounts came about" if told.before is None else "What the record came to from then on"
+        click.echo(f"{what}, by the prices of version {version}")
+        common.print_fields(explanation.lines(how, zone))
+        if told.before is not None:
+            common.print_fields(list(_differences(told.before, told.entry.record)))
+
+
+def _differences(before: UsageRecord, adjustment: UsageRecord) -> Iterator[tuple[str, str]]:
+    for name in ("cost", "charge"):
+        was, change = getattr(before, f"{name}_nano"), getattr(adjustment, f"{name}_nano")
+        was_shown = "not known" if was is None else amounts.money(was)
+        yield f"{name} before", f"{was_shown}, so that the adjustment is {_shown('_nano', change, UTC)}"
 
 
 def _print(entry: Entry, zone: ZoneInfo) -> None:
@@ -72,7 +130,7 @@ def _print(entry: Entry, zone: ZoneInfo) -> None:
     common.print_fields([(name.removesuffix("_nano"), _shown(name, value, zone)) for name, value in flat(entry).items()])
 
 
-def _shown(name: str, value: object, zone: ZoneInfo) -> str:
+def _shown(name: str, value: object, zone: tzinfo) -> str:
     """A field for people: times with their zone, money as decimals, JSON for what is nested."""
     if value is None:
         return amounts.UNKNOWN

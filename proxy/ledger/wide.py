@@ -15,16 +15,11 @@ from proxy.ledger.schema import BUCKET_MS, GROUPS, SUMS, WIDE, folded, named
 GRACE_MS = 5 * 60 * 1000    # most of what started in a quarter hour is booked by then: what comes later costs more
 
 _UNTIL = "SELECT folded_until_ms FROM fold"
-_LATE = counted(
-    ["started_at_ms AS at"],
-    GROUPS,
-    SUMS,
-    lambda name, expression: f"{expression} AS {name}",
-    f"{{row}}.seq > ?1 AND {{row}}.started_at_ms - {{row}}.started_at_ms % {BUCKET_MS} < ({_UNTIL})",
-)
+_IS_LATE = f"{{row}}.seq > ?1 AND {{row}}.started_at_ms - {{row}}.started_at_ms % {BUCKET_MS} < ({_UNTIL})"
+_LATE = counted(["started_at_ms AS at"], GROUPS, SUMS, lambda name, expression: f"{expression} AS {name}", _IS_LATE)
 _PASSED = f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM rollups WHERE bucket_ms >= ? AND bucket_ms < ?"
 _NEWEST = "SELECT max(started_at_ms) FROM records WHERE seq > ?"
-_ANY_LATE = f"SELECT EXISTS ({_LATE})"
+_ANY_LATE = f"SELECT EXISTS (SELECT 1 FROM records WHERE {_IS_LATE.format(row='records')})"
 _ADD_LATE = (named(_LATE), *(folded(table, span, _LATE) for table, span in WIDE))
 _ADD_PASSED = (named(_PASSED), *(folded(table, span, _PASSED) for table, span in WIDE))
 

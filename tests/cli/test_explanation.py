@@ -59,6 +59,15 @@ def test_every_number_of_an_amount_is_told():
     assert found.as_booked and found.price_version == BOOK.version
 
 
+def test_an_original_that_has_no_sum_is_not_compared():
+    """An adjustment between rows of two currencies tells none."""
+    record = msgspec.structs.replace(priced(images=2), cost_original_nano=None)
+    found = explanation.explain(record, BOOK, 2)
+    assert found is not None and found.as_booked
+    other = explanation.explain(msgspec.structs.replace(record, charge_nano=1), BOOK, 2)
+    assert other is not None and not other.as_booked
+
+
 def test_what_changes_nothing_is_not_told():
     shown, _ = told(priced(model_requested="plain", model_served=None, upstream="other", team=None))
     assert list(shown) == ["row", "input", "output", "vendor bills", "cost", "charge"]
