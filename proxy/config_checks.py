@@ -18,6 +18,7 @@ from proxy.settings import Settings
 
 LATIN_1_MAX = 0xFF        # header values are Latin-1
 _BARE_VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
+QUOTA_STATUSES = (429, 402, 403)
 JOURNAL_SEGMENTS_MIN = 4  # the one written, its spare, one being booked and one kept
 
 
@@ -31,6 +32,8 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
     for index, row in enumerate(settings.images):
         if (row.patch is None) == (row.base is None and row.tile is None) or (row.base is None) != (row.tile is None):
             problem(f"images[{index}]", "say either base and tile (tiles of 512 px) or patch (patches of 32 px)")
+    if settings.quota_status not in QUOTA_STATUSES:
+        problem("quota_status", "expected 429, 402 or 403")
     for check in (_references, _upstreams, _keys, _sizes, rules.check):
         check(settings, problem)
     config_prices.check(settings, where, problem)

@@ -70,7 +70,7 @@ class Hold:
             message = f"The proxy cannot tell now whether this request is within its limits ({error}). Nothing was sent. Try again shortly."
             raise unavailable("quota_unavailable", message) from error
         if isinstance(outcome, Refused):
-            raise refusal(outcome, now_ms, site.zone)
+            raise refusal(outcome, now_ms, site.zone, quota_status=site.settings.quota_status)
         self._reservation = outcome
         self._open = True
         if call.stream and any(limit.unit in _GROWING and limit.enforce is not Enforce.STRICT for limit in limits):

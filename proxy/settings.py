@@ -312,6 +312,7 @@ class Settings(Block, frozen=True, kw_only=True):
     prices: Annotated[tuple[Price, ...], about("price rows; the most specific one applies, then the latest `from`")] = ()
     images: Annotated[tuple[ImageTokens, ...], about("tokens of images in prompts, for counts and estimates; rows here come before the built-in ones")] = ()
     limits: Annotated[tuple[LimitSettings, ...], about("limits of the whole proxy")] = ()
+    quota_status: Annotated[int, about("status of a used-up budget: 429, or 402 or 403, which no client tries again", at_least=402, at_most=429)] = 429
     strict: Annotated[StrictSettings, about("the bounds that strict limits go by")] = StrictSettings()
     defaults: Annotated[Defaults, about("limits of teams and keys that name none")] = Defaults()
     include: Annotated[tuple[str, ...], about("more files with `teams`, `keys` and `prices`, wildcards allowed; relative to this file")] = ()

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from proxy.config_prices import table_of
 from proxy.config_values import instant_ms
-from proxy.core.errors import ProxyError, unavailable
+from proxy.core.errors import ProxyError
 from proxy.core.images import IMAGE_RULES, ImageRule, Patches, Tiles
 from proxy.core.routes import match, model_not_found
 from proxy.keys import KeyRing, Tenant
@@ -67,7 +67,7 @@ class Site:
             return ProxyError(401, "invalid_request_error", "invalid_api_key", message)
         if not upstream.configured:
             message = f"The upstream `{upstream.name}` has no API key yet: the operator has to set `upstreams.{upstream.name}.api_key`."
-            return unavailable("upstream_not_configured", message, retry_after_s=60)
+            return ProxyError(503, "api_error", "upstream_not_configured", message, headers=(("x-should-retry", "false"),))
         return None
 
     def check_usable(self, tenant: Tenant, upstream: Upstream) -> None:

@@ -139,7 +139,8 @@ class Upstream:
             f"The upstream `{self.name}` refused this proxy's own credential (status {status}). "
             f"Your key is fine; the operator has to check `upstreams.{self.name}.api_key`."
         )
-        return ProxyError(502, "api_error", "upstream_rejected_credentials", message)
+        # Nothing changes until the operator has done something: an SDK would only ask the vendor for more refusals.
+        return ProxyError(502, "api_error", "upstream_rejected_credentials", message, headers=(("x-should-retry", "false"),))
 
     def unreachable(self, error: ConnectError) -> ProxyError:
         """502, 503 or 504: no connection could be had, so nothing was sent and nothing is charged."""

@@ -133,6 +133,8 @@ BAD: list[tuple[str, list[str]]] = [
     (MINIMAL + "inflight_max: [1]", ["inflight_max: expected a single value"]),
     (MINIMAL + "inflight_max:", ["inflight_max: no value; write one after the colon"]),
     (MINIMAL + "inflight_max: '10'", ["inflight_max: expected a whole number without quotes, found '10'"]),
+    (MINIMAL + "quota_status: 418", ["quota_status: expected 429, 402 or 403"]),
+    (MINIMAL + "quota_status: 500", ["quota_status: must be at most 429, found '500'"]),
     (MINIMAL + "inflight_max: 0", ["inflight_max: must be at least 1, found '0'"]),
     (MINIMAL + "bodies: {answer_max: 4KiB}", ["bodies.answer_max: must be at least 64KiB, found"]),
     (MINIMAL + "inflight_max: yes", ["inflight_max: expected a whole number … 'yes'"]),

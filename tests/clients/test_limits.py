@@ -91,6 +91,37 @@ async def test_a_rate_is_waited_for_as_long_as_the_proxy_says(tmp_path: Path, sd
         assert second["client_retry_count"] == refusals(proxy, "rate_limit_exceeded") in (1, 2)
 
 
+async def test_a_rate_that_is_further_off_than_an_sdk_can_wait_is_raised_at_once(tmp_path: Path, sdk: Sdk) -> None:
+    """Told to wait for a minute, both sleep twice and fail; told for an hour, one sleeps that hour. The wait is told as it is all the same."""
+    async with raw_upstream(answering) as upstream, running(tmp_path, limited(upstream.url, "1 requests/hour")) as proxy:
+        served, refused, streamed = await sdk(proxy.base_url, [ask(), ask(), ask(stream=True)])
+        assert served.error is None
+        for seen in (refused, streamed):
+            assert (raised(seen)["status"], raised(seen)["code"], field(seen, "x-should-retry")) == (429, "rate_limit_exceeded", "false")
+            assert 61 <= int(str(field(seen, "retry-after"))) <= 3600
+        assert (refusals(proxy, "rate_limit_exceeded"), len(upstream.visits)) == (2, 1)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(402, "APIStatusError"), (403, "PermissionDeniedError")])
+async def test_a_used_up_budget_can_have_a_status_that_nobody_tries_again(tmp_path: Path, sdk: Sdk, status: int, kind: str) -> None:
+    async with raw_upstream(answering) as upstream, running(tmp_path, limited(upstream.url, "20 tokens/day") | {"quota_status": status}) as proxy:
+        _, refused = await sdk(proxy.base_url, [ask(), ask()])
+        error = raised(refused)
+        assert (error["status"], error["code"]) == (status, "insufficient_quota")
+        assert error["type"] in (kind, "APIError")
+        assert (refusals(proxy, "insufficient_quota"), len(upstream.visits)) == (1, 1)
+
+
+async def test_the_vendors_refusal_of_our_key_is_raised_at_once(tmp_path: Path, sdk: Sdk) -> None:
+    async def answer(visit: Visit) -> None:
+        await visit.answer(b'{"error":{"message":"Incorrect API key provided"}}', status="401 Unauthorized")
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url)) as proxy:
+        [seen] = await sdk(proxy.base_url, [ask()])
+        assert (raised(seen)["status"], raised(seen)["code"], field(seen, "x-should-retry")) == (502, "upstream_rejected_credentials", "false")
+        assert len(upstream.visits) == 1
+
+
 async def test_a_place_among_the_concurrent_is_waited_for(tmp_path: Path, sdk: Sdk) -> None:
     go_on = asyncio.Event()
 

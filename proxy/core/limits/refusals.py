@@ -1,7 +1,7 @@
 """What a client is told about limits: the 429s, the end of a stream that was cut, and the fields on every answer.
 
-A rate comes back by itself, so its refusal says when to try again. A budget that is used up does not, so its refusal tells the SDKs not to try: a long
-`retry-after` would put one of them to sleep for all that time. Between the two, a budget of which running requests hold the rest may have room again as
+A rate comes back by itself, so its refusal says when to try again. Where that is further off than an SDK can wait for (one gives up, another sleeps however
+long it is told), it also tells them not to try. So does the refusal of a budget that is used up, which does not come back by waiting. Between the two, a budget of which running requests hold the rest may have room again as
 soon as one of them ends: that is told as a rate.
 """
 
@@ -18,7 +18,8 @@ from proxy.core.limits.language import SMOOTH_MS, Per, Unit, show_amount
 from proxy.core.limits.limit import Limit, Scope, describe
 from proxy.core.limits.state import LimitState, Refused
 
-RETRY_AFTER_MAX_MS = 60_000         # the openai SDK for Node sleeps as long as it is told
+WAIT_MAX_MS = 60_000                # that an SDK is to wait by itself: the openai SDK for Node sleeps as long as it is told
+USED_UP_STATUS = 429                # of a used-up budget, as OpenAI has it
 INTEGER_MAX = 10**15 - 1            # of an HTTP structured field (RFC 9651)
 _MICRO = 1_000                      # nano-units in a millionth: what money is shown in where only integers may stand
 _DAY_S = 86_400
@@ -30,8 +31,8 @@ _TOKENS = (Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)
 Fields = tuple[tuple[str, str], ...]
 
 
-def refusal(refused: Refused, now_ms: int, zone: tzinfo) -> ProxyError:
-    """429 `rate_limit_exceeded` or `insufficient_quota`, with the fields that the SDKs act on."""
+def refusal(refused: Refused, now_ms: int, zone: tzinfo, *, quota_status: int = USED_UP_STATUS) -> ProxyError:
+    """429 `rate_limit_exceeded` or `insufficient_quota`, with the fields that the SDKs act on. The latter has the status `quota_status`."""
     limit = refused.limit
     own = tuple(state for state in refused.states if not state.limit.shared)
     state = _discreet(refused.state)
@@ -39,9 +40,10 @@ def refusal(refused: Refused, now_ms: int, zone: tzinfo) -> ProxyError:
     code = "insufficient_quota" if limit.windowed and not refused.by_holds else "rate_limit_exceeded"
     family = "requests" if limit.unit in (Unit.REQUESTS, Unit.CONCURRENT) else "tokens"
     headers = (("x-should-retry", "false"),) if final else _retry_after(refused)
+    used_up = code == "insufficient_quota"
     return ProxyError(
-        429,
-        "insufficient_quota" if code == "insufficient_quota" else family,
+        quota_status if used_up else 429,
+        "insufficient_quota" if used_up else family,
         code,
         _message(refused, zone),
         headers=headers + _openai_fields((*own, state) if limit.shared else own, now_ms) + ratelimit_fields(state, now_ms),
@@ -88,8 +90,9 @@ def _discreet(state: LimitState) -> LimitState:
 
 def _retry_after(refused: Refused) -> Fields:
     assert refused.retry_after_ms is not None
-    wait_ms = min(max(refused.retry_after_ms, 1), RETRY_AFTER_MAX_MS)
-    return (("retry-after", str(_seconds_up(wait_ms))), ("retry-after-ms", str(wait_ms)))
+    wait_ms = max(refused.retry_after_ms, 1)
+    seconds = ("retry-after", str(_seconds_up(wait_ms)))
+    return (seconds, ("retry-after-ms", str(wait_ms))) if wait_ms <= WAIT_MAX_MS else (seconds, ("x-should-retry", "false"))
 
 
 def _openai_fields(states: Sequence[LimitState], now_ms: int) -> Fields:

@@ -124,10 +124,20 @@ def test_a_limit_of_nothing_says_so() -> None:
     assert headers["x-should-retry"] == "false"
 
 
-@pytest.mark.parametrize(("wait_ms", "seconds", "milliseconds"), [(0, "1", "1"), (1, "1", "1"), (999, "1", "999"), (1001, "2", "1001"), (59_001, "60", "59001"), (60_000, "60", "60000"), (3_600_000, "60", "60000")])
-def test_nobody_is_told_to_wait_longer_than_a_minute(wait_ms: int, seconds: str, milliseconds: str) -> None:
+@pytest.mark.parametrize(("wait_ms", "seconds", "milliseconds"), [(0, "1", "1"), (1, "1", "1"), (999, "1", "999"), (1001, "2", "1001"), (59_001, "60", "59001"), (60_000, "60", "60000"), (60_001, "61", None), (3_600_000, "3600", None)])
+def test_the_wait_is_told_as_it_is_and_beyond_a_minute_not_to_be_waited_for(wait_ms: int, seconds: str, milliseconds: str | None) -> None:
     headers = told(Refused(limit=RATE, state=REACHED, wanted=1, retry_after_ms=wait_ms))[4]
-    assert (headers["retry-after"], headers["retry-after-ms"]) == (seconds, milliseconds)
+    assert (headers["retry-after"], headers.get("retry-after-ms")) == (seconds, milliseconds)
+    assert headers.get("x-should-retry") == (None if milliseconds else "false")
+
+
+@pytest.mark.parametrize("status", [402, 403, 429])
+def test_a_used_up_budget_has_the_status_that_the_operator_wants(status: int) -> None:
+    error = refusal(Refused(limit=MONTHLY, state=SPENT, wanted=1), NOW_MS, BERLIN, quota_status=status)
+    assert (error.status, error.code, dict(error.headers)["x-should-retry"]) == (status, "insufficient_quota", "false")
+    rate = refusal(Refused(limit=RATE, state=REACHED, wanted=1, retry_after_ms=1), NOW_MS, BERLIN, quota_status=status)
+    held = refusal(Refused(limit=MONTHLY, state=SPENT, wanted=1, retry_after_ms=1000, by_holds=True), NOW_MS, BERLIN, quota_status=status)
+    assert (rate.status, held.status) == (429, 429), "these come back by themselves"
 
 
 def test_openais_fields_show_the_tightest_limit_of_each_kind() -> None:
