@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -67,7 +68,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
         told = dict.fromkeys(entry for entry in problems if entry.path not in unset or "environment variable" in entry.text)
         raise ConfigError(str(entry) for entry in sorted(told, key=_place))
     notes += [f"upstreams.{name} is left out: no route uses it and {variable} is not set" for (_, name), variable in dropped.items()]
-    return Loaded(config_checks.digests_only(settings), (*notes, *config_checks.warnings(settings)), path)
+    return Loaded(config_checks.digests_only(settings), (*notes, *config_checks.warnings(settings, time.time_ns() // 1_000_000)), path)
 
 
 def find(explicit: Path | None, environ: Mapping[str, str]) -> Path:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from proxy import config_prices, rules
-from proxy.config_values import nearest
+from proxy import config_mistakes, config_prices, rules
+from proxy.config_secrets import guessable, other_syntax
+from proxy.config_values import leads_to, nearest
 from proxy.config_yaml import Problem
 from proxy.core.headers import is_credential
 from proxy.core.routes import matches
 from proxy.settings import Settings
 
 LATIN_1_MAX = 0xFF        # header values are Latin-1
-_BARE_VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 QUOTA_STATUSES = (429, 402, 403)
 JOURNAL_SEGMENTS_MIN = 4  # the one written, its spare, one being booked and one kept
 
@@ -34,7 +33,7 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
             problem(f"images[{index}]", "say either base and tile (tiles of 512 px) or patch (patches of 32 px)")
     if settings.quota_status not in QUOTA_STATUSES:
         problem("quota_status", "expected 429, 402 or 403")
-    for check in (_references, _upstreams, _keys, _sizes, rules.check):
+    for check in (_references, _upstreams, _keys, _admin, _themselves, _sizes, rules.check):
         check(settings, problem)
     config_prices.check(settings, where, problem)
     return found
@@ -107,6 +106,25 @@ def _keys(settings: Settings, problem: Callable[[str, str], None]) -> None:
         owner_of.setdefault(digest, name)
 
 
+def _admin(settings: Settings, problem: Callable[[str, str], None]) -> None:
+    """A token of the admin API can change prices and budgets, so one that can be guessed is refused."""
+    for name, token in settings.admin.tokens.items():
+        path = f"admin.tokens.{name}.token"
+        if (fault := other_syntax(token.token)) is not None:
+            problem(path, fault)
+        elif token.token and (why := guessable(token.token)) is not None:
+            problem(path, f"{why}, so it can be guessed; make one with `openssl rand -hex 32`")
+
+
+def _themselves(settings: Settings, problem: Callable[[str, str], None]) -> None:
+    """An upstream that is this proxy would only send requests round."""
+    own = {"listen": settings.listen, "metrics.listen": settings.metrics.listen, "admin.listen": settings.admin.listen}
+    for name, upstream in settings.upstreams.items():
+        for place, listen in own.items():
+            if upstream.base_url and leads_to(upstream.base_url, listen):
+                problem(f"upstreams.{name}.base_url", f"is this proxy itself ({place}: {listen}); write the vendor's, or give one of them another port")
+
+
 def _sizes(settings: Settings, problem: Callable[[str, str], None]) -> None:
     if settings.bodies.max_bytes > settings.bodies.total_max_bytes:
         problem("bodies.max", "is larger than bodies.total_max; one such body could never be taken")
@@ -115,18 +133,14 @@ def _sizes(settings: Settings, problem: Callable[[str, str], None]) -> None:
         problem("journal.size_max", f"must hold at least {JOURNAL_SEGMENTS_MIN} segments of journal.segment: {least} bytes")
 
 
-def warnings(settings: Settings) -> list[str]:
-    """What starts, but will surprise: disabled keys, upstreams without a key, routes never reached, features not enforced yet."""
+def warnings(settings: Settings, now_ms: int) -> list[str]:
+    """What starts, but will surprise: disabled keys, upstreams without a key, routes never reached, features not enforced yet, and usual mistakes."""
     found = []
     routed = {route.upstream for route in settings.routes}
     for name, upstream in settings.upstreams.items():
         own_header = any(map(is_credential, upstream.headers))  # stands in for api_key
         if upstream.auth == "own" and not upstream.api_key and not own_header and name in routed:
             found.append(f"upstreams.{name}.api_key is empty: requests to it answer 503 upstream_not_configured")
-    secrets = [(f"upstreams.{name}.api_key", upstream.api_key) for name, upstream in settings.upstreams.items()]
-    secrets += [(f"keys.{name}.secret", key.secret) for name, key in settings.keys.items()]
-    secrets += [(f"admin.tokens.{name}.token", token.token) for name, token in settings.admin.tokens.items()]
-    found += [f'{path} is the text {text} itself: to take it from the environment write "${{{text[1:]}}}"' for path, text in secrets if _BARE_VARIABLE.fullmatch(text)]
     usable = False
     for name, key in settings.keys.items():
         if key.secret or key.secret_sha256:
@@ -140,6 +154,7 @@ def warnings(settings: Settings) -> list[str]:
         if before is not None:
             found.append(f"routes[{index}] ({route.model}) is never reached: {before.model} before it matches the same models")
     found += config_prices.warnings(settings)
+    found += config_mistakes.warnings(settings, now_ms)
     for feature, path_list in _not_enforced(settings):
         found.append(f"{feature} not enforced by this version yet: {', '.join(path_list)}")
     return found

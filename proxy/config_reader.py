@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -9,6 +10,7 @@ import msgspec
 from msgspec import inspect
 
 from proxy.config_values import KINDS, nearest
+from proxy.config_words import meant
 from proxy.config_yaml import Fraction, Node, Problem, join
 from proxy.settings import LimitSettings
 
@@ -81,7 +83,8 @@ class Reader:
                 value = self._secret_file(item, join(path, name))
             else:
                 known_names = [*fields, *secrets]
-                value = self._problem(item, join(path, name), f"unknown key; the nearest known one is {nearest(name, known_names)} (known here: {', '.join(known_names)})")
+                advice = meant(path, name) or f"the nearest known one is {nearest(name, known_names)}"
+                value = self._problem(item, join(path, name), f"unknown key; {advice} (known here: {', '.join(known_names)})")
             if value is not _INVALID:
                 values[fields[secrets.get(name, name)].name] = value
         for field in kind.fields:
@@ -111,7 +114,8 @@ class Reader:
         if node.value is None:
             return {}
         if not isinstance(node.value, dict):
-            return self._problem(node, path, "expected a mapping of names to values")
+            listed = ": write `alice: {…}` instead of `- name: alice`" if isinstance(node.value, list) else ""
+            return self._problem(node, path, f"expected a mapping of names to values{listed}")
         found: dict[object, object] = {}
         for name, item in node.value.items():
             key = self._value(kind.key_type, Node(name, item.where, name), join(path, name), {})
@@ -124,7 +128,8 @@ class Reader:
         if node.value is None:
             return ()
         if not isinstance(node.value, list):
-            return self._problem(node, path, "expected a list; write [one, two] or one `- item` a line")
+            example = ', such as ["60 requests/minute"]' if path.rpartition(".")[2] == "limits" else ""
+            return self._problem(node, path, f"expected a list; write [one, two] or one `- item` a line{example}")
         items = [self._value(kind.item_type, item, join(path, index), {}) for index, item in enumerate(node.value)]
         return tuple(item for item in items if item is not _INVALID)
 
@@ -160,6 +165,8 @@ class Reader:
         name = extra.get("kind")
         reads = KINDS[name] if isinstance(name, str) else None
         value = node.value
+        if name == "percent" and isinstance(value, int | Fraction) and not isinstance(value, bool):
+            return self._problem(node, path, f"found {node.raw}; write a share with its sign, such as {_as_percent(node.raw)}")
         if isinstance(value, Fraction):
             if name == "decimal":
                 return self._problem(node, path, f'{value.text} is a YAML float, which cannot hold money exactly; put it in quotes: "{value.text}"')
@@ -217,3 +224,12 @@ def _quoted(node: Node) -> str:
     """A scalar as it was written, shortened: what a variable stood for is never shown."""
     text = node.raw or str(node.value)
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _as_percent(text: str) -> str:
+    """`80%` of 80 and of 0.8, which both mean that."""
+    try:
+        share = Decimal(text.replace("_", ""))
+    except InvalidOperation:
+        return "80%"
+    return f"{(share * 100 if share <= 1 else share).normalize():f}%"

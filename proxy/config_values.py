@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from proxy.config_zones import suggested
 from proxy.core.limits.language import parse
 from proxy.core.steering import STEERING_FIELDS, steering_field
 
@@ -138,8 +139,7 @@ def zone(text: str) -> str:
     try:
         zoneinfo.ZoneInfo(text)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError) as error:  # OSError: the name of a directory, such as Europe
-        close = nearest(text, sorted(zoneinfo.available_timezones()))
-        raise ValueError(f"no such IANA time zone; the nearest known one is {close}") from error
+        raise ValueError(f"no such IANA time zone; {suggested(text)}") from error
     return text
 
 
@@ -151,7 +151,18 @@ def address(text: str) -> str:
     return text
 
 
-ENDPOINTS = ("/chat/completions", "/completions", "/embeddings")
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})
+ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/models")
+
+
+def leads_to(base_url: str, listen: str) -> bool:
+    """Whether a base URL is an address that we listen on, as far as the text tells: a name of this machine may still lead back."""
+    parts = urlsplit(base_url)
+    host, _, port = listen.rpartition(":")
+    if int(port) == 0 or (parts.port or {"http": 80, "https": 443}[parts.scheme]) != int(port):
+        return False
+    asked, own = (parts.hostname or "").lower(), host.strip("[]").lower()
+    return asked == own or (asked in _THIS_MACHINE and own in _THIS_MACHINE)
 
 
 def base_url(text: str) -> str:
@@ -183,6 +194,8 @@ def proxy_url(text: str) -> str:
 
 def secret(text: str) -> str:
     """A credential that fits into a header."""
+    if re.match(r"bearer\s", text, re.IGNORECASE):
+        raise ValueError("a secret has no blanks: leave out the word Bearer, which is added")
     if not re.fullmatch(r"[!-~\u00a1-\uffff]*", text):
         raise ValueError("a secret has no blanks, line ends or control characters; check what was pasted")
     return Secret(text)

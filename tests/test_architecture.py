@@ -14,11 +14,12 @@ FUNCTION_LINES_MAX = 70
 # Imports go to a line above, or stay within one package; two parts of one line do not know each other.
 LAYERS = (
     "core",
+    "config_secrets config_vendors config_words config_zones",
     "config_types config_values config_yaml exposition failpoints health histogram pricetables progress reuse scripted series upstream_connection vocabulary",
     "families settings",
     "terms",
     "prices rules",
-    "config_prices",
+    "config_mistakes config_prices",
     "config_checks config_effective config_reader",
     "config_schema",
     "attribution bodies calibration config headroom journal keys ledger listener logs limit_metrics pool quota standing",

@@ -63,10 +63,10 @@ def test_the_shipped_config_starts_with_an_empty_environment_and_says_what_is_mi
 
 
 def test_the_shipped_config_with_its_variables_set_has_nothing_to_warn_of() -> None:
-    environ = {name: f"sk-{name}" for name in ("MODELMAX_API_KEY", "MODELVERSE_API_KEY", "OPT_API_KEY", "API000_API_KEY", "ALICE_KEY")}
+    environ = {name: f"sk-{name}-q7Zt3Kx9vB2mW5cR8nYd" for name in ("MODELMAX_API_KEY", "MODELVERSE_API_KEY", "OPT_API_KEY", "API000_API_KEY", "ALICE_KEY")}
     shipped = load(SHIPPED, environ)
     assert shipped.warnings == ()
-    assert shipped.settings.upstreams["opt"].api_key == "sk-OPT_API_KEY"
+    assert shipped.settings.upstreams["opt"].api_key == "sk-OPT_API_KEY-q7Zt3Kx9vB2mW5cR8nYd"
 
 
 def test_the_shipped_values_are_the_defaults_and_every_bound_is_written_out() -> None:
@@ -364,11 +364,15 @@ def test_a_pattern_that_names_no_file_is_told_and_a_file_that_is_not_there_is_a_
 
 
 def test_a_variable_without_its_braces_is_told_where_a_secret_belongs(tmp_path: Path) -> None:
-    config = "upstreams: {v: {base_url: 'http://h', api_key: $VENDOR_KEY}}\nroutes: [{model: '*', upstream: v}]\nkeys: {a: {secret: $A_KEY}, b: {secret: $12}}\nadmin: {tokens: {o: {token: $OPS}}}\n"
+    config = "upstreams: {v: {base_url: 'http://h', api_key: $VENDOR_KEY}}\nroutes: [{model: '*', upstream: v}]\nkeys: {a: {secret: $A_KEY}, b: {secret: os.environ/B_KEY}}\n"
     told = [text for text in loaded(tmp_path, config).warnings if "itself" in text]
-    assert told == [f'{path} is the text ${name} itself: to take it from the environment write "${{{name}}}"' for path, name in (
-        ("upstreams.v.api_key", "VENDOR_KEY"), ("keys.a.secret", "A_KEY"), ("admin.tokens.o.token", "OPS"),
-    )]  # fmt: skip
+    assert told == [
+        'upstreams.v.api_key is the text $VENDOR_KEY itself: to take it from the environment write "${VENDOR_KEY}"',
+        'keys.a.secret is the text $A_KEY itself: to take it from the environment write "${A_KEY}"',
+        'keys.b.secret is the text os.environ/B_KEY itself (LiteLLM\'s syntax): to take it from the environment write "${B_KEY}"',
+    ]
+    with pytest.raises(ConfigError, match=r'admin.tokens.o.token: is the text \$OPS itself: to take it from the environment write "\$\{OPS\}"'):
+        loaded(tmp_path, config + "admin: {tokens: {o: {token: $OPS}}}\n")
 
 
 def test_included_prices_come_behind_those_of_the_main_file(tmp_path: Path) -> None:

@@ -21,8 +21,10 @@ from proxy.settings import (
     UpstreamSettings,
 )
 
-UPSTREAM = UpstreamSettings(base_url="http://h", api_key="k")
-USABLE = Settings(upstreams={"v": UPSTREAM}, routes=(Route(model="*", upstream="v"),), keys={"a": KeySettings(secret="s")})
+NOW_MS = 1_800_000_000_000
+SECRET = "q7Zt3Kx9vB2mW5cR8nYd"
+UPSTREAM = UpstreamSettings(base_url="http://h/v1", api_key="k")
+USABLE = Settings(upstreams={"v": UPSTREAM}, routes=(Route(model="*", upstream="v"),), keys={"a": KeySettings(secret=SECRET)})
 LIMITS = (LimitSettings(limit="8 concurrent"),)
 
 
@@ -35,8 +37,8 @@ CASES: list[tuple[dict[str, object], list[str]]] = [
     (with_upstream(api_key=""), ["upstreams.v.api_key is empty: requests to it answer 503 upstream_not_configured"]),
     (with_upstream(api_key="", headers={"Api-Key": "k"}), []),
     (with_upstream(api_key="", auth="forward"), []),
-    ({"upstreams": {"v": UPSTREAM, "unused": UpstreamSettings(base_url="http://h")}}, []),
-    ({"keys": {"a": KeySettings(secret="s"), "b": KeySettings()}}, ["keys.b has no secret: the key is disabled"]),
+    ({"upstreams": {"v": UPSTREAM, "unused": UpstreamSettings(base_url="http://h/v1")}}, []),
+    ({"keys": {"a": KeySettings(secret=SECRET), "b": KeySettings()}}, ["keys.b has no secret: the key is disabled"]),
     ({"keys": {"b": KeySettings(secret_sha256="0" * 64)}}, []),
     ({"keys": {}}, ["keys: none has a secret: every request answers 401"]),
     ({"keys": {}, **with_upstream(api_key="", auth="forward")}, []),
@@ -44,7 +46,7 @@ CASES: list[tuple[dict[str, object], list[str]]] = [
     ({"routes": (Route(model="gpt-4*", upstream="v"), Route(model="gpt-*", upstream="v"))}, []),
     ({"limits": LIMITS, "defaults": Defaults(team=LimitDefaults(limits=LIMITS)), **with_upstream(limits=LIMITS)}, []),
     (with_upstream(cached_inside_input=False), []),
-    ({"admin": AdminSettings(tokens={"ops": AdminToken(token="t")})}, []),
+    ({"admin": AdminSettings(tokens={"ops": AdminToken(token=SECRET)})}, []),
     ({"passthrough": (Passthrough(path="/v1/files", upstream="v"),)}, ["passthrough is not enforced by this version yet: passthrough"]),
 ]
 
@@ -52,7 +54,7 @@ CASES: list[tuple[dict[str, object], list[str]]] = [
 @pytest.mark.parametrize(("changes", "expected"), CASES, ids=[str(index) for index in range(len(CASES))])
 def test_warnings(changes: dict[str, object], expected: list[str]) -> None:
     settings = msgspec.structs.replace(USABLE, **changes)
-    assert warnings(settings) == expected
+    assert warnings(settings, NOW_MS) == expected
     assert problems(settings, {}) == []
 
 
@@ -73,5 +75,5 @@ def test_a_problem_stands_at_the_closest_place_known(where: dict[str, str], expe
 def test_only_digests_of_secrets_are_kept() -> None:
     kept = digests_only(USABLE)
     assert kept.keys["a"].secret == ""
-    assert kept.keys["a"].secret_sha256 == hashlib.sha256(b"s").hexdigest()
+    assert kept.keys["a"].secret_sha256 == hashlib.sha256(SECRET.encode()).hexdigest()
     assert digests_only(kept) == kept

@@ -65,11 +65,14 @@ def credit_route(parts: Parts, site: Callable[[], Site]) -> Route:
 
 
 def near_ppm(text: str) -> int:
-    """Millionths of `80%`, or of `80`. Raises ProxyError 400."""
+    """Millionths of `80%`, of `80` or of `0.8`. Raises ProxyError 400."""
+    text = text.strip()
     try:
-        share = share_ppm(text.strip())
+        share = share_ppm(text)
+        if "." in text and "%" not in text and share <= PPM // 100:
+            share *= 100  # a fraction of one: nobody asks for limits used to less than a hundredth
     except (ValueError, AssertionError):
         share = -1
     if not 0 <= share <= 10 * PPM:
-        raise invalid_request("near is a share such as 80%.", param="near")
+        raise invalid_request("near is a share such as 80% or 0.8.", param="near")
     return share

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import time_ns
 from typing import TypeVar
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import click
@@ -62,7 +63,7 @@ def list_(config_path: Path | None, as_json: bool, near: str) -> None:
         share = near_ppm(near)
         process = _process(config_path)
         if process is not None:
-            found = control.ask(process, "GET", f"{LIMITS_PATH}?near={near.strip().removesuffix('%')}", type=Limits).limits
+            found = control.ask(process, "GET", f"{LIMITS_PATH}?near={quote(near.strip())}", type=Limits).limits
         else:
             found = _directly(config_path, lambda it: it.list(share))
     if as_json:

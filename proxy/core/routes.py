@@ -31,6 +31,25 @@ def matches_caseless(pattern: str, model: str) -> bool:
     return fnmatch.fnmatchcase(caseless(model), caseless(pattern))
 
 
+def overlaps(one: str, other: str) -> bool:
+    """Whether some name matches both globs, whatever its case. A set such as [ab] counts as any character."""
+    first, second = (caseless(re.sub(r"\[[^\]]+\]", "?", glob)) for glob in (one, other))
+    # reached[at]: the part of `first` read so far and `second[:at]` match a common text
+    reached = [True] + [False] * len(second)
+    for at, sign in enumerate(second):
+        reached[at + 1] = reached[at] and sign == "*"
+    for sign in first:
+        before, reached = reached, [reached[0] and sign == "*"] + [False] * len(second)
+        for at, facing in enumerate(second):
+            if sign == "*":
+                reached[at + 1] = before[at + 1] or reached[at]
+            elif facing == "*":
+                reached[at + 1] = reached[at] or before[at + 1]
+            else:
+                reached[at + 1] = before[at] and (sign == facing or "?" in (sign, facing))
+    return reached[-1]
+
+
 def match(model: str, routes: Iterable[tuple[str, str]]) -> str | None:
     """The upstream of the first route, a pair of glob and upstream, whose glob matches; or None."""
     for pattern, upstream in routes:

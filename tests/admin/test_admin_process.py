@@ -18,7 +18,7 @@ from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 
 PATH = "/admin/v1/health"
-ADMIN = {"listen": "127.0.0.1:0", "tokens": {"ops": {"token": "secret-a", "role": "admin"}}}
+ADMIN = {"listen": "127.0.0.1:0", "tokens": {"ops": {"token": "secret-a-q7Zt3Kx9vB2mW5cR8nYd", "role": "admin"}}}
 
 
 async def state(proxy: Running, environ: dict[str, str] | None = None) -> Process:
@@ -64,7 +64,7 @@ async def test_a_process_that_stops_says_so_to_the_end(tmp_path: Path) -> None:
 async def test_over_tcp_with_a_token_and_not_at_all_without_one(tmp_path: Path) -> None:
     async with running(tmp_path, config("http://127.0.0.1:9/v1", admin=ADMIN)) as proxy:
         url = f"http://{proxy.server.addresses.admin}"
-        assert (await state(proxy, {control.URL: url, control.TOKEN: "secret-a"})).pid == os.getpid()
+        assert (await state(proxy, {control.URL: url, control.TOKEN: "secret-a-q7Zt3Kx9vB2mW5cR8nYd"})).pid == os.getpid()
         with pytest.raises(Failed, match="invalid_admin_token"):
             await state(proxy, {control.URL: url})
     async with running(tmp_path, config("http://127.0.0.1:9/v1")) as proxy:

@@ -49,6 +49,8 @@ async def test_limits_are_listed_fullest_first_with_a_process_and_without(tmp_pa
             near = await called("limit", "list", "-c", path, "--near", "80%")
             assert "trial" in near.stdout and "80 %" in near.stdout and "requests/month" not in near.stdout
             assert (await called("limit", "list", "-c", path, "--near", "95%")).stdout == "No limit is used to 95%.\n"
+            assert (await called("limit", "list", "-c", path, "--near", "0.8")).stdout == near.stdout
+            assert (await called("limit", "list", "-c", path, "--near", "0.95")).stdout == "No limit is used to 0.95.\n"
         without = listed(await called("limit", "list", "-c", path, "--json"))
         calendar = [id for id in shown if "minute" not in id]
         assert {id: without[id] for id in calendar} == {id: shown[id] for id in calendar}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from proxy.core.routes import match, matches, matches_caseless, model_not_found, model_of_path
+from proxy.core.routes import match, matches, matches_caseless, model_not_found, model_of_path, overlaps
 
+GLOBS = [*itertools.product("ab*?", repeat=1), *itertools.product("ab*?", repeat=3)]
 ROUTES = [("deepseek-*", "modelmax"), ("gpt-4o", "exact"), ("gpt-?", "single"), ("*/llama-*", "slash"), ("qwen*", "sky-ze"), ("qwen3-max", "never")]
 
 
@@ -68,3 +71,16 @@ def test_a_models_path_holds_a_name_and_nothing_that_climbs(path: str, model: st
 
 def test_other_paths_are_no_models() -> None:
     assert model_of_path("/v1/models") is None and model_of_path("/v1/model/x") is None and model_of_path("/x/v1/models/y") is None
+
+
+def test_two_globs_overlap_where_a_name_matches_both() -> None:
+    names = ["".join(letters) for length in range(5) for letters in itertools.product("ab", repeat=length)]
+    globs = ["".join(signs) for signs in GLOBS]
+    found = {glob: {name for name in names if matches(glob, name)} for glob in globs}
+    for one, other in itertools.product(globs, repeat=2):
+        assert overlaps(one, other) is bool(found[one] & found[other]), (one, other)
+
+
+@pytest.mark.parametrize(("one", "other", "both"), [("GPT-*", "gpt-4o", True), ("gpt-[45]*", "gpt-4o", True), ("gpt-*", "*-mini", True), ("gpt-*", "claude-*", False)])
+def test_case_does_not_keep_globs_apart(one: str, other: str, both: bool) -> None:
+    assert overlaps(one, other) is both

@@ -44,6 +44,38 @@ class Per(enum.StrEnum):
 
 
 SMOOTH_MS = {Per.SECOND: 1_000, Per.MINUTE: 60_000, Per.HOUR: 3_600_000}
+# How people write periods, currencies and rates elsewhere.
+_SHORT_PERIODS = {
+    short: per
+    for per, shorts in {
+        "second": "s sec secs seconds", "minute": "m min mins minutes minutely", "hour": "h hr hrs hours hourly", "day": "d days daily 24h 1d",
+        "week": "w wk weeks weekly 7d", "month": "mo mon months monthly 30d 1mo", "total": "lifetime ever all forever none unlimited overall",
+    }.items()
+    for short in shorts.split()
+}  # fmt: skip
+_CURRENCIES = {
+    word: code
+    for code, words in {
+        "USD": "usd us$ $ dollar dollars", "EUR": "eur € euro euros", "GBP": "gbp £ pound pounds", "CNY": "cny rmb ¥ yuan renminbi", "JPY": "jpy yen",
+        "INR": "inr ₹ rupee rupees", "KRW": "krw ₩ won", "CHF": "chf", "CAD": "cad", "AUD": "aud", "HKD": "hkd", "SGD": "sgd", "TWD": "twd", "BRL": "brl",
+    }.items()
+    for word in words.split()
+}  # fmt: skip
+_RATES = {
+    "rpm": "60 requests/minute", "rps": "5 requests/second", "rph": "1000 requests/hour", "rpd": "1000 requests/day", "tpm": "100_000 tokens/minute",
+    "tpd": "2_000_000 tokens/day", "tps": "1000 tokens/second", "qps": "5 requests/second",
+}  # fmt: skip
+_HABITS = tuple(
+    (re.compile(pattern, re.IGNORECASE), advice)
+    for pattern, advice in {
+        r"\s*[$€£¥₹₩]\s*[0-9].*": "the currency stands behind the amount, as its code",
+        r"\s*[0-9][0-9_]*\s*[km]\b.*": "write the amount out: 100_000",
+        r"\s*[0-9]{1,3}(?:,[0-9]{3})+\b.*": "write thousands with underscores: 100_000",
+        r"\s*[0-9][0-9_.]*[a-z$€£¥].*": "a blank stands between amount and unit",
+        r"\s*[0-9][0-9_.]*\s+\S+\s+(?:per|a|an|each|every)\s+\S+.*": "write / for per",
+        r"\s*(?:unlimited|none|no|off|inf|infinite|-1)\b.*": "leave a limit out that is not to hold",
+    }.items()
+)
 _COUNTED = tuple(unit.value for unit in Unit if unit is not Unit.MONEY)
 _PERIODS = tuple(per.value for per in Per if per is not Per.NONE)
 
@@ -62,33 +94,53 @@ def parse(text: str) -> Rule:
     """The rule that a text states. Raises ValueError with a sentence that says what is expected."""
     match = _FORM.fullmatch(text)
     if match is None:
-        raise ValueError('expected "<amount> <unit>/<per>[ for <models>]", such as "60 requests/minute", "500 USD/month for gpt-*" or "8 concurrent"')
+        raise ValueError(_misformed(text))
     whole, decimals, word, period, models = match.groups()
-    unit = _unit(word)
-    per = _per(unit, period)
+    faults = [fault for fault in (_unit_fault(word), _period_fault(word, period)) if fault]
+    if faults:
+        raise ValueError("; ".join(faults))
+    unit = Unit.MONEY if _CURRENCY.fullmatch(word) else Unit(word)
+    per = Per.NONE if period is None else Per(period)
     return Rule(_amount(unit, whole, decimals), unit, per, word if unit is Unit.MONEY else None, _models(models))
 
 
-def _unit(word: str) -> Unit:
-    if _CURRENCY.fullmatch(word):
-        return Unit.MONEY
-    if word not in _COUNTED:
-        raise ValueError(f"no such unit; the nearest known one is {_nearest(word, _COUNTED)} (or a currency code such as USD)")
-    return Unit(word)
+def _misformed(text: str) -> str:
+    """What is wrong with a text that is no amount, unit and period at all."""
+    expected = 'expected "<amount> <unit>/<per>[ for <models>]", such as "60 requests/minute", "500 USD/month for gpt-*" or "8 concurrent"'
+    for pattern, advice in _HABITS:
+        if pattern.fullmatch(text):
+            return f"{expected}; {advice}"
+    return expected
 
 
-def _per(unit: Unit, period: str | None) -> Per:
-    if unit is Unit.CONCURRENT:
-        if period is not None:
-            raise ValueError('concurrent takes no period: write "8 concurrent"')
-        return Per.NONE
-    if period not in _PERIODS:
-        hint = "say per what" if period is None else f"no such period; the nearest known one is {_nearest(period, _PERIODS)}"
-        raise ValueError(f"{hint}: one of {', '.join(_PERIODS)}")
-    per = Per(period)
-    if unit is Unit.MONEY and per in SMOOTH_MS:
-        raise ValueError("money needs a calendar period or total: day, week, month, total")
-    return per
+def _unit_fault(word: str) -> str | None:
+    """None for a unit; else what to write instead."""
+    if _CURRENCY.fullmatch(word) or word in _COUNTED:
+        return None
+    lower = word.lower()
+    if lower in _RATES:
+        return f'no such unit; write "{_RATES[lower]}"'
+    if lower in _CURRENCIES:
+        return f"no such unit; a currency is written with its code: {_CURRENCIES[lower]}"
+    return f"no such unit; the nearest known one is {_nearest(lower, _COUNTED)} (or a currency code such as USD)"
+
+
+def _period_fault(word: str, period: str | None) -> str | None:
+    """None for a period that the unit takes; else what to write instead."""
+    if word == Unit.CONCURRENT:
+        return None if period is None else 'concurrent takes no period: write "8 concurrent"'
+    if word.lower() in _RATES and period is None:
+        return None  # the unit's fault says it all
+    money = _CURRENCY.fullmatch(word) is not None or word.lower() in _CURRENCIES
+    possible = [per for per in _PERIODS if not money or Per(per) not in SMOOTH_MS]
+    if period is None:
+        return f"say per what: one of {', '.join(possible)}"
+    if period in possible:
+        return None
+    close = _SHORT_PERIODS.get(period.lower()) or _nearest(period.lower(), _PERIODS)
+    if money and (period in _PERIODS or close not in possible):
+        return f"money needs a calendar period or total: {', '.join(possible)}"
+    return f"no such period; the nearest known one is {close}: one of {', '.join(possible)}"
 
 
 def _amount(unit: Unit, whole: str, decimals: str | None) -> int:
