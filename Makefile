@@ -4,7 +4,17 @@ PYTHON ?= python3
 JOBS   ?= 2
 ARGS   ?=
 
+# `.venv` is python3's. Any other PYTHON gets an environment of its own, named by its version, so that none is taken for another.
+ifeq ($(PYTHON),python3)
 VENV    := .venv
+else
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV    := .venv-$(or $(VERSION),$(error PYTHON=$(PYTHON) does not run: name a Python 3.11 or newer, such as PYTHON=python3.12))
+endif
+PINS    := constraints.txt
+# Without it each of the hundreds of processes that the tests start would compile all it imports again.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN     := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV     := $(VENV)/.dev-installed
@@ -15,13 +25,13 @@ PROMETHEUS := $(VENV)/.prometheus-found
 LIBS    := $(patsubst tests/clients/frameworks/requirements/%.txt,$(VENV)/clients/%/.installed,$(wildcard tests/clients/frameworks/requirements/*.txt))
 SERVERS := $(VENV)/clients/transformers/.installed
 SLOW_LIBS := $(patsubst %,$(VENV)/clients/%/.installed,langchain-openai litellm llm transformers)
-PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(addprefix --constraint ,$(PINS))
 PYTEST  := $(BIN)/python -m pytest
 
-.PHONY: help demo serve test check campaign bench prices dashboards lock clean
+.PHONY: help demo serve quick test test-latest check campaign bench prices dashboards lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 
 # One virtual environment, two stamps: running the proxy does not wait for the tests' larger packages.
 $(BIN)/python:
@@ -70,8 +80,15 @@ demo: $(RUNTIME) ## a scripted upstream and the proxy in front of it, with the l
 serve: $(RUNTIME) ## the proxy with ./config.yaml
 	$(BIN)/tollkeeper serve $(ARGS)
 
+quick: $(DEV) ## the unit tests of all parts, about a minute; ARGS="-k name" narrows it
+	$(PYTEST) -n $(JOBS) --dist loadgroup -m "not campaign and not whole" $(ARGS)
+
 test: $(DEV) $(NODE) $(filter-out $(SLOW_LIBS),$(LIBS)) $(PROMETHEUS) ## all that this machine can test, fixed seeds; ARGS="-k name" narrows it
-	$(PYTEST) -n $(JOBS) -m "not campaign" $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist loadgroup -m "not campaign" $(ARGS)
+
+test-latest: ## the same with the newest packages that pyproject.toml allows, in an environment made anew
+	rm -rf $(VENV)-latest
+	$(MAKE) test VENV=$(VENV)-latest PINS=
 
 check: $(DEV) ## lint, types, architecture, docs
 	$(BIN)/ruff check proxy tests tools
@@ -79,7 +96,7 @@ check: $(DEV) ## lint, types, architecture, docs
 	$(PYTEST) -q tests/test_architecture.py $(wildcard tests/test_docs*.py)
 
 campaign: $(DEV) $(NODE) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) $(GUIDED) $(SERVERS) ## the promises at full figures, hours
-	$(PYTEST) -n $(JOBS) -m campaign $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist loadgroup -m campaign $(ARGS)
 
 bench: $(DEV) ## throughput and latency beside a bare aiohttp proxy
 	$(BIN)/python -m tests.bench.run $(ARGS)
@@ -103,5 +120,5 @@ lock: $(DEV) ## rewrite constraints.txt and the pins of the tests' clients
 	  $(CURDIR)/$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header $$file --output-file $${file%.in}.txt; done
 
 clean: ## what make made; never the data in var/
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find proxy tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,6 +22,8 @@ from tests.support.raw import RawClient, RawUpstream, Visit, raw_upstream
 from tests.support.running import Running, config, running
 from tests.support.waiting import guard
 
+pytestmark = pytest.mark.whole
+
 MARK = "c4n4ry"  # in every canary, so that one search finds them all
 KEY = f"sk-{MARK}-right"
 UPSTREAM_KEY = f"sk-{MARK}-operator"

@@ -25,6 +25,8 @@ from tests.support.recount import NANO, PRICES, Rule, midday_zone
 from tests.support.running import Running, config, running
 from tests.support.waiting import guard, until
 
+pytestmark = pytest.mark.whole
+
 SLOTS = 40          # and so many come at once
 SLOW = 10_000_000   # of a rate with room for so many, one unit an hour comes back: none while a test looks
 KEYS = {"alice": "research", "bob": "research", "carol": "sales"}

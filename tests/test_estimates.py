@@ -22,6 +22,8 @@ from tests.support.corpora import count
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import config, running
 
+pytestmark = pytest.mark.whole
+
 ANSWERS = 100
 PERMILLE_MAX = 25
 CHINESE_WORDS = (
@@ -126,7 +128,7 @@ async def errors(directory: Path, tokenizer: Tokenizer, kind: Kind, *, reasoning
         return (charged[0] - true[0]) * 1000 // true[0], (charged[1] - true[1]) * 1000 // true[1]
 
 
-@pytest.mark.parametrize("kind", ["code", "mixed"])
+@pytest.mark.parametrize("kind", ["code"])  # the slower kinds are the campaign's
 async def test_totals_are_within_two_and_a_half_percent(tmp_path: Path, kind: str) -> None:
     found = await errors(tmp_path, cl100k(), KINDS[kind])
     print(f"estimates, cl100k, {kind}: input {found[0] / 10:+.1f} %, output {found[1] / 10:+.1f} %")

@@ -15,7 +15,7 @@ from tests.support.process import Process, proxy_process
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.waiting import guard
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the memory of a process from /proc")
+pytestmark = [pytest.mark.whole, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the memory of a process from /proc")]
 
 MiB = 1 << 20
 GROWTH_MAX_BYTES = 16 * MiB
@@ -110,7 +110,7 @@ async def large_answer(directory: Path, kind: str, mebibytes: int, *, slow: bool
 
 @pytest.mark.parametrize(("kind", "slow"), [("JSON", False), ("events", True)])
 async def test_a_large_answer_is_not_held(tmp_path: Path, kind: str, slow: bool) -> None:
-    growth = await large_answer(tmp_path, kind, 256, slow=slow)
+    growth = await large_answer(tmp_path, kind, 64, slow=slow)
     print(f"{kind}, {'slow' if slow else 'fast'} reader: {growth / MiB:.1f} MiB")
     assert growth <= GROWTH_MAX_BYTES
 

@@ -25,6 +25,8 @@ from tests.support.recount import DISCOUNTED, MARKED_UP, OVERHEAD_TOKENS, PRICES
 from tests.support.running import KEY, Running, config, running
 from tests.support.waiting import guard, until
 
+pytestmark = pytest.mark.whole
+
 AT_ONCE, LATER, LAST = 200, 60, 10
 K_MAX = 100
 K_WORTH = 20

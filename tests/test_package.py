@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.waiting import GUARD_S
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -34,6 +34,8 @@ from proxy.cli import control
 from tests.clients.deployment import scripted
 from tests.support.waiting import GUARD_S
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 READY = re.compile(r'(?:base_url=|"base_url": ?")(http://[^"\s]+/v1)')

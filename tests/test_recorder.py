@@ -157,6 +157,7 @@ async def test_the_journal_lets_go_of_what_is_booked_and_of_nothing_else(tmp_pat
 
 
 @pytest.mark.parametrize("action", ["raise", "enospc"])
+@pytest.mark.whole
 @pytest.mark.parametrize("place", ["recorder.batch.before", "recorder.batch.after", "ledger.book.before", "ledger.book.inside", "ledger.book.after"])
 async def test_a_batch_that_fails_is_tried_until_it_is_booked_once(tmp_path: Path, place: str, action: str, caplog: pytest.LogCaptureFixture) -> None:
     async with living(tmp_path, failpoints=f"{place}={action}@1") as life:
@@ -383,6 +384,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("place", ["recorder.batch.before", "recorder.batch.after", "ledger.book.before", "ledger.book.inside", "ledger.book.after"])
 async def test_killed_at_each_step_of_booking(tmp_path: Path, place: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

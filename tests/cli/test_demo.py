@@ -19,6 +19,8 @@ from proxy import config
 from proxy.cli.demo import HOST, config_text, free_port
 from tests.support.waiting import GUARD_S, until_blocking
 
+pytestmark = pytest.mark.whole
+
 ANY_PORTS = ("--port", "0", "--metrics-port", "0")  # tests may run side by side
 
 

@@ -14,6 +14,8 @@ from cli.process import running
 from proxy.scripted import expected, serving
 from tests.support.waiting import GUARD_S
 
+pytestmark = pytest.mark.whole
+
 BODY = b'{"model":"demo-chat","messages":[{"role":"user","content":"Hello!"}]}'
 READY = r'"message":"ready","base_url":"(http://[^"]+/v1)","metrics":"(http://[^"]+/metrics)"}\n'
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,16 @@ from .cases import DOCUMENTS
 from .deployment import Deployment, four_vendors, one_vendor
 from .drivers import CLIENTS, Both, Node, both_ways
 
+HERE = Path(__file__).parent
 KEYS = [f"{client}-{vendor}" for client in CLIENTS for vendor in (*DOCUMENTS, "errors", "vendor_errors", "broken", "cut", "models", "large")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests here run in one worker, so that each of these processes is started once."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.whole)
+            item.add_marker(pytest.mark.xdist_group("clients"))
 
 
 @pytest.fixture(scope="session")

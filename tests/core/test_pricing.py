@@ -100,7 +100,7 @@ def check_additivity_and_monotony(decimals, discount, counts, more):
 
 
 @given(RATES, SHARES, DECIMALS, SHARES, COUNTS, IMAGES, st.booleans(), COUNTS)
-@settings(max_examples=1_000)
+@settings(max_examples=250)
 def test_each_token_is_priced_once_and_exactly(decimals, discount, fx, markup, counts, images, answered, more):
     check_against_the_oracle(decimals, discount, fx, markup, counts, images, answered)
     check_the_partition(counts)

@@ -28,7 +28,7 @@ from proxy import __version__
 from proxy.failpoints import NAMES
 from tests.crash.checking import Accounts, Tally
 from tests.crash.load import KEY, Load, Sent
-from tests.crash.processes import DRAIN_S, Launcher, Proxy, launcher, upstream
+from tests.crash.processes import Launcher, Proxy, launcher, upstream
 from tests.support.raw import RawClient
 from tests.support.waiting import GUARD_S, until
 
@@ -37,9 +37,8 @@ RARE_PASSES = {             # and these, which only some of many requests pass, 
     "journal.void": (1, 2), "journal.roll": (1, 2, 5), "journal.preallocate": (1, 2, 3), "journal.sync": (1, 2, 5),
     "journal.compress": (1, 2), "journal.delete": (1, 2),
 }
-LABEL_CHARS = 2000          # in each opening and each record: fifty requests fill a segment
+LABEL_CHARS = 8000          # in each opening and each record: a dozen requests fill a segment
 HIT_S = 120.0               # a point not passed so often by then is given up: the kill counts as a random one
-RANDOM_PIECES_MAX = 500     # a plain process is killed when its clients have received so many pieces of answers; few more often than many
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,19 @@ class Variant:
 VARIANTS = tuple(Variant(sync, keep) for sync in ("interval", "always") for keep in ("7d", "0s"))
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How much happens in a life: a plain process is killed when its clients have received `pieces_max` pieces at the most, few more often than many."""
+
+    clients: int
+    pieces_max: int
+    drain_s: float  # nothing is open, and all is booked, so long after a restart
+
+
+SUITE = Effort(clients=16, pieces_max=150, drain_s=GUARD_S)
+CAMPAIGN = Effort(clients=50, pieces_max=500, drain_s=5.0)  # on a quiet machine
+
+
 @dataclass
 class Outcome:
     """What came out, over all rounds."""
@@ -111,7 +123,7 @@ class Round:
     """One data directory and one upstream, through many deaths."""
 
     def __init__(
-        self, directory: Path, variant: Variant, seed: str, launching: Launcher, upstream_address: str, outcome: Outcome, drain_s: float = GUARD_S
+        self, directory: Path, variant: Variant, seed: str, launching: Launcher, upstream_address: str, outcome: Outcome, effort: Effort = SUITE
     ) -> None:
         self.config = directory / "config.yaml"
         self.config.write_text(yaml.safe_dump(variant.config(upstream_address)))
@@ -121,7 +133,7 @@ class Round:
         self._launching = launching
         self._upstream_address = upstream_address
         self._outcome = outcome
-        self._drain_s = drain_s
+        self._effort = effort
         self._rng = random.Random(seed)
         self._left_over: list[Sent] = []  # sent to the plain process that was killed last, and not yet compared
 
@@ -139,7 +151,7 @@ class Round:
         if not await proxy.is_ready():
             return [f"the restart failed: {proxy.ended.result()}"]
         try:
-            await proxy.drained(self._drain_s)
+            await proxy.drained(self._effort.drain_s)
         except AssertionError as error:
             return [str(error)]
         await self._quiet()
@@ -158,9 +170,9 @@ class Round:
         """Load until it is dead; what was sent."""
         sent: list[Sent] = []
         if await proxy.is_ready():
-            load = Load(proxy, name, self._seed)
+            load = Load(proxy, name, self._seed, self._effort.clients)
             if fault is None:
-                await load.reached(int(RANDOM_PIECES_MAX * self._rng.random() ** 2))
+                await load.reached(int(self._effort.pieces_max * self._rng.random() ** 2))
             hit = fault is None or await proxy.ends_within(HIT_S)
             code = await proxy.kill()
             sent = await load.finished()
@@ -182,12 +194,12 @@ class Round:
         await until(self.accounts.read_log)
 
 
-async def run_round(directory: Path, variant: Variant, seed: str, faults: Sequence[str], outcome: Outcome, drain_s: float = GUARD_S) -> None:
+async def run_round(directory: Path, variant: Variant, seed: str, faults: Sequence[str], outcome: Outcome, effort: Effort = SUITE) -> None:
     """One round; what it finds goes to `outcome`. It stops at the first cycle with findings: what follows would repeat them."""
     async with AsyncExitStack() as stack:
         address = await stack.enter_async_context(upstream(directory / "upstream.jsonl", pace_s=0.001))
         launching = await stack.enter_async_context(launcher())
-        one = Round(directory, variant, seed, launching, address, outcome, drain_s)
+        one = Round(directory, variant, seed, launching, address, outcome, effort)
         for number, fault in enumerate(faults):
             outcome.findings += await one.cycle(number, fault)
             if outcome.findings:
@@ -203,7 +215,7 @@ async def campaign(kills: int, seed: int, outcome: Outcome) -> None:
         cycles = min(25, -(-(kills - outcome.kills) // 2))
         name = f"{seed}/{number}"
         with tempfile.TemporaryDirectory(prefix="tollkeeper-kills-") as directory:
-            await run_round(Path(directory), variant, name, plan(variant, name, cycles), outcome, DRAIN_S)
+            await run_round(Path(directory), variant, name, plan(variant, name, cycles), outcome, CAMPAIGN)
         print(f"{outcome.kills} kills, {outcome.tally.records} records, {len(outcome.findings)} findings", flush=True)
         number += 1
 
@@ -225,7 +237,7 @@ def summary(outcome: Outcome, seed: int, duration_s: float) -> str:
         f"| booked, not in the upstream's log: killed between opening and arrival, 0 output | {_unsent(outcome)} |",
         f"| clients that saw the usage event: charged equals it | {tally.saw_usage} |",
         f"| not reported: delivered ≤ charged ≤ delivered + one chunk + 512 | {tally.within_bounds}; at most {tally.over_tokens_max} tokens above delivered |",
-        f"| findings (missing, double, booked without reason, out of bounds, open after {DRAIN_S:g} s, chain broken) | {len(outcome.findings)} |",
+        f"| findings (missing, double, booked without reason, out of bounds, open after {CAMPAIGN.drain_s:g} s, chain broken) | {len(outcome.findings)} |",
         "",
         "| killed at | times |",
         "|---|---|",

@@ -16,7 +16,6 @@ from tests.support.raw import RawClient
 from tests.support.waiting import GUARD_S, guard
 
 ROOT = Path(__file__).parents[2]
-DRAIN_S = 5.0    # the campaign, on a quiet machine: nothing is open, and all is booked, so long after a restart
 _GAUGES = ("tollkeeper_journal_open_exchanges", "tollkeeper_ledger_backlog_records", "tollkeeper_ledger_lag_seconds")
 
 

@@ -12,6 +12,8 @@ from tests.crash.load import SCENES, Load
 from tests.crash.processes import launcher, upstream
 from tests.crash.test_crash_kills import shares
 
+pytestmark = pytest.mark.whole
+
 SEED = 1
 AT_ONCE = 8           # faults in one process
 PASSES = (2, 3, 4)    # not the first: what fails at the start is a start that fails

@@ -13,6 +13,8 @@ import pytest
 from proxy.failpoints import NAMES
 from tests.crash.kills import VARIANTS, Outcome, Variant, campaign, plan, run_round
 
+pytestmark = pytest.mark.whole
+
 SEED = 1
 CYCLES = 8  # of two kills each, in each of the four variants
 CAMPAIGN_KILLS = 1000

@@ -22,9 +22,11 @@ from tests.crash.processes import Proxy, served, upstream
 from tests.support.raw import RawClient
 from tests.support.waiting import guard, until
 
+pytestmark = pytest.mark.whole
+
 SEED = "1"
 SEGMENT_BYTES = 256 * 1024
-POSITIONS = 200  # words of a stream: an event each, then the finish, the usage, [DONE]; a token each, too
+FULL = pytest.mark.campaign
 PLAIN = tuple(scene for scene in SCENES if scene.name in ("stream with usage", "stream without usage", "json", "slow stream", "error 500", "left stream"))
 ENDLESS = (Scene("very slow stream", "demo-slow:0.5", stream=True, words=(60, 80)), Scene("slow stream", "demo-slow:0.02", stream=True, words=(10, 60)))
 
@@ -54,11 +56,12 @@ def left_open(one: Place) -> int:
     return len(recover(one.accounts.data_dir / "journal" / "w0").unresolved)
 
 
+@pytest.mark.parametrize("pieces", [100, pytest.param(500, marks=FULL)])
 @pytest.mark.parametrize("variant", VARIANTS[::3], ids=lambda variant: variant.sync)
-async def test_told_to_stop_under_load_it_finishes_what_runs(tmp_path: Path, variant: Variant) -> None:
+async def test_told_to_stop_under_load_it_finishes_what_runs(tmp_path: Path, variant: Variant, pieces: int) -> None:
     async with place(tmp_path, variant) as one, served(one.config) as proxy:
         load = Load(proxy, "term", SEED, scenes=PLAIN)
-        await load.reached(500)
+        await load.reached(pieces)
         running = {sent.test_id for sent in load.sent}
         proxy.signal(signal.SIGTERM)
         one.sent = await load.finished()
@@ -110,7 +113,8 @@ async def test_a_full_disk_refuses_before_the_upstream_and_loses_nothing(tmp_pat
             assert any(sent.answer.status == 200 for sent in one.sent if sent.test_id.startswith("again"))
 
 
-async def test_a_second_process_on_one_directory_gives_its_reason_and_does_no_harm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pieces", [150, pytest.param(600, marks=FULL)])
+async def test_a_second_process_on_one_directory_gives_its_reason_and_does_no_harm(tmp_path: Path, pieces: int) -> None:
     async with place(tmp_path) as one:
         async with served(one.config) as proxy:
             load = Load(proxy, "two", SEED, scenes=PLAIN)
@@ -118,7 +122,7 @@ async def test_a_second_process_on_one_directory_gives_its_reason_and_does_no_ha
             async with served(one.config) as second:
                 assert await second.ended == 1
                 assert f"in use by process {proxy.pid}" in second.stderr
-            await load.reached(600)
+            await load.reached(pieces)
             await proxy.kill()
             one.sent = await load.finished()
             async with served(one.config) as second:  # the lock went with the process
@@ -126,10 +130,12 @@ async def test_a_second_process_on_one_directory_gives_its_reason_and_does_no_ha
         assert await one.compared(killed=True) == []
 
 
+# Words of a stream: an event each, then the finish, the usage, [DONE]; a token each, too.
+@pytest.mark.parametrize("words", [60, pytest.param(200, marks=FULL)])
 @pytest.mark.parametrize("variant", VARIANTS[::3], ids=lambda variant: variant.sync)
-async def test_leaving_at_every_position_is_charged_for_what_was_delivered(tmp_path: Path, variant: Variant) -> None:
+async def test_leaving_at_every_position_is_charged_for_what_was_delivered(tmp_path: Path, variant: Variant, words: int) -> None:
     """At once, so in each await before the answer; behind each event of a stream, its usage and its [DONE]; in a silence. No restart mends it."""
-    long = Scene("long stream", f"demo-long:{POSITIONS}", stream=True, include_usage=True)
+    long = Scene("long stream", f"demo-long:{words}", stream=True, include_usage=True)
     silent = (Scene("hang", "demo-hang"), Scene("stall", "demo-stall:3", stream=True), Scene("slow json", "demo-slow:0.3"))
     async with place(tmp_path, variant) as one, served(one.config) as proxy:
         events = len(expected(body(long, random.Random(0))).events)
@@ -144,7 +150,7 @@ async def test_leaving_at_every_position_is_charged_for_what_was_delivered(tmp_p
         # On a busy machine many events come in one piece, the last ones with [DONE]: whoever leaves behind that has left a whole answer.
         assert {rows[name].outcome for name in positions} <= {"client_closed", "completed"} and rows[positions[0]].outcome == "client_closed"
         behind_done = rows[positions[-1]]
-        assert (behind_done.outcome, behind_done.output_source, behind_done.output_tokens) == ("completed", "reported", POSITIONS)
+        assert (behind_done.outcome, behind_done.output_source, behind_done.output_tokens) == ("completed", "reported", words)
 
 
 def limit_files(proxy: Proxy, size_bytes: int) -> None:

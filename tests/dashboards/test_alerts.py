@@ -6,11 +6,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.support.prometheus import promtool
 from tools.dashboards.files import TARGET
 from tools.dashboards.rules import ALERTS, RECORDINGS
+
+pytestmark = pytest.mark.whole
 
 RULES = TARGET / "prometheus" / "tollkeeper.rules.yml"
 RUNBOOK = TARGET.parent / "docs" / "runbook.md"

@@ -27,7 +27,7 @@ from tools.dashboards.files import DASHBOARDS, TARGET
 from tools.dashboards.grafana import Panel, scoped
 from tools.dashboards.rules import ALERTS, RECORDINGS
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.whole, pytest.mark.xdist_group("panels"), pytest.mark.asyncio(loop_scope="module")]
 
 BOB = "sk-bob"
 JSON_TYPE = "Content-Type: application/json"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import aiohttp
+import pytest
 
 from proxy.scripted import Script, serving
 from proxy.series import PREFIX, SPECS
 from tests.support.prometheus import promtool, scraping
 from tests.support.running import KEY, config, running
+
+pytestmark = pytest.mark.whole
 
 CHAT = {"model": "demo-chat", "messages": [{"role": "user", "content": "What is the capital of France?"}]}
 

@@ -9,7 +9,7 @@ import pytest
 from tests.fuzz.run import guided, parts, run
 from tests.fuzz.targets import SEEN, SHARES
 
-INPUTS, CAMPAIGN_INPUTS = 20_000, 1_000_000
+INPUTS, CAMPAIGN_INPUTS = 6_000, 1_000_000
 SEED = 1
 
 

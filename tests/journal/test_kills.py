@@ -17,6 +17,8 @@ from tests.support.waiting import GUARD_S
 
 from .builders import SMALL, all_closes
 
+pytestmark = pytest.mark.whole
+
 WORKER = [sys.executable, "-m", f"{__package__}.worker"]
 # The package's own root on the path, under whichever name it was imported.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[__package__.count(".") + 1])}
@@ -90,11 +92,12 @@ def start(root: Path, spec: str, seed: int, keep_s: float) -> subprocess.Popen[s
     )
 
 
+@pytest.mark.parametrize("passes", [(2,), pytest.param((1, 3), marks=pytest.mark.campaign)], ids=str)
 @pytest.mark.parametrize("name", POINTS)
-def test_killed_at_each_named_point(tmp_path: Path, name: str) -> None:
+def test_killed_at_each_named_point(tmp_path: Path, name: str, passes: tuple[int, ...]) -> None:
     keep_s = 0.0 if name.startswith("journal.delete") else 3600.0
     life = Life(keep_s)
-    for seed, number in enumerate((1, 3), 1):
+    for seed, number in enumerate(passes, 1):
         process = start(tmp_path, f"{name}=kill@{number}", seed, keep_s)
         out, err = process.communicate(timeout=GUARD_S)
         assert process.returncode == -signal.SIGKILL, f"the point was not reached\n{err}"
@@ -105,7 +108,7 @@ def test_killed_at_each_named_point(tmp_path: Path, name: str) -> None:
         life.check(tmp_path / "w0")
 
 
-@pytest.mark.parametrize("lives", [10, pytest.param(200, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("lives", [5, pytest.param(200, marks=pytest.mark.campaign)])
 def test_killed_at_random_many_times_on_one_directory(tmp_path: Path, lives: int) -> None:
     """Life after life: each settles what the one before left open, and all that any of them wrote is there in the end."""
     rng = random.Random(20)

@@ -214,7 +214,8 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(200, marks=pytest.mark.campaign)])
+@pytest.mark.whole
+@pytest.mark.parametrize("kills", [2, pytest.param(200, marks=pytest.mark.campaign)])
 async def test_killed_at_any_moment_the_book_is_whole_and_a_replay_completes_it(tmp_path: Path, kills: int) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
     told = position = 0

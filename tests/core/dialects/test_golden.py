@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -33,6 +35,13 @@ def framings(golden: Golden) -> dict[str, bytes]:
     return forms
 
 
+def places(body: bytes) -> list[int]:
+    """Where to split in two: around the starts of the last three events and the end, and at 64 places by chance. The campaign splits everywhere."""
+    starts = [found.start() for found in re.finditer(rb"data:", body)][-3:]
+    around = {at + by for at in (*starts, len(body)) for by in range(-6, 7)}
+    return sorted({at for at in around if 0 <= at <= len(body)} | set(random.Random(len(body)).sample(range(len(body) + 1), min(64, len(body)))))
+
+
 @EACH
 def test_it_reads_as_expected(golden: Golden) -> None:
     assert read(golden, [golden.body]) == golden.expected()
@@ -44,6 +53,15 @@ def test_no_framing_changes_it(golden: Golden) -> None:
     for form, body in framings(golden).items():
         assert read(golden, [body[at : at + 1] for at in range(len(body))]) == expected, f"{form}, byte by byte"
         assert read(golden, body.splitlines(keepends=True)) == expected, f"{form}, line by line"
+        for at in places(body):
+            assert read(golden, [body[:at], body[at:]]) == expected, f"{form}, split at {at}"
+
+
+@pytest.mark.campaign
+@EACH
+def test_no_split_in_two_changes_it(golden: Golden) -> None:
+    expected = golden.expected()
+    for form, body in framings(golden).items():
         for at in range(len(body) + 1):
             assert read(golden, [body[:at], body[at:]]) == expected, f"{form}, split at {at}"
 
