@@ -38,11 +38,11 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+$(RUNTIME): pyproject.toml setup.py constraints.txt | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
-$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+$(DEV): pyproject.toml setup.py constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[test,check]'
 	@touch $@ $(RUNTIME)
 

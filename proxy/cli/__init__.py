@@ -10,7 +10,7 @@ import click
 from proxy import __version__
 from proxy.cli.lazy import LazyGroup
 
-NOUNS = ("serve", "demo", "check", "key", "usage", "limit", "record", "price", "ledger")
+NOUNS = ("serve", "demo", "init", "check", "key", "usage", "limit", "record", "price", "ledger")
 
 
 @click.group(cls=LazyGroup, lazy={noun: f"proxy.cli.{noun}:{noun}" for noun in NOUNS})
@@ -21,6 +21,7 @@ def main() -> None:
     \b
     Start here:
       tollkeeper demo
+      tollkeeper init DIR
       tollkeeper serve --upstream https://api.example.com/v1
     """
     # What the terminal's encoding cannot show is escaped: a name in a ledger must not end a report.
