@@ -31,7 +31,7 @@ def warnings(settings: Settings, now_ms: int) -> Iterator[str]:
     yield from _secrets(settings)
     yield from _keys(settings, now_ms)
     yield from _globs(settings)
-    yield from _shares(settings)
+    yield from _shares(settings, now_ms)
     yield from _prices(settings, now_ms)
     yield from _rates_of_exchange(settings, now_ms)
     yield from _limits(settings)
@@ -99,10 +99,12 @@ def _of_upstream(limit: Limit) -> str | None:
     return limit.scope_id if limit.scope == "upstream" else None
 
 
-def _shares(settings: Settings) -> Iterator[str]:
+def _shares(settings: Settings, now_ms: int) -> Iterator[str]:
     named = [(f"upstreams.{name}.discount", it.discount, DISCOUNT_MAX) for name, it in settings.upstreams.items()]
     named += [(f"teams.{name}.markup", it.markup, MARKUP_MAX) for name, it in settings.teams.items()]
     for path, said, most in named:
+        if said and not isinstance(said, str) and _all_later([row.from_ for row in said], settings, now_ms):
+            yield f"{path}: every row begins later, so until then it is 0; add a row without `from`"
         for rate in [said] if isinstance(said, str) else [row.rate for row in said]:
             share = Decimal(rate or "0")
             if most <= share and (most == MARKUP_MAX or share <= 1):  # a larger discount is refused

@@ -245,7 +245,8 @@ class _Pricing:
     ) -> tuple[Repriced, Kept | None]:
         now = standing(booked, corrections)
         priced, kept = self._prices.price(booked, corrections, now)
-        return reprice(booked, corrections, now, priced, self._reason), kept
+        repriced = reprice(booked, corrections, now, priced, self._reason)
+        return repriced, None if repriced.verdict is Verdict.OTHER_CURRENCY else kept
 
 
 class _Told:

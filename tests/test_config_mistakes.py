@@ -47,6 +47,7 @@ def test_a_config_without_mistakes_has_nothing_to_be_told(tmp_path: Path) -> Non
 MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"teams__r__markup": "5"}, 'teams.r.markup: 5 is a share, which adds 500 % to the cost; 5 % is written "0.05"'),
     ({"teams__r__markup": [{"rate": "0.05"}, {"rate": "15", "from": "2026-12-01"}]}, '15 % is written "0.15"'),
+    ({"teams__r__markup": [{"rate": "0.05", "from": "2999-01-01"}]}, "teams.r.markup: every row begins later, so until then it is 0"),
     ({"upstreams__v__discount": "0.95"}, "takes 95 % off the price"),
     ({"upstreams__v__base_url": "https://api.openai.com"}, "this vendor's API is at https://api.openai.com/v1"),
     ({"upstreams__v__base_url": "https://api.groq.com/v1"}, "https://api.groq.com/openai/v1"),

@@ -108,6 +108,7 @@ async def test_a_dry_run_says_what_would_be_booked_and_books_nothing(tmp_path: P
         await life.book(make_record(0), make_record(1, model_requested="unheard-of", model_served=None), make_record(2, cost_nano=5, charge_nano=5, currency="EUR"))
         dry = await life.all(DEAR, dry_run=True)
         assert (life.records(), dry[0].verdicts) == (3, {"adjusted": 1, "unchanged": 0, "unpriced": 1, "other_currency": 1})
+        assert not any(dry[0].kept.values())
         wet = await life.all(DEAR)
         assert [msgspec.structs.replace(one, dry_run=True) for one in wet] == dry
         assert life.records() == 4
@@ -271,8 +272,9 @@ async def test_what_a_markup_of_now_does_not_change_is_told(tmp_path: Path) -> N
     priced = {"cost_nano": COST, "charge_nano": CHARGE, "currency": "USD", "cost_original_nano": COST, "price_currency": "USD"}
     async with living(tmp_path) as life:
         await life.ledger.book("w0", (), price_versions=[(DEAR.version, DEAR.terms())])
-        await life.book(make_record(0, price_version=DEAR.version, **priced))
+        await life.book(*(make_record(n, price_version=DEAR.version, **priced | {"currency": money}) for n, money in enumerate(("USD", "EUR"))))
         [found] = await life.all(raised)
+        assert found.verdicts["other_currency"] == 1, "told once"
         assert (found.kept, found.changes[0].charge_nano) == ({"removed_row": 0, "earlier_table": 0, "earlier_terms": 1}, -CHARGE // 2)
         [adjustment] = life.queries.adjustments(make_id(0))
         version = adjustment.record.price_version

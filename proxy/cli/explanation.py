@@ -10,7 +10,7 @@ import msgspec
 from proxy.cli import amounts
 from proxy.core.pricelist import DAY_MINUTES, PriceRow
 from proxy.core.pricing import PARTS, parent_of, parts
-from proxy.core.usage import UsageRecord
+from proxy.core.usage import Source, UsageRecord
 from proxy.prices import PriceBook, Quote
 
 _EXACT = Context(prec=200)      # digits; more than tokens, rate, discount, exchange rate and markup have together
@@ -148,7 +148,7 @@ def _products(record: UsageRecord, row: PriceRow, images: int | None) -> list[Pa
         if count and rate is not None:
             amount = _EXACT.multiply(Decimal(count), Decimal(rate)).scaleb(-_MILLION, _EXACT)
             found.append(Part(name, count, rate, _plain(amount), True))
-    if record.status is not None and 200 <= record.status < 300:
+    if record.status is not None and 200 <= record.status < 300 and record.source is not Source.NONE:
         for name, fee, number in (("image", row.image, images), ("request", row.request, 1)):
             if fee not in (None, "0") and number is not None:
                 found.append(Part(name, number, fee, _plain(_EXACT.multiply(Decimal(number), Decimal(fee))), False))

@@ -31,7 +31,7 @@ _Once = Callable[[Rerate], Rerated]
 _KEPT = {
     "removed_row": "their price row is not in the config any more. To change them, write one",
     "earlier_table": "they were booked by an earlier bundled table. To change them, write a row in `prices`",
-    "earlier_terms": "the discount, markup or exchange rate of now has no date. To change them, give it a `from`",
+    "earlier_terms": "the config has no discount, markup or exchange rate with a date for them. To change them, add a `from`",
 }
 _COLUMNS = (
     Column("team"),

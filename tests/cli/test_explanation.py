@@ -9,6 +9,7 @@ import pytest
 from ledger.samples import START_MS, make_record
 
 from proxy.cli import explanation
+from proxy.core.usage import Source
 from proxy.prices import PriceBook
 from proxy.settings import FxRate, Price, Settings, TeamSettings, UpstreamSettings
 
@@ -66,6 +67,12 @@ def test_an_original_that_has_no_sum_is_not_compared():
     assert found is not None and found.as_booked
     other = explanation.explain(msgspec.structs.replace(record, charge_nano=1), BOOK, 2)
     assert other is not None and not other.as_booked
+
+
+def test_what_is_no_answer_has_no_fee():
+    """Whatever its status."""
+    _, found = told(priced(images=2, input_tokens=0, output_tokens=0, source=Source.NONE))
+    assert found.as_booked and found.parts == () and found.charge_nano == 0
 
 
 def test_what_changes_nothing_is_not_told():

@@ -101,7 +101,7 @@ def test_a_markup_that_is_raised_later_is_of_now(call: Call, home: Path, booked:
     config.write_text(config.read_text().replace('markup: "0.05"', 'markup: "0.5"'))
     later = call(*NOVEMBER, "--yes")
     assert "adjusted: 0, unchanged: 2" in later.stdout, later.output
-    assert "Note: 2 keep what held at their time: the discount, markup or exchange rate of now has no date." in later.stderr
+    assert "Note: 2 keep what held at their time: the config has no discount, markup or exchange rate with a date for them." in later.stderr
     config.write_text(config.read_text().replace('markup: "0.5"', 'markup: [{rate: "0.05"}, {rate: "0.5", from: 2026-11-01}]'))
     dated = json.loads(call(*NOVEMBER, "--yes", "--json").stdout)
     assert [(change["cost_nano"], change["charge_nano"]) for change in dated["changes"]] == [(0, 72_800 * 45 // 100)]
