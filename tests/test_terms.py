@@ -78,7 +78,7 @@ def holding(by_day: dict[str | None, str], at: datetime) -> Fraction | None:
     return None if found is None else Fraction(found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     dated(_SHARE),
     dated(_SHARE),

@@ -72,6 +72,35 @@ async def test_after_a_reload_the_new_prices_are_those_of_the_whole_period(tmp_p
         assert {row["price_version"] for row in proxy.rows()} == terms, "both prices can be looked up"
 
 
+async def test_a_team_and_a_vendor_that_left_keep_their_terms(tmp_path: Path) -> None:
+    """Through the process: the month stays as it was booked, and a price that was wrong is corrected by them."""
+    async with raw_upstream(answering) as upstream:
+
+        def settings(vendor: str, team: str, markup: str, prices: list[dict[str, str]]) -> dict[str, object]:
+            vendors = {vendor: {"base_url": upstream.url, "api_key": "k", "discount": "0.1" if vendor == "mock" else "0"}}
+            return config(
+                upstream.url, prices=prices, upstreams=vendors, routes=[{"model": "*", "upstream": vendor}],
+                teams={team: {"markup": markup}}, keys={"alice": {"team": team, "secret": KEY}},
+            )  # fmt: skip
+
+        async with running(tmp_path, settings("mock", "research", "0.05", DEAR)) as proxy:
+            await ask(proxy, 2)
+            await proxy.records(2)
+            await reload(proxy, tmp_path, settings("other", "ops", "0.5", DEAR))
+            await ask(proxy)
+            await proxy.records(3)
+            found = await rerated(proxy)
+            assert (found.verdicts["unchanged"], found.changes, found.kept["earlier_terms"]) == (3, [], 2)
+            await reload(proxy, tmp_path, settings("other", "ops", "0.7", CHEAP))
+            found = await rerated(proxy, reason="list of November")
+            half = COST // 2
+            assert {change.team: (change.cost_nano, change.charge_nano) for change in found.changes} == {
+                "research": (-2 * half * 9 // 10, -2 * half * 9 // 10 * 105 // 100), "ops": (-half, -half * 3 // 2),
+            }  # fmt: skip
+            assert {row["reason"] for row in proxy.rows()} == {None, "rerate: list of November"}
+            assert (await rerated(proxy)).changes == []
+
+
 async def test_a_rerating_gives_budget_back_and_takes_it(tmp_path: Path) -> None:
     limits = [{"limit": "0.00036 USD/month", "name": "tight"}]  # three requests of the dear ones
     async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url, prices=DEAR, limits=limits)) as proxy:

@@ -151,9 +151,20 @@ def live(data: st.DataObject, life: Life) -> None:
             life.rerate(now_ms, {make_id(i): Priced(price_version="v", **_priced(data.draw(_COST), currency)) for i in ids})
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_whatever_was_priced_when_a_line_has_its_requests_tokens_and_money(data: st.DataObject) -> None:
+    check_a_history(data)
+
+
+@pytest.mark.campaign
+@settings(max_examples=3_000, deadline=None)
+@given(st.data())
+def test_thousands_of_histories_of_late_prices(data: st.DataObject) -> None:
+    check_a_history(data)
+
+
+def check_a_history(data: st.DataObject) -> None:
     by = data.draw(st.lists(st.sampled_from(sorted(KINDS)), max_size=2, unique=True))
     bound = st.none() | st.integers(START_MS - 1000, START_MS + 3 * DAY_MS)
     from_ms, to_ms = data.draw(bound), data.draw(bound)
