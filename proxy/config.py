@@ -17,6 +17,7 @@ import msgspec
 
 from proxy import config_checks
 from proxy.config_effective import carry_over, masked, what_needs_restart
+from proxy.config_environment import unused_proxies
 from proxy.config_reader import Reader
 from proxy.config_schema import json_schema, schema_text
 from proxy.config_values import KINDS, nearest
@@ -68,6 +69,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
         told = dict.fromkeys(entry for entry in problems if entry.path not in unset or "environment variable" in entry.text)
         raise ConfigError(str(entry) for entry in sorted(told, key=_place))
     notes += [f"upstreams.{name} is left out: no route uses it and {variable} is not set" for (_, name), variable in dropped.items()]
+    notes += unused_proxies(settings, environ)
     return Loaded(config_checks.digests_only(settings), (*notes, *config_checks.warnings(settings, time.time_ns() // 1_000_000)), path)
 
 
@@ -93,7 +95,7 @@ def forward_only(url: str, environ: Mapping[str, str], *, listen: str | None = N
         settings = replace(settings, listen=_option("--listen", "address", listen))
     if metrics_listen is not None:
         settings = replace(settings, metrics=replace(settings.metrics, listen=_option("--metrics-listen", "address", metrics_listen)))
-    return Loaded(_resolved(settings, Path.cwd()), (), None)
+    return Loaded(_resolved(settings, Path.cwd()), tuple(unused_proxies(settings, environ)), None)
 
 
 def _option(name: str, kind: str, text: str) -> str:

@@ -14,7 +14,7 @@ from proxy.config_values import leads_to, nearest
 from proxy.config_yaml import Problem
 from proxy.core.headers import is_credential
 from proxy.core.routes import matches
-from proxy.settings import Settings
+from proxy.settings import Settings, addresses_of
 
 LATIN_1_MAX = 0xFF        # header values are Latin-1
 QUOTA_STATUSES = (429, 402, 403)
@@ -65,12 +65,21 @@ def _references(settings: Settings, problem: Callable[[str, str], None]) -> None
     for name, key in settings.keys.items():
         if key.team is not None and key.team not in settings.teams:
             problem(f"keys.{name}.team", _unknown("team", key.team, settings.teams))
-    listeners = {"listen": settings.listen, "metrics.listen": settings.metrics.listen, "admin.listen": settings.admin.listen}
+    if not addresses_of(settings):
+        problem("listen", "an empty list: nobody could ask; write 127.0.0.1:8790")
     first_at: dict[str, str] = {}
-    for path, listen in listeners.items():
+    for path, listen in _listeners(settings):
         if listen in first_at and not listen.endswith(":0"):
             problem(path, f"the address {listen} is also {first_at[listen]}; give each its own port")
         first_at.setdefault(listen, path)
+
+
+def _listeners(settings: Settings) -> Iterator[tuple[str, str]]:
+    """(path, address) of each address that is listened on."""
+    for index, listen in enumerate(addresses_of(settings)):
+        yield "listen" if isinstance(settings.listen, str) else f"listen[{index}]", listen
+    yield "metrics.listen", settings.metrics.listen
+    yield "admin.listen", settings.admin.listen
 
 
 def _upstreams(settings: Settings, problem: Callable[[str, str], None]) -> None:
@@ -118,9 +127,8 @@ def _admin(settings: Settings, problem: Callable[[str, str], None]) -> None:
 
 def _themselves(settings: Settings, problem: Callable[[str, str], None]) -> None:
     """An upstream that is this proxy would only send requests round."""
-    own = {"listen": settings.listen, "metrics.listen": settings.metrics.listen, "admin.listen": settings.admin.listen}
     for name, upstream in settings.upstreams.items():
-        for place, listen in own.items():
+        for place, listen in _listeners(settings):
             if upstream.base_url and leads_to(upstream.base_url, listen):
                 problem(f"upstreams.{name}.base_url", f"is this proxy itself ({place}: {listen}); write the vendor's, or give one of them another port")
 

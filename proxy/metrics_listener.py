@@ -13,6 +13,7 @@ from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from proxy.health import Health
+from proxy.listening import shown, site_at
 from proxy.metrics import Metrics
 
 
@@ -34,9 +35,8 @@ class MetricsListener:
     async def start(self, host: str, port: int) -> str:
         """Listen; the address as `host:port` with the port that was taken. OSError if it cannot."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        taken_host, taken_port = self._runner.addresses[0][:2]
-        return f"[{taken_host}]:{taken_port}" if ":" in taken_host else f"{taken_host}:{taken_port}"
+        await site_at(self._runner, host, port).start()
+        return shown(self._runner.addresses[0][:2])
 
     async def aclose(self) -> None:
         await self._runner.cleanup()

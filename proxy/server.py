@@ -32,19 +32,19 @@ from proxy.journal import JournalUnavailable
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.limit_watch import tell_limits
 from proxy.listener import Listener
+from proxy.listening import BACKLOG, both_families, shown
 from proxy.metrics_listener import MetricsListener
 from proxy.parts import Parts
 from proxy.pricetables import TableError
 from proxy.quota import QuotaError
 from proxy.reload import Reloads, count_limits
-from proxy.settings import Settings, host_port
+from proxy.settings import Settings, addresses_of, host_port
 from proxy.site import Site
 from proxy.upstream import Upstream
 from proxy.vocabulary import Vocabularies
 
 LOG = logging.getLogger("tollkeeper.server")
 
-BACKLOG = 2048            # connections the kernel holds for us while the loop is busy
 WATCH_INTERVAL_S = 1.0    # resolution of all the long timeouts
 BOOK_AT_STOP_S = 10.0     # how long a stop waits for the ledger; what is not booked by then is booked at the next start
 ADOPT_S = 60.0            # how long the ledger may take to book what a process that is gone left in a journal of its own; else at the next start
@@ -62,6 +62,7 @@ class Addresses(msgspec.Struct, frozen=True):
     data: str
     metrics: str
     admin: str = ""  # on TCP, if a token is configured; the control socket is in the data directory
+    more: tuple[str, ...] = ()  # beside `data`, where `listen` is a list
 
 
 async def serve(
@@ -189,13 +190,19 @@ class Server:
             raise StartError(f"admin.listen: {settings.admin.listen} cannot be opened: {error.strerror or error}. Choose another address.") from error
         self._spawn(self._watch(), "watch")
         self._spawn(tell_limits(self._parts), "limits' watch")
-        host, port = host_port(settings.listen)
-        try:
-            data = await asyncio.get_running_loop().create_server(self._listener, host, port, backlog=BACKLOG)
-        except OSError as error:
-            raise StartError(f"listen: {settings.listen} cannot be opened: {error.strerror or error}. Choose another address, or stop what uses it.") from error
-        self._sockets.append(data)
-        self.addresses = Addresses(_address(data), metrics_address, admin_address)
+        for listen in addresses_of(settings):
+            try:
+                self._sockets.append(await self._listen(*host_port(listen)))
+            except OSError as error:
+                raise StartError(f"listen: {listen} cannot be opened: {error.strerror or error}. Choose another address, or stop what uses it.") from error
+        first, *others = (shown(data.sockets[0].getsockname()[:2]) for data in self._sockets)
+        self.addresses = Addresses(first, metrics_address, admin_address, tuple(others))
+
+    async def _listen(self, host: str, port: int) -> asyncio.Server:
+        loop, opened = asyncio.get_running_loop(), both_families(host, port)
+        if opened is not None:
+            return await loop.create_server(self._listener, sock=opened, backlog=BACKLOG)
+        return await loop.create_server(self._listener, host, port, backlog=BACKLOG)
 
     def handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -308,8 +315,3 @@ def _make_private(directory: Path) -> None:
         raise StartError(f"data_dir: {directory} cannot be made: {error.strerror or error}. Choose a directory this user may write.") from error
     if not os.access(directory, os.W_OK | os.X_OK):
         raise StartError(f"data_dir: {directory} cannot be written by this user. Choose another or change its owner.")
-
-
-def _address(server: asyncio.Server) -> str:
-    host, port = server.sockets[0].getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

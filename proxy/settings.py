@@ -289,7 +289,10 @@ class QuotaSettings(Block, frozen=True, kw_only=True):
 class Settings(Block, frozen=True, kw_only=True):
     """The whole of config.yaml."""
 
-    listen: Annotated[str, about("address of the proxy", "address")] = "127.0.0.1:8790"
+    listen: Annotated[
+        str | tuple[Annotated[str, about("host:port", "address")], ...],
+        about("address of the proxy, or a list of them; [::] is every address of both families", "address"),
+    ] = "127.0.0.1:8790"
     metrics: Annotated[MetricsSettings, about("Prometheus metrics")] = MetricsSettings()
     admin: Annotated[AdminSettings, about("admin API")] = AdminSettings()
     data_dir: Annotated[Path, about("directory of the ledger and the journal; relative to this file", "path")] = Path("var")
@@ -325,6 +328,11 @@ class Settings(Block, frozen=True, kw_only=True):
     journal: Annotated[JournalSettings, about("the local log that survives a crash")] = JournalSettings()
     ledger: Annotated[LedgerSettings, about("the book of records")] = LedgerSettings()
     quota: Annotated[QuotaSettings, about("the running counts of limits")] = QuotaSettings()
+
+
+def addresses_of(settings: Settings) -> tuple[str, ...]:
+    """Where the proxy listens, one or several."""
+    return (settings.listen,) if isinstance(settings.listen, str) else settings.listen
 
 
 def host_port(listen: str) -> tuple[str, int]:

@@ -15,11 +15,11 @@ FUNCTION_LINES_MAX = 70
 LAYERS = (
     "core",
     "config_secrets config_vendors config_words config_zones",
-    "config_types config_values config_yaml exposition failpoints health histogram pricetables progress reuse scripted series shipped upstream_connection vocabulary",
+    "config_types config_values config_yaml exposition failpoints health histogram pricetables listening progress reuse scripted series shipped upstream_connection vocabulary",
     "families settings",
     "terms",
     "prices rules",
-    "config_mistakes config_prices",
+    "config_environment config_mistakes config_prices",
     "config_checks config_effective config_reader",
     "config_schema",
     "attribution bodies calibration config headroom journal keys ledger listener logs limit_metrics pool quota standing",

@@ -58,6 +58,14 @@ def test_warnings(changes: dict[str, object], expected: list[str]) -> None:
     assert problems(settings, {}) == []
 
 
+def test_a_list_of_addresses_holds_each_once_and_one_at_least() -> None:
+    twice = msgspec.structs.replace(USABLE, listen=("127.0.0.1:80", "[::1]:80", "127.0.0.1:80"))
+    assert [str(problem) for problem in problems(twice, {})] == ["listen[2]: the address 127.0.0.1:80 is also listen[0]; give each its own port"]
+    assert [problem.path for problem in problems(msgspec.structs.replace(USABLE, listen=()), {})] == ["listen"]
+    own = msgspec.structs.replace(USABLE, listen=("127.0.0.1:1", "0.0.0.0:8000"), upstreams={"v": msgspec.structs.replace(UPSTREAM, base_url="http://localhost:8000/v1")})
+    assert [problem.path for problem in problems(own, {})] == ["upstreams.v.base_url"]
+
+
 def test_listeners_may_share_a_port_that_the_system_chooses() -> None:
     settings = msgspec.structs.replace(USABLE, listen="127.0.0.1:0", metrics=msgspec.structs.replace(USABLE.metrics, listen="127.0.0.1:0"))
     assert problems(settings, {}) == []

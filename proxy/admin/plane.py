@@ -18,6 +18,7 @@ from proxy.admin.control_socket import NAME, ControlSocket, NoControlSocket
 from proxy.admin.guard import Asker, Guard
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.health import Health
+from proxy.listening import shown, site_at
 from proxy.settings import AdminToken, Settings, host_port
 
 BODY_BYTES_MAX = 64 * 1024
@@ -83,9 +84,8 @@ class AdminPlane:
     async def start_tcp(self, host: str, port: int, tokens: Callable[[], Mapping[str, AdminToken]]) -> str:
         """Listen on TCP for those with a token; the address as `host:port` with the port that was taken. OSError if it cannot."""
         runner = await self._runner(Guard(tokens, host))
-        await web.TCPSite(runner, host, port).start()
-        taken_host, taken_port = runner.addresses[0][:2]
-        return f"[{taken_host}]:{taken_port}" if ":" in taken_host else f"{taken_host}:{taken_port}"
+        await site_at(runner, host, port).start()
+        return shown(runner.addresses[0][:2])
 
     async def aclose(self) -> None:
         """No new requests; those being answered get a few seconds."""

@@ -70,6 +70,8 @@ def _forward_only(url: str, listen: str | None, metrics_listen: str | None) -> c
 
 def _announce(addresses: server.Addresses) -> None:
     urls = {"base_url": f"http://{addresses.data}/v1", "metrics": f"http://{addresses.metrics}/metrics"}
+    if addresses.more:
+        urls["also"] = " ".join(f"http://{address}/v1" for address in addresses.more)
     if addresses.admin:
         urls["admin"] = f"http://{addresses.admin}/admin/v1"
     LOG.info("ready", extra={"fields": urls})
