@@ -12,6 +12,7 @@ from time import monotonic
 from proxy.core.entries import Opened, Voided
 from proxy.core.errors import ProxyError
 from proxy.core.settlement import How, settle
+from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.counting import Counting
 from proxy.holds import Hold
 from proxy.journal import JournalUnavailable
@@ -256,9 +257,21 @@ class Exchange:
         progress = relay.progress
         record = settle(self._opened, progress.ending(relay.how), parts.journal.writer, self._prices)
         parts.journal.close(record)
+        fault = _fault(record, relay.how)
+        if fault is not None:
+            parts.metrics.upstream_error(record.upstream, fault)
         self._hold.settle(record)
         parts.fail("exchange.close.after")
         first_byte_s = None if progress.first_byte_s is None else progress.first_byte_s - progress.started_s
         if progress.meter is not None:
             self._counting.learn(progress.meter, record)
         parts.tell(record, monotonic() - progress.started_s, first_byte_s, self._settings.log.requests)
+
+
+def _fault(record: UsageRecord, how: How) -> str | None:
+    """What was wrong with an answer that came whole, under a 2xx status, if something was."""
+    if record.status is None or not 200 <= record.status < 300 or how is How.UPSTREAM_CUT:
+        return None
+    if record.source is Source.NONE:
+        return "no_answer"
+    return "error_event" if record.outcome is Outcome.UPSTREAM_FAILED else None

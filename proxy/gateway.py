@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Callable
 from time import monotonic
 from typing import TypeVar, TypeVarTuple
@@ -39,7 +38,7 @@ from proxy.upstream import Upstream
 METERED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
 ID_BYTES = 10                 # of randomness in a UUIDv7
 LARGE_BYTES = 256 * 1024      # of a body: reading it takes up to four milliseconds
-_TIER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+TIER_CHARS_MAX = 64            # of one that is asked for: it is kept in the journal, whose entries have a bounded size
 Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
 
@@ -230,7 +229,7 @@ class Gateway:
             client_retry_count=int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else 0,
             bytes_in=body_bytes,
             input_estimate=input_estimate,
-            tier_asked=_tier_asked(call),
+            tier_asked=None if call.service_tier is None else call.service_tier[:TIER_CHARS_MAX],
             images=images,
         )
 
@@ -289,12 +288,6 @@ def _upstream(site: Site, tenant: Tenant, call: Call) -> Upstream:
     forbid_fields(call.steering, upstream.settings.allow_fields)
     site.check_usable(tenant, upstream)
     return upstream
-
-
-def _tier_asked(call: Call) -> str | None:
-    """The service tier asked for, if it is a plain word: it may become a row's. `auto` leaves it to the vendor."""
-    tier = call.service_tier
-    return tier if tier is not None and tier != "auto" and _TIER.fullmatch(tier) else None
 
 
 def _encoding(request: Request) -> str | None:

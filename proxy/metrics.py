@@ -88,6 +88,8 @@ class Metrics(Collector):
         row.pair.sources[record.source] += 1
         if record.cost_nano is None:
             row.pair.unpriced += 1
+        if record.inconsistent:
+            row.pair.inconsistent += 1
         served, requested = record.model_served, record.model_requested
         if served is not None and served != requested and requested is not None and substituted(requested, served):
             self._substituted += 1
@@ -326,12 +328,13 @@ class _Row:
 class _Pair:
     """What is counted of one upstream and model."""
 
-    __slots__ = ("_labels", "duration", "first_byte", "per_token", "sources", "unpriced")
+    __slots__ = ("_labels", "duration", "first_byte", "inconsistent", "per_token", "sources", "unpriced")
 
     def __init__(self, labels: tuple[str, ...]) -> None:
         self._labels = labels
         self.sources = dict.fromkeys(Source, 0)
         self.unpriced = 0
+        self.inconsistent = 0
         self.duration = Histogram(DURATION_BOUNDS_S)
         self.first_byte = Histogram(FIRST_BYTE_BOUNDS_S)
         self.per_token = Histogram(PER_TOKEN_BOUNDS_S)
@@ -343,6 +346,7 @@ class _Pair:
     def collect(self, families: Families) -> None:
         for source, count in self.sources.items():
             families.add("usage_source_total", (*self._labels, source), count)
+        families.add("inconsistent_total", self._labels, self.inconsistent)
         families.histogram("request_duration_seconds", self._labels, self.duration.snapshot())
         families.histogram("time_to_first_byte_seconds", self._labels, self.first_byte.snapshot())
         families.histogram("time_per_output_token_seconds", self._labels, self.per_token.snapshot())

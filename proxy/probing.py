@@ -249,6 +249,8 @@ def _heard(answer: Fetched, *, cached_inside_input: bool) -> Heard:
         fault = "an error inside its answer"
     elif meter.unreadable:
         fault = "an answer that is neither a stream nor JSON"
+    elif not meter.answered and (meter.usage is None or not meter.usage.states_use):
+        fault = "an answer that holds none"
     return Heard(answer.status, meter.usage, fault)
 
 

@@ -41,6 +41,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("charge_total", "counter", (*DIMENSIONS, "currency"), "currency units", "What the team pays; no sample for what has no price."),
     Spec("unpriced_requests_total", "counter", ("model",), "requests", "Requests whose cost was not known when they were booked: no price row, no exchange rate yet, or counts that a price needs and nobody stated."),
     Spec("model_substituted_total", "counter", (), "requests", "Requests that the vendor answered with another model than was asked for; a date, version or prefix in its name makes no other model."),
+    Spec("inconsistent_total", "counter", PAIR, "requests", "Requests whose record is flagged: the vendor's counts contradict each other, part of an answer could not be read, or its service tier is in doubt."),
     Spec("usage_source_total", "counter", (*PAIR, "source"), "requests", "Requests by where their token counts came from: reported, counted, estimated, partial or none."),
     # The edge: what clients and upstreams experience.
     Spec("http_requests_total", "counter", ("route", "code"), "requests", "Requests on the data listener by route template and the status sent, refusals included."),
@@ -53,7 +54,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("inflight_streams", "gauge", (), "requests", "Streamed answers being relayed now."),
     Spec("client_gone_total", "counter", ("upstream", "policy"), "requests", "Clients that left before the end of their answer, by what followed: stop, drain, or before_send where nothing had gone out."),
     Spec("usage_questions_declined_total", "counter", ("upstream",), "requests", "Streams that an upstream took only without the question for their usage (stream_usage: inject); its model is not asked for ten minutes, by this key alone until three keys were refused."),
-    Spec("upstream_errors_total", "counter", ("upstream", "kind"), "errors", "Failures to reach an upstream or to hear it out, by kind."),
+    Spec("upstream_errors_total", "counter", ("upstream", "kind"), "errors", "Failures to reach an upstream or to hear it out, and answers under a 2xx status that fail (error_event) or are none (no_answer), by kind."),
     Spec("upstream_ratelimit_remaining", "gauge", ("upstream", "unit"), "requests or tokens", "What an upstream last said that it has left for us (x-ratelimit-remaining-requests, -tokens); no sample five minutes after."),
     Spec("estimate_error_ratio", "gauge", ("model",), "ratio", "Estimated over stated tokens, minus one, of the answers that state theirs and were counted too."),
     # Limits: scope is proxy, upstream, team or key; id is whose limit it is, empty for the proxy's; limit is its name, or what it limits;

@@ -81,6 +81,13 @@ def test_what_has_no_price_is_counted_by_model_and_another_model_than_was_asked_
     assert samples(counted, "model_substituted_total") == {(): 1}
 
 
+def test_flagged_records_are_counted_by_upstream_and_model():
+    counted = metrics()
+    for changes in ({"inconsistent": True}, {}, {"inconsistent": True}, {"inconsistent": True, "upstream": "down"}, {"upstream": "fine"}):
+        counted.record(record(**changes))
+    assert samples(counted, "inconsistent_total") == {("up", "m"): 2, ("down", "m"): 1, ("fine", "m"): 0}
+
+
 TOKENS = ("input_tokens_total", "output_tokens_total", "cached_input_tokens_total", "cache_write_input_tokens_total", "reasoning_output_tokens_total")
 
 

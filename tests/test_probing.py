@@ -235,6 +235,13 @@ async def test_cached_tokens_beside_the_prompt(tmp_path: Path, inside: bool, say
     assert says in mock.findings[-1] if says else "cached" not in mock.findings[-1]
 
 
+async def test_a_stream_that_holds_no_answer(tmp_path: Path) -> None:
+    async with raw_upstream(scripted([], body=b"data: [DONE]\n\n")) as upstream:
+        mock = await found(tmp_path, upstream.url, "m")
+    assert not mock.usable
+    assert "an answer that holds none" in mock.findings[-2]
+
+
 async def test_counts_that_contradict_each_other(tmp_path: Path) -> None:
     body = event(usage={"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 100, "cached_tokens": 3}) + b"data: [DONE]\n\n"
     async with raw_upstream(scripted([], body=body)) as upstream:

@@ -88,8 +88,9 @@ TRUST = Row("How sure it is", (
     Panel("Without a price, by model", "Requests a second whose cost is not known: add a price, then `tollkeeper price rerate`.", "reqps", (
         Query('sum by (model) (rate(tollkeeper_unpriced_requests_total{model=~"$model"}[$__rate_interval]))', "{{model}}"),
     ), width=8, alert="TollkeeperUnpricedModel"),
-    Panel("Answered by another model", "Requests a second that the vendor answered with another model than was asked for.", "reqps", (
+    Panel("Answered by another model", "Requests a second that the vendor answered with another model than was asked for, and those whose numbers are in doubt: their records are flagged `inconsistent`.", "reqps", (
         Query("sum(rate(tollkeeper_model_substituted_total[$__rate_interval]))", "substituted"),
+        Query('sum by (upstream) (rate(tollkeeper_inconsistent_total{model=~"$model"}[$__rate_interval])) > 0', "in doubt: {{upstream}}"),
     ), width=8),
 ))  # fmt: skip
 
