@@ -11,8 +11,8 @@ from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.limits.decisions import Ask, Used, not_boundable, not_priced
 from proxy.core.limits.language import Unit
-from proxy.core.limits.limit import Enforce, Limit, describe
-from proxy.core.limits.refusals import cut, ratelimit_fields, refusal
+from proxy.core.limits.limit import Enforce, Limit
+from proxy.core.limits.refusals import cut, named, ratelimit_fields, refusal
 from proxy.core.limits.refusals import not_boundable as refuse_unbounded
 from proxy.core.limits.state import LimitState, Refused
 from proxy.core.usage import Usage, UsageRecord
@@ -184,5 +184,5 @@ def _charge(site: Site, opened: Opened, call: Call, output_tokens: int) -> int |
 
 
 def _model_not_priced(model: str, limit: Limit) -> ProxyError:
-    message = f"{model[:100]!r} has no price here, so the limit {describe(limit)} cannot count it. Use a model with a price, or ask the operator to add one."
+    message = f"{model[:100]!r} has no price here, so {named(limit, 'the')} cannot count it. Use a model with a price, or ask the operator to add one."
     return ProxyError(403, "invalid_request_error", "model_not_priced", message, param="model")

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import quote
 
-import msgspec
-
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.limits.language import SMOOTH_MS, Per, Unit, show_amount
 from proxy.core.limits.limit import Limit, Scope, describe
@@ -32,10 +30,12 @@ Fields = tuple[tuple[str, str], ...]
 
 
 def refusal(refused: Refused, now_ms: int, zone: tzinfo, *, quota_status: int = USED_UP_STATUS) -> ProxyError:
-    """429 `rate_limit_exceeded` or `insufficient_quota`, with the fields that the SDKs act on. The latter has the status `quota_status`."""
+    """429 `rate_limit_exceeded` or `insufficient_quota`, with the fields that the SDKs act on. The latter has the status `quota_status`.
+
+    Limits are named to a client where they are of its own key or team. Of those that others share it learns that one is reached, and when to try again.
+    """
     limit = refused.limit
     own = tuple(state for state in refused.states if not state.limit.shared)
-    state = _discreet(refused.state)
     final = refused.never or refused.retry_after_ms is None
     code = "insufficient_quota" if limit.windowed and not refused.by_holds else "rate_limit_exceeded"
     family = "requests" if limit.unit in (Unit.REQUESTS, Unit.CONCURRENT) else "tokens"
@@ -46,13 +46,13 @@ def refusal(refused: Refused, now_ms: int, zone: tzinfo, *, quota_status: int = 
         "insufficient_quota" if used_up else family,
         code,
         _message(refused, zone),
-        headers=headers + _openai_fields((*own, state) if limit.shared else own, now_ms) + ratelimit_fields(state, now_ms),
+        headers=headers + _openai_fields(own, now_ms) + (() if limit.shared else ratelimit_fields(refused.state, now_ms)),
     )
 
 
 def cut(state: LimitState, zone: tzinfo) -> ProxyError:
     """What the event says that ends a stream in its course: the answer so far was delivered and is charged. Its status is not sent any more."""
-    message = f"This answer was ended here, because {_whose(state.limit, 'the')} {_standing(state)}. What was delivered is charged. {_reset(state, zone)}"
+    message = f"This answer was ended here, because {named(state.limit, 'the')} {_standing(state)}. What was delivered is charged. {_reset(state, zone)}"
     if state.limit.windowed:
         return ProxyError(429, "insufficient_quota", "insufficient_quota", message)
     return ProxyError(429, "tokens", "rate_limit_exceeded", message)
@@ -66,7 +66,7 @@ def not_boundable(limit: Limit, *, cap_ignored: bool = False) -> ProxyError:
         if cap_ignored
         else "name `max_completion_tokens` (or `max_tokens`), and send only what can be counted, text and no references to files or images."
     )
-    message = f"The limit {describe(limit)} is strict, and nothing says how much this request may use at most: {remedy}"
+    message = f"{named(limit)} is strict, and nothing says how much this request may use at most: {remedy}"
     return invalid_request(message, code="not_boundable")
 
 
@@ -79,13 +79,6 @@ def ratelimit_fields(state: LimitState, now_ms: int) -> Fields:
     current = f"{name};r={_integer(limit, state.remaining)}"
     reset = "" if state.resets_at_ms is None else f";t={_seconds_up(state.resets_at_ms - now_ms)}"
     return (("ratelimit-policy", policy if window_s is None else f"{policy};w={window_s}"), ("ratelimit", current + reset))
-
-
-def _discreet(state: LimitState) -> LimitState:
-    """Of a limit that others share a client learns that it is reached, and when to try again."""
-    if not state.limit.shared:
-        return state
-    return msgspec.structs.replace(state, used=0, held=0, remaining=0, resets_at_ms=None if state.limit.smooth else state.resets_at_ms)
 
 
 def _retry_after(refused: Refused) -> Fields:
@@ -119,12 +112,12 @@ def tightest(states: Sequence[LimitState]) -> LimitState | None:
 
 def _message(refused: Refused, zone: tzinfo) -> str:
     state, limit = refused.state, refused.limit
-    whose = f"{_whose(limit)} {_standing(state)}."
+    whose = f"{named(limit)} {_standing(state)}."
     if refused.never and state.amount + state.granted <= 0:
-        return f"{_whose(limit)} lets nothing through: {_whom(limit)} can raise it. {_not_the_vendor()}"
+        return f"{named(limit)} lets nothing through: {_whom(limit)} can raise it. {_not_the_vendor()}"
     if refused.never:
         wanted = show_amount(refused.wanted, limit.unit, limit.currency)
-        return f"This request may use up to {wanted}, more than {_whose(limit, 'the')} ever lets through. Ask for a shorter answer, or send less. {_not_the_vendor()}"
+        return f"This request may use up to {wanted}, more than {named(limit, 'the')} ever lets through. Ask for a shorter answer, or send less. {_not_the_vendor()}"
     if refused.by_holds:
         return f"{whose} Running requests hold the rest: try again when one of them has ended. {_not_the_vendor()}"
     if limit.unit is Unit.CONCURRENT:
@@ -134,7 +127,10 @@ def _message(refused: Refused, zone: tzinfo) -> str:
     return f"{whose} {_reset(state, zone)} {_not_the_vendor()}"
 
 
-def _whose(limit: Limit, article: str = "The") -> str:
+def named(limit: Limit, article: str = "The") -> str:
+    """A limit as its client may know it, at the beginning of a sentence or (`the`) inside of one."""
+    if limit.shared:
+        return f"{'A' if article == 'The' else 'a'} limit that others share"
     name = f" ({limit.id})" if "/" not in limit.id else ""
     return f"{article} limit {describe(limit)}{name}"
 

@@ -57,11 +57,22 @@ def test_of_a_limit_that_others_share_a_client_learns_that_it_is_reached_and_no_
     other = LimitState(limit=limit("9 requests/day", Scope.PROXY, ""), amount=9, used=5, remaining=4)
     status, _, code, message, headers = told(Refused(limit=rate, state=state, wanted=300, retry_after_ms=4620, states=(other, state, own)))
     assert (status, code) == (429, "rate_limit_exceeded")
-    assert message.startswith("The limit 1000 tokens/minute of upstream vendor is reached. Try again in 5s.")
+    assert message.startswith("A limit that others share is reached. Try again in 5s.")
     assert headers == {
-        "retry-after": "5", "retry-after-ms": "4620", "x-ratelimit-limit-tokens": "1000", "x-ratelimit-remaining-tokens": "0",
-        "ratelimit-policy": '"upstream:vendor/tokens/minute";q=1000;qu="tokens";w=60', "ratelimit": '"upstream:vendor/tokens/minute";r=0',
+        "retry-after": "5", "retry-after-ms": "4620", "x-ratelimit-limit-tokens": "100000", "x-ratelimit-remaining-tokens": "4997", "x-ratelimit-reset-tokens": "1ms",
     }
+
+
+@pytest.mark.parametrize("scope", [Scope.PROXY, Scope.UPSTREAM])
+@pytest.mark.parametrize("never", [False, True])
+@pytest.mark.parametrize("text", ["777 tokens/minute for gpt-CANARY*", "777 USD/month for gpt-CANARY*", "777 concurrent for gpt-CANARY*", "0 requests/day for gpt-CANARY*"])
+def test_no_answer_names_a_limit_that_others_share(scope: Scope, never: bool, text: str) -> None:
+    common = limit(text, scope, "CANARY", name="CANARY")
+    state = LimitState(limit=common, amount=common.amount, used=0, remaining=0, held=0, resets_at_ms=NOW_MS + 5000)
+    refused = Refused(limit=common, state=state, wanted=300, never=never, retry_after_ms=None if never else 4620, states=(state,))
+    for error in (refusal(refused, NOW_MS, BERLIN), cut(state, BERLIN), not_boundable(common), not_boundable(common, cap_ignored=True)):
+        told_all = f"{error.message} {error.headers}"
+        assert "CANARY" not in told_all and "777" not in told_all
 
 
 def test_a_budget_that_is_used_up_says_when_it_resets_and_not_to_try_again() -> None:
