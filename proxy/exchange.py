@@ -117,10 +117,11 @@ class Exchange:
         if self._left:
             return
         self._left = True
-        self._hold.client_left()
         if self._connecting is not None:
             self._connecting.cancel()  # nobody is left to connect for, and others may be waiting for the place
         self.relay.client_left()
+        if self.relay.how is not None:
+            self._hold.client_left()
 
     def client_writable(self) -> None:
         self.relay.client_writable()

@@ -77,6 +77,12 @@ class Hold:
             self._until_tokens = ask.output_tokens
 
     @property
+    def output_tokens(self) -> int:
+        """The output that is expected of the request, or where a limit of it is strict the most that there may be."""
+        ask = self._ask(self._limits(self._site.rules))
+        return ask.output_tokens if ask.output_bound is None else ask.output_bound
+
+    @property
     def fields(self) -> list[tuple[bytes, bytes]]:
         """`ratelimit-policy` and `ratelimit` of the request's tightest limit, as it stood when the request was let through."""
         tightest = None if self._reservation is None else self._reservation.tightest
@@ -154,7 +160,7 @@ class Hold:
             self._quota.void(self._reservation, self._now_ms())
 
     def client_left(self) -> None:
-        """Nobody waits for the answer any more, so it takes no place among the concurrent ones."""
+        """The client has left and its vendor was stopped: it takes no place among the concurrent ones. While the vendor works, it does."""
         if self._open and self._reservation is not None:
             self._quota.release_slots(self._reservation)
 

@@ -18,6 +18,7 @@ from proxy.metrics import Metrics
 from proxy.quota import Quota
 from proxy.recorder import Recorder
 
+DRAINS_SHARE = 4     # of the drains, one key takes at most one part in so many
 DECLINED_S = 600.0   # how long a model's 400 to the question for usage is remembered
 DECLINED_MAX = 1024  # and of how many
 DECLINED_KEYS = 3    # so many keys that were refused are no single caller's doing
@@ -62,7 +63,7 @@ class Parts:
         self.questions = Questions()
         self.exchanges: set[Running] = set()
         self.draining = False        # the process is stopping: not ready, no new exchanges
-        self.draining_exchanges = 0  # answers read on for a client that left
+        self.drains = Drains()       # answers read on for a client that left
         self.inflight = 0            # requests past authentication
         self.body_bytes = 0          # request bodies held in memory
 
@@ -77,6 +78,32 @@ class Parts:
         self.metrics.record(record)
         self.metrics.timing(record.upstream, record.model_requested, duration_s, first_byte_s, record.output_tokens if record.stream else None)
         request_line(log_requests, record)
+
+
+class Drains:
+    """Places to read on the answers of clients that left, so many for all, of which one key takes at most a quarter."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, int] = {}
+
+    @property
+    def count(self) -> int:
+        return sum(self._by_key.values())
+
+    def take(self, key_id: str, most: int) -> bool:
+        """Whether there was a place; the same key gives it back."""
+        own = self._by_key.get(key_id, 0)
+        if self.count >= most or own >= -(-most // DRAINS_SHARE):
+            return False
+        self._by_key[key_id] = own + 1
+        return True
+
+    def give_back(self, key_id: str) -> None:
+        left = self._by_key[key_id] - 1
+        if left:
+            self._by_key[key_id] = left
+        else:
+            del self._by_key[key_id]
 
 
 class Questions:

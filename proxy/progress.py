@@ -15,7 +15,10 @@ MARK_STEP_TOKENS = 512  # one journal write for so many tokens delivered; also t
 class Progress:
     """Counts on the event loop, once a chunk. `meter` reads the copy; before a response head there is none. Times are monotonic seconds."""
 
-    __slots__ = ("_marked_final", "_marked_tokens", "_marked_usage", "bytes_out", "chunks", "counted", "first_byte_s", "meter", "request_id", "started_s", "status")
+    __slots__ = (
+        "_marked_final", "_marked_tokens", "_marked_usage", "bytes_out", "chunks", "counted", "first_byte_s", "meter",
+        "output_held", "request_id", "started_s", "status",
+    )  # fmt: skip
 
     def __init__(self, started_s: float) -> None:
         self.started_s = started_s
@@ -23,6 +26,7 @@ class Progress:
         self.request_id: str | None = None  # the upstream's own name for the request
         self.meter: Meter | None = None
         self.counted: Counted | None = None # once it is over, where it was not stated
+        self.output_held = 0                # tokens charged at least: the vendor goes on, and nobody reads
         self.first_byte_s: float | None = None
         self.bytes_out = 0
         self.chunks = 0
@@ -80,7 +84,10 @@ class Progress:
         duration_s = monotonic() - self.started_s
         first_byte_ms = None if self.first_byte_s is None else int((self.first_byte_s - self.started_s) * 1000)
         if meter is None:
-            return Ending(how=how, status=self.status, answered=None, duration_ms=int(duration_s * 1000), upstream_request_id=self.request_id)
+            return Ending(
+                how=how, status=self.status, answered=None, output_held=self.output_held, duration_ms=int(duration_s * 1000),
+                upstream_request_id=self.request_id,
+            )  # fmt: skip
         meter.end()
         over = how is How.ANSWERED or (how is How.CLIENT_LEFT and meter.complete)
         if meter.error and over and self.status is not None and self.status < 400:
@@ -93,6 +100,7 @@ class Progress:
             usage_final=meter.usage_final,
             answered=meter.answered,
             output_measure=meter.output_measure,
+            output_held=self.output_held,
             counted=self.counted,
             done=meter.complete,
             duration_ms=int(duration_s * 1000),

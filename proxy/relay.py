@@ -100,7 +100,7 @@ class Relay:
         self.how = how
         self.error = error
         if self._draining_since_s is not None:
-            self._parts.draining_exchanges -= 1
+            self._parts.drains.give_back(self._opened.key_id)
         self._let_go()
 
     # Bytes from the upstream.
@@ -175,16 +175,23 @@ class Relay:
         if self.sent_s == 0.0:
             self.decide(How.CLIENT_LEFT)
             return
-        policy = self._upstream.policy_for_a_client_gone(self._opened.model_requested, self._opened.stream)
-        if policy == "drain" and self._parts.draining_exchanges >= self._settings.drains.max:
+        policy: str = self._upstream.policy_for_a_client_gone(self._opened.model_requested, self._opened.stream)
+        if self.progress.complete:
             policy = "stop"
+        elif policy == "drain" and not self._parts.drains.take(self._opened.key_id, self._settings.drains.max):
+            policy = "no_room"
         self._parts.metrics.client_gone(self._upstream.name, policy)
-        if policy == "stop" or self.progress.complete:
-            self.decide(How.CLIENT_LEFT)
-            return
-        self._draining_since_s = monotonic()
-        self._parts.draining_exchanges += 1
-        self.client_writable()
+        if policy == "drain":
+            self._draining_since_s = monotonic()
+            self.client_writable()
+        else:
+            self._leave(unread=policy == "no_room")
+
+    def _leave(self, *, unread: bool) -> None:
+        """`unread`: the vendor goes on and bills what nobody reads, so what was held for it is charged: leaving is not free."""
+        if unread:
+            self.progress.output_held = self._hold.output_tokens
+        self.decide(How.CLIENT_LEFT)
 
     def client_writable(self) -> None:
         if self.how is not None:
@@ -201,7 +208,7 @@ class Relay:
             return
         timeouts = self._upstream.timeouts
         if self._draining_since_s is not None and now_s - self._draining_since_s > self._settings.drains.timeout_s:
-            self.decide(How.CLIENT_LEFT)
+            self._leave(unread=True)
         elif now_s - self.sent_s > timeouts.total_s:
             self._time_out(f"took longer than {timeouts.total_s:g} s")
         elif self.progress.status is None:

@@ -52,7 +52,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("overhead_seconds", "histogram", ("phase",), "seconds", "Time the proxy itself took, by phase."),
     Spec("inflight_requests", "gauge", (), "requests", "Requests being served now."),
     Spec("inflight_streams", "gauge", (), "requests", "Streamed answers being relayed now."),
-    Spec("client_gone_total", "counter", ("upstream", "policy"), "requests", "Clients that left before the end of their answer, by what followed: stop, drain, or before_send where nothing had gone out."),
+    Spec("client_gone_total", "counter", ("upstream", "policy"), "requests", "Clients that left before the end of their answer, by what followed: stop, drain, no_room where the answer should have been read on and there was no place for it, or before_send where nothing had gone out."),
     Spec("usage_questions_declined_total", "counter", ("upstream",), "requests", "Streams that an upstream took only without the question for their usage (stream_usage: inject); its model is not asked for ten minutes, by this key alone until three keys were refused."),
     Spec("upstream_errors_total", "counter", ("upstream", "kind"), "errors", "Failures to reach an upstream or to hear it out, and answers under a 2xx status that fail (error_event) or are none (no_answer), by kind."),
     Spec("upstream_ratelimit_remaining", "gauge", ("upstream", "unit"), "requests or tokens", "What an upstream last said that it has left for us (x-ratelimit-remaining-requests, -tokens); no sample five minutes after."),

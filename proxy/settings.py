@@ -70,7 +70,7 @@ class DrainSettings(Block, frozen=True, kw_only=True):
 class DrainsSettings(Block, frozen=True, kw_only=True):
     """Answers read to their end after the client has left (`on_client_gone`)."""
 
-    max: Annotated[int, about("at once; beyond it the answer is stopped", at_least=0)] = 64
+    max: Annotated[int, about("at once, of one key at most a quarter; beyond it the answer is stopped and what it held is charged", at_least=0)] = 64
     timeout_s: Annotated[float, seconds("at most this long each", zero=True)] = 60.0
 
 

@@ -53,7 +53,7 @@ async def nothing_left(proxy: Running) -> None:
 
     def left() -> tuple[int, ...]:
         in_use = pool_of(proxy).in_use
-        return proxy.server.open_exchanges, len(parts.exchanges), parts.draining_exchanges, parts.inflight, in_use, parts.body_bytes
+        return proxy.server.open_exchanges, len(parts.exchanges), parts.drains.count, parts.inflight, in_use, parts.body_bytes
 
     try:
         await until(lambda: not any(left()))
@@ -213,7 +213,7 @@ async def test_leaving_before_and_behind(tmp_path: Path, place: str) -> None:
         elif place == "an answer by half":
             await client.reader.readuntil(b"\r\n\r\n")
         client.leave()
-        await until(lambda: proxy.server.parts.draining_exchanges or not proxy.server.parts.exchanges)
+        await until(lambda: proxy.server.parts.drains.count or not proxy.server.parts.exchanges)
         left.set()
         await nothing_left(proxy)
         [row] = await proxy.records(1)

@@ -254,7 +254,7 @@ async def test_a_client_that_leaves_before_a_json_answer_is_charged_what_the_ven
         left.set()
         [row] = await proxy.records(1)
         assert counts(row) == ("client_closed", "reported", 7, 3)
-        assert proxy.server.parts.draining_exchanges == 0
+        assert proxy.server.parts.drains.count == 0
 
 
 async def test_nothing_is_booked_when_nothing_was_sent(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from time import monotonic
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,9 +17,9 @@ from proxy.core.limits.state import LimitState
 from proxy.exchange import Exchange
 from proxy.quota import Reservation
 from proxy.quota.memory import MemoryQuota
-from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
-from tests.support.running import Running, config, running
-from tests.support.waiting import guard, until
+from tests.support.raw import RawAnswer, RawClient, RawUpstream, Visit, raw_upstream
+from tests.support.running import KEY, Running, config, running
+from tests.support.waiting import until
 
 Answer = Callable[[Visit], Awaitable[None]]
 DONE = b"data: [DONE]\n\n"
@@ -239,33 +240,84 @@ async def test_a_price_per_image_keeps_no_text_from_being_bounded(tmp_path: Path
         assert (await states(proxy))["key:alice/USD/day"].used == 13_000 + (500_013_000 if enforce == "finish" else 0)
 
 
-async def test_a_slot_is_free_the_moment_its_client_leaves(tmp_path: Path) -> None:
-    """The answer is read on for its usage, which takes no place from anybody."""
+async def test_a_slot_stays_taken_while_the_vendor_works_for_a_client_that_left(tmp_path: Path) -> None:
+    """Else leaving would make `1 concurrent` as many as one likes. A stream is stopped, and its slot is free at once."""
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def answer(visit: Visit) -> None:
+        if b'"stream": true' in visit.body:
+            await visit.stream(event("x"), end=False)
         begun.set()
         await go_on.wait()
         await stating(7, 3)(visit)
 
     async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, "1 concurrent")) as proxy:
         first = await RawClient.connect(proxy.address)
-        await first.post(ask())
+        await first.post(ask(stream=True))
         await begun.wait()
         refused = await post(proxy, ask())
         assert (refused.status, error(refused)["code"], error(refused)["type"]) == (429, "rate_limit_exceeded", "requests")
         assert refused.header("retry-after") is not None
         first.leave()
-        async with guard():
-            while (await states(proxy))["key:alice/concurrent"].used:
-                await asyncio.sleep(0.005)
-        assert proxy.server.open_exchanges == 1, "the first one is still being read"
-        second = asyncio.create_task(post(proxy, ask()))
-        while len(upstream.visits) < 2:
-            await asyncio.sleep(0.005)
+        await until(lambda: not proxy.server.open_exchanges)
+        begun.clear()
+        second = await RawClient.connect(proxy.address)
+        await second.post(ask())
+        await begun.wait()
+        second.leave()
+        await until(lambda: proxy.server.parts.drains.count)
+        assert (await post(proxy, ask())).status == 429, "the second one is still being read"
         go_on.set()
-        assert (await second).status == 200
-        assert [row["outcome"] for row in await proxy.records(2)].count("client_closed") == 1
+        await until(lambda: not proxy.server.open_exchanges)
+        assert (await post(proxy, ask())).status == 200
+        assert [row["outcome"] for row in await proxy.records(3)].count("client_closed") == 2
+
+
+async def leave_while_it_works(proxy: Running, upstream: RawUpstream, body: bytes, secret: str = KEY) -> None:
+    arrived = len(upstream.visits) + 1
+    client = await RawClient.connect(proxy.address)
+    await client.post(body, key=secret)
+    await until(lambda: len(upstream.visits) == arrived)
+    client.leave()
+    await until(lambda: all(exchange.relay._left for exchange in proxy.server.parts.exchanges if isinstance(exchange, Exchange)))
+
+
+@pytest.mark.parametrize(("enforce", "output"), [("finish", 1024), ("strict", 5000)])
+async def test_leaving_where_there_is_no_place_to_read_on_is_charged_what_was_held(tmp_path: Path, enforce: str, output: int) -> None:
+    """The vendor makes the whole answer and bills it. One key takes at most a quarter of the places."""
+    go_on = asyncio.Event()
+
+    async def answer(visit: Visit) -> None:
+        await go_on.wait()
+        await stating(7, 3)(visit)
+
+    limit = {"limit": "1_000_000 tokens/day", "enforce": enforce}
+    keys = {"alice": {"secret": KEY, "limits": [limit]}, "bob": {"secret": "sk-bob"}}
+    async with raw_upstream(answer) as upstream, running(tmp_path, config(upstream.url, keys=keys, drains={"max": 5})) as proxy:
+        for _ in range(3):
+            await leave_while_it_works(proxy, upstream, ask(max_tokens=5000))
+        assert proxy.server.parts.drains.count == 2
+        await leave_while_it_works(proxy, upstream, ask(), "sk-bob")
+        assert proxy.server.parts.drains.count == 3, "others have places left"
+        go_on.set()
+        rows = [row for row in await proxy.records(4) if row["key_id"] == "alice"]
+        assert sorted((row["outcome"], row["output_source"], row["output_tokens"]) for row in rows) == [
+            ("client_closed", "partial", output), ("client_closed", "reported", 3), ("client_closed", "reported", 3),
+        ]  # fmt: skip
+        assert proxy.server.parts.drains.count == 0
+
+
+async def test_an_answer_that_takes_longer_than_anybody_reads_on_is_charged_what_was_held(tmp_path: Path) -> None:
+    async def answer(visit: Visit) -> None:
+        await visit.reader.read()
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, "1_000_000 tokens/day")) as proxy:
+        await leave_while_it_works(proxy, upstream, ask())
+        for exchange in list(proxy.server.parts.exchanges):
+            exchange.watch(monotonic() + 61)
+        [row] = await proxy.records(1)
+        assert (row["outcome"], row["output_source"], row["output_tokens"]) == ("client_closed", "partial", 1024)
+        assert (await states(proxy))["key:alice/tokens/day"].used == 1024 + int(str(row["input_tokens"]))
 
 
 async def test_what_was_not_sent_is_given_back(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from proxy.core.errors import ProxyError
-from proxy.parts import Memory
+from proxy.parts import DRAINS_SHARE, Drains, Memory
 
 
 def test_bodies_share_one_bound_and_give_back_exactly_what_they_took() -> None:
@@ -24,3 +24,13 @@ def test_bodies_share_one_bound_and_give_back_exactly_what_they_took() -> None:
     one.take(40)
     one.release()
     assert parts.body_bytes == 0
+
+
+def test_one_key_takes_a_quarter_of_the_places_to_read_on() -> None:
+    drains = Drains()
+    assert [drains.take("a", 8) for _ in range(3)] == [True, True, False]
+    assert [drains.take(key, 8) for key in "bbccddee"] == [True] * 6 + [False] * 2
+    assert drains.count == 8 == 2 * DRAINS_SHARE
+    drains.give_back("a")
+    assert (drains.take("e", 8), drains.count) == (True, 8)
+    assert [Drains().take("a", most) for most in (0, 1)] == [False, True]

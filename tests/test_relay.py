@@ -178,11 +178,11 @@ async def test_a_client_that_left_before_the_vendor_declined_leaves_no_drain_beh
             await client.post(ASK)
             await arrived.wait()
             client.leave()
-            await until(lambda: proxy.server.parts.draining_exchanges)
+            await until(lambda: proxy.server.parts.drains.count)
             left.set()
             [row] = await proxy.records(1)
             assert counts(row)[1:] == ("none", 0, 0)
-            assert (proxy.server.parts.draining_exchanges, len(upstream.visits)) == (0, 1)
+            assert (proxy.server.parts.drains.count, len(upstream.visits)) == (0, 1)
 
 
 async def test_a_drain_that_ends_between_the_attempts_charges_nothing(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@
 | client left, stopped                    | the same; before any head: input estimated, output 0    | partial              | client_closed     |
 | client left behind the stream's end     | as completed                                            | as completed         | completed         |
 | client left, drained                    | as completed                                            | as completed         | client_closed     |
+| client left, and no room or no time     | as stopped, and at least the output that it held of its |                      |                   |
+| to read on what the vendor makes        | limits                                                  | partial              | client_closed     |
 | cut by a limit                          | as stopped                                              | partial              | cut               |
 | the process ended or died               | input stated or estimated / usage if final, else the    | reported / estimated | interrupted       |
 |                                         | larger of delivered (or marked) and last stated         |                      |                   |
@@ -69,6 +71,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `usage_current`: no text came behind the stated output; `usage_final`: and it is the whole exchange's, not a running total.
     `done`: all of the stream was delivered, `[DONE]` or a finish reason and the final usage.
     `answered`: what came holds an answer; None: nothing came that tells.
+    `output_held`: tokens that are charged at least, where the vendor goes on and nobody reads what it will bill.
     """
 
     how: How
@@ -78,6 +81,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     usage_final: bool = False
     answered: bool | None = True
     output_measure: int = 0
+    output_held: int = 0
     counted: Counted | None = None
     done: bool = False
     duration_ms: int = 0
@@ -255,7 +259,7 @@ def _unstated(opened: Opened, ending: Ending) -> _Charge:
     and what was delivered was delivered.
     """
     counted = ending.counted
-    output_tokens = ending.output_measure if counted is None else counted.output_tokens
+    output_tokens = max(ending.output_measure if counted is None else counted.output_tokens, ending.output_held)
     if counted is None:
         return _Charge(opened.input_estimate, output_tokens, Source.ESTIMATED, Source.ESTIMATED)
     return _Charge(
