@@ -43,6 +43,18 @@ def test_configured_query_and_headers_are_added_and_replace_the_clients() -> Non
     assert b"accept: application/json\r\n" in head and b"*/*" not in head and b"api-key: k\r\n" in head
 
 
+def test_a_parameter_that_config_sets_is_configs_alone() -> None:
+    head = upstream(query={"api-version": "2026-01-01"}).head("POST", "/v1/embeddings?API-Version=1&a=b", CLIENT, 0)
+    assert head.startswith(b"POST /v1/embeddings?a=b&api-version=2026-01-01 HTTP/1.1\r\n")
+    assert upstream(query={"k": "v"}).head("POST", "/v1/embeddings?k=1", CLIENT, 0).startswith(b"POST /v1/embeddings?k=v HTTP/1.1\r\n")
+
+
+def test_listed_headers_are_an_upstreams_choice() -> None:
+    assert b"X-Odd" in upstream().head("POST", "/v1/embeddings", CLIENT, 0)
+    assert b"X-Odd" not in upstream(request_headers="listed").head("POST", "/v1/embeddings", CLIENT, 0)
+    assert b"X-Odd" in upstream(request_headers="listed", allow_request_headers=("x-odd",)).head("POST", "/v1/embeddings", CLIENT, 0)
+
+
 def test_forward_passes_the_callers_credential_and_adds_none() -> None:
     head = upstream(auth="forward", api_key="").head("POST", "/v1/embeddings", CLIENT, 0)
     assert b"Authorization: Bearer sk-client\r\n" in head and b"sk-own" not in head

@@ -43,6 +43,23 @@ def test_connection_cannot_take_away_how_the_body_is_read() -> None:
         assert chosen.select(headers) == headers[1:]
 
 
+def test_what_steers_or_tells_a_key_is_dropped_and_config_can_re_admit_it() -> None:
+    steering = fields(["Helicone-Target-URL", "x-portkey-custom-host", "X-Original-URL", "X-HTTP-Method-Override", "X_Forwarded_Host", "OpenAI-Organization"])
+    keys = fields(["x-goog-api-key", "Helicone-Auth"])
+    assert outward_filter(keep_credentials=False).select(steering + keys) == []
+    assert outward_filter(keep_credentials=True).select(steering + keys) == keys, "the caller's own, where it is the caller who is billed"
+    allowed = outward_filter(keep_credentials=False, allow=["helicone-target-url", "X-Goog-Api-Key"])
+    assert allowed.select(steering + keys) == [steering[0], keys[0]]
+
+
+def test_listed_lets_through_what_is_known_and_what_config_names() -> None:
+    known = fields("Content-Type Accept-Encoding User-Agent traceparent b3 OpenAI-Beta X-Stainless-Helper-Method anthropic-version Idempotency-Key X-Title".split())
+    unknown = fields(["X-Whatever", "Origin", "OpenAI-Organization", "X-Stainless-Target-Url", "Cookie"])
+    assert outward_filter(keep_credentials=False, listed_only=True).select(known + unknown) == known
+    assert outward_filter(keep_credentials=False, listed_only=True, allow=["x-whatever"]).select(known + unknown) == known + unknown[:1]
+    assert outward_filter(keep_credentials=True, listed_only=True).select(fields(["Authorization"])) == fields(["Authorization"])
+
+
 def test_config_can_re_admit_a_field_but_never_a_hop_by_hop_one() -> None:
     headers = fields(["OpenAI-Organization", "Cookie", "Transfer-Encoding"])
     assert outward_filter(keep_credentials=False, allow=["openai-organization", "transfer-encoding"]).select(headers) == headers[:1]
