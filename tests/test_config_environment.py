@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from proxy.config import forward_only
+from proxy.config import forward_only, load
 from proxy.config_environment import unused_proxies
 from proxy.settings import Settings, UpstreamSettings
 
@@ -42,3 +44,10 @@ def test_an_upstream_with_a_proxy_of_its_own_has_nothing_to_be_told() -> None:
 def test_it_is_told_without_a_config_too_and_no_password_of_it() -> None:
     [told] = forward_only("https://api.v.io/v1", {"HTTPS_PROXY": "http://user:CANARY@p:3128"}).warnings
     assert "HTTPS_PROXY" in told and "CANARY" not in told
+
+
+def test_it_is_told_of_a_config(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("upstreams: {v: {base_url: 'https://api.v.io/v1', api_key: k}}\nroutes: [{model: '*', upstream: v}]\n")
+    assert [text for text in load(path, {"HTTPS_PROXY": "http://p:1"}).warnings if "HTTPS_PROXY" in text]
+    assert not [text for text in load(path, {}).warnings if "PROXY" in text]

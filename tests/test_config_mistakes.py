@@ -98,6 +98,9 @@ MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"limits": "60 requests/minute"}, 'expected a list; write [one, two] or one `- item` a line, such as ["60 requests/minute"]'),
     ({"limits": [{"limit": "5 USD/day", "warn_at": [80]}]}, "write a share with its sign, such as 80%"),
     ({"limits": [{"limit": "5 USD/day", "warn_at": [0.8]}]}, "such as 80%"),
+    ({"teams__r__max_budget": 50}, 'teams.r.max_budget: unknown key; a budget is a limit that names its period: limits: ["500 USD/month"]'),
+    ({"upstreams__v__api_base": "https://h/v1"}, "upstreams.v.api_base: unknown key; write base_url"),
+    ({"model_list": []}, "model_list: unknown key; vendors are `upstreams`"),
     ({"keys": [{"name": "a"}]}, "write `alice: {…}` instead of `- name: alice`"),
 ]  # fmt: skip
 
