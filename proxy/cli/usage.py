@@ -26,8 +26,9 @@ _TABLE = {
     "currency": Column("currency"),
     "reported_requests": Column("reported", right=True, drop=6),
     "unpriced_requests": Column("unpriced", right=True),
+    "inconsistent_requests": Column("in doubt", right=True, drop=7),
 }
-_WHERE_ANY = ("unpriced_requests",)  # a column only where there are some
+_WHERE_ANY = ("unpriced_requests", "inconsistent_requests")  # a column only where there are some
 
 
 def _groups(context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:

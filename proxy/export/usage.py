@@ -19,7 +19,7 @@ GROUP, TOTAL = "group", "total"
 # The columns behind the groups' names.
 COLUMNS = (
     "requests", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_nano", "charge_nano", "cost", "charge", "currency",
-    "reported_requests", "unpriced_requests", "row",
+    "reported_requests", "unpriced_requests", "inconsistent_requests", "row",
 )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from proxy.ledger.late_prices import counted
 from proxy.ledger.schema import BUCKET_MS, GROUPS, HALF, MONEY, SUMS
 from proxy.ledger.spans import Reach, halves, pieces, ranged, source
 
-ALL_SUMS = tuple(name for name, _ in SUMS)
+FLAGGED = "inconsistent_requests"   # counted from the records: there are few, and an index that holds no others
+ALL_SUMS = (*(name for name, _ in SUMS), FLAGGED)
 DAYS_MAX = 4_000    # ten years: asked for one by one; a range with more has a record of a clock that was far off
 
 
@@ -45,6 +46,7 @@ def grouped(
     connection: sqlite3.Connection, reached: Reach, by: Sequence[str], from_ms: int | None, to_ms: int | None, zone: tzinfo, names: Sequence[str]
 ) -> list[UsageRow]:
     """See `Queries.usage`."""
+    flagged, names = FLAGGED in names, [name for name in names if name != FLAGGED]
     connection.create_function("zone_day", 1, lambda ms: _local(ms, zone).date().isoformat(), deterministic=True)
     connection.create_function("zone_hour", 1, lambda ms: _local_hour(ms, zone), deterministic=True)
     rows: list[_Row] | None
@@ -56,7 +58,26 @@ def grouped(
         rows = None
     if rows is None or _absurd(rows, len(by) + 1, names):
         rows = _sums(connection, Reach(reached.first_ms, 0), by, from_ms, to_ms, zone, names)
-    return [_usage_row(by, names, row) for row in rows if any(row[len(by) + 1 :])]
+    found = {row[: len(by) + 1]: _usage_row(by, names, row) for row in rows if any(row[len(by) + 1 :])}
+    if flagged:
+        counts = _flagged(connection, by, from_ms, to_ms)
+        for line, shown in found.items():
+            shown[FLAGGED] = counts.get(line, 0)
+    return list(found.values())
+
+
+def _flagged(connection: sqlite3.Connection, by: Sequence[str], from_ms: int | None, to_ms: int | None) -> dict[_Row, int]:
+    """How many requests of each line have a record that is flagged `inconsistent`. A late price has moved them to the line of its currency."""
+    where, bounds = ranged("records.started_at_ms", from_ms, to_ms)
+    labels = [name[len(_LABEL) :] for name in by if name.startswith(_LABEL)]
+    bucket = f"started_at_ms - started_at_ms % {BUCKET_MS}"
+    times = {"day": f"zone_day({bucket})", "hour": f"zone_hour({bucket})"}
+    groups = [_LABEL_VALUE if name.startswith(_LABEL) else times.get(name, _BY.get(name, name)) for name in by]
+    late = "SELECT p.currency FROM records AS p WHERE p.adjusts = records.id AND p.cost_nano IS NOT NULL ORDER BY p.seq LIMIT 1"
+    columns = ", ".join([*groups, f"ifnull(currency, ({late}))", "count(*)"])
+    keys = ", ".join(str(n + 1) for n in range(len(by) + 1))
+    query = f"SELECT {columns} FROM records WHERE inconsistent = 1 AND kind = 'usage' AND {where} GROUP BY {keys}"
+    return {row[:-1]: int(row[-1]) for row in connection.execute(query, [*labels, *bounds])}
 
 
 def _absurd(rows: Sequence[_Row], first: int, names: Sequence[str]) -> bool:

@@ -64,7 +64,7 @@ class Queries:
     ) -> list[UsageRow]:
         """Sums by group and currency over records started in [from_ms, to_ms), open where None, sorted by group (a missing name first), then currency.
 
-        Each row has the groups' names, then `requests input_tokens … charge_nano currency reported_requests unpriced_requests`, or those of them that `sums`
+        Each row has the groups' names, then `requests input_tokens … charge_nano currency reported_requests unpriced_requests inconsistent_requests`, or those of them that `sums`
         names. `day` and `hour` are of `zone`. Raises LedgerError for a name that cannot be grouped by.
         """
         grouping.check(by)

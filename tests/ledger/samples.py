@@ -95,6 +95,7 @@ def records(n: int) -> st.SearchStrategy[UsageRecord]:
         stream=st.booleans(),
         outcome=st.sampled_from(Outcome),
         source=st.sampled_from(Source),
+        inconsistent=st.booleans(),
         input_tokens=_count(),
         cached_tokens=_count(),
         cache_write_tokens=_count(),

@@ -19,6 +19,7 @@ from ledger.samples import START_MS, make_id, make_record, numbered, open_book, 
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.canonical import COLUMNS
+from proxy.ledger.grouping import ALL_SUMS
 from proxy.ledger.queries import Queries
 from proxy.ledger.schema import BUCKET_MS, SUMS
 
@@ -67,6 +68,7 @@ def by_hand(booked: Sequence[UsageRecord], by: Sequence[str], zone: ZoneInfo) ->
         group: {
             "requests": sum(r.kind == "usage" for r in members),
             "reported_requests": sum(r.kind == "usage" and r.source is Source.REPORTED for r in members),
+            "inconsistent_requests": sum(r.kind == "usage" and r.inconsistent for r in members),
             "unpriced_requests": sum(r.kind == "usage" and r.cost_nano is None for r in members),
             **{name: sum(known) if (known := [v for r in members if (v := getattr(r, name)) is not None]) else None for name in TOKENS},
         }
@@ -93,7 +95,7 @@ def test_records_rollups_and_usage_say_the_same(data: st.DataObject) -> None:
         found = Queries("sqlite:ledger.db", Path(directory)).usage(by, from_ms, to_ms, zone)
     ranged = [r for r in booked if (from_ms is None or r.started_at_ms >= from_ms) and (to_ms is None or r.started_at_ms < to_ms)]
     sums = by_hand(ranged, by, zone)
-    assert {(*(row[name] for name in by), row["currency"]): {name: row[name] for name, _ in SUMS} for row in found} == sums
+    assert {(*(row[name] for name in by), row["currency"]): {name: row[name] for name in ALL_SUMS} for row in found} == sums
     assert len(found) == len(sums)
 
 
@@ -102,10 +104,25 @@ def test_the_columns_are_the_promised_ones_in_their_order(ledger: Callable[..., 
     assert row == {
         "team": "research", "key": "alice", "model": "deepseek-v3.2", "requests": 1, "input_tokens": 100, "cached_tokens": None,
         "cache_write_tokens": None, "output_tokens": 20, "reasoning_tokens": None, "cost_nano": 5, "charge_nano": 6, "currency": "USD",
-        "reported_requests": 1, "unpriced_requests": 0,
+        "reported_requests": 1, "unpriced_requests": 0, "inconsistent_requests": 0,
     }  # fmt: skip
-    columns = "requests input_tokens cached_tokens cache_write_tokens output_tokens reasoning_tokens cost_nano charge_nano currency reported_requests unpriced_requests"
+    columns = "requests input_tokens cached_tokens cache_write_tokens output_tokens reasoning_tokens cost_nano charge_nano currency reported_requests unpriced_requests inconsistent_requests"
     assert list(row) == ["team", "key", "model", *columns.split()]
+
+
+def test_a_flagged_request_counts_on_the_line_that_its_late_price_moved_it_to(ledger: Callable[..., Queries]) -> None:
+    unpriced = make_record(0, inconsistent=True, cost_nano=None, currency=None)
+    price = make_record(1, kind="adjustment", adjusts=unpriced.id, reason="rerate", input_tokens=0, output_tokens=0, cost_nano=5, charge_nano=6, currency="USD")
+    rows = ledger(unpriced, make_record(2), price).usage(["key"], None, None, UTC)
+    assert [(row["currency"], row["requests"], row["inconsistent_requests"]) for row in rows] == [(None, 1, 0), ("USD", 1, 1)]
+
+
+def test_the_flagged_are_found_by_an_index_of_their_own(ledger: Callable[..., Queries], tmp_path: Path) -> None:
+    ledger(make_record(0, inconsistent=True))
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    plan = connection.execute("EXPLAIN QUERY PLAN SELECT count(*) FROM records WHERE inconsistent = 1 AND kind = 'usage' AND records.started_at_ms >= 5").fetchall()
+    connection.close()
+    assert any("records_inconsistent" in str(step) for step in plan), plan
 
 
 def test_rows_are_sorted_by_group_then_currency_and_a_missing_name_is_first(ledger: Callable[..., Queries]) -> None:
@@ -220,7 +237,7 @@ def test_the_terms_of_a_price_version(ledger: Callable[..., Queries], tmp_path: 
 
 def test_the_status_tells_how_far_the_book_is(ledger: Callable[..., Queries], tmp_path: Path) -> None:
     status = ledger(make_record(0), make_record(1), make_record(1, output_tokens=7)).status()
-    known: dict[str, Any] = {"records": 3, "adjustments": 1, "first_seq": 1, "last_seq": 3, "sealed_seq": 3, "schema_version": 4, "writers": {"w0": 3}}
+    known: dict[str, Any] = {"records": 3, "adjustments": 1, "first_seq": 1, "last_seq": 3, "sealed_seq": 3, "schema_version": 5, "writers": {"w0": 3}}
     assert {name: getattr(status, name) for name in known} == known
     assert (status.last_booked_at_ms, status.path, status.bytes > 0, len(status.last_hash or "")) == (START_MS + 5000, str(tmp_path / "ledger.db"), True, 64)
 
