@@ -223,7 +223,7 @@ class Counting:
         if not whole or meter.usage is None or meter.usage.inconsistent:
             return
         texts = meter.texts
-        if self._sampled and texts is not None and texts.whole and meter.text_known and not self._counter.crowded:
+        if self._sampled and texts is not None and texts.whole and meter.text_known and not meter.doubtful and not self._counter.crowded:
             texts.finish()
             self._take_blocks(texts)
             self._counter.start(self._learn_counted(meter, record))
@@ -309,7 +309,7 @@ class Counting:
         if not self.call.media:
             learned.input.learn(record.input_tokens, self._prompt_bytes, input_counted, exact=input_exact)
         if (record.audio_output_tokens is None or record.audio_output_tokens == 0) and not self.call.echo:
-            if meter.text_known and meter.text_bytes:
+            if meter.text_known and meter.text_bytes and not meter.doubtful:
                 learned.output.learn(record.output_tokens, meter.text_bytes, output_counted)
             learned.learn_output_size(record.output_tokens)
 

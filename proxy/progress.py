@@ -110,6 +110,6 @@ class Progress:
             model_served=meter.model_served,
             finish_reason=meter.finish_reason,
             service_tier=meter.service_tier,
-            unread=meter.unreadable or meter.oversized,
+            unread=meter.unreadable or meter.oversized or meter.doubtful,
             upstream_request_id=self.request_id if self.request_id is not None else meter.response_id,
         )

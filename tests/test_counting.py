@@ -381,3 +381,21 @@ async def test_an_answer_that_may_hold_its_prompt_is_no_exact_count_and_teaches_
         assert [counts(row)[2:] for row in rows] == [("counted", "estimated"), ("reported", "reported")]
         learned = proxy.server.parts.counter.calibration.of("davinci-002")
         assert (learned.input.answers, learned.output.answers) == (1, 0), "or the next answer's text would seem to cost next to nothing"
+
+
+async def test_an_answer_that_came_twice_is_counted_once_flagged_and_teaches_nothing(tmp_path: Path) -> None:
+    """Some servers send the whole answer once more at its end; a model may have written it twice all the same."""
+    pieces = WORDS[:60]
+
+    async def answer(visit: Visit) -> None:
+        asked = b"include_usage" in visit.body
+        await visit.stream(*map(event, pieces), event("".join(pieces)), FINISH, *([stated(9, 60)] if asked else []), DONE)
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, counting(upstream.url)) as proxy:
+        await post(proxy, ask())
+        await proxy.records(1)
+        await post(proxy, ask(stream_options={"include_usage": True}))
+        rows = await proxy.records(2)
+        assert [row["inconsistent"] for row in rows] == [True, False]
+        assert rows[0]["output_tokens"] == count("o200k_base", "".join(pieces))
+        assert proxy.server.parts.counter.calibration.of("gpt-4o").output.answers == 0

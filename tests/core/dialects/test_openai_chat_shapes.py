@@ -22,7 +22,7 @@ PLACES = [
     ({"usage": {"prompt_tokens": 0}, "choices": [{"usage": {"prompt_tokens": 3}}]}, 3),
     ({"usage": None, "x_groq": None, "choices": None}, None),
     ({"usage": [1], "x_groq": 5, "choices": [1, "usage"]}, None),
-    ({"usage": "5", "choices": {"usage": {"prompt_tokens": 1}}}, None),
+    ({"usage": "5", "choices": {"usage": {"prompt_tokens": 1}}}, 1),
     ({"metadata": {"usage": {"prompt_tokens": 1}}}, None),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from proxy.core.dialects.openai_chat.shapes import Answer, read_answer
+from proxy.core.dialects.openai_chat.shapes import Answer, read_leniently
 
 _BOM = b"\xef\xbb\xbf"
 _EDGE_BYTES = 64 * 1024     # of each end
@@ -70,7 +70,7 @@ def _trailing(tail: bytes) -> Answer | None:
         at = tail.rfind(b'"usage"', 0, at)
         if at < 0:
             return None
-        answer = read_answer(b"{" + tail[at:])
+        answer = read_leniently(b"{" + tail[at:])
         if answer is not None:
             return answer
     return None
@@ -90,7 +90,7 @@ def _leading(head: bytes) -> Answer | None:
         except (ValueError, RecursionError):
             continue
         # One bracket closes it only if it is the top level that was cut off.
-        answer = read_answer((text[:end] + "}").encode())
+        answer = read_leniently((text[:end] + "}").encode())
         if answer is not None:
             return answer
     return None

@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 
 from proxy.core.decoding import Decoder, coding_name
+from proxy.core.dialects.openai_chat.delivered import Delivered
 from proxy.core.dialects.openai_chat.edges import KeptBody
 from proxy.core.dialects.openai_chat.opening import Opening
-from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_error, read_answer, stated_in, text_of
+from proxy.core.dialects.openai_chat.repair import objects_of, salvaged
+from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_error, read_leniently, stated_in, text_of
 from proxy.core.dialects.openai_chat.stated import Stated
 from proxy.core.dialects.openai_chat.substance import FINISH_ERROR, begins_answer, has_data, holds_answer
-from proxy.core.dialects.openai_chat.text import Shape, delivered, string_bytes, untwinned, whose
 from proxy.core.dialects.openai_chat.texts import Texts
+from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_of
 from proxy.core.sse import SSEParser, ends_at
 from proxy.core.usage import Usage
 
@@ -23,9 +25,6 @@ _DONE = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"
 _FIELD_STARTS = b":deir"         # comments, data, event, id, retry: what a line of an event stream begins with
 _HEADS_MAX = 4                  # events read whole while looking for the model's name; Azure's first has none
-_SHAPES_TRIED_MAX = 4           # shapes learnt without a single hit before giving up: such a stream has no two events alike
-_TEXTS_APART_MAX = 128          # of one name in one event; vendors allow as many choices. What is beyond counts as one text
-_BACKSLASH = 0x5C
 _BRACE = 0x7B
 _EVENT_NAME = b"event:"
 MEASURE_UNCALIBRATED = (1, 4)   # output tokens per byte of delivered text, while nothing has been learned of the model
@@ -39,16 +38,17 @@ class Meter:
     done · `[DONE]` was seen                              error · an error event or error body was seen
     finish_reason, model_served, response_id, service_tier · as the upstream says, else None
     unreadable · something could not be read, so counts may be missing    oversized · events or an answer larger than the bounds
-    text_bytes · UTF-8 bytes of text delivered            texts · that text, for who wants to count it: its first `text_bytes_max` bytes, None is all of it
+    text_bytes · UTF-8 bytes of the text that a client has assembled
+    doubtful · some of it came twice, and may have been written twice
+    texts · that text, for who wants to count it: its first `text_bytes_max` bytes, None is all of it
 
     `measure` is output tokens per byte of text, as (tokens, bytes).
     """
 
     __slots__ = (
-        "_answered", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_ended", "_event_bytes_max", "_expects_events", "_finished",
-        "_framed", "_heads_left", "_json", "_kept", "_mark", "_measure_bytes", "_measure_tokens", "_opening", "_parser", "_prose", "_read", "_shape",
-        "_shapes_left", "_stated", "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "text_bytes", "texts", "unreadable",
-        "usage", "usage_current", "usage_final",
+        "_answered", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_delivered", "_ended", "_event_bytes_max", "_expects_events",
+        "_finished", "_heads_left", "_json", "_kept", "_mark", "_measure_bytes", "_measure_tokens", "_opening", "_parser", "_prose", "_read", "_stated",
+        "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "texts", "unreadable", "usage", "usage_current", "usage_final",
     )  # fmt: skip
 
     def __init__(
@@ -86,14 +86,11 @@ class Meter:
         self._prose = False                     # it is to be events and begins like none
         self._parser = SSEParser(event_bytes_max)
         self._measure_tokens, self._measure_bytes = measure
-        self.text_bytes = 0
         self.texts = None if text_bytes_max == 0 else Texts(text_bytes_max)
+        self._delivered = Delivered(self.texts, frames=self._decoder is None)
         self._finished = False                  # a finish_reason was seen
         self._heads_left = _HEADS_MAX
         self._event_bytes_max = event_bytes_max
-        self._shape: Shape | None = None        # of the last event that was nothing but text
-        self._framed: Shape | None = None       # the same as a whole chunk
-        self._shapes_left = _SHAPES_TRIED_MAX
         self._cached_inside_input = cached_inside_input     # whether this vendor's prompt tokens hold its cached ones
         self._body_bytes = 0                    # of what is no event stream
         self._kept = KeptBody(answer_bytes_max)
@@ -111,8 +108,11 @@ class Meter:
     def output_measure(self) -> int:
         """Output tokens by what was delivered so far: UTF-8 bytes of text x `measure`, rounded up. What is not read (yet) counts with all its bytes:
         a JSON answer before its end, an event before its end, an event too large to be read at all. A page or a text is no answer."""
-        unread = 0 if self._read or (not self._answered and self.answered is False) else self._body_bytes + self._parser.pending_bytes
-        size = self.text_bytes + unread + self._parser.dropped_bytes
+        delivered, parser = self._delivered, self._parser
+        size = delivered.text_bytes + delivered.unread_bytes + parser.dropped_bytes
+        unread = self._body_bytes if parser.between else self._body_bytes + parser.pending_bytes
+        if unread and not self._read and (self._answered or self.answered is not False):
+            size += unread
         return -(-size * self._measure_tokens // self._measure_bytes)
 
     @property
@@ -121,9 +121,17 @@ class Meter:
         return not (self.unreadable or self.oversized or self._parser.pending_bytes or (self._body_bytes and not self._read))
 
     @property
+    def text_bytes(self) -> int:
+        return self._delivered.text_bytes
+
+    @property
+    def doubtful(self) -> bool:
+        return self._delivered.doubtful
+
+    @property
     def complete(self) -> bool:
         """Whether all of the stream has come, however its connection ends: `[DONE]`, or a finish reason and the final usage."""
-        return self.done or (self._finished and self.usage_final and not self.error)
+        return self.done or (self._json is False and self._finished and self.usage_final and not self.error)
 
     @property
     def between_events(self) -> bool:
@@ -140,11 +148,11 @@ class Meter:
 
     def feed(self, chunk: bytes) -> None:
         """One chunk as it came from the upstream, content coding included."""
-        framed = self._framed
-        if framed is not None and self._parser.between and len(chunk) <= self._event_bytes_max:
-            text = framed.text(chunk)
-            if text is not None:
-                self._deliver_piece(framed.key, text)
+        if self._parser.between and len(chunk) <= self._event_bytes_max:
+            new = self._delivered.take_chunk(chunk)
+            if new is not None:
+                if new > 0:
+                    self.usage_current = self.usage_final = False
                 return
         if self._blind:
             self._body_bytes += len(chunk)
@@ -170,6 +178,7 @@ class Meter:
                 self._take_event(event)
             if self._prose and self._heads_left == _HEADS_MAX and not self.done:
                 self.unreadable = True
+            self._delivered.finish()
 
     def _take_piece(self, piece: bytes) -> None:
         """Part of the decoded body."""
@@ -206,68 +215,62 @@ class Meter:
     # Events.
 
     def _take_event(self, event: bytes) -> None:
-        shape = self._shape
-        if shape is not None:
-            text = shape.text(event)
-            if text is not None:
-                self._shapes_left = _SHAPES_TRIED_MAX
-                self._deliver_piece(shape.key, text)
-                return
+        new = self._delivered.take_alike(event)
+        if new is not None:
+            self._note(new)
+            return
         if len(event) < 16 and event.strip() == _DONE:
             self.done = True
             if not self.error:                  # vLLM ends a failed stream with it too: then the last total is as final as it was
                 self.usage_final = self.usage_current
             return
-        size, finish, strings = delivered(event)
-        self._deliver(size)
-        if strings:
-            self._gather(event, strings)
-        if finish is not None:
-            self.finish_reason = finish[:64]
-            self._finished = True
-            self.error = self.error or finish == FINISH_ERROR
-        if finish is not None or self._heads_left or not self._answered or event.find(b'"error"') >= 0 or _states_usage(event):
-            self._read_event(event)
-        elif len(strings) == 1 and self._shapes_left:
-            self._shapes_left -= 1
-            self._shape = Shape.of(event)
-            if self._shape is not None and self._decoder is None:
-                self._framed = self._shape.framed()
+        answer = read_leniently(event)
+        if answer is not None:
+            self._read_event(event, answer)
+            return
+        parts = objects_of(event)
+        for part in parts:
+            self._take_event(part)
+        if not parts:
+            self._salvage_event(event)
 
-    def _deliver(self, text_bytes: int) -> None:
-        if text_bytes:
-            self.text_bytes += text_bytes
+    def _read_event(self, event: bytes, answer: Answer) -> None:
+        choices, new = self._delivered.take(event, answer)
+        self.unreadable |= self._delivered.unread_bytes > 0
+        self._note(new)
+        if self._take_finish(choices) or self._heads_left or not self._answered or event.find(b'"error"') >= 0 or _states_usage(event):
+            self._answered = self._answered or holds_answer(answer) or None
+            self._take_names(answer)
+            # A total while a choice is still running is a running one; if text follows, it was one all the same.
+            self._take_usage(answer, final=self.done or self._finished or not has_choices(answer))
+        else:
+            self._delivered.learn(event)
+
+    def _salvage_event(self, event: bytes) -> None:
+        """An event that is damaged beyond repair: what is whole in it counts, above all its usage."""
+        self.unreadable = True
+        self._answered = self._answered or begins_answer(event) or None
+        self._note(self._delivered.salvage(event))
+        answer = Answer(**salvaged(event))
+        self._take_finish(choices_of(answer.choices))
+        self._take_names(answer)
+        self._take_usage(answer, final=self.done or self._finished or not has_choices(answer))
+
+    def _take_finish(self, choices: list[Choice]) -> bool:
+        """Whether one of these choices says why it is finished."""
+        finish = finish_of(choices)
+        if finish is None:
+            return False
+        self.finish_reason = finish[:64]
+        self._finished = True
+        self.error = self.error or finish == FINISH_ERROR
+        return True
+
+    def _note(self, new_bytes: int) -> None:
+        """So much was delivered."""
+        if new_bytes > 0:
             self._answered = True
             self.usage_current = self.usage_final = False   # what was stated before cannot have counted this
-
-    def _deliver_piece(self, key: object, inside: bytes) -> None:
-        """A piece of text as it stands between its quotes, in an event with nothing else in it."""
-        self._deliver(len(inside) if _BACKSLASH not in inside else string_bytes(inside))
-        if self.texts is not None:
-            self.texts.add(key, inside)
-
-    def _gather(self, event: bytes, strings: list[tuple[bytes, bytes]]) -> None:
-        """Keeps the strings of an event or an answer for counting. The n-th of a name in one event goes on with the n-th of that name in the next."""
-        if self.texts is None:
-            return
-        choice = whose(event)
-        nth: dict[bytes, int] = {}
-        for name, inside in untwinned(strings):
-            number = nth.get(name, 0)
-            self.texts.add((choice, name, min(number, _TEXTS_APART_MAX)), inside)
-            nth[name] = number + 1
-
-    def _read_event(self, event: bytes) -> None:
-        """An event that may hold usage, an error or the answer's names, read as JSON."""
-        answer = read_answer(event)
-        if answer is None:
-            self.unreadable = True
-            self._answered = self._answered or begins_answer(event) or None
-            return
-        self._answered = self._answered or holds_answer(answer) or None
-        self._take_names(answer)
-        # A total while a choice is still running is a running one; if text follows, it was one all the same.
-        self._take_usage(answer, final=self.done or self._finished or not has_choices(answer))
 
     def _take_usage(self, answer: Answer, *, final: bool) -> None:
         """Merges what this answer or event states into what was stated before."""
@@ -320,21 +323,39 @@ class Meter:
             self._read_edges()
             return
         body = self._kept.whole().removeprefix(_BOM)
-        answer = read_answer(body)
+        answer = read_leniently(body)
         if answer is None:
-            self.unreadable = True
-            self._answered = begins_answer(body) or (None if body.startswith(b"{") else False)
+            self._read_broken_body(body)
             return
-        self._read = True
-        self.text_bytes, finish, strings = delivered(body)
+        self._take_usage(answer, final=True)
+        if self.texts is not None or self.usage is None or not self.usage.output_tokens:
+            self.texts = Texts(None)            # it is all here already
+            self._delivered = Delivered(self.texts, frames=False)
+        choices, _ = self._delivered.take(body, answer)
+        self._delivered.finish()
+        self._read = self._delivered.unread_bytes == 0
+        self.unreadable = not self._read
+        self._delivered.unread_bytes = 0        # they are those of the body
         self._answered = self.text_bytes > 0 or holds_answer(answer)
         self._take_names(answer)
-        self.finish_reason = None if finish is None else finish[:64]
-        self.error = self.error or finish == FINISH_ERROR
-        self._take_usage(answer, final=True)
-        if self.usage is None or self.texts is not None:
-            self.texts = Texts(None)            # it is all here already
-            self._gather(b"", strings)
+        self._take_finish(choices)
+
+    def _read_broken_body(self, body: bytes) -> None:
+        """Several objects in a row are events, in whatever framing. Of anything else that begins like JSON, what is whole counts."""
+        parts = objects_of(body) if len(body) <= self._event_bytes_max else []
+        if parts:
+            self._read = True
+            for part in parts:
+                self._take_event(part)
+            self._delivered.finish()
+            return
+        self.unreadable = True
+        self._answered = begins_answer(body) or (None if body.startswith(b"{") else False)
+        if body.startswith(b"{"):
+            answer = Answer(**salvaged(body))
+            self._take_names(answer)
+            self._take_finish(choices_of(answer.choices))
+            self._take_usage(answer, final=True)
 
     def _read_edges(self) -> None:
         """Usage from an answer too large to read whole."""

@@ -10,9 +10,11 @@ from contextlib import suppress
 import msgspec
 
 from proxy.core.dialects.openai_chat.cost import stated_cost_nano
+from proxy.core.dialects.openai_chat.repair import repaired
 from proxy.core.dialects.openai_chat.stated import Stated, read_stated
+from proxy.core.dialects.openai_chat.text import JSON_ERRORS
+from proxy.core.dialects.openai_chat.written import choices_of
 
-JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)   # what a decoder raises; RecursionError: nesting near 1,000
 _ABSENT = msgspec.Raw()
 _NO_ERROR = (b"", b"null", b"false", b'""', b"{}")
 _TEXT_CHARS_MAX = 256           # names from upstreams become rows and labels
@@ -42,7 +44,6 @@ _NOTHING_BYTES_MAX = 64         # with the white space that a value of nothing m
 _NOTHING = (b"", b"null", b"[]", b"{}")
 _answer_decoder = msgspec.json.Decoder(Answer)
 _holder_decoder = msgspec.json.Decoder(_Holder)
-_holders_decoder = msgspec.json.Decoder(list[_Holder])
 _string_decoder = msgspec.json.Decoder(str)
 _object_decoder = msgspec.json.Decoder(dict[str, object])
 
@@ -53,6 +54,12 @@ def read_answer(data: bytes) -> Answer | None:
         return _answer_decoder.decode(data)
     except JSON_ERRORS:
         return None
+
+
+def read_leniently(data: bytes) -> Answer | None:
+    """The same; what is not quite JSON is repaired."""
+    answer = read_answer(data)
+    return read_answer(repaired(data)) if answer is None else answer
 
 
 def text_of(raw: msgspec.Raw) -> str | None:
@@ -94,7 +101,7 @@ def stated_in(answer: Answer) -> Stated | None:
         try:
             stated = _object_decoder.decode(raw)
         except JSON_ERRORS:
-            continue
+            stated = _loosely(raw)
         one = read_stated(stated, upstream_cost_nano=stated_cost_nano(raw))
         if one is not None:
             whole = one if whole is None else whole.merged(one)
@@ -103,12 +110,18 @@ def stated_in(answer: Answer) -> Stated | None:
 
 def _usages(answer: Answer) -> list[msgspec.Raw]:
     found: list[msgspec.Raw] = []
-    choices = bytes(answer.choices)
-    if choices.find(b'"usage"') >= 0:
-        with suppress(*JSON_ERRORS):    # not a list of objects: then they hold no usage
-            found.extend(holder.usage for holder in _holders_decoder.decode(choices))
+    if bytes(answer.choices).find(b'"usage"') >= 0:
+        found.extend(choice.usage for choice in choices_of(answer.choices))
     if bytes(answer.x_groq):
         with suppress(*JSON_ERRORS):
             found.append(_holder_decoder.decode(answer.x_groq).usage)
     found.append(answer.usage)
     return [usage for usage in found if bytes(usage)[:1] == b"{"]
+
+
+def _loosely(raw: msgspec.Raw) -> dict[str, object]:
+    """A usage object with a number in it that no reader takes (1e400): the others stand."""
+    try:
+        return _object_decoder.decode(repaired(bytes(raw)))
+    except JSON_ERRORS:
+        return {}

@@ -6,13 +6,15 @@ import re
 
 import msgspec
 
-from proxy.core.dialects.openai_chat.shapes import JSON_ERRORS, Answer, has_choices, is_something
+from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_something
+from proxy.core.dialects.openai_chat.text import JSON_ERRORS
 
 FINISH_ERROR = "error"          # OpenRouter's finish_reason of a choice whose provider failed under HTTP 200
 _BEGINS = re.compile(rb'"(?:choices|data)"[ \t\r\n]*+:[ \t\r\n]*+[\[{][ \t\r\n]*+[^ \t\r\n\]}]')
 _UNFINISHED = (None, "", FINISH_ERROR)
 # Of a choice and its message: what says nothing of an answer.
 _ENVELOPE = frozenset({"index", "role", "id", "object", "type", "name", "logprobs", "usage", "error", "finish_reason", "native_finish_reason", "stop_reason", "matched_stop"})
+_LOOKED_AT_BYTES_MAX = 64 * 1024     # of choices: so much is not nothing, and as objects it could take a second
 _any_decoder = msgspec.json.Decoder()
 
 
@@ -25,6 +27,8 @@ def holds_answer(answer: Answer) -> bool:
         return True
     if not has_choices(answer):
         return False
+    if memoryview(answer.choices).nbytes > _LOOKED_AT_BYTES_MAX:
+        return True
     try:
         return _holds(_any_decoder.decode(answer.choices))
     except JSON_ERRORS:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from proxy.core.dialects.openai_chat.text import string_text
 from proxy.core.tokens import TextBlocks
 
 _RUN_BYTES_MAX = 1024   # of one text that are decoded together: for most events there is nothing to do but keep their bytes
 
 
 class Texts:
-    """Takes the strings of an answer, each as it stands between its quotes, up to `bytes_max` of text (None: all of it).
+    """Takes the texts of an answer as UTF-8, up to `bytes_max` (None: all of it).
 
-    key · tells the texts of one answer apart, since each is encoded for itself: whose it is, its name, the how many-th of that name in its event
+    key · tells the texts of one answer apart, since each is encoded for itself: which choice, which field of it, which call
     blocks · what waits to be counted; whoever takes from it tells `counting` what came out
     """
 
@@ -19,8 +18,8 @@ class Texts:
 
     def __init__(self, bytes_max: int | None) -> None:
         self._bytes_max = bytes_max
-        self._bytes = 0         # as they came, escapes and all
-        self._taken_bytes = 0   # of the text itself
+        self._bytes = 0         # taken, those in the run included
+        self._taken_bytes = 0
         self._key: object = None
         self._run: list[bytes] = []
         self._run_bytes = 0
@@ -28,7 +27,7 @@ class Texts:
         self.blocks: list[str] = []
         self.whole = True       # nothing was left out for want of room
 
-    def add(self, key: object, inside: bytes) -> None:
+    def add(self, key: object, piece: bytes) -> None:
         """The next piece of a text."""
         if self._bytes_max is not None and self._bytes >= self._bytes_max:
             self.whole = False
@@ -36,9 +35,9 @@ class Texts:
         if key != self._key or self._run_bytes >= _RUN_BYTES_MAX:
             self._flush()
             self._key = key
-        self._bytes += len(inside)
-        self._run_bytes += len(inside)
-        self._run.append(inside)
+        self._bytes += len(piece)
+        self._run_bytes += len(piece)
+        self._run.append(piece)
 
     def finish(self) -> None:
         """The answer is over: the rest becomes blocks too."""
@@ -59,8 +58,8 @@ class Texts:
 
     def _flush(self) -> None:
         if self._run:
-            text = string_text(b"".join(self._run))
+            text = b"".join(self._run).decode("utf-8", "replace")
             self._run.clear()
+            self._taken_bytes += self._run_bytes
             self._run_bytes = 0
-            self._taken_bytes += len(text.encode("utf-8", "surrogatepass"))
             self.blocks += self.counting.add(self._key, text)

@@ -1,0 +1,117 @@
+"""The text that was delivered so far: read from events and answers, assembled as a client does, measured, and handed on to be counted."""
+
+from __future__ import annotations
+
+from proxy.core.dialects.openai_chat.assembly import Assembly
+from proxy.core.dialects.openai_chat.repair import repaired
+from proxy.core.dialects.openai_chat.shapes import Answer, read_answer
+from proxy.core.dialects.openai_chat.text import JSON_ERRORS, Shape, plain, strings_in
+from proxy.core.dialects.openai_chat.texts import Texts
+from proxy.core.dialects.openai_chat.written import Choice, Key, TooMuch, choices_of, read_choices, texts_of
+
+_BACKSLASH = 0x5C
+_SHAPES_TRIED_MAX = 4           # shapes learnt without a single hit before giving up: such a stream has no two events alike
+_SALVAGED_BYTES_MAX = 64 * 1024  # of a damaged event that is searched for texts
+
+
+class Delivered:
+    """Takes one event after the other, or one whole answer. What takes text returns how many bytes of it are new.
+
+    text_bytes · UTF-8 bytes of the text that a client has assembled
+    unread_bytes · of events that could not be read: they count with all their bytes
+    doubtful · some text came twice, and may have been written twice
+    """
+
+    __slots__ = ("_assembly", "_framed", "_frames", "_last", "_shape", "_shapes_left", "_text", "_texts", "text_bytes", "unread_bytes")
+
+    def __init__(self, texts: Texts | None, *, frames: bool) -> None:
+        self.text_bytes = 0
+        self.unread_bytes = 0
+        self._texts = texts
+        self._assembly = Assembly(texts)
+        self._frames = frames                   # chunks come as they are, so that one can be told to be an event
+        self._shape: Shape | None = None        # of the last event that was nothing but text
+        self._framed: Shape | None = None       # the same as a whole chunk
+        self._text = self._assembly.text(())    # which text it goes on with
+        self._shapes_left = _SHAPES_TRIED_MAX
+        self._last: tuple[Key, bytes] | None = None     # the only text of the event that was read last
+
+    @property
+    def doubtful(self) -> bool:
+        return self._assembly.doubtful
+
+    def take_chunk(self, chunk: bytes) -> int | None:
+        """A whole chunk that is one event like the last, which is what nearly every chunk is; None if it is not."""
+        if self._framed is None:
+            return None
+        inside = self._framed.text(chunk)
+        if inside is None:
+            return None
+        new = self._text.add(inside if _BACKSLASH not in inside else plain(inside))
+        self.text_bytes += new
+        return new
+
+    def take_alike(self, event: bytes) -> int | None:
+        """An event that differs from the last in nothing but its text; None if it is not one."""
+        if self._shape is None:
+            return None
+        inside = self._shape.text(event)
+        if inside is None:
+            return None
+        self._shapes_left = _SHAPES_TRIED_MAX
+        new = self._text.add(plain(inside))
+        self.text_bytes += new
+        return new
+
+    def take(self, data: bytes, answer: Answer) -> tuple[list[Choice], int]:
+        """An event or an answer that was read as JSON: its choices, and the new bytes."""
+        try:
+            choices = read_choices(answer.choices)
+            return choices, self._assemble(texts_of(choices))
+        except TooMuch:
+            pass
+        except JSON_ERRORS:
+            # A string that is no UTF-8, in a part of a content: what is passed over does not tell.
+            try:
+                choices = read_choices((read_answer(repaired(data)) or answer).choices)
+                return choices, self._assemble(texts_of(choices))
+            except (TooMuch, *JSON_ERRORS):
+                pass
+        self.unread_bytes += len(data)
+        return choices_of(answer.choices), len(data)
+
+    def learn(self, event: bytes) -> None:
+        """The event that was taken last held nothing but text: if it was one text, the next events may be alike."""
+        if self._last is not None and self._shapes_left:
+            key, text = self._last
+            self._shapes_left -= 1
+            self._shape = Shape.of(event, text)
+            self._text = self._assembly.text(key)
+            if self._shape is not None and self._frames:
+                self._framed = self._shape.framed()
+
+    def salvage(self, event: bytes) -> int:
+        """An event that is damaged beyond repair: its strings with the names of texts."""
+        if len(event) > _SALVAGED_BYTES_MAX:
+            self.unread_bytes += len(event)
+            return len(event)
+        return self._assemble([(("damaged",), 0, plain(inside)) for inside in strings_in(event)])
+
+    def finish(self) -> None:
+        """The answer is over."""
+        self._assembly.finish()
+
+    def _assemble(self, texts: list[tuple[Key, int, bytes]]) -> int:
+        """Pieces of texts, each with the rank of the member of its choice that it comes from."""
+        whole = 0
+        for key, rank, piece in texts:
+            text = self._assembly.text(key)
+            if text.source is not None and rank > text.source:
+                continue    # where a text comes from one member, another one only repeats it
+            text.source = rank
+            if key[-1] == "name" and text.is_last(piece):
+                continue    # servers that repeat the arguments of a call repeat its name as well
+            whole += text.add(piece)
+        self.text_bytes += whole
+        self._last = (texts[0][0], texts[0][2]) if len(texts) == 1 else None
+        return whole

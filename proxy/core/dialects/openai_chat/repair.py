@@ -1,0 +1,94 @@
+"""Reading JSON that is not quite JSON: damage costs only what it damages, above all never the usage that stands beside it.
+
+Python's decoder, which most clients use, takes lone surrogates, NaN and Infinity; servers send them, and a client can ask
+for them (log probabilities). Others cut a character in two, leave line ends in strings, or break off in the middle.
+`repaired` mends what can be told in one pass; `salvaged` takes the members that are whole out of the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+import msgspec
+
+from proxy.core.dialects.openai_chat.scan import repair_surrogates
+
+# Control characters, the white space of JSON included, as a blank: outside of strings it is the same, inside of them the size stays.
+_CONTROLS: Final = bytes(0x20 if sign < 0x20 else sign for sign in range(256))
+_NOT_JSON = re.compile(
+    rb"([:\[,][ \t\r\n]*+)"
+    rb"(?:[-+]?(?:[Nn]a[Nn]|[Ii]nf(?:inity)?|INF)|[-+]?[0-9.]++[eE][-+]?[0-9]{3,}+|None|True|False|undefined"
+    rb"|\+[0-9.]++(?:[eE][-+]?[0-9]++)?|-?0[0-9][0-9.]*+|-?\.[0-9]++|-?[0-9]++\.(?![0-9]))"
+    rb"(?=[ \t\r\n]*+[,\]}])"
+)
+_BAD_ESCAPE = re.compile(rb'((?<!\\)(?:\\\\)*+)\\(?![\\"/bfnrt]|u[0-9a-fA-F]{4})')
+_TRAILING_COMMA = re.compile(rb",([ \t\r\n]*+[\]}])")
+_BETWEEN = re.compile(r"[\s,]*(?:data:\s*)?")
+_OBJECTS_MAX: Final = 4096
+_MEMBER = re.compile(rb'(?<!\\)"(model|id|service_tier)"[ \t\r\n]*+:[ \t\r\n]*+("[^"\\]{1,300}+")')
+_USAGE = re.compile(rb'(?<!\\)"usage"[ \t\r\n]*+:[ \t\r\n]*+(?=\{)')
+_FINISH = re.compile(rb'(?<!\\)"finish_reason"[ \t\r\n]*+:[ \t\r\n]*+("[a-z_]{1,64}")')
+_CHOICES = re.compile(rb'(?<!\\)"choices"[ \t\r\n]*+:(?![ \t\r\n]*+(?:null|\[[ \t\r\n]*+\]))')
+_ERROR = re.compile(rb'(?<!\\)"(?:error"[ \t\r\n]*+:[ \t\r\n]*+(?:\{[ \t\r\n]*+[^} \t\r\n]|"[^"])|(?:object|type)"[ \t\r\n]*+:[ \t\r\n]*+"error")')
+_USAGES_MAX: Final = 8
+_USAGE_BYTES_MAX: Final = 64 * 1024
+_loose = json.JSONDecoder(strict=False)
+
+
+def repaired(data: bytes) -> bytes:
+    """The same text, nearly the same length, without what strict decoders refuse: control characters, halves of characters, numbers that are none.
+
+    Strings are not told from what stands between them, so that one that reads like a list of such numbers changes a little.
+    """
+    text = data
+    encoding = json.detect_encoding(text)
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        text = text.decode("utf-8", "replace").encode()
+    if encoding not in ("utf-8", "utf-8-sig"):
+        text = data.decode(encoding, "replace").encode("utf-8", "replace").removeprefix(b"\xef\xbb\xbf")
+    text = text.translate(_CONTROLS)
+    if b"\\" in text:
+        text = _BAD_ESCAPE.sub(rb"\1\\\\", text)
+        text = repair_surrogates(text) or text
+    # Twice, since neighbours share the comma between them.
+    text = _NOT_JSON.sub(rb"\1null", _NOT_JSON.sub(rb"\1null", text))
+    return _TRAILING_COMMA.sub(rb"\1", text)
+
+
+def objects_of(data: bytes) -> list[bytes]:
+    """The objects that stand one behind the other in this text; none if it holds less than two, or anything else."""
+    text = data.decode("utf-8", "replace")
+    found: list[bytes] = []
+    at = 0
+    while at < len(text) and len(found) < _OBJECTS_MAX and text[at] == "{":
+        try:
+            _, end = _loose.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            break
+        found.append(text[at:end].encode("utf-8", "replace"))
+        between = _BETWEEN.match(text, end)
+        at = end if between is None else between.end()
+    return found if at >= len(text.rstrip()) and len(found) > 1 else []
+
+
+def salvaged(data: bytes) -> dict[str, msgspec.Raw]:
+    """The members of an answer that are whole although it is not: its names, its usage, the last finish reason, and whether it is an error."""
+    members = {match[1].decode(): msgspec.Raw(match[2]) for match in reversed(list(_MEMBER.finditer(data[:_USAGE_BYTES_MAX])))}
+    if _ERROR.search(data):
+        members["error"] = msgspec.Raw(b"true")
+    if _CHOICES.search(data):
+        finish = _FINISH.findall(data)
+        members["choices"] = msgspec.Raw(b'[{"finish_reason":%b}]' % (finish[-1] if finish else b"null"))
+    for match in reversed(list(_USAGE.finditer(data))[-_USAGES_MAX:]):
+        text = data[match.end() : match.end() + _USAGE_BYTES_MAX].decode("utf-8", "replace")
+        try:
+            usage, _ = _loose.raw_decode(text)
+        except (ValueError, RecursionError):
+            continue
+        members["usage"] = msgspec.Raw(repaired(json.dumps(usage).encode()))
+        break
+    return members
