@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from aiohttp.http_parser import RawResponseMessage
 
+from proxy.core.answer_head import NO_BODY
 from proxy.core.decoding import coding_name
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter
 from proxy.core.headers import first
 from proxy.core.masking import Mask, Watch
 from proxy.listener import Request
-from proxy.upstream import NO_BODY, Upstream
+from proxy.upstream import Upstream
 
 Headers = Sequence[tuple[bytes, bytes]]
 NO_LINGERING = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s

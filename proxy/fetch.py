@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from proxy.core.headers import first_text
+from proxy.core.headers import first, first_text
 from proxy.core.masking import Watch
 from proxy.upstream import Upstream
 from proxy.upstream_connection import UpstreamConnection
@@ -39,6 +39,7 @@ class Fetch:
         self._head: RawResponseMessage | None = None
         self._body: StreamReader | None = None
         self._parts: list[bytes] = []
+        self._framed = False  # the answer's end is in its own bytes, not the connection's
         self._size = 0
 
     async def run(self, request: bytes) -> Fetched:
@@ -63,6 +64,7 @@ class Fetch:
 
     def head_received(self, head: RawResponseMessage, body: StreamReader) -> None:
         self._head, self._body = head, body
+        self._framed = head.chunked or first(head.raw_headers, b"content-length") is not None
 
     def body_received(self) -> None:
         if self._body is None or self._head is None or self._answer.done():
@@ -77,7 +79,11 @@ class Fetch:
         if self._size > ANSWER_BYTES_MAX:
             self._answer.set_exception(OSError("the answer is too long"))
         elif self._body.at_eof():
-            self._finish(self._head, b"".join(self._parts))
+            body = b"".join(self._parts)
+            if self._connection.truncated and not (self._framed or _is_json(body)):
+                self._answer.set_exception(OSError("the answer has no proper end"))
+            else:
+                self._finish(self._head, body)
 
     def _finish(self, head: RawResponseMessage, body: bytes) -> None:
         masking = self._upstream.masking
@@ -92,6 +98,15 @@ class Fetch:
             self.body_received()
         if not self._answer.done():
             self._answer.set_exception(OSError("the connection was closed"))
+
+
+def _is_json(body: bytes) -> bool:
+    """Whether it is JSON, which shows by itself that it is whole."""
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def listed(answer: Fetched) -> list[Entry]:

@@ -21,7 +21,7 @@ from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from proxy.reuse import Reuse
-from proxy.upstream_connection import READ_BYTES, UpstreamConnection
+from proxy.upstream_connection import READ_BYTES, READ_BYTES_TLS, UpstreamConnection
 
 
 class ConnectError(Exception):
@@ -73,7 +73,7 @@ class Pool:
         self._context = context
         self._session: aiohttp.ClientSession | None = None
         self._idle: list[UpstreamConnection] = []
-        self._read_into = memoryview(bytearray(READ_BYTES))
+        self._read_into = memoryview(bytearray(READ_BYTES_TLS if self._url.scheme == "https" else READ_BYTES))
         self._reuse = Reuse()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._open = 0
@@ -103,7 +103,8 @@ class Pool:
     def release(self, connection: UpstreamConnection) -> None:
         """Gives a connection back after a whole answer was read from it; one that cannot be used again is closed."""
         connection.receiver = None
-        if connection.should_close or connection.had_trailer or not connection.is_connected() or self._session is None:
+        unusable = connection.should_close or connection.had_trailer or connection.unsent
+        if unusable or not connection.is_connected() or self._session is None:
             self.discard(connection)
             return
         if self._idle and not self._reuse.at_once(connection.chunked):

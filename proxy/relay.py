@@ -15,6 +15,7 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from proxy.answer import Answer
+from proxy.core.answer_head import MalformedAnswer
 from proxy.core.dialects.openai_chat import Meter
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError
@@ -148,6 +149,9 @@ class Relay:
             if not self._pass(chunk, last=body.at_eof()) or self._growing is not None:
                 return
         if body.at_eof():
+            if self._ended_by_anybody():
+                self._fail_upstream("broke its answer off (TLS ended without close_notify)")
+                return
             self.clean = True
             self.decide(How.ANSWERED if self._draining_since_s is None else How.CLIENT_LEFT_DRAINED)
         elif self._client.paused and not self._left:
@@ -162,6 +166,8 @@ class Relay:
         body, answer = self._body, self._answer
         if body is not None and answer is not None and body.is_eof() and not (answer.ends_with_connection and error is not None):
             self.body_received()  # the answer is whole; its end may still wait for a slow client
+        elif isinstance(error, MalformedAnswer):
+            self._fail_upstream(str(error), "malformed")
         else:
             self._fail_upstream("closed the connection")
 
@@ -281,9 +287,18 @@ class Relay:
         self.decide(How.CUT)
         return True
 
-    def _fail_upstream(self, what: str) -> None:
+    def _ended_by_anybody(self) -> bool:
+        """Whether only a FIN tells that the answer is whole, which over TLS anybody on the way can send."""
+        answer, meter, connection = self._answer, self.progress.meter, self._connection
+        if answer is None or not answer.ends_with_connection or connection is None or not connection.truncated:
+            return False
+        if meter is not None:
+            meter.end()
+        return meter is None or not meter.shows_its_end
+
+    def _fail_upstream(self, what: str, kind: str = "reset") -> None:
         if not self._end_complete():
-            self._parts.metrics.upstream_error(self._upstream.name, "reset")
+            self._parts.metrics.upstream_error(self._upstream.name, kind)
             self.decide(self._upstream_ending(), error=self._upstream.failed(what))
 
     def _time_out(self, what: str) -> None:

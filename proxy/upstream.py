@@ -22,7 +22,6 @@ from proxy.pool import ConnectError, Pool
 from proxy.settings import TimeoutSettings, UpstreamSettings
 
 OF_THE_BODY = ("accept-encoding", "content-md5", "digest", "content-digest", "repr-digest")  # replaced when a body is spliced
-NO_BODY = frozenset({204, 304})
 
 
 class Upstream:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from proxy.fetch import ANSWER_BYTES_MAX, Fetch, Fetched, listed
 from proxy.settings import TimeoutSettings, UpstreamSettings
 from proxy.upstream import Upstream
 from tests.support.raw import Script, Visit, raw_upstream
+from tests.support.tls import certificate, server_context, tls_answers
 
 HEAD = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -64,6 +67,45 @@ async def test_a_broken_answer_is_an_error_and_its_connection_is_closed(script: 
     [error], idle = await fetched(script)
     assert isinstance(error, Exception)
     assert idle == 0
+
+
+@pytest.mark.parametrize("follow_up", [b"}", b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 4"])
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("apart", [False, True])
+async def test_what_follows_an_answer_is_no_part_of_it(follow_up: bytes, chunked: bool, apart: bool) -> None:
+    whole = b"Transfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n" if chunked else b"Content-Length: 6\r\n\r\nabcdef"
+    answer = b"HTTP/1.1 200 OK\r\nX-Vendor: yes\r\n" + whole
+
+    async def script(visit: Visit) -> None:
+        await visit.send(*((answer, follow_up) if apart else (answer + follow_up,)))
+
+    answers, idle = await fetched(script, times=2)
+    assert answers == [Fetched(200, [(b"X-Vendor", b"yes")], b"abcdef")] * 2
+    assert idle == 0 or apart, "what comes in a segment of its own may be on its way yet"
+
+
+async def test_only_json_shows_that_it_is_whole_where_tls_does_not(tmp_path: Path) -> None:
+    key, cert = certificate(tmp_path)
+    body = b'{"data":[]}'
+    head = b"HTTP/1.1 200 OK\r\n"
+    cases = {
+        b"whole": (head + b"\r\n" + body, False, True),
+        b"half": (head + b"\r\n" + body[:5], False, False),
+        b"text": (head + b"\r\nhello", False, False),
+        b"text, said goodbye": (head + b"\r\nhello", True, True),
+        b"text of stated length": (head + b"Content-Length: 5\r\n\r\nhello", False, True),
+    }
+    with tls_answers(server_context(key, cert), {name: case[:2] for name, case in cases.items()}) as url:
+        upstream = Upstream("vendor", UpstreamSettings(base_url=url, api_key="k", ca_file=cert), TimeoutSettings())
+        for name, (_, _, whole) in cases.items():
+            one = Fetch(upstream, await upstream.pool.acquire())
+            try:
+                await one.run(HEAD[:-2] + b'X-Case: "%b"\r\n\r\n' % name)
+                assert whole, name
+            except OSError:
+                assert not whole, name
+            one.end()
+        await upstream.aclose()
 
 
 async def endless(visit: Visit) -> None:

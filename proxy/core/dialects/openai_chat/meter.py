@@ -143,6 +143,11 @@ class Meter:
         return chunk if self.between_events else chunk[: ends_at(chunk, by_lines=self._parser.by_lines)]
 
     @property
+    def shows_its_end(self) -> bool:
+        """Whether the answer itself says that it is whole: by `[DONE]`, a finish reason, or JSON closed. Known after `end`."""
+        return self.done or self._read or (self.finish_reason is not None and not self._json)
+
+    @property
     def oversized(self) -> bool:
         return self._parser.oversized > 0 or self._kept.cut
 
