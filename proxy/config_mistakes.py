@@ -22,6 +22,7 @@ RATE_MAX = Decimal(10_000)      # the dearest costs a tenth of that
 _LARGE_UNITS = frozenset({"USD", "EUR", "GBP", "CHF", "CNY", "CAD", "AUD", "SGD"})  # a thousand of others may be a usual price
 MARKUP_MAX = Decimal(1)         # 100 %
 DISCOUNT_MAX = Decimal("0.9")
+_SECRET_NAME = re.compile(r"sk-|pk-|[A-Za-z0-9_-]{40,}$")
 _REGEX = re.compile(r"\.\*|\.\+|\\|\||\(|^\^|\$$")
 
 
@@ -55,6 +56,8 @@ def _secrets(settings: Settings) -> Iterator[str]:
     vendors = {upstream.api_key: name for name, upstream in settings.upstreams.items() if upstream.api_key}
     for name, key in settings.keys.items():
         path = f"keys.{name}.secret"
+        if _SECRET_NAME.match(name):
+            yield f"keys: {name[:6]}… looks like a key itself, and a key's name stands in logs, metrics and bills; name it for whom it is, and put the key into `secret`"
         if not key.secret:
             continue
         if (fault := other_syntax(key.secret)) is not None:

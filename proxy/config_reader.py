@@ -15,6 +15,12 @@ from proxy.config_yaml import Fraction, Node, Problem, join
 from proxy.settings import LimitSettings
 
 SECRET_FILE_BYTES_MAX = 64 * 1024
+FOREIGN_DEPTH_MAX = 4  # blocks in blocks of another gateway
+# What a list looks like, by the last name of its path, or by the block around it.
+LISTED = {
+    "limits": '["60 requests/minute"]', "models": '["gpt-*"]', "warn_at": "[80%, 95%]", "routes": '[{model: "gpt-*", upstream: NAME}]',
+    "prices": '[{model: "gpt-4o", input: "2.50", output: "10"}]', "fx": '[{rate: "0.14", from: 2026-01-01}]', "include": "[teams.d/*.yaml]",
+}  # fmt: skip
 UNQUOTED = "which YAML reads as a number; put it in quotes"
 
 _INVALID: Final = object()  # a value with a problem: the field keeps its default, so that the rest can still be checked
@@ -83,8 +89,9 @@ class Reader:
                 value = self._secret_file(item, join(path, name))
             else:
                 known_names = [*fields, *secrets]
-                advice = meant(path, name) or f"the nearest known one is {nearest(name, known_names)}"
-                value = self._problem(item, join(path, name), f"unknown key; {advice} (known here: {', '.join(known_names)})")
+                advice = meant(path, name) or f"the nearest known one is {nearest(name, known_names)} (known here: {', '.join(known_names)})"
+                value = self._problem(item, join(path, name), f"unknown key; {advice}")
+                self._foreign(item, join(path, name), 0)
             if value is not _INVALID:
                 values[fields[secrets.get(name, name)].name] = value
         for field in kind.fields:
@@ -93,6 +100,16 @@ class Reader:
                     self._problem(node, join(path, field.encode_name), f"missing; add {field.encode_name}: {_description(field)}")
                 values[field.name] = ""  # every required key is a text; later checks skip an empty one, which has been told
         return kind.cls(**values)
+
+    def _foreign(self, node: Node, path: str, depth: int) -> None:
+        """Names what the words of another gateway mean here that stand inside of a block which is unknown as a whole."""
+        inside = node.value.items() if isinstance(node.value, dict) else enumerate(node.value) if isinstance(node.value, list) else ()
+        for name, item in inside:
+            advice = meant(path, name) if isinstance(name, str) else None
+            if advice is not None:
+                self._problem(item, join(path, name), advice)
+            if depth < FOREIGN_DEPTH_MAX:
+                self._foreign(item, join(path, name), depth + 1)
 
     def _secret_file(self, node: Node, path: str) -> object:
         if not isinstance(node.value, str) or not node.value:
@@ -128,8 +145,9 @@ class Reader:
         if node.value is None:
             return ()
         if not isinstance(node.value, list):
-            example = ', such as ["60 requests/minute"]' if path.rpartition(".")[2] == "limits" else ""
-            return self._problem(node, path, f"expected a list; write [one, two] or one `- item` a line{example}")
+            block, _, last = path.rpartition(".")
+            example = LISTED.get(last) or LISTED.get(block)
+            return self._problem(node, path, "expected a list; write [one, two] or one `- item` a line" + (f", such as {example}" if example else ""))
         items = [self._value(kind.item_type, item, join(path, index), {}) for index, item in enumerate(node.value)]
         return tuple(item for item in items if item is not _INVALID)
 

@@ -114,7 +114,7 @@ def day(text: str) -> str:
 def instant(text: str) -> str:
     """A calendar day or a time of day on it, with or without an offset."""
     if not re.fullmatch(_INSTANT, text):
-        raise ValueError("expected a day such as 2027-01-31 or a time such as 2027-01-31T18:00+02:00")
+        raise ValueError("expected a day such as 2027-01-31 or a time such as 2027-01-31T18:00+02:00; what is never to end has none")
     return _exists(text)
 
 
