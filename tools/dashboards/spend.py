@@ -43,8 +43,8 @@ NOW = Row("Now", (
     Panel("Stated by the vendors", "Share of the requests whose token counts the upstream stated itself; the rest is counted or estimated.", "percentunit", (
         Query('sum(rate(tollkeeper_usage_source_total{model=~"$model", source="reported"}[$__rate_interval])) / sum(rate(tollkeeper_usage_source_total{model=~"$model"}[$__rate_interval]))'),
     ), "stat", 4, 5, warn=0.95, fail=0.8, alert="TollkeeperMuchEstimated"),
-    Panel("Without a price", "Requests of the period shown whose cost is not known.", "short", (
-        Query('sum(increase(tollkeeper_unpriced_requests_total{model=~"$model"}[$__range]))'),
+    Panel("Without a price", "Requests of the month so far that have no price now, from the ledger; `tollkeeper price check` names their models.", "short", (
+        Query('sum(tollkeeper_period_unpriced_requests{team=~"$team", period="month"})'),
     ), "stat", 4, 5, warn=1, decimals=0, alert="TollkeeperUnpricedModel"),
 ))  # fmt: skip
 
@@ -85,7 +85,7 @@ TRUST = Row("How sure it is", (
     Panel("Where counts come from", "Requests a second by origin of their counts: reported by the vendor, counted with the model's vocabulary, estimated, partial, none.", "reqps", (
         Query('sum by (source) (rate(tollkeeper_usage_source_total{model=~"$model"}[$__rate_interval]))', "{{source}}"),
     ), stacked=True, width=8, alert="TollkeeperMuchEstimated"),
-    Panel("Without a price, by model", "Requests a second whose cost is not known: add a price, then `tollkeeper price rerate`.", "reqps", (
+    Panel("Without a price, by model", "Requests a second whose cost was not known when they were booked: add a price, then `tollkeeper price rerate`.", "reqps", (
         Query('sum by (model) (rate(tollkeeper_unpriced_requests_total{model=~"$model"}[$__rate_interval]))', "{{model}}"),
     ), width=8, alert="TollkeeperUnpricedModel"),
     Panel("Answered by another model", "Requests a second that the vendor answered with another model than was asked for, and those whose numbers are in doubt: their records are flagged `inconsistent`.", "reqps", (
