@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from proxy.core.learned import Learned
+from proxy.core.learned import ANSWERS_TRUSTED, Learned
 from proxy.core.routes import caseless
 
 FILE: Final = "calibration.json"
@@ -19,6 +19,8 @@ _LOG = logging.getLogger("tollkeeper.calibration")
 _MODELS_MAX = 1024      # names come from clients; only those answered with a statement of usage are learned
 _STATING_MAX = 4096
 _BEYOND_CAPS_MAX = 4096
+_TEACHERS_MAX = 256     # keys of one model that are told apart
+_TEACHERS_MANY = 3
 
 
 class _File(msgspec.Struct):
@@ -35,6 +37,7 @@ class Calibration:
         self._file = _File()
         self._stating: dict[tuple[str, str, bool], bool] = {}
         self._beyond_caps: dict[tuple[str, str], None] = {}
+        self._teachers: dict[str, dict[str, int]] = {}
         self._changed = False
         if path is not None:
             self._file = _read(path)
@@ -89,6 +92,23 @@ class Calibration:
         """A stream has come to its end, with or without a statement."""
         if len(self._stating) < _STATING_MAX or (upstream, model, asked) in self._stating:
             self._stating[upstream, model, asked] = stated
+
+    def teaches(self, model: str, key_id: str) -> bool:
+        """Whether an answer to this key is to be learned from. Where others use the model too, none teaches more than all of them together:
+        whoever fills requests with what is no text must not lower everybody's estimates."""
+        if model not in self._teachers and len(self._teachers) >= _MODELS_MAX:
+            del self._teachers[next(iter(self._teachers))]
+        keys = self._teachers.setdefault(model, {})
+        own = keys.get(key_id, 0)
+        others = sum(keys.values()) - own
+        if (others and own >= max(ANSWERS_TRUSTED, others)) or (key_id not in keys and len(keys) >= _TEACHERS_MAX):
+            return False
+        keys[key_id] = own + 1
+        return True
+
+    def widely_taught(self, model: str) -> bool:
+        """Whether several keys have taught what is known of this model, in this life."""
+        return len(self._teachers.get(model, ())) >= _TEACHERS_MANY
 
     def keeps_caps(self, upstream: str, model: str) -> bool:
         """Whether a cap that a request names is to be believed: no answer of this model was seen beyond one."""

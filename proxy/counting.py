@@ -41,6 +41,7 @@ PROMPT_BRACKETS_MAX: Final = 50_000 # in it: decoding a megabyte of `[],[],` wou
 HEAD_BYTES: Final = 4096            # of text kept of a stream that is likely to state its usage
 SAMPLE_BYTES: Final = 64 * 1024     # of text counted for learning's sake; a longer answer is not learned from
 CAP_SLACK_TOKENS: Final = 16        # beyond a cap that servers keep in their own way: some do not count what ends an answer
+BYTES_PER_TOKEN_MAX: Final = 8      # of a prompt, until several keys have taught that it is more: one can fill its requests as it likes
 SAMPLES_FIRST: Final = 200          # answers of a model that are all counted, to learn from
 SAMPLES_EVERY: Final = 16           # and later one in so many
 KEEP_INTERVAL_S: Final = 60.0       # what a kill may make it forget
@@ -222,6 +223,8 @@ class Counting:
             calibration.stated(self._upstream, self.call.model, self._asked, whole)
         if not whole or meter.usage is None or meter.usage.inconsistent:
             return
+        if not calibration.teaches(self.call.model, record.key_id):
+            return
         texts = meter.texts
         if self._sampled and texts is not None and texts.whole and meter.text_known and not meter.doubtful and not self._counter.crowded:
             texts.finish()
@@ -258,7 +261,10 @@ class Counting:
     def _by_bytes(self) -> int:
         """Input tokens by what the body's bytes come to, its pictures and sounds by their own rules."""
         call = self.call
-        tokens = self._learned.input.per_byte.of(self._prompt_bytes) - (-call.sound_bytes // SOUND_BYTES_PER_TOKEN)
+        tokens = self._learned.input.per_byte.of(self._prompt_bytes)
+        if not self._counter.calibration.widely_taught(call.model):
+            tokens = max(tokens, self._prompt_bytes // BYTES_PER_TOKEN_MAX)
+        tokens -= (-call.sound_bytes // SOUND_BYTES_PER_TOKEN)
         if call.pictures:
             rule = image_rule(call.model, self._image_rules)
             tokens += sum(picture_tokens(rule, picture.size, low=picture.low) for picture in call.pictures)
@@ -306,7 +312,7 @@ class Counting:
         """Images, sounds and files say nothing about text, so such prompts teach nothing; nor does an answer in which nothing can be seen, or that holds its prompt."""
         assert record.input_tokens is not None and record.output_tokens is not None
         learned = self._counter.calibration.learning(self.call.model)
-        if not self.call.media:
+        if not self.call.media and not (self._prompt is not None and self._prompt.guessed):
             learned.input.learn(record.input_tokens, self._prompt_bytes, input_counted, exact=input_exact)
         if (record.audio_output_tokens is None or record.audio_output_tokens == 0) and not self.call.echo:
             if meter.text_known and meter.text_bytes and not meter.doubtful:
@@ -346,7 +352,7 @@ def _prompt(call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule]
         prompt = count_prompt(
             read.get("messages"), both, name, count, image_rule(call.model, image_rules), response_format=form, other_bytes=beside_bytes
         )
-        return Prompt(prompt.tokens, prompt.exact and len(body) <= EXACT_CHARS_MAX, prompt.characters)
+        return Prompt(prompt.tokens, prompt.exact and len(body) <= EXACT_CHARS_MAX, prompt.characters, prompt.guessed)
     asked = read.get("prompt") if read.get("prompt") is not None else read.get("input")
     tokens = count_input(asked, count, other_bytes=beside_bytes)
-    return Prompt(tokens, len(body) <= EXACT_CHARS_MAX and not beside_bytes, len(body))
+    return Prompt(tokens, len(body) <= EXACT_CHARS_MAX and not beside_bytes, len(body), beside_bytes > 0)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 import pytest
 
 from proxy.calibration import Calibration
+from proxy.core.dialects.openai_chat import read_call
+from proxy.counting import BYTES_PER_TOKEN_MAX, Counter, Counting
+from proxy.vocabulary import Vocabularies
 
 
 def keep(calibration: Calibration) -> None:
@@ -94,3 +98,23 @@ def test_the_error_of_estimates_by_model() -> None:
     calibration.learning("m").output.learn(200, 400, (100, 400))
     calibration.learning("never counted").input.learn(9, 9, None)
     assert calibration.errors() == {"m": -0.5}
+
+
+def test_one_key_teaches_no_more_than_all_others_together() -> None:
+    calibration = Calibration()
+    assert all(calibration.teaches("m", "alone") for _ in range(100)), "who is alone teaches as much as there is"
+    assert [calibration.teaches("m", key) for key in ("alone", "b", "alone")] == [True, True, False]
+    assert not calibration.widely_taught("m")
+    assert calibration.teaches("m", "c") and calibration.widely_taught("m") and not calibration.widely_taught("other")
+    assert sum(calibration.teaches("m", "b") for _ in range(200)) > 80, "and others catch up"
+    assert all(calibration.teaches(f"m-{number}", "a") for number in range(3000))
+
+
+def test_a_padded_prompt_lowers_an_uncounted_one_no_further_than_text_can_be(tmp_path: Path) -> None:
+    """Forty padded answers to one key made everybody's large prompts four times cheaper."""
+    counter = Counter(Vocabularies(tmp_path), Calibration())
+    for _ in range(40):
+        counter.calibration.learning("m").input.learn(10, 100_000, None)
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "word " * 400_000}]}).encode()
+    call = read_call("/v1/chat/completions", body)
+    assert Counting(counter, "up", call, (), hidden=False, asked=True, counted=True).prompt(body) >= len(body) // BYTES_PER_TOKEN_MAX

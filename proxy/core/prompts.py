@@ -46,11 +46,15 @@ _SILENT_FIELDS: Final = frozenset(
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """A prompt's tokens; `exact` if the published rules covered all that is in it. `characters`: of the texts in it."""
+    """A prompt's tokens; `exact` if the published rules covered all that is in it. `characters`: of the texts in it.
+
+    `guessed`: some of it counts by its bytes, and may be shown to no model: it says nothing about how the rest is counted.
+    """
 
     tokens: int
     exact: bool
     characters: int = 0
+    guessed: bool = False
 
 
 def count_prompt(
@@ -74,7 +78,7 @@ def count_prompt(
     for function in functions:
         tally.function(function, _FUNCTION_TOKENS.get(vocabulary, _FUNCTION_TOKENS["o200k_base"]))
     tally.fixed += _TOOLS_TOKENS if functions else 0
-    return Prompt(max(tally.fixed + count_texts(tally.texts, count), 0), tally.exact, sum(map(len, tally.texts)))
+    return Prompt(max(tally.fixed + count_texts(tally.texts, count), 0), tally.exact, sum(map(len, tally.texts)), tally.guessed)
 
 
 def count_input(value: object, count: Count, *, other_bytes: int = 0) -> int:
@@ -126,13 +130,14 @@ def _tokens_of(other_bytes: int) -> int:
 class _Tally:
     """What was found so far: the texts to be tokenised, each for itself, and what counts without."""
 
-    __slots__ = ("_image", "exact", "fixed", "texts")
+    __slots__ = ("_image", "exact", "fixed", "guessed", "texts")
 
     def __init__(self, image: ImageRule | None) -> None:
         self._image = image
         self.texts: list[str] = []
         self.fixed = 0
         self.exact = True
+        self.guessed = False
 
     def items(self, value: object) -> list[object]:
         """The items of a list; anything else is read by some servers as they like."""
@@ -155,6 +160,7 @@ class _Tally:
         if other_bytes:
             self.fixed += _tokens_of(other_bytes)
             self.exact = False
+            self.guessed = True
 
     def others(self, value: Mapping[str, object], known: frozenset[str]) -> None:
         """The members of an object that no rule names."""

@@ -185,3 +185,8 @@ def test_a_schema_for_the_answer_is_part_of_the_prompt() -> None:
     assert of('{"type": "json_object"}') == of('{"type": "text"}') == of("null") == plain
     schema = '{"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}'
     assert of(schema) == Prompt(plain.tokens + words(schema), False, len(schema))
+
+
+@pytest.mark.parametrize(("message", "guessed"), [({"role": "user", "content": "a"}, False), ({"role": "tool", "content": "a"}, False), ({"role": "user", "content": "a", "x": "y"}, True)])
+def test_what_counts_by_its_bytes_is_a_guess(message: object, guessed: bool) -> None:
+    assert count_prompt([message], None, "o200k_base", words).guessed is guessed
