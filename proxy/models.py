@@ -1,6 +1,7 @@
 """GET /v1/models: one upstream's own answer where that says it all, else a list of what the upstreams report, as far as the key may call it.
 
-These requests use no tokens: they are relayed without a record.
+These requests use no tokens: they are relayed without a record. They go with the operator's key, so they count against the caller's rates of
+requests, and what an upstream says of one model is remembered as its list is. Budgets of days and months are those of the book, which they are not in.
 """
 
 from __future__ import annotations
@@ -12,18 +13,27 @@ import msgspec
 from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
 
-from proxy.core.errors import ProxyError
-from proxy.core.headers import RawHeaders
+from proxy.core.errors import ProxyError, unavailable
+from proxy.core.headers import RawHeaders, first
+from proxy.core.limits.decisions import Ask, Used
+from proxy.core.limits.language import Unit
+from proxy.core.limits.refusals import refusal
+from proxy.core.limits.state import Refused
 from proxy.core.routes import model_of_path
 from proxy.fetch import Entry, Fetch, Fetched, listed
 from proxy.keys import Tenant
 from proxy.listener import Request
 from proxy.parts import Parts
 from proxy.pool import ConnectError
+from proxy.quota import QuotaUnavailable
 from proxy.site import Site
 from proxy.upstream import Upstream
 
 CACHE_S = 300.0  # how long a vendor's list is believed
+ANSWERS_MAX = 256           # about one model each, and how long: names come from clients
+ANSWER_BYTES_MAX = 16 * 1024
+NEGOTIATED = (b"accept", b"accept-encoding", b"accept-language")
+CONDITIONAL = frozenset({b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since", b"range"})
 FETCH_S = 20.0   # how long a vendor may take to list its models
 
 
@@ -33,24 +43,57 @@ class Models:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lists: dict[Upstream, tuple[float, list[Entry]]] = {}
+        self._answers: dict[tuple[Upstream, str, tuple[bytes | None, ...]], tuple[float, Fetched]] = {}
 
     async def answer(self, request: Request, site: Site, tenant: Tenant, route: str, request_id: str) -> None:
         """Writes the answer, or raises ProxyError."""
         fetching = request.connection.client = _Fetching()
         name = model_of_path(route)
         upstream = self._sole(site, tenant) if name is None else self._serving(site, tenant, name)
+        await self._count(site, tenant, name, request_id)
         own = [(b"x-tollkeeper-id", request_id.encode())]
         if upstream is None:
             body = msgspec.json.encode({"object": "list", "data": await self._merged(site, tenant, request.headers, fetching)})
             request.connection.answer(request, 200, [(b"Content-Type", b"application/json"), *own], body)
             return
         site.check_usable(tenant, upstream)
-        answer = await self._fetch(upstream, request.target, request.headers, fetching)
+        answer = await self._remembered(upstream, request, fetching, alone=name is not None)
         if upstream.rejects_our_credential(answer.status):
             raise upstream.credential_rejected(answer.status)
         if answer.status >= 400:
             own.append((b"x-tollkeeper-origin", b"upstream"))
         request.connection.answer(request, answer.status, answer.headers + own, answer.body)
+
+    async def _count(self, site: Site, tenant: Tenant, name: str | None, request_id: str) -> None:
+        """One request of the rates that the caller has. Raises ProxyError 429 or 503."""
+        own = site.rules.of_tenant(tenant.key_id, tenant.team)
+        limits = tuple(limit for limit in own if limit.unit is Unit.REQUESTS and limit.smooth and limit.applies(name))
+        if not limits:
+            return
+        now_ms = self._parts.now_ms()
+        try:
+            outcome = await self._parts.quota.reserve(limits, Ask(exchange_id=request_id, started_at_ms=now_ms), now_ms)
+        except QuotaUnavailable as error:
+            raise unavailable("quota_unavailable", f"The proxy cannot tell now whether this is within its limits ({error}). Try again shortly.") from error
+        if isinstance(outcome, Refused):
+            raise refusal(outcome, now_ms, site.zone)
+        self._parts.quota.settle(outcome, Used(requests=1), now_ms)
+
+    async def _remembered(self, upstream: Upstream, request: Request, fetching: _Fetching, *, alone: bool) -> Fetched:
+        """The upstream's answer; that about one model from memory, where the answer is not the caller's own."""
+        if not alone or upstream.settings.auth != "own" or any(name.lower() in CONDITIONAL for name, _ in request.headers):
+            return await self._fetch(upstream, request.target, request.headers, fetching)
+        key = (upstream, request.target, tuple(first(request.headers, name) for name in NEGOTIATED))
+        known = self._answers.get(key)
+        if known is not None and monotonic() - known[0] < CACHE_S:
+            return known[1]
+        answer = await self._fetch(upstream, request.target, request.headers, fetching)
+        self._answers.pop(key, None)
+        if answer.status in (200, 404) and len(answer.body) <= ANSWER_BYTES_MAX:
+            if len(self._answers) >= ANSWERS_MAX:
+                del self._answers[next(iter(self._answers))]
+            self._answers[key] = (monotonic(), answer)
+        return answer
 
     def _sole(self, site: Site, tenant: Tenant) -> Upstream | None:
         """The one upstream whose list can be passed on as it is, or None."""

@@ -151,3 +151,36 @@ async def test_a_list_without_any_vendor_key_says_so(tmp_path: Path) -> None:
     async with running(tmp_path, config("http://127.0.0.1:9/v1", upstreams=upstreams, routes=routes)) as proxy:
         answer = await get(proxy, "/v1/models")
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "upstream_not_configured")
+
+
+async def test_what_an_upstream_says_of_a_model_is_asked_once_and_passes_as_it_was(tmp_path: Path) -> None:
+    async def script(visit: Visit) -> None:
+        status = "404 Not Found" if b"unknown" in visit.lines[0] else "500 Oops" if b"broken" in visit.lines[0] else "200 OK"
+        await visit.answer(b' {"id":"m"}', status=status, headers=("Content-Type: application/json", "X-Vendor: yes"))
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        for path, status, visits in (("m", 200, 1), ("unknown", 404, 2), ("broken", 500, 3)):
+            answers = [await get(proxy, f"/v1/models/{path}") for _ in range(2)]
+            assert [(answer.status, answer.body, answer.header("x-vendor")) for answer in answers] == [(status, b' {"id":"m"}', b"yes")] * 2
+            assert answers[0].header("x-tollkeeper-id") != answers[1].header("x-tollkeeper-id")
+            assert len(upstream.visits) == visits + (path == "broken")
+        await get(proxy, "/v1/models/m", "Authorization: Bearer sk-test", "Accept-Encoding: gzip")
+        await get(proxy, "/v1/models/m", "Authorization: Bearer sk-test", 'If-None-Match: "x"')
+        assert len(upstream.visits) == 6, "another coding is another answer, and so is a condition"
+
+
+async def test_asking_for_models_counts_against_a_rate_of_requests(tmp_path: Path) -> None:
+    """They go upstream with the operator's key, as many as one likes."""
+
+    async def script(visit: Visit) -> None:
+        await visit.answer(b"{}")
+
+    keys = {"alice": {"secret": "sk-test", "limits": ["2 requests/minute", "100 requests/day", "5 requests/minute for gpt-*"]}}
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url, keys=keys)) as proxy:
+        answers = [await get(proxy, f"/v1/models{path}") for path in ("/a", "", "/b", "")]
+        assert [answer.status for answer in answers] == [200, 200, 429, 429]
+        assert json.loads(answers[2].body)["error"]["code"] == "rate_limit_exceeded" and answers[2].header("retry-after")
+        assert len(upstream.visits) == 2
+        quota = proxy.server.parts.quota
+        used = {state.limit.id: state.used for state in await quota.states(quota.limits(), proxy.server.parts.now_ms())}
+        assert used.get("key:alice/requests/day", 0) == 0, "the book has no record of them"
