@@ -169,7 +169,7 @@ class Exchange:
             self._parts.journal.open(self._opened)
         except JournalUnavailable as error:
             self._upstream.pool.release(connection)
-            raise journal_unavailable("write its journal", error, "it forwards nothing. Try again") from error
+            raise journal_unavailable("write its journal", "it forwards nothing. Try again") from error
         self._parts.exchanges.add(self)
         self.relay.hold(connection)
 
@@ -179,7 +179,7 @@ class Exchange:
             if self._parts.sync_always:
                 await self._parts.journal.synced()
         except JournalUnavailable as error:
-            raise journal_unavailable("make its journal durable", error, so, again=again) from error
+            raise journal_unavailable("make its journal durable", so, again=again) from error
 
     async def _still_usable(self, connection: UpstreamConnection) -> UpstreamConnection:
         """Another connection if the upstream closed this one while the journal was synced. Nothing was sent on it, so nothing is sent twice."""

@@ -8,16 +8,19 @@ import msgspec
 
 
 class Health:
-    """`why_not_ready` returns None or the reason; a ledger outage alone is none, since the journal carries on."""
+    """`unready_code` returns None, or the error code with which requests are refused; a ledger outage alone is none, since the journal carries on.
 
-    def __init__(self, why_not_ready: Callable[[], str | None]) -> None:
-        self._why_not_ready = why_not_ready
+    A code and no sentence: what stands in a reason, such as the journal's path, is the operator's. The log and `GET /admin/v1/health` have it.
+    """
+
+    def __init__(self, unready_code: Callable[[], str | None]) -> None:
+        self._unready_code = unready_code
 
     def answer(self, path: str) -> tuple[int, bytes]:
         """Status and JSON body of /healthz or /readyz."""
         if path == "/healthz":
             return 200, b'{"status":"ok"}'
-        reason = self._why_not_ready()
+        reason = self._unready_code()
         if reason is None:
             return 200, b'{"status":"ready"}'
         return 503, msgspec.json.encode({"status": "not ready", "reason": reason})

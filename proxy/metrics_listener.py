@@ -7,20 +7,36 @@ prometheus_client's choice of an encoder fails on a version that is no number.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from proxy.core.hostnames import is_ours
 from proxy.health import Health
 from proxy.listening import shown, site_at
 from proxy.metrics import Metrics
+from proxy.side_listener import runner
+
+STOP_S = 1.0  # for a scrape that hangs when the process stops
 
 
 class MetricsListener:
-    """Pages are rendered in a thread and one at a time: scrapes that come meanwhile get the same page."""
+    """Pages are rendered in a thread and one at a time: scrapes that come meanwhile get the same page.
 
-    def __init__(self, metrics: Metrics, health: Health, prepare: Callable[[], Awaitable[None]] | None = None) -> None:
+    The page names teams and what they spend, and a scraper has no credential. So no web page gets it: neither one that says so (`Origin`) nor
+    one that has pointed a name of its own here (`Host`), which `hosts` and the listener's own name are not.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        health: Health,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+        *,
+        hosts: Sequence[str] = (),
+        header_s: float = 10.0,
+    ) -> None:
         self._metrics = metrics
         self._prepare = prepare     # brings in what only the event loop can look at
         self._health = health
@@ -29,11 +45,12 @@ class MetricsListener:
         app.router.add_get("/metrics", self._scrape)
         app.router.add_get("/healthz", self._check)
         app.router.add_get("/readyz", self._check)
-        # No access log; and at shutdown a scrape that hangs is given a second, not the default minute.
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        self._hosts = list(hosts)
+        self._runner = runner(app, header_s, stop_s=STOP_S)
 
     async def start(self, host: str, port: int) -> str:
         """Listen; the address as `host:port` with the port that was taken. OSError if it cannot."""
+        self._hosts.append(host)
         await self._runner.setup()
         await site_at(self._runner, host, port).start()
         return shown(self._runner.addresses[0][:2])
@@ -41,7 +58,11 @@ class MetricsListener:
     async def aclose(self) -> None:
         await self._runner.cleanup()
 
-    async def _scrape(self, _request: web.Request) -> web.Response:
+    async def _scrape(self, request: web.Request) -> web.Response:
+        if "Origin" in request.headers:
+            return web.Response(status=403, text="A web page may not read the metrics: ask without an Origin header.\n")
+        if not is_ours(request.headers.get("Host", ""), self._hosts):
+            return web.Response(status=403, text="This is not how the metrics listener is called. Use its address, or write this name in `metrics.hosts`.\n")
         if self._page is None or self._page.done():
             self._page = asyncio.create_task(self._render())
         # Shielded: one scraper that gives up does not take the page from the others.

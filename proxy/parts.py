@@ -11,7 +11,7 @@ from proxy.core.usage import UsageRecord
 from proxy.core.via import Via
 from proxy.counting import Counter
 from proxy.failpoints import Failpoints
-from proxy.journal import Journal, JournalUnavailable
+from proxy.journal import Journal
 from proxy.ledger import Ledger
 from proxy.logs import request_line
 from proxy.metrics import Metrics
@@ -135,9 +135,10 @@ class Questions:
         self._until_s[pair] = keys
 
 
-def journal_unavailable(what: str, error: JournalUnavailable, so: str, *, again: bool = True) -> ProxyError:
+def journal_unavailable(what: str, so: str, *, again: bool = True) -> ProxyError:
     """503: the journal cannot take what must be in it first. Not `again`: the request was sent and is charged, and no SDK may send it by itself once more."""
-    refusal = unavailable("journal_unavailable", f"The proxy cannot {what} ({error}), so {so}; the operator has to mend it.")
+    # Without the reason, which may name a path: the log and the admin API have it.
+    refusal = unavailable("journal_unavailable", f"The proxy cannot {what}, so {so}; the operator has to mend it.")
     if not again:
         refusal.headers = (("x-should-retry", "false"),)
     return refusal

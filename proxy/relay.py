@@ -251,7 +251,7 @@ class Relay:
                 self._parts.journal.mark(self.progress.mark(self._opened.id))
             except JournalUnavailable as error:
                 LOG.error("an answer is cut because the journal cannot take its mark: %s", error)
-                refusal = journal_unavailable("write its journal", error, "it cuts this answer, which is charged as far as it came", again=False)
+                refusal = journal_unavailable("write its journal", "it cuts this answer, which is charged as far as it came", again=False)
                 self.decide(How.CUT, error=refusal)
                 return False
         if self._cut_by_limit(chunk):

@@ -15,6 +15,7 @@ import signal
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from time import monotonic
+from typing import Literal
 
 import aiohttp.http_parser
 import msgspec
@@ -107,7 +108,8 @@ class Server:
         self.stopping = asyncio.Event()
         self._by_hand = False
         self._hurry = asyncio.Event()
-        self._not_ready: str | None = "the process is starting"
+        self._phase: Literal["starting", "draining"] | None = "starting"  # None: it serves
+        self._told_unready: str | None = None
         self.addresses = Addresses("", "")
 
     @property
@@ -153,7 +155,7 @@ class Server:
         except (LedgerError, LedgerUnavailable) as error:
             raise StartError(f"the limits cannot be counted: {error}") from error
         await self._start_listeners(settings)
-        self._not_ready = None
+        self._phase = None
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -170,19 +172,21 @@ class Server:
 
     async def _start_listeners(self, settings: Settings) -> None:
         self._describe(settings)
-        health = Health(self._why_not_ready)
+        health = Health(self._unready_code)
         self._gateway = Gateway(self._parts, self._site, health)
         self._reloads = Reloads(self._read, self._loaded, self._site, self._parts, self._put)
         self._listener = Listener(self._gateway, settings.timeouts)
         prepare = observe(self._parts, settings, lambda: self._site)
-        self._metrics_listener = MetricsListener(self._parts.metrics, health, prepare)
+        self._metrics_listener = MetricsListener(
+            self._parts.metrics, health, prepare, hosts=settings.metrics.hosts, header_s=settings.timeouts.header_s
+        )
         self._close.push_async_callback(self._metrics_listener.aclose)
         host, port = host_port(settings.metrics.listen)
         try:
             metrics_address = await self._metrics_listener.start(host, port)
         except OSError as error:
             raise StartError(f"metrics.listen: {settings.metrics.listen} cannot be opened: {error.strerror or error}. Choose another address.") from error
-        plane = AdminPlane(admin_routes(self._parts, lambda: self._site, self._why_not_ready), health)
+        plane = AdminPlane(admin_routes(self._parts, lambda: self._site, self._why_not_ready), health, header_s=settings.timeouts.header_s)
         self._close.push_async_callback(plane.aclose)
         try:
             admin_address = await plane.start(settings, lambda: self._site.settings.admin.tokens)
@@ -232,7 +236,7 @@ class Server:
         drain = self._site.settings.drain
         delay_s = 0.0 if self._by_hand else drain.delay_s
         LOG.info("stopping: not ready for %g s, then at most %g s for running requests; a second signal stops at once", delay_s, drain.timeout_s)
-        self._not_ready = "the process is stopping"
+        self._phase = "draining"
         await self._sleep(delay_s)
         self._parts.draining = True
         for server in self._sockets:
@@ -286,6 +290,7 @@ class Server:
             await asyncio.sleep(WATCH_INTERVAL_S)
             now_s = monotonic()
             self._listener.sweep(now_s)
+            self._tell_unready()
             for exchange in list(self._parts.exchanges):
                 exchange.watch(now_s)
             step_ms = self._clock.take_step()
@@ -299,8 +304,26 @@ class Server:
                     self._retired.remove(upstream)
                     await upstream.aclose()
 
+    def _unready_code(self) -> str | None:
+        """As an error code of the API, for whoever asks /readyz; the admin API has the reason in words."""
+        if self._phase is not None:
+            return self._phase
+        return None if self._parts.journal.ready else "journal_unavailable"
+
     def _why_not_ready(self) -> str | None:
-        return self._not_ready or self._parts.journal.why_not_ready
+        if self._phase is not None:
+            return {"starting": "the process is starting", "draining": "the process is stopping"}[self._phase]
+        return self._parts.journal.why_not_ready
+
+    def _tell_unready(self) -> None:
+        """One line in the log when the journal becomes unable to take entries, and one when it can again."""
+        reason = self._parts.journal.why_not_ready
+        if reason != self._told_unready:
+            if reason is None:
+                LOG.warning("ready again: the journal can be written")
+            else:
+                LOG.error("not ready, requests are refused: %s", reason)
+            self._told_unready = reason
 
     def _describe(self, settings: Settings) -> None:
         """Tells the metrics what the config names."""

@@ -36,6 +36,7 @@ class MetricsSettings(Block, frozen=True, kw_only=True):
     labels: Annotated[tuple[Literal["team", "key", "model", "upstream"], ...], about("labels of the ledger's series; the others are left empty")] = (
         "team", "key", "model", "upstream",
     )
+    hosts: Annotated[tuple[str, ...], about("public names under which scrapers call it, besides addresses and private names; \"*\" for any")] = ()
     max_series: Annotated[int, about("label combinations kept apart; later ones are counted as `other`", at_least=1)] = 10_000
 
 

@@ -15,7 +15,7 @@ FUNCTION_LINES_MAX = 70
 LAYERS = (
     "core",
     "config_secrets config_vendors config_words config_zones",
-    "config_types config_values config_yaml exposition failpoints health histogram pricetables listening progress reuse scripted series shipped upstream_connection vocabulary",
+    "config_types config_values config_yaml exposition failpoints health histogram pricetables listening progress reuse scripted series shipped side_listener upstream_connection vocabulary",
     "families settings",
     "terms",
     "prices rules",

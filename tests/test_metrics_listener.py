@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.health import Health
+from proxy.metrics import Metrics
+from proxy.metrics_listener import MetricsListener
+from proxy.settings import MetricsSettings
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import config, running
+from tests.support.waiting import guard
 
 
-async def get(address: str, path: str) -> RawAnswer:
+@pytest_asyncio.fixture
+async def listener() -> AsyncIterator[str]:
+    """The address of one with a public name, which waits a moment for heads."""
+    made = MetricsListener(Metrics(MetricsSettings(), "1.2.3"), Health(lambda: None), hosts=["metrics.example.com"], header_s=0.1)
+    yield await made.start("127.0.0.1", 0)
+    await made.aclose()
+
+
+async def get(address: str, path: str, *headers: str) -> RawAnswer:
     client = await RawClient.connect(address)
-    await client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    lines = "".join(f"{line}\r\n" for line in (headers or ("Host: x",)))
+    await client.send(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
     answer = await client.answer()
     await client.aclose()
     return answer
@@ -54,3 +71,25 @@ async def test_the_page_is_in_the_text_format_whatever_a_scraper_prefers(tmp_pat
             await client.aclose()
             assert (answer.status, answer.header("content-type")) == (200, b"text/plain; version=0.0.4; charset=utf-8")
             assert "tollkeeper_requests" in {family.name for family in text_string_to_metric_families(answer.body.decode())}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (("Host: 127.0.0.1:9464",), 200), (("Host: tollkeeper.monitoring.svc:9464",), 200), (("Host: metrics.example.com",), 200),
+        (("Host: evil.example:9464", "Origin: http://evil.example:9464"), 403), (("Host: evil.example:9464",), 403), (("Host: 127.0.0.1:9464", "Origin: http://evil.example"), 403),
+        (("Host: 127.0.0.1:9464", "Origin: null"), 403), (("Host: localhost.evil.example",), 403), (("Host:",), 403), (("X-Forwarded-Host: localhost", "Host: evil.example"), 403),
+    ],
+)  # fmt: skip
+async def test_a_web_page_does_not_read_who_spends_what(listener: str, headers: tuple[str, ...], status: int) -> None:
+    answer = await get(listener, "/metrics", *headers)
+    assert answer.status == status
+    assert (b"tollkeeper_" in answer.body) == (status == 200)
+    assert (await get(listener, "/healthz", *headers)).status == 200, "a load balancer calls it as it likes"
+
+
+async def test_a_head_that_does_not_come_ends_its_connection(listener: str) -> None:
+    client = await RawClient.connect(listener)
+    await client.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+    async with guard():
+        assert await client.closed()

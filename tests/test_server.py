@@ -22,7 +22,7 @@ from proxy.listener import Listener
 from proxy.server import Server, StartError, serve
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
-from tests.support.waiting import guard
+from tests.support.waiting import guard, until
 
 ASK = b'{"model":"m-1","messages":[]}'
 ANSWER = b'{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}'
@@ -227,11 +227,36 @@ async def test_not_ready_comes_first_so_that_load_balancers_notice(tmp_path: Pat
         client = await RawClient.connect(proxy.address)
         await client.send(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = await client.answer()
-        assert (answer.status, json.loads(answer.body)["reason"]) == (503, "the process is stopping")
+        assert (answer.status, json.loads(answer.body)["reason"]) == (503, "draining")
         assert (await ask(proxy)).status == 200  # still serving
         proxy.server.stop()
         proxy.server.stop()  # a second signal ends the wait
         await draining
+        await client.aclose()
+
+
+async def test_who_asks_whether_it_is_ready_learns_no_path_and_the_operator_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url)) as proxy,
+    ):
+        [lock] = (proxy.data_dir / "journal").glob("*/lock")
+        aside = lock.rename(tmp_path / "aside")
+        await until(lambda: "not ready, requests are refused" in caplog.text)
+        assert "lock of the journal was removed or replaced" in caplog.text
+        client = await RawClient.connect(proxy.address)
+        await client.send(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        said = await client.answer()
+        assert (said.status, json.loads(said.body)["reason"]) == (503, "journal_unavailable")
+        refusal = await ask(proxy)
+        assert (refusal.status, b"cannot write its journal" in refusal.body) == (503, True)
+        for body in (said.body, refusal.body):
+            assert b"lock" not in body and b"disk" not in body and str(tmp_path).encode() not in body
+        aside.rename(lock)
+        await until(lambda: "ready again" in caplog.text)
+        assert (await ask(proxy)).status == 200
         await client.aclose()
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
 
 from proxy.core.errors import ProxyError
+from proxy.core.hostnames import bare, is_address
 from proxy.settings import AdminToken
 
 Role = Literal["admin", "viewer"]
@@ -65,15 +65,8 @@ class Guard:
         return found
 
     def _is_ours(self, host: str) -> bool:
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        name = name.lower().removeprefix("[").removesuffix("]")
-        if name in ("localhost", self._host) and name:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
+        name = bare(host)
+        return bool(name) and (name in ("localhost", self._host) or is_address(name))
 
 
 def _refused(status: int, code: str, message: str, headers: tuple[tuple[str, str], ...] = ()) -> ProxyError:

@@ -20,6 +20,7 @@ from proxy.core.errors import ProxyError, invalid_request
 from proxy.health import Health
 from proxy.listening import shown, site_at
 from proxy.settings import AdminToken, Settings, host_port
+from proxy.side_listener import runner
 
 BODY_BYTES_MAX = 64 * 1024
 STOP_S = 5.0  # for requests that are being answered when the process stops
@@ -54,8 +55,9 @@ class Route(msgspec.Struct, frozen=True):
 class AdminPlane:
     """Serves the routes until `aclose`, on any number of listeners."""
 
-    def __init__(self, routes: Sequence[Route], health: Health) -> None:
+    def __init__(self, routes: Sequence[Route], health: Health, *, header_s: float = 10.0) -> None:
         self._routes = routes
+        self._header_s = header_s
         self._health = health
         self._runners: list[web.AppRunner] = []
         self._servers: list[asyncio.Server] = []
@@ -77,15 +79,15 @@ class AdminPlane:
     async def start_socket(self, path: Path) -> None:
         """Listen at the path, with the data directory's lock held. Raises NoControlSocket."""
         self._control = ControlSocket(path)
-        runner = await self._runner(Guard(None))
-        assert runner.server is not None, "it is set up"
-        self._servers.append(await asyncio.get_running_loop().create_unix_server(runner.server, sock=self._control.socket))
+        made = await self._runner(Guard(None))
+        assert made.server is not None, "it is set up"
+        self._servers.append(await asyncio.get_running_loop().create_unix_server(made.server, sock=self._control.socket))
 
     async def start_tcp(self, host: str, port: int, tokens: Callable[[], Mapping[str, AdminToken]]) -> str:
         """Listen on TCP for those with a token; the address as `host:port` with the port that was taken. OSError if it cannot."""
-        runner = await self._runner(Guard(tokens, host))
-        await site_at(runner, host, port).start()
-        return shown(runner.addresses[0][:2])
+        made = await self._runner(Guard(tokens, host))
+        await site_at(made, host, port).start()
+        return shown(made.addresses[0][:2])
 
     async def aclose(self) -> None:
         """No new requests; those being answered get a few seconds."""
@@ -93,31 +95,36 @@ class AdminPlane:
             self._control.remove()
         for server in self._servers:
             server.close()
-        for runner in self._runners:
-            await runner.cleanup()
+        for made in self._runners:
+            await made.cleanup()
 
     async def _runner(self, guard: Guard) -> web.AppRunner:
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_in_json])
         for path in ("/healthz", "/readyz"):
             app.router.add_get(path, self._check)
         for route in self._routes:
-            app.router.add_route(route.method, route.path, _handler(route, guard))
+            app.router.add_route(route.method, route.path, _handler(route, guard, self._header_s))
         # What is not there is refused by the same rules: a stranger does not learn which routes exist.
-        app.router.add_route("*", "/{path:.*}", _handler(Route("*", "", _unknown_path), guard))
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_S)
-        await runner.setup()
-        self._runners.append(runner)
-        return runner
+        app.router.add_route("*", "/{path:.*}", _handler(Route("*", "", _unknown_path), guard, self._header_s))
+        made = runner(app, self._header_s, stop_s=STOP_S)
+        await made.setup()
+        self._runners.append(made)
+        return made
 
     async def _check(self, request: web.Request) -> web.Response:
         status, body = self._health.answer(request.path)
         return web.Response(status=status, body=body, content_type="application/json")
 
 
-def _handler(route: Route, guard: Guard) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _handler(route: Route, guard: Guard, body_s: float) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.Response:
         asker = guard.check(request.method, request.headers)
-        ask = Ask(asker, request.query, await request.read())
+        try:
+            async with asyncio.timeout(body_s):
+                body = await request.read()
+        except TimeoutError as error:
+            raise ProxyError(408, "invalid_request_error", "request_timeout", f"The body was not complete within {body_s:g} s.") from error
+        ask = Ask(asker, request.query, body)
         return web.Response(body=msgspec.json.encode(await route.answer(ask)), content_type="application/json")
 
     return handle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import tempfile
@@ -16,6 +17,7 @@ from proxy.admin.plane import BODY_BYTES_MAX, AdminPlane, Ask, Route
 from proxy.core.errors import ProxyError
 from proxy.health import Health
 from proxy.settings import AdminSettings, AdminToken, Settings
+from tests.support.waiting import guard
 
 TOKENS = {"ops": AdminToken(token="secret-a", role="admin"), "board": AdminToken(token="secret-v", role="viewer")}
 ADMIN = {"Authorization": "Bearer secret-a"}
@@ -55,8 +57,8 @@ class Listeners:
 
 
 @contextlib.asynccontextmanager
-async def listeners(tokens: dict[str, AdminToken] = TOKENS, why_not_ready: str | None = None) -> AsyncIterator[Listeners]:
-    plane = AdminPlane(ROUTES, Health(lambda: why_not_ready))
+async def listeners(tokens: dict[str, AdminToken] = TOKENS, why_not_ready: str | None = None, header_s: float = 10.0) -> AsyncIterator[Listeners]:
+    plane = AdminPlane(ROUTES, Health(lambda: why_not_ready), header_s=header_s)
     with tempfile.TemporaryDirectory() as directory:
         settings = Settings(data_dir=Path(directory), admin=AdminSettings(listen="127.0.0.1:0", tokens=tokens))
         try:
@@ -124,7 +126,7 @@ async def test_a_fault_of_ours_is_in_the_log_and_nowhere_else(caplog: pytest.Log
     assert (status, "secret detail" in json.dumps(answer), "secret detail" in caplog.text) == (500, False, True)
 
 
-@pytest.mark.parametrize(("reason", "status"), [(None, 200), ("the process is stopping", 503)])
+@pytest.mark.parametrize(("reason", "status"), [(None, 200), ("draining", 503)])
 @pytest.mark.parametrize("listener", ["socket", "tcp"])
 async def test_health_needs_no_credential(listener: str, reason: str | None, status: int) -> None:
     async with listeners(why_not_ready=reason) as open_:
@@ -146,6 +148,24 @@ async def test_the_end_takes_the_file_away() -> None:
         assert not open_.path.exists()
         with pytest.raises(aiohttp.ClientConnectorError):
             await open_.ask("tcp", "GET", "/healthz")
+
+
+async def test_neither_a_head_nor_a_body_is_waited_for_for_long() -> None:
+    """On TCP a head needs no token; a body does, and still a writer who is stuck is told."""
+    async with listeners(header_s=0.1) as open_:
+        for connecting in (lambda: asyncio.open_unix_connection(open_.path), lambda: asyncio.open_connection(*open_.address.rsplit(":", 1))):
+            reader, writer = await connecting()
+            writer.write(b"POST /admin/v1/echo HTTP/1.1\r\nHost: localhost\r\n")
+            async with guard():
+                assert await reader.read() == b""
+            writer.close()
+            reader, writer = await connecting()
+            head = b"POST /admin/v1/echo HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret-a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+            writer.write(head)
+            async with guard():
+                said = await reader.read()
+            assert said.startswith(b"HTTP/1.1 408 ") and b"request_timeout" in said
+            writer.close()
 
 
 async def test_a_socket_that_cannot_be_there_is_a_warning(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
