@@ -33,7 +33,7 @@ class Masking:
 
     def found_in(self, data: bytes) -> bool:
         """Whether a secret stands in it."""
-        return self.masked(data) is not data
+        return any(form in data for form in self.forms)
 
     def masked(self, data: bytes) -> bytes:
         """The same length without the secrets."""

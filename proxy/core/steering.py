@@ -7,7 +7,6 @@ has names of its own: `Helicone-Target-URL`, `x-portkey-custom-host`, `x-ai-eg-r
 from __future__ import annotations
 
 import re
-import unicodedata
 
 # Words that say where a request goes, as what, and on whose account.
 _PLACES = "url uri host target base path prefix upstream provider backend endpoint destination dest dst redirect proxy region scheme script pathname basepath"
@@ -70,8 +69,7 @@ def steering_field(name: str) -> bool:
     """Whether a member of this name chooses a host, a key or another model than `model` says. Case and separators do not matter."""
     if name in _USUAL_FIELDS:
         return False
-    # Readers in C stop at a NUL, and some take wide letters for those that they stand for.
-    flat = _NOT_LETTERS.sub("", unicodedata.normalize("NFKC", name.partition("\0")[0]).casefold())
+    flat = _NOT_LETTERS.sub("", name.casefold())
     return flat in _FIELDS or _IN_FIELDS.search(flat) is not None or _HOST_FIELD.fullmatch(flat) is not None
 
 

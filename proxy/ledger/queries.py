@@ -89,6 +89,16 @@ class Queries:
         with self._reading() as connection:
             return [(key, code, count) for key, code, count in connection.execute(query, bounds)]
 
+    def sources(self, from_ms: int, records_max: int) -> dict[tuple[str, str], int]:
+        """How many requests by (upstream, source) among the latest records, from a time on."""
+        query = (
+            "SELECT upstream, source, count(*) FROM (SELECT upstream, source, kind, started_at_ms FROM records "
+            "ORDER BY seq DESC LIMIT ?) WHERE kind = 'usage' AND started_at_ms >= ? GROUP BY 1, 2"
+        )
+        with self._reading() as connection:
+            rows = connection.execute(query, (records_max, from_ms))
+            return {(upstream, source): count for upstream, source, count in rows}
+
     def price_terms(self, version: str) -> bytes | None:
         """What the amounts of the records with this `price_version` were made with; None if the ledger was not told."""
         with self._reading() as connection:

@@ -25,7 +25,9 @@ def settings(data_dir: Path, **upstream: object) -> Settings:
     ("sources", "upstream", "line"),
     [
         ([Source.REPORTED], {}, None),
-        ([Source.REPORTED, Source.ESTIMATED, Source.COUNTED, Source.PARTIAL], {}, "upstreams.modelmax: 3 of 4 requests (75 %) of the last 30 days state no usage"),
+        ([Source.REPORTED, Source.ESTIMATED, Source.COUNTED, Source.PARTIAL], {}, "upstreams.modelmax: 2 of 3 answers (67 %) of the last 30 days state no usage"),
+        ([Source.NONE, Source.PARTIAL, Source.NONE], {}, None),  # errors of the vendor, and what a client left: nothing was to be stated
+        ([Source.NONE] * 30 + [Source.REPORTED] * 2 + [Source.COUNTED], {}, "upstreams.modelmax: 1 of 3 answers (33 %) of the last 30 days state no usage"),
         ([Source.ESTIMATED], {"stream_usage": "inject"}, None),
     ],
 )
@@ -34,6 +36,12 @@ def test_what_is_not_stated_is_told(book: Callable[..., Path], sources: list[Sou
     found = unstated(settings(data_dir, **upstream), NOW_MS)
     assert len(found) == (line is not None) and all(text.startswith(str(line)) for text in found)
     assert unstated(settings(data_dir, **upstream), NOW_MS + 40 * 86_400_000) == [], "long ago"
+
+
+def test_only_the_latest_records_are_looked_at(book: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.cli.unstated.RECORDS_MAX", 2)
+    data_dir = book(*(make_record(number, source=source) for number, source in enumerate([Source.ESTIMATED, Source.REPORTED, Source.REPORTED])))
+    assert unstated(settings(data_dir), NOW_MS) == []
 
 
 def test_without_a_ledger_there_is_nothing_to_tell(tmp_path: Path) -> None:
@@ -45,4 +53,4 @@ def test_check_tells_it(call: Callable[..., object], book: Callable[..., Path], 
     monkeypatch.setattr("time.time_ns", lambda: NOW_MS * 1_000_000)
     config = data_dir.parent / "config.yaml"
     config.write_text("upstreams: {modelmax: {base_url: 'http://h/v1', api_key: k}}\nroutes: [{model: '*', upstream: modelmax}]\nkeys: {a: {secret: s}}\n")
-    assert "Note: upstreams.modelmax: 1 of 1 requests (100 %)" in call("check", "-c", str(config)).stderr  # type: ignore[attr-defined]
+    assert "Note: upstreams.modelmax: 1 of 1 answers (100 %)" in call("check", "-c", str(config)).stderr  # type: ignore[attr-defined]

@@ -48,7 +48,7 @@ def test_what_clients_send_is_not_taken_for_it() -> None:
 
 STEERING_MEMBERS = """
     fallbacks context_window_fallbacks content_policy_fallbacks fallback_models FALLBACK apiBase baseURL API_KEY api-base providerOptions provider_options
-    models\0x ｍｏｄｅｌｓ custom_llm_provider user_config model_list deployment_id azure_ad_token vertex_credentials aws_access_key_id aws_role_name aws_sts_endpoint
+    custom_llm_provider user_config model_list deployment_id azure_ad_token vertex_credentials aws_access_key_id aws_role_name aws_sts_endpoint
     aws_bedrock_runtime_endpoint bootstrap_host bootstrap_port litellm_credential_name
 """.split()
 # OpenAI's own, then vLLM's, SGLang's, Qwen's, Mistral's, OpenRouter's and Gemini's.

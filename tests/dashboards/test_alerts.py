@@ -11,6 +11,7 @@ import yaml
 
 from tests.support.prometheus import promtool
 from tools.dashboards.files import TARGET
+from tools.dashboards.limits import DASHBOARD as LIMITS
 from tools.dashboards.rules import ALERTS, RECORDINGS
 
 pytestmark = pytest.mark.whole
@@ -88,7 +89,7 @@ CASES = (
         "TollkeeperUnpricedModel", gauge("unpriced_requests_total", "_x30 1x30", f'{PROXY}, model="new"'), gauge("unpriced_requests_total", "7x60", f'{PROXY}, model="old"'), "35m",
         {"job": "tollkeeper", "model": "new"}, "new is used and has no price: its requests are booked without a cost.",
     ),
-    Case("TollkeeperMuchEstimated", sources(reported=3, estimated=1), sources(reported=9, estimated=1), "80m", UP, "25% of the requests to up are counted or estimated by the proxy, since the upstream states no usage."),
+    Case("TollkeeperMuchEstimated", sources(reported=3, estimated=1), sources(reported=9, estimated=1), "80m", UP, "25% of the answers of up are counted or estimated by the proxy, since the upstream states no usage."),
     Case("TollkeeperPricesOld", gauge("prices_updated_timestamp_seconds", "-5356800x90"), gauge("prices_updated_timestamp_seconds", "-4320000x90"), "70m", ON, "The bundled price table of a:9464 is 62d 1h 10m 0s old."),
     Case("TollkeeperBudgetAt80", budget("400x10"), budget("399x10"), "5m", OF_BUDGET, "team:research/USD/month is 80% used."),
     Case("TollkeeperBudgetAt95", budget("480x10"), budget("474x10"), "5m", OF_BUDGET, "team:research/USD/month is 96% used; at 100 % its requests are refused, unless it only warns."),
@@ -124,6 +125,8 @@ SILENT = (
     ("TollkeeperBudgetAt80", budget("480x10"), "5m"),                                         # one alert for one thing
     ("TollkeeperKeyExpiring", gauge("key_expiry_timestamp_seconds", "60x10", f'{PROXY}, key="alice"'), "5m"),   # it has
     ("TollkeeperMuchEstimated", dict.fromkeys(sources(estimated=1), "0x60 1x30"), "80m"),               # too few to say
+    ("TollkeeperMuchEstimated", sources(none=50, partial=9, reported=5, estimated=1), "80m"),           # a vendor's errors have no usage to state
+    ("TollkeeperMuchEstimated", sources(none=50), "80m"),
     ("TollkeeperUpstreamErrors", requests("502", 1), "12m"),                                  # one request a minute
     ("TollkeeperUnpricedModel", gauge("unpriced_requests_total", "0x60", f'{PROXY}, model="m"'), "5m"),
 )  # fmt: skip
@@ -191,6 +194,33 @@ def test_the_other_edges_fire_too(tmp_path):
     for alert, series, at in FIRES:
         status, said = run(tmp_path, [Unit(alert, series, at, [])])
         assert (status, f"alertname: {alert}" in said) == (1, True), said
+
+
+def test_a_budget_that_is_used_up_is_the_longest_bar(tmp_path):
+    """By how much of the time to its reset nothing is left: 1 where it is used up, none where it lasts; a total goes by 30 days."""
+    name = "tollkeeper_limit_{}{{" + 'job="j", instance="i", scope="team", id="t", limit="{}", unit="USD", per="{}"}}'
+    series = {}
+    for limit, per, amount, used, reset in (
+        ("used-up", "month", "100", "100", 864_000), ("beyond", "day", "100", "130", 864_000), ("lacks", "day", "76", "10+0.4x120", 3600 + 4 * 3600), ("lasts", "month", "100000", "1+1x120", 864_000),
+        ("total", "total", "1160", "100+1x120", None), ("minute", "minute", "60", "60", 3660),
+    ):  # fmt: skip
+        for kind, value in (("amount", amount), ("used", used), ("held", "0"), ("reset_timestamp_seconds", reset)):
+            if value is not None:
+                series[name.format(kind, limit, per)] = str(value) if "x" in str(value) else f"{value}x120"
+    [expression] = [query.expression for panel in LIMITS.panels if panel.title.startswith("Budgets that run out") for query in panel.queries]
+    expression = re.sub(r"\$\w+", ".*", expression)
+    labels = 'id="t", limit="{}", per="{}", scope="team", unit="USD"'
+    # At one hour `lacks` has 76 - 34 = 42 left, for 105 of 240 minutes; `total` has 1000 left, for 1000 of 43,200.
+    expected = [("used-up", "month", 1), ("beyond", "day", 1), ("lacks", "day", 1 - 105 / 240), ("total", "total", 1 - 1000 / 43_200)]
+    path = tmp_path / "tests.yml"
+    path.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [{
+        "interval": "1m", "input_series": [{"series": key, "values": values} for key, values in series.items()],
+        "promql_expr_test": [{"expr": f"round({expression}, 0.0001)", "eval_time": "1h", "exp_samples": [
+            {"labels": f"{{{labels.format(limit, per)}}}", "value": round(value, 4)} for limit, per, value in expected
+        ]}],
+    }]}))  # fmt: skip
+    status, said = promtool("test", "rules", path)
+    assert status == 0, said
 
 
 def test_promtool_has_no_objection_to_the_rules():

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from proxy.series import PREFIX, SPECS
+from proxy.series import DURATION_BOUNDS_S, FIRST_BYTE_BOUNDS_S, PREFIX, SPECS
+from proxy.settings import TimeoutSettings
 from tools.dashboards.files import DASHBOARDS, TARGET, files
 from tools.dashboards.rules import ALERTS, RECORDINGS
 
@@ -85,6 +86,40 @@ def test_the_documentation_says_what_each_panel_answers_and_shows_it():
         drawn = (TARGET.parent / "docs" / picture).read_text()
         missing = [panel.title for panel in dashboard.panels if f">{html.escape(panel.title)}</text>" not in drawn]
         assert not missing, f"docs/{picture} is old: draw it anew, see tools/dashboards/pictures.py"
+
+
+def test_no_panel_shows_a_time_or_a_size_below_zero():
+    """Differences to now and forecasts are held at zero, or what is below is left out; and no axis begins under zero."""
+    for where, panel in panels():
+        expressions = [target["expr"] for target in panel["targets"]]
+        for expression in expressions:
+            assert not re.search(r"time\(\)|predict_linear|deriv", expression) or "clamp_min(" in expression or re.search(r"time\(\) > 0\)", expression), f"{where}: {expression}"
+        if panel["type"] == "timeseries":
+            may = any("_error_ratio" in expression for expression in expressions)
+            assert panel["fieldConfig"]["defaults"].get("min") == (None if may else 0), where
+
+
+def test_each_amount_of_money_names_its_currency_and_each_pace_its_time():
+    money = [(where, panel) for where, panel in panels() if re.search(r"_(?:cost|charge)(?:_total)?\{", str(panel["targets"]))]
+    assert len(money) >= 10
+    for where, panel in money:
+        for target in panel["targets"]:
+            assert "currency" in target["legendFormat"] or (panel["type"] == "table" and "currency)" in target["expr"]), where
+            assert ("* 3600" in target["expr"]) == ("an hour" in panel["title"]) == (panel["fieldConfig"]["defaults"].get("custom", {}).get("axisLabel") == "currency units an hour"), where
+        assert panel["type"] != "stat" or panel["options"]["textMode"] == "value_and_name", where
+
+
+def test_tables_have_pages_and_say_each_name_once():
+    for where, panel in panels():
+        if panel["type"] == "table":
+            assert panel["options"]["enablePagination"] and panel["options"]["footer"]["enablePagination"], where
+        for target in panel["targets"]:
+            assert not ("limit" in target["legendFormat"] and "{{id}}" in target["legendFormat"]), f"{where}: a limit's name is unique, and mostly says whose it is"
+
+
+def test_histograms_reach_the_timeouts():
+    timeouts = TimeoutSettings()
+    assert (DURATION_BOUNDS_S[-1], FIRST_BYTE_BOUNDS_S[-1]) == (timeouts.total_s, timeouts.first_byte_s), "above its last bound a histogram knows no quantile"
 
 
 def test_provisioning_reads_where_the_readme_says():

@@ -49,6 +49,8 @@ class Panel:
     stacked: bool = False
     decimals: int | None = None
     alert: str | None = None
+    axis: str = ""               # what the numbers of a graph are, where the unit does not say it
+    signed: bool = False         # may be below zero; a graph of anything else begins at zero
     hidden: Sequence[str] = ()   # columns of a table
 
 
@@ -185,13 +187,16 @@ def _target(query: Query, letter: str, kind: str, instant: bool) -> Json:
 
 def _defaults(panel: Panel) -> Json:
     defaults: Json = {"unit": panel.unit, "color": {"mode": "palette-classic" if panel.kind == "timeseries" else "thresholds"}, "thresholds": _thresholds(panel)}
-    for name, value in (("min", panel.low), ("max", panel.high), ("decimals", panel.decimals)):
+    # Without a minimum Grafana draws an axis down to -1 under a line of zeros: a negative time.
+    low = 0 if panel.kind == "timeseries" and not panel.signed else panel.low
+    for name, value in (("min", low), ("max", panel.high), ("decimals", panel.decimals)):
         if value is not None:
             defaults[name] = value
     if panel.kind == "timeseries":
         defaults["custom"] = {
             "drawStyle": "line", "lineWidth": 1, "fillOpacity": 30 if panel.stacked else 8, "showPoints": "never", "spanNulls": False,
             "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"}, "thresholdsStyle": {"mode": "off" if panel.fail is None else "dashed"},
+            "axisLabel": panel.axis,
         }  # fmt: skip
     return defaults
 
@@ -208,10 +213,13 @@ def _options(panel: Panel) -> Json:
     if panel.kind == "timeseries":
         return {"legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "max"]}, "tooltip": {"mode": "multi", "sort": "desc"}}
     if panel.kind == "table":
-        return {"showHeader": True, "cellHeight": "sm", "footer": {"show": False}}
+        # Grafana up to 12.1 reads the footer's, later ones the panel's.
+        return {"showHeader": True, "cellHeight": "sm", "enablePagination": True, "footer": {"show": False, "enablePagination": True}}
     options: Json = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "orientation": "horizontal" if panel.kind == "bargauge" else "auto"}
     if panel.kind == "stat":
-        return {**options, "colorMode": "value", "graphMode": "area", "textMode": "auto", "justifyMode": "auto"}
+        # A legend is a part of what is said, such as the currency of an amount: "auto" would hide it.
+        mode = "value_and_name" if any("{{" in query.legend for query in panel.queries) else "auto"
+        return {**options, "colorMode": "value", "graphMode": "area", "textMode": mode, "justifyMode": "auto"}
     return {**options, "displayMode": "basic", "showUnfilled": True, "valueMode": "color"}
 
 

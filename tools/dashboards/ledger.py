@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tools.dashboards.grafana import Dashboard, Panel, Query, Row
+from tools.dashboards.rules import not_stated
 
 
 def each(metric: str, legend: str = "{{instance}}") -> Query:
@@ -41,11 +42,11 @@ BOOKS = Row("Journal and ledger", (
 ROOM = Row("Room and dates", (
     Panel("Free space over time", "Where the journal and the ledger are kept.", "bytes", (each("data_dir_free_bytes"),), warn=10 * 2**30, fail=2**30, low=0, width=8, alert="TollkeeperDataDirFilling"),
     Panel("Free space in a day", "At the pace of the last six hours.", "bytes", (
-        Query("predict_linear(tollkeeper_data_dir_free_bytes[6h], 86400)", "{{instance}}"),
-    ), warn=10 * 2**30, fail=0, width=8, alert="TollkeeperDataDirFilling"),
-    Panel("Bundled prices", "Age of the bundled price table, where an upstream goes by it.", "s", (Query("time() - max(tollkeeper_prices_updated_timestamp_seconds)"),), "stat", 8, 8, warn=45 * 86400, fail=60 * 86400, alert="TollkeeperPricesOld"),
-    Panel("Keys that expire", "Time until each key expires, the nearest first.", "s", (
-        Query("sort(bottomk(15, min by (key) (tollkeeper_key_expiry_timestamp_seconds) - time()))", "expires in"),
+        Query("clamp_min(predict_linear(tollkeeper_data_dir_free_bytes[6h], 86400), 0)", "{{instance}}"),
+    ), warn=10 * 2**30, fail=2**30, width=8, alert="TollkeeperDataDirFilling"),
+    Panel("Bundled prices", "Age of the bundled price table, where an upstream goes by it.", "s", (Query("clamp_min(time() - max(tollkeeper_prices_updated_timestamp_seconds), 0)"),), "stat", 8, 8, warn=45 * 86400, fail=60 * 86400, alert="TollkeeperPricesOld"),
+    Panel("Keys that expire", "Time until each key expires, the nearest first; those that have expired are left out.", "s", (
+        Query("sort(bottomk(15, min by (key) (tollkeeper_key_expiry_timestamp_seconds) - time() > 0))", "expires in"),
     ), "table", 8, 8, alert="TollkeeperKeyExpiring"),
     Panel("Versions", "Which version runs where.", "short", (Query("max by (instance, version) (tollkeeper_build_info)", "up"),), "table", 8, 8, hidden=("up",)),
     Panel("Folded series", "Updates a second counted under `other` because metrics.max_series was reached.", "short", (
@@ -54,15 +55,12 @@ ROOM = Row("Room and dates", (
 ))  # fmt: skip
 
 TRUST = Row("Sources and estimates", (
-    Panel("Not stated by the vendor", "Share of each upstream's requests whose counts are counted, estimated, partial or missing. `stream_usage: inject` makes most of them exact.", "percentunit", (
-        Query(
-            'sum by (upstream) (rate(tollkeeper_usage_source_total{source!="reported"}[$__rate_interval])) / sum by (upstream) (rate(tollkeeper_usage_source_total[$__rate_interval]))',
-            "{{upstream}}",
-        ),
+    Panel("Not stated by the vendor", "Share of each upstream's whole answers that the proxy counted or estimated. `stream_usage: inject` makes most of them exact.", "percentunit", (
+        Query(not_stated("upstream", "$__rate_interval"), "{{upstream}}"),
     ), warn=0.05, fail=0.2, low=0, high=1, alert="TollkeeperMuchEstimated"),
     Panel("Error of the estimates", "Estimated over stated tokens, minus one, of answers that state theirs and were counted too: 0.02 is 2 % too many.", "percentunit", (
         Query("max by (model) (tollkeeper_estimate_error_ratio)", "{{model}}"),
-    ), alert="TollkeeperMuchEstimated"),
+    ), signed=True, alert="TollkeeperMuchEstimated"),
 ))  # fmt: skip
 
 DASHBOARD = Dashboard("tollkeeper-ledger", "Tollkeeper / Ledger health", "Are the books being kept, and will that go on.", (NOW, BOOKS, ROOM, TRUST))

@@ -20,6 +20,15 @@ def share(labels: str = WHICH) -> str:
     return f"(({count('used', labels)} + {held}) or {count('used', labels)}) / ({count('amount', labels)} > 0)"
 
 
+def lacking() -> str:
+    """Of each budget, the share of the time to its reset without any of it; 1 where it is used up."""
+    left = f"clamp_min({count('amount', BUDGET)} - {count('used', BUDGET)} - {count('held', BUDGET)}, 0)"
+    pace = f"(max by ({BY}) (deriv(tollkeeper_limit_used{{{BUDGET}}}[1h])) > 0)"
+    resets = f"clamp_min({count('reset_timestamp_seconds', BUDGET)} - time(), 1)"
+    span = f"({resets} or {count('amount', BUDGET)} * 0 + 30 * 86400)"
+    return f"((({left} == 0) + 1) or (1 - {left} / {pace} / {span} > 0))"
+
+
 NOW = Row("Now", (
     Panel("Limits at 80 % and more", "Limits of which at least four fifths are used or held.", "short", (Query(f"count({share()} >= 0.8) or vector(0)"),), "stat", 6, 5, warn=1, decimals=0, alert="TollkeeperBudgetAt80"),
     Panel("Budgets used up", "Limits of a day, week, month or in total of which nothing is left.", "short", (Query(f"count({share(BUDGET)} >= 1) or vector(0)"),), "stat", 6, 5, warn=1, fail=5, decimals=0, alert="TollkeeperBudgetAt95"),
@@ -33,28 +42,25 @@ NOW = Row("Now", (
 
 NEAR = Row("Who is near", (
     Panel("Fullest limits", "The twenty limits of which the largest share is used or held.", "percentunit", (
-        Query(f"topk(20, {share()})", "{{limit}} {{id}}"),
+        Query(f"topk(20, {share()})", "{{limit}}"),
     ), "bargauge", 12, 12, warn=0.8, fail=0.95, low=0, high=1, alert="TollkeeperBudgetAt80"),
-    Panel("Budgets that run out before they reset", "Time until nothing is left, at the pace of the last hour. Only budgets that do not last to their reset.", "s", (
-        Query(
-            f"topk(20, (clamp_min({count('amount', BUDGET)} - {count('used', BUDGET)} - {count('held', BUDGET)}, 0) / (max by ({BY}) (deriv(tollkeeper_limit_used{{{BUDGET}}}[1h])) > 0))"
-            f" < (({count('reset_timestamp_seconds', BUDGET)} - time()) or ({count('amount', BUDGET)} * 0 + 31536000)))", "{{limit}} {{id}}",
-        ),
-    ), "bargauge", 12, 12, warn=86400, fail=14400, low=0, alert="TollkeeperBudgetBurningFast"),
+    Panel("Budgets that run out before they reset", "For which share of the time to its reset a budget will have nothing left, at the pace of the last hour; 100 %: it is used up. A total, which never resets, is taken for the next 30 days.", "percentunit", (
+        Query(f"topk(20, {lacking()})", "{{limit}}"),
+    ), "bargauge", 12, 12, warn=0.5, fail=0.9, low=0, high=1, alert="TollkeeperBudgetBurningFast"),
     Panel("Each limit", "Amount with credits, used, held, and the time to its reset, in the limit's unit.", "short", (
-        Query(count("amount"), "amount"), Query(count("used"), "used"), Query(count("held"), "held"), Query(f"{count('reset_timestamp_seconds')} - time()", "resets in (s)"),
-    ), "table", 24, 10),
+        Query(count("amount"), "amount"), Query(count("used"), "used"), Query(count("held"), "held"), Query(f"clamp_min({count('reset_timestamp_seconds')} - time(), 0)", "resets in (s)"),
+    ), "table", 24, 10, hidden=("scope", "id")),
 ))  # fmt: skip
 
 OVER_TIME = Row("Over time", (
-    Panel("Used and held", "The share of each limit that is used or held; the twelve fullest.", "percentunit", (Query(f"topk(12, {share()})", "{{limit}} {{id}}"),), warn=0.8, fail=0.95, low=0, alert="TollkeeperBudgetAt80"),
-    Panel("Held", "The share that running requests hold and may give back; the twelve largest.", "percentunit", (Query(f"topk(12, {count('held')} / ({count('amount')} > 0))", "{{limit}} {{id}}"),), low=0),
+    Panel("Used and held", "The share of each limit that is used or held; the twelve fullest.", "percentunit", (Query(f"topk(12, {share()})", "{{limit}}"),), warn=0.8, fail=0.95, low=0, alert="TollkeeperBudgetAt80"),
+    Panel("Held", "The share that running requests hold and may give back; the twelve largest.", "percentunit", (Query(f"topk(12, {count('held')} / ({count('amount')} > 0))", "{{limit}}"),), low=0),
     Panel("Refusals by reason", "Requests a second that the proxy refused, by its error code.", "reqps", (Query("sum by (code) (rate(tollkeeper_refusals_total[$__rate_interval])) > 0", "{{code}}"),), stacked=True, alert="TollkeeperRefusalsSurge"),
     Panel("Refusals by key", "Requests a second that the proxy refused, by key and error code; the ten most frequent.", "reqps", (
         Query("topk(10, sum by (team, key, code) (rate(tollkeeper_refusals_total[$__rate_interval])) > 0)", "{{team}} {{key}} {{code}}"),
     ), alert="TollkeeperRefusalsSurge"),
     Panel("Warnings", "How often a limit was used up to a share at which it warns (warn_at), in the period shown.", "short", (
-        Query(f"sum by (id, limit, share) (increase(tollkeeper_limit_crossings_total{{{WHICH}}}[$__range])) > 0", "crossings"),
+        Query(f"sum by (limit, share) (increase(tollkeeper_limit_crossings_total{{{WHICH}}}[$__range])) > 0", "crossings"),
     ), "table", 24, 8, decimals=0),
 ))  # fmt: skip
 

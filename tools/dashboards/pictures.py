@@ -127,11 +127,11 @@ def _none(width: float, height: float) -> str:
 
 
 def _stat(panel: Panel, source: Source, width: float, height: float) -> Iterator[str]:
-    found = [value for query in panel.queries for _, value in source.instant(query)]
+    found = [(value, legend(query, labels) if "{{" in query.legend else "") for query in panel.queries for labels, value in source.instant(query)]
     if not found:
         yield _none(width, height)
-    for number, value in enumerate(found[:3]):
-        yield text(width / 2, height / 2 + 20 + 28 * (number - (min(len(found), 3) - 1) / 2), shown(value, panel.unit, panel.decimals), size=26 if len(found) == 1 else 18, fill=color(panel, value), anchor="middle", weight="bold")
+    for number, (value, name) in enumerate(found[:3]):
+        yield text(width / 2, height / 2 + 20 + 28 * (number - (min(len(found), 3) - 1) / 2), f"{shown(value, panel.unit, panel.decimals)} {name}".strip(), size=26 if len(found) == 1 else 18, fill=color(panel, value), anchor="middle", weight="bold")
 
 
 def _bars(panel: Panel, source: Source, width: float, height: float) -> Iterator[str]:
@@ -152,7 +152,7 @@ def _table(panel: Panel, source: Source, width: float, height: float) -> Iterato
     cells: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
     for query in panel.queries:
         for labels, value in source.instant(query):
-            cells.setdefault(tuple(sorted((name, said) for name, said in labels.items() if name not in ("__name__", "job", "instance"))), {})[query.legend] = value
+            cells.setdefault(tuple(sorted((name, said) for name, said in labels.items() if name not in ("__name__", "job", "instance", *panel.hidden))), {})[query.legend] = value
     if not cells:
         yield _none(width, height)
         return
@@ -176,7 +176,7 @@ def _graph(panel: Panel, source: Source, width: float, height: float) -> Iterato
         return
     lines = _stacked(series) if panel.stacked else series
     most = max(value for _, points in lines for _, value in points if math.isfinite(value))
-    least = min(0.0, min(values)) if panel.low is None or panel.unit != "bytes" else 0.0
+    least = min(0.0, min(values)) if panel.signed else 0.0
     most = most if most > least else least + 1
     rows = -(-len(series) // 4)
     area = (62.0, 28.0, width - 74, height - 50 - rows * 14)
@@ -184,6 +184,8 @@ def _graph(panel: Panel, source: Source, width: float, height: float) -> Iterato
     def place(at: float, value: float) -> tuple[float, float]:
         return area[0] + area[2] * (at - source.start_s) / (source.end_s - source.start_s), area[1] + area[3] * (1 - (value - least) / (most - least))
 
+    if panel.axis:
+        yield text(width - 8, 17, panel.axis, size=10, fill=FAINT, anchor="end")
     for tick in range(5):
         value = least + (most - least) * tick / 4
         _, y = place(source.start_s, value)

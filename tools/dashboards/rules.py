@@ -12,6 +12,8 @@ from typing import Any, Literal
 Json = dict[str, Any]
 
 BUDGET = 'per=~"day|week|month|total"'
+# The sources of answers that are whole: neither an error of the vendor nor one that was broken off.
+WHOLE = 'source=~"reported|counted|estimated"'
 LIMIT = "scope, id, limit, unit, per"
 
 
@@ -39,6 +41,18 @@ def grew(metric: str, window: str, labels: str = "") -> str:
     return f"(increase(tollkeeper_{metric}{labels}[{window}]) > 0 or (tollkeeper_{metric}{labels} > 0 unless tollkeeper_{metric}{labels} offset {window}))"
 
 
+def not_stated(labels: str, window: str, which: str = "") -> str:
+    """Of the answers whose tokens were counted by anybody, the share that the proxy had to count.
+
+    What was refused or broken off is in neither part: the vendor had nothing to state.
+    """
+    selected = f"{which}, " if which else ""
+    total = f"sum by ({labels})" if labels else "sum"
+    ours = f'rate(tollkeeper_usage_source_total{{{selected}source=~"counted|estimated"}}[{window}])'
+    whole = f'rate(tollkeeper_usage_source_total{{{selected}{WHOLE}}}[{window}])'
+    return f"({total} ({ours}) or {total} ({whole}) * 0) / {total} ({whole})"
+
+
 RECORDINGS: Sequence[Recording] = (
     Recording("upstream_code:tollkeeper_requests:rate5m", "sum by (job, upstream, code) (rate(tollkeeper_requests_total[5m]))"),
     Recording(
@@ -50,7 +64,7 @@ RECORDINGS: Sequence[Recording] = (
     Recording("job:tollkeeper_overhead_seconds:p99_rate5m", 'histogram_quantile(0.99, sum by (job, le) (rate(tollkeeper_overhead_seconds_bucket{phase="admit"}[5m])))'),
     Recording(
         "upstream:tollkeeper_not_reported:ratio_rate1h",
-        'sum by (job, upstream) (rate(tollkeeper_usage_source_total{source!="reported"}[1h])) / sum by (job, upstream) (rate(tollkeeper_usage_source_total[1h]))',
+        not_stated("job, upstream", "1h"),
     ),
     Recording("code:tollkeeper_refusals:rate5m", "sum by (job, code) (rate(tollkeeper_refusals_total[5m]))"),
     Recording("code:tollkeeper_refusals:rate1h", "sum by (job, code) (rate(tollkeeper_refusals_total[1h]))"),
@@ -76,8 +90,8 @@ ALERTS: Sequence[Alert] = (
     # What it costs.
     Alert("TollkeeperUnpricedModel", "warning", f"sum by (job, model) {grew('unpriced_requests_total', '15m')}", "0m", "{{ $labels.model }} is used and has no price: its requests are booked without a cost."),
     Alert(
-        "TollkeeperMuchEstimated", "warning", "upstream:tollkeeper_not_reported:ratio_rate1h > 0.2 and on (job, upstream) sum by (job, upstream) (increase(tollkeeper_usage_source_total[1h])) >= 50", "15m",
-        "{{ $value | humanizePercentage }} of the requests to {{ $labels.upstream }} are counted or estimated by the proxy, since the upstream states no usage.",
+        "TollkeeperMuchEstimated", "warning", f"upstream:tollkeeper_not_reported:ratio_rate1h > 0.2 and on (job, upstream) sum by (job, upstream) (increase(tollkeeper_usage_source_total{{{WHOLE}}}[1h])) >= 50", "15m",
+        "{{ $value | humanizePercentage }} of the answers of {{ $labels.upstream }} are counted or estimated by the proxy, since the upstream states no usage.",
     ),
     Alert("TollkeeperPricesOld", "info", "time() - tollkeeper_prices_updated_timestamp_seconds > 60 * 86400", "1h", "The bundled price table of {{ $labels.instance }} is {{ $value | humanizeDuration }} old."),
     # Limits.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from tools.dashboards.grafana import Dashboard, Panel, Query, Row, Variable
+from tools.dashboards.rules import not_stated
 
 WHO = 'team=~"$team", key=~"$key", model=~"$model"'
 MONEY = f'{WHO}, currency=~"$currency"'
 TEAM = 'team=~"$team", currency=~"$currency"'
 # Of the month so far, in days: the forecast divides by it. UTC, and never less than six hours, since a month's first requests forecast nothing.
 ELAPSED_DAYS = "clamp_min(day_of_month() - 1 + hour() / 24 + minute() / 1440, 0.25)"
+
+AN_HOUR = "currency units an hour"
 
 
 def hourly(labels: str) -> Query:
@@ -40,8 +43,8 @@ NOW = Row("Now", (
     Panel("Input from the cache", "Share of the input tokens that the vendors read from their caches, which most charge less for.", "percentunit", (
         Query(f"sum(rate(tollkeeper_cached_input_tokens_total{{{WHO}}}[$__rate_interval])) / sum(rate(tollkeeper_input_tokens_total{{{WHO}}}[$__rate_interval]))"),
     ), "stat", 4, 5),
-    Panel("Stated by the vendors", "Share of the requests whose token counts the upstream stated itself; the rest is counted or estimated.", "percentunit", (
-        Query('sum(rate(tollkeeper_usage_source_total{model=~"$model", source="reported"}[$__rate_interval])) / sum(rate(tollkeeper_usage_source_total{model=~"$model"}[$__rate_interval]))'),
+    Panel("Stated by the vendors", "Share of the whole answers whose token counts the upstream stated itself; the rest is counted or estimated.", "percentunit", (
+        Query("1 - " + not_stated("", "$__rate_interval", 'model=~"$model"')),
     ), "stat", 4, 5, warn=0.95, fail=0.8, alert="TollkeeperMuchEstimated"),
     Panel("Without a price", "Requests of the month so far that have no price now, from the ledger; `tollkeeper price check` names their models.", "short", (
         Query('sum(tollkeeper_period_unpriced_requests{team=~"$team", period="month"})'),
@@ -49,21 +52,21 @@ NOW = Row("Now", (
 ))  # fmt: skip
 
 CHARGE = Row("Charge", (
-    Panel("By team", "Charge an hour, at the present rate.", "short", (hourly("team"),), stacked=True, alert="TollkeeperBudgetBurningFast"),
-    Panel("By key", "Charge an hour, at the present rate.", "short", (hourly("key"),), stacked=True),
-    Panel("By model", "Charge an hour, at the present rate.", "short", (hourly("model"),), stacked=True),
-    Panel("Cost and charge", "What the vendors should bill us and what the teams pay, an hour.", "short", (
+    Panel("Charge an hour, by team", "What each team is charged an hour at the present rate, in the currency that its line names.", "short", (hourly("team"),), stacked=True, axis=AN_HOUR, alert="TollkeeperBudgetBurningFast"),
+    Panel("Charge an hour, by key", "The same by key.", "short", (hourly("key"),), stacked=True, axis=AN_HOUR),
+    Panel("Charge an hour, by model", "The same by model.", "short", (hourly("model"),), stacked=True, axis=AN_HOUR),
+    Panel("Cost and charge an hour", "What the vendors should bill us and what the teams pay, an hour.", "short", (
         Query(f"sum by (currency) (rate(tollkeeper_cost_total{{{MONEY}}}[$__rate_interval])) * 3600", "cost {{currency}}"),
         Query(f"sum by (currency) (rate(tollkeeper_charge_total{{{MONEY}}}[$__rate_interval])) * 3600", "charge {{currency}}"),
-    )),
+    ), axis=AN_HOUR),
 ))  # fmt: skip
 
 TOP = Row("Who spends most", (
-    Panel("Teams, this month", "Charge of the month so far, from the ledger.", "short", (
+    Panel("Charge of teams, this month", "Charge of the month so far, from the ledger.", "short", (
         Query(f'topk(15, sum by (team, currency) (tollkeeper_period_charge{{{TEAM}, period="month"}}))', "{{team}} {{currency}}"),
     ), "bargauge", 8, 9, decimals=2, low=0),
-    Panel("Keys, in the period shown", "Charge by key. What came in the very first scrape of a new series is not seen by Prometheus; the ledger has it.", "short", (top("team, key", "charge"),), "table", 8, 9, decimals=4),
-    Panel("Models, in the period shown", "Charge by model, under the same condition.", "short", (top("model", "charge"),), "table", 8, 9, decimals=4),
+    Panel("Charge of keys, in the period shown", "Charge by key. What came in the very first scrape of a new series is not seen by Prometheus; the ledger has it.", "short", (top("team, key", "charge"),), "table", 8, 9, decimals=4),
+    Panel("Charge of models, in the period shown", "Charge by model, under the same condition.", "short", (top("model", "charge"),), "table", 8, 9, decimals=4),
 ))  # fmt: skip
 
 TOKENS = Row("Tokens", (
