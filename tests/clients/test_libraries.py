@@ -39,9 +39,9 @@ def target(visit: Visit) -> str:
 
 
 def names(visit: Visit) -> list[bytes]:
-    """The request's header fields but for those of the connection, which each side writes itself."""
+    """The request's header fields but for those of the connection, which each side writes itself, and for `Via`."""
     fields = [line.partition(b":")[0].lower() for line in visit.lines[1:]]
-    return sorted(field for field in fields if field not in (b"host", b"connection", b"authorization"))
+    return sorted(field for field in fields if field not in (b"host", b"connection", b"authorization", b"via"))
 
 
 def scrubbed(yielded: object) -> object:
