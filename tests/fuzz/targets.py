@@ -25,6 +25,7 @@ from proxy.core.images import IMAGE_RULES, data_url_size
 from proxy.core.prompts import count_input, count_prompt
 from proxy.core.sse import SSEParser
 from proxy.core.tokens import CALL_CHARS_MAX, EXACT_CHARS_MAX, PENDING_CHARS_MAX, TextBlocks
+from tests.core.dialects.golden import GOLDENS
 from tests.core.test_sse import by_the_book
 
 if sys.version_info >= (3, 14):
@@ -37,6 +38,7 @@ ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 CODINGS = ("gzip", "deflate", "br", "zstd")
 INTEGER_MAX = 2**53
 ANSWER_BYTES_MIN = 64 * 1024  # the smallest `bodies.answer_max`: as much as is kept of each end of a longer one
+_STATED = [golden for golden in GOLDENS if golden.usage is not None and golden.status < 300]
 FIGURES = ("usage", "usage_current", "usage_final", "answered", "output_measure", "text_bytes", "text_known", "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "unreadable", "oversized")
 
 
@@ -102,6 +104,32 @@ def meter(data: bytes) -> str:
         seen.add(repr(figures))
     assert len(seen) == 1, seen
     return "unreadable" if one.unreadable else "usage" if one.usage is not None else "text" if one.text_bytes else "nothing"
+
+
+_VALUES = re.compile(rb'"(?!usage")[a-z_]+": ?"((?:[^"\\]|\\.)*)"')
+_USAGES = re.compile(rb'"usage": ?\{(?:[^{}]|\{[^{}]*\})*\}')
+_DAMAGE = (rb"\ud83d", rb"\ude00\ud83d", rb"\q", rb"\u12", b"\x00", b"\x1f", b"\xff", b"\xc3", b"\xe5\xa5", b'"', b'"}', b'"]', b'"{', b'",', b'"}}]}', b'":NaN,"', b'",NaN,"', b'",1e400,"', b"\\")
+
+
+def damage(data: bytes) -> str:
+    """Damage in any string beside the usage of a vendor's answer, in any pieces: the same usage as without it."""
+    rng, chosen = opened(data)
+    golden = _STATED[sum(chosen[:64]) % len(_STATED)]
+    body = golden.body
+    stated = [match.span() for match in _USAGES.finditer(body)]
+    places = [match.span(1) for match in _VALUES.finditer(body) if not any(start <= match.start() < end for start, end in stated)]
+    damaged = rng.random() < 0.9 and bool(places)
+    if damaged:
+        for start, end in sorted(rng.sample(places, rng.choice([1, 1, min(2, len(places))])), reverse=True):
+            at = rng.randint(start, end)
+            body = body[:at] + rng.choice(_DAMAGE) + body[at:]
+    for chunks in ways(rng, body):
+        one = Meter(stream=golden.stream, content_type=golden.content_type, status=golden.status, cached_inside_input=golden.cached_inside_input)
+        for chunk in chunks:
+            one.feed(chunk)
+        one.end()
+        assert one.usage == golden.usage, body
+    return "damaged" if damaged else "sound"
 
 
 def coded(data: bytes) -> str:
@@ -262,11 +290,12 @@ def prompt(data: bytes) -> str:
     return "exact" if counted.exact else "not exact"
 
 
-TARGETS: dict[str, Callable[[bytes], str]] = {target.__name__: target for target in (meter, sse, coded, call, strip, blocks, prompt)}
+TARGETS: dict[str, Callable[[bytes], str]] = {target.__name__: target for target in (meter, damage, sse, coded, call, strip, blocks, prompt)}
 # Of so many inputs each gets its share: the meter reads the most and says the most.
-SHARES = {"meter": 0.4, "sse": 0.1, "coded": 0.1, "call": 0.15, "strip": 0.1, "blocks": 0.05, "prompt": 0.1}
+SHARES = {"meter": 0.3, "damage": 0.1, "sse": 0.1, "coded": 0.1, "call": 0.15, "strip": 0.1, "blocks": 0.05, "prompt": 0.1}
 # What each must have seen often enough.
 SEEN = {
+    "damage": {"damaged", "sound"},
     "meter": {"usage", "text", "nothing", "unreadable"}, "sse": {"events", "oversized", "nothing"}, "coded": {*CODINGS, "refused"}, "call": {"accepted", "spliced", "refused"},
     "strip": {"taken out", "all"}, "blocks": {"one text", "several texts"}, "prompt": {"exact", "not exact", "no JSON"},
 }  # fmt: skip

@@ -9,14 +9,14 @@ import pytest
 
 from proxy.core import tokens
 from proxy.core.decoding import Decoder, decode_body
-from proxy.core.dialects.openai_chat import Meter, call, cost, injection, meter, pictures, read_call, scan, shapes, text
+from proxy.core.dialects.openai_chat import Meter, call, cost, injection, meter, opening, pictures, read_call, repair, scan, shapes, text
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter
 from proxy.core.errors import ProxyError
 from proxy.core.sse import SSEParser
 from proxy.core.tokens import TextBlocks
 from tests.fuzz.work import Work
 
-MODULES = (tokens, call, cost, injection, meter, pictures, scan, shapes, text)
+MODULES = (tokens, call, cost, injection, meter, opening, pictures, repair, scan, shapes, text)
 UNITS = (
     b"x", b"\n", b"\r", b"\r\n\n", b" ", b"\\", b'"', b'\\"', b"\\\\", b"\\ud800", b"{", b"[", b'{"a":', b'"a":1,', b": c\n", b"data: x\n", b"data: {}\n\n", b"id: 1\n\n",
     b'"usage":', b'"usage":{"prompt_tokens":1},', b'"choices":[', b'"content":"', b'"content":"a",', b'"name":"\\', b'"index":0,', b";base64,", b'"image_url"', b'"error"', b"\xef\xbb\xbf",

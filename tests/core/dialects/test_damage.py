@@ -83,9 +83,21 @@ def test_no_damage_in_the_text_changes_the_usage(inside: bytes) -> None:
         assert (meter.usage.input_tokens, meter.usage.output_tokens, meter.usage_final) == (1000, 500, True)
 
 
-def test_a_number_that_nobody_reads_costs_the_others_nothing() -> None:
+@pytest.mark.parametrize("number", [b"1e400", b"NaN", b"-1e9999"])
+def test_a_number_that_nobody_reads_costs_the_others_nothing(number: bytes) -> None:
     meter = Meter(stream=False)
-    meter.feed(b'{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":1000,"time":1e400,"completion_tokens":500,"x":NaN}}')
+    meter.feed(b'{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":1000,"time":%b,"completion_tokens":500}}' % number)
     meter.end()
     assert meter.usage is not None
     assert (meter.usage.input_tokens, meter.usage.output_tokens, meter.unreadable) == (1000, 500, False)
+
+
+@pytest.mark.parametrize("value", [b"NaN", rb'"\ud83d"', b'"broken', b"[[["])
+def test_the_usage_of_a_large_answer_is_found_at_its_end(value: bytes) -> None:
+    """To repair megabytes takes a second; of those, the ends are searched."""
+    text = b"lorem ipsum NaN, " * 30_000
+    meter = Meter(stream=False)
+    meter.feed(b'{"choices":[{"message":{"content":"' + text + b'"}}],"x":' + value + b',"usage":{"prompt_tokens":1000,"completion_tokens":500}}')
+    meter.end()
+    assert meter.usage is not None
+    assert (meter.usage.input_tokens, meter.usage.output_tokens, meter.usage_final, meter.text_known) == (1000, 500, True, False)

@@ -171,3 +171,10 @@ def test_an_answer_of_too_many_choices_keeps_its_usage_and_counts_with_its_bytes
     assert answer is not None
     event.take(body, answer)
     assert (event.text_bytes, event.unread_bytes) == (0, len(body))
+
+
+def test_so_many_choices_that_they_are_not_looked_at_are_an_answer() -> None:
+    meter = Meter(stream=False)
+    meter.feed(b'{"choices":[' + b"{}," * 30_000 + b"{}]}")
+    meter.end()
+    assert meter.answered

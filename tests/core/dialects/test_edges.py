@@ -15,6 +15,7 @@ from proxy.core.dialects.openai_chat.edges import edge_of
         (b'{"a":{"usage":{"prompt_tokens":3},"data":[', b"0.1]]}}", None),
         (b'{"data":[', b'0.1],"usage":{"prompt_tokens":3}}]}', None),
         (b"", b"", None),
+        (b'{"data":[', b'0.1]],"usage":{"prompt_tokens":3},"x":NaN}', b'{"prompt_tokens":3}'),
     ],
 )
 def test_only_usage_of_the_top_level_is_taken(head: bytes, tail: bytes, usage: bytes | None) -> None:

@@ -131,6 +131,19 @@ def test_framing_that_is_not_quite_sse_changes_nothing(events: list[object], opt
         assert result(run((other[at : at + 7] for at in range(0, len(other), 7)), **options)) == expected
 
 
+@pytest.mark.parametrize("events", [row[1] for row in STREAMS], ids=[row[0] for row in STREAMS])
+@pytest.mark.parametrize("between", [b"", b" ", b"data: "])
+def test_objects_in_a_row_without_any_line_end_are_events(events: list[object], between: bytes) -> None:
+    """Relays that glue what they get together: in one event, or in a body that is neither an answer nor lines."""
+    objects = [stream_of(event).removeprefix(b"data: ").strip() for event in events if event != DONE]
+    if len(objects) < 2:
+        return
+    expected = result(run([stream_of(*(event for event in events if event != DONE))]))
+    assert result(run([b"data: " + between.join(objects) + b"\n\n"])) == expected
+    body = run([between.join(objects)], stream=False)
+    assert {name: value for name, value in result(body).items() if name != "usage_final"} == {name: value for name, value in expected.items() if name != "usage_final"}
+
+
 def test_json_lines_are_measured_by_their_text_as_they_come() -> None:
     """A limit that cuts goes by the measure; the JSON around the text is none of it."""
     line = stream_of(chunk("abcd" * 4)).removeprefix(b"data: ").strip() + b"\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.core.dialects.openai_chat.assembly import Assembly
-from proxy.core.dialects.openai_chat.repair import repaired
+from proxy.core.dialects.openai_chat.repair import REPAIRED_BYTES_MAX, repaired
 from proxy.core.dialects.openai_chat.shapes import Answer, read_answer
 from proxy.core.dialects.openai_chat.text import JSON_ERRORS, Shape, plain, strings_in
 from proxy.core.dialects.openai_chat.texts import Texts
@@ -73,7 +73,8 @@ class Delivered:
         except JSON_ERRORS:
             # A string that is no UTF-8, in a part of a content: what is passed over does not tell.
             try:
-                choices = read_choices((read_answer(repaired(data)) or answer).choices)
+                mended = read_answer(repaired(data)) if len(data) <= REPAIRED_BYTES_MAX else None
+                choices = read_choices((mended or answer).choices)
                 return choices, self._assemble(texts_of(choices))
             except (TooMuch, *JSON_ERRORS):
                 pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from proxy.core.dialects.openai_chat.shapes import Answer, read_leniently
+from proxy.core.dialects.openai_chat.shapes import Answer, read_answer, read_leniently
 
 _BOM = b"\xef\xbb\xbf"
 _EDGE_BYTES = 64 * 1024     # of each end
@@ -60,7 +60,7 @@ class KeptBody:
 
 def edge_of(head: bytes, tail: bytes) -> Answer | None:
     """The members around the usage at the end, as nearly all have it, or at the beginning (llama.cpp's embeddings)."""
-    return _trailing(tail) or _leading(head)
+    return _trailing(tail) or _leading(head) or _last(tail)
 
 
 def _trailing(tail: bytes) -> Answer | None:
@@ -70,10 +70,16 @@ def _trailing(tail: bytes) -> Answer | None:
         at = tail.rfind(b'"usage"', 0, at)
         if at < 0:
             return None
-        answer = read_leniently(b"{" + tail[at:])
+        answer = read_answer(b"{" + tail[at:])
         if answer is not None:
             return answer
     return None
+
+
+def _last(tail: bytes) -> Answer | None:
+    """What follows the last `"usage"`, if it is not quite JSON."""
+    at = tail.rfind(b'"usage"')
+    return None if at < 0 else read_leniently(b"{" + tail[at:])
 
 
 def _leading(head: bytes) -> Answer | None:

@@ -347,7 +347,7 @@ class Meter:
 
     def _read_broken_body(self, body: bytes) -> None:
         """Several objects in a row are events, in whatever framing. Of anything else that begins like JSON, what is whole counts."""
-        parts = objects_of(body) if len(body) <= self._event_bytes_max else []
+        parts = objects_of(body)
         if parts:
             self._read = True
             for part in parts:

@@ -33,6 +33,7 @@ _FINISH = re.compile(rb'(?<!\\)"finish_reason"[ \t\r\n]*+:[ \t\r\n]*+("[a-z_]{1,
 _CHOICES = re.compile(rb'(?<!\\)"choices"[ \t\r\n]*+:(?![ \t\r\n]*+(?:null|\[[ \t\r\n]*+\]))')
 _ERROR = re.compile(rb'(?<!\\)"(?:error"[ \t\r\n]*+:[ \t\r\n]*+(?:\{[ \t\r\n]*+[^} \t\r\n]|"[^"])|(?:object|type)"[ \t\r\n]*+:[ \t\r\n]*+"error")')
 _USAGES_MAX: Final = 8
+REPAIRED_BYTES_MAX: Final = 256 * 1024  # a megabyte can take a third of a second, in which nobody else is served
 _USAGE_BYTES_MAX: Final = 64 * 1024
 _loose = json.JSONDecoder(strict=False)
 
@@ -61,7 +62,7 @@ def repaired(data: bytes) -> bytes:
 
 def objects_of(data: bytes) -> list[bytes]:
     """The objects that stand one behind the other in this text; none if it holds less than two, or anything else."""
-    text = data.decode("utf-8", "replace")
+    text = data.decode("utf-8", "replace") if len(data) <= REPAIRED_BYTES_MAX else ""
     found: list[bytes] = []
     at = 0
     while at < len(text) and len(found) < _OBJECTS_MAX and text[at] == "{":
@@ -76,7 +77,12 @@ def objects_of(data: bytes) -> list[bytes]:
 
 
 def salvaged(data: bytes) -> dict[str, msgspec.Raw]:
-    """The members of an answer that are whole although it is not: its names, its usage, the last finish reason, and whether it is an error."""
+    """The members of an answer that are whole although it is not: its names, its usage, the last finish reason, and whether it is an error.
+
+    Of a large one they are looked for at both of its ends.
+    """
+    if len(data) > 2 * _USAGE_BYTES_MAX:
+        data = data[:_USAGE_BYTES_MAX] + b" " + data[-_USAGE_BYTES_MAX:]
     members = {match[1].decode(): msgspec.Raw(match[2]) for match in reversed(list(_MEMBER.finditer(data[:_USAGE_BYTES_MAX])))}
     if _ERROR.search(data):
         members["error"] = msgspec.Raw(b"true")

@@ -10,7 +10,7 @@ from contextlib import suppress
 import msgspec
 
 from proxy.core.dialects.openai_chat.cost import stated_cost_nano
-from proxy.core.dialects.openai_chat.repair import repaired
+from proxy.core.dialects.openai_chat.repair import REPAIRED_BYTES_MAX, repaired
 from proxy.core.dialects.openai_chat.stated import Stated, read_stated
 from proxy.core.dialects.openai_chat.text import JSON_ERRORS
 from proxy.core.dialects.openai_chat.written import choices_of
@@ -57,9 +57,9 @@ def read_answer(data: bytes) -> Answer | None:
 
 
 def read_leniently(data: bytes) -> Answer | None:
-    """The same; what is not quite JSON is repaired."""
+    """The same; what is not quite JSON is repaired, unless there is too much of it."""
     answer = read_answer(data)
-    return read_answer(repaired(data)) if answer is None else answer
+    return read_answer(repaired(data)) if answer is None and len(data) <= REPAIRED_BYTES_MAX else answer
 
 
 def text_of(raw: msgspec.Raw) -> str | None:
@@ -122,6 +122,6 @@ def _usages(answer: Answer) -> list[msgspec.Raw]:
 def _loosely(raw: msgspec.Raw) -> dict[str, object]:
     """A usage object with a number in it that no reader takes (1e400): the others stand."""
     try:
-        return _object_decoder.decode(repaired(bytes(raw)))
+        return _object_decoder.decode(repaired(bytes(raw)[:REPAIRED_BYTES_MAX]))
     except JSON_ERRORS:
         return {}
