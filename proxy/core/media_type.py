@@ -12,6 +12,7 @@ from typing import Final
 from proxy.core.errors import ProxyError
 from proxy.core.headers import RawHeaders, values
 
+_USUAL: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})     # what nearly all clients send
 _UTF8: Final = frozenset({"utf-8", "utf8"})
 _JSON = re.compile(r"[a-z0-9!#$&^_.-]+/(?:[a-z0-9!#$&^_.-]+\+)?json")
 # A parameter behind its semicolon. A value in quotes may hold anything, escaped or not.
@@ -21,7 +22,7 @@ _PARAMETER = re.compile(r'[ \t]*;[ \t]*(?:([^\s;="]+)(?:=("(?:[^"\\]|\\.)*"|[^\s
 def check_json(headers: RawHeaders) -> None:
     """ProxyError 415 unless the type is absent, or JSON in UTF-8."""
     found = values(headers, b"content-type")
-    if not found:
+    if not found or (len(found) == 1 and found[0] in _USUAL):
         return
     if len(found) > 1:
         raise _refused("is given more than once")
