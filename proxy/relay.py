@@ -244,8 +244,8 @@ class Relay:
         if last:
             answer.hold(chunk)
             return True
-        if meter is not None and self._opened.stream and self._hold.outgrown(meter.output_measure):
-            self._growing = asyncio.create_task(self._grow(meter.output_measure), name="grow")
+        if meter is not None and self._opened.stream and self._hold.outgrown(meter.output_so_far):
+            self._growing = asyncio.create_task(self._grow(meter.output_so_far), name="grow")
         if mark_due:
             try:
                 self._parts.journal.mark(self.progress.mark(self._opened.id))

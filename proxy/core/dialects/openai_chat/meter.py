@@ -116,6 +116,13 @@ class Meter:
         return -(-size * self._measure_tokens // self._measure_bytes)
 
     @property
+    def output_so_far(self) -> int:
+        """Output tokens by the best that is known: a total that was stated with the last text, else `output_measure`."""
+        if self.usage_current and self.usage is not None and self.usage.output_tokens and not self.oversized:
+            return self.usage.output_tokens
+        return self.output_measure
+
+    @property
     def text_known(self) -> bool:
         """Whether all text that was delivered has been read, so that counting it counts everything."""
         return not (self.unreadable or self.oversized or self._parser.pending_bytes or (self._body_bytes and not self._read))
