@@ -12,7 +12,7 @@ import yaml
 from tests.support.prometheus import promtool
 from tools.dashboards.files import TARGET
 from tools.dashboards.limits import DASHBOARD as LIMITS
-from tools.dashboards.rules import ALERTS, RECORDINGS
+from tools.dashboards.rules import ALERTS, RECORDINGS, not_stated
 
 pytestmark = pytest.mark.whole
 
@@ -217,6 +217,24 @@ def test_a_budget_that_is_used_up_is_the_longest_bar(tmp_path):
         "interval": "1m", "input_series": [{"series": key, "values": values} for key, values in series.items()],
         "promql_expr_test": [{"expr": f"round({expression}, 0.0001)", "eval_time": "1h", "exp_samples": [
             {"labels": f"{{{labels.format(limit, per)}}}", "value": round(value, 4)} for limit, per, value in expected
+        ]}],
+    }]}))  # fmt: skip
+    status, said = promtool("test", "rules", path)
+    assert status == 0, said
+
+
+def test_what_no_vendor_stated_is_a_share_of_whole_answers(tmp_path):
+    """Nothing but errors: no share at all; nothing but stated answers: 0."""
+    series = {
+        f'tollkeeper_usage_source_total{{upstream="{upstream}", source="{source}"}}': f"0+{count}x90"
+        for upstream, counts in {"errors": {"none": 9, "partial": 9}, "states": {"reported": 9, "none": 9}, "silent": {"counted": 2, "estimated": 1, "none": 9}, "both": {"reported": 3, "estimated": 1, "partial": 9}}.items()
+        for source, count in counts.items()
+    }
+    path = tmp_path / "tests.yml"
+    path.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [{
+        "interval": "1m", "input_series": [{"series": key, "values": values} for key, values in series.items()],
+        "promql_expr_test": [{"expr": not_stated("upstream", "1h"), "eval_time": "80m", "exp_samples": [
+            {"labels": f'{{upstream="{upstream}"}}', "value": value} for upstream, value in (("states", 0), ("silent", 1), ("both", 0.25))
         ]}],
     }]}))  # fmt: skip
     status, said = promtool("test", "rules", path)
