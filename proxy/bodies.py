@@ -12,7 +12,7 @@ from aiohttp.streams import StreamReader
 from proxy.core.errors import ProxyError, invalid_request, too_large
 
 
-async def read_body(stream: StreamReader, *, bytes_max: int, idle_s: float, rate_min_bytes_s: int, arrived: Callable[[int], None] | None = None) -> bytes:
+async def read_body(stream: StreamReader, *, bytes_max: int, idle_s: float, rate_min_bytes_s: int, arrived: Callable[[int], None]) -> bytes:
     """The whole body. `arrived` is told the size of each part and may raise. Raises ProxyError 413, 408 or 400; the connection closes after any of them."""
     parts: list[bytes] = []
     size = 0
@@ -25,8 +25,7 @@ async def read_body(stream: StreamReader, *, bytes_max: int, idle_s: float, rate
                     part = await stream.readany()
             parts.append(part)
             size += len(part)
-            if arrived is not None:
-                arrived(len(part))
+            arrived(len(part))
             deadline_s += len(part) / rate_min_bytes_s
             if size > bytes_max:
                 raise too_large(bytes_max)

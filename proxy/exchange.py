@@ -128,7 +128,8 @@ class Exchange:
 
     def watch(self, now_s: float) -> None:
         """Called once a second: ends what takes too long, and lets go of a request that will not be sent again."""
-        if self.relay.progress.status is not None and not self.relay.declined:
+        relay = self.relay
+        if relay.progress.status is not None and not relay.declined and not relay.waits_to_be_sent:
             self._payload.release()
         self.relay.watch(now_s)
 
@@ -138,8 +139,13 @@ class Exchange:
         self._settle()
         self._client.cut()
 
+    def _request_sent(self) -> None:
+        """Nothing of the request waits in this process but what the one retry may need: its bytes are given back to the common bound."""
+        if self._payload.plain is None:
+            self._payload.release()
+
     def _attempt(self, *, spliced: bool) -> Relay:
-        return Relay(self._parts, self._settings, self._upstream, self._request, self._opened, self._counting, self._hold, spliced=spliced, started_s=self._started_s)
+        return Relay(self._parts, self._settings, self._upstream, self._request, self._opened, self._counting, self._hold, spliced=spliced, started_s=self._started_s, sent=self._request_sent)
 
     async def _connect(self) -> UpstreamConnection | None:
         """A connection in hand, or None if the client left meanwhile."""
@@ -203,8 +209,6 @@ class Exchange:
         self.relay.send(self._payload.first)
         self._payload.first = b""
         self._sent = True
-        if self._payload.plain is None:
-            self._payload.release()
         self._parts.fail("exchange.send.after")
 
     async def _send_plain(self) -> None:
@@ -225,8 +229,8 @@ class Exchange:
         self._counting.unasked()
         self.relay = self._attempt(spliced=False)
         self.relay.hold(connection)
+        self._payload.plain = None
         self.relay.send(plain)
-        self._payload.release()
         await self.relay.over
         status = self.relay.progress.status
         if status is not None and status < 400:

@@ -66,6 +66,9 @@ class Fetch:
         self._head, self._body = head, body
         self._framed = head.chunked or first(head.raw_headers, b"content-length") is not None
 
+    def request_sent(self) -> None:
+        """It is small, and in nobody's account."""
+
     def body_received(self) -> None:
         if self._body is None or self._head is None or self._answer.done():
             return

@@ -119,7 +119,8 @@ class Gateway:
         parts = self._parts
         parts.inflight += 1
         parts.metrics.inflight(1, 0)
-        memory = Memory(parts, caller.site.settings.bodies.total_max_bytes)
+        bodies = caller.site.settings.bodies
+        memory = Memory(parts, tenant.key_id, total_max_bytes=bodies.total_max_bytes, body_max_bytes=bodies.max_bytes)
         streams = 0
         try:
             exchange = await self._prepare(request, endpoint, caller, tenant, memory)
@@ -185,15 +186,13 @@ class Gateway:
                 raise ProxyError(411, "invalid_request_error", "length_required", message)
         elif length > settings.bodies.max_bytes:
             raise too_large(settings.bodies.max_bytes)
-        else:
-            memory.take(length)
         request.confirm_continue()
         return await read_body(
             request.body,
             bytes_max=settings.bodies.max_bytes,
             idle_s=settings.timeouts.body_idle_s,
             rate_min_bytes_s=settings.bodies.rate_min_bytes,
-            arrived=memory.take if length is None else None,
+            arrived=memory.take,
         )
 
     def _spliced(self, request: Request, upstream: Upstream, call: Call, body: bytes, key_id: str) -> bytes | None:

@@ -19,6 +19,8 @@ from proxy.quota import Quota
 from proxy.recorder import Recorder
 
 DRAINS_SHARE = 4     # of the drains, one key takes at most one part in so many
+KEY_SHARE = 4        # one key holds at most this part of the bound on bodies
+COPIES = 3           # of one body at once: as it came, decoded to be read, and with the question for usage
 DECLINED_S = 600.0   # how long a model's 400 to the question for usage is remembered
 DECLINED_MAX = 1024  # and of how many
 DECLINED_KEYS = 3    # so many keys that were refused are no single caller's doing
@@ -66,6 +68,7 @@ class Parts:
         self.drains = Drains()       # answers read on for a client that left
         self.inflight = 0            # requests past authentication
         self.body_bytes = 0          # request bodies held in memory
+        self.body_bytes_of: dict[str, int] = {}  # by key, of those that hold any
 
     def fail(self, name: str) -> None:
         """A named point at which a fault test may kill the process or raise; nothing in production."""
@@ -145,21 +148,39 @@ def journal_unavailable(what: str, so: str, *, again: bool = True) -> ProxyError
 
 
 class Memory:
-    """What one request's body takes from the common bound on bodies held in memory."""
+    """What one request's body takes from the common bound on bodies held in memory: the bytes that are here, until they are sent.
 
-    def __init__(self, parts: Parts, total_max_bytes: int) -> None:
+    One key gets a quarter of the bound, though always enough for one body with its copies: its callers refuse each other before they refuse others.
+    """
+
+    def __init__(self, parts: Parts, key_id: str, *, total_max_bytes: int, body_max_bytes: int) -> None:
         self._parts = parts
+        self._key_id = key_id
         self._total_max_bytes = total_max_bytes
+        self._key_max_bytes = max(total_max_bytes // KEY_SHARE, COPIES * body_max_bytes)
         self._held_bytes = 0
 
     def take(self, size_bytes: int) -> None:
-        """Raises ProxyError 503 if the bound would be passed."""
-        if self._parts.body_bytes + size_bytes > self._total_max_bytes:
+        """Raises ProxyError 503 if a bound would be passed."""
+        parts = self._parts
+        of_key = parts.body_bytes_of.get(self._key_id, 0) + size_bytes
+        if parts.body_bytes + size_bytes > self._total_max_bytes:
             raise unavailable("overloaded", "The proxy holds as many request bodies as it may (bodies.total_max). Try again shortly.")
-        self._parts.body_bytes += size_bytes
+        if of_key > self._key_max_bytes:
+            message = "The proxy holds as many request bodies of this key as it may (a quarter of bodies.total_max). Try again shortly."
+            raise unavailable("overloaded", message)
+        parts.body_bytes += size_bytes
+        parts.body_bytes_of[self._key_id] = of_key
         self._held_bytes += size_bytes
 
     def release(self) -> None:
         """Gives back what was taken; once, however often it is called."""
-        self._parts.body_bytes -= self._held_bytes
+        parts, held = self._parts, self._held_bytes
         self._held_bytes = 0
+        if held:
+            parts.body_bytes -= held
+            left = parts.body_bytes_of[self._key_id] - held
+            if left:
+                parts.body_bytes_of[self._key_id] = left
+            else:
+                del parts.body_bytes_of[self._key_id]

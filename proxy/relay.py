@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from time import monotonic
 
 from aiohttp.client_exceptions import ClientError
@@ -43,7 +44,7 @@ class Relay:
     the client did not ask for is taken out of its answer.
     """
 
-    def __init__(self, parts: Parts, settings: Settings, upstream: Upstream, request: Request, opened: Opened, counting: Counting, hold: Hold, *, spliced: bool, started_s: float) -> None:
+    def __init__(self, parts: Parts, settings: Settings, upstream: Upstream, request: Request, opened: Opened, counting: Counting, hold: Hold, *, spliced: bool, started_s: float, sent: Callable[[], None]) -> None:
         self._parts = parts
         self._settings = settings
         self._upstream = upstream
@@ -54,6 +55,8 @@ class Relay:
         self._hold = hold
         self._spliced = spliced
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tell_sent = sent
+        self.waits_to_be_sent = True           # some of the request is still in this process
         self.how: How | None = None
         self.error: ProxyError | None = None
         self.clean = False
@@ -103,6 +106,10 @@ class Relay:
         if self._draining_since_s is not None:
             self._parts.drains.give_back(self._opened.key_id)
         self._let_go()
+
+    def request_sent(self) -> None:
+        self.waits_to_be_sent = False
+        self._tell_sent()
 
     # Bytes from the upstream.
 

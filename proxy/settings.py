@@ -258,7 +258,7 @@ class BodySettings(Block, frozen=True, kw_only=True):
     """Bytes held in memory."""
 
     max_bytes: Annotated[int, size("one request's body; beyond it 413")] = 32 * 2**20
-    total_max_bytes: Annotated[int, size("all request bodies at once; beyond it 503")] = 512 * 2**20
+    total_max_bytes: Annotated[int, size("all request bodies at once, of one key a quarter; beyond it 503")] = 512 * 2**20
     rate_min_bytes: Annotated[int, size("a request's body must arrive at least this fast, per second; else 408")] = 4 * 2**10
     event_max_bytes: Annotated[int, size("one event of a stream read for metering; a longer one passes unread")] = 2**20
     answer_max_bytes: Annotated[int, size("a JSON answer kept whole for metering; of a longer one only the ends", at_least=2**16)] = 4 * 2**20

@@ -27,10 +27,14 @@ READ_BUFFER_BYTES = 65536 # parsed body bytes that may wait for a slow client be
 
 
 class Receiver(Protocol):
-    """What an exchange offers to the connection that works for it. Every call is synchronous and comes from the event loop."""
+    """What an exchange offers to the connection that works for it. Every call is synchronous and comes from the event loop.
+
+    request_sent · of the request no more waits in this process than a transport may hold (64 KiB): now, or once a slow upstream has read on
+    """
 
     def head_received(self, head: RawResponseMessage, body: StreamReader) -> None: ...
     def body_received(self) -> None: ...
+    def request_sent(self) -> None: ...
     def connection_failed(self, error: BaseException | None) -> None: ...
 
 
@@ -172,8 +176,17 @@ class UpstreamConnection(ResponseHandler):
     def send(self, data: bytes) -> None:
         """Writes a request, head and body, in one go. An answer is awaited from here on."""
         assert self.transport is not None
+        receiver = self.receiver
+        assert receiver is not None
         self._heads, self._body = HeadReader(), None
         self.transport.write(data)
+        if not self._paused:
+            receiver.request_sent()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.receiver is not None:
+            self.receiver.request_sent()
 
 
 class _Reads(asyncio.BufferedProtocol):

@@ -26,7 +26,8 @@ def stream(*parts: bytes, end: bool = True) -> StreamReader:
 
 
 async def read(body: StreamReader, **bounds: float) -> bytes:
-    return await read_body(body, **{"bytes_max": 10, "idle_s": 30.0, "rate_min_bytes_s": 1024, **bounds})  # type: ignore[arg-type]
+    untold: list[int] = []
+    return await read_body(body, arrived=untold.append, **{"bytes_max": 10, "idle_s": 30.0, "rate_min_bytes_s": 1024, **bounds})  # type: ignore[arg-type]
 
 
 async def test_what_is_there_and_what_comes_later_is_read_whole() -> None:

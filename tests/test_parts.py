@@ -11,8 +11,8 @@ from proxy.parts import DRAINS_SHARE, Drains, Memory
 
 
 def test_bodies_share_one_bound_and_give_back_exactly_what_they_took() -> None:
-    parts = SimpleNamespace(body_bytes=0)
-    one, two = Memory(parts, 100), Memory(parts, 100)  # type: ignore[arg-type]
+    parts = SimpleNamespace(body_bytes=0, body_bytes_of={})
+    one, two = (Memory(parts, key, total_max_bytes=100, body_max_bytes=40) for key in ("a", "b"))  # type: ignore[arg-type]
     one.take(60)
     two.take(40)
     with pytest.raises(ProxyError) as refused:
@@ -23,7 +23,21 @@ def test_bodies_share_one_bound_and_give_back_exactly_what_they_took() -> None:
     assert parts.body_bytes == 60
     one.take(40)
     one.release()
-    assert parts.body_bytes == 0
+    assert (parts.body_bytes, parts.body_bytes_of) == (0, {})
+
+
+@pytest.mark.parametrize(("body_max_bytes", "share"), [(10, 100), (33, 100), (50, 150)])
+def test_one_key_gets_a_quarter_of_it_and_room_for_one_body_with_its_copies(body_max_bytes: int, share: int) -> None:
+    parts = SimpleNamespace(body_bytes=0, body_bytes_of={})
+    one, two, other = (Memory(parts, key, total_max_bytes=400, body_max_bytes=body_max_bytes) for key in "aab")  # type: ignore[arg-type]
+    one.take(share - 10)
+    two.take(10)
+    with pytest.raises(ProxyError) as refused:
+        two.take(1)
+    assert (refused.value.status, "of this key" in refused.value.message) == (503, True)
+    other.take(share)
+    one.release()
+    two.take(share - 10)
 
 
 def test_one_key_takes_a_quarter_of_the_places_to_read_on() -> None:
