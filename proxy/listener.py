@@ -34,6 +34,7 @@ LINGER_S = 5.0               # how long what a refused client still sends is dro
 LINGER_BYTES_MAX = 64 << 20  # and how much of it
 READ_BUFFER_BYTES = 65536
 HEADERS_MAX = 128
+HEAD_MAX = 65536             # bytes of a whole head, which nobody has to have a key for
 FIELD_MAX = 32768            # bytes of one header line: long enough for large cookies and JWTs, short enough to bound a head
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -81,7 +82,7 @@ class Request:
 class Connection(RequestHandler):
     """A client's connection: runs the request loop and writes answers."""
 
-    __slots__ = ("_body", "_dropped_bytes", "_gone", "_handler", "_head_since_s", "_received_last", "_unsent", "client", "closing", "head_written", "status")
+    __slots__ = ("_arriving", "_body", "_dropped_bytes", "_gone", "_handler", "_head_bytes", "_head_since_s", "_received_last", "_unsent", "client", "closing", "head_written", "status")
 
     def __init__(self, listener: Listener, *, loop: asyncio.AbstractEventLoop, keepalive_s: float) -> None:
         super().__init__(
@@ -91,6 +92,8 @@ class Connection(RequestHandler):
         self._handler = listener.handler
         self._unsent = (0, 0.0)    # bytes that wait for the client, and since when so many
         self._head_since_s = monotonic()
+        self._head_bytes = 0       # of a head that is not whole yet
+        self._arriving: StreamReader | None = None  # the body of the request that came last
         self._body: StreamReader | None = None
         self._gone: asyncio.Future[None] | None = None  # while lingering: done when the client is gone
         self._dropped_bytes = 0
@@ -170,8 +173,17 @@ class Connection(RequestHandler):
             if self._dropped_bytes > LINGER_BYTES_MAX:
                 self.force_close()
             return
+        if self._head_bytes > HEAD_MAX:
+            return  # it is refused already
         self._received_last = latest(self._received_last, data)
+        known = self._request_count
         super().data_received(data)
+        if self._request_count != known:
+            self._head_bytes, self._arriving = 0, self._messages[-1][1]
+        elif data and (self._arriving is None or self._arriving.is_eof()):
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_MAX:
+                self._fail(_ErrInfo(status=431, exc=LineTooLong(b"", HEAD_MAX), message="head"))
         if data and self._waiter is not None and not self._messages and self._head_since_s == 0.0:
             self._head_since_s = monotonic()
 
@@ -213,6 +225,8 @@ class Connection(RequestHandler):
                 if self.closing or self.transport is None:
                     break
                 self._idle()
+                if self._messages:
+                    await asyncio.sleep(0)  # requests that need not wait for anything would else be served in one go, before anybody else's
         except asyncio.CancelledError:
             pass  # the process ends; whoever had a record to write has written it
         finally:
@@ -227,7 +241,12 @@ class Connection(RequestHandler):
     def expire(self) -> None:
         """Ends a connection whose request head did not arrive in time, by the way that a malformed one takes."""
         if self._waiter is not None and not self._waiter.done():
-            self._messages.append((_ErrInfo(status=408, exc=TimeoutError(), message="late"), EMPTY_PAYLOAD))
+            self._fail(_ErrInfo(status=408, exc=TimeoutError(), message="late"))
+
+    def _fail(self, fault: _ErrInfo) -> None:
+        """Answers a head that cannot be taken, behind the requests that came before it."""
+        self._messages.append((fault, EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def leave(self) -> None:
@@ -257,6 +276,8 @@ class Connection(RequestHandler):
         self.status = None
         self._request_in_progress = True
         try:
+            if sum(len(name) + len(value) for name, value in request.headers) > HEAD_MAX:
+                raise head_too_large(HEADERS_MAX, FIELD_MAX, TARGET_MAX, HEAD_MAX)
             check_framing(request.method, request.target, message.version, request.headers)
             await self._handler.handle(request)
         except ProxyError as error:
@@ -291,7 +312,7 @@ class Connection(RequestHandler):
     def _refuse_malformed(self, fault: _ErrInfo) -> None:
         """The parser's own message quotes the offending line, which may hold a credential: it goes nowhere."""
         if isinstance(fault.exc, LineTooLong) or "Too many headers" in str(fault.message):
-            error = head_too_large(HEADERS_MAX, FIELD_MAX, TARGET_MAX)
+            error = head_too_large(HEADERS_MAX, FIELD_MAX, TARGET_MAX, HEAD_MAX)
         else:
             error = late_head() if fault.status == 408 else malformed()
         self.write(plain_error(error))

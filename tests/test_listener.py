@@ -301,3 +301,54 @@ async def test_a_client_that_stops_reading_its_last_answer_is_dropped(tmp_path: 
                 listener.sweep(now_s)
                 await asyncio.sleep(PAUSE_S)
         client.leave()
+
+
+FIELDS = b"".join(b"X-%d: %b\r\n" % (number, b"x" * 30_000) for number in range(3))
+
+
+@pytest.mark.parametrize("pieces", [(HEAD + FIELDS + b"\r\n",), (HEAD, *FIELDS.splitlines(keepends=True)), (HEAD[:20], HEAD[20:] + FIELDS)])
+async def test_a_whole_head_has_a_bound(tmp_path: Path, upstream: RawUpstream, pieces: tuple[bytes, ...]) -> None:
+    """Each field is short enough; together they are more than anybody needs, and nobody had to show a key for it."""
+    async with running(tmp_path, config(upstream.url)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        for piece in pieces:
+            await client.send(piece)
+            await asyncio.sleep(0)
+        answer = await client.answer()
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (431, "headers_too_large")
+        assert await client.closed()
+        whole = HEAD + FIELDS[:60_000].rpartition(b"\r\n")[0] + b"\r\n" + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+        client = await RawClient.connect(proxy.address)
+        await client.send(whole)
+        assert (await client.answer()).status == 200
+        await client.aclose()
+    assert len(upstream.visits) == 1
+
+
+async def test_requests_in_one_go_let_others_in_between(tmp_path: Path, upstream: RawUpstream) -> None:
+    """None of them waits for anything by itself."""
+    turns, seen = 0, []
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with running(tmp_path, config(upstream.url)) as proxy:
+        handler = proxy.server._listener.handler
+        handle = handler.handle
+
+        async def noting(request: listener.Request) -> None:
+            seen.append(turns)
+            await handle(request)
+
+        handler.handle = noting  # type: ignore[method-assign]
+        counting = asyncio.create_task(count())
+        client = await RawClient.connect(proxy.address)
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: p\r\n\r\n" * 30)
+        for _ in range(30):
+            assert (await client.answer()).status == 200
+        counting.cancel()
+        await client.aclose()
+    assert len(set(seen)) == 30, "a turn of the loop for each"

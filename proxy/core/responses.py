@@ -32,7 +32,10 @@ def late_head() -> ProxyError:
     return ProxyError(408, "invalid_request_error", "request_timeout", "The request head did not arrive in time. Send the request again.")
 
 
-def head_too_large(headers_max: int, field_bytes_max: int, target_max: int) -> ProxyError:
-    """431: more header fields, longer ones or a longer target than are read."""
-    message = f"The request head is too large: at most {headers_max} fields of {field_bytes_max} bytes, and a target of {target_max}."
-    return ProxyError(431, "invalid_request_error", "headers_too_large", message)
+def head_too_large(headers_max: int, field_bytes_max: int, target_max: int, head_bytes_max: int) -> ProxyError:
+    """431: more header fields, longer ones, a longer target or more of it all than is read. The connection closes."""
+    message = (
+        f"The request head is too large: at most {headers_max} fields of {field_bytes_max} bytes, a target of {target_max}, "
+        f"and {head_bytes_max} bytes in all."
+    )
+    return ProxyError(431, "invalid_request_error", "headers_too_large", message, close=True)
