@@ -21,7 +21,7 @@ from proxy.counting import PROMPT_BRACKETS_MAX, SAMPLES_EVERY, SAMPLES_FIRST, Co
 from proxy.vocabulary import Vocabularies, Vocabulary
 from tests.support.raw import RawClient
 from tests.support.running import config, running
-from tests.support.waiting import GUARD_S
+from tests.support.waiting import GUARD_S, until
 
 
 class Thread:
@@ -80,6 +80,7 @@ async def all_counted(counter: Counter, thread: Thread) -> list[str]:
     for _ in range(3):
         await asyncio.sleep(0)  # until what was called off has left the thread's queue
     thread.released.set()
+    await until(lambda: not any(task.get_name() == "count" for task in asyncio.all_tasks()))
     await counter.vocabularies.run("o200k_base", lambda count: count("the last"))
     return [text for text in thread.counted if text not in ("stop", "the last")]
 

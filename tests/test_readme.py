@@ -43,7 +43,7 @@ ASK = {"model": "deepseek-v3.2", "messages": [{"role": "user", "content": "Hello
 SERVE_ALONE = "tollkeeper serve --upstream https://api.modelmax.io/v1"
 SERVE_CONFIG = "tollkeeper serve -c config.yaml"
 # Lines that other tests run, or that run tests.
-ELSEWHERE = {"make demo": "tests/cli/test_demo.py", "tollkeeper check -c config.yaml --connect": "tests/cli/test_check.py", "make test": "", "make check": "", "make bench": "", "make campaign": ""}
+ELSEWHERE = {"make demo": "tests/cli/test_demo.py", "tollkeeper check -c config.yaml --connect": "tests/cli/test_check.py", "make quick": "", "make test": "", "make check": "", "make bench": "", "make campaign": ""}
 HANDLED = {
     SERVE_ALONE, SERVE_CONFIG, "tollkeeper usage --data-dir var", "tollkeeper ledger status --data-dir var", "tollkeeper key hash --new",
     "tollkeeper check -c config.yaml", "tollkeeper usage -c config.yaml", "tollkeeper usage -c config.yaml --by team,label:cost_center,day --month 2026-11",

@@ -5,6 +5,7 @@ Histories of records, late closes and reratings are booked in any batches, and s
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import tempfile
 from collections.abc import Sequence
@@ -89,6 +90,9 @@ class Life:
         self.connection, _ = open_book(path)
         self.booked = 0
 
+    def close(self) -> None:
+        self.connection.close()
+
     def book(self, now_ms: int, *batch: UsageRecord) -> None:
         Book(self.connection, bytes(32), lambda: now_ms).book("w0", numbered(*batch, after=self.booked), None, (), ())
         self.booked += len(batch)
@@ -168,8 +172,7 @@ def check_a_history(data: st.DataObject) -> None:
     by = data.draw(st.lists(st.sampled_from(sorted(KINDS)), max_size=2, unique=True))
     bound = st.none() | st.integers(START_MS - 1000, START_MS + 3 * DAY_MS)
     from_ms, to_ms = data.draw(bound), data.draw(bound)
-    with tempfile.TemporaryDirectory() as directory:
-        life = Life(Path(directory) / "ledger.db")
+    with tempfile.TemporaryDirectory() as directory, contextlib.closing(Life(Path(directory) / "ledger.db")) as life:
         live(data, life)
         ranged = [
             r for r in life.records()
@@ -181,7 +184,6 @@ def check_a_history(data: st.DataObject) -> None:
         agree(life.connection)
         as_of_version_3(life.connection)
         agree(life.connection)
-        life.connection.close()
 
 
 def agree(connection: sqlite3.Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import Any
 
@@ -53,7 +54,11 @@ def connection() -> Any:
 @given(st.data())
 def test_whatever_is_booked_when(data: st.DataObject) -> None:
     """The clock runs on, stands or is set back; records come late, early or twice; some ledgers come from a version without these tables."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        book_and_compare(connection, data)
+
+
+def book_and_compare(connection: sqlite3.Connection, data: st.DataObject) -> None:
     old = data.draw(st.booleans())
     migrate(connection, "x")
     n = 0
@@ -72,7 +77,6 @@ def test_whatever_is_booked_when(data: st.DataObject) -> None:
             connection.execute(f"DROP TABLE {table}")
         connection.executescript(MIGRATIONS[2])
         agree(connection)
-    connection.close()
 
 
 def test_quarter_hours_that_have_passed_are_folded_and_what_is_newer_is_not(connection: sqlite3.Connection) -> None:
