@@ -26,7 +26,7 @@ class Answer:
     Length framing stays as it came; what came chunked or ended with its connection goes out chunked, to an HTTP/1.0 client until close.
     `added`: header fields of ours. `tellable`: an event of ours can be put behind the upstream's.
     `open_ended`: no length was promised, so that it can end in order wherever the upstream broke off.
-    `strip_event_bytes_max`: the request asked for usage on the client's behalf, so the event that only states it is taken out of an event stream,
+    `strip_event_bytes_max`: the request asked for usage on the client's behalf, so the event that only states it is taken out of a stream,
     of which one event up to so many bytes is held back. `ends_with_connection`: the upstream ends this answer by closing, so that only a reset tells a cut from its end.
     """
 
@@ -36,14 +36,18 @@ class Answer:
         self._client = client = request.connection
         self._chunked = self._until_close = self.ends_with_connection = False
         self._tail = b""  # the last chunk, which waits for the record
-        self._strip = None if strip_event_bytes_max is None or not _is_plain_event_stream(head) else UsageEventFilter(strip_event_bytes_max)
         coding = (first(head.raw_headers, b"content-encoding") or b"identity").decode("latin-1")
         plain = coding_name(coding) == "identity"
         self._mask = Mask(upstream.masking) if upstream.masking and plain else None
         self._watch = Watch(upstream.masking, coding) if upstream.masking and not plain else None
         length_framed = not head.chunked and first(head.raw_headers, b"content-length") is not None
         self.open_ended = not length_framed
-        self.tellable = head.code < 400 and not length_framed and _is_plain_event_stream(head)
+        content_type = (first(head.raw_headers, b"content-type") or b"").lower()
+        events = plain and content_type.startswith(b"text/event-stream")
+        # Some servers send a stream under another type or none, and clients that asked for one read it as one. But JSON that names its length is no stream.
+        strips = plain and not (length_framed and content_type.startswith(b"application/json"))
+        self._strip = UsageEventFilter(strip_event_bytes_max) if strips and strip_event_bytes_max is not None else None
+        self.tellable = head.code < 400 and not length_framed and events
         headers = upstream.answer_headers(head)
         headers += added
         headers.append((b"x-tollkeeper-id", request_id.encode()))
@@ -125,10 +129,3 @@ class Answer:
         head, self._head = self._head, b""
         self._client.head_written = True
         return head
-
-
-def _is_plain_event_stream(head: RawResponseMessage) -> bool:
-    """Whether events can be told apart in the bytes as they come. `identity` was asked for; an answer compressed all the same passes whole."""
-    content_type = first(head.raw_headers, b"content-type") or b""
-    coding = first(head.raw_headers, b"content-encoding") or b"identity"
-    return content_type.lower().startswith(b"text/event-stream") and coding.strip().lower() == b"identity"

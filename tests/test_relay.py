@@ -64,6 +64,23 @@ async def test_the_vendor_is_asked_and_the_client_sees_nothing_of_it(tmp_path: P
         assert counts((await proxy.records(1))[0]) == ("completed", "reported", 7, 3)
 
 
+async def test_a_stream_under_another_type_is_a_stream(tmp_path: Path) -> None:
+    """Servers and the layers before them call it JSON or text, or nothing at all; the clients that asked for it read events."""
+    types = ["Content-Type: application/json", "Content-Type: text/plain; charset=utf-8", "X-Nothing: y"]
+    alone = USAGE.removeprefix(b"data: ").strip()
+
+    async def script(visit: Visit) -> None:
+        name = types[len(upstream.visits) - 1] if len(upstream.visits) <= len(types) else types[0]
+        body = TEXT + FINISH + USAGE + DONE if len(upstream.visits) <= len(types) else alone
+        await visit.send(f"HTTP/1.1 200 OK\r\n{name}\r\nTransfer-Encoding: chunked\r\n\r\n".encode(), b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+
+    async with raw_upstream(script) as upstream, running(tmp_path, inject(upstream.url)) as proxy:
+        for _ in types:
+            assert (await ask(proxy, ASK)).body == TEXT + FINISH + DONE
+        assert (await ask(proxy, ASK)).body == alone, "one object is no stream"
+        assert {counts(row)[1:] for row in await proxy.records(4)} == {("reported", 7, 3)}
+
+
 @pytest.mark.parametrize(
     ("body", "stream"),
     [(ASKS_TOO, TEXT + FINISH + USAGE + DONE), (ASK, TEXT + MERGED + DONE), (b'{"model":"m-1","stream":true,"stream_options":"?"}', TEXT + USAGE + DONE)],

@@ -61,21 +61,24 @@ class UsageEventFilter:
 
     Only an event that is not whole yet is held back, and none longer than `event_bytes_max`: such a one passes unread, as the meter leaves it unread, however it
     comes. Each byte is searched and copied a fixed number of times, however small the chunks. Total: no input makes it raise.
+    A body that is one object and nothing else is an answer and no stream: it passes.
     """
 
-    __slots__ = ("_after_cr", "_held", "_max", "_open", "_searched")
+    __slots__ = ("_after_cr", "_alone", "_held", "_max", "_open", "_searched")
 
     def __init__(self, event_bytes_max: int) -> None:
         self._max = event_bytes_max
         self._held = bytearray()  # the unfinished event
         self._searched = 0        # of it, how far no end was found
         self._open = False        # the unfinished event is too long and is being passed on unread
+        self._alone = True        # no event has ended yet
         self._after_cr: bool | None = None  # the last end was a CR: a LF next belongs to it, and is passed on (True) or not (False)
 
     def feed(self, chunk: bytes) -> bytes:
         """What of the stream so far may go to the client."""
         held = self._held
         if not held and self._after_cr is None and not self._open and chunk[-2:] == b"\n\n" and b'"usage"' not in chunk and 13 not in chunk:
+            self._alone = False
             return chunk       # whole events of which none can be the one
         out: list[bytes] = []
         if self._after_cr is not None and chunk:
@@ -87,6 +90,7 @@ class UsageEventFilter:
         at = 0
         while (found := _EVENT_END.search(held, max(at, self._searched))) is not None:
             end = found.end()
+            self._alone = False
             event = bytes(held[at:end])
             passes = self._open or len(event) > self._max or not is_usage_event(event)
             self._open = False
@@ -114,7 +118,8 @@ class UsageEventFilter:
         """What the stream ended inside of: passed on, unless it is the usage event without its last line end."""
         held = bytes(self._held)
         self._held.clear()
-        return b"" if held and not self._open and is_usage_event(held) else held
+        answer = self._alone and held.lstrip().startswith(b"{")
+        return b"" if held and not self._open and not answer and is_usage_event(held) else held
 
 
 def is_usage_event(event: bytes) -> bool:
