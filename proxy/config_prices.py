@@ -9,6 +9,7 @@ from decimal import Decimal
 from proxy.config_values import nearest
 from proxy.core.pricelist import RATES, PriceRow, clash, is_literal
 from proxy.core.pricing import scaled
+from proxy.core.routes import caseless
 from proxy.prices import PriceBook
 from proxy.pricetables import CURRENCY, Table, TableError, bundled
 from proxy.settings import Settings
@@ -97,7 +98,8 @@ def _clashes(rows: Sequence[PriceRow]) -> Iterator[tuple[int, int]]:
     """Pairs of rows that nothing tells apart, by number. Only rows for the same names are compared: there may be thousands."""
     alike: dict[tuple[object, ...], list[int]] = {}
     for index, row in enumerate(rows):
-        alike.setdefault((row.model, row.upstream, row.service_tier, row.above_input_tokens, row.from_ms), []).append(index)
+        tier = None if row.service_tier is None else caseless(row.service_tier)
+        alike.setdefault((row.model, row.upstream, tier, row.above_input_tokens, row.from_ms), []).append(index)
     for indices in alike.values():
         for first, second in itertools.combinations(indices, 2):
             if clash(rows[first], rows[second]):

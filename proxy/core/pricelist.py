@@ -89,10 +89,11 @@ class PriceList:
     def candidates(self, upstream: str, requested: str | None, served: str | None, service_tier: str | None) -> tuple[PriceRow, ...]:
         """The rows for these names, best first, each once."""
         found: dict[PriceRow, bool] = {}
+        tiers = (None, None if service_tier is None else caseless(service_tier))
         for model, is_served in ((served, True), (requested, False)):
             if model is not None:
                 for row in self._matching(model):
-                    if row.upstream in (None, upstream) and row.service_tier in (None, service_tier):
+                    if row.upstream in (None, upstream) and _tier(row) in tiers:
                         found.setdefault(row, is_served)
         return tuple(sorted(found, key=lambda row: _order(row, found[row])))
 
@@ -134,13 +135,18 @@ def clash(one: PriceRow, other: PriceRow) -> bool:
     """Whether both rows are for the same requests, so that nothing says which of them applies."""
     if (one.rank, one.model, one.upstream) != (other.rank, other.model, other.upstream):
         return False
-    if (one.service_tier, one.above_input_tokens, one.from_ms) != (other.service_tier, other.above_input_tokens, other.from_ms):
+    if (_tier(one), one.above_input_tokens, one.from_ms) != (_tier(other), other.above_input_tokens, other.from_ms):
         return False
     if (one.hours_utc is None) != (other.hours_utc is None):
         return False
     if one.hours_utc is None or other.hours_utc is None:
         return True
     return bool(_minutes(one.hours_utc) & _minutes(other.hours_utc))
+
+
+def _tier(row: PriceRow) -> str | None:
+    """The row's tier as it is compared: vendors and relays write it in any letter case."""
+    return None if row.service_tier is None else caseless(row.service_tier)
 
 
 def _minutes(hours: tuple[int, int]) -> set[int]:
