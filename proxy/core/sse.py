@@ -11,7 +11,7 @@ Beyond the rules, what servers really send is read as line-wise clients read it:
   like that, so those are two events whose empty line is missing. Once that was seen, each line with a whole object
   is an event at once.
 - A line that is a JSON object or `[DONE]`, without `data:`, is data: JSON lines, and the odd event without a name.
-- `data: data: {` has its name once too often.
+- `data: data: {` has its name once too often; ` data: {` and `Data: {` are data as well.
 """
 
 from __future__ import annotations
@@ -171,6 +171,8 @@ class SSEParser:
         elif line.startswith(_ERROR_FIELD):
             self.errors += 1
             self._take_data(line, line[6:].lstrip(), events)
+        elif (named := line.lstrip())[:5].lower() == _DATA and (value := _value(named)).startswith((b"{", _DONE)):
+            self._take_data(line, value, events)
 
     def _take_data(self, line: bytes, value: bytes, events: list[bytes]) -> None:
         """What a line adds to the data of the unfinished event."""

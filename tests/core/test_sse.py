@@ -23,7 +23,8 @@ def events_of(chunks: list[bytes], event_bytes_max: int = BIG) -> tuple[list[byt
 def by_the_book(stream: bytes, event_bytes_max: int = BIG) -> tuple[list[bytes], int]:
     """The specification, read over the whole stream at once; with an end added, since an unterminated last event is wanted too.
 
-    Beyond it: a line that is an object is data, and an object on a data line behind another one is an event of its own.
+    Beyond it: a line that is an object is data, also behind a name that is not quite `data`, and an object on a data line
+    behind another one is an event of its own.
     """
     events: list[bytes] = []
     data: list[bytes] = []
@@ -50,6 +51,8 @@ def by_the_book(stream: bytes, event_bytes_max: int = BIG) -> tuple[list[bytes],
             value = line
         elif name == b"error":
             value = value.lstrip()
+        elif (odd := re.fullmatch(rb"\s*data:(?: ?data:)? ?((?:\{|\[DONE\]).*)", line, re.DOTALL | re.IGNORECASE)) is not None:
+            value = odd[1]
         else:
             continue
         closed = data and (data[-1].rstrip().endswith(b"}") or (data[-1].strip() == b"[DONE]" and size <= event_bytes_max))
@@ -94,6 +97,7 @@ def every_split(stream: bytes) -> list[list[bytes]]:
         (b'data: data: {"a":1}\n\ndata:data:[DONE]\n\n', [b'{"a":1}', b"[DONE]"]),
         (b'data: {"a":1}\nevent: error\ndata: {"b":2}\n\n', [b'{"a":1}', b'{"b":2}']),
         (b'error: {"a":1}\n\n', [b'{"a":1}']),
+        (b' data: {"a":1}\n\nData:{"b":2}\n\n\tDATA: [DONE]\n\n data: c\n\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
         (b'{ pretty\n"a": 1\n}\n\n', []),
     ],
 )
@@ -106,7 +110,7 @@ def test_events_do_not_depend_on_chunks_or_line_ends(stream: bytes, expected: li
 
 
 PARTS = st.sampled_from(
-    [b"data: ", b"data:", b"data", b"x", b" ", b":", b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n", b"\xef\xbb\xbf", b"data: abcdefgh\n\n", b": ping\n", b"\x00\xff", b"{", b"}", b"data: {}\n", b"{}\n", b"[DONE]", b"error:"]
+    [b"data: ", b"data:", b"data", b"x", b" ", b":", b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n", b"\xef\xbb\xbf", b"data: abcdefgh\n\n", b": ping\n", b"\x00\xff", b"{", b"}", b"data: {}\n", b"{}\n", b"[DONE]", b"error:", b"Data: "]
 )
 
 

@@ -120,6 +120,17 @@ def test_a_text_that_repeats_itself_is_not_counted_for_less(unit: str) -> None:
     assert worst >= 0.85, worst
 
 
+def test_finished_thoughts_that_come_again_with_each_growth_of_the_answer_are_no_new_text() -> None:
+    """Servers that send all so far with each event send the thoughts again, as often as the answer grows."""
+    assembly = Assembly(None)
+    thoughts, answer = assembly.text((0, "reasoning")), assembly.text((0, "content"))
+    size = sum(thoughts.add((SENTENCE * count).encode()) for count in range(1, 11))
+    for count in range(1, 61):
+        size += thoughts.add((SENTENCE * 10).encode()) + answer.add((SENTENCE * count).encode())
+    assembly.finish()
+    assert size == 70 * len(SENTENCE)
+
+
 def test_texts_are_kept_apart_and_so_many_at_most() -> None:
     assembly = Assembly(None)
     assert assembly.text((0, "content")) is assembly.text((0, "content")) is not assembly.text((1, "content"))

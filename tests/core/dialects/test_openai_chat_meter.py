@@ -224,6 +224,69 @@ def test_a_json_answer_is_read_at_its_end_even_if_a_stream_was_asked_for(options
         assert (meter.output_measure, meter.unreadable, meter.done) == (tokens("好 hi好 hi"), False, False)
 
 
+# Totals stated beside a choice, each behind text of its choice -> whether the last one counts all of the text.
+BESIDE_TEXT = [
+    ("growing", [(0, 2), (0, 4), (0, 6)], True),
+    ("the same each time", [(0, 1), (0, 1), (0, 1)], False),
+    ("the same until the last", [(0, 1), (0, 1), (0, 9)], True),
+    ("of one choice each", [(0, 2), (1, 2), (0, 4), (1, 4)], False),
+    ("of one choice each, one behind the other", [(0, 2), (0, 4), (1, 2), (1, 4)], False),
+    ("of both choices", [(0, 2), (1, 4), (0, 6), (1, 8)], True),
+]
+
+
+@pytest.mark.parametrize(("totals", "counts_all"), [row[1:] for row in BESIDE_TEXT], ids=[row[0] for row in BESIDE_TEXT])
+def test_a_total_that_does_not_grow_with_the_text_has_not_counted_it(totals: list[tuple[int, int]], counts_all: bool) -> None:
+    events = [
+        {"model": "m-1", "choices": [{"index": index, "delta": {"content": f"part {at} "}}], "usage": {"prompt_tokens": 9, "completion_tokens": total}}
+        for at, (index, total) in enumerate(totals)
+    ]
+    meter = run([stream_of(*events)])
+    assert meter.usage_current is counts_all
+    for last in (chunk() | {"choices": [], "usage": USAGE}, events[-1] | {"choices": [], "usage": RUNNING}):
+        assert run([stream_of(*events, last)]).usage_final, "what stands beside no choice is the last word"
+
+
+def test_what_is_on_its_way_is_not_written_yet() -> None:
+    """Else five cited pages, while they arrive, would use up a limit that cuts."""
+    meter = Meter(stream=True)
+    meter.feed(stream_of(TEXTS[0]))
+    cited = stream_of(chunk() | {"choices": [{"index": 0, "delta": {"context": {"citations": ["page " * 9000]}}}]})
+    for at in range(0, len(cited), 1000):
+        meter.feed(cited[at : at + 1000])
+        assert meter.output_so_far == tokens("The")
+        assert at + 1000 >= len(cited) or meter.output_measure > at / 4, "who is cut off here may have got it"
+    meter.feed(stream_of(TEXTS[1]))
+    assert meter.output_so_far == tokens("The answer")
+    body = json.dumps(JSON_ANSWER).encode()
+    meter = Meter(stream=True)
+    meter.feed(body[:-1])
+    assert meter.output_so_far == 0 < meter.output_measure
+
+
+def test_an_event_too_large_to_read_is_counted_as_it_comes() -> None:
+    meter = Meter(stream=True, event_bytes_max=1000)
+    meter.feed(b'data: {"choices":[{"delta":{"content":"')
+    for _ in range(10):
+        meter.feed(b"x" * 400)
+    assert meter.output_so_far == meter.output_measure >= 1000
+
+
+def test_embeddings_that_state_an_input_alone_state_all() -> None:
+    body = {"object": "list", "data": [{"embedding": [0.1]}], "usage": {"prompt_tokens": 9}}
+    meter = run([json.dumps(body).encode()], stream=False)
+    assert meter.usage_final and meter.usage is not None and meter.usage.output_tokens == 0
+
+
+def test_a_list_of_events_and_an_answer_in_an_envelope_are_read() -> None:
+    listed = b"[" + b",\r\n".join(json.dumps(event).encode() for event in [*TEXTS, LAST | {"usage": USAGE}]) + b"]"
+    enveloped = json.dumps({"code": 0, "msg": "ok", "data": {"choices": [{"message": {"content": TEXT}}], "usage": USAGE}}).encode()
+    for body in (listed, enveloped):
+        meter = run([body])
+        assert (meter.output_measure, meter.answered, meter.unreadable) == (tokens(TEXT), True, False)
+        assert meter.usage_final and meter.usage is not None and meter.usage.output_tokens == 4
+
+
 def test_until_it_is_read_a_json_answer_counts_with_all_its_bytes() -> None:
     body = json.dumps(JSON_ANSWER).encode()
     meter = Meter(stream=False)

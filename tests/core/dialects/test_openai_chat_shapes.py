@@ -24,6 +24,8 @@ PLACES = [
     ({"usage": [1], "x_groq": 5, "choices": [1, "usage"]}, None),
     ({"usage": "5", "choices": {"usage": {"prompt_tokens": 1}}}, 1),
     ({"metadata": {"usage": {"prompt_tokens": 1}}}, None),
+    ({"code": 0, "msg": "ok", "data": {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 6}}}, 6),
+    ({"code": 0, "data": [{"choices": []}], "usage": {"prompt_tokens": 7}}, 7),
 ]
 
 

@@ -75,6 +75,8 @@ PROVED = [
     ("a prompt of zero that it contradicts", {"prompt_tokens": 0, "completion_tokens": 225, "total_tokens": 925}, (700, 225, False)),
     ("only the total is no zero", {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 925}, (None, None, False)),
     ("a prompt and more cached", {"prompt_tokens": 4, "total_tokens": 9, "cached_tokens": 20}, (24, 5, True)),
+    ("Bedrock's names", {"inputTokens": 700, "outputTokens": 225, "totalTokens": 925}, (700, 225, False)),
+    ("names of SDKs in JavaScript", {"promptTokens": 700, "completionTokens": 225}, (700, 225, False)),
     ("one-api fills in all names", {"prompt_tokens": 0, "input_tokens": 700, "completion_tokens": 225, "output_tokens": 0, "total_tokens": 925}, (700, 225, False)),
 ]  # fmt: skip
 

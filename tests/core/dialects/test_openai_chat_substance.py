@@ -39,6 +39,8 @@ ANSWERS = [
     ("no data", {"code": 20012, "message": "There is no such model.", "data": None}, False),
     ("data of an error", {"code": 500, "data": {"reason": "overload"}}, False),
     ("an answer in an envelope", {"code": 0, "data": {"choices": [{"message": {"content": "a"}}]}}, True),
+    ("an envelope with no choice in it", {"code": 500, "data": {"choices": None, "usage": None}}, False),
+    ("a vector without a list", {"object": "list", "data": {"embedding": [0.1]}}, True),
     ("an error", {"error": {"message": "m"}}, False),
     ("nothing", {}, False),
 ]

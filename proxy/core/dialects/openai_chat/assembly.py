@@ -20,14 +20,24 @@ _TEXTS_MAX: Final = 256         # of one answer, that are told apart: vendors al
 
 
 class Assembly:
-    """All texts of one answer. `doubtful`: a piece repeated what was there, and whether it was written twice cannot be told."""
+    """All texts of one answer.
 
-    __slots__ = ("_by_key", "_texts", "doubtful")
+    doubtful · a piece repeated what was there, and whether it was written twice cannot be told
+    credit · how often pieces of snapshots have grown beyond how often they have not; one server sends all texts alike
+    """
+
+    __slots__ = ("_by_key", "_texts", "credit", "doubtful")
 
     def __init__(self, texts: Texts | None) -> None:
         self._by_key: dict[tuple[object, ...], Text] = {}
         self._texts = texts
         self.doubtful = False
+        self.credit = 0
+
+    @property
+    def several_choices(self) -> bool:
+        """Whether more than one choice has text."""
+        return len({key[0] for key in self._by_key if len(key) > 1}) > 1
 
     def text(self, key: tuple[object, ...]) -> Text:
         """The text of this key: which choice, which field of it, which call. Beyond a bound all are one."""
@@ -49,10 +59,11 @@ class Text:
 
     At first it is open whether pieces are increments or snapshots of the text so far: pieces that nest are held. Increments
     are recognised by the first piece that does not nest, snapshots by pieces that grow. Among snapshots each growth gains a
-    credit and each piece without one costs a credit: when there is none left, the pieces are increments after all.
+    credit and each piece without one costs a credit: when there is none left, the pieces are increments after all. The
+    texts of an answer share their credit: what repeats finished thoughts while the content grows is no new text.
     """
 
-    __slots__ = ("_assembly", "_credit", "_head", "_held", "_key", "_pieces", "_repeats_left", "_snapshots", "_tail", "_texts", "size", "source")
+    __slots__ = ("_assembly", "_head", "_held", "_key", "_pieces", "_repeats_left", "_snapshots", "_tail", "_texts", "size", "source")
 
     def __init__(self, assembly: Assembly, key: tuple[object, ...], texts: Texts | None) -> None:
         self._assembly = assembly
@@ -60,7 +71,6 @@ class Text:
         self._texts = texts
         self._held: list[bytes] | None = []     # pieces that nest; None: it is decided
         self._snapshots = False
-        self._credit = 0
         self._pieces = 0
         self._repeats_left = 1                  # of a whole text at once; a second one counts
         self.size = 0
@@ -124,7 +134,7 @@ class Text:
         if growths >= 2 + doubt or (growths > doubt and len(last) >= _PROOF_BYTES):
             self._held = None
             self._snapshots = True
-            self._credit = growths - repeats
+            self._assembly.credit += growths - repeats
             return self._replace(piece) - sum(sizes[:-1])
         if repeats > growths + 1 or sum(sizes) > _HELD_BYTES_MAX:
             self.finish()
@@ -132,10 +142,11 @@ class Text:
 
     def _take_snapshot(self, piece: bytes) -> int:
         if len(piece) > self.size and self._goes_on(piece):
-            self._credit += 1
+            self._assembly.credit += 1
             return self._replace(piece)
-        self._credit -= 1
-        if self._credit < 0:
+        self._assembly.credit -= 1
+        if self._assembly.credit < 0:
+            self._assembly.credit = 0
             self._snapshots = False
             return self._append(piece)
         if self._goes_on(piece) or self._resembles(piece):

@@ -40,6 +40,11 @@ class Delivered:
     def doubtful(self) -> bool:
         return self._assembly.doubtful
 
+    @property
+    def several_choices(self) -> bool:
+        """Whether more than one choice has text."""
+        return self._assembly.several_choices
+
     def take_chunk(self, chunk: bytes) -> int | None:
         """A whole chunk that is one event like the last, which is what nearly every chunk is; None if it is not."""
         if self._framed is None:

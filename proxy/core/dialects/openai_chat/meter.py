@@ -5,14 +5,12 @@ It never raises, whatever comes, and never decides about money: `settlement.py` 
 
 from __future__ import annotations
 
-import re
-
 from proxy.core.decoding import Decoder, coding_name
 from proxy.core.dialects.openai_chat.delivered import Delivered
 from proxy.core.dialects.openai_chat.edges import KeptBody
 from proxy.core.dialects.openai_chat.opening import Opening
 from proxy.core.dialects.openai_chat.repair import objects_of, salvaged
-from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_error, read_leniently, stated_in, text_of
+from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_error, may_state_usage, read_leniently, stated_in, text_of
 from proxy.core.dialects.openai_chat.stated import Stated
 from proxy.core.dialects.openai_chat.substance import FINISH_ERROR, begins_answer, has_data, holds_answer
 from proxy.core.dialects.openai_chat.texts import Texts
@@ -20,7 +18,6 @@ from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_o
 from proxy.core.sse import SSEParser, ends_at
 from proxy.core.usage import Usage
 
-_USAGE_STATED = re.compile(rb'"usage"[ \t\r\n]*+:[ \t\r\n]*+\{')
 _DONE = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"
 _FIELD_STARTS = b":deir"         # comments, data, event, id, retry: what a line of an event stream begins with
@@ -47,7 +44,7 @@ class Meter:
 
     __slots__ = (
         "_answered", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_delivered", "_ended", "_event_bytes_max", "_expects_events",
-        "_finished", "_heads_left", "_json", "_kept", "_mark", "_measure_bytes", "_measure_tokens", "_opening", "_parser", "_prose", "_read", "_stated",
+        "_finished", "_heads_left", "_json", "_kept", "_mark", "_measure_bytes", "_measure_tokens", "_of_one_choice", "_opening", "_parser", "_prose", "_read", "_stated",
         "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "texts", "unreadable", "usage", "usage_current", "usage_final",
     )  # fmt: skip
 
@@ -68,6 +65,7 @@ class Meter:
         self.usage_current = False
         self.usage_final = False
         self._stated: Stated | None = None
+        self._of_one_choice = False             # the totals stated beside a choice are of that choice alone
         self._answered: bool | None = None      # whether it holds an answer; None: that cannot be told yet
         self.done = False
         self.error = False
@@ -117,10 +115,16 @@ class Meter:
 
     @property
     def output_so_far(self) -> int:
-        """Output tokens by the best that is known: a total that was stated with the last text, else `output_measure`."""
-        if self.usage_current and self.usage is not None and self.usage.output_tokens and not self.oversized:
+        """Output tokens that a client can have read, by the best that is known: a total that was stated with the last text, else by that text.
+
+        An event or a JSON answer that is not over is in no client's hands, and most of a large one is no text: cited pages, a picture.
+        """
+        if self.oversized or self._blind:
+            return self.output_measure
+        if self.usage_current and self.usage is not None and self.usage.output_tokens:
             return self.usage.output_tokens
-        return self.output_measure
+        size = self._delivered.text_bytes + self._delivered.unread_bytes
+        return -(-size * self._measure_tokens // self._measure_bytes)
 
     @property
     def text_known(self) -> bool:
@@ -250,7 +254,7 @@ class Meter:
         choices, new = self._delivered.take(event, answer)
         self.unreadable |= self._delivered.unread_bytes > 0
         self._note(new)
-        if self._take_finish(choices) or self._heads_left or not self._answered or event.find(b'"error"') >= 0 or _states_usage(event):
+        if self._take_finish(choices) or self._heads_left or not self._answered or event.find(b'"error"') >= 0 or may_state_usage(event):
             self._answered = self._answered or holds_answer(answer) or None
             self._take_names(answer)
             # A total while a choice is still running is a running one; if text follows, it was one all the same.
@@ -289,13 +293,28 @@ class Meter:
         stated = stated_in(answer)
         if stated is None:
             return
-        self._stated = stated if self._stated is None else self._stated.merged(stated)
-        self.usage = self._stated.usage(cached_inside_input=self._cached_inside_input, embeddings=has_data(answer) and not has_choices(answer))
+        earlier, self._stated = self._stated, stated if self._stated is None else self._stated.merged(stated)
+        embeds = has_data(answer) and not has_choices(answer)
+        self.usage = self._stated.usage(cached_inside_input=self._cached_inside_input, embeddings=embeds)
         if self.service_tier is None:
             self.service_tier = stated.service_tier
-        if stated.counts_output_of(self._stated):
+        if embeds or (stated.counts_output_of(self._stated) and self._counts_all(answer, earlier)):
             self.usage_current = True
             self.usage_final = final
+
+    def _counts_all(self, answer: Answer, earlier: Stated | None) -> bool:
+        """Whether a stated output counts all that was delivered.
+
+        One beside a choice does not if text came and it has not grown: it is the same figure in each event, or the count of one choice
+        among several, as vLLM states it.
+        """
+        assert self._stated is not None, "it was merged before"
+        if self.usage_current or not has_choices(answer):
+            return True
+        if self._stated.outgrows(earlier):
+            return not self._of_one_choice
+        self._of_one_choice = self._of_one_choice or self._delivered.several_choices
+        return False
 
     def _take_names(self, answer: Answer) -> None:
         if self._heads_left:
@@ -377,8 +396,3 @@ class Meter:
             return
         self._take_names(answer)
         self._take_usage(answer, final=True)
-
-
-def _states_usage(event: bytes) -> bool:
-    """Whether a usage object may be in it: null, as some send on every event, is none."""
-    return event.find(b'"usage"') >= 0 and _USAGE_STATED.search(event) is not None

@@ -61,8 +61,11 @@ def repaired(data: bytes) -> bytes:
 
 
 def objects_of(data: bytes) -> list[bytes]:
-    """The objects that stand one behind the other in this text; none if it holds less than two, or anything else."""
-    text = data.decode("utf-8", "replace") if len(data) <= REPAIRED_BYTES_MAX else ""
+    """The objects that stand one behind the other in this text, or in a list; none if there are less than two without a list, or anything else."""
+    text = data.decode("utf-8", "replace").strip() if len(data) <= REPAIRED_BYTES_MAX else ""
+    listed = text.startswith("[") and text.endswith("]")
+    if listed:
+        text = text[1:-1].strip()
     found: list[bytes] = []
     at = 0
     while at < len(text) and len(found) < _OBJECTS_MAX and text[at] == "{":
@@ -73,7 +76,7 @@ def objects_of(data: bytes) -> list[bytes]:
         found.append(text[at:end].encode("utf-8", "replace"))
         between = _BETWEEN.match(text, end)
         at = end if between is None else between.end()
-    return found if at >= len(text.rstrip()) and len(found) > 1 else []
+    return found if at >= len(text) and len(found) > (0 if listed else 1) else []
 
 
 def salvaged(data: bytes) -> dict[str, msgspec.Raw]:

@@ -5,6 +5,7 @@ Usage is looked for in `usage`, `x_groq.usage` (Groq) and `choices[*].usage` (Mo
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 import msgspec
@@ -42,6 +43,7 @@ class _Holder(msgspec.Struct, gc=False):
 
 _NOTHING_BYTES_MAX = 64         # with the white space that a value of nothing may hold; vectors have megabytes
 _NOTHING = (b"", b"null", b"[]", b"{}")
+_USAGE_STATED = re.compile(rb'"usage"[ \t\r\n]*+:[ \t\r\n]*+\{')
 _answer_decoder = msgspec.json.Decoder(Answer)
 _holder_decoder = msgspec.json.Decoder(_Holder)
 _string_decoder = msgspec.json.Decoder(str)
@@ -49,11 +51,19 @@ _object_decoder = msgspec.json.Decoder(dict[str, object])
 
 
 def read_answer(data: bytes) -> Answer | None:
-    """The top level of this JSON object; None if it is none."""
+    """The top level of this JSON object, or of the answer that it wraps; None if it is none."""
     try:
-        return _answer_decoder.decode(data)
+        answer = _answer_decoder.decode(data)
+        if answer.choices is _ABSENT and answer.data is not _ABSENT and _wraps_choices(answer.data):
+            return _answer_decoder.decode(answer.data)
+        return answer
     except JSON_ERRORS:
         return None
+
+
+def _wraps_choices(data: msgspec.Raw) -> bool:
+    """Whether the answer itself stands in `data`, beside a code and a message, as some gateways send it. Embeddings are a list."""
+    return bytes(memoryview(data)[:1]) == b"{" and b'"choices"' in bytes(data)
 
 
 def read_leniently(data: bytes) -> Answer | None:
@@ -92,6 +102,11 @@ def is_something(raw: msgspec.Raw) -> bool:
     """Whether it is there and not empty."""
     text = bytes(memoryview(raw)[:_NOTHING_BYTES_MAX])
     return text.translate(None, b" \t\r\n") not in _NOTHING
+
+
+def may_state_usage(event: bytes) -> bool:
+    """Whether a usage object may be in it: null, as some send on every event, is none."""
+    return event.find(b'"usage"') >= 0 and _USAGE_STATED.search(event) is not None
 
 
 def stated_in(answer: Answer) -> Stated | None:

@@ -24,7 +24,11 @@ _RAW_DEPTH_MAX = 3
 _RAW_NAME_CHARS_MAX = 64
 _PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
-# Each count's names, the most telling first: in the details, then beside the other counts.
+# Each count's names, the most telling first: OpenAI's, the Responses API's, and those that gateways pass on from Bedrock and from SDKs in JavaScript.
+_INPUT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
+_OUTPUT = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
+_TOTAL = ("total_tokens", "totalTokens")
+# The parts: in the details, then beside the other counts.
 _CACHED_INSIDE = ("cached_tokens", "cache_read_input_tokens", "cache_read_tokens")
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "num_cached_tokens")   # Moonshot, DeepSeek, LiteLLM before Anthropic, Mistral
 _WRITTEN_INSIDE = ("cache_write_tokens", "cache_creation_input_tokens", "cache_creation_tokens", "cached_creation_tokens")
@@ -71,6 +75,12 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
         if self.output_tokens is not None and self.output_tokens == whole.output_tokens:
             return True
         return self.total_tokens is not None and self.total_tokens == whole.total_tokens
+
+    def outgrows(self, earlier: Stated | None) -> bool:
+        """Whether more output is stated than earlier, so that what was written in between may be in it."""
+        if earlier is None or self.output_tokens is None or earlier.output_tokens is None:
+            return earlier is None or _number(self.total_tokens) > _number(earlier.total_tokens)
+        return self.output_tokens > earlier.output_tokens
 
     def usage(self, *, cached_inside_input: bool = True, embeddings: bool = False) -> Usage:
         """The counts as `Usage`, in the reading that the numbers prove.
@@ -144,9 +154,9 @@ def read_stated(stated: Mapping[str, object], *, upstream_cost_nano: int | None 
     prompt_details = [value for name in _PROMPT_DETAILS if isinstance(value := stated.get(name), dict)]
     completion_details = [value for name in _COMPLETION_DETAILS if isinstance(value := stated.get(name), dict)]
     beside = (stated,)
-    input_tokens = _count(beside, ("prompt_tokens", "input_tokens"))
-    output_tokens = _count(beside, ("completion_tokens", "output_tokens"))
-    total_tokens = _count(beside, ("total_tokens",))
+    input_tokens = _count(beside, _INPUT)
+    output_tokens = _count(beside, _OUTPUT)
+    total_tokens = _count(beside, _TOTAL)
     if total_tokens == 0:
         total_tokens = None     # it says no more than the zeros beside it, and less than numbers
     if input_tokens is None and output_tokens is None and total_tokens is None:

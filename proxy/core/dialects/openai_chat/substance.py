@@ -41,10 +41,8 @@ def begins_answer(data: bytes) -> bool:
 
 
 def has_data(answer: Answer) -> bool:
-    """Whether there are embeddings, or another answer wrapped as `data`."""
-    if not is_something(answer.data):
-        return False
-    return bytes(memoryview(answer.data)[:1]) == b"[" or b'"choices"' in bytes(answer.data)
+    """Whether there are embeddings."""
+    return is_something(answer.data) and (bytes(memoryview(answer.data)[:1]) == b"[" or b'"embedding"' in bytes(answer.data))
 
 
 def _holds(value: object) -> bool:
