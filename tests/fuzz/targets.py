@@ -12,6 +12,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 
 import brotli
 import msgspec
@@ -242,7 +243,7 @@ def whole_events(stream: bytes) -> Iterator[bytes]:
     """Each event with the line end that closes it: a line that is empty, behind another; or an object with another one behind it."""
     event = b""
     lines = re.findall(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", stream)
-    for line, following in zip(lines, [*lines[1:], b""], strict=True):
+    for line, following in zip_longest(lines, lines[1:], fillvalue=b""):
         objects = line.rstrip(b"\r\n").endswith(b"}") and re.match(rb"(?:data: ?){0,2}(?:\{|\[DONE\])", following)
         closes = (event and not line.strip(b"\r\n")) or objects
         event += line
