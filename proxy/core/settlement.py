@@ -310,7 +310,9 @@ def _broken_off(ending: Ending, usage: Usage | None, unstated: _Charge, if_final
     source = if_final if ending.usage_final and total is not None else otherwise
     if total is None or not ending.counts_all:
         return _Charge(charge.input_tokens, max(unstated.output_tokens, 0 if total is None else total), charge.input_source, source, charge.stated)
-    return _Charge(charge.input_tokens, total, charge.input_source, source, usage)
+    # A running total says nothing of what the vendor goes on to make.
+    held = 0 if ending.usage_final else ending.output_held
+    return _Charge(charge.input_tokens, max(total, held), charge.input_source, source, usage)
 
 
 def _outcome(ending: Ending) -> Outcome:

@@ -180,6 +180,18 @@ def test_what_is_no_answer_costs_nothing(row: list[str]) -> None:
     assert not record.inconsistent
 
 
+@pytest.mark.parametrize(
+    ("usage", "current", "final", "output"),
+    [(None, False, False, 500), (STATED, True, False, 500), (STATED, False, False, 500), (ONLY_INPUT, True, False, 500), (STATED, True, True, 30)],
+    ids=["nothing stated", "a running total", "a total before the text", "only the input", "the final total"],
+)
+def test_leaving_what_nobody_reads_on_is_charged_what_was_held(usage: Usage | None, current: bool, final: bool, output: int) -> None:
+    """A running total counts what has come; what the vendor makes after the client has left is in the final one alone."""
+    ending = Ending(how=How.CLIENT_LEFT, status=200, usage=usage, usage_current=current, usage_final=final, output_measure=25, output_held=500)
+    record = settle(OPENED, ending, "w0", UNPRICED)
+    assert (record.output_tokens, record.output_source, record.outcome) == (output, Source.PARTIAL, Outcome.CLIENT_CLOSED)
+
+
 # A process that died: its marks in order as (output tokens, stated, final, status) -> input, output, source, status
 MARKS = [
     ("no mark: it died before any answer", [], (100, 0, "estimated", None)),
