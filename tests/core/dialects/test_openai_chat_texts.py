@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections import defaultdict
 
 import pytest
@@ -111,6 +112,31 @@ def test_what_is_held_is_bounded(size: int) -> None:
         texts.blocks.clear()
         held = max(held, texts.counting.pending_chars + texts._run_bytes)
     assert held <= 4 * CALL_CHARS_MAX + 1024 + size
+
+
+def test_a_beginning_ends_with_a_whole_character() -> None:
+    texts = Texts(7)
+    for piece in ("ab😀".encode(), "éé".encode(), b"c"):
+        texts.add("k", piece)
+    texts.finish()
+    assert texts.blocks == ["ab😀"]
+    assert not texts.whole
+
+
+def test_little_of_large_events_is_kept_once_they_were_read() -> None:
+    """A client that does not read keeps its meter alive: what that holds, each such client costs."""
+    sizes = (60_000, 50_000, 40_000)
+    events = [event(0, "content", letter * size) for letter, size in zip("abc", sizes, strict=True)]
+    meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=4096)
+    tracemalloc.start()
+    try:
+        for chunk in events:
+            meter.feed(chunk)
+        kept_bytes = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert meter.text_bytes == sum(sizes)
+    assert kept_bytes < 16 * 1024
 
 
 def test_a_json_answer_is_gathered_only_if_its_usage_is_missing_or_learned_from() -> None:

@@ -12,6 +12,7 @@ from proxy.core.dialects.openai_chat.written import Choice, Key, TooMuch, choice
 _BACKSLASH = 0x5C
 _SHAPES_TRIED_MAX = 4           # shapes learnt without a single hit before giving up: such a stream has no two events alike
 _SALVAGED_BYTES_MAX = 64 * 1024  # of a damaged event that is searched for texts
+Piece = tuple[Key, bytes]       # of which text, and what
 
 
 class Delivered:
@@ -22,7 +23,7 @@ class Delivered:
     doubtful · some text came twice, and may have been written twice
     """
 
-    __slots__ = ("_assembly", "_framed", "_frames", "_last", "_shape", "_shapes_left", "_text", "_texts", "text_bytes", "unread_bytes")
+    __slots__ = ("_assembly", "_framed", "_frames", "_shape", "_shapes_left", "_text", "_texts", "text_bytes", "unread_bytes")
 
     def __init__(self, texts: Texts | None, *, frames: bool) -> None:
         self.text_bytes = 0
@@ -34,7 +35,6 @@ class Delivered:
         self._framed: Shape | None = None       # the same as a whole chunk
         self._text = self._assembly.text(())    # which text it goes on with
         self._shapes_left = _SHAPES_TRIED_MAX
-        self._last: tuple[Key, bytes] | None = None     # the only text of the event that was read last
 
     @property
     def doubtful(self) -> bool:
@@ -68,28 +68,26 @@ class Delivered:
         self.text_bytes += new
         return new
 
-    def take(self, data: bytes, answer: Answer) -> tuple[list[Choice], int]:
-        """An event or an answer that was read as JSON: its choices, and the new bytes."""
+    def take(self, data: bytes, answer: Answer) -> tuple[list[Choice], int, Piece | None]:
+        """An event or an answer that was read as JSON: its choices, the new bytes, and its only text."""
         try:
-            choices = read_choices(answer.choices)
-            return choices, self._assemble(texts_of(choices))
+            return self._take(read_choices(answer.choices))
         except TooMuch:
             pass
         except JSON_ERRORS:
             # A string that is no UTF-8, in a part of a content: what is passed over does not tell.
             try:
                 mended = read_answer(repaired(data)) if len(data) <= REPAIRED_BYTES_MAX else None
-                choices = read_choices((mended or answer).choices)
-                return choices, self._assemble(texts_of(choices))
+                return self._take(read_choices((mended or answer).choices))
             except (TooMuch, *JSON_ERRORS):
                 pass
         self.unread_bytes += len(data)
-        return choices_of(answer.choices), len(data)
+        return choices_of(answer.choices), len(data), None
 
-    def learn(self, event: bytes) -> None:
-        """The event that was taken last held nothing but text: if it was one text, the next events may be alike."""
-        if self._last is not None and self._shapes_left:
-            key, text = self._last
+    def learn(self, event: bytes, only: Piece | None) -> None:
+        """This event held nothing but text: if it was one text, `only`, the next events may be alike."""
+        if only is not None and self._shapes_left:
+            key, text = only
             self._shapes_left -= 1
             self._shape = Shape.of(event, text)
             self._text = self._assembly.text(key)
@@ -107,6 +105,11 @@ class Delivered:
         """The answer is over."""
         self._assembly.finish()
 
+    def _take(self, choices: list[Choice]) -> tuple[list[Choice], int, Piece | None]:
+        texts = texts_of(choices)
+        only = (texts[0][0], texts[0][2]) if len(texts) == 1 else None
+        return choices, self._assemble(texts), only
+
     def _assemble(self, texts: list[tuple[Key, int, bytes]]) -> int:
         """Pieces of texts, each with the rank of the member of its choice that it comes from."""
         whole = 0
@@ -119,5 +122,4 @@ class Delivered:
                 continue    # servers that repeat the arguments of a call repeat its name as well
             whole += text.add(piece)
         self.text_bytes += whole
-        self._last = (texts[0][0], texts[0][2]) if len(texts) == 1 else None
         return whole

@@ -251,7 +251,7 @@ class Meter:
             self._salvage_event(event)
 
     def _read_event(self, event: bytes, answer: Answer) -> None:
-        choices, new = self._delivered.take(event, answer)
+        choices, new, only = self._delivered.take(event, answer)
         self.unreadable |= self._delivered.unread_bytes > 0
         self._note(new)
         if self._take_finish(choices) or self._heads_left or not self._answered or event.find(b'"error"') >= 0 or may_state_usage(event):
@@ -260,7 +260,7 @@ class Meter:
             # A total while a choice is still running is a running one; if text follows, it was one all the same.
             self._take_usage(answer, final=self.done or self._finished or not has_choices(answer))
         else:
-            self._delivered.learn(event)
+            self._delivered.learn(event, only)
 
     def _salvage_event(self, event: bytes) -> None:
         """An event that is damaged beyond repair: what is whole in it counts, above all its usage."""
@@ -362,7 +362,7 @@ class Meter:
         if self.texts is not None or self.usage is None or not self.usage.output_tokens:
             self.texts = Texts(None)            # it is all here already
             self._delivered = Delivered(self.texts, frames=False)
-        choices, _ = self._delivered.take(body, answer)
+        choices, _, _ = self._delivered.take(body, answer)
         self._delivered.finish()
         self._read = self._delivered.unread_bytes == 0
         self.unreadable = not self._read

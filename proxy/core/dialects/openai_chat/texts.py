@@ -29,9 +29,13 @@ class Texts:
 
     def add(self, key: object, piece: bytes) -> None:
         """The next piece of a text."""
-        if self._bytes_max is not None and self._bytes >= self._bytes_max:
-            self.whole = False
+        if not self.whole:
             return
+        if self._bytes_max is not None and self._bytes + len(piece) > self._bytes_max:
+            self.whole = False
+            piece = _beginning(piece, self._bytes_max - self._bytes)
+            if not piece:
+                return
         if key != self._key or self._run_bytes >= _RUN_BYTES_MAX:
             self._flush()
             self._key = key
@@ -63,3 +67,10 @@ class Texts:
             self._taken_bytes += self._run_bytes
             self._run_bytes = 0
             self.blocks += self.counting.add(self._key, text)
+
+
+def _beginning(piece: bytes, size_bytes: int) -> bytes:
+    """At most so many bytes of it, cut where no character is cut."""
+    while size_bytes and (piece[size_bytes] & 0xC0) == 0x80:
+        size_bytes -= 1
+    return piece[:size_bytes]
