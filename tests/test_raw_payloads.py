@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import gzip
 import re
-import sys
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -279,6 +279,15 @@ CONNECTIONS = {
 }
 
 SHARP = b'{"model":"m-1","%b":"m-2"}'
+def readable(body: bytes) -> bool:
+    """How deep JSON may be is this Python's matter: some versions read as deep as a body of this size can be."""
+    try:
+        msgspec.json.decode(body)
+    except RecursionError:
+        return False
+    return True
+
+
 DEEP = b'{"model":"m-1","x":' + b"[" * 2000 + b"]" * 2000 + b"}"
 BODIES = {
     "empty": refused(400, post(body=b""), closed=False),
@@ -298,8 +307,7 @@ BODIES = {
     "bytes that are no UTF-8": refused(400, post(body=b'{"model":"m-1","x":"\xff"}'), closed=False),
     "a name up to a NUL": refused(400, post(body=b'{"model":"m-1","model\\u0000":"dear"}'), closed=False),
     "a model with a blank": refused(400, post(body=b'{"model":"m-1 "}'), closed=False),
-    # From 3.12 on Python reads as deep as a body of this size can be.
-    "deep": taken(post(body=DEEP), goes(body=DEEP)) if sys.version_info >= (3, 12) else refused(400, post(body=DEEP), closed=False),
+    "deep": taken(post(body=DEEP), goes(body=DEEP)) if readable(DEEP) else refused(400, post(body=DEEP), closed=False),
     "white space around": taken(post(body=b" \n" + BODY + b"\r\n"), goes(body=b" \n" + BODY + b"\r\n")),
     "gzip": taken(post("Content-Encoding: gzip", body=gzip.compress(BODY, mtime=0)), goes("Content-Encoding: gzip", body=gzip.compress(BODY, mtime=0))),
     "gzip in name only": refused(400, post("Content-Encoding: gzip"), closed=False),
