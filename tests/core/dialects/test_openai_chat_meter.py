@@ -232,6 +232,9 @@ BESIDE_TEXT = [
     ("of one choice each", [(0, 2), (1, 2), (0, 4), (1, 4)], False),
     ("of one choice each, one behind the other", [(0, 2), (0, 4), (1, 2), (1, 4)], False),
     ("of both choices", [(0, 2), (1, 4), (0, 6), (1, 8)], True),
+    ("of each event alone", [(0, 2), (0, 3), (0, 2)], False),
+    ("of each event alone, the last the longest", [(0, 3), (0, 2), (0, 4)], False),
+    ("zeros, then one of both choices", [(0, 0), (1, 0), (0, 0), (1, 8)], True),
 ]
 
 

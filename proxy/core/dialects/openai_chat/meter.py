@@ -44,7 +44,7 @@ class Meter:
 
     __slots__ = (
         "_answered", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_delivered", "_ended", "_event_bytes_max", "_expects_events",
-        "_finished", "_heads_left", "_json", "_kept", "_mark", "_measure_bytes", "_measure_tokens", "_of_one_choice", "_opening", "_parser", "_prose", "_read", "_stated",
+        "_finished", "_heads_left", "_json", "_kept", "_mark", "_measure_bytes", "_measure_tokens", "_opening", "_parser", "_prose", "_read", "_running", "_stated",
         "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "texts", "unreadable", "usage", "usage_current", "usage_final",
     )  # fmt: skip
 
@@ -65,7 +65,7 @@ class Meter:
         self.usage_current = False
         self.usage_final = False
         self._stated: Stated | None = None
-        self._of_one_choice = False             # the totals stated beside a choice are of that choice alone
+        self._running = True                    # what is stated beside a choice may be a running total
         self._answered: bool | None = None      # whether it holds an answer; None: that cannot be told yet
         self.done = False
         self.error = False
@@ -305,15 +305,17 @@ class Meter:
     def _counts_all(self, answer: Answer, earlier: Stated | None) -> bool:
         """Whether a stated output counts all that was delivered.
 
-        One beside a choice does not if text came and it has not grown: it is the same figure in each event, or the count of one choice
-        among several, as vLLM states it.
+        One beside a choice does not if text came and it has not grown: it is the same figure in each event. If it fell, each is of its own event alone; if there
+        are several choices, each is of its own choice, as vLLM states it. Then none beside a choice is a total.
         """
         assert self._stated is not None, "it was merged before"
         if self.usage_current or not has_choices(answer):
             return True
-        if self._stated.outgrows(earlier):
-            return not self._of_one_choice
-        self._of_one_choice = self._of_one_choice or self._delivered.several_choices
+        growth = self._stated.growth(earlier)
+        if growth > 0:
+            return self._running
+        if growth < 0 or (self._stated.output_tokens and self._delivered.several_choices):
+            self._running = False
         return False
 
     def _take_names(self, answer: Answer) -> None:

@@ -76,11 +76,13 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
             return True
         return self.total_tokens is not None and self.total_tokens == whole.total_tokens
 
-    def outgrows(self, earlier: Stated | None) -> bool:
-        """Whether more output is stated than earlier, so that what was written in between may be in it."""
-        if earlier is None or self.output_tokens is None or earlier.output_tokens is None:
-            return earlier is None or _number(self.total_tokens) > _number(earlier.total_tokens)
-        return self.output_tokens > earlier.output_tokens
+    def growth(self, earlier: Stated | None) -> int:
+        """By how much more output is stated than earlier: what was written in between may be in it."""
+        if earlier is None:
+            return 1
+        if self.output_tokens is None or earlier.output_tokens is None:
+            return _number(self.total_tokens) - _number(earlier.total_tokens)
+        return self.output_tokens - earlier.output_tokens
 
     def usage(self, *, cached_inside_input: bool = True, embeddings: bool = False) -> Usage:
         """The counts as `Usage`, in the reading that the numbers prove.
