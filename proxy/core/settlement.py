@@ -19,7 +19,7 @@
 |                                         | larger of delivered (or marked) and last stated         |                      |                   |
 
 A zero beside delivered text is not stated. An output that was stated before the last text has not counted it: the larger of it and what was delivered is
-charged, as an estimate. A total alone is divided as the estimates are.
+charged, as an estimate. A total alone is divided as the estimates are; one that was stated before the last text counts as far as it says more than both.
 The rows of the client win over those of the upstream, and a status that is not 2xx is never charged by estimate, whoever left. Nothing sent: no record.
 """
 
@@ -235,8 +235,8 @@ def _charge(opened: Opened, ending: Ending) -> _Charge:
         return _as_stated_or(ending.usage, _NOTHING)
     usage = None if ending.usage is None else ending.usage.beside(ending.output_measure)
     unstated = _unstated(opened, ending)
-    if usage is not None and usage.total_tokens is not None and ending.counts_all:
-        unstated = _divided(usage, usage.total_tokens, unstated)
+    if usage is not None and usage.total_tokens is not None:
+        unstated = _divided(usage, usage.total_tokens, unstated, counts_all=ending.counts_all)
     if how in _WHOLE or (how is How.CLIENT_LEFT and ending.done):
         return _whole(ending, usage, unstated)
     if how is How.INTERRUPTED:
@@ -270,9 +270,11 @@ def _unstated(opened: Opened, ending: Ending) -> _Charge:
     )
 
 
-def _divided(usage: Usage, total: int, unstated: _Charge) -> _Charge:
-    """A stated total, divided as the estimates of both sides are."""
+def _divided(usage: Usage, total: int, unstated: _Charge, *, counts_all: bool) -> _Charge:
+    """A stated total, divided as the estimates of both sides are. One that does not count all counts as far as it says more than both."""
     both = unstated.input_tokens + unstated.output_tokens
+    if not counts_all and total <= both:
+        return unstated
     input_tokens = total if both == 0 else total * unstated.input_tokens // both
     return _Charge(input_tokens, total - input_tokens, Source.ESTIMATED, Source.ESTIMATED, usage)
 

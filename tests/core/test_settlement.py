@@ -37,6 +37,7 @@ answered                      200     NO_PROMPT       yes    0          yes     
 answered                      200     NO_TEXT         yes    25         yes        70     25      reported  estimated  estimated  completed
 answered                      200     TOTAL           yes    25         yes        40     10      estimated estimated  estimated  completed
 answered                      200     TOTAL           no     25         yes        100    25      estimated estimated  estimated  completed
+answered                      200     HIGH_TOTAL      no     25         yes        400    100     estimated estimated  estimated  completed
 answered                      200     ONLY_INPUT      yes    25         yes        70     25      reported  estimated  estimated  completed
 answered                      200     ONLY_OUTPUT     yes    25         yes        100    30      estimated reported   estimated  completed
 answered                      200     -               -      25         yes        100    25      estimated estimated  estimated  completed
@@ -90,7 +91,7 @@ interrupted                   200     STATED          yes    44         no      
 interrupted                   500     -               -      9          no         0      0       none      none       none       interrupted
 """
 NO_PROMPT, NO_TEXT, TOTAL = Usage(input_tokens=0, output_tokens=30), Usage(input_tokens=70, output_tokens=0), Usage(total_tokens=50)
-USAGES = {"STATED": STATED, "ZERO": ZERO, "NO_PROMPT": NO_PROMPT, "NO_TEXT": NO_TEXT, "TOTAL": TOTAL, "ONLY_INPUT": ONLY_INPUT, "ONLY_OUTPUT": ONLY_OUTPUT, "-": NOTHING_STATED}
+USAGES = {"STATED": STATED, "ZERO": ZERO, "NO_PROMPT": NO_PROMPT, "NO_TEXT": NO_TEXT, "TOTAL": TOTAL, "HIGH_TOTAL": Usage(total_tokens=500), "ONLY_INPUT": ONLY_INPUT, "ONLY_OUTPUT": ONLY_OUTPUT, "-": NOTHING_STATED}
 ROWS = [line.split() for line in TABLE.splitlines() if line.strip()]
 
 
