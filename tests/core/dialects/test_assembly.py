@@ -120,6 +120,11 @@ def test_a_text_that_repeats_itself_is_not_counted_for_less(unit: str) -> None:
     assert worst >= 0.85, worst
 
 
+def test_snapshots_that_each_come_twice_are_snapshots_once_they_have_grown_often() -> None:
+    twice = [SENTENCE * count for count in range(1, 41) for _ in range(2)]
+    assert assembled(twice)[0] <= 41 * len(SENTENCE)
+
+
 def test_finished_thoughts_that_come_again_with_each_growth_of_the_answer_are_no_new_text() -> None:
     """Servers that send all so far with each event send the thoughts again, as often as the answer grows."""
     assembly = Assembly(None)

@@ -75,7 +75,10 @@ IS_USAGE = [
     (b'event: usage\nid: 7\ndata: {"choices":[],"usage":{"prompt_tokens":1}}\n\n', True),
     (b'data: data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n', True),
     (b'{"choices":[],"usage":{"prompt_tokens":1}}\n', True),                                # JSON lines
+    (b'data: {"choices":[],"error":{"code":0,"message":"","type":""},"message":"Success","usage":{"prompt_tokens":1}}\n\n', True),
     # What holds a part of the answer stays, with its usage.
+    (b'data: {"choices":[],"content":"ok","usage":{"prompt_tokens":1}}\n\n', False),
+    (b'data: {"choices":[],"delta":{"content":"0"},"usage":{"prompt_tokens":1}}\n\n', False),
     (b'data: {"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1}}\n\n', False),
     (b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}\n\n', False),
     (b'data: {"choices":[{"delta":{"role":"assistant","content":""}}],"usage":{"prompt_tokens":1}}\n\n', False),

@@ -14,6 +14,7 @@ from proxy.core.dialects.openai_chat.texts import Texts
 
 _HEAD_BYTES: Final = 256        # of a text, kept to recognise it
 _PROOF_BYTES: Final = 64        # a piece that goes on from so much text is a snapshot; below it two must do so
+_GROWTHS_PROVE: Final = 8
 _TRIMMED_BYTES_MAX: Final = 32  # by which a snapshot may be shorter than the one before: a blank, half a character, a stop word
 _HELD_BYTES_MAX: Final = 64 * 1024  # of pieces that nest while it is not decided
 _TEXTS_MAX: Final = 256         # of one answer, that are told apart: vendors allow 128 choices
@@ -131,10 +132,11 @@ class Text:
         repeats = len(held) - 1 - growths
         # Words over and over, in pieces that happen to grow, look like snapshots for a while.
         doubt = repeats + 2 * _is_repetitive(held[0], piece)
-        if growths >= 2 + doubt or (growths > doubt and len(last) >= _PROOF_BYTES):
+        often = growths >= _GROWTHS_PROVE       # however many repeats lie between: sizes of increments do not rise for so long
+        if often or growths >= 2 + doubt or (growths > doubt and len(last) >= _PROOF_BYTES):
             self._held = None
             self._snapshots = True
-            self._assembly.credit += growths - repeats
+            self._assembly.credit += growths - (0 if often else repeats)
             return self._replace(piece) - sum(sizes[:-1])
         if repeats > growths + 1 or sum(sizes) > _HELD_BYTES_MAX:
             self.finish()

@@ -13,6 +13,7 @@ import msgspec
 
 from proxy.core.dialects.openai_chat.call import Call
 from proxy.core.dialects.openai_chat.scan import Ambiguous, walk
+from proxy.core.dialects.openai_chat.shapes import tells_failure
 from proxy.core.sse import SSEParser
 
 STREAMS = frozenset({"/v1/chat/completions", "/v1/completions"})
@@ -26,8 +27,8 @@ _EVENT_END = re.compile(rb"(?>\r\n|\r|\n)(?:(?>\r\n|\r|\n)|(?<=\}[\r\n])(?=%b)|(
 _END_BYTES_MAX = 20     # of an end with what has to be seen behind it
 _USAGE = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
 # Members that hold a part of an answer, or a failure, where there is no choice to hold it.
-_TELLING = ("error", "delta", "content", "text", "output", "message")
-_ALL_IS_WELL = frozenset({"ok", "success"})     # what some vendors say in each event's `message`
+_PARTS = ("delta", "content", "text", "output")
+_FAILURES = ("error", "message")
 
 
 def splice(body: bytes, call: Call) -> bytes | None:
@@ -137,7 +138,7 @@ def is_usage_event(event: bytes) -> bool:
     fields = _read(found[0])
     if not isinstance(fields, dict) or not isinstance(fields.get("usage"), dict):
         return False
-    if any(_tells(fields.get(name)) for name in _TELLING):
+    if any(tells_failure(fields.get(name)) for name in _FAILURES) or not all(_is_nothing(fields.get(name)) for name in _PARTS):
         return False
     choices = fields.get("choices")
     return _is_nothing(choices) or (isinstance(choices, list) and all(map(_is_silent, choices)))
@@ -153,10 +154,6 @@ def _read(data: bytes) -> object:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
-
-
-def _tells(value: object) -> bool:
-    return not (_is_nothing(value) or (isinstance(value, str) and value.lower() in _ALL_IS_WELL))
 
 
 def _is_silent(choice: object) -> bool:

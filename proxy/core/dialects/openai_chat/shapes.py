@@ -17,7 +17,9 @@ from proxy.core.dialects.openai_chat.text import JSON_ERRORS
 from proxy.core.dialects.openai_chat.written import choices_of
 
 _ABSENT = msgspec.Raw()
-_NO_ERROR = (b"", b"null", b"false", b'""', b"{}")
+_NO_ERROR = (b"", b"null", b"false", b'""', b"{}", b"0", b"[]")
+_ERROR_BYTES_MAX = 1024         # of one that may say that there is none
+_ALL_IS_WELL = (200, "200", "0", "ok", "success")   # codes, and words in any letter case
 _TEXT_CHARS_MAX = 256           # names from upstreams become rows and labels
 
 
@@ -47,6 +49,7 @@ _USAGE_STATED = re.compile(rb'"usage"[ \t\r\n]*+:[ \t\r\n]*+\{')
 _answer_decoder = msgspec.json.Decoder(Answer)
 _holder_decoder = msgspec.json.Decoder(_Holder)
 _string_decoder = msgspec.json.Decoder(str)
+_any_decoder = msgspec.json.Decoder()
 _object_decoder = msgspec.json.Decoder(dict[str, object])
 
 
@@ -85,11 +88,38 @@ def text_of(raw: msgspec.Raw) -> str | None:
 
 def is_error(answer: Answer) -> bool:
     """Whether this says that something went wrong: `{"error": …}`, `{"object": "error"}`, `{"type": "error"}` or `{"x_groq": {"error": …}}`."""
-    if bytes(answer.error) not in _NO_ERROR or bytes(answer.object) == b'"error"' or bytes(answer.type) == b'"error"':
+    if _fails(answer.error) or bytes(answer.object) == b'"error"' or bytes(answer.type) == b'"error"':
         return True
     if bytes(answer.x_groq).find(b'"error"') >= 0:
         with suppress(*JSON_ERRORS):
-            return bytes(_holder_decoder.decode(answer.x_groq).error) not in _NO_ERROR
+            return _fails(_holder_decoder.decode(answer.x_groq).error)
+    return False
+
+
+def _fails(raw: msgspec.Raw) -> bool:
+    """Whether a member called error says so. Gateways in Go send it in good answers as well: `{"message": "", "type": "", "code": null}`."""
+    text = bytes(raw)
+    if text in _NO_ERROR:
+        return False
+    if len(text) > _ERROR_BYTES_MAX:
+        return True
+    try:
+        return tells_failure(_any_decoder.decode(text))
+    except JSON_ERRORS:
+        return True
+
+
+def tells_failure(value: object) -> bool:
+    """Whether an error or a message says that something failed: not where it is made of nothing, of zeros and of words that all is well."""
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, dict):
+            rest += item.values()
+        elif isinstance(item, list):
+            rest += item
+        elif item and (item.lower() if isinstance(item, str) else item) not in _ALL_IS_WELL:
+            return True
     return False
 
 
