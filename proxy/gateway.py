@@ -254,7 +254,6 @@ class Gateway:
         what = asked(request.method, request.target) if error.code == "unknown_path" else None
         refusal_line(caller.site.settings.log.requests, id=caller.id or None, team=team, key_id=key_id, status=error.status, code=error.code, asked=what)
 
-
     def refused_unread(self, error: ProxyError) -> None:
         """Counts a request that the listener refused before it could be handed on."""
         self._parts.metrics.http("other", error.status)
