@@ -28,6 +28,7 @@ from proxy.parts import Parts
 from proxy.periods import Periods
 from proxy.quota import connect as connect_quota
 from proxy.recorder import Recorder
+from proxy.served_models import ServedModels
 from proxy.settings import Settings
 from proxy.site import Site
 from proxy.vocabulary import Vocabularies
@@ -56,6 +57,7 @@ async def assemble(site: Site, close: contextlib.AsyncExitStack, *, failpoints: 
         recorder=recorder,
         counter=counter,
         quota=await connect_quota(settings.quota.url, ZoneInfo(settings.timezone)),
+        served=ServedModels(site.prices),
         metrics=metrics,
         end_users=end_users,
         now_ms=lambda: clock.at(time.time_ns() // 1_000_000),

@@ -162,6 +162,7 @@ class Gateway:
         opened = self._opened(request, caller, tenant, call, upstream, len(body), counting.prompt(readable), images)
         hold = Hold(
             self._parts.quota, caller.site, opened, call, counting.output_expected, self._parts.now_ms, self._rules,
+            self._parts.served,
             keeps_caps=self._parts.counter.calibration.keeps_caps(upstream.name, call.model),
         )  # fmt: skip
         payload = Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)

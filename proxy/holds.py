@@ -18,6 +18,7 @@ from proxy.core.limits.state import LimitState, Refused
 from proxy.core.usage import Usage, UsageRecord
 from proxy.quota import Quota, QuotaUnavailable, Reservation
 from proxy.rules import Rules
+from proxy.served_models import ServedModels
 from proxy.site import Site
 
 _LOG = logging.getLogger("tollkeeper.holds")
@@ -32,9 +33,9 @@ class Hold:
     `output_expected`: tokens that one answer of this model is expected to have. `keeps_caps`: no answer of it was seen beyond the cap of its request. `rules`: those in effect, which a reload changes meanwhile.
     """
 
-    __slots__ = ("_call", "_cap", "_charge", "_now_ms", "_open", "_opened", "_output_expected", "_quota", "_reservation", "_rules", "_site", "_until_tokens")
+    __slots__ = ("_call", "_cap", "_charge", "_now_ms", "_open", "_opened", "_output_expected", "_quota", "_reservation", "_rules", "_served", "_site", "_until_tokens")
 
-    def __init__(self, quota: Quota, site: Site, opened: Opened, call: Call, output_expected: int, now_ms: Callable[[], int], rules: Callable[[], Rules], *, keeps_caps: bool = True) -> None:
+    def __init__(self, quota: Quota, site: Site, opened: Opened, call: Call, output_expected: int, now_ms: Callable[[], int], rules: Callable[[], Rules], served: ServedModels, *, keeps_caps: bool = True) -> None:
         self._quota = quota
         self._site = site
         self._opened = opened
@@ -43,6 +44,7 @@ class Hold:
         self._output_expected = output_expected
         self._now_ms = now_ms
         self._rules = rules
+        self._served = served
         self._charge: Callable[[int], int | None] | None = None     # of so many output tokens, where money is limited
         self._reservation: Reservation | None = None
         self._open = False
@@ -62,7 +64,10 @@ class Hold:
             raise _model_not_priced(call.model, unpriced)
         unbounded = not_boundable(limits, ask)
         if unbounded is not None:
-            raise refuse_unbounded(unbounded, cap_ignored=self._cap != self._call.cap)
+            raise refuse_unbounded(
+                unbounded, cap_ignored=self._cap != self._call.cap,
+                tokens_known=ask.input_bound is not None and ask.output_bound is not None,
+            )  # fmt: skip
         now_ms = self._now_ms()
         try:
             outcome = await self._quota.reserve(limits, ask, now_ms)
@@ -129,7 +134,11 @@ class Hold:
             input_bound = None if call.media else call.prompt_bytes + strict.overhead_tokens
             output_bound = _output_bound(call.answers, cap if cap is not None else strict.output_tokens)
             if charge is not None and input_bound is not None and output_bound is not None:
-                charge_bound_nano = site.prices.charge_bound_nano(opened.upstream, opened.team, call.model, input_bound, output_bound, opened.started_at_ms, opened.images)
+                charge_bound_nano = site.prices.charge_bound_nano(
+                    opened.upstream, opened.team, call.model, input_bound, output_bound,
+                    opened.started_at_ms, opened.images,
+                    self._served.of(opened.upstream, call.model),
+                )  # fmt: skip
         return Ask(
             exchange_id=opened.id,
             started_at_ms=opened.started_at_ms,

@@ -44,7 +44,7 @@ def tell(parts: Parts, told: Crossing | Breach) -> None:
         limit = told.limit
         bound, used = (show_amount(amount, limit.unit, limit.currency) for amount in (told.bound, told.used))
         parts.metrics.limits.breach(limit, told.count)
-        LOG.error("%d requests used more of the strict limit %s than they could be bounded by; the last %s instead of %s: the vendor bills beyond its cap", told.count, describe(limit), used, bound)
+        LOG.error("%d requests used more of the strict limit %s than they could be bounded by; the last %s instead of %s: the vendor bills beyond its cap, or served a dearer model than was asked for", told.count, describe(limit), used, bound)
         return
     state = told.state
     limit = state.limit

@@ -17,6 +17,7 @@ from proxy.logs import request_line
 from proxy.metrics import Metrics
 from proxy.quota import Quota
 from proxy.recorder import Recorder
+from proxy.served_models import ServedModels
 
 DRAINS_SHARE = 4     # of the drains, one key takes at most one part in so many
 KEY_SHARE = 4        # one key holds at most this part of the bound on bodies
@@ -44,6 +45,7 @@ class Parts:
         recorder: Recorder,
         counter: Counter,
         quota: Quota,
+        served: ServedModels,
         metrics: Metrics,
         end_users: EndUsers,
         now_ms: Callable[[], int],
@@ -56,6 +58,7 @@ class Parts:
         self.recorder = recorder
         self.counter = counter
         self.quota = quota
+        self.served = served         # replaced by a reload, with the prices
         self.metrics = metrics
         self.end_users = end_users
         self.now_ms = now_ms
@@ -76,8 +79,9 @@ class Parts:
             self._failpoints(name)
 
     def tell(self, record: UsageRecord, duration_s: float, first_byte_s: float | None, log_requests: Literal["failed", "all", "none"]) -> None:
-        """A record is safe in the journal: the recorder, the metrics and the log hear of it."""
+        """A record is safe in the journal: the recorder, the strict bounds, the metrics and the log hear of it."""
         self.recorder.wake(record)
+        self.served.learn(record)
         self.metrics.record(record)
         self.metrics.timing(record.upstream, record.model_requested, duration_s, first_byte_s, record.output_tokens if record.stream else None)
         request_line(log_requests, record)

@@ -7,7 +7,7 @@ that was priced by it. Whoever has a record and the terms of its version can wor
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -68,7 +68,8 @@ class PriceBook:
         self._markups = {team: _compiled(steps(share), raised) for team, share in terms.markups.items()}
         self._plans: dict[tuple[str, str | None, str | None, str | None], tuple[_Option, ...]] = {}
         self._counting_images = {row.upstream for row in self._list.rows if row.image not in (None, "0")}
-        self._reaches: dict[tuple[str, str], _Reach] = {}
+        self._reaches: dict[tuple[str, str, str | None], _Reach] = {}
+        self._as_requested = frozenset(terms.requested_prices)
 
     @classmethod
     def of(cls, settings: Settings, table: Table | None = None) -> PriceBook:
@@ -178,18 +179,31 @@ class PriceBook:
         """Whether some row for this upstream has a rate for images, so that they must be counted."""
         return None in self._counting_images or upstream in self._counting_images
 
-    def charge_bound_nano(self, upstream: str, team: str | None, model: str, input_tokens: int, output_tokens: int, at_ms: int, images: int | None = None) -> int | None:
-        """The most that a request for this model can be charged, up to so many tokens: by the dearest rates that can apply to it, whichever tier it is answered
-        in and whichever parts the tokens are. None where that cannot be told. An answer from another model than was asked for can cost more."""
-        reach = self._reach(upstream, model)
+    def rows_for(self, upstream: str, requested: str, served: str | None) -> tuple[PriceRow, ...]:
+        """The rows that can price such an answer in some tier, best first."""
+        if upstream in self._as_requested:
+            served = None
+        return self._list.rows_for(upstream, requested, served)
+
+    def charge_bound_nano(
+        self, upstream: str, team: str | None, model: str, input_tokens: int, output_tokens: int,
+        at_ms: int, images: int | None = None, served: Iterable[str] = (),
+    ) -> int | None:  # fmt: skip
+        """The most that a request for this model can be charged, up to so many tokens.
+
+        By the dearest rates that can apply if it is answered by itself or by one of `served`, in
+        whichever tier and whichever parts the tokens are. None where that cannot be told. An answer
+        from yet another model can cost more.
+        """
         markup, _ = self._markup(team, at_ms)
         options: dict[int, _Option] = {}
-        for tokens in (input_tokens, *(above for above in reach.inputs if above < input_tokens)):
-            for plan in reach.plans:
-                option = _applying(plan, tokens, at_ms)
-                if option is None:
-                    return None
-                options[id(option.row)] = option
+        for reach in (self._reach(upstream, model, name) for name in (None, *served)):
+            for tokens in (input_tokens, *(above for above in reach.inputs if above < input_tokens)):
+                for plan in reach.plans:
+                    option = _applying(plan, tokens, at_ms)
+                    if option is None:
+                        return None
+                    options[id(option.row)] = option
         most = 0
         for option in options.values():
             fx = option.exchange(at_ms)[0]
@@ -203,6 +217,8 @@ class PriceBook:
 
     def _plan(self, upstream: str, requested: str | None, served: str | None, tier: str | None) -> tuple[_Option, ...]:
         """The rows for these names, best first, compiled; remembered within a bound."""
+        if requested is not None and upstream in self._as_requested:
+            served = None
         key = (upstream, requested, served, tier)
         plan = self._plans.get(key)
         if plan is None:
@@ -213,15 +229,20 @@ class PriceBook:
             self._plans[key] = plan
         return plan
 
-    def _reach(self, upstream: str, model: str) -> _Reach:
-        """What can price a request for this model, whatever its answer says; remembered within the same bound."""
-        reach = self._reaches.get((upstream, model))
+    def _reach(self, upstream: str, model: str, served: str | None = None) -> _Reach:
+        """What can price a request for this model, answered by `served` or by itself.
+
+        Whatever else its answer says. Remembered within the same bound.
+        """
+        reach = self._reaches.get((upstream, model, served))
         if reach is None:
-            plans = tuple(self._plan(upstream, model, None, tier) for tier in (None, *sorted(self._list.tiers(upstream, model))))
+            tiers = {row.service_tier for row in self.rows_for(upstream, model, served)} - {None}
+            plans = tuple(self._plan(upstream, model, served, tier) for tier in (None, *tiers))
             above = {option.row.above_input_tokens for plan in plans for option in plan} - {None}
             if len(self._reaches) >= PLANS_MAX:
                 self._reaches.clear()
-            reach = self._reaches[upstream, model] = _Reach(plans, (0, *sorted(tokens + 1 for tokens in above if tokens is not None)))
+            inputs = (0, *sorted(tokens + 1 for tokens in above if tokens is not None))
+            reach = self._reaches[upstream, model, served] = _Reach(plans, inputs)
         return reach
 
     def _rates_of(self, currency: str) -> _Steps[Factor] | None:

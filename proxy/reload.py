@@ -18,6 +18,7 @@ from proxy.ledger.queries import Queries
 from proxy.ledger.recent import Recent
 from proxy.parts import Parts
 from proxy.projection import count_ended, forget_others, restore
+from proxy.served_models import ServedModels
 from proxy.site import Site
 
 LOG = logging.getLogger("tollkeeper.server")
@@ -62,11 +63,11 @@ class Reloads:
             LOG.warning("there is no config file to reload")
             return
         try:
-            loaded, site = await asyncio.to_thread(self._compile, self._read)
+            loaded, site, served = await asyncio.to_thread(self._compile, self._read)
             if site.rules.identities() - self._site.rules.identities():
-                await self._take_with_new_limits(loaded, site)
+                await self._take_with_new_limits(loaded, site, served)
             else:
-                self._take(loaded, site)
+                self._take(loaded, site, served)
         except (ConfigError, OSError, LedgerError, LedgerUnavailable) as error:
             self._parts.metrics.reload(False)
             LOG.error("the config was not reloaded, the old one stays: %s", error)
@@ -74,12 +75,21 @@ class Reloads:
             self._parts.metrics.reload(False)
             LOG.exception("the config was not reloaded, the old one stays")
 
-    def _compile(self, read: Callable[[], Loaded]) -> tuple[Loaded, Site]:
+    def _compile(self, read: Callable[[], Loaded]) -> tuple[Loaded, Site, ServedModels]:
         """In the thread."""
         loaded = read()
-        return loaded, Site(carry_over(self._loaded.settings, loaded.settings), previous=self._site)
+        site = Site(carry_over(self._loaded.settings, loaded.settings), previous=self._site)
+        try:
+            served = served_models(site)
+        except (LedgerError, LedgerUnavailable) as error:  # this process knows most of it too
+            LOG.warning("which models were served before this start cannot be read: %s", error)
+            served = ServedModels(site.prices)
+        served.learn_all(self._parts.served.seen)
+        return loaded, site, served
 
-    async def _take_with_new_limits(self, loaded: Loaded, site: Site) -> None:
+    async def _take_with_new_limits(
+        self, loaded: Loaded, site: Site, served: ServedModels
+    ) -> None:
         """Counts first what the new limits have used, to the last record that ended before they hold."""
         quota, rules = self._parts.quota, self._site.rules
         forget_others(quota, rules)     # what an earlier config left was not counted since
@@ -88,15 +98,17 @@ class Reloads:
             await count_limits(self._parts, site, ended[:counted])
             now_ms = self._parts.now_ms()
             count_ended(quota, site.rules, rules, ended[counted:], site.settings.currency, now_ms)
-            self._take(loaded, site)
+            self._take(loaded, site, served)
 
-    def _take(self, loaded: Loaded, site: Site) -> None:
+    def _take(self, loaded: Loaded, site: Site, served: ServedModels) -> None:
         for warning in loaded.warnings:
             LOG.warning("config: %s", warning)
         fixed = what_needs_restart(self._loaded.settings, loaded.settings)
         if fixed:
             LOG.warning("these need a restart to take effect: %s", ", ".join(fixed))
         self._parts.recorder.price_terms(site.prices.version, site.prices.terms())
+        served.learn_all(self._parts.served.seen)  # what was served meanwhile
+        self._parts.served = served
         self._put(site)
         self._site = site
         forget_others(self._parts.quota, site.rules)
@@ -117,3 +129,13 @@ async def count_limits(parts: Parts, site: Site, unbooked: Sequence[Recent] = ()
         parts.quota, site.rules, parts.ledger, queries, unbooked,
         currency=settings.currency, zone=site.zone, now_ms=parts.now_ms(),
     )  # fmt: skip
+
+
+def served_models(site: Site) -> ServedModels:
+    """What the book says was served, by this site's prices. Blocks.
+
+    Raises LedgerError or LedgerUnavailable where the book cannot be read.
+    """
+    settings = site.settings
+    queries = Queries(settings.ledger.url, settings.data_dir)
+    return ServedModels(site.prices, queries.served_models())

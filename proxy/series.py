@@ -65,7 +65,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("limit_held", "gauge", LIMIT_STATE, "the limit's unit", "What running requests may still use of it; of a rate that is part of what is used."),
     Spec("limit_reset_timestamp_seconds", "gauge", LIMIT_STATE, "Unix seconds", "When all of it is there again if nothing more is used; no sample for totals and for concurrent requests."),
     Spec("limit_crossings_total", "counter", (*LIMIT, "share"), "crossings", "Times that use has reached a share of warn_at, once in each period; 1 where a limit that only warns was exceeded."),
-    Spec("strict_breaches_total", "counter", LIMIT, "requests", "Requests that used more of a strict limit than they could be bounded by: the vendor billed beyond its cap."),
+    Spec("strict_breaches_total", "counter", LIMIT, "requests", "Requests that used more of a strict limit than they could be bounded by: the vendor billed beyond its cap, or a dearer model answered."),
     # Of the ledger: what `tollkeeper usage` says, also after a restart.
     Spec("period_charge", "gauge", ("team", "period", "currency"), "currency units", "What a team was charged this day or month so far, in the configured zone; read from the ledger, adjustments included."),
     Spec("period_unpriced_requests", "gauge", ("team", "period"), "requests", "Requests of a team this day or month so far that have no price now; read from the ledger, adjustments included."),

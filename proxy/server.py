@@ -38,7 +38,7 @@ from proxy.metrics_listener import MetricsListener
 from proxy.parts import Parts
 from proxy.pricetables import TableError
 from proxy.quota import QuotaError
-from proxy.reload import Reloads, count_limits
+from proxy.reload import Reloads, count_limits, served_models
 from proxy.settings import Settings, addresses_of, host_port
 from proxy.site import Site
 from proxy.upstream import Upstream
@@ -152,6 +152,7 @@ class Server:
         await self._book_what_was_left()
         try:
             await count_limits(parts, self._site)
+            parts.served = await asyncio.to_thread(served_models, self._site)
         except (LedgerError, LedgerUnavailable) as error:
             raise StartError(f"the limits cannot be counted: {error}") from error
         await self._start_listeners(settings)

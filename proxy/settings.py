@@ -134,6 +134,10 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
         about("share off the listed price, a decimal in quotes; or a list of them with the day from which each holds", "decimal"),
     ] = "0"
     price_source: Annotated[str, about("provider of the bundled price table whose prices hold where no row of `prices` does; `tollkeeper price list` shows them")] = ""
+    served_price: Annotated[
+        Literal["served", "requested"],
+        about("whose price holds where another model answers than was asked for: served, the answer's; requested, if the contract says so"),
+    ] = "served"
     headers: Annotated[dict[HeaderName, HeaderValue], about("headers added to each request, replacing the client's")] = {}
     query: Annotated[dict[str, str], about("query parameters added to each request")] = {}
     proxy: Annotated[str, about("HTTP proxy on the way to this upstream, http://host:port", "proxy_url")] = ""

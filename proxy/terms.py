@@ -27,11 +27,12 @@ class DatedRate(msgspec.Struct, frozen=True, omit_defaults=True):
 Share = str | tuple[DatedRate, ...]  # a share that always holds, or its steps, the latest first
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that makes an amount.
 
     `timezone` is what dates in the config were read in; the rows hold moments. A share that is
-    not named is 0.
+    not named is 0. `requested_prices`: upstreams whose contract prices the model that was asked for,
+    whichever one answers.
     """
 
     currency: str
@@ -40,6 +41,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     fx: dict[str, tuple[DatedRate, ...]]
     discounts: dict[str, Share]
     markups: dict[str, Share]
+    requested_prices: tuple[str, ...] = ()
 
 
 def terms_of(settings: Settings, table: Table | None = None) -> Terms:
@@ -62,6 +64,13 @@ def terms_of(settings: Settings, table: Table | None = None) -> Terms:
             ((name, upstream.discount) for name, upstream in settings.upstreams.items()), settings
         ),
         markups=_shares(((name, team.markup) for name, team in settings.teams.items()), settings),
+        requested_prices=tuple(
+            sorted(
+                name
+                for name, upstream in settings.upstreams.items()
+                if upstream.served_price == "requested"
+            )
+        ),
     )
 
 

@@ -19,7 +19,7 @@ LAYERS = (
     "families settings",
     "terms",
     "prices rules",
-    "config_environment config_mistakes config_prices",
+    "config_environment config_mistakes config_prices served_models",
     "config_checks config_effective config_reader",
     "config_schema",
     "attribution bodies calibration config headroom journal keys ledger listener logs limit_metrics pool quota standing",

@@ -61,13 +61,13 @@ def share(rate: str, day: str | None = None) -> DatedShare:
 class History:
     """One record of a million input tokens, booked by a book of prices, and what priced it anew since."""
 
-    def __init__(self, book: PriceBook, at_ms: int = NOON_MS) -> None:
+    def __init__(self, book: PriceBook, at_ms: int = NOON_MS, served: str | None = None) -> None:
         self.kept = {book.version: book.terms()}
         record = make_record(
             0,
             started_at_ms=at_ms,
             model_requested="m",
-            model_served=None,
+            model_served=served,
             input_tokens=1_000_000,
             output_tokens=0,
         )
@@ -361,3 +361,14 @@ def work_out(state: dict[str, Fraction | None]) -> tuple[int | None, int | None]
         return None, None
     cost = 10**9 * state["price"] * (1 - (state["discount"] or 0)) * state["fx"]
     return half_up(cost), half_up(cost * (1 + (state["markup"] or 0)))
+
+
+def test_whose_price_holds_is_the_contract_of_then() -> None:
+    """`served_price` has no date, so it says how things are now."""
+    rows = [Price(model="m", input="1", output="1"), Price(model="dear", input="9", output="9")]
+    vendors = [msgspec.structs.replace(VENDOR, served_price=policy) for policy in ("served", "requested")]
+    books = [PriceBook.of(Settings(prices=tuple(rows), upstreams={"modelmax": vendor})) for vendor in vendors]
+    for then, now, cost in ((books[0], books[1], 9 * MILLION), (books[1], books[0], MILLION)):
+        history = History(then, served="dear")
+        assert history.rerate(now)[1] is Kept.EARLIER_TERMS
+        assert history.money == (cost, cost)

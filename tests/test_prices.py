@@ -124,8 +124,18 @@ def test_the_version_is_of_all_that_makes_an_amount_and_of_nothing_else():
         replace(base, prices=base.prices[:1]), replace(base, prices=(row(input="1.01"), row("n"))), replace(base, prices=(row(service_tier="flex"), row("n"))),
         replace(base, fx={"CNY": (FxRate(rate="0.15"),)}), replace(base, fx={"CNY": (FxRate(rate="0.14", from_="2026-01-01"),)}), replace(base, teams={}),
         replace(base, upstreams={"up": replace(UPSTREAM, discount="0.5")}), replace(base, currency="EUR"), replace(base, timezone="Asia/Tokyo"),
+        replace(base, upstreams={"up": replace(UPSTREAM, served_price="requested")}),
     ]
     assert len({book.version, *(PriceBook.of(other).version for other in different)}) == len(different) + 1
+
+
+@pytest.mark.parametrize(("policy", "cost_nano"), [("served", 6_000_000), ("requested", 2_000_000)])
+def test_whose_price_holds_where_another_model_answers(policy, cost_nano):
+    upstream = msgspec.structs.replace(UPSTREAM, served_price=policy)
+    config = a_config(row("m"), row("dear", input="3", output="6"), upstreams={"up": upstream})
+    for book in (PriceBook.of(config), PriceBook.from_terms(PriceBook.of(config).terms())):
+        assert priced(book, model_served="dear").cost_nano == cost_nano
+        assert priced(book, model_served="dear", model_requested=None).cost_nano == 6_000_000
 
 
 def test_the_book_from_its_terms_prices_alike():

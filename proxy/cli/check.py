@@ -11,6 +11,7 @@ import yaml
 
 from proxy import config, probing
 from proxy.cli import common
+from proxy.cli.strict_limits import strict_limits
 from proxy.cli.unstated import unstated
 from proxy.site import Site
 
@@ -51,7 +52,9 @@ def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, 
         click.echo(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True, width=160), nl=False)
     for warning in loaded.warnings:  # behind the rest: on a terminal these are the lines to read
         click.echo(f"Warning: {warning}", err=True)
-    for line in unstated(loaded.settings, time.time_ns() // 1_000_000):
+    notes = strict_limits(loaded.settings)
+    notes += unstated(loaded.settings, time.time_ns() // 1_000_000)
+    for line in notes:
         click.echo(f"Note: {line}", err=True)
 
 

@@ -87,19 +87,19 @@ class PriceList:
                 self._globs.append((caseless(max(_WILDCARD.split(row.model), key=len)), row))
 
     def candidates(self, upstream: str, requested: str | None, served: str | None, service_tier: str | None) -> tuple[PriceRow, ...]:
-        """The rows for these names, best first, each once."""
-        found: dict[PriceRow, bool] = {}
+        """The rows for these names and this tier, best first, each once."""
         tiers = (None, None if service_tier is None else caseless(service_tier))
+        return tuple(row for row in self.rows_for(upstream, requested, served) if _tier(row) in tiers)
+
+    def rows_for(self, upstream: str, requested: str | None, served: str | None) -> tuple[PriceRow, ...]:
+        """The same for whatever tier."""
+        found: dict[PriceRow, bool] = {}
         for model, is_served in ((served, True), (requested, False)):
             if model is not None:
                 for row in self._matching(model):
-                    if row.upstream in (None, upstream) and _tier(row) in tiers:
+                    if row.upstream in (None, upstream):
                         found.setdefault(row, is_served)
         return tuple(sorted(found, key=lambda row: _order(row, found[row])))
-
-    def tiers(self, upstream: str, model: str) -> set[str]:
-        """The service tiers that rows for this model tell apart."""
-        return {row.service_tier for row in self._matching(model) if row.upstream in (None, upstream) and row.service_tier is not None}
 
     def literals(self, upstream: str) -> list[str]:
         """The models that the operator's rows for this upstream write out."""

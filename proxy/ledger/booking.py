@@ -31,6 +31,10 @@ _CORRECTIONS = f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? ORDE
 _SEAL = "INSERT INTO heads (seq, hash, booked_at_ms, key_name, seal) VALUES (?, ?, ?, ?, ?)"
 _POSITION = "INSERT INTO journal_positions (writer, seq) VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq"
 _SALT = "INSERT INTO end_users (lookup, salt) VALUES (?, ?) ON CONFLICT (lookup) DO NOTHING"
+_SERVED = (
+    "INSERT INTO served_models (upstream, model_requested, model_served) VALUES (?, ?, ?)"
+    " ON CONFLICT DO NOTHING"
+)
 _PRICE_VERSION = "INSERT INTO price_versions (version, stored_at_ms, terms) VALUES (?, ?, ?)"  # a known one is ignored by its trigger
 _REFUSAL = (
     "INSERT INTO refusals (bucket_ms, key_id, code, count) VALUES (?, ?, ?, ?) "
@@ -176,6 +180,7 @@ class Book:
         inserted = self._connection.executemany(_INSERT, rows).rowcount
         assert inserted == len(rows), "a row was ignored although its id and seq were new"
         execute(_ROLL_UP, (old_head,))
+        self._connection.executemany(_SERVED, _served(records))
         if any(record.adjusts is not None for record in records):
             execute(_MOVE, (old_head,))
         fold(self._connection, old_head, now_ms)
@@ -210,6 +215,15 @@ class Book:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error:
             return  # the error that led here is the one to tell
+
+
+def _served(records: Sequence[UsageRecord]) -> set[tuple[str, str, str]]:
+    """What was served for what, each once."""
+    return {
+        (record.upstream, record.model_requested, record.model_served)
+        for record in records
+        if record.model_requested is not None and record.model_served is not None
+    }
 
 
 def _parts(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

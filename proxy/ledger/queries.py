@@ -99,6 +99,14 @@ class Queries:
             rows = connection.execute(query, (records_max, from_ms))
             return {(upstream, source): count for upstream, source, count in rows}
 
+    def served_models(self) -> list[tuple[str, str, str]]:
+        """Each (upstream, model asked for, model that answered) of which there is a record."""
+        with self._reading() as connection:
+            if schema_version(connection, str(self.path)) < 6:
+                return []  # a ledger that no process of this version has opened yet
+            query = "SELECT upstream, model_requested, model_served FROM served_models"
+            return connection.execute(query).fetchall()
+
     def price_terms(self, version: str) -> bytes | None:
         """What the amounts of the records with this `price_version` were made with; None if the ledger was not told."""
         with self._reading() as connection:

@@ -271,6 +271,19 @@ _MOVE = ";\n".join((moved_into_rollups("{row}.seq > 0"), named(_MOVES_FOLDED), *
 # Records whose numbers are in doubt are counted for `usage`; of millions they are few.
 _FLAGGED = "CREATE INDEX records_inconsistent ON records (started_at_ms) WHERE inconsistent = 1;\n"
 
+# Which models each upstream has served for which names: a strict limit on money goes by the dearest.
+_SERVED = """
+CREATE TABLE served_models (
+    upstream TEXT NOT NULL,
+    model_requested TEXT NOT NULL,
+    model_served TEXT NOT NULL,
+    PRIMARY KEY (upstream, model_requested, model_served)
+) STRICT, WITHOUT ROWID;
+INSERT INTO served_models
+SELECT DISTINCT upstream, model_requested, model_served FROM records
+WHERE model_requested IS NOT NULL AND model_served IS NOT NULL;
+"""
+
 _APPEND_ONLY_1 = ("records", "heads", "checkpoints", "grants")
 APPEND_ONLY: tuple[str, ...] = (*_APPEND_ONLY_1, "price_versions")
 
@@ -289,6 +302,7 @@ MIGRATIONS: tuple[str, ...] = (
     _WIDE,
     _MOVE,
     _FLAGGED,
+    _SERVED,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

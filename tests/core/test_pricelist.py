@@ -125,7 +125,8 @@ def test_names_that_clients_make_up_are_not_tried_against_every_glob():
 
 def test_tiers_and_names_written_out():
     prices = PriceList([row("gpt-4o", service_tier="flex"), row("gpt-*", service_tier="batch", upstream="up"), row("a", upstream="other"), row("b"), row("c", rank=1)])
-    assert prices.tiers("up", "gpt-4o") == {"flex", "batch"} and prices.tiers("other", "gpt-4o") == {"flex"}
+    assert [each.service_tier for each in prices.rows_for("up", "gpt-4o", None)] == ["batch", "flex"]
+    assert [each.service_tier for each in prices.rows_for("other", "b", "gpt-4o")] == ["flex", None]
     assert prices.literals("up") == ["b", "gpt-4o"]
 
 

@@ -237,7 +237,7 @@ def test_the_terms_of_a_price_version(ledger: Callable[..., Queries], tmp_path: 
 
 def test_the_status_tells_how_far_the_book_is(ledger: Callable[..., Queries], tmp_path: Path) -> None:
     status = ledger(make_record(0), make_record(1), make_record(1, output_tokens=7)).status()
-    known: dict[str, Any] = {"records": 3, "adjustments": 1, "first_seq": 1, "last_seq": 3, "sealed_seq": 3, "schema_version": 5, "writers": {"w0": 3}}
+    known: dict[str, Any] = {"records": 3, "adjustments": 1, "first_seq": 1, "last_seq": 3, "sealed_seq": 3, "schema_version": 6, "writers": {"w0": 3}}
     assert {name: getattr(status, name) for name in known} == known
     assert (status.last_booked_at_ms, status.path, status.bytes > 0, len(status.last_hash or "")) == (START_MS + 5000, str(tmp_path / "ledger.db"), True, 64)
 
@@ -298,3 +298,13 @@ def test_the_plan_of_a_range_uses_the_indexes(ledger: Callable[..., Queries]) ->
         ):
             plan = " ".join(row[3] for row in rows(connection, f"EXPLAIN QUERY PLAN {query}"))
             assert plan.startswith("SEARCH"), plan
+
+
+def test_what_was_served_for_what_is_told_each_once(ledger: Callable[..., Queries]) -> None:
+    pairs = [("alias", "dear"), ("alias", "dear"), ("alias", "alias"), ("alias", None), ("other", "dear")]
+    queries = ledger(
+        *(make_record(n, model_requested=asked, model_served=served) for n, (asked, served) in enumerate(pairs))
+    )
+    found = {(asked, served) for _, asked, served in queries.served_models()}
+    assert len(queries.served_models()) == len(found) == 3
+    assert found == {("alias", "dear"), ("alias", "alias"), ("other", "dear")}

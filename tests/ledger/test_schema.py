@@ -68,12 +68,12 @@ def test_an_upsert_changes_nothing_either(booked: sqlite3.Connection) -> None:
 
 
 def test_the_schema_says_its_version(booked: sqlite3.Connection) -> None:
-    assert schema_version(booked, "x") == SCHEMA_VERSION == 5
+    assert schema_version(booked, "x") == SCHEMA_VERSION == 6
 
 
 def test_a_database_of_a_newer_version_is_refused(booked: sqlite3.Connection) -> None:
     booked.execute("PRAGMA user_version = 99")
-    with pytest.raises(LedgerError, match=r"schema version 99.*up to 5.*newer version"):
+    with pytest.raises(LedgerError, match=r"schema version 99.*up to 6.*newer version"):
         migrate(booked, "ledger.db")
 
 
@@ -96,7 +96,7 @@ def test_a_later_migration_keeps_rows_and_hashes(booked: sqlite3.Connection) -> 
     before = rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records")
     migrate(booked, "x", (*MIGRATIONS, "ALTER TABLE records ADD COLUMN region TEXT;"))
     assert rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records") == before
-    assert rows(booked, "PRAGMA user_version") == [(6,)]
+    assert rows(booked, "PRAGMA user_version") == [(7,)]
     Book(booked, KEY, lambda: START_MS).book("w0", numbered(make_record(9)), None, (), ())
     assert rows(booked, "SELECT count(*), count(region) FROM records") == [(4, 0)]
 
@@ -106,13 +106,16 @@ def test_a_migration_that_fails_leaves_the_version_before_it(booked: sqlite3.Con
     with pytest.raises(sqlite3.OperationalError):
         migrate(booked, "x", (*MIGRATIONS, "CREATE TABLE half (a); CREATE TABLE records (a);"))
     assert rows(booked, "SELECT * FROM sqlite_schema") == before
-    assert rows(booked, "PRAGMA user_version") == [(5,)]
+    assert rows(booked, "PRAGMA user_version") == [(6,)]
 
 
 def test_a_released_migration_is_never_edited() -> None:
     """A database made by the old text would not be the one that the next migration expects: a change is a new migration."""
     digests = [hashlib.sha256(script.encode()).hexdigest()[:16] for script in MIGRATIONS]
-    assert digests == ["f13da70f6cb6fbef", "6b31257ff48e29f8", "108924cef4dd1eed", "bb619b8ecfdd9e1e", "2825a72a155c0e6f"]
+    assert digests == [
+        "f13da70f6cb6fbef", "6b31257ff48e29f8", "108924cef4dd1eed", "bb619b8ecfdd9e1e",
+        "2825a72a155c0e6f", "4078a23a5bd9cc31",
+    ]  # fmt: skip
 
 
 def fill_as_of_old(connection: sqlite3.Connection) -> None:
@@ -136,11 +139,13 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one(tmp_path: Path, ve
     before = rows(connection, f"SELECT {', '.join(COLUMNS)} FROM records")
     queries = Queries("sqlite:ledger.db", tmp_path)
     assert queries.price_terms("v1") is None, "read before any process of this version has opened it"
+    assert queries.served_models() == []
     used = queries.usage(["key"], None, None, UTC)
     assert [row["requests"] for row in used] == [3]
     migrate(connection, "x")
     assert rows(connection, f"SELECT {', '.join(COLUMNS)} FROM records") == before
     assert queries.usage(["key"], None, None, UTC) == used
+    assert queries.served_models() == [("modelmax", "deepseek-v3.2", "deepseek-v3.2")]
     book = Book(connection, KEY, lambda: START_MS)
     book.book("w0", numbered(make_record(3), after=3), None, (), (), [("v1", b"terms")])
     assert queries.price_terms("v1") == b"terms"

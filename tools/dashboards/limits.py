@@ -35,7 +35,7 @@ NOW = Row("Now", (
     Panel("Refused by limits", "Requests a second answered with 429 by the proxy.", "reqps", (
         Query('sum(rate(tollkeeper_refusals_total{code=~"rate_limit_exceeded|insufficient_quota"}[$__rate_interval])) or vector(0)'),
     ), "stat", 6, 5, alert="TollkeeperRefusalsSurge"),
-    Panel("Beyond a strict bound", "Requests of the period shown that used more than the bound they were let through with: a vendor ignored a cap.", "short", (
+    Panel("Beyond a strict bound", "Requests of the period shown that used more than the bound they were let through with: a vendor ignored a cap, or answered from a dearer model.", "short", (
         Query(f"sum(increase(tollkeeper_strict_breaches_total{{{WHICH}}}[$__range])) or vector(0)"),
     ), "stat", 6, 5, fail=1, decimals=0, alert="TollkeeperStrictBreach"),
 ))  # fmt: skip

@@ -106,7 +106,7 @@ ALERTS: Sequence[Alert] = (
         "{{ $labels.limit }} will be used up before it resets: at the pace of the last hour it comes to {{ $value | humanize }}.",
     ),
     Alert("TollkeeperRefusalsSurge", "warning", "code:tollkeeper_refusals:rate5m > 0.2 and code:tollkeeper_refusals:rate5m > 3 * code:tollkeeper_refusals:rate1h", "5m", "{{ $value | printf `%.1f` }} requests a second are refused with {{ $labels.code }}, several times more than in the hour."),
-    Alert("TollkeeperStrictBreach", "critical", f"sum by (job, scope, id, limit) {grew('strict_breaches_total', '15m')}", "0m", "Requests used more of {{ $labels.limit }} than they could be bounded by: a vendor billed beyond a cap."),
+    Alert("TollkeeperStrictBreach", "critical", f"sum by (job, scope, id, limit) {grew('strict_breaches_total', '15m')}", "0m", "Requests used more of {{ $labels.limit }} than they could be bounded by: a vendor billed beyond a cap, or answered from a dearer model."),
     Alert("TollkeeperKeyExpiring", "warning", "tollkeeper_key_expiry_timestamp_seconds - time() < 7 * 86400 and tollkeeper_key_expiry_timestamp_seconds > time()", "0m", "The key {{ $labels.key }} expires in {{ $value | humanizeDuration }}."),
     # The upstreams.
     Alert(

@@ -58,14 +58,24 @@ def cut(state: LimitState, zone: tzinfo) -> ProxyError:
     return ProxyError(429, "tokens", "rate_limit_exceeded", message)
 
 
-def not_boundable(limit: Limit, *, cap_ignored: bool = False) -> ProxyError:
-    """400: a strict limit lets through only what it can bound beforehand. `cap_ignored`: this model is known to answer beyond its caps."""
-    remedy = (
-        "this model's vendor has answered beyond the cap of a request, so a cap bounds nothing here. "
-        "Use another model, or ask the operator to set `strict.output_tokens` to the most that it can answer."
-        if cap_ignored
-        else "name `max_completion_tokens` (or `max_tokens`), and send only what can be counted, text and no references to files or images."
-    )
+def not_boundable(limit: Limit, *, cap_ignored: bool = False, tokens_known: bool = False) -> ProxyError:
+    """400: a strict limit lets through only what it can bound beforehand.
+
+    `cap_ignored`: this model is known to answer beyond its caps. `tokens_known`: only the price of
+    what may answer cannot be told.
+    """
+    if tokens_known:
+        remedy = (
+            "a model or a tier that may answer it has no price. "
+            "Use another model, or ask the operator to add a row to `prices`."
+        )
+    elif cap_ignored:
+        remedy = (
+            "this model's vendor has answered beyond the cap of a request, so a cap bounds nothing here. "
+            "Use another model, or ask the operator to set `strict.output_tokens` to the most that it can answer."
+        )
+    else:
+        remedy = "name `max_completion_tokens` (or `max_tokens`), and send only what can be counted, text and no references to files or images."
     message = f"{named(limit)} is strict, and nothing says how much this request may use at most: {remedy}"
     return invalid_request(message, code="not_boundable")
 
