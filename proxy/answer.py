@@ -42,11 +42,9 @@ class Answer:
         self._watch = Watch(upstream.masking, coding) if upstream.masking and not plain else None
         length_framed = not head.chunked and first(head.raw_headers, b"content-length") is not None
         self.open_ended = not length_framed
-        content_type = (first(head.raw_headers, b"content-type") or b"").lower()
-        events = plain and content_type.startswith(b"text/event-stream")
-        # Some servers send a stream under another type or none, and clients that asked for one read it as one. But JSON that names its length is no stream.
-        strips = plain and not (length_framed and content_type.startswith(b"application/json"))
-        self._strip = UsageEventFilter(strip_event_bytes_max) if strips and strip_event_bytes_max is not None else None
+        # Some servers send a stream under another type or none, and clients that asked for one read it as one: so the type does not decide what is looked through.
+        self._strip = UsageEventFilter(strip_event_bytes_max) if plain and strip_event_bytes_max is not None else None
+        events = plain and (first(head.raw_headers, b"content-type") or b"").lower().startswith(b"text/event-stream")
         self.tellable = head.code < 400 and not length_framed and events
         headers = upstream.answer_headers(head)
         headers += added
