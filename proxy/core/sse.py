@@ -25,6 +25,7 @@ _DONE = b"[DONE]"
 _LF = 0x0A
 _CR = 0x0D
 _OPEN = 0x7B                                # a brace
+_D = 0x64                                   # with which the name may begin again
 _START_BYTES = 16                           # of a line that is too long, enough to tell what it is
 _DONE_BYTES_MAX = 16
 
@@ -73,7 +74,7 @@ class SSEParser:
             # What nearly every chunk is: whole events, LF only. (Looking for an int in bytes costs an eighth of looking for bytes.)
             events: list[bytes] = []
             for block in chunk[:-2].split(b"\n\n"):
-                if block.startswith(b"data: ") and _LF not in block and 6 < len(block) <= self._max:
+                if block.startswith(b"data: ") and _LF not in block and 6 < len(block) <= self._max and block[6] != _D:
                     events.append(block[6:])
                 else:
                     for line in block.split(b"\n"):

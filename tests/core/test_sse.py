@@ -94,7 +94,7 @@ def every_split(stream: bytes) -> list[list[bytes]]:
         (b'data: {"a":1}\ndata: {"b":2}\ndata: {\ndata: "c": 1\ndata: }\n\ndata: {}\n', [b'{"a":1}', b'{"b":2}', b'{\n"c": 1\n}', b"{}"]),
         (b'{"a":1}\n{"b":2}\n[DONE]\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
         (b'data: {"a":1}\n\n{"b":2}\n\ndata: [DONE]\n\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
-        (b'data: data: {"a":1}\n\ndata:data:[DONE]\n\n', [b'{"a":1}', b"[DONE]"]),
+        (b'data: data: {"a":1}\n\ndata: data: {"b":2}\n\ndata:data:[DONE]\n\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
         (b'data: {"a":1}\nevent: error\ndata: {"b":2}\n\n', [b'{"a":1}', b'{"b":2}']),
         (b'error: {"a":1}\n\n', [b'{"a":1}']),
         (b' data: {"a":1}\n\nData:{"b":2}\n\n\tDATA: [DONE]\n\n data: c\n\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
