@@ -42,10 +42,9 @@ class Answer:
         self._watch = Watch(upstream.masking, coding) if upstream.masking and not plain else None
         length_framed = not head.chunked and first(head.raw_headers, b"content-length") is not None
         self.open_ended = not length_framed
-        # Some servers send a stream under another type or none, and clients that asked for one read it as one: so the type does not decide what is looked through.
+        # Some servers send a stream under another type or none, and clients that asked for one read it as one: so the type decides nothing here.
         self._strip = UsageEventFilter(strip_event_bytes_max) if plain and strip_event_bytes_max is not None else None
-        events = plain and (first(head.raw_headers, b"content-type") or b"").lower().startswith(b"text/event-stream")
-        self.tellable = head.code < 400 and not length_framed and events
+        self.tellable = stream and head.code < 400 and plain and not length_framed
         headers = upstream.answer_headers(head)
         headers += added
         headers.append((b"x-tollkeeper-id", request_id.encode()))

@@ -371,15 +371,15 @@ async def test_a_stream_that_outgrows_a_cutting_limit_is_ended_with_an_event_tha
         await client.aclose()
 
 
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
-async def test_a_stream_in_pieces_that_end_anywhere_is_cut_behind_a_whole_event(tmp_path: Path, line_end: bytes) -> None:
-    """As a vendor sends it from behind a buffering proxy."""
+@pytest.mark.parametrize(("line_end", "named"), [(b"\n", "text/event-stream"), (b"\r\n", "text/event-stream"), (b"\r", "text/event-stream"), (b"\n", "application/json")])
+async def test_a_stream_in_pieces_that_end_anywhere_is_cut_behind_a_whole_event(tmp_path: Path, line_end: bytes, named: str) -> None:
+    """As a vendor sends it from behind a buffering proxy, which may call it something else."""
     ready = asyncio.Event()
     one = event("word " * 20).replace(b"\n", line_end)   # 25 tokens
     pieces = [(one * 400)[at : at + 777] for at in range(0, 400 * len(one), 777)]
 
     async def answer(visit: Visit) -> None:
-        await visit.stream(pieces[0], end=False)
+        await visit.stream(pieces[0], end=False, headers=(f"Content-Type: {named}",))
         for piece in pieces[1:]:
             await ready.wait()          # the client has read what was sent
             ready.clear()

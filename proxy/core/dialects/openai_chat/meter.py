@@ -150,8 +150,8 @@ class Meter:
         return self._json is False and self._decoder is None and not self._blind and self._parser.between
 
     def whole_events(self, chunk: bytes) -> bytes:
-        """Of the chunk that was fed last, what ends with a whole event; empty if no event ends in it."""
-        return chunk if self.between_events else chunk[: ends_at(chunk, by_lines=self._parser.by_lines)]
+        """Of the chunk that was fed last, what ends with a whole event; empty if no event ends in it, as none does in JSON."""
+        return chunk if self.between_events else chunk[: 0 if self._json else ends_at(chunk, by_lines=self._parser.by_lines)]
 
     @property
     def shows_its_end(self) -> bool:
