@@ -23,7 +23,7 @@ from proxy.core.routes import MODELS, model_of_path
 from proxy.core.unserved import asked, family, unknown_path
 from proxy.exchange import Exchange, Payload
 from proxy.health import Health
-from proxy.holds import Hold
+from proxy.holds import Hold, refuse_used_up
 from proxy.keys import Tenant
 from proxy.listener import Request
 from proxy.logs import refusal_line
@@ -38,6 +38,7 @@ from proxy.upstream import Upstream
 METERED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
 ID_BYTES = 10                 # of randomness in a UUIDv7
 LARGE_BYTES = 256 * 1024      # of a body: reading it takes up to four milliseconds
+SMALL_BYTES = 16 * 1024       # of a body: reading it costs no more than asking first whether it may
 TIER_CHARS_MAX = 64            # of one that is asked for: it is kept in the journal, whose entries have a bounded size
 Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
@@ -111,19 +112,31 @@ class Gateway:
         tenant = self._authenticate(request, caller)
         if self._parts.draining:
             raise unavailable("draining", "This process is stopping; try again, another one will take the request.")
-        if self._parts.inflight >= caller.site.settings.inflight_max:
-            raise unavailable("overloaded", "The proxy has as many requests in flight as it may (inflight_max). Try again shortly.")
+        self._refuse_overload(caller.site)
         return tenant
+
+    def _refuse_overload(self, site: Site) -> None:
+        if self._parts.inflight >= site.settings.inflight_max:
+            raise unavailable("overloaded", "The proxy has as many requests in flight as it may (inflight_max). Try again shortly.")
+
+    async def _refuse_used_up(self, caller: _Caller, tenant: Tenant) -> None:
+        """Whoever is beyond a limit is told so before its body costs anything."""
+        now_ms = self._parts.now_ms()
+        await refuse_used_up(
+            self._parts.quota, caller.site, tenant.key_id, tenant.team, caller.started_at_ms, now_ms
+        )
 
     async def _exchange(self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant) -> None:
         parts = self._parts
-        parts.inflight += 1
         parts.metrics.inflight(1, 0)
         bodies = caller.site.settings.bodies
         memory = Memory(parts, tenant.key_id, total_max_bytes=bodies.total_max_bytes, body_max_bytes=bodies.max_bytes)
-        streams = 0
+        inflight = streams = 0
         try:
-            exchange = await self._prepare(request, endpoint, caller, tenant, memory)
+            body = await self._arrived(request, caller, tenant, memory)
+            inflight = 1
+            parts.inflight += 1
+            exchange = await self._prepare(request, endpoint, caller, tenant, memory, body)
             streams = 1 if exchange.stream else 0
             parts.metrics.inflight(0, streams)
             try:
@@ -133,18 +146,38 @@ class Gateway:
                 caller.fields = exchange.limit_fields
         finally:
             memory.release()
-            parts.inflight -= 1
+            parts.inflight -= inflight
             parts.metrics.inflight(-1, -streams)
 
-    async def _prepare(self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant, memory: Memory) -> Exchange:
-        """Reads the body and asks everything that may refuse the request, before anything is opened. Returns with the body handed over."""
+    async def _arrived(self, request: Request, caller: _Caller, tenant: Tenant, memory: Memory) -> bytes:
+        """The body, once it is here. Until then the request is not in flight: sending slowly takes no place of others."""
         check_json(request.headers)
-        body = await self._read(request, caller.site.settings, memory)
+        length = request.content_length
+        if length is None or length > SMALL_BYTES or _encoding(request) is not None:
+            await self._refuse_used_up(caller, tenant)
+        self._parts.arriving += 1
+        try:
+            body = await self._read(request, caller.site.settings, memory)
+        finally:
+            self._parts.arriving -= 1
+        self._refuse_overload(caller.site)
+        return body
+
+    async def _prepare(
+        self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant, memory: Memory, body: bytes
+    ) -> Exchange:
+        """Asks everything that may refuse the request, before anything is opened. Returns with the body handed over."""
         began_s = monotonic()
         encoding = _encoding(request)
         bytes_max = caller.site.settings.bodies.max_bytes
         beside = encoding is not None or len(body) > LARGE_BYTES
-        readable, call = await self._aside(beside, _understood, endpoint, body, encoding, bytes_max)
+        if beside:
+            async with self._one_aside:
+                # What went before in the line may have used the limits up.
+                await self._refuse_used_up(caller, tenant)
+                readable, call = await asyncio.to_thread(_understood, endpoint, body, encoding, bytes_max)
+        else:
+            readable, call = _understood(endpoint, body, encoding, bytes_max)
         if readable is not body:
             memory.take(len(readable))  # both are held: this one to read, the other to send
         upstream = _upstream(caller.site, tenant, call)

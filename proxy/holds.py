@@ -72,8 +72,7 @@ class Hold:
         try:
             outcome = await self._quota.reserve(limits, ask, now_ms)
         except QuotaUnavailable as error:
-            message = f"The proxy cannot tell now whether this request is within its limits ({error}). Nothing was sent. Try again shortly."
-            raise unavailable("quota_unavailable", message) from error
+            raise _quota_unavailable(error) from error
         if isinstance(outcome, Refused):
             raise refusal(outcome, now_ms, site.zone, quota_status=site.settings.quota_status)
         self._reservation = outcome
@@ -172,6 +171,35 @@ class Hold:
         """The client has left and its vendor was stopped: it takes no place among the concurrent ones. While the vendor works, it does."""
         if self._open and self._reservation is not None:
             self._quota.release_slots(self._reservation)
+
+
+async def refuse_used_up(
+    quota: Quota, site: Site, key_id: str, team: str | None, started_at_ms: int, now_ms: int
+) -> None:
+    """Refuses a caller of whom no request would be let through, whatever stands in its body.
+
+    It takes nothing: all limits of a request are still taken in one step, by `Hold.reserve`. It keeps
+    a caller that is beyond its limits from having its bodies read all the same. Raises ProxyError 429
+    or 503.
+    """
+    limits = site.rules.of_any_call(key_id, team)
+    if not limits:
+        return
+    least = Ask(
+        exchange_id="", started_at_ms=started_at_ms, charge_nano=0,
+        input_bound=0, output_bound=0, charge_bound_nano=0,
+    )  # fmt: skip
+    try:
+        refused = await quota.refusal(limits, least, now_ms)
+    except QuotaUnavailable as error:
+        raise _quota_unavailable(error) from error
+    if refused is not None:
+        raise refusal(refused, now_ms, site.zone, quota_status=site.settings.quota_status)
+
+
+def _quota_unavailable(error: QuotaUnavailable) -> ProxyError:
+    message = f"The proxy cannot tell now whether this request is within its limits ({error}). Nothing was sent. Try again shortly."
+    return unavailable("quota_unavailable", message)
 
 
 def _output_bound(answers: int | None, cap: int | None) -> int | None:

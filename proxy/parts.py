@@ -69,7 +69,8 @@ class Parts:
         self.exchanges: set[Running] = set()
         self.draining = False        # the process is stopping: not ready, no new exchanges
         self.drains = Drains()       # answers read on for a client that left
-        self.inflight = 0            # requests past authentication
+        self.arriving = 0            # requests past authentication whose body is not here yet
+        self.inflight = 0            # requests past authentication and with their body
         self.body_bytes = 0          # request bodies held in memory
         self.body_bytes_of: dict[str, int] = {}  # by key, of those that hold any
 

@@ -49,6 +49,10 @@ class Rules:
         """The limits of a team and of one of its keys, for whatever models."""
         return (self._teams.get(team, ()) if team is not None else ()) + self._own(key_id)
 
+    def of_any_call(self, key_id: str, team: str | None) -> Limits:
+        """The limits that hold for a caller whatever it calls: what its head alone tells."""
+        return tuple(limit for limit in self._proxy + self.of_tenant(key_id, team) if not limit.models)
+
     def configured(self) -> Limits:
         """All limits of the proxy and of configured upstreams, teams and keys."""
         groups = ((self._proxy,), self._upstreams.values(), self._teams.values(), self._keys.values())

@@ -244,7 +244,7 @@ class Server:
             server.close()
         self._listener.leave()
         deadline_s = monotonic() + drain.timeout_s
-        while self._parts.inflight and monotonic() < deadline_s and not self._hurry.is_set():
+        while self._parts.arriving + self._parts.inflight and monotonic() < deadline_s and not self._hurry.is_set():
             await self._sleep(0.05)
         left = list(self._parts.exchanges)
         for exchange in left:

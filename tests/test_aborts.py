@@ -53,7 +53,7 @@ async def nothing_left(proxy: Running) -> None:
 
     def left() -> tuple[int, ...]:
         in_use = pool_of(proxy).in_use
-        return proxy.server.open_exchanges, len(parts.exchanges), parts.drains.count, parts.inflight, in_use, parts.body_bytes
+        return proxy.server.open_exchanges, len(parts.exchanges), parts.drains.count, parts.arriving + parts.inflight, in_use, parts.body_bytes
 
     try:
         await until(lambda: not any(left()))

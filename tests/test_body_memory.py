@@ -42,7 +42,7 @@ async def test_what_is_declared_and_not_sent_keeps_nobody_out(tmp_path: Path) ->
     async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url, bodies=bodies, keys=KEYS)) as proxy:
         declared = [await declare(proxy, MIB, b"{") for _ in range(16)]
         parts = proxy.server.parts
-        await until(lambda: parts.inflight == len(declared) or parts.body_bytes >= 4 * MIB)
+        await until(lambda: parts.arriving == len(declared) or parts.body_bytes >= 4 * MIB)
         assert parts.body_bytes == len(declared)
         assert [(await ask(proxy, key)).status for key in ("sk-bob", "sk-test")] == [200, 200]
         for client in declared:

@@ -206,12 +206,12 @@ async def test_a_shutdown_closes_idle_connections_and_busy_ones_after_their_answ
 async def test_a_client_that_leaves_in_its_body_leaves_nothing_behind(proxy: Running, upstream: RawUpstream, framing: bytes, reset: bool) -> None:
     client = await RawClient.connect(proxy.address)
     await client.send(HEAD + framing + BODY)
-    await until(lambda: proxy.server.parts.inflight == 1)
+    await until(lambda: proxy.server.parts.arriving == 1)
     if reset:
         client.leave()
     else:
         await client.aclose()
-    await until(lambda: not connections(proxy) and proxy.server.parts.inflight == 0)
+    await until(lambda: not connections(proxy) and proxy.server.parts.arriving == 0)
     assert proxy.server.parts.body_bytes == 0
     assert upstream.visits == [] and await proxy.records(0) == []
 
@@ -220,7 +220,7 @@ async def test_what_follows_a_body_is_no_part_of_it(proxy: Running, upstream: Ra
     """Rubbish in the same segment as the end of a body: the body is whole, but nobody can say what the client meant."""
     client = await RawClient.connect(proxy.address)
     await client.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:5])
-    await until(lambda: proxy.server.parts.inflight == 1)
+    await until(lambda: proxy.server.parts.arriving == 1)
     await client.send(BODY[5:] + b"rubbish\r\n\r\n")
     assert (await client.answer()).status == 200
     assert [visit.body for visit in upstream.visits] == [BODY]

@@ -53,6 +53,18 @@ def test_which_limits_hold(tmp_path: Path, line: str) -> None:
         assert [limit.id for limit in limits] == ids
 
 
+@pytest.mark.parametrize(
+    ("key_id", "team", "ids"),
+    [
+        ("alice", "red", ["proxy/USD/month", "team:red/USD/month", "key:alice/requests/minute"]),
+        ("carol", None, ["proxy/USD/month"]),
+        ("fwd-1", None, ["proxy/USD/month", "key:fwd-1/requests/minute"]),
+    ],
+)
+def test_which_limits_hold_whatever_is_called(tmp_path: Path, key_id: str, team: str | None, ids: list[str]) -> None:
+    assert [limit.id for limit in made(tmp_path, CONFIG).of_any_call(key_id, team)] == ids
+
+
 def test_what_a_limit_says_of_itself(tmp_path: Path) -> None:
     compiled = made(tmp_path, CONFIG)
     slow = compiled.limits_for("bob", "blue", "w", "x")[2]

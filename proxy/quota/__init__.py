@@ -96,6 +96,10 @@ class Quota(Protocol):
         """Take what the request is expected to use of every limit, in one step; or nothing of any, if one refuses. Raises QuotaUnavailable."""
         ...
 
+    async def refusal(self, limits: Sequence[Limit], ask: Ask, now_ms: int) -> Refused | None:
+        """What `reserve` would refuse the request with right now; nothing is taken. Raises QuotaUnavailable."""
+        ...
+
     async def extend(self, reservation: Reservation, output_tokens: int, charge_nano: int | None, now_ms: int) -> LimitState | None:
         """A stream outgrows what it took: from now on `output_tokens` and `charge_nano` are expected of it in all.
 

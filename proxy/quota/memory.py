@@ -107,6 +107,18 @@ class MemoryQuota:
             self._sweep(SWEEP * self._new, when)
         return MemoryReservation(ask, when, lines, exceeded, tightest)
 
+    async def refusal(self, limits: Sequence[Limit], ask: Ask, now_ms: int) -> Refused | None:
+        when = When(ask.started_at_ms, now_ms, self._monotonic_ms())
+        likely = expected(ask)
+        counters = [self._seen(limit, when) for limit in limits]
+        refusing: list[tuple[Counter, int]] = []
+        for counter in counters:
+            hold = bound_of(counter.limit, ask) if counter.strict else likely[counter.index]
+            fit = fits(counter.exact, hold * counter.scale, counter.look(when))
+            if not fit and counter.limit.refuses:
+                refusing.append((counter, hold))
+        return self._refused(counters, refusing, when) if refusing else None
+
     def _refused(self, counters: Sequence[Counter], refusing: Sequence[tuple[Counter, int]], when: When) -> Refused:
         """Of the limits that refuse, the one that will do so longest: whoever waited for another would be refused again."""
         found = max((counter.refusal(hold, when) for counter, hold in refusing), key=_lasts)

@@ -48,6 +48,34 @@ async def test_five_thousand_histories_against_the_oracle(scheme: str) -> None:
     await histories(scheme, range(5000))
 
 
+@each_store
+@pytest.mark.parametrize("seed", range(20))
+async def test_looking_tells_what_a_request_would_hear_and_takes_nothing(scheme: str, seed: int) -> None:
+    dice = random.Random(seed)
+    here = await world(scheme)
+    rules = ("2 requests/minute", "3 concurrent", "90 tokens/day", "60 output_tokens/hour", "0 requests/day")
+    limits = [limit(text, dice.choice(("finish", "cut", "strict", "warn"))) for text in rules[: dice.choice((4, 4, 5))]]
+    running: list[Reservation] = []
+    heard = set()
+    for _ in range(30):
+        mine = dice.sample(limits, dice.randint(1, len(limits)))
+        output = dice.choice((0, 5, 70))
+        before = [await here.state(one) for one in limits]
+        looked = await here.look(mine, output, most=output)
+        assert [await here.state(one) for one in limits] == before
+        answer = await here.ask(mine, output, most=output)
+        heard.add(type(answer))
+        if isinstance(answer, Refused):
+            assert looked == answer
+        else:
+            assert looked is None
+            running.append(answer)
+        if running and dice.random() < 0.4:
+            here.end(running.pop(), dice.choice((0, 5, 40)))
+        here.clock.now_ms += dice.choice((0, 100, 40_000))
+    assert len(heard) == 2 or any(one.amount == 0 for one in limits)
+
+
 # Crowds: 200 requests at once at limits for exactly k of them, with random true usage, aborts and settles between.
 
 

@@ -37,11 +37,18 @@ class World:
         """A request that expects these tokens and this charge; `most` bounds the output, and the charge with it."""
         self.count += 1
         started_ms = self.clock.now_ms if began_ms is None else began_ms
-        ask = Ask(
+        return await self.quota.reserve(limits, self._asking(output, input, charge, most, started_ms), self.clock.now_ms)
+
+    async def look(self, limits: Sequence[Limit], output: int = 0, *, input: int = 0, charge: int | None = None, most: int | None = None) -> Refused | None:
+        """What `ask` would be refused with."""
+        now_ms = self.clock.now_ms
+        return await self.quota.refusal(limits, self._asking(output, input, charge, most, now_ms), now_ms)
+
+    def _asking(self, output: int, input: int, charge: int | None, most: int | None, started_ms: int) -> Ask:
+        return Ask(
             exchange_id=f"x{self.count}", started_at_ms=started_ms, input_tokens=input, output_tokens=output, charge_nano=charge,
             input_bound=input, output_bound=most, charge_bound_nano=most,
         )
-        return await self.quota.reserve(limits, ask, self.clock.now_ms)
 
     async def admitted(self, limits: Sequence[Limit], output: int = 0, **more: int | None) -> Reservation:
         answer = await self.ask(limits, output, **more)
