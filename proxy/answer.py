@@ -91,7 +91,7 @@ class Answer:
         """Sends an event of ours behind whole events of the upstream's, as the last thing before `end`; False where the framing has no room for it."""
         if not self.tellable:
             return False
-        self._tail = event
+        self._tail = event if self._strip is None else self._strip.end() + event  # what ended with one line end may wait for the next one to begin
         self._strip = None
         return True
 

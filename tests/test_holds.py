@@ -454,6 +454,36 @@ async def test_a_stream_that_states_its_total_with_each_event_is_cut_by_that_and
         await client.aclose()
 
 
+async def test_a_cut_stream_under_inject_keeps_its_last_event(tmp_path: Path) -> None:
+    """Where one line end closes an event, it waits for the next one to begin: the limit's own event comes behind it."""
+    ready = asyncio.Event()
+    one = event("word " * 20).removesuffix(b"\n")   # 25 tokens
+
+    async def answer(visit: Visit) -> None:
+        await visit.stream(one * 2, end=False)
+        for _ in range(200):
+            await ready.wait()          # the client has read what was sent
+            ready.clear()
+            await visit.send(b"%x\r\n%b\r\n" % (len(one), one))
+
+    async with raw_upstream(answer) as upstream:
+        upstreams = {"mock": {"base_url": upstream.url, "api_key": "k", "stream_usage": "inject"}}
+        settings = limited(upstream.url, {"limit": "3000 tokens/day", "enforce": "cut"}, upstreams=upstreams)
+        async with running(tmp_path, settings) as proxy:
+            client = await RawClient.connect(proxy.address)
+            await client.post(ask(stream=True))
+            await client.head()
+            body = b""
+            while part := await client.chunk():
+                body += part
+                ready.set()
+            events = body.count(one)
+            assert json.loads(body[events * len(one) :].removeprefix(b"data: "))["error"]["code"] == "insufficient_quota"
+            [row] = await proxy.records(1)
+            assert (row["outcome"], row["output_tokens"]) == ("cut", 25 * events)
+            await client.aclose()
+
+
 async def test_a_stream_that_outgrows_what_it_held_of_other_limits_finishes(tmp_path: Path) -> None:
     async def answer(visit: Visit) -> None:
         await visit.stream(*(event("word " * 20) for _ in range(200)), DONE)
