@@ -97,7 +97,10 @@ class Answer:
 
     def cut(self) -> None:
         """Ends the connection so that the answer is seen to be incomplete."""
-        if self._mask is not None and not self._head and (rest := self._mask.end()):
+        rest = b"" if self._strip is None else self._strip.end()  # part of an event: what came is charged, so it is passed on
+        if self._mask is not None:
+            rest = self._mask.feed(rest) + self._mask.end()
+        if rest and not self._head:
             self._client.write(self._framed(rest))
         if self._until_close:
             transport = self._client.transport

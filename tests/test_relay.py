@@ -165,6 +165,21 @@ async def test_a_400_that_has_another_reason_is_the_clients_to_see(tmp_path: Pat
         assert [counts(row) for row in await proxy.records(2)] == [("rejected_upstream", "none", 0, 0)] * 2
 
 
+@pytest.mark.parametrize("came", [TEXT + TEXT[:-9], TEXT[:-1] + TEXT[:-1]], ids=["inside of an event", "behind one line end"])
+async def test_what_came_of_a_stream_that_breaks_off_is_passed_on(tmp_path: Path, came: bytes) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.stream(came[:40], came[40:], end=False)
+        visit.writer.close()
+
+    async with raw_upstream(script) as upstream, running(tmp_path, inject(upstream.url)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        await client.post(ASK)
+        answer = await client.answer()
+        assert (answer.body, answer.whole) == (came, False)
+        assert (await proxy.records(1))[0]["outcome"] == "upstream_failed"
+        await client.aclose()
+
+
 @pytest.mark.parametrize("reset", [True, False])
 async def test_a_retry_that_finds_no_answer_leaves_one_record(tmp_path: Path, reset: bool) -> None:
     async def script(visit: Visit) -> None:
