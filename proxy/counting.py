@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
+from random import Random
 from typing import Final, TypeVar
 
 import msgspec
@@ -23,6 +24,7 @@ from proxy.core.images import ImageRule, image_rule, picture_tokens
 from proxy.core.learned import Learned, TextCount
 from proxy.core.prompts import SOUND_BYTES_PER_TOKEN, Prompt, beside_prompt_bytes, count_input, count_prompt
 from proxy.core.routes import matches_caseless
+from proxy.core.sampling import BYTES_PER_TOKEN_MAX, sampled, windows
 from proxy.core.settlement import Counted
 from proxy.core.tokens import EXACT_CHARS_MAX, Count
 from proxy.core.usage import Outcome, Source, UsageRecord
@@ -36,12 +38,11 @@ _T = TypeVar("_T")
 WAIT_S: Final = 5.0                 # an answer's end waits so long for its count, loading included; then it is estimated
 WAITING_MAX: Final = 512            # counts at once; beyond it they are estimated
 WAITING_BYTES_MAX: Final = 64 * 2**20  # of what waits to be counted; likewise
-PROMPT_BYTES_MAX: Final = 2**20     # of a body that is decoded to be counted; above it the ratio to its bytes is as good
+PROMPT_BYTES_MAX: Final = 2**20     # of a body that is decoded to be counted; of a larger one windows are counted
 PROMPT_BRACKETS_MAX: Final = 50_000 # in it: decoding a megabyte of `[],[],` would hold the loop up for a third of a second
 HEAD_BYTES: Final = 4096            # of text kept of a stream that is likely to state its usage
 SAMPLE_BYTES: Final = 64 * 1024     # of text counted for learning's sake; a longer answer is not learned from
 CAP_SLACK_TOKENS: Final = 16        # beyond a cap that servers keep in their own way: some do not count what ends an answer
-BYTES_PER_TOKEN_MAX: Final = 8      # of a prompt, until several keys have taught that it is more: one can fill its requests as it likes
 SAMPLES_FIRST: Final = 200          # answers of a model that are all counted, to learn from
 SAMPLES_EVERY: Final = 16           # and later one in so many
 KEEP_INTERVAL_S: Final = 60.0       # what a kill may make it forget
@@ -57,7 +58,8 @@ _FORM: Final = "response_format"        # stays JSON
 class Counter:
     """The shared part: which exchange is counted, the tasks that count, and what is learned."""
 
-    def __init__(self, vocabularies: Vocabularies, calibration: Calibration) -> None:
+    def __init__(self, vocabularies: Vocabularies, calibration: Calibration, dice: Random | None = None) -> None:
+        self.dice = Random() if dice is None else dice     # where the windows of large prompts lie, which nobody outside may know
         self.vocabularies = vocabularies
         self.calibration = calibration
         self._tasks: set[asyncio.Task[None]] = set()
@@ -171,8 +173,13 @@ class Counting:
     def prompt(self, body: bytes) -> int:
         """Takes the request's body, decoded; counts it if that is likely to be needed. The input tokens to go by until then, learned from bytes."""
         self._prompt_bytes = self.call.prompt_bytes
-        if (self.text_bytes_max is None or self._sampled) and len(body) <= PROMPT_BYTES_MAX:
-            self._count(partial(_prompt, self.call, body, self._name, self._image_rules), self._take_prompt, len(body))
+        if self.text_bytes_max is None or self._sampled:
+            dice = self._counter.dice
+            if self._prompt_bytes <= EXACT_CHARS_MAX and len(body) <= PROMPT_BYTES_MAX:
+                self._count(partial(_prompt, self.call, body, self._name, self._image_rules, dice), self._take_prompt, len(body))
+            else:
+                parts = windows(body, self.call.inlined, dice.randrange)
+                self._count(partial(_sampled, parts, self._prompt_bytes), self._take_prompt, sum(map(len, parts)))
         return self._by_bytes()
 
     def unasked(self) -> None:
@@ -264,7 +271,12 @@ class Counting:
         tokens = self._learned.input.per_byte.of(self._prompt_bytes)
         if not self._counter.calibration.widely_taught(call.model):
             tokens = max(tokens, self._prompt_bytes // BYTES_PER_TOKEN_MAX)
-        tokens -= (-call.sound_bytes // SOUND_BYTES_PER_TOKEN)
+        return tokens + self._media_tokens()
+
+    def _media_tokens(self) -> int:
+        """What the pictures and sounds of the request itself count as."""
+        call = self.call
+        tokens = -(-call.sound_bytes // SOUND_BYTES_PER_TOKEN)
         if call.pictures:
             rule = image_rule(call.model, self._image_rules)
             tokens += sum(picture_tokens(rule, picture.size, low=picture.low) for picture in call.pictures)
@@ -280,9 +292,10 @@ class Counting:
         # The prompt may be in an echoed text, or not: some vendors leave `echo` unread. So all of it is charged, and called an estimate.
         output_known = self._known and not self.call.echo and text_tokens is not None and texts is not None and texts.whole and texts.counting.exact and learned.output.agrees()
         input_tokens = learned.input.from_count(None if prompt is None else (prompt.tokens, prompt.characters))
-        # Of a long prompt only the beginning is counted. Cheap text there must not stand for what is behind it.
-        if input_tokens is None or self._prompt_bytes > EXACT_CHARS_MAX:
-            input_tokens = max(self._by_bytes(), 0 if input_tokens is None else input_tokens)
+        if input_tokens is None:
+            input_tokens = self._by_bytes()
+        elif prompt is not None and prompt.sampled:
+            input_tokens += self._media_tokens()
         if not meter.text_known:
             output_tokens = meter.output_measure    # what could not be read counts with its bytes
         else:
@@ -334,10 +347,19 @@ def _took_blocks(texts: Texts, found: Sequence[tuple[str, int]]) -> None:
         texts.counting.counted(block, tokens)
 
 
-def _prompt(call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], count: Count) -> Prompt | None:
-    """In the thread. None: the body cannot be decoded as a whole (its top level could), or not in a moment, so its bytes must do."""
-    if body.count(b"[") + body.count(b"{") > PROMPT_BRACKETS_MAX:
-        return None
+def _sampled(parts: Sequence[bytes], size_bytes: int, count: Count) -> Prompt:
+    """In the thread."""
+    tokens, characters = sampled(parts, size_bytes, count)
+    return Prompt(tokens, exact=False, characters=characters, guessed=True, sampled=True)
+
+
+def _prompt(call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], dice: Random, count: Count) -> Prompt:
+    """In the thread. Of a body that cannot be decoded as a whole (its top level could), or not in a moment, windows are counted."""
+    found = None if body.count(b"[") + body.count(b"{") > PROMPT_BRACKETS_MAX else _decoded(call, body, name, image_rules, count)
+    return _sampled(windows(body, call.inlined, dice.randrange), call.prompt_bytes, count) if found is None else found
+
+
+def _decoded(call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], count: Count) -> Prompt | None:
     try:
         fields = _fields_decoder.decode(repair_surrogates(body) or body)
         read = {name: msgspec.json.decode(fields[name]) for name in _PROMPT_FIELDS if name in fields}

@@ -99,7 +99,7 @@ async def test_a_cap_that_the_upstream_ignores_lowers_no_charge(tmp_path: Path, 
 
 
 async def test_cheap_text_at_the_beginning_does_not_stand_for_what_is_behind_it(tmp_path: Path) -> None:
-    """Only the beginning of a long prompt is counted."""
+    """Of a long prompt windows are counted, all over it."""
     async with raw_upstream(silent("ok")) as upstream, running(tmp_path, counting(upstream.url)) as proxy:
         await post(proxy, ask(content=" " * EXACT_CHARS_MAX + TEXT * 40))
         [row] = await proxy.records(1)

@@ -17,6 +17,7 @@ import proxy.counting
 from proxy.calibration import Calibration
 from proxy.core.dialects.openai_chat import Call, Meter, read_call
 from proxy.core.learned import Learned
+from proxy.core.sampling import PIECE_BYTES
 from proxy.counting import PROMPT_BRACKETS_MAX, SAMPLES_EVERY, SAMPLES_FIRST, Counter, Counting
 from proxy.vocabulary import Vocabularies, Vocabulary
 from tests.support.raw import RawClient
@@ -123,7 +124,9 @@ async def test_a_prompt_that_would_take_long_to_decode_is_not(counter: Counter, 
     prompt = counting(counter, "[" * (PROMPT_BRACKETS_MAX + 1))
     counted = await prompt.over(answered("ok"))
     assert counted is not None and not counted.input_exact
-    assert await all_counted(counter, thread) == ["ok"]
+    *pieces, answer = await all_counted(counter, thread)
+    assert answer == "ok" and max(map(len, pieces)) <= PIECE_BYTES, "it is read as text, in pieces"
+    assert sum(map(len, pieces)) <= counted.input_tokens < PROMPT_BRACKETS_MAX + 200
 
 
 async def test_what_waits_is_bounded_in_bytes(counter: Counter, thread: Thread, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,12 +49,14 @@ class Prompt(msgspec.Struct, frozen=True):
     """A prompt's tokens; `exact` if the published rules covered all that is in it. `characters`: of the texts in it.
 
     `guessed`: some of it counts by its bytes, and may be shown to no model: it says nothing about how the rest is counted.
+    `sampled`: only windows of its body were counted, pictures and sounds not at all.
     """
 
     tokens: int
     exact: bool
     characters: int = 0
     guessed: bool = False
+    sampled: bool = False
 
 
 def count_prompt(

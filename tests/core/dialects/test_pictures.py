@@ -8,6 +8,7 @@ import json
 import msgspec
 import pytest
 
+from proxy.core.dialects.openai_chat import read_call
 from proxy.core.dialects.openai_chat.pictures import INLINED_MAX, Inlined, Picture, count_images, inlined
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -81,7 +82,19 @@ def picture(url: str, **more: object) -> dict[str, object]:
     ],
 )
 def test_only_what_is_proved_to_be_a_picture_or_a_sound_is_no_text(part: object, expected: Inlined) -> None:
-    assert looked_at(part) == expected
+    found = looked_at(part)
+    assert msgspec.structs.replace(found, spans=()) == expected
+    assert bool(found.spans) == bool(expected.size_bytes)
+
+
+def test_the_places_of_pictures_are_told() -> None:
+    """Equal ones too, and such as a text before them holds in the same letters."""
+    parts = [picture("data:image/png;base64,AAAA"), {"type": "text", "text": "好 BBBB"}, picture("data:image/png;base64,AAAA")]
+    parts.append({"type": "input_audio", "input_audio": {"data": "BBBB"}})
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": parts}]}).encode()
+    call = read_call("/v1/chat/completions", body)
+    assert [body[start:end] for start, end in call.inlined] == [b"AAAA", b"AAAA", b"BBBB"]
+    assert call.prompt_bytes == len(body) - 12
 
 
 def test_pictures_beyond_the_bound_count_with_their_bytes() -> None:

@@ -60,7 +60,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a request asks for. None is "not named"; a value of an unexpected type counts as not named.
 
     `max_tokens` is the larger of max_tokens and max_completion_tokens. `steering` are the STEERING_FIELDS in the body. `prompt_bytes`: of the body, without what is proved to be
-    a picture or a sound (base64 says nothing about tokens), which are `pictures` and `sound_bytes`; `answers`: how many it may get at most, None where that cannot be told. `media`: it holds or fetches more than its own text (images, sounds, files, searches), whose tokens nothing in it tells.
+    a picture or a sound (base64 says nothing about tokens), which are `pictures` and `sound_bytes`, at the places `inlined`; `answers`: how many it may get at most, None where that cannot be told. `media`: it holds or fetches more than its own text (images, sounds, files, searches), whose tokens nothing in it tells.
     `echo`: the answer is asked to begin with what was sent.
     `spans` gives [start, end) of the values of model, stream and stream_options in the body, `object_start` the offset behind its `{`.
     """
@@ -80,6 +80,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     prompt_bytes: int = 0
     pictures: tuple[Picture, ...] = ()
     sound_bytes: int = 0
+    inlined: tuple[tuple[int, int], ...] = ()
     media: bool = False
     echo: bool = False
     spans: dict[str, tuple[int, int]] = {}
@@ -104,6 +105,7 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] | None =
         raise _ambiguous(error.name, "occurs twice") from None
     steering = _check_names(fields, allow_fields)
     inline = inlined(fields.get("messages"))
+    messages_start = spans["messages"][0] if inline.spans else 0
     model = _model(fields, untouched=text is body or "model" not in spans or text[slice(*spans["model"])] == body[slice(*spans["model"])])
     return Call(
         endpoint=endpoint,
@@ -121,6 +123,7 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] | None =
         prompt_bytes=len(body) - inline.size_bytes,
         pictures=inline.pictures,
         sound_bytes=inline.sound_bytes,
+        inlined=tuple((messages_start + start, messages_start + end) for start, end in inline.spans),
         media=inline.size_bytes > 0 or holds_media(fields),
         echo=bytes(fields.get("echo", b"")) == b"true",
         spans={name: spans[name] for name in _SPLICED if name in spans},

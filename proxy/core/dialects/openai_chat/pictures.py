@@ -35,11 +35,15 @@ class Picture(msgspec.Struct, frozen=True, gc=False):
 
 
 class Inlined(msgspec.Struct, frozen=True, gc=False):
-    """What is no text among the bytes of a body: `size_bytes` in all, of which `sound_bytes` are sounds."""
+    """What is no text among the bytes of `messages`: `size_bytes` in all, of which `sound_bytes` are sounds.
+
+    `spans` are their places in it, [start, end), in order.
+    """
 
     size_bytes: int = 0
     sound_bytes: int = 0
     pictures: tuple[Picture, ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -81,19 +85,27 @@ def inlined(messages: msgspec.Raw | None) -> Inlined:
     text = b"" if messages is None else bytes(messages)
     if (text.find(b"image_url") < 0 and text.find(b"input_audio") < 0) or text.count(b"{") > _BRACES_MAX:
         return NOTHING
-    size_bytes = sound_bytes = 0
+    sound_bytes = end = 0
     pictures: list[Picture] = []
+    spans: list[tuple[int, int]] = []
     for number, part in enumerate(_media_parts(text)):
         if number >= INLINED_MAX:
             break
         if part.type == "image_url" and (found := _picture(part.image_url)) is not None:
             pictures.append(found[1])
-            size_bytes += found[0]
+            encoded = found[0]
         elif part.type == "input_audio":
-            sound = _sound(part.input_audio)
-            size_bytes += sound
-            sound_bytes += sound
-    return Inlined(size_bytes, sound_bytes, tuple(pictures))
+            encoded = _sound(part.input_audio)
+            sound_bytes += len(encoded)
+        else:
+            continue
+        if encoded:
+            # A text before it may hold the same letters and be taken for it: as many bytes either way.
+            start = text.index(encoded, end)
+            end = start + len(encoded)
+            spans.append((start, end))
+    size_bytes = sum(end - start for start, end in spans)
+    return Inlined(size_bytes, sound_bytes, tuple(pictures), tuple(spans))
 
 
 def count_images(body: bytes) -> int | None:
@@ -135,8 +147,8 @@ def _parts(message: msgspec.Raw) -> Iterator[_Part]:
         yield read
 
 
-def _picture(image: msgspec.Raw) -> tuple[int, Picture] | None:
-    """The bytes of its base64, and what there is to see; None if that is not proved."""
+def _picture(image: msgspec.Raw) -> tuple[bytes, Picture] | None:
+    """Its base64, and what there is to see; None if that is not proved."""
     text = bytes(image)
     low = False
     if text[:1] == b"{":
@@ -145,26 +157,26 @@ def _picture(image: msgspec.Raw) -> tuple[int, Picture] | None:
         except _ERRORS:
             return None
         text, low = bytes(read.url), read.detail == "low"
-    size_bytes = _base64_bytes(_PICTURE, text)
-    if size_bytes == 0:
+    encoded = _base64(_PICTURE, text)
+    if not encoded:
         return None
     head = text[1:HEAD_CHARS_MAX].replace(b"\\/", b"/").rstrip(b'"').decode("latin-1")
-    return size_bytes, Picture(data_url_size(head), low)
+    return encoded, Picture(data_url_size(head), low)
 
 
-def _sound(audio: msgspec.Raw) -> int:
-    """The bytes of its base64; 0 if that is not proved."""
+def _sound(audio: msgspec.Raw) -> bytes:
+    """Its base64; nothing if that is not proved."""
     try:
         text = bytes(_audio_decoder.decode(audio).data)
     except _ERRORS:
-        return 0
-    return _base64_bytes(_SOUND, text)
+        return b""
+    return _base64(_SOUND, text)
 
 
-def _base64_bytes(before: re.Pattern[bytes], text: bytes) -> int:
-    """How much base64 a JSON string holds behind `before`; 0 if anything else is in it."""
+def _base64(before: re.Pattern[bytes], text: bytes) -> bytes:
+    """The base64 that a JSON string holds behind `before`; nothing if anything else is in it."""
     matched = before.match(text)
     if matched is None:
-        return 0
+        return b""
     encoded = text[matched.end() : -1]
-    return 0 if encoded.translate(None, _BASE64) else len(encoded)
+    return b"" if encoded.translate(None, _BASE64) else encoded
