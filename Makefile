@@ -93,7 +93,7 @@ test-latest: ## the same with the newest packages that pyproject.toml allows, in
 check: $(DEV) ## lint, types, architecture, docs
 	$(BIN)/ruff check proxy tests tools
 	$(BIN)/mypy
-	$(PYTEST) -q tests/test_architecture.py $(wildcard tests/test_docs*.py)
+	$(PYTEST) -q tests/project
 
 campaign: $(DEV) $(NODE) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) $(GUIDED) $(SERVERS) ## the promises at full figures, hours
 	$(PYTEST) -n $(JOBS) --dist loadgroup -m campaign $(ARGS)

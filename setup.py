@@ -8,7 +8,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-# Where `proxy/shipped.py` looks for them -> where they are.
+# Where `proxy/cli/shipped.py` looks for them -> where they are.
 SHIPPED = {"config.yaml": "config.yaml", "config.schema.json": "docs/config.schema.json", "dashboards": "dashboards"}
 
 

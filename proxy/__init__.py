@@ -15,7 +15,7 @@ The flow of one request, in the order of the files to read:
 
 Words: exchange (one admitted request and its upstream attempt) · mark · record (a ledger entry) · event (only an SSE event) · upstream (a configured
 vendor) · route (model -> upstream) · dialect (an API's shapes) · tenant (who a key stands for) · meter (reads the copy).
-`server.py` puts the parts together; `core/` is pure; imports go down only (tests/test_architecture.py).
+`server.py` puts the parts together; `core/` is pure; imports go down only (tests/project/test_architecture.py).
 """
 
 __version__ = "0.1.0"

@@ -12,7 +12,7 @@ from pathlib import Path
 from genai_prices.data import providers
 from genai_prices.types import ModelPrice, TieredPrices
 
-from proxy.pricetables import Table, bundled, genai
+from proxy.config.price_tables import Table, bundled, genai
 
 TARGET = Path(__file__).parent.parent / "proxy" / "data" / "prices.json.gz"
 

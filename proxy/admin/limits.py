@@ -1,4 +1,4 @@
-"""`GET /admin/v1/limits?near=80` and `POST /admin/v1/limits/credit`: how limits stand, and credits on them (`proxy.crediting`)."""
+"""`GET /admin/v1/limits?near=80` and `POST /admin/v1/limits/credit`: how limits stand, and credits on them (`proxy.quota.credits`)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from proxy.admin.plane import Ask, Route
+from proxy.admin.app import Ask, Route
 from proxy.core.errors import invalid_request, unavailable
 from proxy.core.limits.limit import PPM, share_ppm
-from proxy.crediting import CreditOrder, credit, standings
+from proxy.dataplane.services import Parts
+from proxy.dataplane.snapshot import Site
 from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.parts import Parts
 from proxy.quota import QuotaUnavailable
-from proxy.site import Site
-from proxy.standing import Standing, standing
+from proxy.quota.credits import CreditOrder, credit, standings
+from proxy.quota.status import Standing, standing
 
 LIMITS_PATH = "/admin/v1/limits"
 CREDIT_PATH = "/admin/v1/limits/credit"

@@ -1,4 +1,4 @@
-"""`POST /admin/v1/prices/rerate`: one stretch of a period priced anew (`proxy.rerating`)."""
+"""`POST /admin/v1/prices/rerate`: one stretch of a period priced anew (`proxy.accounting.rerating`)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from proxy.admin.plane import Ask, Route
+from proxy.accounting.rerating import Rerate, Rerated, rerate
+from proxy.admin.app import Ask, Route
 from proxy.core.errors import invalid_request, unavailable
 from proxy.core.limits.decisions import Used
 from proxy.core.usage import UsageRecord
+from proxy.dataplane.services import Parts
+from proxy.dataplane.snapshot import Site
 from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.queries import Queries
-from proxy.parts import Parts
-from proxy.rerating import Rerate, Rerated, rerate
-from proxy.site import Site
+from proxy.ledger.sqlite.queries import Queries
 
 RERATE_PATH = "/admin/v1/prices/rerate"
 

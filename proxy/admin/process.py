@@ -8,9 +8,9 @@ from collections.abc import Callable
 import msgspec
 
 from proxy import __version__
-from proxy.admin.plane import Ask, Route
-from proxy.parts import Parts
-from proxy.site import Site
+from proxy.admin.app import Ask, Route
+from proxy.dataplane.services import Parts
+from proxy.dataplane.snapshot import Site
 
 
 class Process(msgspec.Struct, frozen=True):

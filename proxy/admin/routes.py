@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from proxy.admin.app import Route
 from proxy.admin.limits import credit_route, limits_route
-from proxy.admin.plane import Route
 from proxy.admin.prices import rerate_route
 from proxy.admin.process import process_route
-from proxy.ledger.queries import Queries
-from proxy.parts import Parts
-from proxy.site import Site
+from proxy.dataplane.services import Parts
+from proxy.dataplane.snapshot import Site
+from proxy.ledger.sqlite.queries import Queries
 
 
 def admin_routes(parts: Parts, site: Callable[[], Site], why_not_ready: Callable[[], str | None]) -> Sequence[Route]:

@@ -9,17 +9,18 @@ from pathlib import Path
 import click
 import yaml
 
-from proxy import config, probing
 from proxy.cli import common
+from proxy.cli.estimated import unstated
 from proxy.cli.strict_limits import strict_limits
-from proxy.cli.unstated import unstated
-from proxy.site import Site
+from proxy.config import loader
+from proxy.dataplane.probe import probe as ask
+from proxy.dataplane.snapshot import Site
 
 
 @click.command()
 @common.config_option
 @common.json_option
-@click.option("--schema", is_flag=True, help="Print the JSON Schema of config.yaml instead, for editors.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of loader.yaml instead, for editors.")
 @click.option("--connect", is_flag=True, help="Ask each upstream what it can do: its models, and two tiny streams, which cost a few tokens.")
 @click.option("--upstream", "names", multiple=True, metavar="NAME", help="With --connect: only this one. May be repeated.")
 def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, names: tuple[str, ...]) -> None:
@@ -31,12 +32,12 @@ def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, 
 
     \b
     Examples:
-      tollkeeper check -c config.yaml
-      tollkeeper check -c config.yaml --connect
-      tollkeeper check --schema > config.schema.json
+      tollkeeper check -c loader.yaml
+      tollkeeper check -c loader.yaml --connect
+      tollkeeper check --schema > loader.schema.json
     """
     if schema:
-        common.print_json(config.json_schema())
+        common.print_json(loader.json_schema())
         return
     if names and not connect:
         raise click.UsageError("--upstream goes with --connect.")
@@ -44,7 +45,7 @@ def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, 
     if connect:
         _connect(loaded, names, as_json=as_json)
         return
-    effective = config.masked(loaded.settings)
+    effective = loader.masked(loaded.settings)
     if as_json:
         common.print_json(effective)
     else:
@@ -58,13 +59,13 @@ def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, 
         click.echo(f"Note: {line}", err=True)
 
 
-def _connect(loaded: config.Loaded, names: tuple[str, ...], *, as_json: bool) -> None:
+def _connect(loaded: loader.Loaded, names: tuple[str, ...], *, as_json: bool) -> None:
     """Probe the upstreams and print what was found; ends with exit code 1 if one of them cannot be used."""
     unknown = [name for name in names if name not in loaded.settings.upstreams]
     if unknown:
         raise common.Failed(f"There is no upstream {', '.join(unknown)} in {loaded.path}; it has {', '.join(loaded.settings.upstreams)}.")
     click.echo("Asking each upstream for its models and for two tiny streams. That costs a few tokens, which no ledger will show.", err=True)
-    probes = asyncio.run(probing.probe(Site(loaded.settings), names))
+    probes = asyncio.run(ask(Site(loaded.settings), names))
     if as_json:
         common.print_json(probes)
     else:

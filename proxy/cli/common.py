@@ -18,11 +18,11 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from proxy import config
 from proxy.cli.tables import printable
+from proxy.config import loader
+from proxy.config.settings import Settings
 from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.queries import Queries
-from proxy.settings import Settings
+from proxy.ledger.sqlite.queries import Queries
 
 # The settings of `serve --upstream URL` keep their data here; reads look here where there is no config file.
 BARE_DATA_DIR = Path("var")
@@ -64,11 +64,11 @@ def json_option(command: _Command) -> _Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
-def load(path: Path | None) -> config.Loaded:
+def load(path: Path | None) -> loader.Loaded:
     """The config, or Failed with every problem in it."""
     try:
-        return config.load(path, os.environ)
-    except config.ConfigError as error:
+        return loader.load(path, os.environ)
+    except loader.ConfigError as error:
         raise Failed(_listed(error.messages)) from error
 
 
@@ -126,8 +126,8 @@ def _settings(config_path: Path | None, data_dir: Path | None) -> Settings:
         if data_dir is not None:
             return Settings()
         try:
-            config.find(None, os.environ)
-        except config.ConfigError:
+            loader.find(None, os.environ)
+        except loader.ConfigError:
             if BARE_DATA_DIR.is_dir():
                 return Settings(data_dir=BARE_DATA_DIR)
     return load(config_path).settings

@@ -17,9 +17,11 @@ import click
 import msgspec
 import uvloop
 
-from proxy import config, keys, logs, server
-from proxy.cli import common, descriptors
-from proxy.scripted import Script, serving
+from proxy.cli import common, open_files
+from proxy.config import loader
+from proxy.scripted_upstream import Script, serving
+from proxy.server import lifecycle, logs
+from proxy.tenants.key import KEY_BYTES_MIN, make_key
 
 HOST = "127.0.0.1"
 DATA_PORT = 8790
@@ -56,7 +58,7 @@ def demo(directory: Path | None, port: int, metrics_port: int, pace: float) -> N
 
 
 def config_text(base_url: str, data_port: int, metrics_port: int, secret: str) -> str:
-    """The demo's config.yaml: one upstream, one route, one team, one key, of which it holds the digest only."""
+    """The demo's loader.yaml: one upstream, one route, one team, one key, of which it holds the digest only."""
     return f"""{MADE_BY}
 listen: {HOST}:{data_port}
 metrics: {{listen: "{HOST}:{metrics_port}"}}
@@ -138,21 +140,21 @@ def free_port(wanted: int) -> int:
 
 async def _run(home: Path, port: int, metrics_port: int, pace_s: float) -> None:
     """Both servers, the upstream first and last."""
-    descriptors.raise_limit()
-    secret = keys.make_key(secrets.token_bytes(keys.KEY_BYTES_MIN))
+    open_files.raise_limit()
+    secret = make_key(secrets.token_bytes(KEY_BYTES_MIN))
     path = home / "config.yaml"
     async with serving(Script(pace_s=pace_s)) as upstream:
         path.write_text(config_text(upstream.base_url, free_port(port), free_port(metrics_port), secret), encoding="utf-8")
-        loaded = config.load(path, os.environ)
+        loaded = loader.load(path, os.environ)
         logs.configure(loaded.settings.log.format, sys.stderr)
 
-        def announce(addresses: server.Addresses) -> None:
+        def announce(addresses: lifecycle.Addresses) -> None:
             ready = Demo(base_url=f"http://{addresses.data}/v1", metrics_url=f"http://{addresses.metrics}/metrics", secret=secret, config_path=path)
             click.echo(lines(ready))
 
         try:
-            await server.serve(loaded, ready=announce, environ=os.environ)
-        except server.StartError as error:
+            await lifecycle.serve(loaded, ready=announce, environ=os.environ)
+        except lifecycle.StartError as error:
             raise common.Failed(str(error)) from error
 
 

@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 import click
 
-from proxy.cli import amounts, common, ranges
-from proxy.export import records
-from proxy.ledger import pages
-from proxy.ledger.canonical import COLUMNS, Value
+from proxy.accounting.export import records
+from proxy.cli import common, formats, time_range
+from proxy.core.records.canonical import COLUMNS, Value
+from proxy.ledger.sqlite import pages
 
 _PLACE = {name: place for place, name in enumerate(COLUMNS)}
 
@@ -40,9 +40,9 @@ class Totals:
 
     def lines(self) -> list[str]:
         """For people: the records, then the money, one line a currency."""
-        counted = f"records: {amounts.count(self.records)}, of them adjustments: {amounts.count(self.adjustments)}"
+        counted = f"records: {formats.count(self.records)}, of them adjustments: {formats.count(self.adjustments)}"
         money = [
-            f"{currency}: " + ", ".join(f"{name.removesuffix('_nano')} {amounts.money(nano)}" for name, nano in sums.items())
+            f"{currency}: " + ", ".join(f"{name.removesuffix('_nano')} {formats.money(nano)}" for name, nano in sums.items())
             for currency, sums in sorted(self._money.items())
         ]
         return [counted, *money]
@@ -76,14 +76,14 @@ def export(
       tollkeeper ledger export --month 2026-11 --after 48213 --format jsonl
     """
     book = common.open_book(config_path, data_dir)
-    start, end = ranges.parse(from_, to, month, book.zone)
+    start, end = time_range.parse(from_, to, month, book.zone)
     if out is not None and out.exists():
         if not out.is_file():
             raise common.Failed(f"{out} is no ordinary file, and what is written takes its place: leave out --out to write to standard output.")
         if not yes:
             raise common.Failed(f"{out} exists: choose another name, or add --yes to replace it.")
     last = common.ask(lambda: pages.head(book.queries.path)) if through is None else through
-    stretch = pages.Stretch(after=after, through=last, from_ms=ranges.to_ms(start), to_ms=ranges.to_ms(end))
+    stretch = pages.Stretch(after=after, through=last, from_ms=time_range.to_ms(start), to_ms=time_range.to_ms(end))
     click.echo(_told(start, end, stretch, book), err=True)
     totals = Totals()
     with _opened(out) as file:
@@ -108,7 +108,7 @@ def export(
 
 def _told(start: datetime | None, end: datetime | None, stretch: pages.Stretch, book: common.Book) -> str:
     since = f" --after {stretch.after}" if stretch.after else ""
-    return f"Records {ranges.describe(start, end, book.zone)}, to be had again with{since} --through {stretch.through}"
+    return f"Records {time_range.describe(start, end, book.zone)}, to be had again with{since} --through {stretch.through}"
 
 
 def _write(file: BinaryIO, lines: records.Lines, path: Path, stretch: pages.Stretch, totals: Totals, *, bar: bool) -> None:

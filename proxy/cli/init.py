@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from proxy import shipped
-from proxy.cli import common
+from proxy.cli import common, shipped
 
 
 @click.command()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from proxy import keys
 from proxy.cli import common
+from proxy.tenants.key import KEY_BYTES_MIN, check, make_key
 
 
 @click.group()
@@ -33,7 +33,7 @@ def hash_(config_path: Path | None, as_json: bool, new: bool) -> None:
       printf %s "$ALICE_KEY" | tollkeeper key hash
       tollkeeper key hash --new
     """
-    secret = keys.make_key(secrets.token_bytes(keys.KEY_BYTES_MIN)) if new else _read()
+    secret = make_key(secrets.token_bytes(KEY_BYTES_MIN)) if new else _read()
     digest = hashlib.sha256(secret.encode()).hexdigest()
     if as_json:
         common.print_json(({"secret": secret} if new else {}) | {"secret_sha256": digest})
@@ -56,6 +56,6 @@ def _read() -> str:
         raise common.Failed("There is no key on standard input: pipe one in, or use --new.")
     if secret != secret.strip():
         raise common.Failed("The key begins or ends with a space: no client can send it that way.")
-    if secret.startswith("sk-tk-") and not keys.check(secret):
+    if secret.startswith("sk-tk-") and not check(secret):
         raise common.Failed("This sk-tk- key has a typo: its check characters do not fit.")
     return secret

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from proxy.cli import amounts, common
+from proxy.cli import common, formats
 from proxy.cli.export import export
 from proxy.journal import JournalFigures, inspect
-from proxy.ledger.queries import Status
+from proxy.ledger.sqlite.queries import Status
 
 
 @click.group(commands=[export])
@@ -63,23 +63,23 @@ def _ledger_rows(state: Status, zone: ZoneInfo) -> list[tuple[str, str]]:
     booked = None if state.last_booked_at_ms is None else datetime.fromtimestamp(state.last_booked_at_ms // 1000, UTC).astimezone(zone).isoformat(sep=" ")
     return [
         ("ledger", state.path),
-        ("size", amounts.size(state.bytes)),
+        ("size", formats.size(state.bytes)),
         ("schema version", str(state.schema_version)),
-        ("records", amounts.count(state.records)),
-        ("of them adjustments", amounts.count(state.adjustments)),
-        ("seq", f"{amounts.text(state.first_seq)} to {amounts.text(state.last_seq)}"),
-        ("sealed up to seq", amounts.text(state.sealed_seq)),
-        ("last booked", amounts.text(booked)),
-        ("head", amounts.text(state.last_hash)),
+        ("records", formats.count(state.records)),
+        ("of them adjustments", formats.count(state.adjustments)),
+        ("seq", f"{formats.text(state.first_seq)} to {formats.text(state.last_seq)}"),
+        ("sealed up to seq", formats.text(state.sealed_seq)),
+        ("last booked", formats.text(booked)),
+        ("head", formats.text(state.last_hash)),
     ]
 
 
 def _journal_rows(one: JournalFigures) -> list[tuple[str, str]]:
     return [
         ("in use", "by a running process" if one.in_use else "no"),
-        ("size", amounts.size(one.bytes)),
+        ("size", formats.size(one.bytes)),
         ("segments", f"{one.segments - one.finished} in use, {one.finished} finished"),
-        ("ended exchanges", f"{amounts.count(one.unbooked_closes)} not booked yet" if one.unbooked_closes else "all booked"),
-        ("open exchanges", amounts.count(one.open_exchanges)),
-        ("unreadable", amounts.size(one.skipped_bytes)),
+        ("ended exchanges", f"{formats.count(one.unbooked_closes)} not booked yet" if one.unbooked_closes else "all booked"),
+        ("open exchanges", formats.count(one.open_exchanges)),
+        ("unreadable", formats.size(one.skipped_bytes)),
     ]

@@ -15,18 +15,18 @@ from zoneinfo import ZoneInfo
 import click
 
 from proxy.admin.limits import CREDIT_PATH, LIMITS_PATH, CreditAnswer, Limits, near_ppm
-from proxy.cli import amounts, common, control, ranges
+from proxy.cli import admin_client, common, formats, time_range
 from proxy.cli.tables import Column, print_table
+from proxy.config.limits import rules_of
+from proxy.config.settings import Settings
 from proxy.core.errors import ProxyError
-from proxy.crediting import CreditOrder, credit, standings
 from proxy.ledger import Ledger, LedgerError, LedgerUnavailable, connect
-from proxy.ledger.queries import Queries
-from proxy.projection import restore
+from proxy.ledger.sqlite.queries import Queries
 from proxy.quota import Quota
 from proxy.quota import connect as connect_quota
-from proxy.rules import Rules
-from proxy.settings import Settings
-from proxy.standing import Standing, standing
+from proxy.quota.credits import CreditOrder, credit, standings
+from proxy.quota.rebuild import restore
+from proxy.quota.status import Standing, standing
 
 _T = TypeVar("_T")
 
@@ -63,7 +63,7 @@ def list_(config_path: Path | None, as_json: bool, near: str) -> None:
         share = near_ppm(near)
         process = _process(config_path)
         if process is not None:
-            found = control.ask(process, "GET", f"{LIMITS_PATH}?near={quote(near.strip())}", type=Limits).limits
+            found = admin_client.ask(process, "GET", f"{LIMITS_PATH}?near={quote(near.strip())}", type=Limits).limits
         else:
             found = _directly(config_path, lambda it: it.list(share))
     if as_json:
@@ -93,7 +93,7 @@ def credit_(config_path: Path | None, as_json: bool, name: str, amount: str, unt
     with _told():
         process = _process(config_path)
         if process is not None:
-            done = control.ask(process, "POST", CREDIT_PATH, order, type=CreditAnswer)
+            done = admin_client.ask(process, "POST", CREDIT_PATH, order, type=CreditAnswer)
         else:
             done = _directly(config_path, lambda it: it.credit(order))
     if as_json:
@@ -118,16 +118,16 @@ def refusals(config_path: Path | None, data_dir: Path | None, as_json: bool, fro
       tollkeeper limit refusals --month 2026-11
     """
     book = common.open_book(config_path, data_dir)
-    start, end = ranges.parse(from_, to, month, book.zone)
+    start, end = time_range.parse(from_, to, month, book.zone)
     with _told():
-        rows = book.queries.refusals(ranges.to_ms(start), ranges.to_ms(end))
+        rows = book.queries.refusals(time_range.to_ms(start), time_range.to_ms(end))
     if as_json:
         common.print_json([{"key": key, "code": code, "refusals": count} for key, code, count in rows])
         return
-    click.echo(f"Refusals {ranges.describe(start, end, book.zone)}")
+    click.echo(f"Refusals {time_range.describe(start, end, book.zone)}")
     columns = [Column("key"), Column("code"), Column("refusals", right=True)]
     print_table(
-        columns, [(amounts.text(key), code, amounts.count(count)) for key, code, count in rows]
+        columns, [(formats.text(key), code, formats.count(count)) for key, code, count in rows]
     )
 
 
@@ -136,7 +136,7 @@ class _Desk:
 
     def __init__(self, settings: Settings, quota: Quota, ledger: Ledger) -> None:
         self._zone = ZoneInfo(settings.timezone)
-        self._rules = Rules(settings)
+        self._rules = rules_of(settings)
         self._quota = quota
         self._ledger = ledger
 
@@ -148,10 +148,10 @@ class _Desk:
         return CreditAnswer(done.id, done.credited, standing(done.state, self._zone))
 
 
-def _process(config_path: Path | None) -> control.Process | None:
-    if os.environ.get(control.URL):
-        return control.running(Path(), os.environ)
-    return control.running(common.load(config_path).settings.data_dir, os.environ)
+def _process(config_path: Path | None) -> admin_client.Process | None:
+    if os.environ.get(admin_client.URL):
+        return admin_client.running(Path(), os.environ)
+    return admin_client.running(common.load(config_path).settings.data_dir, os.environ)
 
 
 def _directly(config_path: Path | None, work: Callable[[_Desk], Awaitable[_T]]) -> _T:
@@ -165,7 +165,7 @@ def _directly(config_path: Path | None, work: Callable[[_Desk], Awaitable[_T]]) 
         try:
             zone = ZoneInfo(settings.timezone)
             quota = await connect_quota(settings.quota.url, zone)
-            await restore(quota, Rules(settings), ledger, queries, currency=settings.currency, zone=zone, now_ms=_now_ms())
+            await restore(quota, rules_of(settings), ledger, queries, currency=settings.currency, zone=zone, now_ms=_now_ms())
             return await work(_Desk(settings, quota, ledger))
         finally:
             await ledger.aclose()
@@ -189,7 +189,7 @@ def _print(found: list[Standing]) -> None:
         credits = "" if str(each.granted) == "0" else f" + {each.granted} credit"
         figures = (str(each.used), str(each.held), str(each.remaining), f"{100 * each.taken:.0f} %")
         rows.append(
-            (each.id, each.rule + credits, each.enforce, *figures, amounts.text(each.resets_at))
+            (each.id, each.rule + credits, each.enforce, *figures, formats.text(each.resets_at))
         )
     print_table(_COLUMNS, rows)
 

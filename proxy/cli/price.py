@@ -11,14 +11,15 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from proxy.cli import amounts, common, explanation, ranges
+from proxy.cli import common, formats, price_explanation, time_range
 from proxy.cli.lazy import LazyGroup
 from proxy.cli.tables import Column, print_table
-from proxy.config_prices import table_of
-from proxy.core.pricelist import RATES, PriceRow
-from proxy.core.routes import match
-from proxy.prices import PriceBook
-from proxy.settings import Settings
+from proxy.config.price_terms import price_book_of
+from proxy.config.prices import table_of
+from proxy.config.settings import Settings
+from proxy.core.model_names import match
+from proxy.core.pricing.book import PriceBook
+from proxy.core.pricing.pricelist import RATES, PriceRow
 
 # The head of each column of a list and its cell; a column in which nothing stands is left out.
 COLUMNS: dict[str, Callable[[PriceRow, tzinfo], str | None]] = {
@@ -26,8 +27,8 @@ COLUMNS: dict[str, Callable[[PriceRow, tzinfo], str | None]] = {
     "model": lambda row, zone: row.model,
     "tier": lambda row, zone: row.service_tier,
     "above": lambda row, zone: None if row.above_input_tokens is None else f"{row.above_input_tokens:,}",
-    "hours UTC": lambda row, zone: None if row.hours_utc is None else explanation.hours(row.hours_utc),
-    "from": lambda row, zone: None if row.from_ms is None else explanation.day(row.from_ms, zone),
+    "hours UTC": lambda row, zone: None if row.hours_utc is None else price_explanation.hours(row.hours_utc),
+    "from": lambda row, zone: None if row.from_ms is None else price_explanation.day(row.from_ms, zone),
     "currency": lambda row, zone: row.currency,
     "input": lambda row, zone: row.input,
     "cached": lambda row, zone: row.cached,
@@ -54,7 +55,7 @@ LEAST = (
 )
 
 
-@click.group(cls=LazyGroup, lazy={"check": "proxy.cli.price_check:check", "import": "proxy.cli.price_import:import_", "rerate": "proxy.cli.rerate:rerate"})
+@click.group(cls=LazyGroup, lazy={"check": "proxy.cli.price_check:check", "import": "proxy.cli.price_import:import_", "rerate": "proxy.cli.price_rerate:rerate"})
 def price() -> None:
     """What tokens cost: rows from config.yaml and from the bundled table."""
 
@@ -116,7 +117,7 @@ def show(config_path: Path | None, as_json: bool, model: str, upstream: str | No
     settings = common.load(config_path).settings
     _known(settings, upstream)
     zone = ZoneInfo(settings.timezone)
-    at_ms = time.time_ns() // 1_000_000 if at is None else ranges.to_ms(ranges.moment(at, "--at", zone))
+    at_ms = time.time_ns() // 1_000_000 if at is None else time_range.to_ms(time_range.moment(at, "--at", zone))
     assert at_ms is not None, "a moment was given"
     if team is not None and team not in settings.teams:
         raise click.UsageError(f"there is no team {team!r} in the config.")
@@ -128,7 +129,7 @@ def show(config_path: Path | None, as_json: bool, model: str, upstream: str | No
     when = datetime.fromtimestamp(at_ms // 1000, UTC).astimezone(zone).isoformat(sep=" ", timespec="minutes")
     if quote is None:
         raise common.Failed(f"No price row with rates applies to {model!r} at {where} ({when}): its requests are recorded without a cost. Add a row to `prices`.")
-    effective = {name: explanation.effective(quote, name) for name in RATES if explanation.rate_of(quote.row, name) is not None}
+    effective = {name: price_explanation.effective(quote, name) for name in RATES if price_explanation.rate_of(quote.row, name) is not None}
     if as_json:
         said = {"model": model, "upstream": where, "at": when, "price_version": book.version, "row": _json(quote.row, zone), "currency": book.currency}
         made = {"discount": quote.discount, "fx_rate": quote.fx_rate, "markup": quote.markup}
@@ -136,7 +137,7 @@ def show(config_path: Path | None, as_json: bool, model: str, upstream: str | No
         return
     common.print_fields([
         ("model", f"{model} at {where}, {when}"),
-        ("row", explanation.name_of(quote.row, zone)),
+        ("row", price_explanation.name_of(quote.row, zone)),
         ("version", book.version),
         *([("discount", quote.discount)] if quote.discount != "0" else []),
         *([("exchange", "no rate yet: its cost is unknown" if quote.fx_rate is None else f"1 {quote.row.currency} = {quote.fx_rate} {book.currency}")] if quote.row.currency != book.currency else []),
@@ -150,14 +151,14 @@ def show(config_path: Path | None, as_json: bool, model: str, upstream: str | No
     rows = []
     for name in quote.row.rates():
         each = "" if name in ("image", "request") else " / 1M"
-        amounts_of = (explanation.rate_of(quote.row, name), *effective[name])
-        rows.append((f"{name}{each}", *map(amounts.text, amounts_of[: len(heads)])))
+        amounts_of = (price_explanation.rate_of(quote.row, name), *effective[name])
+        rows.append((f"{name}{each}", *map(formats.text, amounts_of[: len(heads)])))
     print_table([Column(""), *(Column(head, right=True) for head in heads)], rows)
 
 
 def book_of(settings: Settings) -> PriceBook:
     """The price book of a config that was checked."""
-    return PriceBook.of(settings, table_of(settings))
+    return price_book_of(settings, table_of(settings))
 
 
 def _known(settings: Settings, upstream: str | None) -> None:
@@ -174,7 +175,7 @@ def _json(row: PriceRow, zone: tzinfo) -> dict[str, object]:
     said: dict[str, object] = msgspec.to_builtins(row)
     said.pop("rank", None)
     if row.from_ms is not None:
-        said["from"] = explanation.day(row.from_ms, zone)
+        said["from"] = price_explanation.day(row.from_ms, zone)
     if row.hours_utc is not None:
-        said["hours_utc"] = explanation.hours(row.hours_utc)
+        said["hours_utc"] = price_explanation.hours(row.hours_utc)
     return {"source": row.source} | {name: value for name, value in said.items() if name != "from_ms"}

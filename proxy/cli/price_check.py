@@ -11,17 +11,16 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from proxy.cli import common, explanation, ranges
+from proxy.cli import common, price_explanation, time_range
 from proxy.cli.price_import import FORMATS, read_table
-from proxy.config_prices import table_of
-from proxy.core.pricelist import PriceList, is_literal
-from proxy.core.pricing import PARTS
+from proxy.config.price_tables import Table
+from proxy.config.price_terms import price_book_of, row_of
+from proxy.config.prices import table_of
+from proxy.config.settings import Settings
+from proxy.core.pricing.amounts import PARTS
+from proxy.core.pricing.pricelist import PriceList, is_literal
 from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.queries import Queries
-from proxy.prices import PriceBook
-from proxy.pricetables import Table
-from proxy.settings import Settings
-from proxy.terms import row_of
+from proxy.ledger.sqlite.queries import Queries
 
 IN_USE_DAYS = 30
 OLD_DAYS = 60
@@ -58,7 +57,7 @@ def check(config_path: Path | None, as_json: bool, days: int, at: str | None, ag
     settings = common.load(config_path).settings
     zone = ZoneInfo(settings.timezone)
     now_ms = time.time_ns() // 1_000_000
-    at_ms = now_ms if at is None else ranges.to_ms(ranges.moment(at, "--at", zone))
+    at_ms = now_ms if at is None else time_range.to_ms(time_range.moment(at, "--at", zone))
     assert at_ms is not None, "a moment was given"
     others = []
     for source, file in against:
@@ -94,7 +93,7 @@ def _in_use(settings: Settings, from_ms: int, zone: ZoneInfo) -> list[tuple[str,
 
 
 def _unpriced(settings: Settings, table: Table | None, in_use: Sequence[tuple[str, str, int]], days: int) -> Iterator[Finding]:
-    book = PriceBook.of(settings, table)
+    book = price_book_of(settings, table)
     for upstream, model, unpriced in in_use:
         if unpriced and upstream in settings.upstreams and not book.has_row(upstream, model):
             yield Finding("unpriced", upstream, model, f"{model} at {upstream}: {unpriced} requests in {days} days, and no row gives it a price")
@@ -129,7 +128,7 @@ def _rates(rows: PriceList, upstream: str, model: str, at_ms: int) -> tuple[str,
     row = next((row for row in rows.candidates(upstream, model, None, None) if row.applies(0, at_ms)), None)
     if row is None or not row.rates():
         return None
-    return row.currency, tuple((name, explanation.rate_of(row, name)) for name in COMPARED)
+    return row.currency, tuple((name, price_explanation.rate_of(row, name)) for name in COMPARED)
 
 
 def _shown(currency: str, rates: _Rates) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from proxy.cli import common, explanation
-from proxy.core.pricelist import RATES, PriceRow
-from proxy.pricetables import Table, TableError, bundled, genai, litellm
+from proxy.cli import common, price_explanation
+from proxy.config.price_tables import Table, TableError, bundled, genai, litellm
+from proxy.core.pricing.pricelist import RATES, PriceRow
 
 FORMATS = {genai.NAME: genai.read, litellm.NAME: litellm.read}
 FILE_BYTES_MAX = 64 * 2**20     # ten times today's
@@ -94,9 +94,9 @@ def _fields(row: PriceRow, upstream: str | None) -> list[str]:
     found: list[tuple[str, str | int | None]] = [("model", row.model), ("upstream", upstream), ("currency", row.currency)]
     found += [(name, getattr(row, name)) for name in RATES]
     found += [("service_tier", row.service_tier), ("above_input_tokens", row.above_input_tokens)]
-    found.append(("hours_utc", None if row.hours_utc is None else explanation.hours(row.hours_utc)))
+    found.append(("hours_utc", None if row.hours_utc is None else price_explanation.hours(row.hours_utc)))
     texts = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in found if value is not None]
-    return texts if row.from_ms is None else [*texts, f"from: {explanation.day(row.from_ms, UTC)}"]
+    return texts if row.from_ms is None else [*texts, f"from: {price_explanation.day(row.from_ms, UTC)}"]
 
 
 def _write(path: Path, text: str, yes: bool) -> None:

@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from proxy.cli import amounts, common, explanation
+from proxy.cli import common, formats, price_explanation
+from proxy.core.pricing.book import PriceBook
+from proxy.core.records.canonical import COLUMNS
+from proxy.core.records.corrections import LATE_CLOSE
+from proxy.core.records.repricing import standing
 from proxy.core.usage import UsageRecord
-from proxy.ledger.canonical import COLUMNS
-from proxy.ledger.corrections import LATE_CLOSE
-from proxy.ledger.queries import Entry, Queries
-from proxy.ledger.repricing import standing
-from proxy.prices import PriceBook
+from proxy.ledger.sqlite.queries import Entry, Queries
 
 
 @click.group()
@@ -69,7 +69,7 @@ class _Told(msgspec.Struct, frozen=True):
     standing: UsageRecord
     before: UsageRecord | None
     terms_known: bool
-    how: explanation.Explanation | None
+    how: price_explanation.Explanation | None
 
 
 def _told(found: Entry, adjustments: Sequence[Entry], queries: Queries) -> Iterator[_Told]:
@@ -92,7 +92,7 @@ def _explained(
     entry: Entry, now: UsageRecord, before: UsageRecord | None, images: int | None, queries: Queries
 ) -> _Told:
     terms = _terms(entry.record, queries)
-    how = None if terms is None else explanation.explain(now, PriceBook.from_terms(terms), images)
+    how = None if terms is None else price_explanation.explain(now, PriceBook.from_terms(terms), images)
     return _Told(entry, now, before, terms is not None, how)
 
 
@@ -112,7 +112,7 @@ def _print_how(told: _Told, zone: ZoneInfo) -> None:
     else:
         what = "How its amounts came about" if told.before is None else "What the record came to from then on"
         click.echo(f"{what}, by the prices of version {version}")
-        common.print_fields(explanation.lines(how, zone))
+        common.print_fields(price_explanation.lines(how, zone))
         if told.before is not None:
             common.print_fields(list(_differences(told.before, told.entry.record)))
 
@@ -120,7 +120,7 @@ def _print_how(told: _Told, zone: ZoneInfo) -> None:
 def _differences(before: UsageRecord, adjustment: UsageRecord) -> Iterator[tuple[str, str]]:
     for name in ("cost", "charge"):
         was, change = getattr(before, f"{name}_nano"), getattr(adjustment, f"{name}_nano")
-        was_shown = "not known" if was is None else amounts.money(was)
+        was_shown = "not known" if was is None else formats.money(was)
         yield f"{name} before", f"{was_shown}, so that the adjustment is {_shown('_nano', change, UTC)}"
 
 
@@ -133,11 +133,11 @@ def _print(entry: Entry, zone: ZoneInfo) -> None:
 def _shown(name: str, value: object, zone: tzinfo) -> str:
     """A field for people: times with their zone, money as decimals, JSON for what is nested."""
     if value is None:
-        return amounts.UNKNOWN
+        return formats.UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         if name.endswith("_at_ms"):
             return f"{datetime.fromtimestamp(value // 1000, UTC).astimezone(zone).isoformat(sep=' ')} ({value})"
-        return amounts.money(value) if name.endswith("_nano") else amounts.count(value) if name.endswith("_tokens") else str(value)
+        return formats.money(value) if name.endswith("_nano") else formats.count(value) if name.endswith("_tokens") else str(value)
     return msgspec.json.encode(value).decode() if isinstance(value, (dict, list)) else str(value)

@@ -12,9 +12,10 @@ from pathlib import Path
 import click
 import uvloop
 
-from proxy import config, logs, server
-from proxy.cli import common, descriptors
-from proxy.cli.unstated import unstated
+from proxy.cli import common, open_files
+from proxy.cli.estimated import unstated
+from proxy.config import loader
+from proxy.server import lifecycle, logs
 
 LOG = logging.getLogger("tollkeeper.serve")
 
@@ -29,7 +30,7 @@ def serve(config_path: Path | None, upstream: str | None, listen: str | None, me
 
     \b
     Examples:
-      tollkeeper serve -c config.yaml
+      tollkeeper serve -c loader.yaml
       tollkeeper serve --upstream https://api.modelverse.cn/v1
     """
     if upstream is not None and config_path is not None:
@@ -39,36 +40,36 @@ def serve(config_path: Path | None, upstream: str | None, listen: str | None, me
     if upstream is None:
         loaded = common.load(config_path)
         # The same file again, wherever it was found: a reload must not switch to another.
-        run(loaded, ready=_announce, reload=lambda: config.load(loaded.path, os.environ))
+        run(loaded, ready=_announce, reload=lambda: loader.load(loaded.path, os.environ))
     else:
         run(_forward_only(upstream, listen, metrics_listen), ready=_announce)
 
 
-def run(loaded: config.Loaded, *, ready: Callable[[server.Addresses], None], reload: Callable[[], config.Loaded] | None = None) -> None:
+def run(loaded: loader.Loaded, *, ready: Callable[[lifecycle.Addresses], None], reload: Callable[[], loader.Loaded] | None = None) -> None:
     """Log to stderr and serve until stopped; Failed with the reason if the process cannot start."""
     logs.configure(loaded.settings.log.format, sys.stderr)
     for warning in loaded.warnings:
         LOG.warning("config: %s", warning)
     for line in unstated(loaded.settings, time.time_ns() // 1_000_000):
         LOG.info("%s", line)
-    if (shortage := descriptors.shortage(limit := descriptors.raise_limit(), loaded.settings.inflight_max)) is not None:
+    if (shortage := open_files.shortage(limit := open_files.raise_limit(), loaded.settings.inflight_max)) is not None:
         # Of interest when the operator asked for more, alarming when even a fair part of it does not fit.
         LOG.log(logging.WARNING if limit < loaded.settings.inflight_max else logging.INFO, "%s", shortage)
     try:
-        uvloop.run(server.serve(loaded, ready=ready, reload=reload, environ=os.environ))
+        uvloop.run(lifecycle.serve(loaded, ready=ready, reload=reload, environ=os.environ))
         LOG.info("stopped")
-    except server.StartError as error:
+    except lifecycle.StartError as error:
         raise common.Failed(str(error)) from error
 
 
-def _forward_only(url: str, listen: str | None, metrics_listen: str | None) -> config.Loaded:
+def _forward_only(url: str, listen: str | None, metrics_listen: str | None) -> loader.Loaded:
     try:
-        return config.forward_only(url, os.environ, listen=listen, metrics_listen=metrics_listen)
-    except config.ConfigError as error:
+        return loader.forward_only(url, os.environ, listen=listen, metrics_listen=metrics_listen)
+    except loader.ConfigError as error:
         raise click.UsageError("; ".join(error.messages)) from error
 
 
-def _announce(addresses: server.Addresses) -> None:
+def _announce(addresses: lifecycle.Addresses) -> None:
     urls = {"base_url": f"http://{addresses.data}/v1", "metrics": f"http://{addresses.metrics}/metrics"}
     if addresses.more:
         urls["also"] = " ".join(f"http://{address}/v1" for address in addresses.more)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from proxy.config.limits import rules_of
+from proxy.config.settings import Settings
 from proxy.core.limits.limit import Enforce
-from proxy.rules import Rules
-from proxy.settings import Settings
 
 _NAMED_MAX = 3
 
@@ -13,7 +13,7 @@ def strict_limits(settings: Settings) -> list[str]:
     """One line, if there is such a limit and an upstream with more than one price."""
     names = [
         limit.id
-        for limit in Rules(settings).configured()
+        for limit in rules_of(settings).configured()
         if limit.currency is not None and limit.enforce is Enforce.STRICT
     ]
     upstreams = [name for name in settings.upstreams if _surprises(settings, name)]

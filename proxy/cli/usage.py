@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from proxy.cli import amounts, common, ranges
+from proxy.accounting.export.usage import TOTAL, as_csv, totals, with_totals
+from proxy.cli import common, formats, time_range
 from proxy.cli.tables import Column, print_table
-from proxy.export.usage import TOTAL, as_csv, totals, with_totals
-from proxy.ledger.queries import UsageRow
+from proxy.ledger.sqlite.queries import UsageRow
 
 GROUPS = ("team", "key", "model", "upstream", "end_user", "day", "hour", "source", "outcome")
 LABEL = "label:"
@@ -66,10 +66,10 @@ def usage(
       tollkeeper usage --by team,label:cost_center --from 2026-11-01 --to 2026-12-01 --format csv
     """
     book = common.open_book(config_path, data_dir)
-    start, end = ranges.parse(from_, to, month, book.zone)
-    rows = common.ask(lambda: book.queries.usage(by, ranges.to_ms(start), ranges.to_ms(end), book.zone))
+    start, end = time_range.parse(from_, to, month, book.zone)
+    rows = common.ask(lambda: book.queries.usage(by, time_range.to_ms(start), time_range.to_ms(end), book.zone))
     form = "json" if as_json else form
-    click.echo(f"Usage {ranges.describe(start, end, book.zone)}", err=form != "table")
+    click.echo(f"Usage {time_range.describe(start, end, book.zone)}", err=form != "table")
     if form == "json":
         common.print_json(with_totals(rows, by))
     elif form == "csv":
@@ -86,7 +86,7 @@ def _print_table(rows: Sequence[UsageRow], by: Sequence[str]) -> None:
     names = [name for name in _TABLE if any(row[name] not in none[name] for row in rows)]
     columns = [*map(Column, by), *(_TABLE[name] for name in names)]
     lines = [
-        [*(amounts.text(row[group]) for group in by), *(_cell(name, row) for name in names)]
+        [*(formats.text(row[group]) for group in by), *(_cell(name, row) for name in names)]
         for row in rows
     ]
     sums = totals(rows, by) if by and len(rows) > 1 else []
@@ -99,5 +99,5 @@ def _print_table(rows: Sequence[UsageRow], by: Sequence[str]) -> None:
 def _cell(name: str, row: UsageRow) -> str:
     value = row[name]
     if name.endswith("_nano") and isinstance(value, int):
-        return amounts.money(value)
-    return amounts.count(value) if isinstance(value, int) else amounts.text(value)
+        return formats.money(value)
+    return formats.count(value) if isinstance(value, int) else formats.text(value)

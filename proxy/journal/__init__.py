@@ -19,7 +19,7 @@ out), upkeep (the two loops); survey (what stands in a directory), recovery (wha
 the only part with callers), options; status.
 """
 
-from proxy.journal.claims import claimable
+from proxy.journal.lock import claimable
 from proxy.journal.options import JournalOptions
 from proxy.journal.reader import Reader
 from proxy.journal.recovery import Recovered, recover

@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 
 from proxy.core.usage import UsageRecord
+from proxy.journal.codec import decode_close
 from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX, HEADER_BYTES, MAGIC, START, Frame, frame_at
-from proxy.journal.payloads import decode_close
 from proxy.journal.segments import SegmentFile, list_segments
 
 WINDOW_BYTES: Final = 64 * 1024

@@ -7,12 +7,12 @@ from pathlib import Path
 import msgspec
 
 from proxy.core.entries import Marked, Opened
+from proxy.journal.codec import ANSWER_BYTES_MAX, decode_mark, decode_open
 from proxy.journal.disk import Disk
 from proxy.journal.frames import HEADER_BYTES
-from proxy.journal.openings import Opening, Openings
-from proxy.journal.payloads import ANSWER_BYTES_MAX, decode_mark, decode_open
+from proxy.journal.open_exchanges import Opening, Openings
+from proxy.journal.retention import Shelf
 from proxy.journal.segments import MAKING, Segment
-from proxy.journal.shelf import Shelf
 from proxy.journal.survey import Skipped, Survey, survey
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.journal.claims import is_locked
+from proxy.journal.lock import is_locked
 from proxy.journal.reader import Reader
 from proxy.journal.survey import FoundSegment, Survey, survey
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from proxy.journal import frames
+from proxy.journal.codec import id_of
 from proxy.journal.frames import Frame
-from proxy.journal.payloads import id_of
 from proxy.journal.segments import Finished, SegmentFile, list_segments
 
 _TRIES_MAX = 20

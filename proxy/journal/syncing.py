@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from proxy.failpoints import FailpointError, Failpoints
+from proxy.journal.appender import Tape
 from proxy.journal.disk import Disk
 from proxy.journal.frames import START, scan
 from proxy.journal.segments import Segment
-from proxy.journal.tape import Tape
 
 
 class Syncer:

@@ -17,19 +17,19 @@ import msgspec
 from proxy.core.entries import Marked, Opened, Voided
 from proxy.core.usage import UsageRecord
 from proxy.failpoints import Failpoints
-from proxy.journal.claims import LOCK, claim_first, stands, try_lock
+from proxy.journal.appender import WRITE_BOUNDS_S, Tape, WriteFailed
+from proxy.journal.codec import ANSWER_BYTES_MAX, OPEN_BYTES_MAX, encode_close, encode_entry, id_of
 from proxy.journal.disk import Disk, SystemDisk
 from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX, HEADER_BYTES, MARK, OPEN, PAYLOAD_BYTES_MAX, VOID
-from proxy.journal.openings import Opening, Openings
+from proxy.journal.lock import LOCK, claim_first, stands, try_lock
+from proxy.journal.maintenance import Housekeeping, Upkeep
+from proxy.journal.open_exchanges import Opening, Openings
 from proxy.journal.options import JournalOptions
-from proxy.journal.payloads import ANSWER_BYTES_MAX, OPEN_BYTES_MAX, encode_close, encode_entry, id_of
 from proxy.journal.recovery import Recovered, clear_leftovers, number_after, recovered, take_over
+from proxy.journal.retention import Shelf
 from proxy.journal.segments import Segment
-from proxy.journal.shelf import Shelf
 from proxy.journal.survey import survey
 from proxy.journal.syncing import Syncer
-from proxy.journal.tape import WRITE_BOUNDS_S, Tape, WriteFailed
-from proxy.journal.upkeep import Housekeeping, Upkeep
 
 MARKS_ROOM_BYTES: Final = 2048     # about eight marks, 4,000 tokens, can follow on a full disk; more need free room
 _READY_ROOM_BYTES: Final = 2 * FRAME_BYTES_MAX

@@ -16,14 +16,14 @@ from pathlib import Path
 from statistics import median
 from zoneinfo import ZoneInfo
 
-from proxy.config import load
+from proxy.config.limits import rules_of
+from proxy.config.loader import load
+from proxy.core.records.canonical import COLUMNS
 from proxy.ledger import connect
-from proxy.ledger.canonical import COLUMNS
-from proxy.ledger.queries import Queries
-from proxy.ledger.schema import BUCKET_MS, GROUPS, MIGRATIONS, SUMS, WIDE, measures, migrate
-from proxy.projection import restore
+from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, MIGRATIONS, SUMS, WIDE, measures, migrate
 from proxy.quota import connect as connect_quota
-from proxy.rules import Rules
+from proxy.quota.rebuild import restore
 
 END_MS = 1_795_188_420_000  # 2026-11-20T15:27Z: within a quarter hour, a day, a week and a month in every zone
 DAY_MS = 86_400_000
@@ -118,7 +118,7 @@ async def restored(directory: Path, zone: ZoneInfo) -> int:
     """What a start does before the first request: a store with the counts of every limit. Returns how many there are."""
     config = directory / "config.yaml"
     config.write_text(CONFIG)
-    rules = Rules(load(config, {}).settings)
+    rules = rules_of(load(config, {}).settings)
     ledger = await connect("sqlite:ledger.db", directory)
     try:
         quota = await connect_quota("memory:", zone)

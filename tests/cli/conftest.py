@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from ledger.samples import numbered
 
 from proxy import ledger
 from proxy.cli import main
 from proxy.core.usage import UsageRecord
+from tests.ledger.samples import numbered
 
 CONFIG = """
 timezone: Asia/Shanghai

@@ -56,7 +56,7 @@ def test_the_schema_for_editors(call):
 @pytest.fixture
 def upstream(tmp_path: Path):
     """The scripted upstream as a process of its own: the command runs a loop itself."""
-    with process(tmp_path, "upstream", "-m", "proxy.scripted", "--port", "0", ready=r"ready on (\S+)") as base_url:
+    with process(tmp_path, "upstream", "-m", "proxy.scripted_upstream", "--port", "0", ready=r"ready on (\S+)") as base_url:
         yield base_url
 
 

@@ -5,10 +5,10 @@ import sys
 import click
 import pytest
 from click.testing import CliRunner
-from ledger.samples import make_id, make_record
 
 from proxy import __version__
 from proxy.cli import common, main
+from tests.ledger.samples import make_id, make_record
 
 
 def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.process import running
-from proxy import config
 from proxy.cli.demo import HOST, config_text, free_port
+from proxy.config import loader
+from tests.cli.process import running
 from tests.support.waiting import GUARD_S, until_blocking
 
 pytestmark = pytest.mark.whole
@@ -27,7 +27,7 @@ ANY_PORTS = ("--port", "0", "--metrics-port", "0")  # tests may run side by side
 def test_the_demos_config_is_valid_without_a_warning_and_holds_no_secret(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(config_text("http://127.0.0.1:9/v1", 8790, 9464, "sk-tk-canary"))
-    loaded = config.load(path, {})
+    loaded = loader.load(path, {})
     assert loaded.warnings == ()
     assert "canary" not in path.read_text()
     assert (loaded.settings.listen, loaded.settings.data_dir) == ("127.0.0.1:8790", tmp_path / "var")

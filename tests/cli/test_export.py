@@ -19,9 +19,9 @@ import pytest
 from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger.samples import START_MS, make_id, make_record, numbered, open_book, records
 
 from proxy.core.usage import UsageRecord
+from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, records
 
 SUMMED = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_nano", "charge_nano")
 MONTH = ("--from", "2026-11-01", "--to", "2026-12-01")

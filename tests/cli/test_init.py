@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.shipped import files
+from proxy.cli.shipped import files
 
 
 def test_a_directory_is_set_up_and_what_to_do_next_is_said(call, home: Path):

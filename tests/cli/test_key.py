@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from proxy import keys
+from proxy.tenants import ring as keys
 
 
 @pytest.mark.parametrize("piped", ["sk-alice", "sk-alice\n", "sk-alice\r\n", "sk-alice\nignored"])

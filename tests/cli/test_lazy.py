@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = "from proxy.cli import main; import sys; main({words}, standalone_mode=False); print({{'aiohttp', 'proxy.server'}} & set(sys.modules))"
+HEAVY = "from proxy.cli import main; import sys; main({words}, standalone_mode=False); print({{'aiohttp', 'proxy.server.lifecycle'}} & set(sys.modules))"
 
 
 @pytest.mark.parametrize("words", [["usage"], ["price", "list"]], ids=" ".join)

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
-from ledger.samples import make_id, make_record
 
 from proxy.core.entries import Opened
 from proxy.journal import Journal, JournalOptions
+from tests.ledger.samples import make_id, make_record
 
 OPTIONS = JournalOptions(sync="interval", interval_s=0.1, keep_s=86_400.0, size_max_bytes=1 << 30, segment_bytes=1 << 20)
 

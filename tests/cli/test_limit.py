@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from ledger.samples import START_MS, make_record
 
 from proxy import ledger
 from proxy.cli import main
 from proxy.ledger import Refusal
+from tests.dataplane.test_hold import PRICES, ask, post, stating
+from tests.ledger.samples import START_MS, make_record
 from tests.support.raw import raw_upstream
 from tests.support.running import config, running
-from tests.test_holds import PRICES, ask, post, stating
 
 LIMITS = ["100 requests/month", {"limit": "20 tokens/total", "name": "trial"}, "1 USD/month", "50 requests/minute", "4 concurrent"]
 

@@ -7,10 +7,11 @@ import json
 
 import msgspec
 import pytest
-from ledger.samples import make_id, make_record, numbered
 
-from proxy import config, ledger
+from proxy import ledger
 from proxy.cli.price import book_of
+from proxy.config import loader
+from tests.ledger.samples import make_id, make_record, numbered
 
 CONFIG = """
 timezone: Asia/Shanghai
@@ -90,7 +91,7 @@ def test_what_cannot_be_shown_says_why(call, words, code, text):
 
 
 def test_record_show_explains_an_amount_from_what_the_ledger_keeps(call, home):
-    book = book_of(config.load(home / "config.yaml", {}).settings)
+    book = book_of(loader.load(home / "config.yaml", {}).settings)
     record = make_record(0, cached_tokens=40)
     found = book.price_record(record)
     record = msgspec.structs.replace(record, **{name: getattr(found, name) for name in found.__struct_fields__})

@@ -7,11 +7,11 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from ledger.samples import make_record
 
 from proxy.cli import price_check
-from proxy.config import load
-from proxy.pricetables import bundled
+from proxy.config.loader import load
+from proxy.config.price_tables import bundled
+from tests.ledger.samples import make_record
 
 CONFIG = """
 upstreams:

@@ -7,10 +7,10 @@ import json
 import pytest
 import yaml
 
-from proxy import config
-from proxy.core.pricelist import PriceRow
-from proxy.pricetables import bundled
-from proxy.terms import row_of
+from proxy.config import loader
+from proxy.config.price_tables import bundled
+from proxy.config.price_terms import row_of
+from proxy.core.pricing.pricelist import PriceRow
 
 LITELLM = {
     "gpt-4o": {"mode": "chat", "litellm_provider": "openai", "input_cost_per_token": 2.5e-06, "cache_read_input_token_cost": 1.25e-06, "output_cost_per_token": 1e-05},
@@ -31,14 +31,14 @@ def imported(home, path="prices.d/x.yaml"):
     """The rows of a config that includes the file."""
     text = 'upstreams: {up: {base_url: "http://h", api_key: k}}\nroutes: [{model: "*", upstream: up}]\n' + f"include: [{path}]\n"
     (home / "with.yaml").write_text(text)
-    settings = config.load(home / "with.yaml", {}).settings
+    settings = loader.load(home / "with.yaml", {}).settings
     return [row_of(price, settings) for price in settings.prices]
 
 
 def test_the_bundled_table_of_a_provider_comes_back_row_by_row(call, home):
     for provider in ("deepseek", "openai", "anthropic", "google"):
         done = call("price", "import", "--from", "genai-prices", "--provider", provider, "--upstream", "up", "--out", "prices.d/x.yaml")
-        assert done.exit_code == 0 and "Name it in config.yaml: include: [prices.d/x.yaml]" in done.stdout
+        assert done.exit_code == 0 and "Name it in loader.yaml: include: [prices.d/x.yaml]" in done.stdout
         rows = [row for row in bundled.load().rows(provider, "up") if row.rates() and row.rank == 1]
         expected = {PriceRow(**{**{name: getattr(row, name) for name in row.__struct_fields__}, "rank": 0, "source": "config"}) for row in rows}
         assert set(imported(home)) == expected
@@ -83,7 +83,7 @@ def test_a_file_that_others_wrote_is_not_replaced_unasked(call, home, files):
         (("--from", "genai-prices", "litellm.json", "--provider", "openai"), 1, "not a table in the format of genai-prices"),
         (("--from", "genai-prices", "broken.json", "--provider", "openai"), 1, "broken.json: "),
         (("--from", "genai-prices", "nowhere.json", "--provider", "openai"), 2, "does not exist"),
-        (("--from", "genai-prices", "--provider", "deepseek", "--upstream", "nobody", "-c", "config.yaml"), 2, "there is no upstream 'nobody' in config.yaml"),
+        (("--from", "genai-prices", "--provider", "deepseek", "--upstream", "nobody", "-c", "config.yaml"), 2, "there is no upstream 'nobody' in loader.yaml"),
         (("--provider", "openai"), 2, "Missing option '--from'"),
     ],
 )

@@ -2,9 +2,8 @@
 
 import json
 
-from ledger.samples import make_id, make_record
-
-from proxy.ledger.canonical import COLUMNS
+from proxy.core.records.canonical import COLUMNS
+from tests.ledger.samples import make_id, make_record
 
 
 def test_every_column_is_shown(call, book):

@@ -10,8 +10,8 @@ import urllib.request
 
 import pytest
 
-from cli.process import running
-from proxy.scripted import expected, serving
+from proxy.scripted_upstream import expected, serving
+from tests.cli.process import running
 from tests.support.waiting import GUARD_S
 
 pytestmark = pytest.mark.whole

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.strict_limits import strict_limits
-from proxy.config import load
+from proxy.config.loader import load
 
 CONFIG = """
 upstreams:

@@ -5,10 +5,10 @@ import io
 import json
 
 import pytest
-from ledger.samples import START_MS, make_record
 
+from proxy.accounting.export.usage import COLUMNS
 from proxy.cli.usage import GROUPS
-from proxy.export.usage import COLUMNS
+from tests.ledger.samples import START_MS, make_record
 
 SECOND = make_record(1, key_id="bob", team=None, model_requested="gpt-4o", input_tokens=None, output_tokens=7)
 

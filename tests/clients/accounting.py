@@ -8,12 +8,11 @@ import re
 import msgspec
 
 from proxy.core.dialects.openai_chat.pictures import inlined
-from proxy.core.images import image_rule, picture_tokens
-from proxy.core.prompts import SOUND_BYTES_PER_TOKEN
-from proxy.scripted import expected
-
-from .cases import JSONObject
-from .deployment import Row
+from proxy.core.tokens.images import image_rule, picture_tokens
+from proxy.core.tokens.prompts import SOUND_BYTES_PER_TOKEN
+from proxy.scripted_upstream import expected
+from tests.clients.cases import JSONObject
+from tests.clients.deployment import Row
 
 COLUMNS = (
     "endpoint status outcome stream model_requested input_tokens cached_tokens output_tokens reasoning_tokens audio_input_tokens source inconsistent "

@@ -25,10 +25,9 @@ import aiohttp
 import msgspec
 
 from proxy import __version__
+from tests.clients.drivers import NODE, NODE_DIR
 from tests.support.running import KEY, Running, config, running
 from tests.support.waiting import guard
-
-from .drivers import NODE, NODE_DIR
 
 CLI = NODE_DIR / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
 AT_ONCE = 20

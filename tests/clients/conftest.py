@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from .cases import DOCUMENTS
-from .deployment import Deployment, four_vendors, one_vendor
-from .drivers import CLIENTS, Both, Node, both_ways
+from tests.clients.cases import DOCUMENTS
+from tests.clients.deployment import Deployment, four_vendors, one_vendor
+from tests.clients.drivers import CLIENTS, Both, Node, both_ways
 
 HERE = Path(__file__).parent
 KEYS = [f"{client}-{vendor}" for client in CLIENTS for vendor in (*DOCUMENTS, "errors", "vendor_errors", "broken", "cut", "models", "large")]

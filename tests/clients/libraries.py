@@ -14,9 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.clients.drivers import NODE, NODE_DIR
 from tests.support.waiting import guard
-
-from .drivers import NODE, NODE_DIR
 
 HERE = Path(__file__).parent
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from .aimock import CLI, round_of
-from .drivers import need_node
+from tests.clients.aimock import CLI, round_of
+from tests.clients.drivers import need_node
 
 CHAOS = {"connection lost before an answer", "status 500", "status 429", "no JSON under status 200", "usage stated"}
 

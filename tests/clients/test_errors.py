@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.cases import Case, chat
+from tests.clients.deployment import Deployment
+from tests.clients.drivers import CLIENTS, Both, Node, Seen, python_async
 from tests.support.raw import Visit, raw_upstream
 from tests.support.running import KEY, config, running
-
-from .cases import Case, chat
-from .deployment import Deployment
-from .drivers import CLIENTS, Both, Node, Seen, python_async
 
 SDKS = [name for name in CLIENTS if name != "curl"]
 DIRECT_KEY = "sk-direct"

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from proxy.scripted import Script, serving
+from proxy.scripted_upstream import Script, serving
+from tests.clients.cases import Case, chat
+from tests.clients.drivers import Node
 from tests.support.running import config, running
-
-from .cases import Case, chat
-from .drivers import Node
 
 ASK = [{"role": "user", "content": "Tell me a short story."}]
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]

@@ -10,12 +10,11 @@ import pytest
 
 from proxy.core.dialects.openai_chat import read_call
 from proxy.core.dialects.openai_chat.injection import splice
-from proxy.scripted import expected
+from proxy.scripted_upstream import expected
+from tests.clients.accounting import booked, due
+from tests.clients.libraries import ASKS, run
 from tests.support.raw import Visit, raw_upstream
 from tests.support.running import KEY, config, running
-
-from .accounting import booked, due
-from .libraries import ASKS, run
 
 # The first for every scenario; streams of each: usage asked for in a last event, unasked on the last chunk, on every chunk, in `x_groq`, never.
 MODELS = ("gpt-4o", "deepseek-chat", "gemini-2.5-pro", "llama-3.3-70b-instruct", "demo-silent")

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.cases import Case, JSONObject, chat
+from tests.clients.drivers import Node, Seen, python, python_async
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import KEY, Running, config, running
 from tests.support.waiting import until
-
-from .cases import Case, JSONObject, chat
-from .drivers import Node, Seen, python, python_async
 
 RETRIES = 2     # as both SDKs have it; left to themselves they are through with them within 1.5 s
 PRICES = [{"model": "m", "input": "1000", "output": "1000"}]

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients import llamacpp
+from tests.clients.cases import Case, chat
+from tests.clients.deployment import Deployment, proxy
+from tests.clients.drivers import CLIENTS, Both, Seen
 from tests.support.raw import RawClient
 from tests.support.waiting import GUARD_S
-
-from . import llamacpp
-from .cases import Case, chat
-from .deployment import Deployment, proxy
-from .drivers import CLIENTS, Both, Seen
 
 USAGE = {"include_usage": True}
 ASKED = [

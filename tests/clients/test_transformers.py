@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.cases import Case, chat
+from tests.clients.deployment import Deployment, proxy
+from tests.clients.drivers import CLIENTS, Both
 from tests.support.waiting import until_blocking
-
-from .cases import Case, chat
-from .deployment import Deployment, proxy
-from .drivers import CLIENTS, Both
 
 PYTHON = Path(sys.prefix) / "clients" / "transformers" / "bin" / "python"
 SERVER = Path(__file__).parent / "servers" / "tiny_transformers.py"

@@ -8,12 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from proxy.scripted import RequestLine, expected
-
-from .accounting import booked, due
-from .cases import DOCUMENTS, MODELS, OTHERS, Case, cases, chat, user
-from .deployment import ROUTES, Deployment
-from .drivers import CLIENTS, NODE_DIR, Both, Seen
+from proxy.scripted_upstream import RequestLine, expected
+from tests.clients.accounting import booked, due
+from tests.clients.cases import DOCUMENTS, MODELS, OTHERS, Case, cases, chat, user
+from tests.clients.deployment import ROUTES, Deployment
+from tests.clients.drivers import CLIENTS, NODE_DIR, Both, Seen
 
 DIRECT_KEY = "sk-direct"
 CONNECTION = {"host", "authorization", "connection", "content-length", "via"}  # hop by hop, or written anew by each side

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.ledger.files import read_key
-from proxy.ledger.verify import verify_chain
-from proxy.scripted import Answer, AnswerLine, RequestLine, expected
+from proxy.ledger.sqlite.files import read_key
+from proxy.ledger.sqlite.verify import verify_chain
+from proxy.scripted_upstream import Answer, AnswerLine, RequestLine, expected
 from tests.crash.answers import told
 from tests.crash.load import Sent
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import uvloop
 
-from proxy import logs, server
-from proxy.config import load
+from proxy.config.loader import load
+from proxy.server import lifecycle, logs
 
 STARTED, FAILED = 0, 1
 
@@ -53,7 +53,7 @@ def _fork(order: dict[str, str], inherited: list[int]) -> int:
         os.dup2(log, 2)
         _serve(order)
         code = STARTED
-    except server.StartError as error:
+    except lifecycle.StartError as error:
         os.write(2, f"{error}\n".encode())
     finally:
         os._exit(code)  # nothing of the launcher's own may run at the end of this process
@@ -64,7 +64,7 @@ def _serve(order: dict[str, str]) -> None:
     loaded = load(Path(order["config"]), {})
     logs.configure(loaded.settings.log.format, sys.stderr)
     uvloop.run(
-        server.serve(
+        lifecycle.serve(
             loaded,
             ready=lambda addresses: _say(f"ready {os.getpid()} {addresses.data} {addresses.metrics}"),
             environ={"TOLLKEEPER_FAILPOINTS": order["failpoints"]},

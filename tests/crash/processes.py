@@ -177,7 +177,7 @@ async def _follow(process: asyncio.subprocess.Process, proxy: Proxy) -> None:
 async def upstream(log: Path, pace_s: float = 0.0) -> AsyncIterator[str]:
     """The scripted upstream as a process of its own; yields its address."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-u", "-m", "proxy.scripted", "--port", "0", "--pace", str(pace_s), "--log", str(log),
+        sys.executable, "-u", "-m", "proxy.scripted_upstream", "--port", "0", "--pace", str(pace_s), "--log", str(log),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, env=_environ(),
     )
     assert process.stdout is not None

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from proxy.journal import recover
-from proxy.scripted import expected
+from proxy.scripted_upstream import expected
 from tests.crash.checking import Accounts
 from tests.crash.kills import VARIANTS, Variant
 from tests.crash.load import SCENES, Load, Scene, Sent, body, leaving

@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import uvloop
 
-from proxy.scripted import Script, serving
+from proxy.scripted_upstream import Script, serving
 from tests.support.prometheus import scraping
 from tests.support.raw import Visit, raw_upstream
 from tests.support.running import config, running

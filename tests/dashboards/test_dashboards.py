@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from proxy.series import DURATION_BOUNDS_S, FIRST_BYTE_BOUNDS_S, PREFIX, SPECS
-from proxy.settings import TimeoutSettings
+from proxy.config.settings import TimeoutSettings
+from proxy.metrics.definitions import DURATION_BOUNDS_S, FIRST_BYTE_BOUNDS_S, PREFIX, SPECS
 from tools.dashboards.files import DASHBOARDS, TARGET, files
 from tools.dashboards.rules import ALERTS, RECORDINGS
 

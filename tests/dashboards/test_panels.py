@@ -17,9 +17,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from proxy import periods
-from proxy.ledger.queries import Queries
-from proxy.scripted import Script, serving
+from proxy.ledger.sqlite.queries import Queries
+from proxy.metrics import spend
+from proxy.scripted_upstream import Script, serving
 from tests.support.prometheus import JOB, Prometheus, Vector, scraping
 from tests.support.raw import Visit, raw_upstream
 from tests.support.running import KEY, Running, config, running
@@ -138,7 +138,7 @@ async def shown(tmp_path_factory) -> AsyncIterator[Shown]:
     """One proxy, one Prometheus, one event: all tests of this module look at the same."""
     directory: Path = tmp_path_factory.mktemp("panels")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(periods, "KEEP_S", 0.0)   # else an event is in the gauges of the period up to 15 s later
+        patch.setattr(spend, "KEEP_S", 0.0)   # else an event is in the gauges of the period up to 15 s later
         async with serving(Script()) as scripted, raw_upstream(answer) as metered, running(directory, settings(scripted.base_url, metered.url)) as proxy, aiohttp.ClientSession() as session:
             load = Load(proxy, session)
             for kind in EVENT:

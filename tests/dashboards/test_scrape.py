@@ -5,8 +5,8 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from proxy.scripted import Script, serving
-from proxy.series import PREFIX, SPECS
+from proxy.metrics.definitions import PREFIX, SPECS
+from proxy.scripted_upstream import Script, serving
 from tests.support.prometheus import promtool, scraping
 from tests.support.running import KEY, config, running
 

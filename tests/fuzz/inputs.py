@@ -10,7 +10,7 @@ from functools import cache
 import msgspec
 
 from tests.clients.cases import DOCUMENTS
-from tests.core.dialects.golden import GOLDENS
+from tests.core.dialects.openai_chat.golden import GOLDENS
 from tests.fuzz.targets import HEAD_BYTES
 from tests.support.arbitrary import request_body
 

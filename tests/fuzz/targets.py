@@ -17,17 +17,17 @@ from itertools import zip_longest
 import brotli
 import msgspec
 
-from proxy.core.decoding import Decoder, decode_body
 from proxy.core.dialects.openai_chat import Meter, read_call
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter, is_usage_event, splice
 from proxy.core.dialects.openai_chat.pictures import count_images
 from proxy.core.errors import ProxyError
-from proxy.core.images import IMAGE_RULES, data_url_size
-from proxy.core.prompts import count_input, count_prompt
-from proxy.core.sse import SSEParser
-from proxy.core.tokens import CALL_CHARS_MAX, EXACT_CHARS_MAX, PENDING_CHARS_MAX, TextBlocks
-from tests.core.dialects.golden import GOLDENS
-from tests.core.test_sse import by_the_book
+from proxy.core.http.content_coding import Decoder, decode_body
+from proxy.core.http.sse import SSEParser
+from proxy.core.tokens.images import IMAGE_RULES, data_url_size
+from proxy.core.tokens.prompts import count_input, count_prompt
+from proxy.core.tokens.text import CALL_CHARS_MAX, EXACT_CHARS_MAX, PENDING_CHARS_MAX, TextBlocks
+from tests.core.dialects.openai_chat.golden import GOLDENS
+from tests.core.http.test_sse import by_the_book
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from proxy.core import tokens
-from proxy.core.decoding import Decoder, decode_body
 from proxy.core.dialects.openai_chat import Meter, call, cost, injection, meter, opening, pictures, read_call, repair, scan, shapes, text
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter
 from proxy.core.errors import ProxyError
-from proxy.core.sse import SSEParser
-from proxy.core.tokens import TextBlocks
+from proxy.core.http.content_coding import Decoder, decode_body
+from proxy.core.http.sse import SSEParser
+from proxy.core.tokens.text import TextBlocks
+from proxy.core.tokens.text import text as tokens
 from tests.fuzz.work import Work
 
 MODULES = (tokens, call, cost, injection, meter, opening, pictures, repair, scan, shapes, text)

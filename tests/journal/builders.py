@@ -14,10 +14,10 @@ from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.failpoints import Failpoints
 from proxy.journal import Journal, JournalOptions, Reader, recover
 from proxy.journal import frames as f
+from proxy.journal.appender import Tape
 from proxy.journal.disk import Disk, SystemDisk
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.journal.segments import Segment
-from proxy.journal.tape import Tape
 from tests.support.waiting import guard
 
 SMALL = JournalOptions(interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN, size_max_bytes=64 * SEGMENT_BYTES_MIN)

@@ -12,13 +12,12 @@ import pytest
 
 from proxy.journal import recover
 from proxy.journal.disk import SystemDisk
-
-from .builders import all_closes
+from tests.journal.builders import all_closes
 
 LIMITED = """
 import asyncio, resource, sys
 from pathlib import Path
-from journal.builders import SMALL, marked, opened, record, running, until
+from tests.journal.builders import SMALL, marked, opened, record, running, until
 from proxy.journal import JournalUnavailable
 
 async def main(root, offset):
@@ -77,7 +76,7 @@ def test_a_real_short_write_is_undone_and_its_entry_refused(tmp_path: Path, offs
     """RLIMIT_FSIZE cuts a write at a byte and then refuses all beyond; nothing of the cut entry may be found, all others must."""
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(tmp_path), str(offset)], capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

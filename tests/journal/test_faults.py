@@ -10,8 +10,7 @@ import pytest
 from proxy.failpoints import NAMES, Failpoints
 from proxy.journal import Journal, JournalOptions, JournalUnavailable, Reader, recover
 from proxy.journal.options import SEGMENT_BYTES_MIN
-
-from .builders import SMALL, BadDisk, all_closes, disk_error, marked, opened, record, running, until, voided
+from tests.journal.builders import SMALL, BadDisk, all_closes, disk_error, marked, opened, record, running, until, voided
 
 
 async def test_what_waits_is_written_at_the_end_at_the_latest(tmp_path: Path) -> None:

@@ -13,15 +13,14 @@ import pytest
 
 from proxy.failpoints import NAMES
 from proxy.journal import Journal, recover
+from tests.journal.builders import SMALL, all_closes
 from tests.support.waiting import GUARD_S
-
-from .builders import SMALL, all_closes
 
 pytestmark = pytest.mark.whole
 
 WORKER = [sys.executable, "-m", f"{__package__}.worker"]
 # The package's own root on the path, under whichever name it was imported.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[__package__.count(".") + 1])}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 POINTS = [name for name in NAMES if name.startswith("journal.")]
 
 

@@ -15,8 +15,7 @@ from proxy.journal import frames as f
 from proxy.journal.frames import FRAME_BYTES_MAX
 from proxy.journal.reader import WINDOW_BYTES
 from proxy.journal.segments import list_segments
-
-from .builders import SMALL, BadDisk, all_closes, disk_error, marked, names, opened, record, running, until
+from tests.journal.builders import SMALL, BadDisk, all_closes, disk_error, marked, names, opened, record, running, until
 
 
 async def filled(journal: Journal, exchanges: int) -> None:

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from proxy.journal import Journal, recover
 from proxy.journal import frames as f
-from proxy.journal.payloads import decode_mark, id_of
+from proxy.journal.codec import decode_mark, id_of
 from proxy.journal.segments import list_segments
-
-from .builders import SMALL, all_closes, marked, opened, record, running, voided
+from tests.journal.builders import SMALL, all_closes, marked, opened, record, running, voided
 
 STEPS = st.lists(st.tuples(st.sampled_from("oooommcccv"), st.integers(0, 10**6)), min_size=1, max_size=60)
 

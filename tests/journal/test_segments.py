@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.journal.segments import Segment, list_segments
-
-from .builders import BadDisk, disk_error
+from tests.journal.builders import BadDisk, disk_error
 
 SIZE = 4096
 

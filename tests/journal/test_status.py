@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from proxy.journal import inspect
-
-from .builders import driven, names, opened, record, running, turn
+from tests.journal.builders import driven, names, opened, record, running, turn
 
 
 async def test_the_figures_of_a_journal(tmp_path: Path) -> None:

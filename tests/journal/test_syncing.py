@@ -11,12 +11,11 @@ import pytest
 
 from proxy.journal import Journal, JournalOptions, JournalUnavailable, recover
 from proxy.journal import frames as f
+from proxy.journal.appender import Tape
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.journal.segments import Segment
 from proxy.journal.syncing import Syncer
-from proxy.journal.tape import Tape
-
-from .builders import SMALL, BadDisk, all_closes, bare_tape, disk_error, entries, marked, opened, record, running, state, until, voided
+from tests.journal.builders import SMALL, BadDisk, all_closes, bare_tape, disk_error, entries, marked, opened, record, running, state, until, voided
 
 ALWAYS = JournalOptions(sync="always", interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN)
 

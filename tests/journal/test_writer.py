@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from proxy.journal import Journal, JournalUnavailable, claimable, recover
+from proxy.journal.codec import OPEN_BYTES_MAX
 from proxy.journal.frames import FRAME_BYTES_MAX
 from proxy.journal.options import SEGMENT_BYTES_MIN
-from proxy.journal.payloads import OPEN_BYTES_MAX
-
-from .builders import SMALL, BadDisk, all_closes, disk_error, marked, names, opened, record, running, until, voided
+from tests.journal.builders import SMALL, BadDisk, all_closes, disk_error, marked, names, opened, record, running, until, voided
 
 
 async def test_the_life_of_exchanges(tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from pathlib import Path
 from proxy.failpoints import Failpoints
 from proxy.journal import Journal, JournalOptions, Reader
 from proxy.journal.options import SEGMENT_BYTES_MIN
-
-from .builders import marked, opened, record, voided
+from tests.journal.builders import marked, opened, record, voided
 
 ENTRIES_MAX = 6000  # a failpoint that was not reached by then is not reached at all
 

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from proxy.core.usage import Outcome, Source, UsageRecord
-from proxy.ledger.booking import Book
-from proxy.ledger.schema import migrate
+from proxy.ledger.sqlite.booking import Book
+from proxy.ledger.sqlite.schema import migrate
 
 KEY = bytes(range(32))
 START_MS = 1_793_500_000_000  # an ordinary minute in 2026, not at a quarter hour

@@ -16,7 +16,7 @@ from proxy.core.limits.language import parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of
 from proxy.core.limits.state import LimitState, Refused
 from proxy.quota import Grant, Past, Quota, Reservation, connect
-from quota.oracle import PERIOD_MS, Fact, Oracle, takes, uses
+from tests.quota.oracle import PERIOD_MS, Fact, Oracle, takes, uses
 
 ZONES = ("UTC", "Asia/Kolkata", "Australia/Lord_Howe", "America/New_York")
 # Where the calendar is interesting: clock changes both ways, a leap day, ends of weeks, months and the year.

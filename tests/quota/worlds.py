@@ -11,7 +11,7 @@ from proxy.core.limits.language import parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of
 from proxy.core.limits.state import LimitState, Refused
 from proxy.quota import Quota, Reservation, connect
-from quota.histories import Clock
+from tests.quota.histories import Clock
 
 
 def limit(text: str, enforce: str = "finish", whose: str = "key:alice", **settings: object) -> Limit:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tiktoken
 
-from proxy.vocabulary import CL100K, O200K, load_encoding, shipped
+from proxy.dataplane.counting.vocabulary import CL100K, O200K, load_encoding, shipped
 
 ENCODINGS = (O200K.name, CL100K.name)
 

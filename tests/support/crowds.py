@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from .raw import RawClient, Visit
+from tests.support.raw import RawClient, Visit
 
 BODY_BYTES = 200
 _NAME = re.compile(rb'"m-[a-z]*(\d+)"')

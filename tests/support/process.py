@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from cli.process import running as command
 
+from tests.cli.process import running as command
 from tests.support.running import config
 
 READY = r'"message":"ready","base_url":"http://([^"/]+)/v1"'

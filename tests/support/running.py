@@ -11,10 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from proxy.config import load
+from proxy.config.loader import load
+from proxy.dataplane.counting.vocabulary import Vocabularies
 from proxy.failpoints import Failpoints
-from proxy.server import Server
-from proxy.vocabulary import Vocabularies
+from proxy.server.lifecycle import Server
 from tests.support.corpora import encoding
 from tests.support.waiting import guard
 

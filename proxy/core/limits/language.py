@@ -12,6 +12,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from proxy.core.calendar import Per
+
 NANO_DIGITS = 9                 # money is counted in nano-units: 1 USD is 10**9
 NANO = 10**NANO_DIGITS
 AMOUNT_DIGITS_MAX = 15          # of requests, tokens or whole units of money: what an HTTP structured field can show
@@ -30,17 +32,6 @@ class Unit(enum.StrEnum):
     MONEY = "money"             # charge, in nano-units of a currency; written as the currency's code
 
 
-class Per(enum.StrEnum):
-    """Over which time a limit counts. Seconds, minutes and hours flow; days, weeks and months are those of the calendar."""
-
-    SECOND = "second"
-    MINUTE = "minute"
-    HOUR = "hour"
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-    TOTAL = "total"             # for ever: a credit that is used up
-    NONE = ""                   # of concurrent, which knows no time
 
 
 SMOOTH_MS = {Per.SECOND: 1_000, Per.MINUTE: 60_000, Per.HOUR: 3_600_000}

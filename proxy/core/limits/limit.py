@@ -6,8 +6,9 @@ import enum
 
 import msgspec
 
-from proxy.core.limits.language import SMOOTH_MS, Per, Rule, Unit, show
-from proxy.core.routes import matches_caseless
+from proxy.core.calendar import Per
+from proxy.core.limits.language import SMOOTH_MS, Rule, Unit, show
+from proxy.core.model_names import matches_caseless
 
 PPM = 1_000_000     # shares are counted in millionths: 80 % is 800_000
 _WINDOWED = (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL)

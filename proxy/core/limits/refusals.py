@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import quote
 
+from proxy.core.calendar import Per
 from proxy.core.errors import ProxyError, invalid_request
-from proxy.core.limits.language import SMOOTH_MS, Per, Unit, show_amount
+from proxy.core.limits.language import SMOOTH_MS, Unit, show_amount
 from proxy.core.limits.limit import Limit, Scope, describe
 from proxy.core.limits.state import LimitState, Refused
 

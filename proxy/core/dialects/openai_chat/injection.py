@@ -14,7 +14,7 @@ import msgspec
 from proxy.core.dialects.openai_chat.call import Call
 from proxy.core.dialects.openai_chat.scan import Ambiguous, walk
 from proxy.core.dialects.openai_chat.shapes import tells_failure
-from proxy.core.sse import SSEParser
+from proxy.core.http.sse import SSEParser
 
 STREAMS = frozenset({"/v1/chat/completions", "/v1/completions"})
 _MEMBER = b'"stream_options":{"include_usage":true},'

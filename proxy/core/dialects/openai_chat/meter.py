@@ -5,7 +5,6 @@ It never raises, whatever comes, and never decides about money: `settlement.py` 
 
 from __future__ import annotations
 
-from proxy.core.decoding import Decoder, coding_name
 from proxy.core.dialects.openai_chat.delivered import Delivered
 from proxy.core.dialects.openai_chat.edges import KeptBody
 from proxy.core.dialects.openai_chat.opening import Opening
@@ -15,7 +14,8 @@ from proxy.core.dialects.openai_chat.stated import Stated
 from proxy.core.dialects.openai_chat.substance import FINISH_ERROR, begins_answer, has_data, holds_answer
 from proxy.core.dialects.openai_chat.texts import Texts
 from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_of
-from proxy.core.sse import SSEParser, ends_at
+from proxy.core.http.content_coding import Decoder, coding_name
+from proxy.core.http.sse import SSEParser, ends_at
 from proxy.core.usage import Usage
 
 _DONE = b"[DONE]"

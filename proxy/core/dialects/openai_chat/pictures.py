@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.core.images import HEAD_CHARS_MAX, data_url_size
+from proxy.core.tokens.images import HEAD_CHARS_MAX, data_url_size
 
 INLINED_MAX: Final = 256            # pictures and sounds that are looked at; those behind them count with their bytes
 _BRACES_MAX: Final = 50_000         # of a body that is looked through for them: each takes a moment of the loop's time

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.core.tokens import TextBlocks
+from proxy.core.tokens.text import TextBlocks
 
 _RUN_BYTES_MAX = 1024   # of one text that are decoded together: for most events there is nothing to do but keep their bytes
 

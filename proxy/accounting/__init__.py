@@ -1,0 +1,1 @@
+"""Jobs over the books: journal to ledger, pricing anew, end users' salts, exports."""

@@ -1,0 +1,55 @@
+"""Takes over the journals of processes that are gone: settles and books what they left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from proxy.accounting.end_users import EndUsers
+from proxy.accounting.recorder import Recorder
+from proxy.core.pricing.amounts import Pricing
+from proxy.journal import Journal, JournalOptions, JournalUnavailable, claimable
+from proxy.ledger import Ledger
+from proxy.metrics.collector import Metrics
+
+_LOG = logging.getLogger("tollkeeper.recorder")
+
+
+async def adopt_others(root: Path, options: JournalOptions, ledger: Ledger, metrics: Metrics, pricing: Pricing, *, timeout_s: float) -> int:
+    """Settle and book what processes that are gone left in their own writer directories under `root`; the number of records made.
+
+    A directory that a living process holds is left alone, and so is, until the next start, what cannot be taken over or be booked in time.
+    """
+    settled = 0
+    try:
+        directories = await asyncio.to_thread(claimable, root)
+    except OSError as error:
+        _LOG.error("what other processes left in %s cannot be looked at: %s", root, error)
+        return 0
+    for directory in directories:
+        try:
+            settled += await _adopt(directory, options, ledger, metrics, pricing, timeout_s)
+        except (JournalUnavailable, OSError) as error:
+            _LOG.error("%s stays as it is until the next start: %s", directory, error)
+        except Exception:  # whatever a stranger's directory makes us trip over, this process has its own work
+            _LOG.exception("%s stays as it is until the next start", directory)
+    return settled
+
+
+async def _adopt(directory: Path, options: JournalOptions, ledger: Ledger, metrics: Metrics, pricing: Pricing, timeout_s: float) -> int:
+    journal = await asyncio.to_thread(Journal.adopt, directory, options)
+    if journal is None:
+        return 0
+    try:
+        recorder = Recorder(journal, ledger, metrics, EndUsers("off", b"", {}), pricing)
+        settled = await recorder.recover()
+        running = asyncio.create_task(recorder.run())
+        try:
+            await recorder.drain(timeout_s)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+    finally:
+        await journal.aclose()
+    return settled

@@ -1,0 +1,62 @@
+"""What the ledger stores of an end user: nothing, the name, or a hash that can be erased."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable
+from typing import Literal
+
+END_USERS_MAX = 1_000_000  # about 200 MB; a caller that invents a user for each request stops growing memory here
+HASH_CHARS = 32            # 128 bits: no two users of one deployment collide
+SALT_BYTES = 16
+
+
+class EndUsers:
+    """Turns an end user into what the ledger stores: nothing, the name, or a hash that can be erased.
+
+    lookup = HMAC(lookup_key, user) finds the user's random salt, and HMAC(salt, user) is stored. Deleting a salt makes the user's records
+    anonymous, although the records themselves cannot change. A new salt is made in memory and handed out once by `new_salts`, so that the
+    recorder can store it before the first record that needs it.
+    """
+
+    def __init__(
+        self,
+        mode: Literal["off", "hash", "plain"],
+        lookup_key: bytes,
+        salts: dict[str, bytes],
+        *,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        users_max: int = END_USERS_MAX,
+    ) -> None:
+        assert lookup_key or mode != "hash", "a hash needs the deployment's key"
+        self.mode = mode  # a reload may change it: for the requests from then on
+        self._lookup_key = lookup_key
+        self._salts = dict(salts)
+        self._new: list[tuple[str, bytes]] = []
+        self._random_bytes = random_bytes
+        self._users_max = users_max
+        self.dropped = 0  # end users not recorded because there were too many
+
+    def hash(self, end_user: str | None) -> str | None:
+        """What to store for an end user; None if nothing."""
+        if end_user is None or self.mode == "off":
+            return None
+        if self.mode == "plain":
+            return end_user
+        name = end_user.encode()
+        lookup = hmac.digest(self._lookup_key, name, "sha256").hex()[:HASH_CHARS]
+        salt = self._salts.get(lookup)
+        if salt is None:
+            if len(self._salts) >= self._users_max:
+                self.dropped += 1
+                return None
+            salt = self._random_bytes(SALT_BYTES)
+            self._salts[lookup] = salt
+            self._new.append((lookup, salt))
+        return hmac.digest(salt, name, "sha256").hex()[:HASH_CHARS]
+
+    def new_salts(self) -> list[tuple[str, bytes]]:
+        """The (lookup, salt) pairs made since the last call: the caller stores them."""
+        new, self._new = self._new, []
+        return new

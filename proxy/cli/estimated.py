@@ -1,0 +1,39 @@
+"""How many recent requests no vendor counted, and what makes it exact: told at the start and by `check`."""
+
+from __future__ import annotations
+
+from proxy.config.settings import Settings
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.sqlite.queries import Queries
+
+DAYS = 30
+RECORDS_MAX = 10_000  # the latest that are looked at: a start must not wait for a month of them
+_DAY_MS = 86_400_000
+
+# Where a whole answer's counts come from. What was refused or broken off has none to state.
+STATED = ("reported",)
+NOT_STATED = ("counted", "estimated")
+
+
+def unstated(settings: Settings, now_ms: int) -> list[str]:
+    """A line for each upstream that is only observed and leaves us to count some of its answers.
+
+    None where there is no ledger yet.
+    """
+    observed = [name for name, upstream in settings.upstreams.items() if upstream.stream_usage == "observe"]
+    queries = Queries(settings.ledger.url, settings.data_dir)
+    try:
+        counts = queries.sources(now_ms - DAYS * _DAY_MS, RECORDS_MAX)
+    except (LedgerError, LedgerUnavailable):
+        return []  # who opens the ledger to write says what is wrong with it
+    found = []
+    for name in observed:
+        stated = sum(counts.get((name, source), 0) for source in STATED)
+        ours = sum(counts.get((name, source), 0) for source in NOT_STATED)
+        if ours:
+            share = f"{ours:,} of {stated + ours:,} answers ({100 * ours / (stated + ours):.0f} %)"
+            found.append(
+                f"upstreams.{name}: {share} of the last {DAYS} days state no usage, so they were counted or "
+                "estimated; stream_usage: inject makes whole streams exact"
+            )
+    return found

@@ -1,0 +1,174 @@
+"""How a record came to its amounts: tokens × price row = cost, from the terms that the ledger keeps. Exact: decimals that are never divided but by powers of ten."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+from decimal import Context, Decimal
+
+import msgspec
+
+from proxy.cli import formats
+from proxy.core.pricing.amounts import PARTS, parent_of, parts
+from proxy.core.pricing.book import PriceBook, Quote
+from proxy.core.pricing.pricelist import DAY_MINUTES, PriceRow
+from proxy.core.usage import Source, UsageRecord
+
+_EXACT = Context(prec=200)      # digits; more than tokens, rate, discount, exchange rate and markup have together
+_MILLION = 6                    # decimal places of "per million"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One product: `count` of something at `rate` (per million where it is tokens) makes `amount`, in the row's currency."""
+
+    name: str
+    count: int
+    rate: str
+    amount: str
+    per_million: bool
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """The row, the products, and what was made of their sum. `as_booked`: this comes to exactly what the record says."""
+
+    price_version: str
+    currency: str
+    row: PriceRow
+    parts: tuple[Part, ...]
+    discount: str
+    fx_rate: str | None
+    markup: str
+    cost_original_nano: int | None
+    cost_nano: int | None
+    charge_nano: int | None
+    as_booked: bool
+    unknown_because: str | None
+
+
+def explain(record: UsageRecord, book: PriceBook, images: int | None = None) -> Explanation | None:
+    """Works the record's amounts out again by the book of its version; None if the book has no row for it.
+
+    `images` is how many the request had, where something else than the record tells it.
+    """
+    quote = book.quote(
+        upstream=record.upstream, team=record.team, model_requested=record.model_requested, model_served=record.model_served,
+        service_tier=record.service_tier, input_tokens=record.input_tokens, at_ms=record.started_at_ms,
+    )  # fmt: skip
+    if quote is None:
+        return None
+    images = book.images_of(record) if images is None else images
+    priced = book.price_record(record, images)
+    found = (priced.cost_nano, priced.charge_nano, priced.cost_original_nano)
+    booked = (record.cost_nano, record.charge_nano, record.cost_original_nano)
+    # Originals of two currencies have no sum: an adjustment between them tells none.
+    compared = 2 if record.cost_original_nano is None and record.cost_nano is not None else 3
+    return Explanation(
+        price_version=book.version, currency=book.currency, row=quote.row, parts=tuple(_products(record, quote.row, images)), discount=quote.discount, fx_rate=quote.fx_rate, markup=quote.markup,
+        cost_original_nano=priced.cost_original_nano, cost_nano=priced.cost_nano, charge_nano=priced.charge_nano,
+        as_booked=found[:compared] == booked[:compared],
+        unknown_because=_unknown_because(record, quote, images) if priced.cost_nano is None else None,
+    )  # fmt: skip
+
+
+def lines(found: Explanation, zone: tzinfo) -> list[tuple[str, str]]:
+    """The explanation for people, one step a line."""
+    own, currency = found.row.currency, found.currency
+    shown = [("row", name_of(found.row, zone))]
+    for part in found.parts:
+        per = " / 1,000,000" if part.per_million else ""
+        shown.append((part.name, f"{part.count:,} × {part.rate} {own}{per} = {part.amount} {own}"))
+    if found.discount != "0":
+        shown.append(("discount", f"× (1 − {found.discount})"))
+    if found.cost_original_nano is not None:
+        shown.append(("vendor bills", f"= {formats.money(found.cost_original_nano)} {own}"))
+    if found.fx_rate is not None:
+        shown.append(("exchange", f"× {found.fx_rate} {currency}/{own}"))
+    if found.cost_nano is not None:
+        shown.append(("cost", f"= {formats.money(found.cost_nano)} {currency}"))
+    if found.markup != "0":
+        shown.append(("markup", f"× (1 + {found.markup})"))
+    if found.charge_nano is not None:
+        shown.append(("charge", f"= {formats.money(found.charge_nano)} {currency}, each rounded once, from the exact value"))
+    if found.unknown_because is not None:
+        shown.append(("unknown", found.unknown_because))
+    if not found.as_booked:
+        shown.append(("differs", "the record says other amounts than these: `tollkeeper ledger verify` tells whether it was changed"))
+    return shown
+
+
+def name_of(row: PriceRow, zone: tzinfo) -> str:
+    """A row in one line: for what, when, from where."""
+    words = [row.model]
+    if row.upstream is not None:
+        words.append(f"at {row.upstream}")
+    if row.service_tier is not None:
+        words.append(f"in tier {row.service_tier}")
+    if row.above_input_tokens is not None:
+        words.append(f"above {row.above_input_tokens:,} input tokens")
+    if row.hours_utc is not None:
+        words.append(f"{hours(row.hours_utc)} UTC")
+    if row.from_ms is not None:
+        words.append(f"from {day(row.from_ms, zone)}")
+    return f"{' '.join(words)} ({row.source})"
+
+
+def day(from_ms: int, zone: tzinfo) -> str:
+    """The day that begins then in the zone, or the moment where none does."""
+    moment = datetime.fromtimestamp(from_ms // 1000, UTC).astimezone(zone)
+    return moment.date().isoformat() if (moment.hour, moment.minute) == (0, 0) else moment.isoformat(timespec="minutes")
+
+
+def hours(span: tuple[int, int]) -> str:
+    """`16:30-00:30` as config.yaml writes it."""
+    start, end = span
+    end = DAY_MINUTES if end == 0 else end
+    return f"{start // 60:02}:{start % 60:02}-{end // 60:02}:{end % 60:02}"
+
+
+def rate_of(row: PriceRow, name: str) -> str | None:
+    """A part's rate: its own, else its whole's."""
+    rates = row.rates()
+    return rates.get(name, rates.get(parent_of(name) or name))
+
+
+def effective(quote: Quote, name: str) -> tuple[str | None, str | None]:
+    """(cost, charge) of a million tokens of a part, an image or a request, in the book's currency; unknown without an exchange rate."""
+    rate = rate_of(quote.row, name)
+    if rate is None or quote.fx_missing:
+        return None, None
+    cost = _EXACT.multiply(Decimal(rate), _EXACT.subtract(Decimal(1), Decimal(quote.discount)))
+    if quote.fx_rate is not None:
+        cost = _EXACT.multiply(cost, Decimal(quote.fx_rate))
+    return _plain(cost), _plain(_EXACT.multiply(cost, _EXACT.add(Decimal(1), Decimal(quote.markup))))
+
+
+def _products(record: UsageRecord, row: PriceRow, images: int | None) -> list[Part]:
+    found = []
+    for name, count in zip(PARTS, parts(record) or (), strict=False):
+        rate = rate_of(row, name)
+        if count and rate is not None:
+            amount = _EXACT.multiply(Decimal(count), Decimal(rate)).scaleb(-_MILLION, _EXACT)
+            found.append(Part(name, count, rate, _plain(amount), True))
+    if record.status is not None and 200 <= record.status < 300 and record.source is not Source.NONE:
+        for name, fee, number in (("image", row.image, images), ("request", row.request, 1)):
+            if fee not in (None, "0") and number is not None:
+                found.append(Part(name, number, fee, _plain(_EXACT.multiply(Decimal(number), Decimal(fee))), False))
+    return found
+
+
+def _unknown_because(record: UsageRecord, quote: Quote, images: int | None) -> str:
+    tokens = parts(record)
+    if tokens is None:
+        return "the token counts are not known"
+    for name, count in zip(PARTS, tokens, strict=True):
+        if count and rate_of(quote.row, name) is None:
+            return f"the row has no price for {name} tokens"
+    if quote.row.image not in (None, "0") and images is None:
+        return "the row has a price for images, and nobody counted them"
+    if quote.fx_missing:
+        return f"there was no exchange rate for {quote.row.currency} at that time"
+    return "the amount is larger than a ledger can hold"
+
+
+def _plain(amount: Decimal) -> str:
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,1 @@
+"""HTTP as bytes: headers, framing, events, content codings, and what must not pass."""

@@ -1,0 +1,105 @@
+"""Hides credentials in what an upstream answers: vendors quote the operator's key in errors, headers and events, and it is no client's business.
+
+A key is replaced by as many asterisks, so that lengths and framing stay. Where bytes come in chunks, a key may lie across two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from proxy.core.http.content_coding import Decoder
+
+SECRET_CHARS_MIN = 8  # shorter ones would be found by chance in any text, and keep nobody out
+WATCHED_BYTES_MAX = 64 * 1024  # of a compressed answer: errors are short, and each byte is decoded once more for this
+# What people write for servers that ask for a key and look at none: words that answers may hold.
+_NO_SECRETS = frozenset({"not-needed", "not-required", "no-key-required", "sk-no-key-required", "lm-studio", "placeholder", "dummy-key", "anything", "undefined"})
+
+
+class Masking:
+    """The secrets of one upstream, in each form that an answer may quote them in."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms: dict[bytes, None] = {}
+        for secret in secrets:
+            if len(secret) >= SECRET_CHARS_MIN and secret.lower() not in _NO_SECRETS:
+                for form in (secret, secret.replace("/", "\\/"), quote(secret, safe="")):  # as it is, in JSON, in a URL
+                    forms[form.encode("latin-1", "replace")] = None
+        self.forms = tuple(sorted(forms, key=len, reverse=True))
+        self.inner_bytes = frozenset(byte for form in self.forms for byte in form[:-1])  # after any other byte no secret is under way
+
+    def __bool__(self) -> bool:
+        return bool(self.forms)
+
+    def found_in(self, data: bytes) -> bool:
+        """Whether a secret stands in it."""
+        return any(form in data for form in self.forms)
+
+    def masked(self, data: bytes) -> bytes:
+        """The same length without the secrets."""
+        for form in self.forms:
+            if form in data:
+                data = data.replace(form, b"*" * len(form))
+        return data
+
+    def open_bytes(self, data: bytes) -> int:
+        """How many of the last bytes may be the beginning of a secret."""
+        longest = 0
+        for form in self.forms:
+            at = data.find(form[:1], max(len(data) - len(form) + 1, 0))
+            while at >= 0 and not form.startswith(data[at:]):
+                at = data.find(form[:1], at + 1)
+            if at >= 0:
+                longest = max(longest, len(data) - at)
+        return longest
+
+
+class Mask:
+    """One answer's bytes as they flow by: `feed` gives back what can go, `end` the rest."""
+
+    __slots__ = ("_masking", "_open")
+
+    def __init__(self, masking: Masking) -> None:
+        self._masking = masking
+        self._open = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        masking = self._masking
+        data = masking.masked(self._open + chunk if self._open else chunk)
+        self._open = b""
+        if not data or data[-1] not in masking.inner_bytes:
+            return data  # the usual end: of an event, or of an object
+        kept = masking.open_bytes(data)
+        if not kept:
+            return data
+        self._open = data[-kept:]
+        return data[:-kept]
+
+    def end(self) -> bytes:
+        rest, self._open = self._open, b""
+        return rest
+
+
+class Watch:
+    """Looks for a secret in a copy of a compressed answer, in which nothing can be replaced: it has to be withheld."""
+
+    __slots__ = ("_decoder", "_left", "_masking", "_tail")
+
+    def __init__(self, masking: Masking, content_encoding: str) -> None:
+        self._masking = masking
+        self._decoder = Decoder.for_encoding(content_encoding)
+        self._tail = b""
+        self._left = WATCHED_BYTES_MAX
+
+    def finds(self, chunk: bytes) -> bool:
+        """Whether the answer up to this chunk holds a secret, as far as it is watched and can be decoded."""
+        if self._decoder is None or self._left <= 0:
+            return False
+        for piece in self._decoder.feed(chunk):
+            data = self._tail + piece
+            if self._masking.found_in(data):
+                return True
+            self._left -= len(piece)
+            kept = self._masking.open_bytes(data)
+            self._tail = data[-kept:] if kept else b""
+        return False

@@ -1,0 +1,110 @@
+"""Finds the limits that hold for a request, among those of the proxy, its upstreams, teams and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from proxy.core.calendar import Per
+from proxy.core.limits.gcra import lookback_ms
+from proxy.core.limits.language import SMOOTH_MS
+from proxy.core.limits.limit import Limit, Scope, scope_name
+
+REMEMBERED_MAX = 16_384  # look-ups, by names of which clients make up some (models, and keys under `auth: forward`)
+Limits = tuple[Limit, ...]
+_Name = TypeVar("_Name")
+_Found = TypeVar("_Found")
+
+
+class Rules:
+    """Immutable but for its memory of look-ups."""
+
+    def __init__(
+        self,
+        *,
+        proxy: Limits,
+        upstreams: Mapping[str, Limits],
+        teams: Mapping[str, Limits],
+        keys: Mapping[str, Limits],
+        of_stranger: Callable[[str], Limits],
+    ) -> None:
+        """`of_stranger` makes the limits of a key that no config names, by the key's id."""
+        self._proxy = proxy
+        self._upstreams = upstreams
+        self._teams = teams
+        self._keys = keys
+        self._of_stranger = of_stranger
+        self._strangers: dict[str, Limits] = {}                                 # keys that no config names: forwarded credentials
+        self._callers: dict[tuple[str, str | None, str], tuple[Limits, bool]] = {}  # and whether some hold for some models only
+        self._found: dict[tuple[str, str | None, str, str | None], Limits] = {}
+
+    def limits_for(self, key_id: str, team: str | None, upstream: str, model: str | None) -> Limits:
+        """The limits that hold for this request: of the proxy, the upstream, the team and the key, in this order. `model` as requested; None: none is named."""
+        caller = (key_id, team, upstream)
+        known = self._callers.get(caller)
+        if known is None:
+            known = _remember(self._callers, caller, self._of_caller(key_id, team, upstream))
+        limits, by_model = known
+        if not by_model:
+            return limits
+        request = (key_id, team, upstream, model)
+        found = self._found.get(request)
+        if found is None:
+            found = _remember(self._found, request, tuple(limit for limit in limits if limit.applies(model)))
+        return found
+
+    def of_tenant(self, key_id: str, team: str | None) -> Limits:
+        """The limits of a team and of one of its keys, for whatever models."""
+        return (self._teams.get(team, ()) if team is not None else ()) + self._own(key_id)
+
+    def of_any_call(self, key_id: str, team: str | None) -> Limits:
+        """The limits that hold for a caller whatever it calls: what its head alone tells."""
+        return tuple(
+            limit for limit in self._proxy + self.of_tenant(key_id, team) if not limit.models
+        )
+
+    def configured(self) -> Limits:
+        """All limits of the proxy and of configured upstreams, teams and keys."""
+        groups = ((self._proxy,), self._upstreams.values(), self._teams.values(), self._keys.values())
+        return tuple(limit for group in groups for limits in group for limit in limits)
+
+    def identities(self) -> frozenset[str]:
+        """What all limits are counted by; those of keys that no config names stand here once, without a name."""
+        return frozenset(limit.count_id for limit in self.configured() + self._of_stranger(""))
+
+    def without(self, limits: Iterable[Limit]) -> list[Limit]:
+        """Those of these limits that nobody has here."""
+        known = self.identities()
+        return [limit for limit in limits if limit.count_id not in known and (limit.scope_id in self._keys or _nameless(limit) not in known)]
+
+    def uses(self, per: Per) -> bool:
+        """Whether anybody has a limit of this period, keys that no config names included."""
+        return any(limit.per is per for limit in self.configured() + self._of_stranger(""))
+
+    def lookback_ms(self) -> int:
+        """How far back single records are needed to rebuild the rates of anybody (`Quota.restore`)."""
+        everybodys = self.configured() + self._of_stranger("")
+        return max((lookback_ms(limit.amount, limit.amount if limit.burst is None else limit.burst, SMOOTH_MS[limit.per]) for limit in everybodys if limit.smooth), default=0)
+
+    def _of_caller(self, key_id: str, team: str | None, upstream: str) -> tuple[Limits, bool]:
+        limits = self._proxy + self._upstreams.get(upstream, ()) + self.of_tenant(key_id, team)
+        return limits, any(limit.models for limit in limits)
+
+    def _own(self, key_id: str) -> Limits:
+        own = self._keys.get(key_id)
+        if own is None:
+            own = self._strangers.get(key_id)
+        return _remember(self._strangers, key_id, self._of_stranger(key_id)) if own is None else own
+
+
+def _remember(memory: dict[_Name, _Found], name: _Name, found: _Found) -> _Found:
+    """Kept within the bound; what is forgotten is looked up again."""
+    if len(memory) >= REMEMBERED_MAX:
+        memory.clear()
+    memory[name] = found
+    return found
+
+
+def _nameless(limit: Limit) -> str:
+    """A key's limit as `defaults` makes it, whatever the key is called."""
+    return limit.count_id.replace(scope_name(limit.scope, limit.scope_id), scope_name(limit.scope, "")) if limit.scope is Scope.KEY else limit.count_id

@@ -1,0 +1,1 @@
+"""Prices: which row applies, and what tokens come to. Integers throughout."""

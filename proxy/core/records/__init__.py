@@ -1,0 +1,1 @@
+"""Records: how an exchange becomes one, how it is hashed, corrected and priced anew."""

@@ -1,0 +1,104 @@
+"""A different record under a known id: what is already booked stands, and the difference becomes an adjustment. Pure.
+
+It happens when a record was booked from the marks of a dead process and the real ending turns up later, from a restored journal for example.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from proxy.core.records.canonical import MEASURES, canonical, row_values
+from proxy.core.records.settlement import RECOVERY, weaker
+from proxy.core.usage import Source, UsageRecord
+
+LATE_CLOSE = "late_close"
+
+_MONEY = ("cost_nano", "charge_nano", "cost_original_nano", "upstream_cost_nano")
+_COUNTED = ("bytes_in", "bytes_out", "chunks")
+
+
+def same(booked: UsageRecord, late: UsageRecord) -> bool:
+    """Do both say the same? Field by field as stored, so that an empty and an absent map are one."""
+    return row_values(booked, 0, 0) == row_values(late, 0, 0)
+
+
+def is_weaker(late: UsageRecord, booked: UsageRecord) -> bool:
+    """Whether `late` knows less than the booked record, which it then must not correct.
+
+    What an upstream stated is known best. What the proxy saw end is known better than what a recovery
+    made of marks. Where both are of one kind, the sources decide.
+    """
+    if (late.source is Source.REPORTED) is not (booked.source is Source.REPORTED):
+        return booked.source is Source.REPORTED
+    if (late.origin == RECOVERY) is not (booked.origin == RECOVERY):
+        return late.origin == RECOVERY
+    return weaker(late.source, booked.source) is not booked.source
+
+
+def late_close_id(late: UsageRecord) -> str:
+    """The adjustment's id: the known id's time, the rest a digest of the late record. The same late record always gives the same id, so a replay adds nothing."""
+    return derived_id(late.id, hashlib.sha256(b"late_close\n" + canonical(row_values(late, 0, 0))).digest())
+
+
+def derived_id(id: str, digest: bytes) -> str:
+    """An adjustment's id: the time of the record's, the rest from what makes the adjustment the one it is."""
+    stamp = id[:13] if _has_time(id) else "00000000-0000"
+    bits = digest[:10].hex()
+    variant = "89ab"[digest[10] & 3]
+    return f"{stamp}-7{bits[:3]}-{variant}{bits[3:6]}-{bits[6:18]}"
+
+
+def late_close(booked: UsageRecord, corrections: Sequence[UsageRecord], late: UsageRecord) -> UsageRecord:
+    """The adjustment that makes `booked` + earlier late closes + itself say what `late` says.
+
+    `corrections` are all that the record has. Reratings among them stand, but for a record that had no
+    amount before one of them gave it its first: then `late` says what all of them come to.
+    It counts where the booked record counts (same key, team, model, upstream and start); counts and amounts are differences, the rest is what `late` says.
+    A number that `late` does not know takes nothing back. Amounts in another currency cannot be subtracted: they stay unknown and the row is flagged.
+    """
+    told = [booked, *(r for r in corrections if r.reason == LATE_CLOSE)]
+    everything = [booked, *corrections]
+    priced = any(r.cost_nano is not None for r in told)
+    numbers: dict[str, int | None] = {}
+    for name in (*MEASURES, *_COUNTED):
+        before = everything if name in _MONEY and not priced else told
+        numbers[name] = difference([getattr(r, name) for r in before], getattr(late, name))
+    currency = next((r.currency for r in everything if r.currency is not None), None)
+    mixed = currency is not None and late.currency is not None and currency != late.currency
+    if mixed:
+        numbers.update(dict.fromkeys(_MONEY))
+    return msgspec.structs.replace(
+        late,
+        id=late_close_id(late),
+        kind="adjustment",
+        adjusts=booked.id,
+        reason=LATE_CLOSE,
+        started_at_ms=booked.started_at_ms,
+        key_id=booked.key_id,
+        team=booked.team,
+        labels=booked.labels,
+        end_user=booked.end_user,
+        tags=booked.tags,
+        endpoint=booked.endpoint,
+        upstream=booked.upstream,
+        model_requested=booked.model_requested,
+        currency=late.currency if currency is None else currency,
+        inconsistent=late.inconsistent or mixed,
+        **numbers,
+    )
+
+
+def difference(before: Sequence[int | None], after: int | None) -> int | None:
+    """What makes the sum of `before` say `after`: all of it where nothing was known, nothing where nothing is known now."""
+    known = [value for value in before if value is not None]
+    if after is None or not known:
+        return after
+    return after - sum(known)
+
+
+def _has_time(id: str) -> bool:
+    """Does the id begin like a UUID, eight hex digits, a dash, four more?"""
+    return len(id) == 36 and id[8] == "-" and all(c in "0123456789abcdef" for c in id[:8] + id[9:13])

@@ -1,0 +1,341 @@
+"""What is charged when: an ended exchange becomes its record. Every decision about what to charge is in this file and nowhere else.
+
+| ending                                  | input / output tokens                                   | source               | outcome           |
+|-----------------------------------------|---------------------------------------------------------|----------------------|-------------------|
+| sent, no response head                  | 0 / 0                                                   | none                 | upstream_failed   |
+| status not 2xx                          | stated, else 0 / 0                                      | reported / none      | rejected_upstream |
+| 2xx without an answer, and no use stated| 0 / 0, and no fee                                       | none                 | upstream_failed   |
+| 2xx, usage stated                       | as stated                                               | reported             | completed         |
+| 2xx, none stated                        | counted, else estimates                                 | counted / estimated  | completed         |
+| 2xx, then a reset or an error event     | input stated or estimated / usage if it counts all that | partial              | upstream_failed   |
+|                                         | came, else the larger of delivered and last stated      |                      |                   |
+| client left, stopped                    | the same; before any head: input estimated, output 0    | partial              | client_closed     |
+| client left behind the stream's end     | as completed                                            | as completed         | completed         |
+| client left, drained                    | as completed                                            | as completed         | client_closed     |
+| client left, and no room or no time     | as stopped, and at least the output that it held of its |                      |                   |
+| to read on what the vendor makes        | limits                                                  | partial              | client_closed     |
+| cut by a limit                          | as stopped                                              | partial              | cut               |
+| the process ended or died               | input stated or estimated / usage if final, else the    | reported / estimated | interrupted       |
+|                                         | larger of delivered (or marked) and last stated         |                      |                   |
+
+A zero beside delivered text is not stated. An output that was stated before the last text has not counted it: the larger of it and what was delivered is
+charged, as an estimate. A total alone is divided as the estimates are; one that was stated before the last text counts as far as it says more than both.
+The rows of the client win over those of the upstream, and a status that is not 2xx is never charged by estimate, whoever left. Nothing sent: no record.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from proxy.core.entries import Marked, Opened
+from proxy.core.pricing.amounts import Counts, Priced, Pricing
+from proxy.core.usage import Outcome, Source, Usage, UsageRecord
+
+_WEAKNESS = {source: rank for rank, source in enumerate(Source)}    # declared strongest first
+_TEXT_CHARS_MAX = 256           # a record has a bounded size; ids and names come from upstreams
+_ANSWERED_OK = range(200, 300)
+_SURE = (Source.REPORTED, Source.NONE)
+
+
+class How(enum.StrEnum):
+    """How an exchange ended, seen from the proxy."""
+
+    ANSWERED = "answered"                          # the upstream's answer ended as it should
+    NO_HEAD = "no_head"                            # sent, and no response head came
+    UPSTREAM_CUT = "upstream_cut"                  # the answer broke off
+    ERROR_EVENT = "error_event"                    # a 2xx answer that says inside that it failed
+    CLIENT_LEFT = "client_left"                    # and the upstream was stopped
+    CLIENT_LEFT_DRAINED = "client_left_drained"    # and the upstream was read to its end
+    CUT = "cut"                                    # by a limit, or by the proxy for want of its journal
+    INTERRUPTED = "interrupted"                    # the process ended, or died
+
+
+_WHOLE = (How.ANSWERED, How.CLIENT_LEFT_DRAINED)
+
+
+class Counted(msgspec.Struct, frozen=True, gc=False):
+    """What we count ourselves where nothing is stated, in tokens; `exact`: with the model family's own vocabulary, all of it."""
+
+    input_tokens: int
+    output_tokens: int
+    input_exact: bool = False
+    output_exact: bool = False
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """All that is known of an exchange when it is over. `output_measure` in tokens: what was delivered, in the record's own measure; `counted` overrules it.
+
+    `usage_current`: no text came behind the stated output; `usage_final`: and it is the whole exchange's, not a running total.
+    `done`: all of the stream was delivered, `[DONE]` or a finish reason and the final usage.
+    `answered`: what came holds an answer; None: nothing came that tells.
+    `output_held`: tokens that are charged at least, where the vendor goes on and nobody reads what it will bill.
+    """
+
+    how: How
+    status: int | None = None
+    usage: Usage | None = None
+    usage_current: bool = False
+    usage_final: bool = False
+    answered: bool | None = True
+    output_measure: int = 0
+    output_held: int = 0
+    counted: Counted | None = None
+    done: bool = False
+    duration_ms: int = 0
+    first_byte_ms: int | None = None
+    bytes_out: int | None = 0
+    chunks: int | None = 0
+    model_served: str | None = None
+    finish_reason: str | None = None
+    upstream_request_id: str | None = None
+    service_tier: str | None = None
+    unread: bool = False    # something in the answer could not be read, so an estimate may miss it
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether the stated output counts all that was delivered."""
+        return self.usage_current or self.usage_final
+
+
+class _Charge(msgspec.Struct, frozen=True, gc=False):
+    """What is charged: `stated` is the usage that its details come from, if one is charged at all."""
+
+    input_tokens: int
+    output_tokens: int
+    input_source: Source
+    output_source: Source
+    stated: Usage | None = None
+
+
+RECOVERY = "recovery"   # the origin of a record that was made of marks
+_NOTHING = _Charge(0, 0, Source.NONE, Source.NONE)
+
+
+def settle(opened: Opened, ending: Ending, writer: str, pricing: Pricing, *, origin: str = "proxy") -> UsageRecord:
+    """The record of an exchange of which at least one byte was sent upstream."""
+    charge = _charge(opened, ending)
+    stated = charge.stated if charge.stated is not None else Usage()
+    model_served = _short(ending.model_served)
+    counts = Counts(
+        charge.input_tokens, stated.cached_tokens, stated.cache_write_tokens, stated.audio_input_tokens,
+        charge.output_tokens, stated.reasoning_tokens, stated.audio_output_tokens,
+    )  # fmt: skip
+
+    def price(service_tier: str | None) -> Priced:
+        return pricing.price(
+            counts, upstream=opened.upstream, team=opened.team, model_requested=opened.model_requested, model_served=model_served, service_tier=service_tier,
+            started_at_ms=opened.started_at_ms, status=None if charge is _NOTHING else ending.status, images=opened.images,
+        )  # fmt: skip
+
+    priced, service_tier, tier_doubtful = _in_tier(price, _short(ending.service_tier), opened.tier_asked)
+    return UsageRecord(
+        id=opened.id,
+        writer=writer,
+        origin=origin,
+        started_at_ms=opened.started_at_ms,
+        duration_ms=ending.duration_ms,
+        first_byte_ms=ending.first_byte_ms,
+        key_id=opened.key_id,
+        team=opened.team,
+        labels=opened.labels,
+        end_user=opened.end_user,
+        tags=opened.tags,
+        endpoint=opened.endpoint,
+        dialect=opened.dialect,
+        upstream=opened.upstream,
+        upstream_account=opened.upstream_account,
+        model_requested=opened.model_requested,
+        model_served=model_served,
+        stream=opened.stream,
+        status=ending.status,
+        outcome=_outcome(ending),
+        finish_reason=_short(ending.finish_reason),
+        upstream_request_id=_short(ending.upstream_request_id),
+        client_retry_count=opened.client_retry_count,
+        input_tokens=charge.input_tokens,
+        cached_tokens=stated.cached_tokens,
+        cache_write_tokens=stated.cache_write_tokens,
+        output_tokens=charge.output_tokens,
+        reasoning_tokens=stated.reasoning_tokens,
+        audio_input_tokens=stated.audio_input_tokens,
+        audio_output_tokens=stated.audio_output_tokens,
+        input_source=charge.input_source,
+        output_source=charge.output_source,
+        source=weaker(charge.input_source, charge.output_source),
+        inconsistent=stated.inconsistent or tier_doubtful or (ending.unread and charge.output_source not in _SURE),
+        usage_raw=stated.raw,
+        service_tier=service_tier,
+        bytes_in=opened.bytes_in,
+        bytes_out=ending.bytes_out,
+        chunks=ending.chunks,
+        cost_nano=priced.cost_nano,
+        charge_nano=priced.charge_nano,
+        currency=priced.currency,
+        price_version=priced.price_version,
+        price_model=priced.price_model,
+        price_currency=priced.price_currency,
+        cost_original_nano=priced.cost_original_nano,
+        fx_rate=priced.fx_rate,
+        upstream_cost_nano=stated.upstream_cost_nano,
+    )
+
+
+def recovered(opened: Opened, marks: Sequence[Marked], writer: str, now_ms: int, pricing: Pricing) -> UsageRecord:
+    """The record of an exchange that its process did not live to close: from its marks, in the order they were written.
+
+    The measure is the highest mark, since each was written before what it covers was delivered. The duration is an upper bound.
+    """
+    with_usage = [mark for mark in marks if mark.usage is not None]
+    last = with_usage[-1] if with_usage else Marked(id=opened.id)
+    ending = Ending(
+        how=How.INTERRUPTED,
+        status=next((mark.status for mark in reversed(marks) if mark.status is not None), None),
+        usage=last.usage,
+        usage_final=last.final,
+        output_measure=max((mark.output_tokens for mark in marks), default=0),
+        duration_ms=max(0, now_ms - opened.started_at_ms),
+        bytes_out=None,
+        chunks=None,
+        model_served=next((mark.model_served for mark in reversed(marks) if mark.model_served is not None), None),
+    )
+    return settle(opened, ending, writer, pricing, origin=RECOVERY)
+
+
+def weaker(one: Source, other: Source) -> Source:
+    """The weaker of two sources: what can be said of both counts together."""
+    return max(one, other, key=_WEAKNESS.__getitem__)
+
+
+def _in_tier(price: Callable[[str | None], Priced], served: str | None, asked: str | None) -> tuple[Priced, str | None, bool]:
+    """The price, the tier it is of, and whether that tier is in doubt.
+
+    The tier that the answer names is the one that is billed. Where it names none and one was asked for, whoever asked may have got it or not: the dearer price
+    is charged, so that asking lowers nothing.
+    """
+    if served is not None or asked is None:
+        return price(served), served, False
+    usual, as_asked = price(None), price(asked)
+    if usual.charge_nano == as_asked.charge_nano:
+        return usual, None, False
+    if usual.charge_nano is None or as_asked.charge_nano is None or as_asked.charge_nano > usual.charge_nano:
+        return as_asked, asked, True
+    return usual, None, True
+
+
+def _charge(opened: Opened, ending: Ending) -> _Charge:
+    """The table above, one row after the other."""
+    how = ending.how
+    refused = ending.status is not None and ending.status not in _ANSWERED_OK
+    if how is How.NO_HEAD or (not refused and _without_answer(ending)):
+        return _NOTHING
+    if refused:
+        return _as_stated_or(ending.usage, _NOTHING)
+    usage = None if ending.usage is None else ending.usage.beside(ending.output_measure)
+    unstated = _unstated(opened, ending)
+    if usage is not None and usage.total_tokens is not None:
+        unstated = _divided(usage, usage.total_tokens, unstated, counts_all=ending.counts_all)
+    if how in _WHOLE or (how is How.CLIENT_LEFT and ending.done):
+        return _whole(ending, usage, unstated)
+    if how is How.INTERRUPTED:
+        return _broken_off(ending, usage, unstated, Source.REPORTED, Source.ESTIMATED)
+    return _broken_off(ending, usage, unstated, Source.PARTIAL, Source.PARTIAL)
+
+
+def _without_answer(ending: Ending) -> bool:
+    """Whether nothing came that a vendor bills. Where nothing tells, an upstream that is over has failed; one that was left or cut may still have worked."""
+    if ending.answered or (ending.usage is not None and ending.usage.states_use):
+        return False
+    over = ending.how in (*_WHOLE, How.UPSTREAM_CUT, How.ERROR_EVENT) or (ending.how is How.CLIENT_LEFT and ending.done)
+    return over or ending.answered is False
+
+
+def _unstated(opened: Opened, ending: Ending) -> _Charge:
+    """What is charged where nothing is stated: our own counts, else what was estimated from bytes.
+
+    No member of the request lowers it. A cap on the answer is a wish: many self-hosted servers do not read `max_completion_tokens`,
+    and what was delivered was delivered.
+    """
+    counted = ending.counted
+    output_tokens = max(ending.output_measure if counted is None else counted.output_tokens, ending.output_held)
+    if counted is None:
+        return _Charge(opened.input_estimate, output_tokens, Source.ESTIMATED, Source.ESTIMATED)
+    return _Charge(
+        counted.input_tokens,
+        output_tokens,
+        Source.COUNTED if counted.input_exact else Source.ESTIMATED,
+        Source.COUNTED if counted.output_exact else Source.ESTIMATED,
+    )
+
+
+def _divided(usage: Usage, total: int, unstated: _Charge, *, counts_all: bool) -> _Charge:
+    """A stated total, divided as the estimates of both sides are. One that does not count all counts as far as it says more than both."""
+    both = unstated.input_tokens + unstated.output_tokens
+    if not counts_all and total <= both:
+        return unstated
+    input_tokens = total if both == 0 else total * unstated.input_tokens // both
+    return _Charge(input_tokens, total - input_tokens, Source.ESTIMATED, Source.ESTIMATED, usage)
+
+
+def _as_stated_or(usage: Usage | None, otherwise: _Charge) -> _Charge:
+    """What was stated, side by side; a side that was not stated is charged as given."""
+    if usage is None:
+        return otherwise
+    has_input = usage.input_tokens is not None
+    has_output = usage.output_tokens is not None
+    return _Charge(
+        usage.input_tokens if usage.input_tokens is not None else otherwise.input_tokens,
+        usage.output_tokens if usage.output_tokens is not None else otherwise.output_tokens,
+        Source.REPORTED if has_input else otherwise.input_source,
+        Source.REPORTED if has_output else otherwise.output_source,
+        usage,
+    )
+
+
+def _whole(ending: Ending, usage: Usage | None, unstated: _Charge) -> _Charge:
+    """An answer that came to its end. An output stated before its last text counts only as far as it says more than what was delivered."""
+    charge = _as_stated_or(usage, unstated)
+    if ending.counts_all or charge.output_source is not Source.REPORTED:
+        return charge
+    return _Charge(charge.input_tokens, max(charge.output_tokens, unstated.output_tokens), charge.input_source, Source.ESTIMATED, usage)
+
+
+def _broken_off(ending: Ending, usage: Usage | None, unstated: _Charge, if_final: Source, otherwise: Source) -> _Charge:
+    """An answer that did not come to its end: a stated output counts if no text came behind it, else only as far as it says more than what was delivered.
+
+    The output's source says that the answer broke off even where a final usage was stated (`if_final`); the input's says where its count is from.
+    """
+    charge = _as_stated_or(usage, unstated)
+    total = usage.output_tokens if usage is not None else None
+    source = if_final if ending.usage_final and total is not None else otherwise
+    if total is None or not ending.counts_all:
+        return _Charge(charge.input_tokens, max(unstated.output_tokens, 0 if total is None else total), charge.input_source, source, charge.stated)
+    # A running total says nothing of what the vendor goes on to make.
+    held = 0 if ending.usage_final else ending.output_held
+    return _Charge(charge.input_tokens, max(total, held), charge.input_source, source, usage)
+
+
+def _outcome(ending: Ending) -> Outcome:
+    """How the exchange ended, in the ledger's words. The client's and our own endings win over what the upstream did."""
+    match ending.how:
+        case How.INTERRUPTED:
+            return Outcome.INTERRUPTED
+        case How.CUT:
+            return Outcome.CUT
+        case How.CLIENT_LEFT_DRAINED:
+            return Outcome.CLIENT_CLOSED
+        case How.CLIENT_LEFT if not ending.done:
+            return Outcome.CLIENT_CLOSED
+        case How.NO_HEAD:
+            return Outcome.UPSTREAM_FAILED
+    if ending.status is not None and ending.status not in _ANSWERED_OK:
+        return Outcome.REJECTED_UPSTREAM
+    if _without_answer(ending):
+        return Outcome.UPSTREAM_FAILED
+    return Outcome.COMPLETED if ending.how in (How.ANSWERED, How.CLIENT_LEFT) else Outcome.UPSTREAM_FAILED
+
+
+def _short(text: str | None) -> str | None:
+    return None if text is None else text[:_TEXT_CHARS_MAX]

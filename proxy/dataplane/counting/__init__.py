@@ -1,0 +1,1 @@
+"""Counts what no vendor states, and learns from what vendors do state."""

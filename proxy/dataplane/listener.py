@@ -1,0 +1,57 @@
+"""The server side: connections of clients, one request at a time, answers written as bytes.
+
+The only server-side file that relies on aiohttp's semi-private parts (`RequestHandler` and its parser); the version is pinned and
+tests/dataplane/test_listener.py names what broke. The documented fallback is web.Server with StreamResponse.
+
+Why an own request loop: no task per request, the response head goes out as we write it (StreamResponse alters header fields), and losing
+the client calls `client_left()` of whoever works for it instead of cancelling a task that still has a record to write.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from proxy.config.settings import TimeoutSettings
+from proxy.dataplane.connection import Connection, Handler
+
+
+class Listener(web.Server):
+    """A factory of Connections: `loop.create_server(listener, host, port)`. `sweep` is called once a second."""
+
+    def __init__(self, handler: Handler, timeouts: TimeoutSettings) -> None:
+        super().__init__(_never, handler_cancellation=False)
+        self.handler = handler
+        self._header_s = timeouts.header_s
+        self._stalled_s = timeouts.body_idle_s
+        self._keepalive_s = timeouts.keepalive_s
+
+    def __call__(self) -> RequestHandler:
+        return Connection(
+            self, self.handler, loop=self._loop, keepalive_s=self._keepalive_s
+        )
+
+    def sweep(self, now_s: float) -> None:
+        """Ends request heads that take too long, and connections whose client has stopped reading its last answer."""
+        for connection, transport in list(self._connections.items()):
+            if not isinstance(connection, Connection):
+                continue
+            if connection.head_overdue(now_s, self._header_s):
+                connection.expire()
+            elif connection.stalled(transport, now_s, self._stalled_s):
+                transport.abort()
+
+    def leave(self) -> None:
+        """Closes idle connections now and the others after the answer they are writing."""
+        for connection in self.connections:
+            if isinstance(connection, Connection):
+                connection.leave()
+
+    def cut(self) -> None:
+        """Closes every connection now."""
+        for connection in self.connections:
+            connection.force_close()
+
+
+async def _never(request: web.BaseRequest) -> web.StreamResponse:
+    raise AssertionError("Connection.start serves requests itself")

@@ -1,0 +1,336 @@
+"""One upstream attempt, from "sent" to "over": bytes from the upstream, the client leaving or reading slowly, the watchdog.
+
+All of it happens in callbacks on the event loop. Each looks at `how` first: once an ending is decided, nothing changes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from aiohttp.client_exceptions import ClientError
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
+
+from proxy.config.settings import Settings
+from proxy.core.dialects.openai_chat import Meter
+from proxy.core.entries import Opened
+from proxy.core.errors import ProxyError
+from proxy.core.http.headers import first_text
+from proxy.core.http.response_head import MalformedAnswer
+from proxy.core.records.settlement import How
+from proxy.dataplane.connection import Request
+from proxy.dataplane.counting.counter import Counting
+from proxy.dataplane.hold import Hold
+from proxy.dataplane.progress import Progress
+from proxy.dataplane.response import Answer
+from proxy.dataplane.services import Parts, journal_unavailable
+from proxy.dataplane.upstream.connection import UpstreamConnection
+from proxy.dataplane.upstream.upstream import Upstream
+from proxy.journal import JournalUnavailable
+
+DECLINES = (400, 422)   # how vendors refuse a member that they do not know; pydantic's servers with 422
+LOG = logging.getLogger("tollkeeper.relay")
+
+
+class Relay:
+    """Sends one request on a connection in hand and passes its answer on. `over` is done when there is nothing more to pass.
+
+    how · the ending, once decided     error · what the client is told, if the answer has not begun     clean · the answer was read to its proper end
+    `spliced`: the request asks for usage on the client's behalf. A refusal of it (400, 422) ends the attempt with `declined`, nothing passed on; and the usage event that
+    the client did not ask for is taken out of its answer.
+    """
+
+    def __init__(self, parts: Parts, settings: Settings, upstream: Upstream, request: Request, opened: Opened, counting: Counting, hold: Hold, *, spliced: bool, started_s: float, sent: Callable[[], None]) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._upstream = upstream
+        self._request = request
+        self._client = request.connection
+        self._opened = opened
+        self._counting = counting
+        self._hold = hold
+        self._spliced = spliced
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tell_sent = sent
+        self.waits_to_be_sent = True           # some of the request is still in this process
+        self.how: How | None = None
+        self.error: ProxyError | None = None
+        self.clean = False
+        self.declined = False
+        self.sent_s = 0.0                      # monotonic; 0: nothing was sent
+        self.progress = Progress(started_s)
+        self._connection: UpstreamConnection | None = None
+        self._left = False                     # the client is gone
+        self._draining_since_s: float | None = None
+        self._last_seen = (0, 0.0)             # bytes passed on and when, for the idle timeout
+        self._body: StreamReader | None = None
+        self._answer: Answer | None = None
+        self._growing: asyncio.Task[None] | None = None
+        self._ended_by_limit = False           # and was told: the answer has a proper end
+        self._told: ProxyError | None = None   # a limit ends the stream, and its client is told so at the next end of an event
+
+    def hold(self, connection: UpstreamConnection) -> None:
+        """Takes charge of the connection, which from here on is released or discarded by the ending."""
+        self._connection = connection
+
+    def send(self, payload: bytes) -> None:
+        """One write: head and body."""
+        connection = self._connection
+        assert connection is not None
+        connection.receiver = self
+        self.sent_s = monotonic()
+        self._last_seen = (0, self.sent_s)
+        connection.send(payload)
+
+    def end(self) -> None:
+        """Ends the answer towards the client: cleanly if the upstream ended it cleanly, visibly cut if not. Raises what the client is to be told."""
+        if self.error is not None and not self._client.head_written:
+            raise self.error
+        if self._answer is None:
+            self._client.cut()
+        elif self.clean or self._ended_by_limit or (self.how is How.ANSWERED and self._answer.open_ended):
+            self._answer.end()
+        else:
+            self._answer.cut()
+
+    def decide(self, how: How, *, error: ProxyError | None = None) -> None:
+        """The ending, once and for all; the upstream connection goes back to its pool or is dropped."""
+        if self.how is not None:
+            return
+        self.how = how
+        self.error = error
+        if self._draining_since_s is not None:
+            self._parts.drains.give_back(self._opened.key_id)
+        self._let_go()
+
+    def request_sent(self) -> None:
+        self.waits_to_be_sent = False
+        self._tell_sent()
+
+    # Bytes from the upstream.
+
+    def head_received(self, head: RawResponseMessage, body: StreamReader) -> None:
+        if head.code < 200:
+            self._fail_upstream("switched protocols unasked")
+            return
+        if head.code in DECLINES and self._spliced:
+            self.progress.status = head.code  # all that the vendor has answered so far, and nothing is billed for it
+            self.declined = True
+            self._let_go()
+            return
+        self.progress.status = head.code
+        self.progress.request_id = first_text(head.raw_headers, b"x-request-id")
+        self._parts.metrics.headroom.seen(self._upstream.name, head.raw_headers)
+        if self._upstream.rejects_our_credential(head.code):
+            self._parts.metrics.upstream_error(self._upstream.name, "credentials")
+            self.decide(How.ANSWERED, error=self._upstream.credential_rejected(head.code))
+            return
+        self._body = body
+        bodies = self._settings.bodies
+        event_bytes_max = bodies.event_max_bytes if self._spliced and head.code < 400 else None
+        self._answer = Answer(self._request, self._upstream, head, self._opened.id, stream=self._opened.stream, added=self._hold.fields, strip_event_bytes_max=event_bytes_max)
+        self.progress.meter = Meter(
+            stream=self._opened.stream, status=head.code, event_bytes_max=bodies.event_max_bytes, answer_bytes_max=bodies.answer_max_bytes,
+            content_type=first_text(head.raw_headers, b"content-type"), content_encoding=first_text(head.raw_headers, b"content-encoding"),
+            cached_inside_input=self._upstream.settings.cached_inside_input,
+            measure=self._counting.measure, text_bytes_max=self._counting.text_bytes_max,
+        )
+
+    def body_received(self) -> None:
+        """Passes on whatever has arrived, as far as the client keeps up."""
+        body = self._body
+        if body is None or self.how is not None or self._growing is not None:
+            return
+        while self._left or not self._client.paused:
+            try:
+                chunk = body.read_nowait()
+            except (ClientError, HttpProcessingError, OSError):
+                self._fail_upstream("broke its answer off")
+                return
+            if not chunk:
+                break
+            if not self._pass(chunk, last=body.at_eof()) or self._growing is not None:
+                return
+        if body.at_eof():
+            if self._ended_by_anybody():
+                self._fail_upstream("broke its answer off (TLS ended without close_notify)")
+                return
+            self.clean = True
+            self.decide(How.ANSWERED if self._draining_since_s is None else How.CLIENT_LEFT_DRAINED)
+        elif self._client.paused and not self._left:
+            if self._connection is not None and self._connection.is_connected():
+                self._connection.pause_reading()
+        elif self._answer is not None and not self._left:
+            self._answer.begin()
+
+    def connection_failed(self, error: BaseException | None) -> None:
+        if self.how is not None:
+            return
+        body, answer = self._body, self._answer
+        if body is not None and answer is not None and body.is_eof() and not (answer.ends_with_connection and error is not None):
+            self.body_received()  # the answer is whole; its end may still wait for a slow client
+        elif isinstance(error, MalformedAnswer):
+            self._fail_upstream(str(error), "malformed")
+        else:
+            self._fail_upstream("closed the connection")
+
+    # The client.
+
+    def client_left(self) -> None:
+        """Acts on `on_client_gone`: stop at once, or read on to learn what the vendor will bill."""
+        self._left = True
+        if self.how is not None or self._connection is None:
+            return
+        if self.sent_s == 0.0:
+            self.decide(How.CLIENT_LEFT)
+            return
+        policy: str = self._upstream.policy_for_a_client_gone(self._opened.model_requested, self._opened.stream)
+        if self.progress.complete:
+            policy = "stop"
+        elif policy == "drain" and not self._parts.drains.take(self._opened.key_id, self._settings.drains.max):
+            policy = "no_room"
+        self._parts.metrics.client_gone(self._upstream.name, policy)
+        if policy == "drain":
+            self._draining_since_s = monotonic()
+            self.client_writable()
+        else:
+            self._leave(unread=policy == "no_room")
+
+    def _leave(self, *, unread: bool) -> None:
+        """`unread`: the vendor goes on and bills what nobody reads, so what was held for it is charged: leaving is not free."""
+        if unread:
+            self.progress.output_held = self._hold.output_tokens
+        self.decide(How.CLIENT_LEFT)
+
+    def client_writable(self) -> None:
+        if self.how is not None:
+            return
+        if self._connection is not None and self._connection.is_connected():
+            self._connection.resume_reading()
+        self.body_received()
+
+    # Time.
+
+    def watch(self, now_s: float) -> None:
+        """Called once a second: ends what takes too long."""
+        if self.how is not None or self._connection is None or self.sent_s == 0.0:
+            return
+        timeouts = self._upstream.timeouts
+        if self._draining_since_s is not None and now_s - self._draining_since_s > self._settings.drains.timeout_s:
+            self._leave(unread=True)
+        elif now_s - self.sent_s > timeouts.total_s:
+            self._time_out(f"took longer than {timeouts.total_s:g} s")
+        elif self.progress.status is None:
+            if now_s - self.sent_s > timeouts.first_byte_s:
+                self._time_out(f"did not begin its answer within {timeouts.first_byte_s:g} s")
+        elif self.progress.bytes_out != self._last_seen[0]:
+            self._last_seen = (self.progress.bytes_out, now_s)
+        elif now_s - self._last_seen[1] > timeouts.idle_s:
+            if self._client.paused and not self._left:
+                self._client.abort()  # it is the client who does not read: it counts as gone
+            else:
+                self._time_out(f"fell silent for {timeouts.idle_s:g} s")
+
+    # Steps.
+
+    def _pass(self, chunk: bytes, *, last: bool) -> bool:
+        """Reads a copy, writes the mark that covers the chunk, then the chunk. The last one waits for the record. False if that ended it all."""
+        answer, mark_due = self._answer, self.progress.take(chunk)
+        assert answer is not None
+        meter = self.progress.meter
+        if meter is not None and meter.texts is not None and meter.texts.blocks:
+            self._counting.take(meter.texts)
+        if answer.tells_our_credential(chunk):
+            self._parts.metrics.upstream_error(self._upstream.name, "credentials")
+            self.decide(self._upstream_ending(), error=self._upstream.told_our_credential())
+            return False
+        if last:
+            answer.hold(chunk)
+            return True
+        if meter is not None and self._opened.stream and self._hold.outgrown(meter.output_so_far):
+            self._growing = asyncio.create_task(self._grow(meter.output_so_far), name="grow")
+        if mark_due:
+            try:
+                self._parts.journal.mark(self.progress.mark(self._opened.id))
+            except JournalUnavailable as error:
+                LOG.error("an answer is cut because the journal cannot take its mark: %s", error)
+                refusal = journal_unavailable("write its journal", "it cuts this answer, which is charged as far as it came", again=False)
+                self.decide(How.CUT, error=refusal)
+                return False
+        if self._cut_by_limit(chunk):
+            return False
+        if not self._left:
+            answer.write(chunk)
+        return True
+
+    async def _grow(self, output_tokens: int) -> None:
+        """The stream has outgrown what it holds of its limits, so nothing more is passed on until it holds more, or is ended."""
+        refusal = await self._hold.grow(output_tokens)
+        self._growing = None
+        if refusal is not None:
+            self._told = refusal
+            self._cut_by_limit()
+        self.body_received()
+
+    def _cut_by_limit(self, chunk: bytes = b"") -> bool:
+        """Ends a stream that a limit has no more for, with an event that says so, behind the last whole event; what is over already is left to its end.
+
+        `chunk` was read and not passed on yet: the meter has counted it, so what of it is whole is the client's. True if that is done.
+        """
+        meter, answer = self.progress.meter, self._answer
+        if self._told is None or self.how is not None or answer is None or meter is None or meter.complete:
+            return False
+        if answer.tellable and not meter.between_events:
+            chunk = meter.whole_events(chunk)  # chunks need not end where events do: what buffers in between cuts them anywhere
+            if not chunk:
+                return False
+        if chunk and not self._left:
+            answer.write(chunk)
+        self._ended_by_limit = answer.tell(b"data: " + self._told.body() + b"\n\n")
+        self.decide(How.CUT)
+        return True
+
+    def _ended_by_anybody(self) -> bool:
+        """Whether only a FIN tells that the answer is whole, which over TLS anybody on the way can send."""
+        answer, meter, connection = self._answer, self.progress.meter, self._connection
+        if answer is None or not answer.ends_with_connection or connection is None or not connection.truncated:
+            return False
+        if meter is not None:
+            meter.end()
+        return meter is None or not meter.shows_its_end
+
+    def _fail_upstream(self, what: str, kind: str = "reset") -> None:
+        if not self._end_complete():
+            self._parts.metrics.upstream_error(self._upstream.name, kind)
+            self.decide(self._upstream_ending(), error=self._upstream.failed(what))
+
+    def _time_out(self, what: str) -> None:
+        if not self._end_complete():
+            self._parts.metrics.upstream_error(self._upstream.name, "timeout")
+            self.decide(self._upstream_ending(), error=self._upstream.timed_out(what))
+
+    def _end_complete(self) -> bool:
+        """Ends a stream of which all has come: how its connection ends takes nothing from it. False if some is missing."""
+        if not self.progress.complete:
+            return False
+        self.decide(How.ANSWERED if self._draining_since_s is None else How.CLIENT_LEFT_DRAINED)
+        return True
+
+    def _upstream_ending(self) -> How:
+        if self._left:
+            return How.CLIENT_LEFT
+        return How.NO_HEAD if self.progress.status is None else How.UPSTREAM_CUT
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if self.clean:
+                self._upstream.pool.release(connection)
+            else:
+                self._upstream.pool.discard(connection)
+        if not self.over.done():
+            self.over.set_result(None)

@@ -1,0 +1,79 @@
+"""Reading a request's body: whole, within its bounds of size and time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+from aiohttp import web
+from aiohttp.streams import StreamReader
+
+from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
+from proxy.dataplane.services import COPIES, KEY_SHARE, Parts
+
+
+async def read_body(stream: StreamReader, *, bytes_max: int, idle_s: float, rate_min_bytes_s: int, arrived: Callable[[int], None]) -> bytes:
+    """The whole body. `arrived` is told the size of each part and may raise. Raises ProxyError 413, 408 or 400; the connection closes after any of them."""
+    parts: list[bytes] = []
+    size = 0
+    deadline_s = monotonic() + idle_s
+    try:
+        while not stream.at_eof():
+            part = stream.read_nowait()
+            if not part:
+                async with asyncio.timeout(max(0.0, min(idle_s, deadline_s - monotonic()))):
+                    part = await stream.readany()
+            parts.append(part)
+            size += len(part)
+            arrived(len(part))
+            deadline_s += len(part) / rate_min_bytes_s
+            if size > bytes_max:
+                raise too_large(bytes_max)
+    except TimeoutError:
+        message = f"The request body stalled after {size} bytes; it must arrive without pauses of {idle_s:g} s. Send it again."
+        raise ProxyError(408, "invalid_request_error", "request_timeout", message, close=True) from None
+    except (web.RequestPayloadError, OSError) as error:
+        broken = invalid_request("The request body's framing is broken or it ended early. Send it again, whole.")
+        broken.close = True
+        raise broken from error
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class Memory:
+    """What one request's body takes from the common bound on bodies held in memory: the bytes that are here, until they are sent.
+
+    One key gets a quarter of the bound, though always enough for one body with its copies: its callers refuse each other before they refuse others.
+    """
+
+    def __init__(self, parts: Parts, key_id: str, *, total_max_bytes: int, body_max_bytes: int) -> None:
+        self._parts = parts
+        self._key_id = key_id
+        self._total_max_bytes = total_max_bytes
+        self._key_max_bytes = max(total_max_bytes // KEY_SHARE, COPIES * body_max_bytes)
+        self._held_bytes = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Raises ProxyError 503 if a bound would be passed."""
+        parts = self._parts
+        of_key = parts.body_bytes_of.get(self._key_id, 0) + size_bytes
+        if parts.body_bytes + size_bytes > self._total_max_bytes:
+            raise unavailable("overloaded", "The proxy holds as many request bodies as it may (bodies.total_max). Try again shortly.")
+        if of_key > self._key_max_bytes:
+            message = "The proxy holds as many request bodies of this key as it may (a quarter of bodies.total_max). Try again shortly."
+            raise unavailable("overloaded", message)
+        parts.body_bytes += size_bytes
+        parts.body_bytes_of[self._key_id] = of_key
+        self._held_bytes += size_bytes
+
+    def release(self) -> None:
+        """Gives back what was taken; once, however often it is called."""
+        parts, held = self._parts, self._held_bytes
+        self._held_bytes = 0
+        if held:
+            parts.body_bytes -= held
+            left = parts.body_bytes_of[self._key_id] - held
+            if left:
+                parts.body_bytes_of[self._key_id] = left
+            else:
+                del parts.body_bytes_of[self._key_id]

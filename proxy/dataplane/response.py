@@ -1,0 +1,131 @@
+"""The answer to a client while it is being relayed: its head, how its body is framed, and how it ends, cleanly or visibly cut."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Sequence
+
+from aiohttp.http_parser import RawResponseMessage
+
+from proxy.core.dialects.openai_chat.injection import UsageEventFilter
+from proxy.core.http.content_coding import coding_name
+from proxy.core.http.headers import first
+from proxy.core.http.masking import Mask, Watch
+from proxy.core.http.response_head import NO_BODY
+from proxy.dataplane.connection import Request
+from proxy.dataplane.upstream.upstream import Upstream
+
+Headers = Sequence[tuple[bytes, bytes]]
+NO_LINGERING = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
+
+
+class Answer:
+    """One relayed answer. The head is built when the upstream's arrives and goes out with the first bytes behind it.
+
+    Length framing stays as it came; what came chunked or ended with its connection goes out chunked, to an HTTP/1.0 client until close.
+    `added`: header fields of ours. `tellable`: an event of ours can be put behind the upstream's.
+    `open_ended`: no length was promised, so that it can end in order wherever the upstream broke off.
+    `strip_event_bytes_max`: the request asked for usage on the client's behalf, so the event that only states it is taken out of a stream,
+    of which one event up to so many bytes is held back. `ends_with_connection`: the upstream ends this answer by closing, so that only a reset tells a cut from its end.
+    """
+
+    __slots__ = ("_chunked", "_client", "_head", "_mask", "_strip", "_tail", "_until_close", "_watch", "ends_with_connection", "open_ended", "tellable")
+
+    def __init__(self, request: Request, upstream: Upstream, head: RawResponseMessage, request_id: str, *, stream: bool, added: Headers = (), strip_event_bytes_max: int | None = None) -> None:
+        self._client = client = request.connection
+        self._chunked = self._until_close = self.ends_with_connection = False
+        self._tail = b""  # the last chunk, which waits for the record
+        coding = (first(head.raw_headers, b"content-encoding") or b"identity").decode("latin-1")
+        plain = coding_name(coding) == "identity"
+        self._mask = Mask(upstream.masking) if upstream.masking and plain else None
+        self._watch = Watch(upstream.masking, coding) if upstream.masking and not plain else None
+        length_framed = not head.chunked and first(head.raw_headers, b"content-length") is not None
+        self.open_ended = not length_framed
+        # Some servers send a stream under another type or none, and clients that asked for one read it as one: so the type decides nothing here.
+        self._strip = UsageEventFilter(strip_event_bytes_max) if plain and strip_event_bytes_max is not None else None
+        self.tellable = stream and head.code < 400 and plain and not length_framed
+        headers = upstream.answer_headers(head)
+        headers += added
+        headers.append((b"x-tollkeeper-id", request_id.encode()))
+        if head.code >= 400:
+            headers.append((b"x-tollkeeper-origin", b"upstream"))
+        if stream and first(headers, b"x-accel-buffering") is None:
+            headers.append((b"X-Accel-Buffering", b"no"))
+        framing = b"" if head.code in NO_BODY else self._frame(request, head)
+        self._head = client.answer_head(request, head.code, upstream.reason(head), headers, framing)
+
+    def tells_our_credential(self, chunk: bytes) -> bool:
+        """Whether this chunk, which is compressed, holds the operator's key, so that it cannot be passed on."""
+        return self._watch is not None and self._watch.finds(chunk)
+
+    def write(self, chunk: bytes) -> None:
+        """Passes a chunk on, behind the head if that has not gone yet."""
+        if self._strip is not None:
+            chunk = self._strip.feed(chunk)
+        if self._mask is not None:
+            chunk = self._mask.feed(chunk)
+        if chunk:
+            self._client.write(self._take_head() + self._framed(chunk))
+        else:
+            self.begin()
+
+    def begin(self) -> None:
+        """Sends the head alone, once: the upstream has begun and nothing follows yet."""
+        if self._head:
+            self._client.write(self._take_head())
+
+    def hold(self, chunk: bytes) -> None:
+        """Keeps the last chunk until `end`."""
+        self._tail = chunk if self._strip is None else self._strip.feed(chunk)
+
+    def end(self) -> None:
+        """The proper end, in one write with whatever was held."""
+        rest = self._tail if self._strip is None else self._tail + self._strip.end()
+        if self._mask is not None:
+            rest = self._mask.feed(rest) + self._mask.end()
+        tail = self._framed(rest) if rest else b""
+        self._client.write(self._take_head() + tail + (b"0\r\n\r\n" if self._chunked else b""))
+
+    def tell(self, event: bytes) -> bool:
+        """Sends an event of ours behind whole events of the upstream's, as the last thing before `end`; False where the framing has no room for it."""
+        if not self.tellable:
+            return False
+        self._tail = event if self._strip is None else self._strip.end() + event  # what ended with one line end may wait for the next one to begin
+        self._strip = None
+        return True
+
+    def cut(self) -> None:
+        """Ends the connection so that the answer is seen to be incomplete."""
+        rest = b"" if self._strip is None else self._strip.end()  # part of an event: what came is charged, so it is passed on
+        if self._mask is not None:
+            rest = self._mask.feed(rest) + self._mask.end()
+        if rest and not self._head:
+            self._client.write(self._framed(rest))
+        if self._until_close:
+            transport = self._client.transport
+            if transport is not None and not transport.is_closing():
+                # Once all is sent, an abort alone ends in a FIN, just as the proper end; if the socket may not linger, it ends in a reset.
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
+            self._client.abort()
+        else:
+            self._client.cut()
+
+    def _frame(self, request: Request, head: RawResponseMessage) -> bytes:
+        length = None if head.chunked else first(head.raw_headers, b"content-length")
+        self.ends_with_connection = length is None and not head.chunked
+        if length is not None and self._strip is None:
+            return b"Content-Length: %b\r\n" % length
+        if request.http10:
+            self._until_close = self._client.closing = True
+            return b""
+        self._chunked = True
+        return b"Transfer-Encoding: chunked\r\n"
+
+    def _framed(self, chunk: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk
+
+    def _take_head(self) -> bytes:
+        head, self._head = self._head, b""
+        self._client.head_written = True
+        return head

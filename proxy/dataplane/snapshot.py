@@ -1,0 +1,98 @@
+"""One config, compiled: who may call (keys), where a model goes (routes), with what (upstreams), at which price. A reload makes a new one."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from proxy.config.limits import rules_of
+from proxy.config.price_terms import price_book_of
+from proxy.config.prices import table_of
+from proxy.config.settings import ImageTokens, Settings, timeouts_of
+from proxy.config.values import instant_ms
+from proxy.core.errors import ProxyError
+from proxy.core.model_names import match, model_not_found
+from proxy.core.tokens.images import IMAGE_RULES, ImageRule, Patches, Tiles
+from proxy.dataplane.upstream.upstream import Upstream
+from proxy.tenants.ring import KeyRing, Tenant
+
+PRICED_NAMED_MAX = 20         # in a refusal
+ROUTES_REMEMBERED_MAX = 4096  # models whose route was looked up; the names come from clients, hence the bound
+
+
+class Site:
+    """Immutable but for the memos of routes and prices. An exchange keeps the site it was admitted under. Raises OSError, TableError for files gone since the check."""
+
+    def __init__(self, settings: Settings, previous: Site | None = None) -> None:
+        self.settings = settings
+        self.keys = KeyRing(settings)
+        self.upstreams: dict[str, Upstream] = {}
+        for name, upstream in settings.upstreams.items():
+            timeouts = timeouts_of(settings, upstream)
+            old = previous.upstreams.get(name) if previous is not None else None
+            same = old is not None and old.settings == upstream and old.timeouts == timeouts
+            self.upstreams[name] = old if old is not None and same else Upstream(name, upstream, timeouts)
+        table = table_of(settings)
+        self.prices = price_book_of(settings, table)
+        self.prices_updated_s = None if table is None else instant_ms(table.date, "UTC") // 1000   # of the bundled table
+        self.zone = ZoneInfo(settings.timezone)
+        self.rules = rules_of(settings)
+        self.image_rules = (*map(_image_rule, settings.images), *IMAGE_RULES)
+        self.forwards = any(upstream.auth == "forward" for upstream in settings.upstreams.values())
+        self._routes = tuple((route.model, route.upstream) for route in settings.routes)
+        self._routed: dict[str, Upstream] = {}
+
+    def upstream_for(self, model: str) -> Upstream | None:
+        """The upstream of the first route that matches, or None."""
+        upstream = self._routed.get(model)
+        if upstream is None:
+            name = match(model, self._routes)
+            if name is None:
+                return None
+            upstream = self.upstreams[name]
+            if len(self._routed) < ROUTES_REMEMBERED_MAX:
+                self._routed[model] = upstream
+        return upstream
+
+    def no_route(self, model: str) -> ProxyError:
+        """404 with the nearest names that the routes spell out."""
+        return model_not_found(model, [pattern for pattern, _ in self._routes])
+
+    def why_unusable(self, tenant: Tenant, upstream: Upstream) -> ProxyError | None:
+        """Why this caller's request cannot go to this upstream, or None."""
+        if tenant.forwarded and upstream.settings.auth != "forward":
+            return self.keys.unknown()
+        if tenant.ours and upstream.settings.auth == "forward":
+            message = f"The upstream `{upstream.name}` takes the caller's own vendor key, and this is a key of the proxy, which is never forwarded. Send the vendor's."
+            return ProxyError(401, "invalid_request_error", "invalid_api_key", message)
+        if not upstream.configured:
+            message = f"The upstream `{upstream.name}` has no API key yet: the operator has to set `upstreams.{upstream.name}.api_key`."
+            return ProxyError(503, "api_error", "upstream_not_configured", message, headers=(("x-should-retry", "false"),))
+        return None
+
+    def check_usable(self, tenant: Tenant, upstream: Upstream) -> None:
+        """Raises what `why_unusable` says."""
+        error = self.why_unusable(tenant, upstream)
+        if error is not None:
+            raise error
+
+    def check_priced(self, upstream: Upstream, model: str, now_ms: int) -> None:
+        """Raises 403 where `unpriced: deny` holds and nothing says what this model costs."""
+        if self.settings.unpriced != "deny" or self.prices.is_priced(upstream.name, model, now_ms):
+            return
+        known = self.prices.priced_models(upstream.name)
+        named = f" Models with a price there: {', '.join(known[:PRICED_NAMED_MAX])}{' …' if len(known) > PRICED_NAMED_MAX else '.'}" if known else ""
+        message = f"The model {model[:100]!r} has no price at the upstream `{upstream.name}`, and this proxy passes on only what it can bill. The operator has to add it to `prices`.{named}"
+        raise ProxyError(403, "invalid_request_error", "model_not_priced", message, param="model")
+
+    def retired_by(self, new: Site) -> list[Upstream]:
+        """The upstreams of this site that a new one does not use any more."""
+        kept = {id(upstream) for upstream in new.upstreams.values()}
+        return [upstream for upstream in self.upstreams.values() if id(upstream) not in kept]
+
+
+def _image_rule(row: ImageTokens) -> ImageRule:
+    if row.patch is not None:
+        return Patches(models=row.models, patch_millitokens=int(Decimal(row.patch) * 1000), patches_max=row.patches_max)
+    assert row.base is not None and row.tile is not None, "the config was checked"
+    return Tiles(models=row.models, base_tokens=row.base, tile_tokens=row.tile)

@@ -1,0 +1,207 @@
+"""One connection to an upstream, read by push: what arrives is handed on in the same turn of the loop.
+
+Relies on aiohttp's semi-private `ResponseHandler` and its parser; see pool.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import ssl
+from time import monotonic
+from typing import Protocol
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
+
+from proxy.core.http.framing import CHUNKED_END, latest
+from proxy.core.http.response_head import HeadReader, MalformedAnswer, body_bytes, not_well_formed
+
+HEAD_FIELD_MAX = 65536    # bytes of one header line from an upstream; some vendors' CSP lines exceed aiohttp's 8 KiB
+READ_BYTES = 32768        # of one read; a loop's own reads are up to eight times as large, and a client that stops reading costs what is read in that moment
+# The same over TLS: all that the layer below may have decrypted. It drops what is left when the peer closes without close_notify, as many servers do.
+READ_BYTES_TLS = 512 * 1024
+READ_BUFFER_BYTES = 65536 # parsed body bytes that may wait for a slow client before the upstream is paused (aiohttp pauses at twice this)
+
+
+class Receiver(Protocol):
+    """What an exchange offers to the connection that works for it. Every call is synchronous and comes from the event loop.
+
+    request_sent · of the request no more waits in this process than a transport may hold (64 KiB): now, or once a slow upstream has read on
+    """
+
+    def head_received(self, head: RawResponseMessage, body: StreamReader) -> None: ...
+    def body_received(self) -> None: ...
+    def request_sent(self) -> None: ...
+    def connection_failed(self, error: BaseException | None) -> None: ...
+
+
+class UpstreamConnection(ResponseHandler):
+    """One connection. Between two exchanges it has no receiver, and any byte that arrives then condemns it.
+
+    In an exchange there is one final head and one body. Whatever follows ends the connection's reuse and nothing else.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.receiver: Receiver | None = None
+        self.lease: aiohttp.connector.Connection | None = None  # aiohttp's own handle; kept so that it is not collected
+        self.idle_since_s = 0.0
+        self.closed_s: float | None = None  # monotonic; when the peer was seen to close it
+        self.chunked = False                # whether the latest answer was
+        self.tls = False
+        self._said_goodbye = False          # over TLS: close_notify has come
+        self._received_last = b""           # what arrived last
+        self._unread = select.poll()        # asks the kernel what the loop has not read yet
+        self._heads: HeadReader | None = None   # until the final head has come
+        self._body: StreamReader | None = None
+        self._body_left: int | None = None      # bytes that the head has promised and that are still to come; None: not known
+
+    @property
+    def truncated(self) -> bool:
+        """Whether anybody may have ended the peer's bytes: over TLS only close_notify comes from the peer itself."""
+        return self.tls and not self._said_goodbye
+
+    @property
+    def had_trailer(self) -> bool:
+        """Whether the latest answer, read to its end, may have left a trailer field in the parser."""
+        return self.chunked and self._received_last != CHUNKED_END
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may be sent: the peer has neither closed the connection nor sent what the loop has yet to read. About 1 µs."""
+        return self.is_connected() and not self.should_close and not self._unread.poll(0)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether some of the request still waits to be sent: an answer may come before the upstream has read it all."""
+        transport = self.transport
+        return transport is not None and transport.get_write_buffer_size() > 0
+
+    def dialled(self, read_into: memoryview) -> None:
+        """The connection stands, TLS included: from here on its reads are bounded."""
+        transport = self.transport
+        assert transport is not None
+        self.tls = transport.get_extra_info("ssl_object") is not None
+        self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        transport.pause_reading()  # a loop looks at the kind of protocol when it begins to read
+        transport.set_protocol(_Reads(self, read_into))
+        transport.resume_reading()
+        self.set_response_params(
+            auto_decompress=False, read_until_eof=True, read_timeout=None, read_bufsize=READ_BUFFER_BYTES,
+            max_line_size=HEAD_FIELD_MAX, max_field_size=HEAD_FIELD_MAX,
+        )
+
+    def data_received(self, data: bytes) -> None:
+        receiver = self.receiver
+        if not data or (receiver is None and self.lease is None):
+            # What resume_reading parses was held back, in the middle of a read of the receiver's own: it looks again by itself.
+            # What comes before there is a lease is an egress proxy's answer.
+            super().data_received(data)
+            return
+        if receiver is None:
+            self.abort()  # an answer nobody asked for: the next exchange must not read it as its own
+            return
+        self._received_last = latest(self._received_last, data)
+        if self._heads is not None:
+            data = self._read_heads(self._heads, receiver, data)
+        if data and self._body is not None:
+            self._read_body(self._body, data)
+        if self.receiver is receiver:
+            receiver.body_received()
+
+    def _read_heads(self, heads: HeadReader, receiver: Receiver, data: bytes) -> bytes:
+        """Hands on the final head once it is there. Returns what follows it."""
+        try:
+            while self._heads is not None and (found := heads.take(data)) is not None:
+                raw, data = found
+                super().data_received(raw)
+                if not self._buffer:
+                    raise not_well_formed()  # as the parser says of names and colons
+                (head, body), _ = self._buffer.popleft()
+                if head.code == 101 or head.code >= 200:
+                    self._body_left = body_bytes(head.code, head.version, head.raw_headers)
+                    self._heads, self._body, self.chunked = None, body, head.chunked
+                    receiver.head_received(head, body)
+                    return data
+        except MalformedAnswer as fault:
+            self.receiver = None
+            self.abort()
+            receiver.connection_failed(fault)
+        return b""
+
+    def _read_body(self, body: StreamReader, data: bytes) -> None:
+        """Gives the parser what belongs to the body. Nothing behind it can be told from the next answer, so none of it is read."""
+        if self._body_left is None:
+            belongs = 0 if body.is_eof() else len(data)
+        else:
+            belongs = min(self._body_left, len(data))
+            self._body_left -= belongs
+        if belongs < len(data):
+            self.force_close()
+        if belongs:
+            super().data_received(data[:belongs])
+
+    def eof_received(self) -> None:
+        """The peer ends its side. The transport closes itself only later, over TLS a turn of the loop later, and must not be used meanwhile."""
+        self.closed_s = monotonic()
+        self.force_close()
+        if self.tls:
+            self._said_goodbye = self._close_notify()
+        super().eof_received()
+
+    def _close_notify(self) -> bool:
+        """Whether the end came from TLS itself. asyncio tells of a bare FIN in the same way; uvloop does not tell of it at all."""
+        assert self.transport is not None
+        try:
+            return not self.transport.get_extra_info("ssl_object").read(1)  # b"" behind a close_notify
+        except ssl.SSLError:
+            return False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self.closed_s is None:
+            self.closed_s = monotonic()
+        receiver, self.receiver = self.receiver, None
+        super().connection_lost(exc)
+        if receiver is not None:
+            receiver.connection_failed(exc)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # aiohttp calls this on every read of a chunk, whether paused or not; each call would parse b"" and enter data_received again.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    def send(self, data: bytes) -> None:
+        """Writes a request, head and body, in one go. An answer is awaited from here on."""
+        assert self.transport is not None
+        receiver = self.receiver
+        assert receiver is not None
+        self._heads, self._body = HeadReader(), None
+        self.transport.write(data)
+        if not self._paused:
+            receiver.request_sent()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.receiver is not None:
+            self.receiver.request_sent()
+
+
+class _Reads(asyncio.BufferedProtocol):
+    """Between a transport and its connection, to bound one read. All connections of a loop share `read_into`: from get_buffer to buffer_updated nothing else runs."""
+
+    def __init__(self, connection: UpstreamConnection, read_into: memoryview) -> None:
+        self._connection = connection
+        self._read_into = read_into
+        self.eof_received = connection.eof_received  # type: ignore[method-assign]
+        self.connection_lost = connection.connection_lost  # type: ignore[method-assign]
+        self.pause_writing = connection.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = connection.resume_writing  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._read_into
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._connection.data_received(bytes(self._read_into[:nbytes]))

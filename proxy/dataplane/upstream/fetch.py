@@ -1,0 +1,124 @@
+"""One small request to an upstream whose answer is read whole: lists of models, and what `check --connect` asks. Nothing of it is metered or booked."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from aiohttp.client_exceptions import ClientError
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
+
+from proxy.core.http.headers import first, first_text
+from proxy.core.http.masking import Watch
+from proxy.dataplane.upstream.connection import UpstreamConnection
+from proxy.dataplane.upstream.upstream import Upstream
+
+ANSWER_BYTES_MAX = 8 << 20  # the longest list of models known is below 1 MiB
+
+
+Entry = dict[str, object]
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """An upstream's answer, read whole. The header fields are those that a client gets."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Fetch:
+    """Sends one request on a connection in hand and receives its answer. Whoever made it calls `end`, however it went."""
+
+    def __init__(self, upstream: Upstream, connection: UpstreamConnection) -> None:
+        self._upstream = upstream
+        self._connection = connection
+        self._answer: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
+        self._head: RawResponseMessage | None = None
+        self._body: StreamReader | None = None
+        self._parts: list[bytes] = []
+        self._framed = False  # the answer's end is in its own bytes, not the connection's
+        self._size = 0
+
+    async def run(self, request: bytes) -> Fetched:
+        """Sends head and body in one write. Raises ClientError, HttpProcessingError or OSError where no whole answer comes."""
+        self._connection.receiver = self
+        self._connection.send(request)
+        return await self._answer
+
+    def give_up(self) -> None:
+        """Nobody waits for the answer any more."""
+        if not self._answer.done():
+            self._answer.set_exception(ConnectionResetError("the client left"))
+
+    def end(self) -> None:
+        """Gives the connection back, or closes it where the answer was not read to its end."""
+        if self._body is not None and self._body.at_eof():
+            self._upstream.pool.release(self._connection)
+        else:
+            self._upstream.pool.discard(self._connection)
+
+    # What the connection tells.
+
+    def head_received(self, head: RawResponseMessage, body: StreamReader) -> None:
+        self._head, self._body = head, body
+        self._framed = head.chunked or first(head.raw_headers, b"content-length") is not None
+
+    def request_sent(self) -> None:
+        """It is small, and in nobody's account."""
+
+    def body_received(self) -> None:
+        if self._body is None or self._head is None or self._answer.done():
+            return
+        try:
+            part = self._body.read_nowait()
+        except (ClientError, HttpProcessingError, OSError) as error:
+            self._answer.set_exception(error)
+            return
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size > ANSWER_BYTES_MAX:
+            self._answer.set_exception(OSError("the answer is too long"))
+        elif self._body.at_eof():
+            body = b"".join(self._parts)
+            if self._connection.truncated and not (self._framed or _is_json(body)):
+                self._answer.set_exception(OSError("the answer has no proper end"))
+            else:
+                self._finish(self._head, body)
+
+    def _finish(self, head: RawResponseMessage, body: bytes) -> None:
+        masking = self._upstream.masking
+        coding = first_text(head.raw_headers, b"content-encoding")
+        if masking and coding is not None and Watch(masking, coding).finds(body):
+            self._answer.set_exception(OSError("the answer quotes our credential"))
+        else:
+            self._answer.set_result(Fetched(head.code, self._upstream.answer_headers(head), masking.masked(body)))
+
+    def connection_failed(self, error: BaseException | None) -> None:
+        if self._body is not None and self._body.is_eof():
+            self.body_received()
+        if not self._answer.done():
+            self._answer.set_exception(OSError("the connection was closed"))
+
+
+def _is_json(body: bytes) -> bool:
+    """Whether it is JSON, which shows by itself that it is whole."""
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def listed(answer: Fetched) -> list[Entry]:
+    """The models of a list answer; empty for anything else, compressed answers included (none is asked for)."""
+    if answer.status != 200:
+        return []
+    try:
+        data = msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    entries = data.get("data") if isinstance(data, dict) else data
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []

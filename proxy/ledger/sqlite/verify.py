@@ -1,0 +1,122 @@
+"""Is the book what was booked? Recomputes every hash from the first row on, and checks each seal against the key."""
+
+from __future__ import annotations
+
+import hmac
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from proxy.core.records.canonical import COLUMNS, GENESIS, HASHED_BY_VERSION, Value, chained, key_name, seal
+from proxy.ledger.sqlite.queries import reading
+
+PROBLEMS_MAX = 100  # told one by one; a book that was rewritten has as many as rows
+
+_Head = tuple[int, bytes, int, str, bytes]  # seq, hash, when, the key's name, the seal
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What was checked and what is wrong, in the order of the book; no problems means that every row is as it was booked.
+
+    `seals_of_other_keys` were made with a key that is not this one (or no key was given): they could not be checked.
+    """
+
+    records: int
+    seals: int
+    seals_of_other_keys: int
+    problems: tuple[str, ...]
+
+
+def verify_chain(path: Path, key: bytes | None) -> Verified:
+    """Check the whole book in the file, in constant memory. Raises LedgerError without a ledger, LedgerUnavailable when SQLite cannot read it."""
+    with reading(path) as connection:
+        connection.text_factory = _text
+        check = _Check(key)
+        check.start(connection)
+        for row in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records ORDER BY seq"):
+            check.record(row)
+        check.end()
+    return Verified(check.records, check.seals, check.foreign, tuple(check.problems))
+
+
+class _Check:
+    """The state of one pass: the expected next row and the next seal."""
+
+    def __init__(self, key: bytes | None) -> None:
+        self._key = key
+        self._key_name = None if key is None else key_name(key)
+        self._seq = 0
+        self._prev_hash = GENESIS
+        self._heads: Iterator[_Head] = iter(())
+        self._head: _Head | None = None
+        self._last_sealed_seq = 0
+        self.records = self.seals = self.foreign = 0
+        self.problems: list[str] = []
+
+    def start(self, connection: sqlite3.Connection) -> None:
+        """Begin at the last checkpoint, if a prefix was pruned."""
+        checkpoint = connection.execute("SELECT seq, hash, pruned_at_ms, key_name, seal FROM checkpoints ORDER BY seq DESC LIMIT 1").fetchone()
+        if checkpoint is not None:
+            self._check_seal(checkpoint, "checkpoint")
+            self._seq, self._prev_hash = checkpoint[:2]
+            self._last_sealed_seq = self._seq
+        self._heads = iter(connection.execute("SELECT seq, hash, booked_at_ms, key_name, seal FROM heads WHERE seq > ? ORDER BY seq", (self._seq,)))
+        self._head = next(self._heads, None)
+
+    def record(self, row: Sequence[Value]) -> None:
+        """One row: in its place, its hash right, and its seal if it ended a batch."""
+        stored = dict(zip(COLUMNS, row, strict=True))
+        seq, row_hash, prev_hash, version = stored["seq"], stored["hash"], stored["prev_hash"], stored["hash_version"]
+        assert isinstance(seq, int), "seq is the table's integer key"
+        where = f"record seq {seq} id {stored['id']!r}"
+        if seq != self._seq + 1:
+            self._problem(f"{where}: follows seq {self._seq}; rows between are missing")
+        if prev_hash != self._prev_hash:
+            self._problem(f"{where}: does not follow the row before it")
+        hashed = HASHED_BY_VERSION.get(version) if isinstance(version, int) else None
+        if hashed is None:
+            self._problem(f"{where}: unknown hash_version {version!r}")
+        elif not _intact([stored[name] for name in hashed], self._prev_hash, row_hash):
+            self._problem(f"{where}: changed since it was booked")
+        self._seq = seq
+        self._prev_hash = row_hash if isinstance(row_hash, bytes) else GENESIS
+        self.records += 1
+        while self._head is not None and self._head[0] <= seq:
+            self._check_head(self._head, seq)
+            self._head = next(self._heads, None)
+
+    def end(self) -> None:
+        """After the last row: everything is sealed, and no seal speaks of rows that are gone."""
+        if self._head is not None:
+            self._problem(f"seal of seq {self._head[0]}: the rows it covers are missing")
+        elif self._last_sealed_seq != self._seq:
+            self._problem(f"rows after seq {self._last_sealed_seq} are not sealed")
+
+    def _check_head(self, head: _Head, seq: int) -> None:
+        self._last_sealed_seq = head[0]
+        self.seals += 1
+        if head[0] != seq or head[1] != self._prev_hash:
+            self._problem(f"seal of seq {head[0]}: made for another row")
+        self._check_seal(head, "seal")
+
+    def _check_seal(self, head: _Head, what: str) -> None:
+        seq, row_hash, at_ms, made_with, given = head
+        if self._key is None or made_with != self._key_name:
+            self.foreign += 1
+        elif not hmac.compare_digest(seal(self._key, seq, at_ms, row_hash), given):
+            self._problem(f"{what} of seq {seq}: not made with this key")
+
+    def _problem(self, text: str) -> None:
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(text)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")  # text that is not UTF-8 any more is a finding, not an error
+
+
+def _intact(values: list[Value], prev_hash: bytes, row_hash: Value) -> bool:
+    # Bytes would be encoded like the text of their base64, and no hashed column holds bytes.
+    return not any(isinstance(value, bytes) for value in values) and chained(prev_hash, values) == row_hash

@@ -1,0 +1,1 @@
+"""Listening for HTTP: addresses, and what the metrics and admin listeners share."""

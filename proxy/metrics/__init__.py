@@ -1,0 +1,1 @@
+"""Every Prometheus metric: its definition, its count, the page and its listener."""

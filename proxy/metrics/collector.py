@@ -1,0 +1,353 @@
+"""The process's counts: plain accumulators behind the series that `proxy/metrics/definitions.py` declares, read at a scrape.
+
+Counting happens on the event loop, per finished request and never per chunk, into integers and dicts; the library's own counters cost seven times that.
+`collect` runs in a thread meanwhile: it only reads, and takes each dict by `copy()`, which no other thread can interrupt. Two series of one scrape may
+therefore be one request apart; none ever goes back.
+
+Label values come from the configuration, from our own code, or are model names under the rule in `_known`. No prompt, secret or end user is one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
+
+from proxy.config.settings import MetricsSettings
+from proxy.core.substitution import substituted
+from proxy.core.usage import Source, UsageRecord
+from proxy.metrics import exposition
+from proxy.metrics.definitions import (
+    DIMENSIONS,
+    DURATION_BOUNDS_S,
+    FIRST_BYTE_BOUNDS_S,
+    OVERHEAD_BOUNDS_S,
+    PER_TOKEN_BOUNDS_S,
+    WATCHED,
+    WATCHED_BY_MODEL,
+    WATCHED_HISTOGRAMS,
+)
+from proxy.metrics.families import Families
+from proxy.metrics.histogram import Histogram, Snapshot
+from proxy.metrics.limits import LimitMetrics
+from proxy.metrics.upstream_limits import Headroom
+
+OTHER = "other"
+MODEL_CHARACTERS_MAX = 128
+MODELS_LEARNED_MAX = 1_000  # each brings some 40 lines of histograms; the largest public catalogues list about 500 models
+
+
+class Metrics(Collector):
+    """Count by the methods below; read by `render`. Call `record` before `timing`: a model's first 2xx answer is what makes it a label."""
+
+    def __init__(self, settings: MetricsSettings, version: str) -> None:
+        self._kept = tuple(name in settings.labels for name in DIMENSIONS)
+        self._combinations_max = settings.max_series
+        self._dropped = 0
+        self._models: set[str] = set()
+        self._models_learned = 0
+        # By label values, what is exported; and by a record's own values, short cuts to the same objects.
+        self._rows: dict[tuple[str, ...], _Row] = {}
+        self._row_of: dict[tuple[str | None, str, str | None, str], _Row] = {}
+        self._pairs: dict[tuple[str, ...], _Pair] = {}
+        self._pair_of: dict[tuple[str, str | None], _Pair] = {}
+        self._refusals: dict[tuple[str, ...], int] = {}
+        self._http: dict[tuple[str, int], int] = {}
+        self._client_gone: dict[tuple[str, str], int] = {}
+        self._declined: dict[tuple[str, ...], int] = {}
+        self._upstream_errors: dict[tuple[str, str], int] = {}
+        self._overhead: dict[str, Histogram] = {}
+        self._requests = 0
+        self._streams = 0
+        self._recovered = 0
+        self._substituted = 0
+        self._reload_ok = True
+        self._version = version
+        self._key_expiries_ms: dict[str, int] = {}
+        self.limits = LimitMetrics(settings.max_series)
+        self.headroom = Headroom()
+        self._others: list[Callable[[Families], None]] = []
+        self._watched: dict[str, Callable[[], float | None]] = {}
+        self._watched_models: dict[str, Callable[[], Mapping[str, float]]] = {}
+        self._watched_histograms: dict[str, Callable[[], Snapshot]] = {}
+
+    def configured(self, models: Iterable[str], key_expiries_ms: Mapping[str, int]) -> None:
+        """At start and after each reload: the model names that routes and prices spell out (globs are ignored), and when keys expire."""
+        self._models.update(name for name in models if name.isprintable() and not any(sign in name for sign in "*?["))
+        self._key_expiries_ms = dict(key_expiries_ms)
+
+    def record(self, record: UsageRecord) -> None:
+        """Count a settled usage record; not an adjustment, since a counter cannot go down."""
+        row = self._row_of.get((record.team, record.key_id, record.model_requested, record.upstream))
+        if row is None:
+            row = self._row(record)
+        ending = (record.status, record.outcome)
+        row.endings[ending] = row.endings.get(ending, 0) + 1
+        row.pair.sources[record.source] += 1
+        if record.cost_nano is None:
+            row.pair.unpriced += 1
+        if record.inconsistent:
+            row.pair.inconsistent += 1
+        served, requested = record.model_served, record.model_requested
+        if served is not None and served != requested and requested is not None and substituted(requested, served):
+            self._substituted += 1
+        if record.input_tokens is not None:
+            row.input_tokens += record.input_tokens
+        if record.output_tokens is not None:
+            row.output_tokens += record.output_tokens
+        if record.cached_tokens is not None:
+            row.cached_tokens += record.cached_tokens
+        if record.cache_write_tokens is not None:
+            row.cache_write_tokens += record.cache_write_tokens
+        if record.reasoning_tokens is not None:
+            row.reasoning_tokens += record.reasoning_tokens
+        if record.currency is not None:
+            if record.cost_nano is not None:
+                row.cost_nano[record.currency] = row.cost_nano.get(record.currency, 0) + record.cost_nano
+            if record.charge_nano is not None:
+                row.charge_nano[record.currency] = row.charge_nano.get(record.currency, 0) + record.charge_nano
+
+    def timing(self, upstream: str, model: str | None, duration_s: float, first_byte_s: float | None, output_tokens: int | None) -> None:
+        """Time a finished answer. `output_tokens` is for streams only: elsewhere the first byte says nothing about the pace, so pass None."""
+        pair = self._pair_of.get((upstream, model))
+        if pair is None:
+            pair = self._pair(upstream, model)
+        pair.duration.observe(duration_s)
+        if first_byte_s is not None:
+            pair.first_byte.observe(first_byte_s)
+            if output_tokens is not None and output_tokens > 1:
+                pair.per_token.observe((duration_s - first_byte_s) / (output_tokens - 1))
+
+    def http(self, route: str, code: int) -> None:
+        """Count an answer on the data listener; `route` is a template of ours, never the client's path."""
+        self._http[route, code] = self._http.get((route, code), 0) + 1
+
+    def refused(self, team: str | None, key: str | None, code: str) -> None:
+        """Count a request answered by the proxy itself with an error; `code` is ours."""
+        labels = (*self._shown(team, key)[:2], code)
+        if not self._room(self._refusals, labels):
+            labels = (*self._shown(team, OTHER)[:2], code)
+        self._refusals[labels] = self._refusals.get(labels, 0) + 1
+
+    def overhead(self, phase: str, seconds: float) -> None:
+        """Time one phase of the proxy's own work; `phase` is a word of our code."""
+        timer = self._overhead.get(phase)
+        if timer is None:
+            timer = self._overhead[phase] = Histogram(OVERHEAD_BOUNDS_S)
+        timer.observe(seconds)
+
+    def inflight(self, requests_delta: int, streams_delta: int) -> None:
+        """Move the two gauges: +1 at the beginning of a request or stream, -1 at its end."""
+        self._requests += requests_delta
+        self._streams += streams_delta
+
+    def client_gone(self, upstream: str, policy: str) -> None:
+        """Count a client that left; `policy` says what followed."""
+        self._client_gone[upstream, policy] = self._client_gone.get((upstream, policy), 0) + 1
+
+    def question_declined(self, upstream: str) -> None:
+        """Count a request that was taken only without the question for its usage."""
+        self._declined[upstream,] = self._declined.get((upstream,), 0) + 1
+
+    def upstream_error(self, upstream: str, kind: str) -> None:
+        """Count a failure of an upstream; `kind` is a word of our code."""
+        self._upstream_errors[upstream, kind] = self._upstream_errors.get((upstream, kind), 0) + 1
+
+    def recovered(self, count: int) -> None:
+        """Count exchanges settled after a crash."""
+        self._recovered += count
+
+    def reload(self, ok: bool) -> None:
+        """Say whether the last reload was taken."""
+        self._reload_ok = ok
+
+    def watch(self, name: str, read: Callable[[], float | None]) -> None:
+        """Let a part state one of `WATCHED` itself. `read` runs in the scrape's thread: it may only look, and None means not known."""
+        assert name in WATCHED, f"{name} is not declared: add it to SPECS and WATCHED"
+        self._watched[name] = read
+
+    def watch_models(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """The same for one of `WATCHED_BY_MODEL`: values by model, of which those are shown that may be a label."""
+        assert name in WATCHED_BY_MODEL, f"{name} is not declared: add it to SPECS and WATCHED_BY_MODEL"
+        self._watched_models[name] = read
+
+    def watch_histogram(self, name: str, read: Callable[[], Snapshot]) -> None:
+        """The same for one of `WATCHED_HISTOGRAMS`."""
+        assert name in WATCHED_HISTOGRAMS, f"{name} is not declared: add it to SPECS and WATCHED_HISTOGRAMS"
+        self._watched_histograms[name] = read
+
+    def also(self, collect: Callable[[Families], None]) -> None:
+        """Let a part add samples of its own to each page, in the scrape's thread."""
+        self._others.append(collect)
+
+    def render(self) -> bytes:
+        """The whole of `/metrics` in the text format. It may take a second: call it in a thread."""
+        return exposition.page(self.collect())
+
+    def collect(self) -> Iterable[Metric]:
+        """Every metric with its samples, as prometheus_client asks for them at a scrape."""
+        families = Families()
+        for row in self._rows.copy().values():
+            row.collect(families)
+            exposition.rest()
+        unpriced: dict[tuple[str, ...], int] = {}
+        for pair in self._pairs.copy().values():
+            pair.collect(families)
+            exposition.rest()
+            if pair.unpriced:
+                unpriced[pair.model,] = unpriced.get((pair.model,), 0) + pair.unpriced
+        families.counts("unpriced_requests_total", unpriced)
+        families.counts("refusals_total", self._refusals.copy())
+        families.counts("http_requests_total", self._http.copy())
+        families.counts("client_gone_total", self._client_gone.copy())
+        families.counts("usage_questions_declined_total", self._declined.copy())
+        families.counts("upstream_errors_total", self._upstream_errors.copy())
+        for phase, timer in self._overhead.copy().items():
+            families.histogram("overhead_seconds", (phase,), timer.snapshot())
+        for key, expires_at_ms in self._key_expiries_ms.items():
+            families.add("key_expiry_timestamp_seconds", (key,), expires_at_ms / 1000)
+        families.add("inflight_requests", (), self._requests)
+        families.add("inflight_streams", (), self._streams)
+        families.add("recovered_total", (), self._recovered)
+        families.add("model_substituted_total", (), self._substituted)
+        families.add("series_dropped_total", (), self._dropped + self.limits.dropped)
+        families.add("config_last_reload_successful", (), self._reload_ok)
+        families.add("build_info", (self._version,), 1)
+        for collect in (self.limits.collect, self.headroom.collect, *self._others):
+            collect(families)
+        for name, read in self._watched.items():
+            # The directory behind a gauge may be gone: its sample is missing then, the other samples are not.
+            with contextlib.suppress(OSError):
+                value = read()
+                if value is not None:
+                    families.add(name, (), value)
+        for name, values in self._watched_models.items():
+            for model, figure in values().items():
+                if model in self._models:
+                    families.add(name, (model,), figure)
+        for name, snapshot in self._watched_histograms.items():
+            families.histogram(name, (), snapshot())
+        return families.all()
+
+    def _shown(self, team: str | None, key: str | None, model: str = "", upstream: str = "") -> tuple[str, ...]:
+        """The four labels; empty where not known, and where `metrics.labels` leaves one out (to Prometheus an empty label is an absent one)."""
+        values = (team or "", key or "", model, upstream)
+        return tuple(value if kept else "" for value, kept in zip(values, self._kept, strict=True))
+
+    def _known(self, model: str | None) -> str:
+        """A model is a label if the configuration names it or it has answered 2xx: any other name is the client's to make up, so it is `other`."""
+        if model is None:
+            return ""
+        return model if model in self._models else OTHER
+
+    def _learn(self, model: str | None) -> None:
+        """A model has answered 2xx."""
+        # Printable also means that UTF-8 can carry it: one name that it cannot would cost the whole page.
+        if model is None or model in self._models or len(model) > MODEL_CHARACTERS_MAX or not model.isprintable():
+            return
+        if self._models_learned < MODELS_LEARNED_MAX:
+            self._models_learned += 1
+            self._models.add(model)
+        else:
+            self._dropped += 1
+
+    def _room(self, table: Mapping[tuple[str, ...], object], labels: tuple[str, ...]) -> bool:
+        """Whether these labels are kept apart in their table; if not, that is counted."""
+        if labels in table or len(table) < self._combinations_max:
+            return True
+        self._dropped += 1
+        return False
+
+    def _row(self, record: UsageRecord) -> _Row:
+        """The slow path of `record`: find or make the row. Folded and unknown names come here each time: they are unbounded, so there is no short cut to keep."""
+        if record.status is not None and 200 <= record.status < 300:
+            self._learn(record.model_requested)
+        model = self._known(record.model_requested)
+        labels = self._shown(record.team, record.key_id, model, record.upstream)
+        short_cut = model == (record.model_requested or "") and len(self._row_of) < self._combinations_max
+        if not self._room(self._rows, labels):
+            # Team and upstream stay apart: both come from the configuration alone, and their sums stay true.
+            labels = self._shown(record.team, OTHER, OTHER, record.upstream)
+            short_cut = False
+        row = self._rows.get(labels)
+        if row is None:
+            row = self._rows[labels] = _Row(labels, self._pair(record.upstream, labels[2] or None))
+        if short_cut:
+            self._row_of[record.team, record.key_id, record.model_requested, record.upstream] = row
+        return row
+
+    def _pair(self, upstream: str, model: str | None) -> _Pair:
+        """The slow path of `timing`, as `_row` is of `record`."""
+        known = self._known(model)
+        # The last two labels, upstream first.
+        labels = self._shown(None, None, known, upstream)[:1:-1]
+        short_cut = known == (model or "") and len(self._pair_of) < self._combinations_max
+        if not self._room(self._pairs, labels):
+            labels = self._shown(None, None, OTHER, upstream)[:1:-1]
+            short_cut = False
+        pair = self._pairs.get(labels)
+        if pair is None:
+            pair = self._pairs[labels] = _Pair(labels)
+        if short_cut:
+            self._pair_of[upstream, model] = pair
+        return pair
+
+
+class _Row:
+    """The ledger-true counts of one team, key, model and upstream."""
+
+    __slots__ = (
+        "_labels", "cache_write_tokens", "cached_tokens", "charge_nano", "cost_nano", "endings", "input_tokens", "output_tokens", "pair", "reasoning_tokens",
+    )
+
+    def __init__(self, labels: tuple[str, ...], pair: _Pair) -> None:
+        self._labels = labels
+        self.pair = pair
+        self.endings: dict[tuple[int | None, str], int] = {}
+        self.input_tokens = self.output_tokens = self.cached_tokens = self.cache_write_tokens = self.reasoning_tokens = 0
+        self.cost_nano: dict[str, int] = {}
+        self.charge_nano: dict[str, int] = {}
+
+    def collect(self, families: Families) -> None:
+        labels = self._labels
+        for (status, outcome), count in self.endings.copy().items():
+            families.add("requests_total", (*labels, "none" if status is None else str(status), outcome), count)
+        families.add("input_tokens_total", labels, self.input_tokens)
+        families.add("output_tokens_total", labels, self.output_tokens)
+        families.add("cached_input_tokens_total", labels, self.cached_tokens)
+        families.add("cache_write_input_tokens_total", labels, self.cache_write_tokens)
+        families.add("reasoning_output_tokens_total", labels, self.reasoning_tokens)
+        for currency, value_nano in self.cost_nano.copy().items():
+            families.nano("cost_total", (*labels, currency), value_nano)
+        for currency, value_nano in self.charge_nano.copy().items():
+            families.nano("charge_total", (*labels, currency), value_nano)
+
+
+class _Pair:
+    """What is counted of one upstream and model."""
+
+    __slots__ = ("_labels", "duration", "first_byte", "inconsistent", "per_token", "sources", "unpriced")
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self._labels = labels
+        self.sources = dict.fromkeys(Source, 0)
+        self.unpriced = 0
+        self.inconsistent = 0
+        self.duration = Histogram(DURATION_BOUNDS_S)
+        self.first_byte = Histogram(FIRST_BYTE_BOUNDS_S)
+        self.per_token = Histogram(PER_TOKEN_BOUNDS_S)
+
+    @property
+    def model(self) -> str:
+        return self._labels[1]
+
+    def collect(self, families: Families) -> None:
+        for source, count in self.sources.items():
+            families.add("usage_source_total", (*self._labels, source), count)
+        families.add("inconsistent_total", self._labels, self.inconsistent)
+        families.histogram("request_duration_seconds", self._labels, self.duration.snapshot())
+        families.histogram("time_to_first_byte_seconds", self._labels, self.first_byte.snapshot())
+        families.histogram("time_per_output_token_seconds", self._labels, self.per_token.snapshot())
+

@@ -1,0 +1,69 @@
+"""The series of limits: how they stand, as last told, and how often one was used up to where it warns, or beyond its bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.core.limits.language import Unit
+from proxy.core.limits.limit import PPM, Enforce, Limit
+from proxy.core.limits.state import LimitState
+from proxy.metrics.families import Families
+
+OTHER = "other"
+
+
+class LimitMetrics:
+    """At most `series_max` limits; of what is beyond, the counts are kept under `other`, and `dropped` counts it."""
+
+    def __init__(self, series_max: int) -> None:
+        self._series_max = series_max
+        self._states: Sequence[LimitState] = ()
+        self._crossings: dict[tuple[str, ...], int] = {}
+        self._breaches: dict[tuple[str, ...], int] = {}
+        self.dropped = 0
+
+    def show(self, states: Sequence[LimitState]) -> None:
+        """How the limits stand, for the next page."""
+        self._states = states[: self._series_max]
+        self.dropped += len(states) - len(self._states)
+
+    def crossing(self, limit: Limit, share_ppm: int) -> None:
+        """Count a limit used up to a share at which to warn."""
+        self._count(self._crossings, (limit.scope, limit.scope_id, limit.id, _share(share_ppm)), 1)
+
+    def breach(self, limit: Limit, count: int) -> None:
+        """Count requests that used more of a strict limit than their bound."""
+        self._count(self._breaches, (limit.scope, limit.scope_id, limit.id), count)
+
+    def collect(self, families: Families) -> None:
+        """In the scrape's thread. What may come is counted from zero on: Prometheus does not see an increase in a series that begins with 1."""
+        crossings: dict[tuple[str, ...], int] = {}
+        breaches: dict[tuple[str, ...], int] = {}
+        for state in self._states:
+            limit = state.limit
+            whose = (limit.scope, limit.scope_id, limit.id)
+            shares = (*limit.warn_at_ppm, PPM) if limit.enforce is Enforce.WARN else limit.warn_at_ppm
+            crossings.update(((*whose, _share(share_ppm)), 0) for share_ppm in shares)
+            if limit.enforce is Enforce.STRICT:
+                breaches[whose] = 0
+            labels = (*whose, limit.currency if limit.currency is not None else limit.unit, limit.per)
+            add = families.nano if limit.unit is Unit.MONEY else families.add
+            add("limit_amount", labels, state.amount + state.granted)
+            add("limit_used", labels, state.used)
+            add("limit_held", labels, state.held)
+            if state.resets_at_ms is not None:
+                families.add("limit_reset_timestamp_seconds", labels, state.resets_at_ms / 1000)
+        families.counts("limit_crossings_total", crossings | self._crossings.copy())
+        families.counts("strict_breaches_total", breaches | self._breaches.copy())
+
+    def _count(self, table: dict[tuple[str, ...], int], labels: tuple[str, ...], count: int) -> None:
+        if labels not in table and len(table) >= self._series_max:
+            self.dropped += 1
+            labels = (labels[0], OTHER, OTHER, *labels[3:])
+        table[labels] = table.get(labels, 0) + count
+
+
+def _share(share_ppm: int) -> str:
+    """0.8 of 800,000 millionths."""
+    whole, rest = divmod(share_ppm, PPM)
+    return f"{whole}.{rest:06d}".rstrip("0").rstrip(".")

@@ -1,0 +1,81 @@
+"""The metrics listener: `GET /metrics`, and health as on every listener. Its address is its own, so that who may scrape is a matter of the network.
+
+The page is in the text format whatever `Accept` says. OpenMetrics would say nothing more (there are no exemplars) and takes twice the time, and
+prometheus_client's choice of an encoder fails on a version that is no number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from proxy.core.http.health import Health
+from proxy.core.http.hostnames import is_ours
+from proxy.listeners.addresses import shown, site_at
+from proxy.listeners.side_listener import runner
+from proxy.metrics.collector import Metrics
+
+STOP_S = 1.0  # for a scrape that hangs when the process stops
+
+
+class MetricsListener:
+    """Pages are rendered in a thread and one at a time: scrapes that come meanwhile get the same page.
+
+    The page names teams and what they spend, and a scraper has no credential. So no web page gets it: neither one that says so (`Origin`) nor
+    one that has pointed a name of its own here (`Host`), which `hosts` and the listener's own name are not.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        health: Health,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+        *,
+        hosts: Sequence[str] = (),
+        header_s: float = 10.0,
+    ) -> None:
+        self._metrics = metrics
+        self._prepare = prepare     # brings in what only the event loop can look at
+        self._health = health
+        self._page: asyncio.Task[bytes] | None = None
+        app = web.Application()
+        app.router.add_get("/metrics", self._scrape)
+        app.router.add_get("/healthz", self._check)
+        app.router.add_get("/readyz", self._check)
+        self._hosts = list(hosts)
+        self._runner = runner(app, header_s, stop_s=STOP_S)
+
+    async def start(self, host: str, port: int) -> str:
+        """Listen; the address as `host:port` with the port that was taken. OSError if it cannot."""
+        self._hosts.append(host)
+        await self._runner.setup()
+        await site_at(self._runner, host, port).start()
+        return shown(self._runner.addresses[0][:2])
+
+    async def aclose(self) -> None:
+        await self._runner.cleanup()
+
+    async def _scrape(self, request: web.Request) -> web.Response:
+        if "Origin" in request.headers:
+            return web.Response(status=403, text="A web page may not read the metrics: ask without an Origin header.\n")
+        if not is_ours(request.headers.get("Host", ""), self._hosts):
+            return web.Response(status=403, text="This is not how the metrics listener is called. Use its address, or write this name in `metrics.hosts`.\n")
+        if self._page is None or self._page.done():
+            self._page = asyncio.create_task(self._render())
+        # Shielded: one scraper that gives up does not take the page from the others.
+        page = await asyncio.shield(self._page)
+        response = web.Response(body=page, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+        response.enable_compression()
+        return response
+
+    async def _render(self) -> bytes:
+        if self._prepare is not None:
+            await self._prepare()
+        return await asyncio.to_thread(self._metrics.render)
+
+    async def _check(self, request: web.Request) -> web.Response:
+        status, body = self._health.answer(request.path)
+        return web.Response(status=status, body=body, content_type="application/json")

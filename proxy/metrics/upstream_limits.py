@@ -1,0 +1,35 @@
+"""How much each upstream last said that it leaves us: the `x-ratelimit-remaining-…` fields of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from time import monotonic
+
+from proxy.metrics.families import Families
+
+FIELDS = {b"x-ratelimit-remaining-requests": "requests", b"x-ratelimit-remaining-tokens": "tokens"}
+LENGTHS = frozenset(map(len, FIELDS))
+DIGITS_MAX = 15         # what a float holds exactly
+STALE_S = 300.0         # vendors' periods are minutes; after that the number says nothing any more
+
+
+class Headroom:
+    """One number for each upstream and unit; upstreams come from the configuration."""
+
+    def __init__(self, now_s: Callable[[], float] = monotonic) -> None:
+        self._now_s = now_s
+        self._remaining: dict[tuple[str, str], tuple[int, float]] = {}
+
+    def seen(self, upstream: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Takes note of an answer's head. What is no plain number is passed over."""
+        for name, value in headers:
+            # The length first: this runs for each field of each answer.
+            if len(name) in LENGTHS and (unit := FIELDS.get(name.lower())) is not None and value.isdigit() and len(value) <= DIGITS_MAX:
+                self._remaining[upstream, unit] = int(value), self._now_s()
+
+    def collect(self, families: Families) -> None:
+        """In the scrape's thread."""
+        since_s = self._now_s() - STALE_S
+        for labels, (remaining, seen_s) in self._remaining.copy().items():
+            if seen_s >= since_s:
+                families.add("upstream_ratelimit_remaining", labels, remaining)

@@ -1,0 +1,115 @@
+"""How limits stand, and credits on them: what the admin plane and the command line do, with a running process's store or one rebuilt from the book."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from proxy.config.values import instant_ms, nearest
+from proxy.core.calendar import Per
+from proxy.core.errors import ProxyError, invalid_request
+from proxy.core.ids import uuid7
+from proxy.core.limits.language import Unit, parse, show_amount
+from proxy.core.limits.limit import Limit
+from proxy.core.limits.rules import Rules
+from proxy.core.limits.state import LimitState
+from proxy.ledger import Credit, Ledger
+from proxy.quota import Quota
+from proxy.quota.rebuild import grant_of
+from proxy.quota.status import taken_ppm
+
+REASON_CHARS_MAX = 200
+_NUMBER = re.compile(r"[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?")
+AT_ONCE = 500  # limits looked at before others get their turn: there may be tens of thousands
+
+
+class CreditOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be credited: `limit` by its id, `amount` in its unit as text (`"50"`, `"12.50"`; negative takes back), `until` a day or time in the zone."""
+
+    limit: str
+    amount: str
+    reason: str
+    until: str | None = None
+
+
+class Credited(msgspec.Struct, frozen=True):
+    """A credit that was booked, and how its limit stands with it."""
+
+    id: str
+    credited: str
+    until_ms: int | None
+    state: LimitState
+
+
+async def standings(quota: Quota, rules: Rules, now_ms: int, near_ppm: int = 0) -> list[LimitState]:
+    """Every configured limit and every other that has a count, fullest first; only those used, with what is held, to at least `near_ppm` millionths."""
+    limits = list({limit.count_id: limit for limit in (*quota.limits(), *rules.configured())}.values())
+    shown: list[tuple[int, str, LimitState]] = []
+    for start in range(0, len(limits), AT_ONCE):
+        for state in await quota.states(limits[start : start + AT_ONCE], now_ms):
+            ppm = taken_ppm(state)
+            if ppm >= near_ppm:
+                shown.append((-ppm, state.limit.id, state))
+        await asyncio.sleep(0)
+    return [state for _, _, state in await asyncio.to_thread(sorted, shown, key=lambda one: one[:2])]
+
+
+async def credit(order: CreditOrder, quota: Quota, ledger: Ledger, rules: Rules, *, zone: ZoneInfo, now_ms: int, by: str) -> Credited:
+    """Books the credit, then counts it. Raises ProxyError 400 or 404, or LedgerUnavailable: then nothing was booked."""
+    limit = _limit(order.limit, (*rules.configured(), *quota.limits()))
+    amount = _amount(order.amount, limit)
+    until_ms = None if order.until is None else _until_ms(order.until, zone, now_ms)
+    reason = order.reason.strip()
+    if not reason or len(reason) > REASON_CHARS_MAX or not reason.isprintable():
+        raise invalid_request(f"A credit needs a reason of up to {REASON_CHARS_MAX} printable characters: it stands in the book for good.", param="reason")
+    id = uuid7(now_ms, os.urandom(10))
+    booked = Credit(
+        id=id, granted_at_ms=now_ms, limit_id=limit.id, unit=limit.currency if limit.currency is not None else limit.unit, amount=amount, valid_until_ms=until_ms,
+        reason=reason, granted_by=by,
+    )  # fmt: skip
+    await ledger.credit(booked)
+    quota.grant(grant_of(booked), now_ms)
+    [state] = await quota.states([limit], now_ms)
+    return Credited(id, show_amount(amount, limit.unit, limit.currency), until_ms, state)
+
+
+def _limit(id: str, limits: Sequence[Limit]) -> Limit:
+    found = {limit.id: limit for limit in limits}
+    limit = found.get(id)
+    if limit is None:
+        close = nearest(id, found)
+        hint = f"; the nearest is {close}" if close is not None else ""
+        raise ProxyError(404, "invalid_request_error", "limit_not_found", f"There is no limit {id[:200]!r}{hint}. `tollkeeper limit list` names all.", param="limit")
+    if not limit.windowed:
+        raise invalid_request(f"{id} is no budget: a rate or a number of slots comes back by itself, and takes no credit. Change it in the config.", param="limit")
+    return limit
+
+
+def _amount(text: str, limit: Limit) -> int:
+    """The amount in the limit's unit, by the language of limits."""
+    negative, digits = text.startswith("-"), text.removeprefix("-").strip()
+    unit = limit.currency if limit.unit is Unit.MONEY else limit.unit
+    try:
+        if not _NUMBER.fullmatch(digits):
+            raise ValueError("write the number alone, such as 50")
+        amount = parse(f"{digits} {unit}/{Per.TOTAL}").amount
+    except ValueError as error:
+        raise invalid_request(f"The amount {text[:40]!r} is not one of {unit}: {error}.", param="amount") from error
+    if amount == 0:
+        raise invalid_request("A credit of 0 changes nothing.", param="amount")
+    return -amount if negative else amount
+
+
+def _until_ms(text: str, zone: ZoneInfo, now_ms: int) -> int:
+    try:
+        until_ms = instant_ms(text, zone.key)
+    except ValueError as error:
+        raise invalid_request(f"until: {error}.", param="until") from error
+    if until_ms <= now_ms:
+        raise invalid_request("until: that is past; a credit needs some time to be used in.", param="until")
+    return until_ms

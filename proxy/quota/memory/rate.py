@@ -1,0 +1,97 @@
+"""The count of a limit per second, minute or hour: a bucket that leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy.core.limits.gcra import Block, Bucket
+from proxy.core.limits.language import SMOOTH_MS
+from proxy.core.limits.limit import PPM, Limit
+from proxy.core.limits.state import LimitState, Refused
+from proxy.quota.memory.counter import Clock, Counter, Line, When
+
+
+class Rate(Counter):
+    """Per second, minute or hour."""
+
+    __slots__ = ("_bucket", "_tell_at_ms")
+
+    def __init__(self, limit: Limit, steady_ms: int) -> None:
+        super().__init__(limit, SMOOTH_MS[limit.per])
+        self._bucket = Bucket(limit.amount, steady_ms)
+        self._tell_at_ms = steady_ms
+
+    def _bind(self, limit: Limit) -> None:
+        super()._bind(limit)
+        self.room = (limit.amount if limit.burst is None else limit.burst) * self.scale
+
+    def change(self, limit: Limit, when: When) -> None:
+        self._bucket.change_leak(limit.amount, when.steady_ms)
+        self._bind(limit)
+
+    def look(self, when: When) -> int:
+        bucket = self._bucket
+        bucket.flow(when.steady_ms)
+        return self.room - bucket.level
+
+    def take(self, hold: int) -> Line:
+        self.running += 1
+        return Line(self, self._bucket.take(hold * self.scale), hold, hold, hold if self.strict else None)
+
+    def grow(self, more: int, line: Line, when: When) -> None:
+        """What it took before is used by now, so only the rest can come back."""
+        block = line.place
+        assert isinstance(block, Block)
+        self._bucket.flow(when.steady_ms)
+        self._bucket.settle(block, 0)
+        line.place = self._bucket.take(more * self.scale)
+        line.held += more
+        line.back = more
+
+    def settle(self, line: Line, used: int, steady_ms: Clock) -> bool:
+        block = line.place
+        assert isinstance(block, Block)
+        unused = line.held - used
+        if unused >= 0:
+            self._bucket.settle(block, (unused if unused < line.back else line.back) * self.scale)
+        else:
+            self._bucket.settle(block, 0)
+            self._bucket.flow(steady_ms())
+            self._bucket.spend(-unused * self.scale)
+        self.running -= 1
+        return False
+
+    def rebuild(self, spent: Iterable[tuple[int, int]], since_ms: int, steady_ms: int) -> None:
+        """Replays (when, how many units) up to now, from a full bucket at `since_ms`; all by the steady clock."""
+        bucket = self._bucket = Bucket(self.limit.amount, since_ms, self.room)
+        for at_ms, used in sorted(spent):
+            if at_ms >= since_ms:
+                bucket.flow(min(at_ms, steady_ms))
+                bucket.spend(used * self.scale)
+        bucket.flow(steady_ms)
+
+    def refusal(self, hold: int, when: When) -> Refused:
+        """By the rate itself: what was asked for fits later, or never."""
+        wait_ms = self._bucket.wait_ms(hold * self.scale if self.exact else 1, self.room)
+        return Refused(limit=self.limit, state=self.state(when), wanted=hold, retry_after_ms=wait_ms, never=wait_ms is None)
+
+    def state(self, when: When) -> LimitState:
+        left, level, leak = self.look(when), self._bucket.level, self._bucket.leak
+        empty_ms = 0 if level == 0 else None if leak == 0 else -(-level // leak)
+        return LimitState(
+            limit=self.limit,
+            amount=self.limit.amount,
+            used=-(-level // self.scale),
+            remaining=max(0, left) // self.scale,
+            resets_at_ms=None if empty_ms is None else when.now_ms + empty_ms,
+        )
+
+    def tells(self, when: When) -> list[int]:
+        if when.steady_ms < self._tell_at_ms:
+            return []
+        self._tell_at_ms = when.steady_ms + self.scale
+        return [PPM]
+
+    def is_blank(self, when: When) -> bool:
+        self.look(when)
+        return self.running == 0 and self._bucket.level == 0

@@ -1,0 +1,65 @@
+"""Tells operators how limits stand: gauges for each scrape, and a log line and a count when one is used up to where it is to warn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from proxy.core.limits.language import show_amount
+from proxy.core.limits.limit import PPM, describe
+from proxy.core.limits.state import LimitState
+from proxy.metrics.collector import Metrics
+from proxy.quota import Breach, Crossing, Quota, QuotaUnavailable
+
+LOG = logging.getLogger("tollkeeper.limits")
+INTERVAL_S: Final = 1.0
+AT_ONCE: Final = 500    # limits looked at before others get their turn
+
+
+class Watched(Protocol):
+    """What is looked at, and where it is shown."""
+
+    quota: Quota
+    metrics: Metrics
+    now_ms: Callable[[], int]
+
+
+async def show_limits(parts: Watched) -> None:
+    """Brings the metrics up to date, in parts: there may be tens of thousands."""
+    limits = parts.quota.limits()
+    states: list[LimitState] = []
+    try:
+        for start in range(0, len(limits), AT_ONCE):
+            states += await parts.quota.states(limits[start : start + AT_ONCE], parts.now_ms())
+            await asyncio.sleep(0)
+    except QuotaUnavailable:
+        states = []     # no samples rather than old ones
+    parts.metrics.limits.show(states)
+
+
+async def tell_limits(parts: Watched) -> None:
+    """For the process's life."""
+    while True:
+        await asyncio.sleep(INTERVAL_S)
+        for told in parts.quota.warnings(parts.now_ms()):
+            tell(parts, told)
+
+
+def tell(parts: Watched, told: Crossing | Breach) -> None:
+    """One line in the log and one count."""
+    if isinstance(told, Breach):
+        limit = told.limit
+        bound, used = (show_amount(amount, limit.unit, limit.currency) for amount in (told.bound, told.used))
+        parts.metrics.limits.breach(limit, told.count)
+        LOG.error("%d requests used more of the strict limit %s than they could be bounded by; the last %s instead of %s: the vendor bills beyond its cap, or served a dearer model than was asked for", told.count, describe(limit), used, bound)
+        return
+    state = told.state
+    limit = state.limit
+    parts.metrics.limits.crossing(limit, told.share_ppm)
+    used = show_amount(state.used, limit.unit, limit.currency)
+    if told.share_ppm >= PPM:
+        LOG.warning("the limit %s is reached: %s used", describe(limit), used)
+    else:
+        LOG.warning("the limit %s is used to %s %%: %s", describe(limit), f"{told.share_ppm / 10_000:g}", used)

@@ -1,0 +1,1 @@
+"""The process: start, listeners, reload, drain, logs. It makes every part and passes it in."""

@@ -1,0 +1,141 @@
+"""Brings a changed config into effect while the proxy serves: the whole new one, or the whole old one.
+
+A large config takes seconds to read and to compile, so both happen in a thread. The event loop only
+counts what new limits have used and swaps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from proxy.config.loader import ConfigError, Loaded, carry_over, what_needs_restart
+from proxy.core.pricing.served_models import ServedModels
+from proxy.dataplane.services import Parts
+from proxy.dataplane.snapshot import Site
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger.sqlite.recent import Recent
+from proxy.quota.rebuild import count_ended, forget_others, restore
+
+LOG = logging.getLogger("tollkeeper.server")
+
+
+class Reloads:
+    """One reload runs at a time, and at most one waits for its turn: whoever asks meanwhile shares it.
+
+    `read` gives the config as the files are now; it may block. `put` is called on the event loop with
+    the new site, once all that can fail has worked.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Loaded] | None,
+        loaded: Loaded,
+        site: Site,
+        parts: Parts,
+        put: Callable[[Site], None],
+    ) -> None:
+        self._read = read
+        self._loaded = loaded
+        self._site = site
+        self._parts = parts
+        self._put = put
+        self._turn = asyncio.Lock()
+        self._waiting: asyncio.Task[None] | None = None
+
+    async def reload(self) -> None:
+        """Returns when a config read after this call is in effect, or was refused and told."""
+        if self._waiting is None:
+            self._waiting = asyncio.create_task(self._reload_in_turn(), name="reload")
+        await asyncio.shield(self._waiting)
+
+    async def _reload_in_turn(self) -> None:
+        async with self._turn:
+            self._waiting = None    # who asks from here on may want what is written from here on
+            await self._reload()
+
+    async def _reload(self) -> None:
+        if self._read is None:
+            LOG.warning("there is no config file to reload")
+            return
+        try:
+            loaded, site, served = await asyncio.to_thread(self._compile, self._read)
+            if site.rules.identities() - self._site.rules.identities():
+                await self._take_with_new_limits(loaded, site, served)
+            else:
+                self._take(loaded, site, served)
+        except (ConfigError, OSError, LedgerError, LedgerUnavailable) as error:
+            self._parts.metrics.reload(False)
+            LOG.error("the config was not reloaded, the old one stays: %s", error)
+        except Exception:  # a defect of ours; requests are served with the old config, and are to be
+            self._parts.metrics.reload(False)
+            LOG.exception("the config was not reloaded, the old one stays")
+
+    def _compile(self, read: Callable[[], Loaded]) -> tuple[Loaded, Site, ServedModels]:
+        """In the thread."""
+        loaded = read()
+        site = Site(carry_over(self._loaded.settings, loaded.settings), previous=self._site)
+        try:
+            served = served_models(site)
+        except (LedgerError, LedgerUnavailable) as error:  # this process knows most of it too
+            LOG.warning("which models were served before this start cannot be read: %s", error)
+            served = ServedModels(site.prices)
+        served.learn_all(self._parts.served.seen)
+        return loaded, site, served
+
+    async def _take_with_new_limits(
+        self, loaded: Loaded, site: Site, served: ServedModels
+    ) -> None:
+        """Counts first what the new limits have used, to the last record that ended before they hold."""
+        quota, rules = self._parts.quota, self._site.rules
+        forget_others(quota, rules)     # what an earlier config left was not counted since
+        async with self._parts.recorder.paused() as ended:
+            counted = len(ended)
+            await count_limits(self._parts, site, ended[:counted])
+            now_ms = self._parts.now_ms()
+            count_ended(quota, site.rules, rules, ended[counted:], site.settings.currency, now_ms)
+            self._take(loaded, site, served)
+
+    def _take(self, loaded: Loaded, site: Site, served: ServedModels) -> None:
+        for warning in loaded.warnings:
+            LOG.warning("config: %s", warning)
+        fixed = what_needs_restart(self._loaded.settings, loaded.settings)
+        if fixed:
+            LOG.warning("these need a restart to take effect: %s", ", ".join(fixed))
+        self._parts.recorder.price_terms(site.prices.version, site.prices.terms())
+        served.learn_all(self._parts.served.seen)  # what was served meanwhile
+        self._parts.served = served
+        self._put(site)
+        self._site = site
+        forget_others(self._parts.quota, site.rules)
+        self._parts.end_users.mode = site.settings.privacy.end_user
+        self._loaded = msgspec.structs.replace(loaded, settings=site.settings)
+        self._parts.metrics.reload(True)
+        LOG.info("the config was reloaded")
+
+
+async def count_limits(parts: Parts, site: Site, unbooked: Sequence[Recent] = ()) -> None:
+    """What was used of the limits that nobody has counted yet; `unbooked` is not in the book.
+
+    Raises LedgerError or LedgerUnavailable where the book cannot be read.
+    """
+    settings = site.settings
+    queries = Queries(settings.ledger.url, settings.data_dir)
+    await restore(
+        parts.quota, site.rules, parts.ledger, queries, unbooked,
+        currency=settings.currency, zone=site.zone, now_ms=parts.now_ms(),
+    )  # fmt: skip
+
+
+def served_models(site: Site) -> ServedModels:
+    """What the book says was served, by this site's prices. Blocks.
+
+    Raises LedgerError or LedgerUnavailable where the book cannot be read.
+    """
+    settings = site.settings
+    queries = Queries(settings.ledger.url, settings.data_dir)
+    return ServedModels(site.prices, queries.served_models())

@@ -1,0 +1,34 @@
+"""How many files a process may open: raised as far as the system allows, and told if that is too few."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from proxy.cli import open_files
+
+PROGRAM = "from proxy.cli import descriptors; print(open_files.raise_limit())"
+
+
+@pytest.mark.parametrize(("soft", "hard"), [(100, 300), (300, 300)])
+def test_the_soft_limit_is_raised_to_the_hard_one(soft, hard):
+    lowered = subprocess.run(
+        [sys.executable, "-c", f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); {PROGRAM}"], capture_output=True, text=True, check=True
+    )
+    assert int(lowered.stdout) == hard
+
+
+@pytest.mark.parametrize(
+    ("limit", "inflight_max", "told"),
+    [
+        (20_256, 10_000, None),
+        (resource.RLIM_INFINITY, 10_000, None),
+        (20_255, 10_000, "10000 requests at once need 20256 file descriptors, and this process may open 20255"),
+        (1024, 10_000, "set inflight_max to 384"),
+        (100, 10, "set inflight_max to 1"),
+    ],
+)
+def test_too_few_are_told_with_what_to_do(limit, inflight_max, told):
+    text = open_files.shortage(limit, inflight_max)
+    assert text is None if told is None else told in text and "LimitNOFILE" in text

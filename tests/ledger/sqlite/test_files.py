@@ -1,0 +1,99 @@
+"""The lock that keeps a second process out, and the key that seals the chain."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.ledger import LedgerError
+from proxy.ledger.sqlite.files import database_path, lock, make_database_file, make_key, read_key
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [("sqlite:ledger.db", "/data/ledger.db"), ("sqlite:books/2026.db", "/data/books/2026.db"), ("sqlite:/elsewhere/l.db", "/elsewhere/l.db")],
+)
+def test_the_url_names_a_file_in_the_data_directory(url: str, path: str) -> None:
+    assert database_path(url, Path("/data")) == Path(path)
+
+
+@pytest.mark.parametrize("url", ["sqlite:", "sqlite::memory:", "sqlite"])
+def test_a_url_without_a_file_is_refused_with_an_example(url: str) -> None:
+    with pytest.raises(LedgerError, match=r"use sqlite:FILE"):
+        database_path(url, Path("/data"))
+
+
+def test_the_lock_is_held_by_one_and_names_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    held = lock(path)
+    with pytest.raises(LedgerError, match=rf"in use by process {os.getpid()}.*one process writes"):
+        lock(path)
+    os.close(held)
+    os.close(lock(path))
+
+
+def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    program = f"import sys; from pathlib import Path; from proxy.ledger.files import lock; lock(Path({str(path)!r})); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(LedgerError, match=f"process {holder.pid}"):
+            lock(path)
+        holder.kill()
+        holder.wait()
+    os.close(lock(path))
+
+
+def test_a_full_disk_takes_only_the_holders_name_from_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # no file may grow
+    try:
+        held = lock(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(LedgerError, match="in use by another process"):
+        lock(path)
+    os.close(held)
+
+
+def test_a_lock_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="No such file or directory"):
+        lock(tmp_path / "missing" / "ledger.db")
+
+
+def test_a_new_key_is_private_random_and_read_back(tmp_path: Path) -> None:
+    one, other = make_key(tmp_path / "one"), make_key(tmp_path / "other")
+    assert one != other
+    assert read_key(tmp_path / "one") == one
+    assert (tmp_path / "one").stat().st_mode & 0o777 == 0o600
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["one", "other"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [("", "0 bytes instead of 32"), ("00ff", "2 bytes instead of 32"), ("xyz", "not hexadecimal"), ("é" * 64, "not hexadecimal")]
+)
+def test_a_spoilt_key_is_refused(tmp_path: Path, content: str, reason: str) -> None:
+    (tmp_path / "key").write_text(content)
+    with pytest.raises(LedgerError, match=reason):
+        read_key(tmp_path / "key")
+
+
+def test_a_missing_key_is_an_error_to_who_reads_it(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="cannot read"):
+        read_key(tmp_path / "key")
+
+
+def test_the_database_file_is_private_and_an_old_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    make_database_file(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_bytes(b"rows")
+    make_database_file(path)
+    assert path.read_bytes() == b"rows"

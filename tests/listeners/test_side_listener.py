@@ -1,0 +1,87 @@
+"""The listeners beside the data plane: nobody holds a connection that brings no request or takes no answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from proxy.listeners import side_listener
+from tests.support.raw import RawClient
+from tests.support.waiting import guard, until
+
+LARGE = b"x" * (32 << 20)  # more than the kernel takes for a client that does not read
+
+
+async def answer(request: web.Request) -> web.Response:
+    return web.Response(body=LARGE if request.path == "/large" else b"ok")
+
+
+@pytest_asyncio.fixture
+async def runner() -> AsyncIterator[web.AppRunner]:
+    """One that waits a moment for heads, at `runner.addresses[0]`."""
+    app = web.Application()
+    for path in ("/large", "/small"):
+        app.router.add_get(path, answer)
+    made = side_listener.runner(app, 0.1, stop_s=0.1)
+    await made.setup()
+    await web.TCPSite(made, "127.0.0.1", 0).start()
+    yield made
+    await made.cleanup()
+
+
+async def connect(runner: web.AppRunner) -> RawClient:
+    return await RawClient.connect(":".join(map(str, runner.addresses[0])))
+
+
+@pytest.mark.parametrize("begun", [b"", b"G", b"GET /small HTTP/1.1\r\nHost: x\r\n", b"\r\n\r\n"])
+async def test_a_head_that_does_not_come_ends_its_connection(runner: web.AppRunner, begun: bytes) -> None:
+    client = await connect(runner)
+    await client.send(begun)
+    async with guard():
+        assert await client.closed()
+
+
+async def test_a_head_that_comes_in_drops_is_not_waited_for(runner: web.AppRunner) -> None:
+    """Each byte must not begin the time anew."""
+    client = await connect(runner)
+    await client.send(b"GET /small HTTP/1.1\r\nX: ")
+
+    async def drip() -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await client.send(b"x")
+                await asyncio.sleep(0.01)
+
+    dripping = asyncio.create_task(drip())
+    async with guard():
+        assert await client.closed()
+    dripping.cancel()
+
+
+@pytest.mark.parametrize("path", ["/small", "/nothing"])
+async def test_a_connection_is_for_one_request(runner: web.AppRunner, path: str) -> None:
+    client = await connect(runner)
+    await client.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 50)
+    async with guard():
+        sent = await client.reader.read(-1)
+    assert sent.count(b"HTTP/1.1 ") == 1
+    await client.aclose()
+
+
+async def test_an_answer_that_nobody_reads_ends_its_connection(
+    monkeypatch: pytest.MonkeyPatch, runner: web.AppRunner
+) -> None:
+    monkeypatch.setattr(side_listener, "TAKEN_S", 0.05)
+    assert runner.server is not None
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        slow.connect(runner.addresses[0])
+        slow.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: runner.server.requests_count == 1)  # type: ignore[union-attr]
+        await until(lambda: not runner.server.connections)  # type: ignore[union-attr]
