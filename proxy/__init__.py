@@ -2,20 +2,25 @@
 
 The flow of one request, in the order of the files to read:
 
-    listener.py    a client's connection: parses requests, writes answers
-    gateway.py     authenticates (keys.py), reads the body (core/dialects), finds the upstream (site.py), starts an Exchange
-    exchange.py    the life of one request; the only place that knows the order of its steps
-    relay.py       one upstream attempt, from "sent" to "over": all of it callbacks
-    pool.py        a connection in hand: without one nothing is journaled and nothing is charged
-    journal/       open, before the first byte goes out; marks, before what they cover is passed on; close, before the answer ends
-    progress.py    what was passed on so far; the meter in core/dialects reads a copy
-    core/settlement.py   what was used becomes the record: every decision about what to charge
-    recorder.py    journal -> ledger/, in batches, behind everything else
-    admin/         who may ask about it and change it, apart from the traffic; rerating.py prices what is booked anew
+    dataplane/listener.py    clients' connections: parses requests, writes answers (connection.py)
+    dataplane/gateway.py     authenticates (tenants/ring.py), reads the body (core/dialects),
+                             finds the upstream (dataplane/snapshot.py), starts an Exchange
+    dataplane/exchange.py    the life of one request; the only place that knows the order
+    dataplane/upstream/      a connection in hand: without one nothing is journaled or charged
+    journal/                 open, before the first byte goes out; marks, before what they cover
+                             is passed on; close, before the answer ends
+    dataplane/relay.py       one upstream attempt, from "sent" to "over": all of it callbacks
+    dataplane/progress.py    what was passed on so far; the meter in core/dialects reads a copy
+    core/records/settlement.py   what was used becomes the record: what is charged when
+    accounting/recorder.py   journal -> ledger/, in batches, behind everything else
+    admin/                   who may ask about it and change it, apart from the traffic
 
-Words: exchange (one admitted request and its upstream attempt) · mark · record (a ledger entry) · event (only an SSE event) · upstream (a configured
-vendor) · route (model -> upstream) · dialect (an API's shapes) · tenant (who a key stands for) · meter (reads the copy).
-`server.py` puts the parts together; `core/` is pure; imports go down only (tests/project/test_architecture.py).
+Words: exchange (one admitted request and its upstream attempt), mark, record (a ledger entry),
+event (only an SSE event), upstream (a configured vendor), route (model -> upstream), dialect (an
+API's shapes), tenant (who a key stands for), meter (reads the copy).
+
+`server/` puts the parts together. `core/` is pure. Imports go down only. The rooms and the reasons
+are in docs/architecture.md.
 """
 
 __version__ = "0.1.0"
