@@ -20,7 +20,7 @@ from proxy.dataplane.snapshot import Site
 @click.command()
 @common.config_option
 @common.json_option
-@click.option("--schema", is_flag=True, help="Print the JSON Schema of loader.yaml instead, for editors.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of config.yaml instead, for editors.")
 @click.option("--connect", is_flag=True, help="Ask each upstream what it can do: its models, and two tiny streams, which cost a few tokens.")
 @click.option("--upstream", "names", multiple=True, metavar="NAME", help="With --connect: only this one. May be repeated.")
 def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, names: tuple[str, ...]) -> None:
@@ -32,9 +32,9 @@ def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, 
 
     \b
     Examples:
-      tollkeeper check -c loader.yaml
-      tollkeeper check -c loader.yaml --connect
-      tollkeeper check --schema > loader.schema.json
+      tollkeeper check -c config.yaml
+      tollkeeper check -c config.yaml --connect
+      tollkeeper check --schema > config.schema.json
     """
     if schema:
         common.print_json(loader.json_schema())

@@ -58,7 +58,7 @@ def demo(directory: Path | None, port: int, metrics_port: int, pace: float) -> N
 
 
 def config_text(base_url: str, data_port: int, metrics_port: int, secret: str) -> str:
-    """The demo's loader.yaml: one upstream, one route, one team, one key, of which it holds the digest only."""
+    """The demo's config.yaml: one upstream, one route, one team, one key, of which it holds the digest only."""
     return f"""{MADE_BY}
 listen: {HOST}:{data_port}
 metrics: {{listen: "{HOST}:{metrics_port}"}}

@@ -30,7 +30,7 @@ def serve(config_path: Path | None, upstream: str | None, listen: str | None, me
 
     \b
     Examples:
-      tollkeeper serve -c loader.yaml
+      tollkeeper serve -c config.yaml
       tollkeeper serve --upstream https://api.modelverse.cn/v1
     """
     if upstream is not None and config_path is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.cli import open_files
 
-PROGRAM = "from proxy.cli import descriptors; print(open_files.raise_limit())"
+PROGRAM = "from proxy.cli import open_files; print(open_files.raise_limit())"
 
 
 @pytest.mark.parametrize(("soft", "hard"), [(100, 300), (300, 300)])

@@ -38,7 +38,7 @@ def imported(home, path="prices.d/x.yaml"):
 def test_the_bundled_table_of_a_provider_comes_back_row_by_row(call, home):
     for provider in ("deepseek", "openai", "anthropic", "google"):
         done = call("price", "import", "--from", "genai-prices", "--provider", provider, "--upstream", "up", "--out", "prices.d/x.yaml")
-        assert done.exit_code == 0 and "Name it in loader.yaml: include: [prices.d/x.yaml]" in done.stdout
+        assert done.exit_code == 0 and "Name it in config.yaml: include: [prices.d/x.yaml]" in done.stdout
         rows = [row for row in bundled.load().rows(provider, "up") if row.rates() and row.rank == 1]
         expected = {PriceRow(**{**{name: getattr(row, name) for name in row.__struct_fields__}, "rank": 0, "source": "config"}) for row in rows}
         assert set(imported(home)) == expected
@@ -83,7 +83,7 @@ def test_a_file_that_others_wrote_is_not_replaced_unasked(call, home, files):
         (("--from", "genai-prices", "litellm.json", "--provider", "openai"), 1, "not a table in the format of genai-prices"),
         (("--from", "genai-prices", "broken.json", "--provider", "openai"), 1, "broken.json: "),
         (("--from", "genai-prices", "nowhere.json", "--provider", "openai"), 2, "does not exist"),
-        (("--from", "genai-prices", "--provider", "deepseek", "--upstream", "nobody", "-c", "config.yaml"), 2, "there is no upstream 'nobody' in loader.yaml"),
+        (("--from", "genai-prices", "--provider", "deepseek", "--upstream", "nobody", "-c", "config.yaml"), 2, "there is no upstream 'nobody' in config.yaml"),
         (("--provider", "openai"), 2, "Missing option '--from'"),
     ],
 )

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.config.settings import TimeoutSettings
-from proxy.dataplane import listener
+from proxy.dataplane import connection as connection_module
 from proxy.dataplane.connection import Connection
 from proxy.dataplane.listener import Listener
 from proxy.server import logs
@@ -154,8 +154,8 @@ async def test_a_client_that_sends_all_of_it_first_can_still_read_the_refusal(pr
 async def test_how_long_and_how_much_is_dropped_for_a_refused_client_is_bounded(
     proxy: Running, monkeypatch: pytest.MonkeyPatch, linger_s: float, bytes_max: int, more: bytes
 ) -> None:
-    monkeypatch.setattr(listener, "LINGER_S", linger_s)
-    monkeypatch.setattr(listener, "LINGER_BYTES_MAX", bytes_max)
+    monkeypatch.setattr(connection_module, "LINGER_S", linger_s)
+    monkeypatch.setattr(connection_module, "LINGER_BYTES_MAX", bytes_max)
     client = await RawClient.connect(proxy.address)
     await client.send(HEAD + b"Content-Length: 8000000\r\n\r\n")
     assert (await client.answer()).status == 413
@@ -261,7 +261,7 @@ async def test_a_fault_of_ours_is_told_without_content_and_the_next_request_is_s
 
 def test_aiohttp_still_has_the_parts_we_rely_on() -> None:
     """Semi-private, hence the close pin. If this fails after an upgrade, adapt proxy/dataplane/listener.py or fall back to web.Server with StreamResponse."""
-    tree = ast.parse(Path(listener.__file__).read_text())
+    tree = ast.parse(Path(connection_module.__file__).read_text())
     [connection] = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Connection"]
     used = {
         node.attr for node in ast.walk(connection)
@@ -272,7 +272,7 @@ def test_aiohttp_still_has_the_parts_we_rely_on() -> None:
     assert len(used) > 15 and not missing, f"aiohttp no longer has {missing}"
     for method in ("data_received", "connection_lost", "resume_writing", "resume_reading", "start", "close", "force_close"):
         assert hasattr(RequestHandler, method), method
-    assert hasattr(web.Server, "connections") and hasattr(listener._ErrInfo, "exc") and hasattr(listener._ErrInfo, "message")
+    assert hasattr(web.Server, "connections") and hasattr(connection_module._ErrInfo, "exc") and hasattr(connection_module._ErrInfo, "message")
 
 
 async def test_a_client_that_stops_reading_its_last_answer_is_dropped(tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ async def test_requests_in_one_go_let_others_in_between(tmp_path: Path, upstream
         handler = proxy.server._listener.handler
         handle = handler.handle
 
-        async def noting(request: listener.Request) -> None:
+        async def noting(request: connection_module.Request) -> None:
             seen.append(turns)
             await handle(request)
 

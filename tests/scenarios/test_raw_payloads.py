@@ -18,7 +18,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from proxy.dataplane import listener
+from proxy.dataplane import connection as connection_module
 from tests.support.running import Running, config, running
 from tests.support.waiting import guard
 
@@ -420,7 +420,7 @@ async def proxied(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tup
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", ROWS)
 async def test_each_payload_is_read_in_one_way_or_refused(proxied: tuple[Running, Tap], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(listener, "LINGER_S", 0.1)  # some announce a body that never comes; how long that is waited for is test_listener's matter
+    monkeypatch.setattr(connection_module, "LINGER_S", 0.1)  # some announce a body that never comes; how long that is waited for is test_listener's matter
     proxy, tap = proxied
     row = ROWS[name]
     booked, received, answered = len(proxy.rows()), len(tap.received), tap.answered

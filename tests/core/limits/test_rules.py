@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import limits as rules
 from proxy.config.limits import rules_of
 from proxy.config.loader import ConfigError, load
+from proxy.core.limits import rules
 from proxy.core.limits.limit import Enforce
 from proxy.core.limits.rules import Rules
 

@@ -49,6 +49,8 @@ class Collected:
             if self.body.at_eof():
                 self.over.set()
 
+    def request_sent(self) -> None: ...
+
     def connection_failed(self, error: BaseException | None) -> None:
         self.error = error
         self.over.set()

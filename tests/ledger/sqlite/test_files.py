@@ -39,7 +39,7 @@ def test_the_lock_is_held_by_one_and_names_its_holder(tmp_path: Path) -> None:
 
 def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
-    program = f"import sys; from pathlib import Path; from proxy.ledger.files import lock; lock(Path({str(path)!r})); print('held', flush=True); sys.stdin.read()"
+    program = f"import sys; from pathlib import Path; from proxy.ledger.sqlite.files import lock; lock(Path({str(path)!r})); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"

@@ -210,6 +210,8 @@ def as_of_version_3(connection: sqlite3.Connection) -> None:
     for table in ("rollup_groups", "fold", *(table for table, _ in WIDE)):
         connection.execute(f"DROP TABLE {table}")
     connection.executescript(MIGRATIONS[2])
+    connection.execute("DROP INDEX records_inconsistent")
+    connection.execute("DROP TABLE served_models")
     connection.execute("PRAGMA user_version = 3")
     migrate(connection, "x")
 

@@ -249,12 +249,13 @@ async def replayed(directory: Path, told: int, *, last: int) -> int:
 
 
 def test_aiosqlite_still_has_what_one_hop_a_batch_needs() -> None:
-    """sqlite.py uses two private names of the pinned aiosqlite. If this fails after an upgrade: adapt `_on_its_thread` and `_raw` there, and nowhere else."""
+    """The ledger uses two private names of the pinned aiosqlite. If this fails after an upgrade: adapt `_on_its_thread` and `_raw` there, and nowhere else."""
     assert inspect.iscoroutinefunction(aiosqlite.Connection._execute)
     assert list(inspect.signature(aiosqlite.Connection._execute).parameters) == ["self", "fn", "args", "kwargs"]
     assert isinstance(inspect.getattr_static(aiosqlite.Connection, "_conn"), property)
 
 
 def test_only_one_module_reaches_into_aiosqlite() -> None:
-    users = [path.name for path in Path(inspect.getfile(SqliteLedger)).parents[1].rglob("*.py") if "aiosqlite" in path.read_text()]
-    assert users == ["sqlite.py"]
+    root = Path(inspect.getfile(SqliteLedger)).parents[2]
+    users = [path.relative_to(root) for path in root.rglob("*.py") if "aiosqlite" in path.read_text()]
+    assert users == [Path("ledger/sqlite/__init__.py")]
