@@ -123,7 +123,7 @@ def expected(seen: Seen, *, injected: bool) -> tuple[str, dict[str, object]]:
     if seen.status >= 400:
         return f"status {seen.status}", {"outcome": "rejected_upstream", "status": seen.status, **nothing}
     if seen.data.startswith(b"{malformed"):
-        return "no JSON under status 200", {"outcome": "completed", "status": 200, "source": "estimated", "inconsistent": 1}
+        return "no JSON under status 200", {"outcome": "upstream_failed", "status": 200, **nothing}
     events = [json.loads(line[6:]) for line in seen.data.split(b"\n") if line.startswith(b"data: {")] or [json.loads(seen.data)]
     usage = next((event["usage"] for event in reversed(events) if event.get("usage")), None)
     whole = {"outcome": "completed", "status": 200, "inconsistent": 0, "finish_reason": next(c["finish_reason"] for e in reversed(events) for c in e["choices"])}

@@ -107,7 +107,8 @@ def test_a_broken_answer_breaks_as_without_the_proxy(vendors: Deployment, run: R
     assert first_event.error is not None and first_event.parsed == []
     assert whole.error is not None and whole.error["status"] is None, "half of an answer is no answer"
     endings = [(rows[str(one.id)]["outcome"], rows[str(one.id)]["source"]) for one in (event, cut, first_event, error_body)]
-    assert endings == [("upstream_failed", "partial")] * 4
+    partial, nothing = ("upstream_failed", "partial"), ("upstream_failed", "none")
+    assert endings == [partial, partial, nothing, nothing], "an error alone is no answer"
     said = sum(len(text(chunk).encode()) for chunk in cut.parsed)
     assert rows[str(cut.id)]["output_tokens"] == -(-said // 4), "charged as delivered"
 

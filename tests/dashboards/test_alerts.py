@@ -98,7 +98,7 @@ CASES = (
     Case("TollkeeperRefusalsSurge", refusals("0x60 0+60x20"), refusals("0+60x80"), "72m", {"job": "tollkeeper", "code": "rate_limit_exceeded"}, "1.0 requests a second are refused with rate_limit_exceeded, several times more than in the hour."),
     Case(
         "TollkeeperStrictBreach", gauge("strict_breaches_total", "_x30 2x30", f'{PROXY}, scope="key", id="alice", limit="hard"'), gauge("strict_breaches_total", "2x60", f'{PROXY}, scope="key", id="alice", limit="hard"'), "35m",
-        {"job": "tollkeeper", "scope": "key", "id": "alice", "limit": "hard"}, "Requests used more of hard than they could be bounded by: a vendor billed beyond a cap.",
+        {"job": "tollkeeper", "scope": "key", "id": "alice", "limit": "hard"}, "Requests used more of hard than they could be bounded by: a vendor billed beyond a cap, or answered from a dearer model.",
     ),
     Case(
         "TollkeeperKeyExpiring", gauge("key_expiry_timestamp_seconds", "432000x10", f'{PROXY}, key="alice"'), gauge("key_expiry_timestamp_seconds", "864000x10", f'{PROXY}, key="alice"'), "5m",

@@ -12,8 +12,8 @@ from proxy.core.dialects.openai_chat.injection import UsageEventFilter
 from proxy.core.errors import ProxyError
 from proxy.core.http.content_coding import Decoder, decode_body
 from proxy.core.http.sse import SSEParser
+from proxy.core.tokens import text as tokens
 from proxy.core.tokens.text import TextBlocks
-from proxy.core.tokens.text import text as tokens
 from tests.fuzz.work import Work
 
 MODULES = (tokens, call, cost, injection, meter, opening, pictures, repair, scan, shapes, text)
