@@ -5,6 +5,7 @@ A key is replaced by as many asterisks, so that lengths and framing stay. Where 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from proxy.core.http.content_coding import Decoder
 
 SECRET_CHARS_MIN = 8  # shorter ones would be found by chance in any text, and keep nobody out
 WATCHED_BYTES_MAX = 64 * 1024  # of a compressed answer: errors are short, and each byte is decoded once more for this
+_ESCAPED_BY_SOME = re.compile("[+&<>'`]")
 # What people write for servers that ask for a key and look at none: words that answers may hold.
 _NO_SECRETS = frozenset({"not-needed", "not-required", "no-key-required", "sk-no-key-required", "lm-studio", "placeholder", "dummy-key", "anything", "undefined"})
 
@@ -23,7 +25,7 @@ class Masking:
         forms: dict[bytes, None] = {}
         for secret in secrets:
             if len(secret) >= SECRET_CHARS_MIN and secret.lower() not in _NO_SECRETS:
-                for form in (secret, secret.replace("/", "\\/"), quote(secret, safe="")):  # as it is, in JSON, in a URL
+                for form in _forms(secret):
                     forms[form.encode("latin-1", "replace")] = None
         self.forms = tuple(sorted(forms, key=len, reverse=True))
         self.inner_bytes = frozenset(byte for form in self.forms for byte in form[:-1])  # after any other byte no secret is under way
@@ -52,6 +54,14 @@ class Masking:
             if at >= 0:
                 longest = max(longest, len(data) - at)
         return longest
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """A secret as it is, in JSON and in a URL. JSON's writers differ: .NET's has `\\u002B` for a plus, Go's `\\u003c`, PHP's `\\/`."""
+    slashed, url = secret.replace("/", "\\/"), quote(secret, safe="")
+    lower = _ESCAPED_BY_SOME.sub(lambda sign: f"\\u{ord(sign[0]):04x}", secret)
+    upper = _ESCAPED_BY_SOME.sub(lambda sign: f"\\u{ord(sign[0]):04X}", secret)
+    return secret, slashed, url, lower, upper
 
 
 class Mask:

@@ -15,6 +15,8 @@ from proxy.core.http.headers import RawHeaders, values
 _USUAL: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})     # what nearly all clients send
 _UTF8: Final = frozenset({"utf-8", "utf8"})
 _JSON = re.compile(r"[a-z0-9!#$&^_.-]+/(?:[a-z0-9!#$&^_.-]+\+)?json")
+# Words of other types and charsets, which some upstreams look for anywhere in the value: `application/x-www-form-urlencoded+json` is a form to them.
+_READ_OTHERWISE = re.compile(r"urlencoded|form-?data|multipart|text/|xml|yaml|msgpack|cbor|protobuf|grpc|utf[-_]?(?:7|16|32)|ucs[-_]?[24]")
 # A parameter behind its semicolon. A value in quotes may hold anything, escaped or not.
 _PARAMETER = re.compile(r'[ \t]*;[ \t]*(?:([^\s;="]+)(?:=("(?:[^"\\]|\\.)*"|[^\s;",]*))?)?[ \t]*')
 
@@ -26,17 +28,23 @@ def check_json(headers: RawHeaders) -> None:
         return
     if len(found) > 1:
         raise _refused("is given more than once")
-    kind, _, rest = found[0].decode("latin-1").lower().partition(";")
+    value = found[0].decode("latin-1").lower()
+    kind, _, rest = value.partition(";")
     kind = kind.strip(" \t")
     if _JSON.fullmatch(kind) is None or not kind.startswith("application/"):
         raise _refused("is not JSON's")
-    at, rest = 0, f";{rest}"
+    if _READ_OTHERWISE.search(value) is not None:
+        raise _refused("names another type or charset beside JSON's")
+    at, rest, charsets = 0, f";{rest}", 0
     while at < len(rest):
         parameter = _PARAMETER.match(rest, at)
         if parameter is None:
             raise _refused("has parameters that cannot be read")
         at = parameter.end()
         _check_charset(parameter[1], parameter[2])
+        charsets += parameter[1] == "charset"
+    if value.count("charset") > charsets:
+        raise _refused("names a charset where some readers find it and some do not")
 
 
 def _check_charset(name: str | None, value: str | None) -> None:

@@ -15,7 +15,8 @@ _END = b"\r\n\r\n"
 _START = b"HTTP/1."
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-_LINE_END = re.compile(rb"\r\n(?![ \t])")  # a line that begins with white space goes on with the one before: two readings
+# The end of a line, behind which a name and its colon stand, or nothing. White space before the name or the colon has two readings.
+_LINE_END = re.compile(rb"\r\n(?=[!#$%&'*+.^_`|~0-9A-Za-z-]+:|\r\n|\Z)")
 _TEXT = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])  # all that may stand in a line: no control character but the tab
 
 
@@ -68,7 +69,7 @@ class HeadReader:
 
 
 def _well_formed(head: bytes) -> bool:
-    """Whether it is lines of text, each ended by CRLF, none folded. What is left, names and colons, the parser judges strictly itself."""
+    """Whether it is lines of text, each ended by CRLF and none folded, whose names are names: the parser takes `Content-Length :` for one."""
     ends = head.translate(None, _TEXT)  # whatever is no text can only be line ends, in pairs
     count = len(ends) >> 1
     return ends == b"\r\n" * count and len(_LINE_END.findall(head)) == count and _STATUS_LINE.match(head) is not None

@@ -19,7 +19,7 @@ def through(masking: Masking, chunks: list[bytes]) -> bytes:
     return b"".join([*map(mask.feed, chunks), mask.end()])
 
 
-@pytest.mark.parametrize("form", [KEY, KEY.replace("/", "\\/"), "sk-live%2Fabababac%2B9"])
+@pytest.mark.parametrize("form", [KEY, KEY.replace("/", "\\/"), "sk-live%2Fabababac%2B9", KEY.replace("+", "\\u002B"), KEY.replace("+", "\\u002b")])
 def test_each_form_is_masked_at_every_cut(form: str) -> None:
     whole = f'data: {{"error":"Incorrect key {form}{form} sk-live"}}\n\n'.encode()
     expected = whole.replace(form.encode(), b"*" * len(form))

@@ -10,7 +10,7 @@ from proxy.core.http.media_type import check_json
 TAKEN = [
     "application/json", "Application/JSON", " application/json\t", "application/json;", "application/json; charset=utf-8",
     'application/json;charset="UTF-8"', 'application/json; Charset="u\\tf-8"', "application/json; charset=utf8", "application/json; utf-8",
-    'application/json; profile="a;charset=utf-7"; charset=UTF-8', "application/json; odata=verbose", "application/vnd.api+json", "application/json ; x=",
+    'application/json; profile="a;b"; charset=UTF-8', "application/json; odata=verbose", "application/vnd.api+json", "application/json ; x=",
 ]  # fmt: skip
 REFUSED = [
     "", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain;charset=UTF-8", "text/json", "text/xml", "application/jsonp",
@@ -19,6 +19,10 @@ REFUSED = [
     "application/json; charset=utf-8; charset=utf-7", "application/json; charset*=utf-8''utf-7", "application/json; charset*0=utf-7",
     'application/json; x="unclosed; charset=utf-8', "application/json; charset = utf-7", "application/json; nonsense", "*/*", "application/x-ndjson",
     "application/json;charset=utf-8,application/x-www-form-urlencoded", "\x00application/json", "application/json; charset=\xa0utf-8",
+    # What a reader finds that looks for a word, or for `; charset=`, wherever it stands.
+    "application/x-www-form-urlencoded+json", 'application/vnd.api+json; x="multipart/form-data; boundary=b"', "application/json; x=form-data",
+    "application/xml+json", "application/json; encoding=utf-7", "application/json; x-charset=utf-8", 'application/json; profile="a;charset=latin1"',
+    'application/json; charset=utf-8; profile="; charset=utf-8"',
 ]  # fmt: skip
 
 
