@@ -19,8 +19,9 @@ from proxy.admin.control_socket import NAME, ControlSocket, NoControlSocket
 from proxy.config.settings import AdminToken, Settings, host_port
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.http.health import Health
-from proxy.listeners.addresses import shown, site_at
-from proxy.listeners.side_listener import runner
+from proxy.listeners.acceptor import Acceptor
+from proxy.listeners.addresses import shown
+from proxy.listeners.side_listener import listen, runner
 
 BODY_BYTES_MAX = 64 * 1024
 STOP_S = 5.0  # for requests that are being answered when the process stops
@@ -62,6 +63,7 @@ class AdminPlane:
         self._runners: list[web.AppRunner] = []
         self._servers: list[asyncio.Server] = []
         self._control: ControlSocket | None = None
+        self._acceptor: Acceptor | None = None
 
     async def start(self, settings: Settings, tokens: Callable[[], Mapping[str, AdminToken]]) -> str:
         """The listeners that the config asks for; the address on TCP, empty without a token. OSError if `admin.listen` cannot be opened.
@@ -86,13 +88,15 @@ class AdminPlane:
     async def start_tcp(self, host: str, port: int, tokens: Callable[[], Mapping[str, AdminToken]]) -> str:
         """Listen on TCP for those with a token; the address as `host:port` with the port that was taken. OSError if it cannot."""
         made = await self._runner(Guard(tokens, host))
-        await site_at(made, host, port).start()
-        return shown(made.addresses[0][:2])
+        self._acceptor, taken = await listen(made, host, port)
+        return shown(taken)
 
     async def aclose(self) -> None:
         """No new requests; those being answered get a few seconds."""
         if self._control is not None:
             self._control.remove()
+        if self._acceptor is not None:
+            self._acceptor.close()
         for server in self._servers:
             server.close()
         for made in self._runners:

@@ -15,6 +15,7 @@ from proxy.cli.strict_limits import strict_limits
 from proxy.config import loader
 from proxy.dataplane.probe import probe as ask
 from proxy.dataplane.snapshot import Site
+from proxy.listeners import descriptors
 
 
 @click.command()
@@ -54,6 +55,10 @@ def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, 
     for warning in loaded.warnings:  # behind the rest: on a terminal these are the lines to read
         click.echo(f"Warning: {warning}", err=True)
     notes = strict_limits(loaded.settings)
+    shortage = descriptors.shortage(
+        descriptors.raise_limit(), loaded.settings.inflight_max, loaded.settings.connections_max
+    )
+    notes += [] if shortage is None else [shortage]
     notes += unstated(loaded.settings, time.time_ns() // 1_000_000)
     for line in notes:
         click.echo(f"Note: {line}", err=True)

@@ -17,8 +17,9 @@ import click
 import msgspec
 import uvloop
 
-from proxy.cli import common, open_files
+from proxy.cli import common
 from proxy.config import loader
+from proxy.listeners import descriptors
 from proxy.scripted_upstream import Script, serving
 from proxy.server import lifecycle, logs
 from proxy.tenants.key import KEY_BYTES_MIN, make_key
@@ -140,7 +141,7 @@ def free_port(wanted: int) -> int:
 
 async def _run(home: Path, port: int, metrics_port: int, pace_s: float) -> None:
     """Both servers, the upstream first and last."""
-    open_files.raise_limit()
+    descriptors.raise_limit()
     secret = make_key(secrets.token_bytes(KEY_BYTES_MIN))
     path = home / "config.yaml"
     async with serving(Script(pace_s=pace_s)) as upstream:

@@ -12,9 +12,10 @@ from pathlib import Path
 import click
 import uvloop
 
-from proxy.cli import common, open_files
+from proxy.cli import common
 from proxy.cli.estimated import unstated
 from proxy.config import loader
+from proxy.listeners import descriptors
 from proxy.server import lifecycle, logs
 
 LOG = logging.getLogger("tollkeeper.serve")
@@ -52,9 +53,11 @@ def run(loaded: loader.Loaded, *, ready: Callable[[lifecycle.Addresses], None], 
         LOG.warning("config: %s", warning)
     for line in unstated(loaded.settings, time.time_ns() // 1_000_000):
         LOG.info("%s", line)
-    if (shortage := open_files.shortage(limit := open_files.raise_limit(), loaded.settings.inflight_max)) is not None:
+    settings, limit = loaded.settings, descriptors.raise_limit()
+    if (shortage := descriptors.shortage(limit, settings.inflight_max, settings.connections_max)) is not None:
         # Of interest when the operator asked for more, alarming when even a fair part of it does not fit.
-        LOG.log(logging.WARNING if limit < loaded.settings.inflight_max else logging.INFO, "%s", shortage)
+        fair = limit >= settings.inflight_max and settings.connections_max is None
+        LOG.log(logging.INFO if fair else logging.WARNING, "%s", shortage)
     try:
         uvloop.run(lifecycle.serve(loaded, ready=ready, reload=reload, environ=os.environ))
         LOG.info("stopped")

@@ -330,6 +330,7 @@ class Settings(Block, frozen=True, kw_only=True):
     timeouts: Annotated[TimeoutSettings, about("how long each step may take")] = TimeoutSettings()
     bodies: Annotated[BodySettings, about("bytes held in memory")] = BodySettings()
     inflight_max: Annotated[int, about("requests at once; beyond it 503", at_least=1)] = 10_000
+    connections_max: Annotated[int | None, about("clients' connections at once, as far as file descriptors allow; null: twice inflight_max", at_least=1)] = None
     journal: Annotated[JournalSettings, about("the local log that survives a crash")] = JournalSettings()
     ledger: Annotated[LedgerSettings, about("the book of records")] = LedgerSettings()
     quota: Annotated[QuotaSettings, about("the running counts of limits")] = QuotaSettings()

@@ -112,6 +112,16 @@ class Connection(RequestHandler):
         return self._paused
 
     @property
+    def waits(self) -> bool:
+        """Whether no request is being answered, nor is there one to be."""
+        return not self._request_in_progress and not self._messages
+
+    @property
+    def waits_for_body(self) -> bool:
+        """Whether the request at hand is not whole yet, so that nobody works for it."""
+        return self._body is not None and not self._body.is_eof() and self.client is None
+
+    @property
     def lost(self) -> bool:
         return self.transport is None or self.transport.is_closing()
 

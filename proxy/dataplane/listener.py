@@ -9,6 +9,8 @@ the client calls `client_left()` of whoever works for it instead of cancelling a
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
@@ -30,6 +32,16 @@ class Listener(web.Server):
         return Connection(
             self, self.handler, loop=self._loop, keepalive_s=self._keepalive_s
         )
+
+    @staticmethod
+    def waits(transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> bool:
+        """Whether the connection only waits for a request, and its client has taken all of its answers."""
+        return isinstance(protocol, Connection) and protocol.waits and transport.get_write_buffer_size() == 0
+
+    @staticmethod
+    def waits_for_body(_transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> bool:
+        """Whether the connection waits for the body of its request, of which nothing was sent on yet."""
+        return isinstance(protocol, Connection) and protocol.waits_for_body
 
     def sweep(self, now_s: float) -> None:
         """Ends request heads that take too long, and connections whose client has stopped reading its last answer."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import socket
-
-from aiohttp import web
 
 ANY_V6 = "::"
 BACKLOG = 2048  # connections the kernel holds for us while the loop is busy
@@ -21,10 +21,32 @@ def both_families(host: str, port: int) -> socket.socket | None:
     return opened
 
 
-def site_at(runner: web.BaseRunner, host: str, port: int) -> web.BaseSite:
-    """An aiohttp site for one address."""
+async def sockets_at(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets for one address: several where its name stands for several. OSError if it cannot be opened."""
     opened = both_families(host, port)
-    return web.TCPSite(runner, host, port) if opened is None else web.SockSite(runner, opened)
+    if opened is not None:
+        return [opened]
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+            try:
+                sockets.append(socket.create_server(address, family=family, backlog=BACKLOG))
+            except OSError as error:
+                if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise
+                absent = error      # `localhost` stands for ::1 on machines that have none
+        if absent is not None and not sockets:
+            raise absent
+    except OSError:
+        for one in sockets:
+            one.close()
+        raise
+    for one in sockets:
+        one.setblocking(False)
+    return sockets
 
 
 def shown(address: tuple[str, int]) -> str:

@@ -11,11 +11,16 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from proxy.listeners.acceptor import Acceptor
+
+CONNECTIONS_MAX = 64  # a few scrapers, and people
+ASKING: web.AppKey[set[asyncio.BaseTransport]] = web.AppKey("asking", set)  # connections that have brought their request
 TAKEN_S = 30.0  # for a client to read its answer; the largest page of metrics is some megabytes
 
 
 def runner(app: web.Application, header_s: float, *, stop_s: float) -> web.AppRunner:
     """Serves the app, not set up yet; requests being answered get `stop_s` when it stops."""
+    app[ASKING] = set()
     app.middlewares.insert(0, _one_request)  # the outermost: refusals end a connection too
     # aiohttp's keep-alive timer starts with the connection and ends it wherever no request is
     # being answered: since no connection is kept, it is the time for the head.
@@ -28,21 +33,40 @@ def runner(app: web.Application, header_s: float, *, stop_s: float) -> web.AppRu
     )
 
 
+async def listen(served: web.AppRunner, host: str, port: int) -> tuple[Acceptor, tuple[str, int]]:
+    """Serves a runner that is set up at this address; host and port as they were taken. OSError if it cannot be opened."""
+    assert served.server is not None, "it is set up"
+    asking = served.app[ASKING]
+    acceptor = Acceptor(
+        served.server,
+        lambda transport, _: transport not in asking,
+        most=CONNECTIONS_MAX,
+        name=f"connections to {host}:{port}",
+    )
+    return acceptor, await acceptor.listen(host, port)
+
+
 @web.middleware
 async def _one_request(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
+    transport = request.transport
+    if transport is None:
+        return await handler(request)
+    asking = request.app[ASKING]
+    asking.add(transport)
     try:
         response = await handler(request)
+        response.force_close()
     except web.HTTPException as error:
-        _last(request, error)
+        error.force_close()
         raise
-    _last(request, response)
+    finally:
+        asyncio.get_running_loop().call_later(TAKEN_S, _end, transport, asking)
     return response
 
 
-def _last(request: web.Request, response: web.StreamResponse) -> None:
-    """Let the connection end with this answer, taken or not."""
-    response.force_close()
-    if request.transport is not None:
-        asyncio.get_running_loop().call_later(TAKEN_S, request.transport.abort)
+def _end(transport: asyncio.Transport, asking: set[asyncio.BaseTransport]) -> None:
+    """The connection ends with its answer, taken or not."""
+    asking.discard(transport)
+    transport.abort()

@@ -14,8 +14,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from proxy.core.http.health import Health
 from proxy.core.http.hostnames import is_ours
-from proxy.listeners.addresses import shown, site_at
-from proxy.listeners.side_listener import runner
+from proxy.listeners.acceptor import Acceptor
+from proxy.listeners.addresses import shown
+from proxy.listeners.side_listener import listen, runner
 from proxy.metrics.collector import Metrics
 
 STOP_S = 1.0  # for a scrape that hangs when the process stops
@@ -47,15 +48,18 @@ class MetricsListener:
         app.router.add_get("/readyz", self._check)
         self._hosts = list(hosts)
         self._runner = runner(app, header_s, stop_s=STOP_S)
+        self._acceptor: Acceptor | None = None
 
     async def start(self, host: str, port: int) -> str:
         """Listen; the address as `host:port` with the port that was taken. OSError if it cannot."""
         self._hosts.append(host)
         await self._runner.setup()
-        await site_at(self._runner, host, port).start()
-        return shown(self._runner.addresses[0][:2])
+        self._acceptor, taken = await listen(self._runner, host, port)
+        return shown(taken)
 
     async def aclose(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.close()
         await self._runner.cleanup()
 
     async def _scrape(self, request: web.Request) -> web.Response:

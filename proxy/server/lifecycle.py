@@ -37,7 +37,9 @@ from proxy.dataplane.upstream.upstream import Upstream
 from proxy.failpoints import Failpoints
 from proxy.journal import JournalUnavailable
 from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.listeners.addresses import BACKLOG, both_families, shown
+from proxy.listeners.acceptor import Acceptor
+from proxy.listeners.addresses import shown
+from proxy.listeners.descriptors import connections_max, limit
 from proxy.metrics.server import MetricsListener
 from proxy.quota import QuotaError
 from proxy.quota.watch import tell_limits
@@ -104,7 +106,7 @@ class Server:
         self._tasks: set[asyncio.Task[object]] = set()
         self._close = contextlib.AsyncExitStack()
         self._retired: list[Upstream] = []
-        self._sockets: list[asyncio.Server] = []
+        self._acceptor: Acceptor | None = None
         self.stopping = asyncio.Event()
         self._by_hand = False
         self._hurry = asyncio.Event()
@@ -195,19 +197,15 @@ class Server:
             raise StartError(f"admin.listen: {settings.admin.listen} cannot be opened: {error.strerror or error}. Choose another address.") from error
         self._spawn(self._watch(), "watch")
         self._spawn(tell_limits(self._parts), "limits' watch")
+        self._acceptor = Acceptor(self._listener, self._listener.waits, self._listener.waits_for_body, most=_clients_max(settings), name="connections_max")
+        taken: list[str] = []
         for listen in addresses_of(settings):
             try:
-                self._sockets.append(await self._listen(*host_port(listen)))
+                taken.append(shown(await self._acceptor.listen(*host_port(listen))))
             except OSError as error:
                 raise StartError(f"listen: {listen} cannot be opened: {error.strerror or error}. Choose another address, or stop what uses it.") from error
-        first, *others = (shown(data.sockets[0].getsockname()[:2]) for data in self._sockets)
+        first, *others = taken
         self.addresses = Addresses(first, metrics_address, admin_address, tuple(others))
-
-    async def _listen(self, host: str, port: int) -> asyncio.Server:
-        loop, opened = asyncio.get_running_loop(), both_families(host, port)
-        if opened is not None:
-            return await loop.create_server(self._listener, sock=opened, backlog=BACKLOG)
-        return await loop.create_server(self._listener, host, port, backlog=BACKLOG)
 
     def handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -230,6 +228,8 @@ class Server:
         """This config is in effect from now on."""
         self._retired += self._site.retired_by(site)
         self._site = self._gateway.site = site
+        if self._acceptor is not None:
+            self._acceptor.most = _clients_max(site.settings)
         self._describe(site.settings)
 
     async def drain(self) -> None:
@@ -240,8 +240,8 @@ class Server:
         self._phase = "draining"
         await self._sleep(delay_s)
         self._parts.draining = True
-        for server in self._sockets:
-            server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         self._listener.leave()
         deadline_s = monotonic() + drain.timeout_s
         while self._parts.arriving + self._parts.inflight and monotonic() < deadline_s and not self._hurry.is_set():
@@ -255,8 +255,8 @@ class Server:
 
     async def aclose(self) -> None:
         """Books what can be booked in a few seconds and closes everything. Safe after a start that failed half-way."""
-        for server in self._sockets:
-            server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         if hasattr(self, "_parts"):
             await self._parts.recorder.drain(BOOK_AT_STOP_S)
         tasks = list(self._tasks)
@@ -330,6 +330,10 @@ class Server:
         """Tells the metrics what the config names."""
         models = [route.model for route in settings.routes] + [price.model for price in settings.prices]
         self._parts.metrics.configured(models, self._site.keys.expiries_ms())
+
+
+def _clients_max(settings: Settings) -> int:
+    return connections_max(limit(), settings.inflight_max, settings.connections_max)
 
 
 def _make_private(directory: Path) -> None:

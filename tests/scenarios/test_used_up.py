@@ -122,7 +122,7 @@ async def test_a_large_body_that_is_here_and_not_read_does_not_stop_its_connecti
 
 
 async def test_bodies_that_do_not_come_take_no_place_among_requests_in_flight(tmp_path: Path) -> None:
-    async with raw_upstream(answers) as upstream, running(tmp_path, config(upstream.url, inflight_max=2)) as proxy:
+    async with raw_upstream(answers) as upstream, running(tmp_path, config(upstream.url, inflight_max=2, connections_max=9)) as proxy:
         slow = [await RawClient.connect(proxy.address) for _ in range(4)]
         for client in slow:
             await client.send(head(len(SMALL)))

@@ -9,7 +9,6 @@ import resource
 import socket
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -19,6 +18,7 @@ from proxy.config.loader import load
 from proxy.core.entries import Opened
 from proxy.dataplane.listener import Listener
 from proxy.journal import Journal, JournalOptions
+from proxy.listeners.acceptor import Acceptor
 from proxy.server.lifecycle import Server, StartError, serve
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
@@ -104,19 +104,18 @@ async def test_a_bad_failpoint_is_a_reason_and_no_traceback(tmp_path: Path) -> N
 
 
 async def test_the_data_listener_opens_last_so_that_a_start_that_fails_has_served_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = asyncio.get_running_loop()
-    opened: list[tuple[str, bool, set[str]]] = []
-    create_server = loop.create_server
+    opened: list[tuple[bool, set[str]]] = []
+    listen = Acceptor.listen
 
-    async def watched(factory: Any, *args: Any, **options: Any) -> asyncio.Server:
+    async def watched(acceptor: Acceptor, host: str, port: int) -> tuple[str, int]:
         names = {task.get_name() for task in asyncio.all_tasks() if task.get_coro().cr_frame.f_lasti > 0}  # type: ignore[union-attr]
-        opened.append((type(factory).__name__, isinstance(factory, Listener), names))
-        return await create_server(factory, *args, **options)
+        opened.append((isinstance(acceptor._factory, Listener), names))
+        return await listen(acceptor, host, port)
 
-    monkeypatch.setattr(loop, "create_server", watched)
+    monkeypatch.setattr(Acceptor, "listen", watched)
     async with running(tmp_path, config("http://127.0.0.1:9/v1")):
-        assert [is_data for _, is_data, _ in opened] == [False, True]
-        assert opened[1][2] >= {"journal", "recorder"}
+        assert [is_data for is_data, _ in opened] == [False, True]
+        assert opened[1][1] >= {"journal", "recorder"}
 
 
 async def test_what_others_left_is_booked_beside_serving(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,16 +13,17 @@ import yaml
 from tests.cli.process import running as command
 from tests.support.running import config
 
-READY = r'"message":"ready","base_url":"http://([^"/]+)/v1"'
+READY = r'"message":"ready","base_url":"http://([^"/]+)/v1","metrics":"http://([^"/]+)/metrics"'
 
 
 @dataclass
 class Process:
-    """A running proxy: its address, its process, its data."""
+    """A running proxy: its addresses, its process, its data."""
 
     address: str
     pid: int
     data_dir: Path
+    metrics_address: str
 
     def memory_bytes(self, field: str) -> int:
         """`VmRSS`, what it holds now, or `VmHWM`, the most it has held since `forget_peak`."""
@@ -42,9 +43,9 @@ class Process:
 
 
 @contextlib.contextmanager
-def proxy_process(directory: Path, upstream_url: str, **blocks: object) -> Iterator[Process]:
-    """`tollkeeper serve` with the tests' config (and these blocks), killed at the end."""
+def proxy_process(directory: Path, upstream_url: str, *, files_max: int | None = None, **blocks: object) -> Iterator[Process]:
+    """`tollkeeper serve` with the tests' config (and these blocks), killed at the end. `files_max`: its file descriptors."""
     settings = config(upstream_url, log={"format": "json", "requests": "none"}, **blocks)
     (directory / "config.yaml").write_text(yaml.safe_dump(settings))
-    with command("serve", "-c", "config.yaml", cwd=directory, ready=READY) as (process, found):
-        yield Process(found[1], process.pid, directory / "var")
+    with command("serve", "-c", "config.yaml", cwd=directory, ready=READY, files_max=files_max) as (process, found):
+        yield Process(found[1], process.pid, directory / "var", found[2])

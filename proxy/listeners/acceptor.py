@@ -1,0 +1,133 @@
+"""Accepts the connections of a listener, at most so many at once.
+
+An event loop accepts whatever comes, until the process has no descriptor left for its journal. Here
+the newest connection that waits for a request makes room for one more: a client that keeps its
+connections is older, and one that has just come sends its request at once. Where none waits, nobody
+is accepted until one ends; who comes stays in the kernel's queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from time import monotonic
+
+from proxy.listeners.addresses import sockets_at
+
+LOG = logging.getLogger("tollkeeper.listener")
+
+AT_ONCE = 16        # accepted in one turn of the event loop
+RETRY_S = 0.05      # until it looks again whether there is room
+TELL_EVERY_S = 60.0
+
+Held = tuple[asyncio.Transport, asyncio.BaseProtocol]
+
+
+class Acceptor:
+    """Accepts for all addresses of one listener together. `most` may be changed while it runs.
+
+    Each of `waits` says of a connection that it waits for its client, so that it may be closed: those
+    of which the first one says so before those of the next.
+    `name` is what the bound is called in the log.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], asyncio.BaseProtocol],
+        *waits: Callable[[asyncio.Transport, asyncio.BaseProtocol], bool],
+        most: int,
+        name: str,
+    ) -> None:
+        self.most = most
+        self._factory = factory
+        self._waits = waits
+        self._name = name
+        self._listening: list[socket.socket] = []
+        self._open: dict[socket.socket, Held | None] = {}   # in the order in which they came
+        self._opening: set[asyncio.Task[None]] = set()
+        self._retry: asyncio.TimerHandle | None = None
+        self._told_s = -TELL_EVERY_S
+
+    async def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Host and port as they were taken. OSError if the address cannot be opened."""
+        opened = await sockets_at(host, port)
+        self._listening += opened
+        for listening in opened:
+            asyncio.get_running_loop().add_reader(listening.fileno(), self._accept, listening)
+        taken: tuple[str, int] = opened[0].getsockname()[:2]
+        return taken
+
+    def close(self) -> None:
+        """Accepts nobody any more. Connections that are open stay so. May be called again."""
+        loop = asyncio.get_running_loop()
+        if self._retry is not None:
+            self._retry.cancel()
+        for listening in self._listening:
+            loop.remove_reader(listening.fileno())
+            listening.close()
+        self._listening.clear()
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Some have come."""
+        if len(self._open) >= self.most:
+            # Closed by anybody, at any time: a descriptor is free when its socket has none.
+            self._open = {one: held for one, held in self._open.items() if one.fileno() >= 0}
+        for _ in range(AT_ONCE):
+            newest = None
+            if len(self._open) >= self.most:
+                newest = self._newest_waiting()
+                if newest is None:
+                    self._pause(f"{self._name}: {self.most} are in use, and nobody is accepted until one ends")
+                    return
+            try:
+                accepted, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:    # no descriptor, or no memory for a socket
+                self._pause(f"{self._name}: no connection can be accepted: {error.strerror or error}")
+                return
+            if newest is not None:
+                self._tell(f"{self._name}: {self.most} are open; the newest that wait for their clients are closed")
+                newest.abort()
+            accepted.setblocking(False)
+            self._open[accepted] = None
+            opening = asyncio.get_running_loop().create_task(self._hand_over(accepted))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
+
+    async def _hand_over(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            transport, protocol = await loop.connect_accepted_socket(self._factory, accepted)
+        except OSError:     # it is gone already
+            accepted.close()
+        else:
+            self._open[accepted] = (transport, protocol)
+
+    def _newest_waiting(self) -> asyncio.Transport | None:
+        for waits in self._waits:
+            for held in reversed(self._open.values()):
+                if held is not None and not held[0].is_closing() and waits(*held):
+                    return held[0]
+        return None
+
+    def _pause(self, why: str) -> None:
+        self._tell(why)
+        loop = asyncio.get_running_loop()
+        for listening in self._listening:
+            loop.remove_reader(listening.fileno())
+        self._retry = loop.call_later(RETRY_S, self._resume)
+
+    def _resume(self) -> None:
+        loop = asyncio.get_running_loop()
+        for listening in self._listening:
+            loop.add_reader(listening.fileno(), self._accept, listening)
+
+    def _tell(self, what: str) -> None:
+        """Once a minute: it goes on for as long as somebody wants it to."""
+        now_s = monotonic()
+        if now_s - self._told_s >= TELL_EVERY_S:
+            self._told_s = now_s
+            LOG.warning("%s", what)
