@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from time import monotonic
 from typing import Protocol
@@ -30,6 +30,7 @@ LINGER_BYTES_MAX = 64 << 20  # and how much of it
 READ_BUFFER_BYTES = 65536
 HEADERS_MAX = 128
 HEAD_MAX = 65536             # bytes of a whole head, which nobody has to have a key for
+HEADS_MAX = 16 << 20         # bytes of all heads that are not whole: of usual ones ten thousand
 FIELD_MAX = 32768            # bytes of one header line: long enough for large cookies and JWTs, short enough to bound a head
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -73,15 +74,29 @@ class Handler(Protocol):
     def refused_unread(self, error: ProxyError) -> None: ...
 
 
+class Heads:
+    """The bytes of all heads that are not whole, which nobody has to have a key for. `shed` is called where they are too many."""
+
+    def __init__(self, shed: Callable[[], None]) -> None:
+        self.size_bytes = 0
+        self._shed = shed
+
+    def change(self, by_bytes: int) -> None:
+        self.size_bytes += by_bytes
+        if by_bytes > 0 and self.size_bytes > HEADS_MAX:
+            self._shed()
+
+
 class Connection(RequestHandler):
     """A client's connection: runs the request loop and writes answers."""
 
-    __slots__ = ("_arriving", "_body", "_dropped_bytes", "_gone", "_handler", "_head_bytes", "_head_since_s", "_received_last", "_unsent", "client", "closing", "head_written", "status")
+    __slots__ = ("_arriving", "_body", "_dropped_bytes", "_gone", "_handler", "_head_bytes", "_head_since_s", "_heads", "_received_last", "_unsent", "client", "closing", "head_written", "status", "unasked_bytes")
 
     def __init__(
         self,
         manager: web.Server,
         handler: Handler,
+        heads: Heads,
         *,
         loop: asyncio.AbstractEventLoop,
         keepalive_s: float,
@@ -94,6 +109,8 @@ class Connection(RequestHandler):
         self._unsent = (0, 0.0)    # bytes that wait for the client, and since when so many
         self._head_since_s = monotonic()
         self._head_bytes = 0       # of a head that is not whole yet
+        self._heads = heads
+        self.unasked_bytes = 0     # about how much is held of it, and of what came behind a whole request
         self._arriving: StreamReader | None = None  # the body of the request that came last
         self._body: StreamReader | None = None
         self._gone: asyncio.Future[None] | None = None  # while lingering: done when the client is gone
@@ -188,18 +205,28 @@ class Connection(RequestHandler):
             return  # it is refused already
         self._received_last = latest(self._received_last, data)
         known = self._request_count
+        in_head = self._arriving is None or self._arriving.is_eof()
         super().data_received(data)
         if self._request_count != known:
-            self._head_bytes, self._arriving = 0, self._messages[-1][1]
-        elif data and (self._arriving is None or self._arriving.is_eof()):
-            self._head_bytes += len(data)
+            self._arriving = self._messages[-1][1]
+            self._head_arrived(0, behind_bytes=_behind(data, self._arriving))
+        elif in_head and data:
+            self._head_arrived(self._head_bytes + len(data))
             if self._head_bytes > HEAD_MAX:
                 self._fail(_ErrInfo(status=431, exc=LineTooLong(b"", HEAD_MAX), message="head"))
         if data and self._waiter is not None and not self._messages and self._head_since_s == 0.0:
             self._head_since_s = monotonic()
 
+    def _head_arrived(self, size_bytes: int, *, behind_bytes: int = 0) -> None:
+        """So much of a head is here that is not whole; `behind_bytes` of the next one came with a whole request."""
+        self._head_bytes = size_bytes
+        if size_bytes + behind_bytes != self.unasked_bytes:
+            self._heads.change(size_bytes + behind_bytes - self.unasked_bytes)
+            self.unasked_bytes = size_bytes + behind_bytes
+
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self._head_arrived(0)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
         if self._body is not None and not self._body.is_eof():
@@ -335,3 +362,14 @@ class Connection(RequestHandler):
         if self.client is not None or unsent == 0 or unsent != self._unsent[0]:
             self._unsent = (unsent, now_s)
         return now_s - self._unsent[1] > limit_s
+
+
+def _behind(data: bytes, body: StreamReader) -> int:
+    """How many bytes came behind a whole request in one piece with its head; of a body that is not whole, none.
+
+    Of a chunked one it says a little too much.
+    """
+    if not body.is_eof():
+        return 0
+    body_bytes: int = 0 if body is EMPTY_PAYLOAD else body.total_bytes
+    return max(0, len(data) - data.rfind(b"\r\n\r\n") - 4 - body_bytes)

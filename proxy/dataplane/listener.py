@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.config.settings import TimeoutSettings
-from proxy.dataplane.connection import Connection, Handler
+from proxy.dataplane.connection import HEADS_MAX, Connection, Handler, Heads
 
 
 class Listener(web.Server):
@@ -27,10 +27,11 @@ class Listener(web.Server):
         self._header_s = timeouts.header_s
         self._stalled_s = timeouts.body_idle_s
         self._keepalive_s = timeouts.keepalive_s
+        self._heads = Heads(self._shed)
 
     def __call__(self) -> RequestHandler:
         return Connection(
-            self, self.handler, loop=self._loop, keepalive_s=self._keepalive_s
+            self, self.handler, self._heads, loop=self._loop, keepalive_s=self._keepalive_s
         )
 
     @staticmethod
@@ -52,6 +53,20 @@ class Listener(web.Server):
                 connection.expire()
             elif connection.stalled(transport, now_s, self._stalled_s):
                 transport.abort()
+
+    def _shed(self) -> None:
+        """Drops the connections with the largest unfinished heads, until a quarter of the room is free again."""
+        held = [
+            (connection.unasked_bytes, number, transport)
+            for number, (connection, transport) in enumerate(self._connections.items())
+            if isinstance(connection, Connection) and connection.unasked_bytes
+        ]
+        left = self._heads.size_bytes
+        for size_bytes, _, transport in sorted(held, reverse=True):
+            if left <= HEADS_MAX * 3 // 4:
+                break
+            transport.abort()
+            left -= size_bytes
 
     def leave(self) -> None:
         """Closes idle connections now and the others after the answer they are writing."""

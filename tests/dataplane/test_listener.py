@@ -18,7 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from proxy.config.settings import TimeoutSettings
 from proxy.dataplane import connection as connection_module
-from proxy.dataplane.connection import Connection
+from proxy.dataplane.connection import HEADS_MAX, Connection
 from proxy.dataplane.listener import Listener
 from proxy.server import logs
 from tests.support.raw import RawAnswer, RawClient, RawUpstream, Visit, raw_upstream
@@ -303,6 +303,45 @@ async def test_a_client_that_stops_reading_its_last_answer_is_dropped(tmp_path: 
                 listener.sweep(now_s)
                 await asyncio.sleep(PAUSE_S)
         client.leave()
+
+
+async def test_the_last_piece_of_a_body_is_no_head(tmp_path: Path, upstream: RawUpstream) -> None:
+    """It may be larger than any head, and nothing has to follow it."""
+    body = b'{"model":"m-1","messages":[]}' + b" " * 100_000
+    async with running(tmp_path, config(upstream.url)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        for _ in range(3):
+            await client.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body[:9])
+            await until(lambda: proxy.server.parts.arriving == 1)
+            await client.send(body[9:])
+            answer = await client.answer()
+            assert (answer.status, answer.header("connection")) == (200, None)
+        await client.aclose()
+
+
+PARTIAL = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: %b\r\nY: %b" % (b"x" * 30_000, b"y" * 30_000)
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"])
+async def test_all_heads_that_are_not_whole_have_a_bound_together(tmp_path: Path, before: bytes) -> None:
+    """Nobody has to have a key for them. The largest go first, so that who sends a usual head slowly is served."""
+    async with running(tmp_path, config("http://127.0.0.1:9/v1", timeouts={"header": f"{HEADER_S:g}s"})) as proxy:
+        heads = proxy.server.listener._heads
+        usual = await RawClient.connect(proxy.address)
+        await usual.send(b"GET /healthz HTTP/1.1\r\nHo")
+        many = []
+        for _ in range(300):
+            many.append(await RawClient.connect(proxy.address))
+            await many[-1].send(before + PARTIAL)
+            await until(lambda: heads.size_bytes >= min(len(many), 200) * 50_000, pause_s=0)
+            assert heads.size_bytes <= HEADS_MAX
+        await until(lambda: 0 < len(connections(proxy)) < 290)
+        await usual.send(b"st: x\r\n\r\n")
+        assert (await usual.answer()).status == 200
+        for client in [usual, *many]:
+            client.leave()
+        await until(lambda: not connections(proxy))
+        assert heads.size_bytes == 0
 
 
 FIELDS = b"".join(b"X-%d: %b\r\n" % (number, b"x" * 30_000) for number in range(3))
