@@ -9,15 +9,22 @@ from __future__ import annotations
 import re
 
 # Words that say where a request goes, as what, and on whose account.
-_PLACES = "url uri host target base path prefix upstream provider backend endpoint destination dest dst redirect proxy region scheme script pathname basepath"
-_CHOICES = "override rewrite original forward fallback method config route router routing deployment model middleware"
-_ACCOUNTS = "organization project"
+_PLACES = "url uri host target base path prefix upstream provider backend endpoint destination dest dst redirect proxy region scheme script pathname basepath server service cluster instance"
+_CHOICES = "override rewrite original forward fallback method config route router routing deployment model middleware engine vendor adapter lora tag"
+# On whose account, and at which price: Hugging Face's `X-HF-Bill-To`, Bedrock's `X-Amzn-Bedrock-Service-Tier`.
+_ACCOUNTS = "organization project tenant bill billing impersonate sudo tier performanceconfig"
+# Whole families: Bifrost's `x-bf-eh-…` reaches the vendor without its prefix and `x-bf-vk` chooses a key, Dapr's and Linkerd's name
+# the service to call, and Vertex AI's say which kind of traffic a request is billed as.
+_FAMILIES = (b"x-bf-", b"dapr-", b"l5d-", b"x-vertex-ai-llm-")
 # Words that say who asks. Under `auth: forward` these are the caller's own and pass.
 _CREDENTIALS = "api-key apikey key auth authorization authentication token secret password credential"
 
 # A long word counts wherever a part of the name begins or ends with it (`baseurl`, `hostname`, `forwarded`): that is how names
 # are made of words. A short one would be found by chance, so the part has to be the word itself, or its plural.
-_SHORT = frozenset("base dest dst path proxy auth key token region scheme method config model route router project secret script".split())
+_SHORT = frozenset(
+    "base dest dst path proxy auth key token region scheme method config model route router project secret script "
+    "server service cluster instance engine vendor adapter lora tag tenant bill billing sudo tier".split()
+)
 
 # Names that hold such a word and steer nothing. Each is here because a client sends it or a vendor reads it.
 HARMLESS_HEADERS = frozenset({
@@ -45,6 +52,11 @@ _FIELDS = frozenset(re.sub(r"[^a-z]", "", name) for name in STEERING_FIELDS)
 _IN_FIELDS = re.compile("fallback|apibase|baseurl|apikey|modellist|provider|credential|accesskey|sessiontoken|adtoken|rolename|stsendpoint|runtimeendpoint")
 _HOST_FIELD = re.compile("(?:bootstrap|remote|target|api|server|upstream)(?:host|port|endpoint|url|uri)")  # SGLang's bootstrap_host, for one
 
+# `router_model`, `model_id`, `deploymentName`; an engine is what a model was called once.
+_OTHER_MODEL = re.compile("[a-z]+models?|[a-z]*model(?:name|id|group|alias|override)s?|engines?|[a-z]*deployment(?:name|id)?s?|[a-z]*endpoint")
+# LiteLLM's parameters of a deployment: whose cloud account, where, at which price; `litellm_params` holds them all.
+_DEPLOYMENT = re.compile("(?:vertex|aws|azure|watsonx|sagemaker|bedrock)[a-z]+|litellmparams(?:template)?|modelinfo|virtualkey|[a-z]+costper[a-z]+")
+
 # What nearly every request is made of, so that the words are looked for in the others only.
 _USUAL_FIELDS = frozenset(
     "model messages stream stream_options temperature top_p n max_tokens max_completion_tokens tools tool_choice parallel_tool_calls user stop seed "
@@ -57,7 +69,9 @@ _ODD_IN_HEADER = re.compile(rb"[^a-z0-9-]")
 
 def steers(name: bytes) -> bool:
     """Whether a header field of this name (in lower case) can choose where a request goes, or as what."""
-    return name not in HARMLESS_HEADERS and (_ODD_IN_HEADER.search(name) is not None or _STEERS.search(name) is not None)
+    return name not in HARMLESS_HEADERS and (
+        name.startswith(_FAMILIES) or _ODD_IN_HEADER.search(name) is not None or _STEERS.search(name) is not None
+    )
 
 
 def tells_a_key(name: bytes) -> bool:
@@ -70,7 +84,13 @@ def steering_field(name: str) -> bool:
     if name in _USUAL_FIELDS:
         return False
     flat = _NOT_LETTERS.sub("", name.casefold())
-    return flat in _FIELDS or _IN_FIELDS.search(flat) is not None or _HOST_FIELD.fullmatch(flat) is not None
+    return flat in _FIELDS or _IN_FIELDS.search(flat) is not None or any(names.fullmatch(flat) for names in (_HOST_FIELD, _OTHER_MODEL, _DEPLOYMENT))
+
+
+def names_a_model(name: str) -> bool:
+    """Whether a member of this name, inside of a tool or of a member that is no text, names a model, or the host to ask for it."""
+    flat = _NOT_LETTERS.sub("", name.casefold())
+    return flat in ("model", "models") or _IN_FIELDS.search(flat) is not None or _OTHER_MODEL.fullmatch(flat) is not None
 
 
 def _words(*groups: str) -> re.Pattern[bytes]:

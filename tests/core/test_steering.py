@@ -15,6 +15,8 @@ STEERING = """
     x-original-url x-rewrite-url x-http-method-override x-http-method x-method-override x-original-host x-host x-waws-unencoded-url base-url
     x-baseurl x-targeturl x-hostname x-path-prefix x-script-name x-url-scheme x-backend x-upstream-host forwarded x-forwarded x-proxy-url destination
     x-middleware-subrequest x-middleware-rewrite openai-organization openai-project x-goog-user-project x-fallback-model
+    x-hf-bill-to x-amzn-bedrock-service-tier x-amzn-bedrock-performanceconfig-latency x-vertex-ai-llm-shared-request-type x-bf-vk x-bf-eh-authorization
+    dapr-app-id l5d-dtab fly-force-instance-id x-server x-service-name x-cluster x-tenant-id impersonate-user x-sudo x-litellm-tags x-llm-vendor x-engine
     transfer_encoding x_forwarded_for x_api_key content_length x.forwarded.host x!host
 """.split()
 KEYS = """
@@ -50,6 +52,8 @@ STEERING_MEMBERS = """
     fallbacks context_window_fallbacks content_policy_fallbacks fallback_models FALLBACK apiBase baseURL API_KEY api-base providerOptions provider_options
     custom_llm_provider user_config model_list deployment_id azure_ad_token vertex_credentials aws_access_key_id aws_role_name aws_sts_endpoint
     aws_bedrock_runtime_endpoint bootstrap_host bootstrap_port litellm_credential_name
+    engine model_id modelName router_model target_model deployment deployment_name azure_endpoint litellm_params litellm_params_template model_group
+    vertex_project aws_region_name watsonx_url virtual_key model_info input_cost_per_token
 """.split()
 # OpenAI's own, then vLLM's, SGLang's, Qwen's, Mistral's, OpenRouter's and Gemini's.
 HARMLESS_MEMBERS = """

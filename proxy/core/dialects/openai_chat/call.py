@@ -14,6 +14,7 @@ from collections.abc import Collection
 import msgspec
 
 from proxy.core.dialects.openai_chat.bounds import answers_max, holds_media
+from proxy.core.dialects.openai_chat.inside import EXTRA, steers_inside
 from proxy.core.dialects.openai_chat.names import squeezed
 from proxy.core.dialects.openai_chat.pictures import Picture, inlined
 from proxy.core.dialects.openai_chat.scan import Ambiguous, repair_surrogates, walk
@@ -34,8 +35,6 @@ _QUOTES_MAX = 65_536                    # outside of _Bulk: each top-level name 
 _NAME_SHOWN_CHARS = 64
 # What gateways read from the name of the model itself: LiteLLM a list of models, OpenRouter a preset, which may hold another model.
 _SAID_IN_MODEL = {"models": " (or a comma in `model`)", "preset": " (or `@preset/` in `model`)"}
-_EXTRA = "extra_body"
-_EXTRA_DEPTH_MAX = 4                    # one inside the other; each relay may unpack one
 _UTF8_STEP_BYTES = 2**20                # checked at a time: a body of emoji takes four times its size as text
 _Fields = dict[str, msgspec.Raw]
 
@@ -209,8 +208,8 @@ def _check_names(fields: _Fields, allow_fields: Collection[str] | None) -> tuple
     steering: list[str] = []
     for name, value in fields.items():
         folded, plain = name.casefold(), squeezed(name)
-        if steering_field(name) or (plain == squeezed(_EXTRA) and _steers_inside(bytes(value))):
-            steers = folded if folded in STEERING_FIELDS or folded == _EXTRA else name
+        if steering_field(name) or steers_inside(name, value):
+            steers = folded if folded in STEERING_FIELDS or folded == EXTRA else name
             if allow_fields is not None:
                 forbid_fields((steers,), allow_fields)
             steering.append(steers)
@@ -226,23 +225,6 @@ def _said_in(model: str, allow_fields: Collection[str] | None) -> tuple[str, ...
     if found and allow_fields is not None:
         forbid_fields(found, allow_fields)
     return found
-
-
-def _steers_inside(text: bytes, depth: int = 0) -> bool:
-    """Whether an `extra_body` holds what its reader would put beside `model`, or in its place. Gemini's API needs the rest of it."""
-    try:
-        fields = _fields_decoder.decode(text)
-        walk(text, fields)
-    except Ambiguous:
-        return True
-    except _JSON_ERRORS:
-        return False        # no object: nothing to put anywhere
-    for name, value in fields.items():
-        if steering_field(name) or squeezed(name) == "model":
-            return True
-        if squeezed(name) == squeezed(_EXTRA) and (depth >= _EXTRA_DEPTH_MAX or _steers_inside(bytes(value), depth + 1)):
-            return True
-    return False
 
 
 def _ambiguous(name: str, what: str) -> ProxyError:
