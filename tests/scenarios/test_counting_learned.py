@@ -74,3 +74,22 @@ async def test_a_running_total_that_text_has_outgrown_is_not_all_there_was(tmp_p
         await post(proxy, ask())
         [row] = await proxy.records(1)
         assert counts(row) == (9, count("o200k_base", "One" + "".join(WORDS[:200])), "reported", "partial")
+
+
+async def test_what_one_tenant_has_padded_lowers_nobody_s_counts_far(tmp_path: Path) -> None:
+    """Forty answers to requests that were full of nothing made everybody's prompts and answers four times cheaper."""
+
+    async def answer(visit: Visit) -> None:
+        await visit.stream(event("word " * 400), FINISH, DONE)
+
+    async with raw_upstream(answer) as upstream, running(tmp_path, counting(upstream.url)) as proxy:
+        calibration = proxy.server.parts.counter.calibration
+        for _ in range(40):
+            learned = calibration.learning("unheard-of")
+            learned.input.learn(10, 4000, (40, 4000))
+            learned.output.learn(10, 4000, (40, 4000))
+            assert calibration.teaches("unheard-of", "research")
+        await post(proxy, ask(content="word " * 1000, model="unheard-of"))
+        [row] = await proxy.records(1)
+        assert int(str(row["input_tokens"])) >= 750
+        assert int(str(row["output_tokens"])) >= 300

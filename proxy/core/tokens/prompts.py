@@ -30,7 +30,6 @@ _FUNCTION_TOKENS: Final = {"o200k_base": 7, "cl100k_base": 10}
 _SHORT_CHARS: Final = 64            # of an id, or of a form of answer without a schema: as much is in every request
 _TEXT_FIELDS: Final = ("role", "content", "name", "refusal")
 _MESSAGE_FIELDS: Final = frozenset({*_TEXT_FIELDS, "tool_calls", "function_call", "tool_call_id"})
-_PART_FIELDS: Final = frozenset({"type", "text", "refusal", "image_url", "input_audio", "cache_control"})
 _CALL_FIELDS: Final = frozenset({"id", "type", "index", "function", "custom", "name", "arguments", "input"})
 _TOOL_FIELDS: Final = frozenset({"type", "function", "name", "description", "parameters", "strict"})
 _SCHEMA_FIELDS: Final = frozenset({"type", "description", "enum", "properties", "items", "required", "additionalProperties"})
@@ -216,11 +215,14 @@ class _Tally:
         else:
             self.other(part)    # a file, or what a vendor has invented: what it counts as cannot be told from here
             return
-        self.others(part, _PART_FIELDS)
+        self.others(part, frozenset({"type", kind, "cache_control"}))
 
     def image(self, image: object) -> None:
-        """An image, which counts by its size."""
+        """An image, which counts by its size. A data URL of anything else may hold text, and counts with its bytes."""
         url = image.get("url") if isinstance(image, dict) else image
+        if isinstance(url, str) and url[:5].lower() == "data:" and url[:11].lower() != "data:image/":
+            self.other(image)
+            return
         low = isinstance(image, dict) and image.get("detail") == "low"
         size = data_url_size(url) if isinstance(url, str) else None
         by_size = not (low and isinstance(self._image, Tiles))

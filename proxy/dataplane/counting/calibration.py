@@ -19,7 +19,7 @@ _LOG = logging.getLogger("tollkeeper.calibration")
 _MODELS_MAX = 1024      # names come from clients; only those answered with a statement of usage are learned
 _STATING_MAX = 4096
 _BEYOND_CAPS_MAX = 4096
-_TEACHERS_MAX = 256     # keys of one model that are told apart
+_TEACHERS_MAX = 256     # tenants of one model that are told apart
 _TEACHERS_MANY = 3
 
 
@@ -93,21 +93,21 @@ class Calibration:
         if len(self._stating) < _STATING_MAX or (upstream, model, asked) in self._stating:
             self._stating[upstream, model, asked] = stated
 
-    def teaches(self, model: str, key_id: str) -> bool:
-        """Whether an answer to this key is to be learned from. Where others use the model too, none teaches more than all of them together:
+    def teaches(self, model: str, tenant: str) -> bool:
+        """Whether an answer to this team, or key without one, is to be learned from. Where others use the model too, none teaches more than all of them together:
         whoever fills requests with what is no text must not lower everybody's estimates."""
         if model not in self._teachers and len(self._teachers) >= _MODELS_MAX:
             del self._teachers[next(iter(self._teachers))]
-        keys = self._teachers.setdefault(model, {})
-        own = keys.get(key_id, 0)
-        others = sum(keys.values()) - own
-        if (others and own >= max(ANSWERS_TRUSTED, others)) or (key_id not in keys and len(keys) >= _TEACHERS_MAX):
+        tenants = self._teachers.setdefault(model, {})
+        own = tenants.get(tenant, 0)
+        others = sum(tenants.values()) - own
+        if (others and own >= max(ANSWERS_TRUSTED, others)) or (tenant not in tenants and len(tenants) >= _TEACHERS_MAX):
             return False
-        keys[key_id] = own + 1
+        tenants[tenant] = own + 1
         return True
 
     def widely_taught(self, model: str) -> bool:
-        """Whether several keys have taught what is known of this model, in this life."""
+        """Whether several tenants have taught what is known of this model, in this life."""
         return len(self._teachers.get(model, ())) >= _TEACHERS_MANY
 
     def keeps_caps(self, upstream: str, model: str) -> bool:

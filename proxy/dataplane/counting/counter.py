@@ -46,6 +46,7 @@ CAP_SLACK_TOKENS: Final = 16        # beyond a cap that servers keep in their ow
 SAMPLES_FIRST: Final = 200          # answers of a model that are all counted, to learn from
 SAMPLES_EVERY: Final = 16           # and later one in so many
 KEEP_INTERVAL_S: Final = 60.0       # what a kill may make it forget
+UNTAUGHT_SHARE: Final = (3, 4)      # of our own count, below which no estimate falls by what one or two tenants have taught
 EMBEDDINGS: Final = "/v1/embeddings"
 FAMILIES_MAX: Final = 4096          # models whose vocabulary was looked up; the names come from clients, hence the bound
 
@@ -230,7 +231,7 @@ class Counting:
             calibration.stated(self._upstream, self.call.model, self._asked, whole)
         if not whole or meter.usage is None or meter.usage.inconsistent:
             return
-        if not calibration.teaches(self.call.model, record.key_id):
+        if not calibration.teaches(self.call.model, record.team or record.key_id):
             return
         texts = meter.texts
         if self._sampled and texts is not None and texts.whole and meter.text_known and not meter.doubtful and not self._counter.crowded:
@@ -267,11 +268,15 @@ class Counting:
 
     def _by_bytes(self) -> int:
         """Input tokens by what the body's bytes come to, its pictures and sounds by their own rules."""
-        call = self.call
         tokens = self._learned.input.per_byte.of(self._prompt_bytes)
-        if not self._counter.calibration.widely_taught(call.model):
-            tokens = max(tokens, self._prompt_bytes // BYTES_PER_TOKEN_MAX)
-        return tokens + self._media_tokens()
+        return max(tokens, self._least(self._prompt_bytes, None)) + self._media_tokens()
+
+    def _least(self, size_bytes: int, tokens: int | None) -> int:
+        """What a text comes to at least, by our own count of it or else by its bytes: whoever pads requests must not lower everybody's estimates."""
+        if self._counter.calibration.widely_taught(self.call.model):
+            return 0
+        share, whole = UNTAUGHT_SHARE
+        return size_bytes // BYTES_PER_TOKEN_MAX if tokens is None else tokens * share // whole
 
     def _media_tokens(self) -> int:
         """What the pictures and sounds of the request itself count as."""
@@ -292,15 +297,15 @@ class Counting:
         # The prompt may be in an echoed text, or not: some vendors leave `echo` unread. So all of it is charged, and called an estimate.
         output_known = self._known and not self.call.echo and text_tokens is not None and texts is not None and texts.whole and texts.counting.exact and learned.output.agrees()
         input_tokens = learned.input.from_count(None if prompt is None else (prompt.tokens, prompt.characters))
-        if input_tokens is None:
+        if input_tokens is None or prompt is None:
             input_tokens = self._by_bytes()
-        elif prompt is not None and prompt.sampled:
-            input_tokens += self._media_tokens()
+        else:
+            input_tokens = max(input_tokens, self._least(self._prompt_bytes, prompt.tokens)) + (self._media_tokens() if prompt.sampled else 0)
         if not meter.text_known:
             output_tokens = meter.output_measure    # what could not be read counts with its bytes
         else:
             seen = None if text_tokens is None or texts is None else (text_tokens, texts.characters(meter.text_bytes))
-            output_tokens = learned.output.estimate(meter.text_bytes, seen)
+            output_tokens = max(learned.output.estimate(meter.text_bytes, seen), self._least(meter.text_bytes, text_tokens))
         return Counted(
             input_tokens=prompt.tokens if input_known and prompt is not None else input_tokens,
             output_tokens=text_tokens if output_known and text_tokens is not None else output_tokens,

@@ -190,3 +190,16 @@ def test_a_schema_for_the_answer_is_part_of_the_prompt() -> None:
 @pytest.mark.parametrize(("message", "guessed"), [({"role": "user", "content": "a"}, False), ({"role": "tool", "content": "a"}, False), ({"role": "user", "content": "a", "x": "y"}, True)])
 def test_what_counts_by_its_bytes_is_a_guess(message: object, guessed: bool) -> None:
     assert count_prompt([message], None, "o200k_base", words).guessed is guessed
+
+
+@pytest.mark.parametrize("url", ["data:text/plain;base64,", "data:application/pdf;base64,", "DATA:,"])
+def test_an_image_that_says_it_is_something_else_counts_with_its_bytes(url: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": url + "A" * 40_000}}
+    assert count_prompt([{"role": "user", "content": [part]}], None, "o200k_base", words).tokens >= 10_000
+
+
+@pytest.mark.parametrize("kind", ["text", "refusal", "input_audio"])
+def test_a_member_of_another_kind_of_part_counts_with_its_bytes(kind: str) -> None:
+    """Servers differ in whether they go by a part's type or by its members."""
+    part = {"type": kind, kind: "x", "image_url": {"url": PNG + "A" * 40_000}}
+    assert count_prompt([{"role": "user", "content": [part]}], None, "o200k_base", words).tokens >= 10_000
