@@ -1,13 +1,12 @@
 """config.yaml -> `Settings`: finds, reads, fills in variables, includes and checks it. The only reader of the environment.
 
 `load` either returns settings that a service can start with, or raises `ConfigError` with every problem at once. The steps are
-`config_yaml` (text -> nodes), `config_reader` (nodes -> settings, by the types of `settings`) and `config_checks` (what only the whole can say).
-`python -m proxy.config` prints the JSON Schema that `docs/config.schema.json` holds.
+`nodes` (text -> nodes), `reader` (nodes -> settings, by the types of `settings`) and `checks` (what only the whole can say).
+`tollkeeper check --schema` prints the JSON Schema that `docs/config.schema.json` holds.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from proxy.config.effective import carry_over, masked, what_needs_restart
 from proxy.config.environment import unused_proxies
 from proxy.config.nodes import Missing, Node, Problem, expand, join, parse
 from proxy.config.reader import Reader
-from proxy.config.schema import json_schema, schema_text
+from proxy.config.schema import json_schema
 from proxy.config.settings import Route, Settings, UpstreamSettings
 from proxy.config.values import KINDS, nearest
 
@@ -206,7 +205,3 @@ def _resolved(settings: Settings, base: Path) -> Settings:
 def _place(problem: Problem) -> tuple[bool, str, int]:
     name, _, line = problem.where.rpartition(":")
     return (not name, name, int(line)) if line.isdecimal() else (True, problem.where, 0)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(schema_text())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import inspect
 
 from proxy.config.effective import shown
@@ -18,11 +17,6 @@ def json_schema() -> dict[str, object]:
     reference = _schema(inspect.type_info(Settings), {}, definitions)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Tollkeeper's config.yaml"}
     return head | reference | {"$defs": dict(sorted(definitions.items()))}
-
-
-def schema_text() -> str:
-    """The schema as it is stored in docs/config.schema.json."""
-    return msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode() + "\n"
 
 
 def _struct(kind: inspect.StructType, definitions: dict[str, object]) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`python -m proxy.scripted --port N [--log FILE]`: the scripted upstream as a process of its own."""
+"""`python -m proxy.scripted_upstream --port N [--log FILE]`: the scripted upstream as a process of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(host: str, port: int, pace: float, log: Path | None) -> None:
 
     \b
     Example:
-      python -m proxy.scripted --port 8792 --log upstream.jsonl
+      python -m proxy.scripted_upstream --port 8792 --log upstream.jsonl
     """
     asyncio.run(_run(host, port, Script(pace_s=pace, log=log)))
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -449,11 +447,6 @@ def test_without_a_file_everything_is_forwarded_to_one_upstream(tmp_path: Path, 
     assert forward_only("http://[::1]:8000/v1", {}).settings.upstreams
     with pytest.raises(ConfigError, match="--upstream: expected http"):
         forward_only("api.example.com", {})
-
-
-def test_the_module_prints_the_schema_that_the_docs_hold() -> None:
-    printed = subprocess.run([sys.executable, "-m", "proxy.config.loader"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert printed == (ROOT / "docs" / "config.schema.json").read_text(encoding="utf-8"), "run: python -m proxy.config > docs/config.schema.json"
 
 
 def test_without_a_file_the_addresses_can_be_chosen() -> None:
