@@ -12,7 +12,7 @@ from msgspec import inspect
 from proxy.config.nodes import Fraction, Node, Problem, join
 from proxy.config.settings import LimitSettings
 from proxy.config.values import KINDS, nearest
-from proxy.config.words import meant
+from proxy.config.words import OURS, meant
 
 SECRET_FILE_BYTES_MAX = 64 * 1024
 FOREIGN_DEPTH_MAX = 4  # blocks in blocks of another gateway
@@ -105,7 +105,7 @@ class Reader:
         """Names what the words of another gateway mean here that stand inside of a block which is unknown as a whole."""
         inside = node.value.items() if isinstance(node.value, dict) else enumerate(node.value) if isinstance(node.value, list) else ()
         for name, item in inside:
-            advice = meant(path, name) if isinstance(name, str) else None
+            advice = meant(path, name) if isinstance(name, str) and name not in OURS else None
             if advice is not None:
                 self._problem(item, join(path, name), advice)
             if depth < FOREIGN_DEPTH_MAX:

@@ -9,8 +9,11 @@ _BUDGET = 'a budget is a limit that names its period: limits: ["500 USD/month"]'
 _UPSTREAMS = "vendors are `upstreams` (base_url, api_key), and `routes` say which model goes to which"
 _NAMES = "the name is what the block stands under: `alice: {…}`"
 _PRICES = 'what a model costs is a row of `prices`, per million tokens: {model: "gpt-4o", input: "2.50", output: "10"}'
+_SECRET = "write secret, or secret_sha256 as `tollkeeper key hash` prints it"
 _ONCE = "a request is sent once and never retried, so there is nothing to set; clients try again by themselves"
 
+# Our own words. In a block that does not know them they are in the wrong place.
+OURS = frozenset({"base_url", "api_key"})
 # Without case and separators. The first word of each line is how it is met most.
 _MEANT: dict[str, str] = {
     word: advice
@@ -34,7 +37,7 @@ _MEANT: dict[str, str] = {
         "organizations orgs tenants groups projects departments": "who pays are `teams`: {research: {labels: {cost_center: \"4711\"}}}",
         "team_id team_alias team_name org_id organization_id": "write team: NAME, with NAME in `teams`",
         "name id alias key_alias key_name username": _NAMES,
-        "virtual_key hashed_key hashed_token key_hash api_key_hash password": "write secret, or secret_sha256 as `tollkeeper key hash` prints it",
+        "virtual_key hashed_key hashed_token key_hash api_key_hash password": _SECRET,
         "allowed_models model_access access_groups model_whitelist allowed_model_names": 'write models: ["gpt-*"], of a key',
         "expiry expires_at expiration duration ttl valid_until expiration_date": "write expires: 2027-01-01",
         "enabled disabled blocked active status": "an empty secret disables a key; an upstream that no route names is not used",
@@ -77,13 +80,16 @@ _IN = {
     ("upstreams", "price"): _PRICES,
     ("upstreams", "prices"): 'a row of `prices` names its upstream: {model: "gpt-4o", upstream: NAME, input: "2.50", output: "10"}',
     ("keys", "upstream"): "which model goes to which upstream is said in `routes`",
+    ("keys", "api_key"): _SECRET,
+    ("keys", "key"): _SECRET,
+    ("keys", "token"): _SECRET,
     ("keys", "role"): "roles are those of the admin API: admin: {tokens: …}",
-    ("routes", "base_url"): _UPSTREAMS,
-    ("routes", "api_key"): _UPSTREAMS,
 }
 
 
 def meant(path: str, name: str) -> str | None:
     """What to write instead of an unknown key in the block at this path, if it is a word of another gateway."""
     block = re.split(r"[.\[]", path, maxsplit=1)[0]
-    return _IN.get((block, name.lower())) or _FLAT.get(re.sub(r"[^a-z0-9]", "", name.lower()))
+    if advice := _IN.get((block, name.lower())):
+        return advice
+    return _UPSTREAMS if name in OURS else _FLAT.get(re.sub(r"[^a-z0-9]", "", name.lower()))

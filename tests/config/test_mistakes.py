@@ -101,6 +101,7 @@ MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"teams__r__max_budget": 50}, 'teams.r.max_budget: unknown key; a budget is a limit that names its period: limits: ["500 USD/month"]'),
     ({"upstreams__v__api_base": "https://h/v1"}, "upstreams.v.api_base: unknown key; write base_url"),
     ({"model_list": []}, "model_list: unknown key; vendors are `upstreams`"),
+    ({"upstream": {"v": {"base_url": "https://h/v1", "api_key": "k"}}}, "upstream"),  # says nothing of base_url and api_key, which are right
     ({"litellm_settings": {"max_budget": 100}}, "litellm_settings.max_budget: a budget is a limit that names its period"),
     ({"model_list": [{"litellm_params": {"api_base": "h"}}]}, "model_list[0].litellm_params.api_base: write base_url"),
     ({"keys__sk-abc123": {"team": "r", "secret": SECRET + "x"}}, "keys: sk-abc… looks like a key itself"),

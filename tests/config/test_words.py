@@ -18,6 +18,8 @@ from proxy.config.words import meant
         ("", "master_key", "admin"), ("", "virtual_keys", "keys"), ("", "redis_url", "not cached"), ("", "database_url", "sqlite"), ("", "num_retries", "sent once"),
         ("prices[0]", "input_cost_per_token", "per million"), ("prices[0]", "cache_read_input_token_cost", "cached"), ("", "port", "listen"),
         ("upstreams.v", "ssl_verify", "ca_file"), ("upstreams.v", "https_proxy", "proxy"), ("upstreams.v", "api_version", "query"), ("", "exchange_rates", "fx"),
+        ("", "base_url", "`upstreams` (base_url"), ("teams.r", "api_key", "`upstreams` (base_url"), ("routes[0]", "base_url", "`upstreams` (base_url"),
+        ("keys.a", "api_key", "secret_sha256"), ("keys.a", "key", "secret_sha256"), ("keys.a", "token", "secret_sha256"),
         ("routes[0]", "fallbacks", "sent once"), ("", "environment_variables", "environment"),
     ],
 )  # fmt: skip
