@@ -188,7 +188,7 @@ class Server:
         try:
             metrics_address = await self._metrics_listener.start(host, port)
         except OSError as error:
-            raise StartError(f"metrics.listen: {settings.metrics.listen} cannot be opened: {error.strerror or error}. Choose another address.") from error
+            raise StartError(f"metrics.listen: {settings.metrics.listen} cannot be opened: {error.strerror or error}. Choose another address (with --upstream: --metrics-listen).") from error
         plane = AdminPlane(admin_routes(self._parts, lambda: self._site, self._why_not_ready), health, header_s=settings.timeouts.header_s)
         self._close.push_async_callback(plane.aclose)
         try:
@@ -203,7 +203,7 @@ class Server:
             try:
                 taken.append(shown(await self._acceptor.listen(*host_port(listen))))
             except OSError as error:
-                raise StartError(f"listen: {listen} cannot be opened: {error.strerror or error}. Choose another address, or stop what uses it.") from error
+                raise StartError(f"listen: {listen} cannot be opened: {error.strerror or error}. Choose another address (with --upstream: --listen), or stop what uses it.") from error
         first, *others = taken
         self.addresses = Addresses(first, metrics_address, admin_address, tuple(others))
 

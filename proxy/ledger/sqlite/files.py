@@ -39,7 +39,7 @@ def lock(path: Path) -> int:
         if not isinstance(error, BlockingIOError):
             raise LedgerError(f"cannot lock {lock_path}: {error.strerror}") from error
         who = f"process {holder}" if holder.isdigit() else "another process"
-        raise LedgerError(f"{path} is in use by {who}: one process writes a ledger; stop it, or give this one a data_dir of its own") from error
+        raise LedgerError(f"{path} is in use by {who}: one process writes a ledger; stop it, or give this one a data_dir of its own (with --upstream: start it in another directory)") from error
     with contextlib.suppress(OSError):  # on a full disk: the lock holds without a name for its holder
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)

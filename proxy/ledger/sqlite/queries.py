@@ -137,7 +137,7 @@ class Queries:
         return Status(
             path=str(self.path),
             schema_version=version,
-            bytes=self.path.stat().st_size,
+            bytes=_bytes(self.path) + _bytes(Path(f"{self.path}-wal")),
             records=0 if last_seq is None else last_seq - first_seq + 1,
             adjustments=adjustments,
             first_seq=first_seq,
@@ -178,6 +178,13 @@ def connected(path: Path) -> Iterator[sqlite3.Connection]:
             connection.close()
     except sqlite3.Error as error:
         raise LedgerUnavailable(f"cannot read {path}: {error}") from error
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # the last one that closes a database takes its -wal away
+        return 0
 
 
 def _entries(cursor: sqlite3.Cursor) -> list[Entry]:

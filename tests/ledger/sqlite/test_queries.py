@@ -242,6 +242,16 @@ def test_the_status_tells_how_far_the_book_is(ledger: Callable[..., Queries], tm
     assert (status.last_booked_at_ms, status.path, status.bytes > 0, len(status.last_hash or "")) == (START_MS + 5000, str(tmp_path / "ledger.db"), True, 64)
 
 
+def test_the_size_counts_what_is_still_in_the_write_ahead_log(tmp_path: Path) -> None:
+    connection, book = open_book(tmp_path / "ledger.db")
+    connection.execute("PRAGMA journal_mode = WAL")
+    book.book("w0", (), None, (), (), [("v1", b"one")])
+    files = [(tmp_path / name).stat().st_size for name in ("ledger.db", "ledger.db-wal")]
+    assert files[1] > 0
+    assert Queries("sqlite:ledger.db", tmp_path).status().bytes == sum(files)
+    connection.close()
+
+
 def test_the_status_of_an_empty_book(ledger: Callable[..., Queries]) -> None:
     status = ledger().status()
     assert (status.records, status.last_seq, status.last_hash, status.sealed_seq, status.writers) == (0, None, None, None, {})
