@@ -82,8 +82,10 @@ def export(
             raise common.Failed(f"{out} is no ordinary file, and what is written takes its place: leave out --out to write to standard output.")
         if not yes:
             raise common.Failed(f"{out} exists: choose another name, or add --yes to replace it.")
-    last = common.ask(lambda: pages.head(book.queries.path)) if through is None else through
-    stretch = pages.Stretch(after=after, through=last, from_ms=time_range.to_ms(start), to_ms=time_range.to_ms(end))
+    head = common.ask(lambda: pages.head(book.queries.path))
+    if (beyond := max(after, through or 0)) > head:
+        raise common.Failed(f"The ledger {book.queries.path} ends at seq {head}, before {beyond}: check the number, and that this is the right ledger.")
+    stretch = pages.Stretch(after=after, through=head if through is None else through, from_ms=time_range.to_ms(start), to_ms=time_range.to_ms(end))
     click.echo(_told(start, end, stretch, book), err=True)
     totals = Totals()
     with _opened(out) as file:

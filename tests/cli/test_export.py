@@ -131,6 +131,17 @@ def test_the_same_bytes_again_and_what_came_since_as_the_rest(call: Call, book: 
     assert (correction["kind"], correction["adjusts"], correction["output_tokens"], new["id"]) == ("adjustment", make_id(0), "-15", make_id(7))
 
 
+@pytest.mark.parametrize("option", ["--after", "--through"])
+def test_a_seq_beyond_the_ledger_is_told_and_writes_nothing(
+    call: Call, book: Callable[..., Path], home: Path, option: str
+) -> None:
+    book(make_record(0), make_record(1))
+    beyond = call("ledger", "export", option, "3", "--out", "november.csv")
+    assert (beyond.exit_code, (home / "november.csv").exists()) == (1, False)
+    assert "ends at seq 2, before 3: check the number" in beyond.stderr
+    assert call("ledger", "export", option, "2").exit_code == 0
+
+
 def test_while_records_arrive_it_says_what_the_usage_of_that_moment_said(call: Call, book: Callable[..., Path]) -> None:
     path = book(*some()) / "ledger.db"
     enough = threading.Event()
