@@ -69,13 +69,16 @@ def ask(process: Process, method: str, path: str, body: object = None, *, type: 
     try:
         status, answer = asyncio.run(_ask(process, method, path, msgspec.json.encode({} if body is None else body)))
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise Failed(f"The process at {process.name} does not answer: {error or 'it takes too long'}.") from error
+        reason = f"The process at {process.name} does not answer: {error or 'it takes too long'}."
+        raise Failed(reason if process.socket else f"{reason} Check {URL}, and `admin` in its config.") from error
     try:
         if status == 200:
             return msgspec.json.decode(answer, type=type)
         refusal = msgspec.json.decode(answer, type=_Refused).error
     except msgspec.MsgspecError as error:
         raise Failed(f"What answers at {process.name} is no admin API of this version (status {status}).") from error
+    if status == 401:
+        raise Failed(f"{process.name} does not know the token: put one of its `admin.tokens` into {TOKEN}. ({refusal.code})")
     raise Failed(f"{refusal.message} ({refusal.code})")
 
 
