@@ -59,13 +59,13 @@ def is_locked(directory: Path) -> bool:
     return False
 
 
-def stands(path: Path, fd: int) -> bool:
-    """Whether `path` still names the file that `fd` has open: neither removed nor replaced."""
+def stands(path: Path, fd: int, size_bytes: int = 0) -> bool:
+    """Whether `path` still names the file that `fd` has open, with all its bytes: neither removed nor replaced nor cut."""
     try:
         there, held = path.stat(), os.fstat(fd)
     except OSError:
         return False
-    return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)
+    return (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino) and held.st_size >= size_bytes
 
 
 def claimable(root: Path) -> list[Path]:

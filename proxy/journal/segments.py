@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from pathlib import Path
@@ -130,9 +129,11 @@ class Segment:
     def trim(self) -> None:
         """Gives an unused tail back. A disk that will not do it costs space only."""
         if self.position < self.size and not self.uncertain:
-            with contextlib.suppress(OSError):
+            size, self.size = self.size, self.position  # before the file is shorter: a file that is shorter than this was cut by somebody else
+            try:
                 os.truncate(self.path, self.position)
-                self.size = self.position
+            except OSError:
+                self.size = size
 
     def discard(self) -> None:
         """Removes a segment in which nothing stands."""

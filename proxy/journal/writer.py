@@ -225,17 +225,17 @@ class Journal:
     def _look(self) -> None:
         """Whether the files that are written to are still those in the directory.
 
-        What goes into a file that was removed or replaced is lost with this process, so nothing is
-        admitted then. What runs ends in the file as it is, and is booked from there.
+        What goes into a file that was removed or replaced is lost with this process, and what stood in
+        one that was cut (`copytruncate` does that) is lost already, so nothing is admitted then. What runs ends in the file as it is, and is booked from there.
         """
-        files = [(self.directory / LOCK, self._lock_fd)]
-        files += [(segment.path, segment.fd) for segment in self._tape.segments]
-        lost = next((path.name for path, fd in files if not stands(path, fd)), None)
+        files = [(self.directory / LOCK, self._lock_fd, 0)]
+        files += [(segment.path, segment.fd, segment.size) for segment in self._tape.segments]
+        lost = next((path.name for path, fd, size in files if not stands(path, fd, size)), None)
         if lost is None:
             self._gone = None
         elif self._gone is None:
             self._gone = (
-                f"{lost} of the journal was removed or replaced while in use:"
+                f"{lost} of the journal was removed or replaced while in use, or cut:"
                 " put it back, or restart the proxy"
             )
             self._lost += 1

@@ -247,7 +247,7 @@ async def test_a_journal_whose_files_are_gone_admits_nothing_until_they_are_back
         path = journal.directory / name
         aside = taken_away(path, replaced=replaced)
         await until(lambda: not journal.ready)
-        assert "was removed or replaced while in use: put it back, or restart" in str(journal.why_not_ready)
+        assert "was removed or replaced while in use, or cut: put it back, or restart" in str(journal.why_not_ready)
         assert journal.failures == 1, "an alert goes by it"
         with pytest.raises(JournalUnavailable, match="removed or replaced"):
             journal.open(opened("b"))
@@ -259,3 +259,13 @@ async def test_a_journal_whose_files_are_gone_admits_nothing_until_they_are_back
         await until(lambda: journal.ready)
         journal.open(opened("b"))
     assert state(journal) == (["b"], ["a"])
+
+
+async def test_a_segment_that_somebody_cuts_admits_nothing_more(tmp_path: Path) -> None:
+    """A log rotation with `copytruncate` over the data directory does so, and writing on leaves zeros where entries stood."""
+    async with running(tmp_path) as journal:
+        journal.open(opened("a"))
+        os.truncate(journal.directory / "0000000001.seg", 0)
+        journal.mark(marked("a"))
+        await until(lambda: not journal.ready)
+        assert "0000000001.seg" in str(journal.why_not_ready) and "cut" in str(journal.why_not_ready)
