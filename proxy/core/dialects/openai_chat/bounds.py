@@ -91,6 +91,8 @@ def _is_beyond_text(fields: Mapping[str, msgspec.Raw]) -> bool:
         if known is not None and (known != name if known in _PROMPTS else bytes(fields[name]) not in _NOTHING):
             return True
     modalities, tools = fields.get("modalities"), fields.get("tools")
+    if tools is not None and len(bytes(tools)) > _MEDIA_BYTES_MAX:
+        return True     # millions of small ones would be decoded in one go
     try:
         return (modalities is not None and bytes(modalities) != b"null" and _strings_decoder.decode(modalities) != ["text"]) or (
             tools is not None and bytes(tools) != b"null" and any(tool.type not in _TOOLS for tool in _tools_decoder.decode(tools))

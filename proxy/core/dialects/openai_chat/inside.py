@@ -31,6 +31,8 @@ _OF_FUNCTIONS = frozenset(("type", "function", "name", "description", "strict"))
 _TOOLS_BYTES_MAX = 1024 * 1024          # that are decoded: many small tools cost a hundred times their size
 # In more than that, which no API takes, any name like these is enough, wherever it stands, or one that is escaped.
 _SUSPECT = re.compile(rb'(?i)"[a-z_. -]{0,24}(?:model|engine|deployment|endpoint|fallback|api.?base|base.?url|api.?key|provider)|\\u00[4-7]')
+_SUSPECT_BYTES = 64
+_STEP_BYTES = 64 * 1024                 # searched at a time: other threads stand still meanwhile
 _Fields = dict[str, msgspec.Raw]
 _fields_decoder = msgspec.json.Decoder(_Fields)
 _tools_decoder = msgspec.json.Decoder(list[_Fields])
@@ -64,7 +66,7 @@ def _unpacked(text: bytes, depth: int) -> bool:
 def _in_tools(text: bytes) -> bool:
     """Whether a tool names a model or a host, itself or in the `parameters` beside its type. Those of a function are a schema."""
     if len(text) > _TOOLS_BYTES_MAX:
-        return _SUSPECT.search(text) is not None
+        return any(_SUSPECT.search(text, at, at + _STEP_BYTES + _SUSPECT_BYTES) is not None for at in range(0, len(text), _STEP_BYTES))
     try:
         tools = _tools_decoder.decode(text)
     except _JSON_ERRORS:

@@ -87,3 +87,9 @@ def test_how_many_answers_there_may_be(endpoint: str, fields: str, answers: int 
 )
 def test_what_is_more_than_the_text_of_a_prompt(fields: str, media: bool) -> None:
     assert read_call(CHAT, ('{"model":"m",' + fields + "}").encode()).media == media
+
+
+def test_a_megabyte_of_tools_is_not_gone_through() -> None:
+    """Millions of `{}` held up every other request for a second while they were decoded."""
+    tools = ",".join(['{"type":"function"}'] * 60_000)
+    assert read_call(CHAT, f'{{"model":"m","messages":[],"tools":[{tools}]}}'.encode()).media
