@@ -90,7 +90,8 @@ test-latest: ## the same with the newest packages that pyproject.toml allows, in
 	rm -rf $(VENV)-latest
 	$(MAKE) test VENV=$(VENV)-latest PINS=
 
-check: $(DEV) ## lint, types, architecture, docs
+check: $(DEV) ## layout, lint, types, architecture, docs
+	$(BIN)/ruff format --check proxy tests tools
 	$(BIN)/ruff check proxy tests tools
 	$(BIN)/mypy
 	$(PYTEST) -q tests/project

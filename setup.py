@@ -1,4 +1,5 @@
-"""Puts into the wheel what an operator sets up with: the files stay where the repository has them, so that there is one of each."""
+"""Puts into the wheel what an operator sets up with: the files stay where the repository has them,
+so that there is one of each."""
 
 from __future__ import annotations
 
@@ -9,11 +10,16 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 # Where `proxy/cli/shipped.py` looks for them -> where they are.
-SHIPPED = {"config.yaml": "config.yaml", "config.schema.json": "docs/config.schema.json", "dashboards": "dashboards"}
+SHIPPED = {
+    "config.yaml": "config.yaml",
+    "config.schema.json": "docs/config.schema.json",
+    "dashboards": "dashboards",
+}
 
 
 class BuildWithShipped(build_py):
-    """The package, and `proxy/shipped/` beside its modules. An editable install finds the files in the checkout."""
+    """The package, and `proxy/shipped/` beside its modules. An editable install finds the files in
+    the checkout."""
 
     def run(self) -> None:
         super().run()

@@ -1,7 +1,10 @@
-"""Named places where a fault test makes the process die or a step fail; parts hold None where no fault is asked for, so they cost nothing.
+"""Named places where a fault test makes the process die or a step fail; parts hold None where no
+fault is asked for, so they cost nothing.
 
-A spec is a comma-separated list of `name=action[@N[+]]`. Actions: `kill` (SIGKILL of this process), `raise` (FailpointError), `enospc`
-(OSError "no space left"). `@N` acts on the Nth pass only, `@N+` from the Nth on; without it every pass.
+A spec is a comma-separated list of `name=action[@N[+]]`. Actions: `kill` (SIGKILL of this process),
+`raise` (FailpointError), `enospc`
+(OSError "no space left"). `@N` acts on the Nth pass only, `@N+` from the Nth on; without it every
+pass.
 """
 
 from __future__ import annotations
@@ -15,20 +18,36 @@ import signal
 import msgspec
 
 NAMES: tuple[str, ...] = (
-    "journal.open.before", "journal.open.after",
-    "journal.mark.before", "journal.mark.after",
-    "journal.close.before", "journal.close.after",
-    "journal.void.before", "journal.void.after",
-    "journal.roll.before", "journal.roll.after",
-    "journal.preallocate.before", "journal.preallocate.after",
-    "journal.sync.before", "journal.sync.after",
-    "journal.compress.before", "journal.compress.renamed", "journal.compress.after",
-    "journal.delete.before", "journal.delete.after",
-    "exchange.send.before", "exchange.send.after",
-    "exchange.settle.before", "exchange.close.after",
-    "exchange.end.before", "exchange.end.after",
-    "recorder.batch.before", "recorder.batch.after",
-    "ledger.book.before", "ledger.book.inside", "ledger.book.after",
+    "journal.open.before",
+    "journal.open.after",
+    "journal.mark.before",
+    "journal.mark.after",
+    "journal.close.before",
+    "journal.close.after",
+    "journal.void.before",
+    "journal.void.after",
+    "journal.roll.before",
+    "journal.roll.after",
+    "journal.preallocate.before",
+    "journal.preallocate.after",
+    "journal.sync.before",
+    "journal.sync.after",
+    "journal.compress.before",
+    "journal.compress.renamed",
+    "journal.compress.after",
+    "journal.delete.before",
+    "journal.delete.after",
+    "exchange.send.before",
+    "exchange.send.after",
+    "exchange.settle.before",
+    "exchange.close.after",
+    "exchange.end.before",
+    "exchange.end.after",
+    "recorder.batch.before",
+    "recorder.batch.after",
+    "ledger.book.before",
+    "ledger.book.inside",
+    "ledger.book.after",
 )
 _ACTIONS = ("kill", "raise", "enospc")
 _RULE = re.compile(r"(?P<name>[a-z._]+)=(?P<action>[a-z]+)(@(?P<pass>[1-9][0-9]*)(?P<on>\+)?)?")
@@ -50,10 +69,12 @@ class _Rule(msgspec.Struct, frozen=True):
 
 
 class Failpoints:
-    """The faults of one spec. Call it with a name from NAMES at that place: `if self._fail is not None: self._fail("journal.open.before")`."""
+    """The faults of one spec. Call it with a name from NAMES at that place: `if self._fail is not
+    None: self._fail("journal.open.before")`."""
 
     def __init__(self, spec: str) -> None:
-        """Raises ValueError on a spec that would test nothing: unknown names, unknown actions, bad counts."""
+        """Raises ValueError on a spec that would test nothing: unknown names, unknown actions, bad
+        counts."""
         self._rules = dict(_parse(rule.strip()) for rule in spec.split(",") if rule.strip())
         self._passes = dict.fromkeys(self._rules, 0)
 
@@ -75,11 +96,17 @@ class Failpoints:
 def _parse(rule: str) -> tuple[str, _Rule]:
     match = _RULE.fullmatch(rule)
     if match is None:
-        raise ValueError(f"failpoint rule {rule!r} is not name=action, name=action@N or name=action@N+")
+        raise ValueError(
+            f"failpoint rule {rule!r} is not name=action, name=action@N or name=action@N+"
+        )
     name, action = match["name"], match["action"]
     if name not in NAMES:
         near = difflib.get_close_matches(name, NAMES, n=1)
-        raise ValueError(f"unknown failpoint {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise ValueError(
+            f"unknown failpoint {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        )
     if action not in _ACTIONS:
         raise ValueError(f"unknown failpoint action {action!r}: one of {', '.join(_ACTIONS)}")
-    return name, _Rule(action, None if match["pass"] is None else int(match["pass"]), match["on"] is not None)
+    return name, _Rule(
+        action, None if match["pass"] is None else int(match["pass"]), match["on"] is not None
+    )

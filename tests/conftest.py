@@ -7,14 +7,22 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.waiting import GUARD_S
 
-# `too_slow` is a verdict by the clock, too. A test that suppresses another check names this one again.
-settings.register_profile("tollkeeper", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+# `too_slow` is a verdict by the clock, too. A test that suppresses another check names this one
+# again.
+settings.register_profile(
+    "tollkeeper",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("tollkeeper")
 
 
 @pytest.fixture(autouse=True)
 def counts_take_as_long_as_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proxy waits five seconds for a count and then estimates: on a slow machine another answer than the tests'."""
+    """The proxy waits five seconds for a count and then estimates: on a slow machine another answer
+    than the tests'."""
     monkeypatch.setattr("proxy.dataplane.counting.counter.WAIT_S", GUARD_S)
 
 

@@ -1,4 +1,5 @@
-"""Failpoints: each rule acts on the passes it names and nowhere else; a spec that would test nothing is refused."""
+"""Failpoints: each rule acts on the passes it names and nowhere else; a spec that would test
+nothing is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Makes proxy/data/prices.json.gz from the installed genai-prices package: `python -m tools.prices`, or `make prices`."""
+"""Makes proxy/data/prices.json.gz from the installed genai-prices package: `python -m
+tools.prices`, or `make prices`."""
 
 from __future__ import annotations
 
@@ -27,9 +28,16 @@ def published(value: object) -> object:
     if isinstance(value, ModelPrice):
         return {key: published(price) for key, price in vars(value).items() if price is not None}
     if isinstance(value, TieredPrices):
-        return {"base": value.base, "tiers": [{"start": tier.start, "price": tier.price} for tier in value.tiers]}
+        return {
+            "base": value.base,
+            "tiers": [{"start": tier.start, "price": tier.price} for tier in value.tiers],
+        }
     if dataclasses.is_dataclass(value):
-        pairs = ((field.name.removesuffix("_"), getattr(value, field.name)) for field in dataclasses.fields(value) if field.name not in ("extractors", "_"))
+        pairs = (
+            (field.name.removesuffix("_"), getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.name not in ("extractors", "_")
+        )
         return {name: published(item) for name, item in pairs if item is not None}
     if isinstance(value, dict):
         return {key: published(item) for key, item in value.items()}
@@ -40,7 +48,11 @@ def published(value: object) -> object:
 
 def as_of() -> str:
     """The latest day, up to today, on which someone says in the table to have verified a price."""
-    comments = " ".join(str(holder.price_comments) for provider in providers for holder in (provider, *provider.models))
+    comments = " ".join(
+        str(holder.price_comments)
+        for provider in providers
+        for holder in (provider, *provider.models)
+    )
     days = re.findall(r"erified (?:on |as of )?(20[0-9]{2}-[0-9]{2}-[0-9]{2})", comments)
     return max(day for day in days if day <= datetime.datetime.now(datetime.UTC).date().isoformat())
 
@@ -55,4 +67,6 @@ if __name__ == "__main__":
     bundled.store(made, TARGET)
     rows = [row for found in made.providers.values() for row in found]
     unknown = len({row.model for row in rows if not row.rates()})
-    sys.stdout.write(f"{TARGET}: {made.source} as of {made.date}, {len(made.providers)} providers, {len(rows)} rows, {unknown} models that cannot be priced by tokens\n")
+    sys.stdout.write(
+        f"{TARGET}: {made.source} as of {made.date}, {len(made.providers)} providers, {len(rows)} rows, {unknown} models that cannot be priced by tokens\n"
+    )

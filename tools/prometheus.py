@@ -1,6 +1,8 @@
-"""Gets Prometheus and promtool for the tests where they are not installed: Debian's package, unpacked without root. `python -m tools.prometheus`.
+"""Gets Prometheus and promtool for the tests where they are not installed: Debian's package,
+unpacked without root. `python -m tools.prometheus`.
 
-What is on the PATH is used as it is. Else the package goes to ~/.cache/tollkeeper (or $XDG_CACHE_HOME/tollkeeper), which outlives a clone.
+What is on the PATH is used as it is. Else the package goes to ~/.cache/tollkeeper (or
+$XDG_CACHE_HOME/tollkeeper), which outlives a clone.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def find(program: str, environ: Mapping[str, str]) -> Path | None:
 
 
 def get(environ: Mapping[str, str]) -> None:
-    """Downloads and unpacks the package. Raises OSError or subprocess.SubprocessError where that is not possible."""
+    """Downloads and unpacks the package. Raises OSError or subprocess.SubprocessError where that is
+    not possible."""
     target = cache(environ)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
@@ -39,22 +42,37 @@ def get(environ: Mapping[str, str]) -> None:
         try:
             _apt(directory, "download", "prometheus")
         except subprocess.CalledProcessError:
-            # The system's lists are missing or old: lists of our own, for which nobody has to be root.
+            # The system's lists are missing or old: lists of our own, for which nobody has to be
+            # root.
             own = directory / "apt"
             for name in ("state/lists/partial", "cache/archives/partial"):
                 (own / name).mkdir(parents=True)
-            options = ("-o", f"Dir::State={own}/state", "-o", f"Dir::Cache={own}/cache", "-o", "Dir::State::status=/var/lib/dpkg/status")
+            options = (
+                "-o",
+                f"Dir::State={own}/state",
+                "-o",
+                f"Dir::Cache={own}/cache",
+                "-o",
+                "Dir::State::status=/var/lib/dpkg/status",
+            )
             _apt(directory, *options, "update")
             _apt(directory, *options, "download", "prometheus")
         [package] = directory.glob("prometheus_*.deb")
-        subprocess.run(["dpkg-deb", "-x", package, directory / "unpacked"], check=True, timeout=APT_TIMEOUT_S)
+        subprocess.run(
+            ["dpkg-deb", "-x", package, directory / "unpacked"], check=True, timeout=APT_TIMEOUT_S
+        )
         if target.exists():
             shutil.rmtree(target)
         (directory / "unpacked").rename(target)
 
 
 def _apt(directory: Path, *arguments: str) -> None:
-    subprocess.run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", *arguments], cwd=directory, check=True, timeout=APT_TIMEOUT_S)
+    subprocess.run(
+        ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", *arguments],
+        cwd=directory,
+        check=True,
+        timeout=APT_TIMEOUT_S,
+    )
 
 
 if __name__ == "__main__":

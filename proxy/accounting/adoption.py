@@ -16,10 +16,20 @@ from proxy.metrics.collector import Metrics
 _LOG = logging.getLogger("tollkeeper.recorder")
 
 
-async def adopt_others(root: Path, options: JournalOptions, ledger: Ledger, metrics: Metrics, pricing: Pricing, *, timeout_s: float) -> int:
-    """Settle and book what processes that are gone left in their own writer directories under `root`; the number of records made.
+async def adopt_others(
+    root: Path,
+    options: JournalOptions,
+    ledger: Ledger,
+    metrics: Metrics,
+    pricing: Pricing,
+    *,
+    timeout_s: float,
+) -> int:
+    """Settle and book what processes that are gone left in their own writer directories under
+    `root`; the number of records made.
 
-    A directory that a living process holds is left alone, and so is, until the next start, what cannot be taken over or be booked in time.
+    A directory that a living process holds is left alone, and so is, until the next start, what
+    cannot be taken over or be booked in time.
     """
     settled = 0
     try:
@@ -32,12 +42,21 @@ async def adopt_others(root: Path, options: JournalOptions, ledger: Ledger, metr
             settled += await _adopt(directory, options, ledger, metrics, pricing, timeout_s)
         except (JournalUnavailable, OSError) as error:
             _LOG.error("%s stays as it is until the next start: %s", directory, error)
-        except Exception:  # whatever a stranger's directory makes us trip over, this process has its own work
+        except (
+            Exception
+        ):  # whatever a stranger's directory makes us trip over, this process has its own work
             _LOG.exception("%s stays as it is until the next start", directory)
     return settled
 
 
-async def _adopt(directory: Path, options: JournalOptions, ledger: Ledger, metrics: Metrics, pricing: Pricing, timeout_s: float) -> int:
+async def _adopt(
+    directory: Path,
+    options: JournalOptions,
+    ledger: Ledger,
+    metrics: Metrics,
+    pricing: Pricing,
+    timeout_s: float,
+) -> int:
     journal = await asyncio.to_thread(Journal.adopt, directory, options)
     if journal is None:
         return 0

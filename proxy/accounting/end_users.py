@@ -7,16 +7,20 @@ import secrets
 from collections.abc import Callable
 from typing import Literal
 
-END_USERS_MAX = 1_000_000  # about 200 MB; a caller that invents a user for each request stops growing memory here
-HASH_CHARS = 32            # 128 bits: no two users of one deployment collide
+# about 200 MB; a caller that invents a user for each request stops growing memory here
+END_USERS_MAX = 1_000_000
+HASH_CHARS = 32  # 128 bits: no two users of one deployment collide
 SALT_BYTES = 16
 
 
 class EndUsers:
-    """Turns an end user into what the ledger stores: nothing, the name, or a hash that can be erased.
+    """Turns an end user into what the ledger stores: nothing, the name, or a hash that can be
+    erased.
 
-    lookup = HMAC(lookup_key, user) finds the user's random salt, and HMAC(salt, user) is stored. Deleting a salt makes the user's records
-    anonymous, although the records themselves cannot change. A new salt is made in memory and handed out once by `new_salts`, so that the
+    lookup = HMAC(lookup_key, user) finds the user's random salt, and HMAC(salt, user) is stored.
+    Deleting a salt makes the user's records
+    anonymous, although the records themselves cannot change. A new salt is made in memory and
+    handed out once by `new_salts`, so that the
     recorder can store it before the first record that needs it.
     """
 

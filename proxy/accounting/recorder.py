@@ -1,7 +1,10 @@
-"""Drains the journal into the ledger, in order, batch by batch; settles what a dead process left open.
+"""Drains the journal into the ledger, in order, batch by batch; settles what a dead process left
+open.
 
-The journal is the truth until the ledger has it: a batch that the ledger cannot take is kept and tried again until it can, and whatever is not booked when
-the process ends is read again at the next start. The one thing held in memory alone is the count of refusals, which nobody is billed for.
+The journal is the truth until the ledger has it: a batch that the ledger cannot take is kept and
+tried again until it can, and whatever is not booked when
+the process ends is read again at the next start. The one thing held in memory alone is the count of
+refusals, which nobody is billed for.
 """
 
 from __future__ import annotations
@@ -20,16 +23,19 @@ from proxy.core.pricing.amounts import Pricing
 from proxy.core.records.settlement import recovered
 from proxy.core.usage import UsageRecord
 from proxy.failpoints import FailpointError, Failpoints
-from proxy.journal import Journal, Reader, Recovered
+from proxy.journal import Journal, JournalReader, Recovered
 from proxy.ledger import BATCH_MAX, Ledger, LedgerUnavailable, Refusal
 from proxy.ledger.sqlite.recent import Recent
 from proxy.metrics.collector import Metrics
 
-GATHER_S = 0.005             # from the first close to its batch: under load a batch fills, alone a record is booked at once
-POLL_S = 0.5                 # looks without being woken: refusals to store, closes that the journal wrote late
-BACK_OFF_S = (0.05, 5.0)     # after a failure: the first wait, doubled up to the second
-TELL_EVERY_S = 60.0          # a lasting failure is logged again after this long
-REFUSAL_GROUPS_MAX = 4096    # keys x reasons of a quarter hour told apart while the ledger cannot take them; under `auth: forward` clients make up keys
+# from the first close to its batch: under load a batch fills, alone a record is booked at once
+GATHER_S = 0.005
+POLL_S = 0.5  # looks without being woken: refusals to store, closes that the journal wrote late
+BACK_OFF_S = (0.05, 5.0)  # after a failure: the first wait, doubled up to the second
+TELL_EVERY_S = 60.0  # a lasting failure is logged again after this long
+# keys x reasons of a quarter hour told apart while the ledger cannot take them; under `auth:
+# forward` clients make up keys
+REFUSAL_GROUPS_MAX = 4096
 REFUSAL_BUCKET_MS = 15 * 60 * 1000
 
 _LOG = logging.getLogger("tollkeeper.recorder")
@@ -40,7 +46,8 @@ Close = tuple[int, UsageRecord]
 
 
 class Recorder:
-    """Lives on the event loop. `recover` first, then `run` beside its use, `drain` before the end."""
+    """Lives on the event loop. `recover` first, then `run` beside its use, `drain` before the
+    end."""
 
     def __init__(
         self,
@@ -53,28 +60,31 @@ class Recorder:
         failpoints: Failpoints | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self.failures = 0                 # attempts that the ledger or the journal's files refused
+        self.failures = 0  # attempts that the ledger or the journal's files refused
         self._journal = journal
         self._ledger = ledger
         self._metrics = metrics
         self._end_users = end_users
-        self._pricing = pricing           # of what a dead process left open
+        self._pricing = pricing  # of what a dead process left open
         self._fail = failpoints
         self._now_ms = now_ms
-        self._reader: Reader | None = None
-        self._start_seq: int | None = None  # where this life of the journal began: what ended before it was never told to `wake`
-        self._booked_seq = 0              # closes up to here are booked
+        self._reader: JournalReader | None = None
+        self._start_seq: int | None = (
+            # where this life of the journal began: what ended before it was never told to `wake`
+            None
+        )
+        self._booked_seq = 0  # closes up to here are booked
         self._in_hand: Sequence[Close] = ()
         self._busy = False
-        self._told = 0                    # closes of this life
+        self._told = 0  # closes of this life
         self._told_booked = 0
-        self._damage = (0, 0, 0)          # what the reader had passed over when last looked
+        self._damage = (0, 0, 0)  # what the reader had passed over when last looked
         self._behind_since_s: float | None = None
         self._salts: list[tuple[str, bytes]] = []
         self._price_terms: dict[str, bytes] = {}
         self._refusals: dict[tuple[int, str | None, str], int] = {}
-        self._booking = asyncio.Lock()    # held while a batch is booked, and by who reads the book
-        self._ended: list[Recent] | None = None     # while the latter holds it: what ended since
+        self._booking = asyncio.Lock()  # held while a batch is booked, and by who reads the book
+        self._ended: list[Recent] | None = None  # while the latter holds it: what ended since
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
         self._running = False
@@ -91,14 +101,16 @@ class Recorder:
         self._wake.set()
 
     def refused(self, key_id: str | None, code: str, now_ms: int) -> None:
-        """A request was refused: counted by key, reason and quarter hour, stored with one of the next batches."""
+        """A request was refused: counted by key, reason and quarter hour, stored with one of the
+        next batches."""
         group = (now_ms - now_ms % REFUSAL_BUCKET_MS, key_id, code)
         if group not in self._refusals and len(self._refusals) >= REFUSAL_GROUPS_MAX:
             group = (group[0], None, code)
         self._refusals[group] = self._refusals.get(group, 0) + 1
 
     def price_terms(self, version: str, terms: bytes) -> None:
-        """The prices in effect from now on, at start (before `recover`) and at each reload: in the book before any record that pins them."""
+        """The prices in effect from now on, at start (before `recover`) and at each reload: in the
+        book before any record that pins them."""
         self._price_terms[version] = terms
         self._wake.set()
 
@@ -106,28 +118,36 @@ class Recorder:
 
     @property
     def backlog(self) -> int:
-        """Records closed and not yet booked. Those of an earlier life count as they are read, a batch at a time."""
+        """Records closed and not yet booked. Those of an earlier life count as they are read, a
+        batch at a time."""
         earlier = sum(1 for seq, _ in self._in_hand if seq <= (self._start_seq or 0))
         return self._told - self._told_booked + earlier
 
     @property
     def lag_s(self) -> float:
-        """For how long the oldest record that is not booked has waited, at most; 0 when all is booked."""
+        """For how long the oldest record that is not booked has waited, at most; 0 when all is
+        booked."""
         return 0.0 if self._behind_since_s is None else time.monotonic() - self._behind_since_s
 
     # Recovery.
 
     async def recover(self) -> int:
-        """Settle what a dead process left open in this journal, before anything new is written; the number of records made. They are booked by `run`."""
+        """Settle what a dead process left open in this journal, before anything new is written; the
+        number of records made. They are booked by `run`."""
         if self._start_seq is None:
-            self._booked_seq = await self._persist(lambda: self._ledger.position(self._journal.writer))
+            self._booked_seq = await self._persist(
+                lambda: self._ledger.position(self._journal.writer)
+            )
             self._journal.continue_after(self._booked_seq)
             self._start_seq = self._journal.position
             if self._start_seq > self._booked_seq:
                 self._behind_since_s = time.monotonic()
-        # At once, and not with the first batch: else a crash before that and other prices at the next start would leave records that nobody can explain.
+        # At once, and not with the first batch: else a crash before that and other prices at the
+        # next start would leave records that nobody can explain.
         if self._price_terms:
-            await self._persist(lambda: self._attempt((), None, (), (), tuple(self._price_terms.items())))
+            await self._persist(
+                lambda: self._attempt((), None, (), (), tuple(self._price_terms.items()))
+            )
             self._price_terms = {}
         found = self._journal.take_recovered()
         _tell_skipped(self._journal.directory, found)
@@ -150,7 +170,10 @@ class Recorder:
                 len(booked),
             )
         if settled:
-            _LOG.warning("%d requests that a dead process left open were charged by what it had marked", settled)
+            _LOG.warning(
+                "%d requests that a dead process left open were charged by what it had marked",
+                settled,
+            )
             self._metrics.recovered(settled)
         return settled
 
@@ -184,7 +207,8 @@ class Recorder:
             self._forget_reader()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait until all that the journal has is booked, refusals and prices too; False if that took longer, or `run` does not run."""
+        """Wait until all that the journal has is booked, refusals and prices too; False if that
+        took longer, or `run` does not run."""
         await asyncio.sleep(0)  # a `run` that was only just started begins now
         try:
             async with asyncio.timeout(timeout_s):
@@ -193,7 +217,10 @@ class Recorder:
                     self._wake.set()
                     await self._progress.wait()
         except TimeoutError:
-            _LOG.warning("%d records are not booked yet; the journal has them, and the next start books them", self.backlog)
+            _LOG.warning(
+                "%d records are not booked yet; the journal has them, and the next start books them",
+                self.backlog,
+            )
         return not self._is_behind()
 
     @contextlib.asynccontextmanager
@@ -214,7 +241,7 @@ class Recorder:
 
     def _unbooked(self, upto_seq: int) -> list[Recent]:
         """In a thread, under the lock."""
-        reader = Reader(self._journal.directory, self._booked_seq)
+        reader = JournalReader(self._journal.directory, self._booked_seq)
         try:
             found: list[Recent] = []
             while closes := reader.closes(BATCH_MAX, upto_seq):
@@ -224,7 +251,8 @@ class Recorder:
             reader.close()
 
     async def _rest(self) -> None:
-        """Until there may be something to book; a moment longer, so that what comes together is booked together."""
+        """Until there may be something to book; a moment longer, so that what comes together is
+        booked together."""
         try:
             async with asyncio.timeout(POLL_S):
                 await self._wake.wait()
@@ -236,9 +264,12 @@ class Recorder:
     async def _book_next(self) -> bool:
         """Book the next batch, however often it must be tried. True if more may be waiting."""
         upto_seq, taken_s = self._journal.position, time.monotonic()
-        # Salts were made before the closes that need them were written, so these are all that the batch needs.
+        # Salts were made before the closes that need them were written, so these are all that the
+        # batch needs.
         self._salts += self._end_users.new_salts()
-        if self._booked_seq == upto_seq and not (self._salts or self._refusals or self._price_terms):
+        if self._booked_seq == upto_seq and not (
+            self._salts or self._refusals or self._price_terms
+        ):
             self._behind_since_s = None
             return False
         self._busy = True
@@ -255,17 +286,24 @@ class Recorder:
         self._in_hand, self._busy = (), False
         self._journal.booked(position)
         if not read_all:
-            self._behind_since_s = max(self._behind_since_s or taken_s, taken_s - self._age_s(closes[-1][1]))
+            self._behind_since_s = max(
+                self._behind_since_s or taken_s, taken_s - self._age_s(closes[-1][1])
+            )
         else:
             self._behind_since_s = None if self._journal.position == upto_seq else taken_s
         return not read_all
 
     async def _book(self, closes: Sequence[Close], position: int) -> None:
         taken, self._refusals = self._refusals, {}
-        refusals = [Refusal(bucket_ms, key_id, code, count) for (bucket_ms, key_id, code), count in taken.items()]
+        refusals = [
+            Refusal(bucket_ms, key_id, code, count)
+            for (bucket_ms, key_id, code), count in taken.items()
+        ]
         salts, self._salts = self._salts, []
         price_versions, self._price_terms = tuple(self._price_terms.items()), {}
-        await self._persist(lambda: self._attempt(closes, position, salts, refusals, price_versions))
+        await self._persist(
+            lambda: self._attempt(closes, position, salts, refusals, price_versions)
+        )
 
     async def _attempt(
         self,
@@ -277,7 +315,7 @@ class Recorder:
     ) -> None:
         if self._fail is not None:
             self._fail("recorder.batch.before")
-        async with self._booking:     # not around all tries: who reads the book waits for one at most
+        async with self._booking:  # not around all tries: who reads the book waits for one at most
             booked = await self._ledger.book(
                 self._journal.writer, closes,
                 position=position, salts=salts, refusals=refusals, price_versions=price_versions,
@@ -286,25 +324,32 @@ class Recorder:
         if self._fail is not None:
             self._fail("recorder.batch.after")
         if booked.adjustments:
-            _LOG.warning("%d records came again and said something else; the differences are booked as adjustments (late_close)", booked.adjustments)
+            _LOG.warning(
+                "%d records came again and said something else; the differences are booked as adjustments (late_close)",
+                booked.adjustments,
+            )
 
     async def _read(self, upto_seq: int) -> Sequence[Close]:
-        """The next closes, read in a thread. After a failure it begins again behind what is booked: what the reader had passed would be lost else."""
+        """The next closes, read in a thread. After a failure it begins again behind what is booked:
+        what the reader had passed would be lost else."""
         if self._reader is None:
-            self._reader = Reader(self._journal.directory, self._booked_seq)
+            self._reader = JournalReader(self._journal.directory, self._booked_seq)
             self._damage = (0, 0, 0)
         reading = asyncio.ensure_future(asyncio.to_thread(self._reader.closes, BATCH_MAX, upto_seq))
         try:
             return await asyncio.shield(reading)
         except asyncio.CancelledError:
-            await asyncio.wait([reading])  # a thread cannot be called back, and its file is closed after this
+            await asyncio.wait(
+                [reading]
+            )  # a thread cannot be called back, and its file is closed after this
             raise
         except OSError:
             self._forget_reader()
             raise
 
     async def _persist(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """Try until it works, waiting longer each time; nothing overtakes it, so the order is kept."""
+        """Try until it works, waiting longer each time; nothing overtakes it, so the order is
+        kept."""
         wait_s, longest_s = BACK_OFF_S
         told_s: float | None = None
         while True:
@@ -314,7 +359,11 @@ class Recorder:
                 self.failures += 1
                 if told_s is None or time.monotonic() - told_s >= TELL_EVERY_S:
                     told_s = time.monotonic()
-                    _LOG.error("%d records wait and cannot be booked now; trying on: %s", self.backlog, error)
+                    _LOG.error(
+                        "%d records wait and cannot be booked now; trying on: %s",
+                        self.backlog,
+                        error,
+                    )
             else:
                 if told_s is not None:
                     _LOG.warning("records are booked again")
@@ -327,14 +376,24 @@ class Recorder:
         return max(0, self._now_ms() - record.started_at_ms - record.duration_ms) / 1000
 
     def _is_behind(self) -> bool:
-        return self._busy or self._booked_seq != self._journal.position or bool(self._refusals) or bool(self._price_terms)
+        return (
+            self._busy
+            or self._booked_seq != self._journal.position
+            or bool(self._refusals)
+            or bool(self._price_terms)
+        )
 
     def _tell_damage(self) -> None:
         """A record that cannot be read from the journal is lost to the bill: say so."""
         assert self._reader is not None, "it was read from just now"
-        before, self._damage = self._damage, (self._reader.undecodable, self._reader.missing, self._reader.skipped_bytes)
+        before, self._damage = (
+            self._damage,
+            (self._reader.undecodable, self._reader.missing, self._reader.skipped_bytes),
+        )
         if self._damage != before:
-            undecodable, missing, skipped_bytes = (now - then for now, then in zip(self._damage, before, strict=True))
+            undecodable, missing, skipped_bytes = (
+                now - then for now, then in zip(self._damage, before, strict=True)
+            )
             self._told_booked += undecodable
             _LOG.error(
                 "the journal in %s is damaged: %d records unreadable, %d entries missing, %d bytes passed over",
@@ -349,6 +408,15 @@ class Recorder:
 
 def _tell_skipped(directory: Path, found: Recovered) -> None:
     if found.skipped_bytes:
-        _LOG.error("%d damaged bytes in %s were passed over; the first at %s", found.skipped_bytes, directory, found.skipped[0] if found.skipped else "?")
+        _LOG.error(
+            "%d damaged bytes in %s were passed over; the first at %s",
+            found.skipped_bytes,
+            directory,
+            found.skipped[0] if found.skipped else "?",
+        )
     if found.unopened:
-        _LOG.error("%d exchanges in %s cannot be charged: their openings are damaged", found.unopened, directory)
+        _LOG.error(
+            "%d exchanges in %s cannot be charged: their openings are damaged",
+            found.unopened,
+            directory,
+        )

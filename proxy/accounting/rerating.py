@@ -1,9 +1,11 @@
 """Prices booked records anew, a stretch of the book at a time, and books what differs.
 
-`proxy.core.pricing.booked` says by which terms: those in effect now where they say something about the
+`proxy.core.pricing.booked` says by which terms: those in effect now where they say something about
+the
 record's time, else its own. What differs becomes adjustments, beside the traffic.
 
-One call does a bounded stretch and says where the next one goes on, so that nobody waits long, a stop loses nothing and progress can be shown. Repeating any
+One call does a bounded stretch and says where the next one goes on, so that nobody waits long, a
+stop loses nothing and progress can be shown. Repeating any
 of it books nothing twice (`proxy.core.records.repricing`).
 """
 
@@ -30,7 +32,8 @@ from proxy.ledger.sqlite.queries import Queries
 from proxy.ledger.sqlite.spans import YEARS
 
 SEQS_MAX = 64 * BATCH_MAX  # of one call: about a second
-PAGE_SEQS = 16  # priced at once, in a thread: requests wait for the interpreter meanwhile, a millisecond or two
+# priced at once, in a thread: requests wait for the interpreter meanwhile, a millisecond or two
+PAGE_SEQS = 16
 
 REASON_CHARS_MAX = 200  # of a column that has one word in most rows
 
@@ -42,9 +45,11 @@ _KIND, _ADJUSTS, _TEAM, _MODEL, _UPSTREAM = map(
 class Rerate(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}
 ):
-    """What to price anew: records started in [from, to), days or ISO times in the ledger's zone, open where null.
+    """What to price anew: records started in [from, to), days or ISO times in the ledger's zone,
+    open where null.
 
-    The first call leaves out the rest, or names the prices that it means; the next ones repeat `through` and `price_version` of its answer and have its
+    The first call leaves out the rest, or names the prices that it means; the next ones repeat
+    `through` and `price_version` of its answer and have its
     `next` as `after`. `teams`, `models` (globs of the model asked for) and `upstreams` narrow it,
     each if there are any; "" is no team, no model. `reason` is booked with each adjustment.
     """
@@ -62,7 +67,8 @@ class Rerate(
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What the adjustments of one team and model come to, in nano-units; None where no amount is known."""
+    """What the adjustments of one team and model come to, in nano-units; None where no amount is
+    known."""
 
     team: str | None
     model: str | None
@@ -98,9 +104,11 @@ async def rerate(
     zone: ZoneInfo,
     booked: Callable[[UsageRecord], None] | None = None,
 ) -> Rerated:
-    """One stretch; `booked` hears of each adjustment. Raises ProxyError 400 or 409 for what cannot be done as asked, LedgerError, LedgerUnavailable.
+    """One stretch; `booked` hears of each adjustment. Raises ProxyError 400 or 409 for what cannot
+    be done as asked, LedgerError, LedgerUnavailable.
 
-    Prices must not change between the calls, or a period would be billed by two: 409 `prices_changed`.
+    Prices must not change between the calls, or a period would be billed by two: 409
+    `prices_changed`.
     """
     if ask.price_version not in (None, prices.version):
         message = (

@@ -1,6 +1,8 @@
-"""The admin plane's listeners and the frame around its routes: each request is checked, read, answered in JSON, and never a traceback.
+"""The admin plane's listeners and the frame around its routes: each request is checked, read,
+answered in JSON, and never a traceback.
 
-A route is a function from what was asked to what is answered; it knows nothing of HTTP. The control socket and TCP serve the same routes.
+A route is a function from what was asked to what is answered; it knows nothing of HTTP. The control
+socket and TCP serve the same routes.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _LOG = logging.getLogger("tollkeeper.admin")
 _Body = TypeVar("_Body")
 
 
-class Ask(msgspec.Struct, frozen=True):
+class AdminRequest(msgspec.Struct, frozen=True):
     """A request that may be answered: who asks, and what."""
 
     asker: Asker
@@ -38,25 +40,28 @@ class Ask(msgspec.Struct, frozen=True):
     body: bytes
 
     def read(self, type: type[_Body]) -> _Body:
-        """The body as that type; an empty one is `{}`. Raises ProxyError 400 that names what is wrong."""
+        """The body as that type; an empty one is `{}`. Raises ProxyError 400 that names what is
+        wrong."""
         try:
             return msgspec.json.decode(self.body or b"{}", type=type)
         except msgspec.MsgspecError as error:
             raise invalid_request(f"The body is not what this takes: {error}.") from error
 
 
-class Route(msgspec.Struct, frozen=True):
+class AdminEndpoint(msgspec.Struct, frozen=True):
     """`answer` returns what JSON can hold, or raises ProxyError."""
 
     method: str
     path: str
-    answer: Callable[[Ask], Awaitable[object]]
+    answer: Callable[[AdminRequest], Awaitable[object]]
 
 
 class AdminPlane:
     """Serves the routes until `aclose`, on any number of listeners."""
 
-    def __init__(self, routes: Sequence[Route], health: Health, *, header_s: float = 10.0) -> None:
+    def __init__(
+        self, routes: Sequence[AdminEndpoint], health: Health, *, header_s: float = 10.0
+    ) -> None:
         self._routes = routes
         self._header_s = header_s
         self._health = health
@@ -65,10 +70,14 @@ class AdminPlane:
         self._control: ControlSocket | None = None
         self._acceptor: Acceptor | None = None
 
-    async def start(self, settings: Settings, tokens: Callable[[], Mapping[str, AdminToken]]) -> str:
-        """The listeners that the config asks for; the address on TCP, empty without a token. OSError if `admin.listen` cannot be opened.
+    async def start(
+        self, settings: Settings, tokens: Callable[[], Mapping[str, AdminToken]]
+    ) -> str:
+        """The listeners that the config asks for; the address on TCP, empty without a token.
+        OSError if `admin.listen` cannot be opened.
 
-        A control socket that cannot be there keeps nobody from serving: it is a line in the log, and commands that need it say so too.
+        A control socket that cannot be there keeps nobody from serving: it is a line in the log,
+        and commands that need it say so too.
         """
         try:
             await self.start_socket(settings.data_dir / NAME)
@@ -83,10 +92,17 @@ class AdminPlane:
         self._control = ControlSocket(path)
         made = await self._runner(Guard(None))
         assert made.server is not None, "it is set up"
-        self._servers.append(await asyncio.get_running_loop().create_unix_server(made.server, sock=self._control.socket))
+        self._servers.append(
+            await asyncio.get_running_loop().create_unix_server(
+                made.server, sock=self._control.socket
+            )
+        )
 
-    async def start_tcp(self, host: str, port: int, tokens: Callable[[], Mapping[str, AdminToken]]) -> str:
-        """Listen on TCP for those with a token; the address as `host:port` with the port that was taken. OSError if it cannot."""
+    async def start_tcp(
+        self, host: str, port: int, tokens: Callable[[], Mapping[str, AdminToken]]
+    ) -> str:
+        """Listen on TCP for those with a token; the address as `host:port` with the port that was
+        taken. OSError if it cannot."""
         made = await self._runner(Guard(tokens, host))
         self._acceptor, taken = await listen(made, host, port)
         return shown(taken)
@@ -108,8 +124,13 @@ class AdminPlane:
             app.router.add_get(path, self._check)
         for route in self._routes:
             app.router.add_route(route.method, route.path, _handler(route, guard, self._header_s))
-        # What is not there is refused by the same rules: a stranger does not learn which routes exist.
-        app.router.add_route("*", "/{path:.*}", _handler(Route("*", "", _unknown_path), guard, self._header_s))
+        # What is not there is refused by the same rules: a stranger does not learn which routes
+        # exist.
+        app.router.add_route(
+            "*",
+            "/{path:.*}",
+            _handler(AdminEndpoint("*", "", _unknown_path), guard, self._header_s),
+        )
         made = runner(app, self._header_s, stop_s=STOP_S)
         await made.setup()
         self._runners.append(made)
@@ -120,34 +141,62 @@ class AdminPlane:
         return web.Response(status=status, body=body, content_type="application/json")
 
 
-def _handler(route: Route, guard: Guard, body_s: float) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _handler(
+    route: AdminEndpoint, guard: Guard, body_s: float
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.Response:
         asker = guard.check(request.method, request.headers)
         try:
             async with asyncio.timeout(body_s):
                 body = await request.read()
         except TimeoutError as error:
-            raise ProxyError(408, "invalid_request_error", "request_timeout", f"The body was not complete within {body_s:g} s.") from error
-        ask = Ask(asker, request.query, body)
-        return web.Response(body=msgspec.json.encode(await route.answer(ask)), content_type="application/json")
+            raise ProxyError(
+                408,
+                "invalid_request_error",
+                "request_timeout",
+                f"The body was not complete within {body_s:g} s.",
+            ) from error
+        ask = AdminRequest(asker, request.query, body)
+        return web.Response(
+            body=msgspec.json.encode(await route.answer(ask)), content_type="application/json"
+        )
 
     return handle
 
 
-async def _unknown_path(_ask: Ask) -> object:
-    raise ProxyError(404, "invalid_request_error", "unknown_path", "The admin API has no such path, or not with this method.")
+async def _unknown_path(_ask: AdminRequest) -> object:
+    raise ProxyError(
+        404,
+        "invalid_request_error",
+        "unknown_path",
+        "The admin API has no such path, or not with this method.",
+    )
 
 
 @web.middleware
-async def _in_json(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+async def _in_json(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
     """Every refusal and every fault in the one shape of errors."""
     try:
         return await handler(request)
     except ProxyError as error:
         refusal = error
     except web.HTTPRequestEntityTooLarge:
-        refusal = ProxyError(413, "invalid_request_error", "body_too_large", f"The admin API takes at most {BODY_BYTES_MAX} bytes.")
+        refusal = ProxyError(
+            413,
+            "invalid_request_error",
+            "body_too_large",
+            f"The admin API takes at most {BODY_BYTES_MAX} bytes.",
+        )
     except Exception:  # a defect of ours: the operator finds it in the log, who asks does not
         _LOG.exception("%s %s failed", request.method, request.path)
-        refusal = ProxyError(500, "api_error", "internal_error", "The proxy failed at this; its log says why.")
-    return web.Response(status=refusal.status, body=refusal.body(), headers=dict(refusal.headers), content_type="application/json")
+        refusal = ProxyError(
+            500, "api_error", "internal_error", "The proxy failed at this; its log says why."
+        )
+    return web.Response(
+        status=refusal.status,
+        body=refusal.body(),
+        headers=dict(refusal.headers),
+        content_type="application/json",
+    )

@@ -1,4 +1,5 @@
-"""Who may ask the admin plane what. A page in an administrator's browser must not reach it, whatever it sends and whatever name it gives this machine."""
+"""Who may ask the admin plane what. A page in an administrator's browser must not reach it,
+whatever it sends and whatever name it gives this machine."""
 
 from __future__ import annotations
 
@@ -24,36 +25,65 @@ class Asker(msgspec.Struct, frozen=True):
 
 
 class Guard:
-    """The rules of one listener. `tokens` None is the control socket, whose file lets in nobody but its owner; else the tokens in effect now, by name.
+    """The rules of one listener. `tokens` None is the control socket, whose file lets in nobody but
+    its owner; else the tokens in effect now, by name.
 
-    `host` is the listener's own, which a request may name besides an address and localhost: a name that somebody else's server was looked up
+    `host` is the listener's own, which a request may name besides an address and localhost: a name
+    that somebody else's server was looked up
     under (DNS rebinding) is none of them.
     """
 
-    def __init__(self, tokens: Callable[[], Mapping[str, AdminToken]] | None, host: str = "") -> None:
+    def __init__(
+        self, tokens: Callable[[], Mapping[str, AdminToken]] | None, host: str = ""
+    ) -> None:
         self._tokens = tokens
         self._host = host.lower()
 
     def check(self, method: str, headers: Mapping[str, str]) -> Asker:
-        """Lets the request pass, or raises ProxyError 401, 403 or 415. `headers` are found whatever their case."""
+        """Lets the request pass, or raises ProxyError 401, 403 or 415. `headers` are found whatever
+        their case."""
         if "Origin" in headers:
-            raise _refused(403, "origin_refused", "A web page may not use the admin API: ask without an Origin header.")
-        asker = Asker("socket", "admin") if self._tokens is None else self._known(self._tokens(), headers)
+            raise _refused(
+                403,
+                "origin_refused",
+                "A web page may not use the admin API: ask without an Origin header.",
+            )
+        asker = (
+            Asker("socket", "admin")
+            if self._tokens is None
+            else self._known(self._tokens(), headers)
+        )
         if method in READING:
             return asker
         if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
-            raise _refused(415, "unsupported_media_type", "Send `Content-Type: application/json`, also without a body: a web form cannot.")
+            raise _refused(
+                415,
+                "unsupported_media_type",
+                "Send `Content-Type: application/json`, also without a body: a web form cannot.",
+            )
         if asker.role != "admin":
-            raise _refused(403, "role_not_allowed", f"The token {asker.name!r} may only look: this needs one with `role: admin`.")
+            raise _refused(
+                403,
+                "role_not_allowed",
+                f"The token {asker.name!r} may only look: this needs one with `role: admin`.",
+            )
         return asker
 
     def _known(self, tokens: Mapping[str, AdminToken], headers: Mapping[str, str]) -> Asker:
         """The token's name and role, on a listener that any process of any user can reach."""
         if not self._is_ours(headers.get("Host", "")):
-            raise _refused(403, "host_refused", "This is not how the admin listener is called: use its address, localhost, or the name in `admin.listen`.")
+            raise _refused(
+                403,
+                "host_refused",
+                "This is not how the admin listener is called: use its address, localhost, or the name in `admin.listen`.",
+            )
         usable = {name: token for name, token in tokens.items() if token.token}
         if not usable:
-            raise _refused(403, "admin_disabled", "No token is configured: set one in `admin.tokens`, or use the command line on the proxy's machine.")
+            raise _refused(
+                403,
+                "admin_disabled",
+                "No token is configured: set one in `admin.tokens`, or use the command line on the proxy's machine.",
+            )
         scheme, _, given = headers.get("Authorization", "").partition(" ")
         found: Asker | None = None
         secret = given.strip().encode("utf-8", "surrogateescape")
@@ -61,7 +91,12 @@ class Guard:
             if hmac.compare_digest(token.token.encode(), secret) and scheme.lower() == "bearer":
                 found = Asker(name, token.role)
         if found is None:
-            raise _refused(401, "invalid_admin_token", "Send `Authorization: Bearer` with a token of `admin.tokens`.", (("WWW-Authenticate", "Bearer"),))
+            raise _refused(
+                401,
+                "invalid_admin_token",
+                "Send `Authorization: Bearer` with a token of `admin.tokens`.",
+                (("WWW-Authenticate", "Bearer"),),
+            )
         return found
 
     def _is_ours(self, host: str) -> bool:
@@ -69,5 +104,7 @@ class Guard:
         return bool(name) and (name in ("localhost", self._host) or is_address(name))
 
 
-def _refused(status: int, code: str, message: str, headers: tuple[tuple[str, str], ...] = ()) -> ProxyError:
+def _refused(
+    status: int, code: str, message: str, headers: tuple[tuple[str, str], ...] = ()
+) -> ProxyError:
     return ProxyError(status, "invalid_request_error", code, message, headers=headers)

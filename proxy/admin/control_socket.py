@@ -1,6 +1,8 @@
-"""The control socket's file, `data_dir/control.sock`: who may open it is this user and nobody else, which is all the credential it needs.
+"""The control socket's file, `data_dir/control.sock`: who may open it is this user and nobody else,
+which is all the credential it needs.
 
-A process that was killed leaves its file behind, so a file that nobody answers on is taken over. The data directory's lock is held by then: no other process
+A process that was killed leaves its file behind, so a file that nobody answers on is taken over.
+The data directory's lock is held by then: no other process
 of ours can be about to answer on it.
 """
 
@@ -22,17 +24,22 @@ class NoControlSocket(Exception):
 
 
 class ControlSocket:
-    """A listening socket at the path, mode 0600 from the start. Make it with the data directory's lock held. Raises NoControlSocket."""
+    """A listening socket at the path, mode 0600 from the start. Make it with the data directory's
+    lock held. Raises NoControlSocket."""
 
     def __init__(self, path: Path) -> None:
         length = len(os.fsencode(path))
         if length > PATH_BYTES_MAX:
-            raise NoControlSocket(f"{path} has {length} bytes, and a socket's path may have {PATH_BYTES_MAX}: choose a shorter data_dir")
+            raise NoControlSocket(
+                f"{path} has {length} bytes, and a socket's path may have {PATH_BYTES_MAX}: choose a shorter data_dir"
+            )
         self.path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _make_way(path)
-            with contextlib.suppress(OSError):  # Linux makes the file with the mode of the socket; elsewhere it gets the right one a moment later
+            with contextlib.suppress(
+                OSError
+            ):  # Linux makes the file with the mode of the socket; elsewhere it gets the right one a moment later
                 os.fchmod(self.socket.fileno(), 0o600)
             self.socket.bind(str(path))
             path.chmod(0o600)
@@ -42,7 +49,9 @@ class ControlSocket:
         except BaseException as error:
             self.socket.close()
             if isinstance(error, OSError):
-                raise NoControlSocket(f"{path} cannot be made: {error.strerror or error}; choose a data_dir on a file system that can hold sockets") from error
+                raise NoControlSocket(
+                    f"{path} cannot be made: {error.strerror or error}; choose a data_dir on a file system that can hold sockets"
+                ) from error
             raise
 
     def remove(self) -> None:

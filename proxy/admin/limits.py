@@ -1,4 +1,5 @@
-"""`GET /admin/v1/limits?near=80` and `POST /admin/v1/limits/credit`: how limits stand, and credits on them (`proxy.quota.credits`)."""
+"""`GET /admin/v1/limits?near=80` and `POST /admin/v1/limits/credit`: how limits stand, and credits
+on them (`proxy.quota.credits`)."""
 
 from __future__ import annotations
 
@@ -8,15 +9,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from proxy.admin.app import Ask, Route
+from proxy.admin.app import AdminEndpoint, AdminRequest
 from proxy.core.errors import invalid_request, unavailable
 from proxy.core.limits.limit import PPM, share_ppm
-from proxy.dataplane.services import Parts
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.quota import QuotaUnavailable
 from proxy.quota.credits import CreditOrder, credit, standings
-from proxy.quota.status import Standing, standing
+from proxy.quota.status import LimitStatus, standing
 
 LIMITS_PATH = "/admin/v1/limits"
 CREDIT_PATH = "/admin/v1/limits/credit"
@@ -27,7 +28,7 @@ _LOG = logging.getLogger("tollkeeper.admin")
 class Limits(msgspec.Struct, frozen=True):
     """Fullest first."""
 
-    limits: list[Standing]
+    limits: list[LimitStatus]
 
 
 class CreditAnswer(msgspec.Struct, frozen=True):
@@ -35,33 +36,56 @@ class CreditAnswer(msgspec.Struct, frozen=True):
 
     id: str
     credited: str
-    limit: Standing
+    limit: LimitStatus
 
 
-def limits_route(parts: Parts, site: Callable[[], Site]) -> Route:
-    async def answer(ask: Ask) -> Limits:
-        now = site()
+def limits_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminEndpoint:
+    async def answer(ask: AdminRequest) -> Limits:
+        now = snapshot()
         try:
-            states = await standings(parts.quota, now.rules, parts.now_ms(), near_ppm(ask.query.get("near", "0%")))
+            states = await standings(
+                services.quota, now.rules, services.now_ms(), near_ppm(ask.query.get("near", "0%"))
+            )
         except QuotaUnavailable as error:
-            raise unavailable("quota_unavailable", f"The running counts cannot be read now ({error}).") from error
-        return Limits(await asyncio.to_thread(lambda: [standing(state, now.zone) for state in states]))
+            raise unavailable(
+                "quota_unavailable", f"The running counts cannot be read now ({error})."
+            ) from error
+        return Limits(
+            await asyncio.to_thread(lambda: [standing(state, now.zone) for state in states])
+        )
 
-    return Route("GET", LIMITS_PATH, answer)
+    return AdminEndpoint("GET", LIMITS_PATH, answer)
 
 
-def credit_route(parts: Parts, site: Callable[[], Site]) -> Route:
-    async def answer(ask: Ask) -> CreditAnswer:
-        now = site()
+def credit_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminEndpoint:
+    async def answer(ask: AdminRequest) -> CreditAnswer:
+        now = snapshot()
         order = ask.read(CreditOrder)
         try:
-            done = await credit(order, parts.quota, parts.ledger, now.rules, zone=now.zone, now_ms=parts.now_ms(), by=ask.asker.name)
+            done = await credit(
+                order,
+                services.quota,
+                services.ledger,
+                now.rules,
+                zone=now.zone,
+                now_ms=services.now_ms(),
+                by=ask.asker.name,
+            )
         except (LedgerError, LedgerUnavailable) as error:
-            raise unavailable("ledger_unavailable", f"The credit cannot be booked now ({error}); nothing was changed.") from error
-        _LOG.info("%s credited %s to the limit %s: %s", ask.asker.name, done.credited, order.limit, order.reason)
+            raise unavailable(
+                "ledger_unavailable",
+                f"The credit cannot be booked now ({error}); nothing was changed.",
+            ) from error
+        _LOG.info(
+            "%s credited %s to the limit %s: %s",
+            ask.asker.name,
+            done.credited,
+            order.limit,
+            order.reason,
+        )
         return CreditAnswer(done.id, done.credited, standing(done.state, now.zone))
 
-    return Route("POST", CREDIT_PATH, answer)
+    return AdminEndpoint("POST", CREDIT_PATH, answer)
 
 
 def near_ppm(text: str) -> int:

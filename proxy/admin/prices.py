@@ -1,4 +1,5 @@
-"""`POST /admin/v1/prices/rerate`: one stretch of a period priced anew (`proxy.accounting.rerating`)."""
+"""`POST /admin/v1/prices/rerate`: one stretch of a period priced anew
+(`proxy.accounting.rerating`)."""
 
 from __future__ import annotations
 
@@ -7,12 +8,12 @@ import logging
 from collections.abc import Callable
 
 from proxy.accounting.rerating import Rerate, Rerated, rerate
-from proxy.admin.app import Ask, Route
+from proxy.admin.app import AdminEndpoint, AdminRequest
 from proxy.core.errors import invalid_request, unavailable
 from proxy.core.limits.decisions import Used
 from proxy.core.usage import UsageRecord
-from proxy.dataplane.services import Parts
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.queries import Queries
 
@@ -21,31 +22,55 @@ RERATE_PATH = "/admin/v1/prices/rerate"
 _LOG = logging.getLogger("tollkeeper.admin")
 
 
-def rerate_route(parts: Parts, site: Callable[[], Site], queries: Queries) -> Route:
-    """With the prices of the config in effect. One at a time: what two would book is the same, but budgets must hear of it once."""
+def rerate_route(
+    services: Services, snapshot: Callable[[], Snapshot], queries: Queries
+) -> AdminEndpoint:
+    """With the prices of the config in effect. One at a time: what two would book is the same, but
+    budgets must hear of it once."""
     turn = asyncio.Lock()
 
-    async def answer(ask: Ask) -> Rerated:
+    async def answer(ask: AdminRequest) -> Rerated:
         wanted = ask.read(Rerate)
         async with turn:
-            now = site()    # not before its turn: a reload may come while it waits
+            now = snapshot()  # not before its turn: a reload may come while it waits
             try:
-                done = await rerate(wanted, queries, parts.ledger, now.prices, now.zone, lambda record: _tell_quota(parts, now, record))
+                done = await rerate(
+                    wanted,
+                    queries,
+                    services.ledger,
+                    now.prices,
+                    now.zone,
+                    lambda record: _tell_quota(services, now, record),
+                )
             except LedgerError as error:
                 raise invalid_request(f"{error}.") from error
             except LedgerUnavailable as error:
                 message = f"The ledger cannot be used now ({error}). What is booked stays booked: the same again books the rest."
                 raise unavailable("ledger_unavailable", message) from error
         if not wanted.dry_run:
-            _LOG.info("%s rerated records %s by the prices %s: %d adjustments", ask.asker.name, done.period, done.price_version, done.verdicts["adjusted"])
+            _LOG.info(
+                "%s rerated records %s by the prices %s: %d adjustments",
+                ask.asker.name,
+                done.period,
+                done.price_version,
+                done.verdicts["adjusted"],
+            )
         return done
 
-    return Route("POST", RERATE_PATH, answer)
+    return AdminEndpoint("POST", RERATE_PATH, answer)
 
 
-def _tell_quota(parts: Parts, site: Site, adjustment: UsageRecord) -> None:
-    """A budget of the window in which the record counts gets back what was charged too much, and is charged what was charged too little."""
+def _tell_quota(services: Services, snapshot: Snapshot, adjustment: UsageRecord) -> None:
+    """A budget of the window in which the record counts gets back what was charged too much, and is
+    charged what was charged too little."""
     if adjustment.charge_nano is None:
         return
-    limits = site.rules.limits_for(adjustment.key_id, adjustment.team, adjustment.upstream, adjustment.model_requested)
-    parts.quota.adjust(limits, adjustment.started_at_ms, Used(requests=0, charge_nano=adjustment.charge_nano), parts.now_ms())
+    limits = snapshot.rules.limits_for(
+        adjustment.key_id, adjustment.team, adjustment.upstream, adjustment.model_requested
+    )
+    services.quota.adjust(
+        limits,
+        adjustment.started_at_ms,
+        Used(requests=0, charge_nano=adjustment.charge_nano),
+        services.now_ms(),
+    )

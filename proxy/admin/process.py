@@ -8,13 +8,14 @@ from collections.abc import Callable
 import msgspec
 
 from proxy import __version__
-from proxy.admin.app import Ask, Route
-from proxy.dataplane.services import Parts
-from proxy.dataplane.snapshot import Site
+from proxy.admin.app import AdminEndpoint, AdminRequest
+from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
 
 
 class Process(msgspec.Struct, frozen=True):
-    """The running process. `ready` as /readyz says it; `backlog_records` have ended and are not in the ledger yet; requests are priced by `price_version`."""
+    """The running process. `ready` as /readyz says it; `backlog_records` have ended and are not in
+    the ledger yet; requests are priced by `price_version`."""
 
     version: str
     pid: int
@@ -26,10 +27,12 @@ class Process(msgspec.Struct, frozen=True):
     price_version: str
 
 
-def process_route(parts: Parts, site: Callable[[], Site], why_not_ready: Callable[[], str | None]) -> Route:
-    started_at_ms = parts.now_ms()
+def process_route(
+    services: Services, snapshot: Callable[[], Snapshot], why_not_ready: Callable[[], str | None]
+) -> AdminEndpoint:
+    started_at_ms = services.now_ms()
 
-    async def answer(_ask: Ask) -> Process:
+    async def answer(_ask: AdminRequest) -> Process:
         reason = why_not_ready()
         return Process(
             version=__version__,
@@ -37,9 +40,9 @@ def process_route(parts: Parts, site: Callable[[], Site], why_not_ready: Callabl
             started_at_ms=started_at_ms,
             ready=reason is None,
             why_not_ready=reason,
-            open_exchanges=parts.journal.open_count,
-            backlog_records=parts.recorder.backlog,
-            price_version=site().prices.version,
+            open_exchanges=services.journal.open_count,
+            backlog_records=services.recorder.backlog,
+            price_version=snapshot().prices.version,
         )
 
-    return Route("GET", "/admin/v1/health", answer)
+    return AdminEndpoint("GET", "/admin/v1/health", answer)

@@ -1,4 +1,5 @@
-"""The command line: one module a noun, thin over the parts that do the work. Exit codes are in `common`."""
+"""The command line: one module a noun, thin over the parts that do the work. Exit codes are in
+`common`."""
 
 from __future__ import annotations
 

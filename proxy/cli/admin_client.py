@@ -1,6 +1,8 @@
-"""Asks the running process, for the commands that need it: through the socket in its data directory, or over TCP with a token.
+"""Asks the running process, for the commands that need it: through the socket in its data
+directory, or over TCP with a token.
 
-`TOLLKEEPER_ADMIN_URL` (and `TOLLKEEPER_ADMIN_TOKEN`) name a process elsewhere; without them it is the one that runs on this data directory, if one does.
+`TOLLKEEPER_ADMIN_URL` (and `TOLLKEEPER_ADMIN_TOKEN`) name a process elsewhere; without them it is
+the one that runs on this data directory, if one does.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ ANSWER_S = 120.0
 _Answer = TypeVar("_Answer")
 
 
-class Process(msgspec.Struct, frozen=True):
+class AdminClient(msgspec.Struct, frozen=True):
     """A running process, and the way to it."""
 
     url: str
@@ -45,49 +47,73 @@ class _Refused(msgspec.Struct):
     error: _Refusal
 
 
-def running(data_dir: Path, environ: Mapping[str, str]) -> Process | None:
-    """The process to ask; None if none answers on this data directory. Raises Failed when one does and this user may not ask it."""
+def running(data_dir: Path, environ: Mapping[str, str]) -> AdminClient | None:
+    """The process to ask; None if none answers on this data directory. Raises Failed when one does
+    and this user may not ask it."""
     url = environ.get(URL, "").rstrip("/")
     if url:
         if not url.startswith(("http://", "https://")):
             raise Failed(f"{URL} {url!r} is no URL: write http://HOST:PORT, as in `admin.listen`.")
-        return Process(url, token=environ.get(TOKEN, "").strip())  # a token out of a file ends in a newline, which no header may hold
+        return AdminClient(
+            url, token=environ.get(TOKEN, "").strip()
+        )  # a token out of a file ends in a newline, which no header may hold
     path = data_dir / NAME
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(CONNECT_S)
         try:
             probe.connect(str(path))
         except PermissionError as error:
-            raise Failed(f"{path} belongs to another user: run this as the user of the proxy, or set {URL} and {TOKEN}.") from error
+            raise Failed(
+                f"{path} belongs to another user: run this as the user of the proxy, or set {URL} and {TOKEN}."
+            ) from error
         except OSError:
             return None  # no file, nobody behind it, or a path that no process can listen on either
-    return Process("http://control", path)
+    return AdminClient("http://control", path)
 
 
-def ask(process: Process, method: str, path: str, body: object = None, *, type: type[_Answer]) -> _Answer:
-    """One answer of the process. Raises Failed with what it says when it refuses, or why it cannot be asked."""
+def ask(
+    process: AdminClient, method: str, path: str, body: object = None, *, type: type[_Answer]
+) -> _Answer:
+    """One answer of the process. Raises Failed with what it says when it refuses, or why it cannot
+    be asked."""
     try:
-        status, answer = asyncio.run(_ask(process, method, path, msgspec.json.encode({} if body is None else body)))
+        status, answer = asyncio.run(
+            _ask(process, method, path, msgspec.json.encode({} if body is None else body))
+        )
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         reason = f"The process at {process.name} does not answer: {error or 'it takes too long'}."
-        raise Failed(reason if process.socket else f"{reason} Check {URL}, and `admin` in its config.") from error
+        raise Failed(
+            reason if process.socket else f"{reason} Check {URL}, and `admin` in its config."
+        ) from error
     try:
         if status == 200:
             return msgspec.json.decode(answer, type=type)
         refusal = msgspec.json.decode(answer, type=_Refused).error
     except msgspec.MsgspecError as error:
-        raise Failed(f"What answers at {process.name} is no admin API of this version (status {status}).") from error
+        raise Failed(
+            f"What answers at {process.name} is no admin API of this version (status {status})."
+        ) from error
     if status == 401:
-        raise Failed(f"{process.name} does not know the token: put one of its `admin.tokens` into {TOKEN}. ({refusal.code})")
+        raise Failed(
+            f"{process.name} does not know the token: put one of its `admin.tokens` into {TOKEN}. ({refusal.code})"
+        )
     raise Failed(f"{refusal.message} ({refusal.code})")
 
 
-async def _ask(process: Process, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+async def _ask(process: AdminClient, method: str, path: str, body: bytes) -> tuple[int, bytes]:
     connector = None if process.socket is None else aiohttp.UnixConnector(str(process.socket))
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {process.token}"} if process.token else {})
+    headers = {"Content-Type": "application/json"} | (
+        {"Authorization": f"Bearer {process.token}"} if process.token else {}
+    )
     timeout = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S)
     async with (
         aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-        session.request(method, process.url + path, data=body if method != "GET" else None, headers=headers, allow_redirects=False) as response,
+        session.request(
+            method,
+            process.url + path,
+            data=body if method != "GET" else None,
+            headers=headers,
+            allow_redirects=False,
+        ) as response,
     ):
         return response.status, await response.read()

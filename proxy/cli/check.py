@@ -1,4 +1,5 @@
-"""`tollkeeper check`: is the config right, and what does it come to? With --connect also: do its upstreams answer, and as it says?"""
+"""`tollkeeper check`: is the config right, and what does it come to? With --connect also: do its
+upstreams answer, and as it says?"""
 
 from __future__ import annotations
 
@@ -14,22 +15,37 @@ from proxy.cli.estimated import unstated
 from proxy.cli.strict_limits import strict_limits
 from proxy.config import loader
 from proxy.dataplane.probe import probe as ask
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.snapshot import Snapshot
 from proxy.listeners import descriptors
 
 
 @click.command()
 @common.config_option
 @common.json_option
-@click.option("--schema", is_flag=True, help="Print the JSON Schema of config.yaml instead, for editors.")
-@click.option("--connect", is_flag=True, help="Ask each upstream what it can do: its models, and two tiny streams, which cost a few tokens.")
-@click.option("--upstream", "names", multiple=True, metavar="NAME", help="With --connect: only this one. May be repeated.")
-def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, names: tuple[str, ...]) -> None:
+@click.option(
+    "--schema", is_flag=True, help="Print the JSON Schema of config.yaml instead, for editors."
+)
+@click.option(
+    "--connect",
+    is_flag=True,
+    help="Ask each upstream what it can do: its models, and two tiny streams, which cost a few tokens.",
+)
+@click.option(
+    "--upstream",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="With --connect: only this one. May be repeated.",
+)
+def check(
+    config_path: Path | None, as_json: bool, schema: bool, connect: bool, names: tuple[str, ...]
+) -> None:
     """Validate the config; print what is in effect, defaults included and secrets masked.
 
     All problems are named at once, and the exit code is 1. Warnings go to stderr and do not fail.
 
-    With --connect, say instead what each upstream answers and which settings fit it; the exit code is 1 if one of them cannot be used.
+    With --connect, say instead what each upstream answers and which settings fit it; the exit code
+    is 1 if one of them cannot be used.
 
     \b
     Examples:
@@ -51,7 +67,9 @@ def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, 
         common.print_json(effective)
     else:
         click.echo(f"# {loaded.path}: valid. In effect:")
-        click.echo(yaml.safe_dump(effective, sort_keys=False, allow_unicode=True, width=160), nl=False)
+        click.echo(
+            yaml.safe_dump(effective, sort_keys=False, allow_unicode=True, width=160), nl=False
+        )
     for warning in loaded.warnings:  # behind the rest: on a terminal these are the lines to read
         click.echo(f"Warning: {warning}", err=True)
     notes = strict_limits(loaded.settings)
@@ -65,12 +83,18 @@ def check(config_path: Path | None, as_json: bool, schema: bool, connect: bool, 
 
 
 def _connect(loaded: loader.Loaded, names: tuple[str, ...], *, as_json: bool) -> None:
-    """Probe the upstreams and print what was found; ends with exit code 1 if one of them cannot be used."""
+    """Probe the upstreams and print what was found; ends with exit code 1 if one of them cannot be
+    used."""
     unknown = [name for name in names if name not in loaded.settings.upstreams]
     if unknown:
-        raise common.Failed(f"There is no upstream {', '.join(unknown)} in {loaded.path}; it has {', '.join(loaded.settings.upstreams)}.")
-    click.echo("Asking each upstream for its models and for two tiny streams. That costs a few tokens, which no ledger will show.", err=True)
-    probes = asyncio.run(ask(Site(loaded.settings), names))
+        raise common.Failed(
+            f"There is no upstream {', '.join(unknown)} in {loaded.path}; it has {', '.join(loaded.settings.upstreams)}."
+        )
+    click.echo(
+        "Asking each upstream for its models and for two tiny streams. That costs a few tokens, which no ledger will show.",
+        err=True,
+    )
+    probes = asyncio.run(ask(Snapshot(loaded.settings), names))
     if as_json:
         common.print_json(probes)
     else:

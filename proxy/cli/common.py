@@ -1,4 +1,5 @@
-"""What the commands share: options, reading the config, opening the ledger to read, and how a failure ends a command.
+"""What the commands share: options, reading the config, opening the ledger to read, and how a
+failure ends a command.
 
 Exit codes: 0 done · 1 failed · 2 wrong usage · 3 checked and found differences.
 """
@@ -24,7 +25,8 @@ from proxy.config.settings import Settings
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.queries import Queries
 
-# The settings of `serve --upstream URL` keep their data here; reads look here where there is no config file.
+# The settings of `serve --upstream URL` keep their data here; reads look here where there is no
+# config file.
 BARE_DATA_DIR = Path("var")
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -35,7 +37,7 @@ class Failed(click.ClickException):
     """Ends the command with exit code 1 and a message for people."""
 
 
-class Book(msgspec.Struct, frozen=True):
+class OpenLedger(msgspec.Struct, frozen=True):
     """A ledger to read, and what is needed to read it right."""
 
     queries: Queries
@@ -46,7 +48,11 @@ class Book(msgspec.Struct, frozen=True):
 def config_option(command: _Command) -> _Command:
     """`-c FILE`, the same for every command."""
     return click.option(
-        "-c", "--config", "config_path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+        "-c",
+        "--config",
+        "config_path",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
         help="The config file. Default: $TOLLKEEPER_CONFIG, ./config.yaml, /etc/tollkeeper/config.yaml.",
     )(command)
 
@@ -54,7 +60,9 @@ def config_option(command: _Command) -> _Command:
 def data_dir_option(command: _Command) -> _Command:
     """`--data-dir DIR`, for reading a ledger without its config, wherever it was copied to."""
     return click.option(
-        "--data-dir", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
         help="Read the ledger and journal in DIR. Without -c no config is read at all: times are in UTC.",
     )(command)
 
@@ -72,12 +80,13 @@ def load(path: Path | None) -> loader.Loaded:
         raise Failed(_listed(error.messages)) from error
 
 
-def open_book(config_path: Path | None, data_dir: Path | None) -> Book:
-    """The ledger that the config names, or the one in `data_dir`, for which no config is looked for. Without either: ./var, if it is there."""
+def open_book(config_path: Path | None, data_dir: Path | None) -> OpenLedger:
+    """The ledger that the config names, or the one in `data_dir`, for which no config is looked
+    for. Without either: ./var, if it is there."""
     settings = _settings(config_path, data_dir)
     where = settings.data_dir if data_dir is None else data_dir
     try:
-        return Book(Queries(settings.ledger.url, where), ZoneInfo(settings.timezone), where)
+        return OpenLedger(Queries(settings.ledger.url, where), ZoneInfo(settings.timezone), where)
     except LedgerError as error:
         raise Failed(str(error)) from error
 
@@ -104,7 +113,8 @@ def print_fields(rows: Sequence[tuple[str, str]]) -> None:
 
 @contextmanager
 def progress(label: str, steps: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr for long work, moved on by what it yields; nothing where nobody watches, or where `shown` says that it would be in the way."""
+    """A bar on stderr for long work, moved on by what it yields; nothing where nobody watches, or
+    where `shown` says that it would be in the way."""
     if not shown or not sys.stderr.isatty():
         yield lambda _steps: None
         return
@@ -113,12 +123,17 @@ def progress(label: str, steps: int, *, shown: bool = True) -> Iterator[Callable
 
 
 def own_command() -> str:
-    """How to call this program again from a shell: by name where it is on the PATH, else by the path it was started with."""
+    """How to call this program again from a shell: by name where it is on the PATH, else by the
+    path it was started with."""
     started = Path(sys.argv[0])
     if started.name != "tollkeeper":
         return f"{shlex.quote(sys.executable)} -m proxy"
     on_path = shutil.which("tollkeeper")
-    return "tollkeeper" if on_path is not None and Path(on_path).resolve() == started.resolve() else shlex.quote(str(started.absolute()))
+    return (
+        "tollkeeper"
+        if on_path is not None and Path(on_path).resolve() == started.resolve()
+        else shlex.quote(str(started.absolute()))
+    )
 
 
 def _settings(config_path: Path | None, data_dir: Path | None) -> Settings:
@@ -134,4 +149,8 @@ def _settings(config_path: Path | None, data_dir: Path | None) -> Settings:
 
 
 def _listed(messages: tuple[str, ...]) -> str:
-    return messages[0] if len(messages) == 1 else "\n".join([f"{len(messages)} problems:", *(f"  - {message}" for message in messages)])
+    return (
+        messages[0]
+        if len(messages) == 1
+        else "\n".join([f"{len(messages)} problems:", *(f"  - {message}" for message in messages)])
+    )

@@ -1,4 +1,5 @@
-"""`tollkeeper demo`: the proxy in front of the scripted upstream, with a ready key and the lines to paste."""
+"""`tollkeeper demo`: the proxy in front of the scripted upstream, with a ready key and the lines to
+paste."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from proxy.tenants.key import KEY_BYTES_MIN, make_key
 HOST = "127.0.0.1"
 DATA_PORT = 8790
 METRICS_PORT = 9464
-PACE_S = 0.03                           # between events: slow enough to see them arrive
+PACE_S = 0.03  # between events: slow enough to see them arrive
 UPSTREAM_KEY = "sk-scripted-upstream"
 MADE_BY = "# Made by `tollkeeper demo`, which writes it anew at each start."
 
@@ -42,12 +43,36 @@ class Demo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Keep config, ledger and journal here instead of a temporary directory.")
-@click.option("--port", default=DATA_PORT, show_default=True, type=click.IntRange(0, 65535), help="Where the proxy listens; any free port where it is taken, or 0.")
-@click.option("--metrics-port", default=METRICS_PORT, show_default=True, type=click.IntRange(0, 65535), help="Likewise, for the metrics.")
-@click.option("--pace", default=PACE_S, show_default=True, type=click.FloatRange(0, 10), help="Seconds between the events of a stream.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep config, ledger and journal here instead of a temporary directory.",
+)
+@click.option(
+    "--port",
+    default=DATA_PORT,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Where the proxy listens; any free port where it is taken, or 0.",
+)
+@click.option(
+    "--metrics-port",
+    default=METRICS_PORT,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Likewise, for the metrics.",
+)
+@click.option(
+    "--pace",
+    default=PACE_S,
+    show_default=True,
+    type=click.FloatRange(0, 10),
+    help="Seconds between the events of a stream.",
+)
 def demo(directory: Path | None, port: int, metrics_port: int, pace: float) -> None:
-    """Start a scripted upstream and the proxy in front of it, and print the lines to paste. Needs no key and no network; Ctrl-C stops all.
+    """Start a scripted upstream and the proxy in front of it, and print the lines to paste. Needs
+    no key and no network; Ctrl-C stops all.
 
     \b
     Example:
@@ -59,7 +84,8 @@ def demo(directory: Path | None, port: int, metrics_port: int, pace: float) -> N
 
 
 def config_text(base_url: str, data_port: int, metrics_port: int, secret: str) -> str:
-    """The demo's config.yaml: one upstream, one route, one team, one key, of which it holds the digest only."""
+    """The demo's config.yaml: one upstream, one route, one team, one key, of which it holds the
+    digest only."""
     return f"""{MADE_BY}
 listen: {HOST}:{data_port}
 metrics: {{listen: "{HOST}:{metrics_port}"}}
@@ -145,12 +171,20 @@ async def _run(home: Path, port: int, metrics_port: int, pace_s: float) -> None:
     secret = make_key(secrets.token_bytes(KEY_BYTES_MIN))
     path = home / "config.yaml"
     async with serving(Script(pace_s=pace_s)) as upstream:
-        path.write_text(config_text(upstream.base_url, free_port(port), free_port(metrics_port), secret), encoding="utf-8")
+        path.write_text(
+            config_text(upstream.base_url, free_port(port), free_port(metrics_port), secret),
+            encoding="utf-8",
+        )
         loaded = loader.load(path, os.environ)
         logs.configure(loaded.settings.log.format, sys.stderr)
 
         def announce(addresses: lifecycle.Addresses) -> None:
-            ready = Demo(base_url=f"http://{addresses.data}/v1", metrics_url=f"http://{addresses.metrics}/metrics", secret=secret, config_path=path)
+            ready = Demo(
+                base_url=f"http://{addresses.data}/v1",
+                metrics_url=f"http://{addresses.metrics}/metrics",
+                secret=secret,
+                config_path=path,
+            )
             click.echo(lines(ready))
 
         try:
@@ -161,7 +195,8 @@ async def _run(home: Path, port: int, metrics_port: int, pace_s: float) -> None:
 
 @contextmanager
 def _home(directory: Path | None) -> Iterator[Path]:
-    """The directory of the demo: a temporary one, removed at the end, or the one given, never over a config that is not the demo's."""
+    """The directory of the demo: a temporary one, removed at the end, or the one given, never over
+    a config that is not the demo's."""
     if directory is None:
         with tempfile.TemporaryDirectory(prefix="tollkeeper-demo-") as temporary:
             yield Path(temporary)

@@ -1,4 +1,5 @@
-"""How many recent requests no vendor counted, and what makes it exact: told at the start and by `check`."""
+"""How many recent requests no vendor counted, and what makes it exact: told at the start and by
+`check`."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ def unstated(settings: Settings, now_ms: int) -> list[str]:
 
     None where there is no ledger yet.
     """
-    observed = [name for name, upstream in settings.upstreams.items() if upstream.stream_usage == "observe"]
+    observed = [
+        name for name, upstream in settings.upstreams.items() if upstream.stream_usage == "observe"
+    ]
     queries = Queries(settings.ledger.url, settings.data_dir)
     try:
         counts = queries.sources(now_ms - DAYS * _DAY_MS, RECORDS_MAX)

@@ -1,4 +1,5 @@
-"""`tollkeeper ledger export`: the records of a period as a file that billing loads, the same bytes each time it is asked for."""
+"""`tollkeeper ledger export`: the records of a period as a file that billing loads, the same bytes
+each time it is asked for."""
 
 from __future__ import annotations
 
@@ -42,7 +43,10 @@ class Totals:
         """For people: the records, then the money, one line a currency."""
         counted = f"records: {formats.count(self.records)}, of them adjustments: {formats.count(self.adjustments)}"
         money = [
-            f"{currency}: " + ", ".join(f"{name.removesuffix('_nano')} {formats.money(nano)}" for name, nano in sums.items())
+            f"{currency}: "
+            + ", ".join(
+                f"{name.removesuffix('_nano')} {formats.money(nano)}" for name, nano in sums.items()
+            )
             for currency, sums in sorted(self._money.items())
         ]
         return [counted, *money]
@@ -51,23 +55,49 @@ class Totals:
 @click.command()
 @common.config_option
 @common.data_dir_option
-@click.option("--format", "form", type=click.Choice(list(records.FORMATS)), default="csv", show_default=True)
-@click.option("--from", "from_", metavar="TIME", help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.")
+@click.option(
+    "--format", "form", type=click.Choice(list(records.FORMATS)), default="csv", show_default=True
+)
+@click.option(
+    "--from",
+    "from_",
+    metavar="TIME",
+    help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.",
+)
 @click.option("--to", metavar="TIME", help="Requests started before.")
 @click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")
-@click.option("--through", type=click.IntRange(min=0), metavar="SEQ", help="Only what was booked up to this seq. Default: the last one, which is printed to stderr.")
-@click.option("--after", default=0, type=click.IntRange(min=0), metavar="SEQ", help="Only what was booked after this seq: what came since the export that ended there.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write to FILE, which is there only when it is complete. Default: standard output.")
+@click.option(
+    "--through",
+    type=click.IntRange(min=0),
+    metavar="SEQ",
+    help="Only what was booked up to this seq. Default: the last one, which is printed to stderr.",
+)
+@click.option(
+    "--after",
+    default=0,
+    type=click.IntRange(min=0),
+    metavar="SEQ",
+    help="Only what was booked after this seq: what came since the export that ended there.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write to FILE, which is there only when it is complete. Default: standard output.",
+)
 @click.option("--yes", is_flag=True, help="Replace FILE if it exists.")
 def export(
     config_path: Path | None, data_dir: Path | None, form: str, from_: str | None, to: str | None, month: str | None, through: int | None, after: int,
     out: Path | None, yes: bool,
 ) -> None:  # fmt: skip
-    """Write the records of a period, one a line, corrections as lines of their own: the sum of the lines is what `usage` says.
+    """Write the records of a period, one a line, corrections as lines of their own: the sum of the
+    lines is what `usage` says.
 
-    csv has a column for each label of these records, `label:NAME`, behind the others; read columns by their names.
+    csv has a column for each label of these records, `label:NAME`, behind the others; read columns
+    by their names.
 
-    With the same range and the same --through the file is the same, byte for byte, however much is booked meanwhile. A correction belongs to the period of the
+    With the same range and the same --through the file is the same, byte for byte, however much is
+    booked meanwhile. A correction belongs to the period of the
     record it corrects; what came after an export is what --after its seq gives.
 
     \b
@@ -79,13 +109,22 @@ def export(
     start, end = time_range.parse(from_, to, month, book.zone)
     if out is not None and out.exists():
         if not out.is_file():
-            raise common.Failed(f"{out} is no ordinary file, and what is written takes its place: leave out --out to write to standard output.")
+            raise common.Failed(
+                f"{out} is no ordinary file, and what is written takes its place: leave out --out to write to standard output."
+            )
         if not yes:
             raise common.Failed(f"{out} exists: choose another name, or add --yes to replace it.")
     head = common.ask(lambda: pages.head(book.queries.path))
     if (beyond := max(after, through or 0)) > head:
-        raise common.Failed(f"The ledger {book.queries.path} ends at seq {head}, before {beyond}: check the number, and that this is the right ledger.")
-    stretch = pages.Stretch(after=after, through=head if through is None else through, from_ms=time_range.to_ms(start), to_ms=time_range.to_ms(end))
+        raise common.Failed(
+            f"The ledger {book.queries.path} ends at seq {head}, before {beyond}: check the number, and that this is the right ledger."
+        )
+    stretch = pages.Stretch(
+        after=after,
+        through=head if through is None else through,
+        from_ms=time_range.to_ms(start),
+        to_ms=time_range.to_ms(end),
+    )
     click.echo(_told(start, end, stretch, book), err=True)
     totals = Totals()
     with _opened(out) as file:
@@ -108,12 +147,22 @@ def export(
         click.echo(line, err=True)
 
 
-def _told(start: datetime | None, end: datetime | None, stretch: pages.Stretch, book: common.Book) -> str:
+def _told(
+    start: datetime | None, end: datetime | None, stretch: pages.Stretch, book: common.OpenLedger
+) -> str:
     since = f" --after {stretch.after}" if stretch.after else ""
     return f"Records {time_range.describe(start, end, book.zone)}, to be had again with{since} --through {stretch.through}"
 
 
-def _write(file: BinaryIO, lines: records.Lines, path: Path, stretch: pages.Stretch, totals: Totals, *, bar: bool) -> None:
+def _write(
+    file: BinaryIO,
+    lines: records.Lines,
+    path: Path,
+    stretch: pages.Stretch,
+    totals: Totals,
+    *,
+    bar: bool,
+) -> None:
     """Page by page, so that neither memory nor the ledger feels how long the period is."""
     file.write(lines.begin())
     done = stretch.after
@@ -127,7 +176,8 @@ def _write(file: BinaryIO, lines: records.Lines, path: Path, stretch: pages.Stre
 
 @contextlib.contextmanager
 def _opened(out: Path | None) -> Iterator[BinaryIO]:
-    """Standard output, or a file that takes its name when all of it is on the disk: nobody loads half a month."""
+    """Standard output, or a file that takes its name when all of it is on the disk: nobody loads
+    half a month."""
     if out is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

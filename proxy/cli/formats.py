@@ -7,7 +7,8 @@ UNKNOWN = "–"
 
 
 def money(nano: int) -> str:
-    """An amount in units of its currency: at least two decimals, all nine if they are there (1500000000 -> 1.50, 1 -> 0.000000001)."""
+    """An amount in units of its currency: at least two decimals, all nine if they are there
+    (1500000000 -> 1.50, 1 -> 0.000000001)."""
     units, rest = divmod(abs(nano), NANO)
     decimals = f"{rest:09d}".rstrip("0").ljust(2, "0")
     return f"{'-' if nano < 0 else ''}{units:,}.{decimals}"

@@ -14,9 +14,11 @@ from proxy.cli import common, shipped
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--force", is_flag=True, help="Write over files that are there and differ.")
 def init(directory: Path, force: bool) -> None:
-    """Write config.yaml, its JSON Schema, the dashboards and the Prometheus rules into DIR, and say what to do next.
+    """Write config.yaml, its JSON Schema, the dashboards and the Prometheus rules into DIR, and say
+    what to do next.
 
-    Nothing is overwritten without --force; if a file is there and differs, nothing is written at all.
+    Nothing is overwritten without --force; if a file is there and differs, nothing is written at
+    all.
 
     \b
     Example:
@@ -25,17 +27,28 @@ def init(directory: Path, force: bool) -> None:
     try:
         files = shipped.files()
     except OSError as error:
-        raise common.Failed(f"This installation lacks the files to write ({error}). Install tollkeeper from its wheel, or from a whole checkout.") from error
+        raise common.Failed(
+            f"This installation lacks the files to write ({error}). Install tollkeeper from its wheel, or from a whole checkout."
+        ) from error
     try:
-        different = [name for name, content in files.items() if (path := directory / name).exists() and (not path.is_file() or path.read_bytes() != content)]
+        different = [
+            name
+            for name, content in files.items()
+            if (path := directory / name).exists()
+            and (not path.is_file() or path.read_bytes() != content)
+        ]
         if different and not force:
-            raise common.Failed(f"In {directory} there are already: {', '.join(different)}. Nothing was written. Choose another directory, or write over them with --force.")
+            raise common.Failed(
+                f"In {directory} there are already: {', '.join(different)}. Nothing was written. Choose another directory, or write over them with --force."
+            )
         for name, content in files.items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     except OSError as error:
-        raise common.Failed(f"{error.filename or directory} cannot be written: {error.strerror or error}. Choose a directory that this user may write.") from error
+        raise common.Failed(
+            f"{error.filename or directory} cannot be written: {error.strerror or error}. Choose a directory that this user may write."
+        ) from error
     click.echo(_next(directory, len(files)))
 
 

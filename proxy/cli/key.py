@@ -21,11 +21,14 @@ def key() -> None:
 @key.command("hash")
 @common.config_option
 @common.json_option
-@click.option("--new", is_flag=True, help="Make a new random key and print it too. It is shown this once.")
+@click.option(
+    "--new", is_flag=True, help="Make a new random key and print it too. It is shown this once."
+)
 def hash_(config_path: Path | None, as_json: bool, new: bool) -> None:
     """Print the `secret_sha256` of a key, which is all that config.yaml needs to know of it.
 
-    The secret is read from standard input, without an echo on a terminal: never from the command line, where others could see it. No config is read.
+    The secret is read from standard input, without an echo on a terminal: never from the command
+    line, where others could see it. No config is read.
 
     \b
     Examples:

@@ -1,4 +1,5 @@
-"""Commands that are imported when they are asked for, so that each starts with what it needs: `usage` without the server."""
+"""Commands that are imported when they are asked for, so that each starts with what it needs:
+`usage` without the server."""
 
 from __future__ import annotations
 

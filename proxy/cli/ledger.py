@@ -24,7 +24,8 @@ def ledger() -> None:
 @common.data_dir_option
 @common.json_option
 def status(config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Show the state of the ledger and of the journal behind it. Changes nothing; a process may be running or not.
+    """Show the state of the ledger and of the journal behind it. Changes nothing; a process may be
+    running or not.
 
     \b
     Example:
@@ -43,9 +44,12 @@ def status(config_path: Path | None, data_dir: Path | None, as_json: bool) -> No
 
 
 def journal_figures(root: Path, booked: dict[str, int]) -> list[JournalFigures]:
-    """Every writer's directory under `root`, by name; none before the first start. `booked` has the ledger's position for each."""
+    """Every writer's directory under `root`, by name; none before the first start. `booked` has the
+    ledger's position for each."""
     try:
-        directories = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        directories = (
+            sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        )
         return [_figures(directory, booked.get(directory.name, 0)) for directory in directories]
     except OSError as error:
         raise common.Failed(f"cannot read the journal in {root}: {error}") from error
@@ -55,12 +59,19 @@ def _figures(directory: Path, booked_seq: int) -> JournalFigures:
     try:
         return inspect(directory, booked_seq)
     except FileNotFoundError:
-        # A running process put a finished segment away while it was read: the second look finds it under its new name.
+        # A running process put a finished segment away while it was read: the second look finds it
+        # under its new name.
         return inspect(directory, booked_seq)
 
 
 def _ledger_rows(state: Status, zone: ZoneInfo) -> list[tuple[str, str]]:
-    booked = None if state.last_booked_at_ms is None else datetime.fromtimestamp(state.last_booked_at_ms // 1000, UTC).astimezone(zone).isoformat(sep=" ")
+    booked = (
+        None
+        if state.last_booked_at_ms is None
+        else datetime.fromtimestamp(state.last_booked_at_ms // 1000, UTC)
+        .astimezone(zone)
+        .isoformat(sep=" ")
+    )
     return [
         ("ledger", state.path),
         ("size", formats.size(state.bytes)),
@@ -79,7 +90,12 @@ def _journal_rows(one: JournalFigures) -> list[tuple[str, str]]:
         ("in use", "by a running process" if one.in_use else "no"),
         ("size", formats.size(one.bytes)),
         ("segments", f"{one.segments - one.finished} in use, {one.finished} finished"),
-        ("ended exchanges", f"{formats.count(one.unbooked_closes)} not booked yet" if one.unbooked_closes else "all booked"),
+        (
+            "ended exchanges",
+            f"{formats.count(one.unbooked_closes)} not booked yet"
+            if one.unbooked_closes
+            else "all booked",
+        ),
         ("open exchanges", formats.count(one.open_exchanges)),
         ("unreadable", formats.size(one.skipped_bytes)),
     ]

@@ -26,7 +26,7 @@ from proxy.quota import Quota
 from proxy.quota import connect as connect_quota
 from proxy.quota.credits import CreditOrder, credit, standings
 from proxy.quota.rebuild import restore
-from proxy.quota.status import Standing, standing
+from proxy.quota.status import LimitStatus, standing
 
 _T = TypeVar("_T")
 
@@ -50,9 +50,15 @@ def limit() -> None:
 @limit.command("list")
 @common.config_option
 @common.json_option
-@click.option("--near", metavar="PERCENT", default="0%", help="Only limits used to at least that share, with what running requests hold.")
+@click.option(
+    "--near",
+    metavar="PERCENT",
+    default="0%",
+    help="Only limits used to at least that share, with what running requests hold.",
+)
 def list_(config_path: Path | None, as_json: bool, near: str) -> None:
-    """Every limit and how it stands, the fullest first. Of the running process; without one, from the ledger.
+    """Every limit and how it stands, the fullest first. Of the running process; without one, from
+    the ledger.
 
     \b
     Examples:
@@ -63,7 +69,9 @@ def list_(config_path: Path | None, as_json: bool, near: str) -> None:
         share = near_ppm(near)
         process = _process(config_path)
         if process is not None:
-            found = admin_client.ask(process, "GET", f"{LIMITS_PATH}?near={quote(near.strip())}", type=Limits).limits
+            found = admin_client.ask(
+                process, "GET", f"{LIMITS_PATH}?near={quote(near.strip())}", type=Limits
+            ).limits
         else:
             found = _directly(config_path, lambda it: it.list(share))
     if as_json:
@@ -79,10 +87,17 @@ def list_(config_path: Path | None, as_json: bool, near: str) -> None:
 @common.json_option
 @click.argument("name")
 @click.argument("amount")
-@click.option("--until", metavar="TIME", help="A day, which ends it at its midnight, or a time, in the configured zone. Without it: for the limit's running period, for a total for good.")
+@click.option(
+    "--until",
+    metavar="TIME",
+    help="A day, which ends it at its midnight, or a time, in the configured zone. Without it: for the limit's running period, for a total for good.",
+)
 @click.option("--reason", required=True, help="Why; it stands in the ledger.")
-def credit_(config_path: Path | None, as_json: bool, name: str, amount: str, until: str | None, reason: str) -> None:
-    """Raise a budget for a while: NAME as `limit list` shows it, AMOUNT in its unit. A negative amount (behind --) takes back.
+def credit_(
+    config_path: Path | None, as_json: bool, name: str, amount: str, until: str | None, reason: str
+) -> None:
+    """Raise a budget for a while: NAME as `limit list` shows it, AMOUNT in its unit. A negative
+    amount (behind --) takes back.
 
     \b
     Examples:
@@ -107,11 +122,24 @@ def credit_(config_path: Path | None, as_json: bool, name: str, amount: str, unt
 @common.config_option
 @common.data_dir_option
 @common.json_option
-@click.option("--from", "from_", metavar="TIME", help="Refused at or after, in the configured zone; to the quarter hour.")
+@click.option(
+    "--from",
+    "from_",
+    metavar="TIME",
+    help="Refused at or after, in the configured zone; to the quarter hour.",
+)
 @click.option("--to", metavar="TIME", help="Refused before.")
 @click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")
-def refusals(config_path: Path | None, data_dir: Path | None, as_json: bool, from_: str | None, to: str | None, month: str | None) -> None:
-    """Requests that the proxy refused, by key and reason; they reached no vendor and are not billed.
+def refusals(
+    config_path: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+    from_: str | None,
+    to: str | None,
+    month: str | None,
+) -> None:
+    """Requests that the proxy refused, by key and reason; they reached no vendor and are not
+    billed.
 
     \b
     Example:
@@ -122,7 +150,9 @@ def refusals(config_path: Path | None, data_dir: Path | None, as_json: bool, fro
     with _told():
         rows = book.queries.refusals(time_range.to_ms(start), time_range.to_ms(end))
     if as_json:
-        common.print_json([{"key": key, "code": code, "refusals": count} for key, code, count in rows])
+        common.print_json(
+            [{"key": key, "code": code, "refusals": count} for key, code, count in rows]
+        )
         return
     click.echo(f"Refusals {time_range.describe(start, end, book.zone)}")
     columns = [Column("key"), Column("code"), Column("refusals", right=True)]
@@ -140,15 +170,26 @@ class _Desk:
         self._quota = quota
         self._ledger = ledger
 
-    async def list(self, share: int) -> list[Standing]:
-        return [standing(state, self._zone) for state in await standings(self._quota, self._rules, _now_ms(), share)]
+    async def list(self, share: int) -> list[LimitStatus]:
+        return [
+            standing(state, self._zone)
+            for state in await standings(self._quota, self._rules, _now_ms(), share)
+        ]
 
     async def credit(self, order: CreditOrder) -> CreditAnswer:
-        done = await credit(order, self._quota, self._ledger, self._rules, zone=self._zone, now_ms=_now_ms(), by="command line")
+        done = await credit(
+            order,
+            self._quota,
+            self._ledger,
+            self._rules,
+            zone=self._zone,
+            now_ms=_now_ms(),
+            by="command line",
+        )
         return CreditAnswer(done.id, done.credited, standing(done.state, self._zone))
 
 
-def _process(config_path: Path | None) -> admin_client.Process | None:
+def _process(config_path: Path | None) -> admin_client.AdminClient | None:
     if os.environ.get(admin_client.URL):
         return admin_client.running(Path(), os.environ)
     return admin_client.running(common.load(config_path).settings.data_dir, os.environ)
@@ -158,14 +199,26 @@ def _directly(config_path: Path | None, work: Callable[[_Desk], Awaitable[_T]]) 
     settings = common.load(config_path).settings
     queries = Queries(settings.ledger.url, settings.data_dir)
     if not queries.path.exists():
-        raise common.Failed(f"there is no ledger at {queries.path} yet: `tollkeeper serve` makes it.")
+        raise common.Failed(
+            f"there is no ledger at {queries.path} yet: `tollkeeper serve` makes it."
+        )
 
     async def run() -> _T:
-        ledger = await connect(settings.ledger.url, settings.data_dir, settings.data_dir / settings.ledger.key_file)
+        ledger = await connect(
+            settings.ledger.url, settings.data_dir, settings.data_dir / settings.ledger.key_file
+        )
         try:
             zone = ZoneInfo(settings.timezone)
             quota = await connect_quota(settings.quota.url, zone)
-            await restore(quota, rules_of(settings), ledger, queries, currency=settings.currency, zone=zone, now_ms=_now_ms())
+            await restore(
+                quota,
+                rules_of(settings),
+                ledger,
+                queries,
+                currency=settings.currency,
+                zone=zone,
+                now_ms=_now_ms(),
+            )
             return await work(_Desk(settings, quota, ledger))
         finally:
             await ledger.aclose()
@@ -179,10 +232,12 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (ProxyError, LedgerError, LedgerUnavailable) as error:
-        raise common.Failed(error.message if isinstance(error, ProxyError) else str(error)) from error
+        raise common.Failed(
+            error.message if isinstance(error, ProxyError) else str(error)
+        ) from error
 
 
-def _print(found: list[Standing]) -> None:
+def _print(found: list[LimitStatus]) -> None:
     """A line a limit."""
     rows = []
     for each in found:

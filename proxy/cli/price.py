@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
@@ -18,7 +19,7 @@ from proxy.config.price_terms import price_book_of
 from proxy.config.prices import table_of
 from proxy.config.settings import Settings
 from proxy.core.model_names import match
-from proxy.core.pricing.book import PriceBook
+from proxy.core.pricing.book import PriceBook, Quote
 from proxy.core.pricing.pricelist import RATES, PriceRow
 
 # The head of each column of a list and its cell; a column in which nothing stands is left out.
@@ -26,9 +27,15 @@ COLUMNS: dict[str, Callable[[PriceRow, tzinfo], str | None]] = {
     "upstream": lambda row, zone: row.upstream,
     "model": lambda row, zone: row.model,
     "tier": lambda row, zone: row.service_tier,
-    "above": lambda row, zone: None if row.above_input_tokens is None else f"{row.above_input_tokens:,}",
-    "hours UTC": lambda row, zone: None if row.hours_utc is None else price_explanation.hours(row.hours_utc),
-    "from": lambda row, zone: None if row.from_ms is None else price_explanation.day(row.from_ms, zone),
+    "above": lambda row, zone: (
+        None if row.above_input_tokens is None else f"{row.above_input_tokens:,}"
+    ),
+    "hours UTC": lambda row, zone: (
+        None if row.hours_utc is None else price_explanation.hours(row.hours_utc)
+    ),
+    "from": lambda row, zone: (
+        None if row.from_ms is None else price_explanation.day(row.from_ms, zone)
+    ),
     "currency": lambda row, zone: row.currency,
     "input": lambda row, zone: row.input,
     "cached": lambda row, zone: row.cached,
@@ -41,7 +48,18 @@ COLUMNS: dict[str, Callable[[PriceRow, tzinfo], str | None]] = {
     "request": lambda row, zone: row.request,
     "source": lambda row, zone: row.source,
 }
-NUMBERS = ("above", "input", "cached", "cache write", "audio in", "output", "reasoning", "audio out", "image", "request")
+NUMBERS = (
+    "above",
+    "input",
+    "cached",
+    "cache write",
+    "audio in",
+    "output",
+    "reasoning",
+    "audio out",
+    "image",
+    "request",
+)
 # What a narrow terminal leaves out, the first of them first; what says where a row applies stays.
 LEAST = (
     "source",
@@ -55,7 +73,14 @@ LEAST = (
 )
 
 
-@click.group(cls=LazyGroup, lazy={"check": "proxy.cli.price_check:check", "import": "proxy.cli.price_import:import_", "rerate": "proxy.cli.price_rerate:rerate"})
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "check": "proxy.cli.price_check:check",
+        "import": "proxy.cli.price_import:import_",
+        "rerate": "proxy.cli.price_rerate:rerate",
+    },
+)
 def price() -> None:
     """What tokens cost: rows from config.yaml and from the bundled table."""
 
@@ -65,7 +90,8 @@ def price() -> None:
 @common.json_option
 @click.option("--upstream", metavar="NAME", help="Only rows that can apply at this upstream.")
 def list_(config_path: Path | None, as_json: bool, upstream: str | None) -> None:
-    """Every price row, per million tokens; rows of the bundled table for upstreams with a price_source, behind the operator's own.
+    """Every price row, per million tokens; rows of the bundled table for upstreams with a
+    price_source, behind the operator's own.
 
     \b
     Example:
@@ -74,17 +100,32 @@ def list_(config_path: Path | None, as_json: bool, upstream: str | None) -> None
     settings = common.load(config_path).settings
     _known(settings, upstream)
     book = book_of(settings)
-    rows = sorted((row for row in book.rows if upstream is None or row.upstream in (None, upstream)), key=_place)
+    rows = sorted(
+        (row for row in book.rows if upstream is None or row.upstream in (None, upstream)),
+        key=_place,
+    )
     zone = ZoneInfo(settings.timezone)
     if as_json:
-        common.print_json({"price_version": book.version, "currency": book.currency, "rows": [_json(row, zone) for row in rows]})
+        common.print_json(
+            {
+                "price_version": book.version,
+                "currency": book.currency,
+                "rows": [_json(row, zone) for row in rows],
+            }
+        )
         return
-    click.echo(f"Prices in effect (version {book.version}), per million tokens; image and request each")
+    click.echo(
+        f"Prices in effect (version {book.version}), per million tokens; image and request each"
+    )
     if not rows:
-        click.echo("No rows. Add some to `prices` in config.yaml, or name a `price_source` for an upstream.")
+        click.echo(
+            "No rows. Add some to `prices` in config.yaml, or name a `price_source` for an upstream."
+        )
         return
     cells = [[cell(row, zone) for cell in COLUMNS.values()] for row in rows]
-    shown = [index for index in range(len(COLUMNS)) if any(line[index] is not None for line in cells)]
+    shown = [
+        index for index in range(len(COLUMNS)) if any(line[index] is not None for line in cells)
+    ]
     columns = [
         Column(
             name, right=name in NUMBERS, drop=LEAST[::-1].index(name) + 1 if name in LEAST else 0
@@ -101,13 +142,30 @@ def list_(config_path: Path | None, as_json: bool, upstream: str | None) -> None
 @common.config_option
 @common.json_option
 @click.argument("model")
-@click.option("--upstream", metavar="NAME", help="At this upstream. Default: the one that the routes choose.")
+@click.option(
+    "--upstream", metavar="NAME", help="At this upstream. Default: the one that the routes choose."
+)
 @click.option("--at", metavar="TIME", help="At this time, such as 2026-11-01. Default: now.")
 @click.option("--tier", metavar="TIER", help="For answers in this service tier.")
-@click.option("--input-tokens", type=click.IntRange(0), default=0, help="For requests of this many input tokens.")
+@click.option(
+    "--input-tokens",
+    type=click.IntRange(0),
+    default=0,
+    help="For requests of this many input tokens.",
+)
 @click.option("--team", metavar="TEAM", help="Also what this team is charged.")
-def show(config_path: Path | None, as_json: bool, model: str, upstream: str | None, at: str | None, tier: str | None, input_tokens: int, team: str | None) -> None:
-    """Which row applies to MODEL, and what a million tokens come to after discount, exchange and markup. Exit code 1 if none applies.
+def show(
+    config_path: Path | None,
+    as_json: bool,
+    model: str,
+    upstream: str | None,
+    at: str | None,
+    tier: str | None,
+    input_tokens: int,
+    team: str | None,
+) -> None:
+    """Which row applies to MODEL, and what a million tokens come to after discount, exchange and
+    markup. Exit code 1 if none applies.
 
     \b
     Examples:
@@ -117,37 +175,94 @@ def show(config_path: Path | None, as_json: bool, model: str, upstream: str | No
     settings = common.load(config_path).settings
     _known(settings, upstream)
     zone = ZoneInfo(settings.timezone)
-    at_ms = time.time_ns() // 1_000_000 if at is None else time_range.to_ms(time_range.moment(at, "--at", zone))
+    at_ms = (
+        time.time_ns() // 1_000_000
+        if at is None
+        else time_range.to_ms(time_range.moment(at, "--at", zone))
+    )
     assert at_ms is not None, "a moment was given"
     if team is not None and team not in settings.teams:
         raise click.UsageError(f"there is no team {team!r} in the config.")
-    where = upstream if upstream is not None else match(model, ((route.model, route.upstream) for route in settings.routes))
+    where = (
+        upstream
+        if upstream is not None
+        else match(model, ((route.model, route.upstream) for route in settings.routes))
+    )
     if where is None:
         raise common.Failed(f"No route leads to {model!r}; name an upstream with --upstream.")
     book = book_of(settings)
-    quote = book.quote(upstream=where, team=team, model_requested=model, model_served=None, service_tier=tier, input_tokens=input_tokens, at_ms=at_ms)
-    when = datetime.fromtimestamp(at_ms // 1000, UTC).astimezone(zone).isoformat(sep=" ", timespec="minutes")
+    quote = book.quote(
+        upstream=where,
+        team=team,
+        model_requested=model,
+        model_served=None,
+        service_tier=tier,
+        input_tokens=input_tokens,
+        at_ms=at_ms,
+    )
+    when = (
+        datetime.fromtimestamp(at_ms // 1000, UTC)
+        .astimezone(zone)
+        .isoformat(sep=" ", timespec="minutes")
+    )
     if quote is None:
-        raise common.Failed(f"No price row with rates applies to {model!r} at {where} ({when}): its requests are recorded without a cost. Add a row to `prices`.")
-    effective = {name: price_explanation.effective(quote, name) for name in RATES if price_explanation.rate_of(quote.row, name) is not None}
+        raise common.Failed(
+            f"No price row with rates applies to {model!r} at {where} ({when}): its requests are recorded without a cost. Add a row to `prices`."
+        )
     if as_json:
-        said = {"model": model, "upstream": where, "at": when, "price_version": book.version, "row": _json(quote.row, zone), "currency": book.currency}
-        made = {"discount": quote.discount, "fx_rate": quote.fx_rate, "markup": quote.markup}
-        common.print_json(said | made | {"cost": {name: cost for name, (cost, _) in effective.items()}, "charge": {name: charge for name, (_, charge) in effective.items()}})
+        said = {"model": model, "upstream": where, "at": when, "price_version": book.version}
+        common.print_json(said | _quote_as_json(quote, book, zone))
         return
-    common.print_fields([
-        ("model", f"{model} at {where}, {when}"),
+    common.print_fields(
+        [("model", f"{model} at {where}, {when}"), *_quote_fields(quote, book, zone)]
+    )
+    _print_amounts(quote, book.currency, charged=team is not None)
+
+
+def _effective(quote: Quote) -> dict[str, tuple[str | None, str | None]]:
+    """Cost and charge of each rate of the row that applies."""
+    return {
+        name: price_explanation.effective(quote, name)
+        for name in RATES
+        if price_explanation.rate_of(quote.row, name) is not None
+    }
+
+
+def _quote_as_json(quote: Quote, book: PriceBook, zone: ZoneInfo) -> dict[str, Any]:
+    effective = _effective(quote)
+    return {
+        "row": _json(quote.row, zone),
+        "currency": book.currency,
+        "discount": quote.discount,
+        "fx_rate": quote.fx_rate,
+        "markup": quote.markup,
+        "cost": {name: cost for name, (cost, _) in effective.items()},
+        "charge": {name: charge for name, (_, charge) in effective.items()},
+    }
+
+
+def _quote_fields(quote: Quote, book: PriceBook, zone: ZoneInfo) -> list[tuple[str, str]]:
+    """What decides an amount, as name and value."""
+    fields = [
         ("row", price_explanation.name_of(quote.row, zone)),
         ("version", book.version),
-        *([("discount", quote.discount)] if quote.discount != "0" else []),
-        *([("exchange", "no rate yet: its cost is unknown" if quote.fx_rate is None else f"1 {quote.row.currency} = {quote.fx_rate} {book.currency}")] if quote.row.currency != book.currency else []),
-        *([("markup", quote.markup)] if quote.markup != "0" else []),
-    ])  # fmt: skip
-    heads = (
-        f"listed {quote.row.currency}",
-        f"cost {book.currency}",
-        *([f"charge {book.currency}"] if team is not None else []),
-    )
+    ]
+    if quote.discount != "0":
+        fields.append(("discount", quote.discount))
+    if quote.row.currency != book.currency:
+        exchange = f"1 {quote.row.currency} = {quote.fx_rate} {book.currency}"
+        unknown = quote.fx_rate is None
+        fields.append(("exchange", "no rate yet: its cost is unknown" if unknown else exchange))
+    if quote.markup != "0":
+        fields.append(("markup", quote.markup))
+    return fields
+
+
+def _print_amounts(quote: Quote, currency: str, *, charged: bool) -> None:
+    heads = [f"listed {quote.row.currency}", f"cost {currency}"]
+    if charged:
+        heads.append(f"charge {currency}")
+    effective = _effective(quote)
     rows = []
     for name in quote.row.rates():
         each = "" if name in ("image", "request") else " / 1M"
@@ -163,11 +278,21 @@ def book_of(settings: Settings) -> PriceBook:
 
 def _known(settings: Settings, upstream: str | None) -> None:
     if upstream is not None and upstream not in settings.upstreams:
-        raise click.UsageError(f"there is no upstream {upstream!r} in the config; it has {', '.join(settings.upstreams)}.")
+        raise click.UsageError(
+            f"there is no upstream {upstream!r} in the config; it has {', '.join(settings.upstreams)}."
+        )
 
 
 def _place(row: PriceRow) -> tuple[object, ...]:
-    return (row.rank, row.upstream or "", row.model, row.service_tier or "", row.above_input_tokens or 0, row.hours_utc or (0, 0), row.from_ms or 0)
+    return (
+        row.rank,
+        row.upstream or "",
+        row.model,
+        row.service_tier or "",
+        row.above_input_tokens or 0,
+        row.hours_utc or (0, 0),
+        row.from_ms or 0,
+    )
 
 
 def _json(row: PriceRow, zone: tzinfo) -> dict[str, object]:
@@ -178,4 +303,6 @@ def _json(row: PriceRow, zone: tzinfo) -> dict[str, object]:
         said["from"] = price_explanation.day(row.from_ms, zone)
     if row.hours_utc is not None:
         said["hours_utc"] = price_explanation.hours(row.hours_utc)
-    return {"source": row.source} | {name: value for name, value in said.items() if name != "from_ms"}
+    return {"source": row.source} | {
+        name: value for name, value in said.items() if name != "from_ms"
+    }

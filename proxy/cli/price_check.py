@@ -1,4 +1,5 @@
-"""`tollkeeper price check`: models in use without a price, sources that disagree, a table that has grown old."""
+"""`tollkeeper price check`: models in use without a price, sources that disagree, a table that has
+grown old."""
 
 from __future__ import annotations
 
@@ -24,8 +25,10 @@ from proxy.ledger.sqlite.queries import Queries
 
 IN_USE_DAYS = 30
 OLD_DAYS = 60
-DIFFERENCES = 3         # the exit code
-COMPARED = tuple(name for name in PARTS if not name.startswith("audio"))     # sound is listed or left out at will
+DIFFERENCES = 3  # the exit code
+COMPARED = tuple(
+    name for name in PARTS if not name.startswith("audio")
+)  # sound is listed or left out at will
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -40,14 +43,40 @@ class Finding(msgspec.Struct, frozen=True):
 @click.command()
 @common.config_option
 @common.json_option
-@click.option("--days", type=click.IntRange(1), default=IN_USE_DAYS, show_default=True, help="Models count as in use that were asked for in so many days.")
+@click.option(
+    "--days",
+    type=click.IntRange(1),
+    default=IN_USE_DAYS,
+    show_default=True,
+    help="Models count as in use that were asked for in so many days.",
+)
 @click.option("--at", metavar="TIME", help="Compare prices as of this time. Default: now.")
-@click.option("--against", nargs=2, metavar="FORMAT FILE", multiple=True, help=f"Compare with this table too: {' or '.join(FORMATS)}, and its file. May be given again.")
-@click.option("--all", "everything", is_flag=True, help="Compare all models of the price sources in use, not only those in use.")
-def check(config_path: Path | None, as_json: bool, days: int, at: str | None, against: tuple[tuple[str, Path], ...], everything: bool) -> None:
-    """Name models in use without a price, rows on which the sources disagree, and a bundled table older than 60 days. Exit code 3 if there are any.
+@click.option(
+    "--against",
+    nargs=2,
+    metavar="FORMAT FILE",
+    multiple=True,
+    help=f"Compare with this table too: {' or '.join(FORMATS)}, and its file. May be given again.",
+)
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Compare all models of the price sources in use, not only those in use.",
+)
+def check(
+    config_path: Path | None,
+    as_json: bool,
+    days: int,
+    at: str | None,
+    against: tuple[tuple[str, Path], ...],
+    everything: bool,
+) -> None:
+    """Name models in use without a price, rows on which the sources disagree, and a bundled table
+    older than 60 days. Exit code 3 if there are any.
 
-    Prices are compared for upstreams that say whose prices they bill (`price_source`): the config's row, the bundled table's, and those of each --against.
+    Prices are compared for upstreams that say whose prices they bill (`price_source`): the config's
+    row, the bundled table's, and those of each --against.
 
     \b
     Examples:
@@ -66,41 +95,67 @@ def check(config_path: Path | None, as_json: bool, days: int, at: str | None, ag
         others.append(read_table(source, Path(file)))
     table = table_of(settings)
     in_use = _in_use(settings, now_ms - days * 86_400_000, zone)
-    found = [*_unpriced(settings, table, in_use, days), *_disagreeing(settings, table, others, in_use, at_ms, everything), *_old(settings, table, now_ms)]
+    found = [
+        *_unpriced(settings, table, in_use, days),
+        *_disagreeing(settings, table, others, in_use, at_ms, everything),
+        *_old(settings, table, now_ms),
+    ]
     if as_json:
         common.print_json(found)
     else:
         for finding in found:
             click.echo(f"{finding.kind}: {finding.text}")
-        counts = {kind: sum(finding.kind == kind for finding in found) for kind in ("unpriced", "disagree", "old")}
-        click.echo(f"{counts['unpriced']} models in use without a price, {counts['disagree']} rows on which sources disagree, {counts['old']} old tables")
+        counts = {
+            kind: sum(finding.kind == kind for finding in found)
+            for kind in ("unpriced", "disagree", "old")
+        }
+        click.echo(
+            f"{counts['unpriced']} models in use without a price, {counts['disagree']} rows on which sources disagree, {counts['old']} old tables"
+        )
     if found:
         raise click.exceptions.Exit(DIFFERENCES)
 
 
 def _in_use(settings: Settings, from_ms: int, zone: ZoneInfo) -> list[tuple[str, str, int]]:
-    """(upstream, model, how often its cost is not known) of the requests since; nothing where there is no ledger yet."""
+    """(upstream, model, how often its cost is not known) of the requests since; nothing where there
+    is no ledger yet."""
     try:
-        rows = Queries(settings.ledger.url, settings.data_dir).usage(["upstream", "model"], from_ms, None, zone)
+        rows = Queries(settings.ledger.url, settings.data_dir).usage(
+            ["upstream", "model"], from_ms, None, zone
+        )
     except (LedgerError, LedgerUnavailable):
         return []
     sums: dict[tuple[str, str], int] = {}
     for row in rows:
         if row["upstream"] is not None and row["model"] is not None:
             key = str(row["upstream"]), str(row["model"])
-            sums[key] = sums.get(key, 0) + int(row["unpriced_requests"] or 0)  # a sum of none is null here, and none it is
+            sums[key] = sums.get(key, 0) + int(
+                row["unpriced_requests"] or 0
+            )  # a sum of none is null here, and none it is
     return [(upstream, model, unpriced) for (upstream, model), unpriced in sorted(sums.items())]
 
 
-def _unpriced(settings: Settings, table: Table | None, in_use: Sequence[tuple[str, str, int]], days: int) -> Iterator[Finding]:
+def _unpriced(
+    settings: Settings, table: Table | None, in_use: Sequence[tuple[str, str, int]], days: int
+) -> Iterator[Finding]:
     book = price_book_of(settings, table)
     for upstream, model, unpriced in in_use:
         if unpriced and upstream in settings.upstreams and not book.has_row(upstream, model):
-            yield Finding("unpriced", upstream, model, f"{model} at {upstream}: {unpriced} requests in {days} days, and no row gives it a price")
+            yield Finding(
+                "unpriced",
+                upstream,
+                model,
+                f"{model} at {upstream}: {unpriced} requests in {days} days, and no row gives it a price",
+            )
 
 
 def _disagreeing(
-    settings: Settings, table: Table | None, others: Sequence[Table], in_use: Sequence[tuple[str, str, int]], at_ms: int, everything: bool
+    settings: Settings,
+    table: Table | None,
+    others: Sequence[Table],
+    in_use: Sequence[tuple[str, str, int]],
+    at_ms: int,
+    everything: bool,
 ) -> Iterator[Finding]:
     """Where two sources give the same model another price, at the usual tier and a short prompt."""
     own = PriceList(row_of(price, settings) for price in settings.prices)
@@ -108,15 +163,28 @@ def _disagreeing(
         provider = asked.price_source
         if not provider or table is None:
             continue
-        lists = {"config": own} | {each.source: PriceList(each.rows(provider, upstream)) for each in (table, *others)}
+        lists = {"config": own} | {
+            each.source: PriceList(each.rows(provider, upstream)) for each in (table, *others)
+        }
         models = {model for where, model, _ in in_use if where == upstream}
-        models |= {row.model for row in own.rows if is_literal(row.model) and row.upstream in (None, upstream)}
+        models |= {
+            row.model
+            for row in own.rows
+            if is_literal(row.model) and row.upstream in (None, upstream)
+        }
         if everything:
             models |= {row.model for row in table.providers[provider] if is_literal(row.model)}
         for model in sorted(models):
-            said = {source: rates for source, rows in lists.items() if (rates := _rates(rows, upstream, model, at_ms)) is not None}
+            said = {
+                source: rates
+                for source, rows in lists.items()
+                if (rates := _rates(rows, upstream, model, at_ms)) is not None
+            }
             if len(set(said.values())) > 1:
-                prices = "; ".join(f"{source} {_shown(currency, rates)}" for source, (currency, rates) in said.items())
+                prices = "; ".join(
+                    f"{source} {_shown(currency, rates)}"
+                    for source, (currency, rates) in said.items()
+                )
                 yield Finding("disagree", upstream, model, f"{model} at {upstream}: {prices}")
 
 
@@ -124,8 +192,11 @@ _Rates = tuple[tuple[str, str | None], ...]
 
 
 def _rates(rows: PriceList, upstream: str, model: str, at_ms: int) -> tuple[str, _Rates] | None:
-    """The currency and what each kind of token costs by these rows; None where they say nothing, or not what it costs."""
-    row = next((row for row in rows.candidates(upstream, model, None, None) if row.applies(0, at_ms)), None)
+    """The currency and what each kind of token costs by these rows; None where they say nothing, or
+    not what it costs."""
+    row = next(
+        (row for row in rows.candidates(upstream, model, None, None) if row.applies(0, at_ms)), None
+    )
     if row is None or not row.rates():
         return None
     return row.currency, tuple((name, price_explanation.rate_of(row, name)) for name in COMPARED)
@@ -134,14 +205,20 @@ def _rates(rows: PriceList, upstream: str, model: str, at_ms: int) -> tuple[str,
 def _shown(currency: str, rates: _Rates) -> str:
     given = dict(rates)
     hidden = {"cached": "input", "cache_write": "input", "reasoning": "output"}
-    told = [f"{name} {rate}" for name, rate in rates if rate is not None and (name not in hidden or rate != given[hidden[name]])]
+    told = [
+        f"{name} {rate}"
+        for name, rate in rates
+        if rate is not None and (name not in hidden or rate != given[hidden[name]])
+    ]
     return f"{currency} {', '.join(told)}"
 
 
 def _old(settings: Settings, table: Table | None, now_ms: int) -> Iterator[Finding]:
     asking = [name for name, upstream in settings.upstreams.items() if upstream.price_source]
     if table is not None:
-        age = datetime.fromtimestamp(now_ms // 1000, UTC) - datetime.fromisoformat(table.date).replace(tzinfo=UTC)
+        age = datetime.fromtimestamp(now_ms // 1000, UTC) - datetime.fromisoformat(
+            table.date
+        ).replace(tzinfo=UTC)
         if age > timedelta(days=OLD_DAYS):
             text = f"the bundled table is of {table.date}, {age.days} days ago, and prices {', '.join(asking)}; update this program, or import newer prices"
             yield Finding("old", asking[0], None, text)

@@ -1,4 +1,5 @@
-"""How a record came to its amounts: tokens × price row = cost, from the terms that the ledger keeps. Exact: decimals that are never divided but by powers of ten."""
+"""How a record came to its amounts: tokens × price row = cost, from the terms that the ledger
+keeps. Exact: decimals that are never divided but by powers of ten."""
 
 from __future__ import annotations
 
@@ -13,12 +14,15 @@ from proxy.core.pricing.book import PriceBook, Quote
 from proxy.core.pricing.pricelist import DAY_MINUTES, PriceRow
 from proxy.core.usage import Source, UsageRecord
 
-_EXACT = Context(prec=200)      # digits; more than tokens, rate, discount, exchange rate and markup have together
-_MILLION = 6                    # decimal places of "per million"
+_EXACT = Context(
+    prec=200
+)  # digits; more than tokens, rate, discount, exchange rate and markup have together
+_MILLION = 6  # decimal places of "per million"
 
 
-class Part(msgspec.Struct, frozen=True):
-    """One product: `count` of something at `rate` (per million where it is tokens) makes `amount`, in the row's currency."""
+class ChargedPart(msgspec.Struct, frozen=True):
+    """One product: `count` of something at `rate` (per million where it is tokens) makes `amount`,
+    in the row's currency."""
 
     name: str
     count: int
@@ -28,12 +32,13 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The row, the products, and what was made of their sum. `as_booked`: this comes to exactly what the record says."""
+    """The row, the products, and what was made of their sum. `as_booked`: this comes to exactly
+    what the record says."""
 
     price_version: str
     currency: str
     row: PriceRow
-    parts: tuple[Part, ...]
+    parts: tuple[ChargedPart, ...]
     discount: str
     fx_rate: str | None
     markup: str
@@ -45,7 +50,8 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 def explain(record: UsageRecord, book: PriceBook, images: int | None = None) -> Explanation | None:
-    """Works the record's amounts out again by the book of its version; None if the book has no row for it.
+    """Works the record's amounts out again by the book of its version; None if the book has no row
+    for it.
 
     `images` is how many the request had, where something else than the record tells it.
     """
@@ -87,11 +93,21 @@ def lines(found: Explanation, zone: tzinfo) -> list[tuple[str, str]]:
     if found.markup != "0":
         shown.append(("markup", f"× (1 + {found.markup})"))
     if found.charge_nano is not None:
-        shown.append(("charge", f"= {formats.money(found.charge_nano)} {currency}, each rounded once, from the exact value"))
+        shown.append(
+            (
+                "charge",
+                f"= {formats.money(found.charge_nano)} {currency}, each rounded once, from the exact value",
+            )
+        )
     if found.unknown_because is not None:
         shown.append(("unknown", found.unknown_because))
     if not found.as_booked:
-        shown.append(("differs", "the record says other amounts than these: `tollkeeper ledger verify` tells whether it was changed"))
+        shown.append(
+            (
+                "differs",
+                "the record says other amounts than these: `tollkeeper ledger verify` tells whether it was changed",
+            )
+        )
     return shown
 
 
@@ -114,7 +130,11 @@ def name_of(row: PriceRow, zone: tzinfo) -> str:
 def day(from_ms: int, zone: tzinfo) -> str:
     """The day that begins then in the zone, or the moment where none does."""
     moment = datetime.fromtimestamp(from_ms // 1000, UTC).astimezone(zone)
-    return moment.date().isoformat() if (moment.hour, moment.minute) == (0, 0) else moment.isoformat(timespec="minutes")
+    return (
+        moment.date().isoformat()
+        if (moment.hour, moment.minute) == (0, 0)
+        else moment.isoformat(timespec="minutes")
+    )
 
 
 def hours(span: tuple[int, int]) -> str:
@@ -131,27 +151,42 @@ def rate_of(row: PriceRow, name: str) -> str | None:
 
 
 def effective(quote: Quote, name: str) -> tuple[str | None, str | None]:
-    """(cost, charge) of a million tokens of a part, an image or a request, in the book's currency; unknown without an exchange rate."""
+    """(cost, charge) of a million tokens of a part, an image or a request, in the book's currency;
+    unknown without an exchange rate."""
     rate = rate_of(quote.row, name)
     if rate is None or quote.fx_missing:
         return None, None
     cost = _EXACT.multiply(Decimal(rate), _EXACT.subtract(Decimal(1), Decimal(quote.discount)))
     if quote.fx_rate is not None:
         cost = _EXACT.multiply(cost, Decimal(quote.fx_rate))
-    return _plain(cost), _plain(_EXACT.multiply(cost, _EXACT.add(Decimal(1), Decimal(quote.markup))))
+    return _plain(cost), _plain(
+        _EXACT.multiply(cost, _EXACT.add(Decimal(1), Decimal(quote.markup)))
+    )
 
 
-def _products(record: UsageRecord, row: PriceRow, images: int | None) -> list[Part]:
+def _products(record: UsageRecord, row: PriceRow, images: int | None) -> list[ChargedPart]:
     found = []
     for name, count in zip(PARTS, parts(record) or (), strict=False):
         rate = rate_of(row, name)
         if count and rate is not None:
             amount = _EXACT.multiply(Decimal(count), Decimal(rate)).scaleb(-_MILLION, _EXACT)
-            found.append(Part(name, count, rate, _plain(amount), True))
-    if record.status is not None and 200 <= record.status < 300 and record.source is not Source.NONE:
+            found.append(ChargedPart(name, count, rate, _plain(amount), True))
+    if (
+        record.status is not None
+        and 200 <= record.status < 300
+        and record.source is not Source.NONE
+    ):
         for name, fee, number in (("image", row.image, images), ("request", row.request, 1)):
             if fee not in (None, "0") and number is not None:
-                found.append(Part(name, number, fee, _plain(_EXACT.multiply(Decimal(number), Decimal(fee))), False))
+                found.append(
+                    ChargedPart(
+                        name,
+                        number,
+                        fee,
+                        _plain(_EXACT.multiply(Decimal(number), Decimal(fee))),
+                        False,
+                    )
+                )
     return found
 
 

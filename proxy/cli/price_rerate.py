@@ -1,4 +1,5 @@
-"""`tollkeeper price rerate`: a period priced anew with the prices in effect; what differs is booked as adjustments."""
+"""`tollkeeper price rerate`: a period priced anew with the prices in effect; what differs is booked
+as adjustments."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ from proxy.ledger.sqlite.queries import Queries
 
 _Once = Callable[[Rerate], Rerated]
 
-# Why records keep a price that the config of now alone would change (`proxy.core.pricing.booked.Kept`), and what to do.
+# Why records keep a price that the config of now alone would change
+# (`proxy.core.pricing.booked.Kept`), and what to do.
 _KEPT = {
     "removed_row": "their price row is not in the config any more. To change them, write one",
     "earlier_table": "they were booked by an earlier bundled table. To change them, write a row in `prices`",
@@ -47,20 +49,46 @@ _COLUMNS = (
 @click.command()
 @common.config_option
 @common.json_option
-@click.option("--from", "from_", metavar="TIME", help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.")
+@click.option(
+    "--from",
+    "from_",
+    metavar="TIME",
+    help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.",
+)
 @click.option("--to", metavar="TIME", help="Requests started before.")
 @click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")
-@click.option("--team", "teams", metavar="NAME", multiple=True, help="Only records of this team; '' for those of none. May be given again.")
-@click.option("--model", "models", metavar="GLOB", multiple=True, help="Only records of the models asked for that match. May be given again.")
-@click.option("--upstream", "upstreams", metavar="NAME", multiple=True, help="Only records of this upstream. May be given again.")
-@click.option("--reason", metavar="TEXT", help="Why: stands in each adjustment, `record show` and exports.")
+@click.option(
+    "--team",
+    "teams",
+    metavar="NAME",
+    multiple=True,
+    help="Only records of this team; '' for those of none. May be given again.",
+)
+@click.option(
+    "--model",
+    "models",
+    metavar="GLOB",
+    multiple=True,
+    help="Only records of the models asked for that match. May be given again.",
+)
+@click.option(
+    "--upstream",
+    "upstreams",
+    metavar="NAME",
+    multiple=True,
+    help="Only records of this upstream. May be given again.",
+)
+@click.option(
+    "--reason", metavar="TEXT", help="Why: stands in each adjustment, `record show` and exports."
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be booked.")
 @click.option("--yes", is_flag=True, help="Book without asking.")
 def rerate(
     config_path: Path | None, as_json: bool, from_: str | None, to: str | None, month: str | None, teams: tuple[str, ...], models: tuple[str, ...],
     upstreams: tuple[str, ...], reason: str | None, dry_run: bool, yes: bool,
 ) -> None:  # fmt: skip
-    """Price the records of a period anew and book the differences as adjustments; records themselves never change.
+    """Price the records of a period anew and book the differences as adjustments; records
+    themselves never change.
 
     A record is priced by what held at its time: the price rows, and those discounts, markups and
     exchange rates of the config that have a `from`. One without a date says how things are now:
@@ -68,22 +96,34 @@ def rerate(
     vendor that left and a newer bundled table change nothing either. The command says how many
     records that concerns.
 
-    Goes through the running process, with the prices that it has in effect (kill -HUP makes it read the file again); without one it works on the ledger
-    directly. Traffic goes on. Doing the same again books nothing more, so a run that was broken off is simply repeated; so is one beside requests that
-    were running when the prices changed, which keep the earlier ones. A record that has no price now keeps what was booked for it. Amounts are differences.
+    Goes through the running process, with the prices that it has in effect (kill -HUP makes it read
+    the file again); without one it works on the ledger
+    directly. Traffic goes on. Doing the same again books nothing more, so a run that was broken off
+    is simply repeated; so is one beside requests that
+    were running when the prices changed, which keep the earlier ones. A record that has no price
+    now keeps what was booked for it. Amounts are differences.
 
     \b
     Examples:
       tollkeeper price rerate --month 2026-11 --dry-run
       tollkeeper price rerate --from 2026-11-01 --to 2026-11-15 --yes
-      tollkeeper price rerate --month 2026-11 --team research --model 'gpt-*' --reason "price list of 3 November" --yes
+      tollkeeper price rerate --month 2026-11 --team research --model 'gpt-*' --reason "price list
+      of 3 November" --yes
     """
     if as_json and not (dry_run or yes):
         raise click.UsageError("--json goes with --dry-run or --yes.")
     if reason is not None and not (0 < len(reason) <= REASON_CHARS_MAX and reason.isprintable()):
         raise click.UsageError(f"--reason is one line of at most {REASON_CHARS_MAX} characters.")
     start, end = _period(from_, to, month)
-    ask = Rerate(dry_run=True, from_=start, to=end, teams=teams, models=models, upstreams=upstreams, reason=reason)
+    ask = Rerate(
+        dry_run=True,
+        from_=start,
+        to=end,
+        teams=teams,
+        models=models,
+        upstreams=upstreams,
+        reason=reason,
+    )
     with _prices(config_path) as (once, version):
         ask = msgspec.structs.replace(ask, price_version=version)
         if dry_run or not yes:
@@ -91,7 +131,11 @@ def rerate(
             _show(would, as_json)
             if dry_run or not would.changes:
                 return
-            click.confirm(f"Book {formats.count(would.verdicts['adjusted'])} adjustments?", abort=True, err=True)
+            click.confirm(
+                f"Book {formats.count(would.verdicts['adjusted'])} adjustments?",
+                abort=True,
+                err=True,
+            )
         _show(_all(once, msgspec.structs.replace(ask, dry_run=False), "Booking"), as_json)
 
 
@@ -114,7 +158,13 @@ def _all(once: _Once, ask: Rerate, label: str) -> Rerated:
         while (reached := found[-1].next) is not None:
             advance(reached - done)
             done = reached
-            found.append(once(msgspec.structs.replace(ask, after=reached, through=first.through, price_version=first.price_version)))
+            found.append(
+                once(
+                    msgspec.structs.replace(
+                        ask, after=reached, through=first.through, price_version=first.price_version
+                    )
+                )
+            )
         advance(first.through - done)
     verdicts = {name: sum(one.verdicts[name] for one in found) for name in first.verdicts}
     kept = {name: sum(one.kept[name] for one in found) for name in first.kept}
@@ -122,15 +172,23 @@ def _all(once: _Once, ask: Rerate, label: str) -> Rerated:
     for change in (change for one in found for change in one.changes):
         groups.setdefault((change.team, change.model, change.currency), []).append(change)
     changes = [
-        Change(*group, sum(one.adjustments for one in parts), total(one.cost_nano for one in parts), total(one.charge_nano for one in parts))
+        Change(
+            *group,
+            sum(one.adjustments for one in parts),
+            total(one.cost_nano for one in parts),
+            total(one.charge_nano for one in parts),
+        )
         for group, parts in groups.items()
     ]
-    return msgspec.structs.replace(first, next=None, verdicts=verdicts, kept=kept, changes=sorted(changes, key=sort_key))
+    return msgspec.structs.replace(
+        first, next=None, verdicts=verdicts, kept=kept, changes=sorted(changes, key=sort_key)
+    )
 
 
 @contextmanager
 def _prices(config_path: Path | None) -> Iterator[tuple[_Once, str | None]]:
-    """Who does a stretch, and the version of the prices that are meant: those of the config file, unless the process is elsewhere."""
+    """Who does a stretch, and the version of the prices that are meant: those of the config file,
+    unless the process is elsewhere."""
     if os.environ.get(admin_client.URL):
         elsewhere = admin_client.running(Path(), os.environ)
         assert elsewhere is not None, "a URL names one"
@@ -149,7 +207,7 @@ def _prices(config_path: Path | None) -> Iterator[tuple[_Once, str | None]]:
             yield once, prices.version
 
 
-def _asking(process: admin_client.Process) -> _Once:
+def _asking(process: admin_client.AdminClient) -> _Once:
     return lambda ask: admin_client.ask(process, "POST", RERATE_PATH, ask, type=Rerated)
 
 
@@ -160,8 +218,16 @@ def _directly(settings: Settings, prices: PriceBook) -> Iterator[_Once]:
         try:
             queries = Queries(settings.ledger.url, settings.data_dir)
             if not queries.path.exists():
-                raise common.Failed(f"there is no ledger at {queries.path} yet: `tollkeeper serve` makes it.")
-            ledger = runner.run(connect(settings.ledger.url, settings.data_dir, settings.data_dir / settings.ledger.key_file))
+                raise common.Failed(
+                    f"there is no ledger at {queries.path} yet: `tollkeeper serve` makes it."
+                )
+            ledger = runner.run(
+                connect(
+                    settings.ledger.url,
+                    settings.data_dir,
+                    settings.data_dir / settings.ledger.key_file,
+                )
+            )
         except LedgerError as error:
             raise common.Failed(str(error)) from error
 
@@ -172,7 +238,9 @@ def _directly(settings: Settings, prices: PriceBook) -> Iterator[_Once]:
             try:
                 return runner.run(once(ask))
             except (ProxyError, LedgerError, LedgerUnavailable) as error:
-                raise common.Failed(error.message if isinstance(error, ProxyError) else str(error)) from error
+                raise common.Failed(
+                    error.message if isinstance(error, ProxyError) else str(error)
+                ) from error
 
         try:
             yield run
@@ -182,21 +250,43 @@ def _directly(settings: Settings, prices: PriceBook) -> Iterator[_Once]:
 
 def _show(found: Rerated, as_json: bool) -> None:
     if as_json:
-        common.print_json({name: getattr(found, name) for name in ("dry_run", "price_version", "period", "verdicts", "kept", "changes")})
+        common.print_json(
+            {
+                name: getattr(found, name)
+                for name in ("dry_run", "price_version", "period", "verdicts", "kept", "changes")
+            }
+        )
         return
-    click.echo(f"Records {found.period}, by the prices {found.price_version}" + (": nothing is booked yet" if found.dry_run else ""))
+    click.echo(
+        f"Records {found.period}, by the prices {found.price_version}"
+        + (": nothing is booked yet" if found.dry_run else "")
+    )
     if found.changes:
         print_table(_COLUMNS, [_row(change) for change in found.changes])
     verdicts = found.verdicts
-    click.echo(f"adjusted: {formats.count(verdicts['adjusted'])}, unchanged: {formats.count(verdicts['unchanged'])}")
-    for name, reason in (("unpriced", "no price says what they cost"), ("other_currency", "they are booked in another currency")):
+    click.echo(
+        f"adjusted: {formats.count(verdicts['adjusted'])}, unchanged: {formats.count(verdicts['unchanged'])}"
+    )
+    for name, reason in (
+        ("unpriced", "no price says what they cost"),
+        ("other_currency", "they are booked in another currency"),
+    ):
         if verdicts[name]:
-            click.echo(f"Warning: left as they are: {formats.count(verdicts[name])}, because {reason}", err=True)
+            click.echo(
+                f"Warning: left as they are: {formats.count(verdicts[name])}, because {reason}",
+                err=True,
+            )
     for name, reason in _KEPT.items():
         if found.kept[name]:
-            click.echo(f"Note: {formats.count(found.kept[name])} keep what held at their time: {reason}", err=True)
+            click.echo(
+                f"Note: {formats.count(found.kept[name])} keep what held at their time: {reason}",
+                err=True,
+            )
     if not any(verdicts.values()):
-        click.echo("No record is of this period and of the team, model and upstream that were named, if any.", err=True)
+        click.echo(
+            "No record is of this period and of the team, model and upstream that were named, if any.",
+            err=True,
+        )
 
 
 def _row(change: Change) -> tuple[str, ...]:

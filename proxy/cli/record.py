@@ -30,7 +30,8 @@ def record() -> None:
 @common.json_option
 @click.argument("id")
 def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str) -> None:
-    """Show the record with this ID (`x-tollkeeper-id` of the answer), how its amounts came about, and its adjustments.
+    """Show the record with this ID (`x-tollkeeper-id` of the answer), how its amounts came about,
+    and its adjustments.
 
     \b
     Example:
@@ -39,7 +40,9 @@ def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str
     book = common.open_book(config_path, data_dir)
     found = common.ask(lambda: book.queries.record(id))
     if found is None:
-        raise common.Failed(f"The ledger has no record {id}. A request is booked within moments of its end; a refused one never is.")
+        raise common.Failed(
+            f"The ledger has no record {id}. A request is booked within moments of its end; a refused one never is."
+        )
     adjustments = common.ask(lambda: book.queries.adjustments(id))
     told = common.ask(lambda: list(_told(found, adjustments, book.queries)))
     if as_json:
@@ -59,10 +62,11 @@ def flat(entry: Entry) -> dict[str, object]:
     return {name: fields[name] for name in COLUMNS}
 
 
-class _Told(msgspec.Struct, frozen=True):
+class _Shown(msgspec.Struct, frozen=True):
     """A row of the book. `standing`: the record as it stood when the row was booked, this included.
 
-    `how` works the amounts of `standing` out again; None without a version, its terms or a row of them.
+    `how` works the amounts of `standing` out again; None without a version, its terms or a row of
+    them.
     """
 
     entry: Entry
@@ -72,8 +76,9 @@ class _Told(msgspec.Struct, frozen=True):
     how: price_explanation.Explanation | None
 
 
-def _told(found: Entry, adjustments: Sequence[Entry], queries: Queries) -> Iterator[_Told]:
-    """The record, then each adjustment. A late close knows nothing of reratings, as it is booked."""
+def _told(found: Entry, adjustments: Sequence[Entry], queries: Queries) -> Iterator[_Shown]:
+    """The record, then each adjustment. A late close knows nothing of reratings, as it is
+    booked."""
     yield _explained(found, found.record, None, None, queries)
     images = None
     if (terms := _terms(found.record, queries)) is not None:
@@ -90,27 +95,40 @@ def _told(found: Entry, adjustments: Sequence[Entry], queries: Queries) -> Itera
 
 def _explained(
     entry: Entry, now: UsageRecord, before: UsageRecord | None, images: int | None, queries: Queries
-) -> _Told:
+) -> _Shown:
     terms = _terms(entry.record, queries)
-    how = None if terms is None else price_explanation.explain(now, PriceBook.from_terms(terms), images)
-    return _Told(entry, now, before, terms is not None, how)
+    how = (
+        None
+        if terms is None
+        else price_explanation.explain(now, PriceBook.from_terms(terms), images)
+    )
+    return _Shown(entry, now, before, terms is not None, how)
 
 
 def _terms(record: UsageRecord, queries: Queries) -> bytes | None:
     return None if record.price_version is None else queries.price_terms(record.price_version)
 
 
-def _print_how(told: _Told, zone: ZoneInfo) -> None:
-    """How the amounts came about, one step a line; of an adjustment also what it was the difference to."""
+def _print_how(told: _Shown, zone: ZoneInfo) -> None:
+    """How the amounts came about, one step a line; of an adjustment also what it was the difference
+    to."""
     version, how = told.entry.record.price_version, told.how
     if version is None:
         return
     if not told.terms_known:
-        click.echo(f"The ledger does not hold the prices of version {version} that its amounts were made with.")
+        click.echo(
+            f"The ledger does not hold the prices of version {version} that its amounts were made with."
+        )
     elif how is None:
-        click.echo(f"No row of the prices of version {version} applied to it, so that its amounts are not known.")
+        click.echo(
+            f"No row of the prices of version {version} applied to it, so that its amounts are not known."
+        )
     else:
-        what = "How its amounts came about" if told.before is None else "What the record came to from then on"
+        what = (
+            "How its amounts came about"
+            if told.before is None
+            else "What the record came to from then on"
+        )
         click.echo(f"{what}, by the prices of version {version}")
         common.print_fields(price_explanation.lines(how, zone))
         if told.before is not None:
@@ -121,13 +139,21 @@ def _differences(before: UsageRecord, adjustment: UsageRecord) -> Iterator[tuple
     for name in ("cost", "charge"):
         was, change = getattr(before, f"{name}_nano"), getattr(adjustment, f"{name}_nano")
         was_shown = "not known" if was is None else formats.money(was)
-        yield f"{name} before", f"{was_shown}, so that the adjustment is {_shown('_nano', change, UTC)}"
+        yield (
+            f"{name} before",
+            f"{was_shown}, so that the adjustment is {_shown('_nano', change, UTC)}",
+        )
 
 
 def _print(entry: Entry, zone: ZoneInfo) -> None:
     title = "Record" if entry.record.adjusts is None else f"Adjustment of {entry.record.adjusts}"
     click.echo(f"{title} {entry.record.id}")
-    common.print_fields([(name.removesuffix("_nano"), _shown(name, value, zone)) for name, value in flat(entry).items()])
+    common.print_fields(
+        [
+            (name.removesuffix("_nano"), _shown(name, value, zone))
+            for name, value in flat(entry).items()
+        ]
+    )
 
 
 def _shown(name: str, value: object, zone: tzinfo) -> str:
@@ -139,5 +165,11 @@ def _shown(name: str, value: object, zone: tzinfo) -> str:
     if isinstance(value, int):
         if name.endswith("_at_ms"):
             return f"{datetime.fromtimestamp(value // 1000, UTC).astimezone(zone).isoformat(sep=' ')} ({value})"
-        return formats.money(value) if name.endswith("_nano") else formats.count(value) if name.endswith("_tokens") else str(value)
+        return (
+            formats.money(value)
+            if name.endswith("_nano")
+            else formats.count(value)
+            if name.endswith("_tokens")
+            else str(value)
+        )
     return msgspec.json.encode(value).decode() if isinstance(value, (dict, list)) else str(value)

@@ -23,11 +23,24 @@ LOG = logging.getLogger("tollkeeper.serve")
 
 @click.command()
 @common.config_option
-@click.option("--upstream", metavar="URL", help="No config at all: forward to URL with the caller's own credential. Data goes to ./var.")
-@click.option("--listen", metavar="HOST:PORT", help="With --upstream: another address than 127.0.0.1:8790.")
-@click.option("--metrics-listen", metavar="HOST:PORT", help="With --upstream: another address than 127.0.0.1:9464.")
-def serve(config_path: Path | None, upstream: str | None, listen: str | None, metrics_listen: str | None) -> None:
-    """Run the proxy: data, health and metrics listeners. SIGHUP reloads the config, SIGTERM drains and stops.
+@click.option(
+    "--upstream",
+    metavar="URL",
+    help="No config at all: forward to URL with the caller's own credential. Data goes to ./var.",
+)
+@click.option(
+    "--listen", metavar="HOST:PORT", help="With --upstream: another address than 127.0.0.1:8790."
+)
+@click.option(
+    "--metrics-listen",
+    metavar="HOST:PORT",
+    help="With --upstream: another address than 127.0.0.1:9464.",
+)
+def serve(
+    config_path: Path | None, upstream: str | None, listen: str | None, metrics_listen: str | None
+) -> None:
+    """Run the proxy: data, health and metrics listeners. SIGHUP reloads the config, SIGTERM drains
+    and stops.
 
     \b
     Examples:
@@ -35,9 +48,13 @@ def serve(config_path: Path | None, upstream: str | None, listen: str | None, me
       tollkeeper serve --upstream https://api.modelverse.cn/v1
     """
     if upstream is not None and config_path is not None:
-        raise click.UsageError("--upstream takes no config: leave out -c, or name the upstream in the config.")
+        raise click.UsageError(
+            "--upstream takes no config: leave out -c, or name the upstream in the config."
+        )
     if upstream is None and (listen is not None or metrics_listen is not None):
-        raise click.UsageError("--listen and --metrics-listen go with --upstream; a config has `listen` and `metrics.listen`.")
+        raise click.UsageError(
+            "--listen and --metrics-listen go with --upstream; a config has `listen` and `metrics.listen`."
+        )
     if upstream is None:
         loaded = common.load(config_path)
         # The same file again, wherever it was found: a reload must not switch to another.
@@ -46,7 +63,12 @@ def serve(config_path: Path | None, upstream: str | None, listen: str | None, me
         run(_forward_only(upstream, listen, metrics_listen), ready=_announce)
 
 
-def run(loaded: loader.Loaded, *, ready: Callable[[lifecycle.Addresses], None], reload: Callable[[], loader.Loaded] | None = None) -> None:
+def run(
+    loaded: loader.Loaded,
+    *,
+    ready: Callable[[lifecycle.Addresses], None],
+    reload: Callable[[], loader.Loaded] | None = None,
+) -> None:
     """Log to stderr and serve until stopped; Failed with the reason if the process cannot start."""
     logs.configure(loaded.settings.log.format, sys.stderr)
     for warning in loaded.warnings:
@@ -54,8 +76,11 @@ def run(loaded: loader.Loaded, *, ready: Callable[[lifecycle.Addresses], None], 
     for line in unstated(loaded.settings, time.time_ns() // 1_000_000):
         LOG.info("%s", line)
     settings, limit = loaded.settings, descriptors.raise_limit()
-    if (shortage := descriptors.shortage(limit, settings.inflight_max, settings.connections_max)) is not None:
-        # Of interest when the operator asked for more, alarming when even a fair part of it does not fit.
+    if (
+        shortage := descriptors.shortage(limit, settings.inflight_max, settings.connections_max)
+    ) is not None:
+        # Of interest when the operator asked for more, alarming when even a fair part of it does
+        # not fit.
         fair = limit >= settings.inflight_max and settings.connections_max is None
         LOG.log(logging.INFO if fair else logging.WARNING, "%s", shortage)
     try:
@@ -73,7 +98,10 @@ def _forward_only(url: str, listen: str | None, metrics_listen: str | None) -> l
 
 
 def _announce(addresses: lifecycle.Addresses) -> None:
-    urls = {"base_url": f"http://{addresses.data}/v1", "metrics": f"http://{addresses.metrics}/metrics"}
+    urls = {
+        "base_url": f"http://{addresses.data}/v1",
+        "metrics": f"http://{addresses.metrics}/metrics",
+    }
     if addresses.more:
         urls["also"] = " ".join(f"http://{address}/v1" for address in addresses.more)
     if addresses.admin:

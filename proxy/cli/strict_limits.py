@@ -1,4 +1,5 @@
-"""Which strict limits on money a dearer model than was asked for can take beyond their amount once: told by `check`."""
+"""Which strict limits on money a dearer model than was asked for can take beyond their amount once:
+told by `check`."""
 
 from __future__ import annotations
 

@@ -13,8 +13,11 @@ from proxy.ledger.sqlite.spans import YEARS
 _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
 
-def parse(from_: str | None, to: str | None, month: str | None, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
-    """(start, end) in `zone`; None is open. Raises a usage error for what cannot be read, or an end that is not after the start."""
+def parse(
+    from_: str | None, to: str | None, month: str | None, zone: ZoneInfo
+) -> tuple[datetime | None, datetime | None]:
+    """(start, end) in `zone`; None is open. Raises a usage error for what cannot be read, or an end
+    that is not after the start."""
     if month is None:
         start = None if from_ is None else moment(from_, "--from", zone)
         end = None if to is None else moment(to, "--to", zone)
@@ -22,7 +25,10 @@ def parse(from_: str | None, to: str | None, month: str | None, zone: ZoneInfo) 
         start, end = calendar_month(month, zone)
     else:
         raise click.UsageError("--month goes without --from and --to.")
-    first_ms, end_ms = to_ms(start), to_ms(end)     # datetimes of one zone compare by the clock on the wall, which goes back once a year
+    first_ms, end_ms = (
+        to_ms(start),
+        to_ms(end),
+    )  # datetimes of one zone compare by the clock on the wall, which goes back once a year
     if first_ms is not None and end_ms is not None and end_ms <= first_ms:
         raise click.UsageError("the end of the range is not after its start.")
     return start, end
@@ -35,7 +41,10 @@ def moment(text: str, option: str, zone: ZoneInfo) -> datetime:
         if read.year not in YEARS:
             raise ValueError(f"the years are {YEARS[0]} to {YEARS[-1]}")
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no date: write 2026-11-01, 2026-11-01T12:00 or 2026-11-01T12:00+08:00.", param_hint=option) from error
+        raise click.BadParameter(
+            f"{text!r} is no date: write 2026-11-01, 2026-11-01T12:00 or 2026-11-01T12:00+08:00.",
+            param_hint=option,
+        ) from error
     return read.replace(tzinfo=zone) if read.tzinfo is None else read.astimezone(zone)
 
 
@@ -45,7 +54,9 @@ def calendar_month(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
     if match is None or int(match[1]) not in YEARS:
         raise click.BadParameter(f"{text!r} is no month: write 2026-11.", param_hint="--month")
     year, number = int(match[1]), int(match[2])
-    return datetime(year, number, 1, tzinfo=zone), datetime(year + number // 12, number % 12 + 1, 1, tzinfo=zone)
+    return datetime(year, number, 1, tzinfo=zone), datetime(
+        year + number // 12, number % 12 + 1, 1, tzinfo=zone
+    )
 
 
 def describe(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> str:

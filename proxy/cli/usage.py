@@ -31,13 +31,17 @@ _TABLE = {
 _WHERE_ANY = ("unpriced_requests", "inconsistent_requests")  # a column only where there are some
 
 
-def _groups(context: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+def _groups(
+    context: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
     """The names of one or more comma-separated lists, each known and once."""
     value = ",".join(values)
     names = tuple(name.strip() for name in value.split(",") if name.strip())
     for name in names:
         if name not in GROUPS and not (name.startswith(LABEL) and len(name) > len(LABEL)):
-            raise click.BadParameter(f"{name!r} is none of {', '.join(GROUPS)} and label:NAME.", context, param)
+            raise click.BadParameter(
+                f"{name!r} is none of {', '.join(GROUPS)} and label:NAME.", context, param
+            )
     if len(set(names)) != len(names):
         raise click.BadParameter(f"{value!r} names a group twice.", context, param)
     return names
@@ -46,18 +50,46 @@ def _groups(context: click.Context, param: click.Parameter, values: tuple[str, .
 @click.command()
 @common.config_option
 @common.data_dir_option
-@click.option("--by", callback=_groups, metavar="GROUPS", multiple=True, default=["team,key,model"], show_default="team,key,model", help=f"Any of {' '.join(GROUPS)} label:NAME; '' for one total.")
-@click.option("--from", "from_", metavar="TIME", help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.")
+@click.option(
+    "--by",
+    callback=_groups,
+    metavar="GROUPS",
+    multiple=True,
+    default=["team,key,model"],
+    show_default="team,key,model",
+    help=f"Any of {' '.join(GROUPS)} label:NAME; '' for one total.",
+)
+@click.option(
+    "--from",
+    "from_",
+    metavar="TIME",
+    help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.",
+)
 @click.option("--to", metavar="TIME", help="Requests started before.")
 @click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+)
 @common.json_option
 def usage(
-    config_path: Path | None, data_dir: Path | None, by: tuple[str, ...], from_: str | None, to: str | None, month: str | None, form: str, as_json: bool
+    config_path: Path | None,
+    data_dir: Path | None,
+    by: tuple[str, ...],
+    from_: str | None,
+    to: str | None,
+    month: str | None,
+    form: str,
+    as_json: bool,
 ) -> None:
-    """What was used: requests, tokens and money, by group. A dash, an empty field or null is "not known".
+    """What was used: requests, tokens and money, by group. A dash, an empty field or null is "not
+    known".
 
-    csv and JSON end with a total for each currency, whose `row` is `total`. cost and charge are in units of the currency, cost_nano and charge_nano the
+    csv and JSON end with a total for each currency, whose `row` is `total`. cost and charge are in
+    units of the currency, cost_nano and charge_nano the
     same in billionths.
 
     \b
@@ -67,7 +99,9 @@ def usage(
     """
     book = common.open_book(config_path, data_dir)
     start, end = time_range.parse(from_, to, month, book.zone)
-    rows = common.ask(lambda: book.queries.usage(by, time_range.to_ms(start), time_range.to_ms(end), book.zone))
+    rows = common.ask(
+        lambda: book.queries.usage(by, time_range.to_ms(start), time_range.to_ms(end), book.zone)
+    )
     form = "json" if as_json else form
     click.echo(f"Usage {time_range.describe(start, end, book.zone)}", err=form != "table")
     if form == "json":
@@ -81,7 +115,8 @@ def usage(
 
 
 def _print_table(rows: Sequence[UsageRow], by: Sequence[str]) -> None:
-    """The groups and sums. A column that is unknown in every row is left out: a terminal has no room to say nothing."""
+    """The groups and sums. A column that is unknown in every row is left out: a terminal has no
+    room to say nothing."""
     none = {name: (None, 0) if name in _WHERE_ANY else (None,) for name in _TABLE}
     names = [name for name in _TABLE if any(row[name] not in none[name] for row in rows)]
     columns = [*map(Column, by), *(_TABLE[name] for name in names)]

@@ -1,4 +1,5 @@
-"""What only the whole config can say: names that do not exist, values that contradict each other, and features this version does not enforce yet."""
+"""What only the whole config can say: names that do not exist, values that contradict each other,
+and features this version does not enforce yet."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from proxy.config.values import leads_to, nearest
 from proxy.core.http.headers import is_credential
 from proxy.core.model_names import matches
 
-LATIN_1_MAX = 0xFF        # header values are Latin-1
+LATIN_1_MAX = 0xFF  # header values are Latin-1
 QUOTA_STATUSES = (429, 402, 403)
 JOURNAL_SEGMENTS_MIN = 4  # the one written, its spare, one being booked and one kept
 
@@ -30,8 +31,13 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
         found.append(Problem(_place(where, path), path, text))
 
     for index, row in enumerate(settings.images):
-        if (row.patch is None) == (row.base is None and row.tile is None) or (row.base is None) != (row.tile is None):
-            problem(f"images[{index}]", "say either base and tile (tiles of 512 px) or patch (patches of 32 px)")
+        if (row.patch is None) == (row.base is None and row.tile is None) or (row.base is None) != (
+            row.tile is None
+        ):
+            problem(
+                f"images[{index}]",
+                "say either base and tile (tiles of 512 px) or patch (patches of 32 px)",
+            )
     if settings.quota_status not in QUOTA_STATUSES:
         problem("quota_status", "expected 429, 402 or 403")
     for check in (_references, _upstreams, _keys, _admin, _themselves, _sizes, rules.check):
@@ -49,17 +55,34 @@ def _place(where: Mapping[str, str], path: str) -> str:
 
 def _unknown(kind: str, name: str, known: Mapping[str, object]) -> str:
     close = nearest(name, known)
-    return f"there is no {kind} {name!r}; " + (f"the nearest known one is {close}" if close is not None else f"add it under {kind}s")
+    return f"there is no {kind} {name!r}; " + (
+        f"the nearest known one is {close}" if close is not None else f"add it under {kind}s"
+    )
 
 
 def _references(settings: Settings, problem: Callable[[str, str], None]) -> None:
     if not settings.upstreams:
-        problem("upstreams", 'none; add at least one vendor, such as openai: {base_url: https://api.openai.com/v1, api_key: "${OPENAI_API_KEY}"}')
+        problem(
+            "upstreams",
+            'none; add at least one vendor, such as openai: {base_url: https://api.openai.com/v1, api_key: "${OPENAI_API_KEY}"}',
+        )
     elif not settings.routes:
-        problem("routes", f'none, so every model would be unknown; add {{model: "*", upstream: {next(iter(settings.upstreams))}}}')
-    named = [(f"routes[{index}].upstream", route.upstream) for index, route in enumerate(settings.routes)]
-    named += [(f"passthrough[{index}].upstream", entry.upstream) for index, entry in enumerate(settings.passthrough)]
-    named += [(f"prices[{index}].upstream", row.upstream) for index, row in enumerate(settings.prices) if row.upstream is not None]
+        problem(
+            "routes",
+            f'none, so every model would be unknown; add {{model: "*", upstream: {next(iter(settings.upstreams))}}}',
+        )
+    named = [
+        (f"routes[{index}].upstream", route.upstream) for index, route in enumerate(settings.routes)
+    ]
+    named += [
+        (f"passthrough[{index}].upstream", entry.upstream)
+        for index, entry in enumerate(settings.passthrough)
+    ]
+    named += [
+        (f"prices[{index}].upstream", row.upstream)
+        for index, row in enumerate(settings.prices)
+        if row.upstream is not None
+    ]
     for path, name in named:
         if name and name not in settings.upstreams:
             problem(path, _unknown("upstream", name, settings.upstreams))
@@ -71,7 +94,9 @@ def _references(settings: Settings, problem: Callable[[str, str], None]) -> None
     first_at: dict[str, str] = {}
     for path, listen in _listeners(settings):
         if listen in first_at and not listen.endswith(":0"):
-            problem(path, f"the address {listen} is also {first_at[listen]}; give each its own port")
+            problem(
+                path, f"the address {listen} is also {first_at[listen]}; give each its own port"
+            )
         first_at.setdefault(listen, path)
 
 
@@ -86,9 +111,15 @@ def _listeners(settings: Settings) -> Iterator[tuple[str, str]]:
 def _upstreams(settings: Settings, problem: Callable[[str, str], None]) -> None:
     for name, upstream in settings.upstreams.items():
         if upstream.auth == "forward" and upstream.api_key:
-            problem(f"upstreams.{name}.api_key", "is never sent under auth: forward; remove it, or write auth: own")
+            problem(
+                f"upstreams.{name}.api_key",
+                "is never sent under auth: forward; remove it, or write auth: own",
+            )
         if any(ord(character) > LATIN_1_MAX for character in upstream.api_key):
-            problem(f"upstreams.{name}.api_key", "holds a character that no header can carry; check what was pasted")
+            problem(
+                f"upstreams.{name}.api_key",
+                "holds a character that no header can carry; check what was pasted",
+            )
         for index, header in enumerate(upstream.allow_request_headers):
             if is_credential(header):
                 reason = "holds the caller's key for this proxy, which no vendor may see; remove it (under auth: forward the caller's own credential passes unnamed)"
@@ -97,9 +128,15 @@ def _upstreams(settings: Settings, problem: Callable[[str, str], None]) -> None:
             try:
                 ssl.create_default_context(cafile=upstream.ca_file)
             except ssl.SSLError:
-                problem(f"upstreams.{name}.ca_file", f"{upstream.ca_file} holds no certificate in PEM; convert it, or name the right file")
+                problem(
+                    f"upstreams.{name}.ca_file",
+                    f"{upstream.ca_file} holds no certificate in PEM; convert it, or name the right file",
+                )
             except OSError as error:
-                problem(f"upstreams.{name}.ca_file", f"cannot read {upstream.ca_file}: {error.strerror}; check the path and its permissions")
+                problem(
+                    f"upstreams.{name}.ca_file",
+                    f"cannot read {upstream.ca_file}: {error.strerror}; check the path and its permissions",
+                )
 
 
 def _keys(settings: Settings, problem: Callable[[str, str], None]) -> None:
@@ -107,17 +144,25 @@ def _keys(settings: Settings, problem: Callable[[str, str], None]) -> None:
     for name, key in settings.keys.items():
         path = f"keys.{name}"
         if name.startswith("fwd-"):
-            problem(path, "names that begin with fwd- stand for forwarded credentials; choose another")
+            problem(
+                path, "names that begin with fwd- stand for forwarded credentials; choose another"
+            )
         if key.secret and key.secret_sha256:
             problem(f"{path}.secret_sha256", "say either the secret or its SHA-256, not both")
-        digest = hashlib.sha256(key.secret.encode()).hexdigest() if key.secret else key.secret_sha256
+        digest = (
+            hashlib.sha256(key.secret.encode()).hexdigest() if key.secret else key.secret_sha256
+        )
         if digest and digest in owner_of:
-            problem(path, f"has the same secret as keys.{owner_of[digest]}; make one with `tollkeeper key hash --new`")
+            problem(
+                path,
+                f"has the same secret as keys.{owner_of[digest]}; make one with `tollkeeper key hash --new`",
+            )
         owner_of.setdefault(digest, name)
 
 
 def _admin(settings: Settings, problem: Callable[[str, str], None]) -> None:
-    """A token of the admin API can change prices and budgets, so one that can be guessed is refused."""
+    """A token of the admin API can change prices and budgets, so one that can be guessed is
+    refused."""
     for name, token in settings.admin.tokens.items():
         path = f"admin.tokens.{name}.token"
         if (fault := other_syntax(token.token)) is not None:
@@ -131,7 +176,10 @@ def _themselves(settings: Settings, problem: Callable[[str, str], None]) -> None
     for name, upstream in settings.upstreams.items():
         for place, listen in _listeners(settings):
             if upstream.base_url and leads_to(upstream.base_url, listen):
-                problem(f"upstreams.{name}.base_url", f"is this proxy itself ({place}: {listen}); write the vendor's, or give one of them another port")
+                problem(
+                    f"upstreams.{name}.base_url",
+                    f"is this proxy itself ({place}: {listen}); write the vendor's, or give one of them another port",
+                )
 
 
 def _sizes(settings: Settings, problem: Callable[[str, str], None]) -> None:
@@ -139,29 +187,42 @@ def _sizes(settings: Settings, problem: Callable[[str, str], None]) -> None:
         problem("bodies.max", "is larger than bodies.total_max; one such body could never be taken")
     least = JOURNAL_SEGMENTS_MIN * settings.journal.segment_bytes
     if settings.journal.size_max_bytes < least:
-        problem("journal.size_max", f"must hold at least {JOURNAL_SEGMENTS_MIN} segments of journal.segment: {least} bytes")
+        problem(
+            "journal.size_max",
+            f"must hold at least {JOURNAL_SEGMENTS_MIN} segments of journal.segment: {least} bytes",
+        )
 
 
 def warnings(settings: Settings, now_ms: int) -> list[str]:
-    """What starts, but will surprise: disabled keys, upstreams without a key, routes never reached, features not enforced yet, and usual mistakes."""
+    """What starts, but will surprise: disabled keys, upstreams without a key, routes never reached,
+    features not enforced yet, and usual mistakes."""
     found = []
     routed = {route.upstream for route in settings.routes}
     for name, upstream in settings.upstreams.items():
         own_header = any(map(is_credential, upstream.headers))  # stands in for api_key
         if upstream.auth == "own" and not upstream.api_key and not own_header and name in routed:
-            found.append(f"upstreams.{name}.api_key is empty: requests to it answer 503 upstream_not_configured")
+            found.append(
+                f"upstreams.{name}.api_key is empty: requests to it answer 503 upstream_not_configured"
+            )
     usable = False
     for name, key in settings.keys.items():
         if key.secret or key.secret_sha256:
             usable = True
         else:
             found.append(f"keys.{name} has no secret: the key is disabled")
-    if not usable and not any(upstream.auth == "forward" for upstream in settings.upstreams.values()):
+    if not usable and not any(
+        upstream.auth == "forward" for upstream in settings.upstreams.values()
+    ):
         found.append("keys: none has a secret: every request answers 401")
     for index, route in enumerate(settings.routes):
-        before = next((earlier for earlier in settings.routes[:index] if matches(earlier.model, route.model)), None)
+        before = next(
+            (earlier for earlier in settings.routes[:index] if matches(earlier.model, route.model)),
+            None,
+        )
         if before is not None:
-            found.append(f"routes[{index}] ({route.model}) is never reached: {before.model} before it matches the same models")
+            found.append(
+                f"routes[{index}] ({route.model}) is never reached: {before.model} before it matches the same models"
+            )
     found += prices.warnings(settings)
     found += mistakes.warnings(settings, now_ms)
     for feature, path_list in _not_enforced(settings):
@@ -178,9 +239,14 @@ def _not_enforced(settings: Settings) -> Iterator[tuple[str, list[str]]]:
 
 
 def digests_only(settings: Settings) -> Settings:
-    """The same settings with each key's secret replaced by its SHA-256: from here on nothing can print it."""
+    """The same settings with each key's secret replaced by its SHA-256: from here on nothing can
+    print it."""
     keys = {
-        name: msgspec.structs.replace(key, secret="", secret_sha256=hashlib.sha256(key.secret.encode()).hexdigest()) if key.secret else key
+        name: msgspec.structs.replace(
+            key, secret="", secret_sha256=hashlib.sha256(key.secret.encode()).hexdigest()
+        )
+        if key.secret
+        else key
         for name, key in settings.keys.items()
     }
     return msgspec.structs.replace(settings, keys=keys)

@@ -1,4 +1,5 @@
-"""The config in force, written as a config again with its secrets masked, and what of it a reload cannot change."""
+"""The config in force, written as a config again with its secrets masked, and what of it a reload
+cannot change."""
 
 from __future__ import annotations
 
@@ -15,33 +16,62 @@ from proxy.config.values import KINDS
 MASK = "***"
 # Open sockets and files, and what their contents were written with: whole blocks, or `block.field`.
 NEEDS_RESTART = (
-    "listen", "metrics", "admin", "data_dir", "log.format", "timezone", "currency", "timeouts.header_s", "timeouts.keepalive_s", "journal", "ledger", "quota",
+    "listen",
+    "metrics",
+    "admin",
+    "data_dir",
+    "log.format",
+    "timezone",
+    "currency",
+    "timeouts.header_s",
+    "timeouts.keepalive_s",
+    "journal",
+    "ledger",
+    "quota",
 )
 _TELLING = ("auth", "cookie", "credential", "key", "password", "secret", "signature", "token")
 
 
 def masked(settings: Settings) -> dict[str, object]:
-    """The effective config as it would stand in config.yaml, every default included; credentials read `***`."""
+    """The effective config as it would stand in config.yaml, every default included; credentials
+    read `***`."""
     tree = shown(inspect.type_info(Settings), settings, {})
     assert isinstance(tree, dict)
     return tree
 
 
 def shown(kind: inspect.Type, value: object, extra: dict[str, object]) -> object:
-    """A value of the given type as config.yaml would write it; `extra` is what its key was declared with."""
+    """A value of the given type as config.yaml would write it; `extra` is what its key was declared
+    with."""
     if isinstance(kind, inspect.Metadata):
         return shown(kind.type, value, kind.extra or {})
     if isinstance(kind, inspect.UnionType):
         if value is None:
             return None
         choices = [choice for choice in kind.types if not isinstance(choice, inspect.NoneType)]
-        return shown(min(choices, key=lambda choice: isinstance(choice, inspect.VarTupleType) != isinstance(value, tuple)), value, extra)
+        return shown(
+            min(
+                choices,
+                key=lambda choice: (
+                    isinstance(choice, inspect.VarTupleType) != isinstance(value, tuple)
+                ),
+            ),
+            value,
+            extra,
+        )
     if isinstance(kind, inspect.StructType):
         pairs = [(field, getattr(value, field.name)) for field in kind.fields]
-        return {field.encode_name: shown(field.type, item, {}) for field, item in pairs if item is not None}
+        return {
+            field.encode_name: shown(field.type, item, {})
+            for field, item in pairs
+            if item is not None
+        }
     if isinstance(kind, inspect.DictType):
         assert isinstance(value, dict)
-        return {name: _hidden(str(name), shown(kind.value_type, item, {})) for name, item in value.items()}
+        return {
+            name: _hidden(str(name), shown(kind.value_type, item, {}))
+            for name, item in value.items()
+        }
     if isinstance(kind, inspect.VarTupleType):
         assert isinstance(value, tuple)
         return [shown(kind.item_type, item, {}) for item in value]
@@ -59,7 +89,11 @@ def shown(kind: inspect.Type, value: object, extra: dict[str, object]) -> object
 
 def _hidden(name: str, value: object) -> object:
     """A header or query parameter whose name says that it is a credential."""
-    return MASK if isinstance(value, str) and value and any(word in name.lower() for word in _TELLING) else value
+    return (
+        MASK
+        if isinstance(value, str) and value and any(word in name.lower() for word in _TELLING)
+        else value
+    )
 
 
 def _without_user(url: str) -> str:
@@ -67,7 +101,8 @@ def _without_user(url: str) -> str:
 
 
 def what_needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
-    """The keys that differ and that a running process cannot change, such as `listen` or `journal.interval`."""
+    """The keys that differ and that a running process cannot change, such as `listen` or
+    `journal.interval`."""
     differing: list[str] = []
     before, after = masked(old), masked(new)
     for place in NEEDS_RESTART:
@@ -82,7 +117,8 @@ def what_needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
 
 
 def carry_over(old: Settings, new: Settings) -> Settings:
-    """`new` with everything that needs a restart as it was in `old`: what a running process can switch to."""
+    """`new` with everything that needs a restart as it was in `old`: what a running process can
+    switch to."""
     running = new
     for place in NEEDS_RESTART:
         block, _, field = place.partition(".")

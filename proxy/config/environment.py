@@ -1,4 +1,5 @@
-"""What the environment says to other programs and not to this one: proxies are used where the config names them, and only there."""
+"""What the environment says to other programs and not to this one: proxies are used where the
+config names them, and only there."""
 
 from __future__ import annotations
 
@@ -10,20 +11,29 @@ from proxy.config.settings import Settings
 
 
 def unused_proxies(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
-    """One sentence for each variable that names a proxy for some upstream of ours which has none of its own.
+    """One sentence for each variable that names a proxy for some upstream of ours which has none of
+    its own.
 
-    A variable is read by many programs and set for others of them: that traffic which is billed and metered takes another way is said in the config.
+    A variable is read by many programs and set for others of them: that traffic which is billed and
+    metered takes another way is said in the config.
     """
     ways: dict[str, list[str]] = {}
     for name, upstream in settings.upstreams.items():
         parts = urlsplit(upstream.base_url)
-        if upstream.proxy or not parts.hostname or _is_near(parts.hostname) or _is_excepted(parts.hostname, environ):
+        if (
+            upstream.proxy
+            or not parts.hostname
+            or _is_near(parts.hostname)
+            or _is_excepted(parts.hostname, environ)
+        ):
             continue
         variable = _set(environ, f"{parts.scheme}_proxy") or _set(environ, "all_proxy")
         if variable is not None:
             ways.setdefault(variable, []).append(name)
     for variable, names in ways.items():
-        where = f"upstreams.{names[0]}.proxy" + (f" (also of {', '.join(names[1:])})" if len(names) > 1 else "")
+        where = f"upstreams.{names[0]}.proxy" + (
+            f" (also of {', '.join(names[1:])})" if len(names) > 1 else ""
+        )
         yield f'{variable} is set in the environment and not used: if it is the way to the vendor, set {where}: "${{{variable}}}"; if not, nothing is to be done'
 
 
@@ -34,9 +44,15 @@ def _set(environ: Mapping[str, str], name: str) -> str | None:
 
 def _is_excepted(host: str, environ: Mapping[str, str]) -> bool:
     spelt = _set(environ, "no_proxy")
-    excepted = [entry.strip().lower().lstrip("*").lstrip(".") for entry in environ[spelt].split(",")] if spelt is not None else []
+    excepted = (
+        [entry.strip().lower().lstrip("*").lstrip(".") for entry in environ[spelt].split(",")]
+        if spelt is not None
+        else []
+    )
     starred = spelt is not None and environ[spelt].strip() == "*"
-    return starred or any(entry and (host == entry or host.endswith(f".{entry}")) for entry in excepted)
+    return starred or any(
+        entry and (host == entry or host.endswith(f".{entry}")) for entry in excepted
+    )
 
 
 def _is_near(host: str) -> bool:

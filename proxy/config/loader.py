@@ -1,7 +1,10 @@
-"""config.yaml -> `Settings`: finds, reads, fills in variables, includes and checks it. The only reader of the environment.
+"""config.yaml -> `Settings`: finds, reads, fills in variables, includes and checks it. The only
+reader of the environment.
 
-`load` either returns settings that a service can start with, or raises `ConfigError` with every problem at once. The steps are
-`nodes` (text -> nodes), `reader` (nodes -> settings, by the types of `settings`) and `checks` (what only the whole can say).
+`load` either returns settings that a service can start with, or raises `ConfigError` with every
+problem at once. The steps are
+`nodes` (text -> nodes), `reader` (nodes -> settings, by the types of `settings`) and `checks` (what
+only the whole can say).
 `tollkeeper check --schema` prints the JSON Schema that `docs/config.schema.json` holds.
 """
 
@@ -18,12 +21,22 @@ from proxy.config import checks
 from proxy.config.effective import carry_over, masked, what_needs_restart
 from proxy.config.environment import unused_proxies
 from proxy.config.nodes import Missing, Node, Problem, expand, join, parse
-from proxy.config.reader import Reader
+from proxy.config.reader import SettingsReader
 from proxy.config.schema import json_schema
 from proxy.config.settings import Route, Settings, UpstreamSettings
 from proxy.config.values import KINDS, nearest
 
-__all__ = ["ConfigError", "Loaded", "carry_over", "find", "forward_only", "json_schema", "load", "masked", "what_needs_restart"]
+__all__ = [
+    "ConfigError",
+    "Loaded",
+    "carry_over",
+    "find",
+    "forward_only",
+    "json_schema",
+    "load",
+    "masked",
+    "what_needs_restart",
+]
 
 SEARCHED = (Path("config.yaml"), Path("/etc/tollkeeper/config.yaml"))
 FILE_BYTES_MAX = 8 * 2**20  # ten thousand keys take about 1 MiB
@@ -39,7 +52,8 @@ class ConfigError(Exception):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A config that can be used, what to tell the operator about it, and the file it came from (None: no file)."""
+    """A config that can be used, what to tell the operator about it, and the file it came from
+    (None: no file)."""
 
     settings: Settings
     warnings: tuple[str, ...]
@@ -58,22 +72,35 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     root = expand(root, environ, missing, problems)
     root, dropped = _without_unused_upstreams(root, missing)
     problems += [entry.problem() for entry in missing if entry.path[:2] not in dropped]
-    reader = Reader(path.parent)
+    reader = SettingsReader(path.parent)
     settings = _resolved(reader.read(Settings, root), path.parent.absolute())
     problems += reader.problems
     problems += checks.problems(settings, reader.where)
     if problems:
-        # Each problem once, in the order of the file; a missing variable also fails the check of its own value, which says nothing new.
+        # Each problem once, in the order of the file; a missing variable also fails the check of
+        # its own value, which says nothing new.
         unset = {entry.problem().path for entry in missing}
-        told = dict.fromkeys(entry for entry in problems if entry.path not in unset or "environment variable" in entry.text)
+        told = dict.fromkeys(
+            entry
+            for entry in problems
+            if entry.path not in unset or "environment variable" in entry.text
+        )
         raise ConfigError(str(entry) for entry in sorted(told, key=_place))
-    notes += [f"upstreams.{name} is left out: no route uses it and {variable} is not set" for (_, name), variable in dropped.items()]
+    notes += [
+        f"upstreams.{name} is left out: no route uses it and {variable} is not set"
+        for (_, name), variable in dropped.items()
+    ]
     notes += unused_proxies(settings, environ)
-    return Loaded(checks.digests_only(settings), (*notes, *checks.warnings(settings, time.time_ns() // 1_000_000)), path)
+    return Loaded(
+        checks.digests_only(settings),
+        (*notes, *checks.warnings(settings, time.time_ns() // 1_000_000)),
+        path,
+    )
 
 
 def find(explicit: Path | None, environ: Mapping[str, str]) -> Path:
-    """The config file to read: the one named, `TOLLKEEPER_CONFIG`, ./config.yaml, /etc/tollkeeper/config.yaml."""
+    """The config file to read: the one named, `TOLLKEEPER_CONFIG`, ./config.yaml,
+    /etc/tollkeeper/config.yaml."""
     if explicit is not None:
         return explicit
     if named := environ.get("TOLLKEEPER_CONFIG"):
@@ -81,19 +108,38 @@ def find(explicit: Path | None, environ: Mapping[str, str]) -> Path:
     for path in SEARCHED:
         if path.is_file():
             return path
-    raise ConfigError([f"no config file: looked for {' and '.join(map(str, SEARCHED))}; name one with --config or TOLLKEEPER_CONFIG, or use serve --upstream URL"])
+    raise ConfigError(
+        [
+            f"no config file: looked for {' and '.join(map(str, SEARCHED))}; name one with --config or TOLLKEEPER_CONFIG, or use serve --upstream URL"
+        ]
+    )
 
 
-def forward_only(url: str, environ: Mapping[str, str], *, listen: str | None = None, metrics_listen: str | None = None) -> Loaded:
-    """A config without a file: everything goes to `url` with the caller's own credential, data in ./var."""
+def forward_only(
+    url: str,
+    environ: Mapping[str, str],
+    *,
+    listen: str | None = None,
+    metrics_listen: str | None = None,
+) -> Loaded:
+    """A config without a file: everything goes to `url` with the caller's own credential, data in
+    ./var."""
     base_url = _option("--upstream", "base_url", url)
     name = (urlsplit(base_url).hostname or "upstream").replace(":", "-")
-    settings = Settings(upstreams={name: UpstreamSettings(base_url=base_url, auth="forward")}, routes=(Route(model="*", upstream=name),))
+    settings = Settings(
+        upstreams={name: UpstreamSettings(base_url=base_url, auth="forward")},
+        routes=(Route(model="*", upstream=name),),
+    )
     replace = msgspec.structs.replace
     if listen is not None:
         settings = replace(settings, listen=_option("--listen", "address", listen))
     if metrics_listen is not None:
-        settings = replace(settings, metrics=replace(settings.metrics, listen=_option("--metrics-listen", "address", metrics_listen)))
+        settings = replace(
+            settings,
+            metrics=replace(
+                settings.metrics, listen=_option("--metrics-listen", "address", metrics_listen)
+            ),
+        )
     return Loaded(_resolved(settings, Path.cwd()), tuple(unused_proxies(settings, environ)), None)
 
 
@@ -111,17 +157,26 @@ def _read(path: Path, name: str) -> tuple[Node | None, list[Problem]]:
             data = file.read(FILE_BYTES_MAX + 1)
         text = data.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError([f"{name}: cannot be read: {error.strerror}; check the path and its permissions"]) from error
+        raise ConfigError(
+            [f"{name}: cannot be read: {error.strerror}; check the path and its permissions"]
+        ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{name}: not text in UTF-8 (byte {error.start}); save it as UTF-8"]) from error
+        raise ConfigError(
+            [f"{name}: not text in UTF-8 (byte {error.start}); save it as UTF-8"]
+        ) from error
     if len(data) > FILE_BYTES_MAX:
         raise ConfigError([f"{name}: larger than {FILE_BYTES_MAX} bytes; split it with include"])
     return parse(text, name)
 
 
 def _included(root: Node, base: Path, problems: list[Problem], notes: list[str]) -> Node:
-    """The root with the teams, keys and prices of each included file; a name may stand in one file only."""
-    if not isinstance(root.value, dict) or "include" not in root.value or not isinstance(root.value["include"].value, list):
+    """The root with the teams, keys and prices of each included file; a name may stand in one file
+    only."""
+    if (
+        not isinstance(root.value, dict)
+        or "include" not in root.value
+        or not isinstance(root.value["include"].value, list)
+    ):
         return root
     entries = dict(root.value)
     for index, item in enumerate(root.value["include"].value):
@@ -133,7 +188,13 @@ def _included(root: Node, base: Path, problems: list[Problem], notes: list[str])
         if not files and any(sign in item.value for sign in "*?["):
             notes.append(f"{path}: no file is named like {item.value}")
         elif not files:
-            problems.append(Problem(item.where, path, f"there is no file {item.value} beside the config; correct the path or remove it"))
+            problems.append(
+                Problem(
+                    item.where,
+                    path,
+                    f"there is no file {item.value} beside the config; correct the path or remove it",
+                )
+            )
         for file in files:
             try:
                 included, found = _read(file, str(file))
@@ -149,16 +210,28 @@ def _included(root: Node, base: Path, problems: list[Problem], notes: list[str])
 def _merge(entries: dict[str, Node], included: Node, problems: list[Problem]) -> None:
     for block, node in included.value.items() if isinstance(included.value, dict) else ():
         if block not in INCLUDABLE:
-            problems.append(Problem(node.where, block, f"an included file holds only teams, keys and prices (the nearest is {nearest(block, INCLUDABLE)}); move it to the main file"))
+            problems.append(
+                Problem(
+                    node.where,
+                    block,
+                    f"an included file holds only teams, keys and prices (the nearest is {nearest(block, INCLUDABLE)}); move it to the main file",
+                )
+            )
         elif node.value is None:
             continue
         elif block == "prices":
             own = entries.get(block)
             if not isinstance(node.value, list):
-                problems.append(Problem(node.where, block, "expected a list; write one `- {model: …}` a line"))
-            elif own is None or own.value is None or isinstance(own.value, list):  # else the reader tells
+                problems.append(
+                    Problem(node.where, block, "expected a list; write one `- {model: …}` a line")
+                )
+            elif (
+                own is None or own.value is None or isinstance(own.value, list)
+            ):  # else the reader tells
                 before = own.value if own is not None and isinstance(own.value, list) else []
-                entries[block] = Node([*before, *node.value], node.where if own is None else own.where)
+                entries[block] = Node(
+                    [*before, *node.value], node.where if own is None else own.where
+                )
         elif not isinstance(node.value, dict):
             problems.append(Problem(node.where, block, "expected a mapping of names to values"))
         else:
@@ -168,16 +241,29 @@ def _merge(entries: dict[str, Node], included: Node, problems: list[Problem]) ->
             merged = dict(own.value) if own is not None and isinstance(own.value, dict) else {}
             for key, item in node.value.items():
                 if key in merged:
-                    problems.append(Problem(item.where, join(block, key), f"duplicate key, first at {merged[key].where}; keep one of them"))
+                    problems.append(
+                        Problem(
+                            item.where,
+                            join(block, key),
+                            f"duplicate key, first at {merged[key].where}; keep one of them",
+                        )
+                    )
                 else:
                     merged[key] = item
             entries[block] = Node(merged, node.where if own is None else own.where)
 
 
-def _without_unused_upstreams(root: Node, missing: Iterable[Missing]) -> tuple[Node, dict[tuple[str | int, ...], str]]:
-    """The root without the upstreams that lack a variable and that nothing routes to, and (their path, the variable) for the warning."""
+def _without_unused_upstreams(
+    root: Node, missing: Iterable[Missing]
+) -> tuple[Node, dict[tuple[str | int, ...], str]]:
+    """The root without the upstreams that lack a variable and that nothing routes to, and (their
+    path, the variable) for the warning."""
     upstreams = root.value.get("upstreams") if isinstance(root.value, dict) else None
-    if not isinstance(root.value, dict) or upstreams is None or not isinstance(upstreams.value, dict):
+    if (
+        not isinstance(root.value, dict)
+        or upstreams is None
+        or not isinstance(upstreams.value, dict)
+    ):
         return root, {}
     used: set[object] = set()
     for block in ("routes", "passthrough"):
@@ -187,19 +273,34 @@ def _without_unused_upstreams(root: Node, missing: Iterable[Missing]) -> tuple[N
                 used.add(item.value["upstream"].value)
     if not used <= upstreams.value.keys():
         return root, {}  # a misspelt name may mean any of them
-    dropped = {entry.path[:2]: entry.variable for entry in missing if entry.path[0] == "upstreams" and len(entry.path) > 2 and entry.path[1] not in used}
-    kept = {name: node for name, node in upstreams.value.items() if ("upstreams", name) not in dropped}
+    dropped = {
+        entry.path[:2]: entry.variable
+        for entry in missing
+        if entry.path[0] == "upstreams" and len(entry.path) > 2 and entry.path[1] not in used
+    }
+    kept = {
+        name: node for name, node in upstreams.value.items() if ("upstreams", name) not in dropped
+    }
     return Node({**root.value, "upstreams": Node(kept, upstreams.where)}, root.where), dropped
 
 
 def _resolved(settings: Settings, base: Path) -> Settings:
-    """The settings with absolute paths: data_dir and CA files from the config file's directory, the ledger's key from data_dir."""
+    """The settings with absolute paths: data_dir and CA files from the config file's directory, the
+    ledger's key from data_dir."""
     replace = msgspec.structs.replace
     data_dir = Path(base / settings.data_dir)
     upstreams = {
-        name: upstream if upstream.ca_file is None else replace(upstream, ca_file=base / upstream.ca_file) for name, upstream in settings.upstreams.items()
+        name: upstream
+        if upstream.ca_file is None
+        else replace(upstream, ca_file=base / upstream.ca_file)
+        for name, upstream in settings.upstreams.items()
     }
-    return replace(settings, data_dir=data_dir, upstreams=upstreams, ledger=replace(settings.ledger, key_file=data_dir / settings.ledger.key_file))
+    return replace(
+        settings,
+        data_dir=data_dir,
+        upstreams=upstreams,
+        ledger=replace(settings.ledger, key_file=data_dir / settings.ledger.key_file),
+    )
 
 
 def _place(problem: Problem) -> tuple[bool, str, int]:

@@ -1,4 +1,5 @@
-"""What a config says that is allowed, and hardly ever meant: units, secrets, addresses and names that others got wrong before. Warnings, each with what to write."""
+"""What a config says that is allowed, and hardly ever meant: units, secrets, addresses and names
+that others got wrong before. Warnings, each with what to write."""
 
 from __future__ import annotations
 
@@ -17,10 +18,14 @@ from proxy.core.limits.limit import Limit
 from proxy.core.model_names import overlaps
 
 PER_MILLION = 1_000_000
-RATE_MIN = Decimal("0.001")     # per million tokens, of input or output: the cheapest model known costs ten times that
-RATE_MAX = Decimal(10_000)      # the dearest costs a tenth of that
-_LARGE_UNITS = frozenset({"USD", "EUR", "GBP", "CHF", "CNY", "CAD", "AUD", "SGD"})  # a thousand of others may be a usual price
-MARKUP_MAX = Decimal(1)         # 100 %
+RATE_MIN = Decimal(
+    "0.001"
+)  # per million tokens, of input or output: the cheapest model known costs ten times that
+RATE_MAX = Decimal(10_000)  # the dearest costs a tenth of that
+_LARGE_UNITS = frozenset(
+    {"USD", "EUR", "GBP", "CHF", "CNY", "CAD", "AUD", "SGD"}
+)  # a thousand of others may be a usual price
+MARKUP_MAX = Decimal(1)  # 100 %
 DISCOUNT_MAX = Decimal("0.9")
 _SECRET_NAME = re.compile(r"sk-|pk-|[A-Za-z0-9_-]{40,}$")
 _REGEX = re.compile(r"\.\*|\.\+|\\|\||\(|^\^|\$$")
@@ -48,12 +53,17 @@ def _upstreams(settings: Settings) -> Iterator[str]:
             yield f"{path}.base_url {advice}"
         if upstream.base_url and in_the_clear(upstream.base_url):
             yield f"{path}.base_url is http: keys and prompts cross the network in the clear; write https"
-        if upstream.api_key and (fault := other_syntax(upstream.api_key) or no_key(upstream.api_key)) is not None:
+        if (
+            upstream.api_key
+            and (fault := other_syntax(upstream.api_key) or no_key(upstream.api_key)) is not None
+        ):
             yield f"{path}.api_key {fault}"
 
 
 def _secrets(settings: Settings) -> Iterator[str]:
-    vendors = {upstream.api_key: name for name, upstream in settings.upstreams.items() if upstream.api_key}
+    vendors = {
+        upstream.api_key: name for name, upstream in settings.upstreams.items() if upstream.api_key
+    }
     for name, key in settings.keys.items():
         path = f"keys.{name}.secret"
         if _SECRET_NAME.match(name):
@@ -82,19 +92,42 @@ def _keys(settings: Settings, now_ms: int) -> Iterator[str]:
 
 def _globs(settings: Settings) -> Iterator[str]:
     routes = [(route.model, route.upstream) for route in settings.routes]
-    named: list[tuple[str, str, bool, str | None]] = [(f"routes[{index}]", glob, False, None) for index, (glob, _) in enumerate(routes)]
-    named += [(f"keys.{name}.models", glob, True, None) for name, key in settings.keys.items() for glob in key.models]
-    named += [(f"the limit {limit.id}", glob, True, _of_upstream(limit)) for limit in rules_of(settings).configured() for glob in limit.models]
-    named += [(f"prices[{index}]", row.model, True, row.upstream) for index, row in enumerate(settings.prices)]
+    named: list[tuple[str, str, bool, str | None]] = [
+        (f"routes[{index}]", glob, False, None) for index, (glob, _) in enumerate(routes)
+    ]
     named += [
-        (f"upstreams.{name}.hidden_reasoning", glob, True, name) for name, upstream in settings.upstreams.items() for glob in upstream.hidden_reasoning
+        (f"keys.{name}.models", glob, True, None)
+        for name, key in settings.keys.items()
+        for glob in key.models
+    ]
+    named += [
+        (f"the limit {limit.id}", glob, True, _of_upstream(limit))
+        for limit in rules_of(settings).configured()
+        for glob in limit.models
+    ]
+    named += [
+        (f"prices[{index}]", row.model, True, row.upstream)
+        for index, row in enumerate(settings.prices)
+    ]
+    named += [
+        (f"upstreams.{name}.hidden_reasoning", glob, True, name)
+        for name, upstream in settings.upstreams.items()
+        for glob in upstream.hidden_reasoning
     ]
     for path, glob, needs_route, upstream in named:
         if _REGEX.search(glob):
             yield f"{path}: {glob} looks like a regular expression; models are named with * and ? alone: gpt-*"
-        elif needs_route and routes and not any(overlaps(glob, model) for model, to in routes if upstream in (None, to)):
+        elif (
+            needs_route
+            and routes
+            and not any(overlaps(glob, model) for model, to in routes if upstream in (None, to))
+        ):
             where = "" if upstream is None else f" to upstreams.{upstream}"
-            what = "it holds only if a vendor answers under that name" if path.startswith("prices") else "it never holds"
+            what = (
+                "it holds only if a vendor answers under that name"
+                if path.startswith("prices")
+                else "it never holds"
+            )
             yield f"{path}: no route{where} leads to a model like {glob}, so {what}; correct it, or add the route"
 
 
@@ -103,17 +136,30 @@ def _of_upstream(limit: Limit) -> str | None:
 
 
 def _shares(settings: Settings, now_ms: int) -> Iterator[str]:
-    named = [(f"upstreams.{name}.discount", it.discount, DISCOUNT_MAX) for name, it in settings.upstreams.items()]
-    named += [(f"teams.{name}.markup", it.markup, MARKUP_MAX) for name, it in settings.teams.items()]
+    named = [
+        (f"upstreams.{name}.discount", it.discount, DISCOUNT_MAX)
+        for name, it in settings.upstreams.items()
+    ]
+    named += [
+        (f"teams.{name}.markup", it.markup, MARKUP_MAX) for name, it in settings.teams.items()
+    ]
     for path, said, most in named:
-        if said and not isinstance(said, str) and _all_later([row.from_ for row in said], settings, now_ms):
+        if (
+            said
+            and not isinstance(said, str)
+            and _all_later([row.from_ for row in said], settings, now_ms)
+        ):
             yield f"{path}: every row begins later, so until then it is 0; add a row without `from`"
         for rate in [said] if isinstance(said, str) else [row.rate for row in said]:
             share = Decimal(rate or "0")
             if most <= share and (most == MARKUP_MAX or share <= 1):  # a larger discount is refused
                 percent = f"{(share * 100).normalize():f} %"
-                what = f"adds {percent} to the cost" if most == MARKUP_MAX else f"takes {percent} off the price"
-                yield f"{path}: {rate} is a share, which {what}; {rate if share > 1 else '5'} % is written \"{_share_of(rate if share > 1 else '5')}\""
+                what = (
+                    f"adds {percent} to the cost"
+                    if most == MARKUP_MAX
+                    else f"takes {percent} off the price"
+                )
+                yield f'{path}: {rate} is a share, which {what}; {rate if share > 1 else "5"} % is written "{_share_of(rate if share > 1 else "5")}"'
 
 
 def _share_of(percent: str) -> str:
@@ -123,8 +169,16 @@ def _share_of(percent: str) -> str:
 def _prices(settings: Settings, now_ms: int) -> Iterator[str]:
     for index, row in enumerate(settings.prices):
         path = f"prices[{index}] ({row.model})"
-        low = [(name, rate) for name in ("input", "output") if (rate := _decimal(getattr(row, name))) and rate < RATE_MIN]
-        high = [name for name in ("input", "output", "cached", "cache_write", "reasoning") if (_decimal(getattr(row, name)) or 0) > RATE_MAX]
+        low = [
+            (name, rate)
+            for name in ("input", "output")
+            if (rate := _decimal(getattr(row, name))) and rate < RATE_MIN
+        ]
+        high = [
+            name
+            for name in ("input", "output", "cached", "cache_write", "reasoning")
+            if (_decimal(getattr(row, name)) or 0) > RATE_MAX
+        ]
         currency = row.currency or settings.currency
         if low and currency in _LARGE_UNITS:
             name, rate = low[0]
@@ -151,8 +205,15 @@ def _later(settings: Settings, now_ms: int) -> Iterator[str]:
     sourced = {name for name, upstream in settings.upstreams.items() if upstream.price_source}
     earlier = [name for name, days in begins.items() if not _all_later(days, settings, now_ms)]
     for (model, upstream), days in begins.items():
-        covered = any(overlaps(glob, model) and other in (None, upstream) for glob, other in earlier)
-        if _all_later(days, settings, now_ms) and not covered and upstream not in sourced and not (upstream is None and sourced):
+        covered = any(
+            overlaps(glob, model) and other in (None, upstream) for glob, other in earlier
+        )
+        if (
+            _all_later(days, settings, now_ms)
+            and not covered
+            and upstream not in sourced
+            and not (upstream is None and sourced)
+        ):
             yield f"prices of {model} begin on {min(day for day in days if day is not None)} at the earliest: until then it has no price; add a row without `from`"
 
 
@@ -163,22 +224,41 @@ def _all_later(days: Sequence[str | None], settings: Settings, now_ms: int) -> b
 def _rates_of_exchange(settings: Settings, now_ms: int) -> Iterator[str]:
     for currency, rates in settings.fx.items():
         for index, row in enumerate(rates):
-            if row.rate and (advice := rate_advice(currency, settings.currency, row.rate)) is not None:
+            if (
+                row.rate
+                and (advice := rate_advice(currency, settings.currency, row.rate)) is not None
+            ):
                 yield f"fx.{currency}[{index}].rate {advice}; write what 1 {currency} is worth in {settings.currency}"
         if rates and _all_later([row.from_ for row in rates], settings, now_ms):
             yield f"fx.{currency}: every rate begins later, so until then what is priced in {currency} has no price; add a row without `from`"
 
 
 def _limits(settings: Settings) -> Iterator[str]:
-    money = [limit.id for limit in rules_of(settings).configured() if limit.currency is not None and limit.refuses]
-    money += [entry.limit for entry in settings.defaults.key.limits if entry.limit and parse(entry.limit).currency is not None and entry.enforce != "warn"]
-    if money and not settings.prices and not any(upstream.price_source for upstream in settings.upstreams.values()):
+    money = [
+        limit.id
+        for limit in rules_of(settings).configured()
+        if limit.currency is not None and limit.refuses
+    ]
+    money += [
+        entry.limit
+        for entry in settings.defaults.key.limits
+        if entry.limit and parse(entry.limit).currency is not None and entry.enforce != "warn"
+    ]
+    if (
+        money
+        and not settings.prices
+        and not any(upstream.price_source for upstream in settings.upstreams.values())
+    ):
         yield f"limits: {money[0]} counts money and nothing has a price, so every request under it answers 403 model_not_priced; add `prices` or a price_source"
 
 
 def _timeouts(settings: Settings) -> Iterator[str]:
     named = {"timeouts": settings.timeouts}
-    named |= {f"upstreams.{name}.timeouts": timeouts_of(settings, it) for name, it in settings.upstreams.items() if it.timeouts != UpstreamTimeouts()}
+    named |= {
+        f"upstreams.{name}.timeouts": timeouts_of(settings, it)
+        for name, it in settings.upstreams.items()
+        if it.timeouts != UpstreamTimeouts()
+    }
     for path, timeouts in named.items():
         for part, part_s in (("first_byte", timeouts.first_byte_s), ("idle", timeouts.idle_s)):
             if part_s > timeouts.total_s:

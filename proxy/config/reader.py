@@ -1,4 +1,5 @@
-"""A config's tree of nodes -> `Settings`, driven by the types of `proxy.config.settings`; it goes on after a problem, so that all are told at once."""
+"""A config's tree of nodes -> `Settings`, driven by the types of `proxy.config.settings`; it goes
+on after a problem, so that all are told at once."""
 
 from __future__ import annotations
 
@@ -23,12 +24,15 @@ LISTED = {
 }  # fmt: skip
 UNQUOTED = "which YAML reads as a number; put it in quotes"
 
-_INVALID: Final = object()  # a value with a problem: the field keeps its default, so that the rest can still be checked
+_INVALID: Final = (
+    object()
+)  # a value with a problem: the field keeps its default, so that the rest can still be checked
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
-class Reader:
-    """Reads nodes into settings. `problems` and `where` (path -> file:line) are filled as it goes; relative secret files are found from `base`."""
+class SettingsReader:
+    """Reads nodes into settings. `problems` and `where` (path -> file:line) are filled as it goes;
+    relative secret files are found from `base`."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
@@ -56,7 +60,9 @@ class Reader:
                 return None
             chosen = _chosen(kind, isinstance(node.value, list))
             if isinstance(node.value, dict) and _chosen(kind, True) is not chosen:
-                return self._problem(node, path, "expected a single value, or a list: put [ ] around the mapping")
+                return self._problem(
+                    node, path, "expected a single value, or a list: put [ ] around the mapping"
+                )
             return self._value(chosen, node, path, extra)
         if isinstance(kind, inspect.StructType):
             return self._struct(kind, node, path)
@@ -78,18 +84,25 @@ class Reader:
             self._problem(node, path, f"expected a mapping of keys to values; known here: {known}")
             return kind.cls(**{field.name: "" for field in kind.fields if field.required})
         fields = {field.encode_name: field for field in kind.fields}
-        secrets = {name + "_file": name for name, field in fields.items() if _kind_of(field) == "secret"}
+        secrets = {
+            name + "_file": name for name, field in fields.items() if _kind_of(field) == "secret"
+        }
         values: dict[str, object] = {}
         for name, item in entries.items():
             if name in fields:
                 value = self._value(fields[name].type, item, join(path, name), {})
             elif name in secrets and secrets[name] in entries:
-                value = self._problem(item, join(path, name), f"say either {secrets[name]} or {name}, not both")
+                value = self._problem(
+                    item, join(path, name), f"say either {secrets[name]} or {name}, not both"
+                )
             elif name in secrets:
                 value = self._secret_file(item, join(path, name))
             else:
                 known_names = [*fields, *secrets]
-                advice = meant(path, name) or f"the nearest known one is {nearest(name, known_names)} (known here: {', '.join(known_names)})"
+                advice = (
+                    meant(path, name)
+                    or f"the nearest known one is {nearest(name, known_names)} (known here: {', '.join(known_names)})"
+                )
                 value = self._problem(item, join(path, name), f"unknown key; {advice}")
                 self._foreign(item, join(path, name), 0)
             if value is not _INVALID:
@@ -97,13 +110,28 @@ class Reader:
         for field in kind.fields:
             if field.required and field.name not in values:
                 if field.encode_name not in entries:
-                    self._problem(node, join(path, field.encode_name), f"missing; add {field.encode_name}: {_description(field)}")
-                values[field.name] = ""  # every required key is a text; later checks skip an empty one, which has been told
+                    self._problem(
+                        node,
+                        join(path, field.encode_name),
+                        f"missing; add {field.encode_name}: {_description(field)}",
+                    )
+                values[field.name] = (
+                    # every required key is a text; later checks skip an empty one, which has been
+                    # told
+                    ""
+                )
         return kind.cls(**values)
 
     def _foreign(self, node: Node, path: str, depth: int) -> None:
-        """Names what the words of another gateway mean here that stand inside of a block which is unknown as a whole."""
-        inside = node.value.items() if isinstance(node.value, dict) else enumerate(node.value) if isinstance(node.value, list) else ()
+        """Names what the words of another gateway mean here that stand inside of a block which is
+        unknown as a whole."""
+        inside = (
+            node.value.items()
+            if isinstance(node.value, dict)
+            else enumerate(node.value)
+            if isinstance(node.value, list)
+            else ()
+        )
         for name, item in inside:
             advice = meant(path, name) if isinstance(name, str) and name not in OURS else None
             if advice is not None:
@@ -118,10 +146,18 @@ class Reader:
             with (self.base / node.value).open("rb") as file:
                 text = file.read(SECRET_FILE_BYTES_MAX + 1).decode().rstrip("\r\n")
             if len(text) > SECRET_FILE_BYTES_MAX:
-                return self._problem(node, path, f"the file is larger than {SECRET_FILE_BYTES_MAX} bytes; it should hold one secret")
+                return self._problem(
+                    node,
+                    path,
+                    f"the file is larger than {SECRET_FILE_BYTES_MAX} bytes; it should hold one secret",
+                )
             return KINDS["secret"].parse(text)
         except OSError as error:
-            return self._problem(node, path, f"cannot read {node.raw}: {error.strerror}; check the path and its permissions")
+            return self._problem(
+                node,
+                path,
+                f"cannot read {node.raw}: {error.strerror}; check the path and its permissions",
+            )
         except UnicodeDecodeError:
             return self._problem(node, path, "the file is not text in UTF-8")
         except ValueError as error:
@@ -131,7 +167,11 @@ class Reader:
         if node.value is None:
             return {}
         if not isinstance(node.value, dict):
-            listed = ": write `alice: {…}` instead of `- name: alice`" if isinstance(node.value, list) else ""
+            listed = (
+                ": write `alice: {…}` instead of `- name: alice`"
+                if isinstance(node.value, list)
+                else ""
+            )
             return self._problem(node, path, f"expected a mapping of names to values{listed}")
         found: dict[object, object] = {}
         for name, item in node.value.items():
@@ -147,17 +187,31 @@ class Reader:
         if not isinstance(node.value, list):
             block, _, last = path.rpartition(".")
             example = LISTED.get(last) or LISTED.get(block)
-            return self._problem(node, path, "expected a list; write [one, two] or one `- item` a line" + (f", such as {example}" if example else ""))
-        items = [self._value(kind.item_type, item, join(path, index), {}) for index, item in enumerate(node.value)]
+            return self._problem(
+                node,
+                path,
+                "expected a list; write [one, two] or one `- item` a line"
+                + (f", such as {example}" if example else ""),
+            )
+        items = [
+            self._value(kind.item_type, item, join(path, index), {})
+            for index, item in enumerate(node.value)
+        ]
         return tuple(item for item in items if item is not _INVALID)
 
-    def _scalar(self, kind: inspect.Type, node: Node, path: str, extra: dict[str, object]) -> object:
+    def _scalar(
+        self, kind: inspect.Type, node: Node, path: str, extra: dict[str, object]
+    ) -> object:
         value = node.value
         if isinstance(value, dict | list):
             return self._problem(node, path, "expected a single value, not a mapping or a list")
         if value is None:
-            return self._problem(node, path, "no value; write one after the colon, or remove the key for its default")
-        if isinstance(kind, inspect.IntType) and extra.get("kind") is None:  # a size is an int written as text
+            return self._problem(
+                node, path, "no value; write one after the colon, or remove the key for its default"
+            )
+        if (
+            isinstance(kind, inspect.IntType) and extra.get("kind") is None
+        ):  # a size is an int written as text
             result = self._int(node, path)
         elif isinstance(kind, inspect.BoolType):
             result = self._bool(node, path)
@@ -166,14 +220,25 @@ class Reader:
         return result if result is _INVALID else self._bounded(node, path, result, extra)
 
     def _int(self, node: Node, path: str) -> object:
-        if isinstance(node.value, str) and node.value != node.raw and node.value.isdecimal() and len(node.value) < 19:
+        if (
+            isinstance(node.value, str)
+            and node.value != node.raw
+            and node.value.isdecimal()
+            and len(node.value) < 19
+        ):
             return int(node.value)  # from a variable, whose value is always text
         if isinstance(node.value, bool) or not isinstance(node.value, int):
-            return self._problem(node, path, f"expected a whole number without quotes, found {_quoted(node)}")
+            return self._problem(
+                node, path, f"expected a whole number without quotes, found {_quoted(node)}"
+            )
         return node.value
 
     def _bool(self, node: Node, path: str) -> object:
-        if isinstance(node.value, str) and node.value != node.raw and node.value in ("true", "false"):
+        if (
+            isinstance(node.value, str)
+            and node.value != node.raw
+            and node.value in ("true", "false")
+        ):
             return node.value == "true"
         if not isinstance(node.value, bool):
             return self._problem(node, path, f"expected true or false, found {_quoted(node)}")
@@ -184,30 +249,50 @@ class Reader:
         reads = KINDS[name] if isinstance(name, str) else None
         value = node.value
         if name == "percent" and isinstance(value, int | Fraction) and not isinstance(value, bool):
-            return self._problem(node, path, f"found {node.raw}; write a share with its sign, such as {_as_percent(node.raw)}")
+            return self._problem(
+                node,
+                path,
+                f"found {node.raw}; write a share with its sign, such as {_as_percent(node.raw)}",
+            )
         if isinstance(value, Fraction):
             if name == "decimal":
-                return self._problem(node, path, f'{value.text} is a YAML float, which cannot hold money exactly; put it in quotes: "{value.text}"')
+                return self._problem(
+                    node,
+                    path,
+                    f'{value.text} is a YAML float, which cannot hold money exactly; put it in quotes: "{value.text}"',
+                )
             if name not in ("duration", "size"):
                 return self._problem(node, path, f'found {value.text}, {UNQUOTED}: "{value.text}"')
             value = value.text
         elif isinstance(value, int):
             if isinstance(value, bool) or name not in ("decimal", "duration", "size", "limit"):
-                hint = "which YAML reads as true or false; put it in quotes" if isinstance(value, bool) else UNQUOTED
+                hint = (
+                    "which YAML reads as true or false; put it in quotes"
+                    if isinstance(value, bool)
+                    else UNQUOTED
+                )
                 return self._problem(node, path, f'found {node.raw}, {hint}: "{node.raw}"')
             value = str(value)
         assert isinstance(value, str)
         if isinstance(kind, inspect.LiteralType):
             if value not in kind.values:
                 choices = sorted(str(choice) for choice in kind.values)
-                return self._problem(node, path, f"found {_quoted(node)}; the nearest possible value is {nearest(value, choices)} (possible: {', '.join(choices)})")
+                return self._problem(
+                    node,
+                    path,
+                    f"found {_quoted(node)}; the nearest possible value is {nearest(value, choices)} (possible: {', '.join(choices)})",
+                )
             return value
         if reads is None:
             return value
         try:
             return reads.parse(value)
         except ValueError as error:
-            return self._problem(node, path, f"{error}; found {_quoted(node)}" if reads.shown_in_errors else str(error))
+            return self._problem(
+                node,
+                path,
+                f"{error}; found {_quoted(node)}" if reads.shown_in_errors else str(error),
+            )
 
     def _bounded(self, node: Node, path: str, value: object, extra: dict[str, object]) -> object:
         above, at_least, at_most = extra.get("above"), extra.get("at_least"), extra.get("at_most")
@@ -216,26 +301,39 @@ class Reader:
         name = extra.get("kind")
         show = KINDS[name].show if isinstance(name, str) else str
         if isinstance(above, int) and value <= above:
-            return self._problem(node, path, f"must be more than {show(above)}, found {_quoted(node)}")
+            return self._problem(
+                node, path, f"must be more than {show(above)}, found {_quoted(node)}"
+            )
         if isinstance(at_least, int) and value < at_least:
-            return self._problem(node, path, f"must be at least {show(at_least)}, found {_quoted(node)}")
+            return self._problem(
+                node, path, f"must be at least {show(at_least)}, found {_quoted(node)}"
+            )
         if isinstance(at_most, int) and value > at_most:
-            return self._problem(node, path, f"must be at most {show(at_most)}, found {_quoted(node)}")
+            return self._problem(
+                node, path, f"must be at most {show(at_most)}, found {_quoted(node)}"
+            )
         return value
 
 
 def _chosen(kind: inspect.UnionType, is_list: bool) -> inspect.Type:
-    """What a value of this union is read as: a list as a list where it may be one, else as what else it may be."""
+    """What a value of this union is read as: a list as a list where it may be one, else as what
+    else it may be."""
     choices = [choice for choice in kind.types if not isinstance(choice, inspect.NoneType)]
     return min(choices, key=lambda choice: isinstance(choice, inspect.VarTupleType) != is_list)
 
 
 def _kind_of(field: inspect.Field) -> object:
-    return (field.type.extra or {}).get("kind") if isinstance(field.type, inspect.Metadata) else None
+    return (
+        (field.type.extra or {}).get("kind") if isinstance(field.type, inspect.Metadata) else None
+    )
 
 
 def _description(field: inspect.Field) -> object:
-    return (field.type.extra_json_schema or {}).get("description") if isinstance(field.type, inspect.Metadata) else None
+    return (
+        (field.type.extra_json_schema or {}).get("description")
+        if isinstance(field.type, inspect.Metadata)
+        else None
+    )
 
 
 def _quoted(node: Node) -> str:

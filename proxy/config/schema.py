@@ -1,4 +1,5 @@
-"""The JSON Schema of config.yaml, made from the settings' types, for editors that complete and check while one types."""
+"""The JSON Schema of config.yaml, made from the settings' types, for editors that complete and
+check while one types."""
 
 from __future__ import annotations
 
@@ -15,7 +16,10 @@ def json_schema() -> dict[str, object]:
     """The schema as plain data (JSON Schema 2020-12)."""
     definitions: dict[str, object] = {}
     reference = _schema(inspect.type_info(Settings), {}, definitions)
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Tollkeeper's config.yaml"}
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tollkeeper's config.yaml",
+    }
     return head | reference | {"$defs": dict(sorted(definitions.items()))}
 
 
@@ -23,20 +27,32 @@ def _struct(kind: inspect.StructType, definitions: dict[str, object]) -> dict[st
     """A reference to the definition of a block, which is added to `definitions` the first time."""
     name = kind.cls.__name__
     if name not in definitions:
-        required = {field.name: "" for field in kind.fields if field.required}  # each is a text: stands in while the defaults are shown
+        required = {
+            field.name: "" for field in kind.fields if field.required
+        }  # each is a text: stands in while the defaults are shown
         defaults = shown(kind, kind.cls(**required), {})
         assert isinstance(defaults, dict)
         properties: dict[str, object] = {}
         for field in kind.fields:
             key = field.encode_name
             default = defaults.get(key)
-            stated = {} if field.required or key not in defaults or isinstance(default, dict) else {"default": default}
+            stated = (
+                {}
+                if field.required or key not in defaults or isinstance(default, dict)
+                else {"default": default}
+            )
             properties[key] = _schema(field.type, {}, definitions) | stated
-            if isinstance(field.type, inspect.Metadata) and (field.type.extra or {}).get("kind") == "secret":
-                properties[f"{key}_file"] = {"type": "string", "description": f"a file that holds {key}"}
+            if (
+                isinstance(field.type, inspect.Metadata)
+                and (field.type.extra or {}).get("kind") == "secret"
+            ):
+                properties[f"{key}_file"] = {
+                    "type": "string",
+                    "description": f"a file that holds {key}",
+                }
         definitions[name] = {
             "type": "object" if required else ["object", "null"],
-            "description": (kind.cls.__doc__ or "").strip(),
+            "description": " ".join((kind.cls.__doc__ or "").split()),
             "properties": properties,
             "required": [field.encode_name for field in kind.fields if field.required],
             "additionalProperties": False,
@@ -44,16 +60,28 @@ def _struct(kind: inspect.StructType, definitions: dict[str, object]) -> dict[st
     return {"$ref": f"#/$defs/{name}"}
 
 
-def _schema(kind: inspect.Type, extra: dict[str, object], definitions: dict[str, object]) -> dict[str, object]:
+def _schema(
+    kind: inspect.Type, extra: dict[str, object], definitions: dict[str, object]
+) -> dict[str, object]:
     if isinstance(kind, inspect.Metadata):
         return _schema(kind.type, kind.extra or {}, definitions) | (kind.extra_json_schema or {})
     if isinstance(kind, inspect.UnionType):
-        return {"anyOf": [{"type": "null"} if isinstance(choice, inspect.NoneType) else _schema(choice, extra, definitions) for choice in kind.types]}
+        return {
+            "anyOf": [
+                {"type": "null"}
+                if isinstance(choice, inspect.NoneType)
+                else _schema(choice, extra, definitions)
+                for choice in kind.types
+            ]
+        }
     if isinstance(kind, inspect.StructType):
         struct = _struct(kind, definitions)
         return {"anyOf": [{"type": "string"}, struct]} if kind.cls is LimitSettings else struct
     if isinstance(kind, inspect.DictType):
-        return {"type": ["object", "null"], "additionalProperties": _schema(kind.value_type, {}, definitions)}
+        return {
+            "type": ["object", "null"],
+            "additionalProperties": _schema(kind.value_type, {}, definitions),
+        }
     if isinstance(kind, inspect.VarTupleType):
         return {"type": ["array", "null"], "items": _schema(kind.item_type, {}, definitions)}
     return _scalar(kind, extra)

@@ -1,4 +1,5 @@
-"""Credentials of a config that protect nothing: short, guessable, left over from an example, or another thing than was meant."""
+"""Credentials of a config that protect nothing: short, guessable, left over from an example, or
+another thing than was meant."""
 
 from __future__ import annotations
 
@@ -8,7 +9,9 @@ import re
 from collections import Counter
 
 SECRET_CHARS_MIN = 20
-_BITS_MIN = 44  # of the characters left when words and repetitions are taken out; a random key of 20 has 80 and more
+# of the characters left when words and repetitions are taken out; a random key of 20 has 80 and
+# more
+_BITS_MIN = 44
 _WORDS = re.compile(
     r"change[-_ ]?(?:me|this|it)?|replace[-_ ]?(?:me|this)?|your|enter|insert|password|passwd|secret|example|sample|placeholder|dummy|fake|test(?:ing)?|demo|default|"
     r"admin|root|user|guest|master|token|bearer|api|key|proj|live|prod|dev|local(?:host)?|my|the|is|here|some|this|super|very|strong|secure|random|long|"
@@ -16,7 +19,7 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 _CHARS_JUDGED = 64
-_RUN = re.compile(r"(.)\1{2,}")                    # aaaa, xxxx, ----
+_RUN = re.compile(r"(.)\1{2,}")  # aaaa, xxxx, ----
 _AGAIN = re.compile(r"(.{4,})(?=.*\1)", re.DOTALL)  # what comes once more behind it
 _OTHER_SYNTAX = (
     (re.compile(r"os\.environ/([A-Za-z_]\w*)"), "LiteLLM's"),
@@ -42,7 +45,8 @@ def guessable(secret: str) -> str | None:
 
 
 def other_syntax(text: str) -> str | None:
-    """What to write instead where a value is the syntax by which another program takes it from the environment."""
+    """What to write instead where a value is the syntax by which another program takes it from the
+    environment."""
     for pattern, whose in _OTHER_SYNTAX:
         match = pattern.fullmatch(text)
         if match is not None:
@@ -57,7 +61,11 @@ def no_key(text: str) -> str | None:
         return "holds the quotation marks around it; take them out of the variable or the file"
     if text.lower().startswith(("http://", "https://")):
         return "is a URL; the key belongs here, and the URL into base_url"
-    if text.startswith("<") or text.endswith(("...", "…")) or re.search(r"your[-_]?(?:api[-_]?)?key|change[-_]?me|x{6,}", text, re.IGNORECASE):
+    if (
+        text.startswith("<")
+        or text.endswith(("...", "…"))
+        or re.search(r"your[-_]?(?:api[-_]?)?key|change[-_]?me|x{6,}", text, re.IGNORECASE)
+    ):
         return "is a placeholder; put the vendor's key there"
     return None
 
@@ -66,6 +74,10 @@ def _bits(text: str) -> float:
     """Shannon's estimate, without what goes up or down by one (1234, abcd)."""
     codes = list(map(ord, text))
     steps = [later - earlier for earlier, later in itertools.pairwise(codes)]
-    kept = text[:1] + "".join(text[at + 1] for at, step in enumerate(steps) if not (abs(step) <= 1 and at and steps[at - 1] == step))
+    kept = text[:1] + "".join(
+        text[at + 1]
+        for at, step in enumerate(steps)
+        if not (abs(step) <= 1 and at and steps[at - 1] == step)
+    )
     counts = Counter(kept)
     return -sum(count * math.log2(count / len(kept)) for count in counts.values()) if kept else 0.0

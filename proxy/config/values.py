@@ -1,6 +1,8 @@
-"""How the text of a config value is read and shown again: durations, sizes, decimals, addresses, limits … one `Kind` each.
+"""How the text of a config value is read and shown again: durations, sizes, decimals, addresses,
+limits … one `Kind` each.
 
-A kind's `parse` raises ValueError with a sentence that says what is expected; it never quotes the text, which may be a secret in the wrong place.
+A kind's `parse` raises ValueError with a sentence that says what is expected; it never quotes the
+text, which may be a secret in the wrong place.
 """
 
 from __future__ import annotations
@@ -20,16 +22,41 @@ from proxy.config.zones import suggested
 from proxy.core.limits.language import parse
 from proxy.core.steering import STEERING_FIELDS, steering_field
 
-SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86_400)}
+SECONDS = {
+    "ms": Decimal("0.001"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+    "d": Decimal(86_400),
+}
 BYTES = {
-    "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
-    "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "B": 1,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
 }
 # Headers of one hop or of the message's framing: config may neither set nor let them through.
-HOP_HEADERS = frozenset({
-    "connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
-    "transfer-encoding", "upgrade",
-})
+HOP_HEADERS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
 
 _DURATION = r"(?:[0-9]{1,12}(?:\.[0-9]{1,20})?(?:ms|s|m|h|d))+"
 _SIZE = r"([0-9]{1,19})(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)"
@@ -76,7 +103,12 @@ def duration(text: str) -> float:
         return 0.0
     if not re.fullmatch(_DURATION, text):
         raise ValueError("expected a duration with its unit: 100ms, 10s, 5m, 1h, 7d")
-    return float(sum(Decimal(number) * SECONDS[unit] for number, unit in re.findall(r"([0-9.]+)(ms|s|m|h|d)", text)))
+    return float(
+        sum(
+            Decimal(number) * SECONDS[unit]
+            for number, unit in re.findall(r"([0-9.]+)(ms|s|m|h|d)", text)
+        )
+    )
 
 
 def show_duration(value_s: float) -> str:
@@ -92,7 +124,9 @@ def size(text: str) -> int:
     """Bytes of `32MiB`."""
     match = re.fullmatch(_SIZE, text)
     if match is None:
-        raise ValueError("expected a size with its unit: 512KiB, 32MiB, 1GiB (or KB, MB, GB for powers of ten)")
+        raise ValueError(
+            "expected a size with its unit: 512KiB, 32MiB, 1GiB (or KB, MB, GB for powers of ten)"
+        )
     return int(match[1]) * BYTES[match[2]]
 
 
@@ -114,7 +148,9 @@ def day(text: str) -> str:
 def instant(text: str) -> str:
     """A calendar day or a time of day on it, with or without an offset."""
     if not re.fullmatch(_INSTANT, text):
-        raise ValueError("expected a day such as 2027-01-31 or a time such as 2027-01-31T18:00+02:00; what is never to end has none")
+        raise ValueError(
+            "expected a day such as 2027-01-31 or a time such as 2027-01-31T18:00+02:00; what is never to end has none"
+        )
     return _exists(text)
 
 
@@ -138,7 +174,11 @@ def zone(text: str) -> str:
     """A name of the IANA time zone database."""
     try:
         zoneinfo.ZoneInfo(text)
-    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError) as error:  # OSError: the name of a directory, such as Europe
+    except (
+        ValueError,
+        OSError,
+        zoneinfo.ZoneInfoNotFoundError,
+    ) as error:  # OSError: the name of a directory, such as Europe
         raise ValueError(f"no such IANA time zone; {suggested(text)}") from error
     return text
 
@@ -147,16 +187,26 @@ def address(text: str) -> str:
     """`host:port` to listen on."""
     host, _, port = text.rpartition(":")
     if not re.fullmatch(_HOST, host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
-        raise ValueError("expected host:port with a port up to 65535, such as 127.0.0.1:8790, 0.0.0.0:8790 or [::1]:8790")
+        raise ValueError(
+            "expected host:port with a port up to 65535, such as 127.0.0.1:8790, 0.0.0.0:8790 or [::1]:8790"
+        )
     return text
 
 
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})
-ENDPOINTS = ("/chat/completions", "/completions", "/embeddings", "/responses", "/messages", "/models")
+ENDPOINTS = (
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/responses",
+    "/messages",
+    "/models",
+)
 
 
 def leads_to(base_url: str, listen: str) -> bool:
-    """Whether a base URL is an address that we listen on, as far as the text tells: a name of this machine may still lead back."""
+    """Whether a base URL is an address that we listen on, as far as the text tells: a name of this
+    machine may still lead back."""
     parts = urlsplit(base_url)
     host, _, port = listen.rpartition(":")
     if int(port) == 0 or (parts.port or {"http": 80, "https": 443}[parts.scheme]) != int(port):
@@ -175,12 +225,21 @@ def base_url(text: str) -> str:
         port_given = parts.port is None or parts.port > 0
     except ValueError as error:  # a port or an IPv6 address that is none
         raise ValueError(expected) from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_given or "@" in parts.netloc or "?" in text or "#" in text:
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or not port_given
+        or "@" in parts.netloc
+        or "?" in text
+        or "#" in text
+    ):
         raise ValueError(expected)
     base = text.rstrip("/")
     for endpoint in ENDPOINTS:
         if base.endswith(endpoint):
-            raise ValueError(f"expected the part before {endpoint}, which is added from each request: {base.removesuffix(endpoint)}")
+            raise ValueError(
+                f"expected the part before {endpoint}, which is added from each request: {base.removesuffix(endpoint)}"
+            )
     return base
 
 
@@ -188,7 +247,9 @@ def proxy_url(text: str) -> str:
     """An HTTP proxy, empty for none."""
     match = re.fullmatch(rf"https?://(?:{_USER}@)?{_HOST}:([0-9]{{1,5}})/?", text)
     if text and (match is None or int(match[1]) > 65_535):
-        raise ValueError("expected http://[user:password@]host:port, or nothing; signs such as / in a password are written %2F")
+        raise ValueError(
+            "expected http://[user:password@]host:port, or nothing; signs such as / in a password are written %2F"
+        )
     return Secret(text) if "@" in text else text
 
 
@@ -197,7 +258,9 @@ def secret(text: str) -> str:
     if re.match(r"bearer\s", text, re.IGNORECASE):
         raise ValueError("a secret has no blanks: leave out the word Bearer, which is added")
     if not re.fullmatch(r"[!-~\u00a1-\uffff]*", text):
-        raise ValueError("a secret has no blanks, line ends or control characters; check what was pasted")
+        raise ValueError(
+            "a secret has no blanks, line ends or control characters; check what was pasted"
+        )
     return Secret(text)
 
 
@@ -206,7 +269,9 @@ def header_name(text: str) -> str:
     if not re.fullmatch(_TOKEN, text):
         raise ValueError("expected a header's name: letters, digits and dashes")
     if text.lower() in HOP_HEADERS:
-        raise ValueError("this header belongs to one connection or to the message's framing and cannot be configured; remove it")
+        raise ValueError(
+            "this header belongs to one connection or to the message's framing and cannot be configured; remove it"
+        )
     return text
 
 
@@ -214,12 +279,15 @@ def steering(text: str) -> str:
     """A member of a request's body that chooses behind our back, to be let through all the same."""
     if not steering_field(text) and text != "extra_body":
         near = nearest(text, STEERING_FIELDS)
-        raise ValueError(f"expected a field that is refused else; this one passes unnamed, and the nearest that does not is {near}")
+        raise ValueError(
+            f"expected a field that is refused else; this one passes unnamed, and the nearest that does not is {near}"
+        )
     return text
 
 
 def limit(text: str) -> str:
-    """A limit's rule, in the language of `proxy.core.limits`. It stays text here: the limit made of it needs to know whose it is."""
+    """A limit's rule, in the language of `proxy.core.limits`. It stays text here: the limit made of
+    it needs to know whose it is."""
     parse(text)
     return text
 
@@ -232,7 +300,8 @@ def path(text: str) -> Path:
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One kind of text: how it is read, how its value is shown, and its pattern for editors (`config.schema.json`)."""
+    """One kind of text: how it is read, how its value is shown, and its pattern for editors
+    (`config.schema.json`)."""
 
     parse: Callable[[str], object]
     pattern: str | None = None
@@ -243,28 +312,60 @@ class Kind(msgspec.Struct, frozen=True):
 KINDS = {
     "address": Kind(address),
     "base_url": Kind(base_url, "https?://.+", shown_in_errors=False),
-    "currency": Kind(matching(_CURRENCY, "a currency code of three capitals such as USD"), _CURRENCY),
+    "currency": Kind(
+        matching(_CURRENCY, "a currency code of three capitals such as USD"), _CURRENCY
+    ),
     "date": Kind(day, _DAY),
     "decimal": Kind(matching(_DECIMAL, 'a decimal number in quotes such as "0.28"'), _DECIMAL),
     "duration": Kind(duration, f"0|{_DURATION}", show_duration),
     "end_user_source": Kind(
-        matching(rf"header:{_TOKEN}|body:(?:user|safety_identifier|metadata\.\S+)", "header:NAME, body:user, body:safety_identifier or body:metadata.NAME"),
+        matching(
+            rf"header:{_TOKEN}|body:(?:user|safety_identifier|metadata\.\S+)",
+            "header:NAME, body:user, body:safety_identifier or body:metadata.NAME",
+        ),
     ),
     "glob": Kind(matching(r"\S+", "a model's name without blanks, `*` and `?` as wildcards")),
     "header_name": Kind(header_name),
-    "header_value": Kind(matching(r"[\t -~\u00a0-\u00ff]*", "a header's value: one line, no characters beyond Latin-1"), shown_in_errors=False),
-    "hours": Kind(matching(_HOURS, 'hours of the UTC day such as "16:30-00:30", in quotes'), _HOURS),
-    "http_path": Kind(matching(r"/[!-)+-~]*\*?", 'a path that begins with "/", with `*` only at its end')),
+    "header_value": Kind(
+        matching(
+            r"[\t -~\u00a0-\u00ff]*", "a header's value: one line, no characters beyond Latin-1"
+        ),
+        shown_in_errors=False,
+    ),
+    "hours": Kind(
+        matching(_HOURS, 'hours of the UTC day such as "16:30-00:30", in quotes'), _HOURS
+    ),
+    "http_path": Kind(
+        matching(r"/[!-)+-~]*\*?", 'a path that begins with "/", with `*` only at its end')
+    ),
     "instant": Kind(instant, _INSTANT),
-    "ledger_url": Kind(matching(r"sqlite:.+", "sqlite:FILE; this version has no other ledger"), "sqlite:.+"),
+    "ledger_url": Kind(
+        matching(r"sqlite:.+", "sqlite:FILE; this version has no other ledger"), "sqlite:.+"
+    ),
     "limit": Kind(limit),
-    "name": Kind(matching(_NAME, "a name of letters, digits and . _ - @, at most 64, that begins with a letter or digit")),
+    "name": Kind(
+        matching(
+            _NAME,
+            "a name of letters, digits and . _ - @, at most 64, that begins with a letter or digit",
+        )
+    ),
     "path": Kind(path),
-    "percent": Kind(matching(r"[0-9]{1,3}(?:\.[0-9]{1,3})?%", "a share such as 80%"), r"[0-9]{1,3}(\.[0-9]{1,3})?%"),
+    "percent": Kind(
+        matching(r"[0-9]{1,3}(?:\.[0-9]{1,3})?%", "a share such as 80%"),
+        r"[0-9]{1,3}(\.[0-9]{1,3})?%",
+    ),
     "proxy_url": Kind(proxy_url, shown_in_errors=False),
-    "quota_url": Kind(matching(r"memory:", "memory: ; this version has no other quota store"), "memory:"),
+    "quota_url": Kind(
+        matching(r"memory:", "memory: ; this version has no other quota store"), "memory:"
+    ),
     "secret": Kind(secret, shown_in_errors=False),
-    "sha256": Kind(matching(r"(?:[0-9a-f]{64})?", "64 hexadecimal digits in lower case, as `tollkeeper key hash` prints them"), shown_in_errors=False),
+    "sha256": Kind(
+        matching(
+            r"(?:[0-9a-f]{64})?",
+            "64 hexadecimal digits in lower case, as `tollkeeper key hash` prints them",
+        ),
+        shown_in_errors=False,
+    ),
     "size": Kind(size, _SIZE, show_size),
     "steering_field": Kind(steering),
     "tag_source": Kind(matching(rf"header:{_TOKEN}|body:metadata", "header:NAME or body:metadata")),

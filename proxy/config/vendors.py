@@ -1,4 +1,5 @@
-"""What public vendors document about themselves: the path of their OpenAI-compatible API, and about what a currency is worth. Used for warnings alone."""
+"""What public vendors document about themselves: the path of their OpenAI-compatible API, and about
+what a currency is worth. Used for warnings alone."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ import math
 from decimal import Decimal
 from urllib.parse import urlsplit
 
-# Host (or the end of one) -> the paths that serve its chat completions; the first is the one to suggest.
+# Host (or the end of one) -> the paths that serve its chat completions; the first is the one to
+# suggest.
 _PATHS: dict[str, tuple[str, ...]] = {
     "api.openai.com": ("/v1",), "api.modelmax.io": ("/v1",), "api.modelverse.cn": ("/v1",), "api000.com": ("/v1",), "www.sky-ze.com": ("/v1",),
     "api.deepseek.com": ("/v1", "", "/beta"), "api.mistral.ai": ("/v1",), "api.groq.com": ("/openai/v1",), "openrouter.ai": ("/api/v1",),
@@ -21,7 +23,8 @@ _PATHS: dict[str, tuple[str, ...]] = {
     "qianfan.baidubce.com": ("/v2",), "api.hunyuan.cloud.tencent.com": ("/v1",), "api.stepfun.com": ("/v1",), "api.baichuan-ai.com": ("/v1",),
     "api.lingyiwanwu.com": ("/v1",), "gateway.ai.cloudflare.com": (), "api.studio.nebius.com": ("/v1",), "api.novita.ai": ("/openai", "/v3/openai", "/openai/v1"),
 }  # fmt: skip
-# Units of USD for one of the currency, roughly (2025); far enough apart from 1 to tell a rate from its inverse.
+# Units of USD for one of the currency, roughly (2025); far enough apart from 1 to tell a rate from
+# its inverse.
 _IN_USD = {
     "USD": "1", "EUR": "1.1", "GBP": "1.3", "CHF": "1.2", "CNY": "0.14", "JPY": "0.0067", "KRW": "0.00072", "INR": "0.0118", "HKD": "0.128", "TWD": "0.031",
     "SGD": "0.76", "AUD": "0.65", "CAD": "0.73", "NZD": "0.59", "BRL": "0.18", "MXN": "0.053", "RUB": "0.012", "TRY": "0.025", "PLN": "0.27", "CZK": "0.046",
@@ -39,7 +42,11 @@ def path_advice(base_url: str) -> str | None:
     if known is None and host.endswith(".openai.azure.com"):
         known = () if path.startswith("/openai/") else ("/openai/v1",)
     if known is not None:
-        if not known or path in known or any(option and path.startswith(f"{option}/") for option in known):
+        if (
+            not known
+            or path in known
+            or any(option and path.startswith(f"{option}/") for option in known)
+        ):
             return None
         return f"this vendor's API is at {parts.scheme}://{parts.netloc}{known[0]}"
     if "/v1/v1" in f"{path}/":
@@ -58,7 +65,20 @@ def in_the_clear(base_url: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:
-        return "." in host and not host.endswith((".internal", ".local", ".localhost", ".lan", ".home", ".corp", ".svc", ".cluster.local", ".test", ".example"))
+        return "." in host and not host.endswith(
+            (
+                ".internal",
+                ".local",
+                ".localhost",
+                ".lan",
+                ".home",
+                ".corp",
+                ".svc",
+                ".cluster.local",
+                ".test",
+                ".example",
+            )
+        )
 
 
 def rate_advice(foreign: str, own: str, rate: str) -> str | None:

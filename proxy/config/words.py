@@ -1,4 +1,5 @@
-"""The words that other gateways use in their configs, and what says the same here: people bring LiteLLM's, Portkey's, Kong's or one-api's with them."""
+"""The words that other gateways use in their configs, and what says the same here: people bring
+LiteLLM's, Portkey's, Kong's or one-api's with them."""
 
 from __future__ import annotations
 
@@ -6,7 +7,9 @@ import re
 
 _LIMITS = 'write it as a limit: limits: ["60 requests/minute", "500 USD/month", "8 concurrent"]'
 _BUDGET = 'a budget is a limit that names its period: limits: ["500 USD/month"]'
-_UPSTREAMS = "vendors are `upstreams` (base_url, api_key), and `routes` say which model goes to which"
+_UPSTREAMS = (
+    "vendors are `upstreams` (base_url, api_key), and `routes` say which model goes to which"
+)
 _NAMES = "the name is what the block stands under: `alice: {…}`"
 _PRICES = 'what a model costs is a row of `prices`, per million tokens: {model: "gpt-4o", input: "2.50", output: "10"}'
 _SECRET = "write secret, or secret_sha256 as `tollkeeper key hash` prints it"
@@ -72,13 +75,19 @@ _MEANT: dict[str, str] = {
 _FLAT = {re.sub(r"[^a-z0-9]", "", word): advice for word, advice in _MEANT.items()}
 # Where a word that is right elsewhere stands in the wrong block.
 _IN = {
-    ("teams", "models"): 'models are allowed key by key: keys: {alice: {team: NAME, models: ["gpt-*"]}}; a team may have a limit `… for gpt-*`',
+    (
+        "teams",
+        "models",
+    ): 'models are allowed key by key: keys: {alice: {team: NAME, models: ["gpt-*"]}}; a team may have a limit `… for gpt-*`',
     ("teams", "keys"): "keys stand in `keys`, and each names its team",
     ("teams", "members"): "keys stand in `keys`, and each names its team",
     ("upstreams", "models"): "which models go to an upstream is said in `routes`",
     ("upstreams", "model"): "which models go to an upstream is said in `routes`",
     ("upstreams", "price"): _PRICES,
-    ("upstreams", "prices"): 'a row of `prices` names its upstream: {model: "gpt-4o", upstream: NAME, input: "2.50", output: "10"}',
+    (
+        "upstreams",
+        "prices",
+    ): 'a row of `prices` names its upstream: {model: "gpt-4o", upstream: NAME, input: "2.50", output: "10"}',
     ("keys", "upstream"): "which model goes to which upstream is said in `routes`",
     ("keys", "api_key"): _SECRET,
     ("keys", "key"): _SECRET,
@@ -88,7 +97,8 @@ _IN = {
 
 
 def meant(path: str, name: str) -> str | None:
-    """What to write instead of an unknown key in the block at this path, if it is a word of another gateway."""
+    """What to write instead of an unknown key in the block at this path, if it is a word of another
+    gateway."""
     block = re.split(r"[.\[]", path, maxsplit=1)[0]
     if advice := _IN.get((block, name.lower())):
         return advice

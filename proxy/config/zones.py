@@ -1,4 +1,5 @@
-"""Time zones as people write them (cities, countries, offsets), and the IANA name to write instead."""
+"""Time zones as people write them (cities, countries, offsets), and the IANA name to write
+instead."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import difflib
 import re
 import zoneinfo
 
-# Cities and countries that the database has no name for; the time of day there is that of the first word.
+# Cities and countries that the database has no name for; the time of day there is that of the first
+# word.
 _PLACES = {
     place: zone
     for zone, places in {
@@ -37,7 +39,11 @@ def suggested(text: str) -> str:
     last = re.sub(r"[\s-]+", "_", text.strip().lower()).rpartition("/")[2]
     if last in _PLACES:
         return f"write {_PLACES[last]}"
-    ends = {name.rpartition("/")[2].lower(): name for name in reversed(known) if not name.startswith(("posix", "right"))}
+    ends = {
+        name.rpartition("/")[2].lower(): name
+        for name in reversed(known)
+        if not name.startswith(("posix", "right"))
+    }
     close = difflib.get_close_matches(last, [*ends, *_PLACES], 1, 0.7)
     if close:
         return f"the nearest known one is {ends.get(close[0]) or _PLACES[close[0]]}"

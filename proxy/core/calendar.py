@@ -1,6 +1,8 @@
-"""The calendar windows of limits: days, weeks from Monday and months of a time zone, as half-open spans [start, end) of Unix milliseconds.
+"""The calendar windows of limits: days, weeks from Monday and months of a time zone, as half-open
+spans [start, end) of Unix milliseconds.
 
-Every moment lies in exactly one window, also where a clock change takes midnight away or lets it come twice: a day begins at the first moment of its date.
+Every moment lies in exactly one window, also where a clock change takes midnight away or lets it
+come twice: a day begins at the first moment of its date.
 The zone is passed in; reading it from the system's files is the caller's.
 """
 
@@ -18,7 +20,8 @@ _DAY = timedelta(days=1)
 
 
 class Per(enum.StrEnum):
-    """Over which time a limit counts. Seconds, minutes and hours flow; days, weeks and months are those of the calendar."""
+    """Over which time a limit counts. Seconds, minutes and hours flow; days, weeks and months are
+    those of the calendar."""
 
     SECOND = "second"
     MINUTE = "minute"
@@ -26,8 +29,8 @@ class Per(enum.StrEnum):
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
-    TOTAL = "total"             # for ever: a credit that is used up
-    NONE = ""                   # of concurrent, which knows no time
+    TOTAL = "total"  # for ever: a credit that is used up
+    NONE = ""  # of concurrent, which knows no time
 
 
 class Window(msgspec.Struct, frozen=True, gc=False):
@@ -48,7 +51,8 @@ def window(per: Per, at_ms: int, zone: tzinfo) -> Window:
     first, following = _STEPS[per]
     begin = first((_EPOCH + timedelta(milliseconds=at_ms)).astimezone(zone).date())
     start_ms, end_ms = _midnight_ms(begin, zone), _midnight_ms(following(begin), zone)
-    # A clock set back across midnight shows the old date again, although the new day has begun: begun is begun.
+    # A clock set back across midnight shows the old date again, although the new day has begun:
+    # begun is begun.
     while at_ms >= end_ms:
         begin = following(begin)
         start_ms, end_ms = end_ms, _midnight_ms(following(begin), zone)
@@ -57,7 +61,8 @@ def window(per: Per, at_ms: int, zone: tzinfo) -> Window:
 
 
 class Calendar:
-    """The windows of one zone. The last two of each period are remembered: everybody asks for the same ones, all at once at midnight."""
+    """The windows of one zone. The last two of each period are remembered: everybody asks for the
+    same ones, all at once at midnight."""
 
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
@@ -99,7 +104,8 @@ def _midnight_ms(day: date, zone: tzinfo) -> int:
     early_s, late_s = sorted((_unix_s(midnight), _unix_s(midnight.replace(fold=1))))
     if early_s == late_s or _shows(early_s, day, zone):
         return early_s * 1000
-    # Midnight was skipped: the clocks jump from the day before into this one, somewhere between the two readings of it.
+    # Midnight was skipped: the clocks jump from the day before into this one, somewhere between the
+    # two readings of it.
     while late_s - early_s > 1:
         middle_s = (early_s + late_s) // 2
         early_s, late_s = (early_s, middle_s) if _shows(middle_s, day, zone) else (middle_s, late_s)

@@ -1,6 +1,7 @@
 """The journal's entries: what was admitted, how far it may have been delivered, how it ended.
 
-`Opened` is written before the first upstream byte, `Marked` before what it covers is forwarded, `UsageRecord` (the close) before the response ends,
+`Opened` is written before the first upstream byte, `Marked` before what it covers is forwarded,
+`UsageRecord` (the close) before the response ends,
 `Voided` when nothing reached the upstream after all.
 """
 
@@ -12,7 +13,8 @@ from proxy.core.usage import Usage
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An exchange admitted and about to be sent: everything a record needs that is known before the answer."""
+    """An exchange admitted and about to be sent: everything a record needs that is known before the
+    answer."""
 
     id: str
     started_at_ms: int
@@ -29,13 +31,14 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     stream: bool = False
     client_retry_count: int = 0
     bytes_in: int = 0
-    input_estimate: int = 0             # tokens, charged as input if nothing is reported
-    tier_asked: str | None = None       # the service tier that the request asks for
-    images: int | None = None           # in the request, for prices per image; None: not counted
+    input_estimate: int = 0  # tokens, charged as input if nothing is reported
+    tier_asked: str | None = None  # the service tier that the request asks for
+    images: int | None = None  # in the request, for prices per image; None: not counted
 
 
 class Marked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A high-water mark: up to `output_tokens` (in the record's own measure) may have been delivered; `usage` is the last one stated, if any.
+    """A high-water mark: up to `output_tokens` (in the record's own measure) may have been
+    delivered; `usage` is the last one stated, if any.
 
     `final` says that the stated usage is the whole exchange's, not a running total.
     """

@@ -1,4 +1,5 @@
-"""The one exception the proxy answers with: status, type, code and a message that says whose fault it is and what to do next."""
+"""The one exception the proxy answers with: status, type, code and a message that says whose fault
+it is and what to do next."""
 
 from __future__ import annotations
 
@@ -8,8 +9,10 @@ import msgspec
 class ProxyError(Exception):
     """An answer made by the proxy itself, in the OpenAI error shape.
 
-    `status` HTTP status · `type` OpenAI's error family · `code` stable identifier of this project · `message` for a person ·
-    `param` the field at fault, if one · `headers` extra response headers as (name, value) pairs · `close` end the connection after the answer.
+    `status` HTTP status · `type` OpenAI's error family · `code` stable identifier of this project ·
+    `message` for a person ·
+    `param` the field at fault, if one · `headers` extra response headers as (name, value) pairs ·
+    `close` end the connection after the answer.
     """
 
     def __init__(
@@ -38,17 +41,22 @@ class ProxyError(Exception):
         return msgspec.json.encode({"error": error})
 
 
-def invalid_request(message: str, *, param: str | None = None, code: str = "invalid_request") -> ProxyError:
+def invalid_request(
+    message: str, *, param: str | None = None, code: str = "invalid_request"
+) -> ProxyError:
     """400: the client sent something no upstream could act on."""
     return ProxyError(400, "invalid_request_error", code, message, param=param)
 
 
 def unavailable(code: str, message: str, *, retry_after_s: int = 1) -> ProxyError:
     """503: the proxy cannot take this request now; `retry-after` says when to try again."""
-    return ProxyError(503, "api_error", code, message, headers=(("retry-after", str(retry_after_s)),))
+    return ProxyError(
+        503, "api_error", code, message, headers=(("retry-after", str(retry_after_s)),)
+    )
 
 
 def too_large(bytes_max: int) -> ProxyError:
-    """413: more than `bodies.max`; the connection closes, since the rest of the body is not read."""
+    """413: more than `bodies.max`; the connection closes, since the rest of the body is not
+    read."""
     message = f"The request body is larger than the {bytes_max} bytes this proxy takes (bodies.max in its config). Send less, or ask its operator."
     return ProxyError(413, "invalid_request_error", "body_too_large", message, close=True)

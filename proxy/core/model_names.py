@@ -1,4 +1,5 @@
-"""Which upstream serves a model: the first route whose glob matches. Nothing but the config and the model's name decides."""
+"""Which upstream serves a model: the first route whose glob matches. Nothing but the config and the
+model's name decides."""
 
 from __future__ import annotations
 
@@ -17,22 +18,26 @@ _NAME_IN_PATH = re.compile(r"[A-Za-z0-9._~:@+/-]+")
 
 
 def matches(pattern: str, model: str) -> bool:
-    """Whether a model name matches a glob of the config, letter for letter: for what lets a request through."""
+    """Whether a model name matches a glob of the config, letter for letter: for what lets a request
+    through."""
     return fnmatch.fnmatchcase(model, pattern)
 
 
 def caseless(model: str) -> str:
-    """A model's name as vendors that ignore letter case read it; wide letters are those they stand for."""
+    """A model's name as vendors that ignore letter case read it; wide letters are those they stand
+    for."""
     return (model if model.isascii() else unicodedata.normalize("NFKC", model)).casefold()
 
 
 def matches_caseless(pattern: str, model: str) -> bool:
-    """The same in any letter case: for what limits or charges a request. Some vendors ignore case, and none is evaded by being too wide."""
+    """The same in any letter case: for what limits or charges a request. Some vendors ignore case,
+    and none is evaded by being too wide."""
     return fnmatch.fnmatchcase(caseless(model), caseless(pattern))
 
 
 def overlaps(one: str, other: str) -> bool:
-    """Whether some name matches both globs, whatever its case. A set such as [ab] counts as any character."""
+    """Whether some name matches both globs, whatever its case. A set such as [ab] counts as any
+    character."""
     first, second = (caseless(re.sub(r"\[[^\]]+\]", "?", glob)) for glob in (one, other))
     # reached[at]: the part of `first` read so far and `second[:at]` match a common text
     reached = [True] + [False] * len(second)
@@ -59,26 +64,48 @@ def match(model: str, routes: Iterable[tuple[str, str]]) -> str | None:
 
 
 def nearest(model: str, names: Sequence[str]) -> list[str]:
-    """Up to three of `names` (models known to the config or reported by upstreams) that the client may have meant."""
+    """Up to three of `names` (models known to the config or reported by upstreams) that the client
+    may have meant."""
     lower = {name.lower(): name for name in names}
-    return [lower[name] for name in difflib.get_close_matches(model.lower(), list(lower), n=_NEAREST_MAX, cutoff=0.6)]
+    return [
+        lower[name]
+        for name in difflib.get_close_matches(
+            model.lower(), list(lower), n=_NEAREST_MAX, cutoff=0.6
+        )
+    ]
 
 
 def model_not_found(model: str, names: Sequence[str]) -> ProxyError:
     """404 for a model that no route names, with the nearest names that would work."""
     close = nearest(model, names)
-    hint = f" Did you mean {' or '.join(close)}?" if close else " GET /v1/models lists what this key can use."
-    return ProxyError(404, "invalid_request_error", "model_not_found", f"No route leads to the model {model!r}.{hint}", param="model")
+    hint = (
+        f" Did you mean {' or '.join(close)}?"
+        if close
+        else " GET /v1/models lists what this key can use."
+    )
+    return ProxyError(
+        404,
+        "invalid_request_error",
+        "model_not_found",
+        f"No route leads to the model {model!r}.{hint}",
+        param="model",
+    )
 
 
 def model_of_path(route: str) -> str | None:
-    """The name in /v1/models/{name}, whose slashes may be bare or written %2F; None if the route is not that.
+    """The name in /v1/models/{name}, whose slashes may be bare or written %2F; None if the route is
+    not that.
 
-    It goes upstream as it came, with the operator's credential, and servers differ in what they decode before they look for dots.
+    It goes upstream as it came, with the operator's credential, and servers differ in what they
+    decode before they look for dots.
     So it holds nothing that more than one decoding changes, and no segment that climbs.
     """
     encoded = route.removeprefix(f"{MODELS}/")
     name = unquote(encoded)
-    if encoded == route or _NAME_IN_PATH.fullmatch(name) is None or any(part in ("", ".", "..") for part in name.split("/")):
+    if (
+        encoded == route
+        or _NAME_IN_PATH.fullmatch(name) is None
+        or any(part in ("", ".", "..") for part in name.split("/"))
+    ):
         return None
     return name

@@ -1,4 +1,5 @@
-"""What an exchange used: `Usage` as an upstream states it, `UsageRecord` as the ledger books it, and where each count came from."""
+"""What an exchange used: `Usage` as an upstream states it, `UsageRecord` as the ledger books it,
+and where each count came from."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ import msgspec
 class Source(enum.StrEnum):
     """Where a token count comes from, weakest last."""
 
-    REPORTED = "reported"    # stated by the upstream
-    COUNTED = "counted"      # tokenised with that model family's own vocabulary
+    REPORTED = "reported"  # stated by the upstream
+    COUNTED = "counted"  # tokenised with that model family's own vocabulary
     ESTIMATED = "estimated"  # calibrated, or bytes / 4 until calibration is known
-    PARTIAL = "partial"      # what was delivered before the exchange was cut short
-    NONE = "none"            # nothing was used, or nothing can be known
+    PARTIAL = "partial"  # what was delivered before the exchange was cut short
+    NONE = "none"  # nothing was used, or nothing can be known
 
 
 class Outcome(enum.StrEnum):
@@ -31,7 +32,8 @@ class Outcome(enum.StrEnum):
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Token counts as an upstream stated them. None is "not stated", 0 is zero.
 
-    cached and cache_write are part of input, reasoning is part of output (a dialect folds them in where a vendor keeps them apart).
+    cached and cache_write are part of input, reasoning is part of output (a dialect folds them in
+    where a vendor keeps them apart).
     `raw` is the vendor's usage object reduced to its numbers, nested objects kept, for audits.
     """
 
@@ -44,18 +46,28 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     audio_output_tokens: int | None = None
     inconsistent: bool = False
     raw: dict[str, object] | None = None
-    upstream_cost_nano: int | None = None   # what the vendor itself says it charges, in its own unit (OpenRouter: credits, which are US dollars)
-    total_tokens: int | None = None         # where nothing says how it is divided into input and output
+    upstream_cost_nano: int | None = (
+        # what the vendor itself says it charges, in its own unit (OpenRouter: credits, which are US
+        # dollars)
+        None
+    )
+    total_tokens: int | None = None  # where nothing says how it is divided into input and output
 
     @property
     def states_use(self) -> bool:
         """Whether any count is above zero."""
-        return any(count is not None and count > 0 for count in (self.input_tokens, self.output_tokens, self.total_tokens))
+        return any(
+            count is not None and count > 0
+            for count in (self.input_tokens, self.output_tokens, self.total_tokens)
+        )
 
     def beside(self, text_tokens: int) -> Usage:
-        """What it states if so much text was delivered: then a zero is no count, but what a server sends that has none, and so are the zeros of its parts."""
+        """What it states if so much text was delivered: then a zero is no count, but what a server
+        sends that has none, and so are the zeros of its parts."""
         text = text_tokens > 0
-        no_input = self.input_tokens == 0 and (text or (self.output_tokens is not None and self.output_tokens > 0))
+        no_input = self.input_tokens == 0 and (
+            text or (self.output_tokens is not None and self.output_tokens > 0)
+        )
         no_output = self.output_tokens == 0 and text
         if not no_input and not no_output:
             return self
@@ -81,16 +93,17 @@ def _unless(placeholder: bool, count: int | None) -> int | None:
 class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One ended exchange, as it is journaled and booked; never changed afterwards.
 
-    Times are Unix milliseconds (UTC), durations milliseconds, money nano-units of `currency`; None is "not known".
+    Times are Unix milliseconds (UTC), durations milliseconds, money nano-units of `currency`; None
+    is "not known".
     The ledger adds seq, booked_at_ms, hash_version, prev_hash and hash while booking.
     """
 
     id: str
     writer: str
-    origin: str = "proxy"               # which part made the record: proxy | recovery | rerate …
-    kind: str = "usage"                 # usage | adjustment
-    adjusts: str | None = None          # id of the record an adjustment corrects
-    reason: str | None = None           # why an adjustment exists, e.g. late_close
+    origin: str = "proxy"  # which part made the record: proxy | recovery | rerate …
+    kind: str = "usage"  # usage | adjustment
+    adjusts: str | None = None  # id of the record an adjustment corrects
+    reason: str | None = None  # why an adjustment exists, e.g. late_close
     started_at_ms: int
     duration_ms: int
     first_byte_ms: int | None = None
@@ -106,7 +119,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model_requested: str | None = None
     model_served: str | None = None
     stream: bool = False
-    status: int | None = None           # the upstream's status; None if no head came
+    status: int | None = None  # the upstream's status; None if no head came
     outcome: Outcome
     finish_reason: str | None = None
     upstream_request_id: str | None = None
@@ -120,12 +133,16 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     audio_output_tokens: int | None = None
     input_source: Source
     output_source: Source
-    source: Source                      # the weaker of both
-    inconsistent: bool = False          # the stated counts contradict each other, an estimate may miss what could not be read, or the tier is in doubt
+    source: Source  # the weaker of both
+    # the stated counts contradict each other, an estimate may miss what could not be read, or the
+    # tier is in doubt
+    inconsistent: bool = False
     usage_raw: dict[str, object] | None = None
     service_tier: str | None = None
     bytes_in: int = 0
-    bytes_out: int | None = 0           # of the answer, as the upstream sent it; None: not known, a process died over it
+    bytes_out: int | None = (
+        0  # of the answer, as the upstream sent it; None: not known, a process died over it
+    )
     chunks: int | None = 0
     cost_nano: int | None = None
     charge_nano: int | None = None
@@ -135,4 +152,4 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     price_currency: str | None = None
     cost_original_nano: int | None = None
     fx_rate: str | None = None
-    upstream_cost_nano: int | None = None   # as Usage's: in the vendor's unit, not in `currency`
+    upstream_cost_nano: int | None = None  # as Usage's: in the vendor's unit, not in `currency`

@@ -1,6 +1,8 @@
-"""Whom a request is for beyond its key: the end user and tags that a caller names, and how an end user is stored so that it can be erased.
+"""Whom a request is for beyond its key: the end user and tags that a caller names, and how an end
+user is stored so that it can be erased.
 
-What clients send here is only ever recorded: a name too long or not printable is dropped, never a reason to refuse.
+What clients send here is only ever recorded: a name too long or not printable is dropped, never a
+reason to refuse.
 """
 
 from __future__ import annotations
@@ -25,13 +27,17 @@ class Naming(Protocol):
 
 
 def attribute(
-    settings: AttributionSettings, raw_headers: Sequence[tuple[bytes, bytes]], call: Naming | None,
+    settings: AttributionSettings,
+    raw_headers: Sequence[tuple[bytes, bytes]],
+    call: Naming | None,
 ) -> tuple[str | None, dict[str, str]]:
     """(end user as it came, tags kept). `call` is None for a request without a body."""
     return _end_user(settings, raw_headers, call), _tags(settings, raw_headers, call)
 
 
-def _end_user(settings: AttributionSettings, raw_headers: Sequence[tuple[bytes, bytes]], call: Naming | None) -> str | None:
+def _end_user(
+    settings: AttributionSettings, raw_headers: Sequence[tuple[bytes, bytes]], call: Naming | None
+) -> str | None:
     for source in settings.end_user:
         place, _, name = source.partition(":")
         found: str | None = None
@@ -50,7 +56,9 @@ def _end_user(settings: AttributionSettings, raw_headers: Sequence[tuple[bytes, 
     return None
 
 
-def _tags(settings: AttributionSettings, raw_headers: Sequence[tuple[bytes, bytes]], call: Naming | None) -> dict[str, str]:
+def _tags(
+    settings: AttributionSettings, raw_headers: Sequence[tuple[bytes, bytes]], call: Naming | None
+) -> dict[str, str]:
     tags: dict[str, str] = {}
     for source in settings.tags.from_:
         place, _, header = source.partition(":")
@@ -83,5 +91,3 @@ def _header(raw_headers: Sequence[tuple[bytes, bytes]], name: str) -> str | None
 def usable(name: str) -> bool:
     """Whether a name from a client may become a row or a label: 1 to 128 printable characters."""
     return 0 < len(name) <= NAME_CHARS_MAX and name.isprintable()
-
-

@@ -25,13 +25,15 @@ from proxy.core.http.responses import head_too_large, late_head, malformed, phra
 
 LOG = logging.getLogger("tollkeeper.listener")
 
-LINGER_S = 5.0               # how long what a refused client still sends is dropped, so that it gets to read the refusal
+# how long what a refused client still sends is dropped, so that it gets to read the refusal
+LINGER_S = 5.0
 LINGER_BYTES_MAX = 64 << 20  # and how much of it
 READ_BUFFER_BYTES = 65536
 HEADERS_MAX = 128
-HEAD_MAX = 65536             # bytes of a whole head, which nobody has to have a key for
-HEADS_MAX = 16 << 20         # bytes of all heads that are not whole: of usual ones ten thousand
-FIELD_MAX = 32768            # bytes of one header line: long enough for large cookies and JWTs, short enough to bound a head
+HEAD_MAX = 65536  # bytes of a whole head, which nobody has to have a key for
+HEADS_MAX = 16 << 20  # bytes of all heads that are not whole: of usual ones ten thousand
+# bytes of one header line: long enough for large cookies and JWTs, short enough to bound a head
+FIELD_MAX = 32768
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -47,7 +49,9 @@ class Request:
 
     __slots__ = ("body", "connection", "headers", "http10", "method", "target")
 
-    def __init__(self, message: RawRequestMessage, body: StreamReader, connection: Connection) -> None:
+    def __init__(
+        self, message: RawRequestMessage, body: StreamReader, connection: Connection
+    ) -> None:
         self.method = message.method
         self.target = message.path
         self.headers: RawHeaders = message.raw_headers
@@ -61,21 +65,29 @@ class Request:
         return int(value) if value is not None and value.isdigit() else None
 
     def confirm_continue(self) -> None:
-        """Sends `100 Continue` if the client waits for it; only now does it begin to send its body."""
+        """Sends `100 Continue` if the client waits for it; only now does it begin to send its
+        body."""
         expect = first(self.headers, b"expect")
-        if expect is not None and expect.strip().lower() == b"100-continue" and not self.http10 and not self.body.is_eof():
+        if (
+            expect is not None
+            and expect.strip().lower() == b"100-continue"
+            and not self.http10
+            and not self.body.is_eof()
+        ):
             self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 class Handler(Protocol):
-    """Who answers requests, and who hears of those that were refused before anyone could read them."""
+    """Who answers requests, and who hears of those that were refused before anyone could read
+    them."""
 
     async def handle(self, request: Request) -> None: ...
     def refused_unread(self, error: ProxyError) -> None: ...
 
 
 class Heads:
-    """The bytes of all heads that are not whole, which nobody has to have a key for. `shed` is called where they are too many."""
+    """The bytes of all heads that are not whole, which nobody has to have a key for. `shed` is
+    called where they are too many."""
 
     def __init__(self, shed: Callable[[], None]) -> None:
         self.size_bytes = 0
@@ -90,7 +102,23 @@ class Heads:
 class Connection(RequestHandler):
     """A client's connection: runs the request loop and writes answers."""
 
-    __slots__ = ("_arriving", "_body", "_dropped_bytes", "_gone", "_handler", "_head_bytes", "_head_since_s", "_heads", "_received_last", "_unsent", "client", "closing", "head_written", "status", "unasked_bytes")
+    __slots__ = (
+        "_arriving",
+        "_body",
+        "_dropped_bytes",
+        "_gone",
+        "_handler",
+        "_head_bytes",
+        "_head_since_s",
+        "_heads",
+        "_received_last",
+        "_unsent",
+        "client",
+        "closing",
+        "head_written",
+        "status",
+        "unasked_bytes",
+    )
 
     def __init__(
         self,
@@ -102,22 +130,32 @@ class Connection(RequestHandler):
         keepalive_s: float,
     ) -> None:
         super().__init__(
-            manager, loop=loop, keepalive_timeout=keepalive_s, auto_decompress=False, read_bufsize=READ_BUFFER_BYTES,
-            max_line_size=TARGET_MAX + 190, max_field_size=FIELD_MAX, max_headers=HEADERS_MAX,
+            manager,
+            loop=loop,
+            keepalive_timeout=keepalive_s,
+            auto_decompress=False,
+            read_bufsize=READ_BUFFER_BYTES,
+            max_line_size=TARGET_MAX + 190,
+            max_field_size=FIELD_MAX,
+            max_headers=HEADERS_MAX,
         )
         self._handler = handler
-        self._unsent = (0, 0.0)    # bytes that wait for the client, and since when so many
+        self._unsent = (0, 0.0)  # bytes that wait for the client, and since when so many
         self._head_since_s = monotonic()
-        self._head_bytes = 0       # of a head that is not whole yet
+        self._head_bytes = 0  # of a head that is not whole yet
         self._heads = heads
-        self.unasked_bytes = 0     # about how much is held of it, and of what came behind a whole request
+        self.unasked_bytes = (
+            0  # about how much is held of it, and of what came behind a whole request
+        )
         self._arriving: StreamReader | None = None  # the body of the request that came last
         self._body: StreamReader | None = None
-        self._gone: asyncio.Future[None] | None = None  # while lingering: done when the client is gone
+        self._gone: asyncio.Future[None] | None = (
+            None  # while lingering: done when the client is gone
+        )
         self._dropped_bytes = 0
         self._received_last = b""
         self.client: Client | None = None
-        self.closing = False       # close after the answer that is being written
+        self.closing = False  # close after the answer that is being written
         self.head_written = False  # of the answer that is being written
         self.status: int | None = None
 
@@ -146,10 +184,16 @@ class Connection(RequestHandler):
         if self.transport is not None:
             self.transport.write(data)
 
-    def answer_head(self, request: Request, status: int, reason: str, headers: Headers, framing: bytes) -> bytes:
-        """The bytes of a response head. `framing` is the finished framing field line(s), or empty for an answer without a body."""
+    def answer_head(
+        self, request: Request, status: int, reason: str, headers: Headers, framing: bytes
+    ) -> bytes:
+        """The bytes of a response head. `framing` is the finished framing field line(s), or empty
+        for an answer without a body."""
         self.status = status
-        if self._received_last != CHUNKED_END and first(request.headers, b"transfer-encoding") is not None:
+        if (
+            self._received_last != CHUNKED_END
+            and first(request.headers, b"transfer-encoding") is not None
+        ):
             self.closing = True  # see CHUNKED_END
         parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason.encode("utf-8", "surrogateescape"))]
         for name, value in headers:
@@ -167,7 +211,9 @@ class Connection(RequestHandler):
         fields = list(headers)
         if first(fields, b"date") is None:
             fields.append((b"Date", formatdate(usegmt=True).encode()))
-        head = self.answer_head(request, status, phrase(status), fields, b"Content-Length: %d\r\n" % len(body))
+        head = self.answer_head(
+            request, status, phrase(status), fields, b"Content-Length: %d\r\n" % len(body)
+        )
         self.head_written = True
         self.write(head if request.method == "HEAD" else head + body)
 
@@ -178,17 +224,22 @@ class Connection(RequestHandler):
             return
         self.closing = self.closing or error.close or not request.body.is_eof()
         fields = [(b"Content-Type", b"application/json"), (b"x-tollkeeper-origin", b"proxy")]
-        fields += [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in error.headers]
+        fields += [
+            (name.encode("latin-1"), value.encode("latin-1", "replace"))
+            for name, value in error.headers
+        ]
         self.answer(request, error.status, [*fields, *headers], error.body())
 
     def cut(self) -> None:
-        """Ends the connection so that an answer in progress is seen to be incomplete: never a clean end after a cut upstream."""
+        """Ends the connection so that an answer in progress is seen to be incomplete: never a clean
+        end after a cut upstream."""
         self.closing = True
         if self.transport is not None:
             self.transport.close()
 
     def abort(self) -> None:
-        """Drops the connection at once, unsent bytes included. For an answer whose end is the end of the connection, only a reset looks cut."""
+        """Drops the connection at once, unsent bytes included. For an answer whose end is the end
+        of the connection, only a reset looks cut."""
         self.closing = True
         if self.transport is not None:
             self.transport.abort()
@@ -218,7 +269,8 @@ class Connection(RequestHandler):
             self._head_since_s = monotonic()
 
     def _head_arrived(self, size_bytes: int, *, behind_bytes: int = 0) -> None:
-        """So much of a head is here that is not whole; `behind_bytes` of the next one came with a whole request."""
+        """So much of a head is here that is not whole; `behind_bytes` of the next one came with a
+        whole request."""
         self._head_bytes = size_bytes
         if size_bytes + behind_bytes != self.unasked_bytes:
             self._heads.change(size_bytes + behind_bytes - self.unasked_bytes)
@@ -244,7 +296,8 @@ class Connection(RequestHandler):
             super().resume_reading(resume_parser)
 
     async def start(self) -> None:
-        """The request loop. Runs as one task for the connection's life; only the end of the process cancels it."""
+        """The request loop. Runs as one task for the connection's life; only the end of the process
+        cancels it."""
         try:
             while not self._force_close and not self._close:
                 if not self._messages and not await self._next_message():
@@ -264,7 +317,9 @@ class Connection(RequestHandler):
                     break
                 self._idle()
                 if self._messages:
-                    await asyncio.sleep(0)  # requests that need not wait for anything would else be served in one go, before anybody else's
+                    await asyncio.sleep(
+                        0
+                    )  # requests that need not wait for anything would else be served in one go, before anybody else's
         except asyncio.CancelledError:
             pass  # the process ends; whoever had a record to write has written it
         finally:
@@ -273,11 +328,13 @@ class Connection(RequestHandler):
                 self.transport.close()
 
     def head_overdue(self, now_s: float, header_s: float) -> bool:
-        """Whether a request head was begun (or, on a new connection, awaited) longer than `header_s` ago."""
+        """Whether a request head was begun (or, on a new connection, awaited) longer than
+        `header_s` ago."""
         return self._head_since_s != 0.0 and now_s - self._head_since_s > header_s
 
     def expire(self) -> None:
-        """Ends a connection whose request head did not arrive in time, by the way that a malformed one takes."""
+        """Ends a connection whose request head did not arrive in time, by the way that a malformed
+        one takes."""
         if self._waiter is not None and not self._waiter.done():
             self._fail(_ErrInfo(status=408, exc=TimeoutError(), message="late"))
 
@@ -308,8 +365,16 @@ class Connection(RequestHandler):
     async def _serve(self, message: RawRequestMessage, body: StreamReader) -> None:
         request = Request(message, body, self)
         self._body = body
-        # What follows a WebSocket handshake the parser takes for another protocol and never shows us.
-        self.closing = self.closing or message.should_close or (message.upgrade and b"websocket" in (first(message.raw_headers, b"upgrade") or b"").lower())
+        # What follows a WebSocket handshake the parser takes for another protocol and never shows
+        # us.
+        self.closing = (
+            self.closing
+            or message.should_close
+            or (
+                message.upgrade
+                and b"websocket" in (first(message.raw_headers, b"upgrade") or b"").lower()
+            )
+        )
         self.head_written = False
         self.status = None
         self._request_in_progress = True
@@ -323,7 +388,16 @@ class Connection(RequestHandler):
             self._handler.refused_unread(error)
         except Exception:  # a bug of ours: the client gets an answer, the log gets the traceback, the next request gets served
             LOG.exception("a request failed by a fault of the proxy")
-            self.refuse(request, ProxyError(500, "api_error", "internal_error", "The proxy failed; its log says how. Try again.", close=True))
+            self.refuse(
+                request,
+                ProxyError(
+                    500,
+                    "api_error",
+                    "internal_error",
+                    "The proxy failed; its log says how. Try again.",
+                    close=True,
+                ),
+            )
         finally:
             self.client = None
             self._body = None
@@ -333,7 +407,8 @@ class Connection(RequestHandler):
             await self._linger()
 
     async def _linger(self) -> None:
-        """Ends our side and drops what the client still sends: closing at once would reset the connection and destroy the answer on its way."""
+        """Ends our side and drops what the client still sends: closing at once would reset the
+        connection and destroy the answer on its way."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
@@ -345,10 +420,13 @@ class Connection(RequestHandler):
     def _idle(self) -> None:
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         if self._keepalive_handle is None:
-            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
 
     def _refuse_malformed(self, fault: _ErrInfo) -> None:
-        """The parser's own message quotes the offending line, which may hold a credential: it goes nowhere."""
+        """The parser's own message quotes the offending line, which may hold a credential: it goes
+        nowhere."""
         if isinstance(fault.exc, LineTooLong) or "Too many headers" in str(fault.message):
             error = head_too_large(HEADERS_MAX, FIELD_MAX, TARGET_MAX, HEAD_MAX)
         else:
@@ -357,7 +435,8 @@ class Connection(RequestHandler):
         self._handler.refused_unread(error)
 
     def stalled(self, transport: asyncio.WriteTransport, now_s: float, limit_s: float) -> bool:
-        """Whether an answer that nobody works on any more waits in vain for its client to read: nothing of it has moved for `limit_s`."""
+        """Whether an answer that nobody works on any more waits in vain for its client to read:
+        nothing of it has moved for `limit_s`."""
         unsent = transport.get_write_buffer_size()
         if self.client is not None or unsent == 0 or unsent != self._unsent[0]:
             self._unsent = (unsent, now_s)
@@ -365,7 +444,8 @@ class Connection(RequestHandler):
 
 
 def _behind(data: bytes, body: StreamReader) -> int:
-    """How many bytes came behind a whole request in one piece with its head; of a body that is not whole, none.
+    """How many bytes came behind a whole request in one piece with its head; of a body that is not
+    whole, none.
 
     Of a chunked one it says a little too much.
     """

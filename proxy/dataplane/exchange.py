@@ -1,6 +1,8 @@
-"""The life of one admitted request, and the only place that knows the order of its steps: `Exchange.run`.
+"""The life of one admitted request, and the only place that knows the order of its steps:
+`Exchange.run`.
 
-What happens between "sent" and "over" is the relay's (`relay.py`). From there to the closed journal entry nothing awaits, so nothing can
+What happens between "sent" and "over" is the relay's (`relay.py`). From there to the closed journal
+entry nothing awaits, so nothing can
 come between.
 """
 
@@ -14,12 +16,12 @@ from proxy.core.errors import ProxyError
 from proxy.core.records.settlement import How, settle
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.dataplane.connection import Request
-from proxy.dataplane.counting.counter import Counting
+from proxy.dataplane.counting.counter import ExchangeCount
 from proxy.dataplane.hold import Hold
 from proxy.dataplane.relay import Relay
-from proxy.dataplane.request_body import Memory
-from proxy.dataplane.services import Parts, journal_unavailable
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.request_body import BodyMemory
+from proxy.dataplane.services import Services, journal_unavailable
+from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.connection import UpstreamConnection
 from proxy.dataplane.upstream.pool import ConnectError
 from proxy.dataplane.upstream.upstream import Upstream
@@ -29,12 +31,13 @@ from proxy.journal import JournalUnavailable
 class Payload:
     """Request head and body as they go upstream, until they are sent.
 
-    `plain`: the same without the question for usage, if `first` holds one that the client did not ask (`stream_usage: inject`), for the one retry.
+    `plain`: the same without the question for usage, if `first` holds one that the client did not
+    ask (`stream_usage: inject`), for the one retry.
     """
 
     __slots__ = ("_memory", "first", "plain")
 
-    def __init__(self, first: bytes, plain: bytes | None, memory: Memory) -> None:
+    def __init__(self, first: bytes, plain: bytes | None, memory: BodyMemory) -> None:
         self.first = first
         self.plain = plain
         self._memory = memory
@@ -47,12 +50,25 @@ class Payload:
 
 
 class Exchange:
-    """One request and its upstream attempt. `run` returns when the answer was written, as far as there is someone to read it."""
+    """One request and its upstream attempt. `run` returns when the answer was written, as far as
+    there is someone to read it."""
 
-    def __init__(self, parts: Parts, site: Site, upstream: Upstream, request: Request, opened: Opened, counting: Counting, hold: Hold, payload: Payload) -> None:
-        self._parts = parts
-        self._settings = site.settings  # the config it was admitted under, whatever is reloaded meanwhile
-        self._prices = site.prices
+    def __init__(
+        self,
+        services: Services,
+        snapshot: Snapshot,
+        upstream: Upstream,
+        request: Request,
+        opened: Opened,
+        counting: ExchangeCount,
+        hold: Hold,
+        payload: Payload,
+    ) -> None:
+        self._services = services
+        self._settings = (
+            snapshot.settings
+        )  # the config it was admitted under, whatever is reloaded meanwhile
+        self._prices = snapshot.prices
         self._upstream = upstream
         self._request = request
         self._client = request.connection
@@ -62,8 +78,8 @@ class Exchange:
         self._payload = payload
         self._started_s = monotonic()
         self._connecting: asyncio.Task[None] | None = None
-        self._left = False              # the client is gone
-        self._sent = False              # something reached the upstream
+        self._left = False  # the client is gone
+        self._sent = False  # something reached the upstream
         self._settled = False
         self.relay = self._attempt(spliced=payload.plain is not None)
 
@@ -82,7 +98,8 @@ class Exchange:
         return self._hold.fields
 
     async def run(self) -> None:
-        """reserve → connect → journal.open → send → relay → count what was not stated → settle and journal.close → end the answer."""
+        """reserve → connect → journal.open → send → relay → count what was not stated → settle and
+        journal.close → end the answer."""
         try:
             await self._hold.reserve()
             await self._run()
@@ -92,13 +109,13 @@ class Exchange:
                 self._counting.abandon()
 
     async def _run(self) -> None:
-        parts = self._parts
+        services = self._services
         connection = await self._connect()
         if connection is None:
             return
         self._open(connection)
         try:
-            if parts.sync_always:
+            if services.sync_always:
                 await self._synced("it forwards nothing. Try again")
                 connection = await self._still_usable(connection)
             self._send(connection)
@@ -108,18 +125,22 @@ class Exchange:
             await self._count()
         finally:
             self._settle()
-        await self._synced("it does not end this answer; it was sent and is charged, so do not send it again", again=False)
-        parts.fail("exchange.end.before")
+        await self._synced(
+            "it does not end this answer; it was sent and is charged, so do not send it again",
+            again=False,
+        )
+        services.fail("exchange.end.before")
         if not self._left and not self._client.lost:
             self.relay.end()
-        parts.fail("exchange.end.after")
+        services.fail("exchange.end.after")
 
     def client_left(self) -> None:
         if self._left:
             return
         self._left = True
         if self._connecting is not None:
-            self._connecting.cancel()  # nobody is left to connect for, and others may be waiting for the place
+            # nobody is left to connect for, and others may be waiting for the place
+            self._connecting.cancel()
         self.relay.client_left()
         if self.relay.how is not None:
             self._hold.client_left()
@@ -128,25 +149,39 @@ class Exchange:
         self.relay.client_writable()
 
     def watch(self, now_s: float) -> None:
-        """Called once a second: ends what takes too long, and lets go of a request that will not be sent again."""
+        """Called once a second: ends what takes too long, and lets go of a request that will not be
+        sent again."""
         relay = self.relay
         if relay.progress.status is not None and not relay.declined and not relay.waits_to_be_sent:
             self._payload.release()
         self.relay.watch(now_s)
 
     def end_now(self) -> None:
-        """The drain deadline: books what was delivered, synchronously, and lets go of both sides."""
+        """The drain deadline: books what was delivered, synchronously, and lets go of both
+        sides."""
         self.relay.decide(How.INTERRUPTED)
         self._settle()
         self._client.cut()
 
     def _request_sent(self) -> None:
-        """Nothing of the request waits in this process but what the one retry may need: its bytes are given back to the common bound."""
+        """Nothing of the request waits in this process but what the one retry may need: its bytes
+        are given back to the common bound."""
         if self._payload.plain is None:
             self._payload.release()
 
     def _attempt(self, *, spliced: bool) -> Relay:
-        return Relay(self._parts, self._settings, self._upstream, self._request, self._opened, self._counting, self._hold, spliced=spliced, started_s=self._started_s, sent=self._request_sent)
+        return Relay(
+            self._services,
+            self._settings,
+            self._upstream,
+            self._request,
+            self._opened,
+            self._counting,
+            self._hold,
+            spliced=spliced,
+            started_s=self._started_s,
+            sent=self._request_sent,
+        )
 
     async def _connect(self) -> UpstreamConnection | None:
         """A connection in hand, or None if the client left meanwhile."""
@@ -162,34 +197,43 @@ class Exchange:
             if not self._left or task is None or task.uncancel():
                 raise  # the process ends
         except ConnectError as error:
-            self._parts.metrics.upstream_error(upstream.name, error.kind)
-            raise (upstream.failed("could not be reached a second time") if self._sent else upstream.unreachable(error)) from error
+            self._services.metrics.upstream_error(upstream.name, error.kind)
+            raise (
+                upstream.failed("could not be reached a second time")
+                if self._sent
+                else upstream.unreachable(error)
+            ) from error
         finally:
             self._connecting = None
         if not self._sent:
-            self._parts.metrics.client_gone(upstream.name, "before_send")
+            self._services.metrics.client_gone(upstream.name, "before_send")
         return None
 
     def _open(self, connection: UpstreamConnection) -> None:
-        """From here on there is an open journal entry, and with it the duty to close it. Without a connection there is none, and no record."""
+        """From here on there is an open journal entry, and with it the duty to close it. Without a
+        connection there is none, and no record."""
         try:
-            self._parts.journal.open(self._opened)
+            self._services.journal.open(self._opened)
         except JournalUnavailable as error:
             self._upstream.pool.release(connection)
-            raise journal_unavailable("write its journal", "it forwards nothing. Try again") from error
-        self._parts.exchanges.add(self)
+            raise journal_unavailable(
+                "write its journal", "it forwards nothing. Try again"
+            ) from error
+        self._services.exchanges.add(self)
         self.relay.hold(connection)
 
     async def _synced(self, so: str, *, again: bool = True) -> None:
-        """Under `sync: always`, waits until the journal is on the disk. Raises ProxyError 503; `again` says whether the client may try again."""
+        """Under `sync: always`, waits until the journal is on the disk. Raises ProxyError 503;
+        `again` says whether the client may try again."""
         try:
-            if self._parts.sync_always:
-                await self._parts.journal.synced()
+            if self._services.sync_always:
+                await self._services.journal.synced()
         except JournalUnavailable as error:
             raise journal_unavailable("make its journal durable", so, again=again) from error
 
     async def _still_usable(self, connection: UpstreamConnection) -> UpstreamConnection:
-        """Another connection if the upstream closed this one while the journal was synced. Nothing was sent on it, so nothing is sent twice."""
+        """Another connection if the upstream closed this one while the journal was synced. Nothing
+        was sent on it, so nothing is sent twice."""
         if self.relay.how is not None or connection.usable:
             return connection
         self._upstream.pool.discard(connection)
@@ -201,19 +245,23 @@ class Exchange:
         return other
 
     def _send(self, connection: UpstreamConnection) -> None:
-        """What ends an exchange before its first byte (only under `sync: always` is there a moment) leads to a void."""
-        self._parts.fail("exchange.send.before")
+        """What ends an exchange before its first byte (only under `sync: always` is there a moment)
+        leads to a void."""
+        self._services.fail("exchange.send.before")
         if self.relay.how is not None:
             return
         if not connection.is_connected():  # a fresh one that was closed at once
-            raise self._upstream.unreachable(ConnectError("connect", "the connection was closed before the request was sent"))
+            raise self._upstream.unreachable(
+                ConnectError("connect", "the connection was closed before the request was sent")
+            )
         self.relay.send(self._payload.first)
         self._payload.first = b""
         self._sent = True
-        self._parts.fail("exchange.send.after")
+        self._services.fail("exchange.send.after")
 
     async def _send_plain(self) -> None:
-        """The vendor refused a request that asks for usage: once more without the question, as the client had put it."""
+        """The vendor refused a request that asks for usage: once more without the question, as the
+        client had put it."""
         plain = self._payload.plain
         assert plain is not None
         try:
@@ -236,42 +284,52 @@ class Exchange:
         status = self.relay.progress.status
         if status is not None and status < 400:
             assert self._opened.model_requested is not None
-            self._parts.questions.declined(self._upstream.name, self._opened.model_requested, self._opened.key_id, monotonic())
-            self._parts.metrics.question_declined(self._upstream.name)
+            self._services.usage_refusals.declined(
+                self._upstream.name, self._opened.model_requested, self._opened.key_id, monotonic()
+            )
+            self._services.metrics.question_declined(self._upstream.name)
 
     async def _count(self) -> None:
-        """What the upstream has not stated is counted, if anything was delivered of which it could be. The drain may settle meanwhile, without it."""
+        """What the upstream has not stated is counted, if anything was delivered of which it could
+        be. The drain may settle meanwhile, without it."""
         progress = self.relay.progress
         if progress.unstated and not self._settled:
             assert progress.meter is not None
             progress.counted = await self._counting.over(progress.meter)
 
     def _settle(self) -> None:
-        """What was used becomes the record, and the record is journaled. Nothing here awaits. Idempotent."""
+        """What was used becomes the record, and the record is journaled. Nothing here awaits.
+        Idempotent."""
         if self._settled:
             return
         self._settled = True
-        parts, relay = self._parts, self.relay
-        parts.exchanges.discard(self)
+        services, relay = self._services, self.relay
+        services.exchanges.discard(self)
         if relay.how is None:
             relay.decide(How.INTERRUPTED)  # only a fault of ours gets here undecided
         if not self._sent:
-            parts.journal.void(Voided(id=self._opened.id, reason="nothing was sent"))
+            services.journal.void(Voided(id=self._opened.id, reason="nothing was sent"))
             return
-        parts.fail("exchange.settle.before")
+        services.fail("exchange.settle.before")
         assert relay.how is not None
         progress = relay.progress
-        record = settle(self._opened, progress.ending(relay.how), parts.journal.writer, self._prices)
-        parts.journal.close(record)
+        record = settle(
+            self._opened, progress.ending(relay.how), services.journal.writer, self._prices
+        )
+        services.journal.close(record)
         fault = _fault(record, relay.how)
         if fault is not None:
-            parts.metrics.upstream_error(record.upstream, fault)
+            services.metrics.upstream_error(record.upstream, fault)
         self._hold.settle(record)
-        parts.fail("exchange.close.after")
-        first_byte_s = None if progress.first_byte_s is None else progress.first_byte_s - progress.started_s
+        services.fail("exchange.close.after")
+        first_byte_s = (
+            None if progress.first_byte_s is None else progress.first_byte_s - progress.started_s
+        )
         if progress.meter is not None:
             self._counting.learn(progress.meter, record)
-        parts.tell(record, monotonic() - progress.started_s, first_byte_s, self._settings.log.requests)
+        services.tell(
+            record, monotonic() - progress.started_s, first_byte_s, self._settings.log.requests
+        )
 
 
 def _fault(record: UsageRecord, how: How) -> str | None:

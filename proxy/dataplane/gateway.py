@@ -1,4 +1,5 @@
-"""Every request of the data plane enters here: authenticate, read, decide where it goes, start its Exchange and wait for it."""
+"""Every request of the data plane enters here: authenticate, read, decide where it goes, start its
+Exchange and wait for it."""
 
 from __future__ import annotations
 
@@ -28,53 +29,61 @@ from proxy.dataplane.endpoints.models import Models
 from proxy.dataplane.endpoints.usage import RECORDS, OwnUsage
 from proxy.dataplane.exchange import Exchange, Payload
 from proxy.dataplane.hold import Hold, refuse_used_up
-from proxy.dataplane.request_body import Memory, read_body
+from proxy.dataplane.request_body import BodyMemory, read_body
 from proxy.dataplane.request_log import refusal_line
-from proxy.dataplane.services import Parts
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.upstream import Upstream
 from proxy.tenants.ring import Tenant
 
 METERED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
-ID_BYTES = 10                 # of randomness in a UUIDv7
-LARGE_BYTES = 256 * 1024      # of a body: reading it takes up to four milliseconds
-SMALL_BYTES = 16 * 1024       # of a body: reading it costs no more than asking first whether it may
-TIER_CHARS_MAX = 64            # of one that is asked for: it is kept in the journal, whose entries have a bounded size
+ID_BYTES = 10  # of randomness in a UUIDv7
+LARGE_BYTES = 256 * 1024  # of a body: reading it takes up to four milliseconds
+SMALL_BYTES = 16 * 1024  # of a body: reading it costs no more than asking first whether it may
+TIER_CHARS_MAX = (
+    64  # of one that is asked for: it is kept in the journal, whose entries have a bounded size
+)
 Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
 
 
 class Gateway:
-    """Handles one request at a time of each connection. `site` is replaced as a whole by a reload."""
+    """Handles one request at a time of each connection. `snapshot` is replaced as a whole by a
+    reload."""
 
-    def __init__(self, parts: Parts, site: Site, health: Health) -> None:
-        self.site = site
-        self._parts = parts
+    def __init__(self, services: Services, snapshot: Snapshot, health: Health) -> None:
+        self.snapshot = snapshot
+        self._services = services
         self._health = health
-        self._models = Models(parts)
+        self._models = Models(services)
         self._one_aside = asyncio.Semaphore(1)
-        self._own_usage = OwnUsage(parts)
+        self._own_usage = OwnUsage(services)
 
     async def handle(self, request: Request) -> None:
-        """Answers the request. What is refused is counted, and told with an id to quote once we know who asks."""
+        """Answers the request. What is refused is counted, and told with an id to quote once we
+        know who asks."""
         path = request.target.partition("?")[0]
         route = path if path in ("/healthz", "/readyz") else _canonical(path)
-        caller = _Caller(self.site)
+        caller = _Caller(self.snapshot)
         try:
             await self._route(request, route, caller)
         except ProxyError as error:
             self._refuse(request, caller, error)
         finally:
             status = request.connection.status
-            self._parts.metrics.http(_route_label(route, path), status if status is not None else 499)
+            self._services.metrics.http(
+                _route_label(route, path), status if status is not None else 499
+            )
 
     async def _route(self, request: Request, route: str, caller: _Caller) -> None:
         if route in ("/healthz", "/readyz"):
             _allow(request, "GET", "HEAD")
             status, body = self._health.answer(route)
-            request.connection.answer(request, status, [(b"Content-Type", b"application/json")], body)
+            request.connection.answer(
+                request, status, [(b"Content-Type", b"application/json")], body
+            )
             return
-        self._parts.via.refuse_own(request.headers)
+        self._services.via.refuse_own(request.headers)
         if route in METERED:
             _allow(request, "POST")
             tenant = self._admit(request, caller)
@@ -82,27 +91,32 @@ class Gateway:
         elif route == MODELS or model_of_path(route) is not None:
             _allow(request, "GET")
             tenant = self._admit(request, caller)
-            self._parts.inflight += 1
+            self._services.inflight += 1
             try:
-                await self._models.answer(request, caller.site, tenant, route, caller.id)
+                await self._models.answer(request, caller.snapshot, tenant, route, caller.id)
             finally:
-                self._parts.inflight -= 1
+                self._services.inflight -= 1
         elif route == "/v1/usage" or route.startswith(RECORDS):
             _allow(request, "GET")
             tenant = self._admit(request, caller)
-            await self._own_usage.answer(request, caller.site, tenant, route, caller.id)
+            await self._own_usage.answer(request, caller.snapshot, tenant, route, caller.id)
         else:
-            self._identify(request, caller)  # so that the log and `limit refusals` say who asked; without a credential nobody did
+            self._identify(
+                request, caller
+            )  # so that the log and `limit refusals` say who asked; without a credential nobody did
             raise unknown_path(request.method, request.target)
 
     def _identify(self, request: Request, caller: _Caller) -> None:
-        """Who asks, if the request says so. Raises 401 or 400 for a credential that is none of ours."""
+        """Who asks, if the request says so. Raises 401 or 400 for a credential that is none of
+        ours."""
         if any(first(request.headers, name) is not None for name in CREDENTIALS):
             self._authenticate(request, caller)
 
     def _authenticate(self, request: Request, caller: _Caller) -> Tenant:
-        now_ms = self._parts.now_ms()
-        caller.tenant = caller.site.keys.authenticate(request.headers, now_ms, caller.site.forwards)
+        now_ms = self._services.now_ms()
+        caller.tenant = caller.snapshot.keys.authenticate(
+            request.headers, now_ms, caller.snapshot.forwards
+        )
         caller.id = uuid7(now_ms, os.urandom(ID_BYTES))
         caller.started_at_ms = now_ms
         return caller.tenant
@@ -110,35 +124,53 @@ class Gateway:
     def _admit(self, request: Request, caller: _Caller) -> Tenant:
         """Who asks, and whether the process takes requests at all."""
         tenant = self._authenticate(request, caller)
-        if self._parts.draining:
-            raise unavailable("draining", "This process is stopping; try again, another one will take the request.")
-        self._refuse_overload(caller.site)
+        if self._services.draining:
+            raise unavailable(
+                "draining",
+                "This process is stopping; try again, another one will take the request.",
+            )
+        self._refuse_overload(caller.snapshot)
         return tenant
 
-    def _refuse_overload(self, site: Site) -> None:
-        if self._parts.inflight >= site.settings.inflight_max:
-            raise unavailable("overloaded", "The proxy has as many requests in flight as it may (inflight_max). Try again shortly.")
+    def _refuse_overload(self, snapshot: Snapshot) -> None:
+        if self._services.inflight >= snapshot.settings.inflight_max:
+            raise unavailable(
+                "overloaded",
+                "The proxy has as many requests in flight as it may (inflight_max). Try again shortly.",
+            )
 
     async def _refuse_used_up(self, caller: _Caller, tenant: Tenant) -> None:
         """Whoever is beyond a limit is told so before its body costs anything."""
-        now_ms = self._parts.now_ms()
+        now_ms = self._services.now_ms()
         await refuse_used_up(
-            self._parts.quota, caller.site, tenant.key_id, tenant.team, caller.started_at_ms, now_ms
+            self._services.quota,
+            caller.snapshot,
+            tenant.key_id,
+            tenant.team,
+            caller.started_at_ms,
+            now_ms,
         )
 
-    async def _exchange(self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant) -> None:
-        parts = self._parts
-        parts.metrics.inflight(1, 0)
-        bodies = caller.site.settings.bodies
-        memory = Memory(parts, tenant.key_id, total_max_bytes=bodies.total_max_bytes, body_max_bytes=bodies.max_bytes)
+    async def _exchange(
+        self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant
+    ) -> None:
+        services = self._services
+        services.metrics.inflight(1, 0)
+        bodies = caller.snapshot.settings.bodies
+        memory = BodyMemory(
+            services,
+            tenant.key_id,
+            total_max_bytes=bodies.total_max_bytes,
+            body_max_bytes=bodies.max_bytes,
+        )
         inflight = streams = 0
         try:
             body = await self._arrived(request, caller, tenant, memory)
             inflight = 1
-            parts.inflight += 1
+            services.inflight += 1
             exchange = await self._prepare(request, endpoint, caller, tenant, memory, body)
             streams = 1 if exchange.stream else 0
-            parts.metrics.inflight(0, streams)
+            services.metrics.inflight(0, streams)
             try:
                 await exchange.run()
             finally:
@@ -146,61 +178,81 @@ class Gateway:
                 caller.fields = exchange.limit_fields
         finally:
             memory.release()
-            parts.inflight -= inflight
-            parts.metrics.inflight(-1, -streams)
+            services.inflight -= inflight
+            services.metrics.inflight(-1, -streams)
 
-    async def _arrived(self, request: Request, caller: _Caller, tenant: Tenant, memory: Memory) -> bytes:
-        """The body, once it is here. Until then the request is not in flight: sending slowly takes no place of others."""
+    async def _arrived(
+        self, request: Request, caller: _Caller, tenant: Tenant, memory: BodyMemory
+    ) -> bytes:
+        """The body, once it is here. Until then the request is not in flight: sending slowly takes
+        no place of others."""
         check_json(request.headers)
         length = request.content_length
         if length is None or length > SMALL_BYTES or _encoding(request) is not None:
             await self._refuse_used_up(caller, tenant)
-        self._parts.arriving += 1
+        self._services.arriving += 1
         try:
-            body = await self._read(request, caller.site.settings, memory)
+            body = await self._read(request, caller.snapshot.settings, memory)
         finally:
-            self._parts.arriving -= 1
-        self._refuse_overload(caller.site)
+            self._services.arriving -= 1
+        self._refuse_overload(caller.snapshot)
         return body
 
     async def _prepare(
-        self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant, memory: Memory, body: bytes
+        self,
+        request: Request,
+        endpoint: str,
+        caller: _Caller,
+        tenant: Tenant,
+        memory: BodyMemory,
+        body: bytes,
     ) -> Exchange:
-        """Asks everything that may refuse the request, before anything is opened. Returns with the body handed over."""
+        """Asks everything that may refuse the request, before anything is opened. Returns with the
+        body handed over."""
         began_s = monotonic()
         encoding = _encoding(request)
-        bytes_max = caller.site.settings.bodies.max_bytes
+        bytes_max = caller.snapshot.settings.bodies.max_bytes
         beside = encoding is not None or len(body) > LARGE_BYTES
         if beside:
             async with self._one_aside:
                 # What went before in the line may have used the limits up.
                 await self._refuse_used_up(caller, tenant)
-                readable, call = await asyncio.to_thread(_understood, endpoint, body, encoding, bytes_max)
+                readable, call = await asyncio.to_thread(
+                    _understood, endpoint, body, encoding, bytes_max
+                )
         else:
             readable, call = _understood(endpoint, body, encoding, bytes_max)
         if readable is not body:
             memory.take(len(readable))  # both are held: this one to read, the other to send
-        upstream = _upstream(caller.site, tenant, call)
-        caller.site.check_priced(upstream, call.model, caller.started_at_ms)
-        head = upstream.head(request.method, request.target, request.headers, len(body), via=self._parts.via.line)
+        upstream = _upstream(caller.snapshot, tenant, call)
+        caller.snapshot.check_priced(upstream, call.model, caller.started_at_ms)
+        head = upstream.head(
+            request.method, request.target, request.headers, len(body), via=self._services.via.line
+        )
         plain = head + body
         spliced = self._spliced(request, upstream, call, body, tenant.key_id)
         if spliced is not None:
             memory.take(len(spliced))  # both are held until the vendor has answered
         asked = call.include_usage is True or spliced is not None
-        counting = self._parts.counter.begin(caller.site, upstream, call, asked=asked)
+        counting = self._services.counter.begin(caller.snapshot, upstream, call, asked=asked)
         images = None
-        if caller.site.prices.counts_images(upstream.name):
+        if caller.snapshot.prices.counts_images(upstream.name):
             images = await self._aside(beside, count_images, readable)
-        opened = self._opened(request, caller, tenant, call, upstream, len(body), counting.prompt(readable), images)
+        opened = self._opened(
+            request, caller, tenant, call, upstream, len(body), counting.prompt(readable), images
+        )
         hold = Hold(
-            self._parts.quota, caller.site, opened, call, counting.output_expected, self._parts.now_ms, self._rules,
-            self._parts.served,
-            keeps_caps=self._parts.counter.calibration.keeps_caps(upstream.name, call.model),
+            self._services.quota, caller.snapshot, opened, call, counting.output_expected, self._services.now_ms, self._rules,
+            self._services.served,
+            keeps_caps=self._services.counter.calibration.keeps_caps(upstream.name, call.model),
         )  # fmt: skip
-        payload = Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)
-        self._parts.metrics.overhead("admit", monotonic() - began_s)
-        return Exchange(self._parts, caller.site, upstream, request, opened, counting, hold, payload)
+        payload = (
+            Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)
+        )
+        self._services.metrics.overhead("admit", monotonic() - began_s)
+        return Exchange(
+            self._services, caller.snapshot, upstream, request, opened, counting, hold, payload
+        )
 
     async def _aside(self, beside: bool, work: Callable[[*Args], Result], *args: *Args) -> Result:
         """What may hold the loop up for long is done in a thread, one at a time.
@@ -212,7 +264,7 @@ class Gateway:
         async with self._one_aside:
             return await asyncio.to_thread(work, *args)
 
-    async def _read(self, request: Request, settings: Settings, memory: Memory) -> bytes:
+    async def _read(self, request: Request, settings: Settings, memory: BodyMemory) -> bytes:
         length = request.content_length
         if length is None:
             if not values(request.headers, b"transfer-encoding"):
@@ -229,21 +281,46 @@ class Gateway:
             arrived=memory.take,
         )
 
-    def _spliced(self, request: Request, upstream: Upstream, call: Call, body: bytes, key_id: str) -> bytes | None:
-        """The request that also asks for the stream's usage, if the upstream's config wants that and the body can say it."""
-        if upstream.settings.stream_usage != "inject" or values(request.headers, b"content-encoding"):
+    def _spliced(
+        self, request: Request, upstream: Upstream, call: Call, body: bytes, key_id: str
+    ) -> bytes | None:
+        """The request that also asks for the stream's usage, if the upstream's config wants that
+        and the body can say it."""
+        if upstream.settings.stream_usage != "inject" or values(
+            request.headers, b"content-encoding"
+        ):
             return None
-        if not self._parts.questions.may_ask(upstream.name, call.model, key_id, monotonic()):
+        if not self._services.usage_refusals.may_ask(
+            upstream.name, call.model, key_id, monotonic()
+        ):
             return None
         spliced = splice(body, call)
         if spliced is None:
             return None
-        return upstream.head(request.method, request.target, request.headers, len(spliced), via=self._parts.via.line, spliced=True) + spliced
+        return (
+            upstream.head(
+                request.method,
+                request.target,
+                request.headers,
+                len(spliced),
+                via=self._services.via.line,
+                spliced=True,
+            )
+            + spliced
+        )
 
     def _opened(
-        self, request: Request, caller: _Caller, tenant: Tenant, call: Call, upstream: Upstream, body_bytes: int, input_estimate: int, images: int | None
+        self,
+        request: Request,
+        caller: _Caller,
+        tenant: Tenant,
+        call: Call,
+        upstream: Upstream,
+        body_bytes: int,
+        input_estimate: int,
+        images: int | None,
     ) -> Opened:
-        end_user, tags = attribute(caller.site.settings.attribution, request.headers, call)
+        end_user, tags = attribute(caller.snapshot.settings.attribution, request.headers, call)
         retry = first(request.headers, b"x-stainless-retry-count")
         return Opened(
             id=caller.id,
@@ -251,7 +328,7 @@ class Gateway:
             key_id=tenant.key_id,
             team=tenant.team,
             labels=tenant.labels,
-            end_user=self._parts.end_users.hash(end_user),
+            end_user=self._services.end_users.hash(end_user),
             tags=tags,
             endpoint=call.endpoint,
             dialect="openai_chat",
@@ -259,7 +336,9 @@ class Gateway:
             upstream_account=upstream.account,
             model_requested=call.model,
             stream=call.stream,
-            client_retry_count=int(retry) if retry is not None and retry.isdigit() and len(retry) < 4 else 0,
+            client_retry_count=int(retry)
+            if retry is not None and retry.isdigit() and len(retry) < 4
+            else 0,
             bytes_in=body_bytes,
             input_estimate=input_estimate,
             tier_asked=None if call.service_tier is None else call.service_tier[:TIER_CHARS_MAX],
@@ -267,7 +346,7 @@ class Gateway:
         )
 
     def _rules(self) -> Rules:
-        return self.site.rules
+        return self.snapshot.rules
 
     def _refuse(self, request: Request, caller: _Caller, error: ProxyError) -> None:
         headers: list[tuple[bytes, bytes]] = []
@@ -275,7 +354,7 @@ class Gateway:
         if tenant is not None:
             headers.append((b"x-tollkeeper-id", caller.id.encode()))
             headers += caller.fields
-            support = caller.site.settings.support
+            support = caller.snapshot.settings.support
             whom = f" Ask {support}." if support else ""
             error.message = f"{error.message}{whom} (Request id, if you ask for help: {caller.id})"
         request.connection.refuse(request, error, headers)
@@ -283,25 +362,40 @@ class Gateway:
             return  # it reached an upstream, so it has a record and a log line of its own
         team, key_id = (None, None) if tenant is None else (tenant.team, tenant.key_id)
         if tenant is not None:
-            self._parts.recorder.refused(tenant.key_id, error.code, caller.started_at_ms)
-        self._parts.metrics.refused(team, key_id, error.code)
+            self._services.recorder.refused(tenant.key_id, error.code, caller.started_at_ms)
+        self._services.metrics.refused(team, key_id, error.code)
         what = asked(request.method, request.target) if error.code == "unknown_path" else None
-        refusal_line(caller.site.settings.log.requests, id=caller.id or None, team=team, key_id=key_id, status=error.status, code=error.code, asked=what)
+        refusal_line(
+            caller.snapshot.settings.log.requests,
+            id=caller.id or None,
+            team=team,
+            key_id=key_id,
+            status=error.status,
+            code=error.code,
+            asked=what,
+        )
 
     def refused_unread(self, error: ProxyError) -> None:
         """Counts a request that the listener refused before it could be handed on."""
-        self._parts.metrics.http("other", error.status)
-        self._parts.metrics.refused(None, None, error.code)
-        refusal_line(self.site.settings.log.requests, id=None, team=None, key_id=None, status=error.status, code=error.code)
+        self._services.metrics.http("other", error.status)
+        self._services.metrics.refused(None, None, error.code)
+        refusal_line(
+            self.snapshot.settings.log.requests,
+            id=None,
+            team=None,
+            key_id=None,
+            status=error.status,
+            code=error.code,
+        )
 
 
 class _Caller:
     """Who asks, as far as it is known yet."""
 
-    __slots__ = ("booked", "fields", "id", "site", "started_at_ms", "tenant")
+    __slots__ = ("booked", "fields", "id", "snapshot", "started_at_ms", "tenant")
 
-    def __init__(self, site: Site) -> None:
-        self.site = site     # the config of this whole request, whatever is reloaded meanwhile
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot  # the config of this whole request, whatever is reloaded meanwhile
         self.tenant: Tenant | None = None
         self.id = ""
         self.started_at_ms = 0
@@ -309,16 +403,18 @@ class _Caller:
         self.booked = False  # something was sent upstream, and there is a record of it
 
 
-def _upstream(site: Site, tenant: Tenant, call: Call) -> Upstream:
+def _upstream(snapshot: Snapshot, tenant: Tenant, call: Call) -> Upstream:
     """Where the call goes, if this caller may make it. Raises ProxyError 401, 403, 404 or 503."""
-    upstream = site.upstream_for(call.model)
+    upstream = snapshot.upstream_for(call.model)
     if upstream is None:
-        raise site.no_route(call.model)
+        raise snapshot.no_route(call.model)
     if not tenant.allows(call.model):
-        message = f"This key may not call {call.model[:100]!r}; it may call: {', '.join(tenant.models)}."
+        message = (
+            f"This key may not call {call.model[:100]!r}; it may call: {', '.join(tenant.models)}."
+        )
         raise ProxyError(403, "invalid_request_error", "model_not_allowed", message, param="model")
     forbid_fields(call.steering, upstream.settings.allow_fields)
-    site.check_usable(tenant, upstream)
+    snapshot.check_usable(tenant, upstream)
     return upstream
 
 
@@ -339,7 +435,8 @@ def _understood(
 
 
 def _canonical(path: str) -> str:
-    """The path with its /v1, which clients may leave out. Compared byte for byte: what is encoded or dotted is simply unknown."""
+    """The path with its /v1, which clients may leave out. Compared byte for byte: what is encoded
+    or dotted is simply unknown."""
     return path if path.startswith("/v1/") else f"/v1{path}"
 
 
@@ -355,4 +452,10 @@ def _route_label(route: str, path: str) -> str:
 def _allow(request: Request, *methods: str) -> None:
     if request.method not in methods:
         message = f"{request.method[:20]} is not offered here; use {' or '.join(methods)}."
-        raise ProxyError(405, "invalid_request_error", "method_not_allowed", message, headers=(("Allow", ", ".join(methods)),))
+        raise ProxyError(
+            405,
+            "invalid_request_error",
+            "method_not_allowed",
+            message,
+            headers=(("Allow", ", ".join(methods)),),
+        )

@@ -1,4 +1,5 @@
-"""What one exchange holds of its limits: asked for before anything is sent, grown while its answer streams, settled or given back once."""
+"""What one exchange holds of its limits: asked for before anything is sent, grown while its answer
+streams, settled or given back once."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from functools import partial
 from proxy.core.dialects.openai_chat import Call
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, unavailable
-from proxy.core.limits.decisions import Ask, Used, not_boundable, not_priced
+from proxy.core.limits.decisions import Demand, Used, not_boundable, not_priced
 from proxy.core.limits.language import Unit
 from proxy.core.limits.limit import Enforce, Limit
 from proxy.core.limits.refusals import cut, named, ratelimit_fields, refusal
@@ -18,26 +19,59 @@ from proxy.core.limits.rules import Rules
 from proxy.core.limits.state import LimitState, Refused
 from proxy.core.pricing.served_models import ServedModels
 from proxy.core.usage import Usage, UsageRecord
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.snapshot import Snapshot
 from proxy.quota import Quota, QuotaUnavailable, Reservation
 
 _LOG = logging.getLogger("tollkeeper.holds")
-GROW_TOKENS = 256   # by which a stream's hold grows ahead of what it has delivered; also the most that is left unused where a limit cuts it
-ANSWERS_MAX = 128   # that a hold is made for: the most that OpenAI gives, and nobody is to hold a team's whole budget by asking for a million
+# by which a stream's hold grows ahead of what it has delivered; also the most that is left unused
+# where a limit cuts it
+GROW_TOKENS = 256
+# that a hold is made for: the most that OpenAI gives, and nobody is to hold a team's whole budget
+# by asking for a million
+ANSWERS_MAX = 128
 _GROWING = (Unit.TOKENS, Unit.OUTPUT_TOKENS, Unit.MONEY)
 
 
 class Hold:
-    """An exchange's part of its limits; empty until `reserve`, and where no limit holds for it. Ended by `settle` or `void`, whichever comes first.
+    """An exchange's part of its limits; empty until `reserve`, and where no limit holds for it.
+    Ended by `settle` or `void`, whichever comes first.
 
-    `output_expected`: tokens that one answer of this model is expected to have. `keeps_caps`: no answer of it was seen beyond the cap of its request. `rules`: those in effect, which a reload changes meanwhile.
+    `output_expected`: tokens that one answer of this model is expected to have. `keeps_caps`: no
+    answer of it was seen beyond the cap of its request. `rules`: those in effect, which a reload
+    changes meanwhile.
     """
 
-    __slots__ = ("_call", "_cap", "_charge", "_now_ms", "_open", "_opened", "_output_expected", "_quota", "_reservation", "_rules", "_served", "_site", "_until_tokens")
+    __slots__ = (
+        "_call",
+        "_cap",
+        "_charge",
+        "_now_ms",
+        "_open",
+        "_opened",
+        "_output_expected",
+        "_quota",
+        "_reservation",
+        "_rules",
+        "_served",
+        "_snapshot",
+        "_until_tokens",
+    )
 
-    def __init__(self, quota: Quota, site: Site, opened: Opened, call: Call, output_expected: int, now_ms: Callable[[], int], rules: Callable[[], Rules], served: ServedModels, *, keeps_caps: bool = True) -> None:
+    def __init__(
+        self,
+        quota: Quota,
+        snapshot: Snapshot,
+        opened: Opened,
+        call: Call,
+        output_expected: int,
+        now_ms: Callable[[], int],
+        rules: Callable[[], Rules],
+        served: ServedModels,
+        *,
+        keeps_caps: bool = True,
+    ) -> None:
         self._quota = quota
-        self._site = site
+        self._snapshot = snapshot
         self._opened = opened
         self._call = call
         self._cap = call.cap if keeps_caps else None
@@ -45,19 +79,22 @@ class Hold:
         self._now_ms = now_ms
         self._rules = rules
         self._served = served
-        self._charge: Callable[[int], int | None] | None = None     # of so many output tokens, where money is limited
+        self._charge: Callable[[int], int | None] | None = (
+            None  # of so many output tokens, where money is limited
+        )
         self._reservation: Reservation | None = None
         self._open = False
-        self._until_tokens: int | None = None                       # output that is held; None: it need not grow
+        self._until_tokens: int | None = None  # output that is held; None: it need not grow
 
     async def reserve(self) -> None:
-        """All of the request's limits in one step. Raises ProxyError 429, or 403 and 400 where a limit cannot count it, or 503; then nothing is held."""
-        site, opened, call = self._site, self._opened, self._call
-        limits = self._limits(site.rules)
+        """All of the request's limits in one step. Raises ProxyError 429, or 403 and 400 where a
+        limit cannot count it, or 503; then nothing is held."""
+        snapshot, opened, call = self._snapshot, self._opened, self._call
+        limits = self._limits(snapshot.rules)
         if not limits:
             return
         if any(limit.unit is Unit.MONEY for limit in limits):
-            self._charge = partial(_charge, site, opened, call)
+            self._charge = partial(_charge, snapshot, opened, call)
         ask = self._ask(limits)
         unpriced = not_priced(limits, ask)
         if unpriced is not None:
@@ -74,26 +111,40 @@ class Hold:
         except QuotaUnavailable as error:
             raise _quota_unavailable(error) from error
         if isinstance(outcome, Refused):
-            raise refusal(outcome, now_ms, site.zone, quota_status=site.settings.quota_status)
+            raise refusal(
+                outcome, now_ms, snapshot.zone, quota_status=snapshot.settings.quota_status
+            )
         self._reservation = outcome
         self._open = True
-        if call.stream and any(limit.unit in _GROWING and limit.enforce is not Enforce.STRICT for limit in limits):
+        if call.stream and any(
+            limit.unit in _GROWING and limit.enforce is not Enforce.STRICT for limit in limits
+        ):
             self._until_tokens = ask.output_tokens
 
     @property
     def output_tokens(self) -> int:
-        """The output that is expected of the request, or where a limit of it is strict the most that there may be."""
-        ask = self._ask(self._limits(self._site.rules))
+        """The output that is expected of the request, or where a limit of it is strict the most
+        that there may be."""
+        ask = self._ask(self._limits(self._snapshot.rules))
         return ask.output_tokens if ask.output_bound is None else ask.output_bound
 
     @property
     def fields(self) -> list[tuple[bytes, bytes]]:
-        """`ratelimit-policy` and `ratelimit` of the request's tightest limit, as it stood when the request was let through."""
+        """`ratelimit-policy` and `ratelimit` of the request's tightest limit, as it stood when the
+        request was let through."""
         tightest = None if self._reservation is None else self._reservation.tightest
-        return [] if tightest is None else [(name.encode(), value.encode()) for name, value in ratelimit_fields(tightest, self._now_ms())]
+        return (
+            []
+            if tightest is None
+            else [
+                (name.encode(), value.encode())
+                for name, value in ratelimit_fields(tightest, self._now_ms())
+            ]
+        )
 
     def outgrown(self, output_tokens: int) -> bool:
-        """Whether a stream has delivered more than it holds, and nobody has asked for more yet; whoever is told so calls `grow`."""
+        """Whether a stream has delivered more than it holds, and nobody has asked for more yet;
+        whoever is told so calls `grow`."""
         until_tokens = self._until_tokens
         if until_tokens is None or output_tokens <= until_tokens:
             return False
@@ -101,44 +152,55 @@ class Hold:
         return True
 
     async def grow(self, output_tokens: int) -> ProxyError | None:
-        """Holds enough for what was delivered and some more. Else: what to tell the client of the limit that has no more, as its stream is to be ended."""
+        """Holds enough for what was delivered and some more. Else: what to tell the client of the
+        limit that has no more, as its stream is to be ended."""
         refusing: LimitState | None = None
         for wanted in (output_tokens + GROW_TOKENS, output_tokens):
             if not self._open or self._reservation is None:
                 return None
             charge_nano = None if self._charge is None else self._charge(wanted)
             try:
-                refusing = await self._quota.extend(self._reservation, wanted, charge_nano, self._now_ms())
+                refusing = await self._quota.extend(
+                    self._reservation, wanted, charge_nano, self._now_ms()
+                )
             except QuotaUnavailable as error:
-                _LOG.warning("a stream goes on without knowing whether its limits allow it: %s", error)
+                _LOG.warning(
+                    "a stream goes on without knowing whether its limits allow it: %s", error
+                )
                 return None
             if refusing is None:
                 self._until_tokens = wanted
                 return None
-        return None if refusing is None else cut(refusing, self._site.zone)
+        return None if refusing is None else cut(refusing, self._snapshot.zone)
 
     def _limits(self, rules: Rules) -> tuple[Limit, ...]:
         opened = self._opened
         return rules.limits_for(opened.key_id, opened.team, opened.upstream, self._call.model)
 
-    def _ask(self, limits: Sequence[Limit]) -> Ask:
+    def _ask(self, limits: Sequence[Limit]) -> Demand:
         """What the request is expected to use, and where a limit is strict the most that it may."""
-        site, opened, call, charge = self._site, self._opened, self._call, self._charge
+        snapshot, opened, call, charge = self._snapshot, self._opened, self._call, self._charge
         cap = self._cap
-        answers = call.answers if call.answers is not None else (call.n if call.n is not None else 1)
-        output_tokens = (self._output_expected if cap is None else min(cap, self._output_expected)) * min(answers, ANSWERS_MAX)
+        answers = (
+            call.answers if call.answers is not None else (call.n if call.n is not None else 1)
+        )
+        output_tokens = (
+            self._output_expected if cap is None else min(cap, self._output_expected)
+        ) * min(answers, ANSWERS_MAX)
         input_bound = output_bound = charge_bound_nano = None
         if any(limit.enforce is Enforce.STRICT for limit in limits):
-            strict = site.settings.strict
+            strict = snapshot.settings.strict
             input_bound = None if call.media else call.prompt_bytes + strict.overhead_tokens
-            output_bound = _output_bound(call.answers, cap if cap is not None else strict.output_tokens)
+            output_bound = _output_bound(
+                call.answers, cap if cap is not None else strict.output_tokens
+            )
             if charge is not None and input_bound is not None and output_bound is not None:
-                charge_bound_nano = site.prices.charge_bound_nano(
+                charge_bound_nano = snapshot.prices.charge_bound_nano(
                     opened.upstream, opened.team, call.model, input_bound, output_bound,
                     opened.started_at_ms, opened.images,
                     self._served.of(opened.upstream, call.model),
                 )  # fmt: skip
-        return Ask(
+        return Demand(
             exchange_id=opened.id,
             started_at_ms=opened.started_at_ms,
             input_tokens=opened.input_estimate,
@@ -150,14 +212,19 @@ class Hold:
         )
 
     def settle(self, record: UsageRecord) -> None:
-        """What the record says is used, of limits that came meanwhile too; what was held beyond that is free again."""
-        used = Used(input_tokens=record.input_tokens, output_tokens=record.output_tokens, charge_nano=record.charge_nano)
+        """What the record says is used, of limits that came meanwhile too; what was held beyond
+        that is free again."""
+        used = Used(
+            input_tokens=record.input_tokens,
+            output_tokens=record.output_tokens,
+            charge_nano=record.charge_nano,
+        )
         if self._open and self._reservation is not None:
             self._open = False
             self._quota.settle(self._reservation, used, self._now_ms())
         rules = self._rules()
-        if rules is not self._site.rules:
-            known = {limit.count_id for limit in self._limits(self._site.rules)}
+        if rules is not self._snapshot.rules:
+            known = {limit.count_id for limit in self._limits(self._snapshot.rules)}
             added = [limit for limit in self._limits(rules) if limit.count_id not in known]
             self._quota.adjust(added, self._opened.started_at_ms, used, self._now_ms())
 
@@ -168,24 +235,27 @@ class Hold:
             self._quota.void(self._reservation, self._now_ms())
 
     def client_left(self) -> None:
-        """The client has left and its vendor was stopped: it takes no place among the concurrent ones. While the vendor works, it does."""
+        """The client has left and its vendor was stopped: it takes no place among the concurrent
+        ones. While the vendor works, it does."""
         if self._open and self._reservation is not None:
             self._quota.release_slots(self._reservation)
 
 
 async def refuse_used_up(
-    quota: Quota, site: Site, key_id: str, team: str | None, started_at_ms: int, now_ms: int
+    quota: Quota, snapshot: Snapshot, key_id: str, team: str | None, started_at_ms: int, now_ms: int
 ) -> None:
     """Refuses a caller of whom no request would be let through, whatever stands in its body.
 
-    It takes nothing: all limits of a request are still taken in one step, by `Hold.reserve`. It keeps
-    a caller that is beyond its limits from having its bodies read all the same. Raises ProxyError 429
+    It takes nothing: all limits of a request are still taken in one step, by `Hold.reserve`. It
+    keeps
+    a caller that is beyond its limits from having its bodies read all the same. Raises ProxyError
+    429
     or 503.
     """
-    limits = site.rules.of_any_call(key_id, team)
+    limits = snapshot.rules.of_any_call(key_id, team)
     if not limits:
         return
-    least = Ask(
+    least = Demand(
         exchange_id="", started_at_ms=started_at_ms, charge_nano=0,
         input_bound=0, output_bound=0, charge_bound_nano=0,
     )  # fmt: skip
@@ -194,7 +264,7 @@ async def refuse_used_up(
     except QuotaUnavailable as error:
         raise _quota_unavailable(error) from error
     if refused is not None:
-        raise refusal(refused, now_ms, site.zone, quota_status=site.settings.quota_status)
+        raise refusal(refused, now_ms, snapshot.zone, quota_status=snapshot.settings.quota_status)
 
 
 def _quota_unavailable(error: QuotaUnavailable) -> ProxyError:
@@ -203,20 +273,22 @@ def _quota_unavailable(error: QuotaUnavailable) -> ProxyError:
 
 
 def _output_bound(answers: int | None, cap: int | None) -> int | None:
-    """None where it cannot be told: neither the request nor the config caps an answer, or nobody knows how many there may be."""
+    """None where it cannot be told: neither the request nor the config caps an answer, or nobody
+    knows how many there may be."""
     if answers == 0:
         return 0
     return None if answers is None or cap is None else cap * answers
 
 
-def _charge(site: Site, opened: Opened, call: Call, output_tokens: int) -> int | None:
-    """What the request is expected to be charged, up to so many output tokens: by the dearer of the tier it asks for and the usual one.
+def _charge(snapshot: Snapshot, opened: Opened, call: Call, output_tokens: int) -> int | None:
+    """What the request is expected to be charged, up to so many output tokens: by the dearer of the
+    tier it asks for and the usual one.
 
     None if it has no price.
     """
     usage = Usage(input_tokens=opened.input_estimate, output_tokens=output_tokens)
     charges = [
-        site.prices.price(
+        snapshot.prices.price(
             usage, upstream=opened.upstream, team=opened.team, model_requested=call.model, model_served=None, service_tier=tier,
             started_at_ms=opened.started_at_ms, status=200, images=opened.images,
         ).charge_nano

@@ -1,10 +1,14 @@
 """The server side: connections of clients, one request at a time, answers written as bytes.
 
-The only server-side file that relies on aiohttp's semi-private parts (`RequestHandler` and its parser); the version is pinned and
-tests/dataplane/test_listener.py names what broke. The documented fallback is web.Server with StreamResponse.
+The only server-side file that relies on aiohttp's semi-private parts (`RequestHandler` and its
+parser); the version is pinned and
+tests/dataplane/test_listener.py names what broke. The documented fallback is web.Server with
+StreamResponse.
 
-Why an own request loop: no task per request, the response head goes out as we write it (StreamResponse alters header fields), and losing
-the client calls `client_left()` of whoever works for it instead of cancelling a task that still has a record to write.
+Why an own request loop: no task per request, the response head goes out as we write it
+(StreamResponse alters header fields), and losing
+the client calls `client_left()` of whoever works for it instead of cancelling a task that still has
+a record to write.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from proxy.dataplane.connection import HEADS_MAX, Connection, Handler, Heads
 
 
 class Listener(web.Server):
-    """A factory of Connections: `loop.create_server(listener, host, port)`. `sweep` is called once a second."""
+    """A factory of Connections: `loop.create_server(listener, host, port)`. `sweep` is called once
+    a second."""
 
     def __init__(self, handler: Handler, timeouts: TimeoutSettings) -> None:
         super().__init__(_never, handler_cancellation=False)
@@ -36,16 +41,23 @@ class Listener(web.Server):
 
     @staticmethod
     def waits(transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> bool:
-        """Whether the connection only waits for a request, and its client has taken all of its answers."""
-        return isinstance(protocol, Connection) and protocol.waits and transport.get_write_buffer_size() == 0
+        """Whether the connection only waits for a request, and its client has taken all of its
+        answers."""
+        return (
+            isinstance(protocol, Connection)
+            and protocol.waits
+            and transport.get_write_buffer_size() == 0
+        )
 
     @staticmethod
     def waits_for_body(_transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> bool:
-        """Whether the connection waits for the body of its request, of which nothing was sent on yet."""
+        """Whether the connection waits for the body of its request, of which nothing was sent on
+        yet."""
         return isinstance(protocol, Connection) and protocol.waits_for_body
 
     def sweep(self, now_s: float) -> None:
-        """Ends request heads that take too long, and connections whose client has stopped reading its last answer."""
+        """Ends request heads that take too long, and connections whose client has stopped reading
+        its last answer."""
         for connection, transport in list(self._connections.items()):
             if not isinstance(connection, Connection):
                 continue
@@ -55,7 +67,8 @@ class Listener(web.Server):
                 transport.abort()
 
     def _shed(self) -> None:
-        """Drops the connections with the largest unfinished heads, until a quarter of the room is free again."""
+        """Drops the connections with the largest unfinished heads, until a quarter of the room is
+        free again."""
         held = [
             (connection.unasked_bytes, number, transport)
             for number, (connection, transport) in enumerate(self._connections.items())

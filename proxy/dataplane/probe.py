@@ -1,6 +1,8 @@
-"""What an upstream really does, found out by asking it: its list of models, and one tiny stream with and without the question for usage.
+"""What an upstream really does, found out by asking it: its list of models, and one tiny stream
+with and without the question for usage.
 
-`tollkeeper check --connect` shows the findings. It costs a few tokens, which no ledger holds: nothing here goes through the proxy.
+`tollkeeper check --connect` shows the findings. It costs a few tokens, which no ledger holds:
+nothing here goes through the proxy.
 """
 
 from __future__ import annotations
@@ -18,21 +20,34 @@ from proxy.core.dialects.openai_chat import Meter, read_call
 from proxy.core.dialects.openai_chat.injection import splice
 from proxy.core.http.headers import first_text
 from proxy.core.usage import Usage
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.fetch import Fetch, Fetched, listed
 from proxy.dataplane.upstream.pool import ConnectError
 from proxy.dataplane.upstream.upstream import Upstream
 
 CHAT = "/v1/chat/completions"
-ANSWER_S = 30.0          # for one answer, whole: models that think before they write need a few seconds
+ANSWER_S = 30.0  # for one answer, whole: models that think before they write need a few seconds
 OUTPUT_TOKENS_MAX = 16
-CAPS = ("max_tokens", "max_completion_tokens")  # the second where a vendor refuses the first, as OpenAI does for models that reason
-MODELS_TRIED_MAX = 3     # of those without a literal route the first may be no chat model
-_HEADERS = ((b"User-Agent", f"tollkeeper/{__version__}".encode()), (b"Accept", b"*/*"), (b"Accept-Encoding", b"identity"))
-_NO_CHAT = re.compile(r"embed|rerank|whisper|tts|audio|speech|image|dall-e|video|moderation|guard|ocr", re.IGNORECASE)
-_CODE = re.compile(r"[a-z]+(_[a-z]+)*")  # an error code in words: never a key that the error's text may quote
+CAPS = (
+    "max_tokens",
+    "max_completion_tokens",
+)  # the second where a vendor refuses the first, as OpenAI does for models that reason
+MODELS_TRIED_MAX = 3  # of those without a literal route the first may be no chat model
+_HEADERS = (
+    (b"User-Agent", f"tollkeeper/{__version__}".encode()),
+    (b"Accept", b"*/*"),
+    (b"Accept-Encoding", b"identity"),
+)
+_NO_CHAT = re.compile(
+    r"embed|rerank|whisper|tts|audio|speech|image|dall-e|video|moderation|guard|ocr", re.IGNORECASE
+)
+_CODE = re.compile(
+    r"[a-z]+(_[a-z]+)*"
+)  # an error code in words: never a key that the error's text may quote
 
-_OTHER_REFUSALS = frozenset({401, 403, 408, 409, 421, 425, 429})  # of the credential, or of this moment
+_OTHER_REFUSALS = frozenset(
+    {401, 403, 408, 409, 421, 425, 429}
+)  # of the credential, or of this moment
 
 StreamUsage = Literal["unasked", "asked", "refused", "never"]
 
@@ -40,7 +55,8 @@ StreamUsage = Literal["unasked", "asked", "refused", "never"]
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """What was found out about one upstream. `usable` is False if requests to it must fail now.
 
-    `models`: how many it lists, None if it lists none. `stream_usage`: when a stream states its usage; None if that could not be tried. `findings` are sentences
+    `models`: how many it lists, None if it lists none. `stream_usage`: when a stream states its
+    usage; None if that could not be tried. `findings` are sentences
     for people, the advice last; `tokens` what the answers stated to have used.
     """
 
@@ -54,7 +70,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """One answer to a tiny stream: its status if there was one, its usage if it stated one, and what is wrong with it, if anything is."""
+    """One answer to a tiny stream: its status if there was one, its usage if it stated one, and
+    what is wrong with it, if anything is."""
 
     status: int | None
     usage: Usage | None
@@ -62,13 +79,23 @@ class Heard(msgspec.Struct, frozen=True):
 
     @property
     def refused(self) -> bool:
-        """Whether the vendor says no to what was asked, rather than to now, to us, or nothing at all."""
-        return self.status is not None and 400 <= self.status < 500 and self.status not in _OTHER_REFUSALS
+        """Whether the vendor says no to what was asked, rather than to now, to us, or nothing at
+        all."""
+        return (
+            self.status is not None
+            and 400 <= self.status < 500
+            and self.status not in _OTHER_REFUSALS
+        )
 
 
-async def probe(site: Site, names: tuple[str, ...] = ()) -> list[Probe]:
-    """The upstreams of these names, or all, each probed on its own at the same time. Closes their connections."""
-    probers = [_Prober(site, upstream) for name, upstream in site.upstreams.items() if not names or name in names]
+async def probe(snapshot: Snapshot, names: tuple[str, ...] = ()) -> list[Probe]:
+    """The upstreams of these names, or all, each probed on its own at the same time. Closes their
+    connections."""
+    probers = [
+        _Prober(snapshot, upstream)
+        for name, upstream in snapshot.upstreams.items()
+        if not names or name in names
+    ]
     return await asyncio.gather(*(prober.run() for prober in probers))
 
 
@@ -83,13 +110,15 @@ class _NoAnswer(Exception):
 class _Prober:
     """One upstream's probe."""
 
-    def __init__(self, site: Site, upstream: Upstream) -> None:
-        self._site = site
+    def __init__(self, snapshot: Snapshot, upstream: Upstream) -> None:
+        self._snapshot = snapshot
         self._upstream = upstream
         self._findings: list[str] = []
         self._models: int | None = None
         self._listed: list[str] = []
-        self._rejected: int | None = None   # the status by which the list of models refused our credential
+        self._rejected: int | None = (
+            None  # the status by which the list of models refused our credential
+        )
         self._model: str | None = None
         self._stream_usage: StreamUsage | None = None
         self._tokens = 0
@@ -104,8 +133,13 @@ class _Prober:
         finally:
             await self._upstream.aclose()
         return Probe(
-            upstream=self._upstream.name, usable=usable, models=self._models, model=self._model, stream_usage=self._stream_usage,
-            findings=tuple(self._findings), tokens=self._tokens,
+            upstream=self._upstream.name,
+            usable=usable,
+            models=self._models,
+            model=self._model,
+            stream_usage=self._stream_usage,
+            findings=tuple(self._findings),
+            tokens=self._tokens,
         )
 
     async def _ask(self) -> None:
@@ -114,13 +148,17 @@ class _Prober:
             raise _Failed(f"It has no API key yet: set {self._setting('api_key')}.")
         await self._list_models()
         if not own:
-            self._findings.append("It answers. It takes each caller's own key, so no stream could be tried.")
+            self._findings.append(
+                "It answers. It takes each caller's own key, so no stream could be tried."
+            )
             return
         candidates = self._candidates()
         if not candidates:
             if self._rejected is not None:
                 raise self._refused_credential(self._rejected)
-            self._findings.append("It answers. No stream could be tried: no route names a model of it literally, and it lists none that a route leads to.")
+            self._findings.append(
+                "It answers. No stream could be tried: no route names a model of it literally, and it lists none that a route leads to."
+            )
             return
         body, plain = await self._try_models(candidates)
         spliced = splice(body, read_call(CHAT, body))
@@ -135,22 +173,44 @@ class _Prober:
             return
         if answer.status in (401, 403):
             self._rejected = answer.status  # or the key may not list models: a stream will tell
-        self._listed = [name for entry in listed(answer) if isinstance(name := entry.get("id"), str)]
+        self._listed = [
+            name for entry in listed(answer) if isinstance(name := entry.get("id"), str)
+        ]
         self._models = len(self._listed) or None
-        self._findings.append(f"It lists {len(self._listed)} models." if self._listed else f"It lists no models (status {answer.status}).")
+        self._findings.append(
+            f"It lists {len(self._listed)} models."
+            if self._listed
+            else f"It lists no models (status {answer.status})."
+        )
 
     def _candidates(self) -> list[str]:
-        """The models to try, in this order: those that a route to this upstream spells out, then those it lists itself and is given."""
-        literal = [route.model for route in self._site.settings.routes if route.upstream == self._upstream.name and not set("*?") & set(route.model)]
-        names = dict.fromkeys([*literal, *(name for name in self._listed if not _NO_CHAT.search(name))])
-        return [name for name in names if self._site.upstream_for(name) is self._upstream][:MODELS_TRIED_MAX]
+        """The models to try, in this order: those that a route to this upstream spells out, then
+        those it lists itself and is given."""
+        literal = [
+            route.model
+            for route in self._snapshot.settings.routes
+            if route.upstream == self._upstream.name and not set("*?") & set(route.model)
+        ]
+        names = dict.fromkeys(
+            [*literal, *(name for name in self._listed if not _NO_CHAT.search(name))]
+        )
+        return [name for name in names if self._snapshot.upstream_for(name) is self._upstream][
+            :MODELS_TRIED_MAX
+        ]
 
     async def _try_models(self, candidates: list[str]) -> tuple[bytes, Heard]:
         """The first request that is answered with a stream, and the answer; _Failed if none is."""
         failures: list[str] = []
         for model in candidates:
             for cap in CAPS:
-                body = msgspec.json.encode({"model": model, "messages": [{"role": "user", "content": "Hi"}], "stream": True, cap: OUTPUT_TOKENS_MAX})
+                body = msgspec.json.encode(
+                    {
+                        "model": model,
+                        "messages": [{"role": "user", "content": "Hi"}],
+                        "stream": True,
+                        cap: OUTPUT_TOKENS_MAX,
+                    }
+                )
                 heard = await self._stream(body)
                 if heard.fault is None:
                     self._model = model
@@ -172,7 +232,11 @@ class _Prober:
             return Heard(None, None, str(error))
         heard = _heard(answer, cached_inside_input=self._upstream.settings.cached_inside_input)
         if heard.usage is not None:
-            self._tokens += sum(count for count in (heard.usage.input_tokens, heard.usage.output_tokens) if count is not None)
+            self._tokens += sum(
+                count
+                for count in (heard.usage.input_tokens, heard.usage.output_tokens)
+                if count is not None
+            )
         return heard
 
     async def _compare(self, plain: Heard, asked: Heard) -> None:
@@ -188,11 +252,19 @@ class _Prober:
         elif asked.fault is not None:
             self._stream_usage = "refused"
             said += f"a stream that is asked for its usage is refused ({asked.fault}), so those of callers are estimated."
-            said += f" Set {setting}: observe, which saves the refused attempt." if inject else " `inject` would not help."
+            said += (
+                f" Set {setting}: observe, which saves the refused attempt."
+                if inject
+                else " `inject` would not help."
+            )
         elif asked.usage is not None:
             self._stream_usage = "asked"
             said += "a stream states its usage if it is asked for it. "
-            said += "`stream_usage: inject` asks." if inject else f"Set {setting}: inject, or streams whose callers do not ask are estimated."
+            said += (
+                "`stream_usage: inject` asks."
+                if inject
+                else f"Set {setting}: inject, or streams whose callers do not ask are estimated."
+            )
         else:
             self._stream_usage = "never"
             said += "no stream states its usage, asked or not, so all are estimated."
@@ -202,7 +274,9 @@ class _Prober:
             self._findings.append(self._contradiction(usage))
 
     def _contradiction(self, usage: Usage) -> str:
-        cache = sum(count for count in (usage.cached_tokens, usage.cache_write_tokens) if count is not None)
+        cache = sum(
+            count for count in (usage.cached_tokens, usage.cache_write_tokens) if count is not None
+        )
         prompt = None if usage.raw is None else usage.raw.get("prompt_tokens")
         if isinstance(prompt, int) and cache > prompt:
             setting = f"{self._setting('cached_inside_input')}: false"
@@ -213,7 +287,9 @@ class _Prober:
         try:
             connection = await self._upstream.pool.acquire()
         except ConnectError as error:
-            raise _Failed(f"It cannot be reached: {error}. Check {self._setting('base_url')}.") from error
+            raise _Failed(
+                f"It cannot be reached: {error}. Check {self._setting('base_url')}."
+            ) from error
         fetch = Fetch(self._upstream, connection)
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -226,7 +302,9 @@ class _Prober:
             fetch.end()
 
     def _refused_credential(self, status: int) -> _Failed:
-        return _Failed(f"It refuses the credential (status {status}): check {self._setting('api_key')}.")
+        return _Failed(
+            f"It refuses the credential (status {status}): check {self._setting('api_key')}."
+        )
 
     def _setting(self, name: str) -> str:
         return f"upstreams.{self._upstream.name}.{name}"
@@ -236,7 +314,10 @@ def _heard(answer: Fetched, *, cached_inside_input: bool) -> Heard:
     """The answer to a stream as the proxy's own meter reads it."""
     content_type = first_text(answer.headers, b"content-type")
     meter = Meter(
-        stream=True, status=answer.status, content_type=content_type, content_encoding=first_text(answer.headers, b"content-encoding"),
+        stream=True,
+        status=answer.status,
+        content_type=content_type,
+        content_encoding=first_text(answer.headers, b"content-encoding"),
         cached_inside_input=cached_inside_input,
     )
     meter.feed(answer.body)

@@ -1,4 +1,5 @@
-"""How far an exchange has come: what the upstream has said, what was passed on, and up to where the journal covers it."""
+"""How far an exchange has come: what the upstream has said, what was passed on, and up to where the
+journal covers it."""
 
 from __future__ import annotations
 
@@ -6,14 +7,17 @@ from time import monotonic
 
 from proxy.core.dialects.openai_chat import Meter
 from proxy.core.entries import Marked
-from proxy.core.records.settlement import Counted, Ending, How
+from proxy.core.records.settlement import Ending, How, OwnCount
 from proxy.core.usage import Usage
 
-MARK_STEP_TOKENS = 512  # one journal write for so many tokens delivered; also the most a crash can overcharge beyond one chunk
+# one journal write for so many tokens delivered; also the most a crash can overcharge beyond one
+# chunk
+MARK_STEP_TOKENS = 512
 
 
 class Progress:
-    """Counts on the event loop, once a chunk. `meter` reads the copy; before a response head there is none. Times are monotonic seconds."""
+    """Counts on the event loop, once a chunk. `meter` reads the copy; before a response head there
+    is none. Times are monotonic seconds."""
 
     __slots__ = (
         "_marked_final", "_marked_tokens", "_marked_usage", "bytes_out", "chunks", "counted", "first_byte_s", "meter",
@@ -22,11 +26,11 @@ class Progress:
 
     def __init__(self, started_s: float) -> None:
         self.started_s = started_s
-        self.status: int | None = None      # the upstream's
+        self.status: int | None = None  # the upstream's
         self.request_id: str | None = None  # the upstream's own name for the request
         self.meter: Meter | None = None
-        self.counted: Counted | None = None # once it is over, where it was not stated
-        self.output_held = 0                # tokens charged at least: the vendor goes on, and nobody reads
+        self.counted: OwnCount | None = None  # once it is over, where it was not stated
+        self.output_held = 0  # tokens charged at least: the vendor goes on, and nobody reads
         self.first_byte_s: float | None = None
         self.bytes_out = 0
         self.chunks = 0
@@ -40,7 +44,8 @@ class Progress:
         return self.meter is not None and self.meter.complete
 
     def take(self, chunk: bytes) -> bool:
-        """Reads a copy of a chunk; True if a mark must be written before the chunk may be passed on."""
+        """Reads a copy of a chunk; True if a mark must be written before the chunk may be passed
+        on."""
         meter = self.meter
         assert meter is not None
         meter.feed(chunk)
@@ -50,7 +55,8 @@ class Progress:
         self.chunks += 1
         if meter.output_measure > self._marked_tokens:
             return True
-        # Some vendors state a running total with each chunk; only the final statement must be safe before the client can see it.
+        # Some vendors state a running total with each chunk; only the final statement must be safe
+        # before the client can see it.
         return meter.usage_final and not (self._marked_final and meter.usage is self._marked_usage)
 
     def mark(self, exchange_id: str) -> Marked:
@@ -62,7 +68,11 @@ class Progress:
         self._marked_usage = meter.usage
         self._marked_final = meter.usage_final
         return Marked(
-            id=exchange_id, output_tokens=self._marked_tokens, usage=meter.usage, final=meter.usage_final, status=self.status,
+            id=exchange_id,
+            output_tokens=self._marked_tokens,
+            usage=meter.usage,
+            final=meter.usage_final,
+            status=self.status,
             model_served=meter.model_served,
         )
 
@@ -79,10 +89,13 @@ class Progress:
         return usage.input_tokens is None or usage.output_tokens is None or not meter.usage_current
 
     def ending(self, how: How) -> Ending:
-        """All of it, for the settlement. An answer that was read whole and says inside that it failed is an error event."""
+        """All of it, for the settlement. An answer that was read whole and says inside that it
+        failed is an error event."""
         meter = self.meter
         duration_s = monotonic() - self.started_s
-        first_byte_ms = None if self.first_byte_s is None else int((self.first_byte_s - self.started_s) * 1000)
+        first_byte_ms = (
+            None if self.first_byte_s is None else int((self.first_byte_s - self.started_s) * 1000)
+        )
         if meter is None:
             return Ending(
                 how=how, status=self.status, answered=None, output_held=self.output_held, duration_ms=int(duration_s * 1000),
@@ -111,5 +124,7 @@ class Progress:
             finish_reason=meter.finish_reason,
             service_tier=meter.service_tier,
             unread=meter.unreadable or meter.oversized or meter.doubtful,
-            upstream_request_id=self.request_id if self.request_id is not None else meter.response_id,
+            upstream_request_id=self.request_id
+            if self.request_id is not None
+            else meter.response_id,
         )

@@ -1,6 +1,8 @@
-"""One upstream attempt, from "sent" to "over": bytes from the upstream, the client leaving or reading slowly, the watchdog.
+"""One upstream attempt, from "sent" to "over": bytes from the upstream, the client leaving or
+reading slowly, the watchdog.
 
-All of it happens in callbacks on the event loop. Each looks at `how` first: once an ending is decided, nothing changes it.
+All of it happens in callbacks on the event loop. Each looks at `how` first: once an ending is
+decided, nothing changes it.
 """
 
 from __future__ import annotations
@@ -23,29 +25,47 @@ from proxy.core.http.headers import first_text
 from proxy.core.http.response_head import MalformedAnswer
 from proxy.core.records.settlement import How
 from proxy.dataplane.connection import Request
-from proxy.dataplane.counting.counter import Counting
+from proxy.dataplane.counting.counter import ExchangeCount
 from proxy.dataplane.hold import Hold
 from proxy.dataplane.progress import Progress
-from proxy.dataplane.response import Answer
-from proxy.dataplane.services import Parts, journal_unavailable
+from proxy.dataplane.response import RelayedResponse
+from proxy.dataplane.services import Services, journal_unavailable
 from proxy.dataplane.upstream.connection import UpstreamConnection
 from proxy.dataplane.upstream.upstream import Upstream
 from proxy.journal import JournalUnavailable
 
-DECLINES = (400, 422)   # how vendors refuse a member that they do not know; pydantic's servers with 422
+DECLINES = (
+    400,
+    422,
+)  # how vendors refuse a member that they do not know; pydantic's servers with 422
 LOG = logging.getLogger("tollkeeper.relay")
 
 
 class Relay:
-    """Sends one request on a connection in hand and passes its answer on. `over` is done when there is nothing more to pass.
+    """Sends one request on a connection in hand and passes its answer on. `over` is done when there
+    is nothing more to pass.
 
     how · the ending, once decided     error · what the client is told, if the answer has not begun     clean · the answer was read to its proper end
-    `spliced`: the request asks for usage on the client's behalf. A refusal of it (400, 422) ends the attempt with `declined`, nothing passed on; and the usage event that
+    `spliced`: the request asks for usage on the client's behalf. A refusal of it (400, 422) ends
+    the attempt with `declined`, nothing passed on; and the usage event that
     the client did not ask for is taken out of its answer.
     """
 
-    def __init__(self, parts: Parts, settings: Settings, upstream: Upstream, request: Request, opened: Opened, counting: Counting, hold: Hold, *, spliced: bool, started_s: float, sent: Callable[[], None]) -> None:
-        self._parts = parts
+    def __init__(
+        self,
+        services: Services,
+        settings: Settings,
+        upstream: Upstream,
+        request: Request,
+        opened: Opened,
+        counting: ExchangeCount,
+        hold: Hold,
+        *,
+        spliced: bool,
+        started_s: float,
+        sent: Callable[[], None],
+    ) -> None:
+        self._services = services
         self._settings = settings
         self._upstream = upstream
         self._request = request
@@ -56,25 +76,28 @@ class Relay:
         self._spliced = spliced
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tell_sent = sent
-        self.waits_to_be_sent = True           # some of the request is still in this process
+        self.waits_to_be_sent = True  # some of the request is still in this process
         self.how: How | None = None
         self.error: ProxyError | None = None
         self.clean = False
         self.declined = False
-        self.sent_s = 0.0                      # monotonic; 0: nothing was sent
+        self.sent_s = 0.0  # monotonic; 0: nothing was sent
         self.progress = Progress(started_s)
         self._connection: UpstreamConnection | None = None
-        self._left = False                     # the client is gone
+        self._left = False  # the client is gone
         self._draining_since_s: float | None = None
-        self._last_seen = (0, 0.0)             # bytes passed on and when, for the idle timeout
+        self._last_seen = (0, 0.0)  # bytes passed on and when, for the idle timeout
         self._body: StreamReader | None = None
-        self._answer: Answer | None = None
+        self._answer: RelayedResponse | None = None
         self._growing: asyncio.Task[None] | None = None
-        self._ended_by_limit = False           # and was told: the answer has a proper end
-        self._told: ProxyError | None = None   # a limit ends the stream, and its client is told so at the next end of an event
+        self._ended_by_limit = False  # and was told: the answer has a proper end
+        self._told: ProxyError | None = (
+            None  # a limit ends the stream, and its client is told so at the next end of an event
+        )
 
     def hold(self, connection: UpstreamConnection) -> None:
-        """Takes charge of the connection, which from here on is released or discarded by the ending."""
+        """Takes charge of the connection, which from here on is released or discarded by the
+        ending."""
         self._connection = connection
 
     def send(self, payload: bytes) -> None:
@@ -87,24 +110,30 @@ class Relay:
         connection.send(payload)
 
     def end(self) -> None:
-        """Ends the answer towards the client: cleanly if the upstream ended it cleanly, visibly cut if not. Raises what the client is to be told."""
+        """Ends the answer towards the client: cleanly if the upstream ended it cleanly, visibly cut
+        if not. Raises what the client is to be told."""
         if self.error is not None and not self._client.head_written:
             raise self.error
         if self._answer is None:
             self._client.cut()
-        elif self.clean or self._ended_by_limit or (self.how is How.ANSWERED and self._answer.open_ended):
+        elif (
+            self.clean
+            or self._ended_by_limit
+            or (self.how is How.ANSWERED and self._answer.open_ended)
+        ):
             self._answer.end()
         else:
             self._answer.cut()
 
     def decide(self, how: How, *, error: ProxyError | None = None) -> None:
-        """The ending, once and for all; the upstream connection goes back to its pool or is dropped."""
+        """The ending, once and for all; the upstream connection goes back to its pool or is
+        dropped."""
         if self.how is not None:
             return
         self.how = how
         self.error = error
         if self._draining_since_s is not None:
-            self._parts.drains.give_back(self._opened.key_id)
+            self._services.drains.give_back(self._opened.key_id)
         self._let_go()
 
     def request_sent(self) -> None:
@@ -118,26 +147,41 @@ class Relay:
             self._fail_upstream("switched protocols unasked")
             return
         if head.code in DECLINES and self._spliced:
-            self.progress.status = head.code  # all that the vendor has answered so far, and nothing is billed for it
+            self.progress.status = (
+                head.code
+            )  # all that the vendor has answered so far, and nothing is billed for it
             self.declined = True
             self._let_go()
             return
         self.progress.status = head.code
         self.progress.request_id = first_text(head.raw_headers, b"x-request-id")
-        self._parts.metrics.headroom.seen(self._upstream.name, head.raw_headers)
+        self._services.metrics.upstream_limits.seen(self._upstream.name, head.raw_headers)
         if self._upstream.rejects_our_credential(head.code):
-            self._parts.metrics.upstream_error(self._upstream.name, "credentials")
+            self._services.metrics.upstream_error(self._upstream.name, "credentials")
             self.decide(How.ANSWERED, error=self._upstream.credential_rejected(head.code))
             return
         self._body = body
         bodies = self._settings.bodies
         event_bytes_max = bodies.event_max_bytes if self._spliced and head.code < 400 else None
-        self._answer = Answer(self._request, self._upstream, head, self._opened.id, stream=self._opened.stream, added=self._hold.fields, strip_event_bytes_max=event_bytes_max)
+        self._answer = RelayedResponse(
+            self._request,
+            self._upstream,
+            head,
+            self._opened.id,
+            stream=self._opened.stream,
+            added=self._hold.fields,
+            strip_event_bytes_max=event_bytes_max,
+        )
         self.progress.meter = Meter(
-            stream=self._opened.stream, status=head.code, event_bytes_max=bodies.event_max_bytes, answer_bytes_max=bodies.answer_max_bytes,
-            content_type=first_text(head.raw_headers, b"content-type"), content_encoding=first_text(head.raw_headers, b"content-encoding"),
+            stream=self._opened.stream,
+            status=head.code,
+            event_bytes_max=bodies.event_max_bytes,
+            answer_bytes_max=bodies.answer_max_bytes,
+            content_type=first_text(head.raw_headers, b"content-type"),
+            content_encoding=first_text(head.raw_headers, b"content-encoding"),
             cached_inside_input=self._upstream.settings.cached_inside_input,
-            measure=self._counting.measure, text_bytes_max=self._counting.text_bytes_max,
+            measure=self._counting.measure,
+            text_bytes_max=self._counting.text_bytes_max,
         )
 
     def body_received(self) -> None:
@@ -171,7 +215,12 @@ class Relay:
         if self.how is not None:
             return
         body, answer = self._body, self._answer
-        if body is not None and answer is not None and body.is_eof() and not (answer.ends_with_connection and error is not None):
+        if (
+            body is not None
+            and answer is not None
+            and body.is_eof()
+            and not (answer.ends_with_connection and error is not None)
+        ):
             self.body_received()  # the answer is whole; its end may still wait for a slow client
         elif isinstance(error, MalformedAnswer):
             self._fail_upstream(str(error), "malformed")
@@ -188,12 +237,16 @@ class Relay:
         if self.sent_s == 0.0:
             self.decide(How.CLIENT_LEFT)
             return
-        policy: str = self._upstream.policy_for_a_client_gone(self._opened.model_requested, self._opened.stream)
+        policy: str = self._upstream.policy_for_a_client_gone(
+            self._opened.model_requested, self._opened.stream
+        )
         if self.progress.complete:
             policy = "stop"
-        elif policy == "drain" and not self._parts.drains.take(self._opened.key_id, self._settings.drains.max):
+        elif policy == "drain" and not self._services.drains.take(
+            self._opened.key_id, self._settings.drains.max
+        ):
             policy = "no_room"
-        self._parts.metrics.client_gone(self._upstream.name, policy)
+        self._services.metrics.client_gone(self._upstream.name, policy)
         if policy == "drain":
             self._draining_since_s = monotonic()
             self.client_writable()
@@ -201,7 +254,8 @@ class Relay:
             self._leave(unread=policy == "no_room")
 
     def _leave(self, *, unread: bool) -> None:
-        """`unread`: the vendor goes on and bills what nobody reads, so what was held for it is charged: leaving is not free."""
+        """`unread`: the vendor goes on and bills what nobody reads, so what was held for it is
+        charged: leaving is not free."""
         if unread:
             self.progress.output_held = self._hold.output_tokens
         self.decide(How.CLIENT_LEFT)
@@ -220,7 +274,10 @@ class Relay:
         if self.how is not None or self._connection is None or self.sent_s == 0.0:
             return
         timeouts = self._upstream.timeouts
-        if self._draining_since_s is not None and now_s - self._draining_since_s > self._settings.drains.timeout_s:
+        if (
+            self._draining_since_s is not None
+            and now_s - self._draining_since_s > self._settings.drains.timeout_s
+        ):
             self._leave(unread=True)
         elif now_s - self.sent_s > timeouts.total_s:
             self._time_out(f"took longer than {timeouts.total_s:g} s")
@@ -238,14 +295,15 @@ class Relay:
     # Steps.
 
     def _pass(self, chunk: bytes, *, last: bool) -> bool:
-        """Reads a copy, writes the mark that covers the chunk, then the chunk. The last one waits for the record. False if that ended it all."""
+        """Reads a copy, writes the mark that covers the chunk, then the chunk. The last one waits
+        for the record. False if that ended it all."""
         answer, mark_due = self._answer, self.progress.take(chunk)
         assert answer is not None
         meter = self.progress.meter
         if meter is not None and meter.texts is not None and meter.texts.blocks:
             self._counting.take(meter.texts)
         if answer.tells_our_credential(chunk):
-            self._parts.metrics.upstream_error(self._upstream.name, "credentials")
+            self._services.metrics.upstream_error(self._upstream.name, "credentials")
             self.decide(self._upstream_ending(), error=self._upstream.told_our_credential())
             return False
         if last:
@@ -255,10 +313,14 @@ class Relay:
             self._growing = asyncio.create_task(self._grow(meter.output_so_far), name="grow")
         if mark_due:
             try:
-                self._parts.journal.mark(self.progress.mark(self._opened.id))
+                self._services.journal.mark(self.progress.mark(self._opened.id))
             except JournalUnavailable as error:
                 LOG.error("an answer is cut because the journal cannot take its mark: %s", error)
-                refusal = journal_unavailable("write its journal", "it cuts this answer, which is charged as far as it came", again=False)
+                refusal = journal_unavailable(
+                    "write its journal",
+                    "it cuts this answer, which is charged as far as it came",
+                    again=False,
+                )
                 self.decide(How.CUT, error=refusal)
                 return False
         if self._cut_by_limit(chunk):
@@ -268,7 +330,8 @@ class Relay:
         return True
 
     async def _grow(self, output_tokens: int) -> None:
-        """The stream has outgrown what it holds of its limits, so nothing more is passed on until it holds more, or is ended."""
+        """The stream has outgrown what it holds of its limits, so nothing more is passed on until
+        it holds more, or is ended."""
         refusal = await self._hold.grow(output_tokens)
         self._growing = None
         if refusal is not None:
@@ -277,15 +340,25 @@ class Relay:
         self.body_received()
 
     def _cut_by_limit(self, chunk: bytes = b"") -> bool:
-        """Ends a stream that a limit has no more for, with an event that says so, behind the last whole event; what is over already is left to its end.
+        """Ends a stream that a limit has no more for, with an event that says so, behind the last
+        whole event; what is over already is left to its end.
 
-        `chunk` was read and not passed on yet: the meter has counted it, so what of it is whole is the client's. True if that is done.
+        `chunk` was read and not passed on yet: the meter has counted it, so what of it is whole is
+        the client's. True if that is done.
         """
         meter, answer = self.progress.meter, self._answer
-        if self._told is None or self.how is not None or answer is None or meter is None or meter.complete:
+        if (
+            self._told is None
+            or self.how is not None
+            or answer is None
+            or meter is None
+            or meter.complete
+        ):
             return False
         if answer.tellable and not meter.between_events:
-            chunk = meter.whole_events(chunk)  # chunks need not end where events do: what buffers in between cuts them anywhere
+            chunk = meter.whole_events(
+                chunk
+            )  # chunks need not end where events do: what buffers in between cuts them anywhere
             if not chunk:
                 return False
         if chunk and not self._left:
@@ -295,9 +368,15 @@ class Relay:
         return True
 
     def _ended_by_anybody(self) -> bool:
-        """Whether only a FIN tells that the answer is whole, which over TLS anybody on the way can send."""
+        """Whether only a FIN tells that the answer is whole, which over TLS anybody on the way can
+        send."""
         answer, meter, connection = self._answer, self.progress.meter, self._connection
-        if answer is None or not answer.ends_with_connection or connection is None or not connection.truncated:
+        if (
+            answer is None
+            or not answer.ends_with_connection
+            or connection is None
+            or not connection.truncated
+        ):
             return False
         if meter is not None:
             meter.end()
@@ -305,16 +384,17 @@ class Relay:
 
     def _fail_upstream(self, what: str, kind: str = "reset") -> None:
         if not self._end_complete():
-            self._parts.metrics.upstream_error(self._upstream.name, kind)
+            self._services.metrics.upstream_error(self._upstream.name, kind)
             self.decide(self._upstream_ending(), error=self._upstream.failed(what))
 
     def _time_out(self, what: str) -> None:
         if not self._end_complete():
-            self._parts.metrics.upstream_error(self._upstream.name, "timeout")
+            self._services.metrics.upstream_error(self._upstream.name, "timeout")
             self.decide(self._upstream_ending(), error=self._upstream.timed_out(what))
 
     def _end_complete(self) -> bool:
-        """Ends a stream of which all has come: how its connection ends takes nothing from it. False if some is missing."""
+        """Ends a stream of which all has come: how its connection ends takes nothing from it. False
+        if some is missing."""
         if not self.progress.complete:
             return False
         self.decide(How.ANSWERED if self._draining_since_s is None else How.CLIENT_LEFT_DRAINED)

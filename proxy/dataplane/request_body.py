@@ -10,12 +10,20 @@ from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
-from proxy.dataplane.services import COPIES, KEY_SHARE, Parts
+from proxy.dataplane.services import COPIES, KEY_SHARE, Services
 
 
-async def read_body(stream: StreamReader, *, bytes_max: int, idle_s: float, rate_min_bytes_s: int, arrived: Callable[[int], None]) -> bytes:
-    """The whole body. `arrived` is told the size of each part and may raise. Raises ProxyError 413, 408 or 400; the connection closes after any of them."""
-    parts: list[bytes] = []
+async def read_body(
+    stream: StreamReader,
+    *,
+    bytes_max: int,
+    idle_s: float,
+    rate_min_bytes_s: int,
+    arrived: Callable[[int], None],
+) -> bytes:
+    """The whole body. `arrived` is told the size of each part and may raise. Raises ProxyError 413,
+    408 or 400; the connection closes after any of them."""
+    services: list[bytes] = []
     size = 0
     deadline_s = monotonic() + idle_s
     try:
@@ -24,7 +32,7 @@ async def read_body(stream: StreamReader, *, bytes_max: int, idle_s: float, rate
             if not part:
                 async with asyncio.timeout(max(0.0, min(idle_s, deadline_s - monotonic()))):
                     part = await stream.readany()
-            parts.append(part)
+            services.append(part)
             size += len(part)
             arrived(len(part))
             deadline_s += len(part) / rate_min_bytes_s
@@ -32,22 +40,30 @@ async def read_body(stream: StreamReader, *, bytes_max: int, idle_s: float, rate
                 raise too_large(bytes_max)
     except TimeoutError:
         message = f"The request body stalled after {size} bytes; it must arrive without pauses of {idle_s:g} s. Send it again."
-        raise ProxyError(408, "invalid_request_error", "request_timeout", message, close=True) from None
+        raise ProxyError(
+            408, "invalid_request_error", "request_timeout", message, close=True
+        ) from None
     except (web.RequestPayloadError, OSError) as error:
-        broken = invalid_request("The request body's framing is broken or it ended early. Send it again, whole.")
+        broken = invalid_request(
+            "The request body's framing is broken or it ended early. Send it again, whole."
+        )
         broken.close = True
         raise broken from error
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return services[0] if len(services) == 1 else b"".join(services)
 
 
-class Memory:
-    """What one request's body takes from the common bound on bodies held in memory: the bytes that are here, until they are sent.
+class BodyMemory:
+    """What one request's body takes from the common bound on bodies held in memory: the bytes that
+    are here, until they are sent.
 
-    One key gets a quarter of the bound, though always enough for one body with its copies: its callers refuse each other before they refuse others.
+    One key gets a quarter of the bound, though always enough for one body with its copies: its
+    callers refuse each other before they refuse others.
     """
 
-    def __init__(self, parts: Parts, key_id: str, *, total_max_bytes: int, body_max_bytes: int) -> None:
-        self._parts = parts
+    def __init__(
+        self, services: Services, key_id: str, *, total_max_bytes: int, body_max_bytes: int
+    ) -> None:
+        self._services = services
         self._key_id = key_id
         self._total_max_bytes = total_max_bytes
         self._key_max_bytes = max(total_max_bytes // KEY_SHARE, COPIES * body_max_bytes)
@@ -55,25 +71,28 @@ class Memory:
 
     def take(self, size_bytes: int) -> None:
         """Raises ProxyError 503 if a bound would be passed."""
-        parts = self._parts
-        of_key = parts.body_bytes_of.get(self._key_id, 0) + size_bytes
-        if parts.body_bytes + size_bytes > self._total_max_bytes:
-            raise unavailable("overloaded", "The proxy holds as many request bodies as it may (bodies.total_max). Try again shortly.")
+        services = self._services
+        of_key = services.body_bytes_of.get(self._key_id, 0) + size_bytes
+        if services.body_bytes + size_bytes > self._total_max_bytes:
+            raise unavailable(
+                "overloaded",
+                "The proxy holds as many request bodies as it may (bodies.total_max). Try again shortly.",
+            )
         if of_key > self._key_max_bytes:
             message = "The proxy holds as many request bodies of this key as it may (a quarter of bodies.total_max). Try again shortly."
             raise unavailable("overloaded", message)
-        parts.body_bytes += size_bytes
-        parts.body_bytes_of[self._key_id] = of_key
+        services.body_bytes += size_bytes
+        services.body_bytes_of[self._key_id] = of_key
         self._held_bytes += size_bytes
 
     def release(self) -> None:
         """Gives back what was taken; once, however often it is called."""
-        parts, held = self._parts, self._held_bytes
+        services, held = self._services, self._held_bytes
         self._held_bytes = 0
         if held:
-            parts.body_bytes -= held
-            left = parts.body_bytes_of[self._key_id] - held
+            services.body_bytes -= held
+            left = services.body_bytes_of[self._key_id] - held
             if left:
-                parts.body_bytes_of[self._key_id] = left
+                services.body_bytes_of[self._key_id] = left
             else:
-                del parts.body_bytes_of[self._key_id]
+                del services.body_bytes_of[self._key_id]

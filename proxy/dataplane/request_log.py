@@ -11,25 +11,50 @@ _REQUESTS = "tollkeeper.requests"
 
 
 def request_line(requests: Literal["failed", "all", "none"], record: UsageRecord) -> None:
-    """One line for a request that reached an upstream, if `log.requests` asks for it; failed is whatever did not complete."""
+    """One line for a request that reached an upstream, if `log.requests` asks for it; failed is
+    whatever did not complete."""
     completed = record.outcome is Outcome.COMPLETED
     if requests == "none" or (requests == "failed" and completed):
         return
     fields = {
-        "id": record.id, "team": record.team, "key": record.key_id, "endpoint": record.endpoint, "upstream": record.upstream,
-        "model": record.model_requested, "stream": record.stream, "status": record.status, "outcome": str(record.outcome),
-        "input_tokens": record.input_tokens, "output_tokens": record.output_tokens, "source": str(record.source),
-        "duration_ms": record.duration_ms, "first_byte_ms": record.first_byte_ms,
+        "id": record.id,
+        "team": record.team,
+        "key": record.key_id,
+        "endpoint": record.endpoint,
+        "upstream": record.upstream,
+        "model": record.model_requested,
+        "stream": record.stream,
+        "status": record.status,
+        "outcome": str(record.outcome),
+        "input_tokens": record.input_tokens,
+        "output_tokens": record.output_tokens,
+        "source": str(record.source),
+        "duration_ms": record.duration_ms,
+        "first_byte_ms": record.first_byte_ms,
     }
-    logging.getLogger(_REQUESTS).log(logging.INFO if completed else logging.WARNING, "request", extra={"fields": fields})
+    logging.getLogger(_REQUESTS).log(
+        logging.INFO if completed else logging.WARNING, "request", extra={"fields": fields}
+    )
 
 
-def refusal_line(requests: Literal["failed", "all", "none"], *, id: str | None, team: str | None, key_id: str | None, status: int, code: str, asked: str | None = None) -> None:
-    """One line for a request that the proxy answered itself with an error, unless `log.requests` is none. The message is left out: it may quote the client.
+def refusal_line(
+    requests: Literal["failed", "all", "none"],
+    *,
+    id: str | None,
+    team: str | None,
+    key_id: str | None,
+    status: int,
+    code: str,
+    asked: str | None = None,
+) -> None:
+    """One line for a request that the proxy answered itself with an error, unless `log.requests` is
+    none. The message is left out: it may quote the client.
 
     `asked`: method and path, where the path is what is wrong.
     """
     if requests == "none":
         return
     fields = {"id": id, "team": team, "key": key_id, "status": status, "code": code, "asked": asked}
-    logging.getLogger(_REQUESTS).log(logging.ERROR if status >= 500 else logging.WARNING, "refused", extra={"fields": fields})
+    logging.getLogger(_REQUESTS).log(
+        logging.ERROR if status >= 500 else logging.WARNING, "refused", extra={"fields": fields}
+    )

@@ -1,4 +1,5 @@
-"""The answer to a client while it is being relayed: its head, how its body is framed, and how it ends, cleanly or visibly cut."""
+"""The answer to a client while it is being relayed: its head, how its body is framed, and how it
+ends, cleanly or visibly cut."""
 
 from __future__ import annotations
 
@@ -20,19 +21,46 @@ Headers = Sequence[tuple[bytes, bytes]]
 NO_LINGERING = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
-class Answer:
-    """One relayed answer. The head is built when the upstream's arrives and goes out with the first bytes behind it.
+class RelayedResponse:
+    """One relayed answer. The head is built when the upstream's arrives and goes out with the first
+    bytes behind it.
 
-    Length framing stays as it came; what came chunked or ended with its connection goes out chunked, to an HTTP/1.0 client until close.
+    Length framing stays as it came; what came chunked or ended with its connection goes out
+    chunked, to an HTTP/1.0 client until close.
     `added`: header fields of ours. `tellable`: an event of ours can be put behind the upstream's.
-    `open_ended`: no length was promised, so that it can end in order wherever the upstream broke off.
-    `strip_event_bytes_max`: the request asked for usage on the client's behalf, so the event that only states it is taken out of a stream,
-    of which one event up to so many bytes is held back. `ends_with_connection`: the upstream ends this answer by closing, so that only a reset tells a cut from its end.
+    `open_ended`: no length was promised, so that it can end in order wherever the upstream broke
+    off.
+    `strip_event_bytes_max`: the request asked for usage on the client's behalf, so the event that
+    only states it is taken out of a stream,
+    of which one event up to so many bytes is held back. `ends_with_connection`: the upstream ends
+    this answer by closing, so that only a reset tells a cut from its end.
     """
 
-    __slots__ = ("_chunked", "_client", "_head", "_mask", "_strip", "_tail", "_until_close", "_watch", "ends_with_connection", "open_ended", "tellable")
+    __slots__ = (
+        "_chunked",
+        "_client",
+        "_head",
+        "_mask",
+        "_strip",
+        "_tail",
+        "_until_close",
+        "_watch",
+        "ends_with_connection",
+        "open_ended",
+        "tellable",
+    )
 
-    def __init__(self, request: Request, upstream: Upstream, head: RawResponseMessage, request_id: str, *, stream: bool, added: Headers = (), strip_event_bytes_max: int | None = None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        upstream: Upstream,
+        head: RawResponseMessage,
+        request_id: str,
+        *,
+        stream: bool,
+        added: Headers = (),
+        strip_event_bytes_max: int | None = None,
+    ) -> None:
         self._client = client = request.connection
         self._chunked = self._until_close = self.ends_with_connection = False
         self._tail = b""  # the last chunk, which waits for the record
@@ -42,8 +70,13 @@ class Answer:
         self._watch = Watch(upstream.masking, coding) if upstream.masking and not plain else None
         length_framed = not head.chunked and first(head.raw_headers, b"content-length") is not None
         self.open_ended = not length_framed
-        # Some servers send a stream under another type or none, and clients that asked for one read it as one: so the type decides nothing here.
-        self._strip = UsageEventFilter(strip_event_bytes_max) if plain and strip_event_bytes_max is not None else None
+        # Some servers send a stream under another type or none, and clients that asked for one read
+        # it as one: so the type decides nothing here.
+        self._strip = (
+            UsageEventFilter(strip_event_bytes_max)
+            if plain and strip_event_bytes_max is not None
+            else None
+        )
         self.tellable = stream and head.code < 400 and plain and not length_framed
         headers = upstream.answer_headers(head)
         headers += added
@@ -56,7 +89,8 @@ class Answer:
         self._head = client.answer_head(request, head.code, upstream.reason(head), headers, framing)
 
     def tells_our_credential(self, chunk: bytes) -> bool:
-        """Whether this chunk, which is compressed, holds the operator's key, so that it cannot be passed on."""
+        """Whether this chunk, which is compressed, holds the operator's key, so that it cannot be
+        passed on."""
         return self._watch is not None and self._watch.finds(chunk)
 
     def write(self, chunk: bytes) -> None:
@@ -88,16 +122,21 @@ class Answer:
         self._client.write(self._take_head() + tail + (b"0\r\n\r\n" if self._chunked else b""))
 
     def tell(self, event: bytes) -> bool:
-        """Sends an event of ours behind whole events of the upstream's, as the last thing before `end`; False where the framing has no room for it."""
+        """Sends an event of ours behind whole events of the upstream's, as the last thing before
+        `end`; False where the framing has no room for it."""
         if not self.tellable:
             return False
-        self._tail = event if self._strip is None else self._strip.end() + event  # what ended with one line end may wait for the next one to begin
+        self._tail = (
+            event if self._strip is None else self._strip.end() + event
+        )  # what ended with one line end may wait for the next one to begin
         self._strip = None
         return True
 
     def cut(self) -> None:
         """Ends the connection so that the answer is seen to be incomplete."""
-        rest = b"" if self._strip is None else self._strip.end()  # part of an event: what came is charged, so it is passed on
+        rest = (
+            b"" if self._strip is None else self._strip.end()
+        )  # part of an event: what came is charged, so it is passed on
         if self._mask is not None:
             rest = self._mask.feed(rest) + self._mask.end()
         if rest and not self._head:
@@ -105,8 +144,11 @@ class Answer:
         if self._until_close:
             transport = self._client.transport
             if transport is not None and not transport.is_closing():
-                # Once all is sent, an abort alone ends in a FIN, just as the proper end; if the socket may not linger, it ends in a reset.
-                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
+                # Once all is sent, an abort alone ends in a FIN, just as the proper end; if the
+                # socket may not linger, it ends in a reset.
+                transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING
+                )
             self._client.abort()
         else:
             self._client.cut()

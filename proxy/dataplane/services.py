@@ -11,7 +11,7 @@ from proxy.core.errors import ProxyError, unavailable
 from proxy.core.http.via import Via
 from proxy.core.pricing.served_models import ServedModels
 from proxy.core.usage import UsageRecord
-from proxy.dataplane.counting.counter import Counter
+from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.request_log import request_line
 from proxy.failpoints import Failpoints
 from proxy.journal import Journal
@@ -19,23 +19,24 @@ from proxy.ledger import Ledger
 from proxy.metrics.collector import Metrics
 from proxy.quota import Quota
 
-DRAINS_SHARE = 4     # of the drains, one key takes at most one part in so many
-KEY_SHARE = 4        # one key holds at most this part of the bound on bodies
-COPIES = 3           # of one body at once: as it came, decoded to be read, and with the question for usage
-DECLINED_S = 600.0   # how long a model's 400 to the question for usage is remembered
+DRAINS_SHARE = 4  # of the drains, one key takes at most one part in so many
+KEY_SHARE = 4  # one key holds at most this part of the bound on bodies
+COPIES = 3  # of one body at once: as it came, decoded to be read, and with the question for usage
+DECLINED_S = 600.0  # how long a model's 400 to the question for usage is remembered
 DECLINED_MAX = 1024  # and of how many
-DECLINED_KEYS = 3    # so many keys that were refused are no single caller's doing
+DECLINED_KEYS = 3  # so many keys that were refused are no single caller's doing
 
 
-class Running(Protocol):
+class RunningExchange(Protocol):
     """An exchange, as the watchdog and the drain see it."""
 
     def watch(self, now_s: float) -> None: ...
     def end_now(self) -> None: ...
 
 
-class Parts:
-    """The shared parts and the few counts that bound them. Lives on the event loop; nothing here is touched from another thread."""
+class Services:
+    """The shared parts and the few counts that bound them. Lives on the event loop; nothing here is
+    touched from another thread."""
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class Parts:
         ledger: Ledger,
         journal: Journal,
         recorder: Recorder,
-        counter: Counter,
+        counter: TokenCounter,
         quota: Quota,
         served: ServedModels,
         metrics: Metrics,
@@ -58,38 +59,53 @@ class Parts:
         self.recorder = recorder
         self.counter = counter
         self.quota = quota
-        self.served = served         # replaced by a reload, with the prices
+        self.served = served  # replaced by a reload, with the prices
         self.metrics = metrics
         self.end_users = end_users
         self.now_ms = now_ms
         self.via = via
         self._failpoints = failpoints
         self.sync_always = sync_always
-        self.questions = Questions()
-        self.exchanges: set[Running] = set()
-        self.draining = False        # the process is stopping: not ready, no new exchanges
-        self.drains = Drains()       # answers read on for a client that left
-        self.arriving = 0            # requests past authentication whose body is not here yet
-        self.inflight = 0            # requests past authentication and with their body
-        self.body_bytes = 0          # request bodies held in memory
+        self.usage_refusals = UsageRefusals()
+        self.exchanges: set[RunningExchange] = set()
+        self.draining = False  # the process is stopping: not ready, no new exchanges
+        self.drains = Drains()  # answers read on for a client that left
+        self.arriving = 0  # requests past authentication whose body is not here yet
+        self.inflight = 0  # requests past authentication and with their body
+        self.body_bytes = 0  # request bodies held in memory
         self.body_bytes_of: dict[str, int] = {}  # by key, of those that hold any
 
     def fail(self, name: str) -> None:
-        """A named point at which a fault test may kill the process or raise; nothing in production."""
+        """A named point at which a fault test may kill the process or raise; nothing in
+        production."""
         if self._failpoints is not None:
             self._failpoints(name)
 
-    def tell(self, record: UsageRecord, duration_s: float, first_byte_s: float | None, log_requests: Literal["failed", "all", "none"]) -> None:
-        """A record is safe in the journal: the recorder, the strict bounds, the metrics and the log hear of it."""
+    def tell(
+        self,
+        record: UsageRecord,
+        duration_s: float,
+        first_byte_s: float | None,
+        log_requests: Literal["failed", "all", "none"],
+    ) -> None:
+        """A record is safe in the journal: the recorder, the strict bounds, the metrics and the log
+        hear of it."""
         self.recorder.wake(record)
         self.served.learn(record)
         self.metrics.record(record)
-        self.metrics.timing(record.upstream, record.model_requested, duration_s, first_byte_s, record.output_tokens if record.stream else None)
+        self.metrics.timing(
+            record.upstream,
+            record.model_requested,
+            duration_s,
+            first_byte_s,
+            record.output_tokens if record.stream else None,
+        )
         request_line(log_requests, record)
 
 
 class Drains:
-    """Places to read on the answers of clients that left, so many for all, of which one key takes at most a quarter."""
+    """Places to read on the answers of clients that left, so many for all, of which one key takes
+    at most a quarter."""
 
     def __init__(self) -> None:
         self._by_key: dict[str, int] = {}
@@ -114,41 +130,56 @@ class Drains:
             del self._by_key[key_id]
 
 
-class Questions:
-    """Who is not asked for the usage of a model's streams (`stream_usage: inject`), because its vendor refused the question.
+class UsageRefusals:
+    """Who is not asked for the usage of a model's streams (`stream_usage: inject`), because its
+    vendor refused the question.
 
-    A refusal is remembered for its key alone: one caller can write a request that a vendor refuses for the question and takes without it,
+    A refusal is remembered for its key alone: one caller can write a request that a vendor refuses
+    for the question and takes without it,
     and must not turn the question off for all. Refusals to several keys are the vendor's own way.
     """
 
     def __init__(self) -> None:
-        self._until_s: dict[tuple[str, str], dict[str, float]] = {}     # by upstream and model, then by key
+        self._until_s: dict[
+            tuple[str, str], dict[str, float]
+        ] = {}  # by upstream and model, then by key
 
     def may_ask(self, upstream: str, model: str, key_id: str, now_s: float) -> bool:
         known = self._until_s.get((upstream, model))
         if known is None:
             return True
-        return known.get(key_id, 0.0) <= now_s and sum(until_s > now_s for until_s in known.values()) < DECLINED_KEYS
+        return (
+            known.get(key_id, 0.0) <= now_s
+            and sum(until_s > now_s for until_s in known.values()) < DECLINED_KEYS
+        )
 
     def declined(self, upstream: str, model: str, key_id: str, now_s: float) -> None:
-        """Remembered for ten minutes, within a bound: model names come from clients, and so may keys."""
+        """Remembered for ten minutes, within a bound: model names come from clients, and so may
+        keys."""
         pair = (upstream, model)
         if pair not in self._until_s and len(self._until_s) >= DECLINED_MAX:
-            self._until_s = {known: keys for known, keys in self._until_s.items() if max(keys.values()) > now_s}
+            self._until_s = {
+                known: keys for known, keys in self._until_s.items() if max(keys.values()) > now_s
+            }
             if len(self._until_s) >= DECLINED_MAX:
                 return
-        keys = {known: until_s for known, until_s in self._until_s.get(pair, {}).items() if until_s > now_s}
+        keys = {
+            known: until_s
+            for known, until_s in self._until_s.get(pair, {}).items()
+            if until_s > now_s
+        }
         if len(keys) < DECLINED_KEYS:
             keys[key_id] = now_s + DECLINED_S
         self._until_s[pair] = keys
 
 
 def journal_unavailable(what: str, so: str, *, again: bool = True) -> ProxyError:
-    """503: the journal cannot take what must be in it first. Not `again`: the request was sent and is charged, and no SDK may send it by itself once more."""
+    """503: the journal cannot take what must be in it first. Not `again`: the request was sent and
+    is charged, and no SDK may send it by itself once more."""
     # Without the reason, which may name a path: the log and the admin API have it.
-    refusal = unavailable("journal_unavailable", f"The proxy cannot {what}, so {so}; the operator has to mend it.")
+    refusal = unavailable(
+        "journal_unavailable", f"The proxy cannot {what}, so {so}; the operator has to mend it."
+    )
     if not again:
         refusal.headers = (("x-should-retry", "false"),)
     return refusal
-
-

@@ -1,4 +1,5 @@
-"""One config, compiled: who may call (keys), where a model goes (routes), with what (upstreams), at which price. A reload makes a new one."""
+"""One config, compiled: who may call (keys), where a model goes (routes), with what (upstreams), at
+which price. A reload makes a new one."""
 
 from __future__ import annotations
 
@@ -16,14 +17,17 @@ from proxy.core.tokens.images import IMAGE_RULES, ImageRule, Patches, Tiles
 from proxy.dataplane.upstream.upstream import Upstream
 from proxy.tenants.ring import KeyRing, Tenant
 
-PRICED_NAMED_MAX = 20         # in a refusal
-ROUTES_REMEMBERED_MAX = 4096  # models whose route was looked up; the names come from clients, hence the bound
+PRICED_NAMED_MAX = 20  # in a refusal
+ROUTES_REMEMBERED_MAX = (
+    4096  # models whose route was looked up; the names come from clients, hence the bound
+)
 
 
-class Site:
-    """Immutable but for the memos of routes and prices. An exchange keeps the site it was admitted under. Raises OSError, TableError for files gone since the check."""
+class Snapshot:
+    """Immutable but for the memos of routes and prices. An exchange keeps the site it was admitted
+    under. Raises OSError, TableError for files gone since the check."""
 
-    def __init__(self, settings: Settings, previous: Site | None = None) -> None:
+    def __init__(self, settings: Settings, previous: Snapshot | None = None) -> None:
         self.settings = settings
         self.keys = KeyRing(settings)
         self.upstreams: dict[str, Upstream] = {}
@@ -31,10 +35,14 @@ class Site:
             timeouts = timeouts_of(settings, upstream)
             old = previous.upstreams.get(name) if previous is not None else None
             same = old is not None and old.settings == upstream and old.timeouts == timeouts
-            self.upstreams[name] = old if old is not None and same else Upstream(name, upstream, timeouts)
+            self.upstreams[name] = (
+                old if old is not None and same else Upstream(name, upstream, timeouts)
+            )
         table = table_of(settings)
         self.prices = price_book_of(settings, table)
-        self.prices_updated_s = None if table is None else instant_ms(table.date, "UTC") // 1000   # of the bundled table
+        self.prices_updated_s = (
+            None if table is None else instant_ms(table.date, "UTC") // 1000
+        )  # of the bundled table
         self.zone = ZoneInfo(settings.timezone)
         self.rules = rules_of(settings)
         self.image_rules = (*map(_image_rule, settings.images), *IMAGE_RULES)
@@ -67,7 +75,13 @@ class Site:
             return ProxyError(401, "invalid_request_error", "invalid_api_key", message)
         if not upstream.configured:
             message = f"The upstream `{upstream.name}` has no API key yet: the operator has to set `upstreams.{upstream.name}.api_key`."
-            return ProxyError(503, "api_error", "upstream_not_configured", message, headers=(("x-should-retry", "false"),))
+            return ProxyError(
+                503,
+                "api_error",
+                "upstream_not_configured",
+                message,
+                headers=(("x-should-retry", "false"),),
+            )
         return None
 
     def check_usable(self, tenant: Tenant, upstream: Upstream) -> None:
@@ -81,11 +95,15 @@ class Site:
         if self.settings.unpriced != "deny" or self.prices.is_priced(upstream.name, model, now_ms):
             return
         known = self.prices.priced_models(upstream.name)
-        named = f" Models with a price there: {', '.join(known[:PRICED_NAMED_MAX])}{' …' if len(known) > PRICED_NAMED_MAX else '.'}" if known else ""
+        named = (
+            f" Models with a price there: {', '.join(known[:PRICED_NAMED_MAX])}{' …' if len(known) > PRICED_NAMED_MAX else '.'}"
+            if known
+            else ""
+        )
         message = f"The model {model[:100]!r} has no price at the upstream `{upstream.name}`, and this proxy passes on only what it can bill. The operator has to add it to `prices`.{named}"
         raise ProxyError(403, "invalid_request_error", "model_not_priced", message, param="model")
 
-    def retired_by(self, new: Site) -> list[Upstream]:
+    def retired_by(self, new: Snapshot) -> list[Upstream]:
         """The upstreams of this site that a new one does not use any more."""
         kept = {id(upstream) for upstream in new.upstreams.values()}
         return [upstream for upstream in self.upstreams.values() if id(upstream) not in kept]
@@ -93,6 +111,10 @@ class Site:
 
 def _image_rule(row: ImageTokens) -> ImageRule:
     if row.patch is not None:
-        return Patches(models=row.models, patch_millitokens=int(Decimal(row.patch) * 1000), patches_max=row.patches_max)
+        return Patches(
+            models=row.models,
+            patch_millitokens=int(Decimal(row.patch) * 1000),
+            patches_max=row.patches_max,
+        )
     assert row.base is not None and row.tile is not None, "the config was checked"
     return Tiles(models=row.models, base_tokens=row.base, tile_tokens=row.tile)

@@ -1,7 +1,10 @@
-"""Where the writer writes: the current segment, the spare ones behind it, the room left in them, and what waits while the disk refuses.
+"""Where the writer writes: the current segment, the spare ones behind it, the room left in them,
+and what waits while the disk refuses.
 
-Every entry gets its seq here. A write that fails is undone and tried once on a fresh segment; if that fails too the tape is `broken`: openings
-and marks are refused, endings are kept in memory in their order, and `repair` writes them once a segment takes them.
+Every entry gets its seq here. A write that fails is undone and tried once on a fresh segment; if
+that fails too the appender is `broken`: open exchanges
+and marks are refused, endings are kept in memory in their order, and `repair` writes them once a
+segment takes them.
 """
 
 from __future__ import annotations
@@ -19,42 +22,72 @@ from proxy.journal.disk import Disk
 from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX, HEADER_BYTES
 from proxy.journal.segments import Segment
 
-WRITE_BOUNDS_S: Final = (0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_1, 0.000_5, 0.002, 0.01, 0.05, 0.25)
-_POINTS: Final = {frames.OPEN: "journal.open", frames.MARK: "journal.mark", frames.CLOSE: "journal.close", frames.VOID: "journal.void"}
+WRITE_BOUNDS_S: Final = (
+    0.000_002,
+    0.000_005,
+    0.000_01,
+    0.000_025,
+    0.000_1,
+    0.000_5,
+    0.002,
+    0.01,
+    0.05,
+    0.25,
+)
+_POINTS: Final = {
+    frames.OPEN: "journal.open",
+    frames.MARK: "journal.mark",
+    frames.CLOSE: "journal.close",
+    frames.VOID: "journal.void",
+}
 _REFUSALS = (OSError, FailpointError)
 
 
 class WriteFailed(Exception):
-    """The entry was not written. `uncertain`: the disk would not undo it either, so recovery might find it."""
+    """The entry was not written. `uncertain`: the disk would not undo it either, so recovery might
+    find it."""
 
     def __init__(self, reason: str, *, uncertain: bool) -> None:
         super().__init__(reason)
         self.uncertain = uncertain
 
 
-class Tape:
+class Appender:
     """Lives on the event loop; `create` alone may run in a thread."""
 
     def __init__(
-        self, directory: Path, segment_bytes: int, disk: Disk, fail: Failpoints | None, *, number: int, seq: int, leave: Callable[[Segment], None]
+        self,
+        directory: Path,
+        segment_bytes: int,
+        disk: Disk,
+        fail: Failpoints | None,
+        *,
+        number: int,
+        seq: int,
+        leave: Callable[[Segment], None],
     ) -> None:
-        """The first segment gets `number`, the first entry seq + 1; `leave` takes each segment that is written out. Raises OSError."""
-        self.position = seq                 # all entries up to here are written (but those whose failure was reported)
-        self.failures = 0                   # writes and allocations the disk refused
-        self.broken: str | None = None      # why nothing can be written
+        """The first segment gets `number`, the first entry seq + 1; `leave` takes each segment that
+        is written out. Raises OSError."""
+        self.position = (
+            seq  # all entries up to here are written (but those whose failure was reported)
+        )
+        self.failures = 0  # writes and allocations the disk refused
+        self.broken: str | None = None  # why nothing can be written
         self.write_counts = [0] * (len(WRITE_BOUNDS_S) + 1)
         self.write_sum_s = 0.0
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._disk = disk
         self._fail = fail
-        self._plain = fail is None          # neither broken nor with faults asked for
+        self._plain = fail is None  # neither broken nor with faults asked for
         self._leave = leave
         self._assigned = seq
         self._number = number
         self._spares: deque[Segment] = deque()
-        self._room_end = 0                  # room + the current segment's position
-        self._waiting: deque[tuple[int, int, bytes]] = deque()  # (kind, seq, frame), bounded by the open exchanges: none is admitted meanwhile
+        self._room_end = 0  # room + the current segment's position
+        self._waiting: deque[tuple[int, int, bytes]] = (
+            deque()
+        )  # (kind, seq, frame), bounded by the open exchanges: none is admitted meanwhile
         self.segment = self._started(self.create(self.take_number()))
         self._count_room()
 
@@ -62,12 +95,14 @@ class Tape:
 
     @property
     def room(self) -> int:
-        """Bytes of frames that surely fit: a frame that does not fit in one segment leaves at most FRAME_BYTES_MAX of it unused."""
+        """Bytes of frames that surely fit: a frame that does not fit in one segment leaves at most
+        FRAME_BYTES_MAX of it unused."""
         return self._room_end - self.segment.position
 
     @property
     def bytes_on_disk(self) -> int:
-        # A scrape asks from its own thread: a list is made in one step, a deque that changes meanwhile would raise.
+        # A scrape asks from its own thread: a list is made in one step, a deque that changes
+        # meanwhile would raise.
         return self.segment.size + sum(spare.size for spare in list(self._spares))
 
     @property
@@ -85,7 +120,8 @@ class Tape:
         return number
 
     def create(self, number: int) -> Segment:
-        """A fresh segment, not yet a spare. Blocking, callable in a thread. Raises OSError, FailpointError."""
+        """A fresh segment, not yet a spare. Blocking, callable in a thread. Raises OSError,
+        FailpointError."""
         if self._fail is not None:
             self._fail("journal.preallocate.before")
         segment = Segment.create(self._directory, number, self._segment_bytes, self._disk)
@@ -98,7 +134,8 @@ class Tape:
         return segment
 
     def add_spare(self, segment: Segment) -> None:
-        """Segments are used in the order of their numbers: one that a faster one overtook is thrown away."""
+        """Segments are used in the order of their numbers: one that a faster one overtook is thrown
+        away."""
         last = self._spares[-1].number if self._spares else self.segment.number
         if segment.number < last:
             segment.discard()
@@ -111,7 +148,8 @@ class Tape:
     def put(self, kind: int, payload: bytes, *, keep: bool = False) -> int:
         """Writes one entry and returns its seq.
 
-        With `keep` an entry that cannot be written waits for `repair`; `position` says what is written. Without it WriteFailed is raised, and
+        With `keep` an entry that cannot be written waits for `repair`; `position` says what is
+        written. Without it WriteFailed is raised, and
         nothing was written as far as the disk let itself be asked.
         """
         seq = self._assigned + 1
@@ -119,7 +157,9 @@ class Tape:
         begun_s = perf_counter()
         segment = self.segment
         failure: OSError | None = None
-        if self._plain and segment.position + len(frame) <= segment.size:  # so it is but for a few times in a life
+        if (
+            self._plain and segment.position + len(frame) <= segment.size
+        ):  # so it is but for a few times in a life
             try:
                 segment.append(frame)
                 if kind == CLOSE:
@@ -135,7 +175,8 @@ class Tape:
         return seq
 
     def repair(self) -> bool:
-        """Writes what waits, on a fresh segment if there is one. Leaves the tape broken if the disk still refuses."""
+        """Writes what waits, on a fresh segment if there is one. Leaves the appender broken if the disk
+        still refuses."""
         try:
             if self._spares or self.segment.uncertain:
                 self._roll()
@@ -175,9 +216,16 @@ class Tape:
         self.segment.trim()
         self.segment.close()
 
-    def _put_slowly(self, kind: int, seq: int, frame: bytes, failure: OSError | None, *, keep: bool) -> None:
-        """What `put` does where it is not the plain case: a new segment is due, the write failed, the tape is broken."""
-        refusal = self._try_twice(kind, seq, frame, failure) if self.broken is None else WriteFailed(self.broken, uncertain=False)
+    def _put_slowly(
+        self, kind: int, seq: int, frame: bytes, failure: OSError | None, *, keep: bool
+    ) -> None:
+        """What `put` does where it is not the plain case: a new segment is due, the write failed,
+        the appender is broken."""
+        refusal = (
+            self._try_twice(kind, seq, frame, failure)
+            if self.broken is None
+            else WriteFailed(self.broken, uncertain=False)
+        )
         if refusal is None:
             self._assigned = self.position = seq
         elif keep:
@@ -185,11 +233,16 @@ class Tape:
             self._waiting.append((kind, seq, frame))
         else:
             if refusal.uncertain:
-                self._assigned = self.position = seq  # used up, so that no other entry is taken for its double
+                self._assigned = self.position = (
+                    seq  # used up, so that no other entry is taken for its double
+                )
             raise refusal
 
-    def _try_twice(self, kind: int, seq: int, frame: bytes, failure: OSError | FailpointError | None) -> WriteFailed | None:
-        """Where it is, unless that failed already, then on a fresh segment; the refusal, which also makes the tape `broken`."""
+    def _try_twice(
+        self, kind: int, seq: int, frame: bytes, failure: OSError | FailpointError | None
+    ) -> WriteFailed | None:
+        """Where it is, unless that failed already, then on a fresh segment; the refusal, which also
+        makes the appender `broken`."""
         if failure is None:
             try:
                 self._place(kind, seq, frame)
@@ -249,12 +302,12 @@ class Tape:
         return segment
 
     def _count_room(self) -> None:
-        spare_room = sum(spare.size - FRAME_BYTES_MAX - HEADER_BYTES for spare in self._spares)  # each begins with a start frame
+        spare_room = sum(
+            spare.size - FRAME_BYTES_MAX - HEADER_BYTES for spare in self._spares
+        )  # each begins with a start frame
         self._room_end = self.segment.size - FRAME_BYTES_MAX + spare_room
 
     def _refused(self, error: OSError | FailpointError) -> None:
         self.failures += 1
         if self.broken is not None:
             self.broken = str(error)
-
-

@@ -1,4 +1,5 @@
-"""What stands inside a frame: one entry as JSON. Encoding an ending is total and bounded, because an ended exchange must reach the disk."""
+"""What stands inside a frame: one entry as JSON. Encoding an ending is total and bounded, because
+an ended exchange must reach the disk."""
 
 from __future__ import annotations
 
@@ -11,11 +12,17 @@ from proxy.core.entries import Marked, Opened, Voided
 from proxy.core.usage import UsageRecord
 from proxy.journal.frames import PAYLOAD_BYTES_MAX
 
-# A record repeats its opening and adds ~1.3 kB of names and numbers, some names stated by the upstream, and the vendor's usage object.
+# A record repeats its opening and adds ~1.3 kB of names and numbers, some names stated by the
+# upstream, and the vendor's usage object.
 ANSWER_BYTES_MAX: Final = 4096
 OPEN_BYTES_MAX: Final = PAYLOAD_BYTES_MAX - ANSWER_BYTES_MAX
 _NAME_CHARS_MAX: Final = 64
-_STATED_BY_UPSTREAM: Final = ("model_served", "finish_reason", "upstream_request_id", "service_tier")
+_STATED_BY_UPSTREAM: Final = (
+    "model_served",
+    "finish_reason",
+    "upstream_request_id",
+    "service_tier",
+)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 _encode = msgspec.json.Encoder().encode
@@ -32,12 +39,14 @@ _decode_id = msgspec.json.Decoder(_OnlyId).decode
 
 
 def id_of(payload: bytes) -> str:
-    """The exchange an entry belongs to, without decoding the rest. Raises msgspec.DecodeError where none is stated."""
+    """The exchange an entry belongs to, without decoding the rest. Raises msgspec.DecodeError where
+    none is stated."""
     return _decode_id(payload).id
 
 
 def encode_entry(entry: Opened | Marked | Voided) -> bytes:
-    """An entry as JSON. Names that came as broken UTF-8 get U+FFFD, since no byte of theirs may keep an exchange from being journaled."""
+    """An entry as JSON. Names that came as broken UTF-8 get U+FFFD, since no byte of theirs may
+    keep an exchange from being journaled."""
     try:
         return _encode(entry)
     except UnicodeEncodeError:
@@ -45,9 +54,11 @@ def encode_entry(entry: Opened | Marked | Voided) -> bytes:
 
 
 def encode_close(record: UsageRecord, bytes_max: int) -> bytes:
-    """A record as JSON of at most `bytes_max`: the opening's size + ANSWER_BYTES_MAX, so that what came with the opening fits.
+    """A record as JSON of at most `bytes_max`: the opening's size + ANSWER_BYTES_MAX, so that what
+    came with the opening fits.
 
-    What gives way is what nothing is charged by: the vendor's raw usage first, then the ends of names the upstream stated.
+    What gives way is what nothing is charged by: the vendor's raw usage first, then the ends of
+    names the upstream stated.
     """
     payload = _try_encode(record)
     if payload is not None and len(payload) <= bytes_max:
@@ -58,7 +69,9 @@ def encode_close(record: UsageRecord, bytes_max: int) -> bytes:
         return payload
     names = {name: _clipped(getattr(record, name)) for name in _STATED_BY_UPSTREAM}
     payload = _try_encode(msgspec.structs.replace(record, **names))
-    assert payload is not None and len(payload) <= PAYLOAD_BYTES_MAX, "a record grew far beyond what its opening announced"
+    assert payload is not None and len(payload) <= PAYLOAD_BYTES_MAX, (
+        "a record grew far beyond what its opening announced"
+    )
     return payload
 
 

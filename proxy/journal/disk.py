@@ -1,4 +1,5 @@
-"""The few calls that put bytes on a disk, apart from the journal's logic: a test puts a failing disk in their place."""
+"""The few calls that put bytes on a disk, apart from the journal's logic: a test puts a failing
+disk in their place."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class SystemDisk:
         self._fallocate = fallocate
 
     def allocate(self, fd: int, size: int, /) -> None:
-        """Gives the file `size` bytes of zeros that are really there: a write into them needs no further space."""
+        """Gives the file `size` bytes of zeros that are really there: a write into them needs no
+        further space."""
         if self._fallocate is not None:
             try:
                 self._fallocate(fd, 0, size)

@@ -1,4 +1,5 @@
-"""One process per writer directory: a lock that the system drops when the process dies, however it dies."""
+"""One process per writer directory: a lock that the system drops when the process dies, however it
+dies."""
 
 from __future__ import annotations
 
@@ -12,11 +13,12 @@ from typing import Final
 LOCK: Final = "lock"
 WRITERS_MAX: Final = 1000  # far beyond the processes that share one data directory
 _LOOK_S = 0.005
-_DIRECTORY_MODE = 0o700    # entries name keys and teams
+_DIRECTORY_MODE = 0o700  # entries name keys and teams
 
 
 def try_lock(directory: Path, pause: Callable[[float], None] = time.sleep) -> int | None:
-    """The held lock's file descriptor, to be kept open; None if another process has it. Makes the directory if it is missing."""
+    """The held lock's file descriptor, to be kept open; None if another process has it. Makes the
+    directory if it is missing."""
     directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
     fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -35,7 +37,8 @@ def try_lock(directory: Path, pause: Callable[[float], None] = time.sleep) -> in
 
 
 def claim_first(root: Path) -> tuple[Path, int]:
-    """The first free writer directory, locked: (path, lock's file descriptor). Raises OSError if there is none."""
+    """The first free writer directory, locked: (path, lock's file descriptor). Raises OSError if
+    there is none."""
     for number in range(WRITERS_MAX):
         directory = root / f"w{number}"
         fd = try_lock(directory)
@@ -60,7 +63,8 @@ def is_locked(directory: Path) -> bool:
 
 
 def stands(path: Path, fd: int, size_bytes: int = 0) -> bool:
-    """Whether `path` still names the file that `fd` has open, with all its bytes: neither removed nor replaced nor cut."""
+    """Whether `path` still names the file that `fd` has open, with all its bytes: neither removed
+    nor replaced nor cut."""
     try:
         there, held = path.stat(), os.fstat(fd)
     except OSError:
@@ -69,7 +73,12 @@ def stands(path: Path, fd: int, size_bytes: int = 0) -> bool:
 
 
 def claimable(root: Path) -> list[Path]:
-    """Writer directories that no process holds: left by processes that ended, theirs to be recovered by whoever locks them."""
+    """Writer directories that no process holds: left by processes that ended, theirs to be
+    recovered by whoever locks them."""
     if not root.is_dir():
         return []
-    return [path for path in sorted(root.iterdir()) if path.is_dir() and (path / LOCK).exists() and not is_locked(path)]
+    return [
+        path
+        for path in sorted(root.iterdir())
+        if path.is_dir() and (path / LOCK).exists() and not is_locked(path)
+    ]

@@ -2,7 +2,8 @@
 
 Idle, they sleep. The third looks twice a second whether the files are still there.
 
-To keep house is to make spare segments ready, compress those that are done, drop the old, and keep the whole within its bound.
+To keep house is to make spare segments ready, compress those that are done, drop the old, and keep
+the whole within its bound.
 """
 
 from __future__ import annotations
@@ -15,32 +16,42 @@ from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
 
 from proxy.failpoints import FailpointError, Failpoints
-from proxy.journal.appender import Tape, WriteFailed
+from proxy.journal.appender import Appender, WriteFailed
 from proxy.journal.frames import HEADER_BYTES, MARK, OPEN
-from proxy.journal.open_exchanges import Openings
+from proxy.journal.open_exchanges import OpenExchanges
 from proxy.journal.options import JournalOptions
-from proxy.journal.retention import Shelf, compress, delete
+from proxy.journal.retention import Retention, compress, delete
 from proxy.journal.segments import Segment
 from proxy.journal.syncing import Syncer
 
 Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
 
-REPAIR_PAUSE_S: Final = 0.1      # between two tries on a disk that refuses; doubles up to
+REPAIR_PAUSE_S: Final = 0.1  # between two tries on a disk that refuses; doubles up to
 REPAIR_PAUSE_MAX_S: Final = 5.0
-LOOK_S: Final = 0.5              # between two looks whether a file was removed or replaced
-TIDY_S: Final = 1.0              # between two looks for segments that became done or old
-CARRY_BEHIND: Final = 4    # segments that wait behind one with long exchanges before these are written again
+LOOK_S: Final = 0.5  # between two looks whether a file was removed or replaced
+TIDY_S: Final = 1.0  # between two looks for segments that became done or old
+CARRY_BEHIND: Final = (
+    4  # segments that wait behind one with long exchanges before these are written again
+)
 CARRY_AT_ONCE: Final = 50  # of them between two turns of the event loop: under a millisecond
 
 
-class Upkeep:
-    """Lives on the event loop. `awake` says that a sync is coming anyway: the writer need not ask for one."""
+class Maintenance:
+    """Lives on the event loop. `awake` says that a sync is coming anyway: the writer need not ask
+    for one."""
 
-    def __init__(self, tape: Tape, syncer: Syncer, house: Housekeeping, options: JournalOptions, look: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        appender: Appender,
+        syncer: Syncer,
+        house: Housekeeping,
+        options: JournalOptions,
+        look: Callable[[], None],
+    ) -> None:
         self.awake = True
         self.booked_seq = 0
-        self._tape = tape
+        self._appender = appender
         self._syncer = syncer
         self._house = house
         self._look = look
@@ -78,8 +89,8 @@ class Upkeep:
         self._sync_wanted.set()
         self._tidy_wanted.set()
         await self._stopped.wait()
-        if self._tape.broken is not None:
-            self._tape.repair()
+        if self._appender.broken is not None:
+            self._appender.repair()
         if self._syncer.due and not await self._syncer.join():
             await self._syncer.join()
 
@@ -90,11 +101,11 @@ class Upkeep:
             await self._pause(self._interval_s)
             self._sync_wanted.clear()
             self.awake = False
-            if self._tape.broken is not None:
-                self._tape.repair()
+            if self._appender.broken is not None:
+                self._appender.repair()
             if self._syncer.due or self._syncer.trouble is not None:
                 await self._syncer.join()
-            if self._tape.broken is None and self._syncer.trouble is None:
+            if self._appender.broken is None and self._syncer.trouble is None:
                 pause_s = REPAIR_PAUSE_S
             else:
                 self.nudge()
@@ -131,85 +142,106 @@ class Upkeep:
 
 
 class Housekeeping:
-    """Lives on the event loop; what takes long runs in a thread. `full` says why no further segment can be had."""
+    """Lives on the event loop; what takes long runs in a thread. `full` says why no further segment
+    can be had."""
 
-    def __init__(self, tape: Tape, shelf: Shelf, openings: Openings, options: JournalOptions, fail: Failpoints | None, threads: Executor) -> None:
+    def __init__(
+        self,
+        appender: Appender,
+        retention: Retention,
+        openings: OpenExchanges,
+        options: JournalOptions,
+        fail: Failpoints | None,
+        threads: Executor,
+    ) -> None:
         self.full: str | None = None
         self.failures = 0
-        self._tape = tape
-        self._shelf = shelf
+        self._appender = appender
+        self._retention = retention
         self._openings = openings
         self._options = options
         self._segment_bytes = options.segment_bytes_used
-        self.low_room = self._segment_bytes // 2  # with less than this promised to nobody, a spare is made ready
+        self.low_room = (
+            self._segment_bytes // 2
+        )  # with less than this promised to nobody, a spare is made ready
         self._fail = fail
         self._threads = threads
         self._making = 0  # segments being made in the thread
 
     @property
     def bytes_on_disk(self) -> int:
-        return self._tape.bytes_on_disk + self._shelf.bytes_on_disk
+        return self._appender.bytes_on_disk + self._retention.bytes_on_disk
 
     def grow(self, need: int) -> bool:
-        """A spare at once, for an opening that the thread was too slow for. False if the room still is less than `need`."""
+        """A spare at once, for an opening that the thread was too slow for. False if the room still
+        is less than `need`."""
         if self.full is None:
             surplus = self._surplus()
             if surplus is not None:
                 try:
                     delete(surplus, self._fail)
-                    self._tape.add_spare(self._tape.create(self._tape.take_number()))
+                    self._appender.add_spare(self._appender.create(self._appender.take_number()))
                 except (OSError, FailpointError) as error:
                     self._refused(error)
-        return self._tape.room - self._openings.kept >= need
+        return self._appender.room - self._openings.kept >= need
 
     async def prepare(self) -> None:
         """Spares until there is room enough, or no more to be had."""
-        while self._tape.spares == 0 or self._tape.room - self._openings.kept < self.low_room:
+        while (
+            self._appender.spares == 0 or self._appender.room - self._openings.kept < self.low_room
+        ):
             surplus = self._surplus()
             if surplus is None:
                 return
-            number = self._tape.take_number()
+            number = self._appender.take_number()
             self._making += 1
             try:
                 await self._in_thread(delete, surplus, self._fail)
-                segment: Segment = await self._in_thread(self._tape.create, number)
+                segment: Segment = await self._in_thread(self._appender.create, number)
             except (OSError, FailpointError) as error:
                 self._refused(error)
                 return
             finally:
                 self._making -= 1
-            self._tape.add_spare(segment)
+            self._appender.add_spare(segment)
             self.full = None
 
     async def tidy(self, booked_seq: int, synced_seq: int) -> None:
         """Compresses what is done and drops what is old."""
-        if self._tape.broken is None:  # else the ends of exchanges may be in memory only
-            self._shelf.sort_out(booked_seq, self._tape.position, synced_seq)
-            held_up = self._shelf.held_up(CARRY_BEHIND)
+        if self._appender.broken is None:  # else the ends of exchanges may be in memory only
+            self._retention.sort_out(booked_seq, self._appender.position, synced_seq)
+            held_up = self._retention.held_up(CARRY_BEHIND)
             if held_up is not None:
                 await self._carry(held_up)
         try:
-            while (segment := self._shelf.take_done()) is not None:
+            while (segment := self._retention.take_done()) is not None:
                 await self._finish(segment)
-            expired = self._shelf.take_expired(time.time() - self._options.keep_s)
+            expired = self._retention.take_expired(time.time() - self._options.keep_s)
             if expired:
                 await self._in_thread(delete, expired, self._fail)
         except (OSError, FailpointError):
             self.failures += 1
 
     async def _carry(self, segment: Segment) -> None:
-        """Writes the open exchanges of an old segment again, into the current one: then nothing of them is needed there."""
+        """Writes the open exchanges of an old segment again, into the current one: then nothing of
+        them is needed there."""
         for number, opening in enumerate(self._openings.in_segment(segment), 1):
-            size = 2 * HEADER_BYTES + len(opening.opened) + (0 if opening.mark is None else len(opening.mark))
+            size = (
+                2 * HEADER_BYTES
+                + len(opening.opened)
+                + (0 if opening.mark is None else len(opening.mark))
+            )
             if opening.segment is None:
                 continue  # it ended meanwhile
-            if self._tape.room - self._openings.kept < size:
+            if self._appender.room - self._openings.kept < size:
                 return
             try:
-                self._tape.put(OPEN, opening.opened)
-                into = self._tape.segment  # the mark may come into a later one, which outlasts it
+                self._appender.put(OPEN, opening.opened)
+                into = (
+                    self._appender.segment
+                )  # the mark may come into a later one, which outlasts it
                 if opening.mark is not None:
-                    self._tape.put(MARK, opening.mark)
+                    self._appender.put(MARK, opening.mark)
             except WriteFailed:
                 return
             self._openings.move(opening, into)
@@ -224,16 +256,21 @@ class Housekeeping:
             else:
                 finished = await self._in_thread(compress, segment, self._fail)
         except BaseException:
-            self._shelf.put_back()
+            self._retention.put_back()
             raise
-        self._shelf.finish(finished)
+        self._retention.finish(finished)
 
     def _surplus(self) -> list[Path] | None:
-        """What must go for one more segment to fit within the bound; None, and `full` says so, if too little is done."""
-        excess = self.bytes_on_disk + (self._making + 1) * self._segment_bytes - self._options.size_max_bytes
+        """What must go for one more segment to fit within the bound; None, and `full` says so, if
+        too little is done."""
+        excess = (
+            self.bytes_on_disk
+            + (self._making + 1) * self._segment_bytes
+            - self._options.size_max_bytes
+        )
         if excess <= 0:
             return []
-        surplus = self._shelf.take_surplus(excess)
+        surplus = self._retention.take_surplus(excess)
         if surplus is None:
             self.full = f"the journal has reached journal.size_max ({self._options.size_max_bytes} bytes), and nothing in it is booked yet that could go"
         return surplus

@@ -12,7 +12,8 @@ SEGMENT_BYTES_MIN: Final = 4 * FRAME_BYTES_MAX
 
 
 class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`sync`: `interval` syncs every `interval_s`; with `always` callers wait for `Journal.synced` too."""
+    """`sync`: `interval` syncs every `interval_s`; with `always` callers wait for `Journal.synced`
+    too."""
 
     sync: Literal["interval", "always"] = "interval"
     interval_s: float = 0.1
@@ -22,5 +23,6 @@ class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def segment_bytes_used(self) -> int:
-        """A small journal gets small segments: one being written, one spare and two that are settling must fit in it."""
+        """A small journal gets small segments: one being written, one spare and two that are
+        settling must fit in it."""
         return max(SEGMENT_BYTES_MIN, min(self.segment_bytes, self.size_max_bytes // 4))

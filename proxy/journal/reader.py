@@ -1,6 +1,8 @@
-"""Reads a journal's closes in order, for booking and for replay: forward only, keeping its place, over plain and finished segments.
+"""Reads a journal's closes in order, for booking and for replay: forward only, keeping its place,
+over plain and finished segments.
 
-It may run in a thread beside the writer, since it takes nothing behind the seq it is told: all up to there was written before it was called.
+It may run in a thread beside the writer, since it takes nothing behind the seq it is told: all up
+to there was written before it was called.
 """
 
 from __future__ import annotations
@@ -21,20 +23,24 @@ from proxy.journal.segments import SegmentFile, list_segments
 WINDOW_BYTES: Final = 64 * 1024
 
 
-class Reader:
-    """`skipped_bytes`, `missing` (entries whose seq never turned up) and `undecodable` tell of damage that was passed over."""
+class JournalReader:
+    """`skipped_bytes`, `missing` (entries whose seq never turned up) and `undecodable` tell of
+    damage that was passed over."""
 
     def __init__(self, directory: Path, after_seq: int = 0) -> None:
-        self.last_seq = after_seq   # all up to here has been passed
+        self.last_seq = after_seq  # all up to here has been passed
         self.skipped_bytes = 0
         self.missing = 0
         self.undecodable = 0
         self._directory = directory
-        self._window: Window | None = None
-        self._barren_upto = 0       # looked for entries up to this seq to the very end, in vain: they are damaged
+        self._window: ReadWindow | None = None
+        self._barren_upto = (
+            0  # looked for entries up to this seq to the very end, in vain: they are damaged
+        )
 
     def closes(self, limit: int, upto_seq: int) -> list[tuple[int, UsageRecord]]:
-        """The next closes as (seq, record), at most `limit`, none behind `upto_seq`. An empty list: there are none up to there."""
+        """The next closes as (seq, record), at most `limit`, none behind `upto_seq`. An empty list:
+        there are none up to there."""
         found: list[tuple[int, UsageRecord]] = []
         if upto_seq <= max(self.last_seq, self._barren_upto):
             return found
@@ -52,7 +58,8 @@ class Reader:
                 self._window.close()
                 self._window = following
             elif frame.seq > upto_seq:
-                # The entries asked for are damaged; what stands here is behind them and may still be in the making.
+                # The entries asked for are damaged; what stands here is behind them and may still
+                # be in the making.
                 self._barren_upto = upto_seq
                 break
             else:
@@ -64,7 +71,7 @@ class Reader:
             self._window.close()
             self._window = None
 
-    def _pass(self, window: Window, frame: Frame, found: list[tuple[int, UsageRecord]]) -> None:
+    def _pass(self, window: ReadWindow, frame: Frame, found: list[tuple[int, UsageRecord]]) -> None:
         self.skipped_bytes += frame.at - window.at
         known = frame.seq <= self.last_seq  # read before the place began, or written twice
         if frame.kind == CLOSE and not known:
@@ -77,9 +84,10 @@ class Reader:
             self.missing += frame.seq - self.last_seq - (0 if frame.kind == START else 1)
             self.last_seq = frame.seq
 
-    def _find_place(self) -> Window | None:
-        """The newest segment that begins no later than with the next entry wanted; the oldest there is if all begin later."""
-        place: Window | None = None
+    def _find_place(self) -> ReadWindow | None:
+        """The newest segment that begins no later than with the next entry wanted; the oldest there
+        is if all begin later."""
+        place: ReadWindow | None = None
         for file in reversed(list_segments(self._directory)):
             window, first_seq = self._open(file)
             if window is None:
@@ -91,8 +99,9 @@ class Reader:
                 break
         return place
 
-    def _following(self, number: int) -> Window | None:
-        """The next segment in which anything stands; one that was only made ready is left for later."""
+    def _following(self, number: int) -> ReadWindow | None:
+        """The next segment in which anything stands; one that was only made ready is left for
+        later."""
         for file in list_segments(self._directory):
             if file.number > number:
                 window, _ = self._open(file)
@@ -100,12 +109,13 @@ class Reader:
                     return window
         return None
 
-    def _open(self, file: SegmentFile) -> tuple[Window | None, int]:
+    def _open(self, file: SegmentFile) -> tuple[ReadWindow | None, int]:
         """The segment and the seq it begins with; no window if nothing stands in it."""
         try:
-            window = Window(file)
+            window = ReadWindow(file)
         except FileNotFoundError:
-            # Finished or dropped since it was listed. Finished ones were booked, and so read, before.
+            # Finished or dropped since it was listed. Finished ones were booked, and so read,
+            # before.
             for other in list_segments(self._directory):
                 if other.number == file.number and other.path != file.path:
                     return self._open(other)
@@ -117,10 +127,11 @@ class Reader:
         return window, frame.seq + 1 if frame.kind == START else frame.seq
 
 
-class Window:
+class ReadWindow:
     """The reader's eye on one segment, holding little more than WINDOW_BYTES of it.
 
-    `at` is where the next frame is looked for. Offsets of frames count from the segment's start. Raises OSError if the file is gone.
+    `at` is where the next frame is looked for. Offsets of frames count from the segment's start.
+    Raises OSError if the file is gone.
     """
 
     def __init__(self, file: SegmentFile) -> None:
@@ -131,9 +142,11 @@ class Window:
         self._raw = os.fdopen(self._fd, "rb", buffering=0)
         self._unpacked = gzip.GzipFile(fileobj=self._raw) if file.compressed else None
         self._data = b""
-        self._start = 0      # where _data begins in the segment
+        self._start = 0  # where _data begins in the segment
         self._ended = False  # _data reaches the segment's end
-        self._found: Frame | None = None  # what `next` saw last: the window may no longer reach back to `at`
+        self._found: Frame | None = (
+            None  # what `next` saw last: the window may no longer reach back to `at`
+        )
 
     def refresh(self) -> None:
         """Forgets what was read ahead of the writer. A finished segment never changes."""
@@ -141,7 +154,8 @@ class Window:
             self._data, self._start, self._ended, self._found = b"", self.at, False, None
 
     def next(self) -> Frame | None:
-        """The frame at `at`, or the first sound one behind; None if there is none to the segment's end. Does not move `at`."""
+        """The frame at `at`, or the first sound one behind; None if there is none to the segment's
+        end. Does not move `at`."""
         if self._found is not None and self._found.at >= self.at:
             return self._found
         self._found = self._look_on()
@@ -157,7 +171,9 @@ class Window:
             while 0 <= position <= last:
                 frame = frame_at(self._data, position)
                 if frame is not None:
-                    return Frame(frame.kind, frame.seq, frame.at + self._start, frame.end + self._start)
+                    return Frame(
+                        frame.kind, frame.seq, frame.at + self._start, frame.end + self._start
+                    )
                 position = self._data.find(MAGIC, position + 1)
             if self._ended:
                 return None
@@ -174,7 +190,8 @@ class Window:
         self._raw.close()
 
     def _reach(self, upto: int, *, keep: int) -> None:
-        """Reads on until the window covers `upto` or the segment ends, dropping what lies before `keep`."""
+        """Reads on until the window covers `upto` or the segment ends, dropping what lies before
+        `keep`."""
         while not self._ended and self._start + len(self._data) < upto:
             more = self._read(self._start + len(self._data))
             self._data = self._data[keep - self._start :] + more

@@ -1,8 +1,12 @@
-"""Segments that are written out: when one is done, when it is compressed, when it is dropped, and how much they all take.
+"""Segments that are written out: when one is done, when it is compressed, when it is dropped, and
+how much they all take.
 
-A segment is done when its closes are booked, no exchange that began in it is open, what resolved those is durable, and all
-segments before it are done: else one that holds an exchange's end could go while the one that holds its opening stays, and recovery would take
-the exchange for open. Only done segments are compressed or deleted, in their order. Everything here runs on the event loop but `compress` and `delete`, which run in a thread.
+A segment is done when its closes are booked, no exchange that began in it is open, what resolved
+those is durable, and all
+segments before it are done: else one that holds an exchange's end could go while the one that holds
+its opening stays, and recovery would take
+the exchange for open. Only done segments are compressed or deleted, in their order. Everything here
+runs on the event loop but `compress` and `delete`, which run in a thread.
 """
 
 from __future__ import annotations
@@ -21,15 +25,17 @@ from proxy.journal.disk import sync_directory
 from proxy.journal.segments import DONE, MAKING, PLAIN, Finished, Segment
 
 _COPY_BYTES = 256 * 1024
-_GZIP_LEVEL: Final = 1  # entries repeat each other: level 6 takes three times the processor for a fifth less
+_GZIP_LEVEL: Final = (
+    1  # entries repeat each other: level 6 takes three times the processor for a fifth less
+)
 
 
-class Shelf:
+class Retention:
     """All segments of a directory but the current one and the spares."""
 
     def __init__(self) -> None:
         self.undone: deque[Segment] = deque()
-        self._done: deque[Segment] = deque()       # to be compressed
+        self._done: deque[Segment] = deque()  # to be compressed
         self._finished: deque[Finished] = deque()  # oldest first
         self._in_work: Segment | None = None
         self._bytes = 0
@@ -40,7 +46,9 @@ class Shelf:
 
     @property
     def count(self) -> int:
-        return len(self.undone) + len(self._done) + len(self._finished) + (self._in_work is not None)
+        return (
+            len(self.undone) + len(self._done) + len(self._finished) + (self._in_work is not None)
+        )
 
     def add(self, segment: Segment) -> None:
         self.undone.append(segment)
@@ -63,7 +71,8 @@ class Shelf:
             self._done.append(self.undone.popleft())
 
     def held_up(self, behind: int) -> Segment | None:
-        """The oldest undone segment if what keeps it is an open exchange and at least `behind` others are waiting after it."""
+        """The oldest undone segment if what keeps it is an open exchange and at least `behind`
+        others are waiting after it."""
         if len(self.undone) > behind and self.undone[0].unresolved > 0:
             return self.undone[0]
         return None
@@ -97,8 +106,11 @@ class Shelf:
         return expired
 
     def take_surplus(self, excess_bytes: int) -> list[Path] | None:
-        """Done segments, oldest first, that together take at least `excess_bytes`; None, and nothing taken, if all done ones do not."""
-        offered = sum(finished.size for finished in self._finished) + sum(segment.size for segment in self._done)
+        """Done segments, oldest first, that together take at least `excess_bytes`; None, and
+        nothing taken, if all done ones do not."""
+        offered = sum(finished.size for finished in self._finished) + sum(
+            segment.size for segment in self._done
+        )
         if offered < excess_bytes:
             return None
         surplus: list[Path] = []
@@ -118,7 +130,8 @@ class Shelf:
 
 
 def compress(segment: Segment, fail: Failpoints | None) -> Finished:
-    """Replaces a done segment by its compressed copy; at every moment one of them is whole. Blocking. Raises OSError."""
+    """Replaces a done segment by its compressed copy; at every moment one of them is whole.
+    Blocking. Raises OSError."""
     if fail is not None:
         fail("journal.compress.before")
     target = segment.path.with_name(segment.path.name.removesuffix(PLAIN) + DONE)
@@ -126,7 +139,9 @@ def compress(segment: Segment, fail: Failpoints | None) -> Finished:
     written_at_s = segment.path.stat().st_mtime
     try:
         with segment.path.open("rb") as source, making.open("wb") as file:
-            with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=_GZIP_LEVEL) as packed:
+            with gzip.GzipFile(
+                filename="", fileobj=file, mode="wb", compresslevel=_GZIP_LEVEL
+            ) as packed:
                 shutil.copyfileobj(source, packed, _COPY_BYTES)
             file.flush()
             os.fsync(file.fileno())

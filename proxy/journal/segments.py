@@ -1,4 +1,5 @@
-"""One segment: a preallocated file of frames. Its name is its number, in the order of writing; `.gz` behind it says that it is done."""
+"""One segment: a preallocated file of frames. Its name is its number, in the order of writing;
+`.gz` behind it says that it is done."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ class Finished(NamedTuple):
 
 
 def list_segments(directory: Path) -> list[SegmentFile]:
-    """The directory's segments by number. Where a crash left a plain one beside its finished copy, the plain one counts."""
+    """The directory's segments by number. Where a crash left a plain one beside its finished copy,
+    the plain one counts."""
     found: dict[int, Path] = {}
     for path in directory.iterdir():
         number, dot, rest = path.name.partition(".")
@@ -48,26 +50,44 @@ def list_segments(directory: Path) -> list[SegmentFile]:
 
 
 class Segment:
-    """A segment of this process or one found at start. Lives on the event loop; `create` may run in a thread."""
+    """A segment of this process or one found at start. Lives on the event loop; `create` may run in
+    a thread."""
 
-    __slots__ = ("_pwrite", "fd", "last_close_seq", "number", "path", "position", "resolved_at", "size", "synced", "uncertain", "unresolved")
+    __slots__ = (
+        "_pwrite",
+        "fd",
+        "last_close_seq",
+        "number",
+        "path",
+        "position",
+        "resolved_at",
+        "size",
+        "synced",
+        "uncertain",
+        "unresolved",
+    )
 
     def __init__(self, number: int, path: Path, size: int, fd: int, disk: Disk) -> None:
         self.number = number
         self.path = path
-        self.size = size              # bytes it takes on the disk
-        self.fd = fd                  # -1: not open here
-        self.position = 0             # where the next frame goes: all before it is written
-        self.synced = 0               # all before it is durable
-        self.last_close_seq = 0       # highest seq of a close in it
-        self.unresolved = 0           # open exchanges that began in it
-        self.resolved_at: int | None = None  # position of the journal when it was left and `unresolved` seen to be 0
-        self.uncertain = False        # a failed write could not be undone: its frame may stand at `position`
+        self.size = size  # bytes it takes on the disk
+        self.fd = fd  # -1: not open here
+        self.position = 0  # where the next frame goes: all before it is written
+        self.synced = 0  # all before it is durable
+        self.last_close_seq = 0  # highest seq of a close in it
+        self.unresolved = 0  # open exchanges that began in it
+        self.resolved_at: int | None = (
+            None  # position of the journal when it was left and `unresolved` seen to be 0
+        )
+        self.uncertain = (
+            False  # a failed write could not be undone: its frame may stand at `position`
+        )
         self._pwrite = disk.pwrite
 
     @classmethod
     def create(cls, directory: Path, number: int, size: int, disk: Disk) -> Self:
-        """A new, empty, preallocated, durable segment. Blocking. Raises OSError, leaving nothing behind."""
+        """A new, empty, preallocated, durable segment. Blocking. Raises OSError, leaving nothing
+        behind."""
         path = directory / f"{number:010d}{PLAIN}"
         making = path.with_name(path.name + MAKING)
         fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE)
@@ -89,7 +109,8 @@ class Segment:
         return self.size - self.position
 
     def append(self, frame: bytes) -> None:
-        """Writes one frame at `position` and moves it. Raises OSError with the position unmoved and the written part undone, or `uncertain`."""
+        """Writes one frame at `position` and moves it. Raises OSError with the position unmoved and
+        the written part undone, or `uncertain`."""
         length = len(frame)
         try:
             written = self._pwrite(self.fd, frame, self.position)
@@ -107,7 +128,8 @@ class Segment:
         self._undo(length)
 
     def _undo(self, length: int) -> None:
-        """Zeros what a failed write may have left, so that neither recovery nor a reader takes it for an entry."""
+        """Zeros what a failed write may have left, so that neither recovery nor a reader takes it
+        for an entry."""
         if length == 0:
             return
         try:
@@ -129,7 +151,10 @@ class Segment:
     def trim(self) -> None:
         """Gives an unused tail back. A disk that will not do it costs space only."""
         if self.position < self.size and not self.uncertain:
-            size, self.size = self.size, self.position  # before the file is shorter: a file that is shorter than this was cut by somebody else
+            size, self.size = (
+                self.size,
+                self.position,
+            )  # before the file is shorter: a file that is shorter than this was cut by somebody else
             try:
                 os.truncate(self.path, self.position)
             except OSError:

@@ -1,4 +1,5 @@
-"""A journal's figures seen from outside, for the command line: works beside a running process and without one, and changes nothing."""
+"""A journal's figures seen from outside, for the command line: works beside a running process and
+without one, and changes nothing."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from proxy.journal.lock import is_locked
-from proxy.journal.reader import Reader
-from proxy.journal.survey import FoundSegment, Survey, survey
+from proxy.journal.reader import JournalReader
+from proxy.journal.survey import FoundSegment, Scan, survey
 
 _BATCH = 256
 
@@ -17,20 +18,21 @@ class JournalFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator asks of a journal."""
 
     writer: str
-    in_use: bool                     # a process holds it
-    segments: int                    # plain and finished ones
-    finished: int                    # compressed ones among them
+    in_use: bool  # a process holds it
+    segments: int  # plain and finished ones
+    finished: int  # compressed ones among them
     bytes: int
     last_seq: int
     open_exchanges: int
-    unbooked_closes: int             # None of them is in the ledger yet
-    oldest_undone: str | None        # file name of the oldest segment that still matters
+    unbooked_closes: int  # None of them is in the ledger yet
+    oldest_undone: str | None  # file name of the oldest segment that still matters
     oldest_undone_at_ms: int | None  # when it was last written
     skipped_bytes: int
 
 
 def inspect(directory: Path, booked_seq: int) -> JournalFigures:
-    """The figures of one writer's directory; `booked_seq` is the ledger's position for it. Raises OSError."""
+    """The figures of one writer's directory; `booked_seq` is the ledger's position for it. Raises
+    OSError."""
     found = survey(directory)
     undone = _oldest_undone(found, booked_seq)
     return JournalFigures(
@@ -38,7 +40,8 @@ def inspect(directory: Path, booked_seq: int) -> JournalFigures:
         in_use=is_locked(directory),
         segments=len(found.segments) + len(found.done),
         finished=len(found.done),
-        bytes=sum(segment.size for segment in found.segments) + sum(finished.size for finished in found.done),
+        bytes=sum(segment.size for segment in found.segments)
+        + sum(finished.size for finished in found.done),
         last_seq=found.last_seq,
         open_exchanges=len(found.unresolved),
         unbooked_closes=_unbooked(directory, booked_seq, found.last_seq),
@@ -48,7 +51,7 @@ def inspect(directory: Path, booked_seq: int) -> JournalFigures:
     )
 
 
-def _oldest_undone(found: Survey, booked_seq: int) -> FoundSegment | None:
+def _oldest_undone(found: Scan, booked_seq: int) -> FoundSegment | None:
     pinned = {exchange.number for exchange in found.unresolved.values()}
     for segment in found.segments:
         if segment.number in pinned or segment.last_close_seq > booked_seq:
@@ -57,7 +60,7 @@ def _oldest_undone(found: Survey, booked_seq: int) -> FoundSegment | None:
 
 
 def _unbooked(directory: Path, booked_seq: int, last_seq: int) -> int:
-    reader = Reader(directory, booked_seq)
+    reader = JournalReader(directory, booked_seq)
     count = 0
     try:
         while batch := reader.closes(_BATCH, last_seq):

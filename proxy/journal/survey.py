@@ -1,7 +1,10 @@
-"""What stands in a writer's directory: read once at start, whole, and never stopped by damage. Finished (compressed) segments are not read.
+"""What stands in a writer's directory: read once at start, whole, and never stopped by damage.
+Finished (compressed) segments are not read.
 
-A crash leaves a torn frame at the end at worst; a power cut or a bad disk may leave holes. All sound frames around them count, and what was
-passed over is reported. Memory holds only what is still open at each point of the reading, not what ended.
+A crash leaves a torn frame at the end at worst; a power cut or a bad disk may leave holes. All
+sound frames around them count, and what was
+passed over is reported. Memory holds only what is still open at each point of the reading, not what
+ended.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ class FoundExchange:
 
 
 class FoundSegment(msgspec.Struct, frozen=True):
-    """A plain segment: `end` is where the last sound entry or damage ends, 0 if it was never used."""
+    """A plain segment: `end` is where the last sound entry or damage ends, 0 if it was never
+    used."""
 
     number: int
     path: Path
@@ -51,14 +55,14 @@ class FoundSegment(msgspec.Struct, frozen=True):
     written_at_s: float
 
 
-class Survey:
+class Scan:
     """The result, built up segment by segment."""
 
     def __init__(self) -> None:
         self.segments: list[FoundSegment] = []
         self.done: list[Finished] = []
         self.unresolved: dict[str, FoundExchange] = {}
-        self.unopened: set[str] = set()   # exchanges with marks but no opening: it was damaged
+        self.unopened: set[str] = set()  # exchanges with marks but no opening: it was damaged
         self.skipped: list[Skipped] = []
         self.skipped_bytes = 0
         self.frames = 0
@@ -77,7 +81,11 @@ class Survey:
         torn = len(data[end:].rstrip(b"\0"))
         if torn:
             self.skip(file.path, end, torn)
-        self.segments.append(FoundSegment(file.number, file.path, len(data), end + torn, last_close_seq, written_at_s))
+        self.segments.append(
+            FoundSegment(
+                file.number, file.path, len(data), end + torn, last_close_seq, written_at_s
+            )
+        )
 
     def skip(self, path: Path, offset: int, length: int) -> None:
         self.skipped_bytes += length
@@ -109,18 +117,21 @@ class Survey:
             self.unopened.discard(id)
 
 
-def survey(directory: Path) -> Survey:
-    """Reads all segments that are not done. Raises OSError where the directory cannot be read at all."""
+def survey(directory: Path) -> Scan:
+    """Reads all segments that are not done. Raises OSError where the directory cannot be read at
+    all."""
     for _ in range(_TRIES_MAX):
         try:
             return _survey(directory)
         except FileNotFoundError:
-            pass  # a process is at work there and finished a segment meanwhile: an end in it would be missing, so from the start
+            # a process is at work there and finished a segment meanwhile: an end in it would be
+            # missing, so from the start
+            pass
     return _survey(directory)
 
 
-def _survey(directory: Path) -> Survey:
-    result = Survey()
+def _survey(directory: Path) -> Scan:
+    result = Scan()
     files = list_segments(directory)
     for file in files:
         if file.compressed:
@@ -129,7 +140,8 @@ def _survey(directory: Path) -> Survey:
         else:
             result.read(file)
     if files and files[-1].compressed:
-        # The newest segment is always a plain one; if someone took it away, numbering must still go on behind what was used.
+        # The newest segment is always a plain one; if someone took it away, numbering must still go
+        # on behind what was used.
         result.last_seq = max(result.last_seq, _last_seq(files[-1].path))
     return result
 

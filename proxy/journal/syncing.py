@@ -1,7 +1,10 @@
-"""Makes what was written durable: one fdatasync round at a time, shared by all who wait for it, in a thread.
+"""Makes what was written durable: one fdatasync round at a time, shared by all who wait for it, in
+a thread.
 
-A failed fdatasync may have dropped the written pages while calling them clean, so its segment is never trusted again: writing goes on in a
-fresh one, into which the entries since the last good sync are written once more, and there is `trouble` until a round works there.
+A failed fdatasync may have dropped the written pages while calling them clean, so its segment is
+never trusted again: writing goes on in a
+fresh one, into which the entries since the last good sync are written once more, and there is
+`trouble` until a round works there.
 """
 
 from __future__ import annotations
@@ -11,32 +14,44 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
 from proxy.failpoints import FailpointError, Failpoints
-from proxy.journal.appender import Tape
+from proxy.journal.appender import Appender
 from proxy.journal.disk import Disk
 from proxy.journal.frames import START, scan
 from proxy.journal.segments import Segment
 
 
 class Syncer:
-    """Lives on the event loop. `rewrite(kind, payload)` writes an entry of a lost segment again, if it still matters."""
+    """Lives on the event loop. `rewrite(kind, payload)` writes an entry of a lost segment again, if
+    it still matters."""
 
-    def __init__(self, tape: Tape, disk: Disk, fail: Failpoints | None, threads: Executor, rewrite: Callable[[int, bytes], None]) -> None:
-        self.synced_seq = -1              # nothing is known durable before the first round
+    def __init__(
+        self,
+        appender: Appender,
+        disk: Disk,
+        fail: Failpoints | None,
+        threads: Executor,
+        rewrite: Callable[[int, bytes], None],
+    ) -> None:
+        self.synced_seq = -1  # nothing is known durable before the first round
         self.failures = 0
         self.trouble: str | None = None
-        self._tape = tape
+        self._appender = appender
         self._disk = disk
         self._fail = fail
         self._threads = threads
         self._rewrite = rewrite
-        self._left: list[Segment] = []    # left by the writer, not yet durable to their end
-        self._lost: list[Segment] = []    # failed to sync, not yet written again
+        self._left: list[Segment] = []  # left by the writer, not yet durable to their end
+        self._lost: list[Segment] = []  # failed to sync, not yet written again
         self._round: asyncio.Future[bool] | None = None
 
     @property
     def due(self) -> bool:
         """Whether anything written is not yet durable."""
-        return bool(self._left) or bool(self._lost) or self._tape.segment.synced < self._tape.segment.position
+        return (
+            bool(self._left)
+            or bool(self._lost)
+            or self._appender.segment.synced < self._appender.segment.position
+        )
 
     def leave(self, segment: Segment) -> None:
         """A segment that the writer has left; it is closed when it is durable."""
@@ -48,7 +63,8 @@ class Syncer:
             segment.close()
 
     async def join(self) -> bool:
-        """Waits for the round under way, or for a new one; whether it worked. What is written during a round may not be in it."""
+        """Waits for the round under way, or for a new one; whether it worked. What is written
+        during a round may not be in it."""
         if self._round is None or self._round.done():
             self._round = asyncio.ensure_future(self._run_round())
         return await asyncio.shield(self._round)
@@ -57,11 +73,13 @@ class Syncer:
         if not self._rescue():
             return False
         left = list(self._left)
-        segments = [*left, self._tape.segment]
+        segments = [*left, self._appender.segment]
         upto = [segment.position for segment in segments]
-        seq = self._tape.position
+        seq = self._appender.position
         loop = asyncio.get_running_loop()
-        errors = await loop.run_in_executor(self._threads, self._sync_all, [segment.fd for segment in segments])
+        errors = await loop.run_in_executor(
+            self._threads, self._sync_all, [segment.fd for segment in segments]
+        )
         for segment, position, error in zip(segments, upto, errors, strict=True):
             if error is None:
                 segment.synced = position
@@ -94,10 +112,11 @@ class Syncer:
         return None
 
     def _rescue(self) -> bool:
-        """Writes the unsynced entries of lost segments again; False if there is no fresh segment to go on in."""
+        """Writes the unsynced entries of lost segments again; False if there is no fresh segment to
+        go on in."""
         while self._lost:
             segment = self._lost[0]
-            if segment is self._tape.segment and not self._tape.roll():
+            if segment is self._appender.segment and not self._appender.roll():
                 return False
             for kind, payload in self._unsynced(segment):
                 self._rewrite(kind, payload)

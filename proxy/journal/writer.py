@@ -1,7 +1,10 @@
-"""The journal of one process: every admitted exchange is in it before its first byte leaves, and its record before its last byte arrives.
+"""The journal of one process: every admitted exchange is in it before its first byte leaves, and
+its record before its last byte arrives.
 
-`open`, `mark`, `close` and `void` are one pwrite(2) each on the event loop, with no thread in between; whatever can wait is in `run`.
-Room for the close and some marks of each open exchange is kept free before it is admitted, so that an ending never depends on luck.
+`open`, `mark`, `close` and `void` are one pwrite(2) each on the event loop, with no thread in
+between; whatever can wait is in `run`.
+Room for the close and some marks of each open exchange is kept free before it is admitted, so that
+an ending never depends on luck.
 """
 
 from __future__ import annotations
@@ -17,21 +20,31 @@ import msgspec
 from proxy.core.entries import Marked, Opened, Voided
 from proxy.core.usage import UsageRecord
 from proxy.failpoints import Failpoints
-from proxy.journal.appender import WRITE_BOUNDS_S, Tape, WriteFailed
+from proxy.journal.appender import WRITE_BOUNDS_S, Appender, WriteFailed
 from proxy.journal.codec import ANSWER_BYTES_MAX, OPEN_BYTES_MAX, encode_close, encode_entry, id_of
 from proxy.journal.disk import Disk, SystemDisk
-from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX, HEADER_BYTES, MARK, OPEN, PAYLOAD_BYTES_MAX, VOID
+from proxy.journal.frames import (
+    CLOSE,
+    FRAME_BYTES_MAX,
+    HEADER_BYTES,
+    MARK,
+    OPEN,
+    PAYLOAD_BYTES_MAX,
+    VOID,
+)
 from proxy.journal.lock import LOCK, claim_first, stands, try_lock
-from proxy.journal.maintenance import Housekeeping, Upkeep
-from proxy.journal.open_exchanges import Opening, Openings
+from proxy.journal.maintenance import Housekeeping, Maintenance
+from proxy.journal.open_exchanges import OpenExchange, OpenExchanges
 from proxy.journal.options import JournalOptions
 from proxy.journal.recovery import Recovered, clear_leftovers, number_after, recovered, take_over
-from proxy.journal.retention import Shelf
+from proxy.journal.retention import Retention
 from proxy.journal.segments import Segment
 from proxy.journal.survey import survey
 from proxy.journal.syncing import Syncer
 
-MARKS_ROOM_BYTES: Final = 2048     # about eight marks, 4,000 tokens, can follow on a full disk; more need free room
+MARKS_ROOM_BYTES: Final = (
+    2048  # about eight marks, 4,000 tokens, can follow on a full disk; more need free room
+)
 _READY_ROOM_BYTES: Final = 2 * FRAME_BYTES_MAX
 _REASON_CHARS_MAX: Final = 200
 
@@ -45,9 +58,17 @@ class JournalUnavailable(Exception):
 
 
 class Journal:
-    """Lives on the event loop. `claim` or `adopt` makes one, `run` must run beside its use, `aclose` ends it."""
+    """Lives on the event loop. `claim` or `adopt` makes one, `run` must run beside its use,
+    `aclose` ends it."""
 
-    def __init__(self, directory: Path, lock_fd: int, options: JournalOptions, fail: Failpoints | None, disk: Disk) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        lock_fd: int,
+        options: JournalOptions,
+        fail: Failpoints | None,
+        disk: Disk,
+    ) -> None:
         """Takes over a locked directory. Blocking. Raises OSError."""
         self.directory = directory
         self.writer = directory.name
@@ -56,21 +77,43 @@ class Journal:
         clear_leftovers(directory)
         found = survey(directory)
         self._recovered = recovered(found)
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="journal")  # one syncs, one keeps house
-        self._shelf = Shelf()
-        self._openings = Openings()
-        take_over(found, self._shelf, self._openings, disk)
-        self._tape = Tape(directory, options.segment_bytes_used, disk, fail, number=number_after(found), seq=found.last_seq, leave=self._leave)
-        self._house = Housekeeping(self._tape, self._shelf, self._openings, options, fail, self._threads)
-        self._syncer = Syncer(self._tape, disk, fail, self._threads, self._rewrite)
+        self._threads = ThreadPoolExecutor(
+            2, thread_name_prefix="journal"
+        )  # one syncs, one keeps house
+        self._retention = Retention()
+        self._openings = OpenExchanges()
+        take_over(found, self._retention, self._openings, disk)
+        self._appender = Appender(
+            directory,
+            options.segment_bytes_used,
+            disk,
+            fail,
+            number=number_after(found),
+            seq=found.last_seq,
+            leave=self._leave,
+        )
+        self._house = Housekeeping(
+            self._appender, self._retention, self._openings, options, fail, self._threads
+        )
+        self._syncer = Syncer(self._appender, disk, fail, self._threads, self._rewrite)
         self._low_room = self._house.low_room
-        self._lost = 0                  # times that one was seen to be
-        self._gone: str | None = None   # which file was taken away under this process
-        self._upkeep = Upkeep(self._tape, self._syncer, self._house, options, self._look)
+        self._lost = 0  # times that one was seen to be
+        self._gone: str | None = None  # which file was taken away under this process
+        self._maintenance = Maintenance(
+            self._appender, self._syncer, self._house, options, self._look
+        )
 
     @classmethod
-    def claim(cls, root: Path, options: JournalOptions, failpoints: Failpoints | None = None, *, disk: Disk | None = None) -> Self:
-        """The first writer directory under `root` that no process holds, for this process's life. Blocking. Raises JournalUnavailable.
+    def claim(
+        cls,
+        root: Path,
+        options: JournalOptions,
+        failpoints: Failpoints | None = None,
+        *,
+        disk: Disk | None = None,
+    ) -> Self:
+        """The first writer directory under `root` that no process holds, for this process's life.
+        Blocking. Raises JournalUnavailable.
 
         What a dead process left open in it is in `take_recovered`.
         """
@@ -81,21 +124,42 @@ class Journal:
         return cls._take(directory, lock_fd, options, failpoints, disk)
 
     @classmethod
-    def adopt(cls, directory: Path, options: JournalOptions, failpoints: Failpoints | None = None, *, disk: Disk | None = None) -> Self | None:
-        """Another writer's directory, to end what it left open there and to book it; None if a process holds it. Blocking. Raises JournalUnavailable."""
+    def adopt(
+        cls,
+        directory: Path,
+        options: JournalOptions,
+        failpoints: Failpoints | None = None,
+        *,
+        disk: Disk | None = None,
+    ) -> Self | None:
+        """Another writer's directory, to end what it left open there and to book it; None if a
+        process holds it. Blocking. Raises JournalUnavailable."""
         try:
             lock_fd = try_lock(directory)
         except OSError as error:
-            raise JournalUnavailable(f"the journal in {directory} cannot be taken over: {error}") from error
+            raise JournalUnavailable(
+                f"the journal in {directory} cannot be taken over: {error}"
+            ) from error
         return None if lock_fd is None else cls._take(directory, lock_fd, options, failpoints, disk)
 
     @classmethod
-    def _take(cls, directory: Path, lock_fd: int, options: JournalOptions, fail: Failpoints | None, disk: Disk | None) -> Self:
+    def _take(
+        cls,
+        directory: Path,
+        lock_fd: int,
+        options: JournalOptions,
+        fail: Failpoints | None,
+        disk: Disk | None,
+    ) -> Self:
         try:
-            return cls(directory, lock_fd, options, fail, disk if disk is not None else SystemDisk())
+            return cls(
+                directory, lock_fd, options, fail, disk if disk is not None else SystemDisk()
+            )
         except OSError as error:
             os.close(lock_fd)
-            raise JournalUnavailable(f"the journal in {directory} cannot be written: {error}") from error
+            raise JournalUnavailable(
+                f"the journal in {directory} cannot be written: {error}"
+            ) from error
         except BaseException:
             os.close(lock_fd)
             raise
@@ -109,93 +173,116 @@ class Journal:
             raise JournalUnavailable(trouble)
         payload = encode_entry(opened)
         if len(payload) > OPEN_BYTES_MAX:
-            raise JournalUnavailable(f"the exchange's names take {len(payload)} bytes, more than {OPEN_BYTES_MAX}")
+            raise JournalUnavailable(
+                f"the exchange's names take {len(payload)} bytes, more than {OPEN_BYTES_MAX}"
+            )
         size = HEADER_BYTES + len(payload)
         close_room = size + ANSWER_BYTES_MAX
         need = size + close_room + MARKS_ROOM_BYTES
-        tape = self._tape
-        free = tape.room - self._openings.kept
+        appender = self._appender
+        free = appender.room - self._openings.kept
         if free < self._low_room:
-            self._upkeep.tidy_soon()
+            self._maintenance.tidy_soon()
             if free < need and not self._house.grow(need):
                 raise JournalUnavailable(self._house.full or "the journal has no room left")
         try:
-            tape.put(OPEN, payload)
+            appender.put(OPEN, payload)
         except WriteFailed as error:
             if error.uncertain:
                 # Recovery must not take for an exchange what was refused.
-                tape.put(VOID, encode_entry(Voided(id=opened.id, reason="the opening could not be written")), keep=True)
+                appender.put(
+                    VOID,
+                    encode_entry(Voided(id=opened.id, reason="the opening could not be written")),
+                    keep=True,
+                )
             raise self._unwritable(error) from error
-        self._openings.add(opened.id, Opening(payload, close_room, MARKS_ROOM_BYTES, tape.segment))
-        if not self._upkeep.awake:
-            self._upkeep.nudge()
+        self._openings.add(
+            opened.id, OpenExchange(payload, close_room, MARKS_ROOM_BYTES, appender.segment)
+        )
+        if not self._maintenance.awake:
+            self._maintenance.nudge()
 
     def mark(self, marked: Marked) -> None:
-        """Says how far an open exchange may now be delivered. Raises JournalUnavailable; then it must not be delivered that far.
+        """Says how far an open exchange may now be delivered. Raises JournalUnavailable; then it
+        must not be delivered that far.
 
-        Each mark says all that still holds of the ones before it: only the last is written again when its segment is to go.
+        Each mark says all that still holds of the ones before it: only the last is written again
+        when its segment is to go.
         """
         opening = self._openings.get(marked.id)
         assert opening is not None, "only an open exchange is marked"
         payload = encode_entry(marked)
         size = HEADER_BYTES + len(payload)
         if len(payload) > PAYLOAD_BYTES_MAX:
-            raise JournalUnavailable(f"a mark takes {len(payload)} bytes, more than {PAYLOAD_BYTES_MAX}")
-        free = self._tape.room - self._openings.kept
+            raise JournalUnavailable(
+                f"a mark takes {len(payload)} bytes, more than {PAYLOAD_BYTES_MAX}"
+            )
+        free = self._appender.room - self._openings.kept
         if free < size and not self._house.grow(size) and not self._openings.spend(opening, size):
             raise JournalUnavailable(self._house.full or "the journal has no room left")
         try:
-            self._tape.put(MARK, payload)
+            self._appender.put(MARK, payload)
         except WriteFailed as error:
             raise self._unwritable(error) from error
         opening.mark = payload
-        if not self._upkeep.awake:
-            self._upkeep.nudge()
+        if not self._maintenance.awake:
+            self._maintenance.nudge()
 
     def close(self, record: UsageRecord) -> int:
-        """Ends an exchange with its record; the entry's seq. Never refuses: while the disk does, the record waits in memory and `ready` is False."""
+        """Ends an exchange with its record; the entry's seq. Never refuses: while the disk does,
+        the record waits in memory and `ready` is False."""
         opening = self._openings.resolve(record.id)
         bytes_max = PAYLOAD_BYTES_MAX if opening is None else opening.close_room - HEADER_BYTES
-        seq = self._tape.put(CLOSE, encode_close(record, bytes_max), keep=True)
-        if not self._upkeep.awake:
-            self._upkeep.nudge()
+        seq = self._appender.put(CLOSE, encode_close(record, bytes_max), keep=True)
+        if not self._maintenance.awake:
+            self._maintenance.nudge()
         return seq
 
     def void(self, voided: Voided) -> None:
-        """Takes an opening back: nothing was sent. Never refuses. One that was not admitted needs none."""
+        """Takes an opening back: nothing was sent. Never refuses. One that was not admitted needs
+        none."""
         if self._openings.resolve(voided.id) is None:
             return
-        self._tape.put(VOID, encode_entry(msgspec.structs.replace(voided, reason=voided.reason[:_REASON_CHARS_MAX])), keep=True)
-        if not self._upkeep.awake:
-            self._upkeep.nudge()
+        self._appender.put(
+            VOID,
+            encode_entry(msgspec.structs.replace(voided, reason=voided.reason[:_REASON_CHARS_MAX])),
+            keep=True,
+        )
+        if not self._maintenance.awake:
+            self._maintenance.nudge()
 
     async def synced(self) -> None:
-        """Under `sync: always`, returns when all written so far is on the disk; at once otherwise. Raises JournalUnavailable if the disk fails."""
+        """Under `sync: always`, returns when all written so far is on the disk; at once otherwise.
+        Raises JournalUnavailable if the disk fails."""
         if self._options.sync != "always":
             return
-        target = self._tape.position
+        target = self._appender.position
         failures = 0
-        while self._syncer.synced_seq < target or self._tape.broken is not None:
-            if self._tape.broken is not None:
-                raise JournalUnavailable(self._tape.broken)
+        while self._syncer.synced_seq < target or self._appender.broken is not None:
+            if self._appender.broken is not None:
+                raise JournalUnavailable(self._appender.broken)
             if not await self._syncer.join():
                 # What is in the lost segment was written again; it may still work out there.
                 failures += 1
                 if failures > 1:
-                    raise JournalUnavailable(self._syncer.trouble or "the journal could not be synced to disk")
+                    raise JournalUnavailable(
+                        self._syncer.trouble or "the journal could not be synced to disk"
+                    )
 
     # Booking and recovery.
 
     def booked(self, seq: int) -> None:
         """All closes up to `seq` are durable in the ledger."""
-        self._upkeep.booked_seq = max(self._upkeep.booked_seq, seq)
+        self._maintenance.booked_seq = max(self._maintenance.booked_seq, seq)
 
     def continue_after(self, seq: int) -> None:
-        """The ledger knows this writer up to `seq`: entries are numbered on from there, even if the files that held them are gone."""
-        self._tape.skip_to(seq)
+        """The ledger knows this writer up to `seq`: entries are numbered on from there, even if the
+        files that held them are gone."""
+        self._appender.skip_to(seq)
 
     def take_recovered(self) -> Recovered:
-        """What was found open at the start, once; afterwards it is forgotten here. Each of it needs a `close` (or a `void`)."""
+        """What was found open at the start, once; afterwards it is forgotten here. Each of it needs
+        a `close` (or a `void`)."""
         found = self._recovered
         self._recovered = msgspec.structs.replace(found, unresolved=[])
         return found
@@ -204,32 +291,35 @@ class Journal:
 
     async def run(self) -> None:
         """Syncs, repairs and keeps house until `aclose`."""
-        await self._upkeep.run()
+        await self._maintenance.run()
 
     async def aclose(self) -> None:
-        """Ends `run`, makes everything durable and gives the directory free. Idempotent. Nothing may be written afterwards."""
+        """Ends `run`, makes everything durable and gives the directory free. Idempotent. Nothing
+        may be written afterwards."""
         if self._lock_fd < 0:
             return
         lock_fd, self._lock_fd = self._lock_fd, -1
-        await self._upkeep.aclose()
-        self._tape.close()
+        await self._maintenance.aclose()
+        self._appender.close()
         self._syncer.close()
         await asyncio.to_thread(self._threads.shutdown)
         os.close(lock_fd)
 
     def _leave(self, segment: Segment) -> None:
-        self._shelf.add(segment)
+        self._retention.add(segment)
         self._syncer.leave(segment)
-        self._upkeep.tidy_soon()
+        self._maintenance.tidy_soon()
 
     def _look(self) -> None:
         """Whether the files that are written to are still those in the directory.
 
-        What goes into a file that was removed or replaced is lost with this process, and what stood in
-        one that was cut (`copytruncate` does that) is lost already, so nothing is admitted then. What runs ends in the file as it is, and is booked from there.
+        What goes into a file that was removed or replaced is lost with this process, and what stood
+        in
+        one that was cut (`copytruncate` does that) is lost already, so nothing is admitted then.
+        What runs ends in the file as it is, and is booked from there.
         """
         files = [(self.directory / LOCK, self._lock_fd, 0)]
-        files += [(segment.path, segment.fd, segment.size) for segment in self._tape.segments]
+        files += [(segment.path, segment.fd, segment.size) for segment in self._appender.segments]
         lost = next((path.name for path, fd, size in files if not stands(path, fd, size)), None)
         if lost is None:
             self._gone = None
@@ -241,12 +331,13 @@ class Journal:
             self._lost += 1
 
     def _rewrite(self, kind: int, payload: bytes) -> None:
-        """Again what stood in a segment that was lost. What is resolved since has its end behind it, so its opening and marks no longer matter."""
+        """Again what stood in a segment that was lost. What is resolved since has its end behind
+        it, so its opening and marks no longer matter."""
         if kind in (CLOSE, VOID) or self._openings.get(id_of(payload)) is not None:
-            self._tape.put(kind, payload, keep=True)
+            self._appender.put(kind, payload, keep=True)
 
     def _unwritable(self, error: WriteFailed) -> JournalUnavailable:
-        self._upkeep.nudge()
+        self._maintenance.nudge()
         return JournalUnavailable(f"the disk refuses: {error}")
 
     # Figures.
@@ -255,11 +346,14 @@ class Journal:
     def why_not_ready(self) -> str | None:
         if self._gone is not None:
             return self._gone
-        if self._tape.broken is not None:
-            return f"the journal cannot be written: {self._tape.broken}"
+        if self._appender.broken is not None:
+            return f"the journal cannot be written: {self._appender.broken}"
         if self._syncer.trouble is not None:
             return self._syncer.trouble
-        if self._house.full is not None and self._tape.room - self._openings.kept < _READY_ROOM_BYTES:
+        if (
+            self._house.full is not None
+            and self._appender.room - self._openings.kept < _READY_ROOM_BYTES
+        ):
             return self._house.full
         return None
 
@@ -270,7 +364,7 @@ class Journal:
     @property
     def position(self) -> int:
         """The seq up to which everything is written: a reader may be told to read so far."""
-        return self._tape.position
+        return self._appender.position
 
     @property
     def open_count(self) -> int:
@@ -282,13 +376,15 @@ class Journal:
 
     @property
     def failures(self) -> int:
-        """Writes, allocations and clean-ups that the disk refused, and files that were taken away."""
-        return self._tape.failures + self._house.failures + self._lost
+        """Writes, allocations and clean-ups that the disk refused, and files that were taken
+        away."""
+        return self._appender.failures + self._house.failures + self._lost
 
     @property
     def sync_failures(self) -> int:
         return self._syncer.failures
 
     def write_seconds(self) -> tuple[tuple[float, ...], list[int], float]:
-        """How long writes took, as a histogram: upper bounds, counts (one more than bounds), sum."""
-        return WRITE_BOUNDS_S, list(self._tape.write_counts), self._tape.write_sum_s
+        """How long writes took, as a histogram: upper bounds, counts (one more than bounds),
+        sum."""
+        return WRITE_BOUNDS_S, list(self._appender.write_counts), self._appender.write_sum_s

@@ -1,6 +1,8 @@
-"""The book: append-only records in commit order, one hash chain a database, with roll-ups, refusals and grants beside them.
+"""The book: append-only records in commit order, one hash chain a database, with roll-ups, refusals
+and credits beside them.
 
-`connect(url, …)` opens the backend named by the URL's scheme (`sqlite:ledger.db` is `proxy.ledger.sqlite`). One process writes; others read through `queries`.
+`connect(url, …)` opens the backend named by the URL's scheme (`sqlite:ledger.db` is
+`proxy.ledger.sqlite`). One process writes; others read through `queries`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from proxy.core.limits.credit import Credit
 from proxy.core.usage import UsageRecord
 from proxy.failpoints import Failpoints
 
@@ -19,15 +22,18 @@ BATCH_MAX = 64  # records a transaction: larger ones gain little and hold the da
 
 
 class LedgerUnavailable(Exception):
-    """The database cannot take this now (locked, full, damaged, unreadable). Keep the batch and try again later."""
+    """The database cannot take this now (locked, full, damaged, unreadable). Keep the batch and try
+    again later."""
 
 
 class LedgerError(Exception):
-    """The ledger cannot be used as it is, and waiting will not help. The message says why and what to do."""
+    """The ledger cannot be used as it is, and waiting will not help. The message says why and what
+    to do."""
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
-    """How often requests of one key were refused for one reason within the quarter hour that starts at `bucket_ms`. key_id None: no key, or too many to tell apart."""
+    """How often requests of one key were refused for one reason within the quarter hour that starts
+    at `bucket_ms`. key_id None: no key, or too many to tell apart."""
 
     bucket_ms: int
     key_id: str | None
@@ -36,24 +42,12 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
 
 class Booked(msgspec.Struct, frozen=True, gc=False):
-    """What a batch came to: new rows, records already there, and differences booked as adjustments."""
+    """What a batch came to: new rows, records already there, and differences booked as
+    adjustments."""
 
     inserted: int
     known: int
     adjustments: int
-
-
-class Credit(msgspec.Struct, frozen=True, gc=False):
-    """What raises a limit, once booked for good: `amount` in the limit's `unit` (of money nano-units). See `proxy.quota.Grant`."""
-
-    id: str
-    granted_at_ms: int
-    limit_id: str
-    unit: str
-    amount: int
-    valid_until_ms: int | None = None
-    reason: str | None = None
-    granted_by: str | None = None
 
 
 class Ledger(Protocol):
@@ -69,16 +63,20 @@ class Ledger(Protocol):
         refusals: Sequence[Refusal] = (),
         price_versions: Sequence[tuple[str, bytes]] = (),
     ) -> Booked:
-        """Book at most BATCH_MAX closes of one writer's journal, as (journal seq, record), in one durable transaction.
+        """Book at most BATCH_MAX closes of one writer's journal, as (journal seq, record), in one
+        durable transaction.
 
-        `price_versions` are (version, terms) that records of this batch or later ones pin; a known version keeps the terms it has.
-        Idempotent by record id; a different record under a known id becomes an adjustment. The writer's position becomes `position`, or the last seq of `closes`.
+        `price_versions` are (version, terms) that records of this batch or later ones pin; a known
+        version keeps the terms it has.
+        Idempotent by record id; a different record under a known id becomes an adjustment. The
+        writer's position becomes `position`, or the last seq of `closes`.
         Raises LedgerUnavailable; then the same batch is to be tried again.
         """
         ...
 
     async def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
-        """Book at most BATCH_MAX adjustments that come from no journal, in one durable transaction. Idempotent by record id. Raises LedgerUnavailable."""
+        """Book at most BATCH_MAX adjustments that come from no journal, in one durable transaction.
+        Idempotent by record id. Raises LedgerUnavailable."""
         ...
 
     async def credit(self, credit: Credit) -> None:
@@ -94,7 +92,8 @@ class Ledger(Protocol):
         ...
 
     async def position(self, writer: str) -> int:
-        """The journal seq up to which this writer's closes are booked; 0 for a writer never seen."""
+        """The journal seq up to which this writer's closes are booked; 0 for a writer never
+        seen."""
         ...
 
     async def salts(self) -> dict[str, bytes]:
@@ -106,10 +105,13 @@ class Ledger(Protocol):
         ...
 
 
-async def connect(url: str, data_dir: Path, key_file: Path | None = None, *, failpoints: Failpoints | None = None) -> Ledger:
+async def connect(
+    url: str, data_dir: Path, key_file: Path | None = None, *, failpoints: Failpoints | None = None
+) -> Ledger:
     """Open the ledger for writing. Raises LedgerError with the reason when that cannot be done.
 
-    `key_file` holds the key that seals each batch, by default `ledger.key` in `data_dir`; it is made if absent.
+    `key_file` holds the key that seals each batch, by default `ledger.key` in `data_dir`; it is
+    made if absent.
     """
     scheme = url.partition(":")[0]
     try:
@@ -118,6 +120,8 @@ async def connect(url: str, data_dir: Path, key_file: Path | None = None, *, fai
         backend = None
     opener = getattr(backend, "connect", None)
     if opener is None:
-        raise LedgerError(f"ledger.url {url!r}: no such kind of ledger; use sqlite:FILE, for example sqlite:ledger.db")
+        raise LedgerError(
+            f"ledger.url {url!r}: no such kind of ledger; use sqlite:FILE, for example sqlite:ledger.db"
+        )
     ledger: Ledger = await opener(url, data_dir, key_file, failpoints=failpoints)
     return ledger

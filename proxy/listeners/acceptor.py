@@ -18,8 +18,8 @@ from proxy.listeners.addresses import sockets_at
 
 LOG = logging.getLogger("tollkeeper.listener")
 
-AT_ONCE = 16        # accepted in one turn of the event loop
-RETRY_S = 0.05      # until it looks again whether there is room
+AT_ONCE = 16  # accepted in one turn of the event loop
+RETRY_S = 0.05  # until it looks again whether there is room
 TELL_EVERY_S = 60.0
 
 Held = tuple[asyncio.Transport, asyncio.BaseProtocol]
@@ -28,7 +28,8 @@ Held = tuple[asyncio.Transport, asyncio.BaseProtocol]
 class Acceptor:
     """Accepts for all addresses of one listener together. `most` may be changed while it runs.
 
-    Each of `waits` says of a connection that it waits for its client, so that it may be closed: those
+    Each of `waits` says of a connection that it waits for its client, so that it may be closed:
+    those
     of which the first one says so before those of the next.
     `name` is what the bound is called in the log.
     """
@@ -45,7 +46,7 @@ class Acceptor:
         self._waits = waits
         self._name = name
         self._listening: list[socket.socket] = []
-        self._open: dict[socket.socket, Held | None] = {}   # in the order in which they came
+        self._open: dict[socket.socket, Held | None] = {}  # in the order in which they came
         self._opening: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
         self._told_s = -TELL_EVERY_S
@@ -79,17 +80,23 @@ class Acceptor:
             if len(self._open) >= self.most:
                 newest = self._newest_waiting()
                 if newest is None:
-                    self._pause(f"{self._name}: {self.most} are in use, and nobody is accepted until one ends")
+                    self._pause(
+                        f"{self._name}: {self.most} are in use, and nobody is accepted until one ends"
+                    )
                     return
             try:
                 accepted, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:    # no descriptor, or no memory for a socket
-                self._pause(f"{self._name}: no connection can be accepted: {error.strerror or error}")
+            except OSError as error:  # no descriptor, or no memory for a socket
+                self._pause(
+                    f"{self._name}: no connection can be accepted: {error.strerror or error}"
+                )
                 return
             if newest is not None:
-                self._tell(f"{self._name}: {self.most} are open; the newest that wait for their clients are closed")
+                self._tell(
+                    f"{self._name}: {self.most} are open; the newest that wait for their clients are closed"
+                )
                 newest.abort()
             accepted.setblocking(False)
             self._open[accepted] = None
@@ -101,7 +108,7 @@ class Acceptor:
         loop = asyncio.get_running_loop()
         try:
             transport, protocol = await loop.connect_accepted_socket(self._factory, accepted)
-        except OSError:     # it is gone already
+        except OSError:  # it is gone already
             accepted.close()
         else:
             self._open[accepted] = (transport, protocol)

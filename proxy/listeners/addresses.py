@@ -11,33 +11,41 @@ BACKLOG = 2048  # connections the kernel holds for us while the loop is busy
 
 
 def both_families(host: str, port: int) -> socket.socket | None:
-    """A socket for IPv4 and IPv6 where the host is `::`, which alone would be IPv6 only; else None. OSError if it cannot be opened."""
+    """A socket for IPv4 and IPv6 where the host is `::`, which alone would be IPv6 only; else None.
+    OSError if it cannot be opened."""
     if host != ANY_V6:
         return None
     if not socket.has_dualstack_ipv6():
         raise OSError(None, "this machine has no IPv6: write 0.0.0.0 for all of its addresses")
-    opened = socket.create_server((host, port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+    opened = socket.create_server(
+        (host, port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
+    )
     opened.setblocking(False)
     return opened
 
 
 async def sockets_at(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets for one address: several where its name stands for several. OSError if it cannot be opened."""
+    """Listening sockets for one address: several where its name stands for several. OSError if it
+    cannot be opened."""
     opened = both_families(host, port)
     if opened is not None:
         return [opened]
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found = await loop.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
     sockets: list[socket.socket] = []
     absent: OSError | None = None
     try:
-        for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+        for family, address in dict.fromkeys(
+            (family, address) for family, _, _, _, address in found
+        ):
             try:
                 sockets.append(socket.create_server(address, family=family, backlog=BACKLOG))
             except OSError as error:
                 if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     raise
-                absent = error      # `localhost` stands for ::1 on machines that have none
+                absent = error  # `localhost` stands for ::1 on machines that have none
         if absent is not None and not sockets:
             raise absent
     except OSError:

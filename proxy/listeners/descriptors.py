@@ -1,4 +1,5 @@
-"""File descriptors: a request in flight takes two, and the usual soft limit of 1024 has room for few.
+"""File descriptors: a request in flight takes two, and the usual soft limit of 1024 has room for
+few.
 
 What is accepted is bounded so that journal, ledger, scrapes and the connections to upstreams always
 find one: nobody without a key takes them all.
@@ -9,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import resource
 
-# For the ledger, the journal, name look-ups, the connections of the metrics and the admin listener, and
+# For the ledger, the journal, name look-ups, the connections of the metrics and the admin listener,
+# and
 # answers that are read on for clients that left.
 SPARE = 256
 IDLE_SHARE = 2  # connections kept by default for each request that may be in flight
@@ -17,7 +19,8 @@ REMEDY = "Raise its hard limit (LimitNOFILE= in systemd, --ulimit nofile= in doc
 
 
 def raise_limit() -> int:
-    """Raise this process's soft limit to the hard one, where the system lets it; the limit that holds."""
+    """Raise this process's soft limit to the hard one, where the system lets it; the limit that
+    holds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):  # macOS names no hard limit and yet has one
@@ -44,7 +47,8 @@ def connections_max(limit: int, inflight_max: int, wanted: int | None) -> int:
 
 
 def shortage(limit: int, inflight_max: int, wanted: int | None = None) -> str | None:
-    """What to tell the operator if the descriptors are fewer than what the config allows, else None."""
+    """What to tell the operator if the descriptors are fewer than what the config allows, else
+    None."""
     needed = 2 * inflight_max + SPARE
     fits = connections_max(limit, inflight_max, wanted)
     if wanted is not None and fits < wanted:

@@ -14,7 +14,9 @@ from aiohttp import web
 from proxy.listeners.acceptor import Acceptor
 
 CONNECTIONS_MAX = 64  # a few scrapers, and people
-ASKING: web.AppKey[set[asyncio.BaseTransport]] = web.AppKey("asking", set)  # connections that have brought their request
+ASKING: web.AppKey[set[asyncio.BaseTransport]] = web.AppKey(
+    "asking", set
+)  # connections that have brought their request
 TAKEN_S = 30.0  # for a client to read its answer; the largest page of metrics is some megabytes
 
 
@@ -34,7 +36,8 @@ def runner(app: web.Application, header_s: float, *, stop_s: float) -> web.AppRu
 
 
 async def listen(served: web.AppRunner, host: str, port: int) -> tuple[Acceptor, tuple[str, int]]:
-    """Serves a runner that is set up at this address; host and port as they were taken. OSError if it cannot be opened."""
+    """Serves a runner that is set up at this address; host and port as they were taken. OSError if
+    it cannot be opened."""
     assert served.server is not None, "it is set up"
     asking = served.app[ASKING]
     acceptor = Acceptor(

@@ -1,10 +1,14 @@
-"""The process's counts: plain accumulators behind the series that `proxy/metrics/definitions.py` declares, read at a scrape.
+"""The process's counts: plain accumulators behind the series that `proxy/metrics/definitions.py`
+declares, read at a scrape.
 
-Counting happens on the event loop, per finished request and never per chunk, into integers and dicts; the library's own counters cost seven times that.
-`collect` runs in a thread meanwhile: it only reads, and takes each dict by `copy()`, which no other thread can interrupt. Two series of one scrape may
+Counting happens on the event loop, per finished request and never per chunk, into integers and
+dicts; the library's own counters cost seven times that.
+`collect` runs in a thread meanwhile: it only reads, and takes each dict by `copy()`, which no other
+thread can interrupt. Two series of one scrape may
 therefore be one request apart; none ever goes back.
 
-Label values come from the configuration, from our own code, or are model names under the rule in `_known`. No prompt, secret or end user is one.
+Label values come from the configuration, from our own code, or are model names under the rule in
+`_known`. No prompt, secret or end user is one.
 """
 
 from __future__ import annotations
@@ -32,15 +36,17 @@ from proxy.metrics.definitions import (
 from proxy.metrics.families import Families
 from proxy.metrics.histogram import Histogram, Snapshot
 from proxy.metrics.limits import LimitMetrics
-from proxy.metrics.upstream_limits import Headroom
+from proxy.metrics.upstream_limits import UpstreamLimits
 
 OTHER = "other"
 MODEL_CHARACTERS_MAX = 128
-MODELS_LEARNED_MAX = 1_000  # each brings some 40 lines of histograms; the largest public catalogues list about 500 models
+# each brings some 40 lines of histograms; the largest public catalogues list about 500 models
+MODELS_LEARNED_MAX = 1_000
 
 
 class Metrics(Collector):
-    """Count by the methods below; read by `render`. Call `record` before `timing`: a model's first 2xx answer is what makes it a label."""
+    """Count by the methods below; read by `render`. Call `record` before `timing`: a model's first
+    2xx answer is what makes it a label."""
 
     def __init__(self, settings: MetricsSettings, version: str) -> None:
         self._kept = tuple(name in settings.labels for name in DIMENSIONS)
@@ -48,7 +54,8 @@ class Metrics(Collector):
         self._dropped = 0
         self._models: set[str] = set()
         self._models_learned = 0
-        # By label values, what is exported; and by a record's own values, short cuts to the same objects.
+        # By label values, what is exported; and by a record's own values, short cuts to the same
+        # objects.
         self._rows: dict[tuple[str, ...], _Row] = {}
         self._row_of: dict[tuple[str | None, str, str | None, str], _Row] = {}
         self._pairs: dict[tuple[str, ...], _Pair] = {}
@@ -67,20 +74,27 @@ class Metrics(Collector):
         self._version = version
         self._key_expiries_ms: dict[str, int] = {}
         self.limits = LimitMetrics(settings.max_series)
-        self.headroom = Headroom()
+        self.upstream_limits = UpstreamLimits()
         self._others: list[Callable[[Families], None]] = []
         self._watched: dict[str, Callable[[], float | None]] = {}
         self._watched_models: dict[str, Callable[[], Mapping[str, float]]] = {}
         self._watched_histograms: dict[str, Callable[[], Snapshot]] = {}
 
     def configured(self, models: Iterable[str], key_expiries_ms: Mapping[str, int]) -> None:
-        """At start and after each reload: the model names that routes and prices spell out (globs are ignored), and when keys expire."""
-        self._models.update(name for name in models if name.isprintable() and not any(sign in name for sign in "*?["))
+        """At start and after each reload: the model names that routes and prices spell out (globs
+        are ignored), and when keys expire."""
+        self._models.update(
+            name
+            for name in models
+            if name.isprintable() and not any(sign in name for sign in "*?[")
+        )
         self._key_expiries_ms = dict(key_expiries_ms)
 
     def record(self, record: UsageRecord) -> None:
         """Count a settled usage record; not an adjustment, since a counter cannot go down."""
-        row = self._row_of.get((record.team, record.key_id, record.model_requested, record.upstream))
+        row = self._row_of.get(
+            (record.team, record.key_id, record.model_requested, record.upstream)
+        )
         if row is None:
             row = self._row(record)
         ending = (record.status, record.outcome)
@@ -91,7 +105,12 @@ class Metrics(Collector):
         if record.inconsistent:
             row.pair.inconsistent += 1
         served, requested = record.model_served, record.model_requested
-        if served is not None and served != requested and requested is not None and substituted(requested, served):
+        if (
+            served is not None
+            and served != requested
+            and requested is not None
+            and substituted(requested, served)
+        ):
             self._substituted += 1
         if record.input_tokens is not None:
             row.input_tokens += record.input_tokens
@@ -105,12 +124,24 @@ class Metrics(Collector):
             row.reasoning_tokens += record.reasoning_tokens
         if record.currency is not None:
             if record.cost_nano is not None:
-                row.cost_nano[record.currency] = row.cost_nano.get(record.currency, 0) + record.cost_nano
+                row.cost_nano[record.currency] = (
+                    row.cost_nano.get(record.currency, 0) + record.cost_nano
+                )
             if record.charge_nano is not None:
-                row.charge_nano[record.currency] = row.charge_nano.get(record.currency, 0) + record.charge_nano
+                row.charge_nano[record.currency] = (
+                    row.charge_nano.get(record.currency, 0) + record.charge_nano
+                )
 
-    def timing(self, upstream: str, model: str | None, duration_s: float, first_byte_s: float | None, output_tokens: int | None) -> None:
-        """Time a finished answer. `output_tokens` is for streams only: elsewhere the first byte says nothing about the pace, so pass None."""
+    def timing(
+        self,
+        upstream: str,
+        model: str | None,
+        duration_s: float,
+        first_byte_s: float | None,
+        output_tokens: int | None,
+    ) -> None:
+        """Time a finished answer. `output_tokens` is for streams only: elsewhere the first byte
+        says nothing about the pace, so pass None."""
         pair = self._pair_of.get((upstream, model))
         if pair is None:
             pair = self._pair(upstream, model)
@@ -121,7 +152,8 @@ class Metrics(Collector):
                 pair.per_token.observe((duration_s - first_byte_s) / (output_tokens - 1))
 
     def http(self, route: str, code: int) -> None:
-        """Count an answer on the data listener; `route` is a template of ours, never the client's path."""
+        """Count an answer on the data listener; `route` is a template of ours, never the client's
+        path."""
         self._http[route, code] = self._http.get((route, code), 0) + 1
 
     def refused(self, team: str | None, key: str | None, code: str) -> None:
@@ -164,18 +196,24 @@ class Metrics(Collector):
         self._reload_ok = ok
 
     def watch(self, name: str, read: Callable[[], float | None]) -> None:
-        """Let a part state one of `WATCHED` itself. `read` runs in the scrape's thread: it may only look, and None means not known."""
+        """Let a part state one of `WATCHED` itself. `read` runs in the scrape's thread: it may only
+        look, and None means not known."""
         assert name in WATCHED, f"{name} is not declared: add it to SPECS and WATCHED"
         self._watched[name] = read
 
     def watch_models(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
-        """The same for one of `WATCHED_BY_MODEL`: values by model, of which those are shown that may be a label."""
-        assert name in WATCHED_BY_MODEL, f"{name} is not declared: add it to SPECS and WATCHED_BY_MODEL"
+        """The same for one of `WATCHED_BY_MODEL`: values by model, of which those are shown that
+        may be a label."""
+        assert name in WATCHED_BY_MODEL, (
+            f"{name} is not declared: add it to SPECS and WATCHED_BY_MODEL"
+        )
         self._watched_models[name] = read
 
     def watch_histogram(self, name: str, read: Callable[[], Snapshot]) -> None:
         """The same for one of `WATCHED_HISTOGRAMS`."""
-        assert name in WATCHED_HISTOGRAMS, f"{name} is not declared: add it to SPECS and WATCHED_HISTOGRAMS"
+        assert name in WATCHED_HISTOGRAMS, (
+            f"{name} is not declared: add it to SPECS and WATCHED_HISTOGRAMS"
+        )
         self._watched_histograms[name] = read
 
     def also(self, collect: Callable[[Families], None]) -> None:
@@ -215,10 +253,11 @@ class Metrics(Collector):
         families.add("series_dropped_total", (), self._dropped + self.limits.dropped)
         families.add("config_last_reload_successful", (), self._reload_ok)
         families.add("build_info", (self._version,), 1)
-        for collect in (self.limits.collect, self.headroom.collect, *self._others):
+        for collect in (self.limits.collect, self.upstream_limits.collect, *self._others):
             collect(families)
         for name, read in self._watched.items():
-            # The directory behind a gauge may be gone: its sample is missing then, the other samples are not.
+            # The directory behind a gauge may be gone: its sample is missing then, the other
+            # samples are not.
             with contextlib.suppress(OSError):
                 value = read()
                 if value is not None:
@@ -231,21 +270,31 @@ class Metrics(Collector):
             families.histogram(name, (), snapshot())
         return families.all()
 
-    def _shown(self, team: str | None, key: str | None, model: str = "", upstream: str = "") -> tuple[str, ...]:
-        """The four labels; empty where not known, and where `metrics.labels` leaves one out (to Prometheus an empty label is an absent one)."""
+    def _shown(
+        self, team: str | None, key: str | None, model: str = "", upstream: str = ""
+    ) -> tuple[str, ...]:
+        """The four labels; empty where not known, and where `metrics.labels` leaves one out (to
+        Prometheus an empty label is an absent one)."""
         values = (team or "", key or "", model, upstream)
         return tuple(value if kept else "" for value, kept in zip(values, self._kept, strict=True))
 
     def _known(self, model: str | None) -> str:
-        """A model is a label if the configuration names it or it has answered 2xx: any other name is the client's to make up, so it is `other`."""
+        """A model is a label if the configuration names it or it has answered 2xx: any other name
+        is the client's to make up, so it is `other`."""
         if model is None:
             return ""
         return model if model in self._models else OTHER
 
     def _learn(self, model: str | None) -> None:
         """A model has answered 2xx."""
-        # Printable also means that UTF-8 can carry it: one name that it cannot would cost the whole page.
-        if model is None or model in self._models or len(model) > MODEL_CHARACTERS_MAX or not model.isprintable():
+        # Printable also means that UTF-8 can carry it: one name that it cannot would cost the whole
+        # page.
+        if (
+            model is None
+            or model in self._models
+            or len(model) > MODEL_CHARACTERS_MAX
+            or not model.isprintable()
+        ):
             return
         if self._models_learned < MODELS_LEARNED_MAX:
             self._models_learned += 1
@@ -261,14 +310,18 @@ class Metrics(Collector):
         return False
 
     def _row(self, record: UsageRecord) -> _Row:
-        """The slow path of `record`: find or make the row. Folded and unknown names come here each time: they are unbounded, so there is no short cut to keep."""
+        """The slow path of `record`: find or make the row. Folded and unknown names come here each
+        time: they are unbounded, so there is no short cut to keep."""
         if record.status is not None and 200 <= record.status < 300:
             self._learn(record.model_requested)
         model = self._known(record.model_requested)
         labels = self._shown(record.team, record.key_id, model, record.upstream)
-        short_cut = model == (record.model_requested or "") and len(self._row_of) < self._combinations_max
+        short_cut = (
+            model == (record.model_requested or "") and len(self._row_of) < self._combinations_max
+        )
         if not self._room(self._rows, labels):
-            # Team and upstream stay apart: both come from the configuration alone, and their sums stay true.
+            # Team and upstream stay apart: both come from the configuration alone, and their sums
+            # stay true.
             labels = self._shown(record.team, OTHER, OTHER, record.upstream)
             short_cut = False
         row = self._rows.get(labels)
@@ -299,21 +352,36 @@ class _Row:
     """The ledger-true counts of one team, key, model and upstream."""
 
     __slots__ = (
-        "_labels", "cache_write_tokens", "cached_tokens", "charge_nano", "cost_nano", "endings", "input_tokens", "output_tokens", "pair", "reasoning_tokens",
+        "_labels",
+        "cache_write_tokens",
+        "cached_tokens",
+        "charge_nano",
+        "cost_nano",
+        "endings",
+        "input_tokens",
+        "output_tokens",
+        "pair",
+        "reasoning_tokens",
     )
 
     def __init__(self, labels: tuple[str, ...], pair: _Pair) -> None:
         self._labels = labels
         self.pair = pair
         self.endings: dict[tuple[int | None, str], int] = {}
-        self.input_tokens = self.output_tokens = self.cached_tokens = self.cache_write_tokens = self.reasoning_tokens = 0
+        self.input_tokens = self.output_tokens = self.cached_tokens = self.cache_write_tokens = (
+            self.reasoning_tokens
+        ) = 0
         self.cost_nano: dict[str, int] = {}
         self.charge_nano: dict[str, int] = {}
 
     def collect(self, families: Families) -> None:
         labels = self._labels
         for (status, outcome), count in self.endings.copy().items():
-            families.add("requests_total", (*labels, "none" if status is None else str(status), outcome), count)
+            families.add(
+                "requests_total",
+                (*labels, "none" if status is None else str(status), outcome),
+                count,
+            )
         families.add("input_tokens_total", labels, self.input_tokens)
         families.add("output_tokens_total", labels, self.output_tokens)
         families.add("cached_input_tokens_total", labels, self.cached_tokens)
@@ -328,7 +396,15 @@ class _Row:
 class _Pair:
     """What is counted of one upstream and model."""
 
-    __slots__ = ("_labels", "duration", "first_byte", "inconsistent", "per_token", "sources", "unpriced")
+    __slots__ = (
+        "_labels",
+        "duration",
+        "first_byte",
+        "inconsistent",
+        "per_token",
+        "sources",
+        "unpriced",
+    )
 
     def __init__(self, labels: tuple[str, ...]) -> None:
         self._labels = labels
@@ -350,4 +426,3 @@ class _Pair:
         families.histogram("request_duration_seconds", self._labels, self.duration.snapshot())
         families.histogram("time_to_first_byte_seconds", self._labels, self.first_byte.snapshot())
         families.histogram("time_per_output_token_seconds", self._labels, self.per_token.snapshot())
-

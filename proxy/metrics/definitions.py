@@ -1,4 +1,5 @@
-"""Every Prometheus series, declared once: name, type, labels, unit, meaning, and the buckets of the histograms. `docs/metrics.md` is held equal to it."""
+"""Every Prometheus series, declared once: name, type, labels, unit, meaning, and the buckets of the
+histograms. `docs/metrics.md` is held equal to it."""
 
 from __future__ import annotations
 
@@ -12,16 +13,66 @@ LIMIT = ("scope", "id", "limit")
 LIMIT_STATE = (*LIMIT, "unit", "per")
 PAIR = ("upstream", "model")
 
-# From a cached embedding to a long reasoning answer; to the first byte; per token, where a person reads along; inside the proxy.
-# The first two reach the default timeouts (`total` 1h, `first_byte` 10m): above its last bound a histogram knows no quantile.
-DURATION_BOUNDS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
-FIRST_BYTE_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+# From a cached embedding to a long reasoning answer; to the first byte; per token, where a person
+# reads along; inside the proxy.
+# The first two reach the default timeouts (`total` 1h, `first_byte` 10m): above its last bound a
+# histogram knows no quantile.
+DURATION_BOUNDS_S = (
+    0.01,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+    1800.0,
+    3600.0,
+)
+FIRST_BYTE_BOUNDS_S = (
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+)
 PER_TOKEN_BOUNDS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
-OVERHEAD_BOUNDS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
+OVERHEAD_BOUNDS_S = (
+    0.00005,
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.5,
+    1.0,
+)
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """One metric as it is declared: name without the prefix, type, label names in order, unit, and its meaning in one sentence."""
+    """One metric as it is declared: name without the prefix, type, label names in order, unit, and
+    its meaning in one sentence."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -32,65 +83,321 @@ class Spec(msgspec.Struct, frozen=True):
 
 SPECS: tuple[Spec, ...] = (
     # Ledger-true: one increment per record, at the moment it is settled.
-    Spec("requests_total", "counter", (*DIMENSIONS, "code", "outcome"), "requests", "Requests that reached an upstream; code is the upstream's status, none if no head came."),
-    Spec("input_tokens_total", "counter", DIMENSIONS, "tokens", "Input tokens, cached ones included."),
-    Spec("output_tokens_total", "counter", DIMENSIONS, "tokens", "Output tokens, reasoning included."),
-    Spec("cached_input_tokens_total", "counter", DIMENSIONS, "tokens", "Input tokens read from the vendor's cache; a part of the input tokens."),
-    Spec("cache_write_input_tokens_total", "counter", DIMENSIONS, "tokens", "Input tokens written to the vendor's cache; a part of the input tokens."),
-    Spec("reasoning_output_tokens_total", "counter", DIMENSIONS, "tokens", "Output tokens spent on reasoning; a part of the output tokens."),
-    Spec("cost_total", "counter", (*DIMENSIONS, "currency"), "currency units", "What the vendor should bill; no sample for what has no price."),
-    Spec("charge_total", "counter", (*DIMENSIONS, "currency"), "currency units", "What the team pays; no sample for what has no price."),
-    Spec("unpriced_requests_total", "counter", ("model",), "requests", "Requests whose cost was not known when they were booked: no price row, no exchange rate yet, or counts that a price needs and nobody stated."),
-    Spec("model_substituted_total", "counter", (), "requests", "Requests that the vendor answered with another model than was asked for; a date, version or prefix in its name makes no other model."),
-    Spec("inconsistent_total", "counter", PAIR, "requests", "Requests whose record is flagged: the vendor's counts contradict each other, part of an answer could not be read, or its service tier is in doubt."),
-    Spec("usage_source_total", "counter", (*PAIR, "source"), "requests", "Requests by where their token counts came from: reported, counted, estimated, partial or none."),
+    Spec(
+        "requests_total",
+        "counter",
+        (*DIMENSIONS, "code", "outcome"),
+        "requests",
+        "Requests that reached an upstream; code is the upstream's status, none if no head came.",
+    ),
+    Spec(
+        "input_tokens_total", "counter", DIMENSIONS, "tokens", "Input tokens, cached ones included."
+    ),
+    Spec(
+        "output_tokens_total", "counter", DIMENSIONS, "tokens", "Output tokens, reasoning included."
+    ),
+    Spec(
+        "cached_input_tokens_total",
+        "counter",
+        DIMENSIONS,
+        "tokens",
+        "Input tokens read from the vendor's cache; a part of the input tokens.",
+    ),
+    Spec(
+        "cache_write_input_tokens_total",
+        "counter",
+        DIMENSIONS,
+        "tokens",
+        "Input tokens written to the vendor's cache; a part of the input tokens.",
+    ),
+    Spec(
+        "reasoning_output_tokens_total",
+        "counter",
+        DIMENSIONS,
+        "tokens",
+        "Output tokens spent on reasoning; a part of the output tokens.",
+    ),
+    Spec(
+        "cost_total",
+        "counter",
+        (*DIMENSIONS, "currency"),
+        "currency units",
+        "What the vendor should bill; no sample for what has no price.",
+    ),
+    Spec(
+        "charge_total",
+        "counter",
+        (*DIMENSIONS, "currency"),
+        "currency units",
+        "What the team pays; no sample for what has no price.",
+    ),
+    Spec(
+        "unpriced_requests_total",
+        "counter",
+        ("model",),
+        "requests",
+        "Requests whose cost was not known when they were booked: no price row, no exchange rate yet, or counts that a price needs and nobody stated.",
+    ),
+    Spec(
+        "model_substituted_total",
+        "counter",
+        (),
+        "requests",
+        "Requests that the vendor answered with another model than was asked for; a date, version or prefix in its name makes no other model.",
+    ),
+    Spec(
+        "inconsistent_total",
+        "counter",
+        PAIR,
+        "requests",
+        "Requests whose record is flagged: the vendor's counts contradict each other, part of an answer could not be read, or its service tier is in doubt.",
+    ),
+    Spec(
+        "usage_source_total",
+        "counter",
+        (*PAIR, "source"),
+        "requests",
+        "Requests by where their token counts came from: reported, counted, estimated, partial or none.",
+    ),
     # The edge: what clients and upstreams experience.
-    Spec("http_requests_total", "counter", ("route", "code"), "requests", "Requests on the data listener by route template and the status sent, refusals included."),
-    Spec("refusals_total", "counter", ("team", "key", "code"), "requests", "Requests the proxy refused by error code; team and key are empty where the caller is not known."),
-    Spec("request_duration_seconds", "histogram", PAIR, "seconds", "From the request's head to the last byte of the answer."),
-    Spec("time_to_first_byte_seconds", "histogram", PAIR, "seconds", "From the request's head to the first byte of the answer's body."),
-    Spec("time_per_output_token_seconds", "histogram", PAIR, "seconds", "Of streams: time after the first byte divided by the output tokens after the first."),
-    Spec("overhead_seconds", "histogram", ("phase",), "seconds", "Time the proxy itself took, by phase."),
+    Spec(
+        "http_requests_total",
+        "counter",
+        ("route", "code"),
+        "requests",
+        "Requests on the data listener by route template and the status sent, refusals included.",
+    ),
+    Spec(
+        "refusals_total",
+        "counter",
+        ("team", "key", "code"),
+        "requests",
+        "Requests the proxy refused by error code; team and key are empty where the caller is not known.",
+    ),
+    Spec(
+        "request_duration_seconds",
+        "histogram",
+        PAIR,
+        "seconds",
+        "From the request's head to the last byte of the answer.",
+    ),
+    Spec(
+        "time_to_first_byte_seconds",
+        "histogram",
+        PAIR,
+        "seconds",
+        "From the request's head to the first byte of the answer's body.",
+    ),
+    Spec(
+        "time_per_output_token_seconds",
+        "histogram",
+        PAIR,
+        "seconds",
+        "Of streams: time after the first byte divided by the output tokens after the first.",
+    ),
+    Spec(
+        "overhead_seconds",
+        "histogram",
+        ("phase",),
+        "seconds",
+        "Time the proxy itself took, by phase.",
+    ),
     Spec("inflight_requests", "gauge", (), "requests", "Requests being served now."),
     Spec("inflight_streams", "gauge", (), "requests", "Streamed answers being relayed now."),
-    Spec("client_gone_total", "counter", ("upstream", "policy"), "requests", "Clients that left before the end of their answer, by what followed: stop, drain, no_room where the answer should have been read on and there was no place for it, or before_send where nothing had gone out."),
-    Spec("usage_questions_declined_total", "counter", ("upstream",), "requests", "Streams that an upstream took only without the question for their usage (stream_usage: inject); its model is not asked for ten minutes, by this key alone until three keys were refused."),
-    Spec("upstream_errors_total", "counter", ("upstream", "kind"), "errors", "Failures to reach an upstream or to hear it out, and answers under a 2xx status that fail (error_event) or are none (no_answer), by kind."),
-    Spec("upstream_ratelimit_remaining", "gauge", ("upstream", "unit"), "requests or tokens", "What an upstream last said that it has left for us (x-ratelimit-remaining-requests, -tokens); no sample five minutes after."),
-    Spec("estimate_error_ratio", "gauge", ("model",), "ratio", "Estimated over stated tokens, minus one, of the answers that state theirs and were counted too."),
-    # Limits: scope is proxy, upstream, team or key; id is whose limit it is, empty for the proxy's; limit is its name, or what it limits;
-    # unit is tokens, requests … or a currency; per is second … month or total, empty for concurrent requests.
-    Spec("limit_amount", "gauge", LIMIT_STATE, "the limit's unit", "What a limit allows in its period, credits included; money in currency units."),
-    Spec("limit_used", "gauge", LIMIT_STATE, "the limit's unit", "What is used of it in the running period; of a rate, what has not flowed off yet."),
-    Spec("limit_held", "gauge", LIMIT_STATE, "the limit's unit", "What running requests may still use of it; of a rate that is part of what is used."),
-    Spec("limit_reset_timestamp_seconds", "gauge", LIMIT_STATE, "Unix seconds", "When all of it is there again if nothing more is used; no sample for totals and for concurrent requests."),
-    Spec("limit_crossings_total", "counter", (*LIMIT, "share"), "crossings", "Times that use has reached a share of warn_at, once in each period; 1 where a limit that only warns was exceeded."),
-    Spec("strict_breaches_total", "counter", LIMIT, "requests", "Requests that used more of a strict limit than they could be bounded by: the vendor billed beyond its cap, or a dearer model answered."),
+    Spec(
+        "client_gone_total",
+        "counter",
+        ("upstream", "policy"),
+        "requests",
+        "Clients that left before the end of their answer, by what followed: stop, drain, no_room where the answer should have been read on and there was no place for it, or before_send where nothing had gone out.",
+    ),
+    Spec(
+        "usage_questions_declined_total",
+        "counter",
+        ("upstream",),
+        "requests",
+        "Streams that an upstream took only without the question for their usage (stream_usage: inject); its model is not asked for ten minutes, by this key alone until three keys were refused.",
+    ),
+    Spec(
+        "upstream_errors_total",
+        "counter",
+        ("upstream", "kind"),
+        "errors",
+        "Failures to reach an upstream or to hear it out, and answers under a 2xx status that fail (error_event) or are none (no_answer), by kind.",
+    ),
+    Spec(
+        "upstream_ratelimit_remaining",
+        "gauge",
+        ("upstream", "unit"),
+        "requests or tokens",
+        "What an upstream last said that it has left for us (x-ratelimit-remaining-requests, -tokens); no sample five minutes after.",
+    ),
+    Spec(
+        "estimate_error_ratio",
+        "gauge",
+        ("model",),
+        "ratio",
+        "Estimated over stated tokens, minus one, of the answers that state theirs and were counted too.",
+    ),
+    # Limits: scope is proxy, upstream, team or key; id is whose limit it is, empty for the proxy's;
+    # limit is its name, or what it limits;
+    # unit is tokens, requests … or a currency; per is second … month or total, empty for concurrent
+    # requests.
+    Spec(
+        "limit_amount",
+        "gauge",
+        LIMIT_STATE,
+        "the limit's unit",
+        "What a limit allows in its period, credits included; money in currency units.",
+    ),
+    Spec(
+        "limit_used",
+        "gauge",
+        LIMIT_STATE,
+        "the limit's unit",
+        "What is used of it in the running period; of a rate, what has not flowed off yet.",
+    ),
+    Spec(
+        "limit_held",
+        "gauge",
+        LIMIT_STATE,
+        "the limit's unit",
+        "What running requests may still use of it; of a rate that is part of what is used.",
+    ),
+    Spec(
+        "limit_reset_timestamp_seconds",
+        "gauge",
+        LIMIT_STATE,
+        "Unix seconds",
+        "When all of it is there again if nothing more is used; no sample for totals and for concurrent requests.",
+    ),
+    Spec(
+        "limit_crossings_total",
+        "counter",
+        (*LIMIT, "share"),
+        "crossings",
+        "Times that use has reached a share of warn_at, once in each period; 1 where a limit that only warns was exceeded.",
+    ),
+    Spec(
+        "strict_breaches_total",
+        "counter",
+        LIMIT,
+        "requests",
+        "Requests that used more of a strict limit than they could be bounded by: the vendor billed beyond its cap, or a dearer model answered.",
+    ),
     # Of the ledger: what `tollkeeper usage` says, also after a restart.
-    Spec("period_charge", "gauge", ("team", "period", "currency"), "currency units", "What a team was charged this day or month so far, in the configured zone; read from the ledger, adjustments included."),
-    Spec("period_unpriced_requests", "gauge", ("team", "period"), "requests", "Requests of a team this day or month so far that have no price now; read from the ledger, adjustments included."),
-    Spec("period_tokens", "gauge", ("team", "period"), "tokens", "Input and output tokens of a team this day or month so far, in the configured zone; read from the ledger."),
+    Spec(
+        "period_charge",
+        "gauge",
+        ("team", "period", "currency"),
+        "currency units",
+        "What a team was charged this day or month so far, in the configured zone; read from the ledger, adjustments included.",
+    ),
+    Spec(
+        "period_unpriced_requests",
+        "gauge",
+        ("team", "period"),
+        "requests",
+        "Requests of a team this day or month so far that have no price now; read from the ledger, adjustments included.",
+    ),
+    Spec(
+        "period_tokens",
+        "gauge",
+        ("team", "period"),
+        "tokens",
+        "Input and output tokens of a team this day or month so far, in the configured zone; read from the ledger.",
+    ),
     # Health: whether the books are being kept.
     Spec("journal_bytes", "gauge", (), "bytes", "Size of the journal on disk."),
-    Spec("journal_open_exchanges", "gauge", (), "exchanges", "Exchanges opened in the journal and not closed yet."),
-    Spec("journal_failures_total", "counter", (), "errors", "Journal writes and syncs that failed."),
+    Spec(
+        "journal_open_exchanges",
+        "gauge",
+        (),
+        "exchanges",
+        "Exchanges opened in the journal and not closed yet.",
+    ),
+    Spec(
+        "journal_failures_total", "counter", (), "errors", "Journal writes and syncs that failed."
+    ),
     Spec("journal_write_seconds", "histogram", (), "seconds", "Time of one journal write."),
-    Spec("recovered_total", "counter", (), "exchanges", "Exchanges settled from their marks after a crash."),
-    Spec("ledger_lag_seconds", "gauge", (), "seconds", "Age of the oldest record that is journaled and not yet in the ledger."),
-    Spec("ledger_backlog_records", "gauge", (), "records", "Records journaled and not yet in the ledger."),
-    Spec("ledger_failures_total", "counter", (), "errors", "Bookings that failed and are tried again."),
-    Spec("series_dropped_total", "counter", (), "updates", "Updates counted under other because metrics.max_series was reached."),
-    Spec("config_last_reload_successful", "gauge", (), "boolean", "1 if the configuration in force is the last one offered, 0 if a reload was refused."),
-    Spec("key_expiry_timestamp_seconds", "gauge", ("key",), "Unix seconds", "When a key expires; no sample for keys that do not."),
-    Spec("prices_updated_timestamp_seconds", "gauge", (), "Unix seconds", "Day of the bundled price table; no sample where no upstream has a price_source."),
-    Spec("data_dir_free_bytes", "gauge", (), "bytes", "Free space where the journal and the ledger are kept."),
+    Spec(
+        "recovered_total",
+        "counter",
+        (),
+        "exchanges",
+        "Exchanges settled from their marks after a crash.",
+    ),
+    Spec(
+        "ledger_lag_seconds",
+        "gauge",
+        (),
+        "seconds",
+        "Age of the oldest record that is journaled and not yet in the ledger.",
+    ),
+    Spec(
+        "ledger_backlog_records",
+        "gauge",
+        (),
+        "records",
+        "Records journaled and not yet in the ledger.",
+    ),
+    Spec(
+        "ledger_failures_total",
+        "counter",
+        (),
+        "errors",
+        "Bookings that failed and are tried again.",
+    ),
+    Spec(
+        "series_dropped_total",
+        "counter",
+        (),
+        "updates",
+        "Updates counted under other because metrics.max_series was reached.",
+    ),
+    Spec(
+        "config_last_reload_successful",
+        "gauge",
+        (),
+        "boolean",
+        "1 if the configuration in force is the last one offered, 0 if a reload was refused.",
+    ),
+    Spec(
+        "key_expiry_timestamp_seconds",
+        "gauge",
+        ("key",),
+        "Unix seconds",
+        "When a key expires; no sample for keys that do not.",
+    ),
+    Spec(
+        "prices_updated_timestamp_seconds",
+        "gauge",
+        (),
+        "Unix seconds",
+        "Day of the bundled price table; no sample where no upstream has a price_source.",
+    ),
+    Spec(
+        "data_dir_free_bytes",
+        "gauge",
+        (),
+        "bytes",
+        "Free space where the journal and the ledger are kept.",
+    ),
     Spec("build_info", "gauge", ("version",), "info", "Always 1; the version is the label."),
 )
 
 # Kept by other parts and read from them at a scrape.
-WATCHED = frozenset({
-    "journal_bytes", "journal_open_exchanges", "journal_failures_total", "ledger_lag_seconds", "ledger_backlog_records", "ledger_failures_total",
-    "data_dir_free_bytes", "prices_updated_timestamp_seconds",
-})
+WATCHED = frozenset(
+    {
+        "journal_bytes",
+        "journal_open_exchanges",
+        "journal_failures_total",
+        "ledger_lag_seconds",
+        "ledger_backlog_records",
+        "ledger_failures_total",
+        "data_dir_free_bytes",
+        "prices_updated_timestamp_seconds",
+    }
+)
 WATCHED_BY_MODEL = frozenset({"estimate_error_ratio"})
 WATCHED_HISTOGRAMS = frozenset({"journal_write_seconds"})

@@ -1,7 +1,10 @@
-"""The page of metrics in Prometheus' text format 0.0.4, written so that the event loop does not feel it.
+"""The page of metrics in Prometheus' text format 0.0.4, written so that the event loop does not
+feel it.
 
-A page is made in a thread, and a thread that only computes keeps the interpreter for 5 ms at a time: streams would falter for as long as the page takes. So this one
-offers it to the others every few dozen samples, by `rest`. The library's own writer does not, and takes several times longer.
+A page is made in a thread, and a thread that only computes keeps the interpreter for 5 ms at a
+time: streams would falter for as long as the page takes. So this one
+offers it to the others every few dozen samples, by `rest`. The library's own writer does not, and
+takes several times longer.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ def page(families: Iterable[Metric]) -> bytes:
                 rest()
             labels = sample.labels
             if labels:
-                shown = ",".join([f'{label}="{_escaped(labels[label])}"' for label in sorted(labels)])
+                shown = ",".join(
+                    [f'{label}="{_escaped(labels[label])}"' for label in sorted(labels)]
+                )
                 parts.append(f"{sample.name}{{{shown}}} {float(sample.value)!r}\n")
             else:
                 parts.append(f"{sample.name} {float(sample.value)!r}\n")

@@ -1,4 +1,5 @@
-"""From the accumulators to prometheus_client's metric families: what one scrape collects, in the order of the declarations."""
+"""From the accumulators to prometheus_client's metric families: what one scrape collects, in the
+order of the declarations."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ _Labels = TypeVar("_Labels", bound=tuple[str | int, ...])
 
 
 class Families:
-    """One family for every metric declared in `series.py`, also where it has no sample yet. A name that was not declared is a KeyError."""
+    """One family for every metric declared in `series.py`, also where it has no sample yet. A name
+    that was not declared is a KeyError."""
 
     def __init__(self) -> None:
         self._values: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
@@ -25,10 +27,14 @@ class Families:
         for spec in SPECS:
             name = PREFIX + spec.name
             if spec.kind == "histogram":
-                self._all.append(histogram := HistogramMetricFamily(name, spec.meaning, labels=spec.labels))
+                self._all.append(
+                    histogram := HistogramMetricFamily(name, spec.meaning, labels=spec.labels)
+                )
                 self._histograms[spec.name] = histogram
             else:
-                value = (CounterMetricFamily if spec.kind == "counter" else GaugeMetricFamily)(name, spec.meaning, labels=spec.labels)
+                value = (CounterMetricFamily if spec.kind == "counter" else GaugeMetricFamily)(
+                    name, spec.meaning, labels=spec.labels
+                )
                 self._all.append(value)
                 self._values[spec.name] = value
 
@@ -44,7 +50,8 @@ class Families:
         self._values[name].add_metric(labels, value_nano / _NANO)
 
     def counts(self, name: str, table: Mapping[_Labels, int]) -> None:
-        """The samples of a whole table, keyed by label values; the caller sees to it that nobody changes it meanwhile."""
+        """The samples of a whole table, keyed by label values; the caller sees to it that nobody
+        changes it meanwhile."""
         add = self._values[name].add_metric
         for labels, count in table.items():
             add([str(value) for value in labels], count)

@@ -1,4 +1,5 @@
-"""The series of limits: how they stand, as last told, and how often one was used up to where it warns, or beyond its bound."""
+"""The series of limits: how they stand, as last told, and how often one was used up to where it
+warns, or beyond its bound."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ OTHER = "other"
 
 
 class LimitMetrics:
-    """At most `series_max` limits; of what is beyond, the counts are kept under `other`, and `dropped` counts it."""
+    """At most `series_max` limits; of what is beyond, the counts are kept under `other`, and
+    `dropped` counts it."""
 
     def __init__(self, series_max: int) -> None:
         self._series_max = series_max
@@ -36,17 +38,24 @@ class LimitMetrics:
         self._count(self._breaches, (limit.scope, limit.scope_id, limit.id), count)
 
     def collect(self, families: Families) -> None:
-        """In the scrape's thread. What may come is counted from zero on: Prometheus does not see an increase in a series that begins with 1."""
+        """In the scrape's thread. What may come is counted from zero on: Prometheus does not see an
+        increase in a series that begins with 1."""
         crossings: dict[tuple[str, ...], int] = {}
         breaches: dict[tuple[str, ...], int] = {}
         for state in self._states:
             limit = state.limit
             whose = (limit.scope, limit.scope_id, limit.id)
-            shares = (*limit.warn_at_ppm, PPM) if limit.enforce is Enforce.WARN else limit.warn_at_ppm
+            shares = (
+                (*limit.warn_at_ppm, PPM) if limit.enforce is Enforce.WARN else limit.warn_at_ppm
+            )
             crossings.update(((*whose, _share(share_ppm)), 0) for share_ppm in shares)
             if limit.enforce is Enforce.STRICT:
                 breaches[whose] = 0
-            labels = (*whose, limit.currency if limit.currency is not None else limit.unit, limit.per)
+            labels = (
+                *whose,
+                limit.currency if limit.currency is not None else limit.unit,
+                limit.per,
+            )
             add = families.nano if limit.unit is Unit.MONEY else families.add
             add("limit_amount", labels, state.amount + state.granted)
             add("limit_used", labels, state.used)
@@ -56,7 +65,9 @@ class LimitMetrics:
         families.counts("limit_crossings_total", crossings | self._crossings.copy())
         families.counts("strict_breaches_total", breaches | self._breaches.copy())
 
-    def _count(self, table: dict[tuple[str, ...], int], labels: tuple[str, ...], count: int) -> None:
+    def _count(
+        self, table: dict[tuple[str, ...], int], labels: tuple[str, ...], count: int
+    ) -> None:
         if labels not in table and len(table) >= self._series_max:
             self.dropped += 1
             labels = (labels[0], OTHER, OTHER, *labels[3:])

@@ -1,6 +1,8 @@
-"""The metrics listener: `GET /metrics`, and health as on every listener. Its address is its own, so that who may scrape is a matter of the network.
+"""The metrics listener: `GET /metrics`, and health as on every listener. Its address is its own, so
+that who may scrape is a matter of the network.
 
-The page is in the text format whatever `Accept` says. OpenMetrics would say nothing more (there are no exemplars) and takes twice the time, and
+The page is in the text format whatever `Accept` says. OpenMetrics would say nothing more (there are
+no exemplars) and takes twice the time, and
 prometheus_client's choice of an encoder fails on a version that is no number.
 """
 
@@ -23,10 +25,13 @@ STOP_S = 1.0  # for a scrape that hangs when the process stops
 
 
 class MetricsListener:
-    """Pages are rendered in a thread and one at a time: scrapes that come meanwhile get the same page.
+    """Pages are rendered in a thread and one at a time: scrapes that come meanwhile get the same
+    page.
 
-    The page names teams and what they spend, and a scraper has no credential. So no web page gets it: neither one that says so (`Origin`) nor
-    one that has pointed a name of its own here (`Host`), which `hosts` and the listener's own name are not.
+    The page names teams and what they spend, and a scraper has no credential. So no web page gets
+    it: neither one that says so (`Origin`) nor
+    one that has pointed a name of its own here (`Host`), which `hosts` and the listener's own name
+    are not.
     """
 
     def __init__(
@@ -39,7 +44,7 @@ class MetricsListener:
         header_s: float = 10.0,
     ) -> None:
         self._metrics = metrics
-        self._prepare = prepare     # brings in what only the event loop can look at
+        self._prepare = prepare  # brings in what only the event loop can look at
         self._health = health
         self._page: asyncio.Task[bytes] | None = None
         app = web.Application()
@@ -64,9 +69,15 @@ class MetricsListener:
 
     async def _scrape(self, request: web.Request) -> web.Response:
         if "Origin" in request.headers:
-            return web.Response(status=403, text="A web page may not read the metrics: ask without an Origin header.\n")
+            return web.Response(
+                status=403,
+                text="A web page may not read the metrics: ask without an Origin header.\n",
+            )
         if not is_ours(request.headers.get("Host", ""), self._hosts):
-            return web.Response(status=403, text="This is not how the metrics listener is called. Use its address, or write this name in `metrics.hosts`.\n")
+            return web.Response(
+                status=403,
+                text="This is not how the metrics listener is called. Use its address, or write this name in `metrics.hosts`.\n",
+            )
         if self._page is None or self._page.done():
             self._page = asyncio.create_task(self._render())
         # Shielded: one scraper that gives up does not take the page from the others.

@@ -1,4 +1,5 @@
-"""What each team used today and this month, read from the ledger: the numbers of `tollkeeper usage`, for a gauge that outlives restarts."""
+"""What each team used today and this month, read from the ledger: the numbers of `tollkeeper
+usage`, for a gauge that outlives restarts."""
 
 from __future__ import annotations
 
@@ -14,33 +15,46 @@ from proxy.ledger.sqlite.queries import Queries, UsageRow
 from proxy.metrics.families import Families
 
 PERIODS = (Per.DAY, Per.MONTH)
-KEEP_S = 15.0   # a scrape interval: reading is cheap, but scrapes may be many
+KEEP_S = 15.0  # a scrape interval: reading is cheap, but scrapes may be many
 
 _LOG = logging.getLogger("tollkeeper.periods")
 
 
-class Periods:
-    """`refresh` before a page, `collect` in it. At most `series_max` teams and currencies of each period are shown."""
+class Spend:
+    """`refresh` before a page, `collect` in it. At most `series_max` teams and currencies of each
+    period are shown."""
 
-    def __init__(self, queries: Queries, zone: Callable[[], tzinfo], now_ms: Callable[[], int], series_max: int, now_s: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        queries: Queries,
+        zone: Callable[[], tzinfo],
+        now_ms: Callable[[], int],
+        series_max: int,
+        now_s: Callable[[], float] = monotonic,
+    ) -> None:
         self._queries = queries
         self._zone = zone
         self._now_ms = now_ms
         self._now_s = now_s
         self._series_max = series_max
         self._rows: dict[Per, list[UsageRow]] = {}
-        self._until: tuple[float, int] | None = None     # when to read again: monotonic seconds, or a midnight in Unix milliseconds
+        self._until: tuple[float, int] | None = (
+            None  # when to read again: monotonic seconds, or a midnight in Unix milliseconds
+        )
 
     async def refresh(self) -> None:
-        """Reads the ledger, in a thread, if what is known is not of the last seconds or of another day."""
+        """Reads the ledger, in a thread, if what is known is not of the last seconds or of another
+        day."""
         now_ms = self._now_ms()
         if self._until is not None and self._now_s() < self._until[0] and now_ms < self._until[1]:
             return
         try:
             self._rows, end_ms = await asyncio.to_thread(self._read, now_ms)
         except (LedgerError, LedgerUnavailable) as error:
-            _LOG.warning("what was used in this day and month cannot be read for the metrics: %s", error)
-            self._rows, end_ms = {}, now_ms     # no samples rather than old ones
+            _LOG.warning(
+                "what was used in this day and month cannot be read for the metrics: %s", error
+            )
+            self._rows, end_ms = {}, now_ms  # no samples rather than old ones
         self._until = self._now_s() + KEEP_S, end_ms
 
     def collect(self, families: Families) -> None:
@@ -54,8 +68,14 @@ class Periods:
                 if isinstance(charge_nano, int) and isinstance(currency, str):
                     families.nano("period_charge", (name, period, currency), charge_nano)
                 # Rows of one team differ in their currency. A count that nobody knows adds nothing.
-                tokens[name] = tokens.get(name, 0) + sum(count for count in (row["input_tokens"], row["output_tokens"]) if isinstance(count, int))
-                unpriced[name] = unpriced.get(name, 0) + (count if isinstance(count := row["unpriced_requests"], int) else 0)
+                tokens[name] = tokens.get(name, 0) + sum(
+                    count
+                    for count in (row["input_tokens"], row["output_tokens"])
+                    if isinstance(count, int)
+                )
+                unpriced[name] = unpriced.get(name, 0) + (
+                    count if isinstance(count := row["unpriced_requests"], int) else 0
+                )
             for name, total in tokens.items():
                 families.add("period_tokens", (name, period), total)
                 families.add("period_unpriced_requests", (name, period), unpriced[name])
@@ -63,5 +83,8 @@ class Periods:
     def _read(self, now_ms: int) -> tuple[dict[Per, list[UsageRow]], int]:
         zone = self._zone()
         windows = {period: window(period, now_ms, zone) for period in PERIODS}
-        rows = {period: self._queries.usage(("team",), span.start_ms, span.end_ms, zone) for period, span in windows.items()}
+        rows = {
+            period: self._queries.usage(("team",), span.start_ms, span.end_ms, zone)
+            for period, span in windows.items()
+        }
         return rows, min(span.end_ms for span in windows.values() if span.end_ms is not None)

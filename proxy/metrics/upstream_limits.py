@@ -1,4 +1,5 @@
-"""How much each upstream last said that it leaves us: the `x-ratelimit-remaining-…` fields of its answers."""
+"""How much each upstream last said that it leaves us: the `x-ratelimit-remaining-…` fields of its
+answers."""
 
 from __future__ import annotations
 
@@ -9,11 +10,11 @@ from proxy.metrics.families import Families
 
 FIELDS = {b"x-ratelimit-remaining-requests": "requests", b"x-ratelimit-remaining-tokens": "tokens"}
 LENGTHS = frozenset(map(len, FIELDS))
-DIGITS_MAX = 15         # what a float holds exactly
-STALE_S = 300.0         # vendors' periods are minutes; after that the number says nothing any more
+DIGITS_MAX = 15  # what a float holds exactly
+STALE_S = 300.0  # vendors' periods are minutes; after that the number says nothing any more
 
 
-class Headroom:
+class UpstreamLimits:
     """One number for each upstream and unit; upstreams come from the configuration."""
 
     def __init__(self, now_s: Callable[[], float] = monotonic) -> None:
@@ -24,7 +25,12 @@ class Headroom:
         """Takes note of an answer's head. What is no plain number is passed over."""
         for name, value in headers:
             # The length first: this runs for each field of each answer.
-            if len(name) in LENGTHS and (unit := FIELDS.get(name.lower())) is not None and value.isdigit() and len(value) <= DIGITS_MAX:
+            if (
+                len(name) in LENGTHS
+                and (unit := FIELDS.get(name.lower())) is not None
+                and value.isdigit()
+                and len(value) <= DIGITS_MAX
+            ):
                 self._remaining[upstream, unit] = int(value), self._now_s()
 
     def collect(self, families: Families) -> None:

@@ -1,6 +1,8 @@
-"""The quota: how much of each limit is used and held right now. A projection of the ledger and of grants, rebuilt from them at the start.
+"""The quota: how much of each limit is used and held right now. A projection of the ledger and of
+credits, rebuilt from them at the start.
 
-`connect(url, …)` opens the backend named by the URL's scheme (`memory:` is `proxy.quota.memory`). Every request reserves what it may use of all its limits in
+`connect(url, …)` opens the backend named by the URL's scheme (`memory:` is `proxy.quota.memory`).
+Every request reserves what it may use of all its limits in
 one step, or is refused and takes nothing; every reservation ends in `settle` or `void`, once.
 """
 
@@ -14,23 +16,28 @@ from typing import Protocol
 
 import msgspec
 
-from proxy.core.limits.decisions import Ask, Used
+from proxy.core.limits.credit import Credit
+from proxy.core.limits.decisions import Demand, Used
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.state import LimitState, Refused
 
 
 class QuotaUnavailable(Exception):
-    """The store cannot say now whether a request may go. Nothing is taken; the request is refused with 503 `quota_unavailable`."""
+    """The store cannot say now whether a request may go. Nothing is taken; the request is refused
+    with 503 `quota_unavailable`."""
 
 
 class QuotaError(Exception):
-    """The store cannot be used as it is, and waiting will not help. The message says why and what to do."""
+    """The store cannot be used as it is, and waiting will not help. The message says why and what
+    to do."""
 
 
 class Past(msgspec.Struct, frozen=True, gc=False):
-    """What was used before this store lived: one record, or the sum of many that lie in one window of each of `limits`.
+    """What was used before this store lived: one record, or the sum of many that lie in one window
+    of each of `limits`.
 
-    A record counts in rates too, a sum only in days, weeks, months and totals; so name only the limits that it is for.
+    A record counts in rates too, a sum only in days, weeks, months and totals; so name only the
+    limits that it is for.
     """
 
     limits: tuple[Limit, ...]
@@ -38,30 +45,17 @@ class Past(msgspec.Struct, frozen=True, gc=False):
     used: Used
 
 
-class Grant(msgspec.Struct, frozen=True, gc=False):
-    """A credit: while it is valid the limit of a day, week, month or in total is higher by `amount` (in its unit, of money nano-units; negative takes back).
-
-    `valid_until_ms` None: it is for the window in which it was granted; to a total for ever. `unit` (a currency, for money): a limit that goes by the same
-    name and counts in another has nothing of it; None: in whatever the limit counts.
-    """
-
-    id: str
-    limit_id: str
-    amount: int
-    granted_at_ms: int
-    valid_until_ms: int | None = None
-    unit: str | None = None
-
-
 class Crossing(msgspec.Struct, frozen=True):
-    """A limit has been used up to a share (in millionths) at which to warn: once in each window, of a rate once in each period."""
+    """A limit has been used up to a share (in millionths) at which to warn: once in each window, of
+    a rate once in each period."""
 
     state: LimitState
     share_ppm: int
 
 
 class Breach(msgspec.Struct, frozen=True):
-    """Requests used more of a strict limit than their bound: `count` of them since last told, the latest `used` instead of `bound`."""
+    """Requests used more of a strict limit than their bound: `count` of them since last told, the
+    latest `used` instead of `bound`."""
 
     limit: Limit
     count: int
@@ -82,34 +76,45 @@ class Reservation(Protocol):
 
     @property
     def tightest(self) -> LimitState | None:
-        """How the limit of the caller's team or key stands of which the smallest share is left; None: they have none."""
+        """How the limit of the caller's team or key stands of which the smallest share is left;
+        None: they have none."""
         ...
 
 
 class Quota(Protocol):
-    """What the gateway, the exchange, the recorder and the admin plane need of a store. `now_ms` is time of day, of a clock that does not run back.
+    """What the gateway, the exchange, the recorder and the admin plane need of a store. `now_ms` is
+    time of day, of a clock that does not run back.
 
     What ends a reservation does not wait: a store beyond this process queues it.
     """
 
-    async def reserve(self, limits: Sequence[Limit], ask: Ask, now_ms: int) -> Reservation | Refused:
-        """Take what the request is expected to use of every limit, in one step; or nothing of any, if one refuses. Raises QuotaUnavailable."""
+    async def reserve(
+        self, limits: Sequence[Limit], ask: Demand, now_ms: int
+    ) -> Reservation | Refused:
+        """Take what the request is expected to use of every limit, in one step; or nothing of any,
+        if one refuses. Raises QuotaUnavailable."""
         ...
 
-    async def refusal(self, limits: Sequence[Limit], ask: Ask, now_ms: int) -> Refused | None:
-        """What `reserve` would refuse the request with right now; nothing is taken. Raises QuotaUnavailable."""
+    async def refusal(self, limits: Sequence[Limit], ask: Demand, now_ms: int) -> Refused | None:
+        """What `reserve` would refuse the request with right now; nothing is taken. Raises
+        QuotaUnavailable."""
         ...
 
-    async def extend(self, reservation: Reservation, output_tokens: int, charge_nano: int | None, now_ms: int) -> LimitState | None:
-        """A stream outgrows what it took: from now on `output_tokens` and `charge_nano` are expected of it in all.
+    async def extend(
+        self, reservation: Reservation, output_tokens: int, charge_nano: int | None, now_ms: int
+    ) -> LimitState | None:
+        """A stream outgrows what it took: from now on `output_tokens` and `charge_nano` are
+        expected of it in all.
 
-        None: so be it. Else how the limit stands that refuses (`cut`, `strict`); then nothing more is taken of any, and the stream is to be ended, or
+        None: so be it. Else how the limit stands that refuses (`cut`, `strict`); then nothing more
+        is taken of any, and the stream is to be ended, or
         extended by no more than what is `remaining`.
         """
         ...
 
     def settle(self, reservation: Reservation, used: Used, now_ms: int) -> None:
-        """The request is over, and this is what its record says. What it held and did not use is free again."""
+        """The request is over, and this is what its record says. What it held and did not use is
+        free again."""
         ...
 
     def void(self, reservation: Reservation, now_ms: int) -> None:
@@ -117,26 +122,33 @@ class Quota(Protocol):
         ...
 
     def release_slots(self, reservation: Reservation) -> None:
-        """The client has left: its places among the concurrent requests are free at once, whatever is still read."""
+        """The client has left: its places among the concurrent requests are free at once, whatever
+        is still read."""
         ...
 
-    def grant(self, grant: Grant, now_ms: int) -> None:
+    def grant(self, credit: Credit, now_ms: int) -> None:
         """A credit counts from now on. Idempotent by id."""
         ...
 
     def adjust(self, limits: Sequence[Limit], started_at_ms: int, used: Used, now_ms: int) -> None:
-        """The book changed: `used` (differences) counts in the windows of the record's start that are still open. Rates flow on: they are not told."""
+        """The book changed: `used` (differences) counts in the windows of the record's start that
+        are still open. Rates flow on: they are not told."""
         ...
 
-    async def restore(self, past: Iterable[Past], grants: Iterable[Grant], *, since_ms: int, now_ms: int) -> None:
-        """Build the counts that this store does not have yet; those that it has are left alone. At the start, and for new limits before a reload takes effect.
+    async def restore(
+        self, past: Iterable[Past], credits: Iterable[Credit], *, since_ms: int, now_ms: int
+    ) -> None:
+        """Build the counts that this store does not have yet; those that it has are left alone. At
+        the start, and for new limits before a reload takes effect.
 
-        `since_ms`: from there on every record is among `past`, which is what rates are rebuilt from (see `Rules.lookback_ms`).
+        `since_ms`: from there on every record is among `past`, which is what rates are rebuilt from
+        (see `Rules.lookback_ms`).
         """
         ...
 
     def forget(self, limits: Iterable[Limit]) -> None:
-        """Nobody has these limits any more: their counts go, and begin anew from the book should they ever come back. What runs ends as it began."""
+        """Nobody has these limits any more: their counts go, and begin anew from the book should
+        they ever come back. What runs ends as it began."""
         ...
 
     async def states(self, limits: Iterable[Limit], now_ms: int) -> list[LimitState]:
@@ -156,8 +168,11 @@ def _monotonic_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-async def connect(url: str, zone: tzinfo, *, monotonic_ms: Callable[[], int] = _monotonic_ms) -> Quota:
-    """Open the store. `zone` is that of days, weeks and months; rates flow by `monotonic_ms`, which nobody sets. Raises QuotaError with the reason."""
+async def connect(
+    url: str, zone: tzinfo, *, monotonic_ms: Callable[[], int] = _monotonic_ms
+) -> Quota:
+    """Open the store. `zone` is that of days, weeks and months; rates flow by `monotonic_ms`, which
+    nobody sets. Raises QuotaError with the reason."""
     scheme = url.partition(":")[0]
     try:
         backend = importlib.import_module(f"{__name__}.{scheme}") if scheme.isidentifier() else None

@@ -1,4 +1,5 @@
-"""How limits stand, and credits on them: what the admin plane and the command line do, with a running process's store or one rebuilt from the book."""
+"""How limits stand, and credits on them: what the admin plane and the command line do, with a
+running process's store or one rebuilt from the book."""
 
 from __future__ import annotations
 
@@ -14,13 +15,13 @@ from proxy.config.values import instant_ms, nearest
 from proxy.core.calendar import Per
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.ids import uuid7
+from proxy.core.limits.credit import Credit
 from proxy.core.limits.language import Unit, parse, show_amount
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.rules import Rules
 from proxy.core.limits.state import LimitState
-from proxy.ledger import Credit, Ledger
+from proxy.ledger import Ledger
 from proxy.quota import Quota
-from proxy.quota.rebuild import grant_of
 from proxy.quota.status import taken_ppm
 
 REASON_CHARS_MAX = 200
@@ -29,7 +30,8 @@ AT_ONCE = 500  # limits looked at before others get their turn: there may be ten
 
 
 class CreditOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be credited: `limit` by its id, `amount` in its unit as text (`"50"`, `"12.50"`; negative takes back), `until` a day or time in the zone."""
+    """What is to be credited: `limit` by its id, `amount` in its unit as text (`"50"`, `"12.50"`;
+    negative takes back), `until` a day or time in the zone."""
 
     limit: str
     amount: str
@@ -47,8 +49,11 @@ class Credited(msgspec.Struct, frozen=True):
 
 
 async def standings(quota: Quota, rules: Rules, now_ms: int, near_ppm: int = 0) -> list[LimitState]:
-    """Every configured limit and every other that has a count, fullest first; only those used, with what is held, to at least `near_ppm` millionths."""
-    limits = list({limit.count_id: limit for limit in (*quota.limits(), *rules.configured())}.values())
+    """Every configured limit and every other that has a count, fullest first; only those used, with
+    what is held, to at least `near_ppm` millionths."""
+    limits = list(
+        {limit.count_id: limit for limit in (*quota.limits(), *rules.configured())}.values()
+    )
     shown: list[tuple[int, str, LimitState]] = []
     for start in range(0, len(limits), AT_ONCE):
         for state in await quota.states(limits[start : start + AT_ONCE], now_ms):
@@ -56,24 +61,39 @@ async def standings(quota: Quota, rules: Rules, now_ms: int, near_ppm: int = 0) 
             if ppm >= near_ppm:
                 shown.append((-ppm, state.limit.id, state))
         await asyncio.sleep(0)
-    return [state for _, _, state in await asyncio.to_thread(sorted, shown, key=lambda one: one[:2])]
+    return [
+        state for _, _, state in await asyncio.to_thread(sorted, shown, key=lambda one: one[:2])
+    ]
 
 
-async def credit(order: CreditOrder, quota: Quota, ledger: Ledger, rules: Rules, *, zone: ZoneInfo, now_ms: int, by: str) -> Credited:
-    """Books the credit, then counts it. Raises ProxyError 400 or 404, or LedgerUnavailable: then nothing was booked."""
+async def credit(
+    order: CreditOrder,
+    quota: Quota,
+    ledger: Ledger,
+    rules: Rules,
+    *,
+    zone: ZoneInfo,
+    now_ms: int,
+    by: str,
+) -> Credited:
+    """Books the credit, then counts it. Raises ProxyError 400 or 404, or LedgerUnavailable: then
+    nothing was booked."""
     limit = _limit(order.limit, (*rules.configured(), *quota.limits()))
     amount = _amount(order.amount, limit)
     until_ms = None if order.until is None else _until_ms(order.until, zone, now_ms)
     reason = order.reason.strip()
     if not reason or len(reason) > REASON_CHARS_MAX or not reason.isprintable():
-        raise invalid_request(f"A credit needs a reason of up to {REASON_CHARS_MAX} printable characters: it stands in the book for good.", param="reason")
+        raise invalid_request(
+            f"A credit needs a reason of up to {REASON_CHARS_MAX} printable characters: it stands in the book for good.",
+            param="reason",
+        )
     id = uuid7(now_ms, os.urandom(10))
     booked = Credit(
         id=id, granted_at_ms=now_ms, limit_id=limit.id, unit=limit.currency if limit.currency is not None else limit.unit, amount=amount, valid_until_ms=until_ms,
         reason=reason, granted_by=by,
     )  # fmt: skip
     await ledger.credit(booked)
-    quota.grant(grant_of(booked), now_ms)
+    quota.grant(booked, now_ms)
     [state] = await quota.states([limit], now_ms)
     return Credited(id, show_amount(amount, limit.unit, limit.currency), until_ms, state)
 
@@ -84,9 +104,18 @@ def _limit(id: str, limits: Sequence[Limit]) -> Limit:
     if limit is None:
         close = nearest(id, found)
         hint = f"; the nearest is {close}" if close is not None else ""
-        raise ProxyError(404, "invalid_request_error", "limit_not_found", f"There is no limit {id[:200]!r}{hint}. `tollkeeper limit list` names all.", param="limit")
+        raise ProxyError(
+            404,
+            "invalid_request_error",
+            "limit_not_found",
+            f"There is no limit {id[:200]!r}{hint}. `tollkeeper limit list` names all.",
+            param="limit",
+        )
     if not limit.windowed:
-        raise invalid_request(f"{id} is no budget: a rate or a number of slots comes back by itself, and takes no credit. Change it in the config.", param="limit")
+        raise invalid_request(
+            f"{id} is no budget: a rate or a number of slots comes back by itself, and takes no credit. Change it in the config.",
+            param="limit",
+        )
     return limit
 
 
@@ -99,7 +128,9 @@ def _amount(text: str, limit: Limit) -> int:
             raise ValueError("write the number alone, such as 50")
         amount = parse(f"{digits} {unit}/{Per.TOTAL}").amount
     except ValueError as error:
-        raise invalid_request(f"The amount {text[:40]!r} is not one of {unit}: {error}.", param="amount") from error
+        raise invalid_request(
+            f"The amount {text[:40]!r} is not one of {unit}: {error}.", param="amount"
+        ) from error
     if amount == 0:
         raise invalid_request("A credit of 0 changes nothing.", param="amount")
     return -amount if negative else amount
@@ -111,5 +142,7 @@ def _until_ms(text: str, zone: ZoneInfo, now_ms: int) -> int:
     except ValueError as error:
         raise invalid_request(f"until: {error}.", param="until") from error
     if until_ms <= now_ms:
-        raise invalid_request("until: that is past; a credit needs some time to be used in.", param="until")
+        raise invalid_request(
+            "until: that is past; a credit needs some time to be used in.", param="until"
+        )
     return until_ms

@@ -1,4 +1,5 @@
-"""From the book to the running counts: what every limit has used so far, from roll-ups, recent records and credits. At the start, and for what a reload adds."""
+"""From the book to the running counts: what every limit has used so far, from roll-ups, recent
+records and credits. At the start, and for what a reload adds."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ from proxy.core.calendar import Per, window
 from proxy.core.limits.decisions import Used
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.rules import Rules
-from proxy.ledger import Credit, Ledger
+from proxy.ledger import Ledger
 from proxy.ledger.sqlite.queries import Queries, UsageRow
 from proxy.ledger.sqlite.recent import Recent, recent
-from proxy.quota import Grant, Past, Quota
+from proxy.quota import Past, Quota
 
 _CALENDAR = (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL)
 _BY = ("key", "team", "upstream", "model")
@@ -31,25 +32,38 @@ async def restore(
     zone: ZoneInfo,
     now_ms: int,
 ) -> None:
-    """Counts that the store has already are left alone. Raises LedgerError or LedgerUnavailable where the book cannot be read.
+    """Counts that the store has already are left alone. Raises LedgerError or LedgerUnavailable
+    where the book cannot be read.
 
-    `unbooked` is what is journaled and not in the book; where it is not known, the journal is booked first.
+    `unbooked` is what is journaled and not in the book; where it is not known, the journal is
+    booked first.
     """
     past: list[Past] = []
     for per in _CALENDAR:
         if rules.uses(per):
             start_ms = window(per, now_ms, zone).start_ms
-            rows = await asyncio.to_thread(queries.usage, list(_BY), None if per is Per.TOTAL else start_ms, None, zone, sums=_COUNTED)
+            rows = await asyncio.to_thread(
+                queries.usage,
+                list(_BY),
+                None if per is Per.TOTAL else start_ms,
+                None,
+                zone,
+                sums=_COUNTED,
+            )
             past += await asyncio.to_thread(_listed, _sums(rows, rules, per, start_ms, currency))
     since_ms = now_ms - rules.lookback_ms()
     if since_ms < now_ms:
         latest = await asyncio.to_thread(recent, queries, since_ms, now_ms)
-        past += await asyncio.to_thread(_listed, _entries(latest, rules, currency, lambda limit: limit.smooth))
+        past += await asyncio.to_thread(
+            _listed, _entries(latest, rules, currency, lambda limit: limit.smooth)
+        )
     past += _entries(unbooked, rules, currency, lambda limit: True)
-    await quota.restore(past, map(grant_of, await ledger.credits()), since_ms=since_ms, now_ms=now_ms)
+    await quota.restore(past, await ledger.credits(), since_ms=since_ms, now_ms=now_ms)
 
 
-def count_ended(quota: Quota, rules: Rules, before: Rules, ended: Iterable[Recent], currency: str, now_ms: int) -> None:
+def count_ended(
+    quota: Quota, rules: Rules, before: Rules, ended: Iterable[Recent], currency: str, now_ms: int
+) -> None:
     """What ended while the limits that `rules` has beyond `before` were restored. Rates flow on."""
     known = before.identities()
     for entry in _entries(ended, rules, currency, lambda limit: limit.count_id not in known):
@@ -57,13 +71,9 @@ def count_ended(quota: Quota, rules: Rules, before: Rules, ended: Iterable[Recen
 
 
 def forget_others(quota: Quota, rules: Rules) -> None:
-    """The counts of limits that nobody has any more go: nothing counts in them from now on, so that they would not say what the book says."""
+    """The counts of limits that nobody has any more go: nothing counts in them from now on, so that
+    they would not say what the book says."""
     quota.forget(rules.without(quota.limits()))
-
-
-def grant_of(credit: Credit) -> Grant:
-    """A booked credit as the store counts it."""
-    return Grant(credit.id, credit.limit_id, credit.amount, credit.granted_at_ms, credit.valid_until_ms, credit.unit)
 
 
 def _listed(past: Iterator[Past]) -> list[Past]:
@@ -71,26 +81,60 @@ def _listed(past: Iterator[Past]) -> list[Past]:
     return list(past)
 
 
-def _sums(rows: Iterable[UsageRow], rules: Rules, per: Per, start_ms: int, currency: str) -> Iterator[Past]:
+def _sums(
+    rows: Iterable[UsageRow], rules: Rules, per: Per, start_ms: int, currency: str
+) -> Iterator[Past]:
     """What each key used of each model in the window that began at `start_ms`."""
     for row in rows:
-        limits = _limits(rules, row["key"], row["team"], row["upstream"], row["model"], lambda limit: limit.per is per)
+        limits = _limits(
+            rules,
+            row["key"],
+            row["team"],
+            row["upstream"],
+            row["model"],
+            lambda limit: limit.per is per,
+        )
         if limits:
             known = {name: value for name, value in row.items() if isinstance(value, int)}
             charge_nano = known.get("charge_nano") if row["currency"] == currency else None
-            used = Used(requests=known["requests"], input_tokens=known.get("input_tokens"), output_tokens=known.get("output_tokens"), charge_nano=charge_nano)
+            used = Used(
+                requests=known["requests"],
+                input_tokens=known.get("input_tokens"),
+                output_tokens=known.get("output_tokens"),
+                charge_nano=charge_nano,
+            )
             yield Past(limits, start_ms, used)
 
 
-def _entries(rows: Iterable[Recent], rules: Rules, currency: str, wanted: Callable[[Limit], bool]) -> Iterator[Past]:
+def _entries(
+    rows: Iterable[Recent], rules: Rules, currency: str, wanted: Callable[[Limit], bool]
+) -> Iterator[Past]:
     for row in rows:
         limits = _limits(rules, row.key_id, row.team, row.upstream, row.model_requested, wanted)
         if limits:
             charge_nano = row.charge_nano if row.currency == currency else None
-            yield Past(limits, row.started_at_ms, Used(requests=row.requests, input_tokens=row.input_tokens, output_tokens=row.output_tokens, charge_nano=charge_nano))
+            yield Past(
+                limits,
+                row.started_at_ms,
+                Used(
+                    requests=row.requests,
+                    input_tokens=row.input_tokens,
+                    output_tokens=row.output_tokens,
+                    charge_nano=charge_nano,
+                ),
+            )
 
 
-def _limits(rules: Rules, key: object, team: object, upstream: object, model: object, wanted: Callable[[Limit], bool]) -> tuple[Limit, ...]:
+def _limits(
+    rules: Rules,
+    key: object,
+    team: object,
+    upstream: object,
+    model: object,
+    wanted: Callable[[Limit], bool],
+) -> tuple[Limit, ...]:
     assert isinstance(key, str) and isinstance(upstream, str), "every record has both"
     named = (team if isinstance(team, str) else None, model if isinstance(model, str) else None)
-    return tuple(limit for limit in rules.limits_for(key, named[0], upstream, named[1]) if wanted(limit))
+    return tuple(
+        limit for limit in rules.limits_for(key, named[0], upstream, named[1]) if wanted(limit)
+    )

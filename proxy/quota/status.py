@@ -1,4 +1,5 @@
-"""How a limit stands, for people and scripts: the same in `GET /v1/usage`, the admin plane and the command line."""
+"""How a limit stands, for people and scripts: the same in `GET /v1/usage`, the admin plane and the
+command line."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ from proxy.core.limits.limit import PPM
 from proxy.core.limits.state import LimitState
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """Amounts are whole numbers in the limit's `unit`; of money, exact decimals as strings. `taken` is the share used and held, `0.8` of 80 %."""
+class LimitStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Amounts are whole numbers in the limit's `unit`; of money, exact decimals as strings. `taken`
+    is the share used and held, `0.8` of 80 %."""
 
     id: str
     rule: str
@@ -29,14 +31,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     resets_at: str | None
 
 
-def standing(state: LimitState, zone: tzinfo) -> Standing:
+def standing(state: LimitState, zone: tzinfo) -> LimitStatus:
     """`resets_at` in ISO 8601 with the zone's offset."""
     limit = state.limit
 
     def amount(value: int) -> int | str:
         return show_money(value) if limit.unit is Unit.MONEY else value
 
-    return Standing(
+    return LimitStatus(
         id=limit.id,
         rule=show(limit.rule),
         scope=limit.scope,
@@ -49,7 +51,11 @@ def standing(state: LimitState, zone: tzinfo) -> Standing:
         held=amount(state.held),
         remaining=amount(state.remaining),
         taken=taken_ppm(state) / PPM,
-        resets_at=None if state.resets_at_ms is None else datetime.fromtimestamp(state.resets_at_ms / 1000, UTC).astimezone(zone).isoformat(timespec="seconds"),
+        resets_at=None
+        if state.resets_at_ms is None
+        else datetime.fromtimestamp(state.resets_at_ms / 1000, UTC)
+        .astimezone(zone)
+        .isoformat(timespec="seconds"),
     )
 
 

@@ -1,4 +1,5 @@
-"""Tells operators how limits stand: gauges for each scrape, and a log line and a count when one is used up to where it is to warn."""
+"""Tells operators how limits stand: gauges for each scrape, and a log line and a count when one is
+used up to where it is to warn."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from proxy.quota import Breach, Crossing, Quota, QuotaUnavailable
 
 LOG = logging.getLogger("tollkeeper.limits")
 INTERVAL_S: Final = 1.0
-AT_ONCE: Final = 500    # limits looked at before others get their turn
+AT_ONCE: Final = 500  # limits looked at before others get their turn
 
 
 class Watched(Protocol):
@@ -35,7 +36,7 @@ async def show_limits(parts: Watched) -> None:
             states += await parts.quota.states(limits[start : start + AT_ONCE], parts.now_ms())
             await asyncio.sleep(0)
     except QuotaUnavailable:
-        states = []     # no samples rather than old ones
+        states = []  # no samples rather than old ones
     parts.metrics.limits.show(states)
 
 
@@ -51,9 +52,17 @@ def tell(parts: Watched, told: Crossing | Breach) -> None:
     """One line in the log and one count."""
     if isinstance(told, Breach):
         limit = told.limit
-        bound, used = (show_amount(amount, limit.unit, limit.currency) for amount in (told.bound, told.used))
+        bound, used = (
+            show_amount(amount, limit.unit, limit.currency) for amount in (told.bound, told.used)
+        )
         parts.metrics.limits.breach(limit, told.count)
-        LOG.error("%d requests used more of the strict limit %s than they could be bounded by; the last %s instead of %s: the vendor bills beyond its cap, or served a dearer model than was asked for", told.count, describe(limit), used, bound)
+        LOG.error(
+            "%d requests used more of the strict limit %s than they could be bounded by; the last %s instead of %s: the vendor bills beyond its cap, or served a dearer model than was asked for",
+            told.count,
+            describe(limit),
+            used,
+            bound,
+        )
         return
     state = told.state
     limit = state.limit
@@ -62,4 +71,9 @@ def tell(parts: Watched, told: Crossing | Breach) -> None:
     if told.share_ppm >= PPM:
         LOG.warning("the limit %s is reached: %s used", describe(limit), used)
     else:
-        LOG.warning("the limit %s is used to %s %%: %s", describe(limit), f"{told.share_ppm / 10_000:g}", used)
+        LOG.warning(
+            "the limit %s is used to %s %%: %s",
+            describe(limit),
+            f"{told.share_ppm / 10_000:g}",
+            used,
+        )

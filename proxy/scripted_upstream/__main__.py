@@ -1,4 +1,5 @@
-"""`python -m proxy.scripted_upstream --port N [--log FILE]`: the scripted upstream as a process of its own."""
+"""`python -m proxy.scripted_upstream --port N [--log FILE]`: the scripted upstream as a process of
+its own."""
 
 from __future__ import annotations
 
@@ -13,9 +14,25 @@ from proxy.scripted_upstream.server import Script, serving
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8792, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free port.")
-@click.option("--pace", default=0.0, show_default=True, type=click.FloatRange(0, 60), help="Seconds between the events of a stream.")
-@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Append what arrives and what is answered to this file, synced.")
+@click.option(
+    "--port",
+    default=8792,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0 takes a free port.",
+)
+@click.option(
+    "--pace",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 60),
+    help="Seconds between the events of a stream.",
+)
+@click.option(
+    "--log",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Append what arrives and what is answered to this file, synced.",
+)
 def main(host: str, port: int, pace: float, log: Path | None) -> None:
     """A scripted OpenAI-compatible upstream; the model's name decides how it behaves.
 

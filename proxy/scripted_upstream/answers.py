@@ -1,6 +1,8 @@
-"""`expected(body)`: the whole answer of the scripted upstream to a request, bytes, text and usage, from the request alone.
+"""`expected(body)`: the whole answer of the scripted upstream to a request, bytes, text and usage,
+from the request alone.
 
-The server writes exactly what this says, so a test knows beforehand what a client must receive and what a ledger must hold.
+The server writes exactly what this says, so a test knows beforehand what a client must receive and
+what a ledger must hold.
 """
 
 from __future__ import annotations
@@ -16,20 +18,22 @@ import msgspec
 
 from proxy.scripted_upstream import errors, replies
 from proxy.scripted_upstream.models import Behaviour, Fault, UsageAt, behaviour
-from proxy.scripted_upstream.requests import BadRequest, Request, read
+from proxy.scripted_upstream.requests import BadRequest, ScriptedRequest, read
 from proxy.scripted_upstream.shapes import JSONObject, Shaper, Tokens, answer_id, usage
 
-DIMENSIONS = 8                          # of an embedding, unless the request asks for another number
+DIMENSIONS = 8  # of an embedding, unless the request asks for another number
 DIMENSIONS_MAX = 4096
 MID_ANSWER = (Fault.RESET, Fault.CLOSE, Fault.STALL)
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class ScriptedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One answer as it is written: status, headers, then `events` one by one, then how it ends.
 
-    `events` are the bytes of each write (a JSON body is one), compressed if the headers say so. `texts` is what each choice's delivered text is,
-    `usage` what the written part states last, None if it states nothing. `content_length` is announced if not None: more than is written after a fault.
+    `events` are the bytes of each write (a JSON body is one), compressed if the headers say so.
+    `texts` is what each choice's delivered text is,
+    `usage` what the written part states last, None if it states nothing. `content_length` is
+    announced if not None: more than is written after a fault.
     """
 
     status: int = 200
@@ -60,8 +64,11 @@ class _Write(msgspec.Struct, frozen=True, kw_only=True):
     usage: JSONObject | None = None
 
 
-def expected(body: bytes, endpoint: str = "chat/completions", *, credential: str = "") -> Answer:
-    """The answer to `body` at `endpoint` (chat/completions, completions or embeddings). `credential` is what a 401 quotes, as some vendors do."""
+def expected(
+    body: bytes, endpoint: str = "chat/completions", *, credential: str = ""
+) -> ScriptedAnswer:
+    """The answer to `body` at `endpoint` (chat/completions, completions or embeddings).
+    `credential` is what a 401 quotes, as some vendors do."""
     try:
         request = read(body, endpoint)
     except BadRequest as error:
@@ -70,29 +77,44 @@ def expected(body: bytes, endpoint: str = "chat/completions", *, credential: str
     if does.fault is Fault.ERROR:
         failure = errors.failure(does.status, does.error_style, credential=credential)
         headers = (("content-type", failure.content_type), *failure.headers)
-        return Answer(status=does.status, headers=headers, events=(failure.body,), content_length=len(failure.body))
+        return ScriptedAnswer(
+            status=does.status,
+            headers=headers,
+            events=(failure.body,),
+            content_length=len(failure.body),
+        )
     if does.fault in (Fault.NO_HEAD, Fault.HANG):
-        return Answer(ending=does.fault)
+        return ScriptedAnswer(ending=does.fault)
     if does.fault is Fault.HTML:
-        return Answer(headers=(("content-type", "text/html; charset=utf-8"),), events=(errors.HTML,), content_length=len(errors.HTML))
+        return ScriptedAnswer(
+            headers=(("content-type", "text/html; charset=utf-8"),),
+            events=(errors.HTML,),
+            content_length=len(errors.HTML),
+        )
     if does.fault is Fault.REDIRECT:
-        return Answer(status=does.status, headers=(("location", "http://127.0.0.1:9/elsewhere"),), content_length=0)
+        return ScriptedAnswer(
+            status=does.status,
+            headers=(("location", "http://127.0.0.1:9/elsewhere"),),
+            content_length=0,
+        )
     if endpoint == "embeddings":
         return _finish_json(*_embeddings(request), (), does)
     return _generated(body, request, does, chat=endpoint == "chat/completions")
 
 
-def not_found(what: str) -> Answer:
+def not_found(what: str) -> ScriptedAnswer:
     """404 in OpenAI's shape."""
     return _json(errors.openai(404, what), status=404)
 
 
-def listing(value: JSONObject) -> Answer:
+def listing(value: JSONObject) -> ScriptedAnswer:
     """A JSON answer that used nothing."""
     return _json(value)
 
 
-def _generated(body: bytes, request: Request, does: Behaviour, *, chat: bool) -> Answer:
+def _generated(
+    body: bytes, request: ScriptedRequest, does: Behaviour, *, chat: bool
+) -> ScriptedAnswer:
     """A chat or a completion, as JSON or as a stream."""
     hidden = replies.hidden_reasoning_tokens(request)
     if chat:
@@ -112,15 +134,24 @@ def _generated(body: bytes, request: Request, does: Behaviour, *, chat: bool) ->
     shaper = Shaper(request, does.shape, answer_id(body, "chatcmpl" if chat else "cmpl"), chat=chat)
     if not request.stream or does.never_streams:
         stated = None if does.shape.usage_at is UsageAt.NEVER else usage(tokens, does.shape.counts)
-        return _finish_json(shaper.whole(said, tokens), stated, tuple(one.text for one in said), does)
+        return _finish_json(
+            shaper.whole(said, tokens), stated, tuple(one.text for one in said), does
+        )
     writes = [
-        _Write(data=_event(msgspec.json.encode(event.data), does), choice=event.choice, text=event.text, usage=event.usage)
+        _Write(
+            data=_event(msgspec.json.encode(event.data), does),
+            choice=event.choice,
+            text=event.text,
+            usage=event.usage,
+        )
         for event in shaper.events(said, tokens)
     ]
     return _finish_stream(writes, len(said), does)
 
 
-def _finish_json(value: JSONObject, stated: JSONObject | None, texts: tuple[str, ...], does: Behaviour) -> Answer:
+def _finish_json(
+    value: JSONObject, stated: JSONObject | None, texts: tuple[str, ...], does: Behaviour
+) -> ScriptedAnswer:
     """A JSON answer with its fault applied."""
     if does.fault is Fault.ERROR_EVENT:
         return _json(errors.openai(500))
@@ -128,11 +159,23 @@ def _finish_json(value: JSONObject, stated: JSONObject | None, texts: tuple[str,
     coded = b"".join(_compressed([data], does.encoding))
     headers = _headers("application/json", does)
     if does.fault in MID_ANSWER:
-        return Answer(headers=headers, events=(coded[: len(coded) // 2],), ending=does.fault, content_length=len(coded))
-    return Answer(headers=headers, events=(coded,), texts=texts, usage=stated, content_length=len(coded), pace_s=does.pace_s)
+        return ScriptedAnswer(
+            headers=headers,
+            events=(coded[: len(coded) // 2],),
+            ending=does.fault,
+            content_length=len(coded),
+        )
+    return ScriptedAnswer(
+        headers=headers,
+        events=(coded,),
+        texts=texts,
+        usage=stated,
+        content_length=len(coded),
+        pace_s=does.pace_s,
+    )
 
 
-def _finish_stream(writes: list[_Write], choices: int, does: Behaviour) -> Answer:
+def _finish_stream(writes: list[_Write], choices: int, does: Behaviour) -> ScriptedAnswer:
     """A stream with its last events and its fault applied."""
     done = _Write(data=_event(b"[DONE]", does))
     ending = Fault.NONE
@@ -143,11 +186,22 @@ def _finish_stream(writes: list[_Write], choices: int, does: Behaviour) -> Answe
         writes = [*writes, done]
     if does.fault in MID_ANSWER:
         writes, ending = writes[: does.after], does.fault
-    texts = tuple("".join(write.text for write in writes if write.choice == index) for index in range(choices))
+    texts = tuple(
+        "".join(write.text for write in writes if write.choice == index) for index in range(choices)
+    )
     stated = next((write.usage for write in reversed(writes) if write.usage is not None), None)
-    events = _compressed([write.data for write in writes], does.encoding, finish=ending is Fault.NONE)
+    events = _compressed(
+        [write.data for write in writes], does.encoding, finish=ending is Fault.NONE
+    )
     headers = _headers("text/event-stream; charset=utf-8", does)
-    return Answer(headers=headers, events=tuple(events), texts=texts, usage=stated, ending=ending, pace_s=does.pace_s)
+    return ScriptedAnswer(
+        headers=headers,
+        events=tuple(events),
+        texts=texts,
+        usage=stated,
+        ending=ending,
+        pace_s=does.pace_s,
+    )
 
 
 def _event(data: bytes, does: Behaviour) -> bytes:
@@ -157,12 +211,19 @@ def _event(data: bytes, does: Behaviour) -> bytes:
 
 
 def _headers(content_type: str, does: Behaviour) -> tuple[tuple[str, str], ...]:
-    headers = (("content-type", content_type), ("x-request-id", "req_scripted"), ("openai-processing-ms", "1"))
+    headers = (
+        ("content-type", content_type),
+        ("x-request-id", "req_scripted"),
+        ("openai-processing-ms", "1"),
+    )
     return headers if does.encoding is None else (*headers, ("content-encoding", does.encoding))
 
 
-def _compressed(parts: Sequence[bytes], encoding: str | None, *, finish: bool = True) -> list[bytes]:
-    """Each part compressed so that it can be read on its own arrival; the last one ends the compressed stream."""
+def _compressed(
+    parts: Sequence[bytes], encoding: str | None, *, finish: bool = True
+) -> list[bytes]:
+    """Each part compressed so that it can be read on its own arrival; the last one ends the
+    compressed stream."""
     if encoding is None:
         return list(parts)
     packer = zlib.compressobj(wbits=_WINDOW_BITS[encoding])
@@ -172,9 +233,14 @@ def _compressed(parts: Sequence[bytes], encoding: str | None, *, finish: bool = 
     return coded
 
 
-def _json(value: JSONObject, *, status: int = 200) -> Answer:
+def _json(value: JSONObject, *, status: int = 200) -> ScriptedAnswer:
     data = msgspec.json.encode(value)
-    return Answer(status=status, headers=(("content-type", "application/json"),), events=(data,), content_length=len(data))
+    return ScriptedAnswer(
+        status=status,
+        headers=(("content-type", "application/json"),),
+        events=(data,),
+        content_length=len(data),
+    )
 
 
 def _texts(given: str | list[str | int | list[int]] | None) -> list[str]:
@@ -189,16 +255,26 @@ def _texts(given: str | list[str | int | list[int]] | None) -> list[str]:
     return [" ".join(map(str, item)) if isinstance(item, list) else str(item) for item in given]
 
 
-def _embeddings(request: Request) -> tuple[JSONObject, JSONObject]:
+def _embeddings(request: ScriptedRequest) -> tuple[JSONObject, JSONObject]:
     """The list of vectors, and its usage."""
     texts = _texts(request.input)
-    size = DIMENSIONS if request.dimensions is None else max(1, min(request.dimensions, DIMENSIONS_MAX))
+    size = (
+        DIMENSIONS
+        if request.dimensions is None
+        else max(1, min(request.dimensions, DIMENSIONS_MAX))
+    )
     rows: list[JSONObject] = []
     for index, text in enumerate(texts):
         vector = _vector(text, size)
         # The official Python SDK asks for base64 by itself.
         packed = base64.b64encode(struct.pack(f"<{size}f", *vector)).decode()
-        rows.append({"object": "embedding", "index": index, "embedding": packed if request.encoding_format == "base64" else vector})
+        rows.append(
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": packed if request.encoding_format == "base64" else vector,
+            }
+        )
     count = sum(len(replies.pieces(text)) for text in texts)
     stated: JSONObject = {"prompt_tokens": count, "total_tokens": count}
     return {"object": "list", "data": rows, "model": request.model, "usage": stated}, stated

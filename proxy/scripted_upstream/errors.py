@@ -1,4 +1,5 @@
-"""Errors in the shapes that upstreams use: OpenAI's object, those of other vendors, plain text and HTML."""
+"""Errors in the shapes that upstreams use: OpenAI's object, those of other vendors, plain text and
+HTML."""
 
 from __future__ import annotations
 
@@ -8,12 +9,36 @@ HTML = b"<!doctype html><html><head><title>Welcome</title></head><body><h1>It wo
 
 _OPENAI: dict[int, tuple[str, str | None, str]] = {
     400: ("invalid_request_error", None, "The scripted upstream was asked to refuse this request."),
-    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided: {credential}. You can find your API key in your account."),
-    403: ("invalid_request_error", "unsupported_country_region_territory", "This request is not allowed with the key {credential}."),
-    404: ("invalid_request_error", "model_not_found", "The model does not exist or you do not have access to it."),
-    429: ("requests", "rate_limit_exceeded", "Rate limit reached for requests. Please try again in 1s."),
-    500: ("server_error", None, "The server had an error while processing your request. Sorry about that!"),
-    503: ("server_error", "overloaded", "The engine is currently overloaded, please try again later."),
+    401: (
+        "invalid_request_error",
+        "invalid_api_key",
+        "Incorrect API key provided: {credential}. You can find your API key in your account.",
+    ),
+    403: (
+        "invalid_request_error",
+        "unsupported_country_region_territory",
+        "This request is not allowed with the key {credential}.",
+    ),
+    404: (
+        "invalid_request_error",
+        "model_not_found",
+        "The model does not exist or you do not have access to it.",
+    ),
+    429: (
+        "requests",
+        "rate_limit_exceeded",
+        "Rate limit reached for requests. Please try again in 1s.",
+    ),
+    500: (
+        "server_error",
+        None,
+        "The server had an error while processing your request. Sorry about that!",
+    ),
+    503: (
+        "server_error",
+        "overloaded",
+        "The engine is currently overloaded, please try again later.",
+    ),
 }
 
 
@@ -25,8 +50,11 @@ class Failure(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def openai(status: int, message: str | None = None, *, param: str | None = None, credential: str = "") -> dict[str, object]:
-    """OpenAI's error object for `status`. Some vendors quote the key they were given: so does the default message of 401 and 403."""
+def openai(
+    status: int, message: str | None = None, *, param: str | None = None, credential: str = ""
+) -> dict[str, object]:
+    """OpenAI's error object for `status`. Some vendors quote the key they were given: so does the
+    default message of 401 and 403."""
     kind, code, text = _OPENAI.get(status, _OPENAI[400 if status < 500 else 500])
     said = text.format(credential=credential) if message is None else message
     return {"error": {"message": said, "type": kind, "param": param, "code": code}}
@@ -35,9 +63,22 @@ def openai(status: int, message: str | None = None, *, param: str | None = None,
 def failure(status: int, style: str = "openai", *, credential: str = "") -> Failure:
     """The error answer for `status` in a vendor's `style`; an unknown style is OpenAI's."""
     message = f"Scripted error {status}."
-    headers = (("retry-after", "1"), ("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "1s")) if status == 429 else ()
+    headers = (
+        (
+            ("retry-after", "1"),
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "1s"),
+        )
+        if status == 429
+        else ()
+    )
     bodies: dict[str, object] = {
-        "mistral": {"object": "error", "message": message, "type": "invalid_request_error", "code": 1500},
+        "mistral": {
+            "object": "error",
+            "message": message,
+            "type": "invalid_request_error",
+            "code": 1500,
+        },
         "anthropic": {"type": "error", "error": {"type": "api_error", "message": message}},
         "detail": {"detail": message},
         "string": message,
@@ -47,4 +88,8 @@ def failure(status: int, style: str = "openai", *, credential: str = "") -> Fail
         return Failure("text/plain; charset=utf-8", message.encode(), headers)
     if style == "html":
         return Failure("text/html; charset=utf-8", HTML, headers)
-    return Failure("application/json", msgspec.json.encode(bodies.get(style, openai(status, credential=credential))), headers)
+    return Failure(
+        "application/json",
+        msgspec.json.encode(bodies.get(style, openai(status, credential=credential))),
+        headers,
+    )

@@ -1,7 +1,10 @@
-"""The scripted upstream's own record of what reached it: JSON lines, each on disk before the upstream goes on.
+"""The scripted upstream's own record of what reached it: JSON lines, each on disk before the
+upstream goes on.
 
-`request` lines (one when a request has arrived, whole or not): order, at_ms, method, path, headers, body_sha256, body_bytes, complete, test_id.
-`answer` lines (one when its answer has ended): order (the request's), test_id, status, events, bytes, ended
+`request` lines (one when a request has arrived, whole or not): order, at_ms, method, path, headers,
+body_sha256, body_bytes, complete, test_id.
+`answer` lines (one when its answer has ended): order (the request's), test_id, status, events,
+bytes, ended
 (complete, fault, client_left). A checker compares them with what a client saw and a ledger holds.
 """
 
@@ -16,7 +19,8 @@ import msgspec
 
 
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True, tag="request", tag_field="line"):
-    """A request as it arrived; headers are sorted, values as latin-1; the digest is of the body's bytes on the wire."""
+    """A request as it arrived; headers are sorted, values as latin-1; the digest is of the body's
+    bytes on the wire."""
 
     order: int
     at_ms: int
@@ -35,7 +39,7 @@ class AnswerLine(msgspec.Struct, frozen=True, kw_only=True, tag="answer", tag_fi
     order: int
     at_ms: int
     test_id: str | None
-    status: int | None                  # None: no answer began
+    status: int | None  # None: no answer began
     events: int
     bytes: int
     ended: str
@@ -64,7 +68,12 @@ def now_ms() -> int:
 
 def sorted_headers(raw: Sequence[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
     """(name as sent, value) sorted by name without case, then value."""
-    return tuple(sorted(((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw), key=lambda pair: (pair[0].lower(), pair[1])))
+    return tuple(
+        sorted(
+            ((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw),
+            key=lambda pair: (pair[0].lower(), pair[1]),
+        )
+    )
 
 
 def read_log(path: Path) -> list[Line]:

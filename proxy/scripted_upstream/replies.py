@@ -1,4 +1,5 @@
-"""What a scripted model says, as pure text: replies, tool arguments, JSON by schema, and the pieces that stand for tokens."""
+"""What a scripted model says, as pure text: replies, tool arguments, JSON by schema, and the pieces
+that stand for tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from proxy.scripted_upstream.models import Behaviour
-from proxy.scripted_upstream.requests import Function, Message, Request, Tool, ToolChoice
+from proxy.scripted_upstream.requests import Function, Message, ScriptedRequest, Tool, ToolChoice
 
 # The questions that the vendors' documents ask, with the answers they print where they print one.
 DOCUMENTED = {
@@ -25,10 +26,16 @@ WEATHER = Tool(
     function=Function(
         name="get_weather",
         description="The weather of a city",
-        parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        parameters={
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
     )
 )
-FILTER_PHRASE = "[content_filter]"      # in the last user message: the answer is stopped by the vendor's filter
+FILTER_PHRASE = (
+    "[content_filter]"  # in the last user message: the answer is stopped by the vendor's filter
+)
 IMAGE_TOKENS = 85
 AUDIO_TOKENS = 20
 HIDDEN_REASONING_TOKENS = {"low": 16, "medium": 64, "high": 256}
@@ -60,12 +67,15 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def output_tokens(self) -> int:
         """Spoken tokens, reasoning aloud included, hidden reasoning not."""
-        calls = sum(len(pieces(call.name)) + len(pieces(call.arguments)) for call in self.tool_calls)
+        calls = sum(
+            len(pieces(call.name)) + len(pieces(call.arguments)) for call in self.tool_calls
+        )
         return len(self.pieces) + len(self.reasoning) + calls
 
 
 def pieces(text: str) -> tuple[str, ...]:
-    """The scripted tokens of `text`: words, pairs of Chinese characters, single signs; joined they are the text again."""
+    """The scripted tokens of `text`: words, pairs of Chinese characters, single signs; joined they
+    are the text again."""
     return tuple(_PIECE.findall(text))
 
 
@@ -75,38 +85,55 @@ def text_of(message: Message) -> str:
         return ""
     if isinstance(message.content, str):
         return message.content
-    return " ".join(part.text if part.type == "text" else f"[{part.type}]" for part in message.content)
+    return " ".join(
+        part.text if part.type == "text" else f"[{part.type}]" for part in message.content
+    )
 
 
-def choices(request: Request, behaviour: Behaviour, prompts: Sequence[str] | None = None) -> tuple[Said, ...]:
+def choices(
+    request: ScriptedRequest, behaviour: Behaviour, prompts: Sequence[str] | None = None
+) -> tuple[Said, ...]:
     """What each choice says: n choices of a chat, or n a prompt of the completions endpoint."""
     count = 1 if request.n is None else request.n
     if prompts is not None:
-        return tuple(_spoken(f"{_words(behaviour) or prompt} … and so on.", request, index) for prompt in prompts for index in range(count))
+        return tuple(
+            _spoken(f"{_words(behaviour) or prompt} … and so on.", request, index)
+            for prompt in prompts
+            for index in range(count)
+        )
     calls = _tool_calls(request, behaviour)
     return tuple(
-        Said(tool_calls=calls, finish_reason="tool_calls") if calls else _spoken(_reply(request, behaviour), request, index, thinks=behaviour.thinks)
+        Said(tool_calls=calls, finish_reason="tool_calls")
+        if calls
+        else _spoken(_reply(request, behaviour), request, index, thinks=behaviour.thinks)
         for index in range(count)
     )
 
 
-def input_tokens(request: Request) -> tuple[int, int, int]:
-    """(all, cached, audio) input tokens of a chat: 3 and 4 a message around the pieces; earlier turns count as cached, in blocks of 16."""
+def input_tokens(request: ScriptedRequest) -> tuple[int, int, int]:
+    """(all, cached, audio) input tokens of a chat: 3 and 4 a message around the pieces; earlier
+    turns count as cached, in blocks of 16."""
     messages = request.messages or []
     tools = len(pieces(msgspec.json.encode(request.tools).decode())) if request.tools else 0
     sizes = [_message_tokens(message) for message in messages]
-    parts = [part.type for message in messages if isinstance(message.content, list) for part in message.content]
+    parts = [
+        part.type
+        for message in messages
+        if isinstance(message.content, list)
+        for part in message.content
+    ]
     cached = sum(sizes[:-1]) // 16 * 16
     return 3 + tools + sum(sizes), cached, AUDIO_TOKENS * parts.count("input_audio")
 
 
-def hidden_reasoning_tokens(request: Request) -> int:
+def hidden_reasoning_tokens(request: ScriptedRequest) -> int:
     """Reasoning that is counted and never shown, if the request sets an effort."""
     return HIDDEN_REASONING_TOKENS.get(request.reasoning_effort or "", 0)
 
 
 def fill(schema: dict[str, object], text: str) -> object:
-    """A value that satisfies the common part of JSON Schema; strings say `text`, or a city it names."""
+    """A value that satisfies the common part of JSON Schema; strings say `text`, or a city it
+    names."""
     enum = schema.get("enum")
     if isinstance(enum, list) and enum:
         return enum[0]
@@ -114,16 +141,23 @@ def fill(schema: dict[str, object], text: str) -> object:
     if kind == "object":
         properties = schema.get("properties")
         rows = properties.items() if isinstance(properties, dict) else ()
-        return {str(name): fill(inner if isinstance(inner, dict) else {}, text) for name, inner in rows}
+        return {
+            str(name): fill(inner if isinstance(inner, dict) else {}, text) for name, inner in rows
+        }
     if kind == "array":
         items = schema.get("items")
         return [fill(items, text)] if isinstance(items, dict) else []
     simple: dict[object, object] = {"integer": 1, "number": 1.5, "boolean": True, "null": None}
-    return simple.get(kind, next((city for city in CITIES if city in text), text)) if isinstance(kind, str) else text
+    return (
+        simple.get(kind, next((city for city in CITIES if city in text), text))
+        if isinstance(kind, str)
+        else text
+    )
 
 
-def _spoken(text: str, request: Request, index: int, *, thinks: bool = False) -> Said:
-    """`text` after the rules that shorten it: the stop sequences, then the most tokens allowed, reasoning included."""
+def _spoken(text: str, request: ScriptedRequest, index: int, *, thinks: bool = False) -> Said:
+    """`text` after the rules that shorten it: the stop sequences, then the most tokens allowed,
+    reasoning included."""
     if index:
         text = f"{text} (choice {index + 1})"
     reason = "content_filter" if FILTER_PHRASE in _last_user_text(request) else "stop"
@@ -134,7 +168,11 @@ def _spoken(text: str, request: Request, index: int, *, thinks: bool = False) ->
     if reason == "content_filter":
         spoken = spoken[: len(spoken) // 2]
     thoughts = pieces(THOUGHT) if thinks else ()
-    cap = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
+    cap = (
+        request.max_tokens
+        if request.max_completion_tokens is None
+        else request.max_completion_tokens
+    )
     if cap is not None:
         room = max(0, cap - hidden_reasoning_tokens(request))
         thoughts, left = thoughts[:room], max(0, room - len(thoughts))
@@ -143,8 +181,9 @@ def _spoken(text: str, request: Request, index: int, *, thinks: bool = False) ->
     return Said(pieces=spoken, reasoning=thoughts, finish_reason=reason)
 
 
-def _reply(request: Request, behaviour: Behaviour) -> str:
-    """The answer to the last message; earlier ones are echoed, so that a test sees that they arrived."""
+def _reply(request: ScriptedRequest, behaviour: Behaviour) -> str:
+    """The answer to the last message; earlier ones are echoed, so that a test sees that they
+    arrived."""
     words = _words(behaviour)
     if words is not None:
         return words
@@ -167,33 +206,61 @@ def _reply(request: Request, behaviour: Behaviour) -> str:
 
 
 def _words(behaviour: Behaviour) -> str | None:
-    return None if behaviour.words is None else " ".join(f"word{number}" for number in range(behaviour.words))
+    return (
+        None
+        if behaviour.words is None
+        else " ".join(f"word{number}" for number in range(behaviour.words))
+    )
 
 
-def _last_user_text(request: Request) -> str:
-    return next((text_of(message) for message in reversed(request.messages or []) if message.role == "user"), "")
+def _last_user_text(request: ScriptedRequest) -> str:
+    return next(
+        (
+            text_of(message)
+            for message in reversed(request.messages or [])
+            if message.role == "user"
+        ),
+        "",
+    )
 
 
-def _tool_calls(request: Request, behaviour: Behaviour) -> tuple[ToolCall, ...]:
-    """The calls to make: one of the tools given (`demo-tools`: each of them, or the weather), unless a tool has just answered."""
+def _tool_calls(request: ScriptedRequest, behaviour: Behaviour) -> tuple[ToolCall, ...]:
+    """The calls to make: one of the tools given (`demo-tools`: each of them, or the weather),
+    unless a tool has just answered."""
     messages = request.messages or []
     if request.tool_choice == "none" or (messages and messages[-1].role == "tool"):
         return ()
-    tools = [tool.function for tool in request.tools or ([WEATHER] if behaviour.always_tools else []) if tool.function is not None]
+    tools = [
+        tool.function
+        for tool in request.tools or ([WEATHER] if behaviour.always_tools else [])
+        if tool.function is not None
+    ]
     if isinstance(request.tool_choice, ToolChoice):
         tools = [tool for tool in tools if tool.name == request.tool_choice.function.name]
     text = _last_user_text(request)
     made = tools if behaviour.always_tools else tools[:1]
     return tuple(
-        ToolCall(id=f"call_{number}_{tool.name}", name=tool.name, arguments=msgspec.json.encode(fill({"type": "object", **tool.parameters}, text)).decode())
+        ToolCall(
+            id=f"call_{number}_{tool.name}",
+            name=tool.name,
+            arguments=msgspec.json.encode(
+                fill({"type": "object", **tool.parameters}, text)
+            ).decode(),
+        )
         for number, tool in enumerate(made)
     )
 
 
 def _message_tokens(message: Message) -> int:
-    tokens = 4 + sum(len(pieces(call.function.arguments)) for call in message.tool_calls or [] if call.function is not None)
+    tokens = 4 + sum(
+        len(pieces(call.function.arguments))
+        for call in message.tool_calls or []
+        if call.function is not None
+    )
     if isinstance(message.content, str):
         return tokens + len(pieces(message.content))
     for part in message.content or []:
-        tokens += {"image_url": IMAGE_TOKENS, "input_audio": AUDIO_TOKENS}.get(part.type, len(pieces(part.text)))
+        tokens += {"image_url": IMAGE_TOKENS, "input_audio": AUDIO_TOKENS}.get(
+            part.type, len(pieces(part.text))
+        )
     return tokens

@@ -1,4 +1,5 @@
-"""What the scripted upstream reads of a request: the parameters of the vendors' documents that change an answer. Unknown ones are ignored."""
+"""What the scripted upstream reads of a request: the parameters of the vendors' documents that
+change an answer. Unknown ones are ignored."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ class Function(msgspec.Struct, frozen=True):
     name: str
     description: str | None = None
     parameters: dict[str, object] = {}
-    arguments: str = ""                 # in a call made by an earlier answer
+    arguments: str = ""  # in a call made by an earlier answer
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -35,7 +36,7 @@ class ToolChoice(msgspec.Struct, frozen=True):
     type: str = "function"
 
 
-class Part(msgspec.Struct, frozen=True):
+class PromptPart(msgspec.Struct, frozen=True):
     """One part of a multimodal message."""
 
     type: str
@@ -46,7 +47,7 @@ class Message(msgspec.Struct, frozen=True):
     """One message of a conversation."""
 
     role: str
-    content: str | list[Part] | None = None
+    content: str | list[PromptPart] | None = None
     name: str | None = None
     tool_calls: list[Tool] | None = None
     tool_call_id: str | None = None
@@ -72,7 +73,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class ScriptedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The body of any of the three POST endpoints."""
 
     model: str
@@ -106,13 +107,15 @@ class BadRequest(Exception):
         self.param = param
 
 
-def read(body: bytes, endpoint: str) -> Request:
+def read(body: bytes, endpoint: str) -> ScriptedRequest:
     """The request in `body`, or BadRequest with an upstream's complaint."""
     try:
-        request = msgspec.json.decode(body, type=Request)
+        request = msgspec.json.decode(body, type=ScriptedRequest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"Could not read the request body: {error}") from error
-    needed = {"chat/completions": "messages", "completions": "prompt", "embeddings": "input"}[endpoint]
+    needed = {"chat/completions": "messages", "completions": "prompt", "embeddings": "input"}[
+        endpoint
+    ]
     if getattr(request, needed) in (None, []):
         raise BadRequest(f"Missing required parameter: '{needed}'.", needed)
     if request.n is not None and not 1 <= request.n <= 128:
@@ -120,5 +123,8 @@ def read(body: bytes, endpoint: str) -> Request:
     if isinstance(request.stop, list) and len(request.stop) > 4:
         raise BadRequest("Invalid 'stop': at most 4 sequences.", "stop")
     if request.stream_options is not None and not request.stream:
-        raise BadRequest("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
+        raise BadRequest(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+            "stream_options",
+        )
     return request

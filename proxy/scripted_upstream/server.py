@@ -1,4 +1,5 @@
-"""The HTTP side of the scripted upstream: reads a request, asks `expected` for the answer, writes it, fault included."""
+"""The HTTP side of the scripted upstream: reads a request, asks `expected` for the answer, writes
+it, fault included."""
 
 from __future__ import annotations
 
@@ -15,22 +16,24 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
-from proxy.scripted_upstream.answers import Answer, expected, listing, not_found
+from proxy.scripted_upstream.answers import ScriptedAnswer, expected, listing, not_found
 from proxy.scripted_upstream.log import AnswerLine, RequestLine, RequestLog, now_ms, sorted_headers
 from proxy.scripted_upstream.models import LISTED, Fault, owner
 from proxy.scripted_upstream.shapes import CREATED_S, JSONObject
 
 BODY_BYTES_MAX = 1 << 30
 ENDPOINTS = ("chat/completions", "completions", "embeddings")
-TEST_ID = "x-test-id"                   # a request header; its value is in the log and at `before_event`
+TEST_ID = "x-test-id"  # a request header; its value is in the log and at `before_event`
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
-    """What is the server's own, not the model's: the pace between events, the log, and a gate for tests.
+    """What is the server's own, not the model's: the pace between events, the log, and a gate for
+    tests.
 
-    `before_event(test_id, number)` is awaited before each write, so that a test decides when event `number` goes out.
+    `before_event(test_id, number)` is awaited before each write, so that a test decides when event
+    `number` goes out.
     """
 
     pace_s: float = 0.0
@@ -38,7 +41,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     before_event: Callable[[str | None, int], Awaitable[None]] | None = None
 
 
-class Running(msgspec.Struct, frozen=True):
+class RunningUpstream(msgspec.Struct, frozen=True):
     """Where a started upstream listens; `base_url` is what a client of the API takes."""
 
     host: str
@@ -64,14 +67,23 @@ def app(script: Script | None = None) -> web.Application:
 
 
 @asynccontextmanager
-async def serving(script: Script | None = None, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Running]:
+async def serving(
+    script: Script | None = None, *, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[RunningUpstream]:
     """The upstream, listening while the context is open; port 0 takes a free one."""
-    runner = web.AppRunner(app(script), access_log=None, handler_cancellation=True, auto_decompress=False, keepalive_timeout=75, shutdown_timeout=1)
+    runner = web.AppRunner(
+        app(script),
+        access_log=None,
+        handler_cancellation=True,
+        auto_decompress=False,
+        keepalive_timeout=75,
+        shutdown_timeout=1,
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
         await site.start()
-        yield Running(*runner.addresses[0][:2])
+        yield RunningUpstream(*runner.addresses[0][:2])
     finally:
         await runner.cleanup()
 
@@ -107,7 +119,13 @@ class _Upstream:
         finally:
             if self._log is not None:
                 ended = AnswerLine(
-                    order=order, at_ms=now_ms(), test_id=test_id, status=written.status, events=written.events, bytes=written.bytes, ended=written.ended
+                    order=order,
+                    at_ms=now_ms(),
+                    test_id=test_id,
+                    status=written.status,
+                    events=written.events,
+                    bytes=written.bytes,
+                    ended=written.ended,
                 )
                 self._log.write(ended)
 
@@ -135,7 +153,9 @@ class _Upstream:
                 self._log.write(line)
         return bytes(body)
 
-    async def _write(self, request: web.Request, answer: Answer, test_id: str | None, written: _Written) -> web.StreamResponse:
+    async def _write(
+        self, request: web.Request, answer: ScriptedAnswer, test_id: str | None, written: _Written
+    ) -> web.StreamResponse:
         """The answer, event by event, then its ending."""
         response = web.StreamResponse(status=answer.status, headers=answer.headers)
         if answer.ending is Fault.NO_HEAD:
@@ -173,18 +193,24 @@ class _Written:
         self.ended = "complete"
 
 
-def _answer(request: web.Request, body: bytes) -> Answer:
+def _answer(request: web.Request, body: bytes) -> ScriptedAnswer:
     """What to answer, by method and path; the /v1 may be left out."""
     path = request.raw_path.partition("?")[0].strip("/")
     path = path[3:] if path.startswith("v1/") else path
     if request.method == "POST" and path in ENDPOINTS:
         credential = request.headers.get("authorization", "").removeprefix("Bearer ")
-        return expected(_decoded(request.headers.get("content-encoding", ""), body), path, credential=credential)
+        return expected(
+            _decoded(request.headers.get("content-encoding", ""), body), path, credential=credential
+        )
     if request.method == "GET" and path == "models":
         return listing({"object": "list", "data": [_model(name) for name in LISTED]})
     name = unquote(path.removeprefix("models/"))
     if request.method == "GET" and path.startswith("models/"):
-        return listing(_model(name)) if name in LISTED else not_found(f"The model '{name}' does not exist.")
+        return (
+            listing(_model(name))
+            if name in LISTED
+            else not_found(f"The model '{name}' does not exist.")
+        )
     return not_found(f"Unknown request URL: {request.method} /{path}.")
 
 
@@ -193,7 +219,8 @@ def _model(name: str) -> JSONObject:
 
 
 def _decoded(encoding: str, body: bytes) -> bytes:
-    """A compressed request body's content; what cannot be read stays as it is and is refused as no JSON."""
+    """A compressed request body's content; what cannot be read stays as it is and is refused as no
+    JSON."""
     bits = _WINDOW_BITS.get(encoding.lower())
     if bits is None:
         return body
@@ -203,7 +230,9 @@ def _decoded(encoding: str, body: bytes) -> bytes:
         return body
 
 
-def _hang_up(request: web.Request, response: web.StreamResponse, written: _Written, *, reset: bool) -> web.StreamResponse:
+def _hang_up(
+    request: web.Request, response: web.StreamResponse, written: _Written, *, reset: bool
+) -> web.StreamResponse:
     """End the connection in mid-answer: with a TCP reset, or with an ordinary close."""
     written.ended = "fault"
     transport = request.transport

@@ -1,6 +1,8 @@
-"""The composition root: makes every part, opens the listeners, runs until told to stop, and stops in order.
+"""The composition root: makes every part, opens the listeners, runs until told to stop, and stops
+in order.
 
-Start: ledger (locks the data directory) → journal → recovery of what a crash left → metrics, admin → the data listener. Stop: not ready, wait for load balancers,
+Start: ledger (locks the data directory) → journal → recovery of what a crash left → metrics, admin
+→ the data listener. Stop: not ready, wait for load balancers,
 no new connections, wait for running requests, end what is left and book it, close.
 """
 
@@ -31,8 +33,8 @@ from proxy.core.http.health import Health
 from proxy.dataplane.counting.vocabulary import Vocabularies
 from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.listener import Listener
-from proxy.dataplane.services import Parts
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.upstream import Upstream
 from proxy.failpoints import Failpoints
 from proxy.journal import JournalUnavailable
@@ -48,11 +50,18 @@ from proxy.server.startup import assemble, journal_options, observe
 
 LOG = logging.getLogger("tollkeeper.server")
 
-WATCH_INTERVAL_S = 1.0    # resolution of all the long timeouts
-BOOK_AT_STOP_S = 10.0     # how long a stop waits for the ledger; what is not booked by then is booked at the next start
-ADOPT_S = 60.0            # how long the ledger may take to book what a process that is gone left in a journal of its own; else at the next start
-BOOK_AT_START_S = 2.0     # how long a start waits for that, and for what is left in its own
-GC_THRESHOLDS = (20_000, 50, 100)  # the defaults collect every few requests; hardly anything here forms cycles
+WATCH_INTERVAL_S = 1.0  # resolution of all the long timeouts
+# how long a stop waits for the ledger; what is not booked by then is booked at the next start
+BOOK_AT_STOP_S = 10.0
+# how long the ledger may take to book what a process that is gone left in a journal of its own;
+# else at the next start
+ADOPT_S = 60.0
+BOOK_AT_START_S = 2.0  # how long a start waits for that, and for what is left in its own
+GC_THRESHOLDS = (
+    20_000,
+    50,
+    100,
+)  # the defaults collect every few requests; hardly anything here forms cycles
 
 
 class StartError(Exception):
@@ -75,13 +84,20 @@ async def serve(
     reload: Callable[[], Loaded] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> None:
-    """Runs the proxy until SIGTERM or SIGINT; a second one cuts the drain short. SIGHUP calls `reload`. Raises StartError."""
+    """Runs the proxy until SIGTERM or SIGINT; a second one cuts the drain short. SIGHUP calls
+    `reload`. Raises StartError."""
     if not hasattr(aiohttp.http_parser, "HttpRequestParserC"):
-        raise StartError("aiohttp lacks its C extension, whose parser this proxy relies on. Install a wheel of aiohttp for this platform.")
+        raise StartError(
+            "aiohttp lacks its C extension, whose parser this proxy relies on. Install a wheel of aiohttp for this platform."
+        )
     try:
-        failpoints = Failpoints(spec) if (spec := (environ or {}).get("TOLLKEEPER_FAILPOINTS")) else None
+        failpoints = (
+            Failpoints(spec) if (spec := (environ or {}).get("TOLLKEEPER_FAILPOINTS")) else None
+        )
     except ValueError as error:
-        raise StartError(f"TOLLKEEPER_FAILPOINTS: {error}. Correct it; outside of fault tests, leave it unset.") from error
+        raise StartError(
+            f"TOLLKEEPER_FAILPOINTS: {error}. Correct it; outside of fault tests, leave it unset."
+        ) from error
     server = Server(loaded, failpoints, reload)
     try:
         await server.start()
@@ -97,7 +113,13 @@ async def serve(
 class Server:
     """The running process: `start`, then `stopping`, `drain`, `aclose`."""
 
-    def __init__(self, loaded: Loaded, failpoints: Failpoints | None = None, reload: Callable[[], Loaded] | None = None, vocabularies: Vocabularies | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        failpoints: Failpoints | None = None,
+        reload: Callable[[], Loaded] | None = None,
+        vocabularies: Vocabularies | None = None,
+    ) -> None:
         self._vocabularies = Vocabularies() if vocabularies is None else vocabularies
         self._clock = SteadyClock()
         self._loaded = loaded
@@ -115,14 +137,14 @@ class Server:
         self.addresses = Addresses("", "")
 
     @property
-    def parts(self) -> Parts:
+    def services(self) -> Services:
         """What the exchanges share; there after `start`."""
-        return self._parts
+        return self._services
 
     @property
-    def site(self) -> Site:
+    def snapshot(self) -> Snapshot:
         """The config in effect, compiled; there after `start`."""
-        return self._site
+        return self._snapshot
 
     @property
     def listener(self) -> Listener:
@@ -132,29 +154,38 @@ class Server:
     @property
     def open_exchanges(self) -> int:
         """Journal entries opened and neither closed nor voided."""
-        return self._parts.journal.open_count
+        return self._services.journal.open_count
 
     async def start(self) -> None:
-        """The data listener comes last, so that a start that fails has served nobody. Raises StartError."""
+        """The data listener comes last, so that a start that fails has served nobody. Raises
+        StartError."""
         settings = self._loaded.settings
         _make_private(settings.data_dir)
         try:
-            self._site = Site(settings)  # first: what is recovered is priced
+            self._snapshot = Snapshot(settings)  # first: what is recovered is priced
         except (OSError, TableError) as error:  # a file that is gone since the config was checked
             raise StartError(f"upstreams: {error}. Check the files that they name.") from error
         try:
-            parts = self._parts = await assemble(self._site, self._close, failpoints=self._failpoints, vocabularies=self._vocabularies, clock=self._clock)
+            services = self._services = await assemble(
+                self._snapshot,
+                self._close,
+                failpoints=self._failpoints,
+                vocabularies=self._vocabularies,
+                clock=self._clock,
+            )
         except (LedgerError, LedgerUnavailable, QuotaError) as error:
             raise StartError(str(error)) from error
         except (JournalUnavailable, OSError) as error:
-            raise StartError(f"data_dir: {error}. Free space or mend the disk, then start again; what the journal holds stays.") from error
-        self._spawn(parts.journal.run(), "journal")
-        self._spawn(parts.recorder.run(), "recorder")
-        self._spawn(parts.counter.run(), "counter")
+            raise StartError(
+                f"data_dir: {error}. Free space or mend the disk, then start again; what the journal holds stays."
+            ) from error
+        self._spawn(services.journal.run(), "journal")
+        self._spawn(services.recorder.run(), "recorder")
+        self._spawn(services.counter.run(), "counter")
         await self._book_what_was_left()
         try:
-            await count_limits(parts, self._site)
-            parts.served = await asyncio.to_thread(served_models, self._site)
+            await count_limits(services, self._snapshot)
+            services.served = await asyncio.to_thread(served_models, self._snapshot)
         except (LedgerError, LedgerUnavailable) as error:
             raise StartError(f"the limits cannot be counted: {error}") from error
         await self._start_listeners(settings)
@@ -164,46 +195,78 @@ class Server:
         gc.set_threshold(*GC_THRESHOLDS)
 
     async def _book_what_was_left(self) -> None:
-        """By processes that are gone, in this journal and in others: limits count what is in the book. A ledger that is slow about it keeps nobody from serving."""
-        parts, settings = self._parts, self._site.settings
-        adoption = adopt_others(settings.data_dir / "journal", journal_options(settings), parts.ledger, parts.metrics, self._site.prices, timeout_s=ADOPT_S)
+        """By processes that are gone, in this journal and in others: limits count what is in the
+        book. A ledger that is slow about it keeps nobody from serving."""
+        services, settings = self._services, self._snapshot.settings
+        adoption = adopt_others(
+            settings.data_dir / "journal",
+            journal_options(settings),
+            services.ledger,
+            services.metrics,
+            self._snapshot.prices,
+            timeout_s=ADOPT_S,
+        )
         adopted = self._spawn(adoption, "adoption")
-        booked = await parts.recorder.drain(BOOK_AT_START_S)
+        booked = await services.recorder.drain(BOOK_AT_START_S)
         await asyncio.wait({adopted}, timeout=BOOK_AT_START_S)
         if not booked or not adopted.done():
-            LOG.warning("the ledger is slow: what it has not booked yet of earlier requests, limits will count from the next start on")
+            LOG.warning(
+                "the ledger is slow: what it has not booked yet of earlier requests, limits will count from the next start on"
+            )
 
     async def _start_listeners(self, settings: Settings) -> None:
         self._describe(settings)
         health = Health(self._unready_code)
-        self._gateway = Gateway(self._parts, self._site, health)
-        self._reloads = Reloads(self._read, self._loaded, self._site, self._parts, self._put)
+        self._gateway = Gateway(self._services, self._snapshot, health)
+        self._reloads = Reloads(self._read, self._loaded, self._snapshot, self._services, self._put)
         self._listener = Listener(self._gateway, settings.timeouts)
-        prepare = observe(self._parts, settings, lambda: self._site)
+        prepare = observe(self._services, settings, lambda: self._snapshot)
         self._metrics_listener = MetricsListener(
-            self._parts.metrics, health, prepare, hosts=settings.metrics.hosts, header_s=settings.timeouts.header_s
+            self._services.metrics,
+            health,
+            prepare,
+            hosts=settings.metrics.hosts,
+            header_s=settings.timeouts.header_s,
         )
         self._close.push_async_callback(self._metrics_listener.aclose)
         host, port = host_port(settings.metrics.listen)
         try:
             metrics_address = await self._metrics_listener.start(host, port)
         except OSError as error:
-            raise StartError(f"metrics.listen: {settings.metrics.listen} cannot be opened: {error.strerror or error}. Choose another address (with --upstream: --metrics-listen).") from error
-        plane = AdminPlane(admin_routes(self._parts, lambda: self._site, self._why_not_ready), health, header_s=settings.timeouts.header_s)
+            raise StartError(
+                f"metrics.listen: {settings.metrics.listen} cannot be opened: {error.strerror or error}. Choose another address (with --upstream: --metrics-listen)."
+            ) from error
+        plane = AdminPlane(
+            admin_routes(self._services, lambda: self._snapshot, self._why_not_ready),
+            health,
+            header_s=settings.timeouts.header_s,
+        )
         self._close.push_async_callback(plane.aclose)
         try:
-            admin_address = await plane.start(settings, lambda: self._site.settings.admin.tokens)
+            admin_address = await plane.start(
+                settings, lambda: self._snapshot.settings.admin.tokens
+            )
         except OSError as error:
-            raise StartError(f"admin.listen: {settings.admin.listen} cannot be opened: {error.strerror or error}. Choose another address.") from error
+            raise StartError(
+                f"admin.listen: {settings.admin.listen} cannot be opened: {error.strerror or error}. Choose another address."
+            ) from error
         self._spawn(self._watch(), "watch")
-        self._spawn(tell_limits(self._parts), "limits' watch")
-        self._acceptor = Acceptor(self._listener, self._listener.waits, self._listener.waits_for_body, most=_clients_max(settings), name="connections_max")
+        self._spawn(tell_limits(self._services), "limits' watch")
+        self._acceptor = Acceptor(
+            self._listener,
+            self._listener.waits,
+            self._listener.waits_for_body,
+            most=_clients_max(settings),
+            name="connections_max",
+        )
         taken: list[str] = []
         for listen in addresses_of(settings):
             try:
                 taken.append(shown(await self._acceptor.listen(*host_port(listen))))
             except OSError as error:
-                raise StartError(f"listen: {listen} cannot be opened: {error.strerror or error}. Choose another address (with --upstream: --listen), or stop what uses it.") from error
+                raise StartError(
+                    f"listen: {listen} cannot be opened: {error.strerror or error}. Choose another address (with --upstream: --listen), or stop what uses it."
+                ) from error
         first, *others = taken
         self.addresses = Addresses(first, metrics_address, admin_address, tuple(others))
 
@@ -214,57 +277,70 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload(), "reload"))
 
     def stop(self, by_hand: bool = False) -> None:
-        """Begins the drain; called again, ends it. `by_hand` (Ctrl-C) there is no load balancer to wait for."""
+        """Begins the drain; called again, ends it. `by_hand` (Ctrl-C) there is no load balancer to
+        wait for."""
         if self.stopping.is_set():
             self._hurry.set()
         self._by_hand = by_hand
         self.stopping.set()
 
     async def reload(self) -> None:
-        """The whole new config or the whole old one; see `Reloads`. Running exchanges keep theirs."""
+        """The whole new config or the whole old one; see `Reloads`. Running exchanges keep
+        theirs."""
         await self._reloads.reload()
 
-    def _put(self, site: Site) -> None:
+    def _put(self, snapshot: Snapshot) -> None:
         """This config is in effect from now on."""
-        self._retired += self._site.retired_by(site)
-        self._site = self._gateway.site = site
+        self._retired += self._snapshot.retired_by(snapshot)
+        self._snapshot = self._gateway.snapshot = snapshot
         if self._acceptor is not None:
-            self._acceptor.most = _clients_max(site.settings)
-        self._describe(site.settings)
+            self._acceptor.most = _clients_max(snapshot.settings)
+        self._describe(snapshot.settings)
 
     async def drain(self) -> None:
         """Stops taking work, waits for what runs, and books what does not end in time."""
-        drain = self._site.settings.drain
+        drain = self._snapshot.settings.drain
         delay_s = 0.0 if self._by_hand else drain.delay_s
-        LOG.info("stopping: not ready for %g s, then at most %g s for running requests; a second signal stops at once", delay_s, drain.timeout_s)
+        LOG.info(
+            "stopping: not ready for %g s, then at most %g s for running requests; a second signal stops at once",
+            delay_s,
+            drain.timeout_s,
+        )
         self._phase = "draining"
         await self._sleep(delay_s)
-        self._parts.draining = True
+        self._services.draining = True
         if self._acceptor is not None:
             self._acceptor.close()
         self._listener.leave()
         deadline_s = monotonic() + drain.timeout_s
-        while self._parts.arriving + self._parts.inflight and monotonic() < deadline_s and not self._hurry.is_set():
+        while (
+            self._services.arriving + self._services.inflight
+            and monotonic() < deadline_s
+            and not self._hurry.is_set()
+        ):
             await self._sleep(0.05)
-        left = list(self._parts.exchanges)
+        left = list(self._services.exchanges)
         for exchange in left:
             exchange.end_now()
         if left:
-            LOG.warning("running requests cut at the drain's end and booked as interrupted: %d", len(left))
+            LOG.warning(
+                "running requests cut at the drain's end and booked as interrupted: %d", len(left)
+            )
         self._listener.cut()
 
     async def aclose(self) -> None:
-        """Books what can be booked in a few seconds and closes everything. Safe after a start that failed half-way."""
+        """Books what can be booked in a few seconds and closes everything. Safe after a start that
+        failed half-way."""
         if self._acceptor is not None:
             self._acceptor.close()
-        if hasattr(self, "_parts"):
-            await self._parts.recorder.drain(BOOK_AT_STOP_S)
+        if hasattr(self, "_services"):
+            await self._services.recorder.drain(BOOK_AT_STOP_S)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if hasattr(self, "_site"):
-            for upstream in [*self._site.upstreams.values(), *self._retired]:
+        if hasattr(self, "_snapshot"):
+            for upstream in [*self._snapshot.upstreams.values(), *self._retired]:
                 await upstream.aclose()
         await self._close.aclose()
 
@@ -274,7 +350,8 @@ class Server:
                 await self._hurry.wait()
 
     def _spawn(self, work: Coroutine[None, None, object], name: str) -> asyncio.Task[object]:
-        """A part that runs for the process's life; if it ever fails, the process stops rather than run on without it."""
+        """A part that runs for the process's life; if it ever fails, the process stops rather than
+        run on without it."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._part_ended)
         self._tasks.add(task)
@@ -292,12 +369,15 @@ class Server:
             now_s = monotonic()
             self._listener.sweep(now_s)
             self._tell_unready()
-            for exchange in list(self._parts.exchanges):
+            for exchange in list(self._services.exchanges):
                 exchange.watch(now_s)
             step_ms = self._clock.take_step()
             if step_ms is not None:
-                LOG.warning("the system's clock was set back by %d s; records and limits go by the new time", -step_ms // 1000)
-            for upstream in self._site.upstreams.values():
+                LOG.warning(
+                    "the system's clock was set back by %d s; records and limits go by the new time",
+                    -step_ms // 1000,
+                )
+            for upstream in self._snapshot.upstreams.values():
                 upstream.pool.sweep(now_s)
             for upstream in self._retired[:]:
                 upstream.pool.sweep(now_s)
@@ -306,19 +386,23 @@ class Server:
                     await upstream.aclose()
 
     def _unready_code(self) -> str | None:
-        """As an error code of the API, for whoever asks /readyz; the admin API has the reason in words."""
+        """As an error code of the API, for whoever asks /readyz; the admin API has the reason in
+        words."""
         if self._phase is not None:
             return self._phase
-        return None if self._parts.journal.ready else "journal_unavailable"
+        return None if self._services.journal.ready else "journal_unavailable"
 
     def _why_not_ready(self) -> str | None:
         if self._phase is not None:
-            return {"starting": "the process is starting", "draining": "the process is stopping"}[self._phase]
-        return self._parts.journal.why_not_ready
+            return {"starting": "the process is starting", "draining": "the process is stopping"}[
+                self._phase
+            ]
+        return self._services.journal.why_not_ready
 
     def _tell_unready(self) -> None:
-        """One line in the log when the journal becomes unable to take entries, and one when it can again."""
-        reason = self._parts.journal.why_not_ready
+        """One line in the log when the journal becomes unable to take entries, and one when it can
+        again."""
+        reason = self._services.journal.why_not_ready
         if reason != self._told_unready:
             if reason is None:
                 LOG.warning("ready again: the journal can be written")
@@ -328,8 +412,10 @@ class Server:
 
     def _describe(self, settings: Settings) -> None:
         """Tells the metrics what the config names."""
-        models = [route.model for route in settings.routes] + [price.model for price in settings.prices]
-        self._parts.metrics.configured(models, self._site.keys.expiries_ms())
+        models = [route.model for route in settings.routes] + [
+            price.model for price in settings.prices
+        ]
+        self._services.metrics.configured(models, self._snapshot.keys.expiries_ms())
 
 
 def _clients_max(settings: Settings) -> int:
@@ -340,6 +426,10 @@ def _make_private(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise StartError(f"data_dir: {directory} cannot be made: {error.strerror or error}. Choose a directory this user may write.") from error
+        raise StartError(
+            f"data_dir: {directory} cannot be made: {error.strerror or error}. Choose a directory this user may write."
+        ) from error
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise StartError(f"data_dir: {directory} cannot be written by this user. Choose another or change its owner.")
+        raise StartError(
+            f"data_dir: {directory} cannot be written by this user. Choose another or change its owner."
+        )

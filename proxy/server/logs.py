@@ -1,7 +1,10 @@
-"""Log lines on stderr: text for a person at a terminal, else one JSON object a line; never a credential, a header or content.
+"""Log lines on stderr: text for a person at a terminal, else one JSON object a line; never a
+credential, a header or content.
 
-Two guards. What a library logs about a message it could not read quotes that message, key and all: of other packages' lines every quoted literal is
-taken out, and of an exception only its type and place are told unless its class is known to say nothing of the traffic. Then each finished line passes
+Two guards. What a library logs about a message it could not read quotes that message, key and all:
+of other packages' lines every quoted literal is
+taken out, and of an exception only its type and place are told unless its class is known to say
+nothing of the traffic. Then each finished line passes
 `redact`, which takes out whatever still looks like a credential.
 """
 
@@ -16,14 +19,23 @@ from typing import Literal, TextIO
 
 import msgspec
 
-LINE_CHARACTERS_MAX = 16_384  # a traceback of 100 frames; nothing that a client sends may make a line longer
-_CHAIN_MAX = 8                # exceptions told of one chain or group
+LINE_CHARACTERS_MAX = (
+    16_384  # a traceback of 100 frames; nothing that a client sends may make a line longer
+)
+_CHAIN_MAX = 8  # exceptions told of one chain or group
 _OWN = ("proxy", "tollkeeper")
 
-# A header that holds a credential takes the rest of its line. A setting takes its value where it is given like one (`secret=…`, `"secret": "…"`): a message
+# A header that holds a credential takes the rest of its line. A setting takes its value where it is
+# given like one (`secret=…`, `"secret": "…"`): a message
 # such as "keys.alice.secret: is empty" stays whole.
-_HEADER = re.compile(r"""\b((?:proxy-)?authorization|(?:set-)?cookie|(?:x-)?api-key)(\\?['"]?\s*[:=,]\s*)[^\r\n]+""", re.IGNORECASE)
-_SETTING = re.compile(r"""(api_?key|secret|token|password)(['"]?\s*(?:=\s*['"]?|:\s*['"]))[^\s'"&,;]+""", re.IGNORECASE)
+_HEADER = re.compile(
+    r"""\b((?:proxy-)?authorization|(?:set-)?cookie|(?:x-)?api-key)(\\?['"]?\s*[:=,]\s*)[^\r\n]+""",
+    re.IGNORECASE,
+)
+_SETTING = re.compile(
+    r"""(api_?key|secret|token|password)(['"]?\s*(?:=\s*['"]?|:\s*['"]))[^\s'"&,;]+""",
+    re.IGNORECASE,
+)
 _SCHEME = re.compile(r"\b(bearer|basic)(\s+|%20|\+)[^\s'\",;&]+", re.IGNORECASE)
 _KEY = re.compile(r"(?<![A-Za-z0-9])(sk|pk|rk|gsk|xai)([-_])[A-Za-z0-9_\-.]{4,}")
 _LITERAL = re.compile(r"""b?'(?:[^'\\\n]|\\.)*'|b?"(?:[^"\\\n]|\\.)*\"""")
@@ -31,8 +43,11 @@ _UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff
 _WORD = re.compile(r"[\w.:/@*+-]+")
 
 
-def configure(format: Literal["auto", "text", "json"], stream: TextIO, *, level: int = logging.INFO) -> None:
-    """Send every logger of the process to `stream`, in place of what was set up before; called once, by the command that runs."""
+def configure(
+    format: Literal["auto", "text", "json"], stream: TextIO, *, level: int = logging.INFO
+) -> None:
+    """Send every logger of the process to `stream`, in place of what was set up before; called
+    once, by the command that runs."""
     text = format == "text" or (format == "auto" and stream.isatty())
     handler = _Handler(stream)
     handler.setFormatter(_TextFormatter() if text else _JsonFormatter())
@@ -40,22 +55,20 @@ def configure(format: Literal["auto", "text", "json"], stream: TextIO, *, level:
 
 
 def redact(text: str) -> str:
-    """The text without what looks like a credential. It may take too much, never too little: `Authorization:` takes the rest of its line."""
+    """The text without what looks like a credential. It may take too much, never too little:
+    `Authorization:` takes the rest of its line."""
     text = _HEADER.sub(r"\1\2***", text)
     text = _SETTING.sub(r"\1\2***", text)
     text = _SCHEME.sub(r"\1 ***", text)
     return _KEY.sub(r"\1\2***", text)
 
 
-
-
-
-
 class _Handler(logging.StreamHandler[TextIO]):
     """A stream handler whose own failures do not print the arguments of the line."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # the base class's name
-        """The base class writes message and arguments to stderr, unredacted. A line that cannot be written is dropped; serving goes on."""
+        """The base class writes message and arguments to stderr, unredacted. A line that cannot be
+        written is dropped; serving goes on."""
 
 
 class _TextFormatter(logging.Formatter):
@@ -63,16 +76,25 @@ class _TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         words = [f"{_time(record)} {record.levelname} {record.name}: {_message(record)}"]
-        words += [f"{name}={_word(value)}" for name, value in _fields(record).items() if value is not None]
+        words += [
+            f"{name}={_word(value)}" for name, value in _fields(record).items() if value is not None
+        ]
         exception = _exception(record)
-        return " ".join(words)[:LINE_CHARACTERS_MAX] + (f"\n{exception}" if exception is not None else "")
+        return " ".join(words)[:LINE_CHARACTERS_MAX] + (
+            f"\n{exception}" if exception is not None else ""
+        )
 
 
 class _JsonFormatter(logging.Formatter):
     """One object a line: time, level, logger, message, the line's own fields, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name, "message": _message(record)}
+        line: dict[str, object] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _message(record),
+        }
         line.update(_fields(record))
         exception = _exception(record)
         if exception is not None:
@@ -96,7 +118,9 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     fields = getattr(record, "fields", None)
     if not isinstance(fields, dict):
         return {}
-    return {name: _clean(value) if isinstance(value, str) else value for name, value in fields.items()}
+    return {
+        name: _clean(value) if isinstance(value, str) else value for name, value in fields.items()
+    }
 
 
 def _exception(record: logging.LogRecord) -> str | None:
@@ -105,18 +129,21 @@ def _exception(record: logging.LogRecord) -> str | None:
 
 
 def _clean(text: str) -> str:
-    """Without credentials, without what moves a terminal's cursor or cannot be written as UTF-8, and bounded."""
+    """Without credentials, without what moves a terminal's cursor or cannot be written as UTF-8,
+    and bounded."""
     return _UNWRITABLE.sub("�", redact(text[:LINE_CHARACTERS_MAX]))
 
 
 def _word(value: object) -> str:
-    """A value of `name=value`: bare where it reads as one word, else quoted, so that no value can imitate another field."""
+    """A value of `name=value`: bare where it reads as one word, else quoted, so that no value can
+    imitate another field."""
     text = str(value)
     return text if _WORD.fullmatch(text) else msgspec.json.encode(text).decode()
 
 
 def _describe(error: BaseException) -> str:
-    """The traceback of an exception and its causes. Messages only where `_speaks` allows: most quote the value that was wrong, which may be a client's."""
+    """The traceback of an exception and its causes. Messages only where `_speaks` allows: most
+    quote the value that was wrong, which may be a client's."""
     parts: list[str] = []
     waiting: list[BaseException] = [error]
     while waiting and len(parts) < _CHAIN_MAX:
@@ -133,5 +160,9 @@ def _describe(error: BaseException) -> str:
 
 
 def _speaks(error: BaseException) -> bool:
-    """The system's errors and our own name files, addresses and settings, and an operator needs them."""
-    return isinstance(error, OSError | sqlite3.Error) or type(error).__module__.partition(".")[0] in _OWN
+    """The system's errors and our own name files, addresses and settings, and an operator needs
+    them."""
+    return (
+        isinstance(error, OSError | sqlite3.Error)
+        or type(error).__module__.partition(".")[0] in _OWN
+    )

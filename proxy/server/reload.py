@@ -1,4 +1,5 @@
-"""Brings a changed config into effect while the proxy serves: the whole new one, or the whole old one.
+"""Brings a changed config into effect while the proxy serves: the whole new one, or the whole old
+one.
 
 A large config takes seconds to read and to compile, so both happen in a thread. The event loop only
 counts what new limits have used and swaps.
@@ -14,8 +15,8 @@ import msgspec
 
 from proxy.config.loader import ConfigError, Loaded, carry_over, what_needs_restart
 from proxy.core.pricing.served_models import ServedModels
-from proxy.dataplane.services import Parts
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.queries import Queries
 from proxy.ledger.sqlite.recent import Recent
@@ -25,9 +26,11 @@ LOG = logging.getLogger("tollkeeper.server")
 
 
 class Reloads:
-    """One reload runs at a time, and at most one waits for its turn: whoever asks meanwhile shares it.
+    """One reload runs at a time, and at most one waits for its turn: whoever asks meanwhile shares
+    it.
 
-    `read` gives the config as the files are now; it may block. `put` is called on the event loop with
+    `read` gives the config as the files are now; it may block. `put` is called on the event loop
+    with
     the new site, once all that can fail has worked.
     """
 
@@ -35,14 +38,14 @@ class Reloads:
         self,
         read: Callable[[], Loaded] | None,
         loaded: Loaded,
-        site: Site,
-        parts: Parts,
-        put: Callable[[Site], None],
+        snapshot: Snapshot,
+        services: Services,
+        put: Callable[[Snapshot], None],
     ) -> None:
         self._read = read
         self._loaded = loaded
-        self._site = site
-        self._parts = parts
+        self._snapshot = snapshot
+        self._services = services
         self._put = put
         self._turn = asyncio.Lock()
         self._waiting: asyncio.Task[None] | None = None
@@ -55,7 +58,7 @@ class Reloads:
 
     async def _reload_in_turn(self) -> None:
         async with self._turn:
-            self._waiting = None    # who asks from here on may want what is written from here on
+            self._waiting = None  # who asks from here on may want what is written from here on
             await self._reload()
 
     async def _reload(self) -> None:
@@ -63,79 +66,88 @@ class Reloads:
             LOG.warning("there is no config file to reload")
             return
         try:
-            loaded, site, served = await asyncio.to_thread(self._compile, self._read)
-            if site.rules.identities() - self._site.rules.identities():
-                await self._take_with_new_limits(loaded, site, served)
+            loaded, snapshot, served = await asyncio.to_thread(self._compile, self._read)
+            if snapshot.rules.identities() - self._snapshot.rules.identities():
+                await self._take_with_new_limits(loaded, snapshot, served)
             else:
-                self._take(loaded, site, served)
+                self._take(loaded, snapshot, served)
         except (ConfigError, OSError, LedgerError, LedgerUnavailable) as error:
-            self._parts.metrics.reload(False)
+            self._services.metrics.reload(False)
             LOG.error("the config was not reloaded, the old one stays: %s", error)
-        except Exception:  # a defect of ours; requests are served with the old config, and are to be
-            self._parts.metrics.reload(False)
+        except (
+            Exception
+        ):  # a defect of ours; requests are served with the old config, and are to be
+            self._services.metrics.reload(False)
             LOG.exception("the config was not reloaded, the old one stays")
 
-    def _compile(self, read: Callable[[], Loaded]) -> tuple[Loaded, Site, ServedModels]:
+    def _compile(self, read: Callable[[], Loaded]) -> tuple[Loaded, Snapshot, ServedModels]:
         """In the thread."""
         loaded = read()
-        site = Site(carry_over(self._loaded.settings, loaded.settings), previous=self._site)
+        snapshot = Snapshot(
+            carry_over(self._loaded.settings, loaded.settings), previous=self._snapshot
+        )
         try:
-            served = served_models(site)
+            served = served_models(snapshot)
         except (LedgerError, LedgerUnavailable) as error:  # this process knows most of it too
             LOG.warning("which models were served before this start cannot be read: %s", error)
-            served = ServedModels(site.prices)
-        served.learn_all(self._parts.served.seen)
-        return loaded, site, served
+            served = ServedModels(snapshot.prices)
+        served.learn_all(self._services.served.seen)
+        return loaded, snapshot, served
 
     async def _take_with_new_limits(
-        self, loaded: Loaded, site: Site, served: ServedModels
+        self, loaded: Loaded, snapshot: Snapshot, served: ServedModels
     ) -> None:
-        """Counts first what the new limits have used, to the last record that ended before they hold."""
-        quota, rules = self._parts.quota, self._site.rules
-        forget_others(quota, rules)     # what an earlier config left was not counted since
-        async with self._parts.recorder.paused() as ended:
+        """Counts first what the new limits have used, to the last record that ended before they
+        hold."""
+        quota, rules = self._services.quota, self._snapshot.rules
+        forget_others(quota, rules)  # what an earlier config left was not counted since
+        async with self._services.recorder.paused() as ended:
             counted = len(ended)
-            await count_limits(self._parts, site, ended[:counted])
-            now_ms = self._parts.now_ms()
-            count_ended(quota, site.rules, rules, ended[counted:], site.settings.currency, now_ms)
-            self._take(loaded, site, served)
+            await count_limits(self._services, snapshot, ended[:counted])
+            now_ms = self._services.now_ms()
+            count_ended(
+                quota, snapshot.rules, rules, ended[counted:], snapshot.settings.currency, now_ms
+            )
+            self._take(loaded, snapshot, served)
 
-    def _take(self, loaded: Loaded, site: Site, served: ServedModels) -> None:
+    def _take(self, loaded: Loaded, snapshot: Snapshot, served: ServedModels) -> None:
         for warning in loaded.warnings:
             LOG.warning("config: %s", warning)
         fixed = what_needs_restart(self._loaded.settings, loaded.settings)
         if fixed:
             LOG.warning("these need a restart to take effect: %s", ", ".join(fixed))
-        self._parts.recorder.price_terms(site.prices.version, site.prices.terms())
-        served.learn_all(self._parts.served.seen)  # what was served meanwhile
-        self._parts.served = served
-        self._put(site)
-        self._site = site
-        forget_others(self._parts.quota, site.rules)
-        self._parts.end_users.mode = site.settings.privacy.end_user
-        self._loaded = msgspec.structs.replace(loaded, settings=site.settings)
-        self._parts.metrics.reload(True)
+        self._services.recorder.price_terms(snapshot.prices.version, snapshot.prices.terms())
+        served.learn_all(self._services.served.seen)  # what was served meanwhile
+        self._services.served = served
+        self._put(snapshot)
+        self._snapshot = snapshot
+        forget_others(self._services.quota, snapshot.rules)
+        self._services.end_users.mode = snapshot.settings.privacy.end_user
+        self._loaded = msgspec.structs.replace(loaded, settings=snapshot.settings)
+        self._services.metrics.reload(True)
         LOG.info("the config was reloaded")
 
 
-async def count_limits(parts: Parts, site: Site, unbooked: Sequence[Recent] = ()) -> None:
+async def count_limits(
+    services: Services, snapshot: Snapshot, unbooked: Sequence[Recent] = ()
+) -> None:
     """What was used of the limits that nobody has counted yet; `unbooked` is not in the book.
 
     Raises LedgerError or LedgerUnavailable where the book cannot be read.
     """
-    settings = site.settings
+    settings = snapshot.settings
     queries = Queries(settings.ledger.url, settings.data_dir)
     await restore(
-        parts.quota, site.rules, parts.ledger, queries, unbooked,
-        currency=settings.currency, zone=site.zone, now_ms=parts.now_ms(),
+        services.quota, snapshot.rules, services.ledger, queries, unbooked,
+        currency=settings.currency, zone=snapshot.zone, now_ms=services.now_ms(),
     )  # fmt: skip
 
 
-def served_models(site: Site) -> ServedModels:
+def served_models(snapshot: Snapshot) -> ServedModels:
     """What the book says was served, by this site's prices. Blocks.
 
     Raises LedgerError or LedgerUnavailable where the book cannot be read.
     """
-    settings = site.settings
+    settings = snapshot.settings
     queries = Queries(settings.ledger.url, settings.data_dir)
-    return ServedModels(site.prices, queries.served_models())
+    return ServedModels(snapshot.prices, queries.served_models())

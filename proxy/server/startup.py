@@ -1,4 +1,5 @@
-"""Makes the parts that all exchanges share, in order: ledger (locks the data directory) → journal → recovery of what a crash left → counter → quota."""
+"""Makes the parts that all exchanges share, in order: ledger (locks the data directory) → journal →
+recovery of what a crash left → counter → quota."""
 
 from __future__ import annotations
 
@@ -20,23 +21,31 @@ from proxy.core.http.via import Via
 from proxy.core.pricing.served_models import ServedModels
 from proxy.dataplane.counting.calibration import FILE as CALIBRATION_FILE
 from proxy.dataplane.counting.calibration import Calibration
-from proxy.dataplane.counting.counter import Counter
+from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.counting.vocabulary import Vocabularies
-from proxy.dataplane.services import Parts
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
 from proxy.failpoints import Failpoints
 from proxy.journal import Journal, JournalOptions
 from proxy.ledger import connect
 from proxy.ledger.sqlite.queries import Queries
 from proxy.metrics.collector import Metrics
-from proxy.metrics.spend import Periods
+from proxy.metrics.spend import Spend
 from proxy.quota import connect as connect_quota
 from proxy.quota.watch import show_limits
 
 
-async def assemble(site: Site, close: contextlib.AsyncExitStack, *, failpoints: Failpoints | None, vocabularies: Vocabularies, clock: SteadyClock) -> Parts:
-    """All shared parts; what is to be closed is pushed on `close`. Raises what ledger, journal and quota raise when they cannot be opened."""
-    settings = site.settings
+async def assemble(
+    snapshot: Snapshot,
+    close: contextlib.AsyncExitStack,
+    *,
+    failpoints: Failpoints | None,
+    vocabularies: Vocabularies,
+    clock: SteadyClock,
+) -> Services:
+    """All shared parts; what is to be closed is pushed on `close`. Raises what ledger, journal and
+    quota raise when they cannot be opened."""
+    settings = snapshot.settings
     key_file = settings.data_dir / settings.ledger.key_file
     ledger = await connect(settings.ledger.url, settings.data_dir, key_file, failpoints=failpoints)
     close.push_async_callback(ledger.aclose)
@@ -44,20 +53,20 @@ async def assemble(site: Site, close: contextlib.AsyncExitStack, *, failpoints: 
     journal = Journal.claim(settings.data_dir / "journal", journal_options(settings), failpoints)
     close.push_async_callback(journal.aclose)
     end_users = EndUsers(settings.privacy.end_user, key_file.read_bytes(), await ledger.salts())
-    recorder = Recorder(journal, ledger, metrics, end_users, site.prices, failpoints=failpoints)
-    recorder.price_terms(site.prices.version, site.prices.terms())
+    recorder = Recorder(journal, ledger, metrics, end_users, snapshot.prices, failpoints=failpoints)
+    recorder.price_terms(snapshot.prices.version, snapshot.prices.terms())
     await recorder.recover()
-    counter = Counter(vocabularies, Calibration(settings.data_dir / CALIBRATION_FILE))
+    counter = TokenCounter(vocabularies, Calibration(settings.data_dir / CALIBRATION_FILE))
     close.push_async_callback(counter.aclose)
     if settings.estimates == "counted":
         await counter.preload()
-    return Parts(
+    return Services(
         ledger=ledger,
         journal=journal,
         recorder=recorder,
         counter=counter,
         quota=await connect_quota(settings.quota.url, ZoneInfo(settings.timezone)),
-        served=ServedModels(site.prices),
+        served=ServedModels(snapshot.prices),
         metrics=metrics,
         end_users=end_users,
         now_ms=lambda: clock.at(time.time_ns() // 1_000_000),
@@ -71,24 +80,32 @@ def journal_options(settings: Settings) -> JournalOptions:
     return JournalOptions(**msgspec.structs.asdict(settings.journal))
 
 
-def observe(parts: Parts, settings: Settings, site: Callable[[], Site]) -> Callable[[], Awaitable[None]]:
-    """Lets the metrics read what other parts count. Returns what is to be done before each page: bring in what its thread cannot look at."""
-    journal, recorder, metrics = parts.journal, parts.recorder, parts.metrics
+def observe(
+    services: Services, settings: Settings, snapshot: Callable[[], Snapshot]
+) -> Callable[[], Awaitable[None]]:
+    """Lets the metrics read what other parts count. Returns what is to be done before each page:
+    bring in what its thread cannot look at."""
+    journal, recorder, metrics = services.journal, services.recorder, services.metrics
     metrics.watch("journal_bytes", lambda: journal.bytes_on_disk)
     metrics.watch("journal_open_exchanges", lambda: journal.open_count)
     metrics.watch("journal_failures_total", lambda: journal.failures + journal.sync_failures)
     metrics.watch("ledger_lag_seconds", lambda: recorder.lag_s)
     metrics.watch("ledger_backlog_records", lambda: recorder.backlog)
     metrics.watch("ledger_failures_total", lambda: recorder.failures)
-    metrics.watch("prices_updated_timestamp_seconds", lambda: site().prices_updated_s)
+    metrics.watch("prices_updated_timestamp_seconds", lambda: snapshot().prices_updated_s)
     metrics.watch("data_dir_free_bytes", lambda: shutil.disk_usage(settings.data_dir).free)
-    metrics.watch_models("estimate_error_ratio", parts.counter.calibration.errors)
+    metrics.watch_models("estimate_error_ratio", services.counter.calibration.errors)
     metrics.watch_histogram("journal_write_seconds", journal.write_seconds)
-    periods = Periods(Queries(settings.ledger.url, settings.data_dir), lambda: site().zone, parts.now_ms, settings.metrics.max_series)
+    periods = Spend(
+        Queries(settings.ledger.url, settings.data_dir),
+        lambda: snapshot().zone,
+        services.now_ms,
+        settings.metrics.max_series,
+    )
     metrics.also(periods.collect)
 
     async def prepare() -> None:
         await periods.refresh()
-        await show_limits(parts)
+        await show_limits(services)
 
     return prepare

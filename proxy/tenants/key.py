@@ -13,7 +13,8 @@ _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
 def make_key(random_bytes: bytes) -> str:
-    """A new key of ours: `sk-tk-`, 30 random base62 characters, 6 check characters. Takes at least 32 random bytes (bias below 2**-76)."""
+    """A new key of ours: `sk-tk-`, 30 random base62 characters, 6 check characters. Takes at least
+    32 random bytes (bias below 2**-76)."""
     assert len(random_bytes) >= KEY_BYTES_MIN, "too few random bytes for an unbiased key"
     body = _base62(int.from_bytes(random_bytes, "big") % 62**BODY_CHARS, BODY_CHARS)
     return PREFIX + body + _check_chars(body)
@@ -22,7 +23,9 @@ def make_key(random_bytes: bytes) -> str:
 def check(key: str) -> bool:
     """Whether a key of ours is whole: its check characters fit."""
     body, given = key[len(PREFIX) : -CHECK_CHARS], key[-CHECK_CHARS:]
-    shaped = key.startswith(PREFIX) and len(body) == BODY_CHARS and all(char in _BASE62 for char in body)
+    shaped = (
+        key.startswith(PREFIX) and len(body) == BODY_CHARS and all(char in _BASE62 for char in body)
+    )
     return shaped and given == _check_chars(body)
 
 

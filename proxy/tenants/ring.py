@@ -1,4 +1,5 @@
-"""API keys: which tenant a credential stands for. Digests only: no credential is kept, compared as text, or put into a message."""
+"""API keys: which tenant a credential stands for. Digests only: no credential is kept, compared as
+text, or put into a message."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _CHALLENGE = (("www-authenticate", "Bearer"),)
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a request is for. `forwarded`: known by the digest of the credential alone, and so served only by `auth: forward` upstreams."""
+    """Whom a request is for. `forwarded`: known by the digest of the credential alone, and so
+    served only by `auth: forward` upstreams."""
 
     key_id: str
     team: str | None = None
@@ -28,7 +30,9 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()  # globs; empty is all
     expires_at_ms: int | None = None
     forwarded: bool = False
-    ours: bool = False  # the credential was minted by us (`sk-tk-…`): it must never be told to a vendor
+    ours: bool = (
+        False  # the credential was minted by us (`sk-tk-…`): it must never be told to a vendor
+    )
 
     def allows(self, model: str) -> bool:
         """Whether the key may call this model."""
@@ -36,13 +40,18 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyRing:
-    """The configured keys, looked up by the SHA-256 of what a client sends. Immutable: a reload makes a new one."""
+    """The configured keys, looked up by the SHA-256 of what a client sends. Immutable: a reload
+    makes a new one."""
 
     def __init__(self, settings: Settings) -> None:
         self._support = f" Ask {settings.support}." if settings.support else ""
         self._tenants: dict[bytes, Tenant] = {}
         for key_id, key in settings.keys.items():
-            digest = hashlib.sha256(key.secret.encode()).digest() if key.secret else bytes.fromhex(key.secret_sha256)
+            digest = (
+                hashlib.sha256(key.secret.encode()).digest()
+                if key.secret
+                else bytes.fromhex(key.secret_sha256)
+            )
             if not digest:
                 continue  # an empty secret disables the key; it must not match an empty credential
             team = settings.teams.get(key.team) if key.team is not None else None
@@ -51,70 +60,103 @@ class KeyRing:
                 team=key.team,
                 labels={**(team.labels if team is not None else {}), **key.labels},
                 models=key.models,
-                expires_at_ms=None if key.expires is None else instant_ms(key.expires, settings.timezone),
+                expires_at_ms=None
+                if key.expires is None
+                else instant_ms(key.expires, settings.timezone),
             )
 
-    def authenticate(self, raw_headers: Sequence[tuple[bytes, bytes]], now_ms: int, forward: bool) -> Tenant:
-        """The tenant of a request. Raises 401, or 400 where its headers carry more than one credential.
+    def authenticate(
+        self, raw_headers: Sequence[tuple[bytes, bytes]], now_ms: int, forward: bool
+    ) -> Tenant:
+        """The tenant of a request. Raises 401, or 400 where its headers carry more than one
+        credential.
 
-        `forward`: some upstream takes the caller's own credential, so that an unknown one is a tenant too (`fwd-…`). What looks like a key of
+        `forward`: some upstream takes the caller's own credential, so that an unknown one is a
+        tenant too (`fwd-…`). What looks like a key of
         ours is not: forwarded, a mistyped or revoked key would be told to the vendor.
         """
         credential = _credential(raw_headers)
         if not credential:
-            raise self._refusal("invalid_api_key", "No API key was sent. Put the key you were given into the header `Authorization: Bearer <key>`.")
+            raise self._refusal(
+                "invalid_api_key",
+                "No API key was sent. Put the key you were given into the header `Authorization: Bearer <key>`.",
+            )
         digest = hashlib.sha256(credential).digest()
         tenant = self._tenants.get(digest)
         if tenant is not None:
             if tenant.expires_at_ms is not None and now_ms >= tenant.expires_at_ms:
-                day = datetime.datetime.fromtimestamp(tenant.expires_at_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-                raise self._refusal("key_expired", f"The API key {tenant.key_id!r} expired on {day}. Use a newer key.")
-            return msgspec.structs.replace(tenant, ours=True) if forward and credential.startswith(PREFIX.encode()) else tenant
+                day = datetime.datetime.fromtimestamp(
+                    tenant.expires_at_ms / 1000, datetime.UTC
+                ).strftime("%Y-%m-%d %H:%M UTC")
+                raise self._refusal(
+                    "key_expired",
+                    f"The API key {tenant.key_id!r} expired on {day}. Use a newer key.",
+                )
+            return (
+                msgspec.structs.replace(tenant, ours=True)
+                if forward and credential.startswith(PREFIX.encode())
+                else tenant
+            )
         if credential.startswith(PREFIX.encode()):
             if not check(credential.decode("ascii", "replace")):
-                raise self._refusal("invalid_api_key", "The API key has a typo: its last six characters do not fit the rest. Copy it again, whole.")
+                raise self._refusal(
+                    "invalid_api_key",
+                    "The API key has a typo: its last six characters do not fit the rest. Copy it again, whole.",
+                )
         elif forward:
             return Tenant(key_id=f"fwd-{digest.hex()[:16]}", forwarded=True)
         raise self.unknown()
 
     def unknown(self) -> ProxyError:
-        """401 for a credential that no key has, or that counts only at an `auth: forward` upstream."""
-        return self._refusal("invalid_api_key", "The API key is not known here. Check that it is a key of this proxy, not of the vendor behind it.")
+        """401 for a credential that no key has, or that counts only at an `auth: forward`
+        upstream."""
+        return self._refusal(
+            "invalid_api_key",
+            "The API key is not known here. Check that it is a key of this proxy, not of the vendor behind it.",
+        )
 
     def expiries_ms(self) -> dict[str, int]:
         """When each key that expires does so, by its id."""
-        return {tenant.key_id: tenant.expires_at_ms for tenant in self._tenants.values() if tenant.expires_at_ms is not None}
+        return {
+            tenant.key_id: tenant.expires_at_ms
+            for tenant in self._tenants.values()
+            if tenant.expires_at_ms is not None
+        }
 
     def _refusal(self, code: str, message: str) -> ProxyError:
-        return ProxyError(401, "invalid_request_error", code, message + self._support, headers=_CHALLENGE)
+        return ProxyError(
+            401, "invalid_request_error", code, message + self._support, headers=_CHALLENGE
+        )
 
 
 def _credential(raw_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     """The one credential of a request, b"" if there is none; 400 if there are several."""
     found: dict[bytes, bytes] = {}
     for name, value in raw_headers:
-        if len(name) not in _LENGTHS or (name := name.lower()) not in _HEADERS:  # by length first: most need no lower-casing
+        if (
+            len(name) not in _LENGTHS or (name := name.lower()) not in _HEADERS
+        ):  # by length first: most need no lower-casing
             continue
         if name in found:
             header = name.decode()
-            raise invalid_request(f"The header {header} was sent twice. Send one credential, once.", param=header)
+            raise invalid_request(
+                f"The header {header} was sent twice. Send one credential, once.", param=header
+            )
         found[name] = value.strip(b" \t")
     authorization = found.get(b"authorization")
     if authorization:
         scheme, _, token = authorization.partition(b" ")
-        # Another scheme is kept whole: it matches no key, and it disagrees with a key sent beside it.
-        found[b"authorization"] = token.strip(b" \t") if scheme.lower() == b"bearer" else authorization
+        # Another scheme is kept whole: it matches no key, and it disagrees with a key sent beside
+        # it.
+        found[b"authorization"] = (
+            token.strip(b" \t") if scheme.lower() == b"bearer" else authorization
+        )
     if len(found) == 1:
         return found.popitem()[1]
     credentials = {value for value in found.values() if value}
     if len(credentials) > 1:
-        raise invalid_request("Two headers carry different credentials. Send one of Authorization, x-api-key and api-key.", param="authorization")
+        raise invalid_request(
+            "Two headers carry different credentials. Send one of Authorization, x-api-key and api-key.",
+            param="authorization",
+        )
     return credentials.pop() if credentials else b""
-
-
-
-
-
-
-
-

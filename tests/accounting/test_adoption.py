@@ -1,4 +1,5 @@
-"""What processes that are gone left in journals of their own is settled and booked by the next one."""
+"""What processes that are gone left in journals of their own is settled and booked by the next
+one."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ from tests.ledger.samples import make_id, make_record
 from tests.support.waiting import GUARD_S
 
 
-async def test_directories_of_the_dead_are_settled_and_booked_those_of_the_living_left_alone(tmp_path: Path) -> None:
+async def test_directories_of_the_dead_are_settled_and_booked_those_of_the_living_left_alone(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "journal"
     async with living(tmp_path) as life:
         second = Journal.claim(root, JournalOptions())
@@ -25,14 +28,25 @@ async def test_directories_of_the_dead_are_settled_and_booked_those_of_the_livin
             journal.open(opening(n + 1))
             journal.close(make_record(n, writer=journal.writer))
         await second.aclose()
-        settled = await adopt_others(root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S)
+        settled = await adopt_others(
+            root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S
+        )
         assert settled == 1
-        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S) == 0
-        assert life.booked("SELECT id || ' ' || writer || ' ' || ifnull(charge_nano, '-') FROM records ORDER BY seq") == [f"{make_id(10)} w1 -", f"{make_id(11)} w1 20000"]
+        assert (
+            await adopt_others(
+                root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S
+            )
+            == 0
+        )
+        assert life.booked(
+            "SELECT id || ' ' || writer || ' ' || ifnull(charge_nano, '-') FROM records ORDER BY seq"
+        ) == [f"{make_id(10)} w1 -", f"{make_id(11)} w1 20000"]
         await living_one.aclose()
 
 
-async def test_a_directory_that_cannot_be_taken_over_is_told_and_keeps_nothing_from_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_directory_that_cannot_be_taken_over_is_told_and_keeps_nothing_from_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root = tmp_path / "journal"
     async with living(tmp_path) as life:
         left = Journal.claim(root, JournalOptions())
@@ -40,11 +54,21 @@ async def test_a_directory_that_cannot_be_taken_over_is_told_and_keeps_nothing_f
         await left.aclose()
         left.directory.rename(root / "w2")
         (root / "w1" / "lock").mkdir(parents=True)  # no file to lock
-        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S) == 1
+        assert (
+            await adopt_others(
+                root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S
+            )
+            == 1
+        )
         assert life.booked("SELECT id || ' ' || writer FROM records") == [f"{make_id(10)} w2"]
         assert f"{root / 'w1'} stays as it is until the next start" in caplog.text
         assert not any(record.exc_info for record in caplog.records), "a reason, no traceback"
         (root / "w3").mkdir()
         os.mknod(root / "w3" / "lock", stat.S_IFSOCK)  # nothing that can be opened
-        assert await adopt_others(root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S) == 0
+        assert (
+            await adopt_others(
+                root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S
+            )
+            == 0
+        )
         assert f"left in {root} cannot be looked at" in caplog.text

@@ -27,8 +27,12 @@ def test_a_user_keeps_one_hash_and_others_get_others() -> None:
     assert len(ann) == 32
     assert int(ann, 16) >= 0
     assert users.hash("ann") == ann != bob
-    assert EndUsers("hash", b"k", {}).hash("ann") != ann  # another salt: nothing but the salt leads from the name to the hash
-    assert EndUsers("hash", b"k", {}, random_bytes=counted).hash("ann") == EndUsers("hash", b"other", {}, random_bytes=counted).hash("ann")
+    assert (
+        EndUsers("hash", b"k", {}).hash("ann") != ann
+    )  # another salt: nothing but the salt leads from the name to the hash
+    assert EndUsers("hash", b"k", {}, random_bytes=counted).hash("ann") == EndUsers(
+        "hash", b"other", {}, random_bytes=counted
+    ).hash("ann")
 
 
 def test_new_salts_are_handed_out_once_and_survive_a_restart() -> None:

@@ -21,7 +21,7 @@ from proxy.config.price_terms import price_book_of
 from proxy.config.settings import MetricsSettings, Price, Settings
 from proxy.core.entries import Marked, Opened
 from proxy.failpoints import Failpoints
-from proxy.journal import Journal, JournalOptions, Reader
+from proxy.journal import Journal, JournalOptions, JournalReader
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.ledger import BATCH_MAX, connect
 from proxy.ledger.sqlite import SqliteLedger
@@ -31,14 +31,24 @@ from tests.support.waiting import GUARD_S, until
 
 URL = "sqlite:ledger.db"
 OPTIONS = JournalOptions()
-PRICES = price_book_of(Settings(prices=(Price(model="deepseek-v3.2", input="0.5", output="2"),)))  # an opening of 40 tokens: 20,000 nano-dollars
+PRICES = price_book_of(
+    Settings(prices=(Price(model="deepseek-v3.2", input="0.5", output="2"),))
+)  # an opening of 40 tokens: 20,000 nano-dollars
 SMALL = JournalOptions(interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN)
 
 
 class Life:
     """One life of the parts between an ended exchange and the book, on one data directory."""
 
-    def __init__(self, directory: Path, journal: Journal, ledger: SqliteLedger, recorder: Recorder, metrics: Metrics, end_users: EndUsers) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        journal: Journal,
+        ledger: SqliteLedger,
+        recorder: Recorder,
+        metrics: Metrics,
+        end_users: EndUsers,
+    ) -> None:
         self.directory = directory
         self.journal = journal
         self.ledger = ledger
@@ -64,7 +74,13 @@ class Life:
 
 def opening(n: int) -> Opened:
     return Opened(
-        id=make_id(n), started_at_ms=START_MS, key_id="alice", team="research", endpoint="/v1/chat/completions", upstream="modelmax", model_requested="deepseek-v3.2",
+        id=make_id(n),
+        started_at_ms=START_MS,
+        key_id="alice",
+        team="research",
+        endpoint="/v1/chat/completions",
+        upstream="modelmax",
+        model_requested="deepseek-v3.2",
         input_estimate=40,
     )
 
@@ -75,20 +91,37 @@ def ids(*numbers: int) -> list[str]:
 
 @asynccontextmanager
 async def living(
-    directory: Path, *, failpoints: str = "", booking: bool = True, options: JournalOptions = OPTIONS, price_terms: tuple[str, bytes] | None = None
+    directory: Path,
+    *,
+    failpoints: str = "",
+    booking: bool = True,
+    options: JournalOptions = OPTIONS,
+    price_terms: tuple[str, bytes] | None = None,
 ) -> AsyncIterator[Life]:
-    """All parts running; with `booking` False the recorder does not run, as if the process died before it could."""
+    """All parts running; with `booking` False the recorder does not run, as if the process died
+    before it could."""
     fail = Failpoints(failpoints)
     ledger = await connect(URL, directory, failpoints=fail)
     assert isinstance(ledger, SqliteLedger)
     journal = Journal.claim(directory / "journal", options)
     metrics = Metrics(MetricsSettings(), "1")
     end_users = EndUsers("hash", b"key", await ledger.salts())
-    recorder = Recorder(journal, ledger, metrics, end_users, PRICES, failpoints=fail, now_ms=lambda: START_MS + 60_000)
+    recorder = Recorder(
+        journal,
+        ledger,
+        metrics,
+        end_users,
+        PRICES,
+        failpoints=fail,
+        now_ms=lambda: START_MS + 60_000,
+    )
     if price_terms is not None:
         recorder.price_terms(*price_terms)
     await recorder.recover()
-    tasks = [asyncio.create_task(journal.run()), *([asyncio.create_task(recorder.run())] if booking else [])]
+    tasks = [
+        asyncio.create_task(journal.run()),
+        *([asyncio.create_task(recorder.run())] if booking else []),
+    ]
     try:
         yield Life(directory, journal, ledger, recorder, metrics, end_users)
     finally:
@@ -112,7 +145,9 @@ async def test_what_ends_is_booked_in_order(tmp_path: Path) -> None:
         assert await life.ledger.position("w0") == life.journal.position
 
 
-async def test_a_lone_record_is_booked_without_a_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lone_record_is_booked_without_a_drain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("proxy.accounting.recorder.POLL_S", 3600.0)  # being told is enough
     async with living(tmp_path) as life:
         for n in range(3):
@@ -121,7 +156,9 @@ async def test_a_lone_record_is_booked_without_a_drain(tmp_path: Path, monkeypat
         assert life.booked() == ids(0, 1, 2)
 
 
-async def test_closes_that_nobody_told_of_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closes_that_nobody_told_of_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("proxy.accounting.recorder.POLL_S", 0.001)
     async with living(tmp_path) as life:
         for n in range(20):
@@ -158,8 +195,19 @@ async def test_the_journal_lets_go_of_what_is_booked_and_of_nothing_else(tmp_pat
 
 @pytest.mark.parametrize("action", ["raise", "enospc"])
 @pytest.mark.whole
-@pytest.mark.parametrize("place", ["recorder.batch.before", "recorder.batch.after", "ledger.book.before", "ledger.book.inside", "ledger.book.after"])
-async def test_a_batch_that_fails_is_tried_until_it_is_booked_once(tmp_path: Path, place: str, action: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "place",
+    [
+        "recorder.batch.before",
+        "recorder.batch.after",
+        "ledger.book.before",
+        "ledger.book.inside",
+        "ledger.book.after",
+    ],
+)
+async def test_a_batch_that_fails_is_tried_until_it_is_booked_once(
+    tmp_path: Path, place: str, action: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with living(tmp_path, failpoints=f"{place}={action}@1") as life:
         salted = life.end_users.hash("someone")
         life.end(*range(70), end_user=salted)
@@ -169,7 +217,9 @@ async def test_a_batch_that_fails_is_tried_until_it_is_booked_once(tmp_path: Pat
         assert life.booked("SELECT kind FROM records GROUP BY 1") == ["usage"]
         assert len(await life.ledger.salts()) == 1
         assert life.recorder.failures == 1
-    assert [record.levelname for record in caplog.records if record.name == "tollkeeper.recorder"] == ["ERROR", "WARNING"]
+    assert [
+        record.levelname for record in caplog.records if record.name == "tollkeeper.recorder"
+    ] == ["ERROR", "WARNING"]
 
 
 async def test_a_locked_ledger_stops_nobody_and_loses_nothing(tmp_path: Path) -> None:
@@ -203,7 +253,9 @@ async def test_prices_are_in_the_book_before_the_process_serves(tmp_path: Path) 
         assert await life.ledger.position("w0") == 0
 
 
-async def test_prices_of_a_reload_are_booked_without_waiting_for_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_prices_of_a_reload_are_booked_without_waiting_for_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("proxy.accounting.recorder.POLL_S", 3600.0)
     async with living(tmp_path, price_terms=("v1", b"one")) as life:
         for version in ("v2", "v3"):  # the second time it rests
@@ -214,8 +266,13 @@ async def test_prices_of_a_reload_are_booked_without_waiting_for_a_record(tmp_pa
         assert life.booked(TERMS) == ["v1 one", "v2 it", "v3 it", "v4 four"]
 
 
-@pytest.mark.parametrize("place", ["ledger.book.before", "ledger.book.inside", "ledger.book.after", "recorder.batch.after"])
-async def test_prices_come_with_the_first_record_that_pins_them_or_before(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    "place",
+    ["ledger.book.before", "ledger.book.inside", "ledger.book.after", "recorder.batch.after"],
+)
+async def test_prices_come_with_the_first_record_that_pins_them_or_before(
+    tmp_path: Path, place: str
+) -> None:
     async with living(tmp_path, failpoints=f"{place}=raise@1") as life:
         life.recorder.price_terms("v1", b"one")
         life.end(0, price_version="v1")
@@ -225,7 +282,11 @@ async def test_prices_come_with_the_first_record_that_pins_them_or_before(tmp_pa
             await asyncio.sleep(0.001)
         assert life.booked(unexplained) == [0]
         assert await life.recorder.drain(GUARD_S)
-        assert (life.booked(), life.booked(TERMS), life.recorder.failures) == (ids(0), ["v1 one"], 1)
+        assert (life.booked(), life.booked(TERMS), life.recorder.failures) == (
+            ids(0),
+            ["v1 one"],
+            1,
+        )
 
 
 async def test_a_drain_waits_for_refusals_on_their_way_too(tmp_path: Path) -> None:
@@ -235,7 +296,9 @@ async def test_a_drain_waits_for_refusals_on_their_way_too(tmp_path: Path) -> No
         assert not await life.recorder.drain(0.01)
 
 
-async def test_the_backlog_of_an_earlier_life_is_seen_while_it_cannot_be_booked(tmp_path: Path) -> None:
+async def test_the_backlog_of_an_earlier_life_is_seen_while_it_cannot_be_booked(
+    tmp_path: Path,
+) -> None:
     async with living(tmp_path, booking=False) as life:
         life.end(0, 1, 2)
     async with living(tmp_path, failpoints="ledger.book.inside=raise") as life:
@@ -244,13 +307,19 @@ async def test_the_backlog_of_an_earlier_life_is_seen_while_it_cannot_be_booked(
         assert life.recorder.lag_s > 0
 
 
-async def test_a_journal_file_that_cannot_be_read_is_tried_again_and_nothing_before_it_is_passed_over(tmp_path: Path) -> None:
+async def test_a_journal_file_that_cannot_be_read_is_tried_again_and_nothing_before_it_is_passed_over(
+    tmp_path: Path,
+) -> None:
     async with living(tmp_path, options=SMALL) as life:
         numbers = range(SEGMENT_BYTES_MIN // 500)
         life.end(*numbers[:3])
         assert await life.recorder.drain(GUARD_S)
         life.end(*numbers[3:])
-        second = [path for path in sorted(life.journal.directory.glob("*.seg")) if path.read_bytes().strip(b"\0")][1]
+        second = [
+            path
+            for path in sorted(life.journal.directory.glob("*.seg"))
+            if path.read_bytes().strip(b"\0")
+        ][1]
         aside = second.rename(second.with_suffix(".away"))
         second.symlink_to(second.name)  # a file that no one can open
         await until(lambda: life.recorder.failures > 0)
@@ -272,8 +341,13 @@ async def test_what_a_dead_process_left_open_is_charged_once(tmp_path: Path) -> 
             assert ('outcome="interrupted"' in series) is (n == 0)
     async with living(tmp_path) as life:
         assert await life.recorder.drain(GUARD_S)
-        found = life.booked("SELECT id || ' ' || origin || ' ' || outcome || ' ' || input_tokens || ' ' || output_tokens || ' ' || ifnull(cost_nano, '-') FROM records ORDER BY id")
-    recovered = [f"{make_id(0)} recovery interrupted 40 512 1044000", f"{make_id(1)} recovery interrupted 40 0 20000"]
+        found = life.booked(
+            "SELECT id || ' ' || origin || ' ' || outcome || ' ' || input_tokens || ' ' || output_tokens || ' ' || ifnull(cost_nano, '-') FROM records ORDER BY id"
+        )
+    recovered = [
+        f"{make_id(0)} recovery interrupted 40 512 1044000",
+        f"{make_id(1)} recovery interrupted 40 0 20000",
+    ]
     assert found == [*recovered, f"{make_id(2)} proxy completed 100 20 -"]
     assert life.booked("SELECT count(*) FROM records WHERE kind = 'adjustment'") == [0]
 
@@ -291,13 +365,24 @@ async def test_salts_are_there_before_their_records(tmp_path: Path) -> None:
 
 async def test_refusals_are_stored_by_key_reason_and_quarter_hour(tmp_path: Path) -> None:
     async with living(tmp_path) as life:
-        for key_id, code, now_ms in [("alice", "a", 0), ("alice", "a", REFUSAL_BUCKET_MS - 1), ("alice", "a", REFUSAL_BUCKET_MS), ("bob", "a", 0), (None, "b", 0)]:
+        for key_id, code, now_ms in [
+            ("alice", "a", 0),
+            ("alice", "a", REFUSAL_BUCKET_MS - 1),
+            ("alice", "a", REFUSAL_BUCKET_MS),
+            ("bob", "a", 0),
+            (None, "b", 0),
+        ]:
             life.recorder.refused(key_id, code, now_ms)
         assert await life.recorder.drain(GUARD_S)
         life.recorder.refused("alice", "a", 5)
         assert await life.recorder.drain(GUARD_S)
         query = "SELECT bucket_ms || ' ' || ifnull(key_id, '-') || ' ' || code || ' ' || count FROM refusals ORDER BY bucket_ms, key_id IS NULL, key_id"
-        assert life.booked(query) == ["0 alice a 3", "0 bob a 1", "0 - b 1", f"{REFUSAL_BUCKET_MS} alice a 1"]
+        assert life.booked(query) == [
+            "0 alice a 3",
+            "0 bob a 1",
+            "0 - b 1",
+            f"{REFUSAL_BUCKET_MS} alice a 1",
+        ]
 
 
 async def test_made_up_keys_do_not_fill_the_memory_while_the_ledger_is_away(tmp_path: Path) -> None:
@@ -322,7 +407,8 @@ async def test_a_lost_ledger_is_rebuilt_from_the_journal(tmp_path: Path) -> None
 
 
 async def test_a_lost_journal_does_not_hide_the_next_records(tmp_path: Path) -> None:
-    """A new journal that began at 1 again would be behind the position that the ledger knows, and passed over."""
+    """A new journal that began at 1 again would be behind the position that the ledger knows, and
+    passed over."""
     async with living(tmp_path) as life:
         life.end(*range(30))
         await life.recorder.drain(GUARD_S)
@@ -333,7 +419,9 @@ async def test_a_lost_journal_does_not_hide_the_next_records(tmp_path: Path) -> 
     assert life.booked() == ids(*range(32))
 
 
-async def test_a_damaged_record_is_told_and_the_others_are_booked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_damaged_record_is_told_and_the_others_are_booked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with living(tmp_path, booking=False) as life:
         life.end(0, 1, 2)
         for segment in life.journal.directory.glob("*.seg"):
@@ -356,7 +444,9 @@ async def test_a_damaged_record_is_told_and_the_others_are_booked(tmp_path: Path
     assert "entries missing" not in caplog.text, "what is booked is not read again"
 
 
-async def test_a_drain_gives_up_in_time_and_says_what_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_drain_gives_up_in_time_and_says_what_is_left(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with living(tmp_path, failpoints="ledger.book.before=raise") as life:
         life.end(0, 1)
         assert not await life.recorder.drain(0.05)
@@ -385,10 +475,21 @@ asyncio.run(main())
 
 
 @pytest.mark.whole
-@pytest.mark.parametrize("place", ["recorder.batch.before", "recorder.batch.after", "ledger.book.before", "ledger.book.inside", "ledger.book.after"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "recorder.batch.before",
+        "recorder.batch.after",
+        "ledger.book.before",
+        "ledger.book.inside",
+        "ledger.book.after",
+    ],
+)
 async def test_killed_at_each_step_of_booking(tmp_path: Path, place: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    program = DOOMED.format(tests=str(Path(__file__).parent), directory=str(tmp_path), failpoints=f"{place}=kill@3")
+    program = DOOMED.format(
+        tests=str(Path(__file__).parent), directory=str(tmp_path), failpoints=f"{place}=kill@3"
+    )
     doomed = await asyncio.create_subprocess_exec(sys.executable, "-c", program, env=environment)
     assert await doomed.wait() == -signal.SIGKILL
     async with living(tmp_path) as life:
@@ -401,7 +502,7 @@ async def test_killed_at_each_step_of_booking(tmp_path: Path, place: str) -> Non
 
 def reader_closes(journal: Journal) -> list[Any]:
     """Every close that the journal has."""
-    reader = Reader(journal.directory)
+    reader = JournalReader(journal.directory)
     found = reader.closes(1_000_000, journal.position)
     reader.close()
     return found

@@ -9,8 +9,16 @@ from proxy.admin.auth import Asker, Guard
 from proxy.config.settings import AdminToken
 from proxy.core.errors import ProxyError
 
-TOKENS = {"ops": AdminToken(token="secret-a", role="admin"), "board": AdminToken(token="secret-v", role="viewer"), "off": AdminToken(token="", role="admin")}
-SOCKET, TCP, CLOSED = Guard(None), Guard(lambda: TOKENS, "admin.example"), Guard(lambda: {"off": TOKENS["off"]}, "127.0.0.1")
+TOKENS = {
+    "ops": AdminToken(token="secret-a", role="admin"),
+    "board": AdminToken(token="secret-v", role="viewer"),
+    "off": AdminToken(token="", role="admin"),
+}
+SOCKET, TCP, CLOSED = (
+    Guard(None),
+    Guard(lambda: TOKENS, "admin.example"),
+    Guard(lambda: {"off": TOKENS["off"]}, "127.0.0.1"),
+)
 JSON = {"Content-Type": "application/json"}
 ADMIN, VIEWER = {"Authorization": "Bearer secret-a"}, {"Authorization": "Bearer secret-v"}
 HERE = {"Host": "127.0.0.1:8791"}
@@ -22,9 +30,21 @@ def asked(guard: Guard, method: str, *headers: dict[str, str]) -> tuple[str, str
     try:
         asker = guard.check(method, merged)
     except ProxyError as error:
-        assert error.status == {"origin_refused": 403, "host_refused": 403, "admin_disabled": 403, "role_not_allowed": 403, "invalid_admin_token": 401, "unsupported_media_type": 415}[error.code]
+        assert (
+            error.status
+            == {
+                "origin_refused": 403,
+                "host_refused": 403,
+                "admin_disabled": 403,
+                "role_not_allowed": 403,
+                "invalid_admin_token": 401,
+                "unsupported_media_type": 415,
+            }[error.code]
+        )
         assert ("WWW-Authenticate", "Bearer") in error.headers or error.status != 401
-        assert not [token.token for token in TOKENS.values() if token.token and token.token in error.message]
+        assert not [
+            token.token for token in TOKENS.values() if token.token and token.token in error.message
+        ]
         return error.code
     assert isinstance(asker, Asker)
     return asker.name, asker.role
@@ -63,7 +83,9 @@ def asked(guard: Guard, method: str, *headers: dict[str, str]) -> tuple[str, str
         (CLOSED, "POST", (HERE, JSON, ADMIN), "admin_disabled"),
     ],
 )  # fmt: skip
-def test_who_is_let_in(guard: Guard, method: str, headers: tuple[dict[str, str], ...], outcome: tuple[str, str] | str) -> None:
+def test_who_is_let_in(
+    guard: Guard, method: str, headers: tuple[dict[str, str], ...], outcome: tuple[str, str] | str
+) -> None:
     assert asked(guard, method, *headers) == outcome
 
 
@@ -77,8 +99,11 @@ def test_who_is_let_in(guard: Guard, method: str, headers: tuple[dict[str, str],
     ],
 )  # fmt: skip
 def test_only_its_own_names_lead_to_it(host: str, ours: bool) -> None:
-    """A page whose own name was looked up as 127.0.0.1 is of the same origin as this listener, and sends that name."""
-    assert asked(TCP, "GET", ADMIN, {"Host": host}) == (("ops", "admin") if ours else "host_refused")
+    """A page whose own name was looked up as 127.0.0.1 is of the same origin as this listener, and
+    sends that name."""
+    assert asked(TCP, "GET", ADMIN, {"Host": host}) == (
+        ("ops", "admin") if ours else "host_refused"
+    )
 
 
 def test_a_listener_on_every_address_has_no_name_of_its_own() -> None:
@@ -94,7 +119,9 @@ def test_a_listener_on_every_address_has_no_name_of_its_own() -> None:
     ],
 )  # fmt: skip
 def test_what_a_web_form_can_send_is_not_taken(content_type: str, taken: bool) -> None:
-    assert asked(SOCKET, "POST", {"Content-Type": content_type}) == (("socket", "admin") if taken else "unsupported_media_type")
+    assert asked(SOCKET, "POST", {"Content-Type": content_type}) == (
+        ("socket", "admin") if taken else "unsupported_media_type"
+    )
 
 
 def test_the_tokens_are_those_in_effect_now() -> None:

@@ -40,12 +40,16 @@ def umask(mask: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("mask", [0, 0o022, 0o077])
-def test_only_its_owner_may_open_it_whatever_the_umask(path: Path, mask: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_its_owner_may_open_it_whatever_the_umask(
+    path: Path, mask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     modes = []
     chmod = Path.chmod
 
     def watched(self: Path, mode: int) -> None:
-        modes.append(stat.S_IMODE(self.stat().st_mode))  # before it is mended: there is no moment at which others may connect
+        modes.append(
+            stat.S_IMODE(self.stat().st_mode)
+        )  # before it is mended: there is no moment at which others may connect
         chmod(self, mode)
 
     monkeypatch.setattr(Path, "chmod", watched)
@@ -86,7 +90,9 @@ def test_a_path_too_long_for_a_socket_is_named(path: Path, length: int, fits: bo
     if fits:
         ControlSocket(directory / path.name).socket.close()
         return
-    with pytest.raises(NoControlSocket, match=rf"{length} bytes.*{PATH_BYTES_MAX}.*shorter data_dir"):
+    with pytest.raises(
+        NoControlSocket, match=rf"{length} bytes.*{PATH_BYTES_MAX}.*shorter data_dir"
+    ):
         ControlSocket(directory / path.name)
 
 

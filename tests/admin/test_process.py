@@ -1,4 +1,5 @@
-"""Which process answers, and how it is; on the control socket, and over TCP where a token is configured."""
+"""Which process answers, and how it is; on the control socket, and over TCP where a token is
+configured."""
 
 from __future__ import annotations
 
@@ -18,7 +19,10 @@ from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 
 PATH = "/admin/v1/health"
-ADMIN = {"listen": "127.0.0.1:0", "tokens": {"ops": {"token": "secret-a-q7Zt3Kx9vB2mW5cR8nYd", "role": "admin"}}}
+ADMIN = {
+    "listen": "127.0.0.1:0",
+    "tokens": {"ops": {"token": "secret-a-q7Zt3Kx9vB2mW5cR8nYd", "role": "admin"}},
+}
 
 
 async def state(proxy: Running, environ: dict[str, str] | None = None) -> Process:
@@ -40,9 +44,15 @@ async def test_it_says_who_it_is_and_what_it_has_in_hand(tmp_path: Path) -> None
         await client.post(b'{"model":"m-1","messages":[]}')
         await arrived.wait()
         found = await state(proxy)
-        assert (found.version, found.pid, found.ready, found.why_not_ready, found.open_exchanges) == (__version__, os.getpid(), True, None, 1)
-        assert found.price_version == proxy.server.site.prices.version
-        assert found.started_at_ms <= proxy.server.parts.now_ms()
+        assert (
+            found.version,
+            found.pid,
+            found.ready,
+            found.why_not_ready,
+            found.open_exchanges,
+        ) == (__version__, os.getpid(), True, None, 1)
+        assert found.price_version == proxy.server.snapshot.prices.version
+        assert found.started_at_ms <= proxy.server.services.now_ms()
         finish.set()
         await client.answer()
         await client.aclose()
@@ -51,7 +61,9 @@ async def test_it_says_who_it_is_and_what_it_has_in_hand(tmp_path: Path) -> None
 
 
 async def test_a_process_that_stops_says_so_to_the_end(tmp_path: Path) -> None:
-    async with running(tmp_path, config("http://127.0.0.1:9/v1", drain={"delay": "1h", "timeout": "10m"})) as proxy:
+    async with running(
+        tmp_path, config("http://127.0.0.1:9/v1", drain={"delay": "1h", "timeout": "10m"})
+    ) as proxy:
         draining = asyncio.create_task(proxy.server.drain())
         await asyncio.sleep(0)
         assert (await state(proxy)).why_not_ready == "the process is stopping"
@@ -64,7 +76,11 @@ async def test_a_process_that_stops_says_so_to_the_end(tmp_path: Path) -> None:
 async def test_over_tcp_with_a_token_and_not_at_all_without_one(tmp_path: Path) -> None:
     async with running(tmp_path, config("http://127.0.0.1:9/v1", admin=ADMIN)) as proxy:
         url = f"http://{proxy.server.addresses.admin}"
-        assert (await state(proxy, {admin_client.URL: url, admin_client.TOKEN: "secret-a-q7Zt3Kx9vB2mW5cR8nYd"})).pid == os.getpid()
+        assert (
+            await state(
+                proxy, {admin_client.URL: url, admin_client.TOKEN: "secret-a-q7Zt3Kx9vB2mW5cR8nYd"}
+            )
+        ).pid == os.getpid()
         with pytest.raises(Failed, match="invalid_admin_token"):
             await state(proxy, {admin_client.URL: url})
     async with running(tmp_path, config("http://127.0.0.1:9/v1")) as proxy:
@@ -72,11 +88,15 @@ async def test_over_tcp_with_a_token_and_not_at_all_without_one(tmp_path: Path) 
         assert (await state(proxy)).pid == os.getpid()
 
 
-async def test_a_path_too_long_for_a_socket_keeps_nobody_from_serving(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_path_too_long_for_a_socket_keeps_nobody_from_serving(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running(tmp_path, config("http://127.0.0.1:9/v1", data_dir="d" * 100)) as proxy:
         assert admin_client.running(proxy.data_dir, {}) is None
         assert proxy.server.addresses.data
-    assert [record.levelname for record in caplog.records if "shorter data_dir" in record.message] == ["WARNING"]
+    assert [
+        record.levelname for record in caplog.records if "shorter data_dir" in record.message
+    ] == ["WARNING"]
 
 
 async def test_an_admin_address_in_use_is_named(tmp_path: Path) -> None:
@@ -84,7 +104,10 @@ async def test_an_admin_address_in_use_is_named(tmp_path: Path) -> None:
         address = proxy.server.addresses.admin
         (tmp_path / "second").mkdir()
         with pytest.raises(StartError, match=rf"admin\.listen: {address} cannot be opened"):
-            async with running(tmp_path / "second", config("http://127.0.0.1:9/v1", admin=ADMIN | {"listen": address})):
+            async with running(
+                tmp_path / "second",
+                config("http://127.0.0.1:9/v1", admin=ADMIN | {"listen": address}),
+            ):
                 pass
         assert (await state(proxy)).ready
 

@@ -12,6 +12,6 @@ from tests.support.running import config, running
 async def test_each_route_stands_once(tmp_path: Path) -> None:
     async with running(tmp_path, config("http://127.0.0.1:9/v1")) as proxy:
         server = proxy.server
-        routes = admin_routes(server.parts, lambda: server.site, lambda: None)
+        routes = admin_routes(server.services, lambda: server.snapshot, lambda: None)
         assert routes
         assert max(Counter((route.method, route.path) for route in routes).values()) == 1

@@ -9,7 +9,18 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-NOT_FORWARDED = frozenset({"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length"})
+NOT_FORWARDED = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "host",
+        "content-length",
+    }
+)
 SESSION = web.AppKey("session", aiohttp.ClientSession)
 
 
@@ -19,7 +30,9 @@ def selected(headers: aiohttp.typedefs.LooseHeaders) -> dict[str, str]:
 
 async def forward(request: web.Request) -> web.StreamResponse:
     body = await request.read()
-    async with request.app[SESSION].post(sys.argv[2] + request.path_qs, data=body, headers=selected(request.headers)) as answer:
+    async with request.app[SESSION].post(
+        sys.argv[2] + request.path_qs, data=body, headers=selected(request.headers)
+    ) as answer:
         response = web.StreamResponse(status=answer.status, headers=selected(answer.headers))
         if answer.content_length is not None:
             response.content_length = answer.content_length
@@ -32,7 +45,9 @@ async def forward(request: web.Request) -> web.StreamResponse:
 
 async def session(app: web.Application) -> AsyncIterator[None]:
     connector = aiohttp.TCPConnector(limit=0)
-    app[SESSION] = aiohttp.ClientSession(connector=connector, auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None))
+    app[SESSION] = aiohttp.ClientSession(
+        connector=connector, auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None)
+    )
     yield
     await app[SESSION].close()
 

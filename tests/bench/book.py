@@ -1,7 +1,9 @@
-"""Makes a ledger of millions of records, and measures what has to be quick however large the book is: the usage, and what the quota is rebuilt from.
+"""Makes a ledger of millions of records, and measures what has to be quick however large the book
+is: the usage, and what the quota is rebuilt from.
 
 python -m tests.bench.book --records 10000000 --dir DIR [--keys 1000] [--days 90]   DIR needs a kilobyte of disk for each record; a ledger there is taken as it is.
-The records are spread evenly over keys, models and time, which is what roll-ups compress worst. The same arguments make the same records.
+The records are spread evenly over keys, models and time, which is what roll-ups compress worst. The
+same arguments make the same records.
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, MIGRATIONS, SUMS, WIDE
 from proxy.quota import connect as connect_quota
 from proxy.quota.rebuild import restore
 
-END_MS = 1_795_188_420_000  # 2026-11-20T15:27Z: within a quarter hour, a day, a week and a month in every zone
+# 2026-11-20T15:27Z: within a quarter hour, a day, a week and a month in every zone
+END_MS = 1_795_188_420_000
 DAY_MS = 86_400_000
 ZONES = tuple(map(ZoneInfo, ("UTC", "Asia/Shanghai", "America/New_York", "Asia/Kolkata")))
 UPSTREAMS, TEAMS, MODELS, MODELS_A_KEY = 4, 50, 20, 3
-EARLIER_SCHEMA = 2          # filled as a ledger of this version, so that bringing it to the present one is measured too
+EARLIER_SCHEMA = (
+    2  # filled as a ledger of this version, so that bringing it to the present one is measured too
+)
 CONFIG = """
 upstreams: {upstream-0: {base_url: "http://127.0.0.1/v1", api_key: k, limits: ["1_000_000_000 tokens/day"]}}
 routes: [{model: "*", upstream: upstream-0}]
@@ -71,15 +76,20 @@ def _columns(keys: int, step: str) -> dict[str, str]:
 
 
 def fill(connection: sqlite3.Connection, records: int, keys: int, days: int) -> None:
-    """The records in the order of time, and their quarter-hour roll-ups. The chain is not made: nothing measured here reads it."""
+    """The records in the order of time, and their quarter-hour roll-ups. The chain is not made:
+    nothing measured here reads it."""
     columns = _columns(keys, f"({records} - n) * {days * DAY_MS} / {records}")
     values = ", ".join(columns.get(name, "NULL") for name in COLUMNS)
-    (trigger,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'records_known'").fetchone()
+    (trigger,) = connection.execute(
+        "SELECT sql FROM sqlite_schema WHERE name = 'records_known'"
+    ).fetchone()
     connection.execute("DROP TRIGGER records_known")
     for start in range(1, records + 1, 100_000):
         last = min(records, start + 99_999)
         numbers = f"WITH RECURSIVE numbers (n) AS (SELECT {start} UNION ALL SELECT n + 1 FROM numbers WHERE n < {last})"
-        connection.execute(f"INSERT INTO records ({', '.join(COLUMNS)}) {numbers} SELECT {values} FROM numbers")
+        connection.execute(
+            f"INSERT INTO records ({', '.join(COLUMNS)}) {numbers} SELECT {values} FROM numbers"
+        )
     first_ms = END_MS - days * DAY_MS
     for start_ms in range(first_ms - first_ms % BUCKET_MS, END_MS + 2 * BUCKET_MS, DAY_MS):
         connection.execute(
@@ -92,10 +102,16 @@ def fill(connection: sqlite3.Connection, records: int, keys: int, days: int) -> 
 
 
 def make(path: Path, records: int, keys: int, days: int) -> float:
-    """A ledger file at the present schema. Returns the seconds that the migrations took which came after the first roll-ups."""
+    """A ledger file at the present schema. Returns the seconds that the migrations took which came
+    after the first roll-ups."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
-        for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -400000", "temp_store = MEMORY"):
+        for pragma in (
+            "journal_mode = OFF",
+            "synchronous = OFF",
+            "cache_size = -400000",
+            "temp_store = MEMORY",
+        ):
             connection.execute(f"PRAGMA {pragma}")
         migrate(connection, str(path), MIGRATIONS[:EARLIER_SCHEMA])
         connection.execute("BEGIN")
@@ -111,32 +127,48 @@ def make(path: Path, records: int, keys: int, days: int) -> float:
 
 
 def calendar_month(zone: ZoneInfo, month: int) -> tuple[int, int]:
-    return (int(datetime(2026, month, 1, tzinfo=zone).timestamp() * 1000), int(datetime(2026, month + 1, 1, tzinfo=zone).timestamp() * 1000))
+    return (
+        int(datetime(2026, month, 1, tzinfo=zone).timestamp() * 1000),
+        int(datetime(2026, month + 1, 1, tzinfo=zone).timestamp() * 1000),
+    )
 
 
 async def restored(directory: Path, zone: ZoneInfo) -> int:
-    """What a start does before the first request: a store with the counts of every limit. Returns how many there are."""
+    """What a start does before the first request: a store with the counts of every limit. Returns
+    how many there are."""
     config = directory / "config.yaml"
     config.write_text(CONFIG)
     rules = rules_of(load(config, {}).settings)
     ledger = await connect("sqlite:ledger.db", directory)
     try:
         quota = await connect_quota("memory:", zone)
-        await restore(quota, rules, ledger, Queries("sqlite:ledger.db", directory), currency="USD", zone=zone, now_ms=END_MS)
+        await restore(
+            quota,
+            rules,
+            ledger,
+            Queries("sqlite:ledger.db", directory),
+            currency="USD",
+            zone=zone,
+            now_ms=END_MS,
+        )
         return len(quota.limits())
     finally:
         await ledger.aclose()
 
 
 def timed(name: str, rounds: int, work: Callable[[], int]) -> None:
-    """Of some rounds, without the first, in which the system reads the file: the median and the least on the wall, the median of the processor's time."""
+    """Of some rounds, without the first, in which the system reads the file: the median and the
+    least on the wall, the median of the processor's time."""
     walls, cpus, found = [], [], work()
     for _ in range(rounds):
         wall, cpu = time.perf_counter(), time.process_time()
         found = work()
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
-    print(f"{name:58} {median(walls) * 1000:7.0f} ms, least {min(walls) * 1000:5.0f}, CPU {median(cpus) * 1000:5.0f}   {found:,}", flush=True)
+    print(
+        f"{name:58} {median(walls) * 1000:7.0f} ms, least {min(walls) * 1000:5.0f}, CPU {median(cpus) * 1000:5.0f}   {found:,}",
+        flush=True,
+    )
 
 
 def measure(directory: Path, rounds: int) -> None:
@@ -146,9 +178,13 @@ def measure(directory: Path, rounds: int) -> None:
         (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
         print(f"{table:16} {count:12,} rows")
     connection.close()
-    print(f"{(directory / 'ledger.db').stat().st_size / 1e9:.1f} GB, SQLite {sqlite3.sqlite_version}")
+    print(
+        f"{(directory / 'ledger.db').stat().st_size / 1e9:.1f} GB, SQLite {sqlite3.sqlite_version}"
+    )
 
-    def usage(by: str, from_ms: int | None = None, to_ms: int | None = None, zone: ZoneInfo = ZONES[0]) -> int:
+    def usage(
+        by: str, from_ms: int | None = None, to_ms: int | None = None, zone: ZoneInfo = ZONES[0]
+    ) -> int:
         return len(queries.usage(by.split(), from_ms, to_ms, zone))
 
     timed("usage of all time by team, key, model", rounds, lambda: usage("team key model"))
@@ -156,12 +192,24 @@ def measure(directory: Path, rounds: int) -> None:
     for zone in ZONES:
         for name, month in (("this", 11), ("last", 10)):
             from_ms, to_ms = calendar_month(zone, month)
-            timed(f"usage of {name} month by team, key, model, {zone.key}", rounds, lambda f=from_ms, t=to_ms, z=zone: usage("team key model", f, t, z))  # type: ignore[misc]
+            timed(
+                f"usage of {name} month by team, key, model, {zone.key}",
+                rounds,
+                lambda f=from_ms, t=to_ms, z=zone: usage("team key model", f, t, z),
+            )  # type: ignore[misc]
     for zone in ZONES:
         from_ms, to_ms = calendar_month(zone, 10)
-        timed(f"usage of last month by team, day, {zone.key}", rounds, lambda f=from_ms, t=to_ms, z=zone: usage("team day", f, t, z))  # type: ignore[misc]
+        timed(
+            f"usage of last month by team, day, {zone.key}",
+            rounds,
+            lambda f=from_ms, t=to_ms, z=zone: usage("team day", f, t, z),
+        )  # type: ignore[misc]
     for zone in ZONES:
-        timed(f"a start: every limit's count, {zone.key}", rounds, lambda z=zone: asyncio.run(restored(directory, z)))  # type: ignore[misc]
+        timed(
+            f"a start: every limit's count, {zone.key}",
+            rounds,
+            lambda z=zone: asyncio.run(restored(directory, z)),
+        )  # type: ignore[misc]
 
 
 def main() -> None:
@@ -176,7 +224,9 @@ def main() -> None:
     if not (args.dir / "ledger.db").exists():
         began = time.perf_counter()
         migrated_s = make(args.dir / "ledger.db", args.records, args.keys, args.days)
-        print(f"made in {time.perf_counter() - began:.0f} s, of which {migrated_s:.1f} s brought a ledger of schema {EARLIER_SCHEMA} to the present one")
+        print(
+            f"made in {time.perf_counter() - began:.0f} s, of which {migrated_s:.1f} s brought a ledger of schema {EARLIER_SCHEMA} to the present one"
+        )
     measure(args.dir, args.rounds)
 
 

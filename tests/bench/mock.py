@@ -1,6 +1,7 @@
 """A fast upstream for the benchmark: fixed answers, no parsing beyond the request's end.   python -m tests.bench.mock PORT
 
-The request body says what it wants: `"stream":true` gives 100 chunks, back to back, or paced at 50 a second with `"paced":true` in it.
+The request body says what it wants: `"stream":true` gives 100 chunks, back to back, or paced at 50
+a second with `"paced":true` in it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,27 @@ import uvloop
 
 USAGE = {"prompt_tokens": 250, "completion_tokens": 100, "total_tokens": 350}
 JSON_BODY = json.dumps(
-    {"id": "chatcmpl-1", "object": "chat.completion", "model": "bench", "choices": [{"index": 0, "message": {"role": "assistant", "content": "x" * 450}, "finish_reason": "stop"}], "usage": USAGE}
+    {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "model": "bench",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "x" * 450},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": USAGE,
+    }
 ).encode()
-JSON_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-request-id: req_1\r\nContent-Length: %d\r\n\r\n%b" % (len(JSON_BODY), JSON_BODY)
-STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+JSON_ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-request-id: req_1\r\nContent-Length: %d\r\n\r\n%b"
+    % (len(JSON_BODY), JSON_BODY)
+)
+STREAM_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
 CHUNKS = 100
 
 
@@ -27,11 +45,31 @@ def framed(event: dict[str, object] | str) -> bytes:
 
 def token(number: int) -> bytes:
     delta = {"index": 0, "delta": {"content": f" word{number}"}, "finish_reason": None}
-    return framed({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "bench", "choices": [delta]})
+    return framed(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "bench",
+            "choices": [delta],
+        }
+    )
 
 
 TOKENS = [token(number) for number in range(CHUNKS)]
-STREAM_END = framed({"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "bench", "choices": [], "usage": USAGE}) + framed("[DONE]") + b"0\r\n\r\n"
+STREAM_END = (
+    framed(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "model": "bench",
+            "choices": [],
+            "usage": USAGE,
+        }
+    )
+    + framed("[DONE]")
+    + b"0\r\n\r\n"
+)
 PACE_S = 0.02
 
 
@@ -74,7 +112,9 @@ class Upstream(asyncio.Protocol):
 
 
 async def main() -> None:
-    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", int(sys.argv[1]), backlog=4096)
+    server = await asyncio.get_running_loop().create_server(
+        Upstream, "127.0.0.1", int(sys.argv[1]), backlog=4096
+    )
     await server.serve_forever()
 
 

@@ -45,7 +45,8 @@ def call(home: Path) -> Callable[..., Result]:
 
 @pytest.fixture
 def book(home: Path) -> Callable[..., Path]:
-    """Books records into a ledger in DIR/var as the recorder does, and returns the data directory."""
+    """Books records into a ledger in DIR/var as the recorder does, and returns the data
+    directory."""
 
     def book(*records: UsageRecord, directory: Path = home) -> Path:
         data_dir = directory / "var"

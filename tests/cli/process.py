@@ -15,15 +15,22 @@ from pathlib import Path
 def running(
     *words: str, cwd: Path, ready: str, files_max: int | None = None, **environ: str
 ) -> Iterator[tuple[subprocess.Popen[str], re.Match[str]]]:
-    """`tollkeeper WORDS`, started, and the match of the pattern `ready` in what it has printed; killed at the end if it still runs.
+    """`tollkeeper WORDS`, started, and the match of the pattern `ready` in what it has printed;
+    killed at the end if it still runs.
 
     `files_max`: how many file descriptors it may have.
     """
     command = [sys.executable, "-m", "proxy", *words]
     if files_max is not None:
         command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(files_max), *command]
-    env = {name: value for name, value in os.environ.items() if name != "TOLLKEEPER_CONFIG"} | {"PYTHONUNBUFFERED": "1"} | environ
-    process = subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    env = (
+        {name: value for name, value in os.environ.items() if name != "TOLLKEEPER_CONFIG"}
+        | {"PYTHONUNBUFFERED": "1"}
+        | environ
+    )
+    process = subprocess.Popen(
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     assert process.stdout is not None
     printed = ""
     try:

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from proxy.admin.app import AdminPlane, Ask, Route
+from proxy.admin.app import AdminEndpoint, AdminPlane, AdminRequest
 from proxy.admin.control_socket import NAME
 from proxy.cli import admin_client
 from proxy.cli.common import Failed
@@ -30,25 +30,37 @@ class Answer(msgspec.Struct):
     body: dict[str, int]
 
 
-async def who(ask: Ask) -> Answer:
+async def who(ask: AdminRequest) -> Answer:
     return Answer(ask.asker.name, ask.read(dict[str, int]))
 
 
-async def refuse(_ask: Ask) -> object:
+async def refuse(_ask: AdminRequest) -> object:
     raise ProxyError(409, "invalid_request_error", "conflict", "Not now.")
 
 
 @contextlib.asynccontextmanager
 async def serving(data_dir: Path) -> AsyncIterator[str]:
-    plane = AdminPlane((Route("POST", "/who", who), Route("GET", "/refuse", refuse)), Health(lambda: None))
+    plane = AdminPlane(
+        (AdminEndpoint("POST", "/who", who), AdminEndpoint("GET", "/refuse", refuse)),
+        Health(lambda: None),
+    )
     try:
-        address = await plane.start(Settings(data_dir=data_dir, admin=AdminSettings(listen="127.0.0.1:0", tokens=TOKENS)), lambda: TOKENS)
+        address = await plane.start(
+            Settings(data_dir=data_dir, admin=AdminSettings(listen="127.0.0.1:0", tokens=TOKENS)),
+            lambda: TOKENS,
+        )
         yield f"http://{address}/"
     finally:
         await plane.aclose()
 
 
-def asked(data_dir: Path, environ: dict[str, str], method: str = "POST", path: str = "/who", body: Any = None) -> Answer:
+def asked(
+    data_dir: Path,
+    environ: dict[str, str],
+    method: str = "POST",
+    path: str = "/who",
+    body: Any = None,
+) -> Answer:
     process = admin_client.running(data_dir, environ)
     assert process is not None
     return admin_client.ask(process, method, path, body, type=Answer)
@@ -58,10 +70,21 @@ async def test_the_process_of_this_data_directory_or_the_one_that_is_named(tmp_p
     async with serving(tmp_path) as url:
         ask = lambda *args, **kwargs: asyncio.to_thread(asked, *args, **kwargs)  # noqa: E731
         assert await ask(tmp_path, {}, body={"n": 1}) == Answer("socket", {"n": 1})
-        assert await ask(tmp_path, {admin_client.TOKEN: "wrong"}) == Answer("socket", {}), "without a URL the token is nobody's business"
-        assert await ask(tmp_path / "elsewhere", {admin_client.URL: url, admin_client.TOKEN: "secret-a\n"}, body={"n": 2}) == Answer("ops", {"n": 2})
-        for environ in ({admin_client.URL: url, admin_client.TOKEN: "wrong"}, {admin_client.URL: url}):
-            with pytest.raises(Failed, match=rf"into {admin_client.TOKEN}\. \(invalid_admin_token\)"):
+        assert await ask(tmp_path, {admin_client.TOKEN: "wrong"}) == Answer("socket", {}), (
+            "without a URL the token is nobody's business"
+        )
+        assert await ask(
+            tmp_path / "elsewhere",
+            {admin_client.URL: url, admin_client.TOKEN: "secret-a\n"},
+            body={"n": 2},
+        ) == Answer("ops", {"n": 2})
+        for environ in (
+            {admin_client.URL: url, admin_client.TOKEN: "wrong"},
+            {admin_client.URL: url},
+        ):
+            with pytest.raises(
+                Failed, match=rf"into {admin_client.TOKEN}\. \(invalid_admin_token\)"
+            ):
                 await ask(tmp_path, environ)
         with pytest.raises(Failed, match=r"Not now\. \(conflict\)"):
             await ask(tmp_path, {}, "GET", "/refuse")
@@ -91,11 +114,15 @@ def test_a_url_that_is_none_or_where_nobody_listens(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(Failed, match=rf"The process at {url} does not answer.*Check {admin_client.URL}"):
+        with pytest.raises(
+            Failed, match=rf"The process at {url} does not answer.*Check {admin_client.URL}"
+        ):
             asked(tmp_path, {admin_client.URL: url})
 
 
-@pytest.mark.parametrize(("status", "body"), [(200, b"<html>"), (404, b"not found"), (200, b'{"other":1}'), (302, b"")])
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b"<html>"), (404, b"not found"), (200, b'{"other":1}'), (302, b"")]
+)
 async def test_something_else_answers_there(tmp_path: Path, status: int, body: bytes) -> None:
     async def stranger(_request: web.BaseRequest) -> web.Response:
         return web.Response(status=status, body=body, headers={"Location": "/elsewhere"})

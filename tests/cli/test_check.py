@@ -30,7 +30,9 @@ def test_warnings_go_to_stderr_and_do_not_fail(call):
 
 def test_all_problems_are_named_at_once(call, home):
     config = home / "config.yaml"
-    config.write_text(config.read_text().replace("Asia/Shanghai", "Nowhere/Else") + "listne: 127.0.0.1:1\n")
+    config.write_text(
+        config.read_text().replace("Asia/Shanghai", "Nowhere/Else") + "listne: 127.0.0.1:1\n"
+    )
     result = call("check")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "2 problems:" in result.stderr
@@ -49,14 +51,26 @@ def test_one_problem_stands_alone_and_no_config_is_one(call, home):
 
 
 def test_the_schema_for_editors_is_the_one_that_is_shipped(call):
-    shipped = (Path(__file__).parents[2] / "docs" / "config.schema.json").read_text(encoding="utf-8")
-    assert call("check", "--schema").stdout == shipped, "run: tollkeeper check --schema > docs/config.schema.json"
+    shipped = (Path(__file__).parents[2] / "docs" / "config.schema.json").read_text(
+        encoding="utf-8"
+    )
+    assert call("check", "--schema").stdout == shipped, (
+        "run: tollkeeper check --schema > docs/config.schema.json"
+    )
 
 
 @pytest.fixture
 def upstream(tmp_path: Path):
     """The scripted upstream as a process of its own: the command runs a loop itself."""
-    with process(tmp_path, "upstream", "-m", "proxy.scripted_upstream", "--port", "0", ready=r"ready on (\S+)") as base_url:
+    with process(
+        tmp_path,
+        "upstream",
+        "-m",
+        "proxy.scripted_upstream",
+        "--port",
+        "0",
+        ready=r"ready on (\S+)",
+    ) as base_url:
         yield base_url
 
 
@@ -75,10 +89,16 @@ def test_connect_says_what_each_upstream_does_and_what_to_set(call, home, upstre
 
     result = call("check", "--connect")
     assert result.exit_code == 1
-    assert "two: CANNOT BE USED\n  It has no API key yet: set upstreams.two.api_key.\n" in result.stdout
+    assert (
+        "two: CANNOT BE USED\n  It has no API key yet: set upstreams.two.api_key.\n"
+        in result.stdout
+    )
 
     result = call("check", "--connect", "--json")
-    assert (result.exit_code, [probe["usable"] for probe in json.loads(result.stdout)]) == (1, [True, False])
+    assert (result.exit_code, [probe["usable"] for probe in json.loads(result.stdout)]) == (
+        1,
+        [True, False],
+    )
 
 
 def test_connect_knows_its_upstreams(call):

@@ -17,7 +17,11 @@ def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tupl
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None and command.name == name
-        found += commands(command, (*path, name)) if isinstance(command, click.Group) else [(*path, name)]
+        found += (
+            commands(command, (*path, name))
+            if isinstance(command, click.Group)
+            else [(*path, name)]
+        )
     return found
 
 
@@ -35,19 +39,33 @@ def test_help_has_an_example(call, words):
     assert f"tollkeeper {' '.join(words)}" in result.output.partition("Example")[2]
 
 
-@pytest.mark.parametrize("words", [words for words in commands() if words not in (("demo",), ("init",))], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [words for words in commands() if words not in (("demo",), ("init",))], ids=" ".join
+)
 def test_the_config_may_be_named_after_every_command(call, words):
     assert "-c, --config FILE" in call(*words, "--help").output
 
 
-@pytest.mark.parametrize("words", [("usage", "--json"), ("ledger", "export"), ("ledger", "status"), ("record", "show", make_id(0))], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("usage", "--json"),
+        ("ledger", "export"),
+        ("ledger", "status"),
+        ("record", "show", make_id(0)),
+    ],
+    ids=" ".join,
+)
 def test_a_data_directory_is_read_without_any_config(call, book, home, words):
     data_dir = book(make_record(0))
     (home / "config.yaml").write_text("listen: ${UNSET}\n")
     assert call(*words).exit_code == 1
     result = call(*words, "--data-dir", str(data_dir))
     heads = ("Usage of all time (UTC)", "Records of all time (UTC)", "records: 1,")
-    assert (result.exit_code, [line for line in result.stderr.splitlines() if not line.startswith(heads)]) == (0, [])
+    assert (
+        result.exit_code,
+        [line for line in result.stderr.splitlines() if not line.startswith(heads)],
+    ) == (0, [])
     assert call(*words, "--data-dir", str(data_dir), "-c", "config.yaml").exit_code == 1
 
 

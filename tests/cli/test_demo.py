@@ -30,7 +30,10 @@ def test_the_demos_config_is_valid_without_a_warning_and_holds_no_secret(tmp_pat
     loaded = loader.load(path, {})
     assert loaded.warnings == ()
     assert "canary" not in path.read_text()
-    assert (loaded.settings.listen, loaded.settings.data_dir) == ("127.0.0.1:8790", tmp_path / "var")
+    assert (loaded.settings.listen, loaded.settings.data_dir) == (
+        "127.0.0.1:8790",
+        tmp_path / "var",
+    )
 
 
 def test_a_taken_port_is_replaced():
@@ -54,7 +57,15 @@ def shell(tmp_path):
 
     def shell(line: str) -> str:
         env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        done = subprocess.run(["/bin/sh", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=GUARD_S, check=False)
+        done = subprocess.run(
+            ["/bin/sh", "-c", line],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=GUARD_S,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -62,16 +73,33 @@ def shell(tmp_path):
 
 
 def test_the_printed_lines_work_and_ctrl_c_leaves_nothing(tmp_path, shell):
-    with running("demo", *ANY_PORTS, "--pace", "0", cwd=tmp_path, ready=r"Tollkeeper listens on (\S+).*All of them: [^\n]*\n", TMPDIR=str(tmp_path)) as (process, found):
+    with running(
+        "demo",
+        *ANY_PORTS,
+        "--pace",
+        "0",
+        cwd=tmp_path,
+        ready=r"Tollkeeper listens on (\S+).*All of them: [^\n]*\n",
+        TMPDIR=str(tmp_path),
+    ) as (process, found):
         printed = found[0]
         python = re.search(r"^python3 - <<'END'\n.*?^END$", printed, re.DOTALL | re.MULTILINE)
         assert shell(python[0]) == "为什么数学书总是很忧郁？因为它有太多的问题。\n"
         # What curl would send: curl itself is not on every machine.
-        url, secret, body = re.search(r"^curl -N (\S+) .*?Bearer (\S+)\".*?-d '(.*?)'$", printed, re.DOTALL | re.MULTILINE).groups()
-        request = urllib.request.Request(url, body.encode(), {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"})
+        url, secret, body = re.search(
+            r"^curl -N (\S+) .*?Bearer (\S+)\".*?-d '(.*?)'$", printed, re.DOTALL | re.MULTILINE
+        ).groups()
+        request = urllib.request.Request(
+            url,
+            body.encode(),
+            {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"},
+        )
         with urllib.request.urlopen(request, timeout=GUARD_S) as response:
             assert response.read().endswith(b"data: [DONE]\n\n")
-        usage, status = (re.search(rf"^\S.* {words} -c .*$", printed, re.MULTILINE)[0] for words in ("usage", "ledger status"))
+        usage, status = (
+            re.search(rf"^\S.* {words} -c .*$", printed, re.MULTILINE)[0]
+            for words in ("usage", "ledger status")
+        )
         await_booked(shell, status)
         lines = shell(usage).splitlines()
         assert [line.split()[:4] for line in lines[2:4]] == [
@@ -81,9 +109,18 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_nothing(tmp_path, shell):
         metrics = re.search(r"http://\S+/metrics", printed)[0]
         with urllib.request.urlopen(metrics, timeout=GUARD_S) as response:
             families = list(text_string_to_metric_families(response.read().decode()))
-        samples = [sample for family in families for sample in family.samples if sample.name == "tollkeeper_requests_total"]
-        assert {(sample.labels["team"], sample.labels["key"], sample.labels["model"]): sample.value for sample in samples} == {
-            ("demo-team", "demo", "demo-chat"): 1, ("demo-team", "demo", "qwen3-max-2026-01-23"): 1,
+        samples = [
+            sample
+            for family in families
+            for sample in family.samples
+            if sample.name == "tollkeeper_requests_total"
+        ]
+        assert {
+            (sample.labels["team"], sample.labels["key"], sample.labels["model"]): sample.value
+            for sample in samples
+        } == {
+            ("demo-team", "demo", "demo-chat"): 1,
+            ("demo-team", "demo", "qwen3-max-2026-01-23"): 1,
         }
         assert len(list(tmp_path.glob("tollkeeper-demo-*"))) == 1
         process.send_signal(signal.SIGINT)
@@ -100,7 +137,9 @@ def await_booked(shell, status: str) -> None:
 def test_a_kept_directory_is_kept(tmp_path):
     home = tmp_path / "kept"
     for _ in range(2):
-        with running("demo", *ANY_PORTS, "--dir", str(home), cwd=tmp_path, ready=r"All of them: [^\n]*\n") as (process, _found):
+        with running(
+            "demo", *ANY_PORTS, "--dir", str(home), cwd=tmp_path, ready=r"All of them: [^\n]*\n"
+        ) as (process, _found):
             process.send_signal(signal.SIGTERM)
             assert process.wait(GUARD_S) == 0
     assert (home / "config.yaml").exists()

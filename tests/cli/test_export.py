@@ -1,4 +1,5 @@
-"""`tollkeeper ledger export` over a real ledger: it adds up, it repeats, and its size is nobody's concern."""
+"""`tollkeeper ledger export` over a real ledger: it adds up, it repeats, and its size is nobody's
+concern."""
 
 from __future__ import annotations
 
@@ -23,7 +24,15 @@ from hypothesis import strategies as st
 from proxy.core.usage import UsageRecord
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, records
 
-SUMMED = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_nano", "charge_nano")
+SUMMED = (
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cost_nano",
+    "charge_nano",
+)
 MONTH = ("--from", "2026-11-01", "--to", "2026-12-01")
 LATE = make_record(0, output_tokens=5)  # contradicts the first of `some`: an adjustment of -15
 
@@ -31,7 +40,12 @@ Call = Callable[..., Result]
 
 
 def some(count: int = 3) -> list[UsageRecord]:
-    return [make_record(n, cost_nano=1_500_000 * (n + 1), charge_nano=2_000_000 * (n + 1), currency="USD") for n in range(count)]
+    return [
+        make_record(
+            n, cost_nano=1_500_000 * (n + 1), charge_nano=2_000_000 * (n + 1), currency="USD"
+        )
+        for n in range(count)
+    ]
 
 
 def exported(result: Result) -> list[dict[str, str]]:
@@ -43,7 +57,9 @@ def sums(rows: list[dict[str, str]]) -> dict[tuple[str, str], dict[str, int | No
     """What finance adds up: by team and currency, the known numbers of each column."""
     groups: dict[tuple[str, str], dict[str, int | None]] = {}
     for row in rows:
-        group = groups.setdefault((row["team"], row["currency"]), {"requests": 0} | dict.fromkeys(SUMMED))
+        group = groups.setdefault(
+            (row["team"], row["currency"]), {"requests": 0} | dict.fromkeys(SUMMED)
+        )
         group["requests"] = (group["requests"] or 0) + (row["kind"] == "usage")
         for name in SUMMED:
             if row[name]:
@@ -63,26 +79,37 @@ def used(call: Call, *words: str) -> dict[tuple[str, str], dict[str, int | None]
     }
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 def test_the_lines_add_up_to_the_usage(data: st.DataObject, call: Call, home: Path) -> None:
     drawn = [data.draw(records(n)) for n in range(data.draw(st.integers(1, 12)))]
-    booked = [r for r in drawn if r.team != "" and r.currency != ""]  # an empty name and no name are one empty field
+    booked = [
+        r for r in drawn if r.team != "" and r.currency != ""
+    ]  # an empty name and no name are one empty field
     (home / "var").mkdir(exist_ok=True)
     (home / "var" / "ledger.db").unlink(missing_ok=True)
     connection, book = open_book(home / "var" / "ledger.db")
     book.book("w0", numbered(*booked), None, (), ())
     connection.close()
-    words = data.draw(st.sampled_from([(), MONTH, ("--from", "2026-11-02"), ("--to", "2026-11-02T12:34:56.789")]))
+    words = data.draw(
+        st.sampled_from([(), MONTH, ("--from", "2026-11-02"), ("--to", "2026-11-02T12:34:56.789")])
+    )
     rows = exported(call("ledger", "export", *words))
     assert sums(rows) == used(call, *words)
     for row in rows:
         for name in ("cost", "charge"):
             whole, _, rest = row[name].partition(".")
-            assert row[f"{name}_nano"] == ("" if not row[name] else str(int(whole + rest.ljust(9, "0"))))
+            assert row[f"{name}_nano"] == (
+                "" if not row[name] else str(int(whole + rest.ljust(9, "0")))
+            )
 
 
-def test_the_head_and_the_totals_stand_beside_the_file(call: Call, book: Callable[..., Path]) -> None:
+def test_the_head_and_the_totals_stand_beside_the_file(
+    call: Call, book: Callable[..., Path]
+) -> None:
     book(*some(), LATE)
     result = call("ledger", "export", "--month", "2026-11", "--format", "jsonl")
     assert len(result.stdout.splitlines()) == 4
@@ -117,7 +144,9 @@ def test_each_label_is_a_column_of_the_csv(call: Call, book: Callable[..., Path]
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_the_same_bytes_again_and_what_came_since_as_the_rest(call: Call, book: Callable[..., Path], form: str) -> None:
+def test_the_same_bytes_again_and_what_came_since_as_the_rest(
+    call: Call, book: Callable[..., Path], form: str
+) -> None:
     words = ("ledger", "export", "--format", form, "--month", "2026-11")
     book(*some())
     first = call(*words)
@@ -128,7 +157,12 @@ def test_the_same_bytes_again_and_what_came_since_as_the_rest(call: Call, book: 
     head = since.splitlines(keepends=True)[0] if form == "csv" else b""
     assert whole == first.stdout_bytes + since.removeprefix(head)
     correction, new = exported(call(*words[:2], *words[4:], "--after", through))
-    assert (correction["kind"], correction["adjusts"], correction["output_tokens"], new["id"]) == ("adjustment", make_id(0), "-15", make_id(7))
+    assert (correction["kind"], correction["adjusts"], correction["output_tokens"], new["id"]) == (
+        "adjustment",
+        make_id(0),
+        "-15",
+        make_id(7),
+    )
 
 
 @pytest.mark.parametrize("option", ["--after", "--through"])
@@ -142,7 +176,9 @@ def test_a_seq_beyond_the_ledger_is_told_and_writes_nothing(
     assert call("ledger", "export", option, "2").exit_code == 0
 
 
-def test_while_records_arrive_it_says_what_the_usage_of_that_moment_said(call: Call, book: Callable[..., Path]) -> None:
+def test_while_records_arrive_it_says_what_the_usage_of_that_moment_said(
+    call: Call, book: Callable[..., Path]
+) -> None:
     path = book(*some()) / "ledger.db"
     enough = threading.Event()
 
@@ -151,7 +187,13 @@ def test_while_records_arrive_it_says_what_the_usage_of_that_moment_said(call: C
         connection.execute("PRAGMA busy_timeout = 5000")
         n = 3
         while not enough.is_set():
-            booking.book("w0", [(i, make_record(i, cost_nano=i, currency="USD")) for i in range(n, n + 8)], None, (), ())
+            booking.book(
+                "w0",
+                [(i, make_record(i, cost_nano=i, currency="USD")) for i in range(n, n + 8)],
+                None,
+                (),
+                (),
+            )
             n += 8
         connection.close()
 
@@ -166,12 +208,18 @@ def test_while_records_arrive_it_says_what_the_usage_of_that_moment_said(call: C
         enough.set()
         arriving.join()
     for through, result in seen:
-        assert [row["seq"] for row in exported(result)] == [str(seq) for seq in range(1, through + 1)]
-        assert call("ledger", "export", "--through", str(through)).stdout_bytes == result.stdout_bytes
+        assert [row["seq"] for row in exported(result)] == [
+            str(seq) for seq in range(1, through + 1)
+        ]
+        assert (
+            call("ledger", "export", "--through", str(through)).stdout_bytes == result.stdout_bytes
+        )
     assert sums(exported(call("ledger", "export"))) == used(call)
 
 
-def test_a_file_is_there_when_it_is_whole_and_never_lost_by_accident(call: Call, book: Callable[..., Path], home: Path) -> None:
+def test_a_file_is_there_when_it_is_whole_and_never_lost_by_accident(
+    call: Call, book: Callable[..., Path], home: Path
+) -> None:
     book(*some())
     before = set(home.iterdir())
     words = ("ledger", "export", "--out", "november.csv")
@@ -181,25 +229,39 @@ def test_a_file_is_there_when_it_is_whole_and_never_lost_by_accident(call: Call,
     assert (home / "november.csv").read_bytes() == call("ledger", "export").stdout_bytes
     (home / "november.csv").write_text("last month's")
     refused = call(*words)
-    assert (refused.exit_code, "november.csv exists" in refused.stderr, (home / "november.csv").read_text()) == (1, True, "last month's")
+    assert (
+        refused.exit_code,
+        "november.csv exists" in refused.stderr,
+        (home / "november.csv").read_text(),
+    ) == (1, True, "last month's")
     assert call(*words, "--yes", "--through", "1").exit_code == 0
     assert len((home / "november.csv").read_text().splitlines()) == 2
     missing = call("ledger", "export", "--out", "nowhere/november.csv")
-    assert (missing.exit_code, "cannot write nowhere/november.csv: No such file" in missing.stderr) == (1, True)
+    assert (
+        missing.exit_code,
+        "cannot write nowhere/november.csv: No such file" in missing.stderr,
+    ) == (1, True)
 
 
-def test_a_full_disk_leaves_no_half_a_file(call: Call, book: Callable[..., Path], home: Path) -> None:
+def test_a_full_disk_leaves_no_half_a_file(
+    call: Call, book: Callable[..., Path], home: Path
+) -> None:
     for first in range(0, 256, 64):
         book(*(make_record(first + n) for n in range(64)))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))  # more than SQLite takes to read, less than the file
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (60_000, hard)
+    )  # more than SQLite takes to read, less than the file
     try:
         result = call("ledger", "export", "--out", "november.csv")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
-    assert (result.exit_code, "cannot write november.csv: File too large" in result.stderr) == (1, True)
+    assert (result.exit_code, "cannot write november.csv: File too large" in result.stderr) == (
+        1,
+        True,
+    )
     assert list(home.glob("november*")) == []
 
 
@@ -208,7 +270,11 @@ def test_what_is_no_file_is_not_replaced(call: Call, book: Callable[..., Path], 
     book(*some())
     os.mkfifo(home / "pipe")
     result = call("ledger", "export", "--out", "pipe", "--yes")
-    assert (result.exit_code, "pipe is no ordinary file" in result.stderr, (home / "pipe").is_fifo()) == (1, True, True)
+    assert (
+        result.exit_code,
+        "pipe is no ordinary file" in result.stderr,
+        (home / "pipe").is_fifo(),
+    ) == (1, True, True)
 
 
 def test_nothing_in_the_range_is_a_file_with_a_head(call: Call, book: Callable[..., Path]) -> None:
@@ -229,7 +295,9 @@ def test_nothing_in_the_range_is_a_file_with_a_head(call: Call, book: Callable[.
         (("--through", "4"), 1, "ends at seq 3, before 4"),
     ],
 )
-def test_wrong_words(call: Call, book: Callable[..., Path], words: tuple[str, ...], code: int, message: str) -> None:
+def test_wrong_words(
+    call: Call, book: Callable[..., Path], words: tuple[str, ...], code: int, message: str
+) -> None:
     book(*some())
     result = call("ledger", "export", *words)
     assert (result.exit_code, message in result.stderr) == (code, True)
@@ -241,12 +309,23 @@ def peak_of_export(call: Call, home: Path, count: int) -> tuple[int, int]:
     (home / "var").mkdir()
     connection, book = open_book(home / "var" / "ledger.db")
     for first in range(0, count, 64):
-        batch = [make_record(n, team=f"team-{n % 7}", cost_nano=rng.randrange(10**9), charge_nano=n, currency="USD") for n in range(first, min(count, first + 64))]
+        batch = [
+            make_record(
+                n,
+                team=f"team-{n % 7}",
+                cost_nano=rng.randrange(10**9),
+                charge_nano=n,
+                currency="USD",
+            )
+            for n in range(first, min(count, first + 64))
+        ]
         book.book("w0", numbered(*batch, after=first), None, (), ())
     connection.close()
     tracemalloc.start()
     try:
-        result = call("ledger", "export", "--data-dir", "var", "--out", "all.csv")  # without a config, which takes 8 MB to read
+        result = call(
+            "ledger", "export", "--data-dir", "var", "--out", "all.csv"
+        )  # without a config, which takes 8 MB to read
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -254,7 +333,10 @@ def peak_of_export(call: Call, home: Path, count: int) -> tuple[int, int]:
     with (home / "all.csv").open("rb") as file:
         assert sum(1 for _ in file) == count + 1
     with sqlite3.connect(home / "var" / "ledger.db") as connection:
-        assert connection.execute("SELECT count(*), sum(charge_nano) FROM records").fetchone() == (count, count * (count - 1) // 2)
+        assert connection.execute("SELECT count(*), sum(charge_nano) FROM records").fetchone() == (
+            count,
+            count * (count - 1) // 2,
+        )
     connection.close()
     return peak, (home / "all.csv").stat().st_size
 

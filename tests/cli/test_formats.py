@@ -23,7 +23,16 @@ def test_money_is_exact(nano, text):
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (2**20 - 1, "1023.9 KiB"), (2**20, "1.0 MiB"), (5 * 2**40, "5.0 TiB")]
+    ("number", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (2**20 - 1, "1023.9 KiB"),
+        (2**20, "1.0 MiB"),
+        (5 * 2**40, "5.0 TiB"),
+    ],
 )
 def test_sizes(number, text):
     assert formats.size(number) == text

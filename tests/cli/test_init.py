@@ -12,8 +12,16 @@ from proxy.cli.shipped import files
 def test_a_directory_is_set_up_and_what_to_do_next_is_said(call, home: Path):
     made = call("init", "new/place")
     assert made.exit_code == 0
-    assert {path.relative_to(home / "new/place").as_posix(): path.read_bytes() for path in (home / "new/place").rglob("*") if path.is_file()} == files()
-    for command in ("key hash --new", "check -c new/place/config.yaml --connect", "serve -c new/place/config.yaml"):
+    assert {
+        path.relative_to(home / "new/place").as_posix(): path.read_bytes()
+        for path in (home / "new/place").rglob("*")
+        if path.is_file()
+    } == files()
+    for command in (
+        "key hash --new",
+        "check -c new/place/config.yaml --connect",
+        "serve -c new/place/config.yaml",
+    ):
         assert command in made.stdout
     assert call("check", "-c", "new/place/config.yaml").exit_code == 0
 
@@ -25,8 +33,13 @@ def test_nothing_is_overwritten_unless_forced(call, home: Path):
     edited.write_text("mine")
     (home / "here/dashboards/grafana/tollkeeper-spend.json").unlink()
     refused = call("init", "here")
-    assert refused.exit_code == 1 and "config.yaml" in refused.stderr and "--force" in refused.stderr
-    assert edited.read_text() == "mine" and not (home / "here/dashboards/grafana/tollkeeper-spend.json").exists()
+    assert (
+        refused.exit_code == 1 and "config.yaml" in refused.stderr and "--force" in refused.stderr
+    )
+    assert (
+        edited.read_text() == "mine"
+        and not (home / "here/dashboards/grafana/tollkeeper-spend.json").exists()
+    )
     assert call("init", "here", "--force").exit_code == 0
     assert edited.read_bytes() == files()["config.yaml"]
 

@@ -11,19 +11,30 @@ from proxy.tenants import ring as keys
 @pytest.mark.parametrize("piped", ["sk-alice", "sk-alice\n", "sk-alice\r\n", "sk-alice\nignored"])
 def test_the_digest_of_a_piped_secret(call, piped):
     result = call("key", "hash", piped=piped)
-    assert (result.exit_code, result.stdout) == (0, f"secret_sha256: {hashlib.sha256(b'sk-alice').hexdigest()}\n")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        f"secret_sha256: {hashlib.sha256(b'sk-alice').hexdigest()}\n",
+    )
 
 
 def test_a_secret_beyond_ascii(call):
-    assert json.loads(call("key", "hash", "--json", piped="密钥").stdout) == {"secret_sha256": hashlib.sha256("密钥".encode()).hexdigest()}
+    assert json.loads(call("key", "hash", "--json", piped="密钥").stdout) == {
+        "secret_sha256": hashlib.sha256("密钥".encode()).hexdigest()
+    }
 
 
 def test_a_new_key_is_whole_fits_its_digest_and_is_new(call):
-    first, second = (json.loads(call("key", "hash", "--new", "--json", "-c", "nowhere.yaml").stdout) for _ in range(2))
+    first, second = (
+        json.loads(call("key", "hash", "--new", "--json", "-c", "nowhere.yaml").stdout)
+        for _ in range(2)
+    )
     assert keys.check(first["secret"])
     assert first["secret_sha256"] == hashlib.sha256(first["secret"].encode()).hexdigest()
     assert first["secret"] != second["secret"]
-    assert [line.split(": ")[0] for line in call("key", "hash", "--new").stdout.splitlines()] == ["secret", "secret_sha256"]
+    assert [line.split(": ")[0] for line in call("key", "hash", "--new").stdout.splitlines()] == [
+        "secret",
+        "secret_sha256",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,5 +10,10 @@ HEAVY = "from proxy.cli import main; import sys; main({words}, standalone_mode=F
 
 @pytest.mark.parametrize("words", [["usage"], ["price", "list"]], ids=" ".join)
 def test_a_read_starts_without_the_server(words):
-    said = subprocess.run([sys.executable, "-c", HEAVY.format(words=[*words, "--help"])], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", HEAVY.format(words=[*words, "--help"])],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert said.splitlines()[-1] == "set()"

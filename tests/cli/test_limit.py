@@ -1,4 +1,5 @@
-"""`tollkeeper limit`: the same answers from a running process and, without one, from the ledger; credits that stay."""
+"""`tollkeeper limit`: the same answers from a running process and, without one, from the ledger;
+credits that stay."""
 
 from __future__ import annotations
 
@@ -19,11 +20,22 @@ from tests.ledger.samples import START_MS, make_record
 from tests.support.raw import raw_upstream
 from tests.support.running import config, running
 
-LIMITS = ["100 requests/month", {"limit": "20 tokens/total", "name": "trial"}, "1 USD/month", "50 requests/minute", "4 concurrent"]
+LIMITS = [
+    "100 requests/month",
+    {"limit": "20 tokens/total", "name": "trial"},
+    "1 USD/month",
+    "50 requests/minute",
+    "4 concurrent",
+]
 
 
 def limited(url: str) -> dict[str, object]:
-    return config(url, keys={"alice": {"team": "research", "secret": "sk-test", "limits": LIMITS}}, prices=PRICES, timezone="Asia/Kolkata")
+    return config(
+        url,
+        keys={"alice": {"team": "research", "secret": "sk-test", "limits": LIMITS}},
+        prices=PRICES,
+        timezone="Asia/Kolkata",
+    )
 
 
 async def called(*words: str) -> Result:
@@ -44,13 +56,26 @@ async def test_limits_are_listed_fullest_first_with_a_process_and_without(tmp_pa
             await proxy.records(1)
             shown = listed(await called("limit", "list", "-c", path, "--json"))
             assert next(iter(shown)) == "trial" and shown["trial"]["taken"] == 0.8
-            assert (shown["key:alice/USD/month"]["used"], shown["key:alice/USD/month"]["remaining"]) == ("0.022", "0.978")
+            assert (
+                shown["key:alice/USD/month"]["used"],
+                shown["key:alice/USD/month"]["remaining"],
+            ) == ("0.022", "0.978")
             assert str(shown["key:alice/USD/month"]["resets_at"]).endswith("T00:00:00+05:30")
             near = await called("limit", "list", "-c", path, "--near", "80%")
-            assert "trial" in near.stdout and "80 %" in near.stdout and "requests/month" not in near.stdout
-            assert (await called("limit", "list", "-c", path, "--near", "95%")).stdout == "No limit is used to 95%.\n"
-            assert (await called("limit", "list", "-c", path, "--near", "0.8")).stdout == near.stdout
-            assert (await called("limit", "list", "-c", path, "--near", "0.95")).stdout == "No limit is used to 0.95.\n"
+            assert (
+                "trial" in near.stdout
+                and "80 %" in near.stdout
+                and "requests/month" not in near.stdout
+            )
+            assert (
+                await called("limit", "list", "-c", path, "--near", "95%")
+            ).stdout == "No limit is used to 95%.\n"
+            assert (
+                await called("limit", "list", "-c", path, "--near", "0.8")
+            ).stdout == near.stdout
+            assert (
+                await called("limit", "list", "-c", path, "--near", "0.95")
+            ).stdout == "No limit is used to 0.95.\n"
         without = listed(await called("limit", "list", "-c", path, "--json"))
         calendar = [id for id in shown if "minute" not in id]
         assert {id: without[id] for id in calendar} == {id: shown[id] for id in calendar}
@@ -64,15 +89,35 @@ async def test_a_credit_raises_a_limit_at_once_and_after_a_restart(tmp_path: Pat
             await proxy.records(1)
             assert (await post(proxy, ask())).status == 429
             done = await called("limit", "credit", "trial", "5", "-c", path, "--reason", "one more")
-            assert done.exit_code == 0 and "Credited 5 tokens (id " in done.stdout and "5 credit" in done.stdout
+            assert (
+                done.exit_code == 0
+                and "Credited 5 tokens (id " in done.stdout
+                and "5 credit" in done.stdout
+            )
             assert (await post(proxy, ask())).status == 200
             await proxy.records(2)
-        assert (await called("limit", "credit", "key:alice/USD/month", "-c", path, "--until", "2099-01-01", "--reason", "r", "--", "0.25")).exit_code == 0, "without a process"
+        assert (
+            await called(
+                "limit",
+                "credit",
+                "key:alice/USD/month",
+                "-c",
+                path,
+                "--until",
+                "2099-01-01",
+                "--reason",
+                "r",
+                "--",
+                "0.25",
+            )
+        ).exit_code == 0, "without a process"
         async with running(tmp_path, limited(upstream.url)) as proxy:
             shown = listed(await called("limit", "list", "-c", path, "--json"))
             assert (shown["trial"]["granted"], shown["trial"]["used"]) == (5, 40)
             assert shown["key:alice/USD/month"]["granted"] == "0.25"
-            booked = proxy.query("SELECT limit_id, unit, amount, reason, granted_by, valid_until_ms IS NULL AS open FROM grants ORDER BY seq")
+            booked = proxy.query(
+                "SELECT limit_id, unit, amount, reason, granted_by, valid_until_ms IS NULL AS open FROM grants ORDER BY seq"
+            )
             assert [tuple(row.values()) for row in booked] == [
                 ("trial", "tokens", 5, "one more", "socket", 1), ("key:alice/USD/month", "USD", 250_000_000, "r", "command line", 0),
             ]  # fmt: skip
@@ -83,7 +128,10 @@ async def test_a_credit_raises_a_limit_at_once_and_after_a_restart(tmp_path: Pat
     [
         (["trail", "5", "--reason", "r"], "the nearest is trial"),
         (["trial", "5.5", "--reason", "r"], "whole number"),
-        (["trial", "five", "--reason", "r"], "is not one of tokens: write the number alone, such as 50"),
+        (
+            ["trial", "five", "--reason", "r"],
+            "is not one of tokens: write the number alone, such as 50",
+        ),
         (["trial", "5 tokens", "--reason", "r"], "write the number alone"),
         (["trial", "0", "--reason", "r"], "changes nothing"),
         (["trial", "5", "--reason", " "], "needs a reason"),
@@ -93,7 +141,9 @@ async def test_a_credit_raises_a_limit_at_once_and_after_a_restart(tmp_path: Pat
         (["key:alice/concurrent", "5", "--reason", "r"], "takes no credit"),
     ],
 )
-async def test_a_credit_that_makes_no_sense_is_refused_and_nothing_is_booked(tmp_path: Path, words: list[str], said: str) -> None:
+async def test_a_credit_that_makes_no_sense_is_refused_and_nothing_is_booked(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
     path = str(tmp_path / "config.yaml")
     async with running(tmp_path, limited("http://127.0.0.1:9/v1")) as proxy:
         refused = await called("limit", "credit", *words, "-c", path)
@@ -109,23 +159,40 @@ def test_without_a_ledger_there_is_nothing_to_count(tmp_path: Path) -> None:
     assert refused.exit_code == 1 and "no ledger" in refused.output
 
 
-@pytest.mark.parametrize(("near", "exit_code"), [("80%", 0), ("80", 0), ("x", 1), ("-5%", 1), ("99999%", 1)])
+@pytest.mark.parametrize(
+    ("near", "exit_code"), [("80%", 0), ("80", 0), ("x", 1), ("-5%", 1), ("99999%", 1)]
+)
 async def test_near_is_a_share(tmp_path: Path, near: str, exit_code: int) -> None:
     async with running(tmp_path, limited("http://127.0.0.1:9/v1")):
-        assert (await called("limit", "list", "-c", str(tmp_path / "config.yaml"), f"--near={near}")).exit_code == exit_code
+        assert (
+            await called("limit", "list", "-c", str(tmp_path / "config.yaml"), f"--near={near}")
+        ).exit_code == exit_code
 
 
-def test_refusals_are_listed_by_key_and_reason(call: Callable[..., Result], book: Callable[..., Path]) -> None:
+def test_refusals_are_listed_by_key_and_reason(
+    call: Callable[..., Result], book: Callable[..., Path]
+) -> None:
     data_dir = book(make_record(1))
     bucket_ms = START_MS - START_MS % 900_000
 
     async def refuse() -> None:
         opened = await ledger.connect("sqlite:ledger.db", data_dir)
-        await opened.book("w0", (), refusals=[Refusal(bucket_ms, "alice", "rate_limit_exceeded", 7), Refusal(bucket_ms, None, "invalid_api_key", 2), Refusal(0, "alice", "rate_limit_exceeded", 1)])
+        await opened.book(
+            "w0",
+            (),
+            refusals=[
+                Refusal(bucket_ms, "alice", "rate_limit_exceeded", 7),
+                Refusal(bucket_ms, None, "invalid_api_key", 2),
+                Refusal(0, "alice", "rate_limit_exceeded", 1),
+            ],
+        )
         await opened.aclose()
 
     asyncio.run(refuse())
     rows = json.loads(call("limit", "refusals", "--json").stdout)
-    assert [tuple(row.values()) if isinstance(row, dict) else tuple(row) for row in rows] == [("alice", "rate_limit_exceeded", 8), (None, "invalid_api_key", 2)]
+    assert [tuple(row.values()) if isinstance(row, dict) else tuple(row) for row in rows] == [
+        ("alice", "rate_limit_exceeded", 8),
+        (None, "invalid_api_key", 2),
+    ]
     assert "alice" in call("limit", "refusals", "--from", "2026-01-01").stdout
     assert json.loads(call("limit", "refusals", "--from", "2030-01-01", "--json").stdout) == []

@@ -1,4 +1,5 @@
-"""How a record's amounts are explained: each product, each factor, and whether it comes to what was booked."""
+"""How a record's amounts are explained: each product, each factor, and whether it comes to what was
+booked."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ BOOK = price_book_of(
 def priced(images: int | None = None, **changes):
     record = make_record(0, **changes)
     found = BOOK.price_record(record, images)
-    return msgspec.structs.replace(record, **{name: getattr(found, name) for name in found.__struct_fields__})
+    return msgspec.structs.replace(
+        record, **{name: getattr(found, name) for name in found.__struct_fields__}
+    )
 
 
 def told(record):
@@ -78,7 +81,10 @@ def test_what_is_no_answer_has_no_fee():
 def test_what_changes_nothing_is_not_told():
     shown, _ = told(priced(model_requested="plain", model_served=None, upstream="other", team=None))
     assert list(shown) == ["row", "input", "output", "vendor bills", "cost", "charge"]
-    assert shown["row"] == "plain (config)" and shown["output"] == "20 × 0.3333 USD / 1,000,000 = 0.000006666 USD"
+    assert (
+        shown["row"] == "plain (config)"
+        and shown["output"] == "20 × 0.3333 USD / 1,000,000 = 0.000006666 USD"
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,38 +92,85 @@ def test_what_changes_nothing_is_not_told():
     [
         ({}, "the row has a price for images, and nobody counted them"),
         ({"input_tokens": None}, "the token counts are not known"),
-        ({"model_requested": "part", "model_served": None}, "the row has no price for output tokens"),
+        (
+            {"model_requested": "part", "model_served": None},
+            "the row has no price for output tokens",
+        ),
         ({"status": 500, "started_at_ms": 1_700_000_000_000}, None),
-        ({"model_requested": "plain", "model_served": None, "input_tokens": 2**53 * 10, "output_tokens": 0}, "the amount is larger than a ledger can hold"),
+        (
+            {
+                "model_requested": "plain",
+                "model_served": None,
+                "input_tokens": 2**53 * 10,
+                "output_tokens": 0,
+            },
+            "the amount is larger than a ledger can hold",
+        ),
     ],
 )
 def test_why_an_amount_is_not_known(changes, because):
     found = price_explanation.explain(priced(**changes), BOOK)
-    assert (because is None and found is None) or (found is not None and found.unknown_because == because and dict(price_explanation.lines(found, ZONE))["unknown"] == because)
+    assert (because is None and found is None) or (
+        found is not None
+        and found.unknown_because == because
+        and dict(price_explanation.lines(found, ZONE))["unknown"] == because
+    )
 
 
 def test_an_exchange_rate_that_came_later():
-    book = price_book_of(Settings(prices=(Price(model="*", input="1", output="1", currency="CNY"),), fx={"CNY": (FxRate(rate="0.14", from_="2030-01-01"),)}))
+    book = price_book_of(
+        Settings(
+            prices=(Price(model="*", input="1", output="1", currency="CNY"),),
+            fx={"CNY": (FxRate(rate="0.14", from_="2030-01-01"),)},
+        )
+    )
     found = price_explanation.explain(make_record(0), book)
-    assert found is not None and found.unknown_because == "there was no exchange rate for CNY at that time" and found.cost_original_nano == 120_000
+    assert (
+        found is not None
+        and found.unknown_because == "there was no exchange rate for CNY at that time"
+        and found.cost_original_nano == 120_000
+    )
 
 
 def test_a_record_that_says_something_else_is_told_so():
     shown, found = told(msgspec.structs.replace(priced(images=1), charge_nano=1))
     assert not found.as_booked and "the record says other amounts" in shown["differs"]
-    assert price_explanation.explain(make_record(0, model_requested="unknown", model_served=None), BOOK) is None
+    assert (
+        price_explanation.explain(
+            make_record(0, model_requested="unknown", model_served=None), BOOK
+        )
+        is None
+    )
 
 
-@pytest.mark.parametrize(("span", "text"), [((990, 30), "16:30-00:30"), ((0, 0), "00:00-24:00"), ((720, 0), "12:00-24:00")])
+@pytest.mark.parametrize(
+    ("span", "text"),
+    [((990, 30), "16:30-00:30"), ((0, 0), "00:00-24:00"), ((720, 0), "12:00-24:00")],
+)
 def test_hours(span, text):
     assert price_explanation.hours(span) == text
 
 
 def test_a_day_is_named_where_one_begins():
     midnight = START_MS - START_MS % 86_400_000
-    assert price_explanation.day(midnight, ZoneInfo("UTC")) == "2026-11-01" and price_explanation.day(midnight, ZONE) == "2026-11-01T08:00+08:00"
+    assert (
+        price_explanation.day(midnight, ZoneInfo("UTC")) == "2026-11-01"
+        and price_explanation.day(midnight, ZONE) == "2026-11-01T08:00+08:00"
+    )
 
 
 def test_a_row_is_named_with_all_that_makes_it_apply():
-    row = msgspec.structs.replace(BOOK.rows[0], model="m", upstream=None, service_tier="flex", above_input_tokens=200_000, hours_utc=(990, 30), from_ms=None, source="table 1")
-    assert price_explanation.name_of(row, ZONE) == "m in tier flex above 200,000 input tokens 16:30-00:30 UTC (table 1)"
+    row = msgspec.structs.replace(
+        BOOK.rows[0],
+        model="m",
+        upstream=None,
+        service_tier="flex",
+        above_input_tokens=200_000,
+        hours_utc=(990, 30),
+        from_ms=None,
+        source="table 1",
+    )
+    assert (
+        price_explanation.name_of(row, ZONE)
+        == "m in tier flex above 200,000 input tokens 16:30-00:30 UTC (table 1)"
+    )

@@ -23,7 +23,11 @@ READY = r'"message":"ready","base_url":"(http://[^"]+/v1)","metrics":"(http://[^
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("--upstream", "https://x.example/v1", "-c", "config.yaml"), 2, "--upstream takes no config"),
+        (
+            ("--upstream", "https://x.example/v1", "-c", "config.yaml"),
+            2,
+            "--upstream takes no config",
+        ),
         (("--upstream", "nonsense"), 2, "--upstream"),
         (("--upstream", "https://x.example/v1", "--listen", "nonsense"), 2, "--listen"),
         (("--upstream", "https://x.example/v1/chat/completions"), 2, "https://x.example/v1"),
@@ -55,9 +59,13 @@ async def test_serving_stopping_and_reading_afterwards(call, home):
             "routes: [{model: '*', upstream: scripted}]\nkeys: {alice: {secret: sk-alice}}\n"
         )
         codes = await asyncio.to_thread(_exchange, home)
-    assert codes == (0, 1), "a second process on one data directory fails, the first stops in good order"
+    assert codes == (0, 1), (
+        "a second process on one data directory fails, the first stops in good order"
+    )
     rows = json.loads(call("usage", "--json", "--by", "key").stdout)[:-1]  # without the total
-    assert [(row["key"], row["requests"], row["output_tokens"]) for row in rows] == [("alice", 1, expected(BODY).usage["completion_tokens"])]
+    assert [(row["key"], row["requests"], row["output_tokens"]) for row in rows] == [
+        ("alice", 1, expected(BODY).usage["completion_tokens"])
+    ]
     status = json.loads(call("ledger", "status", "--json").stdout)
     assert [journal["open_exchanges"] for journal in status["journal"]] == [0]
 
@@ -70,7 +78,10 @@ async def test_as_many_files_as_the_system_allows(home):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(1000, hard), hard))  # inherited
     try:
-        with running("serve", cwd=home, ready=f"need 2000000256 file descriptors.*{READY}") as (process, _):
+        with running("serve", cwd=home, ready=f"need 2000000256 file descriptors.*{READY}") as (
+            process,
+            _,
+        ):
             assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -79,14 +90,23 @@ async def test_as_many_files_as_the_system_allows(home):
 def _exchange(home) -> tuple[int, int]:
     """One request through a started process; its exit code, and that of a second one beside it."""
     with running("serve", "-c", "config.yaml", cwd=home, ready=READY) as (process, found):
-        request = urllib.request.Request(f"{found[1]}/chat/completions", BODY, {"Authorization": "Bearer sk-alice", "Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{found[1]}/chat/completions",
+            BODY,
+            {"Authorization": "Bearer sk-alice", "Content-Type": "application/json"},
+        )
         with urllib.request.urlopen(request, timeout=GUARD_S) as response:
             assert response.read() == expected(BODY).body
         with urllib.request.urlopen(found[2], timeout=GUARD_S) as response:
             assert b"tollkeeper_requests_total" in response.read()
-        with running("ledger", "status", "-c", "config.yaml", cwd=home, ready="in use +by a running process"):
+        with running(
+            "ledger", "status", "-c", "config.yaml", cwd=home, ready="in use +by a running process"
+        ):
             pass
-        with running("serve", "-c", "config.yaml", cwd=home, ready=r"Error: .*\n") as (second, complaint):
+        with running("serve", "-c", "config.yaml", cwd=home, ready=r"Error: .*\n") as (
+            second,
+            complaint,
+        ):
             assert "in use" in complaint[0]
             second_code = second.wait(GUARD_S)
         process.send_signal(signal.SIGTERM)

@@ -13,4 +13,8 @@ def test_a_checkout_has_the_files_where_they_are() -> None:
     found = files()
     assert found["config.yaml"] == (ROOT / "config.yaml").read_bytes()
     assert found["config.schema.json"] == (ROOT / "docs" / "config.schema.json").read_bytes()
-    assert {"dashboards/prometheus/tollkeeper.rules.yml", "dashboards/prometheus/prometheus.yml", "dashboards/grafana/tollkeeper-spend.json"} <= set(found)
+    assert {
+        "dashboards/prometheus/tollkeeper.rules.yml",
+        "dashboards/prometheus/prometheus.yml",
+        "dashboards/grafana/tollkeeper-spend.json",
+    } <= set(found)

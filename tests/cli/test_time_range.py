@@ -20,9 +20,21 @@ def shown(*moments):
         (None, None, None, UTC, (None, None)),
         ("2026-11-01", None, None, SHANGHAI, ("2026-11-01T00:00:00+08:00", None)),
         (None, "2026-11-01T12:30", None, SHANGHAI, (None, "2026-11-01T12:30:00+08:00")),
-        ("2026-11-01T00:00+00:00", "2026-11-02T00:00Z", None, SHANGHAI, ("2026-11-01T08:00:00+08:00", "2026-11-02T08:00:00+08:00")),
+        (
+            "2026-11-01T00:00+00:00",
+            "2026-11-02T00:00Z",
+            None,
+            SHANGHAI,
+            ("2026-11-01T08:00:00+08:00", "2026-11-02T08:00:00+08:00"),
+        ),
         (None, None, "2026-11", UTC, ("2026-11-01T00:00:00+00:00", "2026-12-01T00:00:00+00:00")),
-        (None, None, "2026-12", SHANGHAI, ("2026-12-01T00:00:00+08:00", "2027-01-01T00:00:00+08:00")),
+        (
+            None,
+            None,
+            "2026-12",
+            SHANGHAI,
+            ("2026-12-01T00:00:00+08:00", "2027-01-01T00:00:00+08:00"),
+        ),
         # March begins in winter time and ends in summer time.
         (None, None, "2026-03", BERLIN, ("2026-03-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00")),
         (None, None, "2028-02", UTC, ("2028-02-01T00:00:00+00:00", "2028-03-01T00:00:00+00:00")),
@@ -67,4 +79,8 @@ def test_a_range_within_the_hour_that_occurs_twice():
 def test_milliseconds_are_exact_also_in_an_hour_that_occurs_twice():
     assert time_range.to_ms(None) is None
     assert time_range.to_ms(time_range.moment("1970-01-01T00:00:00.001", "--from", UTC)) == 1
-    assert time_range.to_ms(time_range.moment("2026-10-25T02:30+01:00", "--from", BERLIN)) - time_range.to_ms(time_range.moment("2026-10-25T02:30+02:00", "--from", BERLIN)) == 3_600_000
+    assert (
+        time_range.to_ms(time_range.moment("2026-10-25T02:30+01:00", "--from", BERLIN))
+        - time_range.to_ms(time_range.moment("2026-10-25T02:30+02:00", "--from", BERLIN))
+        == 3_600_000
+    )

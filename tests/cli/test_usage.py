@@ -10,13 +10,21 @@ from proxy.accounting.export.usage import COLUMNS
 from proxy.cli.usage import GROUPS
 from tests.ledger.samples import START_MS, make_record
 
-SECOND = make_record(1, key_id="bob", team=None, model_requested="gpt-4o", input_tokens=None, output_tokens=7)
+SECOND = make_record(
+    1, key_id="bob", team=None, model_requested="gpt-4o", input_tokens=None, output_tokens=7
+)
 
 
 @pytest.fixture(autouse=True)
 def booked(book):
     """Two exchanges of alice, one of bob that knows no input."""
-    return book(make_record(0), make_record(2, cached_tokens=64, cost_nano=1_500_000, charge_nano=2_000_000, currency="USD"), SECOND)
+    return book(
+        make_record(0),
+        make_record(
+            2, cached_tokens=64, cost_nano=1_500_000, charge_nano=2_000_000, currency="USD"
+        ),
+        SECOND,
+    )
 
 
 def every_row(result):
@@ -32,7 +40,19 @@ def rows(result):
 def test_rows_have_the_groups_then_the_sums(call):
     got = rows(call("usage", "--json"))
     assert [list(row) for row in got] == [["team", "key", "model", *COLUMNS]] * 3
-    assert [(row["team"], row["key"], row["model"], row["requests"], row["input_tokens"], row["output_tokens"], row["cost_nano"], row["currency"]) for row in got] == [
+    assert [
+        (
+            row["team"],
+            row["key"],
+            row["model"],
+            row["requests"],
+            row["input_tokens"],
+            row["output_tokens"],
+            row["cost_nano"],
+            row["currency"],
+        )
+        for row in got
+    ] == [
         (None, "bob", "gpt-4o", 1, None, 7, None, None),
         ("research", "alice", "deepseek-v3.2", 1, 100, 20, None, None),
         ("research", "alice", "deepseek-v3.2", 1, 100, 20, 1_500_000, "USD"),
@@ -63,18 +83,51 @@ def test_no_csv_cell_is_a_formula_whatever_a_client_calls_its_model(call, book):
 def test_the_table_shows_range_counts_money_and_unknowns(call):
     result = call("usage", "--month", "2026-11")
     head, columns, *lines = result.stdout.splitlines()
-    assert head == "Usage from 2026-11-01 00:00+08:00 to 2026-12-01 00:00+08:00, the end not included (Asia/Shanghai)"
+    assert (
+        head
+        == "Usage from 2026-11-01 00:00+08:00 to 2026-12-01 00:00+08:00, the end not included (Asia/Shanghai)"
+    )
     # Nobody stated reasoning: no column for it.
-    assert columns.split() == ["team", "key", "model", "requests", "input", "cached", "output", "cost", "charge", "currency", "reported", "unpriced"]
+    assert columns.split() == [
+        "team",
+        "key",
+        "model",
+        "requests",
+        "input",
+        "cached",
+        "output",
+        "cost",
+        "charge",
+        "currency",
+        "reported",
+        "unpriced",
+    ]
     assert lines[0].split() == ["–", "bob", "gpt-4o", "1", "–", "–", "7", "–", "–", "–", "1", "1"]
-    assert lines[2].split() == ["research", "alice", "deepseek-v3.2", "1", "100", "64", "20", "0.0015", "0.002", "USD", "1", "0"]
+    assert lines[2].split() == [
+        "research",
+        "alice",
+        "deepseek-v3.2",
+        "1",
+        "100",
+        "64",
+        "20",
+        "0.0015",
+        "0.002",
+        "USD",
+        "1",
+        "0",
+    ]
     assert [line.split() for line in lines[-2:]] == [
         ["total", "2", "100", "–", "27", "–", "–", "–", "2", "2"], ["total", "1", "100", "64", "20", "0.0015", "0.002", "USD", "1", "0"],
     ]  # fmt: skip
 
 
 def test_where_all_is_priced_there_is_no_column_for_what_is_not(call, book):
-    book(make_record(9, started_at_ms=START_MS - 86_400_000 * 40, cost_nano=1, charge_nano=1, currency="USD"))
+    book(
+        make_record(
+            9, started_at_ms=START_MS - 86_400_000 * 40, cost_nano=1, charge_nano=1, currency="USD"
+        )
+    )
     assert "unpriced" in call("usage").stdout
     before = call("usage", "--to", "2026-10-01").stdout
     assert "reported" in before and "unpriced" not in before
@@ -130,7 +183,10 @@ def test_days_are_of_the_configured_zone(call, book):
 
 
 def test_a_range_is_half_open(call):
-    start, before = "2026-11-01T10:26:40", "2026-11-01T10:26:39"  # START_MS, and a second before it, in the zone
+    start, before = (
+        "2026-11-01T10:26:40",
+        "2026-11-01T10:26:39",
+    )  # START_MS, and a second before it, in the zone
     assert START_MS == 1_793_500_000_000
     assert len(rows(call("usage", "--json", "--from", start))) == 3
     assert rows(call("usage", "--json", "--to", start)) == []
@@ -178,4 +234,7 @@ def test_without_a_ledger_the_message_says_so(call, home):
 
 
 def test_groups_may_be_given_one_by_one(call):
-    assert call("usage", "--json", "--by", "team", "--by", "key,model").stdout == call("usage", "--json").stdout
+    assert (
+        call("usage", "--json", "--by", "team", "--by", "key,model").stdout
+        == call("usage", "--json").stdout
+    )

@@ -1,4 +1,5 @@
-"""What the ledger must hold for a request, told from the scripted upstream's `expected` alone and read here in our own way."""
+"""What the ledger must hold for a request, told from the scripted upstream's `expected` alone and
+read here in our own way."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ def due(endpoint: str, body: JSONObject, bytes_in: int) -> dict[str, object]:
     """The record of this request, `bytes_in` being the body's size as the client wrote it."""
     sent = msgspec.json.encode(body)
     answer = expected(sent, endpoint)
-    plain = expected(msgspec.json.encode(body | {"model": _uncoded(str(body["model"]))}), endpoint).body
+    plain = expected(
+        msgspec.json.encode(body | {"model": _uncoded(str(body["model"]))}), endpoint
+    ).body
     usage = answer.usage
     record: dict[str, object] = {
         "endpoint": f"/v1/{endpoint}",
@@ -43,12 +46,26 @@ def due(endpoint: str, body: JSONObject, bytes_in: int) -> dict[str, object]:
     }
     if usage is None:
         inline = inlined(msgspec.json.decode(sent, type=dict[str, msgspec.Raw]).get("messages"))
-        pictures = sum(picture_tokens(image_rule(str(body["model"])), picture.size, low=picture.low) for picture in inline.pictures)
+        pictures = sum(
+            picture_tokens(image_rule(str(body["model"])), picture.size, low=picture.low)
+            for picture in inline.pictures
+        )
         unknown = {"cached_tokens": None, "reasoning_tokens": None, "audio_input_tokens": None}
         sounds = -(-inline.sound_bytes // SOUND_BYTES_PER_TOKEN)
         input_tokens = _quarter(bytes_in - inline.size_bytes) + pictures + sounds
-        return record | unknown | {"input_tokens": input_tokens, "output_tokens": _quarter(len(_text(plain).encode())), "source": "estimated"}
-    prompt, completion = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
+        return (
+            record
+            | unknown
+            | {
+                "input_tokens": input_tokens,
+                "output_tokens": _quarter(len(_text(plain).encode())),
+                "source": "estimated",
+            }
+        )
+    prompt, completion = (
+        usage.get("prompt_tokens_details") or {},
+        usage.get("completion_tokens_details") or {},
+    )
     assert isinstance(prompt, dict) and isinstance(completion, dict)
     return record | {
         "input_tokens": usage["prompt_tokens"],
@@ -73,12 +90,23 @@ def _choices(body: bytes) -> list[JSONObject]:
     """All choices of an answer, in the order they came: of each event, or of the JSON body."""
     if body.startswith(b"{"):
         return list(json.loads(body).get("choices", []))
-    lines = [line.removeprefix(b"data: ") for line in re.split(rb"[\r\n]+", body) if line.startswith(b"data: {")]
+    lines = [
+        line.removeprefix(b"data: ")
+        for line in re.split(rb"[\r\n]+", body)
+        if line.startswith(b"data: {")
+    ]
     return [choice for line in lines for choice in json.loads(line)["choices"]]
 
 
 def _finish_reason(body: bytes) -> str | None:
-    return next((str(choice["finish_reason"]) for choice in reversed(_choices(body)) if choice.get("finish_reason")), None)
+    return next(
+        (
+            str(choice["finish_reason"])
+            for choice in reversed(_choices(body))
+            if choice.get("finish_reason")
+        ),
+        None,
+    )
 
 
 def _text(body: bytes) -> str:
@@ -87,7 +115,11 @@ def _text(body: bytes) -> str:
     for choice in _choices(body):
         message = choice.get("delta") or choice.get("message") or {"content": choice.get("text")}
         assert isinstance(message, dict)
-        said += [message.get("content"), message.get("reasoning_content"), (message.get("audio") or {}).get("transcript")]
+        said += [
+            message.get("content"),
+            message.get("reasoning_content"),
+            (message.get("audio") or {}).get("transcript"),
+        ]
         for call in message.get("tool_calls") or []:
             said += [call["function"].get("name"), call["function"].get("arguments")]
     return "".join(part for part in said if part)

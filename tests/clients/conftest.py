@@ -12,7 +12,11 @@ from tests.clients.deployment import Deployment, four_vendors, one_vendor
 from tests.clients.drivers import CLIENTS, Both, Node, both_ways
 
 HERE = Path(__file__).parent
-KEYS = [f"{client}-{vendor}" for client in CLIENTS for vendor in (*DOCUMENTS, "errors", "vendor_errors", "broken", "cut", "models", "large")]
+KEYS = [
+    f"{client}-{vendor}"
+    for client in CLIENTS
+    for vendor in (*DOCUMENTS, "errors", "vendor_errors", "broken", "cut", "models", "large")
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,5 +51,6 @@ def node() -> Iterator[Node]:
 
 @pytest.fixture(scope="session")
 def clients(node: Node) -> dict[str, Both]:
-    """Each client by its name in CLIENTS, to run the same cases without the proxy and through it."""
+    """Each client by its name in CLIENTS, to run the same cases without the proxy and through
+    it."""
     return both_ways(node)

@@ -1,4 +1,5 @@
-"""The scripted upstream and the proxy in front of it, as processes of their own, the way they are deployed."""
+"""The scripted upstream and the proxy in front of it, as processes of their own, the way they are
+deployed."""
 
 from __future__ import annotations
 
@@ -24,15 +25,31 @@ ROUTES = (
     ("deepseek-v3.2", "modelmax"),
     ("gemini-3-*", "modelmax"),
     ("qwen3-*", "opt"),
-    *((model, "modelverse") for model in ("gpt-4o-mini", "gpt-4-turbo", "o3-mini", "demo-*", "kimi-*", "mistral-*", "text-embedding-*", "meta-llama/*")),
-    *((model, "api000") for model in ("gpt-4o", "claude-*", "deepseek-*", "gemini-*", "grok-*", "qwen-*", "llama-*")),
+    *(
+        (model, "modelverse")
+        for model in (
+            "gpt-4o-mini",
+            "gpt-4-turbo",
+            "o3-mini",
+            "demo-*",
+            "kimi-*",
+            "mistral-*",
+            "text-embedding-*",
+            "meta-llama/*",
+        )
+    ),
+    *(
+        (model, "api000")
+        for model in ("gpt-4o", "claude-*", "deepseek-*", "gemini-*", "grok-*", "qwen-*", "llama-*")
+    ),
 )
 Row = dict[str, object]
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where it all is: `direct` and `proxied` are base URLs, `keys` the names of the keys, each with the secret `sk-NAME`."""
+    """Where it all is: `direct` and `proxied` are base URLs, `keys` the names of the keys, each
+    with the secret `sk-NAME`."""
 
     direct: str
     proxied: str
@@ -47,9 +64,16 @@ class Deployment:
         return {str(row["id"]): row for row in rows}
 
     def _rows(self, key: str) -> list[Row]:
-        with contextlib.closing(sqlite3.connect(f"file:{self.data_dir / 'ledger.db'}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{self.data_dir / 'ledger.db'}?mode=ro", uri=True)
+        ) as connection:
             connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute("SELECT * FROM records WHERE key_id = ? ORDER BY seq", (key,))]
+            return [
+                dict(row)
+                for row in connection.execute(
+                    "SELECT * FROM records WHERE key_id = ? ORDER BY seq", (key,)
+                )
+            ]
 
     def arrived(self) -> list[RequestLine]:
         """What has reached the upstream so far."""
@@ -59,11 +83,20 @@ class Deployment:
 
 @contextlib.contextmanager
 def process(directory: Path, name: str, *words: str, ready: str) -> Iterator[str]:
-    """`python WORDS` until the end of the block, its output in NAME.log; yields what `ready` captures there."""
+    """`python WORDS` until the end of the block, its output in NAME.log; yields what `ready`
+    captures there."""
     log = directory / f"{name}.log"
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("TOLLKEEPER_")} | {"PYTHONUNBUFFERED": "1"}
+    environ = {
+        key: value for key, value in os.environ.items() if not key.startswith("TOLLKEEPER_")
+    } | {"PYTHONUNBUFFERED": "1"}
     with log.open("wb") as output:
-        started = subprocess.Popen([sys.executable, *words], cwd=directory, env=environ, stdout=output, stderr=subprocess.STDOUT)
+        started = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=directory,
+            env=environ,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     try:
         yield _ready(started, log, ready)
         started.send_signal(signal.SIGTERM)
@@ -84,12 +117,28 @@ def _ready(started: subprocess.Popen[bytes], log: Path, pattern: str) -> str:
 
 @contextlib.contextmanager
 def proxy(directory: Path, **blocks: object) -> Iterator[tuple[str, Path]]:
-    """`tollkeeper serve` on a free port with these blocks in its config: its base URL and data directory."""
+    """`tollkeeper serve` on a free port with these blocks in its config: its base URL and data
+    directory."""
     directory.mkdir()
     # Estimates that accounting.py can tell from the bytes alone; counting has tests of its own.
-    settings = {"listen": "127.0.0.1:0", "metrics": {"listen": "127.0.0.1:0"}, "drain": {"delay": "0s", "timeout": "10m"}, "estimates": "bytes", **blocks}
+    settings = {
+        "listen": "127.0.0.1:0",
+        "metrics": {"listen": "127.0.0.1:0"},
+        "drain": {"delay": "0s", "timeout": "10m"},
+        "estimates": "bytes",
+        **blocks,
+    }
     (directory / "config.yaml").write_text(yaml.safe_dump(settings))
-    with process(directory, "proxy", "-m", "proxy", "serve", "-c", "config.yaml", ready=r'"base_url": ?"([^"]+)"') as base_url:
+    with process(
+        directory,
+        "proxy",
+        "-m",
+        "proxy",
+        "serve",
+        "-c",
+        "config.yaml",
+        ready=r'"base_url": ?"([^"]+)"',
+    ) as base_url:
         yield base_url, directory / "var"
 
 
@@ -97,7 +146,17 @@ def proxy(directory: Path, **blocks: object) -> Iterator[tuple[str, Path]]:
 def scripted(directory: Path) -> Iterator[tuple[str, Path]]:
     """The scripted upstream: its base URL and its log."""
     log = directory / "upstream.jsonl"
-    with process(directory, "upstream", "-m", "proxy.scripted_upstream", "--port", "0", "--log", str(log), ready=r"ready on (\S+)") as base_url:
+    with process(
+        directory,
+        "upstream",
+        "-m",
+        "proxy.scripted_upstream",
+        "--port",
+        "0",
+        "--log",
+        str(log),
+        ready=r"ready on (\S+)",
+    ) as base_url:
         yield base_url, log
 
 
@@ -108,7 +167,9 @@ def four_vendors(directory: Path, keys: Sequence[str]) -> Iterator[Deployment]:
         scripted(directory) as (direct, log),
         proxy(
             directory / "four",
-            upstreams={vendor: {"base_url": direct, "api_key": f"sk-at-{vendor}"} for vendor in VENDORS},
+            upstreams={
+                vendor: {"base_url": direct, "api_key": f"sk-at-{vendor}"} for vendor in VENDORS
+            },
             routes=[{"model": model, "upstream": vendor} for model, vendor in ROUTES],
             keys={name: {"secret": f"sk-{name}"} for name in keys},
         ) as (proxied, data_dir),
@@ -120,5 +181,9 @@ def four_vendors(directory: Path, keys: Sequence[str]) -> Iterator[Deployment]:
 def one_vendor(directory: Path, direct: str) -> Iterator[Deployment]:
     """One upstream, the caller's own credential: nothing changes for a client but base_url."""
     upstream = {"base_url": direct, "auth": "forward"}
-    with proxy(directory / "one", upstreams={"vendor": upstream}, routes=[{"model": "*", "upstream": "vendor"}]) as (proxied, data_dir):
+    with proxy(
+        directory / "one",
+        upstreams={"vendor": upstream},
+        routes=[{"model": "*", "upstream": "vendor"}],
+    ) as (proxied, data_dir):
         yield Deployment(direct, proxied, data_dir)

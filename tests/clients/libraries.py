@@ -1,6 +1,8 @@
-"""The libraries that people call OpenAI's API through: each runs in its own environment, as a process that is given targets and tells what it yielded.
+"""The libraries that people call OpenAI's API through: each runs in its own environment, as a
+process that is given targets and tells what it yielded.
 
-`make test` makes the environments: those of Python from frameworks/requirements in .venv/clients, those of Node in node/node_modules.
+`make test` makes the environments: those of Python from frameworks/requirements in .venv/clients,
+those of Node in node/node_modules.
 """
 
 from __future__ import annotations
@@ -19,12 +21,17 @@ from tests.support.waiting import guard
 
 HERE = Path(__file__).parent
 
-# Whether it asks streams for their usage by itself, as its documentation's first example uses it. docs/clients.md shows the same.
+# Whether it asks streams for their usage by itself, as its documentation's first example uses it.
+# docs/clients.md shows the same.
 ASKS = {
     "langchain-openai": False, "litellm": False, "llm": True, "pydantic-ai": True, "openai-agents": False, "instructor": False,
     "ai-sdk-openai-compatible": False, "ai-sdk-openai": True, "langchain-js": True,
 }  # fmt: skip
-IN_NODE = {"ai-sdk-openai-compatible": "@ai-sdk/openai-compatible", "ai-sdk-openai": "@ai-sdk/openai", "langchain-js": "@langchain/openai"}
+IN_NODE = {
+    "ai-sdk-openai-compatible": "@ai-sdk/openai-compatible",
+    "ai-sdk-openai": "@ai-sdk/openai",
+    "langchain-js": "@langchain/openai",
+}
 
 Target = tuple[str, str]
 Yielded = dict[str, object]
@@ -38,28 +45,45 @@ class Told(msgspec.Struct):
 
 
 def command(library: str) -> list[str | Path]:
-    """How to start its driver; skips the test where its environment is not installed, unless REQUIRE says that it must be."""
+    """How to start its driver; skips the test where its environment is not installed, unless
+    REQUIRE says that it must be."""
     if library in IN_NODE:
-        installed, words = NODE_DIR / "node_modules" / IN_NODE[library], [NODE, NODE_DIR / "frameworks.mjs", library]
+        installed, words = (
+            NODE_DIR / "node_modules" / IN_NODE[library],
+            [NODE, NODE_DIR / "frameworks.mjs", library],
+        )
     else:
         python = Path(sys.prefix) / "clients" / library / "bin" / "python"
-        installed, words = python.parent.parent / ".installed", [python, "-W", "ignore", HERE / "frameworks" / f"drive_{library.replace('-', '_')}.py"]
+        installed, words = (
+            python.parent.parent / ".installed",
+            [python, "-W", "ignore", HERE / "frameworks" / f"drive_{library.replace('-', '_')}.py"],
+        )
     if not installed.exists():
         say = f"{library} is not installed: `make test` does it where the package registries can be reached"
-        if ("node" if library in IN_NODE else "clients") in os.environ.get("REQUIRE", "").split(","):
+        if ("node" if library in IN_NODE else "clients") in os.environ.get("REQUIRE", "").split(
+            ","
+        ):
             pytest.fail(say)
         pytest.skip(say)
     return words
 
 
-async def run(directory: Path, library: str, targets: Sequence[Target], models: Sequence[str]) -> list[Yielded]:
+async def run(
+    directory: Path, library: str, targets: Sequence[Target], models: Sequence[str]
+) -> list[Yielded]:
     """What the library yields from each target, one after the other."""
     words = command(library)
     job = msgspec.json.encode({"targets": targets, "models": models}) + b"\n"
-    # Its own home, and nothing of ours on its path: what is installed here must not change what it does.
+    # Its own home, and nothing of ours on its path: what is installed here must not change what it
+    # does.
     environ = {"PATH": os.environ["PATH"], "HOME": str(directory)}
     process = await asyncio.create_subprocess_exec(
-        *words, cwd=directory, env=environ, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *words,
+        cwd=directory,
+        env=environ,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with guard():
@@ -68,7 +92,9 @@ async def run(directory: Path, library: str, targets: Sequence[Target], models: 
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0 and out, f"{library} ended with {process.returncode}:\n{err.decode(errors='replace')[-4000:]}"
+    assert process.returncode == 0 and out, (
+        f"{library} ended with {process.returncode}:\n{err.decode(errors='replace')[-4000:]}"
+    )
     told = msgspec.json.decode(out, type=Told)
     assert told.library == library and len(told.results) == len(targets)
     return told.results

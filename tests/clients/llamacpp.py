@@ -1,6 +1,8 @@
-"""A real llama.cpp server over a model of a few kilobytes: `python llamacpp.py DIRECTORY` makes the model there, serves it and prints the base URL.
+"""A real llama.cpp server over a model of a few kilobytes: `python llamacpp.py DIRECTORY` makes the
+model there, serves it and prints the base URL.
 
-The weights are random, so the answers are noise; the server, its tokenizer, its streams and its counts are real.
+The weights are random, so the answers are noise; the server, its tokenizer, its streams and its
+counts are real.
 """
 
 from __future__ import annotations
@@ -15,7 +17,12 @@ import xllamacpp
 WIDTH, HEADS, INNER, CONTEXT = 32, 2, 64, 512
 LETTERS = ["▁", *"abcdefghijklmnopqrstuvwxyz"]
 TOKENS = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *LETTERS]
-KINDS = [gguf.TokenType.UNKNOWN, *[gguf.TokenType.CONTROL] * 2, *[gguf.TokenType.BYTE] * 256, *[gguf.TokenType.NORMAL] * len(LETTERS)]
+KINDS = [
+    gguf.TokenType.UNKNOWN,
+    *[gguf.TokenType.CONTROL] * 2,
+    *[gguf.TokenType.BYTE] * 256,
+    *[gguf.TokenType.NORMAL] * len(LETTERS),
+]
 TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
 
 
@@ -43,7 +50,15 @@ def make_model(path: Path) -> None:
     random = np.random.default_rng(0)
     square = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (WIDTH, WIDTH))
     shapes = {"token_embd": (len(TOKENS), WIDTH), "output": (len(TOKENS), WIDTH)}
-    shapes |= {f"blk.0.{name}": shape for name, shape in {**square, "ffn_gate": (INNER, WIDTH), "ffn_up": (INNER, WIDTH), "ffn_down": (WIDTH, INNER)}.items()}
+    shapes |= {
+        f"blk.0.{name}": shape
+        for name, shape in {
+            **square,
+            "ffn_gate": (INNER, WIDTH),
+            "ffn_up": (INNER, WIDTH),
+            "ffn_down": (WIDTH, INNER),
+        }.items()
+    }
     for name, shape in shapes.items():
         writer.add_tensor(f"{name}.weight", (random.standard_normal(shape) / 10).astype(np.float32))
     for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
@@ -55,7 +70,8 @@ def make_model(path: Path) -> None:
 
 
 def serve(model: Path) -> xllamacpp.Server:
-    """llama.cpp's HTTP server on a free port; it runs in threads of its own as long as the object lives."""
+    """llama.cpp's HTTP server on a free port; it runs in threads of its own as long as the object
+    lives."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(model)
     parameters.n_ctx = 2 * CONTEXT

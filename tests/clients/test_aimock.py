@@ -1,4 +1,5 @@
-"""Another project's mock of OpenAI's API behind the proxy, faults included: each answer as its client saw it fits its record, and none arrives twice or not at all."""
+"""Another project's mock of OpenAI's API behind the proxy, faults included: each answer as its
+client saw it fits its record, and none arrives twice or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +10,13 @@ import pytest
 from tests.clients.aimock import CLI, round_of
 from tests.clients.drivers import need_node
 
-CHAOS = {"connection lost before an answer", "status 500", "status 429", "no JSON under status 200", "usage stated"}
+CHAOS = {
+    "connection lost before an answer",
+    "status 500",
+    "status 429",
+    "no JSON under status 200",
+    "usage stated",
+}
 
 
 @pytest.mark.parametrize("stream_usage", ["observe", "inject"])
@@ -20,7 +27,9 @@ async def test_each_answer_fits_its_record(tmp_path: Path, stream_usage: str, ch
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("stream_usage", ["observe", "inject"])
-async def test_each_of_five_thousand_answers_fits_its_record(tmp_path: Path, stream_usage: str) -> None:
+async def test_each_of_five_thousand_answers_fits_its_record(
+    tmp_path: Path, stream_usage: str
+) -> None:
     await fits(tmp_path, 5000, stream_usage, chaos=True)
 
 

@@ -1,6 +1,8 @@
-"""What the official SDKs make of limits: a rate's 429 they wait out as long as they are told, an exhausted budget they raise at once, and a stream that a limit ends.
+"""What the official SDKs make of limits: a rate's 429 they wait out as long as they are told, an
+exhausted budget they raise at once, and a stream that a limit ends.
 
-How long an SDK waits is told by what comes of it: these limits have room again only after longer than an SDK that was told nothing would go on trying.
+How long an SDK waits is told by what comes of it: these limits have room again only after longer
+than an SDK that was told nothing would go on trying.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import KEY, Running, config, running
 from tests.support.waiting import until
 
-RETRIES = 2     # as both SDKs have it; left to themselves they are through with them within 1.5 s
+RETRIES = 2  # as both SDKs have it; left to themselves they are through with them within 1.5 s
 PRICES = [{"model": "m", "input": "1000", "output": "1000"}]
 Sdk = Callable[[str, Sequence[Case]], Awaitable[list[Seen]]]
 
@@ -41,7 +43,11 @@ def sdk(request: pytest.FixtureRequest, node: Node) -> Sdk:
 
 
 def limited(url: str, *limits: object) -> dict[str, object]:
-    return config(url, keys={"alice": {"team": "research", "secret": KEY, "limits": list(limits)}}, prices=PRICES)
+    return config(
+        url,
+        keys={"alice": {"team": "research", "secret": KEY, "limits": list(limits)}},
+        prices=PRICES,
+    )
 
 
 def ask(**fields: object) -> Case:
@@ -52,21 +58,46 @@ async def answering(visit: Visit) -> None:
     """20 tokens, streamed or not."""
     usage = {"prompt_tokens": 15, "completion_tokens": 5, "total_tokens": 20}
     if b'"stream":true' in visit.body.replace(b" ", b""):
-        await visit.stream(event("x"), b"data: " + json.dumps({"id": "c", "choices": [], "usage": usage}).encode() + b"\n\n", b"data: [DONE]\n\n")
+        await visit.stream(
+            event("x"),
+            b"data: " + json.dumps({"id": "c", "choices": [], "usage": usage}).encode() + b"\n\n",
+            b"data: [DONE]\n\n",
+        )
         return
     message = {"role": "assistant", "content": "x"}
-    await visit.answer(json.dumps({"id": "c", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}).encode())
+    await visit.answer(
+        json.dumps(
+            {
+                "id": "c",
+                "model": "m",
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": usage,
+            }
+        ).encode()
+    )
 
 
 def event(text: str) -> bytes:
-    return b"data: " + json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": text}}]}).encode() + b"\n\n"
+    return (
+        b"data: "
+        + json.dumps(
+            {
+                "id": "c",
+                "object": "chat.completion.chunk",
+                "choices": [{"index": 0, "delta": {"content": text}}],
+            }
+        ).encode()
+        + b"\n\n"
+    )
 
 
 def refusals(proxy: Running, code: str) -> int:
     """How often the proxy has told this key so."""
-    page = proxy.server.parts.metrics.render().decode()
+    page = proxy.server.services.metrics.render().decode()
     start = f'tollkeeper_refusals_total{{code="{code}",key="alice",team="research"}} '
-    return sum(int(float(line.removeprefix(start))) for line in page.splitlines() if line.startswith(start))
+    return sum(
+        int(float(line.removeprefix(start))) for line in page.splitlines() if line.startswith(start)
+    )
 
 
 def field(seen: Seen, name: str) -> str | None:
@@ -78,10 +109,17 @@ def raised(seen: Seen) -> JSONObject:
     return seen.error
 
 
-@pytest.mark.parametrize(("limit", "stream"), [("30 requests/minute", False), ("600 tokens/minute", True)])
-async def test_a_rate_is_waited_for_as_long_as_the_proxy_says(tmp_path: Path, sdk: Sdk, limit: str, stream: bool) -> None:
+@pytest.mark.parametrize(
+    ("limit", "stream"), [("30 requests/minute", False), ("600 tokens/minute", True)]
+)
+async def test_a_rate_is_waited_for_as_long_as_the_proxy_says(
+    tmp_path: Path, sdk: Sdk, limit: str, stream: bool
+) -> None:
     """Two seconds."""
-    async with raw_upstream(answering) as upstream, running(tmp_path, limited(upstream.url, {"limit": limit, "burst": 1})) as proxy:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, limited(upstream.url, {"limit": limit, "burst": 1})) as proxy,
+    ):
         for seen in await sdk(proxy.base_url, [ask(stream=stream), ask(stream=stream)]):
             assert seen.error is None, seen.error
         first, second = await proxy.records(2)
@@ -90,20 +128,39 @@ async def test_a_rate_is_waited_for_as_long_as_the_proxy_says(tmp_path: Path, sd
         assert second["client_retry_count"] == refusals(proxy, "rate_limit_exceeded") in (1, 2)
 
 
-async def test_a_rate_that_is_further_off_than_an_sdk_can_wait_is_raised_at_once(tmp_path: Path, sdk: Sdk) -> None:
-    """Told to wait for a minute, both sleep twice and fail; told for an hour, one sleeps that hour. The wait is told as it is all the same."""
-    async with raw_upstream(answering) as upstream, running(tmp_path, limited(upstream.url, "1 requests/hour")) as proxy:
+async def test_a_rate_that_is_further_off_than_an_sdk_can_wait_is_raised_at_once(
+    tmp_path: Path, sdk: Sdk
+) -> None:
+    """Told to wait for a minute, both sleep twice and fail; told for an hour, one sleeps that hour.
+    The wait is told as it is all the same."""
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, limited(upstream.url, "1 requests/hour")) as proxy,
+    ):
         served, refused, streamed = await sdk(proxy.base_url, [ask(), ask(), ask(stream=True)])
         assert served.error is None
         for seen in (refused, streamed):
-            assert (raised(seen)["status"], raised(seen)["code"], field(seen, "x-should-retry")) == (429, "rate_limit_exceeded", "false")
+            assert (
+                raised(seen)["status"],
+                raised(seen)["code"],
+                field(seen, "x-should-retry"),
+            ) == (429, "rate_limit_exceeded", "false")
             assert 61 <= int(str(field(seen, "retry-after"))) <= 3600
         assert (refusals(proxy, "rate_limit_exceeded"), len(upstream.visits)) == (2, 1)
 
 
-@pytest.mark.parametrize(("status", "kind"), [(402, "APIStatusError"), (403, "PermissionDeniedError")])
-async def test_a_used_up_budget_can_have_a_status_that_nobody_tries_again(tmp_path: Path, sdk: Sdk, status: int, kind: str) -> None:
-    async with raw_upstream(answering) as upstream, running(tmp_path, limited(upstream.url, "20 tokens/day") | {"quota_status": status}) as proxy:
+@pytest.mark.parametrize(
+    ("status", "kind"), [(402, "APIStatusError"), (403, "PermissionDeniedError")]
+)
+async def test_a_used_up_budget_can_have_a_status_that_nobody_tries_again(
+    tmp_path: Path, sdk: Sdk, status: int, kind: str
+) -> None:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(
+            tmp_path, limited(upstream.url, "20 tokens/day") | {"quota_status": status}
+        ) as proxy,
+    ):
         _, refused = await sdk(proxy.base_url, [ask(), ask()])
         error = raised(refused)
         assert (error["status"], error["code"]) == (status, "insufficient_quota")
@@ -113,11 +170,17 @@ async def test_a_used_up_budget_can_have_a_status_that_nobody_tries_again(tmp_pa
 
 async def test_the_vendors_refusal_of_our_key_is_raised_at_once(tmp_path: Path, sdk: Sdk) -> None:
     async def answer(visit: Visit) -> None:
-        await visit.answer(b'{"error":{"message":"Incorrect API key provided"}}', status="401 Unauthorized")
+        await visit.answer(
+            b'{"error":{"message":"Incorrect API key provided"}}', status="401 Unauthorized"
+        )
 
     async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url)) as proxy:
         [seen] = await sdk(proxy.base_url, [ask()])
-        assert (raised(seen)["status"], raised(seen)["code"], field(seen, "x-should-retry")) == (502, "upstream_rejected_credentials", "false")
+        assert (raised(seen)["status"], raised(seen)["code"], field(seen, "x-should-retry")) == (
+            502,
+            "upstream_rejected_credentials",
+            "false",
+        )
         assert len(upstream.visits) == 1
 
 
@@ -129,7 +192,10 @@ async def test_a_place_among_the_concurrent_is_waited_for(tmp_path: Path, sdk: S
             await go_on.wait()
         await answering(visit)
 
-    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, "1 concurrent")) as proxy:
+    async with (
+        raw_upstream(answer) as upstream,
+        running(tmp_path, limited(upstream.url, "1 concurrent")) as proxy,
+    ):
         first = await RawClient.connect(proxy.address)
         await first.post(json.dumps(ask().body).encode())
         second = asyncio.create_task(sdk(proxy.base_url, [ask()]))
@@ -152,69 +218,135 @@ BUDGETS: list[object] = [
 
 
 @pytest.mark.parametrize("budget", BUDGETS, ids=str)
-async def test_an_exhausted_budget_is_neither_tried_again_nor_slept_for(tmp_path: Path, sdk: Sdk, budget: object) -> None:
-    async with raw_upstream(answering) as upstream, running(tmp_path, limited(upstream.url, budget)) as proxy:
+async def test_an_exhausted_budget_is_neither_tried_again_nor_slept_for(
+    tmp_path: Path, sdk: Sdk, budget: object
+) -> None:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, limited(upstream.url, budget)) as proxy,
+    ):
         served, plain, streamed = await sdk(proxy.base_url, [ask(), ask(), ask(stream=True)])
         assert served.error is None
         for seen in (plain, streamed):
             error = raised(seen)
-            assert (error["status"], error["type"], error["code"]) == (429, "RateLimitError", "insufficient_quota")
-            assert "limit of the proxy, not of the vendor" in str(error["message"]) and str(seen.id) in str(error["message"])
-            assert (field(seen, "x-should-retry"), field(seen, "retry-after"), field(seen, "retry-after-ms")) == ("false", None, None)
+            assert (error["status"], error["type"], error["code"]) == (
+                429,
+                "RateLimitError",
+                "insufficient_quota",
+            )
+            assert "limit of the proxy, not of the vendor" in str(error["message"]) and str(
+                seen.id
+            ) in str(error["message"])
+            assert (
+                field(seen, "x-should-retry"),
+                field(seen, "retry-after"),
+                field(seen, "retry-after-ms"),
+            ) == ("false", None, None)
         assert (refusals(proxy, "insufficient_quota"), len(upstream.visits)) == (2, 1)
         await proxy.records(1)
 
 
 # name: (limit, the body's fields, status, what both SDKs raise, code)
 NEVER: dict[str, tuple[object, dict[str, object], int, str, str]] = {
-    "more than there ever is": ({"limit": "500 tokens/day", "enforce": "strict"}, {"max_tokens": 500}, 429, "RateLimitError", "insufficient_quota"),
-    "more than a burst": ({"limit": "500 tokens/minute", "enforce": "strict"}, {"max_tokens": 500}, 429, "RateLimitError", "rate_limit_exceeded"),
+    "more than there ever is": (
+        {"limit": "500 tokens/day", "enforce": "strict"},
+        {"max_tokens": 500},
+        429,
+        "RateLimitError",
+        "insufficient_quota",
+    ),
+    "more than a burst": (
+        {"limit": "500 tokens/minute", "enforce": "strict"},
+        {"max_tokens": 500},
+        429,
+        "RateLimitError",
+        "rate_limit_exceeded",
+    ),
     "nothing at all": ("0 concurrent", {}, 429, "RateLimitError", "rate_limit_exceeded"),
-    "not boundable": ({"limit": "500 tokens/day", "enforce": "strict"}, {}, 400, "BadRequestError", "not_boundable"),
-    "not priced": ("5 USD/month", {"model": "unheard-of"}, 403, "PermissionDeniedError", "model_not_priced"),
+    "not boundable": (
+        {"limit": "500 tokens/day", "enforce": "strict"},
+        {},
+        400,
+        "BadRequestError",
+        "not_boundable",
+    ),
+    "not priced": (
+        "5 USD/month",
+        {"model": "unheard-of"},
+        403,
+        "PermissionDeniedError",
+        "model_not_priced",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", NEVER)
 async def test_what_no_waiting_helps_is_raised_at_once(tmp_path: Path, sdk: Sdk, name: str) -> None:
     limit, fields, status, kind, code = NEVER[name]
-    async with raw_upstream(answering) as upstream, running(tmp_path, limited(upstream.url, limit)) as proxy:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, limited(upstream.url, limit)) as proxy,
+    ):
         [seen] = await sdk(proxy.base_url, [ask(**fields)])
         error = raised(seen)
         assert (error["status"], error["type"], error["code"]) == (status, kind, code)
         assert (refusals(proxy, code), len(upstream.visits)) == (1, 0)
 
 
-async def test_a_stream_that_a_limit_ends_raises_what_the_proxy_says(tmp_path: Path, sdk: Sdk) -> None:
+async def test_a_stream_that_a_limit_ends_raises_what_the_proxy_says(
+    tmp_path: Path, sdk: Sdk
+) -> None:
     """What came before is the client's, is charged, and is not asked for again."""
 
     async def answer(visit: Visit) -> None:
         await visit.stream(end=False)
-        chunk = event("word " * 20)     # 25 tokens
+        chunk = event("word " * 20)  # 25 tokens
         for _ in range(400):
             await visit.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         await visit.reader.read()
 
     limit = {"limit": "3000 tokens/day", "enforce": "cut", "name": "hard-stop"}
-    async with raw_upstream(answer) as upstream, running(tmp_path, limited(upstream.url, limit)) as proxy:
+    async with (
+        raw_upstream(answer) as upstream,
+        running(tmp_path, limited(upstream.url, limit)) as proxy,
+    ):
         [seen] = await sdk(proxy.base_url, [ask(stream=True)])
         error = raised(seen)
-        assert (error["type"], error["status"], error["code"]) == ("APIError", None, "insufficient_quota")
-        assert "hard-stop" in str(error["message"]) and "What was delivered is charged" in str(error["message"])
+        assert (error["type"], error["status"], error["code"]) == (
+            "APIError",
+            None,
+            "insufficient_quota",
+        )
+        assert "hard-stop" in str(error["message"]) and "What was delivered is charged" in str(
+            error["message"]
+        )
         assert isinstance(seen.parsed, list) and seen.parsed
         assert {chunk["choices"][0]["delta"]["content"] for chunk in seen.parsed} == {"word " * 20}
         [row] = await proxy.records(1)
-        assert (row["outcome"], row["output_tokens"], len(upstream.visits)) == ("cut", 25 * len(seen.parsed), 1)
+        assert (row["outcome"], row["output_tokens"], len(upstream.visits)) == (
+            "cut",
+            25 * len(seen.parsed),
+            1,
+        )
 
 
 async def test_every_answer_says_how_the_tightest_limit_stands(tmp_path: Path, sdk: Sdk) -> None:
     limits = ("3 requests/day", {"limit": "100_000 tokens/minute", "name": "speed"})
-    async with raw_upstream(answering) as upstream, running(tmp_path, limited(upstream.url, *limits)) as proxy:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, limited(upstream.url, *limits)) as proxy,
+    ):
         answers = await sdk(proxy.base_url, [ask(), ask(stream=True), ask(stream=True), ask()])
         for seen, left in zip(answers, (2, 1, 0, 0), strict=True):
-            assert field(seen, "ratelimit-policy") == '"key:alice/requests/day";q=3;qu="requests";w=86400'
+            assert (
+                field(seen, "ratelimit-policy")
+                == '"key:alice/requests/day";q=3;qu="requests";w=86400'
+            )
             assert str(field(seen, "ratelimit")).startswith(f'"key:alice/requests/day";r={left};t=')
         refused = answers[-1]
         assert raised(refused)["code"] == "insufficient_quota"
-        assert (field(refused, "x-ratelimit-limit-requests"), field(refused, "x-ratelimit-remaining-requests")) == ("3", "0")
+        assert (
+            field(refused, "x-ratelimit-limit-requests"),
+            field(refused, "x-ratelimit-remaining-requests"),
+        ) == ("3", "0")
         assert field(refused, "x-ratelimit-limit-tokens") == "100000"

@@ -1,4 +1,5 @@
-"""llama.cpp's own server behind the proxy: what it reports is what is booked, with whichever SDK, and what it does not report is estimated."""
+"""llama.cpp's own server behind the proxy: what it reports is what is booked, with whichever SDK,
+and what it does not report is estimated."""
 
 from __future__ import annotations
 
@@ -22,10 +23,27 @@ from tests.support.waiting import GUARD_S
 USAGE = {"include_usage": True}
 ASKED = [
     Case(name="whole", body=chat("tiny", "hello", max_tokens=12, seed=1)),
-    Case(name="streamed with usage", body=chat("tiny", "hello", max_tokens=12, seed=2, stream=True, stream_options=USAGE)),
-    Case(name="long", body=chat("tiny", "tell me a story " * 5, max_tokens=200, seed=3, stream=True, stream_options=USAGE)),
+    Case(
+        name="streamed with usage",
+        body=chat("tiny", "hello", max_tokens=12, seed=2, stream=True, stream_options=USAGE),
+    ),
+    Case(
+        name="long",
+        body=chat(
+            "tiny",
+            "tell me a story " * 5,
+            max_tokens=200,
+            seed=3,
+            stream=True,
+            stream_options=USAGE,
+        ),
+    ),
     Case(name="two choices", body=chat("tiny", "hello", max_tokens=5, n=2)),
-    Case(name="completions", endpoint="completions", body={"model": "tiny", "prompt": "once upon a time", "max_tokens": 9, "seed": 4}),
+    Case(
+        name="completions",
+        endpoint="completions",
+        body={"model": "tiny", "prompt": "once upon a time", "max_tokens": 9, "seed": 4},
+    ),
 ]
 UNASKED = Case(name="streamed", body=chat("tiny", "hello", max_tokens=30, seed=5, stream=True))
 ERRORS = [
@@ -42,16 +60,27 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     directory = tmp_path_factory.mktemp("llama")
     with (directory / "llama.log").open("wb") as log:
         command = [sys.executable, llamacpp.__file__, str(directory)]
-        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        server = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+        )
     try:
         assert server.stdout is not None
         line = server.stdout.readline().decode()
         assert line.startswith("serving on "), (directory / "llama.log").read_text()
         direct = line.removeprefix("serving on ").strip()
-        keys = {f"{client}-{kind}": {"secret": f"sk-{client}-{kind}"} for client in SDKS for kind in ("asked", "unasked", "errors")}
+        keys = {
+            f"{client}-{kind}": {"secret": f"sk-{client}-{kind}"}
+            for client in SDKS
+            for kind in ("asked", "unasked", "errors")
+        }
         keys["crowd"] = {"secret": "sk-crowd"}
         upstreams = {"llama": {"base_url": direct, "api_key": "sk-none"}}
-        with proxy(directory / "proxy", upstreams=upstreams, routes=[{"model": "*", "upstream": "llama"}], keys=keys) as (proxied, data_dir):
+        with proxy(
+            directory / "proxy",
+            upstreams=upstreams,
+            routes=[{"model": "*", "upstream": "llama"}],
+            keys=keys,
+        ) as (proxied, data_dir):
             yield Deployment(direct, proxied, data_dir)
         server.communicate(timeout=GUARD_S)
         assert server.returncode == 0
@@ -67,7 +96,9 @@ Run = Callable[[str, list[Case], str], tuple[list[Seen], list[Seen]]]
 @pytest.fixture
 def run(llama: Deployment, clients: dict[str, Both], tmp_path: Path) -> Run:
     """Runs the cases with that client, without the proxy and then through it."""
-    return lambda client, cases, kind: clients[client](tmp_path, (llama.direct, "sk-none"), (llama.proxied, f"sk-{client}-{kind}"), cases)
+    return lambda client, cases, kind: clients[client](
+        tmp_path, (llama.direct, "sk-none"), (llama.proxied, f"sk-{client}-{kind}"), cases
+    )
 
 
 @pytest.mark.parametrize("client", SDKS)
@@ -83,17 +114,30 @@ def test_reported_is_recorded(llama: Deployment, run: Run, client: str) -> None:
         assert (row["input_tokens"], row["output_tokens"], row["cached_tokens"]) == (
             usage["prompt_tokens"], usage["completion_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
         ), seen.name  # fmt: skip
-        assert (row["source"], row["outcome"], row["inconsistent"], row["model_served"]) == ("reported", "completed", 0, last["model"]), seen.name
+        assert (row["source"], row["outcome"], row["inconsistent"], row["model_served"]) == (
+            "reported",
+            "completed",
+            0,
+            last["model"],
+        ), seen.name
 
 
 @pytest.mark.parametrize("client", SDKS)
-def test_unreported_is_estimated_from_what_was_delivered(llama: Deployment, run: Run, client: str) -> None:
+def test_unreported_is_estimated_from_what_was_delivered(
+    llama: Deployment, run: Run, client: str
+) -> None:
     _, [seen] = run(client, [UNASKED], "unasked")
     [row] = llama.rows(f"{client}-unasked", 1).values()
     assert isinstance(seen.parsed, list)
     assert not any(chunk.get("usage") for chunk in seen.parsed)
-    said = "".join(choice["delta"].get("content") or "" for chunk in seen.parsed for choice in chunk["choices"])
-    assert (row["source"], row["outcome"], row["finish_reason"]) == ("estimated", "completed", seen.parsed[-1]["choices"][0]["finish_reason"])
+    said = "".join(
+        choice["delta"].get("content") or "" for chunk in seen.parsed for choice in chunk["choices"]
+    )
+    assert (row["source"], row["outcome"], row["finish_reason"]) == (
+        "estimated",
+        "completed",
+        seen.parsed[-1]["choices"][0]["finish_reason"],
+    )
     assert row["output_tokens"] == -(-len(said.encode()) // 4)
     assert row["input_tokens"] == -(-int(str(row["bytes_in"])) // 4)
 
@@ -104,11 +148,14 @@ def test_its_errors_pass_and_cost_nothing(llama: Deployment, run: Run, client: s
     assert [seen.result() for seen in proxied] == [seen.result() for seen in direct]
     assert all(seen.error is not None and seen.error["status"] == 400 for seen in proxied)
     rows = llama.rows(f"{client}-errors", len(ERRORS)).values()
-    assert {(row["outcome"], row["status"], row["input_tokens"], row["output_tokens"]) for row in rows} == {("rejected_upstream", 400, 0, 0)}
+    assert {
+        (row["outcome"], row["status"], row["input_tokens"], row["output_tokens"]) for row in rows
+    } == {("rejected_upstream", 400, 0, 0)}
 
 
 async def test_many_at_once_are_all_served(llama: Deployment) -> None:
-    """It closes its connection right behind each stream, without saying so, and keeps it behind whole answers."""
+    """It closes its connection right behind each stream, without saying so, and keeps it behind
+    whole answers."""
     address = llama.proxied.removeprefix("http://").removesuffix("/v1")
     at_once, each = 8, 10
 

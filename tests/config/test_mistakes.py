@@ -1,4 +1,5 @@
-"""What starts and is hardly ever meant is told: one row a kind of mistake, and a config without one has nothing to be told."""
+"""What starts and is hardly ever meant is told: one row a kind of mistake, and a config without one
+has nothing to be told."""
 
 from __future__ import annotations
 
@@ -101,7 +102,8 @@ MISTAKES: list[tuple[dict[str, object], str]] = [
     ({"teams__r__max_budget": 50}, 'teams.r.max_budget: unknown key; a budget is a limit that names its period: limits: ["500 USD/month"]'),
     ({"upstreams__v__api_base": "https://h/v1"}, "upstreams.v.api_base: unknown key; write base_url"),
     ({"model_list": []}, "model_list: unknown key; vendors are `upstreams`"),
-    ({"upstream": {"v": {"base_url": "https://h/v1", "api_key": "k"}}}, "upstream"),  # says nothing of base_url and api_key, which are right
+    # says nothing of base_url and api_key, which are right
+    ({"upstream": {"v": {"base_url": "https://h/v1", "api_key": "k"}}}, "upstream"),
     ({"litellm_settings": {"max_budget": 100}}, "litellm_settings.max_budget: a budget is a limit that names its period"),
     ({"model_list": [{"litellm_params": {"api_base": "h"}}]}, "model_list[0].litellm_params.api_base: write base_url"),
     ({"keys__sk-abc123": {"team": "r", "secret": SECRET + "x"}}, "keys: sk-abc… looks like a key itself"),
@@ -113,7 +115,9 @@ MISTAKES: list[tuple[dict[str, object], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "says"), MISTAKES, ids=[says[:40] for _, says in MISTAKES])
-def test_a_mistake_is_told_with_what_to_write(tmp_path: Path, changes: dict[str, object], says: str) -> None:
+def test_a_mistake_is_told_with_what_to_write(
+    tmp_path: Path, changes: dict[str, object], says: str
+) -> None:
     found = [text for text in told(tmp_path, **changes) if says in text]
     assert len(found) == 1, told(tmp_path, **changes)
 

@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config.price_terms import price_book_of, terms_of
-from proxy.config.settings import DatedShare, FxRate, Price, Settings, TeamSettings, UpstreamSettings
+from proxy.config.settings import (
+    DatedShare,
+    FxRate,
+    Price,
+    Settings,
+    TeamSettings,
+    UpstreamSettings,
+)
 from proxy.core.pricing.amounts import Counts
 from proxy.core.pricing.book import PriceBook
 from proxy.core.pricing.terms import DatedRate, shortest, steps

@@ -1,4 +1,5 @@
-"""Nodes -> settings: reading goes on after a problem, and a block that is wrong still stands for its name."""
+"""Nodes -> settings: reading goes on after a problem, and a block that is wrong still stands for
+its name."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.nodes import Node, parse
-from proxy.config.reader import Reader
+from proxy.config.reader import SettingsReader
 from proxy.config.settings import DatedShare, LimitSettings, Settings
 
 
@@ -15,7 +16,7 @@ def read(text: str, base: Path = Path()) -> tuple[Settings, list[str]]:
     tree, problems = parse(text, "f")
     assert tree is not None
     assert problems == []
-    reader = Reader(base)
+    reader = SettingsReader(base)
     return reader.read(Settings, tree), [str(problem) for problem in reader.problems]
 
 
@@ -40,14 +41,24 @@ keys: {a: {team: red, models: [gpt-*], expires: 2027-01-01}}
     assert settings.drain.delay_s == 0.0
     assert settings.fx["CNY"][0].from_ == "2026-01-01"
     upstream = settings.upstreams["v"]
-    assert (upstream.base_url, upstream.timeouts.idle_s, upstream.timeouts.total_s, upstream.ca_file) == ("http://h/v1", 60.0, None, Path("ca.pem"))
+    assert (
+        upstream.base_url,
+        upstream.timeouts.idle_s,
+        upstream.timeouts.total_s,
+        upstream.ca_file,
+    ) == ("http://h/v1", 60.0, None, Path("ca.pem"))
     assert settings.prices[0].input == "3"
     assert settings.prices[0].above_input_tokens == 0
     assert settings.limits == (
         LimitSettings(limit="60 requests/minute"),
-        LimitSettings(limit="2_000_000 tokens/day", name="soft", enforce="warn", warn_at=("80%",), burst=5),
+        LimitSettings(
+            limit="2_000_000 tokens/day", name="soft", enforce="warn", warn_at=("80%",), burst=5
+        ),
     )
-    assert (settings.teams["red"].limits, settings.keys["a"].limits) == ((), None)  # none at all is not the same as the defaults
+    assert (settings.teams["red"].limits, settings.keys["a"].limits) == (
+        (),
+        None,
+    )  # none at all is not the same as the defaults
 
 
 @pytest.mark.parametrize(
@@ -55,46 +66,73 @@ keys: {a: {team: red, models: [gpt-*], expires: 2027-01-01}}
     [
         ('"0.05"', "0.05", None),
         ("5", "5", None),
-        ('[{rate: "0.05"}, {rate: "0.1", from: 2026-12-01}]', (DatedShare(rate="0.05"), DatedShare(rate="0.1", from_="2026-12-01")), None),
+        (
+            '[{rate: "0.05"}, {rate: "0.1", from: 2026-12-01}]',
+            (DatedShare(rate="0.05"), DatedShare(rate="0.1", from_="2026-12-01")),
+            None,
+        ),
         ("[]", (), None),
         ("0.05", "0", "markup: 0.05 is a YAML float"),
         ('{rate: "0.05"}', "0", "markup: expected a single value, or a list"),
         ("[{rate: 0.05}]", (DatedShare(rate=""),), "markup[0].rate: 0.05 is a YAML float"),
-        ('["0.05"]', (DatedShare(rate=""),), "markup[0]: expected a mapping of keys to values; known here: rate, from"),
-        ('[{rate: "0.05", from: December}]', (DatedShare(rate="0.05"),), "markup[0].from: expected a day such as"),
+        (
+            '["0.05"]',
+            (DatedShare(rate=""),),
+            "markup[0]: expected a mapping of keys to values; known here: rate, from",
+        ),
+        (
+            '[{rate: "0.05", from: December}]',
+            (DatedShare(rate="0.05"),),
+            "markup[0].from: expected a day such as",
+        ),
     ],
 )
-def test_a_share_is_one_decimal_or_a_list_with_dates(written: str, markup: object, problem: str | None) -> None:
+def test_a_share_is_one_decimal_or_a_list_with_dates(
+    written: str, markup: object, problem: str | None
+) -> None:
     settings, problems = read(f"teams: {{t: {{markup: {written}}}}}")
     assert settings.teams["t"].markup == markup
     assert [problem for problem in problems if "upstreams" not in problem] == problems
-    assert len(problems) == (problem is not None) and all(f"teams.t.{problem}" in told for told in problems)
+    assert len(problems) == (problem is not None) and all(
+        f"teams.t.{problem}" in told for told in problems
+    )
 
 
 def test_a_wrong_value_leaves_its_default_and_a_wrong_block_its_name() -> None:
-    settings, problems = read("inflight_max: many\nupstreams: {v: 5, w: {base_url: 7}}\nroutes: [nonsense, {model: m, upstream: w}]\nkeys: {a: {models: x}}\n")
+    settings, problems = read(
+        "inflight_max: many\nupstreams: {v: 5, w: {base_url: 7}}\nroutes: [nonsense, {model: m, upstream: w}]\nkeys: {a: {models: x}}\n"
+    )
     assert settings.inflight_max == Settings().inflight_max
     assert set(settings.upstreams) == {"v", "w"}
     assert settings.upstreams["w"].base_url == ""
     assert settings.routes[1].upstream == "w"
     assert settings.keys["a"].models == ()
-    assert [problem.split(": ")[1] for problem in problems] == ["inflight_max", "upstreams.v", "upstreams.w.base_url", "routes[0]", "keys.a.models"]
+    assert [problem.split(": ")[1] for problem in problems] == [
+        "inflight_max",
+        "upstreams.v",
+        "upstreams.w.base_url",
+        "routes[0]",
+        "keys.a.models",
+    ]
 
 
 def test_places_are_remembered_for_later_checks() -> None:
     tree, _ = parse("routes:\n  - model: a\n    upstream: b\n", "f")
     assert tree is not None
-    reader = Reader(Path())
+    reader = SettingsReader(Path())
     reader.read(Settings, tree)
     assert reader.where["routes[0].upstream"] == "f:3"
 
 
-@pytest.mark.parametrize(("content", "fragment"), [
-    (None, "cannot read key.txt: No such file or directory"),
-    (b"two words", "in the file: a secret has no blanks"),
-    (b"\xff\xfe", "the file is not text in UTF-8"),
-    (b"x" * 70_000, "the file is larger than 65536 bytes"),
-])
+@pytest.mark.parametrize(
+    ("content", "fragment"),
+    [
+        (None, "cannot read key.txt: No such file or directory"),
+        (b"two words", "in the file: a secret has no blanks"),
+        (b"\xff\xfe", "the file is not text in UTF-8"),
+        (b"x" * 70_000, "the file is larger than 65536 bytes"),
+    ],
+)
 def test_secret_files_that_hold_none(tmp_path: Path, content: bytes | None, fragment: str) -> None:
     if content is not None:
         (tmp_path / "key.txt").write_bytes(content)
@@ -104,10 +142,22 @@ def test_secret_files_that_hold_none(tmp_path: Path, content: bytes | None, frag
 
 
 def test_numbers_and_switches_from_variables_are_text_that_is_read() -> None:
-    reader = Reader(Path())
-    values = {"inflight_max": Node("12", "f:1", "${N}"), "upstreams": Node({"v": Node({
-        "base_url": Node("http://h", "f:2", "http://h"), "cached_inside_input": Node("false", "f:2", "${B}"),
-    }, "f:2")}, "f:2")}
+    reader = SettingsReader(Path())
+    values = {
+        "inflight_max": Node("12", "f:1", "${N}"),
+        "upstreams": Node(
+            {
+                "v": Node(
+                    {
+                        "base_url": Node("http://h", "f:2", "http://h"),
+                        "cached_inside_input": Node("false", "f:2", "${B}"),
+                    },
+                    "f:2",
+                )
+            },
+            "f:2",
+        ),
+    }
     settings = reader.read(Settings, Node(values, "f:1"))
     assert reader.problems == []
     assert settings.inflight_max == 12

@@ -25,7 +25,12 @@ def test_random_ones_cannot() -> None:
     rng = random.Random(1)
     for _ in range(300):
         data = rng.randbytes(KEY_BYTES_MIN)
-        for secret in (make_key(data), data.hex(), data[:16].hex(), str(uuid.UUID(bytes=data[:16]))):
+        for secret in (
+            make_key(data),
+            data.hex(),
+            data[:16].hex(),
+            str(uuid.UUID(bytes=data[:16])),
+        ):
             assert guessable(secret) is None, secret
     assert guessable("correct-horse-battery-staple") is None
 
@@ -38,6 +43,17 @@ def test_the_syntax_of_other_programs_is_known(text: str, name: str | None) -> N
     assert told is None if name is None else told is not None and f'"${{{name}}}"' in told
 
 
-@pytest.mark.parametrize(("text", "is_key"), [("sk-abc", True), ("'sk-abc'", False), ("http://x", False), ("<key>", False), ("sk-...", False), ("YOUR_API_KEY", False), ("EMPTY", True)])
+@pytest.mark.parametrize(
+    ("text", "is_key"),
+    [
+        ("sk-abc", True),
+        ("'sk-abc'", False),
+        ("http://x", False),
+        ("<key>", False),
+        ("sk-...", False),
+        ("YOUR_API_KEY", False),
+        ("EMPTY", True),
+    ],
+)
 def test_what_is_no_vendors_key_is_told(text: str, is_key: bool) -> None:
     assert (no_key(text) is None) is is_key

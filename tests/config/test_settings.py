@@ -1,4 +1,5 @@
-"""The settings' types: each key documented, of a known kind, with a default that its own rules accept."""
+"""The settings' types: each key documented, of a known kind, with a default that its own rules
+accept."""
 
 from __future__ import annotations
 
@@ -8,7 +9,14 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from proxy.config.settings import Route, Settings, UpstreamSettings, UpstreamTimeouts, host_port, timeouts_of
+from proxy.config.settings import (
+    Route,
+    Settings,
+    UpstreamSettings,
+    UpstreamTimeouts,
+    host_port,
+    timeouts_of,
+)
 from proxy.config.values import KINDS
 
 
@@ -45,8 +53,14 @@ def test_each_key_is_described_and_its_kind_is_known(path: str, field: inspect.F
         assert KINDS[kind].parse(KINDS[kind].show(field.default)) == field.default
 
 
-@pytest.mark.parametrize(("path", "field"), [(path, field) for path, field in ALL if field.required], ids=[path for path, field in ALL if field.required])
-def test_each_required_key_is_text_so_that_reading_can_go_on_without_it(path: str, field: inspect.Field) -> None:
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [(path, field) for path, field in ALL if field.required],
+    ids=[path for path, field in ALL if field.required],
+)
+def test_each_required_key_is_text_so_that_reading_can_go_on_without_it(
+    path: str, field: inspect.Field
+) -> None:
     assert isinstance(field.type, inspect.Metadata)
     assert isinstance(field.type.type, inspect.StrType), path
 
@@ -58,13 +72,22 @@ def test_settings_cannot_change() -> None:
         Settings(lisen="x")  # type: ignore[call-arg]
 
 
-@pytest.mark.parametrize(("listen", "expected"), [("127.0.0.1:8790", ("127.0.0.1", 8790)), ("[::1]:80", ("::1", 80)), ("localhost:0", ("localhost", 0))])
+@pytest.mark.parametrize(
+    ("listen", "expected"),
+    [
+        ("127.0.0.1:8790", ("127.0.0.1", 8790)),
+        ("[::1]:80", ("::1", 80)),
+        ("localhost:0", ("localhost", 0)),
+    ],
+)
 def test_host_and_port(listen: str, expected: tuple[str, int]) -> None:
     assert host_port(listen) == expected
 
 
 def test_an_upstream_takes_the_general_timeouts_where_it_names_none() -> None:
-    upstream = UpstreamSettings(base_url="http://h", timeouts=UpstreamTimeouts(idle_s=1.0, upstream_keepalive_s=0.0))
+    upstream = UpstreamSettings(
+        base_url="http://h", timeouts=UpstreamTimeouts(idle_s=1.0, upstream_keepalive_s=0.0)
+    )
     settings = Settings(upstreams={"v": upstream}, routes=(Route(model="*", upstream="v"),))
     expected = msgspec.structs.replace(settings.timeouts, idle_s=1.0, upstream_keepalive_s=0.0)
     assert timeouts_of(settings, upstream) == expected

@@ -1,4 +1,5 @@
-"""What is known of vendors and currencies. The kinds of advice are in `test_config_mistakes`; here, that none is false."""
+"""What is known of vendors and currencies. The kinds of advice are in `test_config_mistakes`; here,
+that none is false."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Days, weeks and months of a zone: a table that a calendar can check, and every zone against a slow reading of its clocks."""
+"""Days, weeks and months of a zone: a table that a calendar can check, and every zone against a
+slow reading of its clocks."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import pytest
 
 from proxy.core.calendar import TOTAL, Calendar, Per, window
 
-# zone                  at (local time)                   per    start (UTC)           end (UTC)              hours
+# zone                  at (local time)                   per    start (UTC)           end (UTC)
+# hours
 TABLE = """
 UTC                     2026-11-22T12:00:00+00:00         day    2026-11-22T00:00      2026-11-23T00:00       24
 UTC                     2026-11-22T12:00:00+00:00         week   2026-11-16T00:00      2026-11-23T00:00       168
@@ -47,14 +49,31 @@ Pacific/Apia            2011-12-31T00:00:00+14:00         day    2011-12-30T10:0
 Pacific/Apia            2011-12-29T23:59:59-10:00         day    2011-12-29T10:00      2011-12-30T10:00       24
 """
 ODD_ZONES = (
-    "America/Nuuk", "America/Scoresbysund", "America/St_Johns", "America/Havana", "Asia/Beirut", "Africa/Cairo", "Pacific/Apia", "Pacific/Kiritimati",
-    "Australia/Lord_Howe", "Asia/Kolkata", "America/New_York", "Antarctica/Troll", "Asia/Tehran", "America/Asuncion", "Africa/Casablanca", "America/Toronto",
+    "America/Nuuk",
+    "America/Scoresbysund",
+    "America/St_Johns",
+    "America/Havana",
+    "Asia/Beirut",
+    "Africa/Cairo",
+    "Pacific/Apia",
+    "Pacific/Kiritimati",
+    "Australia/Lord_Howe",
+    "Asia/Kolkata",
+    "America/New_York",
+    "Antarctica/Troll",
+    "Asia/Tehran",
+    "America/Asuncion",
+    "Africa/Casablanca",
+    "America/Toronto",
 )
 
 
 def ms(text: str) -> int:
     moment = datetime.fromisoformat(text)
-    return (moment.replace(tzinfo=moment.tzinfo if moment.tzinfo is not None else UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    return (
+        moment.replace(tzinfo=moment.tzinfo if moment.tzinfo is not None else UTC)
+        - datetime(1970, 1, 1, tzinfo=UTC)
+    ) // timedelta(milliseconds=1)
 
 
 @pytest.mark.parametrize("line", [line for line in TABLE.splitlines() if line])
@@ -66,7 +85,8 @@ def test_the_calendar(line: str) -> None:
 
 
 def slow_day(at_s: int, zone: ZoneInfo) -> tuple[int, int]:
-    """[start, end) by looking at the clock each minute: a day begins when its date is shown first and ends when a later one is."""
+    """[start, end) by looking at the clock each minute: a day begins when its date is shown first
+    and ends when a later one is."""
     latest, start_s, today = date.min, 0, None
     for minute_s in range(at_s - at_s % 60 - 3 * 86_400, at_s + 3 * 86_400, 60):
         shown = datetime.fromtimestamp(minute_s, zone).date()
@@ -85,12 +105,19 @@ def test_days_against_a_slow_reading_of_the_clock(name: str) -> None:
     for year in dice.sample(range(1990, 2030), 6):
         year_s = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
         # Two moments near clock changes, if the year has any, and one anywhere.
-        offsets = [datetime.fromtimestamp(year_s + hour * 3600, zone).utcoffset() for hour in range(0, 8760, 6)]
-        changes = [hour * 6 for hour in range(1, len(offsets)) if offsets[hour] != offsets[hour - 1]]
+        offsets = [
+            datetime.fromtimestamp(year_s + hour * 3600, zone).utcoffset()
+            for hour in range(0, 8760, 6)
+        ]
+        changes = [
+            hour * 6 for hour in range(1, len(offsets)) if offsets[hour] != offsets[hour - 1]
+        ]
         for hour in [*changes[:2], dice.randrange(8000)]:
             at_s = year_s + hour * 3600 + dice.randrange(-40_000, 40_000)
             found = window(Per.DAY, at_s * 1000 + dice.randrange(1000), zone)
-            assert (found.start_ms, found.end_ms) == tuple(second * 1000 for second in slow_day(at_s, zone)), (name, at_s)
+            assert (found.start_ms, found.end_ms) == tuple(
+                second * 1000 for second in slow_day(at_s, zone)
+            ), (name, at_s)
 
 
 @pytest.mark.parametrize("per", [Per.DAY, Per.WEEK, Per.MONTH])

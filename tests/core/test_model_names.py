@@ -6,10 +6,24 @@ import itertools
 
 import pytest
 
-from proxy.core.model_names import match, matches, matches_caseless, model_not_found, model_of_path, overlaps
+from proxy.core.model_names import (
+    match,
+    matches,
+    matches_caseless,
+    model_not_found,
+    model_of_path,
+    overlaps,
+)
 
 GLOBS = [*itertools.product("ab*?", repeat=1), *itertools.product("ab*?", repeat=3)]
-ROUTES = [("deepseek-*", "modelmax"), ("gpt-4o", "exact"), ("gpt-?", "single"), ("*/llama-*", "slash"), ("qwen*", "sky-ze"), ("qwen3-max", "never")]
+ROUTES = [
+    ("deepseek-*", "modelmax"),
+    ("gpt-4o", "exact"),
+    ("gpt-?", "single"),
+    ("*/llama-*", "slash"),
+    ("qwen*", "sky-ze"),
+    ("qwen3-max", "never"),
+]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +54,12 @@ def test_limits_and_prices_ignore_letter_case_and_routes_do_not() -> None:
 
 def test_a_miss_names_the_nearest_models() -> None:
     error = model_not_found("GPT-40", ["gpt-4o", "deepseek-v3.2", "qwen3-max"])
-    assert (error.status, error.type, error.code, error.param) == (404, "invalid_request_error", "model_not_found", "model")
+    assert (error.status, error.type, error.code, error.param) == (
+        404,
+        "invalid_request_error",
+        "model_not_found",
+        "model",
+    )
     assert "gpt-4o" in error.message
     assert "deepseek" not in error.message
     assert "GET /v1/models" in model_not_found("zzz", ["gpt-4o"]).message
@@ -60,7 +79,8 @@ def test_a_miss_names_the_nearest_models() -> None:
             (name, None)
             for name in "../files ..%2ffiles m%2f..%2f..%2ffiles m%5c..%5cfiles %2e%2e %2E m%252f..%252ffiles m%2f%2ffiles %2ffiles m/ m//x . ./x".split()
         ],
-        # Tomcat's parameters, one encoding too many, overlong UTF-8, IIS' %u, line ends, NUL, what ends a path, non-ASCII.
+        # Tomcat's parameters, one encoding too many, overlong UTF-8, IIS' %u, line ends, NUL, what
+        # ends a path, non-ASCII.
         *[(name, None) for name in "..;%2ffiles m;x=1 m%25252e %c0%ae%c0%ae m%u002e %0d%0ax m%00 m%3fx=1 m%23x m%20x %e6%99%ba m%25 m% m*".split()],
         ("", None),
     ],
@@ -70,17 +90,33 @@ def test_a_models_path_holds_a_name_and_nothing_that_climbs(path: str, model: st
 
 
 def test_other_paths_are_no_models() -> None:
-    assert model_of_path("/v1/models") is None and model_of_path("/v1/model/x") is None and model_of_path("/x/v1/models/y") is None
+    assert (
+        model_of_path("/v1/models") is None
+        and model_of_path("/v1/model/x") is None
+        and model_of_path("/x/v1/models/y") is None
+    )
 
 
 def test_two_globs_overlap_where_a_name_matches_both() -> None:
-    names = ["".join(letters) for length in range(5) for letters in itertools.product("ab", repeat=length)]
+    names = [
+        "".join(letters)
+        for length in range(5)
+        for letters in itertools.product("ab", repeat=length)
+    ]
     globs = ["".join(signs) for signs in GLOBS]
     found = {glob: {name for name in names if matches(glob, name)} for glob in globs}
     for one, other in itertools.product(globs, repeat=2):
         assert overlaps(one, other) is bool(found[one] & found[other]), (one, other)
 
 
-@pytest.mark.parametrize(("one", "other", "both"), [("GPT-*", "gpt-4o", True), ("gpt-[45]*", "gpt-4o", True), ("gpt-*", "*-mini", True), ("gpt-*", "claude-*", False)])
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        ("GPT-*", "gpt-4o", True),
+        ("gpt-[45]*", "gpt-4o", True),
+        ("gpt-*", "*-mini", True),
+        ("gpt-*", "claude-*", False),
+    ],
+)
 def test_case_does_not_keep_globs_apart(one: str, other: str, both: bool) -> None:
     assert overlaps(one, other) is both

@@ -1,4 +1,5 @@
-"""Names that steer, and names that only look like it. Each row stands in the documentation or the code of a client, a gateway or a framework."""
+"""Names that steer, and names that only look like it. Each row stands in the documentation or the
+code of a client, a gateway or a framework."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import pytest
 
 from proxy.core.steering import STEERING_FIELDS, steering_field, steers, tells_a_key
 
-# Gateways: Helicone, Portkey, Envoy, Lunar, Vercel, LiteLLM, SGLang, Azure, AWS. Frameworks: IIS, Symfony, Rails, Next.js, WSGI and CGI.
+# Gateways: Helicone, Portkey, Envoy, Lunar, Vercel, LiteLLM, SGLang, Azure, AWS. Frameworks: IIS,
+# Symfony, Rails, Next.js, WSGI and CGI.
 STEERING = """
     helicone-target-url helicone-target-provider helicone-openai-api-base helicone-fallbacks helicone-model-override
     x-portkey-custom-host x-portkey-provider x-portkey-config x-portkey-forward-headers x-portkey-azure-deployment-id x-portkey-vertex-region
@@ -23,7 +25,8 @@ KEYS = """
     authorization x-api-key api-key x-portkey-api-key x-portkey-virtual-key x-goog-api-key ocp-apim-subscription-key x-litellm-api-key helicone-auth
     x-auth-token x-amz-security-token x-apikey x-vault-token x-portkey-aws-secret-access-key x-authorization
 """.split()
-# The official SDKs of OpenAI and Anthropic, Codex, Claude Code, Copilot, browsers; OpenTelemetry, B3, Datadog, Sentry, X-Ray, Jaeger; vendors' own.
+# The official SDKs of OpenAI and Anthropic, Codex, Claude Code, Copilot, browsers; OpenTelemetry,
+# B3, Datadog, Sentry, X-Ray, Jaeger; vendors' own.
 HARMLESS = """
     content-type content-length content-encoding content-language accept accept-encoding accept-language user-agent cache-control pragma date priority
     x-stainless-lang x-stainless-package-version x-stainless-os x-stainless-arch x-stainless-runtime x-stainless-runtime-version x-stainless-async
@@ -39,7 +42,9 @@ HARMLESS = """
 """.split()  # fmt: skip
 
 
-@pytest.mark.parametrize(("names", "judge"), [(STEERING, steers), (KEYS, tells_a_key)], ids=["steering", "keys"])
+@pytest.mark.parametrize(
+    ("names", "judge"), [(STEERING, steers), (KEYS, tells_a_key)], ids=["steering", "keys"]
+)
 def test_names_that_choose_are_known_by_their_words(names: list[str], judge) -> None:  # type: ignore[no-untyped-def]
     assert [name for name in names if not judge(name.encode())] == []
 
@@ -68,5 +73,11 @@ HARMLESS_MEMBERS = """
 
 def test_members_that_choose_are_known_by_their_words_whatever_their_case() -> None:
     names = [*STEERING_FIELDS, *STEERING_MEMBERS]
-    assert [name for name in names if not (steering_field(name) and steering_field(name.upper()) and steering_field(f" {name}"))] == []
+    assert [
+        name
+        for name in names
+        if not (
+            steering_field(name) and steering_field(name.upper()) and steering_field(f" {name}")
+        )
+    ] == []
     assert [name for name in HARMLESS_MEMBERS if steering_field(name)] == []

@@ -1,4 +1,5 @@
-"""What a client can tell from the bytes it received: whether the answer was whole, how much text was in it, which usage it stated.
+"""What a client can tell from the bytes it received: whether the answer was whole, how much text
+was in it, which usage it stated.
 
 Written apart from the proxy's own meter and kept simple: it reads a finished recording, not a flow.
 """
@@ -18,7 +19,8 @@ _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 @dataclass
 class Received:
-    """A response from its raw bytes. `whole`: its framing says that nothing is missing. `body` is without framing."""
+    """A response from its raw bytes. `whole`: its framing says that nothing is missing. `body` is
+    without framing."""
 
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -28,7 +30,8 @@ class Received:
 
 @dataclass
 class Told:
-    """What a body says. `usage` is (input, output) tokens if the whole answer's usage was stated; `measure` the delivered text in tokens of 4 bytes."""
+    """What a body says. `usage` is (input, output) tokens if the whole answer's usage was stated;
+    `measure` the delivered text in tokens of 4 bytes."""
 
     measure: int = 0
     usage: tuple[int, int] | None = None
@@ -43,7 +46,9 @@ def received(raw: bytes) -> Received:
     if not end:
         return Received()
     first, *lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
     answer = Received(int(first.split(" ")[1]), headers)
     if headers.get("transfer-encoding") == "chunked":
         answer.body, answer.whole = _dechunked(rest)
@@ -54,7 +59,8 @@ def received(raw: bytes) -> Received:
 
 
 def told(body: bytes, headers: dict[str, str], *, whole: bool) -> Told:
-    """Text and usage in a body that may be cut off anywhere. Of a JSON answer that is not whole each byte counts as text, as it does for the proxy."""
+    """Text and usage in a body that may be cut off anywhere. Of a JSON answer that is not whole
+    each byte counts as text, as it does for the proxy."""
     coding = headers.get("content-encoding")
     if coding is not None:
         body = zlib.decompressobj(wbits={"gzip": 31, "deflate": 15}[coding]).decompress(body)
@@ -88,7 +94,9 @@ def _stream(body: bytes) -> Told:
             added = _text_bytes(value.get("choices"))
             text_bytes += added
             says.error = says.error or "error" in value
-            finished = finished or any(choice.get("finish_reason") for choice in value.get("choices") or [])
+            finished = finished or any(
+                choice.get("finish_reason") for choice in value.get("choices") or []
+            )
             stated = _usage(value)
             says.running = stated if stated is not None else says.running
             if stated is not None and (finished or not value.get("choices")):
@@ -105,13 +113,18 @@ def _usage(value: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def _text_bytes(value: object) -> int:
-    """UTF-8 bytes of what a model wrote, anywhere in `choices`: texts, and names and arguments of tool calls."""
+    """UTF-8 bytes of what a model wrote, anywhere in `choices`: texts, and names and arguments of
+    tool calls."""
     if isinstance(value, list):
         return sum([_text_bytes(item) for item in value])
     if not isinstance(value, dict):
         return 0
-    own = sum([len(value[name].encode()) for name in _TEXT_FIELDS if isinstance(value.get(name), str)])
-    return own + sum([_text_bytes(inner) for inner in value.values() if isinstance(inner, (dict, list))])
+    own = sum(
+        [len(value[name].encode()) for name in _TEXT_FIELDS if isinstance(value.get(name), str)]
+    )
+    return own + sum(
+        [_text_bytes(inner) for inner in value.values() if isinstance(inner, (dict, list))]
+    )
 
 
 def _dechunked(data: bytes) -> tuple[bytes, bool]:

@@ -1,9 +1,12 @@
-"""The kill -9 loop: start, load, SIGKILL, restart on the same directory, drain, compare. As a script it writes a dated summary.
+"""The kill -9 loop: start, load, SIGKILL, restart on the same directory, drain, compare. As a
+script it writes a dated summary.
 
     python -m tests.crash.kills --kills 1000 --seed 1 --out docs/campaigns
 
-A round is one data directory and one upstream. Each of its cycles kills twice: a process with a fault asked for at a named point, then a plain one at
-a random moment. Only the second is checked before it dies, for both deaths; so the first restart recovers with the fault still armed.
+A round is one data directory and one upstream. Each of its cycles kills twice: a process with a
+fault asked for at a named point, then a plain one at
+a random moment. Only the second is checked before it dies, for both deaths; so the first restart
+recovers with the fault still armed.
 """
 
 from __future__ import annotations
@@ -33,17 +36,22 @@ from tests.support.raw import RawClient
 from tests.support.waiting import GUARD_S, until
 
 PASSES = (1, 2, 5, 12, 40)  # a point that each request passes is killed at one of these passes
-RARE_PASSES = {             # and these, which only some of many requests pass, at one of these
-    "journal.void": (1, 2), "journal.roll": (1, 2, 5), "journal.preallocate": (1, 2, 3), "journal.sync": (1, 2, 5),
-    "journal.compress": (1, 2), "journal.delete": (1, 2),
+RARE_PASSES = {  # and these, which only some of many requests pass, at one of these
+    "journal.void": (1, 2),
+    "journal.roll": (1, 2, 5),
+    "journal.preallocate": (1, 2, 3),
+    "journal.sync": (1, 2, 5),
+    "journal.compress": (1, 2),
+    "journal.delete": (1, 2),
 }
-LABEL_CHARS = 8000          # in each opening and each record: a dozen requests fill a segment
-HIT_S = 120.0               # a point not passed so often by then is given up: the kill counts as a random one
+LABEL_CHARS = 8000  # in each opening and each record: a dozen requests fill a segment
+HIT_S = 120.0  # a point not passed so often by then is given up: the kill counts as a random one
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What differs between rounds: how the journal syncs and what becomes of its finished segments."""
+    """What differs between rounds: how the journal syncs and what becomes of its finished
+    segments."""
 
     sync: str
     keep: str
@@ -51,7 +59,9 @@ class Variant:
     def passes(self, name: str) -> bool:
         """Whether a proxy with this config ever comes by the failpoint."""
         if name.startswith("journal.void"):
-            return self.sync == "always"  # only there is a moment between the opening and the sending
+            return (
+                self.sync == "always"
+            )  # only there is a moment between the opening and the sending
         if name.startswith("journal.compress"):
             return self.keep != "0s"
         if name.startswith("journal.delete"):
@@ -66,10 +76,18 @@ class Variant:
             "log": {"requests": "none"},
             "privacy": {"end_user": "plain"},
             "drain": {"delay": "0s", "timeout": "10m"},
-            # Small segments: the journal rolls, and makes, compresses or deletes them, many times a round.
+            # Small segments: the journal rolls, and makes, compresses or deletes them, many times a
+            # round.
             "estimates": "bytes",  # the accounts' own measure
-            "journal": {"segment": "256KiB", "interval": "20ms", "sync": self.sync, "keep": self.keep},
-            "upstreams": {"scripted": {"base_url": f"http://{upstream_address}/v1", "api_key": "sk-upstream"}},
+            "journal": {
+                "segment": "256KiB",
+                "interval": "20ms",
+                "sync": self.sync,
+                "keep": self.keep,
+            },
+            "upstreams": {
+                "scripted": {"base_url": f"http://{upstream_address}/v1", "api_key": "sk-upstream"}
+            },
             "routes": [{"model": "*", "upstream": "scripted"}],
             "teams": {"research": {"labels": {"long": "x" * LABEL_CHARS}}},
             "keys": {"alice": {"team": "research", "secret": KEY}},
@@ -81,7 +99,8 @@ VARIANTS = tuple(Variant(sync, keep) for sync in ("interval", "always") for keep
 
 @dataclass(frozen=True)
 class Effort:
-    """How much happens in a life: a plain process is killed when its clients have received `pieces_max` pieces at the most, few more often than many."""
+    """How much happens in a life: a plain process is killed when its clients have received
+    `pieces_max` pieces at the most, few more often than many."""
 
     clients: int
     pieces_max: int
@@ -97,7 +116,7 @@ class Outcome:
     """What came out, over all rounds."""
 
     kills: int = 0
-    at: Counter[str] = field(default_factory=Counter)      # kills by place
+    at: Counter[str] = field(default_factory=Counter)  # kills by place
     missed: Counter[str] = field(default_factory=Counter)  # points that were not passed so often
     findings: list[str] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
@@ -116,14 +135,24 @@ def plan(variant: Variant, seed: str, cycles: int, names: Sequence[str] = NAMES)
     passed = [name for name in names if variant.passes(name)]
     rng.shuffle(passed)
     chosen = [passed[cycle % len(passed)] for cycle in range(cycles)]
-    return [f"{name}=kill@{rng.choice(RARE_PASSES.get(name.rpartition('.')[0], PASSES))}" for name in chosen]
+    return [
+        f"{name}=kill@{rng.choice(RARE_PASSES.get(name.rpartition('.')[0], PASSES))}"
+        for name in chosen
+    ]
 
 
 class Round:
     """One data directory and one upstream, through many deaths."""
 
     def __init__(
-        self, directory: Path, variant: Variant, seed: str, launching: Launcher, upstream_address: str, outcome: Outcome, effort: Effort = SUITE
+        self,
+        directory: Path,
+        variant: Variant,
+        seed: str,
+        launching: Launcher,
+        upstream_address: str,
+        outcome: Outcome,
+        effort: Effort = SUITE,
     ) -> None:
         self.config = directory / "config.yaml"
         self.config.write_text(yaml.safe_dump(variant.config(upstream_address)))
@@ -135,10 +164,13 @@ class Round:
         self._outcome = outcome
         self._effort = effort
         self._rng = random.Random(seed)
-        self._left_over: list[Sent] = []  # sent to the plain process that was killed last, and not yet compared
+        self._left_over: list[
+            Sent
+        ] = []  # sent to the plain process that was killed last, and not yet compared
 
     async def cycle(self, number: int, fault: str) -> list[str]:
-        """Two deaths and the check of what came before the second: returns the findings, each with what is needed to see it again."""
+        """Two deaths and the check of what came before the second: returns the findings, each with
+        what is needed to see it again."""
         sent = await self._die(await self._launching.start(self.config, fault), f"{number}a", fault)
         proxy = await self._launching.start(self.config)
         findings = await self.restarted(proxy, sent)
@@ -146,7 +178,9 @@ class Round:
         self._left_over = sent
         return [f"seed {self._seed}, cycle {number}, {fault}: {finding}" for finding in findings]
 
-    async def restarted(self, proxy: Proxy, sent: list[Sent], *, faulted: bool = False) -> list[str]:
+    async def restarted(
+        self, proxy: Proxy, sent: list[Sent], *, faulted: bool = False
+    ) -> list[str]:
         """After a restart without faults: all is drained in time and everything adds up."""
         if not await proxy.is_ready():
             return [f"the restart failed: {proxy.ended.result()}"]
@@ -178,11 +212,15 @@ class Round:
             sent = await load.finished()
         else:
             hit, code = True, proxy.ended.result()
-        assert code == -9, f"seed {self._seed}, {name}, {fault}: the process ended by itself with {code}"
+        assert code == -9, (
+            f"seed {self._seed}, {name}, {fault}: the process ended by itself with {code}"
+        )
         self._outcome.kills += 1
         if fault is not None and not hit:
             self._outcome.missed[fault] += 1
-        self._outcome.at[fault.partition("=")[0] if fault is not None and hit else "a random moment"] += 1
+        self._outcome.at[
+            fault.partition("=")[0] if fault is not None and hit else "a random moment"
+        ] += 1
         return sent
 
     async def _quiet(self) -> None:
@@ -194,10 +232,20 @@ class Round:
         await until(self.accounts.read_log)
 
 
-async def run_round(directory: Path, variant: Variant, seed: str, faults: Sequence[str], outcome: Outcome, effort: Effort = SUITE) -> None:
-    """One round; what it finds goes to `outcome`. It stops at the first cycle with findings: what follows would repeat them."""
+async def run_round(
+    directory: Path,
+    variant: Variant,
+    seed: str,
+    faults: Sequence[str],
+    outcome: Outcome,
+    effort: Effort = SUITE,
+) -> None:
+    """One round; what it finds goes to `outcome`. It stops at the first cycle with findings: what
+    follows would repeat them."""
     async with AsyncExitStack() as stack:
-        address = await stack.enter_async_context(upstream(directory / "upstream.jsonl", pace_s=0.001))
+        address = await stack.enter_async_context(
+            upstream(directory / "upstream.jsonl", pace_s=0.001)
+        )
         launching = await stack.enter_async_context(launcher())
         one = Round(directory, variant, seed, launching, address, outcome, effort)
         for number, fault in enumerate(faults):
@@ -215,8 +263,13 @@ async def campaign(kills: int, seed: int, outcome: Outcome) -> None:
         cycles = min(25, -(-(kills - outcome.kills) // 2))
         name = f"{seed}/{number}"
         with tempfile.TemporaryDirectory(prefix="tollkeeper-kills-") as directory:
-            await run_round(Path(directory), variant, name, plan(variant, name, cycles), outcome, CAMPAIGN)
-        print(f"{outcome.kills} kills, {outcome.tally.records} records, {len(outcome.findings)} findings", flush=True)
+            await run_round(
+                Path(directory), variant, name, plan(variant, name, cycles), outcome, CAMPAIGN
+            )
+        print(
+            f"{outcome.kills} kills, {outcome.tally.records} records, {len(outcome.findings)} findings",
+            flush=True,
+        )
         number += 1
 
 
@@ -243,14 +296,18 @@ def summary(outcome: Outcome, seed: int, duration_s: float) -> str:
         "|---|---|",
         *(f"| {name} | {outcome.at[name]} |" for name in (*NAMES, "a random moment")),
         "",
-        *(f"Not passed so often within {HIT_S:g} s: {fault}, {times} times." for fault, times in sorted(outcome.missed.items())),
+        *(
+            f"Not passed so often within {HIT_S:g} s: {fault}, {times} times."
+            for fault, times in sorted(outcome.missed.items())
+        ),
         *outcome.findings[:20],
     ]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _unsent(outcome: Outcome) -> str:
-    """Under `always` an opening waits for its sync before anything is sent: a kill finds many there."""
+    """Under `always` an opening waits for its sync before anything is sent: a kill finds many
+    there."""
     return f"{outcome.tally.unsent} ({', '.join(f'{number} under sync {sync}' for sync, number in sorted(outcome.unsent.items()))})"
 
 
@@ -258,7 +315,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="directory for the dated summary; stdout without it")
+    parser.add_argument(
+        "--out", type=Path, help="directory for the dated summary; stdout without it"
+    )
     options = parser.parse_args()
     outcome = Outcome()
     begun_s = time.monotonic()

@@ -1,7 +1,10 @@
-"""Starts real proxies fast: imports the proxy once and forks a process for each order, so that a thousand starts cost no thousand imports.
+"""Starts real proxies fast: imports the proxy once and forks a process for each order, so that a
+thousand starts cost no thousand imports.
 
-Orders come as JSON lines on stdin: {"config": path, "failpoints": spec, "log": path}. Answers go to stdout, a line each: `forked PID` in the order
-of the orders, then `ready PID DATA METRICS` and `exit PID CODE` (negative: the signal that killed it). When stdin ends, all that still run are killed.
+Orders come as JSON lines on stdin: {"config": path, "failpoints": spec, "log": path}. Answers go to
+stdout, a line each: `forked PID` in the order
+of the orders, then `ready PID DATA METRICS` and `exit PID CODE` (negative: the signal that killed
+it). When stdin ends, all that still run are killed.
 """
 
 from __future__ import annotations
@@ -66,7 +69,9 @@ def _serve(order: dict[str, str]) -> None:
     uvloop.run(
         lifecycle.serve(
             loaded,
-            ready=lambda addresses: _say(f"ready {os.getpid()} {addresses.data} {addresses.metrics}"),
+            ready=lambda addresses: _say(
+                f"ready {os.getpid()} {addresses.data} {addresses.metrics}"
+            ),
             environ={"TOLLKEEPER_FAILPOINTS": order["failpoints"]},
         )
     )
@@ -78,7 +83,9 @@ def _reap(pidfd: int, pid: int) -> None:
 
 
 def _say(line: str) -> None:
-    os.write(1, line.encode() + b"\n")  # one write of less than PIPE_BUF: the lines of two processes do not mix
+    os.write(
+        1, line.encode() + b"\n"
+    )  # one write of less than PIPE_BUF: the lines of two processes do not mix
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The clients of a crash test: raw connections that ask for every kind of answer and keep what each of them received, byte by byte."""
+"""The clients of a crash test: raw connections that ask for every kind of answer and keep what each
+of them received, byte by byte."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ CHAT = "chat/completions"
 
 @dataclass(frozen=True)
 class Scene:
-    """One kind of request. `words`: how long its prompt may be; answers repeat the prompt. `leaves`: the client goes before the end."""
+    """One kind of request. `words`: how long its prompt may be; answers repeat the prompt.
+    `leaves`: the client goes before the end."""
 
     name: str
     model: str
@@ -33,13 +35,17 @@ class Scene:
 
 
 SCENES = (
-    Scene("stream with usage", "demo-chat", stream=True, include_usage=True, words=(5, 80), weight=6),
+    Scene(
+        "stream with usage", "demo-chat", stream=True, include_usage=True, words=(5, 80), weight=6
+    ),
     Scene("usage with the finish", "demo-reports", stream=True, words=(5, 50)),
     Scene("stream without usage", "demo-silent", stream=True, words=(5, 80), weight=5),
     Scene("running totals", "demo-cumulative", stream=True, words=(5, 50)),
     Scene("json", "demo-chat", weight=6),
     Scene("json without usage", "demo-silent"),
-    Scene("slow stream", "demo-slow:0.02", stream=True, include_usage=True, words=(10, 60), weight=5),
+    Scene(
+        "slow stream", "demo-slow:0.02", stream=True, include_usage=True, words=(10, 60), weight=5
+    ),
     Scene("slow json", "demo-slow:0.1"),
     Scene("very slow stream", "demo-slow:0.3", stream=True, words=(10, 20)),
     Scene("long stream", "demo-long:600", stream=True),
@@ -57,7 +63,15 @@ SCENES = (
     Scene("hang", "demo-hang", leaves=True, weight=1),
     Scene("stall", "demo-stall:3", stream=True, leaves=True, weight=1),
     Scene("left stream", "demo-chat", stream=True, words=(20, 100), leaves=True, weight=3),
-    Scene("left stream with usage", "demo-chat", stream=True, include_usage=True, words=(20, 100), leaves=True, weight=2),
+    Scene(
+        "left stream with usage",
+        "demo-chat",
+        stream=True,
+        include_usage=True,
+        words=(20, 100),
+        leaves=True,
+        weight=2,
+    ),
     Scene("left json", "demo-slow:0.1", leaves=True),
 )
 
@@ -70,7 +84,7 @@ class Sent:
     scene: Scene
     body: bytes
     raw: bytes = b""
-    left: bool = False   # of its own will
+    left: bool = False  # of its own will
 
     @cached_property
     def answer(self) -> Received:
@@ -89,23 +103,39 @@ class Sent:
 
     def __str__(self) -> str:
         answer = self.answer
-        saw = f"status {answer.status}, {len(answer.body)} body bytes, {'whole' if answer.whole else 'not whole'}, {self.told}" if answer.status else "no head"
+        saw = (
+            f"status {answer.status}, {len(answer.body)} body bytes, {'whole' if answer.whole else 'not whole'}, {self.told}"
+            if answer.status
+            else "no head"
+        )
         return f"{self.test_id} ({self.scene.name}, {self.scene.model}, {len(self.body)} bytes): {saw}{', left' if self.left else ''}"
 
 
 class Load:
-    """Requests from `clients` at once until the proxy is gone or `stop` is called; `sent` has all whose connection stood."""
+    """Requests from `clients` at once until the proxy is gone or `stop` is called; `sent` has all
+    whose connection stood."""
 
-    def __init__(self, proxy: Proxy, name: str, seed: str, clients: int = CLIENTS, scenes: tuple[Scene, ...] = SCENES) -> None:
+    def __init__(
+        self,
+        proxy: Proxy,
+        name: str,
+        seed: str,
+        clients: int = CLIENTS,
+        scenes: tuple[Scene, ...] = SCENES,
+    ) -> None:
         self.sent: list[Sent] = []
-        self.pieces = 0  # received by all clients together: how far the load has come, whatever the machine's speed
+        # received by all clients together: how far the load has come, whatever the machine's speed
+        self.pieces = 0
         self._wanted = 0
         self._reached = asyncio.Event()
         self._proxy = proxy
         self._name = name
         self._scenes = scenes
         self._stopping = False
-        self._tasks = [asyncio.create_task(self._client(number, random.Random(f"{seed}/{name}/{number}"))) for number in range(clients)]
+        self._tasks = [
+            asyncio.create_task(self._client(number, random.Random(f"{seed}/{name}/{number}")))
+            for number in range(clients)
+        ]
 
     def stop(self) -> None:
         """No new requests; those that run go on."""
@@ -142,9 +172,14 @@ class Load:
             count += 1
             [scene] = rng.choices(self._scenes, [scene.weight for scene in self._scenes])
             sent = Sent(f"{self._name}-{number}-{count}", scene, body(scene, rng))
-            enough_bytes, leave_s = rng.choice((1, 300, 1000, 3000, 10_000)), rng.choice((0.0, 0.002, 0.02, 0.1, 0.3))
+            enough_bytes, leave_s = (
+                rng.choice((1, 300, 1000, 3000, 10_000)),
+                rng.choice((0.0, 0.002, 0.02, 0.1, 0.3)),
+            )
             if scene.leaves:
-                recording = _Recording(sent, self.piece, lambda data, bytes_=enough_bytes: len(data) >= bytes_, leave_s)  # type: ignore[misc]
+                recording = _Recording(
+                    sent, self.piece, lambda data, bytes_=enough_bytes: len(data) >= bytes_, leave_s
+                )  # type: ignore[misc]
             else:
                 recording = _Recording(sent, self.piece, lambda data: False, None)
             try:
@@ -156,10 +191,23 @@ class Load:
             await recording.over
 
 
-async def leaving(proxy: Proxy, test_id: str, scene: Scene, *, after_events: int | None = None, after_s: float | None = None) -> Sent:
-    """One client that goes at its own choice: when it has received so many events of a stream, or after so long."""
+async def leaving(
+    proxy: Proxy,
+    test_id: str,
+    scene: Scene,
+    *,
+    after_events: int | None = None,
+    after_s: float | None = None,
+) -> Sent:
+    """One client that goes at its own choice: when it has received so many events of a stream, or
+    after so long."""
     sent = Sent(test_id, scene, body(scene, random.Random(test_id)))
-    recording = _Recording(sent, lambda: None, lambda data: after_events is not None and data.count(b"\n\n") >= after_events, after_s)
+    recording = _Recording(
+        sent,
+        lambda: None,
+        lambda data: after_events is not None and data.count(b"\n\n") >= after_events,
+        after_s,
+    )
     host, _, port = proxy.address.rpartition(":")
     await asyncio.get_running_loop().create_connection(lambda: recording, host, int(port))
     await recording.over
@@ -167,9 +215,16 @@ async def leaving(proxy: Proxy, test_id: str, scene: Scene, *, after_events: int
 
 
 class _Recording(asyncio.Protocol):
-    """One connection with one request. The client leaves when `enough` of what it has received says so, or after `leave_s`."""
+    """One connection with one request. The client leaves when `enough` of what it has received says
+    so, or after `leave_s`."""
 
-    def __init__(self, sent: Sent, piece: Callable[[], None], enough: Callable[[bytes], bool], leave_s: float | None) -> None:
+    def __init__(
+        self,
+        sent: Sent,
+        piece: Callable[[], None],
+        enough: Callable[[bytes], bool],
+        leave_s: float | None,
+    ) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sent = sent
         self._piece = piece
@@ -207,10 +262,16 @@ class _Recording(asyncio.Protocol):
 
 def body(scene: Scene, rng: random.Random) -> bytes:
     """A request of this kind."""
-    text = " ".join(rng.choice(("toll", "bridge", "keeper", "中文", "ünïcode", "\\", "x")) for _ in range(rng.randint(*scene.words)))
+    text = " ".join(
+        rng.choice(("toll", "bridge", "keeper", "中文", "ünïcode", "\\", "x"))
+        for _ in range(rng.randint(*scene.words))
+    )
     if scene.endpoint == "embeddings":
         return json.dumps({"model": scene.model, "input": text}).encode()
-    value: dict[str, object] = {"model": scene.model, "messages": [{"role": "user", "content": text}]}
+    value: dict[str, object] = {
+        "model": scene.model,
+        "messages": [{"role": "user", "content": text}],
+    }
     if scene.stream:
         value["stream"] = True
     if scene.include_usage:

@@ -1,4 +1,5 @@
-"""The real processes of a crash test: proxies, and the scripted upstream with its own synced log."""
+"""The real processes of a crash test: proxies, and the scripted upstream with its own synced
+log."""
 
 from __future__ import annotations
 
@@ -16,7 +17,11 @@ from tests.support.raw import RawClient
 from tests.support.waiting import GUARD_S, guard
 
 ROOT = Path(__file__).parents[2]
-_GAUGES = ("tollkeeper_journal_open_exchanges", "tollkeeper_ledger_backlog_records", "tollkeeper_ledger_lag_seconds")
+_GAUGES = (
+    "tollkeeper_journal_open_exchanges",
+    "tollkeeper_ledger_backlog_records",
+    "tollkeeper_ledger_lag_seconds",
+)
 
 
 class NotDrained(AssertionError):
@@ -46,7 +51,9 @@ class Proxy:
 
     def signal(self, number: int) -> None:
         if not self.dead:
-            with contextlib.suppress(ProcessLookupError):  # it ended by itself, and we have not been told yet
+            with contextlib.suppress(
+                ProcessLookupError
+            ):  # it ended by itself, and we have not been told yet
                 os.kill(self.pid, number)
 
     async def kill(self) -> int:
@@ -62,7 +69,11 @@ class Proxy:
         await client.send(b"GET /metrics HTTP/1.1\r\nHost: metrics\r\nConnection: close\r\n\r\n")
         answer = await client.answer()
         await client.aclose()
-        lines = (line.partition(" ") for line in answer.body.decode().splitlines() if not line.startswith("#"))
+        lines = (
+            line.partition(" ")
+            for line in answer.body.decode().splitlines()
+            if not line.startswith("#")
+        )
         return {name: float(value) for name, _, value in lines if "{" not in name}
 
     async def drained(self, within_s: float = GUARD_S) -> None:
@@ -76,7 +87,9 @@ class Proxy:
                         return
                     await asyncio.sleep(0.01)  # another process works; the figures decide
         except TimeoutError:
-            raise NotDrained(f"{within_s:g} s after its start: { {name: figures.get(name) for name in _GAUGES} }") from None
+            raise NotDrained(
+                f"{within_s:g} s after its start: { {name: figures.get(name) for name in _GAUGES} }"
+            ) from None
 
 
 @dataclass
@@ -89,7 +102,11 @@ class Launcher:
 
     async def start(self, config: Path, failpoints: str = "") -> Proxy:
         assert self.process.stdin is not None
-        order = {"config": str(config), "failpoints": failpoints, "log": str(config.with_name("proxy.log"))}
+        order = {
+            "config": str(config),
+            "failpoints": failpoints,
+            "log": str(config.with_name("proxy.log")),
+        }
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         forked = asyncio.ensure_future(self._forked.get())
         died = asyncio.ensure_future(self.process.wait())
@@ -130,7 +147,10 @@ class Launcher:
 async def launcher() -> AsyncIterator[Launcher]:
     """A launcher; its proxies die with it."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(Path(__file__).with_name("launcher.py")), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        sys.executable,
+        str(Path(__file__).with_name("launcher.py")),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
         env=_environ(),
     )
     one = Launcher(process)
@@ -146,10 +166,19 @@ async def launcher() -> AsyncIterator[Launcher]:
 
 @contextlib.asynccontextmanager
 async def served(config: Path) -> AsyncIterator[Proxy]:
-    """`python -m proxy serve -c CONFIG`, once it is ready or has ended; killed at the end of the context if it still runs."""
+    """`python -m proxy serve -c CONFIG`, once it is ready or has ended; killed at the end of the
+    context if it still runs."""
     loop = asyncio.get_running_loop()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "proxy", "serve", "-c", str(config), stderr=asyncio.subprocess.PIPE, cwd=config.parent, env=_environ()
+        sys.executable,
+        "-m",
+        "proxy",
+        "serve",
+        "-c",
+        str(config),
+        stderr=asyncio.subprocess.PIPE,
+        cwd=config.parent,
+        env=_environ(),
     )
     proxy = Proxy(process.pid, loop.create_future(), loop.create_future())
     listening = asyncio.create_task(_follow(process, proxy))
@@ -168,7 +197,10 @@ async def _follow(process: asyncio.subprocess.Process, proxy: Proxy) -> None:
         proxy.stderr += line.decode()
         if b'"message":"ready"' in line:
             fields = json.loads(line)
-            proxy.address, proxy.metrics = (fields[name].removeprefix("http://").rpartition("/")[0] for name in ("base_url", "metrics"))
+            proxy.address, proxy.metrics = (
+                fields[name].removeprefix("http://").rpartition("/")[0]
+                for name in ("base_url", "metrics")
+            )
             proxy.started.set_result(None)
     proxy.ended.set_result(await process.wait())
 
@@ -177,8 +209,19 @@ async def _follow(process: asyncio.subprocess.Process, proxy: Proxy) -> None:
 async def upstream(log: Path, pace_s: float = 0.0) -> AsyncIterator[str]:
     """The scripted upstream as a process of its own; yields its address."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-u", "-m", "proxy.scripted_upstream", "--port", "0", "--pace", str(pace_s), "--log", str(log),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, env=_environ(),
+        sys.executable,
+        "-u",
+        "-m",
+        "proxy.scripted_upstream",
+        "--port",
+        "0",
+        "--pace",
+        str(pace_s),
+        "--log",
+        str(log),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=_environ(),
     )
     assert process.stdout is not None
     try:

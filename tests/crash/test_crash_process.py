@@ -1,4 +1,5 @@
-"""The process as an operator runs it, `python -m proxy serve -c …`: told to stop, out of disk, started twice. Nothing is lost and nothing stays open."""
+"""The process as an operator runs it, `python -m proxy serve -c …`: told to stop, out of disk,
+started twice. Nothing is lost and nothing stays open."""
 
 from __future__ import annotations
 
@@ -27,14 +28,31 @@ pytestmark = pytest.mark.whole
 SEED = "1"
 SEGMENT_BYTES = 256 * 1024
 FULL = pytest.mark.campaign
-PLAIN = tuple(scene for scene in SCENES if scene.name in ("stream with usage", "stream without usage", "json", "slow stream", "error 500", "left stream"))
-ENDLESS = (Scene("very slow stream", "demo-slow:0.5", stream=True, words=(60, 80)), Scene("slow stream", "demo-slow:0.02", stream=True, words=(10, 60)))
+PLAIN = tuple(
+    scene
+    for scene in SCENES
+    if scene.name
+    in (
+        "stream with usage",
+        "stream without usage",
+        "json",
+        "slow stream",
+        "error 500",
+        "left stream",
+    )
+)
+ENDLESS = (
+    Scene("very slow stream", "demo-slow:0.5", stream=True, words=(60, 80)),
+    Scene("slow stream", "demo-slow:0.02", stream=True, words=(10, 60)),
+)
 
 
 class Place:
     """A directory with its config, the running upstream, and the accounts to compare."""
 
-    def __init__(self, directory: Path, address: str, variant: Variant = VARIANTS[0], **blocks: object) -> None:
+    def __init__(
+        self, directory: Path, address: str, variant: Variant = VARIANTS[0], **blocks: object
+    ) -> None:
         self.config = directory / "config.yaml"
         self.config.write_text(yaml.safe_dump({**variant.config(address), **blocks}))
         self.accounts = Accounts(directory / "var", directory / "upstream.jsonl")
@@ -47,7 +65,9 @@ class Place:
 
 
 @asynccontextmanager
-async def place(directory: Path, variant: Variant = VARIANTS[0], **blocks: object) -> AsyncIterator[Place]:
+async def place(
+    directory: Path, variant: Variant = VARIANTS[0], **blocks: object
+) -> AsyncIterator[Place]:
     async with upstream(directory / "upstream.jsonl", pace_s=0.001) as address:
         yield Place(directory, address, variant, **blocks)
 
@@ -58,7 +78,9 @@ def left_open(one: Place) -> int:
 
 @pytest.mark.parametrize("pieces", [100, pytest.param(500, marks=FULL)])
 @pytest.mark.parametrize("variant", VARIANTS[::3], ids=lambda variant: variant.sync)
-async def test_told_to_stop_under_load_it_finishes_what_runs(tmp_path: Path, variant: Variant, pieces: int) -> None:
+async def test_told_to_stop_under_load_it_finishes_what_runs(
+    tmp_path: Path, variant: Variant, pieces: int
+) -> None:
     async with place(tmp_path, variant) as one, served(one.config) as proxy:
         load = Load(proxy, "term", SEED, scenes=PLAIN)
         await load.reached(pieces)
@@ -68,12 +90,21 @@ async def test_told_to_stop_under_load_it_finishes_what_runs(tmp_path: Path, var
         assert await proxy.ended == 0
         assert left_open(one) == 0
         assert await one.compared(killed=False) == []
-        cut = [str(sent) for sent in one.sent if sent.test_id in running and sent.test_id in one.accounts.rows and not (sent.left or sent.answer.whole)]
+        cut = [
+            str(sent)
+            for sent in one.sent
+            if sent.test_id in running
+            and sent.test_id in one.accounts.rows
+            and not (sent.left or sent.answer.whole)
+        ]
         assert cut == [], "requests that ran when it was told to stop"
 
 
 async def test_what_outlasts_the_drain_is_cut_and_booked(tmp_path: Path) -> None:
-    async with place(tmp_path, drain={"delay": "0s", "timeout": "300ms"}) as one, served(one.config) as proxy:
+    async with (
+        place(tmp_path, drain={"delay": "0s", "timeout": "300ms"}) as one,
+        served(one.config) as proxy,
+    ):
         load = Load(proxy, "cut", SEED, scenes=ENDLESS)
         await load.reached(300)
         proxy.signal(signal.SIGTERM)
@@ -86,13 +117,16 @@ async def test_what_outlasts_the_drain_is_cut_and_booked(tmp_path: Path) -> None
 
 
 async def test_a_full_disk_refuses_before_the_upstream_and_loses_nothing(tmp_path: Path) -> None:
-    """No file may grow to a segment's size any more: what is allocated can still be written, nothing new can be had. SQLite's log hits the bound too."""
+    """No file may grow to a segment's size any more: what is allocated can still be written,
+    nothing new can be had. SQLite's log hits the bound too."""
     async with place(tmp_path) as one:
         async with served(one.config) as proxy:
             load = Load(proxy, "full", SEED, scenes=(*PLAIN, *ENDLESS[1:]))
             await load.reached(200)
             limit_files(proxy, SEGMENT_BYTES - 1)
-            await until(lambda: sum(sent.refused == "journal_unavailable" for sent in load.sent) >= 100)
+            await until(
+                lambda: sum(sent.refused == "journal_unavailable" for sent in load.sent) >= 100
+            )
             assert await readiness(proxy) == 503
             one.sent = await load.finished()
             assert (await proxy.figures())["tollkeeper_journal_open_exchanges"] == 0
@@ -110,11 +144,15 @@ async def test_a_full_disk_refuses_before_the_upstream_and_loses_nothing(tmp_pat
             await proxy.drained()
             assert await one.compared(killed=True) == []
             assert one.accounts.tally.refused >= 100
-            assert any(sent.answer.status == 200 for sent in one.sent if sent.test_id.startswith("again"))
+            assert any(
+                sent.answer.status == 200 for sent in one.sent if sent.test_id.startswith("again")
+            )
 
 
 @pytest.mark.parametrize("pieces", [150, pytest.param(600, marks=FULL)])
-async def test_a_second_process_on_one_directory_gives_its_reason_and_does_no_harm(tmp_path: Path, pieces: int) -> None:
+async def test_a_second_process_on_one_directory_gives_its_reason_and_does_no_harm(
+    tmp_path: Path, pieces: int
+) -> None:
     async with place(tmp_path) as one:
         async with served(one.config) as proxy:
             load = Load(proxy, "two", SEED, scenes=PLAIN)
@@ -133,26 +171,48 @@ async def test_a_second_process_on_one_directory_gives_its_reason_and_does_no_ha
 # Words of a stream: an event each, then the finish, the usage, [DONE]; a token each, too.
 @pytest.mark.parametrize("words", [60, pytest.param(200, marks=FULL)])
 @pytest.mark.parametrize("variant", VARIANTS[::3], ids=lambda variant: variant.sync)
-async def test_leaving_at_every_position_is_charged_for_what_was_delivered(tmp_path: Path, variant: Variant, words: int) -> None:
-    """At once, so in each await before the answer; behind each event of a stream, its usage and its [DONE]; in a silence. No restart mends it."""
+async def test_leaving_at_every_position_is_charged_for_what_was_delivered(
+    tmp_path: Path, variant: Variant, words: int
+) -> None:
+    """At once, so in each await before the answer; behind each event of a stream, its usage and its
+    [DONE]; in a silence. No restart mends it."""
     long = Scene("long stream", f"demo-long:{words}", stream=True, include_usage=True)
-    silent = (Scene("hang", "demo-hang"), Scene("stall", "demo-stall:3", stream=True), Scene("slow json", "demo-slow:0.3"))
+    silent = (
+        Scene("hang", "demo-hang"),
+        Scene("stall", "demo-stall:3", stream=True),
+        Scene("slow json", "demo-slow:0.3"),
+    )
     async with place(tmp_path, variant) as one, served(one.config) as proxy:
         events = len(expected(body(long, random.Random(0))).events)
         positions = [f"at-{number}" for number in range(1, events + 1)]
-        leavers = [leaving(proxy, name, long, after_events=number) for number, name in enumerate(positions, 1)]
-        leavers += [leaving(proxy, f"early-{number}", scene, after_s=number / 2000) for number in range(60) for scene in [(long, *silent)[number % 4]]]
-        leavers += [leaving(proxy, f"stalled-{number}", silent[1], after_events=number) for number in (1, 2, 3)]
+        leavers = [
+            leaving(proxy, name, long, after_events=number)
+            for number, name in enumerate(positions, 1)
+        ]
+        leavers += [
+            leaving(proxy, f"early-{number}", scene, after_s=number / 2000)
+            for number in range(60)
+            for scene in [(long, *silent)[number % 4]]
+        ]
+        leavers += [
+            leaving(proxy, f"stalled-{number}", silent[1], after_events=number)
+            for number in (1, 2, 3)
+        ]
         one.sent = await asyncio.gather(*leavers)
         await proxy.drained()
         assert await one.compared(killed=False) == []
         rows = one.accounts.rows
         assert [name for name in positions if name not in rows] == []
-        # On a busy machine many events come in one piece, the last ones with [DONE]: whoever leaves behind that has left a whole answer.
+        # On a busy machine many events come in one piece, the last ones with [DONE]: whoever leaves
+        # behind that has left a whole answer.
         assert {rows[name].outcome for name in positions} <= {"client_closed", "completed"}
         assert {rows[f"stalled-{number}"].outcome for number in (1, 2, 3)} == {"client_closed"}
         behind_done = rows[positions[-1]]
-        assert (behind_done.outcome, behind_done.output_source, behind_done.output_tokens) == ("completed", "reported", words)
+        assert (behind_done.outcome, behind_done.output_source, behind_done.output_tokens) == (
+            "completed",
+            "reported",
+            words,
+        )
 
 
 def limit_files(proxy: Proxy, size_bytes: int) -> None:

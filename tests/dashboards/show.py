@@ -1,7 +1,9 @@
-"""Real data for the documentation's pictures: some minutes of mixed load through a running proxy, scraped by a real Prometheus whose data stays.
+"""Real data for the documentation's pictures: some minutes of mixed load through a running proxy,
+scraped by a real Prometheus whose data stays.
 
 python -m tests.dashboards.show --minutes 12 --dir DIR      then tools/dashboards/pictures.py draws it
-Three teams, five keys, six models on two scripted upstreams. In the middle one upstream fails for a minute, and a batch job uses up its budget.
+Three teams, five keys, six models on two scripted upstreams. In the middle one upstream fails for a
+minute, and a batch job uses up its budget.
 """
 
 from __future__ import annotations
@@ -22,8 +24,21 @@ from tests.support.raw import Visit, raw_upstream
 from tests.support.running import config, running
 from tools.dashboards.files import TARGET
 
-KEYS = {"chat-app": ("support", 0.35), "search": ("product", 0.3), "nightly-batch": ("research", 0.15), "notebook": ("research", 0.15), "ci": ("product", 0.05)}
-MODELS = {"gpt-4o": 0.3, "deepseek-chat": 0.25, "gpt-4o-mini": 0.2, "demo-reasoning": 0.12, "demo-silent": 0.05, "regional-7b": 0.08}
+KEYS = {
+    "chat-app": ("support", 0.35),
+    "search": ("product", 0.3),
+    "nightly-batch": ("research", 0.15),
+    "notebook": ("research", 0.15),
+    "ci": ("product", 0.05),
+}
+MODELS = {
+    "gpt-4o": 0.3,
+    "deepseek-chat": 0.25,
+    "gpt-4o-mini": 0.2,
+    "demo-reasoning": 0.12,
+    "demo-silent": 0.05,
+    "regional-7b": 0.08,
+}
 WORDS = 60
 PER_S = 9.0
 
@@ -59,11 +74,24 @@ class Regional:
         await asyncio.sleep(random.uniform(0.1, 0.5))
         self.left = max(0, self.left - 1)
         if 0.5 < at < 0.6:
-            await visit.answer(b'{"error":{"message":"overloaded","type":"server_error"}}', status="503 Service Unavailable", headers=("Content-Type: application/json",))
+            await visit.answer(
+                b'{"error":{"message":"overloaded","type":"server_error"}}',
+                status="503 Service Unavailable",
+                headers=("Content-Type: application/json",),
+            )
             return
         usage = b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}' % (200, 80, 280)
-        body = b'{"id":"1","object":"chat.completion","model":"regional-7b","choices":[{"index":0,"message":{"role":"assistant","content":"ok"},"finish_reason":"stop"}],"usage":%s}' % usage
-        await visit.answer(body, headers=("Content-Type: application/json", f"x-ratelimit-remaining-requests: {self.left}"))
+        body = (
+            b'{"id":"1","object":"chat.completion","model":"regional-7b","choices":[{"index":0,"message":{"role":"assistant","content":"ok"},"finish_reason":"stop"}],"usage":%s}'
+            % usage
+        )
+        await visit.answer(
+            body,
+            headers=(
+                "Content-Type: application/json",
+                f"x-ratelimit-remaining-requests: {self.left}",
+            ),
+        )
 
 
 async def drive(base_url: str, minutes: float, seed: int = 6) -> None:
@@ -72,23 +100,39 @@ async def drive(base_url: str, minutes: float, seed: int = 6) -> None:
     running_now: set[asyncio.Task[None]] = set()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         while (at := (time.monotonic() - began_s) / 60 / minutes) < 1:
-            weights = {key: share * (5 if key == "nightly-batch" and at > 0.33 else 1) for key, (_, share) in KEYS.items()}
-            [key], [model] = chance.choices(list(weights), list(weights.values())), chance.choices(list(MODELS), list(MODELS.values()))
-            task = asyncio.create_task(ask(session, base_url, key if chance.random() > 0.01 else "old", model, chance))
+            weights = {
+                key: share * (5 if key == "nightly-batch" and at > 0.33 else 1)
+                for key, (_, share) in KEYS.items()
+            }
+            [key], [model] = (
+                chance.choices(list(weights), list(weights.values())),
+                chance.choices(list(MODELS), list(MODELS.values())),
+            )
+            task = asyncio.create_task(
+                ask(session, base_url, key if chance.random() > 0.01 else "old", model, chance)
+            )
             running_now.add(task)
             task.add_done_callback(running_now.discard)
             await asyncio.sleep(chance.expovariate(PER_S * (1 + 0.5 * math.sin(at * 4 * math.pi))))
         await asyncio.gather(*running_now)
 
 
-async def ask(session: aiohttp.ClientSession, base_url: str, key: str, model: str, chance: random.Random) -> None:
+async def ask(
+    session: aiohttp.ClientSession, base_url: str, key: str, model: str, chance: random.Random
+) -> None:
     words = chance.randint(5, WORDS)
-    body = {"model": model, "messages": [{"role": "user", "content": "word " * words}], "stream": chance.random() < 0.6 and model != "regional-7b"}
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "word " * words}],
+        "stream": chance.random() < 0.6 and model != "regional-7b",
+    }
     if body["stream"] and model != "demo-silent" and chance.random() < 0.9:
         body["stream_options"] = {"include_usage": True}
-    async with session.post(f"{base_url}/chat/completions", json=body, headers={"Authorization": f"Bearer sk-{key}"}) as answer:
+    async with session.post(
+        f"{base_url}/chat/completions", json=body, headers={"Authorization": f"Bearer sk-{key}"}
+    ) as answer:
         if chance.random() < 0.02:
-            await answer.content.readany()   # and leaves
+            await answer.content.readany()  # and leaves
         else:
             await answer.read()
 
@@ -105,7 +149,9 @@ async def show(directory: Path, minutes: float) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=12.0)
     parser.add_argument("--dir", type=Path, required=True)
     arguments = parser.parse_args()

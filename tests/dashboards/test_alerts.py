@@ -1,4 +1,5 @@
-"""Each alert fires when it should and is silent when it should: promtool's unit tests, from one table. And each has its section in the runbook."""
+"""Each alert fires when it should and is silent when it should: promtool's unit tests, from one
+table. And each has its section in the runbook."""
 
 from __future__ import annotations
 
@@ -23,14 +24,22 @@ PROXY = 'job="tollkeeper", instance="a:9464"'
 WHO = f'{PROXY}, team="research", key="alice", model="m", upstream="up"'
 BUDGET = f'{PROXY}, scope="team", id="research", limit="team:research/USD/month", unit="USD", per="month"'
 ON = {"job": "tollkeeper", "instance": "a:9464"}
-OF_BUDGET = {"job": "tollkeeper", "scope": "team", "id": "research", "limit": "team:research/USD/month", "unit": "USD", "per": "month"}
+OF_BUDGET = {
+    "job": "tollkeeper",
+    "scope": "team",
+    "id": "research",
+    "limit": "team:research/USD/month",
+    "unit": "USD",
+    "per": "month",
+}
 UP = {"job": "tollkeeper", "upstream": "up"}
 Series = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Case:
-    """Samples a minute apart, in promtool's notation, from which an alert fires at a time, with these labels and this summary; and others at which it does not."""
+    """Samples a minute apart, in promtool's notation, from which an alert fires at a time, with
+    these labels and this summary; and others at which it does not."""
 
     alert: str
     fires: Series
@@ -46,27 +55,45 @@ def gauge(name: str, values: str, labels: str = PROXY) -> Series:
 
 def buckets(name: str, bound: str, labels: str = PROXY) -> Series:
     """Sixty observations a minute, all in the bucket that ends at `bound`."""
-    bounds = {"admit": ("0.001", "0.01", "0.05"), "first": ("10.0", "30.0", "60.0")}["admit" if name.startswith("overhead") else "first"]
+    bounds = {"admit": ("0.001", "0.01", "0.05"), "first": ("10.0", "30.0", "60.0")}[
+        "admit" if name.startswith("overhead") else "first"
+    ]
     steps = {le: "0+60x60" if float(le) >= float(bound) else "0x60" for le in bounds}
-    return {f'tollkeeper_{name}_bucket{{{labels}, le="{le}"}}': values for le, values in {**steps, "+Inf": "0+60x60"}.items()}
+    return {
+        f'tollkeeper_{name}_bucket{{{labels}, le="{le}"}}': values
+        for le, values in {**steps, "+Inf": "0+60x60"}.items()
+    }
 
 
 def requests(code: str, a_minute: int, outcome: str = "completed") -> Series:
-    return {f'tollkeeper_requests_total{{{WHO}, code="{code}", outcome="{outcome}"}}': f"0+{a_minute}x60"}
+    return {
+        f'tollkeeper_requests_total{{{WHO}, code="{code}", outcome="{outcome}"}}': f"0+{a_minute}x60"
+    }
 
 
 def sources(**a_minute: int) -> Series:
-    return {f'tollkeeper_usage_source_total{{{PROXY}, upstream="up", model="m", source="{source}"}}': f"0+{count}x90" for source, count in a_minute.items()}
+    return {
+        f'tollkeeper_usage_source_total{{{PROXY}, upstream="up", model="m", source="{source}"}}': f"0+{count}x90"
+        for source, count in a_minute.items()
+    }
 
 
-def budget(used: str, resets_s: int | None = 86_400 * 10, amount: str = "500x120", per: str = "month") -> Series:
+def budget(
+    used: str, resets_s: int | None = 86_400 * 10, amount: str = "500x120", per: str = "month"
+) -> Series:
     labels = BUDGET.replace("month", per)
-    reset = {} if resets_s is None else gauge("limit_reset_timestamp_seconds", f"{resets_s}x120", labels)
+    reset = (
+        {}
+        if resets_s is None
+        else gauge("limit_reset_timestamp_seconds", f"{resets_s}x120", labels)
+    )
     return {**gauge("limit_amount", amount, labels), **gauge("limit_used", used, labels), **reset}
 
 
 def refusals(values: str, code: str = "rate_limit_exceeded") -> Series:
-    return {f'tollkeeper_refusals_total{{{PROXY}, team="research", key="alice", code="{code}"}}': values}
+    return {
+        f'tollkeeper_refusals_total{{{PROXY}, team="research", key="alice", code="{code}"}}': values
+    }
 
 
 CASES = (
@@ -119,20 +146,31 @@ CASES = (
 
 # What else must not be said, or must: edges of the rules that the two cases above do not touch.
 SILENT = (
-    ("TollkeeperBudgetBurningFast", budget("500+1x120"), "100m"),                             # used up already: At95 tells
-    ("TollkeeperBudgetBurningFast", budget("1+1x30"), "30m"),                                 # not a tenth used: no pace yet
-    ("TollkeeperBudgetAt95", budget("60x10", 60, "60x120", "minute"), "5m"),                  # a rate is meant to be used
-    ("TollkeeperBudgetAt80", budget("480x10"), "5m"),                                         # one alert for one thing
+    # used up already: At95 tells
+    ("TollkeeperBudgetBurningFast", budget("500+1x120"), "100m"),
+    # not a tenth used: no pace yet
+    ("TollkeeperBudgetBurningFast", budget("1+1x30"), "30m"),
+    # a rate is meant to be used
+    ("TollkeeperBudgetAt95", budget("60x10", 60, "60x120", "minute"), "5m"),
+    # one alert for one thing
+    ("TollkeeperBudgetAt80", budget("480x10"), "5m"),
     ("TollkeeperKeyExpiring", gauge("key_expiry_timestamp_seconds", "60x10", f'{PROXY}, key="alice"'), "5m"),   # it has
-    ("TollkeeperMuchEstimated", dict.fromkeys(sources(estimated=1), "0x60 1x30"), "80m"),               # too few to say
-    ("TollkeeperMuchEstimated", sources(none=50, partial=9, reported=5, estimated=1), "80m"),           # a vendor's errors have no usage to state
+    # too few to say
+    ("TollkeeperMuchEstimated", dict.fromkeys(sources(estimated=1), "0x60 1x30"), "80m"),
+    # a vendor's errors have no usage to state
+    ("TollkeeperMuchEstimated", sources(none=50, partial=9, reported=5, estimated=1), "80m"),
     ("TollkeeperMuchEstimated", sources(none=50), "80m"),
-    ("TollkeeperUpstreamErrors", requests("502", 1), "12m"),                                  # one request a minute
+    # one request a minute
+    ("TollkeeperUpstreamErrors", requests("502", 1), "12m"),
     ("TollkeeperUnpricedModel", gauge("unpriced_requests_total", "0x60", f'{PROXY}, model="m"'), "5m"),
 )  # fmt: skip
 FIRES = (
-    ("TollkeeperBudgetBurningFast", budget("100+1x120", None, per="total"), "100m"),          # a total: out within three days
-    ("TollkeeperDown", {}, "5m"),                                                             # not even a target
+    (
+        "TollkeeperBudgetBurningFast",
+        budget("100+1x120", None, per="total"),
+        "100m",
+    ),  # a total: out within three days
+    ("TollkeeperDown", {}, "5m"),  # not even a target
 )
 
 
@@ -151,17 +189,30 @@ class Unit:
 
 
 def run(directory: Path, units: list[Unit]) -> tuple[int, str]:
-    """Units that share no metric do not see each other, so they go into one database: each of its minutes costs an evaluation of all rules."""
+    """Units that share no metric do not see each other, so they go into one database: each of its
+    minutes costs an evaluation of all rules."""
     groups: list[list[Unit]] = []
     for unit in units:
-        fitting = (group for group in groups if not any(unit.metrics & other.metrics or unit.alert == other.alert for other in group))
+        fitting = (
+            group
+            for group in groups
+            if not any(unit.metrics & other.metrics or unit.alert == other.alert for other in group)
+        )
         group = next(fitting, None)
         if group is None:
             groups.append([unit])
         else:
             group.append(unit)
     path = directory / "tests.yml"
-    path.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [_test(group) for group in groups]}))
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "rule_files": [str(RULES)],
+                "evaluation_interval": "1m",
+                "tests": [_test(group) for group in groups],
+            }
+        )
+    )
     return promtool("test", "rules", path)
 
 
@@ -174,17 +225,31 @@ def _test(group: list[Unit]) -> dict[str, object]:
 
 def firing(case: Case) -> list[dict[str, object]]:
     [rule] = [rule for rule in ALERTS if rule.name == case.alert]
-    return [{"exp_labels": {"severity": rule.severity, **case.labels}, "exp_annotations": {"summary": case.summary, "runbook_url": f"docs/runbook.md#{case.alert.lower()}"}}]
+    return [
+        {
+            "exp_labels": {"severity": rule.severity, **case.labels},
+            "exp_annotations": {
+                "summary": case.summary,
+                "runbook_url": f"docs/runbook.md#{case.alert.lower()}",
+            },
+        }
+    ]
 
 
 def test_every_alert_fires_with_its_labels_and_words(tmp_path):
-    assert [case.alert for case in CASES] == [alert.name for alert in ALERTS], "each alert has one row in CASES, in order"
-    status, said = run(tmp_path, [Unit(case.alert, case.fires, case.at, firing(case)) for case in CASES])
+    assert [case.alert for case in CASES] == [alert.name for alert in ALERTS], (
+        "each alert has one row in CASES, in order"
+    )
+    status, said = run(
+        tmp_path, [Unit(case.alert, case.fires, case.at, firing(case)) for case in CASES]
+    )
     assert status == 0, said
 
 
 def test_every_alert_is_silent_else(tmp_path):
-    units = [Unit(case.alert, case.silent, case.at, []) for case in CASES] + [Unit(alert, series, at, []) for alert, series, at in SILENT]
+    units = [Unit(case.alert, case.silent, case.at, []) for case in CASES] + [
+        Unit(alert, series, at, []) for alert, series, at in SILENT
+    ]
     status, said = run(tmp_path, units)
     assert status == 0, said
 
@@ -197,21 +262,43 @@ def test_the_other_edges_fire_too(tmp_path):
 
 
 def test_a_budget_that_is_used_up_is_the_longest_bar(tmp_path):
-    """By how much of the time to its reset nothing is left: 1 where it is used up, none where it lasts; a total goes by 30 days."""
-    name = "tollkeeper_limit_{}{{" + 'job="j", instance="i", scope="team", id="t", limit="{}", unit="USD", per="{}"}}'
+    """By how much of the time to its reset nothing is left: 1 where it is used up, none where it
+    lasts; a total goes by 30 days."""
+    name = (
+        "tollkeeper_limit_{}{{"
+        + 'job="j", instance="i", scope="team", id="t", limit="{}", unit="USD", per="{}"}}'
+    )
     series = {}
     for limit, per, amount, used, reset in (
         ("used-up", "month", "100", "100", 864_000), ("beyond", "day", "100", "130", 864_000), ("lacks", "day", "76", "10+0.4x120", 3600 + 4 * 3600), ("lasts", "month", "100000", "1+1x120", 864_000),
         ("total", "total", "1160", "100+1x120", None), ("minute", "minute", "60", "60", 3660),
     ):  # fmt: skip
-        for kind, value in (("amount", amount), ("used", used), ("held", "0"), ("reset_timestamp_seconds", reset)):
+        for kind, value in (
+            ("amount", amount),
+            ("used", used),
+            ("held", "0"),
+            ("reset_timestamp_seconds", reset),
+        ):
             if value is not None:
-                series[name.format(kind, limit, per)] = str(value) if "x" in str(value) else f"{value}x120"
-    [expression] = [query.expression for panel in LIMITS.panels if panel.title.startswith("Budgets that run out") for query in panel.queries]
+                series[name.format(kind, limit, per)] = (
+                    str(value) if "x" in str(value) else f"{value}x120"
+                )
+    [expression] = [
+        query.expression
+        for panel in LIMITS.panels
+        if panel.title.startswith("Budgets that run out")
+        for query in panel.queries
+    ]
     expression = re.sub(r"\$\w+", ".*", expression)
     labels = 'id="t", limit="{}", per="{}", scope="team", unit="USD"'
-    # At one hour `lacks` has 76 - 34 = 42 left, for 105 of 240 minutes; `total` has 1000 left, for 1000 of 43,200.
-    expected = [("used-up", "month", 1), ("beyond", "day", 1), ("lacks", "day", 1 - 105 / 240), ("total", "total", 1 - 1000 / 43_200)]
+    # At one hour `lacks` has 76 - 34 = 42 left, for 105 of 240 minutes; `total` has 1000 left, for
+    # 1000 of 43,200.
+    expected = [
+        ("used-up", "month", 1),
+        ("beyond", "day", 1),
+        ("lacks", "day", 1 - 105 / 240),
+        ("total", "total", 1 - 1000 / 43_200),
+    ]
     path = tmp_path / "tests.yml"
     path.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [{
         "interval": "1m", "input_series": [{"series": key, "values": values} for key, values in series.items()],
@@ -227,7 +314,12 @@ def test_what_no_vendor_stated_is_a_share_of_whole_answers(tmp_path):
     """Nothing but errors: no share at all; nothing but stated answers: 0."""
     series = {
         f'tollkeeper_usage_source_total{{upstream="{upstream}", source="{source}"}}': f"0+{count}x90"
-        for upstream, counts in {"errors": {"none": 9, "partial": 9}, "states": {"reported": 9, "none": 9}, "silent": {"counted": 2, "estimated": 1, "none": 9}, "both": {"reported": 3, "estimated": 1, "partial": 9}}.items()
+        for upstream, counts in {
+            "errors": {"none": 9, "partial": 9},
+            "states": {"reported": 9, "none": 9},
+            "silent": {"counted": 2, "estimated": 1, "none": 9},
+            "both": {"reported": 3, "estimated": 1, "partial": 9},
+        }.items()
         for source, count in counts.items()
     }
     path = tmp_path / "tests.yml"
@@ -251,12 +343,26 @@ def test_promtool_has_no_objection_to_the_rules():
 
 def test_the_runbook_has_a_section_for_each_alert_and_no_other():
     sections = re.findall(r"^### (Tollkeeper\w+)$", RUNBOOK.read_text(), re.MULTILINE)
-    assert sections == [alert.name for alert in ALERTS], "docs/runbook.md and tools/dashboards/rules.py differ: one section an alert, in its order"
+    assert sections == [alert.name for alert in ALERTS], (
+        "docs/runbook.md and tools/dashboards/rules.py differ: one section an alert, in its order"
+    )
 
 
 def test_the_documentation_lists_each_alert():
-    listed = re.findall(r"^\| \[(Tollkeeper\w+)\]\(runbook\.md#(\w+)\) \| (\w+) \| (at once|\d+\w) \|$", (TARGET.parent / "docs" / "dashboards.md").read_text(), re.MULTILINE)
-    assert listed == [(alert.name, alert.name.lower(), alert.severity, "at once" if alert.lasts == "0m" else alert.lasts) for alert in ALERTS]
+    listed = re.findall(
+        r"^\| \[(Tollkeeper\w+)\]\(runbook\.md#(\w+)\) \| (\w+) \| (at once|\d+\w) \|$",
+        (TARGET.parent / "docs" / "dashboards.md").read_text(),
+        re.MULTILINE,
+    )
+    assert listed == [
+        (
+            alert.name,
+            alert.name.lower(),
+            alert.severity,
+            "at once" if alert.lasts == "0m" else alert.lasts,
+        )
+        for alert in ALERTS
+    ]
 
 
 def test_each_alert_names_a_metric_that_exists_only_once_in_the_recordings():

@@ -1,4 +1,5 @@
-"""The dashboards as files: fresh, complete, and by the rules of Grafana's own linter (dashboard-linter), said again here."""
+"""The dashboards as files: fresh, complete, and by the rules of Grafana's own linter
+(dashboard-linter), said again here."""
 
 from __future__ import annotations
 
@@ -17,8 +18,16 @@ from tools.dashboards.files import DASHBOARDS, TARGET, files
 from tools.dashboards.rules import ALERTS, RECORDINGS
 
 Json = dict[str, object]
-DOCUMENTS = {path.stem: json.loads(path.read_text()) for path in sorted((TARGET / "grafana").glob("*.json"))}
-COUNTERS = "|".join(rf"{PREFIX}{spec.name}" if spec.kind == "counter" else rf"{PREFIX}{spec.name}_(?:bucket|count|sum)" for spec in SPECS if spec.kind != "gauge")
+DOCUMENTS = {
+    path.stem: json.loads(path.read_text()) for path in sorted((TARGET / "grafana").glob("*.json"))
+}
+COUNTERS = "|".join(
+    rf"{PREFIX}{spec.name}"
+    if spec.kind == "counter"
+    else rf"{PREFIX}{spec.name}_(?:bucket|count|sum)"
+    for spec in SPECS
+    if spec.kind != "gauge"
+)
 SELECTOR = re.compile(rf"({PREFIX}\w+)(\{{[^}}]*\}})?(\[[^\]]*\])?")
 
 RECORDING = re.compile(r"\b\w+:\w+:\w+\b")
@@ -48,78 +57,134 @@ def metric(name: str) -> str:
 def test_the_files_are_what_the_source_says():
     made = files()
     for name, text in made.items():
-        assert (TARGET / name).read_text() == text, f"dashboards/{name} is old: run `make dashboards` and commit what it writes"
-    assert {path.stem for path in (TARGET / "grafana").glob("*.json")} == {dashboard.uid for dashboard in DASHBOARDS}
+        assert (TARGET / name).read_text() == text, (
+            f"dashboards/{name} is old: run `make dashboards` and commit what it writes"
+        )
+    assert {path.stem for path in (TARGET / "grafana").glob("*.json")} == {
+        dashboard.uid for dashboard in DASHBOARDS
+    }
 
 
 def test_every_metric_that_is_asked_for_exists_with_the_labels_it_is_asked_by():
-    labels = {spec.name: {*spec.labels, "job", "instance", *({"le"} if spec.kind == "histogram" else ())} for spec in SPECS}
-    asked = [*targets(), *((rule.name, RECORDING.sub("up", rule.expression)) for rule in (*RECORDINGS, *ALERTS))]
+    labels = {
+        spec.name: {*spec.labels, "job", "instance", *({"le"} if spec.kind == "histogram" else ())}
+        for spec in SPECS
+    }
+    asked = [
+        *targets(),
+        *((rule.name, RECORDING.sub("up", rule.expression)) for rule in (*RECORDINGS, *ALERTS)),
+    ]
     for where, expression in asked:
         for name, matchers, _ in SELECTOR.findall(expression):
             assert metric(name) in labels, f"{where}: {name} is no metric"
             unknown = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers)) - labels[metric(name)]
             assert not unknown, f"{where}: {name} has no label {unknown}"
-        used = {label for group in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression) for label in re.split(r",\s*", group)}
-        known = set().union(*(labels[metric(name)] for name, _, _ in SELECTOR.findall(expression))) if SELECTOR.search(expression) else used
+        used = {
+            label
+            for group in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression)
+            for label in re.split(r",\s*", group)
+        }
+        known = (
+            set().union(*(labels[metric(name)] for name, _, _ in SELECTOR.findall(expression)))
+            if SELECTOR.search(expression)
+            else used
+        )
         assert used <= known, f"{where}: grouped by {used - known}, which no metric in it has"
 
 
 def test_every_metric_is_on_a_dashboard():
-    shown = {metric(name) for _, expression in targets() for name, _, _ in SELECTOR.findall(expression)}
-    assert not {spec.name for spec in SPECS} - shown, "give each new metric a panel in tools/dashboards"
+    shown = {
+        metric(name) for _, expression in targets() for name, _, _ in SELECTOR.findall(expression)
+    }
+    assert not {spec.name for spec in SPECS} - shown, (
+        "give each new metric a panel in tools/dashboards"
+    )
 
 
 def test_panels_link_to_alerts_that_exist_and_every_alert_is_linked():
-    linked = {link["url"].rpartition("#")[2] for _, panel in panels() for link in panel.get("links", [])}
-    nowhere = {"tollkeeperdown"}   # what is down shows nothing
+    linked = {
+        link["url"].rpartition("#")[2] for _, panel in panels() for link in panel.get("links", [])
+    }
+    nowhere = {"tollkeeperdown"}  # what is down shows nothing
     assert linked == {alert.name.lower() for alert in ALERTS} - nowhere
 
 
 def test_the_documentation_says_what_each_panel_answers_and_shows_it():
     text = (TARGET.parent / "docs" / "dashboards.md").read_text()
     told = re.findall(r"^\| \*\*(.+?)\*\* \| (.+) \|$", text, re.MULTILINE)
-    assert told == [(panel.title, panel.description) for dashboard in DASHBOARDS for panel in dashboard.panels], "docs/dashboards.md: one row a panel, in its words and order"
+    assert told == [
+        (panel.title, panel.description) for dashboard in DASHBOARDS for panel in dashboard.panels
+    ], "docs/dashboards.md: one row a panel, in its words and order"
     pictures = re.findall(r"\]\((pictures/[\w-]+\.svg)\)", text)
     assert len(pictures) == len(DASHBOARDS)
     for dashboard, picture in zip(DASHBOARDS, pictures, strict=True):
         drawn = (TARGET.parent / "docs" / picture).read_text()
-        missing = [panel.title for panel in dashboard.panels if f">{html.escape(panel.title)}</text>" not in drawn]
+        missing = [
+            panel.title
+            for panel in dashboard.panels
+            if f">{html.escape(panel.title)}</text>" not in drawn
+        ]
         assert not missing, f"docs/{picture} is old: draw it anew, see tools/dashboards/pictures.py"
 
 
 def test_no_panel_shows_a_time_or_a_size_below_zero():
-    """Differences to now and forecasts are held at zero, or what is below is left out; and no axis begins under zero."""
+    """Differences to now and forecasts are held at zero, or what is below is left out; and no axis
+    begins under zero."""
     for where, panel in panels():
         expressions = [target["expr"] for target in panel["targets"]]
         for expression in expressions:
-            assert not re.search(r"time\(\)|predict_linear|deriv", expression) or "clamp_min(" in expression or re.search(r"time\(\) > 0\)", expression), f"{where}: {expression}"
+            assert (
+                not re.search(r"time\(\)|predict_linear|deriv", expression)
+                or "clamp_min(" in expression
+                or re.search(r"time\(\) > 0\)", expression)
+            ), f"{where}: {expression}"
         if panel["type"] == "timeseries":
             may = any("_error_ratio" in expression for expression in expressions)
             assert panel["fieldConfig"]["defaults"].get("min") == (None if may else 0), where
 
 
 def test_each_amount_of_money_names_its_currency_and_each_pace_its_time():
-    money = [(where, panel) for where, panel in panels() if re.search(r"_(?:cost|charge)(?:_total)?\{", str(panel["targets"]))]
+    money = [
+        (where, panel)
+        for where, panel in panels()
+        if re.search(r"_(?:cost|charge)(?:_total)?\{", str(panel["targets"]))
+    ]
     assert len(money) >= 10
     for where, panel in money:
         for target in panel["targets"]:
-            assert "currency" in target["legendFormat"] or (panel["type"] == "table" and "currency)" in target["expr"]), where
-            assert ("* 3600" in target["expr"]) == ("an hour" in panel["title"]) == (panel["fieldConfig"]["defaults"].get("custom", {}).get("axisLabel") == "currency units an hour"), where
+            assert "currency" in target["legendFormat"] or (
+                panel["type"] == "table" and "currency)" in target["expr"]
+            ), where
+            assert (
+                ("* 3600" in target["expr"])
+                == ("an hour" in panel["title"])
+                == (
+                    panel["fieldConfig"]["defaults"].get("custom", {}).get("axisLabel")
+                    == "currency units an hour"
+                )
+            ), where
         assert panel["type"] != "stat" or panel["options"]["textMode"] == "value_and_name", where
 
 
 def test_tables_have_pages_and_say_each_name_once():
     for where, panel in panels():
         if panel["type"] == "table":
-            assert panel["options"]["enablePagination"] and panel["options"]["footer"]["enablePagination"], where
+            assert (
+                panel["options"]["enablePagination"]
+                and panel["options"]["footer"]["enablePagination"]
+            ), where
         for target in panel["targets"]:
-            assert not ("limit" in target["legendFormat"] and "{{id}}" in target["legendFormat"]), f"{where}: a limit's name is unique, and mostly says whose it is"
+            assert not ("limit" in target["legendFormat"] and "{{id}}" in target["legendFormat"]), (
+                f"{where}: a limit's name is unique, and mostly says whose it is"
+            )
 
 
 def test_histograms_reach_the_timeouts():
     timeouts = TimeoutSettings()
-    assert (DURATION_BOUNDS_S[-1], FIRST_BYTE_BOUNDS_S[-1]) == (timeouts.total_s, timeouts.first_byte_s), "above its last bound a histogram knows no quantile"
+    assert (DURATION_BOUNDS_S[-1], FIRST_BYTE_BOUNDS_S[-1]) == (
+        timeouts.total_s,
+        timeouts.first_byte_s,
+    ), "above its last bound a histogram knows no quantile"
 
 
 def test_provisioning_reads_where_the_readme_says():
@@ -137,41 +202,68 @@ class TestLinter:
         return {variable["name"]: variable for variable in document["templating"]["list"]}
 
     def expressions(self, document: Json) -> list[str]:
-        return [target["expr"] for panel in document["panels"] for target in panel.get("targets", [])]
+        return [
+            target["expr"] for panel in document["panels"] for target in panel.get("targets", [])
+        ]
 
     def test_template_datasource(self, document):
         source = self.variables(document)["datasource"]
-        assert (source["type"], source["query"], source["label"]) == ("datasource", "prometheus", "Data source")
+        assert (source["type"], source["query"], source["label"]) == (
+            "datasource",
+            "prometheus",
+            "Data source",
+        )
 
     @pytest.mark.parametrize("name", ["job", "instance"])
     def test_template_job_and_instance(self, document, name):
         variable = self.variables(document)[name]
-        assert (variable["type"], variable["datasource"]["uid"], variable["label"], variable["allValue"]) == ("query", "${datasource}", name.title(), ".+")
+        assert (
+            variable["type"],
+            variable["datasource"]["uid"],
+            variable["label"],
+            variable["allValue"],
+        ) == ("query", "${datasource}", name.title(), ".+")
         assert variable["multi"]
         assert variable["includeAll"]
 
     def test_template_label_promql(self, document):
         for name, variable in self.variables(document).items():
             if variable["type"] == "query":
-                assert re.fullmatch(rf"label_values\({PREFIX}\w+(\{{.*\}})?, {name}\)", variable["query"]["query"]), variable["query"]
+                assert re.fullmatch(
+                    rf"label_values\({PREFIX}\w+(\{{.*\}})?, {name}\)", variable["query"]["query"]
+                ), variable["query"]
 
     def test_template_on_time_change_reload(self, document):
-        assert {variable["refresh"] for variable in self.variables(document).values() if variable["type"] == "query"} == {2}
+        assert {
+            variable["refresh"]
+            for variable in self.variables(document).values()
+            if variable["type"] == "query"
+        } == {2}
 
     def test_panel_datasource(self, document):
         for panel in document["panels"]:
             if panel["type"] != "row":
                 assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-                assert all(target["datasource"] == panel["datasource"] for target in panel["targets"])
+                assert all(
+                    target["datasource"] == panel["datasource"] for target in panel["targets"]
+                )
 
     def test_panel_title_description(self, document):
         for panel in document["panels"]:
             assert panel["title"], panel
-            assert panel["type"] == "row" or re.fullmatch(r"[A-Z0-9].*[.)]", panel["description"]), panel["title"]
+            assert panel["type"] == "row" or re.fullmatch(
+                r"[A-Z0-9].*[.)]", panel["description"]
+            ), panel["title"]
 
     def test_panel_units(self, document):
         for panel in document["panels"]:
-            assert panel["type"] == "row" or panel["fieldConfig"]["defaults"]["unit"] in {"short", "s", "percentunit", "reqps", "bytes"}, panel["title"]
+            assert panel["type"] == "row" or panel["fieldConfig"]["defaults"]["unit"] in {
+                "short",
+                "s",
+                "percentunit",
+                "reqps",
+                "bytes",
+            }, panel["title"]
 
     def test_panel_no_targets(self, document):
         assert all(panel["type"] == "row" or panel["targets"] for panel in document["panels"])
@@ -179,16 +271,22 @@ class TestLinter:
     def test_target_job_and_instance(self, document):
         for expression in self.expressions(document):
             for name, matchers, _ in SELECTOR.findall(expression):
-                assert matchers.startswith('{job=~"$job", instance=~"$instance"'), f"{name} in {expression}"
+                assert matchers.startswith('{job=~"$job", instance=~"$instance"'), (
+                    f"{name} in {expression}"
+                )
 
     def test_target_rate_interval(self, document):
         for expression in self.expressions(document):
-            assert not re.search(r"\bi?rate\([^\[]*\[(?!\$__rate_interval\])", expression), expression
+            assert not re.search(r"\bi?rate\([^\[]*\[(?!\$__rate_interval\])", expression), (
+                expression
+            )
 
     def test_target_counter_aggregation(self, document):
         for expression in self.expressions(document):
             for found in re.finditer(rf"\b(?:{COUNTERS})\b", expression):
-                assert re.search(r"\b(rate|irate|increase)\($", expression[: found.start()]), expression
+                assert re.search(r"\b(rate|irate|increase)\($", expression[: found.start()]), (
+                    expression
+                )
 
     def test_uneditable_dashboard(self, document):
         assert document["editable"] is False
@@ -197,7 +295,11 @@ class TestLinter:
         taken: set[tuple[int, int]] = set()
         for panel in document["panels"]:
             place = panel["gridPos"]
-            cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+            cells = {
+                (x, y)
+                for x in range(place["x"], place["x"] + place["w"])
+                for y in range(place["y"], place["y"] + place["h"])
+            }
             assert not cells & taken, panel["title"]
             assert place["x"] + place["w"] <= 24
             taken |= cells
@@ -209,5 +311,8 @@ class TestLinter:
 
 def test_a_runbook_of_ones_own_can_be_linked(tmp_path: Path):
     made = files("https://wiki.example/runbook")
-    assert '"https://wiki.example/runbook#tollkeeperledgerlag"' in made["grafana/tollkeeper-ledger.json"]
+    assert (
+        '"https://wiki.example/runbook#tollkeeperledgerlag"'
+        in made["grafana/tollkeeper-ledger.json"]
+    )
     assert "docs/runbook.md" not in "".join(made.values())

@@ -1,4 +1,5 @@
-"""End users and tags: which source wins, what is dropped, and that a stored end user can be erased."""
+"""End users and tags: which source wins, what is dropped, and that a stored end user can be
+erased."""
 
 from __future__ import annotations
 
@@ -43,34 +44,67 @@ END_USERS: list[tuple[AttributionSettings, list[tuple[bytes, bytes]], Body | Non
 ]
 
 
-@pytest.mark.parametrize(("settings", "headers", "call", "expected"), END_USERS, ids=[str(index) for index in range(len(END_USERS))])
-def test_end_user(settings: AttributionSettings, headers: list[tuple[bytes, bytes]], call: Body | None, expected: str | None) -> None:
+@pytest.mark.parametrize(
+    ("settings", "headers", "call", "expected"),
+    END_USERS,
+    ids=[str(index) for index in range(len(END_USERS))],
+)
+def test_end_user(
+    settings: AttributionSettings,
+    headers: list[tuple[bytes, bytes]],
+    call: Body | None,
+    expected: str | None,
+) -> None:
     assert attribute(settings, headers, call)[0] == expected
 
 
 TAGS: list[tuple[list[tuple[bytes, bytes]], Body | None, dict[str, str]]] = [
     ([], None, {}),
-    ([(b"X-Tollkeeper-Tags", b"feature=search, env = prod,other=x")], None, {"feature": "search", "env": "prod"}),
-    ([(b"x-tollkeeper-tags", b"feature=search")], Body(metadata={"feature": "chat", "env": "dev", "more": "x"}), {"feature": "search", "env": "dev"}),
+    (
+        [(b"X-Tollkeeper-Tags", b"feature=search, env = prod,other=x")],
+        None,
+        {"feature": "search", "env": "prod"},
+    ),
+    (
+        [(b"x-tollkeeper-tags", b"feature=search")],
+        Body(metadata={"feature": "chat", "env": "dev", "more": "x"}),
+        {"feature": "search", "env": "dev"},
+    ),
     ([(b"x-tollkeeper-tags", b"feature=a=b,env")], None, {"feature": "a=b"}),
-    ([(b"x-tollkeeper-tags", b"feature=" + b"x" * 129)], Body(metadata={"feature": "chat"}), {"feature": "chat"}),
+    (
+        [(b"x-tollkeeper-tags", b"feature=" + b"x" * 129)],
+        Body(metadata={"feature": "chat"}),
+        {"feature": "chat"},
+    ),
     ([(b"x-tollkeeper-tags", b"feature=\xff")], None, {}),
     ([(b"x-tollkeeper-tags", b",,=,")], Body(metadata={"env": "a\x00b"}), {}),
 ]
 
 
-@pytest.mark.parametrize(("headers", "call", "expected"), TAGS, ids=[str(index) for index in range(len(TAGS))])
-def test_tags(headers: list[tuple[bytes, bytes]], call: Body | None, expected: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("headers", "call", "expected"), TAGS, ids=[str(index) for index in range(len(TAGS))]
+)
+def test_tags(
+    headers: list[tuple[bytes, bytes]], call: Body | None, expected: dict[str, str]
+) -> None:
     assert attribute(DEFAULT, headers, call)[1] == expected
 
 
 def test_only_tags_that_are_configured_are_kept() -> None:
     settings = AttributionSettings(tags=TagSettings(from_=("body:metadata",), keep=("team",)))
-    assert attribute(settings, [(b"x-tollkeeper-tags", b"team=x")], Body(metadata={"team": "y", "env": "z"}))[1] == {"team": "y"}
+    assert attribute(
+        settings, [(b"x-tollkeeper-tags", b"team=x")], Body(metadata={"team": "y", "env": "z"})
+    )[1] == {"team": "y"}
 
 
-@given(st.lists(st.tuples(st.sampled_from([b"x-end-user", b"x-tollkeeper-tags"]), st.binary())), st.text(), st.dictionaries(st.sampled_from(["feature", "env"]), st.text()))
-def test_whatever_clients_send_is_recorded_or_dropped(headers: list[tuple[bytes, bytes]], user: str, metadata: dict[str, str]) -> None:
+@given(
+    st.lists(st.tuples(st.sampled_from([b"x-end-user", b"x-tollkeeper-tags"]), st.binary())),
+    st.text(),
+    st.dictionaries(st.sampled_from(["feature", "env"]), st.text()),
+)
+def test_whatever_clients_send_is_recorded_or_dropped(
+    headers: list[tuple[bytes, bytes]], user: str, metadata: dict[str, str]
+) -> None:
     end_user, tags = attribute(DEFAULT, headers, Body(user=user, metadata=metadata))
     for name in [*([end_user] if end_user is not None else []), *tags.values()]:
         assert 0 < len(name) <= 128

@@ -1,4 +1,5 @@
-"""Connections of clients on the real server: deadlines, refusals that can be read, reuse, and what a fault of ours looks like from outside."""
+"""Connections of clients on the real server: deadlines, refusals that can be read, reuse, and what
+a fault of ours looks like from outside."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ async def upstream() -> AsyncIterator[RawUpstream]:
 
 @pytest_asyncio.fixture
 async def proxy(tmp_path: Path, upstream: RawUpstream) -> AsyncIterator[Running]:
-    async with running(tmp_path, config(upstream.url, bodies={"max": "5KB"}, timeouts={"header": f"{HEADER_S:g}s"})) as proxy:
+    async with running(
+        tmp_path, config(upstream.url, bodies={"max": "5KB"}, timeouts={"header": f"{HEADER_S:g}s"})
+    ) as proxy:
         yield proxy
 
 
@@ -53,7 +56,11 @@ def listening(proxy: Running) -> Listener:
 
 
 def connections(proxy: Running) -> list[Connection]:
-    return [connection for connection in listening(proxy).connections if isinstance(connection, Connection)]
+    return [
+        connection
+        for connection in listening(proxy).connections
+        if isinstance(connection, Connection)
+    ]
 
 
 def code(answer: RawAnswer) -> tuple[int, str]:
@@ -73,7 +80,15 @@ async def test_slow_heads_are_ended_while_others_are_served(proxy: Running) -> N
     await late.answer()
     await until(lambda: len(connections(proxy)) == 6)
     await late.send(HEAD)
-    await until(lambda: sum(connection.head_overdue(monotonic() + HEADER_S + 60, HEADER_S) for connection in connections(proxy)) == 5)
+    await until(
+        lambda: (
+            sum(
+                connection.head_overdue(monotonic() + HEADER_S + 60, HEADER_S)
+                for connection in connections(proxy)
+            )
+            == 5
+        )
+    )
     listening(proxy).sweep(now_s + HEADER_S - 1)
     assert not any(connection.lost for connection in connections(proxy))
     await slow[1].send(b"OST")  # more of it gains no time
@@ -105,17 +120,26 @@ async def test_a_request_in_progress_has_no_head_deadline(tmp_path: Path) -> Non
 
 async def test_a_body_that_stalls_is_given_up(tmp_path: Path, upstream: RawUpstream) -> None:
     async with running(tmp_path, config(upstream.url, timeouts={"body_idle": "50ms"})) as proxy:
-        for framing in (b"Content-Length: 99\r\n\r\n" + BODY, b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"):
+        for framing in (
+            b"Content-Length: 99\r\n\r\n" + BODY,
+            b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+        ):
             client = await RawClient.connect(proxy.address)
             await client.send(HEAD + framing)
             answer = await client.answer()
-            assert code(answer) == (408, "request_timeout") and answer.header("connection") == b"close"
+            assert (
+                code(answer) == (408, "request_timeout") and answer.header("connection") == b"close"
+            )
             assert await client.closed()
-        assert upstream.visits == [] and proxy.server.parts.body_bytes == 0
+        assert upstream.visits == [] and proxy.server.services.body_bytes == 0
 
 
-async def test_a_body_that_never_pauses_must_still_get_on(tmp_path: Path, upstream: RawUpstream) -> None:
-    async with running(tmp_path, config(upstream.url, timeouts={"body_idle": "500ms"}, bodies={"rate_min": "1MB"})) as proxy:
+async def test_a_body_that_never_pauses_must_still_get_on(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    async with running(
+        tmp_path, config(upstream.url, timeouts={"body_idle": "500ms"}, bodies={"rate_min": "1MB"})
+    ) as proxy:
         client = await RawClient.connect(proxy.address)
         await client.send(HEAD + b"Content-Length: 100000\r\n\r\n")
         answer = asyncio.create_task(client.answer())
@@ -130,16 +154,27 @@ async def test_a_body_that_never_pauses_must_still_get_on(tmp_path: Path, upstre
 MEGABYTES = b"x" * 8_000_000  # more than the kernel's buffers take in
 REFUSED_EARLY = {
     "too long by its length": (HEAD + b"Content-Length: 8000000\r\n\r\n" + MEGABYTES, 413),
-    "too long by its chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n7A1200\r\n" + MEGABYTES, 413),
-    "no key": (HEAD.replace(b"sk-test", b"sk-else") + b"Content-Length: 8000000\r\n\r\n" + MEGABYTES, 401),
-    "no such path": (HEAD.replace(b"chat", b"chit") + b"Content-Length: 8000000\r\n\r\n" + MEGABYTES, 404),
+    "too long by its chunks": (
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n7A1200\r\n" + MEGABYTES,
+        413,
+    ),
+    "no key": (
+        HEAD.replace(b"sk-test", b"sk-else") + b"Content-Length: 8000000\r\n\r\n" + MEGABYTES,
+        401,
+    ),
+    "no such path": (
+        HEAD.replace(b"chat", b"chit") + b"Content-Length: 8000000\r\n\r\n" + MEGABYTES,
+        404,
+    ),
     "a head too long": (HEAD + b"X-A: " + MEGABYTES, 431),
     "a malformed head": (HEAD + b"X-A\r\n\r\n" + MEGABYTES, 400),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED_EARLY)
-async def test_a_client_that_sends_all_of_it_first_can_still_read_the_refusal(proxy: Running, upstream: RawUpstream, name: str) -> None:
+async def test_a_client_that_sends_all_of_it_first_can_still_read_the_refusal(
+    proxy: Running, upstream: RawUpstream, name: str
+) -> None:
     sent, status = REFUSED_EARLY[name]
     client = await RawClient.connect(proxy.address)
     async with guard():
@@ -150,7 +185,9 @@ async def test_a_client_that_sends_all_of_it_first_can_still_read_the_refusal(pr
     assert upstream.visits == []
 
 
-@pytest.mark.parametrize(("linger_s", "bytes_max", "more"), [(0.05, 1 << 40, b""), (3600.0, 1_000_000, MEGABYTES)])
+@pytest.mark.parametrize(
+    ("linger_s", "bytes_max", "more"), [(0.05, 1 << 40, b""), (3600.0, 1_000_000, MEGABYTES)]
+)
 async def test_how_long_and_how_much_is_dropped_for_a_refused_client_is_bounded(
     proxy: Running, monkeypatch: pytest.MonkeyPatch, linger_s: float, bytes_max: int, more: bytes
 ) -> None:
@@ -164,10 +201,15 @@ async def test_how_long_and_how_much_is_dropped_for_a_refused_client_is_bounded(
     client.leave()
 
 
-async def test_a_connection_serves_many_requests_refused_ones_too(proxy: Running, upstream: RawUpstream) -> None:
+async def test_a_connection_serves_many_requests_refused_ones_too(
+    proxy: Running, upstream: RawUpstream
+) -> None:
     client = await RawClient.connect(proxy.address)
     for path, key, status in (
-        ("/v1/chat/completions", "sk-test", 200), ("/v1/chat/completions", "sk-else", 401), ("/v1/nothing", "sk-test", 404), ("/v1/embeddings", "sk-test", 200),
+        ("/v1/chat/completions", "sk-test", 200),
+        ("/v1/chat/completions", "sk-else", 401),
+        ("/v1/nothing", "sk-test", 404),
+        ("/v1/embeddings", "sk-test", 200),
     ):
         await client.post(BODY, path=path, key=key)
         answer = await client.answer()
@@ -176,7 +218,9 @@ async def test_a_connection_serves_many_requests_refused_ones_too(proxy: Running
     await client.aclose()
 
 
-async def test_an_idle_connection_is_closed_in_the_end(tmp_path: Path, upstream: RawUpstream) -> None:
+async def test_an_idle_connection_is_closed_in_the_end(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
     async with running(tmp_path, config(upstream.url, timeouts={"keepalive": "50ms"})) as proxy:
         client = await RawClient.connect(proxy.address)
         await client.post(BODY)
@@ -184,7 +228,9 @@ async def test_an_idle_connection_is_closed_in_the_end(tmp_path: Path, upstream:
         assert await client.closed()
 
 
-async def test_a_shutdown_closes_idle_connections_and_busy_ones_after_their_answer(tmp_path: Path) -> None:
+async def test_a_shutdown_closes_idle_connections_and_busy_ones_after_their_answer(
+    tmp_path: Path,
+) -> None:
     released = asyncio.Event()
 
     async def slowly(visit: Visit) -> None:
@@ -203,26 +249,31 @@ async def test_a_shutdown_closes_idle_connections_and_busy_ones_after_their_answ
         assert await busy.closed()
 
 
-@pytest.mark.parametrize("framing", [b"Content-Length: 99\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1000\r\n"])
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 99\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1000\r\n"]
+)
 @pytest.mark.parametrize("reset", [True, False])
-async def test_a_client_that_leaves_in_its_body_leaves_nothing_behind(proxy: Running, upstream: RawUpstream, framing: bytes, reset: bool) -> None:
+async def test_a_client_that_leaves_in_its_body_leaves_nothing_behind(
+    proxy: Running, upstream: RawUpstream, framing: bytes, reset: bool
+) -> None:
     client = await RawClient.connect(proxy.address)
     await client.send(HEAD + framing + BODY)
-    await until(lambda: proxy.server.parts.arriving == 1)
+    await until(lambda: proxy.server.services.arriving == 1)
     if reset:
         client.leave()
     else:
         await client.aclose()
-    await until(lambda: not connections(proxy) and proxy.server.parts.arriving == 0)
-    assert proxy.server.parts.body_bytes == 0
+    await until(lambda: not connections(proxy) and proxy.server.services.arriving == 0)
+    assert proxy.server.services.body_bytes == 0
     assert upstream.visits == [] and await proxy.records(0) == []
 
 
 async def test_what_follows_a_body_is_no_part_of_it(proxy: Running, upstream: RawUpstream) -> None:
-    """Rubbish in the same segment as the end of a body: the body is whole, but nobody can say what the client meant."""
+    """Rubbish in the same segment as the end of a body: the body is whole, but nobody can say what
+    the client meant."""
     client = await RawClient.connect(proxy.address)
     await client.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:5])
-    await until(lambda: proxy.server.parts.arriving == 1)
+    await until(lambda: proxy.server.services.arriving == 1)
     await client.send(BODY[5:] + b"rubbish\r\n\r\n")
     assert (await client.answer()).status == 200
     assert [visit.body for visit in upstream.visits] == [BODY]
@@ -242,9 +293,13 @@ def log() -> Iterator[io.StringIO]:
     root.setLevel(level)
 
 
-async def test_a_fault_of_ours_is_told_without_content_and_the_next_request_is_served(tmp_path: Path, upstream: RawUpstream, log: io.StringIO) -> None:
+async def test_a_fault_of_ours_is_told_without_content_and_the_next_request_is_served(
+    tmp_path: Path, upstream: RawUpstream, log: io.StringIO
+) -> None:
     body = b'{"model":"m-1","messages":[{"role":"user","content":"c4n4ry-prompt"}]}'
-    async with running(tmp_path, config(upstream.url), failpoints="exchange.send.before=raise@1") as proxy:
+    async with running(
+        tmp_path, config(upstream.url), failpoints="exchange.send.before=raise@1"
+    ) as proxy:
         client = await RawClient.connect(proxy.address)
         await client.post(body, headers=("X-Note: c4n4ry-header",))
         answer = await client.answer()
@@ -260,23 +315,47 @@ async def test_a_fault_of_ours_is_told_without_content_and_the_next_request_is_s
 
 
 def test_aiohttp_still_has_the_parts_we_rely_on() -> None:
-    """Semi-private, hence the close pin. If this fails after an upgrade, adapt proxy/dataplane/listener.py or fall back to web.Server with StreamResponse."""
+    """Semi-private, hence the close pin. If this fails after an upgrade, adapt
+    proxy/dataplane/listener.py or fall back to web.Server with StreamResponse."""
     tree = ast.parse(Path(connection_module.__file__).read_text())
-    [connection] = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Connection"]
+    [connection] = [
+        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Connection"
+    ]
     used = {
-        node.attr for node in ast.walk(connection)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self" and node.attr.startswith("_")
+        node.attr
+        for node in ast.walk(connection)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+        and node.attr.startswith("_")
     }
-    there = {name for base in RequestHandler.__mro__ for name in (*getattr(base, "__slots__", ()), *vars(base))}
+    there = {
+        name
+        for base in RequestHandler.__mro__
+        for name in (*getattr(base, "__slots__", ()), *vars(base))
+    }
     missing = used - there - set(Connection.__slots__) - set(vars(Connection))
     assert len(used) > 15 and not missing, f"aiohttp no longer has {missing}"
-    for method in ("data_received", "connection_lost", "resume_writing", "resume_reading", "start", "close", "force_close"):
+    for method in (
+        "data_received",
+        "connection_lost",
+        "resume_writing",
+        "resume_reading",
+        "start",
+        "close",
+        "force_close",
+    ):
         assert hasattr(RequestHandler, method), method
-    assert hasattr(web.Server, "connections") and hasattr(connection_module._ErrInfo, "exc") and hasattr(connection_module._ErrInfo, "message")
+    assert (
+        hasattr(web.Server, "connections")
+        and hasattr(connection_module._ErrInfo, "exc")
+        and hasattr(connection_module._ErrInfo, "message")
+    )
 
 
 async def test_a_client_that_stops_reading_its_last_answer_is_dropped(tmp_path: Path) -> None:
-    """The exchange is over and its record is made: nothing but the sweep can end this connection."""
+    """The exchange is over and its record is made: nothing but the sweep can end this
+    connection."""
     body = b"z" * 8_000_000
 
     async def script(visit: Visit) -> None:
@@ -287,18 +366,22 @@ async def test_a_client_that_stops_reading_its_last_answer_is_dropped(tmp_path: 
         await client.post(b'{"model":"m-1","messages":[]}')
         await client.head()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        exchange = next(iter(proxy.server.parts.exchanges))
+        exchange = next(iter(proxy.server.services.exchanges))
         [connection] = proxy.server.listener.connections
         await until(lambda: connection.writing_paused)
-        exchange.end_now()  # as an upstream that times out would: the connection closes, behind bytes that nobody reads
-        # The server sweeps too, once a second: the times are real ones, with room for a slow machine.
+        # as an upstream that times out would: the connection closes, behind bytes that nobody reads
+        exchange.end_now()
+        # The server sweeps too, once a second: the times are real ones, with room for a slow
+        # machine.
         listener, now_s = proxy.server.listener, monotonic()
         for later_s in (0, 1, 10):
             listener.sweep(now_s + later_s)
             await asyncio.sleep(0)
             assert len(listener.connections) == 1
         async with guard():
-            while listener.connections:  # the kernel may still take some bytes: then it is not stalled yet
+            while (
+                listener.connections
+            ):  # the kernel may still take some bytes: then it is not stalled yet
                 now_s += STALLED_S + 1
                 listener.sweep(now_s)
                 await asyncio.sleep(PAUSE_S)
@@ -312,7 +395,7 @@ async def test_the_last_piece_of_a_body_is_no_head(tmp_path: Path, upstream: Raw
         client = await RawClient.connect(proxy.address)
         for _ in range(3):
             await client.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body[:9])
-            await until(lambda: proxy.server.parts.arriving == 1)
+            await until(lambda: proxy.server.services.arriving == 1)
             await client.send(body[9:])
             answer = await client.answer()
             assert (answer.status, answer.header("connection")) == (200, None)
@@ -322,10 +405,22 @@ async def test_the_last_piece_of_a_body_is_no_head(tmp_path: Path, upstream: Raw
 PARTIAL = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: %b\r\nY: %b" % (b"x" * 30_000, b"y" * 30_000)
 
 
-@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"])
-async def test_all_heads_that_are_not_whole_have_a_bound_together(tmp_path: Path, before: bytes) -> None:
-    """Nobody has to have a key for them. The largest go first, so that who sends a usual head slowly is served."""
-    async with running(tmp_path, config("http://127.0.0.1:9/v1", timeouts={"header": f"{HEADER_S:g}s"})) as proxy:
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+    ],
+)
+async def test_all_heads_that_are_not_whole_have_a_bound_together(
+    tmp_path: Path, before: bytes
+) -> None:
+    """Nobody has to have a key for them. The largest go first, so that who sends a usual head
+    slowly is served."""
+    async with running(
+        tmp_path, config("http://127.0.0.1:9/v1", timeouts={"header": f"{HEADER_S:g}s"})
+    ) as proxy:
         heads = proxy.server.listener._heads
         usual = await RawClient.connect(proxy.address)
         await usual.send(b"GET /healthz HTTP/1.1\r\nHo")
@@ -347,18 +442,37 @@ async def test_all_heads_that_are_not_whole_have_a_bound_together(tmp_path: Path
 FIELDS = b"".join(b"X-%d: %b\r\n" % (number, b"x" * 30_000) for number in range(3))
 
 
-@pytest.mark.parametrize("pieces", [(HEAD + FIELDS + b"\r\n",), (HEAD, *FIELDS.splitlines(keepends=True)), (HEAD[:20], HEAD[20:] + FIELDS)])
-async def test_a_whole_head_has_a_bound(tmp_path: Path, upstream: RawUpstream, pieces: tuple[bytes, ...]) -> None:
-    """Each field is short enough; together they are more than anybody needs, and nobody had to show a key for it."""
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (HEAD + FIELDS + b"\r\n",),
+        (HEAD, *FIELDS.splitlines(keepends=True)),
+        (HEAD[:20], HEAD[20:] + FIELDS),
+    ],
+)
+async def test_a_whole_head_has_a_bound(
+    tmp_path: Path, upstream: RawUpstream, pieces: tuple[bytes, ...]
+) -> None:
+    """Each field is short enough; together they are more than anybody needs, and nobody had to show
+    a key for it."""
     async with running(tmp_path, config(upstream.url)) as proxy:
         client = await RawClient.connect(proxy.address)
         for piece in pieces:
             await client.send(piece)
             await asyncio.sleep(0)
         answer = await client.answer()
-        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (431, "headers_too_large")
+        assert (answer.status, json.loads(answer.body)["error"]["code"]) == (
+            431,
+            "headers_too_large",
+        )
         assert await client.closed()
-        whole = HEAD + FIELDS[:60_000].rpartition(b"\r\n")[0] + b"\r\n" + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+        whole = (
+            HEAD
+            + FIELDS[:60_000].rpartition(b"\r\n")[0]
+            + b"\r\n"
+            + b"Content-Length: %d\r\n\r\n" % len(BODY)
+            + BODY
+        )
         client = await RawClient.connect(proxy.address)
         await client.send(whole)
         assert (await client.answer()).status == 200
@@ -366,7 +480,9 @@ async def test_a_whole_head_has_a_bound(tmp_path: Path, upstream: RawUpstream, p
     assert len(upstream.visits) == 1
 
 
-async def test_requests_in_one_go_let_others_in_between(tmp_path: Path, upstream: RawUpstream) -> None:
+async def test_requests_in_one_go_let_others_in_between(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
     """None of them waits for anything by itself."""
     turns, seen = 0, []
 

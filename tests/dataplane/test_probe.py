@@ -1,4 +1,5 @@
-"""What is found out about an upstream: one row a behaviour, seen from the findings and from what reached the upstream."""
+"""What is found out about an upstream: one row a behaviour, seen from the findings and from what
+reached the upstream."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import yaml
 from proxy.config.loader import load
 from proxy.dataplane import probe as probing
 from proxy.dataplane.probe import Probe, probe
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.snapshot import Snapshot
 from proxy.scripted_upstream import RequestLine, Script, read_log, serving
 from tests.core.dialects.openai_chat.golden import GOLDENS
 from tests.support.raw import Script as Raw
@@ -21,22 +22,23 @@ from tests.support.running import config
 SECRET = "sk-upstream-canary"
 
 
-def written(directory: Path, settings: dict[str, object]) -> Site:
+def written(directory: Path, settings: dict[str, object]) -> Snapshot:
     (directory / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    return Site(load(directory / "config.yaml", {}).settings)
+    return Snapshot(load(directory / "config.yaml", {}).settings)
 
 
-def site(directory: Path, base_url: str, *models: str, **upstream: object) -> Site:
+def snapshot(directory: Path, base_url: str, *models: str, **upstream: object) -> Snapshot:
     """One upstream `mock`, routes to it for these models."""
     settings = config(
-        base_url, upstreams={"mock": {"base_url": base_url, "api_key": SECRET, **upstream}},
+        base_url,
+        upstreams={"mock": {"base_url": base_url, "api_key": SECRET, **upstream}},
         routes=[{"model": model, "upstream": "mock"} for model in models or ("*",)],
     )
     return written(directory, settings)
 
 
 async def found(directory: Path, base_url: str, *models: str, **upstream: object) -> Probe:
-    [found] = await probe(site(directory, base_url, *models, **upstream))
+    [found] = await probe(snapshot(directory, base_url, *models, **upstream))
     assert SECRET not in str(found)
     return found
 
@@ -53,28 +55,34 @@ async def found(directory: Path, base_url: str, *models: str, **upstream: object
         ("demo-json", "unasked", "observe", "Nothing is estimated"),
     ],
 )
-async def test_when_a_stream_states_its_usage(tmp_path: Path, model: str, stream_usage: str, setting: str, advice: str) -> None:
+async def test_when_a_stream_states_its_usage(
+    tmp_path: Path, model: str, stream_usage: str, setting: str, advice: str
+) -> None:
     async with serving(Script(log=tmp_path / "log")) as upstream:
         mock = await found(tmp_path, upstream.base_url, model, stream_usage=setting)
     assert (mock.usable, mock.model, mock.stream_usage) == (True, model, stream_usage)
     assert advice in mock.findings[-1]
     assert (mock.tokens > 0) == (stream_usage != "never")
     paths = [line.path for line in read_log(tmp_path / "log") if isinstance(line, RequestLine)]
-    assert paths == ["/v1/models", "/v1/chat/completions", "/v1/chat/completions"], "that is all it costs"
+    assert paths == ["/v1/models", "/v1/chat/completions", "/v1/chat/completions"], (
+        "that is all it costs"
+    )
 
 
 @pytest.mark.parametrize(
     ("models", "asked"),
     [
-        (("*",), "demo-chat"),                      # the first of its list
-        (("qwen-*",), "qwen-max"),                  # the first of its list that a route leads to
-        (("demo-*", "gpt-4o"), "gpt-4o"),           # one that is spelt out comes before
+        (("*",), "demo-chat"),  # the first of its list
+        (("qwen-*",), "qwen-max"),  # the first of its list that a route leads to
+        (("demo-*", "gpt-4o"), "gpt-4o"),  # one that is spelt out comes before
         (("demo-error-404", "demo-error-400", "gpt-4o"), "gpt-4o"),
-        (("text-*", "gpt-4o-m*"), "gpt-4o-mini"),   # no embeddings
+        (("text-*", "gpt-4o-m*"), "gpt-4o-mini"),  # no embeddings
         (("nothing-*",), None),
     ],
 )
-async def test_which_model_is_asked(tmp_path: Path, models: tuple[str, ...], asked: str | None) -> None:
+async def test_which_model_is_asked(
+    tmp_path: Path, models: tuple[str, ...], asked: str | None
+) -> None:
     async with serving() as upstream:
         mock = await found(tmp_path, upstream.base_url, *models)
     assert (mock.usable, mock.model) == (True, asked)
@@ -103,9 +111,19 @@ async def test_what_cannot_be_used_says_why(tmp_path: Path, model: str, says: st
     assert says in " ".join(mock.findings)
 
 
-@pytest.mark.parametrize(("status", "refused"), [("400 Bad Request", True), ("422 No", True), ("429 Slow down", False), ("503 Busy", False), ("", False)])
+@pytest.mark.parametrize(
+    ("status", "refused"),
+    [
+        ("400 Bad Request", True),
+        ("422 No", True),
+        ("429 Slow down", False),
+        ("503 Busy", False),
+        ("", False),
+    ],
+)
 async def test_only_a_refusal_is_called_one(tmp_path: Path, status: str, refused: bool) -> None:
-    """A connection that breaks, or a vendor that is busy at the second question, says nothing about what streams state."""
+    """A connection that breaks, or a vendor that is busy at the second question, says nothing about
+    what streams state."""
 
     async def script(visit: Visit) -> None:
         if b"stream_options" not in visit.body:
@@ -124,7 +142,9 @@ async def test_only_a_refusal_is_called_one(tmp_path: Path, status: str, refused
 
 async def test_an_upstream_that_is_not_there_or_has_no_key(tmp_path: Path) -> None:
     gone = await found(tmp_path, "http://127.0.0.1:9/v1")
-    assert not gone.usable and gone.findings == ("It cannot be reached: connection refused. Check upstreams.mock.base_url.",)
+    assert not gone.usable and gone.findings == (
+        "It cannot be reached: connection refused. Check upstreams.mock.base_url.",
+    )
     unset = await found(tmp_path, "http://127.0.0.1:9/v1", api_key="")
     assert not unset.usable and "set upstreams.mock.api_key" in unset.findings[0]
 
@@ -141,15 +161,31 @@ async def test_the_callers_own_credential_is_nobodys_to_try(tmp_path: Path) -> N
         mock = await found(tmp_path, upstream.base_url, "gpt-4o", auth="forward", api_key="")
     assert mock.usable and mock.stream_usage is None
     [line] = [line for line in read_log(tmp_path / "log") if isinstance(line, RequestLine)]
-    assert line.path == "/v1/models" and not any(name.lower() == "authorization" for name, _ in line.headers)
+    assert line.path == "/v1/models" and not any(
+        name.lower() == "authorization" for name, _ in line.headers
+    )
 
 
 def event(**fields: object) -> bytes:
-    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}], **fields}).encode() + b"\n\n"
+    return (
+        b"data: "
+        + json.dumps(
+            {"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}], **fields}
+        ).encode()
+        + b"\n\n"
+    )
 
 
-def scripted(visits: list[dict[str, object]], *, refuses: str = "", code: str = "unsupported_parameter", body: bytes = event(), listing: str = "404 Not Found") -> Raw:
-    """A vendor that lists two models with this status, answers 400 with this code to requests that hold `refuses`, and `body` to all others."""
+def scripted(
+    visits: list[dict[str, object]],
+    *,
+    refuses: str = "",
+    code: str = "unsupported_parameter",
+    body: bytes = event(),
+    listing: str = "404 Not Found",
+) -> Raw:
+    """A vendor that lists two models with this status, answers 400 with this code to requests that
+    hold `refuses`, and `body` to all others."""
 
     async def script(visit: Visit) -> None:
         assert visit.header("authorization") == b"Bearer " + SECRET.encode()
@@ -158,7 +194,10 @@ def scripted(visits: list[dict[str, object]], *, refuses: str = "", code: str = 
             return
         visits.append(json.loads(visit.body))
         if refuses and refuses in visits[-1]:
-            await visit.answer(json.dumps({"error": {"code": code, "message": SECRET}}).encode(), status="400 Bad Request")
+            await visit.answer(
+                json.dumps({"error": {"code": code, "message": SECRET}}).encode(),
+                status="400 Bad Request",
+            )
         else:
             await visit.stream(body)
 
@@ -194,12 +233,20 @@ async def test_a_few_models_are_tried_and_no_more(tmp_path: Path) -> None:
     async with serving(Script(log=tmp_path / "log")) as upstream:
         mock = await found(tmp_path, upstream.base_url, *names)
     assert not mock.usable
-    posts = [line for line in read_log(tmp_path / "log") if isinstance(line, RequestLine) and line.method == "POST"]
+    posts = [
+        line
+        for line in read_log(tmp_path / "log")
+        if isinstance(line, RequestLine) and line.method == "POST"
+    ]
     assert len(posts) == 3, "once each: another cap helps against 400 and 422 only"
 
 
-@pytest.mark.parametrize(("code", "shown"), [("model_not_found", True), (SECRET, False), ("4711", False)])
-async def test_an_errors_code_is_shown_and_its_text_is_not(tmp_path: Path, code: str, shown: bool) -> None:
+@pytest.mark.parametrize(
+    ("code", "shown"), [("model_not_found", True), (SECRET, False), ("4711", False)]
+)
+async def test_an_errors_code_is_shown_and_its_text_is_not(
+    tmp_path: Path, code: str, shown: bool
+) -> None:
     async with raw_upstream(scripted([], refuses="model", code=code)) as upstream:
         mock = await found(tmp_path, upstream.url, "m")
     assert not mock.usable
@@ -207,11 +254,16 @@ async def test_an_errors_code_is_shown_and_its_text_is_not(tmp_path: Path, code:
 
 
 async def test_a_vendor_that_refuses_the_question(tmp_path: Path) -> None:
-    for setting, advice in (("observe", "`inject` would not help"), ("inject", "Set upstreams.mock.stream_usage: observe")):
+    for setting, advice in (
+        ("observe", "`inject` would not help"),
+        ("inject", "Set upstreams.mock.stream_usage: observe"),
+    ):
         async with raw_upstream(scripted([], refuses="stream_options")) as upstream:
             mock = await found(tmp_path, upstream.url, "m", stream_usage=setting)
         assert (mock.usable, mock.models, mock.stream_usage) == (True, None, "refused")
-        assert "status 400, unsupported_parameter" in mock.findings[-1] and advice in mock.findings[-1]
+        assert (
+            "status 400, unsupported_parameter" in mock.findings[-1] and advice in mock.findings[-1]
+        )
 
 
 async def test_a_vendor_that_names_the_cap_otherwise(tmp_path: Path) -> None:
@@ -226,8 +278,12 @@ async def test_a_vendor_that_names_the_cap_otherwise(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("inside", "says"), [(True, "set upstreams.mock.cached_inside_input: false"), (False, None)])
-async def test_cached_tokens_beside_the_prompt(tmp_path: Path, inside: bool, says: str | None) -> None:
+@pytest.mark.parametrize(
+    ("inside", "says"), [(True, "set upstreams.mock.cached_inside_input: false"), (False, None)]
+)
+async def test_cached_tokens_beside_the_prompt(
+    tmp_path: Path, inside: bool, says: str | None
+) -> None:
     golden = next(golden for golden in GOLDENS if golden.name == "cached-beside-untold")
     async with raw_upstream(scripted([], body=golden.body)) as upstream:
         mock = await found(tmp_path, upstream.url, "m", cached_inside_input=inside)
@@ -243,7 +299,17 @@ async def test_a_stream_that_holds_no_answer(tmp_path: Path) -> None:
 
 
 async def test_counts_that_contradict_each_other(tmp_path: Path) -> None:
-    body = event(usage={"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 100, "cached_tokens": 3}) + b"data: [DONE]\n\n"
+    body = (
+        event(
+            usage={
+                "prompt_tokens": 5,
+                "completion_tokens": 2,
+                "total_tokens": 100,
+                "cached_tokens": 3,
+            }
+        )
+        + b"data: [DONE]\n\n"
+    )
     async with raw_upstream(scripted([], body=body)) as upstream:
         mock = await found(tmp_path, upstream.url, "m")
     assert "flagged `inconsistent`" in mock.findings[-1]
@@ -253,9 +319,15 @@ async def test_each_is_probed_whatever_the_others_do(tmp_path: Path) -> None:
     async with serving() as upstream:
         settings = config(
             upstream.base_url,
-            upstreams={"good": {"base_url": upstream.base_url, "api_key": "k"}, "gone": {"base_url": "http://127.0.0.1:9/v1", "api_key": "k"}},
+            upstreams={
+                "good": {"base_url": upstream.base_url, "api_key": "k"},
+                "gone": {"base_url": "http://127.0.0.1:9/v1", "api_key": "k"},
+            },
             routes=[{"model": "demo-chat", "upstream": "good"}, {"model": "*", "upstream": "gone"}],
         )
         both = written(tmp_path, settings)
-        assert [(one.upstream, one.usable) for one in await probe(both)] == [("good", True), ("gone", False)]
-        assert [one.upstream for one in await probe(Site(both.settings), ("good",))] == ["good"]
+        assert [(one.upstream, one.usable) for one in await probe(both)] == [
+            ("good", True),
+            ("gone", False),
+        ]
+        assert [one.upstream for one in await probe(Snapshot(both.settings), ("good",))] == ["good"]

@@ -15,7 +15,10 @@ DONE = b"data: [DONE]\n\n"
 
 def text(tokens: int) -> bytes:
     """An event with so many tokens of text: four bytes each."""
-    return b'data: {"id":"c-1","model":"m-1","choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"word" * tokens)
+    return (
+        b'data: {"id":"c-1","model":"m-1","choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n'
+        % (b"word" * tokens)
+    )
 
 
 def progress(status: int = 200, *, stream: bool = True) -> Progress:
@@ -38,7 +41,7 @@ def relay(begun: Progress, *chunks: bytes) -> list[int | None]:
         ((511, 1, 1), [512, None, 1024]),
         ((512,), [1024]),
         ((513, 511, 1), [1024, None, 1536]),
-        ((5_000, 1), [5_120, None]),                # one large chunk, one mark
+        ((5_000, 1), [5_120, None]),  # one large chunk, one mark
     ],
 )
 def test_a_mark_is_due_before_more_is_delivered_than_the_last_one_covers(tokens, marks):
@@ -53,7 +56,9 @@ def test_marks_stay_ahead_by_at_most_a_step(tokens):
         if begun.take(text(tokens)):
             covered = begun.mark("x").output_tokens
         assert begun.meter is not None
-        assert begun.meter.output_measure <= covered <= begun.meter.output_measure + MARK_STEP_TOKENS
+        assert (
+            begun.meter.output_measure <= covered <= begun.meter.output_measure + MARK_STEP_TOKENS
+        )
 
 
 def test_usage_is_marked_with_the_chunk_that_states_it_and_not_again():
@@ -62,7 +67,13 @@ def test_usage_is_marked_with_the_chunk_that_states_it_and_not_again():
     begun.mark("x")
     assert begun.take(USAGE)
     mark = begun.mark("x")
-    assert (mark.id, mark.status, mark.model_served, mark.final, mark.output_tokens) == ("x", 200, "m-1", True, 512)
+    assert (mark.id, mark.status, mark.model_served, mark.final, mark.output_tokens) == (
+        "x",
+        200,
+        "m-1",
+        True,
+        512,
+    )
     assert mark.usage is not None
     assert (mark.usage.input_tokens, mark.usage.output_tokens) == (9, 4)
     assert not begun.take(DONE)
@@ -71,7 +82,7 @@ def test_usage_is_marked_with_the_chunk_that_states_it_and_not_again():
 
 def test_a_running_total_with_each_chunk_costs_no_mark_each():
     begun = progress()
-    running = text(1).replace(b'}]}', b'}],"usage":{"prompt_tokens":9,"completion_tokens":%d}}')
+    running = text(1).replace(b"}]}", b'}],"usage":{"prompt_tokens":9,"completion_tokens":%d}}')
     assert relay(begun, *(running % count for count in range(1, 5))) == [512, None, None, None]
     assert begun.take(USAGE), "the last statement is marked before the client can see it"
     assert begun.mark("x").final
@@ -79,7 +90,14 @@ def test_a_running_total_with_each_chunk_costs_no_mark_each():
 
 def test_an_ending_without_a_head_knows_only_how_and_how_long():
     ending = Progress(0.0).ending(How.NO_HEAD)
-    assert (ending.how, ending.status, ending.usage, ending.output_measure, ending.first_byte_ms, ending.chunks) == (How.NO_HEAD, None, None, 0, None, 0)
+    assert (
+        ending.how,
+        ending.status,
+        ending.usage,
+        ending.output_measure,
+        ending.first_byte_ms,
+        ending.chunks,
+    ) == (How.NO_HEAD, None, None, 0, None, 0)
 
 
 def test_an_ending_tells_all_that_was_seen():
@@ -87,9 +105,19 @@ def test_an_ending_tells_all_that_was_seen():
     chunks = (text(5), USAGE, DONE)
     relay(begun, *chunks)
     ending = begun.ending(How.ANSWERED)
-    assert (ending.how, ending.status, ending.usage_final, ending.output_measure, ending.done) == (How.ANSWERED, 200, True, 5, True)
+    assert (ending.how, ending.status, ending.usage_final, ending.output_measure, ending.done) == (
+        How.ANSWERED,
+        200,
+        True,
+        5,
+        True,
+    )
     assert isinstance(ending.usage, Usage)
-    assert (ending.bytes_out, ending.chunks, ending.model_served) == (sum(map(len, chunks)), 3, "m-1")
+    assert (ending.bytes_out, ending.chunks, ending.model_served) == (
+        sum(map(len, chunks)),
+        3,
+        "m-1",
+    )
     assert ending.first_byte_ms is not None
     assert 0 <= ending.first_byte_ms <= ending.duration_ms
 
@@ -105,9 +133,9 @@ def test_the_upstreams_name_for_the_request_is_its_headers_else_its_bodys(upstre
 @pytest.mark.parametrize(
     ("how", "status", "told"),
     [
-        (How.ANSWERED, 200, How.ERROR_EVENT),      # it says inside that it failed
-        (How.ANSWERED, 429, How.ANSWERED),         # the status says so already
-        (How.CLIENT_LEFT, 200, How.CLIENT_LEFT),   # client-left rows win over the others
+        (How.ANSWERED, 200, How.ERROR_EVENT),  # it says inside that it failed
+        (How.ANSWERED, 429, How.ANSWERED),  # the status says so already
+        (How.CLIENT_LEFT, 200, How.CLIENT_LEFT),  # client-left rows win over the others
         (How.UPSTREAM_CUT, 200, How.UPSTREAM_CUT),
     ],
 )

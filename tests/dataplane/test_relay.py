@@ -1,4 +1,5 @@
-"""`stream_usage: inject` from outside: what the vendor is asked, what the client sees, what is booked. (The plain relay is in tests/dataplane/test_exchange.py.)"""
+"""`stream_usage: inject` from outside: what the vendor is asked, what the client sees, what is
+booked. (The plain relay is in tests/dataplane/test_exchange.py.)"""
 
 from __future__ import annotations
 
@@ -17,7 +18,9 @@ ASK = b'{"model":"m-1", "stream": true, "messages":[]}'
 ASKS_TOO = b'{"model":"m-1","stream":true,"stream_options":{"include_usage":true}}'
 REFUSES = b'{"model":"m-1","stream":true,"stream_options":{"include_usage":false}}'
 TEXT = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"abcd"}}],"usage":null}\n\n'
-FINISH = b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}\n\n'
+FINISH = (
+    b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}\n\n'
+)
 USAGE = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}\n\n'
 MERGED = b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}\n\n'
 DONE = b"data: [DONE]\n\n"
@@ -25,7 +28,9 @@ DECLINED = b'{"error":{"message":"unknown field stream_options","type":"invalid_
 
 
 def inject(url: str) -> dict[str, object]:
-    return config(url, upstreams={"mock": {"base_url": url, "api_key": "k", "stream_usage": "inject"}})
+    return config(
+        url, upstreams={"mock": {"base_url": url, "api_key": "k", "stream_usage": "inject"}}
+    )
 
 
 async def ask(proxy: Running, body: bytes, *headers: str) -> RawAnswer:
@@ -43,7 +48,9 @@ def counts(row: dict[str, object]) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("body", [ASK, REFUSES])
 @pytest.mark.parametrize("framing", ["chunked", "length", "until close"])
-async def test_the_vendor_is_asked_and_the_client_sees_nothing_of_it(tmp_path: Path, body: bytes, framing: str) -> None:
+async def test_the_vendor_is_asked_and_the_client_sees_nothing_of_it(
+    tmp_path: Path, body: bytes, framing: str
+) -> None:
     stream = TEXT + FINISH + USAGE + DONE
 
     async def script(visit: Visit) -> None:
@@ -60,33 +67,54 @@ async def test_the_vendor_is_asked_and_the_client_sees_nothing_of_it(tmp_path: P
         assert answer.body == TEXT + FINISH + DONE
         [visit] = upstream.visits
         assert json.loads(visit.body)["stream_options"] == {"include_usage": True}
-        assert (visit.header("accept-encoding"), visit.header("content-md5"), visit.header("digest")) == (b"identity", None, None)
+        assert (
+            visit.header("accept-encoding"),
+            visit.header("content-md5"),
+            visit.header("digest"),
+        ) == (b"identity", None, None)
         assert counts((await proxy.records(1))[0]) == ("completed", "reported", 7, 3)
 
 
-@pytest.mark.parametrize("named", ["Content-Type: application/json", "Content-Type: text/plain; charset=utf-8", "X-Nothing: y"])
+@pytest.mark.parametrize(
+    "named",
+    ["Content-Type: application/json", "Content-Type: text/plain; charset=utf-8", "X-Nothing: y"],
+)
 async def test_a_stream_under_another_type_is_a_stream(tmp_path: Path, named: str) -> None:
-    """Servers and the layers before them call it JSON or text, or nothing at all; the clients that asked for it read events. One object is no stream."""
+    """Servers and the layers before them call it JSON or text, or nothing at all; the clients that
+    asked for it read events. One object is no stream."""
     alone = USAGE.removeprefix(b"data: ").strip()
     bodies = [TEXT + FINISH + USAGE + DONE, TEXT + FINISH + USAGE + DONE, alone]
 
     async def script(visit: Visit) -> None:
         asked = len(upstream.visits)
         if asked == 1:
-            await visit.send(f"HTTP/1.1 200 OK\r\n{named}\r\nTransfer-Encoding: chunked\r\n\r\n".encode(), b"%x\r\n%b\r\n0\r\n\r\n" % (len(bodies[0]), bodies[0]))
+            await visit.send(
+                f"HTTP/1.1 200 OK\r\n{named}\r\nTransfer-Encoding: chunked\r\n\r\n".encode(),
+                b"%x\r\n%b\r\n0\r\n\r\n" % (len(bodies[0]), bodies[0]),
+            )
         else:
             await visit.answer(bodies[asked - 1], headers=(named,))
 
     async with raw_upstream(script) as upstream, running(tmp_path, inject(upstream.url)) as proxy:
-        assert [(await ask(proxy, ASK)).body for _ in bodies] == [TEXT + FINISH + DONE, TEXT + FINISH + DONE, alone]
+        assert [(await ask(proxy, ASK)).body for _ in bodies] == [
+            TEXT + FINISH + DONE,
+            TEXT + FINISH + DONE,
+            alone,
+        ]
         assert {counts(row)[1:] for row in await proxy.records(3)} == {("reported", 7, 3)}
 
 
 @pytest.mark.parametrize(
     ("body", "stream"),
-    [(ASKS_TOO, TEXT + FINISH + USAGE + DONE), (ASK, TEXT + MERGED + DONE), (b'{"model":"m-1","stream":true,"stream_options":"?"}', TEXT + USAGE + DONE)],
+    [
+        (ASKS_TOO, TEXT + FINISH + USAGE + DONE),
+        (ASK, TEXT + MERGED + DONE),
+        (b'{"model":"m-1","stream":true,"stream_options":"?"}', TEXT + USAGE + DONE),
+    ],
 )
-async def test_what_the_client_asked_for_and_merged_shapes_pass_unchanged(tmp_path: Path, body: bytes, stream: bytes) -> None:
+async def test_what_the_client_asked_for_and_merged_shapes_pass_unchanged(
+    tmp_path: Path, body: bytes, stream: bytes
+) -> None:
     async def script(visit: Visit) -> None:
         await visit.stream(stream)
 
@@ -115,7 +143,9 @@ async def test_nothing_but_streams_is_touched_and_observe_touches_nothing(tmp_pa
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "422 Unprocessable Entity"])
-async def test_a_vendor_that_declines_the_question_is_asked_plainly_and_not_again(tmp_path: Path, status: str) -> None:
+async def test_a_vendor_that_declines_the_question_is_asked_plainly_and_not_again(
+    tmp_path: Path, status: str
+) -> None:
     async def script(visit: Visit) -> None:
         if b"stream_options" in visit.body:
             await visit.answer(DECLINED, status=status)
@@ -125,14 +155,19 @@ async def test_a_vendor_that_declines_the_question_is_asked_plainly_and_not_agai
     async with raw_upstream(script) as upstream, running(tmp_path, inject(upstream.url)) as proxy:
         for _ in range(2):
             assert (await ask(proxy, ASK)).body == TEXT + FINISH + DONE
-        assert [b"stream_options" in visit.body for visit in upstream.visits] == [True, False, False]
+        assert [b"stream_options" in visit.body for visit in upstream.visits] == [
+            True,
+            False,
+            False,
+        ]
         assert upstream.visits[1].body == ASK
         rows = await proxy.records(2)
         assert [counts(row)[:2] for row in rows] == [("completed", "estimated")] * 2
 
 
 async def test_one_callers_refusals_turn_the_question_off_for_nobody_else(tmp_path: Path) -> None:
-    """A caller can write what a vendor refuses for the question alone. Three keys' refusals are the vendor's own way."""
+    """A caller can write what a vendor refuses for the question alone. Three keys' refusals are the
+    vendor's own way."""
 
     async def script(visit: Visit) -> None:
         if b"stream_options" in visit.body and b"odd" in visit.body:
@@ -143,8 +178,19 @@ async def test_one_callers_refusals_turn_the_question_off_for_nobody_else(tmp_pa
     keys = {name: {"secret": f"sk-{name}"} for name in ("mallory", "trent", "peggy", "bob")}
     odd = ASK.replace(b"{", b'{"odd":1,', 1)
     asked: list[bool] = []
-    async with raw_upstream(script) as upstream, running(tmp_path, inject(upstream.url) | {"keys": keys}) as proxy:
-        for name, body in (*[("mallory", odd)] * 4, ("bob", ASK), ("mallory", ASK), ("trent", odd), ("bob", ASK), ("peggy", odd), ("bob", ASK)):
+    async with (
+        raw_upstream(script) as upstream,
+        running(tmp_path, inject(upstream.url) | {"keys": keys}) as proxy,
+    ):
+        for name, body in (
+            *[("mallory", odd)] * 4,
+            ("bob", ASK),
+            ("mallory", ASK),
+            ("trent", odd),
+            ("bob", ASK),
+            ("peggy", odd),
+            ("bob", ASK),
+        ):
             client = await RawClient.connect(proxy.address)
             await client.post(body, key=f"sk-{name}")
             assert (await client.answer()).status == 200
@@ -160,13 +206,30 @@ async def test_a_400_that_has_another_reason_is_the_clients_to_see(tmp_path: Pat
     async with raw_upstream(script) as upstream, running(tmp_path, inject(upstream.url)) as proxy:
         for _ in range(2):
             answer = await ask(proxy, ASK)
-            assert (answer.status, answer.body, answer.header("x-tollkeeper-origin")) == (400, DECLINED, b"upstream")
-        assert [b"stream_options" in visit.body for visit in upstream.visits] == [True, False, True, False]
-        assert [counts(row) for row in await proxy.records(2)] == [("rejected_upstream", "none", 0, 0)] * 2
+            assert (answer.status, answer.body, answer.header("x-tollkeeper-origin")) == (
+                400,
+                DECLINED,
+                b"upstream",
+            )
+        assert [b"stream_options" in visit.body for visit in upstream.visits] == [
+            True,
+            False,
+            True,
+            False,
+        ]
+        assert [counts(row) for row in await proxy.records(2)] == [
+            ("rejected_upstream", "none", 0, 0)
+        ] * 2
 
 
-@pytest.mark.parametrize("came", [TEXT + TEXT[:-9], TEXT[:-1] + TEXT[:-1]], ids=["inside of an event", "behind one line end"])
-async def test_what_came_of_a_stream_that_breaks_off_is_passed_on(tmp_path: Path, came: bytes) -> None:
+@pytest.mark.parametrize(
+    "came",
+    [TEXT + TEXT[:-9], TEXT[:-1] + TEXT[:-1]],
+    ids=["inside of an event", "behind one line end"],
+)
+async def test_what_came_of_a_stream_that_breaks_off_is_passed_on(
+    tmp_path: Path, came: bytes
+) -> None:
     async def script(visit: Visit) -> None:
         await visit.stream(came[:40], came[40:], end=False)
         visit.writer.close()
@@ -193,10 +256,14 @@ async def test_a_retry_that_finds_no_answer_leaves_one_record(tmp_path: Path, re
     async with raw_upstream(script) as upstream, running(tmp_path, inject(upstream.url)) as proxy:
         answer = await ask(proxy, ASK)
         assert (answer.status, json.loads(answer.body)["error"]["code"]) == (502, "upstream_failed")
-        assert [counts(row) for row in await proxy.records(1)] == [("upstream_failed", "none", 0, 0)]
+        assert [counts(row) for row in await proxy.records(1)] == [
+            ("upstream_failed", "none", 0, 0)
+        ]
 
 
-async def test_a_client_that_left_before_the_vendor_declined_leaves_no_drain_behind(tmp_path: Path) -> None:
+async def test_a_client_that_left_before_the_vendor_declined_leaves_no_drain_behind(
+    tmp_path: Path,
+) -> None:
     arrived, left = asyncio.Event(), asyncio.Event()
 
     async def script(visit: Visit) -> None:
@@ -205,17 +272,24 @@ async def test_a_client_that_left_before_the_vendor_declined_leaves_no_drain_beh
         await visit.answer(DECLINED, status="400 Bad Request")
 
     async with raw_upstream(script) as upstream:
-        upstreams = {"mock": {"base_url": upstream.url, "api_key": "k", "stream_usage": "inject", "on_client_gone": "drain"}}
+        upstreams = {
+            "mock": {
+                "base_url": upstream.url,
+                "api_key": "k",
+                "stream_usage": "inject",
+                "on_client_gone": "drain",
+            }
+        }
         async with running(tmp_path, config(upstream.url, upstreams=upstreams)) as proxy:
             client = await RawClient.connect(proxy.address)
             await client.post(ASK)
             await arrived.wait()
             client.leave()
-            await until(lambda: proxy.server.parts.drains.count)
+            await until(lambda: proxy.server.services.drains.count)
             left.set()
             [row] = await proxy.records(1)
             assert counts(row)[1:] == ("none", 0, 0)
-            assert (proxy.server.parts.drains.count, len(upstream.visits)) == (0, 1)
+            assert (proxy.server.services.drains.count, len(upstream.visits)) == (0, 1)
 
 
 async def test_a_drain_that_ends_between_the_attempts_charges_nothing(tmp_path: Path) -> None:
@@ -227,7 +301,7 @@ async def test_a_drain_that_ends_between_the_attempts_charges_nothing(tmp_path: 
         settings["upstreams"]["mock"]["connections_max"] = 1  # type: ignore[index]
         async with running(tmp_path, settings) as proxy:
             client = await RawClient.connect(proxy.address)
-            pool = proxy.server.site.upstreams["mock"].pool
+            pool = proxy.server.snapshot.upstreams["mock"].pool
             real = pool.acquire
             waits = asyncio.Event()
 
@@ -240,7 +314,7 @@ async def test_a_drain_that_ends_between_the_attempts_charges_nothing(tmp_path: 
             pool.acquire = second_waits  # type: ignore[method-assign]
             await client.post(ASK)
             await waits.wait()
-            for exchange in list(proxy.server.parts.exchanges):
+            for exchange in list(proxy.server.services.exchanges):
                 exchange.end_now()
             assert await client.closed()
             [row] = await proxy.records(1)
@@ -256,9 +330,9 @@ async def test_a_request_is_let_go_of_once_it_cannot_be_sent_again(tmp_path: Pat
         client = await RawClient.connect(proxy.address)
         await client.post(ASK)
         await client.head()
-        assert proxy.server.parts.body_bytes > len(ASK)  # both forms of it
-        for exchange in list(proxy.server.parts.exchanges):
+        assert proxy.server.services.body_bytes > len(ASK)  # both forms of it
+        for exchange in list(proxy.server.services.exchanges):
             exchange.watch(0.0)
-        assert proxy.server.parts.body_bytes == 0
+        assert proxy.server.services.body_bytes == 0
         client.leave()
         await proxy.records(1)

@@ -27,7 +27,11 @@ def stream(*parts: bytes, end: bool = True) -> StreamReader:
 
 async def read(body: StreamReader, **bounds: float) -> bytes:
     untold: list[int] = []
-    return await read_body(body, arrived=untold.append, **{"bytes_max": 10, "idle_s": 30.0, "rate_min_bytes_s": 1024, **bounds})  # type: ignore[arg-type]
+    return await read_body(
+        body,
+        arrived=untold.append,
+        **{"bytes_max": 10, "idle_s": 30.0, "rate_min_bytes_s": 1024, **bounds},
+    )  # type: ignore[arg-type]
 
 
 async def test_what_is_there_and_what_comes_later_is_read_whole() -> None:
@@ -43,24 +47,41 @@ async def test_what_is_there_and_what_comes_later_is_read_whole() -> None:
 
 async def test_each_part_is_told_as_it_arrives() -> None:
     told: list[int] = []
-    assert await read_body(stream(b"abc"), bytes_max=10, idle_s=1.0, rate_min_bytes_s=1, arrived=told.append) == b"abc"
+    assert (
+        await read_body(
+            stream(b"abc"), bytes_max=10, idle_s=1.0, rate_min_bytes_s=1, arrived=told.append
+        )
+        == b"abc"
+    )
     assert told == [3]
 
 
 @pytest.mark.parametrize(
     ("size", "end", "bounds", "status", "code"),
-    [(11, True, {}, 413, "body_too_large"), (3, False, {"idle_s": 0.01}, 408, "request_timeout"), (0, False, {"idle_s": 0.01}, 408, "request_timeout")],
+    [
+        (11, True, {}, 413, "body_too_large"),
+        (3, False, {"idle_s": 0.01}, 408, "request_timeout"),
+        (0, False, {"idle_s": 0.01}, 408, "request_timeout"),
+    ],
 )
-async def test_bounds_of_size_and_time(size: int, end: bool, bounds: dict[str, float], status: int, code: str) -> None:
+async def test_bounds_of_size_and_time(
+    size: int, end: bool, bounds: dict[str, float], status: int, code: str
+) -> None:
     with pytest.raises(ProxyError) as refused:
         await read(stream(b"x" * size, end=end), **bounds)
     assert (refused.value.status, refused.value.code, refused.value.close) == (status, code, True)
 
 
-@pytest.mark.parametrize("fault", [web.RequestPayloadError("bad chunk"), ConnectionResetError("gone")])
+@pytest.mark.parametrize(
+    "fault", [web.RequestPayloadError("bad chunk"), ConnectionResetError("gone")]
+)
 async def test_broken_framing_is_the_clients_fault(fault: Exception) -> None:
     body = stream(b"abc", end=False)
     body.set_exception(fault)
     with pytest.raises(ProxyError) as refused:
         await read(body)
-    assert (refused.value.status, refused.value.code, refused.value.close) == (400, "invalid_request", True)
+    assert (refused.value.status, refused.value.code, refused.value.close) == (
+        400,
+        "invalid_request",
+        True,
+    )

@@ -34,9 +34,23 @@ def json_lines():
 
 def record(outcome: Outcome) -> UsageRecord:
     return UsageRecord(
-        id="id", writer="w0", started_at_ms=0, duration_ms=10, key_id="alice", endpoint="/v1/chat/completions", upstream="up", model_requested="m", status=200,
-        outcome=outcome, end_user=CANARY, usage_raw={CANARY: 1}, tags={"t": CANARY}, input_source=Source.REPORTED, output_source=Source.REPORTED,
-        source=Source.REPORTED, input_tokens=3,
+        id="id",
+        writer="w0",
+        started_at_ms=0,
+        duration_ms=10,
+        key_id="alice",
+        endpoint="/v1/chat/completions",
+        upstream="up",
+        model_requested="m",
+        status=200,
+        outcome=outcome,
+        end_user=CANARY,
+        usage_raw={CANARY: 1},
+        tags={"t": CANARY},
+        input_source=Source.REPORTED,
+        output_source=Source.REPORTED,
+        source=Source.REPORTED,
+        input_tokens=3,
     )
 
 
@@ -52,7 +66,9 @@ def test_which_requests_get_a_line(json_lines, requests, lines):
     request_line(requests, record(Outcome.COMPLETED))
     request_line(requests, record(Outcome.CLIENT_CLOSED))
     refusal_line(requests, id="id", team=None, key_id="alice", status=503, code="overloaded")
-    assert [(line["level"], line.get("outcome", line.get("code"))) for line in json_lines()] == lines
+    assert [
+        (line["level"], line.get("outcome", line.get("code"))) for line in json_lines()
+    ] == lines
     for line in json_lines():
         assert line["id"] == "id"
         assert line["key"] == "alice"

@@ -7,13 +7,15 @@ from types import SimpleNamespace
 import pytest
 
 from proxy.core.errors import ProxyError
-from proxy.dataplane.request_body import Memory
+from proxy.dataplane.request_body import BodyMemory
 from proxy.dataplane.services import DRAINS_SHARE, Drains
 
 
 def test_bodies_share_one_bound_and_give_back_exactly_what_they_took() -> None:
     parts = SimpleNamespace(body_bytes=0, body_bytes_of={})
-    one, two = (Memory(parts, key, total_max_bytes=100, body_max_bytes=40) for key in ("a", "b"))  # type: ignore[arg-type]
+    one, two = (
+        BodyMemory(parts, key, total_max_bytes=100, body_max_bytes=40) for key in ("a", "b")
+    )  # type: ignore[arg-type]
     one.take(60)
     two.take(40)
     with pytest.raises(ProxyError) as refused:
@@ -28,9 +30,13 @@ def test_bodies_share_one_bound_and_give_back_exactly_what_they_took() -> None:
 
 
 @pytest.mark.parametrize(("body_max_bytes", "share"), [(10, 100), (33, 100), (50, 150)])
-def test_one_key_gets_a_quarter_of_it_and_room_for_one_body_with_its_copies(body_max_bytes: int, share: int) -> None:
+def test_one_key_gets_a_quarter_of_it_and_room_for_one_body_with_its_copies(
+    body_max_bytes: int, share: int
+) -> None:
     parts = SimpleNamespace(body_bytes=0, body_bytes_of={})
-    one, two, other = (Memory(parts, key, total_max_bytes=400, body_max_bytes=body_max_bytes) for key in "aab")  # type: ignore[arg-type]
+    one, two, other = (
+        BodyMemory(parts, key, total_max_bytes=400, body_max_bytes=body_max_bytes) for key in "aab"
+    )  # type: ignore[arg-type]
     one.take(share - 10)
     two.take(10)
     with pytest.raises(ProxyError) as refused:

@@ -6,63 +6,86 @@ import msgspec
 
 from proxy.config.settings import ImageTokens, Route, Settings, UpstreamSettings
 from proxy.core.tokens.images import Patches, Tiles, image_rule
-from proxy.dataplane.snapshot import ROUTES_REMEMBERED_MAX, Site
+from proxy.dataplane.snapshot import ROUTES_REMEMBERED_MAX, Snapshot
 from proxy.tenants.ring import Tenant
 
 SETTINGS = Settings(
-    upstreams={"a": UpstreamSettings(base_url="https://a/v1", api_key="k"), "b": UpstreamSettings(base_url="https://b/v1"), "f": UpstreamSettings(base_url="https://f/v1", auth="forward")},
-    routes=(Route(model="deepseek-v3.2", upstream="a"), Route(model="gpt-*", upstream="b"), Route(model="own-*", upstream="f")),
+    upstreams={
+        "a": UpstreamSettings(base_url="https://a/v1", api_key="k"),
+        "b": UpstreamSettings(base_url="https://b/v1"),
+        "f": UpstreamSettings(base_url="https://f/v1", auth="forward"),
+    },
+    routes=(
+        Route(model="deepseek-v3.2", upstream="a"),
+        Route(model="gpt-*", upstream="b"),
+        Route(model="own-*", upstream="f"),
+    ),
 )
 CALLER = Tenant(key_id="alice")
 
 
-def named(site: Site, model: str) -> str | None:
-    upstream = site.upstream_for(model)
+def named(snapshot: Snapshot, model: str) -> str | None:
+    upstream = snapshot.upstream_for(model)
     return None if upstream is None else upstream.name
 
 
 def test_the_first_route_that_matches_wins_and_is_remembered_within_a_bound() -> None:
-    site = Site(SETTINGS)
-    assert [named(site, model) for model in ("deepseek-v3.2", "gpt-4o", "claude", "deepseek-v3.2")] == ["a", "b", None, "a"]
+    snapshot = Snapshot(SETTINGS)
+    assert [
+        named(snapshot, model) for model in ("deepseek-v3.2", "gpt-4o", "claude", "deepseek-v3.2")
+    ] == ["a", "b", None, "a"]
     for number in range(ROUTES_REMEMBERED_MAX + 10):
-        site.upstream_for(f"gpt-{number}")
-    assert len(site._routed) == ROUTES_REMEMBERED_MAX
+        snapshot.upstream_for(f"gpt-{number}")
+    assert len(snapshot._routed) == ROUTES_REMEMBERED_MAX
 
 
 def test_the_operator_s_rules_for_images_come_first() -> None:
-    rows = (ImageTokens(models="gpt-4o", base=1, tile=2), ImageTokens(models="own-*", patch="1.5", patches_max=100))
-    rules = Site(msgspec.structs.replace(SETTINGS, images=rows)).image_rules
+    rows = (
+        ImageTokens(models="gpt-4o", base=1, tile=2),
+        ImageTokens(models="own-*", patch="1.5", patches_max=100),
+    )
+    rules = Snapshot(msgspec.structs.replace(SETTINGS, images=rows)).image_rules
     assert image_rule("gpt-4o", rules) == Tiles(models="gpt-4o", base_tokens=1, tile_tokens=2)
-    assert image_rule("own-1", rules) == Patches(models="own-*", patch_millitokens=1500, patches_max=100)
+    assert image_rule("own-1", rules) == Patches(
+        models="own-*", patch_millitokens=1500, patches_max=100
+    )
     assert image_rule("gpt-4o-mini", rules) == image_rule("gpt-4o-mini")
 
 
 def test_an_unknown_model_hears_the_nearest_names() -> None:
-    error = Site(SETTINGS).no_route("deepseek-v3.1")
-    assert (error.status, error.code, error.param) == (404, "model_not_found", "model") and "deepseek-v3.2" in error.message
+    error = Snapshot(SETTINGS).no_route("deepseek-v3.1")
+    assert (error.status, error.code, error.param) == (
+        404,
+        "model_not_found",
+        "model",
+    ) and "deepseek-v3.2" in error.message
 
 
 def test_which_upstream_a_caller_may_use() -> None:
-    site = Site(SETTINGS)
+    snapshot = Snapshot(SETTINGS)
     stranger = Tenant(key_id="fwd-0123456789abcdef", forwarded=True)
-    assert site.why_unusable(CALLER, site.upstreams["a"]) is None
-    assert (error := site.why_unusable(CALLER, site.upstreams["b"])) is not None and error.code == "upstream_not_configured"
-    assert (error := site.why_unusable(stranger, site.upstreams["a"])) is not None and error.code == "invalid_api_key"
-    assert site.why_unusable(stranger, site.upstreams["f"]) is None
-    assert site.forwards
+    assert snapshot.why_unusable(CALLER, snapshot.upstreams["a"]) is None
+    assert (
+        error := snapshot.why_unusable(CALLER, snapshot.upstreams["b"])
+    ) is not None and error.code == "upstream_not_configured"
+    assert (
+        error := snapshot.why_unusable(stranger, snapshot.upstreams["a"])
+    ) is not None and error.code == "invalid_api_key"
+    assert snapshot.why_unusable(stranger, snapshot.upstreams["f"]) is None
+    assert snapshot.forwards
 
 
 def test_a_reload_keeps_the_connections_of_upstreams_that_did_not_change() -> None:
-    old = Site(SETTINGS)
+    old = Snapshot(SETTINGS)
     changed = {**SETTINGS.upstreams, "a": UpstreamSettings(base_url="https://a/v1", api_key="k2")}
-    new = Site(msgspec.structs.replace(SETTINGS, upstreams=changed), previous=old)
+    new = Snapshot(msgspec.structs.replace(SETTINGS, upstreams=changed), previous=old)
     assert new.upstreams["b"] is old.upstreams["b"]
     assert new.upstreams["a"] is not old.upstreams["a"]
     assert old.retired_by(new) == [old.upstreams["a"]]
 
 
 def test_a_key_of_ours_is_never_told_to_a_vendor() -> None:
-    site = Site(SETTINGS)
-    error = site.why_unusable(Tenant(key_id="alice", ours=True), site.upstreams["f"])
+    snapshot = Snapshot(SETTINGS)
+    error = snapshot.why_unusable(Tenant(key_id="alice", ours=True), snapshot.upstreams["f"])
     assert error is not None and (error.status, error.code) == (401, "invalid_api_key")
-    assert site.why_unusable(Tenant(key_id="alice", ours=True), site.upstreams["a"]) is None
+    assert snapshot.why_unusable(Tenant(key_id="alice", ours=True), snapshot.upstreams["a"]) is None

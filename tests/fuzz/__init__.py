@@ -1,1 +1,2 @@
-"""Whatever bytes come: nothing raises, nothing reads differently in other pieces, and the work grows no faster than the input."""
+"""Whatever bytes come: nothing raises, nothing reads differently in other pieces, and the work
+grows no faster than the input."""

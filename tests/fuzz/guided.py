@@ -1,6 +1,8 @@
-"""Inputs guided by the branches they reach, where atheris is installed: python -m tests.fuzz.guided TARGET CORPUS_DIR [libFuzzer's options].
+"""Inputs guided by the branches they reach, where atheris is installed: python -m tests.fuzz.guided
+TARGET CORPUS_DIR [libFuzzer's options].
 
-An input that breaks a promise ends the process with a trace, and libFuzzer writes it to a file named crash-…
+An input that breaks a promise ends the process with a trace, and libFuzzer writes it to a file
+named crash-…
 """
 
 from __future__ import annotations
@@ -26,8 +28,13 @@ def main() -> None:
     for number, text in enumerate(corpus(target)):
         (seeds / f"seed-{number}").write_bytes(bytes([number % 256] * HEAD_BYTES) + text)
     words = seeds.parent / f"{target}.dict"
-    words.write_text("\n".join('"' + "".join(f"\\x{byte:02x}" for byte in token) + '"' for token in TOKENS))
-    atheris.Setup([sys.argv[0], directory, f"-dict={words}", *options], lambda data: _ignored(TARGETS[target](data)))
+    words.write_text(
+        "\n".join('"' + "".join(f"\\x{byte:02x}" for byte in token) + '"' for token in TOKENS)
+    )
+    atheris.Setup(
+        [sys.argv[0], directory, f"-dict={words}", *options],
+        lambda data: _ignored(TARGETS[target](data)),
+    )
     atheris.Fuzz()
 
 

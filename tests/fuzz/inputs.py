@@ -1,4 +1,5 @@
-"""What is fed: answers of every vendor and requests of every kind, damaged. An input follows from its number and the seed alone, so any can be made again."""
+"""What is fed: answers of every vendor and requests of every kind, damaged. An input follows from
+its number and the seed alone, so any can be made again."""
 
 from __future__ import annotations
 
@@ -23,28 +24,71 @@ _WORDS = rb"""data: |data:|data|: ping|event: x|id: 1|retry: 1|[DONE]|data: [DON
 "model":"m"|"MODEL":"m"|"model":|"stream":true|"stream":false|"stream_options":|{"include_usage":false}|"include_usage":true|"n":2|"max_tokens":1|"messages":|"role":"user"|"metadata":{
 "image_url":|;base64,|data:image/png;base64,|"obfuscation":"|"service_tier":"flex"|"tools":[|"type":"function"|"parameters":{"properties":{|"enum":|"id":"x\""""
 _MEMBER = re.compile(rb'"\w+":(?:"[^"]*"|true|false|null|[0-9]+)')
-_SIGNS = (b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n", b"\xef\xbb\xbf", b"\xff", b"\xe5\xa5\xbd", b"\x00", b" ", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
-TOKENS: tuple[bytes, ...] = (*(word for line in _WORDS.splitlines() for word in line.split(b"|")), *_SIGNS)
+_SIGNS = (
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"\n\n",
+    b"\r\n\r\n",
+    b"\xef\xbb\xbf",
+    b"\xff",
+    b"\xe5\xa5\xbd",
+    b"\x00",
+    b" ",
+    b"\x1f\x8b",
+    b"\x28\xb5\x2f\xfd",
+)
+TOKENS: tuple[bytes, ...] = (
+    *(word for line in _WORDS.splitlines() for word in line.split(b"|")),
+    *_SIGNS,
+)
 
 
 @cache
 def corpus(target: str) -> tuple[bytes, ...]:
     """Answers or requests as they should be: what this reader is for."""
     answers = [golden.body for golden in GOLDENS]
-    requests = [msgspec.json.encode(body) for document in DOCUMENTS.values() for body in document.values()]
-    streamed = [msgspec.json.encode(body | {"stream": True, "stream_options": {"include_usage": False}}) for body in DOCUMENTS["modelverse"].values()]
-    streamed += [b'{"model":"m","stream":true,"stream_options":{"a":[1,{}],"include_obfuscation":false},"messages":[]}', b'{"stream_options" : null , "stream":true,"model":"m"}']
+    requests = [
+        msgspec.json.encode(body) for document in DOCUMENTS.values() for body in document.values()
+    ]
+    streamed = [
+        msgspec.json.encode(body | {"stream": True, "stream_options": {"include_usage": False}})
+        for body in DOCUMENTS["modelverse"].values()
+    ]
+    streamed += [
+        b'{"model":"m","stream":true,"stream_options":{"a":[1,{}],"include_obfuscation":false},"messages":[]}',
+        b'{"stream_options" : null , "stream":true,"model":"m"}',
+    ]
     written = [request_body(random.Random(f"fuzz/{number}"), stream=True) for number in range(60)]
     alike = [_alike(random.Random(f"alike/{number}")) for number in range(30)]
-    return tuple(text for text in ((*requests, *streamed, *written) if target in OF_REQUESTS else (*answers, *alike)) if 0 < len(text) <= INPUT_BYTES_MAX)
+    return tuple(
+        text
+        for text in (
+            (*requests, *streamed, *written) if target in OF_REQUESTS else (*answers, *alike)
+        )
+        if 0 < len(text) <= INPUT_BYTES_MAX
+    )
 
 
 def _alike(rng: random.Random) -> bytes:
     """A stream as most are: events that differ in nothing but their text."""
-    texts = [json.dumps("".join(rng.choices('ab "\\\n\té好😀{}[]:,', k=rng.choice([0, 1, 3, 9]))), ensure_ascii=rng.random() < 0.3) for _ in range(rng.choice([5, 20]))]
+    texts = [
+        json.dumps(
+            "".join(rng.choices('ab "\\\n\té好😀{}[]:,', k=rng.choice([0, 1, 3, 9]))),
+            ensure_ascii=rng.random() < 0.3,
+        )
+        for _ in range(rng.choice([5, 20]))
+    ]
     padding = ',"obfuscation":"%s"' if rng.random() < 0.3 else ""
-    events = [f'data: {{"id":"c","model":"m","choices":[{{"index":0,"delta":{{"content":{text}}}}}]{padding.replace("%s", "x" * rng.randrange(9))}}}\n\n' for text in texts]
-    last = 'data: {"id":"c","model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}\n\n' if rng.random() < 0.5 else ""
+    events = [
+        f'data: {{"id":"c","model":"m","choices":[{{"index":0,"delta":{{"content":{text}}}}}]{padding.replace("%s", "x" * rng.randrange(9))}}}\n\n'
+        for text in texts
+    ]
+    last = (
+        'data: {"id":"c","model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}\n\n'
+        if rng.random() < 0.5
+        else ""
+    )
     return "".join([*events, last, "data: [DONE]\n\n"]).encode()
 
 
@@ -52,12 +96,16 @@ def generate(seed: int, target: str, number: int) -> bytes:
     """The input of this number for this target."""
     rng = random.Random(f"{seed}/{target}/{number}")
     texts = corpus(target)
-    text = bytearray(rng.choice(texts) if rng.random() < 0.95 else rng.randbytes(rng.randrange(200)))
+    text = bytearray(
+        rng.choice(texts) if rng.random() < 0.95 else rng.randbytes(rng.randrange(200))
+    )
     for _ in range(rng.choice([0, 1, 1, 2, 3, 8])):
         _damage(rng, text, texts)
     framed = bytes(text[:INPUT_BYTES_MAX])
     if rng.random() < 0.3:
-        framed = rng.choice([framed.replace(b"\n", b"\r"), framed.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + framed])
+        framed = rng.choice(
+            [framed.replace(b"\n", b"\r"), framed.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + framed]
+        )
     return rng.randbytes(HEAD_BYTES) + framed
 
 

@@ -1,6 +1,7 @@
 """The campaign of damaged inputs:   python -m tests.fuzz.run --inputs 1000000 --seed 1 --out docs/campaigns
 
-Half of the processors' worth of processes, each with a part of the numbers. Where atheris is installed, as many inputs again that are guided by the branches they reach.
+Half of the processors' worth of processes, each with a part of the numbers. Where atheris is
+installed, as many inputs again that are guided by the branches they reach.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from proxy import __version__
 from tests.fuzz.inputs import INPUT_BYTES_MAX, generate
 from tests.fuzz.targets import SHARES, TARGETS
 
-PART = 5_000            # inputs a process is given at once
+PART = 5_000  # inputs a process is given at once
 GUIDED_ROOM_S = 7200
 ROOT = Path(__file__).parents[2]
 
@@ -48,21 +49,29 @@ def run(seed: int, target: str, numbers: range) -> Part:
             part.seen[TARGETS[target](generate(seed, target, number))] += 1
         except Exception as error:  # whatever it is, it is what is looked for
             at = traceback.extract_tb(error.__traceback__)[-1]
-            part.findings.append(f"generate({seed}, {target!r}, {number}): {type(error).__name__} at {Path(at.filename).name}:{at.lineno}: {str(error)[:300]}")
+            part.findings.append(
+                f"generate({seed}, {target!r}, {number}): {type(error).__name__} at {Path(at.filename).name}:{at.lineno}: {str(error)[:300]}"
+            )
     return part
 
 
 def parts(inputs: int) -> list[tuple[str, range]]:
     """The numbers of each target, in parts."""
     totals = {target: round(inputs * share) for target, share in SHARES.items()}
-    return [(target, range(start, min(start + PART, total))) for target, total in totals.items() for start in range(0, total, PART)]
+    return [
+        (target, range(start, min(start + PART, total)))
+        for target, total in totals.items()
+        for start in range(0, total, PART)
+    ]
 
 
 def campaign(inputs: int, seed: int, jobs: int) -> dict[str, Part]:
     """All parts, so many processes at a time, summed by target."""
     sums = {target: Part(target, 0, Counter(), []) for target in TARGETS}
     with concurrent.futures.ProcessPoolExecutor(jobs) as pool:
-        for part in pool.map(run, *zip(*((seed, target, numbers) for target, numbers in parts(inputs)), strict=True)):
+        for part in pool.map(
+            run, *zip(*((seed, target, numbers) for target, numbers in parts(inputs)), strict=True)
+        ):
             total = sums[part.target]
             total.inputs += part.inputs
             total.seen += part.seen
@@ -71,7 +80,8 @@ def campaign(inputs: int, seed: int, jobs: int) -> dict[str, Part]:
 
 
 def guided(inputs: int, seed: int) -> dict[str, str] | None:
-    """What libFuzzer says at the end of each target's share, or None where atheris is not installed. Raises with the trace of a finding."""
+    """What libFuzzer says at the end of each target's share, or None where atheris is not
+    installed. Raises with the trace of a finding."""
     if importlib.util.find_spec("atheris") is None:
         return None
     said = {}
@@ -79,9 +89,24 @@ def guided(inputs: int, seed: int) -> dict[str, str] | None:
         with tempfile.TemporaryDirectory() as directory:
             corpus = Path(directory) / "corpus"
             corpus.mkdir()
-            options = [f"-runs={round(inputs * share)}", f"-max_len={INPUT_BYTES_MAX}", f"-seed={seed}", "-rss_limit_mb=4096", "-timeout=60", f"-artifact_prefix={ROOT}/"]
+            options = [
+                f"-runs={round(inputs * share)}",
+                f"-max_len={INPUT_BYTES_MAX}",
+                f"-seed={seed}",
+                "-rss_limit_mb=4096",
+                "-timeout=60",
+                f"-artifact_prefix={ROOT}/",
+            ]
             command = [sys.executable, "-m", "tests.fuzz.guided", target, str(corpus), *options]
-            done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=GUIDED_ROOM_S, check=False)
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                timeout=GUIDED_ROOM_S,
+                check=False,
+            )
         if done.returncode != 0:
             raise AssertionError(f"{target}: {done.stderr[-3000:]}")
         branches, features = re.findall(r"cov: (\d+) ft: (\d+)", done.stderr)[-1]
@@ -90,7 +115,9 @@ def guided(inputs: int, seed: int) -> dict[str, str] | None:
     return said
 
 
-def report(sums: dict[str, Part], said: dict[str, str] | None, seed: int, took_s: float, guided_s: float) -> str:
+def report(
+    sums: dict[str, Part], said: dict[str, str] | None, seed: int, took_s: float, guided_s: float
+) -> str:
     """The dated result, as Markdown."""
     inputs = sum(part.inputs for part in sums.values())
     findings = [finding for part in sums.values() for finding in part.findings]
@@ -105,13 +132,27 @@ def report(sums: dict[str, Part], said: dict[str, str] | None, seed: int, took_s
         seen = ", ".join(f"{word} {count}" for word, count in part.seen.most_common())
         lines.append(f"| {target} | {part.inputs} | {seen} | {len(part.findings)} |")
     if said is not None:
-        lines += ["", f"Guided by the branches they reach (atheris), in {guided_s:.0f} s, no findings:", "", "| reader | inputs | branches | features |", "|---|---|---|---|"]
+        lines += [
+            "",
+            f"Guided by the branches they reach (atheris), in {guided_s:.0f} s, no findings:",
+            "",
+            "| reader | inputs | branches | features |",
+            "|---|---|---|---|",
+        ]
         lines += [f"| {target} | {row} |" for target, row in said.items()]
-    return "\n".join([*lines, *(["", "Findings:", ""] + [f"- {finding}" for finding in findings] if findings else []), ""])
+    return "\n".join(
+        [
+            *lines,
+            *(["", "Findings:", ""] + [f"- {finding}" for finding in findings] if findings else []),
+            "",
+        ]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2))

@@ -1,6 +1,9 @@
-"""One function for each reader of what others send: it takes any bytes, reads them in several ways, and raises if the ways disagree or a promise is broken.
+"""One function for each reader of what others send: it takes any bytes, reads them in several ways,
+and raises if the ways disagree or a promise is broken.
 
-It says in a word what it has seen, so that a run can tell whether its inputs came anywhere. The first four bytes of an input choose the settings and the cuts, the rest is what is read; so one input is one case, for whichever engine made it.
+It says in a word what it has seen, so that a run can tell whether its inputs came anywhere. The
+first four bytes of an input choose the settings and the cuts, the rest is what is read; so one
+input is one case, for whichever engine made it.
 """
 
 from __future__ import annotations
@@ -38,9 +41,27 @@ HEAD_BYTES = 4
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 CODINGS = ("gzip", "deflate", "br", "zstd")
 INTEGER_MAX = 2**53
-ANSWER_BYTES_MIN = 64 * 1024  # the smallest `bodies.answer_max`: as much as is kept of each end of a longer one
+ANSWER_BYTES_MIN = (
+    64 * 1024
+)  # the smallest `bodies.answer_max`: as much as is kept of each end of a longer one
 _STATED = [golden for golden in GOLDENS if golden.usage is not None and golden.status < 300]
-FIGURES = ("usage", "usage_current", "usage_final", "answered", "output_measure", "text_bytes", "text_known", "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "unreadable", "oversized")
+FIGURES = (
+    "usage",
+    "usage_current",
+    "usage_final",
+    "answered",
+    "output_measure",
+    "text_bytes",
+    "text_known",
+    "done",
+    "error",
+    "finish_reason",
+    "model_served",
+    "response_id",
+    "service_tier",
+    "unreadable",
+    "oversized",
+)
 
 
 def opened(data: bytes) -> tuple[random.Random, bytes]:
@@ -49,7 +70,8 @@ def opened(data: bytes) -> tuple[random.Random, bytes]:
 
 
 def ways(rng: random.Random, data: bytes) -> Iterator[list[bytes]]:
-    """The same bytes in pieces: as they are, cut at some places, by events or lines, and small ones byte by byte."""
+    """The same bytes in pieces: as they are, cut at some places, by events or lines, and small ones
+    byte by byte."""
     yield [data]
     cuts = sorted(rng.randrange(len(data) + 1) for _ in range(rng.choice([1, 1, 2, 8])))
     yield [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
@@ -73,9 +95,12 @@ def sse(data: bytes) -> str:
 
 
 def meter(data: bytes) -> str:
-    """The same figures in any pieces, within what numbers can mean, and text to count that is the text that was measured."""
+    """The same figures in any pieces, within what numbers can mean, and text to count that is the
+    text that was measured."""
     rng, body = opened(data)
-    event_bytes_max, answer_bytes_max = rng.choice([(1 << 20, 4 << 20)] * 3 + [(80, ANSWER_BYTES_MIN)])
+    event_bytes_max, answer_bytes_max = rng.choice(
+        [(1 << 20, 4 << 20)] * 3 + [(80, ANSWER_BYTES_MIN)]
+    )
     if rng.random() < 0.01:
         at = rng.randrange(len(body) + 1)
         body = body[:at] + b" " * ANSWER_BYTES_MIN + body[at:]
@@ -93,39 +118,89 @@ def meter(data: bytes) -> str:
         one.end()
         figures = {name: getattr(one, name) for name in FIGURES}
         if one.usage is not None:
-            counts = [getattr(one.usage, name) for name in one.usage.__struct_fields__ if name.endswith("_tokens")]
-            assert all(count is None or (isinstance(count, int) and 0 <= count <= 3 * INTEGER_MAX) for count in counts)
+            counts = [
+                getattr(one.usage, name)
+                for name in one.usage.__struct_fields__
+                if name.endswith("_tokens")
+            ]
+            assert all(
+                count is None or (isinstance(count, int) and 0 <= count <= 3 * INTEGER_MAX)
+                for count in counts
+            )
             msgspec.json.encode(one.usage.raw)
         assert one.text_bytes <= 3 * len(body)
         if one.texts is not None:
             one.texts.finish()
             for block in one.texts.blocks:
                 one.texts.counting.counted(block, len(block))
-            figures["counted"] = one.texts.tokens(one.text_bytes), one.texts.characters(one.text_bytes)
+            figures["counted"] = (
+                one.texts.tokens(one.text_bytes),
+                one.texts.characters(one.text_bytes),
+            )
         seen.add(repr(figures))
     assert len(seen) == 1, seen
-    return "unreadable" if one.unreadable else "usage" if one.usage is not None else "text" if one.text_bytes else "nothing"
+    return (
+        "unreadable"
+        if one.unreadable
+        else "usage"
+        if one.usage is not None
+        else "text"
+        if one.text_bytes
+        else "nothing"
+    )
 
 
 _VALUES = re.compile(rb'"(?!usage")[a-z_]+": ?"((?:[^"\\]|\\.)*)"')
 _USAGES = re.compile(rb'"usage": ?\{(?:[^{}]|\{[^{}]*\})*\}')
-_DAMAGE = (rb"\ud83d", rb"\ude00\ud83d", rb"\q", rb"\u12", b"\x00", b"\x1f", b"\xff", b"\xc3", b"\xe5\xa5", b'"', b'"}', b'"]', b'"{', b'",', b'"}}]}', b'":NaN,"', b'",NaN,"', b'",1e400,"', b"\\")
+_DAMAGE = (
+    rb"\ud83d",
+    rb"\ude00\ud83d",
+    rb"\q",
+    rb"\u12",
+    b"\x00",
+    b"\x1f",
+    b"\xff",
+    b"\xc3",
+    b"\xe5\xa5",
+    b'"',
+    b'"}',
+    b'"]',
+    b'"{',
+    b'",',
+    b'"}}]}',
+    b'":NaN,"',
+    b'",NaN,"',
+    b'",1e400,"',
+    b"\\",
+)
 
 
 def damage(data: bytes) -> str:
-    """Damage in any string beside the usage of a vendor's answer, in any pieces: the same usage as without it."""
+    """Damage in any string beside the usage of a vendor's answer, in any pieces: the same usage as
+    without it."""
     rng, chosen = opened(data)
     golden = _STATED[sum(chosen[:64]) % len(_STATED)]
     body = golden.body
     stated = [match.span() for match in _USAGES.finditer(body)]
-    places = [match.span(1) for match in _VALUES.finditer(body) if not any(start <= match.start() < end for start, end in stated)]
+    places = [
+        match.span(1)
+        for match in _VALUES.finditer(body)
+        if not any(start <= match.start() < end for start, end in stated)
+    ]
     damaged = rng.random() < 0.9 and bool(places)
     if damaged:
-        for start, end in sorted(rng.sample(places, rng.choice([1, 1, min(2, len(places))])), reverse=True):
+        for start, end in sorted(
+            rng.sample(places, rng.choice([1, 1, min(2, len(places))])), reverse=True
+        ):
             at = rng.randint(start, end)
             body = body[:at] + rng.choice(_DAMAGE) + body[at:]
     for chunks in ways(rng, body):
-        one = Meter(stream=golden.stream, content_type=golden.content_type, status=golden.status, cached_inside_input=golden.cached_inside_input)
+        one = Meter(
+            stream=golden.stream,
+            content_type=golden.content_type,
+            status=golden.status,
+            cached_inside_input=golden.cached_inside_input,
+        )
         for chunk in chunks:
             one.feed(chunk)
         one.end()
@@ -134,7 +209,8 @@ def damage(data: bytes) -> str:
 
 
 def coded(data: bytes) -> str:
-    """Any coding, whole or damaged: never raises, the same in any pieces, and never more than its bound."""
+    """Any coding, whole or damaged: never raises, the same in any pieces, and never more than its
+    bound."""
     rng, body = opened(data)
     body *= rng.choice([1, 1, 1, 1, 1, 40])
     coding = rng.choice(CODINGS)
@@ -142,7 +218,14 @@ def coded(data: bytes) -> str:
     damaged = rng.random() < 0.5
     if damaged and packed:
         at = rng.randrange(len(packed))
-        packed = rng.choice([packed[:at], packed[:at] + rng.randbytes(2) + packed[at + 1 :], packed + rng.randbytes(5), packed + packed])
+        packed = rng.choice(
+            [
+                packed[:at],
+                packed[:at] + rng.randbytes(2) + packed[at + 1 :],
+                packed + rng.randbytes(5),
+                packed + packed,
+            ]
+        )
     outputs = set()
     for chunks in ways(rng, packed):
         decoder = Decoder.for_encoding(coding, output_bytes_max=1 << 20)
@@ -164,18 +247,26 @@ def coded(data: bytes) -> str:
 def pack(coding: str, body: bytes) -> bytes:
     if coding == "zstd":
         return zstd.compress(body)
-    return {"gzip": lambda: gzip.compress(body, mtime=0), "deflate": lambda: zlib.compress(body), "br": lambda: brotli.compress(body, quality=1)}[coding]()
+    return {
+        "gzip": lambda: gzip.compress(body, mtime=0),
+        "deflate": lambda: zlib.compress(body),
+        "br": lambda: brotli.compress(body, quality=1),
+    }[coding]()
 
 
 def unpack(coding: str, packed: bytes) -> bytes:
-    """By the libraries' own simple calls, padding behind a gzip member and a second body behind the first included."""
+    """By the libraries' own simple calls, padding behind a gzip member and a second body behind the
+    first included."""
     if coding == "deflate":
         return zlib.decompressobj().decompress(packed)
-    return {"gzip": gzip.decompress, "br": brotli.decompress, "zstd": zstd.decompress}[coding](packed)
+    return {"gzip": gzip.decompress, "br": brotli.decompress, "zstd": zstd.decompress}[coding](
+        packed
+    )
 
 
 def call(data: bytes) -> str:
-    """What is accepted says the same to a plain JSON reader, and so does the body that asks for usage, but for that."""
+    """What is accepted says the same to a plain JSON reader, and so does the body that asks for
+    usage, but for that."""
     rng, body = opened(data)
     endpoint = rng.choice(ENDPOINTS)
     count_images(body)
@@ -199,7 +290,9 @@ def call(data: bytes) -> str:
     asking = read_call(endpoint, spliced, None)
     assert asking.include_usage is True and splice(spliced, asking) is None
     options = fields.get("stream_options")
-    wanted = fields | {"stream_options": (options if isinstance(options, dict) else {}) | {"include_usage": True}}
+    wanted = fields | {
+        "stream_options": (options if isinstance(options, dict) else {}) | {"include_usage": True}
+    }
     assert same(dict(pairs(spliced)), wanted)
     return "spliced"
 
@@ -227,11 +320,22 @@ def same(one: object, other: object) -> bool:
 
 
 def strip(data: bytes) -> str:
-    """What is taken out of a stream is whole events that only state usage; all else stays, whatever the pieces. One object alone is no stream."""
+    """What is taken out of a stream is whole events that only state usage; all else stays, whatever
+    the pieces. One object alone is no stream."""
     rng, stream = opened(data)
     event_bytes_max = rng.choice([40, 200, 1 << 20])
-    kept = b"".join(event for event in whole_events(stream) if len(event.removesuffix(b"\n") if event.endswith(b"\r\n") else event) > event_bytes_max or not is_usage_event(event))
-    if not kept and stream.lstrip().startswith(b"{") and len(list(whole_events(stream))) == 1 and not re.search(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)$", stream):
+    kept = b"".join(
+        event
+        for event in whole_events(stream)
+        if len(event.removesuffix(b"\n") if event.endswith(b"\r\n") else event) > event_bytes_max
+        or not is_usage_event(event)
+    )
+    if (
+        not kept
+        and stream.lstrip().startswith(b"{")
+        and len(list(whole_events(stream))) == 1
+        and not re.search(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)$", stream)
+    ):
         kept = stream
     for chunks in ways(rng, stream):
         chosen = UsageEventFilter(event_bytes_max)
@@ -240,11 +344,14 @@ def strip(data: bytes) -> str:
 
 
 def whole_events(stream: bytes) -> Iterator[bytes]:
-    """Each event with the line end that closes it: a line that is empty, behind another; or an object with another one behind it."""
+    """Each event with the line end that closes it: a line that is empty, behind another; or an
+    object with another one behind it."""
     event = b""
     lines = re.findall(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", stream)
     for line, following in zip_longest(lines, lines[1:], fillvalue=b""):
-        objects = line.rstrip(b"\r\n").endswith(b"}") and re.match(rb"(?:data: ?){0,2}(?:\{|\[DONE\])", following)
+        objects = line.rstrip(b"\r\n").endswith(b"}") and re.match(
+            rb"(?:data: ?){0,2}(?:\{|\[DONE\])", following
+        )
         closes = (event and not line.strip(b"\r\n")) or objects
         event += line
         if closes:
@@ -255,15 +362,22 @@ def whole_events(stream: bytes) -> Iterator[bytes]:
 
 
 def blocks(data: bytes) -> str:
-    """Text handed out in blocks is that text, in blocks of bounded size, whatever the pieces; nothing beyond the bounds waits."""
+    """Text handed out in blocks is that text, in blocks of bounded size, whatever the pieces;
+    nothing beyond the bounds waits."""
     rng, body = opened(data)
-    text = (body.decode("utf-8", "replace") * rng.choice([1, 1, 1, 20, 400]))[: rng.choice([20_000, 20_000, 20_000, 200_000])]
+    text = (body.decode("utf-8", "replace") * rng.choice([1, 1, 1, 20, 400]))[
+        : rng.choice([20_000, 20_000, 20_000, 200_000])
+    ]
     keys = rng.choice([1, 1, 3, 300])
     counting = TextBlocks()
     handed: list[str] = []
     at = 0
     while at < len(text):
-        size = rng.choice([1, 5, 80, 2000, 40_000]) if len(text) < 3000 else rng.choice([80, 2000, 40_000])
+        size = (
+            rng.choice([1, 5, 80, 2000, 40_000])
+            if len(text) < 3000
+            else rng.choice([80, 2000, 40_000])
+        )
         handed += counting.add(rng.randrange(keys), text[at : at + size])
         at += size
         assert counting.pending_chars <= PENDING_CHARS_MAX
@@ -278,7 +392,8 @@ def blocks(data: bytes) -> str:
 
 
 def prompt(data: bytes) -> str:
-    """Any JSON where messages, tools and inputs are expected is counted, or is said not to be exact."""
+    """Any JSON where messages, tools and inputs are expected is counted, or is said not to be
+    exact."""
     rng, body = opened(data)
     try:
         value = msgspec.json.decode(body)
@@ -287,15 +402,32 @@ def prompt(data: bytes) -> str:
         return "no JSON"
     fields = value if isinstance(value, dict) else {}
     rule = rng.choice([None, *IMAGE_RULES])
-    counted = count_prompt(fields.get("messages", value), fields.get("tools", value), rng.choice(["o200k_base", "cl100k_base", "other"]), len, rule)
+    counted = count_prompt(
+        fields.get("messages", value),
+        fields.get("tools", value),
+        rng.choice(["o200k_base", "cl100k_base", "other"]),
+        len,
+        rule,
+    )
     assert counted.tokens >= 0 and counted.characters >= 0
     assert count_input(fields.get("input", value), len) >= 0
     return "exact" if counted.exact else "not exact"
 
 
-TARGETS: dict[str, Callable[[bytes], str]] = {target.__name__: target for target in (meter, damage, sse, coded, call, strip, blocks, prompt)}
+TARGETS: dict[str, Callable[[bytes], str]] = {
+    target.__name__: target for target in (meter, damage, sse, coded, call, strip, blocks, prompt)
+}
 # Of so many inputs each gets its share: the meter reads the most and says the most.
-SHARES = {"meter": 0.3, "damage": 0.1, "sse": 0.1, "coded": 0.1, "call": 0.15, "strip": 0.1, "blocks": 0.05, "prompt": 0.1}
+SHARES = {
+    "meter": 0.3,
+    "damage": 0.1,
+    "sse": 0.1,
+    "coded": 0.1,
+    "call": 0.15,
+    "strip": 0.1,
+    "blocks": 0.05,
+    "prompt": 0.1,
+}
 # What each must have seen often enough.
 SEEN = {
     "damage": {"damaged", "sound"},

@@ -1,4 +1,5 @@
-"""The work of every reader grows with its input and no faster, in pieces of any size: four times as much of the same is some four times the work."""
+"""The work of every reader grows with its input and no faster, in pieces of any size: four times as
+much of the same is some four times the work."""
 
 from __future__ import annotations
 
@@ -7,7 +8,20 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from proxy.core.dialects.openai_chat import Meter, call, cost, injection, meter, opening, pictures, read_call, repair, scan, shapes, text
+from proxy.core.dialects.openai_chat import (
+    Meter,
+    call,
+    cost,
+    injection,
+    meter,
+    opening,
+    pictures,
+    read_call,
+    repair,
+    scan,
+    shapes,
+    text,
+)
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter
 from proxy.core.errors import ProxyError
 from proxy.core.http.content_coding import Decoder, decode_body
@@ -22,7 +36,12 @@ UNITS = (
     b'"usage":', b'"usage":{"prompt_tokens":1},', b'"choices":[', b'"content":"', b'"content":"a",', b'"name":"\\', b'"index":0,', b";base64,", b'"image_url"', b'"error"', b"\xef\xbb\xbf",
     b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n', b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n', b'data: {"model":"m","choices":[{"text":"a","reasoning":"a"}],"usage":{}}\r\r',
 )  # fmt: skip
-FRAMES = ((b"", b""), (b'data: {"choices":[{"delta":{"content":"', b'"}}]}\n\n'), (b'data: {"choices":[],"usage":{"x":', b"}}\n\n"), (b'{"model":"m","stream":true,"messages":', b"}"))
+FRAMES = (
+    (b"", b""),
+    (b'data: {"choices":[{"delta":{"content":"', b'"}}]}\n\n'),
+    (b'data: {"choices":[],"usage":{"x":', b"}}\n\n"),
+    (b'{"model":"m","stream":true,"messages":', b"}"),
+)
 
 
 def feeding(reader: object, pieces: Iterable[bytes]) -> None:
@@ -61,7 +80,9 @@ READERS: dict[str, Callable[[list[bytes]], None]] = {
     "events": lambda pieces: feeding(SSEParser(1 << 20), pieces),
     "small events": lambda pieces: feeding(SSEParser(100), pieces),
     "meter": lambda pieces: feeding(Meter(stream=True, text_bytes_max=None), pieces),
-    "meter, small": lambda pieces: feeding(Meter(stream=True, event_bytes_max=100, answer_bytes_max=100), pieces),
+    "meter, small": lambda pieces: feeding(
+        Meter(stream=True, event_bytes_max=100, answer_bytes_max=100), pieces
+    ),
     "meter, JSON": lambda pieces: feeding(Meter(stream=False, text_bytes_max=None), pieces),
     "usage events": lambda pieces: feeding(UsageEventFilter(1 << 20), pieces),
     "small usage events": lambda pieces: feeding(UsageEventFilter(100), pieces),
@@ -72,23 +93,50 @@ READERS: dict[str, Callable[[list[bytes]], None]] = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_the_work_grows_no_faster_than_the_input(reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    grows_no_faster(reader, monkeypatch, 200, [(unit, FRAMES[number % len(FRAMES)], 3) for number, unit in enumerate(UNITS)])
+def test_the_work_grows_no_faster_than_the_input(
+    reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grows_no_faster(
+        reader,
+        monkeypatch,
+        200,
+        [(unit, FRAMES[number % len(FRAMES)], 3) for number, unit in enumerate(UNITS)],
+    )
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("reader", READERS)
-def test_the_work_of_long_inputs_grows_no_faster(reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    grows_no_faster(reader, monkeypatch, 1000, [(unit, frame, size) for unit in UNITS for frame in FRAMES for size in (1, 3, 100, 1 << 20)])
+def test_the_work_of_long_inputs_grows_no_faster(
+    reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grows_no_faster(
+        reader,
+        monkeypatch,
+        1000,
+        [
+            (unit, frame, size)
+            for unit in UNITS
+            for frame in FRAMES
+            for size in (1, 3, 100, 1 << 20)
+        ],
+    )
 
 
-def grows_no_faster(reader: str, patch: pytest.MonkeyPatch, small: int, rows: Iterable[tuple[bytes, tuple[bytes, bytes], int]]) -> None:
+def grows_no_faster(
+    reader: str,
+    patch: pytest.MonkeyPatch,
+    small: int,
+    rows: Iterable[tuple[bytes, tuple[bytes, bytes], int]],
+) -> None:
     """So many bytes of a unit in a frame, in pieces of a size, against four times as many."""
     work = Work()
     work.watch(patch, *MODULES)
     for unit, (before, behind), size in rows:
         bodies = [before + unit * (length // len(unit)) + behind for length in (small, 4 * small)]
-        pieces = [[work.piece(body[at : at + size]) for at in range(0, len(body), size)] for body in bodies]
+        pieces = [
+            [work.piece(body[at : at + size]) for at in range(0, len(body), size)]
+            for body in bodies
+        ]
         one, four = (work.counting(lambda given=given: READERS[reader](given)) for given in pieces)
         # Pieces and units do not always meet alike, hence five; the square of four is sixteen.
         assert four <= 5 * one, (before, unit, size, one, four)
@@ -105,5 +153,7 @@ def test_the_count_sees_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
             held = held + work.piece(body[at : at + 3])
             injection._EVENT_END.search(held)
 
-    small, large = (work.counting(lambda length=length: careless(b"x" * length)) for length in (300, 1200))
+    small, large = (
+        work.counting(lambda length=length: careless(b"x" * length)) for length in (300, 1200)
+    )
     assert large > 12 * small

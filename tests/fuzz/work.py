@@ -1,4 +1,5 @@
-"""Work, counted and not timed: calls of Python and C functions, bytes that regular expressions look at, bytes that are copied to be joined to what is held."""
+"""Work, counted and not timed: calls of Python and C functions, bytes that regular expressions look
+at, bytes that are copied to be joined to what is held."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ import pytest
 
 
 class Work:
-    """Counts while `counting`. Give readers `Piece`s, and let `watch` see to their modules' patterns."""
+    """Counts while `counting`. Give readers `Piece`s, and let `watch` see to their modules'
+    patterns."""
 
     def __init__(self) -> None:
         self.done = 0
@@ -57,17 +59,22 @@ class Work:
 
 
 class Looking:
-    """A compiled pattern that counts the distance from where it begins to the end of what it finds, or to the end of all if it finds nothing."""
+    """A compiled pattern that counts the distance from where it begins to the end of what it finds,
+    or to the end of all if it finds nothing."""
 
     def __init__(self, pattern: re.Pattern[bytes], work: Work) -> None:
         self._pattern = pattern
         self._work = work
 
     def match(self, data: bytes, start: int = 0, *end: int) -> re.Match[bytes] | None:
-        return self._counted(self._pattern.match(data, start, *end), start, end[0] if end else len(data))
+        return self._counted(
+            self._pattern.match(data, start, *end), start, end[0] if end else len(data)
+        )
 
     def search(self, data: bytes, start: int = 0, *end: int) -> re.Match[bytes] | None:
-        return self._counted(self._pattern.search(data, start, *end), start, end[0] if end else len(data))
+        return self._counted(
+            self._pattern.search(data, start, *end), start, end[0] if end else len(data)
+        )
 
     def findall(self, data: bytes, start: int = 0) -> list[object]:
         self._work.done += len(data) - start
@@ -85,6 +92,8 @@ class Looking:
         self._work.done += len(data)
         return self._pattern.sub(new, data)
 
-    def _counted(self, found: re.Match[bytes] | None, start: int, end: int) -> re.Match[bytes] | None:
+    def _counted(
+        self, found: re.Match[bytes] | None, start: int, end: int
+    ) -> re.Match[bytes] | None:
         self._work.done += (found.end() if found else end) - start
         return found

@@ -12,21 +12,32 @@ from pathlib import Path
 from proxy.core.entries import Marked, Opened, Voided
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.failpoints import Failpoints
-from proxy.journal import Journal, JournalOptions, Reader, recover
+from proxy.journal import Journal, JournalOptions, JournalReader, recover
 from proxy.journal import frames as f
-from proxy.journal.appender import Tape
+from proxy.journal.appender import Appender
 from proxy.journal.disk import Disk, SystemDisk
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.journal.segments import Segment
 from tests.support.waiting import guard
 
-SMALL = JournalOptions(interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN, size_max_bytes=64 * SEGMENT_BYTES_MIN)
+SMALL = JournalOptions(
+    interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN, size_max_bytes=64 * SEGMENT_BYTES_MIN
+)
 
 
 def opened(id: str, **changes: object) -> Opened:
     fields: dict[str, object] = {
-        "id": id, "started_at_ms": 1_760_000_000_000, "key_id": "alice", "team": "research", "labels": {"cost_center": "4711"}, "tags": {"env": "prod"},
-        "endpoint": "/v1/chat/completions", "dialect": "openai_chat", "upstream": "modelverse", "model_requested": "深度-v3", "bytes_in": 1034,
+        "id": id,
+        "started_at_ms": 1_760_000_000_000,
+        "key_id": "alice",
+        "team": "research",
+        "labels": {"cost_center": "4711"},
+        "tags": {"env": "prod"},
+        "endpoint": "/v1/chat/completions",
+        "dialect": "openai_chat",
+        "upstream": "modelverse",
+        "model_requested": "深度-v3",
+        "bytes_in": 1034,
     }
     return Opened(**{**fields, **changes})  # type: ignore[arg-type]
 
@@ -37,10 +48,26 @@ def marked(id: str, output_tokens: int = 512) -> Marked:
 
 def record(id: str, **changes: object) -> UsageRecord:
     fields: dict[str, object] = {
-        "id": id, "writer": "w0", "started_at_ms": 1_760_000_000_000, "duration_ms": 512, "key_id": "alice", "team": "research",
-        "labels": {"cost_center": "4711"}, "tags": {"env": "prod"}, "endpoint": "/v1/chat/completions", "dialect": "openai_chat",
-        "upstream": "modelverse", "model_requested": "深度-v3", "status": 200, "outcome": Outcome.COMPLETED, "input_tokens": 100, "output_tokens": 50,
-        "input_source": Source.REPORTED, "output_source": Source.REPORTED, "source": Source.REPORTED, "usage_raw": {"prompt_tokens": 100},
+        "id": id,
+        "writer": "w0",
+        "started_at_ms": 1_760_000_000_000,
+        "duration_ms": 512,
+        "key_id": "alice",
+        "team": "research",
+        "labels": {"cost_center": "4711"},
+        "tags": {"env": "prod"},
+        "endpoint": "/v1/chat/completions",
+        "dialect": "openai_chat",
+        "upstream": "modelverse",
+        "model_requested": "深度-v3",
+        "status": 200,
+        "outcome": Outcome.COMPLETED,
+        "input_tokens": 100,
+        "output_tokens": 50,
+        "input_source": Source.REPORTED,
+        "output_source": Source.REPORTED,
+        "source": Source.REPORTED,
+        "usage_raw": {"prompt_tokens": 100},
     }
     return UsageRecord(**{**fields, **changes})  # type: ignore[arg-type]
 
@@ -50,7 +77,7 @@ def voided(id: str) -> Voided:
 
 
 def all_closes(directory: Path, upto_seq: int, after_seq: int = 0) -> list[tuple[int, UsageRecord]]:
-    reader = Reader(directory, after_seq)
+    reader = JournalReader(directory, after_seq)
     try:
         found: list[tuple[int, UsageRecord]] = []
         while batch := reader.closes(64, upto_seq):
@@ -61,7 +88,8 @@ def all_closes(directory: Path, upto_seq: int, after_seq: int = 0) -> list[tuple
 
 
 class BadDisk(SystemDisk):
-    """A disk that fails when told to. A write rule is asked for each frame: how many of its bytes are written; an error to raise instead."""
+    """A disk that fails when told to. A write rule is asked for each frame: how many of its bytes
+    are written; an error to raise instead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +125,13 @@ def disk_error(number: int = errno.EIO) -> OSError:
 
 
 @asynccontextmanager
-async def running(root: Path, options: JournalOptions = SMALL, fail: Failpoints | None = None, *, disk: Disk | None = None) -> AsyncIterator[Journal]:
+async def running(
+    root: Path,
+    options: JournalOptions = SMALL,
+    fail: Failpoints | None = None,
+    *,
+    disk: Disk | None = None,
+) -> AsyncIterator[Journal]:
     """A journal with its loops, closed at the end."""
     journal = Journal.claim(root, options, fail, disk=disk)
     task = asyncio.create_task(journal.run())
@@ -109,7 +143,13 @@ async def running(root: Path, options: JournalOptions = SMALL, fail: Failpoints 
 
 
 @asynccontextmanager
-async def driven(root: Path, options: JournalOptions = SMALL, fail: Failpoints | None = None, *, disk: Disk | None = None) -> AsyncIterator[Journal]:
+async def driven(
+    root: Path,
+    options: JournalOptions = SMALL,
+    fail: Failpoints | None = None,
+    *,
+    disk: Disk | None = None,
+) -> AsyncIterator[Journal]:
     """A journal whose loops do not run: `turn` is one round of them, so that the test says when."""
     journal = Journal.claim(root, options, fail, disk=disk)
     try:
@@ -122,15 +162,16 @@ async def turn(journal: Journal) -> None:
     for _ in range(2):  # a segment is done one sync after it was found resolved
         await journal._syncer.join()
         await journal._house.prepare()
-        await journal._house.tidy(journal._upkeep.booked_seq, journal._syncer.synced_seq)
+        await journal._house.tidy(journal._maintenance.booked_seq, journal._syncer.synced_seq)
 
 
 async def until(condition: Callable[[], bool], journal: Journal | None = None) -> None:
-    """Waits for what the journal's own loops bring about; given the journal, without the pauses it makes between two looks at its segments."""
+    """Waits for what the journal's own loops bring about; given the journal, without the pauses it
+    makes between two looks at its segments."""
     async with guard():
         while not condition():
             if journal is not None:
-                journal._upkeep.tidy_soon()
+                journal._maintenance.tidy_soon()
             await asyncio.sleep(0.002)
 
 
@@ -157,12 +198,18 @@ def unwritten(number: int, size: int = 100) -> Segment:
     return Segment(number, Path(f"{number:010d}.seg"), size, -1, SystemDisk())
 
 
-def bare_tape(directory: Path, disk: Disk, leave: Callable[[Segment], None] = Segment.close) -> Tape:
-    """A tape by itself, in small segments."""
-    return Tape(directory, SEGMENT_BYTES_MIN, disk, None, number=1, seq=0, leave=leave)
+def bare_tape(
+    directory: Path, disk: Disk, leave: Callable[[Segment], None] = Segment.close
+) -> Appender:
+    """An appender by itself, in small segments."""
+    return Appender(directory, SEGMENT_BYTES_MIN, disk, None, number=1, seq=0, leave=leave)
 
 
 def entries(directory: Path) -> list[tuple[int, int, bytes]]:
     """All that stands in the plain segments, as (kind, seq, payload), but for start frames."""
     data = b"".join(path.read_bytes() for path in sorted(directory.glob("*.seg")))
-    return [(frame.kind, frame.seq, frame.payload(data)) for frame in f.scan(data) if frame.kind != f.START]
+    return [
+        (frame.kind, frame.seq, frame.payload(data))
+        for frame in f.scan(data)
+        if frame.kind != f.START
+    ]

@@ -1,10 +1,18 @@
-"""Payloads: an ended exchange is always encoded, within its room, whatever strange things it carries."""
+"""Payloads: an ended exchange is always encoded, within its room, whatever strange things it
+carries."""
 
 from __future__ import annotations
 
 import pytest
 
-from proxy.journal.codec import ANSWER_BYTES_MAX, decode_close, decode_open, encode_close, encode_entry, id_of
+from proxy.journal.codec import (
+    ANSWER_BYTES_MAX,
+    decode_close,
+    decode_open,
+    encode_close,
+    encode_entry,
+    id_of,
+)
 from proxy.journal.frames import PAYLOAD_BYTES_MAX
 from tests.journal.builders import marked, opened, record, voided
 
@@ -24,20 +32,44 @@ def circular() -> dict[str, object]:
         {"usage_raw": {"broken \udc80": 1}},
         {"usage_raw": {"no JSON": object()}},
         {"usage_raw": circular()},
-        {"model_served": "\x01" * 100_000, "finish_reason": "\x01" * 100_000, "upstream_request_id": "\x01" * 100_000, "service_tier": "\x01" * 100_000},
+        {
+            "model_served": "\x01" * 100_000,
+            "finish_reason": "\x01" * 100_000,
+            "upstream_request_id": "\x01" * 100_000,
+            "service_tier": "\x01" * 100_000,
+        },
         {"upstream_request_id": "raw \udcff byte", "usage_raw": None},
         {"upstream_request_id": "\udcff" * 5000},
-        dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "bytes_in", "bytes_out", "cost_nano", "charge_nano"), 2 ** 63 - 1),
+        dict.fromkeys(
+            (
+                "input_tokens",
+                "cached_tokens",
+                "output_tokens",
+                "reasoning_tokens",
+                "bytes_in",
+                "bytes_out",
+                "cost_nano",
+                "charge_nano",
+            ),
+            2**63 - 1,
+        ),
     ],
     ids=lambda changes: ",".join(changes) or "plain",
 )
-def test_a_record_is_encoded_within_the_room_its_opening_announced(changes: dict[str, object]) -> None:
+def test_a_record_is_encoded_within_the_room_its_opening_announced(
+    changes: dict[str, object],
+) -> None:
     room = len(encode_entry(opened("a"))) + ANSWER_BYTES_MAX
     payload = encode_close(record("a", **changes), room)
     assert len(payload) <= room
     again = decode_close(payload)
-    charged = {name: changes.get(name, getattr(record("a"), name)) for name in ("id", "input_tokens", "output_tokens", "key_id", "outcome")}
-    assert {name: getattr(again, name) for name in charged} == charged, "nothing that is charged by gives way"
+    charged = {
+        name: changes.get(name, getattr(record("a"), name))
+        for name in ("id", "input_tokens", "output_tokens", "key_id", "outcome")
+    }
+    assert {name: getattr(again, name) for name in charged} == charged, (
+        "nothing that is charged by gives way"
+    )
 
 
 def test_an_ordinary_record_comes_back_equal() -> None:
@@ -51,4 +83,8 @@ def test_broken_utf8_keeps_no_exchange_out() -> None:
 
 
 def test_the_id_is_read_alone() -> None:
-    assert [id_of(encode_entry(entry)) for entry in (opened("a\"b"), marked("c"), voided("d"))] == ["a\"b", "c", "d"]
+    assert [id_of(encode_entry(entry)) for entry in (opened('a"b'), marked("c"), voided("d"))] == [
+        'a"b',
+        "c",
+        "d",
+    ]

@@ -1,4 +1,5 @@
-"""The system's disk calls, and a journal on a file system that really refuses: a file size limit, which needs no privilege."""
+"""The system's disk calls, and a journal on a file system that really refuses: a file size limit,
+which needs no privilege."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ async def main(root, offset):
         await until(lambda: journal.bytes_on_disk == 2 * SMALL.segment_bytes_used)
         journal.open(opened("before"))
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (journal._tape.segment.position + offset, hard))  # in the midst of a frame, of any segment
+        resource.setrlimit(resource.RLIMIT_FSIZE, (journal._appender.segment.position + offset, hard))  # in the midst of a frame, of any segment
         try:
             journal.open(opened("refused", end_user="u" * 5000))
         except JournalUnavailable as error:
@@ -73,9 +74,13 @@ def test_a_full_disk_is_not_papered_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("offset", [1, 30, 700])
 def test_a_real_short_write_is_undone_and_its_entry_refused(tmp_path: Path, offset: int) -> None:
-    """RLIMIT_FSIZE cuts a write at a byte and then refuses all beyond; nothing of the cut entry may be found, all others must."""
+    """RLIMIT_FSIZE cuts a write at a byte and then refuses all beyond; nothing of the cut entry may
+    be found, all others must."""
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tmp_path), str(offset)], capture_output=True, text=True, check=False,
+        [sys.executable, "-c", LIMITED, str(tmp_path), str(offset)],
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,5 @@
-"""Faults in the whole journal: at each named place, and a disk that refuses to the end, no exchange is lost or doubled."""
+"""Faults in the whole journal: at each named place, and a disk that refuses to the end, no exchange
+is lost or doubled."""
 
 from __future__ import annotations
 
@@ -8,9 +9,20 @@ from pathlib import Path
 import pytest
 
 from proxy.failpoints import NAMES, Failpoints
-from proxy.journal import Journal, JournalOptions, JournalUnavailable, Reader, recover
+from proxy.journal import Journal, JournalOptions, JournalReader, JournalUnavailable, recover
 from proxy.journal.options import SEGMENT_BYTES_MIN
-from tests.journal.builders import SMALL, BadDisk, all_closes, disk_error, marked, opened, record, running, until, voided
+from tests.journal.builders import (
+    SMALL,
+    BadDisk,
+    all_closes,
+    disk_error,
+    marked,
+    opened,
+    record,
+    running,
+    until,
+    voided,
+)
 
 
 async def test_what_waits_is_written_at_the_end_at_the_latest(tmp_path: Path) -> None:
@@ -26,14 +38,19 @@ async def test_what_waits_is_written_at_the_end_at_the_latest(tmp_path: Path) ->
 
 @pytest.mark.parametrize("action", ["raise", "enospc"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("journal.")])
-async def test_every_fault_within_loses_and_doubles_nothing(tmp_path: Path, name: str, action: str) -> None:
-    """The same work under a fault at each named place: every exchange is admitted and ended, or refused without a trace."""
+async def test_every_fault_within_loses_and_doubles_nothing(
+    tmp_path: Path, name: str, action: str
+) -> None:
+    """The same work under a fault at each named place: every exchange is admitted and ended, or
+    refused without a trace."""
     fail = Failpoints(f"{name}={action}@3")
-    options = JournalOptions(interval_s=0.001, keep_s=0.0 if "delete" in name else 60.0, segment_bytes=SEGMENT_BYTES_MIN)
+    options = JournalOptions(
+        interval_s=0.001, keep_s=0.0 if "delete" in name else 60.0, segment_bytes=SEGMENT_BYTES_MIN
+    )
     expected: list[str] = []
     seen: list[str] = []
     async with running(tmp_path, options, fail) as journal:
-        reader = Reader(journal.directory)
+        reader = JournalReader(journal.directory)
         for number in range(400):
             await until(lambda: journal.ready)
             try:
@@ -54,7 +71,7 @@ async def test_every_fault_within_loses_and_doubles_nothing(tmp_path: Path, name
                 await asyncio.sleep(0)
                 seen += [closed.id for _, closed in reader.closes(1000, journal.position)]
                 journal.booked(reader.last_seq)
-                journal._upkeep.tidy_soon()
+                journal._maintenance.tidy_soon()
         await until(lambda: fail._passes[name] >= 3, journal)
         await until(lambda: journal.ready)
         seen += [closed.id for _, closed in reader.closes(1000, journal.position)]

@@ -1,4 +1,5 @@
-"""`kill -9` anywhere: what the process had written is what is found, exactly, but for the one entry it was writing."""
+"""`kill -9` anywhere: what the process had written is what is found, exactly, but for the one entry
+it was writing."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ class Life:
 
     def __init__(self, keep_s: float) -> None:
         self.may_go = keep_s == 0
-        self.open: dict[str, int] = {}     # id -> marks written
+        self.open: dict[str, int] = {}  # id -> marks written
         self.closed: list[tuple[int, str]] = []
         self.booked_seq = 0
         self.in_flight: tuple[str, str] | None = None
@@ -49,21 +50,27 @@ class Life:
                 self.booked_seq = int(rest[0])
 
     def settle(self, directory: Path) -> None:
-        """The entry in flight is there or it is not, nothing in between: takes in what it came to."""
+        """The entry in flight is there or it is not, nothing in between: takes in what it came
+        to."""
         if self.in_flight is None:
             return
         kind, id = self.in_flight
         unresolved = {exchange.id: len(marks) for exchange, marks in recover(directory).unresolved}
         closed = {closed.id: seq for seq, closed in all_closes(directory, 10**9)}
         there = {
-            "O": id in unresolved, "M": unresolved.get(id, 0) > self.open.get(id, 0), "C": id in closed, "V": id not in unresolved,
+            "O": id in unresolved,
+            "M": unresolved.get(id, 0) > self.open.get(id, 0),
+            "C": id in closed,
+            "V": id not in unresolved,
         }[kind]
         if there:
             self._apply(kind, id, closed.get(id, 0))
 
     def check(self, directory: Path) -> None:
         found = recover(directory)
-        assert found.skipped_bytes == 0, "a killed process leaves no damage: each write is whole or absent"
+        assert found.skipped_bytes == 0, (
+            "a killed process leaves no damage: each write is whole or absent"
+        )
         assert {exchange.id for exchange, _ in found.unresolved} == set(self.open)
         # A long exchange is written again with its last mark, which stands for those before it.
         for exchange, marks in found.unresolved:
@@ -87,11 +94,17 @@ class Life:
 
 def start(root: Path, spec: str, seed: int, keep_s: float) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*WORKER, str(root), spec, str(seed), str(keep_s)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        [*WORKER, str(root), spec, str(seed), str(keep_s)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
     )
 
 
-@pytest.mark.parametrize("passes", [(2,), pytest.param((1, 3), marks=pytest.mark.campaign)], ids=str)
+@pytest.mark.parametrize(
+    "passes", [(2,), pytest.param((1, 3), marks=pytest.mark.campaign)], ids=str
+)
 @pytest.mark.parametrize("name", POINTS)
 def test_killed_at_each_named_point(tmp_path: Path, name: str, passes: tuple[int, ...]) -> None:
     keep_s = 0.0 if name.startswith("journal.delete") else 3600.0
@@ -109,7 +122,8 @@ def test_killed_at_each_named_point(tmp_path: Path, name: str, passes: tuple[int
 
 @pytest.mark.parametrize("lives", [5, pytest.param(200, marks=pytest.mark.campaign)])
 def test_killed_at_random_many_times_on_one_directory(tmp_path: Path, lives: int) -> None:
-    """Life after life: each settles what the one before left open, and all that any of them wrote is there in the end."""
+    """Life after life: each settles what the one before left open, and all that any of them wrote
+    is there in the end."""
     rng = random.Random(20)
     life = Life(3600.0)
     for seed in range(lives):

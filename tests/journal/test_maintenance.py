@@ -1,4 +1,5 @@
-"""Beside the writing: spares are ready, done segments are compressed and dropped, the bound is kept, and an idle journal sleeps."""
+"""Beside the writing: spares are ready, done segments are compressed and dropped, the bound is
+kept, and an idle journal sleeps."""
 
 from __future__ import annotations
 
@@ -15,20 +16,33 @@ from proxy.failpoints import Failpoints
 from proxy.journal import JournalOptions, JournalUnavailable, recover
 from proxy.journal.maintenance import CARRY_AT_ONCE, CARRY_BEHIND
 from proxy.journal.options import SEGMENT_BYTES_MIN
-from tests.journal.builders import BadDisk, all_closes, disk_error, driven, marked, names, opened, record, running, state, turn, until
+from tests.journal.builders import (
+    BadDisk,
+    all_closes,
+    disk_error,
+    driven,
+    marked,
+    names,
+    opened,
+    record,
+    running,
+    state,
+    turn,
+    until,
+)
 
 
 async def test_an_idle_journal_sleeps_until_something_is_written(tmp_path: Path) -> None:
     disk = BadDisk()
     async with running(tmp_path, disk=disk) as journal:
         for id in ("a", "b", "c"):
-            await until(lambda: not journal._upkeep.awake and not journal._syncer.due)
+            await until(lambda: not journal._maintenance.awake and not journal._syncer.due)
             syncs = disk.syncs
             for _ in range(100):
                 await asyncio.sleep(0)
             assert disk.syncs == syncs
             journal.open(opened(id))
-            assert journal._upkeep.awake, "whoever writes wakes it, once"
+            assert journal._maintenance.awake, "whoever writes wakes it, once"
             await until(lambda: journal._syncer.synced_seq == journal.position)
 
 
@@ -38,10 +52,12 @@ async def test_there_is_a_spare_before_it_is_needed_and_one_only(tmp_path: Path)
         await turn(journal)
         await turn(journal)
         assert names(journal) == ["0000000001.seg", "0000000002.seg"]
-        while journal._tape.room - journal._openings.kept >= journal._house.low_room:
+        while journal._appender.room - journal._openings.kept >= journal._house.low_room:
             journal.open(opened(f"x{journal.position}"))
         await turn(journal)
-        assert names(journal) == ["0000000001.seg", "0000000002.seg", "0000000003.seg"], "what is promised is not free"
+        assert names(journal) == ["0000000001.seg", "0000000002.seg", "0000000003.seg"], (
+            "what is promised is not free"
+        )
 
 
 async def test_a_disk_without_room_is_said_and_asked_again(tmp_path: Path) -> None:
@@ -49,19 +65,22 @@ async def test_a_disk_without_room_is_said_and_asked_again(tmp_path: Path) -> No
     async with driven(tmp_path, disk=disk) as journal:
         disk.allocate_error = disk_error(errno.ENOSPC)
         await turn(journal)
-        assert (journal._house.full, journal.failures) == ("no room for another journal segment: [Errno 28] No space left on device", 2)
+        assert (journal._house.full, journal.failures) == (
+            "no room for another journal segment: [Errno 28] No space left on device",
+            2,
+        )
         assert not journal._house.grow(10 * SEGMENT_BYTES_MIN)
         assert journal.failures == 2, "an opening does not ask a full disk again"
         disk.allocate_error = None
         await turn(journal)
-        assert (journal._house.full, journal._tape.spares) == (None, 1)
+        assert (journal._house.full, journal._appender.spares) == (None, 1)
 
 
 async def test_what_cannot_be_compressed_stays_and_is_tried_again(tmp_path: Path) -> None:
     async with driven(tmp_path) as journal:
         journal.open(opened("a"))
         journal.booked(journal.close(record("a")))
-        assert journal._tape.roll()
+        assert journal._appender.roll()
         obstacle = journal.directory / "0000000001.seg.gz"
         obstacle.mkdir()
         await turn(journal)
@@ -78,7 +97,7 @@ async def test_with_nothing_to_keep_no_copy_is_made(tmp_path: Path) -> None:
     async with driven(tmp_path, options, Failpoints("journal.compress.before=raise")) as journal:
         journal.open(opened("a"))
         journal.booked(journal.close(record("a")))
-        assert journal._tape.roll()
+        assert journal._appender.roll()
         await turn(journal)
         assert (names(journal)[0], journal.failures) == ("0000000002.seg", 0)
 
@@ -88,14 +107,14 @@ async def test_nothing_is_done_while_ends_wait_in_memory(tmp_path: Path) -> None
     disk = BadDisk()
     async with driven(tmp_path, disk=disk) as journal:
         journal.open(opened("a"))
-        assert journal._tape.roll()
+        assert journal._appender.roll()
         assert await journal._syncer.join()
         disk.on_write = lambda data, offset: disk_error()
         journal.booked(journal.close(record("a")))
         await turn(journal)
         assert names(journal)[0] == "0000000001.seg"
         disk.on_write = lambda data, offset: None
-        assert journal._tape.repair()
+        assert journal._appender.repair()
         await turn(journal)
         assert names(journal)[0] == "0000000001.seg.gz"
 
@@ -106,14 +125,18 @@ async def test_what_ends_while_the_others_are_written_again_is_passed_over(tmp_p
         for id in ids:
             journal.open(opened(id))
         for _ in range(CARRY_BEHIND + 1):
-            assert journal._tape.roll()
+            assert journal._appender.roll()
         await journal._house.prepare()
         tidying = asyncio.create_task(journal._house.tidy(0, 0))
         await asyncio.sleep(0)
-        assert journal.position == len(ids) + CARRY_AT_ONCE, "the others' turn comes after the event loop's"
+        assert journal.position == len(ids) + CARRY_AT_ONCE, (
+            "the others' turn comes after the event loop's"
+        )
         journal.close(record(ids[-2]))
         await tidying
-        assert [exchange.id for exchange, _ in recover(journal.directory).unresolved] == [id for id in ids if id != ids[-2]]
+        assert [exchange.id for exchange, _ in recover(journal.directory).unresolved] == [
+            id for id in ids if id != ids[-2]
+        ]
         assert journal.position == 2 * len(ids)
 
 
@@ -122,7 +145,7 @@ async def test_nothing_is_written_again_into_the_room_kept_for_ends(tmp_path: Pa
     async with driven(tmp_path, disk=disk) as journal:
         journal.open(opened("long", end_user="u" * 9000))
         for _ in range(CARRY_BEHIND + 1):
-            assert journal._tape.roll()
+            assert journal._appender.roll()
         disk.allocate_error = disk_error(errno.ENOSPC)
         with pytest.raises(JournalUnavailable, match="No space left"):
             for number in range(1000):
@@ -152,15 +175,32 @@ async def test_done_segments_are_compressed_and_read_again(tmp_path: Path) -> No
             journal.open(opened(f"x{number}"))
             journal.close(record(f"x{number}"))
         journal.close(record("long"))
-        journal.booked(journal._shelf.undone[0].last_close_seq - 1)
+        journal.booked(journal._retention.undone[0].last_close_seq - 1)
         await turn(journal)
-        assert not any(name.endswith(".gz") for name in names(journal)), "one close in the first is not booked"
+        assert not any(name.endswith(".gz") for name in names(journal)), (
+            "one close in the first is not booked"
+        )
         journal.booked(journal.position)
         await turn(journal)
-        assert [name[11:] for name in names(journal)] == ["seg.gz"] * (len(names(journal)) - 2) + ["seg", "seg"], "all but the current one and the spare"
-        assert [closed.id for _, closed in all_closes(journal.directory, journal.position)] == [f"x{number}" for number in range(200)] + ["long"]
-        assert [seq for seq, _ in all_closes(journal.directory, journal.position, 390)] == [391, 393, 395, 397, 399, 401, 402]
-        assert journal.bytes_on_disk == sum(path.stat().st_size for path in journal.directory.iterdir())
+        assert [name[11:] for name in names(journal)] == ["seg.gz"] * (len(names(journal)) - 2) + [
+            "seg",
+            "seg",
+        ], "all but the current one and the spare"
+        assert [closed.id for _, closed in all_closes(journal.directory, journal.position)] == [
+            f"x{number}" for number in range(200)
+        ] + ["long"]
+        assert [seq for seq, _ in all_closes(journal.directory, journal.position, 390)] == [
+            391,
+            393,
+            395,
+            397,
+            399,
+            401,
+            402,
+        ]
+        assert journal.bytes_on_disk == sum(
+            path.stat().st_size for path in journal.directory.iterdir()
+        )
     assert recover(tmp_path / "w0").unresolved == []
 
 
@@ -176,12 +216,16 @@ async def test_a_long_exchange_holds_up_few_segments(tmp_path: Path) -> None:
             if number % 20 == 0:
                 await turn(journal)
             assert journal.open_count == 1
-            assert len(journal._shelf.undone) <= 6
+            assert len(journal._retention.undone) <= 6
         found = recover(journal.directory)
-        assert [(exchange, marks[-1]) for exchange, marks in found.unresolved] == [(opened("long"), marked("long", 1024))]
+        assert [(exchange, marks[-1]) for exchange, marks in found.unresolved] == [
+            (opened("long"), marked("long", 1024))
+        ]
         journal.close(record("long"))
         assert recover(journal.directory).unresolved == []
-        assert [closed.id for _, closed in all_closes(journal.directory, journal.position)] == [f"x{number}" for number in range(2000)] + ["long"]
+        assert [closed.id for _, closed in all_closes(journal.directory, journal.position)] == [
+            f"x{number}" for number in range(2000)
+        ] + ["long"]
 
 
 async def test_finished_segments_go_when_they_are_old(tmp_path: Path) -> None:
@@ -192,7 +236,7 @@ async def test_finished_segments_go_when_they_are_old(tmp_path: Path) -> None:
                 journal.open(opened(f"x{number}"))
                 journal.close(record(f"x{number}"))
             journal.booked(journal.position)
-            assert journal._tape.roll()
+            assert journal._appender.roll()
             await turn(journal)
             assert names(journal)[0] == left or (left is None and len(names(journal)) == 2)
             if left is not None:
@@ -229,7 +273,8 @@ async def test_the_bound_drops_the_oldest_done_ones_and_no_other(tmp_path: Path)
 
 
 def taken_away(path: Path, *, replaced: bool) -> Path:
-    """Moves a file or directory aside, and puts a copy in its place if `replaced`; where it is now."""
+    """Moves a file or directory aside, and puts a copy in its place if `replaced`; where it is
+    now."""
     aside = path.rename(path.with_name(path.name + ".aside"))
     if replaced:
         (shutil.copytree if aside.is_dir() else shutil.copy)(aside, path)
@@ -242,12 +287,14 @@ async def test_a_journal_whose_files_are_gone_admits_nothing_until_they_are_back
     tmp_path: Path, name: str, replaced: bool
 ) -> None:
     async with running(tmp_path) as journal:
-        await until(lambda: journal._tape.spares == 1)
+        await until(lambda: journal._appender.spares == 1)
         journal.open(opened("a"))
         path = journal.directory / name
         aside = taken_away(path, replaced=replaced)
         await until(lambda: not journal.ready)
-        assert "was removed or replaced while in use, or cut: put it back, or restart" in str(journal.why_not_ready)
+        assert "was removed or replaced while in use, or cut: put it back, or restart" in str(
+            journal.why_not_ready
+        )
         assert journal.failures == 1, "an alert goes by it"
         with pytest.raises(JournalUnavailable, match="removed or replaced"):
             journal.open(opened("b"))
@@ -262,10 +309,13 @@ async def test_a_journal_whose_files_are_gone_admits_nothing_until_they_are_back
 
 
 async def test_a_segment_that_somebody_cuts_admits_nothing_more(tmp_path: Path) -> None:
-    """A log rotation with `copytruncate` over the data directory does so, and writing on leaves zeros where entries stood."""
+    """A log rotation with `copytruncate` over the data directory does so, and writing on leaves
+    zeros where entries stood."""
     async with running(tmp_path) as journal:
         journal.open(opened("a"))
         os.truncate(journal.directory / "0000000001.seg", 0)
         journal.mark(marked("a"))
         await until(lambda: not journal.ready)
-        assert "0000000001.seg" in str(journal.why_not_ready) and "cut" in str(journal.why_not_ready)
+        assert "0000000001.seg" in str(journal.why_not_ready) and "cut" in str(
+            journal.why_not_ready
+        )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.journal.open_exchanges import Opening, Openings
+from proxy.journal.open_exchanges import OpenExchange, OpenExchanges
 from tests.journal.builders import unwritten
 
 
 def test_the_books_at_each_step() -> None:
-    openings, first, second = Openings(), unwritten(1), unwritten(2)
-    a, b = Opening(b"a", 500, 200, first), Opening(b"b", 700, 30, first)
+    openings, first, second = OpenExchanges(), unwritten(1), unwritten(2)
+    a, b = OpenExchange(b"a", 500, 200, first), OpenExchange(b"b", 700, 30, first)
 
     def books() -> tuple[int, int, int, int]:
         return len(openings), openings.kept, first.unresolved, second.unresolved
@@ -38,7 +38,7 @@ def test_the_books_at_each_step() -> None:
 
 
 def test_an_exchange_is_opened_once() -> None:
-    openings = Openings()
-    openings.add("a", Opening(b"a", 500, 200, unwritten(1)))
+    openings = OpenExchanges()
+    openings.add("a", OpenExchange(b"a", 500, 200, unwritten(1)))
     with pytest.raises(AssertionError, match="opened once"):
-        openings.add("a", Opening(b"a", 500, 200, unwritten(1)))
+        openings.add("a", OpenExchange(b"a", 500, 200, unwritten(1)))

@@ -22,8 +22,15 @@ MIB = 2**20
         (16 * MIB, 1, SEGMENT_BYTES_MIN),
     ],
 )
-def test_a_small_journal_gets_small_segments(segment_bytes: int, size_max_bytes: int, used: int) -> None:
-    assert JournalOptions(segment_bytes=segment_bytes, size_max_bytes=size_max_bytes).segment_bytes_used == used
+def test_a_small_journal_gets_small_segments(
+    segment_bytes: int, size_max_bytes: int, used: int
+) -> None:
+    assert (
+        JournalOptions(
+            segment_bytes=segment_bytes, size_max_bytes=size_max_bytes
+        ).segment_bytes_used
+        == used
+    )
 
 
 def test_the_smallest_segment_takes_more_than_its_own_waste() -> None:

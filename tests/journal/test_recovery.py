@@ -1,4 +1,5 @@
-"""Recovery as a property: whatever is written, and whatever range of bytes is destroyed, all entries outside of it count and the rest is told."""
+"""Recovery as a property: whatever is written, and whatever range of bytes is destroyed, all
+entries outside of it count and the rest is told."""
 
 from __future__ import annotations
 
@@ -16,14 +17,16 @@ from proxy.journal.codec import decode_mark, id_of
 from proxy.journal.segments import list_segments
 from tests.journal.builders import SMALL, all_closes, marked, opened, record, running, voided
 
-STEPS = st.lists(st.tuples(st.sampled_from("oooommcccv"), st.integers(0, 10**6)), min_size=1, max_size=60)
+STEPS = st.lists(
+    st.tuples(st.sampled_from("oooommcccv"), st.integers(0, 10**6)), min_size=1, max_size=60
+)
 
 
 class History:
     """The entries as a list, and what they mean."""
 
     def __init__(self) -> None:
-        self.open: dict[str, list[int]] = {}   # id -> its marks
+        self.open: dict[str, list[int]] = {}  # id -> its marks
         self.closed: list[str] = []
 
     def apply(self, kind: int, id: str, tokens: int = 0) -> None:
@@ -66,7 +69,9 @@ async def lived(root: Path, steps: list[tuple[str, int]]) -> History:
 
 def read(directory: Path) -> tuple[dict[str, list[int]], list[str]]:
     found = recover(directory)
-    return {exchange.id: [mark.output_tokens for mark in marks] for exchange, marks in found.unresolved}, [c.id for _, c in all_closes(directory, 10**9)]
+    return {
+        exchange.id: [mark.output_tokens for mark in marks] for exchange, marks in found.unresolved
+    }, [c.id for _, c in all_closes(directory, 10**9)]
 
 
 @settings(max_examples=60)
@@ -80,7 +85,9 @@ def test_what_was_written_is_what_is_found(steps: list[tuple[str, int]]) -> None
 
 @settings(max_examples=150)
 @given(STEPS, st.data())
-def test_all_entries_outside_a_destroyed_range_count(steps: list[tuple[str, int]], data: st.DataObject) -> None:
+def test_all_entries_outside_a_destroyed_range_count(
+    steps: list[tuple[str, int]], data: st.DataObject
+) -> None:
     with tempfile.TemporaryDirectory() as root:
         asyncio.run(lived(Path(root), steps))
         files = list_segments(Path(root, "w0"))
@@ -89,7 +96,15 @@ def test_all_entries_outside_a_destroyed_range_count(steps: list[tuple[str, int]
         start = data.draw(st.integers(0, len(whole) - 1))
         end = data.draw(st.integers(start + 1, len(whole)))
         fill = data.draw(st.sampled_from(["zeros", "noise", "cut off"]))
-        damaged = whole[:start] + (bytes(end - start) if fill == "zeros" else random.Random(start).randbytes(end - start)) + whole[end:]
+        damaged = (
+            whole[:start]
+            + (
+                bytes(end - start)
+                if fill == "zeros"
+                else random.Random(start).randbytes(end - start)
+            )
+            + whole[end:]
+        )
         hit.write_bytes(whole[:start] if fill == "cut off" else damaged)
         left = hit.read_bytes()
 
@@ -98,7 +113,9 @@ def test_all_entries_outside_a_destroyed_range_count(steps: list[tuple[str, int]
         for file in files:
             content = whole if file.path == hit else file.path.read_bytes()
             for frame in f.scan(content):
-                sound_still = file.path != hit or left[frame.at : frame.end] == content[frame.at : frame.end]
+                sound_still = (
+                    file.path != hit or left[frame.at : frame.end] == content[frame.at : frame.end]
+                )
                 lost += not sound_still
                 if sound_still and frame.kind != f.START:
                     sound += 1
@@ -130,12 +147,18 @@ def test_a_lost_opening_with_marks_is_told(tmp_path: Path) -> None:
     opening = list(f.scan(data))[1]
     path.write_bytes(data[: opening.at] + bytes(opening.end - opening.at) + data[opening.end :])
     found = recover(tmp_path / "w0")
-    assert (found.unresolved, found.unopened, found.skipped_bytes) == ([], 1, opening.end - opening.at)
+    assert (found.unresolved, found.unopened, found.skipped_bytes) == (
+        [],
+        1,
+        opening.end - opening.at,
+    )
     assert found.skipped[0].offset == opening.at
 
 
 def test_leftovers_of_a_crash_are_cleared_and_read_over(tmp_path: Path) -> None:
-    """A torn tail, an unused spare, a file in the making, a plain segment beside its finished copy."""
+    """A torn tail, an unused spare, a file in the making, a plain segment beside its finished
+    copy."""
+
     async def life() -> None:
         async with running(tmp_path, SMALL) as journal:
             journal.open(opened("a"))
@@ -144,7 +167,9 @@ def test_leftovers_of_a_crash_are_cleared_and_read_over(tmp_path: Path) -> None:
     directory = tmp_path / "w0"
     with (directory / "0000000001.seg").open("ab") as file:
         file.write(f.encode(f.CLOSE, 2, b'{"id":"a"}')[:-1] + bytes(100))
-    (directory / "0000000001.seg.gz").write_bytes(b"a copy that was made, but whose original was not yet removed")
+    (directory / "0000000001.seg.gz").write_bytes(
+        b"a copy that was made, but whose original was not yet removed"
+    )
     (directory / "0000000002.seg").write_bytes(bytes(1000))
     (directory / "0000000003.seg.tmp").write_bytes(b"")
     journal = Journal.claim(tmp_path, SMALL)
@@ -152,4 +177,8 @@ def test_leftovers_of_a_crash_are_cleared_and_read_over(tmp_path: Path) -> None:
     assert ([exchange.id for exchange, _ in recovered.unresolved], recovered.last_seq) == (["a"], 1)
     assert recovered.skipped_bytes == len(f.encode(f.CLOSE, 2, b'{"id":"a"}')) - 1
     asyncio.run(journal.aclose())
-    assert sorted(path.name for path in directory.glob("*.seg*")) == ["0000000001.seg", "0000000001.seg.gz", "0000000003.seg"]
+    assert sorted(path.name for path in directory.glob("*.seg*")) == [
+        "0000000001.seg",
+        "0000000001.seg.gz",
+        "0000000003.seg",
+    ]

@@ -1,4 +1,5 @@
-"""One segment file: what is written is there, what failed is not, and a directory shows them in order."""
+"""One segment file: what is written is there, what failed is not, and a directory shows them in
+order."""
 
 from __future__ import annotations
 
@@ -13,10 +14,23 @@ SIZE = 4096
 
 
 def test_a_directory_shows_its_segments_by_number(tmp_path: Path) -> None:
-    for name in ("10.seg", "9.seg.gz", "0000000008.seg", "8.seg.gz", "7.seg.tmp", "7.seg.gz.tmp", "x.seg", "6.gz", "lock", ".seg"):
+    for name in (
+        "10.seg",
+        "9.seg.gz",
+        "0000000008.seg",
+        "8.seg.gz",
+        "7.seg.tmp",
+        "7.seg.gz.tmp",
+        "x.seg",
+        "6.gz",
+        "lock",
+        ".seg",
+    ):
         (tmp_path / name).touch()
     shown = [(file.number, file.path.name, file.compressed) for file in list_segments(tmp_path)]
-    assert shown == [(8, "0000000008.seg", False), (9, "9.seg.gz", True), (10, "10.seg", False)], "the plain one counts, and none in the making"
+    assert shown == [(8, "0000000008.seg", False), (9, "9.seg.gz", True), (10, "10.seg", False)], (
+        "the plain one counts, and none in the making"
+    )
 
 
 def test_a_new_one_is_all_there_and_empty(tmp_path: Path) -> None:
@@ -41,7 +55,8 @@ def test_one_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("verdicts", "error", "uncertain", "left"),
     [
-        # what the disk does with the frame, then with the zeros that undo it; what stands there afterwards
+        # what the disk does with the frame, then with the zeros that undo it; what stands there
+        # afterwards
         ([3, None], "short write: 3 of 5", False, bytes(5)),
         ([0], "short write: 0 of 5", False, bytes(5)),
         ([disk_error(), None], "Input/output", False, bytes(5)),
@@ -79,7 +94,9 @@ def test_what_was_written_can_be_taken_back_and_what_is_unsynced_read(tmp_path: 
 
 
 @pytest.mark.parametrize(("uncertain", "size"), [(False, 3), (True, SIZE)])
-def test_the_unused_tail_is_given_back_unless_something_may_stand_there(tmp_path: Path, uncertain: bool, size: int) -> None:
+def test_the_unused_tail_is_given_back_unless_something_may_stand_there(
+    tmp_path: Path, uncertain: bool, size: int
+) -> None:
     segment = Segment.create(tmp_path, 1, SIZE, BadDisk())
     segment.append(b"one")
     segment.uncertain = uncertain

@@ -17,15 +17,29 @@ async def test_the_figures_of_a_journal(tmp_path: Path) -> None:
         await turn(journal)
         journal.open(opened("running"))
         figures = inspect(journal.directory, 100)
-        assert (figures.writer, figures.in_use, figures.last_seq, figures.open_exchanges, figures.unbooked_closes) == ("w0", True, 261, 1, 80)
+        assert (
+            figures.writer,
+            figures.in_use,
+            figures.last_seq,
+            figures.open_exchanges,
+            figures.unbooked_closes,
+        ) == ("w0", True, 261, 1, 80)
         assert figures.bytes == journal.bytes_on_disk
         assert figures.segments == len(names(journal))
-        assert figures.oldest_undone == next(name for name in names(journal) if not name.endswith(".gz"))
+        assert figures.oldest_undone == next(
+            name for name in names(journal) if not name.endswith(".gz")
+        )
         assert figures.oldest_undone_at_ms is not None
         journal.close(record("running"))
         last = journal.position
     figures = inspect(tmp_path / "w0", last)
-    assert (figures.in_use, figures.open_exchanges, figures.unbooked_closes, figures.oldest_undone, figures.oldest_undone_at_ms) == (False, 0, 0, None, None)
+    assert (
+        figures.in_use,
+        figures.open_exchanges,
+        figures.unbooked_closes,
+        figures.oldest_undone,
+        figures.oldest_undone_at_ms,
+    ) == (False, 0, 0, None, None)
 
 
 async def test_looking_keeps_no_process_from_its_directory(tmp_path: Path) -> None:

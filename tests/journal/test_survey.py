@@ -11,20 +11,27 @@ import pytest
 
 from proxy.journal import frames as f
 from proxy.journal import recover
-from proxy.journal.survey import SKIPPED_LISTED_MAX, Survey, survey
+from proxy.journal.survey import SKIPPED_LISTED_MAX, Scan, survey
 
 KINDS = {"S": f.START, "O": f.OPEN, "M": f.MARK, "C": f.CLOSE, "V": f.VOID}
 
 
 def segment(story: str) -> bytes:
-    """Frames from words like `O1a`, an opening of a with seq 1; `#7` is seven damaged bytes, `07` seven zeros, `C1?` a close that states no id."""
+    """Frames from words like `O1a`, an opening of a with seq 1; `#7` is seven damaged bytes, `07`
+    seven zeros, `C1?` a close that states no id."""
     data = b""
     for word in story.split():
         if word[0] in "#0":
             data += (b"#" if word[0] == "#" else b"\0") * int(word[1:])
         else:
             id = word[-1] if word[-1].isalpha() else ""
-            payload = b"" if word[0] == "S" else b"{}" if word[-1] == "?" else b'{"id":"%s"}' % id.encode()
+            payload = (
+                b""
+                if word[0] == "S"
+                else b"{}"
+                if word[-1] == "?"
+                else b'{"id":"%s"}' % id.encode()
+            )
             data += f.encode(KINDS[word[0]], int(word[1:].strip("abcdefgh?")), payload)
     return data
 
@@ -35,10 +42,19 @@ def write(directory: Path, stories: dict[str, str]) -> None:
         (directory / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
 
 
-def told(found: Survey) -> tuple[str, str, int, int, int]:
-    """Open exchanges with their number of marks and their segment, ids known by marks alone, entries, last seq, bytes skipped."""
-    unresolved = " ".join(f"{id}{len(exchange.marks)}@{exchange.number}" for id, exchange in found.unresolved.items())
-    return unresolved, " ".join(sorted(found.unopened)), found.frames, found.last_seq, found.skipped_bytes
+def told(found: Scan) -> tuple[str, str, int, int, int]:
+    """Open exchanges with their number of marks and their segment, ids known by marks alone,
+    entries, last seq, bytes skipped."""
+    unresolved = " ".join(
+        f"{id}{len(exchange.marks)}@{exchange.number}" for id, exchange in found.unresolved.items()
+    )
+    return (
+        unresolved,
+        " ".join(sorted(found.unopened)),
+        found.frames,
+        found.last_seq,
+        found.skipped_bytes,
+    )
 
 
 EMPTY = f.HEADER_BYTES + len(b"{}")
@@ -47,7 +63,8 @@ EMPTY = f.HEADER_BYTES + len(b"{}")
 @pytest.mark.parametrize(
     ("stories", "expected"),
     [
-        # segments                                                            open         marks alone  entries  last  skipped
+        # segments                                                            open         marks
+        # alone  entries  last  skipped
         ({},                                                                  ("",          "",          0,       0,    0)),
         ({"1.seg": "S0 O1a M2a M3a O4b C5b O6c V7c"},                         ("a2@1",      "",          7,       7,    0)),
         ({"1.seg": "S0 O1a 0500", "2.seg": "0500"},                           ("a0@1",      "",          1,       1,    0)),
@@ -64,7 +81,9 @@ EMPTY = f.HEADER_BYTES + len(b"{}")
         ({"1.seg": "S0 O1a", "1.seg.gz": "S0 O1a C2a"},                       ("a0@1",      "",          1,       1,    0)),
     ],
 )  # fmt: skip
-def test_what_is_found(tmp_path: Path, stories: dict[str, str], expected: tuple[str, str, int, int, int]) -> None:
+def test_what_is_found(
+    tmp_path: Path, stories: dict[str, str], expected: tuple[str, str, int, int, int]
+) -> None:
     write(tmp_path, stories)
     assert told(survey(tmp_path)) == expected
 
@@ -73,9 +92,16 @@ def test_the_segments_are_described(tmp_path: Path) -> None:
     write(tmp_path, {"1.seg.gz": "S0 C1a", "2.seg": "S1 C2b O3c #4 050", "3.seg": "050"})
     found = survey(tmp_path)
     size = len(segment("S1 C2b O3c #4"))
-    assert [(file.number, file.size, file.end, file.last_close_seq) for file in found.segments] == [(2, size + 50, size, 2), (3, 50, 0, 0)]
-    assert [(done.number, done.size) for done in found.done] == [(1, (tmp_path / "1.seg.gz").stat().st_size)]
-    assert [(skipped.path.name, skipped.offset, skipped.bytes) for skipped in found.skipped] == [("2.seg", size - 4, 4)]
+    assert [(file.number, file.size, file.end, file.last_close_seq) for file in found.segments] == [
+        (2, size + 50, size, 2),
+        (3, 50, 0, 0),
+    ]
+    assert [(done.number, done.size) for done in found.done] == [
+        (1, (tmp_path / "1.seg.gz").stat().st_size)
+    ]
+    assert [(skipped.path.name, skipped.offset, skipped.bytes) for skipped in found.skipped] == [
+        ("2.seg", size - 4, 4)
+    ]
 
 
 def test_a_thousand_holes_are_counted_and_the_first_hundred_named(tmp_path: Path) -> None:
@@ -91,7 +117,8 @@ def test_a_broken_finished_segment_stops_nothing(tmp_path: Path) -> None:
 
 
 def test_a_segment_finished_while_it_is_looked_at_makes_it_look_again(tmp_path: Path) -> None:
-    """Else an end that moved into a finished segment would be missing, and its exchange look open."""
+    """Else an end that moved into a finished segment would be missing, and its exchange look
+    open."""
     directory = tmp_path / "w0"
     directory.mkdir()
     first, second = directory / "0000000001.seg", directory / "0000000002.seg"

@@ -1,4 +1,5 @@
-"""The journal as its callers see it: what is admitted, what never refuses, what is still there afterwards."""
+"""The journal as its callers see it: what is admitted, what never refuses, what is still there
+afterwards."""
 
 from __future__ import annotations
 
@@ -13,7 +14,19 @@ from proxy.journal import Journal, JournalUnavailable, claimable, recover
 from proxy.journal.codec import OPEN_BYTES_MAX
 from proxy.journal.frames import FRAME_BYTES_MAX
 from proxy.journal.options import SEGMENT_BYTES_MIN
-from tests.journal.builders import SMALL, BadDisk, all_closes, disk_error, marked, names, opened, record, running, until, voided
+from tests.journal.builders import (
+    SMALL,
+    BadDisk,
+    all_closes,
+    disk_error,
+    marked,
+    names,
+    opened,
+    record,
+    running,
+    until,
+    voided,
+)
 
 
 async def test_the_life_of_exchanges(tmp_path: Path) -> None:
@@ -24,10 +37,17 @@ async def test_the_life_of_exchanges(tmp_path: Path) -> None:
         journal.mark(marked("left open", 1024))
         assert journal.close(record("ended")) == 6
         journal.void(voided("taken back"))
-        assert (journal.writer, journal.position, journal.open_count, journal.ready) == ("w0", 7, 1, True)
+        assert (journal.writer, journal.position, journal.open_count, journal.ready) == (
+            "w0",
+            7,
+            1,
+            True,
+        )
         assert all_closes(journal.directory, journal.position) == [(6, record("ended"))]
     found = recover(tmp_path / "w0")
-    assert found.unresolved == [(opened("left open"), [marked("left open", 512), marked("left open", 1024)])]
+    assert found.unresolved == [
+        (opened("left open"), [marked("left open", 512), marked("left open", 1024)])
+    ]
     assert (found.frames, found.last_seq, found.skipped_bytes, found.unopened) == (7, 7, 0, 0)
 
 
@@ -54,7 +74,9 @@ async def test_what_was_left_open_is_settled_once_in_the_next_life(tmp_path: Pat
         assert journal.open_count == 0
     async with running(tmp_path) as journal:
         assert journal.take_recovered().unresolved == []
-        assert [closed.origin for _, closed in all_closes(journal.directory, journal.position)] == ["recovery"]
+        assert [closed.origin for _, closed in all_closes(journal.directory, journal.position)] == [
+            "recovery"
+        ]
 
 
 async def test_one_process_a_directory(tmp_path: Path) -> None:
@@ -63,7 +85,9 @@ async def test_one_process_a_directory(tmp_path: Path) -> None:
         assert claimable(tmp_path) == []
         assert Journal.adopt(tmp_path / "w0", SMALL) is None
         holder = f"from pathlib import Path; from proxy.journal import claimable; print(claimable(Path({str(tmp_path)!r})))"
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", holder, stdout=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", holder, stdout=asyncio.subprocess.PIPE
+        )
         assert (await process.communicate())[0] == b"[]\n", "other processes see it too"
     assert claimable(tmp_path) == [tmp_path / "w0", tmp_path / "w1"]
     assert claimable(tmp_path / "none") == []
@@ -89,11 +113,15 @@ async def test_entries_are_numbered_on_behind_what_the_ledger_knows(tmp_path: Pa
         journal.continue_after(10)
         journal.open(opened("b"))
         assert journal.close(record("b")) == 5004
-        assert [seq for seq, _ in all_closes(journal.directory, journal.position, 5000)] == [5002, 5004]
+        assert [seq for seq, _ in all_closes(journal.directory, journal.position, 5000)] == [
+            5002,
+            5004,
+        ]
 
 
 async def test_closes_fit_when_nothing_more_can_be_had(tmp_path: Path) -> None:
-    """The heart: an exchange is admitted only if its end, and some marks, surely fit beside those of all others."""
+    """The heart: an exchange is admitted only if its end, and some marks, surely fit beside those
+    of all others."""
     disk = BadDisk()
     async with running(tmp_path, disk=disk) as journal:
         await until(lambda: journal.bytes_on_disk == 2 * SEGMENT_BYTES_MIN)
@@ -113,7 +141,9 @@ async def test_closes_fit_when_nothing_more_can_be_had(tmp_path: Path) -> None:
         for id in admitted:
             journal.close(record(id, usage_raw=huge, upstream_request_id="r" * 500))
         assert journal.position == 7 * len(admitted), "all are written, none waits"
-        assert [closed.id for _, closed in all_closes(journal.directory, journal.position)] == admitted
+        assert [
+            closed.id for _, closed in all_closes(journal.directory, journal.position)
+        ] == admitted
         disk.allocate_error = None
         await until(lambda: journal.ready)
         journal.open(opened("again"))
@@ -133,7 +163,10 @@ async def test_marks_end_where_the_room_for_closes_begins(tmp_path: Path) -> Non
         for id in ("a", "b"):
             journal.mark(marked("b")) if id == "b" else None
             journal.close(record(id))
-        assert [closed.id for _, closed in all_closes(journal.directory, journal.position)] == ["a", "b"]
+        assert [closed.id for _, closed in all_closes(journal.directory, journal.position)] == [
+            "a",
+            "b",
+        ]
 
 
 async def test_names_too_long_for_a_frame_are_refused(tmp_path: Path) -> None:
@@ -154,7 +187,7 @@ async def test_nothing_of_a_closed_exchange_stays_in_memory(tmp_path: Path) -> N
             journal.mark(marked(f"x{number}"))
             journal.close(record(f"x{number}"))
         assert len(journal._openings) == journal._openings.kept == 0
-        assert all(segment.unresolved == 0 for segment in journal._shelf.undone)
+        assert all(segment.unresolved == 0 for segment in journal._retention.undone)
 
 
 async def test_numbering_goes_on_when_only_finished_segments_are_left(tmp_path: Path) -> None:

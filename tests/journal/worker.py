@@ -1,6 +1,8 @@
-"""A process that lives on a journal until it is killed: it says on its standard output what it is about to write, and what it has written.
+"""A process that lives on a journal until it is killed: it says on its standard output what it is
+about to write, and what it has written.
 
-`> KIND ID` before an entry, `< KIND ID SEQ` when the call has returned; `booked SEQ` when closes up to there may go. Arguments: root, failpoint spec, seed, keep_s.
+`> KIND ID` before an entry, `< KIND ID SEQ` when the call has returned; `booked SEQ` when closes up
+to there may go. Arguments: root, failpoint spec, seed, keep_s.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import sys
 from pathlib import Path
 
 from proxy.failpoints import Failpoints
-from proxy.journal import Journal, JournalOptions, Reader
+from proxy.journal import Journal, JournalOptions, JournalReader
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from tests.journal.builders import marked, opened, record, voided
 
@@ -24,10 +26,15 @@ def say(line: str) -> None:
 
 
 async def main(root: Path, spec: str, seed: int, keep_s: float) -> None:
-    options = JournalOptions(interval_s=0.001, keep_s=keep_s, segment_bytes=SEGMENT_BYTES_MIN, size_max_bytes=1000 * SEGMENT_BYTES_MIN)
+    options = JournalOptions(
+        interval_s=0.001,
+        keep_s=keep_s,
+        segment_bytes=SEGMENT_BYTES_MIN,
+        size_max_bytes=1000 * SEGMENT_BYTES_MIN,
+    )
     journal = Journal.claim(root, options, Failpoints(spec) if spec else None)
     running = asyncio.create_task(journal.run())
-    reader = Reader(journal.directory)
+    reader = JournalReader(journal.directory)
     for exchange, _ in journal.take_recovered().unresolved:
         say(f"> C {exchange.id}")
         seq = journal.close(record(exchange.id, origin="recovery"))
@@ -41,7 +48,7 @@ async def main(root: Path, spec: str, seed: int, keep_s: float) -> None:
                 pass
             say(f"booked {reader.last_seq}")
             journal.booked(reader.last_seq)
-            journal._upkeep.tidy_soon()
+            journal._maintenance.tidy_soon()
             await asyncio.sleep(0.001)
     await journal.aclose()
     await running

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from proxy.core.usage import Outcome, Source, UsageRecord
-from proxy.ledger.sqlite.booking import Book
+from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.schema import migrate
 
 KEY = bytes(range(32))
@@ -59,12 +59,12 @@ def numbered(*records: UsageRecord, after: int = 0) -> list[tuple[int, UsageReco
     return list(enumerate(records, start=after + 1))
 
 
-def open_book(path: Path) -> tuple[sqlite3.Connection, Book]:
+def open_book(path: Path) -> tuple[sqlite3.Connection, Booker]:
     """A book on a file, on this thread; not synced, since nothing pulls the plug here."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous = OFF")
     migrate(connection, str(path))
-    return connection, Book(connection, KEY, lambda: START_MS + 5000)
+    return connection, Booker(connection, KEY, lambda: START_MS + 5000)
 
 
 def rows(connection: sqlite3.Connection, query: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -72,7 +72,7 @@ def rows(connection: sqlite3.Connection, query: str, *parameters: object) -> lis
 
 
 def _name() -> st.SearchStrategy[str]:
-    return st.sampled_from(["a", "b", "", "模型-1", "it's \"x\""])
+    return st.sampled_from(["a", "b", "", "模型-1", 'it\'s "x"'])
 
 
 def _count(largest: int = 10**6) -> st.SearchStrategy[int | None]:
@@ -88,7 +88,9 @@ def records(n: int) -> st.SearchStrategy[UsageRecord]:
         kind=st.sampled_from(["usage", "usage", "usage", "adjustment"]),
         key_id=_name(),
         team=st.none() | _name(),
-        labels=st.dictionaries(st.sampled_from(["cost_center", 'we"ird.name', "env"]), _name(), max_size=2),
+        labels=st.dictionaries(
+            st.sampled_from(["cost_center", 'we"ird.name', "env"]), _name(), max_size=2
+        ),
         end_user=st.none() | _name(),
         upstream=_name(),
         model_requested=st.none() | _name(),
@@ -104,5 +106,7 @@ def records(n: int) -> st.SearchStrategy[UsageRecord]:
         cost_nano=st.none() | st.integers(-(2**56), 2**56),
         charge_nano=_count(2**56),
         currency=st.sampled_from([None, "USD", "CNY"]),
-        usage_raw=st.none() | st.just({}) | st.just({"total_tokens": 1, "details": {"b": 2, "a": 1.5}}),
+        usage_raw=st.none()
+        | st.just({})
+        | st.just({"total_tokens": 1, "details": {"b": 2, "a": 1.5}}),
     )

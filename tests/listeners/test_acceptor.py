@@ -1,4 +1,5 @@
-"""Connections that nobody has to have a key for are bounded: who keeps many keeps nobody else out, and nothing else runs out of descriptors."""
+"""Connections that nobody has to have a key for are bounded: who keeps many keeps nobody else out,
+and nothing else runs out of descriptors."""
 
 from __future__ import annotations
 
@@ -44,7 +45,15 @@ async def test_the_newest_that_waits_makes_room(tmp_path: Path) -> None:
     async with running(tmp_path, config("http://127.0.0.1:9/v1", connections_max=4)) as proxy:
         clients = [await connect(proxy.address) for _ in range(7)]
         # The last one always finds room, at the expense of the newest before it.
-        assert [await is_open(client) for client in clients] == [True, True, True, False, False, False, True]
+        assert [await is_open(client) for client in clients] == [
+            True,
+            True,
+            True,
+            False,
+            False,
+            False,
+            True,
+        ]
         for client in clients:
             await client.aclose()
         for client in [await connect(proxy.address) for _ in range(4)]:
@@ -52,9 +61,17 @@ async def test_the_newest_that_waits_makes_room(tmp_path: Path) -> None:
             await client.aclose()
 
 
-@pytest.mark.parametrize("begun", [b"", b"GET /heal", b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"])
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET /heal",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
+    ],
+)
 async def test_who_brings_no_request_makes_room(tmp_path: Path, begun: bytes) -> None:
-    """Neither a head that is not whole nor a refused request whose body is still waited for keeps anybody out."""
+    """Neither a head that is not whole nor a refused request whose body is still waited for keeps
+    anybody out."""
     async with running(tmp_path, config("http://127.0.0.1:9/v1", connections_max=2)) as proxy:
         first = await connect(proxy.address)
         idle = await RawClient.connect(proxy.address)
@@ -73,15 +90,18 @@ async def test_who_brings_no_request_makes_room(tmp_path: Path, begun: bytes) ->
 async def test_a_body_that_does_not_come_makes_room_where_nobody_else_does(tmp_path: Path) -> None:
     """A key is no licence to hold connections that do nothing."""
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-test\r\nContent-Length: %d\r\n\r\n"
-    async with raw_upstream(answers) as upstream, running(tmp_path, config(upstream.url, connections_max=3)) as proxy:
+    async with (
+        raw_upstream(answers) as upstream,
+        running(tmp_path, config(upstream.url, connections_max=3)) as proxy,
+    ):
         idle = await connect(proxy.address)
         slow = [await RawClient.connect(proxy.address) for _ in range(2)]
         for client in slow:
             await client.send(head % len(BODY))
-        await until(lambda: proxy.server.parts.arriving == 2)
+        await until(lambda: proxy.server.services.arriving == 2)
         third = await RawClient.connect(proxy.address)
         await third.send(head % len(BODY))
-        await until(lambda: proxy.server.parts.arriving == 3)
+        await until(lambda: proxy.server.services.arriving == 3)
         async with guard():
             assert await idle.closed(), "it waits for nothing, so it goes first"
             late = await connect(proxy.address)
@@ -100,14 +120,17 @@ async def test_who_is_served_is_not_closed_and_who_comes_waits(tmp_path: Path) -
         await release.wait()
         await visit.answer(ANSWER)
 
-    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url, connections_max=2)) as proxy:
+    async with (
+        raw_upstream(script) as upstream,
+        running(tmp_path, config(upstream.url, connections_max=2)) as proxy,
+    ):
         busy = [await RawClient.connect(proxy.address) for _ in range(2)]
         for client in busy:
             await client.post(BODY)
         async with guard():
             while len(upstream.visits) < 2:
                 await asyncio.sleep(0)
-        late = await RawClient.connect(proxy.address)   # the kernel takes it
+        late = await RawClient.connect(proxy.address)  # the kernel takes it
         await late.send(HEALTH)
         answer = asyncio.create_task(late.answer())
         await asyncio.wait([answer], timeout=0.2)
@@ -123,7 +146,11 @@ async def test_who_is_served_is_not_closed_and_who_comes_waits(tmp_path: Path) -
 
 async def test_a_reload_changes_the_bound(tmp_path: Path) -> None:
     async with running(tmp_path, config("http://127.0.0.1:9/v1", connections_max=1)) as proxy:
-        text = (tmp_path / "config.yaml").read_text().replace("connections_max: 1\n", "connections_max: 3\n")
+        text = (
+            (tmp_path / "config.yaml")
+            .read_text()
+            .replace("connections_max: 1\n", "connections_max: 3\n")
+        )
         (tmp_path / "config.yaml").write_text(text)
         await proxy.server.reload()
         clients = [await connect(proxy.address) for _ in range(3)]
@@ -163,10 +190,13 @@ def connected(address: str) -> socket.socket:
 
 @pytest.mark.whole
 async def test_fifteen_hundred_idle_connections_of_nobody_stop_nothing(tmp_path: Path) -> None:
-    """A process that may open 600 files: a known client is served, the journal rolls, the metrics answer."""
+    """A process that may open 600 files: a known client is served, the journal rolls, the metrics
+    answer."""
     with many_files():
         async with raw_upstream(answers) as upstream:
-            with proxy_process(tmp_path, upstream.url, files_max=600, journal={"segment": "256KiB"}) as proxy:
+            with proxy_process(
+                tmp_path, upstream.url, files_max=600, journal={"segment": "256KiB"}
+            ) as proxy:
                 known = await connect(proxy.address)
                 idle = [connected(proxy.address) for _ in range(1500)]
                 idle += [connected(proxy.metrics_address) for _ in range(500)]
@@ -177,7 +207,9 @@ async def test_fifteen_hundred_idle_connections_of_nobody_stop_nothing(tmp_path:
                         await client.post(BODY)
                         answer = await client.answer()
                         assert answer.status == 200, answer.body
-                assert set(proxy.data_dir.glob("journal/*/*.seg")) - segments, "the journal has rolled"
+                assert set(proxy.data_dir.glob("journal/*/*.seg")) - segments, (
+                    "the journal has rolled"
+                )
                 scraper = await RawClient.connect(proxy.metrics_address)
                 await scraper.send(SCRAPE)
                 assert b"tollkeeper_requests_total" in (await scraper.answer()).body

@@ -1,4 +1,5 @@
-"""Several addresses, and both families behind `[::]`: on the loopback, where the machine has IPv6."""
+"""Several addresses, and both families behind `[::]`: on the loopback, where the machine has
+IPv6."""
 
 from __future__ import annotations
 
@@ -26,18 +27,31 @@ async def status(host: str, port: str) -> int:
 @needs_v6
 async def test_any_address_is_any_of_both_families_on_every_listener(tmp_path: Path) -> None:
     token = {"ops": {"token": "q7Zt3Kx9vB2mW5cR8nYd"}}
-    blocks = {"listen": "[::]:0", "metrics": {"listen": "[::]:0"}, "admin": {"listen": "[::]:0", "tokens": token}}
+    blocks = {
+        "listen": "[::]:0",
+        "metrics": {"listen": "[::]:0"},
+        "admin": {"listen": "[::]:0", "tokens": token},
+    }
     async with running(tmp_path, config("http://127.0.0.1:9/v1", **blocks)) as proxy:
-        for address in (proxy.server.addresses.data, proxy.server.addresses.metrics, proxy.server.addresses.admin):
+        for address in (
+            proxy.server.addresses.data,
+            proxy.server.addresses.metrics,
+            proxy.server.addresses.admin,
+        ):
             assert address.startswith("[::]:")
             port = address.rpartition(":")[2]
             assert await status("127.0.0.1", port) == await status("::1", port) == 200
 
 
 async def test_a_list_listens_on_each_of_its_addresses(tmp_path: Path) -> None:
-    async with running(tmp_path, config("http://127.0.0.1:9/v1", listen=["127.0.0.1:0", "127.0.0.2:0"])) as proxy:
+    async with running(
+        tmp_path, config("http://127.0.0.1:9/v1", listen=["127.0.0.1:0", "127.0.0.2:0"])
+    ) as proxy:
         addresses = proxy.server.addresses
-        assert [address.rpartition(":")[0] for address in (addresses.data, *addresses.more)] == ["127.0.0.1", "127.0.0.2"]
+        assert [address.rpartition(":")[0] for address in (addresses.data, *addresses.more)] == [
+            "127.0.0.1",
+            "127.0.0.2",
+        ]
         for address in (addresses.data, *addresses.more):
             host, _, port = address.rpartition(":")
             assert await status(host, port) == 200

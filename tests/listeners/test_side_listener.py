@@ -1,4 +1,5 @@
-"""The listeners beside the data plane: nobody holds a connection that brings no request or takes no answer."""
+"""The listeners beside the data plane: nobody holds a connection that brings no request or takes no
+answer."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ async def connect(runner: web.AppRunner) -> RawClient:
 
 
 @pytest.mark.parametrize("begun", [b"", b"G", b"GET /small HTTP/1.1\r\nHost: x\r\n", b"\r\n\r\n"])
-async def test_a_head_that_does_not_come_ends_its_connection(runner: web.AppRunner, begun: bytes) -> None:
+async def test_a_head_that_does_not_come_ends_its_connection(
+    runner: web.AppRunner, begun: bytes
+) -> None:
     client = await connect(runner)
     await client.send(begun)
     async with guard():

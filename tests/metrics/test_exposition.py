@@ -20,7 +20,9 @@ class Fixed(Collector):
 
 
 def families(samples: int = 1) -> list[Metric]:
-    counter = CounterMetricFamily("requests_total", 'Help with "quotes", a back\\slash\nand a line.', labels=("team", "key"))
+    counter = CounterMetricFamily(
+        "requests_total", 'Help with "quotes", a back\\slash\nand a line.', labels=("team", "key")
+    )
     for number in range(samples):
         counter.add_metric((f'a "b" \\ \n 中文 {number}', ""), 12345678.5)
     gauge = GaugeMetricFamily("bytes", "None.")
@@ -34,8 +36,13 @@ def test_it_says_what_the_library_says():
     registry = CollectorRegistry()
     registry.register(Fixed(families()))
     expected, found = generate_latest(registry).decode(), exposition.page(families()).decode()
-    assert list(text_string_to_metric_families(found)) == list(text_string_to_metric_families(expected))
-    plain = [[line for line in page.splitlines() if "12345678" not in line and "1.2345" not in line] for page in (found, expected)]
+    assert list(text_string_to_metric_families(found)) == list(
+        text_string_to_metric_families(expected)
+    )
+    plain = [
+        [line for line in page.splitlines() if "12345678" not in line and "1.2345" not in line]
+        for page in (found, expected)
+    ]
     assert plain[0] == plain[1], "line by line, but for the exponents of large numbers"
 
 

@@ -20,16 +20,35 @@ def page(metrics: LimitMetrics) -> dict[tuple[str, ...], float]:
     """Every sample, by its name without the prefix and its label values."""
     families = Families()
     metrics.collect(families)
-    return {(sample.name.removeprefix(PREFIX), *sample.labels.values()): sample.value for family in families.all() for sample in family.samples}
+    return {
+        (sample.name.removeprefix(PREFIX), *sample.labels.values()): sample.value
+        for family in families.all()
+        for sample in family.samples
+    }
 
 
 def test_how_a_limit_stands_is_shown_in_its_unit() -> None:
     metrics = LimitMetrics(10)
-    metrics.show([
-        LimitState(limit=limit("5 USD/month"), amount=5_000_000_000, granted=500_000_000, used=1_250_000_000, held=1, remaining=0, resets_at_ms=1_500),
-        LimitState(limit=limit("8 concurrent", Scope.PROXY, "", "slots"), amount=8, used=3, remaining=5),
-    ])
-    money, slots = ("key", "alice", "key:alice/USD/month", "USD", "month"), ("proxy", "", "slots", "concurrent", "")
+    metrics.show(
+        [
+            LimitState(
+                limit=limit("5 USD/month"),
+                amount=5_000_000_000,
+                granted=500_000_000,
+                used=1_250_000_000,
+                held=1,
+                remaining=0,
+                resets_at_ms=1_500,
+            ),
+            LimitState(
+                limit=limit("8 concurrent", Scope.PROXY, "", "slots"), amount=8, used=3, remaining=5
+            ),
+        ]
+    )
+    money, slots = (
+        ("key", "alice", "key:alice/USD/month", "USD", "month"),
+        ("proxy", "", "slots", "concurrent", ""),
+    )
     assert page(metrics) == {
         ("limit_amount", *money): 5.5, ("limit_used", *money): 1.25, ("limit_held", *money): 1e-9, ("limit_reset_timestamp_seconds", *money): 1.5,
         ("limit_amount", *slots): 8, ("limit_used", *slots): 3, ("limit_held", *slots): 0,
@@ -40,23 +59,36 @@ def test_how_a_limit_stands_is_shown_in_its_unit() -> None:
 
 def test_what_may_come_is_counted_from_zero_on() -> None:
     metrics = LimitMetrics(10)
-    soft = limit_of(parse("9 tokens/day"), Scope.KEY, "alice", enforce=Enforce.WARN, warn_at_ppm=(800_000,))
+    soft = limit_of(
+        parse("9 tokens/day"), Scope.KEY, "alice", enforce=Enforce.WARN, warn_at_ppm=(800_000,)
+    )
     hard = limit_of(parse("9 requests/day"), Scope.KEY, "alice", enforce=Enforce.STRICT)
     metrics.show([LimitState(limit=each, amount=9, used=0, remaining=9) for each in (soft, hard)])
     metrics.crossing(soft, 800_000)
-    counts = {labels: value for labels, value in page(metrics).items() if labels[0].endswith("_total")}
+    counts = {
+        labels: value for labels, value in page(metrics).items() if labels[0].endswith("_total")
+    }
     whose = ("limit_crossings_total", "key", "alice", "key:alice/tokens/day")
-    assert counts == {(*whose, "0.8"): 1, (*whose, "1"): 0, ("strict_breaches_total", "key", "alice", "key:alice/requests/day"): 0}
+    assert counts == {
+        (*whose, "0.8"): 1,
+        (*whose, "1"): 0,
+        ("strict_breaches_total", "key", "alice", "key:alice/requests/day"): 0,
+    }
 
 
-@pytest.mark.parametrize(("share_ppm", "share"), [(800_000, "0.8"), (955_000, "0.955"), (1_000_000, "1")])
+@pytest.mark.parametrize(
+    ("share_ppm", "share"), [(800_000, "0.8"), (955_000, "0.955"), (1_000_000, "1")]
+)
 def test_crossings_and_breaches_are_counted(share_ppm: int, share: str) -> None:
     metrics = LimitMetrics(10)
     for _ in range(2):
         metrics.crossing(limit("9 tokens/day"), share_ppm)
     metrics.breach(limit("9 tokens/day"), 3)
     whose = ("key", "alice", "key:alice/tokens/day")
-    assert page(metrics) == {("limit_crossings_total", *whose, share): 2, ("strict_breaches_total", *whose): 3}
+    assert page(metrics) == {
+        ("limit_crossings_total", *whose, share): 2,
+        ("strict_breaches_total", *whose): 3,
+    }
 
 
 def test_series_are_bounded_and_nothing_counted_is_lost() -> None:
@@ -66,6 +98,8 @@ def test_series_are_bounded_and_nothing_counted_is_lost() -> None:
     for each in limits:
         metrics.breach(each, 1)
     found = page(metrics)
-    assert [name for name in found if name[0] == "limit_used"] == [("limit_used", "key", k, f"key:{k}/tokens/day", "tokens", "day") for k in ("k0", "k1")]
+    assert [name for name in found if name[0] == "limit_used"] == [
+        ("limit_used", "key", k, f"key:{k}/tokens/day", "tokens", "day") for k in ("k0", "k1")
+    ]
     assert found["strict_breaches_total", "key", "other", "other"] == 2
     assert metrics.dropped == 4

@@ -1,4 +1,5 @@
-"""The metrics' own listener: the page, health, nothing else; and no metrics on the data listener."""
+"""The metrics' own listener: the page, health, nothing else; and no metrics on the data
+listener."""
 
 from __future__ import annotations
 
@@ -22,7 +23,12 @@ from tests.support.waiting import guard
 @pytest_asyncio.fixture
 async def listener() -> AsyncIterator[str]:
     """The address of one with a public name, which waits a moment for heads."""
-    made = MetricsListener(Metrics(MetricsSettings(), "1.2.3"), Health(lambda: None), hosts=["metrics.example.com"], header_s=0.1)
+    made = MetricsListener(
+        Metrics(MetricsSettings(), "1.2.3"),
+        Health(lambda: None),
+        hosts=["metrics.example.com"],
+        header_s=0.1,
+    )
     yield await made.start("127.0.0.1", 0)
     await made.aclose()
 
@@ -38,7 +44,9 @@ async def get(address: str, path: str, *headers: str) -> RawAnswer:
 
 async def test_metrics_and_health_have_a_listener_of_their_own(tmp_path: Path) -> None:
     async def script(visit: Visit) -> None:
-        await visit.answer(b'{"model":"m-1","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}')
+        await visit.answer(
+            b'{"model":"m-1","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}'
+        )
 
     async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
         metrics = proxy.server.addresses.metrics
@@ -48,7 +56,8 @@ async def test_metrics_and_health_have_a_listener_of_their_own(tmp_path: Path) -
         page = await get(metrics, "/metrics")
         samples = {
             (sample.name, sample.labels.get("model")): sample.value
-            for family in text_string_to_metric_families(page.body.decode()) for sample in family.samples
+            for family in text_string_to_metric_families(page.body.decode())
+            for sample in family.samples
         }
         assert samples["tollkeeper_input_tokens_total", "m-1"] == 7
         assert samples["tollkeeper_output_tokens_total", "m-1"] == 3
@@ -64,13 +73,24 @@ async def test_metrics_and_health_have_a_listener_of_their_own(tmp_path: Path) -
 
 async def test_the_page_is_in_the_text_format_whatever_a_scraper_prefers(tmp_path: Path) -> None:
     async with running(tmp_path, config("http://127.0.0.1:1/v1")) as proxy:
-        for accept in ("", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3", "application/openmetrics-text;version=x"):
+        for accept in (
+            "",
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.3",
+            "application/openmetrics-text;version=x",
+        ):
             client = await RawClient.connect(proxy.server.addresses.metrics)
-            await client.send(f"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode())
+            await client.send(
+                f"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode()
+            )
             answer = await client.answer()
             await client.aclose()
-            assert (answer.status, answer.header("content-type")) == (200, b"text/plain; version=0.0.4; charset=utf-8")
-            assert "tollkeeper_requests" in {family.name for family in text_string_to_metric_families(answer.body.decode())}
+            assert (answer.status, answer.header("content-type")) == (
+                200,
+                b"text/plain; version=0.0.4; charset=utf-8",
+            )
+            assert "tollkeeper_requests" in {
+                family.name for family in text_string_to_metric_families(answer.body.decode())
+            }
 
 
 @pytest.mark.parametrize(
@@ -81,11 +101,15 @@ async def test_the_page_is_in_the_text_format_whatever_a_scraper_prefers(tmp_pat
         (("Host: 127.0.0.1:9464", "Origin: null"), 403), (("Host: localhost.evil.example",), 403), (("Host:",), 403), (("X-Forwarded-Host: localhost", "Host: evil.example"), 403),
     ],
 )  # fmt: skip
-async def test_a_web_page_does_not_read_who_spends_what(listener: str, headers: tuple[str, ...], status: int) -> None:
+async def test_a_web_page_does_not_read_who_spends_what(
+    listener: str, headers: tuple[str, ...], status: int
+) -> None:
     answer = await get(listener, "/metrics", *headers)
     assert answer.status == status
     assert (b"tollkeeper_" in answer.body) == (status == 200)
-    assert (await get(listener, "/healthz", *headers)).status == 200, "a load balancer calls it as it likes"
+    assert (await get(listener, "/healthz", *headers)).status == 200, (
+        "a load balancer calls it as it likes"
+    )
 
 
 async def test_a_head_that_does_not_come_ends_its_connection(listener: str) -> None:

@@ -5,37 +5,56 @@ from __future__ import annotations
 import pytest
 
 from proxy.metrics.families import Families
-from proxy.metrics.upstream_limits import STALE_S, Headroom
+from proxy.metrics.upstream_limits import STALE_S, UpstreamLimits
 
 
-def shown(headroom: Headroom) -> dict[tuple[str, str], float]:
+def shown(upstream_limits: UpstreamLimits) -> dict[tuple[str, str], float]:
     families = Families()
-    headroom.collect(families)
-    return {(sample.labels["upstream"], sample.labels["unit"]): sample.value for family in families.all() for sample in family.samples}
+    upstream_limits.collect(families)
+    return {
+        (sample.labels["upstream"], sample.labels["unit"]): sample.value
+        for family in families.all()
+        for sample in family.samples
+    }
 
 
 @pytest.mark.parametrize(
     ("fields", "remaining"),
     [
-        ([(b"x-ratelimit-remaining-requests", b"59"), (b"X-RateLimit-Remaining-Tokens", b"0")], {"requests": 59, "tokens": 0}),
-        ([(b"x-ratelimit-remaining-tokens", b"7"), (b"x-ratelimit-remaining-tokens", b"6")], {"tokens": 6}),
+        (
+            [(b"x-ratelimit-remaining-requests", b"59"), (b"X-RateLimit-Remaining-Tokens", b"0")],
+            {"requests": 59, "tokens": 0},
+        ),
+        (
+            [(b"x-ratelimit-remaining-tokens", b"7"), (b"x-ratelimit-remaining-tokens", b"6")],
+            {"tokens": 6},
+        ),
         ([(b"x-ratelimit-limit-requests", b"60"), (b"x-ratelimit-remaining", b"5")], {}),
-        *(([(b"x-ratelimit-remaining-requests", value)], {}) for value in (b"", b"-1", b"1e3", b"59.5", b"many", b"\xff", b"\xc2\xb2", b"9" * 16)),
+        *(
+            ([(b"x-ratelimit-remaining-requests", value)], {})
+            for value in (b"", b"-1", b"1e3", b"59.5", b"many", b"\xff", b"\xc2\xb2", b"9" * 16)
+        ),
     ],
 )
 def test_plain_numbers_are_shown_and_all_else_is_passed_over(fields, remaining):
-    headroom = Headroom(lambda: 0.0)
-    headroom.seen("up", [(b"Content-Type", b"application/json"), *fields])
-    assert shown(headroom) == {("up", unit): value for unit, value in remaining.items()}
+    upstream_limits = UpstreamLimits(lambda: 0.0)
+    upstream_limits.seen("up", [(b"Content-Type", b"application/json"), *fields])
+    assert shown(upstream_limits) == {("up", unit): value for unit, value in remaining.items()}
 
 
 def test_the_last_answer_counts_and_an_old_one_says_nothing_any_more():
     now_s = [0.0]
-    headroom = Headroom(lambda: now_s[0])
-    headroom.seen("up", [(b"x-ratelimit-remaining-requests", b"9"), (b"x-ratelimit-remaining-tokens", b"900")])
-    headroom.seen("down", [(b"x-ratelimit-remaining-requests", b"1")])
+    upstream_limits = UpstreamLimits(lambda: now_s[0])
+    upstream_limits.seen(
+        "up", [(b"x-ratelimit-remaining-requests", b"9"), (b"x-ratelimit-remaining-tokens", b"900")]
+    )
+    upstream_limits.seen("down", [(b"x-ratelimit-remaining-requests", b"1")])
     now_s[0] = STALE_S
-    headroom.seen("up", [(b"x-ratelimit-remaining-requests", b"8")])
-    assert shown(headroom) == {("up", "requests"): 8, ("up", "tokens"): 900, ("down", "requests"): 1}
+    upstream_limits.seen("up", [(b"x-ratelimit-remaining-requests", b"8")])
+    assert shown(upstream_limits) == {
+        ("up", "requests"): 8,
+        ("up", "tokens"): 900,
+        ("down", "requests"): 1,
+    }
     now_s[0] = STALE_S + 1
-    assert shown(headroom) == {("up", "requests"): 8}
+    assert shown(upstream_limits) == {("up", "requests"): 8}

@@ -22,12 +22,16 @@ def named(text: str, beside: Path) -> Iterator[tuple[str, bool]]:
         place = ROOT / match[1].replace(".", "/")
         yield match[1], place.with_suffix(".py").exists() or (place / "__main__.py").exists()
     if beside.suffix == ".md":
-        yield from ((match[1], (beside.parent / match[1]).exists()) for match in LINK.finditer(text))
+        yield from (
+            (match[1], (beside.parent / match[1]).exists()) for match in LINK.finditer(text)
+        )
 
 
 def test_what_is_named_is_there() -> None:
     writers = [path for pattern in WRITERS for path in ROOT.glob(pattern)]
-    found = [(path, name, there) for path in writers for name, there in named(path.read_text(), path)]
+    found = [
+        (path, name, there) for path in writers for name, there in named(path.read_text(), path)
+    ]
     gone = [f"{path.relative_to(ROOT)}: {name}" for path, name, there in found if not there]
     assert len(found) > 100
     assert not gone, "these have moved or gone; write where they are now"

@@ -13,8 +13,14 @@ PROMISES = [f"I{number}" for number in range(1, 24)]
 
 def rows() -> dict[str, list[str]]:
     """The cells of each promise's row, without its number."""
-    lines = [line.strip("| ").split(" | ") for line in DOC.read_text().splitlines() if re.match(r"\| I\d+ ", line)]
-    assert all(len(line) == 5 for line in lines), "five cells a row: number, promise, make test, make campaign, held by"
+    lines = [
+        line.strip("| ").split(" | ")
+        for line in DOC.read_text().splitlines()
+        if re.match(r"\| I\d+ ", line)
+    ]
+    assert all(len(line) == 5 for line in lines), (
+        "five cells a row: number, promise, make test, make campaign, held by"
+    )
     return {number: cells for number, *cells in lines}
 
 
@@ -23,7 +29,9 @@ def existing() -> dict[str, bool]:
     found = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
+                "test_"
+            ):
                 marks = [ast.unparse(decorator) for decorator in node.decorator_list]
                 found[f"{path.relative_to(ROOT)}::{node.name}"] = "pytest.mark.campaign" in marks
     return found
@@ -37,20 +45,30 @@ def test_every_promise_has_a_row_with_tests_or_says_not_yet():
     assert list(rows()) == PROMISES
     for number, (promise, reduced, full, held_by) in rows().items():
         if not named()[number]:
-            assert reduced == full == held_by == "not yet", f"{number}: name its tests, or write `not yet` in all three cells"
+            assert reduced == full == held_by == "not yet", (
+                f"{number}: name its tests, or write `not yet` in all three cells"
+            )
         else:
-            assert promise and "not yet" not in (reduced, full), f"{number}: it has tests, so say what they do"
+            assert promise and "not yet" not in (reduced, full), (
+                f"{number}: it has tests, so say what they do"
+            )
 
 
 def test_every_named_test_exists():
     tests = existing()
-    missing = [(number, name) for number, names in named().items() for name in names if name not in tests]
+    missing = [
+        (number, name) for number, names in named().items() for name in names if name not in tests
+    ]
     assert not missing, f"{missing}: follow the test that was renamed, or write `not yet`"
 
 
 def test_every_campaign_test_is_named_and_says_its_figure():
     campaign = {name for name, in_campaign in existing().items() if in_campaign}
-    assert not campaign - {name for names in named().values() for name in names}, "name each campaign test in the row of its promise"
+    assert not campaign - {name for names in named().values() for name in names}, (
+        "name each campaign test in the row of its promise"
+    )
     for number, (_, reduced, full, _) in rows().items():
         has_one = bool(campaign & set(named()[number]))
-        assert has_one == (full not in ("the same", "not yet")), f"{number}: `the same` where no campaign test goes beyond {reduced!r}, else its figure"
+        assert has_one == (full not in ("the same", "not yet")), (
+            f"{number}: `the same` where no campaign test goes beyond {reduced!r}, else its figure"
+        )

@@ -15,5 +15,7 @@ def test_the_grace_period_of_the_docs_is_what_a_stop_takes_at_most() -> None:
     drain = DrainSettings()
     closing_s = BOOK_AT_STOP_S + STOP_S
     assert f"and {closing_s:g} s to book and close" in readme
-    stated = re.findall(r"(?:TimeoutStopSec=|terminationGracePeriodSeconds: |stop_grace_period: )(\d+)", readme)
+    stated = re.findall(
+        r"(?:TimeoutStopSec=|terminationGracePeriodSeconds: |stop_grace_period: )(\d+)", readme
+    )
     assert [int(seconds) for seconds in stated] == [drain.delay_s + drain.timeout_s + closing_s] * 3

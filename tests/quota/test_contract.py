@@ -1,6 +1,8 @@
-"""What every quota store keeps, whichever its kind: held against an oracle in random histories, and shown in crowds and in stories.
+"""What every quota store keeps, whichever its kind: held against an oracle in random histories, and
+shown in crowds and in stories.
 
-The stores are found by themselves: each module of `proxy.quota` that can `connect`. Each pain of other proxies' users that is named here is one of a public thread.
+The stores are found by themselves: each module of `proxy.quota` that can `connect`. Each pain of
+other proxies' users that is named here is one of a public thread.
 """
 
 from __future__ import annotations
@@ -14,14 +16,19 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from proxy import quota as package
+from proxy.core.limits.credit import Credit
 from proxy.core.limits.decisions import Used
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.state import Refused
-from proxy.quota import Breach, Crossing, Grant, Past, QuotaError, Reservation, connect
+from proxy.quota import Breach, Crossing, Past, QuotaError, Reservation, connect
 from tests.quota.histories import history
 from tests.quota.worlds import World, limit, world
 
-BACKENDS = [module.name for module in pkgutil.iter_modules(package.__path__) if hasattr(importlib.import_module(f"proxy.quota.{module.name}"), "connect")]
+BACKENDS = [
+    module.name
+    for module in pkgutil.iter_modules(package.__path__)
+    if hasattr(importlib.import_module(f"proxy.quota.{module.name}"), "connect")
+]
 each_store = pytest.mark.parametrize("scheme", BACKENDS)
 
 
@@ -50,11 +57,22 @@ async def test_five_thousand_histories_against_the_oracle(scheme: str) -> None:
 
 @each_store
 @pytest.mark.parametrize("seed", range(20))
-async def test_looking_tells_what_a_request_would_hear_and_takes_nothing(scheme: str, seed: int) -> None:
+async def test_looking_tells_what_a_request_would_hear_and_takes_nothing(
+    scheme: str, seed: int
+) -> None:
     dice = random.Random(seed)
     here = await world(scheme)
-    rules = ("2 requests/minute", "3 concurrent", "90 tokens/day", "60 output_tokens/hour", "0 requests/day")
-    limits = [limit(text, dice.choice(("finish", "cut", "strict", "warn"))) for text in rules[: dice.choice((4, 4, 5))]]
+    rules = (
+        "2 requests/minute",
+        "3 concurrent",
+        "90 tokens/day",
+        "60 output_tokens/hour",
+        "0 requests/day",
+    )
+    limits = [
+        limit(text, dice.choice(("finish", "cut", "strict", "warn")))
+        for text in rules[: dice.choice((4, 4, 5))]
+    ]
     running: list[Reservation] = []
     heard = set()
     for _ in range(30):
@@ -76,13 +94,16 @@ async def test_looking_tells_what_a_request_would_hear_and_takes_nothing(scheme:
     assert len(heard) == 2 or any(one.amount == 0 for one in limits)
 
 
-# Crowds: 200 requests at once at limits for exactly k of them, with random true usage, aborts and settles between.
+# Crowds: 200 requests at once at limits for exactly k of them, with random true usage, aborts and
+# settles between.
 
 
 class Crowd:
     """200 requests of one caller at once; what was let through and what each used in the end."""
 
-    def __init__(self, here: World, limits: list[Limit], dice: random.Random, likely: int, most: int) -> None:
+    def __init__(
+        self, here: World, limits: list[Limit], dice: random.Random, likely: int, most: int
+    ) -> None:
         self.here = here
         self.limits = limits
         self.dice = dice
@@ -124,7 +145,10 @@ async def exactly_k(scheme: str, seed: int) -> None:
     dice = random.Random(seed)
     here = await world(scheme)
     enforce, k = dice.choice(("finish", "cut", "strict")), dice.randrange(1, 60)
-    exact = limit(f"{k} requests/{dice.choice(('day', 'week', 'month', 'total', 'second', 'minute', 'hour'))}", enforce)
+    exact = limit(
+        f"{k} requests/{dice.choice(('day', 'week', 'month', 'total', 'second', 'minute', 'hour'))}",
+        enforce,
+    )
     others = [limit(text, whose="team:red") for text in ROOMY]
     limits = [exact, *others]
     dice.shuffle(limits)
@@ -135,7 +159,13 @@ async def exactly_k(scheme: str, seed: int) -> None:
     assert crowd.let_through - crowd.void == k, "what was void another may use"
     assert (await here.figures(exact))[:2] == (k, 0)
     tokens, slots, money = [(await here.state(other)) for other in others]
-    assert (tokens.used, tokens.held, slots.used, money.used, money.held) == (crowd.used, 0, 0, crowd.used, 0)
+    assert (tokens.used, tokens.held, slots.used, money.used, money.held) == (
+        crowd.used,
+        0,
+        0,
+        crowd.used,
+        0,
+    )
 
 
 @each_store
@@ -153,10 +183,14 @@ async def test_two_hundred_rounds_of_exactly_k(scheme: str) -> None:
 
 @each_store
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("text", ["20_000 tokens/day", "20_000 output_tokens/total", "0.00002 USD/month"])
+@pytest.mark.parametrize(
+    "text", ["20_000 tokens/day", "20_000 output_tokens/total", "0.00002 USD/month"]
+)
 async def test_strict_is_never_overspent(scheme: str, text: str, seed: int) -> None:
     here, strict = await world(scheme), limit(text, "strict")
-    crowd = Crowd(here, [strict, limit("5 USD/day", whose="team:red")], random.Random(seed), 300, 900)
+    crowd = Crowd(
+        here, [strict, limit("5 USD/day", whose="team:red")], random.Random(seed), 300, 900
+    )
     for _ in range(4):
         await crowd.rush(100)
         used, held, _ = await here.figures(strict)
@@ -178,9 +212,23 @@ async def test_finish_goes_beyond_by_no_more_than_it_says(scheme: str, seed: int
 
 
 @each_store
-@pytest.mark.parametrize(("text", "enforce"), [("20 requests/second", "finish"), ("90 requests/minute", "cut"), ("5000 tokens/second", "strict"), ("40_000 tokens/minute", "strict")])
-async def test_in_any_interval_a_rate_lets_no_more_through_than_it_promises(scheme: str, text: str, enforce: str) -> None:
-    dice, here, rate = random.Random(text), await world(scheme), limit(text, enforce, burst=4000 if "tokens" in text else 9)
+@pytest.mark.parametrize(
+    ("text", "enforce"),
+    [
+        ("20 requests/second", "finish"),
+        ("90 requests/minute", "cut"),
+        ("5000 tokens/second", "strict"),
+        ("40_000 tokens/minute", "strict"),
+    ],
+)
+async def test_in_any_interval_a_rate_lets_no_more_through_than_it_promises(
+    scheme: str, text: str, enforce: str
+) -> None:
+    dice, here, rate = (
+        random.Random(text),
+        await world(scheme),
+        limit(text, enforce, burst=4000 if "tokens" in text else 9),
+    )
     period_ms = {"second": 1000, "minute": 60_000}[rate.per]
     running: list[tuple[Reservation, int]] = []
     spent: list[tuple[int, int]] = []
@@ -199,9 +247,13 @@ async def test_in_any_interval_a_rate_lets_no_more_through_than_it_promises(sche
         total = 0
         for at_ms, used in spent[first : first + 400]:
             total += used
-            assert total * period_ms <= (rate.burst or 0) * period_ms + rate.amount * (at_ms - since_ms)
+            assert total * period_ms <= (rate.burst or 0) * period_ms + rate.amount * (
+                at_ms - since_ms
+            )
     fully = rate.amount * here.clock.steady_ms // period_ms
-    assert sum(used for _, used in spent) > (fully - rate.amount * 10_000_000 // period_ms) // 3, "and it lets a good part of the rate through"
+    assert sum(used for _, used in spent) > (fully - rate.amount * 10_000_000 // period_ms) // 3, (
+        "and it lets a good part of the rate through"
+    )
 
 
 # The pains of others' users.
@@ -211,7 +263,12 @@ async def test_in_any_interval_a_rate_lets_no_more_through_than_it_promises(sche
 async def test_a_refused_request_takes_nothing_of_any_limit(scheme: str) -> None:
     """Refused calls that use up the requests of a minute."""
     here = await world(scheme)
-    generous = [limit("100 requests/minute"), limit("9 concurrent"), limit("9 USD/day", whose="team:red"), limit("500 tokens/hour", "strict", "proxy:")]
+    generous = [
+        limit("100 requests/minute"),
+        limit("9 concurrent"),
+        limit("9 USD/day", whose="team:red"),
+        limit("500 tokens/hour", "strict", "proxy:"),
+    ]
     full = limit("0 requests/day", whose="upstream:v")
     before = await here.quota.states(generous, here.clock.now_ms)
     for order in (0, 2, 4):
@@ -227,7 +284,12 @@ async def test_a_refused_request_takes_nothing_of_any_limit(scheme: str) -> None
 async def test_ten_thousand_aborted_requests_leave_no_slot_and_no_hold(scheme: str) -> None:
     """Phantom refusals from leaked holds: $111 enforced, $55 real."""
     dice, here = random.Random(5), await world(scheme)
-    limits = [limit("0.000000001 USD/total", "warn"), limit("8 concurrent"), limit("900_000_000 tokens/day", "strict", "team:red"), limit("50_000 requests/hour", whose="proxy:")]
+    limits = [
+        limit("0.000000001 USD/total", "warn"),
+        limit("8 concurrent"),
+        limit("900_000_000 tokens/day", "strict", "team:red"),
+        limit("50_000 requests/hour", whose="proxy:"),
+    ]
     running: list[Reservation] = []
     real = 0
     for step in range(10_000):
@@ -250,17 +312,25 @@ async def test_ten_thousand_aborted_requests_leave_no_slot_and_no_hold(scheme: s
     for gone in running:
         here.void(gone)
     here.clock.pass_ms(3_600_000)
-    assert [(state.used, state.held) for state in await here.quota.states(limits, here.clock.now_ms)] == [(real // 15, 0), (0, 0), (real, 0), (0, 0)]
+    assert [
+        (state.used, state.held) for state in await here.quota.states(limits, here.clock.now_ms)
+    ] == [(real // 15, 0), (0, 0), (real, 0), (0, 0)]
 
 
 @each_store
-@pytest.mark.parametrize("text", ["1_000 tokens/day", "1_000 output_tokens/total", "1_000 tokens/minute"])
-async def test_a_hold_larger_than_the_limit_keeps_nobody_out_at_nothing_spent(scheme: str, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["1_000 tokens/day", "1_000 output_tokens/total", "1_000 tokens/minute"]
+)
+async def test_a_hold_larger_than_the_limit_keeps_nobody_out_at_nothing_spent(
+    scheme: str, text: str
+) -> None:
     """Over-reservation that blocks agents at $0 spent."""
     for enforce in ("finish", "cut"):
         here, small = await world(scheme), limit(text, enforce)
         first = await here.admitted([small], 64_000)
-        assert (await here.refused([small], 64_000)).limit == small, "one at a time, since the first may use it all"
+        assert (await here.refused([small], 64_000)).limit == small, (
+            "one at a time, since the first may use it all"
+        )
         here.end(first, 20)
         here.end(await here.admitted([small], 64_000), 20)
         here.clock.pass_ms(60_000)
@@ -284,7 +354,8 @@ async def test_what_others_hold_is_no_used_up_budget(scheme: str) -> None:
 
 @each_store
 async def test_a_rate_counts_what_was_used_and_not_what_was_guessed(scheme: str) -> None:
-    """100 requests that each guess 1000 tokens and use 100: at 60,000 tokens/minute nobody waits."""
+    """100 requests that each guess 1000 tokens and use 100: at 60,000 tokens/minute nobody
+    waits."""
     here, rate = await world(scheme), limit("60_000 tokens/minute")
     for _ in range(300):
         one = await here.admitted([rate], 1000)
@@ -296,13 +367,26 @@ async def test_a_rate_counts_what_was_used_and_not_what_was_guessed(scheme: str)
 @each_store
 async def test_the_refusal_told_is_the_one_that_lasts_longest(scheme: str) -> None:
     here = await world(scheme)
-    second, hour, slots = limit("1 requests/second"), limit("1 requests/hour"), limit("1 concurrent")
-    day, month, total = limit("1 requests/day"), limit("1 requests/month"), limit("1 requests/total")
+    second, hour, slots = (
+        limit("1 requests/second"),
+        limit("1 requests/hour"),
+        limit("1 concurrent"),
+    )
+    day, month, total = (
+        limit("1 requests/day"),
+        limit("1 requests/month"),
+        limit("1 requests/total"),
+    )
     await here.admitted([second, hour, slots, day, month, total])
     here.clock.pass_ms(100)
     never = limit("5 tokens/day", "strict")
     for limits, told in [
-        ([second, hour, slots], hour), ([slots, second], slots), ([month, hour, day], month), ([total, month], total), ([second, total, never, hour], never), ([day, slots], day),
+        ([second, hour, slots], hour),
+        ([slots, second], slots),
+        ([month, hour, day], month),
+        ([total, month], total),
+        ([second, total, never, hour], never),
+        ([day, slots], day),
     ]:
         for order in (limits, limits[::-1]):
             assert (await here.refused(order, 9, most=9)).limit == told
@@ -331,10 +415,23 @@ async def test_a_slot_is_free_the_moment_its_client_leaves_and_once_only(scheme:
 async def test_extension_by_mode(scheme: str) -> None:
     # enforce, of 1000 already used, the stream took, wants in all -> held then, or the end
     for enforce, used, took, wants, held in [
-        ("finish", 0, 100, 612, 612), ("finish", 900, 50, 5000, 5000), ("warn", 2000, 50, 5000, 5000), ("cut", 0, 100, 1000, 1000), ("cut", 0, 100, 1001, None),
-        ("cut", 900, 50, 100, 100), ("cut", 900, 50, 101, None), ("cut", 0, 100, 50, 100), ("strict", 0, 100, 100, 100), ("strict", 0, 100, 1000, 1000), ("strict", 0, 100, 1001, None),
+        ("finish", 0, 100, 612, 612),
+        ("finish", 900, 50, 5000, 5000),
+        ("warn", 2000, 50, 5000, 5000),
+        ("cut", 0, 100, 1000, 1000),
+        ("cut", 0, 100, 1001, None),
+        ("cut", 900, 50, 100, 100),
+        ("cut", 900, 50, 101, None),
+        ("cut", 0, 100, 50, 100),
+        ("strict", 0, 100, 100, 100),
+        ("strict", 0, 100, 1000, 1000),
+        ("strict", 0, 100, 1001, None),
     ]:
-        here, day, roomy = await world(scheme), limit("1_000 tokens/day", enforce), limit("9_000 output_tokens/day", "cut")
+        here, day, roomy = (
+            await world(scheme),
+            limit("1_000 tokens/day", enforce),
+            limit("9_000 output_tokens/day", "cut"),
+        )
         if used:
             here.end(await here.admitted([day], 0, most=0), used)
         stream = await here.admitted([roomy, day], took, most=took)
@@ -344,7 +441,10 @@ async def test_extension_by_mode(scheme: str) -> None:
             assert (answer.limit, answer.remaining) == (day, 1000 - used - took)
             assert (await here.figures(day))[1] == took, "nothing was taken of any"
             assert (await here.figures(roomy))[1] == took
-            assert await here.quota.extend(stream, took + answer.remaining, None, here.clock.now_ms) is None, "what remains can be had"
+            assert (
+                await here.quota.extend(stream, took + answer.remaining, None, here.clock.now_ms)
+                is None
+            ), "what remains can be had"
         else:
             assert answer is None
             assert (await here.figures(day))[1] == held
@@ -354,7 +454,12 @@ async def test_extension_by_mode(scheme: str) -> None:
 
 @each_store
 async def test_a_stream_grows_in_tokens_and_in_money(scheme: str) -> None:
-    here, tokens, money, inputs = await world(scheme), limit("9_000 tokens/day"), limit("0.000001 USD/day", "cut"), limit("500 input_tokens/day", "cut")
+    here, tokens, money, inputs = (
+        await world(scheme),
+        limit("9_000 tokens/day"),
+        limit("0.000001 USD/day", "cut"),
+        limit("500 input_tokens/day", "cut"),
+    )
     stream = await here.admitted([tokens, money, inputs], 100, input=400, charge=300)
     assert await here.quota.extend(stream, 612, 900, here.clock.now_ms) is None
     assert [(await here.figures(one))[1] for one in (tokens, money, inputs)] == [1012, 900, 400]
@@ -369,10 +474,12 @@ async def test_a_stream_grows_by_what_credit_adds_and_no_more(scheme: str) -> No
     here, day = await world(scheme), limit("100 tokens/day", "cut")
     stream, now_ms = await here.admitted([day], 100), here.clock.now_ms
     assert await here.quota.extend(stream, 150, None, now_ms) is not None
-    here.quota.grant(Grant("a", day.id, 100, now_ms, now_ms + 1000), now_ms)
+    here.quota.grant(Credit("a", day.id, 100, now_ms, now_ms + 1000), now_ms)
     assert await here.quota.extend(stream, 150, None, now_ms) is None
     here.clock.pass_ms(1000)
-    assert await here.quota.extend(stream, 200, None, here.clock.now_ms) is not None, "the credit has run out"
+    assert await here.quota.extend(stream, 200, None, here.clock.now_ms) is not None, (
+        "the credit has run out"
+    )
 
 
 # Warnings, credit, corrections.
@@ -380,7 +487,10 @@ async def test_a_stream_grows_by_what_credit_adds_and_no_more(scheme: str) -> No
 
 @each_store
 async def test_warnings_come_once_a_window(scheme: str) -> None:
-    here, day = await world(scheme, "2026-11-22T12:00"), limit("1_000 tokens/day", warn_at_ppm=(800_000, 950_000))
+    here, day = (
+        await world(scheme, "2026-11-22T12:00"),
+        limit("1_000 tokens/day", warn_at_ppm=(800_000, 950_000)),
+    )
 
     async def use(tokens: int, rule: Limit = day) -> list[int]:
         here.end(await here.admitted([rule], 0), tokens)
@@ -388,108 +498,196 @@ async def test_warnings_come_once_a_window(scheme: str) -> None:
         assert all(isinstance(one, Crossing) and one.state.limit.id == rule.id for one in told)
         return [one.share_ppm for one in told if isinstance(one, Crossing)]
 
-    assert [await use(tokens) for tokens in (799, 1, 0, 149, 1, 40)] == [[], [800_000], [], [], [950_000], []]
+    assert [await use(tokens) for tokens in (799, 1, 0, 149, 1, 40)] == [
+        [],
+        [800_000],
+        [],
+        [],
+        [950_000],
+        [],
+    ]
     here.clock.pass_ms(86_400_000)
-    assert [await use(tokens) for tokens in (2000,)] == [[800_000, 950_000]], "a new window, both at once"
+    assert [await use(tokens) for tokens in (2000,)] == [[800_000, 950_000]], (
+        "a new window, both at once"
+    )
     here.clock.pass_ms(86_400_000)
     assert await use(850) == [800_000]
     raised = limit("2_000 tokens/day", warn_at_ppm=(800_000, 950_000))
-    assert [await use(tokens, raised) for tokens in (100, 650)] == [[], [800_000]], "out of reach by a higher amount, told again when reached again"
+    assert [await use(tokens, raised) for tokens in (100, 650)] == [[], [800_000]], (
+        "out of reach by a higher amount, told again when reached again"
+    )
 
 
 @each_store
 async def test_a_limit_that_only_warns_lets_through_and_tells(scheme: str) -> None:
-    here, day, rate, slots = await world(scheme), limit("100 tokens/day", "warn"), limit("1 requests/minute", "warn"), limit("1 concurrent", "warn")
+    here, day, rate, slots = (
+        await world(scheme),
+        limit("100 tokens/day", "warn"),
+        limit("1 requests/minute", "warn"),
+        limit("1 concurrent", "warn"),
+    )
     limits = [day, rate, slots]
     first = await here.admitted(limits, 60)
     assert first.exceeded == ()
     second = await here.admitted(limits, 60)
     assert second.exceeded == (rate, slots), "of the day something was left"
-    assert [one.state.limit for one in here.quota.warnings(here.clock.now_ms) if isinstance(one, Crossing)] == [rate, slots]
+    assert [
+        one.state.limit
+        for one in here.quota.warnings(here.clock.now_ms)
+        if isinstance(one, Crossing)
+    ] == [rate, slots]
     third = await here.admitted(limits, 60)
     assert third.exceeded == (day, rate, slots)
     assert here.quota.warnings(here.clock.now_ms) == [], "once in a while"
     for one in (first, second, third):
         here.end(one, 60)
-    assert [(one.state.limit, one.share_ppm) for one in here.quota.warnings(here.clock.now_ms) if isinstance(one, Crossing)] == [(day, 1_000_000)]
+    assert [
+        (one.state.limit, one.share_ppm)
+        for one in here.quota.warnings(here.clock.now_ms)
+        if isinstance(one, Crossing)
+    ] == [(day, 1_000_000)]
     here.clock.pass_ms(60_001)
-    assert (await here.admitted(limits, 60)).exceeded == (day, rate), "one minute has leaked away of three"
-    assert [one.state.limit for one in here.quota.warnings(here.clock.now_ms) if isinstance(one, Crossing)] == [rate]
+    assert (await here.admitted(limits, 60)).exceeded == (day, rate), (
+        "one minute has leaked away of three"
+    )
+    assert [
+        one.state.limit
+        for one in here.quota.warnings(here.clock.now_ms)
+        if isinstance(one, Crossing)
+    ] == [rate]
 
 
 @each_store
 async def test_a_vendor_that_bills_beyond_its_cap_is_told(scheme: str) -> None:
     here, strict = await world(scheme), limit("1_000 tokens/day", "strict")
     for used in (90, 100, 130, 170):
-        here.end(await here.admitted([strict, limit("9 tokens/day", "warn", name="soft")], 50, most=100), used)
+        here.end(
+            await here.admitted([strict, limit("9 tokens/day", "warn", name="soft")], 50, most=100),
+            used,
+        )
     breaches = [one for one in here.quota.warnings(here.clock.now_ms) if isinstance(one, Breach)]
     assert breaches == [Breach(strict, 2, 100, 170)]
 
 
 @each_store
 async def test_credit_raises_a_limit_while_it_is_valid(scheme: str) -> None:
-    here, day, total = await world(scheme, "2026-11-22T12:00"), limit("100 tokens/day"), limit("100 tokens/total", name="trial")
+    here, day, total = (
+        await world(scheme, "2026-11-22T12:00"),
+        limit("100 tokens/day"),
+        limit("100 tokens/total", name="trial"),
+    )
     for one in (day, total):
         here.end(await here.admitted([one]), 100)
         await here.refused([one])
     now_ms, hour_ms = here.clock.now_ms, 3_600_000
-    here.quota.grant(Grant("a", day.id, 50, now_ms), now_ms)
-    here.quota.grant(Grant("a", day.id, 50, now_ms), now_ms)  # once, by its id
-    here.quota.grant(Grant("b", "trial", 70, now_ms), now_ms)
-    here.quota.grant(Grant("c", "trial", -20, now_ms), now_ms)
-    here.quota.grant(Grant("d", day.id, 1000, now_ms, now_ms + hour_ms, "tokens"), now_ms)
-    here.quota.grant(Grant("e", "trial", 50 * 10**9, now_ms, None, "USD"), now_ms)  # from when that name limited money
-    assert [(state.granted, state.remaining) for state in await here.quota.states([day, total], now_ms)] == [(1050, 1050), (50, 50)]
+    here.quota.grant(Credit("a", day.id, 50, now_ms), now_ms)
+    here.quota.grant(Credit("a", day.id, 50, now_ms), now_ms)  # once, by its id
+    here.quota.grant(Credit("b", "trial", 70, now_ms), now_ms)
+    here.quota.grant(Credit("c", "trial", -20, now_ms), now_ms)
+    here.quota.grant(Credit("d", day.id, 1000, now_ms, now_ms + hour_ms, "tokens"), now_ms)
+    here.quota.grant(
+        Credit("e", "trial", 50 * 10**9, now_ms, None, "USD"), now_ms
+    )  # from when that name limited money
+    assert [
+        (state.granted, state.remaining) for state in await here.quota.states([day, total], now_ms)
+    ] == [(1050, 1050), (50, 50)]
     here.clock.pass_ms(hour_ms)
-    assert [(state.granted, state.remaining) for state in await here.quota.states([day, total], here.clock.now_ms)] == [(50, 50), (50, 50)]
+    assert [
+        (state.granted, state.remaining)
+        for state in await here.quota.states([day, total], here.clock.now_ms)
+    ] == [(50, 50), (50, 50)]
     here.clock.pass_ms(12 * hour_ms)
-    assert [(state.granted, state.remaining) for state in await here.quota.states([day, total], here.clock.now_ms)] == [(0, 100), (50, 50)], "for the day it was given"
+    assert [
+        (state.granted, state.remaining)
+        for state in await here.quota.states([day, total], here.clock.now_ms)
+    ] == [(0, 100), (50, 50)], "for the day it was given"
 
 
 @each_store
-async def test_corrections_count_in_the_window_of_what_they_correct_while_it_is_open(scheme: str) -> None:
-    here, day, month, rate = await world(scheme, "2026-11-22T23:00"), limit("100 tokens/day"), limit("100 tokens/month"), limit("100 tokens/hour")
+async def test_corrections_count_in_the_window_of_what_they_correct_while_it_is_open(
+    scheme: str,
+) -> None:
+    here, day, month, rate = (
+        await world(scheme, "2026-11-22T23:00"),
+        limit("100 tokens/day"),
+        limit("100 tokens/month"),
+        limit("100 tokens/hour"),
+    )
     limits, began_ms = [day, month, rate], here.clock.now_ms
     here.end(await here.admitted(limits, 100), 100)
     here.quota.adjust(limits, began_ms, Used(requests=0, output_tokens=-30), here.clock.now_ms)
-    assert [state.used for state in await here.quota.states(limits, here.clock.now_ms)] == [70, 70, 100]
+    assert [state.used for state in await here.quota.states(limits, here.clock.now_ms)] == [
+        70,
+        70,
+        100,
+    ]
     here.clock.pass_ms(3 * 86_400_000)
     here.quota.adjust(limits, began_ms, Used(requests=0, output_tokens=-30), here.clock.now_ms)
-    here.quota.adjust([day], began_ms - 9 * 86_400_000, Used(requests=0, output_tokens=-9), here.clock.now_ms)
-    assert [state.used for state in await here.quota.states(limits, here.clock.now_ms)] == [0, 40, 0]
+    here.quota.adjust(
+        [day], began_ms - 9 * 86_400_000, Used(requests=0, output_tokens=-9), here.clock.now_ms
+    )
+    assert [state.used for state in await here.quota.states(limits, here.clock.now_ms)] == [
+        0,
+        40,
+        0,
+    ]
 
 
 @each_store
 async def test_restored_from_sums_and_records_and_what_is_known_is_left_alone(scheme: str) -> None:
     here = await world(scheme, "2026-11-22T12:00")
-    day, month, minute, live = limit("100 tokens/day", warn_at_ppm=(500_000,)), limit("100 tokens/month"), limit("60 requests/minute"), limit("9 tokens/day", name="live")
+    day, month, minute, live = (
+        limit("100 tokens/day", warn_at_ppm=(500_000,)),
+        limit("100 tokens/month"),
+        limit("60 requests/minute"),
+        limit("9 tokens/day", name="live"),
+    )
     here.end(await here.admitted([live]), 5)
     now_ms = here.clock.now_ms
     past = [
-        Past((day, live), now_ms - 3_600_000, Used(requests=7, input_tokens=60, output_tokens=10)),      # the sum of the day
-        Past((month,), now_ms - 20 * 86_400_000, Used(requests=9, output_tokens=80, charge_nano=None)),  # of the month
-        Past((day,), now_ms - 86_400_000, Used(output_tokens=1000)),                                     # a day that is over
+        Past(
+            (day, live), now_ms - 3_600_000, Used(requests=7, input_tokens=60, output_tokens=10)
+        ),  # the sum of the day
+        Past(
+            (month,), now_ms - 20 * 86_400_000, Used(requests=9, output_tokens=80, charge_nano=None)
+        ),  # of the month
+        Past((day,), now_ms - 86_400_000, Used(output_tokens=1000)),  # a day that is over
         *(Past((minute,), now_ms - age_ms, Used()) for age_ms in (40_000, 30_500, 10_000, 0)),
     ]
-    await here.quota.restore(past, [Grant("a", day.id, 11, now_ms)], since_ms=now_ms - 600_000, now_ms=now_ms)
-    assert [state.used for state in await here.quota.states([day, month, minute, live], now_ms)] == [70, 80, 1, 5]
+    await here.quota.restore(
+        past, [Credit("a", day.id, 11, now_ms)], since_ms=now_ms - 600_000, now_ms=now_ms
+    )
+    assert [
+        state.used for state in await here.quota.states([day, month, minute, live], now_ms)
+    ] == [70, 80, 1, 5]
     assert (await here.state(day)).granted == 11
     here.end(await here.admitted([day]), 1)
     assert here.quota.warnings(now_ms) == [], "what was reached before was told before"
 
 
 @each_store
-async def test_a_rate_with_no_record_before_some_time_is_taken_to_have_been_full(scheme: str) -> None:
+async def test_a_rate_with_no_record_before_some_time_is_taken_to_have_been_full(
+    scheme: str,
+) -> None:
     here, minute = await world(scheme), limit("60 requests/minute")
     now_ms = here.clock.now_ms
-    await here.quota.restore([Past((minute,), now_ms - age_ms, Used()) for age_ms in (0, 20_001, 30_000)], (), since_ms=now_ms - 20_000, now_ms=now_ms)
+    await here.quota.restore(
+        [Past((minute,), now_ms - age_ms, Used()) for age_ms in (0, 20_001, 30_000)],
+        (),
+        since_ms=now_ms - 20_000,
+        now_ms=now_ms,
+    )
     assert (await here.state(minute)).used == 41
 
 
 @each_store
 async def test_how_much_and_how_strictly_may_change_while_it_counts(scheme: str) -> None:
     here = await world(scheme)
-    for text, other in [("100 tokens/day", "50 tokens/day"), ("100 tokens/hour", "50 tokens/hour"), ("100 tokens/total", "50 tokens/total")]:
+    for text, other in [
+        ("100 tokens/day", "50 tokens/day"),
+        ("100 tokens/hour", "50 tokens/hour"),
+        ("100 tokens/total", "50 tokens/total"),
+    ]:
         before, after = limit(text), limit(other, "strict")
         running = await here.admitted([before], 60)
         assert (await here.refused([after], 0, most=1)).state.amount == 50
@@ -508,7 +706,11 @@ async def test_how_much_and_how_strictly_may_change_while_it_counts(scheme: str)
 
 @each_store
 async def test_a_name_that_limits_something_else_begins_another_count(scheme: str) -> None:
-    here, tokens, requests = await world(scheme), limit("100 tokens/day", name="soft"), limit("3 requests/week", name="soft")
+    here, tokens, requests = (
+        await world(scheme),
+        limit("100 tokens/day", name="soft"),
+        limit("3 requests/week", name="soft"),
+    )
     here.end(await here.admitted([tokens]), 90)
     assert (await here.figures(requests)) == (0, 0, 3)
     await here.admitted([requests])
@@ -518,7 +720,11 @@ async def test_a_name_that_limits_something_else_begins_another_count(scheme: st
 @each_store
 async def test_the_tightest_limit_is_the_one_with_the_smallest_share_left(scheme: str) -> None:
     here = await world(scheme)
-    roomy, tight, slots = limit("1_000 requests/day"), limit("100 tokens/day"), limit("3 concurrent")
+    roomy, tight, slots = (
+        limit("1_000 requests/day"),
+        limit("100 tokens/day"),
+        limit("3 concurrent"),
+    )
     one = await here.admitted([roomy, tight, slots], 60)
     assert one.tightest is not None
     assert (one.tightest.limit, one.tightest.remaining) == (tight, 40)
@@ -528,7 +734,9 @@ async def test_the_tightest_limit_is_the_one_with_the_smallest_share_left(scheme
     assert (await here.admitted([])).tightest is None
 
 
-@pytest.mark.parametrize("url", ["", "redis:", "counter:", "budget:x", "../memory:", "memory:x", "memory://h"])
+@pytest.mark.parametrize(
+    "url", ["", "redis:", "counter:", "budget:x", "../memory:", "memory:x", "memory://h"]
+)
 async def test_a_store_that_does_not_exist_is_named(url: str) -> None:
     with pytest.raises(QuotaError, match=r"memory:"):
         await connect(url, ZoneInfo("UTC"))

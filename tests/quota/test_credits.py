@@ -1,4 +1,5 @@
-"""Credits: booked before they count, once, in the limit's own unit. (What the command line makes of them: tests/cli/test_limit.py.)"""
+"""Credits: booked before they count, once, in the limit's own unit. (What the command line makes of
+them: tests/cli/test_limit.py.)"""
 
 from __future__ import annotations
 
@@ -12,14 +13,19 @@ from proxy import ledger
 from proxy.config.limits import rules_of
 from proxy.config.settings import KeySettings, LimitSettings, Settings
 from proxy.core.errors import ProxyError
+from proxy.core.limits.credit import Credit
 from proxy.core.limits.decisions import Used
-from proxy.ledger import Credit, Ledger, LedgerUnavailable
+from proxy.ledger import Ledger, LedgerUnavailable
 from proxy.quota import Quota, connect
 from proxy.quota.credits import AT_ONCE, CreditOrder, credit, standings
 
 UTC = ZoneInfo("UTC")
 NOW_MS = 1_800_000_000_000
-SETTINGS = Settings(limits=tuple(LimitSettings(limit=rule) for rule in ("10 USD/month", "9 tokens/day", "4 concurrent")))
+SETTINGS = Settings(
+    limits=tuple(
+        LimitSettings(limit=rule) for rule in ("10 USD/month", "9 tokens/day", "4 concurrent")
+    )
+)
 
 
 class Refusing:
@@ -35,22 +41,43 @@ async def parts(directory: Path) -> tuple[Quota, Ledger]:
 
 @pytest.mark.parametrize(
     ("limit", "amount", "booked", "shown"),
-    [("proxy/USD/month", "2.5", 2_500_000_000, "2.50 USD"), ("proxy/USD/month", "-1", -(10**9), "-1 USD"), ("proxy/tokens/day", "1_000", 1000, "1000 tokens")],
+    [
+        ("proxy/USD/month", "2.5", 2_500_000_000, "2.50 USD"),
+        ("proxy/USD/month", "-1", -(10**9), "-1 USD"),
+        ("proxy/tokens/day", "1_000", 1000, "1000 tokens"),
+    ],
 )
-async def test_an_amount_is_read_in_the_limit_s_unit(tmp_path: Path, limit: str, amount: str, booked: int, shown: str) -> None:
+async def test_an_amount_is_read_in_the_limit_s_unit(
+    tmp_path: Path, limit: str, amount: str, booked: int, shown: str
+) -> None:
     quota, book = await parts(tmp_path)
     order = CreditOrder(limit=limit, amount=amount, reason=" because ")
     done = await credit(order, quota, book, rules_of(SETTINGS), zone=UTC, now_ms=NOW_MS, by="ops")
     [found] = await book.credits()
     await book.aclose()
-    assert (found.id, found.limit_id, found.amount, found.reason, found.granted_by, found.granted_at_ms) == (done.id, limit, booked, "because", "ops", NOW_MS)
+    assert (
+        found.id,
+        found.limit_id,
+        found.amount,
+        found.reason,
+        found.granted_by,
+        found.granted_at_ms,
+    ) == (done.id, limit, booked, "because", "ops", NOW_MS)
     assert (done.credited, done.state.granted) == (shown, booked)
 
 
 async def test_what_is_not_booked_does_not_count() -> None:
     quota = await connect("memory:", UTC)
     with pytest.raises(LedgerUnavailable):
-        await credit(CreditOrder("proxy/tokens/day", "5", "r"), quota, Refusing(), rules_of(SETTINGS), zone=UTC, now_ms=NOW_MS, by="ops")  # type: ignore[arg-type]
+        await credit(
+            CreditOrder("proxy/tokens/day", "5", "r"),
+            quota,
+            Refusing(),
+            rules_of(SETTINGS),
+            zone=UTC,
+            now_ms=NOW_MS,
+            by="ops",
+        )  # type: ignore[arg-type]
     assert all(state.granted == 0 for state in await standings(quota, rules_of(SETTINGS), NOW_MS))
 
 
@@ -60,7 +87,15 @@ async def test_a_limit_that_only_has_a_count_can_be_credited_too(tmp_path: Path)
     rules = rules_of(Settings())
     try:
         with pytest.raises(ProxyError) as refused:
-            await credit(CreditOrder("key:fwd-1/tokens/day", "5", "r"), quota, book, rules, zone=UTC, now_ms=NOW_MS, by="ops")
+            await credit(
+                CreditOrder("key:fwd-1/tokens/day", "5", "r"),
+                quota,
+                book,
+                rules,
+                zone=UTC,
+                now_ms=NOW_MS,
+                by="ops",
+            )
         assert (refused.value.status, refused.value.code) == (404, "limit_not_found")
     finally:
         await book.aclose()
@@ -69,14 +104,32 @@ async def test_a_limit_that_only_has_a_count_can_be_credited_too(tmp_path: Path)
 async def test_limits_come_fullest_first() -> None:
     quota = await connect("memory:", UTC)
     rules = rules_of(SETTINGS)
-    quota.adjust([limit for limit in rules.configured() if limit.id == "proxy/tokens/day"], NOW_MS, Used(input_tokens=3), NOW_MS)
-    assert [state.limit.id for state in await standings(quota, rules, NOW_MS)] == ["proxy/tokens/day", "proxy/USD/month", "proxy/concurrent"]
-    assert [state.limit.id for state in await standings(quota, rules, NOW_MS, near_ppm=1)] == ["proxy/tokens/day"]
+    quota.adjust(
+        [limit for limit in rules.configured() if limit.id == "proxy/tokens/day"],
+        NOW_MS,
+        Used(input_tokens=3),
+        NOW_MS,
+    )
+    assert [state.limit.id for state in await standings(quota, rules, NOW_MS)] == [
+        "proxy/tokens/day",
+        "proxy/USD/month",
+        "proxy/concurrent",
+    ]
+    assert [state.limit.id for state in await standings(quota, rules, NOW_MS, near_ppm=1)] == [
+        "proxy/tokens/day"
+    ]
 
 
 async def test_a_list_of_many_limits_lets_others_have_their_turn(tmp_path: Path) -> None:
     quota = await connect("memory:", UTC)
-    rules = rules_of(Settings(keys={f"k{number}": KeySettings(limits=(LimitSettings(limit="9 tokens/day"),)) for number in range(20 * AT_ONCE)}))
+    rules = rules_of(
+        Settings(
+            keys={
+                f"k{number}": KeySettings(limits=(LimitSettings(limit="9 tokens/day"),))
+                for number in range(20 * AT_ONCE)
+            }
+        )
+    )
     turns = 0
 
     async def others() -> None:

@@ -1,4 +1,5 @@
-"""Ledger + credits = counts: what a store is rebuilt from says what the store said that saw every request."""
+"""Ledger + credits = counts: what a store is rebuilt from says what the store said that saw every
+request."""
 
 from __future__ import annotations
 
@@ -11,10 +12,18 @@ import pytest
 
 from proxy import ledger
 from proxy.config.limits import rules_of
-from proxy.config.settings import Defaults, KeySettings, LimitDefaults, LimitSettings, Settings, TeamSettings, UpstreamSettings
+from proxy.config.settings import (
+    Defaults,
+    KeySettings,
+    LimitDefaults,
+    LimitSettings,
+    Settings,
+    TeamSettings,
+    UpstreamSettings,
+)
+from proxy.core.limits.credit import Credit
 from proxy.core.limits.limit import Limit
 from proxy.core.usage import UsageRecord
-from proxy.ledger import Credit
 from proxy.ledger.sqlite.queries import Queries
 from proxy.quota import Quota, connect
 from proxy.quota.rebuild import restore
@@ -29,14 +38,32 @@ def limits(*rules: str) -> tuple[LimitSettings, ...]:
 
 def settings(data_dir: Path) -> Settings:
     """Every unit in every calendar period, at each level, and for some models only."""
-    calendar = [f"1_000_000 {unit}/{per}" for unit in UNITS for per in ("day", "week", "month", "total")]
+    calendar = [
+        f"1_000_000 {unit}/{per}" for unit in UNITS for per in ("day", "week", "month", "total")
+    ]
     return Settings(
         data_dir=data_dir,
         limits=limits(*calendar),
-        upstreams={"modelmax": UpstreamSettings(base_url="http://h", limits=limits("1_000_000 tokens/month"))},
-        teams={"research": TeamSettings(limits=limits("1_000_000 tokens/day for deepseek-*", "1_000_000 tokens/day for gpt-*"))},
-        keys={"alice": KeySettings(team="research", limits=limits("1_000_000 requests/hour", "1_000_000 tokens/minute"))},
-        defaults=Defaults(key=LimitDefaults(limits=limits("1_000_000 requests/day", "8 concurrent"))),
+        upstreams={
+            "modelmax": UpstreamSettings(
+                base_url="http://h", limits=limits("1_000_000 tokens/month")
+            )
+        },
+        teams={
+            "research": TeamSettings(
+                limits=limits(
+                    "1_000_000 tokens/day for deepseek-*", "1_000_000 tokens/day for gpt-*"
+                )
+            )
+        },
+        keys={
+            "alice": KeySettings(
+                team="research", limits=limits("1_000_000 requests/hour", "1_000_000 tokens/minute")
+            )
+        },
+        defaults=Defaults(
+            key=LimitDefaults(limits=limits("1_000_000 requests/day", "8 concurrent"))
+        ),
     )
 
 
@@ -47,8 +74,18 @@ async def rebuilt(config: Settings, now_ms: int, zone: str = "UTC") -> tuple[Quo
     book = await ledger.connect("sqlite:ledger.db", config.data_dir)
     try:
         queries = Queries("sqlite:ledger.db", config.data_dir)
-        await restore(quota, rules_of(config), book, queries, currency="USD", zone=ZoneInfo(zone), now_ms=now_ms)
-        return quota, {state.limit.id: state.used for state in await quota.states(quota.limits(), now_ms)}
+        await restore(
+            quota,
+            rules_of(config),
+            book,
+            queries,
+            currency="USD",
+            zone=ZoneInfo(zone),
+            now_ms=now_ms,
+        )
+        return quota, {
+            state.limit.id: state.used for state in await quota.states(quota.limits(), now_ms)
+        }
     finally:
         await book.aclose()
 
@@ -87,7 +124,13 @@ async def test_a_rebuilt_store_says_what_the_book_says(tmp_path: Path, zone: str
     rng = random.Random(zone + now)
     records = []
     for number in range(400):
-        started_ms = now_ms - rng.choice([rng.randrange(3_600_000), rng.randrange(40 * 3_600_000), rng.randrange(60 * 86_400_000)])
+        started_ms = now_ms - rng.choice(
+            [
+                rng.randrange(3_600_000),
+                rng.randrange(40 * 3_600_000),
+                rng.randrange(60 * 86_400_000),
+            ]
+        )
         adjustment = rng.random() < 0.1
         records.append(make_record(
             number, started_at_ms=started_ms, key_id=rng.choice(["alice", "bob"]), team=rng.choice(["research", None]),
@@ -110,7 +153,9 @@ async def test_a_rebuilt_store_says_what_the_book_says(tmp_path: Path, zone: str
                 "day": there.date() == moment.date(), "week": there.isocalendar()[:2] == moment.isocalendar()[:2],
                 "month": (there.year, there.month) == (moment.year, moment.month), "total": True,
             }[str(limit.per)]  # fmt: skip
-            if same and limit in rules.limits_for(record.key_id, record.team, record.upstream, record.model_requested):
+            if same and limit in rules.limits_for(
+                record.key_id, record.team, record.upstream, record.model_requested
+            ):
                 expected += counted(limit, record)
         assert states[0].used == expected, (limit.id, zone, now)
         checked += 1
@@ -120,24 +165,55 @@ async def test_a_rebuilt_store_says_what_the_book_says(tmp_path: Path, zone: str
 async def test_rates_are_rebuilt_from_single_records(tmp_path: Path) -> None:
     config = settings(tmp_path)
     now_ms = 1_800_000_000_000
-    await booked(config, make_record(1, started_at_ms=now_ms - 30_000), make_record(2, started_at_ms=now_ms - 90_000), make_record(3, started_at_ms=now_ms - 1_800_000))
-    slow = Settings(data_dir=tmp_path, keys={"alice": KeySettings(limits=limits("120 tokens/minute", "2 requests/hour"))})
+    await booked(
+        config,
+        make_record(1, started_at_ms=now_ms - 30_000),
+        make_record(2, started_at_ms=now_ms - 90_000),
+        make_record(3, started_at_ms=now_ms - 1_800_000),
+    )
+    slow = Settings(
+        data_dir=tmp_path,
+        keys={"alice": KeySettings(limits=limits("120 tokens/minute", "2 requests/hour"))},
+    )
     _, used = await rebuilt(slow, now_ms)
-    assert used["key:alice/tokens/minute"] == 60, "of the record 90 seconds ago all has flowed off, of the one 30 seconds ago half of its 120 tokens"
-    assert used["key:alice/requests/hour"] in (2, 3), "three, of which one has flowed off by now, to the second"
+    assert used["key:alice/tokens/minute"] == 60, (
+        "of the record 90 seconds ago all has flowed off, of the one 30 seconds ago half of its 120 tokens"
+    )
+    assert used["key:alice/requests/hour"] in (2, 3), (
+        "three, of which one has flowed off by now, to the second"
+    )
 
 
 async def test_credits_are_rebuilt_and_booked_once(tmp_path: Path) -> None:
     config = settings(tmp_path)
     now_ms = 1_800_000_000_000
-    credit = Credit(id="c1", granted_at_ms=now_ms - 1000, limit_id="proxy/tokens/total", unit="tokens", amount=77, reason="trial", granted_by="socket")
-    dollars = Credit(id="c2", granted_at_ms=now_ms - 1000, limit_id="proxy/tokens/total", unit="USD", amount=10**9, reason="when it was money", granted_by="socket")
+    credit = Credit(
+        id="c1",
+        granted_at_ms=now_ms - 1000,
+        limit_id="proxy/tokens/total",
+        unit="tokens",
+        amount=77,
+        reason="trial",
+        granted_by="socket",
+    )
+    dollars = Credit(
+        id="c2",
+        granted_at_ms=now_ms - 1000,
+        limit_id="proxy/tokens/total",
+        unit="USD",
+        amount=10**9,
+        reason="when it was money",
+        granted_by="socket",
+    )
     await booked(config, credits=(credit, credit, dollars))
     book = await ledger.connect("sqlite:ledger.db", tmp_path)
     assert sorted(await book.credits(), key=lambda one: one.id) == [credit, dollars]
     await book.aclose()
     quota, _ = await rebuilt(config, now_ms)
-    [state] = await quota.states([limit for limit in rules_of(config).configured() if limit.id == "proxy/tokens/total"], now_ms)
+    [state] = await quota.states(
+        [limit for limit in rules_of(config).configured() if limit.id == "proxy/tokens/total"],
+        now_ms,
+    )
     assert (state.granted, state.remaining) == (77, 1_000_077)
 
 

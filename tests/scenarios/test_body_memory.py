@@ -1,4 +1,5 @@
-"""Request bodies in memory: counted when they are here, until they are sent, and one key's never keep all others out."""
+"""Request bodies in memory: counted when they are here, until they are sent, and one key's never
+keep all others out."""
 
 from __future__ import annotations
 
@@ -13,7 +14,10 @@ from tests.support.waiting import until
 
 ANSWER = b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
 SMALL = b'{"model":"m"}'
-KEYS = {"alice": {"team": "research", "secret": "sk-test"}, "bob": {"team": "research", "secret": "sk-bob"}}
+KEYS = {
+    "alice": {"team": "research", "secret": "sk-test"},
+    "bob": {"team": "research", "secret": "sk-bob"},
+}
 MIB = 1 << 20
 
 
@@ -39,29 +43,42 @@ async def declare(proxy: Running, length: int, body: bytes) -> RawClient:
 
 async def test_what_is_declared_and_not_sent_keeps_nobody_out(tmp_path: Path) -> None:
     bodies = {"max": "1MiB", "total_max": "4MiB"}
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url, bodies=bodies, keys=KEYS)) as proxy:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url, bodies=bodies, keys=KEYS)) as proxy,
+    ):
         declared = [await declare(proxy, MIB, b"{") for _ in range(16)]
-        parts = proxy.server.parts
+        parts = proxy.server.services
         await until(lambda: parts.arriving == len(declared) or parts.body_bytes >= 4 * MIB)
         assert parts.body_bytes == len(declared)
         assert [(await ask(proxy, key)).status for key in ("sk-bob", "sk-test")] == [200, 200]
         for client in declared:
             client.leave()
-        await until(lambda: proxy.server.parts.body_bytes == 0 and not proxy.server.parts.body_bytes_of)
+        await until(
+            lambda: (
+                proxy.server.services.body_bytes == 0 and not proxy.server.services.body_bytes_of
+            )
+        )
 
 
 async def test_one_key_fills_its_share_and_no_more(tmp_path: Path) -> None:
-    bodies = {"max": "1MiB", "total_max": "4MiB"}  # of which one key gets room for a body and its two copies
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url, bodies=bodies, keys=KEYS)) as proxy:
+    bodies = {
+        "max": "1MiB",
+        "total_max": "4MiB",
+    }  # of which one key gets room for a body and its two copies
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url, bodies=bodies, keys=KEYS)) as proxy,
+    ):
         most = [await declare(proxy, MIB, b"{" * (MIB - 1)) for _ in range(3)]
-        await until(lambda: proxy.server.parts.body_bytes == 3 * (MIB - 1))
+        await until(lambda: proxy.server.services.body_bytes == 3 * (MIB - 1))
         refused = await ask(proxy, "sk-test", b'{"model":"m","x":"%b"}' % (b"x" * 1000))
         assert (refused.status, json.loads(refused.body)["error"]["code"]) == (503, "overloaded")
         assert b"of this key" in refused.body
         assert (await ask(proxy, "sk-bob", b'{"model":"m","x":"%b"}' % (b"x" * 1000))).status == 200
         for client in most:
             client.leave()
-        await until(lambda: proxy.server.parts.body_bytes == 0)
+        await until(lambda: proxy.server.services.body_bytes == 0)
 
 
 async def test_a_body_is_counted_until_its_upstream_has_taken_it(tmp_path: Path) -> None:
@@ -69,7 +86,12 @@ async def test_a_body_is_counted_until_its_upstream_has_taken_it(tmp_path: Path)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reading.wait()
-        length = int((await reader.readuntil(b"\r\n\r\n")).lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        length = int(
+            (await reader.readuntil(b"\r\n\r\n"))
+            .lower()
+            .split(b"content-length: ")[1]
+            .split(b"\r\n")[0]
+        )
         await reader.readexactly(length)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER))
         await silence.wait()
@@ -81,8 +103,10 @@ async def test_a_body_is_counted_until_its_upstream_has_taken_it(tmp_path: Path)
     server = await asyncio.start_server(serve, sock=listening, limit=1 << 16)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
     big = b'{"model":"m","x":"%b"}' % (b"x" * (6 * MIB - 100))
-    async with running(tmp_path, config(url, bodies={"max": "6MiB", "total_max": "16MiB"}, keys=KEYS)) as proxy:
-        parts = proxy.server.parts
+    async with running(
+        tmp_path, config(url, bodies={"max": "6MiB", "total_max": "16MiB"}, keys=KEYS)
+    ) as proxy:
+        parts = proxy.server.services
         slow = [asyncio.create_task(ask(proxy, "sk-test", big)) for _ in range(2)]
         await until(lambda: len(parts.exchanges) == 2)
         counted = parts.body_bytes

@@ -1,6 +1,8 @@
-"""I1: status, reason, end-to-end headers and bytes pass unchanged, both ways, whatever they are and however they arrive.
+"""I1: status, reason, end-to-end headers and bytes pass unchanged, both ways, whatever they are and
+however they arrive.
 
-Each case is made from `seed/number` alone; a failure prints that name, and `arbitrary(name)` makes it again.
+Each case is made from `seed/number` alone; a failure prints that name, and `arbitrary(name)` makes
+it again.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ FRAMING = {b"content-length", b"transfer-encoding"}
 
 
 def fields(head: bytes) -> Fields:
-    """The fields of a head as they were written, without the framing, which each connection has for itself."""
+    """The fields of a head as they were written, without the framing, which each connection has for
+    itself."""
     pairs = [line.split(b":", 1) for line in head.split(b"\r\n")[1:]]
     return [(name, value.strip(b" \t")) for name, value in pairs if name.lower() not in FRAMING]
 
@@ -45,16 +48,23 @@ def answer_differences(case: Arbitrary, head: bytes, body: bytes, whole: bool) -
         wrong.append(f"status line {head.split(chr(13).encode())[0]!r} instead of {status_line!r}")
     received = [pair for pair in fields(head) if pair != (b"Connection", b"close")]
     added = [name for name, _ in received[len(case.answer_fields) :]]
-    expected = [b"x-tollkeeper-id"] + [b"x-tollkeeper-origin"] * (case.status >= 400) + [b"X-Accel-Buffering"] * case.stream
+    expected = (
+        [b"x-tollkeeper-id"]
+        + [b"x-tollkeeper-origin"] * (case.status >= 400)
+        + [b"X-Accel-Buffering"] * case.stream
+    )
     if received[: len(case.answer_fields)] != case.answer_fields or added != expected:
         wrong.append(f"answer fields {received} instead of {case.answer_fields} and {expected}")
     if not whole or sha256(body).digest() != sha256(case.answer_body).digest():
-        wrong.append(f"answer body ({'whole' if whole else 'cut'}) {body[:300]!r} instead of {case.answer_body[:300]!r}")
+        wrong.append(
+            f"answer body ({'whole' if whole else 'cut'}) {body[:300]!r} instead of {case.answer_body[:300]!r}"
+        )
     return wrong
 
 
 async def run_cases(directory: Path, seed: int, count: int) -> None:
-    """One case after another, on client and upstream connections that are kept where the case lets them."""
+    """One case after another, on client and upstream connections that are kept where the case lets
+    them."""
     case = arbitrary(f"{seed}/0")
 
     async def script(visit: Visit) -> None:
@@ -89,7 +99,9 @@ async def run_cases(directory: Path, seed: int, count: int) -> None:
                 assert not wrong, f"case {seed}/{number}: " + "\n".join(wrong)
                 upstream.visits.clear()
                 if (b"Connection", b"close") in fields(answer.head):
-                    assert b"\r\nTransfer-Encoding: chunked\r\n" in case.request_wire, f"case {seed}/{number}: a connection is closed for no reason"
+                    assert b"\r\nTransfer-Encoding: chunked\r\n" in case.request_wire, (
+                        f"case {seed}/{number}: a connection is closed for no reason"
+                    )
                     assert await client.closed()
                     client = await RawClient.connect(proxy.address)
             await proxy.records(count)

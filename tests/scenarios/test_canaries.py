@@ -1,7 +1,9 @@
 """Keys and content reach no store, no log, no metric and no error body (I10).
 
-Canaries are planted wherever a secret or content can come from, on good ways and on bad ones; then every log line at DEBUG, the metrics page, every
-answer of the proxy's own and every byte of the data directory are searched. What a vendor answers passes unchanged to the client who asked, and only there.
+Canaries are planted wherever a secret or content can come from, on good ways and on bad ones; then
+every log line at DEBUG, the metrics page, every
+answer of the proxy's own and every byte of the data directory are searched. What a vendor answers
+passes unchanged to the client who asked, and only there.
 """
 
 from __future__ import annotations
@@ -46,7 +48,10 @@ async def upstream_script(visit: Visit) -> None:
     spoken = b"%x\r\n%b\r\n" % (len(SPOKEN), SPOKEN)
     if model == "json":
         headers = ("Content-Type: application/json", f"Set-Cookie: {MARK}=1", f"X-Debug: {SAID}")
-        await visit.answer(b'{"choices":[{"message":{"content":"%b"}}],%b}' % (SAID.encode(), USAGE), headers=headers)
+        await visit.answer(
+            b'{"choices":[{"message":{"content":"%b"}}],%b}' % (SAID.encode(), USAGE),
+            headers=headers,
+        )
     elif model == "stream":
         await visit.stream(SPOKEN, b"data: {%b}\n\n" % USAGE, b"data: [DONE]\n\n")
     elif model == "long":
@@ -54,14 +59,23 @@ async def upstream_script(visit: Visit) -> None:
     elif model == "error-event":
         await visit.stream(SPOKEN, b"data: " + QUOTING + b"\n\n")
     elif model in ("refused", "failed"):
-        await visit.answer(QUOTING, status="400 Bad Request" if model == "refused" else "500 Internal Server Error")
+        await visit.answer(
+            QUOTING, status="400 Bad Request" if model == "refused" else "500 Internal Server Error"
+        )
     elif model in ("credentials", "no-permission"):
         body = b'{"error":{"message":"Incorrect API key provided: %b"}}' % UPSTREAM_KEY.encode()
-        await visit.answer(body, status="401 Unauthorized" if model == "credentials" else "403 Forbidden")
+        await visit.answer(
+            body, status="401 Unauthorized" if model == "credentials" else "403 Forbidden"
+        )
     elif model == "bad-gzip":
-        await visit.answer(SAID.encode(), headers=("Content-Type: application/json", "Content-Encoding: gzip"))
+        await visit.answer(
+            SAID.encode(), headers=("Content-Type: application/json", "Content-Encoding: gzip")
+        )
     elif model == "bad-usage":
-        await visit.answer(b'{"usage":{"prompt_tokens":"%b","completion_tokens":1,"total_tokens":["%b"]}}' % (SAID.encode(), SAID.encode()))
+        await visit.answer(
+            b'{"usage":{"prompt_tokens":"%b","completion_tokens":1,"total_tokens":["%b"]}}'
+            % (SAID.encode(), SAID.encode())
+        )
     elif model == "not-json":
         await visit.answer(f"<h1>{SAID}</h1>".encode())
     elif model == "silent":
@@ -69,25 +83,58 @@ async def upstream_script(visit: Visit) -> None:
         await visit.reader.read()  # until the proxy lets go
     else:
         sent = {
-            "cut": STREAM + spoken, "closed": b"", "no-http": f"{SAID} 200 OK\r\n\r\n".encode(), "bad-chunk": STREAM + SAID.encode(),
+            "cut": STREAM + spoken,
+            "closed": b"",
+            "no-http": f"{SAID} 200 OK\r\n\r\n".encode(),
+            "bad-chunk": STREAM + SAID.encode(),
             "bad-field": f"HTTP/1.1 200 OK\r\n{SAID}\r\n\r\n".encode(),
         }[model]
         await visit.send(sent)
         visit.writer.close()
 
 
-def request(body: bytes, *fields: str, line: str = "POST /v1/chat/completions HTTP/1.1", auth: str = f"Authorization: Bearer {KEY}") -> bytes:
-    lines = [line, "Host: proxy", *([auth] if auth else []), f"Cookie: s={MARK}-cookie", f"X-Session: {MARK}-header", "Connection: close", *fields]
-    return "".join(f"{field}\r\n" for field in (*lines, f"Content-Length: {len(body)}")).encode("latin-1") + b"\r\n" + body
+def request(
+    body: bytes,
+    *fields: str,
+    line: str = "POST /v1/chat/completions HTTP/1.1",
+    auth: str = f"Authorization: Bearer {KEY}",
+) -> bytes:
+    lines = [
+        line,
+        "Host: proxy",
+        *([auth] if auth else []),
+        f"Cookie: s={MARK}-cookie",
+        f"X-Session: {MARK}-header",
+        "Connection: close",
+        *fields,
+    ]
+    return (
+        "".join(f"{field}\r\n" for field in (*lines, f"Content-Length: {len(body)}")).encode(
+            "latin-1"
+        )
+        + b"\r\n"
+        + body
+    )
 
 
 def asking(model: str) -> bytes:
-    said = {"model": model, "user": f"{MARK}-user", "metadata": {"other": f"{MARK}-metadata"}, "messages": [{"role": "user", "content": PROMPT}]}
-    return json.dumps({**said, "stream": model in ("stream", "cut", "error-event", "silent", "long")}).encode()
+    said = {
+        "model": model,
+        "user": f"{MARK}-user",
+        "metadata": {"other": f"{MARK}-metadata"},
+        "messages": [{"role": "user", "content": PROMPT}],
+    }
+    return json.dumps(
+        {**said, "stream": model in ("stream", "cut", "error-event", "silent", "long")}
+    ).encode()
 
 
 ASKED = asking("json")
-SERVED = [*(request(asking(model)) for model in MODELS), request(ASKED, auth=f"x-api-key: {KEY}"), request(ASKED, auth=f"API-Key: {KEY}")]
+SERVED = [
+    *(request(asking(model)) for model in MODELS),
+    request(ASKED, auth=f"x-api-key: {KEY}"),
+    request(ASKED, auth=f"API-Key: {KEY}"),
+]
 SECRET = f"{MARK}-secret"
 REFUSED = {
     "a wrong key": request(ASKED, auth=f"Authorization: Bearer sk-{SECRET}"),
@@ -111,12 +158,19 @@ REFUSED = {
     "an invented method": request(ASKED, line=f"{SECRET.upper()} / HTTP/1.1"),
     "a strange coding": request(ASKED, f"Transfer-Encoding: {SECRET}"),
     "a strange length": request(ASKED, f"Content-Length: {SECRET}"),
-    "bad chunks": request(ASKED).partition(b"Content-Length")[0] + b"Transfer-Encoding: chunked\r\n\r\n" + PROMPT.encode() + b"\r\n",
+    "bad chunks": request(ASKED).partition(b"Content-Length")[0]
+    + b"Transfer-Encoding: chunked\r\n\r\n"
+    + PROMPT.encode()
+    + b"\r\n",
     "a body that is no JSON": request(PROMPT.encode()),
     "a body that ends early": request(ASKED[:-1]),
     "a body of another type": request(json.dumps([PROMPT]).encode()),
-    "a model of another type": request(json.dumps({"model": [PROMPT], "messages": PROMPT}).encode()),
-    "a field that steers": request(json.dumps({"model": "json", "provider": {"order": [PROMPT]}}).encode()),
+    "a model of another type": request(
+        json.dumps({"model": [PROMPT], "messages": PROMPT}).encode()
+    ),
+    "a field that steers": request(
+        json.dumps({"model": "json", "provider": {"order": [PROMPT]}}).encode()
+    ),
     "a strange content coding": request(ASKED, f"Content-Encoding: {SECRET}"),
     "no gzip": request(ASKED, "Content-Encoding: gzip"),
     "too large": request(ASKED + b" " * 70_000),
@@ -150,7 +204,11 @@ class Logged:
 
     @property
     def lines(self) -> list[str]:
-        own = [record.getMessage() for record in self.raw.records if record.name.startswith(("proxy", "tollkeeper"))]
+        own = [
+            record.getMessage()
+            for record in self.raw.records
+            if record.name.startswith(("proxy", "tollkeeper"))
+        ]
         return [*own, *(line for stream in self.streams for line in stream.getvalue().splitlines())]
 
 
@@ -197,12 +255,27 @@ def hits(text: bytes) -> list[bytes]:
 def files(directory: Path) -> dict[str, bytes]:
     """Every file of the data directory, compressed ones as they read."""
     paths = [path for path in directory.rglob("*") if path.is_file()]
-    return {str(path.relative_to(directory)): gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in paths}
+    return {
+        str(path.relative_to(directory)): gzip.decompress(path.read_bytes())
+        if path.suffix == ".gz"
+        else path.read_bytes()
+        for path in paths
+    }
 
 
 def settings(upstream: RawUpstream, **blocks: object) -> dict[str, object]:
-    own = {"base_url": upstream.url, "api_key": UPSTREAM_KEY, "headers": {"X-Vendor-Key": f"{MARK}-vendor"}, "query": {"sig": f"{MARK}-signature"}}
-    made = {"upstreams": {"mock": own}, "keys": {"alice": {"secret": KEY}}, "bodies": {"max": "64KiB"}, "log": {"requests": "all"}}
+    own = {
+        "base_url": upstream.url,
+        "api_key": UPSTREAM_KEY,
+        "headers": {"X-Vendor-Key": f"{MARK}-vendor"},
+        "query": {"sig": f"{MARK}-signature"},
+    }
+    made = {
+        "upstreams": {"mock": own},
+        "keys": {"alice": {"secret": KEY}},
+        "bodies": {"max": "64KiB"},
+        "log": {"requests": "all"},
+    }
     return config(upstream.url, **{**made, **blocks})
 
 
@@ -212,13 +285,18 @@ async def everything(proxy: Running) -> list[bytes]:
 
 
 async def scrape(proxy: Running) -> bytes:
-    return await converse(proxy.server.addresses.metrics, b"GET /metrics HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n")
+    return await converse(
+        proxy.server.addresses.metrics,
+        b"GET /metrics HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n",
+    )
 
 
 def search(proxy: Running, answers: list[bytes], page: bytes, logged: Logged) -> None:
     """Nothing anywhere. First, that there was something to find it in."""
     stored = files(proxy.data_dir)
-    assert any(name.startswith("journal/") for name in stored) and any(name.startswith("ledger.db") for name in stored)
+    assert any(name.startswith("journal/") for name in stored) and any(
+        name.startswith("ledger.db") for name in stored
+    )
     assert b"tollkeeper_http_requests_total" in page and len(logged.lines) > 20
     assert {name: found for name, content in stored.items() if (found := hits(content))} == {}
     assert hits(page) == []
@@ -243,34 +321,51 @@ async def test_nothing_is_found_anywhere(tmp_path: Path, logged: Logged) -> None
             assert KEY.encode() not in visit.head and b"-cookie" not in visit.head
 
 
-async def test_a_callers_own_credential_passes_and_is_found_nowhere(tmp_path: Path, logged: Logged) -> None:
+async def test_a_callers_own_credential_passes_and_is_found_nowhere(
+    tmp_path: Path, logged: Logged
+) -> None:
     async with raw_upstream(upstream_script) as upstream:
         own = {"mock": {"base_url": upstream.url, "auth": "forward"}}
         async with running(tmp_path, settings(upstream, upstreams=own, keys={})) as proxy:
-            # What was not refused for its key is passed on now; the vendor's answers then quote what they like, to whom they concern.
-            answers = [answer for answer in await everything(proxy) if UPSTREAM_KEY.encode() not in answer]
+            # What was not refused for its key is passed on now; the vendor's answers then quote
+            # what they like, to whom they concern.
+            answers = [
+                answer for answer in await everything(proxy) if UPSTREAM_KEY.encode() not in answer
+            ]
             page = await scrape(proxy)
         search(proxy, answers, page, logged)
         assert any(f"Bearer {KEY}".encode() in visit.head for visit in upstream.visits)
 
 
 FAULTS = [f"{name}=raise" for name in NAMES if name.startswith("exchange.")] + [
-    "journal.open.before=enospc", "journal.mark.before=raise", "ledger.book.inside=raise@1", "recorder.batch.before=raise@1",
+    "journal.open.before=enospc",
+    "journal.mark.before=raise",
+    "ledger.book.inside=raise@1",
+    "recorder.batch.before=raise@1",
 ]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_nothing_is_found_in_what_a_fault_of_ours_leaves(tmp_path: Path, logged: Logged, fault: str) -> None:
+async def test_nothing_is_found_in_what_a_fault_of_ours_leaves(
+    tmp_path: Path, logged: Logged, fault: str
+) -> None:
     async with raw_upstream(upstream_script) as upstream:
-        async with running(tmp_path, settings(upstream, drain={"delay": "0s", "timeout": "0s"}), failpoints=fault) as proxy:
-            answers = [await converse(proxy.address, request(asking(model))) for model in ("json", "stream", "long", "refused", "bad-field")] * 3
+        async with running(
+            tmp_path, settings(upstream, drain={"delay": "0s", "timeout": "0s"}), failpoints=fault
+        ) as proxy:
+            answers = [
+                await converse(proxy.address, request(asking(model)))
+                for model in ("json", "stream", "long", "refused", "bad-field")
+            ] * 3
             page = await scrape(proxy)
         search(proxy, answers, page, logged)
 
 
 async def test_nothing_is_found_in_compressed_journals(tmp_path: Path, logged: Logged) -> None:
     async with raw_upstream(upstream_script) as upstream:
-        async with running(tmp_path, settings(upstream, journal={"segment": "256KiB", "interval": "10ms"})) as proxy:
+        async with running(
+            tmp_path, settings(upstream, journal={"segment": "256KiB", "interval": "10ms"})
+        ) as proxy:
             client = await RawClient.connect(proxy.address)
             answers = []
             async with guard():
@@ -280,13 +375,18 @@ async def test_nothing_is_found_in_compressed_journals(tmp_path: Path, logged: L
             await client.aclose()
             page = await scrape(proxy)
             found = files(proxy.data_dir)
-            assert any(name.endswith(".gz") and b"alice" in content for name, content in found.items())
+            assert any(
+                name.endswith(".gz") and b"alice" in content for name, content in found.items()
+            )
         search(proxy, [], page, logged)
 
 
 async def test_a_malformed_scrape_is_not_quoted_in_the_log(tmp_path: Path, logged: Logged) -> None:
     """aiohttp's own server logs the line that it could not read."""
-    async with raw_upstream(upstream_script) as upstream, running(tmp_path, settings(upstream)) as proxy:
+    async with (
+        raw_upstream(upstream_script) as upstream,
+        running(tmp_path, settings(upstream)) as proxy,
+    ):
         sent = f"GET /metrics HTTP/1.1\r\nHost: proxy\r\nX-Note {SECRET}\r\n\r\n".encode()
         assert b"400" in await converse(proxy.server.addresses.metrics, sent)
     told = [record for record in logged.raw.records if record.name == "aiohttp.server"]

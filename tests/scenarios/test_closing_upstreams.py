@@ -1,4 +1,5 @@
-"""Upstreams that close their connections behind answers without saying so: nobody gets a 502 for it, and no request is sent twice."""
+"""Upstreams that close their connections behind answers without saying so: nobody gets a 502 for
+it, and no request is sent twice."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ async def half_close(visit: Visit) -> None:
 async def late_408(visit: Visit) -> None:
     """What load balancers say to a client that sends nothing more."""
     await asyncio.sleep(0.001)
-    await visit.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    await visit.send(
+        b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
     visit.writer.close()
 
 
@@ -47,11 +50,19 @@ async def reset(visit: Visit) -> None:
     visit.reset()
 
 
-CLOSES = {"at-once": after(0), "1ms": after(0.001), "2ms": after(0.002), "reset": reset, "408": late_408, "half": half_close}
+CLOSES = {
+    "at-once": after(0),
+    "1ms": after(0.001),
+    "2ms": after(0.002),
+    "reset": reset,
+    "408": late_408,
+    "half": half_close,
+}
 
 
 async def closing(visit: Visit) -> None:
-    """Closes as the model's name says; behind streams and not behind whole answers, as llama.cpp does."""
+    """Closes as the model's name says; behind streams and not behind whole answers, as llama.cpp
+    does."""
     if b"stream" in visit.body:
         await visit.stream(EVENT, b"data: [DONE]\n\n")
         await CLOSES[json.loads(visit.body)["model"]](visit)
@@ -60,7 +71,8 @@ async def closing(visit: Visit) -> None:
 
 
 async def statuses(proxy: Running, bodies: list[bytes]) -> Counter[int]:
-    """What that many clients at once are answered, each of them with these requests, one after the other."""
+    """What that many clients at once are answered, each of them with these requests, one after the
+    other."""
 
     async def one() -> list[int]:
         client = await RawClient.connect(proxy.address)
@@ -71,7 +83,11 @@ async def statuses(proxy: Running, bodies: list[bytes]) -> Counter[int]:
         await client.aclose()
         return heard
 
-    return Counter(status for heard in await asyncio.gather(*(one() for _ in range(AT_ONCE))) for status in heard)
+    return Counter(
+        status
+        for heard in await asyncio.gather(*(one() for _ in range(AT_ONCE)))
+        for status in heard
+    )
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
@@ -79,9 +95,13 @@ async def test_nobody_pays_for_a_connection_that_was_closed(tmp_path: Path, tls:
     key, cert = certificate(tmp_path)
     async with raw_upstream(closing, server_context(key, cert) if tls else None) as upstream:
         one = {"base_url": upstream.url, "api_key": "k", **({"ca_file": str(cert)} if tls else {})}
-        names, each = (["at-once", "2ms", "reset"], 4) if tls else (list(CLOSES), 8)  # handshakes take their time
+        names, each = (
+            (["at-once", "2ms", "reset"], 4) if tls else (list(CLOSES), 8)
+        )  # handshakes take their time
         routes = [{"model": name, "upstream": name} for name in names]
-        async with running(tmp_path, config("", upstreams=dict.fromkeys(names, one), routes=routes)) as proxy:
+        async with running(
+            tmp_path, config("", upstreams=dict.fromkeys(names, one), routes=routes)
+        ) as proxy:
             heard = {}
             for name in names:
                 streams = [STREAM % name.encode()] * each
@@ -99,12 +119,17 @@ async def test_one_that_closes_while_the_journal_is_synced_costs_nothing(tmp_pat
         visits.append(visit)
         await visit.answer(ANSWER)
 
-    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url, journal={"segment": "1MiB", "sync": "always"})) as proxy:
-        pool = proxy.server.site.upstreams["mock"].pool
+    async with (
+        raw_upstream(script) as upstream,
+        running(
+            tmp_path, config(upstream.url, journal={"segment": "1MiB", "sync": "always"})
+        ) as proxy,
+    ):
+        pool = proxy.server.snapshot.upstreams["mock"].pool
         client = await RawClient.connect(proxy.address)
         await client.post(WHOLE % b"m")
         await client.answer()
-        journal, synced = proxy.server.parts.journal, proxy.server.parts.journal.synced
+        journal, synced = proxy.server.services.journal, proxy.server.services.journal.synced
         [idle] = pool._idle
         pool._reuse.kept(idle.chunked, 1.0, 1.0)
 

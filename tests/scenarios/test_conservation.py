@@ -1,6 +1,8 @@
-"""Nothing leaks and nothing is lost: after any mixture of requests, ledger + credits = counters, for every kind of limit; a start counts them anew from the book.
+"""Nothing leaks and nothing is lost: after any mixture of requests, ledger + credits = counters,
+for every kind of limit; a start counts them anew from the book.
 
-What the counters should say is worked out from the ledger's rows by `tests/support/recount.py`, which knows nothing of the proxy.
+What the counters should say is worked out from the ledger's rows by `tests/support/recount.py`,
+which knows nothing of the proxy.
 """
 
 from __future__ import annotations
@@ -27,16 +29,21 @@ from tests.support.waiting import guard, until
 
 pytestmark = pytest.mark.whole
 
-SLOTS = 40          # and so many come at once
-SLOW = 10_000_000   # of a rate with room for so many, one unit an hour comes back: none while a test looks
+SLOTS = 40  # and so many come at once
+# of a rate with room for so many, one unit an hour comes back: none while a test looks
+SLOW = 10_000_000
 KEYS = {"alice": "research", "bob": "research", "carol": "sales"}
 CREDITS = {"trial": 1500, "proxy-money": NANO // 7, "research-money": -1}
 UPSTREAMS = ("mock", "other", "dead")
-IN_LINE = {"connections_max": 6, "timeouts": {"pool": "60s"}}    # who wants the seventh waits for it, or leaves the line
+IN_LINE = {
+    "connections_max": 6,
+    "timeouts": {"pool": "60s"},
+}  # who wants the seventh waits for it, or leaves the line
 
 
 def rules(requests: int) -> list[Rule]:
-    """Each unit, each period, each mode, each scope, some for some models; a few are used up on the way."""
+    """Each unit, each period, each mode, each scope, some for some models; a few are used up on the
+    way."""
     return [
         Rule("proxy-requests", 10**9, "requests", "month", "warn", "proxy"),
         Rule("proxy-money", 10 * NANO, "USD", "total", "warn", "proxy"),
@@ -64,12 +71,24 @@ def settings(url: str, limits: list[Rule], input_price: str) -> dict[str, object
         url,
         limits=of("proxy"),
         upstreams={
-            name: {"base_url": "http://127.0.0.1:9/v1" if name == "dead" else url, "api_key": "sk", "limits": of(f"upstream:{name}"), **(IN_LINE if name == "other" else {})}
+            name: {
+                "base_url": "http://127.0.0.1:9/v1" if name == "dead" else url,
+                "api_key": "sk",
+                "limits": of(f"upstream:{name}"),
+                **(IN_LINE if name == "other" else {}),
+            }
             for name in UPSTREAMS
         },
-        routes=[{"model": "m-b*", "upstream": "other"}, {"model": "m-d*", "upstream": "dead"}, {"model": "*", "upstream": "mock"}],
+        routes=[
+            {"model": "m-b*", "upstream": "other"},
+            {"model": "m-d*", "upstream": "dead"},
+            {"model": "*", "upstream": "mock"},
+        ],
         teams={team: {"limits": of(f"team:{team}")} for team in ("research", "sales")},
-        keys={key: {"team": team, "secret": f"sk-{key}", "limits": of(f"key:{key}")} for key, team in KEYS.items()},
+        keys={
+            key: {"team": team, "secret": f"sk-{key}", "limits": of(f"key:{key}")}
+            for key, team in KEYS.items()
+        },
         prices=[{**PRICES[0], "input": input_price}],
         timezone=midday_zone(),
         log={"requests": "none"},
@@ -79,19 +98,33 @@ def settings(url: str, limits: list[Rule], input_price: str) -> dict[str, object
 def somebody(dice: random.Random, number: int, leaving: float) -> tuple[str, Asked]:
     """Who asks, and for what. The vendor keeps to its bounds."""
     cap = dice.randint(1, 400)
-    asked = anybody(dice, number, cap=cap, input_max=400, output_max=cap, leaving=leaving, family=dice.choice("aaabbbcccd"))
-    return dice.choice(list(KEYS)), dataclasses.replace(asked, ending="unreachable") if asked.family == "d" else asked
+    asked = anybody(
+        dice,
+        number,
+        cap=cap,
+        input_max=400,
+        output_max=cap,
+        leaving=leaving,
+        family=dice.choice("aaabbbcccd"),
+    )
+    return dice.choice(list(KEYS)), dataclasses.replace(
+        asked, ending="unreachable"
+    ) if asked.family == "d" else asked
 
 
 async def over(proxy: Running) -> list[dict[str, object]]:
     """Waits until nothing runs and everything is booked; the rows."""
-    parts = proxy.server.parts
-    await until(lambda: not (parts.inflight or proxy.server.open_exchanges or parts.recorder.backlog))
+    services = proxy.server.services
+    await until(
+        lambda: not (services.inflight or proxy.server.open_exchanges or services.recorder.backlog)
+    )
     return proxy.rows()
 
 
 async def counters(proxy: Running) -> dict[str, LimitState]:
-    states = await proxy.server.parts.quota.states(proxy.server.site.rules.configured(), proxy.server.parts.now_ms())
+    states = await proxy.server.services.quota.states(
+        proxy.server.snapshot.rules.configured(), proxy.server.services.now_ms()
+    )
     return {state.limit.id: state for state in states}
 
 
@@ -103,15 +136,26 @@ async def add_up(proxy: Running, limits: list[Rule], credits: dict[str, int]) ->
     for rule in limits:
         state, used, granted = found[rule.name], rule.used(rows), credits.get(rule.name, 0)
         room = rule.amount if rule.burst is None else rule.burst
-        assert (state.used, state.held, state.granted, state.remaining) == (used, 0, granted, max(0, room + granted - used)), (rule, state)
+        assert (state.used, state.held, state.granted, state.remaining) == (
+            used,
+            0,
+            granted,
+            max(0, room + granted - used),
+        ), (rule, state)
 
 
-async def send(proxy: Running, vendor: Vendor, wanted: list[tuple[str, Asked]], heard: Counter[Heard]) -> None:
+async def send(
+    proxy: Running, vendor: Vendor, wanted: list[tuple[str, Asked]], heard: Counter[Heard]
+) -> None:
     """As many at once as there are slots; the next when all are free again."""
     for start in range(0, len(wanted), SLOTS):
         batch = wanted[start : start + SLOTS]
         vendor.asked |= {asked.number: asked for _, asked in batch}
-        heard.update(await asyncio.gather(*(guest(proxy.address, asked, vendor.gate, f"sk-{key}") for key, asked in batch)))
+        heard.update(
+            await asyncio.gather(
+                *(guest(proxy.address, asked, vendor.gate, f"sk-{key}") for key, asked in batch)
+            )
+        )
         async with guard():
             while (await counters(proxy))["slots"].used:
                 await asyncio.sleep(0.002)
@@ -152,23 +196,38 @@ async def mixture(directory: Path, requests: int) -> None:
             await send(proxy, vendor, wanted[: requests // 2], heard)
             await add_up(proxy, limits, {})
             for name, amount in CREDITS.items():
-                order = {"limit": name, "amount": f"{amount / NANO:.9f}" if "money" in name else str(amount), "reason": "a test"}
+                order = {
+                    "limit": name,
+                    "amount": f"{amount / NANO:.9f}" if "money" in name else str(amount),
+                    "reason": "a test",
+                }
                 await asked_of(proxy, CREDIT_PATH, order, CreditAnswer)
             await add_up(proxy, limits, CREDITS)
         async with running(directory, settings(upstream.url, limits, "2.7")) as proxy:
             await add_up(proxy, limits, CREDITS)
             await send(proxy, vendor, wanted[requests // 2 :], heard)
             await add_up(proxy, limits, CREDITS)
-            (directory / "config.yaml").write_text(yaml.safe_dump(settings(upstream.url, limits, "1.3")))
+            (directory / "config.yaml").write_text(
+                yaml.safe_dump(settings(upstream.url, limits, "1.3"))
+            )
             await proxy.server.reload()
             assert await rerated(proxy) > requests // 3
             await add_up(proxy, limits, CREDITS)
         async with running(directory, settings(upstream.url, limits, "1.3")) as proxy:
             await add_up(proxy, limits, CREDITS)
-            outcomes = Counter(str(row["outcome"]) for row in await over(proxy) if row["kind"] == "usage")
+            outcomes = Counter(
+                str(row["outcome"]) for row in await over(proxy) if row["kind"] == "usage"
+            )
     assert min(heard.values()) > requests // 20 and set(heard) == set(Heard), heard
-    assert set(outcomes) >= {"completed", "client_closed", "rejected_upstream", "upstream_failed"}, outcomes
-    print(f"{requests} requests: {told(heard)}; {len(vendor.arrived)} reached the vendor: {dict(outcomes)}")
+    assert set(outcomes) >= {
+        "completed",
+        "client_closed",
+        "rejected_upstream",
+        "upstream_failed",
+    }, outcomes
+    print(
+        f"{requests} requests: {told(heard)}; {len(vendor.arrived)} reached the vendor: {dict(outcomes)}"
+    )
 
 
 async def test_ledger_and_credits_are_the_counters(tmp_path: Path) -> None:
@@ -177,33 +236,68 @@ async def test_ledger_and_credits_are_the_counters(tmp_path: Path) -> None:
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("requests", [20_000])
-async def test_after_twenty_thousand_requests_ledger_and_credits_are_the_counters(tmp_path: Path, requests: int) -> None:
+async def test_after_twenty_thousand_requests_ledger_and_credits_are_the_counters(
+    tmp_path: Path, requests: int
+) -> None:
     await mixture(tmp_path, requests)
 
 
 async def aborted(directory: Path, requests: int) -> None:
-    """Clients that leave, all of them, at any point; vendors that fail. Then every slot is free and nothing is held, and so many find a place again."""
+    """Clients that leave, all of them, at any point; vendors that fail. Then every slot is free and
+    nothing is held, and so many find a place again."""
     dice = random.Random(requests)
-    limits = [dataclasses.replace(rule, enforce="warn") if rule.name in ("trial", "research-output", "carol-requests") else rule for rule in rules(requests)]
-    limits = [dataclasses.replace(rule, scope="proxy") if rule.name == "slots" else rule for rule in limits]
+    limits = [
+        dataclasses.replace(rule, enforce="warn")
+        if rule.name in ("trial", "research-output", "carol-requests")
+        else rule
+        for rule in rules(requests)
+    ]
+    limits = [
+        dataclasses.replace(rule, scope="proxy") if rule.name == "slots" else rule
+        for rule in limits
+    ]
     vendor = Vendor({})
     vendor.gate.set()
     heard: Counter[Heard] = Counter()
-    async with raw_upstream(vendor) as upstream, running(directory, settings(upstream.url, limits, "2.7")) as proxy:
-        await send(proxy, vendor, [somebody(dice, number, leaving=1.0) for number in range(requests)], heard)
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(directory, settings(upstream.url, limits, "2.7")) as proxy,
+    ):
+        await send(
+            proxy,
+            vendor,
+            [somebody(dice, number, leaving=1.0) for number in range(requests)],
+            heard,
+        )
         assert not heard[Heard.REFUSED], f"{heard}: a slot that is free was not given"
         await add_up(proxy, limits, {})
         vendor.gate.clear()
-        crowd = [anybody(dice, requests + number, cap=9, input_max=9, output_max=9, leaving=0.0, ending="whole") for number in range(SLOTS + 1)]
+        crowd = [
+            anybody(
+                dice,
+                requests + number,
+                cap=9,
+                input_max=9,
+                output_max=9,
+                leaving=0.0,
+                ending="whole",
+            )
+            for number in range(SLOTS + 1)
+        ]
         vendor.asked |= {asked.number: asked for asked in crowd}
         reached = len(vendor.arrived)
-        last = [asyncio.create_task(guest(proxy.address, asked, vendor.gate, "sk-bob")) for asked in crowd]
+        last = [
+            asyncio.create_task(guest(proxy.address, asked, vendor.gate, "sk-bob"))
+            for asked in crowd
+        ]
         while len(vendor.arrived) - reached + sum(task.done() for task in last) <= SLOTS:
             await asyncio.sleep(0.002)
         vendor.gate.set()
         assert Counter(await asyncio.gather(*last)) == {Heard.SERVED: SLOTS, Heard.REFUSED: 1}
         await add_up(proxy, limits, {})
-    assert len(vendor.arrived) - reached == SLOTS and reached < requests * 0.95, "some left before anything was sent"
+    assert len(vendor.arrived) - reached == SLOTS and reached < requests * 0.95, (
+        "some left before anything was sent"
+    )
     print(f"{requests} requests: {told(heard)}; {reached} reached the vendor")
 
 
@@ -213,5 +307,7 @@ async def test_aborted_requests_leak_no_slot_and_no_hold(tmp_path: Path) -> None
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("requests", [10_000])
-async def test_ten_thousand_aborted_requests_leak_no_slot_and_no_hold(tmp_path: Path, requests: int) -> None:
+async def test_ten_thousand_aborted_requests_leak_no_slot_and_no_hold(
+    tmp_path: Path, requests: int
+) -> None:
     await aborted(tmp_path, requests)

@@ -1,4 +1,5 @@
-"""What counting may hold and take, whoever sends what; and what it does for those that nobody waits for."""
+"""What counting may hold and take, whoever sends what; and what it does for those that nobody waits
+for."""
 
 from __future__ import annotations
 
@@ -18,7 +19,13 @@ from proxy.core.tokens.learned import Learned
 from proxy.core.tokens.sampling import PIECE_BYTES
 from proxy.dataplane.counting import counter as counter_module
 from proxy.dataplane.counting.calibration import Calibration
-from proxy.dataplane.counting.counter import PROMPT_BRACKETS_MAX, SAMPLES_EVERY, SAMPLES_FIRST, Counter, Counting
+from proxy.dataplane.counting.counter import (
+    PROMPT_BRACKETS_MAX,
+    SAMPLES_EVERY,
+    SAMPLES_FIRST,
+    ExchangeCount,
+    TokenCounter,
+)
 from proxy.dataplane.counting.vocabulary import Vocabularies, Vocabulary
 from tests.support.raw import RawClient
 from tests.support.running import config, running
@@ -50,33 +57,46 @@ async def thread() -> AsyncIterator[Thread]:
 
 
 @pytest.fixture
-async def counter(thread: Thread, tmp_path: Path) -> AsyncIterator[Counter]:
-    counter = Counter(Vocabularies(tmp_path, thread.load), Calibration())
+async def counter(thread: Thread, tmp_path: Path) -> AsyncIterator[TokenCounter]:
+    counter = TokenCounter(Vocabularies(tmp_path, thread.load), Calibration())
     yield counter
     thread.released.set()
     await counter.aclose()
 
 
 def body(content: str) -> bytes:
-    return json.dumps({"model": "gpt-4o", "stream": True, "messages": [{"content": content}]}).encode()
+    return json.dumps(
+        {"model": "gpt-4o", "stream": True, "messages": [{"content": content}]}
+    ).encode()
 
 
-def counting(counter: Counter, content: str) -> Counting:
+def counting(counter: TokenCounter, content: str) -> ExchangeCount:
     """Of a stream that nobody asks for its usage, its prompt on the way to be counted."""
     request = body(content)
-    found = Counting(counter, "mock", read_call("/v1/chat/completions", request), (), hidden=False, asked=False, counted=True)
+    found = ExchangeCount(
+        counter,
+        "mock",
+        read_call("/v1/chat/completions", request),
+        (),
+        hidden=False,
+        asked=False,
+        counted=True,
+    )
     found.prompt(request)
     return found
 
 
 def answered(text: str = "") -> Meter:
     meter = Meter(stream=True, text_bytes_max=None)
-    meter.feed(b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\ndata: [DONE]\n\n' % text.encode())
+    meter.feed(
+        b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\ndata: [DONE]\n\n'
+        % text.encode()
+    )
     meter.end()
     return meter
 
 
-async def all_counted(counter: Counter, thread: Thread) -> list[str]:
+async def all_counted(counter: TokenCounter, thread: Thread) -> list[str]:
     """What the thread has counted when it has nothing more to do."""
     for _ in range(3):
         await asyncio.sleep(0)  # until what was called off has left the thread's queue
@@ -86,7 +106,9 @@ async def all_counted(counter: Counter, thread: Thread) -> list[str]:
     return [text for text in thread.counted if text not in ("stop", "the last")]
 
 
-async def test_what_nobody_waits_for_any_more_takes_no_time_from_others(counter: Counter, thread: Thread, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_nobody_waits_for_any_more_takes_no_time_from_others(
+    counter: TokenCounter, thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(counter_module, "WAIT_S", 0.05)
     counting(counter, "stop")
     late = counting(counter, "a prompt that comes too late")
@@ -96,7 +118,9 @@ async def test_what_nobody_waits_for_any_more_takes_no_time_from_others(counter:
     assert await all_counted(counter, thread) == []
 
 
-async def test_a_request_that_is_not_sent_is_not_counted(counter: Counter, thread: Thread) -> None:
+async def test_a_request_that_is_not_sent_is_not_counted(
+    counter: TokenCounter, thread: Thread
+) -> None:
     counting(counter, "stop")
     counting(counter, "refused by a limit").abandon()
     sent = counting(counter, "sent")
@@ -108,7 +132,11 @@ async def test_a_request_that_is_not_sent_is_not_counted(counter: Counter, threa
 async def test_a_request_that_reaches_no_upstream_leaves_no_count_behind(tmp_path: Path) -> None:
     released = threading.Event()
     async with running(tmp_path, config("http://127.0.0.1:9", estimates="counted")) as server:
-        busy = asyncio.create_task(server.server.parts.counter.vocabularies.run("o200k_base", lambda _: released.wait(GUARD_S)))
+        busy = asyncio.create_task(
+            server.server.services.counter.vocabularies.run(
+                "o200k_base", lambda _: released.wait(GUARD_S)
+            )
+        )
         client = await RawClient.connect(server.address)
         await client.post(body("Is anybody there?"))
         assert (await client.answer()).status == 502
@@ -119,7 +147,9 @@ async def test_a_request_that_reaches_no_upstream_leaves_no_count_behind(tmp_pat
         await busy
 
 
-async def test_a_prompt_that_would_take_long_to_decode_is_not(counter: Counter, thread: Thread) -> None:
+async def test_a_prompt_that_would_take_long_to_decode_is_not(
+    counter: TokenCounter, thread: Thread
+) -> None:
     """Decoding holds the loop up, whichever thread it is in."""
     prompt = counting(counter, "[" * (PROMPT_BRACKETS_MAX + 1))
     counted = await prompt.over(answered("ok"))
@@ -129,10 +159,14 @@ async def test_a_prompt_that_would_take_long_to_decode_is_not(counter: Counter, 
     assert sum(map(len, pieces)) <= counted.input_tokens < PROMPT_BRACKETS_MAX + 200
 
 
-async def test_what_waits_is_bounded_in_bytes(counter: Counter, thread: Thread, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_waits_is_bounded_in_bytes(
+    counter: TokenCounter, thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(counter_module, "WAITING_BYTES_MAX", 2 * len(body("12345678")))
     counting(counter, "stop")
-    first, second, third = (counting(counter, text) for text in ("12345678", "abcdefgh", "too many"))
+    first, second, third = (
+        counting(counter, text) for text in ("12345678", "abcdefgh", "too many")
+    )
     assert counter.crowded
     assert await all_counted(counter, thread) == ["12345678", "abcdefgh"]
     for each, exact in ((first, True), (second, True), (third, False)):
@@ -141,14 +175,18 @@ async def test_what_waits_is_bounded_in_bytes(counter: Counter, thread: Thread, 
     assert not counter.crowded, "what was counted makes room"
 
 
-async def test_what_waits_is_bounded_in_number(counter: Counter, thread: Thread, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_waits_is_bounded_in_number(
+    counter: TokenCounter, thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(counter_module, "WAITING_MAX", 2)
     for text in ("stop", "one", "too many"):
         counting(counter, text)
     assert await all_counted(counter, thread) == ["one"]
 
 
-async def test_an_answer_of_many_tiny_texts_is_one_count(counter: Counter, thread: Thread) -> None:
+async def test_an_answer_of_many_tiny_texts_is_one_count(
+    counter: TokenCounter, thread: Thread
+) -> None:
     counting(counter, "stop")
     meter = Meter(stream=True, text_bytes_max=None)
     for number in range(300):
@@ -165,7 +203,9 @@ async def test_an_answer_of_many_tiny_texts_is_one_count(counter: Counter, threa
     assert counted is not None and counted.output_tokens == 300
 
 
-async def test_answers_are_sampled_until_enough_is_known_and_then_now_and_then(counter: Counter) -> None:
+async def test_answers_are_sampled_until_enough_is_known_and_then_now_and_then(
+    counter: TokenCounter,
+) -> None:
     await counter.vocabularies.run("o200k_base", lambda count: count(""))
     counter.calibration.needs("o200k_base")
     learned = Learned()
@@ -173,10 +213,15 @@ async def test_answers_are_sampled_until_enough_is_known_and_then_now_and_then(c
     turns = 2 * SAMPLES_EVERY
 
     def sampled(endpoint: str = "/v1/chat/completions", *, media: bool = False) -> int:
-        return sum(counter.samples(learned, Call(endpoint=endpoint, model="m", media=media)) for _ in range(turns))
+        return sum(
+            counter.samples(learned, Call(endpoint=endpoint, model="m", media=media))
+            for _ in range(turns)
+        )
 
     assert sampled() == turns, "its prompts are not known well yet"
-    assert sampled(media=True) == 2, "what images count as is never learned, so there is no end to wait for"
+    assert sampled(media=True) == 2, (
+        "what images count as is never learned, so there is no end to wait for"
+    )
     assert sampled("/v1/embeddings") == 0
     learned.input.counted_answers = SAMPLES_FIRST
     assert sampled() == 2

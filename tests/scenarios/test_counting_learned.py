@@ -1,4 +1,5 @@
-"""Which answers teach something, and what is too large to be counted exactly: through the running proxy."""
+"""Which answers teach something, and what is too large to be counted exactly: through the running
+proxy."""
 
 from __future__ import annotations
 
@@ -8,38 +9,71 @@ from pathlib import Path
 
 import pytest
 
-from tests.dataplane.counting.test_counter import DONE, FINISH, TEXT, WORDS, ask, counting, counts, event, post
+from tests.dataplane.counting.test_counter import (
+    DONE,
+    FINISH,
+    TEXT,
+    WORDS,
+    ask,
+    counting,
+    counts,
+    event,
+    post,
+)
 from tests.support.corpora import count
 from tests.support.raw import Visit, raw_upstream
 from tests.support.running import running
 
-IMAGE = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]
+IMAGE = [
+    {"type": "text", "text": "What is this?"},
+    {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+]
 
 
 @pytest.mark.parametrize(
     ("content", "text", "usage", "status", "learned", "counted"),
     [
         ("Say something.", "Hello there.", {}, "200 OK", (1, 1), (1, 1)),
-        (IMAGE, "A cat.", {}, "200 OK", (0, 1), (0, 1)),                                                # pictures are no text
-        ("Say something.", "Hello there.", {"total_tokens": 7}, "200 OK", (0, 0), (0, 0)),              # who contradicts himself teaches nothing
+        # pictures are no text
+        (IMAGE, "A cat.", {}, "200 OK", (0, 1), (0, 1)),
+        # who contradicts himself teaches nothing
+        ("Say something.", "Hello there.", {"total_tokens": 7}, "200 OK", (0, 0), (0, 0)),
         ("Say something.", "Hello there.", {"completion_tokens_details": {"audio_tokens": 2}}, "200 OK", (1, 0), (1, 0)),
         ("Say something.", "Hello there.", {}, "500 Internal Server Error", (0, 0), (0, 0)),
-        ("Say something.", TEXT * 40, {}, "200 OK", (1, 1), (0, 0)),                                    # too long to count for learning's sake
+        # too long to count for learning's sake
+        ("Say something.", TEXT * 40, {}, "200 OK", (1, 1), (0, 0)),
     ],
     ids=["text", "image", "inconsistent", "sound", "failed", "long"],
 )  # fmt: skip
 async def test_what_teaches(
-    tmp_path: Path, content: object, text: str, usage: dict[str, object], status: str, learned: tuple[int, int], counted: tuple[int, int]
+    tmp_path: Path,
+    content: object,
+    text: str,
+    usage: dict[str, object],
+    status: str,
+    learned: tuple[int, int],
+    counted: tuple[int, int],
 ) -> None:
     async def answer(visit: Visit) -> None:
-        stated = b'data: {"id":"c","choices":[],"usage":%s}\n\n' % json.dumps({"prompt_tokens": 9, "completion_tokens": 5, **usage}).encode()
+        stated = (
+            b'data: {"id":"c","choices":[],"usage":%s}\n\n'
+            % json.dumps({"prompt_tokens": 9, "completion_tokens": 5, **usage}).encode()
+        )
         if status == "200 OK":
-            await visit.stream(*(event(text[start : start + 30_000]) for start in range(0, len(text), 30_000)), FINISH, stated, DONE)
+            await visit.stream(
+                *(event(text[start : start + 30_000]) for start in range(0, len(text), 30_000)),
+                FINISH,
+                stated,
+                DONE,
+            )
         else:
-            await visit.answer(b'{"choices":[{"text":"Hello"}],"usage":{"prompt_tokens":9,"completion_tokens":5}}', status=status)
+            await visit.answer(
+                b'{"choices":[{"text":"Hello"}],"usage":{"prompt_tokens":9,"completion_tokens":5}}',
+                status=status,
+            )
 
     async with raw_upstream(answer) as upstream, running(tmp_path, counting(upstream.url)) as proxy:
-        counter = proxy.server.parts.counter
+        counter = proxy.server.services.counter
         await counter.vocabularies.run("o200k_base", lambda count: count(""))
         counter.calibration.needs("o200k_base")
         await post(proxy, ask(content=content, stream_options={"include_usage": True}))
@@ -73,17 +107,23 @@ async def test_a_running_total_that_text_has_outgrown_is_not_all_there_was(tmp_p
     async with raw_upstream(answer) as upstream, running(tmp_path, counting(upstream.url)) as proxy:
         await post(proxy, ask())
         [row] = await proxy.records(1)
-        assert counts(row) == (9, count("o200k_base", "One" + "".join(WORDS[:200])), "reported", "partial")
+        assert counts(row) == (
+            9,
+            count("o200k_base", "One" + "".join(WORDS[:200])),
+            "reported",
+            "partial",
+        )
 
 
 async def test_what_one_tenant_has_padded_lowers_nobody_s_counts_far(tmp_path: Path) -> None:
-    """Forty answers to requests that were full of nothing made everybody's prompts and answers four times cheaper."""
+    """Forty answers to requests that were full of nothing made everybody's prompts and answers four
+    times cheaper."""
 
     async def answer(visit: Visit) -> None:
         await visit.stream(event("word " * 400), FINISH, DONE)
 
     async with raw_upstream(answer) as upstream, running(tmp_path, counting(upstream.url)) as proxy:
-        calibration = proxy.server.parts.counter.calibration
+        calibration = proxy.server.services.counter.calibration
         for _ in range(40):
             learned = calibration.learning("unheard-of")
             learned.input.learn(10, 4000, (40, 4000))

@@ -1,6 +1,8 @@
-"""How far estimates are off, against vocabularies that the proxy does not know: 100 answers that state their usage, then 100 that do not.
+"""How far estimates are off, against vocabularies that the proxy does not know: 100 answers that
+state their usage, then 100 that do not.
 
-The vendor is scripted; its counts are a real tokenizer's. The reduced run has one (cl100k, under a name that gives nothing away), the campaign Qwen's and
+The vendor is scripted; its counts are a real tokenizer's. The reduced run has one (cl100k, under a
+name that gives nothing away), the campaign Qwen's and
 Mistral's too, from the wheels that `make campaign` installs.
 """
 
@@ -47,7 +49,10 @@ def _slices(paths: list[Path]) -> Kind:
 
 
 def chinese(rng: random.Random) -> str:
-    return "".join(rng.choice(CHINESE_WORDS) + rng.choice(["", "", "", "", "，", "。", "、"]) for _ in range(rng.randrange(30, 500)))
+    return "".join(
+        rng.choice(CHINESE_WORDS) + rng.choice(["", "", "", "", "，", "。", "、"])
+        for _ in range(rng.randrange(30, 500))
+    )
 
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +80,10 @@ def _package(name: str) -> Path:
 def qwen() -> Tokenizer:
     """Qwen's, a file of ranks as tiktoken has them."""
     lines = (_package("dashscope") / "resources" / "qwen.tiktoken").read_bytes().splitlines()
-    ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines if line)}
+    ranks = {
+        base64.b64decode(token): int(rank)
+        for token, rank in (line.split() for line in lines if line)
+    }
     pattern = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
     encoding = tiktoken.Encoding("qwen", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
     return lambda text: len(encoding.encode_ordinary(text))
@@ -85,8 +93,12 @@ def mistral() -> Tokenizer:
     """Mistral's tekken."""
     tekken = json.loads((_package("mistral_common") / "data" / "tekken_240911.json").read_bytes())
     size = tekken["config"]["default_vocab_size"] - tekken["config"]["default_num_special_tokens"]
-    ranks = {base64.b64decode(entry["token_bytes"]): entry["rank"] for entry in tekken["vocab"][:size]}
-    encoding = tiktoken.Encoding("tekken", pat_str=tekken["config"]["pattern"], mergeable_ranks=ranks, special_tokens={})
+    ranks = {
+        base64.b64decode(entry["token_bytes"]): entry["rank"] for entry in tekken["vocab"][:size]
+    }
+    encoding = tiktoken.Encoding(
+        "tekken", pat_str=tekken["config"]["pattern"], mergeable_ranks=ranks, special_tokens={}
+    )
     return lambda text: len(encoding.encode_ordinary(text))
 
 
@@ -94,7 +106,9 @@ def cl100k() -> Tokenizer:
     return lambda text: count("cl100k_base", text)
 
 
-async def errors(directory: Path, tokenizer: Tokenizer, kind: Kind, *, reasoning_percent: int = 0) -> tuple[int, int]:
+async def errors(
+    directory: Path, tokenizer: Tokenizer, kind: Kind, *, reasoning_percent: int = 0
+) -> tuple[int, int]:
     """Input and output error in permille, of the sums over the answers that state nothing."""
     rng = random.Random(20261122)
     true_input: list[int] = []
@@ -106,15 +120,36 @@ async def errors(directory: Path, tokenizer: Tokenizer, kind: Kind, *, reasoning
         true_input.append(tokenizer(asked["messages"][0]["content"]) + 8)
         true_output.append(tokenizer(text) * (100 + reasoning_percent) // 100)
         pieces = [text[start : start + 40] for start in range(0, len(text), 40)]
-        events = [{"id": "c", "choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
+        events = [
+            {"id": "c", "choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces
+        ]
         if "stream_options" in asked:
-            events.append({"id": "c", "choices": [], "usage": {"prompt_tokens": true_input[-1], "completion_tokens": true_output[-1]}})
-        await visit.stream(b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events) + b"data: [DONE]\n\n")
+            events.append(
+                {
+                    "id": "c",
+                    "choices": [],
+                    "usage": {
+                        "prompt_tokens": true_input[-1],
+                        "completion_tokens": true_output[-1],
+                    },
+                }
+            )
+        await visit.stream(
+            b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+            + b"data: [DONE]\n\n"
+        )
 
-    async with raw_upstream(answer) as upstream, running(directory, config(upstream.url, estimates="counted")) as proxy:
+    async with (
+        raw_upstream(answer) as upstream,
+        running(directory, config(upstream.url, estimates="counted")) as proxy,
+    ):
         client = await RawClient.connect(proxy.address)
         for number in range(1 + 2 * ANSWERS):
-            body: dict[str, object] = {"model": "unheard-of", "stream": True, "messages": [{"role": "user", "content": kind(rng)}]}
+            body: dict[str, object] = {
+                "model": "unheard-of",
+                "stream": True,
+                "messages": [{"role": "user", "content": kind(rng)}],
+            }
             if 0 < number <= ANSWERS:
                 body["stream_options"] = {"include_usage": True}
             await client.post(json.dumps(body).encode())
@@ -122,8 +157,12 @@ async def errors(directory: Path, tokenizer: Tokenizer, kind: Kind, *, reasoning
             await proxy.records(1 + number)
         await client.aclose()
         rows = proxy.rows()[1 + ANSWERS :]
-        assert {(row["input_source"], row["output_source"]) for row in rows} == {("estimated", "estimated")}
-        charged = [sum(int(str(row[name])) for row in rows) for name in ("input_tokens", "output_tokens")]
+        assert {(row["input_source"], row["output_source"]) for row in rows} == {
+            ("estimated", "estimated")
+        }
+        charged = [
+            sum(int(str(row[name])) for row in rows) for name in ("input_tokens", "output_tokens")
+        ]
         true = [sum(true_input[1 + ANSWERS :]), sum(true_output[1 + ANSWERS :])]
         return (charged[0] - true[0]) * 1000 // true[0], (charged[1] - true[1]) * 1000 // true[1]
 
@@ -143,7 +182,11 @@ async def test_reasoning_that_is_not_shown_is_learned_too(tmp_path: Path) -> Non
 @pytest.mark.campaign
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tokenizer", [cl100k, qwen, mistral])
-async def test_totals_against_other_vendors_vocabularies(tmp_path: Path, tokenizer: Callable[[], Tokenizer], kind: str) -> None:
+async def test_totals_against_other_vendors_vocabularies(
+    tmp_path: Path, tokenizer: Callable[[], Tokenizer], kind: str
+) -> None:
     found = await errors(tmp_path, tokenizer(), KINDS[kind])
-    print(f"estimates, {tokenizer.__name__}, {kind}: input {found[0] / 10:+.1f} %, output {found[1] / 10:+.1f} %")
+    print(
+        f"estimates, {tokenizer.__name__}, {kind}: input {found[0] / 10:+.1f} %, output {found[1] / 10:+.1f} %"
+    )
     assert max(map(abs, found)) <= PERMILLE_MAX

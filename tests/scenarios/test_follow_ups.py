@@ -1,4 +1,5 @@
-"""One answer to one request: whatever an upstream sends behind an answer ends its connection's reuse, and changes neither the answer nor the record."""
+"""One answer to one request: whatever an upstream sends behind an answer ends its connection's
+reuse, and changes neither the answer nor the record."""
 
 from __future__ import annotations
 
@@ -37,12 +38,22 @@ ANSWERS = {
     "length": (head(b"Content-Length: %d" % len(JSON)) + JSON,),
     "length, two pieces": (head(b"Content-Length: %d" % len(JSON)) + JSON[:20], JSON[20:]),
     "chunks": (head(CHUNKED) + chunk(JSON) + b"0\r\n\r\n",),
-    "events": (head(CHUNKED, b"Content-Type: text/event-stream") + chunk(TEXT), chunk(LAST) + b"0\r\n\r\n"),
-    "events of stated length": (head(b"Content-Length: %d" % len(TEXT + LAST), b"Content-Type: text/event-stream") + TEXT, LAST),
+    "events": (
+        head(CHUNKED, b"Content-Type: text/event-stream") + chunk(TEXT),
+        chunk(LAST) + b"0\r\n\r\n",
+    ),
+    "events of stated length": (
+        head(b"Content-Length: %d" % len(TEXT + LAST), b"Content-Type: text/event-stream") + TEXT,
+        LAST,
+    ),
     "an error": (head(b"Content-Length: 2", status=b"429 Slow") + b"{}",),
     "nothing": (head(b"Content-Length: 0", status=b"500 Oh"),),
     "no content": (head(status=b"204 No Content"),),
-    "a hint before it": (head(b"Link: </a>", status=b"103 Early Hints") + head(b"Content-Length: %d" % len(JSON)) + JSON,),
+    "a hint before it": (
+        head(b"Link: </a>", status=b"103 Early Hints")
+        + head(b"Content-Length: %d" % len(JSON))
+        + JSON,
+    ),
 }
 FOLLOW_UPS = {
     "200": head(b"Content-Length: 4") + b"evil",
@@ -61,7 +72,8 @@ FOLLOW_UPS = {
 
 @dataclass
 class Vendor:
-    """Answers as the model's name says: which answer, what follows, and whether in the same segment or in one of its own."""
+    """Answers as the model's name says: which answer, what follows, and whether in the same segment
+    or in one of its own."""
 
     answered: asyncio.Event
 
@@ -103,43 +115,54 @@ class Site:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+async def snapshot(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     vendor = Vendor(asyncio.Event())
     directory = tmp_path_factory.mktemp("follow")
-    async with raw_upstream(vendor) as upstream, running(directory, config(upstream.url, timeouts=KEPT)) as proxy:
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(directory, config(upstream.url, timeouts=KEPT)) as proxy,
+    ):
         yield Site(vendor, upstream, proxy)
 
 
 def seen(heard: RawAnswer, rows: dict[object, dict[str, object]]) -> tuple[object, ...]:
     """All that client and operator see of it, but for ids and times."""
-    fields = [line for line in heard.head.split(b"\r\n") if not line.lower().startswith((b"x-tollkeeper-id", b"date"))]
+    fields = [
+        line
+        for line in heard.head.split(b"\r\n")
+        if not line.lower().startswith((b"x-tollkeeper-id", b"date"))
+    ]
     row = rows[(heard.header("x-tollkeeper-id") or b"").decode()]
-    columns = "status outcome source input_tokens output_tokens finish_reason bytes_out inconsistent"
+    columns = (
+        "status outcome source input_tokens output_tokens finish_reason bytes_out inconsistent"
+    )
     return heard.whole, fields, heard.body, [row[column] for column in columns.split()]
 
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("answer", ANSWERS)
-async def test_nothing_behind_an_answer_changes_it(site: Site, answer: str) -> None:
-    pool = site.proxy.server.site.upstreams["mock"].pool
-    plain = await site.ask(answer, "", False)
+async def test_nothing_behind_an_answer_changes_it(snapshot: Site, answer: str) -> None:
+    pool = snapshot.proxy.server.snapshot.upstreams["mock"].pool
+    plain = await snapshot.ask(answer, "", False)
     pool.sweep(math.inf)
     heard = {}
     for apart in (False, True):
         for follow_up in FOLLOW_UPS:
-            site.vendor.answered.clear()
-            heard[follow_up, apart] = await site.ask(answer, follow_up, apart)
+            snapshot.vendor.answered.clear()
+            heard[follow_up, apart] = await snapshot.ask(answer, follow_up, apart)
             if apart:
                 await until(lambda: not any(connection.is_connected() for connection in pool._idle))
                 pool.sweep(0.0)
             assert pool._open == 0, f"{follow_up}: the connection carries no other answer"
-    rows = {row["id"]: row for row in await site.proxy.records(site.booked)}
+    rows = {row["id"]: row for row in await snapshot.proxy.records(snapshot.booked)}
     expected = seen(plain, rows)
     assert expected[0], "the answer is whole"
     assert {case: seen(one, rows) for case, one in heard.items()} == dict.fromkeys(heard, expected)
 
 
-async def test_a_client_that_reads_slowly_gets_its_whole_answer_and_no_other(tmp_path: Path) -> None:
+async def test_a_client_that_reads_slowly_gets_its_whole_answer_and_no_other(
+    tmp_path: Path,
+) -> None:
     """The second message is there before the first has been passed on."""
     body, sent = b"x" * (4 << 20), asyncio.Event()
 
@@ -155,7 +178,7 @@ async def test_a_client_that_reads_slowly_gets_its_whole_answer_and_no_other(tmp
         await client.post(b'{"model":"m"}')
         status, raw = await client.head()
         await sent.wait()
-        [exchange] = proxy.server.parts.exchanges
+        [exchange] = proxy.server.services.exchanges
         await until(lambda: exchange._client.paused)  # type: ignore[attr-defined]
         answer = await client.rest(status, raw)
         assert answer.whole and answer.body == body
@@ -166,14 +189,18 @@ async def test_a_client_that_reads_slowly_gets_its_whole_answer_and_no_other(tmp
 
 async def test_a_connection_with_a_request_half_sent_carries_no_other(tmp_path: Path) -> None:
     """An upstream may refuse a large request by its head alone, and keep its connection open."""
-    big = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * (12 << 20)}]}).encode()
+    big = json.dumps(
+        {"model": "m", "messages": [{"role": "user", "content": "x" * (12 << 20)}]}
+    ).encode()
     read = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(writer)
         await reader.readuntil(b"\r\n\r\n")
         refused = len(connections) == 1
-        writer.write(head(b"Content-Length: 2", status=b"413 Too Large" if refused else b"200 OK") + b"{}")
+        writer.write(
+            head(b"Content-Length: 2", status=b"413 Too Large" if refused else b"200 OK") + b"{}"
+        )
         if refused:
             await read.wait()
         writer.close()
@@ -182,7 +209,7 @@ async def test_a_connection_with_a_request_half_sent_carries_no_other(tmp_path: 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     async with running(tmp_path, config(url)) as proxy:
-        pool = proxy.server.site.upstreams["mock"].pool
+        pool = proxy.server.snapshot.upstreams["mock"].pool
         for kind in (True, False):
             pool._reuse.kept(kind, 1.0, 1.0)
         statuses = []
@@ -220,9 +247,16 @@ async def test_an_answer_that_readers_could_take_for_different_ones_is_none(tmp_
             client = await RawClient.connect(proxy.address)
             await client.post(json.dumps({"model": name}).encode())
             answer = await client.answer()
-            assert (answer.status, json.loads(answer.body)["error"]["code"]) == (502, "upstream_failed"), name
+            assert (answer.status, json.loads(answer.body)["error"]["code"]) == (
+                502,
+                "upstream_failed",
+            ), name
             assert b"answered" in answer.body and b"closed the connection" not in answer.body, name
             await client.aclose()
         rows = await proxy.records(len(MALFORMED))
-        assert {(row["outcome"], row["source"], row["output_tokens"]) for row in rows} == {("upstream_failed", "none", 0)}
-        assert len(upstream.visits) == len(upstream.accepted) == len(MALFORMED), "asked once each, and never reused"
+        assert {(row["outcome"], row["source"], row["output_tokens"]) for row in rows} == {
+            ("upstream_failed", "none", 0)
+        }
+        assert len(upstream.visits) == len(upstream.accepted) == len(MALFORMED), (
+            "asked once each, and never reused"
+        )

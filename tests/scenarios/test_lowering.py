@@ -13,24 +13,77 @@ from proxy.core.dialects.openai_chat import read_call
 from proxy.core.errors import ProxyError
 from proxy.core.tokens.prompts import count_prompt
 from proxy.dataplane.counting.calibration import Calibration
-from proxy.dataplane.counting.counter import Counter, Counting
+from proxy.dataplane.counting.counter import ExchangeCount, TokenCounter
 from proxy.dataplane.counting.vocabulary import Vocabularies
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=150)
-COUNTER = Counter(Vocabularies(Path("none")), Calibration())
-PNG = "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x02\x00\x00\x00\x02\x00" + bytes(30)).decode()
-ODD = [";base64,", PNG, "data:;base64,", "data:image/png;base64,AAAA", "input_audio", "image_url", '"', "{", "]", "\\u0000", "好", "low", "file"]
-TEXTS = st.text(max_size=20) | st.sampled_from(ODD) | st.lists(st.sampled_from(ODD), max_size=4).map("".join)
-NAMES = ["role", "content", "type", "text", "image_url", "url", "detail", "input_audio", "data", "file", "file_data", "name", "refusal", "x", "audio", "tool_calls"]
+COUNTER = TokenCounter(Vocabularies(Path("none")), Calibration())
+PNG = (
+    "data:image/png;base64,"
+    + base64.b64encode(
+        b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x02\x00\x00\x00\x02\x00" + bytes(30)
+    ).decode()
+)
+ODD = [
+    ";base64,",
+    PNG,
+    "data:;base64,",
+    "data:image/png;base64,AAAA",
+    "input_audio",
+    "image_url",
+    '"',
+    "{",
+    "]",
+    "\\u0000",
+    "好",
+    "low",
+    "file",
+]
+TEXTS = (
+    st.text(max_size=20)
+    | st.sampled_from(ODD)
+    | st.lists(st.sampled_from(ODD), max_size=4).map("".join)
+)
+NAMES = [
+    "role",
+    "content",
+    "type",
+    "text",
+    "image_url",
+    "url",
+    "detail",
+    "input_audio",
+    "data",
+    "file",
+    "file_data",
+    "name",
+    "refusal",
+    "x",
+    "audio",
+    "tool_calls",
+]
 
 
 def values(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
     return st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4)
 
 
-PICTURES = st.fixed_dictionaries({"type": st.just("image_url"), "image_url": st.fixed_dictionaries({"url": st.sampled_from([PNG, "https://x", "data:image/png;base64,AAAA"])})})
+PICTURES = st.fixed_dictionaries(
+    {
+        "type": st.just("image_url"),
+        "image_url": st.fixed_dictionaries(
+            {"url": st.sampled_from([PNG, "https://x", "data:image/png;base64,AAAA"])}
+        ),
+    }
+)
 PARTS = st.recursive(TEXTS | st.none() | st.booleans() | PICTURES, values, max_leaves=8)
-MESSAGES = st.lists(st.fixed_dictionaries({"role": st.sampled_from(["user", "tool"])}, optional={"content": st.lists(PARTS, max_size=3) | TEXTS, "name": TEXTS, "x": PARTS}), max_size=3)
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "tool"])},
+        optional={"content": st.lists(PARTS, max_size=3) | TEXTS, "name": TEXTS, "x": PARTS},
+    ),
+    max_size=3,
+)
 
 
 def words(text: str) -> int:
@@ -45,20 +98,32 @@ def estimated(body: object) -> int | None:
         call = read_call("/v1/chat/completions", text, ("models", "provider", "route", "plugins"))
     except ProxyError:
         return None
-    return Counting(COUNTER, "mock", call, (), hidden=False, asked=True, counted=False).prompt(text)
+    return ExchangeCount(COUNTER, "mock", call, (), hidden=False, asked=True, counted=False).prompt(
+        text
+    )
 
 
 def slots(value: object) -> list[object]:
     """All lists and objects in it, where something can be added."""
     found = [value] if isinstance(value, list | dict) else []
-    for inner in value if isinstance(value, list) else value.values() if isinstance(value, dict) else ():
+    for inner in (
+        value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+    ):
         found += slots(inner)
     return found
 
 
 @FIXED
-@given(messages=MESSAGES, members=st.dictionaries(st.sampled_from(["temperature", "user", "x", "documents", "metadata"]), PARTS, max_size=2), data=st.data())
-def test_nothing_that_is_added_to_a_request_lowers_its_estimate(messages: list[object], members: dict[str, object], data: st.DataObject) -> None:
+@given(
+    messages=MESSAGES,
+    members=st.dictionaries(
+        st.sampled_from(["temperature", "user", "x", "documents", "metadata"]), PARTS, max_size=2
+    ),
+    data=st.data(),
+)
+def test_nothing_that_is_added_to_a_request_lowers_its_estimate(
+    messages: list[object], members: dict[str, object], data: st.DataObject
+) -> None:
     body = {"model": "gpt-4o", "messages": messages, **members}
     before, counted = estimated(body), count_prompt(messages, None, "o200k_base", words).tokens
     slot = data.draw(st.sampled_from(slots(body)))
@@ -66,7 +131,21 @@ def test_nothing_that_is_added_to_a_request_lowers_its_estimate(messages: list[o
     if isinstance(slot, list):
         slot.insert(data.draw(st.integers(0, len(slot))), added)
     elif isinstance(slot, dict):
-        free = [name for name in (*NAMES, "n", "stop", "service_tier", "max_tokens", "max_completion_tokens", "prediction", "logprobs", "tools") if name not in slot]
+        free = [
+            name
+            for name in (
+                *NAMES,
+                "n",
+                "stop",
+                "service_tier",
+                "max_tokens",
+                "max_completion_tokens",
+                "prediction",
+                "logprobs",
+                "tools",
+            )
+            if name not in slot
+        ]
         slot[data.draw(st.sampled_from(free))] = added
     after = estimated(body)
     if before is not None and after is not None:
@@ -77,9 +156,14 @@ def test_nothing_that_is_added_to_a_request_lowers_its_estimate(messages: list[o
 
 @FIXED
 @given(messages=MESSAGES, text=TEXTS, data=st.data())
-def test_no_text_that_is_added_to_a_text_lowers_the_estimate(messages: list[object], text: str, data: st.DataObject) -> None:
-    """Wherever it stands in a body, what is not text of the one kind or the other has to be proved."""
-    whole = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "a"}, *messages]})
+def test_no_text_that_is_added_to_a_text_lowers_the_estimate(
+    messages: list[object], text: str, data: st.DataObject
+) -> None:
+    """Wherever it stands in a body, what is not text of the one kind or the other has to be
+    proved."""
+    whole = json.dumps(
+        {"model": "gpt-4o", "messages": [{"role": "user", "content": "a"}, *messages]}
+    )
     places = [at for at, sign in enumerate(whole) if sign == "a"]
     at = data.draw(st.sampled_from(places))
     longer = whole[:at] + json.dumps(text)[1:-1] + whole[at:]

@@ -1,4 +1,5 @@
-"""I1 and I12 by the process's memory: a large answer flows through and is not held, and clients that do not read cost little."""
+"""I1 and I12 by the process's memory: a large answer flows through and is not held, and clients
+that do not read cost little."""
 
 from __future__ import annotations
 
@@ -15,7 +16,12 @@ from tests.support.process import Process, proxy_process
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.waiting import guard
 
-pytestmark = [pytest.mark.whole, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the memory of a process from /proc")]
+pytestmark = [
+    pytest.mark.whole,
+    pytest.mark.skipif(
+        not sys.platform.startswith("linux"), reason="reads the memory of a process from /proc"
+    ),
+]
 
 MiB = 1 << 20
 GROWTH_MAX_BYTES = 16 * MiB
@@ -25,11 +31,23 @@ ASK_STREAM = b'{"model":"m-1","stream":true,"messages":[]}'
 USAGE = b'"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}'
 JSON = (b'{"choices":[{"message":{"content":"', b"0123456789abcdef" * (MiB // 16), b'"}}],' + USAGE)
 TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n'
-EVENTS = (b"", (TEXT % (b"x" * 960)) * (MiB // 1016), b'data: {"choices":[],' + USAGE + b"\n\ndata: [DONE]\n\n")
-ONE_EVENT = (b'data: {"choices":[{"index":0,"delta":{"content":"', b"0123456789abcdef" * (MiB // 16), b'"}}]}\n\ndata: {"choices":[],' + USAGE + b"\n\ndata: [DONE]\n\n")
+EVENTS = (
+    b"",
+    (TEXT % (b"x" * 960)) * (MiB // 1016),
+    b'data: {"choices":[],' + USAGE + b"\n\ndata: [DONE]\n\n",
+)
+ONE_EVENT = (
+    b'data: {"choices":[{"index":0,"delta":{"content":"',
+    b"0123456789abcdef" * (MiB // 16),
+    b'"}}]}\n\ndata: {"choices":[],' + USAGE + b"\n\ndata: [DONE]\n\n",
+)
 SMALL = b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
 
-ANSWERS = {"JSON": (ASK, "application/json", JSON), "events": (ASK_STREAM, "text/event-stream", EVENTS), "one event": (ASK_STREAM, "text/event-stream", ONE_EVENT)}
+ANSWERS = {
+    "JSON": (ASK, "application/json", JSON),
+    "events": (ASK_STREAM, "text/event-stream", EVENTS),
+    "one event": (ASK_STREAM, "text/event-stream", ONE_EVENT),
+}
 
 
 def parts(kind: str, mebibytes: int) -> Iterator[bytes]:
@@ -62,7 +80,8 @@ async def pieces(reader: asyncio.StreamReader, size: int | None) -> AsyncIterato
 
 
 async def large_answer(directory: Path, kind: str, mebibytes: int, *, slow: bool) -> int:
-    """Relays one large answer; returns by how much the proxy's memory grew at the most, in bytes."""
+    """Relays one large answer; returns by how much the proxy's memory grew at the most, in
+    bytes."""
     ask, content_type, _ = ANSWERS[kind]
     sent = sha256()
 
@@ -73,7 +92,9 @@ async def large_answer(directory: Path, kind: str, mebibytes: int, *, slow: bool
             return
         size = sum(map(len, parts(kind, mebibytes)))
         framing = f"Content-Length: {size}" if kind == "JSON" else "Transfer-Encoding: chunked"
-        await visit.send(f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n{framing}\r\n\r\n".encode())
+        await visit.send(
+            f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n{framing}\r\n\r\n".encode()
+        )
         for part in parts(kind, mebibytes):
             sent.update(part)
             await visit.send(part if kind == "JSON" else b"%x\r\n%b\r\n" % (len(part), part))
@@ -89,14 +110,20 @@ async def large_answer(directory: Path, kind: str, mebibytes: int, *, slow: bool
             reader, writer = await asyncio.open_connection(*proxy.address.split(":"), limit=1 << 17)
             await RawClient(reader, writer).post(ask)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
-            size = int(head.split(b"content-length: ")[1].split(b"\r\n")[0]) if b"content-length: " in head else None
+            size = (
+                int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+                if b"content-length: " in head
+                else None
+            )
             received, count, pause_at = sha256(), 0, MiB
             async for piece in pieces(reader, size):
                 received.update(piece)
                 count += len(piece)
                 if slow and count > pause_at:
                     pause_at = count + MiB
-                    await asyncio.sleep(0.005)  # the client's own slowness: the proxy has to hold the upstream back
+                    await asyncio.sleep(
+                        0.005
+                    )  # the client's own slowness: the proxy has to hold the upstream back
             peak = proxy.memory_bytes("VmHWM")
             writer.close()
             assert received.digest() == sent.digest()
@@ -104,7 +131,12 @@ async def large_answer(directory: Path, kind: str, mebibytes: int, *, slow: bool
             async with guard():
                 while len(rows := proxy.rows()) < 2:
                     await asyncio.sleep(0.01)
-            assert (rows[1]["outcome"], rows[1]["source"], rows[1]["output_tokens"], rows[1]["bytes_out"]) == ("completed", "reported", 3, count)
+            assert (
+                rows[1]["outcome"],
+                rows[1]["source"],
+                rows[1]["output_tokens"],
+                rows[1]["bytes_out"],
+            ) == ("completed", "reported", 3, count)
     return peak - before
 
 
@@ -125,7 +157,8 @@ async def test_an_answer_of_a_gibibyte_is_not_held(tmp_path: Path, kind: str, sl
 
 
 async def unread(directory: Path, clients: int, chunk: bytes) -> float:
-    """So many clients that ask for a stream without end and never read; returns what each costs the proxy, in bytes, once the upstream is paused for all."""
+    """So many clients that ask for a stream without end and never read; returns what each costs the
+    proxy, in bytes, once the upstream is paused for all."""
     sent = 0
 
     async def script(visit: Visit) -> None:
@@ -144,12 +177,21 @@ async def unread(directory: Path, clients: int, chunk: bytes) -> float:
         finally:
             visit.reset()  # what is still buffered need not be sent
 
-    request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer sk-test\r\nContent-Length: %d\r\n\r\n%b" % (len(ASK_STREAM), ASK_STREAM)
+    request = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer sk-test\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(ASK_STREAM), ASK_STREAM)
+    )
     loop = asyncio.get_running_loop()
     sockets: list[socket.socket] = []
     try:
         async with raw_upstream(script) as upstream:
-            upstreams = {"mock": {"base_url": upstream.url, "api_key": "sk-upstream", "connections_max": 2 * clients}}
+            upstreams = {
+                "mock": {
+                    "base_url": upstream.url,
+                    "api_key": "sk-upstream",
+                    "connections_max": 2 * clients,
+                }
+            }
             with proxy_process(directory, upstream.url, upstreams=upstreams) as proxy:
                 await warm_up(proxy)
                 before = proxy.memory_bytes("VmRSS")
@@ -178,7 +220,8 @@ async def unread(directory: Path, clients: int, chunk: bytes) -> float:
 
 
 async def standstill(sent: Callable[[], int | None]) -> None:
-    """Waits until nothing is sent any more: every upstream writer waits for the proxy, which waits for its clients."""
+    """Waits until nothing is sent any more: every upstream writer waits for the proxy, which waits
+    for its clients."""
     still, last = 0, None
     while still < 10:
         await asyncio.sleep(0.05)

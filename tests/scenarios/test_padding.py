@@ -1,4 +1,5 @@
-"""Padding a prompt out of exact counting lowers nothing: what is dense stays dense, however much stands beside it."""
+"""Padding a prompt out of exact counting lowers nothing: what is dense stays dense, however much
+stands beside it."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import pytest
 from proxy.core.dialects.openai_chat import read_call
 from proxy.core.tokens.images import IMAGE_RULES, image_rule, picture_tokens
 from proxy.dataplane.counting.calibration import Calibration
-from proxy.dataplane.counting.counter import Counter, Counting
+from proxy.dataplane.counting.counter import ExchangeCount, TokenCounter
 from tests.scenarios.test_counting_bounds import answered
 from tests.support.corpora import count
 from tests.support.running import vocabularies
@@ -43,7 +44,9 @@ PNG = "data:image/png;base64," + "iVBORw0KGgoAAAANSUhEUgAAAgAAAAIA" * 30_000
 def interleaved(text: str, pad: str, step: int) -> str:
     pads = len(text) // step or 1
     width = len(pad) // pads
-    return "".join(text[n * step : (n + 1) * step] + pad[n * width : (n + 1) * width] for n in range(pads + 1))
+    return "".join(
+        text[n * step : (n + 1) * step] + pad[n * width : (n + 1) * width] for n in range(pads + 1)
+    )
 
 
 PADS: dict[str, Pad] = {
@@ -62,13 +65,20 @@ PADS: dict[str, Pad] = {
 async def estimated(content: object, fields: Fields, *, escaped: bool) -> int:
     """What the prompt of a stream that states nothing is charged as."""
     body = json.dumps(
-        {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": content}], **fields},
+        {
+            "model": "gpt-4o",
+            "stream": True,
+            "messages": [{"role": "user", "content": content}],
+            **fields,
+        },
         ensure_ascii=escaped,
     ).encode()
-    counter = Counter(vocabularies(), Calibration(), Random(3))
+    counter = TokenCounter(vocabularies(), Calibration(), Random(3))
     counter.calibration.stated("mock", "gpt-4o", False, False)
     call = read_call("/v1/chat/completions", body)
-    counting = Counting(counter, "mock", call, IMAGE_RULES, hidden=False, asked=False, counted=True)
+    counting = ExchangeCount(
+        counter, "mock", call, IMAGE_RULES, hidden=False, asked=False, counted=True
+    )
     counting.prompt(body)
     found = await counting.over(answered("ok"))
     assert found is not None
@@ -92,7 +102,9 @@ async def test_no_padding_lowers_the_estimate_of_dense_text(dense: str, padded: 
 @pytest.mark.parametrize("escaped", [False, True])
 @pytest.mark.parametrize("padded", PADS)
 @pytest.mark.parametrize("dense", DENSE)
-async def test_each_padding_lowers_the_estimate_of_no_dense_text(dense: str, padded: str, escaped: bool) -> None:
+async def test_each_padding_lowers_the_estimate_of_no_dense_text(
+    dense: str, padded: str, escaped: bool
+) -> None:
     await lowers_nothing(dense, padded, escaped)
 
 

@@ -1,6 +1,7 @@
 """I20: while the proxy does something large for one client or its operator, it serves all others.
 
-Here it is only asked whether others were served meanwhile. How long they waited is a figure, and the
+Here it is only asked whether others were served meanwhile. How long they waited is a figure, and
+the
 campaign's: on a machine that does other work, a time says little.
 """
 
@@ -24,7 +25,7 @@ from tests.support.waiting import guard, until
 
 pytestmark = pytest.mark.whole
 
-PAUSE_MAX_S = 0.25      # on a machine that does other work; 0.1 where it does not
+PAUSE_MAX_S = 0.25  # on a machine that does other work; 0.1 where it does not
 MIB = 1 << 20
 SMALL = b'{"model":"m-1","messages":[]}'
 USAGE = b'"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
@@ -39,7 +40,11 @@ def request(body: bytes, *fields: str, key: str = "sk-test") -> bytes:
 
 def messages(mebibytes: int) -> bytes:
     """Many small ones."""
-    return b'{"model":"m-1","messages":[' + b"".join(MESSAGE % n for n in range(30_000 * mebibytes)) + b"{}]}"
+    return (
+        b'{"model":"m-1","messages":['
+        + b"".join(MESSAGE % n for n in range(30_000 * mebibytes))
+        + b"{}]}"
+    )
 
 
 def brackets(mebibytes: int) -> bytes:
@@ -47,7 +52,9 @@ def brackets(mebibytes: int) -> bytes:
 
 
 def escapes(mebibytes: int) -> bytes:
-    return b'{"model":"m-1","messages":[{"role":"user","content":"%b"}]}' % (rb"\u00e9\n" * (128 * 1024 * mebibytes))
+    return b'{"model":"m-1","messages":[{"role":"user","content":"%b"}]}' % (
+        rb"\u00e9\n" * (128 * 1024 * mebibytes)
+    )
 
 
 def packed(mebibytes: int) -> bytes:
@@ -136,13 +143,16 @@ async def script(visit: Visit) -> None:
     if b'"choices-' in visit.body:
         count = int(visit.body.split(b'"choices-')[1].split(b'"')[0]) * 10_000
         one = b'{"index":%d},'
-        await visit.answer(b'{"choices":[' + b"".join(one % n for n in range(count)) + b'{"index":0}],' + USAGE)
+        await visit.answer(
+            b'{"choices":[' + b"".join(one % n for n in range(count)) + b'{"index":0}],' + USAGE
+        )
     else:
         await visit.answer(b'{"choices":[],' + USAGE)
 
 
 async def while_it_does(directory: Path, deed: Deed, size: int) -> tuple[int, float, float]:
-    """Does it; how many others were served meanwhile, how long one of them waited at most, and how long it took, in seconds."""
+    """Does it; how many others were served meanwhile, how long one of them waited at most, and how
+    long it took, in seconds."""
     async with AsyncExitStack() as stack, guard():
         upstream = await stack.enter_async_context(raw_upstream(script))
         proxy = stack.enter_context(proxy_process(directory, upstream.url, bodies={"max": "32MiB"}))
@@ -158,7 +168,9 @@ async def while_it_does(directory: Path, deed: Deed, size: int) -> tuple[int, fl
 @pytest.mark.parametrize("name", DEEDS)
 async def test_others_are_served_meanwhile(tmp_path: Path, name: str) -> None:
     others, longest_s, whole_s = await while_it_does(tmp_path, *DEEDS[name][:2])
-    print(f"{name}, {whole_s * 1000:.0f} ms: {others} others were served, the longest wait {longest_s * 1000:.0f} ms")
+    print(
+        f"{name}, {whole_s * 1000:.0f} ms: {others} others were served, the longest wait {longest_s * 1000:.0f} ms"
+    )
     assert others >= 1
     # It takes some tenths of a second: nobody waited for most of it.
     assert name not in LONG or longest_s < whole_s / 2
@@ -168,5 +180,7 @@ async def test_others_are_served_meanwhile(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", DEEDS)
 async def test_nobody_waits_for_long(tmp_path: Path, name: str) -> None:
     others, longest_s, whole_s = await while_it_does(tmp_path, DEEDS[name][0], DEEDS[name][2])
-    print(f"{name}, {whole_s * 1000:.0f} ms: {others} others were served, the longest wait {longest_s * 1000:.0f} ms")
+    print(
+        f"{name}, {whole_s * 1000:.0f} ms: {others} others were served, the longest wait {longest_s * 1000:.0f} ms"
+    )
     assert longest_s <= PAUSE_MAX_S

@@ -163,10 +163,10 @@ async def recorded_life(root: Path) -> list[Moment]:
         lambda: journal.open(opening(2)),
         lambda: journal.close(ENDS[make_id(0)]),
         lambda: journal.mark(Marked(id=make_id(1), output_tokens=512, status=200)),
-        journal._tape.roll,
+        journal._appender.roll,
         lambda: journal.close(ENDS[make_id(1)]),
     )
-    await book()        # what is booked here was never synced in the journal
+    await book()  # what is booked here was never synced in the journal
     await step(
         lambda: journal.void(Voided(id=make_id(2), reason="nothing was sent")),
         lambda: journal.open(opening(3)),
@@ -189,7 +189,7 @@ def booked(directory: Path) -> dict[str, list[Row]]:
         for id, *row in rows:
             found.setdefault(id, []).append(tuple(row))
         return found
-    except sqlite3.OperationalError:    # the cut came before the first table
+    except sqlite3.OperationalError:  # the cut came before the first table
         return {}
     finally:
         connection.close()
@@ -215,10 +215,10 @@ async def restart(directory: Path) -> int:
 
 async def check(moment: Moment, kept: dict[str, int], wal_length: int, target: Path) -> None:
     moment.lay_out(target, kept, wal_length)
-    look = target.with_name("look")     # reading a database with a WAL changes it
+    look = target.with_name("look")  # reading a database with a WAL changes it
     shutil.copytree(target, look)
     before = booked(look)
-    for _ in range(2):                  # the second start finds nothing left to do
+    for _ in range(2):  # the second start finds nothing left to do
         recovered = await restart(target)
         after = booked(target)
         for id, rows in before.items():

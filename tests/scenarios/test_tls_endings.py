@@ -1,4 +1,5 @@
-"""How answers over TLS end: with close_notify, or with a bare FIN that anybody on the way can send. On both event loops, which differ here."""
+"""How answers over TLS end: with close_notify, or with a bare FIN that anybody on the way can send.
+On both event loops, which differ here."""
 
 from __future__ import annotations
 
@@ -19,8 +20,14 @@ USAGE = b'"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}'
 TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"abcd"}}]}\n\n'
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
-JSON = b'{"choices":[{"index":0,"message":{"content":"%b"},"finish_reason":"stop"}],%b}' % (b"x" * 20, USAGE)
-BIG = b'{"choices":[{"index":0,"message":{"content":"%b"},"finish_reason":"stop"}],%b}' % (b"x" * LARGE, USAGE)
+JSON = b'{"choices":[{"index":0,"message":{"content":"%b"},"finish_reason":"stop"}],%b}' % (
+    b"x" * 20,
+    USAGE,
+)
+BIG = b'{"choices":[{"index":0,"message":{"content":"%b"},"finish_reason":"stop"}],%b}' % (
+    b"x" * LARGE,
+    USAGE,
+)
 
 
 def answer(body: bytes, *fields: bytes) -> bytes:
@@ -46,7 +53,11 @@ CASES = {
     "JSON": (answer(JSON), False, WHOLE),
     "half of JSON": (answer(JSON[:40]), False, CUT),
     "JSON of stated length": (answer(JSON, b"Content-Length: %d" % len(JSON)), False, WHOLE),
-    "less than the stated length": (answer(JSON[:40], b"Content-Length: %d" % len(JSON)), True, CUT),
+    "less than the stated length": (
+        answer(JSON[:40], b"Content-Length: %d" % len(JSON)),
+        True,
+        CUT,
+    ),
     "large JSON": (answer(BIG), False, WHOLE),
     "large JSON of stated length": (answer(BIG, b"Content-Length: %d" % len(BIG)), False, WHOLE),
     "large JSON in chunks": (chunked(BIG), False, WHOLE),
@@ -70,8 +81,13 @@ def test_how_an_answer_over_tls_ends(tmp_path: Path, run: Callable[[object], Non
                     await client.post(json.dumps({"model": name, "stream": stream}).encode())
                     heard[name] = await client.answer()
                     await client.aclose()
-                outcomes = {row["model_requested"]: row["outcome"] for row in await proxy.records(len(CASES))}
-        assert {name: (outcomes[name], heard[name].whole) for name in CASES} == {name: ending for name, (_, _, ending) in CASES.items()}
+                outcomes = {
+                    row["model_requested"]: row["outcome"]
+                    for row in await proxy.records(len(CASES))
+                }
+        assert {name: (outcomes[name], heard[name].whole) for name in CASES} == {
+            name: ending for name, (_, _, ending) in CASES.items()
+        }
         for name in ("large JSON", "large JSON of stated length", "large JSON in chunks"):
             assert heard[name].body == BIG, name
 

@@ -1,4 +1,5 @@
-"""A caller that is beyond its limits is told so from its head: its bodies are neither waited for, nor decoded, nor read."""
+"""A caller that is beyond its limits is told so from its head: its bodies are neither waited for,
+nor decoded, nor read."""
 
 from __future__ import annotations
 
@@ -44,17 +45,22 @@ UNREAD = {
     "declared": head(8 << 20),
     "expect": head(8 << 20, "Expect: 100-continue"),
     "compressed": head(len(BOMB), "Content-Encoding: gzip") + BOMB[:100],
-    "chunked": head(0, "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"") + b"5\r\n{",
+    "chunked": head(0, "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"")
+    + b"5\r\n{",
 }
 
 
 @pytest.mark.parametrize(
-    "limit", ["1 requests/minute", "1 requests/day", "1 tokens/total", "0 USD/month", "0 concurrent"]
+    "limit",
+    ["1 requests/minute", "1 requests/day", "1 tokens/total", "0 USD/month", "0 concurrent"],
 )
 async def test_no_body_is_waited_for(tmp_path: Path, limit: str) -> None:
     keys = {"alice": {"secret": "sk-test", "limits": [{"limit": limit}]}}
     prices = [{"model": "m-1", "input": "1", "output": "1"}]
-    async with raw_upstream(answers) as upstream, running(tmp_path, config(upstream.url, keys=keys, prices=prices)) as proxy:
+    async with (
+        raw_upstream(answers) as upstream,
+        running(tmp_path, config(upstream.url, keys=keys, prices=prices)) as proxy,
+    ):
         if not limit.startswith("0"):
             assert (await asked(proxy, head(len(SMALL)) + SMALL)).status == 200
         sent = len(upstream.visits)
@@ -77,7 +83,10 @@ async def test_what_holds_for_some_models_only_is_asked_with_the_body(tmp_path: 
     limits = [{"limit": "0 requests/hour for dear-*"}]
     keys = {"alice": {"secret": "sk-test", "limits": limits}}
     body = gzip.compress(SMALL)
-    async with raw_upstream(answers) as upstream, running(tmp_path, config(upstream.url, keys=keys)) as proxy:
+    async with (
+        raw_upstream(answers) as upstream,
+        running(tmp_path, config(upstream.url, keys=keys)) as proxy,
+    ):
         request = head(len(body), "Content-Encoding: gzip") + body
         assert (await asked(proxy, request)).status == 200
 
@@ -85,7 +94,10 @@ async def test_what_holds_for_some_models_only_is_asked_with_the_body(tmp_path: 
 async def test_copies_of_a_compressed_body_in_one_go_cost_next_to_nothing(tmp_path: Path) -> None:
     keys = {name: {"secret": f"sk-{name}", "limits": ONCE} for name in ("alice", "bob")}
     bomb = [head(len(BOMB), "Content-Encoding: gzip", key=f"sk-{name}") + BOMB for name in keys]
-    async with raw_upstream(answers) as upstream, running(tmp_path, config(upstream.url, keys=keys)) as proxy:
+    async with (
+        raw_upstream(answers) as upstream,
+        running(tmp_path, config(upstream.url, keys=keys)) as proxy,
+    ):
         began_s = process_time()
         assert (await asked(proxy, bomb[0])).status == 200
         one_s = process_time() - began_s
@@ -102,10 +114,15 @@ async def test_copies_of_a_compressed_body_in_one_go_cost_next_to_nothing(tmp_pa
         assert process_time() - began_s < 5 * one_s
 
 
-async def test_a_large_body_that_is_here_and_not_read_does_not_stop_its_connection(tmp_path: Path) -> None:
+async def test_a_large_body_that_is_here_and_not_read_does_not_stop_its_connection(
+    tmp_path: Path,
+) -> None:
     body = b'{"model":"m-1","messages":[]}' + b" " * 150_000
     keys = {"alice": {"secret": "sk-test", "limits": ONCE}}
-    async with raw_upstream(answers) as upstream, running(tmp_path, config(upstream.url, keys=keys)) as proxy:
+    async with (
+        raw_upstream(answers) as upstream,
+        running(tmp_path, config(upstream.url, keys=keys)) as proxy,
+    ):
         assert (await asked(proxy, head(len(SMALL)) + SMALL)).status == 200
         for key, status in (("sk-test", 429), ("sk-nobody", 401)):
             client = await RawClient.connect(proxy.address)
@@ -121,30 +138,35 @@ async def test_a_large_body_that_is_here_and_not_read_does_not_stop_its_connecti
                     await client.aclose()
 
 
-async def test_bodies_that_do_not_come_take_no_place_among_requests_in_flight(tmp_path: Path) -> None:
-    async with raw_upstream(answers) as upstream, running(tmp_path, config(upstream.url, inflight_max=2, connections_max=9)) as proxy:
+async def test_bodies_that_do_not_come_take_no_place_among_requests_in_flight(
+    tmp_path: Path,
+) -> None:
+    async with (
+        raw_upstream(answers) as upstream,
+        running(tmp_path, config(upstream.url, inflight_max=2, connections_max=9)) as proxy,
+    ):
         slow = [await RawClient.connect(proxy.address) for _ in range(4)]
         for client in slow:
             await client.send(head(len(SMALL)))
         async with guard():
-            while proxy.server.parts.arriving < len(slow):
+            while proxy.server.services.arriving < len(slow):
                 await asyncio.sleep(0)
         assert (await asked(proxy, head(len(SMALL)) + SMALL)).status == 200
         for client in slow:
             await client.send(SMALL)
             assert (await client.answer()).status == 200
             await client.aclose()
-        assert (proxy.server.parts.arriving, proxy.server.parts.inflight) == (0, 0)
+        assert (proxy.server.services.arriving, proxy.server.services.inflight) == (0, 0)
 
 
 async def test_a_stop_waits_for_the_bodies_that_are_on_their_way(tmp_path: Path) -> None:
     async with raw_upstream(answers) as upstream, running(tmp_path, config(upstream.url)) as proxy:
         client = await RawClient.connect(proxy.address)
         await client.send(head(len(SMALL)))
-        while not proxy.server.parts.arriving:
+        while not proxy.server.services.arriving:
             await asyncio.sleep(0)
         draining = asyncio.create_task(proxy.server.drain())
-        while not proxy.server.parts.draining:
+        while not proxy.server.services.draining:
             await asyncio.sleep(0)
         await client.send(SMALL)
         answer = await client.answer()

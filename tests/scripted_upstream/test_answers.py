@@ -1,4 +1,5 @@
-"""The whole answer, without a network: the bytes, their faults, their encodings, and that they depend on the request alone."""
+"""The whole answer, without a network: the bytes, their faults, their encodings, and that they
+depend on the request alone."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import zlib
 import msgspec
 import pytest
 
-from proxy.scripted_upstream import Answer, Fault, expected, pieces
+from proxy.scripted_upstream import Fault, ScriptedAnswer, expected, pieces
 from tests.scripted_upstream.asking import ASKED, PARIS, ask, spoken, whole
 
 
@@ -18,11 +19,17 @@ def test_the_same_request_gets_the_same_bytes_and_another_one_others():
 
 
 def test_completions_and_embeddings():
-    body = msgspec.json.encode({"model": "demo-chat", "prompt": ["One", "Two"], "stream": True, **ASKED})
+    body = msgspec.json.encode(
+        {"model": "demo-chat", "prompt": ["One", "Two"], "stream": True, **ASKED}
+    )
     completion = expected(body, "completions")
     assert completion.texts == ("One … and so on.", "Two … and so on.")
-    assert completion.usage["completion_tokens"] == sum(len(pieces(text)) for text in completion.texts)
-    body = msgspec.json.encode({"model": "text-embedding-3-small", "input": ["Hello!", "x"], "dimensions": 4})
+    assert completion.usage["completion_tokens"] == sum(
+        len(pieces(text)) for text in completion.texts
+    )
+    body = msgspec.json.encode(
+        {"model": "text-embedding-3-small", "input": ["Hello!", "x"], "dimensions": 4}
+    )
     embeddings = whole(expected(body, "embeddings"))
     assert [len(row["embedding"]) for row in embeddings["data"]] == [4, 4]
     assert embeddings["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
@@ -66,6 +73,6 @@ def test_line_ends(model, ending):
 
 def test_compressed_events_can_be_read_one_by_one():
     answer = ask("demo-gzip", stream=True)
-    assert spoken(Answer(events=(gzip.decompress(answer.body),))) == PARIS
+    assert spoken(ScriptedAnswer(events=(gzip.decompress(answer.body),))) == PARIS
     unpack = zlib.decompressobj(wbits=31)
     assert all(unpack.decompress(event).endswith(b"\n\n") for event in answer.events)

@@ -28,7 +28,10 @@ from tests.scripted_upstream.asking import QUESTION
     ],
 )
 def test_errors_are_vendor_shaped(model, status, content_type, text):
-    answer = expected(msgspec.json.encode({"model": model, "messages": QUESTION, "stream": True}), credential="sk-canary")
+    answer = expected(
+        msgspec.json.encode({"model": model, "messages": QUESTION, "stream": True}),
+        credential="sk-canary",
+    )
     assert (answer.status, answer.headers[0]) == (status, ("content-type", content_type))
     assert text in answer.body
     assert (("retry-after", "1") in answer.headers) == (status == 429)

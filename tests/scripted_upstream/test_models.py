@@ -11,5 +11,9 @@ def test_the_rest_of_the_table():
     assert whole(ask("demo-substitute"))["model"] == "demo-other"
     assert whole(ask("demo-json", stream=True))["object"] == "chat.completion"
     assert ask("demo-comments", stream=True).body.count(b": OPENROUTER PROCESSING\n\n") == 10
-    assert (ask("demo-slow").pace_s, ask("demo-slow:0.5").pace_s, ask("demo-slow:nonsense").pace_s) == (0.05, 0.5, 0.05)
+    assert (
+        ask("demo-slow").pace_s,
+        ask("demo-slow:0.5").pace_s,
+        ask("demo-slow:nonsense").pace_s,
+    ) == (0.05, 0.5, 0.05)
     assert ask("demo-redirect").status == 307

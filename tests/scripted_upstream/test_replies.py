@@ -1,4 +1,5 @@
-"""What a scripted model says: documented answers, echoes, what shortens them, tool calls, structured text."""
+"""What a scripted model says: documented answers, echoes, what shortens them, tool calls,
+structured text."""
 
 from __future__ import annotations
 
@@ -9,7 +10,18 @@ from proxy.scripted_upstream import pieces
 from tests.scripted_upstream.asking import PARIS, QUESTION, ask, objects, spoken, whole
 
 
-@pytest.mark.parametrize("text", ["", " ", "It's 3.14, no?", "量子计算是一种方式。", "a\n\nb  c\t", "naïve — 😀 café", "_x9 \u3000漢"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "It's 3.14, no?",
+        "量子计算是一种方式。",
+        "a\n\nb  c\t",
+        "naïve — 😀 café",
+        "_x9 \u3000漢",
+    ],
+)
 def test_pieces_join_to_the_text(text):
     assert "".join(pieces(text)) == text
 
@@ -19,8 +31,16 @@ def test_pieces_join_to_the_text(text):
     [
         ("deepseek-v3.2", "What is the capital of France?", PARIS),
         ("gemini-3-flash-preview", "And if you multiply that by 3?", "4 × 3 = 12."),
-        ("qwen3-max-2026-01-23", "用一句话介绍量子计算。", "量子计算是一种利用量子力学原理进行信息处理的新型计算方式。"),
-        ("gpt-4o", "介绍一下深度学习的基本原理。", "深度学习是机器学习的一个子领域，它使用多层神经网络来学习数据的表征。"),
+        (
+            "qwen3-max-2026-01-23",
+            "用一句话介绍量子计算。",
+            "量子计算是一种利用量子力学原理进行信息处理的新型计算方式。",
+        ),
+        (
+            "gpt-4o",
+            "介绍一下深度学习的基本原理。",
+            "深度学习是机器学习的一个子领域，它使用多层神经网络来学习数据的表征。",
+        ),
         ("claude-sonnet-4-5", "Hello!", "Hello! How can I help you today?"),
         ("any-other-name", "ping", "You said: ping"),
     ],
@@ -46,7 +66,11 @@ def test_earlier_messages_are_echoed():
 
 
 def test_earlier_turns_count_as_cached():
-    turns = [{"role": "user", "content": "word " * 40}, {"role": "assistant", "content": "yes"}, *QUESTION]
+    turns = [
+        {"role": "user", "content": "word " * 40},
+        {"role": "assistant", "content": "yes"},
+        *QUESTION,
+    ]
     assert ask(messages=turns).usage["prompt_tokens_details"]["cached_tokens"] == 48
 
 
@@ -84,7 +108,11 @@ TOOL = {
     "function": {
         "name": "get_weather",
         "description": "获取指定城市的天气",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string", "description": "城市名称"}}, "required": ["city"]},
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "description": "城市名称"}},
+            "required": ["city"],
+        },
     },
 }
 WEATHER = [{"role": "user", "content": "北京今天天气怎么样?"}]
@@ -96,10 +124,19 @@ def test_a_tool_is_called_as_the_document_shows():
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["content"] is None
     assert choice["message"]["tool_calls"] == [
-        {"id": "call_0_get_weather", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"北京"}'}}
+        {
+            "id": "call_0_get_weather",
+            "type": "function",
+            "function": {"name": "get_weather", "arguments": '{"city":"北京"}'},
+        }
     ]
     stream = ask("qwen3-max-2026-01-23", WEATHER, tools=[TOOL], stream=True)
-    calls = [call for event in objects(stream) for choice in event["choices"] for call in choice["delta"].get("tool_calls", [])]
+    calls = [
+        call
+        for event in objects(stream)
+        for choice in event["choices"]
+        for call in choice["delta"].get("tool_calls", [])
+    ]
     assert calls[0]["id"] == "call_0_get_weather"
     assert "".join(call["function"]["arguments"] for call in calls) == '{"city":"北京"}'
 
@@ -108,13 +145,24 @@ def test_a_tool_is_called_as_the_document_shows():
     ("model", "options", "called"),
     [
         ("gpt-4o", {"tools": [TOOL], "tool_choice": "none"}, []),
-        ("gpt-4o", {"tools": [TOOL, {"type": "function", "function": {"name": "other"}}]}, ["get_weather"]),
         (
             "gpt-4o",
-            {"tools": [TOOL, {"type": "function", "function": {"name": "other"}}], "tool_choice": {"type": "function", "function": {"name": "other"}}},
+            {"tools": [TOOL, {"type": "function", "function": {"name": "other"}}]},
+            ["get_weather"],
+        ),
+        (
+            "gpt-4o",
+            {
+                "tools": [TOOL, {"type": "function", "function": {"name": "other"}}],
+                "tool_choice": {"type": "function", "function": {"name": "other"}},
+            },
             ["other"],
         ),
-        ("demo-tools", {"tools": [TOOL, {"type": "function", "function": {"name": "other"}}]}, ["get_weather", "other"]),
+        (
+            "demo-tools",
+            {"tools": [TOOL, {"type": "function", "function": {"name": "other"}}]},
+            ["get_weather", "other"],
+        ),
         ("demo-tools", {}, ["get_weather"]),
     ],
 )
@@ -125,15 +173,33 @@ def test_which_tools_are_called(model, options, called):
 
 def test_a_tools_answer_is_answered_in_text():
     calls = whole(ask("demo-tools", WEATHER))["choices"][0]["message"]["tool_calls"]
-    turns = [*WEATHER, {"role": "assistant", "content": None, "tool_calls": calls}, {"role": "tool", "tool_call_id": calls[0]["id"], "content": "sunny"}]
-    assert ask("demo-tools", turns, tools=[TOOL]).text.startswith("The tool answered call_0_get_weather: sunny")
+    turns = [
+        *WEATHER,
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": calls[0]["id"], "content": "sunny"},
+    ]
+    assert ask("demo-tools", turns, tools=[TOOL]).text.startswith(
+        "The tool answered call_0_get_weather: sunny"
+    )
 
 
 def test_structured_answers():
     schema = {
         "type": "object",
-        "properties": {"city": {"type": "string"}, "kind": {"enum": ["a", "b"]}, "count": {"type": "integer"}, "tags": {"type": "array", "items": {}}},
+        "properties": {
+            "city": {"type": "string"},
+            "kind": {"enum": ["a", "b"]},
+            "count": {"type": "integer"},
+            "tags": {"type": "array", "items": {}},
+        },
     }
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-    assert msgspec.json.decode(ask(response_format=wanted).text) == {"city": "Paris", "kind": "a", "count": 1, "tags": ["Paris"]}
-    assert msgspec.json.decode(ask(response_format={"type": "json_object"}).text) == {"answer": PARIS}
+    assert msgspec.json.decode(ask(response_format=wanted).text) == {
+        "city": "Paris",
+        "kind": "a",
+        "count": 1,
+        "tags": ["Paris"],
+    }
+    assert msgspec.json.decode(ask(response_format={"type": "json_object"}).text) == {
+        "answer": PARIS
+    }

@@ -17,7 +17,10 @@ from tests.scripted_upstream.asking import whole
         (b'{"model":"m","messages":[]}', "Missing required parameter: 'messages'"),
         (b'{"model":"m","messages":[{"role":"user"}],"n":0}', "Invalid 'n'"),
         (b'{"model":"m","messages":[{"role":"user"}],"stop":["1","2","3","4","5"]}', "at most 4"),
-        (b'{"model":"m","messages":[{"role":"user"}],"stream_options":{}}', "only allowed when 'stream' is enabled"),
+        (
+            b'{"model":"m","messages":[{"role":"user"}],"stream_options":{}}',
+            "only allowed when 'stream' is enabled",
+        ),
         (b"[" * 5000, "Could not read the request body"),
     ],
 )

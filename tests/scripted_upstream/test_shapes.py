@@ -21,16 +21,24 @@ from tests.scripted_upstream.asking import ASKED, PARIS, ask, objects, spoken, w
         ("deepseek-chat", {}, [-1], 0),
     ],
 )
-def test_streams_state_usage_where_the_vendor_does(model, options, events_with_usage, events_with_null):
+def test_streams_state_usage_where_the_vendor_does(
+    model, options, events_with_usage, events_with_null
+):
     answer = ask(model, stream=True, **options)
     events = objects(answer)
-    assert [index - len(events) for index, event in enumerate(events) if event.get("usage")] == events_with_usage
-    assert sum("usage" in event and event["usage"] is None for event in events) == (len(events) + events_with_null if events_with_null else 0)
+    assert [
+        index - len(events) for index, event in enumerate(events) if event.get("usage")
+    ] == events_with_usage
+    assert sum("usage" in event and event["usage"] is None for event in events) == (
+        len(events) + events_with_null if events_with_null else 0
+    )
     assert answer.usage == (events[-1]["usage"] if events_with_usage else None)
 
 
 def test_usage_that_stands_elsewhere():
-    kimi, groq, gemini = (ask(model, stream=True) for model in ("kimi-k2", "llama-3.3-70b-instruct", "gemini-2.5-pro"))
+    kimi, groq, gemini = (
+        ask(model, stream=True) for model in ("kimi-k2", "llama-3.3-70b-instruct", "gemini-2.5-pro")
+    )
     assert objects(kimi)[-1]["choices"][0]["usage"] == kimi.usage
     assert objects(groq)[-1]["x_groq"]["usage"] == groq.usage
     running = [event["usage"]["completion_tokens"] for event in objects(gemini)]
@@ -44,7 +52,13 @@ def test_usage_that_stands_elsewhere():
         ("qwen3-max-2026-01-23", {"prompt_tokens": 14, "completion_tokens": 7, "total_tokens": 21}),
         (
             "deepseek-chat",
-            {"prompt_tokens": 14, "completion_tokens": 7, "total_tokens": 21, "prompt_cache_hit_tokens": 0, "prompt_cache_miss_tokens": 14},
+            {
+                "prompt_tokens": 14,
+                "completion_tokens": 7,
+                "total_tokens": 21,
+                "prompt_cache_hit_tokens": 0,
+                "prompt_cache_miss_tokens": 14,
+            },
         ),
         (
             "gpt-4o",
@@ -53,10 +67,23 @@ def test_usage_that_stands_elsewhere():
                 "completion_tokens": 7,
                 "total_tokens": 21,
                 "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-                "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
+                "completion_tokens_details": {
+                    "reasoning_tokens": 0,
+                    "audio_tokens": 0,
+                    "accepted_prediction_tokens": 0,
+                    "rejected_prediction_tokens": 0,
+                },
             },
         ),
-        ("grok-3", {"prompt_tokens": 14, "completion_tokens": 7, "total_tokens": 21, "completion_tokens_details": {"reasoning_tokens": 0}}),
+        (
+            "grok-3",
+            {
+                "prompt_tokens": 14,
+                "completion_tokens": 7,
+                "total_tokens": 21,
+                "completion_tokens_details": {"reasoning_tokens": 0},
+            },
+        ),
     ],
 )
 def test_usage_objects_are_the_vendors(model, usage):
@@ -64,14 +91,30 @@ def test_usage_objects_are_the_vendors(model, usage):
 
 
 def test_reasoning_is_inside_the_output_but_not_with_xai():
-    plain, xai = ask("gpt-4o", reasoning_effort="medium").usage, ask("grok-3", reasoning_effort="medium").usage
-    assert (plain["completion_tokens"], plain["completion_tokens_details"]["reasoning_tokens"], plain["total_tokens"]) == (71, 64, 85)
-    assert (xai["completion_tokens"], xai["completion_tokens_details"]["reasoning_tokens"], xai["total_tokens"]) == (7, 64, 85)
+    plain, xai = (
+        ask("gpt-4o", reasoning_effort="medium").usage,
+        ask("grok-3", reasoning_effort="medium").usage,
+    )
+    assert (
+        plain["completion_tokens"],
+        plain["completion_tokens_details"]["reasoning_tokens"],
+        plain["total_tokens"],
+    ) == (71, 64, 85)
+    assert (
+        xai["completion_tokens"],
+        xai["completion_tokens_details"]["reasoning_tokens"],
+        xai["total_tokens"],
+    ) == (7, 64, 85)
 
 
 def test_reasoning_aloud_is_streamed_and_counted():
     answer = ask("demo-reasoning", stream=True, **ASKED)
-    aloud = [choice["delta"]["reasoning_content"] for event in objects(answer) for choice in event["choices"] if "reasoning_content" in choice["delta"]]
+    aloud = [
+        choice["delta"]["reasoning_content"]
+        for event in objects(answer)
+        for choice in event["choices"]
+        if "reasoning_content" in choice["delta"]
+    ]
     assert "".join(aloud).startswith("First I read the question.")
     assert answer.usage["completion_tokens_details"]["reasoning_tokens"] == len(aloud)
     assert answer.usage["completion_tokens"] == len(aloud) + 7
@@ -79,7 +122,11 @@ def test_reasoning_aloud_is_streamed_and_counted():
 
 def test_several_choices_take_turns():
     answer = ask(n=3, stream=True, **ASKED)
-    assert answer.texts == (PARIS, f"{PARIS} (choice 2)", f"{PARIS} (choice 3)") == tuple(spoken(answer, index) for index in range(3))
+    assert (
+        answer.texts
+        == (PARIS, f"{PARIS} (choice 2)", f"{PARIS} (choice 3)")
+        == tuple(spoken(answer, index) for index in range(3))
+    )
     assert [event["choices"][0]["index"] for event in objects(answer)[:6]] == [0, 1, 2, 0, 1, 2]
     assert answer.usage["completion_tokens"] == 7 + 11 + 11
 
@@ -88,14 +135,24 @@ def test_logprobs_service_tier_and_fingerprint():
     choice = whole(ask("gpt-4o", logprobs=True, top_logprobs=2))["choices"][0]
     assert [row["token"] for row in choice["logprobs"]["content"]] == list(pieces(PARIS))
     answer = whole(ask("gpt-4o", service_tier="auto"))
-    assert (answer["service_tier"], answer["system_fingerprint"], answer["choices"][0]["logprobs"]) == ("default", "fp_44709d6fcb", None)
+    assert (
+        answer["service_tier"],
+        answer["system_fingerprint"],
+        answer["choices"][0]["logprobs"],
+    ) == ("default", "fp_44709d6fcb", None)
     assert "service_tier" not in whole(ask("gpt-4o"))
     assert "system_fingerprint" not in whole(ask("qwen3-max-2026-01-23"))
 
 
 def test_events_of_two_vendors_hold_delta_and_index_only():
-    assert objects(ask("deepseek-v3.2", stream=True))[0]["choices"] == [{"delta": {"content": "The"}, "index": 0}]
-    assert ask("qwen3-max-2026-01-23", stream=True).events[0].startswith(b'data: {"choices":[{"delta":{"content":"The"},"index":0}],')
+    assert objects(ask("deepseek-v3.2", stream=True))[0]["choices"] == [
+        {"delta": {"content": "The"}, "index": 0}
+    ]
+    assert (
+        ask("qwen3-max-2026-01-23", stream=True)
+        .events[0]
+        .startswith(b'data: {"choices":[{"delta":{"content":"The"},"index":0}],')
+    )
 
 
 def test_multimodal_messages_and_spoken_answers():

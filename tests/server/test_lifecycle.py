@@ -1,4 +1,5 @@
-"""The life of the process: start errors that say what to do, a second process on one data directory, reload all-or-nothing, drain, recovery."""
+"""The life of the process: start errors that say what to do, a second process on one data
+directory, reload all-or-nothing, drain, recovery."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ async def answering(visit: Visit) -> None:
     await visit.answer(ANSWER)
 
 
-async def ask(proxy: Running, key: str = "sk-test", path: str = "/v1/chat/completions") -> RawAnswer:
+async def ask(
+    proxy: Running, key: str = "sk-test", path: str = "/v1/chat/completions"
+) -> RawAnswer:
     client = await RawClient.connect(proxy.address)
     await client.post(ASK, key=key, path=path)
     answer = await client.answer()
@@ -52,8 +55,13 @@ async def refused_start(directory: Path, settings: dict[str, object]) -> str:
     return str(refused.value)
 
 
-async def test_a_second_process_on_one_data_directory_says_why_it_does_not_start(tmp_path: Path) -> None:
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+async def test_a_second_process_on_one_data_directory_says_why_it_does_not_start(
+    tmp_path: Path,
+) -> None:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url)) as proxy,
+    ):
         message = await refused_start(tmp_path, config(upstream.url))
         assert "another process" in message or "in use" in message
         assert (await ask(proxy)).status == 200  # and does the first no harm
@@ -65,13 +73,18 @@ async def test_an_address_in_use_is_named(tmp_path: Path, block: str) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        settings = config("http://127.0.0.1:9/v1", **({"listen": address} if block == "listen" else {"metrics": {"listen": address}}))
+        settings = config(
+            "http://127.0.0.1:9/v1",
+            **({"listen": address} if block == "listen" else {"metrics": {"listen": address}}),
+        )
         assert address in await refused_start(tmp_path, settings)
 
 
 async def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "data_dir" in await refused_start(tmp_path, config("http://127.0.0.1:9/v1", data_dir="file/var"))
+    assert "data_dir" in await refused_start(
+        tmp_path, config("http://127.0.0.1:9/v1", data_dir="file/var")
+    )
 
 
 async def test_a_disk_that_takes_nothing_is_a_reason_and_no_traceback(tmp_path: Path) -> None:
@@ -103,12 +116,16 @@ async def test_a_bad_failpoint_is_a_reason_and_no_traceback(tmp_path: Path) -> N
         await serve(load(path, {}), environ={"TOLLKEEPER_FAILPOINTS": "journal.open.befor=kill"})
 
 
-async def test_the_data_listener_opens_last_so_that_a_start_that_fails_has_served_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_data_listener_opens_last_so_that_a_start_that_fails_has_served_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[tuple[bool, set[str]]] = []
     listen = Acceptor.listen
 
     async def watched(acceptor: Acceptor, host: str, port: int) -> tuple[str, int]:
-        names = {task.get_name() for task in asyncio.all_tasks() if task.get_coro().cr_frame.f_lasti > 0}  # type: ignore[union-attr]
+        names = {
+            task.get_name() for task in asyncio.all_tasks() if task.get_coro().cr_frame.f_lasti > 0
+        }  # type: ignore[union-attr]
         opened.append((isinstance(acceptor._factory, Listener), names))
         return await listen(acceptor, host, port)
 
@@ -118,24 +135,41 @@ async def test_the_data_listener_opens_last_so_that_a_start_that_fails_has_serve
         assert opened[1][1] >= {"journal", "recorder"}
 
 
-async def test_what_others_left_is_booked_beside_serving(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_others_left_is_booked_beside_serving(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root = tmp_path / "var" / "journal"
     first, other = Journal.claim(root, JournalOptions()), Journal.claim(root, JournalOptions())
-    other.open(Opened(id="0193", started_at_ms=1, key_id="alice", endpoint="/v1/embeddings", upstream="mock"))
+    other.open(
+        Opened(
+            id="0193", started_at_ms=1, key_id="alice", endpoint="/v1/embeddings", upstream="mock"
+        )
+    )
     await other.aclose()
     await first.aclose()
     (root / "v9" / "lock").mkdir(parents=True)  # cannot be locked, and is tried first
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url)) as proxy,
+    ):
         assert (await ask(proxy)).status == 200
-        assert {(row["writer"], row["origin"]) for row in await proxy.records(2)} == {("w0", "proxy"), ("w1", "recovery")}
+        assert {(row["writer"], row["origin"]) for row in await proxy.records(2)} == {
+            ("w0", "proxy"),
+            ("w1", "recovery"),
+        }
     assert "v9 stays as it is" in caplog.text
 
 
 async def test_a_reload_changes_how_end_users_are_recorded(tmp_path: Path) -> None:
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url)) as proxy,
+    ):
         kept: list[object] = []
         for count, mode in enumerate(["hash", "plain", "off", "hash"], 1):
-            (tmp_path / "config.yaml").write_text(yaml.safe_dump(config(upstream.url, privacy={"end_user": mode})))
+            (tmp_path / "config.yaml").write_text(
+                yaml.safe_dump(config(upstream.url, privacy={"end_user": mode}))
+            )
             await proxy.server.reload()
             client = await RawClient.connect(proxy.address)
             await client.post(ASK, key="sk-test", headers=("x-end-user: someone",))
@@ -145,31 +179,62 @@ async def test_a_reload_changes_how_end_users_are_recorded(tmp_path: Path) -> No
         assert kept[1:3] == ["someone", None] and kept[0] == kept[3] and len(str(kept[0])) == 32
 
 
-async def test_a_reload_that_trips_over_a_config_keeps_the_old_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+async def test_a_reload_that_trips_over_a_config_keeps_the_old_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url)) as proxy,
+    ):
         good = load(tmp_path / "config.yaml", {})
-        for spoilt in ({"api_key": "sk-ключ"}, {"ca_file": tmp_path / "gone"}, {"base_url": "http://[x"}):  # as if the checks had not seen it
+        for spoilt in (
+            {"api_key": "sk-ключ"},
+            {"ca_file": tmp_path / "gone"},
+            {"base_url": "http://[x"},
+        ):  # as if the checks had not seen it
             mock = msgspec.structs.replace(good.settings.upstreams["mock"], **spoilt)
             settings = msgspec.structs.replace(good.settings, upstreams={"mock": mock}, keys={})
-            proxy.server._reloads._read = lambda settings=settings: msgspec.structs.replace(good, settings=settings)
+            proxy.server._reloads._read = lambda settings=settings: msgspec.structs.replace(
+                good, settings=settings
+            )
             caplog.clear()
             await proxy.server.reload()
-            assert "the config was not reloaded, the old one stays" in caplog.text and "ключ" not in caplog.text
+            assert (
+                "the config was not reloaded, the old one stays" in caplog.text
+                and "ключ" not in caplog.text
+            )
             assert (await ask(proxy)).status == 200
-            assert "tollkeeper_config_last_reload_successful 0.0" in proxy.server.parts.metrics.render().decode()
+            assert (
+                "tollkeeper_config_last_reload_successful 0.0"
+                in proxy.server.services.metrics.render().decode()
+            )
             proxy.server._reloads._read = lambda: good
             await proxy.server.reload()
-            assert "tollkeeper_config_last_reload_successful 1.0" in proxy.server.parts.metrics.render().decode()
+            assert (
+                "tollkeeper_config_last_reload_successful 1.0"
+                in proxy.server.services.metrics.render().decode()
+            )
 
 
-async def test_a_reload_takes_the_whole_new_config_or_keeps_the_old_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+async def test_a_reload_takes_the_whole_new_config_or_keeps_the_old_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url)) as proxy,
+    ):
         path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump(config(upstream.url, keys={"bob": {"secret": "sk-bob"}}, nonsense=1)))
+        path.write_text(
+            yaml.safe_dump(config(upstream.url, keys={"bob": {"secret": "sk-bob"}}, nonsense=1))
+        )
         await proxy.server.reload()
         assert ((await ask(proxy)).status, (await ask(proxy, "sk-bob")).status) == (200, 401)
         assert "nonsense" in caplog.text
-        path.write_text(yaml.safe_dump(config(upstream.url, keys={"bob": {"secret": "sk-bob"}}, data_dir="elsewhere")))
+        path.write_text(
+            yaml.safe_dump(
+                config(upstream.url, keys={"bob": {"secret": "sk-bob"}}, data_dir="elsewhere")
+            )
+        )
         await proxy.server.reload()
         assert ((await ask(proxy)).status, (await ask(proxy, "sk-bob")).status) == (401, 200)
         assert "data_dir" in caplog.text and not (tmp_path / "elsewhere").exists()
@@ -220,7 +285,10 @@ async def test_a_drain_refuses_new_work_and_waits_for_what_runs(tmp_path: Path) 
 
 
 async def test_not_ready_comes_first_so_that_load_balancers_notice(tmp_path: Path) -> None:
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url, drain={"delay": "1h", "timeout": "10m"})) as proxy:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url, drain={"delay": "1h", "timeout": "10m"})) as proxy,
+    ):
         draining = asyncio.create_task(proxy.server.drain())
         await asyncio.sleep(0)
         client = await RawClient.connect(proxy.address)
@@ -252,7 +320,9 @@ async def test_who_asks_whether_it_is_ready_learns_no_path_and_the_operator_does
         refusal = await ask(proxy)
         assert (refusal.status, b"cannot write its journal" in refusal.body) == (503, True)
         for body in (said.body, refusal.body):
-            assert b"lock" not in body and b"disk" not in body and str(tmp_path).encode() not in body
+            assert (
+                b"lock" not in body and b"disk" not in body and str(tmp_path).encode() not in body
+            )
         aside.rename(lock)
         await until(lambda: "ready again" in caplog.text)
         assert (await ask(proxy)).status == 200
@@ -268,7 +338,10 @@ async def test_what_is_booked_survives_a_restart(tmp_path: Path) -> None:
 
 
 async def test_by_hand_there_is_no_load_balancer_to_wait_for(tmp_path: Path) -> None:
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url, drain={"delay": "1h", "timeout": "10m"})) as proxy:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url, drain={"delay": "1h", "timeout": "10m"})) as proxy,
+    ):
         proxy.server.stop(True)
         async with guard():
             await proxy.server.drain()

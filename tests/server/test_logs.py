@@ -1,4 +1,5 @@
-"""What a log line shows and what it must never show. The canaries are secrets and content planted where lines are made."""
+"""What a log line shows and what it must never show. The canaries are secrets and content planted
+where lines are made."""
 
 from __future__ import annotations
 
@@ -51,18 +52,30 @@ def json_lines():
 
 @pytest.mark.parametrize(
     ("format", "stream", "is_json"),
-    [("auto", Screen, False), ("auto", io.StringIO, True), ("text", io.StringIO, False), ("json", Screen, True)],
+    [
+        ("auto", Screen, False),
+        ("auto", io.StringIO, True),
+        ("text", io.StringIO, False),
+        ("json", Screen, True),
+    ],
 )
 def test_text_on_a_terminal_and_json_else(format, stream, is_json):
     written = stream()
     logs.configure(format, written)
-    logging.getLogger("tollkeeper.server").info("listening on %s", "127.0.0.1:8790", extra={"fields": {"id": "7"}})
+    logging.getLogger("tollkeeper.server").info(
+        "listening on %s", "127.0.0.1:8790", extra={"fields": {"id": "7"}}
+    )
     logging.getLogger("tollkeeper.server").debug("not at this level")
     [line] = written.getvalue().splitlines()
     if is_json:
         entry = json.loads(line)
         assert entry.pop("time").endswith("Z")
-        assert entry == {"level": "info", "logger": "tollkeeper.server", "message": "listening on 127.0.0.1:8790", "id": "7"}
+        assert entry == {
+            "level": "info",
+            "logger": "tollkeeper.server",
+            "message": "listening on 127.0.0.1:8790",
+            "id": "7",
+        }
     else:
         assert line.endswith("Z INFO tollkeeper.server: listening on 127.0.0.1:8790 id=7")
 
@@ -150,7 +163,12 @@ def test_an_exception_tells_its_type_and_place_not_the_value(output, error):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device", "/data/journal/w0"), sqlite3.OperationalError("database is locked"), ProxyError(503, "api_error", "overloaded", "Full.")]
+    "error",
+    [
+        OSError(28, "No space left on device", "/data/journal/w0"),
+        sqlite3.OperationalError("database is locked"),
+        ProxyError(503, "api_error", "overloaded", "Full."),
+    ],
 )
 def test_an_operator_is_told_what_the_system_said(output, error):
     logging.getLogger("tollkeeper.journal").error("cannot write", exc_info=error)
@@ -166,7 +184,11 @@ def test_a_chain_of_exceptions_that_bites_its_tail_ends(output):
 
 @pytest.mark.parametrize("name", ["asyncio", "aiohttp.server", "aiohttp.client"])
 def test_quoted_values_in_other_packages_messages_are_taken_out(output, name):
-    logging.getLogger(name).error("Exception in callback Protocol.data_received(b'%s\\'x') handle: <Handle f(\"%s\")>", CANARY, CANARY)
+    logging.getLogger(name).error(
+        "Exception in callback Protocol.data_received(b'%s\\'x') handle: <Handle f(\"%s\")>",
+        CANARY,
+        CANARY,
+    )
     assert CANARY not in output.getvalue()
     assert "Exception in callback Protocol.data_received" in output.getvalue()
 
@@ -178,27 +200,39 @@ async def test_a_malformed_header_does_not_reach_the_log(output):
     runner = web.ServerRunner(web.Server(handle, access_log=None))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    for head in (f"x-canary: {CANARY}", f"Authorization: Bearer \x00{CANARY}", f"x canary: {CANARY}", f"x-long: {CANARY * 3000}"):
+    for head in (
+        f"x-canary: {CANARY}",
+        f"Authorization: Bearer \x00{CANARY}",
+        f"x canary: {CANARY}",
+        f"x-long: {CANARY * 3000}",
+    ):
         reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
         writer.write(f"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{head}\r\n\r\n".encode())
         await reader.read()
         writer.close()
         await writer.wait_closed()
     await runner.cleanup()
-    assert output.getvalue().count("aiohttp.server") >= 4, "aiohttp no longer logs these: then this guard can go"
+    assert output.getvalue().count("aiohttp.server") >= 4, (
+        "aiohttp no longer logs these: then this guard can go"
+    )
     assert CANARY not in output.getvalue()
 
 
 def test_no_value_can_imitate_a_line_or_a_field():
     stream = io.StringIO()
     logs.configure("text", stream)
-    logging.getLogger("tollkeeper.x").info("one\ntwo\r\x1b[2J\u2028three", extra={"fields": {"model": "m status=200\nINFO", "key": "a b", "team": None}})
+    logging.getLogger("tollkeeper.x").info(
+        "one\ntwo\r\x1b[2J\u2028three",
+        extra={"fields": {"model": "m status=200\nINFO", "key": "a b", "team": None}},
+    )
     [line] = stream.getvalue().splitlines()
     assert line.endswith('one two��[2J�three model="m status=200\\nINFO" key="a b"')
 
 
 def test_a_line_is_bounded_and_a_name_that_utf8_cannot_carry_is_written(output):
-    logging.getLogger("tollkeeper.x").info("x" * 100_000, extra={"fields": {"model": "\ud800" + "y" * 100_000}})
+    logging.getLogger("tollkeeper.x").info(
+        "x" * 100_000, extra={"fields": {"model": "\ud800" + "y" * 100_000}}
+    )
     assert output.getvalue().count("\n") == 1
     assert len(output.getvalue()) < 2 * logs.LINE_CHARACTERS_MAX + 1_000
     output.getvalue().encode()

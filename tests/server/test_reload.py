@@ -1,4 +1,5 @@
-"""A reload reads and compiles beside the event loop, one at a time, and new limits miss no record."""
+"""A reload reads and compiles beside the event loop, one at a time, and new limits miss no
+record."""
 
 from __future__ import annotations
 
@@ -41,7 +42,10 @@ async def test_it_is_read_in_a_thread_and_many_calls_share_one_turn(tmp_path: Pa
         may_read.wait()
         return load(tmp_path / "config.yaml", {})
 
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url)) as proxy,
+    ):
         reloads = proxy.server._reloads
         reloads._read = read
         first = asyncio.create_task(reloads.reload())
@@ -60,8 +64,11 @@ async def test_it_is_read_in_a_thread_and_many_calls_share_one_turn(tmp_path: Pa
 async def test_what_ends_while_a_new_limit_is_counted_is_counted_too(
     tmp_path: Path, unit: str
 ) -> None:
-    async with raw_upstream(answering) as upstream, running(tmp_path, config(upstream.url)) as proxy:
-        parts = proxy.server.parts
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url)) as proxy,
+    ):
+        parts = proxy.server.services
         assert await ask(proxy) == 200
         await proxy.records(1)
         limited = config(upstream.url, limits=[f"1000000 {unit}/total"])

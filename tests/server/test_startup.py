@@ -1,4 +1,5 @@
-"""The shared parts, made in order: what is closed again after a start that failed half-way, and which clock they go by."""
+"""The shared parts, made in order: what is closed again after a start that failed half-way, and
+which clock they go by."""
 
 from __future__ import annotations
 
@@ -10,21 +11,23 @@ import yaml
 
 from proxy.config.loader import load
 from proxy.core.clock import SteadyClock
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.snapshot import Snapshot
 from proxy.journal import Journal, JournalUnavailable
 from proxy.ledger import LedgerError
 from proxy.server.startup import assemble, journal_options
 from tests.support.running import config, vocabularies
 
 
-def site(directory: Path) -> Site:
+def snapshot(directory: Path) -> Snapshot:
     path = directory / "config.yaml"
     path.write_text(yaml.safe_dump(config("http://127.0.0.1:9/v1")))
-    return Site(load(path, {}).settings)
+    return Snapshot(load(path, {}).settings)
 
 
-async def test_a_start_that_fails_half_way_leaves_the_directory_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = site(tmp_path)
+async def test_a_start_that_fails_half_way_leaves_the_directory_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = snapshot(tmp_path)
     made.settings.data_dir.mkdir()
 
     def full(*_: object) -> Journal:
@@ -33,28 +36,40 @@ async def test_a_start_that_fails_half_way_leaves_the_directory_to_the_next(tmp_
     async with contextlib.AsyncExitStack() as close:
         with monkeypatch.context() as patch, pytest.raises(JournalUnavailable):
             patch.setattr(Journal, "claim", full)
-            await assemble(made, close, failpoints=None, vocabularies=vocabularies(), clock=SteadyClock())
+            await assemble(
+                made, close, failpoints=None, vocabularies=vocabularies(), clock=SteadyClock()
+            )
         with pytest.raises(LedgerError):  # still held: nobody has closed it
-            await assemble(made, close, failpoints=None, vocabularies=vocabularies(), clock=SteadyClock())
+            await assemble(
+                made, close, failpoints=None, vocabularies=vocabularies(), clock=SteadyClock()
+            )
     async with contextlib.AsyncExitStack() as close:
-        parts = await assemble(made, close, failpoints=None, vocabularies=vocabularies(), clock=SteadyClock())
-        assert parts.journal.writer == "w0"
+        services = await assemble(
+            made, close, failpoints=None, vocabularies=vocabularies(), clock=SteadyClock()
+        )
+        assert services.journal.writer == "w0"
 
 
-async def test_time_of_day_does_not_run_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = site(tmp_path)
+async def test_time_of_day_does_not_run_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = snapshot(tmp_path)
     made.settings.data_dir.mkdir()
     clock = SteadyClock()
     async with contextlib.AsyncExitStack() as close:
-        parts = await assemble(made, close, failpoints=None, vocabularies=vocabularies(), clock=clock)
+        services = await assemble(
+            made, close, failpoints=None, vocabularies=vocabularies(), clock=clock
+        )
         shown = [1_800_000_000_000, 1_799_999_000_000, 1_800_000_000_500, 1_700_000_000_000]
-        for system_ms, steady_ms in zip(shown, [shown[0], shown[0], shown[2], shown[3]], strict=True):
+        for system_ms, steady_ms in zip(
+            shown, [shown[0], shown[0], shown[2], shown[3]], strict=True
+        ):
             with monkeypatch.context() as patch:
                 patch.setattr("time.time_ns", lambda system_ms=system_ms: system_ms * 1_000_000)
-                assert parts.now_ms() == steady_ms
+                assert services.now_ms() == steady_ms
         assert clock.take_step() == shown[3] - shown[2]
 
 
 def test_the_journal_is_as_the_config_says(tmp_path: Path) -> None:
-    settings = site(tmp_path).settings
+    settings = snapshot(tmp_path).settings
     assert journal_options(settings).segment_bytes == settings.journal.segment_bytes == 2**20

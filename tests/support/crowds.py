@@ -1,4 +1,5 @@
-"""Many clients at once, each with a fate of its own, and a vendor that bills each of them something else: what limits are tried with, through real HTTP."""
+"""Many clients at once, each with a fate of its own, and a vendor that bills each of them something
+else: what limits are tried with, through real HTTP."""
 
 from __future__ import annotations
 
@@ -35,8 +36,10 @@ class Heard(enum.Enum):
 
 @dataclass(frozen=True)
 class Asked:
-    """A request: its number is in the name of its model, so that ledger and upstream can tell. `input_tokens` and `output_tokens` are the true ones, which
-    the vendor states if it `states`; for `turns` of the loop client and vendor take their time. A vendor that `lingers` for a client who leaves goes on once the
+    """A request: its number is in the name of its model, so that ledger and upstream can tell.
+    `input_tokens` and `output_tokens` are the true ones, which
+    the vendor states if it `states`; for `turns` of the loop client and vendor take their time. A
+    vendor that `lingers` for a client who leaves goes on once the
     proxy has let go of it, where it does."""
 
     number: int
@@ -49,7 +52,7 @@ class Asked:
     states: bool
     body_bytes: int = BODY_BYTES
     family: str = ""
-    ending: str = "whole"   # or: reset, error, no head; unreachable: of a vendor that is not there
+    ending: str = "whole"  # or: reset, error, no head; unreachable: of a vendor that is not there
     lingers: bool = False
 
     @property
@@ -59,7 +62,11 @@ class Asked:
     @property
     def body(self) -> bytes:
         """Of exactly `body_bytes`."""
-        fields: dict[str, object] = {"model": self.model, "stream": self.stream, "messages": [{"role": "user", "content": ""}]}
+        fields: dict[str, object] = {
+            "model": self.model,
+            "stream": self.stream,
+            "messages": [{"role": "user", "content": ""}],
+        }
         if self.cap is not None:
             fields["max_tokens"] = self.cap
         room = self.body_bytes - len(json.dumps(fields))
@@ -69,9 +76,12 @@ class Asked:
 
 
 class Vendor:
-    """Answers each request as it is written in `asked`, once the gate is open. `arrived` is its log."""
+    """Answers each request as it is written in `asked`, once the gate is open. `arrived` is its
+    log."""
 
-    def __init__(self, asked: dict[int, Asked], arrival: Callable[[Asked], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self, asked: dict[int, Asked], arrival: Callable[[Asked], Awaitable[None]] | None = None
+    ) -> None:
         self.asked = asked
         self.arrived: list[int] = []
         self.gate = asyncio.Event()
@@ -87,7 +97,7 @@ class Vendor:
         await self.gate.wait()
         await _turns(asked.turns)
         if asked.lingers and asked.fate is Fate.UNHEARD and asked.stream:
-            await visit.reader.read(1)      # until the proxy has closed it
+            await visit.reader.read(1)  # until the proxy has closed it
             visit.reset()
         elif asked.ending == "no head":
             visit.reset()
@@ -96,7 +106,15 @@ class Vendor:
         elif asked.stream:
             await self._stream(visit, asked)
         else:
-            await visit.answer(json.dumps(_said(asked, {"message": {"role": "assistant", "content": "abc " * asked.output_tokens}}) | _usage(asked)).encode())
+            await visit.answer(
+                json.dumps(
+                    _said(
+                        asked,
+                        {"message": {"role": "assistant", "content": "abc " * asked.output_tokens}},
+                    )
+                    | _usage(asked)
+                ).encode()
+            )
 
     async def _stream(self, visit: Visit, asked: Asked) -> None:
         """Each token is four bytes of text, in eight events."""
@@ -117,7 +135,8 @@ class Vendor:
 
 
 async def guest(address: str, asked: Asked, gate: asyncio.Event, key: str = "sk-test") -> Heard:
-    """One client, to its end or its leaving: who leaves does so once the gate is open, and is refused before if it must be."""
+    """One client, to its end or its leaving: who leaves does so once the gate is open, and is
+    refused before if it must be."""
     client = await RawClient.connect(address)
     await client.post(asked.body, key=key)
     head, opened = asyncio.ensure_future(client.head()), asyncio.ensure_future(gate.wait())
@@ -130,7 +149,10 @@ async def guest(address: str, asked: Asked, gate: asyncio.Event, key: str = "sk-
         status, raw = await head
         if status == 429:
             answer = await client.rest(status, raw)
-            assert json.loads(answer.body)["error"]["code"] in ("insufficient_quota", "rate_limit_exceeded"), answer
+            assert json.loads(answer.body)["error"]["code"] in (
+                "insufficient_quota",
+                "rate_limit_exceeded",
+            ), answer
             return Heard.REFUSED
         if asked.ending == "whole":
             assert status == 200, (status, raw)
@@ -148,9 +170,22 @@ async def guest(address: str, asked: Asked, gate: asyncio.Event, key: str = "sk-
         await client.aclose()
 
 
-def anybody(dice: random.Random, number: int, *, cap: int | None, input_max: int, output_max: int, leaving: float = 0.4, **fields: object) -> Asked:
+def anybody(
+    dice: random.Random,
+    number: int,
+    *,
+    cap: int | None,
+    input_max: int,
+    output_max: int,
+    leaving: float = 0.4,
+    **fields: object,
+) -> Asked:
     """Somebody of the crowd, by chance."""
-    fate = dice.choice([Fate.UNHEARD, Fate.AT_HEAD, Fate.INSIDE]) if dice.random() < leaving else Fate.STAYS
+    fate = (
+        dice.choice([Fate.UNHEARD, Fate.AT_HEAD, Fate.INSIDE])
+        if dice.random() < leaving
+        else Fate.STAYS
+    )
     known: dict[str, object] = {
         "stream": dice.random() < 0.6, "fate": fate, "turns": dice.choice([0, 0, 1, 3, 10, 40]), "states": dice.random() < 0.7,
         "lingers": fate is not Fate.STAYS and dice.random() < 0.7, "ending": dice.choice(["reset", "error", "no head"]) if dice.random() < 0.1 else "whole",
@@ -176,4 +211,10 @@ def _said(asked: Asked, choice: dict[str, object]) -> dict[str, object]:
 def _usage(asked: Asked) -> dict[str, object]:
     if not asked.states:
         return {}
-    return {"usage": {"prompt_tokens": asked.input_tokens, "completion_tokens": asked.output_tokens, "total_tokens": asked.input_tokens + asked.output_tokens}}
+    return {
+        "usage": {
+            "prompt_tokens": asked.input_tokens,
+            "completion_tokens": asked.output_tokens,
+            "total_tokens": asked.input_tokens + asked.output_tokens,
+        }
+    }

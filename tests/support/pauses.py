@@ -1,4 +1,5 @@
-"""How long the event loop of a proxy lets others wait: asked from outside, every 5 ms, over one connection."""
+"""How long the event loop of a proxy lets others wait: asked from outside, every 5 ms, over one
+connection."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Pauses:
-    """`answers` that came so far, and the longest wait for one. The thread only waits, so that the test's own work disturbs it little."""
+    """`answers` that came so far, and the longest wait for one. The thread only waits, so that the
+    test's own work disturbs it little."""
 
     def __init__(self) -> None:
         self.answers = 0

@@ -42,15 +42,23 @@ class Process:
 
     def rows(self) -> list[dict[str, object]]:
         """What is booked now, oldest first."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.data_dir / 'ledger.db'}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{self.data_dir / 'ledger.db'}?mode=ro", uri=True)
+        ) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute("SELECT * FROM records ORDER BY seq")]
 
 
 @contextlib.contextmanager
-def proxy_process(directory: Path, upstream_url: str, *, files_max: int | None = None, **blocks: object) -> Iterator[Process]:
-    """`tollkeeper serve` with the tests' config (and these blocks), killed at the end. `files_max`: its file descriptors."""
+def proxy_process(
+    directory: Path, upstream_url: str, *, files_max: int | None = None, **blocks: object
+) -> Iterator[Process]:
+    """`tollkeeper serve` with the tests' config (and these blocks), killed at the end. `files_max`:
+    its file descriptors."""
     settings = config(upstream_url, log={"format": "json", "requests": "none"}, **blocks)
     (directory / "config.yaml").write_text(yaml.safe_dump(settings))
-    with command("serve", "-c", "config.yaml", cwd=directory, ready=READY, files_max=files_max) as (process, found):
+    with command("serve", "-c", "config.yaml", cwd=directory, ready=READY, files_max=files_max) as (
+        process,
+        found,
+    ):
         yield Process(found[1], process.pid, directory / "var", found[2])

@@ -1,4 +1,5 @@
-"""A real Prometheus beside the test, and promtool: what they scrape, evaluate and say of our files."""
+"""A real Prometheus beside the test, and promtool: what they scrape, evaluate and say of our
+files."""
 
 from __future__ import annotations
 
@@ -39,7 +40,14 @@ def program(name: str) -> str:
 
 def promtool(*arguments: str | Path, stdin: bytes = b"") -> tuple[int, str]:
     """Its exit status and all that it said."""
-    done = subprocess.run([program("promtool"), *arguments], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=GUARD_S, check=False)
+    done = subprocess.run(
+        [program("promtool"), *arguments],
+        input=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=GUARD_S,
+        check=False,
+    )
     return done.returncode, done.stdout.decode()
 
 
@@ -57,7 +65,8 @@ class Prometheus:
             return answer
 
     async def query(self, expression: str, at_ms: int | None = None) -> Vector:
-        """An instant query: labels and value of each sample. Fails on an expression that Prometheus refuses."""
+        """An instant query: labels and value of each sample. Fails on an expression that Prometheus
+        refuses."""
         when = {} if at_ms is None else {"time": f"{at_ms / 1000:.3f}"}
         answer = await self.get("query", query=expression, **when)
         assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
@@ -79,20 +88,29 @@ class Prometheus:
         return found
 
     async def scraped(self) -> int:
-        """The time in Unix milliseconds of a scrape that began after this call, whose samples can be asked for."""
+        """The time in Unix milliseconds of a scrape that began after this call, whose samples can
+        be asked for."""
         [(_, before_s)] = await self.until(bool, "timestamp(up)")
         now_s = max(before_s, (await self.query("time()"))[0][1])
-        [(_, scraped_s)] = await self.until(lambda found: bool(found) and found[0][1] > now_s, "timestamp(up)")
+        [(_, scraped_s)] = await self.until(
+            lambda found: bool(found) and found[0][1] > now_s, "timestamp(up)"
+        )
         return round(scraped_s * 1000)
 
 
 @contextlib.asynccontextmanager
-async def scraping(directory: Path, metrics_address: str, rules: Path | None = None) -> AsyncIterator[Prometheus]:
+async def scraping(
+    directory: Path, metrics_address: str, rules: Path | None = None
+) -> AsyncIterator[Prometheus]:
     """Prometheus, scraping `metrics_address` five times a second, ready."""
     binary = program("prometheus")
     directory.mkdir(parents=True, exist_ok=True)
     config = {
-        "global": {"scrape_interval": f"{int(SCRAPE_INTERVAL_S * 1000)}ms", "scrape_timeout": f"{int(SCRAPE_INTERVAL_S * 1000)}ms", "evaluation_interval": "1s"},
+        "global": {
+            "scrape_interval": f"{int(SCRAPE_INTERVAL_S * 1000)}ms",
+            "scrape_timeout": f"{int(SCRAPE_INTERVAL_S * 1000)}ms",
+            "evaluation_interval": "1s",
+        },
         "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": [metrics_address]}]}],
         **({} if rules is None else {"rule_files": [str(rules)]}),
     }

@@ -1,4 +1,5 @@
-"""A scripted raw TCP upstream and a raw HTTP client: tests say exactly which bytes are sent, when, and see exactly which arrive."""
+"""A scripted raw TCP upstream and a raw HTTP client: tests say exactly which bytes are sent, when,
+and see exactly which arrive."""
 
 from __future__ import annotations
 
@@ -37,13 +38,29 @@ class Visit:
             self.writer.write(part)
             await self.writer.drain()
 
-    async def answer(self, body: bytes, *, status: str = "200 OK", headers: tuple[str, ...] = ("Content-Type: application/json",)) -> None:
+    async def answer(
+        self,
+        body: bytes,
+        *,
+        status: str = "200 OK",
+        headers: tuple[str, ...] = ("Content-Type: application/json",),
+    ) -> None:
         lines = "".join(f"{line}\r\n" for line in headers)
-        await self.send(f"HTTP/1.1 {status}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body)
+        await self.send(
+            f"HTTP/1.1 {status}\r\n{lines}Content-Length: {len(body)}\r\n\r\n".encode("latin-1")
+            + body
+        )
 
-    async def stream(self, *chunks: bytes, end: bool = True, headers: tuple[str, ...] = ("Content-Type: text/event-stream",)) -> None:
+    async def stream(
+        self,
+        *chunks: bytes,
+        end: bool = True,
+        headers: tuple[str, ...] = ("Content-Type: text/event-stream",),
+    ) -> None:
         lines = "".join(f"{line}\r\n" for line in headers)
-        await self.send(f"HTTP/1.1 200 OK\r\n{lines}Transfer-Encoding: chunked\r\n\r\n".encode("latin-1"))
+        await self.send(
+            f"HTTP/1.1 200 OK\r\n{lines}Transfer-Encoding: chunked\r\n\r\n".encode("latin-1")
+        )
         for chunk in chunks:
             await self.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         if end:
@@ -55,7 +72,8 @@ class Visit:
 
 @dataclass
 class RawUpstream:
-    """A TCP server on loopback that runs `script` for each request it receives; keep-alive unless the script closes."""
+    """A TCP server on loopback that runs `script` for each request it receives; keep-alive unless
+    the script closes."""
 
     url: str
     visits: list[Visit] = field(default_factory=list)
@@ -63,7 +81,9 @@ class RawUpstream:
 
 
 @contextlib.asynccontextmanager
-async def raw_upstream(script: Script, context: ssl.SSLContext | None = None) -> AsyncIterator[RawUpstream]:
+async def raw_upstream(
+    script: Script, context: ssl.SSLContext | None = None
+) -> AsyncIterator[RawUpstream]:
     upstream = RawUpstream("")
     tasks: set[asyncio.Task[None]] = set()
 
@@ -139,7 +159,14 @@ class RawClient:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def post(self, body: bytes, *, path: str = "/v1/chat/completions", key: str = "sk-test", headers: tuple[str, ...] = ()) -> None:
+    async def post(
+        self,
+        body: bytes,
+        *,
+        path: str = "/v1/chat/completions",
+        key: str = "sk-test",
+        headers: tuple[str, ...] = (),
+    ) -> None:
         lines = "".join(f"{line}\r\n" for line in headers)
         head = f"POST {path} HTTP/1.1\r\nHost: proxy\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n{lines}"
         await self.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body)

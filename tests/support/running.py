@@ -52,16 +52,20 @@ class Running:
             return [dict(row) for row in connection.execute(statement)]
 
     async def records(self, count: int) -> list[dict[str, object]]:
-        """Waits until `count` records are booked and no exchange is open; fails if there are ever more."""
+        """Waits until `count` records are booked and no exchange is open; fails if there are ever
+        more."""
         async with guard():
             while len(rows := self.rows()) < count or self.server.open_exchanges:
-                await asyncio.sleep(0.005)  # another thread books; the condition, not the pause, decides
+                await asyncio.sleep(
+                    0.005
+                )  # another thread books; the condition, not the pause, decides
         assert len(rows) == count, rows
         return rows
 
 
 def config(upstream_url: str, **blocks: object) -> dict[str, object]:
-    """A config with one upstream `mock`, one key `alice` of team `research`, fast drains; `blocks` replace or add top-level blocks."""
+    """A config with one upstream `mock`, one key `alice` of team `research`, fast drains; `blocks`
+    replace or add top-level blocks."""
     return {
         "listen": "127.0.0.1:0",
         "metrics": {"listen": "127.0.0.1:0"},
@@ -69,7 +73,8 @@ def config(upstream_url: str, **blocks: object) -> dict[str, object]:
         "drain": {"delay": "0s", "timeout": "10m"},
         "timeouts": {"connect": "10m", "pool": "10m", "upstream_keepalive": "10m"},
         "journal": {"segment": "1MiB"},
-        "estimates": "bytes",  # what an oracle can compute from the bytes alone; tests of counting say `counted`
+        # what an oracle can compute from the bytes alone; tests of counting say `counted`
+        "estimates": "bytes",
         "upstreams": {"mock": {"base_url": upstream_url, "api_key": "sk-upstream"}},
         "routes": [{"model": "*", "upstream": "mock"}],
         "teams": {"research": {"labels": {"cost_center": "4711"}}},
@@ -79,17 +84,27 @@ def config(upstream_url: str, **blocks: object) -> dict[str, object]:
 
 
 def vocabularies() -> Vocabularies:
-    """The shipped ones; each is half a second of work, done once a test process rather than once a server."""
+    """The shipped ones; each is half a second of work, done once a test process rather than once a
+    server."""
     return Vocabularies(load=lambda _, vocabulary: encoding(vocabulary.name))
 
 
 @contextlib.asynccontextmanager
 async def running(
-    directory: Path, settings: dict[str, object], *, failpoints: str = "", edit: Callable[[Server], None] | None = None
+    directory: Path,
+    settings: dict[str, object],
+    *,
+    failpoints: str = "",
+    edit: Callable[[Server], None] | None = None,
 ) -> AsyncIterator[Running]:
     path = directory / "config.yaml"
     path.write_text(yaml.safe_dump(settings))
-    server = Server(load(path, {}), Failpoints(failpoints) if failpoints else None, lambda: load(path, {}), vocabularies())
+    server = Server(
+        load(path, {}),
+        Failpoints(failpoints) if failpoints else None,
+        lambda: load(path, {}),
+        vocabularies(),
+    )
     if edit is not None:
         edit(server)
     try:

@@ -1,4 +1,5 @@
-"""TLS on loopback: a certificate of our own for `localhost`, a server's context with it, and a server that ends as it is told."""
+"""TLS on loopback: a certificate of our own for `localhost`, a server's context with it, and a
+server that ends as it is told."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ def server_context(key: Path, cert: Path) -> ssl.SSLContext:
 
 @contextlib.contextmanager
 def tls_answers(context: ssl.SSLContext, answers: dict[bytes, tuple[bytes, bool]]) -> Iterator[str]:
-    """A TLS server in a thread of its own: its base URL. Each request is answered with the bytes whose name is in it, then the connection is closed at once.
+    """A TLS server in a thread of its own: its base URL. Each request is answered with the bytes
+    whose name is in it, then the connection is closed at once.
 
     The second member says whether TLS's own end, close_notify, comes before TCP's.
     """
@@ -44,7 +46,9 @@ def tls_answers(context: ssl.SSLContext, answers: dict[bytes, tuple[bytes, bool]
             thread.join()
 
 
-def _serve(listening: socket.socket, context: ssl.SSLContext, answers: dict[bytes, tuple[bytes, bool]]) -> None:
+def _serve(
+    listening: socket.socket, context: ssl.SSLContext, answers: dict[bytes, tuple[bytes, bool]]
+) -> None:
     while True:
         try:
             accepted, _ = listening.accept()

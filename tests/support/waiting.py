@@ -1,4 +1,5 @@
-"""Waits for tests: they end on the event. The one limit is a guard against a hang, not a measure."""
+"""Waits for tests: they end on the event. The one limit is a guard against a hang, not a
+measure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Authentication as a client sees it: who is let in, with which refusal, and that no refusal repeats a credential."""
+"""Authentication as a client sees it: who is let in, with which refusal, and that no refusal
+repeats a credential."""
 
 from __future__ import annotations
 
@@ -21,7 +22,12 @@ SETTINGS = Settings(
     support="gateway@example.com",
     teams={"research": TeamSettings(labels={"cost_center": "4711", "site": "hq"})},
     keys={
-        "alice": KeySettings(team="research", secret="sk-alice", models=("deepseek-*", "gpt-4o"), labels={"site": "lab"}),
+        "alice": KeySettings(
+            team="research",
+            secret="sk-alice",
+            models=("deepseek-*", "gpt-4o"),
+            labels={"site": "lab"},
+        ),
         "bob": KeySettings(secret_sha256=hashlib.sha256(b"sk-bob").hexdigest()),
         "carol": KeySettings(secret=OURS, expires="2027-01-01"),
         "disabled": KeySettings(expires="2027-01-01"),
@@ -43,13 +49,22 @@ LET_IN: list[tuple[list[tuple[bytes, bytes]], str]] = [
     ([(b"authorization", b"bearer  sk-alice ")], "alice"),
     ([(b"X-API-Key", b"sk-alice")], "alice"),
     ([(b"api-key", b"sk-bob")], "bob"),
-    ([(b"Authorization", b"Bearer sk-alice"), (b"x-api-key", b"sk-alice"), (b"api-key", b"sk-alice")], "alice"),
+    (
+        [
+            (b"Authorization", b"Bearer sk-alice"),
+            (b"x-api-key", b"sk-alice"),
+            (b"api-key", b"sk-alice"),
+        ],
+        "alice",
+    ),
     ([(b"Authorization", b"Bearer "), (b"x-api-key", b"sk-alice")], "alice"),
     ([(b"x-api-key", b""), (b"api-key", b"sk-bob")], "bob"),
 ]
 
 
-@pytest.mark.parametrize(("headers", "key_id"), LET_IN, ids=[str(index) for index in range(len(LET_IN))])
+@pytest.mark.parametrize(
+    ("headers", "key_id"), LET_IN, ids=[str(index) for index in range(len(LET_IN))]
+)
 @pytest.mark.parametrize("forward", [False, True])
 def test_who_is_let_in(headers: list[tuple[bytes, bytes]], key_id: str, forward: bool) -> None:
     assert RING.authenticate(headers, 0, forward).key_id == key_id
@@ -66,20 +81,51 @@ REFUSED: list[tuple[list[tuple[bytes, bytes]], int, str, str]] = [
     (bearer(b"sk-alic"), 401, "invalid_api_key", "not known here"),
     (bearer(b"SK-ALICE"), 401, "invalid_api_key", "not known here"),
     (bearer(b"sk-bob\xff"), 401, "invalid_api_key", "not known here"),
-    (bearer(hashlib.sha256(b"sk-bob").hexdigest().encode()), 401, "invalid_api_key", "not known here"),
+    (
+        bearer(hashlib.sha256(b"sk-bob").hexdigest().encode()),
+        401,
+        "invalid_api_key",
+        "not known here",
+    ),
     ([(b"Authorization", b"Basic sk-alice")], 401, "invalid_api_key", "not known here"),
     (bearer(TYPO.encode()), 401, "invalid_api_key", "typo"),
     (bearer(UNKNOWN_OURS.encode()), 401, "invalid_api_key", "not known here"),
     (bearer(b"sk-tk-\xff"), 401, "invalid_api_key", "typo"),
-    ([*bearer(b"sk-alice"), (b"authorization", b"Bearer sk-alice")], 400, "invalid_request", "authorization was sent twice"),
-    ([(b"x-api-key", b"sk-alice"), (b"X-Api-Key", b"sk-alice")], 400, "invalid_request", "x-api-key was sent twice"),
-    ([*bearer(b"sk-alice"), (b"x-api-key", b"sk-bob")], 400, "invalid_request", "different credentials"),
-    ([(b"Authorization", b"Basic abc"), (b"x-api-key", b"sk-alice")], 400, "invalid_request", "different credentials"),
+    (
+        [*bearer(b"sk-alice"), (b"authorization", b"Bearer sk-alice")],
+        400,
+        "invalid_request",
+        "authorization was sent twice",
+    ),
+    (
+        [(b"x-api-key", b"sk-alice"), (b"X-Api-Key", b"sk-alice")],
+        400,
+        "invalid_request",
+        "x-api-key was sent twice",
+    ),
+    (
+        [*bearer(b"sk-alice"), (b"x-api-key", b"sk-bob")],
+        400,
+        "invalid_request",
+        "different credentials",
+    ),
+    (
+        [(b"Authorization", b"Basic abc"), (b"x-api-key", b"sk-alice")],
+        400,
+        "invalid_request",
+        "different credentials",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("headers", "status", "code", "fragment"), REFUSED, ids=[str(index) for index in range(len(REFUSED))])
-def test_who_is_refused(headers: list[tuple[bytes, bytes]], status: int, code: str, fragment: str) -> None:
+@pytest.mark.parametrize(
+    ("headers", "status", "code", "fragment"),
+    REFUSED,
+    ids=[str(index) for index in range(len(REFUSED))],
+)
+def test_who_is_refused(
+    headers: list[tuple[bytes, bytes]], status: int, code: str, fragment: str
+) -> None:
     with pytest.raises(ProxyError) as caught:
         RING.authenticate(headers, 0, forward=False)
     error = caught.value
@@ -95,7 +141,9 @@ def test_who_is_refused(headers: list[tuple[bytes, bytes]], status: int, code: s
 
 def test_a_key_expires_at_midnight_in_the_configured_zone() -> None:
     midnight_ms = NEW_YEAR_MS - 8 * 3_600_000
-    assert RING.authenticate(bearer(OURS.encode()), midnight_ms - 1, forward=False).key_id == "carol"
+    assert (
+        RING.authenticate(bearer(OURS.encode()), midnight_ms - 1, forward=False).key_id == "carol"
+    )
     with pytest.raises(ProxyError) as caught:
         RING.authenticate(bearer(OURS.encode()), midnight_ms, forward=True)
     assert (caught.value.status, caught.value.code) == (401, "key_expired")
@@ -105,7 +153,9 @@ def test_a_key_expires_at_midnight_in_the_configured_zone() -> None:
 
 def test_an_unknown_credential_is_a_tenant_where_credentials_are_forwarded() -> None:
     tenant = RING.authenticate(bearer(b"sk-vendor"), 0, forward=True)
-    assert tenant == Tenant(key_id="fwd-" + hashlib.sha256(b"sk-vendor").hexdigest()[:16], forwarded=True)
+    assert tenant == Tenant(
+        key_id="fwd-" + hashlib.sha256(b"sk-vendor").hexdigest()[:16], forwarded=True
+    )
     assert not RING.authenticate(bearer(b"sk-alice"), 0, forward=True).forwarded
 
 
@@ -121,9 +171,17 @@ def test_a_tenant_carries_its_team_and_labels() -> None:
     assert (tenant.team, tenant.labels) == ("research", {"cost_center": "4711", "site": "lab"})
 
 
-@pytest.mark.parametrize(("models", "model", "allowed"), [
-    ((), "anything", True), (("gpt-4o",), "gpt-4o", True), (("gpt-4o",), "gpt-4o-mini", False), (("gpt-*", "o3"), "gpt-4o", True), (("gpt-*",), "GPT-4o", False), (("*",), "", True),
-])
+@pytest.mark.parametrize(
+    ("models", "model", "allowed"),
+    [
+        ((), "anything", True),
+        (("gpt-4o",), "gpt-4o", True),
+        (("gpt-4o",), "gpt-4o-mini", False),
+        (("gpt-*", "o3"), "gpt-4o", True),
+        (("gpt-*",), "GPT-4o", False),
+        (("*",), "", True),
+    ],
+)
 def test_models_a_key_may_call(models: tuple[str, ...], model: str, allowed: bool) -> None:
     assert Tenant(key_id="a", models=models).allows(model) is allowed
 

@@ -1,6 +1,7 @@
 """Dashboards as values, and the JSON that Grafana imports.
 
-Expressions name metrics in full and filter by what the panel is about; the job and the instance, which every selector needs, are put in here.
+Expressions name metrics in full and filter by what the panel is about; the job and the instance,
+which every selector needs, are put in here.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """What one panel answers. `description` is that in a sentence; `alert` names the alert whose section of the runbook says what to do.
+    """What one panel answers. `description` is that in a sentence; `alert` names the alert whose
+    section of the runbook says what to do.
 
-    `kind`: timeseries, stat, bargauge or table. `warn` and `fail` are the thresholds; with `fail` below `warn`, less is worse.
+    `kind`: timeseries, stat, bargauge or table. `warn` and `fail` are the thresholds; with `fail`
+    below `warn`, less is worse.
     """
 
     title: str
@@ -49,9 +52,9 @@ class Panel:
     stacked: bool = False
     decimals: int | None = None
     alert: str | None = None
-    axis: str = ""               # what the numbers of a graph are, where the unit does not say it
-    signed: bool = False         # may be below zero; a graph of anything else begins at zero
-    hidden: Sequence[str] = ()   # columns of a table
+    axis: str = ""  # what the numbers of a graph are, where the unit does not say it
+    signed: bool = False  # may be below zero; a graph of anything else begins at zero
+    hidden: Sequence[str] = ()  # columns of a table
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,16 @@ class Dashboard:
     panels: Sequence[Panel] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "panels", tuple(panel for row in self.rows for panel in row.panels))
+        object.__setattr__(
+            self, "panels", tuple(panel for row in self.rows for panel in row.panels)
+        )
 
 
 def scoped(expression: str) -> str:
     """The expression with job and instance in every selector."""
-    return SELECTOR.sub(lambda found: f"{found[1]}{{{SCOPE}{', ' + found[3] if found[3] else ''}}}", expression)
+    return SELECTOR.sub(
+        lambda found: f"{found[1]}{{{SCOPE}{', ' + found[3] if found[3] else ''}}}", expression
+    )
 
 
 def document(dashboard: Dashboard, runbook: str) -> Json:
@@ -104,8 +111,23 @@ def document(dashboard: Dashboard, runbook: str) -> Json:
         "refresh": dashboard.refresh,
         "time": {"from": dashboard.span, "to": "now"},
         "links": [
-            {"type": "dashboards", "title": "Tollkeeper", "tags": [TAG], "asDropdown": False, "includeVars": True, "keepTime": True, "targetBlank": False},
-            {"type": "link", "title": "Runbook", "url": runbook, "icon": "doc", "tags": [], "targetBlank": True},
+            {
+                "type": "dashboards",
+                "title": "Tollkeeper",
+                "tags": [TAG],
+                "asDropdown": False,
+                "includeVars": True,
+                "keepTime": True,
+                "targetBlank": False,
+            },
+            {
+                "type": "link",
+                "title": "Runbook",
+                "url": runbook,
+                "icon": "doc",
+                "tags": [],
+                "targetBlank": True,
+            },
         ],
         "annotations": {"list": [_restarts()]},
         "templating": {"list": [_datasource(), *_variables(dashboard.variables)]},
@@ -127,15 +149,35 @@ def _restarts() -> Json:
 
 
 def _datasource() -> Json:
-    return {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "hide": 0, "refresh": 1, "regex": "", "current": {}}
+    return {
+        "type": "datasource",
+        "name": "datasource",
+        "label": "Data source",
+        "query": "prometheus",
+        "hide": 0,
+        "refresh": 1,
+        "regex": "",
+        "current": {},
+    }
 
 
 def _variables(own: Sequence[Variable]) -> Iterable[Json]:
     yield _query_variable("job", "Job", "label_values(tollkeeper_build_info, job)", all_value=".+")
-    yield _query_variable("instance", "Instance", 'label_values(tollkeeper_build_info{job=~"$job"}, instance)', all_value=".+")
+    yield _query_variable(
+        "instance",
+        "Instance",
+        'label_values(tollkeeper_build_info{job=~"$job"}, instance)',
+        all_value=".+",
+    )
     for variable in own:
-        # `.*`, not `.+`: a label that metrics.labels leaves out is empty, and its series are to be seen all the same.
-        yield _query_variable(variable.name, variable.label, f"label_values({scoped(variable.metric)}, {variable.name})", all_value=".*")
+        # `.*`, not `.+`: a label that metrics.labels leaves out is empty, and its series are to be
+        # seen all the same.
+        yield _query_variable(
+            variable.name,
+            variable.label,
+            f"label_values({scoped(variable.metric)}, {variable.name})",
+            all_value=".*",
+        )
 
 
 def _query_variable(name: str, label: str, query: str, *, all_value: str) -> Json:
@@ -147,15 +189,27 @@ def _query_variable(name: str, label: str, query: str, *, all_value: str) -> Jso
 
 
 def _laid_out(rows: Sequence[Row], runbook: str) -> Iterable[Json]:
-    """Rows below each other, and in each its panels from left to right, in as many lines as it takes."""
+    """Rows below each other, and in each its panels from left to right, in as many lines as it
+    takes."""
     number, top = 1, 0
     for row in rows:
-        yield {"id": number, "type": "row", "title": row.title, "collapsed": False, "gridPos": {"x": 0, "y": top, "w": COLUMNS, "h": 1}, "panels": []}
+        yield {
+            "id": number,
+            "type": "row",
+            "title": row.title,
+            "collapsed": False,
+            "gridPos": {"x": 0, "y": top, "w": COLUMNS, "h": 1},
+            "panels": [],
+        }
         number, top, left, line = number + 1, top + 1, 0, 0
         for panel in row.panels:
             if left + panel.width > COLUMNS:
                 top, left, line = top + line, 0, 0
-            yield {"id": number, **_panel(panel, runbook), "gridPos": {"x": left, "y": top, "w": panel.width, "h": panel.height}}
+            yield {
+                "id": number,
+                **_panel(panel, runbook),
+                "gridPos": {"x": left, "y": top, "w": panel.width, "h": panel.height},
+            }
             number, left, line = number + 1, left + panel.width, max(line, panel.height)
         top += line
 
@@ -167,12 +221,21 @@ def _panel(panel: Panel, runbook: str) -> Json:
         "title": panel.title,
         "description": panel.description,
         "datasource": DATASOURCE,
-        "targets": [_target(query, chr(ord("A") + number), panel.kind, instant) for number, query in enumerate(panel.queries)],
+        "targets": [
+            _target(query, chr(ord("A") + number), panel.kind, instant)
+            for number, query in enumerate(panel.queries)
+        ],
         "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
         "options": _options(panel),
     }
     if panel.alert is not None:
-        made["links"] = [{"title": f"Runbook: {panel.alert}", "url": f"{runbook}#{anchor(panel.alert)}", "targetBlank": True}]
+        made["links"] = [
+            {
+                "title": f"Runbook: {panel.alert}",
+                "url": f"{runbook}#{anchor(panel.alert)}",
+                "targetBlank": True,
+            }
+        ]
     if panel.kind == "table":
         made["transformations"] = _table(panel)
     return made
@@ -186,7 +249,11 @@ def _target(query: Query, letter: str, kind: str, instant: bool) -> Json:
 
 
 def _defaults(panel: Panel) -> Json:
-    defaults: Json = {"unit": panel.unit, "color": {"mode": "palette-classic" if panel.kind == "timeseries" else "thresholds"}, "thresholds": _thresholds(panel)}
+    defaults: Json = {
+        "unit": panel.unit,
+        "color": {"mode": "palette-classic" if panel.kind == "timeseries" else "thresholds"},
+        "thresholds": _thresholds(panel),
+    }
     # Without a minimum Grafana draws an axis down to -1 under a line of zeros: a negative time.
     low = 0 if panel.kind == "timeseries" and not panel.signed else panel.low
     for name, value in (("min", low), ("max", panel.high), ("decimals", panel.decimals)):
@@ -204,27 +271,63 @@ def _defaults(panel: Panel) -> Json:
 def _thresholds(panel: Panel) -> Json:
     falling = panel.warn is not None and panel.fail is not None and panel.fail < panel.warn
     steps: list[Json] = [{"color": RED if falling else GREEN, "value": None}]
-    marks = [(panel.fail, YELLOW), (panel.warn, GREEN)] if falling else [(panel.warn, YELLOW), (panel.fail, RED)]
+    marks = (
+        [(panel.fail, YELLOW), (panel.warn, GREEN)]
+        if falling
+        else [(panel.warn, YELLOW), (panel.fail, RED)]
+    )
     steps += [{"color": color, "value": value} for value, color in marks if value is not None]
     return {"mode": "absolute", "steps": steps}
 
 
 def _options(panel: Panel) -> Json:
     if panel.kind == "timeseries":
-        return {"legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "max"]}, "tooltip": {"mode": "multi", "sort": "desc"}}
+        return {
+            "legend": {
+                "displayMode": "table",
+                "placement": "bottom",
+                "showLegend": True,
+                "calcs": ["lastNotNull", "max"],
+            },
+            "tooltip": {"mode": "multi", "sort": "desc"},
+        }
     if panel.kind == "table":
         # Grafana up to 12.1 reads the footer's, later ones the panel's.
-        return {"showHeader": True, "cellHeight": "sm", "enablePagination": True, "footer": {"show": False, "enablePagination": True}}
-    options: Json = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "orientation": "horizontal" if panel.kind == "bargauge" else "auto"}
+        return {
+            "showHeader": True,
+            "cellHeight": "sm",
+            "enablePagination": True,
+            "footer": {"show": False, "enablePagination": True},
+        }
+    options: Json = {
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        "orientation": "horizontal" if panel.kind == "bargauge" else "auto",
+    }
     if panel.kind == "stat":
-        # A legend is a part of what is said, such as the currency of an amount: "auto" would hide it.
+        # A legend is a part of what is said, such as the currency of an amount: "auto" would hide
+        # it.
         mode = "value_and_name" if any("{{" in query.legend for query in panel.queries) else "auto"
-        return {**options, "colorMode": "value", "graphMode": "area", "textMode": mode, "justifyMode": "auto"}
+        return {
+            **options,
+            "colorMode": "value",
+            "graphMode": "area",
+            "textMode": mode,
+            "justifyMode": "auto",
+        }
     return {**options, "displayMode": "basic", "showUnfilled": True, "valueMode": "color"}
 
 
 def _table(panel: Panel) -> list[Json]:
     """One column a query, called by its legend; rows with the same labels become one."""
-    names = {f"Value #{chr(ord('A') + number)}" if len(panel.queries) > 1 else "Value": query.legend for number, query in enumerate(panel.queries)}
+    names = {
+        f"Value #{chr(ord('A') + number)}" if len(panel.queries) > 1 else "Value": query.legend
+        for number, query in enumerate(panel.queries)
+    }
     hidden = dict.fromkeys(("Time", "__name__", "job", "instance", *panel.hidden), True)
-    return [{"id": "merge", "options": {}}, {"id": "organize", "options": {"excludeByName": hidden, "renameByName": names, "indexByName": {}}}]
+    return [
+        {"id": "merge", "options": {}},
+        {
+            "id": "organize",
+            "options": {"excludeByName": hidden, "renameByName": names, "indexByName": {}},
+        },
+    ]

@@ -63,4 +63,9 @@ TRUST = Row("Sources and estimates", (
     ), signed=True, alert="TollkeeperMuchEstimated"),
 ))  # fmt: skip
 
-DASHBOARD = Dashboard("tollkeeper-ledger", "Tollkeeper / Ledger health", "Are the books being kept, and will that go on.", (NOW, BOOKS, ROOM, TRUST))
+DASHBOARD = Dashboard(
+    "tollkeeper-ledger",
+    "Tollkeeper / Ledger health",
+    "Are the books being kept, and will that go on.",
+    (NOW, BOOKS, ROOM, TRUST),
+)

@@ -15,13 +15,15 @@ def count(name: str, labels: str = WHICH) -> str:
 
 
 def share(labels: str = WHICH) -> str:
-    """Of each limit, the part that is used or held. Of a rate, what is held is a part of what is used."""
+    """Of each limit, the part that is used or held. Of a rate, what is held is a part of what is
+    used."""
     held = count("held", labels + ', per=~"day|week|month|total"')
     return f"(({count('used', labels)} + {held}) or {count('used', labels)}) / ({count('amount', labels)} > 0)"
 
 
 def lacking() -> str:
-    """Of each budget, the share of the time to its reset without any of it; 1 where it is used up."""
+    """Of each budget, the share of the time to its reset without any of it; 1 where it is used
+    up."""
     left = f"clamp_min({count('amount', BUDGET)} - {count('used', BUDGET)} - {count('held', BUDGET)}, 0)"
     pace = f"(max by ({BY}) (deriv(tollkeeper_limit_used{{{BUDGET}}}[1h])) > 0)"
     resets = f"clamp_min({count('reset_timestamp_seconds', BUDGET)} - time(), 1)"

@@ -1,6 +1,8 @@
-"""Recording and alert rules for Prometheus. Each alert has a section in docs/runbook.md, and a firing and a silent case in tests/dashboards/test_alerts.py.
+"""Recording and alert rules for Prometheus. Each alert has a section in docs/runbook.md, and a
+firing and a silent case in tests/dashboards/test_alerts.py.
 
-A window of counters starts at a scrape, so a series that is new has no increase yet although its first value counts something: `grew` sees both.
+A window of counters starts at a scrape, so a series that is new has no increase yet although its
+first value counts something: `grew` sees both.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ class Recording:
 
 @dataclass(frozen=True)
 class Alert:
-    """`summary` says what is wrong, with the labels that say where. `lasts`: for how long it must be so before somebody is told."""
+    """`summary` says what is wrong, with the labels that say where. `lasts`: for how long it must
+    be so before somebody is told."""
 
     name: str
     severity: Literal["critical", "warning", "info"]
@@ -49,26 +52,44 @@ def not_stated(labels: str, window: str, which: str = "") -> str:
     selected = f"{which}, " if which else ""
     total = f"sum by ({labels})" if labels else "sum"
     ours = f'rate(tollkeeper_usage_source_total{{{selected}source=~"counted|estimated"}}[{window}])'
-    whole = f'rate(tollkeeper_usage_source_total{{{selected}{WHOLE}}}[{window}])'
+    whole = f"rate(tollkeeper_usage_source_total{{{selected}{WHOLE}}}[{window}])"
     return f"({total} ({ours}) or {total} ({whole}) * 0) / {total} ({whole})"
 
 
 RECORDINGS: Sequence[Recording] = (
-    Recording("upstream_code:tollkeeper_requests:rate5m", "sum by (job, upstream, code) (rate(tollkeeper_requests_total[5m]))"),
+    Recording(
+        "upstream_code:tollkeeper_requests:rate5m",
+        "sum by (job, upstream, code) (rate(tollkeeper_requests_total[5m]))",
+    ),
     Recording(
         "upstream:tollkeeper_failures:ratio_rate5m",
         'sum by (job, upstream) (rate(tollkeeper_requests_total{code=~"5..|none"}[5m]) or rate(tollkeeper_requests_total{code!~"5..|none", outcome="upstream_failed"}[5m]))'
         " / sum by (job, upstream) (rate(tollkeeper_requests_total[5m]))",
     ),
-    Recording("upstream:tollkeeper_time_to_first_byte_seconds:p95_rate5m", "histogram_quantile(0.95, sum by (job, upstream, le) (rate(tollkeeper_time_to_first_byte_seconds_bucket[5m])))"),
-    Recording("job:tollkeeper_overhead_seconds:p99_rate5m", 'histogram_quantile(0.99, sum by (job, le) (rate(tollkeeper_overhead_seconds_bucket{phase="admit"}[5m])))'),
+    Recording(
+        "upstream:tollkeeper_time_to_first_byte_seconds:p95_rate5m",
+        "histogram_quantile(0.95, sum by (job, upstream, le) (rate(tollkeeper_time_to_first_byte_seconds_bucket[5m])))",
+    ),
+    Recording(
+        "job:tollkeeper_overhead_seconds:p99_rate5m",
+        'histogram_quantile(0.99, sum by (job, le) (rate(tollkeeper_overhead_seconds_bucket{phase="admit"}[5m])))',
+    ),
     Recording(
         "upstream:tollkeeper_not_reported:ratio_rate1h",
         not_stated("job, upstream", "1h"),
     ),
-    Recording("code:tollkeeper_refusals:rate5m", "sum by (job, code) (rate(tollkeeper_refusals_total[5m]))"),
-    Recording("code:tollkeeper_refusals:rate1h", "sum by (job, code) (rate(tollkeeper_refusals_total[1h]))"),
-    Recording("team_currency:tollkeeper_charge:rate1h", "sum by (job, team, currency) (rate(tollkeeper_charge_total[1h]))"),
+    Recording(
+        "code:tollkeeper_refusals:rate5m",
+        "sum by (job, code) (rate(tollkeeper_refusals_total[5m]))",
+    ),
+    Recording(
+        "code:tollkeeper_refusals:rate1h",
+        "sum by (job, code) (rate(tollkeeper_refusals_total[1h]))",
+    ),
+    Recording(
+        "team_currency:tollkeeper_charge:rate1h",
+        "sum by (job, team, currency) (rate(tollkeeper_charge_total[1h]))",
+    ),
     Recording(
         "limit:tollkeeper_budget_used:ratio",
         f"max by (job, {LIMIT}) (tollkeeper_limit_used{{{BUDGET}}}) / (max by (job, {LIMIT}) (tollkeeper_limit_amount{{{BUDGET}}}) > 0)",
@@ -99,7 +120,9 @@ ALERTS: Sequence[Alert] = (
     Alert("TollkeeperBudgetAt95", "critical", "limit:tollkeeper_budget_used:ratio >= 0.95", "0m", "{{ $labels.limit }} is {{ $value | humanizePercentage }} used; at 100 % its requests are refused, unless it only warns."),
     Alert(
         "TollkeeperBudgetBurningFast", "warning",
-        # With a reset: it will not last until then, at the pace of the last hour. Totals never reset: they run out within three days. From a tenth on, since a few requests prove no pace.
+        # With a reset: it will not last until then, at the pace of the last hour. Totals never
+        # reset: they run out within three days. From a tenth on, since a few requests prove no
+        # pace.
         f"(max by (job, {LIMIT}) (tollkeeper_limit_used{{{BUDGET}}}) + clamp_min(max by (job, {LIMIT}) (deriv(tollkeeper_limit_used{{{BUDGET}}}[1h])), 0)"
         f" * ((max by (job, {LIMIT}) (tollkeeper_limit_reset_timestamp_seconds{{{BUDGET}}}) - time()) or max by (job, {LIMIT}) (tollkeeper_limit_amount{{{BUDGET}}}) * 0 + 3 * 86400)"
         f" > max by (job, {LIMIT}) (tollkeeper_limit_amount{{{BUDGET}}})) and limit:tollkeeper_budget_used:ratio >= 0.1 and limit:tollkeeper_budget_used:ratio < 0.95", "30m",
@@ -129,7 +152,10 @@ def document(runbook: str) -> Json:
     """The file that Prometheus loads."""
     return {
         "groups": [
-            {"name": "tollkeeper.recordings", "rules": [{"record": rule.name, "expr": rule.expression} for rule in RECORDINGS]},
+            {
+                "name": "tollkeeper.recordings",
+                "rules": [{"record": rule.name, "expr": rule.expression} for rule in RECORDINGS],
+            },
             {"name": "tollkeeper.alerts", "rules": [_alert(alert, runbook) for alert in ALERTS]},
         ]
     }

@@ -1,4 +1,5 @@
-"""The dashboard Spend: who uses how much of which money, where it is going, and how sure the numbers are."""
+"""The dashboard Spend: who uses how much of which money, where it is going, and how sure the
+numbers are."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from tools.dashboards.rules import not_stated
 WHO = 'team=~"$team", key=~"$key", model=~"$model"'
 MONEY = f'{WHO}, currency=~"$currency"'
 TEAM = 'team=~"$team", currency=~"$currency"'
-# Of the month so far, in days: the forecast divides by it. UTC, and never less than six hours, since a month's first requests forecast nothing.
+# Of the month so far, in days: the forecast divides by it. UTC, and never less than six hours,
+# since a month's first requests forecast nothing.
 ELAPSED_DAYS = "clamp_min(day_of_month() - 1 + hour() / 24 + minute() / 1440, 0.25)"
 
 AN_HOUR = "currency units an hour"
@@ -16,7 +18,10 @@ AN_HOUR = "currency units an hour"
 
 def hourly(labels: str) -> Query:
     """Charge an hour at the present rate, by some labels."""
-    return Query(f"sum by ({labels}, currency) (rate(tollkeeper_charge_total{{{MONEY}}}[$__rate_interval])) * 3600", f"{{{{{labels}}}}} {{{{currency}}}}")
+    return Query(
+        f"sum by ({labels}, currency) (rate(tollkeeper_charge_total{{{MONEY}}}[$__rate_interval])) * 3600",
+        f"{{{{{labels}}}}} {{{{currency}}}}",
+    )
 
 
 def tokens(labels: str) -> Query:
@@ -27,7 +32,10 @@ def tokens(labels: str) -> Query:
 
 
 def top(labels: str, name: str) -> Query:
-    return Query(f"topk(15, sum by ({labels}, currency) (increase(tollkeeper_charge_total{{{MONEY}}}[$__range])) > 0)", name)
+    return Query(
+        f"topk(15, sum by ({labels}, currency) (increase(tollkeeper_charge_total{{{MONEY}}}[$__range])) > 0)",
+        name,
+    )
 
 
 NOW = Row("Now", (

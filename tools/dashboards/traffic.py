@@ -10,11 +10,20 @@ PAIR = 'upstream=~"$upstream", model=~"$model"'
 
 def quantiles(metric: str, labels: str, *shares: int) -> list[Query]:
     """Of a histogram, all its series together."""
-    return [Query(f"histogram_quantile(0.{share:02d}, sum by (le) (rate({metric}_bucket{{{labels}}}[$__rate_interval])))", f"p{share}") for share in shares]
+    return [
+        Query(
+            f"histogram_quantile(0.{share:02d}, sum by (le) (rate({metric}_bucket{{{labels}}}[$__rate_interval])))",
+            f"p{share}",
+        )
+        for share in shares
+    ]
 
 
 def quantile_by(label: str, metric: str, labels: str, share: int) -> Query:
-    return Query(f"histogram_quantile(0.{share:02d}, sum by (le, {label}) (rate({metric}_bucket{{{labels}}}[$__rate_interval])))", f"{{{{{label}}}}}")
+    return Query(
+        f"histogram_quantile(0.{share:02d}, sum by (le, {label}) (rate({metric}_bucket{{{labels}}}[$__rate_interval])))",
+        f"{{{{{label}}}}}",
+    )
 
 
 NOW = Row("Now", (

@@ -1,1 +1,2 @@
-"""The book in other people's formats. A format turns rows into bytes and nothing else: what is read, and where it goes, is the caller's."""
+"""The book in other people's formats. A format turns rows into bytes and nothing else: what is
+read, and where it goes, is the caller's."""

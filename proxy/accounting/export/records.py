@@ -1,7 +1,11 @@
-"""Ledger records as csv or JSON lines: the same columns in both, money as decimals and ISO times first for people, then the record as it is stored.
+"""Ledger records as csv or JSON lines: the same columns in both, money as decimals and ISO times
+first for people, then the record as it is stored.
 
-csv is for spreadsheets: an unknown value is an empty field, a text that a spreadsheet would run as a formula gets a `'` in front, and control characters
-become spaces, so that a record is one line; each label has a column of its own behind the others, `label:NAME`. JSON lines have every text exactly as it is stored, labels, tags and usage_raw as objects, and null for unknown.
+csv is for spreadsheets: an unknown value is an empty field, a text that a spreadsheet would run as
+a formula gets a `'` in front, and control characters
+become spaces, so that a record is one line; each label has a column of its own behind the others,
+`label:NAME`. JSON lines have every text exactly as it is stored, labels, tags and usage_raw as
+objects, and null for unknown.
 """
 
 from __future__ import annotations
@@ -24,7 +28,10 @@ NANO = 1_000_000_000
 
 LABEL = "label:"
 FOR_PEOPLE = ("cost", "charge", "currency", "started_at", "booked_at")
-COLUMNS: tuple[str, ...] = (*FOR_PEOPLE, *(name for name in canonical.COLUMNS if name != "currency"))
+COLUMNS: tuple[str, ...] = (
+    *FOR_PEOPLE,
+    *(name for name in canonical.COLUMNS if name != "currency"),
+)
 
 _PLACE = {name: place for place, name in enumerate(canonical.COLUMNS)}
 _AS_STORED = itemgetter(*(_PLACE[name] for name in COLUMNS[len(FOR_PEOPLE) :]))
@@ -34,8 +41,10 @@ _FLAGS = tuple(_PLACE[name] for name in ("stream", "inconsistent"))
 _HASHES = tuple(_PLACE[name] for name in ("prev_hash", "hash"))
 _NAMES_REMEMBERED_MAX = 1024  # most texts of a page are the same few names
 
-# What begins a formula, in the full-width letters too, which some versions take for the same. A cell begins at its first character and, where a file is opened
-# with another separator than the comma, behind that separator: quotes do not protect there, since the cell does not begin with them.
+# What begins a formula, in the full-width letters too, which some versions take for the same. A
+# cell begins at its first character and, where a file is opened
+# with another separator than the comma, behind that separator: quotes do not protect there, since
+# the cell does not begin with them.
 _FORMULA = re.compile(r"""(?:^|(?<=[;|]))(?=[\s"']*[=+\-@＝＋－＠])""")
 _CONTROLS = dict.fromkeys((*range(0x20), 0x7F), " ")
 _SEPARATORS_IN_JSON = str.maketrans({";": "\\u003b", "|": "\\u007c"})
@@ -49,7 +58,8 @@ class Lines(Protocol):
 
 
 class Csv:
-    """As RFC 4180 has it, but for lines that end in a bare newline; in UTF-8 without a byte order mark.
+    """As RFC 4180 has it, but for lines that end in a bare newline; in UTF-8 without a byte order
+    mark.
 
     `labels` names the labels that get a column.
     """
@@ -124,7 +134,8 @@ FORMATS: Mapping[str, Callable[[tzinfo, Sequence[str]], Lines]] = {"csv": Csv, "
 
 
 def decimal(nano: int) -> str:
-    """An amount in units of its currency, exactly, as programs and spreadsheets read it: 1500000000 -> 1.50, -1 -> -0.000000001."""
+    """An amount in units of its currency, exactly, as programs and spreadsheets read it: 1500000000
+    -> 1.50, -1 -> -0.000000001."""
     units, rest = divmod(abs(nano), NANO)
     return f"{'-' if nano < 0 else ''}{units}.{f'{rest:09d}'.rstrip('0').ljust(2, '0')}"
 
@@ -137,7 +148,12 @@ def iso(ms: int, zone: tzinfo) -> str:
 
 def _for_people(row: Sequence[Value], zone: tzinfo) -> tuple[Value, ...]:
     """The values of FOR_PEOPLE."""
-    cost, charge, started, booked = row[_PLACE["cost_nano"]], row[_PLACE["charge_nano"]], row[_PLACE["started_at_ms"]], row[_PLACE["booked_at_ms"]]
+    cost, charge, started, booked = (
+        row[_PLACE["cost_nano"]],
+        row[_PLACE["charge_nano"]],
+        row[_PLACE["started_at_ms"]],
+        row[_PLACE["booked_at_ms"]],
+    )
     assert isinstance(started, int) and isinstance(booked, int), "the table is STRICT"
     return (
         decimal(cost) if isinstance(cost, int) else None,
@@ -153,5 +169,6 @@ def _hex(value: Value) -> Value:
 
 
 def harmless(text: str) -> str:
-    """The text with a `'` before whatever a spreadsheet could take for a formula: names come from clients and vendors."""
+    """The text with a `'` before whatever a spreadsheet could take for a formula: names come from
+    clients and vendors."""
     return _FORMULA.sub("'", text.translate(_CONTROLS))

@@ -1,4 +1,5 @@
-"""The price table that ships with the package (`proxy/data/prices.json.gz`), for upstreams that name it with `price_source`; made by `tools/prices.py`."""
+"""The price table that ships with the package (`proxy/data/prices.json.gz`), for upstreams that
+name it with `price_source`; made by `tools/prices.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import msgspec
 from proxy.config.price_tables import Table, TableError
 
 FILE = resources.files("proxy") / "data" / "prices.json.gz"
-BYTES_MAX = 64 * 2**20      # unpacked; ten times today's
+BYTES_MAX = 64 * 2**20  # unpacked; ten times today's
 
 
 def load(file: Traversable | Path = FILE) -> Table:
@@ -23,7 +24,9 @@ def load(file: Traversable | Path = FILE) -> Table:
             data = unpacked.read(BYTES_MAX)
         return msgspec.json.decode(data, type=Table)
     except (OSError, EOFError, zlib.error, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TableError(f"the bundled price table {file} cannot be read: {error}; reinstall the package") from error
+        raise TableError(
+            f"the bundled price table {file} cannot be read: {error}; reinstall the package"
+        ) from error
 
 
 def store(table: Table, path: Path) -> None:

@@ -1,7 +1,10 @@
-"""genai-prices' table (https://github.com/pydantic/genai-prices): its published JSON, a list of providers -> `Table`.
+"""genai-prices' table (https://github.com/pydantic/genai-prices): its published JSON, a list of
+providers -> `Table`.
 
-A model there is found by clauses in the order of the table, a price by conditions of date and hour, thresholds and variants. Here each combination becomes a
-row of its own, and each clause a glob; a name that the table spells out always leads to the model that the table finds for it.
+A model there is found by clauses in the order of the table, a price by conditions of date and hour,
+thresholds and variants. Here each combination becomes a
+row of its own, and each clause a glob; a name that the table spells out always leads to the model
+that the table finds for it.
 """
 
 from __future__ import annotations
@@ -26,8 +29,10 @@ _RATE_OF: Final = {
     "input_mtok": "input", "cache_read_mtok": "cached", "cache_write_mtok": "cache_write", "input_audio_mtok": "audio_input",
     "output_mtok": "output", "output_reasoning_mtok": "reasoning", "output_audio_mtok": "audio_output",
 }  # fmt: skip
-# What no usage tells apart from these. Where it has another price, nobody can say what an answer costs. Two prices are passed over: an hour's caching, which
-# cannot be asked for in this API, and sound read from the cache, which is priced as other cached tokens: text models would be without a price for its sake.
+# What no usage tells apart from these. Where it has another price, nobody can say what an answer
+# costs. Two prices are passed over: an hour's caching, which
+# cannot be asked for in this API, and sound read from the cache, which is priced as other cached
+# tokens: text models would be without a price for its sake.
 _SAME_AS: Final = {
     "input_text_mtok": "input_mtok", "input_image_mtok": "input_mtok", "input_video_mtok": "input_mtok", "output_text_mtok": "output_mtok",
     "output_image_mtok": "output_mtok", "output_video_mtok": "output_mtok", "output_citation_mtok": "output_mtok", "cache_text_read_mtok": "cache_read_mtok",
@@ -35,8 +40,10 @@ _SAME_AS: Final = {
 }  # fmt: skip
 _WHOLE: Final = {"cache_read_mtok": "input_mtok", "cache_write_mtok": "input_mtok"}
 _PER_THOUSAND: Final = "requests_kcount"
-_NO_SPEECH: Final = "^(?!.*-[tT][tT][sS](?:$|-))"   # a condition in some clauses
-_SIMPLE_REGEX: Final = re.compile(r"\^?((?:\\d(?:\{[0-9]+\})?|\\.|\[[^\]\\^]+\]|[A-Za-z0-9@:/_-])*)(\$?)")
+_NO_SPEECH: Final = "^(?!.*-[tT][tT][sS](?:$|-))"  # a condition in some clauses
+_SIMPLE_REGEX: Final = re.compile(
+    r"\^?((?:\\d(?:\{[0-9]+\})?|\\.|\[[^\]\\^]+\]|[A-Za-z0-9@:/_-])*)(\$?)"
+)
 _REGEX_SIGN: Final = re.compile(r"\\d(?:\{([0-9]+)\})?|\\(.)|(\[[^\]]+\])|(.)")
 
 Json = object
@@ -44,7 +51,8 @@ Clause = Mapping[str, Json]
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """When a row holds: from a day on, at hours, above a number of input tokens, for a service tier."""
+    """When a row holds: from a day on, at hours, above a number of input tokens, for a service
+    tier."""
 
     date: str | None
     hours: tuple[int, int] | None
@@ -57,11 +65,18 @@ def read(document: Json, version: str = "", date: str = "") -> Table:
     try:
         providers = [provider for provider in _list(document) if isinstance(provider, Mapping)]
         rows = {str(provider["id"]): tuple(_provider_rows(provider)) for provider in providers}
-        fallbacks = {str(provider["id"]): tuple(map(str, _list(provider.get("fallback_model_providers")))) for provider in providers}
+        fallbacks = {
+            str(provider["id"]): tuple(map(str, _list(provider.get("fallback_model_providers"))))
+            for provider in providers
+        }
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise TableError(f"not a table in the format of {NAME}: {error!r} does not fit; take prices/data.json of {URL}") from error
+        raise TableError(
+            f"not a table in the format of {NAME}: {error!r} does not fit; take prices/data.json of {URL}"
+        ) from error
     if not providers:
-        raise TableError(f"not a table in the format of {NAME}: a list of providers was expected; take prices/data.json of {URL}")
+        raise TableError(
+            f"not a table in the format of {NAME}: a list of providers was expected; take prices/data.json of {URL}"
+        )
     return Table(
         name=NAME, version=version, date=date, url=URL, licence=LICENCE, providers={name: found for name, found in rows.items() if found},
         fallbacks={name: found for name, found in fallbacks.items() if found},
@@ -93,14 +108,24 @@ def _provider_rows(provider: Mapping[str, Json]) -> Iterator[PriceRow]:
 
 
 def _model_rows(model: Mapping[str, Json], name: str) -> Iterator[PriceRow]:
-    """The rows of one model under one name; without a rate if the table prices it by what no answer tells."""
+    """The rows of one model under one name; without a rate if the table prices it by what no answer
+    tells."""
     listed = _listed(model)
-    variants = [variant for variant in _list(model.get("price_variants")) if isinstance(variant, Mapping)]
+    variants = [
+        variant for variant in _list(model.get("price_variants")) if isinstance(variant, Mapping)
+    ]
     dates = sorted({day for holder in (*listed, *variants) if (day := _date(holder)) is not None})
     hours = {span for holder in listed if (span := _hours(holder)) is not None}
     tiers = {tier for variant in variants if (tier := _tier(variant)) is not None}
-    prices = [price for holder in (*listed, *variants) for price in _mapping(holder["prices"]).values()]
-    thresholds = {int(str(_mapping(tier)["start"])) for price in prices if isinstance(price, Mapping) for tier in _list(price.get("tiers"))}
+    prices = [
+        price for holder in (*listed, *variants) for price in _mapping(holder["prices"]).values()
+    ]
+    thresholds = {
+        int(str(_mapping(tier)["start"]))
+        for price in prices
+        if isinstance(price, Mapping)
+        for tier in _list(price.get("tiers"))
+    }
     for span in [None, *sorted(hours)]:
         for above in [None, *sorted(thresholds)]:
             for tier in [None, *sorted(tiers)]:
@@ -115,10 +140,18 @@ def _model_rows(model: Mapping[str, Json], name: str) -> Iterator[PriceRow]:
 def _listed(model: Mapping[str, Json]) -> list[Mapping[str, Json]]:
     """The model's prices, each with its constraint; the later of those that hold wins."""
     prices = model.get("prices")
-    return [{"prices": prices}] if isinstance(prices, Mapping) else [_mapping(holder) for holder in _list(prices)]
+    return (
+        [{"prices": prices}]
+        if isinstance(prices, Mapping)
+        else [_mapping(holder) for holder in _list(prices)]
+    )
 
 
-def _rates(listed: Sequence[Mapping[str, Json]], variants: Sequence[Mapping[str, Json]], condition: Condition) -> dict[str, str]:
+def _rates(
+    listed: Sequence[Mapping[str, Json]],
+    variants: Sequence[Mapping[str, Json]],
+    condition: Condition,
+) -> dict[str, str]:
     """Our rates by name under a condition; empty where they cannot be told."""
     if not listed:
         return {}
@@ -126,10 +159,18 @@ def _rates(listed: Sequence[Mapping[str, Json]], variants: Sequence[Mapping[str,
     resolved = dict(_mapping(standard["prices"]))
     overrides: dict[str, Json] = {}
     for variant in variants:
-        if condition.tier is not None and _tier(variant) == condition.tier and _holds(variant, condition):
+        if (
+            condition.tier is not None
+            and _tier(variant) == condition.tier
+            and _holds(variant, condition)
+        ):
             for key, price in _mapping(variant["prices"]).items():
                 overrides.setdefault(key, price)
-    amounts = {key: amount for key, price in (resolved | overrides).items() if (amount := _amount(price, condition.above)) is not None}
+    amounts = {
+        key: amount
+        for key, price in (resolved | overrides).items()
+        if (amount := _amount(price, condition.above)) is not None
+    }
     for key, parent in _SAME_AS.items():
         beside = amounts.get(parent, amounts.get(_WHOLE.get(parent, "")))
         if key in amounts and amounts[key] != beside:
@@ -141,7 +182,11 @@ def _rates(listed: Sequence[Mapping[str, Json]], variants: Sequence[Mapping[str,
 
 
 def _row(name: str, rates: dict[str, str], condition: Condition) -> PriceRow:
-    start = None if condition.date is None else datetime.datetime.fromisoformat(condition.date).replace(tzinfo=datetime.UTC)
+    start = (
+        None
+        if condition.date is None
+        else datetime.datetime.fromisoformat(condition.date).replace(tzinfo=datetime.UTC)
+    )
     row = PriceRow(
         model=name, currency=CURRENCY, service_tier=condition.tier, above_input_tokens=condition.above, hours_utc=condition.hours,
         from_ms=None if start is None else int(start.timestamp()) * 1000,
@@ -152,8 +197,17 @@ def _row(name: str, rates: dict[str, str], condition: Condition) -> PriceRow:
 def _amount(price: Json, above: int | None) -> Decimal | None:
     """One price for so many input tokens; a threshold makes all of them dearer."""
     if isinstance(price, Mapping):
-        tiers = sorted((int(str(_mapping(tier)["start"])), _mapping(tier)["price"]) for tier in _list(price.get("tiers")))
-        return _amount(next((rate for start, rate in reversed(tiers) if above is not None and start <= above), price["base"]), above)
+        tiers = sorted(
+            (int(str(_mapping(tier)["start"])), _mapping(tier)["price"])
+            for tier in _list(price.get("tiers"))
+        )
+        return _amount(
+            next(
+                (rate for start, rate in reversed(tiers) if above is not None and start <= above),
+                price["base"],
+            ),
+            above,
+        )
     return None if price is None else Decimal(str(price))
 
 
@@ -223,7 +277,8 @@ def _spelt(clause: Clause) -> Iterator[str]:
 
 
 def _globs(clause: Clause, blocked: dict[str, None]) -> Iterator[str]:
-    """The names that a clause matches, as globs. What no glob can say is left out; names that a condition takes out are added to `blocked`."""
+    """The names that a clause matches, as globs. What no glob can say is left out; names that a
+    condition takes out are added to `blocked`."""
     [(kind, given)] = clause.items()
     if kind == "or":
         for inner in _list(given):
@@ -239,7 +294,12 @@ def _globs(clause: Clause, blocked: dict[str, None]) -> Iterator[str]:
         yield from _regex_glob(str(given))
     else:
         text = _escaped(str(given).lower())
-        yield {"equals": text, "starts_with": f"{text}*", "ends_with": f"*{text}", "contains": f"*{text}*"}[kind]
+        yield {
+            "equals": text,
+            "starts_with": f"{text}*",
+            "ends_with": f"*{text}",
+            "contains": f"*{text}*",
+        }[kind]
 
 
 def _regex_glob(pattern: str) -> Iterator[str]:
@@ -248,7 +308,9 @@ def _regex_glob(pattern: str) -> Iterator[str]:
         return
     glob = ""
     for times, escaped, group, sign in _REGEX_SIGN.findall(found[1]):
-        glob += _escaped(escaped or sign) if escaped or sign else group or "[0-9]" * int(times or "1")
+        glob += (
+            _escaped(escaped or sign) if escaped or sign else group or "[0-9]" * int(times or "1")
+        )
     yield (glob if found[2] else f"{glob}*").lower()
 
 

@@ -1,4 +1,5 @@
-"""LiteLLM's table (`model_prices_and_context_window.json`): model -> prices per token -> `Table`, by `litellm_provider`, without the provider's prefix."""
+"""LiteLLM's table (`model_prices_and_context_window.json`): model -> prices per token -> `Table`,
+by `litellm_provider`, without the provider's prefix."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ PROVIDERS: Final = {
 def read(document: object, version: str = "", date: str = "") -> Table:
     """The table in this document, decoded from JSON with decimals kept exact. Raises TableError."""
     if not isinstance(document, Mapping):
-        raise TableError(f"not a table in the format of {NAME}: a mapping of models was expected; take model_prices_and_context_window.json of {URL}")
+        raise TableError(
+            f"not a table in the format of {NAME}: a mapping of models was expected; take model_prices_and_context_window.json of {URL}"
+        )
     rows: dict[str, dict[str, list[PriceRow]]] = {}
     try:
         for key, entry in document.items():
@@ -45,34 +48,63 @@ def read(document: object, version: str = "", date: str = "") -> Table:
                 provider = str(entry.get("litellm_provider"))
                 model = str(key).removeprefix(f"{provider}/")
                 # A model that is listed with its prefix and without is one.
-                rows.setdefault(PROVIDERS.get(provider, provider), {}).setdefault(model, list(_model_rows(entry, model)))
+                rows.setdefault(PROVIDERS.get(provider, provider), {}).setdefault(
+                    model, list(_model_rows(entry, model))
+                )
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise TableError(f"not a table in the format of {NAME}: {error!r} does not fit; take model_prices_and_context_window.json of {URL}") from error
-    providers = {provider: tuple(row for found in models.values() for row in found) for provider, models in rows.items()}
+        raise TableError(
+            f"not a table in the format of {NAME}: {error!r} does not fit; take model_prices_and_context_window.json of {URL}"
+        ) from error
+    providers = {
+        provider: tuple(row for found in models.values() for row in found)
+        for provider, models in rows.items()
+    }
     if not any(providers.values()):
-        raise TableError(f"not a table in the format of {NAME}: no model in it has a price; take model_prices_and_context_window.json of {URL}")
-    return Table(name=NAME, version=version, date=date, url=URL, providers={name: found for name, found in providers.items() if found})
+        raise TableError(
+            f"not a table in the format of {NAME}: no model in it has a price; take model_prices_and_context_window.json of {URL}"
+        )
+    return Table(
+        name=NAME,
+        version=version,
+        date=date,
+        url=URL,
+        providers={name: found for name, found in providers.items() if found},
+    )
 
 
 def _model_rows(entry: Mapping[str, object], model: str) -> Iterator[PriceRow]:
-    thresholds = sorted(int(found[1]) * 1000 for key in entry if (found := _ABOVE.fullmatch(str(key))))
+    thresholds = sorted(
+        int(found[1]) * 1000 for key in entry if (found := _ABOVE.fullmatch(str(key)))
+    )
     for above in [None, *thresholds]:
         for tier in [None, *TIERS]:
             suffix = "" if above is None else f"_above_{above // 1000}k_tokens"
-            own = {name: f"{key}{suffix}{'' if tier is None else f'_{tier}'}" for name, key in _RATE_OF.items()}
+            own = {
+                name: f"{key}{suffix}{'' if tier is None else f'_{tier}'}"
+                for name, key in _RATE_OF.items()
+            }
             if tier is not None and entry.get(own["input"]) is None:
-                continue    # this tier costs what the others cost
-            rates = {name: _per_million(entry[key]) for name, key in own.items() if entry.get(key) is not None}
+                continue  # this tier costs what the others cost
+            rates = {
+                name: _per_million(entry[key])
+                for name, key in own.items()
+                if entry.get(key) is not None
+            }
             # What a tier or a threshold does not say of its own costs what it costs without.
             for name, key in _RATE_OF.items():
                 if name not in rates and entry.get(key) is not None:
                     rates[name] = _per_million(entry[key])
             if _zero(rates.get("cache_write")):
-                del rates["cache_write"]    # stands for "no price of its own"
+                del rates["cache_write"]  # stands for "no price of its own"
             if above is None and tier is None and entry.get("input_cost_per_request") is not None:
                 rates["request"] = plain(f"{Decimal(str(entry['input_cost_per_request'])):f}")
             if "input" in rates or "output" in rates:
-                yield msgspec.structs.replace(PriceRow(model=model, currency=CURRENCY, service_tier=tier, above_input_tokens=above), **rates)
+                yield msgspec.structs.replace(
+                    PriceRow(
+                        model=model, currency=CURRENCY, service_tier=tier, above_input_tokens=above
+                    ),
+                    **rates,
+                )
 
 
 def _per_million(price: object) -> str:

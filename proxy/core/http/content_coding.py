@@ -1,6 +1,8 @@
-"""Content codings, for reading a copy: gzip, deflate, br and zstd with bounds, because a few bytes can stand for gigabytes.
+"""Content codings, for reading a copy: gzip, deflate, br and zstd with bounds, because a few bytes
+can stand for gigabytes.
 
-Answers are decoded as they flow by and never raise: a copy that cannot be read sets `failed`, and the bytes go on to the client all the same.
+Answers are decoded as they flow by and never raise: a copy that cannot be read sets `failed`, and
+the bytes go on to the client all the same.
 Request bodies are decoded whole, and refused with the reason.
 """
 
@@ -21,18 +23,25 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_PIECE_BYTES_MAX = 64 * 1024            # decoded at a time, so that no chunk becomes one huge string
-_FREE_BYTES = 1024 * 1024               # below this much output no ratio is looked at
-_RATIO_MAX = 200                        # event streams shrink 10 to 50 times; deflate can do 1,032 times, and only bombs come near
+_PIECE_BYTES_MAX = 64 * 1024  # decoded at a time, so that no chunk becomes one huge string
+_FREE_BYTES = 1024 * 1024  # below this much output no ratio is looked at
+_RATIO_MAX = (
+    200  # event streams shrink 10 to 50 times; deflate can do 1,032 times, and only bombs come near
+)
 _OUTPUT_BYTES_MAX = 1024 * 1024 * 1024  # 1 GiB: no answer that reports usage is longer
-_ZSTD_WINDOW_LOG_MAX = 23               # 8 MiB, which every reader must be able to hold (RFC 9659); a frame that asks for more is not read
+# 8 MiB, which every reader must be able to hold (RFC 9659); a frame that asks for more is not read
+_ZSTD_WINDOW_LOG_MAX = 23
 _GZIP = ("gzip", "x-gzip")
 
-# A body may be several compressed ones in a row, each an object of our own to make and of 20 bytes at the least.
-_BODY_MEMBERS_MAX = 1000                # of a request, which is decoded at once: 32 MiB of empty ones would hold up everyone for minutes
-_ANSWER_MEMBERS_MAX = 100_000           # of an answer: some servers begin another with each event
-_WINDOW_BYTES_MAX = 64 * 1024           # given to a decompressor at once: what it hands back as not its own is a copy
-_WINDOW_BYTES_MIN = 64                  # behind the end of a member, doubled with each part
+# A body may be several compressed ones in a row, each an object of our own to make and of 20 bytes
+# at the least.
+# of a request, which is decoded at once: 32 MiB of empty ones would hold up everyone for minutes
+_BODY_MEMBERS_MAX = 1000
+_ANSWER_MEMBERS_MAX = 100_000  # of an answer: some servers begin another with each event
+_WINDOW_BYTES_MAX = (
+    64 * 1024
+)  # given to a decompressor at once: what it hands back as not its own is a copy
+_WINDOW_BYTES_MIN = 64  # behind the end of a member, doubled with each part
 
 
 class _TooManyMembers(ValueError):
@@ -54,20 +63,24 @@ class _Coding(Protocol):
 
 
 class Decoder:
-    """One answer's decoder: `feed` yields the decoded pieces; after `failed` it yields nothing more."""
+    """One answer's decoder: `feed` yields the decoded pieces; after `failed` it yields nothing
+    more."""
 
     __slots__ = ("_coding", "_in_bytes", "_out_bytes", "_out_bytes_max", "failed")
 
     def __init__(self, coding: _Coding | None, output_bytes_max: int) -> None:
         self.failed = False
-        self._coding = coding           # None: identity
+        self._coding = coding  # None: identity
         self._in_bytes = 0
         self._out_bytes = 0
         self._out_bytes_max = output_bytes_max
 
     @classmethod
-    def for_encoding(cls, content_encoding: str | None, output_bytes_max: int = _OUTPUT_BYTES_MAX) -> Decoder | None:
-        """A decoder for this `Content-Encoding`, or None if it is not one that can be read here (unknown ones, several at once)."""
+    def for_encoding(
+        cls, content_encoding: str | None, output_bytes_max: int = _OUTPUT_BYTES_MAX
+    ) -> Decoder | None:
+        """A decoder for this `Content-Encoding`, or None if it is not one that can be read here
+        (unknown ones, several at once)."""
         name = coding_name(content_encoding)
         if name == "identity":
             return cls(None, output_bytes_max)
@@ -95,7 +108,8 @@ class Decoder:
 
 
 class _Inflate:
-    """gzip with any number of members, or deflate: zlib's form, and (`lenient`) the bare one that some servers send under that name."""
+    """gzip with any number of members, or deflate: zlib's form, and (`lenient`) the bare one that
+    some servers send under that name."""
 
     __slots__ = ("_gzip", "_header", "_inflate", "_lenient", "_members_left", "_window")
 
@@ -104,7 +118,7 @@ class _Inflate:
         self._lenient = lenient
         self._members_left = members_max
         self._window = _WINDOW_BYTES_MAX
-        self._header = b""              # deflate only: its first two bytes tell zlib's form from the bare one
+        self._header = b""  # deflate only: its first two bytes tell zlib's form from the bare one
         self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 16) if gzip else None
 
     @property
@@ -122,7 +136,8 @@ class _Inflate:
             inflate = self._inflate
             assert inflate is not None
             if inflate.eof:
-                # Behind the end of the data: gzip may go on with another member, after a padding of zeros; what else comes is no data.
+                # Behind the end of the data: gzip may go on with another member, after a padding of
+                # zeros; what else comes is no data.
                 rest = part.lstrip(b"\0") if self._gzip else b""
                 if rest:
                     self._inflate = self._next_member()
@@ -130,7 +145,7 @@ class _Inflate:
                     self._window = _WINDOW_BYTES_MIN
                 continue
             full = True
-            while full:         # zlib may hold more output back than it has input left
+            while full:  # zlib may hold more output back than it has input left
                 piece = inflate.decompress(part, _PIECE_BYTES_MAX)
                 if piece:
                     yield piece
@@ -151,7 +166,9 @@ class _Inflate:
         if len(self._header) < 2:
             return b""
         head, self._header = self._header, b""
-        zlib_form = not self._lenient or (head[0] & 0x0F == 8 and (head[0] << 8 | head[1]) % 31 == 0)
+        zlib_form = not self._lenient or (
+            head[0] & 0x0F == 8 and (head[0] << 8 | head[1]) % 31 == 0
+        )
         self._inflate = zlib.decompressobj(zlib.MAX_WBITS if zlib_form else -zlib.MAX_WBITS)
         return head
 
@@ -173,8 +190,13 @@ class _Brotli:
         piece = decompressor.process(chunk, output_buffer_limit=_PIECE_BYTES_MAX)
         while piece:
             yield piece
-            # It may hold output back although it would accept more input; only an empty piece says that there is none.
-            piece = b"" if decompressor.is_finished() else decompressor.process(b"", output_buffer_limit=_PIECE_BYTES_MAX)
+            # It may hold output back although it would accept more input; only an empty piece says
+            # that there is none.
+            piece = (
+                b""
+                if decompressor.is_finished()
+                else decompressor.process(b"", output_buffer_limit=_PIECE_BYTES_MAX)
+            )
 
 
 class _Zstd:
@@ -216,7 +238,9 @@ class _Zstd:
 
 
 def _zstd_decompressor() -> zstd.ZstdDecompressor:
-    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX})
+    return zstd.ZstdDecompressor(
+        options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX}
+    )
 
 
 def _coding(name: str, *, lenient: bool, members_max: int) -> _Coding | None:
@@ -238,9 +262,12 @@ def coding_name(content_encoding: str | None) -> str:
 def decode_body(encoding: str | None, body: bytes, body_bytes_max: int) -> bytes:
     """A request's body as its upstream will read it; ProxyError 415, 413 or 400.
 
-    How much longer it may be when decoded is bounded as for answers: a hundred bytes could else cost
-    as much as the longest body. An upstream that does not look at Content-Encoding (many do not) would read the bytes as they came. Data that is JSON text at the same time
-    (bare deflate and br can be) would then be another request than the one we decided on: it is refused, and deflate is taken in zlib's form only.
+    How much longer it may be when decoded is bounded as for answers: a hundred bytes could else
+    cost
+    as much as the longest body. An upstream that does not look at Content-Encoding (many do not)
+    would read the bytes as they came. Data that is JSON text at the same time
+    (bare deflate and br can be) would then be another request than the one we decided on: it is
+    refused, and deflate is taken in zlib's form only.
     """
     name = coding_name(encoding)
     if name == "identity":
@@ -250,7 +277,10 @@ def decode_body(encoding: str | None, body: bytes, body_bytes_max: int) -> bytes
         message = "The proxy cannot read a request body in this Content-Encoding. Send it as gzip, deflate, br, zstd or without a content encoding."
         raise ProxyError(415, "invalid_request_error", "unsupported_encoding", message)
     if _is_json_object(body):
-        raise invalid_request("The request body is JSON as it stands and says to be compressed. Send it without a Content-Encoding.", code="ambiguous_body")
+        raise invalid_request(
+            "The request body is JSON as it stands and says to be compressed. Send it without a Content-Encoding.",
+            code="ambiguous_body",
+        )
     parts: list[bytes] = []
     room = bytes_max = min(body_bytes_max, _FREE_BYTES + _RATIO_MAX * len(body))
     try:
@@ -274,7 +304,8 @@ def decode_body(encoding: str | None, body: bytes, body_bytes_max: int) -> bytes
 
 
 def _is_json_object(body: bytes) -> bool:
-    """Whether some JSON reader may take these bytes for an object; a compressed body hardly ever begins like one."""
+    """Whether some JSON reader may take these bytes for an object; a compressed body hardly ever
+    begins like one."""
     if body.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] != b"{":
         return False
     try:
@@ -285,4 +316,6 @@ def _is_json_object(body: bytes) -> bool:
 
 
 def _undecodable(coding: str) -> ProxyError:
-    return invalid_request(f"The request body is not valid {coding}, or ends too early. Send what Content-Encoding says, or no Content-Encoding.")
+    return invalid_request(
+        f"The request body is not valid {coding}, or ends too early. Send what Content-Encoding says, or no Content-Encoding."
+    )

@@ -1,6 +1,8 @@
-"""Which header fields cross the proxy: the documented exceptions to "unchanged", in one place for both directions.
+"""Which header fields cross the proxy: the documented exceptions to "unchanged", in one place for
+both directions.
 
-Names are compared without case, values pass byte for byte. A filter remembers its verdict by spelling of the name, within a bound,
+Names are compared without case, values pass byte for byte. A filter remembers its verdict by
+spelling of the name, within a bound,
 because the same few dozen names come with each request.
 """
 
@@ -12,30 +14,41 @@ from proxy.core.steering import LISTED_HEADERS, LISTED_PREFIXES, steers, tells_a
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
-HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"})
-BODY_FIELDS = frozenset({b"content-encoding", b"content-type"})  # how a body is to be read; hop-by-hop for nobody
+HOP_BY_HOP = frozenset(
+    {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"}
+)
+BODY_FIELDS = frozenset(
+    {b"content-encoding", b"content-type"}
+)  # how a body is to be read; hop-by-hop for nobody
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key"})
-# Of no use to a vendor, and some of it personal: who called, from where, through which of our own machines. What steers is `proxy.core.steering`.
+# Of no use to a vendor, and some of it personal: who called, from where, through which of our own
+# machines. What steers is `proxy.core.steering`.
 OUTWARD = HOP_BY_HOP | {b"host", b"content-length", b"cookie", b"x-real-ip"}
 # `X-Pass-…` reaches the vendor of a LiteLLM without its prefix: any other name in disguise.
 OUTWARD_PREFIXES = (b"proxy-", b"x-forwarded-", b"cf-", b"x-tollkeeper-", b"x-pass-")
-# Whatever `allow` says: we write these ourselves, and two of them are a request that two servers read differently.
+# Whatever `allow` says: we write these ourselves, and two of them are a request that two servers
+# read differently.
 NEVER_OUTWARD = HOP_BY_HOP | {b"host", b"content-length"}
 # Content-Length is set again from the framing that is really used.
 INWARD = HOP_BY_HOP | {b"content-length", b"set-cookie", b"alt-svc", b"strict-transport-security"}
 INWARD_PREFIXES = (b"proxy-", b"x-tollkeeper-")
 NEVER_INWARD = HOP_BY_HOP | {b"content-length"}
 
-NAMES_REMEMBERED_MAX = 1024  # an attacker may invent names; beyond this they are judged afresh each time
+NAMES_REMEMBERED_MAX = (
+    1024  # an attacker may invent names; beyond this they are judged afresh each time
+)
 
 
 class HeaderFilter:
-    """Decides for one direction which fields pass: those that `drops` does not take out and those that `allow` re-admits, but none of `never`.
+    """Decides for one direction which fields pass: those that `drops` does not take out and those
+    that `allow` re-admits, but none of `never`.
 
     `drops` is asked with the name in lower case.
     """
 
-    def __init__(self, drops: Callable[[bytes], bool], allow: Collection[str], never: frozenset[bytes]) -> None:
+    def __init__(
+        self, drops: Callable[[bytes], bool], allow: Collection[str], never: frozenset[bytes]
+    ) -> None:
         self._drops = drops
         self._never = never
         self._allowed = _lower(allow)
@@ -45,13 +58,16 @@ class HeaderFilter:
         verdict = self._verdicts.get(name)
         if verdict is None:
             lower = name.lower()
-            verdict = lower not in self._never and (lower in self._allowed or not self._drops(lower))
+            verdict = lower not in self._never and (
+                lower in self._allowed or not self._drops(lower)
+            )
             if len(self._verdicts) < NAMES_REMEMBERED_MAX:
                 self._verdicts[name] = verdict
         return verdict
 
     def select(self, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
-        """The fields that pass, in their order and spelling; also without those that a Connection field names."""
+        """The fields that pass, in their order and spelling; also without those that a Connection
+        field names."""
         passes = self.passes
         kept = [pair for pair in headers if passes(pair[0])]
         named = connection_options(headers)
@@ -61,12 +77,19 @@ class HeaderFilter:
 
 
 def outward_filter(
-    *, keep_credentials: bool, replaced: Collection[str] = (), allow: Collection[str] = (), listed_only: bool = False
+    *,
+    keep_credentials: bool,
+    replaced: Collection[str] = (),
+    allow: Collection[str] = (),
+    listed_only: bool = False,
 ) -> HeaderFilter:
-    """Client to upstream. `replaced` are fields the upstream's config sets itself: the client's never go beside them.
+    """Client to upstream. `replaced` are fields the upstream's config sets itself: the client's
+    never go beside them.
 
-    `keep_credentials`: what says who asks is the caller's own and passes; else it is a key for this proxy, or one that would
-    have the vendor ask another in its name. `listed_only`: beside `allow`, only what `LISTED_HEADERS` names.
+    `keep_credentials`: what says who asks is the caller's own and passes; else it is a key for this
+    proxy, or one that would
+    have the vendor ask another in its name. `listed_only`: beside `allow`, only what
+    `LISTED_HEADERS` names.
     """
     never = NEVER_OUTWARD | _lower(replaced)
     if not keep_credentials:
@@ -84,7 +107,9 @@ def outward_filter(
 
 def inward_filter(*, allow: Collection[str] = ()) -> HeaderFilter:
     """Upstream to client."""
-    return HeaderFilter(lambda name: name in INWARD or name.startswith(INWARD_PREFIXES), allow, NEVER_INWARD)
+    return HeaderFilter(
+        lambda name: name in INWARD or name.startswith(INWARD_PREFIXES), allow, NEVER_INWARD
+    )
 
 
 def is_credential(name: str) -> bool:
@@ -99,7 +124,8 @@ def _lower(names: Collection[str]) -> frozenset[bytes]:
 def connection_options(headers: RawHeaders) -> frozenset[bytes]:
     """The field names (lower case) that Connection declares to be hop-by-hop, beyond the usual two.
 
-    Not those that say how the body is read: a body without its Content-Encoding is another body than the one we decided on.
+    Not those that say how the body is read: a body without its Content-Encoding is another body
+    than the one we decided on.
     """
     options: frozenset[bytes] = frozenset()
     for name, value in headers:

@@ -1,4 +1,5 @@
-"""Health, on every listener: /healthz says the process lives, /readyz that it can take work. No credential, no detail of use to a stranger."""
+"""Health, on every listener: /healthz says the process lives, /readyz that it can take work. No
+credential, no detail of use to a stranger."""
 
 from __future__ import annotations
 
@@ -8,9 +9,11 @@ import msgspec
 
 
 class Health:
-    """`unready_code` returns None, or the error code with which requests are refused; a ledger outage alone is none, since the journal carries on.
+    """`unready_code` returns None, or the error code with which requests are refused; a ledger
+    outage alone is none, since the journal carries on.
 
-    A code and no sentence: what stands in a reason, such as the journal's path, is the operator's. The log and `GET /admin/v1/health` have it.
+    A code and no sentence: what stands in a reason, such as the journal's path, is the operator's.
+    The log and `GET /admin/v1/health` have it.
     """
 
     def __init__(self, unready_code: Callable[[], str | None]) -> None:

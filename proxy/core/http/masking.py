@@ -1,6 +1,8 @@
-"""Hides credentials in what an upstream answers: vendors quote the operator's key in errors, headers and events, and it is no client's business.
+"""Hides credentials in what an upstream answers: vendors quote the operator's key in errors,
+headers and events, and it is no client's business.
 
-A key is replaced by as many asterisks, so that lengths and framing stay. Where bytes come in chunks, a key may lie across two of them.
+A key is replaced by as many asterisks, so that lengths and framing stay. Where bytes come in
+chunks, a key may lie across two of them.
 """
 
 from __future__ import annotations
@@ -12,10 +14,24 @@ from urllib.parse import quote
 from proxy.core.http.content_coding import Decoder
 
 SECRET_CHARS_MIN = 8  # shorter ones would be found by chance in any text, and keep nobody out
-WATCHED_BYTES_MAX = 64 * 1024  # of a compressed answer: errors are short, and each byte is decoded once more for this
+WATCHED_BYTES_MAX = (
+    64 * 1024
+)  # of a compressed answer: errors are short, and each byte is decoded once more for this
 _ESCAPED_BY_SOME = re.compile("[+&<>'`]")
 # What people write for servers that ask for a key and look at none: words that answers may hold.
-_NO_SECRETS = frozenset({"not-needed", "not-required", "no-key-required", "sk-no-key-required", "lm-studio", "placeholder", "dummy-key", "anything", "undefined"})
+_NO_SECRETS = frozenset(
+    {
+        "not-needed",
+        "not-required",
+        "no-key-required",
+        "sk-no-key-required",
+        "lm-studio",
+        "placeholder",
+        "dummy-key",
+        "anything",
+        "undefined",
+    }
+)
 
 
 class Masking:
@@ -28,7 +44,9 @@ class Masking:
                 for form in _forms(secret):
                     forms[form.encode("latin-1", "replace")] = None
         self.forms = tuple(sorted(forms, key=len, reverse=True))
-        self.inner_bytes = frozenset(byte for form in self.forms for byte in form[:-1])  # after any other byte no secret is under way
+        self.inner_bytes = frozenset(
+            byte for form in self.forms for byte in form[:-1]
+        )  # after any other byte no secret is under way
 
     def __bool__(self) -> bool:
         return bool(self.forms)
@@ -57,7 +75,8 @@ class Masking:
 
 
 def _forms(secret: str) -> tuple[str, ...]:
-    """A secret as it is, in JSON and in a URL. JSON's writers differ: .NET's has `\\u002B` for a plus, Go's `\\u003c`, PHP's `\\/`."""
+    """A secret as it is, in JSON and in a URL. JSON's writers differ: .NET's has `\\u002B` for a
+    plus, Go's `\\u003c`, PHP's `\\/`."""
     slashed, url = secret.replace("/", "\\/"), quote(secret, safe="")
     lower = _ESCAPED_BY_SOME.sub(lambda sign: f"\\u{ord(sign[0]):04x}", secret)
     upper = _ESCAPED_BY_SOME.sub(lambda sign: f"\\u{ord(sign[0]):04X}", secret)
@@ -91,7 +110,8 @@ class Mask:
 
 
 class Watch:
-    """Looks for a secret in a copy of a compressed answer, in which nothing can be replaced: it has to be withheld."""
+    """Looks for a secret in a copy of a compressed answer, in which nothing can be replaced: it has
+    to be withheld."""
 
     __slots__ = ("_decoder", "_left", "_masking", "_tail")
 
@@ -102,7 +122,8 @@ class Watch:
         self._left = WATCHED_BYTES_MAX
 
     def finds(self, chunk: bytes) -> bool:
-        """Whether the answer up to this chunk holds a secret, as far as it is watched and can be decoded."""
+        """Whether the answer up to this chunk holds a secret, as far as it is watched and can be
+        decoded."""
         if self._decoder is None or self._left <= 0:
             return False
         for piece in self._decoder.feed(chunk):

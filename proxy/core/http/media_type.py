@@ -1,6 +1,7 @@
 """The Content-Type of a request's body: only what every upstream reads as JSON in UTF-8.
 
-Upstreams choose their reader by it. A form reader finds another `model` in the same bytes, and so does one that takes UTF-7 or UTF-16
+Upstreams choose their reader by it. A form reader finds another `model` in the same bytes, and so
+does one that takes UTF-7 or UTF-16
 for what we read as UTF-8. So what is decided on and what is run would differ.
 """
 
@@ -12,11 +13,16 @@ from typing import Final
 from proxy.core.errors import ProxyError
 from proxy.core.http.headers import RawHeaders, values
 
-_USUAL: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})     # what nearly all clients send
+_USUAL: Final = frozenset(
+    {b"application/json", b"application/json; charset=utf-8"}
+)  # what nearly all clients send
 _UTF8: Final = frozenset({"utf-8", "utf8"})
 _JSON = re.compile(r"[a-z0-9!#$&^_.-]+/(?:[a-z0-9!#$&^_.-]+\+)?json")
-# Words of other types and charsets, which some upstreams look for anywhere in the value: `application/x-www-form-urlencoded+json` is a form to them.
-_READ_OTHERWISE = re.compile(r"urlencoded|form-?data|multipart|text/|xml|yaml|msgpack|cbor|protobuf|grpc|utf[-_]?(?:7|16|32)|ucs[-_]?[24]")
+# Words of other types and charsets, which some upstreams look for anywhere in the value:
+# `application/x-www-form-urlencoded+json` is a form to them.
+_READ_OTHERWISE = re.compile(
+    r"urlencoded|form-?data|multipart|text/|xml|yaml|msgpack|cbor|protobuf|grpc|utf[-_]?(?:7|16|32)|ucs[-_]?[24]"
+)
 # A parameter behind its semicolon. A value in quotes may hold anything, escaped or not.
 _PARAMETER = re.compile(r'[ \t]*;[ \t]*(?:([^\s;="]+)(?:=("(?:[^"\\]|\\.)*"|[^\s;",]*))?)?[ \t]*')
 
@@ -48,13 +54,16 @@ def check_json(headers: RawHeaders) -> None:
 
 
 def _check_charset(name: str | None, value: str | None) -> None:
-    """Other parameters say nothing about how the bytes are read. `charset*=` is a second way to write it; a bare `utf-8` is often seen."""
+    """Other parameters say nothing about how the bytes are read. `charset*=` is a second way to
+    write it; a bare `utf-8` is often seen."""
     if name is None:
         return
     if value is None:
         if name not in _UTF8:
             raise _refused("has parameters that cannot be read")
-    elif name.startswith("charset") and (name != "charset" or re.sub(r"\\(.)", r"\1", value.strip('"')) not in _UTF8):
+    elif name.startswith("charset") and (
+        name != "charset" or re.sub(r"\\(.)", r"\1", value.strip('"')) not in _UTF8
+    ):
         raise _refused("names another charset than UTF-8")
 
 

@@ -1,4 +1,5 @@
-"""The query of a request target: what a client may not say because the upstream's config says it."""
+"""The query of a request target: what a client may not say because the upstream's config says
+it."""
 
 from __future__ import annotations
 
@@ -7,20 +8,28 @@ from collections.abc import Collection
 from urllib.parse import unquote_plus
 
 _SEPARATORS = re.compile("([&;])")  # some servers take the second for one too
-_END_OF_NAME = re.compile(r"[\[\0]")  # `name[]` and `name[x]` are `name` to some, and so is what stands before a NUL
+_END_OF_NAME = re.compile(
+    r"[\[\0]"
+)  # `name[]` and `name[x]` are `name` to some, and so is what stands before a NUL
 
 
 def without(query: str, names: Collection[str]) -> str:
-    """The query without the parameters of these names (given in lower case), whatever their case and however they are encoded.
+    """The query without the parameters of these names (given in lower case), whatever their case
+    and however they are encoded.
 
-    A server that gets a name twice may take either one. A second question mark at the beginning is no part of a name to some.
+    A server that gets a name twice may take either one. A second question mark at the beginning is
+    no part of a name to some.
     """
     if not query or not names:
         return query
     kept: list[str] = []
     parts = _SEPARATORS.split(query)
     for separator, parameter in zip(["", *parts[1::2]], parts[::2], strict=True):
-        name = _END_OF_NAME.split(unquote_plus(parameter.partition("=")[0]).lstrip("?"))[0].strip().casefold()
+        name = (
+            _END_OF_NAME.split(unquote_plus(parameter.partition("=")[0]).lstrip("?"))[0]
+            .strip()
+            .casefold()
+        )
         if name not in names:
             kept += (separator, parameter)
     return "".join(kept[1:]) if kept else ""

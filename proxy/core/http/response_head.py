@@ -1,6 +1,8 @@
-"""The heads of an upstream's answer, taken from its bytes as they come and judged as strictly as those of requests.
+"""The heads of an upstream's answer, taken from its bytes as they come and judged as strictly as
+those of requests.
 
-The parser behind this one forgives much (bare LF, NUL, control characters, any version), and what one reader forgives another reads differently.
+The parser behind this one forgives much (bare LF, NUL, control characters, any version), and what
+one reader forgives another reads differently.
 """
 
 from __future__ import annotations
@@ -15,13 +17,17 @@ _END = b"\r\n\r\n"
 _START = b"HTTP/1."
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-# The end of a line, behind which a name and its colon stand, or nothing. White space before the name or the colon has two readings.
+# The end of a line, behind which a name and its colon stand, or nothing. White space before the
+# name or the colon has two readings.
 _LINE_END = re.compile(rb"\r\n(?=[!#$%&'*+.^_`|~0-9A-Za-z-]+:|\r\n|\Z)")
-_TEXT = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])  # all that may stand in a line: no control character but the tab
+_TEXT = bytes(
+    [0x09, *range(0x20, 0x7F), *range(0x80, 0x100)]
+)  # all that may stand in a line: no control character but the tab
 
 
 class MalformedAnswer(Exception):
-    """An answer that readers could take for different ones. The message says what the upstream did and quotes nothing of it."""
+    """An answer that readers could take for different ones. The message says what the upstream did
+    and quotes nothing of it."""
 
 
 def not_well_formed() -> MalformedAnswer:
@@ -29,13 +35,15 @@ def not_well_formed() -> MalformedAnswer:
 
 
 class HeadReader:
-    """Cuts one head after the other from the bytes of an answer. It remembers how far it has searched, so that no cutting makes it slow."""
+    """Cuts one head after the other from the bytes of an answer. It remembers how far it has
+    searched, so that no cutting makes it slow."""
 
     def __init__(self) -> None:
         self._begun = bytearray()  # of a head that is not whole yet
 
     def take(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """The next head with its empty line, and what follows it; None while it is not whole. Raises MalformedAnswer."""
+        """The next head with its empty line, and what follows it; None while it is not whole.
+        Raises MalformedAnswer."""
         begun = self._begun
         if begun:
             searched = max(0, len(begun) - len(_END) + 1)
@@ -69,14 +77,20 @@ class HeadReader:
 
 
 def _well_formed(head: bytes) -> bool:
-    """Whether it is lines of text, each ended by CRLF and none folded, whose names are names: the parser takes `Content-Length :` for one."""
+    """Whether it is lines of text, each ended by CRLF and none folded, whose names are names: the
+    parser takes `Content-Length :` for one."""
     ends = head.translate(None, _TEXT)  # whatever is no text can only be line ends, in pairs
     count = len(ends) >> 1
-    return ends == b"\r\n" * count and len(_LINE_END.findall(head)) == count and _STATUS_LINE.match(head) is not None
+    return (
+        ends == b"\r\n" * count
+        and len(_LINE_END.findall(head)) == count
+        and _STATUS_LINE.match(head) is not None
+    )
 
 
 def body_bytes(status: int, version: tuple[int, int], headers: RawHeaders) -> int | None:
-    """How long the body is by its head; None if its chunks or the end of the connection say it. Raises MalformedAnswer where readers could differ."""
+    """How long the body is by its head; None if its chunks or the end of the connection say it.
+    Raises MalformedAnswer where readers could differ."""
     codings, lengths = values(headers, b"transfer-encoding"), values(headers, b"content-length")
     if status in NO_BODY:
         return 0  # whatever is said of a body: 304 says how long it would be

@@ -16,24 +16,36 @@ def phrase(status: int) -> str:
 
 
 def plain_error(error: ProxyError) -> bytes:
-    """A whole answer, after which the connection closes: for a request that could not even be read."""
+    """A whole answer, after which the connection closes: for a request that could not even be
+    read."""
     body = error.body()
     head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nx-tollkeeper-origin: proxy\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
     return head % (error.status, phrase(error.status).encode(), len(body)) + body
 
 
 def malformed() -> ProxyError:
-    """400: what came is no HTTP request. What exactly is wrong is not quoted: the line may hold a credential."""
-    return invalid_request("The request is not well-formed HTTP/1.1: check its head and the framing of its body.")
+    """400: what came is no HTTP request. What exactly is wrong is not quoted: the line may hold a
+    credential."""
+    return invalid_request(
+        "The request is not well-formed HTTP/1.1: check its head and the framing of its body."
+    )
 
 
 def late_head() -> ProxyError:
     """408: a request head that was begun and not finished in time."""
-    return ProxyError(408, "invalid_request_error", "request_timeout", "The request head did not arrive in time. Send the request again.")
+    return ProxyError(
+        408,
+        "invalid_request_error",
+        "request_timeout",
+        "The request head did not arrive in time. Send the request again.",
+    )
 
 
-def head_too_large(headers_max: int, field_bytes_max: int, target_max: int, head_bytes_max: int) -> ProxyError:
-    """431: more header fields, longer ones, a longer target or more of it all than is read. The connection closes."""
+def head_too_large(
+    headers_max: int, field_bytes_max: int, target_max: int, head_bytes_max: int
+) -> ProxyError:
+    """431: more header fields, longer ones, a longer target or more of it all than is read. The
+    connection closes."""
     message = (
         f"The request head is too large: at most {headers_max} fields of {field_bytes_max} bytes, a target of {target_max}, "
         f"and {head_bytes_max} bytes in all."

@@ -1,16 +1,23 @@
-"""Server-sent events from bytes, sans-IO: the data of each event, whatever the chunks, whatever the bytes.
+"""Server-sent events from bytes, sans-IO: the data of each event, whatever the chunks, whatever the
+bytes.
 
-The parser stands on the forwarding path, so it is total: no input makes it raise, wait or grow. It keeps one event at most and looks at each byte once,
-so its cost is linear in what it is fed. An event above `event_bytes_max` is dropped and counted, and reading goes on in step behind it.
-Rules (WHATWG HTML, "Server-sent events"): one leading BOM is dropped; lines end with LF, CR or CRLF; `:` starts a comment; the data lines of an event are
+The parser stands on the forwarding path, so it is total: no input makes it raise, wait or grow. It
+keeps one event at most and looks at each byte once,
+so its cost is linear in what it is fed. An event above `event_bytes_max` is dropped and counted,
+and reading goes on in step behind it.
+Rules (WHATWG HTML, "Server-sent events"): one leading BOM is dropped; lines end with LF, CR or
+CRLF; `:` starts a comment; the data lines of an event are
 joined with LF; an empty line ends it.
 
 Beyond the rules, what servers really send is read as line-wise clients read it:
 - An unterminated last event is given out by `end`. Browsers drop it, a bill should not.
-- A JSON object ends its event where another object, or `[DONE]`, begins on the next data line. No JSON text goes on
-  like that, so those are two events whose empty line is missing. Once that was seen, each line with a whole object
+- A JSON object ends its event where another object, or `[DONE]`, begins on the next data line. No
+  JSON text goes on
+  like that, so those are two events whose empty line is missing. Once that was seen, each line with
+  a whole object
   is an event at once.
-- A line that is a JSON object or `[DONE]`, without `data:`, is data: JSON lines, and the odd event without a name.
+- A line that is a JSON object or `[DONE]`, without `data:`, is data: JSON lines, and the odd event
+  without a name.
 - `data: data: {` has its name once too often; ` data: {` and `Data: {` are data as well.
 """
 
@@ -20,21 +27,24 @@ _BOM = b"\xef\xbb\xbf"
 _DATA = b"data:"
 _EVENT = b"event:"
 _ERROR = b"error"
-_ERROR_FIELD = b"error:"                    # llama.cpp before 2025-09 calls the data line itself so
+_ERROR_FIELD = b"error:"  # llama.cpp before 2025-09 calls the data line itself so
 _DONE = b"[DONE]"
 _LF = 0x0A
 _CR = 0x0D
-_OPEN = 0x7B                                # a brace
-_D = 0x64                                   # with which the name may begin again
-_START_BYTES = 16                           # of a line that is too long, enough to tell what it is
+_OPEN = 0x7B  # a brace
+_D = 0x64  # with which the name may begin again
+_START_BYTES = 16  # of a line that is too long, enough to tell what it is
 _DONE_BYTES_MAX = 16
 
 
 class SSEParser:
-    """`feed` chunks, take the data of the events that they complete; `end` gives what was left unterminated.
+    """`feed` chunks, take the data of the events that they complete; `end` gives what was left
+    unterminated.
 
-    `between`: nothing is pending, the next byte starts a line of a new event. `oversized` counts events dropped because their data lines together were longer than
-    `event_bytes_max`, `dropped_bytes` what they held. `by_lines`: events have come without the empty line that ends them.
+    `between`: nothing is pending, the next byte starts a line of a new event. `oversized` counts
+    events dropped because their data lines together were longer than
+    `event_bytes_max`, `dropped_bytes` what they held. `by_lines`: events have come without the
+    empty line that ends them.
     `errors` counts events that are called an error by their name.
     """
 
@@ -51,17 +61,19 @@ class SSEParser:
         self.between = False
         self.by_lines = False
         self.errors = 0
-        self._first_line = True             # a BOM may still come
-        self._after_cr = False              # a LF coming next belongs to the CR before it
-        self._line = bytearray()            # the unfinished line
-        self._line_bytes = 0                # its length, skipped bytes included
-        self._skipping = False              # the rest of the unfinished line is of no use
-        self._skips_data = False            # and it is a data line
-        self._data: list[bytes] = []        # data lines of the unfinished event
-        self._size = 0                      # bytes of its data lines, names included
-        self._dropping = False              # the unfinished event is too large
-        self._ends_object = False           # its last line does not go on: it is `[DONE]` or ends with a brace
-        self._skipped_end = b""             # the last byte of the skipped line so far
+        self._first_line = True  # a BOM may still come
+        self._after_cr = False  # a LF coming next belongs to the CR before it
+        self._line = bytearray()  # the unfinished line
+        self._line_bytes = 0  # its length, skipped bytes included
+        self._skipping = False  # the rest of the unfinished line is of no use
+        self._skips_data = False  # and it is a data line
+        self._data: list[bytes] = []  # data lines of the unfinished event
+        self._size = 0  # bytes of its data lines, names included
+        self._dropping = False  # the unfinished event is too large
+        self._ends_object = (
+            False  # its last line does not go on: it is `[DONE]` or ends with a brace
+        )
+        self._skipped_end = b""  # the last byte of the skipped line so far
 
     @property
     def pending_bytes(self) -> int:
@@ -71,10 +83,16 @@ class SSEParser:
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of each event that this chunk completes, in order."""
         if self.between and chunk[-2:] == b"\n\n" and _CR not in chunk:
-            # What nearly every chunk is: whole events, LF only. (Looking for an int in bytes costs an eighth of looking for bytes.)
+            # What nearly every chunk is: whole events, LF only. (Looking for an int in bytes costs
+            # an eighth of looking for bytes.)
             events: list[bytes] = []
             for block in chunk[:-2].split(b"\n\n"):
-                if block.startswith(b"data: ") and _LF not in block and 6 < len(block) <= self._max and block[6] != _D:
+                if (
+                    block.startswith(b"data: ")
+                    and _LF not in block
+                    and 6 < len(block) <= self._max
+                    and block[6] != _D
+                ):
                     events.append(block[6:])
                 else:
                     for line in block.split(b"\n"):
@@ -101,7 +119,7 @@ class SSEParser:
         if not chunk:
             self.between = self._at_rest()
             return events
-        lines = chunk.splitlines()          # on bytes: LF, CR and CRLF only
+        lines = chunk.splitlines()  # on bytes: LF, CR and CRLF only
         last = chunk[-1]
         rest = b"" if last in (_LF, _CR) else lines.pop()
         self._after_cr = last == _CR
@@ -117,10 +135,13 @@ class SSEParser:
         return events
 
     def _at_rest(self) -> bool:
-        return not (self._line_bytes or self._data or self._dropping or self._after_cr or self._first_line)
+        return not (
+            self._line_bytes or self._data or self._dropping or self._after_cr or self._first_line
+        )
 
     def _grow_line(self, piece: bytes, events: list[bytes]) -> None:
-        """Keep one more piece of the unfinished line, unless it can be told already that it is of no use."""
+        """Keep one more piece of the unfinished line, unless it can be told already that it is of
+        no use."""
         self._line_bytes += len(piece)
         if self._skipping:
             self._skipped_end = piece.rstrip()[-1:] or self._skipped_end
@@ -172,7 +193,9 @@ class SSEParser:
         elif line.startswith(_ERROR_FIELD):
             self.errors += 1
             self._take_data(line, line[6:].lstrip(), events)
-        elif (named := line.lstrip())[:5].lower() == _DATA and (value := _value(named)).startswith((b"{", _DONE)):
+        elif (named := line.lstrip())[:5].lower() == _DATA and (value := _value(named)).startswith(
+            (b"{", _DONE)
+        ):
             self._take_data(line, value, events)
 
     def _take_data(self, line: bytes, value: bytes, events: list[bytes]) -> None:
@@ -224,7 +247,8 @@ def _value(line: bytes) -> bytes:
 
 
 def ends_at(chunk: bytes, *, by_lines: bool = False) -> int:
-    """Behind the last event that ends inside of this piece of a stream, wherever it was cut; 0 if none does. An end that lies across its edge is not seen.
+    """Behind the last event that ends inside of this piece of a stream, wherever it was cut; 0 if
+    none does. An end that lies across its edge is not seen.
 
     `by_lines` as the parser says: the end of a line is then the end of an event.
     """

@@ -1,4 +1,5 @@
-"""The 404 for a path that is not served: it names method and path, and says what its client has to set to be served."""
+"""The 404 for a path that is not served: it names method and path, and says what its client has to
+set to be served."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ SERVED = "/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and 
 _CHAT = "This proxy serves the chat completions API, not this one"
 _BASE_URL = "set base_url to this proxy's address and /v1, and nothing behind it"
 
-# (its name in metrics, what the path looks like, what to do about it), the first that fits. A path here is without query, and lower-case.
+# (its name in metrics, what the path looks like, what to do about it), the first that fits. A path
+# here is without query, and lower-case.
 _ADVICE: tuple[tuple[str, str, str], ...] = (
     (
         "/v1/responses",
@@ -29,9 +31,21 @@ _ADVICE: tuple[tuple[str, str, str], ...] = (
         "This is how clients of Azure OpenAI ask: use the plain client (OpenAI instead of AzureOpenAI), "
         f"{_BASE_URL}, and give the deployment's name as `model`",
     ),
-    ("/v1/engines", r"(?:/v1)?/engines(?:/.*)?", "Engines are from before 2023: put the model into the body as `model`, and POST to /v1/completions or /v1/embeddings"),
-    ("/v1beta", r"/v1beta/.*|.*:(?:stream)?generatecontent", f"{_CHAT}, which is Gemini's: use an OpenAI-compatible client, or that mode of yours"),
-    ("/api", r"/api/(?:chat|generate|tags|embed|embeddings|show|ps|version)", f"{_CHAT}, which is Ollama's: choose `OpenAI-compatible` in the client, and {_BASE_URL}"),
+    (
+        "/v1/engines",
+        r"(?:/v1)?/engines(?:/.*)?",
+        "Engines are from before 2023: put the model into the body as `model`, and POST to /v1/completions or /v1/embeddings",
+    ),
+    (
+        "/v1beta",
+        r"/v1beta/.*|.*:(?:stream)?generatecontent",
+        f"{_CHAT}, which is Gemini's: use an OpenAI-compatible client, or that mode of yours",
+    ),
+    (
+        "/api",
+        r"/api/(?:chat|generate|tags|embed|embeddings|show|ps|version)",
+        f"{_CHAT}, which is Ollama's: choose `OpenAI-compatible` in the client, and {_BASE_URL}",
+    ),
     (
         "other",
         r"(?:/v1)?/(?:audio|images|files|uploads|batches|fine_tuning|fine-tunes|assistants|threads|vector_stores|moderations|realtime|videos|rerank|ocr|edits|"
@@ -40,7 +54,9 @@ _ADVICE: tuple[tuple[str, str, str], ...] = (
     ),
 )
 _METHOD = re.compile("[A-Z]{1,10}")
-_WORD = re.compile(r"(?:[vV][0-9][a-z]{0,8}|[A-Za-z._:-]{0,40})")  # of a path as APIs have them; keys and ids have digits
+_WORD = re.compile(
+    r"(?:[vV][0-9][a-z]{0,8}|[A-Za-z._:-]{0,40})"
+)  # of a path as APIs have them; keys and ids have digits
 _PARTS_MAX = 8
 _METERED = "chat/completions", "completions", "embeddings"
 _COMPILED = tuple((label, re.compile(pattern), advice) for label, pattern, advice in _ADVICE)
@@ -53,7 +69,8 @@ def unknown_path(method: str, target: str) -> ProxyError:
 
 
 def asked(method: str, target: str) -> str:
-    """Method and path, bounded and printable. What may be an id or a key in it is `…`: a key in the wrong place must not come back, or reach the log."""
+    """Method and path, bounded and printable. What may be an id or a key in it is `…`: a key in the
+    wrong place must not come back, or reach the log."""
     parts = target.partition("?")[0].split("/")
     shown = [part if _WORD.fullmatch(part) else "…" for part in parts[: _PARTS_MAX + 1]]
     return f"{method if _METHOD.fullmatch(method) else '…'} {'/'.join(shown)}{'/…' if len(parts) > len(shown) else ''}"
@@ -74,6 +91,8 @@ def _advice(path: str) -> str:
     served = next((name for name in _METERED if parts.endswith(name)), None)
     if served is not None and lower == f"/v1/{served}":
         return f"Write it exactly as /v1/{served}, in small letters and without a slash at its end"
-    if served is not None:  # /v1/v1/…, /v1/chat/completions/chat/completions, /api/v1/…, /openai/v1/…
+    if (
+        served is not None
+    ):  # /v1/v1/…, /v1/chat/completions/chat/completions, /api/v1/…, /openai/v1/…
         return f"The path is to be /v1/{served}: {_BASE_URL}"
     return f"Check base_url and the path: {_BASE_URL}"

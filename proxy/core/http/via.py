@@ -1,4 +1,5 @@
-"""`Via`: how this process knows a request that it has sent itself (RFC 9110, 7.6.3). Without it one request to a route that leads back here becomes hundreds."""
+"""`Via`: how this process knows a request that it has sent itself (RFC 9110, 7.6.3). Without it one
+request to a route that leads back here becomes hundreds."""
 
 from __future__ import annotations
 
@@ -7,11 +8,14 @@ from proxy.core.http.headers import RawHeaders, values
 
 
 class Via:
-    """The mark of one process. `name` is a pseudonym of its own: what the machine is called is no vendor's business."""
+    """The mark of one process. `name` is a pseudonym of its own: what the machine is called is no
+    vendor's business."""
 
     def __init__(self, name: str) -> None:
         self._name = name.encode()
-        self.line = b"Via: 1.1 %b\r\n" % self._name  # goes behind the fields of the client's own Via, which pass: loops may have several members
+        self.line = (
+            b"Via: 1.1 %b\r\n" % self._name
+        )  # goes behind the fields of the client's own Via, which pass: loops may have several members
 
     def refuse_own(self, headers: RawHeaders) -> None:
         """Raises ProxyError 508 for a request that has passed through this process before."""
@@ -21,4 +25,10 @@ class Via:
                     "This request has passed through this proxy before: an upstream of its config leads back to it. "
                     "Nothing was forwarded. The operator has to correct the base_url of that upstream."
                 )
-                raise ProxyError(508, "api_error", "loop_detected", message, headers=(("x-should-retry", "false"),))
+                raise ProxyError(
+                    508,
+                    "api_error",
+                    "loop_detected",
+                    message,
+                    headers=(("x-should-retry", "false"),),
+                )

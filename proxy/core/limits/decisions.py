@@ -1,4 +1,5 @@
-"""What a request takes of a limit, what it used of it in the end, and whether it may: the four modes in one line each.
+"""What a request takes of a limit, what it used of it in the end, and whether it may: the four
+modes in one line each.
 
 | enforce | a request is let through while            | it takes            | a stream that outgrows what it took          |
 |---------|-------------------------------------------|---------------------|----------------------------------------------|
@@ -7,8 +8,10 @@
 | cut     | taken < limit                             | what is expected    | takes more while that is left, else is ended |
 | strict  | taken + all it may use ≤ limit            | all it may use      | the same                                     |
 
-"taken" is what was used and what running requests hold. Requests and slots are known exactly before they are sent: for them every mode but `warn` decides
-like `strict`. A hold larger than all that is left thus keeps nobody out but under `strict`: an agent that names a huge `max_tokens` starts at 0 spent.
+"taken" is what was used and what running requests hold. Requests and slots are known exactly before
+they are sent: for them every mode but `warn` decides
+like `strict`. A hold larger than all that is left thus keeps nobody out but under `strict`: an
+agent that names a huge `max_tokens` starts at 0 spent.
 """
 
 from __future__ import annotations
@@ -21,10 +24,12 @@ from proxy.core.limits.language import Unit
 from proxy.core.limits.limit import Enforce, Limit
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a request is expected to use, and the most that it may use (`…_bound`; None: not known, or not asked since no limit is strict).
+class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a request is expected to use, and the most that it may use (`…_bound`; None: not known,
+    or not asked since no limit is strict).
 
-    `started_at_ms` is the start that its record will state: it decides on the calendar's windows, so that these count what the ledger says.
+    `started_at_ms` is the start that its record will state: it decides on the calendar's windows,
+    so that these count what the ledger says.
     """
 
     exchange_id: str
@@ -32,14 +37,15 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     requests: int = 1
     input_tokens: int = 0
     output_tokens: int = 0
-    charge_nano: int | None = None          # None: not priced
+    charge_nano: int | None = None  # None: not priced
     input_bound: int | None = None
     output_bound: int | None = None
     charge_bound_nano: int | None = None
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a record says was used; of an adjustment, what it changes, and no request. None is not known, and counts nothing, as in the ledger's sums."""
+    """What a record says was used; of an adjustment, what it changes, and no request. None is not
+    known, and counts nothing, as in the ledger's sums."""
 
     requests: int = 1
     input_tokens: int | None = None
@@ -47,25 +53,44 @@ class Used(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     charge_nano: int | None = None
 
 
-INDEX = {unit: place for place, unit in enumerate(Unit)}    # where a unit stands in the tuples below: made once for a request, read for each limit
+INDEX = {
+    unit: place for place, unit in enumerate(Unit)
+}  # where a unit stands in the tuples below: made once for a request, read for each limit
 
 
-def expected(ask: Ask) -> tuple[int, ...]:
-    """What a request is expected to use, unit by unit. An unknown charge is nothing: limits that refuse are asked first (`not_priced`)."""
+def expected(ask: Demand) -> tuple[int, ...]:
+    """What a request is expected to use, unit by unit. An unknown charge is nothing: limits that
+    refuse are asked first (`not_priced`)."""
     charge_nano = ask.charge_nano
-    return ask.requests, ask.input_tokens + ask.output_tokens, ask.input_tokens, ask.output_tokens, 1, 0 if charge_nano is None else charge_nano
+    return (
+        ask.requests,
+        ask.input_tokens + ask.output_tokens,
+        ask.input_tokens,
+        ask.output_tokens,
+        1,
+        0 if charge_nano is None else charge_nano,
+    )
 
 
-def bounds(ask: Ask) -> tuple[int | None, ...]:
+def bounds(ask: Demand) -> tuple[int | None, ...]:
     """The most that a request may use, unit by unit; None: nothing says."""
     inputs, outputs = ask.input_bound, ask.output_bound
-    return ask.requests, None if inputs is None or outputs is None else inputs + outputs, inputs, outputs, 1, ask.charge_bound_nano
+    return (
+        ask.requests,
+        None if inputs is None or outputs is None else inputs + outputs,
+        inputs,
+        outputs,
+        1,
+        ask.charge_bound_nano,
+    )
 
 
-def bound_of(limit: Limit, ask: Ask) -> int:
+def bound_of(limit: Limit, ask: Demand) -> int:
     """What a request takes of a strict limit."""
     bound = bounds(ask)[INDEX[limit.unit]]
-    assert bound is not None, "a strict limit takes only what can be bounded: ask `not_boundable` first"
+    assert bound is not None, (
+        "a strict limit takes only what can be bounded: ask `not_boundable` first"
+    )
     return bound
 
 
@@ -73,7 +98,14 @@ def counts(used: Used) -> tuple[int, ...]:
     """What was used, unit by unit. A slot is not used up."""
     inputs = 0 if used.input_tokens is None else used.input_tokens
     outputs = 0 if used.output_tokens is None else used.output_tokens
-    return used.requests, inputs + outputs, inputs, outputs, 0, 0 if used.charge_nano is None else used.charge_nano
+    return (
+        used.requests,
+        inputs + outputs,
+        inputs,
+        outputs,
+        0,
+        0 if used.charge_nano is None else used.charge_nano,
+    )
 
 
 def is_exact(limit: Limit) -> bool:
@@ -82,7 +114,8 @@ def is_exact(limit: Limit) -> bool:
 
 
 def fits(exact: bool, amount: int, left: int) -> bool:
-    """Whether a request that takes `amount` is let through while `left` is left (nothing or less, where more is taken than there is)."""
+    """Whether a request that takes `amount` is let through while `left` is left (nothing or less,
+    where more is taken than there is)."""
     return amount <= left if exact else left > 0
 
 
@@ -91,11 +124,25 @@ def may_grow(limit: Limit, more: int, left: int) -> bool:
     return more <= left or limit.enforce in (Enforce.WARN, Enforce.FINISH)
 
 
-def not_boundable(limits: Iterable[Limit], ask: Ask) -> Limit | None:
+def not_boundable(limits: Iterable[Limit], ask: Demand) -> Limit | None:
     """The first strict limit for which nothing says how much this request may use."""
-    return next((limit for limit in limits if limit.enforce is Enforce.STRICT and bounds(ask)[INDEX[limit.unit]] is None), None)
+    return next(
+        (
+            limit
+            for limit in limits
+            if limit.enforce is Enforce.STRICT and bounds(ask)[INDEX[limit.unit]] is None
+        ),
+        None,
+    )
 
 
-def not_priced(limits: Iterable[Limit], ask: Ask) -> Limit | None:
+def not_priced(limits: Iterable[Limit], ask: Demand) -> Limit | None:
     """The first money limit that could not count this request, since its model has no price."""
-    return next((limit for limit in limits if limit.unit is Unit.MONEY and limit.refuses and ask.charge_nano is None), None)
+    return next(
+        (
+            limit
+            for limit in limits
+            if limit.unit is Unit.MONEY and limit.refuses and ask.charge_nano is None
+        ),
+        None,
+    )

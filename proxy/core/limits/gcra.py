@@ -1,59 +1,74 @@
-"""Limits that flow (per second, minute, hour): the generic cell rate algorithm in its form as a leaky bucket, exact in integers.
+"""Limits that flow (per second, minute, hour): the generic cell rate algorithm in its form as a
+leaky bucket, exact in integers.
 
-A bucket holds what was taken of late and leaks `amount` units each period. Its level is counted in units x milliseconds of the period, so that a millisecond
-leaks exactly `amount` of them and nothing is ever rounded: 7 requests/second are seven, and a trillion tokens/hour lose none. While every admission leaves
+A bucket holds what was taken of late and leaks `amount` units each period. Its level is counted in
+units x milliseconds of the period, so that a millisecond
+leaks exactly `amount` of them and nothing is ever rounded: 7 requests/second are seven, and a
+trillion tokens/hour lose none. While every admission leaves
 the level at or below `burst`, any interval T sees at most burst + amount·T/period.
 
-What a request takes is a guess that its end corrects. The correction is exact too: **the level is always what it would be had each ended request taken, when
-it began, just what it turned out to use** (what it used beyond that is taken when it turns out). Giving back simply what was not used would take away
-what others took: the bucket may have leaked it long ago. What can be given back is the lowest level since the request began, at most. To know it, the
-bucket leaks the newest first: then what is left at the depth where a request stands, and below, is just that lowest level.
+What a request takes is a guess that its end corrects. The correction is exact too: **the level is
+always what it would be had each ended request taken, when
+it began, just what it turned out to use** (what it used beyond that is taken when it turns out).
+Giving back simply what was not used would take away
+what others took: the bucket may have leaked it long ago. What can be given back is the lowest level
+since the request began, at most. To know it, the
+bucket leaks the newest first: then what is left at the depth where a request stands, and below, is
+just that lowest level.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-LOOKBACK = 2    # times a bucket takes to run empty: see `lookback_ms`
+LOOKBACK = 2  # times a bucket takes to run empty: see `lookback_ms`
 
 
 def lookback_ms(amount: int, burst: int, period_ms: int) -> int:
     """How far back the use of a limit has to be known to say how full its bucket is now.
 
-    Before that, the bucket is taken to have been full: nothing above the promise is let through, and if it was used by less than half since, it makes no difference.
+    Before that, the bucket is taken to have been full: nothing above the promise is let through,
+    and if it was used by less than half since, it makes no difference.
     """
     return 0 if amount == 0 else -(-LOOKBACK * burst * period_ms // amount)
 
 
-class Block(msgspec.Struct, eq=False, gc=False):
-    """A depth in a bucket: `amount` lies here, above `below`; `holders` requests that may give back stand here.
+class Layer(msgspec.Struct, eq=False, gc=False):
+    """A depth in a bucket: `amount` lies here, above `below`; `holders` requests that may give back
+    stand here.
 
-    No garbage collector looks at them: a block that is gone is in no cycle, and a bucket is never dropped with blocks in it.
-    A block that has leaked away is gone from the bucket, and who stood on it stands on the one below (`into`; itself at the bottom).
+    No garbage collector looks at them: a block that is gone is in no cycle, and a bucket is never
+    dropped with blocks in it.
+    A block that has leaked away is gone from the bucket, and who stood on it stands on the one
+    below (`into`; itself at the bottom).
     """
 
     amount: int
-    below: Block | None
-    above: Block | None = None
-    into: Block | None = None
+    below: Layer | None
+    above: Layer | None = None
+    into: Layer | None = None
     holders: int = 1
 
 
 class Bucket:
-    """One running rate. Amounts are in scaled units (units x milliseconds of the period), times milliseconds of one clock.
+    """One running rate. Amounts are in scaled units (units x milliseconds of the period), times
+    milliseconds of one clock.
 
-    Each step costs the same on average, however many requests are running: a block is made once and goes once.
+    Each step costs the same on average, however many requests are running: a block is made once and
+    goes once.
     """
 
     __slots__ = ("_bottom", "_loose", "_top", "at_ms", "leak", "level")
 
     def __init__(self, leak: int, at_ms: int, level: int = 0) -> None:
-        self.leak = leak            # scaled units a millisecond: the limit's amount
+        self.leak = leak  # scaled units a millisecond: the limit's amount
         self.at_ms = at_ms
         self.level = level
-        self._loose = level         # on top of all: nobody gives it back any more, so it leaks first
-        self._top: Block | None = None
-        self._bottom = Block(0, None)  # holds nothing; of those that stand here, nobody has anything to give back
+        self._loose = level  # on top of all: nobody gives it back any more, so it leaks first
+        self._top: Layer | None = None
+        self._bottom = Layer(
+            0, None
+        )  # holds nothing; of those that stand here, nobody has anything to give back
 
     def flow(self, now_ms: int) -> None:
         """Leaks up to now. An earlier time leaks nothing, and takes nothing back."""
@@ -82,10 +97,11 @@ class Bucket:
         self.flow(now_ms)
         self.leak = leak
 
-    def take(self, amount: int) -> Block:
-        """Adds what a request is expected to use, at the time it has flowed to. The block is for `settle`."""
+    def take(self, amount: int) -> Layer:
+        """Adds what a request is expected to use, at the time it has flowed to. The block is for
+        `settle`."""
         self.level += amount
-        block = Block(amount, self._top)
+        block = Layer(amount, self._top)
         if self._top is not None:
             self._top.above = block
         self._top = block
@@ -96,7 +112,7 @@ class Bucket:
         self.level += amount
         self._loose += amount
 
-    def settle(self, block: Block, unused: int) -> None:
+    def settle(self, block: Layer, unused: int) -> None:
         """A request is over that has not used `unused` of what it took. Once for each block."""
         home = block if block.into is None else self._find(block)
         if unused < home.amount or unused == 0:  # nearly always
@@ -110,7 +126,8 @@ class Bucket:
             self._lift(home)
 
     def wait_ms(self, amount: int, room: int) -> int | None:
-        """How long until `amount` more leaves the level at or below `room`, if nothing else is taken; None: it never will."""
+        """How long until `amount` more leaves the level at or below `room`, if nothing else is
+        taken; None: it never will."""
         excess = self.level + amount - room
         if excess <= 0:
             return 0
@@ -129,9 +146,9 @@ class Bucket:
             block.above = block.below = None
             block = below
 
-    def _give_back(self, home: Block, unused: int) -> None:
+    def _give_back(self, home: Layer, unused: int) -> None:
         """From here downwards, as far as there is something."""
-        place: Block | None = home
+        place: Layer | None = home
         while unused and place is not None:
             if place.amount > unused:
                 place.amount -= unused
@@ -144,7 +161,7 @@ class Bucket:
                 self._sink(place)
             place = below
 
-    def _sink(self, block: Block) -> None:
+    def _sink(self, block: Layer) -> None:
         """A block without an amount goes, and its holders stand on the one below."""
         above, below = block.above, block.below
         if below is not None:
@@ -158,8 +175,9 @@ class Bucket:
         block.into = self._bottom if below is None else below
         block.into.holders += block.holders
 
-    def _lift(self, block: Block) -> None:
-        """A block that nobody stands on goes, and its amount counts to the one above: nobody between can give it back."""
+    def _lift(self, block: Layer) -> None:
+        """A block that nobody stands on goes, and its amount counts to the one above: nobody
+        between can give it back."""
         above, below = block.above, block.below
         if below is not None:
             below.above = above
@@ -170,7 +188,7 @@ class Bucket:
             above.below = below
             above.amount += block.amount
 
-    def _find(self, block: Block) -> Block:
+    def _find(self, block: Layer) -> Layer:
         """Where those of this block stand now; the way is shortened for the next."""
         home = block
         while home.into is not None:

@@ -1,6 +1,8 @@
-"""The language of limits: `<amount> <unit>[/<per>][ for <models>]`, such as "60 requests/minute" or "500 USD/month for gpt-*", read and written.
+"""The language of limits: `<amount> <unit>[/<per>][ for <models>]`, such as "60 requests/minute" or
+"500 USD/month for gpt-*", read and written.
 
-What is wrong with a text is told in a sentence that does not quote it, since it may be a secret in the wrong place.
+What is wrong with a text is told in a sentence that does not quote it, since it may be a secret in
+the wrong place.
 """
 
 from __future__ import annotations
@@ -14,10 +16,14 @@ import msgspec
 
 from proxy.core.calendar import Per
 
-NANO_DIGITS = 9                 # money is counted in nano-units: 1 USD is 10**9
+NANO_DIGITS = 9  # money is counted in nano-units: 1 USD is 10**9
 NANO = 10**NANO_DIGITS
-AMOUNT_DIGITS_MAX = 15          # of requests, tokens or whole units of money: what an HTTP structured field can show
-_FORM = re.compile(r"\s*([0-9]+(?:_[0-9]+)*)(?:\.([0-9]+))?\s+([^\s/]+)(?:\s*/\s*(\S+))?(?:\s+for\s+(\S.*?))?\s*")
+AMOUNT_DIGITS_MAX = (
+    15  # of requests, tokens or whole units of money: what an HTTP structured field can show
+)
+_FORM = re.compile(
+    r"\s*([0-9]+(?:_[0-9]+)*)(?:\.([0-9]+))?\s+([^\s/]+)(?:\s*/\s*(\S+))?(?:\s+for\s+(\S.*?))?\s*"
+)
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
@@ -28,10 +34,8 @@ class Unit(enum.StrEnum):
     TOKENS = "tokens"
     INPUT_TOKENS = "input_tokens"
     OUTPUT_TOKENS = "output_tokens"
-    CONCURRENT = "concurrent"   # requests in flight
-    MONEY = "money"             # charge, in nano-units of a currency; written as the currency's code
-
-
+    CONCURRENT = "concurrent"  # requests in flight
+    MONEY = "money"  # charge, in nano-units of a currency; written as the currency's code
 
 
 SMOOTH_MS = {Per.SECOND: 1_000, Per.MINUTE: 60_000, Per.HOUR: 3_600_000}
@@ -72,7 +76,8 @@ _PERIODS = tuple(per.value for per in Per if per is not Per.NONE)
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """What a limit's text says. `amount` in its unit, of money in nano-units of `currency`; no `models` are all of them."""
+    """What a limit's text says. `amount` in its unit, of money in nano-units of `currency`; no
+    `models` are all of them."""
 
     amount: int
     unit: Unit
@@ -92,7 +97,13 @@ def parse(text: str) -> Rule:
         raise ValueError("; ".join(faults))
     unit = Unit.MONEY if _CURRENCY.fullmatch(word) else Unit(word)
     per = Per.NONE if period is None else Per(period)
-    return Rule(_amount(unit, whole, decimals), unit, per, word if unit is Unit.MONEY else None, _models(models))
+    return Rule(
+        _amount(unit, whole, decimals),
+        unit,
+        per,
+        word if unit is Unit.MONEY else None,
+        _models(models),
+    )
 
 
 def _misformed(text: str) -> str:
@@ -149,7 +160,8 @@ def _amount(unit: Unit, whole: str, decimals: str | None) -> int:
 
 
 def _models(text: str | None) -> tuple[str, ...]:
-    """Each glob once, in one order: which comes first means nothing, and must not make it another limit."""
+    """Each glob once, in one order: which comes first means nothing, and must not make it another
+    limit."""
     if text is None:
         return ()
     globs = [part.strip() for part in text.split(",")]
@@ -175,7 +187,8 @@ def show_amount(amount: int, unit: Unit, currency: str | None) -> str:
 
 
 def show_money(amount_nano: int) -> str:
-    """Nano-units as an exact decimal, with as many digits as it needs; where it needs some, at least two."""
+    """Nano-units as an exact decimal, with as many digits as it needs; where it needs some, at
+    least two."""
     units, nano = divmod(abs(amount_nano), NANO)
     decimals = f"{nano:0{NANO_DIGITS}d}".rstrip("0")
     text = f"{units}.{decimals:0<2}" if decimals else str(units)

@@ -1,4 +1,5 @@
-"""A limit: a rule that holds for somebody, with an identity that its count goes by and what happens when it is reached."""
+"""A limit: a rule that holds for somebody, with an identity that its count goes by and what happens
+when it is reached."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from proxy.core.calendar import Per
 from proxy.core.limits.language import SMOOTH_MS, Rule, Unit, show
 from proxy.core.model_names import matches_caseless
 
-PPM = 1_000_000     # shares are counted in millionths: 80 % is 800_000
+PPM = 1_000_000  # shares are counted in millionths: 80 % is 800_000
 _WINDOWED = (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL)
 
 
@@ -26,24 +27,27 @@ class Scope(enum.StrEnum):
 class Enforce(enum.StrEnum):
     """What happens when a limit is reached."""
 
-    WARN = "warn"       # it is counted and told
-    FINISH = "finish"   # the next request is refused; running answers finish
-    CUT = "cut"         # the same, and a stream that outgrows what is left is ended
-    STRICT = "strict"   # a request is let through only if all that it may use is left
+    WARN = "warn"  # it is counted and told
+    FINISH = "finish"  # the next request is refused; running answers finish
+    CUT = "cut"  # the same, and a stream that outgrows what is left is ended
+    STRICT = "strict"  # a request is let through only if all that it may use is left
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """A limit of one scope.
 
-    `id` is the name given, else made from what it limits (`key:alice/tokens/day/gpt-*`). How much and how strictly is no part of it, so that
-    a count goes on when they change. `count_id` is what the count goes by: under a name that now limits something else, another count begins.
-    `amount` and `burst` in the unit (of money nano-units), `warn_at_ppm` ascending shares of the amount in millionths.
+    `id` is the name given, else made from what it limits (`key:alice/tokens/day/gpt-*`). How much
+    and how strictly is no part of it, so that
+    a count goes on when they change. `count_id` is what the count goes by: under a name that now
+    limits something else, another count begins.
+    `amount` and `burst` in the unit (of money nano-units), `warn_at_ppm` ascending shares of the
+    amount in millionths.
     """
 
     id: str
     count_id: str
     scope: Scope
-    scope_id: str = ""      # the upstream's, team's or key's name; nothing for the proxy
+    scope_id: str = ""  # the upstream's, team's or key's name; nothing for the proxy
     amount: int
     unit: Unit
     per: Per
@@ -65,7 +69,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shared(self) -> bool:
-        """Whether others than the caller's team use it: how much they do is not the caller's to know."""
+        """Whether others than the caller's team use it: how much they do is not the caller's to
+        know."""
         return self.scope in (Scope.PROXY, Scope.UPSTREAM)
 
     @property
@@ -77,8 +82,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         return Rule(self.amount, self.unit, self.per, self.currency, self.models)
 
     def applies(self, model: str | None) -> bool:
-        """Whether it holds for requests that name this model, in whatever letter case; None: they name none."""
-        return not self.models or (model is not None and any(matches_caseless(glob, model) for glob in self.models))
+        """Whether it holds for requests that name this model, in whatever letter case; None: they
+        name none."""
+        return not self.models or (
+            model is not None and any(matches_caseless(glob, model) for glob in self.models)
+        )
 
 
 def limit_of(
@@ -91,12 +99,15 @@ def limit_of(
     warn_at_ppm: tuple[int, ...] = (),
     burst: int | None = None,
 ) -> Limit:
-    """The limit of a scope that a rule makes. Raises ValueError where a setting has no meaning for it."""
+    """The limit of a scope that a rule makes. Raises ValueError where a setting has no meaning for
+    it."""
     if burst is not None:
         if rule.per not in SMOOTH_MS:
             raise ValueError("burst is for limits per second, minute or hour; remove it")
         if rule.amount == 0:
-            raise ValueError("burst would be used up once and never come back at an amount of 0; remove it")
+            raise ValueError(
+                "burst would be used up once and never come back at an amount of 0; remove it"
+            )
     if warn_at_ppm and rule.per not in _WINDOWED:
         raise ValueError("warn_at is for limits per day, week, month or total; remove it")
     derived = derived_id(rule, scope, scope_id)

@@ -1,7 +1,11 @@
-"""What a client is told about limits: the 429s, the end of a stream that was cut, and the fields on every answer.
+"""What a client is told about limits: the 429s, the end of a stream that was cut, and the fields on
+every answer.
 
-A rate comes back by itself, so its refusal says when to try again. Where that is further off than an SDK can wait for (one gives up, another sleeps however
-long it is told), it also tells them not to try. So does the refusal of a budget that is used up, which does not come back by waiting. Between the two, a budget of which running requests hold the rest may have room again as
+A rate comes back by itself, so its refusal says when to try again. Where that is further off than
+an SDK can wait for (one gives up, another sleeps however
+long it is told), it also tells them not to try. So does the refusal of a budget that is used up,
+which does not come back by waiting. Between the two, a budget of which running requests hold the
+rest may have room again as
 soon as one of them ends: that is told as a rate.
 """
 
@@ -17,28 +21,39 @@ from proxy.core.limits.language import SMOOTH_MS, Unit, show_amount
 from proxy.core.limits.limit import Limit, Scope, describe
 from proxy.core.limits.state import LimitState, Refused
 
-WAIT_MAX_MS = 60_000                # that an SDK is to wait by itself: the openai SDK for Node sleeps as long as it is told
-USED_UP_STATUS = 429                # of a used-up budget, as OpenAI has it
-INTEGER_MAX = 10**15 - 1            # of an HTTP structured field (RFC 9651)
-_MICRO = 1_000                      # nano-units in a millionth: what money is shown in where only integers may stand
+WAIT_MAX_MS = (
+    60_000  # that an SDK is to wait by itself: the openai SDK for Node sleeps as long as it is told
+)
+USED_UP_STATUS = 429  # of a used-up budget, as OpenAI has it
+INTEGER_MAX = 10**15 - 1  # of an HTTP structured field (RFC 9651)
+_MICRO = 1_000  # nano-units in a millionth: what money is shown in where only integers may stand
 _DAY_S = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WINDOW_S = {Per.DAY: _DAY_S, Per.WEEK: 7 * _DAY_S}
-_QUOTA_UNITS = {Unit.REQUESTS: "requests", Unit.CONCURRENT: "concurrent-requests"}  # the other registered one, content-bytes, is not ours
+_QUOTA_UNITS = {
+    Unit.REQUESTS: "requests",
+    Unit.CONCURRENT: "concurrent-requests",
+}  # the other registered one, content-bytes, is not ours
 _TOKENS = (Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)
 
 Fields = tuple[tuple[str, str], ...]
 
 
-def refusal(refused: Refused, now_ms: int, zone: tzinfo, *, quota_status: int = USED_UP_STATUS) -> ProxyError:
-    """429 `rate_limit_exceeded` or `insufficient_quota`, with the fields that the SDKs act on. The latter has the status `quota_status`.
+def refusal(
+    refused: Refused, now_ms: int, zone: tzinfo, *, quota_status: int = USED_UP_STATUS
+) -> ProxyError:
+    """429 `rate_limit_exceeded` or `insufficient_quota`, with the fields that the SDKs act on. The
+    latter has the status `quota_status`.
 
-    Limits are named to a client where they are of its own key or team. Of those that others share it learns that one is reached, and when to try again.
+    Limits are named to a client where they are of its own key or team. Of those that others share
+    it learns that one is reached, and when to try again.
     """
     limit = refused.limit
     own = tuple(state for state in refused.states if not state.limit.shared)
     final = refused.never or refused.retry_after_ms is None
-    code = "insufficient_quota" if limit.windowed and not refused.by_holds else "rate_limit_exceeded"
+    code = (
+        "insufficient_quota" if limit.windowed and not refused.by_holds else "rate_limit_exceeded"
+    )
     family = "requests" if limit.unit in (Unit.REQUESTS, Unit.CONCURRENT) else "tokens"
     headers = (("x-should-retry", "false"),) if final else _retry_after(refused)
     used_up = code == "insufficient_quota"
@@ -47,19 +62,24 @@ def refusal(refused: Refused, now_ms: int, zone: tzinfo, *, quota_status: int = 
         "insufficient_quota" if used_up else family,
         code,
         _message(refused, zone),
-        headers=headers + _openai_fields(own, now_ms) + (() if limit.shared else ratelimit_fields(refused.state, now_ms)),
+        headers=headers
+        + _openai_fields(own, now_ms)
+        + (() if limit.shared else ratelimit_fields(refused.state, now_ms)),
     )
 
 
 def cut(state: LimitState, zone: tzinfo) -> ProxyError:
-    """What the event says that ends a stream in its course: the answer so far was delivered and is charged. Its status is not sent any more."""
+    """What the event says that ends a stream in its course: the answer so far was delivered and is
+    charged. Its status is not sent any more."""
     message = f"This answer was ended here, because {named(state.limit, 'the')} {_standing(state)}. What was delivered is charged. {_reset(state, zone)}"
     if state.limit.windowed:
         return ProxyError(429, "insufficient_quota", "insufficient_quota", message)
     return ProxyError(429, "tokens", "rate_limit_exceeded", message)
 
 
-def not_boundable(limit: Limit, *, cap_ignored: bool = False, tokens_known: bool = False) -> ProxyError:
+def not_boundable(
+    limit: Limit, *, cap_ignored: bool = False, tokens_known: bool = False
+) -> ProxyError:
     """400: a strict limit lets through only what it can bound beforehand.
 
     `cap_ignored`: this model is known to answer beyond its caps. `tokens_known`: only the price of
@@ -82,21 +102,29 @@ def not_boundable(limit: Limit, *, cap_ignored: bool = False, tokens_known: bool
 
 
 def ratelimit_fields(state: LimitState, now_ms: int) -> Fields:
-    """`ratelimit-policy` and `ratelimit` of draft-ietf-httpapi-ratelimit-headers-11 for one limit, the request's tightest."""
+    """`ratelimit-policy` and `ratelimit` of draft-ietf-httpapi-ratelimit-headers-11 for one limit,
+    the request's tightest."""
     limit = state.limit
     name = _structured(limit.id)
     policy = f"{name};q={_integer(limit, state.amount + state.granted if limit.burst is None else limit.burst)};qu={_quota_unit(limit)}"
     window_s = _window_s(limit)
     current = f"{name};r={_integer(limit, state.remaining)}"
     reset = "" if state.resets_at_ms is None else f";t={_seconds_up(state.resets_at_ms - now_ms)}"
-    return (("ratelimit-policy", policy if window_s is None else f"{policy};w={window_s}"), ("ratelimit", current + reset))
+    return (
+        ("ratelimit-policy", policy if window_s is None else f"{policy};w={window_s}"),
+        ("ratelimit", current + reset),
+    )
 
 
 def _retry_after(refused: Refused) -> Fields:
     assert refused.retry_after_ms is not None
     wait_ms = max(refused.retry_after_ms, 1)
     seconds = ("retry-after", str(_seconds_up(wait_ms)))
-    return (seconds, ("retry-after-ms", str(wait_ms))) if wait_ms <= WAIT_MAX_MS else (seconds, ("x-should-retry", "false"))
+    return (
+        (seconds, ("retry-after-ms", str(wait_ms)))
+        if wait_ms <= WAIT_MAX_MS
+        else (seconds, ("x-should-retry", "false"))
+    )
 
 
 def _openai_fields(states: Sequence[LimitState], now_ms: int) -> Fields:
@@ -106,7 +134,10 @@ def _openai_fields(states: Sequence[LimitState], now_ms: int) -> Fields:
         state = tightest([state for state in states if state.limit.unit in units])
         if state is not None:
             amount = state.amount + state.granted
-            fields += [(f"x-ratelimit-limit-{kind}", str(amount)), (f"x-ratelimit-remaining-{kind}", str(state.remaining))]
+            fields += [
+                (f"x-ratelimit-limit-{kind}", str(amount)),
+                (f"x-ratelimit-remaining-{kind}", str(state.remaining)),
+            ]
             if state.resets_at_ms is not None:
                 fields.append((f"x-ratelimit-reset-{kind}", _duration(state.resets_at_ms - now_ms)))
     return tuple(fields)
@@ -116,7 +147,9 @@ def tightest(states: Sequence[LimitState]) -> LimitState | None:
     """The one of which the smallest share is left; of equal ones the first."""
     found: LimitState | None = None
     for state in states:
-        if found is None or state.remaining * (found.amount + found.granted) < found.remaining * (state.amount + state.granted):
+        if found is None or state.remaining * (found.amount + found.granted) < found.remaining * (
+            state.amount + state.granted
+        ):
             found = state
     return found
 
@@ -125,7 +158,9 @@ def _message(refused: Refused, zone: tzinfo) -> str:
     state, limit = refused.state, refused.limit
     whose = f"{named(limit)} {_standing(state)}."
     if refused.never and state.amount + state.granted <= 0:
-        return f"{named(limit)} lets nothing through: {_whom(limit)} can raise it. {_not_the_vendor()}"
+        return (
+            f"{named(limit)} lets nothing through: {_whom(limit)} can raise it. {_not_the_vendor()}"
+        )
     if refused.never:
         wanted = show_amount(refused.wanted, limit.unit, limit.currency)
         return f"This request may use up to {wanted}, more than {named(limit, 'the')} ever lets through. Ask for a shorter answer, or send less. {_not_the_vendor()}"
@@ -139,7 +174,8 @@ def _message(refused: Refused, zone: tzinfo) -> str:
 
 
 def named(limit: Limit, article: str = "The") -> str:
-    """A limit as its client may know it, at the beginning of a sentence or (`the`) inside of one."""
+    """A limit as its client may know it, at the beginning of a sentence or (`the`) inside of
+    one."""
     if limit.shared:
         return f"{'A' if article == 'The' else 'a'} limit that others share"
     name = f" ({limit.id})" if "/" not in limit.id else ""
@@ -148,7 +184,10 @@ def named(limit: Limit, article: str = "The") -> str:
 
 def _whom(limit: Limit) -> str:
     return {
-        Scope.PROXY: "the proxy's operator", Scope.UPSTREAM: "the proxy's operator", Scope.TEAM: "the team's administrator", Scope.KEY: "whoever handed out the key",
+        Scope.PROXY: "the proxy's operator",
+        Scope.UPSTREAM: "the proxy's operator",
+        Scope.TEAM: "the team's administrator",
+        Scope.KEY: "whoever handed out the key",
     }[limit.scope]
 
 
@@ -158,13 +197,21 @@ def _standing(state: LimitState) -> str:
     unit, currency = limit.unit, limit.currency
     if limit.shared:
         return "is reached"
-    granted = f", {show_amount(state.granted, unit, currency)} of credit added" if state.granted else ""
+    granted = (
+        f", {show_amount(state.granted, unit, currency)} of credit added" if state.granted else ""
+    )
     if unit is Unit.CONCURRENT:
         return f"has {state.used} requests running{granted}"
     if limit.smooth:
         burst = f" (at most {limit.burst} at once)" if limit.burst is not None else ""
-        return f"is reached{burst}: it takes {show_amount(state.remaining, unit, currency)} more now"
-    held = f" and {show_amount(state.held, unit, currency)} held by running requests" if state.held else ""
+        return (
+            f"is reached{burst}: it takes {show_amount(state.remaining, unit, currency)} more now"
+        )
+    held = (
+        f" and {show_amount(state.held, unit, currency)} held by running requests"
+        if state.held
+        else ""
+    )
     return f"has {show_amount(state.used, unit, currency)} used{held}{granted}"
 
 
@@ -174,7 +221,11 @@ def _reset(state: LimitState, zone: tzinfo) -> str:
         return "It comes back by itself."
     if state.resets_at_ms is None:
         return f"It does not come back by itself: {whom} can raise it or give credit."
-    moment = (_EPOCH + timedelta(milliseconds=state.resets_at_ms)).astimezone(zone).isoformat(timespec="seconds")
+    moment = (
+        (_EPOCH + timedelta(milliseconds=state.resets_at_ms))
+        .astimezone(zone)
+        .isoformat(timespec="seconds")
+    )
     return f"It resets at {moment}; before that {whom} can raise it or give credit."
 
 
@@ -186,7 +237,8 @@ def _window_s(limit: Limit) -> int | None:
     """Seconds over which the quota is given; a month counts as thirty days."""
     if limit.per in SMOOTH_MS:
         period_ms = SMOOTH_MS[limit.per]
-        # A burst comes back in its own time: the quota is the burst, so the window is what it takes to refill it.
+        # A burst comes back in its own time: the quota is the burst, so the window is what it takes
+        # to refill it.
         span_ms = period_ms if limit.burst is None else -(-limit.burst * period_ms // limit.amount)
         return _seconds_up(span_ms)
     if limit.per is Per.MONTH:
@@ -195,7 +247,11 @@ def _window_s(limit: Limit) -> int | None:
 
 
 def _quota_unit(limit: Limit) -> str:
-    return _structured(f"micro-{limit.currency}" if limit.unit is Unit.MONEY else _QUOTA_UNITS.get(limit.unit, limit.unit))
+    return _structured(
+        f"micro-{limit.currency}"
+        if limit.unit is Unit.MONEY
+        else _QUOTA_UNITS.get(limit.unit, limit.unit)
+    )
 
 
 def _integer(limit: Limit, amount: int) -> int:
@@ -205,7 +261,11 @@ def _integer(limit: Limit, amount: int) -> int:
 
 def _structured(text: str) -> str:
     """A structured field's string: printable ASCII in quotes; what is not is percent-encoded."""
-    ascii_text = quote(text, safe=" !#$&'()*+,/:;<=>?@[]^`{|}~-._") if not text.isascii() or "%" in text else text
+    ascii_text = (
+        quote(text, safe=" !#$&'()*+,/:;<=>?@[]^`{|}~-._")
+        if not text.isascii() or "%" in text
+        else text
+    )
     escaped = ascii_text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -215,7 +275,8 @@ def _seconds_up(span_ms: int) -> int:
 
 
 def _duration(span_ms: int) -> str:
-    """`120ms`, `1s`, `6m0s`, `2h0m0s`: as OpenAI writes its resets. Part seconds count up from one second on."""
+    """`120ms`, `1s`, `6m0s`, `2h0m0s`: as OpenAI writes its resets. Part seconds count up from one
+    second on."""
     span_ms = max(span_ms, 0)
     if span_ms < 1000:
         return f"{span_ms}ms"

@@ -1,4 +1,5 @@
-"""Finds the limits that hold for a request, among those of the proxy, its upstreams, teams and keys."""
+"""Finds the limits that hold for a request, among those of the proxy, its upstreams, teams and
+keys."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from proxy.core.limits.gcra import lookback_ms
 from proxy.core.limits.language import SMOOTH_MS
 from proxy.core.limits.limit import Limit, Scope, scope_name
 
-REMEMBERED_MAX = 16_384  # look-ups, by names of which clients make up some (models, and keys under `auth: forward`)
+# look-ups, by names of which clients make up some (models, and keys under `auth: forward`)
+REMEMBERED_MAX = 16_384
 Limits = tuple[Limit, ...]
 _Name = TypeVar("_Name")
 _Found = TypeVar("_Found")
@@ -34,12 +36,15 @@ class Rules:
         self._teams = teams
         self._keys = keys
         self._of_stranger = of_stranger
-        self._strangers: dict[str, Limits] = {}                                 # keys that no config names: forwarded credentials
-        self._callers: dict[tuple[str, str | None, str], tuple[Limits, bool]] = {}  # and whether some hold for some models only
+        self._strangers: dict[str, Limits] = {}  # keys that no config names: forwarded credentials
+        self._callers: dict[
+            tuple[str, str | None, str], tuple[Limits, bool]
+        ] = {}  # and whether some hold for some models only
         self._found: dict[tuple[str, str | None, str, str | None], Limits] = {}
 
     def limits_for(self, key_id: str, team: str | None, upstream: str, model: str | None) -> Limits:
-        """The limits that hold for this request: of the proxy, the upstream, the team and the key, in this order. `model` as requested; None: none is named."""
+        """The limits that hold for this request: of the proxy, the upstream, the team and the key,
+        in this order. `model` as requested; None: none is named."""
         caller = (key_id, team, upstream)
         known = self._callers.get(caller)
         if known is None:
@@ -50,7 +55,9 @@ class Rules:
         request = (key_id, team, upstream, model)
         found = self._found.get(request)
         if found is None:
-            found = _remember(self._found, request, tuple(limit for limit in limits if limit.applies(model)))
+            found = _remember(
+                self._found, request, tuple(limit for limit in limits if limit.applies(model))
+            )
         return found
 
     def of_tenant(self, key_id: str, team: str | None) -> Limits:
@@ -65,26 +72,49 @@ class Rules:
 
     def configured(self) -> Limits:
         """All limits of the proxy and of configured upstreams, teams and keys."""
-        groups = ((self._proxy,), self._upstreams.values(), self._teams.values(), self._keys.values())
+        groups = (
+            (self._proxy,),
+            self._upstreams.values(),
+            self._teams.values(),
+            self._keys.values(),
+        )
         return tuple(limit for group in groups for limits in group for limit in limits)
 
     def identities(self) -> frozenset[str]:
-        """What all limits are counted by; those of keys that no config names stand here once, without a name."""
+        """What all limits are counted by; those of keys that no config names stand here once,
+        without a name."""
         return frozenset(limit.count_id for limit in self.configured() + self._of_stranger(""))
 
     def without(self, limits: Iterable[Limit]) -> list[Limit]:
         """Those of these limits that nobody has here."""
         known = self.identities()
-        return [limit for limit in limits if limit.count_id not in known and (limit.scope_id in self._keys or _nameless(limit) not in known)]
+        return [
+            limit
+            for limit in limits
+            if limit.count_id not in known
+            and (limit.scope_id in self._keys or _nameless(limit) not in known)
+        ]
 
     def uses(self, per: Per) -> bool:
         """Whether anybody has a limit of this period, keys that no config names included."""
         return any(limit.per is per for limit in self.configured() + self._of_stranger(""))
 
     def lookback_ms(self) -> int:
-        """How far back single records are needed to rebuild the rates of anybody (`Quota.restore`)."""
+        """How far back single records are needed to rebuild the rates of anybody
+        (`Quota.restore`)."""
         everybodys = self.configured() + self._of_stranger("")
-        return max((lookback_ms(limit.amount, limit.amount if limit.burst is None else limit.burst, SMOOTH_MS[limit.per]) for limit in everybodys if limit.smooth), default=0)
+        return max(
+            (
+                lookback_ms(
+                    limit.amount,
+                    limit.amount if limit.burst is None else limit.burst,
+                    SMOOTH_MS[limit.per],
+                )
+                for limit in everybodys
+                if limit.smooth
+            ),
+            default=0,
+        )
 
     def _of_caller(self, key_id: str, team: str | None, upstream: str) -> tuple[Limits, bool]:
         limits = self._proxy + self._upstreams.get(upstream, ()) + self.of_tenant(key_id, team)
@@ -107,4 +137,8 @@ def _remember(memory: dict[_Name, _Found], name: _Name, found: _Found) -> _Found
 
 def _nameless(limit: Limit) -> str:
     """A key's limit as `defaults` makes it, whatever the key is called."""
-    return limit.count_id.replace(scope_name(limit.scope, limit.scope_id), scope_name(limit.scope, "")) if limit.scope is Scope.KEY else limit.count_id
+    return (
+        limit.count_id.replace(scope_name(limit.scope, limit.scope_id), scope_name(limit.scope, ""))
+        if limit.scope is Scope.KEY
+        else limit.count_id
+    )

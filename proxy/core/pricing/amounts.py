@@ -1,9 +1,13 @@
-"""What a record costs: tokens × rates in integers, rounded half up once. No fraction, decimal or float is on the way.
+"""What a record costs: tokens × rates in integers, rounded half up once. No fraction, decimal or
+float is on the way.
 
-A row's decimals are compiled to integers on one scale (`Rates`), so that a sum of products is exact. Each token is priced once: input is plain + cached +
-cache_write + audio_input, output is plain + reasoning + audio_output. A part larger than what is left of its whole is cut down to it, in that order.
+A row's decimals are compiled to integers on one scale (`Rates`), so that a sum of products is
+exact. Each token is priced once: input is plain + cached +
+cache_write + audio_input, output is plain + reasoning + audio_output. A part larger than what is
+left of its whole is cut down to it, in that order.
 
-    value  = (Σ tokens · rate / 1,000,000 + image · images + request) · (1 − discount)     images and request: of an answer with a 2xx status only
+    value  = (Σ tokens · rate / 1,000,000 + image · images + request) · (1 − discount)     images
+           and request: of an answer with a 2xx status only
     cost_original = round(value)      cost = round(value · fx)      charge = round(value · fx · (1 + markup))
 """
 
@@ -15,16 +19,32 @@ from typing import Final, Protocol
 
 import msgspec
 
-AMOUNT_NANO_MAX: Final = 2**56      # 72 million units: what a ledger column can hold. Beyond it a count or a rate is wrong, and the amount unknown
-PARTS: Final = ("input", "cached", "cache_write", "audio_input", "output", "reasoning", "audio_output")
+AMOUNT_NANO_MAX: Final = (
+    2**56
+)  # 72 million units: what a ledger column can hold. Beyond it a count or a rate is wrong, and the amount unknown
+PARTS: Final = (
+    "input",
+    "cached",
+    "cache_write",
+    "audio_input",
+    "output",
+    "reasoning",
+    "audio_output",
+)
 
 _NANO_PLACES: Final = 9
-_PER_TOKENS_PLACES: Final = 6       # rates are per million tokens
+_PER_TOKENS_PLACES: Final = 6  # rates are per million tokens
 # Whose rate a part has that the row gives none of its own.
-_PARENT: Final = {"cached": "input", "cache_write": "input", "audio_input": "input", "reasoning": "output", "audio_output": "output"}
+_PARENT: Final = {
+    "cached": "input",
+    "cache_write": "input",
+    "audio_input": "input",
+    "reasoning": "output",
+    "audio_output": "output",
+}
 
 
-class Counted(Protocol):
+class HasCounts(Protocol):
     """Anything with a record's token counts; None is "not known"."""
 
     @property
@@ -56,10 +76,13 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Priced(msgspec.Struct, frozen=True, gc=False):
-    """The amounts of one record and what they come from. None is "not known"; without any row that applies all of it is.
+    """The amounts of one record and what they come from. None is "not known"; without any row that
+    applies all of it is.
 
-    cost is what the vendor should bill, charge what the team pays, both in `currency`; cost_original in the row's own currency. `fx_rate` is None where no
-    other currency is involved. A row whose amount cannot be told (no exchange rate yet, images not counted) is named beside the unknown amount.
+    cost is what the vendor should bill, charge what the team pays, both in `currency`;
+    cost_original in the row's own currency. `fx_rate` is None where no
+    other currency is involved. A row whose amount cannot be told (no exchange rate yet, images not
+    counted) is named beside the unknown amount.
     """
 
     cost_nano: int | None = None
@@ -79,7 +102,7 @@ class Pricing(Protocol):
     """Prices records. `images` are those in the request, None if they were not counted."""
 
     def price(
-        self, counts: Counted, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,
+        self, counts: HasCounts, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,
         started_at_ms: int, status: int | None, images: int | None,
     ) -> Priced: ...  # fmt: skip
 
@@ -88,16 +111,18 @@ class NoPrices:
     """Prices nothing."""
 
     def price(
-        self, counts: Counted, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,
+        self, counts: HasCounts, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,
         started_at_ms: int, status: int | None, images: int | None,
     ) -> Priced:  # fmt: skip
         return UNPRICED
 
 
 class Rates(msgspec.Struct, frozen=True, gc=False):
-    """A row's rates after discount, as integers: nano-units times `scale` for a token (in the order of PARTS), an image, a request.
+    """A row's rates after discount, as integers: nano-units times `scale` for a token (in the order
+    of PARTS), an image, a request.
 
-    None: the row gives no rate for such tokens, so that an amount with any of them is unknown. `all_known`: the same rates, if none of them is.
+    None: the row gives no rate for such tokens, so that an amount with any of them is unknown.
+    `all_known`: the same rates, if none of them is.
     """
 
     scale: int
@@ -108,7 +133,8 @@ class Rates(msgspec.Struct, frozen=True, gc=False):
 
 
 class Factor(msgspec.Struct, frozen=True, gc=False):
-    """A decimal to multiply an amount with, as an integer and the power of ten that it is to be divided by."""
+    """A decimal to multiply an amount with, as an integer and the power of ten that it is to be
+    divided by."""
 
     number: int
     scale: int
@@ -117,8 +143,9 @@ class Factor(msgspec.Struct, frozen=True, gc=False):
 ONE: Final = Factor(1, 1)
 
 
-def parts(counts: Counted) -> tuple[int, ...] | None:
-    """The tokens by how they are priced, in the order of PARTS: plain input, … plain output, …; they add up to input + output. None if either is not known."""
+def parts(counts: HasCounts) -> tuple[int, ...] | None:
+    """The tokens by how they are priced, in the order of PARTS: plain input, … plain output, …;
+    they add up to input + output. None if either is not known."""
     rest = counts.input_tokens
     output = counts.output_tokens
     if rest is None or output is None:
@@ -140,8 +167,11 @@ def parts(counts: Counted) -> tuple[int, ...] | None:
     return rest - heard, cached, written, heard, output - spoken, reasoning, spoken
 
 
-def value(rates: Rates, tokens: tuple[int, ...] | None, *, images: int | None, answered: bool) -> int | None:
-    """The exact amount in nano-units times `rates.scale`; None if it cannot be told. `answered`: with a 2xx status."""
+def value(
+    rates: Rates, tokens: tuple[int, ...] | None, *, images: int | None, answered: bool
+) -> int | None:
+    """The exact amount in nano-units times `rates.scale`; None if it cannot be told. `answered`:
+    with a 2xx status."""
     if tokens is None:
         return None
     total = 0
@@ -163,15 +193,23 @@ def value(rates: Rates, tokens: tuple[int, ...] | None, *, images: int | None, a
 
 
 def rounded(number: int, scale: int) -> int | None:
-    """`number / scale` to the nearest integer, halves up; None beyond AMOUNT_NANO_MAX. Both are at least 0."""
+    """`number / scale` to the nearest integer, halves up; None beyond AMOUNT_NANO_MAX. Both are at
+    least 0."""
     nano = (2 * number + scale) // (2 * scale)
     return nano if nano <= AMOUNT_NANO_MAX else None
 
 
 def amounts(
-    rates: Rates, counts: Counted, fx: Factor | None, markup: Factor, *, images: int | None, answered: bool
+    rates: Rates,
+    counts: HasCounts,
+    fx: Factor | None,
+    markup: Factor,
+    *,
+    images: int | None,
+    answered: bool,
 ) -> tuple[int | None, int | None, int | None]:
-    """(cost_original, cost, charge) in nano-units, each rounded from the exact value. Without an exchange rate the last two are not known."""
+    """(cost_original, cost, charge) in nano-units, each rounded from the exact value. Without an
+    exchange rate the last two are not known."""
     exact = value(rates, parts(counts), images=images, answered=answered)
     if exact is None:
         return None, None, None
@@ -185,15 +223,21 @@ def amounts(
         exact *= fx.number
         scale *= fx.scale
         cost = rounded(exact, scale)
-    return original, cost, cost if markup is ONE else rounded(exact * markup.number, scale * markup.scale)
+    return (
+        original,
+        cost,
+        cost if markup is ONE else rounded(exact * markup.number, scale * markup.scale),
+    )
 
 
 def compile_rates(decimals: dict[str, str], discount: str) -> Rates:
-    """A row's rates: `decimals` by the names of PARTS, `image` and `request`; what is left out is its parent's, or not known. `discount` is a share."""
+    """A row's rates: `decimals` by the names of PARTS, `image` and `request`; what is left out is
+    its parent's, or not known. `discount` is a share."""
     less, less_places = scaled(discount)
     kept = 10**less_places - less
     numbers = {name: scaled(text) for name, text in decimals.items()}
-    # As many places as the finest rate has, at least those that "per million tokens in nano-units" gains.
+    # As many places as the finest rate has, at least those that "per million tokens in nano-units"
+    # gains.
     places = max([_NANO_PLACES - _PER_TOKENS_PLACES, *(own for _, own in numbers.values())])
 
     def rate(name: str, unit_places: int) -> int | None:
@@ -229,7 +273,8 @@ def raised(share: str) -> Factor:
 
 
 def scaled(decimal: str) -> tuple[int, int]:
-    """("28", 2) as integers of "0.28": digits and decimal places, none of them a zero at the end."""
+    """("28", 2) as integers of "0.28": digits and decimal places, none of them a zero at the
+    end."""
     whole, _, fraction = decimal.partition(".")
     fraction = fraction.rstrip("0")
     return int(whole + fraction), len(fraction)
@@ -248,7 +293,8 @@ def parent_of(part: str) -> str | None:
 
 
 def dearest(rates: Rates, input_tokens: int, output_tokens: int, images: int | None) -> int | None:
-    """The most that so many tokens can come to, whichever parts they are, in nano-units times `rates.scale`; None if it cannot be told."""
+    """The most that so many tokens can come to, whichever parts they are, in nano-units times
+    `rates.scale`; None if it cannot be told."""
     inputs, outputs = rates.tokens[:4], rates.tokens[4:]
     fees = value(rates, (0,) * len(PARTS), images=images, answered=True)
     if fees is None:

@@ -1,7 +1,10 @@
-"""The price book: a config's rows, rates of exchange, discounts and markups, compiled; and the same again from the terms that the ledger keeps.
+"""The price book: a config's rows, rates of exchange, discounts and markups, compiled; and the same
+again from the terms that the ledger keeps.
 
-`terms` is everything that makes an amount beside a record's own numbers, as canonical JSON; `version` is the beginning of its SHA-256 and stands in each record
-that was priced by it. Whoever has a record and the terms of its version can work out its amounts again, whatever the config says today.
+`terms` is everything that makes an amount beside a record's own numbers, as canonical JSON;
+`version` is the beginning of its SHA-256 and stands in each record
+that was priced by it. Whoever has a record and the terms of its version can work out its amounts
+again, whatever the config says today.
 """
 
 from __future__ import annotations
@@ -12,23 +15,42 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from proxy.core.pricing.amounts import ONE, Counted, Factor, Priced, Rates, amounts, compile_rates, dearest, factor, parts, raised, rounded, value
+from proxy.core.pricing.amounts import (
+    ONE,
+    Factor,
+    HasCounts,
+    Priced,
+    Rates,
+    amounts,
+    compile_rates,
+    dearest,
+    factor,
+    parts,
+    raised,
+    rounded,
+    value,
+)
 from proxy.core.pricing.pricelist import PriceList, PriceRow
 from proxy.core.pricing.terms import DatedRate, Terms, steps
 from proxy.core.usage import Source, UsageRecord
 
 VERSION_DIGITS: Final = 16
-PLANS_MAX: Final = 4096     # combinations of names whose rows were looked up; all of them come from outside
-MODEL_CHARS_MAX: Final = 256    # of a glob in a record, whose size is bounded
+PLANS_MAX: Final = (
+    4096  # combinations of names whose rows were looked up; all of them come from outside
+)
+MODEL_CHARS_MAX: Final = 256  # of a glob in a record, whose size is bounded
 _ANSWERED: Final = range(200, 300)
 _NO_SHARE: Final = DatedRate("0")
 
 _T = TypeVar("_T")
-_Steps = tuple[tuple[int | None, _T, str], ...]     # from when on, what was made of the decimal, the decimal; the latest first
+_Steps = tuple[
+    tuple[int | None, _T, str], ...
+]  # from when on, what was made of the decimal, the decimal; the latest first
 
 
 class Quote(msgspec.Struct, frozen=True):
-    """What a record would be priced by. `fx_rate` is None where the row is in the book's currency, or where there is no rate yet (`fx_missing`)."""
+    """What a record would be priced by. `fx_rate` is None where the row is in the book's currency,
+    or where there is no rate yet (`fx_missing`)."""
 
     row: PriceRow
     discount: str
@@ -49,15 +71,20 @@ class PriceBook:
         self.currency = terms.currency
         self._unpriced = Priced(price_version=self.version)
         self._fx = {currency: _compiled(rates, factor) for currency, rates in terms.fx.items()}
-        self._markups = {team: _compiled(steps(share), raised) for team, share in terms.markups.items()}
+        self._markups = {
+            team: _compiled(steps(share), raised) for team, share in terms.markups.items()
+        }
         self._plans: dict[tuple[str, str | None, str | None, str | None], tuple[_Option, ...]] = {}
-        self._counting_images = {row.upstream for row in self._list.rows if row.image not in (None, "0")}
+        self._counting_images = {
+            row.upstream for row in self._list.rows if row.image not in (None, "0")
+        }
         self._reaches: dict[tuple[str, str, str | None], _Reach] = {}
         self._as_requested = frozenset(terms.requested_prices)
 
     @classmethod
     def from_terms(cls, terms: bytes) -> PriceBook:
-        """The book that had these terms. Raises msgspec.ValidationError or DecodeError for what is none."""
+        """The book that had these terms. Raises msgspec.ValidationError or DecodeError for what is
+        none."""
         return cls(msgspec.json.decode(terms, type=Terms))
 
     def terms(self) -> bytes:
@@ -74,10 +101,11 @@ class PriceBook:
         return self._list.rows
 
     def price(
-        self, counts: Counted, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,
+        self, counts: HasCounts, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,
         started_at_ms: int, status: int | None, images: int | None = None,
     ) -> Priced:  # fmt: skip
-        """The amounts of one record (`proxy.core.pricing.amounts` says how), by the row that applies.
+        """The amounts of one record (`proxy.core.pricing.amounts` says how), by the row that
+        applies.
 
         Where none does, only the version is known.
         """
@@ -91,9 +119,20 @@ class PriceBook:
         rates, _ = option.rates(started_at_ms)
         markup, _ = self._markup(team, started_at_ms)
         answered = status is not None and 200 <= status < 300
-        original, cost, charge = amounts(rates, counts, fx, markup, images=images, answered=answered)
+        original, cost, charge = amounts(
+            rates, counts, fx, markup, images=images, answered=answered
+        )
         currency = None if cost is None and charge is None else self.currency
-        return Priced(cost, charge, currency, self.version, option.model, option.row.currency, original, fx_rate)
+        return Priced(
+            cost,
+            charge,
+            currency,
+            self.version,
+            option.model,
+            option.row.currency,
+            original,
+            fx_rate,
+        )
 
     def price_record(self, record: UsageRecord, images: int | None = None) -> Priced:
         """What a record comes to by this book."""
@@ -103,10 +142,17 @@ class PriceBook:
         )  # fmt: skip
 
     def images_of(self, record: UsageRecord) -> int | None:
-        """How many images a record was priced with by this book: no column holds their number, but the amount does. None where it does not tell."""
-        plan = self._plan(record.upstream, record.model_requested, record.model_served, record.service_tier)
+        """How many images a record was priced with by this book: no column holds their number, but
+        the amount does. None where it does not tell."""
+        plan = self._plan(
+            record.upstream, record.model_requested, record.model_served, record.service_tier
+        )
         option = _applying(plan, record.input_tokens, record.started_at_ms)
-        if option is None or _answered_status(record) not in _ANSWERED or record.cost_original_nano is None:
+        if (
+            option is None
+            or _answered_status(record) not in _ANSWERED
+            or record.cost_original_nano is None
+        ):
             return None
         rates, _ = option.rates(record.started_at_ms)
         if not rates.image:
@@ -114,13 +160,20 @@ class PriceBook:
         without = value(rates, parts(record), images=0, answered=True)
         if without is None:
             return None
-        images = (2 * (record.cost_original_nano * rates.scale - without) + rates.image) // (2 * rates.image)
-        told = images >= 0 and rounded(without + images * rates.image, rates.scale) == record.cost_original_nano
+        images = (2 * (record.cost_original_nano * rates.scale - without) + rates.image) // (
+            2 * rates.image
+        )
+        told = (
+            images >= 0
+            and rounded(without + images * rates.image, rates.scale) == record.cost_original_nano
+        )
         return images if told else None
 
     def applying(self, record: UsageRecord) -> list[PriceRow]:
         """The rows that could price the record, best first: the first one does."""
-        plan = self._plan(record.upstream, record.model_requested, record.model_served, record.service_tier)
+        plan = self._plan(
+            record.upstream, record.model_requested, record.model_served, record.service_tier
+        )
         tokens = 0 if record.input_tokens is None else record.input_tokens
         return [option.row for option in plan if option.row.applies(tokens, record.started_at_ms)]
 
@@ -129,14 +182,19 @@ class PriceBook:
         input_tokens: int | None, at_ms: int,
     ) -> Quote | None:  # fmt: skip
         """The row that applies and what is made of its rates, or None."""
-        option = _applying(self._plan(upstream, model_requested, model_served, service_tier), input_tokens, at_ms)
+        option = _applying(
+            self._plan(upstream, model_requested, model_served, service_tier), input_tokens, at_ms
+        )
         if option is None:
             return None
         fx, fx_rate = option.exchange(at_ms)
-        return Quote(option.row, option.rates(at_ms)[1], self._markup(team, at_ms)[1], fx_rate, fx is None)
+        return Quote(
+            option.row, option.rates(at_ms)[1], self._markup(team, at_ms)[1], fx_rate, fx is None
+        )
 
     def is_priced(self, upstream: str, model: str, at_ms: int) -> bool:
-        """Whether a request for this model, answered by it, would have a price: some row applies, with rates, and its currency can be exchanged."""
+        """Whether a request for this model, answered by it, would have a price: some row applies,
+        with rates, and its currency can be exchanged."""
         option = _applying(self._plan(upstream, model, None, None), 0, at_ms)
         return option is not None and option.exchange(at_ms)[0] is not None
 
@@ -147,7 +205,7 @@ class PriceBook:
                 if option.priced:
                     return True
                 if not option.bounded:
-                    break   # it hides the rest
+                    break  # it hides the rest
         return False
 
     def priced_models(self, upstream: str) -> list[str]:
@@ -155,7 +213,8 @@ class PriceBook:
         return self._list.literals(upstream)
 
     def counts_images(self, upstream: str) -> bool:
-        """Whether some row for this upstream has a rate for images, so that they must be counted."""
+        """Whether some row for this upstream has a rate for images, so that they must be
+        counted."""
         return None in self._counting_images or upstream in self._counting_images
 
     def rows_for(self, upstream: str, requested: str, served: str | None) -> tuple[PriceRow, ...]:
@@ -177,7 +236,10 @@ class PriceBook:
         markup, _ = self._markup(team, at_ms)
         options: dict[int, _Option] = {}
         for reach in (self._reach(upstream, model, name) for name in (None, *served)):
-            for tokens in (input_tokens, *(above for above in reach.inputs if above < input_tokens)):
+            for tokens in (
+                input_tokens,
+                *(above for above in reach.inputs if above < input_tokens),
+            ):
                 for plan in reach.plans:
                     option = _applying(plan, tokens, at_ms)
                     if option is None:
@@ -188,13 +250,21 @@ class PriceBook:
             fx = option.exchange(at_ms)[0]
             rates, _ = option.rates(at_ms)
             exact = dearest(rates, input_tokens, output_tokens, images)
-            bound = None if fx is None or exact is None else rounded(exact * fx.number * markup.number, rates.scale * fx.scale * markup.scale)
+            bound = (
+                None
+                if fx is None or exact is None
+                else rounded(
+                    exact * fx.number * markup.number, rates.scale * fx.scale * markup.scale
+                )
+            )
             if bound is None:
                 return None
             most = max(most, bound)
         return most
 
-    def _plan(self, upstream: str, requested: str | None, served: str | None, tier: str | None) -> tuple[_Option, ...]:
+    def _plan(
+        self, upstream: str, requested: str | None, served: str | None, tier: str | None
+    ) -> tuple[_Option, ...]:
         """The rows for these names, best first, compiled; remembered within a bound."""
         if requested is not None and upstream in self._as_requested:
             served = None
@@ -202,9 +272,13 @@ class PriceBook:
         plan = self._plans.get(key)
         if plan is None:
             discounts = (*steps(self._terms.discounts.get(upstream)), _NO_SHARE)
-            plan = tuple(_Option(row, discounts, self._rates_of(row.currency)) for row in self._list.candidates(upstream, requested, served, tier))
+            plan = tuple(
+                _Option(row, discounts, self._rates_of(row.currency))
+                for row in self._list.candidates(upstream, requested, served, tier)
+            )
             if len(self._plans) >= PLANS_MAX:
-                self._plans.clear()     # whoever makes up names must not keep the others' from being remembered
+                # whoever makes up names must not keep the others' from being remembered
+                self._plans.clear()
             self._plans[key] = plan
         return plan
 
@@ -229,7 +303,9 @@ class PriceBook:
         return None if currency == self.currency else self._fx.get(currency, ())
 
     def _markup(self, team: str | None, at_ms: int) -> tuple[Factor, str]:
-        found = None if team is None or team not in self._markups else _at(self._markups[team], at_ms)
+        found = (
+            None if team is None or team not in self._markups else _at(self._markups[team], at_ms)
+        )
         return (ONE, "0") if found is None else found
 
 
@@ -239,21 +315,29 @@ def _answered_status(record: UsageRecord) -> int | None:
 
 
 class _Reach(msgspec.Struct, frozen=True):
-    """The plans of each tier, and the least numbers of input tokens at which another row may apply."""
+    """The plans of each tier, and the least numbers of input tokens at which another row may
+    apply."""
 
     plans: tuple[tuple[_Option, ...], ...]
     inputs: tuple[int, ...]
 
 
 class _Option:
-    """A row, ready to price with. A row without any rate says that the price cannot be told: `priced` is False."""
+    """A row, ready to price with. A row without any rate says that the price cannot be told:
+    `priced` is False."""
 
     __slots__ = ("_exchange", "_rates", "bounded", "model", "priced", "row")
 
-    def __init__(self, row: PriceRow, discounts: Sequence[DatedRate], exchange: _Steps[Factor] | None) -> None:
+    def __init__(
+        self, row: PriceRow, discounts: Sequence[DatedRate], exchange: _Steps[Factor] | None
+    ) -> None:
         self.row = row
         self.model = row.model[:MODEL_CHARS_MAX]
-        self.bounded = row.above_input_tokens is not None or row.from_ms is not None or row.hours_utc is not None
+        self.bounded = (
+            row.above_input_tokens is not None
+            or row.from_ms is not None
+            or row.hours_utc is not None
+        )
         decimals = row.rates()
         self.priced = bool(decimals)
         self._rates = _compiled(discounts, lambda discount: compile_rates(decimals, discount))
@@ -266,7 +350,8 @@ class _Option:
         return found
 
     def exchange(self, at_ms: int) -> tuple[Factor | None, str | None]:
-        """The rate of exchange at that time and how it was written; (None, None) before the first one."""
+        """The rate of exchange at that time and how it was written; (None, None) before the first
+        one."""
         if self._exchange is None:
             return ONE, None
         found = _at(self._exchange, at_ms)
@@ -275,7 +360,9 @@ class _Option:
 
 def _applying(plan: tuple[_Option, ...], input_tokens: int | None, at_ms: int) -> _Option | None:
     for option in plan:
-        if not option.bounded or option.row.applies(0 if input_tokens is None else input_tokens, at_ms):
+        if not option.bounded or option.row.applies(
+            0 if input_tokens is None else input_tokens, at_ms
+        ):
             return option if option.priced else None
     return None
 

@@ -50,7 +50,7 @@ class BookedPrices:
         self._stored = stored
         self._stored_at = stored_at
         self._books: dict[str, PriceBook | None] = {}
-        self._pairs: dict[str, _Pair] = {}
+        self._pairs: dict[str, _KeptPair] = {}
         self._used: dict[str, PriceBook] = {}
 
     def price(
@@ -67,7 +67,7 @@ class BookedPrices:
             return new, None
         pair = self._pairs.get(own.version)
         if pair is None:
-            pair = self._pairs[own.version] = _Pair(self._now, own)
+            pair = self._pairs[own.version] = _KeptPair(self._now, own)
         kept = _kept(pair, standing)
         found = self._by(pair.own if kept else pair.now, standing, images)
         if kept and found.cost_nano is None:
@@ -115,7 +115,7 @@ class BookedPrices:
         return self._books[version]
 
 
-class _Pair:
+class _KeptPair:
     """The rows of now and a record's own, each with the shares and exchange of its time."""
 
     def __init__(self, now: PriceBook, own: PriceBook) -> None:
@@ -170,7 +170,7 @@ def _merged(now: Sequence[DatedRate], own: Sequence[DatedRate]) -> list[DatedRat
     return [*(step for step, _ in dated), *before]
 
 
-def _kept(pair: _Pair, record: UsageRecord) -> Kept | None:
+def _kept(pair: _KeptPair, record: UsageRecord) -> Kept | None:
     """Why the record's own row goes on; None if the row of now applies, or none did."""
     own_rows = pair.own.applying(record)
     now_row = next(iter(pair.now.applying(record)), None)

@@ -1,11 +1,16 @@
-"""Price rows and which of them applies: the most specific one for the upstream, the model and the tier of an answer, then the latest.
+"""Price rows and which of them applies: the most specific one for the upstream, the model and the
+tier of an answer, then the latest.
 
 Candidates are ordered, best first, by:
 
-    the operator's rows before bundled ones · upstream named · model written out · longest literal run of the glob, then its literal characters
-    · of the served model before of the requested one · service tier · greatest `above_input_tokens` · hours · latest `from`
+    the operator's rows before bundled ones · upstream named · model written out · longest literal
+    run of the glob, then its literal characters
+    · of the served model before of the requested one · service tier · greatest `above_input_tokens`
+    · hours · latest `from`
 
-The first candidate that applies to the record's input tokens and time is the row; between globs that are still alike, such as *a* and *b*, the alphabet decides. So a row that writes the served model out for its upstream always wins; else
+The first candidate that applies to the record's input tokens and time is the row; between globs
+that are still alike, such as *a* and *b*, the alphabet decides. So a row that writes the served
+model out for its upstream always wins; else
 the more specific of the best rows for the two names, and at a tie the one for what was served.
 """
 
@@ -21,7 +26,7 @@ from proxy.core.model_names import caseless, matches, matches_caseless
 from proxy.core.pricing.amounts import PARTS
 
 RATES: Final = (*PARTS, "image", "request")
-OPERATOR: Final = "config"          # the source of rows that the operator wrote
+OPERATOR: Final = "config"  # the source of rows that the operator wrote
 DAY_MINUTES: Final = 24 * 60
 
 _MINUTE_MS: Final = 60_000
@@ -30,10 +35,13 @@ _WILDCARD: Final = re.compile(r"\*|\?|\[!?\]?[^\]]*\]")
 
 
 class PriceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One row: decimals per million tokens, per image and per request, in the one way `pricing.plain` writes them. None: the row does not say.
+    """One row: decimals per million tokens, per image and per request, in the one way
+    `pricing.plain` writes them. None: the row does not say.
 
-    `source`: `config`, or the name and version of a public table. `rank` puts sources in order, the operator's first (0). `from_ms`: the first millisecond
-    it is valid for. `hours_utc`: minutes of the UTC day, [start, end), over midnight where the end comes first.
+    `source`: `config`, or the name and version of a public table. `rank` puts sources in order, the
+    operator's first (0). `from_ms`: the first millisecond
+    it is valid for. `hours_utc`: minutes of the UTC day, [start, end), over midnight where the end
+    comes first.
     """
 
     model: str
@@ -60,7 +68,8 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return {name: rate for name in RATES if (rate := getattr(self, name)) is not None}
 
     def applies(self, input_tokens: int, at_ms: int) -> bool:
-        """Whether a record of so many input tokens, started then, is priced by this row, its model, upstream and tier being right."""
+        """Whether a record of so many input tokens, started then, is priced by this row, its model,
+        upstream and tier being right."""
         if self.above_input_tokens is not None and input_tokens <= self.above_input_tokens:
             return False
         if self.from_ms is not None and at_ms < self.from_ms:
@@ -79,19 +88,27 @@ class PriceList:
         # In one order whatever the order of the file, so that equal lists choose equally.
         self.rows = tuple(sorted(rows, key=_whole))
         self._literal: dict[str, list[PriceRow]] = {}
-        self._globs: list[tuple[str, PriceRow]] = []    # each behind the longest text that a name it matches holds
+        self._globs: list[
+            tuple[str, PriceRow]
+        ] = []  # each behind the longest text that a name it matches holds
         for row in self.rows:
             if is_literal(row.model):
                 self._literal.setdefault(caseless(row.model), []).append(row)
             else:
                 self._globs.append((caseless(max(_WILDCARD.split(row.model), key=len)), row))
 
-    def candidates(self, upstream: str, requested: str | None, served: str | None, service_tier: str | None) -> tuple[PriceRow, ...]:
+    def candidates(
+        self, upstream: str, requested: str | None, served: str | None, service_tier: str | None
+    ) -> tuple[PriceRow, ...]:
         """The rows for these names and this tier, best first, each once."""
         tiers = (None, None if service_tier is None else caseless(service_tier))
-        return tuple(row for row in self.rows_for(upstream, requested, served) if _tier(row) in tiers)
+        return tuple(
+            row for row in self.rows_for(upstream, requested, served) if _tier(row) in tiers
+        )
 
-    def rows_for(self, upstream: str, requested: str | None, served: str | None) -> tuple[PriceRow, ...]:
+    def rows_for(
+        self, upstream: str, requested: str | None, served: str | None
+    ) -> tuple[PriceRow, ...]:
         """The same for whatever tier."""
         found: dict[PriceRow, bool] = {}
         for model, is_served in ((served, True), (requested, False)):
@@ -103,20 +120,33 @@ class PriceList:
 
     def literals(self, upstream: str) -> list[str]:
         """The models that the operator's rows for this upstream write out."""
-        return sorted({row.model for rows in self._literal.values() for row in rows if row.rank == 0 and row.upstream in (None, upstream)})
+        return sorted(
+            {
+                row.model
+                for rows in self._literal.values()
+                for row in rows
+                if row.rank == 0 and row.upstream in (None, upstream)
+            }
+        )
 
     def _matching(self, model: str) -> list[PriceRow]:
-        """Rows match in any letter case, since some vendors ignore it and a dear model must not become a cheap or an unpriced one by
+        """Rows match in any letter case, since some vendors ignore it and a dear model must not
+        become a cheap or an unpriced one by
         a capital. Rows that fit letter by letter win over those of the same name that do not."""
         folded = caseless(model)
         found = list(self._literal.get(folded, ()))
         for text, row in self._globs:
-            # Looked for first: a bundled table has hundreds of globs, and who makes up a name for each request would have all of them tried.
+            # Looked for first: a bundled table has hundreds of globs, and who makes up a name for
+            # each request would have all of them tried.
             if text in folded and matches_caseless(row.model, folded):
                 found.append(row)
         exact = [row for row in found if row.rank == 0 and matches(row.model, model)]
         names = {caseless(row.model) for row in exact}
-        return exact + [row for row in found if row.rank or (row not in exact and caseless(row.model) not in names)]
+        return exact + [
+            row
+            for row in found
+            if row.rank or (row not in exact and caseless(row.model) not in names)
+        ]
 
 
 def is_literal(glob: str) -> bool:
@@ -125,17 +155,28 @@ def is_literal(glob: str) -> bool:
 
 
 def specificity(row: PriceRow) -> tuple[int, ...]:
-    """How exactly the row says which model it is for; the smaller, the more exactly. Lengths of different names written out do not count."""
+    """How exactly the row says which model it is for; the smaller, the more exactly. Lengths of
+    different names written out do not count."""
     literal = is_literal(row.model)
     runs = [len(run) for run in _WILDCARD.split(row.model)]
-    return (row.rank, row.upstream is None, not literal, 0 if literal else -max(runs), 0 if literal else -sum(runs))
+    return (
+        row.rank,
+        row.upstream is None,
+        not literal,
+        0 if literal else -max(runs),
+        0 if literal else -sum(runs),
+    )
 
 
 def clash(one: PriceRow, other: PriceRow) -> bool:
     """Whether both rows are for the same requests, so that nothing says which of them applies."""
     if (one.rank, one.model, one.upstream) != (other.rank, other.model, other.upstream):
         return False
-    if (_tier(one), one.above_input_tokens, one.from_ms) != (_tier(other), other.above_input_tokens, other.from_ms):
+    if (_tier(one), one.above_input_tokens, one.from_ms) != (
+        _tier(other),
+        other.above_input_tokens,
+        other.from_ms,
+    ):
         return False
     if (one.hours_utc is None) != (other.hours_utc is None):
         return False
@@ -151,7 +192,9 @@ def _tier(row: PriceRow) -> str | None:
 
 def _minutes(hours: tuple[int, int]) -> set[int]:
     start, end = hours
-    return set(range(start, end)) if start < end else set(range(start, DAY_MINUTES)) | set(range(end))
+    return (
+        set(range(start, end)) if start < end else set(range(start, DAY_MINUTES)) | set(range(end))
+    )
 
 
 def _order(row: PriceRow, served: bool) -> tuple[int, ...]:

@@ -1,6 +1,8 @@
-"""Which models each upstream has served for the names that were asked for, as prices tell them apart.
+"""Which models each upstream has served for the names that were asked for, as prices tell them
+apart.
 
-A vendor may answer a cheap name from a dear model: an alias, a fallback, a router. A strict limit on
+A vendor may answer a cheap name from a dear model: an alias, a fallback, a router. A strict limit
+on
 money goes by the dearest that was ever served, so that only the first such answers go beyond it.
 """
 
@@ -14,7 +16,8 @@ from proxy.core.pricing.book import PriceBook
 from proxy.core.pricing.pricelist import PriceRow, is_literal
 from proxy.core.usage import UsageRecord
 
-# Clients may make names up, where a route and a price are for `*`. Beyond so many, a name that only a
+# Clients may make names up, where a route and a price are for `*`. Beyond so many, a name that only
+# a
 # glob prices goes by what all names of the glob were served.
 NAMES_MAX: Final = 65_536
 
@@ -23,7 +26,8 @@ _Alike = dict[tuple[PriceRow, ...], str]  # one model of all that the same rows 
 
 
 class ServedModels:
-    """Lives on the event loop. There is one for each price book, since it keeps what that book tells apart."""
+    """Lives on the event loop. There is one for each price book, since it keeps what that book
+    tells apart."""
 
     def __init__(self, prices: PriceBook, seen: Iterable[Served] = ()) -> None:
         self._prices = prices
@@ -35,7 +39,8 @@ class ServedModels:
     def of(self, upstream: str, requested: str) -> tuple[str, ...]:
         """Models that have answered for this name, and can be priced otherwise than it is.
 
-        A name that nobody has asked for yet goes by the others that the same glob prices: whoever makes
+        A name that nobody has asked for yet goes by the others that the same glob prices: whoever
+        makes
         up a new name for each request meets no new surprise.
         """
         found = self._by_name.get((upstream, caseless(requested)))

@@ -28,7 +28,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that makes an amount.
 
     `timezone` is what dates in the config were read in; the rows hold moments. A share that is
-    not named is 0. `requested_prices`: upstreams whose contract prices the model that was asked for,
+    not named is 0. `requested_prices`: upstreams whose contract prices the model that was asked
+    for,
     whichever one answers.
     """
 
@@ -39,8 +40,6 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     discounts: dict[str, Share]
     markups: dict[str, Share]
     requested_prices: tuple[str, ...] = ()
-
-
 
 
 def steps(share: Share | None) -> tuple[DatedRate, ...]:
@@ -68,11 +67,3 @@ def latest_first(dated: Iterable[DatedRate]) -> tuple[DatedRate, ...]:
             key=lambda step: (step.from_ms is None, 0 if step.from_ms is None else -step.from_ms),
         )
     )
-
-
-
-
-
-
-
-

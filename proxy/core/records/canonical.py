@@ -1,13 +1,17 @@
-"""The record as the ledger stores and hashes it: column order, canonical bytes, chain and seal. Pure; `hash_version` 1 is fixed for ever.
+"""The record as the ledger stores and hashes it: column order, canonical bytes, chain and seal.
+Pure; `hash_version` 1 is fixed for ever.
 
-A row's canonical bytes are the JSON array of its hashed columns in the order of `HASHED_V1`, as UTF-8 with no whitespace and nothing escaped that JSON
-does not force (`json.dumps(values, ensure_ascii=False, separators=(",", ":"))` gives the same bytes). Booleans are 0 and 1, an unknown value is null,
+A row's canonical bytes are the JSON array of its hashed columns in the order of `HASHED_V1`, as
+UTF-8 with no whitespace and nothing escaped that JSON
+does not force (`json.dumps(values, ensure_ascii=False, separators=(",", ":"))` gives the same
+bytes). Booleans are 0 and 1, an unknown value is null,
 labels, tags and usage_raw are strings that hold JSON with sorted keys.
 
     hash = SHA-256(prev_hash + canonical bytes)        prev_hash of the first row: 32 zero bytes
     seal = HMAC-SHA256(key, "tollkeeper head 1\\n" + seq + "\\n" + booked_at_ms + "\\n" + hash)   decimal digits; one for the last row of each batch
 
-The seal's key is not in the database: who can write to the file but has no key can forge a chain, but not its seal.
+The seal's key is not in the database: who can write to the file but has no key can forge a chain,
+but not its seal.
 """
 
 from __future__ import annotations
@@ -23,7 +27,8 @@ from proxy.core.usage import UsageRecord
 HASH_VERSION = 1
 GENESIS = bytes(32)
 
-# The columns of interface.md in its order. seq and booked_at_ms are assigned by the booking transaction, the rest is the record's own.
+# The columns of interface.md in its order. seq and booked_at_ms are assigned by the booking
+# transaction, the rest is the record's own.
 # fmt: off
 HASHED_V1: tuple[str, ...] = (
     "id", "seq", "writer", "origin", "kind", "adjusts", "reason", "started_at_ms", "booked_at_ms", "duration_ms", "first_byte_ms",
@@ -38,7 +43,8 @@ HASHED_V1: tuple[str, ...] = (
 COLUMNS: tuple[str, ...] = (*HASHED_V1, "prev_hash", "hash")
 HASHED_BY_VERSION: Mapping[int, tuple[str, ...]] = {HASH_VERSION: HASHED_V1}
 
-# Numbers that are summed. A batch of 64 of them must fit 63 bits, so that no sum inside one transaction can overflow.
+# Numbers that are summed. A batch of 64 of them must fit 63 bits, so that no sum inside one
+# transaction can overflow.
 MEASURES: tuple[str, ...] = (
     "input_tokens",
     "cached_tokens",
@@ -76,7 +82,8 @@ def row_values(record: UsageRecord, seq: int, booked_at_ms: int) -> list[Value]:
 
 
 def record_from(row: Mapping[str, Value]) -> UsageRecord:
-    """The record inside a stored row: the inverse of `row_values`. Raises msgspec.ValidationError on a row that is not one."""
+    """The record inside a stored row: the inverse of `row_values`. Raises msgspec.ValidationError
+    on a row that is not one."""
     fields: dict[str, object] = {name: row[name] for name in UsageRecord.__struct_fields__}
     for name in ("labels", "tags", "usage_raw"):
         text = row[name]
@@ -87,7 +94,8 @@ def record_from(row: Mapping[str, Value]) -> UsageRecord:
 
 
 def fitted(record: UsageRecord) -> UsageRecord:
-    """The record with any count or amount that no column can hold made unknown and the record flagged: loud, and never a batch that cannot be booked."""
+    """The record with any count or amount that no column can hold made unknown and the record
+    flagged: loud, and never a batch that cannot be booked."""
     if not any(_too_large(value) for value in (record.input_tokens, record.cached_tokens, record.cache_write_tokens, record.output_tokens,
                                                record.reasoning_tokens, record.audio_input_tokens, record.audio_output_tokens, record.cost_nano,
                                                record.charge_nano, record.cost_original_nano, record.upstream_cost_nano)):  # fmt: skip
@@ -112,7 +120,8 @@ def seal(key: bytes, seq: int, at_ms: int, row_hash: bytes) -> bytes:
 
 
 def key_name(key: bytes) -> str:
-    """What a seal says about the key it was made with: 16 hex digits that do not give the key away."""
+    """What a seal says about the key it was made with: 16 hex digits that do not give the key
+    away."""
     return hashlib.sha256(b"tollkeeper key name\n" + key).hexdigest()[:16]
 
 

@@ -1,6 +1,8 @@
-"""A different record under a known id: what is already booked stands, and the difference becomes an adjustment. Pure.
+"""A different record under a known id: what is already booked stands, and the difference becomes an
+adjustment. Pure.
 
-It happens when a record was booked from the marks of a dead process and the real ending turns up later, from a restored journal for example.
+It happens when a record was booked from the marks of a dead process and the real ending turns up
+later, from a restored journal for example.
 """
 
 from __future__ import annotations
@@ -21,14 +23,16 @@ _COUNTED = ("bytes_in", "bytes_out", "chunks")
 
 
 def same(booked: UsageRecord, late: UsageRecord) -> bool:
-    """Do both say the same? Field by field as stored, so that an empty and an absent map are one."""
+    """Do both say the same? Field by field as stored, so that an empty and an absent map are
+    one."""
     return row_values(booked, 0, 0) == row_values(late, 0, 0)
 
 
 def is_weaker(late: UsageRecord, booked: UsageRecord) -> bool:
     """Whether `late` knows less than the booked record, which it then must not correct.
 
-    What an upstream stated is known best. What the proxy saw end is known better than what a recovery
+    What an upstream stated is known best. What the proxy saw end is known better than what a
+    recovery
     made of marks. Where both are of one kind, the sources decide.
     """
     if (late.source is Source.REPORTED) is not (booked.source is Source.REPORTED):
@@ -39,25 +43,34 @@ def is_weaker(late: UsageRecord, booked: UsageRecord) -> bool:
 
 
 def late_close_id(late: UsageRecord) -> str:
-    """The adjustment's id: the known id's time, the rest a digest of the late record. The same late record always gives the same id, so a replay adds nothing."""
-    return derived_id(late.id, hashlib.sha256(b"late_close\n" + canonical(row_values(late, 0, 0))).digest())
+    """The adjustment's id: the known id's time, the rest a digest of the late record. The same late
+    record always gives the same id, so a replay adds nothing."""
+    return derived_id(
+        late.id, hashlib.sha256(b"late_close\n" + canonical(row_values(late, 0, 0))).digest()
+    )
 
 
 def derived_id(id: str, digest: bytes) -> str:
-    """An adjustment's id: the time of the record's, the rest from what makes the adjustment the one it is."""
+    """An adjustment's id: the time of the record's, the rest from what makes the adjustment the one
+    it is."""
     stamp = id[:13] if _has_time(id) else "00000000-0000"
     bits = digest[:10].hex()
     variant = "89ab"[digest[10] & 3]
     return f"{stamp}-7{bits[:3]}-{variant}{bits[3:6]}-{bits[6:18]}"
 
 
-def late_close(booked: UsageRecord, corrections: Sequence[UsageRecord], late: UsageRecord) -> UsageRecord:
+def late_close(
+    booked: UsageRecord, corrections: Sequence[UsageRecord], late: UsageRecord
+) -> UsageRecord:
     """The adjustment that makes `booked` + earlier late closes + itself say what `late` says.
 
-    `corrections` are all that the record has. Reratings among them stand, but for a record that had no
+    `corrections` are all that the record has. Reratings among them stand, but for a record that had
+    no
     amount before one of them gave it its first: then `late` says what all of them come to.
-    It counts where the booked record counts (same key, team, model, upstream and start); counts and amounts are differences, the rest is what `late` says.
-    A number that `late` does not know takes nothing back. Amounts in another currency cannot be subtracted: they stay unknown and the row is flagged.
+    It counts where the booked record counts (same key, team, model, upstream and start); counts and
+    amounts are differences, the rest is what `late` says.
+    A number that `late` does not know takes nothing back. Amounts in another currency cannot be
+    subtracted: they stay unknown and the row is flagged.
     """
     told = [booked, *(r for r in corrections if r.reason == LATE_CLOSE)]
     everything = [booked, *corrections]
@@ -92,7 +105,8 @@ def late_close(booked: UsageRecord, corrections: Sequence[UsageRecord], late: Us
 
 
 def difference(before: Sequence[int | None], after: int | None) -> int | None:
-    """What makes the sum of `before` say `after`: all of it where nothing was known, nothing where nothing is known now."""
+    """What makes the sum of `before` say `after`: all of it where nothing was known, nothing where
+    nothing is known now."""
     known = [value for value in before if value is not None]
     if after is None or not known:
         return after
@@ -101,4 +115,6 @@ def difference(before: Sequence[int | None], after: int | None) -> int | None:
 
 def _has_time(id: str) -> bool:
     """Does the id begin like a UUID, eight hex digits, a dash, four more?"""
-    return len(id) == 36 and id[8] == "-" and all(c in "0123456789abcdef" for c in id[:8] + id[9:13])
+    return (
+        len(id) == 36 and id[8] == "-" and all(c in "0123456789abcdef" for c in id[:8] + id[9:13])
+    )

@@ -1,7 +1,10 @@
-"""A booked record priced anew: what is booked stands, and the difference in money becomes an adjustment. Pure.
+"""A booked record priced anew: what is booked stands, and the difference in money becomes an
+adjustment. Pure.
 
-What is priced is the record as it stands, with the tokens that late closes gave it or took back; what the new amounts are compared with is everything booked
-for it so far. So whichever corrections came in whichever order, one more run makes the sum of all of them what the prices of that run say.
+What is priced is the record as it stands, with the tokens that late closes gave it or took back;
+what the new amounts are compared with is everything booked
+for it so far. So whichever corrections came in whichever order, one more run makes the sum of all
+of them what the prices of that run say.
 """
 
 from __future__ import annotations
@@ -27,10 +30,13 @@ _TOKENS = tuple(name for name in MEASURES if name not in _MONEY)
 class Verdict(enum.StrEnum):
     """What pricing a record anew came to."""
 
-    ADJUSTED = "adjusted"                # the amounts differ
+    ADJUSTED = "adjusted"  # the amounts differ
     UNCHANGED = "unchanged"
-    UNPRICED = "unpriced"                # the prices do not say what it costs: what was booked stays, known or not
-    OTHER_CURRENCY = "other_currency"    # booked in another currency than these prices are in: cannot be subtracted
+    UNPRICED = (
+        "unpriced"  # the prices do not say what it costs: what was booked stays, known or not
+    )
+    # booked in another currency than these prices are in: cannot be subtracted
+    OTHER_CURRENCY = "other_currency"
 
 
 class Repriced(msgspec.Struct, frozen=True):
@@ -41,20 +47,42 @@ class Repriced(msgspec.Struct, frozen=True):
 
 
 def standing(booked: UsageRecord, corrections: Sequence[UsageRecord]) -> UsageRecord:
-    """The record as it stands behind all its corrections, in the order they were booked: what the last late close says of it, and every number summed up."""
+    """The record as it stands behind all its corrections, in the order they were booked: what the
+    last late close says of it, and every number summed up."""
     if not corrections:
         return booked
     told = [booked, *(record for record in corrections if record.reason == LATE_CLOSE)]
     everything = [booked, *corrections]
-    numbers = {name: _sum([getattr(record, name) for record in everything]) for name in (*MEASURES, *_COUNTED)}
+    numbers = {
+        name: _sum([getattr(record, name) for record in everything])
+        for name in (*MEASURES, *_COUNTED)
+    }
     currency = next((record.currency for record in everything if record.currency is not None), None)
-    return msgspec.structs.replace(told[-1], id=booked.id, kind=booked.kind, adjusts=None, reason=None, origin=booked.origin, writer=booked.writer, currency=currency, **numbers)
+    return msgspec.structs.replace(
+        told[-1],
+        id=booked.id,
+        kind=booked.kind,
+        adjusts=None,
+        reason=None,
+        origin=booked.origin,
+        writer=booked.writer,
+        currency=currency,
+        **numbers,
+    )
 
 
-def reprice(booked: UsageRecord, corrections: Sequence[UsageRecord], now: UsageRecord, priced: Priced, reason: str = RERATE) -> Repriced:
-    """`now` is the record as it stands, `priced` what it comes to by the new prices, `reason` what the adjustment says why it is.
+def reprice(
+    booked: UsageRecord,
+    corrections: Sequence[UsageRecord],
+    now: UsageRecord,
+    priced: Priced,
+    reason: str = RERATE,
+) -> Repriced:
+    """`now` is the record as it stands, `priced` what it comes to by the new prices, `reason` what
+    the adjustment says why it is.
 
-    The adjustment's counts are zero where the record's are known: it is about money alone. Its id is made from what it is the difference between, so that the
+    The adjustment's counts are zero where the record's are known: it is about money alone. Its id
+    is made from what it is the difference between, so that the
     same step cannot be booked twice, and each of several steps can be.
     """
     if priced.cost_nano is None and priced.charge_nano is None:
@@ -64,9 +92,16 @@ def reprice(booked: UsageRecord, corrections: Sequence[UsageRecord], now: UsageR
         return Repriced(Verdict.OTHER_CURRENCY)
     if all(new is None or new == old for old, new in zip(before, after, strict=True)):
         return Repriced(Verdict.UNCHANGED)
-    originals = {record.price_currency for record in (booked, *corrections) if record.cost_original_nano is not None}
+    originals = {
+        record.price_currency
+        for record in (booked, *corrections)
+        if record.cost_original_nano is not None
+    }
     comparable = originals <= {priced.price_currency}
-    counts = {name: None if getattr(now, name) is None else 0 for name in (*_TOKENS, *_COUNTED, "upstream_cost_nano")}
+    counts = {
+        name: None if getattr(now, name) is None else 0
+        for name in (*_TOKENS, *_COUNTED, "upstream_cost_nano")
+    }
     adjustment = msgspec.structs.replace(
         now,
         id=_adjustment_id(booked, corrections, priced),
@@ -78,7 +113,9 @@ def reprice(booked: UsageRecord, corrections: Sequence[UsageRecord], now: UsageR
         usage_raw=None,
         cost_nano=difference([before[0]], after[0]),
         charge_nano=difference([before[1]], after[1]),
-        cost_original_nano=difference([now.cost_original_nano], priced.cost_original_nano) if comparable else None,
+        cost_original_nano=difference([now.cost_original_nano], priced.cost_original_nano)
+        if comparable
+        else None,
         currency=priced.currency,
         price_version=priced.price_version,
         price_model=priced.price_model,
@@ -90,7 +127,8 @@ def reprice(booked: UsageRecord, corrections: Sequence[UsageRecord], now: UsageR
 
 
 def _adjustment_id(booked: UsageRecord, corrections: Sequence[UsageRecord], priced: Priced) -> str:
-    """By the version alone, going back to earlier prices and forth again would be taken for a repetition."""
+    """By the version alone, going back to earlier prices and forth again would be taken for a
+    repetition."""
     steps = [RERATE, booked.id, str(priced.price_version), *(record.id for record in corrections)]
     return derived_id(booked.id, hashlib.sha256("\n".join(steps).encode()).digest())
 

@@ -1,4 +1,5 @@
-"""What is charged when: an ended exchange becomes its record. Every decision about what to charge is in this file and nowhere else.
+"""What is charged when: an ended exchange becomes its record. Every decision about what to charge
+is in this file and nowhere else.
 
 | ending                                  | input / output tokens                                   | source               | outcome           |
 |-----------------------------------------|---------------------------------------------------------|----------------------|-------------------|
@@ -18,15 +19,19 @@
 | the process ended or died               | input stated or estimated / usage if final, else the    | reported / estimated | interrupted       |
 |                                         | larger of delivered (or marked) and last stated         |                      |                   |
 
-A zero beside delivered text is not stated. An output that was stated before the last text has not counted it: the larger of it and what was delivered is
-charged, as an estimate. A total alone is divided as the estimates are; one that was stated before the last text counts as far as it says more than both.
-The rows of the client win over those of the upstream, and a status that is not 2xx is never charged by estimate, whoever left. Nothing sent: no record.
+A zero beside delivered text is not stated. An output that was stated before the last text has not
+counted it: the larger of it and what was delivered is
+charged, as an estimate. A total alone is divided as the estimates are; one that was stated before
+the last text counts as far as it says more than both.
+The rows of the client win over those of the upstream, and a status that is not 2xx is never charged
+by estimate, whoever left. Nothing sent: no record.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -34,8 +39,8 @@ from proxy.core.entries import Marked, Opened
 from proxy.core.pricing.amounts import Counts, Priced, Pricing
 from proxy.core.usage import Outcome, Source, Usage, UsageRecord
 
-_WEAKNESS = {source: rank for rank, source in enumerate(Source)}    # declared strongest first
-_TEXT_CHARS_MAX = 256           # a record has a bounded size; ids and names come from upstreams
+_WEAKNESS = {source: rank for rank, source in enumerate(Source)}  # declared strongest first
+_TEXT_CHARS_MAX = 256  # a record has a bounded size; ids and names come from upstreams
 _ANSWERED_OK = range(200, 300)
 _SURE = (Source.REPORTED, Source.NONE)
 
@@ -43,21 +48,22 @@ _SURE = (Source.REPORTED, Source.NONE)
 class How(enum.StrEnum):
     """How an exchange ended, seen from the proxy."""
 
-    ANSWERED = "answered"                          # the upstream's answer ended as it should
-    NO_HEAD = "no_head"                            # sent, and no response head came
-    UPSTREAM_CUT = "upstream_cut"                  # the answer broke off
-    ERROR_EVENT = "error_event"                    # a 2xx answer that says inside that it failed
-    CLIENT_LEFT = "client_left"                    # and the upstream was stopped
-    CLIENT_LEFT_DRAINED = "client_left_drained"    # and the upstream was read to its end
-    CUT = "cut"                                    # by a limit, or by the proxy for want of its journal
-    INTERRUPTED = "interrupted"                    # the process ended, or died
+    ANSWERED = "answered"  # the upstream's answer ended as it should
+    NO_HEAD = "no_head"  # sent, and no response head came
+    UPSTREAM_CUT = "upstream_cut"  # the answer broke off
+    ERROR_EVENT = "error_event"  # a 2xx answer that says inside that it failed
+    CLIENT_LEFT = "client_left"  # and the upstream was stopped
+    CLIENT_LEFT_DRAINED = "client_left_drained"  # and the upstream was read to its end
+    CUT = "cut"  # by a limit, or by the proxy for want of its journal
+    INTERRUPTED = "interrupted"  # the process ended, or died
 
 
 _WHOLE = (How.ANSWERED, How.CLIENT_LEFT_DRAINED)
 
 
-class Counted(msgspec.Struct, frozen=True, gc=False):
-    """What we count ourselves where nothing is stated, in tokens; `exact`: with the model family's own vocabulary, all of it."""
+class OwnCount(msgspec.Struct, frozen=True, gc=False):
+    """What we count ourselves where nothing is stated, in tokens; `exact`: with the model family's
+    own vocabulary, all of it."""
 
     input_tokens: int
     output_tokens: int
@@ -66,12 +72,15 @@ class Counted(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """All that is known of an exchange when it is over. `output_measure` in tokens: what was delivered, in the record's own measure; `counted` overrules it.
+    """All that is known of an exchange when it is over. `output_measure` in tokens: what was
+    delivered, in the record's own measure; `counted` overrules it.
 
-    `usage_current`: no text came behind the stated output; `usage_final`: and it is the whole exchange's, not a running total.
+    `usage_current`: no text came behind the stated output; `usage_final`: and it is the whole
+    exchange's, not a running total.
     `done`: all of the stream was delivered, `[DONE]` or a finish reason and the final usage.
     `answered`: what came holds an answer; None: nothing came that tells.
-    `output_held`: tokens that are charged at least, where the vendor goes on and nobody reads what it will bill.
+    `output_held`: tokens that are charged at least, where the vendor goes on and nobody reads what
+    it will bill.
     """
 
     how: How
@@ -82,7 +91,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     answered: bool | None = True
     output_measure: int = 0
     output_held: int = 0
-    counted: Counted | None = None
+    counted: OwnCount | None = None
     done: bool = False
     duration_ms: int = 0
     first_byte_ms: int | None = None
@@ -92,7 +101,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     finish_reason: str | None = None
     upstream_request_id: str | None = None
     service_tier: str | None = None
-    unread: bool = False    # something in the answer could not be read, so an estimate may miss it
+    unread: bool = False  # something in the answer could not be read, so an estimate may miss it
 
     @property
     def counts_all(self) -> bool:
@@ -101,7 +110,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class _Charge(msgspec.Struct, frozen=True, gc=False):
-    """What is charged: `stated` is the usage that its details come from, if one is charged at all."""
+    """What is charged: `stated` is the usage that its details come from, if one is charged at
+    all."""
 
     input_tokens: int
     output_tokens: int
@@ -110,11 +120,13 @@ class _Charge(msgspec.Struct, frozen=True, gc=False):
     stated: Usage | None = None
 
 
-RECOVERY = "recovery"   # the origin of a record that was made of marks
+RECOVERY = "recovery"  # the origin of a record that was made of marks
 _NOTHING = _Charge(0, 0, Source.NONE, Source.NONE)
 
 
-def settle(opened: Opened, ending: Ending, writer: str, pricing: Pricing, *, origin: str = "proxy") -> UsageRecord:
+def settle(
+    opened: Opened, ending: Ending, writer: str, pricing: Pricing, *, origin: str = "proxy"
+) -> UsageRecord:
     """The record of an exchange of which at least one byte was sent upstream."""
     charge = _charge(opened, ending)
     stated = charge.stated if charge.stated is not None else Usage()
@@ -124,13 +136,17 @@ def settle(opened: Opened, ending: Ending, writer: str, pricing: Pricing, *, ori
         charge.output_tokens, stated.reasoning_tokens, stated.audio_output_tokens,
     )  # fmt: skip
 
-    def price(service_tier: str | None) -> Priced:
-        return pricing.price(
-            counts, upstream=opened.upstream, team=opened.team, model_requested=opened.model_requested, model_served=model_served, service_tier=service_tier,
-            started_at_ms=opened.started_at_ms, status=None if charge is _NOTHING else ending.status, images=opened.images,
-        )  # fmt: skip
-
-    priced, service_tier, tier_doubtful = _in_tier(price, _short(ending.service_tier), opened.tier_asked)
+    price = partial(
+        _priced,
+        pricing,
+        counts,
+        opened,
+        model_served,
+        status=None if charge is _NOTHING else ending.status,
+    )
+    priced, service_tier, tier_doubtful = _in_tier(
+        price, _short(ending.service_tier), opened.tier_asked
+    )
     return UsageRecord(
         id=opened.id,
         writer=writer,
@@ -165,7 +181,9 @@ def settle(opened: Opened, ending: Ending, writer: str, pricing: Pricing, *, ori
         input_source=charge.input_source,
         output_source=charge.output_source,
         source=weaker(charge.input_source, charge.output_source),
-        inconsistent=stated.inconsistent or tier_doubtful or (ending.unread and charge.output_source not in _SURE),
+        inconsistent=stated.inconsistent
+        or tier_doubtful
+        or (ending.unread and charge.output_source not in _SURE),
         usage_raw=stated.raw,
         service_tier=service_tier,
         bytes_in=opened.bytes_in,
@@ -183,10 +201,36 @@ def settle(opened: Opened, ending: Ending, writer: str, pricing: Pricing, *, ori
     )
 
 
-def recovered(opened: Opened, marks: Sequence[Marked], writer: str, now_ms: int, pricing: Pricing) -> UsageRecord:
-    """The record of an exchange that its process did not live to close: from its marks, in the order they were written.
+def _priced(
+    pricing: Pricing,
+    counts: Counts,
+    opened: Opened,
+    model_served: str | None,
+    service_tier: str | None,
+    *,
+    status: int | None,
+) -> Priced:
+    return pricing.price(
+        counts,
+        upstream=opened.upstream,
+        team=opened.team,
+        model_requested=opened.model_requested,
+        model_served=model_served,
+        service_tier=service_tier,
+        started_at_ms=opened.started_at_ms,
+        status=status,
+        images=opened.images,
+    )
 
-    The measure is the highest mark, since each was written before what it covers was delivered. The duration is an upper bound.
+
+def recovered(
+    opened: Opened, marks: Sequence[Marked], writer: str, now_ms: int, pricing: Pricing
+) -> UsageRecord:
+    """The record of an exchange that its process did not live to close: from its marks, in the
+    order they were written.
+
+    The measure is the highest mark, since each was written before what it covers was delivered. The
+    duration is an upper bound.
     """
     with_usage = [mark for mark in marks if mark.usage is not None]
     last = with_usage[-1] if with_usage else Marked(id=opened.id)
@@ -199,7 +243,9 @@ def recovered(opened: Opened, marks: Sequence[Marked], writer: str, now_ms: int,
         duration_ms=max(0, now_ms - opened.started_at_ms),
         bytes_out=None,
         chunks=None,
-        model_served=next((mark.model_served for mark in reversed(marks) if mark.model_served is not None), None),
+        model_served=next(
+            (mark.model_served for mark in reversed(marks) if mark.model_served is not None), None
+        ),
     )
     return settle(opened, ending, writer, pricing, origin=RECOVERY)
 
@@ -209,10 +255,13 @@ def weaker(one: Source, other: Source) -> Source:
     return max(one, other, key=_WEAKNESS.__getitem__)
 
 
-def _in_tier(price: Callable[[str | None], Priced], served: str | None, asked: str | None) -> tuple[Priced, str | None, bool]:
+def _in_tier(
+    price: Callable[[str | None], Priced], served: str | None, asked: str | None
+) -> tuple[Priced, str | None, bool]:
     """The price, the tier it is of, and whether that tier is in doubt.
 
-    The tier that the answer names is the one that is billed. Where it names none and one was asked for, whoever asked may have got it or not: the dearer price
+    The tier that the answer names is the one that is billed. Where it names none and one was asked
+    for, whoever asked may have got it or not: the dearer price
     is charged, so that asking lowers nothing.
     """
     if served is not None or asked is None:
@@ -220,7 +269,11 @@ def _in_tier(price: Callable[[str | None], Priced], served: str | None, asked: s
     usual, as_asked = price(None), price(asked)
     if usual.charge_nano == as_asked.charge_nano:
         return usual, None, False
-    if usual.charge_nano is None or as_asked.charge_nano is None or as_asked.charge_nano > usual.charge_nano:
+    if (
+        usual.charge_nano is None
+        or as_asked.charge_nano is None
+        or as_asked.charge_nano > usual.charge_nano
+    ):
         return as_asked, asked, True
     return usual, None, True
 
@@ -245,21 +298,27 @@ def _charge(opened: Opened, ending: Ending) -> _Charge:
 
 
 def _without_answer(ending: Ending) -> bool:
-    """Whether nothing came that a vendor bills. Where nothing tells, an upstream that is over has failed; one that was left or cut may still have worked."""
+    """Whether nothing came that a vendor bills. Where nothing tells, an upstream that is over has
+    failed; one that was left or cut may still have worked."""
     if ending.answered or (ending.usage is not None and ending.usage.states_use):
         return False
-    over = ending.how in (*_WHOLE, How.UPSTREAM_CUT, How.ERROR_EVENT) or (ending.how is How.CLIENT_LEFT and ending.done)
+    over = ending.how in (*_WHOLE, How.UPSTREAM_CUT, How.ERROR_EVENT) or (
+        ending.how is How.CLIENT_LEFT and ending.done
+    )
     return over or ending.answered is False
 
 
 def _unstated(opened: Opened, ending: Ending) -> _Charge:
     """What is charged where nothing is stated: our own counts, else what was estimated from bytes.
 
-    No member of the request lowers it. A cap on the answer is a wish: many self-hosted servers do not read `max_completion_tokens`,
+    No member of the request lowers it. A cap on the answer is a wish: many self-hosted servers do
+    not read `max_completion_tokens`,
     and what was delivered was delivered.
     """
     counted = ending.counted
-    output_tokens = max(ending.output_measure if counted is None else counted.output_tokens, ending.output_held)
+    output_tokens = max(
+        ending.output_measure if counted is None else counted.output_tokens, ending.output_held
+    )
     if counted is None:
         return _Charge(opened.input_estimate, output_tokens, Source.ESTIMATED, Source.ESTIMATED)
     return _Charge(
@@ -271,7 +330,8 @@ def _unstated(opened: Opened, ending: Ending) -> _Charge:
 
 
 def _divided(usage: Usage, total: int, unstated: _Charge, *, counts_all: bool) -> _Charge:
-    """A stated total, divided as the estimates of both sides are. One that does not count all counts as far as it says more than both."""
+    """A stated total, divided as the estimates of both sides are. One that does not count all
+    counts as far as it says more than both."""
     both = unstated.input_tokens + unstated.output_tokens
     if not counts_all and total <= both:
         return unstated
@@ -295,30 +355,48 @@ def _as_stated_or(usage: Usage | None, otherwise: _Charge) -> _Charge:
 
 
 def _whole(ending: Ending, usage: Usage | None, unstated: _Charge) -> _Charge:
-    """An answer that came to its end. An output stated before its last text counts only as far as it says more than what was delivered."""
+    """An answer that came to its end. An output stated before its last text counts only as far as
+    it says more than what was delivered."""
     charge = _as_stated_or(usage, unstated)
     if ending.counts_all or charge.output_source is not Source.REPORTED:
         return charge
-    return _Charge(charge.input_tokens, max(charge.output_tokens, unstated.output_tokens), charge.input_source, Source.ESTIMATED, usage)
+    return _Charge(
+        charge.input_tokens,
+        max(charge.output_tokens, unstated.output_tokens),
+        charge.input_source,
+        Source.ESTIMATED,
+        usage,
+    )
 
 
-def _broken_off(ending: Ending, usage: Usage | None, unstated: _Charge, if_final: Source, otherwise: Source) -> _Charge:
-    """An answer that did not come to its end: a stated output counts if no text came behind it, else only as far as it says more than what was delivered.
+def _broken_off(
+    ending: Ending, usage: Usage | None, unstated: _Charge, if_final: Source, otherwise: Source
+) -> _Charge:
+    """An answer that did not come to its end: a stated output counts if no text came behind it,
+    else only as far as it says more than what was delivered.
 
-    The output's source says that the answer broke off even where a final usage was stated (`if_final`); the input's says where its count is from.
+    The output's source says that the answer broke off even where a final usage was stated
+    (`if_final`); the input's says where its count is from.
     """
     charge = _as_stated_or(usage, unstated)
     total = usage.output_tokens if usage is not None else None
     source = if_final if ending.usage_final and total is not None else otherwise
     if total is None or not ending.counts_all:
-        return _Charge(charge.input_tokens, max(unstated.output_tokens, 0 if total is None else total), charge.input_source, source, charge.stated)
+        return _Charge(
+            charge.input_tokens,
+            max(unstated.output_tokens, 0 if total is None else total),
+            charge.input_source,
+            source,
+            charge.stated,
+        )
     # A running total says nothing of what the vendor goes on to make.
     held = 0 if ending.usage_final else ending.output_held
     return _Charge(charge.input_tokens, max(total, held), charge.input_source, source, usage)
 
 
 def _outcome(ending: Ending) -> Outcome:
-    """How the exchange ended, in the ledger's words. The client's and our own endings win over what the upstream did."""
+    """How the exchange ended, in the ledger's words. The client's and our own endings win over what
+    the upstream did."""
     match ending.how:
         case How.INTERRUPTED:
             return Outcome.INTERRUPTED
@@ -334,7 +412,11 @@ def _outcome(ending: Ending) -> Outcome:
         return Outcome.REJECTED_UPSTREAM
     if _without_answer(ending):
         return Outcome.UPSTREAM_FAILED
-    return Outcome.COMPLETED if ending.how in (How.ANSWERED, How.CLIENT_LEFT) else Outcome.UPSTREAM_FAILED
+    return (
+        Outcome.COMPLETED
+        if ending.how in (How.ANSWERED, How.CLIENT_LEFT)
+        else Outcome.UPSTREAM_FAILED
+    )
 
 
 def _short(text: str | None) -> str | None:

@@ -1,6 +1,8 @@
-"""What an image in a prompt counts as, by its size: the vendor's rules as a table that an operator can put rows before.
+"""What an image in a prompt counts as, by its size: the vendor's rules as a table that an operator
+can put rows before.
 
-Sources: OpenAI's guide on images and vision, its pricing page's calculator where that and the guide differ (gpt-5-mini, gpt-5-nano). Sizes are read from the head
+Sources: OpenAI's guide on images and vision, its pricing page's calculator where that and the guide
+differ (gpt-5-mini, gpt-5-nano). Sizes are read from the head
 of a data URL; an image elsewhere is never fetched, and none is ever tokenised.
 """
 
@@ -15,7 +17,9 @@ import msgspec
 
 from proxy.core.model_names import matches_caseless
 
-HEAD_CHARS_MAX: Final = 65_536      # of a data URL; a photograph's preview and colour profile, which may come before its size, mostly fit
+# of a data URL; a photograph's preview and colour profile, which may come before its size, mostly
+# fit
+HEAD_CHARS_MAX: Final = 65_536
 SIZE_ASSUMED: Final = (1024, 1024)  # of an image whose size cannot be seen
 
 _FIT_PX: Final = 2048
@@ -24,18 +28,34 @@ _TILE_PX: Final = 512
 _PATCH_PX: Final = 32
 
 
-class Tiles(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="by", tag="tiles"):
-    """Scaled down into 2048 x 2048 and to a short side of 768 px, then cut into tiles of 512 px. `detail: low` is the base alone."""
+class Tiles(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="by",
+    tag="tiles",
+):
+    """Scaled down into 2048 x 2048 and to a short side of 768 px, then cut into tiles of 512 px.
+    `detail: low` is the base alone."""
 
-    models: str             # a glob
+    models: str  # a glob
     base_tokens: int
     tile_tokens: int
 
 
-class Patches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="by", tag="patches"):
-    """Cut into patches of 32 px, scaled down where that would be more than `patches_max`; each counts as `patch_millitokens` / 1000 tokens."""
+class Patches(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="by",
+    tag="patches",
+):
+    """Cut into patches of 32 px, scaled down where that would be more than `patches_max`; each
+    counts as `patch_millitokens` / 1000 tokens."""
 
-    models: str             # a glob
+    models: str  # a glob
     patch_millitokens: int
     patches_max: int = 1536
 
@@ -73,12 +93,15 @@ def image_rule(model: str, rules: Sequence[ImageRule] = IMAGE_RULES) -> ImageRul
 def image_tokens(rule: ImageRule, width: int, height: int, *, low: bool = False) -> int:
     """Tokens of one image of this size in pixels; `low` if the request asks for `detail: low`."""
     if isinstance(rule, Tiles):
-        return rule.base_tokens if low else rule.base_tokens + rule.tile_tokens * _tiles(width, height)
+        return (
+            rule.base_tokens if low else rule.base_tokens + rule.tile_tokens * _tiles(width, height)
+        )
     return -(-_patches(width, height, rule.patches_max) * rule.patch_millitokens // 1000)
 
 
 def _tiles(width: int, height: int) -> int:
-    # The two scalings as one fraction, so that nothing is rounded on the way: a side of 1536 px is three tiles, never four.
+    # The two scalings as one fraction, so that nothing is rounded on the way: a side of 1536 px is
+    # three tiles, never four.
     numerator, denominator = 1, 1
     if max(width, height) > _FIT_PX:
         numerator, denominator = _FIT_PX, max(width, height)
@@ -92,7 +115,8 @@ def _patches(width: int, height: int, patches_max: int) -> int:
     columns, rows = -(-width // _PATCH_PX), -(-height // _PATCH_PX)
     if columns * rows <= patches_max:
         return columns * rows
-    # Scaled to an area of patches_max patches, then down until one side, the one that needs less of it, is a whole number of them.
+    # Scaled to an area of patches_max patches, then down until one side, the one that needs less of
+    # it, is a whole number of them.
     columns = max(isqrt(patches_max * width // height), 1)
     rows = max(isqrt(patches_max * height // width), 1)
     if columns * height <= rows * width:
@@ -102,17 +126,23 @@ def _patches(width: int, height: int, patches_max: int) -> int:
     return min(columns * rows, patches_max)
 
 
-def picture_tokens(rule: ImageRule | None, size: tuple[int, int] | None, *, low: bool = False) -> int:
-    """Tokens of a picture whose size or rule may not be known: then it counts as a square of 1024 px does for gpt-4o.
+def picture_tokens(
+    rule: ImageRule | None, size: tuple[int, int] | None, *, low: bool = False
+) -> int:
+    """Tokens of a picture whose size or rule may not be known: then it counts as a square of 1024
+    px does for gpt-4o.
 
     Less detail costs less only where the rule is known: other vendors need not even read `detail`.
     """
     width, height = SIZE_ASSUMED if size is None else size
-    return image_tokens(_UNKNOWN if rule is None else rule, width, height, low=low and rule is not None)
+    return image_tokens(
+        _UNKNOWN if rule is None else rule, width, height, low=low and rule is not None
+    )
 
 
 def data_url_size(url: str) -> tuple[int, int] | None:
-    """Width and height in pixels of a PNG, JPEG, GIF or WebP in a data URL, from its first 64 kB; None if they cannot be told, as for any other URL."""
+    """Width and height in pixels of a PNG, JPEG, GIF or WebP in a data URL, from its first 64 kB;
+    None if they cannot be told, as for any other URL."""
     head = url[:HEAD_CHARS_MAX]
     if head[:5].lower() != "data:":
         return None
@@ -141,11 +171,12 @@ def _size(data: bytes) -> tuple[int, int]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """From the frame header (SOF0 to SOF15, of which C4, C8 and CC are other things), found by stepping over the segments before it."""
+    """From the frame header (SOF0 to SOF15, of which C4, C8 and CC are other things), found by
+    stepping over the segments before it."""
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
-        if marker == 0xFF:      # a fill byte
+        if marker == 0xFF:  # a fill byte
             at += 1
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             return _big(data, at + 7, 2), _big(data, at + 5, 2)

@@ -1,6 +1,8 @@
-"""What is learned of a model from the answers that state their usage, so that those that state none can be estimated. Pure, in integers.
+"""What is learned of a model from the answers that state their usage, so that those that state none
+can be estimated. Pure, in integers.
 
-A ratio is one of sums (tokens stated / what was counted), not a mean of ratios, so totals come out right. Old answers weigh less and less: every
+A ratio is one of sums (tokens stated / what was counted), not a mean of ratios, so totals come out
+right. Old answers weigh less and less: every
 `ANSWERS_MAX` answers all sums are halved.
 """
 
@@ -11,28 +13,36 @@ from typing import Annotated, Final
 import msgspec
 
 ANSWERS_MAX: Final = 2_000
-ANSWERS_TRUSTED: Final = 20         # from so many on, what was learned overrules what the name of a model promises
-OUTPUT_EXPECTED: Final = 1_024      # tokens, of a model of which nothing is known
+ANSWERS_TRUSTED: Final = (
+    20  # from so many on, what was learned overrules what the name of a model promises
+)
+OUTPUT_EXPECTED: Final = 1_024  # tokens, of a model of which nothing is known
 _PERCENTILE: Final = (95, 100)
-_STEPS: Final = 4                   # buckets from one power of two to the next
+_STEPS: Final = 4  # buckets from one power of two to the next
 _BUCKETS_MAX: Final = 54 * _STEPS
-_KNOWN_WITHIN: Final = (2, 100)     # a vocabulary counts exactly if it is so close to what was stated
-# Clients fill their bodies as they like, and completions with `echo` repeat their prompts: an answer weighs no more than the tokens it states can be text of,
-# else a single one with a megabyte of blanks in it would make everybody's estimates next to nothing.
-_TOKEN_BYTES_MAX: Final = 16        # escaped Chinese has 12, indented code 8
-_TOKEN_COUNTED_MAX: Final = 4       # of our tokens for one of the vendor's
-_TOKENS_MAX: Final = 2**32          # of one answer. A vendor that states more is mistaken; the sums stay far below what a column or a counter holds
-# Vocabularies differ by the kind of text: hardly for English, by a third for Chinese. Tokens per 100 characters tell prose, code and dense scripts apart.
+_KNOWN_WITHIN: Final = (2, 100)  # a vocabulary counts exactly if it is so close to what was stated
+# Clients fill their bodies as they like, and completions with `echo` repeat their prompts: an
+# answer weighs no more than the tokens it states can be text of,
+# else a single one with a megabyte of blanks in it would make everybody's estimates next to
+# nothing.
+_TOKEN_BYTES_MAX: Final = 16  # escaped Chinese has 12, indented code 8
+_TOKEN_COUNTED_MAX: Final = 4  # of our tokens for one of the vendor's
+_TOKENS_MAX: Final = (
+    2**32
+)  # of one answer. A vendor that states more is mistaken; the sums stay far below what a column or a counter holds
+# Vocabularies differ by the kind of text: hardly for English, by a third for Chinese. Tokens per
+# 100 characters tell prose, code and dense scripts apart.
 _DENSITIES: Final = (28, 42)
-_DENSE_ANSWERS_MIN: Final = 10      # of a kind, before it is gone by
+_DENSE_ANSWERS_MIN: Final = 10  # of a kind, before it is gone by
 
-TextCount = tuple[int, int]         # our own count of a text: tokens and characters
+TextCount = tuple[int, int]  # our own count of a text: tokens and characters
 _Sum = Annotated[int, msgspec.Meta(ge=0)]
 _Per = Annotated[int, msgspec.Meta(gt=0)]
 
 
 class Ratio(msgspec.Struct):
-    """Tokens stated per unit counted. It begins at `first` tokens per `first_per` units, with the weight of that many, which soon is nothing."""
+    """Tokens stated per unit counted. It begins at `first` tokens per `first_per` units, with the
+    weight of that many, which soon is nothing."""
 
     first: _Sum
     first_per: _Per
@@ -60,23 +70,33 @@ class Ratio(msgspec.Struct):
         self.answers //= 2
 
 
-_Ratios = Annotated[list[Ratio], msgspec.Meta(min_length=len(_DENSITIES) + 1, max_length=len(_DENSITIES) + 1)]
+_Ratios = Annotated[
+    list[Ratio], msgspec.Meta(min_length=len(_DENSITIES) + 1, max_length=len(_DENSITIES) + 1)
+]
 
 
 class Direction(msgspec.Struct):
-    """Input or output of one model: tokens per token of our own count and per byte, and how far estimates were off, had they been needed."""
+    """Input or output of one model: tokens per token of our own count and per byte, and how far
+    estimates were off, had they been needed."""
 
     per_counted: Ratio = msgspec.field(default_factory=lambda: Ratio(32, 32))
-    per_exact: Ratio = msgspec.field(default_factory=lambda: Ratio(32, 32))     # the same, of what the published rules cover
-    by_density: _Ratios = msgspec.field(default_factory=lambda: [Ratio(32, 32) for _ in range(len(_DENSITIES) + 1)])
+    per_exact: Ratio = msgspec.field(
+        default_factory=lambda: Ratio(32, 32)
+    )  # the same, of what the published rules cover
+    by_density: _Ratios = msgspec.field(
+        default_factory=lambda: [Ratio(32, 32) for _ in range(len(_DENSITIES) + 1)]
+    )
     per_byte: Ratio = msgspec.field(default_factory=lambda: Ratio(64, 256))
-    answers: _Sum = 0           # that state their tokens
-    counted_answers: _Sum = 0   # of which we have counted the text too
-    estimated: _Sum = 0         # what would have been estimated for those …
-    stated: _Sum = 0            # … and what they stated
+    answers: _Sum = 0  # that state their tokens
+    counted_answers: _Sum = 0  # of which we have counted the text too
+    estimated: _Sum = 0  # what would have been estimated for those …
+    stated: _Sum = 0  # … and what they stated
 
-    def learn(self, tokens: int, size_bytes: int, counted: TextCount | None, *, exact: bool = True) -> None:
-        """An answer has stated `tokens` for so many bytes of text, for which our own count is `counted` (None: it was not counted), which is `exact` if the rules are right."""
+    def learn(
+        self, tokens: int, size_bytes: int, counted: TextCount | None, *, exact: bool = True
+    ) -> None:
+        """An answer has stated `tokens` for so many bytes of text, for which our own count is
+        `counted` (None: it was not counted), which is `exact` if the rules are right."""
         if tokens > _TOKENS_MAX:
             return
         self.per_byte.learn(tokens, min(size_bytes, tokens * _TOKEN_BYTES_MAX))
@@ -94,13 +114,17 @@ class Direction(msgspec.Struct):
             self._halve()
 
     def estimate(self, size_bytes: int, counted: TextCount | None) -> int:
-        """Tokens of a text that nobody stated: from our count if it can be gone by, else from its bytes."""
+        """Tokens of a text that nobody stated: from our count if it can be gone by, else from its
+        bytes."""
         tokens = self.from_count(counted)
         return self.per_byte.of(size_bytes) if tokens is None else tokens
 
     def from_count(self, counted: TextCount | None) -> int | None:
-        """The same from our own count alone; None without one, or while only the ratio to bytes has been learned."""
-        if counted is not None and (self.counted_answers >= ANSWERS_TRUSTED or self.answers < ANSWERS_TRUSTED):
+        """The same from our own count alone; None without one, or while only the ratio to bytes has
+        been learned."""
+        if counted is not None and (
+            self.counted_answers >= ANSWERS_TRUSTED or self.answers < ANSWERS_TRUSTED
+        ):
             return self._ratio(counted).of(counted[0])
         return None
 
@@ -128,7 +152,8 @@ class Direction(msgspec.Struct):
 
 
 class Learned(msgspec.Struct):
-    """All that is learned of one model. `outputs`: how often an answer had how many tokens, in buckets that grow by about a fifth."""
+    """All that is learned of one model. `outputs`: how often an answer had how many tokens, in
+    buckets that grow by about a fifth."""
 
     input: Direction = msgspec.field(default_factory=Direction)
     output: Direction = msgspec.field(default_factory=Direction)
@@ -143,7 +168,8 @@ class Learned(msgspec.Struct):
             self.outputs = [count // 2 for count in self.outputs]
 
     def output_expected(self) -> int:
-        """The 95th percentile of the answers' output tokens; `OUTPUT_EXPECTED` while hardly any are known."""
+        """The 95th percentile of the answers' output tokens; `OUTPUT_EXPECTED` while hardly any are
+        known."""
         answers = sum(self.outputs)
         if answers < ANSWERS_TRUSTED:
             return OUTPUT_EXPECTED

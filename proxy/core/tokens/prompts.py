@@ -1,7 +1,10 @@
-"""How many tokens a request's prompt is: OpenAI's rule for messages and tools, as its cookbook publishes it ("How to count tokens with tiktoken").
+"""How many tokens a request's prompt is: OpenAI's rule for messages and tools, as its cookbook
+publishes it ("How to count tokens with tiktoken").
 
-The request is the client's, so any value may be of any type. Only text is tokenised, never an image's, a sound's or a file's base64. The published rule covers
-messages of text and functions of flat parameters. Whatever else there is counts by its bytes, since some vendor may well show it to its model, and makes the
+The request is the client's, so any value may be of any type. Only text is tokenised, never an
+image's, a sound's or a file's base64. The published rule covers
+messages of text and functions of flat parameters. Whatever else there is counts by its bytes, since
+some vendor may well show it to its model, and makes the
 count an estimate: nobody hides a prompt in a member that no rule names.
 """
 
@@ -16,23 +19,29 @@ from proxy.core.tokens.images import ImageRule, Tiles, data_url_size, picture_to
 from proxy.core.tokens.text import Count, count_texts
 
 SOUND_BYTES_PER_TOKEN: Final = 128  # of base64: speech at 24 kbit/s and 32 tokens a second
-_BYTES_PER_TOKEN: Final = 4         # of what no rule covers
+_BYTES_PER_TOKEN: Final = 4  # of what no rule covers
 _MESSAGE_TOKENS: Final = 3
-_REPLY_TOKENS: Final = 3            # every answer is begun for the model
+_REPLY_TOKENS: Final = 3  # every answer is begun for the model
 _NAME_TOKENS: Final = 1
 _PROPERTIES_TOKENS: Final = 3
 _PROPERTY_TOKENS: Final = 3
 _ENUM_TOKENS: Final = -3
 _ENUM_ITEM_TOKENS: Final = 3
-_TOOLS_TOKENS: Final = 12           # once, if there are any
+_TOOLS_TOKENS: Final = 12  # once, if there are any
 _FUNCTION_TOKENS: Final = {"o200k_base": 7, "cl100k_base": 10}
 
-_SHORT_CHARS: Final = 64            # of an id, or of a form of answer without a schema: as much is in every request
+_SHORT_CHARS: Final = (
+    64  # of an id, or of a form of answer without a schema: as much is in every request
+)
 _TEXT_FIELDS: Final = ("role", "content", "name", "refusal")
 _MESSAGE_FIELDS: Final = frozenset({*_TEXT_FIELDS, "tool_calls", "function_call", "tool_call_id"})
-_CALL_FIELDS: Final = frozenset({"id", "type", "index", "function", "custom", "name", "arguments", "input"})
+_CALL_FIELDS: Final = frozenset(
+    {"id", "type", "index", "function", "custom", "name", "arguments", "input"}
+)
 _TOOL_FIELDS: Final = frozenset({"type", "function", "name", "description", "parameters", "strict"})
-_SCHEMA_FIELDS: Final = frozenset({"type", "description", "enum", "properties", "items", "required", "additionalProperties"})
+_SCHEMA_FIELDS: Final = frozenset(
+    {"type", "description", "enum", "properties", "items", "required", "additionalProperties"}
+)
 _KIND_FIELDS: Final = frozenset({"type"})
 _KINDS: Final = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 # Members of a body beside its prompt that no vendor shows to its model.
@@ -45,9 +54,11 @@ _SILENT_FIELDS: Final = frozenset(
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """A prompt's tokens; `exact` if the published rules covered all that is in it. `characters`: of the texts in it.
+    """A prompt's tokens; `exact` if the published rules covered all that is in it. `characters`: of
+    the texts in it.
 
-    `guessed`: some of it counts by its bytes, and may be shown to no model: it says nothing about how the rest is counted.
+    `guessed`: some of it counts by its bytes, and may be shown to no model: it says nothing about
+    how the rest is counted.
     `sampled`: only windows of its body were counted, pictures and sounds not at all.
     """
 
@@ -59,11 +70,20 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 def count_prompt(
-    messages: object, tools: object, vocabulary: str, count: Count, image: ImageRule | None = None, *, response_format: str = "", other_bytes: int = 0
+    messages: object,
+    tools: object,
+    vocabulary: str,
+    count: Count,
+    image: ImageRule | None = None,
+    *,
+    response_format: str = "",
+    other_bytes: int = 0,
 ) -> Prompt:
-    """Of a chat completion's `messages` and `tools` (or `functions`), decoded from JSON. `vocabulary` is the one that `count` counts with, `image` the model's rule.
+    """Of a chat completion's `messages` and `tools` (or `functions`), decoded from JSON.
+    `vocabulary` is the one that `count` counts with, `image` the model's rule.
 
-    `response_format` is JSON still: a schema in it is part of the prompt, in a form that nobody has published. `other_bytes` are those of other members.
+    `response_format` is JSON still: a schema in it is part of the prompt, in a form that nobody has
+    published. `other_bytes` are those of other members.
     """
     tally = _Tally(image)
     tally.bytes_of_other(other_bytes)
@@ -79,11 +99,17 @@ def count_prompt(
     for function in functions:
         tally.function(function, _FUNCTION_TOKENS.get(vocabulary, _FUNCTION_TOKENS["o200k_base"]))
     tally.fixed += _TOOLS_TOKENS if functions else 0
-    return Prompt(max(tally.fixed + count_texts(tally.texts, count), 0), tally.exact, sum(map(len, tally.texts)), tally.guessed)
+    return Prompt(
+        max(tally.fixed + count_texts(tally.texts, count), 0),
+        tally.exact,
+        sum(map(len, tally.texts)),
+        tally.guessed,
+    )
 
 
 def count_input(value: object, count: Count, *, other_bytes: int = 0) -> int:
-    """Of a completion's `prompt` or an embedding's `input`: a text, tokens, or several of either. `other_bytes` are those of other members."""
+    """Of a completion's `prompt` or an embedding's `input`: a text, tokens, or several of either.
+    `other_bytes` are those of other members."""
     texts = []
     tokens = 0
     for item in value if isinstance(value, list) else [value]:
@@ -100,8 +126,13 @@ def count_input(value: object, count: Count, *, other_bytes: int = 0) -> int:
 
 
 def beside_prompt_bytes(fields: Mapping[str, msgspec.Raw]) -> int:
-    """Bytes of the texts, lists and objects of a body that are no part of its prompt as the API has it, and yet may be shown to a model."""
-    return sum(len(bytes(raw)) for name, raw in fields.items() if name not in _SILENT_FIELDS and bytes(memoryview(raw)[:1]) in (b'"', b"[", b"{"))
+    """Bytes of the texts, lists and objects of a body that are no part of its prompt as the API has
+    it, and yet may be shown to a model."""
+    return sum(
+        len(bytes(raw))
+        for name, raw in fields.items()
+        if name not in _SILENT_FIELDS and bytes(memoryview(raw)[:1]) in (b'"', b"[", b"{")
+    )
 
 
 def size_bytes(value: object) -> int:
@@ -120,7 +151,7 @@ def size_bytes(value: object) -> int:
             size += 2 + len(item)
             rest += item
         elif item is not None:
-            size += 4   # a number, true or false: about a token
+            size += 4  # a number, true or false: about a token
     return size
 
 
@@ -129,7 +160,8 @@ def _tokens_of(other_bytes: int) -> int:
 
 
 class _Tally:
-    """What was found so far: the texts to be tokenised, each for itself, and what counts without."""
+    """What was found so far: the texts to be tokenised, each for itself, and what counts
+    without."""
 
     __slots__ = ("_image", "exact", "fixed", "guessed", "texts")
 
@@ -213,14 +245,21 @@ class _Tally:
         elif kind == "input_audio":
             self.sound(part.get("input_audio"))
         else:
-            self.other(part)    # a file, or what a vendor has invented: what it counts as cannot be told from here
+            self.other(
+                part
+            )  # a file, or what a vendor has invented: what it counts as cannot be told from here
             return
         self.others(part, frozenset({"type", kind, "cache_control"}))
 
     def image(self, image: object) -> None:
-        """An image, which counts by its size. A data URL of anything else may hold text, and counts with its bytes."""
+        """An image, which counts by its size. A data URL of anything else may hold text, and counts
+        with its bytes."""
         url = image.get("url") if isinstance(image, dict) else image
-        if isinstance(url, str) and url[:5].lower() == "data:" and url[:11].lower() != "data:image/":
+        if (
+            isinstance(url, str)
+            and url[:5].lower() == "data:"
+            and url[:11].lower() != "data:image/"
+        ):
             self.other(image)
             return
         low = isinstance(image, dict) and image.get("detail") == "low"
@@ -234,10 +273,15 @@ class _Tally:
         """A sound, which counts by its length, as far as its bytes tell of that."""
         self.exact = False
         data = sound.get("data") if isinstance(sound, dict) else sound
-        self.fixed += -(-len(data) // SOUND_BYTES_PER_TOKEN) if isinstance(data, str) else _tokens_of(size_bytes(data))
+        self.fixed += (
+            -(-len(data) // SOUND_BYTES_PER_TOKEN)
+            if isinstance(data, str)
+            else _tokens_of(size_bytes(data))
+        )
 
     def call(self, call: object) -> None:
-        """A tool call of an earlier answer. There is no published rule for it; its name and arguments are what it says."""
+        """A tool call of an earlier answer. There is no published rule for it; its name and
+        arguments are what it says."""
         if not isinstance(call, dict):
             self.other(call)
             return
@@ -261,9 +305,12 @@ class _Tally:
         self.texts.append(f"{self.word(function.get('name'))}:{self.description(function)}")
         if not isinstance(function.get("name"), str):
             self.exact = False
-        # Properties of properties have no published rule; they are counted as if they were the function's own.
+        # Properties of properties have no published rule; they are counted as if they were the
+        # function's own.
         schemas = [function.get("parameters")]
-        for schema in schemas:  # grows as it is gone through: no recursion, however deep the client nests
+        for (
+            schema
+        ) in schemas:  # grows as it is gone through: no recursion, however deep the client nests
             if not isinstance(schema, dict):
                 self.other(schema)
                 continue
@@ -275,20 +322,30 @@ class _Tally:
             for key, value in properties.items():
                 self.property(str(key), value)
                 nested = [value, value.get("items")] if isinstance(value, dict) else []
-                deeper = [each for each in nested if isinstance(each, dict) and "properties" in each]
+                deeper = [
+                    each for each in nested if isinstance(each, dict) and "properties" in each
+                ]
                 schemas += deeper
                 if deeper:
                     self.exact = False
 
     def schema(self, schema: Mapping[str, object]) -> None:
-        """What a schema says beside its properties, which the rule leaves out as far as it is usual."""
+        """What a schema says beside its properties, which the rule leaves out as far as it is
+        usual."""
         self.others(schema, _SCHEMA_FIELDS)
-        properties, required, more = schema.get("properties"), schema.get("required"), schema.get("additionalProperties")
+        properties, required, more = (
+            schema.get("properties"),
+            schema.get("required"),
+            schema.get("additionalProperties"),
+        )
         if not isinstance(properties, dict):
             self.other(properties)
             properties = {}
         if isinstance(required, list):
-            self.other([name for name in required if not isinstance(name, str) or name not in properties] or None)
+            self.other(
+                [name for name in required if not isinstance(name, str) or name not in properties]
+                or None
+            )
         else:
             self.other(required)
         if not isinstance(more, bool):
@@ -302,7 +359,7 @@ class _Tally:
         self.texts.append(f"{key}:{self.word(schema.get('type'))}:{self.description(schema)}")
         items, enum = schema.get("items"), schema.get("enum")
         if "properties" not in schema:
-            self.schema(schema)     # else it is one of the schemas to be gone through
+            self.schema(schema)  # else it is one of the schemas to be gone through
         if isinstance(items, dict) and "properties" not in items:
             self.others(items, _KIND_FIELDS)
             if items.get("type") not in _KINDS:
@@ -322,7 +379,7 @@ class _Tally:
                 self.other(value)
             return "|".join(item for item in value if isinstance(item, str))
         if isinstance(value, int) and value.bit_length() > 64:
-            return ""       # Python refuses to write out the longest ones
+            return ""  # Python refuses to write out the longest ones
         if isinstance(value, dict):
             self.other(value)
         return str(value) if isinstance(value, str | int | float) else ""

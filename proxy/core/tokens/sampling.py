@@ -1,7 +1,9 @@
-"""Counting a prompt that is too large, or too nested, to be counted whole: windows spread over its body.
+"""Counting a prompt that is too large, or too nested, to be counted whole: windows spread over its
+body.
 
 How many bytes a token has depends on the text: four of English, three of Chinese or digits, one of
-rare signs. What is counted of a large prompt must be like the rest of it, so one window lies in each
+rare signs. What is counted of a large prompt must be like the rest of it, so one window lies in
+each
 of many equal stretches, at a place that whoever writes the request cannot know. Its JSON is read as
 text, escapes undone: names and brackets count too, a little more than a vendor makes of them.
 """
@@ -67,7 +69,8 @@ def sampled(parts: Sequence[bytes], size_bytes: int, count: Count) -> tuple[int,
 
 
 def unescaped(part: bytes) -> tuple[str, int]:
-    """The text that a piece of JSON stands for, and of how many bytes; without half signs at its ends."""
+    """The text that a piece of JSON stands for, and of how many bytes; without half signs at its
+    ends."""
     text = part.decode("utf-8", "ignore")
     if "\\" not in text:
         return text, len(text.encode())

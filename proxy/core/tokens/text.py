@@ -1,9 +1,14 @@
-"""Counting tokens of text, whatever the text: in calls of bounded size, cut where cutting changes nothing, and extrapolated beyond a bound.
+"""Counting tokens of text, whatever the text: in calls of bounded size, cut where cutting changes
+nothing, and extrapolated beyond a bound.
 
-The count function is passed in. A tokenizer first cuts a text into pieces (words, numbers, runs of signs, white space) that it encodes apart, so cutting between
-two pieces does not change a count. The seams here lie between pieces for both vocabularies of `vocabulary.py`: each piece ends before a space or a tab that
-follows a visible character, as white space only begins pieces; a letter or digit ends one before punctuation other than an apostrophe; a line end ends one before
-a letter or digit; letters and digits part; digits go in threes from the start of their run. Where thousands of characters have no seam (all spaces, one emoji
+The count function is passed in. A tokenizer first cuts a text into pieces (words, numbers, runs of
+signs, white space) that it encodes apart, so cutting between
+two pieces does not change a count. The seams here lie between pieces for both vocabularies of
+`vocabulary.py`: each piece ends before a space or a tab that
+follows a visible character, as white space only begins pieces; a letter or digit ends one before
+punctuation other than an apostrophe; a line end ends one before
+a letter or digit; letters and digits part; digits go in threes from the start of their run. Where
+thousands of characters have no seam (all spaces, one emoji
 after the other) the cut may cost or save a token or two.
 """
 
@@ -15,15 +20,19 @@ from typing import Final
 
 Count = Callable[[str], int]
 
-# Beyond about a million spaces in one call tiktoken's regular expression engine gives up with a panic; a call of this size takes 1 to 5 ms.
+# Beyond about a million spaces in one call tiktoken's regular expression engine gives up with a
+# panic; a call of this size takes 1 to 5 ms.
 CALL_CHARS_MAX: Final = 16_384
-# Some 100,000 tokens: more than that is extrapolated, so that no one keeps the counting thread for seconds.
+# Some 100,000 tokens: more than that is extrapolated, so that no one keeps the counting thread for
+# seconds.
 EXACT_CHARS_MAX: Final = 400_000
-# Text of one stream that waits to become a block, over all its choices, and the texts it may be of: with n = 128 choices there is no room for 16 k each.
+# Text of one stream that waits to become a block, over all its choices, and the texts it may be of:
+# with n = 128 choices there is no room for 16 k each.
 PENDING_CHARS_MAX: Final = 4 * CALL_CHARS_MAX
 PENDING_TEXTS_MAX: Final = 256
 
-# How far back a seam is looked for: without one this takes most of a millisecond, of the loop's time where a stream is cut.
+# How far back a seam is looked for: without one this takes most of a millisecond, of the loop's
+# time where a stream is cut.
 _SEAM_CHARS_MAX: Final = 4_096
 _DIGITS: Final = "0123456789"
 _SEAM: Final = (
@@ -41,7 +50,8 @@ def count_text(text: str, count: Count) -> int:
 
 
 def count_texts(texts: Iterable[str], count: Count) -> int:
-    """Tokens of several texts, each counted for itself, with one bound for all of them: many long texts take no longer than one."""
+    """Tokens of several texts, each counted for itself, with one bound for all of them: many long
+    texts take no longer than one."""
     seen = counted = tokens = 0
     for text in texts:
         start = 0
@@ -60,7 +70,8 @@ def extrapolated(tokens: int, counted: int, seen: int) -> int:
 
 
 def cut(text: str, start: int) -> int:
-    """Where a call's part of the text from `start` on ends: at the end of the text, else at the last seam within CALL_CHARS_MAX."""
+    """Where a call's part of the text from `start` on ends: at the end of the text, else at the
+    last seam within CALL_CHARS_MAX."""
     end = start + CALL_CHARS_MAX
     if end >= len(text):
         return len(text)
@@ -68,14 +79,17 @@ def cut(text: str, start: int) -> int:
 
 
 def last_seam(text: str, start: int, end: int) -> int | None:
-    """The last place between two pieces, after `start` and at most at `end`, which must be within the text; `start` must be such a place itself."""
-    # The sign at `end` is only looked at: a seam is seen from both sides, so none is found behind that sign.
+    """The last place between two pieces, after `start` and at most at `end`, which must be within
+    the text; `start` must be such a place itself."""
+    # The sign at `end` is only looked at: a seam is seen from both sides, so none is found behind
+    # that sign.
     match = _UP_TO_LAST_SEAM.match(text, max(start, end - _SEAM_CHARS_MAX), end + 1)
     if match is not None:
         return match.end()
     window = text[start:end]
     before = window.rstrip(_DIGITS)
-    # A run of digits is taken in threes from its start, which is the window's start if the window holds nothing else.
+    # A run of digits is taken in threes from its start, which is the window's start if the window
+    # holds nothing else.
     if len(window) - len(before) >= 3 and not (before and before[-1].isnumeric()):
         return end - (len(window) - len(before)) % 3
     return None
@@ -84,11 +98,20 @@ def last_seam(text: str, start: int, end: int) -> int | None:
 class TextBlocks:
     """Counts text that arrives in pieces, as blocks that can be counted and dropped.
 
-    A stream's texts are told apart by a key, since each is encoded for itself: (choice, "content"), (choice, "arguments") … Blocks may be counted later and in any
-    order. What is beyond EXACT_CHARS_MAX is dropped uncounted and extrapolated, so at most that much is ever held by blocks that wait to be counted.
+    A stream's texts are told apart by a key, since each is encoded for itself: (choice, "content"),
+    (choice, "arguments") … Blocks may be counted later and in any
+    order. What is beyond EXACT_CHARS_MAX is dropped uncounted and extrapolated, so at most that
+    much is ever held by blocks that wait to be counted.
     """
 
-    __slots__ = ("_counted_chars", "_handed_chars", "_pending", "_pending_chars", "_seen_chars", "_tokens")
+    __slots__ = (
+        "_counted_chars",
+        "_handed_chars",
+        "_pending",
+        "_pending_chars",
+        "_seen_chars",
+        "_tokens",
+    )
 
     def __init__(self) -> None:
         self._pending: dict[object, _Pending] = {}
@@ -99,7 +122,8 @@ class TextBlocks:
         self._tokens = 0
 
     def add(self, key: object, piece: str) -> list[str]:
-        """Takes the next piece of a text and returns the blocks that are now ready: none, nearly always."""
+        """Takes the next piece of a text and returns the blocks that are now ready: none, nearly
+        always."""
         self._seen_chars += len(piece)
         if not piece or self._handed_chars >= EXACT_CHARS_MAX:
             return []
@@ -108,7 +132,11 @@ class TextBlocks:
             pending = self._pending[key] = _Pending()
         pending.add(piece)
         self._pending_chars += len(piece)
-        if pending.chars <= CALL_CHARS_MAX and self._pending_chars <= PENDING_CHARS_MAX and len(self._pending) <= PENDING_TEXTS_MAX:
+        if (
+            pending.chars <= CALL_CHARS_MAX
+            and self._pending_chars <= PENDING_CHARS_MAX
+            and len(self._pending) <= PENDING_TEXTS_MAX
+        ):
             return []
         return self._full(key, pending) + self._crowded()
 
@@ -119,7 +147,8 @@ class TextBlocks:
         return self._handed(blocks)
 
     def counted(self, block: str, tokens: int) -> None:
-        """A block that was handed out has been counted. One that could not be is just not told of, and is extrapolated like what was never handed out."""
+        """A block that was handed out has been counted. One that could not be is just not told of,
+        and is extrapolated like what was never handed out."""
         self._counted_chars += len(block)
         self._tokens += tokens
 
@@ -130,7 +159,8 @@ class TextBlocks:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of all text so far, what is not counted extrapolated; None while nothing is counted that could be extrapolated from."""
+        """Tokens of all text so far, what is not counted extrapolated; None while nothing is
+        counted that could be extrapolated from."""
         if self._counted_chars == 0 and self._seen_chars > 0:
             return None
         return extrapolated(self._tokens, self._counted_chars, self._seen_chars)
@@ -158,7 +188,8 @@ class TextBlocks:
         return self._handed(blocks)
 
     def _crowded(self) -> list[str]:
-        """Blocks that make room: the longest texts up to their last seam, or all there is if there are too many texts."""
+        """Blocks that make room: the longest texts up to their last seam, or all there is if there
+        are too many texts."""
         blocks = self.finish() if len(self._pending) > PENDING_TEXTS_MAX else []
         while self._pending_chars > PENDING_CHARS_MAX:
             key = max(self._pending, key=lambda key: self._pending[key].chars)
@@ -184,7 +215,8 @@ class TextBlocks:
 
 
 class _Pending:
-    """The text that waits under one key. Pieces are joined now and then: a thousand strings of one sign each take fifty times the room of the text."""
+    """The text that waits under one key. Pieces are joined now and then: a thousand strings of one
+    sign each take fifty times the room of the text."""
 
     __slots__ = ("_pieces", "chars")
 

@@ -1,6 +1,8 @@
-"""What has been learned of each model (`core/learned.py`), kept for the process's life and in a file between lives.
+"""What has been learned of each model (`core/learned.py`), kept for the process's life and in a
+file between lives.
 
-The file is a cache: without it estimates begin where they began at first. It names models and holds sums; nothing of any request is in it.
+The file is a cache: without it estimates begin where they began at first. It names models and holds
+sums; nothing of any request is in it.
 """
 
 from __future__ import annotations
@@ -16,16 +18,20 @@ from proxy.core.tokens.learned import ANSWERS_TRUSTED, Learned
 
 FILE: Final = "calibration.json"
 _LOG = logging.getLogger("tollkeeper.calibration")
-_MODELS_MAX = 1024      # names come from clients; only those answered with a statement of usage are learned
+_MODELS_MAX = (
+    1024  # names come from clients; only those answered with a statement of usage are learned
+)
 _STATING_MAX = 4096
 _BEYOND_CAPS_MAX = 4096
-_TEACHERS_MAX = 256     # tenants of one model that are told apart
+_TEACHERS_MAX = 256  # tenants of one model that are told apart
 _TEACHERS_MANY = 3
 
 
 class _File(msgspec.Struct):
     version: Literal[1] = 1
-    vocabularies: list[str] = []     # that were needed: loaded at the next start, before anyone waits for them
+    vocabularies: list[
+        str
+    ] = []  # that were needed: loaded at the next start, before anyone waits for them
     models: dict[str, Learned] = {}
 
 
@@ -69,7 +75,8 @@ class Calibration:
         return learned
 
     def errors(self) -> dict[str, float]:
-        """By model: how far estimates were from what was stated, (estimated - stated) / stated over the sums of input and output. To be read from any thread."""
+        """By model: how far estimates were from what was stated, (estimated - stated) / stated over
+        the sums of input and output. To be read from any thread."""
         found = {}
         for model, learned in self._file.models.copy().items():
             estimated = learned.input.estimated + learned.output.estimated
@@ -85,7 +92,8 @@ class Calibration:
             self._changed = True
 
     def states(self, upstream: str, model: str, asked: bool) -> bool:
-        """Whether a stream of this model is likely to state its usage: as its last one did, else if it was asked."""
+        """Whether a stream of this model is likely to state its usage: as its last one did, else if
+        it was asked."""
         return self._stating.get((upstream, model, asked), asked)
 
     def stated(self, upstream: str, model: str, asked: bool, stated: bool) -> None:
@@ -94,14 +102,17 @@ class Calibration:
             self._stating[upstream, model, asked] = stated
 
     def teaches(self, model: str, tenant: str) -> bool:
-        """Whether an answer to this team, or key without one, is to be learned from. Where others use the model too, none teaches more than all of them together:
+        """Whether an answer to this team, or key without one, is to be learned from. Where others
+        use the model too, none teaches more than all of them together:
         whoever fills requests with what is no text must not lower everybody's estimates."""
         if model not in self._teachers and len(self._teachers) >= _MODELS_MAX:
             del self._teachers[next(iter(self._teachers))]
         tenants = self._teachers.setdefault(model, {})
         own = tenants.get(tenant, 0)
         others = sum(tenants.values()) - own
-        if (others and own >= max(ANSWERS_TRUSTED, others)) or (tenant not in tenants and len(tenants) >= _TEACHERS_MAX):
+        if (others and own >= max(ANSWERS_TRUSTED, others)) or (
+            tenant not in tenants and len(tenants) >= _TEACHERS_MAX
+        ):
             return False
         tenants[tenant] = own + 1
         return True
@@ -111,11 +122,13 @@ class Calibration:
         return len(self._teachers.get(model, ())) >= _TEACHERS_MANY
 
     def keeps_caps(self, upstream: str, model: str) -> bool:
-        """Whether a cap that a request names is to be believed: no answer of this model was seen beyond one."""
+        """Whether a cap that a request names is to be believed: no answer of this model was seen
+        beyond one."""
         return (upstream, caseless(model)) not in self._beyond_caps
 
     def went_beyond(self, upstream: str, model: str) -> None:
-        """An answer was longer than its request allows. Of too many models the first is forgotten."""
+        """An answer was longer than its request allows. Of too many models the first is
+        forgotten."""
         if len(self._beyond_caps) >= _BEYOND_CAPS_MAX:
             del self._beyond_caps[next(iter(self._beyond_caps))]
         self._beyond_caps[upstream, caseless(model)] = None
@@ -128,14 +141,19 @@ class Calibration:
         return msgspec.json.encode(self._file)
 
     def write(self, content: bytes) -> None:
-        """Replaces the file as a whole. Blocks: to be called in a thread, or at the end. A failure is logged; nothing depends on it."""
+        """Replaces the file as a whole. Blocks: to be called in a thread, or at the end. A failure
+        is logged; nothing depends on it."""
         assert self._path is not None
         beside = self._path.with_suffix(".new")
         try:
             beside.write_bytes(content)
             beside.replace(self._path)
         except OSError as error:
-            _LOG.warning("what was learned for estimates cannot be kept in %s: %s", self._path, error.strerror or error)
+            _LOG.warning(
+                "what was learned for estimates cannot be kept in %s: %s",
+                self._path,
+                error.strerror or error,
+            )
 
 
 def _read(path: Path) -> _File:

@@ -1,7 +1,10 @@
-"""Counting what no upstream states: of each exchange its prompt and the text of its answer, in a thread; and learning from those that do state it.
+"""Counting what no upstream states: of each exchange its prompt and the text of its answer, in a
+thread; and learning from those that do state it.
 
-A stream that is likely to end without a statement is counted while it flows, block by block. Of one that is likely to state its usage only the beginning is kept,
-for the case that it breaks off. Some of those that state it are counted all the same: that is where the ratios of `calibration.py` come from.
+A stream that is likely to end without a statement is counted while it flows, block by block. Of one
+that is likely to state its usage only the beginning is kept,
+for the case that it breaks off. Some of those that state it are counted all the same: that is where
+the ratios of `calibration.py` come from.
 """
 
 from __future__ import annotations
@@ -20,47 +23,78 @@ from proxy.core.dialects.openai_chat import Call, Meter
 from proxy.core.dialects.openai_chat.scan import repair_surrogates
 from proxy.core.dialects.openai_chat.texts import Texts
 from proxy.core.model_names import matches_caseless
-from proxy.core.records.settlement import Counted
+from proxy.core.records.settlement import OwnCount
 from proxy.core.tokens.images import ImageRule, image_rule, picture_tokens
 from proxy.core.tokens.learned import Learned, TextCount
-from proxy.core.tokens.prompts import SOUND_BYTES_PER_TOKEN, Prompt, beside_prompt_bytes, count_input, count_prompt
+from proxy.core.tokens.prompts import (
+    SOUND_BYTES_PER_TOKEN,
+    Prompt,
+    beside_prompt_bytes,
+    count_input,
+    count_prompt,
+)
 from proxy.core.tokens.sampling import BYTES_PER_TOKEN_MAX, sampled, windows
 from proxy.core.tokens.text import EXACT_CHARS_MAX, Count
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.dataplane.counting.calibration import Calibration
-from proxy.dataplane.counting.vocabulary import O200K, Vocabularies, VocabularyError, family, reasons_unseen
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.counting.vocabulary import (
+    O200K,
+    Vocabularies,
+    VocabularyError,
+    family,
+    reasons_unseen,
+)
+from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.upstream import Upstream
 
 _LOG = logging.getLogger("tollkeeper.counting")
 _T = TypeVar("_T")
 
-WAIT_S: Final = 5.0                 # an answer's end waits so long for its count, loading included; then it is estimated
-WAITING_MAX: Final = 512            # counts at once; beyond it they are estimated
+WAIT_S: Final = (
+    5.0  # an answer's end waits so long for its count, loading included; then it is estimated
+)
+WAITING_MAX: Final = 512  # counts at once; beyond it they are estimated
 WAITING_BYTES_MAX: Final = 64 * 2**20  # of what waits to be counted; likewise
-PROMPT_BYTES_MAX: Final = 2**20     # of a body that is decoded to be counted; of a larger one windows are counted
-PROMPT_BRACKETS_MAX: Final = 50_000 # in it: decoding a megabyte of `[],[],` would hold the loop up for a third of a second
-HEAD_BYTES: Final = 4096            # of text kept of a stream that is likely to state its usage
-SAMPLE_BYTES: Final = 64 * 1024     # of text counted for learning's sake; a longer answer is not learned from
-CAP_SLACK_TOKENS: Final = 16        # beyond a cap that servers keep in their own way: some do not count what ends an answer
-SAMPLES_FIRST: Final = 200          # answers of a model that are all counted, to learn from
-SAMPLES_EVERY: Final = 16           # and later one in so many
-KEEP_INTERVAL_S: Final = 60.0       # what a kill may make it forget
-UNTAUGHT_SHARE: Final = (3, 4)      # of our own count, below which no estimate falls by what one or two tenants have taught
+PROMPT_BYTES_MAX: Final = (
+    2**20
+)  # of a body that is decoded to be counted; of a larger one windows are counted
+PROMPT_BRACKETS_MAX: Final = (
+    50_000  # in it: decoding a megabyte of `[],[],` would hold the loop up for a third of a second
+)
+HEAD_BYTES: Final = 4096  # of text kept of a stream that is likely to state its usage
+SAMPLE_BYTES: Final = (
+    64 * 1024
+)  # of text counted for learning's sake; a longer answer is not learned from
+CAP_SLACK_TOKENS: Final = (
+    16  # beyond a cap that servers keep in their own way: some do not count what ends an answer
+)
+SAMPLES_FIRST: Final = 200  # answers of a model that are all counted, to learn from
+SAMPLES_EVERY: Final = 16  # and later one in so many
+KEEP_INTERVAL_S: Final = 60.0  # what a kill may make it forget
+UNTAUGHT_SHARE: Final = (
+    3,
+    4,
+)  # of our own count, below which no estimate falls by what one or two tenants have taught
 EMBEDDINGS: Final = "/v1/embeddings"
-FAMILIES_MAX: Final = 4096          # models whose vocabulary was looked up; the names come from clients, hence the bound
+FAMILIES_MAX: Final = (
+    4096  # models whose vocabulary was looked up; the names come from clients, hence the bound
+)
 
 
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PROMPT_FIELDS: Final = ("messages", "tools", "functions", "prompt", "input")
-_FORM: Final = "response_format"        # stays JSON
+_FORM: Final = "response_format"  # stays JSON
 
 
-class Counter:
+class TokenCounter:
     """The shared part: which exchange is counted, the tasks that count, and what is learned."""
 
-    def __init__(self, vocabularies: Vocabularies, calibration: Calibration, dice: Random | None = None) -> None:
-        self.dice = Random() if dice is None else dice     # where the windows of large prompts lie, which nobody outside may know
+    def __init__(
+        self, vocabularies: Vocabularies, calibration: Calibration, dice: Random | None = None
+    ) -> None:
+        self.dice = (
+            Random() if dice is None else dice
+        )  # where the windows of large prompts lie, which nobody outside may know
         self.vocabularies = vocabularies
         self.calibration = calibration
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,17 +102,34 @@ class Counter:
         self._turn = 0
         self._families: dict[str, tuple[str, bool]] = {}
 
-    def begin(self, site: Site, upstream: Upstream, call: Call, *, asked: bool) -> Counting:
-        """How this exchange is counted. `asked`: its stream is asked for usage, by the client or by us."""
-        hidden = any(matches_caseless(glob, call.model) for glob in upstream.settings.hidden_reasoning)
-        return Counting(self, upstream.name, call, site.image_rules, hidden=hidden, asked=asked, counted=site.settings.estimates == "counted")
+    def begin(
+        self, snapshot: Snapshot, upstream: Upstream, call: Call, *, asked: bool
+    ) -> ExchangeCount:
+        """How this exchange is counted. `asked`: its stream is asked for usage, by the client or by
+        us."""
+        hidden = any(
+            matches_caseless(glob, call.model) for glob in upstream.settings.hidden_reasoning
+        )
+        return ExchangeCount(
+            self,
+            upstream.name,
+            call,
+            snapshot.image_rules,
+            hidden=hidden,
+            asked=asked,
+            counted=snapshot.settings.estimates == "counted",
+        )
 
     def family(self, model: str) -> tuple[str, bool]:
-        """The vocabulary to count this model's text with, and whether what it counts is what the vendor bills."""
+        """The vocabulary to count this model's text with, and whether what it counts is what the
+        vendor bills."""
         known = self._families.get(model)
         if known is None:
             own = family(model)
-            known = (O200K.name if own is None else own, own is not None and not reasons_unseen(model))
+            known = (
+                O200K.name if own is None else own,
+                own is not None and not reasons_unseen(model),
+            )
             if len(self._families) < FAMILIES_MAX:
                 self._families[model] = known
         return known
@@ -96,7 +147,11 @@ class Counter:
             return False  # nobody has needed one yet: none is loaded for learning alone
         self._turn += 1
         # Of a prompt with images only the answer teaches anything.
-        known = learned.output.counted_answers if call.media else min(learned.input.counted_answers, learned.output.counted_answers)
+        known = (
+            learned.output.counted_answers
+            if call.media
+            else min(learned.input.counted_answers, learned.output.counted_answers)
+        )
         return known < SAMPLES_FIRST or self._turn % SAMPLES_EVERY == 0
 
     def start(self, work: Coroutine[None, None, None], size_bytes: int = 0) -> asyncio.Task[None]:
@@ -108,7 +163,8 @@ class Counter:
         return task
 
     async def preload(self) -> None:
-        """Loads what counting has needed before: the loop stands still for a moment while it is loaded, so best before the listeners open."""
+        """Loads what counting has needed before: the loop stands still for a moment while it is
+        loaded, so best before the listeners open."""
         for name in list(self.calibration.vocabularies):
             await self.vocabularies.run(name, lambda count: count(""))
 
@@ -137,12 +193,39 @@ class Counter:
             _LOG.error("a count failed; its exchange is estimated", exc_info=error)
 
 
-class Counting:
-    """One exchange's counts. `text_bytes_max` and `measure` are for its meter, `input_estimate` for its opening (tokens, learned from bytes)."""
+class ExchangeCount:
+    """One exchange's counts. `text_bytes_max` and `measure` are for its meter, `input_estimate` for
+    its opening (tokens, learned from bytes)."""
 
-    __slots__ = ("_asked", "_counted", "_counter", "_image_rules", "_known", "_learned", "_name", "_prompt", "_prompt_bytes", "_sampled", "_tasks", "_upstream", "call", "measure", "text_bytes_max")
+    __slots__ = (
+        "_asked",
+        "_counted",
+        "_counter",
+        "_image_rules",
+        "_known",
+        "_learned",
+        "_name",
+        "_prompt",
+        "_prompt_bytes",
+        "_sampled",
+        "_tasks",
+        "_upstream",
+        "call",
+        "measure",
+        "text_bytes_max",
+    )
 
-    def __init__(self, counter: Counter, upstream: str, call: Call, image_rules: Sequence[ImageRule], *, hidden: bool, asked: bool, counted: bool) -> None:
+    def __init__(
+        self,
+        counter: TokenCounter,
+        upstream: str,
+        call: Call,
+        image_rules: Sequence[ImageRule],
+        *,
+        hidden: bool,
+        asked: bool,
+        counted: bool,
+    ) -> None:
         self._counter = counter
         self._counted = counted
         self._upstream = upstream
@@ -155,16 +238,20 @@ class Counting:
         self._prompt: Prompt | None = None
         self._prompt_bytes = 0
         self._tasks: list[asyncio.Task[None]] = []
-        silent = counted and call.stream and not counter.calibration.states(upstream, call.model, asked)
+        silent = (
+            counted and call.stream and not counter.calibration.states(upstream, call.model, asked)
+        )
         self._sampled = counted and not silent and counter.samples(self._learned, call)
-        self.measure = (0, 1) if call.endpoint == EMBEDDINGS else self._learned.output.per_byte.parts()  # vectors are no text, whatever their size
+        self.measure = (
+            (0, 1) if call.endpoint == EMBEDDINGS else self._learned.output.per_byte.parts()
+        )  # vectors are no text, whatever their size
         self.text_bytes_max: int | None = HEAD_BYTES
         if silent:
             self.text_bytes_max = None
         elif self._sampled:
             self.text_bytes_max = SAMPLE_BYTES
         elif not (counted and call.stream):
-            self.text_bytes_max = 0     # a JSON answer is whole when its statement is found missing
+            self.text_bytes_max = 0  # a JSON answer is whole when its statement is found missing
 
     @property
     def output_expected(self) -> int:
@@ -172,21 +259,34 @@ class Counting:
         return 0 if self.call.endpoint == EMBEDDINGS else self._learned.output_expected()
 
     def prompt(self, body: bytes) -> int:
-        """Takes the request's body, decoded; counts it if that is likely to be needed. The input tokens to go by until then, learned from bytes."""
+        """Takes the request's body, decoded; counts it if that is likely to be needed. The input
+        tokens to go by until then, learned from bytes."""
         self._prompt_bytes = self.call.prompt_bytes
         if self.text_bytes_max is None or self._sampled:
             dice = self._counter.dice
             if self._prompt_bytes <= EXACT_CHARS_MAX and len(body) <= PROMPT_BYTES_MAX:
-                self._count(partial(_prompt, self.call, body, self._name, self._image_rules, dice), self._take_prompt, len(body))
+                self._count(
+                    partial(_prompt, self.call, body, self._name, self._image_rules, dice),
+                    self._take_prompt,
+                    len(body),
+                )
             else:
                 parts = windows(body, self.call.inlined, dice.randrange)
-                self._count(partial(_sampled, parts, self._prompt_bytes), self._take_prompt, sum(map(len, parts)))
+                self._count(
+                    partial(_sampled, parts, self._prompt_bytes),
+                    self._take_prompt,
+                    sum(map(len, parts)),
+                )
         return self._by_bytes()
 
     def unasked(self) -> None:
         """The stream is not asked for its usage after all: its vendor has refused the question."""
         self._asked = False
-        if self._counted and self.call.stream and not self._counter.calibration.states(self._upstream, self.call.model, False):
+        if (
+            self._counted
+            and self.call.stream
+            and not self._counter.calibration.states(self._upstream, self.call.model, False)
+        ):
             self.text_bytes_max = None
 
     def abandon(self) -> None:
@@ -195,14 +295,16 @@ class Counting:
             task.cancel()
 
     def take(self, texts: Texts) -> None:
-        """Counts the blocks that are ready. Only of an answer that is not expected to state its usage: of others nothing is counted before its end."""
+        """Counts the blocks that are ready. Only of an answer that is not expected to state its
+        usage: of others nothing is counted before its end."""
         if self.text_bytes_max is None:
             self._take_blocks(texts)
         elif texts.blocks:
-            pass        # kept until the end: its number is bounded by text_bytes_max
+            pass  # kept until the end: its number is bounded by text_bytes_max
 
-    async def over(self, meter: Meter) -> Counted | None:
-        """The answer is over, and something was not stated: what it comes to. Waits for the counts at most `WAIT_S`. None: what its bytes come to."""
+    async def over(self, meter: Meter) -> OwnCount | None:
+        """The answer is over, and something was not stated: what it comes to. Waits for the counts
+        at most `WAIT_S`. None: what its bytes come to."""
         if not self._counted:
             return None
         texts = meter.texts
@@ -216,7 +318,8 @@ class Counting:
         return self._result(meter)
 
     def learn(self, meter: Meter, record: UsageRecord) -> None:
-        """The exchange has its record: learns from it what was stated, and whether it was, after counting what was sampled."""
+        """The exchange has its record: learns from it what was stated, and whether it was, after
+        counting what was sampled."""
         if record.status is None or not 200 <= record.status < 300:
             return
         calibration = self._counter.calibration
@@ -227,14 +330,25 @@ class Counting:
         whole = record.input_source is Source.REPORTED and record.output_source is Source.REPORTED
         # A client may have left between the end of the text and the statement.
         silent = not whole and record.outcome is Outcome.COMPLETED
-        if self.call.stream and (whole or silent) and (meter.done or meter.finish_reason is not None):
+        if (
+            self.call.stream
+            and (whole or silent)
+            and (meter.done or meter.finish_reason is not None)
+        ):
             calibration.stated(self._upstream, self.call.model, self._asked, whole)
         if not whole or meter.usage is None or meter.usage.inconsistent:
             return
         if not calibration.teaches(self.call.model, record.team or record.key_id):
             return
         texts = meter.texts
-        if self._sampled and texts is not None and texts.whole and meter.text_known and not meter.doubtful and not self._counter.crowded:
+        if (
+            self._sampled
+            and texts is not None
+            and texts.whole
+            and meter.text_known
+            and not meter.doubtful
+            and not self._counter.crowded
+        ):
             texts.finish()
             self._take_blocks(texts)
             self._counter.start(self._learn_counted(meter, record))
@@ -242,7 +356,8 @@ class Counting:
             self._learn(meter, record, None, None)
 
     def _went_beyond_cap(self, record: UsageRecord) -> bool:
-        """Whether the answer is longer than the request allows. An estimate has to say so by far."""
+        """Whether the answer is longer than the request allows. An estimate has to say so by
+        far."""
         cap, output_tokens = self.call.cap, record.output_tokens
         if cap is None or output_tokens is None:
             return False
@@ -254,25 +369,33 @@ class Counting:
         """All of them in one step of the thread: an upstream may send a text a sign."""
         blocks, texts.blocks = texts.blocks, []
         if blocks:
-            self._count(partial(_blocks, blocks), partial(_took_blocks, texts), sum(map(len, blocks)))
+            self._count(
+                partial(_blocks, blocks), partial(_took_blocks, texts), sum(map(len, blocks))
+            )
 
-    def _count(self, counting: Callable[[Count], _T | None], took: Callable[[_T], None], size_bytes: int) -> None:
+    def _count(
+        self, counting: Callable[[Count], _T | None], took: Callable[[_T], None], size_bytes: int
+    ) -> None:
         if not self._counter.crowded:
             self._counter.calibration.needs(self._name)
             self._tasks.append(self._counter.start(self._run(counting, took), size_bytes))
 
-    async def _run(self, counting: Callable[[Count], _T | None], took: Callable[[_T], None]) -> None:
+    async def _run(
+        self, counting: Callable[[Count], _T | None], took: Callable[[_T], None]
+    ) -> None:
         found = await self._counter.vocabularies.run(self._name, counting)
         if found is not None:
             took(found)
 
     def _by_bytes(self) -> int:
-        """Input tokens by what the body's bytes come to, its pictures and sounds by their own rules."""
+        """Input tokens by what the body's bytes come to, its pictures and sounds by their own
+        rules."""
         tokens = self._learned.input.per_byte.of(self._prompt_bytes)
         return max(tokens, self._least(self._prompt_bytes, None)) + self._media_tokens()
 
     def _least(self, size_bytes: int, tokens: int | None) -> int:
-        """What a text comes to at least, by our own count of it or else by its bytes: whoever pads requests must not lower everybody's estimates."""
+        """What a text comes to at least, by our own count of it or else by its bytes: whoever pads
+        requests must not lower everybody's estimates."""
         if self._counter.calibration.widely_taught(self.call.model):
             return 0
         share, whole = UNTAUGHT_SHARE
@@ -284,31 +407,57 @@ class Counting:
         tokens = -(-call.sound_bytes // SOUND_BYTES_PER_TOKEN)
         if call.pictures:
             rule = image_rule(call.model, self._image_rules)
-            tokens += sum(picture_tokens(rule, picture.size, low=picture.low) for picture in call.pictures)
+            tokens += sum(
+                picture_tokens(rule, picture.size, low=picture.low) for picture in call.pictures
+            )
         return tokens
 
     def _take_prompt(self, prompt: Prompt) -> None:
         self._prompt = prompt
 
-    def _result(self, meter: Meter) -> Counted:
+    def _result(self, meter: Meter) -> OwnCount:
         learned, prompt, texts = self._learned, self._prompt, meter.texts
-        text_tokens = texts.tokens(meter.text_bytes) if texts is not None and meter.text_known else None
+        text_tokens = (
+            texts.tokens(meter.text_bytes) if texts is not None and meter.text_known else None
+        )
         input_known = self._known and prompt is not None and prompt.exact and learned.input.agrees()
-        # The prompt may be in an echoed text, or not: some vendors leave `echo` unread. So all of it is charged, and called an estimate.
-        output_known = self._known and not self.call.echo and text_tokens is not None and texts is not None and texts.whole and texts.counting.exact and learned.output.agrees()
-        input_tokens = learned.input.from_count(None if prompt is None else (prompt.tokens, prompt.characters))
+        # The prompt may be in an echoed text, or not: some vendors leave `echo` unread. So all of
+        # it is charged, and called an estimate.
+        output_known = (
+            self._known
+            and not self.call.echo
+            and text_tokens is not None
+            and texts is not None
+            and texts.whole
+            and texts.counting.exact
+            and learned.output.agrees()
+        )
+        input_tokens = learned.input.from_count(
+            None if prompt is None else (prompt.tokens, prompt.characters)
+        )
         if input_tokens is None or prompt is None:
             input_tokens = self._by_bytes()
         else:
-            input_tokens = max(input_tokens, self._least(self._prompt_bytes, prompt.tokens)) + (self._media_tokens() if prompt.sampled else 0)
+            input_tokens = max(input_tokens, self._least(self._prompt_bytes, prompt.tokens)) + (
+                self._media_tokens() if prompt.sampled else 0
+            )
         if not meter.text_known:
-            output_tokens = meter.output_measure    # what could not be read counts with its bytes
+            output_tokens = meter.output_measure  # what could not be read counts with its bytes
         else:
-            seen = None if text_tokens is None or texts is None else (text_tokens, texts.characters(meter.text_bytes))
-            output_tokens = max(learned.output.estimate(meter.text_bytes, seen), self._least(meter.text_bytes, text_tokens))
-        return Counted(
+            seen = (
+                None
+                if text_tokens is None or texts is None
+                else (text_tokens, texts.characters(meter.text_bytes))
+            )
+            output_tokens = max(
+                learned.output.estimate(meter.text_bytes, seen),
+                self._least(meter.text_bytes, text_tokens),
+            )
+        return OwnCount(
             input_tokens=prompt.tokens if input_known and prompt is not None else input_tokens,
-            output_tokens=text_tokens if output_known and text_tokens is not None else output_tokens,
+            output_tokens=text_tokens
+            if output_known and text_tokens is not None
+            else output_tokens,
             input_exact=input_known,
             output_exact=output_known,
         )
@@ -326,13 +475,26 @@ class Counting:
             input_exact=prompt is not None and prompt.exact,
         )  # fmt: skip
 
-    def _learn(self, meter: Meter, record: UsageRecord, input_counted: TextCount | None, output_counted: TextCount | None, *, input_exact: bool = False) -> None:
-        """Images, sounds and files say nothing about text, so such prompts teach nothing; nor does an answer in which nothing can be seen, or that holds its prompt."""
+    def _learn(
+        self,
+        meter: Meter,
+        record: UsageRecord,
+        input_counted: TextCount | None,
+        output_counted: TextCount | None,
+        *,
+        input_exact: bool = False,
+    ) -> None:
+        """Images, sounds and files say nothing about text, so such prompts teach nothing; nor does
+        an answer in which nothing can be seen, or that holds its prompt."""
         assert record.input_tokens is not None and record.output_tokens is not None
         learned = self._counter.calibration.learning(self.call.model)
         if not self.call.media and not (self._prompt is not None and self._prompt.guessed):
-            learned.input.learn(record.input_tokens, self._prompt_bytes, input_counted, exact=input_exact)
-        if (record.audio_output_tokens is None or record.audio_output_tokens == 0) and not self.call.echo:
+            learned.input.learn(
+                record.input_tokens, self._prompt_bytes, input_counted, exact=input_exact
+            )
+        if (
+            record.audio_output_tokens is None or record.audio_output_tokens == 0
+        ) and not self.call.echo:
             if meter.text_known and meter.text_bytes and not meter.doubtful:
                 learned.output.learn(record.output_tokens, meter.text_bytes, output_counted)
             learned.learn_output_size(record.output_tokens)
@@ -358,16 +520,31 @@ def _sampled(parts: Sequence[bytes], size_bytes: int, count: Count) -> Prompt:
     return Prompt(tokens, exact=False, characters=characters, guessed=True, sampled=True)
 
 
-def _prompt(call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], dice: Random, count: Count) -> Prompt:
-    """In the thread. Of a body that cannot be decoded as a whole (its top level could), or not in a moment, windows are counted."""
-    found = None if body.count(b"[") + body.count(b"{") > PROMPT_BRACKETS_MAX else _decoded(call, body, name, image_rules, count)
-    return _sampled(windows(body, call.inlined, dice.randrange), call.prompt_bytes, count) if found is None else found
+def _prompt(
+    call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], dice: Random, count: Count
+) -> Prompt:
+    """In the thread. Of a body that cannot be decoded as a whole (its top level could), or not in a
+    moment, windows are counted."""
+    found = (
+        None
+        if body.count(b"[") + body.count(b"{") > PROMPT_BRACKETS_MAX
+        else _decoded(call, body, name, image_rules, count)
+    )
+    return (
+        _sampled(windows(body, call.inlined, dice.randrange), call.prompt_bytes, count)
+        if found is None
+        else found
+    )
 
 
-def _decoded(call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], count: Count) -> Prompt | None:
+def _decoded(
+    call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], count: Count
+) -> Prompt | None:
     try:
         fields = _fields_decoder.decode(repair_surrogates(body) or body)
-        read = {name: msgspec.json.decode(fields[name]) for name in _PROMPT_FIELDS if name in fields}
+        read = {
+            name: msgspec.json.decode(fields[name]) for name in _PROMPT_FIELDS if name in fields
+        }
         form = bytes(fields.get(_FORM, b"")).decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
@@ -375,11 +552,30 @@ def _decoded(call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule
     if call.endpoint == "/v1/chat/completions":
         tools = read.get("tools")
         functions = read.get("functions")
-        both = [*tools, *functions] if isinstance(tools, list) and isinstance(functions, list) else tools if tools is not None else functions
-        prompt = count_prompt(
-            read.get("messages"), both, name, count, image_rule(call.model, image_rules), response_format=form, other_bytes=beside_bytes
+        both = (
+            [*tools, *functions]
+            if isinstance(tools, list) and isinstance(functions, list)
+            else tools
+            if tools is not None
+            else functions
         )
-        return Prompt(prompt.tokens, prompt.exact and len(body) <= EXACT_CHARS_MAX, prompt.characters, prompt.guessed)
+        prompt = count_prompt(
+            read.get("messages"),
+            both,
+            name,
+            count,
+            image_rule(call.model, image_rules),
+            response_format=form,
+            other_bytes=beside_bytes,
+        )
+        return Prompt(
+            prompt.tokens,
+            prompt.exact and len(body) <= EXACT_CHARS_MAX,
+            prompt.characters,
+            prompt.guessed,
+        )
     asked = read.get("prompt") if read.get("prompt") is not None else read.get("input")
     tokens = count_input(asked, count, other_bytes=beside_bytes)
-    return Prompt(tokens, len(body) <= EXACT_CHARS_MAX and not beside_bytes, len(body), beside_bytes > 0)
+    return Prompt(
+        tokens, len(body) <= EXACT_CHARS_MAX and not beside_bytes, len(body), beside_bytes > 0
+    )

@@ -1,7 +1,10 @@
-"""The tokenizers' vocabularies: which one a model's family reads with, and loading it, off the loop and without the network.
+"""The tokenizers' vocabularies: which one a model's family reads with, and loading it, off the loop
+and without the network.
 
-The files ship with the package (`proxy/data`). One thread does all of it, loading and counting, so that counting takes at most one core; the rules of what to
-count are in `core/tokens.py`. A vocabulary that cannot be loaded is said once in the log, and whoever counts goes on with estimates.
+The files ship with the package (`proxy/data`). One thread does all of it, loading and counting, so
+that counting takes at most one core; the rules of what to
+count are in `core/tokens.py`. A vocabulary that cannot be loaded is said once in the log, and
+whoever counts goes on with estimates.
 """
 
 from __future__ import annotations
@@ -36,61 +39,80 @@ class Vocabulary(msgspec.Struct, frozen=True):
     """What fixes a tokenizer beside its file of ranks."""
 
     name: str
-    sha256: str         # of the gunzipped file
-    pattern: str        # cuts a text into the pieces that are encoded apart
+    sha256: str  # of the gunzipped file
+    pattern: str  # cuts a text into the pieces that are encoded apart
     special: dict[str, int]
 
 
-# Patterns and special tokens are tiktoken's; a test compares them with the installed tiktoken's own.
+# Patterns and special tokens are tiktoken's; a test compares them with the installed tiktoken's
+# own.
 _CONTRACTION: Final = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 _UPPER: Final = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}"
 _LOWER: Final = r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
 O200K: Final = Vocabulary(
     "o200k_base",
     "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
-    "|".join((
-        rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]*[{_LOWER}]+{_CONTRACTION}",
-        rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]+[{_LOWER}]*{_CONTRACTION}",
-        r"\p{N}{1,3}",
-        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
-        r"\s*[\r\n]+",
-        r"\s+(?!\S)",
-        r"\s+",
-    )),
+    "|".join(
+        (
+            rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]*[{_LOWER}]+{_CONTRACTION}",
+            rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]+[{_LOWER}]*{_CONTRACTION}",
+            r"\p{N}{1,3}",
+            r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+            r"\s*[\r\n]+",
+            r"\s+(?!\S)",
+            r"\s+",
+        )
+    ),
     {"<|endoftext|>": 199999, "<|endofprompt|>": 200018},
 )
 CL100K: Final = Vocabulary(
     "cl100k_base",
     "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
-    "|".join((
-        r"'(?i:[sdmt]|ll|ve|re)",
-        r"[^\r\n\p{L}\p{N}]?+\p{L}++",
-        r"\p{N}{1,3}+",
-        r" ?[^\s\p{L}\p{N}]++[\r\n]*+",
-        r"\s++$",
-        r"\s*[\r\n]",
-        r"\s+(?!\S)",
-        r"\s",
-    )),
-    {"<|endoftext|>": 100257, "<|fim_prefix|>": 100258, "<|fim_middle|>": 100259, "<|fim_suffix|>": 100260, "<|endofprompt|>": 100276},
+    "|".join(
+        (
+            r"'(?i:[sdmt]|ll|ve|re)",
+            r"[^\r\n\p{L}\p{N}]?+\p{L}++",
+            r"\p{N}{1,3}+",
+            r" ?[^\s\p{L}\p{N}]++[\r\n]*+",
+            r"\s++$",
+            r"\s*[\r\n]",
+            r"\s+(?!\S)",
+            r"\s",
+        )
+    ),
+    {
+        "<|endoftext|>": 100257,
+        "<|fim_prefix|>": 100258,
+        "<|fim_middle|>": 100259,
+        "<|fim_suffix|>": 100260,
+        "<|endofprompt|>": 100276,
+    },
 )
 Loader = Callable[[Traversable, Vocabulary], tiktoken.Encoding]
 _BY_NAME: Final = {vocabulary.name: vocabulary for vocabulary in (O200K, CL100K)}
 
-# Whole names, or names that go on as a version, a size or a date does. Others' models that borrow a name (gpt-4-x-alpaca, gpt4all) are nobody's known family.
+# Whole names, or names that go on as a version, a size or a date does. Others' models that borrow a
+# name (gpt-4-x-alpaca, gpt4all) are nobody's known family.
 _ORIGIN = r"(?:openai/|azure/)?(?:ft:)?"
 _O200K_NAMES = re.compile(
-    _ORIGIN + r"(?:(?:chatgpt-|gpt-)4o|gpt-4\.[15]|gpt-5(?:\.\d+)?|gpt-oss|o1|o3|o4|codex-mini)(?:[-:@].*)?", re.DOTALL
+    _ORIGIN
+    + r"(?:(?:chatgpt-|gpt-)4o|gpt-4\.[15]|gpt-5(?:\.\d+)?|gpt-oss|o1|o3|o4|codex-mini)(?:[-:@].*)?",
+    re.DOTALL,
 )
 _CL100K_NAMES = re.compile(
-    _ORIGIN + r"(?:gpt-4(?:-(?:32k|turbo|vision|preview|\d{4}))?|gpt-3\.?5(?:-turbo)?|text-embedding-(?:3|ada-002)|(?:davinci|babbage)-002)(?:[-:@].*)?", re.DOTALL
+    _ORIGIN
+    + r"(?:gpt-4(?:-(?:32k|turbo|vision|preview|\d{4}))?|gpt-3\.?5(?:-turbo)?|text-embedding-(?:3|ada-002)|(?:davinci|babbage)-002)(?:[-:@].*)?",
+    re.DOTALL,
 )
-_UNSEEN_NAMES = re.compile(_ORIGIN + r"(?:gpt-5(?:\.\d+)?|o1|o3|o4|codex-mini)(?:[-:@].*)?", re.DOTALL)
+_UNSEEN_NAMES = re.compile(
+    _ORIGIN + r"(?:gpt-5(?:\.\d+)?|o1|o3|o4|codex-mini)(?:[-:@].*)?", re.DOTALL
+)
 _BORROWED = re.compile(_ORIGIN + r"gpt-4-(?!32k|turbo|vision|preview|\d{4})", re.DOTALL)
 
 
 def family(model: str) -> str | None:
-    """The vocabulary that a model of OpenAI's reads with, by its name; None where none is known, and counts can only be estimates."""
+    """The vocabulary that a model of OpenAI's reads with, by its name; None where none is known,
+    and counts can only be estimates."""
     name = model.lower()
     if _O200K_NAMES.fullmatch(name):
         return O200K.name
@@ -100,12 +122,14 @@ def family(model: str) -> str | None:
 
 
 def reasons_unseen(model: str) -> bool:
-    """Whether a model of OpenAI's thinks in tokens that are billed and not shown, by its name: then its answers' text is not its output."""
+    """Whether a model of OpenAI's thinks in tokens that are billed and not shown, by its name: then
+    its answers' text is not its output."""
     return _UNSEEN_NAMES.fullmatch(model.lower()) is not None
 
 
 class Vocabularies:
-    """The loaded vocabularies. Made by server.py; closed with `close`. `load` reads one of them from the directory, half a second of work."""
+    """The loaded vocabularies. Made by server.py; closed with `close`. `load` reads one of them
+    from the directory, half a second of work."""
 
     def __init__(self, directory: Traversable | None = None, load: Loader | None = None) -> None:
         self._directory = shipped() if directory is None else directory
@@ -115,15 +139,19 @@ class Vocabularies:
         self._closed = False
 
     async def load(self, name: str) -> Count:
-        """How to count with this vocabulary (to be called in a thread: `run`). Raises VocabularyError, each time anew once a load has failed.
+        """How to count with this vocabulary (to be called in a thread: `run`). Raises
+        VocabularyError, each time anew once a load has failed.
 
-        The first to ask loads it, everyone else waits for the same load, and one who gives up waiting takes it from nobody.
+        The first to ask loads it, everyone else waits for the same load, and one who gives up
+        waiting takes it from nobody.
         """
         if self._closed:
             raise VocabularyError("Nothing is counted any more: the process ends.")
         loading = self._loads.get(name)
         if loading is None:
-            loading = asyncio.get_running_loop().run_in_executor(self._thread, _loaded, self._load, self._directory, name)
+            loading = asyncio.get_running_loop().run_in_executor(
+                self._thread, _loaded, self._load, self._directory, name
+            )
             self._loads[name] = loading
         outcome = await asyncio.shield(loading)
         if isinstance(outcome, VocabularyError):
@@ -133,10 +161,16 @@ class Vocabularies:
     def ready(self, name: str) -> bool:
         """Whether this vocabulary is loaded, so that counting with it does not wait."""
         loading = self._loads.get(name)
-        return loading is not None and loading.done() and not loading.cancelled() and not isinstance(loading.result(), VocabularyError)
+        return (
+            loading is not None
+            and loading.done()
+            and not loading.cancelled()
+            and not isinstance(loading.result(), VocabularyError)
+        )
 
     async def run(self, name: str, counting: Callable[[Count], _T]) -> _T | None:
-        """Does `counting` in the thread, with how to count in its hand. None if there is nothing to count with: go on with an estimate."""
+        """Does `counting` in the thread, with how to count in its hand. None if there is nothing to
+        count with: go on with an estimate."""
         try:
             count = await self.load(name)
             if self._closed:
@@ -146,19 +180,23 @@ class Vocabularies:
             return None
 
     def close(self) -> None:
-        """Takes nothing new. What was begun is still counted: a count takes milliseconds, a load less than a second."""
+        """Takes nothing new. What was begun is still counted: a count takes milliseconds, a load
+        less than a second."""
         self._closed = True
         self._thread.shutdown(wait=False)
 
 
 def _loaded(load: Loader, directory: Traversable, name: str) -> Count | VocabularyError:
-    """In the thread: a count function, or why there is none. An error is a result here, so that a load nobody waits for any more is no unretrieved exception."""
+    """In the thread: a count function, or why there is none. An error is a result here, so that a
+    load nobody waits for any more is no unretrieved exception."""
     try:
         encoding = load(directory, _BY_NAME[name])
     except KeyError:
         return VocabularyError(f"There is no vocabulary {name!r}; known are {', '.join(_BY_NAME)}")
     except (OSError, EOFError, zlib.error, binascii.Error, ValueError, MemoryError) as error:
-        failure = VocabularyError(f"The vocabulary {name} cannot be loaded ({type(error).__name__}: {error}). Install the package anew.")
+        failure = VocabularyError(
+            f"The vocabulary {name} cannot be loaded ({type(error).__name__}: {error}). Install the package anew."
+        )
         _log.error("%s Counts that need it are estimates until then.", failure)
         return failure
     return lambda text: _count(encoding, text)
@@ -170,22 +208,35 @@ def shipped() -> Traversable:
 
 
 def load_encoding(directory: Traversable, vocabulary: Vocabulary) -> tiktoken.Encoding:
-    """Half a second of work. Raises what reading, decompressing and decoding raise, and ValueError if it is another file than expected."""
+    """Half a second of work. Raises what reading, decompressing and decoding raise, and ValueError
+    if it is another file than expected."""
     data = gzip.decompress(directory.joinpath(f"{vocabulary.name}.tiktoken.gz").read_bytes())
     found = hashlib.sha256(data).hexdigest()
     if found != vocabulary.sha256:
         raise ValueError(f"its SHA-256 is {found}, expected {vocabulary.sha256}")
-    ranks = {binascii.a2b_base64(token): int(rank) for token, rank in (line.split() for line in data.splitlines())}
+    ranks = {
+        binascii.a2b_base64(token): int(rank)
+        for token, rank in (line.split() for line in data.splitlines())
+    }
     # Built from the parts: tiktoken.get_encoding would download.
-    return tiktoken.Encoding(vocabulary.name, pat_str=vocabulary.pattern, mergeable_ranks=ranks, special_tokens=vocabulary.special)
+    return tiktoken.Encoding(
+        vocabulary.name,
+        pat_str=vocabulary.pattern,
+        mergeable_ranks=ranks,
+        special_tokens=vocabulary.special,
+    )
 
 
 def _count(encoding: tiktoken.Encoding, text: str) -> int:
-    """Tokens of a text, special tokens read as the plain text they are in what a user wrote (`encode` would raise on them)."""
+    """Tokens of a text, special tokens read as the plain text they are in what a user wrote
+    (`encode` would raise on them)."""
     try:
         return len(encoding.encode_ordinary(text))
     except BaseException as error:
-        # A panic of the Rust side is a BaseException of a class that cannot be imported; let loose, it would end the task that counts.
+        # A panic of the Rust side is a BaseException of a class that cannot be imported; let loose,
+        # it would end the task that counts.
         if type(error).__name__ != "PanicException":
             raise
-        raise VocabularyError(f"{encoding.name} could not count a text of {len(text)} characters") from error
+        raise VocabularyError(
+            f"{encoding.name} could not count a text of {len(text)} characters"
+        ) from error

@@ -1,7 +1,10 @@
-"""GET /v1/models: one upstream's own answer where that says it all, else a list of what the upstreams report, as far as the key may call it.
+"""GET /v1/models: one upstream's own answer where that says it all, else a list of what the
+upstreams report, as far as the key may call it.
 
-These requests use no tokens: they are relayed without a record. They go with the operator's key, so they count against the caller's rates of
-requests, and what an upstream says of one model is remembered as its list is. Budgets of days and months are those of the book, which they are not in.
+These requests use no tokens: they are relayed without a record. They go with the operator's key, so
+they count against the caller's rates of
+requests, and what an upstream says of one model is remembered as its list is. Budgets of days and
+months are those of the book, which they are not in.
 """
 
 from __future__ import annotations
@@ -15,14 +18,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.http.headers import RawHeaders, first
-from proxy.core.limits.decisions import Ask, Used
+from proxy.core.limits.decisions import Demand, Used
 from proxy.core.limits.language import Unit
 from proxy.core.limits.refusals import refusal
 from proxy.core.limits.state import Refused
 from proxy.core.model_names import model_of_path
 from proxy.dataplane.connection import Request
-from proxy.dataplane.services import Parts
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.fetch import Entry, Fetch, Fetched, listed
 from proxy.dataplane.upstream.pool import ConnectError
 from proxy.dataplane.upstream.upstream import Upstream
@@ -30,33 +33,48 @@ from proxy.quota import QuotaUnavailable
 from proxy.tenants.ring import Tenant
 
 CACHE_S = 300.0  # how long a vendor's list is believed
-ANSWERS_MAX = 256           # about one model each, and how long: names come from clients
+ANSWERS_MAX = 256  # about one model each, and how long: names come from clients
 ANSWER_BYTES_MAX = 16 * 1024
 NEGOTIATED = (b"accept", b"accept-encoding", b"accept-language")
-CONDITIONAL = frozenset({b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since", b"range"})
-FETCH_S = 20.0   # how long a vendor may take to list its models
+CONDITIONAL = frozenset(
+    {b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since", b"range"}
+)
+FETCH_S = 20.0  # how long a vendor may take to list its models
 
 
 class Models:
     """Answers /v1/models and /v1/models/{id}; remembers each upstream's list for five minutes."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._lists: dict[Upstream, tuple[float, list[Entry]]] = {}
-        self._answers: dict[tuple[Upstream, str, tuple[bytes | None, ...]], tuple[float, Fetched]] = {}
+        self._answers: dict[
+            tuple[Upstream, str, tuple[bytes | None, ...]], tuple[float, Fetched]
+        ] = {}
 
-    async def answer(self, request: Request, site: Site, tenant: Tenant, route: str, request_id: str) -> None:
+    async def answer(
+        self, request: Request, snapshot: Snapshot, tenant: Tenant, route: str, request_id: str
+    ) -> None:
         """Writes the answer, or raises ProxyError."""
         fetching = request.connection.client = _Fetching()
         name = model_of_path(route)
-        upstream = self._sole(site, tenant) if name is None else self._serving(site, tenant, name)
-        await self._count(site, tenant, name, request_id)
+        upstream = (
+            self._sole(snapshot, tenant) if name is None else self._serving(snapshot, tenant, name)
+        )
+        await self._count(snapshot, tenant, name, request_id)
         own = [(b"x-tollkeeper-id", request_id.encode())]
         if upstream is None:
-            body = msgspec.json.encode({"object": "list", "data": await self._merged(site, tenant, request.headers, fetching)})
-            request.connection.answer(request, 200, [(b"Content-Type", b"application/json"), *own], body)
+            body = msgspec.json.encode(
+                {
+                    "object": "list",
+                    "data": await self._merged(snapshot, tenant, request.headers, fetching),
+                }
+            )
+            request.connection.answer(
+                request, 200, [(b"Content-Type", b"application/json"), *own], body
+            )
             return
-        site.check_usable(tenant, upstream)
+        snapshot.check_usable(tenant, upstream)
         answer = await self._remembered(upstream, request, fetching, alone=name is not None)
         if upstream.rejects_our_credential(answer.status):
             raise upstream.credential_rejected(answer.status)
@@ -64,24 +82,42 @@ class Models:
             own.append((b"x-tollkeeper-origin", b"upstream"))
         request.connection.answer(request, answer.status, answer.headers + own, answer.body)
 
-    async def _count(self, site: Site, tenant: Tenant, name: str | None, request_id: str) -> None:
+    async def _count(
+        self, snapshot: Snapshot, tenant: Tenant, name: str | None, request_id: str
+    ) -> None:
         """One request of the rates that the caller has. Raises ProxyError 429 or 503."""
-        own = site.rules.of_tenant(tenant.key_id, tenant.team)
-        limits = tuple(limit for limit in own if limit.unit is Unit.REQUESTS and limit.smooth and limit.applies(name))
+        own = snapshot.rules.of_tenant(tenant.key_id, tenant.team)
+        limits = tuple(
+            limit
+            for limit in own
+            if limit.unit is Unit.REQUESTS and limit.smooth and limit.applies(name)
+        )
         if not limits:
             return
-        now_ms = self._parts.now_ms()
+        now_ms = self._services.now_ms()
         try:
-            outcome = await self._parts.quota.reserve(limits, Ask(exchange_id=request_id, started_at_ms=now_ms), now_ms)
+            outcome = await self._services.quota.reserve(
+                limits, Demand(exchange_id=request_id, started_at_ms=now_ms), now_ms
+            )
         except QuotaUnavailable as error:
-            raise unavailable("quota_unavailable", f"The proxy cannot tell now whether this is within its limits ({error}). Try again shortly.") from error
+            raise unavailable(
+                "quota_unavailable",
+                f"The proxy cannot tell now whether this is within its limits ({error}). Try again shortly.",
+            ) from error
         if isinstance(outcome, Refused):
-            raise refusal(outcome, now_ms, site.zone)
-        self._parts.quota.settle(outcome, Used(requests=1), now_ms)
+            raise refusal(outcome, now_ms, snapshot.zone)
+        self._services.quota.settle(outcome, Used(requests=1), now_ms)
 
-    async def _remembered(self, upstream: Upstream, request: Request, fetching: _Fetching, *, alone: bool) -> Fetched:
-        """The upstream's answer; that about one model from memory, where the answer is not the caller's own."""
-        if not alone or upstream.settings.auth != "own" or any(name.lower() in CONDITIONAL for name, _ in request.headers):
+    async def _remembered(
+        self, upstream: Upstream, request: Request, fetching: _Fetching, *, alone: bool
+    ) -> Fetched:
+        """The upstream's answer; that about one model from memory, where the answer is not the
+        caller's own."""
+        if (
+            not alone
+            or upstream.settings.auth != "own"
+            or any(name.lower() in CONDITIONAL for name, _ in request.headers)
+        ):
             return await self._fetch(upstream, request.target, request.headers, fetching)
         key = (upstream, request.target, tuple(first(request.headers, name) for name in NEGOTIATED))
         known = self._answers.get(key)
@@ -95,38 +131,57 @@ class Models:
             self._answers[key] = (monotonic(), answer)
         return answer
 
-    def _sole(self, site: Site, tenant: Tenant) -> Upstream | None:
+    def _sole(self, snapshot: Snapshot, tenant: Tenant) -> Upstream | None:
         """The one upstream whose list can be passed on as it is, or None."""
-        if len(site.upstreams) == 1 and not tenant.models:
-            return next(iter(site.upstreams.values()))
+        if len(snapshot.upstreams) == 1 and not tenant.models:
+            return next(iter(snapshot.upstreams.values()))
         return None
 
-    def _serving(self, site: Site, tenant: Tenant, model: str) -> Upstream:
-        upstream = site.upstream_for(model)
+    def _serving(self, snapshot: Snapshot, tenant: Tenant, model: str) -> Upstream:
+        upstream = snapshot.upstream_for(model)
         if upstream is None or not tenant.allows(model):
-            raise site.no_route(model)
+            raise snapshot.no_route(model)
         return upstream
 
-    async def _merged(self, site: Site, tenant: Tenant, headers: RawHeaders, fetching: _Fetching) -> list[Entry]:
+    async def _merged(
+        self, snapshot: Snapshot, tenant: Tenant, headers: RawHeaders, fetching: _Fetching
+    ) -> list[Entry]:
         usable = [
-            upstream for upstream in site.upstreams.values() if site.why_unusable(tenant, upstream) is None
+            upstream
+            for upstream in snapshot.upstreams.values()
+            if snapshot.why_unusable(tenant, upstream) is None
         ]
         if not usable:
-            for upstream in site.upstreams.values():
-                site.check_usable(tenant, upstream)
-        lists = await asyncio.gather(*(self._listed(upstream, headers, fetching) for upstream in usable))
+            for upstream in snapshot.upstreams.values():
+                snapshot.check_usable(tenant, upstream)
+        lists = await asyncio.gather(
+            *(self._listed(upstream, headers, fetching) for upstream in usable)
+        )
         merged: dict[str, Entry] = {}
         for upstream, entries in zip(usable, lists, strict=True):
             for entry in entries:
                 name = entry.get("id")
-                if isinstance(name, str) and name not in merged and site.upstream_for(name) is upstream and tenant.allows(name):
+                if (
+                    isinstance(name, str)
+                    and name not in merged
+                    and snapshot.upstream_for(name) is upstream
+                    and tenant.allows(name)
+                ):
                     merged[name] = entry
         if not merged and not any(lists):
-            raise ProxyError(502, "api_error", "upstream_failed", "No upstream could list its models. Try again, or ask the operator to check the upstreams.")
+            raise ProxyError(
+                502,
+                "api_error",
+                "upstream_failed",
+                "No upstream could list its models. Try again, or ask the operator to check the upstreams.",
+            )
         return list(merged.values())
 
-    async def _listed(self, upstream: Upstream, headers: RawHeaders, fetching: _Fetching) -> list[Entry]:
-        """What one upstream reports; empty if it does not answer. Remembered only where the answer is not the caller's own."""
+    async def _listed(
+        self, upstream: Upstream, headers: RawHeaders, fetching: _Fetching
+    ) -> list[Entry]:
+        """What one upstream reports; empty if it does not answer. Remembered only where the answer
+        is not the caller's own."""
         own = upstream.settings.auth == "own"
         known = self._lists.get(upstream)
         if own and known is not None and monotonic() - known[0] < CACHE_S:
@@ -137,27 +192,35 @@ class Models:
             return known[1] if own and known is not None else []
         entries = listed(answer)
         if own and answer.status == 200:
-            self._lists = {known: value for known, value in self._lists.items() if monotonic() - value[0] < CACHE_S}
+            self._lists = {
+                known: value
+                for known, value in self._lists.items()
+                if monotonic() - value[0] < CACHE_S
+            }
             self._lists[upstream] = (monotonic(), entries)
         return entries
 
-    async def _fetch(self, upstream: Upstream, target: str, headers: RawHeaders, fetching: _Fetching) -> Fetched:
+    async def _fetch(
+        self, upstream: Upstream, target: str, headers: RawHeaders, fetching: _Fetching
+    ) -> Fetched:
         try:
             connection = await upstream.pool.acquire()
         except ConnectError as error:
-            self._parts.metrics.upstream_error(upstream.name, error.kind)
+            self._services.metrics.upstream_error(upstream.name, error.kind)
             raise upstream.unreachable(error) from error
         fetch = Fetch(upstream, connection)
         fetching.add(fetch)
         try:
             async with asyncio.timeout(min(FETCH_S, upstream.timeouts.first_byte_s)):
-                return await fetch.run(upstream.head("GET", target, headers, None, via=self._parts.via.line))
+                return await fetch.run(
+                    upstream.head("GET", target, headers, None, via=self._services.via.line)
+                )
         except TimeoutError:
-            self._parts.metrics.upstream_error(upstream.name, "timeout")
+            self._services.metrics.upstream_error(upstream.name, "timeout")
             message = f"The upstream `{upstream.name}` did not list its models in time. Try again."
             raise ProxyError(504, "api_error", "upstream_timeout", message) from None
         except (ClientError, HttpProcessingError, OSError) as error:
-            self._parts.metrics.upstream_error(upstream.name, "reset")
+            self._services.metrics.upstream_error(upstream.name, "reset")
             message = f"The upstream `{upstream.name}` broke its answer off. Try again."
             raise ProxyError(502, "api_error", "upstream_failed", message) from error
         finally:
@@ -165,7 +228,8 @@ class Models:
 
 
 class _Fetching:
-    """The fetches made for one client. If it leaves, they end: nobody is left to read them, and the connections have paying work to do."""
+    """The fetches made for one client. If it leaves, they end: nobody is left to read them, and the
+    connections have paying work to do."""
 
     def __init__(self) -> None:
         self._fetches: list[Fetch] = []

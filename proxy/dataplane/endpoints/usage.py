@@ -1,6 +1,8 @@
-"""GET /v1/usage and /v1/usage/records/{id}: what the caller's own key and team have used, how their limits stand, and each of the key's own records.
+"""GET /v1/usage and /v1/usage/records/{id}: what the caller's own key and team have used, how their
+limits stand, and each of the key's own records.
 
-Costs are the operator's matter and are not shown; charges are. Nor is what others use: limits of the whole proxy and of an upstream are not listed.
+Costs are the operator's matter and are not shown; charges are. Nor is what others use: limits of
+the whole proxy and of an upstream are not listed.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from proxy.core.calendar import Per, window
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.limits.language import show_money
 from proxy.dataplane.connection import Request
-from proxy.dataplane.services import Parts
-from proxy.dataplane.snapshot import Site
+from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.queries import Queries, UsageRow
 from proxy.quota import QuotaUnavailable
@@ -26,67 +28,123 @@ from proxy.quota.status import standing
 from proxy.tenants.ring import Tenant
 
 RECORDS: Final = "/v1/usage/records/"
-BELIEVED_S: Final = 5.0         # how long sums from the ledger are given out again
+BELIEVED_S: Final = 5.0  # how long sums from the ledger are given out again
 _ID = re.compile(r"[0-9a-f-]{36}")
-_SUMS: Final = ("requests", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "charge_nano", "currency")
-_NOT_SHOWN: Final = frozenset({
-    "writer", "upstream_account", "labels", "cost_nano", "cost_original_nano", "upstream_cost_nano", "price_version", "price_model", "price_currency", "fx_rate",
-})
+_SUMS: Final = (
+    "requests",
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "charge_nano",
+    "currency",
+)
+_NOT_SHOWN: Final = frozenset(
+    {
+        "writer",
+        "upstream_account",
+        "labels",
+        "cost_nano",
+        "cost_original_nano",
+        "upstream_cost_nano",
+        "price_version",
+        "price_model",
+        "price_currency",
+        "fx_rate",
+    }
+)
 
 
 class OwnUsage:
-    """Answers /v1/usage; remembers the sums of all keys for a few seconds, so that nobody can keep the ledger busy."""
+    """Answers /v1/usage; remembers the sums of all keys for a few seconds, so that nobody can keep
+    the ledger busy."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._sums: dict[int, tuple[float, asyncio.Task[list[UsageRow]]]] = {}
 
-    async def answer(self, request: Request, site: Site, tenant: Tenant, route: str, request_id: str) -> None:
+    async def answer(
+        self, request: Request, snapshot: Snapshot, tenant: Tenant, route: str, request_id: str
+    ) -> None:
         """Writes the answer, or raises ProxyError 404 or 503."""
         try:
-            body = await (self._record(site, tenant, route.removeprefix(RECORDS)) if route.startswith(RECORDS) else self._usage(site, tenant))
+            body = await (
+                self._record(snapshot, tenant, route.removeprefix(RECORDS))
+                if route.startswith(RECORDS)
+                else self._usage(snapshot, tenant)
+            )
         except (LedgerUnavailable, LedgerError) as error:
-            raise unavailable("ledger_unavailable", f"The ledger cannot be read now ({error}). Try again shortly.") from error
+            raise unavailable(
+                "ledger_unavailable", f"The ledger cannot be read now ({error}). Try again shortly."
+            ) from error
         except QuotaUnavailable as error:
-            raise unavailable("quota_unavailable", f"The running counts cannot be read now ({error}). Try again shortly.") from error
-        headers = [(b"Content-Type", b"application/json"), (b"x-tollkeeper-id", request_id.encode())]
+            raise unavailable(
+                "quota_unavailable",
+                f"The running counts cannot be read now ({error}). Try again shortly.",
+            ) from error
+        headers = [
+            (b"Content-Type", b"application/json"),
+            (b"x-tollkeeper-id", request_id.encode()),
+        ]
         request.connection.answer(request, 200, headers, msgspec.json.encode(body))
 
-    async def _usage(self, site: Site, tenant: Tenant) -> dict[str, object]:
-        now_ms = self._parts.now_ms()
-        limits = site.rules.of_tenant(tenant.key_id, tenant.team)
-        states = await self._parts.quota.states(limits, now_ms)
-        day_ms, month_ms = (window(per, now_ms, site.zone).start_ms for per in (Per.DAY, Per.MONTH))
+    async def _usage(self, snapshot: Snapshot, tenant: Tenant) -> dict[str, object]:
+        now_ms = self._services.now_ms()
+        limits = snapshot.rules.of_tenant(tenant.key_id, tenant.team)
+        states = await self._services.quota.states(limits, now_ms)
+        day_ms, month_ms = (
+            window(per, now_ms, snapshot.zone).start_ms for per in (Per.DAY, Per.MONTH)
+        )
         return {
             "object": "usage",
             "key": tenant.key_id,
             "team": tenant.team,
-            "timezone": str(site.zone),
-            "limits": [standing(state, site.zone) for state in states],
+            "timezone": str(snapshot.zone),
+            "limits": [standing(state, snapshot.zone) for state in states],
             "recent": {
-                "today": _own(await self._since(site, day_ms), tenant),
-                "month": _own(await self._since(site, month_ms), tenant),
+                "today": _own(await self._since(snapshot, day_ms), tenant),
+                "month": _own(await self._since(snapshot, month_ms), tenant),
             },
         }
 
-    async def _since(self, site: Site, from_ms: int) -> list[UsageRow]:
+    async def _since(self, snapshot: Snapshot, from_ms: int) -> list[UsageRow]:
         """Sums by key since then; one question at a time, and its answer for a few seconds."""
         known = self._sums.get(from_ms)
-        if known is None or monotonic() - known[0] > BELIEVED_S or (known[1].done() and known[1].exception() is not None):
-            queries = _queries(site)
-            known = monotonic(), asyncio.create_task(asyncio.to_thread(queries.usage, ["key"], from_ms, None, site.zone))
-            self._sums = {start_ms: sums for start_ms, sums in self._sums.items() if monotonic() - sums[0] <= BELIEVED_S}
+        if (
+            known is None
+            or monotonic() - known[0] > BELIEVED_S
+            or (known[1].done() and known[1].exception() is not None)
+        ):
+            queries = _queries(snapshot)
+            known = (
+                monotonic(),
+                asyncio.create_task(
+                    asyncio.to_thread(queries.usage, ["key"], from_ms, None, snapshot.zone)
+                ),
+            )
+            self._sums = {
+                start_ms: sums
+                for start_ms, sums in self._sums.items()
+                if monotonic() - sums[0] <= BELIEVED_S
+            }
             self._sums[from_ms] = known
         return await asyncio.shield(known[1])
 
-    async def _record(self, site: Site, tenant: Tenant, id: str) -> dict[str, object]:
-        entry = await asyncio.to_thread(_queries(site).record, id) if _ID.fullmatch(id) else None
+    async def _record(self, snapshot: Snapshot, tenant: Tenant, id: str) -> dict[str, object]:
+        entry = (
+            await asyncio.to_thread(_queries(snapshot).record, id) if _ID.fullmatch(id) else None
+        )
         if entry is None or entry.record.key_id != tenant.key_id:
             message = "This key has no record of that id. A record is there a moment after its answer has ended; the id is in the answer's x-tollkeeper-id."
             raise ProxyError(404, "invalid_request_error", "record_not_found", message)
         fields = msgspec.to_builtins(entry.record)
         assert isinstance(fields, dict)
-        return {"object": "usage.record", **{name: value for name, value in fields.items() if name not in _NOT_SHOWN}, "booked_at_ms": entry.booked_at_ms}
+        return {
+            "object": "usage.record",
+            **{name: value for name, value in fields.items() if name not in _NOT_SHOWN},
+            "booked_at_ms": entry.booked_at_ms,
+        }
 
 
 def _own(rows: Sequence[UsageRow], tenant: Tenant) -> list[dict[str, object]]:
@@ -100,5 +158,5 @@ def _own(rows: Sequence[UsageRow], tenant: Tenant) -> list[dict[str, object]]:
     return found
 
 
-def _queries(site: Site) -> Queries:
-    return Queries(site.settings.ledger.url, site.settings.data_dir)
+def _queries(snapshot: Snapshot) -> Queries:
+    return Queries(snapshot.settings.ledger.url, snapshot.settings.data_dir)

@@ -1,4 +1,5 @@
-"""One connection to an upstream, read by push: what arrives is handed on in the same turn of the loop.
+"""One connection to an upstream, read by push: what arrives is handed on in the same turn of the
+loop.
 
 Relies on aiohttp's semi-private `ResponseHandler` and its parser; see pool.py.
 """
@@ -19,17 +20,25 @@ from aiohttp.streams import StreamReader
 from proxy.core.http.framing import CHUNKED_END, latest
 from proxy.core.http.response_head import HeadReader, MalformedAnswer, body_bytes, not_well_formed
 
-HEAD_FIELD_MAX = 65536    # bytes of one header line from an upstream; some vendors' CSP lines exceed aiohttp's 8 KiB
-READ_BYTES = 32768        # of one read; a loop's own reads are up to eight times as large, and a client that stops reading costs what is read in that moment
-# The same over TLS: all that the layer below may have decrypted. It drops what is left when the peer closes without close_notify, as many servers do.
+# bytes of one header line from an upstream; some vendors' CSP lines exceed aiohttp's 8 KiB
+HEAD_FIELD_MAX = 65536
+# of one read; a loop's own reads are up to eight times as large, and a client that stops reading
+# costs what is read in that moment
+READ_BYTES = 32768
+# The same over TLS: all that the layer below may have decrypted. It drops what is left when the
+# peer closes without close_notify, as many servers do.
 READ_BYTES_TLS = 512 * 1024
-READ_BUFFER_BYTES = 65536 # parsed body bytes that may wait for a slow client before the upstream is paused (aiohttp pauses at twice this)
+# parsed body bytes that may wait for a slow client before the upstream is paused (aiohttp pauses at
+# twice this)
+READ_BUFFER_BYTES = 65536
 
 
 class Receiver(Protocol):
-    """What an exchange offers to the connection that works for it. Every call is synchronous and comes from the event loop.
+    """What an exchange offers to the connection that works for it. Every call is synchronous and
+    comes from the event loop.
 
-    request_sent · of the request no more waits in this process than a transport may hold (64 KiB): now, or once a slow upstream has read on
+    request_sent · of the request no more waits in this process than a transport may hold (64 KiB):
+    now, or once a slow upstream has read on
     """
 
     def head_received(self, head: RawResponseMessage, body: StreamReader) -> None: ...
@@ -39,44 +48,54 @@ class Receiver(Protocol):
 
 
 class UpstreamConnection(ResponseHandler):
-    """One connection. Between two exchanges it has no receiver, and any byte that arrives then condemns it.
+    """One connection. Between two exchanges it has no receiver, and any byte that arrives then
+    condemns it.
 
-    In an exchange there is one final head and one body. Whatever follows ends the connection's reuse and nothing else.
+    In an exchange there is one final head and one body. Whatever follows ends the connection's
+    reuse and nothing else.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.receiver: Receiver | None = None
-        self.lease: aiohttp.connector.Connection | None = None  # aiohttp's own handle; kept so that it is not collected
+        self.lease: aiohttp.connector.Connection | None = (
+            None  # aiohttp's own handle; kept so that it is not collected
+        )
         self.idle_since_s = 0.0
         self.closed_s: float | None = None  # monotonic; when the peer was seen to close it
-        self.chunked = False                # whether the latest answer was
+        self.chunked = False  # whether the latest answer was
         self.tls = False
-        self._said_goodbye = False          # over TLS: close_notify has come
-        self._received_last = b""           # what arrived last
-        self._unread = select.poll()        # asks the kernel what the loop has not read yet
-        self._heads: HeadReader | None = None   # until the final head has come
+        self._said_goodbye = False  # over TLS: close_notify has come
+        self._received_last = b""  # what arrived last
+        self._unread = select.poll()  # asks the kernel what the loop has not read yet
+        self._heads: HeadReader | None = None  # until the final head has come
         self._body: StreamReader | None = None
-        self._body_left: int | None = None      # bytes that the head has promised and that are still to come; None: not known
+        self._body_left: int | None = (
+            None  # bytes that the head has promised and that are still to come; None: not known
+        )
 
     @property
     def truncated(self) -> bool:
-        """Whether anybody may have ended the peer's bytes: over TLS only close_notify comes from the peer itself."""
+        """Whether anybody may have ended the peer's bytes: over TLS only close_notify comes from
+        the peer itself."""
         return self.tls and not self._said_goodbye
 
     @property
     def had_trailer(self) -> bool:
-        """Whether the latest answer, read to its end, may have left a trailer field in the parser."""
+        """Whether the latest answer, read to its end, may have left a trailer field in the
+        parser."""
         return self.chunked and self._received_last != CHUNKED_END
 
     @property
     def usable(self) -> bool:
-        """Whether a request may be sent: the peer has neither closed the connection nor sent what the loop has yet to read. About 1 µs."""
+        """Whether a request may be sent: the peer has neither closed the connection nor sent what
+        the loop has yet to read. About 1 µs."""
         return self.is_connected() and not self.should_close and not self._unread.poll(0)
 
     @property
     def unsent(self) -> bool:
-        """Whether some of the request still waits to be sent: an answer may come before the upstream has read it all."""
+        """Whether some of the request still waits to be sent: an answer may come before the
+        upstream has read it all."""
         transport = self.transport
         return transport is not None and transport.get_write_buffer_size() > 0
 
@@ -90,19 +109,25 @@ class UpstreamConnection(ResponseHandler):
         transport.set_protocol(_Reads(self, read_into))
         transport.resume_reading()
         self.set_response_params(
-            auto_decompress=False, read_until_eof=True, read_timeout=None, read_bufsize=READ_BUFFER_BYTES,
-            max_line_size=HEAD_FIELD_MAX, max_field_size=HEAD_FIELD_MAX,
+            auto_decompress=False,
+            read_until_eof=True,
+            read_timeout=None,
+            read_bufsize=READ_BUFFER_BYTES,
+            max_line_size=HEAD_FIELD_MAX,
+            max_field_size=HEAD_FIELD_MAX,
         )
 
     def data_received(self, data: bytes) -> None:
         receiver = self.receiver
         if not data or (receiver is None and self.lease is None):
-            # What resume_reading parses was held back, in the middle of a read of the receiver's own: it looks again by itself.
+            # What resume_reading parses was held back, in the middle of a read of the receiver's
+            # own: it looks again by itself.
             # What comes before there is a lease is an egress proxy's answer.
             super().data_received(data)
             return
         if receiver is None:
-            self.abort()  # an answer nobody asked for: the next exchange must not read it as its own
+            # an answer nobody asked for: the next exchange must not read it as its own
+            self.abort()
             return
         self._received_last = latest(self._received_last, data)
         if self._heads is not None:
@@ -133,7 +158,8 @@ class UpstreamConnection(ResponseHandler):
         return b""
 
     def _read_body(self, body: StreamReader, data: bytes) -> None:
-        """Gives the parser what belongs to the body. Nothing behind it can be told from the next answer, so none of it is read."""
+        """Gives the parser what belongs to the body. Nothing behind it can be told from the next
+        answer, so none of it is read."""
         if self._body_left is None:
             belongs = 0 if body.is_eof() else len(data)
         else:
@@ -145,7 +171,8 @@ class UpstreamConnection(ResponseHandler):
             super().data_received(data[:belongs])
 
     def eof_received(self) -> None:
-        """The peer ends its side. The transport closes itself only later, over TLS a turn of the loop later, and must not be used meanwhile."""
+        """The peer ends its side. The transport closes itself only later, over TLS a turn of the
+        loop later, and must not be used meanwhile."""
         self.closed_s = monotonic()
         self.force_close()
         if self.tls:
@@ -153,10 +180,13 @@ class UpstreamConnection(ResponseHandler):
         super().eof_received()
 
     def _close_notify(self) -> bool:
-        """Whether the end came from TLS itself. asyncio tells of a bare FIN in the same way; uvloop does not tell of it at all."""
+        """Whether the end came from TLS itself. asyncio tells of a bare FIN in the same way; uvloop
+        does not tell of it at all."""
         assert self.transport is not None
         try:
-            return not self.transport.get_extra_info("ssl_object").read(1)  # b"" behind a close_notify
+            return not self.transport.get_extra_info("ssl_object").read(
+                1
+            )  # b"" behind a close_notify
         except ssl.SSLError:
             return False
 
@@ -169,7 +199,8 @@ class UpstreamConnection(ResponseHandler):
             receiver.connection_failed(exc)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        # aiohttp calls this on every read of a chunk, whether paused or not; each call would parse b"" and enter data_received again.
+        # aiohttp calls this on every read of a chunk, whether paused or not; each call would parse
+        # b"" and enter data_received again.
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
@@ -190,7 +221,8 @@ class UpstreamConnection(ResponseHandler):
 
 
 class _Reads(asyncio.BufferedProtocol):
-    """Between a transport and its connection, to bound one read. All connections of a loop share `read_into`: from get_buffer to buffer_updated nothing else runs."""
+    """Between a transport and its connection, to bound one read. All connections of a loop share
+    `read_into`: from get_buffer to buffer_updated nothing else runs."""
 
     def __init__(self, connection: UpstreamConnection, read_into: memoryview) -> None:
         self._connection = connection

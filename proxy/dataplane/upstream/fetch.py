@@ -1,4 +1,5 @@
-"""One small request to an upstream whose answer is read whole: lists of models, and what `check --connect` asks. Nothing of it is metered or booked."""
+"""One small request to an upstream whose answer is read whole: lists of models, and what `check
+--connect` asks. Nothing of it is metered or booked."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 class Fetch:
-    """Sends one request on a connection in hand and receives its answer. Whoever made it calls `end`, however it went."""
+    """Sends one request on a connection in hand and receives its answer. Whoever made it calls
+    `end`, however it went."""
 
     def __init__(self, upstream: Upstream, connection: UpstreamConnection) -> None:
         self._upstream = upstream
@@ -43,7 +45,8 @@ class Fetch:
         self._size = 0
 
     async def run(self, request: bytes) -> Fetched:
-        """Sends head and body in one write. Raises ClientError, HttpProcessingError or OSError where no whole answer comes."""
+        """Sends head and body in one write. Raises ClientError, HttpProcessingError or OSError
+        where no whole answer comes."""
         self._connection.receiver = self
         self._connection.send(request)
         return await self._answer
@@ -94,7 +97,9 @@ class Fetch:
         if masking and coding is not None and Watch(masking, coding).finds(body):
             self._answer.set_exception(OSError("the answer quotes our credential"))
         else:
-            self._answer.set_result(Fetched(head.code, self._upstream.answer_headers(head), masking.masked(body)))
+            self._answer.set_result(
+                Fetched(head.code, self._upstream.answer_headers(head), masking.masked(body))
+            )
 
     def connection_failed(self, error: BaseException | None) -> None:
         if self._body is not None and self._body.is_eof():
@@ -113,7 +118,8 @@ def _is_json(body: bytes) -> bool:
 
 
 def listed(answer: Fetched) -> list[Entry]:
-    """The models of a list answer; empty for anything else, compressed answers included (none is asked for)."""
+    """The models of a list answer; empty for anything else, compressed answers included (none is
+    asked for)."""
     if answer.status != 200:
         return []
     try:
@@ -121,4 +127,6 @@ def listed(answer: Fetched) -> list[Entry]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
     entries = data.get("data") if isinstance(data, dict) else data
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return (
+        [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    )

@@ -1,9 +1,12 @@
 """Connections to one upstream: dialled by aiohttp's connector and kept by us in a LIFO.
 
-Relies, as upstream_connection.py does, on aiohttp's semi-private parts (`TCPConnector._factory`, `ClientRequest`); the version is pinned and
-tests/dataplane/upstream/test_pool.py names what broke. The documented fallback is ClientSession.request with auto_decompress=False.
+Relies, as upstream_connection.py does, on aiohttp's semi-private parts (`TCPConnector._factory`,
+`ClientRequest`); the version is pinned and
+tests/dataplane/upstream/test_pool.py names what broke. The documented fallback is
+ClientSession.request with auto_decompress=False.
 
-Why not ClientSession: the journal entry must lie between "connection in hand" and "first byte out", the request head must go out as it
+Why not ClientSession: the journal entry must lie between "connection in hand" and "first byte out",
+the request head must go out as it
 came in, and a stream must not cost a task switch per chunk.
 """
 
@@ -25,7 +28,8 @@ from proxy.dataplane.upstream.reuse import Reuse
 
 
 class ConnectError(Exception):
-    """No connection could be had, so nothing was sent. `kind` is a metric label: connect, tls, dns, timeout, pool or proxy."""
+    """No connection could be had, so nothing was sent. `kind` is a metric label: connect, tls, dns,
+    timeout, pool or proxy."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -37,7 +41,8 @@ def _connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
 
 
 class _Dialer(aiohttp.TCPConnector):
-    """aiohttp's connector (DNS, happy eyeballs, TLS, proxies) that makes our connections and never pools them."""
+    """aiohttp's connector (DNS, happy eyeballs, TLS, proxies) that makes our connections and never
+    pools them."""
 
     def __init__(self, context: ssl.SSLContext | bool) -> None:
         super().__init__(limit=0, ssl=context, force_close=True)
@@ -47,9 +52,12 @@ class _Dialer(aiohttp.TCPConnector):
 class Pool:
     """The connections of one upstream, most recently used first.
 
-    connections_max bounds those in use and idle together; beyond it acquire waits `pool_s`. Idle ones are dropped after `keepalive_s`,
-    below the 5 s at which uvicorn and Node close, because a POST on a connection the peer is closing cannot be sent again. For the same reason the kernel is
-    asked before one is used again, and an upstream must have been seen to keep its connections open before they are used at once (reuse.py).
+    connections_max bounds those in use and idle together; beyond it acquire waits `pool_s`. Idle
+    ones are dropped after `keepalive_s`,
+    below the 5 s at which uvicorn and Node close, because a POST on a connection the peer is
+    closing cannot be sent again. For the same reason the kernel is
+    asked before one is used again, and an upstream must have been seen to keep its connections open
+    before they are used at once (reuse.py).
     """
 
     def __init__(
@@ -65,7 +73,9 @@ class Pool:
     ) -> None:
         self._url = URL(base_url)
         self._proxy = URL(proxy).with_user(None) if proxy else None
-        self.proxy_authorization = _basic(URL(proxy)) if proxy else None  # to be sent by whoever speaks to the proxy itself
+        self.proxy_authorization = (
+            _basic(URL(proxy)) if proxy else None
+        )  # to be sent by whoever speaks to the proxy itself
         self._connections_max = connections_max
         self._connect_s = connect_s
         self._pool_s = pool_s
@@ -73,7 +83,9 @@ class Pool:
         self._context = context
         self._session: aiohttp.ClientSession | None = None
         self._idle: list[UpstreamConnection] = []
-        self._read_into = memoryview(bytearray(READ_BYTES_TLS if self._url.scheme == "https" else READ_BYTES))
+        self._read_into = memoryview(
+            bytearray(READ_BYTES_TLS if self._url.scheme == "https" else READ_BYTES)
+        )
         self._reuse = Reuse()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._open = 0
@@ -101,14 +113,17 @@ class Pool:
             raise
 
     def release(self, connection: UpstreamConnection) -> None:
-        """Gives a connection back after a whole answer was read from it; one that cannot be used again is closed."""
+        """Gives a connection back after a whole answer was read from it; one that cannot be used
+        again is closed."""
         connection.receiver = None
         unusable = connection.should_close or connection.had_trailer or connection.unsent
         if unusable or not connection.is_connected() or self._session is None:
             self.discard(connection)
             return
         if self._idle and not self._reuse.at_once(connection.chunked):
-            self.discard(connection)  # one at rest is enough to learn from, and servers with few threads spend one on each
+            self.discard(
+                connection
+            )  # one at rest is enough to learn from, and servers with few threads spend one on each
             return
         connection.idle_since_s = monotonic()
         self._idle.append(connection)
@@ -155,7 +170,8 @@ class Pool:
         return None
 
     def _looked_at(self, connection: UpstreamConnection, now_s: float) -> bool:
-        """Whether an idle connection is still good; what is seen of its upstream's ways is remembered."""
+        """Whether an idle connection is still good; what is seen of its upstream's ways is
+        remembered."""
         idle_s = now_s - connection.idle_since_s
         if connection.usable:
             self._reuse.kept(connection.chunked, idle_s, now_s)
@@ -172,9 +188,12 @@ class Pool:
                 await waiter
         except (TimeoutError, asyncio.CancelledError) as error:
             if waiter.done() and not waiter.cancelled():
-                self._wake_one()  # the place came in the same moment: it belongs to the next in line
+                # the place came in the same moment: it belongs to the next in line
+                self._wake_one()
             if isinstance(error, TimeoutError):
-                raise ConnectError("pool", f"all {self._connections_max} connections are in use") from None
+                raise ConnectError(
+                    "pool", f"all {self._connections_max} connections are in use"
+                ) from None
             raise
         finally:
             if waiter in self._waiting:
@@ -183,21 +202,37 @@ class Pool:
     async def _dial(self) -> UpstreamConnection:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=_Dialer(self._context), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
+                connector=_Dialer(self._context),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
             )
         session = self._session
         assert session.connector is not None
-        headers = {"Proxy-Authorization": self.proxy_authorization} if self.proxy_authorization else None
-        request = aiohttp.ClientRequest(
-            "POST", self._url, loop=asyncio.get_running_loop(), session=session, ssl=self._context, proxy=self._proxy, proxy_headers=headers
+        headers = (
+            {"Proxy-Authorization": self.proxy_authorization} if self.proxy_authorization else None
         )
-        timeout = aiohttp.ClientTimeout(total=None, connect=self._connect_s, sock_connect=self._connect_s)
+        request = aiohttp.ClientRequest(
+            "POST",
+            self._url,
+            loop=asyncio.get_running_loop(),
+            session=session,
+            ssl=self._context,
+            proxy=self._proxy,
+            proxy_headers=headers,
+        )
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=self._connect_s, sock_connect=self._connect_s
+        )
         try:
             lease = await session.connector.connect(request, traces=[], timeout=timeout)
         except TimeoutError:
             raise ConnectError("timeout", f"no connection within {self._connect_s:g} s") from None
         except aiohttp.ClientProxyConnectionError as error:
-            raise ConnectError("proxy", f"the egress proxy cannot be reached: {error.os_error.strerror or 'connection failed'}") from error
+            raise ConnectError(
+                "proxy",
+                f"the egress proxy cannot be reached: {error.os_error.strerror or 'connection failed'}",
+            ) from error
         except aiohttp.ClientHttpProxyError as error:
             raise ConnectError("proxy", f"the egress proxy answered {error.status}") from error
         except aiohttp.ClientSSLError as error:
@@ -225,10 +260,18 @@ class Pool:
 
 
 def _basic(proxy: URL) -> str | None:
-    return None if proxy.user is None else aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
+    return (
+        None if proxy.user is None else aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
+    )
 
 
 def _reason(error: BaseException) -> str:
     os_error = getattr(error, "os_error", error)
-    number = getattr(os_error, "errno", None)  # its text, unlike the event loop's own, names no address
-    return os.strerror(number).lower() if isinstance(number, int) and number > 0 else "the connection failed"
+    number = getattr(
+        os_error, "errno", None
+    )  # its text, unlike the event loop's own, names no address
+    return (
+        os.strerror(number).lower()
+        if isinstance(number, int) and number > 0
+        else "the connection failed"
+    )

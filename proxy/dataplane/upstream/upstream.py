@@ -1,4 +1,5 @@
-"""One configured vendor: its address, its credential, which headers cross, and its pool of connections."""
+"""One configured vendor: its address, its credential, which headers cross, and its pool of
+connections."""
 
 from __future__ import annotations
 
@@ -21,11 +22,18 @@ from proxy.core.model_names import matches_caseless
 from proxy.core.steering import tells_a_key
 from proxy.dataplane.upstream.pool import ConnectError, Pool
 
-OF_THE_BODY = ("accept-encoding", "content-md5", "digest", "content-digest", "repr-digest")  # replaced when a body is spliced
+OF_THE_BODY = (
+    "accept-encoding",
+    "content-md5",
+    "digest",
+    "content-digest",
+    "repr-digest",
+)  # replaced when a body is spliced
 
 
 class Upstream:
-    """A vendor as the exchange sees it: `head()` builds a request head, `answer_headers()` selects what the client gets to see."""
+    """A vendor as the exchange sees it: `head()` builds a request head, `answer_headers()` selects
+    what the client gets to see."""
 
     def __init__(self, name: str, settings: UpstreamSettings, timeouts: TimeoutSettings) -> None:
         self.name = name
@@ -35,7 +43,8 @@ class Upstream:
         self._prefix = url.raw_path.rstrip("/")
         self._query = urlencode(settings.query)
         self._query_names = frozenset(map(str.casefold, settings.query))
-        # An http:// upstream behind an egress proxy takes the absolute form; https:// goes through a CONNECT tunnel.
+        # An http:// upstream behind an egress proxy takes the absolute form; https:// goes through
+        # a CONNECT tunnel.
         absolute = bool(settings.proxy) and url.scheme == "http"
         self._origin = f"http://{url.raw_authority.rpartition('@')[2]}" if absolute else ""
         own_headers = {name.lower(): value for name, value in settings.headers.items()}
@@ -44,20 +53,29 @@ class Upstream:
             own_headers["authorization"] = f"Bearer {settings.api_key}"
         host = own_headers.pop("host", url.raw_authority.rpartition("@")[2])
         chosen = partial(
-            outward_filter, keep_credentials=forward, allow=settings.allow_request_headers, listed_only=settings.request_headers == "listed"
+            outward_filter,
+            keep_credentials=forward,
+            allow=settings.allow_request_headers,
+            listed_only=settings.request_headers == "listed",
         )
         self._outward = chosen(replaced=own_headers)
         self._spliced = chosen(replaced=[*own_headers, *OF_THE_BODY])
         self._inward = inward_filter(allow=settings.allow_response_headers)
         self.masking = Masking(_secrets(settings))
-        self.account = None if forward or not settings.api_key else hashlib.sha256(settings.api_key.encode()).hexdigest()[:12]
+        self.account = (
+            None
+            if forward or not settings.api_key
+            else hashlib.sha256(settings.api_key.encode()).hexdigest()[:12]
+        )
         self.pool = Pool(
             settings.base_url,
             connections_max=settings.connections_max,
             connect_s=timeouts.connect_s,
             pool_s=timeouts.pool_s,
             keepalive_s=timeouts.upstream_keepalive_s,
-            context=ssl.create_default_context(cafile=str(settings.ca_file)) if settings.ca_file else True,
+            context=ssl.create_default_context(cafile=str(settings.ca_file))
+            if settings.ca_file
+            else True,
             proxy=settings.proxy or None,
         )
         if absolute and self.pool.proxy_authorization is not None:
@@ -68,22 +86,41 @@ class Upstream:
     @property
     def configured(self) -> bool:
         """False if the upstream needs a credential of ours and the config leaves it empty."""
-        return self.settings.auth == "forward" or bool(self.settings.api_key) or any(map(is_credential, self.settings.headers))
+        return (
+            self.settings.auth == "forward"
+            or bool(self.settings.api_key)
+            or any(map(is_credential, self.settings.headers))
+        )
 
     def policy_for_a_client_gone(self, model: str | None, stream: bool) -> Literal["stop", "drain"]:
-        """What to do with an answer whose client left. `auto` reads on where the vendor bills what a stop would hide: an answer that is no stream
+        """What to do with an answer whose client left. `auto` reads on where the vendor bills what
+        a stop would hide: an answer that is no stream
         (it is generated to its end anyway), and output tokens that a stream does not show."""
         policy = self.settings.on_client_gone
         if policy != "auto":
             return policy
-        hidden = model is not None and any(matches_caseless(glob, model) for glob in self.settings.hidden_reasoning)
+        hidden = model is not None and any(
+            matches_caseless(glob, model) for glob in self.settings.hidden_reasoning
+        )
         return "drain" if hidden or not stream else "stop"
 
-    def head(self, method: str, target: str, headers: RawHeaders, body_bytes: int | None, *, via: bytes = b"", spliced: bool = False) -> bytes:
-        """The request head. `target` is the client's, its path beginning with or without /v1; `body_bytes` None means no body.
+    def head(
+        self,
+        method: str,
+        target: str,
+        headers: RawHeaders,
+        body_bytes: int | None,
+        *,
+        via: bytes = b"",
+        spliced: bool = False,
+    ) -> bytes:
+        """The request head. `target` is the client's, its path beginning with or without /v1;
+        `body_bytes` None means no body.
 
-        `via` is this process's own line, behind those of the client; what is asked on nobody's behalf (a probe) has none.
-        `spliced`: the body is not quite the client's, so its checksums go, and the answer must come as it is for us to take an event out of it.
+        `via` is this process's own line, behind those of the client; what is asked on nobody's
+        behalf (a probe) has none.
+        `spliced`: the body is not quite the client's, so its checksums go, and the answer must come
+        as it is for us to take an event out of it.
         """
         path, mark, query = target.partition("?")
         path = self._prefix + (path[3:] if path.startswith("/v1/") else path)
@@ -91,7 +128,10 @@ class Upstream:
             query = without(query, self._query_names)
             query = f"{query}&{self._query}" if query else self._query
             mark = "?"
-        parts = [f"{method} {self._origin}{path}{mark}{query}".encode("latin-1"), self._version_line]
+        parts = [
+            f"{method} {self._origin}{path}{mark}{query}".encode("latin-1"),
+            self._version_line,
+        ]
         for name, value in (self._spliced if spliced else self._outward).select(headers):
             parts += (name, b": ", value, b"\r\n")
         parts.append(via)
@@ -103,7 +143,8 @@ class Upstream:
         return b"".join(parts)
 
     def answer_headers(self, head: RawResponseMessage) -> list[tuple[bytes, bytes]]:
-        """The upstream's header fields that the client gets, without framing, and without the operator's key where one quotes it."""
+        """The upstream's header fields that the client gets, without framing, and without the
+        operator's key where one quotes it."""
         headers = self._inward.select(head.raw_headers)
         if any(self.masking.found_in(value) for _, value in headers):
             headers = [(name, self.masking.masked(value)) for name, value in headers]
@@ -111,11 +152,18 @@ class Upstream:
 
     def reason(self, head: RawResponseMessage) -> str:
         """The words behind the status, as the client gets them."""
-        return self.masking.masked(head.reason.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+        return self.masking.masked(head.reason.encode("utf-8", "surrogateescape")).decode(
+            "utf-8", "surrogateescape"
+        )
 
     def rejects_our_credential(self, status: int) -> bool:
-        """Whether the answer is about the operator's key, and so none of the client's business (its body would quote the key)."""
-        return status in (401, 403) and self.settings.auth == "own" and not self.settings.pass_credential_errors
+        """Whether the answer is about the operator's key, and so none of the client's business (its
+        body would quote the key)."""
+        return (
+            status in (401, 403)
+            and self.settings.auth == "own"
+            and not self.settings.pass_credential_errors
+        )
 
     def failed(self, what: str) -> ProxyError:
         """502: the request was sent and no whole answer came."""
@@ -138,15 +186,27 @@ class Upstream:
             f"The upstream `{self.name}` refused this proxy's own credential (status {status}). "
             f"Your key is fine; the operator has to check `upstreams.{self.name}.api_key`."
         )
-        # Nothing changes until the operator has done something: an SDK would only ask the vendor for more refusals.
-        return ProxyError(502, "api_error", "upstream_rejected_credentials", message, headers=(("x-should-retry", "false"),))
+        # Nothing changes until the operator has done something: an SDK would only ask the vendor
+        # for more refusals.
+        return ProxyError(
+            502,
+            "api_error",
+            "upstream_rejected_credentials",
+            message,
+            headers=(("x-should-retry", "false"),),
+        )
 
     def unreachable(self, error: ConnectError) -> ProxyError:
-        """502, 503 or 504: no connection could be had, so nothing was sent and nothing is charged."""
+        """502, 503 or 504: no connection could be had, so nothing was sent and nothing is
+        charged."""
         if error.kind == "pool":
-            return unavailable("overloaded", f"The upstream `{self.name}` is busy: {error}. Try again shortly.")
+            return unavailable(
+                "overloaded", f"The upstream `{self.name}` is busy: {error}. Try again shortly."
+            )
         if error.kind == "timeout":
-            message = f"The upstream `{self.name}` gave {error}. Nothing was sent or charged; try again."
+            message = (
+                f"The upstream `{self.name}` gave {error}. Nothing was sent or charged; try again."
+            )
             return ProxyError(504, "api_error", "upstream_timeout", message)
         message = f"The upstream `{self.name}` cannot be reached: {error}. Nothing was sent or charged; try again, or ask the operator to check its base_url."
         return ProxyError(502, "api_error", "upstream_unreachable", message)
@@ -156,11 +216,16 @@ class Upstream:
 
 
 def _secrets(settings: UpstreamSettings) -> Iterator[str]:
-    """What of an upstream's config says who the operator is: its key, and headers and query parameters that are named like one."""
+    """What of an upstream's config says who the operator is: its key, and headers and query
+    parameters that are named like one."""
     yield settings.api_key
     for name, value in settings.headers.items():
         if is_credential(name) or tells_a_key(name.lower().encode("latin-1")):
-            yield value.partition(" ")[2].strip() if value.lower().startswith(("bearer ", "basic ", "token ")) else value
+            yield (
+                value.partition(" ")[2].strip()
+                if value.lower().startswith(("bearer ", "basic ", "token "))
+                else value
+            )
     for name, value in settings.query.items():
         if tells_a_key(name.lower().replace("_", "-").encode()):
             yield value

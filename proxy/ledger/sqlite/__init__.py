@@ -1,6 +1,8 @@
-"""The ledger in one SQLite file: `sqlite:ledger.db`. Opens, locks and closes it, and runs each whole transaction in one hop to aiosqlite's thread.
+"""The ledger in one SQLite file: `sqlite:ledger.db`. Opens, locks and closes it, and runs each
+whole transaction in one hop to aiosqlite's thread.
 
-WAL with `synchronous=FULL`: a booked batch survives a power cut. This process is the only one that writes or checkpoints (SQLite before 3.51.3 can corrupt a WAL
+WAL with `synchronous=FULL`: a booked batch survives a power cut. This process is the only one that
+writes or checkpoints (SQLite before 3.51.3 can corrupt a WAL
 database that two connections write); readers use `queries`.
 """
 
@@ -15,30 +17,36 @@ from typing import TypeVar, cast
 
 import aiosqlite
 
+from proxy.core.limits.credit import Credit
 from proxy.core.usage import UsageRecord
 from proxy.failpoints import Failpoints
-from proxy.ledger import Booked, Credit, LedgerError, LedgerUnavailable, Refusal
-from proxy.ledger.sqlite.booking import Book
+from proxy.ledger import Booked, LedgerError, LedgerUnavailable, Refusal
+from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, read
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file, make_key, read_key
 from proxy.ledger.sqlite.schema import check_library, migrate, schema_version
 
 _T = TypeVar("_T")
 
-# How long SQLite itself waits for a lock that some foreign tool holds, before the recorder's own back-off takes over. Only the ledger's thread waits.
+# How long SQLite itself waits for a lock that some foreign tool holds, before the recorder's own
+# back-off takes over. Only the ledger's thread waits.
 _BUSY_TIMEOUT_S = 2.0
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
-    "PRAGMA cache_size = -8192",              # KiB: index pages of recent ids; fixed, so that the process does not grow with the book
+    # KiB: index pages of recent ids; fixed, so that the process does not grow with the book
+    "PRAGMA cache_size = -8192",
     "PRAGMA wal_autocheckpoint = 2000",       # pages: one checkpoint per some thousand rows
     "PRAGMA journal_size_limit = 67108864",   # bytes kept of a WAL that a long reader made grow
 )  # fmt: skip
 
 
 class SqliteLedger:
-    """The writing side; made by `connect`. Every method is one hop to the connection's thread, in order of the calls."""
+    """The writing side; made by `connect`. Every method is one hop to the connection's thread, in
+    order of the calls."""
 
-    def __init__(self, path: Path, lock_descriptor: int, connection: aiosqlite.Connection, book: Book) -> None:
+    def __init__(
+        self, path: Path, lock_descriptor: int, connection: aiosqlite.Connection, book: Booker
+    ) -> None:
         self._path = path
         self._lock_descriptor = lock_descriptor
         self._connection = connection
@@ -56,7 +64,9 @@ class SqliteLedger:
         price_versions: Sequence[tuple[str, bytes]] = (),
     ) -> Booked:
         """See `Ledger.book`."""
-        return await self._booking(lambda: self._book.book(writer, closes, position, salts, refusals, price_versions))
+        return await self._booking(
+            lambda: self._book.book(writer, closes, position, salts, refusals, price_versions)
+        )
 
     async def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
         """See `Ledger.adjust`."""
@@ -64,7 +74,9 @@ class SqliteLedger:
 
     async def credit(self, credit: Credit) -> None:
         """See `Ledger.credit`."""
-        await _on_its_thread(self._connection, lambda: self._checked(lambda: add(_raw(self._connection), credit)))
+        await _on_its_thread(
+            self._connection, lambda: self._checked(lambda: add(_raw(self._connection), credit))
+        )
 
     async def credits(self) -> list[Credit]:
         """See `Ledger.credits`."""
@@ -95,12 +107,17 @@ class SqliteLedger:
     def _checked(self, work: Callable[[], _T]) -> _T:
         # A file removed or replaced under an open connection takes rows that nobody will ever read.
         if _identity(self._path) != self._identity:
-            raise LedgerUnavailable(f"{self._path} was removed or replaced while in use: put it back and restart")
+            raise LedgerUnavailable(
+                f"{self._path} was removed or replaced while in use: put it back and restart"
+            )
         return work()
 
 
-async def connect(url: str, data_dir: Path, key_file: Path | None = None, *, failpoints: Failpoints | None = None) -> SqliteLedger:
-    """Open `sqlite:FILE` (relative to `data_dir`) for writing: lock, schema, key. Raises LedgerError with the reason and the remedy."""
+async def connect(
+    url: str, data_dir: Path, key_file: Path | None = None, *, failpoints: Failpoints | None = None
+) -> SqliteLedger:
+    """Open `sqlite:FILE` (relative to `data_dir`) for writing: lock, schema, key. Raises
+    LedgerError with the reason and the remedy."""
     check_library()
     path = database_path(url, data_dir)
     try:
@@ -110,10 +127,17 @@ async def connect(url: str, data_dir: Path, key_file: Path | None = None, *, fai
     lock_descriptor = lock(path)
     try:
         make_database_file(path)
-        connection = aiosqlite.connect(path, isolation_level=None, timeout=_BUSY_TIMEOUT_S, cached_statements=32)
+        connection = aiosqlite.connect(
+            path, isolation_level=None, timeout=_BUSY_TIMEOUT_S, cached_statements=32
+        )
         await connection
         try:
-            book = await _on_its_thread(connection, lambda: _opened(_raw(connection), path, key_file or data_dir / "ledger.key", failpoints))
+            book = await _on_its_thread(
+                connection,
+                lambda: _opened(
+                    _raw(connection), path, key_file or data_dir / "ledger.key", failpoints
+                ),
+            )
             return SqliteLedger(path, lock_descriptor, connection, book)
         except BaseException:
             await connection.close()
@@ -125,16 +149,20 @@ async def connect(url: str, data_dir: Path, key_file: Path | None = None, *, fai
         raise
 
 
-def _opened(connection: sqlite3.Connection, path: Path, key_file: Path, failpoints: Failpoints | None) -> Book:
+def _opened(
+    connection: sqlite3.Connection, path: Path, key_file: Path, failpoints: Failpoints | None
+) -> Booker:
     """Bring a fresh connection to where it can book. Runs on the connection's thread."""
     schema_version(connection, str(path))  # before the first change to a file that may not be ours
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        raise LedgerError(f"{path} cannot use SQLite's WAL mode: put data_dir on a local file system")
+        raise LedgerError(
+            f"{path} cannot use SQLite's WAL mode: put data_dir on a local file system"
+        )
     for pragma in _PRAGMAS:
         connection.execute(pragma)
     migrate(connection, str(path))
-    return Book(connection, _sealing_key(connection, key_file), _wall_clock_ms, failpoints)
+    return Booker(connection, _sealing_key(connection, key_file), _wall_clock_ms, failpoints)
 
 
 def _sealing_key(connection: sqlite3.Connection, key_file: Path) -> bytes:
@@ -149,9 +177,11 @@ def _sealing_key(connection: sqlite3.Connection, key_file: Path) -> bytes:
 
 
 async def _on_its_thread(connection: aiosqlite.Connection, function: Callable[[], _T]) -> _T:
-    """Run a whole function on the connection's thread, in one hop. aiosqlite's own methods hop once a statement, which is 15 times slower for a batch.
+    """Run a whole function on the connection's thread, in one hop. aiosqlite's own methods hop once
+    a statement, which is 15 times slower for a batch.
 
-    This and `_raw` are the only uses of aiosqlite's private names; a test names what broke if an upgrade takes them away.
+    This and `_raw` are the only uses of aiosqlite's private names; a test names what broke if an
+    upgrade takes them away.
     """
     execute = cast("Callable[[Callable[[], _T]], Coroutine[None, None, _T]]", connection._execute)
     return await execute(function)

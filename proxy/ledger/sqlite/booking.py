@@ -1,4 +1,5 @@
-"""The booking transaction, synchronous, on one SQLite connection: rows, chain, roll-ups, seal, journal position, salts, prices and refusals, all or nothing."""
+"""The booking transaction, synchronous, on one SQLite connection: rows, chain, roll-ups, seal,
+journal position, salts, prices and refusals, all or nothing."""
 
 from __future__ import annotations
 
@@ -8,15 +9,33 @@ from typing import TypeVar
 
 import msgspec
 
-from proxy.core.records.canonical import COLUMNS, GENESIS, Value, chained, fitted, key_name, record_from, row_values, seal
+from proxy.core.records.canonical import (
+    COLUMNS,
+    GENESIS,
+    Value,
+    chained,
+    fitted,
+    key_name,
+    record_from,
+    row_values,
+    seal,
+)
 from proxy.core.records.corrections import LATE_CLOSE, is_weaker, late_close, late_close_id, same
 from proxy.core.usage import UsageRecord
 from proxy.failpoints import FailpointError, Failpoints
 from proxy.ledger import BATCH_MAX, Booked, LedgerUnavailable, Refusal
 from proxy.ledger.sqlite.rollups import fold
-from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, ON_KNOWN_GROUP, SUMS, measures, moved_into_rollups
+from proxy.ledger.sqlite.schema import (
+    BUCKET_MS,
+    GROUPS,
+    ON_KNOWN_GROUP,
+    SUMS,
+    measures,
+    moved_into_rollups,
+)
 
-# Look-ups by id come in fixed sizes: every other number would be another cached statement, and a drain of random batch sizes once grew the process to 130 MB.
+# Look-ups by id come in fixed sizes: every other number would be another cached statement, and a
+# drain of random batch sizes once grew the process to 130 MB.
 _SIZES = (64, 16, 1)
 _T = TypeVar("_T")
 
@@ -25,7 +44,8 @@ _KNOWN = {n: f"SELECT id FROM records WHERE id IN ({', '.join('?' * n)})" for n 
 _HEAD = "SELECT seq, hash FROM (SELECT seq, hash FROM records UNION ALL SELECT seq, hash FROM checkpoints) ORDER BY seq DESC LIMIT 1"
 _STORED = f"SELECT {', '.join(COLUMNS)} FROM records WHERE id = ?"
 _STORED_OF = {
-    n: f"SELECT {', '.join(COLUMNS)} FROM records WHERE id IN ({', '.join('?' * n)})" for n in _SIZES
+    n: f"SELECT {', '.join(COLUMNS)} FROM records WHERE id IN ({', '.join('?' * n)})"
+    for n in _SIZES
 }
 _CORRECTIONS = f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? ORDER BY seq"
 _SEAL = "INSERT INTO heads (seq, hash, booked_at_ms, key_name, seal) VALUES (?, ?, ?, ?, ?)"
@@ -35,14 +55,16 @@ _SERVED = (
     "INSERT INTO served_models (upstream, model_requested, model_served) VALUES (?, ?, ?)"
     " ON CONFLICT DO NOTHING"
 )
-_PRICE_VERSION = "INSERT INTO price_versions (version, stored_at_ms, terms) VALUES (?, ?, ?)"  # a known one is ignored by its trigger
+# a known one is ignored by its trigger
+_PRICE_VERSION = "INSERT INTO price_versions (version, stored_at_ms, terms) VALUES (?, ?, ?)"
 _REFUSAL = (
     "INSERT INTO refusals (bucket_ms, key_id, code, count) VALUES (?, ?, ?, ?) "
     "ON CONFLICT (bucket_ms, ifnull(key_id, 0), code) DO UPDATE SET count = count + excluded.count"
 )
 
 
-# Sums what this transaction has really inserted (seq above the old head), so that a replayed batch cannot count twice.
+# Sums what this transaction has really inserted (seq above the old head), so that a replayed batch
+# cannot count twice.
 _ROLL_UP = f"""
 INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in SUMS)})
 SELECT started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms, {", ".join(GROUPS)}, {measures()}
@@ -52,10 +74,17 @@ GROUP BY 1, 2, 3, 4, 5, 6 {ON_KNOWN_GROUP}
 _MOVE = moved_into_rollups("{row}.seq > ?")
 
 
-class Book:
-    """Books batches on one connection, which it alone writes with. `now_ms` is the wall clock for booked_at_ms."""
+class Booker:
+    """Books batches on one connection, which it alone writes with. `now_ms` is the wall clock for
+    booked_at_ms."""
 
-    def __init__(self, connection: sqlite3.Connection, key: bytes, now_ms: Callable[[], int], failpoints: Failpoints | None = None) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        key: bytes,
+        now_ms: Callable[[], int],
+        failpoints: Failpoints | None = None,
+    ) -> None:
         self._connection = connection
         self._key = key
         self._key_name = key_name(key)
@@ -71,7 +100,8 @@ class Book:
         refusals: Sequence[Refusal],
         price_versions: Sequence[tuple[str, bytes]] = (),
     ) -> Booked:
-        """One batch in one transaction; see `Ledger.book`. Raises LedgerUnavailable when the database cannot take it."""
+        """One batch in one transaction; see `Ledger.book`. Raises LedgerUnavailable when the
+        database cannot take it."""
         execute, executemany = self._connection.execute, self._connection.executemany
         if position is None and closes:
             position = closes[-1][0]
@@ -79,7 +109,10 @@ class Book:
         def batch() -> Booked:
             executemany(_SALT, salts)
             if price_versions:
-                executemany(_PRICE_VERSION, [(version, self._now_ms(), terms) for version, terms in price_versions])
+                executemany(
+                    _PRICE_VERSION,
+                    [(version, self._now_ms(), terms) for version, terms in price_versions],
+                )
             booked = self._booked([record for _, record in closes])
             if position is not None:
                 execute(_POSITION, (writer, position))
@@ -89,13 +122,18 @@ class Book:
         return self._transaction(batch)
 
     def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
-        """Adjustments of our own making, in one transaction; see `Ledger.adjust`. Raises LedgerUnavailable when the database cannot take it."""
-        assert all(record.kind == "adjustment" for record in adjustments), "what was used comes through a journal"
+        """Adjustments of our own making, in one transaction; see `Ledger.adjust`. Raises
+        LedgerUnavailable when the database cannot take it."""
+        assert all(record.kind == "adjustment" for record in adjustments), (
+            "what was used comes through a journal"
+        )
         return self._transaction(lambda: self._booked(adjustments))
 
     def stored(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
         """What is booked under these ids. Raises LedgerUnavailable when a row cannot be read."""
-        found = [record for part in _parts(ids) for record in self._stored(_STORED_OF[len(part)], *part)]
+        found = [
+            record for part in _parts(ids) for record in self._stored(_STORED_OF[len(part)], *part)
+        ]
         return {record.id: record for record in found}
 
     def position(self, writer: str) -> int:
@@ -125,14 +163,17 @@ class Book:
 
     def _booked(self, records: Sequence[UsageRecord]) -> Booked:
         """What of these is new gets its place in the book."""
-        assert len(records) <= BATCH_MAX, "the bound on a batch is what keeps its sums within 63 bits"
+        assert len(records) <= BATCH_MAX, (
+            "the bound on a batch is what keeps its sums within 63 bits"
+        )
         fresh, booked = self._sorted_out(records)
         if fresh:
             self._append(fresh)
         return booked
 
     def _sorted_out(self, records: Sequence[UsageRecord]) -> tuple[list[UsageRecord], Booked]:
-        """What of the batch is new, in order: records with an unknown id, and adjustments for those that contradict what is booked under theirs."""
+        """What of the batch is new, in order: records with an unknown id, and adjustments for those
+        that contradict what is booked under theirs."""
         known_ids = self._known([record.id for record in records])
         fresh: dict[str, UsageRecord] = {}
         known = adjustments = 0
@@ -147,10 +188,13 @@ class Book:
             else:
                 fresh[correction.id] = correction
                 adjustments += 1
-        return list(fresh.values()), Booked(inserted=len(fresh) - adjustments, known=known, adjustments=adjustments)
+        return list(fresh.values()), Booked(
+            inserted=len(fresh) - adjustments, known=known, adjustments=adjustments
+        )
 
     def _correction(self, record: UsageRecord, fresh: dict[str, UsageRecord]) -> UsageRecord | None:
-        """The adjustment this record of a known id asks for; None if it says nothing new, or knows less."""
+        """The adjustment this record of a known id asks for; None if it says nothing new, or knows
+        less."""
         booked = fresh[record.id] if record.id in fresh else self._stored(_STORED, record.id)[0]
         adjustment_id = late_close_id(record)
         if same(booked, record) or adjustment_id in fresh or self._known([adjustment_id]):
@@ -163,7 +207,8 @@ class Book:
         return fitted(late_close(booked, earlier, record))
 
     def _append(self, records: Sequence[UsageRecord]) -> None:
-        """Give the records their place in the chain, add them to the roll-ups, seal the new head."""
+        """Give the records their place in the chain, add them to the roll-ups, seal the new
+        head."""
         execute = self._connection.execute
         row = execute(_HEAD).fetchone()
         old_head, prev_hash = (0, GENESIS) if row is None else row
@@ -184,11 +229,17 @@ class Book:
         if any(record.adjusts is not None for record in records):
             execute(_MOVE, (old_head,))
         fold(self._connection, old_head, now_ms)
-        execute(_SEAL, (seq, prev_hash, now_ms, self._key_name, seal(self._key, seq, now_ms, prev_hash)))
+        execute(
+            _SEAL, (seq, prev_hash, now_ms, self._key_name, seal(self._key, seq, now_ms, prev_hash))
+        )
 
     def _known(self, ids: Sequence[str]) -> set[str]:
         """Which of these ids are booked."""
-        return {row[0] for part in _parts(ids) for row in self._connection.execute(_KNOWN[len(part)], part)}
+        return {
+            row[0]
+            for part in _parts(ids)
+            for row in self._connection.execute(_KNOWN[len(part)], part)
+        }
 
     def _stored(self, query: str, *ids: str) -> list[UsageRecord]:
         try:
@@ -196,7 +247,9 @@ class Book:
             return [record_from(dict(zip(COLUMNS, row, strict=True))) for row in rows]
         except msgspec.MsgspecError as error:
             named = ids[0] if len(ids) == 1 else f"one of {len(ids)} from {ids[0]} on"
-            raise LedgerUnavailable(f"the booked row {named} cannot be read back: {error}") from error
+            raise LedgerUnavailable(
+                f"the booked row {named} cannot be read back: {error}"
+            ) from error
 
     def _read(self, query: str, parameters: Sequence[Value] = ()) -> sqlite3.Cursor:
         try:
@@ -209,7 +262,8 @@ class Book:
             self._fail(failpoint)
 
     def _roll_back(self) -> None:
-        """End a failed transaction. SQLite may have ended it already, or be unable to say more than it has."""
+        """End a failed transaction. SQLite may have ended it already, or be unable to say more than
+        it has."""
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

@@ -1,4 +1,5 @@
-"""The files around the database: the lock that keeps a second process out, and the key that seals the chain."""
+"""The files around the database: the lock that keeps a second process out, and the key that seals
+the chain."""
 
 from __future__ import annotations
 
@@ -17,14 +18,18 @@ def database_path(url: str, data_dir: Path) -> Path:
     """The file that `sqlite:FILE` names; a relative one is in `data_dir`."""
     name = url.partition(":")[2]
     if not name or name == ":memory:":
-        raise LedgerError(f"ledger.url {url!r} names no file: use sqlite:FILE, for example sqlite:ledger.db")
+        raise LedgerError(
+            f"ledger.url {url!r} names no file: use sqlite:FILE, for example sqlite:ledger.db"
+        )
     return data_dir / name
 
 
 def lock(path: Path) -> int:
-    """Hold the database's lock file until the descriptor is closed or the process ends, however it ends. Raises LedgerError when another process holds it.
+    """Hold the database's lock file until the descriptor is closed or the process ends, however it
+    ends. Raises LedgerError when another process holds it.
 
-    A file of its own: closing any descriptor of the database file would drop SQLite's own locks on it.
+    A file of its own: closing any descriptor of the database file would drop SQLite's own locks on
+    it.
     """
     lock_path = path.with_name(path.name + ".lock")
     try:
@@ -39,8 +44,12 @@ def lock(path: Path) -> int:
         if not isinstance(error, BlockingIOError):
             raise LedgerError(f"cannot lock {lock_path}: {error.strerror}") from error
         who = f"process {holder}" if holder.isdigit() else "another process"
-        raise LedgerError(f"{path} is in use by {who}: one process writes a ledger; stop it, or give this one a data_dir of its own (with --upstream: start it in another directory)") from error
-    with contextlib.suppress(OSError):  # on a full disk: the lock holds without a name for its holder
+        raise LedgerError(
+            f"{path} is in use by {who}: one process writes a ledger; stop it, or give this one a data_dir of its own (with --upstream: start it in another directory)"
+        ) from error
+    with contextlib.suppress(
+        OSError
+    ):  # on a full disk: the lock holds without a name for its holder
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
     return descriptor
@@ -54,14 +63,19 @@ def read_key(path: Path) -> bytes:
     except OSError as error:
         raise LedgerError(f"cannot read the ledger's key {path}: {error.strerror}") from error
     except ValueError as error:
-        raise LedgerError(f"the ledger's key {path} is not hexadecimal: restore it from a backup") from error
+        raise LedgerError(
+            f"the ledger's key {path} is not hexadecimal: restore it from a backup"
+        ) from error
     if len(key) != _KEY_BYTES:
-        raise LedgerError(f"the ledger's key {path} has {len(key)} bytes instead of {_KEY_BYTES}: restore it from a backup")
+        raise LedgerError(
+            f"the ledger's key {path} has {len(key)} bytes instead of {_KEY_BYTES}: restore it from a backup"
+        )
     return key
 
 
 def make_key(path: Path) -> bytes:
-    """A new key in a file of mode 0600, durable before it is used: a seal whose key a power cut took could never be checked."""
+    """A new key in a file of mode 0600, durable before it is used: a seal whose key a power cut
+    took could never be checked."""
     key = secrets.token_bytes(_KEY_BYTES)
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
@@ -77,7 +91,8 @@ def make_key(path: Path) -> bytes:
 
 
 def make_database_file(path: Path) -> None:
-    """An empty database file of mode 0600 unless there is one: it names end users, and SQLite would create it readable for all."""
+    """An empty database file of mode 0600 unless there is one: it names end users, and SQLite would
+    create it readable for all."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:

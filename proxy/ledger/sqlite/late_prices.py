@@ -24,10 +24,17 @@ WHERE p.adjusts IS NOT NULL AND p.cost_nano IS NOT NULL AND {{where}} AND NOT EX
 Shown = Callable[[str, str], str]  # how a sum's name and expression become a column
 
 
-def moved(extra: Sequence[str], groups: Sequence[str], sums: Sequence[tuple[str, str]], shown: Shown, where: str) -> str:
+def moved(
+    extra: Sequence[str],
+    groups: Sequence[str],
+    sums: Sequence[tuple[str, str]],
+    shown: Shown,
+    where: str,
+) -> str:
     """A query for what late prices moved, as rows of the columns given.
 
-    `where` chooses the prices, whose table it calls `{row}`; the columns are those of the rows moved.
+    `where` chooses the prices, whose table it calls `{row}`; the columns are those of the rows
+    moved.
     """
     columns = [
         *extra,
@@ -37,7 +44,13 @@ def moved(extra: Sequence[str], groups: Sequence[str], sums: Sequence[tuple[str,
     return f"SELECT {', '.join(columns)} FROM ({_MOVED.format(where=where.format(row='p'))}) AS records"
 
 
-def counted(extra: Sequence[str], groups: Sequence[str], sums: Sequence[tuple[str, str]], shown: Shown, where: str) -> str:
+def counted(
+    extra: Sequence[str],
+    groups: Sequence[str],
+    sums: Sequence[tuple[str, str]],
+    shown: Shown,
+    where: str,
+) -> str:
     """The same for the records themselves, and what late prices moved of them."""
     columns = [*extra, *groups, *(shown(name, expression) for name, expression in sums)]
     booked = f"SELECT {', '.join(columns)} FROM records WHERE {where.format(row='records')}"

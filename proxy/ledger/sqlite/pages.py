@@ -1,7 +1,10 @@
-"""Reads the book in its order, a page at a time: for what goes through many rows, however many there are.
+"""Reads the book in its order, a page at a time: for what goes through many rows, however many
+there are.
 
-Each page is a read of its own over some seqs. Rows are never changed and seqs are given in commit order, so what is read up to a fixed
-seq is the same however often and however slowly it is read; and no page holds the write-ahead log for longer than a moment.
+Each page is a read of its own over some seqs. Rows are never changed and seqs are given in commit
+order, so what is read up to a fixed
+seq is the same however often and however slowly it is read; and no page holds the write-ahead log
+for longer than a moment.
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """The stretch's rows up to `upto_seq`, oldest first; there may be none. And what corrects them, if it was asked for, however late it was booked."""
+    """The stretch's rows up to `upto_seq`, oldest first; there may be none. And what corrects them,
+    if it was asked for, however late it was booked."""
 
     upto_seq: int
     rows: Sequence[Row]
@@ -46,32 +50,43 @@ class Page(msgspec.Struct, frozen=True):
 
 
 def head(path: Path) -> int:
-    """The last seq of the book, 0 when it is empty. Raises LedgerError without a ledger, LedgerUnavailable when SQLite cannot read it."""
+    """The last seq of the book, 0 when it is empty. Raises LedgerError without a ledger,
+    LedgerUnavailable when SQLite cannot read it."""
     with reading(path) as connection:
         return _head(connection)
 
 
 def narrowed(path: Path, stretch: Stretch) -> Stretch:
-    """The same rows between closer ends: a month in the middle of years is found where it lies. Raises LedgerError when the book does not reach that far."""
+    """The same rows between closer ends: a month in the middle of years is found where it lies.
+    Raises LedgerError when the book does not reach that far."""
     with reading(path) as connection:
         if stretch.through > (last := _head(connection)):
-            raise LedgerError(f"the ledger ends at seq {last}, before {stretch.through}: it is not the one that this number was printed for, or an older copy")
+            raise LedgerError(
+                f"the ledger ends at seq {last}, before {stretch.through}: it is not the one that this number was printed for, or an older copy"
+            )
         if stretch.from_ms is None and stretch.to_ms is None:
             return stretch
         low, high = connection.execute(_ENDS, _times(stretch)).fetchone()
     if low is None or low > stretch.through or high <= stretch.after:
         return msgspec.structs.replace(stretch, after=stretch.through)
-    return msgspec.structs.replace(stretch, after=max(stretch.after, low - 1), through=min(stretch.through, high))
+    return msgspec.structs.replace(
+        stretch, after=max(stretch.after, low - 1), through=min(stretch.through, high)
+    )
 
 
-def pages(path: Path, stretch: Stretch, page_seqs: int = PAGE_SEQS, *, corrected: bool = False) -> Generator[Page, None, None]:
-    """The stretch, page by page; the last page's `upto_seq` is `through`. Close it if it is not read to its end. Raises as `head`."""
+def pages(
+    path: Path, stretch: Stretch, page_seqs: int = PAGE_SEQS, *, corrected: bool = False
+) -> Generator[Page, None, None]:
+    """The stretch, page by page; the last page's `upto_seq` is `through`. Close it if it is not
+    read to its end. Raises as `head`."""
     times = _times(stretch)
     with connected(path) as connection:
         for first in range(stretch.after + 1, stretch.through + 1, page_seqs):
             upto = min(stretch.through, first + page_seqs - 1)
             rows = connection.execute(_PAGE, (first - 1, upto, *times)).fetchall()
-            yield Page(upto, rows, _corrections(connection, [row[0] for row in rows]) if corrected else ())
+            yield Page(
+                upto, rows, _corrections(connection, [row[0] for row in rows]) if corrected else ()
+            )
 
 
 def label_names(path: Path, stretch: Stretch) -> list[str]:
@@ -89,11 +104,19 @@ def label_names(path: Path, stretch: Stretch) -> list[str]:
 
 def _corrections(connection: sqlite3.Connection, ids: Sequence[Value]) -> list[Row]:
     marks = ", ".join("?" * len(ids))
-    return connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts IN ({marks}) ORDER BY seq", ids).fetchall() if ids else []
+    return (
+        connection.execute(
+            f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts IN ({marks}) ORDER BY seq", ids
+        ).fetchall()
+        if ids
+        else []
+    )
 
 
 def _times(stretch: Stretch) -> tuple[int, int]:
-    return _ALWAYS_MS[0] if stretch.from_ms is None else stretch.from_ms, _ALWAYS_MS[1] if stretch.to_ms is None else stretch.to_ms
+    return _ALWAYS_MS[0] if stretch.from_ms is None else stretch.from_ms, _ALWAYS_MS[
+        1
+    ] if stretch.to_ms is None else stretch.to_ms
 
 
 def _head(connection: sqlite3.Connection) -> int:

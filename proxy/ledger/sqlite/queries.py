@@ -1,6 +1,8 @@
-"""What the ledger answers: usage by group, one record, the state of the book. Synchronous and read-only, beside a running process or without one.
+"""What the ledger answers: usage by group, one record, the state of the book. Synchronous and
+read-only, beside a running process or without one.
 
-Each question opens the file, reads in one short transaction and closes it: a reader that stays would keep the write-ahead log from being reset.
+Each question opens the file, reads in one short transaction and closes it: a reader that stays
+would keep the write-ahead log from being reset.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The state of the book. Times are Unix milliseconds; None where there is nothing yet. `writers` maps each writer to its booked journal position."""
+    """The state of the book. Times are Unix milliseconds; None where there is nothing yet.
+    `writers` maps each writer to its booked journal position."""
 
     path: str
     schema_version: int
@@ -61,30 +64,55 @@ class Queries:
         self.path = database_path(url, data_dir)
 
     def usage(
-        self, by: Sequence[str], from_ms: int | None, to_ms: int | None, zone: tzinfo, *, sums: Sequence[str] = ALL_SUMS
+        self,
+        by: Sequence[str],
+        from_ms: int | None,
+        to_ms: int | None,
+        zone: tzinfo,
+        *,
+        sums: Sequence[str] = ALL_SUMS,
     ) -> list[UsageRow]:
-        """Sums by group and currency over records started in [from_ms, to_ms), open where None, sorted by group (a missing name first), then currency.
+        """Sums by group and currency over records started in [from_ms, to_ms), open where None,
+        sorted by group (a missing name first), then currency.
 
-        Each row has the groups' names, then `requests input_tokens … charge_nano currency reported_requests unpriced_requests inconsistent_requests`, or those of them that `sums`
-        names. `day` and `hour` are of `zone`. Raises LedgerError for a name that cannot be grouped by.
+        Each row has the groups' names, then `requests input_tokens … charge_nano currency
+        reported_requests unpriced_requests inconsistent_requests`, or those of them that `sums`
+        names. `day` and `hour` are of `zone`. Raises LedgerError for a name that cannot be grouped
+        by.
         """
         grouping.check(by)
         with self._reading() as connection:
-            return grouping.grouped(connection, reach(connection, schema_version(connection, str(self.path))), by, from_ms, to_ms, zone, sums)
+            return grouping.grouped(
+                connection,
+                reach(connection, schema_version(connection, str(self.path))),
+                by,
+                from_ms,
+                to_ms,
+                zone,
+                sums,
+            )
 
     def record(self, id: str) -> Entry | None:
         """One record by id; None if the ledger has none."""
         with self._reading() as connection:
-            found = _entries(connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE id = ?", (id,)))
+            found = _entries(
+                connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE id = ?", (id,))
+            )
         return found[0] if found else None
 
     def adjustments(self, id: str) -> list[Entry]:
         """What corrects this record, in the order of booking."""
         with self._reading() as connection:
-            return _entries(connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? ORDER BY seq", (id,)))
+            return _entries(
+                connection.execute(
+                    f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? ORDER BY seq",
+                    (id,),
+                )
+            )
 
     def refusals(self, from_ms: int | None, to_ms: int | None) -> list[tuple[str | None, str, int]]:
-        """(key, code, how many) of the requests refused in [from_ms, to_ms), to the quarter hour, the most first; key None where none was known."""
+        """(key, code, how many) of the requests refused in [from_ms, to_ms), to the quarter hour,
+        the most first; key None where none was known."""
         query = "SELECT key_id, code, sum(count) FROM refusals WHERE bucket_ms >= ? AND bucket_ms < ? GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
         bounds = (0 if from_ms is None else from_ms, _EVER_MS if to_ms is None else to_ms)
         with self._reading() as connection:
@@ -109,15 +137,19 @@ class Queries:
             return connection.execute(query).fetchall()
 
     def price_terms(self, version: str) -> bytes | None:
-        """What the amounts of the records with this `price_version` were made with; None if the ledger was not told."""
+        """What the amounts of the records with this `price_version` were made with; None if the
+        ledger was not told."""
         with self._reading() as connection:
             if schema_version(connection, str(self.path)) < 2:
                 return None  # a ledger that no process of this version has opened yet
-            row = connection.execute("SELECT terms FROM price_versions WHERE version = ?", (version,)).fetchone()
+            row = connection.execute(
+                "SELECT terms FROM price_versions WHERE version = ?", (version,)
+            ).fetchone()
         return None if row is None else bytes(row[0])
 
     def price_terms_at(self, at_ms: int) -> bytes | None:
-        """The terms that were stored last before that time, else the first that were stored at all."""
+        """The terms that were stored last before that time, else the first that were stored at
+        all."""
         with self._reading() as connection:
             if schema_version(connection, str(self.path)) < 2:
                 return None
@@ -129,11 +161,19 @@ class Queries:
         """How many records, how far, sealed up to where."""
         with self._reading() as connection:
             version = schema_version(connection, str(self.path))
-            first_seq, last_seq = connection.execute("SELECT (SELECT min(seq) FROM records), (SELECT max(seq) FROM records)").fetchone()
-            last = connection.execute("SELECT hash, booked_at_ms FROM records WHERE seq = ?", (last_seq,)).fetchone()
-            (adjustments,) = connection.execute("SELECT count(*) FROM records WHERE adjusts IS NOT NULL").fetchone()
+            first_seq, last_seq = connection.execute(
+                "SELECT (SELECT min(seq) FROM records), (SELECT max(seq) FROM records)"
+            ).fetchone()
+            last = connection.execute(
+                "SELECT hash, booked_at_ms FROM records WHERE seq = ?", (last_seq,)
+            ).fetchone()
+            (adjustments,) = connection.execute(
+                "SELECT count(*) FROM records WHERE adjusts IS NOT NULL"
+            ).fetchone()
             (sealed_seq,) = connection.execute("SELECT max(seq) FROM heads").fetchone()
-            writers = dict(connection.execute("SELECT writer, seq FROM journal_positions ORDER BY writer"))
+            writers = dict(
+                connection.execute("SELECT writer, seq FROM journal_positions ORDER BY writer")
+            )
         return Status(
             path=str(self.path),
             schema_version=version,
@@ -150,7 +190,8 @@ class Queries:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """One read transaction on a read-only connection. Raises LedgerError without a ledger to read, LedgerUnavailable when SQLite cannot read it."""
+        """One read transaction on a read-only connection. Raises LedgerError without a ledger to
+        read, LedgerUnavailable when SQLite cannot read it."""
         with reading(self.path) as connection:
             yield connection
 
@@ -165,11 +206,18 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def connected(path: Path) -> Iterator[sqlite3.Connection]:
-    """A read-only connection, closed at the end; each statement on it is a transaction of its own. One thread at a time may use it."""
+    """A read-only connection, closed at the end; each statement on it is a transaction of its own.
+    One thread at a time may use it."""
     if not path.exists():
         raise LedgerError(f"there is no ledger at {path} yet: `tollkeeper serve` makes it")
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0, check_same_thread=False)
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=5.0,
+            check_same_thread=False,
+        )
         try:
             if schema_version(connection, str(path)) == 0:
                 raise LedgerError(f"{path} is empty: `tollkeeper serve` makes the ledger")

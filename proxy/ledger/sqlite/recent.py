@@ -1,4 +1,5 @@
-"""Single records of the last minutes: what the rates of limits are rebuilt from at a start. Synchronous and read-only."""
+"""Single records of the last minutes: what the rates of limits are rebuilt from at a start.
+Synchronous and read-only."""
 
 from __future__ import annotations
 
@@ -7,7 +8,9 @@ import msgspec
 from proxy.core.usage import UsageRecord
 from proxy.ledger.sqlite.queries import Queries, reading
 
-SINGLE_MS = 120_000     # records of so long are told apart; older ones are summed by the second, as if all had come at its end
+# records of so long are told apart; older ones are summed by the second, as if all had come at its
+# end
+SINGLE_MS = 120_000
 
 
 class Recent(msgspec.Struct, frozen=True, gc=False):
@@ -44,9 +47,15 @@ FROM records WHERE started_at_ms >= ? AND started_at_ms < ? GROUP BY started_at_
 
 def recent(queries: Queries, since_ms: int, now_ms: int) -> list[Recent]:
     """In the order of their start. Raises what `Queries` does."""
-    since_ms = max(since_ms, 0)     # a rate with a large burst looks back further than SQLite can count
+    since_ms = max(
+        since_ms, 0
+    )  # a rate with a large burst looks back further than SQLite can count
     single_ms = max(since_ms, now_ms - SINGLE_MS)
     with reading(queries.path) as connection:
-        rows = connection.execute(_BY_SECOND, (since_ms, single_ms)).fetchall() if since_ms < single_ms else []
+        rows = (
+            connection.execute(_BY_SECOND, (since_ms, single_ms)).fetchall()
+            if since_ms < single_ms
+            else []
+        )
         rows += connection.execute(_SINGLE, (single_ms,)).fetchall()
     return sorted((Recent(*row) for row in rows), key=lambda row: row.started_at_ms)

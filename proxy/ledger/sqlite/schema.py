@@ -1,10 +1,14 @@
-"""The SQLite schema: tables, the triggers that keep them append-only, and the migrations that lead to the present version.
+"""The SQLite schema: tables, the triggers that keep them append-only, and the migrations that lead
+to the present version.
 
-`PRAGMA user_version` holds the schema's version, `PRAGMA application_id` says that the file is a ledger of ours. A migration is never edited after a release:
+`PRAGMA user_version` holds the schema's version, `PRAGMA application_id` says that the file is a
+ledger of ours. A migration is never edited after a release:
 a change is a new entry of `MIGRATIONS`, and stored rows keep their values and hashes.
 
-Two rules hold the book append-only against every connection: UPDATE and DELETE are refused, and a BEFORE INSERT trigger ignores a row whose id or seq is known
-(without it `INSERT OR REPLACE` would delete the old row without firing a DELETE trigger, unless the connection happens to set `recursive_triggers`).
+Two rules hold the book append-only against every connection: UPDATE and DELETE are refused, and a
+BEFORE INSERT trigger ignores a row whose id or seq is known
+(without it `INSERT OR REPLACE` would delete the old row without firing a DELETE trigger, unless the
+connection happens to set `recursive_triggers`).
 """
 
 from __future__ import annotations
@@ -16,10 +20,13 @@ from proxy.ledger import LedgerError
 from proxy.ledger.sqlite.late_prices import moved
 
 APPLICATION_ID = 0x54_4F_4C_4C  # "TOLL"
-SQLITE_MIN = (3, 37, 0)         # STRICT tables
-BUCKET_MS = 15 * 60 * 1000      # every time zone in use starts its days and hours on a quarter hour of UTC
+SQLITE_MIN = (3, 37, 0)  # STRICT tables
+BUCKET_MS = (
+    15 * 60 * 1000
+)  # every time zone in use starts its days and hours on a quarter hour of UTC
 
-# The sums of a roll-up: a null is "nothing known", as in the record. The expressions read one row of records each; `measures` below sums them.
+# The sums of a roll-up: a null is "nothing known", as in the record. The expressions read one row
+# of records each; `measures` below sums them.
 SUMS: tuple[tuple[str, str], ...] = (
     ("requests", "(kind = 'usage')"),
     ("input_tokens", "input_tokens"),
@@ -100,7 +107,8 @@ CREATE TRIGGER records_known BEFORE INSERT ON records
     BEGIN SELECT RAISE(IGNORE); END;
 """
 
-# A roll-up's names may be null, which a primary key cannot hold as one value: 0 stands for null in the unique index, and no text equals it.
+# A roll-up's names may be null, which a primary key cannot hold as one value: 0 stands for null in
+# the unique index, and no text equals it.
 _AROUND = """
 CREATE TABLE rollups (
     bucket_ms INTEGER NOT NULL,
@@ -165,7 +173,8 @@ CREATE TRIGGER checkpoints_known BEFORE INSERT ON checkpoints
     WHEN EXISTS (SELECT 1 FROM checkpoints WHERE seq = NEW.seq) BEGIN SELECT RAISE(IGNORE); END;
 """
 
-# What amounts were made with besides tokens, under the version that records pin: an amount can be explained and made anew for as long as the book is kept.
+# What amounts were made with besides tokens, under the version that records pin: an amount can be
+# explained and made anew for as long as the book is kept.
 # Without a rowid, which would be a second key that INSERT OR REPLACE could go by.
 _PRICE_VERSIONS = """
 CREATE TABLE price_versions (version TEXT PRIMARY KEY, stored_at_ms INTEGER NOT NULL, terms BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -173,31 +182,46 @@ CREATE TRIGGER price_versions_known BEFORE INSERT ON price_versions
     WHEN EXISTS (SELECT 1 FROM price_versions WHERE version = NEW.version) BEGIN SELECT RAISE(IGNORE); END;
 """
 
-# Roll-ups of wider spans, which a range of months is summed from: a year has 35,000 quarter hours. They hold what started before `folded_until_ms` (see
-# `wide`). Names stand apart, under a number, and a group's spans stand together, so that summing them needs no sorting. Money comes in two halves of 32 bits:
+# Roll-ups of wider spans, which a range of months is summed from: a year has 35,000 quarter hours.
+# They hold what started before `folded_until_ms` (see
+# `wide`). Names stand apart, under a number, and a group's spans stand together, so that summing
+# them needs no sorting. Money comes in two halves of 32 bits:
 # a month of a small company's dong is beyond 63 bits.
 FOUR_HOURS_MS = 4 * 60 * 60 * 1000
 HALF = 2**32
-WIDE: tuple[tuple[str, str], ...] = (  # table, and the start of the span that a moment lies in; the narrowest first
+WIDE: tuple[
+    tuple[str, str], ...
+] = (  # table, and the start of the span that a moment lies in; the narrowest first
     ("rollups_4h", f"{{at}} - {{at}} % {FOUR_HOURS_MS}"),
     ("rollups_daily", "{at} - {at} % 86400000"),
-    # Of the calendar in UTC; clamped to what SQLite's calendar knows, beyond which a span would be null.
-    ("rollups_monthly", "strftime('%s', max(0, min({at}, 253402300799999)) / 1000, 'unixepoch', 'start of month') * 1000"),
+    # Of the calendar in UTC; clamped to what SQLite's calendar knows, beyond which a span would be
+    # null.
+    (
+        "rollups_monthly",
+        "strftime('%s', max(0, min({at}, 253402300799999)) / 1000, 'unixepoch', 'start of month') * 1000",
+    ),
 )
 MONEY = ("cost_nano", "charge_nano")
-WIDE_SUMS: tuple[str, ...] = tuple(column for name, _ in SUMS for column in ((f"{name}_high", f"{name}_low") if name in MONEY else (name,)))
+WIDE_SUMS: tuple[str, ...] = tuple(
+    column
+    for name, _ in SUMS
+    for column in ((f"{name}_high", f"{name}_low") if name in MONEY else (name,))
+)
 _SUM_MAX = 2**63 - 1
 
 
 def added(name: str) -> str:
     """How an upsert adds to a sum. null + 5 is 5, null + null is null."""
-    # Past 63 bits SQLite's + turns into a float, which a STRICT table refuses for ever: the sum stays at the bound instead.
+    # Past 63 bits SQLite's + turns into a float, which a STRICT table refuses for ever: the sum
+    # stays at the bound instead.
     return f"{name} = coalesce(max(-{_SUM_MAX}, min({_SUM_MAX}, {name} + excluded.{name})), {name}, excluded.{name})"
 
 
 def _summed(name: str) -> str:
     """The same for any number of rows, of which `sum` alone would refuse to go past 63 bits."""
-    return f"max(-{_SUM_MAX}, min({_SUM_MAX}, sum({name} / {HALF}) * {HALF} + sum({name} % {HALF})))"
+    return (
+        f"max(-{_SUM_MAX}, min({_SUM_MAX}, sum({name} / {HALF}) * {HALF} + sum({name} % {HALF})))"
+    )
 
 
 def named(source: str) -> str:
@@ -206,16 +230,34 @@ def named(source: str) -> str:
 
 
 def folded(table: str, span: str, source: str) -> str:
-    """Adds the rows of `source` to a wide table: `at`, the groups and the sums of a quarter hour's roll-up. The groups have their numbers."""
-    same = " AND ".join(f"g.{name} = s.{name}" if name in _NEVER_NULL else f"ifnull(g.{name}, 0) = ifnull(s.{name}, 0)" for name in GROUPS)
-    sums = [sum for name, _ in SUMS for sum in ([f"sum({name} / {HALF})", f"sum({name} % {HALF})"] if name in MONEY else [_summed(name)])]
+    """Adds the rows of `source` to a wide table: `at`, the groups and the sums of a quarter hour's
+    roll-up. The groups have their numbers."""
+    same = " AND ".join(
+        f"g.{name} = s.{name}"
+        if name in _NEVER_NULL
+        else f"ifnull(g.{name}, 0) = ifnull(s.{name}, 0)"
+        for name in GROUPS
+    )
+    sums = [
+        sum
+        for name, _ in SUMS
+        for sum in (
+            [f"sum({name} / {HALF})", f"sum({name} % {HALF})"] if name in MONEY else [_summed(name)]
+        )
+    ]
     return _upsert(table, span, sums, f"({source}) AS s JOIN rollup_groups AS g ON {same}")
 
 
 def folded_on(table: str, span: str, where: str) -> str:
-    """Adds spans of the narrowest wide table, those where `where` holds of its `at`, to a wider one."""
+    """Adds spans of the narrowest wide table, those where `where` holds of its `at`, to a wider
+    one."""
     narrowest = f"(SELECT group_id, bucket_ms AS at, {', '.join(WIDE_SUMS)} FROM {WIDE[0][0]})"
-    return _upsert(table, span, list(map(_summed, WIDE_SUMS)), f"rollup_groups AS g CROSS JOIN {narrowest} AS s ON s.group_id = g.id AND {where}")
+    return _upsert(
+        table,
+        span,
+        list(map(_summed, WIDE_SUMS)),
+        f"rollup_groups AS g CROSS JOIN {narrowest} AS s ON s.group_id = g.id AND {where}",
+    )
 
 
 def _upsert(table: str, span: str, sums: Sequence[str], source: str) -> str:
@@ -248,12 +290,19 @@ _WIDE = ";\n".join(
 )
 
 # What late prices moved before roll-ups knew of it.
-_MOVES = moved(["records.started_at_ms AS at"], GROUPS, SUMS, lambda name, expression: f"{expression} AS {name}", "{row}.seq > 0")
+_MOVES = moved(
+    ["records.started_at_ms AS at"],
+    GROUPS,
+    SUMS,
+    lambda name, expression: f"{expression} AS {name}",
+    "{row}.seq > 0",
+)
 _MOVES_FOLDED = f"SELECT * FROM ({_MOVES}) WHERE at < (SELECT folded_until_ms FROM fold)"
 
 
 def moved_into_rollups(where: str) -> str:
-    """Adds to the quarter hours what the prices moved that `where` chooses; see `proxy.ledger.sqlite.late_prices`."""
+    """Adds to the quarter hours what the prices moved that `where` chooses; see
+    `proxy.ledger.sqlite.late_prices`."""
     bucket = f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"
     rows = moved([bucket], GROUPS, SUMS, lambda name, expression: f"{expression} AS {name}", where)
     sums = ", ".join(f"sum({name})" for name, _ in SUMS)
@@ -266,12 +315,20 @@ SELECT bucket_ms, {", ".join(GROUPS)}, {sums} FROM ({rows}) GROUP BY 1, 2, 3, 4,
 ON_KNOWN_GROUP = f"""
 ON CONFLICT (bucket_ms, key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0)) DO UPDATE SET
 {", ".join(added(name) for name, _ in SUMS)}"""
-_MOVE = ";\n".join((moved_into_rollups("{row}.seq > 0"), named(_MOVES_FOLDED), *(folded(table, span, _MOVES_FOLDED) for table, span in WIDE), ""))
+_MOVE = ";\n".join(
+    (
+        moved_into_rollups("{row}.seq > 0"),
+        named(_MOVES_FOLDED),
+        *(folded(table, span, _MOVES_FOLDED) for table, span in WIDE),
+        "",
+    )
+)
 
 # Records whose numbers are in doubt are counted for `usage`; of millions they are few.
 _FLAGGED = "CREATE INDEX records_inconsistent ON records (started_at_ms) WHERE inconsistent = 1;\n"
 
-# Which models each upstream has served for which names: a strict limit on money goes by the dearest.
+# Which models each upstream has served for which names: a strict limit on money goes by the
+# dearest.
 _SERVED = """
 CREATE TABLE served_models (
     upstream TEXT NOT NULL,
@@ -308,7 +365,8 @@ SCHEMA_VERSION = len(MIGRATIONS)
 
 
 def measures(alias: str = "") -> str:
-    """The select list that sums records into a roll-up's columns. With no record known to have a number the sum is null."""
+    """The select list that sums records into a roll-up's columns. With no record known to have a
+    number the sum is null."""
     return ", ".join(f"sum({expression}) AS {alias}{name}" for name, expression in SUMS)
 
 
@@ -316,16 +374,21 @@ def check_library() -> None:
     """Raises LedgerError when Python's SQLite is too old for the schema."""
     if sqlite3.sqlite_version_info < SQLITE_MIN:
         wanted = ".".join(map(str, SQLITE_MIN))
-        raise LedgerError(f"SQLite {sqlite3.sqlite_version} is too old for the ledger: run a Python whose sqlite3 module has SQLite {wanted} or newer")
+        raise LedgerError(
+            f"SQLite {sqlite3.sqlite_version} is too old for the ledger: run a Python whose sqlite3 module has SQLite {wanted} or newer"
+        )
 
 
 def schema_version(connection: sqlite3.Connection, name: str, newest: int = SCHEMA_VERSION) -> int:
-    """The database's schema version, 0 when it is empty. Raises LedgerError when the file is not a ledger or is from a newer version of this program."""
+    """The database's schema version, 0 when it is empty. Raises LedgerError when the file is not a
+    ledger or is from a newer version of this program."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application != APPLICATION_ID and (application or version or tables):
-        raise LedgerError(f"{name} is an SQLite database, but not a ledger of this program: name another file in ledger.url")
+        raise LedgerError(
+            f"{name} is an SQLite database, but not a ledger of this program: name another file in ledger.url"
+        )
     if version > newest:
         raise LedgerError(
             f"{name} has schema version {version}, and this version of the program knows up to {newest}: "
@@ -334,9 +397,13 @@ def schema_version(connection: sqlite3.Connection, name: str, newest: int = SCHE
     return int(version)
 
 
-def migrate(connection: sqlite3.Connection, name: str, migrations: Sequence[str] = MIGRATIONS) -> None:
+def migrate(
+    connection: sqlite3.Connection, name: str, migrations: Sequence[str] = MIGRATIONS
+) -> None:
     """Bring the database to the present schema, each version in a transaction of its own."""
-    for version in range(schema_version(connection, name, len(migrations)) + 1, len(migrations) + 1):
+    for version in range(
+        schema_version(connection, name, len(migrations)) + 1, len(migrations) + 1
+    ):
         script = f"BEGIN IMMEDIATE;\n{migrations[version - 1]}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {version};\nCOMMIT;"
         try:
             connection.executescript(script)

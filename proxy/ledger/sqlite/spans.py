@@ -1,4 +1,5 @@
-"""Which roll-ups make up a range of time, and the query that reads them: months as far as they go, then days, four hours and quarter hours towards its ends,
+"""Which roll-ups make up a range of time, and the query that reads them: months as far as they go,
+then days, four hours and quarter hours towards its ends,
 and records for a part of a quarter hour.
 """
 
@@ -13,9 +14,12 @@ import msgspec
 from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.schema import BUCKET_MS, FOUR_HOURS_MS, GROUPS, HALF, MONEY, SUMS, WIDE
 
-WIDE_SINCE_VERSION = 3      # of the schema; an older ledger that nobody has opened for writing yet has quarter hours only
+# of the schema; an older ledger that nobody has opened for writing yet has quarter hours only
+WIDE_SINCE_VERSION = 3
 RECORDS, QUARTERS = "records", "rollups"
-YEARS = range(2, 9999)      # that a range may name: a zone's offset or a month more, and Python's calendar would end
+YEARS = range(
+    2, 9999
+)  # that a range may name: a zone's offset or a month more, and Python's calendar would end
 
 _DAY_MS = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,7 +35,8 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class Reach(msgspec.Struct, frozen=True):
-    """From when on there are roll-ups (None: there are none), and until when wide ones hold all there is; 0: there are no wide ones."""
+    """From when on there are roll-ups (None: there are none), and until when wide ones hold all
+    there is; 0: there are no wide ones."""
 
     first_ms: int | None
     folded_until_ms: int
@@ -40,7 +45,11 @@ class Reach(msgspec.Struct, frozen=True):
 def reach(connection: sqlite3.Connection, version: int) -> Reach:
     """How far the roll-ups of this ledger reach."""
     (first_ms,) = connection.execute("SELECT min(bucket_ms) FROM rollups").fetchone()
-    (until_ms,) = connection.execute("SELECT folded_until_ms FROM fold").fetchone() if version >= WIDE_SINCE_VERSION else (0,)
+    (until_ms,) = (
+        connection.execute("SELECT folded_until_ms FROM fold").fetchone()
+        if version >= WIDE_SINCE_VERSION
+        else (0,)
+    )
     return Reach(first_ms, until_ms)
 
 
@@ -61,8 +70,11 @@ def pieces(from_ms: int | None, to_ms: int | None, reach: Reach) -> list[Piece]:
     return found if found else [Piece(RECORDS, from_ms, to_ms)]
 
 
-def _wide(from_ms: int | None, to_ms: int | None, folded_ms: int) -> tuple[list[Piece], list[tuple[int | None, int | None]]]:
-    """The spans that lie in the range, widest first, and what is left over at its ends. to_ms None: up to `folded_ms`, where the last span of each width ends."""
+def _wide(
+    from_ms: int | None, to_ms: int | None, folded_ms: int
+) -> tuple[list[Piece], list[tuple[int | None, int | None]]]:
+    """The spans that lie in the range, widest first, and what is left over at its ends. to_ms None:
+    up to `folded_ms`, where the last span of each width ends."""
     found: list[Piece] = []
     rest = [(from_ms, to_ms)]
     for table, _ in reversed(WIDE):
@@ -100,7 +112,9 @@ def _narrow(from_ms: int | None, to_ms: int | None) -> Iterator[Piece]:
 def _down(table: str, ms: int) -> int:
     """The start of the table's span that the moment lies in."""
     if table == "rollups_monthly":
-        first = (_EPOCH + timedelta(milliseconds=ms)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        first = (_EPOCH + timedelta(milliseconds=ms)).replace(
+            day=1, hour=0, minute=0, second=0, microsecond=0
+        )
         return (first - _EPOCH) // timedelta(milliseconds=1)
     width_ms = FOUR_HOURS_MS if table == "rollups_4h" else _DAY_MS
     return ms // width_ms * width_ms
@@ -111,18 +125,38 @@ def _up(table: str, ms: int) -> int:
     start_ms = _down(table, ms)
     if start_ms == ms:
         return ms
-    return _down(table, start_ms + (32 * _DAY_MS if table == "rollups_monthly" else FOUR_HOURS_MS if table == "rollups_4h" else _DAY_MS))
+    return _down(
+        table,
+        start_ms
+        + (
+            32 * _DAY_MS
+            if table == "rollups_monthly"
+            else FOUR_HOURS_MS
+            if table == "rollups_4h"
+            else _DAY_MS
+        ),
+    )
 
 
-def source(parts: Sequence[Piece], names: Sequence[str], *, with_bucket: bool = False) -> tuple[str, list[int]]:
-    """A query for the groups and, of each sum named, a high and a low half of 32 bits (`…_h`, `…_l`): SQLite refuses to sum past 63 bits, and money may.
+def source(
+    parts: Sequence[Piece], names: Sequence[str], *, with_bucket: bool = False
+) -> tuple[str, list[int]]:
+    """A query for the groups and, of each sum named, a high and a low half of 32 bits (`…_h`,
+    `…_l`): SQLite refuses to sum past 63 bits, and money may.
 
-    A group may come more than once. `with_bucket` puts the quarter hour `bucket_ms` in front; wide spans know none.
+    A group may come more than once. `with_bucket` puts the quarter hour `bucket_ms` in front; wide
+    spans know none.
     """
     queries, bounds = [], []
     for part in parts:
-        assert not (with_bucket and part.table not in (RECORDS, QUARTERS)), "a wide span has no quarter hour"
-        query, own = _of_records(part, names, with_bucket) if part.table == RECORDS else _of_rollups(part, names, with_bucket)
+        assert not (with_bucket and part.table not in (RECORDS, QUARTERS)), (
+            "a wide span has no quarter hour"
+        )
+        query, own = (
+            _of_records(part, names, with_bucket)
+            if part.table == RECORDS
+            else _of_rollups(part, names, with_bucket)
+        )
         queries.append(query)
         bounds += own
     return " UNION ALL ".join(queries), bounds
@@ -135,7 +169,9 @@ def halves(name: str, expression: str) -> str:
 
 def ranged(column: str, from_ms: int | None, to_ms: int | None) -> tuple[str, list[int]]:
     """The condition that a column lies in [from_ms, to_ms), and its values."""
-    bounds = [(f"{column} {sign} ?", ms) for sign, ms in ((">=", from_ms), ("<", to_ms)) if ms is not None]
+    bounds = [
+        (f"{column} {sign} ?", ms) for sign, ms in ((">=", from_ms), ("<", to_ms)) if ms is not None
+    ]
     return " AND ".join(term for term, _ in bounds) or "1", [ms for _, ms in bounds]
 
 
@@ -149,8 +185,21 @@ def _of_records(part: Piece, names: Sequence[str], with_bucket: bool) -> tuple[s
 def _of_rollups(part: Piece, names: Sequence[str], with_bucket: bool) -> tuple[str, list[int]]:
     where, bounds = ranged("bucket_ms", part.from_ms, part.to_ms)
     if part.table == QUARTERS:
-        columns = [*(["bucket_ms"] if with_bucket else []), *GROUPS, *(halves(name, name) for name in names)]
+        columns = [
+            *(["bucket_ms"] if with_bucket else []),
+            *GROUPS,
+            *(halves(name, name) for name in names),
+        ]
         return f"SELECT {', '.join(columns)} FROM rollups WHERE {where}", bounds
-    sums = [f"sum({name}_high) AS {name}_h, sum({name}_low) AS {name}_l" if name in MONEY else halves(name, f"sum({name})") for name in names]
-    # Group by group, each of whose spans lie together: CROSS JOIN keeps SQLite to this order, and there is nothing to sort.
-    return f"SELECT {', '.join([*GROUPS, *sums])} FROM rollup_groups AS g CROSS JOIN {part.table} ON group_id = g.id AND {where} GROUP BY g.id", bounds
+    sums = [
+        f"sum({name}_high) AS {name}_h, sum({name}_low) AS {name}_l"
+        if name in MONEY
+        else halves(name, f"sum({name})")
+        for name in names
+    ]
+    # Group by group, each of whose spans lie together: CROSS JOIN keeps SQLite to this order, and
+    # there is nothing to sort.
+    return (
+        f"SELECT {', '.join([*GROUPS, *sums])} FROM rollup_groups AS g CROSS JOIN {part.table} ON group_id = g.id AND {where} GROUP BY g.id",
+        bounds,
+    )

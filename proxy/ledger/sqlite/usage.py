@@ -1,4 +1,5 @@
-"""Sums over the book by any names that records have: from the widest roll-ups that tell, and from the records themselves for what only they know."""
+"""Sums over the book by any names that records have: from the widest roll-ups that tell, and from
+the records themselves for what only they know."""
 
 from __future__ import annotations
 
@@ -12,41 +13,74 @@ from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, HALF, MONEY, SUMS
 from proxy.ledger.sqlite.spans import Reach, halves, pieces, ranged, source
 
-FLAGGED = "inconsistent_requests"   # counted from the records: there are few, and an index that holds no others
+# counted from the records: there are few, and an index that holds no others
+FLAGGED = "inconsistent_requests"
 ALL_SUMS = (*(name for name, _ in SUMS), FLAGGED)
-DAYS_MAX = 4_000    # ten years: asked for one by one; a range with more has a record of a clock that was far off
+# ten years: asked for one by one; a range with more has a record of a clock that was far off
+DAYS_MAX = 4_000
 
 
 def _of_usage(name: str) -> str:
-    """A column of the record that a row corrects: an adjustment counts where that does, though it may say something else."""
+    """A column of the record that a row corrects: an adjustment counts where that does, though it
+    may say something else."""
     corrected = f"SELECT usage.{name} FROM records AS usage WHERE usage.id = records.adjusts"
     return f"CASE WHEN records.adjusts IS NULL THEN {name} ELSE ifnull(({corrected}), {name}) END"
 
 
-# What `by` may name, beside `label:NAME`, and the column or expression behind it. The first four and the times are in the roll-ups, the others only in the records.
-_BY = {"team": "team", "key": "key_id", "model": "model_requested", "upstream": "upstream", "day": "day", "hour": "hour"}
-_BY_RECORD = {"end_user": "end_user", "source": _of_usage("source"), "outcome": _of_usage("outcome")}
+# What `by` may name, beside `label:NAME`, and the column or expression behind it. The first four
+# and the times are in the roll-ups, the others only in the records.
+_BY = {
+    "team": "team",
+    "key": "key_id",
+    "model": "model_requested",
+    "upstream": "upstream",
+    "day": "day",
+    "hour": "hour",
+}
+_BY_RECORD = {
+    "end_user": "end_user",
+    "source": _of_usage("source"),
+    "outcome": _of_usage("outcome"),
+}
 _LABEL = "label:"
 _LABEL_VALUE = "(SELECT value FROM json_each(records.labels) WHERE key = ?)"
 
 UsageRow = dict[str, str | int | None]
 
-_Row = tuple[str | int | None, ...]     # the names in their order, the currency, then each sum as a high and a low half
+_Row = tuple[
+    str | int | None, ...
+]  # the names in their order, the currency, then each sum as a high and a low half
 
 
 def check(by: Sequence[str]) -> None:
     """Raises LedgerError for a name that cannot be grouped by."""
-    unknown = [name for name in by if name not in _BY and name not in _BY_RECORD and not (name.startswith(_LABEL) and len(name) > len(_LABEL))]
+    unknown = [
+        name
+        for name in by
+        if name not in _BY
+        and name not in _BY_RECORD
+        and not (name.startswith(_LABEL) and len(name) > len(_LABEL))
+    ]
     if unknown:
-        raise LedgerError(f"cannot group by {', '.join(unknown)}: use any of {', '.join([*_BY, *_BY_RECORD])} and label:NAME")
+        raise LedgerError(
+            f"cannot group by {', '.join(unknown)}: use any of {', '.join([*_BY, *_BY_RECORD])} and label:NAME"
+        )
 
 
 def grouped(
-    connection: sqlite3.Connection, reached: Reach, by: Sequence[str], from_ms: int | None, to_ms: int | None, zone: tzinfo, names: Sequence[str]
+    connection: sqlite3.Connection,
+    reached: Reach,
+    by: Sequence[str],
+    from_ms: int | None,
+    to_ms: int | None,
+    zone: tzinfo,
+    names: Sequence[str],
 ) -> list[UsageRow]:
     """See `Queries.usage`."""
     flagged, names = FLAGGED in names, [name for name in names if name != FLAGGED]
-    connection.create_function("zone_day", 1, lambda ms: _local(ms, zone).date().isoformat(), deterministic=True)
+    connection.create_function(
+        "zone_day", 1, lambda ms: _local(ms, zone).date().isoformat(), deterministic=True
+    )
     connection.create_function("zone_hour", 1, lambda ms: _local_hour(ms, zone), deterministic=True)
     rows: list[_Row] | None
     try:
@@ -57,7 +91,9 @@ def grouped(
         rows = None
     if rows is None or _absurd(rows, len(by) + 1, names):
         rows = _sums(connection, Reach(reached.first_ms, 0), by, from_ms, to_ms, zone, names)
-    found = {row[: len(by) + 1]: _usage_row(by, names, row) for row in rows if any(row[len(by) + 1 :])}
+    found = {
+        row[: len(by) + 1]: _usage_row(by, names, row) for row in rows if any(row[len(by) + 1 :])
+    }
     if flagged:
         counts = _flagged(connection, by, from_ms, to_ms)
         for line, shown in found.items():
@@ -65,13 +101,19 @@ def grouped(
     return list(found.values())
 
 
-def _flagged(connection: sqlite3.Connection, by: Sequence[str], from_ms: int | None, to_ms: int | None) -> dict[_Row, int]:
-    """How many requests of each line have a record that is flagged `inconsistent`. A late price has moved them to the line of its currency."""
+def _flagged(
+    connection: sqlite3.Connection, by: Sequence[str], from_ms: int | None, to_ms: int | None
+) -> dict[_Row, int]:
+    """How many requests of each line have a record that is flagged `inconsistent`. A late price has
+    moved them to the line of its currency."""
     where, bounds = ranged("records.started_at_ms", from_ms, to_ms)
     labels = [name[len(_LABEL) :] for name in by if name.startswith(_LABEL)]
     bucket = f"started_at_ms - started_at_ms % {BUCKET_MS}"
     times = {"day": f"zone_day({bucket})", "hour": f"zone_hour({bucket})"}
-    groups = [_LABEL_VALUE if name.startswith(_LABEL) else times.get(name, _BY.get(name, name)) for name in by]
+    groups = [
+        _LABEL_VALUE if name.startswith(_LABEL) else times.get(name, _BY.get(name, name))
+        for name in by
+    ]
     late = "SELECT p.currency FROM records AS p WHERE p.adjusts = records.id AND p.cost_nano IS NOT NULL ORDER BY p.seq LIMIT 1"
     columns = ", ".join([*groups, f"ifnull(currency, ({late}))", "count(*)"])
     keys = ", ".join(str(n + 1) for n in range(len(by) + 1))
@@ -80,30 +122,60 @@ def _flagged(connection: sqlite3.Connection, by: Sequence[str], from_ms: int | N
 
 
 def _absurd(rows: Sequence[_Row], first: int, names: Sequence[str]) -> bool:
-    """Counts that only a vendor out of its mind states: wide spans may have come to their bound, and the quarter hours know better. Money has no bound there."""
+    """Counts that only a vendor out of its mind states: wide spans may have come to their bound,
+    and the quarter hours know better. Money has no bound there."""
     highs = [first + 2 * n for n, name in enumerate(names) if name not in MONEY]
-    return any(isinstance(high := row[place], int) and abs(high) >= HALF // 4 for row in rows for place in highs)
+    return any(
+        isinstance(high := row[place], int) and abs(high) >= HALF // 4
+        for row in rows
+        for place in highs
+    )
 
 
 def _sums(
-    connection: sqlite3.Connection, reached: Reach, by: Sequence[str], from_ms: int | None, to_ms: int | None, zone: tzinfo, names: Sequence[str]
+    connection: sqlite3.Connection,
+    reached: Reach,
+    by: Sequence[str],
+    from_ms: int | None,
+    to_ms: int | None,
+    zone: tzinfo,
+    names: Sequence[str],
 ) -> list[_Row]:
     """The sums by group and currency, sorted by them."""
     if not all(name in _BY for name in by):
         rows, bounds = _record_source(by, from_ms, to_ms, names)
         return _asked(connection, by, rows, bounds, from_ms, to_ms, names)
-    days = _days(connection, reached, from_ms, to_ms, zone) if "day" in by and "hour" not in by else None
+    days = (
+        _days(connection, reached, from_ms, to_ms, zone)
+        if "day" in by and "hour" not in by
+        else None
+    )
     if days is not None:
         return _by_day(connection, reached, by, days, names)
     by_time = "day" in by or "hour" in by
-    rows, times = source(pieces(from_ms, to_ms, Reach(reached.first_ms, 0) if by_time else reached), names, with_bucket=by_time)
+    rows, times = source(
+        pieces(from_ms, to_ms, Reach(reached.first_ms, 0) if by_time else reached),
+        names,
+        with_bucket=by_time,
+    )
     return _asked(connection, by, rows, times, from_ms, to_ms, names)
 
 
-def _days(connection: sqlite3.Connection, reached: Reach, from_ms: int | None, to_ms: int | None, zone: tzinfo) -> list[tuple[str, int, int]] | None:
-    """The local days of the range that there can be records in, each with its part of the range. None: there are no wide roll-ups, or too many days."""
+def _days(
+    connection: sqlite3.Connection,
+    reached: Reach,
+    from_ms: int | None,
+    to_ms: int | None,
+    zone: tzinfo,
+) -> list[tuple[str, int, int]] | None:
+    """The local days of the range that there can be records in, each with its part of the range.
+    None: there are no wide roll-ups, or too many days."""
     (last_ms,) = connection.execute("SELECT max(bucket_ms) FROM rollups").fetchone()
-    if reached.folded_until_ms == 0 or reached.first_ms is None or last_ms - reached.first_ms > DAYS_MAX * 86_400_000:
+    if (
+        reached.folded_until_ms == 0
+        or reached.first_ms is None
+        or last_ms - reached.first_ms > DAYS_MAX * 86_400_000
+    ):
         return None
     at_ms = reached.first_ms if from_ms is None else max(from_ms, reached.first_ms)
     end_ms = last_ms + BUCKET_MS if to_ms is None else min(to_ms, last_ms + BUCKET_MS)
@@ -116,19 +188,34 @@ def _days(connection: sqlite3.Connection, reached: Reach, from_ms: int | None, t
     return days
 
 
-def _by_day(connection: sqlite3.Connection, reached: Reach, by: Sequence[str], days: Sequence[tuple[str, int, int]], names: Sequence[str]) -> list[_Row]:
+def _by_day(
+    connection: sqlite3.Connection,
+    reached: Reach,
+    by: Sequence[str],
+    days: Sequence[tuple[str, int, int]],
+    names: Sequence[str],
+) -> list[_Row]:
     """Day by day, each from the roll-ups that lie within it."""
     place = by.index("day")
     others = [name for name in by if name != "day"]
     found: list[_Row] = []
     for day, start_ms, end_ms in days:
         rows, bounds = source(pieces(start_ms, end_ms, reached), names)
-        found += ((*row[:place], day, *row[place:]) for row in _asked(connection, others, rows, bounds, start_ms, end_ms, names))
+        found += (
+            (*row[:place], day, *row[place:])
+            for row in _asked(connection, others, rows, bounds, start_ms, end_ms, names)
+        )
     return sorted(found, key=lambda row: [(name is not None, name) for name in row[: len(by) + 1]])
 
 
 def _asked(
-    connection: sqlite3.Connection, by: Sequence[str], rows: str, bounds: Sequence[str | int], from_ms: int | None, to_ms: int | None, names: Sequence[str]
+    connection: sqlite3.Connection,
+    by: Sequence[str],
+    rows: str,
+    bounds: Sequence[str | int],
+    from_ms: int | None,
+    to_ms: int | None,
+    names: Sequence[str],
 ) -> list[_Row]:
     """The answer to the query for `rows`, grouped by the names and the currency."""
     clock, clock_bounds = _clock_source(by, from_ms, to_ms)
@@ -142,26 +229,43 @@ def _asked(
     return connection.execute(query, [*bounds, *clock_bounds]).fetchall()
 
 
-def _clock_source(by: Sequence[str], from_ms: int | None, to_ms: int | None) -> tuple[str, list[int]]:
-    """The local day and hour of each quarter hour that holds a record, if asked for: the zone's rules are in Python, and this asks them once a quarter hour."""
+def _clock_source(
+    by: Sequence[str], from_ms: int | None, to_ms: int | None
+) -> tuple[str, list[int]]:
+    """The local day and hour of each quarter hour that holds a record, if asked for: the zone's
+    rules are in Python, and this asks them once a quarter hour."""
     times = [f"zone_{name}(bucket_ms) AS {name}" for name in ("day", "hour") if name in by]
     if not times:
         return "", []
-    where, bounds = ranged("bucket_ms", None if from_ms is None else from_ms // BUCKET_MS * BUCKET_MS, to_ms)
-    return f"SELECT bucket_ms, {', '.join(times)} FROM (SELECT DISTINCT bucket_ms FROM rollups WHERE {where})", bounds
+    where, bounds = ranged(
+        "bucket_ms", None if from_ms is None else from_ms // BUCKET_MS * BUCKET_MS, to_ms
+    )
+    return (
+        f"SELECT bucket_ms, {', '.join(times)} FROM (SELECT DISTINCT bucket_ms FROM rollups WHERE {where})",
+        bounds,
+    )
 
 
-def _record_source(by: Sequence[str], from_ms: int | None, to_ms: int | None, names: Sequence[str]) -> tuple[str, list[str | int]]:
-    """The records of the range as `source` gives them, with the groups that only records have as g0, g1 …"""
+def _record_source(
+    by: Sequence[str], from_ms: int | None, to_ms: int | None, names: Sequence[str]
+) -> tuple[str, list[str | int]]:
+    """The records of the range as `source` gives them, with the groups that only records have as
+    g0, g1 …"""
     where, bounds = ranged("{row}.started_at_ms", from_ms, to_ms)
     labels = [name[len(_LABEL) :] for name in by if name.startswith(_LABEL)]
-    own = [f"{_LABEL_VALUE if name.startswith(_LABEL) else _BY_RECORD[name]} AS g{n}" for n, name in enumerate(by) if name not in _BY]
+    own = [
+        f"{_LABEL_VALUE if name.startswith(_LABEL) else _BY_RECORD[name]} AS g{n}"
+        for n, name in enumerate(by)
+        if name not in _BY
+    ]
     own.append(f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms")
     sums = [(name, expression) for name, expression in SUMS if name in names]
     return counted(own, GROUPS, sums, halves, where), [*labels, *bounds] * 2
 
 
-def _usage_row(by: Sequence[str], names: Sequence[str], row: Sequence[str | int | None]) -> UsageRow:
+def _usage_row(
+    by: Sequence[str], names: Sequence[str], row: Sequence[str | int | None]
+) -> UsageRow:
     groups = dict(zip(by, row, strict=False))
     if "hour" in groups:
         groups["hour"] = str(groups["hour"]).partition(" ")[2]
@@ -180,7 +284,8 @@ def _local(ms: int, zone: tzinfo) -> datetime:
 
 
 def _local_hour(ms: int, zone: tzinfo) -> str:
-    """The local hour of this quarter hour, as ISO text with the offset in force behind a number that sorts: the hour that a clock change repeats is two hours."""
+    """The local hour of this quarter hour, as ISO text with the offset in force behind a number
+    that sorts: the hour that a clock change repeats is two hours."""
     local = _local(ms, zone)
     hour = local.replace(minute=0, second=0, tzinfo=timezone(local.utcoffset() or timedelta()))
     return f"{int(hour.timestamp()) * 1000:015d} {hour.isoformat(timespec='seconds')}"

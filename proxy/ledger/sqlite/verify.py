@@ -1,4 +1,5 @@
-"""Is the book what was booked? Recomputes every hash from the first row on, and checks each seal against the key."""
+"""Is the book what was booked? Recomputes every hash from the first row on, and checks each seal
+against the key."""
 
 from __future__ import annotations
 
@@ -9,7 +10,15 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.core.records.canonical import COLUMNS, GENESIS, HASHED_BY_VERSION, Value, chained, key_name, seal
+from proxy.core.records.canonical import (
+    COLUMNS,
+    GENESIS,
+    HASHED_BY_VERSION,
+    Value,
+    chained,
+    key_name,
+    seal,
+)
 from proxy.ledger.sqlite.queries import reading
 
 PROBLEMS_MAX = 100  # told one by one; a book that was rewritten has as many as rows
@@ -18,9 +27,11 @@ _Head = tuple[int, bytes, int, str, bytes]  # seq, hash, when, the key's name, t
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What was checked and what is wrong, in the order of the book; no problems means that every row is as it was booked.
+    """What was checked and what is wrong, in the order of the book; no problems means that every
+    row is as it was booked.
 
-    `seals_of_other_keys` were made with a key that is not this one (or no key was given): they could not be checked.
+    `seals_of_other_keys` were made with a key that is not this one (or no key was given): they
+    could not be checked.
     """
 
     records: int
@@ -30,7 +41,8 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 def verify_chain(path: Path, key: bytes | None) -> Verified:
-    """Check the whole book in the file, in constant memory. Raises LedgerError without a ledger, LedgerUnavailable when SQLite cannot read it."""
+    """Check the whole book in the file, in constant memory. Raises LedgerError without a ledger,
+    LedgerUnavailable when SQLite cannot read it."""
     with reading(path) as connection:
         connection.text_factory = _text
         check = _Check(key)
@@ -57,18 +69,30 @@ class _Check:
 
     def start(self, connection: sqlite3.Connection) -> None:
         """Begin at the last checkpoint, if a prefix was pruned."""
-        checkpoint = connection.execute("SELECT seq, hash, pruned_at_ms, key_name, seal FROM checkpoints ORDER BY seq DESC LIMIT 1").fetchone()
+        checkpoint = connection.execute(
+            "SELECT seq, hash, pruned_at_ms, key_name, seal FROM checkpoints ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
         if checkpoint is not None:
             self._check_seal(checkpoint, "checkpoint")
             self._seq, self._prev_hash = checkpoint[:2]
             self._last_sealed_seq = self._seq
-        self._heads = iter(connection.execute("SELECT seq, hash, booked_at_ms, key_name, seal FROM heads WHERE seq > ? ORDER BY seq", (self._seq,)))
+        self._heads = iter(
+            connection.execute(
+                "SELECT seq, hash, booked_at_ms, key_name, seal FROM heads WHERE seq > ? ORDER BY seq",
+                (self._seq,),
+            )
+        )
         self._head = next(self._heads, None)
 
     def record(self, row: Sequence[Value]) -> None:
         """One row: in its place, its hash right, and its seal if it ended a batch."""
         stored = dict(zip(COLUMNS, row, strict=True))
-        seq, row_hash, prev_hash, version = stored["seq"], stored["hash"], stored["prev_hash"], stored["hash_version"]
+        seq, row_hash, prev_hash, version = (
+            stored["seq"],
+            stored["hash"],
+            stored["prev_hash"],
+            stored["hash_version"],
+        )
         assert isinstance(seq, int), "seq is the table's integer key"
         where = f"record seq {seq} id {stored['id']!r}"
         if seq != self._seq + 1:
@@ -114,9 +138,14 @@ class _Check:
 
 
 def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")  # text that is not UTF-8 any more is a finding, not an error
+    return raw.decode(
+        "utf-8", "replace"
+    )  # text that is not UTF-8 any more is a finding, not an error
 
 
 def _intact(values: list[Value], prev_hash: bytes, row_hash: Value) -> bool:
     # Bytes would be encoded like the text of their base64, and no hashed column holds bytes.
-    return not any(isinstance(value, bytes) for value in values) and chained(prev_hash, values) == row_hash
+    return (
+        not any(isinstance(value, bytes) for value in values)
+        and chained(prev_hash, values) == row_hash
+    )

@@ -1,6 +1,8 @@
-"""The quota in this process: one event loop, so that what happens between two awaits is one step. What it holds dies with it.
+"""The quota in this process: one event loop, so that what happens between two awaits is one step.
+What it holds dies with it.
 
-Nothing here awaits: a reservation looks at all its counters and then takes of all, and no other request can come between.
+Nothing here awaits: a reservation looks at all its counters and then takes of all, and no other
+request can come between.
 """
 
 from __future__ import annotations
@@ -13,37 +15,41 @@ from datetime import tzinfo
 import msgspec
 
 from proxy.core.calendar import Calendar
-from proxy.core.limits.decisions import Ask, Used, bound_of, counts, expected, fits
+from proxy.core.limits.credit import Credit
+from proxy.core.limits.decisions import Demand, Used, bound_of, counts, expected, fits
 from proxy.core.limits.limit import Enforce, Limit, Scope
 from proxy.core.limits.state import LimitState, Refused
-from proxy.quota import Breach, Crossing, Grant, Past, QuotaError, QuotaUnavailable, Reservation
+from proxy.quota import Breach, Crossing, Past, QuotaError, QuotaUnavailable, Reservation
 from proxy.quota.memory.budget import Budget
-from proxy.quota.memory.counter import Counter, Line, When
+from proxy.quota.memory.counter import Held, LimitCount, When
 from proxy.quota.memory.rate import Rate
 from proxy.quota.memory.slots import Slots
 
-COUNTERS_MAX = 1_000_000    # about 500 MB; under `auth: forward` anybody can make up keys, each with the limits of `defaults`
-SWEEP = 2                   # old counters looked at for each new one: blank ones go before many gather
-SWEEP_FULL = 1_000          # and when there is no room
-RESTORED_AT_ONCE = 1_000    # entries between two turns of the event loop: a few milliseconds
+# about 500 MB; under `auth: forward` anybody can make up keys, each with the limits of `defaults`
+COUNTERS_MAX = 1_000_000
+SWEEP = 2  # old counters looked at for each new one: blank ones go before many gather
+SWEEP_FULL = 1_000  # and when there is no room
+RESTORED_AT_ONCE = 1_000  # entries between two turns of the event loop: a few milliseconds
 ANOTHER_STORE = "a reservation is resolved by the store that made it"
 
 
 async def connect(url: str, zone: tzinfo, *, monotonic_ms: Callable[[], int]) -> MemoryQuota:
     """A new, empty store."""
     if url != "memory:":
-        raise QuotaError(f"quota.url {url!r}: this store takes nothing behind the colon; write memory:")
+        raise QuotaError(
+            f"quota.url {url!r}: this store takes nothing behind the colon; write memory:"
+        )
     return MemoryQuota(zone, monotonic_ms)
 
 
 class MemoryReservation(msgspec.Struct, eq=False, gc=False):
     """A reservation with its lines, and the moment it was made."""
 
-    ask: Ask
+    ask: Demand
     when: When
-    lines: list[Line]
+    lines: list[Held]
     exceeded: tuple[Limit, ...]
-    least: Counter | None   # of the caller's own, of which the smallest share is left
+    least: LimitCount | None  # of the caller's own, of which the smallest share is left
     open: bool = True
 
     @property
@@ -56,27 +62,33 @@ class MemoryReservation(msgspec.Struct, eq=False, gc=False):
 
 
 class MemoryQuota:
-    """See `proxy.quota.Quota`. Lives on the event loop; nothing here is touched from another thread."""
+    """See `proxy.quota.Quota`. Lives on the event loop; nothing here is touched from another
+    thread."""
 
     def __init__(self, zone: tzinfo, monotonic_ms: Callable[[], int]) -> None:
-        self.resolved_twice = 0     # reservations ended again after their end, which changes nothing and is a fault of ours
+        # reservations ended again after their end, which changes nothing and is a fault of ours
+        self.resolved_twice = 0
         self._calendar = Calendar(zone)
         self._monotonic_ms = monotonic_ms
-        self._counters: dict[str, Counter] = {}
-        self._queue: deque[str] = deque()   # the counters, in the order in which they are looked at for going
-        self._new = 0                       # counters made since then
-        self._grants: dict[str, dict[str, Grant]] = {}
+        self._counters: dict[str, LimitCount] = {}
+        self._queue: deque[str] = (
+            deque()
+        )  # the counters, in the order in which they are looked at for going
+        self._new = 0  # counters made since then
+        self._credits: dict[str, dict[str, Credit]] = {}
         self._crossings: dict[tuple[str, int], Crossing] = {}
         self._breaches: dict[str, Breach] = {}
 
-    async def reserve(self, limits: Sequence[Limit], ask: Ask, now_ms: int) -> Reservation | Refused:
+    async def reserve(
+        self, limits: Sequence[Limit], ask: Demand, now_ms: int
+    ) -> Reservation | Refused:
         when = When(ask.started_at_ms, now_ms, self._monotonic_ms())
         likely = expected(ask)
-        counters: list[Counter] = []
+        counters: list[LimitCount] = []
         holds: list[int] = []
         exceeded: tuple[Limit, ...] = ()
         refusing: tuple[int, ...] = ()
-        tightest: Counter | None = None
+        tightest: LimitCount | None = None
         least, most = 1, 1
         for limit in limits:
             counter = self._counters.get(limit.count_id)
@@ -96,7 +108,9 @@ class MemoryQuota:
             if not counter.shared and (tightest is None or left * most < least * counter.room):
                 tightest, least, most = counter, left, counter.room
         if refusing:
-            refused = self._refused(counters, [(counters[place], holds[place]) for place in refusing], when)
+            refused = self._refused(
+                counters, [(counters[place], holds[place]) for place in refusing], when
+            )
             if self._new:
                 self._sweep(SWEEP * self._new, when)
             return refused
@@ -107,11 +121,11 @@ class MemoryQuota:
             self._sweep(SWEEP * self._new, when)
         return MemoryReservation(ask, when, lines, exceeded, tightest)
 
-    async def refusal(self, limits: Sequence[Limit], ask: Ask, now_ms: int) -> Refused | None:
+    async def refusal(self, limits: Sequence[Limit], ask: Demand, now_ms: int) -> Refused | None:
         when = When(ask.started_at_ms, now_ms, self._monotonic_ms())
         likely = expected(ask)
         counters = [self._seen(limit, when) for limit in limits]
-        refusing: list[tuple[Counter, int]] = []
+        refusing: list[tuple[LimitCount, int]] = []
         for counter in counters:
             hold = bound_of(counter.limit, ask) if counter.strict else likely[counter.index]
             fit = fits(counter.exact, hold * counter.scale, counter.look(when))
@@ -119,17 +133,34 @@ class MemoryQuota:
                 refusing.append((counter, hold))
         return self._refused(counters, refusing, when) if refusing else None
 
-    def _refused(self, counters: Sequence[Counter], refusing: Sequence[tuple[Counter, int]], when: When) -> Refused:
-        """Of the limits that refuse, the one that will do so longest: whoever waited for another would be refused again."""
+    def _refused(
+        self, counters: Sequence[LimitCount], refusing: Sequence[tuple[LimitCount, int]], when: When
+    ) -> Refused:
+        """Of the limits that refuse, the one that will do so longest: whoever waited for another
+        would be refused again."""
         found = max((counter.refusal(hold, when) for counter, hold in refusing), key=_lasts)
-        return msgspec.structs.replace(found, states=tuple(counter.state(when) for counter in counters))
+        return msgspec.structs.replace(
+            found, states=tuple(counter.state(when) for counter in counters)
+        )
 
-    async def extend(self, reservation: Reservation, output_tokens: int, charge_nano: int | None, now_ms: int) -> LimitState | None:
+    async def extend(
+        self, reservation: Reservation, output_tokens: int, charge_nano: int | None, now_ms: int
+    ) -> LimitState | None:
         assert isinstance(reservation, MemoryReservation), ANOTHER_STORE
         when = self._when(reservation, now_ms)
         ask = reservation.ask
-        likely = expected(msgspec.structs.replace(ask, output_tokens=output_tokens, charge_nano=ask.charge_nano if charge_nano is None else charge_nano))
-        growing = [(line, more) for line in reservation.lines if (more := likely[line.counter.index] - line.held) > 0]
+        likely = expected(
+            msgspec.structs.replace(
+                ask,
+                output_tokens=output_tokens,
+                charge_nano=ask.charge_nano if charge_nano is None else charge_nano,
+            )
+        )
+        growing = [
+            (line, more)
+            for line in reservation.lines
+            if (more := likely[line.counter.index] - line.held) > 0
+        ]
         for line, more in growing:
             if not line.counter.may_grow(more, line, when):
                 return line.counter.state(when)
@@ -161,10 +192,10 @@ class MemoryQuota:
             if isinstance(line.counter, Slots):
                 line.counter.release(line)
 
-    def grant(self, grant: Grant, now_ms: int) -> None:
-        self._grants.setdefault(grant.limit_id, {}).setdefault(grant.id, grant)
+    def grant(self, credit: Credit, now_ms: int) -> None:
+        self._credits.setdefault(credit.limit_id, {}).setdefault(credit.id, credit)
         for counter in self._counters.values():
-            if isinstance(counter, Budget) and counter.limit.id == grant.limit_id:
+            if isinstance(counter, Budget) and counter.limit.id == credit.limit_id:
                 counter.renew()
 
     def adjust(self, limits: Sequence[Limit], started_at_ms: int, used: Used, now_ms: int) -> None:
@@ -179,16 +210,20 @@ class MemoryQuota:
                 if counter.add(amounts[counter.index], when):
                     self._tell(counter, when)
 
-    async def restore(self, past: Iterable[Past], grants: Iterable[Grant], *, since_ms: int, now_ms: int) -> None:
-        for grant in grants:
-            self.grant(grant, now_ms)
+    async def restore(
+        self, past: Iterable[Past], credits: Iterable[Credit], *, since_ms: int, now_ms: int
+    ) -> None:
+        for credit in credits:
+            self.grant(credit, now_ms)
         by_limit: dict[str, tuple[Limit, list[tuple[int, Used]]]] = {}
         for number, entry in enumerate(past, 1):
             if number % RESTORED_AT_ONCE == 0:
                 await asyncio.sleep(0)
             for limit in entry.limits:
                 if limit.count_id not in self._counters:
-                    by_limit.setdefault(limit.count_id, (limit, []))[1].append((entry.started_at_ms, entry.used))
+                    by_limit.setdefault(limit.count_id, (limit, []))[1].append(
+                        (entry.started_at_ms, entry.used)
+                    )
         steady_ms = self._monotonic_ms()
         apart_ms = steady_ms - now_ms
         # Of keys there may be more than there is room for; what everybody shares comes first.
@@ -201,13 +236,19 @@ class MemoryQuota:
                 done = 0
                 await asyncio.sleep(0)
             counter = self._counter(limit, When(now_ms, now_ms, steady_ms))
-            amounts = [(started_at_ms, counts(used)[counter.index]) for started_at_ms, used in entries]
+            amounts = [
+                (started_at_ms, counts(used)[counter.index]) for started_at_ms, used in entries
+            ]
             if isinstance(counter, Budget):
                 for started_at_ms, amount in amounts:
                     counter.add(amount, When(started_at_ms, now_ms, steady_ms))
                 counter.hush()
             elif isinstance(counter, Rate):
-                counter.rebuild(((at_ms + apart_ms, amount) for at_ms, amount in amounts), since_ms + apart_ms, steady_ms)
+                counter.rebuild(
+                    ((at_ms + apart_ms, amount) for at_ms, amount in amounts),
+                    since_ms + apart_ms,
+                    steady_ms,
+                )
 
     def forget(self, limits: Iterable[Limit]) -> None:
         for limit in limits:
@@ -227,35 +268,47 @@ class MemoryQuota:
         self._breaches.clear()
         return told
 
-    def _seen(self, limit: Limit, when: When) -> Counter:
+    def _seen(self, limit: Limit, when: When) -> LimitCount:
         """The limit's counter, or one that says what it would say: looking makes none."""
-        return self._counter(limit, when) if limit.count_id in self._counters else self._make(limit, when)
+        return (
+            self._counter(limit, when)
+            if limit.count_id in self._counters
+            else self._make(limit, when)
+        )
 
-    def _counter(self, limit: Limit, when: When) -> Counter:
-        """The limit's counter, as the limit now states amount and mode; made where there is none. Raises QuotaUnavailable where there is no room for another."""
+    def _counter(self, limit: Limit, when: When) -> LimitCount:
+        """The limit's counter, as the limit now states amount and mode; made where there is none.
+        Raises QuotaUnavailable where there is no room for another."""
         counter = self._counters.get(limit.count_id)
         if counter is None:
             if len(self._counters) >= COUNTERS_MAX:
-                self._sweep(SWEEP_FULL, when)  # for those who come next: this request may have looked at what goes
-                raise QuotaUnavailable(f"there are {COUNTERS_MAX} running counts of limits, and there is no room for more keys until some end")
+                self._sweep(
+                    SWEEP_FULL, when
+                )  # for those who come next: this request may have looked at what goes
+                raise QuotaUnavailable(
+                    f"there are {COUNTERS_MAX} running counts of limits, and there is no room for more keys until some end"
+                )
             counter = self._counters[limit.count_id] = self._make(limit, when)
             self._queue.append(limit.count_id)
             self._new += 1
         if counter.limit != limit:
             counter.change(limit, when)
-        counter.limit = limit  # an equal one may be another object, and the next look is by identity
+        counter.limit = (
+            limit  # an equal one may be another object, and the next look is by identity
+        )
         return counter
 
     def _is_full_for(self, limit: Limit) -> bool:
         return limit.count_id not in self._counters and len(self._counters) >= COUNTERS_MAX
 
-    def _make(self, limit: Limit, when: When) -> Counter:
+    def _make(self, limit: Limit, when: When) -> LimitCount:
         if limit.windowed:
-            return Budget(limit, self._calendar, self._grants)
+            return Budget(limit, self._calendar, self._credits)
         return Rate(limit, when.steady_ms) if limit.smooth else Slots(limit, when.steady_ms)
 
     def _sweep(self, counters: int, when: When) -> None:
-        """Looks at some of the oldest counters and forgets those that say nothing. Nobody may have one in hand that is not running."""
+        """Looks at some of the oldest counters and forgets those that say nothing. Nobody may have
+        one in hand that is not running."""
         self._new = 0
         for _ in range(min(counters, len(self._queue))):
             count_id = self._queue.popleft()
@@ -275,17 +328,22 @@ class MemoryQuota:
         reservation.open = False
         return reservation
 
-    def _tell(self, counter: Counter, when: When) -> None:
+    def _tell(self, counter: LimitCount, when: When) -> None:
         for share_ppm in counter.tells(when):
-            self._crossings[counter.limit.count_id, share_ppm] = Crossing(counter.state(when), share_ppm)
+            self._crossings[counter.limit.count_id, share_ppm] = Crossing(
+                counter.state(when), share_ppm
+            )
 
     def _breach(self, limit: Limit, bound: int, used: int) -> None:
         before = self._breaches.get(limit.count_id)
-        self._breaches[limit.count_id] = Breach(limit, 1 if before is None else before.count + 1, bound, used)
+        self._breaches[limit.count_id] = Breach(
+            limit, 1 if before is None else before.count + 1, bound, used
+        )
 
 
 def _lasts(refused: Refused) -> tuple[int, int]:
-    """How long a refusal lasts: what never fits, then used-up budgets by their end, then what comes back."""
+    """How long a refusal lasts: what never fits, then used-up budgets by their end, then what comes
+    back."""
     if refused.never:
         return 2, 0
     if refused.retry_after_ms is None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from proxy.core.calendar import Calendar
+from proxy.core.limits.credit import Credit
 from proxy.core.limits.decisions import fits, may_grow
 from proxy.core.limits.language import Unit
 from proxy.core.limits.limit import PPM, Limit
 from proxy.core.limits.state import LimitState, Refused
-from proxy.quota import Grant
-from proxy.quota.memory.counter import HELD_RETRY_MS, Clock, Counter, Line, When
+from proxy.quota.memory.counter import HELD_RETRY_MS, Clock, Held, LimitCount, When
 
-NEVER = 2**100          # beyond every amount and every time
+NEVER = 2**100  # beyond every amount and every time
 
 
 class Span:
-    """A window of a budget, and what of it is used and held. `room` holds until `room_until_ms`; `alarm` is the use at which there is something to tell."""
+    """A window of a budget, and what of it is used and held. `room` holds until `room_until_ms`;
+    `alarm` is the use at which there is something to tell."""
 
     __slots__ = ("alarm", "end_ms", "held", "room", "room_until_ms", "start_ms", "told_ppm", "used")
 
@@ -31,20 +32,29 @@ class Span:
         self.alarm = NEVER
 
 
-class Budget(Counter):
-    """Of a day, week, month or total. Two windows are kept, since requests of the old one are still about when the new one begins."""
+class Budget(LimitCount):
+    """Of a day, week, month or total. Two windows are kept, since requests of the old one are still
+    about when the new one begins."""
 
-    __slots__ = ("_calendar", "_grants", "_other", "_shares_ppm", "_span")
+    __slots__ = ("_calendar", "_credits", "_other", "_shares_ppm", "_span")
 
-    def __init__(self, limit: Limit, calendar: Calendar, grants: Mapping[str, Mapping[str, Grant]]) -> None:
+    def __init__(
+        self, limit: Limit, calendar: Calendar, credits: Mapping[str, Mapping[str, Credit]]
+    ) -> None:
         self._span = self._other = Span(0, 0)
         super().__init__(limit)
         self._calendar = calendar
-        self._grants = grants       # by limit, of all limits: those of this one are looked up when they change
+        self._credits = (
+            credits  # by limit, of all limits: those of this one are looked up when they change
+        )
 
     def _bind(self, limit: Limit) -> None:
         super()._bind(limit)
-        self._shares_ppm = limit.warn_at_ppm if limit.refuses or PPM in limit.warn_at_ppm else (*limit.warn_at_ppm, PPM)
+        self._shares_ppm = (
+            limit.warn_at_ppm
+            if limit.refuses or PPM in limit.warn_at_ppm
+            else (*limit.warn_at_ppm, PPM)
+        )
         self.renew()
 
     def renew(self) -> None:
@@ -70,17 +80,18 @@ class Budget(Counter):
         return other
 
     def _measure(self, span: Span, now_ms: int) -> None:
-        """What amount and credit come to, until when, and from what use on there is something to tell."""
+        """What amount and credit come to, until when, and from what use on there is something to
+        tell."""
         room, until_ms = self.limit.amount, NEVER
         counts_in = self.limit.unit if self.limit.currency is None else self.limit.currency
-        for grant in self._grants.get(self.limit.id, {}).values():
-            if grant.unit is not None and grant.unit != counts_in:
+        for credit in self._credits.get(self.limit.id, {}).values():
+            if credit.unit is not None and credit.unit != counts_in:
                 continue
-            if grant.valid_until_ms is None:
-                valid = span.end_ms == NEVER or span.start_ms <= grant.granted_at_ms < span.end_ms
-            elif valid := now_ms < grant.valid_until_ms:
-                until_ms = min(until_ms, grant.valid_until_ms)
-            room += grant.amount if valid else 0
+            if credit.valid_until_ms is None:
+                valid = span.end_ms == NEVER or span.start_ms <= credit.granted_at_ms < span.end_ms
+            elif valid := now_ms < credit.valid_until_ms:
+                until_ms = min(until_ms, credit.valid_until_ms)
+            room += credit.amount if valid else 0
         span.room, span.room_until_ms = room, until_ms
         # A share that a higher room has put out of reach again is told again once it is reached.
         self._told(span, span.told_ppm.intersection(self._reached(span)))
@@ -90,15 +101,18 @@ class Budget(Counter):
 
     def _told(self, span: Span, told_ppm: frozenset[int]) -> None:
         span.told_ppm = told_ppm
-        span.alarm = min((_part(span.room, share) for share in self._shares_ppm if share not in told_ppm), default=NEVER)
+        span.alarm = min(
+            (_part(span.room, share) for share in self._shares_ppm if share not in told_ppm),
+            default=NEVER,
+        )
 
-    def take(self, hold: int) -> Line:
+    def take(self, hold: int) -> Held:
         span = self._span
         span.held += hold
         self.running += 1
-        return Line(self, span, hold, 0, hold if self.strict else None)
+        return Held(self, span, hold, 0, hold if self.strict else None)
 
-    def may_grow(self, more: int, line: Line, when: When) -> bool:
+    def may_grow(self, more: int, line: Held, when: When) -> bool:
         """In the window of its start, which may be over."""
         span = line.place
         assert isinstance(span, Span)
@@ -106,13 +120,13 @@ class Budget(Counter):
             self._measure(span, when.now_ms)
         return may_grow(self.limit, more, span.room - span.used - span.held)
 
-    def grow(self, more: int, line: Line, when: When) -> None:
+    def grow(self, more: int, line: Held, when: When) -> None:
         span = line.place
         assert isinstance(span, Span)
         span.held += more
         line.held += more
 
-    def settle(self, line: Line, used: int, steady_ms: Clock) -> bool:
+    def settle(self, line: Held, used: int, steady_ms: Clock) -> bool:
         span = line.place
         assert isinstance(span, Span)
         span.held -= line.held
@@ -121,7 +135,8 @@ class Budget(Counter):
         return span.used >= span.alarm
 
     def add(self, used: int, when: When) -> bool:
-        """What no line of this counter holds: the past, and adjustments. A window that is over and gone is left as it was."""
+        """What no line of this counter holds: the past, and adjustments. A window that is over and
+        gone is left as it was."""
         at_ms = when.started_at_ms
         if not any(span.start_ms <= at_ms < span.end_ms for span in (self._span, self._other)):
             end_ms = self._calendar.window(self.limit.per, at_ms).end_ms
@@ -132,7 +147,8 @@ class Budget(Counter):
         return self._span.used >= self._span.alarm
 
     def hush(self) -> None:
-        """What is reached by now was told before: there is nothing to warn of in what was restored."""
+        """What is reached by now was told before: there is nothing to warn of in what was
+        restored."""
         for span in (self._span, self._other):
             self._told(span, frozenset(self._reached(span)))
 
@@ -140,8 +156,19 @@ class Budget(Counter):
         self.look(when)
         span = self._span
         never = span.room <= 0 or (self.exact and hold > span.room)
-        by_holds = not never and self.limit.unit is not Unit.REQUESTS and fits(self.exact, hold, span.room - span.used)
-        return Refused(limit=self.limit, state=self.state(when), wanted=hold, retry_after_ms=HELD_RETRY_MS if by_holds else None, never=never, by_holds=by_holds)
+        by_holds = (
+            not never
+            and self.limit.unit is not Unit.REQUESTS
+            and fits(self.exact, hold, span.room - span.used)
+        )
+        return Refused(
+            limit=self.limit,
+            state=self.state(when),
+            wanted=hold,
+            retry_after_ms=HELD_RETRY_MS if by_holds else None,
+            never=never,
+            by_holds=by_holds,
+        )
 
     def state(self, when: When) -> LimitState:
         left, span = self.look(when), self._span
@@ -163,7 +190,9 @@ class Budget(Counter):
         return new
 
     def is_blank(self, when: When) -> bool:
-        return self.running == 0 and all(span.end_ms <= when.now_ms or span.used == 0 for span in (self._span, self._other))
+        return self.running == 0 and all(
+            span.end_ms <= when.now_ms or span.used == 0 for span in (self._span, self._other)
+        )
 
 
 def _part(room: int, share_ppm: int) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy.core.limits.gcra import Block, Bucket
+from proxy.core.limits.gcra import Bucket, Layer
 from proxy.core.limits.language import SMOOTH_MS
 from proxy.core.limits.limit import PPM, Limit
 from proxy.core.limits.state import LimitState, Refused
-from proxy.quota.memory.counter import Clock, Counter, Line, When
+from proxy.quota.memory.counter import Clock, Held, LimitCount, When
 
 
-class Rate(Counter):
+class Rate(LimitCount):
     """Per second, minute or hour."""
 
     __slots__ = ("_bucket", "_tell_at_ms")
@@ -34,23 +34,25 @@ class Rate(Counter):
         bucket.flow(when.steady_ms)
         return self.room - bucket.level
 
-    def take(self, hold: int) -> Line:
+    def take(self, hold: int) -> Held:
         self.running += 1
-        return Line(self, self._bucket.take(hold * self.scale), hold, hold, hold if self.strict else None)
+        return Held(
+            self, self._bucket.take(hold * self.scale), hold, hold, hold if self.strict else None
+        )
 
-    def grow(self, more: int, line: Line, when: When) -> None:
+    def grow(self, more: int, line: Held, when: When) -> None:
         """What it took before is used by now, so only the rest can come back."""
         block = line.place
-        assert isinstance(block, Block)
+        assert isinstance(block, Layer)
         self._bucket.flow(when.steady_ms)
         self._bucket.settle(block, 0)
         line.place = self._bucket.take(more * self.scale)
         line.held += more
         line.back = more
 
-    def settle(self, line: Line, used: int, steady_ms: Clock) -> bool:
+    def settle(self, line: Held, used: int, steady_ms: Clock) -> bool:
         block = line.place
-        assert isinstance(block, Block)
+        assert isinstance(block, Layer)
         unused = line.held - used
         if unused >= 0:
             self._bucket.settle(block, (unused if unused < line.back else line.back) * self.scale)
@@ -62,7 +64,8 @@ class Rate(Counter):
         return False
 
     def rebuild(self, spent: Iterable[tuple[int, int]], since_ms: int, steady_ms: int) -> None:
-        """Replays (when, how many units) up to now, from a full bucket at `since_ms`; all by the steady clock."""
+        """Replays (when, how many units) up to now, from a full bucket at `since_ms`; all by the
+        steady clock."""
         bucket = self._bucket = Bucket(self.limit.amount, since_ms, self.room)
         for at_ms, used in sorted(spent):
             if at_ms >= since_ms:
@@ -73,7 +76,13 @@ class Rate(Counter):
     def refusal(self, hold: int, when: When) -> Refused:
         """By the rate itself: what was asked for fits later, or never."""
         wait_ms = self._bucket.wait_ms(hold * self.scale if self.exact else 1, self.room)
-        return Refused(limit=self.limit, state=self.state(when), wanted=hold, retry_after_ms=wait_ms, never=wait_ms is None)
+        return Refused(
+            limit=self.limit,
+            state=self.state(when),
+            wanted=hold,
+            retry_after_ms=wait_ms,
+            never=wait_ms is None,
+        )
 
     def state(self, when: When) -> LimitState:
         left, level, leak = self.look(when), self._bucket.level, self._bucket.leak

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from proxy.core.limits.limit import PPM, Limit
 from proxy.core.limits.state import LimitState, Refused
-from proxy.quota.memory.counter import HELD_RETRY_MS, Clock, Counter, Line, When
+from proxy.quota.memory.counter import HELD_RETRY_MS, Clock, Held, LimitCount, When
 
 TELL_EVERY_MS = 60_000  # of a limit that only warns
 
 
-class Slots(Counter):
+class Slots(LimitCount):
     """Requests at once."""
 
     __slots__ = ("_in_use", "_tell_at_ms")
@@ -26,31 +26,43 @@ class Slots(Counter):
     def look(self, when: When) -> int:
         return self.room - self._in_use
 
-    def take(self, hold: int) -> Line:
+    def take(self, hold: int) -> Held:
         self._in_use += hold
         self.running += 1
-        return Line(self, None, hold, 0, None)
+        return Held(self, None, hold, 0, None)
 
-    def release(self, line: Line) -> None:
+    def release(self, line: Held) -> None:
         """The slot is free, though the line goes on."""
         self._in_use -= line.held
         line.held = 0
 
-    def may_grow(self, more: int, line: Line, when: When) -> bool:
-        """A slot is one slot. A line that was released holds none, and a stream that goes on takes none again."""
+    def may_grow(self, more: int, line: Held, when: When) -> bool:
+        """A slot is one slot. A line that was released holds none, and a stream that goes on takes
+        none again."""
         return True
 
-    def settle(self, line: Line, used: int, steady_ms: Clock) -> bool:
+    def settle(self, line: Held, used: int, steady_ms: Clock) -> bool:
         self._in_use -= line.held
         self.running -= 1
         return False
 
     def refusal(self, hold: int, when: When) -> Refused:
         never = self.room == 0
-        return Refused(limit=self.limit, state=self.state(when), wanted=hold, retry_after_ms=None if never else HELD_RETRY_MS, never=never)
+        return Refused(
+            limit=self.limit,
+            state=self.state(when),
+            wanted=hold,
+            retry_after_ms=None if never else HELD_RETRY_MS,
+            never=never,
+        )
 
     def state(self, when: When) -> LimitState:
-        return LimitState(limit=self.limit, amount=self.room, used=self._in_use, remaining=max(0, self.room - self._in_use))
+        return LimitState(
+            limit=self.limit,
+            amount=self.room,
+            used=self._in_use,
+            remaining=max(0, self.room - self._in_use),
+        )
 
     def tells(self, when: When) -> list[int]:
         if when.steady_ms < self._tell_at_ms:

@@ -28,12 +28,18 @@ def stored(tmp_path: Path, *records: UsageRecord) -> list[Row]:
     connection, book = open_book(tmp_path / "ledger.db")
     book.book("w0", numbered(*records), None, (), ())
     connection.close()
-    return [row for page in pages(tmp_path / "ledger.db", Stretch(through=len(records))) for row in page.rows]
+    return [
+        row
+        for page in pages(tmp_path / "ledger.db", Stretch(through=len(records)))
+        for row in page.rows
+    ]
 
 
 def as_csv(found: list[Row]) -> list[dict[str, str]]:
     lines = Csv(SHANGHAI)
-    return list(csv.DictReader(io.StringIO((lines.begin() + lines.lines(found)).decode(), newline="")))
+    return list(
+        csv.DictReader(io.StringIO((lines.begin() + lines.lines(found)).decode(), newline=""))
+    )
 
 
 def as_jsonl(found: list[Row]) -> list[dict[str, Any]]:
@@ -71,36 +77,78 @@ def test_money_and_times_come_first_then_the_record(tmp_path: Path) -> None:
     for row in (*as_csv(found), *as_jsonl(found)):
         assert list(row) == list(COLUMNS)
         assert (row["cost"], row["charge"], row["currency"]) == ("0.0015", "-20.00", "USD")
-        assert (row["started_at"], row["booked_at"]) == ("2026-11-01T10:26:40.000+08:00", "2026-11-01T10:26:45.000+08:00")
-        assert (row["id"], row["upstream"], row["usage_raw"]) == (make_id(0), "modelmax", row["usage_raw"])
+        assert (row["started_at"], row["booked_at"]) == (
+            "2026-11-01T10:26:40.000+08:00",
+            "2026-11-01T10:26:45.000+08:00",
+        )
+        assert (row["id"], row["upstream"], row["usage_raw"]) == (
+            make_id(0),
+            "modelmax",
+            row["usage_raw"],
+        )
     assert set(canonical.COLUMNS) < set(COLUMNS)
     assert len(set(COLUMNS)) == len(COLUMNS), "a reader by name would lose one of two"
 
 
 def test_json_lines_have_each_value_as_it_is(tmp_path: Path) -> None:
     record = make_record(
-        0, labels={"cost_center": "=1+1", "team|": ";x"}, tags={}, stream=True, cached_tokens=0, end_user="@me", usage_raw={"big": 2**70, "x": {"y": 1.5}}, **PRICED
+        0,
+        labels={"cost_center": "=1+1", "team|": ";x"},
+        tags={},
+        stream=True,
+        cached_tokens=0,
+        end_user="@me",
+        usage_raw={"big": 2**70, "x": {"y": 1.5}},
+        **PRICED,
     )
     [row] = as_jsonl(found := stored(tmp_path, record))
     assert (row["labels"], row["tags"], row["usage_raw"]) == (record.labels, {}, record.usage_raw)
-    assert (row["stream"], row["inconsistent"], row["cached_tokens"], row["reasoning_tokens"]) == (True, False, 0, None)
-    assert (row["end_user"], row["cost_nano"], row["started_at_ms"], row["seq"]) == ("@me", 1_500_000, START_MS, 1)
+    assert (row["stream"], row["inconsistent"], row["cached_tokens"], row["reasoning_tokens"]) == (
+        True,
+        False,
+        0,
+        None,
+    )
+    assert (row["end_user"], row["cost_nano"], row["started_at_ms"], row["seq"]) == (
+        "@me",
+        1_500_000,
+        START_MS,
+        1,
+    )
     assert row["hash"] == found[0][-1].hex()  # type: ignore[union-attr]
     assert JsonLines(SHANGHAI).lines(found).count(b"\n") == 1
 
 
 def test_csv_says_the_same_with_empty_fields_for_unknown(tmp_path: Path) -> None:
-    found = stored(tmp_path, make_record(0, labels={"a": "x;y|z"}, model_requested='模"型,1', stream=True, cached_tokens=0, **PRICED), make_record(1, team=None))
+    found = stored(
+        tmp_path,
+        make_record(
+            0,
+            labels={"a": "x;y|z"},
+            model_requested='模"型,1',
+            stream=True,
+            cached_tokens=0,
+            **PRICED,
+        ),
+        make_record(1, team=None),
+    )
     for shown, exact in zip(as_csv(found), as_jsonl(found), strict=True):
         for name in COLUMNS:
             value = exact[name]
             if isinstance(value, dict):
                 assert json.loads(shown[name]) == value, name
             else:
-                assert shown[name] == ("" if value is None else str(value).lower() if isinstance(value, bool) else str(value)), name
+                assert shown[name] == (
+                    ""
+                    if value is None
+                    else str(value).lower()
+                    if isinstance(value, bool)
+                    else str(value)
+                ), name
 
 
-# What a spreadsheet runs: at the start of a cell, and where another separator than the comma is in force behind that one.
+# What a spreadsheet runs: at the start of a cell, and where another separator than the comma is in
+# force behind that one.
 @pytest.mark.parametrize(
     ("text", "cell"),
     [
@@ -110,7 +158,18 @@ def test_csv_says_the_same_with_empty_fields_for_unknown(tmp_path: Path) -> None
     ],
 )  # fmt: skip
 def test_no_cell_is_a_formula(tmp_path: Path, text: str, cell: str) -> None:
-    names = ("key_id", "team", "end_user", "model_requested", "model_served", "finish_reason", "upstream_request_id", "service_tier", "currency", "reason")
+    names = (
+        "key_id",
+        "team",
+        "end_user",
+        "model_requested",
+        "model_served",
+        "finish_reason",
+        "upstream_request_id",
+        "service_tier",
+        "currency",
+        "reason",
+    )
     changes: dict[str, Any] = dict.fromkeys(names, text)
     [row] = as_csv(found := stored(tmp_path, make_record(0, **changes)))
     assert {row[name] for name in names} == {cell}
@@ -118,7 +177,14 @@ def test_no_cell_is_a_formula(tmp_path: Path, text: str, cell: str) -> None:
 
 
 def test_numbers_below_zero_stay_numbers(tmp_path: Path) -> None:
-    [row] = as_csv(stored(tmp_path, make_record(0, kind="adjustment", cost_nano=-5, charge_nano=-5, output_tokens=-3, currency="USD")))
+    [row] = as_csv(
+        stored(
+            tmp_path,
+            make_record(
+                0, kind="adjustment", cost_nano=-5, charge_nano=-5, output_tokens=-3, currency="USD"
+            ),
+        )
+    )
     assert (row["cost"], row["cost_nano"], row["output_tokens"]) == ("-0.000000005", "-5", "-3")
 
 
@@ -135,7 +201,10 @@ def test_in_no_common_separator_is_a_cell_a_formula(text: str) -> None:
         [cells] = csv.reader(io.StringIO(line, newline=""), delimiter=separator)
         for cell in cells:
             inner = cell.lstrip(" \"'")
-            assert inner[:1] not in tuple("=+-@＝＋－＠") or "'" in cell.removesuffix(inner), (separator, cell)
+            assert inner[:1] not in tuple("=+-@＝＋－＠") or "'" in cell.removesuffix(inner), (
+                separator,
+                cell,
+            )
 
 
 def test_every_format_starts_lines_anew_for_each_page(tmp_path: Path) -> None:

@@ -24,12 +24,19 @@ def options(model: str) -> dict[str, object]:
 
 
 def whole(base_url: str, key: str, model: str) -> object:
-    weather, answer = client(base_url, key).chat.completions.create_with_completion(response_model=Weather, **options(model))
+    weather, answer = client(base_url, key).chat.completions.create_with_completion(
+        response_model=Weather, **options(model)
+    )
     return [weather.model_dump(), answer.model_dump(mode="json", exclude={"id"})]
 
 
 def streamed(base_url: str, key: str, model: str) -> object:
-    return [part.model_dump() for part in client(base_url, key).chat.completions.create_partial(response_model=Weather, **options(model))]
+    return [
+        part.model_dump()
+        for part in client(base_url, key).chat.completions.create_partial(
+            response_model=Weather, **options(model)
+        )
+    ]
 
 
 if __name__ == "__main__":

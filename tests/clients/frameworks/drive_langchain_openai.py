@@ -30,7 +30,10 @@ def tools(*target: str) -> object:
     model = chat(*target).bind_tools([WEATHER_TOOL])
     asked = [HumanMessage(WEATHER)]
     called = model.invoke(asked)
-    answers = [ToolMessage(WEATHER_TOOL.invoke(call["args"]), tool_call_id=call["id"]) for call in called.tool_calls]
+    answers = [
+        ToolMessage(WEATHER_TOOL.invoke(call["args"]), tool_call_id=call["id"])
+        for call in called.tool_calls
+    ]
     return [plain(called), plain(model.invoke([*asked, called, *answers]))]
 
 
@@ -41,9 +44,20 @@ def tools_streamed(*target: str) -> object:
     called = chunks[0]
     for chunk in chunks[1:]:
         called += chunk
-    answers = [ToolMessage(WEATHER_TOOL.invoke(call["args"]), tool_call_id=call["id"]) for call in called.tool_calls]
+    answers = [
+        ToolMessage(WEATHER_TOOL.invoke(call["args"]), tool_call_id=call["id"])
+        for call in called.tool_calls
+    ]
     return [plain(message) for message in (*chunks, *model.stream([*asked, called, *answers]))]
 
 
 if __name__ == "__main__":
-    drive("langchain-openai", {"whole": whole, "streamed of each": streamed, "tools": tools, "tools, streamed": tools_streamed})
+    drive(
+        "langchain-openai",
+        {
+            "whole": whole,
+            "streamed of each": streamed,
+            "tools": tools,
+            "tools, streamed": tools_streamed,
+        },
+    )

@@ -28,7 +28,10 @@ def streamed(*target: str) -> object:
 
 def chained(stream: bool, *target: str) -> object:
     chain = chat(*target).chain(WEATHER, tools=[get_weather], stream=stream)
-    return [told(response) | {"calls": [[call.name, call.arguments] for call in response.tool_calls()]} for response in chain.responses()]
+    return [
+        told(response) | {"calls": [[call.name, call.arguments] for call in response.tool_calls()]}
+        for response in chain.responses()
+    ]
 
 
 def tools(*target: str) -> object:
@@ -40,4 +43,12 @@ def tools_streamed(*target: str) -> object:
 
 
 if __name__ == "__main__":
-    drive("llm", {"whole": whole, "streamed of each": streamed, "tools": tools, "tools, streamed": tools_streamed})
+    drive(
+        "llm",
+        {
+            "whole": whole,
+            "streamed of each": streamed,
+            "tools": tools,
+            "tools, streamed": tools_streamed,
+        },
+    )

@@ -14,18 +14,31 @@ WEATHER_TOOL = function_tool(driving.get_weather)
 async def run(target: tuple[str, ...], text: str, tools: list[object], *, stream: bool) -> object:
     base_url, key, model = target
     async with AsyncOpenAI(base_url=base_url, api_key=key, max_retries=0) as client:
-        agent = Agent(name="teller", model=OpenAIChatCompletionsModel(model=model, openai_client=client), tools=tools)
+        agent = Agent(
+            name="teller",
+            model=OpenAIChatCompletionsModel(model=model, openai_client=client),
+            tools=tools,
+        )
         if not stream:
             done = await Runner.run(agent, text)
             events = []
         else:
             done = Runner.run_streamed(agent, text)
-            events = [event.data.model_dump(mode="json") async for event in done.stream_events() if event.type == "raw_response_event"]
+            events = [
+                event.data.model_dump(mode="json")
+                async for event in done.stream_events()
+                if event.type == "raw_response_event"
+            ]
             for event in events:  # its own clock
                 if isinstance(event.get("response"), dict):
                     event["response"]["created_at"] = 0
         usage = done.context_wrapper.usage
-        return [events, done.final_output, [item.type for item in done.new_items], [usage.requests, usage.input_tokens, usage.output_tokens]]
+        return [
+            events,
+            done.final_output,
+            [item.type for item in done.new_items],
+            [usage.requests, usage.input_tokens, usage.output_tokens],
+        ]
 
 
 def whole(*target: str) -> object:
@@ -46,4 +59,12 @@ def tools_streamed(*target: str) -> object:
 
 if __name__ == "__main__":
     set_tracing_disabled(True)
-    driving.drive("openai-agents", {"whole": whole, "streamed of each": streamed, "tools": tools, "tools, streamed": tools_streamed})
+    driving.drive(
+        "openai-agents",
+        {
+            "whole": whole,
+            "streamed of each": streamed,
+            "tools": tools,
+            "tools, streamed": tools_streamed,
+        },
+    )

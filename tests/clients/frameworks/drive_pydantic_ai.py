@@ -11,7 +11,10 @@ from pydantic_ai.providers.openai import OpenAIProvider
 
 
 def agent(base_url: str, key: str, model: str, *tools: object) -> Agent:
-    return Agent(OpenAIChatModel(model, provider=OpenAIProvider(base_url=base_url, api_key=key)), tools=list(tools))
+    return Agent(
+        OpenAIChatModel(model, provider=OpenAIProvider(base_url=base_url, api_key=key)),
+        tools=list(tools),
+    )
 
 
 def spent(run) -> list[object]:
@@ -44,4 +47,12 @@ def tools_streamed(*target: str) -> object:
 
 
 if __name__ == "__main__":
-    drive("pydantic-ai", {"whole": whole, "streamed of each": streamed, "tools": tools, "tools, streamed": tools_streamed})
+    drive(
+        "pydantic-ai",
+        {
+            "whole": whole,
+            "streamed of each": streamed,
+            "tools": tools,
+            "tools, streamed": tools_streamed,
+        },
+    )

@@ -1,6 +1,8 @@
-"""What the drivers share. Each runs one client library in that library's own environment, without the proxy's package: so this file imports the standard library alone.
+"""What the drivers share. Each runs one client library in that library's own environment, without
+the proxy's package: so this file imports the standard library alone.
 
-A line of stdin is {"targets": [[base_url, key], …], "models": […]}; the line of stdout that answers it holds for each target what each scenario yielded.
+A line of stdin is {"targets": [[base_url, key], …], "models": […]}; the line of stdout that answers
+it holds for each target what each scenario yielded.
 """
 
 from __future__ import annotations
@@ -14,7 +16,14 @@ QUESTION = "Tell me a short story."
 WEATHER = "What is the weather in Paris?"
 REPORT = "sunny, 21 degrees"
 # No library may look anything up on the way, or report that it was used.
-os.environ |= {"HF_HUB_OFFLINE": "1", "OPENAI_AGENTS_DISABLE_TRACING": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False", "LANGSMITH_TRACING": "false", "DO_NOT_TRACK": "1"}
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_TELEMETRY": "False",
+    "LANGSMITH_TRACING": "false",
+    "DO_NOT_TRACK": "1",
+}
 
 Scenarios = dict[str, Callable[[str, str, str], object]]
 
@@ -25,7 +34,8 @@ def get_weather(city: str) -> str:
 
 
 def drive(library: str, scenarios: Scenarios) -> None:
-    """Answers jobs until stdin ends. A scenario takes base URL, key and model and returns JSON; those named `… of each` run for every model, others for the first."""
+    """Answers jobs until stdin ends. A scenario takes base URL, key and model and returns JSON;
+    those named `… of each` run for every model, others for the first."""
     out, sys.stdout = sys.stdout, sys.stderr  # some libraries print
     for line in sys.stdin:
         job = json.loads(line)

@@ -46,10 +46,16 @@ def test_providers_modes_and_prefixes():
         "sample_spec": {"mode": "one of: chat"}, "deepseek/a": CHAT | price, "a": CHAT | price, "xai/b": {"mode": "responses", "litellm_provider": "xai"} | price,
         "c": {"mode": "image_generation", "litellm_provider": "openai"} | price, "d": {"mode": "embedding", "litellm_provider": "someone"} | price, "e": CHAT,
     }))  # fmt: skip
-    assert {provider: [row.model for row in rows] for provider, rows in found.items()} == {"deepseek": ["a"], "x-ai": ["b"], "someone": ["d"]}
+    assert {provider: [row.model for row in rows] for provider, rows in found.items()} == {
+        "deepseek": ["a"],
+        "x-ai": ["b"],
+        "someone": ["d"],
+    }
 
 
-@pytest.mark.parametrize("document", [None, [], {}, {"a": CHAT}, {"a": CHAT | {"input_cost_per_token": "dear"}}])
+@pytest.mark.parametrize(
+    "document", [None, [], {}, {"a": CHAT}, {"a": CHAT | {"input_cost_per_token": "dear"}}]
+)
 def test_what_is_no_table_is_told(document):
     with pytest.raises(TableError, match="not a table in the format of litellm"):
         litellm.read(document)

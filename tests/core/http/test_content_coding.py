@@ -56,7 +56,9 @@ def decoded(made: Decoder, chunks: list[bytes]) -> bytes:
 def test_an_answer_decodes_in_any_chunks(encoding: str) -> None:
     plain = b'data: {"a": "\xe5\xa5\xbd"}\n\n' * 7
     packed = CODINGS[encoding](plain)
-    for chunks in [[packed[:at], packed[at:]] for at in range(len(packed))] + [[packed[at : at + 1] for at in range(len(packed))]]:
+    for chunks in [[packed[:at], packed[at:]] for at in range(len(packed))] + [
+        [packed[at : at + 1] for at in range(len(packed))]
+    ]:
         made = decoder(encoding)
         assert decoded(made, chunks) == plain
         assert not made.failed
@@ -70,7 +72,9 @@ def test_a_request_decodes(encoding: str) -> None:
 
 def test_a_request_that_is_json_and_deflate_at_once_is_refused() -> None:
     both = b'{"Yx85ey5 XL'
-    assert zlib.decompressobj(-zlib.MAX_WBITS).decompress(both)  # so an upstream that ignores the coding would read something else than we
+    assert zlib.decompressobj(-zlib.MAX_WBITS).decompress(
+        both
+    )  # so an upstream that ignores the coding would read something else than we
     for body in (both, raw_deflate(b"{}")):
         with pytest.raises(ProxyError) as refused:
             decode_body("deflate", body, 1000)
@@ -102,7 +106,9 @@ def test_other_codings_are_not_read(encoding: str) -> None:
 
 
 @FIXED
-@given(st.sampled_from(["gzip", "deflate", "br", "zstd"]), st.lists(st.binary(max_size=40), max_size=8))
+@given(
+    st.sampled_from(["gzip", "deflate", "br", "zstd"]), st.lists(st.binary(max_size=40), max_size=8)
+)
 def test_no_bytes_make_a_decoder_raise(encoding: str, chunks: list[bytes]) -> None:
     decoded(decoder(encoding), chunks)
     try:
@@ -167,9 +173,15 @@ def test_a_request_that_is_json_as_it_stands_is_not_taken_for_compressed(encodin
 @pytest.mark.parametrize("damage", ["none of it", "cut short", "rubbish behind"])
 def test_a_request_body_that_is_not_what_it_says_is_refused(encoding: str, damage: str) -> None:
     packed = CODINGS[encoding](b"some text, some text")
-    body = {"none of it": b"no such coding", "cut short": packed[:-3], "rubbish behind": packed + b"rubbish"}[damage]
+    body = {
+        "none of it": b"no such coding",
+        "cut short": packed[:-3],
+        "rubbish behind": packed + b"rubbish",
+    }[damage]
     if encoding == "deflate" and damage == "rubbish behind":
-        assert decode_body(encoding, body, 1000) == b"some text, some text"  # zlib's form has one end, and nothing reads on
+        assert (
+            decode_body(encoding, body, 1000) == b"some text, some text"
+        )  # zlib's form has one end, and nothing reads on
         return
     with pytest.raises(ProxyError) as refused:
         decode_body(encoding, body, 1000)
@@ -181,7 +193,8 @@ MEMBERS = {"gzip": gzip.compress(b"", mtime=0), "zstd": zstd.compress(b"")}
 
 @pytest.mark.parametrize("coding", MEMBERS)
 def test_a_request_of_very_many_bodies_in_a_row_is_refused(coding: str) -> None:
-    """Each costs microseconds of its own: a few bytes each, 32 MiB of them would be minutes in which nobody is served."""
+    """Each costs microseconds of its own: a few bytes each, 32 MiB of them would be minutes in
+    which nobody is served."""
     last = CODINGS[coding](b"{}")
     assert decode_body(coding, MEMBERS[coding] * 999 + last, 100) == b"{}"
     with pytest.raises(ProxyError) as refused:
@@ -190,19 +203,26 @@ def test_a_request_of_very_many_bodies_in_a_row_is_refused(coding: str) -> None:
 
 
 @pytest.mark.parametrize("coding", MEMBERS)
-def test_an_answer_may_begin_another_with_each_event_but_not_for_ever(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_may_begin_another_with_each_event_but_not_for_ever(
+    coding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = decoder(coding)
     events = [b"data: %d\n\n" % number for number in range(3000)]
     assert decoded(made, [CODINGS[coding](event) for event in events]) == b"".join(events)
     monkeypatch.setattr(decoding, "_ANSWER_MEMBERS_MAX", 50)
     made = decoder(coding)
-    assert len(decoded(made, [CODINGS[coding](event) for event in events])) == len(b"".join(events[:50]))
+    assert len(decoded(made, [CODINGS[coding](event) for event in events])) == len(
+        b"".join(events[:50])
+    )
     assert made.failed
 
 
 @pytest.mark.parametrize("coding", MEMBERS)
-def test_what_is_handed_to_decompressors_is_little_more_than_what_came(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted, not timed: given all that is left, each of many small bodies would be the cost of all behind it."""
+def test_what_is_handed_to_decompressors_is_little_more_than_what_came(
+    coding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted, not timed: given all that is left, each of many small bodies would be the cost of
+    all behind it."""
     given = 0
 
     class Counting:
@@ -219,8 +239,15 @@ def test_what_is_handed_to_decompressors_is_little_more_than_what_came(coding: s
 
     made_by_zlib, made_by_zstd = zlib.decompressobj, zstd.ZstdDecompressor
     monkeypatch.setattr(decoding.zlib, "decompressobj", lambda bits: Counting(made_by_zlib(bits)))
-    monkeypatch.setattr(decoding.zstd, "ZstdDecompressor", lambda options: Counting(made_by_zstd(options=options)))
+    monkeypatch.setattr(
+        decoding.zstd, "ZstdDecompressor", lambda options: Counting(made_by_zstd(options=options))
+    )
     large = random.Random(1).randbytes(300_000)
-    body = b"".join(CODINGS[coding](large[:size]) for size in (0, 10, 1000, 300_000, 100) * 2) + MEMBERS[coding] * 900
-    assert decode_body(coding, body, 1 << 20) == b"".join(large[:size] for size in (0, 10, 1000, 300_000, 100) * 2)
+    body = (
+        b"".join(CODINGS[coding](large[:size]) for size in (0, 10, 1000, 300_000, 100) * 2)
+        + MEMBERS[coding] * 900
+    )
+    assert decode_body(coding, body, 1 << 20) == b"".join(
+        large[:size] for size in (0, 10, 1000, 300_000, 100) * 2
+    )
     assert given < 2 * len(body) + 900 * 128

@@ -1,4 +1,5 @@
-"""What is framed in a way that two readers could take differently is refused before anyone reads it."""
+"""What is framed in a way that two readers could take differently is refused before anyone reads
+it."""
 
 import pytest
 
@@ -28,8 +29,22 @@ REFUSED = [
     ("POST", "/v1/x", (1, 2), [HOST], 505, "http_version_not_supported"),
     ("POST", "/v1/x", (0, 9), [HOST], 505, "http_version_not_supported"),
     ("POST", "/v1/x", (1, 0), [HOST, CHUNKED], 400, "invalid_request"),
-    ("POST", "/v1/x", (1, 1), [HOST, (b"Transfer-Encoding", b"gzip, chunked")], 501, "unsupported_transfer_encoding"),
-    ("POST", "/v1/x", (1, 1), [HOST, (b"Transfer-Encoding", b"identity")], 501, "unsupported_transfer_encoding"),
+    (
+        "POST",
+        "/v1/x",
+        (1, 1),
+        [HOST, (b"Transfer-Encoding", b"gzip, chunked")],
+        501,
+        "unsupported_transfer_encoding",
+    ),
+    (
+        "POST",
+        "/v1/x",
+        (1, 1),
+        [HOST, (b"Transfer-Encoding", b"identity")],
+        501,
+        "unsupported_transfer_encoding",
+    ),
     ("POST", "/v1/x", (1, 1), [HOST, CHUNKED, CHUNKED], 501, "unsupported_transfer_encoding"),
     ("POST", "/v1/x", (1, 1), [HOST, CHUNKED, (b"Content-Length", b"3")], 400, "invalid_request"),
     ("POST", "/v1/x", (1, 1), [HOST, HOST], 400, "invalid_request"),
@@ -37,13 +52,20 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("method", "target", "version", "headers"), ACCEPTED)
-def test_plain_requests_pass(method: str, target: str, version: tuple[int, int], headers: list[tuple[bytes, bytes]]) -> None:
+def test_plain_requests_pass(
+    method: str, target: str, version: tuple[int, int], headers: list[tuple[bytes, bytes]]
+) -> None:
     check_framing(method, target, version, headers)
 
 
 @pytest.mark.parametrize(("method", "target", "version", "headers", "status", "code"), REFUSED)
 def test_what_is_strange_is_refused_and_the_connection_closed(
-    method: str, target: str, version: tuple[int, int], headers: list[tuple[bytes, bytes]], status: int, code: str
+    method: str,
+    target: str,
+    version: tuple[int, int],
+    headers: list[tuple[bytes, bytes]],
+    status: int,
+    code: str,
 ) -> None:
     with pytest.raises(ProxyError) as refused:
         check_framing(method, target, version, headers)

@@ -1,8 +1,16 @@
-"""Which header fields cross the proxy, direction by direction. The table is the documented list of exceptions to "unchanged"."""
+"""Which header fields cross the proxy, direction by direction. The table is the documented list of
+exceptions to "unchanged"."""
 
 import pytest
 
-from proxy.core.http.headers import NAMES_REMEMBERED_MAX, connection_options, first, inward_filter, outward_filter, values
+from proxy.core.http.headers import (
+    NAMES_REMEMBERED_MAX,
+    connection_options,
+    first,
+    inward_filter,
+    outward_filter,
+    values,
+)
 
 DROPPED_OUTWARD = """Connection Keep-Alive Proxy-Authorization Proxy-Connection TE Trailer Transfer-Encoding Upgrade Expect Host Content-Length
     Cookie Forwarded X-Forwarded-For X-Forwarded-Proto X-Real-IP CF-Connecting-IP CF-Ray OpenAI-Organization OpenAI-Project X-Tollkeeper-Tags
@@ -21,9 +29,13 @@ def fields(names: list[str]) -> list[tuple[bytes, bytes]]:
 def test_the_documented_fields_are_dropped_and_all_others_pass_in_order(spelling) -> None:  # type: ignore[no-untyped-def]
     outward, inward = outward_filter(keep_credentials=False), inward_filter()
     passed = [spelling(name) for name in PASSED_OUTWARD]
-    assert outward.select(fields([spelling(name) for name in DROPPED_OUTWARD] + passed)) == fields(passed)
+    assert outward.select(fields([spelling(name) for name in DROPPED_OUTWARD] + passed)) == fields(
+        passed
+    )
     passed = [spelling(name) for name in PASSED_INWARD]
-    assert inward.select(fields([spelling(name) for name in DROPPED_INWARD] + passed)) == fields(passed)
+    assert inward.select(fields([spelling(name) for name in DROPPED_INWARD] + passed)) == fields(
+        passed
+    )
 
 
 def test_values_pass_byte_for_byte() -> None:
@@ -32,41 +44,93 @@ def test_values_pass_byte_for_byte() -> None:
 
 
 def test_fields_that_connection_names_are_hop_by_hop() -> None:
-    headers = [(b"Connection", b"close, X-Private"), (b"X-Private", b"1"), (b"connection", b"x-also"), (b"X-Also", b"2"), (b"Accept", b"*/*")]
+    headers = [
+        (b"Connection", b"close, X-Private"),
+        (b"X-Private", b"1"),
+        (b"connection", b"x-also"),
+        (b"X-Also", b"2"),
+        (b"Accept", b"*/*"),
+    ]
     assert connection_options(headers) == {b"x-private", b"x-also"}
     assert outward_filter(keep_credentials=True).select(headers) == [(b"Accept", b"*/*")]
 
 
 def test_connection_cannot_take_away_how_the_body_is_read() -> None:
-    headers = [(b"Connection", b"Content-Encoding, content-type"), (b"Content-Type", b"a/b"), (b"Content-Encoding", b"gzip")]
+    headers = [
+        (b"Connection", b"Content-Encoding, content-type"),
+        (b"Content-Type", b"a/b"),
+        (b"Content-Encoding", b"gzip"),
+    ]
     for chosen in (outward_filter(keep_credentials=False), inward_filter()):
         assert chosen.select(headers) == headers[1:]
 
 
 def test_what_steers_or_tells_a_key_is_dropped_and_config_can_re_admit_it() -> None:
-    steering = fields(["Helicone-Target-URL", "x-portkey-custom-host", "X-Original-URL", "X-HTTP-Method-Override", "X_Forwarded_Host", "OpenAI-Organization"])
+    steering = fields(
+        [
+            "Helicone-Target-URL",
+            "x-portkey-custom-host",
+            "X-Original-URL",
+            "X-HTTP-Method-Override",
+            "X_Forwarded_Host",
+            "OpenAI-Organization",
+        ]
+    )
     keys = fields(["x-goog-api-key", "Helicone-Auth"])
     assert outward_filter(keep_credentials=False).select(steering + keys) == []
-    assert outward_filter(keep_credentials=True).select(steering + keys) == keys, "the caller's own, where it is the caller who is billed"
-    allowed = outward_filter(keep_credentials=False, allow=["helicone-target-url", "X-Goog-Api-Key"])
+    assert outward_filter(keep_credentials=True).select(steering + keys) == keys, (
+        "the caller's own, where it is the caller who is billed"
+    )
+    allowed = outward_filter(
+        keep_credentials=False, allow=["helicone-target-url", "X-Goog-Api-Key"]
+    )
     assert allowed.select(steering + keys) == [steering[0], keys[0]]
 
 
 def test_listed_lets_through_what_is_known_and_what_config_names() -> None:
-    known = fields("Content-Type Accept-Encoding User-Agent traceparent b3 OpenAI-Beta X-Stainless-Helper-Method anthropic-version Idempotency-Key X-Title".split())
-    unknown = fields(["X-Whatever", "Origin", "OpenAI-Organization", "X-Stainless-Target-Url", "Cookie"])
+    known = fields(
+        "Content-Type Accept-Encoding User-Agent traceparent b3 OpenAI-Beta X-Stainless-Helper-Method anthropic-version Idempotency-Key X-Title".split()
+    )
+    unknown = fields(
+        ["X-Whatever", "Origin", "OpenAI-Organization", "X-Stainless-Target-Url", "Cookie"]
+    )
     assert outward_filter(keep_credentials=False, listed_only=True).select(known + unknown) == known
-    assert outward_filter(keep_credentials=False, listed_only=True, allow=["x-whatever"]).select(known + unknown) == known + unknown[:1]
-    assert outward_filter(keep_credentials=True, listed_only=True).select(fields(["Authorization"])) == fields(["Authorization"])
+    assert (
+        outward_filter(keep_credentials=False, listed_only=True, allow=["x-whatever"]).select(
+            known + unknown
+        )
+        == known + unknown[:1]
+    )
+    assert outward_filter(keep_credentials=True, listed_only=True).select(
+        fields(["Authorization"])
+    ) == fields(["Authorization"])
 
 
 def test_config_can_re_admit_a_field_but_never_a_hop_by_hop_one() -> None:
     headers = fields(["OpenAI-Organization", "Cookie", "Transfer-Encoding"])
-    assert outward_filter(keep_credentials=False, allow=["openai-organization", "transfer-encoding"]).select(headers) == headers[:1]
-    assert inward_filter(allow=["set-cookie"]).select(fields(["Set-Cookie", "Alt-Svc"])) == fields(["Set-Cookie"])
+    assert (
+        outward_filter(
+            keep_credentials=False, allow=["openai-organization", "transfer-encoding"]
+        ).select(headers)
+        == headers[:1]
+    )
+    assert inward_filter(allow=["set-cookie"]).select(fields(["Set-Cookie", "Alt-Svc"])) == fields(
+        ["Set-Cookie"]
+    )
 
 
-@pytest.mark.parametrize("name", ["authorization", "x-api-key", "api-key", "host", "content-length", "transfer-encoding", "user-agent"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "authorization",
+        "x-api-key",
+        "api-key",
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "user-agent",
+    ],
+)
 def test_no_config_puts_the_callers_key_or_framing_beside_ours(name: str) -> None:
     chosen = outward_filter(keep_credentials=False, replaced=["User-Agent"], allow=[name, "cookie"])
     assert chosen.select(fields([name, name.title(), "Cookie"])) == fields(["Cookie"])
@@ -77,7 +141,9 @@ def test_no_config_puts_the_callers_key_or_framing_beside_ours(name: str) -> Non
 
 
 def test_an_answers_length_is_ours_whatever_config_allows() -> None:
-    assert inward_filter(allow=["content-length", "connection"]).select(fields(["Content-Length", "Connection", "Vary"])) == fields(["Vary"])
+    assert inward_filter(allow=["content-length", "connection"]).select(
+        fields(["Content-Length", "Connection", "Vary"])
+    ) == fields(["Vary"])
 
 
 def test_credentials_pass_only_when_they_are_the_callers_own() -> None:
@@ -87,7 +153,9 @@ def test_credentials_pass_only_when_they_are_the_callers_own() -> None:
 
 
 def test_a_field_the_upstream_config_sets_replaces_the_clients() -> None:
-    assert outward_filter(keep_credentials=True, replaced=["User-Agent"]).select(fields(["user-agent", "Accept"])) == fields(["Accept"])
+    assert outward_filter(keep_credentials=True, replaced=["User-Agent"]).select(
+        fields(["user-agent", "Accept"])
+    ) == fields(["Accept"])
 
 
 def test_invented_names_do_not_fill_the_memory() -> None:

@@ -11,4 +11,7 @@ def test_alive_is_not_the_same_as_ready() -> None:
     assert health.answer("/healthz") == (200, b'{"status":"ok"}')
     assert health.answer("/readyz") == (200, b'{"status":"ready"}')
     status, body = health.answer("/readyz")
-    assert status == 503 and json.loads(body) == {"status": "not ready", "reason": "journal_unavailable"}
+    assert status == 503 and json.loads(body) == {
+        "status": "not ready",
+        "reason": "journal_unavailable",
+    }

@@ -19,7 +19,16 @@ def through(masking: Masking, chunks: list[bytes]) -> bytes:
     return b"".join([*map(mask.feed, chunks), mask.end()])
 
 
-@pytest.mark.parametrize("form", [KEY, KEY.replace("/", "\\/"), "sk-live%2Fabababac%2B9", KEY.replace("+", "\\u002B"), KEY.replace("+", "\\u002b")])
+@pytest.mark.parametrize(
+    "form",
+    [
+        KEY,
+        KEY.replace("/", "\\/"),
+        "sk-live%2Fabababac%2B9",
+        KEY.replace("+", "\\u002B"),
+        KEY.replace("+", "\\u002b"),
+    ],
+)
 def test_each_form_is_masked_at_every_cut(form: str) -> None:
     whole = f'data: {{"error":"Incorrect key {form}{form} sk-live"}}\n\n'.encode()
     expected = whole.replace(form.encode(), b"*" * len(form))
@@ -46,7 +55,10 @@ def test_nothing_waits_where_an_event_ends() -> None:
 def test_what_is_no_secret_is_not_looked_for(secrets: list[str]) -> None:
     masking = Masking(secrets)
     assert not masking
-    assert masking.masked(b"this is not-needed: EMPTY sk-no-key-required") == b"this is not-needed: EMPTY sk-no-key-required"
+    assert (
+        masking.masked(b"this is not-needed: EMPTY sk-no-key-required")
+        == b"this is not-needed: EMPTY sk-no-key-required"
+    )
 
 
 def test_a_key_in_a_compressed_answer_is_found_wherever_the_chunks_end() -> None:

@@ -21,7 +21,10 @@ from proxy.core.http.query import without
         ("api-version[]=1&api-version[x]=2&api-version", ""),
         ("?api-version=1&api-version%00=2&api-version%00x=3", ""),
         ("+api-version=1&%20api-version=1", ""),
-        ("x=api-version&my-api-version=1&api-versions=1", "x=api-version&my-api-version=1&api-versions=1"),
+        (
+            "x=api-version&my-api-version=1&api-versions=1",
+            "x=api-version&my-api-version=1&api-versions=1",
+        ),
         ("&&a=b", "&&a=b"),
     ],
 )

@@ -1,4 +1,5 @@
-"""Heads of answers: what is one, what is none, and that it does not matter how the network cuts them."""
+"""Heads of answers: what is one, what is none, and that it does not matter how the network cuts
+them."""
 
 from __future__ import annotations
 
@@ -64,7 +65,10 @@ def test_what_is_no_head_is_refused_as_soon_as_it_is_here(head: bytes) -> None:
         HeadReader().take(head)
 
 
-@given(st.sampled_from([*FINE.values(), *REFUSED.values()][:-2]), st.lists(st.integers(1, 60), max_size=4))
+@given(
+    st.sampled_from([*FINE.values(), *REFUSED.values()][:-2]),
+    st.lists(st.integers(1, 60), max_size=4),
+)
 def test_the_cuts_of_the_network_change_nothing(head: bytes, cuts: list[int]) -> None:
     def outcome(parts: list[bytes]) -> object:
         reader = HeadReader()
@@ -128,7 +132,10 @@ CHUNKED = (b"Transfer-Encoding", b"chunked")
     ],
 )  # fmt: skip
 def test_how_long_a_body_is(
-    status: int, version: tuple[int, int], headers: list[tuple[bytes, bytes]], expected: int | str | None
+    status: int,
+    version: tuple[int, int],
+    headers: list[tuple[bytes, bytes]],
+    expected: int | str | None,
 ) -> None:
     if isinstance(expected, str):
         with pytest.raises(MalformedAnswer, match=expected):

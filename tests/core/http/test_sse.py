@@ -1,4 +1,5 @@
-"""The event parser against a plain reading of the specification, in every framing and at every split."""
+"""The event parser against a plain reading of the specification, in every framing and at every
+split."""
 
 from __future__ import annotations
 
@@ -21,9 +22,11 @@ def events_of(chunks: list[bytes], event_bytes_max: int = BIG) -> tuple[list[byt
 
 
 def by_the_book(stream: bytes, event_bytes_max: int = BIG) -> tuple[list[bytes], int]:
-    """The specification, read over the whole stream at once; with an end added, since an unterminated last event is wanted too.
+    """The specification, read over the whole stream at once; with an end added, since an
+    unterminated last event is wanted too.
 
-    Beyond it: a line that is an object is data, also behind a name that is not quite `data`, and an object on a data line
+    Beyond it: a line that is an object is data, also behind a name that is not quite `data`, and an
+    object on a data line
     behind another one is an event of its own.
     """
     events: list[bytes] = []
@@ -47,15 +50,25 @@ def by_the_book(stream: bytes, event_bytes_max: int = BIG) -> tuple[list[bytes],
             value = value.removeprefix(b" ")
             again = re.fullmatch(rb"data: ?((?:\{|\[DONE\]).*)", value, re.DOTALL)
             value = value if again is None else again[1]
-        elif (line.startswith(b"{") and (line.rstrip().endswith(b"}") or size + len(line) > event_bytes_max)) or line == b"[DONE]":
+        elif (
+            line.startswith(b"{")
+            and (line.rstrip().endswith(b"}") or size + len(line) > event_bytes_max)
+        ) or line == b"[DONE]":
             value = line
         elif name == b"error":
             value = value.lstrip()
-        elif (odd := re.fullmatch(rb"\s*data:(?: ?data:)? ?((?:\{|\[DONE\]).*)", line, re.DOTALL | re.IGNORECASE)) is not None:
+        elif (
+            odd := re.fullmatch(
+                rb"\s*data:(?: ?data:)? ?((?:\{|\[DONE\]).*)", line, re.DOTALL | re.IGNORECASE
+            )
+        ) is not None:
             value = odd[1]
         else:
             continue
-        closed = data and (data[-1].rstrip().endswith(b"}") or (data[-1].strip() == b"[DONE]" and size <= event_bytes_max))
+        closed = data and (
+            data[-1].rstrip().endswith(b"}")
+            or (data[-1].strip() == b"[DONE]" and size <= event_bytes_max)
+        )
         if closed and (value.startswith(b"{") or value.strip() == b"[DONE]"):
             end()
         data.append(value)
@@ -90,19 +103,33 @@ def every_split(stream: bytes) -> list[list[bytes]]:
         (b"\xef\xbb", []),
         (b"", []),
         (b'data: {"a":1}\ndata: {"b":2}\ndata: [DONE]\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
-        (b'data: {\ndata: "a": [\ndata: {\ndata: "b": 1}\ndata: , {}\ndata: ]}\n\n', [b'{\n"a": [\n{\n"b": 1}\n, {}\n]}']),
-        (b'data: {"a":1}\ndata: {"b":2}\ndata: {\ndata: "c": 1\ndata: }\n\ndata: {}\n', [b'{"a":1}', b'{"b":2}', b'{\n"c": 1\n}', b"{}"]),
+        (
+            b'data: {\ndata: "a": [\ndata: {\ndata: "b": 1}\ndata: , {}\ndata: ]}\n\n',
+            [b'{\n"a": [\n{\n"b": 1}\n, {}\n]}'],
+        ),
+        (
+            b'data: {"a":1}\ndata: {"b":2}\ndata: {\ndata: "c": 1\ndata: }\n\ndata: {}\n',
+            [b'{"a":1}', b'{"b":2}', b'{\n"c": 1\n}', b"{}"],
+        ),
         (b'{"a":1}\n{"b":2}\n[DONE]\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
         (b'data: {"a":1}\n\n{"b":2}\n\ndata: [DONE]\n\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
-        (b'data: data: {"a":1}\n\ndata: data: {"b":2}\n\ndata:data:[DONE]\n\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
+        (
+            b'data: data: {"a":1}\n\ndata: data: {"b":2}\n\ndata:data:[DONE]\n\n',
+            [b'{"a":1}', b'{"b":2}', b"[DONE]"],
+        ),
         (b'data: {"a":1}\nevent: error\ndata: {"b":2}\n\n', [b'{"a":1}', b'{"b":2}']),
         (b'error: {"a":1}\n\n', [b'{"a":1}']),
-        (b' data: {"a":1}\n\nData:{"b":2}\n\n\tDATA: [DONE]\n\n data: c\n\n', [b'{"a":1}', b'{"b":2}', b"[DONE]"]),
+        (
+            b' data: {"a":1}\n\nData:{"b":2}\n\n\tDATA: [DONE]\n\n data: c\n\n',
+            [b'{"a":1}', b'{"b":2}', b"[DONE]"],
+        ),
         (b'{ pretty\n"a": 1\n}\n\n', []),
     ],
 )
 @pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"])
-def test_events_do_not_depend_on_chunks_or_line_ends(stream: bytes, expected: list[bytes], line_end: bytes) -> None:
+def test_events_do_not_depend_on_chunks_or_line_ends(
+    stream: bytes, expected: list[bytes], line_end: bytes
+) -> None:
     stream = stream.replace(b"\n", line_end)
     assert by_the_book(stream)[0] == expected
     for chunks in every_split(stream):
@@ -110,17 +137,44 @@ def test_events_do_not_depend_on_chunks_or_line_ends(stream: bytes, expected: li
 
 
 PARTS = st.sampled_from(
-    [b"data: ", b"data:", b"data", b"x", b" ", b":", b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n", b"\xef\xbb\xbf", b"data: abcdefgh\n\n", b": ping\n", b"\x00\xff", b"{", b"}", b"data: {}\n", b"{}\n", b"[DONE]", b"error:", b"Data: "]
+    [
+        b"data: ",
+        b"data:",
+        b"data",
+        b"x",
+        b" ",
+        b":",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\n\n",
+        b"\r\n\r\n",
+        b"\xef\xbb\xbf",
+        b"data: abcdefgh\n\n",
+        b": ping\n",
+        b"\x00\xff",
+        b"{",
+        b"}",
+        b"data: {}\n",
+        b"{}\n",
+        b"[DONE]",
+        b"error:",
+        b"Data: ",
+    ]
 )
 
 
 @FIXED
 @given(st.lists(st.one_of(PARTS, st.binary(max_size=6)), max_size=25), st.data())
-def test_any_bytes_in_any_chunks_read_as_the_specification_says(parts: list[bytes], data: st.DataObject) -> None:
+def test_any_bytes_in_any_chunks_read_as_the_specification_says(
+    parts: list[bytes], data: st.DataObject
+) -> None:
     stream = b"".join(parts)
     bound = data.draw(st.sampled_from([12, 20, BIG]))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
-    chunks = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    chunks = [
+        stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)
+    ]
     expected = by_the_book(stream, bound)
     assert events_of(chunks, bound) == expected
     assert events_of(parts, bound) == expected
@@ -129,10 +183,16 @@ def test_any_bytes_in_any_chunks_read_as_the_specification_says(parts: list[byte
 
 @pytest.mark.parametrize(
     "large",
-    [b"data: " + b"x" * 200, b"data: " + b"x" * 50 + b"\ndata: " + b"y" * 60, b"data: " + b"x" * 200 + b"\nid: 1\ndata: more"],
+    [
+        b"data: " + b"x" * 200,
+        b"data: " + b"x" * 50 + b"\ndata: " + b"y" * 60,
+        b"data: " + b"x" * 200 + b"\nid: 1\ndata: more",
+    ],
 )
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
-def test_a_too_large_event_is_dropped_counted_and_left_behind(large: bytes, line_end: bytes) -> None:
+def test_a_too_large_event_is_dropped_counted_and_left_behind(
+    large: bytes, line_end: bytes
+) -> None:
     stream = (b"data: a\n\n" + large + b"\n\ndata: b\n\n").replace(b"\n", line_end)
     for chunks in every_split(stream):
         assert events_of(chunks, 100) == ([b"a", b"b"], 1), chunks
@@ -166,7 +226,8 @@ def test_what_is_kept_of_an_endless_line_is_bounded() -> None:
 
 
 def test_each_byte_is_looked_at_once() -> None:
-    """Counted, not timed: a long line in small pieces must not be copied or searched again for each of them."""
+    """Counted, not timed: a long line in small pieces must not be copied or searched again for each
+    of them."""
 
     class Counting(bytes):
         searched = 0
@@ -177,29 +238,47 @@ def test_each_byte_is_looked_at_once() -> None:
 
     parser = SSEParser(BIG)
     line = b"data: " + b"x" * 50_000 + b"\n\n"
-    events = [event for at in range(0, len(line), 10) for event in parser.feed(Counting(line[at : at + 10]))]
+    events = [
+        event
+        for at in range(0, len(line), 10)
+        for event in parser.feed(Counting(line[at : at + 10]))
+    ]
     assert [len(event) for event in events] == [50_000]
     assert Counting.searched <= len(line)
 
 
 @pytest.mark.parametrize(
     ("chunk", "end"),
-    [(b"", 0), (b"data: a", 0), (b"data: a\n", 0), (b"a\n\nb", 3), (b"a\n\nb\n\nc\n", 6), (b"a\r\n\r\nb\r\n", 5), (b"a\r\rb\r", 3), (b"a\n\nb\r\n\r\nc", 8), (b"\n\n", 2)],
+    [
+        (b"", 0),
+        (b"data: a", 0),
+        (b"data: a\n", 0),
+        (b"a\n\nb", 3),
+        (b"a\n\nb\n\nc\n", 6),
+        (b"a\r\n\r\nb\r\n", 5),
+        (b"a\r\rb\r", 3),
+        (b"a\n\nb\r\n\r\nc", 8),
+        (b"\n\n", 2),
+    ],
 )
 def test_where_the_last_whole_event_of_a_piece_ends(chunk: bytes, end: int) -> None:
     assert ends_at(chunk) == end
 
 
-@pytest.mark.parametrize(("chunk", "end"), [(b"", 0), (b"data: a", 0), (b"a\nb", 2), (b"a\r\nb\r\nc", 6), (b"a\rb", 2), (b"a\n", 2)])
+@pytest.mark.parametrize(
+    ("chunk", "end"),
+    [(b"", 0), (b"data: a", 0), (b"a\nb", 2), (b"a\r\nb\r\nc", 6), (b"a\rb", 2), (b"a\n", 2)],
+)
 def test_where_a_line_is_an_event_the_last_line_end_counts(chunk: bytes, end: int) -> None:
     assert ends_at(chunk, by_lines=True) == end
 
 
 def test_events_that_end_with_their_line_leave_nothing_pending() -> None:
-    """The text of one that waits for its end is measured by its bytes, and a limit that cuts waits for it."""
+    """The text of one that waits for its end is measured by its bytes, and a limit that cuts waits
+    for it."""
     parser = SSEParser(BIG)
     line = b'data: {"a":1}\n'
-    assert parser.feed(line) == []          # it may go on
+    assert parser.feed(line) == []  # it may go on
     assert parser.feed(line) == [b'{"a":1}', b'{"a":1}']
     assert parser.by_lines and parser.between and parser.pending_bytes == 0
     assert parser.feed(line) == [b'{"a":1}']
@@ -208,7 +287,13 @@ def test_events_that_end_with_their_line_leave_nothing_pending() -> None:
 
 @pytest.mark.parametrize(
     ("stream", "errors"),
-    [(b'event: error\ndata: {"message":"no"}\n\n', 1), (b'event:error\n\n', 1), (b'error: {"code":500}\n\n', 1), (b'event: message\ndata: {}\n\n', 0), (b"errors: x\n\nevent: errors\n\n", 0)],
+    [
+        (b'event: error\ndata: {"message":"no"}\n\n', 1),
+        (b"event:error\n\n", 1),
+        (b'error: {"code":500}\n\n', 1),
+        (b"event: message\ndata: {}\n\n", 0),
+        (b"errors: x\n\nevent: errors\n\n", 0),
+    ],
 )
 def test_an_event_that_is_called_an_error_is_told(stream: bytes, errors: int) -> None:
     for chunks in every_split(stream):

@@ -16,7 +16,11 @@ from proxy.core.http.unserved import asked, family, unknown_path
         ("POST", "/v1/messages?beta=true", "Anthropic"),
         ("POST", "/v1/messages/count_tokens", "Anthropic"),
         ("POST", "/anthropic/v1/messages", "Anthropic"),
-        ("POST", "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21", "AzureOpenAI"),
+        (
+            "POST",
+            "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21",
+            "AzureOpenAI",
+        ),
         ("POST", "/v1/engines/davinci/completions", "`model`"),
         ("GET", "/v1/engines", "`model`"),
         ("POST", "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse", "Gemini"),
@@ -36,7 +40,9 @@ from proxy.core.http.unserved import asked, family, unknown_path
         ("GET", "/favicon.ico", "base_url"),
     ],
 )
-def test_a_path_that_is_not_served_is_named_with_what_to_do(method: str, target: str, says: str) -> None:
+def test_a_path_that_is_not_served_is_named_with_what_to_do(
+    method: str, target: str, says: str
+) -> None:
     error = unknown_path(method, target)
     assert (error.status, error.type, error.code) == (404, "invalid_request_error", "unknown_path")
     assert error.message.startswith(f"{asked(method, target)} is not served here. ")
@@ -58,7 +64,11 @@ def test_metrics_know_it_by_one_of_a_few_names(path: str, label: str) -> None:
     ("method", "target", "shown"),
     [
         ("POST", "/v1/responses?key=CANARY", "POST /v1/responses"),
-        ("GET", "/v1beta/models/gemini:generateContent", "GET /v1beta/models/gemini:generateContent"),
+        (
+            "GET",
+            "/v1beta/models/gemini:generateContent",
+            "GET /v1beta/models/gemini:generateContent",
+        ),
         ("DELETE", "/v1/files/file-a1b2/content", "DELETE /v1/files/…/content"),
         ("POST", "/sk-c4n4ry/v1", "POST /…/v1"),
         ("C4N4RY", "/", "… /"),
@@ -66,5 +76,7 @@ def test_metrics_know_it_by_one_of_a_few_names(path: str, label: str) -> None:
         ("GET", "/a" * 4000, "GET " + "/a" * 8 + "/…"),
     ],
 )
-def test_method_and_path_are_shown_bounded_and_without_what_may_be_a_key(method: str, target: str, shown: str) -> None:
+def test_method_and_path_are_shown_bounded_and_without_what_may_be_a_key(
+    method: str, target: str, shown: str
+) -> None:
     assert asked(method, target) == shown

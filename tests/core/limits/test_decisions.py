@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.limits.decisions import INDEX, Ask, Used, bounds, counts, expected, fits, is_exact, may_grow, not_boundable, not_priced
+from proxy.core.limits.decisions import (
+    INDEX,
+    Demand,
+    Used,
+    bounds,
+    counts,
+    expected,
+    fits,
+    is_exact,
+    may_grow,
+    not_boundable,
+    not_priced,
+)
 from proxy.core.limits.language import parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of
 
-ASK = Ask(exchange_id="x", started_at_ms=0, input_tokens=100, output_tokens=20, charge_nano=7, input_bound=400, output_bound=1000, charge_bound_nano=90)
-UNBOUND = Ask(exchange_id="x", started_at_ms=0, input_tokens=100, output_tokens=20)
+ASK = Demand(
+    exchange_id="x",
+    started_at_ms=0,
+    input_tokens=100,
+    output_tokens=20,
+    charge_nano=7,
+    input_bound=400,
+    output_bound=1000,
+    charge_bound_nano=90,
+)
+UNBOUND = Demand(exchange_id="x", started_at_ms=0, input_tokens=100, output_tokens=20)
 
 
 def limit(text: str, enforce: str = "finish") -> Limit:
@@ -61,7 +82,9 @@ MODES = """
 def test_the_four_modes(line: str) -> None:
     taken, takes, *answers = line.split()
     limits = [limit("100 tokens/day", mode) for mode in ("finish", "cut", "strict", "warn")]
-    let_through = [fits(is_exact(one), int(takes), 100 - int(taken)) for one in limits]  # of `warn`: whether it is told
+    let_through = [
+        fits(is_exact(one), int(takes), 100 - int(taken)) for one in limits
+    ]  # of `warn`: whether it is told
     grows = [may_grow(one, int(takes), 100 - int(taken)) for one in limits]
     assert let_through + grows == [answer == "yes" for answer in answers]
 
@@ -100,8 +123,12 @@ requests                    -  -   -                       yes
 @pytest.mark.parametrize("line", BOUNDS.strip().splitlines())
 def test_which_requests_a_strict_limit_can_bound(line: str) -> None:
     unit, first, second, third, boundable = line.split()
-    bounds = {"input_bound": None if first == "-" else 9, "output_bound": None if second == "-" else 9, "charge_bound_nano": None if third == "-" else 9}
-    ask = Ask(exchange_id="x", started_at_ms=0, charge_nano=1, **bounds)
+    bounds = {
+        "input_bound": None if first == "-" else 9,
+        "output_bound": None if second == "-" else 9,
+        "charge_bound_nano": None if third == "-" else 9,
+    }
+    ask = Demand(exchange_id="x", started_at_ms=0, charge_nano=1, **bounds)
     lenient, strict = limit(f"5 {unit}/day"), limit(f"5 {unit}/day", "strict")
     assert not_boundable([lenient, strict], ask) == (None if boundable == "yes" else strict)
     assert not_boundable([lenient], ask) is None

@@ -1,4 +1,5 @@
-"""Limits that flow: a story an accountant can follow, the promise about any interval, and that each correction is exact, against a reckoning from scratch."""
+"""Limits that flow: a story an accountant can follow, the promise about any interval, and that each
+correction is exact, against a reckoning from scratch."""
 
 from __future__ import annotations
 
@@ -10,11 +11,12 @@ from types import FrameType
 import pytest
 
 from proxy.core.limits import gcra
-from proxy.core.limits.gcra import Block, Bucket
+from proxy.core.limits.gcra import Bucket, Layer
 
 TraceFunction = Callable[[FrameType, str, object], object]
 
-# A limit of 60 units a minute: one a second. Amounts are shown in units; inside they are units x milliseconds of the period.
+# A limit of 60 units a minute: one a second. Amounts are shown in units; inside they are units x
+# milliseconds of the period.
 PERIOD_MS = 60_000
 # at s  what          who  units     level after
 STORY = """
@@ -40,7 +42,7 @@ STORY = """
 
 def test_the_story() -> None:
     bucket = Bucket(60, 0)
-    blocks: dict[str, tuple[Block, int]] = {}
+    blocks: dict[str, tuple[Layer, int]] = {}
     for line in STORY.strip().splitlines():
         at_s, what, who, units, level = line.split()[:5]
         bucket.flow(int(at_s) * 1000)
@@ -66,8 +68,8 @@ def reckoned(leak: int, events: list[tuple[int, int]], now_ms: int) -> int:
 def history(dice: random.Random, steps: int) -> None:
     leak = dice.choice([1, 7, 60, 1000])
     bucket, now_ms = Bucket(leak, 0), 0
-    events: list[tuple[int, int]] = []              # (when, amount), the amount corrected where it is known
-    running: list[tuple[Block, int, int]] = []      # its block, its place in `events`, what it took
+    events: list[tuple[int, int]] = []  # (when, amount), the amount corrected where it is known
+    running: list[tuple[Layer, int, int]] = []  # its block, its place in `events`, what it took
     for _ in range(steps):
         now_ms += dice.choice([0, 0, 1, 5, 50, dice.randrange(400)])
         bucket.flow(now_ms)
@@ -94,7 +96,7 @@ def history(dice: random.Random, steps: int) -> None:
     assert chain(bucket) == [], "who has ended leaves nothing behind"
 
 
-def chain(bucket: Bucket) -> list[Block]:
+def chain(bucket: Bucket) -> list[Layer]:
     found, block = [], bucket._top
     while block is not None:
         found.append(block)
@@ -108,8 +110,13 @@ def test_the_level_is_as_if_each_had_taken_just_what_it_used(seed: int) -> None:
     history(dice, dice.choice([5, 20, 80]))
 
 
-@pytest.mark.parametrize(("amount", "period_ms", "burst"), [(7, 1000, 7), (60, 60_000, 5), (1, 3_600_000, 1), (10**12, 3_600_000, 10**12), (3, 1000, 1)])
-def test_in_any_interval_no_more_than_the_burst_and_the_rate(amount: int, period_ms: int, burst: int) -> None:
+@pytest.mark.parametrize(
+    ("amount", "period_ms", "burst"),
+    [(7, 1000, 7), (60, 60_000, 5), (1, 3_600_000, 1), (10**12, 3_600_000, 10**12), (3, 1000, 1)],
+)
+def test_in_any_interval_no_more_than_the_burst_and_the_rate(
+    amount: int, period_ms: int, burst: int
+) -> None:
     dice, room = random.Random(amount), burst * period_ms
     bucket, now_ms = Bucket(amount, 0), 0
     let_through: list[int] = []
@@ -124,12 +131,18 @@ def test_in_any_interval_no_more_than_the_burst_and_the_rate(amount: int, period
             wait_ms = bucket.wait_ms(weight * period_ms, room)
             assert wait_ms is not None
             assert wait_ms > 0
-            assert bucket.level - (wait_ms - 1) * amount + weight * period_ms > room, "a millisecond earlier would still be too early"
-            assert bucket.level - wait_ms * amount + weight * period_ms <= room, "and then it is let through"
+            assert bucket.level - (wait_ms - 1) * amount + weight * period_ms > room, (
+                "a millisecond earlier would still be too early"
+            )
+            assert bucket.level - wait_ms * amount + weight * period_ms <= room, (
+                "and then it is let through"
+            )
     assert len(let_through) > burst // weight, "and it comes back"
     for first, since_ms in enumerate(let_through):
         for last in range(first, len(let_through)):
-            assert (last - first + 1) * weight * period_ms <= room + amount * (let_through[last] - since_ms)
+            assert (last - first + 1) * weight * period_ms <= room + amount * (
+                let_through[last] - since_ms
+            )
 
 
 def test_what_can_never_be_let_through_has_no_wait() -> None:
@@ -155,7 +168,8 @@ def test_another_amount_holds_from_its_moment_on() -> None:
 
 
 def lines_run(running: int) -> int:
-    """How many lines of the bucket run while this many requests begin, leak and end: work, counted instead of timed."""
+    """How many lines of the bucket run while this many requests begin, leak and end: work, counted
+    instead of timed."""
     bucket, dice, count = Bucket(1, 0), random.Random(0), 0
 
     def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:

@@ -1,4 +1,5 @@
-"""The language of limits: what each text says, what is refused and why, and that a rule written out reads the same."""
+"""The language of limits: what each text says, what is refused and why, and that a rule written out
+reads the same."""
 
 from __future__ import annotations
 
@@ -61,7 +62,13 @@ def table(text: str) -> list[list[str]]:
 def test_each_text_says_one_rule(row: list[str]) -> None:
     text, amount, unit, per, currency, models = row
     rule = parse(text)
-    assert rule == Rule(int(amount), Unit(unit), Per(per), None if currency == "-" else currency, () if models == "-" else tuple(models.split()))
+    assert rule == Rule(
+        int(amount),
+        Unit(unit),
+        Per(per),
+        None if currency == "-" else currency,
+        () if models == "-" else tuple(models.split()),
+    )
     assert parse(show(rule)) == rule
 
 
@@ -80,7 +87,17 @@ def test_money_is_shown_exactly(amount_nano: int) -> None:
     assert len(decimals) != 1
 
 
-@pytest.mark.parametrize(("amount_nano", "text"), [(0, "0"), (500 * NANO, "500"), (NANO // 2, "0.50"), (1, "0.000000001"), (12_345_000_000, "12.345"), (-NANO // 10, "-0.10")])
+@pytest.mark.parametrize(
+    ("amount_nano", "text"),
+    [
+        (0, "0"),
+        (500 * NANO, "500"),
+        (NANO // 2, "0.50"),
+        (1, "0.000000001"),
+        (12_345_000_000, "12.345"),
+        (-NANO // 10, "-0.10"),
+    ],
+)
 def test_money_is_shown_with_as_many_digits_as_it_needs(amount_nano: int, text: str) -> None:
     assert show_money(amount_nano) == text
 
@@ -95,7 +112,16 @@ def test_any_text_reads_or_is_refused_and_is_not_quoted(text: str) -> None:
         assert parse(show(rule)) == rule
 
 
-@pytest.mark.parametrize("text", ["5 canary/day", "5 requests/canary", "canary", "5 tokens/day for canary canary", "5.5 requests/day for canary"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5 canary/day",
+        "5 requests/canary",
+        "canary",
+        "5 tokens/day for canary canary",
+        "5.5 requests/day for canary",
+    ],
+)
 def test_a_refusal_does_not_quote(text: str) -> None:
     with pytest.raises(ValueError) as raised:
         parse(text)

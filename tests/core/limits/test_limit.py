@@ -33,7 +33,9 @@ def test_identity(line: str) -> None:
 
 def test_how_much_and_how_strictly_is_no_part_of_the_identity() -> None:
     one = limit_of(parse("60 requests/minute"), Scope.KEY, "alice")
-    other = limit_of(parse("6 requests/minute"), Scope.KEY, "alice", enforce=Enforce.STRICT, burst=9)
+    other = limit_of(
+        parse("6 requests/minute"), Scope.KEY, "alice", enforce=Enforce.STRICT, burst=9
+    )
     assert one.id == other.id
 
 
@@ -43,11 +45,21 @@ def test_how_much_and_how_strictly_is_no_part_of_the_identity() -> None:
         ("60 requests/day", {"burst": 5}, "burst is for limits per second, minute or hour"),
         ("8 concurrent", {"burst": 5}, "burst is for limits per second, minute or hour"),
         ("0 requests/minute", {"burst": 5}, "burst would be used up once"),
-        ("60 requests/minute", {"warn_at_ppm": (800_000,)}, "warn_at is for limits per day, week, month or total"),
-        ("8 concurrent", {"warn_at_ppm": (800_000,)}, "warn_at is for limits per day, week, month or total"),
+        (
+            "60 requests/minute",
+            {"warn_at_ppm": (800_000,)},
+            "warn_at is for limits per day, week, month or total",
+        ),
+        (
+            "8 concurrent",
+            {"warn_at_ppm": (800_000,)},
+            "warn_at is for limits per day, week, month or total",
+        ),
     ],
 )
-def test_a_setting_without_a_meaning_is_refused(text: str, settings: dict[str, object], told: str) -> None:
+def test_a_setting_without_a_meaning_is_refused(
+    text: str, settings: dict[str, object], told: str
+) -> None:
     with pytest.raises(ValueError, match=told):
         limit_of(parse(text), Scope.PROXY, **settings)  # type: ignore[arg-type]
 
@@ -55,10 +67,17 @@ def test_a_setting_without_a_meaning_is_refused(text: str, settings: dict[str, o
 @pytest.mark.parametrize(
     ("text", "model", "applies"),
     [
-        ("1 requests/day", "gpt-4o", True), ("1 requests/day", None, True), ("1 requests/day for gpt-*", "gpt-4o", True), ("1 requests/day for gpt-*", None, False),
-        ("1 requests/day for gpt-*", "GPT-4o", True), ("1 requests/day for GPT-*", "gpt-4o", True),
-        ("1 requests/day for gpt-*", "\uff27PT-4o", True), ("1 requests/day for claude-*", "GPT-4o", False), ("1 requests/day for [G-K]*", "Gpt", True),
-        ("1 requests/day for gpt-*,o3", "o3", True), ("1 requests/day for gpt-*,o3", "o3-mini", False),
+        ("1 requests/day", "gpt-4o", True),
+        ("1 requests/day", None, True),
+        ("1 requests/day for gpt-*", "gpt-4o", True),
+        ("1 requests/day for gpt-*", None, False),
+        ("1 requests/day for gpt-*", "GPT-4o", True),
+        ("1 requests/day for GPT-*", "gpt-4o", True),
+        ("1 requests/day for gpt-*", "\uff27PT-4o", True),
+        ("1 requests/day for claude-*", "GPT-4o", False),
+        ("1 requests/day for [G-K]*", "Gpt", True),
+        ("1 requests/day for gpt-*,o3", "o3", True),
+        ("1 requests/day for gpt-*,o3", "o3-mini", False),
     ],
 )
 def test_which_models_it_holds_for(text: str, model: str | None, applies: bool) -> None:
@@ -66,11 +85,19 @@ def test_which_models_it_holds_for(text: str, model: str | None, applies: bool) 
 
 
 def test_described_for_a_person() -> None:
-    assert describe(limit_of(parse("500 USD/month for gpt-*"), Scope.TEAM, "research")) == "500 USD/month for gpt-* of team research"
-    assert describe(limit_of(parse("8 concurrent"), Scope.PROXY)) == "8 concurrent of the whole proxy"
+    assert (
+        describe(limit_of(parse("500 USD/month for gpt-*"), Scope.TEAM, "research"))
+        == "500 USD/month for gpt-* of team research"
+    )
+    assert (
+        describe(limit_of(parse("8 concurrent"), Scope.PROXY)) == "8 concurrent of the whole proxy"
+    )
 
 
-@pytest.mark.parametrize(("percent", "ppm"), [("80%", 800_000), ("99.5%", 995_000), ("0.001%", 10), ("150%", 1_500_000), ("0%", 0)])
+@pytest.mark.parametrize(
+    ("percent", "ppm"),
+    [("80%", 800_000), ("99.5%", 995_000), ("0.001%", 10), ("150%", 1_500_000), ("0%", 0)],
+)
 def test_shares(percent: str, ppm: int) -> None:
     assert share_ppm(percent) == ppm
 

@@ -16,7 +16,9 @@ HEAD = """
 upstreams: {v: {base_url: "http://v/v1", api_key: k, limits: ["9 concurrent", "50 requests/second for o3-*"]}, w: {base_url: "http://w/v1", api_key: k}}
 routes: [{model: "*", upstream: v}]
 """
-CONFIG = HEAD + """
+CONFIG = (
+    HEAD
+    + """
 limits: ["1_000 USD/month"]
 defaults: {team: {limits: ["100 USD/month"]}, key: {limits: ["60 requests/minute", {limit: "5 tokens/day for gpt-*", name: soft, enforce: warn, warn_at: [80%, 99.5%]}]}}
 teams: {red: {}, blue: {limits: ["7 USD/day", {limit: "3 requests/hour", name: slow, burst: 2, enforce: strict}]}, free: {limits: []}}
@@ -26,6 +28,7 @@ keys:
   carol: {secret: c, limits: []}
   dave: {team: free, secret: d}
 """
+)
 # key      team  upstream model    the limits, by identity
 TABLE = """
 alice      red   v        gpt-4o   proxy/USD/month upstream:v/concurrent team:red/USD/month key:alice/requests/minute key:alice/soft
@@ -50,7 +53,9 @@ def test_which_limits_hold(tmp_path: Path, line: str) -> None:
     key_id, team, upstream, model, *ids = line.split()
     compiled = made(tmp_path, CONFIG)
     for _ in range(2):  # found, and remembered
-        limits = compiled.limits_for(key_id, None if team == "-" else team, upstream, None if model == "-" else model)
+        limits = compiled.limits_for(
+            key_id, None if team == "-" else team, upstream, None if model == "-" else model
+        )
         assert [limit.id for limit in limits] == ids
 
 
@@ -62,19 +67,40 @@ def test_which_limits_hold(tmp_path: Path, line: str) -> None:
         ("fwd-1", None, ["proxy/USD/month", "key:fwd-1/requests/minute"]),
     ],
 )
-def test_which_limits_hold_whatever_is_called(tmp_path: Path, key_id: str, team: str | None, ids: list[str]) -> None:
+def test_which_limits_hold_whatever_is_called(
+    tmp_path: Path, key_id: str, team: str | None, ids: list[str]
+) -> None:
     assert [limit.id for limit in made(tmp_path, CONFIG).of_any_call(key_id, team)] == ids
 
 
 def test_what_a_limit_says_of_itself(tmp_path: Path) -> None:
     compiled = made(tmp_path, CONFIG)
     slow = compiled.limits_for("bob", "blue", "w", "x")[2]
-    assert (slow.amount, slow.burst, slow.enforce, slow.scope, slow.scope_id) == (3, 2, Enforce.STRICT, "team", "blue")
+    assert (slow.amount, slow.burst, slow.enforce, slow.scope, slow.scope_id) == (
+        3,
+        2,
+        Enforce.STRICT,
+        "team",
+        "blue",
+    )
     soft = compiled.limits_for("alice", "red", "w", "gpt-5")[-1]
-    assert (soft.enforce, soft.warn_at_ppm, soft.models) == (Enforce.WARN, (800_000, 995_000), ("gpt-*",))
+    assert (soft.enforce, soft.warn_at_ppm, soft.models) == (
+        Enforce.WARN,
+        (800_000, 995_000),
+        ("gpt-*",),
+    )
     assert [limit.id for limit in compiled.configured()] == [
-        "proxy/USD/month", "upstream:v/concurrent", "upstream:v/requests/second/o3-*", "team:red/USD/month", "team:blue/USD/day", "slow",
-        "key:alice/requests/minute", "key:alice/soft", "key:bob/concurrent", "key:dave/requests/minute", "key:dave/soft",
+        "proxy/USD/month",
+        "upstream:v/concurrent",
+        "upstream:v/requests/second/o3-*",
+        "team:red/USD/month",
+        "team:blue/USD/day",
+        "slow",
+        "key:alice/requests/minute",
+        "key:alice/soft",
+        "key:bob/concurrent",
+        "key:dave/requests/minute",
+        "key:dave/soft",
     ]
 
 
@@ -82,7 +108,9 @@ def test_no_limits_are_none(tmp_path: Path) -> None:
     assert made(tmp_path, HEAD).limits_for("fwd-1", None, "w", "gpt-4o") == ()
 
 
-def test_names_that_clients_make_up_fill_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_clients_make_up_fill_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rules, "REMEMBERED_MAX", 50)
     compiled = made(tmp_path, CONFIG)
     for number in range(400):
@@ -92,23 +120,38 @@ def test_names_that_clients_make_up_fill_no_memory(tmp_path: Path, monkeypatch: 
 
 
 def test_whose_limits_are_gone(tmp_path: Path) -> None:
-    before, after = made(tmp_path, CONFIG), made(tmp_path, HEAD + 'defaults: {key: {limits: ["60 requests/minute"]}}')
+    before, after = (
+        made(tmp_path, CONFIG),
+        made(tmp_path, HEAD + 'defaults: {key: {limits: ["60 requests/minute"]}}'),
+    )
     strangers = before.limits_for("fwd-1", None, "w", "gpt-5")
     assert before.without((*before.configured(), *strangers)) == []
     everything = {limit.id for limit in (*before.configured(), *strangers)}
     kept = everything - {limit.id for limit in after.without((*before.configured(), *strangers))}
-    of_everybody = {limit for limit in everything if limit.startswith("key:") and limit.endswith("/requests/minute")}
-    assert kept == {"upstream:v/concurrent", "upstream:v/requests/second/o3-*"} | of_everybody and "key:fwd-1/requests/minute" in of_everybody
-    assert before.identities() - after.identities() and after.identities() - made(tmp_path, HEAD).identities() == {"key/requests/minute"}
+    of_everybody = {
+        limit
+        for limit in everything
+        if limit.startswith("key:") and limit.endswith("/requests/minute")
+    }
+    assert (
+        kept == {"upstream:v/concurrent", "upstream:v/requests/second/o3-*"} | of_everybody
+        and "key:fwd-1/requests/minute" in of_everybody
+    )
+    assert before.identities() - after.identities() and after.identities() - made(
+        tmp_path, HEAD
+    ).identities() == {"key/requests/minute"}
 
 
 @pytest.mark.parametrize(
     ("text", "back_ms"),
     [
-        ("", 2_000),                                                                    # the upstream's 50 requests/second: twice the second that 50 take to flow off
+        ("", 2_000),  # the upstream's 50 requests/second: twice the second that 50 take to flow off
         ('limits: ["60 requests/minute", "5 USD/day"]', 120_000),
         ('limits: [{limit: "60 requests/minute", burst: 600}]', 1_200_000),
-        ('defaults: {key: {limits: ["1 requests/hour"]}}', 7_200_000),                   # of keys that no config names, too
+        (
+            'defaults: {key: {limits: ["1 requests/hour"]}}',
+            7_200_000,
+        ),  # of keys that no config names, too
         ('limits: ["0 requests/hour"]', 2_000),
     ],
 )
@@ -118,21 +161,47 @@ def test_how_far_back_rates_look(tmp_path: Path, text: str, back_ms: int) -> Non
 
 # what is written under `limits`, and what is said of it
 REFUSED = [
-    ('limits: ["5 EUR/month"]', "limits[0]: charges are counted in the ledger's currency: write the amount in USD"),
-    ('limits: ["5 USD/month", "6 USD/month"]', "limits[1]: goes by the same count as limits[0] (proxy/USD/month); give one of them a name"),
-    ('limits: ["5 USD/month for b,a", "6 USD/month for a, b"]', "limits[1]: goes by the same count as limits[0] (proxy/USD/month/a,b); give one of them a name"),
-    ('limits: [{limit: "5 USD/month", name: x}]\nteams: {t: {limits: [{limit: "5 USD/day", name: x}]}}', "teams.t.limits[0]: goes by the same count as limits[0] (x); choose another name"),
-    ('limits: [{limit: "5 USD/month", burst: 3}]', "limits[0]: burst is for limits per second, minute or hour; remove it"),
-    ('keys: {a: {secret: s, limits: [{limit: "5 requests/hour", warn_at: [80%]}]}}', "keys.a.limits[0]: warn_at is for limits per day, week, month or total; remove it"),
-    ('defaults: {key: {limits: ["5 requests/day", "6 requests/day"]}}', "defaults.key.limits[1]: goes by the same count as defaults.key.limits[0] (key:*/requests/day); give one of them a name"),
-    ('defaults: {team: {limits: ["5 EUR/day"]}}', "defaults.team.limits[0]: charges are counted in the ledger's currency: write the amount in USD"),
+    (
+        'limits: ["5 EUR/month"]',
+        "limits[0]: charges are counted in the ledger's currency: write the amount in USD",
+    ),
+    (
+        'limits: ["5 USD/month", "6 USD/month"]',
+        "limits[1]: goes by the same count as limits[0] (proxy/USD/month); give one of them a name",
+    ),
+    (
+        'limits: ["5 USD/month for b,a", "6 USD/month for a, b"]',
+        "limits[1]: goes by the same count as limits[0] (proxy/USD/month/a,b); give one of them a name",
+    ),
+    (
+        'limits: [{limit: "5 USD/month", name: x}]\nteams: {t: {limits: [{limit: "5 USD/day", name: x}]}}',
+        "teams.t.limits[0]: goes by the same count as limits[0] (x); choose another name",
+    ),
+    (
+        'limits: [{limit: "5 USD/month", burst: 3}]',
+        "limits[0]: burst is for limits per second, minute or hour; remove it",
+    ),
+    (
+        'keys: {a: {secret: s, limits: [{limit: "5 requests/hour", warn_at: [80%]}]}}',
+        "keys.a.limits[0]: warn_at is for limits per day, week, month or total; remove it",
+    ),
+    (
+        'defaults: {key: {limits: ["5 requests/day", "6 requests/day"]}}',
+        "defaults.key.limits[1]: goes by the same count as defaults.key.limits[0] (key:*/requests/day); give one of them a name",
+    ),
+    (
+        'defaults: {team: {limits: ["5 EUR/day"]}}',
+        "defaults.team.limits[0]: charges are counted in the ledger's currency: write the amount in USD",
+    ),
     ('limits: [{limit: "5 USD/month", name: "a/b"}]', "limits[0].name: expected a name of letters"),
     ('limits: ["5 pounds/month"]', "limits[0]: no such unit"),
 ]
 
 
 @pytest.mark.parametrize(("text", "told"), REFUSED)
-def test_what_cannot_be_counted_is_refused_with_its_remedy(tmp_path: Path, text: str, told: str) -> None:
+def test_what_cannot_be_counted_is_refused_with_its_remedy(
+    tmp_path: Path, text: str, told: str
+) -> None:
     with pytest.raises(ConfigError) as raised:
         made(tmp_path, HEAD + text)
     (message,) = raised.value.messages

@@ -1,6 +1,7 @@
 """What was booked stays, unless the config says something about that time.
 
-Markups, discounts, exchange rates, rows and tables change later, and what each does is a line of a table.
+Markups, discounts, exchange rates, rows and tables change later, and what each does is a line of a
+table.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from hypothesis import strategies as st
 
 from proxy.config.price_tables import Table
 from proxy.config.price_terms import price_book_of
-from proxy.config.settings import DatedShare, FxRate, Price, Settings, TeamSettings, UpstreamSettings
+from proxy.config.settings import (
+    DatedShare,
+    FxRate,
+    Price,
+    Settings,
+    TeamSettings,
+    UpstreamSettings,
+)
 from proxy.core.pricing.book import PriceBook
 from proxy.core.pricing.booked import BookedPrices, Kept
 from proxy.core.pricing.pricelist import PriceRow
@@ -60,7 +68,8 @@ def share(rate: str, day: str | None = None) -> DatedShare:
 
 
 class History:
-    """One record of a million input tokens, booked by a book of prices, and what priced it anew since."""
+    """One record of a million input tokens, booked by a book of prices, and what priced it anew
+    since."""
 
     def __init__(self, book: PriceBook, at_ms: int = NOON_MS, served: str | None = None) -> None:
         self.kept = {book.version: book.terms()}
@@ -98,7 +107,8 @@ class History:
 MILLION = 10**9  # nano-units that a million tokens at 1 come to
 ONE = {"input": "1", "output": "1"}
 
-# Before, and now -> (cost, charge) in units, and why it is not what now alone would say. The record is of noon on 1 November.
+# Before, and now -> (cost, charge) in units, and why it is not what now alone would say. The record
+# is of noon on 1 November.
 SHARES: dict[str, tuple[Settings, Settings, tuple[str, str], Kept | None]] = {
     "a markup without a date is raised": (config(ONE, markup="0.05"), config(ONE, markup="0.1"), ("1", "1.05"), Kept.EARLIER_TERMS),
     "a markup is raised from the next month on": (
@@ -255,7 +265,8 @@ def test_a_newer_bundled_table(name: str) -> None:
 def test_an_operators_row_and_the_table(
     before: list[dict[str, Any]], known: bool, now: list[dict[str, Any]], cost: int
 ) -> None:
-    """A row that the operator adds wins over the table; one that is taken out does not leave the past to the table."""
+    """A row that the operator adds wins over the table; one that is taken out does not leave the
+    past to the table."""
     history = History(price_book_of(config(*before), table("1", *[public("1")] * known)))
     history.rerate(price_book_of(config(*now), table("1", public("1"))))
     assert history.money[0] == cost * MILLION
@@ -367,8 +378,13 @@ def work_out(state: dict[str, Fraction | None]) -> tuple[int | None, int | None]
 def test_whose_price_holds_is_the_contract_of_then() -> None:
     """`served_price` has no date, so it says how things are now."""
     rows = [Price(model="m", input="1", output="1"), Price(model="dear", input="9", output="9")]
-    vendors = [msgspec.structs.replace(VENDOR, served_price=policy) for policy in ("served", "requested")]
-    books = [price_book_of(Settings(prices=tuple(rows), upstreams={"modelmax": vendor})) for vendor in vendors]
+    vendors = [
+        msgspec.structs.replace(VENDOR, served_price=policy) for policy in ("served", "requested")
+    ]
+    books = [
+        price_book_of(Settings(prices=tuple(rows), upstreams={"modelmax": vendor}))
+        for vendor in vendors
+    ]
     for then, now, cost in ((books[0], books[1], 9 * MILLION), (books[1], books[0], MILLION)):
         history = History(then, served="dear")
         assert history.rerate(now)[1] is Kept.EARLIER_TERMS

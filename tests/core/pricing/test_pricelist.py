@@ -19,17 +19,35 @@ def row(model: str, **changes: object) -> PriceRow:
     return PriceRow(**{"model": model, "currency": "USD", "input": "1", "output": "2", **changes})
 
 
-def chosen(rows: list[PriceRow], *, requested: str | None = "gpt-4o", served: str | None = None, upstream: str = "up", tier: str | None = None, tokens: int = 100, at_ms: int = 10 * DAY_MS):
-    return next((found for found in PriceList(rows).candidates(upstream, requested, served, tier) if found.applies(tokens, at_ms)), None)
+def chosen(
+    rows: list[PriceRow],
+    *,
+    requested: str | None = "gpt-4o",
+    served: str | None = None,
+    upstream: str = "up",
+    tier: str | None = None,
+    tokens: int = 100,
+    at_ms: int = 10 * DAY_MS,
+):
+    return next(
+        (
+            found
+            for found in PriceList(rows).candidates(upstream, requested, served, tier)
+            if found.applies(tokens, at_ms)
+        ),
+        None,
+    )
 
 
 # Each line: the rows, the one that applies first; what is asked for.
 CASES: list[tuple[list[PriceRow], dict[str, object]]] = [
-    # Specificity: upstream named, model written out, longest literal part, tier, context, hours, date.
+    # Specificity: upstream named, model written out, longest literal part, tier, context, hours,
+    # date.
     ([row("*", upstream="up"), row("gpt-4o")], {}),
     ([row("gpt-4o"), row("gpt-4*")], {}),
     ([row("gpt-4*"), row("gpt-*"), row("*")], {}),
-    ([row("*gpt-4"), row("g*p*t*4*")], {"requested": "gpt-4"}),         # one run of five signs before five of one
+    # one run of five signs before five of one
+    ([row("*gpt-4"), row("g*p*t*4*")], {"requested": "gpt-4"}),
     ([row("gpt-4o*"), row("gpt-4?")], {}),
     ([row("gpt-4o", service_tier="flex"), row("gpt-4o")], {"tier": "flex"}),
     ([row("gpt-4o"), row("gpt-4o", service_tier="flex")], {"tier": "default"}),
@@ -52,11 +70,13 @@ CASES: list[tuple[list[PriceRow], dict[str, object]]] = [
     ([row("gpt-4o"), row("gpt-4o", upstream="other")], {}),
     # What was served and what was asked for.
     ([row("gpt-4o-2024"), row("gpt-4o")], {"served": "gpt-4o-2024"}),
-    ([row("mini"), row("gpt-4o")], {"served": "mini"}),                 # the lengths of names written out say nothing
+    # the lengths of names written out say nothing
+    ([row("mini"), row("gpt-4o")], {"served": "mini"}),
     ([row("mini"), row("gpt-4o", service_tier="flex")], {"served": "mini", "tier": "flex"}),
     ([row("mini"), row("gpt-4o", from_ms=DAY_MS)], {"served": "mini"}),
     ([row("mini", upstream="up"), row("gpt-4o", upstream="up", service_tier="flex")], {"served": "mini", "tier": "flex"}),
-    ([row("gpt-4o", upstream="up"), row("mini")], {"served": "mini"}),  # a reseller's own row before one for anybody's
+    # a reseller's own row before one for anybody's
+    ([row("gpt-4o", upstream="up"), row("mini")], {"served": "mini"}),
     ([row("gpt-4o"), row("mini*"), row("*")], {"served": "mini"}),
     ([row("mini*"), row("*")], {"served": "mini"}),
     ([row("gpt-4*"), row("min*")], {"served": "mini"}),
@@ -64,12 +84,15 @@ CASES: list[tuple[list[PriceRow], dict[str, object]]] = [
     ([row("mini", from_ms=DAY_MS)], {"served": "mini", "requested": None}),
     ([row("gpt-4o"), row("mini", from_ms=11 * DAY_MS)], {"served": "mini"}),    # not valid yet
     ([row("*4o*"), row("*gp*")], {}),                                   # alike: the alphabet
-    # In any letter case: a dear model is not made a cheap one, or one without a price, by a capital.
+    # In any letter case: a dear model is not made a cheap one, or one without a price, by a
+    # capital.
     ([row("gpt-4o")], {"requested": "GPT-4o"}),
     ([row("gpt-4*"), row("*")], {"requested": "GPT-4o"}),
     ([row("GPT-4O"), row("gpt-*")], {"requested": "gpt-4o"}),
-    ([row("gpt-4o"), row("*")], {"requested": "\uff47pt-4o"}),              # its first letter is a wide one
-    ([row("Llama"), row("llama")], {"requested": "Llama"}),             # two models: letter by letter first
+    # its first letter is a wide one
+    ([row("gpt-4o"), row("*")], {"requested": "\uff47pt-4o"}),
+    # two models: letter by letter first
+    ([row("Llama"), row("llama")], {"requested": "Llama"}),
     ([row("llama"), row("Llama")], {"requested": "llama"}),
     ([row("Llama*"), row("llama*")], {"requested": "Llama-3"}),
     ([row("llama*"), row("Llama*")], {"requested": "llama-3"}),
@@ -104,7 +127,9 @@ def test_no_row_applies(rows, asked):
 @settings(max_examples=400)
 @given(st.text("ab[]!*?-", max_size=7), st.text("ab[]!-", max_size=5))
 def test_a_glob_means_what_routes_mean_by_it(glob, name):
-    assert (chosen([row(glob)], requested=name) is not None) == (name == glob if is_literal(glob) else fnmatch.fnmatchcase(name, glob))
+    assert (chosen([row(glob)], requested=name) is not None) == (
+        name == glob if is_literal(glob) else fnmatch.fnmatchcase(name, glob)
+    )
 
 
 def test_names_that_clients_make_up_are_not_tried_against_every_glob():
@@ -120,12 +145,25 @@ def test_names_that_clients_make_up_are_not_tried_against_every_glob():
         found = prices.candidates("up", "gpt-made-up", "vendor-made-up", None)
     finally:
         sys.setprofile(None)
-    assert ([each.model for each in found], len(tried)) == (["gpt-*"], 2), "without case and with it"
+    assert ([each.model for each in found], len(tried)) == (["gpt-*"], 2), (
+        "without case and with it"
+    )
 
 
 def test_tiers_and_names_written_out():
-    prices = PriceList([row("gpt-4o", service_tier="flex"), row("gpt-*", service_tier="batch", upstream="up"), row("a", upstream="other"), row("b"), row("c", rank=1)])
-    assert [each.service_tier for each in prices.rows_for("up", "gpt-4o", None)] == ["batch", "flex"]
+    prices = PriceList(
+        [
+            row("gpt-4o", service_tier="flex"),
+            row("gpt-*", service_tier="batch", upstream="up"),
+            row("a", upstream="other"),
+            row("b"),
+            row("c", rank=1),
+        ]
+    )
+    assert [each.service_tier for each in prices.rows_for("up", "gpt-4o", None)] == [
+        "batch",
+        "flex",
+    ]
     assert [each.service_tier for each in prices.rows_for("other", "b", "gpt-4o")] == ["flex", None]
     assert prices.literals("up") == ["b", "gpt-4o"]
 
@@ -146,7 +184,7 @@ def test_tiers_and_names_written_out():
         (row("a", hours_utc=(0, 60)), row("a", hours_utc=(60, 120)), False),
         (row("a", hours_utc=(0, 61)), row("a", hours_utc=(60, 120)), True),
         (row("a", hours_utc=(1380, 10)), row("a", hours_utc=(5, 20)), True),
-        (row("*a*"), row("*b*"), False),                    # alike for a name with both: then the alphabet decides
+        (row("*a*"), row("*b*"), False),  # alike for a name with both: then the alphabet decides
         (row("*a*"), row("*a*"), True),
         (row("a", rank=1), row("a"), False),
     ],
@@ -155,6 +193,9 @@ def test_rows_that_nothing_tells_apart(one, other, alike):
     assert clash(one, other) == clash(other, one) == alike
 
 
-@pytest.mark.parametrize(("glob", "literal"), [("gpt-4o", True), ("gpt-*", False), ("gpt-4?", False), ("gpt-[45]", False), ("", True)])
+@pytest.mark.parametrize(
+    ("glob", "literal"),
+    [("gpt-4o", True), ("gpt-*", False), ("gpt-4?", False), ("gpt-[45]", False), ("", True)],
+)
 def test_what_names_one_model_only(glob, literal):
     assert is_literal(glob) == literal

@@ -61,7 +61,9 @@ FLAT_BOOK = book(*(Price(**row) for row in FLAT))
         "a name made up under the same glob", "a name that was served as itself", "no price",
     ],
 )  # fmt: skip
-def test_what_is_known_of_a_name(seen: Sequence[Served], asked: str, found: tuple[str, ...]) -> None:
+def test_what_is_known_of_a_name(
+    seen: Sequence[Served], asked: str, found: tuple[str, ...]
+) -> None:
     assert ServedModels(FLAT_BOOK, seen).of("up", asked) == found
 
 
@@ -107,7 +109,12 @@ ROWS = st.builds(
     policy=st.sampled_from(["served", "requested"]),
 )  # fmt: skip
 def test_the_bound_holds_for_whatever_was_served_before(
-    rows: list[Price], seen: list[Served], tier: str | None, at_ms: int, tokens: tuple[int, int], policy: str
+    rows: list[Price],
+    seen: list[Served],
+    tier: str | None,
+    at_ms: int,
+    tokens: tuple[int, int],
+    policy: str,
 ) -> None:
     prices = book(*rows, served_price=policy)
     served = ServedModels(prices, seen)
@@ -136,12 +143,14 @@ def serving(model: str, input_tokens: int = 10, output_tokens: int = 100) -> Ans
 
 async def breaches(proxy: Running) -> int:
     """How often the limit was gone beyond, as far as nobody was told yet."""
-    told = proxy.server.parts.quota.warnings(proxy.server.parts.now_ms())
+    told = proxy.server.services.quota.warnings(proxy.server.services.now_ms())
     return sum(getattr(one, "count", 0) for one in told)
 
 
 @pytest.mark.parametrize("name", ["alias", "f-1"])
-async def test_the_first_surprise_is_charged_and_the_second_request_is_refused(tmp_path: Path, name: str) -> None:
+async def test_the_first_surprise_is_charged_and_the_second_request_is_refused(
+    tmp_path: Path, name: str
+) -> None:
     settings: dict[str, object] = {}
     body = ask(name, max_tokens=100)
     async with raw_upstream(serving("dear-1")) as upstream:
@@ -159,9 +168,9 @@ async def test_the_first_surprise_is_charged_and_the_second_request_is_refused(t
             assert (await post(proxy, body)).status == 429, "after a reload"
             ledger = proxy.data_dir / "ledger.db"
             ledger.rename(ledger.with_name("away"))
-            before = proxy.server.site
+            before = proxy.server.snapshot
             await proxy.server.reload()
-            assert proxy.server.site is not before
+            assert proxy.server.snapshot is not before
             ledger.with_name("away").rename(ledger)
             assert (await post(proxy, body)).status == 429, "after one without the ledger"
             await nothing_held(proxy)
@@ -181,12 +190,16 @@ async def test_a_contract_on_the_model_that_was_asked_for_has_no_surprise(tmp_pa
             for _ in range(3):
                 assert (await post(proxy, ask("alias", max_tokens=100))).status == 200
             rows = await proxy.records(3)
-            assert {(row["cost_nano"], row["charge_nano"], row["price_model"]) for row in rows} == {(110_000, 110_000, "alias")}
+            assert {(row["cost_nano"], row["charge_nano"], row["price_model"]) for row in rows} == {
+                (110_000, 110_000, "alias")
+            }
             assert {row["model_served"] for row in rows} == {"dear-1"}
             assert await breaches(proxy) == 0
 
 
-async def test_where_the_price_of_what_answered_cannot_be_told_nothing_bounds_it(tmp_path: Path) -> None:
+async def test_where_the_price_of_what_answered_cannot_be_told_nothing_bounds_it(
+    tmp_path: Path,
+) -> None:
     odd = {"model": "odd", "input": "1", "output": "1", "currency": "CNY"}
     later = {"CNY": [{"rate": "0.14", "from": "2999-01-01"}]}
     async with raw_upstream(serving("odd")) as upstream:

@@ -10,7 +10,9 @@ ALWAYS, OLD, NEW = DatedRate("0.1"), DatedRate("0.2", 10), DatedRate("0.3", 20)
 
 
 def test_the_latest_step_comes_first_and_what_always_holds_last() -> None:
-    assert latest_first([ALWAYS, OLD, NEW]) == latest_first([NEW, ALWAYS, OLD]) == (NEW, OLD, ALWAYS)
+    assert (
+        latest_first([ALWAYS, OLD, NEW]) == latest_first([NEW, ALWAYS, OLD]) == (NEW, OLD, ALWAYS)
+    )
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,8 @@ def test_the_latest_step_comes_first_and_what_always_holds_last() -> None:
         ((DatedRate("0", 10), ALWAYS), (DatedRate("0", 10), ALWAYS)),
     ],
 )
-def test_there_is_one_way_to_write_a_share(dated: tuple[DatedRate, ...], written: Share | None) -> None:
+def test_there_is_one_way_to_write_a_share(
+    dated: tuple[DatedRate, ...], written: Share | None
+) -> None:
     assert shortest(dated) == written
     assert steps(written) == (() if written is None else latest_first(steps(written)))

@@ -44,20 +44,31 @@ def test_the_columns_are_those_of_the_interface() -> None:
 
 
 def test_version_1_of_the_hash_is_fixed_for_ever() -> None:
-    """Databases of released versions hold such hashes: a change of order or encoding needs a new hash_version, not a new figure here."""
+    """Databases of released versions hold such hashes: a change of order or encoding needs a new
+    hash_version, not a new figure here."""
     record = make_record(tags={"feature": "search", "env": "prod"}, stream=True, end_user="模型")
     values = row_values(record, 7, START_MS)
     plain = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
     assert chained(GENESIS, values) == hashlib.sha256(bytes(32) + plain).digest()
-    assert chained(GENESIS, values).hex() == "05425f238c4f09108fe10cd5b15b42b9fa10b4692e20223d4ba825fb88e92987"
-    assert seal(KEY, 7, START_MS, chained(GENESIS, values)).hex() == "2ca78ba25391cd1fcc3aa70fe3783925b887e593b287559d38a0ddde014864f1"
+    assert (
+        chained(GENESIS, values).hex()
+        == "05425f238c4f09108fe10cd5b15b42b9fa10b4692e20223d4ba825fb88e92987"
+    )
+    assert (
+        seal(KEY, 7, START_MS, chained(GENESIS, values)).hex()
+        == "2ca78ba25391cd1fcc3aa70fe3783925b887e593b287559d38a0ddde014864f1"
+    )
     assert HASH_VERSION == 1
     assert key_name(KEY) == "d0c48e33115bc19e"
 
 
 @given(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.text()))
-def test_the_canonical_bytes_are_what_the_standard_json_module_writes(values: list[str | int | None]) -> None:
-    assert canonical(values) == json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+def test_the_canonical_bytes_are_what_the_standard_json_module_writes(
+    values: list[str | int | None],
+) -> None:
+    assert (
+        canonical(values) == json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+    )
 
 
 @given(records(3))

@@ -10,10 +10,18 @@ from proxy.core.records.corrections import is_weaker, late_close, late_close_id,
 from proxy.core.usage import Outcome, Source, UsageRecord
 from tests.ledger.samples import START_MS, make_id, make_record
 
-BOOKED = make_record(input_tokens=100, output_tokens=512, chunks=3, bytes_out=900, outcome=Outcome.INTERRUPTED, source=Source.ESTIMATED)
+BOOKED = make_record(
+    input_tokens=100,
+    output_tokens=512,
+    chunks=3,
+    bytes_out=900,
+    outcome=Outcome.INTERRUPTED,
+    source=Source.ESTIMATED,
+)
 
 
-# booked, late -> adjustment: a difference where both are known, the late number where it is the first, nothing where it is unknown
+# booked, late -> adjustment: a difference where both are known, the late number where it is the
+# first, nothing where it is unknown
 @pytest.mark.parametrize(
     ("name", "booked", "late", "adjustment"),
     [
@@ -30,7 +38,9 @@ BOOKED = make_record(input_tokens=100, output_tokens=512, chunks=3, bytes_out=90
         ("chunks", 3, 2, -1),
     ],
 )
-def test_numbers_become_differences(name: str, booked: int | None, late: int | None, adjustment: int | None) -> None:
+def test_numbers_become_differences(
+    name: str, booked: int | None, late: int | None, adjustment: int | None
+) -> None:
     change: dict[str, Any] = {name: late}
     before: dict[str, Any] = {name: booked}
     correction = late_close(make_record(**before), [], make_record(**change))
@@ -43,8 +53,21 @@ def test_it_counts_where_the_booked_record_counts_and_tells_what_the_late_one_sa
         duration_ms=9000, status=200, finish_reason="length",
     )  # fmt: skip
     correction = late_close(BOOKED, [], late)
-    assert (correction.kind, correction.adjusts, correction.reason) == ("adjustment", BOOKED.id, "late_close")
-    for name in ("started_at_ms", "key_id", "team", "upstream", "model_requested", "labels", "end_user", "endpoint"):
+    assert (correction.kind, correction.adjusts, correction.reason) == (
+        "adjustment",
+        BOOKED.id,
+        "late_close",
+    )
+    for name in (
+        "started_at_ms",
+        "key_id",
+        "team",
+        "upstream",
+        "model_requested",
+        "labels",
+        "end_user",
+        "endpoint",
+    ):
         assert getattr(correction, name) == getattr(BOOKED, name), name
     for name in ("model_served", "duration_ms", "finish_reason", "outcome", "source"):
         assert getattr(correction, name) == getattr(late, name), name
@@ -57,20 +80,41 @@ def test_a_third_version_corrects_what_the_first_two_come_to() -> None:
 
 
 def test_amounts_of_two_currencies_are_not_subtracted() -> None:
-    correction = late_close(make_record(cost_nano=5, currency="USD"), [], make_record(cost_nano=4, currency="EUR"))
-    assert (correction.cost_nano, correction.currency, correction.inconsistent) == (None, "USD", True)
+    correction = late_close(
+        make_record(cost_nano=5, currency="USD"), [], make_record(cost_nano=4, currency="EUR")
+    )
+    assert (correction.cost_nano, correction.currency, correction.inconsistent) == (
+        None,
+        "USD",
+        True,
+    )
 
 
 def test_a_price_known_late_brings_its_currency() -> None:
-    correction = late_close(make_record(), [], make_record(cost_nano=4, charge_nano=5, currency="EUR"))
+    correction = late_close(
+        make_record(), [], make_record(cost_nano=4, charge_nano=5, currency="EUR")
+    )
     assert (correction.cost_nano, correction.charge_nano, correction.currency) == (4, 5, "EUR")
 
 
 @pytest.mark.parametrize(("late", "cost"), [(5, -2), (7, 0), (None, None)])
-def test_a_rerating_that_gave_the_first_amount_is_not_counted_twice(late: int | None, cost: int | None) -> None:
+def test_a_rerating_that_gave_the_first_amount_is_not_counted_twice(
+    late: int | None, cost: int | None
+) -> None:
     """And whatever comes later stands in its currency."""
-    priced = make_record(1, cost_nano=7, currency="USD", kind="adjustment", adjusts=make_id(0), reason="rerate: a price came late")
-    correction = late_close(make_record(), [priced], make_record(cost_nano=late, currency=None if late is None else "USD"))
+    priced = make_record(
+        1,
+        cost_nano=7,
+        currency="USD",
+        kind="adjustment",
+        adjusts=make_id(0),
+        reason="rerate: a price came late",
+    )
+    correction = late_close(
+        make_record(),
+        [priced],
+        make_record(cost_nano=late, currency=None if late is None else "USD"),
+    )
     assert (correction.cost_nano, correction.currency) == (cost, "USD")
 
 
@@ -80,7 +124,11 @@ def test_the_id_is_a_uuid7_that_only_the_late_record_decides() -> None:
     assert id == late_close_id(make_record(output_tokens=300))
     assert id[:13] == late.id[:13]
     assert (id[14], id[19] in "89ab", len(id), id.count("-")) == ("7", True, 36, 4)
-    others = [late.id, late_close_id(make_record(output_tokens=301)), late_close_id(make_record(1, output_tokens=300))]
+    others = [
+        late.id,
+        late_close_id(make_record(output_tokens=301)),
+        late_close_id(make_record(1, output_tokens=300)),
+    ]
     assert id not in others
 
 

@@ -1,4 +1,5 @@
-"""The published examples of image tokens, and sizes read from the head of data URLs of every kind, whole or not."""
+"""The published examples of image tokens, and sizes read from the head of data URLs of every kind,
+whole or not."""
 
 from __future__ import annotations
 
@@ -10,17 +11,48 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.tokens.images import HEAD_CHARS_MAX, IMAGE_RULES, ImageRule, Patches, Tiles, data_url_size, image_rule, image_tokens
+from proxy.core.tokens.images import (
+    HEAD_CHARS_MAX,
+    IMAGE_RULES,
+    ImageRule,
+    Patches,
+    Tiles,
+    data_url_size,
+    image_rule,
+    image_tokens,
+)
 
 FIXED = settings(max_examples=300)
 
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII5B", 13, b"IHDR", 640, 480, 8, 2, 0, 0, 0)
 GIF = b"GIF89a" + struct.pack("<HH", 640, 480) + b"\x80\x00\x00"
-JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(9) + b"\xff\xc4\x00\x04ab\xff\xff\xc2\x00\x11\x08" + struct.pack(">HH", 480, 640) + b"\x03" + bytes(9)
-LOSSY = b"RIFF\x00\x00\x00\x00WEBPVP8 \x00\x00\x00\x00\x00\x00\x00\x9d\x01\x2a" + struct.pack("<HH", 640 | 0x4000, 480)
-LOSSLESS = b"RIFF\x00\x00\x00\x00WEBPVP8L\x00\x00\x00\x00\x2f" + struct.pack("<I", 639 | 479 << 14 | 1 << 28)
-EXTENDED = b"RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00" + (639).to_bytes(3, "little") + (479).to_bytes(3, "little")
-KINDS = {"png": PNG, "gif": GIF, "jpeg": JPEG, "webp lossy": LOSSY, "webp lossless": LOSSLESS, "webp extended": EXTENDED}
+JPEG = (
+    b"\xff\xd8\xff\xe0\x00\x10JFIF\x00"
+    + bytes(9)
+    + b"\xff\xc4\x00\x04ab\xff\xff\xc2\x00\x11\x08"
+    + struct.pack(">HH", 480, 640)
+    + b"\x03"
+    + bytes(9)
+)
+LOSSY = b"RIFF\x00\x00\x00\x00WEBPVP8 \x00\x00\x00\x00\x00\x00\x00\x9d\x01\x2a" + struct.pack(
+    "<HH", 640 | 0x4000, 480
+)
+LOSSLESS = b"RIFF\x00\x00\x00\x00WEBPVP8L\x00\x00\x00\x00\x2f" + struct.pack(
+    "<I", 639 | 479 << 14 | 1 << 28
+)
+EXTENDED = (
+    b"RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00"
+    + (639).to_bytes(3, "little")
+    + (479).to_bytes(3, "little")
+)
+KINDS = {
+    "png": PNG,
+    "gif": GIF,
+    "jpeg": JPEG,
+    "webp lossy": LOSSY,
+    "webp lossless": LOSSLESS,
+    "webp extended": EXTENDED,
+}
 
 
 def data_url(data: bytes) -> str:
@@ -30,7 +62,7 @@ def data_url(data: bytes) -> str:
 @pytest.mark.parametrize(
     ("model", "width", "height", "tokens", "low"),
     [
-        ("gpt-4o", 1024, 1024, 765, 85),            # the vision guide's examples
+        ("gpt-4o", 1024, 1024, 765, 85),  # the vision guide's examples
         ("gpt-4o-2024-11-20", 2048, 4096, 1105, 85),
         ("openai/gpt-4o", 128, 64, 255, 85),
         ("gpt-4o", 512, 512, 255, 85),
@@ -43,8 +75,8 @@ def data_url(data: bytes) -> str:
         ("gpt-5-2025-08-07", 512, 512, 210, 70),
         ("o1", 512, 512, 225, 75),
         ("o3-pro", 1024, 1024, 675, 75),
-        ("gpt-4.1-mini", 1024, 1024, 1659, 1659),   # 1024 patches
-        ("gpt-4.1-mini", 1800, 2400, 2353, 2353),   # 1452 patches, the guide's example
+        ("gpt-4.1-mini", 1024, 1024, 1659, 1659),  # 1024 patches
+        ("gpt-4.1-mini", 1800, 2400, 2353, 2353),  # 1452 patches, the guide's example
         ("gpt-4.1-mini", 4000, 1474, 2348, 2348),
         ("gpt-4.1-nano", 2048, 2048, 3742, 3742),
         ("gpt-5-mini", 1024, 1024, 1229, 1229),
@@ -63,11 +95,18 @@ def test_published_figures(model: str, width: int, height: int, tokens: int, low
 
 def test_an_operators_rows_come_first():
     rows = msgspec.yaml.decode(
-        "[{models: gpt-4o*, by: tiles, base_tokens: 1, tile_tokens: 2}, {models: qwen*-vl, by: patches, patch_millitokens: 1000, patches_max: 100}]", type=tuple[ImageRule, ...]
+        "[{models: gpt-4o*, by: tiles, base_tokens: 1, tile_tokens: 2}, {models: qwen*-vl, by: patches, patch_millitokens: 1000, patches_max: 100}]",
+        type=tuple[ImageRule, ...],
     )
-    assert image_rule("gpt-4o-mini", (*rows, *IMAGE_RULES)) == Tiles(models="gpt-4o*", base_tokens=1, tile_tokens=2)
-    assert image_rule("qwen2-vl", (*rows, *IMAGE_RULES)) == Patches(models="qwen*-vl", patch_millitokens=1000, patches_max=100)
-    assert [image_rule(model) for model in ("qwen2-vl", "gpt-3.5-turbo", "gpt-4", "gpt-5.9", "")] == [None] * 5
+    assert image_rule("gpt-4o-mini", (*rows, *IMAGE_RULES)) == Tiles(
+        models="gpt-4o*", base_tokens=1, tile_tokens=2
+    )
+    assert image_rule("qwen2-vl", (*rows, *IMAGE_RULES)) == Patches(
+        models="qwen*-vl", patch_millitokens=1000, patches_max=100
+    )
+    assert [
+        image_rule(model) for model in ("qwen2-vl", "gpt-3.5-turbo", "gpt-4", "gpt-5.9", "")
+    ] == [None] * 5
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,7 +122,10 @@ def test_sizes_of_all_kinds(kind: str):
 
 def test_only_the_first_64_kb_are_read():
     def behind(size: int) -> str:
-        segments = b"".join(b"\xff\xe1" + struct.pack(">H", min(left, 9_000) + 2) + bytes(min(left, 9_000)) for left in range(size, 0, -9_000))
+        segments = b"".join(
+            b"\xff\xe1" + struct.pack(">H", min(left, 9_000) + 2) + bytes(min(left, 9_000))
+            for left in range(size, 0, -9_000)
+        )
         return data_url(b"\xff\xd8" + segments + JPEG[2:])
 
     assert data_url_size(behind(40_000)) == (640, 480)
@@ -102,12 +144,24 @@ def test_what_is_no_image_has_no_size(url: str):
     assert data_url_size(url) is None
 
 
-@given(start=st.sampled_from([*KINDS.values(), b"\xff\xd8"]), keep=st.integers(0, 40), rest=st.binary(max_size=80), width=st.integers(1, 10**6), height=st.integers(1, 10**6))
+@given(
+    start=st.sampled_from([*KINDS.values(), b"\xff\xd8"]),
+    keep=st.integers(0, 40),
+    rest=st.binary(max_size=80),
+    width=st.integers(1, 10**6),
+    height=st.integers(1, 10**6),
+)
 @FIXED
-def test_whatever_the_bytes_there_is_a_size_or_none_and_a_bounded_count(start: bytes, keep: int, rest: bytes, width: int, height: int):
+def test_whatever_the_bytes_there_is_a_size_or_none_and_a_bounded_count(
+    start: bytes, keep: int, rest: bytes, width: int, height: int
+):
     size = data_url_size(data_url(start[:keep] + rest))
     assert size is None or min(size) > 0
     for rule in IMAGE_RULES:
-        most = rule.base_tokens + 8 * rule.tile_tokens if isinstance(rule, Tiles) else rule.patches_max * rule.patch_millitokens // 1000 + 1
+        most = (
+            rule.base_tokens + 8 * rule.tile_tokens
+            if isinstance(rule, Tiles)
+            else rule.patches_max * rule.patch_millitokens // 1000 + 1
+        )
         for sides in ((width, height), size or (1, 1)):
             assert 0 < image_tokens(rule, *sides) <= most

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.tokens.learned import ANSWERS_MAX, ANSWERS_TRUSTED, OUTPUT_EXPECTED, Direction, Learned, Ratio, TextCount
+from proxy.core.tokens.learned import (
+    ANSWERS_MAX,
+    ANSWERS_TRUSTED,
+    OUTPUT_EXPECTED,
+    Direction,
+    Learned,
+    Ratio,
+    TextCount,
+)
 
 FIXED = settings(max_examples=50)
 
@@ -22,53 +30,108 @@ def taught(*answers: tuple[int, int, TextCount | None]) -> Direction:
 @pytest.mark.parametrize(
     ("answers", "size_bytes", "counted", "tokens"),
     [
-        ([], 10, None, 3),                               # nothing is known: bytes / 4, rounded up
-        ([], 10, (7, 10), 7),                                  # or our own count as it is
-        ([(200, 400, None)] * 19, 400, (90, 400), 90),          # 19 answers are no reason to doubt a count
-        ([(200, 400, None)] * 100, 400, None, 200),      # the model's own tokens per byte
-        ([(200, 400, None)] * 100, 400, (90, 400), 200),        # nothing counted yet: what the bytes teach is better than an unknown ratio
-        ([(210, 400, (100, 400))] * 100, 400, (100, 400), 210),        # tokens per counted token
-        ([(210, 4000, (100, 400))] * 100, 400, (100, 400), 210),       # which wins over those per byte
+        ([], 10, None, 3),  # nothing is known: bytes / 4, rounded up
+        ([], 10, (7, 10), 7),  # or our own count as it is
+        ([(200, 400, None)] * 19, 400, (90, 400), 90),  # 19 answers are no reason to doubt a count
+        ([(200, 400, None)] * 100, 400, None, 200),  # the model's own tokens per byte
+        (
+            [(200, 400, None)] * 100,
+            400,
+            (90, 400),
+            200,
+        ),  # nothing counted yet: what the bytes teach is better than an unknown ratio
+        ([(210, 400, (100, 400))] * 100, 400, (100, 400), 210),  # tokens per counted token
+        ([(210, 4000, (100, 400))] * 100, 400, (100, 400), 210),  # which wins over those per byte
         ([(210, 400, (100, 400))] * 100, 400, (0, 0), 0),
-        ([(100, 400, (100, 400)), (140, 300, (100, 100))] * 9, 300, (100, 100), 120),     # too few of a kind: all of them together
-        ([(100, 400, (100, 400)), (140, 300, (100, 100))] * 50, 300, (100, 100), 140),    # dense text has a ratio of its own
+        (
+            [(100, 400, (100, 400)), (140, 300, (100, 100))] * 9,
+            300,
+            (100, 100),
+            120,
+        ),  # too few of a kind: all of them together
+        (
+            [(100, 400, (100, 400)), (140, 300, (100, 100))] * 50,
+            300,
+            (100, 100),
+            140,
+        ),  # dense text has a ratio of its own
         ([(100, 400, (100, 400)), (140, 300, (100, 100))] * 50, 400, (100, 400), 100),
-        ([(100, 400, (100, 400)), (140, 300, (100, 100))] * 50, 400, (100, 300), 120),    # of a kind never met: all of them together,
+        (
+            [(100, 400, (100, 400)), (140, 300, (100, 100))] * 50,
+            400,
+            (100, 300),
+            120,
+        ),  # of a kind never met: all of them together,
     ],
 )
-def test_the_best_that_is_known_is_used(answers: list[tuple[int, int, TextCount | None]], size_bytes: int, counted: TextCount | None, tokens: int) -> None:
+def test_the_best_that_is_known_is_used(
+    answers: list[tuple[int, int, TextCount | None]],
+    size_bytes: int,
+    counted: TextCount | None,
+    tokens: int,
+) -> None:
     estimate = taught(*answers).estimate(size_bytes, counted)
     assert abs(estimate - tokens) <= tokens // 100, estimate
 
 
 @FIXED
 @given(st.lists(st.tuples(st.integers(1, 3_000), st.integers(50, 250)), min_size=120, max_size=200))
-def test_totals_come_out_right_however_single_answers_differ(answers: list[tuple[int, int]]) -> None:
-    """Ratios of single answers lie between 0.5 and 2.5; the sums of what was learned and of what follows agree all the same."""
-    direction = taught(*((counted * percent // 100, counted * 4, (counted, counted * 4)) for counted, percent in answers))
+def test_totals_come_out_right_however_single_answers_differ(
+    answers: list[tuple[int, int]],
+) -> None:
+    """Ratios of single answers lie between 0.5 and 2.5; the sums of what was learned and of what
+    follows agree all the same."""
+    direction = taught(
+        *(
+            (counted * percent // 100, counted * 4, (counted, counted * 4))
+            for counted, percent in answers
+        )
+    )
     stated = sum(counted * percent // 100 for counted, percent in answers)
-    estimated = sum(direction.estimate(counted * 4, (counted, counted * 4)) for counted, _ in answers)
+    estimated = sum(
+        direction.estimate(counted * 4, (counted, counted * 4)) for counted, _ in answers
+    )
     rounding_up, prior = len(answers), 32 * 3
     assert abs(estimated - stated) <= rounding_up + prior
 
 
-@pytest.mark.parametrize(("stated", "agrees"), [(1000, True), (1019, True), (981, True), (1025, False), (970, False), (2500, False)])
-def test_a_known_vocabulary_is_believed_until_answers_say_otherwise(stated: int, agrees: bool) -> None:
+@pytest.mark.parametrize(
+    ("stated", "agrees"),
+    [(1000, True), (1019, True), (981, True), (1025, False), (970, False), (2500, False)],
+)
+def test_a_known_vocabulary_is_believed_until_answers_say_otherwise(
+    stated: int, agrees: bool
+) -> None:
     assert taught(*[(stated, 4000, (1000, 4000))] * (ANSWERS_TRUSTED - 1)).agrees()
     assert taught(*[(stated, 4000, (1000, 4000))] * ANSWERS_TRUSTED).agrees() == agrees
-    assert taught(*[(stated, 4000, None)] * 1000).agrees(), "nothing was counted, so nothing is known to differ"
+    assert taught(*[(stated, 4000, None)] * 1000).agrees(), (
+        "nothing was counted, so nothing is known to differ"
+    )
 
 
-@pytest.mark.parametrize("answer", [(10, 10**7, None), (10, 10**7, (2_000_000, 10**7)), (1, 400_000, (100_000, 400_000)), (0, 10**6, (0, 0)), (2**53, 1, (1, 1))])
-def test_one_strange_answer_changes_nobody_else_s_estimates(answer: tuple[int, int, TextCount | None]) -> None:
-    """A body full of blanks, a completion that echoes its prompt, a vendor that states nonsense: among a hundred others they hardly weigh."""
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (10, 10**7, None),
+        (10, 10**7, (2_000_000, 10**7)),
+        (1, 400_000, (100_000, 400_000)),
+        (0, 10**6, (0, 0)),
+        (2**53, 1, (1, 1)),
+    ],
+)
+def test_one_strange_answer_changes_nobody_else_s_estimates(
+    answer: tuple[int, int, TextCount | None],
+) -> None:
+    """A body full of blanks, a completion that echoes its prompt, a vendor that states nonsense:
+    among a hundred others they hardly weigh."""
     usual = [(100, 400, (100, 400))] * 100
     for counted in (None, (100, 400)):
         assert 97 <= taught(*usual, answer).estimate(400, counted) <= 103
 
 
 def test_no_estimate_is_beyond_what_an_answer_can_have() -> None:
-    """What is charged, journaled and summed must fit where it goes, whatever a vendor has stated."""
+    """What is charged, journaled and summed must fit where it goes, whatever a vendor has
+    stated."""
     direction = taught(*[(2**32, 1, (1, 1))] * ANSWERS_TRUSTED)
     assert direction.estimate(2**20, (10**6, 10**6)) == direction.estimate(2**20, None) == 2**32
     for _ in range(ANSWERS_MAX):
@@ -81,7 +144,9 @@ def test_prompts_that_no_published_rule_covers_say_nothing_against_the_vocabular
     for _ in range(100):
         direction.learn(1200, 4000, (1000, 4000), exact=False)
     assert direction.agrees()
-    assert 1190 <= direction.estimate(4000, (1000, 4000)) <= 1200, "though they tell what others like them come to"
+    assert 1190 <= direction.estimate(4000, (1000, 4000)) <= 1200, (
+        "though they tell what others like them come to"
+    )
 
 
 def test_a_model_that_changes_is_learned_anew() -> None:

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.tokens.sampling import PIECE_BYTES, WINDOW_BYTES, WINDOWS, sampled, unescaped, windows
+from proxy.core.tokens.sampling import (
+    PIECE_BYTES,
+    WINDOW_BYTES,
+    WINDOWS,
+    sampled,
+    unescaped,
+    windows,
+)
 
 LARGE = WINDOWS * WINDOW_BYTES
 
@@ -20,7 +27,9 @@ LARGE = WINDOWS * WINDOW_BYTES
     seed=st.integers(),
 )
 @settings(max_examples=40, deadline=None)
-def test_each_stretch_has_its_window_and_what_is_skipped_has_none(size: int, cuts: list[int], seed: int) -> None:
+def test_each_stretch_has_its_window_and_what_is_skipped_has_none(
+    size: int, cuts: list[int], seed: int
+) -> None:
     places = sorted({cut for cut in cuts if cut <= size})
     spans = list(zip(places[::2], places[1::2], strict=False))
     body = bytearray(b"a" * size)
@@ -41,7 +50,10 @@ def test_windows_lie_where_nobody_knows_in_all_of_the_body() -> None:
     runs = [windows(body, [], Random(seed).randrange) for seed in (1, 1, 2)]
     assert runs[0] == runs[1] != runs[2]
     numbers = b"".join(b"%08d" % number for number in range(LARGE))
-    starts = [int(part[8 - at :][:8]) if (at := _offset(part)) else int(part[:8]) for part in windows(numbers, [], Random(1).randrange)]
+    starts = [
+        int(part[8 - at :][:8]) if (at := _offset(part)) else int(part[:8])
+        for part in windows(numbers, [], Random(1).randrange)
+    ]
     stretch = LARGE // WINDOWS
     assert [start // stretch for start in starts] == pytest.approx(list(range(WINDOWS)), abs=1)
 
@@ -56,7 +68,7 @@ def test_blanks_count_as_some_text() -> None:
     assert sampled(["好".encode()[:2]], 2, len) == (2, 2), "nothing can be read"
 
 
-@pytest.mark.parametrize("text", ["好 a\n\t\"\\/", "😀", "é12", "\\u", "\x01"])
+@pytest.mark.parametrize("text", ['好 a\n\t"\\/', "😀", "é12", "\\u", "\x01"])
 def test_json_is_read_as_what_it_stands_for(text: str) -> None:
     for ascii_only in (True, False):
         part = json.dumps(text, ensure_ascii=ascii_only)[1:-1].encode()

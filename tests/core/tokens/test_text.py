@@ -1,4 +1,5 @@
-"""Counting in bounded calls gives what one call gives, and text beyond the bounds is extrapolated in integers."""
+"""Counting in bounded calls gives what one call gives, and text beyond the bounds is extrapolated
+in integers."""
 
 from __future__ import annotations
 
@@ -6,7 +7,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.core.tokens.text import CALL_CHARS_MAX, EXACT_CHARS_MAX, PENDING_CHARS_MAX, TextBlocks, count_text, count_texts, cut, extrapolated, last_seam
+from proxy.core.tokens.text import (
+    CALL_CHARS_MAX,
+    EXACT_CHARS_MAX,
+    PENDING_CHARS_MAX,
+    TextBlocks,
+    count_text,
+    count_texts,
+    cut,
+    extrapolated,
+    last_seam,
+)
 from tests.support.corpora import ENCODINGS, SENTENCES, corpora, count
 
 FIXED = settings(max_examples=300)
@@ -36,7 +47,9 @@ class Calls:
 @given(text=TEXT)
 @FIXED
 def test_a_count_is_the_same_whether_a_text_is_cut_at_its_seams_or_not(name: str, text: str):
-    seams = sorted({seam for end in range(1, len(text)) if (seam := last_seam(text, 0, end)) is not None})
+    seams = sorted(
+        {seam for end in range(1, len(text)) if (seam := last_seam(text, 0, end)) is not None}
+    )
     parts = [text[start:end] for start, end in zip([0, *seams], [*seams, len(text)], strict=True)]
     assert sum(count(name, part) for part in parts) == count(name, text), parts
 
@@ -52,7 +65,17 @@ def test_counting_in_bounded_calls_is_exact(name: str, corpus: str):
 @pytest.mark.parametrize("name", ENCODINGS)
 @pytest.mark.parametrize(
     ("text", "off_max"),
-    [("a" * 40_000, 1), ("中" * 40_000, 2), ("😀" * 40_000, 2), (" " * 40_000, 1), (" " * 40_000 + "x", 1), ("\n" * 40_000, 2), ("!" * 40_000, 2), ("e\u0301" * 20_000, 2), ("7" * 40_000, 0)],
+    [
+        ("a" * 40_000, 1),
+        ("中" * 40_000, 2),
+        ("😀" * 40_000, 2),
+        (" " * 40_000, 1),
+        (" " * 40_000 + "x", 1),
+        ("\n" * 40_000, 2),
+        ("!" * 40_000, 2),
+        ("e\u0301" * 20_000, 2),
+        ("7" * 40_000, 0),
+    ],
 )
 def test_a_run_without_seams_is_off_by_a_token_or_two(name: str, text: str, off_max: int):
     calls = Calls(name)
@@ -62,10 +85,14 @@ def test_a_run_without_seams_is_off_by_a_token_or_two(name: str, text: str, off_
 
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_a_million_spaces_are_counted(name: str):
-    # In one call the tokenizer panics. Its longest token of spaces stands for 128 (o200k_base) or 128 too (cl100k_base).
+    # In one call the tokenizer panics. Its longest token of spaces stands for 128 (o200k_base) or
+    # 128 too (cl100k_base).
     calls = Calls(name)
     assert 1_000_000 // 128 <= count_text(" " * 1_000_000 + "x", calls) <= 1_000_000 // 64
-    assert max(calls.lengths) <= CALL_CHARS_MAX and sum(calls.lengths) <= EXACT_CHARS_MAX + CALL_CHARS_MAX
+    assert (
+        max(calls.lengths) <= CALL_CHARS_MAX
+        and sum(calls.lengths) <= EXACT_CHARS_MAX + CALL_CHARS_MAX
+    )
 
 
 def test_what_is_beyond_the_bound_is_extrapolated_rounded_up():
@@ -79,7 +106,9 @@ def test_what_is_beyond_the_bound_is_extrapolated_rounded_up():
     assert 1_000_000 <= count_text(text, one_in_four) <= 1_000_010
     assert EXACT_CHARS_MAX <= sum(calls) <= EXACT_CHARS_MAX + CALL_CHARS_MAX
     calls.clear()
-    assert count_texts(["abc " * 1000] * 1000, one_in_four) == 1_000_000, "one bound for all texts together"
+    assert count_texts(["abc " * 1000] * 1000, one_in_four) == 1_000_000, (
+        "one bound for all texts together"
+    )
     assert EXACT_CHARS_MAX <= sum(calls) <= EXACT_CHARS_MAX + CALL_CHARS_MAX
     assert count_texts(["", "ab", "bab"], len) == 5
     assert (count_texts([], len), count_text("", len)) == (0, 0)
@@ -91,7 +120,9 @@ def test_a_cut_makes_progress_and_no_more_than_a_call():
     assert cut("x" * (CALL_CHARS_MAX + 1), 0) == CALL_CHARS_MAX
     late = "y" * (CALL_CHARS_MAX - 100) + " " + "x" * CALL_CHARS_MAX
     assert cut(late, 0) == CALL_CHARS_MAX - 100, "before a space, not behind it"
-    assert cut(late, CALL_CHARS_MAX - 100) == 2 * CALL_CHARS_MAX - 100, "a seam at the start itself is none"
+    assert cut(late, CALL_CHARS_MAX - 100) == 2 * CALL_CHARS_MAX - 100, (
+        "a seam at the start itself is none"
+    )
     assert cut("don't" * CALL_CHARS_MAX, 0) == CALL_CHARS_MAX, "never at an apostrophe"
 
 
@@ -110,7 +141,9 @@ def test_a_stream_counts_as_its_texts_do(name: str, size: int):
     for block in waiting:
         blocks.counted(block, count(name, block))
     whole = sum(count(name, CORPORA[key]) for key in keys)
-    assert blocks.tokens is not None and abs(blocks.tokens - whole) < whole // 10, "what is still pending is extrapolated"
+    assert blocks.tokens is not None and abs(blocks.tokens - whole) < whole // 10, (
+        "what is still pending is extrapolated"
+    )
     for block in blocks.finish():
         blocks.counted(block, count(name, block))
     assert (blocks.tokens, blocks.exact, blocks.pending_chars) == (whole, True, 0)
@@ -144,7 +177,11 @@ def test_a_stream_beyond_the_bound_is_extrapolated_and_no_longer_held():
         handed += blocks.add(0, "abc abc ")
     assert EXACT_CHARS_MAX <= sum(map(len, handed)) <= EXACT_CHARS_MAX + CALL_CHARS_MAX
     assert (blocks.pending_chars, blocks.finish()) == (0, [])
-    for block in handed[1:]:    # one could not be counted
+    for block in handed[1:]:  # one could not be counted
         blocks.counted(block, len(block) // 4)
     assert blocks.tokens == pytest.approx(400_000, rel=0.001) and not blocks.exact
-    assert EXACT_CHARS_MAX <= sum(map(len, TextBlocks().add(0, "abc " * 1_000_000))) <= EXACT_CHARS_MAX + CALL_CHARS_MAX, "nor is what comes in one piece"
+    assert (
+        EXACT_CHARS_MAX
+        <= sum(map(len, TextBlocks().add(0, "abc " * 1_000_000)))
+        <= EXACT_CHARS_MAX + CALL_CHARS_MAX
+    ), "nor is what comes in one piece"

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.dialects.openai_chat import read_call
 from proxy.dataplane.counting.calibration import Calibration
-from proxy.dataplane.counting.counter import BYTES_PER_TOKEN_MAX, Counter, Counting
+from proxy.dataplane.counting.counter import BYTES_PER_TOKEN_MAX, ExchangeCount, TokenCounter
 from proxy.dataplane.counting.vocabulary import Vocabularies
 
 
@@ -37,13 +37,16 @@ def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
     "content",
     [
         b"", b"{", b'{"models":{"m":{"input":"x"}}}', b"\xff", b'{"models":[]}', b'{"models":{"\xff":{}}}', b'{"version":2}',
-        b'{"models":{"m":{"input":{"by_density":[]}}}}',                                # these would be found out in the middle of an exchange
+        # these would be found out in the middle of an exchange
+        b'{"models":{"m":{"input":{"by_density":[]}}}}',
         b'{"models":{"m":{"output":{"per_byte":{"first":0,"first_per":0}}}}}',
         b'{"models":{"m":{"output":{"per_byte":{"first":1,"first_per":1,"units":-1}}}}}',
         b'{"models":{"m":{"outputs":[-1]}}}', b'{"models":{"m":{"input":{"stated":-1}}}}',
     ],
 )  # fmt: skip
-def test_a_damaged_file_is_said_once_and_costs_only_what_it_held(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_said_once_and_costs_only_what_it_held(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "calibration.json"
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
@@ -55,7 +58,9 @@ def test_a_damaged_file_is_said_once_and_costs_only_what_it_held(tmp_path: Path,
     assert Calibration(path).models.keys() == {"m"}
 
 
-def test_a_directory_that_cannot_be_written_is_only_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_directory_that_cannot_be_written_is_only_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     calibration = Calibration(tmp_path / "gone" / "calibration.json")
     calibration.learning("m")
     with caplog.at_level(logging.WARNING):
@@ -85,10 +90,16 @@ def test_a_stream_is_expected_to_do_as_the_last_one_did() -> None:
     assert [calibration.states("up", "m", asked) for asked in (True, False)] == [True, False]
     calibration.stated("up", "m", False, True)
     calibration.stated("up", "n", True, False)
-    assert calibration.states("up", "m", False) and not calibration.states("other", "m", False) and not calibration.states("up", "n", True)
+    assert (
+        calibration.states("up", "m", False)
+        and not calibration.states("other", "m", False)
+        and not calibration.states("up", "n", True)
+    )
     for number in range(10_000):
         calibration.stated("up", f"m-{number}", True, False)
-    assert calibration.states("up", "m-9999", True), "names come from clients: no more than a few thousand are remembered"
+    assert calibration.states("up", "m-9999", True), (
+        "names come from clients: no more than a few thousand are remembered"
+    )
     calibration.stated("up", "m", False, False)
     assert not calibration.states("up", "m", False), "those that are go on being learned"
 
@@ -102,19 +113,32 @@ def test_the_error_of_estimates_by_model() -> None:
 
 def test_one_key_teaches_no_more_than_all_others_together() -> None:
     calibration = Calibration()
-    assert all(calibration.teaches("m", "alone") for _ in range(100)), "who is alone teaches as much as there is"
+    assert all(calibration.teaches("m", "alone") for _ in range(100)), (
+        "who is alone teaches as much as there is"
+    )
     assert [calibration.teaches("m", key) for key in ("alone", "b", "alone")] == [True, True, False]
     assert not calibration.widely_taught("m")
-    assert calibration.teaches("m", "c") and calibration.widely_taught("m") and not calibration.widely_taught("other")
+    assert (
+        calibration.teaches("m", "c")
+        and calibration.widely_taught("m")
+        and not calibration.widely_taught("other")
+    )
     assert sum(calibration.teaches("m", "b") for _ in range(200)) > 80, "and others catch up"
     assert all(calibration.teaches(f"m-{number}", "a") for number in range(3000))
 
 
-def test_a_padded_prompt_lowers_an_uncounted_one_no_further_than_text_can_be(tmp_path: Path) -> None:
+def test_a_padded_prompt_lowers_an_uncounted_one_no_further_than_text_can_be(
+    tmp_path: Path,
+) -> None:
     """Forty padded answers to one key made everybody's large prompts four times cheaper."""
-    counter = Counter(Vocabularies(tmp_path), Calibration())
+    counter = TokenCounter(Vocabularies(tmp_path), Calibration())
     for _ in range(40):
         counter.calibration.learning("m").input.learn(10, 100_000, None)
-    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "word " * 400_000}]}).encode()
+    body = json.dumps(
+        {"model": "m", "messages": [{"role": "user", "content": "word " * 400_000}]}
+    ).encode()
     call = read_call("/v1/chat/completions", body)
-    assert Counting(counter, "up", call, (), hidden=False, asked=True, counted=True).prompt(body) >= len(body) // BYTES_PER_TOKEN_MAX
+    assert (
+        ExchangeCount(counter, "up", call, (), hidden=False, asked=True, counted=True).prompt(body)
+        >= len(body) // BYTES_PER_TOKEN_MAX
+    )

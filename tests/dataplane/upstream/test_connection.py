@@ -1,4 +1,5 @@
-"""One connection to an upstream: whether it may carry a request, on both event loops, with TLS and without."""
+"""One connection to an upstream: whether it may carry a request, on both event loops, with TLS and
+without."""
 
 from __future__ import annotations
 
@@ -36,10 +37,21 @@ def test_what_the_kernel_knows_counts_before_the_loop_knows_it(
         context = None if key is None or cert is None else server_context(key, cert)
         async with raw_upstream(idle, context) as upstream:
             trusted = True if cert is None else ssl.create_default_context(cafile=str(cert))
-            pool = Pool(upstream.url, connections_max=1, connect_s=600.0, pool_s=600.0, keepalive_s=600.0, context=trusted)
+            pool = Pool(
+                upstream.url,
+                connections_max=1,
+                connect_s=600.0,
+                pool_s=600.0,
+                keepalive_s=600.0,
+                context=trusted,
+            )
             connection = await pool.acquire()
-            await until(lambda: connection.usable and upstream.accepted)  # the tickets that TLS sends unasked are read
-            with socket.socket(fileno=os.dup(upstream.accepted[0].get_extra_info("socket").fileno())) as peer:
+            await until(
+                lambda: connection.usable and upstream.accepted
+            )  # the tickets that TLS sends unasked are read
+            with socket.socket(
+                fileno=os.dup(upstream.accepted[0].get_extra_info("socket").fileno())
+            ) as peer:
                 peer.send(said)
                 if how is not None:
                     peer.shutdown(how)

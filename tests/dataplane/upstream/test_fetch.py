@@ -1,4 +1,5 @@
-"""One small answer read whole: given in pieces, ended by its length, its last chunk or its connection; and what is no list of models."""
+"""One small answer read whole: given in pieces, ended by its length, its last chunk or its
+connection; and what is no list of models."""
 
 from __future__ import annotations
 
@@ -16,9 +17,12 @@ HEAD = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def fetched(script: Script, *, times: int = 1) -> tuple[list[Fetched | Exception], int]:
-    """The answers to so many requests one after the other, and how many connections the pool then holds."""
+    """The answers to so many requests one after the other, and how many connections the pool then
+    holds."""
     async with raw_upstream(script) as vendor:
-        upstream = Upstream("vendor", UpstreamSettings(base_url=vendor.url, api_key="k"), TimeoutSettings())
+        upstream = Upstream(
+            "vendor", UpstreamSettings(base_url=vendor.url, api_key="k"), TimeoutSettings()
+        )
         answers: list[Fetched | Exception] = []
         for _ in range(times):
             one = Fetch(upstream, await upstream.pool.acquire())
@@ -34,7 +38,11 @@ async def fetched(script: Script, *, times: int = 1) -> tuple[list[Fetched | Exc
 
 
 async def with_length(visit: Visit) -> None:
-    await visit.send(b"HTTP/1.1 200 OK\r\nSet-Cookie: no\r\nX-Vendor: yes\r\nContent-Length: 6\r\n\r\nab", b"cd", b"ef")
+    await visit.send(
+        b"HTTP/1.1 200 OK\r\nSet-Cookie: no\r\nX-Vendor: yes\r\nContent-Length: 6\r\n\r\nab",
+        b"cd",
+        b"ef",
+    )
 
 
 async def in_chunks(visit: Visit) -> None:
@@ -55,8 +63,12 @@ async def nothing(visit: Visit) -> None:
     visit.reset()
 
 
-@pytest.mark.parametrize(("script", "kept"), [(with_length, 1), (in_chunks, 1), (up_to_the_close, 0)])
-async def test_an_answer_comes_whole_and_its_connection_serves_again(script: Script, kept: int) -> None:
+@pytest.mark.parametrize(
+    ("script", "kept"), [(with_length, 1), (in_chunks, 1), (up_to_the_close, 0)]
+)
+async def test_an_answer_comes_whole_and_its_connection_serves_again(
+    script: Script, kept: int
+) -> None:
     answers, idle = await fetched(script, times=3)
     assert answers == [Fetched(200, [(b"X-Vendor", b"yes")], b"abcdef")] * 3
     assert idle == kept
@@ -69,11 +81,20 @@ async def test_a_broken_answer_is_an_error_and_its_connection_is_closed(script: 
     assert idle == 0
 
 
-@pytest.mark.parametrize("follow_up", [b"}", b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 4"])
+@pytest.mark.parametrize(
+    "follow_up",
+    [b"}", b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 4"],
+)
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("apart", [False, True])
-async def test_what_follows_an_answer_is_no_part_of_it(follow_up: bytes, chunked: bool, apart: bool) -> None:
-    whole = b"Transfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n" if chunked else b"Content-Length: 6\r\n\r\nabcdef"
+async def test_what_follows_an_answer_is_no_part_of_it(
+    follow_up: bytes, chunked: bool, apart: bool
+) -> None:
+    whole = (
+        b"Transfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n"
+        if chunked
+        else b"Content-Length: 6\r\n\r\nabcdef"
+    )
     answer = b"HTTP/1.1 200 OK\r\nX-Vendor: yes\r\n" + whole
 
     async def script(visit: Visit) -> None:
@@ -95,8 +116,12 @@ async def test_only_json_shows_that_it_is_whole_where_tls_does_not(tmp_path: Pat
         b"text, said goodbye": (head + b"\r\nhello", True, True),
         b"text of stated length": (head + b"Content-Length: 5\r\n\r\nhello", False, True),
     }
-    with tls_answers(server_context(key, cert), {name: case[:2] for name, case in cases.items()}) as url:
-        upstream = Upstream("vendor", UpstreamSettings(base_url=url, api_key="k", ca_file=cert), TimeoutSettings())
+    with tls_answers(
+        server_context(key, cert), {name: case[:2] for name, case in cases.items()}
+    ) as url:
+        upstream = Upstream(
+            "vendor", UpstreamSettings(base_url=url, api_key="k", ca_file=cert), TimeoutSettings()
+        )
         for name, (_, _, whole) in cases.items():
             one = Fetch(upstream, await upstream.pool.acquire())
             try:

@@ -1,4 +1,5 @@
-"""Connections to an upstream: reused, bounded, dropped when stale; and the semi-private parts of aiohttp that this relies on."""
+"""Connections to an upstream: reused, bounded, dropped when stale; and the semi-private parts of
+aiohttp that this relies on."""
 
 from __future__ import annotations
 
@@ -24,7 +25,13 @@ REQUEST = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
 
 def pool(url: str, **changes: object) -> Pool:
     """Of an upstream that was seen to keep its connections open."""
-    options: dict[str, object] = {"connections_max": 10, "connect_s": 600.0, "pool_s": 600.0, "keepalive_s": 600.0, **changes}
+    options: dict[str, object] = {
+        "connections_max": 10,
+        "connect_s": 600.0,
+        "pool_s": 600.0,
+        "keepalive_s": 600.0,
+        **changes,
+    }
     new = Pool(url, **options)  # type: ignore[arg-type]
     new._reuse.kept(False, 1.0, 1.0)
     new._reuse.kept(True, 1.0, 1.0)
@@ -71,9 +78,19 @@ async def answering(visit: Visit) -> None:
 
 
 def test_the_parts_of_aiohttp_we_rely_on_are_there() -> None:
-    """If this fails after an upgrade of aiohttp, read proxy/dataplane/upstream/pool.py's docstring: these are the names it uses beyond the documented ones."""
+    """If this fails after an upgrade of aiohttp, read proxy/dataplane/upstream/pool.py's docstring:
+    these are the names it uses beyond the documented ones."""
     assert hasattr(aiohttp.http_parser, "HttpResponseParserC"), "the C extension"
-    for name in ("set_response_params", "should_close", "is_connected", "abort", "pause_reading", "resume_reading", "data_received", "connection_lost"):
+    for name in (
+        "set_response_params",
+        "should_close",
+        "is_connected",
+        "abort",
+        "pause_reading",
+        "resume_reading",
+        "data_received",
+        "connection_lost",
+    ):
         assert hasattr(UpstreamConnection, name), name
     for name in ("code", "reason", "raw_headers", "chunked"):
         assert hasattr(RawResponseMessage, name), name
@@ -113,9 +130,18 @@ async def test_bytes_that_nobody_asked_for_condemn_a_connection() -> None:
         await connections.aclose()
 
 
-@pytest.mark.parametrize(("end", "kept"), [(b"0\r\n\r\n", True), (b"0\r\nX-Trailer: t\r\n\r\n", False), (b"0\r\nX-A: 1\r\nX-B: 0\r\n\r\n", False)])
+@pytest.mark.parametrize(
+    ("end", "kept"),
+    [
+        (b"0\r\n\r\n", True),
+        (b"0\r\nX-Trailer: t\r\n\r\n", False),
+        (b"0\r\nX-A: 1\r\nX-B: 0\r\n\r\n", False),
+    ],
+)
 @pytest.mark.parametrize("split", range(8))
-async def test_a_connection_with_a_trailer_in_its_parser_carries_no_other_answer(end: bytes, kept: bool, split: int) -> None:
+async def test_a_connection_with_a_trailer_in_its_parser_carries_no_other_answer(
+    end: bytes, kept: bool, split: int
+) -> None:
     async def script(visit: Visit) -> None:
         wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n" + end
         await visit.send(wire[:-split])
@@ -161,7 +187,10 @@ async def test_one_who_leaves_the_line_in_the_moment_of_his_turn_gives_it_to_the
     async with raw_upstream(answering) as upstream:
         connections = pool(upstream.url, connections_max=1)
         connection = await exchange(connections)
-        leaving, next_one = asyncio.create_task(connections.acquire()), asyncio.create_task(connections.acquire())
+        leaving, next_one = (
+            asyncio.create_task(connections.acquire()),
+            asyncio.create_task(connections.acquire()),
+        )
         await asyncio.sleep(0)
         connections.release(connection)
         leaving.cancel()
@@ -186,7 +215,10 @@ async def test_waiting_for_a_place_ends() -> None:
 async def test_failures_to_connect_are_told_apart() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        for url, kind in [(f"http://127.0.0.1:{closed.getsockname()[1]}/v1", "connect"), ("http://no-such-host.invalid/v1", "dns")]:
+        for url, kind in [
+            (f"http://127.0.0.1:{closed.getsockname()[1]}/v1", "connect"),
+            ("http://no-such-host.invalid/v1", "dns"),
+        ]:
             connections = pool(url)
             with pytest.raises(ConnectError) as failed:
                 await connections.acquire()
@@ -220,11 +252,15 @@ async def test_a_private_authority_is_trusted_through_ca_file_only(tmp_path: Pat
     server.close()
 
 
-async def test_an_egress_proxy_gets_the_absolute_target_and_its_credentials_stay_out_of_errors() -> None:
+async def test_an_egress_proxy_gets_the_absolute_target_and_its_credentials_stay_out_of_errors() -> (
+    None
+):
     async with raw_upstream(answering) as egress:
         address = egress.url.removesuffix("/v1").replace("http://", "http://user:secret@")
         connections = pool("http://vendor.invalid/v1", proxy=address)
-        connection = await exchange(connections)  # connects to the proxy, not to the vendor that does not exist
+        connection = await exchange(
+            connections
+        )  # connects to the proxy, not to the vendor that does not exist
         connections.discard(connection)
         await connections.aclose()
     refusing = pool("https://vendor.invalid/v1", proxy="http://user:secret@127.0.0.1:9")

@@ -1,4 +1,5 @@
-"""When a connection may carry the next request, from what its upstream was seen to do: a table of sights, without a clock or a socket."""
+"""When a connection may carry the next request, from what its upstream was seen to do: a table of
+sights, without a clock or a socket."""
 
 from __future__ import annotations
 
@@ -14,13 +15,18 @@ Seen = tuple[str, bool, float, float]
 @pytest.mark.parametrize(
     ("seen", "at_once"),
     [
-        ([], (False, False)),                                                     # nothing is known of a new upstream
-        ([("kept", LENGTH, REST_S, 1.0)], (True, False)),                         # llama.cpp: whole answers keep, streams close
+        # nothing is known of a new upstream
+        ([], (False, False)),
+        # llama.cpp: whole answers keep, streams close
+        ([("kept", LENGTH, REST_S, 1.0)], (True, False)),
         ([("kept", CHUNKED, REST_S, 1.0)], (False, True)),
-        ([("kept", CHUNKED, REST_S / 2, 1.0)], (False, False)),                   # too early to tell
+        # too early to tell
+        ([("kept", CHUNKED, REST_S / 2, 1.0)], (False, False)),
         ([("kept", CHUNKED, 1.0, 1.0), ("closed", CHUNKED, 0.001, 2.0)], (False, False)),
-        ([("kept", CHUNKED, 1.0, 1.0), ("closed", CHUNKED, 3.0, 4.0)], (False, True)),   # an ordinary keep-alive's end
-        ([("closed", CHUNKED, 0.001, 2.0), ("kept", CHUNKED, 1.0, 3.0)], (False, False)),  # one in two is still closed
+        # an ordinary keep-alive's end
+        ([("kept", CHUNKED, 1.0, 1.0), ("closed", CHUNKED, 3.0, 4.0)], (False, True)),
+        # one in two is still closed
+        ([("closed", CHUNKED, 0.001, 2.0), ("kept", CHUNKED, 1.0, 3.0)], (False, False)),
         ([("closed", CHUNKED, 0.001, 2.0), ("kept", CHUNKED, 1.0, 2.0 + REMEMBERED_S)], (False, True)),
         ([("closed", CHUNKED, 0.001, 2.0), ("kept", LENGTH, 1.0, 3.0)], (True, False)),
     ],

@@ -16,7 +16,11 @@ from proxy.ledger.sqlite.files import database_path, lock, make_database_file, m
 
 @pytest.mark.parametrize(
     ("url", "path"),
-    [("sqlite:ledger.db", "/data/ledger.db"), ("sqlite:books/2026.db", "/data/books/2026.db"), ("sqlite:/elsewhere/l.db", "/elsewhere/l.db")],
+    [
+        ("sqlite:ledger.db", "/data/ledger.db"),
+        ("sqlite:books/2026.db", "/data/books/2026.db"),
+        ("sqlite:/elsewhere/l.db", "/elsewhere/l.db"),
+    ],
 )
 def test_the_url_names_a_file_in_the_data_directory(url: str, path: str) -> None:
     assert database_path(url, Path("/data")) == Path(path)
@@ -40,7 +44,9 @@ def test_the_lock_is_held_by_one_and_names_its_holder(tmp_path: Path) -> None:
 def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     program = f"import sys; from pathlib import Path; from proxy.ledger.sqlite.files import lock; lock(Path({str(path)!r})); print('held', flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(LedgerError, match=f"process {holder.pid}"):
@@ -77,7 +83,13 @@ def test_a_new_key_is_private_random_and_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [("", "0 bytes instead of 32"), ("00ff", "2 bytes instead of 32"), ("xyz", "not hexadecimal"), ("é" * 64, "not hexadecimal")]
+    ("content", "reason"),
+    [
+        ("", "0 bytes instead of 32"),
+        ("00ff", "2 bytes instead of 32"),
+        ("xyz", "not hexadecimal"),
+        ("é" * 64, "not hexadecimal"),
+    ],
 )
 def test_a_spoilt_key_is_refused(tmp_path: Path, content: str, reason: str) -> None:
     (tmp_path / "key").write_text(content)

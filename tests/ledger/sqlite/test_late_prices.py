@@ -1,6 +1,8 @@
-"""What a late price moves: requests, tokens and money of a record stand on one line, and what is unpriced is unpriced now.
+"""What a late price moves: requests, tokens and money of a record stand on one line, and what is
+unpriced is unpriced now.
 
-Histories of records, late closes and reratings are booked in any batches, and summed by hand from the rows of the book.
+Histories of records, late closes and reratings are booked in any batches, and summed by hand from
+the rows of the book.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from proxy.core.pricing.amounts import Priced
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.core.records.repricing import reprice, standing
 from proxy.core.usage import Outcome, Source, UsageRecord
-from proxy.ledger.sqlite.booking import Book
+from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.late_prices import counted, moved
 from proxy.ledger.sqlite.queries import Queries
 from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, MIGRATIONS, SUMS, WIDE
@@ -31,7 +33,13 @@ from proxy.ledger.sqlite.usage import UsageRow
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, rows
 
 DAY_MS = 86_400_000
-TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+TOKENS = (
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
 SUMMED = (*TOKENS, "cost_nano", "charge_nano")
 ZONE = ZoneInfo("Asia/Kathmandu")
 KINDS = {
@@ -45,8 +53,11 @@ KINDS = {
 }
 
 
-def by_hand(book: Sequence[UsageRecord], by: Sequence[str]) -> dict[tuple[str | None, ...], dict[str, int | None]]:
-    """Each record with its corrections on one line: that of the currency it was priced in, when it was priced at last."""
+def by_hand(
+    book: Sequence[UsageRecord], by: Sequence[str]
+) -> dict[tuple[str | None, ...], dict[str, int | None]]:
+    """Each record with its corrections on one line: that of the currency it was priced in, when it
+    was priced at last."""
     lines: dict[tuple[str | None, ...], list[UsageRecord]] = {}
     unpriced: dict[tuple[str | None, ...], int] = {}
     for usage in (record for record in book if record.kind == "usage"):
@@ -60,7 +71,9 @@ def by_hand(book: Sequence[UsageRecord], by: Sequence[str]) -> dict[tuple[str | 
     return {
         line: {
             "requests": sum(r.kind == "usage" for r in members),
-            "reported_requests": sum(r.kind == "usage" and r.source is Source.REPORTED for r in members),
+            "reported_requests": sum(
+                r.kind == "usage" and r.source is Source.REPORTED for r in members
+            ),
             "unpriced_requests": unpriced[line],
             **{name: total([getattr(r, name) for r in members]) for name in SUMMED},
         }
@@ -75,12 +88,22 @@ def total(values: list[int | None]) -> int | None:
 
 def said(found: Sequence[UsageRow], by: Sequence[str]) -> dict[tuple[Any, ...], dict[str, Any]]:
     names = ("requests", "reported_requests", "unpriced_requests", *SUMMED)
-    return {(*(row[name] for name in by), row["currency"]): {name: row[name] for name in names} for row in found}
+    return {
+        (*(row[name] for name in by), row["currency"]): {name: row[name] for name in names}
+        for row in found
+    }
 
 
-def zero_is_none(sums: dict[tuple[Any, ...], dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """What is known to be nothing on an unpriced line may have been moved away: it was not known to be there."""
-    return {line: {name: value or None for name, value in numbers.items()} for line, numbers in sums.items() if any(numbers.values())}
+def zero_is_none(
+    sums: dict[tuple[Any, ...], dict[str, Any]],
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """What is known to be nothing on an unpriced line may have been moved away: it was not known to
+    be there."""
+    return {
+        line: {name: value or None for name, value in numbers.items()}
+        for line, numbers in sums.items()
+        if any(numbers.values())
+    }
 
 
 class Life:
@@ -94,7 +117,9 @@ class Life:
         self.connection.close()
 
     def book(self, now_ms: int, *batch: UsageRecord) -> None:
-        Book(self.connection, bytes(32), lambda: now_ms).book("w0", numbered(*batch, after=self.booked), None, (), ())
+        Booker(self.connection, bytes(32), lambda: now_ms).book(
+            "w0", numbered(*batch, after=self.booked), None, (), ()
+        )
         self.booked += len(batch)
 
     def rerate(self, now_ms: int, prices: dict[str, Priced]) -> None:
@@ -103,9 +128,11 @@ class Life:
         found = []
         for id, priced in prices.items():
             usage, *corrections = (record for record in book if id in (record.id, record.adjusts))
-            adjustment = reprice(usage, corrections, standing(usage, corrections), priced).adjustment
+            adjustment = reprice(
+                usage, corrections, standing(usage, corrections), priced
+            ).adjustment
             found += [] if adjustment is None else [adjustment]
-        Book(self.connection, bytes(32), lambda: now_ms).adjust(found)
+        Booker(self.connection, bytes(32), lambda: now_ms).adjust(found)
 
     def records(self) -> list[UsageRecord]:
         stored = rows(self.connection, f"SELECT {', '.join(COLUMNS)} FROM records ORDER BY seq")
@@ -144,20 +171,34 @@ def live(data: st.DataObject, life: Life) -> None:
         if step == "book":
             size = data.draw(st.integers(1, 4))
             fresh = [data.draw(_usage(i)) for i in range(n, n + size)]
-            life.book(now_ms, *(msgspec.structs.replace(r, **_priced(data.draw(_COST), "USD")) for r in fresh))
+            life.book(
+                now_ms,
+                *(msgspec.structs.replace(r, **_priced(data.draw(_COST), "USD")) for r in fresh),
+            )
             n += size
         elif step == "late":
             some = data.draw(_usage(data.draw(st.integers(0, n - 1))))
-            life.book(now_ms, msgspec.structs.replace(some, **_priced(data.draw(_COST), data.draw(_CURRENCY))))
+            life.book(
+                now_ms,
+                msgspec.structs.replace(some, **_priced(data.draw(_COST), data.draw(_CURRENCY))),
+            )
         else:
             ids = data.draw(st.lists(st.integers(0, n - 1), max_size=4, unique=True))
             currency = data.draw(_CURRENCY)
-            life.rerate(now_ms, {make_id(i): Priced(price_version="v", **_priced(data.draw(_COST), currency)) for i in ids})
+            life.rerate(
+                now_ms,
+                {
+                    make_id(i): Priced(price_version="v", **_priced(data.draw(_COST), currency))
+                    for i in ids
+                },
+            )
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.data())
-def test_whatever_was_priced_when_a_line_has_its_requests_tokens_and_money(data: st.DataObject) -> None:
+def test_whatever_was_priced_when_a_line_has_its_requests_tokens_and_money(
+    data: st.DataObject,
+) -> None:
     check_a_history(data)
 
 
@@ -172,7 +213,10 @@ def check_a_history(data: st.DataObject) -> None:
     by = data.draw(st.lists(st.sampled_from(sorted(KINDS)), max_size=2, unique=True))
     bound = st.none() | st.integers(START_MS - 1000, START_MS + 3 * DAY_MS)
     from_ms, to_ms = data.draw(bound), data.draw(bound)
-    with tempfile.TemporaryDirectory() as directory, contextlib.closing(Life(Path(directory) / "ledger.db")) as life:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        contextlib.closing(Life(Path(directory) / "ledger.db")) as life,
+    ):
         live(data, life)
         ranged = [
             r for r in life.records()
@@ -192,8 +236,13 @@ def agree(connection: sqlite3.Connection) -> None:
     plain = [f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"]
     source = counted(plain, GROUPS, SUMS, lambda name, expression: f"{expression} AS {name}", "1")
     slow = f"SELECT bucket_ms, {names}, {sums} FROM ({source}) GROUP BY bucket_ms, {names}"
-    assert set(rows(connection, f"SELECT bucket_ms, {names}, {', '.join(n for n, _ in SUMS)} FROM rollups")) == set(rows(connection, slow))
-    halves = ", ".join(f"sum({n}_high * 4294967296 + {n}_low)" if n.endswith("_nano") else f"sum({n})" for n, _ in SUMS)
+    assert set(
+        rows(connection, f"SELECT bucket_ms, {names}, {', '.join(n for n, _ in SUMS)} FROM rollups")
+    ) == set(rows(connection, slow))
+    halves = ", ".join(
+        f"sum({n}_high * 4294967296 + {n}_low)" if n.endswith("_nano") else f"sum({n})"
+        for n, _ in SUMS
+    )
     for table, _ in WIDE:
         wide = f"SELECT {names}, {halves} FROM {table} JOIN rollup_groups AS g ON g.id = group_id GROUP BY {names}"
         narrow = f"SELECT {names}, {sums} FROM rollups WHERE bucket_ms < (SELECT folded_until_ms FROM fold) GROUP BY {names}"
@@ -209,7 +258,7 @@ def as_of_version_3(connection: sqlite3.Connection) -> None:
     )
     for table in ("rollup_groups", "fold", *(table for table, _ in WIDE)):
         connection.execute(f"DROP TABLE {table}")
-    connection.executescript(MIGRATIONS[2] + MIGRATIONS[3])     # later ones change no roll-up
+    connection.executescript(MIGRATIONS[2] + MIGRATIONS[3])  # later ones change no roll-up
 
 
 @pytest.fixture
@@ -224,15 +273,40 @@ def test_a_month_whose_price_came_late(life: Life, tmp_path: Path) -> None:
     life.book(START_MS, *map(make_record, range(3)))
     queries = Queries("sqlite:ledger.db", tmp_path)
     [before] = queries.usage(["team"], None, None, UTC)
-    assert (before["requests"], before["unpriced_requests"], before["charge_nano"], before["currency"]) == (3, 3, None, None)
-    life.rerate(START_MS + DAY_MS, {make_id(n): Priced(price_version="v", **_priced(7, "USD")) for n in range(2)})
+    assert (
+        before["requests"],
+        before["unpriced_requests"],
+        before["charge_nano"],
+        before["currency"],
+    ) == (3, 3, None, None)
+    life.rerate(
+        START_MS + DAY_MS,
+        {make_id(n): Priced(price_version="v", **_priced(7, "USD")) for n in range(2)},
+    )
     first, second = queries.usage(["team"], None, None, UTC)
-    assert (first["currency"], first["requests"], first["unpriced_requests"], first["input_tokens"]) == (None, 1, 1, 100)
-    assert (second["currency"], second["requests"], second["unpriced_requests"], second["input_tokens"]) == ("USD", 2, 0, 200)
+    assert (
+        first["currency"],
+        first["requests"],
+        first["unpriced_requests"],
+        first["input_tokens"],
+    ) == (None, 1, 1, 100)
+    assert (
+        second["currency"],
+        second["requests"],
+        second["unpriced_requests"],
+        second["input_tokens"],
+    ) == ("USD", 2, 0, 200)
     life.rerate(START_MS + DAY_MS, {make_id(2): Priced(price_version="v", **_priced(0, "USD"))})
     [after] = queries.usage(["team"], None, None, UTC)
-    assert (after["requests"], after["unpriced_requests"], after["charge_nano"], after["currency"]) == (3, 0, 14, "USD"), "free is a price"
-    assert queries.usage(["team"], START_MS, START_MS + 1, UTC) == [after], "a part of a quarter hour is read from the records"
+    assert (
+        after["requests"],
+        after["unpriced_requests"],
+        after["charge_nano"],
+        after["currency"],
+    ) == (3, 0, 14, "USD"), "free is a price"
+    assert queries.usage(["team"], START_MS, START_MS + 1, UTC) == [after], (
+        "a part of a quarter hour is read from the records"
+    )
 
 
 def test_what_a_price_moves_is_found_by_an_index(life: Life) -> None:

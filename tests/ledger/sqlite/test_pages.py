@@ -1,4 +1,5 @@
-"""The book in pages: every row of a stretch once and in order, whatever the page size and whatever is booked meanwhile."""
+"""The book in pages: every row of a stretch once and in order, whatever the page size and whatever
+is booked meanwhile."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.ledger import LedgerError
-from proxy.ledger.sqlite.booking import Book
+from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.pages import _PAGE, Stretch, head, narrowed, pages
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, rows
 
@@ -18,10 +19,16 @@ STARTS_MS = [START_MS + offset for offset in (9000, 0, 1000, 5000, 5000, 2000, 8
 
 
 @pytest.fixture
-def writer(tmp_path: Path) -> Iterator[tuple[sqlite3.Connection, Book]]:
+def writer(tmp_path: Path) -> Iterator[tuple[sqlite3.Connection, Booker]]:
     connection, book = open_book(tmp_path / "ledger.db")
     connection.execute("PRAGMA journal_mode = WAL")
-    book.book("w0", numbered(*(make_record(n, started_at_ms=ms) for n, ms in enumerate(STARTS_MS))), None, (), ())
+    book.book(
+        "w0",
+        numbered(*(make_record(n, started_at_ms=ms) for n, ms in enumerate(STARTS_MS))),
+        None,
+        (),
+        (),
+    )
     yield connection, book
     connection.close()
 
@@ -52,12 +59,16 @@ def ends(stretch: Stretch) -> tuple[int, int]:
         (Stretch(through=3, from_ms=START_MS + 2000, to_ms=START_MS + 8001), []),
     ],
 )
-def test_each_row_of_the_stretch_once_and_in_order(writer: object, tmp_path: Path, stretch: Stretch, expected: list[int], page_seqs: int) -> None:
+def test_each_row_of_the_stretch_once_and_in_order(
+    writer: object, tmp_path: Path, stretch: Stretch, expected: list[int], page_seqs: int
+) -> None:
     path = tmp_path / "ledger.db"
     assert seqs(path, stretch, page_seqs) == expected
     near = narrowed(path, stretch)
     assert seqs(path, near, page_seqs) == expected
-    assert near.after >= near.through or (stretch.after <= near.after < near.through <= stretch.through)
+    assert near.after >= near.through or (
+        stretch.after <= near.after < near.through <= stretch.through
+    )
     assert expected or near.after >= near.through
     if ends(stretch) == (0, 8) and expected:
         assert ends(near) == (expected[0] - 1, expected[-1])
@@ -65,18 +76,27 @@ def test_each_row_of_the_stretch_once_and_in_order(writer: object, tmp_path: Pat
 
 def test_the_last_page_ends_where_the_stretch_ends(writer: object, tmp_path: Path) -> None:
     """So that a reader who goes on from there misses nothing, whichever rows the page had."""
-    found = list(pages(tmp_path / "ledger.db", Stretch(after=1, through=8, from_ms=START_MS + 1000, to_ms=START_MS + 3000), 3))
+    found = list(
+        pages(
+            tmp_path / "ledger.db",
+            Stretch(after=1, through=8, from_ms=START_MS + 1000, to_ms=START_MS + 3000),
+            3,
+        )
+    )
     assert [page.upto_seq for page in found] == [4, 7, 8]
     assert [[row[0] for row in page.rows] for page in found] == [[make_id(2)], [make_id(5)], []]
 
 
-def test_what_is_booked_meanwhile_is_not_in_it_and_is_not_held_up(writer: tuple[sqlite3.Connection, Book], tmp_path: Path) -> None:
+def test_what_is_booked_meanwhile_is_not_in_it_and_is_not_held_up(
+    writer: tuple[sqlite3.Connection, Booker], tmp_path: Path
+) -> None:
     path = tmp_path / "ledger.db"
     connection, book = writer
     found = []
     for page in pages(path, Stretch(through=head(path)), 3):
         book.book("w0", [(head(path) + 1, make_record(head(path)))], None, (), ())
-        # A reader in a transaction would keep the log from being put into the database and begun anew.
+        # A reader in a transaction would keep the log from being put into the database and begun
+        # anew.
         assert rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0
         found += [row[1] for row in page.rows]
     assert found == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -88,15 +108,32 @@ def test_a_book_that_does_not_reach_that_far_is_not_the_one(writer: object, tmp_
         narrowed(tmp_path / "ledger.db", Stretch(through=9))
 
 
-def test_what_corrects_records_is_found_wherever_it_is_booked(writer: tuple[sqlite3.Connection, Book], tmp_path: Path) -> None:
-    writer[1].book("w0", numbered(make_record(0, started_at_ms=STARTS_MS[0], output_tokens=1), make_record(8), make_record(0, started_at_ms=STARTS_MS[0], output_tokens=2)), None, (), ())
+def test_what_corrects_records_is_found_wherever_it_is_booked(
+    writer: tuple[sqlite3.Connection, Booker], tmp_path: Path
+) -> None:
+    writer[1].book(
+        "w0",
+        numbered(
+            make_record(0, started_at_ms=STARTS_MS[0], output_tokens=1),
+            make_record(8),
+            make_record(0, started_at_ms=STARTS_MS[0], output_tokens=2),
+        ),
+        None,
+        (),
+        (),
+    )
     stretch = Stretch(through=8)
     found = list(pages(tmp_path / "ledger.db", stretch, 4, corrected=True))
-    assert [[(row[1], row[5]) for row in page.corrections] for page in found] == [[(9, make_id(0)), (11, make_id(0))], []]
+    assert [[(row[1], row[5]) for row in page.corrections] for page in found] == [
+        [(9, make_id(0)), (11, make_id(0))],
+        [],
+    ]
     assert [page.corrections for page in pages(tmp_path / "ledger.db", stretch, 4)] == [(), ()]
 
 
-def test_the_head_of_a_pruned_book_is_its_checkpoint(writer: tuple[sqlite3.Connection, Book], tmp_path: Path) -> None:
+def test_the_head_of_a_pruned_book_is_its_checkpoint(
+    writer: tuple[sqlite3.Connection, Booker], tmp_path: Path
+) -> None:
     empty, _ = open_book(tmp_path / "empty.db")
     assert head(tmp_path / "empty.db") == 0
     empty.execute("INSERT INTO checkpoints VALUES (40, x'00', 1, 'k', x'00')")
@@ -104,7 +141,9 @@ def test_the_head_of_a_pruned_book_is_its_checkpoint(writer: tuple[sqlite3.Conne
     empty.close()
 
 
-def test_a_page_is_read_in_the_order_of_the_table(writer: tuple[sqlite3.Connection, Book]) -> None:
+def test_a_page_is_read_in_the_order_of_the_table(
+    writer: tuple[sqlite3.Connection, Booker],
+) -> None:
     """By the index on the time the whole range would be sorted before the first row."""
     plan = [row[3] for row in rows(writer[0], f"EXPLAIN QUERY PLAN {_PAGE}", 0, 9, 0, 9)]
     assert plan == ["SEARCH records USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]

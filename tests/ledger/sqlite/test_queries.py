@@ -1,4 +1,5 @@
-"""What people and bills read: the sums are those of the records, however they are grouped, in any zone and range."""
+"""What people and bills read: the sums are those of the records, however they are grouped, in any
+zone and range."""
 
 from __future__ import annotations
 
@@ -37,8 +38,23 @@ KINDS: dict[str, Callable[[UsageRecord, ZoneInfo], str | None]] = {
     "day": lambda r, zone: local(r, zone).date().isoformat(),
     "hour": lambda r, zone: local(r, zone).replace(minute=0, second=0, microsecond=0).isoformat(),
 }
-TOKENS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_nano", "charge_nano")
-ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York", "Australia/Lord_Howe", "Pacific/Chatham")
+TOKENS = (
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cost_nano",
+    "charge_nano",
+)
+ZONES = (
+    "UTC",
+    "Asia/Kolkata",
+    "Asia/Kathmandu",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Pacific/Chatham",
+)
 
 
 def local(record: UsageRecord, zone: ZoneInfo) -> datetime:
@@ -59,18 +75,29 @@ def ledger(tmp_path: Path) -> Callable[..., Queries]:
     return make
 
 
-def by_hand(booked: Sequence[UsageRecord], by: Sequence[str], zone: ZoneInfo) -> dict[tuple[str | None, ...], dict[str, int | None]]:
+def by_hand(
+    booked: Sequence[UsageRecord], by: Sequence[str], zone: ZoneInfo
+) -> dict[tuple[str | None, ...], dict[str, int | None]]:
     """The sums by group and currency, as a person would make them."""
     groups: dict[tuple[str | None, ...], list[UsageRecord]] = {}
     for record in booked:
-        groups.setdefault((*(KINDS[name](record, zone) for name in by), record.currency), []).append(record)
+        groups.setdefault(
+            (*(KINDS[name](record, zone) for name in by), record.currency), []
+        ).append(record)
     return {
         group: {
             "requests": sum(r.kind == "usage" for r in members),
-            "reported_requests": sum(r.kind == "usage" and r.source is Source.REPORTED for r in members),
+            "reported_requests": sum(
+                r.kind == "usage" and r.source is Source.REPORTED for r in members
+            ),
             "inconsistent_requests": sum(r.kind == "usage" and r.inconsistent for r in members),
             "unpriced_requests": sum(r.kind == "usage" and r.cost_nano is None for r in members),
-            **{name: sum(known) if (known := [v for r in members if (v := getattr(r, name)) is not None]) else None for name in TOKENS},
+            **{
+                name: sum(known)
+                if (known := [v for r in members if (v := getattr(r, name)) is not None])
+                else None
+                for name in TOKENS
+            },
         }
         for group, members in groups.items()
     }
@@ -89,18 +116,31 @@ def test_records_rollups_and_usage_say_the_same(data: st.DataObject) -> None:
         for _ in range(2):  # the second time is a replay
             book.book("w0", numbered(*booked), None, (), ())
         for name, expression in SUMS:
-            ((from_rollups, from_records),) = rows(connection, f"SELECT (SELECT sum({name}) FROM rollups), (SELECT sum({expression}) FROM records)")
+            ((from_rollups, from_records),) = rows(
+                connection,
+                f"SELECT (SELECT sum({name}) FROM rollups), (SELECT sum({expression}) FROM records)",
+            )
             assert from_rollups == from_records, name
         connection.close()
         found = Queries("sqlite:ledger.db", Path(directory)).usage(by, from_ms, to_ms, zone)
-    ranged = [r for r in booked if (from_ms is None or r.started_at_ms >= from_ms) and (to_ms is None or r.started_at_ms < to_ms)]
+    ranged = [
+        r
+        for r in booked
+        if (from_ms is None or r.started_at_ms >= from_ms)
+        and (to_ms is None or r.started_at_ms < to_ms)
+    ]
     sums = by_hand(ranged, by, zone)
-    assert {(*(row[name] for name in by), row["currency"]): {name: row[name] for name in ALL_SUMS} for row in found} == sums
+    assert {
+        (*(row[name] for name in by), row["currency"]): {name: row[name] for name in ALL_SUMS}
+        for row in found
+    } == sums
     assert len(found) == len(sums)
 
 
 def test_the_columns_are_the_promised_ones_in_their_order(ledger: Callable[..., Queries]) -> None:
-    (row,) = ledger(make_record(cost_nano=5, charge_nano=6, currency="USD")).usage(["team", "key", "model"], None, None, UTC)
+    (row,) = ledger(make_record(cost_nano=5, charge_nano=6, currency="USD")).usage(
+        ["team", "key", "model"], None, None, UTC
+    )
     assert row == {
         "team": "research", "key": "alice", "model": "deepseek-v3.2", "requests": 1, "input_tokens": 100, "cached_tokens": None,
         "cache_write_tokens": None, "output_tokens": 20, "reasoning_tokens": None, "cost_nano": 5, "charge_nano": 6, "currency": "USD",
@@ -110,30 +150,62 @@ def test_the_columns_are_the_promised_ones_in_their_order(ledger: Callable[..., 
     assert list(row) == ["team", "key", "model", *columns.split()]
 
 
-def test_a_flagged_request_counts_on_the_line_that_its_late_price_moved_it_to(ledger: Callable[..., Queries]) -> None:
+def test_a_flagged_request_counts_on_the_line_that_its_late_price_moved_it_to(
+    ledger: Callable[..., Queries],
+) -> None:
     unpriced = make_record(0, inconsistent=True, cost_nano=None, currency=None)
-    price = make_record(1, kind="adjustment", adjusts=unpriced.id, reason="rerate", input_tokens=0, output_tokens=0, cost_nano=5, charge_nano=6, currency="USD")
+    price = make_record(
+        1,
+        kind="adjustment",
+        adjusts=unpriced.id,
+        reason="rerate",
+        input_tokens=0,
+        output_tokens=0,
+        cost_nano=5,
+        charge_nano=6,
+        currency="USD",
+    )
     rows = ledger(unpriced, make_record(2), price).usage(["key"], None, None, UTC)
-    assert [(row["currency"], row["requests"], row["inconsistent_requests"]) for row in rows] == [(None, 1, 0), ("USD", 1, 1)]
+    assert [(row["currency"], row["requests"], row["inconsistent_requests"]) for row in rows] == [
+        (None, 1, 0),
+        ("USD", 1, 1),
+    ]
 
 
-def test_the_flagged_are_found_by_an_index_of_their_own(ledger: Callable[..., Queries], tmp_path: Path) -> None:
+def test_the_flagged_are_found_by_an_index_of_their_own(
+    ledger: Callable[..., Queries], tmp_path: Path
+) -> None:
     ledger(make_record(0, inconsistent=True))
     connection = sqlite3.connect(tmp_path / "ledger.db")
-    plan = connection.execute("EXPLAIN QUERY PLAN SELECT count(*) FROM records WHERE inconsistent = 1 AND kind = 'usage' AND records.started_at_ms >= 5").fetchall()
+    plan = connection.execute(
+        "EXPLAIN QUERY PLAN SELECT count(*) FROM records WHERE inconsistent = 1 AND kind = 'usage' AND records.started_at_ms >= 5"
+    ).fetchall()
     connection.close()
     assert any("records_inconsistent" in str(step) for step in plan), plan
 
 
-def test_rows_are_sorted_by_group_then_currency_and_a_missing_name_is_first(ledger: Callable[..., Queries]) -> None:
+def test_rows_are_sorted_by_group_then_currency_and_a_missing_name_is_first(
+    ledger: Callable[..., Queries],
+) -> None:
     names = [("b", "USD"), (None, "USD"), ("a", "USD"), ("a", None), ("a", "CNY"), ("B", "USD")]
-    booked = [make_record(n, team=team, currency=currency) for n, (team, currency) in enumerate(names)]
+    booked = [
+        make_record(n, team=team, currency=currency) for n, (team, currency) in enumerate(names)
+    ]
     found = ledger(*booked).usage(["team"], None, None, UTC)
-    assert [(row["team"], row["currency"]) for row in found] == [(None, "USD"), ("B", "USD"), ("a", None), ("a", "CNY"), ("a", "USD"), ("b", "USD")]
+    assert [(row["team"], row["currency"]) for row in found] == [
+        (None, "USD"),
+        ("B", "USD"),
+        ("a", None),
+        ("a", "CNY"),
+        ("a", "USD"),
+        ("b", "USD"),
+    ]
 
 
 def test_no_group_is_one_row_and_no_record_none(ledger: Callable[..., Queries]) -> None:
-    assert [row["requests"] for row in ledger(make_record(0), make_record(1)).usage([], None, None, UTC)] == [2]
+    assert [
+        row["requests"] for row in ledger(make_record(0), make_record(1)).usage([], None, None, UTC)
+    ] == [2]
     assert ledger().usage([], 0, 1, UTC) == []
 
 
@@ -155,12 +227,19 @@ def test_no_group_is_one_row_and_no_record_none(ledger: Callable[..., Queries]) 
         (QUARTER_MS + 5, None, "cdef"),
     ],
 )
-def test_ranges_are_half_open_to_the_millisecond(ledger: Callable[..., Queries], by: list[str], from_ms: int | None, to_ms: int | None, ids: str) -> None:
+def test_ranges_are_half_open_to_the_millisecond(
+    ledger: Callable[..., Queries], by: list[str], from_ms: int | None, to_ms: int | None, ids: str
+) -> None:
     starts = {"a": -1, "b": 0, "c": 5, "d": BUCKET_MS - 1, "e": BUCKET_MS, "f": 2 * BUCKET_MS}
     # Powers of two: the sum says which records are in it.
-    booked = [make_record(n, started_at_ms=QUARTER_MS + offset, output_tokens=2**n) for n, offset in enumerate(starts.values())]
+    booked = [
+        make_record(n, started_at_ms=QUARTER_MS + offset, output_tokens=2**n)
+        for n, offset in enumerate(starts.values())
+    ]
     found = ledger(*booked).usage(by, from_ms, to_ms, UTC)
-    assert sum(row["output_tokens"] for row in found) == sum(2 ** list(starts).index(letter) for letter in ids)  # type: ignore[misc]
+    assert sum(row["output_tokens"] for row in found) == sum(
+        2 ** list(starts).index(letter) for letter in ids
+    )  # type: ignore[misc]
 
 
 def instant(text: str) -> int:
@@ -181,46 +260,83 @@ def instant(text: str) -> int:
         ("Australia/Lord_Howe", "2026-04-04T15:10:00Z", "2026-04-05", "2026-04-05T01:00:00+10:30"),
     ],
 )
-def test_days_and_hours_are_those_of_the_zone(ledger: Callable[..., Queries], zone: str, start: str, day: str, hour: str) -> None:
-    (row,) = ledger(make_record(started_at_ms=instant(start))).usage(["day", "hour"], None, None, ZoneInfo(zone))
+def test_days_and_hours_are_those_of_the_zone(
+    ledger: Callable[..., Queries], zone: str, start: str, day: str, hour: str
+) -> None:
+    (row,) = ledger(make_record(started_at_ms=instant(start))).usage(
+        ["day", "hour"], None, None, ZoneInfo(zone)
+    )
     assert (row["day"], row["hour"]) == (day, hour)
 
 
-def test_the_hour_that_a_clock_change_repeats_is_two_rows_in_the_order_of_time(ledger: Callable[..., Queries]) -> None:
+def test_the_hour_that_a_clock_change_repeats_is_two_rows_in_the_order_of_time(
+    ledger: Callable[..., Queries],
+) -> None:
     starts = ["2026-11-01T06:30:00Z", "2026-11-01T05:30:00Z", "2026-11-01T07:30:00Z"]
-    found = ledger(*(make_record(n, started_at_ms=instant(start)) for n, start in enumerate(starts))).usage(["hour"], None, None, ZoneInfo("America/New_York"))
-    assert [row["hour"] for row in found] == ["2026-11-01T01:00:00-04:00", "2026-11-01T01:00:00-05:00", "2026-11-01T02:00:00-05:00"]
+    found = ledger(
+        *(make_record(n, started_at_ms=instant(start)) for n, start in enumerate(starts))
+    ).usage(["hour"], None, None, ZoneInfo("America/New_York"))
+    assert [row["hour"] for row in found] == [
+        "2026-11-01T01:00:00-04:00",
+        "2026-11-01T01:00:00-05:00",
+        "2026-11-01T02:00:00-05:00",
+    ]
 
 
 def test_money_beyond_63_bits_is_summed_exactly(ledger: Callable[..., Queries]) -> None:
     """9.2 billion units of a currency are a small company's bill in dong."""
-    booked = [make_record(n, started_at_ms=START_MS + n * BUCKET_MS, charge_nano=2**56 - n, currency="VND") for n in range(300)]
+    booked = [
+        make_record(
+            n, started_at_ms=START_MS + n * BUCKET_MS, charge_nano=2**56 - n, currency="VND"
+        )
+        for n in range(300)
+    ]
     queries = ledger(*booked)
     for by in (["team"], ["outcome"], ["day"]):
-        assert sum(row["charge_nano"] for row in queries.usage(by, None, None, UTC)) == sum(r.charge_nano for r in booked if r.charge_nano is not None)  # type: ignore[misc]
+        assert sum(row["charge_nano"] for row in queries.usage(by, None, None, UTC)) == sum(
+            r.charge_nano for r in booked if r.charge_nano is not None
+        )  # type: ignore[misc]
 
 
 def test_negative_sums_are_exact_too(ledger: Callable[..., Queries]) -> None:
-    booked = [make_record(n, charge_nano=amount, currency="USD", kind="adjustment") for n, amount in enumerate([-(2**40) - 1, -3, 2**33])]
-    assert [row["charge_nano"] for row in ledger(*booked).usage(["key"], None, None, UTC)] == [-(2**40) - 4 + 2**33]
+    booked = [
+        make_record(n, charge_nano=amount, currency="USD", kind="adjustment")
+        for n, amount in enumerate([-(2**40) - 1, -3, 2**33])
+    ]
+    assert [row["charge_nano"] for row in ledger(*booked).usage(["key"], None, None, UTC)] == [
+        -(2**40) - 4 + 2**33
+    ]
 
 
 @pytest.mark.parametrize("name", ["provider", "label:", "Team", ""])
-def test_an_unknown_group_is_refused_with_the_known_ones(ledger: Callable[..., Queries], name: str) -> None:
+def test_an_unknown_group_is_refused_with_the_known_ones(
+    ledger: Callable[..., Queries], name: str
+) -> None:
     with pytest.raises(LedgerError, match=r"team, key, model.*label:NAME"):
         ledger().usage([name], None, None, UTC)
 
 
 def test_one_record_with_its_place_and_its_adjustments(ledger: Callable[..., Queries]) -> None:
-    queries = ledger(make_record(0), make_record(1, labels={}, usage_raw=None), make_record(1, output_tokens=7, outcome=Outcome.CUT))
+    queries = ledger(
+        make_record(0),
+        make_record(1, labels={}, usage_raw=None),
+        make_record(1, output_tokens=7, outcome=Outcome.CUT),
+    )
     entry = queries.record(make_id(1))
     assert entry is not None
     assert entry.record == make_record(1, labels={}, usage_raw=None)
-    assert (entry.seq, entry.booked_at_ms, entry.hash_version, len(entry.hash)) == (2, START_MS + 5000, 1, 64)
+    assert (entry.seq, entry.booked_at_ms, entry.hash_version, len(entry.hash)) == (
+        2,
+        START_MS + 5000,
+        1,
+        64,
+    )
     first = queries.record(make_id(0))
     assert first is not None
     assert entry.prev_hash == first.hash
-    assert [(a.record.adjusts, a.record.output_tokens, a.seq) for a in queries.adjustments(make_id(1))] == [(make_id(1), -13, 3)]
+    assert [
+        (a.record.adjusts, a.record.output_tokens, a.seq) for a in queries.adjustments(make_id(1))
+    ] == [(make_id(1), -13, 3)]
     assert queries.record("unknown") is None
     assert queries.adjustments(make_id(0)) == []
 
@@ -231,15 +347,35 @@ def test_the_terms_of_a_price_version(ledger: Callable[..., Queries], tmp_path: 
     book.book("w0", (), None, (), (), [("v1", b"one"), ("v2", b"two")])
     book.book("w0", (), None, (), (), [("v2", b"another"), ("v3", b"three")])
     connection.close()
-    assert [queries.price_terms(version) for version in ("v1", "v2", "v3", "v4")] == [b"one", b"two", b"three", None]
+    assert [queries.price_terms(version) for version in ("v1", "v2", "v3", "v4")] == [
+        b"one",
+        b"two",
+        b"three",
+        None,
+    ]
     assert queries.status().writers == {}, "prices alone are no progress of a journal"
 
 
-def test_the_status_tells_how_far_the_book_is(ledger: Callable[..., Queries], tmp_path: Path) -> None:
+def test_the_status_tells_how_far_the_book_is(
+    ledger: Callable[..., Queries], tmp_path: Path
+) -> None:
     status = ledger(make_record(0), make_record(1), make_record(1, output_tokens=7)).status()
-    known: dict[str, Any] = {"records": 3, "adjustments": 1, "first_seq": 1, "last_seq": 3, "sealed_seq": 3, "schema_version": 6, "writers": {"w0": 3}}
+    known: dict[str, Any] = {
+        "records": 3,
+        "adjustments": 1,
+        "first_seq": 1,
+        "last_seq": 3,
+        "sealed_seq": 3,
+        "schema_version": 6,
+        "writers": {"w0": 3},
+    }
     assert {name: getattr(status, name) for name in known} == known
-    assert (status.last_booked_at_ms, status.path, status.bytes > 0, len(status.last_hash or "")) == (START_MS + 5000, str(tmp_path / "ledger.db"), True, 64)
+    assert (
+        status.last_booked_at_ms,
+        status.path,
+        status.bytes > 0,
+        len(status.last_hash or ""),
+    ) == (START_MS + 5000, str(tmp_path / "ledger.db"), True, 64)
 
 
 def test_the_size_counts_what_is_still_in_the_write_ahead_log(tmp_path: Path) -> None:
@@ -254,7 +390,13 @@ def test_the_size_counts_what_is_still_in_the_write_ahead_log(tmp_path: Path) ->
 
 def test_the_status_of_an_empty_book(ledger: Callable[..., Queries]) -> None:
     status = ledger().status()
-    assert (status.records, status.last_seq, status.last_hash, status.sealed_seq, status.writers) == (0, None, None, None, {})
+    assert (
+        status.records,
+        status.last_seq,
+        status.last_hash,
+        status.sealed_seq,
+        status.writers,
+    ) == (0, None, None, None, {})
 
 
 def test_reading_beside_a_writer_sees_what_is_committed_and_blocks_nobody(tmp_path: Path) -> None:
@@ -276,10 +418,16 @@ def test_reading_beside_a_writer_sees_what_is_committed_and_blocks_nobody(tmp_pa
     [
         (None, LedgerError, "tollkeeper serve"),
         (b"", LedgerError, "empty"),
-        (b"not a database, but long enough to be read as one" * 100, LedgerUnavailable, "file is not a database"),
+        (
+            b"not a database, but long enough to be read as one" * 100,
+            LedgerUnavailable,
+            "file is not a database",
+        ),
     ],
 )
-def test_no_ledger_to_read(tmp_path: Path, content: bytes | None, error: type[Exception], reason: str) -> None:
+def test_no_ledger_to_read(
+    tmp_path: Path, content: bytes | None, error: type[Exception], reason: str
+) -> None:
     if content is not None:
         (tmp_path / "ledger.db").write_bytes(content)
     with pytest.raises(error, match=reason):
@@ -290,7 +438,10 @@ def test_nothing_is_written_by_reading(ledger: Callable[..., Queries]) -> None:
     queries = ledger(make_record())
     before = queries.path.read_bytes()
     queries.usage(["day", "source"], None, None, UTC)
-    with queries._reading() as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with (
+        queries._reading() as connection,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
         connection.execute("INSERT INTO journal_positions VALUES ('w9', 1)")
     assert queries.path.read_bytes() == before
 
@@ -298,7 +449,9 @@ def test_nothing_is_written_by_reading(ledger: Callable[..., Queries]) -> None:
 def test_the_plan_of_a_range_uses_the_indexes(ledger: Callable[..., Queries]) -> None:
     """Ten million records are read by range, never whole."""
     rng = random.Random(1)
-    queries = ledger(*(make_record(n, started_at_ms=START_MS + rng.randrange(10**9)) for n in range(64)))
+    queries = ledger(
+        *(make_record(n, started_at_ms=START_MS + rng.randrange(10**9)) for n in range(64))
+    )
     with queries._reading() as connection:
         for query in (
             "SELECT count(*) FROM records WHERE started_at_ms >= 1 AND started_at_ms < 2",
@@ -311,9 +464,18 @@ def test_the_plan_of_a_range_uses_the_indexes(ledger: Callable[..., Queries]) ->
 
 
 def test_what_was_served_for_what_is_told_each_once(ledger: Callable[..., Queries]) -> None:
-    pairs = [("alias", "dear"), ("alias", "dear"), ("alias", "alias"), ("alias", None), ("other", "dear")]
+    pairs = [
+        ("alias", "dear"),
+        ("alias", "dear"),
+        ("alias", "alias"),
+        ("alias", None),
+        ("other", "dear"),
+    ]
     queries = ledger(
-        *(make_record(n, model_requested=asked, model_served=served) for n, (asked, served) in enumerate(pairs))
+        *(
+            make_record(n, model_requested=asked, model_served=served)
+            for n, (asked, served) in enumerate(pairs)
+        )
     )
     found = {(asked, served) for _, asked, served in queries.served_models()}
     assert len(queries.served_models()) == len(found) == 3

@@ -24,10 +24,22 @@ def booked(directory: Path, *records: UsageRecord) -> Queries:
     return Queries("sqlite:ledger.db", directory)
 
 
-def test_older_records_are_summed_by_the_second_as_if_all_had_come_at_its_end(tmp_path: Path) -> None:
-    old = [make_record(number, started_at_ms=NOW_MS - 600_000 + number * 100) for number in range(5)]
-    new = [make_record(10 + number, started_at_ms=NOW_MS - 5_000 + number * 100) for number in range(3)]
-    queries = booked(tmp_path, *old, *new, make_record(20, started_at_ms=NOW_MS - 3_600_001), make_record(21, started_at_ms=NOW_MS - 599_950, key_id="bob"))
+def test_older_records_are_summed_by_the_second_as_if_all_had_come_at_its_end(
+    tmp_path: Path,
+) -> None:
+    old = [
+        make_record(number, started_at_ms=NOW_MS - 600_000 + number * 100) for number in range(5)
+    ]
+    new = [
+        make_record(10 + number, started_at_ms=NOW_MS - 5_000 + number * 100) for number in range(3)
+    ]
+    queries = booked(
+        tmp_path,
+        *old,
+        *new,
+        make_record(20, started_at_ms=NOW_MS - 3_600_001),
+        make_record(21, started_at_ms=NOW_MS - 599_950, key_id="bob"),
+    )
     found = recent(queries, NOW_MS - 3_600_000, NOW_MS)
     assert [(row.started_at_ms, row.key_id, row.requests, row.input_tokens) for row in found] == [
         (NOW_MS - 599_950, "bob", 1, 100), (old[-1].started_at_ms, "alice", 5, 500), *((record.started_at_ms, "alice", 1, 100) for record in new),
@@ -35,8 +47,14 @@ def test_older_records_are_summed_by_the_second_as_if_all_had_come_at_its_end(tm
 
 
 def test_an_adjustment_is_no_request(tmp_path: Path) -> None:
-    queries = booked(tmp_path, make_record(1, started_at_ms=NOW_MS - 10), make_record(2, started_at_ms=NOW_MS - 5, kind="adjustment", adjusts="x", input_tokens=None))
-    assert [(row.requests, row.input_tokens) for row in recent(queries, NOW_MS - 60_000, NOW_MS)] == [(1, 100), (0, None)]
+    queries = booked(
+        tmp_path,
+        make_record(1, started_at_ms=NOW_MS - 10),
+        make_record(2, started_at_ms=NOW_MS - 5, kind="adjustment", adjusts="x", input_tokens=None),
+    )
+    assert [
+        (row.requests, row.input_tokens) for row in recent(queries, NOW_MS - 60_000, NOW_MS)
+    ] == [(1, 100), (0, None)]
 
 
 def test_a_rate_whose_burst_lasts_longer_than_any_ledger_asks_for_all_of_it(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Roll-ups of hours, days and months: at each commit they say what the records before `folded_until_ms` say, whatever is booked when."""
+"""Roll-ups of hours, days and months: at each commit they say what the records before
+`folded_until_ms` say, whatever is booked when."""
 
 from __future__ import annotations
 
@@ -10,20 +11,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.ledger.sqlite.booking import Book
+from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.rollups import GRACE_MS
 from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, MIGRATIONS, MONEY, SUMS, WIDE, migrate
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, records, rows
 
 DAY_MS = 86_400_000
-NEXT_MONTH_MS = 1_793_491_200_000 + 30 * DAY_MS     # 2026-12-01T00:00Z
+NEXT_MONTH_MS = 1_793_491_200_000 + 30 * DAY_MS  # 2026-12-01T00:00Z
 NAMES = ", ".join(GROUPS)
 
 
 def by_span(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
     """What a wide table says, in one number each."""
     sums = [f"{name}_high * 4294967296 + {name}_low" if name in MONEY else name for name, _ in SUMS]
-    return set(rows(connection, f"SELECT bucket_ms, {NAMES}, {', '.join(sums)} FROM {table} JOIN rollup_groups AS g ON g.id = group_id"))
+    return set(
+        rows(
+            connection,
+            f"SELECT bucket_ms, {NAMES}, {', '.join(sums)} FROM {table} JOIN rollup_groups AS g ON g.id = group_id",
+        )
+    )
 
 
 def by_hand(connection: sqlite3.Connection, span: str) -> set[tuple[Any, ...]]:
@@ -39,7 +45,7 @@ def agree(connection: sqlite3.Connection) -> None:
 
 
 def booked_at(connection: sqlite3.Connection, now_ms: int, *batch: Any, after: int = 0) -> None:
-    Book(connection, KEY, lambda: now_ms).book("w0", numbered(*batch, after=after), None, (), ())
+    Booker(connection, KEY, lambda: now_ms).book("w0", numbered(*batch, after=after), None, (), ())
 
 
 @pytest.fixture
@@ -53,7 +59,8 @@ def connection() -> Any:
 @settings(max_examples=25)
 @given(st.data())
 def test_whatever_is_booked_when(data: st.DataObject) -> None:
-    """The clock runs on, stands or is set back; records come late, early or twice; some ledgers come from a version without these tables."""
+    """The clock runs on, stands or is set back; records come late, early or twice; some ledgers
+    come from a version without these tables."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         book_and_compare(connection, data)
 
@@ -79,8 +86,11 @@ def book_and_compare(connection: sqlite3.Connection, data: st.DataObject) -> Non
         agree(connection)
 
 
-def test_quarter_hours_that_have_passed_are_folded_and_what_is_newer_is_not(connection: sqlite3.Connection) -> None:
-    """No further than the clock says, and no further than the records have come. Each step books a record of the first quarter hour and a newer one."""
+def test_quarter_hours_that_have_passed_are_folded_and_what_is_newer_is_not(
+    connection: sqlite3.Connection,
+) -> None:
+    """No further than the clock says, and no further than the records have come. Each step books a
+    record of the first quarter hour and a newer one."""
     end_ms = (START_MS // BUCKET_MS + 1) * BUCKET_MS
     steps = [  # now, the newer record's start, until when is folded, how many
         (end_ms + GRACE_MS - 1, end_ms - 1, end_ms - BUCKET_MS, 0),
@@ -90,30 +100,84 @@ def test_quarter_hours_that_have_passed_are_folded_and_what_is_newer_is_not(conn
         (0, end_ms - 1, end_ms, 7),
     ]
     for n, (now_ms, newer_ms, until_ms, folded) in enumerate(steps):
-        booked_at(connection, now_ms, make_record(2 * n), make_record(2 * n + 1, started_at_ms=newer_ms), after=2 * n)
+        booked_at(
+            connection,
+            now_ms,
+            make_record(2 * n),
+            make_record(2 * n + 1, started_at_ms=newer_ms),
+            after=2 * n,
+        )
         assert rows(connection, "SELECT folded_until_ms FROM fold") == [(until_ms,)]
         for table, _ in WIDE:
-            assert rows(connection, f"SELECT ifnull(sum(requests), 0) FROM {table}") == [(folded,)], (n, table)
+            assert rows(connection, f"SELECT ifnull(sum(requests), 0) FROM {table}") == [
+                (folded,)
+            ], (n, table)
         agree(connection)
 
 
 def test_months_are_those_of_the_calendar_in_utc(connection: sqlite3.Connection) -> None:
-    starts = [NEXT_MONTH_MS - 1, NEXT_MONTH_MS, NEXT_MONTH_MS + 31 * DAY_MS - 1, NEXT_MONTH_MS + 31 * DAY_MS, NEXT_MONTH_MS + 90 * DAY_MS]
-    booked_at(connection, NEXT_MONTH_MS + 90 * DAY_MS, *(make_record(n, started_at_ms=at_ms) for n, at_ms in enumerate(starts)))
+    starts = [
+        NEXT_MONTH_MS - 1,
+        NEXT_MONTH_MS,
+        NEXT_MONTH_MS + 31 * DAY_MS - 1,
+        NEXT_MONTH_MS + 31 * DAY_MS,
+        NEXT_MONTH_MS + 90 * DAY_MS,
+    ]
+    booked_at(
+        connection,
+        NEXT_MONTH_MS + 90 * DAY_MS,
+        *(make_record(n, started_at_ms=at_ms) for n, at_ms in enumerate(starts)),
+    )
     found = rows(connection, "SELECT bucket_ms, requests FROM rollups_monthly ORDER BY 1")
-    assert found == [(NEXT_MONTH_MS - 30 * DAY_MS, 1), (NEXT_MONTH_MS, 2), (NEXT_MONTH_MS + 31 * DAY_MS, 1)]
+    assert found == [
+        (NEXT_MONTH_MS - 30 * DAY_MS, 1),
+        (NEXT_MONTH_MS, 2),
+        (NEXT_MONTH_MS + 31 * DAY_MS, 1),
+    ]
 
 
 def test_a_start_that_no_calendar_knows_stops_no_booking(connection: sqlite3.Connection) -> None:
-    booked_at(connection, 2**62, make_record(0, started_at_ms=2**61), make_record(1, started_at_ms=-5), make_record(2, started_at_ms=2**61 + DAY_MS))
-    assert [rows(connection, f"SELECT sum(requests) FROM {table}") for table, _ in WIDE] == [[(2,)]] * 3
+    booked_at(
+        connection,
+        2**62,
+        make_record(0, started_at_ms=2**61),
+        make_record(1, started_at_ms=-5),
+        make_record(2, started_at_ms=2**61 + DAY_MS),
+    )
+    assert [rows(connection, f"SELECT sum(requests) FROM {table}") for table, _ in WIDE] == [
+        [(2,)]
+    ] * 3
 
 
-def test_counts_beyond_63_bits_stay_at_the_bound_and_booking_goes_on(connection: sqlite3.Connection) -> None:
+def test_counts_beyond_63_bits_stay_at_the_bound_and_booking_goes_on(
+    connection: sqlite3.Connection,
+) -> None:
     for n in range(4):
-        batch = [make_record(n * 64 + i, started_at_ms=START_MS + n * 900_000, output_tokens=2**56, charge_nano=2**56, currency="VND") for i in range(64)]
+        batch = [
+            make_record(
+                n * 64 + i,
+                started_at_ms=START_MS + n * 900_000,
+                output_tokens=2**56,
+                charge_nano=2**56,
+                currency="VND",
+            )
+            for i in range(64)
+        ]
         booked_at(connection, START_MS, *batch, after=n * 64)
-    booked_at(connection, START_MS + DAY_MS, make_record(999, started_at_ms=START_MS + DAY_MS, currency="VND"), after=256)
-    booked_at(connection, START_MS + DAY_MS, make_record(1000, output_tokens=2**56, currency="VND"), after=257)
+    booked_at(
+        connection,
+        START_MS + DAY_MS,
+        make_record(999, started_at_ms=START_MS + DAY_MS, currency="VND"),
+        after=256,
+    )
+    booked_at(
+        connection,
+        START_MS + DAY_MS,
+        make_record(1000, output_tokens=2**56, currency="VND"),
+        after=257,
+    )
     for table, _ in WIDE:
-        assert rows(connection, f"SELECT sum(requests), max(output_tokens), sum(charge_nano_high) * 1.0 * 4294967296 FROM {table}") == [(257, 2**63 - 1, 256.0 * 2**56)]
+        assert rows(
+            connection,
+            f"SELECT sum(requests), max(output_tokens), sum(charge_nano_high) * 1.0 * 4294967296 FROM {table}",
+        ) == [(257, 2**63 - 1, 256.0 * 2**56)]

@@ -12,19 +12,29 @@ import pytest
 
 from proxy.core.records.canonical import COLUMNS
 from proxy.ledger import LedgerError
-from proxy.ledger.sqlite.booking import Book
+from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.queries import Queries
-from proxy.ledger.sqlite.schema import APPEND_ONLY, BUCKET_MS, MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
+from proxy.ledger.sqlite.schema import (
+    APPEND_ONLY,
+    BUCKET_MS,
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    migrate,
+    schema_version,
+)
 from proxy.ledger.sqlite.verify import verify_chain
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book, rows
 
 
 @pytest.fixture
 def booked(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """A ledger of three records and a row in every other append-only table, on a connection without `recursive_triggers`."""
+    """A ledger of three records and a row in every other append-only table, on a connection without
+    `recursive_triggers`."""
     connection, book = open_book(tmp_path / "ledger.db")
     book.book("w0", numbered(*map(make_record, range(3))), None, (), ())
-    connection.execute("INSERT INTO grants VALUES (1, 'g1', 1, 'key:alice', 'tokens', 5, NULL, 'gift', 'ops')")
+    connection.execute(
+        "INSERT INTO grants VALUES (1, 'g1', 1, 'key:alice', 'tokens', 5, NULL, 'gift', 'ops')"
+    )
     connection.execute("INSERT INTO checkpoints VALUES (3, x'00', 1, 'k', x'00')")
     connection.execute("INSERT INTO price_versions VALUES ('v1', 1, x'00')")
     yield connection
@@ -36,11 +46,17 @@ def snapshot(connection: sqlite3.Connection) -> list[list[tuple[object, ...]]]:
 
 
 @pytest.mark.parametrize("table", APPEND_ONLY)
-@pytest.mark.parametrize("statement", ["UPDATE {} SET seq = seq + 100", "DELETE FROM {}", "DELETE FROM {} WHERE seq > 0"])
-def test_no_row_is_changed_or_deleted(booked: sqlite3.Connection, table: str, statement: str) -> None:
+@pytest.mark.parametrize(
+    "statement", ["UPDATE {} SET seq = seq + 100", "DELETE FROM {}", "DELETE FROM {} WHERE seq > 0"]
+)
+def test_no_row_is_changed_or_deleted(
+    booked: sqlite3.Connection, table: str, statement: str
+) -> None:
     before = snapshot(booked)
     if table == "price_versions":
-        statement = statement.replace("seq = seq + 100", "version = 'v2'").replace("seq > 0", "version > ''")
+        statement = statement.replace("seq = seq + 100", "version = 'v2'").replace(
+            "seq > 0", "version > ''"
+        )
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
         booked.execute(statement.format(table))
     assert snapshot(booked) == before
@@ -55,15 +71,26 @@ def test_insert_or_replace_replaces_nothing(booked: sqlite3.Connection, table: s
     for kept in ("seq", "id"):
         if kept not in columns:
             continue
-        fields = ["1000 + seq" if name == "seq" and kept != "seq" else f"'new-' || {name}" if name == "id" and kept != "id" else name for name in columns]
-        booked.execute(f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) SELECT {', '.join(fields)} FROM {table}")
+        fields = [
+            "1000 + seq"
+            if name == "seq" and kept != "seq"
+            else f"'new-' || {name}"
+            if name == "id" and kept != "id"
+            else name
+            for name in columns
+        ]
+        booked.execute(
+            f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) SELECT {', '.join(fields)} FROM {table}"
+        )
     assert snapshot(booked) == before
 
 
 def test_an_upsert_changes_nothing_either(booked: sqlite3.Connection) -> None:
     before = snapshot(booked)
     names = ", ".join(COLUMNS)
-    booked.execute(f"INSERT INTO records ({names}) SELECT {names} FROM records WHERE 1 ON CONFLICT (id) DO UPDATE SET output_tokens = 0")
+    booked.execute(
+        f"INSERT INTO records ({names}) SELECT {names} FROM records WHERE 1 ON CONFLICT (id) DO UPDATE SET output_tokens = 0"
+    )
     assert snapshot(booked) == before
 
 
@@ -97,7 +124,7 @@ def test_a_later_migration_keeps_rows_and_hashes(booked: sqlite3.Connection) -> 
     migrate(booked, "x", (*MIGRATIONS, "ALTER TABLE records ADD COLUMN region TEXT;"))
     assert rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records") == before
     assert rows(booked, "PRAGMA user_version") == [(7,)]
-    Book(booked, KEY, lambda: START_MS).book("w0", numbered(make_record(9)), None, (), ())
+    Booker(booked, KEY, lambda: START_MS).book("w0", numbered(make_record(9)), None, (), ())
     assert rows(booked, "SELECT count(*), count(region) FROM records") == [(4, 0)]
 
 
@@ -110,7 +137,8 @@ def test_a_migration_that_fails_leaves_the_version_before_it(booked: sqlite3.Con
 
 
 def test_a_released_migration_is_never_edited() -> None:
-    """A database made by the old text would not be the one that the next migration expects: a change is a new migration."""
+    """A database made by the old text would not be the one that the next migration expects: a
+    change is a new migration."""
     digests = [hashlib.sha256(script.encode()).hexdigest()[:16] for script in MIGRATIONS]
     assert digests == [
         "f13da70f6cb6fbef", "6b31257ff48e29f8", "108924cef4dd1eed", "bb619b8ecfdd9e1e",
@@ -123,11 +151,20 @@ def fill_as_of_old(connection: sqlite3.Connection) -> None:
     names = ", ".join(COLUMNS)
     with sqlite3.connect(":memory:", isolation_level=None) as other:
         migrate(other, "y")
-        Book(other, KEY, lambda: START_MS).book("w0", numbered(*map(make_record, range(3))), None, (), ())
-        for table, columns in (("records", names), ("rollups", "*"), ("heads", "*"), ("journal_positions", "*")):
+        Booker(other, KEY, lambda: START_MS).book(
+            "w0", numbered(*map(make_record, range(3))), None, (), ()
+        )
+        for table, columns in (
+            ("records", names),
+            ("rollups", "*"),
+            ("heads", "*"),
+            ("journal_positions", "*"),
+        ):
             stored = rows(other, f"SELECT {columns} FROM {table}")
             into = f"({names})" if table == "records" else ""
-            connection.executemany(f"INSERT INTO {table} {into} VALUES ({', '.join('?' * len(stored[0]))})", stored)
+            connection.executemany(
+                f"INSERT INTO {table} {into} VALUES ({', '.join('?' * len(stored[0]))})", stored
+            )
     other.close()
 
 
@@ -138,7 +175,9 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one(tmp_path: Path, ve
     fill_as_of_old(connection)
     before = rows(connection, f"SELECT {', '.join(COLUMNS)} FROM records")
     queries = Queries("sqlite:ledger.db", tmp_path)
-    assert queries.price_terms("v1") is None, "read before any process of this version has opened it"
+    assert queries.price_terms("v1") is None, (
+        "read before any process of this version has opened it"
+    )
     assert queries.served_models() == []
     used = queries.usage(["key"], None, None, UTC)
     assert [row["requests"] for row in used] == [3]
@@ -146,7 +185,7 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one(tmp_path: Path, ve
     assert rows(connection, f"SELECT {', '.join(COLUMNS)} FROM records") == before
     assert queries.usage(["key"], None, None, UTC) == used
     assert queries.served_models() == [("modelmax", "deepseek-v3.2", "deepseek-v3.2")]
-    book = Book(connection, KEY, lambda: START_MS)
+    book = Booker(connection, KEY, lambda: START_MS)
     book.book("w0", numbered(make_record(3), after=3), None, (), (), [("v1", b"terms")])
     assert queries.price_terms("v1") == b"terms"
     connection.close()

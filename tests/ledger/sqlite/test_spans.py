@@ -10,22 +10,33 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ledger.sqlite.booking import Book
+from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.queries import Queries
 from proxy.ledger.sqlite.schema import GROUPS, SUMS, WIDE
 from proxy.ledger.sqlite.spans import Piece, Reach, pieces, reach, source
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book, rows
 
 DAY_MS = 86_400_000
-SHORT = {"m": "rollups_monthly", "d": "rollups_daily", "h": "rollups_4h", "q": "rollups", "r": "records"}
+SHORT = {
+    "m": "rollups_monthly",
+    "d": "rollups_daily",
+    "h": "rollups_4h",
+    "q": "rollups",
+    "r": "records",
+}
 
 
 def ms(text: str) -> int | None:
     """Milliseconds of `11-02T18:30` in 2026, UTC; `-` is open."""
-    return None if text == "-" else int(datetime.fromisoformat(f"2026-{text}").replace(tzinfo=UTC).timestamp() * 1000)
+    return (
+        None
+        if text == "-"
+        else int(datetime.fromisoformat(f"2026-{text}").replace(tzinfo=UTC).timestamp() * 1000)
+    )
 
 
-# from             to                 what is read. Roll-ups begin on 03-05, wide ones reach until 11-20T12:00
+# from             to                 what is read. Roll-ups begin on 03-05, wide ones reach until
+# 11-20T12:00
 TABLE = """
 -                  -                  m(- -) q(11-20T12:00 -)
 01-01T00:00        -                  m(- -) q(11-20T12:00 -)
@@ -49,12 +60,19 @@ TABLE = """
 @pytest.mark.parametrize("line", TABLE.strip().splitlines())
 def test_what_is_read(line: str) -> None:
     from_text, to_text, *wanted = line.replace("(", " ").replace(")", " ").split()
-    expected = [Piece(SHORT[short], ms(first), ms(last)) for short, first, last in zip(*[iter(wanted)] * 3, strict=True)]
+    expected = [
+        Piece(SHORT[short], ms(first), ms(last))
+        for short, first, last in zip(*[iter(wanted)] * 3, strict=True)
+    ]
     first_ms, folded_ms = ms("03-05T10:00"), ms("11-20T12:00")
     assert folded_ms is not None
     found = pieces(ms(from_text), ms(to_text), Reach(first_ms, folded_ms))
     # An empty quarter-hour piece at the seam reads nothing.
-    assert [piece for piece in found if piece.from_ms is None or piece.from_ms != piece.to_ms or len(found) == 1] == expected
+    assert [
+        piece
+        for piece in found
+        if piece.from_ms is None or piece.from_ms != piece.to_ms or len(found) == 1
+    ] == expected
 
 
 @pytest.mark.parametrize("folded_text", ["-", "11-20T12:00", "03-01T00:00", "11-01T00:00"])
@@ -63,11 +81,20 @@ def test_each_moment_is_read_once(folded_text: str) -> None:
     rng = random.Random(folded_text)
     folded_ms = ms(folded_text)
     reached = Reach(START_MS - 300 * DAY_MS, 0 if folded_ms is None else folded_ms)
-    edges = [START_MS - rng.randrange(250 * DAY_MS) // step * step for step in (1, 900_000, 14_400_000, DAY_MS) for _ in range(40)]
-    edges += [ms(f"{month:02}-01T00:00") for month in range(4, 12)] + ([] if folded_ms is None else [folded_ms, folded_ms - 1, folded_ms + 1])
+    edges = [
+        START_MS - rng.randrange(250 * DAY_MS) // step * step
+        for step in (1, 900_000, 14_400_000, DAY_MS)
+        for _ in range(40)
+    ]
+    edges += [ms(f"{month:02}-01T00:00") for month in range(4, 12)] + (
+        [] if folded_ms is None else [folded_ms, folded_ms - 1, folded_ms + 1]
+    )
     for _ in range(2000):
         from_ms, to_ms = rng.choice(edges), rng.choice(edges)
-        spans = sorted((piece.from_ms, reached.folded_until_ms if piece.to_ms is None else piece.to_ms) for piece in pieces(from_ms, to_ms, reached))
+        spans = sorted(
+            (piece.from_ms, reached.folded_until_ms if piece.to_ms is None else piece.to_ms)
+            for piece in pieces(from_ms, to_ms, reached)
+        )
         spans = [(start, end) for start, end in spans if start < end]
         if from_ms >= to_ms:
             assert spans == []
@@ -78,23 +105,30 @@ def test_each_moment_is_read_once(folded_text: str) -> None:
 
 @pytest.fixture(scope="module")
 def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Records over 100 days, of few groups, most at the edge of something; folded up to 20 hours before the last."""
+    """Records over 100 days, of few groups, most at the edge of something; folded up to 20 hours
+    before the last."""
     rng = random.Random(5)
     directory = tmp_path_factory.mktemp("year")
     connection, _ = open_book(directory / "ledger.db")
     batch = []
     for n in range(1500):
         at_ms = START_MS - rng.randrange(100 * DAY_MS)
-        at_ms = at_ms // (step := rng.choice([1, 900_000, 14_400_000, DAY_MS])) * step - rng.choice([0, 0, 1])
+        at_ms = at_ms // (step := rng.choice([1, 900_000, 14_400_000, DAY_MS])) * step - rng.choice(
+            [0, 0, 1]
+        )
         charge_nano, currency = rng.choice([(rng.randrange(-(2**50), 2**56), "USD"), (None, None)])
         batch.append(make_record(n, started_at_ms=at_ms, key_id=f"k{n % 5}", team=rng.choice([None, "", "a"]), charge_nano=charge_nano, cost_nano=charge_nano,
                                  currency=currency, cached_tokens=rng.choice([None, 0, 7]), kind=rng.choice(["usage", "usage", "adjustment"])))  # fmt: skip
     batch.sort(key=lambda record: record.started_at_ms + rng.choice([0, 0, 0, 9 * DAY_MS]))
     for start in range(0, len(batch), 60):
         part = batch[start : start + 60]
-        Book(connection, KEY, lambda part=part: part[-1].started_at_ms).book("w0", numbered(*part, after=start), None, (), ())  # type: ignore[misc]
+        Booker(connection, KEY, lambda part=part: part[-1].started_at_ms).book(
+            "w0", numbered(*part, after=start), None, (), ()
+        )  # type: ignore[misc]
     assert rows(connection, "SELECT max(folded_until_ms) FROM fold") < [(START_MS,)]
-    assert all(rows(connection, f"SELECT count(*) > 10 FROM {table}") == [(1,)] for table, _ in WIDE)
+    assert all(
+        rows(connection, f"SELECT count(*) > 10 FROM {table}") == [(1,)] for table, _ in WIDE
+    )
     connection.close()
     return directory
 
@@ -102,19 +136,54 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_any_range_says_what_its_records_say(year: Path) -> None:
     queries = Queries("sqlite:ledger.db", year)
     rng = random.Random(6)
-    sums = ", ".join(f"sum({expression}) AS {name}" for name, expression in SUMS if not name.endswith("_nano"))
+    sums = ", ".join(
+        f"sum({expression}) AS {name}" for name, expression in SUMS if not name.endswith("_nano")
+    )
     with queries._reading() as connection:
         starts = [at for (at,) in rows(connection, "SELECT started_at_ms FROM records")]
     for _ in range(150):
-        from_ms, to_ms = (rng.choice([None, rng.choice(starts), rng.choice(starts) // DAY_MS * DAY_MS, rng.choice(starts) + 1]) for _ in range(2))
-        where, bounds = "started_at_ms >= ? AND started_at_ms < ?", (-1 if from_ms is None else from_ms, 2**60 if to_ms is None else to_ms)
+        from_ms, to_ms = (
+            rng.choice(
+                [
+                    None,
+                    rng.choice(starts),
+                    rng.choice(starts) // DAY_MS * DAY_MS,
+                    rng.choice(starts) + 1,
+                ]
+            )
+            for _ in range(2)
+        )
+        where, bounds = (
+            "started_at_ms >= ? AND started_at_ms < ?",
+            (-1 if from_ms is None else from_ms, 2**60 if to_ms is None else to_ms),
+        )
         found = queries.usage(["key", "team"], from_ms, to_ms, UTC)
         with queries._reading() as connection:
-            plain = rows(connection, f"SELECT key_id, team, currency, {sums} FROM records WHERE {where} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3", *bounds)
-            money = rows(connection, f"SELECT key_id, team, currency, charge_nano FROM records WHERE {where} AND charge_nano IS NOT NULL", *bounds)
-        assert [(row["key"], row["team"], row["currency"], *(row[name] for name, _ in SUMS if not name.endswith("_nano"))) for row in found] == plain
+            plain = rows(
+                connection,
+                f"SELECT key_id, team, currency, {sums} FROM records WHERE {where} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+                *bounds,
+            )
+            money = rows(
+                connection,
+                f"SELECT key_id, team, currency, charge_nano FROM records WHERE {where} AND charge_nano IS NOT NULL",
+                *bounds,
+            )
+        assert [
+            (
+                row["key"],
+                row["team"],
+                row["currency"],
+                *(row[name] for name, _ in SUMS if not name.endswith("_nano")),
+            )
+            for row in found
+        ] == plain
         for row in found:
-            known = [amount for *group, amount in money if group == [row["key"], row["team"], row["currency"]]]
+            known = [
+                amount
+                for *group, amount in money
+                if group == [row["key"], row["team"], row["currency"]]
+            ]
             assert row["charge_nano"] == row["cost_nano"] == (sum(known) if known else None)
 
 
@@ -122,19 +191,33 @@ def test_few_rows_are_read_for_months(year: Path) -> None:
     """SQLite is to go by the keys, group by group, and sort nothing of what is many."""
     queries = Queries("sqlite:ledger.db", year)
     with queries._reading() as connection:
-        query, bounds = source(pieces(START_MS - 60 * DAY_MS, START_MS - DAY_MS, reach(connection, 3)), ["requests", "charge_nano"])
+        query, bounds = source(
+            pieces(START_MS - 60 * DAY_MS, START_MS - DAY_MS, reach(connection, 3)),
+            ["requests", "charge_nano"],
+        )
         plan = [row[3] for row in rows(connection, f"EXPLAIN QUERY PLAN {query}", *bounds)]
     assert not any("TEMP B-TREE" in step or step.startswith("SCAN rollups") for step in plan), plan
-    assert sum(step.startswith("SCAN g") for step in plan) == sum("PRIMARY KEY (group_id=?" in step for step in plan) >= 2
+    assert (
+        sum(step.startswith("SCAN g") for step in plan)
+        == sum("PRIMARY KEY (group_id=?" in step for step in plan)
+        >= 2
+    )
 
 
 def test_counts_beyond_63_bits_are_read_from_the_quarter_hours(tmp_path: Path) -> None:
     connection, _ = open_book(tmp_path / "ledger.db")
     for n in range(3):
-        batch = [make_record(n * 64 + i, started_at_ms=START_MS + n * DAY_MS, output_tokens=2**56) for i in range(64)]
-        Book(connection, KEY, lambda: START_MS + 90 * DAY_MS).book("w0", numbered(*batch, after=n * 64), None, (), ())
+        batch = [
+            make_record(n * 64 + i, started_at_ms=START_MS + n * DAY_MS, output_tokens=2**56)
+            for i in range(64)
+        ]
+        Booker(connection, KEY, lambda: START_MS + 90 * DAY_MS).book(
+            "w0", numbered(*batch, after=n * 64), None, (), ()
+        )
     connection.close()
-    (row,) = Queries("sqlite:ledger.db", tmp_path).usage(["team"], START_MS - START_MS % DAY_MS, START_MS + 3 * DAY_MS, UTC)
+    (row,) = Queries("sqlite:ledger.db", tmp_path).usage(
+        ["team"], START_MS - START_MS % DAY_MS, START_MS + 3 * DAY_MS, UTC
+    )
     assert row["output_tokens"] == 192 * 2**56
 
 
@@ -142,4 +225,8 @@ def test_groups_come_as_they_are(year: Path) -> None:
     queries = Queries("sqlite:ledger.db", year)
     with queries._reading() as connection:
         query, bounds = source([Piece("rollups_monthly", None, None)], ["requests"])
-        assert [column[0] for column in connection.execute(query, bounds).description] == [*GROUPS, "requests_h", "requests_l"]
+        assert [column[0] for column in connection.execute(query, bounds).description] == [
+            *GROUPS,
+            "requests_h",
+            "requests_l",
+        ]

@@ -44,7 +44,12 @@ def foreign(tmp_path: Path, ledger: SqliteLedger) -> Iterator[sqlite3.Connection
 
 async def test_what_is_booked_is_there_after_reopening(tmp_path: Path) -> None:
     ledger = await connect(URL, tmp_path / "var")
-    assert await ledger.book("w0", numbered(make_record(0)), salts=[("look-up", b"salt")], refusals=[Refusal(0, "a", "x", 1)]) == Booked(1, 0, 0)
+    assert await ledger.book(
+        "w0",
+        numbered(make_record(0)),
+        salts=[("look-up", b"salt")],
+        refusals=[Refusal(0, "a", "x", 1)],
+    ) == Booked(1, 0, 0)
     await ledger.aclose()
     ledger = await connect(URL, tmp_path / "var")
     assert await ledger.position("w0") == 1
@@ -52,7 +57,9 @@ async def test_what_is_booked_is_there_after_reopening(tmp_path: Path) -> None:
     assert await ledger.book("w0", numbered(make_record(0), make_record(1))) == Booked(1, 1, 0)
     assert await ledger.position("w0") == 2
     await ledger.aclose()
-    assert verify_chain(tmp_path / "var" / "ledger.db", read_key(tmp_path / "var" / "ledger.key")) == Verified(2, 2, 0, ())
+    assert verify_chain(
+        tmp_path / "var" / "ledger.db", read_key(tmp_path / "var" / "ledger.key")
+    ) == Verified(2, 2, 0, ())
 
 
 async def test_a_commit_is_synced_to_the_disk(ledger: SqliteLedger) -> None:
@@ -63,21 +70,41 @@ async def test_a_commit_is_synced_to_the_disk(ledger: SqliteLedger) -> None:
 
 async def test_files_are_private(tmp_path: Path, ledger: SqliteLedger) -> None:
     await ledger.book("w0", numbered(make_record(0)))
-    assert {entry.name: entry.stat().st_mode & 0o777 for entry in tmp_path.iterdir()} == dict.fromkeys(
+    assert {
+        entry.name: entry.stat().st_mode & 0o777 for entry in tmp_path.iterdir()
+    } == dict.fromkeys(
         ("ledger.db", "ledger.db-shm", "ledger.db-wal", "ledger.db.lock", "ledger.key"), 0o600
     )
 
 
-async def test_a_second_process_is_refused_with_the_reason_and_harms_nothing(tmp_path: Path, ledger: SqliteLedger) -> None:
+async def test_a_second_process_is_refused_with_the_reason_and_harms_nothing(
+    tmp_path: Path, ledger: SqliteLedger
+) -> None:
     program = f"import asyncio; from pathlib import Path; from proxy.ledger import connect; asyncio.run(connect({URL!r}, Path({str(tmp_path)!r})))"
-    second = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    second = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert second.returncode == 1
     assert f"is in use by process {os.getpid()}: one process writes a ledger" in second.stderr
     assert await ledger.book("w0", numbered(make_record(0))) == Booked(1, 0, 0)
 
 
-@pytest.mark.parametrize("url", ["postgresql://host/db", "queries:x", "canonical:x", "no scheme", "", "sqlite", "../x:y", "os:x"])
-async def test_an_unknown_kind_of_ledger_is_refused_with_an_example(tmp_path: Path, url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://host/db",
+        "queries:x",
+        "canonical:x",
+        "no scheme",
+        "",
+        "sqlite",
+        "../x:y",
+        "os:x",
+    ],
+)
+async def test_an_unknown_kind_of_ledger_is_refused_with_an_example(
+    tmp_path: Path, url: str
+) -> None:
     with pytest.raises(LedgerError, match=r"sqlite:ledger\.db"):
         await connect(url, tmp_path)
 
@@ -119,7 +146,9 @@ async def test_a_sealed_ledger_without_its_key_does_not_get_a_new_one(tmp_path: 
     ledger = await connect(URL, tmp_path)
     await ledger.book("w0", numbered(make_record(1), after=1))
     await ledger.aclose()
-    assert verify_chain(tmp_path / "ledger.db", KEY) == Verified(records=2, seals=2, seals_of_other_keys=1, problems=())
+    assert verify_chain(tmp_path / "ledger.db", KEY) == Verified(
+        records=2, seals=2, seals_of_other_keys=1, problems=()
+    )
 
 
 async def test_the_key_file_can_be_elsewhere(tmp_path: Path) -> None:
@@ -129,7 +158,9 @@ async def test_the_key_file_can_be_elsewhere(tmp_path: Path) -> None:
     assert not (tmp_path / "var" / "ledger.key").exists()
 
 
-async def test_a_locked_database_is_unavailable_and_takes_the_batch_later(ledger: SqliteLedger, foreign: sqlite3.Connection) -> None:
+async def test_a_locked_database_is_unavailable_and_takes_the_batch_later(
+    ledger: SqliteLedger, foreign: sqlite3.Connection
+) -> None:
     await ledger._connection.execute("PRAGMA busy_timeout = 1")
     foreign.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerUnavailable, match="locked"):
@@ -138,8 +169,12 @@ async def test_a_locked_database_is_unavailable_and_takes_the_batch_later(ledger
     assert await ledger.book("w0", numbered(make_record(0))) == Booked(1, 0, 0)
 
 
-async def test_a_full_database_is_unavailable_and_takes_the_batch_later(ledger: SqliteLedger, tmp_path: Path) -> None:
-    await ledger._connection.execute("PRAGMA max_page_count = 1")  # the least SQLite accepts is what the file has now
+async def test_a_full_database_is_unavailable_and_takes_the_batch_later(
+    ledger: SqliteLedger, tmp_path: Path
+) -> None:
+    await ledger._connection.execute(
+        "PRAGMA max_page_count = 1"
+    )  # the least SQLite accepts is what the file has now
     batch = numbered(*(make_record(n, tags={"env": "x" * 2000}) for n in range(64)))
     with pytest.raises(LedgerUnavailable, match="full"):
         await ledger.book("w0", batch, refusals=[Refusal(0, "a", "x", 1)])
@@ -163,7 +198,9 @@ async def test_a_damaged_database_is_unavailable(ledger: SqliteLedger, tmp_path:
 
 
 @pytest.mark.parametrize("replaced", [True, False])
-async def test_a_file_removed_or_replaced_in_use_takes_no_more_rows(ledger: SqliteLedger, tmp_path: Path, replaced: bool) -> None:
+async def test_a_file_removed_or_replaced_in_use_takes_no_more_rows(
+    ledger: SqliteLedger, tmp_path: Path, replaced: bool
+) -> None:
     path = tmp_path / "ledger.db"
     aside = path.rename(tmp_path / "aside.db")
     if replaced:
@@ -176,17 +213,23 @@ async def test_a_file_removed_or_replaced_in_use_takes_no_more_rows(ledger: Sqli
 
 @pytest.mark.parametrize("action", ["raise", "enospc"])
 @pytest.mark.parametrize(("place", "booked"), [("before", 0), ("inside", 0), ("after", 2)])
-async def test_a_fault_at_any_place_is_unavailable_and_the_batch_is_booked_once(tmp_path: Path, action: str, place: str, booked: int) -> None:
+async def test_a_fault_at_any_place_is_unavailable_and_the_batch_is_booked_once(
+    tmp_path: Path, action: str, place: str, booked: int
+) -> None:
     ledger = await connect(URL, tmp_path, failpoints=Failpoints(f"ledger.book.{place}={action}@1"))
     batch = numbered(make_record(0), make_record(1))
     with pytest.raises(LedgerUnavailable, match="failpoint"):
         await ledger.book("w0", batch)
     assert await ledger.position("w0") == booked
-    assert await ledger.book("w0", batch) == Booked(inserted=2 - booked, known=booked, adjustments=0)
+    assert await ledger.book("w0", batch) == Booked(
+        inserted=2 - booked, known=booked, adjustments=0
+    )
     await ledger.aclose()
 
 
-async def test_a_cancelled_wait_does_not_break_the_batch(ledger: SqliteLedger, tmp_path: Path) -> None:
+async def test_a_cancelled_wait_does_not_break_the_batch(
+    ledger: SqliteLedger, tmp_path: Path
+) -> None:
     waiting = asyncio.ensure_future(ledger.book("w0", numbered(make_record(0))))
     await asyncio.sleep(0)  # handed to the thread
     waiting.cancel()
@@ -216,11 +259,23 @@ asyncio.run(main(sys.argv[1]))
 
 @pytest.mark.whole
 @pytest.mark.parametrize("kills", [2, pytest.param(200, marks=pytest.mark.campaign)])
-async def test_killed_at_any_moment_the_book_is_whole_and_a_replay_completes_it(tmp_path: Path, kills: int) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *sys.path])}
+async def test_killed_at_any_moment_the_book_is_whole_and_a_replay_completes_it(
+    tmp_path: Path, kills: int
+) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *sys.path]),
+    }
     told = position = 0
     for n in range(kills):
-        booker = await asyncio.create_subprocess_exec(sys.executable, "-c", BOOKER, str(tmp_path), stdout=asyncio.subprocess.PIPE, env=environment)
+        booker = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            BOOKER,
+            str(tmp_path),
+            stdout=asyncio.subprocess.PIPE,
+            env=environment,
+        )
         assert booker.stdout is not None
         for _ in range(3 + 5 * (n % 5)):  # then right inside some later batch
             told = int(await booker.stdout.readline())
@@ -229,33 +284,53 @@ async def test_killed_at_any_moment_the_book_is_whole_and_a_replay_completes_it(
         await booker.wait()
         position = await replayed(tmp_path, told, last=1000)
     assert await replayed(tmp_path, told, last=position) == position
-    assert verify_chain(tmp_path / "ledger.db", read_key(tmp_path / "ledger.key")) == Verified(position, position // 17, 0, ())
+    assert verify_chain(tmp_path / "ledger.db", read_key(tmp_path / "ledger.key")) == Verified(
+        position, position // 17, 0, ()
+    )
 
 
 async def replayed(directory: Path, told: int, *, last: int) -> int:
-    """Books the last records again: nothing that was told as booked is missing, and nothing counts twice. The position."""
+    """Books the last records again: nothing that was told as booked is missing, and nothing counts
+    twice. The position."""
     ledger = await connect(URL, directory)
     position = await ledger.position("w0")
     assert position >= told, "a batch that was told as booked is gone"
-    again = numbered(*(make_record(n, started_at_ms=1_793_500_000_000 + n * 9_000) for n in range(max(0, position - last), position)))
+    again = numbered(
+        *(
+            make_record(n, started_at_ms=1_793_500_000_000 + n * 9_000)
+            for n in range(max(0, position - last), position)
+        )
+    )
     for start in range(0, len(again), 64):
         await ledger.book("w0", again[start : start + 64], position=position)
     await ledger.aclose()
     connection = sqlite3.connect(directory / "ledger.db")
-    assert rows(connection, "SELECT count(*), max(seq), sum(output_tokens) FROM records") == [(position, position, 20 * position)]
-    assert rows(connection, "SELECT sum(requests), sum(output_tokens) FROM rollups") == [(position, 20 * position)]
+    assert rows(connection, "SELECT count(*), max(seq), sum(output_tokens) FROM records") == [
+        (position, position, 20 * position)
+    ]
+    assert rows(connection, "SELECT sum(requests), sum(output_tokens) FROM rollups") == [
+        (position, 20 * position)
+    ]
     connection.close()
     return position
 
 
 def test_aiosqlite_still_has_what_one_hop_a_batch_needs() -> None:
-    """The ledger uses two private names of the pinned aiosqlite. If this fails after an upgrade: adapt `_on_its_thread` and `_raw` there, and nowhere else."""
+    """The ledger uses two private names of the pinned aiosqlite. If this fails after an upgrade:
+    adapt `_on_its_thread` and `_raw` there, and nowhere else."""
     assert inspect.iscoroutinefunction(aiosqlite.Connection._execute)
-    assert list(inspect.signature(aiosqlite.Connection._execute).parameters) == ["self", "fn", "args", "kwargs"]
+    assert list(inspect.signature(aiosqlite.Connection._execute).parameters) == [
+        "self",
+        "fn",
+        "args",
+        "kwargs",
+    ]
     assert isinstance(inspect.getattr_static(aiosqlite.Connection, "_conn"), property)
 
 
 def test_only_one_module_reaches_into_aiosqlite() -> None:
     root = Path(inspect.getfile(SqliteLedger)).parents[2]
-    users = [path.relative_to(root) for path in root.rglob("*.py") if "aiosqlite" in path.read_text()]
+    users = [
+        path.relative_to(root) for path in root.rglob("*.py") if "aiosqlite" in path.read_text()
+    ]
     assert users == [Path("ledger/sqlite/__init__.py")]

@@ -13,14 +13,24 @@ import pytest
 
 from proxy.core.usage import UsageRecord
 from proxy.ledger.sqlite import usage as grouping
-from proxy.ledger.sqlite.booking import Book
+from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.queries import Queries
 from proxy.ledger.sqlite.usage import DAYS_MAX
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book
 
 DAY_MS = 86_400_000
-ZONES = ("UTC", "Asia/Shanghai", "Asia/Kolkata", "America/New_York", "Australia/Lord_Howe", "Pacific/Chatham", "America/Santiago")
-FIRST_MS = int(datetime(2026, 8, 30, tzinfo=UTC).timestamp() * 1000)    # every zone's change in autumn or spring is in the 80 days from here
+ZONES = (
+    "UTC",
+    "Asia/Shanghai",
+    "Asia/Kolkata",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Pacific/Chatham",
+    "America/Santiago",
+)
+FIRST_MS = int(
+    datetime(2026, 8, 30, tzinfo=UTC).timestamp() * 1000
+)  # every zone's change in autumn or spring is in the 80 days from here
 
 
 @pytest.fixture(scope="module")
@@ -32,40 +42,72 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> tuple[Queries, list[Usag
     for _ in range(500):
         at_ms = FIRST_MS + rng.randrange(80 * DAY_MS)
         if rng.random() < 0.7:
-            midnight = datetime.fromtimestamp(at_ms // 1000, ZoneInfo(rng.choice(ZONES))).replace(hour=0, minute=0, second=0)
+            midnight = datetime.fromtimestamp(at_ms // 1000, ZoneInfo(rng.choice(ZONES))).replace(
+                hour=0, minute=0, second=0
+            )
             at_ms = int(midnight.timestamp()) * 1000 + rng.choice([-1, 0, 900_000, -900_001])
         starts.append(at_ms)
-    booked = [make_record(n, started_at_ms=at_ms, team=rng.choice([None, "a", "b"]), key_id=f"k{n % 2}", output_tokens=rng.randrange(9)) for n, at_ms in enumerate(sorted(starts))]
+    booked = [
+        make_record(
+            n,
+            started_at_ms=at_ms,
+            team=rng.choice([None, "a", "b"]),
+            key_id=f"k{n % 2}",
+            output_tokens=rng.randrange(9),
+        )
+        for n, at_ms in enumerate(sorted(starts))
+    ]
     connection, _ = open_book(directory / "ledger.db")
     for start in range(0, len(booked), 50):
         part = booked[start : start + 50]
-        Book(connection, KEY, lambda now_ms=part[-1].started_at_ms: now_ms).book("w0", numbered(*part, after=start), None, (), ())  # type: ignore[misc]
+        Booker(connection, KEY, lambda now_ms=part[-1].started_at_ms: now_ms).book(
+            "w0", numbered(*part, after=start), None, (), ()
+        )  # type: ignore[misc]
     connection.close()
     return Queries("sqlite:ledger.db", directory), booked
 
 
 @pytest.mark.parametrize("zone", [ZoneInfo(key) for key in ZONES], ids=ZONES)
-def test_days_say_what_their_records_say(season: tuple[Queries, list[UsageRecord]], zone: ZoneInfo) -> None:
+def test_days_say_what_their_records_say(
+    season: tuple[Queries, list[UsageRecord]], zone: ZoneInfo
+) -> None:
     queries, booked = season
     rng = random.Random(zone.key)
-    bounds = [None, None, FIRST_MS + 20 * DAY_MS, *(rng.choice(booked).started_at_ms + rng.choice([0, 1]) for _ in range(6))]
+    bounds = [
+        None,
+        None,
+        FIRST_MS + 20 * DAY_MS,
+        *(rng.choice(booked).started_at_ms + rng.choice([0, 1]) for _ in range(6)),
+    ]
     for by in (["day"], ["team", "day"], ["day", "key"]):
         for from_ms, to_ms in [*pairwise(bounds), (None, None)]:
             sums: dict[tuple[str | None, ...], int] = {}
             for record in booked:
-                if (from_ms is None or record.started_at_ms >= from_ms) and (to_ms is None or record.started_at_ms < to_ms):
-                    day = datetime.fromtimestamp(record.started_at_ms // 1000, zone).date().isoformat()
-                    group = tuple({"day": day, "team": record.team, "key": record.key_id}[name] for name in by)
+                if (from_ms is None or record.started_at_ms >= from_ms) and (
+                    to_ms is None or record.started_at_ms < to_ms
+                ):
+                    day = (
+                        datetime.fromtimestamp(record.started_at_ms // 1000, zone)
+                        .date()
+                        .isoformat()
+                    )
+                    group = tuple(
+                        {"day": day, "team": record.team, "key": record.key_id}[name] for name in by
+                    )
                     assert record.output_tokens is not None
                     sums[group] = sums.get(group, 0) + record.output_tokens
             found = queries.usage(by, from_ms, to_ms, zone)
-            assert [(tuple(row[name] for name in by), row["output_tokens"]) for row in found] == sorted(
+            assert [
+                (tuple(row[name] for name in by), row["output_tokens"]) for row in found
+            ] == sorted(
                 sums.items(), key=lambda item: [(name is not None, name) for name in item[0]]
             )
 
 
 @pytest.fixture
-def statements(season: tuple[Queries, list[UsageRecord]], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def statements(
+    season: tuple[Queries, list[UsageRecord]], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[str]]:
     """What SQLite is asked from here on."""
     queries, _ = season
     asked: list[str] = []
@@ -84,16 +126,32 @@ def statements(season: tuple[Queries, list[UsageRecord]], monkeypatch: pytest.Mo
         yield asked
 
 
-def test_days_are_read_from_the_widest_spans_within_them(season: tuple[Queries, list[UsageRecord]], statements: list[str]) -> None:
+def test_days_are_read_from_the_widest_spans_within_them(
+    season: tuple[Queries, list[UsageRecord]], statements: list[str]
+) -> None:
     queries, _ = season
     queries.usage(["day"], FIRST_MS + DAY_MS, FIRST_MS + 3 * DAY_MS, UTC)
     days = [text for text in statements if "SELECT" in text and "FROM source" in text]
-    assert len(days) == 2 and all("rollups_daily" in text and "rollups WHERE" not in text for text in days)
+    assert len(days) == 2 and all(
+        "rollups_daily" in text and "rollups WHERE" not in text for text in days
+    )
 
 
-def test_a_record_of_a_clock_that_was_far_off_is_found_without_asking_day_by_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_of_a_clock_that_was_far_off_is_found_without_asking_day_by_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     connection, book = open_book(tmp_path / "ledger.db")
-    book.book("w0", numbered(make_record(0, started_at_ms=1), make_record(1), make_record(2, started_at_ms=START_MS + DAYS_MAX * DAY_MS)), None, (), ())
+    book.book(
+        "w0",
+        numbered(
+            make_record(0, started_at_ms=1),
+            make_record(1),
+            make_record(2, started_at_ms=START_MS + DAYS_MAX * DAY_MS),
+        ),
+        None,
+        (),
+        (),
+    )
     connection.close()
     monkeypatch.setattr(grouping, "window", None)
     found = Queries("sqlite:ledger.db", tmp_path).usage(["day"], None, None, UTC)

@@ -34,29 +34,45 @@ async def test_names_that_clients_make_up_leave_nothing_behind() -> None:
     """Under `auth: forward` each credential is a key with limits of its own."""
     here, quota = await store()
     shared = limit("9_000 requests/second", whose="proxy:")
-    busy = await here.admitted([limit("9 concurrent", whose="key:busy"), limit("9 tokens/minute", whose="key:busy")], 5)
+    busy = await here.admitted(
+        [limit("9 concurrent", whose="key:busy"), limit("9 tokens/minute", whose="key:busy")], 5
+    )
     for number in range(3000):
-        own = [limit(text, whose=f"key:fwd-{number}") for text in ("60 requests/minute", "9 concurrent", "1_000 tokens/hour")]
+        own = [
+            limit(text, whose=f"key:fwd-{number}")
+            for text in ("60 requests/minute", "9 concurrent", "1_000 tokens/hour")
+        ]
         here.end(await here.admitted([shared, *own]), 0)
         here.clock.pass_ms(1000)
     assert len(quota.limits()) < 400
-    assert {"key:busy/concurrent", "key:busy/tokens/minute"} <= {one.id for one in quota.limits()}, "what runs is not forgotten"
+    assert {"key:busy/concurrent", "key:busy/tokens/minute"} <= {
+        one.id for one in quota.limits()
+    }, "what runs is not forgotten"
     here.end(busy, 5)
 
 
-async def test_a_counter_made_on_the_way_displaces_none_that_was_just_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_counter_made_on_the_way_displaces_none_that_was_just_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A blank counter may be forgotten, but not between the look at it and the taking."""
     here, _ = await store()
     slots = limit("1 concurrent")
     here.end(await here.admitted([slots]))
     for number in range(20):
-        running = await here.admitted([slots, *(limit("5 requests/second", whose=f"key:{number}-{other}") for other in range(5))])
+        running = await here.admitted(
+            [
+                slots,
+                *(limit("5 requests/second", whose=f"key:{number}-{other}") for other in range(5)),
+            ]
+        )
         assert (await here.refused([slots])).limit == slots
         here.end(running)
         here.clock.pass_ms(5000)
 
 
-async def test_beyond_the_bound_new_keys_wait_and_known_ones_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_beyond_the_bound_new_keys_wait_and_known_ones_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(memory, "COUNTERS_MAX", 50)
     here, quota = await store()
     for number in range(50):
@@ -75,11 +91,16 @@ async def test_beyond_the_bound_new_keys_wait_and_known_ones_go_on(monkeypatch: 
     assert not isinstance(answer, Refused)
 
 
-async def test_a_book_of_more_keys_than_there_is_room_for_is_restored_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_book_of_more_keys_than_there_is_room_for_is_restored_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(memory, "COUNTERS_MAX", 10)
     here, quota = await store()
     shared, now_ms = limit("100 requests/day", whose="team:red"), here.clock.now_ms
-    past = [Past((limit("9 requests/day", whose=f"key:{number}"), shared), now_ms, Used()) for number in range(20)]
+    past = [
+        Past((limit("9 requests/day", whose=f"key:{number}"), shared), now_ms, Used())
+        for number in range(20)
+    ]
     await quota.restore(past, (), since_ms=now_ms, now_ms=now_ms)
     assert len(quota.limits()) == 10 and await here.figures(shared) == (20, 0, 80)
     quota.adjust([limit("9 requests/day", whose="key:19")], now_ms, Used(), now_ms)
@@ -93,9 +114,16 @@ async def test_a_limit_that_nobody_has_any_more_is_forgotten_and_what_runs_ends(
     assert quota.limits() == (slots,)
     here.end(one, 5)
     assert quota.resolved_twice == 0 and await here.figures(slots) == (0, 0, 3)
-    await quota.restore([Past((day,), here.clock.now_ms, Used(output_tokens=40))], (), since_ms=here.clock.now_ms, now_ms=here.clock.now_ms)
+    await quota.restore(
+        [Past((day,), here.clock.now_ms, Used(output_tokens=40))],
+        (),
+        since_ms=here.clock.now_ms,
+        now_ms=here.clock.now_ms,
+    )
     assert await here.figures(day) == (40, 0, 60)
-    for number in range(30):  # the order in which counters are looked at for going has none that is gone
+    for number in range(
+        30
+    ):  # the order in which counters are looked at for going has none that is gone
         here.end(await here.admitted([limit("5 tokens/minute", whose=f"key:{number}")], 1))
 
 

@@ -18,7 +18,8 @@ async def test_as_many_as_there_are() -> None:
 
 
 async def test_a_drained_answer_grows_on_without_a_slot() -> None:
-    """Its client has left and its slot is another's; what is still read must not be ended for want of one."""
+    """Its client has left and its slot is another's; what is still read must not be ended for want
+    of one."""
     here, slots, day = await world(), limit("1 concurrent", "cut"), limit("9_000 tokens/day")
     drained = await here.admitted([slots, day], 10)
     here.quota.release_slots(drained)

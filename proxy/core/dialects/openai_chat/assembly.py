@@ -1,7 +1,9 @@
 """The texts of an answer as a client puts them together, although only their sizes are kept.
 
-Most servers send increments, and a client appends them. Some send all of the text so far with each event, or the whole
-once more at the end: then only what is new was written. The model chooses its text, not where a server cuts it, so what
+Most servers send increments, and a client appends them. Some send all of the text so far with each
+event, or the whole
+once more at the end: then only what is new was written. The model chooses its text, not where a
+server cuts it, so what
 tells the two apart is how the pieces nest; and where that leaves a doubt, a piece counts.
 """
 
@@ -12,19 +14,23 @@ from typing import Final
 
 from proxy.core.dialects.openai_chat.texts import Texts
 
-_HEAD_BYTES: Final = 256        # of a text, kept to recognise it
-_PROOF_BYTES: Final = 64        # a piece that goes on from so much text is a snapshot; below it two must do so
+_HEAD_BYTES: Final = 256  # of a text, kept to recognise it
+_PROOF_BYTES: Final = (
+    64  # a piece that goes on from so much text is a snapshot; below it two must do so
+)
 _GROWTHS_PROVE: Final = 8
-_TRIMMED_BYTES_MAX: Final = 32  # by which a snapshot may be shorter than the one before: a blank, half a character, a stop word
+# by which a snapshot may be shorter than the one before: a blank, half a character, a stop word
+_TRIMMED_BYTES_MAX: Final = 32
 _HELD_BYTES_MAX: Final = 64 * 1024  # of pieces that nest while it is not decided
-_TEXTS_MAX: Final = 256         # of one answer, that are told apart: vendors allow 128 choices
+_TEXTS_MAX: Final = 256  # of one answer, that are told apart: vendors allow 128 choices
 
 
 class Assembly:
     """All texts of one answer.
 
     doubtful · a piece repeated what was there, and whether it was written twice cannot be told
-    credit · how often pieces of snapshots have grown beyond how often they have not; one server sends all texts alike
+    credit · how often pieces of snapshots have grown beyond how often they have not; one server
+    sends all texts alike
     """
 
     __slots__ = ("_by_key", "_texts", "credit", "doubtful")
@@ -41,12 +47,15 @@ class Assembly:
         return len({key[0] for key in self._by_key if len(key) > 1}) > 1
 
     def text(self, key: tuple[object, ...]) -> Text:
-        """The text of this key: which choice, which field of it, which call. Beyond a bound all are one."""
+        """The text of this key: which choice, which field of it, which call. Beyond a bound all are
+        one."""
         text = self._by_key.get(key)
         if text is None:
             if len(self._by_key) >= _TEXTS_MAX:
                 key = ()
-            text = self._by_key.get(key) or self._by_key.setdefault(key, Text(self, key, self._texts))
+            text = self._by_key.get(key) or self._by_key.setdefault(
+                key, Text(self, key, self._texts)
+            )
         return text
 
     def finish(self) -> None:
@@ -56,28 +65,45 @@ class Assembly:
 
 
 class Text:
-    """One text. `add` takes its next piece and says how many bytes it added; fewer than none where earlier ones turn out to be repeats.
+    """One text. `add` takes its next piece and says how many bytes it added; fewer than none where
+    earlier ones turn out to be repeats.
 
-    At first it is open whether pieces are increments or snapshots of the text so far: pieces that nest are held. Increments
-    are recognised by the first piece that does not nest, snapshots by pieces that grow. Among snapshots each growth gains a
-    credit and each piece without one costs a credit: when there is none left, the pieces are increments after all. The
-    texts of an answer share their credit: what repeats finished thoughts while the content grows is no new text.
+    At first it is open whether pieces are increments or snapshots of the text so far: pieces that
+    nest are held. Increments
+    are recognised by the first piece that does not nest, snapshots by pieces that grow. Among
+    snapshots each growth gains a
+    credit and each piece without one costs a credit: when there is none left, the pieces are
+    increments after all. The
+    texts of an answer share their credit: what repeats finished thoughts while the content grows is
+    no new text.
     """
 
-    __slots__ = ("_assembly", "_head", "_held", "_key", "_pieces", "_repeats_left", "_snapshots", "_tail", "_texts", "size", "source")
+    __slots__ = (
+        "_assembly",
+        "_head",
+        "_held",
+        "_key",
+        "_pieces",
+        "_repeats_left",
+        "_snapshots",
+        "_tail",
+        "_texts",
+        "size",
+        "source",
+    )
 
     def __init__(self, assembly: Assembly, key: tuple[object, ...], texts: Texts | None) -> None:
         self._assembly = assembly
         self._key = key
         self._texts = texts
-        self._held: list[bytes] | None = []     # pieces that nest; None: it is decided
+        self._held: list[bytes] | None = []  # pieces that nest; None: it is decided
         self._snapshots = False
         self._pieces = 0
-        self._repeats_left = 1                  # of a whole text at once; a second one counts
+        self._repeats_left = 1  # of a whole text at once; a second one counts
         self.size = 0
         self._head = b""
         self._tail = b""
-        self.source: int | None = None          # which member of its choice it comes from
+        self.source: int | None = None  # which member of its choice it comes from
 
     def add(self, piece: bytes) -> int:
         """The next piece, as UTF-8."""
@@ -100,7 +126,11 @@ class Text:
     def finish(self) -> None:
         """No more pieces: those held are text."""
         held, self._held = self._held or [], None
-        if len(held) > 1 and held[1].startswith(held[0]) and sum(map(len, held)) >= 2 * _PROOF_BYTES:
+        if (
+            len(held) > 1
+            and held[1].startswith(held[0])
+            and sum(map(len, held)) >= 2 * _PROOF_BYTES
+        ):
             self._assembly.doubtful = True
         for piece in held:
             self._append(piece)
@@ -132,7 +162,9 @@ class Text:
         repeats = len(held) - 1 - growths
         # Words over and over, in pieces that happen to grow, look like snapshots for a while.
         doubt = repeats + 2 * _is_repetitive(held[0], piece)
-        often = growths >= _GROWTHS_PROVE       # however many repeats lie between: sizes of increments do not rise for so long
+        often = (
+            growths >= _GROWTHS_PROVE
+        )  # however many repeats lie between: sizes of increments do not rise for so long
         if often or growths >= 2 + doubt or (growths > doubt and len(last) >= _PROOF_BYTES):
             self._held = None
             self._snapshots = True
@@ -162,12 +194,20 @@ class Text:
         return len(piece)
 
     def _goes_on(self, piece: bytes) -> bool:
-        """Whether the piece is all of the text so far, and maybe more: the same length, beginning and end."""
-        return len(piece) >= self.size and piece.startswith(self._head) and piece.endswith(self._tail, 0, self.size)
+        """Whether the piece is all of the text so far, and maybe more: the same length, beginning
+        and end."""
+        return (
+            len(piece) >= self.size
+            and piece.startswith(self._head)
+            and piece.endswith(self._tail, 0, self.size)
+        )
 
     def _resembles(self, piece: bytes) -> bool:
-        """Whether the piece looks like the text so far, changed: the same beginning, and hardly shorter."""
-        return len(piece) >= self.size - _TRIMMED_BYTES_MAX and piece.startswith(self._head[:_PROOF_BYTES])
+        """Whether the piece looks like the text so far, changed: the same beginning, and hardly
+        shorter."""
+        return len(piece) >= self.size - _TRIMMED_BYTES_MAX and piece.startswith(
+            self._head[:_PROOF_BYTES]
+        )
 
     def _append(self, piece: bytes) -> int:
         if self.size < _HEAD_BYTES:
@@ -198,5 +238,6 @@ def _is_repetitive(first: bytes, piece: bytes) -> bool:
 
 
 def _sound(piece: bytes) -> bytes:
-    """The piece without the sign for half a character at its end, which the next snapshot has whole."""
+    """The piece without the sign for half a character at its end, which the next snapshot has
+    whole."""
     return piece[:-3] if piece.endswith(b"\xef\xbf\xbd") else piece

@@ -1,7 +1,10 @@
-"""How much a request may use at most, as far as its body says: how many answers it asks for, and whether its prompt is text alone.
+"""How much a request may use at most, as far as its body says: how many answers it asks for, and
+whether its prompt is text alone.
 
-For limits that admit only what can be bounded. Whatever could be read in two ways counts as "cannot be told": parts of a message are known to be text or
-count as something else, since vendors invent new ones (videos, documents, sounds by reference) all the time.
+For limits that admit only what can be bounded. Whatever could be read in two ways counts as "cannot
+be told": parts of a message are known to be text or
+count as something else, since vendors invent new ones (videos, documents, sounds by reference) all
+the time.
 """
 
 from __future__ import annotations
@@ -17,20 +20,36 @@ from proxy.core.dialects.openai_chat.names import squeezed
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MEDIA = (b'"image_url"', b'"input_audio"', b'"file"', b'"video_url"')
 _MEDIA_BYTES_MAX = 2**20
-_ANSWERS_MAX = 2**20                    # more than any vendor gives
+_ANSWERS_MAX = 2**20  # more than any vendor gives
 _PROMPTS = ("messages", "prompt", "input")
-_SCHEMAS = frozenset({"tools", "functions", "response_format"})     # in which a property may well be called "file"
-# What is found, looked up or spoken is billed too, and neither the body's size nor a cap of tokens covers it.
-_BEYOND_TEXT = frozenset({
-    "audio", "web_search_options", "web_search", "enable_search", "search_options", "search_parameters", "data_sources", "cached_content", "extra_body", "prompt_embeds",
-})
+_SCHEMAS = frozenset(
+    {"tools", "functions", "response_format"}
+)  # in which a property may well be called "file"
+# What is found, looked up or spoken is billed too, and neither the body's size nor a cap of tokens
+# covers it.
+_BEYOND_TEXT = frozenset(
+    {
+        "audio",
+        "web_search_options",
+        "web_search",
+        "enable_search",
+        "search_options",
+        "search_parameters",
+        "data_sources",
+        "cached_content",
+        "extra_body",
+        "prompt_embeds",
+    }
+)
 _NAMES = {squeezed(name): name for name in _BEYOND_TEXT | set(_PROMPTS)}
-_TOOLS = frozenset({"function", "custom"})      # which the client runs; others are the vendor's own: searches, look-ups, code
-_ESCAPE = re.compile(rb"\\u00([2-7][0-9a-fA-F])")   # of a printable ASCII character
+_TOOLS = frozenset(
+    {"function", "custom"}
+)  # which the client runs; others are the vendor's own: searches, look-ups, code
+_ESCAPE = re.compile(rb"\\u00([2-7][0-9a-fA-F])")  # of a printable ASCII character
 _NOTHING = (b"", b"null", b"false", b"[]")
 
 
-class _Part(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _BoundPart(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A part of a message's content that is text, with all that it may have."""
 
     type: Literal["text", "refusal", "thinking"]
@@ -41,10 +60,11 @@ class _Part(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     cache_control: msgspec.Raw = msgspec.Raw()
 
 
-class _Message(msgspec.Struct, gc=False):
-    """A message that is text alone: wherever else it may hold anything, there is nothing. Others do not decode."""
+class _BoundMessage(msgspec.Struct, gc=False):
+    """A message that is text alone: wherever else it may hold anything, there is nothing. Others do
+    not decode."""
 
-    content: str | list[_Part] | None = None
+    content: str | list[_BoundPart] | None = None
     audio: None = None
     image: None = None
     images: None = None
@@ -62,12 +82,13 @@ _texts_decoder = msgspec.json.Decoder(str | list[str | int | list[int]])
 _strings_decoder = msgspec.json.Decoder(list[str])
 _tokens_decoder = msgspec.json.Decoder(list[int])
 _token_lists_decoder = msgspec.json.Decoder(list[list[int]])
-_messages_decoder = msgspec.json.Decoder(list[_Message])
+_messages_decoder = msgspec.json.Decoder(list[_BoundMessage])
 _tools_decoder = msgspec.json.Decoder(list[_Tool])
 
 
 def answers_max(endpoint: str, fields: Mapping[str, msgspec.Raw]) -> int | None:
-    """How many answers, each up to the cap on its tokens, this request may get; 0: its answer is no text. None: that cannot be told."""
+    """How many answers, each up to the cap on its tokens, this request may get; 0: its answer is no
+    text. None: that cannot be told."""
     if endpoint == "/v1/embeddings":
         return 0
     if _is_beyond_text(fields):
@@ -80,22 +101,33 @@ def answers_max(endpoint: str, fields: Mapping[str, msgspec.Raw]) -> int | None:
 
 
 def holds_media(fields: Mapping[str, msgspec.Raw]) -> bool:
-    """Whether there may be anything but text in the prompt, or its vendor may add to it; looked for in the size that is worth it."""
-    return _is_beyond_text(fields) or any(_is_media(name, bytes(raw)) for name, raw in fields.items() if name not in _SCHEMAS)
+    """Whether there may be anything but text in the prompt, or its vendor may add to it; looked for
+    in the size that is worth it."""
+    return _is_beyond_text(fields) or any(
+        _is_media(name, bytes(raw)) for name, raw in fields.items() if name not in _SCHEMAS
+    )
 
 
 def _is_beyond_text(fields: Mapping[str, msgspec.Raw]) -> bool:
     """Names are compared as the most lenient reader does it."""
     for name in fields:
         known = _NAMES.get(squeezed(name))
-        if known is not None and (known != name if known in _PROMPTS else bytes(fields[name]) not in _NOTHING):
+        if known is not None and (
+            known != name if known in _PROMPTS else bytes(fields[name]) not in _NOTHING
+        ):
             return True
     modalities, tools = fields.get("modalities"), fields.get("tools")
     if tools is not None and len(bytes(tools)) > _MEDIA_BYTES_MAX:
-        return True     # millions of small ones would be decoded in one go
+        return True  # millions of small ones would be decoded in one go
     try:
-        return (modalities is not None and bytes(modalities) != b"null" and _strings_decoder.decode(modalities) != ["text"]) or (
-            tools is not None and bytes(tools) != b"null" and any(tool.type not in _TOOLS for tool in _tools_decoder.decode(tools))
+        return (
+            modalities is not None
+            and bytes(modalities) != b"null"
+            and _strings_decoder.decode(modalities) != ["text"]
+        ) or (
+            tools is not None
+            and bytes(tools) != b"null"
+            and any(tool.type not in _TOOLS for tool in _tools_decoder.decode(tools))
         )
     except _JSON_ERRORS:
         return True
@@ -104,8 +136,13 @@ def _is_beyond_text(fields: Mapping[str, msgspec.Raw]) -> bool:
 def _is_media(name: str, prompt: bytes) -> bool:
     if len(prompt) > _MEDIA_BYTES_MAX:
         return True
-    # Names are looked for by their bytes, since readers disagree about which of two equal fields holds. They may be written in escapes.
-    plain = prompt if prompt.find(b"\\u00") < 0 else _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), prompt)
+    # Names are looked for by their bytes, since readers disagree about which of two equal fields
+    # holds. They may be written in escapes.
+    plain = (
+        prompt
+        if prompt.find(b"\\u00") < 0
+        else _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), prompt)
+    )
     if any(plain.find(media) >= 0 for media in _MEDIA):
         return True
     if name not in _PROMPTS or prompt == b"null" or prompt.find(b"{") < 0:
@@ -129,7 +166,8 @@ def _count(raw: msgspec.Raw | None) -> int | None:
 
 
 def _prompts(raw: msgspec.Raw | None) -> int | None:
-    """Each prompt of a list is answered: of texts, or of lists of tokens. A list of tokens is one prompt; a mixed one is anyone's guess."""
+    """Each prompt of a list is answered: of texts, or of lists of tokens. A list of tokens is one
+    prompt; a mixed one is anyone's guess."""
     if raw is None or bytes(memoryview(raw)[:1]) != b"[":
         return 1
     first = bytes(memoryview(raw)[1:]).lstrip()[:1]

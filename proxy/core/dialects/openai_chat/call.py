@@ -1,8 +1,12 @@
-"""A request as its upstream will read it: the model and the few fields that the proxy decides on, or a refusal.
+"""A request as its upstream will read it: the model and the few fields that the proxy decides on,
+or a refusal.
 
-JSON parsers disagree: some match names without case (Go), some take the first of two equal names and some the last. A body that two parsers could read
-differently in a field that decides about access or price is refused, so that what was checked is what is run. One decode into `dict[str, Raw]` and one walk
-over the body against it prove that no top-level name occurs twice, and give each value's exact offsets.
+JSON parsers disagree: some match names without case (Go), some take the first of two equal names
+and some the last. A body that two parsers could read
+differently in a field that decides about access or price is refused, so that what was checked is
+what is run. One decode into `dict[str, Raw]` and one walk
+over the body against it prove that no top-level name occurs twice, and give each value's exact
+offsets.
 """
 
 from __future__ import annotations
@@ -22,20 +26,40 @@ from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.steering import STEERING_FIELDS, steering_field
 
 _GUARDED = frozenset(
-    {"model", "models", "stream", "stream_options", "n", "best_of", "max_tokens", "max_completion_tokens", "service_tier", "user", "metadata"}
+    {
+        "model",
+        "models",
+        "stream",
+        "stream_options",
+        "n",
+        "best_of",
+        "max_tokens",
+        "max_completion_tokens",
+        "service_tier",
+        "user",
+        "metadata",
+    }
 )
-_NAMES = {squeezed(name): name for name in _GUARDED}     # as any reader may know them, to as the API spells them
+_NAMES = {
+    squeezed(name): name for name in _GUARDED
+}  # as any reader may know them, to as the API spells them
 _SPLICED = ("model", "stream", "stream_options")
-_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)   # RecursionError: nesting near 1,000
+_JSON_ERRORS = (
+    msgspec.DecodeError,
+    UnicodeDecodeError,
+    RecursionError,
+)  # RecursionError: nesting near 1,000
 _INTEGER = re.compile(rb"[0-9]{1,16}")
-_INTEGER_MAX = 2**53                    # what every JSON reader holds exactly
-_MODEL_CHARS_MAX = 256                  # it becomes a row and a label
-_METADATA_BYTES_MAX = 64 * 1024         # OpenAI allows 16 pairs of 64 + 512 characters
-_QUOTES_MAX = 65_536                    # outside of _Bulk: each top-level name has two, and costs 15 times its size when decoded
+_INTEGER_MAX = 2**53  # what every JSON reader holds exactly
+_MODEL_CHARS_MAX = 256  # it becomes a row and a label
+_METADATA_BYTES_MAX = 64 * 1024  # OpenAI allows 16 pairs of 64 + 512 characters
+# outside of _Bulk: each top-level name has two, and costs 15 times its size when decoded
+_QUOTES_MAX = 65_536
 _NAME_SHOWN_CHARS = 64
-# What gateways read from the name of the model itself: LiteLLM a list of models, OpenRouter a preset, which may hold another model.
+# What gateways read from the name of the model itself: LiteLLM a list of models, OpenRouter a
+# preset, which may hold another model.
 _SAID_IN_MODEL = {"models": " (or a comma in `model`)", "preset": " (or `@preset/` in `model`)"}
-_UTF8_STEP_BYTES = 2**20                # checked at a time: a body of emoji takes four times its size as text
+_UTF8_STEP_BYTES = 2**20  # checked at a time: a body of emoji takes four times its size as text
 _Fields = dict[str, msgspec.Raw]
 
 
@@ -56,12 +80,18 @@ _string_decoder = msgspec.json.Decoder(str)
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a request asks for. None is "not named"; a value of an unexpected type counts as not named.
+    """What a request asks for. None is "not named"; a value of an unexpected type counts as not
+    named.
 
-    `max_tokens` is the larger of max_tokens and max_completion_tokens. `steering` are the STEERING_FIELDS in the body. `prompt_bytes`: of the body, without what is proved to be
-    a picture or a sound (base64 says nothing about tokens), which are `pictures` and `sound_bytes`, at the places `inlined`; `answers`: how many it may get at most, None where that cannot be told. `media`: it holds or fetches more than its own text (images, sounds, files, searches), whose tokens nothing in it tells.
+    `max_tokens` is the larger of max_tokens and max_completion_tokens. `steering` are the
+    STEERING_FIELDS in the body. `prompt_bytes`: of the body, without what is proved to be
+    a picture or a sound (base64 says nothing about tokens), which are `pictures` and `sound_bytes`,
+    at the places `inlined`; `answers`: how many it may get at most, None where that cannot be told.
+    `media`: it holds or fetches more than its own text (images, sounds, files, searches), whose
+    tokens nothing in it tells.
     `echo`: the answer is asked to begin with what was sent.
-    `spans` gives [start, end) of the values of model, stream and stream_options in the body, `object_start` the offset behind its `{`.
+    `spans` gives [start, end) of the values of model, stream and stream_options in the body,
+    `object_start` the offset behind its `{`.
     """
 
     endpoint: str
@@ -87,14 +117,17 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def cap(self) -> int | None:
-        """The most tokens that each answer may have, as far as the request says: servers in Go read 0 as if none were named."""
+        """The most tokens that each answer may have, as far as the request says: servers in Go read
+        0 as if none were named."""
         return self.max_tokens if self.max_tokens != 0 else None
 
 
 def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] | None = ()) -> Call:
-    """The call that this body makes; ProxyError 400 `invalid_request` or `ambiguous_body`, 403 `field_not_allowed`.
+    """The call that this body makes; ProxyError 400 `invalid_request` or `ambiguous_body`, 403
+    `field_not_allowed`.
 
-    `allow_fields` are the steering fields that its upstream allows. Where the model has yet to choose the upstream, pass None, which
+    `allow_fields` are the steering fields that its upstream allows. Where the model has yet to
+    choose the upstream, pass None, which
     allows all, and call `forbid_fields` afterwards.
     """
     text, fields = _decode(body)
@@ -105,7 +138,12 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] | None =
     steering = _check_names(fields, allow_fields)
     inline = inlined(fields.get("messages"))
     messages_start = spans["messages"][0] if inline.spans else 0
-    model = _model(fields, untouched=text is body or "model" not in spans or text[slice(*spans["model"])] == body[slice(*spans["model"])])
+    model = _model(
+        fields,
+        untouched=text is body
+        or "model" not in spans
+        or text[slice(*spans["model"])] == body[slice(*spans["model"])],
+    )
     return Call(
         endpoint=endpoint,
         model=model,
@@ -122,7 +160,9 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] | None =
         prompt_bytes=len(body) - inline.size_bytes,
         pictures=inline.pictures,
         sound_bytes=inline.sound_bytes,
-        inlined=tuple((messages_start + start, messages_start + end) for start, end in inline.spans),
+        inlined=tuple(
+            (messages_start + start, messages_start + end) for start, end in inline.spans
+        ),
         media=inline.size_bytes > 0 or holds_media(fields),
         echo=bytes(fields.get("echo", b"")) == b"true",
         spans={name: spans[name] for name in _SPLICED if name in spans},
@@ -131,22 +171,31 @@ def read_call(endpoint: str, body: bytes, allow_fields: Collection[str] | None =
 
 
 def forbid_fields(steering: Collection[str], allow_fields: Collection[str]) -> None:
-    """ProxyError 403 if the body holds a steering field that the upstream's `allow_fields` does not list."""
+    """ProxyError 403 if the body holds a steering field that the upstream's `allow_fields` does not
+    list."""
     for name in steering:
         if name not in allow_fields:
-            allowed = f"Allowed here: {', '.join(sorted(allow_fields))}." if allow_fields else "The operator can allow it in `allow_fields` of the upstream."
+            allowed = (
+                f"Allowed here: {', '.join(sorted(allow_fields))}."
+                if allow_fields
+                else "The operator can allow it in `allow_fields` of the upstream."
+            )
             shown = name[:_NAME_SHOWN_CHARS] if name.isprintable() else "?"
             message = (
                 f"The field {shown!r}{_SAID_IN_MODEL.get(name, '')} can choose another model, vendor, host or key than was checked here, "
                 f"and is not passed on. Remove it. {allowed}"
             )
-            raise ProxyError(403, "invalid_request_error", "field_not_allowed", message, param=shown)
+            raise ProxyError(
+                403, "invalid_request_error", "field_not_allowed", message, param=shown
+            )
 
 
 def _decode(body: bytes) -> tuple[bytes, _Fields]:
-    """The top-level fields, and the text they were read from: the body, or a copy of equal length with lone surrogates replaced.
+    """The top-level fields, and the text they were read from: the body, or a copy of equal length
+    with lone surrogates replaced.
 
-    JavaScript sends a lone surrogate whenever it has cut a string inside an emoji, and most vendors take it.
+    JavaScript sends a lone surrogate whenever it has cut a string inside an emoji, and most vendors
+    take it.
     """
     try:
         _check_utf8(body)
@@ -164,7 +213,8 @@ def _decode(body: bytes) -> tuple[bytes, _Fields]:
 
 
 def _check_utf8(body: bytes) -> None:
-    """UnicodeDecodeError for a body that is not UTF-8 anywhere, in what nobody here reads too: readers repair it in different ways."""
+    """UnicodeDecodeError for a body that is not UTF-8 anywhere, in what nobody here reads too:
+    readers repair it in different ways."""
     if body.isascii():
         return
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -174,7 +224,8 @@ def _check_utf8(body: bytes) -> None:
 
 
 def _check_names_bounded(body: bytes) -> None:
-    """Refuse a large body made of names, which would cost many times its size, before it is decoded. Strings in the known large fields do not count."""
+    """Refuse a large body made of names, which would cost many times its size, before it is
+    decoded. Strings in the known large fields do not count."""
     quotes = _quotes(body)
     if quotes <= _QUOTES_MAX:
         return
@@ -183,11 +234,14 @@ def _check_names_bounded(body: bytes) -> None:
         quotes -= _quotes(bytes(value))
     if quotes > _QUOTES_MAX:
         names = ", ".join(_Bulk.__struct_fields__)
-        raise invalid_request(f"The request body holds more than {_QUOTES_MAX // 2} names and strings outside of {names}. Send only fields that the API knows.")
+        raise invalid_request(
+            f"The request body holds more than {_QUOTES_MAX // 2} names and strings outside of {names}. Send only fields that the API knows."
+        )
 
 
 def _quotes(text: bytes) -> int:
-    """Quotes that begin or end a string: at least one a name, since one behind a backslash may end a name but never begins one."""
+    """Quotes that begin or end a string: at least one a name, since one behind a backslash may end
+    a name but never begins one."""
     return text.count(b'"') - text.count(b'\\"')
 
 
@@ -204,7 +258,8 @@ def _why_unreadable(error: Exception) -> str:
 
 
 def _check_names(fields: _Fields, allow_fields: Collection[str] | None) -> tuple[str, ...]:
-    """Refuse names that some reader would take for a guarded one; give back the steering fields that are there."""
+    """Refuse names that some reader would take for a guarded one; give back the steering fields
+    that are there."""
     steering: list[str] = []
     for name, value in fields.items():
         folded, plain = name.casefold(), squeezed(name)
@@ -237,12 +292,23 @@ def _ambiguous(name: str, what: str) -> ProxyError:
 
 def _model(fields: _Fields, *, untouched: bool) -> str:
     if "model" not in fields:
-        raise invalid_request("The request body has no `model`. Name the model to use; GET /v1/models lists them.", param="model")
+        raise invalid_request(
+            "The request body has no `model`. Name the model to use; GET /v1/models lists them.",
+            param="model",
+        )
     model = _string(fields["model"])
     if model is None or not untouched:
-        raise invalid_request("`model` must be a string. Name the model to use; GET /v1/models lists them.", param="model")
+        raise invalid_request(
+            "`model` must be a string. Name the model to use; GET /v1/models lists them.",
+            param="model",
+        )
     # A vendor that trims would run what was not checked: limits and prices go by the name.
-    if not model or model != model.strip() or len(model) > _MODEL_CHARS_MAX or not model.isprintable():
+    if (
+        not model
+        or model != model.strip()
+        or len(model) > _MODEL_CHARS_MAX
+        or not model.isprintable()
+    ):
         message = f"`model` must be 1 to {_MODEL_CHARS_MAX} printable characters, without a blank at either end. Name the model to use; GET /v1/models lists them."
         raise invalid_request(message, param="model")
     return model
@@ -262,7 +328,8 @@ def _stream(fields: _Fields) -> bool:
 
 
 def _include_usage(fields: _Fields) -> bool | None:
-    """What stream_options says about usage, with the same proof one level down: it decides about what is spliced."""
+    """What stream_options says about usage, with the same proof one level down: it decides about
+    what is spliced."""
     raw = fields.get("stream_options")
     if raw is None:
         return None
@@ -270,14 +337,20 @@ def _include_usage(fields: _Fields) -> bool | None:
     try:
         options = _fields_decoder.decode(text)
     except _JSON_ERRORS:
-        return None         # null, or nothing that states it
+        return None  # null, or nothing that states it
     try:
         walk(text, options)
     except Ambiguous:
         raise _ambiguous("stream_options", "holds a name twice") from None
-    if any(name != "include_usage" and squeezed(name) == squeezed("include_usage") for name in options):
+    if any(
+        name != "include_usage" and squeezed(name) == squeezed("include_usage") for name in options
+    ):
         raise _ambiguous("stream_options", "holds include_usage in another case")
-    return {b"true": True, b"false": False}.get(bytes(options["include_usage"])) if "include_usage" in options else None
+    return (
+        {b"true": True, b"false": False}.get(bytes(options["include_usage"]))
+        if "include_usage" in options
+        else None
+    )
 
 
 def _max_tokens(fields: _Fields) -> int | None:
@@ -295,7 +368,8 @@ def _max_tokens(fields: _Fields) -> int | None:
 
 
 def _integer(raw: msgspec.Raw | None) -> int | None:
-    """A whole number in 0..2^53, else None: 5.0, "5" and true are read differently by different servers."""
+    """A whole number in 0..2^53, else None: 5.0, "5" and true are read differently by different
+    servers."""
     if raw is None:
         return None
     text = bytes(memoryview(raw)[:17])

@@ -1,9 +1,13 @@
-"""What a vendor says that the answer cost, kept exactly: OpenRouter states `"cost": 0.00014` in its usage, in credits, and a credit is a US dollar.
+"""What a vendor says that the answer cost, kept exactly: OpenRouter states `"cost": 0.00014` in its
+usage, in credits, and a credit is a US dollar.
 
-Where the caller's own key at the vendor behind it paid (`is_byok`), `cost` is OpenRouter's fee alone, mostly 0, and `cost_details.upstream_inference_cost` what
-the vendor bills: both together are the cost, and without the second it is not known. Of other answers that detail is the same money once more.
+Where the caller's own key at the vendor behind it paid (`is_byok`), `cost` is OpenRouter's fee
+alone, mostly 0, and `cost_details.upstream_inference_cost` what
+the vendor bills: both together are the cost, and without the second it is not known. Of other
+answers that detail is the same money once more.
 
-The number is read from its text as a decimal. A float on the way would make 0.1 into 0.1000000000000000055…, and a sum of a month's would not come out.
+The number is read from its text as a decimal. A float on the way would make 0.1 into
+0.1000000000000000055…, and a sum of a month's would not come out.
 """
 
 from __future__ import annotations
@@ -13,8 +17,12 @@ from decimal import Decimal
 
 import msgspec
 
-_NUMBER = re.compile(rb"[0-9]{1,32}(?:\.[0-9]{1,64})?(?:[eE][+-]?[0-9]{1,3})?")     # not negative: nobody pays for an answer to be taken
-_COST_NANO_MAX = 2**53      # nine million dollars: beyond it JSON readers disagree, and so would an export
+_NUMBER = re.compile(
+    rb"[0-9]{1,32}(?:\.[0-9]{1,64})?(?:[eE][+-]?[0-9]{1,3})?"
+)  # not negative: nobody pays for an answer to be taken
+_COST_NANO_MAX = (
+    2**53
+)  # nine million dollars: beyond it JSON readers disagree, and so would an export
 _NANO_DIGITS = 9
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -34,9 +42,11 @@ _stated_decoder = msgspec.json.Decoder(_Stated)
 
 
 def stated_cost_nano(usage: msgspec.Raw) -> int | None:
-    """The cost in this usage object in nano-units, rounded half up once; None if none is stated as a plain number within bounds.
+    """The cost in this usage object in nano-units, rounded half up once; None if none is stated as
+    a plain number within bounds.
 
-    A cost split into parts, or one in quotes, states none here: its sum and its unit are anyone's guess.
+    A cost split into parts, or one in quotes, states none here: its sum and its unit are anyone's
+    guess.
     """
     if bytes(usage).find(b'"cost"') < 0:
         return None
@@ -65,11 +75,19 @@ def _number(text: msgspec.Raw) -> Decimal | None:
 
 
 def _nano(*amounts: Decimal) -> int | None:
-    """Their sum. In integers throughout: decimal arithmetic would round to its context's 28 digits first."""
+    """Their sum. In integers throughout: decimal arithmetic would round to its context's 28 digits
+    first."""
     parts = [amount.as_tuple() for amount in amounts]
-    exponents = [part.exponent for part in parts if isinstance(part.exponent, int)]     # the numbers have digits only
+    exponents = [
+        part.exponent for part in parts if isinstance(part.exponent, int)
+    ]  # the numbers have digits only
     least = min(exponents)
-    whole = sum(int("".join(map(str, part.digits))) * 10 ** (exponent - least) for part, exponent in zip(parts, exponents, strict=True))
-    places = least + _NANO_DIGITS           # three digits of exponent and 64 of fraction at most, so the powers here are small
+    whole = sum(
+        int("".join(map(str, part.digits))) * 10 ** (exponent - least)
+        for part, exponent in zip(parts, exponents, strict=True)
+    )
+    places = (
+        least + _NANO_DIGITS
+    )  # three digits of exponent and 64 of fraction at most, so the powers here are small
     nano = whole * 10**places if places >= 0 else (2 * whole + 10**-places) // (2 * 10**-places)
     return nano if nano <= _COST_NANO_MAX else None

@@ -1,4 +1,5 @@
-"""The text that was delivered so far: read from events and answers, assembled as a client does, measured, and handed on to be counted."""
+"""The text that was delivered so far: read from events and answers, assembled as a client does,
+measured, and handed on to be counted."""
 
 from __future__ import annotations
 
@@ -7,33 +8,53 @@ from proxy.core.dialects.openai_chat.repair import REPAIRED_BYTES_MAX, repaired
 from proxy.core.dialects.openai_chat.shapes import Answer, read_answer
 from proxy.core.dialects.openai_chat.text import JSON_ERRORS, Shape, plain, strings_in
 from proxy.core.dialects.openai_chat.texts import Texts
-from proxy.core.dialects.openai_chat.written import Choice, Key, TooMuch, choices_of, read_choices, texts_of
+from proxy.core.dialects.openai_chat.written import (
+    Choice,
+    Key,
+    TooMuch,
+    choices_of,
+    read_choices,
+    texts_of,
+)
 
 _BACKSLASH = 0x5C
-_SHAPES_TRIED_MAX = 4           # shapes learnt without a single hit before giving up: such a stream has no two events alike
+_SHAPES_TRIED_MAX = (
+    4  # shapes learnt without a single hit before giving up: such a stream has no two events alike
+)
 _SALVAGED_BYTES_MAX = 64 * 1024  # of a damaged event that is searched for texts
-Piece = tuple[Key, bytes]       # of which text, and what
+Piece = tuple[Key, bytes]  # of which text, and what
 
 
 class Delivered:
-    """Takes one event after the other, or one whole answer. What takes text returns how many bytes of it are new.
+    """Takes one event after the other, or one whole answer. What takes text returns how many bytes
+    of it are new.
 
     text_bytes · UTF-8 bytes of the text that a client has assembled
     unread_bytes · of events that could not be read: they count with all their bytes
     doubtful · some text came twice, and may have been written twice
     """
 
-    __slots__ = ("_assembly", "_framed", "_frames", "_shape", "_shapes_left", "_text", "_texts", "text_bytes", "unread_bytes")
+    __slots__ = (
+        "_assembly",
+        "_framed",
+        "_frames",
+        "_shape",
+        "_shapes_left",
+        "_text",
+        "_texts",
+        "text_bytes",
+        "unread_bytes",
+    )
 
     def __init__(self, texts: Texts | None, *, frames: bool) -> None:
         self.text_bytes = 0
         self.unread_bytes = 0
         self._texts = texts
         self._assembly = Assembly(texts)
-        self._frames = frames                   # chunks come as they are, so that one can be told to be an event
-        self._shape: Shape | None = None        # of the last event that was nothing but text
-        self._framed: Shape | None = None       # the same as a whole chunk
-        self._text = self._assembly.text(())    # which text it goes on with
+        self._frames = frames  # chunks come as they are, so that one can be told to be an event
+        self._shape: Shape | None = None  # of the last event that was nothing but text
+        self._framed: Shape | None = None  # the same as a whole chunk
+        self._text = self._assembly.text(())  # which text it goes on with
         self._shapes_left = _SHAPES_TRIED_MAX
 
     @property
@@ -46,7 +67,8 @@ class Delivered:
         return self._assembly.several_choices
 
     def take_chunk(self, chunk: bytes) -> int | None:
-        """A whole chunk that is one event like the last, which is what nearly every chunk is; None if it is not."""
+        """A whole chunk that is one event like the last, which is what nearly every chunk is; None
+        if it is not."""
         if self._framed is None:
             return None
         inside = self._framed.text(chunk)
@@ -69,7 +91,8 @@ class Delivered:
         return new
 
     def take(self, data: bytes, answer: Answer) -> tuple[list[Choice], int, Piece | None]:
-        """An event or an answer that was read as JSON: its choices, the new bytes, and its only text."""
+        """An event or an answer that was read as JSON: its choices, the new bytes, and its only
+        text."""
         try:
             return self._take(read_choices(answer.choices))
         except TooMuch:
@@ -85,7 +108,8 @@ class Delivered:
         return choices_of(answer.choices), len(data), None
 
     def learn(self, event: bytes, only: Piece | None) -> None:
-        """This event held nothing but text: if it was one text, `only`, the next events may be alike."""
+        """This event held nothing but text: if it was one text, `only`, the next events may be
+        alike."""
         if only is not None and self._shapes_left:
             key, text = only
             self._shapes_left -= 1
@@ -116,10 +140,10 @@ class Delivered:
         for key, rank, piece in texts:
             text = self._assembly.text(key)
             if text.source is not None and rank > text.source:
-                continue    # where a text comes from one member, another one only repeats it
+                continue  # where a text comes from one member, another one only repeats it
             text.source = rank
             if key[-1] == "name" and text.is_last(piece):
-                continue    # servers that repeat the arguments of a call repeat its name as well
+                continue  # servers that repeat the arguments of a call repeat its name as well
             whole += text.add(piece)
         self.text_bytes += whole
         return whole

@@ -1,4 +1,5 @@
-"""The body of a JSON answer as it comes. Of one that is too large to keep, the first and last bytes: usage stands at one of its ends."""
+"""The body of a JSON answer as it comes. Of one that is too large to keep, the first and last
+bytes: usage stands at one of its ends."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import json
 from proxy.core.dialects.openai_chat.shapes import Answer, read_answer, read_leniently
 
 _BOM = b"\xef\xbb\xbf"
-_EDGE_BYTES = 64 * 1024     # of each end
+_EDGE_BYTES = 64 * 1024  # of each end
 _EDGE_TRIES_MAX = 8
 
 
@@ -59,12 +60,14 @@ class KeptBody:
 
 
 def edge_of(head: bytes, tail: bytes) -> Answer | None:
-    """The members around the usage at the end, as nearly all have it, or at the beginning (llama.cpp's embeddings)."""
+    """The members around the usage at the end, as nearly all have it, or at the beginning
+    (llama.cpp's embeddings)."""
     return _trailing(tail) or _leading(head) or _last(tail)
 
 
 def _trailing(tail: bytes) -> Answer | None:
-    """What follows the last `"usage"` up to the end, if that closes exactly one object: then the object is the answer itself, and the usage its own."""
+    """What follows the last `"usage"` up to the end, if that closes exactly one object: then the
+    object is the answer itself, and the usage its own."""
     at = len(tail)
     for _ in range(_EDGE_TRIES_MAX):
         at = tail.rfind(b'"usage"', 0, at)

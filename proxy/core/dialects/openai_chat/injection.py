@@ -1,6 +1,8 @@
-"""Asking a stream for its usage on a client's behalf: what is spliced into the request, and what is taken out of the answer again.
+"""Asking a stream for its usage on a client's behalf: what is spliced into the request, and what is
+taken out of the answer again.
 
-Nothing is parsed and written anew: the request gets one member more (or one value replaced) at a known offset, the answer loses at most
+Nothing is parsed and written anew: the request gets one member more (or one value replaced) at a
+known offset, the answer loses at most
 the one event that the client did not ask for. Every other byte stays.
 """
 
@@ -21,10 +23,14 @@ _MEMBER = b'"stream_options":{"include_usage":true},'
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _options_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-# Two line ends in a row; or one, behind an object that another one follows: some servers leave the empty line out (`core/sse.py`).
+# Two line ends in a row; or one, behind an object that another one follows: some servers leave the
+# empty line out (`core/sse.py`).
 # Atomic, so that one CRLF is never read as two ends.
-_EVENT_END = re.compile(rb"(?>\r\n|\r|\n)(?:(?>\r\n|\r|\n)|(?<=\}[\r\n])(?=%b)|(?<=\}\r\n)(?=%b))" % (2 * (rb"(?:data: ?){0,2}(?:\{|\[DONE\])",)))
-_END_BYTES_MAX = 20     # of an end with what has to be seen behind it
+_EVENT_END = re.compile(
+    rb"(?>\r\n|\r|\n)(?:(?>\r\n|\r|\n)|(?<=\}[\r\n])(?=%b)|(?<=\}\r\n)(?=%b))"
+    % (2 * (rb"(?:data: ?){0,2}(?:\{|\[DONE\])",))
+)
+_END_BYTES_MAX = 20  # of an end with what has to be seen behind it
 _USAGE = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
 # Members that hold a part of an answer, or a failure, where there is no choice to hold it.
 _PARTS = ("delta", "content", "text", "output")
@@ -32,7 +38,8 @@ _FAILURES = ("error", "message")
 
 
 def splice(body: bytes, call: Call) -> bytes | None:
-    """The body that also asks for usage, or None if it asks already, streams nothing, or says something that only its vendor can answer."""
+    """The body that also asks for usage, or None if it asks already, streams nothing, or says
+    something that only its vendor can answer."""
     if not call.stream or call.include_usage is True or call.endpoint not in STREAMS:
         return None
     span = call.spans.get("stream_options")
@@ -58,10 +65,13 @@ def splice(body: bytes, call: Call) -> bytes | None:
 
 
 class UsageEventFilter:
-    """Passes an event stream on without its usage event, byte for byte else. `feed` gives what may be forwarded now; `end` what is left.
+    """Passes an event stream on without its usage event, byte for byte else. `feed` gives what may
+    be forwarded now; `end` what is left.
 
-    Only an event that is not whole yet is held back, and none longer than `event_bytes_max`: such a one passes unread, as the meter leaves it unread, however it
-    comes. Each byte is searched and copied a fixed number of times, however small the chunks. Total: no input makes it raise.
+    Only an event that is not whole yet is held back, and none longer than `event_bytes_max`: such a
+    one passes unread, as the meter leaves it unread, however it
+    comes. Each byte is searched and copied a fixed number of times, however small the chunks.
+    Total: no input makes it raise.
     A body that is one object and nothing else is an answer and no stream: it passes.
     """
 
@@ -70,17 +80,27 @@ class UsageEventFilter:
     def __init__(self, event_bytes_max: int) -> None:
         self._max = event_bytes_max
         self._held = bytearray()  # the unfinished event
-        self._searched = 0        # of it, how far no end was found
-        self._open = False        # the unfinished event is too long and is being passed on unread
-        self._alone = True        # no event has ended yet
-        self._after_cr: bool | None = None  # the last end was a CR: a LF next belongs to it, and is passed on (True) or not (False)
+        self._searched = 0  # of it, how far no end was found
+        self._open = False  # the unfinished event is too long and is being passed on unread
+        self._alone = True  # no event has ended yet
+        self._after_cr: bool | None = (
+            # the last end was a CR: a LF next belongs to it, and is passed on (True) or not (False)
+            None
+        )
 
     def feed(self, chunk: bytes) -> bytes:
         """What of the stream so far may go to the client."""
         held = self._held
-        if not held and self._after_cr is None and not self._open and chunk[-2:] == b"\n\n" and b'"usage"' not in chunk and 13 not in chunk:
+        if (
+            not held
+            and self._after_cr is None
+            and not self._open
+            and chunk[-2:] == b"\n\n"
+            and b'"usage"' not in chunk
+            and 13 not in chunk
+        ):
             self._alone = False
-            return chunk       # whole events of which none can be the one
+            return chunk  # whole events of which none can be the one
         out: list[bytes] = []
         if self._after_cr is not None and chunk:
             if chunk[:1] == b"\n":
@@ -116,7 +136,8 @@ class UsageEventFilter:
         return b"".join(out)
 
     def end(self) -> bytes:
-        """What the stream ended inside of: passed on, unless it is the usage event without its last line end."""
+        """What the stream ended inside of: passed on, unless it is the usage event without its last
+        line end."""
         held = bytes(self._held)
         self._held.clear()
         answer = self._alone and held.lstrip().startswith(b"{")
@@ -126,8 +147,10 @@ class UsageEventFilter:
 def is_usage_event(event: bytes) -> bool:
     """Whether this event (as its bytes came) states usage and holds nothing of the answer.
 
-    A stream that asks for its usage gets such an event, and a loop over `chunk.choices[0]` that did not ask dies of it. What else vendors
-    put into it (timings, prices, lists of nothing, choices that say nothing) comes with the usage and goes with it.
+    A stream that asks for its usage gets such an event, and a loop over `chunk.choices[0]` that did
+    not ask dies of it. What else vendors
+    put into it (timings, prices, lists of nothing, choices that say nothing) comes with the usage
+    and goes with it.
     """
     if _USAGE.search(event) is None:
         return False
@@ -138,14 +161,17 @@ def is_usage_event(event: bytes) -> bool:
     fields = _read(found[0])
     if not isinstance(fields, dict) or not isinstance(fields.get("usage"), dict):
         return False
-    if any(tells_failure(fields.get(name)) for name in _FAILURES) or not all(_is_nothing(fields.get(name)) for name in _PARTS):
+    if any(tells_failure(fields.get(name)) for name in _FAILURES) or not all(
+        _is_nothing(fields.get(name)) for name in _PARTS
+    ):
         return False
     choices = fields.get("choices")
     return _is_nothing(choices) or (isinstance(choices, list) and all(map(_is_silent, choices)))
 
 
 def _read(data: bytes) -> object:
-    """The JSON of an event; None if it is none. NaN, which Python's servers write, is read as Python's clients do."""
+    """The JSON of an event; None if it is none. NaN, which Python's servers write, is read as
+    Python's clients do."""
     try:
         return msgspec.json.decode(data)
     except _JSON_ERRORS:
@@ -158,7 +184,9 @@ def _read(data: bytes) -> object:
 
 def _is_silent(choice: object) -> bool:
     """Whether a choice holds nothing but its number, and usage where a vendor states it there."""
-    return isinstance(choice, dict) and all(name in ("index", "usage") or _is_nothing(value) for name, value in choice.items())
+    return isinstance(choice, dict) and all(
+        name in ("index", "usage") or _is_nothing(value) for name, value in choice.items()
+    )
 
 
 def _is_nothing(value: object) -> bool:

@@ -1,7 +1,10 @@
-"""Members whose value chooses another model, vendor or host than was checked, by a name inside of it.
+"""Members whose value chooses another model, vendor or host than was checked, by a name inside of
+it.
 
-OpenRouter and Anthropic have tools with a `model` of their own, which is asked and billed beside the request's; NanoGPT has a
-member `advisor` for that. LiteLLM takes `api_base` from a tool, and puts what `extra_body` holds in the place of what stands beside it.
+OpenRouter and Anthropic have tools with a `model` of their own, which is asked and billed beside
+the request's; NanoGPT has a
+member `advisor` for that. LiteLLM takes `api_base` from a tool, and puts what `extra_body` holds in
+the place of what stands beside it.
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ from proxy.core.dialects.openai_chat.scan import Ambiguous, walk
 from proxy.core.steering import names_a_model, steering_field
 
 EXTRA = "extra_body"
-_EXTRA_DEPTH_MAX = 4                    # one inside the other; each relay may unpack one
+_EXTRA_DEPTH_MAX = 4  # one inside the other; each relay may unpack one
 _EXTRA, _TOOLS, _PARAMETERS = squeezed(EXTRA), "tools", "parameters"
-# Members of which limits and prices are worked out: what an `extra_body` says of them would hold instead.
+# Members of which limits and prices are worked out: what an `extra_body` says of them would hold
+# instead.
 _DECIDED_ON = frozenset(map(squeezed, (
     "model", "n", "best_of", "max_tokens", "max_completion_tokens", "service_tier", "stream", "stream_options",
 )))  # fmt: skip
@@ -27,12 +31,17 @@ _VALUES = frozenset((
     "model messages prompt input functions response_format metadata stream stream_options temperature top_p n max_tokens max_completion_tokens "
     "user stop seed logprobs tool_choice parallel_tool_calls reasoning_effort store encoding_format service_tier frequency_penalty presence_penalty logit_bias"
 ).split())  # fmt: skip
-_OF_FUNCTIONS = frozenset(("type", "function", "name", "description", "strict"))    # what nearly every tool is made of
-_TOOLS_BYTES_MAX = 1024 * 1024          # that are decoded: many small tools cost a hundred times their size
-# In more than that, which no API takes, any name like these is enough, wherever it stands, or one that is escaped.
-_SUSPECT = re.compile(rb'(?i)"[a-z_. -]{0,24}(?:model|engine|deployment|endpoint|fallback|api.?base|base.?url|api.?key|provider)|\\u00[4-7]')
+_OF_FUNCTIONS = frozenset(
+    ("type", "function", "name", "description", "strict")
+)  # what nearly every tool is made of
+_TOOLS_BYTES_MAX = 1024 * 1024  # that are decoded: many small tools cost a hundred times their size
+# In more than that, which no API takes, any name like these is enough, wherever it stands, or one
+# that is escaped.
+_SUSPECT = re.compile(
+    rb'(?i)"[a-z_. -]{0,24}(?:model|engine|deployment|endpoint|fallback|api.?base|base.?url|api.?key|provider)|\\u00[4-7]'
+)
 _SUSPECT_BYTES = 64
-_STEP_BYTES = 64 * 1024                 # searched at a time: other threads stand still meanwhile
+_STEP_BYTES = 64 * 1024  # searched at a time: other threads stand still meanwhile
 _Fields = dict[str, msgspec.Raw]
 _fields_decoder = msgspec.json.Decoder(_Fields)
 _tools_decoder = msgspec.json.Decoder(list[_Fields])
@@ -52,31 +61,42 @@ def steers_inside(name: str, value: msgspec.Raw, depth: int = 0) -> bool:
 
 
 def _unpacked(text: bytes, depth: int) -> bool:
-    """Whether an `extra_body` holds what its reader would put beside `model`, or in its place. Gemini's API needs the rest of it."""
+    """Whether an `extra_body` holds what its reader would put beside `model`, or in its place.
+    Gemini's API needs the rest of it."""
     try:
         fields = _fields_decoder.decode(text)
         walk(text, fields)
     except Ambiguous:
         return True
     except _JSON_ERRORS:
-        return False        # no object: nothing to put anywhere
-    return any(steering_field(name) or squeezed(name) in _DECIDED_ON or steers_inside(name, value, depth + 1) for name, value in fields.items())
+        return False  # no object: nothing to put anywhere
+    return any(
+        steering_field(name)
+        or squeezed(name) in _DECIDED_ON
+        or steers_inside(name, value, depth + 1)
+        for name, value in fields.items()
+    )
 
 
 def _in_tools(text: bytes) -> bool:
-    """Whether a tool names a model or a host, itself or in the `parameters` beside its type. Those of a function are a schema."""
+    """Whether a tool names a model or a host, itself or in the `parameters` beside its type. Those
+    of a function are a schema."""
     if len(text) > _TOOLS_BYTES_MAX:
-        return any(_SUSPECT.search(text, at, at + _STEP_BYTES + _SUSPECT_BYTES) is not None for at in range(0, len(text), _STEP_BYTES))
+        return any(
+            _SUSPECT.search(text, at, at + _STEP_BYTES + _SUSPECT_BYTES) is not None
+            for at in range(0, len(text), _STEP_BYTES)
+        )
     try:
         tools = _tools_decoder.decode(text)
     except _JSON_ERRORS:
-        return False        # no list of objects: nothing that a reader could run
+        return False  # no list of objects: nothing that a reader could run
     return any(map(_tool_steers, tools))
 
 
 def _tool_steers(tool: Mapping[str, msgspec.Raw]) -> bool:
     return any(
-        names_a_model(name) or (squeezed(name) == _PARAMETERS and any(map(names_a_model, _names(bytes(value)))))
+        names_a_model(name)
+        or (squeezed(name) == _PARAMETERS and any(map(names_a_model, _names(bytes(value)))))
         for name, value in tool.items()
         if name not in _OF_FUNCTIONS
     )

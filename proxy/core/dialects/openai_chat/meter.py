@@ -1,6 +1,8 @@
-"""The meter: reads a copy of an answer as it flows by, and knows at each moment what was used, as far as it was stated, and how much text was delivered.
+"""The meter: reads a copy of an answer as it flows by, and knows at each moment what was used, as
+far as it was stated, and how much text was delivered.
 
-It never raises, whatever comes, and never decides about money: `settlement.py` does, from what stands in these attributes.
+It never raises, whatever comes, and never decides about money: `settlement.py` does, from what
+stands in these attributes.
 """
 
 from __future__ import annotations
@@ -9,9 +11,22 @@ from proxy.core.dialects.openai_chat.delivered import Delivered
 from proxy.core.dialects.openai_chat.edges import KeptBody
 from proxy.core.dialects.openai_chat.opening import Opening
 from proxy.core.dialects.openai_chat.repair import objects_of, salvaged
-from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_error, may_state_usage, read_leniently, stated_in, text_of
+from proxy.core.dialects.openai_chat.shapes import (
+    Answer,
+    has_choices,
+    is_error,
+    may_state_usage,
+    read_leniently,
+    stated_in,
+    text_of,
+)
 from proxy.core.dialects.openai_chat.stated import Stated
-from proxy.core.dialects.openai_chat.substance import FINISH_ERROR, begins_answer, has_data, holds_answer
+from proxy.core.dialects.openai_chat.substance import (
+    FINISH_ERROR,
+    begins_answer,
+    has_data,
+    holds_answer,
+)
 from proxy.core.dialects.openai_chat.texts import Texts
 from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_of
 from proxy.core.http.content_coding import Decoder, coding_name
@@ -20,11 +35,16 @@ from proxy.core.usage import Usage
 
 _DONE = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"
-_FIELD_STARTS = b":deir"         # comments, data, event, id, retry: what a line of an event stream begins with
-_HEADS_MAX = 4                  # events read whole while looking for the model's name; Azure's first has none
+_FIELD_STARTS = (
+    b":deir"  # comments, data, event, id, retry: what a line of an event stream begins with
+)
+_HEADS_MAX = 4  # events read whole while looking for the model's name; Azure's first has none
 _BRACE = 0x7B
 _EVENT_NAME = b"event:"
-MEASURE_UNCALIBRATED = (1, 4)   # output tokens per byte of delivered text, while nothing has been learned of the model
+MEASURE_UNCALIBRATED = (
+    1,
+    4,
+)  # output tokens per byte of delivered text, while nothing has been learned of the model
 
 
 class Meter:
@@ -37,7 +57,8 @@ class Meter:
     unreadable · something could not be read, so counts may be missing    oversized · events or an answer larger than the bounds
     text_bytes · UTF-8 bytes of the text that a client has assembled
     doubtful · some of it came twice, and may have been written twice
-    texts · that text, for who wants to count it: its first `text_bytes_max` bytes, None is all of it
+    texts · that text, for who wants to count it: its first `text_bytes_max` bytes, None is all of
+    it
 
     `measure` is output tokens per byte of text, as (tokens, bytes).
     """
@@ -65,8 +86,10 @@ class Meter:
         self.usage_current = False
         self.usage_final = False
         self._stated: Stated | None = None
-        self._running = True                    # what is stated beside a choice may be a running total
-        self._answered: bool | None = None      # whether it holds an answer; None: that cannot be told yet
+        self._running = True  # what is stated beside a choice may be a running total
+        self._answered: bool | None = (
+            None  # whether it holds an answer; None: that cannot be told yet
+        )
         self.done = False
         self.error = False
         self.finish_reason: str | None = None
@@ -76,36 +99,47 @@ class Meter:
         decoder = Decoder.for_encoding(content_encoding)
         self.unreadable = self._blind = decoder is None
         self._decoder = None if coding_name(content_encoding) == "identity" else decoder
-        self._expects_events = (stream and status < 400) or (content_type or "").lower().startswith("text/event-stream")
+        self._expects_events = (stream and status < 400) or (content_type or "").lower().startswith(
+            "text/event-stream"
+        )
         # _blind: the content coding cannot be undone, or no further
-        self._json: bool | None = None          # None until the first byte tells which it is
-        self._mark = b""                        # what may become a byte order mark, or the name of a line
-        self._opening: Opening | None = None    # of a body that may be one JSON value or JSON lines
-        self._prose = False                     # it is to be events and begins like none
+        self._json: bool | None = None  # None until the first byte tells which it is
+        self._mark = b""  # what may become a byte order mark, or the name of a line
+        self._opening: Opening | None = None  # of a body that may be one JSON value or JSON lines
+        self._prose = False  # it is to be events and begins like none
         self._parser = SSEParser(event_bytes_max)
         self._measure_tokens, self._measure_bytes = measure
         self.texts = None if text_bytes_max == 0 else Texts(text_bytes_max)
         self._delivered = Delivered(self.texts, frames=self._decoder is None)
-        self._finished = False                  # a finish_reason was seen
+        self._finished = False  # a finish_reason was seen
         self._heads_left = _HEADS_MAX
         self._event_bytes_max = event_bytes_max
-        self._cached_inside_input = cached_inside_input     # whether this vendor's prompt tokens hold its cached ones
-        self._body_bytes = 0                    # of what is no event stream
+        self._cached_inside_input = (
+            cached_inside_input  # whether this vendor's prompt tokens hold its cached ones
+        )
+        self._body_bytes = 0  # of what is no event stream
         self._kept = KeptBody(answer_bytes_max)
-        self._read = False                      # a JSON answer was read to its end
+        self._read = False  # a JSON answer was read to its end
         self._ended = False
 
     @property
     def answered(self) -> bool | None:
-        """Whether it holds an answer: a choice, data, or what cannot be read. False: what came is none, an error or a page; None: nothing came that tells."""
-        if self._answered or self.oversized or (self._blind and (self._body_bytes or self._json is not None)):
+        """Whether it holds an answer: a choice, data, or what cannot be read. False: what came is
+        none, an error or a page; None: nothing came that tells."""
+        if (
+            self._answered
+            or self.oversized
+            or (self._blind and (self._body_bytes or self._json is not None))
+        ):
             return True
         return False if self.error or self._prose else self._answered
 
     @property
     def output_measure(self) -> int:
-        """Output tokens by what was delivered so far: UTF-8 bytes of text x `measure`, rounded up. What is not read (yet) counts with all its bytes:
-        a JSON answer before its end, an event before its end, an event too large to be read at all. A page or a text is no answer."""
+        """Output tokens by what was delivered so far: UTF-8 bytes of text x `measure`, rounded up.
+        What is not read (yet) counts with all its bytes:
+        a JSON answer before its end, an event before its end, an event too large to be read at all.
+        A page or a text is no answer."""
         delivered, parser = self._delivered, self._parser
         size = delivered.text_bytes + delivered.unread_bytes + parser.dropped_bytes
         unread = self._body_bytes if parser.between else self._body_bytes + parser.pending_bytes
@@ -115,9 +149,11 @@ class Meter:
 
     @property
     def output_so_far(self) -> int:
-        """Output tokens that a client can have read, by the best that is known: a total that was stated with the last text, else by that text.
+        """Output tokens that a client can have read, by the best that is known: a total that was
+        stated with the last text, else by that text.
 
-        An event or a JSON answer that is not over is in no client's hands, and most of a large one is no text: cited pages, a picture.
+        An event or a JSON answer that is not over is in no client's hands, and most of a large one
+        is no text: cited pages, a picture.
         """
         if self.oversized or self._blind:
             return self.output_measure
@@ -128,8 +164,14 @@ class Meter:
 
     @property
     def text_known(self) -> bool:
-        """Whether all text that was delivered has been read, so that counting it counts everything."""
-        return not (self.unreadable or self.oversized or self._parser.pending_bytes or (self._body_bytes and not self._read))
+        """Whether all text that was delivered has been read, so that counting it counts
+        everything."""
+        return not (
+            self.unreadable
+            or self.oversized
+            or self._parser.pending_bytes
+            or (self._body_bytes and not self._read)
+        )
 
     @property
     def text_bytes(self) -> int:
@@ -141,21 +183,35 @@ class Meter:
 
     @property
     def complete(self) -> bool:
-        """Whether all of the stream has come, however its connection ends: `[DONE]`, or a finish reason and the final usage."""
-        return self.done or (self._json is False and self._finished and self.usage_final and not self.error)
+        """Whether all of the stream has come, however its connection ends: `[DONE]`, or a finish
+        reason and the final usage."""
+        return self.done or (
+            self._json is False and self._finished and self.usage_final and not self.error
+        )
 
     @property
     def between_events(self) -> bool:
         """Whether all events that came are whole, so that another one may be put behind them."""
-        return self._json is False and self._decoder is None and not self._blind and self._parser.between
+        return (
+            self._json is False
+            and self._decoder is None
+            and not self._blind
+            and self._parser.between
+        )
 
     def whole_events(self, chunk: bytes) -> bytes:
-        """Of the chunk that was fed last, what ends with a whole event; empty if no event ends in it, as none does in JSON."""
-        return chunk if self.between_events else chunk[: 0 if self._json else ends_at(chunk, by_lines=self._parser.by_lines)]
+        """Of the chunk that was fed last, what ends with a whole event; empty if no event ends in
+        it, as none does in JSON."""
+        return (
+            chunk
+            if self.between_events
+            else chunk[: 0 if self._json else ends_at(chunk, by_lines=self._parser.by_lines)]
+        )
 
     @property
     def shows_its_end(self) -> bool:
-        """Whether the answer itself says that it is whole: by `[DONE]`, a finish reason, or JSON closed. Known after `end`."""
+        """Whether the answer itself says that it is whole: by `[DONE]`, a finish reason, or JSON
+        closed. Known after `end`."""
         return self.done or self._read or (self.finish_reason is not None and not self._json)
 
     @property
@@ -181,7 +237,8 @@ class Meter:
                 self.unreadable = self._blind = True
 
     def end(self) -> None:
-        """The answer is over, cleanly or not: read what has waited for its end. Called again, it does nothing."""
+        """The answer is over, cleanly or not: read what has waited for its end. Called again, it
+        does nothing."""
         if self._ended:
             return
         self._ended = True
@@ -209,10 +266,11 @@ class Meter:
                 self.error = True
 
     def _start(self, piece: bytes) -> None:
-        """The first byte tells JSON and pages from events; the content type may not: some vendors answer JSON to `stream: true`, or name neither."""
+        """The first byte tells JSON and pages from events; the content type may not: some vendors
+        answer JSON to `stream: true`, or name neither."""
         piece = (self._mark + piece).lstrip()
         text = piece.removeprefix(_BOM).lstrip()
-        named = text[:1] in (b"d", b"e")            # as no JSON value begins; a line of an event stream does
+        named = text[:1] in (b"d", b"e")  # as no JSON value begins; a line of an event stream does
         if not text or _BOM.startswith(piece) or (named and len(text) < len(_EVENT_NAME)):
             self._mark = text if named else piece[: len(_BOM)]
             return
@@ -237,7 +295,9 @@ class Meter:
             return
         if len(event) < 16 and event.strip() == _DONE:
             self.done = True
-            if not self.error:                  # vLLM ends a failed stream with it too: then the last total is as final as it was
+            if (
+                not self.error
+            ):  # vLLM ends a failed stream with it too: then the last total is as final as it was
                 self.usage_final = self.usage_current
             return
         answer = read_leniently(event)
@@ -254,16 +314,24 @@ class Meter:
         choices, new, only = self._delivered.take(event, answer)
         self.unreadable |= self._delivered.unread_bytes > 0
         self._note(new)
-        if self._take_finish(choices) or self._heads_left or not self._answered or event.find(b'"error"') >= 0 or may_state_usage(event):
+        if (
+            self._take_finish(choices)
+            or self._heads_left
+            or not self._answered
+            or event.find(b'"error"') >= 0
+            or may_state_usage(event)
+        ):
             self._answered = self._answered or holds_answer(answer) or None
             self._take_names(answer)
-            # A total while a choice is still running is a running one; if text follows, it was one all the same.
+            # A total while a choice is still running is a running one; if text follows, it was one
+            # all the same.
             self._take_usage(answer, final=self.done or self._finished or not has_choices(answer))
         else:
             self._delivered.learn(event, only)
 
     def _salvage_event(self, event: bytes) -> None:
-        """An event that is damaged beyond repair: what is whole in it counts, above all its usage."""
+        """An event that is damaged beyond repair: what is whole in it counts, above all its
+        usage."""
         self.unreadable = True
         self._answered = self._answered or begins_answer(event) or None
         self._note(self._delivered.salvage(event))
@@ -286,16 +354,23 @@ class Meter:
         """So much was delivered."""
         if new_bytes > 0:
             self._answered = True
-            self.usage_current = self.usage_final = False   # what was stated before cannot have counted this
+            self.usage_current = self.usage_final = (
+                False  # what was stated before cannot have counted this
+            )
 
     def _take_usage(self, answer: Answer, *, final: bool) -> None:
         """Merges what this answer or event states into what was stated before."""
         stated = stated_in(answer)
         if stated is None:
             return
-        earlier, self._stated = self._stated, stated if self._stated is None else self._stated.merged(stated)
+        earlier, self._stated = (
+            self._stated,
+            stated if self._stated is None else self._stated.merged(stated),
+        )
         embeds = has_data(answer) and not has_choices(answer)
-        self.usage = self._stated.usage(cached_inside_input=self._cached_inside_input, embeddings=embeds)
+        self.usage = self._stated.usage(
+            cached_inside_input=self._cached_inside_input, embeddings=embeds
+        )
         if self.service_tier is None:
             self.service_tier = stated.service_tier
         if embeds or (stated.counts_output_of(self._stated) and self._counts_all(answer, earlier)):
@@ -305,8 +380,10 @@ class Meter:
     def _counts_all(self, answer: Answer, earlier: Stated | None) -> bool:
         """Whether a stated output counts all that was delivered.
 
-        One beside a choice does not if text came and it has not grown: it is the same figure in each event. If it fell, each is of its own event alone; if there
-        are several choices, each is of its own choice, as vLLM states it. Then none beside a choice is a total.
+        One beside a choice does not if text came and it has not grown: it is the same figure in
+        each event. If it fell, each is of its own event alone; if there
+        are several choices, each is of its own choice, as vLLM states it. Then none beside a choice
+        is a total.
         """
         assert self._stated is not None, "it was merged before"
         if self.usage_current or not has_choices(answer):
@@ -329,7 +406,7 @@ class Meter:
             self.response_id = text_of(answer.id)
         tier = text_of(answer.service_tier)
         if tier is not None:
-            self.service_tier = tier[:64]       # the last one is the tier that was used
+            self.service_tier = tier[:64]  # the last one is the tier that was used
         self.error = self.error or is_error(answer)
 
     # JSON answers.
@@ -362,19 +439,20 @@ class Meter:
             return
         self._take_usage(answer, final=True)
         if self.texts is not None or self.usage is None or not self.usage.output_tokens:
-            self.texts = Texts(None)            # it is all here already
+            self.texts = Texts(None)  # it is all here already
             self._delivered = Delivered(self.texts, frames=False)
         choices, _, _ = self._delivered.take(body, answer)
         self._delivered.finish()
         self._read = self._delivered.unread_bytes == 0
         self.unreadable = not self._read
-        self._delivered.unread_bytes = 0        # they are those of the body
+        self._delivered.unread_bytes = 0  # they are those of the body
         self._answered = self.text_bytes > 0 or holds_answer(answer)
         self._take_names(answer)
         self._take_finish(choices)
 
     def _read_broken_body(self, body: bytes) -> None:
-        """Several objects in a row are events, in whatever framing. Of anything else that begins like JSON, what is whole counts."""
+        """Several objects in a row are events, in whatever framing. Of anything else that begins
+        like JSON, what is whole counts."""
         parts = objects_of(body)
         if parts:
             self._read = True

@@ -15,9 +15,11 @@ _USUAL = {
 
 
 def squeezed(name: str) -> str:
-    """Letters and digits alone, without case: two names that come to the same may be one name for somebody.
+    """Letters and digits alone, without case: two names that come to the same may be one name for
+    somebody.
 
-    Go matches names without case; readers in C stop at a NUL; Google's accept `maxTokens` for `max_tokens`; some trim blanks.
+    Go matches names without case; readers in C stop at a NUL; Google's accept `maxTokens` for
+    `max_tokens`; some trim blanks.
     """
     usual = _USUAL.get(name)
     if usual is not None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 
 _LINE_END = re.compile(rb"[\r\n]")
-_GOES_ON = b",}]"       # what a JSON text may go on with behind a brace at the end of a line
+_GOES_ON = b",}]"  # what a JSON text may go on with behind a brace at the end of a line
 
 
 class Opening:
-    """Fed the beginning of a body that starts with a brace, it tells JSON lines from one JSON value.
+    """Fed the beginning of a body that starts with a brace, it tells JSON lines from one JSON
+    value.
 
-    `lines` · True: the first line is an object and another text follows within `bytes_max`. None: not known yet.
+    `lines` · True: the first line is an object and another text follows within `bytes_max`. None:
+    not known yet.
     It keeps a byte, and looks at each byte once until it knows.
     """
 
@@ -21,7 +23,7 @@ class Opening:
         self.lines: bool | None = None
         self._bytes_left = bytes_max
         self._first_line = True
-        self._last = b""        # of the first line, the last byte that is no space
+        self._last = b""  # of the first line, the last byte that is no space
 
     def feed(self, piece: bytes) -> None:
         """The next piece of the body."""
@@ -36,7 +38,8 @@ class Opening:
                 piece = piece[end.end() :]
         following = b"" if self._first_line else piece.lstrip()[:1]
         if following:
-            # No JSON value goes on with anything else behind a brace, so what follows is the next one.
+            # No JSON value goes on with anything else behind a brace, so what follows is the next
+            # one.
             self.lines = self._last == b"}" and following not in _GOES_ON
         elif self._bytes_left == 0:
             self.lines = False

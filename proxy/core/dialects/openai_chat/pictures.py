@@ -1,8 +1,12 @@
-"""What a chat completion's messages hold inline that is not text: pictures and sounds. Each counts by a rule of its own.
+"""What a chat completion's messages hold inline that is not text: pictures and sounds. Each counts
+by a rule of its own.
 
-Whatever is taken out of the text has to be proved, since the client writes the request: it is the value of `image_url.url` in a part
-of the type `image_url`, a data URL of an image, and base64 to its end; or base64 in `input_audio.data` of a part of the type
-`input_audio`. Everything else counts with all of its bytes: base64 anywhere else, files (they may hold text), and what cannot be read.
+Whatever is taken out of the text has to be proved, since the client writes the request: it is the
+value of `image_url.url` in a part
+of the type `image_url`, a data URL of an image, and base64 to its end; or base64 in
+`input_audio.data` of a part of the type
+`input_audio`. Everything else counts with all of its bytes: base64 anywhere else, files (they may
+hold text), and what cannot be read.
 """
 
 from __future__ import annotations
@@ -15,12 +19,17 @@ import msgspec
 
 from proxy.core.tokens.images import HEAD_CHARS_MAX, data_url_size
 
-INLINED_MAX: Final = 256            # pictures and sounds that are looked at; those behind them count with their bytes
-_BRACES_MAX: Final = 50_000         # of a body that is looked through for them: each takes a moment of the loop's time
+INLINED_MAX: Final = (
+    256  # pictures and sounds that are looked at; those behind them count with their bytes
+)
+_BRACES_MAX: Final = (
+    50_000  # of a body that is looked through for them: each takes a moment of the loop's time
+)
 # Half a character: sent by clients that cut texts inside an emoji, and refused by the decoder.
 _HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-# PHP writes a slash as `\/`, and MIME breaks its lines: so a backslash may stand in it, with what is escaped.
+# PHP writes a slash as `\/`, and MIME breaks its lines: so a backslash may stand in it, with what
+# is escaped.
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-\\"
 _MEDIA_TYPE = rb"\\?/[A-Za-z0-9.+-]{1,64}(?:;[A-Za-z0-9=.+-]{1,64}){0,8}?;base64,"
 _PICTURE = re.compile(rb'"data:image' + _MEDIA_TYPE, re.IGNORECASE)
@@ -28,14 +37,16 @@ _SOUND = re.compile(rb'"(?:data:audio' + _MEDIA_TYPE + rb")?", re.IGNORECASE)
 
 
 class Picture(msgspec.Struct, frozen=True, gc=False):
-    """A picture of the request itself: its size in pixels, None if it cannot be told. `low`: less detail is asked for."""
+    """A picture of the request itself: its size in pixels, None if it cannot be told. `low`: less
+    detail is asked for."""
 
     size: tuple[int, int] | None = None
     low: bool = False
 
 
 class Inlined(msgspec.Struct, frozen=True, gc=False):
-    """What is no text among the bytes of `messages`: `size_bytes` in all, of which `sound_bytes` are sounds.
+    """What is no text among the bytes of `messages`: `size_bytes` in all, of which `sound_bytes`
+    are sounds.
 
     `spans` are their places in it, [start, end), in order.
     """
@@ -83,7 +94,9 @@ NOTHING: Final = Inlined()
 def inlined(messages: msgspec.Raw | None) -> Inlined:
     """What the JSON of `messages` holds inline."""
     text = b"" if messages is None else bytes(messages)
-    if (text.find(b"image_url") < 0 and text.find(b"input_audio") < 0) or text.count(b"{") > _BRACES_MAX:
+    if (text.find(b"image_url") < 0 and text.find(b"input_audio") < 0) or text.count(
+        b"{"
+    ) > _BRACES_MAX:
         return NOTHING
     sound_bytes = end = 0
     pictures: list[Picture] = []
@@ -100,7 +113,8 @@ def inlined(messages: msgspec.Raw | None) -> Inlined:
         else:
             continue
         if encoded:
-            # A text before it may hold the same letters and be taken for it: as many bytes either way.
+            # A text before it may hold the same letters and be taken for it: as many bytes either
+            # way.
             start = text.index(encoded, end)
             end = start + len(encoded)
             spans.append((start, end))
@@ -109,12 +123,13 @@ def inlined(messages: msgspec.Raw | None) -> Inlined:
 
 
 def count_images(body: bytes) -> int | None:
-    """The `image_url` parts of all messages, for prices per image; None if the body cannot be read that far.
+    """The `image_url` parts of all messages, for prices per image; None if the body cannot be read
+    that far.
 
     What is not as the API describes it counts nothing.
     """
     if body.find(b"image") < 0 and body.find(b"\\u") < 0:
-        return 0    # neither spelt out nor in escapes
+        return 0  # neither spelt out nor in escapes
     try:
         messages = _body_decoder.decode(_HALF.sub(b"\\\\ufffd", body)).messages
     except _ERRORS:
@@ -134,7 +149,8 @@ def _media_parts(text: bytes) -> Iterator[_Part]:
 
 
 def _parts(message: msgspec.Raw) -> Iterator[_Part]:
-    """The parts of a message's content, as far as it can be read. Most often it is a text, and has none."""
+    """The parts of a message's content, as far as it can be read. Most often it is a text, and has
+    none."""
     try:
         parts = _parts_decoder.decode(_message_decoder.decode(message).content)
     except _ERRORS:

@@ -1,8 +1,12 @@
-"""Reading JSON that is not quite JSON: damage costs only what it damages, above all never the usage that stands beside it.
+"""Reading JSON that is not quite JSON: damage costs only what it damages, above all never the usage
+that stands beside it.
 
-Python's decoder, which most clients use, takes lone surrogates, NaN and Infinity; servers send them, and a client can ask
-for them (log probabilities). Others cut a character in two, leave line ends in strings, or break off in the middle.
-`repaired` mends what can be told in one pass; `salvaged` takes the members that are whole out of the rest.
+Python's decoder, which most clients use, takes lone surrogates, NaN and Infinity; servers send
+them, and a client can ask
+for them (log probabilities). Others cut a character in two, leave line ends in strings, or break
+off in the middle.
+`repaired` mends what can be told in one pass; `salvaged` takes the members that are whole out of
+the rest.
 """
 
 from __future__ import annotations
@@ -15,7 +19,8 @@ import msgspec
 
 from proxy.core.dialects.openai_chat.scan import repair_surrogates
 
-# Control characters, the white space of JSON included, as a blank: outside of strings it is the same, inside of them the size stays.
+# Control characters, the white space of JSON included, as a blank: outside of strings it is the
+# same, inside of them the size stays.
 _CONTROLS: Final = bytes(0x20 if sign < 0x20 else sign for sign in range(256))
 _NOT_JSON = re.compile(
     rb"([:\[,][ \t\r\n]*+)"
@@ -31,17 +36,23 @@ _MEMBER = re.compile(rb'(?<!\\)"(model|id|service_tier)"[ \t\r\n]*+:[ \t\r\n]*+(
 _USAGE = re.compile(rb'(?<!\\)"usage"[ \t\r\n]*+:[ \t\r\n]*+(?=\{)')
 _FINISH = re.compile(rb'(?<!\\)"finish_reason"[ \t\r\n]*+:[ \t\r\n]*+("[a-z_]{1,64}")')
 _CHOICES = re.compile(rb'(?<!\\)"choices"[ \t\r\n]*+:(?![ \t\r\n]*+(?:null|\[[ \t\r\n]*+\]))')
-_ERROR = re.compile(rb'(?<!\\)"(?:error"[ \t\r\n]*+:[ \t\r\n]*+(?:\{[ \t\r\n]*+[^} \t\r\n]|"[^"])|(?:object|type)"[ \t\r\n]*+:[ \t\r\n]*+"error")')
+_ERROR = re.compile(
+    rb'(?<!\\)"(?:error"[ \t\r\n]*+:[ \t\r\n]*+(?:\{[ \t\r\n]*+[^} \t\r\n]|"[^"])|(?:object|type)"[ \t\r\n]*+:[ \t\r\n]*+"error")'
+)
 _USAGES_MAX: Final = 8
-REPAIRED_BYTES_MAX: Final = 256 * 1024  # a megabyte can take a third of a second, in which nobody else is served
+REPAIRED_BYTES_MAX: Final = (
+    256 * 1024
+)  # a megabyte can take a third of a second, in which nobody else is served
 _USAGE_BYTES_MAX: Final = 64 * 1024
 _loose = json.JSONDecoder(strict=False)
 
 
 def repaired(data: bytes) -> bytes:
-    """The same text, nearly the same length, without what strict decoders refuse: control characters, halves of characters, numbers that are none.
+    """The same text, nearly the same length, without what strict decoders refuse: control
+    characters, halves of characters, numbers that are none.
 
-    Strings are not told from what stands between them, so that one that reads like a list of such numbers changes a little.
+    Strings are not told from what stands between them, so that one that reads like a list of such
+    numbers changes a little.
     """
     text = data
     encoding = json.detect_encoding(text)
@@ -50,7 +61,11 @@ def repaired(data: bytes) -> bytes:
     except UnicodeDecodeError:
         text = text.decode("utf-8", "replace").encode()
     if encoding not in ("utf-8", "utf-8-sig"):
-        text = data.decode(encoding, "replace").encode("utf-8", "replace").removeprefix(b"\xef\xbb\xbf")
+        text = (
+            data.decode(encoding, "replace")
+            .encode("utf-8", "replace")
+            .removeprefix(b"\xef\xbb\xbf")
+        )
     text = text.translate(_CONTROLS)
     if b"\\" in text:
         text = _BAD_ESCAPE.sub(rb"\1\\\\", text)
@@ -61,7 +76,8 @@ def repaired(data: bytes) -> bytes:
 
 
 def objects_of(data: bytes) -> list[bytes]:
-    """The objects that stand one behind the other in this text, or in a list; none if there are less than two without a list, or anything else."""
+    """The objects that stand one behind the other in this text, or in a list; none if there are
+    less than two without a list, or anything else."""
     text = data.decode("utf-8", "replace").strip() if len(data) <= REPAIRED_BYTES_MAX else ""
     listed = text.startswith("[") and text.endswith("]")
     if listed:
@@ -80,18 +96,24 @@ def objects_of(data: bytes) -> list[bytes]:
 
 
 def salvaged(data: bytes) -> dict[str, msgspec.Raw]:
-    """The members of an answer that are whole although it is not: its names, its usage, the last finish reason, and whether it is an error.
+    """The members of an answer that are whole although it is not: its names, its usage, the last
+    finish reason, and whether it is an error.
 
     Of a large one they are looked for at both of its ends.
     """
     if len(data) > 2 * _USAGE_BYTES_MAX:
         data = data[:_USAGE_BYTES_MAX] + b" " + data[-_USAGE_BYTES_MAX:]
-    members = {match[1].decode(): msgspec.Raw(match[2]) for match in reversed(list(_MEMBER.finditer(data[:_USAGE_BYTES_MAX])))}
+    members = {
+        match[1].decode(): msgspec.Raw(match[2])
+        for match in reversed(list(_MEMBER.finditer(data[:_USAGE_BYTES_MAX])))
+    }
     if _ERROR.search(data):
         members["error"] = msgspec.Raw(b"true")
     if _CHOICES.search(data):
         finish = _FINISH.findall(data)
-        members["choices"] = msgspec.Raw(b'[{"finish_reason":%b}]' % (finish[-1] if finish else b"null"))
+        members["choices"] = msgspec.Raw(
+            b'[{"finish_reason":%b}]' % (finish[-1] if finish else b"null")
+        )
     for match in reversed(list(_USAGE.finditer(data))[-_USAGES_MAX:]):
         text = data[match.end() : match.end() + _USAGE_BYTES_MAX].decode("utf-8", "replace")
         try:

@@ -1,6 +1,8 @@
-"""JSON objects looked at as text: each value's offsets, names that occur twice, escapes that stand for no character.
+"""JSON objects looked at as text: each value's offsets, names that occur twice, escapes that stand
+for no character.
 
-All of it is one pass of possessive regular expressions: linear, and nothing recursive that depth could break.
+All of it is one pass of possessive regular expressions: linear, and nothing recursive that depth
+could break.
 """
 
 from __future__ import annotations
@@ -35,10 +37,13 @@ class Ambiguous(Exception):
 
 
 def walk(text: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[dict[str, tuple[int, int]], int]:
-    """[start, end) of each value in `text`, and the offset behind its `{`, given what a decoder read from it; Ambiguous if a name occurs twice.
+    """[start, end) of each value in `text`, and the offset behind its `{`, given what a decoder
+    read from it; Ambiguous if a name occurs twice.
 
-    The proof: `fields` holds the LAST value of each name. If name after name the text goes on with exactly that value and ends behind the last one, then there is
-    no room in it for another. Names are compared as decoded, so an escaped spelling is the same name.
+    The proof: `fields` holds the LAST value of each name. If name after name the text goes on with
+    exactly that value and ends behind the last one, then there is
+    no room in it for another. Names are compared as decoded, so an escaped spelling is the same
+    name.
     """
     opened = _OPEN.match(text)
     assert opened is not None, "a decoder has read an object from this text"
@@ -48,7 +53,9 @@ def walk(text: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[dict[str, tupl
         match = _NAME.match(text, at)
         assert match is not None, "a decoder has read names from this text"
         quoted = match[1]
-        name = msgspec.json.decode(quoted, type=str) if _BACKSLASH in quoted else quoted[1:-1].decode()
+        name = (
+            msgspec.json.decode(quoted, type=str) if _BACKSLASH in quoted else quoted[1:-1].decode()
+        )
         value = bytes(fields[name])
         start = match.end()
         end = start + len(value)
@@ -65,13 +72,14 @@ def walk(text: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[dict[str, tupl
             sign = text[at - 1]
         if sign == _CLOSE:
             break
-        if sign != _COMMA:      # the value goes on here: this is not the last one of its name
+        if sign != _COMMA:  # the value goes on here: this is not the last one of its name
             raise Ambiguous(name)
     return spans, opened.end()
 
 
 def repair_surrogates(text: bytes) -> bytes | None:
-    """The text with each lone surrogate escape replaced by the replacement character's, length and offsets kept.
+    """The text with each lone surrogate escape replaced by the replacement character's, length and
+    offsets kept.
 
     None if there is none, or if there are so many, or so much text, that it is not worth the time.
     """

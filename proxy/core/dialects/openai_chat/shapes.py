@@ -1,6 +1,8 @@
-"""Where each vendor says what: the top level of an event or a JSON answer, its errors, its choices and its usage.
+"""Where each vendor says what: the top level of an event or a JSON answer, its errors, its choices
+and its usage.
 
-Usage is looked for in `usage`, `x_groq.usage` (Groq) and `choices[*].usage` (Moonshot); `stated.py` reads the numbers.
+Usage is looked for in `usage`, `x_groq.usage` (Groq) and `choices[*].usage` (Moonshot); `stated.py`
+reads the numbers.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from proxy.core.dialects.openai_chat.written import choices_of
 
 _ABSENT = msgspec.Raw()
 _NO_ERROR = (b"", b"null", b"false", b'""', b"{}", b"0", b"[]")
-_ERROR_BYTES_MAX = 1024         # of one that may say that there is none
-_ALL_IS_WELL = (200, "200", "0", "ok", "success")   # codes, and words in any letter case
-_TEXT_CHARS_MAX = 256           # names from upstreams become rows and labels
+_ERROR_BYTES_MAX = 1024  # of one that may say that there is none
+_ALL_IS_WELL = (200, "200", "0", "ok", "success")  # codes, and words in any letter case
+_TEXT_CHARS_MAX = 256  # names from upstreams become rows and labels
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -43,7 +45,9 @@ class _Holder(msgspec.Struct, gc=False):
     error: msgspec.Raw = _ABSENT
 
 
-_NOTHING_BYTES_MAX = 64         # with the white space that a value of nothing may hold; vectors have megabytes
+_NOTHING_BYTES_MAX = (
+    64  # with the white space that a value of nothing may hold; vectors have megabytes
+)
 _NOTHING = (b"", b"null", b"[]", b"{}")
 _USAGE_STATED = re.compile(rb'"usage"[ \t\r\n]*+:[ \t\r\n]*+\{')
 _answer_decoder = msgspec.json.Decoder(Answer)
@@ -65,14 +69,19 @@ def read_answer(data: bytes) -> Answer | None:
 
 
 def _wraps_choices(data: msgspec.Raw) -> bool:
-    """Whether the answer itself stands in `data`, beside a code and a message, as some gateways send it. Embeddings are a list."""
+    """Whether the answer itself stands in `data`, beside a code and a message, as some gateways
+    send it. Embeddings are a list."""
     return bytes(memoryview(data)[:1]) == b"{" and b'"choices"' in bytes(data)
 
 
 def read_leniently(data: bytes) -> Answer | None:
     """The same; what is not quite JSON is repaired, unless there is too much of it."""
     answer = read_answer(data)
-    return read_answer(repaired(data)) if answer is None and len(data) <= REPAIRED_BYTES_MAX else answer
+    return (
+        read_answer(repaired(data))
+        if answer is None and len(data) <= REPAIRED_BYTES_MAX
+        else answer
+    )
 
 
 def text_of(raw: msgspec.Raw) -> str | None:
@@ -87,8 +96,13 @@ def text_of(raw: msgspec.Raw) -> str | None:
 
 
 def is_error(answer: Answer) -> bool:
-    """Whether this says that something went wrong: `{"error": …}`, `{"object": "error"}`, `{"type": "error"}` or `{"x_groq": {"error": …}}`."""
-    if _fails(answer.error) or bytes(answer.object) == b'"error"' or bytes(answer.type) == b'"error"':
+    """Whether this says that something went wrong: `{"error": …}`, `{"object": "error"}`, `{"type":
+    "error"}` or `{"x_groq": {"error": …}}`."""
+    if (
+        _fails(answer.error)
+        or bytes(answer.object) == b'"error"'
+        or bytes(answer.type) == b'"error"'
+    ):
         return True
     if bytes(answer.x_groq).find(b'"error"') >= 0:
         with suppress(*JSON_ERRORS):
@@ -97,7 +111,8 @@ def is_error(answer: Answer) -> bool:
 
 
 def _fails(raw: msgspec.Raw) -> bool:
-    """Whether a member called error says so. Gateways in Go send it in good answers as well: `{"message": "", "type": "", "code": null}`."""
+    """Whether a member called error says so. Gateways in Go send it in good answers as well:
+    `{"message": "", "type": "", "code": null}`."""
     text = bytes(raw)
     if text in _NO_ERROR:
         return False
@@ -110,7 +125,8 @@ def _fails(raw: msgspec.Raw) -> bool:
 
 
 def tells_failure(value: object) -> bool:
-    """Whether an error or a message says that something failed: not where it is made of nothing, of zeros and of words that all is well."""
+    """Whether an error or a message says that something failed: not where it is made of nothing, of
+    zeros and of words that all is well."""
     rest = [value]
     while rest:
         item = rest.pop()

@@ -1,7 +1,10 @@
-"""What an answer states about its usage: each object read, the objects of one answer merged, and the counts that the numbers prove.
+"""What an answer states about its usage: each object read, the objects of one answer merged, and
+the counts that the numbers prove.
 
-Whole numbers from 0 to 2^53 count, also written as 700.0 or "700"; anything else is as if it were not there. A zero never hides a number: layers between a
-vendor and its client fill names in that they know nothing of, in the same object or in one that comes earlier or later.
+Whole numbers from 0 to 2^53 count, also written as 700.0 or "700"; anything else is as if it were
+not there. A zero never hides a number: layers between a
+vendor and its client fill names in that they know nothing of, in the same object or in one that
+comes earlier or later.
 """
 
 from __future__ import annotations
@@ -15,30 +18,42 @@ import msgspec
 
 from proxy.core.usage import Usage
 
-_INTEGER_MAX = 2**53            # beyond it JSON readers disagree
+_INTEGER_MAX = 2**53  # beyond it JSON readers disagree
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
 _TIER_CHARS_MAX = 64
-_RAW_BYTES_MAX = 4096           # of a usage object kept for audits: the longest known has 600
-_RAW_ENTRIES_MAX = 64           # of it and of each object in it
+_RAW_BYTES_MAX = 4096  # of a usage object kept for audits: the longest known has 600
+_RAW_ENTRIES_MAX = 64  # of it and of each object in it
 _RAW_DEPTH_MAX = 3
 _RAW_NAME_CHARS_MAX = 64
 _PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
-# Each count's names, the most telling first: OpenAI's, the Responses API's, and those that gateways pass on from Bedrock and from SDKs in JavaScript.
+# Each count's names, the most telling first: OpenAI's, the Responses API's, and those that gateways
+# pass on from Bedrock and from SDKs in JavaScript.
 _INPUT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
 _OUTPUT = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
 _TOTAL = ("total_tokens", "totalTokens")
 # The parts: in the details, then beside the other counts.
 _CACHED_INSIDE = ("cached_tokens", "cache_read_input_tokens", "cache_read_tokens")
-_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "num_cached_tokens")   # Moonshot, DeepSeek, LiteLLM before Anthropic, Mistral
-_WRITTEN_INSIDE = ("cache_write_tokens", "cache_creation_input_tokens", "cache_creation_tokens", "cached_creation_tokens")
+_CACHED = (
+    "cached_tokens",
+    "prompt_cache_hit_tokens",
+    "cache_read_input_tokens",
+    "num_cached_tokens",
+)  # Moonshot, DeepSeek, LiteLLM before Anthropic, Mistral
+_WRITTEN_INSIDE = (
+    "cache_write_tokens",
+    "cache_creation_input_tokens",
+    "cache_creation_tokens",
+    "cached_creation_tokens",
+)
 _WRITTEN = ("cache_creation_input_tokens", "cache_write_tokens")
 _REASONING = ("reasoning_tokens",)
 _AUDIO = ("audio_tokens",)
 
 
 class Stated(msgspec.Struct, frozen=True, gc=False):
-    """The counts of usage objects as they stand there. `total_tokens` is of the same object as the latest of the counts it sums up."""
+    """The counts of usage objects as they stand there. `total_tokens` is of the same object as the
+    latest of the counts it sums up."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -53,9 +68,12 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
     raw: dict[str, object] | None = None
 
     def merged(self, later: Stated) -> Stated:
-        """Both as one: field by field the last number stated, and a zero only where no number is. Nothing is ever added."""
+        """Both as one: field by field the last number stated, and a zero only where no number is.
+        Nothing is ever added."""
         parts = (later.input_tokens, later.output_tokens)
-        old_total = None if any(parts) else self.total_tokens   # a total is not of the counts that come after it
+        old_total = (
+            None if any(parts) else self.total_tokens
+        )  # a total is not of the counts that come after it
         return Stated(
             input_tokens=_last(self.input_tokens, later.input_tokens),
             output_tokens=_last(self.output_tokens, later.output_tokens),
@@ -77,7 +95,8 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
         return self.total_tokens is not None and self.total_tokens == whole.total_tokens
 
     def growth(self, earlier: Stated | None) -> int:
-        """By how much more output is stated than earlier: what was written in between may be in it."""
+        """By how much more output is stated than earlier: what was written in between may be in
+        it."""
         if earlier is None:
             return 1
         if self.output_tokens is None or earlier.output_tokens is None:
@@ -87,17 +106,28 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
     def usage(self, *, cached_inside_input: bool = True, embeddings: bool = False) -> Usage:
         """The counts as `Usage`, in the reading that the numbers prove.
 
-        A total that comes out only with the reasoning or the cached tokens added, and a part larger than its whole, prove that these lie beside: they are added.
-        What a total has beyond all that is stated was thought unseen, so it is output. A side that is missing follows from the total. Whatever does not
-        come out is marked `inconsistent`. `embeddings` have no output, and none is without an input.
-        Without `cached_inside_input` the vendor counts what is read from and written to its cache beside its prompt tokens; its total may hold that or not.
+        A total that comes out only with the reasoning or the cached tokens added, and a part larger
+        than its whole, prove that these lie beside: they are added.
+        What a total has beyond all that is stated was thought unseen, so it is output. A side that
+        is missing follows from the total. Whatever does not
+        come out is marked `inconsistent`. `embeddings` have no output, and none is without an
+        input.
+        Without `cached_inside_input` the vendor counts what is read from and written to its cache
+        beside its prompt tokens; its total may hold that or not.
         """
         if embeddings:
-            input_tokens = self.total_tokens if _number(self.input_tokens) == 0 else self.input_tokens
+            input_tokens = (
+                self.total_tokens if _number(self.input_tokens) == 0 else self.input_tokens
+            )
             output_tokens: int | None = _number(self.output_tokens)
-            inconsistent = None not in (input_tokens, self.total_tokens) and self.total_tokens != _number(input_tokens) + _number(output_tokens)
+            inconsistent = None not in (
+                input_tokens,
+                self.total_tokens,
+            ) and self.total_tokens != _number(input_tokens) + _number(output_tokens)
         else:
-            input_tokens, output_tokens, inconsistent = self._proved(cached_inside_input=cached_inside_input)
+            input_tokens, output_tokens, inconsistent = self._proved(
+                cached_inside_input=cached_inside_input
+            )
         return Usage(
             input_tokens=input_tokens,
             cached_tokens=self.cached_tokens,
@@ -109,29 +139,50 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
             inconsistent=inconsistent,
             raw=self.raw,
             upstream_cost_nano=self.upstream_cost_nano,
-            total_tokens=self.total_tokens if input_tokens is None and output_tokens is None else None,
+            total_tokens=self.total_tokens
+            if input_tokens is None and output_tokens is None
+            else None,
         )
 
     def _proved(self, *, cached_inside_input: bool) -> tuple[int | None, int | None, bool]:
         """Input and output as `usage` promises, and whether the numbers contradict each other."""
-        input_tokens, output_tokens, total = self.input_tokens, self.output_tokens, self.total_tokens
+        input_tokens, output_tokens, total = (
+            self.input_tokens,
+            self.output_tokens,
+            self.total_tokens,
+        )
         if total is not None:
             # A zero is no count where the total has more than the other side.
             if input_tokens == 0 and total > _number(output_tokens):
                 input_tokens = None
             if output_tokens == 0 and total > _number(input_tokens):
                 output_tokens = None
-        cached, written, reasoning = _number(self.cached_tokens), _number(self.cache_write_tokens), _number(self.reasoning_tokens)
+        cached, written, reasoning = (
+            _number(self.cached_tokens),
+            _number(self.cache_write_tokens),
+            _number(self.reasoning_tokens),
+        )
         cache = cached + written
         if not cached_inside_input and input_tokens is not None:
             input_tokens += cache
-        beside_input = cache if cached_inside_input else 0      # what may lie beside the prompt tokens without anyone having said so
+        beside_input = (
+            cache if cached_inside_input else 0
+        )  # what may lie beside the prompt tokens without anyone having said so
         if total is not None and input_tokens is not None and output_tokens is not None:
-            for more_input in dict.fromkeys((0, beside_input, *((cached, written) if beside_input else ()))):
+            for more_input in dict.fromkeys(
+                (0, beside_input, *((cached, written) if beside_input else ()))
+            ):
                 for more_output in (0, reasoning):
-                    whole_input, whole_output = input_tokens + more_input, output_tokens + more_output
+                    whole_input, whole_output = (
+                        input_tokens + more_input,
+                        output_tokens + more_output,
+                    )
                     totals = (total,) if cached_inside_input else (total, total + cache)
-                    if cache <= whole_input and reasoning <= whole_output and whole_input + whole_output in totals:
+                    if (
+                        cache <= whole_input
+                        and reasoning <= whole_output
+                        and whole_input + whole_output in totals
+                    ):
                         return whole_input, whole_output, False
         inconsistent = False
         if input_tokens is not None and beside_input > input_tokens:
@@ -145,22 +196,36 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
         if output_tokens is None:
             assert input_tokens is not None, "one of the two is stated"
             whole = total if total >= input_tokens else total + cache
-            return (input_tokens, whole - input_tokens, inconsistent) if whole >= input_tokens else (input_tokens, None, True)
+            return (
+                (input_tokens, whole - input_tokens, inconsistent)
+                if whole >= input_tokens
+                else (input_tokens, None, True)
+            )
         if input_tokens is None:
-            return (total - output_tokens, output_tokens, inconsistent) if total >= output_tokens else (None, output_tokens, True)
+            return (
+                (total - output_tokens, output_tokens, inconsistent)
+                if total >= output_tokens
+                else (None, output_tokens, True)
+            )
         return input_tokens, max(output_tokens, total - input_tokens), True
 
 
-def read_stated(stated: Mapping[str, object], *, upstream_cost_nano: int | None = None) -> Stated | None:
+def read_stated(
+    stated: Mapping[str, object], *, upstream_cost_nano: int | None = None
+) -> Stated | None:
     """One usage object; None if it states neither input, output nor total."""
-    prompt_details = [value for name in _PROMPT_DETAILS if isinstance(value := stated.get(name), dict)]
-    completion_details = [value for name in _COMPLETION_DETAILS if isinstance(value := stated.get(name), dict)]
+    prompt_details = [
+        value for name in _PROMPT_DETAILS if isinstance(value := stated.get(name), dict)
+    ]
+    completion_details = [
+        value for name in _COMPLETION_DETAILS if isinstance(value := stated.get(name), dict)
+    ]
     beside = (stated,)
     input_tokens = _count(beside, _INPUT)
     output_tokens = _count(beside, _OUTPUT)
     total_tokens = _count(beside, _TOTAL)
     if total_tokens == 0:
-        total_tokens = None     # it says no more than the zeros beside it, and less than numbers
+        total_tokens = None  # it says no more than the zeros beside it, and less than numbers
     if input_tokens is None and output_tokens is None and total_tokens is None:
         return None
     return Stated(
@@ -173,7 +238,9 @@ def read_stated(stated: Mapping[str, object], *, upstream_cost_nano: int | None 
         audio_input_tokens=_count(prompt_details, _AUDIO),
         audio_output_tokens=_count(completion_details, _AUDIO),
         upstream_cost_nano=upstream_cost_nano,
-        service_tier=tier[:_TIER_CHARS_MAX] if isinstance(tier := stated.get("service_tier"), str) and tier else None,
+        service_tier=tier[:_TIER_CHARS_MAX]
+        if isinstance(tier := stated.get("service_tier"), str) and tier
+        else None,
         raw=_numbers(stated),
     )
 
@@ -206,11 +273,18 @@ def _whole(value: object) -> int | None:
         value = int(value) if _DIGITS.fullmatch(value) else None
     elif isinstance(value, float):
         value = int(value) if value.is_integer() else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _INTEGER_MAX else None
+    return (
+        value
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _INTEGER_MAX
+        else None
+    )
 
 
-def _merged_raw(one: dict[str, object] | None, later: dict[str, object] | None) -> dict[str, object] | None:
-    """Both usage objects as one for audits, by the same rule; the later alone if that is too long for a row."""
+def _merged_raw(
+    one: dict[str, object] | None, later: dict[str, object] | None
+) -> dict[str, object] | None:
+    """Both usage objects as one for audits, by the same rule; the later alone if that is too long
+    for a row."""
     if one is None or later is None:
         return one if later is None else later
     merged = _overlaid(one, later)
@@ -229,7 +303,8 @@ def _overlaid(one: dict[str, object], later: dict[str, object]) -> dict[str, obj
 
 
 def _numbers(stated: Mapping[str, object]) -> dict[str, object] | None:
-    """A vendor's usage object reduced to its numbers, nested objects kept; None if that is too long for a row."""
+    """A vendor's usage object reduced to its numbers, nested objects kept; None if that is too long
+    for a row."""
     kept = _numbers_at(stated, 1)
     return kept if len(msgspec.json.encode(kept)) <= _RAW_BYTES_MAX else None
 

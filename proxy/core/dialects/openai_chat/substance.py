@@ -1,4 +1,5 @@
-"""Whether something of an answer is in what came: a choice or data. An error, a page or an empty body is none, whatever its status."""
+"""Whether something of an answer is in what came: a choice or data. An error, a page or an empty
+body is none, whatever its status."""
 
 from __future__ import annotations
 
@@ -9,17 +10,38 @@ import msgspec
 from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_something
 from proxy.core.dialects.openai_chat.text import JSON_ERRORS
 
-FINISH_ERROR = "error"          # OpenRouter's finish_reason of a choice whose provider failed under HTTP 200
+FINISH_ERROR = (
+    "error"  # OpenRouter's finish_reason of a choice whose provider failed under HTTP 200
+)
 _BEGINS = re.compile(rb'"(?:choices|data)"[ \t\r\n]*+:[ \t\r\n]*+[\[{][ \t\r\n]*+[^ \t\r\n\]}]')
 _UNFINISHED = (None, "", FINISH_ERROR)
 # Of a choice and its message: what says nothing of an answer.
-_ENVELOPE = frozenset({"index", "role", "id", "object", "type", "name", "logprobs", "usage", "error", "finish_reason", "native_finish_reason", "stop_reason", "matched_stop"})
-_LOOKED_AT_BYTES_MAX = 64 * 1024     # of choices: so much is not nothing, and as objects it could take a second
+_ENVELOPE = frozenset(
+    {
+        "index",
+        "role",
+        "id",
+        "object",
+        "type",
+        "name",
+        "logprobs",
+        "usage",
+        "error",
+        "finish_reason",
+        "native_finish_reason",
+        "stop_reason",
+        "matched_stop",
+    }
+)
+_LOOKED_AT_BYTES_MAX = (
+    64 * 1024
+)  # of choices: so much is not nothing, and as objects it could take a second
 _any_decoder = msgspec.json.Decoder()
 
 
 def holds_answer(answer: Answer) -> bool:
-    """Whether something of an answer is in it: data, or a choice that is finished or holds more than the speaker's role.
+    """Whether something of an answer is in it: data, or a choice that is finished or holds more
+    than the speaker's role.
 
     What a choice holds under names that are not known counts: it was delivered, whatever it is.
     """
@@ -36,20 +58,27 @@ def holds_answer(answer: Answer) -> bool:
 
 
 def begins_answer(data: bytes) -> bool:
-    """Whether there is a choice or data, or the beginning of one, in what cannot be read as JSON."""
+    """Whether there is a choice or data, or the beginning of one, in what cannot be read as
+    JSON."""
     return _BEGINS.search(data) is not None
 
 
 def has_data(answer: Answer) -> bool:
     """Whether there are embeddings."""
-    return is_something(answer.data) and (bytes(memoryview(answer.data)[:1]) == b"[" or b'"embedding"' in bytes(answer.data))
+    return is_something(answer.data) and (
+        bytes(memoryview(answer.data)[:1]) == b"[" or b'"embedding"' in bytes(answer.data)
+    )
 
 
 def _holds(value: object) -> bool:
     if isinstance(value, dict):
         if value.get("finish_reason") not in _UNFINISHED:
             return True
-        return any(_holds(inner) for name, inner in value.items() if name not in _ENVELOPE and not name.startswith("content_filter_"))
+        return any(
+            _holds(inner)
+            for name, inner in value.items()
+            if name not in _ENVELOPE and not name.startswith("content_filter_")
+        )
     if isinstance(value, list):
         return any(_holds(inner) for inner in value)
     # A message that is no object is text.

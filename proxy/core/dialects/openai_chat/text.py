@@ -1,6 +1,8 @@
-"""Strings of events looked at as bytes: what one stands for, and events that differ from the last one in nothing but their text.
+"""Strings of events looked at as bytes: what one stands for, and events that differ from the last
+one in nothing but their text.
 
-In valid JSON a quote inside a string is escaped, so `"content":"` can only be a name and the start of its string value: text that looks like JSON cannot be
+In valid JSON a quote inside a string is escaped, so `"content":"` can only be a name and the start
+of its string value: text that looks like JSON cannot be
 mistaken for it.
 """
 
@@ -18,18 +20,28 @@ _TEXTS = re.compile(
 )
 _CHOICES = b'"choices"'
 _OBFUSCATION = b'"obfuscation":"'
-_QUOTE, _BACKSLASH, _LF, _CR = b'"\\\n\r'     # as ints: looking for an int in bytes costs an eighth of looking for bytes
-JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)   # what a decoder raises; RecursionError: nesting near 1,000
+_QUOTE, _BACKSLASH, _LF, _CR = (
+    b'"\\\n\r'  # as ints: looking for an int in bytes costs an eighth of looking for bytes
+)
+JSON_ERRORS = (
+    msgspec.DecodeError,
+    UnicodeDecodeError,
+    RecursionError,
+)  # what a decoder raises; RecursionError: nesting near 1,000
 _string_decoder = msgspec.json.Decoder(str)
 
 
 def plain(inside: bytes) -> bytes:
-    """The text that a JSON string stands for, as UTF-8, given what is between its quotes. A lone surrogate is 3 bytes, like the sign shown in its place."""
-    return inside if _BACKSLASH not in inside else string_text(inside).encode("utf-8", "surrogatepass")
+    """The text that a JSON string stands for, as UTF-8, given what is between its quotes. A lone
+    surrogate is 3 bytes, like the sign shown in its place."""
+    return (
+        inside if _BACKSLASH not in inside else string_text(inside).encode("utf-8", "surrogatepass")
+    )
 
 
 def string_text(inside: bytes) -> str:
-    """The text that a JSON string stands for, given what is between its quotes; as it stands there if it is none."""
+    """The text that a JSON string stands for, given what is between its quotes; as it stands there
+    if it is none."""
     quoted = b'"' + inside + b'"'
     try:
         return _string_decoder.decode(quoted)
@@ -44,31 +56,42 @@ def string_text(inside: bytes) -> str:
 
 
 def strings_in(event: bytes) -> list[bytes]:
-    """What stands between the quotes of strings that may be text, behind the choices. For events of which nothing better can be known."""
+    """What stands between the quotes of strings that may be text, behind the choices. For events of
+    which nothing better can be known."""
     start = event.find(_CHOICES)
     return [] if start < 0 else _TEXTS.findall(event, start)
 
 
 class Shape:
-    """An event seen before, as what stands around its one text: the next event that differs in nothing but the text is measured by comparing.
+    """An event seen before, as what stands around its one text: the next event that differs in
+    nothing but the text is measured by comparing.
 
-    A stream's events are alike to the byte but for the text (and OpenAI's `obfuscation`, random padding behind it). What was around the text held no usage, error
-    or finish_reason then, so it holds none now; and what is between the quotes is one string if it has no quote in it, or decodes as one.
+    A stream's events are alike to the byte but for the text (and OpenAI's `obfuscation`, random
+    padding behind it). What was around the text held no usage, error
+    or finish_reason then, so it holds none now; and what is between the quotes is one string if it
+    has no quote in it, or decodes as one.
     """
 
     __slots__ = ("_before", "_behind", "_end_bytes", "_padding", "_start_bytes")
 
     def __init__(self, before: bytes, padding: bytes, behind: bytes) -> None:
         self._before = before
-        self._padding = padding     # from the closing quote of the text to the opening one of the padding; empty if there is none
-        self._behind = behind       # from the closing quote of the text, or of the padding, to the end
+        # from the closing quote of the text to the opening one of the padding; empty if there is
+        # none
+        self._padding = padding
+        self._behind = behind  # from the closing quote of the text, or of the padding, to the end
         self._start_bytes = len(before)
         self._end_bytes = len(behind)
 
     @classmethod
     def of(cls, event: bytes, text: bytes) -> Shape | None:
-        """The shape of an event whose only text, read by its structure, is this one; None if it cannot be told where in the event it stands."""
-        found = [match.span(1) for match in _TEXTS.finditer(event, max(event.find(_CHOICES), 0)) if match[1]]
+        """The shape of an event whose only text, read by its structure, is this one; None if it
+        cannot be told where in the event it stands."""
+        found = [
+            match.span(1)
+            for match in _TEXTS.finditer(event, max(event.find(_CHOICES), 0))
+            if match[1]
+        ]
         if len(found) != 1:
             return None
         start, end = found[0]
@@ -82,11 +105,13 @@ class Shape:
         return cls(event[:start], event[end:padded], event[padding_end:])
 
     def framed(self) -> Shape:
-        """The same event as a whole chunk, in the frame that nearly all send: what is of this shape need not be parsed for events either."""
+        """The same event as a whole chunk, in the frame that nearly all send: what is of this shape
+        need not be parsed for events either."""
         return Shape(b"data: " + self._before, self._padding, self._behind + b"\n\n")
 
     def text(self, event: bytes) -> bytes | None:
-        """What stands between the quotes of this event's text, or None if it is not of this shape."""
+        """What stands between the quotes of this event's text, or None if it is not of this
+        shape."""
         if not event.startswith(self._before) or not event.endswith(self._behind):
             return None
         inside = event[self._start_bytes : -self._end_bytes]

@@ -1,31 +1,44 @@
-"""The text of an answer on its way to be counted: gathered as it flows by, handed out in blocks that can be counted elsewhere and dropped."""
+"""The text of an answer on its way to be counted: gathered as it flows by, handed out in blocks
+that can be counted elsewhere and dropped."""
 
 from __future__ import annotations
 
 from proxy.core.tokens.text import TextBlocks
 
-_RUN_BYTES_MAX = 1024   # of one text that are decoded together: for most events there is nothing to do but keep their bytes
+# of one text that are decoded together: for most events there is nothing to do but keep their bytes
+_RUN_BYTES_MAX = 1024
 
 
 class Texts:
     """Takes the texts of an answer as UTF-8, up to `bytes_max` (None: all of it).
 
-    key · tells the texts of one answer apart, since each is encoded for itself: which choice, which field of it, which call
+    key · tells the texts of one answer apart, since each is encoded for itself: which choice, which
+    field of it, which call
     blocks · what waits to be counted; whoever takes from it tells `counting` what came out
     """
 
-    __slots__ = ("_bytes", "_bytes_max", "_key", "_run", "_run_bytes", "_taken_bytes", "blocks", "counting", "whole")
+    __slots__ = (
+        "_bytes",
+        "_bytes_max",
+        "_key",
+        "_run",
+        "_run_bytes",
+        "_taken_bytes",
+        "blocks",
+        "counting",
+        "whole",
+    )
 
     def __init__(self, bytes_max: int | None) -> None:
         self._bytes_max = bytes_max
-        self._bytes = 0         # taken, those in the run included
+        self._bytes = 0  # taken, those in the run included
         self._taken_bytes = 0
         self._key: object = None
         self._run: list[bytes] = []
         self._run_bytes = 0
         self.counting = TextBlocks()
         self.blocks: list[str] = []
-        self.whole = True       # nothing was left out for want of room
+        self.whole = True  # nothing was left out for want of room
 
     def add(self, key: object, piece: bytes) -> None:
         """The next piece of a text."""
@@ -49,7 +62,8 @@ class Texts:
         self.blocks += self.counting.finish()
 
     def tokens(self, delivered_bytes: int) -> int | None:
-        """Tokens of the whole answer, of which `delivered_bytes` of text were delivered; what was not counted is extrapolated. None: nothing to go by."""
+        """Tokens of the whole answer, of which `delivered_bytes` of text were delivered; what was
+        not counted is extrapolated. None: nothing to go by."""
         counted = self.counting.tokens
         if counted is None or self.whole or self._taken_bytes == 0:
             return counted
@@ -58,7 +72,11 @@ class Texts:
     def characters(self, delivered_bytes: int) -> int:
         """Characters of the whole answer, as `tokens` has its tokens."""
         seen = self.counting.characters
-        return seen if self.whole or self._taken_bytes == 0 else -(-seen * delivered_bytes // self._taken_bytes)
+        return (
+            seen
+            if self.whole or self._taken_bytes == 0
+            else -(-seen * delivered_bytes // self._taken_bytes)
+        )
 
     def _flush(self) -> None:
         if self._run:

@@ -1,8 +1,11 @@
 """What a model wrote, read from the choices of an event or an answer by their structure.
 
-A client reads these members of a choice, and so does this: `delta`, else `text`, else `message`; in them the content,
-a refusal, the reasoning, a transcript, and the names and arguments of calls. What else vendors put there (pages that
-were cited, results of tools, safety reports, log probabilities) was not written by the model, and is passed over
+A client reads these members of a choice, and so does this: `delta`, else `text`, else `message`; in
+them the content,
+a refusal, the reasoning, a transcript, and the names and arguments of calls. What else vendors put
+there (pages that
+were cited, results of tools, safety reports, log probabilities) was not written by the model, and
+is passed over
 without being made into objects. The work is bounded, whatever an answer holds.
 """
 
@@ -17,11 +20,12 @@ from proxy.core.dialects.openai_chat.text import JSON_ERRORS, plain
 
 _PART_TEXTS: Final = ("text", "thinking", "reasoning", "summary", "content", "value", "refusal")
 _PARTS_DEPTH_MAX: Final = 6
-_ENTRIES_MAX: Final = 2048          # choices of an answer, or calls of a choice: vendors allow 128, batches of prompts are longer
-_LIST_BYTES: Final = 64 * 1024      # a list up to this size has few enough entries to be read at once
-_BRACKETS_MAX: Final = 20_000       # of a value that is made into objects
-_REASON_BYTES_MAX: Final = 1024     # of a finish reason that is an object
-_COMMAS_MAX: Final = 100_000        # likewise
+# choices of an answer, or calls of a choice: vendors allow 128, batches of prompts are longer
+_ENTRIES_MAX: Final = 2048
+_LIST_BYTES: Final = 64 * 1024  # a list up to this size has few enough entries to be read at once
+_BRACKETS_MAX: Final = 20_000  # of a value that is made into objects
+_REASON_BYTES_MAX: Final = 1024  # of a finish reason that is an object
+_COMMAS_MAX: Final = 100_000  # likewise
 
 _ABSENT = msgspec.Raw()
 Key = tuple[object, ...]
@@ -38,7 +42,7 @@ class Choice(msgspec.Struct, gc=False):
     usage: msgspec.Raw = _ABSENT
 
 
-class _Holder(msgspec.Struct, gc=False):
+class _TextHolder(msgspec.Struct, gc=False):
     """A delta or a message."""
 
     content: msgspec.Raw = _ABSENT
@@ -79,10 +83,13 @@ class _ListDecoder:
         self._loose = msgspec.json.Decoder(list[msgspec.Raw])
         # An array read as an object of so many members ends the reading at the first one too many.
         members = [(f"entry_{number}", entry | None, None) for number in range(_ENTRIES_MAX)]
-        self._large = msgspec.json.Decoder(msgspec.defstruct("Entries", members, array_like=True, forbid_unknown_fields=True))
+        self._large = msgspec.json.Decoder(
+            msgspec.defstruct("Entries", members, array_like=True, forbid_unknown_fields=True)
+        )
 
     def decode(self, raw: bytes) -> list[Any]:
-        """The entries; what is no object among them is left out. One object without its list is a list of one."""
+        """The entries; what is no object among them is left out. One object without its list is a
+        list of one."""
         try:
             if raw[:1] == b"{":
                 return [self._one.decode(raw)]
@@ -96,7 +103,11 @@ class _ListDecoder:
         except msgspec.ValidationError:
             if len(raw) > _LIST_BYTES:
                 raise TooMuch from None
-            found = [self._one.decode(entry) for entry in self._loose.decode(raw) if bytes(entry).lstrip()[:1] == b"{"]
+            found = [
+                self._one.decode(entry)
+                for entry in self._loose.decode(raw)
+                if bytes(entry).lstrip()[:1] == b"{"
+            ]
         if len(found) > _ENTRIES_MAX:
             raise TooMuch
         return [entry for entry in found if entry is not None]
@@ -104,7 +115,7 @@ class _ListDecoder:
 
 _CHOICES: Final = _ListDecoder(Choice)
 _CALLS: Final = _ListDecoder(_Call)
-_holder_decoder = msgspec.json.Decoder(_Holder)
+_holder_decoder = msgspec.json.Decoder(_TextHolder)
 _function_decoder = msgspec.json.Decoder(_Function)
 _any_decoder = msgspec.json.Decoder()
 
@@ -137,13 +148,18 @@ def finish_of(choices: list[Choice]) -> str | None:
 
 
 def texts_of(choices: list[Choice]) -> list[tuple[Key, int, bytes]]:
-    """Each text that is not empty: its key, the rank of the member it comes from (0 is `delta`), its UTF-8. Raises like `read_choices`."""
+    """Each text that is not empty: its key, the rank of the member it comes from (0 is `delta`),
+    its UTF-8. Raises like `read_choices`."""
     found: list[tuple[Key, int, bytes]] = []
     for number, choice in enumerate(choices):
         for rank, member in enumerate((choice.delta, choice.text, choice.message)):
             if member is _ABSENT:
                 continue
-            texts = [((_index(choice.index, number), *field), rank, text) for field, text in _written(bytes(member)) if text]
+            texts = [
+                ((_index(choice.index, number), *field), rank, text)
+                for field, text in _written(bytes(member))
+                if text
+            ]
             if texts:
                 found += texts
                 break
@@ -164,14 +180,26 @@ def _written(holder: bytes) -> Iterator[tuple[Key, bytes]]:
     elif content[:1] in (b"[", b"{"):
         value = _value(members.content)
         parts = _few(value) if isinstance(value, list) else [value]
-        yield ("content",), "".join(_joined(part, 0) for part in parts if _is_text(part)).encode("utf-8", "replace")
-        thoughts.append("".join(_joined(part, 0) for part in parts if _is_thought(part)).encode("utf-8", "replace"))
+        yield (
+            ("content",),
+            "".join(_joined(part, 0) for part in parts if _is_text(part)).encode(
+                "utf-8", "replace"
+            ),
+        )
+        thoughts.append(
+            "".join(_joined(part, 0) for part in parts if _is_thought(part)).encode(
+                "utf-8", "replace"
+            )
+        )
     if thoughts:
         yield ("reasoning",), max(thoughts, key=len)
     if members.refusal is not _ABSENT:
         yield ("refusal",), _string(members.refusal)
     if members.audio is not _ABSENT and bytes(members.audio)[:1] == b"{":
-        yield ("transcript",), _joined(_value(members.audio), 0, ("transcript",)).encode("utf-8", "replace")
+        yield (
+            ("transcript",),
+            _joined(_value(members.audio), 0, ("transcript",)).encode("utf-8", "replace"),
+        )
     if members.function_call is not _ABSENT:
         yield from _called(("call",), members.function_call)
     if members.tool_calls is not _ABSENT:
@@ -180,17 +208,35 @@ def _written(holder: bytes) -> Iterator[tuple[Key, bytes]]:
             yield from _called(key, call.function if call.custom is _ABSENT else call.custom)
 
 
-def _thoughts(members: _Holder) -> tuple[msgspec.Raw, ...]:
-    """The same thoughts under several names, as servers send them for old and new clients: they are counted once, the longest."""
-    return (members.reasoning_content, members.reasoning, members.reasoning_text, members.thinking, members.reasoning_details, members.thinking_blocks)
+def _thoughts(members: _TextHolder) -> tuple[msgspec.Raw, ...]:
+    """The same thoughts under several names, as servers send them for old and new clients: they are
+    counted once, the longest."""
+    return (
+        members.reasoning_content,
+        members.reasoning,
+        members.reasoning_text,
+        members.thinking,
+        members.reasoning_details,
+        members.thinking_blocks,
+    )
 
 
 def _called(key: Key, raw: msgspec.Raw) -> Iterator[tuple[Key, bytes]]:
-    """Name and arguments of a call. Arguments that are no text yet are the JSON that they would be."""
+    """Name and arguments of a call. Arguments that are no text yet are the JSON that they would
+    be."""
     if bytes(raw)[:1] == b"{":
         function = _function_decoder.decode(raw)
-        for member, value in (("name", function.name), ("arguments", function.arguments), ("input", function.input)):
-            yield (*key, member), msgspec.json.format(bytes(value), indent=0) if bytes(value)[:1] in (b"{", b"[") else _string(value)
+        for member, value in (
+            ("name", function.name),
+            ("arguments", function.arguments),
+            ("input", function.input),
+        ):
+            yield (
+                (*key, member),
+                msgspec.json.format(bytes(value), indent=0)
+                if bytes(value)[:1] in (b"{", b"[")
+                else _string(value),
+            )
 
 
 def _index(raw: msgspec.Raw, otherwise: int) -> int:
@@ -214,7 +260,9 @@ def _text(raw: msgspec.Raw) -> bytes:
 
 def _value(raw: msgspec.Raw) -> object:
     text = bytes(raw)
-    if len(text) > _LIST_BYTES and (text.count(b"[") + text.count(b"{") > _BRACKETS_MAX or text.count(b",") > _COMMAS_MAX):
+    if len(text) > _LIST_BYTES and (
+        text.count(b"[") + text.count(b"{") > _BRACKETS_MAX or text.count(b",") > _COMMAS_MAX
+    ):
         raise TooMuch
     return _any_decoder.decode(text)
 
@@ -229,15 +277,20 @@ def _is_thought(part: object) -> bool:
     if not isinstance(part, dict):
         return False
     kind = part.get("type")
-    return "thinking" in part or (isinstance(kind, str) and kind.startswith(("thinking", "reasoning")))
+    return "thinking" in part or (
+        isinstance(kind, str) and kind.startswith(("thinking", "reasoning"))
+    )
 
 
 def _is_text(part: object) -> bool:
-    """Whether this part of a content is text. Those of other kinds (references, pictures, results of tools) hold texts that were found."""
+    """Whether this part of a content is text. Those of other kinds (references, pictures, results
+    of tools) hold texts that were found."""
     if not isinstance(part, dict):
         return True
     kind = part.get("type")
-    return not _is_thought(part) and (not isinstance(kind, str) or kind in ("", "text", "output_text", "refusal"))
+    return not _is_thought(part) and (
+        not isinstance(kind, str) or kind in ("", "text", "output_text", "refusal")
+    )
 
 
 def _joined(value: object, depth: int, names: tuple[str, ...] = _PART_TEXTS) -> str:

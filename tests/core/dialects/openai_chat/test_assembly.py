@@ -1,4 +1,5 @@
-"""The text that a client assembles, by its size: increments, snapshots of the text so far, and a whole text once more at the end."""
+"""The text that a client assembles, by its size: increments, snapshots of the text so far, and a
+whole text once more at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from proxy.core.dialects.openai_chat.assembly import Assembly
 from proxy.core.dialects.openai_chat.texts import Texts
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=150)
-WORDS = st.sampled_from(["the", " tide", " came", " in", "ha", "a", "\n", " ", "好", "😀", "150", "0", "-", "--"])
+WORDS = st.sampled_from(
+    ["the", " tide", " came", " in", "ha", "a", "\n", " ", "好", "😀", "150", "0", "-", "--"]
+)
 SENTENCE = "The tide came in slowly over the sand. "
 
 
@@ -28,7 +31,8 @@ def assembled(pieces: list[str]) -> tuple[int, str, bool]:
 
 
 def appended(pieces: list[str]) -> str:
-    """A plain reader: append, unless a piece starts with all of a text that is long enough to be known again."""
+    """A plain reader: append, unless a piece starts with all of a text that is long enough to be
+    known again."""
     text = ""
     for piece in pieces:
         text = piece if len(text.encode()) >= 64 and piece.startswith(text) else text + piece
@@ -45,7 +49,16 @@ def test_increments_are_appended_whatever_they_repeat(pieces: list[str]) -> None
 
 @pytest.mark.parametrize(
     "pieces",
-    [["\n", "\n", "Here"], ["150", "0"], ["ha", "haha", "ha"], ["ha"] * 500, [" "] * 500, ["a", "ab", "x"], ["-", "--", "-"], ["ab ab ", "ab ", "ab ab ", "ab ab ab "]],
+    [
+        ["\n", "\n", "Here"],
+        ["150", "0"],
+        ["ha", "haha", "ha"],
+        ["ha"] * 500,
+        [" "] * 500,
+        ["a", "ab", "x"],
+        ["-", "--", "-"],
+        ["ab ab ", "ab ", "ab ab ", "ab ab ab "],
+    ],
 )
 def test_short_pieces_that_happen_to_nest_are_increments(pieces: list[str]) -> None:
     assert assembled(pieces)[:2] == (len("".join(pieces)), "".join(pieces))
@@ -56,7 +69,9 @@ def test_short_pieces_that_happen_to_nest_are_increments(pieces: list[str]) -> N
 def test_snapshots_of_the_text_so_far_count_once(words: list[str], data: st.DataObject) -> None:
     snapshots = list(accumulate(words))
     once_more = data.draw(st.lists(st.integers(3, len(snapshots) - 1), max_size=2))
-    pieces = [piece for number, piece in enumerate(snapshots) for _ in range(1 + (number in once_more))]
+    pieces = [
+        piece for number, piece in enumerate(snapshots) for _ in range(1 + (number in once_more))
+    ]
     size, text, _ = assembled(pieces)
     assert text == snapshots[-1]
     assert size == len(text.encode())
@@ -66,7 +81,9 @@ def test_snapshots_of_the_text_so_far_count_once(words: list[str], data: st.Data
 @pytest.mark.parametrize("sent", ["same", "one more", "without its last blank"])
 def test_the_whole_text_once_more_at_the_end_is_in_doubt(count: int, sent: str) -> None:
     text = SENTENCE * count
-    last = {"same": text, "one more": text + "Source: a.", "without its last blank": text.strip()}[sent]
+    last = {"same": text, "one more": text + "Source: a.", "without its last blank": text.strip()}[
+        sent
+    ]
     size, kept, doubtful = assembled([SENTENCE] * count + [last])
     assert doubtful
     assert size == len(kept) == (len(text + last) if sent.startswith("without") else len(last))
@@ -103,7 +120,8 @@ def test_snapshots_that_do_not_grow_count_once_there_are_more_of_them_than_of_ot
 
 @pytest.mark.parametrize("unit", ["abc ", "ha", " ", SENTENCE])
 def test_a_text_that_repeats_itself_is_not_counted_for_less(unit: str) -> None:
-    """A caller can have the same words written over and over, and servers gather them into pieces of any size."""
+    """A caller can have the same words written over and over, and servers gather them into pieces
+    of any size."""
     worst = 1.0
     for seed in range(60):
         rng = random.Random(seed)
@@ -126,7 +144,8 @@ def test_snapshots_that_each_come_twice_are_snapshots_once_they_have_grown_often
 
 
 def test_finished_thoughts_that_come_again_with_each_growth_of_the_answer_are_no_new_text() -> None:
-    """Servers that send all so far with each event send the thoughts again, as often as the answer grows."""
+    """Servers that send all so far with each event send the thoughts again, as often as the answer
+    grows."""
     assembly = Assembly(None)
     thoughts, answer = assembly.text((0, "reasoning")), assembly.text((0, "content"))
     size = sum(thoughts.add((SENTENCE * count).encode()) for count in range(1, 11))
@@ -138,7 +157,11 @@ def test_finished_thoughts_that_come_again_with_each_growth_of_the_answer_are_no
 
 def test_texts_are_kept_apart_and_so_many_at_most() -> None:
     assembly = Assembly(None)
-    assert assembly.text((0, "content")) is assembly.text((0, "content")) is not assembly.text((1, "content"))
+    assert (
+        assembly.text((0, "content"))
+        is assembly.text((0, "content"))
+        is not assembly.text((1, "content"))
+    )
     assert len({id(assembly.text((number, "content"))) for number in range(10_000)}) <= 257
 
 

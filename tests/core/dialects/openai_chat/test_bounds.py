@@ -15,17 +15,17 @@ CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/
         (CHAT, "", 1),
         (CHAT, '"n":3', 3),
         (CHAT, '"n":null', 1),
-        (CHAT, '"n":"3"', None),                # one server's 3 is another's error
+        (CHAT, '"n":"3"', None),  # one server's 3 is another's error
         (CHAT, '"n":3.0', None),
         (CHAT, '"n":0', None),
         (CHAT, '"n":1048577', None),
-        (CHAT, '"best_of":9', 1),               # no field of this endpoint
+        (CHAT, '"best_of":9', 1),  # no field of this endpoint
         (CHAT, '"web_search_options":{}', None),
         (CHAT, '"modalities":["text","audio"],"audio":{"voice":"x"}', None),
         (COMPLETIONS, '"prompt":"a"', 1),
         (COMPLETIONS, '"prompt":"a","n":2,"best_of":5', 5),
         (COMPLETIONS, '"prompt":["a","b","c"],"n":2', 6),
-        (COMPLETIONS, '"prompt":[1,2,3],"n":2', 2),     # the tokens of one prompt
+        (COMPLETIONS, '"prompt":[1,2,3],"n":2', 2),  # the tokens of one prompt
         (COMPLETIONS, '"prompt":[[1,2],[3]],"best_of":4', 8),
         (COMPLETIONS, '"prompt":[]', 1),
         (COMPLETIONS, '"prompt": [ [1, 2] , [3] ]', 2),
@@ -47,25 +47,46 @@ def test_how_many_answers_there_may_be(endpoint: str, fields: str, answers: int 
     [
         ('"messages":[]', False),
         ('"messages":null,"tools":null,"modalities":null,"audio":null', False),
-        ('"messages":[{"role":"user","content":"an image_url"},{"role":"assistant","content":null,"audio":null,"tool_calls":[{"type":"function"}]}]', False),
-        ('"messages":[{"content":[{"type":"text","text":"a","cache_control":{"type":"x"}},{"type":"refusal","refusal":"no"}]}]', False),
+        (
+            '"messages":[{"role":"user","content":"an image_url"},{"role":"assistant","content":null,"audio":null,"tool_calls":[{"type":"function"}]}]',
+            False,
+        ),
+        (
+            '"messages":[{"content":[{"type":"text","text":"a","cache_control":{"type":"x"}},{"type":"refusal","refusal":"no"}]}]',
+            False,
+        ),
         ('"messages":[{"content":[{"type":"thinking","thinking":"a","signature":"b"}]}]', False),
         ('"messages":[{"content":"\\u0041 image_url"}]', False),
-        ('"messages":[{"content":"\\ud83d"}]', False),          # half a character: sent by clients that cut a text inside an emoji
-        ('"messages":[{"content":"a"}],"tools":[{"type":"function","function":{"parameters":{"properties":{"file":{}}}}},{"type":"custom"}]', False),
+        (
+            '"messages":[{"content":"\\ud83d"}]',
+            False,
+        ),  # half a character: sent by clients that cut a text inside an emoji
+        (
+            '"messages":[{"content":"a"}],"tools":[{"type":"function","function":{"parameters":{"properties":{"file":{}}}}},{"type":"custom"}]',
+            False,
+        ),
         ('"modalities":["text"],"enable_search":false', False),
         ('"messages":[{"content":[{"type":"image_url","image_url":{}}]}]', True),
         ('"messages":[{"content":[{"type":"video_url","video_url":{}}]}]', True),
         ('"messages":[{"content":[{"type":"audio_url","audio_url":{}}]}]', True),
         ('"messages":[{"content":[{"type":"video","video":["x"]}]}]', True),
-        ('"messages":[{"content":[{"image":"x"}]}]', True),        # no type at all
+        ('"messages":[{"content":[{"image":"x"}]}]', True),  # no type at all
         ('"messages":[{"content":[{"type":"text","text":"a","image":"x"}]}]', True),
         ('"messages":[{"content":{"parts":[]}}]', True),
-        ('"messages":[{"role":"assistant","audio":{"id":"audio_1"}}]', True),    # an earlier answer's sound, by reference
+        (
+            '"messages":[{"role":"assistant","audio":{"id":"audio_1"}}]',
+            True,
+        ),  # an earlier answer's sound, by reference
         ('"messages":[{"content":"a","images":["x"]}]', True),
         ('"messages":[{"content":[{"type":"image\\u005furl","image\\u005furl":{}}]}]', True),
-        ('"messages":[{"Content":[{"type":"\\u0066ile"}],"content":"a"}]', True),  # a reader without case finds it
-        ('"messages":[{"content":[{"type":"image_url"}],"content":"a"}]', True),    # a reader that takes the first does
+        (
+            '"messages":[{"Content":[{"type":"\\u0066ile"}],"content":"a"}]',
+            True,
+        ),  # a reader without case finds it
+        (
+            '"messages":[{"content":[{"type":"image_url"}],"content":"a"}]',
+            True,
+        ),  # a reader that takes the first does
         ('"messages":[{"content":[{"type":"image\\u005furl"}],"content":"a"}]', True),
         ('"messages":[],"Messages":[{"content":"a"}]', True),
         ('"messages":"' + "a" * 2**20 + '"', True),

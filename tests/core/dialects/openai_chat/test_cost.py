@@ -47,10 +47,26 @@ ROWS = [line.rsplit(maxsplit=1) for line in COSTS.splitlines() if line]
 @pytest.mark.parametrize(("text", "nano"), ROWS, ids=[row[0] for row in ROWS])
 def test_a_cost_is_read_from_its_text(text: str, nano: str) -> None:
     expected = None if nano == "-" else int(nano)
-    assert stated_cost_nano(msgspec.Raw(b'{"prompt_tokens":1,"cost":%b,"cost_details":{"cost":7}}' % text.encode())) == expected
+    assert (
+        stated_cost_nano(
+            msgspec.Raw(b'{"prompt_tokens":1,"cost":%b,"cost_details":{"cost":7}}' % text.encode())
+        )
+        == expected
+    )
 
 
-@pytest.mark.parametrize("usage", [b"{}", b'{"prompt_tokens":1}', b'{"cost_details":{"cost":7}}', b'{"cost', b"5", b'{"cost":"\xff"}', b'{"cost":' + b"[" * 5000])
+@pytest.mark.parametrize(
+    "usage",
+    [
+        b"{}",
+        b'{"prompt_tokens":1}',
+        b'{"cost_details":{"cost":7}}',
+        b'{"cost',
+        b"5",
+        b'{"cost":"\xff"}',
+        b'{"cost":' + b"[" * 5000,
+    ],
+)
 def test_none_is_stated(usage: bytes) -> None:
     assert stated_cost_nano(msgspec.Raw(usage)) is None
 
@@ -61,7 +77,9 @@ def test_none_is_stated(usage: bytes) -> None:
 def test_rounding_is_half_up_and_once(text: str) -> None:
     exact = Fraction(text) * 10**9
     rounded = (exact + Fraction(1, 2)).__floor__()
-    assert stated_cost_nano(msgspec.Raw(b'{"cost":' + text.encode() + b"}")) == (rounded if rounded <= 2**53 else None)
+    assert stated_cost_nano(msgspec.Raw(b'{"cost":' + text.encode() + b"}")) == (
+        rounded if rounded <= 2**53 else None
+    )
 
 
 # What OpenRouter says where the caller's own key at the vendor pays -> nano
@@ -81,13 +99,17 @@ OWN_KEY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "nano"), [row[1:] for row in OWN_KEY], ids=[row[0] for row in OWN_KEY])
+@pytest.mark.parametrize(
+    ("text", "nano"), [row[1:] for row in OWN_KEY], ids=[row[0] for row in OWN_KEY]
+)
 def test_the_cost_with_the_callers_own_key(text: str, nano: int | None) -> None:
     assert stated_cost_nano(msgspec.Raw(b'{"prompt_tokens":1,%b}' % text.encode())) == nano
 
 
 def test_the_cost_comes_with_the_usage_it_stands_in() -> None:
-    answer = read_answer(b'{"usage":{"prompt_tokens":3,"completion_tokens":1,"cost":0.1},"choices":[{"usage":{"prompt_tokens":2,"cost":5}}]}')
+    answer = read_answer(
+        b'{"usage":{"prompt_tokens":3,"completion_tokens":1,"cost":0.1},"choices":[{"usage":{"prompt_tokens":2,"cost":5}}]}'
+    )
     assert answer is not None
     stated = stated_in(answer)
     assert stated is not None

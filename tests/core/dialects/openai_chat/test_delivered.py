@@ -1,4 +1,5 @@
-"""The text that is measured and counted is the one that a client assembles, however a server cuts, repeats and wraps it."""
+"""The text that is measured and counted is the one that a client assembles, however a server cuts,
+repeats and wraps it."""
 
 from __future__ import annotations
 
@@ -15,13 +16,39 @@ from proxy.core.dialects.openai_chat.delivered import Delivered
 from proxy.core.dialects.openai_chat.shapes import read_answer
 
 SENTENCE = "The tide came in slowly over the sand. "
-WORDS = ["The", " tide", " came", " in", " slowly", " over", " the", " sand", ".", "\n\n", "ha", "ha", " 好", "😀", ' "x"', "\\", "  ", "150", "0"]
+WORDS = [
+    "The",
+    " tide",
+    " came",
+    " in",
+    " slowly",
+    " over",
+    " the",
+    " sand",
+    ".",
+    "\n\n",
+    "ha",
+    "ha",
+    " 好",
+    "😀",
+    ' "x"',
+    "\\",
+    "  ",
+    "150",
+    "0",
+]
 Event = dict[str, object]
 
 
 def chunk(choice: Event | None = None, **fields: object) -> Event:
     choices = [] if choice is None else [{"index": 0, "finish_reason": None} | choice]
-    return {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m-1", "choices": choices} | fields
+    return {
+        "id": "c-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m-1",
+        "choices": choices,
+    } | fields
 
 
 def said(text: str, name: str = "content", **members: object) -> Event:
@@ -29,7 +56,10 @@ def said(text: str, name: str = "content", **members: object) -> Event:
 
 
 def stream(events: Iterable[Event], *, ascii_only: bool = False) -> list[bytes]:
-    return [b"data: " + json.dumps(event, ensure_ascii=ascii_only).encode() + b"\n\n" for event in events] + [b"data: [DONE]\n\n"]
+    return [
+        b"data: " + json.dumps(event, ensure_ascii=ascii_only).encode() + b"\n\n"
+        for event in events
+    ] + [b"data: [DONE]\n\n"]
 
 
 def read(chunks: Iterable[bytes]) -> Meter:
@@ -49,7 +79,8 @@ def blocks(meter: Meter) -> list[str]:
 
 
 def client(events: Iterable[Event]) -> dict[tuple[object, ...], str]:
-    """A plain reader, as clients have it: of each choice the deltas of each field appended; one that starts with all of the text so far replaces it."""
+    """A plain reader, as clients have it: of each choice the deltas of each field appended; one
+    that starts with all of the text so far replaces it."""
     texts: dict[tuple[object, ...], str] = defaultdict(str)
     for event in events:
         for choice in event["choices"]:  # type: ignore[attr-defined]
@@ -62,12 +93,16 @@ def client(events: Iterable[Event]) -> dict[tuple[object, ...], str]:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_any_mixture_of_choices_and_fields_comes_to_what_a_client_has(seed: int) -> None:
-    """Each field of each choice in its own manner: increments, or snapshots of all the text so far."""
+    """Each field of each choice in its own manner: increments, or snapshots of all the text so
+    far."""
     rng = random.Random(seed)
     queues: list[list[tuple[int, str, str]]] = []
     for index in range(rng.choice([1, 1, 2, 5])):
         for name in rng.sample(["content", "reasoning_content", "refusal"], rng.choice([1, 1, 2])):
-            words = [SENTENCE if rng.random() < 0.2 else rng.choice(WORDS) for _ in range(rng.choice([8, 30, 80]))]
+            words = [
+                SENTENCE if rng.random() < 0.2 else rng.choice(WORDS)
+                for _ in range(rng.choice([8, 30, 80]))
+            ]
             if rng.random() < 0.5:
                 words = list(accumulate([SENTENCE * 2, *words]))
             queues.append([(index, name, word) for word in words])
@@ -85,9 +120,22 @@ def test_any_mixture_of_choices_and_fields_comes_to_what_a_client_has(seed: int)
 
 
 WHOLE = SENTENCE * 25
-PAGE = {"title": "Manual", "content": "Every form is to be handed in three times before noon. " * 60, "url": "https://example.org"}
+PAGE = {
+    "title": "Manual",
+    "content": "Every form is to be handed in three times before noon. " * 60,
+    "url": "https://example.org",
+}
 CITED = {"type": "url_citation", "url_citation": PAGE}
-RUNNING = [chunk({"delta": {"content": SENTENCE}, "message": {"role": "assistant", "content": SENTENCE * at}}, citations=[PAGE]) for at in range(1, 26)]
+RUNNING = [
+    chunk(
+        {
+            "delta": {"content": SENTENCE},
+            "message": {"role": "assistant", "content": SENTENCE * at},
+        },
+        citations=[PAGE],
+    )
+    for at in range(1, 26)
+]
 
 STREAMS: list[tuple[str, list[Event], list[str]]] = [
     ("DashScope: all the text so far", [said(SENTENCE * at) for at in range(1, 26)], [WHOLE]),
@@ -113,7 +161,9 @@ STREAMS: list[tuple[str, list[Event], list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("events", "texts"), [row[1:] for row in STREAMS], ids=[row[0] for row in STREAMS])
+@pytest.mark.parametrize(
+    ("events", "texts"), [row[1:] for row in STREAMS], ids=[row[0] for row in STREAMS]
+)
 def test_only_what_the_model_wrote_counts_and_once(events: list[Event], texts: list[str]) -> None:
     for chunks in (stream(events), stream(events, ascii_only=True), [b"".join(stream(events))]):
         meter = read(chunks)
@@ -121,9 +171,12 @@ def test_only_what_the_model_wrote_counts_and_once(events: list[Event], texts: l
         assert meter.text_bytes == sum(len(text.encode()) for text in texts)
 
 
-@pytest.mark.parametrize(("events", "texts"), [row[1:] for row in STREAMS], ids=[row[0] for row in STREAMS])
+@pytest.mark.parametrize(
+    ("events", "texts"), [row[1:] for row in STREAMS], ids=[row[0] for row in STREAMS]
+)
 def test_the_running_measure_follows_the_same_rule(events: list[Event], texts: list[str]) -> None:
-    """A limit that cuts goes by it: an answer must not be ended because its server repeats itself."""
+    """A limit that cuts goes by it: an answer must not be ended because its server repeats
+    itself."""
     meter = Meter(stream=True, content_type="text/event-stream")
     whole = sum(len(text.encode()) for text in texts)
     for piece in stream(events):
@@ -137,7 +190,9 @@ def test_what_came_twice_is_flagged_where_it_may_have_been_written_twice() -> No
     assert not read(stream([said(SENTENCE * at) for at in range(1, 26)])).doubtful
     assert not read(stream(RUNNING)).doubtful
     message = chunk({"delta": {}, "message": {"content": WHOLE}, "finish_reason": "stop"})
-    assert not read(stream([said(SENTENCE)] * 25 + [message])).doubtful, "deltas are what a client reads"
+    assert not read(stream([said(SENTENCE)] * 25 + [message])).doubtful, (
+        "deltas are what a client reads"
+    )
 
 
 def test_usage_stands_where_nothing_new_follows_it() -> None:
@@ -149,8 +204,16 @@ def test_usage_stands_where_nothing_new_follows_it() -> None:
 
 
 def test_an_answer_without_stream_is_read_by_the_same_rule() -> None:
-    message = {"role": "assistant", "content": "say", "reasoning": "think", "reasoning_details": [{"type": "reasoning.text", "text": "think"}], "annotations": [CITED]}
-    body = chunk({"message": message, "finish_reason": "stop"}, object="chat.completion", citations=[PAGE])
+    message = {
+        "role": "assistant",
+        "content": "say",
+        "reasoning": "think",
+        "reasoning_details": [{"type": "reasoning.text", "text": "think"}],
+        "annotations": [CITED],
+    }
+    body = chunk(
+        {"message": message, "finish_reason": "stop"}, object="chat.completion", citations=[PAGE]
+    )
     meter = Meter(stream=False, content_type="application/json")
     meter.feed(json.dumps(body).encode())
     meter.end()
@@ -160,12 +223,22 @@ def test_an_answer_without_stream_is_read_by_the_same_rule() -> None:
 def test_an_answer_of_too_many_choices_keeps_its_usage_and_counts_with_its_bytes() -> None:
     """To read 300,000 choices took a second, in which nobody else was served."""
     usage = b'"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}'
-    body = b'{"id":"c","model":"m","choices":[' + b'{"message":{"content":"a"}},' * 3000 + b"{}]," + usage
+    body = (
+        b'{"id":"c","model":"m","choices":['
+        + b'{"message":{"content":"a"}},' * 3000
+        + b"{}],"
+        + usage
+    )
     meter = Meter(stream=False, content_type="application/json")
     meter.feed(body)
     meter.end()
     assert meter.usage is not None
-    assert (meter.usage.output_tokens, meter.usage_final, meter.text_known, meter.output_measure) == (3, True, False, -(-len(body) // 4))
+    assert (
+        meter.usage.output_tokens,
+        meter.usage_final,
+        meter.text_known,
+        meter.output_measure,
+    ) == (3, True, False, -(-len(body) // 4))
     event = Delivered(None, frames=False)
     answer = read_answer(body)
     assert answer is not None

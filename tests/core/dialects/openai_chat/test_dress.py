@@ -1,4 +1,5 @@
-"""One answer in any dress: how a server writes text, where it states usage, how it frames events and where they are cut changes nothing that is read."""
+"""One answer in any dress: how a server writes text, where it states usage, how it frames events
+and where they are cut changes nothing that is read."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ import pytest
 
 from proxy.core.dialects.openai_chat import Meter
 
-WORDS = "tide harbour lantern gull rope 海 潮水 grey anchor \n \" \\ {} [DONE] usage error 42 été 😀 salt net oar".split(" ")
+WORDS = 'tide harbour lantern gull rope 海 潮水 grey anchor \n " \\ {} [DONE] usage error 42 été 😀 salt net oar'.split(
+    " "
+)
 USAGE = {"prompt_tokens": 700, "completion_tokens": 225, "total_tokens": 925}
 ZEROS = dict.fromkeys(USAGE, 0)
 SIDE = [
@@ -21,10 +24,15 @@ SIDE = [
 WRITES: dict[str, Callable[[str, str], dict[str, object]]] = {
     "increments": lambda piece, _: {"delta": {"content": piece}},
     "snapshots": lambda _, text: {"delta": {"content": text}},
-    "delta and message": lambda piece, text: {"delta": {"content": piece}, "message": {"content": text}},
+    "delta and message": lambda piece, text: {
+        "delta": {"content": piece},
+        "message": {"content": text},
+    },
     "parts": lambda piece, _: {"delta": {"content": [{"type": "text", "text": piece}]}},
     "thoughts twice": lambda piece, _: {"delta": {"reasoning": piece, "reasoning_content": piece}},
-    "a call": lambda piece, _: {"delta": {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}},
+    "a call": lambda piece, _: {
+        "delta": {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
+    },
     "legacy": lambda piece, _: {"text": piece, "logprobs": {"tokens": [piece], "text_offset": [0]}},
 }
 # How it frames: before and behind each event, and whether `[DONE]` can follow.
@@ -36,14 +44,41 @@ FRAMES = {
 
 
 def dressed(rng: random.Random) -> tuple[list[bytes], str, bool, str]:
-    """Chunks of an answer, its text, whether it states usage behind that, and what it looks like."""
-    writes, frame, states = rng.choice(list(WRITES)), rng.choice(list(FRAMES)), rng.choice(["nothing", "last", "beside the finish", "running", "zeros, then last", "Groq", "before"])
-    pieces = [rng.choice(["", " "]) + rng.choice(WORDS) + str(rng.randint(0, 999)) for _ in range(rng.randint(6, 30))]
+    """Chunks of an answer, its text, whether it states usage behind that, and what it looks
+    like."""
+    writes, frame, states = (
+        rng.choice(list(WRITES)),
+        rng.choice(list(FRAMES)),
+        rng.choice(
+            [
+                "nothing",
+                "last",
+                "beside the finish",
+                "running",
+                "zeros, then last",
+                "Groq",
+                "before",
+            ]
+        ),
+    )
+    pieces = [
+        rng.choice(["", " "]) + rng.choice(WORDS) + str(rng.randint(0, 999))
+        for _ in range(rng.randint(6, 30))
+    ]
     events: list[dict[str, object]] = []
     for at, piece in enumerate(pieces):
-        events.append({"id": "c", "model": "m", "choices": [{"index": 0, **WRITES[writes](piece, "".join(pieces[: at + 1]))}]})
+        events.append(
+            {
+                "id": "c",
+                "model": "m",
+                "choices": [{"index": 0, **WRITES[writes](piece, "".join(pieces[: at + 1]))}],
+            }
+        )
         if states == "running":
-            events[-1]["usage"] = {"prompt_tokens": 700, "completion_tokens": 225 - len(pieces) + at + 1}
+            events[-1]["usage"] = {
+                "prompt_tokens": 700,
+                "completion_tokens": 225 - len(pieces) + at + 1,
+            }
         elif states == "zeros, then last":
             events[-1]["usage"] = ZEROS
         elif rng.random() < 0.3:
@@ -59,10 +94,21 @@ def dressed(rng: random.Random) -> tuple[list[bytes], str, bool, str]:
     if states.endswith("last"):
         events.append({"choices": rng.choice([[], None]), "usage": USAGE})
     before, behind, done = FRAMES[frame]
-    texts = [json.dumps(event, ensure_ascii=rng.random() < 0.5).encode() for event in events] + [b"[DONE]"] * (done and rng.random() < 0.7)
-    body = b"[" + behind.join(texts) + b"]" if frame == "a list" else b"".join(before + text + behind for text in texts)
+    texts = [json.dumps(event, ensure_ascii=rng.random() < 0.5).encode() for event in events] + [
+        b"[DONE]"
+    ] * (done and rng.random() < 0.7)
+    body = (
+        b"[" + behind.join(texts) + b"]"
+        if frame == "a list"
+        else b"".join(before + text + behind for text in texts)
+    )
     step = rng.choice([1, 7, 100, 1448, len(body)])
-    return [body[at : at + step] for at in range(0, len(body), step)], "".join(pieces), states not in ("nothing", "before"), f"{writes}, {frame}, {states}"
+    return (
+        [body[at : at + step] for at in range(0, len(body), step)],
+        "".join(pieces),
+        states not in ("nothing", "before"),
+        f"{writes}, {frame}, {states}",
+    )
 
 
 def check(seed: int) -> None:

@@ -1,4 +1,5 @@
-"""What can be read from the ends of an answer that is too large to keep. (Through the meter: test_openai_chat_meter.py.)"""
+"""What can be read from the ends of an answer that is too large to keep. (Through the meter:
+test_openai_chat_meter.py.)"""
 
 from __future__ import annotations
 
@@ -18,6 +19,8 @@ from proxy.core.dialects.openai_chat.edges import edge_of
         (b'{"data":[', b'0.1]],"usage":{"prompt_tokens":3},"x":NaN}', b'{"prompt_tokens":3}'),
     ],
 )
-def test_only_usage_of_the_top_level_is_taken(head: bytes, tail: bytes, usage: bytes | None) -> None:
+def test_only_usage_of_the_top_level_is_taken(
+    head: bytes, tail: bytes, usage: bytes | None
+) -> None:
     answer = edge_of(head, tail)
     assert (None if answer is None else bytes(answer.usage)) == usage

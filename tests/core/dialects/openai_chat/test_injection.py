@@ -15,16 +15,39 @@ from proxy.core.dialects.openai_chat.names import squeezed
 from proxy.core.steering import steering_field
 
 CHAT = "/v1/chat/completions"
-READ = frozenset("model stream stream_options n max_tokens max_completion_tokens service_tier user metadata extra_body".split())
+READ = frozenset(
+    "model stream stream_options n max_tokens max_completion_tokens service_tier user metadata extra_body".split()
+)
 
 SPLICED = [
-    (b'{"model":"m","stream":true}', b'{"stream_options":{"include_usage":true},"model":"m","stream":true}'),
-    (b' { "model" : "m", "stream" : true } ', b' {"stream_options":{"include_usage":true}, "model" : "m", "stream" : true } '),
-    (b'{"model":"m","stream":true,"stream_options":null}', b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}'),
-    (b'{"model":"m","stream":true,"stream_options":{}}', b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}'),
-    (b'{"model":"m","stream":true,"stream_options": { "a" : 1 }}', b'{"model":"m","stream":true,"stream_options": {"include_usage":true, "a" : 1 }}'),
-    (b'{"model":"m","stream_options":{"include_usage": false, "a":1},"stream":true}', b'{"model":"m","stream_options":{"include_usage": true, "a":1},"stream":true}'),
-    (b'{"model":"m","stream":true,"stream_options":{"include_usage":null}}', b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}'),
+    (
+        b'{"model":"m","stream":true}',
+        b'{"stream_options":{"include_usage":true},"model":"m","stream":true}',
+    ),
+    (
+        b' { "model" : "m", "stream" : true } ',
+        b' {"stream_options":{"include_usage":true}, "model" : "m", "stream" : true } ',
+    ),
+    (
+        b'{"model":"m","stream":true,"stream_options":null}',
+        b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}',
+    ),
+    (
+        b'{"model":"m","stream":true,"stream_options":{}}',
+        b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}',
+    ),
+    (
+        b'{"model":"m","stream":true,"stream_options": { "a" : 1 }}',
+        b'{"model":"m","stream":true,"stream_options": {"include_usage":true, "a" : 1 }}',
+    ),
+    (
+        b'{"model":"m","stream_options":{"include_usage": false, "a":1},"stream":true}',
+        b'{"model":"m","stream_options":{"include_usage": true, "a":1},"stream":true}',
+    ),
+    (
+        b'{"model":"m","stream":true,"stream_options":{"include_usage":null}}',
+        b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}',
+    ),
     (b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}', None),
     (b'{"model":"m","stream":false}', None),
     (b'{"model":"m","stream":null}', None),
@@ -45,10 +68,24 @@ def test_embeddings_are_never_spliced() -> None:
     assert splice(body, read_call("/v1/embeddings", body)) is None
 
 
-@given(st.dictionaries(st.text(max_size=8), st.recursive(st.none() | st.booleans() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=2), max_leaves=4), max_size=5))
+@given(
+    st.dictionaries(
+        st.text(max_size=8),
+        st.recursive(
+            st.none() | st.booleans() | st.text(max_size=8),
+            lambda inner: st.lists(inner, max_size=2),
+            max_leaves=4,
+        ),
+        max_size=5,
+    )
+)
 @settings(max_examples=200)
 def test_a_spliced_body_says_what_it_said_and_asks_for_usage(extra: dict[str, object]) -> None:
-    fields = {name: value for name, value in extra.items() if squeezed(name) not in map(squeezed, READ) and not steering_field(name)}
+    fields = {
+        name: value
+        for name, value in extra.items()
+        if squeezed(name) not in map(squeezed, READ) and not steering_field(name)
+    }
     said = {**fields, "model": "m", "stream": True}
     body = json.dumps(said).encode()
     spliced = splice(body, read_call(CHAT, body))
@@ -63,33 +100,75 @@ IS_USAGE = [
     (b'\xef\xbb\xbfdata: {"choices":[ ],\ndata: "usage":{"prompt_tokens":1}}\n\n', True),
     (b'data: {"choices":[],"usage":{"prompt_tokens":1},"timings":{"prompt_n":1}}\n\n', True),
     (b'data: {"choices":[],"usage":null}\n\n', False),
-    (b'data: {"usage":{"prompt_tokens":1}}\n\n', True),                                    # no `choices` at all (ROCm's ATOM)
-    (b'data: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\n\n', True),           # a choice that says nothing
-    (b'data: {"choices":[{"index":0,"delta":{"role":null,"content":null,"tool_calls":[]},"finish_reason":null,"logprobs":null}],"usage":{"prompt_tokens":1}}\n\n', True),
-    (b'data: {"choices":[{"index":0,"text":"","finish_reason":null},{"index":1,"text":""}],"usage":{"prompt_tokens":1}}\n\n', True),
-    (b'data: {"choices":[{"index":0,"delta":{},"usage":{"prompt_tokens":1}}],"usage":{"prompt_tokens":1}}\n\n', True),
-    (b'data: {"choices":[],"usage":{"prompt_tokens":1},"prompt_filter_results":[],"cost":0.1,"citations":["x"],"new":{"a":1},"x_groq":{"id":"y"}}\n\n', True),
-    (b'data: {"code":0,"message":"Success","sid":"x","choices":[],"usage":{"prompt_tokens":1}}\n\n', True),
+    (b'data: {"usage":{"prompt_tokens":1}}\n\n', True),  # no `choices` at all (ROCm's ATOM)
+    (
+        b'data: {"choices":[{"delta":{}}],"usage":{"prompt_tokens":1}}\n\n',
+        True,
+    ),  # a choice that says nothing
+    (
+        b'data: {"choices":[{"index":0,"delta":{"role":null,"content":null,"tool_calls":[]},"finish_reason":null,"logprobs":null}],"usage":{"prompt_tokens":1}}\n\n',
+        True,
+    ),
+    (
+        b'data: {"choices":[{"index":0,"text":"","finish_reason":null},{"index":1,"text":""}],"usage":{"prompt_tokens":1}}\n\n',
+        True,
+    ),
+    (
+        b'data: {"choices":[{"index":0,"delta":{},"usage":{"prompt_tokens":1}}],"usage":{"prompt_tokens":1}}\n\n',
+        True,
+    ),
+    (
+        b'data: {"choices":[],"usage":{"prompt_tokens":1},"prompt_filter_results":[],"cost":0.1,"citations":["x"],"new":{"a":1},"x_groq":{"id":"y"}}\n\n',
+        True,
+    ),
+    (
+        b'data: {"code":0,"message":"Success","sid":"x","choices":[],"usage":{"prompt_tokens":1}}\n\n',
+        True,
+    ),
     (b'data: {"choices":[],"usage":{"prompt_tokens":1,"cost":NaN}}\n\n', True),
     (b'data: {"choices":[],"error":null,"usage":{"prompt_tokens":1}}\n\n', True),
     (b'event: usage\nid: 7\ndata: {"choices":[],"usage":{"prompt_tokens":1}}\n\n', True),
     (b'data: data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n', True),
-    (b'{"choices":[],"usage":{"prompt_tokens":1}}\n', True),                                # JSON lines
-    (b'data: {"choices":[],"error":{"code":0,"message":"","type":""},"message":"Success","usage":{"prompt_tokens":1}}\n\n', True),
+    (b'{"choices":[],"usage":{"prompt_tokens":1}}\n', True),  # JSON lines
+    (
+        b'data: {"choices":[],"error":{"code":0,"message":"","type":""},"message":"Success","usage":{"prompt_tokens":1}}\n\n',
+        True,
+    ),
     # What holds a part of the answer stays, with its usage.
     (b'data: {"choices":[],"content":"ok","usage":{"prompt_tokens":1}}\n\n', False),
     (b'data: {"choices":[],"delta":{"content":"0"},"usage":{"prompt_tokens":1}}\n\n', False),
     (b'data: {"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1}}\n\n', False),
-    (b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}\n\n', False),
-    (b'data: {"choices":[{"delta":{"role":"assistant","content":""}}],"usage":{"prompt_tokens":1}}\n\n', False),
-    (b'data: {"choices":[{"delta":{"reasoning_content":"a"}}],"usage":{"prompt_tokens":1}}\n\n', False),
-    (b'data: {"choices":[{"delta":{}},{"delta":{"tool_calls":[{"index":0}]}}],"usage":{"prompt_tokens":1}}\n\n', False),
-    (b'data: {"choices":[{"delta":{},"content_filter_results":{"hate":{"filtered":true}}}],"usage":{"prompt_tokens":1}}\n\n', False),
-    (b'data: {"choices":[],"error":{"message":"overloaded"},"usage":{"prompt_tokens":1}}\n\n', False),
+    (
+        b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}\n\n',
+        False,
+    ),
+    (
+        b'data: {"choices":[{"delta":{"role":"assistant","content":""}}],"usage":{"prompt_tokens":1}}\n\n',
+        False,
+    ),
+    (
+        b'data: {"choices":[{"delta":{"reasoning_content":"a"}}],"usage":{"prompt_tokens":1}}\n\n',
+        False,
+    ),
+    (
+        b'data: {"choices":[{"delta":{}},{"delta":{"tool_calls":[{"index":0}]}}],"usage":{"prompt_tokens":1}}\n\n',
+        False,
+    ),
+    (
+        b'data: {"choices":[{"delta":{},"content_filter_results":{"hate":{"filtered":true}}}],"usage":{"prompt_tokens":1}}\n\n',
+        False,
+    ),
+    (
+        b'data: {"choices":[],"error":{"message":"overloaded"},"usage":{"prompt_tokens":1}}\n\n',
+        False,
+    ),
     (b'data: {"code":"Throttling","message":"Requests rate limit exceeded","usage":{}}\n\n', False),
     (b'data: {"choices":[],"usage":[]}\n\n', False),
     (b'data: {"choices":[],"x":{"usage":{"prompt_tokens":1}}}\n\n', False),
-    (b'data: {"choices":[],"usage":{"a":1}}\ndata: {"choices":[{"delta":{"content":"a"}}]}\n\n', False),  # two events, told apart by the filter
+    (
+        b'data: {"choices":[],"usage":{"a":1}}\ndata: {"choices":[{"delta":{"content":"a"}}]}\n\n',
+        False,
+    ),  # two events, told apart by the filter
     (b'data: {"choices":[],"error":{"message":"\\"usage\\""}}\n\n', False),
     (b'data: {"choices":[{"delta":{"content":"\\"usage\\""}}]}\n\n', False),
     (b'data: not json "usage"\n\n', False),
@@ -118,20 +197,28 @@ def test_every_split_gives_the_same_bytes(end: bytes, bom: bytes) -> None:
         chosen = UsageEventFilter(1 << 20)
         assert chosen.feed(stream[:at]) + chosen.feed(stream[at:]) + chosen.end() == expected
     chosen = UsageEventFilter(1 << 20)
-    assert b"".join(chosen.feed(stream[at : at + 1]) for at in range(len(stream))) + chosen.end() == expected
+    assert (
+        b"".join(chosen.feed(stream[at : at + 1]) for at in range(len(stream))) + chosen.end()
+        == expected
+    )
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("name", [b"data: ", b""])
 def test_events_that_end_with_one_line_end_are_told_apart(end: bytes, name: bytes) -> None:
-    text, usage = b'{"choices":[{"delta":{"content":"a"}}],"usage":null}', b'{"choices":[],"usage":{"prompt_tokens":1}}'
+    text, usage = (
+        b'{"choices":[{"delta":{"content":"a"}}],"usage":null}',
+        b'{"choices":[],"usage":{"prompt_tokens":1}}',
+    )
     lines = [name + each + end for each in (text, text, usage)] + [b"data: [DONE]" + end]
     stream, expected = b"".join(lines), b"".join([*lines[:2], lines[3]])
     for at in range(len(stream) + 1):
         chosen = UsageEventFilter(1 << 20)
         first = chosen.feed(stream[:at])
         assert first + chosen.feed(stream[at:]) + chosen.end() == expected
-        assert len(first) >= len(lines[0]) or at < len(lines[0]) + 20, "an event is held back until the next one begins, and no longer"
+        assert len(first) >= len(lines[0]) or at < len(lines[0]) + 20, (
+            "an event is held back until the next one begins, and no longer"
+        )
 
 
 def test_whole_events_are_never_held_back() -> None:
@@ -158,8 +245,11 @@ def test_an_event_beyond_the_bound_passes_in_any_pieces() -> None:
             assert chosen.feed(stream[:at]) + chosen.feed(stream[at:]) + chosen.end() == expected
 
 
-def test_a_long_event_in_small_pieces_is_searched_and_copied_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted, not timed: with pieces of a byte, whatever is done again with all that is held becomes the square of it."""
+def test_a_long_event_in_small_pieces_is_searched_and_copied_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Counted, not timed: with pieces of a byte, whatever is done again with all that is held
+    becomes the square of it."""
     looked_at = 0
 
     class Counting(bytes):
@@ -184,7 +274,12 @@ def test_a_long_event_in_small_pieces_is_searched_and_copied_once(monkeypatch: p
     assert looked_at <= 25 * len(event)
 
 
-@given(st.lists(st.binary(max_size=12) | st.sampled_from([b"\n", b"\r", b"\r\n", b"\n\n", USAGE, BEFORE]), max_size=12))
+@given(
+    st.lists(
+        st.binary(max_size=12) | st.sampled_from([b"\n", b"\r", b"\r\n", b"\n\n", USAGE, BEFORE]),
+        max_size=12,
+    )
+)
 @settings(max_examples=300)
 def test_any_bytes_pass_whole_in_any_chunks_but_for_usage_events(parts: list[bytes]) -> None:
     stream = b"".join(parts)

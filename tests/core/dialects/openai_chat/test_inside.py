@@ -1,4 +1,5 @@
-"""What a member chooses by a name inside of it: tools of OpenRouter, Anthropic and LiteLLM, NanoGPT's advisor, `extra_body`."""
+"""What a member chooses by a name inside of it: tools of OpenRouter, Anthropic and LiteLLM,
+NanoGPT's advisor, `extra_body`."""
 
 from __future__ import annotations
 
@@ -22,8 +23,14 @@ CHOOSES = [
     ("extra_body", '{"n":8}'),
 ]
 CHOOSES_NOTHING = [
-    ("tools", '[{"type":"function","function":{"name":"f","parameters":{"properties":{"model":{}}}}}]'),
-    ("tools", '[{"type":"function","name":"f","parameters":{"type":"object","properties":{"model":{},"provider":{}}}}]'),
+    (
+        "tools",
+        '[{"type":"function","function":{"name":"f","parameters":{"properties":{"model":{}}}}}]',
+    ),
+    (
+        "tools",
+        '[{"type":"function","name":"f","parameters":{"type":"object","properties":{"model":{},"provider":{}}}}]',
+    ),
     ("tools", '[{"type":"mcp","server_url":"u","headers":{}},{"type":"web_search","filters":{}}]'),
     ("tools", '[1,"model"]'),
     ("tools", "null"),
@@ -46,6 +53,12 @@ def test_what_only_looks_like_it_is_none(name: str, value: str) -> None:
     assert not steers_inside(name, msgspec.Raw(value.encode()))
 
 
-@pytest.mark.parametrize(("tool", "chooses"), [('{"a":1}', False), ('{"apiBase":"h"}', True), ('{"\\u006dodel":"dear"}', True)])
+@pytest.mark.parametrize(
+    ("tool", "chooses"),
+    [('{"a":1}', False), ('{"apiBase":"h"}', True), ('{"\\u006dodel":"dear"}', True)],
+)
 def test_tools_beyond_what_is_decoded_are_looked_through(tool: str, chooses: bool) -> None:
-    assert steers_inside("tools", msgspec.Raw(b"[%b%b]" % (b'{"type":"x"},' * 90_000, tool.encode()))) is chooses
+    assert (
+        steers_inside("tools", msgspec.Raw(b"[%b%b]" % (b'{"type":"x"},' * 90_000, tool.encode())))
+        is chooses
+    )

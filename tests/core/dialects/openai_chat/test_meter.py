@@ -1,4 +1,5 @@
-"""The meter over every vendor's answers: the same whatever the chunks, line ends and content coding, and never an exception."""
+"""The meter over every vendor's answers: the same whatever the chunks, line ends and content
+coding, and never an exception."""
 
 from __future__ import annotations
 
@@ -21,14 +22,30 @@ RUNNING = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 DONE = "[DONE]"
 
 
-def chunk(text: str | None = None, finish: str | None = None, **fields: object) -> dict[str, object]:
+def chunk(
+    text: str | None = None, finish: str | None = None, **fields: object
+) -> dict[str, object]:
     delta = {} if text is None else {"content": text}
-    return {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m-1", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]} | fields
+    return {
+        "id": "c-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m-1",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+    } | fields
 
 
 def stream_of(*events: object, comment: bool = False) -> bytes:
-    lines = [event if isinstance(event, str) else json.dumps(event, separators=(",", ":"), ensure_ascii=False) for event in events]
-    return b"".join(f"{': PROCESSING' + chr(10) * 2 if comment else ''}data: {line}\n\n".encode() for line in lines)
+    lines = [
+        event
+        if isinstance(event, str)
+        else json.dumps(event, separators=(",", ":"), ensure_ascii=False)
+        for event in events
+    ]
+    return b"".join(
+        f"{': PROCESSING' + chr(10) * 2 if comment else ''}data: {line}\n\n".encode()
+        for line in lines
+    )
 
 
 def run(chunks: Iterable[bytes], **options: object) -> Meter:
@@ -40,7 +57,19 @@ def run(chunks: Iterable[bytes], **options: object) -> Meter:
 
 
 def result(meter: Meter) -> dict[str, object]:
-    names = ("usage", "usage_final", "output_measure", "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "unreadable", "oversized")
+    names = (
+        "usage",
+        "usage_final",
+        "output_measure",
+        "done",
+        "error",
+        "finish_reason",
+        "model_served",
+        "response_id",
+        "service_tier",
+        "unreadable",
+        "oversized",
+    )
     return {name: getattr(meter, name) for name in names}
 
 
@@ -80,16 +109,43 @@ STREAMS = [
     ("an error of null is none", [*(event | {"error": None} for event in TEXTS), LAST, DONE], None, False, True, False, "stop"),
     ("text that looks like JSON", [chunk('"usage":{"prompt_tokens":1}'), chunk('{"error":{"message":"x"}}'), chunk("[DONE]"), chunk(r"\"finish_reason\":\"stop\"")], None, False, False, False, None),
 ]  # fmt: skip
-LOOKALIKE = '"usage":{"prompt_tokens":1}{"error":{"message":"x"}}[DONE]' + r"\"finish_reason\":\"stop\""
+LOOKALIKE = (
+    '"usage":{"prompt_tokens":1}{"error":{"message":"x"}}[DONE]' + r"\"finish_reason\":\"stop\""
+)
 
 
-@pytest.mark.parametrize(("events", "usage", "final", "done", "error", "finish"), [row[1:] for row in STREAMS], ids=[row[0] for row in STREAMS])
-def test_each_vendors_stream(events: list[object], usage: tuple[int, int] | None, final: bool, done: bool, error: bool, finish: str | None) -> None:
+@pytest.mark.parametrize(
+    ("events", "usage", "final", "done", "error", "finish"),
+    [row[1:] for row in STREAMS],
+    ids=[row[0] for row in STREAMS],
+)
+def test_each_vendors_stream(
+    events: list[object],
+    usage: tuple[int, int] | None,
+    final: bool,
+    done: bool,
+    error: bool,
+    finish: str | None,
+) -> None:
     meter = run([stream_of(*events)])
-    assert (None if meter.usage is None else (meter.usage.input_tokens, meter.usage.output_tokens)) == usage
-    assert (meter.usage_final, meter.done, meter.error, meter.finish_reason) == (final, done, error, finish)
-    assert (meter.model_served, meter.response_id, meter.unreadable, meter.oversized) == ("m-1", "c-1", False, False)
-    assert meter.output_measure == tokens(LOOKALIKE if events[0] == chunk('"usage":{"prompt_tokens":1}') else TEXT)
+    assert (
+        None if meter.usage is None else (meter.usage.input_tokens, meter.usage.output_tokens)
+    ) == usage
+    assert (meter.usage_final, meter.done, meter.error, meter.finish_reason) == (
+        final,
+        done,
+        error,
+        finish,
+    )
+    assert (meter.model_served, meter.response_id, meter.unreadable, meter.oversized) == (
+        "m-1",
+        "c-1",
+        False,
+        False,
+    )
+    assert meter.output_measure == tokens(
+        LOOKALIKE if events[0] == chunk('"usage":{"prompt_tokens":1}') else TEXT
+    )
 
 
 def every_chunking(stream: bytes) -> Iterable[list[bytes]]:
@@ -105,19 +161,42 @@ def test_no_framing_changes_what_is_metered(events: list[object]) -> None:
     expected = result(run([stream]))
     for chunks in every_chunking(stream):
         assert result(run(chunks)) == expected
-    for other in (stream.replace(b"\n", b"\r\n"), stream.replace(b"\n", b"\r"), b"\xef\xbb\xbf" + stream, stream_of(*events, comment=True), stream.rstrip(b"\n")):
+    for other in (
+        stream.replace(b"\n", b"\r\n"),
+        stream.replace(b"\n", b"\r"),
+        b"\xef\xbb\xbf" + stream,
+        stream_of(*events, comment=True),
+        stream.rstrip(b"\n"),
+    ):
         assert result(run([other])) == expected
         assert result(run([other[at : at + 1] for at in range(len(other))])) == expected
         assert result(run([event + b"\n\n" for event in other.split(b"\n\n")])) == expected
     for packed, encoding in ((gzip.compress(stream), "gzip"), (zlib.compress(stream), "deflate")):
         assert result(run([packed], content_encoding=encoding)) == expected
-        assert result(run([packed[at : at + 1] for at in range(len(packed))], content_encoding=encoding)) == expected
+        assert (
+            result(
+                run([packed[at : at + 1] for at in range(len(packed))], content_encoding=encoding)
+            )
+            == expected
+        )
 
 
 @pytest.mark.parametrize("events", [row[1] for row in STREAMS], ids=[row[0] for row in STREAMS])
-@pytest.mark.parametrize("options", [{}, {"stream": False}, {"content_type": "application/x-ndjson"}, {"content_type": "text/event-stream"}], ids=str)
-def test_framing_that_is_not_quite_sse_changes_nothing(events: list[object], options: dict[str, object]) -> None:
-    """As line-wise clients read it: one line end between events, JSON lines, no blank behind the name, the name twice."""
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stream": False},
+        {"content_type": "application/x-ndjson"},
+        {"content_type": "text/event-stream"},
+    ],
+    ids=str,
+)
+def test_framing_that_is_not_quite_sse_changes_nothing(
+    events: list[object], options: dict[str, object]
+) -> None:
+    """As line-wise clients read it: one line end between events, JSON lines, no blank behind the
+    name, the name twice."""
     stream = stream_of(*events)
     expected = result(run([stream]))
     lines = stream.replace(b"\n\n", b"\n")
@@ -128,20 +207,30 @@ def test_framing_that_is_not_quite_sse_changes_nothing(events: list[object], opt
     ):  # fmt: skip
         assert result(run([other], **options)) == expected, other[:200]
         assert result(run(other.splitlines(keepends=True), **options)) == expected
-        assert result(run((other[at : at + 7] for at in range(0, len(other), 7)), **options)) == expected
+        assert (
+            result(run((other[at : at + 7] for at in range(0, len(other), 7)), **options))
+            == expected
+        )
 
 
 @pytest.mark.parametrize("events", [row[1] for row in STREAMS], ids=[row[0] for row in STREAMS])
 @pytest.mark.parametrize("between", [b"", b" ", b"data: "])
-def test_objects_in_a_row_without_any_line_end_are_events(events: list[object], between: bytes) -> None:
-    """Relays that glue what they get together: in one event, or in a body that is neither an answer nor lines."""
-    objects = [stream_of(event).removeprefix(b"data: ").strip() for event in events if event != DONE]
+def test_objects_in_a_row_without_any_line_end_are_events(
+    events: list[object], between: bytes
+) -> None:
+    """Relays that glue what they get together: in one event, or in a body that is neither an answer
+    nor lines."""
+    objects = [
+        stream_of(event).removeprefix(b"data: ").strip() for event in events if event != DONE
+    ]
     if len(objects) < 2:
         return
     expected = result(run([stream_of(*(event for event in events if event != DONE))]))
     assert result(run([b"data: " + between.join(objects) + b"\n\n"])) == expected
     body = run([between.join(objects)], stream=False)
-    assert {name: value for name, value in result(body).items() if name != "usage_final"} == {name: value for name, value in expected.items() if name != "usage_final"}
+    assert {name: value for name, value in result(body).items() if name != "usage_final"} == {
+        name: value for name, value in expected.items() if name != "usage_final"
+    }
 
 
 def test_json_lines_are_measured_by_their_text_as_they_come() -> None:
@@ -154,7 +243,8 @@ def test_json_lines_are_measured_by_their_text_as_they_come() -> None:
 
 
 def test_a_stream_can_be_ended_behind_a_line_where_its_events_end_with_lines() -> None:
-    """A limit that ends a stream does so behind a whole event; a stream without empty lines would never be ended."""
+    """A limit that ends a stream does so behind a whole event; a stream without empty lines would
+    never be ended."""
     line = stream_of(chunk("abcd")).strip() + b"\n"
     meter = Meter(stream=True, content_type="text/event-stream")
     for piece in (line, line, line + line[:30]):
@@ -165,13 +255,30 @@ def test_a_stream_can_be_ended_behind_a_line_where_its_events_end_with_lines() -
 
 
 def test_one_json_answer_with_line_ends_in_it_is_no_lines() -> None:
-    for text in (json.dumps(JSON_ANSWER) + "\n\n", json.dumps(JSON_ANSWER, indent=0), json.dumps(JSON_ANSWER).replace("}, {", "}\n,\n{").replace("}]", "}\n]")):
+    for text in (
+        json.dumps(JSON_ANSWER) + "\n\n",
+        json.dumps(JSON_ANSWER, indent=0),
+        json.dumps(JSON_ANSWER).replace("}, {", "}\n,\n{").replace("}]", "}\n]"),
+    ):
         for size in (1, 40, len(text)):
-            meter = run((text[at : at + size].encode() for at in range(0, len(text), size)), stream=True)
-            assert (meter.usage_final, meter.unreadable, meter.output_measure) == (True, False, tokens("好 hi好 hi"))
+            meter = run(
+                (text[at : at + size].encode() for at in range(0, len(text), size)), stream=True
+            )
+            assert (meter.usage_final, meter.unreadable, meter.output_measure) == (
+                True,
+                False,
+                tokens("好 hi好 hi"),
+            )
 
 
-@pytest.mark.parametrize("failure", [b'event: error\ndata: {"message":"overloaded"}\n\n', b'error: {"code":500,"message":"m"}\n\n', b"event: error\n\n"])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        b'event: error\ndata: {"message":"overloaded"}\n\n',
+        b'error: {"code":500,"message":"m"}\n\n',
+        b"event: error\n\n",
+    ],
+)
 def test_an_event_called_an_error_is_one(failure: bytes) -> None:
     assert run([stream_of(*TEXTS), failure, stream_of(DONE)]).error
 
@@ -193,7 +300,8 @@ def test_what_proves_that_all_of_a_stream_has_come(events: list[object], complet
 
 
 def test_what_is_known_so_far_is_known_before_the_chunk_goes_on() -> None:
-    """The exchange marks what it is about to deliver: the figures must cover each chunk as soon as it is fed."""
+    """The exchange marks what it is about to deliver: the figures must cover each chunk as soon as
+    it is fed."""
     meter = Meter(stream=True)
     delivered = 0
     for event in (chunk("abcd" * 3) for _ in range(20)):
@@ -212,19 +320,44 @@ JSON_ANSWER = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("options", [{"stream": False}, {"stream": True}, {"stream": True, "content_type": "text/event-stream"}, {"stream": False, "content_type": "text/html"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stream": False},
+        {"stream": True},
+        {"stream": True, "content_type": "text/event-stream"},
+        {"stream": False, "content_type": "text/html"},
+    ],
+)
 @pytest.mark.parametrize("indent", [None, 2])
-def test_a_json_answer_is_read_at_its_end_even_if_a_stream_was_asked_for(options: dict[str, object], indent: int | None) -> None:
+def test_a_json_answer_is_read_at_its_end_even_if_a_stream_was_asked_for(
+    options: dict[str, object], indent: int | None
+) -> None:
     body = json.dumps(JSON_ANSWER, indent=indent).encode()
     for chunks in ([body], [body[at : at + 1] for at in range(len(body))], [b"\n ", body]):
         meter = run(chunks, **options)
         assert meter.usage is not None
-        assert (meter.usage.input_tokens, meter.usage.output_tokens, meter.usage_final) == (9, 4, True)
-        assert (meter.model_served, meter.response_id, meter.finish_reason, meter.service_tier, meter.error) == ("m-1", "c-1", "length", "flex", False)
-        assert (meter.output_measure, meter.unreadable, meter.done) == (tokens("好 hi好 hi"), False, False)
+        assert (meter.usage.input_tokens, meter.usage.output_tokens, meter.usage_final) == (
+            9,
+            4,
+            True,
+        )
+        assert (
+            meter.model_served,
+            meter.response_id,
+            meter.finish_reason,
+            meter.service_tier,
+            meter.error,
+        ) == ("m-1", "c-1", "length", "flex", False)
+        assert (meter.output_measure, meter.unreadable, meter.done) == (
+            tokens("好 hi好 hi"),
+            False,
+            False,
+        )
 
 
-# Totals stated beside a choice, each behind text of its choice -> whether the last one counts all of the text.
+# Totals stated beside a choice, each behind text of its choice -> whether the last one counts all
+# of the text.
 BESIDE_TEXT = [
     ("growing", [(0, 2), (0, 4), (0, 6)], True),
     ("the same each time", [(0, 1), (0, 1), (0, 1)], False),
@@ -238,27 +371,44 @@ BESIDE_TEXT = [
 ]
 
 
-@pytest.mark.parametrize(("totals", "counts_all"), [row[1:] for row in BESIDE_TEXT], ids=[row[0] for row in BESIDE_TEXT])
-def test_a_total_that_does_not_grow_with_the_text_has_not_counted_it(totals: list[tuple[int, int]], counts_all: bool) -> None:
+@pytest.mark.parametrize(
+    ("totals", "counts_all"), [row[1:] for row in BESIDE_TEXT], ids=[row[0] for row in BESIDE_TEXT]
+)
+def test_a_total_that_does_not_grow_with_the_text_has_not_counted_it(
+    totals: list[tuple[int, int]], counts_all: bool
+) -> None:
     events = [
-        {"model": "m-1", "choices": [{"index": index, "delta": {"content": f"part {at} "}}], "usage": {"prompt_tokens": 9, "completion_tokens": total}}
+        {
+            "model": "m-1",
+            "choices": [{"index": index, "delta": {"content": f"part {at} "}}],
+            "usage": {"prompt_tokens": 9, "completion_tokens": total},
+        }
         for at, (index, total) in enumerate(totals)
     ]
     meter = run([stream_of(*events)])
     assert meter.usage_current is counts_all
-    for last in (chunk() | {"choices": [], "usage": USAGE}, events[-1] | {"choices": [], "usage": RUNNING}):
-        assert run([stream_of(*events, last)]).usage_final, "what stands beside no choice is the last word"
+    for last in (
+        chunk() | {"choices": [], "usage": USAGE},
+        events[-1] | {"choices": [], "usage": RUNNING},
+    ):
+        assert run([stream_of(*events, last)]).usage_final, (
+            "what stands beside no choice is the last word"
+        )
 
 
 def test_what_is_on_its_way_is_not_written_yet() -> None:
     """Else five cited pages, while they arrive, would use up a limit that cuts."""
     meter = Meter(stream=True)
     meter.feed(stream_of(TEXTS[0]))
-    cited = stream_of(chunk() | {"choices": [{"index": 0, "delta": {"context": {"citations": ["page " * 9000]}}}]})
+    cited = stream_of(
+        chunk() | {"choices": [{"index": 0, "delta": {"context": {"citations": ["page " * 9000]}}}]}
+    )
     for at in range(0, len(cited), 1000):
         meter.feed(cited[at : at + 1000])
         assert meter.output_so_far == tokens("The")
-        assert at + 1000 >= len(cited) or meter.output_measure > at / 4, "who is cut off here may have got it"
+        assert at + 1000 >= len(cited) or meter.output_measure > at / 4, (
+            "who is cut off here may have got it"
+        )
     meter.feed(stream_of(TEXTS[1]))
     assert meter.output_so_far == tokens("The answer")
     body = json.dumps(JSON_ANSWER).encode()
@@ -282,11 +432,25 @@ def test_embeddings_that_state_an_input_alone_state_all() -> None:
 
 
 def test_a_list_of_events_and_an_answer_in_an_envelope_are_read() -> None:
-    listed = b"[" + b",\r\n".join(json.dumps(event).encode() for event in [*TEXTS, LAST | {"usage": USAGE}]) + b"]"
-    enveloped = json.dumps({"code": 0, "msg": "ok", "data": {"choices": [{"message": {"content": TEXT}}], "usage": USAGE}}).encode()
+    listed = (
+        b"["
+        + b",\r\n".join(json.dumps(event).encode() for event in [*TEXTS, LAST | {"usage": USAGE}])
+        + b"]"
+    )
+    enveloped = json.dumps(
+        {
+            "code": 0,
+            "msg": "ok",
+            "data": {"choices": [{"message": {"content": TEXT}}], "usage": USAGE},
+        }
+    ).encode()
     for body in (listed, enveloped):
         meter = run([body])
-        assert (meter.output_measure, meter.answered, meter.unreadable) == (tokens(TEXT), True, False)
+        assert (meter.output_measure, meter.answered, meter.unreadable) == (
+            tokens(TEXT),
+            True,
+            False,
+        )
         assert meter.usage_final and meter.usage is not None and meter.usage.output_tokens == 4
 
 
@@ -305,18 +469,32 @@ def test_until_it_is_read_a_json_answer_counts_with_all_its_bytes() -> None:
     ("body", "status", "usage", "error", "unreadable"),
     [
         (b'{"error":{"message":"m"}}', 429, None, True, False),
-        (b'{"error":{"message":"m"},"usage":{"prompt_tokens":3,"completion_tokens":0}}', 500, 3, True, False),
+        (
+            b'{"error":{"message":"m"},"usage":{"prompt_tokens":3,"completion_tokens":0}}',
+            500,
+            3,
+            True,
+            False,
+        ),
         (b'{"detail":"Not found"}', 404, None, False, False),
         (b'"text"', 500, None, False, True),
         (b"<html>Bad gateway</html>", 502, None, False, True),
         (b"Internal Server Error", 500, None, False, True),
-        (b'{"object":"list","data":[{"embedding":[0.1]}],"model":"e","usage":{"prompt_tokens":3,"total_tokens":3}}', 200, 3, False, False),
+        (
+            b'{"object":"list","data":[{"embedding":[0.1]}],"model":"e","usage":{"prompt_tokens":3,"total_tokens":3}}',
+            200,
+            3,
+            False,
+            False,
+        ),
         (b'\xef\xbb\xbf{"usage":{"prompt_tokens":3,"total_tokens":3}}', 200, 3, False, False),
         (b"", 200, None, False, False),
         (b"[" * 5000, 200, None, False, True),
     ],
 )
-def test_other_bodies(body: bytes, status: int, usage: int | None, error: bool, unreadable: bool) -> None:
+def test_other_bodies(
+    body: bytes, status: int, usage: int | None, error: bool, unreadable: bool
+) -> None:
     for stream in (False, True) if status >= 400 else (False,):
         for chunks in ([body], [body[at : at + 1] for at in range(len(body))]):
             meter = run(chunks, stream=stream, status=status)
@@ -324,7 +502,14 @@ def test_other_bodies(body: bytes, status: int, usage: int | None, error: bool, 
             assert (meter.error, meter.unreadable) == (error, unreadable)
 
 
-BIG_DATA = [{"embedding": [0.125] * 2000, "text": '"usage":{"prompt_tokens":1}}', "usage": {"prompt_tokens": 2}} for _ in range(12)]
+BIG_DATA = [
+    {
+        "embedding": [0.125] * 2000,
+        "text": '"usage":{"prompt_tokens":1}}',
+        "usage": {"prompt_tokens": 2},
+    }
+    for _ in range(12)
+]
 USAGE_OF_3 = {"prompt_tokens": 3, "total_tokens": 3}
 
 
@@ -336,18 +521,27 @@ USAGE_OF_3 = {"prompt_tokens": 3, "total_tokens": 3}
         ({"model": "e", "usage": USAGE_OF_3, "data": BIG_DATA}, 3),
         ({"data": BIG_DATA, "model": "e"}, None),
         ({"data": BIG_DATA}, None),
-        ({"choices": [{"message": {"content": "x" * 200_000 + '"usage":{"prompt_tokens":1}}'}}]}, None),
+        (
+            {"choices": [{"message": {"content": "x" * 200_000 + '"usage":{"prompt_tokens":1}}'}}]},
+            None,
+        ),
         ({"a": {"usage": {"prompt_tokens": 1}}, "data": BIG_DATA}, None),
         ({"a": {"usage": {"prompt_tokens": 1}}, "usage": USAGE_OF_3, "data": BIG_DATA}, 3),
         ({"usage": "none", "data": BIG_DATA}, None),
         (BIG_DATA, None),
     ],
 )
-def test_a_json_answer_too_large_to_keep_still_tells_its_usage(body: object, expected: int | None) -> None:
+def test_a_json_answer_too_large_to_keep_still_tells_its_usage(
+    body: object, expected: int | None
+) -> None:
     for text in (json.dumps(body), json.dumps(body, indent=1)):
         data = text.encode()
         for size in (997, 64 * 1024, len(data)):
-            meter = run((data[at : at + size] for at in range(0, len(data), size)), stream=False, answer_bytes_max=100_000)
+            meter = run(
+                (data[at : at + size] for at in range(0, len(data), size)),
+                stream=False,
+                answer_bytes_max=100_000,
+            )
             assert (None if meter.usage is None else meter.usage.input_tokens) == expected
             assert meter.usage_final is (expected is not None)
             assert meter.oversized
@@ -355,12 +549,28 @@ def test_a_json_answer_too_large_to_keep_still_tells_its_usage(body: object, exp
 
 
 def test_an_event_too_large_to_read_counts_with_all_its_bytes() -> None:
-    events = [chunk("abcd"), chunk("efgh"), chunk("x" * 5000), chunk("ijkl"), chunk() | {"choices": [], "usage": USAGE}, DONE]
+    events = [
+        chunk("abcd"),
+        chunk("efgh"),
+        chunk("x" * 5000),
+        chunk("ijkl"),
+        chunk() | {"choices": [], "usage": USAGE},
+        DONE,
+    ]
     stream = stream_of(*events)
     large = len(stream_of(events[2]).strip())
-    for chunks in ([stream], [stream_of(event) for event in events], [stream[at : at + 7] for at in range(0, len(stream), 7)]):
+    for chunks in (
+        [stream],
+        [stream_of(event) for event in events],
+        [stream[at : at + 7] for at in range(0, len(stream), 7)],
+    ):
         meter = run(chunks, event_bytes_max=2000)
-        assert (meter.output_measure, meter.oversized, meter.done, meter.usage_final) == (-(-(12 + large) // 4), True, True, True)
+        assert (meter.output_measure, meter.oversized, meter.done, meter.usage_final) == (
+            -(-(12 + large) // 4),
+            True,
+            True,
+            True,
+        )
 
 
 @pytest.mark.parametrize("event_bytes_max", [1000, 100_000])
@@ -387,7 +597,9 @@ def test_a_coding_that_cannot_be_undone_leaves_bytes_to_go_by(encoding: str) -> 
 def test_bytes_that_are_not_of_their_coding_count_as_they_are(encoding: str) -> None:
     meter = run([b"x" * 10, b"y" * 40], content_encoding=encoding)
     assert meter.unreadable and meter.usage is None
-    assert 10 <= meter.output_measure <= 13  # a decoder may take a few bytes before it sees what they are
+    assert (
+        10 <= meter.output_measure <= 13
+    )  # a decoder may take a few bytes before it sees what they are
 
 
 def test_a_broken_coding_is_said_and_counted_on() -> None:
@@ -398,10 +610,23 @@ def test_a_broken_coding_is_said_and_counted_on() -> None:
 
 
 def test_the_last_service_tier_and_the_first_model_count_and_long_names_are_cut() -> None:
-    meter = run([stream_of(chunk("a", service_tier="auto"), chunk("b", "stop", model="other" * 99, service_tier="default"), DONE)])
+    meter = run(
+        [
+            stream_of(
+                chunk("a", service_tier="auto"),
+                chunk("b", "stop", model="other" * 99, service_tier="default"),
+                DONE,
+            )
+        ]
+    )
     assert (meter.model_served, meter.service_tier) == ("m-1", "default")
-    long = run([stream_of(chunk("a", "s" * 999, model="m" * 999, id="i" * 999, service_tier="t" * 999))])
-    assert [len(text or "") for text in (long.model_served, long.response_id, long.service_tier, long.finish_reason)] == [256, 256, 64, 64]
+    long = run(
+        [stream_of(chunk("a", "s" * 999, model="m" * 999, id="i" * 999, service_tier="t" * 999))]
+    )
+    assert [
+        len(text or "")
+        for text in (long.model_served, long.response_id, long.service_tier, long.finish_reason)
+    ] == [256, 256, 64, 64]
 
 
 def test_a_chunk_that_looks_like_a_whole_event_may_be_the_rest_of_one() -> None:
@@ -413,11 +638,19 @@ def test_a_chunk_that_looks_like_a_whole_event_may_be_the_rest_of_one() -> None:
 
 
 def test_events_that_are_alike_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading JSON is for the first events, for those that may hold usage or an error, and for any that differ in more than their text."""
+    """Reading JSON is for the first events, for those that may hold usage or an error, and for any
+    that differ in more than their text."""
     decoded: list[bytes] = []
     read = Meter._read_event
-    monkeypatch.setattr(Meter, "_read_event", lambda self, event, answer: (decoded.append(event), read(self, event, answer))[1])
-    run([stream_of(event | {"usage": None}) for event in (*TEXTS * 20, LAST)] + [stream_of(chunk() | {"choices": [], "usage": USAGE}), stream_of(DONE)])
+    monkeypatch.setattr(
+        Meter,
+        "_read_event",
+        lambda self, event, answer: (decoded.append(event), read(self, event, answer))[1],
+    )
+    run(
+        [stream_of(event | {"usage": None}) for event in (*TEXTS * 20, LAST)]
+        + [stream_of(chunk() | {"choices": [], "usage": USAGE}), stream_of(DONE)]
+    )
     assert len(decoded) == 4
 
 
@@ -428,8 +661,15 @@ PIECES = st.sampled_from(
 
 
 @FIXED
-@given(st.lists(PIECES | st.binary(max_size=5), max_size=14), st.sampled_from([None, "gzip", "deflate"]), st.booleans(), st.sampled_from([40, 300, 1 << 20]))
-def test_any_bytes_in_any_chunks_give_the_same_figures(pieces: list[bytes], encoding: str | None, stream: bool, bound: int) -> None:
+@given(
+    st.lists(PIECES | st.binary(max_size=5), max_size=14),
+    st.sampled_from([None, "gzip", "deflate"]),
+    st.booleans(),
+    st.sampled_from([40, 300, 1 << 20]),
+)
+def test_any_bytes_in_any_chunks_give_the_same_figures(
+    pieces: list[bytes], encoding: str | None, stream: bool, bound: int
+) -> None:
     options = {"stream": stream, "event_bytes_max": bound, "answer_bytes_max": bound}
     data = b"".join(pieces)
     expected = result(run([data], **options))
@@ -448,8 +688,12 @@ def test_no_damaged_stream_raises_or_reads_differently_in_other_chunks() -> None
         damaged = bytearray(rng.choice(streams))
         for _ in range(rng.randint(1, 4)):
             at = rng.randrange(len(damaged))
-            damaged[at : at + rng.randint(0, 3)] = bytes(rng.choice(b'"\\{}[]:,\x00\xff\n\r 1eu') for _ in range(rng.randint(0, 3)))
+            damaged[at : at + rng.randint(0, 3)] = bytes(
+                rng.choice(b'"\\{}[]:,\x00\xff\n\r 1eu') for _ in range(rng.randint(0, 3))
+            )
         data = bytes(damaged)
         size = rng.randint(1, 60)
-        assert result(run([data])) == result(run(data[at : at + size] for at in range(0, len(data), size)))
+        assert result(run([data])) == result(
+            run(data[at : at + size] for at in range(0, len(data), size))
+        )
         assert result(run([data])) == result(run(re.findall(rb"(?s:.+?(?:\n\n|$))", data)))

@@ -7,7 +7,20 @@ import pytest
 from proxy.core.dialects.openai_chat.names import squeezed
 
 
-@pytest.mark.parametrize("name", ["max_tokens", "MAX_TOKENS", "maxTokens", "max-tokens", " max_tokens\t", "max_tokens\0", "max_tokens\0x", "max_to\u212aens", "\uff4dax_tokens"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "max_tokens",
+        "MAX_TOKENS",
+        "maxTokens",
+        "max-tokens",
+        " max_tokens\t",
+        "max_tokens\0",
+        "max_tokens\0x",
+        "max_to\u212aens",
+        "\uff4dax_tokens",
+    ],
+)
 def test_spellings_of_one_name(name: str) -> None:
     assert squeezed(name) == "maxtokens"
 

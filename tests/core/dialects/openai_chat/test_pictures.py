@@ -9,7 +9,13 @@ import msgspec
 import pytest
 
 from proxy.core.dialects.openai_chat import read_call
-from proxy.core.dialects.openai_chat.pictures import INLINED_MAX, Inlined, Picture, count_images, inlined
+from proxy.core.dialects.openai_chat.pictures import (
+    INLINED_MAX,
+    Inlined,
+    Picture,
+    count_images,
+    inlined,
+)
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 TEXT = {"type": "text", "text": "image_url"}
@@ -20,9 +26,33 @@ TEXT = {"type": "text", "text": "image_url"}
     [
         ([], 0),
         ([{"role": "user", "content": "image_url"}], 0),
-        ([{"role": "user", "content": [TEXT, IMAGE, IMAGE]}, {"role": "user", "content": "x"}, {"role": "user", "content": [IMAGE]}], 3),
-        ([{"role": "user", "content": [IMAGE, 1, None, [], {"type": 5}, {"type": "input_audio"}, IMAGE]}], 2),
-        ([1, None, {"role": "user", "content": None}, {"role": "user", "content": [IMAGE]}, {"role": "assistant"}], 1),
+        (
+            [
+                {"role": "user", "content": [TEXT, IMAGE, IMAGE]},
+                {"role": "user", "content": "x"},
+                {"role": "user", "content": [IMAGE]},
+            ],
+            3,
+        ),
+        (
+            [
+                {
+                    "role": "user",
+                    "content": [IMAGE, 1, None, [], {"type": 5}, {"type": "input_audio"}, IMAGE],
+                }
+            ],
+            2,
+        ),
+        (
+            [
+                1,
+                None,
+                {"role": "user", "content": None},
+                {"role": "user", "content": [IMAGE]},
+                {"role": "assistant"},
+            ],
+            1,
+        ),
         ([{"role": "user", "content": [{"type": "text", "text": "\ud83d"}, IMAGE]}], 1),
     ],
 )
@@ -42,10 +72,17 @@ def test_other_bodies(body, images):
 
 
 def test_a_message_beyond_reading_counts_as_far_as_it_was_read():
-    assert count_images(b'{"messages": [{"content": [{"type": "image_url"}, {"type": "image_url", "x": ' + b"[" * 1500 + b"]" * 1500 + b"}]}]}") in (1, 2, None)
+    assert count_images(
+        b'{"messages": [{"content": [{"type": "image_url"}, {"type": "image_url", "x": '
+        + b"[" * 1500
+        + b"]" * 1500
+        + b"}]}]}"
+    ) in (1, 2, None)
 
 
-PIXELS = base64.b64encode(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x02\x00\x00\x00\x01\x00" + bytes(300)).decode()
+PIXELS = base64.b64encode(
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x02\x00\x00\x00\x01\x00" + bytes(300)
+).decode()
 SIZE = len(PIXELS)
 
 
@@ -61,15 +98,27 @@ def picture(url: str, **more: object) -> dict[str, object]:
     ("part", "expected"),
     [
         (picture(f"data:image/png;base64,{PIXELS}"), Inlined(SIZE, 0, (Picture((512, 256)),))),
-        (picture(f"DATA:Image/PNG;charset=x;BASE64,{PIXELS}", detail="low"), Inlined(SIZE, 0, (Picture((512, 256), low=True),))),
-        ({"type": "image_url", "image_url": f"data:image/png;base64,{PIXELS}"}, Inlined(SIZE, 0, (Picture((512, 256)),))),
+        (
+            picture(f"DATA:Image/PNG;charset=x;BASE64,{PIXELS}", detail="low"),
+            Inlined(SIZE, 0, (Picture((512, 256), low=True),)),
+        ),
+        (
+            {"type": "image_url", "image_url": f"data:image/png;base64,{PIXELS}"},
+            Inlined(SIZE, 0, (Picture((512, 256)),)),
+        ),
         (picture("data:image/heic;base64,AAAA"), Inlined(4, 0, (Picture(),))),
         ({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}, Inlined(4, 4)),
-        ({"type": "input_audio", "input_audio": {"data": "data:audio/mp3;base64,AAAA"}}, Inlined(4, 4)),
+        (
+            {"type": "input_audio", "input_audio": {"data": "data:audio/mp3;base64,AAAA"}},
+            Inlined(4, 4),
+        ),
         # None of these is proved to be a picture or a sound.
         ({"type": "text", "text": f";base64,{PIXELS}"}, Inlined()),
         ({"type": "text", "text": f"data:image/png;base64,{PIXELS}"}, Inlined()),
-        ({"type": "text", "text": "hi", "image_url": {"url": f"data:image/png;base64,{PIXELS}"}}, Inlined()),
+        (
+            {"type": "text", "text": "hi", "image_url": {"url": f"data:image/png;base64,{PIXELS}"}},
+            Inlined(),
+        ),
         ({"image_url": {"url": f"data:image/png;base64,{PIXELS}"}}, Inlined()),
         (picture("data:image/png;base64,all my words, in clear"), Inlined()),
         (picture(f"data:text/plain;base64,{PIXELS}"), Inlined()),
@@ -81,7 +130,9 @@ def picture(url: str, **more: object) -> dict[str, object]:
         ({"type": "video_url", "video_url": {"url": f"data:video/mp4;base64,{PIXELS}"}}, Inlined()),
     ],
 )
-def test_only_what_is_proved_to_be_a_picture_or_a_sound_is_no_text(part: object, expected: Inlined) -> None:
+def test_only_what_is_proved_to_be_a_picture_or_a_sound_is_no_text(
+    part: object, expected: Inlined
+) -> None:
     found = looked_at(part)
     assert msgspec.structs.replace(found, spans=()) == expected
     assert bool(found.spans) == bool(expected.size_bytes)
@@ -89,7 +140,11 @@ def test_only_what_is_proved_to_be_a_picture_or_a_sound_is_no_text(part: object,
 
 def test_the_places_of_pictures_are_told() -> None:
     """Equal ones too, and such as a text before them holds in the same letters."""
-    parts = [picture("data:image/png;base64,AAAA"), {"type": "text", "text": "好 BBBB"}, picture("data:image/png;base64,AAAA")]
+    parts = [
+        picture("data:image/png;base64,AAAA"),
+        {"type": "text", "text": "好 BBBB"},
+        picture("data:image/png;base64,AAAA"),
+    ]
     parts.append({"type": "input_audio", "input_audio": {"data": "BBBB"}})
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": parts}]}).encode()
     call = read_call("/v1/chat/completions", body)
@@ -98,15 +153,31 @@ def test_the_places_of_pictures_are_told() -> None:
 
 
 def test_pictures_beyond_the_bound_count_with_their_bytes() -> None:
-    assert looked_at(*[picture("data:image/png;base64,AAAA")] * (INLINED_MAX + 5)).size_bytes == 4 * INLINED_MAX
+    assert (
+        looked_at(*[picture("data:image/png;base64,AAAA")] * (INLINED_MAX + 5)).size_bytes
+        == 4 * INLINED_MAX
+    )
 
 
 def test_a_slash_may_be_escaped_as_php_does_it() -> None:
-    text = json.dumps([{"content": [picture(f"data:image/png;base64,{PIXELS}")]}]).replace("/", "\\/").encode()
+    text = (
+        json.dumps([{"content": [picture(f"data:image/png;base64,{PIXELS}")]}])
+        .replace("/", "\\/")
+        .encode()
+    )
     found = inlined(msgspec.Raw(text))
     assert found.pictures == (Picture((512, 256)),) and found.size_bytes >= SIZE
 
 
-@pytest.mark.parametrize("messages", [b"", b"null", b'"data:image/png;base64,AAAA"', b'{"content":[";base64,"]}', b"[" * 2000 + b";base64,"])
+@pytest.mark.parametrize(
+    "messages",
+    [
+        b"",
+        b"null",
+        b'"data:image/png;base64,AAAA"',
+        b'{"content":[";base64,"]}',
+        b"[" * 2000 + b";base64,",
+    ],
+)
 def test_messages_that_cannot_be_read_hold_none(messages: bytes) -> None:
     assert inlined(msgspec.Raw(messages)) == Inlined()

@@ -1,4 +1,5 @@
-"""JSON that is not quite JSON: what is repaired, what stands in a row, and what can be saved of the rest."""
+"""JSON that is not quite JSON: what is repaired, what stands in a row, and what can be saved of the
+rest."""
 
 from __future__ import annotations
 
@@ -27,13 +28,18 @@ def test_what_strict_readers_refuse_is_repaired(value: bytes, read: object) -> N
         with pytest.raises(msgspec.DecodeError):
             msgspec.json.decode(text)
         return
-    assert msgspec.json.decode(text) == {"x": read, "usage": {"prompt_tokens": 1000, "completion_tokens": 500}}
+    assert msgspec.json.decode(text) == {
+        "x": read,
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 500},
+    }
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
 def test_another_unicode_encoding_is_read(encoding: str) -> None:
     text = json.dumps({"a": "好"}, ensure_ascii=False)
-    assert msgspec.json.decode(repaired(text.encode(encoding)).removeprefix(b"\xef\xbb\xbf")) == {"a": "好"}
+    assert msgspec.json.decode(repaired(text.encode(encoding)).removeprefix(b"\xef\xbb\xbf")) == {
+        "a": "好"
+    }
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,43 @@ from hypothesis import strategies as st
 from proxy.core.dialects.openai_chat.scan import Ambiguous, repair_surrogates, walk
 
 DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
-VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3), max_leaves=6)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
 
 
-@given(st.dictionaries(st.text(max_size=6), VALUES, max_size=6), st.sampled_from([None, 1]), st.booleans())
-def test_each_value_is_found_where_it_stands(fields: dict[str, object], indent: int | None, ascii_only: bool) -> None:
-    text = json.dumps(fields, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+@given(
+    st.dictionaries(st.text(max_size=6), VALUES, max_size=6),
+    st.sampled_from([None, 1]),
+    st.booleans(),
+)
+def test_each_value_is_found_where_it_stands(
+    fields: dict[str, object], indent: int | None, ascii_only: bool
+) -> None:
+    text = json.dumps(fields, indent=indent, ensure_ascii=ascii_only).encode(
+        "utf-8", "surrogatepass"
+    )
     spans, start = walk(text, DECODER.decode(text))
     assert {name: json.loads(text[slice(*span)]) for name, span in spans.items()} == fields
     assert text[:start].strip() == b"{"
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from(["1", "[1]", '"a"', '{"a":1}'])), min_size=2, max_size=6))
-def test_a_name_that_occurs_twice_is_found_whatever_its_values(pairs: list[tuple[str, str]]) -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", "c"]), st.sampled_from(["1", "[1]", '"a"', '{"a":1}'])
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_a_name_that_occurs_twice_is_found_whatever_its_values(
+    pairs: list[tuple[str, str]],
+) -> None:
     text = ("{" + ", ".join(f'"{name}": {value}' for name, value in pairs) + "}").encode()
     names = [name for name, _ in pairs]
     if len(set(names)) == len(names):
@@ -34,7 +58,15 @@ def test_a_name_that_occurs_twice_is_found_whatever_its_values(pairs: list[tuple
             walk(text, DECODER.decode(text))
 
 
-@pytest.mark.parametrize("text", [b'{"a":1,"\\u0061":1}', b'{"\\u0061":1,"a":2}', b'{"a":{"a":1},"a":{"a":1}}', b'{"a":1 ,\n"a" :1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a":1,"\\u0061":1}',
+        b'{"\\u0061":1,"a":2}',
+        b'{"a":{"a":1},"a":{"a":1}}',
+        b'{"a":1 ,\n"a" :1}',
+    ],
+)
 def test_an_escaped_spelling_is_the_same_name(text: bytes) -> None:
     with pytest.raises(Ambiguous) as found:
         walk(text, DECODER.decode(text))
@@ -44,10 +76,16 @@ def test_an_escaped_spelling_is_the_same_name(text: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "repaired"),
     [
-        (b'"\\ud83d"', b'"\\ufffd"'), (b'"x\\udc00y"', b'"x\\ufffdy"'), (b'"\\ud83d\\ud83d\\ude00"', b'"\\ufffd\\ud83d\\ude00"'),
-        (b'"\\ud83d\\ude00"', None), (b'"\\\\ud83d"', None), (b'"plain"', None),
+        (b'"\\ud83d"', b'"\\ufffd"'),
+        (b'"x\\udc00y"', b'"x\\ufffdy"'),
+        (b'"\\ud83d\\ud83d\\ude00"', b'"\\ufffd\\ud83d\\ude00"'),
+        (b'"\\ud83d\\ude00"', None),
+        (b'"\\\\ud83d"', None),
+        (b'"plain"', None),
     ],
 )
-def test_a_lone_surrogate_is_replaced_and_nothing_moves(text: bytes, repaired: bytes | None) -> None:
+def test_a_lone_surrogate_is_replaced_and_nothing_moves(
+    text: bytes, repaired: bytes | None
+) -> None:
     assert repair_surrogates(text) == repaired
     assert repaired is None or len(repaired) == len(text)

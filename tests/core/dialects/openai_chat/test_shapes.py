@@ -15,7 +15,10 @@ from proxy.core.dialects.openai_chat.substance import has_data, holds_answer
 PLACES = [
     ({"usage": {"prompt_tokens": 1}}, 1),
     ({"x_groq": {"id": "r", "usage": {"prompt_tokens": 2}}}, 2),
-    ({"choices": [{"index": 0, "usage": {"prompt_tokens": 3}}, {"usage": {"prompt_tokens": 4}}]}, 4),
+    (
+        {"choices": [{"index": 0, "usage": {"prompt_tokens": 3}}, {"usage": {"prompt_tokens": 4}}]},
+        4,
+    ),
     ({"usage": None, "choices": [{"usage": {"prompt_tokens": 3}}, {"usage": None}]}, 3),
     ({"usage": {"prompt_tokens": 1}, "x_groq": {"usage": {"prompt_tokens": 2}}}, 1),
     ({"usage": {}, "x_groq": {"usage": {"prompt_tokens": 2}}}, 2),
@@ -24,13 +27,22 @@ PLACES = [
     ({"usage": [1], "x_groq": 5, "choices": [1, "usage"]}, None),
     ({"usage": "5", "choices": {"usage": {"prompt_tokens": 1}}}, 1),
     ({"metadata": {"usage": {"prompt_tokens": 1}}}, None),
-    ({"code": 0, "msg": "ok", "data": {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 6}}}, 6),
+    (
+        {
+            "code": 0,
+            "msg": "ok",
+            "data": {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 6}},
+        },
+        6,
+    ),
     ({"code": 0, "data": [{"choices": []}], "usage": {"prompt_tokens": 7}}, 7),
 ]
 
 
 @pytest.mark.parametrize(("answer", "expected"), PLACES)
-def test_usage_is_found_where_vendors_put_it(answer: dict[str, object], expected: int | None) -> None:
+def test_usage_is_found_where_vendors_put_it(
+    answer: dict[str, object], expected: int | None
+) -> None:
     read = read_answer(json.dumps(answer).encode())
     assert read is not None
     stated = stated_in(read)
@@ -58,7 +70,7 @@ def test_usage_is_found_where_vendors_put_it(answer: dict[str, object], expected
         ({"error": {"code": 500, "message": ""}}, True),
         ({"error": {"details": [{}, {"x": [1]}]}}, True),
         ({"error": True}, True),
-        ({"error": {"message": "" , "padding": " " * 2000}}, True),
+        ({"error": {"message": "", "padding": " " * 2000}}, True),
         ({}, False),
     ],
 )
@@ -68,12 +80,34 @@ def test_errors_in_all_their_forms(answer: dict[str, object], error: bool) -> No
     assert is_error(read) is error
 
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3))
-FIELDS = st.sampled_from(["usage", "x_groq", "choices", "error", "model", "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "cached_tokens"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+)
+FIELDS = st.sampled_from(
+    [
+        "usage",
+        "x_groq",
+        "choices",
+        "error",
+        "model",
+        "prompt_tokens",
+        "completion_tokens",
+        "total_tokens",
+        "prompt_tokens_details",
+        "cached_tokens",
+    ]
+)
 
 
 @settings(max_examples=300)
-@given(st.recursive(JSON, lambda inner: st.dictionaries(FIELDS, inner, max_size=4) | st.lists(inner, max_size=2)))
+@given(
+    st.recursive(
+        JSON, lambda inner: st.dictionaries(FIELDS, inner, max_size=4) | st.lists(inner, max_size=2)
+    )
+)
 def test_no_answer_is_too_odd(answer: object) -> None:
     read = read_answer(json.dumps(answer).encode())
     if read is not None:
@@ -82,4 +116,8 @@ def test_no_answer_is_too_odd(answer: object) -> None:
         stated = stated_in(read)
         if stated is not None:
             usage = stated.usage(embeddings=has_data(read))
-            assert usage.input_tokens is not None or usage.output_tokens is not None or usage.total_tokens is not None
+            assert (
+                usage.input_tokens is not None
+                or usage.output_tokens is not None
+                or usage.total_tokens is not None
+            )

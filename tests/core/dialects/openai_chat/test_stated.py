@@ -19,13 +19,13 @@ OPENAI = {
 }  # fmt: skip
 
 
-
 def read_usage(stated: Mapping[str, object], **options: bool) -> Usage | None:
     found = read_stated(stated)
     return None if found is None else found.usage(**options)
 
 
-# vendor, usage object -> input, cached, cache_write, output, reasoning, audio in, audio out, inconsistent
+# vendor, usage object -> input, cached, cache_write, output, reasoning, audio in, audio out,
+# inconsistent
 SHAPES = [
     ("OpenAI", OPENAI, (100, 40, 10, 30, 20, 3, 2, False)),
     ("three plain counters", {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}, (7, None, None, 5, None, None, None, False)),
@@ -50,7 +50,9 @@ SHAPES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("stated", "expected"), [row[1:] for row in SHAPES], ids=[row[0] for row in SHAPES])
+@pytest.mark.parametrize(
+    ("stated", "expected"), [row[1:] for row in SHAPES], ids=[row[0] for row in SHAPES]
+)
 def test_each_vendors_usage(stated: dict[str, object], expected: tuple[object, ...]) -> None:
     usage = read_usage(stated)
     assert usage is not None
@@ -81,8 +83,12 @@ PROVED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("stated", "expected"), [row[1:] for row in PROVED], ids=[row[0] for row in PROVED])
-def test_the_reading_is_the_one_that_the_numbers_prove(stated: dict[str, object], expected: tuple[object, ...]) -> None:
+@pytest.mark.parametrize(
+    ("stated", "expected"), [row[1:] for row in PROVED], ids=[row[0] for row in PROVED]
+)
+def test_the_reading_is_the_one_that_the_numbers_prove(
+    stated: dict[str, object], expected: tuple[object, ...]
+) -> None:
     usage = read_usage(stated)
     assert usage is not None
     assert (usage.input_tokens, usage.output_tokens, usage.inconsistent) == expected
@@ -101,11 +107,22 @@ NAMES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("stated", "expected"), [row[1:] for row in NAMES], ids=[row[0] for row in NAMES])
-def test_the_cache_goes_by_many_names(stated: dict[str, object], expected: tuple[object, ...]) -> None:
-    usage = read_usage({"prompt_tokens": 2000, "completion_tokens": 10, "total_tokens": 2010} | stated)
+@pytest.mark.parametrize(
+    ("stated", "expected"), [row[1:] for row in NAMES], ids=[row[0] for row in NAMES]
+)
+def test_the_cache_goes_by_many_names(
+    stated: dict[str, object], expected: tuple[object, ...]
+) -> None:
+    usage = read_usage(
+        {"prompt_tokens": 2000, "completion_tokens": 10, "total_tokens": 2010} | stated
+    )
     assert usage is not None
-    assert (usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.inconsistent) == (2000, *expected, False)
+    assert (
+        usage.input_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.inconsistent,
+    ) == (2000, *expected, False)
 
 
 @pytest.mark.parametrize(
@@ -139,27 +156,56 @@ MERGED = [
 
 
 def merged(objects: list[dict[str, object]]) -> Stated:
-    return reduce(Stated.merged, [found for stated in objects if (found := read_stated(stated)) is not None])
+    return reduce(
+        Stated.merged, [found for stated in objects if (found := read_stated(stated)) is not None]
+    )
 
 
-@pytest.mark.parametrize(("objects", "expected"), [row[1:] for row in MERGED], ids=[row[0] for row in MERGED])
-def test_objects_of_one_answer_complete_each_other(objects: list[dict[str, object]], expected: tuple[object, ...]) -> None:
+@pytest.mark.parametrize(
+    ("objects", "expected"), [row[1:] for row in MERGED], ids=[row[0] for row in MERGED]
+)
+def test_objects_of_one_answer_complete_each_other(
+    objects: list[dict[str, object]], expected: tuple[object, ...]
+) -> None:
     usage = merged(objects).usage()
-    assert (usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.inconsistent) == expected
+    assert (
+        usage.input_tokens,
+        usage.cached_tokens,
+        usage.output_tokens,
+        usage.inconsistent,
+    ) == expected
 
 
 def test_the_tier_may_stand_in_the_usage() -> None:
-    assert merged([{"prompt_tokens": 1, "service_tier": "flex"}, {"completion_tokens": 1, "service_tier": None}]).service_tier == "flex"
+    assert (
+        merged(
+            [
+                {"prompt_tokens": 1, "service_tier": "flex"},
+                {"completion_tokens": 1, "service_tier": None},
+            ]
+        ).service_tier
+        == "flex"
+    )
     assert merged([{"prompt_tokens": 1, "service_tier": "x" * 99}]).service_tier == "x" * 64
     assert merged([{"prompt_tokens": 1, "service_tier": 5}]).service_tier is None
 
 
 def test_the_numbers_kept_for_audits_are_those_of_all_objects() -> None:
-    first, last = {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}, {"completion_tokens": 5, "prompt_tokens_details": {"audio_tokens": 1}}
-    assert merged([first, last]).raw == {"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 1}}
+    first, last = (
+        {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}},
+        {"completion_tokens": 5, "prompt_tokens_details": {"audio_tokens": 1}},
+    )
+    assert merged([first, last]).raw == {
+        "prompt_tokens": 9,
+        "completion_tokens": 5,
+        "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 1},
+    }
     assert merged([last, last]).raw == last
     long = {f"x{at}": 1 for at in range(60)}
-    crowded = [{"prompt_tokens": 9, "a": {f"{at:060}": 2**53 for at in range(40)}}, {"completion_tokens": 5, "b": {f"{at:060}": 2**53 for at in range(40)}, "c": long}]
+    crowded = [
+        {"prompt_tokens": 9, "a": {f"{at:060}": 2**53 for at in range(40)}},
+        {"completion_tokens": 5, "b": {f"{at:060}": 2**53 for at in range(40)}, "c": long},
+    ]
     assert merged(crowded).raw == crowded[1], "both together are too long for a row"
 
 
@@ -170,7 +216,9 @@ FIXED = settings(max_examples=200)
 
 @FIXED
 @given(STATED, STATED, STATED)
-def test_merging_does_not_depend_on_the_order_of_merging_and_twice_is_once(one: Stated, two: Stated, three: Stated) -> None:
+def test_merging_does_not_depend_on_the_order_of_merging_and_twice_is_once(
+    one: Stated, two: Stated, three: Stated
+) -> None:
     assert one.merged(two).merged(three) == one.merged(two.merged(three))
     assert one.merged(one) == one
     assert one.merged(two).merged(two) == one.merged(two)
@@ -179,7 +227,9 @@ def test_merging_does_not_depend_on_the_order_of_merging_and_twice_is_once(one: 
 
 @FIXED
 @given(STATED, STATED)
-def test_merging_takes_each_number_from_one_of_both_and_loses_none(one: Stated, two: Stated) -> None:
+def test_merging_takes_each_number_from_one_of_both_and_loses_none(
+    one: Stated, two: Stated
+) -> None:
     both = one.merged(two)
     for name in Stated.__struct_fields__[:-2]:
         old, new, now = getattr(one, name), getattr(two, name), getattr(both, name)
@@ -191,21 +241,38 @@ def test_merging_takes_each_number_from_one_of_both_and_loses_none(one: Stated, 
 
 
 @FIXED
-@given(STATED.filter(lambda stated: (stated.input_tokens, stated.output_tokens, stated.total_tokens) != (None, None, None)), st.booleans())
-def test_what_is_read_from_the_numbers_is_never_less_than_they_say(stated: Stated, inside: bool) -> None:
+@given(
+    STATED.filter(
+        lambda stated: (
+            (stated.input_tokens, stated.output_tokens, stated.total_tokens) != (None, None, None)
+        )
+    ),
+    st.booleans(),
+)
+def test_what_is_read_from_the_numbers_is_never_less_than_they_say(
+    stated: Stated, inside: bool
+) -> None:
     usage = stated.usage(cached_inside_input=inside)
-    for side, count in ((usage.input_tokens, stated.input_tokens), (usage.output_tokens, stated.output_tokens)):
+    for side, count in (
+        (usage.input_tokens, stated.input_tokens),
+        (usage.output_tokens, stated.output_tokens),
+    ):
         assert side is None or side >= (count or 0)
         assert side is not None or not count
     if usage.input_tokens is not None and usage.output_tokens is not None:
         both = usage.input_tokens + usage.output_tokens
         assert both >= (stated.total_tokens or 0)
-        assert usage.output_tokens >= (stated.reasoning_tokens or 0) or not stated.output_tokens or usage.inconsistent
+        assert (
+            usage.output_tokens >= (stated.reasoning_tokens or 0)
+            or not stated.output_tokens
+            or usage.inconsistent
+        )
     elif usage.input_tokens is None and usage.output_tokens is None:
         assert usage.total_tokens == stated.total_tokens
 
 
-# Cached tokens beside the prompt tokens: usage object -> input, cached, cache_write, output, reasoning, inconsistent
+# Cached tokens beside the prompt tokens: usage object -> input, cached, cache_write, output,
+# reasoning, inconsistent
 BESIDE = [
     ("nothing cached", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}, (10, None, None, 5, None, False)),
     ("no total", {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 90}}, (100, 90, None, 5, None, False)),
@@ -221,24 +288,57 @@ BESIDE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("stated", "expected"), [row[1:] for row in BESIDE], ids=[row[0] for row in BESIDE])
-def test_cached_tokens_beside_the_prompt_tokens_become_part_of_the_input(stated: dict[str, object], expected: tuple[object, ...]) -> None:
+@pytest.mark.parametrize(
+    ("stated", "expected"), [row[1:] for row in BESIDE], ids=[row[0] for row in BESIDE]
+)
+def test_cached_tokens_beside_the_prompt_tokens_become_part_of_the_input(
+    stated: dict[str, object], expected: tuple[object, ...]
+) -> None:
     usage = read_usage(stated, cached_inside_input=False)
     assert usage is not None
-    assert (usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.output_tokens, usage.reasoning_tokens, usage.inconsistent) == expected
+    assert (
+        usage.input_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+        usage.inconsistent,
+    ) == expected
 
 
-@pytest.mark.parametrize("stated", [{}, {"total_tokens": 0}, {"prompt_tokens": None}, {"prompt_tokens": "5 "}, {"prompt_tokens": "\u0665"}, {"cached_tokens": 5}])
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {},
+        {"total_tokens": 0},
+        {"prompt_tokens": None},
+        {"prompt_tokens": "5 "},
+        {"prompt_tokens": "\u0665"},
+        {"cached_tokens": 5},
+    ],
+)
 def test_an_object_without_a_count_states_nothing(stated: dict[str, object]) -> None:
     assert read_usage(stated) is None
 
 
 def test_only_numbers_are_kept_for_audits_and_not_too_many() -> None:
     usage = read_usage(
-        OPENAI | {"cost": 0.25, "note": "text", "flag": True, "list": [1], "huge": 2**60, "x" * 65: 1, "deep": {"a": {"b": {"c": 1}, "d": 2}}, "inf": float("inf")}
+        OPENAI
+        | {
+            "cost": 0.25,
+            "note": "text",
+            "flag": True,
+            "list": [1],
+            "huge": 2**60,
+            "x" * 65: 1,
+            "deep": {"a": {"b": {"c": 1}, "d": 2}},
+            "inf": float("inf"),
+        }
     )
     assert usage is not None
     assert usage.raw == OPENAI | {"cost": 0.25, "deep": {"a": {"d": 2}}}
-    crowded = read_usage(OPENAI | {f"x{at}": {f"y{inner}": 1 for inner in range(50)} for at in range(50)})
+    crowded = read_usage(
+        OPENAI | {f"x{at}": {f"y{inner}": 1 for inner in range(50)} for at in range(50)}
+    )
     assert crowded is not None
     assert (crowded.input_tokens, crowded.raw) == (100, None)

@@ -11,8 +11,24 @@ from hypothesis import strategies as st
 from proxy.core.dialects.openai_chat.text import Shape, plain, strings_in
 
 FIXED = settings(max_examples=300)
-TEXT = st.text(max_size=12) | st.sampled_from(['"content":"x"', '","text":"', "\\", '\\"', "好 😀", '{"usage":{"a":1}}', "\u2028", "\x7f\x00\n"])
-DUMPS = st.fixed_dictionaries({"ensure_ascii": st.booleans(), "separators": st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :\t")])})
+TEXT = st.text(max_size=12) | st.sampled_from(
+    [
+        '"content":"x"',
+        '","text":"',
+        "\\",
+        '\\"',
+        "好 😀",
+        '{"usage":{"a":1}}',
+        "\u2028",
+        "\x7f\x00\n",
+    ]
+)
+DUMPS = st.fixed_dictionaries(
+    {
+        "ensure_ascii": st.booleans(),
+        "separators": st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :\t")]),
+    }
+)
 
 
 def size(*texts: str) -> int:
@@ -39,9 +55,15 @@ def test_a_string_counts_the_bytes_it_stands_for(inside: bytes, expected: int) -
 
 @FIXED
 @given(TEXT, TEXT, TEXT, st.booleans(), DUMPS)
-def test_an_event_of_a_known_shape_measures_the_same_without_being_read(first: str, second: str, padding: str, padded: bool, options: dict[str, object]) -> None:
+def test_an_event_of_a_known_shape_measures_the_same_without_being_read(
+    first: str, second: str, padding: str, padded: bool, options: dict[str, object]
+) -> None:
     def event(text: str, padding: str) -> bytes:
-        fields: dict[str, object] = {"id": "x", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}], "usage": None}
+        fields: dict[str, object] = {
+            "id": "x",
+            "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}],
+            "usage": None,
+        }
         return json.dumps(fields | ({"obfuscation": padding} if padded else {}), **options).encode()  # type: ignore[arg-type]
 
     shape = Shape.of(event(first, "ab"), first.encode())
@@ -79,10 +101,18 @@ def test_anything_else_than_another_text_is_another_shape(event: bytes) -> None:
 
 
 def test_events_whose_text_cannot_be_told_from_other_strings_have_no_shape() -> None:
-    for event in (b'{"choices":[{"delta":{}}]}', b'{"choices":[{"text":"a"},{"text":"b"}]}', b"", b'"choices"', b'{"choices":[{"text":"b"}]}'):
+    for event in (
+        b'{"choices":[{"delta":{}}]}',
+        b'{"choices":[{"text":"a"},{"text":"b"}]}',
+        b"",
+        b'"choices"',
+        b'{"choices":[{"text":"b"}]}',
+    ):
         assert Shape.of(event, b"a") is None
     assert Shape.of(b'{"choices":[{"delta":{"content":"","reasoning":"a"}}]}', b"a") is not None
 
 
 def test_strings_of_a_damaged_event_are_found_by_their_names() -> None:
-    assert strings_in(b'{"x":{"text":"no"},"choices":[{"delta":{"content":"a\\"b","role":"r","reasoning_content":"c"},"text":"d') == [b'a\\"b', b"c"]
+    assert strings_in(
+        b'{"x":{"text":"no"},"choices":[{"delta":{"content":"a\\"b","role":"r","reasoning_content":"c"},"text":"d'
+    ) == [b'a\\"b', b"c"]

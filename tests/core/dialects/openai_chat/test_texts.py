@@ -1,4 +1,5 @@
-"""The text of an answer arrives at the count whole, each text for itself, however its events are cut and shaped."""
+"""The text of an answer arrives at the count whole, each text for itself, however its events are
+cut and shaped."""
 
 from __future__ import annotations
 
@@ -16,12 +17,20 @@ from proxy.core.tokens.text import CALL_CHARS_MAX, EXACT_CHARS_MAX
 from tests.support.corpora import SENTENCES, count
 
 FIXED = settings(max_examples=200)
-PIECE = st.text(max_size=8) | st.sampled_from(["\n\n", '"', "\\", "好", "😀", " the", "é", "\u2028", '","content":"'])
+PIECE = st.text(max_size=8) | st.sampled_from(
+    ["\n\n", '"', "\\", "好", "😀", " the", "é", "\u2028", '","content":"']
+)
 
 
 def event(index: int, name: str, piece: str, *, ascii_only: bool = True) -> bytes:
     choice = {"index": index, "delta": {name: piece}, "finish_reason": None}
-    return b"data: " + json.dumps({"id": "x", "model": "m", "choices": [choice]}, ensure_ascii=ascii_only).encode() + b"\n\n"
+    return (
+        b"data: "
+        + json.dumps(
+            {"id": "x", "model": "m", "choices": [choice]}, ensure_ascii=ascii_only
+        ).encode()
+        + b"\n\n"
+    )
 
 
 def counted(meter: Meter) -> list[str]:
@@ -33,8 +42,19 @@ def counted(meter: Meter) -> list[str]:
 
 
 @FIXED
-@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["content", "reasoning_content", "refusal"]), PIECE), max_size=60), st.booleans(), st.integers(1, 97))
-def test_each_text_comes_out_whole(pieces: list[tuple[int, str, str]], ascii_only: bool, step: int) -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2), st.sampled_from(["content", "reasoning_content", "refusal"]), PIECE
+        ),
+        max_size=60,
+    ),
+    st.booleans(),
+    st.integers(1, 97),
+)
+def test_each_text_comes_out_whole(
+    pieces: list[tuple[int, str, str]], ascii_only: bool, step: int
+) -> None:
     expected: dict[tuple[int, str], str] = defaultdict(str)
     for index, name, piece in pieces:
         expected[index, name] += piece
@@ -63,7 +83,17 @@ def test_tool_calls_are_texts_of_their_own() -> None:
     meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
     for index, piece in ((0, '{"a":'), (1, '{"b":'), (0, "1}"), (1, "2}")):
         call = {"index": index, "function": {"arguments": piece}}
-        meter.feed(b"data: " + json.dumps({"id": "x", "model": "m", "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}).encode() + b"\n\n")
+        meter.feed(
+            b"data: "
+            + json.dumps(
+                {
+                    "id": "x",
+                    "model": "m",
+                    "choices": [{"index": 0, "delta": {"tool_calls": [call]}}],
+                }
+            ).encode()
+            + b"\n\n"
+        )
     assert sorted(counted(meter)) == ['{"a":1}', '{"b":2}']
 
 
@@ -71,7 +101,13 @@ def test_thoughts_under_two_names_are_one_text() -> None:
     meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
     for piece in ("th", "ink"):
         delta = {"reasoning": piece, "reasoning_content": piece, "content": "x"}
-        meter.feed(b"data: " + json.dumps({"id": "x", "model": "m", "choices": [{"index": 0, "delta": delta}]}).encode() + b"\n\n")
+        meter.feed(
+            b"data: "
+            + json.dumps(
+                {"id": "x", "model": "m", "choices": [{"index": 0, "delta": delta}]}
+            ).encode()
+            + b"\n\n"
+        )
     assert sorted(counted(meter)) == ["think", "xx"]
 
 
@@ -124,7 +160,8 @@ def test_a_beginning_ends_with_a_whole_character() -> None:
 
 
 def test_little_of_large_events_is_kept_once_they_were_read() -> None:
-    """A client that does not read keeps its meter alive: what that holds, each such client costs."""
+    """A client that does not read keeps its meter alive: what that holds, each such client
+    costs."""
     sizes = (60_000, 50_000, 40_000)
     events = [event(0, "content", letter * size) for letter, size in zip("abc", sizes, strict=True)]
     meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=4096)
@@ -140,8 +177,16 @@ def test_little_of_large_events_is_kept_once_they_were_read() -> None:
 
 
 def test_a_json_answer_is_gathered_only_if_its_usage_is_missing_or_learned_from() -> None:
-    body = {"choices": [{"index": i, "message": {"role": "assistant", "content": f"text {i}"}} for i in range(2)]}
-    for usage, wanted, blocks in ((None, 0, ["text 0", "text 1"]), ({"prompt_tokens": 1, "completion_tokens": 2}, 0, None), ({"prompt_tokens": 1}, 9, ["text 0", "text 1"])):
+    body = {
+        "choices": [
+            {"index": i, "message": {"role": "assistant", "content": f"text {i}"}} for i in range(2)
+        ]
+    }
+    for usage, wanted, blocks in (
+        (None, 0, ["text 0", "text 1"]),
+        ({"prompt_tokens": 1, "completion_tokens": 2}, 0, None),
+        ({"prompt_tokens": 1}, 9, ["text 0", "text 1"]),
+    ):
         meter = Meter(stream=False, content_type="application/json", text_bytes_max=wanted)
         meter.feed(json.dumps({**body, "usage": usage}).encode())
         meter.end()
@@ -156,12 +201,17 @@ def test_a_json_answer_is_gathered_only_if_its_usage_is_missing_or_learned_from(
     ("chunks", "options"),
     [
         ([b"data: {not json}\n\n"], {}),
-        ([b'{"choices":[{"message":{"content":"' + b"x" * 200 + b'"}}]}'], {"answer_bytes_max": 100}),
+        (
+            [b'{"choices":[{"message":{"content":"' + b"x" * 200 + b'"}}]}'],
+            {"answer_bytes_max": 100},
+        ),
         ([event(0, "content", "x" * 200)], {"event_bytes_max": 100}),
         ([b"\x00\x01"], {"content_encoding": "compress"}),
     ],
 )
-def test_text_that_could_not_be_read_is_known_to_be_missing(chunks: list[bytes], options: dict[str, object]) -> None:
+def test_text_that_could_not_be_read_is_known_to_be_missing(
+    chunks: list[bytes], options: dict[str, object]
+) -> None:
     meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None, **options)  # type: ignore[arg-type]
     for chunk in chunks:
         meter.feed(chunk)
@@ -171,10 +221,16 @@ def test_text_that_could_not_be_read_is_known_to_be_missing(chunks: list[bytes],
 
 @pytest.mark.parametrize("indexed", [True, False])
 def test_an_event_of_very_many_choices_is_gathered_in_few_texts(indexed: bool) -> None:
-    """Batches of prompts have as many; each text is looked up by its key, and held apart while it waits."""
-    choices = [{"index": number, "delta": {"content": "ab"}} if indexed else {"delta": {"content": "ab"}} for number in range(2_000)]
+    """Batches of prompts have as many; each text is looked up by its key, and held apart while it
+    waits."""
+    choices = [
+        {"index": number, "delta": {"content": "ab"}} if indexed else {"delta": {"content": "ab"}}
+        for number in range(2_000)
+    ]
     meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
-    meter.feed(b"data: " + json.dumps({"id": "x", "model": "m", "choices": choices}).encode() + b"\n\n")
+    meter.feed(
+        b"data: " + json.dumps({"id": "x", "model": "m", "choices": choices}).encode() + b"\n\n"
+    )
     blocks = counted(meter)
     assert len("".join(blocks)) == meter.text_bytes == 4_000
     assert len(blocks) <= 520
@@ -184,6 +240,15 @@ def test_an_event_of_very_many_choices_is_gathered_in_few_texts(indexed: bool) -
 def test_as_many_choices_as_vendors_allow_stay_apart_in_one_event(choices: int) -> None:
     meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
     for piece in ("one", " two"):
-        event_choices = [{"index": number, "delta": {"content": f"{piece} {number}"}} for number in range(choices)]
-        meter.feed(b"data: " + json.dumps({"id": "x", "model": "m", "choices": event_choices}).encode() + b"\n\n")
-    assert sorted(counted(meter)) == sorted(f"one {number} two {number}" for number in range(choices))
+        event_choices = [
+            {"index": number, "delta": {"content": f"{piece} {number}"}}
+            for number in range(choices)
+        ]
+        meter.feed(
+            b"data: "
+            + json.dumps({"id": "x", "model": "m", "choices": event_choices}).encode()
+            + b"\n\n"
+        )
+    assert sorted(counted(meter)) == sorted(
+        f"one {number} two {number}" for number in range(choices)
+    )

@@ -1,4 +1,5 @@
-"""What a model wrote is read by structure: each text once, under the key of its choice and field, and nothing that was only found or reported."""
+"""What a model wrote is read by structure: each text once, under the key of its choice and field,
+and nothing that was only found or reported."""
 
 from __future__ import annotations
 
@@ -12,8 +13,24 @@ from hypothesis import strategies as st
 from proxy.core.dialects.openai_chat.written import TooMuch, finish_of, read_choices, texts_of
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=200)
-TEXT = st.text(max_size=12) | st.sampled_from(['"content":"x"', '","text":"', "\\", '\\"', "好 😀", '{"usage":{"a":1}}', "\u2028", "\x7f\x00\n"])
-DUMPS = st.fixed_dictionaries({"ensure_ascii": st.booleans(), "separators": st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :\t")])})
+TEXT = st.text(max_size=12) | st.sampled_from(
+    [
+        '"content":"x"',
+        '","text":"',
+        "\\",
+        '\\"',
+        "好 😀",
+        '{"usage":{"a":1}}',
+        "\u2028",
+        "\x7f\x00\n",
+    ]
+)
+DUMPS = st.fixed_dictionaries(
+    {
+        "ensure_ascii": st.booleans(),
+        "separators": st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :\t")]),
+    }
+)
 
 
 def written(choices: object, **options: object) -> list[str]:
@@ -26,7 +43,11 @@ def delta(**members: object) -> list[object]:
     return [{"index": 0, "delta": {"role": "assistant", **members}, "finish_reason": None}]
 
 
-THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "th"}, {"type": "text", "text": "ink"}], "closed": True}
+THOUGHT = {
+    "type": "thinking",
+    "thinking": [{"type": "text", "text": "th"}, {"type": "text", "text": "ink"}],
+    "closed": True,
+}
 SAY = {"type": "text", "text": "say"}
 
 
@@ -87,21 +108,55 @@ def test_everything_a_model_writes_counts_once(choices: object, texts: list[str]
 
 
 @FIXED
-@given(st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(("content", "reasoning_content", "refusal"), TEXT)), max_size=3), st.lists(st.tuples(TEXT, TEXT), max_size=2), DUMPS)
-def test_any_text_is_read_as_it_is(deltas: list[dict[str, str]], calls: list[tuple[str, str]], options: dict[str, object]) -> None:
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {}, optional=dict.fromkeys(("content", "reasoning_content", "refusal"), TEXT)
+        ),
+        max_size=3,
+    ),
+    st.lists(st.tuples(TEXT, TEXT), max_size=2),
+    DUMPS,
+)
+def test_any_text_is_read_as_it_is(
+    deltas: list[dict[str, str]], calls: list[tuple[str, str]], options: dict[str, object]
+) -> None:
     choices: list[object] = [{"delta": delta} for delta in deltas]
-    choices.append({"delta": {"tool_calls": [{"function": {"name": name, "arguments": arguments}} for name, arguments in calls]}})
-    expected = [text for delta in deltas for text in delta.values() if text] + [text for call in calls for text in call if text]
+    choices.append(
+        {
+            "delta": {
+                "tool_calls": [
+                    {"function": {"name": name, "arguments": arguments}}
+                    for name, arguments in calls
+                ]
+            }
+        }
+    )
+    expected = [text for delta in deltas for text in delta.values() if text] + [
+        text for call in calls for text in call if text
+    ]
     assert sorted(written(choices, **options)) == sorted(expected)
 
 
 def test_texts_have_the_keys_of_their_choice_and_call() -> None:
     choices = [
         {"index": 2, "delta": {"content": "a", "reasoning": "b"}},
-        {"delta": {"tool_calls": [{"index": 5, "function": {"arguments": "c"}}, {"function": {"arguments": "d"}}]}},
+        {
+            "delta": {
+                "tool_calls": [
+                    {"index": 5, "function": {"arguments": "c"}},
+                    {"function": {"arguments": "d"}},
+                ]
+            }
+        },
     ]
     read = read_choices(msgspec.Raw(json.dumps(choices).encode()))
-    assert texts_of(read) == [((2, "content"), 0, b"a"), ((2, "reasoning"), 0, b"b"), ((1, "tool", 5, "arguments"), 0, b"c"), ((1, "tool", 1, "arguments"), 0, b"d")]
+    assert texts_of(read) == [
+        ((2, "content"), 0, b"a"),
+        ((2, "reasoning"), 0, b"b"),
+        ((1, "tool", 5, "arguments"), 0, b"c"),
+        ((1, "tool", 1, "arguments"), 0, b"d"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -122,15 +177,30 @@ BRACKETS = [[[] for _ in range(200)] for _ in range(200)]
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize(
     "choices",
-    [MANY, delta(tool_calls=MANY), delta(content=MANY), delta(reasoning=["x"] * 2049), delta(content=[*BRACKETS, "x" * 70_000]), delta(reasoning_details=[*BRACKETS, "x" * 70_000])],
+    [
+        MANY,
+        delta(tool_calls=MANY),
+        delta(content=MANY),
+        delta(reasoning=["x"] * 2049),
+        delta(content=[*BRACKETS, "x" * 70_000]),
+        delta(reasoning_details=[*BRACKETS, "x" * 70_000]),
+    ],
 )
 def test_more_than_can_be_read_in_a_moment_is_not_read(choices: object, large: bool) -> None:
-    """A million empty choices take more than a second as objects, and everyone waits. (Beyond 64 kB another way of reading is taken.)"""
-    raw = json.dumps([choices[0] | {"x": "x" * 70_000}, *choices[1:]] if large else choices).encode()  # type: ignore[index]
+    """A million empty choices take more than a second as objects, and everyone waits. (Beyond 64 kB
+    another way of reading is taken.)"""
+    raw = json.dumps(
+        [choices[0] | {"x": "x" * 70_000}, *choices[1:]] if large else choices
+    ).encode()  # type: ignore[index]
     with pytest.raises(TooMuch):
         texts_of(read_choices(msgspec.Raw(raw)))
 
 
 def test_what_is_passed_over_may_be_as_much_as_it_likes() -> None:
-    chosen = [{"delta": {"content": "say", "x": BRACKETS}, "logprobs": {"content": [{"token": "a"}] * 30_000}}] + [{"delta": {"content": "x"}}] * 2047
+    chosen = [
+        {
+            "delta": {"content": "say", "x": BRACKETS},
+            "logprobs": {"content": [{"token": "a"}] * 30_000},
+        }
+    ] + [{"delta": {"content": "x"}}] * 2047
     assert written(chosen) == ["say"] + ["x"] * 2047
