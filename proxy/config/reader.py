@@ -13,7 +13,7 @@ from msgspec import inspect
 from proxy.config.nodes import Fraction, Node, Problem, join
 from proxy.config.settings import LimitSettings
 from proxy.config.values import KINDS, nearest
-from proxy.config.words import OURS, meant
+from proxy.config.words import OURS, meant, renamed
 
 SECRET_FILE_BYTES_MAX = 64 * 1024
 FOREIGN_DEPTH_MAX = 4  # blocks in blocks of another gateway
@@ -97,6 +97,8 @@ class SettingsReader:
                 )
             elif name in secrets:
                 value = self._secret_file(item, join(path, name))
+            elif (now := renamed(path, name)) is not None:
+                value = self._problem(item, join(path, name), now)
             else:
                 known_names = [*fields, *secrets]
                 advice = (

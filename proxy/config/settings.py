@@ -126,7 +126,7 @@ class DrainSettings(Block, frozen=True, kw_only=True):
     ] = 60.0
 
 
-class DrainsSettings(Block, frozen=True, kw_only=True):
+class AfterClientLeftSettings(Block, frozen=True, kw_only=True):
     """Answers read to their end after the client has left (`on_client_gone`)."""
 
     max: Annotated[
@@ -543,9 +543,9 @@ class Settings(Block, frozen=True, kw_only=True):
     ] = Path("var")
     log: Annotated[LogSettings, about("log lines")] = LogSettings()
     drain: Annotated[DrainSettings, about("stopping the process")] = DrainSettings()
-    drains: Annotated[DrainsSettings, about("answers read on after the client has left")] = (
-        DrainsSettings()
-    )
+    after_client_left: Annotated[
+        AfterClientLeftSettings, about("answers read on after the client has left")
+    ] = AfterClientLeftSettings()
     timezone: Annotated[str, about("IANA zone of days, months and dates", "zone")] = "UTC"
     currency: Annotated[str, about("currency of the ledger", "currency")] = "USD"
     fx: Annotated[

@@ -17,6 +17,10 @@ _ONCE = "a request is sent once and never retried, so there is nothing to set; c
 
 # Our own words. In a block that does not know them they are in the wrong place.
 OURS = frozenset({"base_url", "api_key"})
+# Keys of ours that have another name by now.
+_RENAMED = {
+    ("", "drains"): "it is called after_client_left now; `drain` is about stopping the process"
+}
 # Without case and separators. The first word of each line is how it is met most.
 _MEANT: dict[str, str] = {
     word: advice
@@ -94,6 +98,11 @@ _IN = {
     ("keys", "token"): _SECRET,
     ("keys", "role"): "roles are those of the admin API: admin: {tokens: …}",
 }
+
+
+def renamed(path: str, name: str) -> str | None:
+    """What an earlier key of ours is called now, or None."""
+    return _RENAMED.get((path, name))
 
 
 def meant(path: str, name: str) -> str | None:

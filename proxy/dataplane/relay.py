@@ -243,7 +243,7 @@ class Relay:
         if self.progress.complete:
             policy = "stop"
         elif policy == "drain" and not self._services.drains.take(
-            self._opened.key_id, self._settings.drains.max
+            self._opened.key_id, self._settings.after_client_left.max
         ):
             policy = "no_room"
         self._services.metrics.client_gone(self._upstream.name, policy)
@@ -276,7 +276,7 @@ class Relay:
         timeouts = self._upstream.timeouts
         if (
             self._draining_since_s is not None
-            and now_s - self._draining_since_s > self._settings.drains.timeout_s
+            and now_s - self._draining_since_s > self._settings.after_client_left.timeout_s
         ):
             self._leave(unread=True)
         elif now_s - self.sent_s > timeouts.total_s:

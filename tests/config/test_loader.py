@@ -155,6 +155,10 @@ BAD: list[tuple[str, list[str]]] = [
         ["config.yaml:1: lisen: unknown key; the nearest known one is listen"],
     ),
     (
+        MINIMAL + "drains: {max: 5, timeout: 10s}",
+        ["config.yaml:3: drains: it is called after_client_left now; `drain` is about stopping"],
+    ),
+    (
         MINIMAL + "timeouts: {conect: 1s}",
         ["timeouts.conect: unknown key; the nearest known one is connect"],
     ),
@@ -546,13 +550,13 @@ def test_variables_are_filled_in_after_parsing(tmp_path: Path) -> None:
         USABLE
         + """
 support: "${WHO}"
-drains: {max: "${DRAINS:-7}"}
+after_client_left: {max: "${READ_ON:-7}"}
 teams: {t: {labels: {empty: "${EMPTY:-other}", unset: "${UNSET:-}", literal: "$${HOME}", two: "${WHO}-${WHO}"}}}
 """
     )
     settings = loaded(tmp_path, text, {"WHO": "a: {b: c}", "EMPTY": ""}).settings
     assert settings.support == "a: {b: c}"
-    assert settings.drains.max == 7
+    assert settings.after_client_left.max == 7
     assert settings.teams["t"].labels == {
         "empty": "other",
         "unset": "",

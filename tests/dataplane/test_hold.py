@@ -476,7 +476,7 @@ async def test_leaving_where_there_is_no_place_to_read_on_is_charged_what_was_he
     keys = {"alice": {"secret": KEY, "limits": [limit]}, "bob": {"secret": "sk-bob"}}
     async with (
         raw_upstream(answer) as upstream,
-        running(tmp_path, config(upstream.url, keys=keys, drains={"max": 5})) as proxy,
+        running(tmp_path, config(upstream.url, keys=keys, after_client_left={"max": 5})) as proxy,
     ):
         for _ in range(3):
             await leave_while_it_works(proxy, upstream, ask(max_tokens=5000))
