@@ -13,7 +13,8 @@ from time import monotonic
 
 from proxy.core.entries import Opened, Voided
 from proxy.core.errors import ProxyError
-from proxy.core.records.settlement import How, settle
+from proxy.core.records.ending import How
+from proxy.core.records.settlement import settle
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.dataplane.connection import Request
 from proxy.dataplane.counting.counter import ExchangeCount

@@ -7,7 +7,7 @@ from time import monotonic
 
 from proxy.core.dialects.openai_chat import Meter
 from proxy.core.entries import Marked
-from proxy.core.records.settlement import Ending, How, OwnCount
+from proxy.core.records.ending import Ending, How, OwnCount
 from proxy.core.usage import Usage
 
 # one journal write for so many tokens delivered; also the most a crash can overcharge beyond one

@@ -23,7 +23,7 @@ from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError
 from proxy.core.http.headers import first_text
 from proxy.core.http.response_head import MalformedAnswer
-from proxy.core.records.settlement import How
+from proxy.core.records.ending import How
 from proxy.dataplane.connection import Request
 from proxy.dataplane.counting.counter import ExchangeCount
 from proxy.dataplane.hold import Hold

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.dialects.openai_chat import Meter
-from proxy.core.records.settlement import How
+from proxy.core.records.ending import How
 from proxy.core.usage import Usage
 from proxy.dataplane.progress import MARK_STEP_TOKENS, Progress
 

@@ -29,14 +29,13 @@ by estimate, whoever left. Nothing sent: no record.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import msgspec
 
 from proxy.core.entries import Marked, Opened
 from proxy.core.pricing.amounts import Counts, Priced, Pricing
+from proxy.core.records.ending import Ending, How
 from proxy.core.usage import Outcome, Source, Usage, UsageRecord
 
 _WEAKNESS = {source: rank for rank, source in enumerate(Source)}  # declared strongest first
@@ -45,68 +44,7 @@ _ANSWERED_OK = range(200, 300)
 _SURE = (Source.REPORTED, Source.NONE)
 
 
-class How(enum.StrEnum):
-    """How an exchange ended, seen from the proxy."""
-
-    ANSWERED = "answered"  # the upstream's answer ended as it should
-    NO_HEAD = "no_head"  # sent, and no response head came
-    UPSTREAM_CUT = "upstream_cut"  # the answer broke off
-    ERROR_EVENT = "error_event"  # a 2xx answer that says inside that it failed
-    CLIENT_LEFT = "client_left"  # and the upstream was stopped
-    CLIENT_LEFT_DRAINED = "client_left_drained"  # and the upstream was read to its end
-    CUT = "cut"  # by a limit, or by the proxy for want of its journal
-    INTERRUPTED = "interrupted"  # the process ended, or died
-
-
 _WHOLE = (How.ANSWERED, How.CLIENT_LEFT_DRAINED)
-
-
-class OwnCount(msgspec.Struct, frozen=True, gc=False):
-    """What we count ourselves where nothing is stated, in tokens; `exact`: with the model family's
-    own vocabulary, all of it."""
-
-    input_tokens: int
-    output_tokens: int
-    input_exact: bool = False
-    output_exact: bool = False
-
-
-class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """All that is known of an exchange when it is over. `output_measure` in tokens: what was
-    delivered, in the record's own measure; `counted` overrules it.
-
-    `usage_current`: no text came behind the stated output; `usage_final`: and it is the whole
-    exchange's, not a running total.
-    `done`: all of the stream was delivered, `[DONE]` or a finish reason and the final usage.
-    `answered`: what came holds an answer; None: nothing came that tells.
-    `output_held`: tokens that are charged at least, where the vendor goes on and nobody reads what
-    it will bill.
-    """
-
-    how: How
-    status: int | None = None
-    usage: Usage | None = None
-    usage_current: bool = False
-    usage_final: bool = False
-    answered: bool | None = True
-    output_measure: int = 0
-    output_held: int = 0
-    counted: OwnCount | None = None
-    done: bool = False
-    duration_ms: int = 0
-    first_byte_ms: int | None = None
-    bytes_out: int | None = 0
-    chunks: int | None = 0
-    model_served: str | None = None
-    finish_reason: str | None = None
-    upstream_request_id: str | None = None
-    service_tier: str | None = None
-    unread: bool = False  # something in the answer could not be read, so an estimate may miss it
-
-    @property
-    def counts_all(self) -> bool:
-        """Whether the stated output counts all that was delivered."""
-        return self.usage_current or self.usage_final
 
 
 class _Charge(msgspec.Struct, frozen=True, gc=False):
@@ -130,23 +68,7 @@ def settle(
     """The record of an exchange of which at least one byte was sent upstream."""
     charge = _charge(opened, ending)
     stated = charge.stated if charge.stated is not None else Usage()
-    model_served = _short(ending.model_served)
-    counts = Counts(
-        charge.input_tokens, stated.cached_tokens, stated.cache_write_tokens, stated.audio_input_tokens,
-        charge.output_tokens, stated.reasoning_tokens, stated.audio_output_tokens,
-    )  # fmt: skip
-
-    price = partial(
-        _priced,
-        pricing,
-        counts,
-        opened,
-        model_served,
-        status=None if charge is _NOTHING else ending.status,
-    )
-    priced, service_tier, tier_doubtful = _in_tier(
-        price, _short(ending.service_tier), opened.tier_asked
-    )
+    priced, service_tier, tier_doubtful = _priced(opened, ending, charge, pricing)
     return UsageRecord(
         id=opened.id,
         writer=writer,
@@ -164,7 +86,7 @@ def settle(
         upstream=opened.upstream,
         upstream_account=opened.upstream_account,
         model_requested=opened.model_requested,
-        model_served=model_served,
+        model_served=_short(ending.model_served),
         stream=opened.stream,
         status=ending.status,
         outcome=_outcome(ending),
@@ -202,25 +124,34 @@ def settle(
 
 
 def _priced(
-    pricing: Pricing,
-    counts: Counts,
-    opened: Opened,
-    model_served: str | None,
-    service_tier: str | None,
-    *,
-    status: int | None,
-) -> Priced:
-    return pricing.price(
-        counts,
-        upstream=opened.upstream,
-        team=opened.team,
-        model_requested=opened.model_requested,
-        model_served=model_served,
-        service_tier=service_tier,
-        started_at_ms=opened.started_at_ms,
-        status=status,
-        images=opened.images,
+    opened: Opened, ending: Ending, charge: _Charge, pricing: Pricing
+) -> tuple[Priced, str | None, bool]:
+    """The amounts, the tier that they are of, and whether that tier is in doubt."""
+    stated = charge.stated if charge.stated is not None else Usage()
+    counts = Counts(
+        input_tokens=charge.input_tokens,
+        cached_tokens=stated.cached_tokens,
+        cache_write_tokens=stated.cache_write_tokens,
+        audio_input_tokens=stated.audio_input_tokens,
+        output_tokens=charge.output_tokens,
+        reasoning_tokens=stated.reasoning_tokens,
+        audio_output_tokens=stated.audio_output_tokens,
     )
+
+    def price(service_tier: str | None) -> Priced:
+        return pricing.price(
+            counts,
+            upstream=opened.upstream,
+            team=opened.team,
+            model_requested=opened.model_requested,
+            model_served=_short(ending.model_served),
+            service_tier=service_tier,
+            started_at_ms=opened.started_at_ms,
+            status=None if charge is _NOTHING else ending.status,
+            images=opened.images,
+        )
+
+    return _in_tier(price, _short(ending.service_tier), opened.tier_asked)
 
 
 def recovered(

@@ -23,7 +23,7 @@ from proxy.core.dialects.openai_chat import Call, Meter
 from proxy.core.dialects.openai_chat.scan import repair_surrogates
 from proxy.core.dialects.openai_chat.texts import Texts
 from proxy.core.model_names import matches_caseless
-from proxy.core.records.settlement import OwnCount
+from proxy.core.records.ending import OwnCount
 from proxy.core.tokens.images import ImageRule, image_rule, picture_tokens
 from proxy.core.tokens.learned import Learned, TextCount
 from proxy.core.tokens.prompts import (

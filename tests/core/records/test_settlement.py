@@ -10,7 +10,8 @@ import pytest
 
 from proxy.core.entries import Marked, Opened
 from proxy.core.pricing.amounts import NoPrices, Priced
-from proxy.core.records.settlement import Ending, How, recovered, settle, weaker
+from proxy.core.records.ending import Ending, How
+from proxy.core.records.settlement import recovered, settle, weaker
 from proxy.core.usage import Outcome, Source, Usage
 
 UNPRICED = NoPrices()

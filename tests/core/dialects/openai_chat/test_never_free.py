@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from proxy.core.dialects.openai_chat import Meter
 from proxy.core.entries import Opened
 from proxy.core.pricing.amounts import NoPrices
-from proxy.core.records.settlement import Ending, How, settle
+from proxy.core.records.ending import Ending, How
+from proxy.core.records.settlement import settle
 from proxy.core.usage import Outcome, UsageRecord
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=80)
