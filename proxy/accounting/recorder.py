@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from proxy.accounting.end_users import EndUsers
+from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.pricing.amounts import Pricing
 from proxy.core.records.settlement import recovered
 from proxy.core.usage import UsageRecord
-from proxy.failpoints import FailpointError, Failpoints
 from proxy.journal import Journal, JournalReader, Recovered
 from proxy.ledger import BATCH_MAX, Ledger, LedgerUnavailable, Refusal
 from proxy.ledger.sqlite.recent import Recent
@@ -40,7 +40,7 @@ REFUSAL_BUCKET_MS = 15 * 60 * 1000
 
 _LOG = logging.getLogger("tollkeeper.recorder")
 _T = TypeVar("_T")
-_FAULTS = (LedgerUnavailable, OSError, FailpointError)
+_FAULTS = (LedgerUnavailable, OSError)
 
 Close = tuple[int, UsageRecord]
 
@@ -57,7 +57,7 @@ class Recorder:
         end_users: EndUsers,
         pricing: Pricing,
         *,
-        failpoints: Failpoints | None = None,
+        fail: FaultPoint = no_fault,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.failures = 0  # attempts that the ledger or the journal's files refused
@@ -66,7 +66,7 @@ class Recorder:
         self._metrics = metrics
         self._end_users = end_users
         self._pricing = pricing  # of what a dead process left open
-        self._fail = failpoints
+        self._fail = fail
         self._now_ms = now_ms
         self._reader: JournalReader | None = None
         self._start_seq: int | None = (
@@ -313,16 +313,14 @@ class Recorder:
         refusals: Sequence[Refusal],
         price_versions: Sequence[tuple[str, bytes]],
     ) -> None:
-        if self._fail is not None:
-            self._fail("recorder.batch.before")
+        self._fail("recorder.batch.before")
         async with self._booking:  # not around all tries: who reads the book waits for one at most
             booked = await self._ledger.book(
                 self._journal.writer, closes,
                 position=position, salts=salts, refusals=refusals, price_versions=price_versions,
             )  # fmt: skip
             self._booked_seq = self._booked_seq if position is None else position
-        if self._fail is not None:
-            self._fail("recorder.batch.after")
+        self._fail("recorder.batch.after")
         if booked.adjustments:
             _LOG.warning(
                 "%d records came again and said something else; the differences are booked as adjustments (late_close)",

@@ -8,12 +8,12 @@ from typing import Literal, Protocol
 from proxy.accounting.end_users import EndUsers
 from proxy.accounting.recorder import Recorder
 from proxy.core.errors import ProxyError, unavailable
+from proxy.core.fault_points import FaultPoint
 from proxy.core.http.via import Via
 from proxy.core.pricing.served_models import ServedModels
 from proxy.core.usage import UsageRecord
 from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.request_log import request_line
-from proxy.failpoints import Failpoints
 from proxy.journal import Journal
 from proxy.ledger import Ledger
 from proxy.metrics.collector import Metrics
@@ -51,7 +51,7 @@ class Services:
         end_users: EndUsers,
         now_ms: Callable[[], int],
         via: Via,
-        failpoints: Failpoints | None,
+        fail: FaultPoint,
         sync_always: bool,
     ) -> None:
         self.ledger = ledger
@@ -64,7 +64,7 @@ class Services:
         self.end_users = end_users
         self.now_ms = now_ms
         self.via = via
-        self._failpoints = failpoints
+        self.fail = fail  # at each named point of a fault test
         self.sync_always = sync_always
         self.usage_refusals = UsageRefusals()
         self.exchanges: set[RunningExchange] = set()
@@ -74,12 +74,6 @@ class Services:
         self.inflight = 0  # requests past authentication and with their body
         self.body_bytes = 0  # request bodies held in memory
         self.body_bytes_of: dict[str, int] = {}  # by key, of those that hold any
-
-    def fail(self, name: str) -> None:
-        """A named point at which a fault test may kill the process or raise; nothing in
-        production."""
-        if self._failpoints is not None:
-            self._failpoints(name)
 
     def tell(
         self,

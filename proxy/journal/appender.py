@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from proxy.failpoints import FailpointError, Failpoints
+from proxy.core.fault_points import FaultPoint
 from proxy.journal import frames
 from proxy.journal.disk import Disk
 from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX, HEADER_BYTES
@@ -35,12 +35,11 @@ WRITE_BOUNDS_S: Final = (
     0.25,
 )
 _POINTS: Final = {
-    frames.OPEN: "journal.open",
-    frames.MARK: "journal.mark",
-    frames.CLOSE: "journal.close",
-    frames.VOID: "journal.void",
+    frames.OPEN: ("journal.open.before", "journal.open.after"),
+    frames.MARK: ("journal.mark.before", "journal.mark.after"),
+    frames.CLOSE: ("journal.close.before", "journal.close.after"),
+    frames.VOID: ("journal.void.before", "journal.void.after"),
 }
-_REFUSALS = (OSError, FailpointError)
 
 
 class WriteFailed(Exception):
@@ -60,7 +59,7 @@ class Appender:
         directory: Path,
         segment_bytes: int,
         disk: Disk,
-        fail: Failpoints | None,
+        fail: FaultPoint,
         *,
         number: int,
         seq: int,
@@ -79,7 +78,6 @@ class Appender:
         self._segment_bytes = segment_bytes
         self._disk = disk
         self._fail = fail
-        self._plain = fail is None  # neither broken nor with faults asked for
         self._leave = leave
         self._assigned = seq
         self._number = number
@@ -120,17 +118,15 @@ class Appender:
         return number
 
     def create(self, number: int) -> Segment:
-        """A fresh segment, not yet a spare. Blocking, callable in a thread. Raises OSError,
-        FailpointError."""
-        if self._fail is not None:
-            self._fail("journal.preallocate.before")
+        """A fresh segment, not yet a spare. Blocking, callable in a thread. Raises
+        OSError."""
+        self._fail("journal.preallocate.before")
         segment = Segment.create(self._directory, number, self._segment_bytes, self._disk)
-        if self._fail is not None:
-            try:
-                self._fail("journal.preallocate.after")
-            except _REFUSALS:
-                segment.discard()
-                raise
+        try:
+            self._fail("journal.preallocate.after")
+        except OSError:
+            segment.discard()
+            raise
         return segment
 
     def add_spare(self, segment: Segment) -> None:
@@ -155,15 +151,10 @@ class Appender:
         seq = self._assigned + 1
         frame = frames.encode(kind, seq, payload)
         begun_s = perf_counter()
-        segment = self.segment
         failure: OSError | None = None
-        if (
-            self._plain and segment.position + len(frame) <= segment.size
-        ):  # so it is but for a few times in a life
+        if self.broken is None:
             try:
-                segment.append(frame)
-                if kind == CLOSE:
-                    segment.last_close_seq = seq
+                self._place(kind, seq, frame)
                 self._assigned = self.position = seq
             except OSError as error:
                 failure = error
@@ -185,18 +176,17 @@ class Appender:
                 self._place(kind, seq, frame)
                 self.position = seq
                 self._waiting.popleft()
-        except _REFUSALS as error:
+        except OSError as error:
             self._refused(error)
             return False
         self.broken = None
-        self._plain = self._fail is None
         return True
 
     def roll(self) -> bool:
         """Leaves the current segment for a fresh one; False if there is none to be had."""
         try:
             self._roll()
-        except _REFUSALS as error:
+        except OSError as error:
             self._refused(error)
             return False
         return True
@@ -219,12 +209,12 @@ class Appender:
     def _put_slowly(
         self, kind: int, seq: int, frame: bytes, failure: OSError | None, *, keep: bool
     ) -> None:
-        """What `put` does where it is not the plain case: a new segment is due, the write failed,
-        the appender is broken."""
+        """Finish `put` for an entry that was not written: the write failed (`failure`), or the
+        appender was broken before."""
         refusal = (
-            self._try_twice(kind, seq, frame, failure)
-            if self.broken is None
-            else WriteFailed(self.broken, uncertain=False)
+            WriteFailed(self.broken or "", uncertain=False)
+            if failure is None
+            else self._try_again(kind, seq, frame, failure)
         )
         if refusal is None:
             self._assigned = self.position = seq
@@ -238,27 +228,18 @@ class Appender:
                 )
             raise refusal
 
-    def _try_twice(
-        self, kind: int, seq: int, frame: bytes, failure: OSError | FailpointError | None
-    ) -> WriteFailed | None:
-        """Where it is, unless that failed already, then on a fresh segment; the refusal, which also
-        makes the appender `broken`."""
-        if failure is None:
-            try:
-                self._place(kind, seq, frame)
-                return None
-            except _REFUSALS as error:
-                failure = error
+    def _try_again(self, kind: int, seq: int, frame: bytes, failure: OSError) -> WriteFailed | None:
+        """Write the entry on a fresh segment. Returns None, or the refusal that makes the appender
+        `broken`."""
         self._refused(failure)
         uncertain = self.segment.uncertain
         try:
             self._roll()
             self._place(kind, seq, frame)
             return None
-        except _REFUSALS as error:
+        except OSError as error:
             self._refused(error)
             self.broken = str(error)
-            self._plain = False
         return WriteFailed(self.broken, uncertain=uncertain or self.segment.uncertain)
 
     def _place(self, kind: int, seq: int, frame: bytes) -> None:
@@ -266,32 +247,25 @@ class Appender:
         if segment.position + len(frame) > segment.size:
             self._roll()
             segment = self.segment
-        if self._fail is None:
-            segment.append(frame)
-        else:
-            self._place_failing(segment, kind, frame, self._fail)
+        before, after = _POINTS[kind]
+        self._fail(before)
+        segment.append(frame)
+        try:
+            self._fail(after)
+        except OSError:
+            segment.retract(len(frame))
+            raise
         if kind == CLOSE:
             segment.last_close_seq = seq
 
-    def _place_failing(self, segment: Segment, kind: int, frame: bytes, fail: Failpoints) -> None:
-        fail(_POINTS[kind] + ".before")
-        segment.append(frame)
-        try:
-            fail(_POINTS[kind] + ".after")
-        except _REFUSALS:
-            segment.retract(len(frame))
-            raise
-
     def _roll(self) -> None:
-        if self._fail is not None:
-            self._fail("journal.roll.before")
+        self._fail("journal.roll.before")
         fresh = self._spares.popleft() if self._spares else self.create(self.take_number())
         self._count_room()
         left, self.segment = self.segment, self._started(fresh)
         self._count_room()
         self._leave(left)
-        if self._fail is not None:
-            self._fail("journal.roll.after")
+        self._fail("journal.roll.after")
 
     def _started(self, segment: Segment) -> Segment:
         try:
@@ -307,7 +281,7 @@ class Appender:
         )  # each begins with a start frame
         self._room_end = self.segment.size - FRAME_BYTES_MAX + spare_room
 
-    def _refused(self, error: OSError | FailpointError) -> None:
+    def _refused(self, error: OSError) -> None:
         self.failures += 1
         if self.broken is not None:
             self.broken = str(error)

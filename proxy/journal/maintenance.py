@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
 
-from proxy.failpoints import FailpointError, Failpoints
+from proxy.core.fault_points import FaultPoint
 from proxy.journal.appender import Appender, WriteFailed
 from proxy.journal.frames import HEADER_BYTES, MARK, OPEN
 from proxy.journal.open_exchanges import OpenExchanges
@@ -151,7 +151,7 @@ class Housekeeping:
         retention: Retention,
         openings: OpenExchanges,
         options: JournalOptions,
-        fail: Failpoints | None,
+        fail: FaultPoint,
         threads: Executor,
     ) -> None:
         self.full: str | None = None
@@ -181,7 +181,7 @@ class Housekeeping:
                 try:
                     delete(surplus, self._fail)
                     self._appender.add_spare(self._appender.create(self._appender.take_number()))
-                except (OSError, FailpointError) as error:
+                except OSError as error:
                     self._refused(error)
         return self._appender.room - self._openings.kept >= need
 
@@ -198,7 +198,7 @@ class Housekeeping:
             try:
                 await self._in_thread(delete, surplus, self._fail)
                 segment: Segment = await self._in_thread(self._appender.create, number)
-            except (OSError, FailpointError) as error:
+            except OSError as error:
                 self._refused(error)
                 return
             finally:
@@ -219,7 +219,7 @@ class Housekeeping:
             expired = self._retention.take_expired(time.time() - self._options.keep_s)
             if expired:
                 await self._in_thread(delete, expired, self._fail)
-        except (OSError, FailpointError):
+        except OSError:
             self.failures += 1
 
     async def _carry(self, segment: Segment) -> None:
@@ -275,7 +275,7 @@ class Housekeeping:
             self.full = f"the journal has reached journal.size_max ({self._options.size_max_bytes} bytes), and nothing in it is booked yet that could go"
         return surplus
 
-    def _refused(self, error: OSError | FailpointError) -> None:
+    def _refused(self, error: OSError) -> None:
         self.failures += 1
         self.full = f"no room for another journal segment: {error}"
 

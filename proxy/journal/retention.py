@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from proxy.failpoints import Failpoints
+from proxy.core.fault_points import FaultPoint
 from proxy.journal.disk import sync_directory
 from proxy.journal.segments import DONE, MAKING, PLAIN, Finished, Segment
 
@@ -129,11 +129,10 @@ class Retention:
         return finished.path
 
 
-def compress(segment: Segment, fail: Failpoints | None) -> Finished:
+def compress(segment: Segment, fail: FaultPoint) -> Finished:
     """Replaces a done segment by its compressed copy; at every moment one of them is whole.
     Blocking. Raises OSError."""
-    if fail is not None:
-        fail("journal.compress.before")
+    fail("journal.compress.before")
     target = segment.path.with_name(segment.path.name.removesuffix(PLAIN) + DONE)
     making = target.with_name(target.name + MAKING)
     written_at_s = segment.path.stat().st_mtime
@@ -152,19 +151,15 @@ def compress(segment: Segment, fail: Failpoints | None) -> Finished:
             making.unlink(missing_ok=True)
         raise
     sync_directory(target.parent)
-    if fail is not None:
-        fail("journal.compress.renamed")
+    fail("journal.compress.renamed")
     segment.path.unlink()
-    if fail is not None:
-        fail("journal.compress.after")
+    fail("journal.compress.after")
     return Finished(segment.number, target, target.stat().st_size, written_at_s)
 
 
-def delete(paths: Sequence[Path], fail: Failpoints | None) -> None:
+def delete(paths: Sequence[Path], fail: FaultPoint) -> None:
     """Drops done segments. Blocking. Raises OSError."""
     for path in paths:
-        if fail is not None:
-            fail("journal.delete.before")
+        fail("journal.delete.before")
         path.unlink(missing_ok=True)
-        if fail is not None:
-            fail("journal.delete.after")
+        fail("journal.delete.after")

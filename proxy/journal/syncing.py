@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
-from proxy.failpoints import FailpointError, Failpoints
+from proxy.core.fault_points import FaultPoint
 from proxy.journal.appender import Appender
 from proxy.journal.disk import Disk
 from proxy.journal.frames import START, scan
@@ -28,7 +28,7 @@ class Syncer:
         self,
         appender: Appender,
         disk: Disk,
-        fail: Failpoints | None,
+        fail: FaultPoint,
         threads: Executor,
         rewrite: Callable[[int, bytes], None],
     ) -> None:
@@ -97,17 +97,15 @@ class Syncer:
         self.trouble = None
         return True
 
-    def _sync_all(self, fds: Sequence[int]) -> list[OSError | FailpointError | None]:
+    def _sync_all(self, fds: Sequence[int]) -> list[OSError | None]:
         return [self._sync(fd) for fd in fds]
 
-    def _sync(self, fd: int) -> OSError | FailpointError | None:
+    def _sync(self, fd: int) -> OSError | None:
         try:
-            if self._fail is not None:
-                self._fail("journal.sync.before")
+            self._fail("journal.sync.before")
             self._disk.fdatasync(fd)
-            if self._fail is not None:
-                self._fail("journal.sync.after")
-        except (OSError, FailpointError) as error:
+            self._fail("journal.sync.after")
+        except OSError as error:
             return error
         return None
 

@@ -18,8 +18,8 @@ from typing import Final, Self
 import msgspec
 
 from proxy.core.entries import Marked, Opened, Voided
+from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.usage import UsageRecord
-from proxy.failpoints import Failpoints
 from proxy.journal.appender import WRITE_BOUNDS_S, Appender, WriteFailed
 from proxy.journal.codec import ANSWER_BYTES_MAX, OPEN_BYTES_MAX, encode_close, encode_entry, id_of
 from proxy.journal.disk import Disk, SystemDisk
@@ -66,7 +66,7 @@ class Journal:
         directory: Path,
         lock_fd: int,
         options: JournalOptions,
-        fail: Failpoints | None,
+        fail: FaultPoint,
         disk: Disk,
     ) -> None:
         """Takes over a locked directory. Blocking. Raises OSError."""
@@ -108,7 +108,7 @@ class Journal:
         cls,
         root: Path,
         options: JournalOptions,
-        failpoints: Failpoints | None = None,
+        fail: FaultPoint = no_fault,
         *,
         disk: Disk | None = None,
     ) -> Self:
@@ -121,14 +121,14 @@ class Journal:
             directory, lock_fd = claim_first(root)
         except OSError as error:
             raise JournalUnavailable(f"no journal can be kept under {root}: {error}") from error
-        return cls._take(directory, lock_fd, options, failpoints, disk)
+        return cls._take(directory, lock_fd, options, fail, disk)
 
     @classmethod
     def adopt(
         cls,
         directory: Path,
         options: JournalOptions,
-        failpoints: Failpoints | None = None,
+        fail: FaultPoint = no_fault,
         *,
         disk: Disk | None = None,
     ) -> Self | None:
@@ -140,7 +140,7 @@ class Journal:
             raise JournalUnavailable(
                 f"the journal in {directory} cannot be taken over: {error}"
             ) from error
-        return None if lock_fd is None else cls._take(directory, lock_fd, options, failpoints, disk)
+        return None if lock_fd is None else cls._take(directory, lock_fd, options, fail, disk)
 
     @classmethod
     def _take(
@@ -148,7 +148,7 @@ class Journal:
         directory: Path,
         lock_fd: int,
         options: JournalOptions,
-        fail: Failpoints | None,
+        fail: FaultPoint,
         disk: Disk | None,
     ) -> Self:
         try:

@@ -14,9 +14,9 @@ from typing import Protocol
 
 import msgspec
 
+from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.usage import UsageRecord
-from proxy.failpoints import Failpoints
 
 BATCH_MAX = 64  # records a transaction: larger ones gain little and hold the database longer
 
@@ -106,7 +106,7 @@ class Ledger(Protocol):
 
 
 async def connect(
-    url: str, data_dir: Path, key_file: Path | None = None, *, failpoints: Failpoints | None = None
+    url: str, data_dir: Path, key_file: Path | None = None, *, fail: FaultPoint = no_fault
 ) -> Ledger:
     """Open the ledger for writing. Raises LedgerError with the reason when that cannot be done.
 
@@ -123,5 +123,5 @@ async def connect(
         raise LedgerError(
             f"ledger.url {url!r}: no such kind of ledger; use sqlite:FILE, for example sqlite:ledger.db"
         )
-    ledger: Ledger = await opener(url, data_dir, key_file, failpoints=failpoints)
+    ledger: Ledger = await opener(url, data_dir, key_file, fail=fail)
     return ledger

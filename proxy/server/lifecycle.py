@@ -29,6 +29,7 @@ from proxy.config.loader import Loaded
 from proxy.config.price_tables import TableError
 from proxy.config.settings import Settings, addresses_of, host_port
 from proxy.core.clock import SteadyClock
+from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.http.health import Health
 from proxy.dataplane.counting.vocabulary import Vocabularies
 from proxy.dataplane.gateway import Gateway
@@ -36,7 +37,6 @@ from proxy.dataplane.listener import Listener
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.upstream import Upstream
-from proxy.failpoints import Failpoints
 from proxy.journal import JournalUnavailable
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.listeners.acceptor import Acceptor
@@ -45,6 +45,7 @@ from proxy.listeners.descriptors import connections_max, limit
 from proxy.metrics.server import MetricsListener
 from proxy.quota import QuotaError
 from proxy.quota.watch import tell_limits
+from proxy.server.failpoints import Failpoints
 from proxy.server.reload import Reloads, count_limits, served_models
 from proxy.server.startup import assemble, journal_options, observe
 
@@ -91,14 +92,13 @@ async def serve(
             "aiohttp lacks its C extension, whose parser this proxy relies on. Install a wheel of aiohttp for this platform."
         )
     try:
-        failpoints = (
-            Failpoints(spec) if (spec := (environ or {}).get("TOLLKEEPER_FAILPOINTS")) else None
-        )
+        spec = (environ or {}).get("TOLLKEEPER_FAILPOINTS")
+        fail: FaultPoint = Failpoints(spec) if spec else no_fault
     except ValueError as error:
         raise StartError(
             f"TOLLKEEPER_FAILPOINTS: {error}. Correct it; outside of fault tests, leave it unset."
         ) from error
-    server = Server(loaded, failpoints, reload)
+    server = Server(loaded, fail, reload)
     try:
         await server.start()
         server.handle_signals()
@@ -116,14 +116,14 @@ class Server:
     def __init__(
         self,
         loaded: Loaded,
-        failpoints: Failpoints | None = None,
+        fail: FaultPoint = no_fault,
         reload: Callable[[], Loaded] | None = None,
         vocabularies: Vocabularies | None = None,
     ) -> None:
         self._vocabularies = Vocabularies() if vocabularies is None else vocabularies
         self._clock = SteadyClock()
         self._loaded = loaded
-        self._failpoints = failpoints
+        self._fail = fail
         self._read = reload
         self._tasks: set[asyncio.Task[object]] = set()
         self._close = contextlib.AsyncExitStack()
@@ -169,7 +169,7 @@ class Server:
             services = self._services = await assemble(
                 self._snapshot,
                 self._close,
-                failpoints=self._failpoints,
+                fail=self._fail,
                 vocabularies=self._vocabularies,
                 clock=self._clock,
             )

@@ -17,6 +17,7 @@ from proxy.accounting.end_users import EndUsers
 from proxy.accounting.recorder import Recorder
 from proxy.config.settings import Settings
 from proxy.core.clock import SteadyClock
+from proxy.core.fault_points import FaultPoint
 from proxy.core.http.via import Via
 from proxy.core.pricing.served_models import ServedModels
 from proxy.dataplane.counting.calibration import FILE as CALIBRATION_FILE
@@ -25,7 +26,6 @@ from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.counting.vocabulary import Vocabularies
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
-from proxy.failpoints import Failpoints
 from proxy.journal import Journal, JournalOptions
 from proxy.ledger import connect
 from proxy.ledger.sqlite.queries import Queries
@@ -39,7 +39,7 @@ async def assemble(
     snapshot: Snapshot,
     close: contextlib.AsyncExitStack,
     *,
-    failpoints: Failpoints | None,
+    fail: FaultPoint,
     vocabularies: Vocabularies,
     clock: SteadyClock,
 ) -> Services:
@@ -47,13 +47,13 @@ async def assemble(
     quota raise when they cannot be opened."""
     settings = snapshot.settings
     key_file = settings.data_dir / settings.ledger.key_file
-    ledger = await connect(settings.ledger.url, settings.data_dir, key_file, failpoints=failpoints)
+    ledger = await connect(settings.ledger.url, settings.data_dir, key_file, fail=fail)
     close.push_async_callback(ledger.aclose)
     metrics = Metrics(settings.metrics, __version__)
-    journal = Journal.claim(settings.data_dir / "journal", journal_options(settings), failpoints)
+    journal = Journal.claim(settings.data_dir / "journal", journal_options(settings), fail)
     close.push_async_callback(journal.aclose)
     end_users = EndUsers(settings.privacy.end_user, key_file.read_bytes(), await ledger.salts())
-    recorder = Recorder(journal, ledger, metrics, end_users, snapshot.prices, failpoints=failpoints)
+    recorder = Recorder(journal, ledger, metrics, end_users, snapshot.prices, fail=fail)
     recorder.price_terms(snapshot.prices.version, snapshot.prices.terms())
     await recorder.recover()
     counter = TokenCounter(vocabularies, Calibration(settings.data_dir / CALIBRATION_FILE))
@@ -71,7 +71,7 @@ async def assemble(
         end_users=end_users,
         now_ms=lambda: clock.at(time.time_ns() // 1_000_000),
         via=Via(f"tollkeeper-{secrets.token_hex(8)}"),
-        failpoints=failpoints,
+        fail=fail,
         sync_always=settings.journal.sync == "always",
     )
 

@@ -20,12 +20,12 @@ from proxy.accounting.recorder import REFUSAL_BUCKET_MS, REFUSAL_GROUPS_MAX, Rec
 from proxy.config.price_terms import price_book_of
 from proxy.config.settings import MetricsSettings, Price, Settings
 from proxy.core.entries import Marked, Opened
-from proxy.failpoints import Failpoints
 from proxy.journal import Journal, JournalOptions, JournalReader
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.ledger import BATCH_MAX, connect
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.metrics.collector import Metrics
+from proxy.server.failpoints import Failpoints
 from tests.ledger.samples import START_MS, make_id, make_record, rows
 from tests.support.waiting import GUARD_S, until
 
@@ -101,7 +101,7 @@ async def living(
     """All parts running; with `booking` False the recorder does not run, as if the process died
     before it could."""
     fail = Failpoints(failpoints)
-    ledger = await connect(URL, directory, failpoints=fail)
+    ledger = await connect(URL, directory, fail=fail)
     assert isinstance(ledger, SqliteLedger)
     journal = Journal.claim(directory / "journal", options)
     metrics = Metrics(MetricsSettings(), "1")
@@ -112,7 +112,7 @@ async def living(
         metrics,
         end_users,
         PRICES,
-        failpoints=fail,
+        fail=fail,
         now_ms=lambda: START_MS + 60_000,
     )
     if price_terms is not None:

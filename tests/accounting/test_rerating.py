@@ -19,12 +19,12 @@ from proxy.config.settings import Price, Settings, TeamSettings
 from proxy.core.errors import ProxyError
 from proxy.core.pricing.book import PriceBook
 from proxy.core.usage import UsageRecord
-from proxy.failpoints import Failpoints
 from proxy.ledger import LedgerUnavailable, connect
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.ledger.sqlite.files import read_key
 from proxy.ledger.sqlite.queries import Queries
 from proxy.ledger.sqlite.verify import verify_chain
+from proxy.server.failpoints import Failpoints
 from tests.ledger.samples import START_MS, make_id, make_record, numbered
 
 DAY_MS = 86_400_000
@@ -104,9 +104,7 @@ class Life:
 
 @asynccontextmanager
 async def living(directory: Path, failpoints: str = "") -> AsyncIterator[Life]:
-    ledger = await connect(
-        "sqlite:ledger.db", directory, failpoints=Failpoints(failpoints) if failpoints else None
-    )
+    ledger = await connect("sqlite:ledger.db", directory, fail=Failpoints(failpoints))
     assert isinstance(ledger, SqliteLedger)
     try:
         yield Life(ledger, directory)

@@ -28,7 +28,7 @@ from pathlib import Path
 import yaml
 
 from proxy import __version__
-from proxy.failpoints import NAMES
+from proxy.server.failpoints import NAMES
 from tests.crash.checking import Accounts, Tally
 from tests.crash.load import KEY, Load, Sent
 from tests.crash.processes import Launcher, Proxy, launcher, upstream

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.failpoints import NAMES
+from proxy.server.failpoints import NAMES
 from tests.crash.kills import VARIANTS, Outcome, Variant, campaign, plan, run_round
 
 pytestmark = pytest.mark.whole

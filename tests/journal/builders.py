@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from proxy.core.entries import Marked, Opened, Voided
+from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.usage import Outcome, Source, UsageRecord
-from proxy.failpoints import Failpoints
 from proxy.journal import Journal, JournalOptions, JournalReader, recover
 from proxy.journal import frames as f
 from proxy.journal.appender import Appender
@@ -128,7 +128,7 @@ def disk_error(number: int = errno.EIO) -> OSError:
 async def running(
     root: Path,
     options: JournalOptions = SMALL,
-    fail: Failpoints | None = None,
+    fail: FaultPoint = no_fault,
     *,
     disk: Disk | None = None,
 ) -> AsyncIterator[Journal]:
@@ -146,7 +146,7 @@ async def running(
 async def driven(
     root: Path,
     options: JournalOptions = SMALL,
-    fail: Failpoints | None = None,
+    fail: FaultPoint = no_fault,
     *,
     disk: Disk | None = None,
 ) -> AsyncIterator[Journal]:
@@ -202,7 +202,7 @@ def bare_tape(
     directory: Path, disk: Disk, leave: Callable[[Segment], None] = Segment.close
 ) -> Appender:
     """An appender by itself, in small segments."""
-    return Appender(directory, SEGMENT_BYTES_MIN, disk, None, number=1, seq=0, leave=leave)
+    return Appender(directory, SEGMENT_BYTES_MIN, disk, no_fault, number=1, seq=0, leave=leave)
 
 
 def entries(directory: Path) -> list[tuple[int, int, bytes]]:

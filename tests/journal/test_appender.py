@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy.failpoints import Failpoints
 from proxy.journal import JournalReader, JournalUnavailable, recover
 from proxy.journal import frames as f
 from proxy.journal.appender import WRITE_BOUNDS_S, Appender, WriteFailed
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.journal.segments import Segment
+from proxy.server.failpoints import Failpoints
 from tests.journal.builders import (
     BadDisk,
     bare_tape,

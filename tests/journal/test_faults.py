@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.failpoints import NAMES, Failpoints
 from proxy.journal import Journal, JournalOptions, JournalReader, JournalUnavailable, recover
 from proxy.journal.options import SEGMENT_BYTES_MIN
+from proxy.server.failpoints import NAMES, Failpoints
 from tests.journal.builders import (
     SMALL,
     BadDisk,

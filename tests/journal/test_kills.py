@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.failpoints import NAMES
 from proxy.journal import Journal, recover
+from proxy.server.failpoints import NAMES
 from tests.journal.builders import SMALL, all_closes
 from tests.support.waiting import GUARD_S
 

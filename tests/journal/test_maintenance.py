@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.failpoints import Failpoints
 from proxy.journal import JournalOptions, JournalUnavailable, recover
 from proxy.journal.maintenance import CARRY_AT_ONCE, CARRY_BEHIND
 from proxy.journal.options import SEGMENT_BYTES_MIN
+from proxy.server.failpoints import Failpoints
 from tests.journal.builders import (
     BadDisk,
     all_closes,

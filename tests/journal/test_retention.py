@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy.failpoints import Failpoints
+from proxy.core.fault_points import no_fault
 from proxy.journal import recover
 from proxy.journal.disk import SystemDisk
 from proxy.journal.retention import Retention, compress, delete
 from proxy.journal.segments import Finished, Segment
+from proxy.server.failpoints import Failpoints
 from tests.journal.builders import BadDisk, driven, names, opened, record, turn, unwritten
 
 BOOKED_SEQ, POSITION, SYNCED_SEQ = 50, 80, 80
@@ -143,7 +144,7 @@ def segment_in(directory: Path) -> Segment:
 
 
 def test_a_compressed_copy_takes_the_place_and_the_time(tmp_path: Path) -> None:
-    finished = compress(segment_in(tmp_path), None)
+    finished = compress(segment_in(tmp_path), no_fault)
     assert [path.name for path in tmp_path.iterdir()] == ["0000000001.seg.gz"]
     assert gzip.decompress(finished.path.read_bytes()).rstrip(b"\0") == b"what was written"
     state = finished.path.stat()
@@ -153,7 +154,7 @@ def test_a_compressed_copy_takes_the_place_and_the_time(tmp_path: Path) -> None:
         1000.0,
         1000.0,
     ), "it ages from its last entry"
-    delete([finished.path, finished.path], None)
+    delete([finished.path, finished.path], no_fault)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -162,7 +163,7 @@ def test_one_that_cannot_be_compressed_stays_as_it_was(tmp_path: Path) -> None:
     before = segment.path.read_bytes()
     (tmp_path / "0000000001.seg.gz").mkdir()  # in the copy's way
     with pytest.raises(OSError, match="directory"):
-        compress(segment, None)
+        compress(segment, no_fault)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "0000000001.seg",
         "0000000001.seg.gz",

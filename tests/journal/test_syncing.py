@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.core.fault_points import no_fault
 from proxy.journal import Journal, JournalOptions, JournalUnavailable, recover
 from proxy.journal import frames as f
 from proxy.journal.appender import Appender
@@ -55,7 +56,7 @@ def synced_tape(
             appender.put(kind, payload, keep=True)
 
     appender = bare_tape(directory, disk, leave)
-    syncer = Syncer(appender, disk, None, threads, rewrite)
+    syncer = Syncer(appender, disk, no_fault, threads, rewrite)
     return appender, syncer
 
 

@@ -13,9 +13,9 @@ import random
 import sys
 from pathlib import Path
 
-from proxy.failpoints import Failpoints
 from proxy.journal import Journal, JournalOptions, JournalReader
 from proxy.journal.options import SEGMENT_BYTES_MIN
+from proxy.server.failpoints import Failpoints
 from tests.journal.builders import marked, opened, record, voided
 
 ENTRIES_MAX = 6000  # a failpoint that was not reached by then is not reached at all
@@ -32,7 +32,7 @@ async def main(root: Path, spec: str, seed: int, keep_s: float) -> None:
         segment_bytes=SEGMENT_BYTES_MIN,
         size_max_bytes=1000 * SEGMENT_BYTES_MIN,
     )
-    journal = Journal.claim(root, options, Failpoints(spec) if spec else None)
+    journal = Journal.claim(root, options, Failpoints(spec))
     running = asyncio.create_task(journal.run())
     reader = JournalReader(journal.directory)
     for exchange, _ in journal.take_recovered().unresolved:

@@ -22,7 +22,7 @@ TO_BE_SPLIT = set(
 # Imports go to a line above, or stay within one package; two parts of one line do not know each
 # other.
 LAYERS = (
-    "core failpoints listeners scripted_upstream",
+    "core listeners scripted_upstream",
     "config journal ledger",
     "metrics tenants",
     "accounting quota",

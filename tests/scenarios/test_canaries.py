@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.failpoints import NAMES
 from proxy.server import logs
+from proxy.server.failpoints import NAMES
 from tests.support.raw import RawClient, RawUpstream, Visit, raw_upstream
 from tests.support.running import Running, config, running
 from tests.support.waiting import guard

@@ -11,6 +11,7 @@ import yaml
 
 from proxy.config.loader import load
 from proxy.core.clock import SteadyClock
+from proxy.core.fault_points import no_fault
 from proxy.dataplane.snapshot import Snapshot
 from proxy.journal import Journal, JournalUnavailable
 from proxy.ledger import LedgerError
@@ -37,15 +38,15 @@ async def test_a_start_that_fails_half_way_leaves_the_directory_to_the_next(
         with monkeypatch.context() as patch, pytest.raises(JournalUnavailable):
             patch.setattr(Journal, "claim", full)
             await assemble(
-                made, close, failpoints=None, vocabularies=vocabularies(), clock=SteadyClock()
+                made, close, fail=no_fault, vocabularies=vocabularies(), clock=SteadyClock()
             )
         with pytest.raises(LedgerError):  # still held: nobody has closed it
             await assemble(
-                made, close, failpoints=None, vocabularies=vocabularies(), clock=SteadyClock()
+                made, close, fail=no_fault, vocabularies=vocabularies(), clock=SteadyClock()
             )
     async with contextlib.AsyncExitStack() as close:
         services = await assemble(
-            made, close, failpoints=None, vocabularies=vocabularies(), clock=SteadyClock()
+            made, close, fail=no_fault, vocabularies=vocabularies(), clock=SteadyClock()
         )
         assert services.journal.writer == "w0"
 
@@ -58,7 +59,7 @@ async def test_time_of_day_does_not_run_back(
     clock = SteadyClock()
     async with contextlib.AsyncExitStack() as close:
         services = await assemble(
-            made, close, failpoints=None, vocabularies=vocabularies(), clock=clock
+            made, close, fail=no_fault, vocabularies=vocabularies(), clock=clock
         )
         shown = [1_800_000_000_000, 1_799_999_000_000, 1_800_000_000_500, 1_700_000_000_000]
         for system_ms, steady_ms in zip(

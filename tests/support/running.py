@@ -13,7 +13,7 @@ import yaml
 
 from proxy.config.loader import load
 from proxy.dataplane.counting.vocabulary import Vocabularies
-from proxy.failpoints import Failpoints
+from proxy.server.failpoints import Failpoints
 from proxy.server.lifecycle import Server
 from tests.support.corpora import encoding
 from tests.support.waiting import guard
@@ -101,7 +101,7 @@ async def running(
     path.write_text(yaml.safe_dump(settings))
     server = Server(
         load(path, {}),
-        Failpoints(failpoints) if failpoints else None,
+        Failpoints(failpoints),
         lambda: load(path, {}),
         vocabularies(),
     )

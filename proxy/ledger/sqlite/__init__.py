@@ -17,9 +17,9 @@ from typing import TypeVar, cast
 
 import aiosqlite
 
+from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.usage import UsageRecord
-from proxy.failpoints import Failpoints
 from proxy.ledger import Booked, LedgerError, LedgerUnavailable, Refusal
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, read
@@ -114,7 +114,7 @@ class SqliteLedger:
 
 
 async def connect(
-    url: str, data_dir: Path, key_file: Path | None = None, *, failpoints: Failpoints | None = None
+    url: str, data_dir: Path, key_file: Path | None = None, *, fail: FaultPoint = no_fault
 ) -> SqliteLedger:
     """Open `sqlite:FILE` (relative to `data_dir`) for writing: lock, schema, key. Raises
     LedgerError with the reason and the remedy."""
@@ -134,9 +134,7 @@ async def connect(
         try:
             book = await _on_its_thread(
                 connection,
-                lambda: _opened(
-                    _raw(connection), path, key_file or data_dir / "ledger.key", failpoints
-                ),
+                lambda: _opened(_raw(connection), path, key_file or data_dir / "ledger.key", fail),
             )
             return SqliteLedger(path, lock_descriptor, connection, book)
         except BaseException:
@@ -149,9 +147,7 @@ async def connect(
         raise
 
 
-def _opened(
-    connection: sqlite3.Connection, path: Path, key_file: Path, failpoints: Failpoints | None
-) -> Booker:
+def _opened(connection: sqlite3.Connection, path: Path, key_file: Path, fail: FaultPoint) -> Booker:
     """Bring a fresh connection to where it can book. Runs on the connection's thread."""
     schema_version(connection, str(path))  # before the first change to a file that may not be ours
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -162,7 +158,7 @@ def _opened(
     for pragma in _PRAGMAS:
         connection.execute(pragma)
     migrate(connection, str(path))
-    return Booker(connection, _sealing_key(connection, key_file), _wall_clock_ms, failpoints)
+    return Booker(connection, _sealing_key(connection, key_file), _wall_clock_ms, fail)
 
 
 def _sealing_key(connection: sqlite3.Connection, key_file: Path) -> bytes:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
+from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.records.canonical import (
     COLUMNS,
     GENESIS,
@@ -22,7 +23,6 @@ from proxy.core.records.canonical import (
 )
 from proxy.core.records.corrections import LATE_CLOSE, is_weaker, late_close, late_close_id, same
 from proxy.core.usage import UsageRecord
-from proxy.failpoints import FailpointError, Failpoints
 from proxy.ledger import BATCH_MAX, Booked, LedgerUnavailable, Refusal
 from proxy.ledger.sqlite.rollups import fold
 from proxy.ledger.sqlite.schema import (
@@ -83,13 +83,13 @@ class Booker:
         connection: sqlite3.Connection,
         key: bytes,
         now_ms: Callable[[], int],
-        failpoints: Failpoints | None = None,
+        fail: FaultPoint = no_fault,
     ) -> None:
         self._connection = connection
         self._key = key
         self._key_name = key_name(key)
         self._now_ms = now_ms
-        self._fail = failpoints
+        self._fail = fail
 
     def book(
         self,
@@ -148,15 +148,15 @@ class Booker:
     def _transaction(self, work: Callable[[], Booked]) -> Booked:
         """All of the work or nothing of it, on the disk when this returns."""
         try:
-            self._pass("ledger.book.before")
+            self._fail("ledger.book.before")
             self._connection.execute("BEGIN IMMEDIATE")
             booked = work()
-            self._pass("ledger.book.inside")
+            self._fail("ledger.book.inside")
             self._connection.execute("COMMIT")
-            self._pass("ledger.book.after")
+            self._fail("ledger.book.after")
         except BaseException as error:
             self._roll_back()
-            if isinstance(error, sqlite3.Error | OSError | FailpointError):
+            if isinstance(error, sqlite3.Error | OSError):
                 raise LedgerUnavailable(str(error)) from error
             raise
         return booked
@@ -256,10 +256,6 @@ class Booker:
             return self._connection.execute(query, parameters)
         except sqlite3.Error as error:
             raise LedgerUnavailable(str(error)) from error
-
-    def _pass(self, failpoint: str) -> None:
-        if self._fail is not None:
-            self._fail(failpoint)
 
     def _roll_back(self) -> None:
         """End a failed transaction. SQLite may have ended it already, or be unable to say more than

@@ -15,12 +15,12 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from proxy.failpoints import Failpoints
 from proxy.ledger import Booked, LedgerError, LedgerUnavailable, Refusal, connect
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.ledger.sqlite.files import read_key
 from proxy.ledger.sqlite.queries import Queries
 from proxy.ledger.sqlite.verify import Verified, verify_chain
+from proxy.server.failpoints import Failpoints
 from tests.ledger.samples import KEY, make_record, numbered, open_book, rows
 
 URL = "sqlite:ledger.db"
@@ -216,7 +216,7 @@ async def test_a_file_removed_or_replaced_in_use_takes_no_more_rows(
 async def test_a_fault_at_any_place_is_unavailable_and_the_batch_is_booked_once(
     tmp_path: Path, action: str, place: str, booked: int
 ) -> None:
-    ledger = await connect(URL, tmp_path, failpoints=Failpoints(f"ledger.book.{place}={action}@1"))
+    ledger = await connect(URL, tmp_path, fail=Failpoints(f"ledger.book.{place}={action}@1"))
     batch = numbered(make_record(0), make_record(1))
     with pytest.raises(LedgerUnavailable, match="failpoint"):
         await ledger.book("w0", batch)

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from proxy.failpoints import NAMES, FailpointError, Failpoints
+from proxy.server.failpoints import NAMES, FailpointError, Failpoints
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_acts_on_the_passes_its_rule_names(rule: str, acting_passes: list[int]) 
     for number in range(1, 6):
         try:
             fail("journal.open.before")
-        except FailpointError:
+        except OSError:
             acted.append(number)
     assert acted == acting_passes
 
@@ -40,6 +40,16 @@ def test_enospc_is_what_a_full_disk_raises() -> None:
     with pytest.raises(OSError, match="failpoint journal") as caught:
         Failpoints("journal.close.after=enospc")("journal.close.after")
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_raise_is_a_failing_disk_to_journal_and_ledger_and_a_bug_in_an_exchange() -> None:
+    for name in NAMES:
+        with pytest.raises((OSError, FailpointError), match=f"failpoint {name}") as caught:
+            Failpoints(f"{name}=raise")(name)
+        if name.startswith("exchange."):
+            assert caught.type is FailpointError, name
+        else:
+            assert isinstance(caught.value, OSError) and caught.value.errno == errno.EIO, name
 
 
 @pytest.mark.parametrize(
@@ -62,6 +72,6 @@ def test_names_are_unique() -> None:
 
 
 def test_kill_is_a_sigkill() -> None:
-    code = "from proxy.failpoints import Failpoints; Failpoints('journal.open.before=kill')('journal.open.before'); print('alive')"
+    code = "from proxy.server.failpoints import Failpoints; Failpoints('journal.open.before=kill')('journal.open.before'); print('alive')"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (result.returncode, result.stdout) == (-signal.SIGKILL, b"")

@@ -1,10 +1,12 @@
-"""Named places where a fault test makes the process die or a step fail; parts hold None where no
-fault is asked for, so they cost nothing.
+"""Make the process die or a step fail at a named place, as a fault test asks for.
 
-A spec is a comma-separated list of `name=action[@N[+]]`. Actions: `kill` (SIGKILL of this process),
-`raise` (FailpointError), `enospc`
-(OSError "no space left"). `@N` acts on the Nth pass only, `@N+` from the Nth on; without it every
-pass.
+A spec is a comma-separated list of `name=action[@N[+]]`. The actions:
+
+- `kill`: SIGKILL of this process.
+- `raise`: OSError "input/output error"; at a point of an exchange, FailpointError.
+- `enospc`: OSError "no space left".
+
+`@N` acts on the Nth pass only, `@N+` from the Nth on; without it every pass acts.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ _RULE = re.compile(r"(?P<name>[a-z._]+)=(?P<action>[a-z]+)(@(?P<pass>[1-9][0-9]*
 
 
 class FailpointError(Exception):
-    """What `raise` raises: an error of no known kind, as a bug would be."""
+    """An error that no part expects, as a bug would raise it. `raise` raises it in an exchange."""
 
 
 class _Rule(msgspec.Struct, frozen=True):
@@ -69,11 +71,10 @@ class _Rule(msgspec.Struct, frozen=True):
 
 
 class Failpoints:
-    """The faults of one spec. Call it with a name from NAMES at that place: `if self._fail is not
-    None: self._fail("journal.open.before")`."""
+    """The faults of one spec; parts call it as a `FaultPoint` with a name from NAMES."""
 
     def __init__(self, spec: str) -> None:
-        """Raises ValueError on a spec that would test nothing: unknown names, unknown actions, bad
+        """Raises ValueError for a spec that would test nothing: unknown names or actions, bad
         counts."""
         self._rules = dict(_parse(rule.strip()) for rule in spec.split(",") if rule.strip())
         self._passes = dict.fromkeys(self._rules, 0)
@@ -87,10 +88,11 @@ class Failpoints:
             return
         if rule.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        elif rule.action == "enospc":
-            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} (failpoint {name})")
-        else:
+        elif rule.action == "raise" and name.startswith("exchange."):
             raise FailpointError(f"failpoint {name}")
+        else:
+            number = errno.ENOSPC if rule.action == "enospc" else errno.EIO
+            raise OSError(number, f"{os.strerror(number)} (failpoint {name})")
 
 
 def _parse(rule: str) -> tuple[str, _Rule]:
