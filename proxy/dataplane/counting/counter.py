@@ -20,8 +20,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from proxy.core.dialects.openai_chat import Call, Meter
-from proxy.core.dialects.openai_chat.scan import repair_surrogates
-from proxy.core.dialects.openai_chat.texts import Texts
+from proxy.core.dialects.scan import repair_surrogates
+from proxy.core.dialects.texts import Texts
 from proxy.core.model_names import matches_caseless
 from proxy.core.records.ending import OwnCount
 from proxy.core.tokens.images import ImageRule, image_rule, picture_tokens

@@ -12,7 +12,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final
 
-from proxy.core.dialects.openai_chat.texts import Texts
+from proxy.core.dialects.texts import Texts
 
 _HEAD_BYTES: Final = 256  # of a text, kept to recognise it
 _PROOF_BYTES: Final = (

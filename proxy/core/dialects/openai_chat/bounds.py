@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from proxy.core.dialects.openai_chat.names import squeezed
+from proxy.core.dialects.names import squeezed
 
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _MEDIA = (b'"image_url"', b'"input_audio"', b'"file"', b'"video_url"')

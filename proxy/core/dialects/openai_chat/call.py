@@ -17,11 +17,11 @@ from collections.abc import Collection
 
 import msgspec
 
+from proxy.core.dialects.names import squeezed
 from proxy.core.dialects.openai_chat.bounds import answers_max, holds_media
 from proxy.core.dialects.openai_chat.inside import EXTRA, steers_inside
-from proxy.core.dialects.openai_chat.names import squeezed
 from proxy.core.dialects.openai_chat.pictures import Picture, inlined
-from proxy.core.dialects.openai_chat.scan import Ambiguous, repair_surrogates, walk
+from proxy.core.dialects.scan import Ambiguous, repair_surrogates, walk
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.steering import STEERING_FIELDS, steering_field
 

@@ -7,7 +7,6 @@ from proxy.core.dialects.openai_chat.assembly import Assembly
 from proxy.core.dialects.openai_chat.repair import REPAIRED_BYTES_MAX, repaired
 from proxy.core.dialects.openai_chat.shapes import Answer, read_answer
 from proxy.core.dialects.openai_chat.text import JSON_ERRORS, Shape, plain, strings_in
-from proxy.core.dialects.openai_chat.texts import Texts
 from proxy.core.dialects.openai_chat.written import (
     Choice,
     Key,
@@ -16,6 +15,7 @@ from proxy.core.dialects.openai_chat.written import (
     read_choices,
     texts_of,
 )
+from proxy.core.dialects.texts import Texts
 
 _BACKSLASH = 0x5C
 _SHAPES_TRIED_MAX = (

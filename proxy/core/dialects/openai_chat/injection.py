@@ -14,8 +14,8 @@ import re
 import msgspec
 
 from proxy.core.dialects.openai_chat.call import Call
-from proxy.core.dialects.openai_chat.scan import Ambiguous, walk
 from proxy.core.dialects.openai_chat.shapes import tells_failure
+from proxy.core.dialects.scan import Ambiguous, walk
 from proxy.core.http.sse import SSEParser
 
 STREAMS = frozenset({"/v1/chat/completions", "/v1/completions"})

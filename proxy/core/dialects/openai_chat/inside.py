@@ -14,8 +14,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from proxy.core.dialects.openai_chat.names import squeezed
-from proxy.core.dialects.openai_chat.scan import Ambiguous, walk
+from proxy.core.dialects.names import squeezed
+from proxy.core.dialects.scan import Ambiguous, walk
 from proxy.core.steering import names_a_model, steering_field
 
 EXTRA = "extra_body"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from proxy.core.dialects.openai_chat.delivered import Delivered
 from proxy.core.dialects.openai_chat.edges import KeptBody
-from proxy.core.dialects.openai_chat.opening import Opening
 from proxy.core.dialects.openai_chat.repair import objects_of, salvaged
 from proxy.core.dialects.openai_chat.shapes import (
     Answer,
@@ -27,8 +26,9 @@ from proxy.core.dialects.openai_chat.substance import (
     has_data,
     holds_answer,
 )
-from proxy.core.dialects.openai_chat.texts import Texts
 from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_of
+from proxy.core.dialects.opening import Opening
+from proxy.core.dialects.texts import Texts
 from proxy.core.http.content_coding import Decoder, coding_name
 from proxy.core.http.sse import SSEParser, ends_at
 from proxy.core.usage import Usage

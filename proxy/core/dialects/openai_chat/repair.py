@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.core.dialects.openai_chat.scan import repair_surrogates
+from proxy.core.dialects.scan import repair_surrogates
 
 # Control characters, the white space of JSON included, as a blank: outside of strings it is the
 # same, inside of them the size stays.

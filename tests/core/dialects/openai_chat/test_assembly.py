@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat.assembly import Assembly
-from proxy.core.dialects.openai_chat.texts import Texts
+from proxy.core.dialects.texts import Texts
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=150)
 WORDS = st.sampled_from(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core.dialects.names import squeezed
 from proxy.core.dialects.openai_chat import injection, read_call
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter, is_usage_event, splice
-from proxy.core.dialects.openai_chat.names import squeezed
 from proxy.core.steering import steering_field
 
 CHAT = "/v1/chat/completions"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.dialects.openai_chat.opening import Opening
+from proxy.core.dialects.opening import Opening
 
 
 @pytest.mark.parametrize(

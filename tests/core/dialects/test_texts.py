@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat import Meter
-from proxy.core.dialects.openai_chat.texts import Texts
+from proxy.core.dialects.texts import Texts
 from proxy.core.tokens.text import CALL_CHARS_MAX, EXACT_CHARS_MAX
 from tests.support.corpora import SENTENCES, count
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.dialects.openai_chat.names import squeezed
+from proxy.core.dialects.names import squeezed
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat.scan import Ambiguous, repair_surrogates, walk
+from proxy.core.dialects.scan import Ambiguous, repair_surrogates, walk
 
 DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 VALUES = st.recursive(
