@@ -28,7 +28,7 @@ SLOW_LIBS := $(patsubst %,$(VENV)/clients/%/.installed,langchain-openai litellm 
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(addprefix --constraint ,$(PINS))
 PYTEST  := $(BIN)/python -m pytest
 
-.PHONY: help demo serve quick test test-latest check campaign bench prices dashboards lock clean
+.PHONY: help demo serve quick test test-latest check campaign bench bench-quick prices dashboards lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -99,8 +99,11 @@ check: $(DEV) ## layout, lint, types, architecture, docs
 campaign: $(DEV) $(NODE) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) $(GUIDED) $(SERVERS) ## the promises at full figures, hours
 	$(PYTEST) -n $(JOBS) --dist loadgroup -m campaign $(ARGS)
 
-bench: $(DEV) ## throughput and latency beside a bare aiohttp proxy
+bench: $(DEV) ## beside a bare aiohttp proxy and nginx, ten minutes; ARGS="--also 'name=command {port} {upstream}'"
 	$(BIN)/python -m tests.bench.run $(ARGS)
+
+bench-quick: $(DEV) ## beside a bare aiohttp proxy, a minute: what a change of the data path states
+	$(BIN)/python -m tests.bench.run --quick $(ARGS)
 
 prices: $(DEV) ## the bundled price table anew, from the installed genai-prices
 	$(BIN)/python -m tools.prices

@@ -1,7 +1,8 @@
 """A fast upstream for the benchmark: fixed answers, no parsing beyond the request's end.   python -m tests.bench.mock PORT
 
-The request body says what it wants: `"stream":true` gives 100 chunks, back to back, or paced at 50
-a second with `"paced":true` in it.
+The request body says what it wants: `"stream":true` gives 100 chunks, back to back, or with
+`"paced":true` at 50 a second, each of which names the moment at which it was sent; with
+`"slow":true` one a second. `"silent":true`: usage is not stated, asked or not.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from time import monotonic_ns
 
 import uvloop
 
@@ -57,6 +59,7 @@ def token(number: int) -> bytes:
 
 
 TOKENS = [token(number) for number in range(CHUNKS)]
+SILENT_END = framed("[DONE]") + b"0\r\n\r\n"
 STREAM_END = (
     framed(
         {
@@ -67,10 +70,25 @@ STREAM_END = (
             "usage": USAGE,
         }
     )
-    + framed("[DONE]")
-    + b"0\r\n\r\n"
+    + SILENT_END
 )
+SENT_DIGITS = 18
+# What a token of a paced stream is but for the moment, so that making it costs next to nothing.
+BEFORE_SENT, AFTER_SENT = (
+    framed(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "bench",
+            "choices": [
+                {"index": 0, "delta": {"content": f" @{'0' * SENT_DIGITS}"}, "finish_reason": None}
+            ],
+        }
+    )
+).split(b"0" * SENT_DIGITS)
 PACE_S = 0.02
+SLOW_S = 1.0
 
 
 class Upstream(asyncio.Protocol):
@@ -92,23 +110,25 @@ class Upstream(asyncio.Protocol):
         body, self.buffer = self.buffer[head_end + 4 :], b""
         if b'"stream":true' not in body:
             self.transport.write(JSON_ANSWER)
-        elif b'"paced":true' in body:
+            return
+        end = SILENT_END if b'"silent":true' in body else STREAM_END
+        if b'"paced":true' in body or b'"slow":true' in body:
             self.transport.write(STREAM_HEAD)
-            self.pace(0)
+            self.pace(0, PACE_S if b'"paced":true' in body else SLOW_S, end)
         else:
             self.transport.write(STREAM_HEAD + TOKENS[0])
             for chunk in TOKENS[1:]:
                 self.transport.write(chunk)
-            self.transport.write(STREAM_END)
+            self.transport.write(end)
 
-    def pace(self, number: int) -> None:
+    def pace(self, number: int, pace_s: float, end: bytes) -> None:
         if self.transport.is_closing():
             return
         if number == CHUNKS:
-            self.transport.write(STREAM_END)
+            self.transport.write(end)
             return
-        self.transport.write(TOKENS[number])
-        asyncio.get_running_loop().call_later(PACE_S, self.pace, number + 1)
+        self.transport.write(b"%b%018d%b" % (BEFORE_SENT, monotonic_ns(), AFTER_SENT))
+        asyncio.get_running_loop().call_later(pace_s, self.pace, number + 1, pace_s, end)
 
 
 async def main() -> None:

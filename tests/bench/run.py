@@ -1,199 +1,211 @@
-"""Compares the proxy, everything on, with a bare aiohttp proxy that meters nothing: one core each,
-interleaved rounds, medians, ratios.
+"""Compares the proxy, everything on, with others: one core for them, another for upstream and load,
+interleaved rounds, medians, and ratios round by round.
 
-python -m tests.bench.run [--rounds 5] [--seconds 3] [--out FILE]   The proxies run on one core, upstream and load on another.
+python -m tests.bench.run [--quick] [--rounds 5] [--seconds 2] [--case TEXT]
+                          [--also 'NAME=COMMAND with {port} and {upstream}']
 Absolute figures drift with the machine; the ratios of one run are what may be quoted.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import datetime
 import os
 import platform
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import uvloop
-import yaml
 
 from tests.bench import load
+from tests.bench.mock import CHUNKS
+from tests.bench.targets import Target, free_port, nginx, process, started, wait_for
 
-ROOT = Path(__file__).parents[2]
-CASES = {  # name: (payload options, connections)
-    "JSON, 4 connections": ({}, 4),
-    "JSON, 16 connections": ({}, 16),
-    "JSON, 1 connection": ({}, 1),
-    "stream of 100 chunks, back to back, 4 connections": ({"stream": True}, 4),
-    "200 streams at 50 chunks/s": ({"stream": True, "paced": True}, 200),
-}
-LIMITS = [
-    "1_000_000 requests/minute",
-    "1_000_000_000 tokens/minute",
-    "1_000_000_000 tokens/day",
-    "1_000_000_000 tokens/month",
-]
+OURS, SILENT, BARE, DIRECT = "ours", "ours, counting", "bare", "direct"
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+@dataclass
+class Case:
+    """A kind of load. `unit` is what rates and CPU are told by; `rate` makes it an open loop."""
+
+    name: str
+    connections: int
+    options: dict[str, bool] = field(default_factory=dict)
+    rate: float | None = None
+    quick: bool = False
+
+    @property
+    def unit(self) -> str:
+        return "chunks" if self.options else "answers"
 
 
-@contextlib.contextmanager
-def process(core: int, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    started = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+CASES = (
+    Case("JSON, 1 connection", 1),
+    Case("JSON, 4 connections", 4, quick=True),
+    Case("JSON, 16 connections", 16, quick=True),
+    Case("JSON, open loop, 300 requests a second", 32, rate=300.0),
+    Case("streams of 100 chunks, back to back, 4 connections", 4, {"stream": True}, quick=True),
+    Case("200 streams at 50 chunks a second", 200, {"stream": True, "paced": True}, quick=True),
+)
+OPEN_STREAMS = 1000
+
+
+@dataclass
+class Figures:
+    """One target under one load."""
+
+    per_s: float
+    cpu_us: float
+    p50_ms: float
+    p99_ms: float
+
+
+def measure(target: Target, case: Case, seconds: float) -> Figures:
+    silent = {"silent": True} if target.name == SILENT else {}
+    payload = load.request(target.port, **case.options, **silent)
+    before_s = target.cpu_s()
+    seen = uvloop.run(load.run(target.port, payload, case.connections, seconds, rate=case.rate))
+    used_s = target.cpu_s() - before_s
+    count = len(seen.latencies_s) * (CHUNKS if case.options else 1)
+    times_s = sorted(seen.deliveries_s or seen.latencies_s)
+    return Figures(
+        per_s=count / seen.took_s,
+        cpu_us=used_s / count * 1e6,
+        p50_ms=times_s[len(times_s) // 2] * 1e3,
+        p99_ms=times_s[len(times_s) * 99 // 100] * 1e3,
     )
-    try:
-        yield started
-    finally:
-        started.terminate()
-        started.wait(20)
 
 
-def wait_for(port: int) -> float:
-    """Seconds until the port answers."""
-    began = time.perf_counter()
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return time.perf_counter() - began
-        time.sleep(0.005)
+def compared(
+    case: Case, targets: Iterable[Target], rounds: int, seconds: float
+) -> dict[str, list[Figures]]:
+    """The figures of each target, round by round."""
+    found: dict[str, list[Figures]] = {}
+    for number in range(rounds):
+        for target in targets:
+            if target.name == SILENT and not case.options:
+                continue
+            if target.name == DIRECT and number and not case.rate:
+                continue  # it does not change, and takes the time of others
+            found.setdefault(target.name, []).append(measure(target, case, seconds))
+    return found
 
 
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def table(case: Case, found: dict[str, list[Figures]]) -> list[str]:
+    """Medians of each target, and the medians of its ratios to the bare proxy of the same
+    round."""
+    timed = "delivery" if case.options.get("paced") else "answer"
+    lines = [
+        f"### {case.name}",
+        "",
+        f"| | {case.unit}/s | to bare | CPU µs of {case.unit[:-1]} | to bare"
+        f" | {timed} p50 ms | p99 ms | p99 to bare |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, rounds in found.items():
 
+        def mid(figure: Callable[[Figures], float], rounds: list[Figures] = rounds) -> float:
+            return median(map(figure, rounds))
 
-def rss_mb(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+        def ratio(
+            figure: Callable[[Figures], float], name: str = name, rounds: list[Figures] = rounds
+        ) -> str:
+            if name in (BARE, DIRECT):
+                return ""
+            pairs = zip(rounds, found[BARE], strict=True)
+            return f"{median(figure(ours) / figure(bare) for ours, bare in pairs):.2f}"
 
-
-def config(directory: Path, port: int, upstream_port: int) -> Path:
-    path = directory / "config.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "listen": f"127.0.0.1:{port}",
-                "metrics": {"listen": f"127.0.0.1:{free_port()}"},
-                "drain": {"delay": "0s", "timeout": "5s"},
-                "upstreams": {
-                    "mock": {"base_url": f"http://127.0.0.1:{upstream_port}/v1", "api_key": "k"}
-                },
-                "routes": [{"model": "bench", "upstream": "mock"}],
-                "teams": {"core": {"labels": {"cost_center": "1"}}},
-                "keys": {"bench": {"team": "core", "secret": "sk-bench", "limits": LIMITS}},
-            }
+        lines.append(
+            f"| {name} | {mid(lambda f: f.per_s):,.0f} | {ratio(lambda f: f.per_s)}"
+            f" | {mid(lambda f: f.cpu_us):,.0f} | {ratio(lambda f: f.cpu_us)}"
+            f" | {mid(lambda f: f.p50_ms):.2f} | {mid(lambda f: f.p99_ms):.2f}"
+            f" | {ratio(lambda f: f.p99_ms)} |"
         )
-    )
-    return path
+    return [*lines, ""]
 
 
-def measure(
-    port: int, pid: int, options: dict[str, bool], connections: int, seconds: float
-) -> dict[str, float]:
-    payload = load.request(port, **options)
-    before = cpu_s(pid)
-    latencies, took = uvloop.run(load.run(port, payload, connections, seconds))
-    used = cpu_s(pid) - before
-    latencies.sort()
-    return {
-        "per_s": len(latencies) / took,
-        "cpu_us": used / len(latencies) * 1e6,
-        "p50_ms": latencies[len(latencies) // 2] * 1e3,
-        "p99_ms": latencies[len(latencies) * 99 // 100] * 1e3,
-    }
+async def stream_kb(target: Target) -> float:
+    """How much memory one open stream takes, of many that say one chunk a second."""
+    before_mb = target.rss_mb()
+    payload = load.request(target.port, stream=True, slow=True)
+    async with load.open_streams(target.port, payload, OPEN_STREAMS):
+        held_mb = target.rss_mb()
+    await asyncio.sleep(1)
+    return (held_mb - before_mb) * 1e3 / OPEN_STREAMS
 
 
 def main() -> None:
+    arguments = _arguments()
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[-1]})
+    mock_port = free_port()
+    cases = [case for case in CASES if case.quick or not arguments.quick]
+    if arguments.case:
+        cases = [case for case in cases if any(text in case.name for text in arguments.case)]
+    print(f"# Benchmark, {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC\n")
+    print(
+        f"Python {platform.python_version()}, {platform.machine()}, {len(cores)} cores;"
+        f" {arguments.rounds} interleaved rounds of {arguments.seconds:g} s; medians, and medians"
+        " of the ratios of each round. `direct` is the mock upstream without a proxy.\n"
+    )
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        mock = stack.enter_context(process(cores[-1], "tests.bench.mock", str(mock_port)))
+        wait_for(mock_port)
+        also = dict(one.split("=", 1) for one in arguments.also)
+        names = [BARE, OURS] if arguments.quick else [*_others(), BARE, *also, OURS]
+        targets = [
+            stack.enter_context(started(name, directory, mock_port, cores[0], also.get(name, "")))
+            for name in names
+        ]
+        ours = targets[-1]
+        at_rest = {target.name: target.rss_mb() for target in targets}
+        loaded = list(targets)
+        if not arguments.quick:
+            loaded = [Target(DIRECT, mock_port, mock.pid), *targets]
+            loaded.append(Target(SILENT, ours.port, ours.pid))
+        for case in cases:
+            found = compared(case, loaded, arguments.rounds, arguments.seconds)
+            print("\n".join(table(case, found)), flush=True)
+        if not arguments.quick and not arguments.case:
+            print("### Memory\n")
+            print(f"| | at rest, MB | after it all | kB a stream, {OPEN_STREAMS} open | start, s |")
+            print("|---|---|---|---|---|")
+            for target in targets:
+                after_mb = target.rss_mb()
+                kb = asyncio.run(stream_kb(target))
+                print(
+                    f"| {target.name} | {at_rest[target.name]:.0f} | {after_mb:.0f} | {kb:.0f}"
+                    f" | {target.started_s:.2f} |"
+                )
+
+
+def _others() -> list[str]:
+    if nginx() is None:
+        sys.stderr.write("nginx is not installed: it is left out.\n")
+        return []
+    return ["nginx"]
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--quick", action="store_true", help="the bare proxy and ours, 60 s")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seconds", type=float)
     parser.add_argument("--case", action="append", help="only cases whose name holds this text")
+    parser.add_argument("--also", action="append", default=[], help="NAME=COMMAND")
     arguments = parser.parse_args()
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[-1]})
-    mock_port, bare_port, port = free_port(), free_port(), free_port()
-    lines = [f"# Benchmark, {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC", ""]
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        process(cores[-1], "tests.bench.mock", str(mock_port)),
-    ):
-        wait_for(mock_port)
-        settings = config(Path(directory), port, mock_port)
-        with (
-            process(
-                cores[0], "tests.bench.bare", str(bare_port), f"http://127.0.0.1:{mock_port}"
-            ) as bare,
-            process(cores[0], "proxy", "serve", "-c", str(settings)) as ours,
-        ):
-            started_s = wait_for(port)
-            wait_for(bare_port)
-            lines += [
-                f"Python {platform.python_version()}, {platform.machine()}, {len(cores)} cores; {arguments.rounds} interleaved rounds of {arguments.seconds:g} s; medians. "
-                "`direct` is the mock upstream without a proxy.",
-                "",
-                "| case | answers/s: bare | ours | ratio | CPU µs an answer: bare | ours | ratio | p50 / p99 ms: direct | bare | ours |",
-                "|---|---|---|---|---|---|---|---|---|---|",
-            ]
-            for name, (options, connections) in CASES.items():
-                if arguments.case and not any(text in name for text in arguments.case):
-                    continue
-                rounds = [
-                    (
-                        measure(
-                            mock_port,
-                            os.getpid(),
-                            options,
-                            connections,
-                            min(1.0, arguments.seconds),
-                        ),
-                        measure(bare_port, bare.pid, options, connections, arguments.seconds),
-                        measure(port, ours.pid, options, connections, arguments.seconds),
-                    )
-                    for _ in range(arguments.rounds)
-                ]
-                lines.append(row(name, rounds))
-                print(lines[-1], flush=True)
-            lines += [
-                "",
-                f"Start to listening (imports included): {started_s:.2f} s. Resident after the run: bare {rss_mb(bare.pid):.0f} MB, ours {rss_mb(ours.pid):.0f} MB.",
-                "",
-            ]
-    text = "\n".join(lines)
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text)
-
-
-def row(
-    name: str, rounds: list[tuple[dict[str, float], dict[str, float], dict[str, float]]]
-) -> str:
-    def mid(index: int, field: str) -> float:
-        return median(figures[index][field] for figures in rounds)
-
-    rate = median(ours["per_s"] / bare["per_s"] for _, bare, ours in rounds)
-    cpu = median(ours["cpu_us"] / bare["cpu_us"] for _, bare, ours in rounds)
-    latency = [f"{mid(index, 'p50_ms'):.2f} / {mid(index, 'p99_ms'):.2f}" for index in range(3)]
-    return (
-        f"| {name} | {mid(1, 'per_s'):,.0f} | {mid(2, 'per_s'):,.0f} | {rate:.2f} | {mid(1, 'cpu_us'):,.0f} | {mid(2, 'cpu_us'):,.0f} | {cpu:.2f} | "
-        + " | ".join(latency)
-        + " |"
-    )
+    if arguments.seconds is None:
+        arguments.seconds = 1.3 if arguments.quick else 2.0
+    return arguments
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from pathlib import Path
 import uvloop
 import yaml
 
-from tests.bench.run import ROOT, free_port, process, wait_for
+from tests.bench.targets import ROOT, free_port, process, wait_for
 
 MODEL_SAMPLES = 60  # about what one model adds: three histograms and the counters
 EVENTS = 100
