@@ -13,7 +13,6 @@ import re
 from dataclasses import dataclass, field
 from time import monotonic_ns, perf_counter
 
-BODY = {"model": "bench", "messages": [{"role": "user", "content": "y" * 900}]}
 _SENT = re.compile(rb" @([0-9]{18})")
 
 
@@ -27,11 +26,13 @@ class Seen:
     took_s: float = 0.0
 
 
-def request(port: int, **options: bool) -> bytes:
-    """A request as bytes. `stream` and what the mock reads from a body: `paced`, `slow`,
-    `silent`."""
+def request(port: int, *, prompt_bytes: int = 900, **options: bool | str) -> bytes:
+    """A request as bytes. `stream` and what the mock reads from a body: `paced`, `slow`, `silent`,
+    `vendor`."""
     asked = {"stream_options": {"include_usage": True}} if options.get("stream") else {}
-    body = json.dumps({**BODY, **asked, **options}, separators=(",", ":")).encode()
+    messages = [{"role": "user", "content": "y" * prompt_bytes}]
+    fields = {"model": "bench", "messages": messages, **asked, **options}
+    body = json.dumps(fields, separators=(",", ":")).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
         "Authorization: Bearer sk-bench\r\nContent-Type: application/json\r\nAccept: */*\r\n"

@@ -3,6 +3,7 @@
 The request body says what it wants: `"stream":true` gives 100 chunks, back to back, or with
 `"paced":true` at 50 a second, each of which names the moment at which it was sent; with
 `"slow":true` one a second. `"silent":true`: usage is not stated, asked or not.
+`"vendor":"groq-json"` gives the golden answer of that name.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 from time import monotonic_ns
 
 import uvloop
+
+from tests.core.dialects.openai_chat.golden import GOLDENS
 
 USAGE = {"prompt_tokens": 250, "completion_tokens": 100, "total_tokens": 350}
 JSON_BODY = json.dumps(
@@ -30,10 +33,23 @@ JSON_BODY = json.dumps(
         "usage": USAGE,
     }
 ).encode()
-JSON_ANSWER = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-request-id: req_1\r\nContent-Length: %d\r\n\r\n%b"
-    % (len(JSON_BODY), JSON_BODY)
-)
+
+
+def whole(body: bytes) -> bytes:
+    return (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-request-id: req_1\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+
+
+JSON_ANSWER = whole(JSON_BODY)
+# Of the golden answers those that `"vendor":"<name>"` asks for.
+VENDORS = ("openai-json", "deepseek-json", "groq-json", "openrouter-json", "vllm-json")
+VENDOR_ANSWERS = {
+    b'"vendor":"%b"' % answer.name.encode(): whole(answer.body)
+    for answer in GOLDENS
+    if answer.name in VENDORS
+}
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
@@ -109,7 +125,9 @@ class Upstream(asyncio.Protocol):
             return
         body, self.buffer = self.buffer[head_end + 4 :], b""
         if b'"stream":true' not in body:
-            self.transport.write(JSON_ANSWER)
+            asked = body.find(b'"vendor":')
+            name = body[asked : body.find(b'"', asked + 10) + 1]
+            self.transport.write(VENDOR_ANSWERS.get(name, JSON_ANSWER))
             return
         end = SILENT_END if b'"silent":true' in body else STREAM_END
         if b'"paced":true' in body or b'"slow":true' in body:
