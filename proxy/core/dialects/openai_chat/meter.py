@@ -7,8 +7,9 @@ stands in these attributes.
 
 from __future__ import annotations
 
+from proxy.core.dialects.answer_body import BOM, AnswerBody
 from proxy.core.dialects.openai_chat.delivered import Delivered
-from proxy.core.dialects.openai_chat.edges import KeptBody
+from proxy.core.dialects.openai_chat.edges import edge_of
 from proxy.core.dialects.openai_chat.repair import objects_of, salvaged
 from proxy.core.dialects.openai_chat.shapes import (
     Answer,
@@ -27,24 +28,13 @@ from proxy.core.dialects.openai_chat.substance import (
     holds_answer,
 )
 from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_of
-from proxy.core.dialects.opening import Opening
 from proxy.core.dialects.texts import Texts
-from proxy.core.http.content_coding import Decoder, coding_name
-from proxy.core.http.sse import SSEParser, ends_at
 from proxy.core.usage import Usage
 
 _DONE = b"[DONE]"
-_BOM = b"\xef\xbb\xbf"
-_FIELD_STARTS = (
-    b":deir"  # comments, data, event, id, retry: what a line of an event stream begins with
-)
 _HEADS_MAX = 4  # events read whole while looking for the model's name; Azure's first has none
-_BRACE = 0x7B
-_EVENT_NAME = b"event:"
-MEASURE_UNCALIBRATED = (
-    1,
-    4,
-)  # output tokens per byte of delivered text, while nothing has been learned of the model
+# output tokens per byte of delivered text, while nothing has been learned of the model
+MEASURE_UNCALIBRATED = (1, 4)
 
 
 class Meter:
@@ -64,8 +54,8 @@ class Meter:
     """
 
     __slots__ = (
-        "_answered", "_blind", "_body_bytes", "_cached_inside_input", "_decoder", "_delivered", "_ended", "_event_bytes_max", "_expects_events",
-        "_finished", "_heads_left", "_json", "_kept", "_mark", "_measure_bytes", "_measure_tokens", "_opening", "_parser", "_prose", "_read", "_running", "_stated",
+        "_answered", "_body", "_cached_inside_input", "_delivered", "_ended", "_event_bytes_max", "_finished", "_heads_left",
+        "_measure_bytes", "_measure_tokens", "_parser", "_read", "_running", "_stated",
         "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "texts", "unreadable", "usage", "usage_current", "usage_final",
     )  # fmt: skip
 
@@ -96,29 +86,25 @@ class Meter:
         self.model_served: str | None = None
         self.response_id: str | None = None
         self.service_tier: str | None = None
-        decoder = Decoder.for_encoding(content_encoding)
-        self.unreadable = self._blind = decoder is None
-        self._decoder = None if coding_name(content_encoding) == "identity" else decoder
-        self._expects_events = (stream and status < 400) or (content_type or "").lower().startswith(
-            "text/event-stream"
+        self._body = AnswerBody(
+            stream=stream,
+            content_type=content_type,
+            content_encoding=content_encoding,
+            status=status,
+            event_bytes_max=event_bytes_max,
+            answer_bytes_max=answer_bytes_max,
         )
-        # _blind: the content coding cannot be undone, or no further
-        self._json: bool | None = None  # None until the first byte tells which it is
-        self._mark = b""  # what may become a byte order mark, or the name of a line
-        self._opening: Opening | None = None  # of a body that may be one JSON value or JSON lines
-        self._prose = False  # it is to be events and begins like none
-        self._parser = SSEParser(event_bytes_max)
+        self.unreadable = self._body.blind
+        self._parser = self._body.parser
         self._measure_tokens, self._measure_bytes = measure
         self.texts = None if text_bytes_max == 0 else Texts(text_bytes_max)
-        self._delivered = Delivered(self.texts, frames=self._decoder is None)
+        self._delivered = Delivered(self.texts, frames=self._body.plain)
         self._finished = False  # a finish_reason was seen
         self._heads_left = _HEADS_MAX
         self._event_bytes_max = event_bytes_max
         self._cached_inside_input = (
             cached_inside_input  # whether this vendor's prompt tokens hold its cached ones
         )
-        self._body_bytes = 0  # of what is no event stream
-        self._kept = KeptBody(answer_bytes_max)
         self._read = False  # a JSON answer was read to its end
         self._ended = False
 
@@ -126,13 +112,10 @@ class Meter:
     def answered(self) -> bool | None:
         """Whether it holds an answer: a choice, data, or what cannot be read. False: what came is
         none, an error or a page; None: nothing came that tells."""
-        if (
-            self._answered
-            or self.oversized
-            or (self._blind and (self._body_bytes or self._json is not None))
-        ):
+        body = self._body
+        if self._answered or body.oversized or (body.blind and body.begun):
             return True
-        return False if self.error or self._prose else self._answered
+        return False if self.error or body.prose else self._answered
 
     @property
     def output_measure(self) -> int:
@@ -140,11 +123,11 @@ class Meter:
         What is not read (yet) counts with all its bytes:
         a JSON answer before its end, an event before its end, an event too large to be read at all.
         A page or a text is no answer."""
-        delivered, parser = self._delivered, self._parser
-        size = delivered.text_bytes + delivered.unread_bytes + parser.dropped_bytes
-        unread = self._body_bytes if parser.between else self._body_bytes + parser.pending_bytes
-        if unread and not self._read and (self._answered or self.answered is not False):
-            size += unread
+        delivered = self._delivered
+        size = delivered.text_bytes + delivered.unread_bytes + self._parser.dropped_bytes
+        pending = self._body.pending_bytes
+        if pending and not self._read and (self._answered or self.answered is not False):
+            size += pending
         return -(-size * self._measure_tokens // self._measure_bytes)
 
     @property
@@ -155,7 +138,7 @@ class Meter:
         An event or a JSON answer that is not over is in no client's hands, and most of a large one
         is no text: cited pages, a picture.
         """
-        if self.oversized or self._blind:
+        if self._body.oversized or self._body.blind:
             return self.output_measure
         if self.usage_current and self.usage is not None and self.usage.output_tokens:
             return self.usage.output_tokens
@@ -166,11 +149,12 @@ class Meter:
     def text_known(self) -> bool:
         """Whether all text that was delivered has been read, so that counting it counts
         everything."""
+        body = self._body
         return not (
             self.unreadable
-            or self.oversized
+            or body.oversized
             or self._parser.pending_bytes
-            or (self._body_bytes and not self._read)
+            or (body.size_bytes and not self._read)
         )
 
     @property
@@ -186,37 +170,28 @@ class Meter:
         """Whether all of the stream has come, however its connection ends: `[DONE]`, or a finish
         reason and the final usage."""
         return self.done or (
-            self._json is False and self._finished and self.usage_final and not self.error
+            self._body.json is False and self._finished and self.usage_final and not self.error
         )
 
     @property
     def between_events(self) -> bool:
         """Whether all events that came are whole, so that another one may be put behind them."""
-        return (
-            self._json is False
-            and self._decoder is None
-            and not self._blind
-            and self._parser.between
-        )
+        return self._body.between_events
 
     def whole_events(self, chunk: bytes) -> bytes:
         """Of the chunk that was fed last, what ends with a whole event; empty if no event ends in
         it, as none does in JSON."""
-        return (
-            chunk
-            if self.between_events
-            else chunk[: 0 if self._json else ends_at(chunk, by_lines=self._parser.by_lines)]
-        )
+        return self._body.whole_events(chunk)
 
     @property
     def shows_its_end(self) -> bool:
         """Whether the answer itself says that it is whole: by `[DONE]`, a finish reason, or JSON
         closed. Known after `end`."""
-        return self.done or self._read or (self.finish_reason is not None and not self._json)
+        return self.done or self._read or (self.finish_reason is not None and not self._body.json)
 
     @property
     def oversized(self) -> bool:
-        return self._parser.oversized > 0 or self._kept.cut
+        return self._body.oversized
 
     def feed(self, chunk: bytes) -> None:
         """One chunk as it came from the upstream, content coding included."""
@@ -226,15 +201,12 @@ class Meter:
                 if new > 0:
                     self.usage_current = self.usage_final = False
                 return
-        if self._blind:
-            self._body_bytes += len(chunk)
-        elif self._decoder is None:
-            self._take_piece(chunk)
-        else:
-            for piece in self._decoder.feed(chunk):
-                self._take_piece(piece)
-            if self._decoder.failed:
-                self.unreadable = self._blind = True
+        body = self._body
+        for piece in body.pieces(chunk):
+            for event in body.events(piece):
+                self._take_event(event)
+        self.error |= self._parser.errors > 0
+        self.unreadable |= body.blind
 
     def end(self) -> None:
         """The answer is over, cleanly or not: read what has waited for its end. Called again, it
@@ -242,49 +214,15 @@ class Meter:
         if self._ended:
             return
         self._ended = True
-        if self._mark.removeprefix(_BOM).strip():
-            self._begin(self._mark.removeprefix(_BOM).lstrip())
-        if self._json:
+        body = self._body
+        for event in body.end():
+            self._take_event(event)
+        if body.json:
             self._read_body()
-        else:
-            for event in self._parser.end():
-                self._take_event(event)
-            if self._prose and self._heads_left == _HEADS_MAX and not self.done:
-                self.unreadable = True
-            self._delivered.finish()
-
-    def _take_piece(self, piece: bytes) -> None:
-        """Part of the decoded body."""
-        if self._json is None:
-            self._start(piece)
-        elif self._json:
-            self._keep(piece)
-        else:
-            for event in self._parser.feed(piece):
-                self._take_event(event)
-            if self._parser.errors:
-                self.error = True
-
-    def _start(self, piece: bytes) -> None:
-        """The first byte tells JSON and pages from events; the content type may not: some vendors
-        answer JSON to `stream: true`, or name neither."""
-        piece = (self._mark + piece).lstrip()
-        text = piece.removeprefix(_BOM).lstrip()
-        named = text[:1] in (b"d", b"e")  # as no JSON value begins; a line of an event stream does
-        if not text or _BOM.startswith(piece) or (named and len(text) < len(_EVENT_NAME)):
-            self._mark = text if named else piece[: len(_BOM)]
             return
-        self._begin(text)
-
-    def _begin(self, text: bytes) -> None:
-        """The body's first bytes that say something."""
-        self._mark = b""
-        events = self._expects_events or text.startswith((b"data:", _EVENT_NAME, b":"))
-        self._json = text[0] in b"{[<" or not events
-        self._prose = text[0] not in (b"{[" if self._json else _FIELD_STARTS)
-        if text[0] == _BRACE:
-            self._opening = Opening(self._kept.bytes_max)
-        self._take_piece(text)
+        if body.prose and self._heads_left == _HEADS_MAX and not self.done:
+            self.unreadable = True
+        self._delivered.finish()
 
     # Events.
 
@@ -411,28 +349,12 @@ class Meter:
 
     # JSON answers.
 
-    def _keep(self, piece: bytes) -> None:
-        self._body_bytes += len(piece)
-        if self._opening is not None:
-            self._opening.feed(piece)
-            if self._opening.lines:
-                self._read_lines(piece)
-                return
-            if self._opening.lines is False:
-                self._opening = None
-        self._kept.add(piece)
-
-    def _read_lines(self, piece: bytes) -> None:
-        """What began like a JSON answer is a stream of JSON lines."""
-        self._json = False
-        self._body_bytes = 0
-        self._take_piece(self._kept.whole() + piece)
-
     def _read_body(self) -> None:
-        if self._kept.cut:
-            self._read_edges()
+        kept = self._body.kept
+        if kept.cut:
+            self._read_edges(*kept.ends())
             return
-        body = self._kept.whole().removeprefix(_BOM)
+        body = kept.whole().removeprefix(BOM)
         answer = read_leniently(body)
         if answer is None:
             self._read_broken_body(body)
@@ -468,9 +390,9 @@ class Meter:
             self._take_finish(choices_of(answer.choices))
             self._take_usage(answer, final=True)
 
-    def _read_edges(self) -> None:
+    def _read_edges(self, head: bytes, tail: bytes) -> None:
         """Usage from an answer too large to read whole."""
-        answer = self._kept.edge()
+        answer = edge_of(head, tail)
         if answer is None:
             self.unreadable = True
             return

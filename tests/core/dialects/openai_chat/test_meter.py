@@ -545,7 +545,7 @@ def test_a_json_answer_too_large_to_keep_still_tells_its_usage(
             assert (None if meter.usage is None else meter.usage.input_tokens) == expected
             assert meter.usage_final is (expected is not None)
             assert meter.oversized
-            assert meter._kept.kept_bytes <= 300_000
+            assert meter._body.kept.kept_bytes <= 300_000
 
 
 def test_an_event_too_large_to_read_counts_with_all_its_bytes() -> None:
