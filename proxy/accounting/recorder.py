@@ -25,7 +25,7 @@ from proxy.core.records.settlement import recovered
 from proxy.core.usage import UsageRecord
 from proxy.journal import Journal, JournalReader, Recovered
 from proxy.ledger import BATCH_MAX, Ledger, LedgerUnavailable, Refusal
-from proxy.ledger.sqlite.recent import Recent
+from proxy.ledger.reading import Recent
 from proxy.metrics.collector import Metrics
 
 # from the first close to its batch: under load a batch fills, alone a record is booked at once

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from proxy.core import dates
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.model_names import matches
 from proxy.core.pricing.book import PriceBook
@@ -26,10 +27,8 @@ from proxy.core.pricing.booked import BookedPrices, Kept
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.core.records.repricing import RERATE, Repriced, Verdict, reprice, standing
 from proxy.core.usage import UsageRecord
-from proxy.ledger import BATCH_MAX, Ledger
-from proxy.ledger.sqlite.pages import Page, Row, Stretch, head, narrowed, pages
-from proxy.ledger.sqlite.queries import Queries
-from proxy.ledger.sqlite.spans import YEARS
+from proxy.ledger import BATCH_MAX, Ledger, Reader
+from proxy.ledger.reading import Page, Row, Stretch
 
 SEQS_MAX = 64 * BATCH_MAX  # of one call: about a second
 # priced at once, in a thread: requests wait for the interpreter meanwhile, a millisecond or two
@@ -98,7 +97,7 @@ class Rerated(msgspec.Struct, frozen=True, kw_only=True):
 
 async def rerate(
     ask: Rerate,
-    queries: Queries,
+    reader: Reader,
     ledger: Ledger,
     prices: PriceBook,
     zone: ZoneInfo,
@@ -122,17 +121,18 @@ async def rerate(
         raise invalid_request(
             f"`reason` is one line of at most {REASON_CHARS_MAX} characters.", param="reason"
         )
-    from_ms, to_ms = _moment_ms(ask.from_, "from", zone), _moment_ms(ask.to, "to", zone)
+    start, end = _moment(ask.from_, "from", zone), _moment(ask.to, "to", zone)
+    from_ms, to_ms = dates.range_ms(start, end)
     if from_ms is not None and to_ms is not None and to_ms <= from_ms:
         raise invalid_request("`to` is not after `from`.", param="to")
-    whole = await asyncio.to_thread(_whole, queries, ask, from_ms, to_ms)
+    whole = await asyncio.to_thread(_whole, reader, ask, from_ms, to_ms)
     part = msgspec.structs.replace(
         whole, through=max(whole.after, min(whole.through, whole.after + SEQS_MAX))
     )
     told = _Told()
-    pricing = _Pricing(queries, prices, ask)
+    pricing = _Pricing(reader, prices, ask)
     booking = _Booking(ledger, pricing.terms_of, booked)
-    with contextlib.closing(pages(queries.path, part, PAGE_SEQS, corrected=True)) as remaining:
+    with contextlib.closing(reader.pages(part, PAGE_SEQS, corrected=True)) as remaining:
         while (repriced := await asyncio.to_thread(pricing.next_of, remaining)) is not None:
             told.add(repriced)
             if not ask.dry_run:
@@ -143,7 +143,7 @@ async def rerate(
     return Rerated(
         dry_run=ask.dry_run,
         price_version=prices.version,
-        period=_period(from_ms, to_ms, zone),
+        period=dates.described(start, end, zone),
         after=whole.after,
         through=whole.through,
         next=part.through if part.through < whole.through else None,
@@ -195,28 +195,27 @@ class _Booking:
                 self._booked(adjustment)
 
 
-def _whole(queries: Queries, ask: Rerate, from_ms: int | None, to_ms: int | None) -> Stretch:
+def _whole(reader: Reader, ask: Rerate, from_ms: int | None, to_ms: int | None) -> Stretch:
     """What this call and all that follow it go through; the first one finds its ends."""
     if ask.after is not None and ask.through is not None:
         return Stretch(
             after=max(0, ask.after),
-            through=min(ask.through, head(queries.path)),
+            through=min(ask.through, reader.head()),
             from_ms=from_ms,
             to_ms=to_ms,
         )
-    return narrowed(
-        queries.path,
-        Stretch(after=ask.after or 0, through=head(queries.path), from_ms=from_ms, to_ms=to_ms),
+    return reader.narrowed(
+        Stretch(after=ask.after or 0, through=reader.head(), from_ms=from_ms, to_ms=to_ms)
     )
 
 
 class _Pricing:
     """Prices pages, in a thread."""
 
-    def __init__(self, queries: Queries, prices: PriceBook, ask: Rerate) -> None:
+    def __init__(self, reader: Reader, prices: PriceBook, ask: Rerate) -> None:
         self._ask = ask
         self._reason = RERATE if ask.reason is None else f"{RERATE}: {ask.reason}"
-        self._prices = BookedPrices(prices, queries.price_terms, queries.price_terms_at)
+        self._prices = BookedPrices(prices, reader.price_terms, reader.price_terms_at)
 
     def terms_of(self, version: str) -> bytes | None:
         """The terms of a version that some record was priced by."""
@@ -305,27 +304,8 @@ def _record(row: Row) -> UsageRecord:
     return record_from(dict(zip(COLUMNS, row, strict=True)))
 
 
-def _moment_ms(text: str | None, name: str, zone: ZoneInfo) -> int | None:
-    if text is None:
-        return None
+def _moment(text: str | None, name: str, zone: ZoneInfo) -> datetime | None:
     try:
-        read = datetime.fromisoformat(text)
-        if read.year not in YEARS:
-            raise ValueError(f"the years are {YEARS[0]} to {YEARS[-1]}")
+        return None if text is None else dates.moment(text, zone)
     except ValueError as error:
-        raise invalid_request(
-            f"`{name}` {text!r} is no date: write 2026-11-01, 2026-11-01T12:00 or 2026-11-01T12:00+08:00.",
-            param=name,
-        ) from error
-    moment = read.replace(tzinfo=zone) if read.tzinfo is None else read
-    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
-
-
-def _period(from_ms: int | None, to_ms: int | None, zone: ZoneInfo) -> str:
-    ends = [
-        None
-        if ms is None
-        else datetime.fromtimestamp(ms // 1000, zone).isoformat(sep=" ", timespec="minutes")
-        for ms in (from_ms, to_ms)
-    ]
-    return f"from {ends[0] or 'the beginning'} to {ends[1] or 'now on'}, the end not included ({zone.key})"
+        raise invalid_request(f"`{name}` {error}", param=name) from error

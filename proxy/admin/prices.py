@@ -15,16 +15,13 @@ from proxy.core.usage import UsageRecord
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.sqlite.queries import Queries
 
 RERATE_PATH = "/admin/v1/prices/rerate"
 
 _LOG = logging.getLogger("tollkeeper.admin")
 
 
-def rerate_route(
-    services: Services, snapshot: Callable[[], Snapshot], queries: Queries
-) -> AdminEndpoint:
+def rerate_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminEndpoint:
     """With the prices of the config in effect. One at a time: what two would book is the same, but
     budgets must hear of it once."""
     turn = asyncio.Lock()
@@ -36,7 +33,7 @@ def rerate_route(
             try:
                 done = await rerate(
                     wanted,
-                    queries,
+                    services.reader,
                     services.ledger,
                     now.prices,
                     now.zone,

@@ -10,18 +10,15 @@ from proxy.admin.prices import rerate_route
 from proxy.admin.process import process_route
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
-from proxy.ledger.sqlite.queries import Queries
 
 
 def admin_routes(
     services: Services, snapshot: Callable[[], Snapshot], why_not_ready: Callable[[], str | None]
 ) -> Sequence[AdminEndpoint]:
     """`snapshot` is the config in effect, `why_not_ready` what /readyz says."""
-    settings = snapshot().settings
-    queries = Queries(settings.ledger.url, settings.data_dir)
     return (
         process_route(services, snapshot, why_not_ready),
-        rerate_route(services, snapshot, queries),
+        rerate_route(services, snapshot),
         limits_route(services, snapshot),
         credit_route(services, snapshot),
     )

@@ -22,8 +22,8 @@ import msgspec
 from proxy.cli.tables import printable
 from proxy.config import loader
 from proxy.config.settings import Settings
-from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.sqlite.queries import Queries
+from proxy.core.errors import ProxyError
+from proxy.ledger import LedgerError, LedgerUnavailable, Reader, connect_reader
 
 # The settings of `serve --upstream URL` keep their data here; reads look here where there is no
 # config file.
@@ -40,7 +40,7 @@ class Failed(click.ClickException):
 class OpenLedger(msgspec.Struct, frozen=True):
     """A ledger to read, and what is needed to read it right."""
 
-    queries: Queries
+    reader: Reader
     zone: ZoneInfo
     data_dir: Path
 
@@ -85,18 +85,25 @@ def open_book(config_path: Path | None, data_dir: Path | None) -> OpenLedger:
     for. Without either: ./var, if it is there."""
     settings = _settings(config_path, data_dir)
     where = settings.data_dir if data_dir is None else data_dir
+    reader = ask(lambda: connect_reader(settings.ledger.url, where))
+    return OpenLedger(reader, ZoneInfo(settings.timezone), where)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Ends the command with a sentence where the ledger or a check inside refuses."""
     try:
-        return OpenLedger(Queries(settings.ledger.url, where), ZoneInfo(settings.timezone), where)
-    except LedgerError as error:
+        yield
+    except ProxyError as error:
+        raise Failed(error.message) from error
+    except (LedgerError, LedgerUnavailable) as error:
         raise Failed(str(error)) from error
 
 
 def ask(question: Callable[[], _Answer]) -> _Answer:
     """The answer of the ledger to one question, or Failed with its reason."""
-    try:
+    with told():
         return question()
-    except (LedgerError, LedgerUnavailable) as error:
-        raise Failed(str(error)) from error
 
 
 def print_json(value: object) -> None:

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from proxy.config.settings import Settings
-from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import LedgerError, LedgerUnavailable, connect_reader
 
 DAYS = 30
 RECORDS_MAX = 10_000  # the latest that are looked at: a start must not wait for a month of them
@@ -24,9 +23,9 @@ def unstated(settings: Settings, now_ms: int) -> list[str]:
     observed = [
         name for name, upstream in settings.upstreams.items() if upstream.stream_usage == "observe"
     ]
-    queries = Queries(settings.ledger.url, settings.data_dir)
     try:
-        counts = queries.sources(now_ms - DAYS * _DAY_MS, RECORDS_MAX)
+        reader = connect_reader(settings.ledger.url, settings.data_dir)
+        counts = reader.sources(now_ms - DAYS * _DAY_MS, RECORDS_MAX)
     except (LedgerError, LedgerUnavailable):
         return []  # who opens the ledger to write says what is wrong with it
     found = []

@@ -15,8 +15,10 @@ import click
 
 from proxy.accounting.export import records
 from proxy.cli import common, formats, time_range
+from proxy.core import dates
 from proxy.core.records.canonical import COLUMNS, Value
-from proxy.ledger.sqlite import pages
+from proxy.ledger import Reader
+from proxy.ledger.reading import Stretch
 
 _PLACE = {name: place for place, name in enumerate(COLUMNS)}
 
@@ -114,30 +116,29 @@ def export(
             )
         if not yes:
             raise common.Failed(f"{out} exists: choose another name, or add --yes to replace it.")
-    head = common.ask(lambda: pages.head(book.queries.path))
+    head = common.ask(book.reader.head)
     if (beyond := max(after, through or 0)) > head:
         raise common.Failed(
-            f"The ledger {book.queries.path} ends at seq {head}, before {beyond}: check the number, and that this is the right ledger."
+            f"The ledger {book.reader.name} ends at seq {head}, before {beyond}: check the number, and that this is the right ledger."
         )
-    stretch = pages.Stretch(
+    from_ms, to_ms = dates.range_ms(start, end)
+    stretch = Stretch(
         after=after,
         through=head if through is None else through,
-        from_ms=time_range.to_ms(start),
-        to_ms=time_range.to_ms(end),
+        from_ms=from_ms,
+        to_ms=to_ms,
     )
     click.echo(_told(start, end, stretch, book), err=True)
     totals = Totals()
     with _opened(out) as file:
-        near = common.ask(lambda: pages.narrowed(book.queries.path, stretch))
-        labels = (
-            common.ask(lambda: pages.label_names(book.queries.path, near)) if form == "csv" else []
-        )
+        near = common.ask(lambda: book.reader.narrowed(stretch))
+        labels = common.ask(lambda: book.reader.label_names(near)) if form == "csv" else []
         lines = records.FORMATS[form](book.zone, labels)
         common.ask(
             lambda: _write(
                 file,
                 lines,
-                book.queries.path,
+                book.reader,
                 near,
                 totals,
                 bar=out is not None or not sys.stdout.isatty(),
@@ -148,17 +149,17 @@ def export(
 
 
 def _told(
-    start: datetime | None, end: datetime | None, stretch: pages.Stretch, book: common.OpenLedger
+    start: datetime | None, end: datetime | None, stretch: Stretch, book: common.OpenLedger
 ) -> str:
     since = f" --after {stretch.after}" if stretch.after else ""
-    return f"Records {time_range.describe(start, end, book.zone)}, to be had again with{since} --through {stretch.through}"
+    return f"Records {dates.described(start, end, book.zone)}, to be had again with{since} --through {stretch.through}"
 
 
 def _write(
     file: BinaryIO,
     lines: records.Lines,
-    path: Path,
-    stretch: pages.Stretch,
+    reader: Reader,
+    stretch: Stretch,
     totals: Totals,
     *,
     bar: bool,
@@ -167,7 +168,7 @@ def _write(
     file.write(lines.begin())
     done = stretch.after
     with common.progress("Exporting", stretch.through - done, shown=bar) as advance:
-        for page in pages.pages(path, stretch):
+        for page in reader.pages(stretch):
             file.write(lines.lines(page.rows))
             totals.add(page.rows)
             advance(page.upto_seq - done)

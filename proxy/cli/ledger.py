@@ -11,7 +11,7 @@ import click
 from proxy.cli import common, formats
 from proxy.cli.export import export
 from proxy.journal import JournalFigures, inspect
-from proxy.ledger.sqlite.queries import Status
+from proxy.ledger.reading import Status
 
 
 @click.group(commands=[export])
@@ -32,7 +32,7 @@ def status(config_path: Path | None, data_dir: Path | None, as_json: bool) -> No
       tollkeeper ledger status
     """
     book = common.open_book(config_path, data_dir)
-    state = common.ask(book.queries.status)
+    state = common.ask(book.reader.status)
     journals = journal_figures(book.data_dir / "journal", state.writers)
     if as_json:
         common.print_json({"ledger": state, "journal": journals})

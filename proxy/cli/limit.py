@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import time_ns
 from typing import TypeVar
@@ -16,12 +15,12 @@ import click
 
 from proxy.admin.limits import CREDIT_PATH, LIMITS_PATH, CreditAnswer, Limits, near_ppm
 from proxy.cli import admin_client, common, formats, time_range
+from proxy.cli.own_ledger import own_ledger
 from proxy.cli.tables import Column, print_table
 from proxy.config.limits import rules_of
 from proxy.config.settings import Settings
-from proxy.core.errors import ProxyError
-from proxy.ledger import Ledger, LedgerError, LedgerUnavailable, connect
-from proxy.ledger.sqlite.queries import Queries
+from proxy.core import dates
+from proxy.ledger import Ledger
 from proxy.quota import Quota
 from proxy.quota import connect as connect_quota
 from proxy.quota.credits import CreditOrder, credit, standings
@@ -65,7 +64,7 @@ def list_(config_path: Path | None, as_json: bool, near: str) -> None:
       tollkeeper limit list
       tollkeeper limit list --near 80%
     """
-    with _told():
+    with common.told():
         share = near_ppm(near)
         process = _process(config_path)
         if process is not None:
@@ -105,7 +104,7 @@ def credit_(
       tollkeeper limit credit trial 100_000 --until 2026-12-01 --reason "one more week"
     """
     order = CreditOrder(limit=name, amount=amount, reason=reason, until=until)
-    with _told():
+    with common.told():
         process = _process(config_path)
         if process is not None:
             done = admin_client.ask(process, "POST", CREDIT_PATH, order, type=CreditAnswer)
@@ -147,14 +146,14 @@ def refusals(
     """
     book = common.open_book(config_path, data_dir)
     start, end = time_range.parse(from_, to, month, book.zone)
-    with _told():
-        rows = book.queries.refusals(time_range.to_ms(start), time_range.to_ms(end))
+    with common.told():
+        rows = book.reader.refusals(*dates.range_ms(start, end))
     if as_json:
         common.print_json(
             [{"key": key, "code": code, "refusals": count} for key, code, count in rows]
         )
         return
-    click.echo(f"Refusals {time_range.describe(start, end, book.zone)}")
+    click.echo(f"Refusals {dates.described(start, end, book.zone)}")
     columns = [Column("key"), Column("code"), Column("refusals", right=True)]
     print_table(
         columns, [(formats.text(key), code, formats.count(count)) for key, code, count in rows]
@@ -197,44 +196,23 @@ def _process(config_path: Path | None) -> admin_client.AdminClient | None:
 
 def _directly(config_path: Path | None, work: Callable[[_Desk], Awaitable[_T]]) -> _T:
     settings = common.load(config_path).settings
-    queries = Queries(settings.ledger.url, settings.data_dir)
-    if not queries.path.exists():
-        raise common.Failed(
-            f"there is no ledger at {queries.path} yet: `tollkeeper serve` makes it."
-        )
 
     async def run() -> _T:
-        ledger = await connect(
-            settings.ledger.url, settings.data_dir, settings.data_dir / settings.ledger.key_file
-        )
-        try:
+        async with own_ledger(settings) as (ledger, reader):
             zone = ZoneInfo(settings.timezone)
             quota = await connect_quota(settings.quota.url, zone)
             await restore(
                 quota,
                 rules_of(settings),
                 ledger,
-                queries,
+                reader,
                 currency=settings.currency,
                 zone=zone,
                 now_ms=_now_ms(),
             )
             return await work(_Desk(settings, quota, ledger))
-        finally:
-            await ledger.aclose()
 
     return asyncio.run(run())
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """What goes wrong ends the command with a sentence."""
-    try:
-        yield
-    except (ProxyError, LedgerError, LedgerUnavailable) as error:
-        raise common.Failed(
-            error.message if isinstance(error, ProxyError) else str(error)
-        ) from error
 
 
 def _print(found: list[LimitStatus]) -> None:

@@ -18,6 +18,7 @@ from proxy.cli.tables import Column, print_table
 from proxy.config.price_terms import price_book_of
 from proxy.config.prices import table_of
 from proxy.config.settings import Settings
+from proxy.core import dates
 from proxy.core.model_names import match
 from proxy.core.pricing.book import PriceBook, Quote
 from proxy.core.pricing.pricelist import RATES, PriceRow
@@ -178,7 +179,7 @@ def show(
     at_ms = (
         time.time_ns() // 1_000_000
         if at is None
-        else time_range.to_ms(time_range.moment(at, "--at", zone))
+        else dates.unix_ms(time_range.moment(at, "--at", zone))
     )
     assert at_ms is not None, "a moment was given"
     if team is not None and team not in settings.teams:

@@ -18,10 +18,10 @@ from proxy.config.price_tables import Table
 from proxy.config.price_terms import price_book_of, row_of
 from proxy.config.prices import table_of
 from proxy.config.settings import Settings
+from proxy.core import dates
 from proxy.core.pricing.amounts import PARTS
 from proxy.core.pricing.pricelist import PriceList, is_literal
-from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import LedgerError, LedgerUnavailable, connect_reader
 
 IN_USE_DAYS = 30
 OLD_DAYS = 60
@@ -86,7 +86,7 @@ def check(
     settings = common.load(config_path).settings
     zone = ZoneInfo(settings.timezone)
     now_ms = time.time_ns() // 1_000_000
-    at_ms = now_ms if at is None else time_range.to_ms(time_range.moment(at, "--at", zone))
+    at_ms = now_ms if at is None else dates.unix_ms(time_range.moment(at, "--at", zone))
     assert at_ms is not None, "a moment was given"
     others = []
     for source, file in against:
@@ -120,7 +120,7 @@ def _in_use(settings: Settings, from_ms: int, zone: ZoneInfo) -> list[tuple[str,
     """(upstream, model, how often its cost is not known) of the requests since; nothing where there
     is no ledger yet."""
     try:
-        rows = Queries(settings.ledger.url, settings.data_dir).usage(
+        rows = connect_reader(settings.ledger.url, settings.data_dir).usage(
             ["upstream", "model"], from_ms, None, zone
         )
     except (LedgerError, LedgerUnavailable):

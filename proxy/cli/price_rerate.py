@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -17,15 +17,13 @@ from proxy.accounting.rerating import REASON_CHARS_MAX, Change, Rerate, Rerated,
 from proxy.accounting.rerating import rerate as rerate_stretch
 from proxy.admin.prices import RERATE_PATH
 from proxy.cli import admin_client, common, formats, time_range
+from proxy.cli.own_ledger import own_ledger
 from proxy.cli.tables import Column, print_table
 from proxy.config.price_tables import TableError
 from proxy.config.price_terms import price_book_of
 from proxy.config.prices import table_of
 from proxy.config.settings import Settings
-from proxy.core.errors import ProxyError
 from proxy.core.pricing.book import PriceBook
-from proxy.ledger import LedgerError, LedgerUnavailable, connect
-from proxy.ledger.sqlite.queries import Queries
 
 _Once = Callable[[Rerate], Rerated]
 
@@ -213,39 +211,23 @@ def _asking(process: admin_client.AdminClient) -> _Once:
 
 @contextmanager
 def _directly(settings: Settings, prices: PriceBook) -> Iterator[_Once]:
-    """No process runs: with its lock in hand, the ledger is this command's."""
+    """No process runs."""
     with asyncio.Runner() as runner:
-        try:
-            queries = Queries(settings.ledger.url, settings.data_dir)
-            if not queries.path.exists():
-                raise common.Failed(
-                    f"there is no ledger at {queries.path} yet: `tollkeeper serve` makes it."
-                )
-            ledger = runner.run(
-                connect(
-                    settings.ledger.url,
-                    settings.data_dir,
-                    settings.data_dir / settings.ledger.key_file,
-                )
-            )
-        except LedgerError as error:
-            raise common.Failed(str(error)) from error
+        close = AsyncExitStack()
+        with common.told():
+            ledger, reader = runner.run(close.enter_async_context(own_ledger(settings)))
 
         async def once(ask: Rerate) -> Rerated:
-            return await rerate_stretch(ask, queries, ledger, prices, ZoneInfo(settings.timezone))
+            return await rerate_stretch(ask, reader, ledger, prices, ZoneInfo(settings.timezone))
 
         def run(ask: Rerate) -> Rerated:
-            try:
+            with common.told():
                 return runner.run(once(ask))
-            except (ProxyError, LedgerError, LedgerUnavailable) as error:
-                raise common.Failed(
-                    error.message if isinstance(error, ProxyError) else str(error)
-                ) from error
 
         try:
             yield run
         finally:
-            runner.run(ledger.aclose())
+            runner.run(close.aclose())
 
 
 def _show(found: Rerated, as_json: bool) -> None:

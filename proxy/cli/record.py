@@ -16,7 +16,8 @@ from proxy.core.records.canonical import COLUMNS
 from proxy.core.records.corrections import LATE_CLOSE
 from proxy.core.records.repricing import standing
 from proxy.core.usage import UsageRecord
-from proxy.ledger.sqlite.queries import Entry, Queries
+from proxy.ledger import Reader
+from proxy.ledger.reading import Entry
 
 
 @click.group()
@@ -38,13 +39,13 @@ def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str
       tollkeeper record show 01939c1e-8f5b-7c6a-9d2e-3f4a5b6c7d8e
     """
     book = common.open_book(config_path, data_dir)
-    found = common.ask(lambda: book.queries.record(id))
+    found = common.ask(lambda: book.reader.record(id))
     if found is None:
         raise common.Failed(
             f"The ledger has no record {id}. A request is booked within moments of its end; a refused one never is."
         )
-    adjustments = common.ask(lambda: book.queries.adjustments(id))
-    told = common.ask(lambda: list(_told(found, adjustments, book.queries)))
+    adjustments = common.ask(lambda: book.reader.adjustments(id))
+    told = common.ask(lambda: list(_told(found, adjustments, book.reader)))
     if as_json:
         first, *others = (flat(one.entry) | {"explanation": one.how} for one in told)
         common.print_json(first | {"adjustments": others})
@@ -76,12 +77,12 @@ class _Shown(msgspec.Struct, frozen=True):
     how: price_explanation.Explanation | None
 
 
-def _told(found: Entry, adjustments: Sequence[Entry], queries: Queries) -> Iterator[_Shown]:
+def _told(found: Entry, adjustments: Sequence[Entry], reader: Reader) -> Iterator[_Shown]:
     """The record, then each adjustment. A late close knows nothing of reratings, as it is
     booked."""
-    yield _explained(found, found.record, None, None, queries)
+    yield _explained(found, found.record, None, None, reader)
     images = None
-    if (terms := _terms(found.record, queries)) is not None:
+    if (terms := _terms(found.record, reader)) is not None:
         images = PriceBook.from_terms(terms).images_of(found.record)
     for n, entry in enumerate(adjustments):
         earlier = [one.record for one in adjustments[:n]]
@@ -90,13 +91,13 @@ def _told(found: Entry, adjustments: Sequence[Entry], queries: Queries) -> Itera
         before, now = standing(found.record, told), standing(found.record, [*told, entry.record])
         if entry.record.cost_original_nano is None:
             now = msgspec.structs.replace(now, cost_original_nano=None)
-        yield _explained(entry, now, before, images, queries)
+        yield _explained(entry, now, before, images, reader)
 
 
 def _explained(
-    entry: Entry, now: UsageRecord, before: UsageRecord | None, images: int | None, queries: Queries
+    entry: Entry, now: UsageRecord, before: UsageRecord | None, images: int | None, reader: Reader
 ) -> _Shown:
-    terms = _terms(entry.record, queries)
+    terms = _terms(entry.record, reader)
     how = (
         None
         if terms is None
@@ -105,8 +106,8 @@ def _explained(
     return _Shown(entry, now, before, terms is not None, how)
 
 
-def _terms(record: UsageRecord, queries: Queries) -> bytes | None:
-    return None if record.price_version is None else queries.price_terms(record.price_version)
+def _terms(record: UsageRecord, reader: Reader) -> bytes | None:
+    return None if record.price_version is None else reader.price_terms(record.price_version)
 
 
 def _print_how(told: _Shown, zone: ZoneInfo) -> None:

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from proxy.ledger.sqlite.spans import YEARS
+from proxy.core import dates
+from proxy.core.dates import YEARS
 
 _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
@@ -16,8 +17,10 @@ _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 def parse(
     from_: str | None, to: str | None, month: str | None, zone: ZoneInfo
 ) -> tuple[datetime | None, datetime | None]:
-    """(start, end) in `zone`; None is open. Raises a usage error for what cannot be read, or an end
-    that is not after the start."""
+    """(start, end) in `zone`; None is open.
+
+    Raises a usage error for text that is no date, or an end that is not after the start.
+    """
     if month is None:
         start = None if from_ is None else moment(from_, "--from", zone)
         end = None if to is None else moment(to, "--to", zone)
@@ -25,27 +28,19 @@ def parse(
         start, end = calendar_month(month, zone)
     else:
         raise click.UsageError("--month goes without --from and --to.")
-    first_ms, end_ms = (
-        to_ms(start),
-        to_ms(end),
-    )  # datetimes of one zone compare by the clock on the wall, which goes back once a year
+    # Datetimes of one zone compare by the clock on the wall, which goes back once a year.
+    first_ms, end_ms = dates.range_ms(start, end)
     if first_ms is not None and end_ms is not None and end_ms <= first_ms:
         raise click.UsageError("the end of the range is not after its start.")
     return start, end
 
 
 def moment(text: str, option: str, zone: ZoneInfo) -> datetime:
-    """A day (its midnight in `zone`) or an ISO time, in `zone` unless it states an offset."""
+    """See `dates.moment`; raises a usage error that names the option."""
     try:
-        read = datetime.fromisoformat(text)
-        if read.year not in YEARS:
-            raise ValueError(f"the years are {YEARS[0]} to {YEARS[-1]}")
+        return dates.moment(text, zone)
     except ValueError as error:
-        raise click.BadParameter(
-            f"{text!r} is no date: write 2026-11-01, 2026-11-01T12:00 or 2026-11-01T12:00+08:00.",
-            param_hint=option,
-        ) from error
-    return read.replace(tzinfo=zone) if read.tzinfo is None else read.astimezone(zone)
+        raise click.BadParameter(str(error), param_hint=option) from error
 
 
 def calendar_month(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
@@ -57,17 +52,3 @@ def calendar_month(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
     return datetime(year, number, 1, tzinfo=zone), datetime(
         year + number // 12, number % 12 + 1, 1, tzinfo=zone
     )
-
-
-def describe(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> str:
-    """The range as the head of a report names it."""
-    if start is None and end is None:
-        return f"of all time ({zone.key})"
-    since = "the beginning" if start is None else start.isoformat(sep=" ", timespec="minutes")
-    until = "now on" if end is None else end.isoformat(sep=" ", timespec="minutes")
-    return f"from {since} to {until}, the end not included ({zone.key})"
-
-
-def to_ms(moment: datetime | None) -> int | None:
-    """Unix milliseconds; None stays open."""
-    return None if moment is None else int(moment.timestamp()) * 1000 + moment.microsecond // 1000

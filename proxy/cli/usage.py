@@ -10,7 +10,8 @@ import click
 from proxy.accounting.export.usage import TOTAL, as_csv, totals, with_totals
 from proxy.cli import common, formats, time_range
 from proxy.cli.tables import Column, print_table
-from proxy.ledger.sqlite.queries import UsageRow
+from proxy.core import dates
+from proxy.ledger.reading import UsageRow
 
 GROUPS = ("team", "key", "model", "upstream", "end_user", "day", "hour", "source", "outcome")
 LABEL = "label:"
@@ -99,11 +100,9 @@ def usage(
     """
     book = common.open_book(config_path, data_dir)
     start, end = time_range.parse(from_, to, month, book.zone)
-    rows = common.ask(
-        lambda: book.queries.usage(by, time_range.to_ms(start), time_range.to_ms(end), book.zone)
-    )
+    rows = common.ask(lambda: book.reader.usage(by, *dates.range_ms(start, end), book.zone))
     form = "json" if as_json else form
-    click.echo(f"Usage {time_range.describe(start, end, book.zone)}", err=form != "table")
+    click.echo(f"Usage {dates.described(start, end, book.zone)}", err=form != "table")
     if form == "json":
         common.print_json(with_totals(rows, by))
     elif form == "csv":

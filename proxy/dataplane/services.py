@@ -15,7 +15,7 @@ from proxy.core.usage import UsageRecord
 from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.request_log import request_line
 from proxy.journal import Journal
-from proxy.ledger import Ledger
+from proxy.ledger import Ledger, Reader
 from proxy.metrics.collector import Metrics
 from proxy.quota import Quota
 
@@ -42,6 +42,7 @@ class Services:
         self,
         *,
         ledger: Ledger,
+        reader: Reader,
         journal: Journal,
         recorder: Recorder,
         counter: TokenCounter,
@@ -55,6 +56,7 @@ class Services:
         sync_always: bool,
     ) -> None:
         self.ledger = ledger
+        self.reader = reader
         self.journal = journal
         self.recorder = recorder
         self.counter = counter

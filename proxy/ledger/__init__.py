@@ -1,8 +1,8 @@
-"""The book: append-only records in commit order, one hash chain a database, with roll-ups, refusals
-and credits beside them.
+"""The book: append-only records in commit order, one hash chain a database, with roll-ups beside it.
 
-`connect(url, …)` opens the backend named by the URL's scheme (`sqlite:ledger.db` is
-`proxy.ledger.sqlite`). One process writes; others read through `queries`.
+Refusals, credits and the terms of prices are in it too. One process writes (`connect`); it and
+others read (`connect_reader`). The URL's scheme names the backend: `sqlite:ledger.db` is
+`proxy.ledger.sqlite`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.usage import UsageRecord
+from proxy.ledger.reading import Reader as Reader
 
 BATCH_MAX = 64  # records a transaction: larger ones gain little and hold the database longer
 
@@ -113,15 +115,27 @@ async def connect(
     `key_file` holds the key that seals each batch, by default `ledger.key` in `data_dir`; it is
     made if absent.
     """
+    backend = _backend(url)
+    ledger: Ledger = await backend.connect(url, data_dir, key_file, fail=fail)
+    return ledger
+
+
+def connect_reader(url: str, data_dir: Path) -> Reader:
+    """A reader of the ledger, which need not be there yet. Raises LedgerError for a wrong URL."""
+    reader: Reader = _backend(url).connect_reader(url, data_dir)
+    return reader
+
+
+def _backend(url: str) -> ModuleType:
+    """The database's folder in this package, named by the URL's scheme."""
     scheme = url.partition(":")[0]
     try:
         backend = importlib.import_module(f"{__name__}.{scheme}") if scheme.isidentifier() else None
     except ModuleNotFoundError:
         backend = None
-    opener = getattr(backend, "connect", None)
-    if opener is None:
+    if backend is None or not hasattr(backend, "connect_reader"):
         raise LedgerError(
-            f"ledger.url {url!r}: no such kind of ledger; use sqlite:FILE, for example sqlite:ledger.db"
+            f"ledger.url {url!r}: no such kind of ledger; use sqlite:FILE, "
+            "for example sqlite:ledger.db"
         )
-    ledger: Ledger = await opener(url, data_dir, key_file, fail=fail)
-    return ledger
+    return backend

@@ -10,8 +10,8 @@ from datetime import tzinfo
 from time import monotonic
 
 from proxy.core.calendar import Per, window
-from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.sqlite.queries import Queries, UsageRow
+from proxy.ledger import LedgerError, LedgerUnavailable, Reader
+from proxy.ledger.reading import UsageRow
 from proxy.metrics.families import Families
 
 PERIODS = (Per.DAY, Per.MONTH)
@@ -26,13 +26,13 @@ class Spend:
 
     def __init__(
         self,
-        queries: Queries,
+        reader: Reader,
         zone: Callable[[], tzinfo],
         now_ms: Callable[[], int],
         series_max: int,
         now_s: Callable[[], float] = monotonic,
     ) -> None:
-        self._queries = queries
+        self._reader = reader
         self._zone = zone
         self._now_ms = now_ms
         self._now_s = now_s
@@ -84,7 +84,7 @@ class Spend:
         zone = self._zone()
         windows = {period: window(period, now_ms, zone) for period in PERIODS}
         rows = {
-            period: self._queries.usage(("team",), span.start_ms, span.end_ms, zone)
+            period: self._reader.usage(("team",), span.start_ms, span.end_ms, zone)
             for period, span in windows.items()
         }
         return rows, min(span.end_ms for span in windows.values() if span.end_ms is not None)

@@ -11,9 +11,8 @@ from proxy.core.calendar import Per, window
 from proxy.core.limits.decisions import Used
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.rules import Rules
-from proxy.ledger import Ledger
-from proxy.ledger.sqlite.queries import Queries, UsageRow
-from proxy.ledger.sqlite.recent import Recent, recent
+from proxy.ledger import Ledger, Reader
+from proxy.ledger.reading import Recent, UsageRow
 from proxy.quota import Past, Quota
 
 _CALENDAR = (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL)
@@ -25,7 +24,7 @@ async def restore(
     quota: Quota,
     rules: Rules,
     ledger: Ledger,
-    queries: Queries,
+    reader: Reader,
     unbooked: Sequence[Recent] = (),
     *,
     currency: str,
@@ -43,7 +42,7 @@ async def restore(
         if rules.uses(per):
             start_ms = window(per, now_ms, zone).start_ms
             rows = await asyncio.to_thread(
-                queries.usage,
+                reader.usage,
                 list(_BY),
                 None if per is Per.TOTAL else start_ms,
                 None,
@@ -53,7 +52,7 @@ async def restore(
             past += await asyncio.to_thread(_listed, _sums(rows, rules, per, start_ms, currency))
     since_ms = now_ms - rules.lookback_ms()
     if since_ms < now_ms:
-        latest = await asyncio.to_thread(recent, queries, since_ms, now_ms)
+        latest = await asyncio.to_thread(reader.recent, since_ms, now_ms)
         past += await asyncio.to_thread(
             _listed, _entries(latest, rules, currency, lambda limit: limit.smooth)
         )

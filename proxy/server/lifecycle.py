@@ -185,7 +185,9 @@ class Server:
         await self._book_what_was_left()
         try:
             await count_limits(services, self._snapshot)
-            services.served = await asyncio.to_thread(served_models, self._snapshot)
+            services.served = await asyncio.to_thread(
+                served_models, self._snapshot, services.reader
+            )
         except (LedgerError, LedgerUnavailable) as error:
             raise StartError(f"the limits cannot be counted: {error}") from error
         await self._start_listeners(settings)

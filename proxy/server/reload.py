@@ -17,9 +17,8 @@ from proxy.config.loader import ConfigError, Loaded, carry_over, what_needs_rest
 from proxy.core.pricing.served_models import ServedModels
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
-from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.sqlite.queries import Queries
-from proxy.ledger.sqlite.recent import Recent
+from proxy.ledger import LedgerError, LedgerUnavailable, Reader
+from proxy.ledger.reading import Recent
 from proxy.quota.rebuild import count_ended, forget_others, restore
 
 LOG = logging.getLogger("tollkeeper.server")
@@ -87,7 +86,7 @@ class Reloads:
             carry_over(self._loaded.settings, loaded.settings), previous=self._snapshot
         )
         try:
-            served = served_models(snapshot)
+            served = served_models(snapshot, self._services.reader)
         except (LedgerError, LedgerUnavailable) as error:  # this process knows most of it too
             LOG.warning("which models were served before this start cannot be read: %s", error)
             served = ServedModels(snapshot.prices)
@@ -135,19 +134,15 @@ async def count_limits(
 
     Raises LedgerError or LedgerUnavailable where the book cannot be read.
     """
-    settings = snapshot.settings
-    queries = Queries(settings.ledger.url, settings.data_dir)
     await restore(
-        services.quota, snapshot.rules, services.ledger, queries, unbooked,
-        currency=settings.currency, zone=snapshot.zone, now_ms=services.now_ms(),
+        services.quota, snapshot.rules, services.ledger, services.reader, unbooked,
+        currency=snapshot.settings.currency, zone=snapshot.zone, now_ms=services.now_ms(),
     )  # fmt: skip
 
 
-def served_models(snapshot: Snapshot) -> ServedModels:
+def served_models(snapshot: Snapshot, reader: Reader) -> ServedModels:
     """What the book says was served, by this site's prices. Blocks.
 
     Raises LedgerError or LedgerUnavailable where the book cannot be read.
     """
-    settings = snapshot.settings
-    queries = Queries(settings.ledger.url, settings.data_dir)
-    return ServedModels(snapshot.prices, queries.served_models())
+    return ServedModels(snapshot.prices, reader.served_models())

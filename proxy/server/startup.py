@@ -27,8 +27,7 @@ from proxy.dataplane.counting.vocabulary import Vocabularies
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.journal import Journal, JournalOptions
-from proxy.ledger import connect
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import connect, connect_reader
 from proxy.metrics.collector import Metrics
 from proxy.metrics.spend import Spend
 from proxy.quota import connect as connect_quota
@@ -62,6 +61,7 @@ async def assemble(
         await counter.preload()
     return Services(
         ledger=ledger,
+        reader=connect_reader(settings.ledger.url, settings.data_dir),
         journal=journal,
         recorder=recorder,
         counter=counter,
@@ -97,7 +97,7 @@ def observe(
     metrics.watch_models("estimate_error_ratio", services.counter.calibration.errors)
     metrics.watch_histogram("journal_write_seconds", journal.write_seconds)
     periods = Spend(
-        Queries(settings.ledger.url, settings.data_dir),
+        services.reader,
         lambda: snapshot().zone,
         services.now_ms,
         settings.metrics.max_series,

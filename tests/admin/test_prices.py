@@ -18,7 +18,7 @@ from proxy.admin.control_socket import NAME
 from proxy.admin.prices import RERATE_PATH, rerate_route
 from proxy.cli import admin_client, main
 from proxy.cli.common import Failed
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import connect_reader
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import KEY, Running, config, running
 
@@ -78,7 +78,7 @@ async def test_after_a_reload_the_new_prices_are_those_of_the_whole_period(tmp_p
         assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "adjusted: 3, unchanged: 0"), (
             done.output
         )
-        [usage] = Queries("sqlite:ledger.db", proxy.data_dir).usage(
+        [usage] = connect_reader("sqlite:ledger.db", proxy.data_dir).usage(
             [], None, None, proxy.server.snapshot.zone
         )
         assert (usage["requests"], usage["cost_nano"], usage["charge_nano"]) == (
@@ -183,11 +183,7 @@ async def test_the_prices_are_those_in_effect_when_its_turn_comes(tmp_path: Path
     async with running(tmp_path, config("http://127.0.0.1:9/v1", prices=DEAR)) as proxy:
         snapshots = [proxy.server.snapshot]
         await reload(proxy, tmp_path, config("http://127.0.0.1:9/v1", prices=CHEAP))
-        route = rerate_route(
-            proxy.server.services,
-            lambda: snapshots[-1],
-            Queries("sqlite:ledger.db", proxy.data_dir),
-        )
+        route = rerate_route(proxy.server.services, lambda: snapshots[-1])
         asked = AdminRequest(Asker("socket", "admin"), {}, b'{"dry_run": true}')
         first, second = (asyncio.ensure_future(route.answer(asked)) for _ in range(2))
         await asyncio.sleep(0)  # the first is at work, the second waits

@@ -21,8 +21,7 @@ from zoneinfo import ZoneInfo
 from proxy.config.limits import rules_of
 from proxy.config.loader import load
 from proxy.core.records.canonical import COLUMNS
-from proxy.ledger import connect
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import connect, connect_reader
 from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, MIGRATIONS, SUMS, WIDE, measures, migrate
 from proxy.quota import connect as connect_quota
 from proxy.quota.rebuild import restore
@@ -146,7 +145,7 @@ async def restored(directory: Path, zone: ZoneInfo) -> int:
             quota,
             rules,
             ledger,
-            Queries("sqlite:ledger.db", directory),
+            connect_reader("sqlite:ledger.db", directory),
             currency="USD",
             zone=zone,
             now_ms=END_MS,
@@ -172,7 +171,7 @@ def timed(name: str, rounds: int, work: Callable[[], int]) -> None:
 
 
 def measure(directory: Path, rounds: int) -> None:
-    queries = Queries("sqlite:ledger.db", directory)
+    queries = connect_reader("sqlite:ledger.db", directory)
     connection = sqlite3.connect(f"file:{directory / 'ledger.db'}?mode=ro", uri=True)
     for table in ("records", "rollups", *(table for table, _ in WIDE)):
         (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import Reader, connect_reader
 from tests.ledger.samples import make_id, make_record
 
 Call = Callable[..., Result]
@@ -24,7 +24,7 @@ NOVEMBER = ("price", "rerate", "--month", "2026-11")
 
 
 @pytest.fixture(autouse=True)
-def booked(home: Path, book: Callable[..., Path]) -> Queries:
+def booked(home: Path, book: Callable[..., Path]) -> Reader:
     """Three records of November, one of which nothing prices, and one of December; the config
     prices the rest at 36,400 nano-dollars."""
     (home / "config.yaml").write_text((home / "config.yaml").read_text() + PRICES)
@@ -34,10 +34,10 @@ def booked(home: Path, book: Callable[..., Path]) -> Queries:
         make_record(2, model_requested="unheard-of", model_served=None),
         make_record(3, started_at_ms=1_796_200_000_000),
     )
-    return Queries("sqlite:ledger.db", data_dir)
+    return connect_reader("sqlite:ledger.db", data_dir)
 
 
-def test_a_dry_run_then_the_booking_then_nothing_more(call: Call, booked: Queries) -> None:
+def test_a_dry_run_then_the_booking_then_nothing_more(call: Call, booked: Reader) -> None:
     dry = call(*NOVEMBER, "--dry-run")
     assert (dry.exit_code, booked.status().records) == (0, 4), dry.output
     head, columns, row, counted = dry.stdout.splitlines()
@@ -77,7 +77,7 @@ def test_a_dry_run_then_the_booking_then_nothing_more(call: Call, booked: Querie
 
 @pytest.mark.parametrize(("answer", "records", "code"), [("y\n", 6, 0), ("n\n", 4, 1), ("", 4, 1)])
 def test_it_asks_before_it_books(
-    call: Call, booked: Queries, answer: str, records: int, code: int
+    call: Call, booked: Reader, answer: str, records: int, code: int
 ) -> None:
     result = call(*NOVEMBER, piped=answer)
     assert "Book 2 adjustments?" in result.stderr
@@ -94,7 +94,7 @@ def test_without_a_difference_there_is_nothing_to_ask(call: Call) -> None:
 
 
 def test_many_stretches_are_one_sum(
-    call: Call, booked: Queries, monkeypatch: pytest.MonkeyPatch
+    call: Call, booked: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.accounting.rerating.SEQS_MAX", 1)
     assert json.loads(call("price", "rerate", "--from", "2026-11-01", "--yes", "--json").stdout)[
@@ -114,12 +114,12 @@ def test_many_stretches_are_one_sum(
         (("--month", "2026-11", "--json"), "--json goes with --dry-run or --yes"),
     ],
 )
-def test_wrong_words(call: Call, booked: Queries, words: tuple[str, ...], message: str) -> None:
+def test_wrong_words(call: Call, booked: Reader, words: tuple[str, ...], message: str) -> None:
     result = call("price", "rerate", *words)
     assert (result.exit_code, message in result.stderr, booked.status().records) == (2, True, 4)
 
 
-def test_a_part_of_the_month_and_why(call: Call, booked: Queries) -> None:
+def test_a_part_of_the_month_and_why(call: Call, booked: Reader) -> None:
     done = call(
         *NOVEMBER,
         "--team",
@@ -143,7 +143,7 @@ def test_a_part_of_the_month_and_why(call: Call, booked: Queries) -> None:
     )
 
 
-def test_a_markup_that_is_raised_later_is_of_now(call: Call, home: Path, booked: Queries) -> None:
+def test_a_markup_that_is_raised_later_is_of_now(call: Call, home: Path, booked: Reader) -> None:
     call(*NOVEMBER, "--yes")
     config = home / "config.yaml"
     config.write_text(config.read_text().replace('markup: "0.05"', 'markup: "0.5"'))
@@ -164,19 +164,19 @@ def test_a_markup_that_is_raised_later_is_of_now(call: Call, home: Path, booked:
     ]
 
 
-def test_no_ledger_is_made_to_find_it_empty(call: Call, booked: Queries) -> None:
-    for path in booked.path.parent.iterdir():
+def test_no_ledger_is_made_to_find_it_empty(call: Call, booked: Reader) -> None:
+    for path in Path(booked.name).parent.iterdir():
         path.unlink()
     result = call(*NOVEMBER, "--yes")
     assert (
         result.exit_code,
         "there is no ledger at" in result.stderr,
-        list(booked.path.parent.iterdir()),
+        list(Path(booked.name).parent.iterdir()),
     ) == (1, True, [])
 
 
-def test_a_ledger_whose_process_does_not_answer_is_left_alone(call: Call, booked: Queries) -> None:
-    with (booked.path.parent / "ledger.db.lock").open("r+") as other:
+def test_a_ledger_whose_process_does_not_answer_is_left_alone(call: Call, booked: Reader) -> None:
+    with (Path(booked.name).parent / "ledger.db.lock").open("r+") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         result = call(*NOVEMBER, "--yes")
     assert (result.exit_code, "is in use by" in result.stderr, booked.status().records) == (

@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import connect_reader
 from proxy.metrics import spend
 from proxy.scripted_upstream import Script, serving
 from tests.support.prometheus import JOB, Prometheus, Vector, scraping
@@ -377,7 +377,9 @@ async def test_spend(shown):
     assert await panel("Answered by another model") == {"substituted": per_s(2)}
     # Before the event: one of `metered` by alice, and bob's one.
     zone = shown.proxy.server.snapshot.zone
-    used = Queries("sqlite:ledger.db", shown.proxy.data_dir).usage(("team",), None, None, zone)
+    used = connect_reader("sqlite:ledger.db", shown.proxy.data_dir).usage(
+        ("team",), None, None, zone
+    )
     assert await panel("Without a price") == {
         "": sum(row["unpriced_requests"] or 0 for row in used)
     }

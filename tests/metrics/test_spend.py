@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from proxy.core.usage import UsageRecord
-from proxy.ledger import connect
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import connect, connect_reader
 from proxy.metrics.families import Families
 from proxy.metrics.spend import KEEP_S, Spend
 from tests.ledger.samples import make_id, make_record
@@ -45,7 +44,7 @@ def shown(periods: Spend) -> dict[tuple[str, ...], float]:
 
 async def test_this_day_and_month_of_the_zone_read_anew_after_some_seconds_or_midnight(tmp_path):
     now_ms, now_s = [at_ms("2026-11-30T23:50")], [0.0]
-    queries = Queries(URL, tmp_path)
+    queries = connect_reader(URL, tmp_path)
     periods = Spend(queries, lambda: KOLKATA, lambda: now_ms[0], 100, lambda: now_s[0])
     ledger = await connect(URL, tmp_path)
     try:
@@ -100,7 +99,7 @@ async def test_no_sample_while_the_ledger_cannot_be_read_and_at_most_so_many(tmp
     caplog.set_level(logging.WARNING)
     now_s = [0.0]
     periods = Spend(
-        Queries(URL, tmp_path),
+        connect_reader(URL, tmp_path),
         lambda: KOLKATA,
         lambda: at_ms("2026-11-30T23:50"),
         2,

@@ -102,6 +102,18 @@ def test_imports_go_down_only():
     )
 
 
+def test_a_databases_folder_is_its_own():
+    """The ledger is reached through `proxy.ledger` alone, so that another database can stand in."""
+    wrong = [
+        f"{where} import {name}"
+        for where, node in nodes(MODULES, ast.Import, ast.ImportFrom)
+        if not where.startswith("proxy/ledger/sqlite/")
+        for name in imported(node)
+        if name.startswith("proxy.ledger.sqlite")
+    ]
+    assert not wrong, f"{wrong}: use `connect`, `connect_reader` and `proxy.ledger.reading`"
+
+
 def test_the_core_is_pure():
     wrong = [
         f"{where} import {name}"

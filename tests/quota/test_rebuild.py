@@ -24,7 +24,7 @@ from proxy.config.settings import (
 from proxy.core.limits.credit import Credit
 from proxy.core.limits.limit import Limit
 from proxy.core.usage import UsageRecord
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import connect_reader
 from proxy.quota import Quota, connect
 from proxy.quota.rebuild import restore
 from tests.ledger.samples import make_id, make_record, numbered
@@ -73,7 +73,7 @@ async def rebuilt(config: Settings, now_ms: int, zone: str = "UTC") -> tuple[Quo
     quota = await connect("memory:", ZoneInfo(zone), monotonic_ms=lambda: steady_ms)
     book = await ledger.connect("sqlite:ledger.db", config.data_dir)
     try:
-        queries = Queries("sqlite:ledger.db", config.data_dir)
+        queries = connect_reader("sqlite:ledger.db", config.data_dir)
         await restore(
             quota,
             rules_of(config),

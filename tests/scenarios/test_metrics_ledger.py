@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import connect_reader
 from proxy.scripted_upstream import Script, serving
 from tests.support.raw import Visit, raw_upstream
 from tests.support.running import KEY, RunningUpstream, config, running
@@ -195,7 +195,7 @@ async def check_metrics_are_the_ledger(directory: Path, count: int) -> None:
     ):
         families = await page(proxy)
         assert samples(families, "requests_total") == {}
-        usage = Queries("sqlite:ledger.db", proxy.data_dir).usage(
+        usage = connect_reader("sqlite:ledger.db", proxy.data_dir).usage(
             ("team",), None, None, proxy.server.snapshot.zone
         )
         charge = {

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from proxy.core.pricing.book import PriceBook
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import connect_reader
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 
@@ -125,13 +125,13 @@ async def test_records_metrics_and_usage_say_the_same_amounts(tmp_path: Path) ->
         assert money(substituted)[3] == "deepseek-*", "a row for this upstream before one for any"
         assert money(vision)[0] == 1_500 * 1_000 + 2 * 1_000_000
         assert {row["price_version"] for row in rows} == {book.version}
-        terms = Queries("sqlite:ledger.db", proxy.data_dir).price_terms(book.version)
+        terms = connect_reader("sqlite:ledger.db", proxy.data_dir).price_terms(book.version)
         assert terms is not None and PriceBook.from_terms(terms).version == book.version, (
             "the ledger can explain each amount by itself"
         )
         [total] = [
             found
-            for found in Queries("sqlite:ledger.db", proxy.data_dir).usage(
+            for found in connect_reader("sqlite:ledger.db", proxy.data_dir).usage(
                 ["team"], None, None, UTC
             )
             if found["currency"] == "USD"
@@ -229,7 +229,7 @@ async def test_a_request_keeps_the_prices_it_was_admitted_under(tmp_path: Path) 
         new, old = await proxy.records(2)
         assert (new["price_version"], new["cost_nano"]) == (after, 1_500_000)
         assert (old["price_version"], old["cost_nano"]) == (before, ORIGINAL * 14 // 100)
-        queries = Queries("sqlite:ledger.db", proxy.data_dir)
+        queries = connect_reader("sqlite:ledger.db", proxy.data_dir)
         assert None not in (queries.price_terms(before), queries.price_terms(after))
 
 

@@ -11,7 +11,7 @@ import io
 from collections.abc import Sequence
 
 from proxy.accounting.export.records import decimal, harmless
-from proxy.ledger.sqlite.queries import UsageRow
+from proxy.ledger.reading import UsageRow
 
 DECIMALS = {"cost": "cost_nano", "charge": "charge_nano"}
 GROUP, TOTAL = "group", "total"

@@ -22,7 +22,7 @@ from proxy.dataplane.connection import Request
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.sqlite.queries import Queries, UsageRow
+from proxy.ledger.reading import UsageRow
 from proxy.quota import QuotaUnavailable
 from proxy.quota.status import standing
 from proxy.tenants.ring import Tenant
@@ -70,7 +70,7 @@ class OwnUsage:
         """Writes the answer, or raises ProxyError 404 or 503."""
         try:
             body = await (
-                self._record(snapshot, tenant, route.removeprefix(RECORDS))
+                self._record(tenant, route.removeprefix(RECORDS))
                 if route.startswith(RECORDS)
                 else self._usage(snapshot, tenant)
             )
@@ -116,11 +116,12 @@ class OwnUsage:
             or monotonic() - known[0] > BELIEVED_S
             or (known[1].done() and known[1].exception() is not None)
         ):
-            queries = _queries(snapshot)
             known = (
                 monotonic(),
                 asyncio.create_task(
-                    asyncio.to_thread(queries.usage, ["key"], from_ms, None, snapshot.zone)
+                    asyncio.to_thread(
+                        self._services.reader.usage, ["key"], from_ms, None, snapshot.zone
+                    )
                 ),
             )
             self._sums = {
@@ -131,9 +132,9 @@ class OwnUsage:
             self._sums[from_ms] = known
         return await asyncio.shield(known[1])
 
-    async def _record(self, snapshot: Snapshot, tenant: Tenant, id: str) -> dict[str, object]:
+    async def _record(self, tenant: Tenant, id: str) -> dict[str, object]:
         entry = (
-            await asyncio.to_thread(_queries(snapshot).record, id) if _ID.fullmatch(id) else None
+            await asyncio.to_thread(self._services.reader.record, id) if _ID.fullmatch(id) else None
         )
         if entry is None or entry.record.key_id != tenant.key_id:
             message = "This key has no record of that id. A record is there a moment after its answer has ended; the id is in the answer's x-tollkeeper-id."
@@ -156,7 +157,3 @@ def _own(rows: Sequence[UsageRow], tenant: Tenant) -> list[dict[str, object]]:
             charge = show_money(charge_nano) if isinstance(charge_nano, int) else None
             found.append({**{name: row[name] for name in _SUMS}, "charge": charge})
     return found
-
-
-def _queries(snapshot: Snapshot) -> Queries:
-    return Queries(snapshot.settings.ledger.url, snapshot.settings.data_dir)

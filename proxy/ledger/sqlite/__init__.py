@@ -3,7 +3,7 @@ whole transaction in one hop to aiosqlite's thread.
 
 WAL with `synchronous=FULL`: a booked batch survives a power cut. This process is the only one that
 writes or checkpoints (SQLite before 3.51.3 can corrupt a WAL
-database that two connections write); readers use `queries`.
+database that two connections write); others read through `reader`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from proxy.ledger import Booked, LedgerError, LedgerUnavailable, Refusal
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, read
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file, make_key, read_key
+from proxy.ledger.sqlite.reader import SqliteReader
 from proxy.ledger.sqlite.schema import check_library, migrate, schema_version
 
 _T = TypeVar("_T")
@@ -145,6 +146,15 @@ async def connect(
         if isinstance(error, sqlite3.Error | OSError):
             raise LedgerError(f"cannot open the ledger {path}: {error}") from error
         raise
+
+
+def connect_reader(url: str, data_dir: Path) -> SqliteReader:
+    """A reader of `sqlite:FILE` (relative to `data_dir`), which need not be there yet.
+
+    Raises LedgerError for a URL that names no file.
+    """
+    check_library()
+    return SqliteReader(database_path(url, data_dir))
 
 
 def _opened(connection: sqlite3.Connection, path: Path, key_file: Path, fail: FaultPoint) -> Booker:

@@ -1,72 +1,47 @@
-"""Reads the book in its order, a page at a time: for what goes through many rows, however many
-there are.
+"""Reads the book in its order, a page at a time, for work over any number of rows.
 
-Each page is a read of its own over some seqs. Rows are never changed and seqs are given in commit
-order, so what is read up to a fixed
-seq is the same however often and however slowly it is read; and no page holds the write-ahead log
-for longer than a moment.
+Each page is a transaction of its own, so none holds the write-ahead log for longer than a moment.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from proxy.core.records.canonical import COLUMNS, Value
 from proxy.ledger import LedgerError
-from proxy.ledger.sqlite.queries import connected, reading
+from proxy.ledger.reading import Page, Row, Stretch
 
-PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some milliseconds of reading
 LABEL_SEQS = 16_384  # of these only one column is read, and few of its values differ
 
-Row = tuple[Value, ...]  # in the order of COLUMNS
-
-_PAGE = f"SELECT {', '.join(COLUMNS)} FROM records WHERE seq > ? AND seq <= ? AND started_at_ms >= ? AND started_at_ms < ? ORDER BY seq"
-_LABELS = "SELECT DISTINCT labels FROM records WHERE seq > ? AND seq <= ? AND started_at_ms >= ? AND started_at_ms < ?"
+_WHERE = "WHERE seq > ? AND seq <= ? AND started_at_ms >= ? AND started_at_ms < ?"
+_PAGE = f"SELECT {', '.join(COLUMNS)} FROM records {_WHERE} ORDER BY seq"
+_LABELS = f"SELECT DISTINCT labels FROM records {_WHERE}"
 _ENDS = "SELECT min(seq), max(seq) FROM records WHERE started_at_ms >= ? AND started_at_ms < ?"
-_HEAD = "SELECT max(seq) FROM (SELECT max(seq) AS seq FROM records UNION ALL SELECT max(seq) FROM checkpoints)"
+_HEAD = """
+SELECT max(seq) FROM
+  (SELECT max(seq) AS seq FROM records UNION ALL SELECT max(seq) FROM checkpoints)"""
 _ALWAYS_MS = (-(2**63), 2**63 - 1)
 
 
-class Stretch(msgspec.Struct, frozen=True, kw_only=True):
-    """Which rows: seqs in (after, through], started in [from_ms, to_ms), open where None."""
-
-    after: int = 0
-    through: int
-    from_ms: int | None = None
-    to_ms: int | None = None
+def head(connection: sqlite3.Connection) -> int:
+    """See `Reader.head`."""
+    (seq,) = connection.execute(_HEAD).fetchone()
+    return 0 if seq is None else int(seq)
 
 
-class Page(msgspec.Struct, frozen=True):
-    """The stretch's rows up to `upto_seq`, oldest first; there may be none. And what corrects them,
-    if it was asked for, however late it was booked."""
-
-    upto_seq: int
-    rows: Sequence[Row]
-    corrections: Sequence[Row] = ()
-
-
-def head(path: Path) -> int:
-    """The last seq of the book, 0 when it is empty. Raises LedgerError without a ledger,
-    LedgerUnavailable when SQLite cannot read it."""
-    with reading(path) as connection:
-        return _head(connection)
-
-
-def narrowed(path: Path, stretch: Stretch) -> Stretch:
-    """The same rows between closer ends: a month in the middle of years is found where it lies.
-    Raises LedgerError when the book does not reach that far."""
-    with reading(path) as connection:
-        if stretch.through > (last := _head(connection)):
-            raise LedgerError(
-                f"the ledger ends at seq {last}, before {stretch.through}: it is not the one that this number was printed for, or an older copy"
-            )
-        if stretch.from_ms is None and stretch.to_ms is None:
-            return stretch
-        low, high = connection.execute(_ENDS, _times(stretch)).fetchone()
+def narrowed(connection: sqlite3.Connection, stretch: Stretch) -> Stretch:
+    """See `Reader.narrowed`."""
+    if stretch.through > (last := head(connection)):
+        raise LedgerError(
+            f"the ledger ends at seq {last}, before {stretch.through}: it is not the one that this "
+            "number was printed for, or an older copy"
+        )
+    if stretch.from_ms is None and stretch.to_ms is None:
+        return stretch
+    low, high = connection.execute(_ENDS, _times(stretch)).fetchone()
     if low is None or low > stretch.through or high <= stretch.after:
         return msgspec.structs.replace(stretch, after=stretch.through)
     return msgspec.structs.replace(
@@ -75,28 +50,25 @@ def narrowed(path: Path, stretch: Stretch) -> Stretch:
 
 
 def pages(
-    path: Path, stretch: Stretch, page_seqs: int = PAGE_SEQS, *, corrected: bool = False
-) -> Generator[Page, None, None]:
-    """The stretch, page by page; the last page's `upto_seq` is `through`. Close it if it is not
-    read to its end. Raises as `head`."""
+    connection: sqlite3.Connection, stretch: Stretch, page_seqs: int, *, corrected: bool
+) -> Iterator[Page]:
+    """See `Reader.pages`."""
     times = _times(stretch)
-    with connected(path) as connection:
-        for first in range(stretch.after + 1, stretch.through + 1, page_seqs):
-            upto = min(stretch.through, first + page_seqs - 1)
-            rows = connection.execute(_PAGE, (first - 1, upto, *times)).fetchall()
-            yield Page(
-                upto, rows, _corrections(connection, [row[0] for row in rows]) if corrected else ()
-            )
+    for first in range(stretch.after + 1, stretch.through + 1, page_seqs):
+        upto = min(stretch.through, first + page_seqs - 1)
+        rows = connection.execute(_PAGE, (first - 1, upto, *times)).fetchall()
+        yield Page(
+            upto, rows, _corrections(connection, [row[0] for row in rows]) if corrected else ()
+        )
 
 
-def label_names(path: Path, stretch: Stretch) -> list[str]:
-    """The names of all labels in the stretch, sorted. Raises as `head`."""
+def label_names(connection: sqlite3.Connection, stretch: Stretch) -> list[str]:
+    """See `Reader.label_names`."""
     times = _times(stretch)
     found: set[str] = set()
-    with connected(path) as connection:
-        for first in range(stretch.after, stretch.through, LABEL_SEQS):
-            upto = min(stretch.through, first + LABEL_SEQS)
-            found.update(text for (text,) in connection.execute(_LABELS, (first, upto, *times)))
+    for first in range(stretch.after, stretch.through, LABEL_SEQS):
+        upto = min(stretch.through, first + LABEL_SEQS)
+        found.update(text for (text,) in connection.execute(_LABELS, (first, upto, *times)))
     return sorted(
         {name for text in found for name in msgspec.json.decode(text, type=dict[str, str])}
     )
@@ -114,11 +86,8 @@ def _corrections(connection: sqlite3.Connection, ids: Sequence[Value]) -> list[R
 
 
 def _times(stretch: Stretch) -> tuple[int, int]:
-    return _ALWAYS_MS[0] if stretch.from_ms is None else stretch.from_ms, _ALWAYS_MS[
-        1
-    ] if stretch.to_ms is None else stretch.to_ms
-
-
-def _head(connection: sqlite3.Connection) -> int:
-    (seq,) = connection.execute(_HEAD).fetchone()
-    return 0 if seq is None else int(seq)
+    first_ms, end_ms = _ALWAYS_MS
+    return (
+        first_ms if stretch.from_ms is None else stretch.from_ms,
+        end_ms if stretch.to_ms is None else stretch.to_ms,
+    )

@@ -17,9 +17,6 @@ from proxy.ledger.sqlite.schema import BUCKET_MS, FOUR_HOURS_MS, GROUPS, HALF, M
 # of the schema; an older ledger that nobody has opened for writing yet has quarter hours only
 WIDE_SINCE_VERSION = 3
 RECORDS, QUARTERS = "records", "rollups"
-YEARS = range(
-    2, 9999
-)  # that a range may name: a zone's offset or a month more, and Python's calendar would end
 
 _DAY_MS = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

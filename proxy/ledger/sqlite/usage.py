@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 
 from proxy.core.calendar import Per, window
 from proxy.ledger import LedgerError
+from proxy.ledger.reading import UsageRow
 from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, HALF, MONEY, SUMS
 from proxy.ledger.sqlite.spans import Reach, halves, pieces, ranged, source
@@ -45,8 +46,6 @@ _BY_RECORD = {
 _LABEL = "label:"
 _LABEL_VALUE = "(SELECT value FROM json_each(records.labels) WHERE key = ?)"
 
-UsageRow = dict[str, str | int | None]
-
 _Row = tuple[
     str | int | None, ...
 ]  # the names in their order, the currency, then each sum as a high and a low half
@@ -76,7 +75,7 @@ def grouped(
     zone: tzinfo,
     names: Sequence[str],
 ) -> list[UsageRow]:
-    """See `Queries.usage`."""
+    """See `Reader.usage`."""
     flagged, names = FLAGGED in names, [name for name in names if name != FLAGGED]
     connection.create_function(
         "zone_day", 1, lambda ms: _local(ms, zone).date().isoformat(), deterministic=True

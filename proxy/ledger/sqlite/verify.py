@@ -19,7 +19,7 @@ from proxy.core.records.canonical import (
     key_name,
     seal,
 )
-from proxy.ledger.sqlite.queries import reading
+from proxy.ledger.sqlite.read_only import reading
 
 PROBLEMS_MAX = 100  # told one by one; a book that was rewritten has as many as rows
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from proxy.accounting.export.records import COLUMNS, FORMATS, Csv, JsonLines, decimal, iso
 from proxy.core.records import canonical
 from proxy.core.usage import UsageRecord
-from proxy.ledger.sqlite.pages import Row, Stretch, pages
+from proxy.ledger.reading import Row, Stretch
+from proxy.ledger.sqlite.reader import SqliteReader
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -30,7 +31,7 @@ def stored(tmp_path: Path, *records: UsageRecord) -> list[Row]:
     connection.close()
     return [
         row
-        for page in pages(tmp_path / "ledger.db", Stretch(through=len(records)))
+        for page in SqliteReader(tmp_path / "ledger.db").pages(Stretch(through=len(records)))
         for row in page.rows
     ]
 

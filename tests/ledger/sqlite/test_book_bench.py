@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import connect_reader
 from proxy.ledger.sqlite.schema import SCHEMA_VERSION, SUMS
 from tests.bench.book import make, measure
 from tests.ledger.samples import rows
@@ -19,7 +19,7 @@ def test_a_made_ledger_is_one_and_can_be_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make(tmp_path / "ledger.db", records=3000, keys=20, days=40)
-    queries = Queries("sqlite:ledger.db", tmp_path)
+    queries = connect_reader("sqlite:ledger.db", tmp_path)
     assert (queries.status().records, queries.status().schema_version) == (3000, SCHEMA_VERSION)
     connection = sqlite3.connect(tmp_path / "ledger.db")
     (plain,) = rows(

@@ -25,9 +25,9 @@ from proxy.core.pricing.amounts import Priced
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.core.records.repricing import reprice, standing
 from proxy.core.usage import Outcome, Source, UsageRecord
+from proxy.ledger import connect_reader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.late_prices import counted, moved
-from proxy.ledger.sqlite.queries import Queries
 from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, MIGRATIONS, SUMS, WIDE
 from proxy.ledger.sqlite.usage import UsageRow
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, rows
@@ -222,7 +222,7 @@ def check_a_history(data: st.DataObject) -> None:
             r for r in life.records()
             if (from_ms is None or r.started_at_ms >= from_ms) and (to_ms is None or r.started_at_ms < to_ms)
         ]  # fmt: skip
-        found = Queries("sqlite:ledger.db", Path(directory)).usage(by, from_ms, to_ms, ZONE)
+        found = connect_reader("sqlite:ledger.db", Path(directory)).usage(by, from_ms, to_ms, ZONE)
         assert zero_is_none(said(found, by)) == zero_is_none(by_hand(ranged, by))
         assert all(row["requests"] for row in found), "no money without requests"
         agree(life.connection)
@@ -271,7 +271,7 @@ def life(tmp_path: Path) -> Any:
 def test_a_month_whose_price_came_late(life: Life, tmp_path: Path) -> None:
     """One line before and after: requests without a price, then requests with one."""
     life.book(START_MS, *map(make_record, range(3)))
-    queries = Queries("sqlite:ledger.db", tmp_path)
+    queries = connect_reader("sqlite:ledger.db", tmp_path)
     [before] = queries.usage(["team"], None, None, UTC)
     assert (
         before["requests"],

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from proxy.ledger import LedgerError
+from proxy.ledger.reading import Stretch
 from proxy.ledger.sqlite.booking import Booker
-from proxy.ledger.sqlite.pages import _PAGE, Stretch, head, narrowed, pages
+from proxy.ledger.sqlite.pages import _PAGE
+from proxy.ledger.sqlite.reader import SqliteReader
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, rows
 
 # Not in the order of their seqs, as exchanges that run side by side end: seq 1 started last.
@@ -34,7 +36,7 @@ def writer(tmp_path: Path) -> Iterator[tuple[sqlite3.Connection, Booker]]:
 
 
 def seqs(path: Path, stretch: Stretch, page_seqs: int = 1000) -> list[int]:
-    return [row[1] for page in pages(path, stretch, page_seqs) for row in page.rows]  # type: ignore[misc]
+    return [row[1] for page in SqliteReader(path).pages(stretch, page_seqs) for row in page.rows]  # type: ignore[misc]
 
 
 def ends(stretch: Stretch) -> tuple[int, int]:
@@ -64,7 +66,7 @@ def test_each_row_of_the_stretch_once_and_in_order(
 ) -> None:
     path = tmp_path / "ledger.db"
     assert seqs(path, stretch, page_seqs) == expected
-    near = narrowed(path, stretch)
+    near = SqliteReader(path).narrowed(stretch)
     assert seqs(path, near, page_seqs) == expected
     assert near.after >= near.through or (
         stretch.after <= near.after < near.through <= stretch.through
@@ -77,10 +79,8 @@ def test_each_row_of_the_stretch_once_and_in_order(
 def test_the_last_page_ends_where_the_stretch_ends(writer: object, tmp_path: Path) -> None:
     """So that a reader who goes on from there misses nothing, whichever rows the page had."""
     found = list(
-        pages(
-            tmp_path / "ledger.db",
-            Stretch(after=1, through=8, from_ms=START_MS + 1000, to_ms=START_MS + 3000),
-            3,
+        SqliteReader(tmp_path / "ledger.db").pages(
+            Stretch(after=1, through=8, from_ms=START_MS + 1000, to_ms=START_MS + 3000), 3
         )
     )
     assert [page.upto_seq for page in found] == [4, 7, 8]
@@ -93,19 +93,20 @@ def test_what_is_booked_meanwhile_is_not_in_it_and_is_not_held_up(
     path = tmp_path / "ledger.db"
     connection, book = writer
     found = []
-    for page in pages(path, Stretch(through=head(path)), 3):
-        book.book("w0", [(head(path) + 1, make_record(head(path)))], None, (), ())
+    reader = SqliteReader(path)
+    for page in reader.pages(Stretch(through=reader.head()), 3):
+        book.book("w0", [(reader.head() + 1, make_record(reader.head()))], None, (), ())
         # A reader in a transaction would keep the log from being put into the database and begun
         # anew.
         assert rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0
         found += [row[1] for row in page.rows]
     assert found == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert head(path) == 11
+    assert reader.head() == 11
 
 
 def test_a_book_that_does_not_reach_that_far_is_not_the_one(writer: object, tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match=r"ends at seq 8, before 9.*older copy"):
-        narrowed(tmp_path / "ledger.db", Stretch(through=9))
+        SqliteReader(tmp_path / "ledger.db").narrowed(Stretch(through=9))
 
 
 def test_what_corrects_records_is_found_wherever_it_is_booked(
@@ -123,21 +124,23 @@ def test_what_corrects_records_is_found_wherever_it_is_booked(
         (),
     )
     stretch = Stretch(through=8)
-    found = list(pages(tmp_path / "ledger.db", stretch, 4, corrected=True))
+    found = list(SqliteReader(tmp_path / "ledger.db").pages(stretch, 4, corrected=True))
     assert [[(row[1], row[5]) for row in page.corrections] for page in found] == [
         [(9, make_id(0)), (11, make_id(0))],
         [],
     ]
-    assert [page.corrections for page in pages(tmp_path / "ledger.db", stretch, 4)] == [(), ()]
+    assert [
+        page.corrections for page in SqliteReader(tmp_path / "ledger.db").pages(stretch, 4)
+    ] == [(), ()]
 
 
 def test_the_head_of_a_pruned_book_is_its_checkpoint(
     writer: tuple[sqlite3.Connection, Booker], tmp_path: Path
 ) -> None:
     empty, _ = open_book(tmp_path / "empty.db")
-    assert head(tmp_path / "empty.db") == 0
+    assert SqliteReader(tmp_path / "empty.db").head() == 0
     empty.execute("INSERT INTO checkpoints VALUES (40, x'00', 1, 'k', x'00')")
-    assert head(tmp_path / "empty.db") == 40
+    assert SqliteReader(tmp_path / "empty.db").head() == 40
     empty.close()
 
 

@@ -7,21 +7,20 @@ from pathlib import Path
 
 from proxy import ledger
 from proxy.core.usage import UsageRecord
-from proxy.ledger.sqlite.queries import Queries
-from proxy.ledger.sqlite.recent import recent
+from proxy.ledger import Reader, connect_reader
 from tests.ledger.samples import make_record, numbered
 
 NOW_MS = 1_800_000_000_000
 
 
-def booked(directory: Path, *records: UsageRecord) -> Queries:
+def booked(directory: Path, *records: UsageRecord) -> Reader:
     async def book() -> None:
         opened = await ledger.connect("sqlite:ledger.db", directory)
         await opened.book("w0", numbered(*records))
         await opened.aclose()
 
     asyncio.run(book())
-    return Queries("sqlite:ledger.db", directory)
+    return connect_reader("sqlite:ledger.db", directory)
 
 
 def test_older_records_are_summed_by_the_second_as_if_all_had_come_at_its_end(
@@ -40,7 +39,7 @@ def test_older_records_are_summed_by_the_second_as_if_all_had_come_at_its_end(
         make_record(20, started_at_ms=NOW_MS - 3_600_001),
         make_record(21, started_at_ms=NOW_MS - 599_950, key_id="bob"),
     )
-    found = recent(queries, NOW_MS - 3_600_000, NOW_MS)
+    found = queries.recent(NOW_MS - 3_600_000, NOW_MS)
     assert [(row.started_at_ms, row.key_id, row.requests, row.input_tokens) for row in found] == [
         (NOW_MS - 599_950, "bob", 1, 100), (old[-1].started_at_ms, "alice", 5, 500), *((record.started_at_ms, "alice", 1, 100) for record in new),
     ]  # fmt: skip
@@ -53,10 +52,10 @@ def test_an_adjustment_is_no_request(tmp_path: Path) -> None:
         make_record(2, started_at_ms=NOW_MS - 5, kind="adjustment", adjusts="x", input_tokens=None),
     )
     assert [
-        (row.requests, row.input_tokens) for row in recent(queries, NOW_MS - 60_000, NOW_MS)
+        (row.requests, row.input_tokens) for row in queries.recent(NOW_MS - 60_000, NOW_MS)
     ] == [(1, 100), (0, None)]
 
 
 def test_a_rate_whose_burst_lasts_longer_than_any_ledger_asks_for_all_of_it(tmp_path: Path) -> None:
     queries = booked(tmp_path, make_record(1, started_at_ms=NOW_MS - 3_600_000))
-    assert [row.input_tokens for row in recent(queries, -(10**22), NOW_MS)] == [100]
+    assert [row.input_tokens for row in queries.recent(-(10**22), NOW_MS)] == [100]

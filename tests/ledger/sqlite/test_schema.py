@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from proxy.core.records.canonical import COLUMNS
-from proxy.ledger import LedgerError
+from proxy.ledger import LedgerError, connect_reader
 from proxy.ledger.sqlite.booking import Booker
-from proxy.ledger.sqlite.queries import Queries
 from proxy.ledger.sqlite.schema import (
     APPEND_ONLY,
     BUCKET_MS,
@@ -174,7 +173,7 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one(tmp_path: Path, ve
     migrate(connection, "x", MIGRATIONS[:version])
     fill_as_of_old(connection)
     before = rows(connection, f"SELECT {', '.join(COLUMNS)} FROM records")
-    queries = Queries("sqlite:ledger.db", tmp_path)
+    queries = connect_reader("sqlite:ledger.db", tmp_path)
     assert queries.price_terms("v1") is None, (
         "read before any process of this version has opened it"
     )

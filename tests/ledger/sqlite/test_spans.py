@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.ledger import connect_reader
 from proxy.ledger.sqlite.booking import Booker
-from proxy.ledger.sqlite.queries import Queries
 from proxy.ledger.sqlite.schema import GROUPS, SUMS, WIDE
 from proxy.ledger.sqlite.spans import Piece, Reach, pieces, reach, source
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book, rows
@@ -134,7 +134,7 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_any_range_says_what_its_records_say(year: Path) -> None:
-    queries = Queries("sqlite:ledger.db", year)
+    queries = connect_reader("sqlite:ledger.db", year)
     rng = random.Random(6)
     sums = ", ".join(
         f"sum({expression}) AS {name}" for name, expression in SUMS if not name.endswith("_nano")
@@ -189,7 +189,7 @@ def test_any_range_says_what_its_records_say(year: Path) -> None:
 
 def test_few_rows_are_read_for_months(year: Path) -> None:
     """SQLite is to go by the keys, group by group, and sort nothing of what is many."""
-    queries = Queries("sqlite:ledger.db", year)
+    queries = connect_reader("sqlite:ledger.db", year)
     with queries._reading() as connection:
         query, bounds = source(
             pieces(START_MS - 60 * DAY_MS, START_MS - DAY_MS, reach(connection, 3)),
@@ -215,14 +215,14 @@ def test_counts_beyond_63_bits_are_read_from_the_quarter_hours(tmp_path: Path) -
             "w0", numbered(*batch, after=n * 64), None, (), ()
         )
     connection.close()
-    (row,) = Queries("sqlite:ledger.db", tmp_path).usage(
+    (row,) = connect_reader("sqlite:ledger.db", tmp_path).usage(
         ["team"], START_MS - START_MS % DAY_MS, START_MS + 3 * DAY_MS, UTC
     )
     assert row["output_tokens"] == 192 * 2**56
 
 
 def test_groups_come_as_they_are(year: Path) -> None:
-    queries = Queries("sqlite:ledger.db", year)
+    queries = connect_reader("sqlite:ledger.db", year)
     with queries._reading() as connection:
         query, bounds = source([Piece("rollups_monthly", None, None)], ["requests"])
         assert [column[0] for column in connection.execute(query, bounds).description] == [

@@ -15,10 +15,16 @@ from pathlib import Path
 import aiosqlite
 import pytest
 
-from proxy.ledger import Booked, LedgerError, LedgerUnavailable, Refusal, connect
+from proxy.ledger import (
+    Booked,
+    LedgerError,
+    LedgerUnavailable,
+    Refusal,
+    connect,
+    connect_reader,
+)
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.ledger.sqlite.files import read_key
-from proxy.ledger.sqlite.queries import Queries
 from proxy.ledger.sqlite.verify import Verified, verify_chain
 from proxy.server.failpoints import Failpoints
 from tests.ledger.samples import KEY, make_record, numbered, open_book, rows
@@ -181,7 +187,7 @@ async def test_a_full_database_is_unavailable_and_takes_the_batch_later(
     assert await ledger.position("w0") == 0
     await ledger._connection.execute("PRAGMA max_page_count = 1000000")
     assert await ledger.book("w0", batch, refusals=[Refusal(0, "a", "x", 1)]) == Booked(64, 0, 0)
-    assert Queries(URL, tmp_path).status().records == 64
+    assert connect_reader(URL, tmp_path).status().records == 64
 
 
 async def test_a_damaged_database_is_unavailable(ledger: SqliteLedger, tmp_path: Path) -> None:

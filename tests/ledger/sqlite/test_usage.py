@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from proxy.core.usage import UsageRecord
+from proxy.ledger import Reader, connect_reader
 from proxy.ledger.sqlite import usage as grouping
 from proxy.ledger.sqlite.booking import Booker
-from proxy.ledger.sqlite.queries import Queries
 from proxy.ledger.sqlite.usage import DAYS_MAX
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book
 
@@ -34,7 +34,7 @@ FIRST_MS = int(
 
 
 @pytest.fixture(scope="module")
-def season(tmp_path_factory: pytest.TempPathFactory) -> tuple[Queries, list[UsageRecord]]:
+def season(tmp_path_factory: pytest.TempPathFactory) -> tuple[Reader, list[UsageRecord]]:
     """Records of 80 days, most at the edge of a local day; and the questions to their ledger."""
     rng = random.Random(8)
     directory = tmp_path_factory.mktemp("season")
@@ -64,12 +64,12 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> tuple[Queries, list[Usag
             "w0", numbered(*part, after=start), None, (), ()
         )  # type: ignore[misc]
     connection.close()
-    return Queries("sqlite:ledger.db", directory), booked
+    return connect_reader("sqlite:ledger.db", directory), booked
 
 
 @pytest.mark.parametrize("zone", [ZoneInfo(key) for key in ZONES], ids=ZONES)
 def test_days_say_what_their_records_say(
-    season: tuple[Queries, list[UsageRecord]], zone: ZoneInfo
+    season: tuple[Reader, list[UsageRecord]], zone: ZoneInfo
 ) -> None:
     queries, booked = season
     rng = random.Random(zone.key)
@@ -106,7 +106,7 @@ def test_days_say_what_their_records_say(
 
 @pytest.fixture
 def statements(
-    season: tuple[Queries, list[UsageRecord]], monkeypatch: pytest.MonkeyPatch
+    season: tuple[Reader, list[UsageRecord]], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[str]]:
     """What SQLite is asked from here on."""
     queries, _ = season
@@ -127,7 +127,7 @@ def statements(
 
 
 def test_days_are_read_from_the_widest_spans_within_them(
-    season: tuple[Queries, list[UsageRecord]], statements: list[str]
+    season: tuple[Reader, list[UsageRecord]], statements: list[str]
 ) -> None:
     queries, _ = season
     queries.usage(["day"], FIRST_MS + DAY_MS, FIRST_MS + 3 * DAY_MS, UTC)
@@ -154,11 +154,11 @@ def test_a_record_of_a_clock_that_was_far_off_is_found_without_asking_day_by_day
     )
     connection.close()
     monkeypatch.setattr(grouping, "window", None)
-    found = Queries("sqlite:ledger.db", tmp_path).usage(["day"], None, None, UTC)
+    found = connect_reader("sqlite:ledger.db", tmp_path).usage(["day"], None, None, UTC)
     assert [row["day"] for row in found] == ["1970-01-01", "2026-11-01", "2037-10-14"]
 
 
-def test_only_the_sums_that_are_asked_for(season: tuple[Queries, list[UsageRecord]]) -> None:
+def test_only_the_sums_that_are_asked_for(season: tuple[Reader, list[UsageRecord]]) -> None:
     queries, booked = season
     for by in ([], ["day"], ["source"]):
         rows = queries.usage(by, None, None, UTC, sums=("requests", "output_tokens"))

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from proxy.core.records.canonical import COLUMNS
 from proxy.core.usage import Outcome, Source, UsageRecord
-from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.sqlite.queries import Queries
+from proxy.ledger import LedgerError, Reader, connect_reader
 from proxy.ledger.sqlite.schema import BUCKET_MS, SUMS
 from proxy.ledger.sqlite.usage import ALL_SUMS
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, records, rows
@@ -62,15 +61,15 @@ def local(record: UsageRecord, zone: ZoneInfo) -> datetime:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Callable[..., Queries]:
+def ledger(tmp_path: Path) -> Callable[..., Reader]:
     """Books records, and returns the questions to the ledger that has them."""
 
-    def make(*booked: UsageRecord) -> Queries:
+    def make(*booked: UsageRecord) -> Reader:
         connection, book = open_book(tmp_path / "ledger.db")
         for start in range(0, len(booked), 64):
             book.book("w0", numbered(*booked[start : start + 64], after=start), None, (), ())
         connection.close()
-        return Queries("sqlite:ledger.db", tmp_path)
+        return connect_reader("sqlite:ledger.db", tmp_path)
 
     return make
 
@@ -122,7 +121,7 @@ def test_records_rollups_and_usage_say_the_same(data: st.DataObject) -> None:
             )
             assert from_rollups == from_records, name
         connection.close()
-        found = Queries("sqlite:ledger.db", Path(directory)).usage(by, from_ms, to_ms, zone)
+        found = connect_reader("sqlite:ledger.db", Path(directory)).usage(by, from_ms, to_ms, zone)
     ranged = [
         r
         for r in booked
@@ -137,7 +136,7 @@ def test_records_rollups_and_usage_say_the_same(data: st.DataObject) -> None:
     assert len(found) == len(sums)
 
 
-def test_the_columns_are_the_promised_ones_in_their_order(ledger: Callable[..., Queries]) -> None:
+def test_the_columns_are_the_promised_ones_in_their_order(ledger: Callable[..., Reader]) -> None:
     (row,) = ledger(make_record(cost_nano=5, charge_nano=6, currency="USD")).usage(
         ["team", "key", "model"], None, None, UTC
     )
@@ -151,7 +150,7 @@ def test_the_columns_are_the_promised_ones_in_their_order(ledger: Callable[..., 
 
 
 def test_a_flagged_request_counts_on_the_line_that_its_late_price_moved_it_to(
-    ledger: Callable[..., Queries],
+    ledger: Callable[..., Reader],
 ) -> None:
     unpriced = make_record(0, inconsistent=True, cost_nano=None, currency=None)
     price = make_record(
@@ -173,7 +172,7 @@ def test_a_flagged_request_counts_on_the_line_that_its_late_price_moved_it_to(
 
 
 def test_the_flagged_are_found_by_an_index_of_their_own(
-    ledger: Callable[..., Queries], tmp_path: Path
+    ledger: Callable[..., Reader], tmp_path: Path
 ) -> None:
     ledger(make_record(0, inconsistent=True))
     connection = sqlite3.connect(tmp_path / "ledger.db")
@@ -185,7 +184,7 @@ def test_the_flagged_are_found_by_an_index_of_their_own(
 
 
 def test_rows_are_sorted_by_group_then_currency_and_a_missing_name_is_first(
-    ledger: Callable[..., Queries],
+    ledger: Callable[..., Reader],
 ) -> None:
     names = [("b", "USD"), (None, "USD"), ("a", "USD"), ("a", None), ("a", "CNY"), ("B", "USD")]
     booked = [
@@ -202,7 +201,7 @@ def test_rows_are_sorted_by_group_then_currency_and_a_missing_name_is_first(
     ]
 
 
-def test_no_group_is_one_row_and_no_record_none(ledger: Callable[..., Queries]) -> None:
+def test_no_group_is_one_row_and_no_record_none(ledger: Callable[..., Reader]) -> None:
     assert [
         row["requests"] for row in ledger(make_record(0), make_record(1)).usage([], None, None, UTC)
     ] == [2]
@@ -228,7 +227,7 @@ def test_no_group_is_one_row_and_no_record_none(ledger: Callable[..., Queries]) 
     ],
 )
 def test_ranges_are_half_open_to_the_millisecond(
-    ledger: Callable[..., Queries], by: list[str], from_ms: int | None, to_ms: int | None, ids: str
+    ledger: Callable[..., Reader], by: list[str], from_ms: int | None, to_ms: int | None, ids: str
 ) -> None:
     starts = {"a": -1, "b": 0, "c": 5, "d": BUCKET_MS - 1, "e": BUCKET_MS, "f": 2 * BUCKET_MS}
     # Powers of two: the sum says which records are in it.
@@ -261,7 +260,7 @@ def instant(text: str) -> int:
     ],
 )
 def test_days_and_hours_are_those_of_the_zone(
-    ledger: Callable[..., Queries], zone: str, start: str, day: str, hour: str
+    ledger: Callable[..., Reader], zone: str, start: str, day: str, hour: str
 ) -> None:
     (row,) = ledger(make_record(started_at_ms=instant(start))).usage(
         ["day", "hour"], None, None, ZoneInfo(zone)
@@ -270,7 +269,7 @@ def test_days_and_hours_are_those_of_the_zone(
 
 
 def test_the_hour_that_a_clock_change_repeats_is_two_rows_in_the_order_of_time(
-    ledger: Callable[..., Queries],
+    ledger: Callable[..., Reader],
 ) -> None:
     starts = ["2026-11-01T06:30:00Z", "2026-11-01T05:30:00Z", "2026-11-01T07:30:00Z"]
     found = ledger(
@@ -283,7 +282,7 @@ def test_the_hour_that_a_clock_change_repeats_is_two_rows_in_the_order_of_time(
     ]
 
 
-def test_money_beyond_63_bits_is_summed_exactly(ledger: Callable[..., Queries]) -> None:
+def test_money_beyond_63_bits_is_summed_exactly(ledger: Callable[..., Reader]) -> None:
     """9.2 billion units of a currency are a small company's bill in dong."""
     booked = [
         make_record(
@@ -298,7 +297,7 @@ def test_money_beyond_63_bits_is_summed_exactly(ledger: Callable[..., Queries]) 
         )  # type: ignore[misc]
 
 
-def test_negative_sums_are_exact_too(ledger: Callable[..., Queries]) -> None:
+def test_negative_sums_are_exact_too(ledger: Callable[..., Reader]) -> None:
     booked = [
         make_record(n, charge_nano=amount, currency="USD", kind="adjustment")
         for n, amount in enumerate([-(2**40) - 1, -3, 2**33])
@@ -310,13 +309,13 @@ def test_negative_sums_are_exact_too(ledger: Callable[..., Queries]) -> None:
 
 @pytest.mark.parametrize("name", ["provider", "label:", "Team", ""])
 def test_an_unknown_group_is_refused_with_the_known_ones(
-    ledger: Callable[..., Queries], name: str
+    ledger: Callable[..., Reader], name: str
 ) -> None:
     with pytest.raises(LedgerError, match=r"team, key, model.*label:NAME"):
         ledger().usage([name], None, None, UTC)
 
 
-def test_one_record_with_its_place_and_its_adjustments(ledger: Callable[..., Queries]) -> None:
+def test_one_record_with_its_place_and_its_adjustments(ledger: Callable[..., Reader]) -> None:
     queries = ledger(
         make_record(0),
         make_record(1, labels={}, usage_raw=None),
@@ -341,7 +340,7 @@ def test_one_record_with_its_place_and_its_adjustments(ledger: Callable[..., Que
     assert queries.adjustments(make_id(0)) == []
 
 
-def test_the_terms_of_a_price_version(ledger: Callable[..., Queries], tmp_path: Path) -> None:
+def test_the_terms_of_a_price_version(ledger: Callable[..., Reader], tmp_path: Path) -> None:
     queries = ledger()
     connection, book = open_book(tmp_path / "ledger.db")
     book.book("w0", (), None, (), (), [("v1", b"one"), ("v2", b"two")])
@@ -357,7 +356,7 @@ def test_the_terms_of_a_price_version(ledger: Callable[..., Queries], tmp_path: 
 
 
 def test_the_status_tells_how_far_the_book_is(
-    ledger: Callable[..., Queries], tmp_path: Path
+    ledger: Callable[..., Reader], tmp_path: Path
 ) -> None:
     status = ledger(make_record(0), make_record(1), make_record(1, output_tokens=7)).status()
     known: dict[str, Any] = {
@@ -384,11 +383,11 @@ def test_the_size_counts_what_is_still_in_the_write_ahead_log(tmp_path: Path) ->
     book.book("w0", (), None, (), (), [("v1", b"one")])
     files = [(tmp_path / name).stat().st_size for name in ("ledger.db", "ledger.db-wal")]
     assert files[1] > 0
-    assert Queries("sqlite:ledger.db", tmp_path).status().bytes == sum(files)
+    assert connect_reader("sqlite:ledger.db", tmp_path).status().bytes == sum(files)
     connection.close()
 
 
-def test_the_status_of_an_empty_book(ledger: Callable[..., Queries]) -> None:
+def test_the_status_of_an_empty_book(ledger: Callable[..., Reader]) -> None:
     status = ledger().status()
     assert (
         status.records,
@@ -402,7 +401,7 @@ def test_the_status_of_an_empty_book(ledger: Callable[..., Queries]) -> None:
 def test_reading_beside_a_writer_sees_what_is_committed_and_blocks_nobody(tmp_path: Path) -> None:
     connection, book = open_book(tmp_path / "ledger.db")
     connection.execute("PRAGMA journal_mode = WAL")
-    queries = Queries("sqlite:ledger.db", tmp_path)
+    queries = connect_reader("sqlite:ledger.db", tmp_path)
     book.book("w0", numbered(make_record(0)), None, (), ())
     connection.execute("BEGIN IMMEDIATE")
     assert queries.status().records == 1
@@ -413,40 +412,7 @@ def test_reading_beside_a_writer_sees_what_is_committed_and_blocks_nobody(tmp_pa
     assert queries.status().records == 2
 
 
-@pytest.mark.parametrize(
-    ("content", "error", "reason"),
-    [
-        (None, LedgerError, "tollkeeper serve"),
-        (b"", LedgerError, "empty"),
-        (
-            b"not a database, but long enough to be read as one" * 100,
-            LedgerUnavailable,
-            "file is not a database",
-        ),
-    ],
-)
-def test_no_ledger_to_read(
-    tmp_path: Path, content: bytes | None, error: type[Exception], reason: str
-) -> None:
-    if content is not None:
-        (tmp_path / "ledger.db").write_bytes(content)
-    with pytest.raises(error, match=reason):
-        Queries("sqlite:ledger.db", tmp_path).status()
-
-
-def test_nothing_is_written_by_reading(ledger: Callable[..., Queries]) -> None:
-    queries = ledger(make_record())
-    before = queries.path.read_bytes()
-    queries.usage(["day", "source"], None, None, UTC)
-    with (
-        queries._reading() as connection,
-        pytest.raises(sqlite3.OperationalError, match="readonly"),
-    ):
-        connection.execute("INSERT INTO journal_positions VALUES ('w9', 1)")
-    assert queries.path.read_bytes() == before
-
-
-def test_the_plan_of_a_range_uses_the_indexes(ledger: Callable[..., Queries]) -> None:
+def test_the_plan_of_a_range_uses_the_indexes(ledger: Callable[..., Reader]) -> None:
     """Ten million records are read by range, never whole."""
     rng = random.Random(1)
     queries = ledger(
@@ -463,7 +429,7 @@ def test_the_plan_of_a_range_uses_the_indexes(ledger: Callable[..., Queries]) ->
             assert plan.startswith("SEARCH"), plan
 
 
-def test_what_was_served_for_what_is_told_each_once(ledger: Callable[..., Queries]) -> None:
+def test_what_was_served_for_what_is_told_each_once(ledger: Callable[..., Reader]) -> None:
     pairs = [
         ("alias", "dear"),
         ("alias", "dear"),

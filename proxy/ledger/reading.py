@@ -1,0 +1,202 @@
+"""Reading the book: the contract that each database's reader keeps, and what its answers hold.
+
+A reader is synchronous and changes nothing. It works beside a running process or without one, and
+from any thread. Each question is one short transaction of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from datetime import tzinfo
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from proxy.core.records.canonical import Value
+from proxy.core.usage import UsageRecord
+
+PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some milliseconds of reading
+
+UsageRow: TypeAlias = dict[str, str | int | None]
+Row: TypeAlias = tuple[Value, ...]  # one booked record, in the order of `canonical.COLUMNS`
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A record with what the ledger added when it was booked; the hashes as 64 hex digits."""
+
+    record: UsageRecord
+    seq: int
+    booked_at_ms: int
+    hash_version: int
+    prev_hash: str
+    hash: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The state of the book. Times are Unix milliseconds; None where there is nothing yet.
+
+    `path` names the ledger for people. `writers` maps each writer to its booked journal position.
+    """
+
+    path: str
+    schema_version: int
+    bytes: int
+    records: int
+    adjustments: int
+    first_seq: int | None
+    last_seq: int | None
+    last_hash: str | None
+    last_booked_at_ms: int | None
+    sealed_seq: int | None
+    writers: dict[str, int]
+
+
+class Recent(msgspec.Struct, frozen=True, gc=False):
+    """A record, or what one key used of a model within a second."""
+
+    started_at_ms: int
+    key_id: str
+    team: str | None
+    upstream: str
+    model_requested: str | None
+    currency: str | None
+    requests: int
+    input_tokens: int | None
+    output_tokens: int | None
+    charge_nano: int | None
+
+    @classmethod
+    def of(cls, record: UsageRecord) -> Recent:
+        """One record."""
+        return cls(
+            started_at_ms=record.started_at_ms,
+            key_id=record.key_id,
+            team=record.team,
+            upstream=record.upstream,
+            model_requested=record.model_requested,
+            currency=record.currency,
+            requests=1,
+            input_tokens=record.input_tokens,
+            output_tokens=record.output_tokens,
+            charge_nano=record.charge_nano,
+        )
+
+
+class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows: seqs in (after, through], started in [from_ms, to_ms), open where None."""
+
+    after: int = 0
+    through: int
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """The stretch's rows up to `upto_seq`, oldest first; there may be none.
+
+    `corrections` holds the rows that correct them, if they were asked for, however late booked.
+    """
+
+    upto_seq: int
+    rows: Sequence[Row]
+    corrections: Sequence[Row] = ()
+
+
+class Reader(Protocol):
+    """Questions to one ledger.
+
+    Each raises LedgerError without a ledger to read, and LedgerUnavailable when the database cannot
+    be read now.
+    """
+
+    @property
+    def name(self) -> str:
+        """What messages call this ledger."""
+        ...
+
+    def usage(
+        self,
+        by: Sequence[str],
+        from_ms: int | None,
+        to_ms: int | None,
+        zone: tzinfo,
+        *,
+        sums: Sequence[str] | None = None,
+    ) -> list[UsageRow]:
+        """Sums by group and currency over records started in [from_ms, to_ms), open where None.
+
+        `by` names any of team, key, model, upstream, day, hour, end_user, source, outcome and
+        label:NAME; `day` and `hour` are of `zone`. The rows are sorted by group (a missing name
+        first), then currency. Each has the groups' names, then `requests input_tokens …
+        charge_nano currency reported_requests unpriced_requests inconsistent_requests`, or those
+        of them that `sums` names. Raises LedgerError for a name that cannot be grouped by.
+        """
+        ...
+
+    def record(self, id: str) -> Entry | None:
+        """One record by id; None if the ledger has none."""
+        ...
+
+    def adjustments(self, id: str) -> list[Entry]:
+        """What corrects this record, in the order of booking."""
+        ...
+
+    def refusals(self, from_ms: int | None, to_ms: int | None) -> list[tuple[str | None, str, int]]:
+        """(key, code, how many) of the requests refused in [from_ms, to_ms), the most first.
+
+        The range is taken to the quarter hour. key None: none was known.
+        """
+        ...
+
+    def sources(self, from_ms: int, records_max: int) -> dict[tuple[str, str], int]:
+        """How many requests by (upstream, source) among the latest records, from a time on."""
+        ...
+
+    def served_models(self) -> list[tuple[str, str, str]]:
+        """Each (upstream, model asked for, model that answered) of which there is a record."""
+        ...
+
+    def price_terms(self, version: str) -> bytes | None:
+        """The terms behind the amounts of records with this `price_version`; None: not known."""
+        ...
+
+    def price_terms_at(self, at_ms: int) -> bytes | None:
+        """The terms stored last before that time, else the first that were stored at all."""
+        ...
+
+    def status(self) -> Status:
+        """How many records, how far, sealed up to where."""
+        ...
+
+    def recent(self, since_ms: int, now_ms: int) -> list[Recent]:
+        """What started since then, in the order of its start.
+
+        Records of the last two minutes come one by one. Older ones are summed by the second, as if
+        all had come at its end.
+        """
+        ...
+
+    def head(self) -> int:
+        """The last seq of the book, 0 when it is empty."""
+        ...
+
+    def narrowed(self, stretch: Stretch) -> Stretch:
+        """The same rows between closer ends: a month in the middle of years is found where it lies.
+
+        Raises LedgerError when the book does not reach that far.
+        """
+        ...
+
+    def pages(
+        self, stretch: Stretch, page_seqs: int = PAGE_SEQS, *, corrected: bool = False
+    ) -> Generator[Page, None, None]:
+        """The stretch, page by page; the last page's `upto_seq` is `through`.
+
+        Rows never change and seqs come in commit order, so the same stretch gives the same rows
+        however often and however slowly it is read. Close it if it is not read to its end.
+        """
+        ...
+
+    def label_names(self, stretch: Stretch) -> list[str]:
+        """The names of all labels in the stretch, sorted."""
+        ...

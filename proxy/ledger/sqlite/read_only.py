@@ -1,0 +1,52 @@
+"""Read-only connections to the ledger's file.
+
+Each question opens the file, reads in one short transaction and closes it: a reader that stays
+would keep the write-ahead log from being reset.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.sqlite.schema import schema_version
+
+_BUSY_TIMEOUT_S = 5.0
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection in one transaction, closed at the end. Raises as `connected`."""
+    with connected(path) as connection:
+        connection.execute("BEGIN")
+        yield connection
+
+
+@contextmanager
+def connected(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection, closed at the end; each statement on it is a transaction of its own.
+
+    One thread at a time may use it. Raises LedgerError without a ledger to read, and
+    LedgerUnavailable when SQLite cannot read it.
+    """
+    if not path.exists():
+        raise LedgerError(f"there is no ledger at {path} yet: `tollkeeper serve` makes it")
+    try:
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=_BUSY_TIMEOUT_S,
+            check_same_thread=False,
+        )
+        try:
+            if schema_version(connection, str(path)) == 0:
+                raise LedgerError(f"{path} is empty: `tollkeeper serve` makes the ledger")
+            yield connection
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise LedgerUnavailable(f"cannot read {path}: {error}") from error
