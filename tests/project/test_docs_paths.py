@@ -8,6 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 FILE = re.compile(r"(?<![\w/.-])(?:proxy|tests|tools|docs|dashboards)(?:/[\w.-]+)+")
+ANCHORED = re.compile(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 MODULE = re.compile(r"python3? -m ((?:proxy|tests|tools)(?:\.\w+)*)")
 WRITERS = ("*.md", "docs/**/*.md", "proxy/**/*.md", "Makefile", "proxy/**/*.py", "tools/**/*.py")
@@ -35,3 +37,22 @@ def test_what_is_named_is_there() -> None:
     gone = [f"{path.relative_to(ROOT)}: {name}" for path, name, there in found if not there]
     assert len(found) > 100
     assert not gone, "these have moved or gone; write where they are now"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchor of each heading of a page, as GitHub makes it."""
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in HEADING.findall(page.read_text())
+    }
+
+
+def test_what_a_link_points_at_is_there() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    links = [
+        (page, (page.parent / name) if name else page, anchor)
+        for page in pages
+        for name, anchor in ANCHORED.findall(page.read_text())
+    ]
+    gone = [f"{page.name}: #{anchor}" for page, to, anchor in links if anchor not in anchors(to)]
+    assert links and not gone, f"{gone}: no such heading"

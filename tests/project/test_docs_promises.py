@@ -11,17 +11,21 @@ DOC = ROOT / "docs" / "promises.md"
 PROMISES = [f"I{number}" for number in range(1, 24)]
 
 
-def rows() -> dict[str, list[str]]:
-    """The cells of each promise's row, without its number."""
-    lines = [
-        line.strip("| ").split(" | ")
-        for line in DOC.read_text().splitlines()
-        if re.match(r"\| I\d+ ", line)
-    ]
-    assert all(len(line) == 5 for line in lines), (
-        "five cells a row: number, promise, make test, make campaign, held by"
-    )
-    return {number: cells for number, *cells in lines}
+LISTS = ("make test", "make campaign", "Held by")
+
+
+def promises() -> dict[str, tuple[str, ...]]:
+    """Of each promise: its text, and its three lists."""
+    found = {}
+    for number, section in re.findall(
+        r"^## (I\d+): .+\n((?:(?!^## ).*\n?)*)", DOC.read_text(), re.MULTILINE
+    ):
+        text, *lists = re.split(
+            "".join(rf"|^\*\*{name}\*\*$" for name in LISTS)[1:], section, flags=re.MULTILINE
+        )
+        assert len(lists) == 3, f"{number}: its text, then {', '.join(LISTS)}, each with a list"
+        found[number] = tuple(part.strip() for part in (text, *lists))
+    return found
 
 
 def existing() -> dict[str, bool]:
@@ -38,18 +42,21 @@ def existing() -> dict[str, bool]:
 
 
 def named() -> dict[str, list[str]]:
-    return {number: re.findall(r"`([^`]+)`", cells[3]) for number, cells in rows().items()}
+    return {
+        number: re.findall(r"`([^`]+)`", held_by)
+        for number, (_, _, _, held_by) in promises().items()
+    }
 
 
-def test_every_promise_has_a_row_with_tests_or_says_not_yet():
-    assert list(rows()) == PROMISES
-    for number, (promise, reduced, full, held_by) in rows().items():
+def test_every_promise_has_tests_or_says_not_yet():
+    assert list(promises()) == PROMISES
+    for number, (promise, reduced, full, held_by) in promises().items():
         if not named()[number]:
-            assert reduced == full == held_by == "not yet", (
-                f"{number}: name its tests, or write `not yet` in all three cells"
+            assert reduced == full == held_by == "- not yet", (
+                f"{number}: name its tests, or write `not yet` in all three lists"
             )
         else:
-            assert promise and "not yet" not in (reduced, full), (
+            assert promise and "- not yet" not in (reduced, full), (
                 f"{number}: it has tests, so say what they do"
             )
 
@@ -65,10 +72,10 @@ def test_every_named_test_exists():
 def test_every_campaign_test_is_named_and_says_its_figure():
     campaign = {name for name, in_campaign in existing().items() if in_campaign}
     assert not campaign - {name for names in named().values() for name in names}, (
-        "name each campaign test in the row of its promise"
+        "name each campaign test under its promise"
     )
-    for number, (_, reduced, full, _) in rows().items():
+    for number, (_, reduced, full, _) in promises().items():
         has_one = bool(campaign & set(named()[number]))
-        assert has_one == (full not in ("the same", "not yet")), (
+        assert has_one == (full not in ("- the same", "- not yet")), (
             f"{number}: `the same` where no campaign test goes beyond {reduced!r}, else its figure"
         )

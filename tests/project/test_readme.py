@@ -1,5 +1,5 @@
-"""The README's commands run as they stand: its `sh` blocks in a shell, against a scripted upstream
-instead of a vendor, from the first start to a team's usage.
+"""The commands of README and docs run as they stand: their `sh` blocks in a shell, against a
+scripted upstream instead of a vendor, from the first start to a team's usage.
 
 What is changed in a line is only what a test machine needs: the vendor's address, free ports, and
 an end for what serves for ever.
@@ -40,6 +40,9 @@ pytestmark = pytest.mark.whole
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
+PRICES = (ROOT / "docs" / "prices.md").read_text()
+PAGES = [README, *(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))]
+LINES_MAX = 150
 READY = re.compile(r'(?:base_url=|"base_url": ?")(http://[^"\s]+/v1)')
 ASK = {"model": "deepseek-v3.2", "messages": [{"role": "user", "content": "Hello!"}]}
 SERVE_ALONE = "tollkeeper serve --upstream https://api.modelmax.io/v1"
@@ -75,8 +78,12 @@ HANDLED = {
 
 
 def commands() -> list[str]:
-    """Each line of the README's sh blocks, without its comment."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    """Each line of the sh blocks of README and docs, without its comment."""
+    blocks = [
+        block
+        for page in PAGES
+        for block in re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    ]
     return [
         line.partition(" #")[0].strip()
         for block in blocks
@@ -103,7 +110,7 @@ def environment() -> dict[str, str]:
 def shell(tmp_path: Path) -> Callable[..., str]:
     def shell(line: str, **here: str) -> str:
         """Its output. `here`: what stands for the README's month and seq today."""
-        assert line in commands(), f"the README no longer says `{line}`"
+        assert line in commands(), f"no page says `{line}` any more"
         for name, said in (("month", "2026-11"), ("after", "48213")):
             line = line.replace(said, here.get(name, said))
         done = subprocess.run(
@@ -160,6 +167,11 @@ def ask(base_url: str, key: str) -> tuple[dict[str, object], str]:
     )
     with urllib.request.urlopen(request, timeout=GUARD_S) as response:
         return json.load(response), response.headers["x-tollkeeper-id"]
+
+
+def test_the_readme_stays_short():
+    lines = README.count("\n")
+    assert lines <= LINES_MAX, "what one kind of reader needs belongs to a page of docs/"
 
 
 def test_every_command_is_run_by_a_test():
@@ -266,10 +278,10 @@ def test_a_month_per_team_from_a_price_row_to_the_file_finance_loads(
     month = f"{datetime.now(UTC):%Y-%m}"
     row = next(
         line
-        for line in README.splitlines()
+        for line in PRICES.splitlines()
         if line.startswith('  - {model: "deepseek-v3.2", upstream: modelmax, input: "0.28"')
     )
-    team = next(line for line in README.splitlines() if line.startswith("  research: {labels"))
+    team = next(line for line in PRICES.splitlines() if line.startswith("  research: {labels"))
     config = tmp_path / "config.yaml"
 
     def month_of(name: str) -> list[dict[str, str]]:
