@@ -22,6 +22,12 @@ def yaml_name(name: str) -> str:
     return name
 
 
+class Block(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=yaml_name
+):
+    """A mapping of config.yaml."""
+
+
 def about(
     description: str,
     kind: str | None = None,

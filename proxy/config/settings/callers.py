@@ -1,0 +1,79 @@
+"""Who calls, who pays, and whom a request is recorded for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from proxy.config.fields import Block, EndUserSource, Glob, TagSource, about
+from proxy.config.settings.limits import LimitSettings
+from proxy.config.settings.prices import DatedShare
+
+
+class TeamSettings(Block, frozen=True, kw_only=True):
+    """A team: who pays."""
+
+    labels: Annotated[dict[str, str], about("labels on each of its records, for finance")] = {}
+    markup: Annotated[
+        str | tuple[DatedShare, ...],
+        about(
+            "share added to the cost: what the team is charged; a decimal in quotes, or a list of them with the day from which each holds",
+            "decimal",
+        ),
+    ] = "0"
+    limits: Annotated[
+        tuple[LimitSettings, ...] | None, about("limits; by default `defaults.team.limits`")
+    ] = None
+
+
+class KeySettings(Block, frozen=True, kw_only=True):
+    """An API key handed to a caller. A file that was read holds digests only: `secret` is emptied
+    into `secret_sha256`."""
+
+    team: Annotated[str | None, about("a name in `teams`")] = None
+    secret: Annotated[str, about("the key itself; empty disables it", "secret")] = ""
+    secret_sha256: Annotated[
+        str, about("instead of `secret`: its SHA-256 in lower-case hex", "sha256")
+    ] = ""
+    models: Annotated[tuple[Glob, ...], about("models the key may call; by default all")] = ()
+    expires: Annotated[
+        str | None,
+        about("day (midnight in `timezone`) or time from which it is refused", "instant"),
+    ] = None
+    labels: Annotated[dict[str, str], about("labels on each of its records, over the team's")] = {}
+    limits: Annotated[
+        tuple[LimitSettings, ...] | None, about("limits; by default `defaults.key.limits`")
+    ] = None
+
+
+class TagSettings(Block, frozen=True, kw_only=True):
+    """Tags that callers put on their requests."""
+
+    from_: Annotated[
+        tuple[TagSource, ...], about("where tags are read; the first that names a tag wins")
+    ] = ("header:x-tollkeeper-tags", "body:metadata")
+    keep: Annotated[tuple[str, ...], about("tags recorded; all others are ignored")] = (
+        "feature",
+        "env",
+    )
+
+
+class AttributionSettings(Block, frozen=True, kw_only=True):
+    """Whom a request is recorded for, beyond its key."""
+
+    end_user: Annotated[
+        tuple[EndUserSource, ...], about("where the end user is read; the first usable one wins")
+    ] = (
+        "header:x-end-user",
+        "body:safety_identifier",
+        "body:user",
+    )
+    tags: Annotated[TagSettings, about("free labels from the caller")] = TagSettings()
+
+
+class PrivacySettings(Block, frozen=True, kw_only=True):
+    """Personal data in the ledger."""
+
+    end_user: Annotated[
+        Literal["off", "hash", "plain"],
+        about("how an end user is recorded: not at all, as an erasable hash, as it came"),
+    ] = "hash"
