@@ -24,7 +24,7 @@ from proxy.metrics import spend
 from proxy.scripted_upstream import Script, serving
 from tests.support.prometheus import JOB, Prometheus, Vector, scraping
 from tests.support.raw import Visit, raw_upstream
-from tests.support.running import KEY, RunningUpstream, config, running
+from tests.support.running import KEY, Running, config, running
 from tools.dashboards import pictures
 from tools.dashboards.files import DASHBOARDS, TARGET
 from tools.dashboards.grafana import Panel, scoped
@@ -119,7 +119,7 @@ async def answer(visit: Visit) -> None:
 class Load:
     """Clients of one proxy."""
 
-    proxy: RunningUpstream
+    proxy: Running
     session: aiohttp.ClientSession
 
     async def send(self, kind: str) -> None:
@@ -163,7 +163,7 @@ class Shown:
     """A Prometheus at one moment, and the panels on it."""
 
     prometheus: Prometheus
-    proxy: RunningUpstream
+    proxy: Running
     at_ms: int
     window_ms: int
 

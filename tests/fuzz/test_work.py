@@ -8,17 +8,16 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from proxy.core.dialects import answer_body, kept_body, opening, scan
 from proxy.core.dialects.openai_chat import (
     Meter,
     call,
     cost,
     injection,
     meter,
-    opening,
     pictures,
     read_call,
     repair,
-    scan,
     shapes,
     text,
 )
@@ -30,7 +29,21 @@ from proxy.core.tokens import text as tokens
 from proxy.core.tokens.text import TextBlocks
 from tests.fuzz.work import Work
 
-MODULES = (tokens, call, cost, injection, meter, opening, pictures, repair, scan, shapes, text)
+MODULES = (
+    tokens,
+    answer_body,
+    call,
+    cost,
+    injection,
+    kept_body,
+    meter,
+    opening,
+    pictures,
+    repair,
+    scan,
+    shapes,
+    text,
+)
 UNITS = (
     b"x", b"\n", b"\r", b"\r\n\n", b" ", b"\\", b'"', b'\\"', b"\\\\", b"\\ud800", b"{", b"[", b'{"a":', b'"a":1,', b": c\n", b"data: x\n", b"data: {}\n\n", b"id: 1\n\n",
     b'"usage":', b'"usage":{"prompt_tokens":1},', b'"choices":[', b'"content":"', b'"content":"a",', b'"name":"\\', b'"index":0,', b";base64,", b'"image_url"', b'"error"', b"\xef\xbb\xbf",

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.ledger import connect_reader
 from proxy.scripted_upstream import Script, serving
 from tests.support.raw import Visit, raw_upstream
-from tests.support.running import KEY, RunningUpstream, config, running
+from tests.support.running import KEY, Running, config, running
 
 KEYS = {"alice": ("research", KEY), "bob": ("ops", "sk-bob"), "carol": (None, "sk-carol")}
 MODELS = (
@@ -80,7 +80,7 @@ async def many(work: Callable[[int], Coroutine[None, None, None]], count: int) -
             group.create_task(one_by_one())
 
 
-async def page(proxy: RunningUpstream) -> dict[str, Metric]:
+async def page(proxy: Running) -> dict[str, Metric]:
     async with aiohttp.ClientSession() as session, session.get(proxy.metrics_url) as answer:
         return {
             family.name.removeprefix("tollkeeper_"): family
@@ -115,7 +115,7 @@ def ledger(
     return dict(sums)
 
 
-async def load(proxy: RunningUpstream, count: int) -> None:
+async def load(proxy: Running, count: int) -> None:
     """Mixed requests of all keys and models, streamed and not, some by clients that leave; the same
     ones each time."""
     chance = random.Random(6)
