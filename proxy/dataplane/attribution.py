@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from proxy.config.settings import AttributionSettings
+from proxy.core.http.headers import first
 
 NAME_CHARS_MAX = 128
 
@@ -78,14 +79,11 @@ def _tags(
 
 
 def _header(raw_headers: Sequence[tuple[bytes, bytes]], name: str) -> str | None:
-    wanted = name.lower().encode()
-    for header, value in raw_headers:
-        if len(header) == len(wanted) and header.lower() == wanted:
-            try:
-                return value.decode().strip(" \t")
-            except UnicodeDecodeError:
-                return None
-    return None
+    value = first(raw_headers, name.lower().encode())
+    try:
+        return None if value is None else value.decode().strip(" \t")
+    except UnicodeDecodeError:
+        return None
 
 
 def usable(name: str) -> bool:

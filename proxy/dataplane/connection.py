@@ -20,7 +20,7 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from proxy.core.errors import ProxyError
 from proxy.core.http.framing import CHUNKED_END, TARGET_MAX, check_framing, latest
-from proxy.core.http.headers import RawHeaders, first
+from proxy.core.http.headers import Fields, first
 from proxy.core.http.responses import head_too_large, late_head, malformed, phrase, plain_error
 
 LOG = logging.getLogger("tollkeeper.listener")
@@ -54,7 +54,7 @@ class Request:
     ) -> None:
         self.method = message.method
         self.target = message.path
-        self.headers: RawHeaders = message.raw_headers
+        self.headers = Fields(message.raw_headers)
         self.http10 = message.version < (1, 1)
         self.body = body
         self.connection = connection

@@ -5,18 +5,17 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Sequence
 
 import msgspec
 
 from proxy.config.settings import Settings
 from proxy.config.values import instant_ms
 from proxy.core.errors import ProxyError, invalid_request
+from proxy.core.http.headers import RawHeaders, values
 from proxy.core.model_names import matches
 from proxy.tenants.key import PREFIX, check
 
-_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key"})
-_LENGTHS = frozenset(map(len, _HEADERS))
+_HEADERS = (b"authorization", b"x-api-key", b"api-key")
 _CHALLENGE = (("www-authenticate", "Bearer"),)
 
 
@@ -65,9 +64,7 @@ class KeyRing:
                 else instant_ms(key.expires, settings.timezone),
             )
 
-    def authenticate(
-        self, raw_headers: Sequence[tuple[bytes, bytes]], now_ms: int, forward: bool
-    ) -> Tenant:
+    def authenticate(self, headers: RawHeaders, now_ms: int, forward: bool) -> Tenant:
         """The tenant of a request. Raises 401, or 400 where its headers carry more than one
         credential.
 
@@ -75,7 +72,7 @@ class KeyRing:
         tenant too (`fwd-…`). What looks like a key of
         ours is not: forwarded, a mistyped or revoked key would be told to the vendor.
         """
-        credential = _credential(raw_headers)
+        credential = _credential(headers)
         if not credential:
             raise self._refusal(
                 "invalid_api_key",
@@ -129,20 +126,19 @@ class KeyRing:
         )
 
 
-def _credential(raw_headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+def _credential(headers: RawHeaders) -> bytes:
     """The one credential of a request, b"" if there is none; 400 if there are several."""
     found: dict[bytes, bytes] = {}
-    for name, value in raw_headers:
-        if (
-            len(name) not in _LENGTHS or (name := name.lower()) not in _HEADERS
-        ):  # by length first: most need no lower-casing
+    for name in _HEADERS:
+        given = values(headers, name)
+        if not given:
             continue
-        if name in found:
+        if len(given) > 1:
             header = name.decode()
             raise invalid_request(
                 f"The header {header} was sent twice. Send one credential, once.", param=header
             )
-        found[name] = value.strip(b" \t")
+        found[name] = given[0].strip(b" \t")
     authorization = found.get(b"authorization")
     if authorization:
         scheme, _, token = authorization.partition(b" ")

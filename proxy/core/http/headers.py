@@ -8,11 +8,33 @@ because the same few dozen names come with each request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Self
 
 from proxy.core.steering import LISTED_HEADERS, LISTED_PREFIXES, steers, tells_a_key
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
+
+
+class Fields(tuple[tuple[bytes, bytes], ...]):
+    """The header fields of one message as they came, with an index by name: `first` and `values`
+    look into it. A request is asked some fifteen times, and each look through all of its names
+    takes as long as the index."""
+
+    by_name: dict[bytes, list[bytes]]
+
+    def __new__(cls, pairs: Iterable[tuple[bytes, bytes]]) -> Self:
+        fields = super().__new__(cls, pairs)
+        by_name: dict[bytes, list[bytes]] = {}
+        fields.by_name = by_name
+        for name, value in fields:
+            lower = name.lower()
+            if lower in by_name:
+                by_name[lower].append(value)
+            else:
+                by_name[lower] = [value]
+        return fields
+
 
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"}
@@ -68,8 +90,12 @@ class HeaderFilter:
     def select(self, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
         """The fields that pass, in their order and spelling; also without those that a Connection
         field names."""
-        passes = self.passes
-        kept = [pair for pair in headers if passes(pair[0])]
+        verdicts = self._verdicts
+        kept = []
+        for pair in headers:
+            verdict = verdicts.get(pair[0])
+            if verdict or (verdict is None and self.passes(pair[0])):
+                kept.append(pair)
         named = connection_options(headers)
         if named:
             kept = [pair for pair in kept if pair[0].lower() not in named]
@@ -127,21 +153,26 @@ def connection_options(headers: RawHeaders) -> frozenset[bytes]:
     Not those that say how the body is read: a body without its Content-Encoding is another body
     than the one we decided on.
     """
-    options: frozenset[bytes] = frozenset()
-    for name, value in headers:
-        if len(name) == 10 and name.lower() == b"connection":
-            options |= frozenset(option.strip().lower() for option in value.split(b","))
+    named = values(headers, b"connection")
+    if not named:
+        return frozenset()
+    options = frozenset(option.strip().lower() for option in b",".join(named).split(b","))
     return options - BODY_FIELDS - {b"keep-alive", b"close", b""}
 
 
-def values(headers: RawHeaders, name: bytes) -> list[bytes]:
+def values(headers: RawHeaders, name: bytes) -> Sequence[bytes]:
     """All values of the field `name` (given in lower case), in order."""
+    if type(headers) is Fields:
+        return headers.by_name.get(name, ())
     size = len(name)
     return [value for key, value in headers if len(key) == size and key.lower() == name]
 
 
 def first(headers: RawHeaders, name: bytes) -> bytes | None:
     """The first value of the field `name` (given in lower case), or None."""
+    if type(headers) is Fields:
+        found = headers.by_name.get(name)
+        return None if found is None else found[0]
     size = len(name)
     for key, value in headers:
         if len(key) == size and key.lower() == name:

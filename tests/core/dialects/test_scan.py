@@ -37,6 +37,40 @@ def test_each_value_is_found_where_it_stands(
     assert text[:start].strip() == b"{"
 
 
+@given(st.dictionaries(st.text(max_size=6), VALUES, min_size=1, max_size=6), st.booleans())
+def test_a_text_without_blanks_is_read_by_its_length_and_says_the_same(
+    fields: dict[str, object], ascii_only: bool
+) -> None:
+    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=ascii_only).encode(
+        "utf-8", "surrogatepass"
+    )
+    # A blank before its brace is all that sends the same object the longer way.
+    spans, start = walk(b" " + text, DECODER.decode(b" " + text))
+    shifted = {name: (first - 1, end - 1) for name, (first, end) in spans.items()}
+    assert walk(text, DECODER.decode(text)) == (shifted, start - 1)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "é", "", '\\"']), st.sampled_from(["1", '"1"', "[ 1]", '{"a":1}'])
+        ),
+        min_size=2,
+        max_size=6,
+    ),
+    st.sampled_from(["", " ", "  "]),
+    st.sampled_from(["", " "]),
+)
+def test_no_length_hides_a_name_that_occurs_twice(
+    pairs: list[tuple[str, str]], blank: str, before: str
+) -> None:
+    text = before + "{" + ",".join(f'"{name}":{blank}{value}' for name, value in pairs) + "}"
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        with pytest.raises(Ambiguous):
+            walk(text.encode(), DECODER.decode(text))
+
+
 @given(
     st.lists(
         st.tuples(

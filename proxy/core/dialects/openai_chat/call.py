@@ -19,7 +19,7 @@ import msgspec
 
 from proxy.core.dialects.names import squeezed
 from proxy.core.dialects.openai_chat.bounds import answers_max, holds_media
-from proxy.core.dialects.openai_chat.inside import EXTRA, steers_inside
+from proxy.core.dialects.openai_chat.inside import EXTRA, VALUES, steers_inside
 from proxy.core.dialects.openai_chat.pictures import Picture, inlined
 from proxy.core.dialects.scan import Ambiguous, repair_surrogates, walk
 from proxy.core.errors import ProxyError, invalid_request
@@ -43,6 +43,10 @@ _GUARDED = frozenset(
 _NAMES = {
     squeezed(name): name for name in _GUARDED
 }  # as any reader may know them, to as the API spells them
+# What nearly every request is made of: names that neither steer nor stand for another one.
+_SETTLED = frozenset(
+    name for name in VALUES if not steering_field(name) and _NAMES.get(squeezed(name), name) == name
+)
 _SPLICED = ("model", "stream", "stream_options")
 _JSON_ERRORS = (
     msgspec.DecodeError,
@@ -226,9 +230,9 @@ def _check_utf8(body: bytes) -> None:
 def _check_names_bounded(body: bytes) -> None:
     """Refuse a large body made of names, which would cost many times its size, before it is
     decoded. Strings in the known large fields do not count."""
+    if body.count(b'"') <= _QUOTES_MAX:
+        return  # all that were, without a look for those that are escaped
     quotes = _quotes(body)
-    if quotes <= _QUOTES_MAX:
-        return
     bulk = _bulk_decoder.decode(body)
     for value in msgspec.structs.astuple(bulk):
         quotes -= _quotes(bytes(value))
@@ -262,6 +266,8 @@ def _check_names(fields: _Fields, allow_fields: Collection[str] | None) -> tuple
     that are there."""
     steering: list[str] = []
     for name, value in fields.items():
+        if name in _SETTLED:
+            continue
         folded, plain = name.casefold(), squeezed(name)
         if steering_field(name) or steers_inside(name, value):
             steers = folded if folded in STEERING_FIELDS or folded == EXTRA else name

@@ -27,7 +27,7 @@ _DECIDED_ON = frozenset(map(squeezed, (
     "model", "n", "best_of", "max_tokens", "max_completion_tokens", "service_tier", "stream", "stream_options",
 )))  # fmt: skip
 # Their values are text, labels or numbers: a name in them chooses nothing.
-_VALUES = frozenset((
+VALUES = frozenset((
     "model messages prompt input functions response_format metadata stream stream_options temperature top_p n max_tokens max_completion_tokens "
     "user stop seed logprobs tool_choice parallel_tool_calls reasoning_effort store encoding_format service_tier frequency_penalty presence_penalty logit_bias"
 ).split())  # fmt: skip
@@ -50,7 +50,7 @@ _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 def steers_inside(name: str, value: msgspec.Raw, depth: int = 0) -> bool:
     """Whether the value of this member chooses what `model` and the config are to choose."""
-    if name in _VALUES:
+    if name in VALUES:
         return False
     plain, text = squeezed(name), bytes(value)
     if plain == _EXTRA:
