@@ -1,5 +1,8 @@
-"""What only the whole config can say: names that do not exist, values that contradict each other,
-and features this version does not enforce yet."""
+"""Finds mistakes that only the whole config shows.
+
+Names that do not exist, values that contradict each other, features that this version does not
+enforce yet.
+"""
 
 from __future__ import annotations
 
@@ -64,12 +67,14 @@ def _references(settings: Settings, problem: Callable[[str, str], None]) -> None
     if not settings.upstreams:
         problem(
             "upstreams",
-            'none; add at least one vendor, such as openai: {base_url: https://api.openai.com/v1, api_key: "${OPENAI_API_KEY}"}',
+            "none; add at least one vendor, such as openai: {base_url: https://api.openai.com/v1,"
+            ' api_key: "${OPENAI_API_KEY}"}',
         )
     elif not settings.routes:
         problem(
             "routes",
-            f'none, so every model would be unknown; add {{model: "*", upstream: {next(iter(settings.upstreams))}}}',
+            'none, so every model would be unknown; add {model: "*", upstream:'
+            f" {next(iter(settings.upstreams))}}}",
         )
     named = [
         (f"routes[{index}].upstream", route.upstream) for index, route in enumerate(settings.routes)
@@ -122,7 +127,10 @@ def _upstreams(settings: Settings, problem: Callable[[str, str], None]) -> None:
             )
         for index, header in enumerate(upstream.allow_request_headers):
             if is_credential(header):
-                reason = "holds the caller's key for this proxy, which no vendor may see; remove it (under auth: forward the caller's own credential passes unnamed)"
+                reason = (
+                    "holds the caller's key for this proxy, which no vendor may see; remove it"
+                    " (under auth: forward the caller's own credential passes unnamed)"
+                )
                 problem(f"upstreams.{name}.allow_request_headers[{index}]", f"{header} {reason}")
         if upstream.ca_file is not None:
             try:
@@ -130,12 +138,14 @@ def _upstreams(settings: Settings, problem: Callable[[str, str], None]) -> None:
             except ssl.SSLError:
                 problem(
                     f"upstreams.{name}.ca_file",
-                    f"{upstream.ca_file} holds no certificate in PEM; convert it, or name the right file",
+                    f"{upstream.ca_file} holds no certificate in PEM; convert it, or name the right"
+                    " file",
                 )
             except OSError as error:
                 problem(
                     f"upstreams.{name}.ca_file",
-                    f"cannot read {upstream.ca_file}: {error.strerror}; check the path and its permissions",
+                    f"cannot read {upstream.ca_file}: {error.strerror}; check the path and its"
+                    " permissions",
                 )
 
 
@@ -155,14 +165,14 @@ def _keys(settings: Settings, problem: Callable[[str, str], None]) -> None:
         if digest and digest in owner_of:
             problem(
                 path,
-                f"has the same secret as keys.{owner_of[digest]}; make one with `tollkeeper key hash --new`",
+                f"has the same secret as keys.{owner_of[digest]}; make one with `tollkeeper key"
+                " hash --new`",
             )
         owner_of.setdefault(digest, name)
 
 
 def _admin(settings: Settings, problem: Callable[[str, str], None]) -> None:
-    """A token of the admin API can change prices and budgets, so one that can be guessed is
-    refused."""
+    """Refuses a token of the admin API that can be guessed: it can change prices and budgets."""
     for name, token in settings.admin.tokens.items():
         path = f"admin.tokens.{name}.token"
         if (fault := other_syntax(token.token)) is not None:
@@ -178,7 +188,8 @@ def _themselves(settings: Settings, problem: Callable[[str, str], None]) -> None
             if upstream.base_url and leads_to(upstream.base_url, listen):
                 problem(
                     f"upstreams.{name}.base_url",
-                    f"is this proxy itself ({place}: {listen}); write the vendor's, or give one of them another port",
+                    f"is this proxy itself ({place}: {listen}); write the vendor's, or give one of"
+                    " them another port",
                 )
 
 
@@ -194,15 +205,19 @@ def _sizes(settings: Settings, problem: Callable[[str, str], None]) -> None:
 
 
 def warnings(settings: Settings, now_ms: int) -> list[str]:
-    """What starts, but will surprise: disabled keys, upstreams without a key, routes never reached,
-    features not enforced yet, and usual mistakes."""
+    """Tells of what starts and will surprise.
+
+    Disabled keys, upstreams without a key, routes never reached, features not enforced yet, and
+    usual mistakes.
+    """
     found = []
     routed = {route.upstream for route in settings.routes}
     for name, upstream in settings.upstreams.items():
         own_header = any(map(is_credential, upstream.headers))  # stands in for api_key
         if upstream.auth == "own" and not upstream.api_key and not own_header and name in routed:
             found.append(
-                f"upstreams.{name}.api_key is empty: requests to it answer 503 upstream_not_configured"
+                f"upstreams.{name}.api_key is empty: requests to it answer 503"
+                " upstream_not_configured"
             )
     usable = False
     for name, key in settings.keys.items():
@@ -221,7 +236,8 @@ def warnings(settings: Settings, now_ms: int) -> list[str]:
         )
         if before is not None:
             found.append(
-                f"routes[{index}] ({route.model}) is never reached: {before.model} before it matches the same models"
+                f"routes[{index}] ({route.model}) is never reached: {before.model} before it"
+                " matches the same models"
             )
     found += prices.warnings(settings)
     found += mistakes.warnings(settings, now_ms)
@@ -232,21 +248,23 @@ def warnings(settings: Settings, now_ms: int) -> list[str]:
 
 def _not_enforced(settings: Settings) -> Iterator[tuple[str, list[str]]]:
     """(what, the paths that say it) for each accepted feature that has no effect yet."""
-    found = {
-        "passthrough is": ["passthrough"] if settings.passthrough else [],
-    }
+    found = {"passthrough is": ["passthrough"] if settings.passthrough else []}
     yield from ((feature, paths) for feature, paths in found.items() if paths)
 
 
 def digests_only(settings: Settings) -> Settings:
-    """The same settings with each key's secret replaced by its SHA-256: from here on nothing can
-    print it."""
+    """The same settings with each key's secret replaced by its SHA-256.
+
+    From here on nothing can print the secret.
+    """
     keys = {
-        name: msgspec.structs.replace(
-            key, secret="", secret_sha256=hashlib.sha256(key.secret.encode()).hexdigest()
+        name: (
+            msgspec.structs.replace(
+                key, secret="", secret_sha256=hashlib.sha256(key.secret.encode()).hexdigest()
+            )
+            if key.secret
+            else key
         )
-        if key.secret
-        else key
         for name, key in settings.keys.items()
     }
     return msgspec.structs.replace(settings, keys=keys)

@@ -1,5 +1,7 @@
-"""The config in force, written as a config again with its secrets masked, and what of it a reload
-cannot change."""
+"""The config in force, written as a config again, and the changes that need a restart.
+
+Secrets are masked.
+"""
 
 from __future__ import annotations
 
@@ -33,16 +35,20 @@ _TELLING = ("auth", "cookie", "credential", "key", "password", "secret", "signat
 
 
 def masked(settings: Settings) -> dict[str, object]:
-    """The effective config as it would stand in config.yaml, every default included; credentials
-    read `***`."""
+    """The effective config as it would stand in config.yaml, with every default.
+
+    Credentials read `***`.
+    """
     tree = shown(inspect.type_info(Settings), settings, {})
     assert isinstance(tree, dict)
     return tree
 
 
 def shown(kind: inspect.Type, value: object, extra: dict[str, object]) -> object:
-    """A value of the given type as config.yaml would write it; `extra` is what its key was declared
-    with."""
+    """A value of the given type as config.yaml would write it.
+
+    `extra` is what its key was declared with.
+    """
     if isinstance(kind, inspect.Metadata):
         return shown(kind.type, value, kind.extra or {})
     if isinstance(kind, inspect.UnionType):
@@ -101,8 +107,7 @@ def _without_user(url: str) -> str:
 
 
 def what_needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
-    """The keys that differ and that a running process cannot change, such as `listen` or
-    `journal.interval`."""
+    """The changed keys that a running process cannot follow, such as `listen`."""
     differing: list[str] = []
     before, after = masked(old), masked(new)
     for place in NEEDS_RESTART:
@@ -117,8 +122,7 @@ def what_needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
 
 
 def carry_over(old: Settings, new: Settings) -> Settings:
-    """`new` with everything that needs a restart as it was in `old`: what a running process can
-    switch to."""
+    """What a running process can switch to: `new`, with all that needs a restart as in `old`."""
     running = new
     for place in NEEDS_RESTART:
         block, _, field = place.partition(".")

@@ -1,5 +1,4 @@
-"""What the environment says to other programs and not to this one: proxies are used where the
-config names them, and only there."""
+"""Warns of proxies that the environment names: only the config's own are used."""
 
 from __future__ import annotations
 
@@ -11,11 +10,10 @@ from proxy.config.settings import Settings
 
 
 def unused_proxies(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
-    """One sentence for each variable that names a proxy for some upstream of ours which has none of
-    its own.
+    """One sentence for each proxy variable that an upstream of ours would go by, were it read.
 
-    A variable is read by many programs and set for others of them: that traffic which is billed and
-    metered takes another way is said in the config.
+    Upstreams with a proxy of their own do not count. Many programs read such a variable, and it is
+    set for others of them. That billed traffic takes another way is said in the config.
     """
     ways: dict[str, list[str]] = {}
     for name, upstream in settings.upstreams.items():
@@ -34,7 +32,10 @@ def unused_proxies(settings: Settings, environ: Mapping[str, str]) -> Iterator[s
         where = f"upstreams.{names[0]}.proxy" + (
             f" (also of {', '.join(names[1:])})" if len(names) > 1 else ""
         )
-        yield f'{variable} is set in the environment and not used: if it is the way to the vendor, set {where}: "${{{variable}}}"; if not, nothing is to be done'
+        yield (
+            f"{variable} is set in the environment and not used: if it is the way to the vendor,"
+            f' set {where}: "${{{variable}}}"; if not, nothing is to be done'
+        )
 
 
 def _set(environ: Mapping[str, str], name: str) -> str | None:

@@ -1,5 +1,4 @@
-"""The vocabulary that config keys are declared with: each key's description, the kind of text it
-takes, and its bounds."""
+"""The vocabulary that config keys are declared with: descriptions, kinds of text, bounds."""
 
 from __future__ import annotations
 
@@ -14,8 +13,10 @@ EXBIBYTE = 2**60
 
 
 def yaml_name(name: str) -> str:
-    """The key in config.yaml of a field: its name without the unit, and without the underscore that
-    keeps it apart from a keyword."""
+    """The key in config.yaml of a field: its name without the unit.
+
+    The underscore that keeps a name apart from a keyword goes too.
+    """
     for suffix in ("_s", "_bytes", "_"):
         if name.endswith(suffix):
             return name[: -len(suffix)]
@@ -36,8 +37,10 @@ def about(
     at_least: int | None = None,
     at_most: int | None = None,
 ) -> msgspec.Meta:
-    """Documents a key; `kind` names how its text is read (see `proxy.config.values`), the rest
-    bounds its value."""
+    """Documents a key and bounds its value.
+
+    `kind` names how its text is read (see `proxy.config.values`).
+    """
     bounds = {"above": above, "at_least": at_least, "at_most": at_most}
     return msgspec.Meta(
         description=description,

@@ -51,8 +51,11 @@ def _compiled(
 
 
 def _limit(limit: LimitSettings, scope: Scope, scope_id: str, *, shared: bool) -> Limit:
-    """`shared`: it stands in `defaults`, and each key or team has one of its own: a name alone
-    would make them one count."""
+    """Makes one limit.
+
+    `shared`: it stands in `defaults`, and each key or team has one of its own. A name alone would
+    make them one count.
+    """
     name = f"{scope_name(scope, scope_id)}/{limit.name}" if limit.name and shared else limit.name
     shares = tuple(map(share_ppm, limit.warn_at))
     return limit_of(
@@ -67,8 +70,10 @@ def _limit(limit: LimitSettings, scope: Scope, scope_id: str, *, shared: bool) -
 
 
 def check(settings: Settings, problem: Callable[[str, str], None]) -> None:
-    """Tells of each limit that cannot be counted: settings without a meaning, another currency than
-    the ledger's, two with one identity."""
+    """Tells of each limit that cannot be counted.
+
+    Settings without a meaning, another currency than the ledger's, two with one identity.
+    """
     first_at: dict[str, str] = {}
     for place, limits, scope, scope_id, shared in _places(settings):
         for index, limit in enumerate(limits):
@@ -83,7 +88,8 @@ def check(settings: Settings, problem: Callable[[str, str], None]) -> None:
             if made.currency is not None and made.currency != settings.currency:
                 problem(
                     path,
-                    f"charges are counted in the ledger's currency: write the amount in {settings.currency}",
+                    "charges are counted in the ledger's currency: write the amount in"
+                    f" {settings.currency}",
                 )
             if made.id in first_at:
                 remedy = "choose another name" if limit.name else "give one of them a name"
@@ -94,8 +100,10 @@ def check(settings: Settings, problem: Callable[[str, str], None]) -> None:
 
 
 def _places(settings: Settings) -> Iterator[tuple[str, Sequence[LimitSettings], Scope, str, bool]]:
-    """Every list of limits in a config, with its path; of the defaults the one that stands for
-    all."""
+    """Every list of limits in a config, with its path.
+
+    A list in `defaults` stands once, for all keys or teams that take it.
+    """
     yield "limits", settings.limits, Scope.PROXY, "", False
     for name, upstream in settings.upstreams.items():
         yield f"upstreams.{name}.limits", upstream.limits, Scope.UPSTREAM, name, False

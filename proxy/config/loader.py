@@ -52,8 +52,7 @@ class ConfigError(Exception):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A config that can be used, what to tell the operator about it, and the file it came from
-    (None: no file)."""
+    """A usable config, what to tell the operator about it, and its file (None: no file)."""
 
     settings: Settings
     warnings: tuple[str, ...]
@@ -99,8 +98,10 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
 
 
 def find(explicit: Path | None, environ: Mapping[str, str]) -> Path:
-    """The config file to read: the one named, `TOLLKEEPER_CONFIG`, ./config.yaml,
-    /etc/tollkeeper/config.yaml."""
+    """The config file to read.
+
+    The file that is named, else `TOLLKEEPER_CONFIG`, ./config.yaml, /etc/tollkeeper/config.yaml.
+    """
     if explicit is not None:
         return explicit
     if named := environ.get("TOLLKEEPER_CONFIG"):
@@ -110,7 +111,8 @@ def find(explicit: Path | None, environ: Mapping[str, str]) -> Path:
             return path
     raise ConfigError(
         [
-            f"no config file: looked for {' and '.join(map(str, SEARCHED))}; name one with --config or TOLLKEEPER_CONFIG, or use serve --upstream URL"
+            f"no config file: looked for {' and '.join(map(str, SEARCHED))}; name one with --config"
+            " or TOLLKEEPER_CONFIG, or use serve --upstream URL"
         ]
     )
 
@@ -122,8 +124,10 @@ def forward_only(
     listen: str | None = None,
     metrics_listen: str | None = None,
 ) -> Loaded:
-    """A config without a file: everything goes to `url` with the caller's own credential, data in
-    ./var."""
+    """A config without a file: everything goes to `url` with the caller's own credential.
+
+    Data lie in ./var.
+    """
     base_url = _option("--upstream", "base_url", url)
     name = (urlsplit(base_url).hostname or "upstream").replace(":", "-")
     settings = Settings(
@@ -170,8 +174,10 @@ def _read(path: Path, name: str) -> tuple[Node | None, list[Problem]]:
 
 
 def _included(root: Node, base: Path, problems: list[Problem], notes: list[str]) -> Node:
-    """The root with the teams, keys and prices of each included file; a name may stand in one file
-    only."""
+    """The root with the teams, keys and prices of each included file.
+
+    A name may stand in one file only.
+    """
     if (
         not isinstance(root.value, dict)
         or "include" not in root.value
@@ -192,7 +198,8 @@ def _included(root: Node, base: Path, problems: list[Problem], notes: list[str])
                 Problem(
                     item.where,
                     path,
-                    f"there is no file {item.value} beside the config; correct the path or remove it",
+                    f"there is no file {item.value} beside the config; correct the path or"
+                    " remove it",
                 )
             )
         for file in files:
@@ -214,7 +221,8 @@ def _merge(entries: dict[str, Node], included: Node, problems: list[Problem]) ->
                 Problem(
                     node.where,
                     block,
-                    f"an included file holds only teams, keys and prices (the nearest is {nearest(block, INCLUDABLE)}); move it to the main file",
+                    "an included file holds only teams, keys and prices (the nearest is"
+                    f" {nearest(block, INCLUDABLE)}); move it to the main file",
                 )
             )
         elif node.value is None:
@@ -256,8 +264,10 @@ def _merge(entries: dict[str, Node], included: Node, problems: list[Problem]) ->
 def _without_unused_upstreams(
     root: Node, missing: Iterable[Missing]
 ) -> tuple[Node, dict[tuple[str | int, ...], str]]:
-    """The root without the upstreams that lack a variable and that nothing routes to, and (their
-    path, the variable) for the warning."""
+    """The root without unrouted upstreams that lack a variable, and what to warn of.
+
+    The second value holds each such upstream's path and its variable.
+    """
     upstreams = root.value.get("upstreams") if isinstance(root.value, dict) else None
     if (
         not isinstance(root.value, dict)
@@ -285,14 +295,18 @@ def _without_unused_upstreams(
 
 
 def _resolved(settings: Settings, base: Path) -> Settings:
-    """The settings with absolute paths: data_dir and CA files from the config file's directory, the
-    ledger's key from data_dir."""
+    """The settings with absolute paths.
+
+    data_dir and CA files begin at the config file's directory, the ledger's key at data_dir.
+    """
     replace = msgspec.structs.replace
     data_dir = Path(base / settings.data_dir)
     upstreams = {
-        name: upstream
-        if upstream.ca_file is None
-        else replace(upstream, ca_file=base / upstream.ca_file)
+        name: (
+            upstream
+            if upstream.ca_file is None
+            else replace(upstream, ca_file=base / upstream.ca_file)
+        )
         for name, upstream in settings.upstreams.items()
     }
     return replace(

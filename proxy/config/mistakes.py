@@ -1,5 +1,7 @@
-"""What a config says that is allowed, and hardly ever meant: units, secrets, addresses and names
-that others got wrong before. Warnings, each with what to write."""
+"""Warns of what a config may say and hardly ever means, and tells what to write.
+
+Units, secrets, addresses and names that others got wrong before.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ def _upstreams(settings: Settings) -> Iterator[str]:
         if upstream.base_url and (advice := path_advice(upstream.base_url)) is not None:
             yield f"{path}.base_url {advice}"
         if upstream.base_url and in_the_clear(upstream.base_url):
-            yield f"{path}.base_url is http: keys and prompts cross the network in the clear; write https"
+            yield (
+                f"{path}.base_url is http: keys and prompts cross the network in the clear; write"
+                " https"
+            )
         if (
             upstream.api_key
             and (fault := other_syntax(upstream.api_key) or no_key(upstream.api_key)) is not None
@@ -67,13 +72,19 @@ def _secrets(settings: Settings) -> Iterator[str]:
     for name, key in settings.keys.items():
         path = f"keys.{name}.secret"
         if _SECRET_NAME.match(name):
-            yield f"keys: {name[:6]}… looks like a key itself, and a key's name stands in logs, metrics and bills; name it for whom it is, and put the key into `secret`"
+            yield (
+                f"keys: {name[:6]}… looks like a key itself, and a key's name stands in logs,"
+                " metrics and bills; name it for whom it is, and put the key into `secret`"
+            )
         if not key.secret:
             continue
         if (fault := other_syntax(key.secret)) is not None:
             yield f"{path} {fault}"
         elif key.secret in vendors:
-            yield f"{path} is upstreams.{vendors[key.secret]}.api_key: whoever has it needs no proxy; make one with `tollkeeper key hash --new`"
+            yield (
+                f"{path} is upstreams.{vendors[key.secret]}.api_key: callers that"
+                " have it need no proxy; make one with `tollkeeper key hash --new`"
+            )
         elif (why := guessable(key.secret)) is not None:
             yield f"{path} {why}, so it can be guessed; make one with `tollkeeper key hash --new`"
 
@@ -81,7 +92,10 @@ def _secrets(settings: Settings) -> Iterator[str]:
 def _keys(settings: Settings, now_ms: int) -> Iterator[str]:
     teamless = [name for name, key in settings.keys.items() if key.team is None]
     if teamless and settings.teams:
-        yield f"keys: {_some(teamless)} name no team, so no team's limits, markup and bill include them; add team: {next(iter(settings.teams))}"
+        yield (
+            f"keys: {_some(teamless)} name no team, so no team's limits, markup and bill include"
+            f" them; add team: {next(iter(settings.teams))}"
+        )
     for name, key in settings.keys.items():
         if key.expires is not None and instant_ms(key.expires, settings.timezone) <= now_ms:
             yield f"keys.{name}.expires is past ({key.expires}): the key is refused"
@@ -116,7 +130,10 @@ def _globs(settings: Settings) -> Iterator[str]:
     ]
     for path, glob, needs_route, upstream in named:
         if _REGEX.search(glob):
-            yield f"{path}: {glob} looks like a regular expression; models are named with * and ? alone: gpt-*"
+            yield (
+                f"{path}: {glob} looks like a regular expression; models are named with * and ?"
+                " alone: gpt-*"
+            )
         elif (
             needs_route
             and routes
@@ -128,7 +145,10 @@ def _globs(settings: Settings) -> Iterator[str]:
                 if path.startswith("prices")
                 else "it never holds"
             )
-            yield f"{path}: no route{where} leads to a model like {glob}, so {what}; correct it, or add the route"
+            yield (
+                f"{path}: no route{where} leads to a model like {glob}, so {what}; correct it, or"
+                " add the route"
+            )
 
 
 def _of_upstream(limit: Limit) -> str | None:
@@ -159,7 +179,10 @@ def _shares(settings: Settings, now_ms: int) -> Iterator[str]:
                     if most == MARKUP_MAX
                     else f"takes {percent} off the price"
                 )
-                yield f'{path}: {rate} is a share, which {what}; {rate if share > 1 else "5"} % is written "{_share_of(rate if share > 1 else "5")}"'
+                yield (
+                    f"{path}: {rate} is a share, which {what}; {rate if share > 1 else '5'} % is"
+                    f' written "{_share_of(rate if share > 1 else "5")}"'
+                )
 
 
 def _share_of(percent: str) -> str:
@@ -182,9 +205,15 @@ def _prices(settings: Settings, now_ms: int) -> Iterator[str]:
         currency = row.currency or settings.currency
         if low and currency in _LARGE_UNITS:
             name, rate = low[0]
-            yield f'{path}: {name} is {rate:f} {currency} for a million tokens, which looks like the price of one; write "{(rate * PER_MILLION).normalize():f}"'
+            yield (
+                f"{path}: {name} is {rate:f} {currency} for a million tokens, which looks like the"
+                f' price of one; write "{(rate * PER_MILLION).normalize():f}"'
+            )
         if high and currency in _LARGE_UNITS:
-            yield f"{path}: {high[0]} is over {RATE_MAX} {currency} for a million tokens; prices are per million"
+            yield (
+                f"{path}: {high[0]} is over {RATE_MAX} {currency} for a million tokens; prices are"
+                " per million"
+            )
         yield from _odd_order(path, row)
     yield from _later(settings, now_ms)
 
@@ -194,7 +223,10 @@ def _odd_order(path: str, row: Price) -> Iterator[str]:
     if plain and output and plain > output:
         yield f"{path}: input costs more than output; check that they are not the wrong way round"
     if plain and cached and cached > plain:
-        yield f"{path}: cached input costs more than plain input; what is written to a cache is cache_write"
+        yield (
+            f"{path}: cached input costs more than plain input; what is written to a cache is"
+            " cache_write"
+        )
 
 
 def _later(settings: Settings, now_ms: int) -> Iterator[str]:
@@ -214,7 +246,10 @@ def _later(settings: Settings, now_ms: int) -> Iterator[str]:
             and upstream not in sourced
             and not (upstream is None and sourced)
         ):
-            yield f"prices of {model} begin on {min(day for day in days if day is not None)} at the earliest: until then it has no price; add a row without `from`"
+            yield (
+                f"prices of {model} begin on {min(day for day in days if day is not None)} at the"
+                " earliest: until then it has no price; add a row without `from`"
+            )
 
 
 def _all_later(days: Sequence[str | None], settings: Settings, now_ms: int) -> bool:
@@ -228,9 +263,15 @@ def _rates_of_exchange(settings: Settings, now_ms: int) -> Iterator[str]:
                 row.rate
                 and (advice := rate_advice(currency, settings.currency, row.rate)) is not None
             ):
-                yield f"fx.{currency}[{index}].rate {advice}; write what 1 {currency} is worth in {settings.currency}"
+                yield (
+                    f"fx.{currency}[{index}].rate {advice}; write what 1 {currency} is worth in"
+                    f" {settings.currency}"
+                )
         if rates and _all_later([row.from_ for row in rates], settings, now_ms):
-            yield f"fx.{currency}: every rate begins later, so until then what is priced in {currency} has no price; add a row without `from`"
+            yield (
+                f"fx.{currency}: every rate begins later, so until then what is priced in"
+                f" {currency} has no price; add a row without `from`"
+            )
 
 
 def _limits(settings: Settings) -> Iterator[str]:
@@ -249,7 +290,10 @@ def _limits(settings: Settings) -> Iterator[str]:
         and not settings.prices
         and not any(upstream.price_source for upstream in settings.upstreams.values())
     ):
-        yield f"limits: {money[0]} counts money and nothing has a price, so every request under it answers 403 model_not_priced; add `prices` or a price_source"
+        yield (
+            f"limits: {money[0]} counts money and nothing has a price, so every request under it"
+            " answers 403 model_not_priced; add `prices` or a price_source"
+        )
 
 
 def _timeouts(settings: Settings) -> Iterator[str]:

@@ -32,8 +32,7 @@ _STRING_TAGS = frozenset(
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing wrong with a config: where it stands (`file:line`), which key, and what to do about
-    it."""
+    """One thing wrong with a config: where (`file:line`), which key, and what to do about it."""
 
     where: str
     path: str
@@ -82,7 +81,8 @@ def parse(text: str, name: str) -> tuple[Node | None, list[Problem]]:
             Problem(
                 name + line,
                 "",
-                f"not readable as YAML: {error.problem or 'syntax error'}; check indentation and quotes near this line",
+                f"not readable as YAML: {error.problem or 'syntax error'}; check indentation and"
+                " quotes near this line",
             )
         ]
     except (
@@ -126,7 +126,8 @@ class _Builder:
                     Problem(
                         where,
                         path,
-                        f"nested deeper than {DEPTH_MAX} levels or larger than {NODES_MAX} values, aliases filled in",
+                        f"nested deeper than {DEPTH_MAX} levels or larger than {NODES_MAX} values,"
+                        " aliases filled in",
                     )
                 )
             return Node(None, where)
@@ -165,7 +166,8 @@ class _Builder:
                     Problem(
                         key_where,
                         path,
-                        "a key must be a plain word; put it in quotes if it holds brackets or braces",
+                        "a key must be a plain word; put it in quotes if it holds brackets or"
+                        " braces",
                     )
                 )
                 continue
@@ -175,7 +177,8 @@ class _Builder:
                     Problem(
                         key_where,
                         path,
-                        "a key holds half of a character (\\ud800 to \\udfff); write the character itself",
+                        "a key holds half of a character (\\ud800 to \\udfff); write the character"
+                        " itself",
                     )
                 )
             elif key == "<<":
@@ -231,7 +234,8 @@ class Missing(msgspec.Struct, frozen=True):
         return Problem(
             self.where,
             path,
-            f"the environment variable {self.variable} is not set; set it, or write ${{{self.variable}:-}} to allow it to be empty",
+            f"the environment variable {self.variable} is not set; set it, or write"
+            f" ${{{self.variable}:-}} to allow it to be empty",
         )
 
 

@@ -1,5 +1,7 @@
-"""What only the whole config can say about prices: rows that contradict each other, currencies
-without a rate of exchange, models that stay without a price."""
+"""Finds mistakes about prices that only the whole config shows.
+
+Rows that contradict each other, currencies without a rate of exchange, models without a price.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def check(
         elif not {"input", "output"} & set(given):
             problem(
                 path,
-                f'gives {given[0]} and nothing for plain tokens, whose amounts would be unknown; if they cost nothing, write input: "0" and output: "0"',
+                f"gives {given[0]} and nothing for plain tokens, whose amounts would be unknown; if"
+                ' they cost nothing, write input: "0" and output: "0"',
             )
         if (
             price.currency is not None
@@ -60,17 +63,23 @@ def check(
             problem(f"{path}.currency", _no_rate(price.currency, settings))
     if len(rows) == len(settings.prices):
         for first, second in _clashes(rows):
-            reason = f"is for the same requests ({settings.prices[second].model}), and nothing says which price applies"
+            reason = (
+                f"is for the same requests ({settings.prices[second].model}), and nothing says"
+                " which price applies"
+            )
             problem(
                 f"prices[{second}]",
-                f"prices[{first}] {reason}; give the newer one a later `from`, make one more specific, or remove one",
+                f"prices[{first}] {reason}; give the newer one a later `from`, make one more"
+                " specific, or remove one",
             )
     _sources(settings, problem, load)
 
 
 def warnings(settings: Settings) -> Iterator[str]:
-    """Models that routes write out and that no price names, where there are prices at all or they
-    are demanded."""
+    """Tells of models that a route writes out and no price names.
+
+    Only where the config has prices at all or demands them.
+    """
     deny = settings.unpriced == "deny"
     if not (
         deny
@@ -85,11 +94,16 @@ def warnings(settings: Settings) -> Iterator[str]:
             and not any(row.upstream in (None, name) for row in book.rows)
             and any(route.upstream == name for route in settings.routes)
         ):
-            yield f"unpriced: deny, and there is no price for anything at upstreams.{name}: every request to it answers 403 model_not_priced"
+            yield (
+                f"unpriced: deny, and there is no price for anything at upstreams.{name}: every"
+                " request to it answers 403 model_not_priced"
+            )
     for index, route in enumerate(settings.routes):
         if is_literal(route.model) and not book.has_row(route.upstream, route.model):
             so = "so it answers 403 model_not_priced" if deny else "so what it costs stays unknown"
-            yield f"routes[{index}] ({route.model}) has no price at upstreams.{route.upstream}, {so}"
+            yield (
+                f"routes[{index}] ({route.model}) has no price at upstreams.{route.upstream}, {so}"
+            )
 
 
 def table_of(settings: Settings, load: Callable[[], Table] = bundled.load) -> Table | None:
@@ -111,7 +125,8 @@ def _fx(settings: Settings, problem: Problem) -> None:
             if rate.rate and not scaled(rate.rate)[0]:
                 problem(
                     f"{path}[{index}].rate",
-                    f"is 0, by which everything in {currency} would be free; write what 1 {currency} is worth in {settings.currency}",
+                    f"is 0, by which everything in {currency} would be free; write what 1"
+                    f" {currency} is worth in {settings.currency}",
                 )
         _dates(path, [rate.from_ for rate in rates], problem)
 
@@ -143,7 +158,8 @@ def _dates(path: str, dates: Sequence[str | None], problem: Problem) -> None:
             since = "from the beginning" if day is None else f"from {day} on"
             problem(
                 f"{path}[{index}]",
-                f"{path}[{first_at[day]}] is also valid {since}; keep one of them, or date the newer one with `from`",
+                f"{path}[{first_at[day]}] is also valid {since}; keep one of them, or date the"
+                " newer one with `from`",
             )
         first_at.setdefault(day, index)
 
@@ -179,11 +195,16 @@ def _sources(settings: Settings, problem: Problem, load: Callable[[], Table]) ->
         if table is not None and provider not in table.providers:
             problem(
                 path,
-                f"the bundled price table knows no such provider; the nearest known one is {nearest(provider, table.providers)} (known: {', '.join(sorted(table.providers))})",
+                "the bundled price table knows no such provider; the nearest known one is"
+                f" {nearest(provider, table.providers)} (known:"
+                f" {', '.join(sorted(table.providers))})",
             )
         elif settings.currency != CURRENCY and not settings.fx.get(CURRENCY):
             problem(path, _no_rate(CURRENCY, settings))
 
 
 def _no_rate(currency: str, settings: Settings) -> str:
-    return f'is {currency}, and the ledger is kept in {settings.currency}; say what 1 {currency} is worth: fx: {{{currency}: [{{rate: "0.14", from: 2026-01-01}}]}}'
+    return (
+        f"is {currency}, and the ledger is kept in {settings.currency}; say what 1 {currency} is"
+        f' worth: fx: {{{currency}: [{{rate: "0.14", from: 2026-01-01}}]}}'
+    )

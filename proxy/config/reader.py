@@ -1,5 +1,7 @@
-"""A config's tree of nodes -> `Settings`, driven by the types of `proxy.config.settings`; it goes
-on after a problem, so that all are told at once."""
+"""Reads a config's tree of nodes into `Settings`, by the types of `proxy.config.settings`.
+
+It goes on after a problem, so that all are told at once.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,14 @@ SECRET_FILE_BYTES_MAX = 64 * 1024
 FOREIGN_DEPTH_MAX = 4  # blocks in blocks of another gateway
 # What a list looks like, by the last name of its path, or by the block around it.
 LISTED = {
-    "limits": '["60 requests/minute"]', "models": '["gpt-*"]', "warn_at": "[80%, 95%]", "routes": '[{model: "gpt-*", upstream: NAME}]',
-    "prices": '[{model: "gpt-4o", input: "2.50", output: "10"}]', "fx": '[{rate: "0.14", from: 2026-01-01}]', "include": "[teams.d/*.yaml]",
-}  # fmt: skip
+    "limits": '["60 requests/minute"]',
+    "models": '["gpt-*"]',
+    "warn_at": "[80%, 95%]",
+    "routes": '[{model: "gpt-*", upstream: NAME}]',
+    "prices": '[{model: "gpt-4o", input: "2.50", output: "10"}]',
+    "fx": '[{rate: "0.14", from: 2026-01-01}]',
+    "include": "[teams.d/*.yaml]",
+}
 UNQUOTED = "which YAML reads as a number; put it in quotes"
 
 _INVALID: Final = (
@@ -103,7 +110,8 @@ class SettingsReader:
                 known_names = [*fields, *secrets]
                 advice = (
                     meant(path, name)
-                    or f"the nearest known one is {nearest(name, known_names)} (known here: {', '.join(known_names)})"
+                    or f"the nearest known one is {nearest(name, known_names)}"
+                    f" (known here: {', '.join(known_names)})"
                 )
                 value = self._problem(item, join(path, name), f"unknown key; {advice}")
                 self._foreign(item, join(path, name), 0)
@@ -125,8 +133,7 @@ class SettingsReader:
         return kind.cls(**values)
 
     def _foreign(self, node: Node, path: str, depth: int) -> None:
-        """Names what the words of another gateway mean here that stand inside of a block which is
-        unknown as a whole."""
+        """Tells what another gateway's words mean here that stand in an unknown block."""
         inside = (
             node.value.items()
             if isinstance(node.value, dict)
@@ -151,7 +158,8 @@ class SettingsReader:
                 return self._problem(
                     node,
                     path,
-                    f"the file is larger than {SECRET_FILE_BYTES_MAX} bytes; it should hold one secret",
+                    f"the file is larger than {SECRET_FILE_BYTES_MAX} bytes; it should hold one"
+                    " secret",
                 )
             return KINDS["secret"].parse(text)
         except OSError as error:
@@ -261,7 +269,8 @@ class SettingsReader:
                 return self._problem(
                     node,
                     path,
-                    f'{value.text} is a YAML float, which cannot hold money exactly; put it in quotes: "{value.text}"',
+                    f"{value.text} is a YAML float, which cannot hold money exactly; put it in"
+                    f' quotes: "{value.text}"',
                 )
             if name not in ("duration", "size"):
                 return self._problem(node, path, f'found {value.text}, {UNQUOTED}: "{value.text}"')
@@ -282,7 +291,8 @@ class SettingsReader:
                 return self._problem(
                     node,
                     path,
-                    f"found {_quoted(node)}; the nearest possible value is {nearest(value, choices)} (possible: {', '.join(choices)})",
+                    f"found {_quoted(node)}; the nearest possible value is"
+                    f" {nearest(value, choices)} (possible: {', '.join(choices)})",
                 )
             return value
         if reads is None:
@@ -318,8 +328,7 @@ class SettingsReader:
 
 
 def _chosen(kind: inspect.UnionType, is_list: bool) -> inspect.Type:
-    """What a value of this union is read as: a list as a list where it may be one, else as what
-    else it may be."""
+    """The member of a union that a value is read as: a list type for lists, another one else."""
     choices = [choice for choice in kind.types if not isinstance(choice, inspect.NoneType)]
     return min(choices, key=lambda choice: isinstance(choice, inspect.VarTupleType) != is_list)
 

@@ -1,5 +1,7 @@
-"""The JSON Schema of config.yaml, made from the settings' types, for editors that complete and
-check while one types."""
+"""The JSON Schema of config.yaml, made from the settings' types.
+
+Editors complete and check with it while one types.
+"""
 
 from __future__ import annotations
 
@@ -68,9 +70,11 @@ def _schema(
     if isinstance(kind, inspect.UnionType):
         return {
             "anyOf": [
-                {"type": "null"}
-                if isinstance(choice, inspect.NoneType)
-                else _schema(choice, extra, definitions)
+                (
+                    {"type": "null"}
+                    if isinstance(choice, inspect.NoneType)
+                    else _schema(choice, extra, definitions)
+                )
                 for choice in kind.types
             ]
         }

@@ -1,5 +1,7 @@
-"""Credentials of a config that protect nothing: short, guessable, left over from an example, or
-another thing than was meant."""
+"""Recognises credentials that protect nothing.
+
+Short, guessable, left over from an example, or another thing than was meant.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,13 @@ SECRET_CHARS_MIN = 20
 # more
 _BITS_MIN = 44
 _WORDS = re.compile(
-    r"change[-_ ]?(?:me|this|it)?|replace[-_ ]?(?:me|this)?|your|enter|insert|password|passwd|secret|example|sample|placeholder|dummy|fake|test(?:ing)?|demo|default|"
-    r"admin|root|user|guest|master|token|bearer|api|key|proj|live|prod|dev|local(?:host)?|my|the|is|here|some|this|super|very|strong|secure|random|long|"
-    r"foo|bar|baz|abc|xyz|qwerty(?:uiop)?|asdf(?:ghjkl)?|zxcv(?:bnm)?|(?:spring|summer|autumn|winter|fall)?20[0-9][0-9]|letmein|welcome|hello|world|company|openai|anthropic|litellm|tollkeeper|gateway|proxy|sk|pk|todo|none|null",
+    r"change[-_ ]?(?:me|this|it)?|replace[-_ ]?(?:me|this)?|your|enter|insert|"
+    r"password|passwd|secret|example|sample|placeholder|dummy|fake|test(?:ing)?|demo|default|"
+    r"admin|root|user|guest|master|token|bearer|api|key|proj|live|prod|dev|local(?:host)?|"
+    r"my|the|is|here|some|this|super|very|strong|secure|random|long|"
+    r"foo|bar|baz|abc|xyz|qwerty(?:uiop)?|asdf(?:ghjkl)?|zxcv(?:bnm)?|"
+    r"(?:spring|summer|autumn|winter|fall)?20[0-9][0-9]|letmein|welcome|hello|world|"
+    r"company|openai|anthropic|litellm|tollkeeper|gateway|proxy|sk|pk|todo|none|null",
     re.IGNORECASE,
 )
 _CHARS_JUDGED = 64
@@ -45,13 +51,15 @@ def guessable(secret: str) -> str | None:
 
 
 def other_syntax(text: str) -> str | None:
-    """What to write instead where a value is the syntax by which another program takes it from the
-    environment."""
+    """What to write where a value is another program's syntax for an environment variable."""
     for pattern, whose in _OTHER_SYNTAX:
         match = pattern.fullmatch(text)
         if match is not None:
             syntax = f" ({whose} syntax)" if whose else ""
-            return f'is the text {text} itself{syntax}: to take it from the environment write "${{{match[1]}}}"'
+            return (
+                f"is the text {text} itself{syntax}: to take it from the environment write"
+                f' "${{{match[1]}}}"'
+            )
     return None
 
 

@@ -1,8 +1,8 @@
-"""How the text of a config value is read and shown again: durations, sizes, decimals, addresses,
-limits … one `Kind` each.
+"""Reads the text of a config value and shows it again: one `Kind` for each sort of text.
 
-A kind's `parse` raises ValueError with a sentence that says what is expected; it never quotes the
-text, which may be a secret in the wrong place.
+Durations, sizes, decimals, addresses, limits and so on. A kind's `parse` raises ValueError with a
+sentence that says what is expected. It never quotes the text, which may be a secret in the wrong
+place.
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ def instant(text: str) -> str:
     """A calendar day or a time of day on it, with or without an offset."""
     if not re.fullmatch(_INSTANT, text):
         raise ValueError(
-            "expected a day such as 2027-01-31 or a time such as 2027-01-31T18:00+02:00; what is never to end has none"
+            "expected a day such as 2027-01-31 or a time such as 2027-01-31T18:00+02:00; what is"
+            " never to end has none"
         )
     return _exists(text)
 
@@ -188,7 +189,8 @@ def address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if not re.fullmatch(_HOST, host) or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
         raise ValueError(
-            "expected host:port with a port up to 65535, such as 127.0.0.1:8790, 0.0.0.0:8790 or [::1]:8790"
+            "expected host:port with a port up to 65535, such as 127.0.0.1:8790, 0.0.0.0:8790 or"
+            " [::1]:8790"
         )
     return text
 
@@ -205,8 +207,10 @@ ENDPOINTS = (
 
 
 def leads_to(base_url: str, listen: str) -> bool:
-    """Whether a base URL is an address that we listen on, as far as the text tells: a name of this
-    machine may still lead back."""
+    """Whether a base URL is an address that we listen on, as far as the text tells.
+
+    A name of this machine may still lead back.
+    """
     parts = urlsplit(base_url)
     host, _, port = listen.rpartition(":")
     if int(port) == 0 or (parts.port or {"http": 80, "https": 443}[parts.scheme]) != int(port):
@@ -217,7 +221,10 @@ def leads_to(base_url: str, listen: str) -> bool:
 
 def base_url(text: str) -> str:
     """An upstream's base URL, without its trailing slash."""
-    expected = "expected http(s)://host[:port][/path] without user, query or fragment, such as https://api.example.com/v1"
+    expected = (
+        "expected http(s)://host[:port][/path] without user, query or fragment, such as"
+        " https://api.example.com/v1"
+    )
     if not re.fullmatch(r"[!-~]+", text) or "\\" in text:
         raise ValueError(expected)
     try:
@@ -238,7 +245,8 @@ def base_url(text: str) -> str:
     for endpoint in ENDPOINTS:
         if base.endswith(endpoint):
             raise ValueError(
-                f"expected the part before {endpoint}, which is added from each request: {base.removesuffix(endpoint)}"
+                f"expected the part before {endpoint}, which is added from each request:"
+                f" {base.removesuffix(endpoint)}"
             )
     return base
 
@@ -248,7 +256,8 @@ def proxy_url(text: str) -> str:
     match = re.fullmatch(rf"https?://(?:{_USER}@)?{_HOST}:([0-9]{{1,5}})/?", text)
     if text and (match is None or int(match[1]) > 65_535):
         raise ValueError(
-            "expected http://[user:password@]host:port, or nothing; signs such as / in a password are written %2F"
+            "expected http://[user:password@]host:port, or nothing; signs such as / in a password"
+            " are written %2F"
         )
     return Secret(text) if "@" in text else text
 
@@ -270,7 +279,8 @@ def header_name(text: str) -> str:
         raise ValueError("expected a header's name: letters, digits and dashes")
     if text.lower() in HOP_HEADERS:
         raise ValueError(
-            "this header belongs to one connection or to the message's framing and cannot be configured; remove it"
+            "this header belongs to one connection or to the message's framing and cannot be"
+            " configured; remove it"
         )
     return text
 
@@ -280,7 +290,8 @@ def steering(text: str) -> str:
     if not steering_field(text) and text != "extra_body":
         near = nearest(text, STEERING_FIELDS)
         raise ValueError(
-            f"expected a field that is refused else; this one passes unnamed, and the nearest that does not is {near}"
+            "expected a field that is refused else; this one passes unnamed, and the nearest that"
+            f" does not is {near}"
         )
     return text
 
@@ -300,8 +311,7 @@ def path(text: str) -> Path:
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One kind of text: how it is read, how its value is shown, and its pattern for editors
-    (`config.schema.json`)."""
+    """One kind of text: how it is read, how it is shown, and its pattern for editors."""
 
     parse: Callable[[str], object]
     pattern: str | None = None
@@ -322,7 +332,7 @@ KINDS = {
         matching(
             rf"header:{_TOKEN}|body:(?:user|safety_identifier|metadata\.\S+)",
             "header:NAME, body:user, body:safety_identifier or body:metadata.NAME",
-        ),
+        )
     ),
     "glob": Kind(matching(r"\S+", "a model's name without blanks, `*` and `?` as wildcards")),
     "header_name": Kind(header_name),

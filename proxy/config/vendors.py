@@ -1,5 +1,7 @@
-"""What public vendors document about themselves: the path of their OpenAI-compatible API, and about
-what a currency is worth. Used for warnings alone."""
+"""What public vendors document of their API's path, and roughly what a currency is worth.
+
+Used for warnings alone.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +13,87 @@ from urllib.parse import urlsplit
 # Host (or the end of one) -> the paths that serve its chat completions; the first is the one to
 # suggest.
 _PATHS: dict[str, tuple[str, ...]] = {
-    "api.openai.com": ("/v1",), "api.modelmax.io": ("/v1",), "api.modelverse.cn": ("/v1",), "api000.com": ("/v1",), "www.sky-ze.com": ("/v1",),
-    "api.deepseek.com": ("/v1", "", "/beta"), "api.mistral.ai": ("/v1",), "api.groq.com": ("/openai/v1",), "openrouter.ai": ("/api/v1",),
-    "api.together.xyz": ("/v1",), "api.fireworks.ai": ("/inference/v1",), "generativelanguage.googleapis.com": ("/v1beta/openai",),
-    "dashscope.aliyuncs.com": ("/compatible-mode/v1",), "dashscope-intl.aliyuncs.com": ("/compatible-mode/v1",), "api.moonshot.cn": ("/v1",),
-    "api.moonshot.ai": ("/v1",), "open.bigmodel.cn": ("/api/paas/v4", "/api/coding/paas/v4"), "api.z.ai": ("/api/paas/v4", "/api/coding/paas/v4"),
-    "ark.cn-beijing.volces.com": ("/api/v3", "/api/coding/v3"), "api.siliconflow.cn": ("/v1",), "api.siliconflow.com": ("/v1",), "api.x.ai": ("/v1",),
-    "api.perplexity.ai": ("", "/v1"), "api.cohere.ai": ("/compatibility/v1",), "api.cohere.com": ("/compatibility/v1",), "api.anthropic.com": ("/v1",),
-    "api.minimax.io": ("/v1",), "api.minimaxi.com": ("/v1",), "api.cerebras.ai": ("/v1",), "integrate.api.nvidia.com": ("/v1",),
-    "api.sambanova.ai": ("/v1",), "api.deepinfra.com": ("/v1/openai",), "router.huggingface.co": ("/v1",), "models.github.ai": ("/inference",),
-    "qianfan.baidubce.com": ("/v2",), "api.hunyuan.cloud.tencent.com": ("/v1",), "api.stepfun.com": ("/v1",), "api.baichuan-ai.com": ("/v1",),
-    "api.lingyiwanwu.com": ("/v1",), "gateway.ai.cloudflare.com": (), "api.studio.nebius.com": ("/v1",), "api.novita.ai": ("/openai", "/v3/openai", "/openai/v1"),
-}  # fmt: skip
+    "api.openai.com": ("/v1",),
+    "api.modelmax.io": ("/v1",),
+    "api.modelverse.cn": ("/v1",),
+    "api000.com": ("/v1",),
+    "www.sky-ze.com": ("/v1",),
+    "api.deepseek.com": ("/v1", "", "/beta"),
+    "api.mistral.ai": ("/v1",),
+    "api.groq.com": ("/openai/v1",),
+    "openrouter.ai": ("/api/v1",),
+    "api.together.xyz": ("/v1",),
+    "api.fireworks.ai": ("/inference/v1",),
+    "generativelanguage.googleapis.com": ("/v1beta/openai",),
+    "dashscope.aliyuncs.com": ("/compatible-mode/v1",),
+    "dashscope-intl.aliyuncs.com": ("/compatible-mode/v1",),
+    "api.moonshot.cn": ("/v1",),
+    "api.moonshot.ai": ("/v1",),
+    "open.bigmodel.cn": ("/api/paas/v4", "/api/coding/paas/v4"),
+    "api.z.ai": ("/api/paas/v4", "/api/coding/paas/v4"),
+    "ark.cn-beijing.volces.com": ("/api/v3", "/api/coding/v3"),
+    "api.siliconflow.cn": ("/v1",),
+    "api.siliconflow.com": ("/v1",),
+    "api.x.ai": ("/v1",),
+    "api.perplexity.ai": ("", "/v1"),
+    "api.cohere.ai": ("/compatibility/v1",),
+    "api.cohere.com": ("/compatibility/v1",),
+    "api.anthropic.com": ("/v1",),
+    "api.minimax.io": ("/v1",),
+    "api.minimaxi.com": ("/v1",),
+    "api.cerebras.ai": ("/v1",),
+    "integrate.api.nvidia.com": ("/v1",),
+    "api.sambanova.ai": ("/v1",),
+    "api.deepinfra.com": ("/v1/openai",),
+    "router.huggingface.co": ("/v1",),
+    "models.github.ai": ("/inference",),
+    "qianfan.baidubce.com": ("/v2",),
+    "api.hunyuan.cloud.tencent.com": ("/v1",),
+    "api.stepfun.com": ("/v1",),
+    "api.baichuan-ai.com": ("/v1",),
+    "api.lingyiwanwu.com": ("/v1",),
+    "gateway.ai.cloudflare.com": (),
+    "api.studio.nebius.com": ("/v1",),
+    "api.novita.ai": ("/openai", "/v3/openai", "/openai/v1"),
+}
 # Units of USD for one of the currency, roughly (2025); far enough apart from 1 to tell a rate from
 # its inverse.
 _IN_USD = {
-    "USD": "1", "EUR": "1.1", "GBP": "1.3", "CHF": "1.2", "CNY": "0.14", "JPY": "0.0067", "KRW": "0.00072", "INR": "0.0118", "HKD": "0.128", "TWD": "0.031",
-    "SGD": "0.76", "AUD": "0.65", "CAD": "0.73", "NZD": "0.59", "BRL": "0.18", "MXN": "0.053", "RUB": "0.012", "TRY": "0.025", "PLN": "0.27", "CZK": "0.046",
-    "SEK": "0.1", "NOK": "0.095", "DKK": "0.15", "THB": "0.03", "IDR": "0.000061", "VND": "0.000039", "PHP": "0.0175", "MYR": "0.23", "ZAR": "0.055", "ILS": "0.28",
-    "AED": "0.272", "SAR": "0.267", "UAH": "0.024", "HUF": "0.0028",
-}  # fmt: skip
+    "USD": "1",
+    "EUR": "1.1",
+    "GBP": "1.3",
+    "CHF": "1.2",
+    "CNY": "0.14",
+    "JPY": "0.0067",
+    "KRW": "0.00072",
+    "INR": "0.0118",
+    "HKD": "0.128",
+    "TWD": "0.031",
+    "SGD": "0.76",
+    "AUD": "0.65",
+    "CAD": "0.73",
+    "NZD": "0.59",
+    "BRL": "0.18",
+    "MXN": "0.053",
+    "RUB": "0.012",
+    "TRY": "0.025",
+    "PLN": "0.27",
+    "CZK": "0.046",
+    "SEK": "0.1",
+    "NOK": "0.095",
+    "DKK": "0.15",
+    "THB": "0.03",
+    "IDR": "0.000061",
+    "VND": "0.000039",
+    "PHP": "0.0175",
+    "MYR": "0.23",
+    "ZAR": "0.055",
+    "ILS": "0.28",
+    "AED": "0.272",
+    "SAR": "0.267",
+    "UAH": "0.024",
+    "HUF": "0.0028",
+}
 _FAR_OFF = 8.0  # times; no currency of the list moves so far in the life of a config
 
 

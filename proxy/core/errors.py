@@ -58,5 +58,8 @@ def unavailable(code: str, message: str, *, retry_after_s: int = 1) -> ProxyErro
 def too_large(bytes_max: int) -> ProxyError:
     """413: more than `bodies.max`; the connection closes, since the rest of the body is not
     read."""
-    message = f"The request body is larger than the {bytes_max} bytes this proxy takes (bodies.max in its config). Send less, or ask its operator."
+    message = (
+        f"The request body is larger than the {bytes_max} bytes this proxy takes (bodies.max in its"
+        " config). Send less, or ask its operator."
+    )
     return ProxyError(413, "invalid_request_error", "body_too_large", message, close=True)

@@ -12,8 +12,14 @@ from __future__ import annotations
 import re
 
 # Words that say where a request goes, as what, and on whose account.
-_PLACES = "url uri host target base path prefix upstream provider backend endpoint destination dest dst redirect proxy region scheme script pathname basepath server service cluster instance"
-_CHOICES = "override rewrite original forward fallback method config route router routing deployment model middleware engine vendor adapter lora tag"
+_PLACES = (
+    "url uri host target base path prefix upstream provider backend endpoint destination dest dst"
+    " redirect proxy region scheme script pathname basepath server service cluster instance"
+)
+_CHOICES = (
+    "override rewrite original forward fallback method config route router routing deployment model"
+    " middleware engine vendor adapter lora tag"
+)
 # On whose account, and at which price: Hugging Face's `X-HF-Bill-To`, Bedrock's
 # `X-Amzn-Bedrock-Service-Tier`.
 _ACCOUNTS = "organization project tenant bill billing impersonate sudo tier performanceconfig"
@@ -31,29 +37,47 @@ _CREDENTIALS = (
 # are made of words. A short one would be found by chance, so the part has to be the word itself, or
 # its plural.
 _SHORT = frozenset(
-    "base dest dst path proxy auth key token region scheme method config model route router project secret script "
-    "server service cluster instance engine vendor adapter lora tag tenant bill billing sudo tier".split()
+    "base dest dst path proxy auth key token region scheme method config model route router project"
+    " secret script server service cluster instance engine vendor adapter lora tag tenant bill"
+    " billing sudo tier".split()
 )
 
 # Names that hold such a word and steer nothing. Each is here because a client sends it or a vendor
 # reads it.
-HARMLESS_HEADERS = frozenset({
-    # the same request again: SDKs send it with each retry
-    b"idempotency-key", b"x-idempotency-key",
-    b"x-stainless-helper-method",                  # which helper of an official SDK is asking
-    # how the Codex command line names its session: the underscores are its own
-    b"session_id", b"conversation_id",
-    # what a browser says of each request; the nonce of a handshake
-    b"sec-fetch-dest", b"sec-websocket-key",
-    b"x-wait-for-model",                           # Hugging Face: wait while the model is loaded
-})  # fmt: skip
+HARMLESS_HEADERS = frozenset(
+    {
+        # the same request again: SDKs send it with each retry
+        b"idempotency-key",
+        b"x-idempotency-key",
+        b"x-stainless-helper-method",  # which helper of an official SDK is asking
+        # how the Codex command line names its session: the underscores are its own
+        b"session_id",
+        b"conversation_id",
+        # what a browser says of each request; the nonce of a handshake
+        b"sec-fetch-dest",
+        b"sec-websocket-key",
+        b"x-wait-for-model",  # Hugging Face: wait while the model is loaded
+    }
+)
 
 # `request_headers: listed` lets through these alone: the body's form, who the client is, traces,
 # retries, and vendors' own switches.
 LISTED_HEADERS = HARMLESS_HEADERS | {
-    b"user-agent", b"traceparent", b"tracestate", b"baggage", b"b3", b"sentry-trace", b"x-request-id", b"x-client-request-id", b"via",
-    b"http-referer", b"referer", b"x-title", b"x-app", b"originator",
-}  # fmt: skip
+    b"user-agent",
+    b"traceparent",
+    b"tracestate",
+    b"baggage",
+    b"b3",
+    b"sentry-trace",
+    b"x-request-id",
+    b"x-client-request-id",
+    b"via",
+    b"http-referer",
+    b"referer",
+    b"x-title",
+    b"x-app",
+    b"originator",
+}
 LISTED_PREFIXES = (
     b"accept",
     b"content-",
@@ -67,11 +91,26 @@ LISTED_PREFIXES = (
 
 # Members that choose a model, a vendor, a host or a key, by the name of who reads them:
 # OpenRouter's, then LiteLLM's and others'.
-STEERING_FIELDS = frozenset({
-    "models", "provider", "route", "plugins", "preset",
-    "fallbacks", "model_list", "api_base", "base_url", "api_key", "custom_llm_provider", "user_config", "deployment_id", "extra_headers", "headers",
-    "organization",
-})  # fmt: skip
+STEERING_FIELDS = frozenset(
+    {
+        "models",
+        "provider",
+        "route",
+        "plugins",
+        "preset",
+        "fallbacks",
+        "model_list",
+        "api_base",
+        "base_url",
+        "api_key",
+        "custom_llm_provider",
+        "user_config",
+        "deployment_id",
+        "extra_headers",
+        "headers",
+        "organization",
+    }
+)
 _FIELDS = frozenset(re.sub(r"[^a-z]", "", name) for name in STEERING_FIELDS)
 _IN_FIELDS = re.compile(
     "fallback|apibase|baseurl|apikey|modellist|provider|credential|accesskey|sessiontoken|adtoken|rolename|stsendpoint|runtimeendpoint"
@@ -92,8 +131,10 @@ _DEPLOYMENT = re.compile(
 
 # What nearly every request is made of, so that the words are looked for in the others only.
 _USUAL_FIELDS = frozenset(
-    "model messages stream stream_options temperature top_p n max_tokens max_completion_tokens tools tool_choice parallel_tool_calls user stop seed "
-    "response_format reasoning_effort presence_penalty frequency_penalty logprobs metadata store prompt input encoding_format extra_body".split()
+    "model messages stream stream_options temperature top_p n max_tokens max_completion_tokens"
+    " tools tool_choice parallel_tool_calls user stop seed response_format reasoning_effort"
+    " presence_penalty frequency_penalty logprobs metadata store prompt input encoding_format"
+    " extra_body".split()
 )
 
 _NOT_LETTERS = re.compile(r"[\W_]+")

@@ -1,12 +1,12 @@
-"""A scripted OpenAI-compatible upstream for the demo and the tests: a real HTTP server whose
-behaviour is chosen by the model's name.
+"""A scripted OpenAI-compatible upstream for the demo and the tests.
 
-POST /v1/chat/completions, /v1/completions, /v1/embeddings, GET /v1/models, /v1/models/{id}; all
-else is 404; the /v1 may be left out.
+It is a real HTTP server; the model's name chooses its behaviour. It serves POST
+/v1/chat/completions, /v1/completions, /v1/embeddings, GET /v1/models and /v1/models/{id}, also
+without /v1, and answers 404 to the others.
+
 The answer depends on the request's bytes alone: `expected(body)` gives it beforehand, and the
-server writes exactly that. A token is a piece of
-text: a word, two Chinese characters or a sign with the space before it (`replies.pieces`); each is
-one event of a stream.
+server writes exactly that. A token is a piece of text: a word, two Chinese characters or a sign,
+with the space before it (`replies.pieces`). Each is one event of a stream.
 
 | model | what it does |
 |---|---|
@@ -41,9 +41,8 @@ system_fingerprint, `logprobs: null`, service_tier if asked for |
 themselves put usage |
 
 Every model knows n, stop, max_tokens and max_completion_tokens (finish reason length), logprobs,
-response_format, tools and tool_choice,
-modalities with audio, multimodal messages; `[content_filter]` in the last user message ends with
-that finish reason. Questions of the vendors'
+response_format, tools and tool_choice, modalities with audio, multimodal messages.
+`[content_filter]` in the last user message ends with that finish reason. Questions of the vendors'
 documents get the documented answers, others are repeated; earlier messages are echoed.
 """
 

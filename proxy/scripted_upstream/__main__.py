@@ -1,5 +1,7 @@
-"""`python -m proxy.scripted_upstream --port N [--log FILE]`: the scripted upstream as a process of
-its own."""
+"""Runs the scripted upstream as a process of its own.
+
+`python -m proxy.scripted_upstream --port N [--log FILE]`
+"""
 
 from __future__ import annotations
 

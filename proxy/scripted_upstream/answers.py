@@ -1,8 +1,7 @@
-"""`expected(body)`: the whole answer of the scripted upstream to a request, bytes, text and usage,
-from the request alone.
+"""`expected(body)`: the scripted upstream's whole answer to a request, from the request alone.
 
-The server writes exactly what this says, so a test knows beforehand what a client must receive and
-what a ledger must hold.
+Its bytes, text and usage. The server writes exactly what this says, so a test knows beforehand what
+a client must receive and what a ledger must hold.
 """
 
 from __future__ import annotations
@@ -222,8 +221,7 @@ def _headers(content_type: str, does: Behaviour) -> tuple[tuple[str, str], ...]:
 def _compressed(
     parts: Sequence[bytes], encoding: str | None, *, finish: bool = True
 ) -> list[bytes]:
-    """Each part compressed so that it can be read on its own arrival; the last one ends the
-    compressed stream."""
+    """Compresses each part so that it can be read when it arrives; the last one ends the stream."""
     if encoding is None:
         return list(parts)
     packer = zlib.compressobj(wbits=_WINDOW_BITS[encoding])

@@ -1,11 +1,13 @@
-"""Errors in the shapes that upstreams use: OpenAI's object, those of other vendors, plain text and
-HTML."""
+"""Errors in the shapes that upstreams use: JSON of several vendors, plain text and HTML."""
 
 from __future__ import annotations
 
 import msgspec
 
-HTML = b"<!doctype html><html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>\n"
+HTML = (
+    b"<!doctype html><html><head><title>Welcome</title></head><body><h1>It"
+    b" works!</h1></body></html>\n"
+)
 
 _OPENAI: dict[int, tuple[str, str | None, str]] = {
     400: ("invalid_request_error", None, "The scripted upstream was asked to refuse this request."),

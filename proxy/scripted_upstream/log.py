@@ -1,11 +1,13 @@
-"""The scripted upstream's own record of what reached it: JSON lines, each on disk before the
-upstream goes on.
+"""The scripted upstream's record of what reached it, on disk before the upstream goes on.
 
-`request` lines (one when a request has arrived, whole or not): order, at_ms, method, path, headers,
-body_sha256, body_bytes, complete, test_id.
-`answer` lines (one when its answer has ended): order (the request's), test_id, status, events,
-bytes, ended
-(complete, fault, client_left). A checker compares them with what a client saw and a ledger holds.
+JSON lines of two kinds:
+
+- `request`, when a request has arrived, whole or not: order, at_ms, method, path, headers,
+  body_sha256, body_bytes, complete, test_id
+- `answer`, when its answer has ended: order (the request's), test_id, status, events, bytes, ended
+  (complete, fault, client_left)
+
+A checker compares them with what a client saw and a ledger holds.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ import msgspec
 
 
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True, tag="request", tag_field="line"):
-    """A request as it arrived; headers are sorted, values as latin-1; the digest is of the body's
-    bytes on the wire."""
+    """A request as it arrived.
+
+    Headers are sorted, with values as latin-1. The digest is of the body's bytes on the wire.
+    """
 
     order: int
     at_ms: int

@@ -1,5 +1,7 @@
-"""Which model name means which behaviour: the faults of the `demo-` models and the shapes of the
-documented vendors, as two tables."""
+"""Which model name means which behaviour, as two tables.
+
+The faults of the `demo-` models, and the shapes of the documented vendors.
+"""
 
 from __future__ import annotations
 
@@ -179,8 +181,10 @@ LISTED: tuple[str, ...] = (
 
 
 def behaviour(model: str) -> Behaviour:
-    """What `model` does: a demo's row with its argument, a vendor's shape, or plain OpenAI rules
-    for any other name."""
+    """The behaviour of `model`.
+
+    A demo's row with its argument, a vendor's shape, or plain OpenAI rules for any other name.
+    """
     name, _, argument = model.partition(":")
     if name.startswith("demo-error-") and name[11:].isdigit():
         status = int(name[11:])
@@ -204,8 +208,10 @@ def owner(model: str) -> str:
 
 
 def _with_argument(demo: Behaviour, argument: str) -> Behaviour:
-    """The one number behind the colon: seconds for a paced model, words for a long one, events
-    before a fault for the rest. Nonsense is ignored."""
+    """Reads the one number behind the colon; nonsense is ignored.
+
+    Seconds for a paced model, words for a long one, events before a fault for the others.
+    """
     try:
         number = float(argument)
     except ValueError:

@@ -1,5 +1,4 @@
-"""What a scripted model says, as pure text: replies, tool arguments, JSON by schema, and the pieces
-that stand for tokens."""
+"""The texts of a scripted model: replies, tool arguments, JSON by schema, pieces as tokens."""
 
 from __future__ import annotations
 
@@ -14,12 +13,17 @@ from proxy.scripted_upstream.requests import Function, Message, ScriptedRequest,
 # The questions that the vendors' documents ask, with the answers they print where they print one.
 DOCUMENTED = {
     "What is the capital of France?": "The capital of France is Paris.",
-    "Tell me a short story.": "Once upon a time a toll keeper counted every cart that crossed the bridge. One night he counted one too few, and walked until he had found it.",
+    "Tell me a short story.": (
+        "Once upon a time a toll keeper counted every cart that crossed the bridge. One night he"
+        " counted one too few, and walked until he had found it."
+    ),
     "And if you multiply that by 3?": "4 × 3 = 12.",
     "Hello!": "Hello! How can I help you today?",
     "用一句话介绍量子计算。": "量子计算是一种利用量子力学原理进行信息处理的新型计算方式。",
     "讲个笑话": "为什么数学书总是很忧郁？因为它有太多的问题。",
-    "介绍一下深度学习的基本原理。": "深度学习是机器学习的一个子领域，它使用多层神经网络来学习数据的表征。",
+    "介绍一下深度学习的基本原理。": (
+        "深度学习是机器学习的一个子领域，它使用多层神经网络来学习数据的表征。"
+    ),
 }
 CITIES = ("北京", "上海", "Paris", "London", "Boston")
 WEATHER = Tool(
@@ -33,8 +37,8 @@ WEATHER = Tool(
         },
     )
 )
-FILTER_PHRASE = (
-    "[content_filter]"  # in the last user message: the answer is stopped by the vendor's filter
+FILTER_PHRASE = (  # in the last user message: the answer is stopped by the vendor's filter
+    "[content_filter]"
 )
 IMAGE_TOKENS = 85
 AUDIO_TOKENS = 20
@@ -74,8 +78,10 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pieces(text: str) -> tuple[str, ...]:
-    """The scripted tokens of `text`: words, pairs of Chinese characters, single signs; joined they
-    are the text again."""
+    """The scripted tokens of `text`: words, pairs of Chinese characters, single signs.
+
+    Joined they are the text again.
+    """
     return tuple(_PIECE.findall(text))
 
 
@@ -103,16 +109,20 @@ def choices(
         )
     calls = _tool_calls(request, behaviour)
     return tuple(
-        Said(tool_calls=calls, finish_reason="tool_calls")
-        if calls
-        else _spoken(_reply(request, behaviour), request, index, thinks=behaviour.thinks)
+        (
+            Said(tool_calls=calls, finish_reason="tool_calls")
+            if calls
+            else _spoken(_reply(request, behaviour), request, index, thinks=behaviour.thinks)
+        )
         for index in range(count)
     )
 
 
 def input_tokens(request: ScriptedRequest) -> tuple[int, int, int]:
-    """(all, cached, audio) input tokens of a chat: 3 and 4 a message around the pieces; earlier
-    turns count as cached, in blocks of 16."""
+    """(all, cached, audio) input tokens of a chat.
+
+    3, and 4 a message around its pieces. Earlier turns count as cached, in blocks of 16.
+    """
     messages = request.messages or []
     tools = len(pieces(msgspec.json.encode(request.tools).decode())) if request.tools else 0
     sizes = [_message_tokens(message) for message in messages]
@@ -132,8 +142,10 @@ def hidden_reasoning_tokens(request: ScriptedRequest) -> int:
 
 
 def fill(schema: dict[str, object], text: str) -> object:
-    """A value that satisfies the common part of JSON Schema; strings say `text`, or a city it
-    names."""
+    """A value that satisfies the common part of JSON Schema.
+
+    Strings say `text`, or a city that it names.
+    """
     enum = schema.get("enum")
     if isinstance(enum, list) and enum:
         return enum[0]
@@ -156,8 +168,7 @@ def fill(schema: dict[str, object], text: str) -> object:
 
 
 def _spoken(text: str, request: ScriptedRequest, index: int, *, thinks: bool = False) -> Said:
-    """`text` after the rules that shorten it: the stop sequences, then the most tokens allowed,
-    reasoning included."""
+    """Shortens `text` by the stop sequences, then to the tokens allowed, reasoning included."""
     if index:
         text = f"{text} (choice {index + 1})"
     reason = "content_filter" if FILTER_PHRASE in _last_user_text(request) else "stop"
@@ -182,8 +193,10 @@ def _spoken(text: str, request: ScriptedRequest, index: int, *, thinks: bool = F
 
 
 def _reply(request: ScriptedRequest, behaviour: Behaviour) -> str:
-    """The answer to the last message; earlier ones are echoed, so that a test sees that they
-    arrived."""
+    """The answer to the last message.
+
+    Earlier messages are echoed, so that a test sees that they arrived.
+    """
     words = _words(behaviour)
     if words is not None:
         return words
@@ -225,8 +238,10 @@ def _last_user_text(request: ScriptedRequest) -> str:
 
 
 def _tool_calls(request: ScriptedRequest, behaviour: Behaviour) -> tuple[ToolCall, ...]:
-    """The calls to make: one of the tools given (`demo-tools`: each of them, or the weather),
-    unless a tool has just answered."""
+    """The calls to make: one of the tools given, unless a tool has just answered.
+
+    `demo-tools` calls each of them, or the weather.
+    """
     messages = request.messages or []
     if request.tool_choice == "none" or (messages and messages[-1].role == "tool"):
         return ()

@@ -1,5 +1,7 @@
-"""What the scripted upstream reads of a request: the parameters of the vendors' documents that
-change an answer. Unknown ones are ignored."""
+"""Reads the parameters of a request that change an answer, as the vendors document them.
+
+Unknown ones are ignored.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The HTTP side of the scripted upstream: reads a request, asks `expected` for the answer, writes
-it, fault included."""
+"""The HTTP side of the scripted upstream.
+
+Reads a request, asks `expected` for the answer and writes it, fault included.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,7 @@ _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
-    """What is the server's own, not the model's: the pace between events, the log, and a gate for
-    tests.
+    """What a server adds to the model's behaviour: a pace, a log, and a gate for tests.
 
     `before_event(test_id, number)` is awaited before each write, so that a test decides when event
     `number` goes out.
@@ -219,8 +220,10 @@ def _model(name: str) -> JSONObject:
 
 
 def _decoded(encoding: str, body: bytes) -> bytes:
-    """A compressed request body's content; what cannot be read stays as it is and is refused as no
-    JSON."""
+    """The content of a compressed request body.
+
+    What cannot be read stays as it is, and is refused as no JSON.
+    """
     bits = _WINDOW_BITS.get(encoding.lower())
     if bits is None:
         return body

@@ -33,8 +33,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of a stream: its object, which choice's text it delivers, and the usage it states,
-    if any."""
+    """One event of a stream: its object, the choice whose text it delivers, the usage it states."""
 
     data: JSONObject
     choice: int = 0
@@ -72,8 +71,10 @@ def usage(tokens: Tokens, counts: ScriptedUsage) -> JSONObject:
 
 
 def answer_id(body: bytes, prefix: str) -> str:
-    """An id that depends on the request alone: two equal requests get the same, as with vendors
-    that repeat theirs."""
+    """An id that depends on the request alone.
+
+    Two equal requests get the same, as with vendors that repeat theirs.
+    """
     return f"{prefix}-{hashlib.sha256(body).hexdigest()[:24]}"
 
 

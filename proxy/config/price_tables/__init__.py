@@ -1,9 +1,9 @@
-"""Public price tables as price rows: what a table says, read from its own format. One module a
-format, `bundled` for the one that ships with the package.
+"""Public price tables as price rows, read from each table's own format.
 
-A table lists prices in US dollars. What it says beyond what an answer lets us tell apart is left
-out, and left out loudly: such a model gets a row without
-rates, so that its amounts are unknown rather than taken from a wider glob.
+One module reads one format; `bundled` has the table that ships with the package.
+
+A table lists prices in US dollars. Some of its prices depend on what no answer tells. Such a model
+gets a row without rates, so that its amounts are unknown rather than taken from a wider glob.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ class TableError(Exception):
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """The rows of a table by provider, models as the table writes them; `fallbacks` are the
-    providers whose models a provider offers too, in that order.
+    """The rows of a table by provider, with the models as the table writes them.
 
-    `date` is the latest day that the table speaks of as past; `url` is where it comes from.
+    - `fallbacks`: the providers whose models a provider offers too, in that order
+    - `date`: the latest day that the table speaks of as past
+    - `url`: where the table comes from
     """
 
     name: str
@@ -40,8 +41,10 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name} {self.version}".strip()
 
     def rows(self, provider: str, upstream: str | None) -> list[PriceRow]:
-        """What an upstream that is this provider bills by: its own rows before those of its
-        fallbacks, all behind the operator's."""
+        """The rows that an upstream of this provider bills by.
+
+        The provider's own stand before those of its fallbacks, and all behind the operator's.
+        """
         found = []
         for rank, name in enumerate((provider, *self.fallbacks.get(provider, ())), start=1):
             # Public tables take names in any case, which rows in lower case behind the operator's

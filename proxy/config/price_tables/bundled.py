@@ -1,5 +1,7 @@
-"""The price table that ships with the package (`proxy/data/prices.json.gz`), for upstreams that
-name it with `price_source`; made by `tools/prices.py`."""
+"""The price table that ships with the package, for upstreams that name it (`price_source`).
+
+`tools/prices.py` makes it: `proxy/data/prices.json.gz`.
+"""
 
 from __future__ import annotations
 

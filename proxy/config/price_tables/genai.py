@@ -1,10 +1,8 @@
-"""genai-prices' table (https://github.com/pydantic/genai-prices): its published JSON, a list of
-providers -> `Table`.
+"""Reads the published JSON of genai-prices (https://github.com/pydantic/genai-prices).
 
-A model there is found by clauses in the order of the table, a price by conditions of date and hour,
-thresholds and variants. Here each combination becomes a
-row of its own, and each clause a glob; a name that the table spells out always leads to the model
-that the table finds for it.
+There, clauses in the order of the table find a model, and conditions of date and hour, thresholds
+and variants find a price. Here each combination becomes a row of its own, and each clause a glob. A
+name that the table spells out always leads to the model that the table finds for it.
 """
 
 from __future__ import annotations
@@ -26,18 +24,30 @@ URL: Final = "https://github.com/pydantic/genai-prices"
 LICENCE: Final = "MIT, Copyright (c) Pydantic Services Inc. 2025 to present"
 
 _RATE_OF: Final = {
-    "input_mtok": "input", "cache_read_mtok": "cached", "cache_write_mtok": "cache_write", "input_audio_mtok": "audio_input",
-    "output_mtok": "output", "output_reasoning_mtok": "reasoning", "output_audio_mtok": "audio_output",
-}  # fmt: skip
+    "input_mtok": "input",
+    "cache_read_mtok": "cached",
+    "cache_write_mtok": "cache_write",
+    "input_audio_mtok": "audio_input",
+    "output_mtok": "output",
+    "output_reasoning_mtok": "reasoning",
+    "output_audio_mtok": "audio_output",
+}
 # What no usage tells apart from these. Where it has another price, nobody can say what an answer
 # costs. Two prices are passed over: an hour's caching, which
 # cannot be asked for in this API, and sound read from the cache, which is priced as other cached
 # tokens: text models would be without a price for its sake.
 _SAME_AS: Final = {
-    "input_text_mtok": "input_mtok", "input_image_mtok": "input_mtok", "input_video_mtok": "input_mtok", "output_text_mtok": "output_mtok",
-    "output_image_mtok": "output_mtok", "output_video_mtok": "output_mtok", "output_citation_mtok": "output_mtok", "cache_text_read_mtok": "cache_read_mtok",
-    "cache_image_read_mtok": "cache_read_mtok", "cache_video_read_mtok": "cache_read_mtok",
-}  # fmt: skip
+    "input_text_mtok": "input_mtok",
+    "input_image_mtok": "input_mtok",
+    "input_video_mtok": "input_mtok",
+    "output_text_mtok": "output_mtok",
+    "output_image_mtok": "output_mtok",
+    "output_video_mtok": "output_mtok",
+    "output_citation_mtok": "output_mtok",
+    "cache_text_read_mtok": "cache_read_mtok",
+    "cache_image_read_mtok": "cache_read_mtok",
+    "cache_video_read_mtok": "cache_read_mtok",
+}
 _WHOLE: Final = {"cache_read_mtok": "input_mtok", "cache_write_mtok": "input_mtok"}
 _PER_THOUSAND: Final = "requests_kcount"
 _NO_SPEECH: Final = "^(?!.*-[tT][tT][sS](?:$|-))"  # a condition in some clauses
@@ -51,8 +61,7 @@ Clause = Mapping[str, Json]
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """When a row holds: from a day on, at hours, above a number of input tokens, for a service
-    tier."""
+    """When a row holds: a first day, hours, a number of input tokens to exceed, a service tier."""
 
     date: str | None
     hours: tuple[int, int] | None
@@ -71,16 +80,23 @@ def read(document: Json, version: str = "", date: str = "") -> Table:
         }
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise TableError(
-            f"not a table in the format of {NAME}: {error!r} does not fit; take prices/data.json of {URL}"
+            f"not a table in the format of {NAME}: {error!r} does not fit; take prices/data.json of"
+            f" {URL}"
         ) from error
     if not providers:
         raise TableError(
-            f"not a table in the format of {NAME}: a list of providers was expected; take prices/data.json of {URL}"
+            f"not a table in the format of {NAME}: a list of providers was expected; take"
+            f" prices/data.json of {URL}"
         )
     return Table(
-        name=NAME, version=version, date=date, url=URL, licence=LICENCE, providers={name: found for name, found in rows.items() if found},
+        name=NAME,
+        version=version,
+        date=date,
+        url=URL,
+        licence=LICENCE,
+        providers={name: found for name, found in rows.items() if found},
         fallbacks={name: found for name, found in fallbacks.items() if found},
-    )  # fmt: skip
+    )
 
 
 def _provider_rows(provider: Mapping[str, Json]) -> Iterator[PriceRow]:
@@ -108,8 +124,10 @@ def _provider_rows(provider: Mapping[str, Json]) -> Iterator[PriceRow]:
 
 
 def _model_rows(model: Mapping[str, Json], name: str) -> Iterator[PriceRow]:
-    """The rows of one model under one name; without a rate if the table prices it by what no answer
-    tells."""
+    """The rows of one model under one name.
+
+    A row has no rate if the table's price depends on something that no answer tells.
+    """
     listed = _listed(model)
     variants = [
         variant for variant in _list(model.get("price_variants")) if isinstance(variant, Mapping)
@@ -188,9 +206,13 @@ def _row(name: str, rates: dict[str, str], condition: Condition) -> PriceRow:
         else datetime.datetime.fromisoformat(condition.date).replace(tzinfo=datetime.UTC)
     )
     row = PriceRow(
-        model=name, currency=CURRENCY, service_tier=condition.tier, above_input_tokens=condition.above, hours_utc=condition.hours,
+        model=name,
+        currency=CURRENCY,
+        service_tier=condition.tier,
+        above_input_tokens=condition.above,
+        hours_utc=condition.hours,
         from_ms=None if start is None else int(start.timestamp()) * 1000,
-    )  # fmt: skip
+    )
     return msgspec.structs.replace(row, **rates)
 
 

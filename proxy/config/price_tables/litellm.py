@@ -1,5 +1,7 @@
-"""LiteLLM's table (`model_prices_and_context_window.json`): model -> prices per token -> `Table`,
-by `litellm_provider`, without the provider's prefix."""
+"""Reads LiteLLM's table (`model_prices_and_context_window.json`): prices per token, by model.
+
+Rows are gathered by `litellm_provider`; the provider's prefix is taken off the model's name.
+"""
 
 from __future__ import annotations
 
@@ -20,26 +22,45 @@ MODES: Final = ("chat", "completion", "embedding", "responses")
 TIERS: Final = ("flex", "priority")
 
 _RATE_OF: Final = {
-    "input": "input_cost_per_token", "cached": "cache_read_input_token_cost", "cache_write": "cache_creation_input_token_cost",
-    "audio_input": "input_cost_per_audio_token", "output": "output_cost_per_token", "reasoning": "output_cost_per_reasoning_token",
+    "input": "input_cost_per_token",
+    "cached": "cache_read_input_token_cost",
+    "cache_write": "cache_creation_input_token_cost",
+    "audio_input": "input_cost_per_audio_token",
+    "output": "output_cost_per_token",
+    "reasoning": "output_cost_per_reasoning_token",
     "audio_output": "output_cost_per_audio_token",
-}  # fmt: skip
+}
 _ABOVE: Final = re.compile(r"input_cost_per_token_above_([0-9]+)k_tokens")
 _MILLION: Final = 1_000_000
 
 # The same vendor's name here -> in genai-prices, so that the two can be compared.
 PROVIDERS: Final = {
-    "anthropic": "anthropic", "azure": "azure", "bedrock": "aws", "cohere_chat": "cohere", "cohere": "cohere", "deepseek": "deepseek",
-    "fireworks_ai": "fireworks", "gemini": "google", "groq": "groq", "mistral": "mistral", "moonshot": "moonshotai", "novita": "novita",
-    "openai": "openai", "openrouter": "openrouter", "perplexity": "perplexity", "together_ai": "together", "xai": "x-ai",
-}  # fmt: skip
+    "anthropic": "anthropic",
+    "azure": "azure",
+    "bedrock": "aws",
+    "cohere_chat": "cohere",
+    "cohere": "cohere",
+    "deepseek": "deepseek",
+    "fireworks_ai": "fireworks",
+    "gemini": "google",
+    "groq": "groq",
+    "mistral": "mistral",
+    "moonshot": "moonshotai",
+    "novita": "novita",
+    "openai": "openai",
+    "openrouter": "openrouter",
+    "perplexity": "perplexity",
+    "together_ai": "together",
+    "xai": "x-ai",
+}
 
 
 def read(document: object, version: str = "", date: str = "") -> Table:
     """The table in this document, decoded from JSON with decimals kept exact. Raises TableError."""
     if not isinstance(document, Mapping):
         raise TableError(
-            f"not a table in the format of {NAME}: a mapping of models was expected; take model_prices_and_context_window.json of {URL}"
+            f"not a table in the format of {NAME}: a mapping of models was expected; take"
+            f" model_prices_and_context_window.json of {URL}"
         )
     rows: dict[str, dict[str, list[PriceRow]]] = {}
     try:
@@ -53,7 +74,8 @@ def read(document: object, version: str = "", date: str = "") -> Table:
                 )
     except (TypeError, ValueError, ArithmeticError) as error:
         raise TableError(
-            f"not a table in the format of {NAME}: {error!r} does not fit; take model_prices_and_context_window.json of {URL}"
+            f"not a table in the format of {NAME}: {error!r} does not fit; take"
+            f" model_prices_and_context_window.json of {URL}"
         ) from error
     providers = {
         provider: tuple(row for found in models.values() for row in found)
@@ -61,7 +83,8 @@ def read(document: object, version: str = "", date: str = "") -> Table:
     }
     if not any(providers.values()):
         raise TableError(
-            f"not a table in the format of {NAME}: no model in it has a price; take model_prices_and_context_window.json of {URL}"
+            f"not a table in the format of {NAME}: no model in it has a price; take"
+            f" model_prices_and_context_window.json of {URL}"
         )
     return Table(
         name=NAME,

@@ -110,7 +110,8 @@ class Settings(Block, frozen=True, kw_only=True):
     estimates: Annotated[
         Literal["counted", "bytes"],
         about(
-            "where no usage is stated: counted with a vocabulary and what the model's other answers taught; or bytes / 4, which loads and learns nothing"
+            "where no usage is stated: counted with a vocabulary and what the model's other answers"
+            " taught; or bytes / 4, which loads and learns nothing"
         ),
     ] = "counted"
     support: Annotated[str, about("printed in refusals: whom to ask")] = ""
@@ -118,7 +119,8 @@ class Settings(Block, frozen=True, kw_only=True):
     unpriced: Annotated[
         Literal["allow", "deny"],
         about(
-            "models without a price: allow leaves their cost unknown, deny answers 403 model_not_priced"
+            "models without a price: allow leaves their cost unknown, deny answers 403"
+            " model_not_priced"
         ),
     ] = "allow"
     upstreams: Annotated[dict[Name, UpstreamSettings], about("vendors by name")] = {}
@@ -133,7 +135,8 @@ class Settings(Block, frozen=True, kw_only=True):
     images: Annotated[
         tuple[ImageTokens, ...],
         about(
-            "tokens of images in prompts, for counts and estimates; rows here come before the built-in ones"
+            "tokens of images in prompts, for counts and estimates; rows here come before the"
+            " built-in ones"
         ),
     ] = ()
     limits: Annotated[tuple[LimitSettings, ...], about("limits of the whole proxy")] = ()
@@ -166,7 +169,8 @@ class Settings(Block, frozen=True, kw_only=True):
     connections_max: Annotated[
         int | None,
         about(
-            "clients' connections at once, as far as file descriptors allow; null: twice inflight_max",
+            "clients' connections at once, as far as file descriptors allow; null: twice"
+            " inflight_max",
             at_least=1,
         ),
     ] = None
@@ -189,8 +193,7 @@ def host_port(listen: str) -> tuple[str, int]:
 
 
 def timeouts_of(settings: Settings, upstream: UpstreamSettings) -> TimeoutSettings:
-    """The timeouts that hold for one upstream: its own where it names them, the general ones
-    else."""
+    """The timeouts of one upstream: its own where it names them, else the general ones."""
     own = {
         name: value
         for name in upstream.timeouts.__struct_fields__

@@ -16,7 +16,8 @@ class TeamSettings(Block, frozen=True, kw_only=True):
     markup: Annotated[
         str | tuple[DatedShare, ...],
         about(
-            "share added to the cost: what the team is charged; a decimal in quotes, or a list of them with the day from which each holds",
+            "share added to the cost: what the team is charged; a decimal in quotes, or a list of"
+            " them with the day from which each holds",
             "decimal",
         ),
     ] = "0"
@@ -62,11 +63,7 @@ class AttributionSettings(Block, frozen=True, kw_only=True):
 
     end_user: Annotated[
         tuple[EndUserSource, ...], about("where the end user is read; the first usable one wins")
-    ] = (
-        "header:x-end-user",
-        "body:safety_identifier",
-        "body:user",
-    )
+    ] = ("header:x-end-user", "body:safety_identifier", "body:user")
     tags: Annotated[TagSettings, about("free labels from the caller")] = TagSettings()
 
 

@@ -41,8 +41,10 @@ class Defaults(Block, frozen=True, kw_only=True):
 
 
 class StrictSettings(Block, frozen=True, kw_only=True):
-    """What a request may use at most, for limits with `enforce: strict`: its body's bytes are the
-    most input tokens that it can be."""
+    """The most that a request may use, for limits with `enforce: strict`.
+
+    Its body's bytes are the most input tokens that it can be.
+    """
 
     overhead_tokens: Annotated[
         int, about("what a vendor may add to a prompt, in tokens", at_least=0)
@@ -50,7 +52,8 @@ class StrictSettings(Block, frozen=True, kw_only=True):
     output_tokens: Annotated[
         int | None,
         about(
-            "the longest answer where a request names no max_tokens; by default such a request is refused",
+            "the longest answer where a request names no max_tokens; by default such a request is"
+            " refused",
             at_least=1,
         ),
     ] = None

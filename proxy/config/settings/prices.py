@@ -75,8 +75,10 @@ class Price(Block, frozen=True, kw_only=True):
 
 
 class ImageTokens(Block, frozen=True, kw_only=True):
-    """What an image in a prompt counts as, for models whose rule differs from the vendors'
-    published ones or is not known: by tiles, or by patches."""
+    """The tokens of an image in a prompt, counted by tiles or by patches.
+
+    For models whose rule is not known or differs from what the vendors publish.
+    """
 
     models: Annotated[str, about("a model name, `*` and `?` as wildcards", "glob")]
     base: Annotated[

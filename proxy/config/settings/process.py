@@ -17,16 +17,12 @@ class MetricsSettings(Block, frozen=True, kw_only=True):
     labels: Annotated[
         tuple[Literal["team", "key", "model", "upstream"], ...],
         about("labels of the ledger's series; the others are left empty"),
-    ] = (
-        "team",
-        "key",
-        "model",
-        "upstream",
-    )
+    ] = ("team", "key", "model", "upstream")
     hosts: Annotated[
         tuple[str, ...],
         about(
-            'public names under which scrapers call it, besides addresses and private names; "*" for any'
+            'public names under which scrapers call it, besides addresses and private names; "*"'
+            " for any"
         ),
     ] = ()
     max_series: Annotated[
@@ -82,7 +78,8 @@ class AfterClientLeftSettings(Block, frozen=True, kw_only=True):
     max: Annotated[
         int,
         about(
-            "at once, of one key at most a quarter; beyond it the answer is stopped and what it held is charged",
+            "at once, of one key at most a quarter; beyond it the answer is stopped and what it"
+            " held is charged",
             at_least=0,
         ),
     ] = 64

@@ -11,7 +11,7 @@ from proxy.config.settings.prices import DatedShare
 
 
 class UpstreamTimeouts(Block, frozen=True, kw_only=True):
-    """Timeouts of one upstream; what is left out is taken from `timeouts`."""
+    """Timeouts of one upstream; those that it does not name are taken from `timeouts`."""
 
     connect_s: Annotated[float | None, seconds("connecting, TLS included")] = None
     pool_s: Annotated[float | None, seconds("waiting for a free connection")] = None
@@ -40,7 +40,8 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     stream_usage: Annotated[
         Literal["observe", "inject"],
         about(
-            "observe changes no byte; inject asks each stream for its usage, so that none is estimated"
+            "observe changes no byte; inject asks each stream for its usage, so that none is"
+            " estimated"
         ),
     ] = "observe"
     on_client_gone: Annotated[
@@ -51,20 +52,23 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     discount: Annotated[
         str | tuple[DatedShare, ...],
         about(
-            "share off the listed price, a decimal in quotes; or a list of them with the day from which each holds",
+            "share off the listed price, a decimal in quotes; or a list of them with the day from"
+            " which each holds",
             "decimal",
         ),
     ] = "0"
     price_source: Annotated[
         str,
         about(
-            "provider of the bundled price table whose prices hold where no row of `prices` does; `tollkeeper price list` shows them"
+            "provider of the bundled price table whose prices hold where no row of `prices` does;"
+            " `tollkeeper price list` shows them"
         ),
     ] = ""
     served_price: Annotated[
         Literal["served", "requested"],
         about(
-            "whose price holds where another model answers than was asked for: served, the answer's; requested, if the contract says so"
+            "whose price holds where another model answers than was asked for: served, the"
+            " answer's; requested, if the contract says so"
         ),
     ] = "served"
     headers: Annotated[
@@ -112,7 +116,8 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     cached_inside_input: Annotated[
         bool,
         about(
-            "whether this vendor counts cached tokens inside its prompt tokens; with false they are added to them"
+            "whether this vendor counts cached tokens inside its prompt tokens; with false they are"
+            " added to them"
         ),
     ] = True
 

@@ -54,7 +54,8 @@ def _fault(
         )
     if len(target) < 1 or target[0] != "/" or target[1:2] == "/":
         return invalid_request(
-            "The request target must be a path that begins with a single slash; set base_url to this proxy's own address."
+            "The request target must be a path that begins with a single slash; set base_url to"
+            " this proxy's own address."
         )
     if _TARGET.fullmatch(target) is None:
         return invalid_request("The request target holds characters that must be percent-encoded.")
@@ -65,7 +66,10 @@ def _fault(
                 "Transfer-Encoding is not part of HTTP/1.0: send Content-Length."
             )
         if len(codings) != 1 or codings[0].strip().lower() != b"chunked":
-            message = "The only transfer coding offered is `chunked`; compress with Content-Encoding instead."
+            message = (
+                "The only transfer coding offered is `chunked`; compress with Content-Encoding"
+                " instead."
+            )
             return ProxyError(
                 501, "invalid_request_error", "unsupported_transfer_encoding", message
             )

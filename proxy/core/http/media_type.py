@@ -69,7 +69,8 @@ def _check_charset(name: str | None, value: str | None) -> None:
 
 def _refused(why: str) -> ProxyError:
     message = (
-        f"The Content-Type of this request {why}, and upstreams would read the body in different ways. "
-        "Send `Content-Type: application/json` (with curl: -H 'Content-Type: application/json')."
+        f"The Content-Type of this request {why}, and upstreams would read the body in different"
+        " ways. Send `Content-Type: application/json` (with curl: -H 'Content-Type:"
+        " application/json')."
     )
     return ProxyError(415, "invalid_request_error", "unsupported_media_type", message)

@@ -19,7 +19,10 @@ def plain_error(error: ProxyError) -> bytes:
     """A whole answer, after which the connection closes: for a request that could not even be
     read."""
     body = error.body()
-    head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nx-tollkeeper-origin: proxy\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+    head = (
+        b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nx-tollkeeper-origin:"
+        b" proxy\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+    )
     return head % (error.status, phrase(error.status).encode(), len(body)) + body
 
 
@@ -47,7 +50,7 @@ def head_too_large(
     """431: more header fields, longer ones, a longer target or more of it all than is read. The
     connection closes."""
     message = (
-        f"The request head is too large: at most {headers_max} fields of {field_bytes_max} bytes, a target of {target_max}, "
-        f"and {head_bytes_max} bytes in all."
+        f"The request head is too large: at most {headers_max} fields of {field_bytes_max} bytes, a"
+        f" target of {target_max}, and {head_bytes_max} bytes in all."
     )
     return ProxyError(431, "invalid_request_error", "headers_too_large", message, close=True)

@@ -49,10 +49,24 @@ class SSEParser:
     """
 
     __slots__ = (
-        "_after_cr", "_data", "_dropping", "_ends_object", "_first_line", "_line", "_line_bytes", "_max",
-        "_size", "_skipped_end", "_skipping", "_skips_data", "between", "by_lines", "dropped_bytes", "errors",
+        "_after_cr",
+        "_data",
+        "_dropping",
+        "_ends_object",
+        "_first_line",
+        "_line",
+        "_line_bytes",
+        "_max",
+        "_size",
+        "_skipped_end",
+        "_skipping",
+        "_skips_data",
+        "between",
+        "by_lines",
+        "dropped_bytes",
+        "errors",
         "oversized",
-    )  # fmt: skip
+    )
 
     def __init__(self, event_bytes_max: int) -> None:
         self.oversized = 0

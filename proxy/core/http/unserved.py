@@ -17,24 +17,36 @@ _ADVICE: tuple[tuple[str, str, str], ...] = (
     (
         "/v1/responses",
         r"(?:/openai)?(?:/v1)?/responses(?:/.*)?",
-        f"{_CHAT}: call chat.completions instead of responses (OpenAI SDKs), or switch the client to chat completions: "
-        'wire_api = "chat" (Codex), use_responses_api=False (LangChain), openai.chat(model) (Vercel AI SDK), set_default_openai_api("chat_completions") (Agents SDK)',
+        (
+            f"{_CHAT}: call chat.completions instead of responses (OpenAI SDKs), or switch the"
+            ' client to chat completions: wire_api = "chat" (Codex), use_responses_api=False'
+            " (LangChain), openai.chat(model) (Vercel AI SDK),"
+            ' set_default_openai_api("chat_completions") (Agents SDK)'
+        ),
     ),
     (
         "/v1/messages",
         r"(?:/anthropic)?(?:/v1)?/(?:messages|complete)(?:/.*)?",
-        f"{_CHAT}, which is Anthropic's: use an OpenAI-compatible client, or that mode of yours, with the same model",
+        (
+            f"{_CHAT}, which is Anthropic's: use an OpenAI-compatible client, or that mode of"
+            " yours, with the same model"
+        ),
     ),
     (
         "/openai/deployments",
         r"/openai/deployments/.*",
-        "This is how clients of Azure OpenAI ask: use the plain client (OpenAI instead of AzureOpenAI), "
-        f"{_BASE_URL}, and give the deployment's name as `model`",
+        (
+            "This is how clients of Azure OpenAI ask: use the plain client (OpenAI instead of"
+            f" AzureOpenAI), {_BASE_URL}, and give the deployment's name as `model`"
+        ),
     ),
     (
         "/v1/engines",
         r"(?:/v1)?/engines(?:/.*)?",
-        "Engines are from before 2023: put the model into the body as `model`, and POST to /v1/completions or /v1/embeddings",
+        (
+            "Engines are from before 2023: put the model into the body as `model`, and POST to"
+            " /v1/completions or /v1/embeddings"
+        ),
     ),
     (
         "/v1beta",
@@ -50,7 +62,10 @@ _ADVICE: tuple[tuple[str, str, str], ...] = (
         "other",
         r"(?:/v1)?/(?:audio|images|files|uploads|batches|fine_tuning|fine-tunes|assistants|threads|vector_stores|moderations|realtime|videos|rerank|ocr|edits|"
         r"evals|containers|conversations|organization)(?:/.*)?",
-        "Only chats, completions and embeddings are metered here: ask the operator for another way to this API",
+        (
+            "Only chats, completions and embeddings are metered here: ask the operator for another"
+            " way to this API"
+        ),
     ),
 )
 _METHOD = re.compile("[A-Z]{1,10}")
@@ -64,7 +79,10 @@ _COMPILED = tuple((label, re.compile(pattern), advice) for label, pattern, advic
 
 def unknown_path(method: str, target: str) -> ProxyError:
     """404 `unknown_path`. The query is not shown: it may hold a key."""
-    message = f"{asked(method, target)} is not served here. {_advice(target.partition('?')[0])}. Served are {SERVED}, also without /v1."
+    message = (
+        f"{asked(method, target)} is not served here. {_advice(target.partition('?')[0])}. Served"
+        f" are {SERVED}, also without /v1."
+    )
     return ProxyError(404, "invalid_request_error", "unknown_path", message)
 
 
@@ -73,7 +91,10 @@ def asked(method: str, target: str) -> str:
     wrong place must not come back, or reach the log."""
     parts = target.partition("?")[0].split("/")
     shown = [part if _WORD.fullmatch(part) else "…" for part in parts[: _PARTS_MAX + 1]]
-    return f"{method if _METHOD.fullmatch(method) else '…'} {'/'.join(shown)}{'/…' if len(parts) > len(shown) else ''}"
+    return (
+        f"{method if _METHOD.fullmatch(method) else '…'}"
+        f" {'/'.join(shown)}{'/…' if len(parts) > len(shown) else ''}"
+    )
 
 
 def family(path: str) -> str:

@@ -22,8 +22,9 @@ class Via:
         for value in values(headers, b"via"):
             if self._name in value.replace(b",", b" ").split():
                 message = (
-                    "This request has passed through this proxy before: an upstream of its config leads back to it. "
-                    "Nothing was forwarded. The operator has to correct the base_url of that upstream."
+                    "This request has passed through this proxy before: an upstream of its config"
+                    " leads back to it. Nothing was forwarded. The operator has to correct the"
+                    " base_url of that upstream."
                 )
                 raise ProxyError(
                     508,

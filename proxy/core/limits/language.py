@@ -43,23 +43,46 @@ SMOOTH_MS = {Per.SECOND: 1_000, Per.MINUTE: 60_000, Per.HOUR: 3_600_000}
 _SHORT_PERIODS = {
     short: per
     for per, shorts in {
-        "second": "s sec secs seconds", "minute": "m min mins minutes minutely", "hour": "h hr hrs hours hourly", "day": "d days daily 24h 1d",
-        "week": "w wk weeks weekly 7d", "month": "mo mon months monthly 30d 1mo", "total": "lifetime ever all forever none unlimited overall",
+        "second": "s sec secs seconds",
+        "minute": "m min mins minutes minutely",
+        "hour": "h hr hrs hours hourly",
+        "day": "d days daily 24h 1d",
+        "week": "w wk weeks weekly 7d",
+        "month": "mo mon months monthly 30d 1mo",
+        "total": "lifetime ever all forever none unlimited overall",
     }.items()
     for short in shorts.split()
-}  # fmt: skip
+}
 _CURRENCIES = {
     word: code
     for code, words in {
-        "USD": "usd us$ $ dollar dollars", "EUR": "eur € euro euros", "GBP": "gbp £ pound pounds", "CNY": "cny rmb ¥ yuan renminbi", "JPY": "jpy yen",
-        "INR": "inr ₹ rupee rupees", "KRW": "krw ₩ won", "CHF": "chf", "CAD": "cad", "AUD": "aud", "HKD": "hkd", "SGD": "sgd", "TWD": "twd", "BRL": "brl",
+        "USD": "usd us$ $ dollar dollars",
+        "EUR": "eur € euro euros",
+        "GBP": "gbp £ pound pounds",
+        "CNY": "cny rmb ¥ yuan renminbi",
+        "JPY": "jpy yen",
+        "INR": "inr ₹ rupee rupees",
+        "KRW": "krw ₩ won",
+        "CHF": "chf",
+        "CAD": "cad",
+        "AUD": "aud",
+        "HKD": "hkd",
+        "SGD": "sgd",
+        "TWD": "twd",
+        "BRL": "brl",
     }.items()
     for word in words.split()
-}  # fmt: skip
+}
 _RATES = {
-    "rpm": "60 requests/minute", "rps": "5 requests/second", "rph": "1000 requests/hour", "rpd": "1000 requests/day", "tpm": "100_000 tokens/minute",
-    "tpd": "2_000_000 tokens/day", "tps": "1000 tokens/second", "qps": "5 requests/second",
-}  # fmt: skip
+    "rpm": "60 requests/minute",
+    "rps": "5 requests/second",
+    "rph": "1000 requests/hour",
+    "rpd": "1000 requests/day",
+    "tpm": "100_000 tokens/minute",
+    "tpd": "2_000_000 tokens/day",
+    "tps": "1000 tokens/second",
+    "qps": "5 requests/second",
+}
 _HABITS = tuple(
     (re.compile(pattern, re.IGNORECASE), advice)
     for pattern, advice in {
@@ -68,7 +91,9 @@ _HABITS = tuple(
         r"\s*[0-9]{1,3}(?:,[0-9]{3})+\b.*": "write thousands with underscores: 100_000",
         r"\s*[0-9][0-9_.]*[a-z$€£¥].*": "a blank stands between amount and unit",
         r"\s*[0-9][0-9_.]*\s+\S+\s+(?:per|a|an|each|every)\s+\S+.*": "write / for per",
-        r"\s*(?:unlimited|none|no|off|inf|infinite|-1)\b.*": "leave a limit out that is not to hold",
+        r"\s*(?:unlimited|none|no|off|inf|infinite|-1)\b.*": (
+            "leave a limit out that is not to hold"
+        ),
     }.items()
 )
 _COUNTED = tuple(unit.value for unit in Unit if unit is not Unit.MONEY)
@@ -108,7 +133,10 @@ def parse(text: str) -> Rule:
 
 def _misformed(text: str) -> str:
     """What is wrong with a text that is no amount, unit and period at all."""
-    expected = 'expected "<amount> <unit>/<per>[ for <models>]", such as "60 requests/minute", "500 USD/month for gpt-*" or "8 concurrent"'
+    expected = (
+        'expected "<amount> <unit>/<per>[ for <models>]", such as "60 requests/minute", "500'
+        ' USD/month for gpt-*" or "8 concurrent"'
+    )
     for pattern, advice in _HABITS:
         if pattern.fullmatch(text):
             return f"{expected}; {advice}"
@@ -124,7 +152,10 @@ def _unit_fault(word: str) -> str | None:
         return f'no such unit; write "{_RATES[lower]}"'
     if lower in _CURRENCIES:
         return f"no such unit; a currency is written with its code: {_CURRENCIES[lower]}"
-    return f"no such unit; the nearest known one is {_nearest(lower, _COUNTED)} (or a currency code such as USD)"
+    return (
+        f"no such unit; the nearest known one is {_nearest(lower, _COUNTED)} (or a currency code"
+        " such as USD)"
+    )
 
 
 def _period_fault(word: str, period: str | None) -> str | None:

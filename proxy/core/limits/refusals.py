@@ -71,7 +71,10 @@ def refusal(
 def cut(state: LimitState, zone: tzinfo) -> ProxyError:
     """What the event says that ends a stream in its course: the answer so far was delivered and is
     charged. Its status is not sent any more."""
-    message = f"This answer was ended here, because {named(state.limit, 'the')} {_standing(state)}. What was delivered is charged. {_reset(state, zone)}"
+    message = (
+        f"This answer was ended here, because {named(state.limit, 'the')} {_standing(state)}. What"
+        f" was delivered is charged. {_reset(state, zone)}"
+    )
     if state.limit.windowed:
         return ProxyError(429, "insufficient_quota", "insufficient_quota", message)
     return ProxyError(429, "tokens", "rate_limit_exceeded", message)
@@ -92,12 +95,19 @@ def not_boundable(
         )
     elif cap_ignored:
         remedy = (
-            "this model's vendor has answered beyond the cap of a request, so a cap bounds nothing here. "
-            "Use another model, or ask the operator to set `strict.output_tokens` to the most that it can answer."
+            "this model's vendor has answered beyond the cap of a request, so a cap bounds nothing"
+            " here. Use another model, or ask the operator to set `strict.output_tokens` to the"
+            " most that it can answer."
         )
     else:
-        remedy = "name `max_completion_tokens` (or `max_tokens`), and send only what can be counted, text and no references to files or images."
-    message = f"{named(limit)} is strict, and nothing says how much this request may use at most: {remedy}"
+        remedy = (
+            "name `max_completion_tokens` (or `max_tokens`), and send only what can be counted,"
+            " text and no references to files or images."
+        )
+    message = (
+        f"{named(limit)} is strict, and nothing says how much this request may use at most:"
+        f" {remedy}"
+    )
     return invalid_request(message, code="not_boundable")
 
 
@@ -163,9 +173,15 @@ def _message(refused: Refused, zone: tzinfo) -> str:
         )
     if refused.never:
         wanted = show_amount(refused.wanted, limit.unit, limit.currency)
-        return f"This request may use up to {wanted}, more than {named(limit, 'the')} ever lets through. Ask for a shorter answer, or send less. {_not_the_vendor()}"
+        return (
+            f"This request may use up to {wanted}, more than {named(limit, 'the')} ever lets"
+            f" through. Ask for a shorter answer, or send less. {_not_the_vendor()}"
+        )
     if refused.by_holds:
-        return f"{whose} Running requests hold the rest: try again when one of them has ended. {_not_the_vendor()}"
+        return (
+            f"{whose} Running requests hold the rest: try again when one of them has ended."
+            f" {_not_the_vendor()}"
+        )
     if limit.unit is Unit.CONCURRENT:
         return f"{whose} Try again when one of them has ended. {_not_the_vendor()}"
     if refused.retry_after_ms is not None:

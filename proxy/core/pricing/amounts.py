@@ -102,18 +102,36 @@ class Pricing(Protocol):
     """Prices records. `images` are those in the request, None if they were not counted."""
 
     def price(
-        self, counts: HasCounts, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,
-        started_at_ms: int, status: int | None, images: int | None,
-    ) -> Priced: ...  # fmt: skip
+        self,
+        counts: HasCounts,
+        *,
+        upstream: str,
+        team: str | None,
+        model_requested: str | None,
+        model_served: str | None,
+        service_tier: str | None,
+        started_at_ms: int,
+        status: int | None,
+        images: int | None,
+    ) -> Priced: ...
 
 
 class NoPrices:
     """Prices nothing."""
 
     def price(
-        self, counts: HasCounts, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,
-        started_at_ms: int, status: int | None, images: int | None,
-    ) -> Priced:  # fmt: skip
+        self,
+        counts: HasCounts,
+        *,
+        upstream: str,
+        team: str | None,
+        model_requested: str | None,
+        model_served: str | None,
+        service_tier: str | None,
+        started_at_ms: int,
+        status: int | None,
+        images: int | None,
+    ) -> Priced:
         return UNPRICED
 
 

@@ -1,17 +1,16 @@
-"""The price book: a config's rows, rates of exchange, discounts and markups, compiled; and the same
-again from the terms that the ledger keeps.
+"""The price book: rows, rates of exchange, discounts and markups, compiled from their terms.
 
-`terms` is everything that makes an amount beside a record's own numbers, as canonical JSON;
-`version` is the beginning of its SHA-256 and stands in each record
-that was priced by it. Whoever has a record and the terms of its version can work out its amounts
-again, whatever the config says today.
+`terms` is everything that makes an amount beside a record's own numbers, as canonical JSON. The
+ledger keeps it. `version` is the beginning of its SHA-256 and stands in each record that was priced
+by it. So a record's amounts can be worked out again from the terms of its version, when the config
+has long changed.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -20,9 +19,7 @@ from proxy.core.pricing.amounts import (
     Factor,
     HasCounts,
     Priced,
-    Rates,
     amounts,
-    compile_rates,
     dearest,
     factor,
     parts,
@@ -30,22 +27,16 @@ from proxy.core.pricing.amounts import (
     rounded,
     value,
 )
+from proxy.core.pricing.option import Option, Steps, applying, compiled, step_at
 from proxy.core.pricing.pricelist import PriceList, PriceRow
 from proxy.core.pricing.terms import DatedRate, Terms, steps
 from proxy.core.usage import Source, UsageRecord
 
 VERSION_DIGITS: Final = 16
-PLANS_MAX: Final = (
-    4096  # combinations of names whose rows were looked up; all of them come from outside
-)
-MODEL_CHARS_MAX: Final = 256  # of a glob in a record, whose size is bounded
+# Combinations of names whose rows were looked up; all of them come from outside.
+PLANS_MAX: Final = 4096
 _ANSWERED: Final = range(200, 300)
 _NO_SHARE: Final = DatedRate("0")
-
-_T = TypeVar("_T")
-_Steps = tuple[
-    tuple[int | None, _T, str], ...
-]  # from when on, what was made of the decimal, the decimal; the latest first
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -70,11 +61,11 @@ class PriceBook:
         self.version = hashlib.sha256(self._encoded).hexdigest()[:VERSION_DIGITS]
         self.currency = terms.currency
         self._unpriced = Priced(price_version=self.version)
-        self._fx = {currency: _compiled(rates, factor) for currency, rates in terms.fx.items()}
+        self._fx = {currency: compiled(rates, factor) for currency, rates in terms.fx.items()}
         self._markups = {
-            team: _compiled(steps(share), raised) for team, share in terms.markups.items()
+            team: compiled(steps(share), raised) for team, share in terms.markups.items()
         }
-        self._plans: dict[tuple[str, str | None, str | None, str | None], tuple[_Option, ...]] = {}
+        self._plans: dict[tuple[str, str | None, str | None, str | None], tuple[Option, ...]] = {}
         self._counting_images = {
             row.upstream for row in self._list.rows if row.image not in (None, "0")
         }
@@ -101,9 +92,18 @@ class PriceBook:
         return self._list.rows
 
     def price(
-        self, counts: HasCounts, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,
-        started_at_ms: int, status: int | None, images: int | None = None,
-    ) -> Priced:  # fmt: skip
+        self,
+        counts: HasCounts,
+        *,
+        upstream: str,
+        team: str | None,
+        model_requested: str | None,
+        model_served: str | None,
+        service_tier: str | None,
+        started_at_ms: int,
+        status: int | None,
+        images: int | None = None,
+    ) -> Priced:
         """The amounts of one record (`proxy.core.pricing.amounts` says how), by the row that
         applies.
 
@@ -112,7 +112,7 @@ class PriceBook:
         plan = self._plans.get((upstream, model_requested, model_served, service_tier))
         if plan is None:
             plan = self._plan(upstream, model_requested, model_served, service_tier)
-        option = _applying(plan, counts.input_tokens, started_at_ms)
+        option = applying(plan, counts.input_tokens, started_at_ms)
         if option is None:
             return self._unpriced
         fx, fx_rate = option.exchange(started_at_ms)
@@ -137,9 +137,16 @@ class PriceBook:
     def price_record(self, record: UsageRecord, images: int | None = None) -> Priced:
         """What a record comes to by this book."""
         return self.price(
-            record, upstream=record.upstream, team=record.team, model_requested=record.model_requested, model_served=record.model_served,
-            service_tier=record.service_tier, started_at_ms=record.started_at_ms, status=_answered_status(record), images=images,
-        )  # fmt: skip
+            record,
+            upstream=record.upstream,
+            team=record.team,
+            model_requested=record.model_requested,
+            model_served=record.model_served,
+            service_tier=record.service_tier,
+            started_at_ms=record.started_at_ms,
+            status=_answered_status(record),
+            images=images,
+        )
 
     def images_of(self, record: UsageRecord) -> int | None:
         """How many images a record was priced with by this book: no column holds their number, but
@@ -147,7 +154,7 @@ class PriceBook:
         plan = self._plan(
             record.upstream, record.model_requested, record.model_served, record.service_tier
         )
-        option = _applying(plan, record.input_tokens, record.started_at_ms)
+        option = applying(plan, record.input_tokens, record.started_at_ms)
         if (
             option is None
             or _answered_status(record) not in _ANSWERED
@@ -178,11 +185,18 @@ class PriceBook:
         return [option.row for option in plan if option.row.applies(tokens, record.started_at_ms)]
 
     def quote(
-        self, *, upstream: str, team: str | None, model_requested: str | None, model_served: str | None, service_tier: str | None,
-        input_tokens: int | None, at_ms: int,
-    ) -> Quote | None:  # fmt: skip
+        self,
+        *,
+        upstream: str,
+        team: str | None,
+        model_requested: str | None,
+        model_served: str | None,
+        service_tier: str | None,
+        input_tokens: int | None,
+        at_ms: int,
+    ) -> Quote | None:
         """The row that applies and what is made of its rates, or None."""
-        option = _applying(
+        option = applying(
             self._plan(upstream, model_requested, model_served, service_tier), input_tokens, at_ms
         )
         if option is None:
@@ -195,7 +209,7 @@ class PriceBook:
     def is_priced(self, upstream: str, model: str, at_ms: int) -> bool:
         """Whether a request for this model, answered by it, would have a price: some row applies,
         with rates, and its currency can be exchanged."""
-        option = _applying(self._plan(upstream, model, None, None), 0, at_ms)
+        option = applying(self._plan(upstream, model, None, None), 0, at_ms)
         return option is not None and option.exchange(at_ms)[0] is not None
 
     def has_row(self, upstream: str, model: str) -> bool:
@@ -224,9 +238,16 @@ class PriceBook:
         return self._list.rows_for(upstream, requested, served)
 
     def charge_bound_nano(
-        self, upstream: str, team: str | None, model: str, input_tokens: int, output_tokens: int,
-        at_ms: int, images: int | None = None, served: Iterable[str] = (),
-    ) -> int | None:  # fmt: skip
+        self,
+        upstream: str,
+        team: str | None,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        at_ms: int,
+        images: int | None = None,
+        served: Iterable[str] = (),
+    ) -> int | None:
         """The most that a request for this model can be charged, up to so many tokens.
 
         By the dearest rates that can apply if it is answered by itself or by one of `served`, in
@@ -234,14 +255,14 @@ class PriceBook:
         from yet another model can cost more.
         """
         markup, _ = self._markup(team, at_ms)
-        options: dict[int, _Option] = {}
+        options: dict[int, Option] = {}
         for reach in (self._reach(upstream, model, name) for name in (None, *served)):
             for tokens in (
                 input_tokens,
                 *(above for above in reach.inputs if above < input_tokens),
             ):
                 for plan in reach.plans:
-                    option = _applying(plan, tokens, at_ms)
+                    option = applying(plan, tokens, at_ms)
                     if option is None:
                         return None
                     options[id(option.row)] = option
@@ -264,7 +285,7 @@ class PriceBook:
 
     def _plan(
         self, upstream: str, requested: str | None, served: str | None, tier: str | None
-    ) -> tuple[_Option, ...]:
+    ) -> tuple[Option, ...]:
         """The rows for these names, best first, compiled; remembered within a bound."""
         if requested is not None and upstream in self._as_requested:
             served = None
@@ -273,7 +294,7 @@ class PriceBook:
         if plan is None:
             discounts = (*steps(self._terms.discounts.get(upstream)), _NO_SHARE)
             plan = tuple(
-                _Option(row, discounts, self._rates_of(row.currency))
+                Option(row, discounts, self._rates_of(row.currency))
                 for row in self._list.candidates(upstream, requested, served, tier)
             )
             if len(self._plans) >= PLANS_MAX:
@@ -298,13 +319,15 @@ class PriceBook:
             reach = self._reaches[upstream, model, served] = _Reach(plans, inputs)
         return reach
 
-    def _rates_of(self, currency: str) -> _Steps[Factor] | None:
+    def _rates_of(self, currency: str) -> Steps[Factor] | None:
         """None: it is the book's own currency."""
         return None if currency == self.currency else self._fx.get(currency, ())
 
     def _markup(self, team: str | None, at_ms: int) -> tuple[Factor, str]:
         found = (
-            None if team is None or team not in self._markups else _at(self._markups[team], at_ms)
+            None
+            if team is None or team not in self._markups
+            else step_at(self._markups[team], at_ms)
         )
         return (ONE, "0") if found is None else found
 
@@ -318,62 +341,5 @@ class _Reach(msgspec.Struct, frozen=True):
     """The plans of each tier, and the least numbers of input tokens at which another row may
     apply."""
 
-    plans: tuple[tuple[_Option, ...], ...]
+    plans: tuple[tuple[Option, ...], ...]
     inputs: tuple[int, ...]
-
-
-class _Option:
-    """A row, ready to price with. A row without any rate says that the price cannot be told:
-    `priced` is False."""
-
-    __slots__ = ("_exchange", "_rates", "bounded", "model", "priced", "row")
-
-    def __init__(
-        self, row: PriceRow, discounts: Sequence[DatedRate], exchange: _Steps[Factor] | None
-    ) -> None:
-        self.row = row
-        self.model = row.model[:MODEL_CHARS_MAX]
-        self.bounded = (
-            row.above_input_tokens is not None
-            or row.from_ms is not None
-            or row.hours_utc is not None
-        )
-        decimals = row.rates()
-        self.priced = bool(decimals)
-        self._rates = _compiled(discounts, lambda discount: compile_rates(decimals, discount))
-        self._exchange = exchange
-
-    def rates(self, at_ms: int) -> tuple[Rates, str]:
-        """The row's rates after the discount of that time, and the discount."""
-        found = _at(self._rates, at_ms)
-        assert found is not None, "the last discount always holds"
-        return found
-
-    def exchange(self, at_ms: int) -> tuple[Factor | None, str | None]:
-        """The rate of exchange at that time and how it was written; (None, None) before the first
-        one."""
-        if self._exchange is None:
-            return ONE, None
-        found = _at(self._exchange, at_ms)
-        return (None, None) if found is None else found
-
-
-def _applying(plan: tuple[_Option, ...], input_tokens: int | None, at_ms: int) -> _Option | None:
-    for option in plan:
-        if not option.bounded or option.row.applies(
-            0 if input_tokens is None else input_tokens, at_ms
-        ):
-            return option if option.priced else None
-    return None
-
-
-def _compiled(dated: Sequence[DatedRate], make: Callable[[str], _T]) -> _Steps[_T]:
-    return tuple((step.from_ms, make(step.rate), step.rate) for step in dated)
-
-
-def _at(dated: _Steps[_T], at_ms: int) -> tuple[_T, str] | None:
-    """The step that holds then; None before the first one."""
-    for from_ms, made, text in dated:
-        if from_ms is None or from_ms <= at_ms:
-            return made, text
-    return None

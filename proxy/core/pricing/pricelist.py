@@ -199,9 +199,14 @@ def _minutes(hours: tuple[int, int]) -> set[int]:
 
 def _order(row: PriceRow, served: bool) -> tuple[int, ...]:
     return (
-        *specificity(row), not served, row.service_tier is None, -1 if row.above_input_tokens is None else -2 - row.above_input_tokens, row.hours_utc is None,
-        0 if row.from_ms is None else -1, 0 if row.from_ms is None else -row.from_ms,
-    )  # fmt: skip
+        *specificity(row),
+        not served,
+        row.service_tier is None,
+        -1 if row.above_input_tokens is None else -2 - row.above_input_tokens,
+        row.hours_utc is None,
+        0 if row.from_ms is None else -1,
+        0 if row.from_ms is None else -row.from_ms,
+    )
 
 
 def _whole(row: PriceRow) -> tuple[str, bytes]:

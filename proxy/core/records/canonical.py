@@ -1,17 +1,22 @@
 """The record as the ledger stores and hashes it: column order, canonical bytes, chain and seal.
-Pure; `hash_version` 1 is fixed for ever.
 
-A row's canonical bytes are the JSON array of its hashed columns in the order of `HASHED_V1`, as
-UTF-8 with no whitespace and nothing escaped that JSON
-does not force (`json.dumps(values, ensure_ascii=False, separators=(",", ":"))` gives the same
-bytes). Booleans are 0 and 1, an unknown value is null,
-labels, tags and usage_raw are strings that hold JSON with sorted keys.
+`hash_version` 1 is fixed for ever.
 
-    hash = SHA-256(prev_hash + canonical bytes)        prev_hash of the first row: 32 zero bytes
-    seal = HMAC-SHA256(key, "tollkeeper head 1\\n" + seq + "\\n" + booked_at_ms + "\\n" + hash)   decimal digits; one for the last row of each batch
+A row's canonical bytes are the JSON array of its hashed columns in the order of `HASHED_V1`:
 
-The seal's key is not in the database: who can write to the file but has no key can forge a chain,
-but not its seal.
+- UTF-8, without whitespace; only those characters are escaped that JSON forces to be.
+  `json.dumps(values, ensure_ascii=False, separators=(",", ":"))` gives the same bytes.
+- Booleans are 0 and 1, an unknown value is null.
+- labels, tags and usage_raw are strings that hold JSON with sorted keys.
+
+    hash = SHA-256(prev_hash + canonical bytes)
+    seal = HMAC-SHA256(key, "tollkeeper head 1\\n" + seq + "\\n" + booked_at_ms + "\\n" + hash)
+
+The first row's prev_hash is 32 zero bytes. The last row of each batch is sealed; seq and
+booked_at_ms stand in the seal as decimal digits.
+
+The seal's key is not in the database. A person who can write to the file but does not have the key
+can forge a chain, but not its seal.
 """
 
 from __future__ import annotations
@@ -27,16 +32,24 @@ from proxy.core.usage import UsageRecord
 HASH_VERSION = 1
 GENESIS = bytes(32)
 
-# The columns of interface.md in its order. seq and booked_at_ms are assigned by the booking
-# transaction, the rest is the record's own.
+# The columns in the order in which they are hashed. The booking transaction assigns seq and
+# booked_at_ms; the rest is the record's own. Laid out by subject, so that the two lists can be
+# compared.
 # fmt: off
 HASHED_V1: tuple[str, ...] = (
-    "id", "seq", "writer", "origin", "kind", "adjusts", "reason", "started_at_ms", "booked_at_ms", "duration_ms", "first_byte_ms",
-    "key_id", "team", "labels", "end_user", "tags", "endpoint", "dialect", "upstream", "upstream_account", "model_requested", "model_served", "stream",
+    "id", "seq", "writer", "origin", "kind", "adjusts", "reason",
+    "started_at_ms", "booked_at_ms", "duration_ms", "first_byte_ms",
+    "key_id", "team", "labels", "end_user", "tags",
+    "endpoint", "dialect", "upstream", "upstream_account",
+    "model_requested", "model_served", "stream",
     "status", "outcome", "finish_reason", "upstream_request_id", "client_retry_count",
-    "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens",
-    "input_source", "output_source", "source", "inconsistent", "usage_raw", "service_tier", "bytes_in", "bytes_out", "chunks",
-    "cost_nano", "charge_nano", "currency", "price_version", "price_model", "price_currency", "cost_original_nano", "fx_rate", "upstream_cost_nano",
+    "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens",
+    "reasoning_tokens", "audio_input_tokens", "audio_output_tokens",
+    "input_source", "output_source", "source", "inconsistent",
+    "usage_raw",
+    "service_tier", "bytes_in", "bytes_out", "chunks",
+    "cost_nano", "charge_nano", "currency", "price_version", "price_model", "price_currency",
+    "cost_original_nano", "fx_rate", "upstream_cost_nano",
     "hash_version",
 )
 # fmt: on
@@ -68,22 +81,32 @@ _encode = msgspec.json.encode
 def row_values(record: UsageRecord, seq: int, booked_at_ms: int) -> list[Value]:
     """The hashed columns of one record, in the order of `HASHED_V1`."""
     r = record
+    # In rows by subject, as above.
+    # fmt: off
     return [
-        r.id, seq, r.writer, r.origin, r.kind, r.adjusts, r.reason, r.started_at_ms, booked_at_ms, r.duration_ms, r.first_byte_ms,
-        r.key_id, r.team, _json(r.labels), r.end_user, _json(r.tags), r.endpoint, r.dialect, r.upstream, r.upstream_account,
+        r.id, seq, r.writer, r.origin, r.kind, r.adjusts, r.reason,
+        r.started_at_ms, booked_at_ms, r.duration_ms, r.first_byte_ms,
+        r.key_id, r.team, _json(r.labels), r.end_user, _json(r.tags),
+        r.endpoint, r.dialect, r.upstream, r.upstream_account,
         r.model_requested, r.model_served, 1 if r.stream else 0,
         r.status, r.outcome.value, r.finish_reason, r.upstream_request_id, r.client_retry_count,
-        r.input_tokens, r.cached_tokens, r.cache_write_tokens, r.output_tokens, r.reasoning_tokens, r.audio_input_tokens, r.audio_output_tokens,
+        r.input_tokens, r.cached_tokens, r.cache_write_tokens, r.output_tokens,
+        r.reasoning_tokens, r.audio_input_tokens, r.audio_output_tokens,
         r.input_source.value, r.output_source.value, r.source.value, 1 if r.inconsistent else 0,
-        None if r.usage_raw is None else _json(r.usage_raw), r.service_tier, r.bytes_in, r.bytes_out, r.chunks,
-        r.cost_nano, r.charge_nano, r.currency, r.price_version, r.price_model, r.price_currency, r.cost_original_nano, r.fx_rate, r.upstream_cost_nano,
+        None if r.usage_raw is None else _json(r.usage_raw),
+        r.service_tier, r.bytes_in, r.bytes_out, r.chunks,
+        r.cost_nano, r.charge_nano, r.currency, r.price_version, r.price_model, r.price_currency,
+        r.cost_original_nano, r.fx_rate, r.upstream_cost_nano,
         HASH_VERSION,
-    ]  # fmt: skip
+    ]
+    # fmt: on
 
 
 def record_from(row: Mapping[str, Value]) -> UsageRecord:
-    """The record inside a stored row: the inverse of `row_values`. Raises msgspec.ValidationError
-    on a row that is not one."""
+    """The record inside a stored row: the inverse of `row_values`.
+
+    Raises msgspec.ValidationError on a row that is not one.
+    """
     fields: dict[str, object] = {name: row[name] for name in UsageRecord.__struct_fields__}
     for name in ("labels", "tags", "usage_raw"):
         text = row[name]
@@ -94,11 +117,11 @@ def record_from(row: Mapping[str, Value]) -> UsageRecord:
 
 
 def fitted(record: UsageRecord) -> UsageRecord:
-    """The record with any count or amount that no column can hold made unknown and the record
-    flagged: loud, and never a batch that cannot be booked."""
-    if not any(_too_large(value) for value in (record.input_tokens, record.cached_tokens, record.cache_write_tokens, record.output_tokens,
-                                               record.reasoning_tokens, record.audio_input_tokens, record.audio_output_tokens, record.cost_nano,
-                                               record.charge_nano, record.cost_original_nano, record.upstream_cost_nano)):  # fmt: skip
+    """Makes each count or amount unknown that no column can hold, and flags the record.
+
+    So it is loud, and no batch fails to be booked because of it.
+    """
+    if not any(_too_large(getattr(record, name)) for name in MEASURES):
         return record
     unknown = {name: None for name in MEASURES if _too_large(getattr(record, name))}
     return msgspec.structs.replace(record, inconsistent=True, **unknown)
@@ -120,8 +143,7 @@ def seal(key: bytes, seq: int, at_ms: int, row_hash: bytes) -> bytes:
 
 
 def key_name(key: bytes) -> str:
-    """What a seal says about the key it was made with: 16 hex digits that do not give the key
-    away."""
+    """The name of a seal's key: 16 hex digits that do not give the key away."""
     return hashlib.sha256(b"tollkeeper key name\n" + key).hexdigest()[:16]
 
 

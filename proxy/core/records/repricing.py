@@ -32,8 +32,8 @@ class Verdict(enum.StrEnum):
 
     ADJUSTED = "adjusted"  # the amounts differ
     UNCHANGED = "unchanged"
-    UNPRICED = (
-        "unpriced"  # the prices do not say what it costs: what was booked stays, known or not
+    UNPRICED = (  # the prices do not say what it costs: what was booked stays, known or not
+        "unpriced"
     )
     # booked in another currency than these prices are in: cannot be subtracted
     OTHER_CURRENCY = "other_currency"
@@ -113,9 +113,9 @@ def reprice(
         usage_raw=None,
         cost_nano=difference([before[0]], after[0]),
         charge_nano=difference([before[1]], after[1]),
-        cost_original_nano=difference([now.cost_original_nano], priced.cost_original_nano)
-        if comparable
-        else None,
+        cost_original_nano=(
+            difference([now.cost_original_nano], priced.cost_original_nano) if comparable else None
+        ),
         currency=priced.currency,
         price_version=priced.price_version,
         price_model=priced.price_model,

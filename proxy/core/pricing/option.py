@@ -1,0 +1,79 @@
+"""One way to price an answer: a row, its discounts and its rates of exchange, compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from proxy.core.pricing.amounts import ONE, Factor, Rates, compile_rates
+from proxy.core.pricing.pricelist import PriceRow
+from proxy.core.pricing.terms import DatedRate
+
+MODEL_CHARS_MAX: Final = 256  # of a glob in a record, whose size is bounded
+
+_T = TypeVar("_T")
+# From when on, what was made of the decimal, the decimal; the latest first.
+Steps = tuple[tuple[int | None, _T, str], ...]
+
+
+class Option:
+    """A row, ready to price with.
+
+    A row without any rate says that the price cannot be told: `priced` is False.
+    """
+
+    __slots__ = ("_exchange", "_rates", "bounded", "model", "priced", "row")
+
+    def __init__(
+        self, row: PriceRow, discounts: Sequence[DatedRate], exchange: Steps[Factor] | None
+    ) -> None:
+        self.row = row
+        self.model = row.model[:MODEL_CHARS_MAX]
+        self.bounded = (
+            row.above_input_tokens is not None
+            or row.from_ms is not None
+            or row.hours_utc is not None
+        )
+        decimals = row.rates()
+        self.priced = bool(decimals)
+        self._rates = compiled(discounts, lambda discount: compile_rates(decimals, discount))
+        self._exchange = exchange
+
+    def rates(self, at_ms: int) -> tuple[Rates, str]:
+        """The row's rates after the discount of that time, and the discount."""
+        found = step_at(self._rates, at_ms)
+        assert found is not None, "the last discount always holds"
+        return found
+
+    def exchange(self, at_ms: int) -> tuple[Factor | None, str | None]:
+        """The rate of exchange at that time, and how it was written.
+
+        (None, None) before the first one.
+        """
+        if self._exchange is None:
+            return ONE, None
+        found = step_at(self._exchange, at_ms)
+        return (None, None) if found is None else found
+
+
+def applying(plan: tuple[Option, ...], input_tokens: int | None, at_ms: int) -> Option | None:
+    """The first row of a plan that applies; None if there is none or it has no rates."""
+    for option in plan:
+        if not option.bounded or option.row.applies(
+            0 if input_tokens is None else input_tokens, at_ms
+        ):
+            return option if option.priced else None
+    return None
+
+
+def compiled(dated: Sequence[DatedRate], make: Callable[[str], _T]) -> Steps[_T]:
+    """The dated decimals, each with what is made of it."""
+    return tuple((step.from_ms, make(step.rate), step.rate) for step in dated)
+
+
+def step_at(dated: Steps[_T], at_ms: int) -> tuple[_T, str] | None:
+    """The step that holds then; None before the first one."""
+    for from_ms, made, text in dated:
+        if from_ms is None or from_ms <= at_ms:
+            return made, text
+    return None
