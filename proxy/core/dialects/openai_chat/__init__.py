@@ -5,7 +5,8 @@ vendors that follow it speak it.
 and `shapes.py` knows where each vendor puts its usage.
 """
 
-from proxy.core.dialects.openai_chat.call import Call, forbid_fields, read_call
+from proxy.core.dialects.openai_chat.call import Call, read_call
 from proxy.core.dialects.openai_chat.meter import Meter
+from proxy.core.dialects.request_fields import forbid_fields
 
 __all__ = ["Call", "Meter", "forbid_fields", "read_call"]

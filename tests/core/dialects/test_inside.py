@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from proxy.core.dialects.openai_chat.inside import steers_inside
+from proxy.core.dialects.inside import steers_inside
 
 CHOOSES = [
     ("tools", '[{"type":"function"},{"type":"openrouter:advisor","parameters":{"model":"dear"}}]'),
