@@ -17,7 +17,7 @@ import msgspec
 
 from proxy.core.dialects.inside import EXTRA, VALUES, steers_inside
 from proxy.core.dialects.names import squeezed
-from proxy.core.dialects.scan import Ambiguous, repair_surrogates, walk
+from proxy.core.dialects.scan import Ambiguous, count, repair_surrogates, walk
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.steering import STEERING_FIELDS, steering_field
 
@@ -304,7 +304,7 @@ def _check_names_bounded(body: bytes) -> None:
 def _quotes(text: bytes) -> int:
     """Quotes that begin or end a string: at least one a name, since one behind a backslash may end
     a name but never begins one."""
-    return text.count(b'"') - text.count(b'\\"')
+    return count(text, b'"') - count(text, b'\\"')
 
 
 def _why_unreadable(error: Exception) -> str:

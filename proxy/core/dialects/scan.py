@@ -28,6 +28,9 @@ _REPAIRS_MAX = 1000
 _REPAIR_BYTES_MAX = 8 * 1024 * 1024
 
 
+_STEP_BYTES = 2**20  # looked through at a time: one call holds the interpreter's lock to its end
+
+
 class Ambiguous(Exception):
     """A name occurs twice in an object."""
 
@@ -96,6 +99,22 @@ def _laid_out(text: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple
         spans[name] = (start, end)
         at = end + 4
     return spans
+
+
+def count(text: bytes, sought: bytes) -> int:
+    """How often `sought`, which does not overlap itself, stands in the text; counted in steps."""
+    return sum(
+        text.count(sought, at, at + _STEP_BYTES + len(sought) - 1)
+        for at in range(0, len(text), _STEP_BYTES)
+    )
+
+
+def holds(text: bytes, sought: bytes) -> bool:
+    """Whether `sought` stands in the text; looked for in steps."""
+    return any(
+        text.find(sought, at, at + _STEP_BYTES + len(sought) - 1) >= 0
+        for at in range(0, len(text), _STEP_BYTES)
+    )
 
 
 def repair_surrogates(text: bytes) -> bytes | None:

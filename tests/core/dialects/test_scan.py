@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.dialects.scan import Ambiguous, repair_surrogates, walk
+from proxy.core.dialects.scan import Ambiguous, count, holds, repair_surrogates, walk
 
 DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 VALUES = st.recursive(
@@ -123,3 +123,12 @@ def test_a_lone_surrogate_is_replaced_and_nothing_moves(
 ) -> None:
     assert repair_surrogates(text) == repaired
     assert repaired is None or len(repaired) == len(text)
+
+
+def test_a_large_text_is_looked_through_in_steps_without_a_gap() -> None:
+    text = b"x" * (2**20 - 1) + b'\\"' + b"y" * 2**20 + b'\\"'
+    assert count(text, b'\\"') == 2
+    assert count(text, b'"') == 2
+    assert holds(text, b'x\\"y')
+    assert not holds(text, b'\\"x')
+    assert count(b"", b"x") == 0

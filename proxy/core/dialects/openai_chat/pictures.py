@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 import msgspec
 
+from proxy.core.dialects.scan import count, holds, repair_surrogates
 from proxy.core.tokens.images import HEAD_CHARS_MAX, data_url_size
 
 INLINED_MAX: Final = (
@@ -25,8 +27,13 @@ INLINED_MAX: Final = (
 _BRACES_MAX: Final = (
     50_000  # of a body that is looked through for them: each takes a moment of the loop's time
 )
-# Half a character: sent by clients that cut texts inside an emoji, and refused by the decoder.
-_HALF = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+# Messages of a body, and parts of a message: a list of millions of nothing takes half a minute.
+_ENTRIES_MAX: Final = 4096
+_PARTS_MAX: Final = 20_000  # of all messages together
+_LIST_BYTES: Final = 8 * 1024  # a list up to this size has few enough entries
+_STEP_BYTES: Final = 2**20  # looked through at a time: one call holds the interpreter's lock
+_PLACE_BYTES: Final = 256  # by which a picture's place is found
+_PLACE_TRIES_MAX: Final = 16
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # PHP writes a slash as `\/`, and MIME breaks its lines: so a backslash may stand in it, with what
 # is escaped.
@@ -57,8 +64,12 @@ class Inlined(msgspec.Struct, frozen=True, gc=False):
     spans: tuple[tuple[int, int], ...] = ()
 
 
+class _TooMany(ValueError):
+    """There are more messages or parts than are looked through."""
+
+
 class _Body(msgspec.Struct, gc=False):
-    messages: list[msgspec.Raw] = []
+    messages: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -81,9 +92,17 @@ class _Audio(msgspec.Struct, gc=False):
 
 
 _body_decoder = msgspec.json.Decoder(_Body)
-_messages_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+# A list read as an object of so many members ends the reading at the first one too many.
+_bounded_decoder = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "_Entries",
+        [(f"entry_{number}", msgspec.Raw, msgspec.Raw()) for number in range(_ENTRIES_MAX)],
+        array_like=True,
+        forbid_unknown_fields=True,
+    )
+)
 _message_decoder = msgspec.json.Decoder(_Message)
-_parts_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _part_decoder = msgspec.json.Decoder(_Part)
 _image_decoder = msgspec.json.Decoder(_Image)
 _audio_decoder = msgspec.json.Decoder(_Audio)
@@ -94,16 +113,22 @@ NOTHING: Final = Inlined()
 def inlined(messages: msgspec.Raw | None) -> Inlined:
     """What the JSON of `messages` holds inline."""
     text = b"" if messages is None else bytes(messages)
-    if (text.find(b"image_url") < 0 and text.find(b"input_audio") < 0) or text.count(
-        b"{"
-    ) > _BRACES_MAX:
+    if (
+        not (holds(text, b"image_url") or holds(text, b"input_audio"))
+        or count(text, b"{") > _BRACES_MAX
+    ):
         return NOTHING
+    try:
+        return _inlined(text, list(islice(_media_parts(msgspec.Raw(text)), INLINED_MAX)))
+    except (_TooMany, *_ERRORS):
+        return NOTHING
+
+
+def _inlined(text: bytes, parts: list[_Part]) -> Inlined:
     sound_bytes = end = 0
     pictures: list[Picture] = []
     spans: list[tuple[int, int]] = []
-    for number, part in enumerate(_media_parts(text)):
-        if number >= INLINED_MAX:
-            break
+    for part in parts:
         if part.type == "image_url" and (found := _picture(part.image_url)) is not None:
             pictures.append(found[1])
             encoded = found[0]
@@ -115,7 +140,7 @@ def inlined(messages: msgspec.Raw | None) -> Inlined:
         if encoded:
             # A text before it may hold the same letters and be taken for it: as many bytes either
             # way.
-            start = text.index(encoded, end)
+            start = _place(text, encoded, end)
             end = start + len(encoded)
             spans.append((start, end))
     size_bytes = sum(end - start for start, end in spans)
@@ -126,41 +151,79 @@ def count_images(body: bytes) -> int | None:
     """The `image_url` parts of all messages, for prices per image; None if the body cannot be read
     that far.
 
-    What is not as the API describes it counts nothing.
+    What is not as the API describes it counts nothing. Of more messages or parts than are looked
+    through, whatever may be such a part counts as one.
     """
-    if body.find(b"image") < 0 and body.find(b"\\u") < 0:
+    if not (holds(body, b"image") or holds(body, b"\\u")):
         return 0  # neither spelt out nor in escapes
     try:
-        messages = _body_decoder.decode(_HALF.sub(b"\\\\ufffd", body)).messages
+        messages = _messages_of(body)
+        return sum(part.type == "image_url" for part in _all_parts(messages))
+    except _TooMany:
+        return min(count(body, b"{"), count(body, b"image_url") + count(body, b"\\u00"))
     except _ERRORS:
         return None
-    return sum(part.type == "image_url" for message in messages for part in _parts(message))
 
 
-def _media_parts(text: bytes) -> Iterator[_Part]:
+def _messages_of(body: bytes) -> msgspec.Raw:
     try:
-        messages = _messages_decoder.decode(text)
+        return _body_decoder.decode(body).messages
     except _ERRORS:
-        return
-    for message in messages:
-        for part in _parts(message):
-            if part.type in ("image_url", "input_audio"):
-                yield part
+        # Half a character, sent by clients that cut texts inside an emoji.
+        repaired = repair_surrogates(body)
+        if repaired is None:
+            raise
+        return _body_decoder.decode(repaired).messages
 
 
-def _parts(message: msgspec.Raw) -> Iterator[_Part]:
-    """The parts of a message's content, as far as it can be read. Most often it is a text, and has
-    none."""
-    try:
-        parts = _parts_decoder.decode(_message_decoder.decode(message).content)
-    except _ERRORS:
-        return
-    for part in parts:
+def _media_parts(messages: msgspec.Raw) -> Iterator[_Part]:
+    return (part for part in _all_parts(messages) if part.type in ("image_url", "input_audio"))
+
+
+def _all_parts(messages: msgspec.Raw) -> Iterator[_Part]:
+    """The parts of all messages, as far as each can be read. Raises _TooMany, or one of _ERRORS
+    for messages that are no list."""
+    left = _PARTS_MAX
+    for message in _entries(messages):
         try:
-            read = _part_decoder.decode(part)
+            # Most often it is a text, and has none.
+            parts = _entries(_message_decoder.decode(message).content)
         except _ERRORS:
             continue
-        yield read
+        left -= len(parts)
+        if left < 0:
+            raise _TooMany
+        for part in parts:
+            try:
+                read = _part_decoder.decode(part)
+            except _ERRORS:
+                continue
+            yield read
+
+
+def _entries(raw: msgspec.Raw) -> list[msgspec.Raw]:
+    """The entries of a list. Raises _TooMany, or one of _ERRORS for anything but a list."""
+    if memoryview(raw).nbytes <= _LIST_BYTES:
+        return _list_decoder.decode(raw)
+    if bytes(memoryview(raw)[:1]) != b"[":
+        raise msgspec.ValidationError
+    try:
+        entries = _bounded_decoder.decode(raw)
+    except msgspec.ValidationError:
+        raise _TooMany from None
+    found = (getattr(entries, name) for name in entries.__struct_fields__)
+    return [entry for entry in found if memoryview(entry).nbytes]
+
+
+def _place(text: bytes, encoded: bytes, start: int) -> int:
+    """Where it stands behind `start`. Its beginning is mostly there once only; looking for all of
+    a large one takes ten times as long."""
+    for _ in range(_PLACE_TRIES_MAX):
+        start = text.index(encoded[:_PLACE_BYTES], start)
+        if text.startswith(encoded, start):
+            return start
+        start += 1
+    return text.index(encoded, start)
 
 
 def _picture(image: msgspec.Raw) -> tuple[bytes, Picture] | None:
@@ -195,4 +258,7 @@ def _base64(before: re.Pattern[bytes], text: bytes) -> bytes:
     if matched is None:
         return b""
     encoded = text[matched.end() : -1]
-    return b"" if encoded.translate(None, _BASE64) else encoded
+    steps = range(0, len(encoded), _STEP_BYTES)
+    if any(encoded[at : at + _STEP_BYTES].translate(None, _BASE64) for at in steps):
+        return b""
+    return encoded

@@ -181,3 +181,39 @@ def test_a_slash_may_be_escaped_as_php_does_it() -> None:
 )
 def test_messages_that_cannot_be_read_hold_none(messages: bytes) -> None:
     assert inlined(msgspec.Raw(messages)) == Inlined()
+
+
+def test_a_list_of_millions_of_nothing_is_not_looked_through() -> None:
+    """Half a minute of work and a gigabyte, for one body: whatever may be a picture counts as one."""
+    entries = b"[]," * 1_000_000
+    body = b'{"messages":[{"content":[{"type":"image_url"}]},%b1]}' % entries
+    few = b'{"messages":[{"content":[%b{"type":"image_url"},{}]}]}' % (b'{"a":1},' * 50)
+    assert count_images(body) == 1
+    assert count_images(body.replace(b"image_url", rb"image\u005furl")) == 1
+    assert inlined(msgspec.Raw(body[12:-1])) == Inlined()
+    assert count_images(few) == 1
+    parts = b'{"content":[%b1]},' % (b"1," * 4000)
+    assert count_images(b'{"messages":[%b{"x":"image_url"}]}' % (parts * 6)) == 1
+
+
+def test_a_large_picture_is_found_where_it_stands() -> None:
+    """Also behind a text that begins with the same letters, as often as it likes."""
+    large = PIXELS[:-4] + "A" * 3_000_000
+    for before in ("A", large[:1000] + "B", (PIXELS[:256] + "B") * 40):
+        found = looked_at(
+            {"type": "text", "text": before}, picture(f"data:image/png;base64,{large}")
+        )
+        assert found.size_bytes == len(large)
+        messages = json.dumps(
+            [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": before},
+                        picture(f"data:image/png;base64,{large}"),
+                    ],
+                }
+            ]
+        )
+        [(start, end)] = found.spans
+        assert messages[start:end] == large
