@@ -14,6 +14,9 @@ from proxy.core.errors import ProxyError
 
 MODELS = "/v1/models"
 _NEAREST_MAX = 3
+# What a keyboard's hyphen is turned into by word processors and web pages.
+_HYPHENS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"), "-")
+_PREFIX = "models/"  # Gemini's way to name a model, which its API takes with and without
 _NAME_IN_PATH = re.compile(r"[A-Za-z0-9._~:@+/-]+")
 
 
@@ -24,21 +27,32 @@ def matches(pattern: str, model: str) -> bool:
 
 
 def caseless(model: str) -> str:
-    """A model's name as vendors that ignore letter case read it; wide letters are those they stand
-    for."""
-    return (model if model.isascii() else unicodedata.normalize("NFKC", model)).casefold()
+    """A model's name as vendors that ignore letter case read it; wide letters and the many hyphens
+    are those they stand for."""
+    if model.isascii():
+        return model.casefold()
+    return unicodedata.normalize("NFKC", model.translate(_HYPHENS)).casefold()
 
 
 def matches_caseless(pattern: str, model: str) -> bool:
-    """The same in any letter case: for what limits or charges a request. Some vendors ignore case,
-    and none is evaded by being too wide."""
-    return fnmatch.fnmatchcase(caseless(model), caseless(pattern))
+    """The same in any letter case, with `models/` before it or without: for what limits or charges
+    a request. Some vendors ignore these, and none is evaded by being too wide."""
+    glob, name = caseless(pattern), caseless(model)
+    return fnmatch.fnmatchcase(name, glob) or fnmatch.fnmatchcase(
+        name.removeprefix(_PREFIX), glob.removeprefix(_PREFIX)
+    )
 
 
 def overlaps(one: str, other: str) -> bool:
-    """Whether some name matches both globs, whatever its case. A set such as [ab] counts as any
-    character."""
+    """Whether some name matches both globs, whatever its case, and with `models/` before it or
+    without. A set such as [ab] counts as any character."""
     first, second = (caseless(re.sub(r"\[[^\]]+\]", "?", glob)) for glob in (one, other))
+    return _overlap(first, second) or _overlap(
+        first.removeprefix(_PREFIX), second.removeprefix(_PREFIX)
+    )
+
+
+def _overlap(first: str, second: str) -> bool:
     # reached[at]: the part of `first` read so far and `second[:at]` match a common text
     reached = [True] + [False] * len(second)
     for at, sign in enumerate(second):

@@ -46,10 +46,17 @@ def test_the_first_route_that_matches_decides(model: str, upstream: str | None) 
 
 
 def test_limits_and_prices_ignore_letter_case_and_routes_do_not() -> None:
-    for model in ("gpt-4o", "GPT-4o", "\uff47pt-4o"):
+    for model in (
+        *("gpt-4o", "GPT-4o", "\uff47pt-4o", "gpt\u20104o", "gpt\u20114o", "gpt\u22124o"),
+        *("models/gpt-4o", "Models/GPT\uff0d4o"),
+    ):
         assert matches_caseless("gpt-*", model) and matches_caseless("GPT-4O", model)
         assert matches("gpt-*", model) is (model == "gpt-4o")
     assert not matches_caseless("gpt-*", "claude")
+    assert matches_caseless("models/gpt-*", "gpt-4o")
+    assert matches_caseless("models/*", "models/gpt-4o")
+    assert not matches_caseless("gpt-*", "tunedModels/gpt-4o")
+    assert overlaps("models/gpt-*", "gpt-4o*") and overlaps("gpt-?o", "models/gpt-4*")
 
 
 def test_a_miss_names_the_nearest_models() -> None:

@@ -8,6 +8,7 @@ chunks, a key may lie across two of them.
 from __future__ import annotations
 
 import re
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable
 from urllib.parse import quote
 
@@ -75,12 +76,25 @@ class Masking:
 
 
 def _forms(secret: str) -> tuple[str, ...]:
-    """A secret as it is, in JSON and in a URL. JSON's writers differ: .NET's has `\\u002B` for a
-    plus, Go's `\\u003c`, PHP's `\\/`."""
+    """A secret as it is, in JSON and in a URL, in hex and in base64. JSON's writers differ: .NET's
+    has `\\u002B` for a plus, Go's `\\u003c`, PHP's `\\/`."""
     slashed, url = secret.replace("/", "\\/"), quote(secret, safe="")
     lower = _ESCAPED_BY_SOME.sub(lambda sign: f"\\u{ord(sign[0]):04x}", secret)
     upper = _ESCAPED_BY_SOME.sub(lambda sign: f"\\u{ord(sign[0]):04X}", secret)
-    return secret, slashed, url, lower, upper
+    data = secret.encode("latin-1", "replace")
+    coded = (data.hex(), data.hex().upper(), *_in_base64(data))
+    return (secret, slashed, url, lower, upper, *coded)
+
+
+def _in_base64(data: bytes) -> list[str]:
+    """The letters of base64 that tell it, for each of the three places at which it may begin in
+    what was encoded: alone, or behind a user's name and a colon."""
+    forms = []
+    for before in range(3):
+        first, last = -(-before * 8 // 6), (before + len(data)) * 8 // 6
+        for encode in (b64encode, urlsafe_b64encode):
+            forms.append(encode(bytes(before) + data)[first:last].decode())
+    return forms
 
 
 class Mask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 
 import pytest
@@ -27,6 +28,8 @@ def through(masking: Masking, chunks: list[bytes]) -> bytes:
         "sk-live%2Fabababac%2B9",
         KEY.replace("+", "\\u002B"),
         KEY.replace("+", "\\u002b"),
+        KEY.encode().hex(),
+        KEY.encode().hex().upper(),
     ],
 )
 def test_each_form_is_masked_at_every_cut(form: str) -> None:
@@ -36,6 +39,19 @@ def test_each_form_is_masked_at_every_cut(form: str) -> None:
     for cut in range(len(whole)):
         assert through(MASKING, [whole[:cut], whole[cut:]]) == expected
     assert through(MASKING, [bytes([byte]) for byte in whole]) == expected
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("before", [b"", b"u", b"us", b"user:", b"Bearer "])
+@pytest.mark.parametrize("behind", [b"", b"x", b"\n"])
+def test_base64_of_a_key_tells_nothing_of_it(encode, before: bytes, behind: bytes) -> None:
+    """Only what stands before and behind it, and the letters that it shares with these, is left."""
+    secret = "sk-live/abababac\xff\xfe9"
+    encoded = encode(before + secret.encode("latin-1") + behind)
+    masked = through(Masking([secret]), [b'{"error":"', encoded[:7], encoded[7:], b'"}'])
+    left = masked[10:-2]
+    assert len(left) == len(encoded)
+    assert left.count(b"*") >= len(secret) * 8 // 6 - 1
 
 
 @given(st.lists(st.text("skab-", max_size=12), max_size=8))
