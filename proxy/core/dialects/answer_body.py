@@ -6,6 +6,7 @@ here, and knows what stands in them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from proxy.core.dialects.kept_body import KeptBody
@@ -19,6 +20,10 @@ _FIELD_STARTS = (
 )
 _EVENT_NAME = b"event:"
 _BRACE = 0x7B
+# Put before JSON by frameworks, so that no web page can run it as a script.
+_GUARD = re.compile(rb"(?:\)\]\}'?,?|for ?\(;;\);|while ?\(1\);)[ \t\r\n]*")
+_GUARD_STARTS = (b")", b"f", b"w")
+_GUARD_BYTES_MAX = 16
 
 
 class AnswerBody:
@@ -120,6 +125,15 @@ class AnswerBody:
         answer JSON to `stream: true`, or name neither."""
         piece = (self._mark + piece).lstrip()
         text = piece.removeprefix(BOM).lstrip()
+        if text[:1] in _GUARD_STARTS:
+            if len(text) < _GUARD_BYTES_MAX:
+                self._mark = text
+                return []
+            guard = _GUARD.match(text)
+            text = text if guard is None else text[guard.end() :]
+            if not text:
+                self._mark = b""
+                return []
         named = text[:1] in (b"d", b"e")  # as no JSON value begins; a line of an event stream does
         if not text or BOM.startswith(piece) or (named and len(text) < len(_EVENT_NAME)):
             self._mark = text if named else piece[: len(BOM)]

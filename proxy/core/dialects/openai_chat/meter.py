@@ -32,6 +32,9 @@ from proxy.core.dialects.texts import Texts
 from proxy.core.usage import Usage
 
 _DONE = b"[DONE]"
+# The longest token of the large vocabularies, a run of blanks: an output that comes to longer ones
+# has not counted the text (servers that always state 1).
+_TOKEN_BYTES_MAX = 128
 _HEADS_MAX = 4  # events read whole while looking for the model's name; Azure's first has none
 # output tokens per byte of delivered text, while nothing has been learned of the model
 MEASURE_UNCALIBRATED = (1, 4)
@@ -311,6 +314,9 @@ class Meter:
         )
         if self.service_tier is None:
             self.service_tier = stated.service_tier
+        output = self.usage.output_tokens
+        if output is not None and self.text_bytes > _countable(output):
+            return
         if embeds or (stated.counts_output_of(self._stated) and self._counts_all(answer, earlier)):
             self.usage_current = True
             self.usage_final = final
@@ -360,11 +366,14 @@ class Meter:
             self._read_broken_body(body)
             return
         self._take_usage(answer, final=True)
-        if self.texts is not None or self.usage is None or not self.usage.output_tokens:
+        output = None if self.usage is None else self.usage.output_tokens
+        if self.texts is not None or not output or len(body) > _countable(output):
             self.texts = Texts(None)  # it is all here already
             self._delivered = Delivered(self.texts, frames=False)
         choices, _, _ = self._delivered.take(body, answer)
         self._delivered.finish()
+        if output is not None and self.text_bytes > _countable(output):
+            self.usage_current = self.usage_final = False
         self._read = self._delivered.unread_bytes == 0
         self.unreadable = not self._read
         self._delivered.unread_bytes = 0  # they are those of the body
@@ -398,3 +407,8 @@ class Meter:
             return
         self._take_names(answer)
         self._take_usage(answer, final=True)
+
+
+def _countable(output_tokens: int) -> int:
+    """Bytes of text that so many tokens can be at most."""
+    return _TOKEN_BYTES_MAX * (output_tokens + 1)

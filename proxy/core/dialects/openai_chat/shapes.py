@@ -2,7 +2,7 @@
 and its usage.
 
 Usage is looked for in `usage`, `x_groq.usage` (Groq) and `choices[*].usage` (Moonshot); `stated.py`
-reads the numbers.
+reads the numbers. Answers in the form of another API are read by `native.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,12 @@ from contextlib import suppress
 import msgspec
 
 from proxy.core.dialects.openai_chat.cost import stated_cost_nano
+from proxy.core.dialects.openai_chat.native import (
+    choices_in,
+    read_native,
+    usage_in,
+    wrapped_in,
+)
 from proxy.core.dialects.openai_chat.repair import REPAIRED_BYTES_MAX, repaired
 from proxy.core.dialects.openai_chat.stated import Stated, read_stated
 from proxy.core.dialects.openai_chat.text import JSON_ERRORS
@@ -61,11 +67,32 @@ def read_answer(data: bytes) -> Answer | None:
     """The top level of this JSON object, or of the answer that it wraps; None if it is none."""
     try:
         answer = _answer_decoder.decode(data)
-        if answer.choices is _ABSENT and answer.data is not _ABSENT and _wraps_choices(answer.data):
-            return _answer_decoder.decode(answer.data)
-        return answer
+        if answer.choices is not _ABSENT:
+            return answer
+        if answer.data is not _ABSENT:
+            return _answer_decoder.decode(answer.data) if _wraps_choices(answer.data) else answer
+        return _of_another_api(data, answer)
     except JSON_ERRORS:
         return None
+
+
+def _of_another_api(data: bytes, answer: Answer) -> Answer:
+    """What a server says in its own API's form, in this one's; the answer itself if there is no
+    such thing. Raises one of JSON_ERRORS."""
+    native = read_native(data)
+    inside = wrapped_in(native)
+    if inside is not None:
+        wrapped = _answer_decoder.decode(inside)
+        native = read_native(inside)
+        if wrapped.choices is not _ABSENT:
+            return wrapped
+        answer = wrapped if wrapped.usage is not _ABSENT else answer
+    answer.choices = choices_in(native)
+    if answer.usage is _ABSENT:
+        answer.usage = usage_in(native)
+    if answer.model is _ABSENT:
+        answer.model, answer.id = native.model_version, native.response_id
+    return answer
 
 
 def _wraps_choices(data: msgspec.Raw) -> bool:

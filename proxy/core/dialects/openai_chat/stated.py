@@ -28,10 +28,16 @@ _RAW_NAME_CHARS_MAX = 64
 _PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
 # Each count's names, the most telling first: OpenAI's, the Responses API's, and those that gateways
-# pass on from Bedrock and from SDKs in JavaScript.
-_INPUT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
-_OUTPUT = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
-_TOTAL = ("total_tokens", "totalTokens")
+# pass on from Bedrock and from SDKs in JavaScript, from Ollama and from Google.
+_INPUT = (
+    *("prompt_tokens", "input_tokens", "promptTokens", "inputTokens"),
+    *("prompt_eval_count", "promptTokenCount"),
+)
+_OUTPUT = (
+    *("completion_tokens", "output_tokens", "completionTokens", "outputTokens"),
+    *("eval_count", "candidatesTokenCount"),
+)
+_TOTAL = ("total_tokens", "totalTokens", "totalTokenCount")
 # The parts: in the details, then beside the other counts.
 _CACHED_INSIDE = ("cached_tokens", "cache_read_input_tokens", "cache_read_tokens")
 _CACHED = (
@@ -39,7 +45,9 @@ _CACHED = (
     "prompt_cache_hit_tokens",
     "cache_read_input_tokens",
     "num_cached_tokens",
-)  # Moonshot, DeepSeek, LiteLLM before Anthropic, Mistral
+    "prompt_eval_cached_count",
+    "cachedContentTokenCount",
+)  # Moonshot, DeepSeek, LiteLLM before Anthropic, Mistral, Ollama, Google
 _WRITTEN_INSIDE = (
     "cache_write_tokens",
     "cache_creation_input_tokens",
@@ -48,6 +56,7 @@ _WRITTEN_INSIDE = (
 )
 _WRITTEN = ("cache_creation_input_tokens", "cache_write_tokens")
 _REASONING = ("reasoning_tokens",)
+_THOUGHTS = ("thoughtsTokenCount",)  # Google's own API: beside its candidates
 _AUDIO = ("audio_tokens",)
 
 
@@ -234,7 +243,10 @@ def read_stated(
         total_tokens=total_tokens,
         cached_tokens=_last(_count(beside, _CACHED), _count(prompt_details, _CACHED_INSIDE)),
         cache_write_tokens=_last(_count(beside, _WRITTEN), _count(prompt_details, _WRITTEN_INSIDE)),
-        reasoning_tokens=_last(_count(beside, _REASONING), _count(completion_details, _REASONING)),
+        reasoning_tokens=_last(
+            _last(_count(beside, _REASONING), _count(completion_details, _REASONING)),
+            _count(beside, _THOUGHTS),
+        ),
         audio_input_tokens=_count(prompt_details, _AUDIO),
         audio_output_tokens=_count(completion_details, _AUDIO),
         upstream_cost_nano=upstream_cost_nano,

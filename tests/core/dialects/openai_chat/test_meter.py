@@ -697,3 +697,30 @@ def test_no_damaged_stream_raises_or_reads_differently_in_other_chunks() -> None
             run(data[at : at + size] for at in range(0, len(data), size))
         )
         assert result(run([data])) == result(run(re.findall(rb"(?s:.+?(?:\n\n|$))", data)))
+
+
+@pytest.mark.parametrize("guard", [b")]}',\n", b")]}'\n", b")]}'", b"for (;;);", b"while(1);\r\n "])
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_what_frameworks_put_before_json_costs_nothing(guard: bytes, size: int) -> None:
+    """So that no web page can run an answer as a script."""
+    answer = b'{"choices":[{"message":{"content":"Hello"}}],"usage":{"prompt_tokens":9,"completion_tokens":2}}'
+    whole = guard + answer
+    meter = run([whole[at : at + size] for at in range(0, len(whole), size)], stream=False)
+    assert meter.usage is not None
+    assert (meter.usage.input_tokens, meter.usage.output_tokens) == (9, 2)
+    assert (meter.text_bytes, meter.answered, meter.unreadable) == (5, True, False)
+
+
+def test_an_output_that_cannot_be_the_text_has_not_counted_it() -> None:
+    """llama-cpp-python states 1 whatever a function-calling model writes (its issue 1344)."""
+    for words, stated, counts in ((200, 1, False), (20, 1, True), (200, 200, True)):
+        usage = {"prompt_tokens": 507, "completion_tokens": stated, "total_tokens": 507 + stated}
+        text = "word " * words
+        answer = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
+        meter = run([json.dumps(answer | {"usage": usage}).encode()], stream=False)
+        assert (meter.usage_current, meter.usage_final) == (counts, counts)
+        if not counts:
+            assert meter.texts is not None
+        events = stream_of(chunk(text), {"choices": [], "usage": usage})
+        meter = run([events + b"data: [DONE]\n\n"], stream=True)
+        assert (meter.usage_current, meter.usage_final) == (counts, counts)
