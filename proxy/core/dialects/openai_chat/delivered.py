@@ -22,6 +22,8 @@ _SHAPES_TRIED_MAX = (
     4  # shapes learnt without a single hit before giving up: such a stream has no two events alike
 )
 _SALVAGED_BYTES_MAX = 64 * 1024  # of a damaged event that is searched for texts
+# The longest token of the large vocabularies, a run of blanks.
+_TOKEN_BYTES_MAX = 128
 Piece = tuple[Key, bytes]  # of which text, and what
 
 
@@ -147,3 +149,9 @@ class Delivered:
             whole += text.add(piece)
         self.text_bytes += whole
         return whole
+
+
+def exceeds(text_bytes: int, output_tokens: int | None) -> bool:
+    """Whether a text is longer than so many tokens can be. Then the output that was stated has not
+    counted it: some servers always state 1."""
+    return output_tokens is not None and text_bytes > _TOKEN_BYTES_MAX * (output_tokens + 1)

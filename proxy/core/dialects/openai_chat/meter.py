@@ -8,7 +8,7 @@ stands in these attributes.
 from __future__ import annotations
 
 from proxy.core.dialects.answer_body import BOM, AnswerBody
-from proxy.core.dialects.openai_chat.delivered import Delivered
+from proxy.core.dialects.openai_chat.delivered import Delivered, exceeds
 from proxy.core.dialects.openai_chat.edges import edge_of
 from proxy.core.dialects.openai_chat.repair import objects_of, salvaged
 from proxy.core.dialects.openai_chat.shapes import (
@@ -32,9 +32,6 @@ from proxy.core.dialects.texts import Texts
 from proxy.core.usage import Usage
 
 _DONE = b"[DONE]"
-# The longest token of the large vocabularies, a run of blanks: an output that comes to longer ones
-# has not counted the text (servers that always state 1).
-_TOKEN_BYTES_MAX = 128
 _HEADS_MAX = 4  # events read whole while looking for the model's name; Azure's first has none
 # output tokens per byte of delivered text, while nothing has been learned of the model
 MEASURE_UNCALIBRATED = (1, 4)
@@ -80,9 +77,8 @@ class Meter:
         self.usage_final = False
         self._stated: Stated | None = None
         self._running = True  # what is stated beside a choice may be a running total
-        self._answered: bool | None = (
-            None  # whether it holds an answer; None: that cannot be told yet
-        )
+        # whether it holds an answer; None: that cannot be told yet
+        self._answered: bool | None = None
         self.done = False
         self.error = False
         self.finish_reason: str | None = None
@@ -105,9 +101,8 @@ class Meter:
         self._finished = False  # a finish_reason was seen
         self._heads_left = _HEADS_MAX
         self._event_bytes_max = event_bytes_max
-        self._cached_inside_input = (
-            cached_inside_input  # whether this vendor's prompt tokens hold its cached ones
-        )
+        # whether this vendor's prompt tokens hold its cached ones
+        self._cached_inside_input = cached_inside_input
         self._read = False  # a JSON answer was read to its end
         self._ended = False
 
@@ -295,9 +290,8 @@ class Meter:
         """So much was delivered."""
         if new_bytes > 0:
             self._answered = True
-            self.usage_current = self.usage_final = (
-                False  # what was stated before cannot have counted this
-            )
+            # What was stated before cannot have counted this.
+            self.usage_current = self.usage_final = False
 
     def _take_usage(self, answer: Answer, *, final: bool) -> None:
         """Merges what this answer or event states into what was stated before."""
@@ -312,12 +306,9 @@ class Meter:
         self.usage = self._stated.usage(
             cached_inside_input=self._cached_inside_input, embeddings=embeds
         )
-        if self.service_tier is None:
-            self.service_tier = stated.service_tier
-        output = self.usage.output_tokens
-        if output is not None and self.text_bytes > _countable(output):
-            return
-        if embeds or (stated.counts_output_of(self._stated) and self._counts_all(answer, earlier)):
+        self.service_tier = self.service_tier or stated.service_tier
+        counts = stated.counts_output_of(self._stated) and self._counts_all(answer, earlier)
+        if embeds or (counts and not exceeds(self.text_bytes, self.usage.output_tokens)):
             self.usage_current = True
             self.usage_final = final
 
@@ -367,12 +358,12 @@ class Meter:
             return
         self._take_usage(answer, final=True)
         output = None if self.usage is None else self.usage.output_tokens
-        if self.texts is not None or not output or len(body) > _countable(output):
+        if self.texts is not None or not output or exceeds(len(body), output):
             self.texts = Texts(None)  # it is all here already
             self._delivered = Delivered(self.texts, frames=False)
         choices, _, _ = self._delivered.take(body, answer)
         self._delivered.finish()
-        if output is not None and self.text_bytes > _countable(output):
+        if exceeds(self.text_bytes, output):
             self.usage_current = self.usage_final = False
         self._read = self._delivered.unread_bytes == 0
         self.unreadable = not self._read
@@ -407,8 +398,3 @@ class Meter:
             return
         self._take_names(answer)
         self._take_usage(answer, final=True)
-
-
-def _countable(output_tokens: int) -> int:
-    """Bytes of text that so many tokens can be at most."""
-    return _TOKEN_BYTES_MAX * (output_tokens + 1)
