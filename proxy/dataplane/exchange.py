@@ -187,13 +187,14 @@ class Exchange:
     async def _connect(self) -> UpstreamConnection | None:
         """A connection in hand, or None if the client left meanwhile."""
         upstream = self._upstream
+        pool = self._services.pools.of(upstream)
         self._client.client = self
         self._connecting = task = asyncio.current_task()
         try:
-            connection = await upstream.pool.acquire()
+            connection = await pool.acquire()
             if not self._client.lost:
                 return connection
-            upstream.pool.release(connection)
+            pool.release(connection)
         except asyncio.CancelledError:
             if not self._left or task is None or task.uncancel():
                 raise  # the process ends
@@ -216,7 +217,7 @@ class Exchange:
         try:
             self._services.journal.open(self._opened)
         except JournalUnavailable as error:
-            self._upstream.pool.release(connection)
+            self._services.pools.of(self._upstream).release(connection)
             raise journal_unavailable(
                 "write its journal", "it forwards nothing. Try again"
             ) from error
@@ -237,7 +238,7 @@ class Exchange:
         was sent on it, so nothing is sent twice."""
         if self.relay.how is not None or connection.usable:
             return connection
-        self._upstream.pool.discard(connection)
+        self._services.pools.of(self._upstream).discard(connection)
         other = await self._connect()
         if other is None:
             self.relay.decide(How.CLIENT_LEFT)
@@ -274,7 +275,9 @@ class Exchange:
             self.relay.decide(How.CLIENT_LEFT)
             return
         if self._settled:
-            self._upstream.pool.release(connection)  # the process ends, and the record is made
+            self._services.pools.of(self._upstream).release(
+                connection
+            )  # the process ends, and the record is made
             return
         self._counting.unasked()
         self.relay = self._attempt(spliced=False)

@@ -114,7 +114,7 @@ class Gateway:
 
     def _authenticate(self, request: Request, caller: _Caller) -> Tenant:
         now_ms = self._services.now_ms()
-        caller.tenant = caller.snapshot.keys.authenticate(
+        caller.tenant = self._services.keys.authenticate(
             request.headers, now_ms, caller.snapshot.forwards
         )
         caller.id = uuid7(now_ms, os.urandom(ID_BYTES))

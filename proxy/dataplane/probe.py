@@ -23,6 +23,7 @@ from proxy.core.usage import Usage
 from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.fetch import Fetch, Fetched, listed
 from proxy.dataplane.upstream.pool import ConnectError
+from proxy.dataplane.upstream.pools import pool_of
 from proxy.dataplane.upstream.upstream import Upstream
 
 CHAT = "/v1/chat/completions"
@@ -113,6 +114,7 @@ class _Prober:
     def __init__(self, snapshot: Snapshot, upstream: Upstream) -> None:
         self._snapshot = snapshot
         self._upstream = upstream
+        self._pool = pool_of(upstream)
         self._findings: list[str] = []
         self._models: int | None = None
         self._listed: list[str] = []
@@ -131,7 +133,7 @@ class _Prober:
             usable = False
             self._findings.append(str(error))
         finally:
-            await self._upstream.aclose()
+            await self._pool.aclose()
         return Probe(
             upstream=self._upstream.name,
             usable=usable,
@@ -285,12 +287,12 @@ class _Prober:
 
     async def _fetch(self, request: bytes) -> Fetched:
         try:
-            connection = await self._upstream.pool.acquire()
+            connection = await self._pool.acquire()
         except ConnectError as error:
             raise _Failed(
                 f"It cannot be reached: {error}. Check {self._setting('base_url')}."
             ) from error
-        fetch = Fetch(self._upstream, connection)
+        fetch = Fetch(self._upstream, self._pool, connection)
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await fetch.run(request)

@@ -409,8 +409,8 @@ class Relay:
         connection, self._connection = self._connection, None
         if connection is not None:
             if self.clean:
-                self._upstream.pool.release(connection)
+                self._services.pools.of(self._upstream).release(connection)
             else:
-                self._upstream.pool.discard(connection)
+                self._services.pools.of(self._upstream).discard(connection)
         if not self.over.done():
             self.over.set_result(None)

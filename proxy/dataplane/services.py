@@ -14,10 +14,12 @@ from proxy.core.pricing.served_models import ServedModels
 from proxy.core.usage import UsageRecord
 from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.request_log import request_line
+from proxy.dataplane.upstream.pools import Pools
 from proxy.journal import Journal
 from proxy.ledger import Ledger, Reader
 from proxy.metrics.collector import Metrics
 from proxy.quota import Quota
+from proxy.tenants.ring import KeyRing
 
 DRAINS_SHARE = 4  # of the drains, one key takes at most one part in so many
 KEY_SHARE = 4  # one key holds at most this part of the bound on bodies
@@ -47,6 +49,8 @@ class Services:
         recorder: Recorder,
         counter: TokenCounter,
         quota: Quota,
+        keys: KeyRing,
+        pools: Pools,
         served: ServedModels,
         metrics: Metrics,
         end_users: EndUsers,
@@ -61,6 +65,8 @@ class Services:
         self.recorder = recorder
         self.counter = counter
         self.quota = quota
+        self.pools = pools
+        self.keys = keys  # replaced by a reload
         self.served = served  # replaced by a reload, with the prices
         self.metrics = metrics
         self.end_users = end_users

@@ -1,5 +1,5 @@
-"""One config, compiled: who may call (keys), where a model goes (routes), with what (upstreams), at
-which price. A reload makes a new one."""
+"""One config, compiled: where a model goes (routes), to whom (upstreams), at which price, within
+which limits. A reload makes a new one."""
 
 from __future__ import annotations
 
@@ -15,29 +15,25 @@ from proxy.core.errors import ProxyError
 from proxy.core.model_names import match, model_not_found
 from proxy.core.tokens.images import IMAGE_RULES, ImageRule, Patches, Tiles
 from proxy.dataplane.upstream.upstream import Upstream
-from proxy.tenants.ring import KeyRing, Tenant
+from proxy.tenants.ring import Tenant, unknown_key
 
 PRICED_NAMED_MAX = 20  # in a refusal
-ROUTES_REMEMBERED_MAX = (
-    4096  # models whose route was looked up; the names come from clients, hence the bound
-)
+# models whose route was looked up; the names come from clients, hence the bound
+ROUTES_REMEMBERED_MAX = 4096
 
 
 class Snapshot:
-    """Immutable but for the memos of routes and prices. An exchange keeps the site it was admitted
-    under. Raises OSError, TableError for files gone since the check."""
+    """Immutable but for the memos of routes and prices. An exchange keeps the one of its admission.
 
-    def __init__(self, settings: Settings, previous: Snapshot | None = None) -> None:
+    Raises OSError or TableError for files that are gone since the config was checked.
+    """
+
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.keys = KeyRing(settings)
-        self.upstreams: dict[str, Upstream] = {}
-        for name, upstream in settings.upstreams.items():
-            timeouts = timeouts_of(settings, upstream)
-            old = previous.upstreams.get(name) if previous is not None else None
-            same = old is not None and old.settings == upstream and old.timeouts == timeouts
-            self.upstreams[name] = (
-                old if old is not None and same else Upstream(name, upstream, timeouts)
-            )
+        self.upstreams = {
+            name: Upstream(name, upstream, timeouts_of(settings, upstream))
+            for name, upstream in settings.upstreams.items()
+        }
         table = table_of(settings)
         self.prices = price_book_of(settings, table)
         self.prices_updated_s = (
@@ -69,7 +65,7 @@ class Snapshot:
     def why_unusable(self, tenant: Tenant, upstream: Upstream) -> ProxyError | None:
         """Why this caller's request cannot go to this upstream, or None."""
         if tenant.forwarded and upstream.settings.auth != "forward":
-            return self.keys.unknown()
+            return unknown_key(self.settings.support)
         if tenant.ours and upstream.settings.auth == "forward":
             message = f"The upstream `{upstream.name}` takes the caller's own vendor key, and this is a key of the proxy, which is never forwarded. Send the vendor's."
             return ProxyError(401, "invalid_request_error", "invalid_api_key", message)
@@ -102,11 +98,6 @@ class Snapshot:
         )
         message = f"The model {model[:100]!r} has no price at the upstream `{upstream.name}`, and this proxy passes on only what it can bill. The operator has to add it to `prices`.{named}"
         raise ProxyError(403, "invalid_request_error", "model_not_priced", message, param="model")
-
-    def retired_by(self, new: Snapshot) -> list[Upstream]:
-        """The upstreams of this site that a new one does not use any more."""
-        kept = {id(upstream) for upstream in new.upstreams.values()}
-        return [upstream for upstream in self.upstreams.values() if id(upstream) not in kept]
 
 
 def _image_rule(row: ImageTokens) -> ImageRule:

@@ -36,7 +36,6 @@ from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.listener import Listener
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
-from proxy.dataplane.upstream.upstream import Upstream
 from proxy.journal import JournalUnavailable
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.listeners.acceptor import Acceptor
@@ -127,7 +126,6 @@ class Server:
         self._read = reload
         self._tasks: set[asyncio.Task[object]] = set()
         self._close = contextlib.AsyncExitStack()
-        self._retired: list[Upstream] = []
         self._acceptor: Acceptor | None = None
         self.stopping = asyncio.Event()
         self._by_hand = False
@@ -293,7 +291,7 @@ class Server:
 
     def _put(self, snapshot: Snapshot) -> None:
         """This config is in effect from now on."""
-        self._retired += self._snapshot.retired_by(snapshot)
+        self._services.pools.use(snapshot.upstreams.values())
         self._snapshot = self._gateway.snapshot = snapshot
         if self._acceptor is not None:
             self._acceptor.most = _clients_max(snapshot.settings)
@@ -341,9 +339,6 @@ class Server:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if hasattr(self, "_snapshot"):
-            for upstream in [*self._snapshot.upstreams.values(), *self._retired]:
-                await upstream.aclose()
         await self._close.aclose()
 
     async def _sleep(self, seconds: float) -> None:
@@ -379,13 +374,7 @@ class Server:
                     "the system's clock was set back by %d s; records and limits go by the new time",
                     -step_ms // 1000,
                 )
-            for upstream in self._snapshot.upstreams.values():
-                upstream.pool.sweep(now_s)
-            for upstream in self._retired[:]:
-                upstream.pool.sweep(now_s)
-                if not upstream.pool.in_use:
-                    self._retired.remove(upstream)
-                    await upstream.aclose()
+            await self._services.pools.sweep(now_s)
 
     def _unready_code(self) -> str | None:
         """As an error code of the API, for whoever asks /readyz; the admin API has the reason in
@@ -417,7 +406,7 @@ class Server:
         models = [route.model for route in settings.routes] + [
             price.model for price in settings.prices
         ]
-        self._services.metrics.configured(models, self._snapshot.keys.expiries_ms())
+        self._services.metrics.configured(models, self._services.keys.expiries_ms())
 
 
 def _clients_max(settings: Settings) -> int:

@@ -20,8 +20,16 @@ from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerError, LedgerUnavailable, Reader
 from proxy.ledger.reading import Recent
 from proxy.quota.rebuild import count_ended, forget_others, restore
+from proxy.tenants.ring import KeyRing
 
 LOG = logging.getLogger("tollkeeper.server")
+
+
+class _Compiled(msgspec.Struct, frozen=True):
+    loaded: Loaded
+    snapshot: Snapshot
+    keys: KeyRing
+    served: ServedModels
 
 
 class Reloads:
@@ -65,11 +73,11 @@ class Reloads:
             LOG.warning("there is no config file to reload")
             return
         try:
-            loaded, snapshot, served = await asyncio.to_thread(self._compile, self._read)
-            if snapshot.rules.identities() - self._snapshot.rules.identities():
-                await self._take_with_new_limits(loaded, snapshot, served)
+            new = await asyncio.to_thread(self._compile, self._read)
+            if new.snapshot.rules.identities() - self._snapshot.rules.identities():
+                await self._take_with_new_limits(new)
             else:
-                self._take(loaded, snapshot, served)
+                self._take(new)
         except (ConfigError, OSError, LedgerError, LedgerUnavailable) as error:
             self._services.metrics.reload(False)
             LOG.error("the config was not reloaded, the old one stays: %s", error)
@@ -79,25 +87,22 @@ class Reloads:
             self._services.metrics.reload(False)
             LOG.exception("the config was not reloaded, the old one stays")
 
-    def _compile(self, read: Callable[[], Loaded]) -> tuple[Loaded, Snapshot, ServedModels]:
+    def _compile(self, read: Callable[[], Loaded]) -> _Compiled:
         """In the thread."""
         loaded = read()
-        snapshot = Snapshot(
-            carry_over(self._loaded.settings, loaded.settings), previous=self._snapshot
-        )
+        snapshot = Snapshot(carry_over(self._loaded.settings, loaded.settings))
         try:
             served = served_models(snapshot, self._services.reader)
         except (LedgerError, LedgerUnavailable) as error:  # this process knows most of it too
             LOG.warning("which models were served before this start cannot be read: %s", error)
             served = ServedModels(snapshot.prices)
         served.learn_all(self._services.served.seen)
-        return loaded, snapshot, served
+        return _Compiled(loaded, snapshot, KeyRing(snapshot.settings), served)
 
-    async def _take_with_new_limits(
-        self, loaded: Loaded, snapshot: Snapshot, served: ServedModels
-    ) -> None:
+    async def _take_with_new_limits(self, new: _Compiled) -> None:
         """Counts first what the new limits have used, to the last record that ended before they
         hold."""
+        snapshot = new.snapshot
         quota, rules = self._services.quota, self._snapshot.rules
         forget_others(quota, rules)  # what an earlier config left was not counted since
         async with self._services.recorder.paused() as ended:
@@ -107,9 +112,10 @@ class Reloads:
             count_ended(
                 quota, snapshot.rules, rules, ended[counted:], snapshot.settings.currency, now_ms
             )
-            self._take(loaded, snapshot, served)
+            self._take(new)
 
-    def _take(self, loaded: Loaded, snapshot: Snapshot, served: ServedModels) -> None:
+    def _take(self, new: _Compiled) -> None:
+        loaded, snapshot, served = new.loaded, new.snapshot, new.served
         for warning in loaded.warnings:
             LOG.warning("config: %s", warning)
         fixed = what_needs_restart(self._loaded.settings, loaded.settings)
@@ -118,6 +124,7 @@ class Reloads:
         self._services.recorder.price_terms(snapshot.prices.version, snapshot.prices.terms())
         served.learn_all(self._services.served.seen)  # what was served meanwhile
         self._services.served = served
+        self._services.keys = new.keys
         self._put(snapshot)
         self._snapshot = snapshot
         forget_others(self._services.quota, snapshot.rules)

@@ -26,12 +26,14 @@ from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.counting.vocabulary import Vocabularies
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
+from proxy.dataplane.upstream.pools import Pools
 from proxy.journal import Journal, JournalOptions
 from proxy.ledger import connect, connect_reader
 from proxy.metrics.collector import Metrics
 from proxy.metrics.spend import Spend
 from proxy.quota import connect as connect_quota
 from proxy.quota.watch import show_limits
+from proxy.tenants.ring import KeyRing
 
 
 async def assemble(
@@ -57,6 +59,9 @@ async def assemble(
     await recorder.recover()
     counter = TokenCounter(vocabularies, Calibration(settings.data_dir / CALIBRATION_FILE))
     close.push_async_callback(counter.aclose)
+    pools = Pools()
+    pools.use(snapshot.upstreams.values())
+    close.push_async_callback(pools.aclose)
     if settings.estimates == "counted":
         await counter.preload()
     return Services(
@@ -66,6 +71,8 @@ async def assemble(
         recorder=recorder,
         counter=counter,
         quota=await connect_quota(settings.quota.url, ZoneInfo(settings.timezone)),
+        keys=KeyRing(settings),
+        pools=pools,
         served=ServedModels(snapshot.prices),
         metrics=metrics,
         end_users=end_users,

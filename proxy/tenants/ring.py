@@ -39,11 +39,10 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyRing:
-    """The configured keys, looked up by the SHA-256 of what a client sends. Immutable: a reload
-    makes a new one."""
+    """The configured keys, looked up by the SHA-256 of what a client sends. Immutable."""
 
     def __init__(self, settings: Settings) -> None:
-        self._support = f" Ask {settings.support}." if settings.support else ""
+        self._support = settings.support
         self._tenants: dict[bytes, Tenant] = {}
         for key_id, key in settings.keys.items():
             digest = (
@@ -74,7 +73,8 @@ class KeyRing:
         """
         credential = _credential(headers)
         if not credential:
-            raise self._refusal(
+            raise _refusal(
+                self._support,
                 "invalid_api_key",
                 "No API key was sent. Put the key you were given into the header `Authorization: Bearer <key>`.",
             )
@@ -85,7 +85,8 @@ class KeyRing:
                 day = datetime.datetime.fromtimestamp(
                     tenant.expires_at_ms / 1000, datetime.UTC
                 ).strftime("%Y-%m-%d %H:%M UTC")
-                raise self._refusal(
+                raise _refusal(
+                    self._support,
                     "key_expired",
                     f"The API key {tenant.key_id!r} expired on {day}. Use a newer key.",
                 )
@@ -96,21 +97,14 @@ class KeyRing:
             )
         if credential.startswith(PREFIX.encode()):
             if not check(credential.decode("ascii", "replace")):
-                raise self._refusal(
+                raise _refusal(
+                    self._support,
                     "invalid_api_key",
                     "The API key has a typo: its last six characters do not fit the rest. Copy it again, whole.",
                 )
         elif forward:
             return Tenant(key_id=f"fwd-{digest.hex()[:16]}", forwarded=True)
-        raise self.unknown()
-
-    def unknown(self) -> ProxyError:
-        """401 for a credential that no key has, or that counts only at an `auth: forward`
-        upstream."""
-        return self._refusal(
-            "invalid_api_key",
-            "The API key is not known here. Check that it is a key of this proxy, not of the vendor behind it.",
-        )
+        raise unknown_key(self._support)
 
     def expiries_ms(self) -> dict[str, int]:
         """When each key that expires does so, by its id."""
@@ -120,10 +114,20 @@ class KeyRing:
             if tenant.expires_at_ms is not None
         }
 
-    def _refusal(self, code: str, message: str) -> ProxyError:
-        return ProxyError(
-            401, "invalid_request_error", code, message + self._support, headers=_CHALLENGE
-        )
+
+def unknown_key(support: str) -> ProxyError:
+    """401 for a credential that no key has, or that counts only at an `auth: forward` upstream."""
+    return _refusal(
+        support,
+        "invalid_api_key",
+        "The API key is not known here."
+        " Check that it is a key of this proxy, not of the vendor behind it.",
+    )
+
+
+def _refusal(support: str, code: str, message: str) -> ProxyError:
+    ask = f" Ask {support}." if support else ""
+    return ProxyError(401, "invalid_request_error", code, message + ask, headers=_CHALLENGE)
 
 
 def _credential(headers: RawHeaders) -> bytes:

@@ -301,7 +301,7 @@ async def test_a_drain_that_ends_between_the_attempts_charges_nothing(tmp_path: 
         settings["upstreams"]["mock"]["connections_max"] = 1  # type: ignore[index]
         async with running(tmp_path, settings) as proxy:
             client = await RawClient.connect(proxy.address)
-            pool = proxy.server.snapshot.upstreams["mock"].pool
+            pool = proxy.pool
             real = pool.acquire
             waits = asyncio.Event()
 

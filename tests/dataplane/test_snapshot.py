@@ -1,4 +1,4 @@
-"""One config, compiled: routes, usability of an upstream, and what a reload keeps."""
+"""One config, compiled: routes, and who may use an upstream."""
 
 from __future__ import annotations
 
@@ -73,15 +73,6 @@ def test_which_upstream_a_caller_may_use() -> None:
     ) is not None and error.code == "invalid_api_key"
     assert snapshot.why_unusable(stranger, snapshot.upstreams["f"]) is None
     assert snapshot.forwards
-
-
-def test_a_reload_keeps_the_connections_of_upstreams_that_did_not_change() -> None:
-    old = Snapshot(SETTINGS)
-    changed = {**SETTINGS.upstreams, "a": UpstreamSettings(base_url="https://a/v1", api_key="k2")}
-    new = Snapshot(msgspec.structs.replace(SETTINGS, upstreams=changed), previous=old)
-    assert new.upstreams["b"] is old.upstreams["b"]
-    assert new.upstreams["a"] is not old.upstreams["a"]
-    assert old.retired_by(new) == [old.upstreams["a"]]
 
 
 def test_a_key_of_ours_is_never_told_to_a_vendor() -> None:

@@ -51,7 +51,7 @@ def count(data: bytes) -> int:
 
 
 def pool_of(proxy: Running) -> Pool:
-    return proxy.server._snapshot.upstreams["mock"].pool
+    return proxy.pool
 
 
 async def nothing_left(proxy: Running) -> None:

@@ -125,7 +125,7 @@ async def test_one_that_closes_while_the_journal_is_synced_costs_nothing(tmp_pat
             tmp_path, config(upstream.url, journal={"segment": "1MiB", "sync": "always"})
         ) as proxy,
     ):
-        pool = proxy.server.snapshot.upstreams["mock"].pool
+        pool = proxy.pool
         client = await RawClient.connect(proxy.address)
         await client.post(WHOLE % b"m")
         await client.answer()

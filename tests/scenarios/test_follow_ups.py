@@ -142,7 +142,7 @@ def seen(heard: RawAnswer, rows: dict[object, dict[str, object]]) -> tuple[objec
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_nothing_behind_an_answer_changes_it(snapshot: Site, answer: str) -> None:
-    pool = snapshot.proxy.server.snapshot.upstreams["mock"].pool
+    pool = snapshot.proxy.pool
     plain = await snapshot.ask(answer, "", False)
     pool.sweep(math.inf)
     heard = {}
@@ -209,7 +209,7 @@ async def test_a_connection_with_a_request_half_sent_carries_no_other(tmp_path: 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     async with running(tmp_path, config(url)) as proxy:
-        pool = proxy.server.snapshot.upstreams["mock"].pool
+        pool = proxy.pool
         for kind in (True, False):
             pool._reuse.kept(kind, 1.0, 1.0)
         statuses = []

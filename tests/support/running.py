@@ -13,6 +13,7 @@ import yaml
 
 from proxy.config.loader import load
 from proxy.dataplane.counting.vocabulary import Vocabularies
+from proxy.dataplane.upstream.pool import Pool
 from proxy.server.failpoints import Failpoints
 from proxy.server.lifecycle import Server
 from tests.support.corpora import encoding
@@ -39,6 +40,11 @@ class Running:
     @property
     def metrics_url(self) -> str:
         return f"http://{self.server.addresses.metrics}/metrics"
+
+    @property
+    def pool(self) -> Pool:
+        """The connections to the upstream `mock`."""
+        return self.server.services.pools.of(self.server.snapshot.upstreams["mock"])
 
     def rows(self) -> list[dict[str, object]]:
         """What is booked now, oldest first."""

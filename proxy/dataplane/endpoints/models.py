@@ -203,12 +203,13 @@ class Models:
     async def _fetch(
         self, upstream: Upstream, target: str, headers: RawHeaders, fetching: _Fetching
     ) -> Fetched:
+        pool = self._services.pools.of(upstream)
         try:
-            connection = await upstream.pool.acquire()
+            connection = await pool.acquire()
         except ConnectError as error:
             self._services.metrics.upstream_error(upstream.name, error.kind)
             raise upstream.unreachable(error) from error
-        fetch = Fetch(upstream, connection)
+        fetch = Fetch(upstream, pool, connection)
         fetching.add(fetch)
         try:
             async with asyncio.timeout(min(FETCH_S, upstream.timeouts.first_byte_s)):

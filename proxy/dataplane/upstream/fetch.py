@@ -14,6 +14,7 @@ from aiohttp.streams import StreamReader
 from proxy.core.http.headers import first, first_text
 from proxy.core.http.masking import Watch
 from proxy.dataplane.upstream.connection import UpstreamConnection
+from proxy.dataplane.upstream.pool import Pool
 from proxy.dataplane.upstream.upstream import Upstream
 
 ANSWER_BYTES_MAX = 8 << 20  # the longest list of models known is below 1 MiB
@@ -34,8 +35,9 @@ class Fetch:
     """Sends one request on a connection in hand and receives its answer. Whoever made it calls
     `end`, however it went."""
 
-    def __init__(self, upstream: Upstream, connection: UpstreamConnection) -> None:
+    def __init__(self, upstream: Upstream, pool: Pool, connection: UpstreamConnection) -> None:
         self._upstream = upstream
+        self._pool = pool
         self._connection = connection
         self._answer: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
         self._head: RawResponseMessage | None = None
@@ -59,9 +61,9 @@ class Fetch:
     def end(self) -> None:
         """Gives the connection back, or closes it where the answer was not read to its end."""
         if self._body is not None and self._body.at_eof():
-            self._upstream.pool.release(self._connection)
+            self._pool.release(self._connection)
         else:
-            self._upstream.pool.discard(self._connection)
+            self._pool.discard(self._connection)
 
     # What the connection tells.
 

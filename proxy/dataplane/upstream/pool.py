@@ -73,9 +73,7 @@ class Pool:
     ) -> None:
         self._url = URL(base_url)
         self._proxy = URL(proxy).with_user(None) if proxy else None
-        self.proxy_authorization = (
-            _basic(URL(proxy)) if proxy else None
-        )  # to be sent by whoever speaks to the proxy itself
+        self._proxy_authorization = proxy_authorization(proxy) if proxy else None
         self._connections_max = connections_max
         self._connect_s = connect_s
         self._pool_s = pool_s
@@ -210,7 +208,9 @@ class Pool:
         session = self._session
         assert session.connector is not None
         headers = (
-            {"Proxy-Authorization": self.proxy_authorization} if self.proxy_authorization else None
+            {"Proxy-Authorization": self._proxy_authorization}
+            if self._proxy_authorization
+            else None
         )
         request = aiohttp.ClientRequest(
             "POST",
@@ -259,10 +259,10 @@ class Pool:
                 return
 
 
-def _basic(proxy: URL) -> str | None:
-    return (
-        None if proxy.user is None else aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
-    )
+def proxy_authorization(proxy: str) -> str | None:
+    """What an egress proxy is told of us: the user of its URL, or None."""
+    url = URL(proxy)
+    return None if url.user is None else aiohttp.encode_basic_auth(url.user, url.password or "")
 
 
 def _reason(error: BaseException) -> str:

@@ -1,5 +1,4 @@
-"""One configured vendor: its address, its credential, which headers cross, and its pool of
-connections."""
+"""One configured vendor: its address, its credential, and which headers cross."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from proxy.core.http.masking import Masking
 from proxy.core.http.query import without
 from proxy.core.model_names import matches_caseless
 from proxy.core.steering import tells_a_key
-from proxy.dataplane.upstream.pool import ConnectError, Pool
+from proxy.dataplane.upstream.pool import ConnectError, proxy_authorization
 
 OF_THE_BODY = (
     "accept-encoding",
@@ -67,21 +66,24 @@ class Upstream:
             if forward or not settings.api_key
             else hashlib.sha256(settings.api_key.encode()).hexdigest()[:12]
         )
-        self.pool = Pool(
-            settings.base_url,
-            connections_max=settings.connections_max,
-            connect_s=timeouts.connect_s,
-            pool_s=timeouts.pool_s,
-            keepalive_s=timeouts.upstream_keepalive_s,
-            context=ssl.create_default_context(cafile=str(settings.ca_file))
-            if settings.ca_file
-            else True,
-            proxy=settings.proxy or None,
+        self.tls: ssl.SSLContext | bool = (
+            ssl.create_default_context(cafile=str(settings.ca_file)) if settings.ca_file else True
         )
-        if absolute and self.pool.proxy_authorization is not None:
-            own_headers["proxy-authorization"] = self.pool.proxy_authorization
+        if absolute and (authorization := proxy_authorization(settings.proxy)) is not None:
+            own_headers["proxy-authorization"] = authorization
         own_lines = "".join(f"{name}: {value}\r\n" for name, value in own_headers.items())
         self._version_line = f" HTTP/1.1\r\nHost: {host}\r\n{own_lines}".encode("latin-1")
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are one upstream to a client: of two configs, with the same settings."""
+        return isinstance(other, Upstream) and (self.name, self.settings, self.timeouts) == (
+            other.name,
+            other.settings,
+            other.timeouts,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     @property
     def configured(self) -> bool:
@@ -210,9 +212,6 @@ class Upstream:
             return ProxyError(504, "api_error", "upstream_timeout", message)
         message = f"The upstream `{self.name}` cannot be reached: {error}. Nothing was sent or charged; try again, or ask the operator to check its base_url."
         return ProxyError(502, "api_error", "upstream_unreachable", message)
-
-    async def aclose(self) -> None:
-        await self.pool.aclose()
 
 
 def _secrets(settings: UpstreamSettings) -> Iterator[str]:

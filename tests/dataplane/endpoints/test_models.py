@@ -184,7 +184,7 @@ async def test_lists_count_as_requests_in_flight_and_end_when_the_client_leaves(
             await asyncio.sleep(0)
         assert json.loads((await get(proxy, "/v1/models")).body)["error"]["code"] == "overloaded"
         client.leave()
-        pool = proxy.server.snapshot.upstreams["mock"].pool
+        pool = proxy.pool
         await until(lambda: not (pool.in_use or proxy.server.services.inflight))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.config.settings import TimeoutSettings, UpstreamSettings
 from proxy.dataplane.upstream.fetch import ANSWER_BYTES_MAX, Fetch, Fetched, listed
+from proxy.dataplane.upstream.pools import pool_of
 from proxy.dataplane.upstream.upstream import Upstream
 from tests.support.raw import Script, Visit, raw_upstream
 from tests.support.tls import certificate, server_context, tls_answers
@@ -23,17 +24,18 @@ async def fetched(script: Script, *, times: int = 1) -> tuple[list[Fetched | Exc
         upstream = Upstream(
             "vendor", UpstreamSettings(base_url=vendor.url, api_key="k"), TimeoutSettings()
         )
+        pool = pool_of(upstream)
         answers: list[Fetched | Exception] = []
         for _ in range(times):
-            one = Fetch(upstream, await upstream.pool.acquire())
+            one = Fetch(upstream, pool, await pool.acquire())
             try:
                 answers.append(await one.run(HEAD))
             except Exception as error:
                 answers.append(error)
             one.end()
-            assert upstream.pool.in_use == 0
-        idle = upstream.pool._open
-        await upstream.aclose()
+            assert pool.in_use == 0
+        idle = pool._open
+        await pool.aclose()
         return answers, idle
 
 
@@ -122,15 +124,16 @@ async def test_only_json_shows_that_it_is_whole_where_tls_does_not(tmp_path: Pat
         upstream = Upstream(
             "vendor", UpstreamSettings(base_url=url, api_key="k", ca_file=cert), TimeoutSettings()
         )
+        pool = pool_of(upstream)
         for name, (_, _, whole) in cases.items():
-            one = Fetch(upstream, await upstream.pool.acquire())
+            one = Fetch(upstream, pool, await pool.acquire())
             try:
                 await one.run(HEAD[:-2] + b'X-Case: "%b"\r\n\r\n' % name)
                 assert whole, name
             except OSError:
                 assert not whole, name
             one.end()
-        await upstream.aclose()
+        await pool.aclose()
 
 
 async def endless(visit: Visit) -> None:
