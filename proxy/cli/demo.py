@@ -22,7 +22,7 @@ from proxy.cli import common
 from proxy.config import loader
 from proxy.listeners import descriptors
 from proxy.scripted_upstream import Script, serving
-from proxy.server import lifecycle, logs
+from proxy.server import lifecycle, listening, logs, startup
 from proxy.tenants.key import KEY_BYTES_MIN, make_key
 
 HOST = "127.0.0.1"
@@ -178,7 +178,7 @@ async def _run(home: Path, port: int, metrics_port: int, pace_s: float) -> None:
         loaded = loader.load(path, os.environ)
         logs.configure(loaded.settings.log.format, sys.stderr)
 
-        def announce(addresses: lifecycle.Addresses) -> None:
+        def announce(addresses: listening.Addresses) -> None:
             ready = Demo(
                 base_url=f"http://{addresses.data}/v1",
                 metrics_url=f"http://{addresses.metrics}/metrics",
@@ -189,7 +189,7 @@ async def _run(home: Path, port: int, metrics_port: int, pace_s: float) -> None:
 
         try:
             await lifecycle.serve(loaded, ready=announce, environ=os.environ)
-        except lifecycle.StartError as error:
+        except startup.StartError as error:
             raise common.Failed(str(error)) from error
 
 

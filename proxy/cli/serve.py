@@ -16,7 +16,7 @@ from proxy.cli import common
 from proxy.cli.estimated import unstated
 from proxy.config import loader
 from proxy.listeners import descriptors
-from proxy.server import lifecycle, logs
+from proxy.server import lifecycle, listening, logs, startup
 
 LOG = logging.getLogger("tollkeeper.serve")
 
@@ -66,7 +66,7 @@ def serve(
 def run(
     loaded: loader.Loaded,
     *,
-    ready: Callable[[lifecycle.Addresses], None],
+    ready: Callable[[listening.Addresses], None],
     reload: Callable[[], loader.Loaded] | None = None,
 ) -> None:
     """Log to stderr and serve until stopped; Failed with the reason if the process cannot start."""
@@ -86,7 +86,7 @@ def run(
     try:
         uvloop.run(lifecycle.serve(loaded, ready=ready, reload=reload, environ=os.environ))
         LOG.info("stopped")
-    except lifecycle.StartError as error:
+    except startup.StartError as error:
         raise common.Failed(str(error)) from error
 
 
@@ -97,7 +97,7 @@ def _forward_only(url: str, listen: str | None, metrics_listen: str | None) -> l
         raise click.UsageError("; ".join(error.messages)) from error
 
 
-def _announce(addresses: lifecycle.Addresses) -> None:
+def _announce(addresses: listening.Addresses) -> None:
     urls = {
         "base_url": f"http://{addresses.data}/v1",
         "metrics": f"http://{addresses.metrics}/metrics",

@@ -1,5 +1,4 @@
-"""Brings a changed config into effect while the proxy serves: the whole new one, or the whole old
-one.
+"""Brings a changed config into effect while the proxy serves: all of the new one, or none of it.
 
 A large config takes seconds to read and to compile, so both happen in a thread. The event loop only
 counts what new limits have used and swaps.
@@ -9,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
 from proxy.config.loader import ConfigError, Loaded, carry_over, what_needs_restart
+from proxy.config.settings import Settings
 from proxy.core.pricing.served_models import ServedModels
+from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
-from proxy.ledger import LedgerError, LedgerUnavailable, Reader
-from proxy.ledger.reading import Recent
-from proxy.quota.rebuild import count_ended, forget_others, restore
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.listeners.acceptor import Acceptor
+from proxy.quota.rebuild import count_ended, forget_others
+from proxy.server.listening import clients_max
+from proxy.server.past_use import count_limits, served_models
 from proxy.tenants.ring import KeyRing
 
 LOG = logging.getLogger("tollkeeper.server")
@@ -33,27 +36,24 @@ class _Compiled(msgspec.Struct, frozen=True):
 
 
 class Reloads:
-    """One reload runs at a time, and at most one waits for its turn: whoever asks meanwhile shares
-    it.
+    """One reload runs at a time, and at most one waits for its turn: later calls share that one.
 
-    `read` gives the config as the files are now; it may block. `put` is called on the event loop
-    with
-    the new site, once all that can fail has worked.
+    `read` gives the config as the files are now; it may block.
     """
 
     def __init__(
         self,
         read: Callable[[], Loaded] | None,
         loaded: Loaded,
-        snapshot: Snapshot,
         services: Services,
-        put: Callable[[Snapshot], None],
+        gateway: Gateway,
+        acceptor: Acceptor,
     ) -> None:
         self._read = read
         self._loaded = loaded
-        self._snapshot = snapshot
         self._services = services
-        self._put = put
+        self._gateway = gateway
+        self._acceptor = acceptor
         self._turn = asyncio.Lock()
         self._waiting: asyncio.Task[None] | None = None
 
@@ -65,7 +65,7 @@ class Reloads:
 
     async def _reload_in_turn(self) -> None:
         async with self._turn:
-            self._waiting = None  # who asks from here on may want what is written from here on
+            self._waiting = None  # a call from here on may want what is written from here on
             await self._reload()
 
     async def _reload(self) -> None:
@@ -74,21 +74,19 @@ class Reloads:
             return
         try:
             new = await asyncio.to_thread(self._compile, self._read)
-            if new.snapshot.rules.identities() - self._snapshot.rules.identities():
+            if new.snapshot.rules.identities() - self._gateway.snapshot.rules.identities():
                 await self._take_with_new_limits(new)
             else:
                 self._take(new)
         except (ConfigError, OSError, LedgerError, LedgerUnavailable) as error:
             self._services.metrics.reload(False)
             LOG.error("the config was not reloaded, the old one stays: %s", error)
-        except (
-            Exception
-        ):  # a defect of ours; requests are served with the old config, and are to be
+        except Exception:  # a defect of ours; the old config goes on to serve
             self._services.metrics.reload(False)
             LOG.exception("the config was not reloaded, the old one stays")
 
     def _compile(self, read: Callable[[], Loaded]) -> _Compiled:
-        """In the thread."""
+        """Reads and compiles, in the thread."""
         loaded = read()
         snapshot = Snapshot(carry_over(self._loaded.settings, loaded.settings))
         try:
@@ -100,10 +98,9 @@ class Reloads:
         return _Compiled(loaded, snapshot, KeyRing(snapshot.settings), served)
 
     async def _take_with_new_limits(self, new: _Compiled) -> None:
-        """Counts first what the new limits have used, to the last record that ended before they
-        hold."""
+        """Counts the use of new limits first, to the last record that ends before they hold."""
         snapshot = new.snapshot
-        quota, rules = self._services.quota, self._snapshot.rules
+        quota, rules = self._services.quota, self._gateway.snapshot.rules
         forget_others(quota, rules)  # what an earlier config left was not counted since
         async with self._services.recorder.paused() as ended:
             counted = len(ended)
@@ -125,8 +122,10 @@ class Reloads:
         served.learn_all(self._services.served.seen)  # what was served meanwhile
         self._services.served = served
         self._services.keys = new.keys
-        self._put(snapshot)
-        self._snapshot = snapshot
+        self._services.pools.use(snapshot.upstreams.values())
+        self._gateway.snapshot = snapshot
+        self._acceptor.most = clients_max(snapshot.settings)
+        describe(self._services, snapshot.settings)
         forget_others(self._services.quota, snapshot.rules)
         self._services.end_users.mode = snapshot.settings.privacy.end_user
         self._loaded = msgspec.structs.replace(loaded, settings=snapshot.settings)
@@ -134,22 +133,8 @@ class Reloads:
         LOG.info("the config was reloaded")
 
 
-async def count_limits(
-    services: Services, snapshot: Snapshot, unbooked: Sequence[Recent] = ()
-) -> None:
-    """What was used of the limits that nobody has counted yet; `unbooked` is not in the book.
-
-    Raises LedgerError or LedgerUnavailable where the book cannot be read.
-    """
-    await restore(
-        services.quota, snapshot.rules, services.ledger, services.reader, unbooked,
-        currency=snapshot.settings.currency, zone=snapshot.zone, now_ms=services.now_ms(),
-    )  # fmt: skip
-
-
-def served_models(snapshot: Snapshot, reader: Reader) -> ServedModels:
-    """What the book says was served, by this site's prices. Blocks.
-
-    Raises LedgerError or LedgerUnavailable where the book cannot be read.
-    """
-    return ServedModels(snapshot.prices, reader.served_models())
+def describe(services: Services, settings: Settings) -> None:
+    """Tells the metrics what the config names."""
+    models = [route.model for route in settings.routes]
+    models += [price.model for price in settings.prices]
+    services.metrics.configured(models, services.keys.expiries_ms())

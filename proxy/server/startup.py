@@ -1,13 +1,16 @@
 """Makes the parts that all exchanges share, in order: ledger (locks the data directory) → journal →
-recovery of what a crash left → counter → quota."""
+recovery of what a crash left → counter → quota → what the limits have used."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
 import secrets
 import shutil
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -15,6 +18,7 @@ import msgspec
 from proxy import __version__
 from proxy.accounting.end_users import EndUsers
 from proxy.accounting.recorder import Recorder
+from proxy.config.price_tables import TableError
 from proxy.config.settings import Settings
 from proxy.core.clock import SteadyClock
 from proxy.core.fault_points import FaultPoint
@@ -27,13 +31,59 @@ from proxy.dataplane.counting.vocabulary import Vocabularies
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.pools import Pools
-from proxy.journal import Journal, JournalOptions
-from proxy.ledger import connect, connect_reader
+from proxy.journal import Journal, JournalOptions, JournalUnavailable
+from proxy.ledger import LedgerError, LedgerUnavailable, connect, connect_reader
 from proxy.metrics.collector import Metrics
 from proxy.metrics.spend import Spend
+from proxy.quota import QuotaError
 from proxy.quota import connect as connect_quota
 from proxy.quota.watch import show_limits
+from proxy.server.past_use import book_what_was_left, count_limits, served_models
+from proxy.server.tasks import Tasks
 from proxy.tenants.ring import KeyRing
+
+
+class StartError(Exception):
+    """The process cannot start; the message says why and what to do."""
+
+
+def compiled(settings: Settings) -> Snapshot:
+    """The config, and a data directory for it. Raises StartError."""
+    _make_private(settings.data_dir)
+    try:
+        return Snapshot(settings)
+    except (OSError, TableError) as error:  # a file that is gone since the config was checked
+        raise StartError(f"upstreams: {error}. Check the files that they name.") from error
+
+
+async def opened(
+    snapshot: Snapshot,
+    close: contextlib.AsyncExitStack,
+    *,
+    fail: FaultPoint,
+    vocabularies: Vocabularies,
+    clock: SteadyClock,
+) -> Services:
+    """All shared parts, as `assemble` makes them. Raises StartError."""
+    try:
+        return await assemble(snapshot, close, fail=fail, vocabularies=vocabularies, clock=clock)
+    except (LedgerError, LedgerUnavailable, QuotaError) as error:
+        raise StartError(str(error)) from error
+    except (JournalUnavailable, OSError) as error:
+        raise StartError(
+            f"data_dir: {error}. Free space or mend the disk, then start again;"
+            " what the journal holds stays."
+        ) from error
+
+
+async def count_what_was_used(services: Services, snapshot: Snapshot, tasks: Tasks) -> None:
+    """Books what is left of earlier requests, then counts the limits. Raises StartError."""
+    await book_what_was_left(services, snapshot, journal_options(snapshot.settings), tasks)
+    try:
+        await count_limits(services, snapshot)
+        services.served = await asyncio.to_thread(served_models, snapshot, services.reader)
+    except (LedgerError, LedgerUnavailable) as error:
+        raise StartError(f"the limits cannot be counted: {error}") from error
 
 
 async def assemble(
@@ -44,8 +94,10 @@ async def assemble(
     vocabularies: Vocabularies,
     clock: SteadyClock,
 ) -> Services:
-    """All shared parts; what is to be closed is pushed on `close`. Raises what ledger, journal and
-    quota raise when they cannot be opened."""
+    """All shared parts; each that must be closed is pushed on `close`.
+
+    Raises the errors of ledger, journal and quota when they cannot be opened.
+    """
     settings = snapshot.settings
     key_file = settings.data_dir / settings.ledger.key_file
     ledger = await connect(settings.ledger.url, settings.data_dir, key_file, fail=fail)
@@ -90,8 +142,11 @@ def journal_options(settings: Settings) -> JournalOptions:
 def observe(
     services: Services, settings: Settings, snapshot: Callable[[], Snapshot]
 ) -> Callable[[], Awaitable[None]]:
-    """Lets the metrics read what other parts count. Returns what is to be done before each page:
-    bring in what its thread cannot look at."""
+    """Lets the metrics read the counts of other parts.
+
+    Returns what the event loop does before each page, for figures that the page's thread cannot
+    read.
+    """
     journal, recorder, metrics = services.journal, services.recorder, services.metrics
     metrics.watch("journal_bytes", lambda: journal.bytes_on_disk)
     metrics.watch("journal_open_exchanges", lambda: journal.open_count)
@@ -116,3 +171,18 @@ def observe(
         await show_limits(services)
 
     return prepare
+
+
+def _make_private(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StartError(
+            f"data_dir: {directory} cannot be made: {error.strerror or error}."
+            " Choose a directory this user may write."
+        ) from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise StartError(
+            f"data_dir: {directory} cannot be written by this user."
+            " Choose another or change its owner."
+        )

@@ -14,7 +14,9 @@ from proxy import __version__
 from proxy.admin.process import Process
 from proxy.cli import admin_client
 from proxy.cli.common import Failed
-from proxy.server.lifecycle import Server, StartError
+from proxy.config.loader import load
+from proxy.server.lifecycle import Server
+from proxy.server.startup import StartError
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 
@@ -114,8 +116,6 @@ async def test_an_admin_address_in_use_is_named(tmp_path: Path) -> None:
 
 async def test_a_second_process_takes_nothing_from_the_first(tmp_path: Path) -> None:
     async with running(tmp_path, config("http://127.0.0.1:9/v1")) as proxy:
-        second = Server(proxy.server._loaded)
         with pytest.raises(StartError, match="in use"):
-            await second.start()
-        await second.aclose()
+            await Server.start(load(tmp_path / "config.yaml", {}))
         assert (await state(proxy)).ready

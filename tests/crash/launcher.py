@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 
 from proxy.config.loader import load
-from proxy.server import lifecycle, logs
+from proxy.server import lifecycle, logs, startup
 
 STARTED, FAILED = 0, 1
 
@@ -56,7 +56,7 @@ def _fork(order: dict[str, str], inherited: list[int]) -> int:
         os.dup2(log, 2)
         _serve(order)
         code = STARTED
-    except lifecycle.StartError as error:
+    except startup.StartError as error:
         os.write(2, f"{error}\n".encode())
     finally:
         os._exit(code)  # nothing of the launcher's own may run at the end of this process

@@ -357,11 +357,11 @@ async def test_a_body_that_takes_long_to_read_is_read_beside_the_loop(
             await asyncio.sleep(0)
 
     async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
-        looking = asyncio.create_task(look(proxy.server._gateway))
+        looking = asyncio.create_task(look(proxy.server.front.gateway))
         assert (await ask(proxy.address, request_)).status == 200
         looking.cancel()
         assert any(seen), "the loop turns while the body is being read"
-        assert not proxy.server._gateway._one_aside.locked()
+        assert not proxy.server.front.gateway._one_aside.locked()
 
 
 async def test_expect_is_answered_by_us_only_after_key_and_length_are_checked(

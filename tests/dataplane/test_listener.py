@@ -52,7 +52,7 @@ async def proxy(tmp_path: Path, upstream: RawUpstream) -> AsyncIterator[Running]
 
 
 def listening(proxy: Running) -> Listener:
-    return proxy.server._listener
+    return proxy.server.front.listener
 
 
 def connections(proxy: Running) -> list[Connection]:
@@ -367,13 +367,13 @@ async def test_a_client_that_stops_reading_its_last_answer_is_dropped(tmp_path: 
         await client.head()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         exchange = next(iter(proxy.server.services.exchanges))
-        [connection] = proxy.server.listener.connections
+        [connection] = proxy.server.front.listener.connections
         await until(lambda: connection.writing_paused)
         # as an upstream that times out would: the connection closes, behind bytes that nobody reads
         exchange.end_now()
         # The server sweeps too, once a second: the times are real ones, with room for a slow
         # machine.
-        listener, now_s = proxy.server.listener, monotonic()
+        listener, now_s = proxy.server.front.listener, monotonic()
         for later_s in (0, 1, 10):
             listener.sweep(now_s + later_s)
             await asyncio.sleep(0)
@@ -421,7 +421,7 @@ async def test_all_heads_that_are_not_whole_have_a_bound_together(
     async with running(
         tmp_path, config("http://127.0.0.1:9/v1", timeouts={"header": f"{HEADER_S:g}s"})
     ) as proxy:
-        heads = proxy.server.listener._heads
+        heads = proxy.server.front.listener._heads
         usual = await RawClient.connect(proxy.address)
         await usual.send(b"GET /healthz HTTP/1.1\r\nHo")
         many = []
@@ -493,7 +493,7 @@ async def test_requests_in_one_go_let_others_in_between(
             await asyncio.sleep(0)
 
     async with running(tmp_path, config(upstream.url)) as proxy:
-        handler = proxy.server._listener.handler
+        handler = proxy.server.front.listener.handler
         handle = handler.handle
 
         async def noting(request: connection_module.Request) -> None:

@@ -167,7 +167,7 @@ async def test_idle_connections_keep_nobody_from_the_metrics(tmp_path: Path) -> 
         await scraper.send(SCRAPE)
         async with guard():
             assert (await scraper.answer()).status == 200
-        held = proxy.server._metrics_listener._acceptor
+        held = proxy.server.front.metrics._acceptor
         assert held is not None and sum(one.fileno() >= 0 for one in held._open) <= 64
         for client in [*idle, scraper]:
             await client.aclose()

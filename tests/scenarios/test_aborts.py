@@ -480,7 +480,7 @@ async def abort_many(directory: Path, total: int, seed: int) -> None:
         for _ in range(total // 12):
             await asyncio.gather(*(one() for _ in range(12)))
             await nothing_left(proxy)
-            await until(lambda: not proxy.server._listener.connections)
+            await until(lambda: not proxy.server.front.listener.connections)
             before = descriptors() if before is None else before
         # Both ends of each connection in the pool are this process's.
         assert descriptors() <= before + 2 * 6, "connections are left open"  # type: ignore[operator]

@@ -62,9 +62,7 @@ async def test_an_answer_whose_record_is_not_durable_does_not_look_whole(
 
     async with raw_upstream(script) as upstream:
         settings = config(upstream.url, journal={"segment": "1MiB", "sync": "always"})
-        async with running(
-            tmp_path, settings, edit=lambda server: setattr(server, "_fail", fail)
-        ) as proxy:
+        async with running(tmp_path, settings, fail=fail) as proxy:
             client = await RawClient.connect(proxy.address)
             await client.post(ASK[:-1] + b',"stream":true}' if stream else ASK)
             answer = await client.answer()

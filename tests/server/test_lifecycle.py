@@ -20,7 +20,8 @@ from proxy.core.entries import Opened
 from proxy.dataplane.listener import Listener
 from proxy.journal import Journal, JournalOptions
 from proxy.listeners.acceptor import Acceptor
-from proxy.server.lifecycle import Server, StartError, serve
+from proxy.server.lifecycle import Server, serve
+from proxy.server.startup import StartError
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 from tests.support.waiting import guard, until
@@ -46,12 +47,8 @@ async def ask(
 async def refused_start(directory: Path, settings: dict[str, object]) -> str:
     path = directory / "second.yaml"
     path.write_text(yaml.safe_dump(settings))
-    server = Server(load(path, {}))
-    try:
-        with pytest.raises(StartError) as refused:
-            await server.start()
-    finally:
-        await server.aclose()
+    with pytest.raises(StartError) as refused:
+        await Server.start(load(path, {}))
     return str(refused.value)
 
 
@@ -90,15 +87,13 @@ async def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> 
 async def test_a_disk_that_takes_nothing_is_a_reason_and_no_traceback(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config("http://127.0.0.1:9/v1")))
-    server = Server(load(path, {}))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # no file may grow
     try:
         with pytest.raises(StartError, match="ledger"):
-            await server.start()
+            await Server.start(load(path, {}))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        await server.aclose()
 
 
 async def test_a_ledger_that_cannot_be_read_is_a_reason_and_no_traceback(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ async def test_it_is_read_in_a_thread_and_many_calls_share_one_turn(tmp_path: Pa
         await asyncio.gather(first, *others)
         assert len(readers) == 2, "what was written after the first began to read is read once more"
         assert threading.main_thread() not in readers
-        assert not proxy.server._tasks & {*others, first}
+        assert not proxy.server._tasks._tasks & {*others, first}
 
 
 @pytest.mark.parametrize("unit", ["requests", "tokens"])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from proxy.config.loader import load
+from proxy.core.fault_points import FaultPoint
 from proxy.dataplane.counting.vocabulary import Vocabularies
 from proxy.dataplane.upstream.pool import Pool
 from proxy.server.failpoints import Failpoints
@@ -101,20 +102,17 @@ async def running(
     settings: dict[str, object],
     *,
     failpoints: str = "",
-    edit: Callable[[Server], None] | None = None,
+    fail: FaultPoint | None = None,
 ) -> AsyncIterator[Running]:
     path = directory / "config.yaml"
     path.write_text(yaml.safe_dump(settings))
-    server = Server(
+    server = await Server.start(
         load(path, {}),
-        Failpoints(failpoints),
+        fail if fail is not None else Failpoints(failpoints),
         lambda: load(path, {}),
         vocabularies(),
     )
-    if edit is not None:
-        edit(server)
     try:
-        await server.start()
         yield Running(server, load(path, {}).settings.data_dir)
         await server.drain()
     finally:

@@ -1,0 +1,73 @@
+"""What was used before: by requests that a dead process left, and by limits that are new."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from proxy.accounting.adoption import adopt_others
+from proxy.core.pricing.served_models import ServedModels
+from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
+from proxy.journal import JournalOptions
+from proxy.ledger import Reader
+from proxy.ledger.reading import Recent
+from proxy.quota.rebuild import restore
+from proxy.server.tasks import Tasks
+
+LOG = logging.getLogger("tollkeeper.server")
+
+# how long the ledger may take to book the journal of one dead process; else at the next start
+ADOPT_S = 60.0
+BOOK_AT_START_S = 2.0  # how long a start waits for that, and for its own journal
+
+
+async def book_what_was_left(
+    services: Services, snapshot: Snapshot, options: JournalOptions, tasks: Tasks
+) -> None:
+    """Books what dead processes left in this journal and in others, since limits count what is in
+    the book. A slow ledger keeps nobody from serving."""
+    adoption = adopt_others(
+        snapshot.settings.data_dir / "journal",
+        options,
+        services.ledger,
+        services.metrics,
+        snapshot.prices,
+        timeout_s=ADOPT_S,
+    )
+    adopted = tasks.spawn(adoption, "adoption")
+    booked = await services.recorder.drain(BOOK_AT_START_S)
+    await asyncio.wait({adopted}, timeout=BOOK_AT_START_S)
+    if not booked or not adopted.done():
+        LOG.warning(
+            "the ledger is slow: limits will count the earlier requests that it has not booked yet"
+            " from the next start on"
+        )
+
+
+async def count_limits(
+    services: Services, snapshot: Snapshot, unbooked: Sequence[Recent] = ()
+) -> None:
+    """Counts the use of limits that have no count yet; `unbooked` is not in the book.
+
+    Raises LedgerError or LedgerUnavailable where the book cannot be read.
+    """
+    await restore(
+        services.quota,
+        snapshot.rules,
+        services.ledger,
+        services.reader,
+        unbooked,
+        currency=snapshot.settings.currency,
+        zone=snapshot.zone,
+        now_ms=services.now_ms(),
+    )
+
+
+def served_models(snapshot: Snapshot, reader: Reader) -> ServedModels:
+    """What the book says was served, by this config's prices. Blocks.
+
+    Raises LedgerError or LedgerUnavailable where the book cannot be read.
+    """
+    return ServedModels(snapshot.prices, reader.served_models())
