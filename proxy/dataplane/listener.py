@@ -19,11 +19,12 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from proxy.config.settings import TimeoutSettings
-from proxy.dataplane.connection import HEADS_MAX, Connection, Handler, Heads
+from proxy.dataplane.heads import HEADS_MAX, Heads
+from proxy.dataplane.request_loop import Handler, RequestLoop
 
 
 class Listener(web.Server):
-    """A factory of Connections: `loop.create_server(listener, host, port)`. `sweep` is called once
+    """A factory of connections: `loop.create_server(listener, host, port)`. `sweep` is called once
     a second."""
 
     def __init__(self, handler: Handler, timeouts: TimeoutSettings) -> None:
@@ -35,7 +36,7 @@ class Listener(web.Server):
         self._heads = Heads(self._shed)
 
     def __call__(self) -> RequestHandler:
-        return Connection(
+        return RequestLoop(
             self, self.handler, self._heads, loop=self._loop, keepalive_s=self._keepalive_s
         )
 
@@ -44,7 +45,7 @@ class Listener(web.Server):
         """Whether the connection only waits for a request, and its client has taken all of its
         answers."""
         return (
-            isinstance(protocol, Connection)
+            isinstance(protocol, RequestLoop)
             and protocol.waits
             and transport.get_write_buffer_size() == 0
         )
@@ -53,13 +54,13 @@ class Listener(web.Server):
     def waits_for_body(_transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> bool:
         """Whether the connection waits for the body of its request, of which nothing was sent on
         yet."""
-        return isinstance(protocol, Connection) and protocol.waits_for_body
+        return isinstance(protocol, RequestLoop) and protocol.waits_for_body
 
     def sweep(self, now_s: float) -> None:
         """Ends request heads that take too long, and connections whose client has stopped reading
         its last answer."""
         for connection, transport in list(self._connections.items()):
-            if not isinstance(connection, Connection):
+            if not isinstance(connection, RequestLoop):
                 continue
             if connection.head_overdue(now_s, self._header_s):
                 connection.expire()
@@ -72,7 +73,7 @@ class Listener(web.Server):
         held = [
             (connection.unasked_bytes, number, transport)
             for number, (connection, transport) in enumerate(self._connections.items())
-            if isinstance(connection, Connection) and connection.unasked_bytes
+            if isinstance(connection, RequestLoop) and connection.unasked_bytes
         ]
         left = self._heads.size_bytes
         for size_bytes, _, transport in sorted(held, reverse=True):
@@ -84,7 +85,7 @@ class Listener(web.Server):
     def leave(self) -> None:
         """Closes idle connections now and the others after the answer they are writing."""
         for connection in self.connections:
-            if isinstance(connection, Connection):
+            if isinstance(connection, RequestLoop):
                 connection.leave()
 
     def cut(self) -> None:
@@ -94,4 +95,4 @@ class Listener(web.Server):
 
 
 async def _never(request: web.BaseRequest) -> web.StreamResponse:
-    raise AssertionError("Connection.start serves requests itself")
+    raise AssertionError("RequestLoop.start serves requests itself")

@@ -32,10 +32,10 @@ from tests.bench.targets import Target, free_port, our_config, process, program,
 
 # What belongs to each phase, in the order of a request: `module:name` or `module:Class.name`.
 PHASES: dict[str, tuple[str, ...]] = {
-    "parse the head": ("proxy.dataplane.connection:Connection.data_received",),
+    "parse the head": ("proxy.dataplane.request_loop:RequestLoop.data_received",),
     "serve, check framing": (
-        "proxy.dataplane.connection:Connection._serve",
-        "proxy.dataplane.connection:check_framing",
+        "proxy.dataplane.request_loop:RequestLoop._serve",
+        "proxy.dataplane.request_loop:check_framing",
     ),
     "authenticate": ("proxy.dataplane.gateway:Gateway._admit",),
     "read the body": ("proxy.dataplane.gateway:Gateway._arrived",),

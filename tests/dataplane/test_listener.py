@@ -19,8 +19,11 @@ from aiohttp.web_protocol import RequestHandler
 
 from proxy.config.settings import TimeoutSettings
 from proxy.dataplane import connection as connection_module
-from proxy.dataplane.connection import HEADS_MAX, Connection
+from proxy.dataplane import request_loop
+from proxy.dataplane.connection import Request
+from proxy.dataplane.heads import HEADS_MAX
 from proxy.dataplane.listener import Listener
+from proxy.dataplane.request_loop import RequestLoop
 from proxy.server import logs
 from tests.support.raw import RawAnswer, RawClient, RawUpstream, Visit, raw_upstream
 from tests.support.running import Running, config, running
@@ -55,11 +58,11 @@ def listening(proxy: Running) -> Listener:
     return proxy.server.front.listener
 
 
-def connections(proxy: Running) -> list[Connection]:
+def connections(proxy: Running) -> list[RequestLoop]:
     return [
         connection
         for connection in listening(proxy).connections
-        if isinstance(connection, Connection)
+        if isinstance(connection, RequestLoop)
     ]
 
 
@@ -191,8 +194,8 @@ async def test_a_client_that_sends_all_of_it_first_can_still_read_the_refusal(
 async def test_how_long_and_how_much_is_dropped_for_a_refused_client_is_bounded(
     proxy: Running, monkeypatch: pytest.MonkeyPatch, linger_s: float, bytes_max: int, more: bytes
 ) -> None:
-    monkeypatch.setattr(connection_module, "LINGER_S", linger_s)
-    monkeypatch.setattr(connection_module, "LINGER_BYTES_MAX", bytes_max)
+    monkeypatch.setattr(request_loop, "LINGER_S", linger_s)
+    monkeypatch.setattr(request_loop, "LINGER_BYTES_MAX", bytes_max)
     client = await RawClient.connect(proxy.address)
     await client.send(HEAD + b"Content-Length: 8000000\r\n\r\n")
     assert (await client.answer()).status == 413
@@ -317,13 +320,16 @@ async def test_a_fault_of_ours_is_told_without_content_and_the_next_request_is_s
 def test_aiohttp_still_has_the_parts_we_rely_on() -> None:
     """Semi-private, hence the close pin. If this fails after an upgrade, adapt
     proxy/dataplane/listener.py or fall back to web.Server with StreamResponse."""
-    tree = ast.parse(Path(connection_module.__file__).read_text())
-    [connection] = [
-        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Connection"
+    classes = [
+        node
+        for module in (connection_module, request_loop)
+        for node in ast.parse(Path(module.__file__).read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name in ("Connection", "RequestLoop")
     ]
     used = {
         node.attr
-        for node in ast.walk(connection)
+        for one in classes
+        for node in ast.walk(one)
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id == "self"
@@ -334,8 +340,13 @@ def test_aiohttp_still_has_the_parts_we_rely_on() -> None:
         for base in RequestHandler.__mro__
         for name in (*getattr(base, "__slots__", ()), *vars(base))
     }
-    missing = used - there - set(Connection.__slots__) - set(vars(Connection))
-    assert len(used) > 15 and not missing, f"aiohttp no longer has {missing}"
+    ours = {
+        name
+        for one in (connection_module.Connection, RequestLoop)
+        for name in (*one.__slots__, *vars(one))
+    }
+    missing = used - there - ours
+    assert len(classes) == 2 and len(used) > 15 and not missing, f"aiohttp no longer has {missing}"
     for method in (
         "data_received",
         "connection_lost",
@@ -348,8 +359,8 @@ def test_aiohttp_still_has_the_parts_we_rely_on() -> None:
         assert hasattr(RequestHandler, method), method
     assert (
         hasattr(web.Server, "connections")
-        and hasattr(connection_module._ErrInfo, "exc")
-        and hasattr(connection_module._ErrInfo, "message")
+        and hasattr(request_loop._ErrInfo, "exc")
+        and hasattr(request_loop._ErrInfo, "message")
     )
 
 
@@ -496,7 +507,7 @@ async def test_requests_in_one_go_let_others_in_between(
         handler = proxy.server.front.listener.handler
         handle = handler.handle
 
-        async def noting(request: connection_module.Request) -> None:
+        async def noting(request: Request) -> None:
             seen.append(turns)
             await handle(request)
 

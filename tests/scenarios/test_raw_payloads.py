@@ -20,7 +20,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from proxy.dataplane import connection as connection_module
+from proxy.dataplane import request_loop
 from tests.support.running import Running, config, running
 from tests.support.waiting import guard
 
@@ -630,7 +630,7 @@ async def test_each_payload_is_read_in_one_way_or_refused(
     proxied: tuple[Running, Tap], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(
-        connection_module, "LINGER_S", 0.1
+        request_loop, "LINGER_S", 0.1
     )  # some announce a body that never comes; how long that is waited for is test_listener's matter
     proxy, tap = proxied
     row = ROWS[name]

@@ -1,0 +1,279 @@
+"""The requests of one client's connection: read one at a time, and answered in their order.
+
+Relies on aiohttp's semi-private `RequestHandler` and its parser; see listener.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import _ErrInfo
+
+from proxy.core.errors import ProxyError
+from proxy.core.http.framing import TARGET_MAX, check_framing, latest
+from proxy.core.http.headers import first
+from proxy.core.http.responses import head_too_large, late_head, malformed, plain_error
+from proxy.dataplane.connection import FIELD_MAX, HEADERS_MAX, Connection, Request
+from proxy.dataplane.heads import HEAD_MAX, Heads
+
+LOG = logging.getLogger("tollkeeper.listener")
+
+# A refused client gets so much time to read the refusal; what it still sends is dropped.
+LINGER_S = 5.0
+LINGER_BYTES_MAX = 64 << 20
+
+
+class Handler(Protocol):
+    """Answers requests, and hears of those that were refused before they could be read."""
+
+    async def handle(self, request: Request) -> None: ...
+    def refused_unread(self, error: ProxyError) -> None: ...
+
+
+class RequestLoop(Connection):
+    """Runs the requests of one connection through the handler."""
+
+    __slots__ = (
+        "_arriving",
+        "_body",
+        "_dropped_bytes",
+        "_gone",
+        "_handler",
+        "_head_bytes",
+        "_head_since_s",
+        "_heads",
+        "unasked_bytes",
+    )
+
+    def __init__(
+        self,
+        manager: web.Server,
+        handler: Handler,
+        heads: Heads,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        keepalive_s: float,
+    ) -> None:
+        super().__init__(manager, loop=loop, keepalive_s=keepalive_s)
+        self._handler = handler
+        self._head_since_s = monotonic()
+        self._head_bytes = 0  # of a head that is not whole yet
+        self._heads = heads
+        # about how much is held of it, and of bytes behind a whole request
+        self.unasked_bytes = 0
+        self._arriving: StreamReader | None = None  # the body of the request that came last
+        self._body: StreamReader | None = None
+        # while lingering: done when the client is gone
+        self._gone: asyncio.Future[None] | None = None
+        self._dropped_bytes = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is no request to answer."""
+        return not self._request_in_progress and not self._messages
+
+    @property
+    def waits_for_body(self) -> bool:
+        """Whether the body of the current request is not whole, so that nothing works for it."""
+        return self._body is not None and not self._body.is_eof() and self.client is None
+
+    # What aiohttp calls.
+
+    def data_received(self, data: bytes) -> None:
+        if self._gone is not None:
+            self._dropped_bytes += len(data)
+            if self._dropped_bytes > LINGER_BYTES_MAX:
+                self.force_close()
+            return
+        if self._head_bytes > HEAD_MAX:
+            return  # it is refused already
+        self._received_last = latest(self._received_last, data)
+        known = self._request_count
+        in_head = self._arriving is None or self._arriving.is_eof()
+        super().data_received(data)
+        if self._request_count != known:
+            self._arriving = self._messages[-1][1]
+            self._head_arrived(0, behind_bytes=_behind(data, self._arriving))
+        elif in_head and data:
+            self._head_arrived(self._head_bytes + len(data))
+            if self._head_bytes > HEAD_MAX:
+                self._fail(_ErrInfo(status=431, exc=LineTooLong(b"", HEAD_MAX), message="head"))
+        if data and self._waiter is not None and not self._messages and self._head_since_s == 0.0:
+            self._head_since_s = monotonic()
+
+    def _head_arrived(self, size_bytes: int, *, behind_bytes: int = 0) -> None:
+        """Counts the bytes of a head that is not whole, or that came behind a whole request."""
+        self._head_bytes = size_bytes
+        if size_bytes + behind_bytes != self.unasked_bytes:
+            self._heads.change(size_bytes + behind_bytes - self.unasked_bytes)
+            self.unasked_bytes = size_bytes + behind_bytes
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._head_arrived(0)
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+        if self._body is not None and not self._body.is_eof():
+            self._body.set_exception(ConnectionResetError("the client left"))
+        if self.client is not None:
+            self.client.client_left()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        if self._reading_paused:  # aiohttp calls this on every read, paused or not
+            super().resume_reading(resume_parser)
+
+    async def start(self) -> None:
+        """The request loop: one task for the connection's life.
+
+        Only the end of the process cancels it.
+        """
+        try:
+            while not self._force_close and not self._close:
+                if not self._messages and not await self._next_message():
+                    break
+                message, body = self._messages.popleft()
+                if self._parser is not None:
+                    self._parser.message_consumed()
+                if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                    self._resume_reading_if_drained()
+                self._head_since_s = 0.0
+                if isinstance(message, _ErrInfo):
+                    self._refuse_malformed(message)
+                    await self._linger()
+                    break
+                await self._serve(message, body)
+                if self.closing or self.transport is None:
+                    break
+                self._idle()
+                if self._messages:
+                    # Requests that wait for nothing would be served in one go, before all others.
+                    await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            pass  # the process ends, and each exchange has written its record
+        finally:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    def head_overdue(self, now_s: float, header_s: float) -> bool:
+        """Whether a request head began, or a new connection came, longer than `header_s` ago."""
+        return self._head_since_s != 0.0 and now_s - self._head_since_s > header_s
+
+    def expire(self) -> None:
+        """Refuses a head that did not arrive in time, as it refuses a malformed one."""
+        if self._waiter is not None and not self._waiter.done():
+            self._fail(_ErrInfo(status=408, exc=TimeoutError(), message="late"))
+
+    def _fail(self, fault: _ErrInfo) -> None:
+        """Answers a head that cannot be taken, behind the requests that came before it."""
+        self._messages.append((fault, EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def leave(self) -> None:
+        """For a shutdown: closes an idle connection, and a busy one after its answer."""
+        self.closing = True
+        if self._waiter is not None:
+            self.close()
+
+    async def _next_message(self) -> bool:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        except asyncio.CancelledError:
+            if self._force_close or self._close:
+                return False  # closed while idle: aiohttp cancels the waiter to say so
+            raise
+        finally:
+            self._waiter = None
+        return bool(self._messages)
+
+    async def _serve(self, message: RawRequestMessage, body: StreamReader) -> None:
+        request = Request(message, body, self)
+        self._body = body
+        # The parser takes the bytes behind a WebSocket handshake for another protocol and hides them.
+        self.closing = (
+            self.closing
+            or message.should_close
+            or (
+                message.upgrade
+                and b"websocket" in (first(message.raw_headers, b"upgrade") or b"").lower()
+            )
+        )
+        self.head_written = False
+        self.status = None
+        self._request_in_progress = True
+        try:
+            if sum(len(name) + len(value) for name, value in request.headers) > HEAD_MAX:
+                raise head_too_large(HEADERS_MAX, FIELD_MAX, TARGET_MAX, HEAD_MAX)
+            check_framing(request.method, request.target, message.version, request.headers)
+            await self._handler.handle(request)
+        except ProxyError as error:
+            self.refuse(request, error)
+            self._handler.refused_unread(error)
+        except Exception:  # a bug of ours: the log gets the traceback, the client an answer
+            LOG.exception("a request failed by a fault of the proxy")
+            self.refuse(
+                request,
+                ProxyError(
+                    500,
+                    "api_error",
+                    "internal_error",
+                    "The proxy failed; its log says how. Try again.",
+                    close=True,
+                ),
+            )
+        finally:
+            self.client = None
+            self._body = None
+            self._request_in_progress = False
+        if not body.is_eof():
+            self.closing = True
+            await self._linger()
+
+    async def _linger(self) -> None:
+        """Ends our side, and drops what the client still sends.
+
+        Closing at once would reset the connection and destroy the answer on its way.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        self._gone = self._loop.create_future()
+        transport.resume_reading()  # the rest of a body may have been held back
+        transport.write_eof()
+        await asyncio.wait([self._gone], timeout=LINGER_S)
+
+    def _idle(self) -> None:
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
+
+    def _refuse_malformed(self, fault: _ErrInfo) -> None:
+        """Refuses a head without the parser's message: it quotes a line that may hold a key."""
+        if isinstance(fault.exc, LineTooLong) or "Too many headers" in str(fault.message):
+            error = head_too_large(HEADERS_MAX, FIELD_MAX, TARGET_MAX, HEAD_MAX)
+        else:
+            error = late_head() if fault.status == 408 else malformed()
+        self.write(plain_error(error))
+        self._handler.refused_unread(error)
+
+
+def _behind(data: bytes, body: StreamReader) -> int:
+    """The bytes that came behind a whole request, in one piece with its head.
+
+    None came behind a body that is not whole. A chunked body makes the figure a little too high.
+    """
+    if not body.is_eof():
+        return 0
+    body_bytes: int = 0 if body is EMPTY_PAYLOAD else body.total_bytes
+    return max(0, len(data) - data.rfind(b"\r\n\r\n") - 4 - body_bytes)
