@@ -58,8 +58,7 @@ class Request:
         return int(value) if value is not None and value.isdigit() else None
 
     def confirm_continue(self) -> None:
-        """Sends `100 Continue` if the client waits for it; only now does it begin to send its
-        body."""
+        """Sends `100 Continue` if the client waits for it before it sends its body."""
         expect = first(self.headers, b"expect")
         if (
             expect is not None

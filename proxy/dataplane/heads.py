@@ -1,5 +1,7 @@
-"""Request heads that are not whole yet. Nobody needs a key to send one, so all are bounded in size and
-time."""
+"""Request heads that are not whole yet.
+
+A client needs no key to send one, so all of them together are bounded in size.
+"""
 
 from __future__ import annotations
 

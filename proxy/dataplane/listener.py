@@ -1,14 +1,13 @@
-"""The server side: connections of clients, one request at a time, answers written as bytes.
+"""The listener of the data plane: makes the clients' connections, and ends the late ones.
 
-The only server-side file that relies on aiohttp's semi-private parts (`RequestHandler` and its
-parser); the version is pinned and
-tests/dataplane/test_listener.py names what broke. The documented fallback is web.Server with
-StreamResponse.
+This file, connection.py and request_loop.py are the only ones on the server side that rely on
+aiohttp's semi-private parts (`RequestHandler` and its parser). The version is pinned, and
+tests/dataplane/test_listener.py names what an upgrade broke. The documented fallback is web.Server
+with StreamResponse.
 
-Why an own request loop: no task per request, the response head goes out as we write it
-(StreamResponse alters header fields), and losing
-the client calls `client_left()` of whoever works for it instead of cancelling a task that still has
-a record to write.
+The reasons for a request loop of our own: no task per request; the response head goes out as it was
+written, while StreamResponse alters header fields; and a lost client calls `client_left()`, where
+aiohttp would cancel a task that still has a record to write.
 """
 
 from __future__ import annotations
@@ -24,8 +23,10 @@ from proxy.dataplane.request_loop import Handler, RequestLoop
 
 
 class Listener(web.Server):
-    """A factory of connections: `loop.create_server(listener, host, port)`. `sweep` is called once
-    a second."""
+    """Makes the connections: `loop.create_server(listener, host, port)`.
+
+    `sweep` is called once a second.
+    """
 
     def __init__(self, handler: Handler, timeouts: TimeoutSettings) -> None:
         super().__init__(_never, handler_cancellation=False)
@@ -42,8 +43,7 @@ class Listener(web.Server):
 
     @staticmethod
     def waits(transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> bool:
-        """Whether the connection only waits for a request, and its client has taken all of its
-        answers."""
+        """Whether the connection waits for a request, and its client has taken all answers."""
         return (
             isinstance(protocol, RequestLoop)
             and protocol.waits
@@ -52,13 +52,11 @@ class Listener(web.Server):
 
     @staticmethod
     def waits_for_body(_transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> bool:
-        """Whether the connection waits for the body of its request, of which nothing was sent on
-        yet."""
+        """Whether the connection waits for a body of which nothing was sent on yet."""
         return isinstance(protocol, RequestLoop) and protocol.waits_for_body
 
     def sweep(self, now_s: float) -> None:
-        """Ends request heads that take too long, and connections whose client has stopped reading
-        its last answer."""
+        """Ends late request heads, and connections whose client has stopped reading."""
         for connection, transport in list(self._connections.items()):
             if not isinstance(connection, RequestLoop):
                 continue
@@ -68,8 +66,7 @@ class Listener(web.Server):
                 transport.abort()
 
     def _shed(self) -> None:
-        """Drops the connections with the largest unfinished heads, until a quarter of the room is
-        free again."""
+        """Drops the largest unfinished heads, until a quarter of the room is free again."""
         held = [
             (connection.unasked_bytes, number, transport)
             for number, (connection, transport) in enumerate(self._connections.items())

@@ -198,7 +198,7 @@ class RequestLoop(Connection):
     async def _serve(self, message: RawRequestMessage, body: StreamReader) -> None:
         request = Request(message, body, self)
         self._body = body
-        # The parser takes the bytes behind a WebSocket handshake for another protocol and hides them.
+        # The parser hides the bytes behind a WebSocket handshake: to it they are no HTTP.
         self.closing = (
             self.closing
             or message.should_close

@@ -1,4 +1,4 @@
-"""What all exchanges share: the long-lived parts, made once by `server.py` and passed in."""
+"""The long-lived parts that all exchanges share. `server/` makes them once."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ class RunningExchange(Protocol):
 
 
 class Services:
-    """The shared parts and the few counts that bound them. Lives on the event loop; nothing here is
-    touched from another thread."""
+    """The shared parts, and the few counts that bound them.
+
+    They live on the event loop; no other thread touches them.
+    """
 
     def __init__(
         self,
@@ -90,8 +92,7 @@ class Services:
         first_byte_s: float | None,
         log_requests: Literal["failed", "all", "none"],
     ) -> None:
-        """A record is safe in the journal: the recorder, the strict bounds, the metrics and the log
-        hear of it."""
+        """Tells recorder, strict bounds, metrics and log of a record that is in the journal."""
         self.recorder.wake(record)
         self.served.learn(record)
         self.metrics.record(record)
@@ -106,8 +107,7 @@ class Services:
 
 
 class Drains:
-    """Places to read on the answers of clients that left, so many for all, of which one key takes
-    at most a quarter."""
+    """Places to read on the answers of clients that left. One key takes a quarter at most."""
 
     def __init__(self) -> None:
         self._by_key: dict[str, int] = {}
@@ -133,12 +133,11 @@ class Drains:
 
 
 class UsageRefusals:
-    """Who is not asked for the usage of a model's streams (`stream_usage: inject`), because its
-    vendor refused the question.
+    """The models whose vendor refused the question for usage (`stream_usage: inject`).
 
     A refusal is remembered for its key alone: one caller can write a request that a vendor refuses
-    for the question and takes without it,
-    and must not turn the question off for all. Refusals to several keys are the vendor's own way.
+    for the question and takes without it, and must not turn the question off for all. Refusals to
+    several keys are the vendor's own way.
     """
 
     def __init__(self) -> None:
@@ -156,8 +155,10 @@ class UsageRefusals:
         )
 
     def declined(self, upstream: str, model: str, key_id: str, now_s: float) -> None:
-        """Remembered for ten minutes, within a bound: model names come from clients, and so may
-        keys."""
+        """Remembers a refusal for ten minutes.
+
+        The number is bounded, for model names come from clients, and so may keys.
+        """
         pair = (upstream, model)
         if pair not in self._until_s and len(self._until_s) >= DECLINED_MAX:
             self._until_s = {
@@ -176,8 +177,10 @@ class UsageRefusals:
 
 
 def journal_unavailable(what: str, so: str, *, again: bool = True) -> ProxyError:
-    """503: the journal cannot take what must be in it first. Not `again`: the request was sent and
-    is charged, and no SDK may send it by itself once more."""
+    """503: the journal cannot take an entry that must come first.
+
+    Not `again`: the request was sent and is charged, and no SDK may send it once more by itself.
+    """
     # Without the reason, which may name a path: the log and the admin API have it.
     refusal = unavailable(
         "journal_unavailable", f"The proxy cannot {what}, so {so}; the operator has to mend it."

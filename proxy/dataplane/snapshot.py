@@ -1,5 +1,4 @@
-"""One config, compiled: where a model goes (routes), to whom (upstreams), at which price, within
-which limits. A reload makes a new one."""
+"""One config, compiled: routes, upstreams, prices and limits. A reload makes a new one."""
 
 from __future__ import annotations
 
@@ -36,9 +35,8 @@ class Snapshot:
         }
         table = table_of(settings)
         self.prices = price_book_of(settings, table)
-        self.prices_updated_s = (
-            None if table is None else instant_ms(table.date, "UTC") // 1000
-        )  # of the bundled table
+        # of the bundled table
+        self.prices_updated_s = None if table is None else instant_ms(table.date, "UTC") // 1000
         self.zone = ZoneInfo(settings.timezone)
         self.rules = rules_of(settings)
         self.image_rules = (*map(_image_rule, settings.images), *IMAGE_RULES)
@@ -67,10 +65,16 @@ class Snapshot:
         if tenant.forwarded and upstream.settings.auth != "forward":
             return unknown_key(self.settings.support)
         if tenant.ours and upstream.settings.auth == "forward":
-            message = f"The upstream `{upstream.name}` takes the caller's own vendor key, and this is a key of the proxy, which is never forwarded. Send the vendor's."
+            message = (
+                f"The upstream `{upstream.name}` takes the caller's own vendor key, and this is a"
+                " key of the proxy, which is never forwarded. Send the vendor's."
+            )
             return ProxyError(401, "invalid_request_error", "invalid_api_key", message)
         if not upstream.configured:
-            message = f"The upstream `{upstream.name}` has no API key yet: the operator has to set `upstreams.{upstream.name}.api_key`."
+            message = (
+                f"The upstream `{upstream.name}` has no API key yet: the operator has to set"
+                f" `upstreams.{upstream.name}.api_key`."
+            )
             return ProxyError(
                 503,
                 "api_error",
@@ -81,7 +85,7 @@ class Snapshot:
         return None
 
     def check_usable(self, tenant: Tenant, upstream: Upstream) -> None:
-        """Raises what `why_unusable` says."""
+        """Raises the error of `why_unusable`, if there is one."""
         error = self.why_unusable(tenant, upstream)
         if error is not None:
             raise error
@@ -91,12 +95,15 @@ class Snapshot:
         if self.settings.unpriced != "deny" or self.prices.is_priced(upstream.name, model, now_ms):
             return
         known = self.prices.priced_models(upstream.name)
-        named = (
-            f" Models with a price there: {', '.join(known[:PRICED_NAMED_MAX])}{' …' if len(known) > PRICED_NAMED_MAX else '.'}"
-            if known
-            else ""
+        named = ""
+        if known:
+            more = " …" if len(known) > PRICED_NAMED_MAX else "."
+            named = f" Models with a price there: {', '.join(known[:PRICED_NAMED_MAX])}{more}"
+        message = (
+            f"The model {model[:100]!r} has no price at the upstream `{upstream.name}`, and this"
+            " proxy passes on only what it can bill. The operator has to add it to"
+            f" `prices`.{named}"
         )
-        message = f"The model {model[:100]!r} has no price at the upstream `{upstream.name}`, and this proxy passes on only what it can bill. The operator has to add it to `prices`.{named}"
         raise ProxyError(403, "invalid_request_error", "model_not_priced", message, param="model")
 
 

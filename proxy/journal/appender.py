@@ -1,10 +1,8 @@
-"""Where the writer writes: the current segment, the spare ones behind it, the room left in them,
-and what waits while the disk refuses.
+"""Writes the entries: into the current segment, the spare ones behind it, or memory.
 
-Every entry gets its seq here. A write that fails is undone and tried once on a fresh segment; if
-that fails too the appender is `broken`: open exchanges
-and marks are refused, endings are kept in memory in their order, and `repair` writes them once a
-segment takes them.
+Every entry gets its seq here. A write that fails is undone and tried once on a fresh segment. If
+that fails too, the appender is `broken`: it refuses open exchanges and marks, and keeps endings in
+memory in their order. `repair` writes them once a segment takes them.
 """
 
 from __future__ import annotations
@@ -43,8 +41,10 @@ _POINTS: Final = {
 
 
 class WriteFailed(Exception):
-    """The entry was not written. `uncertain`: the disk would not undo it either, so recovery might
-    find it."""
+    """The entry was not written.
+
+    `uncertain`: the disk could not undo it either, so that recovery might find it.
+    """
 
     def __init__(self, reason: str, *, uncertain: bool) -> None:
         super().__init__(reason)
@@ -65,11 +65,12 @@ class Appender:
         seq: int,
         leave: Callable[[Segment], None],
     ) -> None:
-        """The first segment gets `number`, the first entry seq + 1; `leave` takes each segment that
-        is written out. Raises OSError."""
-        self.position = (
-            seq  # all entries up to here are written (but those whose failure was reported)
-        )
+        """The first segment gets `number`, the first entry seq + 1. Raises OSError.
+
+        `leave` takes each segment that is written out.
+        """
+        # all entries up to here are written (but those whose failure was reported)
+        self.position = seq
         self.failures = 0  # writes and allocations the disk refused
         self.broken: str | None = None  # why nothing can be written
         self.write_counts = [0] * (len(WRITE_BOUNDS_S) + 1)
@@ -83,9 +84,8 @@ class Appender:
         self._number = number
         self._spares: deque[Segment] = deque()
         self._room_end = 0  # room + the current segment's position
-        self._waiting: deque[tuple[int, int, bytes]] = (
-            deque()
-        )  # (kind, seq, frame), bounded by the open exchanges: none is admitted meanwhile
+        # (kind, seq, frame), bounded by the open exchanges: none is admitted meanwhile
+        self._waiting: deque[tuple[int, int, bytes]] = deque()
         self.segment = self._started(self.create(self.take_number()))
         self._count_room()
 
@@ -93,8 +93,10 @@ class Appender:
 
     @property
     def room(self) -> int:
-        """Bytes of frames that surely fit: a frame that does not fit in one segment leaves at most
-        FRAME_BYTES_MAX of it unused."""
+        """Bytes of frames that surely fit.
+
+        A frame that does not fit in one segment leaves at most FRAME_BYTES_MAX of it unused.
+        """
         return self._room_end - self.segment.position
 
     @property
@@ -118,8 +120,7 @@ class Appender:
         return number
 
     def create(self, number: int) -> Segment:
-        """A fresh segment, not yet a spare. Blocking, callable in a thread. Raises
-        OSError."""
+        """A fresh segment, not yet a spare. Blocking, callable in a thread. Raises OSError."""
         self._fail("journal.preallocate.before")
         segment = Segment.create(self._directory, number, self._segment_bytes, self._disk)
         try:
@@ -130,8 +131,7 @@ class Appender:
         return segment
 
     def add_spare(self, segment: Segment) -> None:
-        """Segments are used in the order of their numbers: one that a faster one overtook is thrown
-        away."""
+        """Adds a segment behind the spares; discards it if a newer one is already there."""
         last = self._spares[-1].number if self._spares else self.segment.number
         if segment.number < last:
             segment.discard()
@@ -144,9 +144,9 @@ class Appender:
     def put(self, kind: int, payload: bytes, *, keep: bool = False) -> int:
         """Writes one entry and returns its seq.
 
-        With `keep` an entry that cannot be written waits for `repair`; `position` says what is
-        written. Without it WriteFailed is raised, and
-        nothing was written as far as the disk let itself be asked.
+        With `keep`, an entry that cannot be written waits for `repair`; `position` tells how far
+        all is written. Without it, WriteFailed is raised, and nothing was written as far as the
+        disk can tell.
         """
         seq = self._assigned + 1
         frame = frames.encode(kind, seq, payload)
@@ -166,8 +166,7 @@ class Appender:
         return seq
 
     def repair(self) -> bool:
-        """Writes what waits, on a fresh segment if there is one. Leaves the appender broken if the disk
-        still refuses."""
+        """Writes the waiting entries. Leaves the appender broken if the disk still refuses."""
         try:
             if self._spares or self.segment.uncertain:
                 self._roll()
@@ -183,7 +182,7 @@ class Appender:
         return True
 
     def roll(self) -> bool:
-        """Leaves the current segment for a fresh one; False if there is none to be had."""
+        """Leaves the current segment for a fresh one; False if no fresh one can be had."""
         try:
             self._roll()
         except OSError as error:
@@ -198,7 +197,7 @@ class Appender:
             self._assigned = self.position = seq
 
     def close(self) -> None:
-        """Ends writing: unused spares go, the current segment gives its unused tail back."""
+        """Ends writing: discards the spares and cuts the unused tail off the current segment."""
         for spare in self._spares:
             spare.discard()
         self._spares.clear()
@@ -209,8 +208,7 @@ class Appender:
     def _put_slowly(
         self, kind: int, seq: int, frame: bytes, failure: OSError | None, *, keep: bool
     ) -> None:
-        """Finish `put` for an entry that was not written: the write failed (`failure`), or the
-        appender was broken before."""
+        """Finishes `put` for an entry whose write failed, or that came while `broken`."""
         refusal = (
             WriteFailed(self.broken or "", uncertain=False)
             if failure is None
@@ -223,14 +221,12 @@ class Appender:
             self._waiting.append((kind, seq, frame))
         else:
             if refusal.uncertain:
-                self._assigned = self.position = (
-                    seq  # used up, so that no other entry is taken for its double
-                )
+                # used up, so that no other entry is taken for its double
+                self._assigned = self.position = seq
             raise refusal
 
     def _try_again(self, kind: int, seq: int, frame: bytes, failure: OSError) -> WriteFailed | None:
-        """Write the entry on a fresh segment. Returns None, or the refusal that makes the appender
-        `broken`."""
+        """Writes the entry on a fresh segment; None, or the refusal of a broken appender."""
         self._refused(failure)
         uncertain = self.segment.uncertain
         try:

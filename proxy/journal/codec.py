@@ -1,5 +1,7 @@
-"""What stands inside a frame: one entry as JSON. Encoding an ending is total and bounded, because
-an ended exchange must reach the disk."""
+"""The payload of a frame: one entry as JSON.
+
+Encoding an ending never fails and is bounded, because an ended exchange must reach the disk.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +41,16 @@ _decode_id = msgspec.json.Decoder(_OnlyId).decode
 
 
 def id_of(payload: bytes) -> str:
-    """The exchange an entry belongs to, without decoding the rest. Raises msgspec.DecodeError where
-    none is stated."""
+    """The exchange of an entry, without decoding the rest. Raises msgspec.DecodeError."""
     return _decode_id(payload).id
 
 
 def encode_entry(entry: Opened | Marked | Voided) -> bytes:
-    """An entry as JSON. Names that came as broken UTF-8 get U+FFFD, since no byte of theirs may
-    keep an exchange from being journaled."""
+    """An entry as JSON.
+
+    Broken UTF-8 in a name becomes U+FFFD, so that no byte of it keeps an exchange out of the
+    journal.
+    """
     try:
         return _encode(entry)
     except UnicodeEncodeError:
@@ -54,11 +58,11 @@ def encode_entry(entry: Opened | Marked | Voided) -> bytes:
 
 
 def encode_close(record: UsageRecord, bytes_max: int) -> bytes:
-    """A record as JSON of at most `bytes_max`: the opening's size + ANSWER_BYTES_MAX, so that what
-    came with the opening fits.
+    """A record as JSON of at most `bytes_max`.
 
-    What gives way is what nothing is charged by: the vendor's raw usage first, then the ends of
-    names the upstream stated.
+    `bytes_max` is the opening's size + ANSWER_BYTES_MAX, so the opening's own fields always fit.
+    Fields that no charge depends on give way: first the vendor's raw usage, then the ends of names
+    that the upstream stated.
     """
     payload = _try_encode(record)
     if payload is not None and len(payload) <= bytes_max:

@@ -1,5 +1,4 @@
-"""The few calls that put bytes on a disk, apart from the journal's logic: a test puts a failing
-disk in their place."""
+"""The few system calls that put bytes on a disk; a test puts a failing disk in their place."""
 
 from __future__ import annotations
 
@@ -32,8 +31,7 @@ class SystemDisk:
         self._fallocate = fallocate
 
     def allocate(self, fd: int, size: int, /) -> None:
-        """Gives the file `size` bytes of zeros that are really there: a write into them needs no
-        further space."""
+        """Gives the file `size` bytes of real zeros: a write into them needs no more space."""
         if self._fallocate is not None:
             try:
                 self._fallocate(fd, 0, size)

@@ -1,10 +1,11 @@
-"""One journal entry as bytes and back: pure. A frame is found again wherever it stands, so damage
-costs only the frames it touches.
+"""One journal entry as bytes and back.
 
-    magic (4)  crc (4)  kind (1)  length (4)  seq (8)  payload (length)        little-endian, no padding
+A frame is found again wherever it stands, so damage costs only the frames that it touches.
 
-The CRC-32 covers everything behind it. The magic holds bytes 0xFE and 0xFF, which UTF-8 never uses:
-no payload can look like the start of a frame.
+    magic (4)  crc (4)  kind (1)  length (4)  seq (8)  payload (length)
+
+All little-endian, without padding. The CRC-32 covers everything behind it. The magic holds the
+bytes 0xFE and 0xFF, which UTF-8 never uses: no payload can look like the start of a frame.
 """
 
 from __future__ import annotations
@@ -24,9 +25,8 @@ CLOSE: Final = ord("C")
 VOID: Final = ord("V")
 KINDS: Final = frozenset((START, OPEN, MARK, CLOSE, VOID))
 
-FRAME_BYTES_MAX: Final = (
-    16 * 1024
-)  # bounds what a damaged length can make a scan read, and what a segment's end can waste
+# bounds what a damaged length can make a scan read, and what a segment's end can waste
+FRAME_BYTES_MAX: Final = 16 * 1024
 _LEAD = struct.Struct("<4sI")
 _REST = struct.Struct("<BIQ")
 HEADER_BYTES: Final = _LEAD.size + _REST.size
@@ -34,8 +34,10 @@ PAYLOAD_BYTES_MAX: Final = FRAME_BYTES_MAX - HEADER_BYTES
 
 
 class Frame(NamedTuple):
-    """Where a sound frame stands in a buffer: `data[at:end]`, its payload in `data[at +
-    HEADER_BYTES:end]`."""
+    """The place of a sound frame in a buffer, as offsets.
+
+    The frame is `data[at:end]`, its payload `data[at + HEADER_BYTES : end]`.
+    """
 
     kind: int
     seq: int
@@ -80,8 +82,7 @@ def next_frame(data: bytes, at: int) -> Frame | None:
 
 
 def scan(data: bytes, at: int = 0) -> Iterator[Frame]:
-    """Every sound frame, in order. Where one does not begin at the end of the one before, what lies
-    between was damaged."""
+    """Every sound frame, in order. A gap between two of them is damage."""
     while (frame := next_frame(data, at)) is not None:
         yield frame
         at = frame.end

@@ -1,5 +1,4 @@
-"""One process per writer directory: a lock that the system drops when the process dies, however it
-dies."""
+"""One process a writer directory, by a lock that the system drops when the process dies."""
 
 from __future__ import annotations
 
@@ -17,8 +16,10 @@ _DIRECTORY_MODE = 0o700  # entries name keys and teams
 
 
 def try_lock(directory: Path, pause: Callable[[float], None] = time.sleep) -> int | None:
-    """The held lock's file descriptor, to be kept open; None if another process has it. Makes the
-    directory if it is missing."""
+    """The file descriptor of the held lock, to be kept open; None if another process has it.
+
+    Makes the directory if it is missing.
+    """
     directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
     fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -37,8 +38,10 @@ def try_lock(directory: Path, pause: Callable[[float], None] = time.sleep) -> in
 
 
 def claim_first(root: Path) -> tuple[Path, int]:
-    """The first free writer directory, locked: (path, lock's file descriptor). Raises OSError if
-    there is none."""
+    """The first free writer directory, and the file descriptor of its lock.
+
+    Raises OSError if there is none.
+    """
     for number in range(WRITERS_MAX):
         directory = root / f"w{number}"
         fd = try_lock(directory)
@@ -48,7 +51,7 @@ def claim_first(root: Path) -> tuple[Path, int]:
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a process holds the directory now. To see it, it takes the lock for a moment."""
+    """Whether a process holds the directory now. Takes the lock for a moment to see it."""
     try:
         fd = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -63,8 +66,7 @@ def is_locked(directory: Path) -> bool:
 
 
 def stands(path: Path, fd: int, size_bytes: int = 0) -> bool:
-    """Whether `path` still names the file that `fd` has open, with all its bytes: neither removed
-    nor replaced nor cut."""
+    """Whether `path` still names the file that `fd` has open, at its full size."""
     try:
         there, held = path.stat(), os.fstat(fd)
     except OSError:
@@ -73,8 +75,7 @@ def stands(path: Path, fd: int, size_bytes: int = 0) -> bool:
 
 
 def claimable(root: Path) -> list[Path]:
-    """Writer directories that no process holds: left by processes that ended, theirs to be
-    recovered by whoever locks them."""
+    """Writer directories that no process holds: to be locked, and recovered."""
     if not root.is_dir():
         return []
     return [

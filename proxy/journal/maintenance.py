@@ -1,9 +1,8 @@
-"""What goes on beside the writing, in three loops: one makes durable and repairs, one keeps house.
+"""Three loops beside the writing: one syncs and repairs, one keeps house, one looks.
 
-Idle, they sleep. The third looks twice a second whether the files are still there.
-
-To keep house is to make spare segments ready, compress those that are done, drop the old, and keep
-the whole within its bound.
+The first two sleep when there is nothing to do. The third looks twice a second whether the files
+are still there. Keeping house means: make spare segments ready, compress those that are done, drop
+the old ones, and keep the whole within its bound.
 """
 
 from __future__ import annotations
@@ -31,15 +30,13 @@ REPAIR_PAUSE_S: Final = 0.1  # between two tries on a disk that refuses; doubles
 REPAIR_PAUSE_MAX_S: Final = 5.0
 LOOK_S: Final = 0.5  # between two looks whether a file was removed or replaced
 TIDY_S: Final = 1.0  # between two looks for segments that became done or old
-CARRY_BEHIND: Final = (
-    4  # segments that wait behind one with long exchanges before these are written again
-)
+# segments that wait behind one with long exchanges before these are written again
+CARRY_BEHIND: Final = 4
 CARRY_AT_ONCE: Final = 50  # of them between two turns of the event loop: under a millisecond
 
 
 class Maintenance:
-    """Lives on the event loop. `awake` says that a sync is coming anyway: the writer need not ask
-    for one."""
+    """Lives on the event loop. `awake`: a sync is coming, and the writer need not ask for one."""
 
     def __init__(
         self,
@@ -65,9 +62,13 @@ class Maintenance:
         self._stopped.set()
 
     def nudge(self) -> None:
-        """Something was written, or could not be."""
+        """An entry was written, or could not be."""
         self.awake = True
         self._sync_wanted.set()
+
+    def booked(self, seq: int) -> None:
+        """The ledger has all closes up to `seq`."""
+        self.booked_seq = max(self.booked_seq, seq)
 
     def tidy_soon(self) -> None:
         """A spare segment is wanted."""
@@ -142,8 +143,7 @@ class Maintenance:
 
 
 class Housekeeping:
-    """Lives on the event loop; what takes long runs in a thread. `full` says why no further segment
-    can be had."""
+    """Lives on the event loop; long work runs in a thread. `full` says why there is no spare."""
 
     def __init__(
         self,
@@ -161,9 +161,8 @@ class Housekeeping:
         self._openings = openings
         self._options = options
         self._segment_bytes = options.segment_bytes_used
-        self.low_room = (
-            self._segment_bytes // 2
-        )  # with less than this promised to nobody, a spare is made ready
+        # a spare is made ready when less room than this is free
+        self.low_room = self._segment_bytes // 2
         self._fail = fail
         self._threads = threads
         self._making = 0  # segments being made in the thread
@@ -173,8 +172,10 @@ class Housekeeping:
         return self._appender.bytes_on_disk + self._retention.bytes_on_disk
 
     def grow(self, need: int) -> bool:
-        """A spare at once, for an opening that the thread was too slow for. False if the room still
-        is less than `need`."""
+        """Makes a spare at once, for an opening that the thread was too slow for.
+
+        False if the room still is less than `need`.
+        """
         if self.full is None:
             surplus = self._surplus()
             if surplus is not None:
@@ -186,7 +187,7 @@ class Housekeeping:
         return self._appender.room - self._openings.kept >= need
 
     async def prepare(self) -> None:
-        """Spares until there is room enough, or no more to be had."""
+        """Makes spares until there is room enough, or no more can be had."""
         while (
             self._appender.spares == 0 or self._appender.room - self._openings.kept < self.low_room
         ):
@@ -207,7 +208,7 @@ class Housekeeping:
             self.full = None
 
     async def tidy(self, booked_seq: int, synced_seq: int) -> None:
-        """Compresses what is done and drops what is old."""
+        """Compresses done segments and drops old ones."""
         if self._appender.broken is None:  # else the ends of exchanges may be in memory only
             self._retention.sort_out(booked_seq, self._appender.position, synced_seq)
             held_up = self._retention.held_up(CARRY_BEHIND)
@@ -223,8 +224,10 @@ class Housekeeping:
             self.failures += 1
 
     async def _carry(self, segment: Segment) -> None:
-        """Writes the open exchanges of an old segment again, into the current one: then nothing of
-        them is needed there."""
+        """Writes the open exchanges of an old segment again, into the current one.
+
+        The old segment is no longer needed then.
+        """
         for number, opening in enumerate(self._openings.in_segment(segment), 1):
             size = (
                 2 * HEADER_BYTES
@@ -237,9 +240,8 @@ class Housekeeping:
                 return
             try:
                 self._appender.put(OPEN, opening.opened)
-                into = (
-                    self._appender.segment
-                )  # the mark may come into a later one, which outlasts it
+                # the mark may come into a later one, which outlasts it
+                into = self._appender.segment
                 if opening.mark is not None:
                     self._appender.put(MARK, opening.mark)
             except WriteFailed:
@@ -261,8 +263,10 @@ class Housekeeping:
         self._retention.finish(finished)
 
     def _surplus(self) -> list[Path] | None:
-        """What must go for one more segment to fit within the bound; None, and `full` says so, if
-        too little is done."""
+        """Segments to delete, so that one more fits within the bound.
+
+        None if too little is done; `full` says so then.
+        """
         excess = (
             self.bytes_on_disk
             + (self._making + 1) * self._segment_bytes
@@ -272,7 +276,10 @@ class Housekeeping:
             return []
         surplus = self._retention.take_surplus(excess)
         if surplus is None:
-            self.full = f"the journal has reached journal.size_max ({self._options.size_max_bytes} bytes), and nothing in it is booked yet that could go"
+            self.full = (
+                f"the journal has reached journal.size_max ({self._options.size_max_bytes} bytes),"
+                " and nothing in it is booked yet that could go"
+            )
         return surplus
 
     def _refused(self, error: OSError) -> None:

@@ -1,10 +1,8 @@
-"""The exchanges that are open: the room kept for the end of each, and the segment that must stay as
-it is until it has one.
+"""The open exchanges: the room kept for the end of each, and the segment that must stay for it.
 
-This is all that the journal holds in memory of an exchange, and only while it is open: its opening
-and its last mark, which says all that the
-marks before it said. They can be written again, so that one long exchange does not keep every
-segment since its beginning.
+The journal holds no more in memory of an exchange, and only while it is open: its opening and its
+last mark, which repeats all that the marks before it said. Both can be written again, so that one
+long exchange does not keep every segment since its beginning.
 """
 
 from __future__ import annotations
@@ -22,9 +20,8 @@ class OpenExchange:
         self.mark: bytes | None = None
         self.close_room = close_room  # bytes of frame kept for its close
         self.marks_room = marks_room  # bytes of frames still kept for marks
-        self.segment: Segment | None = (
-            segment  # holds its opening: it and all behind it stay; None once it has ended
-        )
+        # holds its opening: it and all behind it stay; None once it has ended
+        self.segment: Segment | None = segment
 
 
 class OpenExchanges:
@@ -48,14 +45,14 @@ class OpenExchanges:
         self._by_id[id] = opening
         self.kept += opening.close_room + opening.marks_room
         assert opening.segment is not None
-        opening.segment.unresolved += 1
+        opening.segment.hold()
 
     def move(self, opening: OpenExchange, segment: Segment) -> None:
-        """All that matters of the exchange now stands from this segment on."""
+        """The exchange now stands from this segment on: its entries were written again."""
         assert opening.segment is not None
-        opening.segment.unresolved -= 1
+        opening.segment.free()
         opening.segment = segment
-        segment.unresolved += 1
+        segment.hold()
 
     def spend(self, opening: OpenExchange, size: int) -> bool:
         """Takes a mark of `size` out of the room kept for it; False if too little is left."""
@@ -66,11 +63,11 @@ class OpenExchanges:
         return True
 
     def resolve(self, id: str) -> OpenExchange | None:
-        """It has its end, or will have: nothing is kept for it any more."""
+        """Removes an exchange that has its end, or will have it; its room is free."""
         opening = self._by_id.pop(id, None)
         if opening is not None:
             self.kept -= opening.close_room + opening.marks_room
             assert opening.segment is not None
-            opening.segment.unresolved -= 1
+            opening.segment.free()
             opening.segment = None
         return opening

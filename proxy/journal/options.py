@@ -12,8 +12,7 @@ SEGMENT_BYTES_MIN: Final = 4 * FRAME_BYTES_MAX
 
 
 class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`sync`: `interval` syncs every `interval_s`; with `always` callers wait for `Journal.synced`
-    too."""
+    """`sync`: `interval` syncs every `interval_s`; under `always` callers also await `synced`."""
 
     sync: Literal["interval", "always"] = "interval"
     interval_s: float = 0.1
@@ -23,6 +22,8 @@ class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def segment_bytes_used(self) -> int:
-        """A small journal gets small segments: one being written, one spare and two that are
-        settling must fit in it."""
+        """The size of a segment: in a small journal a fourth of it, for these must fit.
+
+        One segment is written, one is spare, and two are being settled.
+        """
         return max(SEGMENT_BYTES_MIN, min(self.segment_bytes, self.size_max_bytes // 4))

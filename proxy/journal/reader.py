@@ -1,8 +1,8 @@
-"""Reads a journal's closes in order, for booking and for replay: forward only, keeping its place,
-over plain and finished segments.
+"""Reads a journal's closes in order, for booking and for replay.
 
-It may run in a thread beside the writer, since it takes nothing behind the seq it is told: all up
-to there was written before it was called.
+It goes forward only and keeps its place, over plain and finished segments. It may run in a thread
+beside the writer, because it reads no further than the seq it is given: everything up to there was
+written before the call.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ WINDOW_BYTES: Final = 64 * 1024
 
 
 class JournalReader:
-    """`skipped_bytes`, `missing` (entries whose seq never turned up) and `undecodable` tell of
-    damage that was passed over."""
+    """A place in one writer's journal, and the damage that was passed over to get there.
+
+    `missing` counts entries whose seq never turned up.
+    """
 
     def __init__(self, directory: Path, after_seq: int = 0) -> None:
         self.last_seq = after_seq  # all up to here has been passed
@@ -34,13 +36,14 @@ class JournalReader:
         self.undecodable = 0
         self._directory = directory
         self._window: ReadWindow | None = None
-        self._barren_upto = (
-            0  # looked for entries up to this seq to the very end, in vain: they are damaged
-        )
+        # looked for entries up to this seq to the very end, in vain: they are damaged
+        self._barren_upto = 0
 
     def closes(self, limit: int, upto_seq: int) -> list[tuple[int, UsageRecord]]:
-        """The next closes as (seq, record), at most `limit`, none behind `upto_seq`. An empty list:
-        there are none up to there."""
+        """The next closes as (seq, record), at most `limit`, none behind `upto_seq`.
+
+        An empty list says that there are none up to there.
+        """
         found: list[tuple[int, UsageRecord]] = []
         if upto_seq <= max(self.last_seq, self._barren_upto):
             return found
@@ -85,8 +88,10 @@ class JournalReader:
             self.last_seq = frame.seq
 
     def _find_place(self) -> ReadWindow | None:
-        """The newest segment that begins no later than with the next entry wanted; the oldest there
-        is if all begin later."""
+        """The newest segment that begins at the next wanted entry or before it.
+
+        The oldest segment if all begin later.
+        """
         place: ReadWindow | None = None
         for file in reversed(list_segments(self._directory)):
             window, first_seq = self._open(file)
@@ -100,8 +105,7 @@ class JournalReader:
         return place
 
     def _following(self, number: int) -> ReadWindow | None:
-        """The next segment in which anything stands; one that was only made ready is left for
-        later."""
+        """The next segment with an entry in it; a spare is for later."""
         for file in list_segments(self._directory):
             if file.number > number:
                 window, _ = self._open(file)
@@ -128,9 +132,9 @@ class JournalReader:
 
 
 class ReadWindow:
-    """The reader's eye on one segment, holding little more than WINDOW_BYTES of it.
+    """A view of one segment that holds little more than WINDOW_BYTES of it.
 
-    `at` is where the next frame is looked for. Offsets of frames count from the segment's start.
+    The search for the next frame begins at `at`. Offsets of frames count from the segment's start.
     Raises OSError if the file is gone.
     """
 
@@ -144,18 +148,19 @@ class ReadWindow:
         self._data = b""
         self._start = 0  # where _data begins in the segment
         self._ended = False  # _data reaches the segment's end
-        self._found: Frame | None = (
-            None  # what `next` saw last: the window may no longer reach back to `at`
-        )
+        # what `next` saw last: the window may no longer reach back to `at`
+        self._found: Frame | None = None
 
     def refresh(self) -> None:
-        """Forgets what was read ahead of the writer. A finished segment never changes."""
+        """Forgets bytes that were read ahead of the writer. A finished segment never changes."""
         if self._unpacked is None:
             self._data, self._start, self._ended, self._found = b"", self.at, False, None
 
     def next(self) -> Frame | None:
-        """The frame at `at`, or the first sound one behind; None if there is none to the segment's
-        end. Does not move `at`."""
+        """The frame at `at`, or the first sound one behind; None at the segment's end.
+
+        Does not move `at`.
+        """
         if self._found is not None and self._found.at >= self.at:
             return self._found
         self._found = self._look_on()
@@ -181,7 +186,7 @@ class ReadWindow:
             look = self._start + (position if position >= 0 else len(self._data) - len(MAGIC) + 1)
 
     def payload(self, frame: Frame) -> bytes:
-        """Of the frame that `next` returned last."""
+        """The payload of the frame that `next` returned last."""
         return self._data[frame.at - self._start + HEADER_BYTES : frame.end - self._start]
 
     def close(self) -> None:
@@ -190,8 +195,7 @@ class ReadWindow:
         self._raw.close()
 
     def _reach(self, upto: int, *, keep: int) -> None:
-        """Reads on until the window covers `upto` or the segment ends, dropping what lies before
-        `keep`."""
+        """Reads until the window covers `upto` or the segment ends; drops bytes before `keep`."""
         while not self._ended and self._start + len(self._data) < upto:
             more = self._read(self._start + len(self._data))
             self._data = self._data[keep - self._start :] + more

@@ -1,12 +1,10 @@
-"""Segments that are written out: when one is done, when it is compressed, when it is dropped, and
-how much they all take.
+"""Segments that are written out: which are done, which are compressed, which are dropped.
 
-A segment is done when its closes are booked, no exchange that began in it is open, what resolved
-those is durable, and all
-segments before it are done: else one that holds an exchange's end could go while the one that holds
-its opening stays, and recovery would take
-the exchange for open. Only done segments are compressed or deleted, in their order. Everything here
-runs on the event loop but `compress` and `delete`, which run in a thread.
+A segment is done when four things hold: its closes are booked; no exchange that began in it is
+open; the ends of those are durable; all segments before it are done. Without the last, a segment
+with an exchange's end could be dropped before the one with its opening, and recovery would take the
+exchange for open. Only done segments are compressed or deleted, in their order. `compress` and
+`delete` run in a thread, everything else on the event loop.
 """
 
 from __future__ import annotations
@@ -25,9 +23,8 @@ from proxy.journal.disk import sync_directory
 from proxy.journal.segments import DONE, MAKING, PLAIN, Finished, Segment
 
 _COPY_BYTES = 256 * 1024
-_GZIP_LEVEL: Final = (
-    1  # entries repeat each other: level 6 takes three times the processor for a fifth less
-)
+# entries repeat each other: level 6 takes three times the processor for a fifth less
+_GZIP_LEVEL: Final = 1
 
 
 class Retention:
@@ -71,8 +68,10 @@ class Retention:
             self._done.append(self.undone.popleft())
 
     def held_up(self, behind: int) -> Segment | None:
-        """The oldest undone segment if what keeps it is an open exchange and at least `behind`
-        others are waiting after it."""
+        """The oldest undone segment, if an open exchange holds it up.
+
+        None if fewer than `behind` others wait after it.
+        """
         if len(self.undone) > behind and self.undone[0].unresolved > 0:
             return self.undone[0]
         return None
@@ -99,15 +98,17 @@ class Retention:
         self._in_work = None
 
     def take_expired(self, before_s: float) -> list[Path]:
-        """Finished segments whose last entry is older; they are the caller's to delete."""
+        """Finished segments whose last entry is older; the caller deletes them."""
         expired: list[Path] = []
         while self._finished and self._finished[0].written_at_s < before_s:
             expired.append(self._take_oldest())
         return expired
 
     def take_surplus(self, excess_bytes: int) -> list[Path] | None:
-        """Done segments, oldest first, that together take at least `excess_bytes`; None, and
-        nothing taken, if all done ones do not."""
+        """Done segments, oldest first, that together take at least `excess_bytes`.
+
+        None, and nothing taken, if all done ones together are smaller.
+        """
         offered = sum(finished.size for finished in self._finished) + sum(
             segment.size for segment in self._done
         )
@@ -130,8 +131,10 @@ class Retention:
 
 
 def compress(segment: Segment, fail: FaultPoint) -> Finished:
-    """Replaces a done segment by its compressed copy; at every moment one of them is whole.
-    Blocking. Raises OSError."""
+    """Replaces a done segment by its compressed copy. Blocking. Raises OSError.
+
+    At every moment one of the two is whole.
+    """
     fail("journal.compress.before")
     target = segment.path.with_name(segment.path.name.removesuffix(PLAIN) + DONE)
     making = target.with_name(target.name + MAKING)

@@ -1,5 +1,7 @@
-"""One segment: a preallocated file of frames. Its name is its number, in the order of writing;
-`.gz` behind it says that it is done."""
+"""One segment: a preallocated file of frames.
+
+Its name is its number, in the order of writing; `.gz` behind it says that it is done.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +39,10 @@ class Finished(NamedTuple):
 
 
 def list_segments(directory: Path) -> list[SegmentFile]:
-    """The directory's segments by number. Where a crash left a plain one beside its finished copy,
-    the plain one counts."""
+    """The directory's segments by number.
+
+    A crash can leave a plain segment beside its finished copy; the plain one counts then.
+    """
     found: dict[int, Path] = {}
     for path in directory.iterdir():
         number, dot, rest = path.name.partition(".")
@@ -50,8 +54,10 @@ def list_segments(directory: Path) -> list[SegmentFile]:
 
 
 class Segment:
-    """A segment of this process or one found at start. Lives on the event loop; `create` may run in
-    a thread."""
+    """A segment of this process, or one found at start.
+
+    Lives on the event loop; `create` may run in a thread.
+    """
 
     __slots__ = (
         "_pwrite",
@@ -76,18 +82,18 @@ class Segment:
         self.synced = 0  # all before it is durable
         self.last_close_seq = 0  # highest seq of a close in it
         self.unresolved = 0  # open exchanges that began in it
-        self.resolved_at: int | None = (
-            None  # position of the journal when it was left and `unresolved` seen to be 0
-        )
-        self.uncertain = (
-            False  # a failed write could not be undone: its frame may stand at `position`
-        )
+        # position of the journal when it was left and `unresolved` seen to be 0
+        self.resolved_at: int | None = None
+        # a failed write could not be undone: its frame may stand at `position`
+        self.uncertain = False
         self._pwrite = disk.pwrite
 
     @classmethod
     def create(cls, directory: Path, number: int, size: int, disk: Disk) -> Self:
-        """A new, empty, preallocated, durable segment. Blocking. Raises OSError, leaving nothing
-        behind."""
+        """A new, empty, preallocated, durable segment. Blocking.
+
+        Raises OSError, and leaves no file behind then.
+        """
         path = directory / f"{number:010d}{PLAIN}"
         making = path.with_name(path.name + MAKING)
         fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE)
@@ -109,8 +115,10 @@ class Segment:
         return self.size - self.position
 
     def append(self, frame: bytes) -> None:
-        """Writes one frame at `position` and moves it. Raises OSError with the position unmoved and
-        the written part undone, or `uncertain`."""
+        """Writes one frame at `position` and moves it.
+
+        Raises OSError: the position has not moved, and the written part is undone, or `uncertain`.
+        """
         length = len(frame)
         try:
             written = self._pwrite(self.fd, frame, self.position)
@@ -122,14 +130,21 @@ class Segment:
             raise OSError(errno.EIO, f"short write: {written} of {length} bytes")
         self.position += length
 
+    def hold(self) -> None:
+        """An open exchange begins here: the segment must stay."""
+        self.unresolved += 1
+
+    def free(self) -> None:
+        """One of those has its end, or begins in a newer segment now."""
+        self.unresolved -= 1
+
     def retract(self, length: int) -> None:
         """Takes back the frame just written."""
         self.position -= length
         self._undo(length)
 
     def _undo(self, length: int) -> None:
-        """Zeros what a failed write may have left, so that neither recovery nor a reader takes it
-        for an entry."""
+        """Zeros the bytes of a failed write, so that they are never read as an entry."""
         if length == 0:
             return
         try:
@@ -142,19 +157,17 @@ class Segment:
         return os.pread(self.fd, self.position - self.synced, self.synced)
 
     def close(self) -> None:
-        """Lets the file go."""
+        """Closes the file."""
         if self.fd < 0:
             return
         os.close(self.fd)
         self.fd = -1
 
     def trim(self) -> None:
-        """Gives an unused tail back. A disk that will not do it costs space only."""
+        """Cuts the unused tail off. A disk that refuses costs only space."""
         if self.position < self.size and not self.uncertain:
-            size, self.size = (
-                self.size,
-                self.position,
-            )  # before the file is shorter: a file that is shorter than this was cut by somebody else
+            # First the size, then the file: a file that is shorter than its size was cut by others.
+            size, self.size = self.size, self.position
             try:
                 os.truncate(self.path, self.position)
             except OSError:

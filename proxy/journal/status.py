@@ -1,5 +1,7 @@
-"""A journal's figures seen from outside, for the command line: works beside a running process and
-without one, and changes nothing."""
+"""A journal's figures for the command line. Reading them changes nothing.
+
+It works beside a running process and without one.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import msgspec
 
 from proxy.journal.lock import is_locked
 from proxy.journal.reader import JournalReader
-from proxy.journal.survey import FoundSegment, Scan, survey
+from proxy.journal.recovery import FoundSegment, Scan, scan_directory
 
 _BATCH = 256
 
@@ -31,9 +33,11 @@ class JournalFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect(directory: Path, booked_seq: int) -> JournalFigures:
-    """The figures of one writer's directory; `booked_seq` is the ledger's position for it. Raises
-    OSError."""
-    found = survey(directory)
+    """The figures of one writer's directory. Raises OSError.
+
+    `booked_seq` is the ledger's position for it.
+    """
+    found = scan_directory(directory)
     undone = _oldest_undone(found, booked_seq)
     return JournalFigures(
         writer=directory.name,

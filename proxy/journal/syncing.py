@@ -1,10 +1,8 @@
-"""Makes what was written durable: one fdatasync round at a time, shared by all who wait for it, in
-a thread.
+"""Makes entries durable: one fdatasync round at a time, shared by all who wait for it.
 
 A failed fdatasync may have dropped the written pages while calling them clean, so its segment is
-never trusted again: writing goes on in a
-fresh one, into which the entries since the last good sync are written once more, and there is
-`trouble` until a round works there.
+never trusted again. Writing goes on in a fresh segment; the entries since the last good sync are
+written into it once more. There is `trouble` until a round works there.
 """
 
 from __future__ import annotations
@@ -21,8 +19,10 @@ from proxy.journal.segments import Segment
 
 
 class Syncer:
-    """Lives on the event loop. `rewrite(kind, payload)` writes an entry of a lost segment again, if
-    it still matters."""
+    """Lives on the event loop, and syncs in a thread.
+
+    `rewrite(kind, payload)` writes an entry of a lost segment again, if it still matters.
+    """
 
     def __init__(
         self,
@@ -58,13 +58,15 @@ class Syncer:
         self._left.append(segment)
 
     def close(self) -> None:
-        """Lets go of what could not be made durable."""
+        """Closes the segments that could not be made durable."""
         for segment in self._left:
             segment.close()
 
     async def join(self) -> bool:
-        """Waits for the round under way, or for a new one; whether it worked. What is written
-        during a round may not be in it."""
+        """Waits for the current round, or for a new one; whether it worked.
+
+        An entry that is written during a round may not be in it.
+        """
         if self._round is None or self._round.done():
             self._round = asyncio.ensure_future(self._run_round())
         return await asyncio.shield(self._round)
@@ -110,8 +112,7 @@ class Syncer:
         return None
 
     def _rescue(self) -> bool:
-        """Writes the unsynced entries of lost segments again; False if there is no fresh segment to
-        go on in."""
+        """Writes the unsynced entries of lost segments again; False without a fresh segment."""
         while self._lost:
             segment = self._lost[0]
             if segment is self._appender.segment and not self._appender.roll():

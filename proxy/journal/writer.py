@@ -1,10 +1,9 @@
-"""The journal of one process: every admitted exchange is in it before its first byte leaves, and
-its record before its last byte arrives.
+"""The journal of one process: each exchange is in it before its first byte leaves.
 
-`open`, `mark`, `close` and `void` are one pwrite(2) each on the event loop, with no thread in
-between; whatever can wait is in `run`.
-Room for the close and some marks of each open exchange is kept free before it is admitted, so that
-an ending never depends on luck.
+Its record is in it before its last byte arrives. `open`, `mark`, `close` and `void` are one
+pwrite(2) each on the event loop, with no thread in between; everything that can wait is in `run`.
+The journal keeps room for the close and some marks of each open exchange before it admits it, so
+that an ending never depends on luck.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from proxy.core.usage import UsageRecord
 from proxy.journal.appender import WRITE_BOUNDS_S, Appender, WriteFailed
 from proxy.journal.codec import ANSWER_BYTES_MAX, OPEN_BYTES_MAX, encode_close, encode_entry, id_of
 from proxy.journal.disk import Disk, SystemDisk
+from proxy.journal.files_in_use import FilesInUse
 from proxy.journal.frames import (
     CLOSE,
     FRAME_BYTES_MAX,
@@ -32,19 +32,24 @@ from proxy.journal.frames import (
     PAYLOAD_BYTES_MAX,
     VOID,
 )
-from proxy.journal.lock import LOCK, claim_first, stands, try_lock
+from proxy.journal.lock import LOCK, claim_first, try_lock
 from proxy.journal.maintenance import Housekeeping, Maintenance
 from proxy.journal.open_exchanges import OpenExchange, OpenExchanges
 from proxy.journal.options import JournalOptions
-from proxy.journal.recovery import Recovered, clear_leftovers, number_after, recovered, take_over
+from proxy.journal.recovery import (
+    Recovered,
+    clear_leftovers,
+    number_after,
+    recovered,
+    scan_directory,
+    take_over,
+)
 from proxy.journal.retention import Retention
 from proxy.journal.segments import Segment
-from proxy.journal.survey import survey
 from proxy.journal.syncing import Syncer
 
-MARKS_ROOM_BYTES: Final = (
-    2048  # about eight marks, 4,000 tokens, can follow on a full disk; more need free room
-)
+# about eight marks, 4,000 tokens, can follow on a full disk; more need free room
+MARKS_ROOM_BYTES: Final = 2048
 _READY_ROOM_BYTES: Final = 2 * FRAME_BYTES_MAX
 _REASON_CHARS_MAX: Final = 200
 
@@ -58,8 +63,7 @@ class JournalUnavailable(Exception):
 
 
 class Journal:
-    """Lives on the event loop. `claim` or `adopt` makes one, `run` must run beside its use,
-    `aclose` ends it."""
+    """Lives on the event loop. `claim` or `adopt` makes one; `run` must run beside its use."""
 
     def __init__(
         self,
@@ -75,7 +79,7 @@ class Journal:
         self._lock_fd = lock_fd
         self._options = options
         clear_leftovers(directory)
-        found = survey(directory)
+        found = scan_directory(directory)
         self._recovered = recovered(found)
         self._threads = ThreadPoolExecutor(
             2, thread_name_prefix="journal"
@@ -97,8 +101,7 @@ class Journal:
         )
         self._syncer = Syncer(self._appender, disk, fail, self._threads, self._rewrite)
         self._low_room = self._house.low_room
-        self._lost = 0  # times that one was seen to be
-        self._gone: str | None = None  # which file was taken away under this process
+        self._files = FilesInUse()
         self._maintenance = Maintenance(
             self._appender, self._syncer, self._house, options, self._look
         )
@@ -113,9 +116,9 @@ class Journal:
         disk: Disk | None = None,
     ) -> Self:
         """The first writer directory under `root` that no process holds, for this process's life.
-        Blocking. Raises JournalUnavailable.
 
-        What a dead process left open in it is in `take_recovered`.
+        `take_recovered` has the exchanges that a dead process left open in it. Blocking. Raises
+        JournalUnavailable.
         """
         try:
             directory, lock_fd = claim_first(root)
@@ -132,8 +135,10 @@ class Journal:
         *,
         disk: Disk | None = None,
     ) -> Self | None:
-        """Another writer's directory, to end what it left open there and to book it; None if a
-        process holds it. Blocking. Raises JournalUnavailable."""
+        """Another writer's directory, to end and book its open exchanges; None if it is held.
+
+        Blocking. Raises JournalUnavailable.
+        """
         try:
             lock_fd = try_lock(directory)
         except OSError as error:
@@ -167,8 +172,8 @@ class Journal:
     # The entries.
 
     def open(self, opened: Opened) -> None:
-        """Admits an exchange. Raises JournalUnavailable; then nothing may be sent for it."""
-        trouble = self._gone or self._syncer.trouble
+        """Admits an exchange. Raises JournalUnavailable; nothing may be sent for it then."""
+        trouble = self._files.gone or self._syncer.trouble
         if trouble is not None:
             raise JournalUnavailable(trouble)
         payload = encode_entry(opened)
@@ -189,7 +194,7 @@ class Journal:
             appender.put(OPEN, payload)
         except WriteFailed as error:
             if error.uncertain:
-                # Recovery must not take for an exchange what was refused.
+                # Recovery must not take a refused opening for an exchange.
                 appender.put(
                     VOID,
                     encode_entry(Voided(id=opened.id, reason="the opening could not be written")),
@@ -203,11 +208,11 @@ class Journal:
             self._maintenance.nudge()
 
     def mark(self, marked: Marked) -> None:
-        """Says how far an open exchange may now be delivered. Raises JournalUnavailable; then it
-        must not be delivered that far.
+        """Says how far an open exchange may now be delivered.
 
-        Each mark says all that still holds of the ones before it: only the last is written again
-        when its segment is to go.
+        Raises JournalUnavailable; it must not be delivered that far then. Each mark repeats all
+        that still holds of the marks before it: only the last one is written again when its segment
+        goes.
         """
         opening = self._openings.get(marked.id)
         assert opening is not None, "only an open exchange is marked"
@@ -229,8 +234,10 @@ class Journal:
             self._maintenance.nudge()
 
     def close(self, record: UsageRecord) -> int:
-        """Ends an exchange with its record; the entry's seq. Never refuses: while the disk does,
-        the record waits in memory and `ready` is False."""
+        """Ends an exchange with its record; the entry's seq.
+
+        Never refuses: while the disk does, the record waits in memory and `ready` is False.
+        """
         opening = self._openings.resolve(record.id)
         bytes_max = PAYLOAD_BYTES_MAX if opening is None else opening.close_room - HEADER_BYTES
         seq = self._appender.put(CLOSE, encode_close(record, bytes_max), keep=True)
@@ -239,8 +246,10 @@ class Journal:
         return seq
 
     def void(self, voided: Voided) -> None:
-        """Takes an opening back: nothing was sent. Never refuses. One that was not admitted needs
-        none."""
+        """Takes an opening back, since nothing was sent. Never refuses.
+
+        An exchange that was not admitted needs no void.
+        """
         if self._openings.resolve(voided.id) is None:
             return
         self._appender.put(
@@ -252,8 +261,10 @@ class Journal:
             self._maintenance.nudge()
 
     async def synced(self) -> None:
-        """Under `sync: always`, returns when all written so far is on the disk; at once otherwise.
-        Raises JournalUnavailable if the disk fails."""
+        """Under `sync: always`, returns when all entries so far are on the disk; else at once.
+
+        Raises JournalUnavailable if the disk fails.
+        """
         if self._options.sync != "always":
             return
         target = self._appender.position
@@ -262,7 +273,7 @@ class Journal:
             if self._appender.broken is not None:
                 raise JournalUnavailable(self._appender.broken)
             if not await self._syncer.join():
-                # What is in the lost segment was written again; it may still work out there.
+                # The entries of the lost segment were written again; the fresh one may work.
                 failures += 1
                 if failures > 1:
                     raise JournalUnavailable(
@@ -273,16 +284,17 @@ class Journal:
 
     def booked(self, seq: int) -> None:
         """All closes up to `seq` are durable in the ledger."""
-        self._maintenance.booked_seq = max(self._maintenance.booked_seq, seq)
+        self._maintenance.booked(seq)
 
     def continue_after(self, seq: int) -> None:
-        """The ledger knows this writer up to `seq`: entries are numbered on from there, even if the
-        files that held them are gone."""
+        """Numbers the next entry behind `seq`, the last one of this writer in the ledger.
+
+        The files that held those entries may be gone.
+        """
         self._appender.skip_to(seq)
 
     def take_recovered(self) -> Recovered:
-        """What was found open at the start, once; afterwards it is forgotten here. Each of it needs
-        a `close` (or a `void`)."""
+        """The exchanges found open at the start, once. Each needs a `close` or a `void`."""
         found = self._recovered
         self._recovered = msgspec.structs.replace(found, unresolved=[])
         return found
@@ -294,8 +306,10 @@ class Journal:
         await self._maintenance.run()
 
     async def aclose(self) -> None:
-        """Ends `run`, makes everything durable and gives the directory free. Idempotent. Nothing
-        may be written afterwards."""
+        """Ends `run`, makes everything durable and frees the directory. Idempotent.
+
+        No entry may be written afterwards.
+        """
         if self._lock_fd < 0:
             return
         lock_fd, self._lock_fd = self._lock_fd, -1
@@ -311,28 +325,15 @@ class Journal:
         self._maintenance.tidy_soon()
 
     def _look(self) -> None:
-        """Whether the files that are written to are still those in the directory.
-
-        What goes into a file that was removed or replaced is lost with this process, and what stood
-        in
-        one that was cut (`copytruncate` does that) is lost already, so nothing is admitted then.
-        What runs ends in the file as it is, and is booked from there.
-        """
-        files = [(self.directory / LOCK, self._lock_fd, 0)]
-        files += [(segment.path, segment.fd, segment.size) for segment in self._appender.segments]
-        lost = next((path.name for path, fd, size in files if not stands(path, fd, size)), None)
-        if lost is None:
-            self._gone = None
-        elif self._gone is None:
-            self._gone = (
-                f"{lost} of the journal was removed or replaced while in use, or cut:"
-                " put it back, or restart the proxy"
-            )
-            self._lost += 1
+        segments = self._appender.segments
+        files = [(segment.path, segment.fd, segment.size) for segment in segments]
+        self._files.look([(self.directory / LOCK, self._lock_fd, 0), *files])
 
     def _rewrite(self, kind: int, payload: bytes) -> None:
-        """Again what stood in a segment that was lost. What is resolved since has its end behind
-        it, so its opening and marks no longer matter."""
+        """Writes an entry of a lost segment again.
+
+        An exchange that has ended since needs its end only, not its opening and marks.
+        """
         if kind in (CLOSE, VOID) or self._openings.get(id_of(payload)) is not None:
             self._appender.put(kind, payload, keep=True)
 
@@ -344,8 +345,8 @@ class Journal:
 
     @property
     def why_not_ready(self) -> str | None:
-        if self._gone is not None:
-            return self._gone
+        if self._files.gone is not None:
+            return self._files.gone
         if self._appender.broken is not None:
             return f"the journal cannot be written: {self._appender.broken}"
         if self._syncer.trouble is not None:
@@ -363,7 +364,7 @@ class Journal:
 
     @property
     def position(self) -> int:
-        """The seq up to which everything is written: a reader may be told to read so far."""
+        """The seq up to which all entries are written, and a reader may read."""
         return self._appender.position
 
     @property
@@ -376,15 +377,16 @@ class Journal:
 
     @property
     def failures(self) -> int:
-        """Writes, allocations and clean-ups that the disk refused, and files that were taken
-        away."""
-        return self._appender.failures + self._house.failures + self._lost
+        """Writes, allocations and clean-ups that the disk refused, and files that vanished."""
+        return self._appender.failures + self._house.failures + self._files.losses
 
     @property
     def sync_failures(self) -> int:
         return self._syncer.failures
 
     def write_seconds(self) -> tuple[tuple[float, ...], list[int], float]:
-        """How long writes took, as a histogram: upper bounds, counts (one more than bounds),
-        sum."""
+        """How long writes took, as a histogram: upper bounds, counts, sum.
+
+        There is one count more than there are bounds.
+        """
         return WRITE_BOUNDS_S, list(self._appender.write_counts), self._appender.write_sum_s

@@ -1,9 +1,9 @@
 """Accepts the connections of a listener, at most so many at once.
 
-An event loop accepts whatever comes, until the process has no descriptor left for its journal. Here
-the newest connection that waits for a request makes room for one more: a client that keeps its
-connections is older, and one that has just come sends its request at once. Where none waits, nobody
-is accepted until one ends; who comes stays in the kernel's queue.
+An event loop by itself accepts every connection, until the process has no descriptor for its
+journal. Here the newest connection that waits for a request makes room for one more: a client that
+keeps its connections has older ones, and a client that has just come sends its request at once.
+Where none waits, new connections stay in the kernel's queue until one ends.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ Held = tuple[asyncio.Transport, asyncio.BaseProtocol]
 
 
 class Acceptor:
-    """Accepts for all addresses of one listener together. `most` may be changed while it runs.
+    """Accepts for all addresses of one listener together. `most` may change while it runs.
 
-    Each of `waits` says of a connection that it waits for its client, so that it may be closed:
-    those
-    of which the first one says so before those of the next.
-    `name` is what the bound is called in the log.
+    Each of `waits` says whether a connection only waits for its client, and so may be closed. Those
+    that the first one names are closed before those of the next. `name` is the bound's name in the
+    log.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Acceptor:
         self._told_s = -TELL_EVERY_S
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Host and port as they were taken. OSError if the address cannot be opened."""
+        """The host and port that were taken. OSError if the address cannot be opened."""
         opened = await sockets_at(host, port)
         self._listening += opened
         for listening in opened:
@@ -61,7 +60,7 @@ class Acceptor:
         return taken
 
     def close(self) -> None:
-        """Accepts nobody any more. Connections that are open stay so. May be called again."""
+        """Stops accepting. Open connections stay. May be called again."""
         loop = asyncio.get_running_loop()
         if self._retry is not None:
             self._retry.cancel()
@@ -71,9 +70,9 @@ class Acceptor:
         self._listening.clear()
 
     def _accept(self, listening: socket.socket) -> None:
-        """Some have come."""
+        """Accepts the connections that have come."""
         if len(self._open) >= self.most:
-            # Closed by anybody, at any time: a descriptor is free when its socket has none.
+            # Others close them, at any time: a socket without a descriptor is closed.
             self._open = {one: held for one, held in self._open.items() if one.fileno() >= 0}
         for _ in range(AT_ONCE):
             newest = None
@@ -81,7 +80,8 @@ class Acceptor:
                 newest = self._newest_waiting()
                 if newest is None:
                     self._pause(
-                        f"{self._name}: {self.most} are in use, and nobody is accepted until one ends"
+                        f"{self._name}: {self.most} are in use,"
+                        " and nobody is accepted until one ends"
                     )
                     return
             try:
@@ -95,7 +95,8 @@ class Acceptor:
                 return
             if newest is not None:
                 self._tell(
-                    f"{self._name}: {self.most} are open; the newest that wait for their clients are closed"
+                    f"{self._name}: {self.most} are open;"
+                    " the newest that wait for their clients are closed"
                 )
                 newest.abort()
             accepted.setblocking(False)
@@ -133,7 +134,7 @@ class Acceptor:
             loop.add_reader(listening.fileno(), self._accept, listening)
 
     def _tell(self, what: str) -> None:
-        """Once a minute: it goes on for as long as somebody wants it to."""
+        """Logs at most once a minute: a crowd of clients may keep this up."""
         now_s = monotonic()
         if now_s - self._told_s >= TELL_EVERY_S:
             self._told_s = now_s

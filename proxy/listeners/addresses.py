@@ -1,4 +1,4 @@
-"""Where a listener listens: one address or several, and `[::]` for both families of addresses."""
+"""A listener's addresses: one or several, and `[::]` for both families."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ BACKLOG = 2048  # connections the kernel holds for us while the loop is busy
 
 
 def both_families(host: str, port: int) -> socket.socket | None:
-    """A socket for IPv4 and IPv6 where the host is `::`, which alone would be IPv6 only; else None.
-    OSError if it cannot be opened."""
+    """A socket for IPv4 and IPv6 where the host is `::`, which alone is IPv6 only.
+
+    None for another host. OSError if the socket cannot be opened.
+    """
     if host != ANY_V6:
         return None
     if not socket.has_dualstack_ipv6():
@@ -25,8 +27,10 @@ def both_families(host: str, port: int) -> socket.socket | None:
 
 
 async def sockets_at(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets for one address: several where its name stands for several. OSError if it
-    cannot be opened."""
+    """The listening sockets of one address: several where its name has several addresses.
+
+    OSError if one cannot be opened.
+    """
     opened = both_families(host, port)
     if opened is not None:
         return [opened]

@@ -1,8 +1,7 @@
-"""File descriptors: a request in flight takes two, and the usual soft limit of 1024 has room for
-few.
+"""File descriptors: a request in flight takes two, and the usual soft limit is 1024.
 
-What is accepted is bounded so that journal, ledger, scrapes and the connections to upstreams always
-find one: nobody without a key takes them all.
+The number of clients' connections is bounded, so that journal, ledger, scrapes and connections to
+upstreams always find a descriptor, and no client without a key takes them all.
 """
 
 from __future__ import annotations
@@ -19,8 +18,10 @@ REMEDY = "Raise its hard limit (LimitNOFILE= in systemd, --ulimit nofile= in doc
 
 
 def raise_limit() -> int:
-    """Raise this process's soft limit to the hard one, where the system lets it; the limit that
-    holds."""
+    """Raise this process's soft limit to the hard one where the system allows it.
+
+    Returns the limit that holds then.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):  # macOS names no hard limit and yet has one
@@ -34,10 +35,10 @@ def limit() -> int:
 
 
 def connections_max(limit: int, inflight_max: int, wanted: int | None) -> int:
-    """How many clients' connections are accepted at once: `wanted` if that fits, else what fits.
+    """The number of clients' connections to accept: `wanted`, or as many as fit.
 
-    Each request in flight has a connection of its own to an upstream. Where there are not as many
-    descriptors, half of those beside the reserve are for clients.
+    Each request in flight has a connection of its own to an upstream. Where the descriptors do not
+    suffice for both, half of those beside the reserve are for clients.
     """
     most = IDLE_SHARE * inflight_max if wanted is None else wanted
     if limit == resource.RLIM_INFINITY:
@@ -47,18 +48,19 @@ def connections_max(limit: int, inflight_max: int, wanted: int | None) -> int:
 
 
 def shortage(limit: int, inflight_max: int, wanted: int | None = None) -> str | None:
-    """What to tell the operator if the descriptors are fewer than what the config allows, else
-    None."""
+    """A message to the operator if the descriptors are too few for the config, else None."""
     needed = 2 * inflight_max + SPARE
     fits = connections_max(limit, inflight_max, wanted)
     if wanted is not None and fits < wanted:
         return (
-            f"connections_max: {wanted} connections of clients do not fit into the {limit} file descriptors that this process may open; {fits} are accepted. "
-            f"{REMEDY}, or set connections_max to {fits}"
+            f"connections_max: {wanted} connections of clients do not fit into the {limit} file"
+            f" descriptors that this process may open; {fits} are accepted."
+            f" {REMEDY}, or set connections_max to {fits}"
         )
     if limit == resource.RLIM_INFINITY or limit >= needed:
         return None
     return (
-        f"inflight_max: {inflight_max} requests at once need {needed} file descriptors, and this process may open {limit}: it accepts {fits} connections of clients. "
-        f"{REMEDY}, or set inflight_max to {max(1, (limit - SPARE) // 2)}"
+        f"inflight_max: {inflight_max} requests at once need {needed} file descriptors, and this"
+        f" process may open {limit}: it accepts {fits} connections of clients."
+        f" {REMEDY}, or set inflight_max to {max(1, (limit - SPARE) // 2)}"
     )

@@ -1,6 +1,6 @@
-"""What the metrics and the admin listener have in common: a connection is for one request.
+"""The common part of the metrics and the admin listener: one request a connection.
 
-Both are reached without a credential, or before it is looked at. So a head has to be there within
+Both are reached without a credential, or before it is checked. So a head has to be there within
 `timeouts.header`, and an answer has to be taken within `TAKEN_S`; aiohttp itself waits for an hour.
 """
 
@@ -21,7 +21,7 @@ TAKEN_S = 30.0  # for a client to read its answer; the largest page of metrics i
 
 
 def runner(app: web.Application, header_s: float, *, stop_s: float) -> web.AppRunner:
-    """Serves the app, not set up yet; requests being answered get `stop_s` when it stops."""
+    """A runner for the app, not set up yet. At its stop, running requests get `stop_s`."""
     app[ASKING] = set()
     app.middlewares.insert(0, _one_request)  # the outermost: refusals end a connection too
     # aiohttp's keep-alive timer starts with the connection and ends it wherever no request is
@@ -36,8 +36,10 @@ def runner(app: web.Application, header_s: float, *, stop_s: float) -> web.AppRu
 
 
 async def listen(served: web.AppRunner, host: str, port: int) -> tuple[Acceptor, tuple[str, int]]:
-    """Serves a runner that is set up at this address; host and port as they were taken. OSError if
-    it cannot be opened."""
+    """Serves a runner that is set up at this address; the host and port that were taken.
+
+    OSError if the address cannot be opened.
+    """
     assert served.server is not None, "it is set up"
     asking = served.app[ASKING]
     acceptor = Acceptor(
@@ -70,6 +72,6 @@ async def _one_request(
 
 
 def _end(transport: asyncio.Transport, asking: set[asyncio.BaseTransport]) -> None:
-    """The connection ends with its answer, taken or not."""
+    """Ends the connection after its answer, whether the client took it or not."""
     asking.discard(transport)
     transport.abort()

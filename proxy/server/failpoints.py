@@ -74,8 +74,7 @@ class Failpoints:
     """The faults of one spec; parts call it as a `FaultPoint` with a name from NAMES."""
 
     def __init__(self, spec: str) -> None:
-        """Raises ValueError for a spec that would test nothing: unknown names or actions, bad
-        counts."""
+        """Raises ValueError for a spec that would test nothing, such as an unknown name."""
         self._rules = dict(_parse(rule.strip()) for rule in spec.split(",") if rule.strip())
         self._passes = dict.fromkeys(self._rules, 0)
 

@@ -52,8 +52,10 @@ async def serve(
     reload: Callable[[], Loaded] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> None:
-    """Runs the proxy until SIGTERM or SIGINT; a second one cuts the drain short. SIGHUP calls
-    `reload`. Raises StartError."""
+    """Runs the proxy until SIGTERM or SIGINT. Raises StartError.
+
+    A second signal cuts the drain short. SIGHUP calls `reload`.
+    """
     if not hasattr(aiohttp.http_parser, "HttpRequestParserC"):
         raise StartError(
             "aiohttp lacks its C extension, whose parser this proxy relies on."
@@ -173,8 +175,7 @@ class Server:
         await self._stop.asked.wait()
 
     async def reload(self) -> None:
-        """The whole new config or the whole old one; see `Reloads`. Running exchanges keep
-        theirs."""
+        """Takes the whole new config, or keeps the old one. Running exchanges keep theirs."""
         await self._reloads.reload()
 
     async def drain(self) -> None:

@@ -1,5 +1,7 @@
-"""Opens the listeners: metrics and admin first, the clients' last, so that a start that fails has
-served nobody."""
+"""Opens the listeners: metrics and admin first, the clients' last.
+
+So a start that fails has served nobody.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +52,10 @@ async def open_side(
     readiness: Readiness,
     close: contextlib.AsyncExitStack,
 ) -> tuple[MetricsListener, str, str]:
-    """The metrics listener and the admin plane; the first, and the addresses of both. Raises
-    StartError."""
+    """The metrics listener and the admin plane; the first, and the addresses of both.
+
+    Raises StartError.
+    """
     settings = gateway.snapshot.settings
     metrics = MetricsListener(
         services.metrics,

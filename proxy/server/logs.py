@@ -1,11 +1,10 @@
-"""Log lines on stderr: text for a person at a terminal, else one JSON object a line; never a
-credential, a header or content.
+"""Log lines on stderr: text at a terminal, else one JSON object a line.
 
-Two guards. What a library logs about a message it could not read quotes that message, key and all:
-of other packages' lines every quoted literal is
-taken out, and of an exception only its type and place are told unless its class is known to say
-nothing of the traffic. Then each finished line passes
-`redact`, which takes out whatever still looks like a credential.
+No line holds a credential, a header or content; two guards see to that. First, a library that
+cannot read a message logs a quote of it, key and all. So every quoted literal is taken out of the
+lines of other packages; and an exception shows its type and place only, unless its class is known
+to say nothing of the traffic. Second, each finished line passes `redact`, which takes out
+everything that still looks like a credential.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from typing import Literal, TextIO
 
 import msgspec
 
-LINE_CHARACTERS_MAX = (
-    16_384  # a traceback of 100 frames; nothing that a client sends may make a line longer
-)
+# a traceback of 100 frames; nothing that a client sends may make a line longer
+LINE_CHARACTERS_MAX = 16_384
 _CHAIN_MAX = 8  # exceptions told of one chain or group
 _OWN = ("proxy", "tollkeeper")
 
@@ -46,8 +44,10 @@ _WORD = re.compile(r"[\w.:/@*+-]+")
 def configure(
     format: Literal["auto", "text", "json"], stream: TextIO, *, level: int = logging.INFO
 ) -> None:
-    """Send every logger of the process to `stream`, in place of what was set up before; called
-    once, by the command that runs."""
+    """Send every logger of the process to `stream`, in place of an earlier set-up.
+
+    The command that runs calls it once.
+    """
     text = format == "text" or (format == "auto" and stream.isatty())
     handler = _Handler(stream)
     handler.setFormatter(_TextFormatter() if text else _JsonFormatter())
@@ -55,8 +55,10 @@ def configure(
 
 
 def redact(text: str) -> str:
-    """The text without what looks like a credential. It may take too much, never too little:
-    `Authorization:` takes the rest of its line."""
+    """The text without anything that looks like a credential.
+
+    It may take too much, never too little: `Authorization:` takes the rest of its line.
+    """
     text = _HEADER.sub(r"\1\2***", text)
     text = _SETTING.sub(r"\1\2***", text)
     text = _SCHEME.sub(r"\1 ***", text)
@@ -67,12 +69,14 @@ class _Handler(logging.StreamHandler[TextIO]):
     """A stream handler whose own failures do not print the arguments of the line."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # the base class's name
-        """The base class writes message and arguments to stderr, unredacted. A line that cannot be
-        written is dropped; serving goes on."""
+        """Drops a line that cannot be written, and serving goes on.
+
+        The base class would write message and arguments to stderr, unredacted.
+        """
 
 
 class _TextFormatter(logging.Formatter):
-    """`2026-11-22T01:02:03.004Z WARNING tollkeeper.requests: request id=… status=502`"""
+    """A line such as `2026-11-22T01:02:03.004Z WARNING tollkeeper.requests: request id=…`."""
 
     def format(self, record: logging.LogRecord) -> str:
         words = [f"{_time(record)} {record.levelname} {record.name}: {_message(record)}"]
@@ -129,21 +133,25 @@ def _exception(record: logging.LogRecord) -> str | None:
 
 
 def _clean(text: str) -> str:
-    """Without credentials, without what moves a terminal's cursor or cannot be written as UTF-8,
-    and bounded."""
+    """The text bounded, without credentials and without unwritable or control characters."""
     return _UNWRITABLE.sub("�", redact(text[:LINE_CHARACTERS_MAX]))
 
 
 def _word(value: object) -> str:
-    """A value of `name=value`: bare where it reads as one word, else quoted, so that no value can
-    imitate another field."""
+    """A value of `name=value`: bare where it is one word, else quoted.
+
+    So no value can imitate another field.
+    """
     text = str(value)
     return text if _WORD.fullmatch(text) else msgspec.json.encode(text).decode()
 
 
 def _describe(error: BaseException) -> str:
-    """The traceback of an exception and its causes. Messages only where `_speaks` allows: most
-    quote the value that was wrong, which may be a client's."""
+    """The traceback of an exception and of its causes.
+
+    A message appears only where `_speaks` allows it: most messages quote the wrong value, which may
+    be a client's.
+    """
     parts: list[str] = []
     waiting: list[BaseException] = [error]
     while waiting and len(parts) < _CHAIN_MAX:
@@ -160,8 +168,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _speaks(error: BaseException) -> bool:
-    """The system's errors and our own name files, addresses and settings, and an operator needs
-    them."""
+    """Whether the message is the system's or our own: it names files, addresses, settings."""
     return (
         isinstance(error, OSError | sqlite3.Error)
         or type(error).__module__.partition(".")[0] in _OWN

@@ -26,8 +26,10 @@ BOOK_AT_START_S = 2.0  # how long a start waits for that, and for its own journa
 async def book_what_was_left(
     services: Services, snapshot: Snapshot, options: JournalOptions, tasks: Tasks
 ) -> None:
-    """Books what dead processes left in this journal and in others, since limits count what is in
-    the book. A slow ledger keeps nobody from serving."""
+    """Books the journals of dead processes, because limits count what is in the book.
+
+    A slow ledger keeps nobody from serving.
+    """
     adoption = adopt_others(
         snapshot.settings.data_dir / "journal",
         options,

@@ -1,4 +1,4 @@
-"""Whether the process takes requests, and if not, why: it starts, it stops, or its journal fails."""
+"""Whether the process takes requests, and if not, why: start, stop, or a failing journal."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""Makes the parts that all exchanges share, in order: ledger (locks the data directory) → journal →
-recovery of what a crash left → counter → quota → what the limits have used."""
+"""Makes the parts that all exchanges share, in order.
+
+Ledger (locks the data directory) → journal → recovery of what a crash left → counter → quota → use
+of the limits.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,7 @@ async def opened(
 
 
 async def count_what_was_used(services: Services, snapshot: Snapshot, tasks: Tasks) -> None:
-    """Books what is left of earlier requests, then counts the limits. Raises StartError."""
+    """Books earlier requests, then counts the limits. Raises StartError."""
     await book_what_was_left(services, snapshot, journal_options(snapshot.settings), tasks)
     try:
         await count_limits(services, snapshot)

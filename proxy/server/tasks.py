@@ -10,8 +10,10 @@ LOG = logging.getLogger("tollkeeper.server")
 
 
 class Tasks:
-    """Each runs until `cancel`. If one fails, `failed` is called: the process must not run on
-    without it."""
+    """Each task runs until `cancel`. If one fails, `failed` is called.
+
+    The process must not run on without it.
+    """
 
     def __init__(self, failed: Callable[[], None]) -> None:
         self._failed = failed

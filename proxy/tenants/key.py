@@ -13,15 +13,17 @@ _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
 def make_key(random_bytes: bytes) -> str:
-    """A new key of ours: `sk-tk-`, 30 random base62 characters, 6 check characters. Takes at least
-    32 random bytes (bias below 2**-76)."""
+    """A new key: `sk-tk-`, 30 random base62 characters, 6 check characters.
+
+    Takes at least 32 random bytes, so that the bias is below 2**-76.
+    """
     assert len(random_bytes) >= KEY_BYTES_MIN, "too few random bytes for an unbiased key"
     body = _base62(int.from_bytes(random_bytes, "big") % 62**BODY_CHARS, BODY_CHARS)
     return PREFIX + body + _check_chars(body)
 
 
 def check(key: str) -> bool:
-    """Whether a key of ours is whole: its check characters fit."""
+    """Whether a key of this proxy is complete: its check characters fit."""
     body, given = key[len(PREFIX) : -CHECK_CHARS], key[-CHECK_CHARS:]
     shaped = (
         key.startswith(PREFIX) and len(body) == BODY_CHARS and all(char in _BASE62 for char in body)

@@ -1,5 +1,7 @@
-"""API keys: which tenant a credential stands for. Digests only: no credential is kept, compared as
-text, or put into a message."""
+"""API keys: which tenant a credential stands for.
+
+It works with digests only: no credential is kept, compared as text, or put into a message.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,11 @@ _CHALLENGE = (("www-authenticate", "Bearer"),)
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a request is for. `forwarded`: known by the digest of the credential alone, and so
-    served only by `auth: forward` upstreams."""
+    """The caller of a request.
+
+    `forwarded`: known by the digest of its credential alone, and so served only by `auth: forward`
+    upstreams.
+    """
 
     key_id: str
     team: str | None = None
@@ -29,9 +34,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()  # globs; empty is all
     expires_at_ms: int | None = None
     forwarded: bool = False
-    ours: bool = (
-        False  # the credential was minted by us (`sk-tk-…`): it must never be told to a vendor
-    )
+    # the credential was minted by us (`sk-tk-…`): it must never be told to a vendor
+    ours: bool = False
 
     def allows(self, model: str) -> bool:
         """Whether the key may call this model."""
@@ -64,19 +68,19 @@ class KeyRing:
             )
 
     def authenticate(self, headers: RawHeaders, now_ms: int, forward: bool) -> Tenant:
-        """The tenant of a request. Raises 401, or 400 where its headers carry more than one
-        credential.
+        """The tenant of a request. Raises 401, or 400 for more than one credential.
 
-        `forward`: some upstream takes the caller's own credential, so that an unknown one is a
-        tenant too (`fwd-…`). What looks like a key of
-        ours is not: forwarded, a mistyped or revoked key would be told to the vendor.
+        `forward`: some upstream takes the caller's own credential, so an unknown credential is a
+        tenant too (`fwd-…`). One that looks like a key of this proxy is not: it may be mistyped or
+        revoked, and must not be told to the vendor.
         """
         credential = _credential(headers)
         if not credential:
             raise _refusal(
                 self._support,
                 "invalid_api_key",
-                "No API key was sent. Put the key you were given into the header `Authorization: Bearer <key>`.",
+                "No API key was sent."
+                " Put the key you were given into the header `Authorization: Bearer <key>`.",
             )
         digest = hashlib.sha256(credential).digest()
         tenant = self._tenants.get(digest)
@@ -100,7 +104,8 @@ class KeyRing:
                 raise _refusal(
                     self._support,
                     "invalid_api_key",
-                    "The API key has a typo: its last six characters do not fit the rest. Copy it again, whole.",
+                    "The API key has a typo: its last six characters do not fit the rest."
+                    " Copy it again, whole.",
                 )
         elif forward:
             return Tenant(key_id=f"fwd-{digest.hex()[:16]}", forwarded=True)
@@ -131,7 +136,7 @@ def _refusal(support: str, code: str, message: str) -> ProxyError:
 
 
 def _credential(headers: RawHeaders) -> bytes:
-    """The one credential of a request, b"" if there is none; 400 if there are several."""
+    """The one credential of a request, b"" if there is none; raises 400 for several."""
     found: dict[bytes, bytes] = {}
     for name in _HEADERS:
         given = values(headers, name)
@@ -156,7 +161,8 @@ def _credential(headers: RawHeaders) -> bytes:
     credentials = {value for value in found.values() if value}
     if len(credentials) > 1:
         raise invalid_request(
-            "Two headers carry different credentials. Send one of Authorization, x-api-key and api-key.",
+            "Two headers carry different credentials."
+            " Send one of Authorization, x-api-key and api-key.",
             param="authorization",
         )
     return credentials.pop() if credentials else b""

@@ -22,13 +22,9 @@ NOT_YET = tuple(
     cli/
     core/
     dataplane/
-    journal/
     ledger/
-    listeners/
     metrics/
     quota/
-    server/
-    tenants/
     """.split()
 )
 

@@ -1,5 +1,4 @@
-"""One connection to an upstream, read by push: what arrives is handed on in the same turn of the
-loop.
+"""One connection to an upstream: it hands bytes on in the turn of the loop in which they arrive.
 
 Relies on aiohttp's semi-private `ResponseHandler` and its parser; see pool.py.
 """
@@ -25,7 +24,7 @@ HEAD_FIELD_MAX = 65536
 # of one read; a loop's own reads are up to eight times as large, and a client that stops reading
 # costs what is read in that moment
 READ_BYTES = 32768
-# The same over TLS: all that the layer below may have decrypted. It drops what is left when the
+# The same over TLS: all that the layer below may have decrypted. It drops its rest when the
 # peer closes without close_notify, as many servers do.
 READ_BYTES_TLS = 512 * 1024
 # parsed body bytes that may wait for a slow client before the upstream is paused (aiohttp pauses at
@@ -34,11 +33,11 @@ READ_BUFFER_BYTES = 65536
 
 
 class Receiver(Protocol):
-    """What an exchange offers to the connection that works for it. Every call is synchronous and
-    comes from the event loop.
+    """An exchange, to the connection that works for it.
 
-    request_sent · of the request no more waits in this process than a transport may hold (64 KiB):
-    now, or once a slow upstream has read on
+    Every call is synchronous and comes from the event loop. `request_sent`: no more of the request
+    waits in this process than a transport may hold (64 KiB); it comes at once, or when a slow
+    upstream has read on.
     """
 
     def head_received(self, head: RawResponseMessage, body: StreamReader) -> None: ...
@@ -48,19 +47,17 @@ class Receiver(Protocol):
 
 
 class UpstreamConnection(ResponseHandler):
-    """One connection. Between two exchanges it has no receiver, and any byte that arrives then
-    condemns it.
+    """One connection. Between two exchanges it has no receiver, and any byte condemns it.
 
-    In an exchange there is one final head and one body. Whatever follows ends the connection's
-    reuse and nothing else.
+    In an exchange there is one final head and one body. More bytes end the connection's reuse and
+    nothing else.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.receiver: Receiver | None = None
-        self.lease: aiohttp.connector.Connection | None = (
-            None  # aiohttp's own handle; kept so that it is not collected
-        )
+        # aiohttp's own handle; kept so that it is not collected
+        self.lease: aiohttp.connector.Connection | None = None
         self.idle_since_s = 0.0
         self.closed_s: float | None = None  # monotonic; when the peer was seen to close it
         self.chunked = False  # whether the latest answer was
@@ -70,37 +67,38 @@ class UpstreamConnection(ResponseHandler):
         self._unread = select.poll()  # asks the kernel what the loop has not read yet
         self._heads: HeadReader | None = None  # until the final head has come
         self._body: StreamReader | None = None
-        self._body_left: int | None = (
-            None  # bytes that the head has promised and that are still to come; None: not known
-        )
+        # bytes that the head has promised and that are still to come; None: not known
+        self._body_left: int | None = None
 
     @property
     def truncated(self) -> bool:
-        """Whether anybody may have ended the peer's bytes: over TLS only close_notify comes from
-        the peer itself."""
+        """Whether the end may be forged: over TLS, only close_notify comes from the peer."""
         return self.tls and not self._said_goodbye
 
     @property
     def had_trailer(self) -> bool:
-        """Whether the latest answer, read to its end, may have left a trailer field in the
-        parser."""
+        """Whether the latest whole answer may have left a trailer field in the parser."""
         return self.chunked and self._received_last != CHUNKED_END
 
     @property
     def usable(self) -> bool:
-        """Whether a request may be sent: the peer has neither closed the connection nor sent what
-        the loop has yet to read. About 1 µs."""
+        """Whether a request may be sent: the peer has neither closed it nor sent unread bytes.
+
+        Takes about 1 µs.
+        """
         return self.is_connected() and not self.should_close and not self._unread.poll(0)
 
     @property
     def unsent(self) -> bool:
-        """Whether some of the request still waits to be sent: an answer may come before the
-        upstream has read it all."""
+        """Whether a part of the request still waits to be sent.
+
+        An answer may come before the upstream has read all of its request.
+        """
         transport = self.transport
         return transport is not None and transport.get_write_buffer_size() > 0
 
     def dialled(self, read_into: memoryview) -> None:
-        """The connection stands, TLS included: from here on its reads are bounded."""
+        """The connection is open, TLS included: its reads are bounded from here on."""
         transport = self.transport
         assert transport is not None
         self.tls = transport.get_extra_info("ssl_object") is not None
@@ -126,7 +124,7 @@ class UpstreamConnection(ResponseHandler):
             super().data_received(data)
             return
         if receiver is None:
-            # an answer nobody asked for: the next exchange must not read it as its own
+            # an answer without a request: the next exchange must not read it as its own
             self.abort()
             return
         self._received_last = latest(self._received_last, data)
@@ -138,7 +136,7 @@ class UpstreamConnection(ResponseHandler):
             receiver.body_received()
 
     def _read_heads(self, heads: HeadReader, receiver: Receiver, data: bytes) -> bytes:
-        """Hands on the final head once it is there. Returns what follows it."""
+        """Hands on the final head once it is there. Returns the bytes behind it."""
         try:
             while self._heads is not None and (found := heads.take(data)) is not None:
                 raw, data = found
@@ -158,8 +156,10 @@ class UpstreamConnection(ResponseHandler):
         return b""
 
     def _read_body(self, body: StreamReader, data: bytes) -> None:
-        """Gives the parser what belongs to the body. Nothing behind it can be told from the next
-        answer, so none of it is read."""
+        """Gives the parser the bytes of the body.
+
+        Bytes behind it could be a next answer, so none of them is read.
+        """
         if self._body_left is None:
             belongs = 0 if body.is_eof() else len(data)
         else:
@@ -171,8 +171,10 @@ class UpstreamConnection(ResponseHandler):
             super().data_received(data[:belongs])
 
     def eof_received(self) -> None:
-        """The peer ends its side. The transport closes itself only later, over TLS a turn of the
-        loop later, and must not be used meanwhile."""
+        """The peer ends its side, and the connection must not be used any more.
+
+        The transport closes itself later; over TLS, a turn of the loop later.
+        """
         self.closed_s = monotonic()
         self.force_close()
         if self.tls:
@@ -180,8 +182,10 @@ class UpstreamConnection(ResponseHandler):
         super().eof_received()
 
     def _close_notify(self) -> bool:
-        """Whether the end came from TLS itself. asyncio tells of a bare FIN in the same way; uvloop
-        does not tell of it at all."""
+        """Whether TLS itself ended the connection.
+
+        asyncio reports a bare FIN in the same way; uvloop does not report it at all.
+        """
         assert self.transport is not None
         try:
             return not self.transport.get_extra_info("ssl_object").read(
@@ -205,7 +209,7 @@ class UpstreamConnection(ResponseHandler):
             super().resume_reading(resume_parser)
 
     def send(self, data: bytes) -> None:
-        """Writes a request, head and body, in one go. An answer is awaited from here on."""
+        """Writes a request, head and body, in one go, and begins to await its answer."""
         assert self.transport is not None
         receiver = self.receiver
         assert receiver is not None
@@ -221,8 +225,10 @@ class UpstreamConnection(ResponseHandler):
 
 
 class _Reads(asyncio.BufferedProtocol):
-    """Between a transport and its connection, to bound one read. All connections of a loop share
-    `read_into`: from get_buffer to buffer_updated nothing else runs."""
+    """Bounds one read of a connection. All connections of a loop share `read_into`.
+
+    Between get_buffer and buffer_updated nothing else runs.
+    """
 
     def __init__(self, connection: UpstreamConnection, read_into: memoryview) -> None:
         self._connection = connection

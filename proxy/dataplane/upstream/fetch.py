@@ -1,5 +1,7 @@
-"""One small request to an upstream whose answer is read whole: lists of models, and what `check
---connect` asks. Nothing of it is metered or booked."""
+"""One small request to an upstream whose answer is read whole.
+
+It serves lists of models and `check --connect`. It is neither metered nor booked.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,7 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 class Fetch:
-    """Sends one request on a connection in hand and receives its answer. Whoever made it calls
-    `end`, however it went."""
+    """Sends one request on a connection and receives its answer. Its maker always calls `end`."""
 
     def __init__(self, upstream: Upstream, pool: Pool, connection: UpstreamConnection) -> None:
         self._upstream = upstream
@@ -47,19 +48,21 @@ class Fetch:
         self._size = 0
 
     async def run(self, request: bytes) -> Fetched:
-        """Sends head and body in one write. Raises ClientError, HttpProcessingError or OSError
-        where no whole answer comes."""
+        """Sends head and body in one write.
+
+        Raises ClientError, HttpProcessingError or OSError if no whole answer comes.
+        """
         self._connection.receiver = self
         self._connection.send(request)
         return await self._answer
 
     def give_up(self) -> None:
-        """Nobody waits for the answer any more."""
+        """Ends the wait: the client that wanted the answer has left."""
         if not self._answer.done():
             self._answer.set_exception(ConnectionResetError("the client left"))
 
     def end(self) -> None:
-        """Gives the connection back, or closes it where the answer was not read to its end."""
+        """Gives the connection back, or closes it if the answer was not read to its end."""
         if self._body is not None and self._body.at_eof():
             self._pool.release(self._connection)
         else:
@@ -72,7 +75,7 @@ class Fetch:
         self._framed = head.chunked or first(head.raw_headers, b"content-length") is not None
 
     def request_sent(self) -> None:
-        """It is small, and in nobody's account."""
+        """Frees nothing: the request is small, and no account has it."""
 
     def body_received(self) -> None:
         if self._body is None or self._head is None or self._answer.done():
@@ -120,8 +123,10 @@ def _is_json(body: bytes) -> bool:
 
 
 def listed(answer: Fetched) -> list[Entry]:
-    """The models of a list answer; empty for anything else, compressed answers included (none is
-    asked for)."""
+    """The models of a list answer; empty for anything else.
+
+    That includes compressed answers: none is asked for.
+    """
     if answer.status != 200:
         return []
     try:

@@ -28,8 +28,10 @@ from proxy.dataplane.upstream.reuse import Reuse
 
 
 class ConnectError(Exception):
-    """No connection could be had, so nothing was sent. `kind` is a metric label: connect, tls, dns,
-    timeout, pool or proxy."""
+    """No connection could be opened, so nothing was sent.
+
+    `kind` is a metric label: connect, tls, dns, timeout, pool or proxy.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -41,8 +43,7 @@ def _connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
 
 
 class _Dialer(aiohttp.TCPConnector):
-    """aiohttp's connector (DNS, happy eyeballs, TLS, proxies) that makes our connections and never
-    pools them."""
+    """aiohttp's connector (DNS, happy eyeballs, TLS, proxies), without a pool of its own."""
 
     def __init__(self, context: ssl.SSLContext | bool) -> None:
         super().__init__(limit=0, ssl=context, force_close=True)
@@ -52,12 +53,11 @@ class _Dialer(aiohttp.TCPConnector):
 class Pool:
     """The connections of one upstream, most recently used first.
 
-    connections_max bounds those in use and idle together; beyond it acquire waits `pool_s`. Idle
-    ones are dropped after `keepalive_s`,
-    below the 5 s at which uvicorn and Node close, because a POST on a connection the peer is
-    closing cannot be sent again. For the same reason the kernel is
-    asked before one is used again, and an upstream must have been seen to keep its connections open
-    before they are used at once (reuse.py).
+    `connections_max` bounds those in use and idle together; beyond it `acquire` waits `pool_s`.
+    Idle ones are dropped after `keepalive_s`, below the 5 s at which uvicorn and Node close: a POST
+    on a connection that the peer is closing cannot be sent again. For the same reason the kernel is
+    asked before each reuse, and an upstream must first be seen to keep its connections open
+    (reuse.py).
     """
 
     def __init__(
@@ -111,8 +111,7 @@ class Pool:
             raise
 
     def release(self, connection: UpstreamConnection) -> None:
-        """Gives a connection back after a whole answer was read from it; one that cannot be used
-        again is closed."""
+        """Takes a connection back after a whole answer; closes it if it cannot be used again."""
         connection.receiver = None
         unusable = connection.should_close or connection.had_trailer or connection.unsent
         if unusable or not connection.is_connected() or self._session is None:
@@ -137,7 +136,7 @@ class Pool:
             self._leave()
 
     def sweep(self, now_s: float) -> None:
-        """Closes what has been idle too long or was closed by the peer. Called once a second."""
+        """Closes connections that are idle too long or closed by the peer. Once a second."""
         keep: list[UpstreamConnection] = []
         for connection in self._idle:
             if self._looked_at(connection, now_s):
@@ -168,8 +167,7 @@ class Pool:
         return None
 
     def _looked_at(self, connection: UpstreamConnection, now_s: float) -> bool:
-        """Whether an idle connection is still good; what is seen of its upstream's ways is
-        remembered."""
+        """Whether an idle connection is still good. Learns the upstream's ways by it."""
         idle_s = now_s - connection.idle_since_s
         if connection.usable:
             self._reuse.kept(connection.chunked, idle_s, now_s)
@@ -231,7 +229,8 @@ class Pool:
         except aiohttp.ClientProxyConnectionError as error:
             raise ConnectError(
                 "proxy",
-                f"the egress proxy cannot be reached: {error.os_error.strerror or 'connection failed'}",
+                "the egress proxy cannot be reached:"
+                f" {error.os_error.strerror or 'connection failed'}",
             ) from error
         except aiohttp.ClientHttpProxyError as error:
             raise ConnectError("proxy", f"the egress proxy answered {error.status}") from error
@@ -260,7 +259,7 @@ class Pool:
 
 
 def proxy_authorization(proxy: str) -> str | None:
-    """What an egress proxy is told of us: the user of its URL, or None."""
+    """The Proxy-Authorization for an egress proxy: the user of its URL, or None."""
     url = URL(proxy)
     return None if url.user is None else aiohttp.encode_basic_auth(url.user, url.password or "")
 

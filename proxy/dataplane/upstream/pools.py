@@ -1,4 +1,4 @@
-"""The connections to all upstreams, by upstream. They outlive the config that names the upstream."""
+"""The connections to all upstreams, by upstream. They outlive a config."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Pools:
         self._pools: dict[Upstream, Pool] = {}
 
     def use(self, upstreams: Iterable[Upstream]) -> None:
-        """These upstreams are the ones in effect from now on."""
+        """Sets the upstreams of the config in effect."""
         self._in_use = {upstream: upstream for upstream in upstreams}
         # Under the new objects: a look-up that finds the very object need not compare settings.
         self._pools = {
@@ -48,8 +48,10 @@ class Pools:
         return pool
 
     async def sweep(self, now_s: float) -> None:
-        """Closes what has been idle too long, and pools that no config uses. Called once a
-        second."""
+        """Closes connections that are idle too long, and pools that no config uses.
+
+        Called once a second.
+        """
         for upstream, pool in list(self._pools.items()):
             pool.sweep(now_s)
             if upstream not in self._in_use and not pool.in_use:

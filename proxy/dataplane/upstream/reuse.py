@@ -1,11 +1,10 @@
-"""When a connection may carry the next request: what its upstream was seen to do behind answers.
+"""When a connection may carry the next request, by what its upstream did behind earlier answers.
 
-HTTP/1.1 lets a server close a connection behind any answer without a word. A request that is sent
-at that moment is lost, and a request that may have
-been billed is never sent twice. Some servers close behind each answer, or only behind streams
-(llama.cpp), at once or a moment later. So behind each
-kind of answer a connection rests first, until one has outlived its rest; and again for a while once
-one has not.
+HTTP/1.1 allows a server to close a connection behind any answer without a word. A request that is
+sent at that moment is lost, and a request that may have been billed is never sent twice. Some
+servers close behind each answer, or only behind streams (llama.cpp), at once or a moment later. So
+behind each kind of answer a connection rests first, until one has outlived its rest; and again for
+a while once one has not.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ REMEMBERED_S = 60.0
 
 
 class Reuse:
-    """What one upstream does with its connections, by kind of answer: chunked or not. All times are
-    monotonic."""
+    """The ways of one upstream, by kind of answer: chunked or not. All times are monotonic."""
 
     def __init__(self) -> None:
         self._kept = {True: False, False: False}
@@ -28,8 +26,7 @@ class Reuse:
         return self._kept[chunked]
 
     def ready(self, chunked: bool, idle_s: float) -> bool:
-        """Whether a connection that is open, `idle_s` behind such an answer, may carry the next
-        request."""
+        """Whether an open connection, idle for so long, may carry the next request."""
         return self._kept[chunked] or idle_s >= REST_S
 
     def kept(self, chunked: bool, idle_s: float, now_s: float) -> None:
@@ -38,8 +35,10 @@ class Reuse:
             self._kept[chunked] = True
 
     def closed(self, chunked: bool, idle_s: float, now_s: float) -> None:
-        """The upstream closed a connection `idle_s` behind such an answer. Late closes are an
-        ordinary end of keep-alive."""
+        """The upstream closed a connection `idle_s` behind such an answer.
+
+        A late close is an ordinary end of keep-alive.
+        """
         if idle_s < REST_S:
             self._kept[chunked] = False
             self._closed_s[chunked] = now_s

@@ -31,8 +31,10 @@ OF_THE_BODY = (
 
 
 class Upstream:
-    """A vendor as the exchange sees it: `head()` builds a request head, `answer_headers()` selects
-    what the client gets to see."""
+    """A vendor as the exchange sees it.
+
+    `head` builds a request head; `answer_headers` selects the fields that the client gets.
+    """
 
     def __init__(self, name: str, settings: UpstreamSettings, timeouts: TimeoutSettings) -> None:
         self.name = name
@@ -95,9 +97,11 @@ class Upstream:
         )
 
     def policy_for_a_client_gone(self, model: str | None, stream: bool) -> Literal["stop", "drain"]:
-        """What to do with an answer whose client left. `auto` reads on where the vendor bills what
-        a stop would hide: an answer that is no stream
-        (it is generated to its end anyway), and output tokens that a stream does not show."""
+        """What happens to an answer whose client left.
+
+        `auto` reads on where a stop would hide what the vendor bills: an answer that is no stream,
+        since it is generated to its end anyway, and output tokens that a stream does not show.
+        """
         policy = self.settings.on_client_gone
         if policy != "auto":
             return policy
@@ -116,13 +120,12 @@ class Upstream:
         via: bytes = b"",
         spliced: bool = False,
     ) -> bytes:
-        """The request head. `target` is the client's, its path beginning with or without /v1;
-        `body_bytes` None means no body.
+        """The request head. `body_bytes` None means no body.
 
-        `via` is this process's own line, behind those of the client; what is asked on nobody's
-        behalf (a probe) has none.
-        `spliced`: the body is not quite the client's, so its checksums go, and the answer must come
-        as it is for us to take an event out of it.
+        `target` is the client's, its path beginning with or without /v1. `via` is this process's
+        own line, behind those of the client; a probe has none. `spliced`: the body is not quite the
+        client's, so its checksums go, and the answer must not be compressed, so that an event can
+        be taken out of it.
         """
         path, mark, query = target.partition("?")
         path = self._prefix + (path[3:] if path.startswith("/v1/") else path)
@@ -145,8 +148,10 @@ class Upstream:
         return b"".join(parts)
 
     def answer_headers(self, head: RawResponseMessage) -> list[tuple[bytes, bytes]]:
-        """The upstream's header fields that the client gets, without framing, and without the
-        operator's key where one quotes it."""
+        """The upstream's header fields that the client gets, without framing.
+
+        Where one quotes the operator's key, the key is masked.
+        """
         headers = self._inward.select(head.raw_headers)
         if any(self.masking.found_in(value) for _, value in headers):
             headers = [(name, self.masking.masked(value)) for name, value in headers]
@@ -159,8 +164,10 @@ class Upstream:
         )
 
     def rejects_our_credential(self, status: int) -> bool:
-        """Whether the answer is about the operator's key, and so none of the client's business (its
-        body would quote the key)."""
+        """Whether the answer is about the operator's key, and so not for the client.
+
+        Its body would quote the key.
+        """
         return (
             status in (401, 403)
             and self.settings.auth == "own"
@@ -169,17 +176,26 @@ class Upstream:
 
     def failed(self, what: str) -> ProxyError:
         """502: the request was sent and no whole answer came."""
-        message = f"The upstream `{self.name}` {what} before an answer came. The fault is not yours; trying again is safe, but may be billed twice."
+        message = (
+            f"The upstream `{self.name}` {what} before an answer came. The fault is not yours;"
+            " trying again is safe, but may be billed twice."
+        )
         return ProxyError(502, "api_error", "upstream_failed", message)
 
     def timed_out(self, what: str) -> ProxyError:
         """504: the request was sent and the upstream is too slow."""
-        message = f"The upstream `{self.name}` {what}. The fault is not yours; try again, or ask the operator about `timeouts`."
+        message = (
+            f"The upstream `{self.name}` {what}. The fault is not yours; try again, or ask the"
+            " operator about `timeouts`."
+        )
         return ProxyError(504, "api_error", "upstream_timeout", message)
 
     def told_our_credential(self) -> ProxyError:
         """502: the answer quotes the operator's key where it cannot be masked."""
-        message = f"The upstream `{self.name}` quoted this proxy's own credential in its answer, which is withheld. Your key is fine; ask the operator."
+        message = (
+            f"The upstream `{self.name}` quoted this proxy's own credential in its answer, which is"
+            " withheld. Your key is fine; ask the operator."
+        )
         return ProxyError(502, "api_error", "upstream_failed", message)
 
     def credential_rejected(self, status: int) -> ProxyError:
@@ -199,8 +215,7 @@ class Upstream:
         )
 
     def unreachable(self, error: ConnectError) -> ProxyError:
-        """502, 503 or 504: no connection could be had, so nothing was sent and nothing is
-        charged."""
+        """502, 503 or 504: no connection, so nothing was sent and nothing is charged."""
         if error.kind == "pool":
             return unavailable(
                 "overloaded", f"The upstream `{self.name}` is busy: {error}. Try again shortly."
@@ -210,13 +225,15 @@ class Upstream:
                 f"The upstream `{self.name}` gave {error}. Nothing was sent or charged; try again."
             )
             return ProxyError(504, "api_error", "upstream_timeout", message)
-        message = f"The upstream `{self.name}` cannot be reached: {error}. Nothing was sent or charged; try again, or ask the operator to check its base_url."
+        message = (
+            f"The upstream `{self.name}` cannot be reached: {error}. Nothing was sent or charged;"
+            " try again, or ask the operator to check its base_url."
+        )
         return ProxyError(502, "api_error", "upstream_unreachable", message)
 
 
 def _secrets(settings: UpstreamSettings) -> Iterator[str]:
-    """What of an upstream's config says who the operator is: its key, and headers and query
-    parameters that are named like one."""
+    """The secrets in an upstream's config: its key, and headers and parameters named like one."""
     yield settings.api_key
     for name, value in settings.headers.items():
         if is_credential(name) or tells_a_key(name.lower().encode("latin-1")):

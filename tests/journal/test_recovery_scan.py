@@ -1,4 +1,4 @@
-"""The survey: what a directory holds, whatever became of its files."""
+"""The scan: what a directory holds, whatever became of its files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from proxy.journal import frames as f
 from proxy.journal import recover
-from proxy.journal.survey import SKIPPED_LISTED_MAX, Scan, survey
+from proxy.journal.recovery import SKIPPED_LISTED_MAX, Scan, scan_directory
 
 KINDS = {"S": f.START, "O": f.OPEN, "M": f.MARK, "C": f.CLOSE, "V": f.VOID}
 
@@ -85,12 +85,12 @@ def test_what_is_found(
     tmp_path: Path, stories: dict[str, str], expected: tuple[str, str, int, int, int]
 ) -> None:
     write(tmp_path, stories)
-    assert told(survey(tmp_path)) == expected
+    assert told(scan_directory(tmp_path)) == expected
 
 
 def test_the_segments_are_described(tmp_path: Path) -> None:
     write(tmp_path, {"1.seg.gz": "S0 C1a", "2.seg": "S1 C2b O3c #4 050", "3.seg": "050"})
-    found = survey(tmp_path)
+    found = scan_directory(tmp_path)
     size = len(segment("S1 C2b O3c #4"))
     assert [(file.number, file.size, file.end, file.last_close_seq) for file in found.segments] == [
         (2, size + 50, size, 2),
@@ -106,14 +106,14 @@ def test_the_segments_are_described(tmp_path: Path) -> None:
 
 def test_a_thousand_holes_are_counted_and_the_first_hundred_named(tmp_path: Path) -> None:
     write(tmp_path, {"1.seg": " ".join(f"#1 M{seq}a" for seq in range(1, 1001))})
-    found = survey(tmp_path)
+    found = scan_directory(tmp_path)
     assert (found.skipped_bytes, len(found.skipped)) == (1000, SKIPPED_LISTED_MAX)
 
 
 def test_a_broken_finished_segment_stops_nothing(tmp_path: Path) -> None:
     write(tmp_path, {"1.seg": "S0 O5a"})
     (tmp_path / "2.seg.gz").write_bytes(gzip.compress(segment("S5 C9a"))[:-12])
-    assert told(survey(tmp_path)) == ("a0@1", "", 1, 5, 0)
+    assert told(scan_directory(tmp_path)) == ("a0@1", "", 1, 5, 0)
 
 
 def test_a_segment_finished_while_it_is_looked_at_makes_it_look_again(tmp_path: Path) -> None:
