@@ -1,2 +1,4 @@
-"""The pure core: no I/O, no clock, no await, no logging; integers in all that is booked or
-limited."""
+"""The pure core: no I/O, no clock, no await, no logging.
+
+It counts in integers what is booked or limited.
+"""

@@ -1,9 +1,8 @@
-"""The calendar windows of limits: days, weeks from Monday and months of a time zone, as half-open
-spans [start, end) of Unix milliseconds.
+"""The calendar windows of limits: days, weeks from Monday and months of a time zone.
 
-Every moment lies in exactly one window, also where a clock change takes midnight away or lets it
-come twice: a day begins at the first moment of its date.
-The zone is passed in; reading it from the system's files is the caller's.
+A window is a half-open span [start, end) of Unix milliseconds. Every moment lies in exactly one,
+also where a clock change takes midnight away or lets it come twice: a day begins at the first
+moment of its date. The zone is passed in; the caller reads it from the system's files.
 """
 
 from __future__ import annotations

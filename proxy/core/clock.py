@@ -1,7 +1,7 @@
-"""Time of day that does not run back: what stands in records and decides on days must not jump
-about because a clock is set right.
+"""Time of day that does not run back.
 
-Durations are not its matter: those are measured on a monotonic clock, which nobody sets.
+It stands in records and decides on days, so it must not jump about when a clock is set right.
+Durations are measured on a monotonic clock, which nobody sets.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ STEP_BACK_MAX_MS = 3_600_000  # a clock set back by more was wrong by more: the 
 
 
 class SteadyClock:
-    """Unix milliseconds that stand still while the system's clock makes up for a step back of at
-    most an hour. A larger step is taken and told."""
+    """Unix milliseconds that stand still until the system's clock has made up for a step back.
+
+    A step back of more than an hour is taken and told.
+    """
 
     def __init__(self) -> None:
         self._last_ms = 0
@@ -27,7 +29,9 @@ class SteadyClock:
         return self._last_ms
 
     def take_step(self) -> int | None:
-        """How far the clock was last set back (negative milliseconds) beyond what is made up for;
-        None: not since the last call."""
+        """How far the clock was last set back beyond what is made up for, in negative milliseconds.
+
+        None: it was not set back since the last call.
+        """
         step_ms, self._step_ms = self._step_ms, None
         return step_ms

@@ -13,8 +13,7 @@ from proxy.core.usage import Usage
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An exchange admitted and about to be sent: everything a record needs that is known before the
-    answer."""
+    """An admitted exchange that is about to be sent, with all that its record needs by then."""
 
     id: str
     started_at_ms: int
@@ -37,10 +36,11 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Marked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A high-water mark: up to `output_tokens` (in the record's own measure) may have been
-    delivered; `usage` is the last one stated, if any.
+    """A high-water mark: the most that may have been delivered so far.
 
-    `final` says that the stated usage is the whole exchange's, not a running total.
+    - `output_tokens`: in the record's own measure
+    - `usage`: the last one that was stated, if any
+    - `final`: that usage is the whole exchange's, not a running total
     """
 
     id: str

@@ -1,5 +1,7 @@
-"""The one exception the proxy answers with: status, type, code and a message that says whose fault
-it is and what to do next."""
+"""The one exception that the proxy answers with: status, type, code and message.
+
+The message says whose fault it is and what to do next.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +58,10 @@ def unavailable(code: str, message: str, *, retry_after_s: int = 1) -> ProxyErro
 
 
 def too_large(bytes_max: int) -> ProxyError:
-    """413: more than `bodies.max`; the connection closes, since the rest of the body is not
-    read."""
+    """413: the body has more than `bodies.max`.
+
+    The connection closes, since the rest of the body is not read.
+    """
     message = (
         f"The request body is larger than the {bytes_max} bytes this proxy takes (bodies.max in its"
         " config). Send less, or ask its operator."

@@ -1,5 +1,4 @@
-"""Identifiers of exchanges: UUIDv7 (RFC 9562), minted here and never taken from a client or a
-vendor."""
+"""Identifiers of exchanges: UUIDv7 (RFC 9562), never taken from a client or a vendor."""
 
 from __future__ import annotations
 
@@ -7,8 +6,11 @@ RANDOM_BYTES = 10  # 80 bits, of which a UUIDv7 has room for 74
 
 
 def uuid7(now_ms: int, random_bits: bytes) -> str:
-    """The canonical text of a UUIDv7: `now_ms` (Unix milliseconds) in front, so that ids sort by
-    time; `random_bits` are RANDOM_BYTES bytes."""
+    """The canonical text of a UUIDv7.
+
+    `now_ms` (Unix milliseconds) stands in front, so that ids sort by time. `random_bits` are
+    RANDOM_BYTES bytes.
+    """
     assert len(random_bits) == RANDOM_BYTES, (
         f"a UUIDv7 needs {RANDOM_BYTES} random bytes, got {len(random_bits)}"
     )

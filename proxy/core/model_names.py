@@ -1,5 +1,7 @@
-"""Which upstream serves a model: the first route whose glob matches. Nothing but the config and the
-model's name decides."""
+"""The names of models: which upstream serves one, which are alike, which are others.
+
+A route is the first whose glob matches. Nothing but the config and the model's name decides.
+"""
 
 from __future__ import annotations
 
@@ -18,25 +20,36 @@ _NEAREST_MAX = 3
 _HYPHENS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"), "-")
 _PREFIX = "models/"  # Gemini's way to name a model, which its API takes with and without
 _NAME_IN_PATH = re.compile(r"[A-Za-z0-9._~:@+/-]+")
+_EDITION = re.compile(
+    r"(?:[-@:._](?:latest|preview|exp|stable"
+    r"|\d{4}-\d{2}-\d{2}|\d{2}-\d{2}|\d{2}-\d{4}|\d{3,8}|v\d+(?:[.:]\d+)?))+$"
+)
 
 
 def matches(pattern: str, model: str) -> bool:
-    """Whether a model name matches a glob of the config, letter for letter: for what lets a request
-    through."""
+    """Whether a model name matches a glob of the config, letter for letter.
+
+    For what lets a request through.
+    """
     return fnmatch.fnmatchcase(model, pattern)
 
 
 def caseless(model: str) -> str:
-    """A model's name as vendors that ignore letter case read it; wide letters and the many hyphens
-    are those they stand for."""
+    """A model's name as vendors that ignore letter case read it.
+
+    Wide letters and the many hyphens become the usual ones.
+    """
     if model.isascii():
         return model.casefold()
     return unicodedata.normalize("NFKC", model.translate(_HYPHENS)).casefold()
 
 
 def matches_caseless(pattern: str, model: str) -> bool:
-    """The same in any letter case, with `models/` before it or without: for what limits or charges
-    a request. Some vendors ignore these, and none is evaded by being too wide."""
+    """Whether a model name matches a glob in any letter case, with `models/` before it or without.
+
+    For what limits or charges a request: some vendors ignore these, and being too wide evades
+    nothing.
+    """
     glob, name = caseless(pattern), caseless(model)
     return fnmatch.fnmatchcase(name, glob) or fnmatch.fnmatchcase(
         name.removeprefix(_PREFIX), glob.removeprefix(_PREFIX)
@@ -44,8 +57,10 @@ def matches_caseless(pattern: str, model: str) -> bool:
 
 
 def overlaps(one: str, other: str) -> bool:
-    """Whether some name matches both globs, whatever its case, and with `models/` before it or
-    without. A set such as [ab] counts as any character."""
+    """Whether some name matches both globs, in any letter case, with `models/` or without.
+
+    A set such as [ab] counts as any character.
+    """
     first, second = (caseless(re.sub(r"\[[^\]]+\]", "?", glob)) for glob in (one, other))
     return _overlap(first, second) or _overlap(
         first.removeprefix(_PREFIX), second.removeprefix(_PREFIX)
@@ -78,8 +93,7 @@ def match(model: str, routes: Iterable[tuple[str, str]]) -> str | None:
 
 
 def nearest(model: str, names: Sequence[str]) -> list[str]:
-    """Up to three of `names` (models known to the config or reported by upstreams) that the client
-    may have meant."""
+    """Up to three of `names` that the client may have meant."""
     lower = {name.lower(): name for name in names}
     return [
         lower[name]
@@ -107,12 +121,11 @@ def model_not_found(model: str, names: Sequence[str]) -> ProxyError:
 
 
 def model_of_path(route: str) -> str | None:
-    """The name in /v1/models/{name}, whose slashes may be bare or written %2F; None if the route is
-    not that.
+    """The name in /v1/models/{name}; None if the route is not that.
 
-    It goes upstream as it came, with the operator's credential, and servers differ in what they
-    decode before they look for dots.
-    So it holds nothing that more than one decoding changes, and no segment that climbs.
+    Its slashes may be bare or written %2F. It goes upstream as it came, with the operator's
+    credential, and servers differ in what they decode before they look for dots. So it holds
+    nothing that more than one decoding changes, and no segment that climbs.
     """
     encoded = route.removeprefix(f"{MODELS}/")
     name = unquote(encoded)
@@ -123,3 +136,16 @@ def model_of_path(route: str) -> str | None:
     ):
         return None
     return name
+
+
+def substituted(requested: str, served: str) -> bool:
+    """Whether `served` is another model than was asked for.
+
+    gpt-4o-mini for gpt-4o is. The same model with a date, a version or a vendor's prefix is not:
+    gpt-4o-2024-08-06, openai/gpt-4o.
+    """
+    return _without_edition(requested) != _without_edition(served)
+
+
+def _without_edition(name: str) -> str:
+    return _EDITION.sub("", name.lower().rpartition("/")[2])

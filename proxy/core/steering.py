@@ -1,10 +1,8 @@
-"""Which names of a request choose where it goes: header fields and body members that gateways and
-frameworks act on.
+"""Which names of a request choose where it goes: header fields and body members.
 
-A request passes as it came, so this is a list of what does not pass. It goes by the words in a
-name, because every gateway
-has names of its own: `Helicone-Target-URL`, `x-portkey-custom-host`, `x-ai-eg-routing-plan`,
-`X-HTTP-Method-Override`.
+Gateways and frameworks act on them. A request passes as it came, so this is a list of what does not
+pass. It goes by the words in a name, because every gateway has names of its own:
+`Helicone-Target-URL`, `x-portkey-custom-host`, `x-ai-eg-routing-plan`, `X-HTTP-Method-Override`.
 """
 
 from __future__ import annotations
@@ -113,7 +111,8 @@ STEERING_FIELDS = frozenset(
 )
 _FIELDS = frozenset(re.sub(r"[^a-z]", "", name) for name in STEERING_FIELDS)
 _IN_FIELDS = re.compile(
-    "fallback|apibase|baseurl|apikey|modellist|provider|credential|accesskey|sessiontoken|adtoken|rolename|stsendpoint|runtimeendpoint"
+    "fallback|apibase|baseurl|apikey|modellist|provider|credential|accesskey|sessiontoken|adtoken"
+    "|rolename|stsendpoint|runtimeendpoint"
 )
 _HOST_FIELD = re.compile(
     "(?:bootstrap|remote|target|api|server|upstream)(?:host|port|endpoint|url|uri)"
@@ -121,12 +120,14 @@ _HOST_FIELD = re.compile(
 
 # `router_model`, `model_id`, `deploymentName`; an engine is what a model was called once.
 _OTHER_MODEL = re.compile(
-    "[a-z]+models?|[a-z]*model(?:name|id|group|alias|override)s?|engines?|[a-z]*deployment(?:name|id)?s?|[a-z]*endpoint"
+    "[a-z]+models?|[a-z]*model(?:name|id|group|alias|override)s?|engines?"
+    "|[a-z]*deployment(?:name|id)?s?|[a-z]*endpoint"
 )
 # LiteLLM's parameters of a deployment: whose cloud account, where, at which price; `litellm_params`
 # holds them all.
 _DEPLOYMENT = re.compile(
-    "(?:vertex|aws|azure|watsonx|sagemaker|bedrock)[a-z]+|litellmparams(?:template)?|modelinfo|virtualkey|[a-z]+costper[a-z]+"
+    "(?:vertex|aws|azure|watsonx|sagemaker|bedrock)[a-z]+"
+    "|litellmparams(?:template)?|modelinfo|virtualkey|[a-z]+costper[a-z]+"
 )
 
 # What nearly every request is made of, so that the words are looked for in the others only.
@@ -142,8 +143,7 @@ _ODD_IN_HEADER = re.compile(rb"[^a-z0-9-]")
 
 
 def steers(name: bytes) -> bool:
-    """Whether a header field of this name (in lower case) can choose where a request goes, or as
-    what."""
+    """Whether a header field (named in lower case) can choose where a request goes, or as what."""
     return name not in HARMLESS_HEADERS and (
         name.startswith(_FAMILIES)
         or _ODD_IN_HEADER.search(name) is not None
@@ -152,8 +152,7 @@ def steers(name: bytes) -> bool:
 
 
 def tells_a_key(name: bytes) -> bool:
-    """Whether a header field of this name (in lower case) says who asks, in whatever gateway's
-    words."""
+    """Whether a header field (named in lower case) says who asks, in any gateway's words."""
     return name not in HARMLESS_HEADERS and _TELLS.search(name) is not None
 
 
@@ -171,8 +170,10 @@ def steering_field(name: str) -> bool:
 
 
 def names_a_model(name: str) -> bool:
-    """Whether a member of this name, inside of a tool or of a member that is no text, names a
-    model, or the host to ask for it."""
+    """Whether a member of this name can name a model, or the host to ask for it.
+
+    It stands in a tool, or in another member that is no text.
+    """
     flat = _NOT_LETTERS.sub("", name.casefold())
     return (
         flat in ("model", "models")
@@ -182,8 +183,10 @@ def names_a_model(name: str) -> bool:
 
 
 def _words(*groups: str) -> re.Pattern[bytes]:
-    """A part of a name, between dashes, that is one of the words, or begins or ends with one of the
-    long ones."""
+    """Matches a part of a name, between dashes, that is one of the words.
+
+    A part that begins or ends with one of the long ones matches too.
+    """
     words = " ".join(groups).split()
     short = "|".join(word for word in words if word in _SHORT)
     long = "|".join(word for word in words if word not in _SHORT)

@@ -1,5 +1,7 @@
-"""What an exchange used: `Usage` as an upstream states it, `UsageRecord` as the ledger books it,
-and where each count came from."""
+"""What an exchange used, and where each count came from.
+
+An upstream states a `Usage`, the ledger books a `UsageRecord`.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +64,11 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
         )
 
     def beside(self, text_tokens: int) -> Usage:
-        """What it states if so much text was delivered: then a zero is no count, but what a server
-        sends that has none, and so are the zeros of its parts."""
+        """What this usage states if so much text was delivered.
+
+        Beside text a zero is no count: a server that has none sends it. So are the zeros of its
+        parts.
+        """
         text = text_tokens > 0
         no_input = self.input_tokens == 0 and (
             text or (self.output_tokens is not None and self.output_tokens > 0)

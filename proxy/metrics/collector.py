@@ -20,7 +20,7 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from proxy.config.settings import MetricsSettings
-from proxy.core.substitution import substituted
+from proxy.core.model_names import substituted
 from proxy.core.usage import Source, UsageRecord
 from proxy.metrics import exposition
 from proxy.metrics.definitions import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.core.substitution import substituted
+from proxy.core.model_names import substituted
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,19 @@ CHUNKED_END = b"\r\n0\r\n\r\n"
 
 
 def latest(tail: bytes, data: bytes) -> bytes:
-    """The last bytes of a connection, as many as tell how a chunked body ended, after `data` has
-    arrived behind `tail`."""
+    """The last bytes of a connection, enough to tell how a chunked body ended.
+
+    `data` has arrived behind `tail`.
+    """
     size = len(CHUNKED_END)
     return data[-size:] if len(data) >= size else (tail + data)[-size:]
 
 
 def check_framing(method: str, target: str, version: tuple[int, int], headers: RawHeaders) -> None:
-    """Raises ProxyError (which closes the connection) unless target, version and body framing are
-    unambiguous."""
+    """Raises ProxyError unless target, version and body framing are unambiguous.
+
+    The error closes the connection.
+    """
     error = _fault(method, target, version, headers)
     if error is not None:
         error.close = True

@@ -1,9 +1,8 @@
-"""Which header fields cross the proxy: the documented exceptions to "unchanged", in one place for
-both directions.
+"""Which header fields cross the proxy: the documented exceptions to "unchanged".
 
-Names are compared without case, values pass byte for byte. A filter remembers its verdict by
-spelling of the name, within a bound,
-because the same few dozen names come with each request.
+Both directions in one place. Names are compared without case, values pass byte for byte. A filter
+remembers its verdict by spelling of the name, within a bound, because the same few dozen names come
+with each request.
 """
 
 from __future__ import annotations
@@ -17,9 +16,11 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
 class Fields(tuple[tuple[bytes, bytes], ...]):
-    """The header fields of one message as they came, with an index by name: `first` and `values`
-    look into it. A request is asked some fifteen times, and each look through all of its names
-    takes as long as the index."""
+    """The header fields of one message as they came, with an index by name.
+
+    `first` and `values` look into it. A request is asked some fifteen times, and each look through
+    all of its names takes as long as the index.
+    """
 
     by_name: dict[bytes, list[bytes]]
 
@@ -62,9 +63,9 @@ NAMES_REMEMBERED_MAX = (
 
 
 class HeaderFilter:
-    """Decides for one direction which fields pass: those that `drops` does not take out and those
-    that `allow` re-admits, but none of `never`.
+    """Decides for one direction which fields pass.
 
+    Those that `drops` does not take out and those that `allow` re-admits, but none of `never`.
     `drops` is asked with the name in lower case.
     """
 
@@ -88,8 +89,10 @@ class HeaderFilter:
         return verdict
 
     def select(self, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
-        """The fields that pass, in their order and spelling; also without those that a Connection
-        field names."""
+        """The fields that pass, in their order and spelling.
+
+        Fields that a Connection field names do not pass either.
+        """
         verdicts = self._verdicts
         kept = []
         for pair in headers:

@@ -9,11 +9,11 @@ import msgspec
 
 
 class Health:
-    """`unready_code` returns None, or the error code with which requests are refused; a ledger
-    outage alone is none, since the journal carries on.
+    """`unready_code` returns None, or the error code with which requests are refused.
 
-    A code and no sentence: what stands in a reason, such as the journal's path, is the operator's.
-    The log and `GET /admin/v1/health` have it.
+    A ledger outage alone is no reason, since the journal carries on. It is a code and no sentence:
+    details, such as the journal's path, are the operator's. The log and `GET /admin/v1/health` have
+    them.
     """
 
     def __init__(self, unready_code: Callable[[], str | None]) -> None:

@@ -1,8 +1,8 @@
-"""Hides credentials in what an upstream answers: vendors quote the operator's key in errors,
-headers and events, and it is no client's business.
+"""Hides credentials in what an upstream answers.
 
-A key is replaced by as many asterisks, so that lengths and framing stay. Where bytes come in
-chunks, a key may lie across two of them.
+Vendors quote the operator's key in errors, headers and events, and it is no client's business. A
+key is replaced by as many asterisks, so that lengths and framing stay. Where bytes come in chunks,
+a key may lie across two of them.
 """
 
 from __future__ import annotations
@@ -124,8 +124,10 @@ class Mask:
 
 
 class Watch:
-    """Looks for a secret in a copy of a compressed answer, in which nothing can be replaced: it has
-    to be withheld."""
+    """Looks for a secret in a copy of a compressed answer.
+
+    Nothing can be replaced there: the answer has to be withheld.
+    """
 
     __slots__ = ("_decoder", "_left", "_masking", "_tail")
 
@@ -136,8 +138,10 @@ class Watch:
         self._left = WATCHED_BYTES_MAX
 
     def finds(self, chunk: bytes) -> bool:
-        """Whether the answer up to this chunk holds a secret, as far as it is watched and can be
-        decoded."""
+        """Whether the answer up to this chunk holds a secret.
+
+        As far as it is watched and can be decoded.
+        """
         if self._decoder is None or self._left <= 0:
             return False
         for piece in self._decoder.feed(chunk):

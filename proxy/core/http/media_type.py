@@ -21,7 +21,8 @@ _JSON = re.compile(r"[a-z0-9!#$&^_.-]+/(?:[a-z0-9!#$&^_.-]+\+)?json")
 # Words of other types and charsets, which some upstreams look for anywhere in the value:
 # `application/x-www-form-urlencoded+json` is a form to them.
 _READ_OTHERWISE = re.compile(
-    r"urlencoded|form-?data|multipart|text/|xml|yaml|msgpack|cbor|protobuf|grpc|utf[-_]?(?:7|16|32)|ucs[-_]?[24]"
+    r"urlencoded|form-?data|multipart|text/|xml|yaml|msgpack|cbor|protobuf|grpc"
+    r"|utf[-_]?(?:7|16|32)|ucs[-_]?[24]"
 )
 # A parameter behind its semicolon. A value in quotes may hold anything, escaped or not.
 _PARAMETER = re.compile(r'[ \t]*;[ \t]*(?:([^\s;="]+)(?:=("(?:[^"\\]|\\.)*"|[^\s;",]*))?)?[ \t]*')

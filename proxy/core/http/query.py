@@ -1,5 +1,4 @@
-"""The query of a request target: what a client may not say because the upstream's config says
-it."""
+"""The query of a request target: a client may not say what the upstream's config says."""
 
 from __future__ import annotations
 
@@ -14,11 +13,10 @@ _END_OF_NAME = re.compile(
 
 
 def without(query: str, names: Collection[str]) -> str:
-    """The query without the parameters of these names (given in lower case), whatever their case
-    and however they are encoded.
+    """The query without the parameters of these names (given in lower case).
 
-    A server that gets a name twice may take either one. A second question mark at the beginning is
-    no part of a name to some.
+    Whatever their case and encoding. A server that gets a name twice may take either one. A second
+    question mark at the beginning is no part of a name to some.
     """
     if not query or not names:
         return query

@@ -1,5 +1,4 @@
-"""The heads of an upstream's answer, taken from its bytes as they come and judged as strictly as
-those of requests.
+"""Takes the heads of an upstream's answer from its bytes, as strict as with requests.
 
 The parser behind this one forgives much (bare LF, NUL, control characters, any version), and what
 one reader forgives another reads differently.
@@ -77,8 +76,10 @@ class HeadReader:
 
 
 def _well_formed(head: bytes) -> bool:
-    """Whether it is lines of text, each ended by CRLF and none folded, whose names are names: the
-    parser takes `Content-Length :` for one."""
+    """Whether a head is lines of text, each ended by CRLF and none folded, with proper names.
+
+    The parser takes `Content-Length :` for a name.
+    """
     ends = head.translate(None, _TEXT)  # whatever is no text can only be line ends, in pairs
     count = len(ends) >> 1
     return (

@@ -16,8 +16,7 @@ def phrase(status: int) -> str:
 
 
 def plain_error(error: ProxyError) -> bytes:
-    """A whole answer, after which the connection closes: for a request that could not even be
-    read."""
+    """A whole answer to a request that could not even be read; then the connection closes."""
     body = error.body()
     head = (
         b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nx-tollkeeper-origin:"

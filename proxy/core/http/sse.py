@@ -1,21 +1,18 @@
-"""Server-sent events from bytes, sans-IO: the data of each event, whatever the chunks, whatever the
-bytes.
+"""Server-sent events from bytes, without I/O: the data of each event, whatever the chunks.
 
 The parser stands on the forwarding path, so it is total: no input makes it raise, wait or grow. It
-keeps one event at most and looks at each byte once,
-so its cost is linear in what it is fed. An event above `event_bytes_max` is dropped and counted,
-and reading goes on in step behind it.
+keeps one event at most and looks at each byte once, so its cost is linear in what it is fed. An
+event above `event_bytes_max` is dropped and counted, and reading goes on in step behind it.
+
 Rules (WHATWG HTML, "Server-sent events"): one leading BOM is dropped; lines end with LF, CR or
-CRLF; `:` starts a comment; the data lines of an event are
-joined with LF; an empty line ends it.
+CRLF; `:` starts a comment; the data lines of an event are joined with LF; an empty line ends it.
 
 Beyond the rules, what servers really send is read as line-wise clients read it:
-- An unterminated last event is given out by `end`. Browsers drop it, a bill should not.
+
+- `end` gives out an unterminated last event. Browsers drop it, a bill should not.
 - A JSON object ends its event where another object, or `[DONE]`, begins on the next data line. No
-  JSON text goes on
-  like that, so those are two events whose empty line is missing. Once that was seen, each line with
-  a whole object
-  is an event at once.
+  JSON text goes on like that, so those are two events whose empty line is missing. Once that was
+  seen, each line with a whole object is an event at once.
 - A line that is a JSON object or `[DONE]`, without `data:`, is data: JSON lines, and the odd event
   without a name.
 - `data: data: {` has its name once too often; ` data: {` and `Data: {` are data as well.
@@ -38,14 +35,13 @@ _DONE_BYTES_MAX = 16
 
 
 class SSEParser:
-    """`feed` chunks, take the data of the events that they complete; `end` gives what was left
-    unterminated.
+    """`feed` chunks and take the data of their events; `end` gives an unterminated last one.
 
-    `between`: nothing is pending, the next byte starts a line of a new event. `oversized` counts
-    events dropped because their data lines together were longer than
-    `event_bytes_max`, `dropped_bytes` what they held. `by_lines`: events have come without the
-    empty line that ends them.
-    `errors` counts events that are called an error by their name.
+    - `between`: nothing is pending, the next byte starts a line of a new event
+    - `oversized`: events dropped because their data lines together exceeded `event_bytes_max`
+    - `dropped_bytes`: what those held
+    - `by_lines`: events have come without the empty line that ends them
+    - `errors`: events that are called an error by their name
     """
 
     __slots__ = (
@@ -154,8 +150,7 @@ class SSEParser:
         )
 
     def _grow_line(self, piece: bytes, events: list[bytes]) -> None:
-        """Keep one more piece of the unfinished line, unless it can be told already that it is of
-        no use."""
+        """Keep one more piece of the unfinished line, unless it is known to be of no use."""
         self._line_bytes += len(piece)
         if self._skipping:
             self._skipped_end = piece.rstrip()[-1:] or self._skipped_end
@@ -261,10 +256,10 @@ def _value(line: bytes) -> bytes:
 
 
 def ends_at(chunk: bytes, *, by_lines: bool = False) -> int:
-    """Behind the last event that ends inside of this piece of a stream, wherever it was cut; 0 if
-    none does. An end that lies across its edge is not seen.
+    """The place behind the last event that ends inside of this piece of a stream; 0 if none does.
 
-    `by_lines` as the parser says: the end of a line is then the end of an event.
+    The piece may be cut anywhere. An end that lies across its edge is not seen. `by_lines` as the
+    parser says: the end of a line is then the end of an event.
     """
     ends = (b"\n", b"\r") if by_lines else (b"\n\n", b"\r\n\r\n", b"\r\r")
     return max((at + len(end) for end in ends if (at := chunk.rfind(end)) >= 0), default=0)

@@ -1,5 +1,4 @@
-"""The 404 for a path that is not served: it names method and path, and says what its client has to
-set to be served."""
+"""The 404 for a path that is not served: it names method and path, and what to set instead."""
 
 from __future__ import annotations
 
@@ -60,7 +59,8 @@ _ADVICE: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "other",
-        r"(?:/v1)?/(?:audio|images|files|uploads|batches|fine_tuning|fine-tunes|assistants|threads|vector_stores|moderations|realtime|videos|rerank|ocr|edits|"
+        r"(?:/v1)?/(?:audio|images|files|uploads|batches|fine_tuning|fine-tunes|assistants|threads|"
+        r"vector_stores|moderations|realtime|videos|rerank|ocr|edits|"
         r"evals|containers|conversations|organization)(?:/.*)?",
         (
             "Only chats, completions and embeddings are metered here: ask the operator for another"

@@ -8,14 +8,15 @@ from proxy.core.http.headers import RawHeaders, values
 
 
 class Via:
-    """The mark of one process. `name` is a pseudonym of its own: what the machine is called is no
-    vendor's business."""
+    """The mark of one process.
+
+    `name` is a pseudonym of its own: the machine's name is no vendor's business.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name.encode()
-        self.line = (
-            b"Via: 1.1 %b\r\n" % self._name
-        )  # goes behind the fields of the client's own Via, which pass: loops may have several members
+        # Goes behind the fields of the client's own Via, which pass: a loop may have many members.
+        self.line = b"Via: 1.1 %b\r\n" % self._name
 
     def refuse_own(self, headers: RawHeaders) -> None:
         """Raises ProxyError 508 for a request that has passed through this process before."""

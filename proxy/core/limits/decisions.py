@@ -1,17 +1,17 @@
-"""What a request takes of a limit, what it used of it in the end, and whether it may: the four
-modes in one line each.
+"""What a request takes of a limit, what it used of it in the end, and whether it may.
 
-| enforce | a request is let through while            | it takes            | a stream that outgrows what it took          |
-|---------|-------------------------------------------|---------------------|----------------------------------------------|
-| warn    | always; beyond the limit it is told       | what is expected    | takes more                                   |
-| finish  | taken < limit                             | what is expected    | takes more                                   |
-| cut     | taken < limit                             | what is expected    | takes more while that is left, else is ended |
-| strict  | taken + all it may use ≤ limit            | all it may use      | the same                                     |
+| enforce | lets a request through while   | it takes         | a stream that outgrows that     |
+|---------|--------------------------------|------------------|---------------------------------|
+| warn    | always; beyond, it is told     | what is expected | takes more                      |
+| finish  | taken < limit                  | what is expected | takes more                      |
+| cut     | taken < limit                  | what is expected | takes more while there is some, |
+|         |                                |                  | else is ended                   |
+| strict  | taken + all it may use ≤ limit | all it may use   | the same                        |
 
 "taken" is what was used and what running requests hold. Requests and slots are known exactly before
-they are sent: for them every mode but `warn` decides
-like `strict`. A hold larger than all that is left thus keeps nobody out but under `strict`: an
-agent that names a huge `max_tokens` starts at 0 spent.
+they are sent: for them every mode but `warn` decides like `strict`. A hold larger than the rest of
+a limit thus keeps nobody out but under `strict`: an agent that names a huge `max_tokens` starts at
+0 spent.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from proxy.core.limits.limit import Enforce, Limit
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a request is expected to use, and the most that it may use (`…_bound`; None: not known,
-    or not asked since no limit is strict).
+    """What a request is expected to use, and the most that it may use (`…_bound`).
 
-    `started_at_ms` is the start that its record will state: it decides on the calendar's windows,
-    so that these count what the ledger says.
+    A bound is None if it is not known, or not asked since no limit is strict. `started_at_ms` is
+    the start that the record will state: it decides on the calendar's windows, so that these count
+    what the ledger says.
     """
 
     exchange_id: str
@@ -114,8 +114,10 @@ def is_exact(limit: Limit) -> bool:
 
 
 def fits(exact: bool, amount: int, left: int) -> bool:
-    """Whether a request that takes `amount` is let through while `left` is left (nothing or less,
-    where more is taken than there is)."""
+    """Whether a request that takes `amount` is let through while `left` is left.
+
+    `left` is zero or negative where more is taken than there is.
+    """
     return amount <= left if exact else left > 0
 
 

@@ -1,20 +1,19 @@
-"""Limits that flow (per second, minute, hour): the generic cell rate algorithm in its form as a
-leaky bucket, exact in integers.
+"""Limits that flow (per second, minute, hour): a leaky bucket, exact in integers.
 
-A bucket holds what was taken of late and leaks `amount` units each period. Its level is counted in
-units x milliseconds of the period, so that a millisecond
-leaks exactly `amount` of them and nothing is ever rounded: 7 requests/second are seven, and a
-trillion tokens/hour lose none. While every admission leaves
-the level at or below `burst`, any interval T sees at most burst + amount·T/period.
+It is the generic cell rate algorithm in another form. A bucket holds what was taken of late and
+leaks `amount` units each period. Its level is counted in units x milliseconds of the period, so
+that a millisecond leaks exactly `amount` of them and nothing is ever rounded: 7 requests/second are
+seven, and a trillion tokens/hour lose none. While every admission leaves the level at or below
+`burst`, any interval T sees at most burst + amount·T/period.
 
 What a request takes is a guess that its end corrects. The correction is exact too: **the level is
-always what it would be had each ended request taken, when
-it began, just what it turned out to use** (what it used beyond that is taken when it turns out).
-Giving back simply what was not used would take away
-what others took: the bucket may have leaked it long ago. What can be given back is the lowest level
-since the request began, at most. To know it, the
-bucket leaks the newest first: then what is left at the depth where a request stands, and below, is
-just that lowest level.
+always what it would be had each ended request taken, when it began, just what it turned out to
+use**. What it used beyond that is taken when it turns out.
+
+A request cannot simply give back what it did not use: the bucket may have leaked it long ago, and
+the rest is what others took. It can give back at most the lowest level since it began. To know that
+level, the bucket leaks the newest first: then what lies at the request's depth and below is just
+that lowest level.
 """
 
 from __future__ import annotations
@@ -34,13 +33,12 @@ def lookback_ms(amount: int, burst: int, period_ms: int) -> int:
 
 
 class Layer(msgspec.Struct, eq=False, gc=False):
-    """A depth in a bucket: `amount` lies here, above `below`; `holders` requests that may give back
-    stand here.
+    """A depth in a bucket: `amount` lies here, above `below`.
 
-    No garbage collector looks at them: a block that is gone is in no cycle, and a bucket is never
-    dropped with blocks in it.
-    A block that has leaked away is gone from the bucket, and who stood on it stands on the one
-    below (`into`; itself at the bottom).
+    `holders` requests stand here that may give back. No garbage collector looks at them: a layer
+    that is gone is in no cycle, and a bucket is never dropped with layers in it. A layer that has
+    leaked away is gone from the bucket; requests that stood on it stand on the one below (`into`;
+    itself at the bottom).
     """
 
     amount: int
@@ -68,7 +66,7 @@ class Bucket:
         self._top: Layer | None = None
         self._bottom = Layer(
             0, None
-        )  # holds nothing; of those that stand here, nobody has anything to give back
+        )  # holds nothing; no request that stands here can give anything back
 
     def flow(self, now_ms: int) -> None:
         """Leaks up to now. An earlier time leaks nothing, and takes nothing back."""
@@ -126,8 +124,10 @@ class Bucket:
             self._lift(home)
 
     def wait_ms(self, amount: int, room: int) -> int | None:
-        """How long until `amount` more leaves the level at or below `room`, if nothing else is
-        taken; None: it never will."""
+        """How long until `amount` more leaves the level at or below `room`; None: it never will.
+
+        If nothing else is taken.
+        """
         excess = self.level + amount - room
         if excess <= 0:
             return 0
@@ -136,7 +136,7 @@ class Bucket:
         return -(-excess // self.leak)
 
     def _empty(self) -> None:
-        """All has leaked away: whoever stands anywhere in here stands on nothing."""
+        """All has leaked away: requests that stood anywhere in here stand on nothing."""
         self.level = self._loose = 0
         block = self._top
         self._top = None
@@ -176,8 +176,10 @@ class Bucket:
         block.into.holders += block.holders
 
     def _lift(self, block: Layer) -> None:
-        """A block that nobody stands on goes, and its amount counts to the one above: nobody
-        between can give it back."""
+        """Removes a layer on which no request stands; its amount counts to the layer above.
+
+        Nobody between the two can give it back.
+        """
         above, below = block.above, block.below
         if below is not None:
             below.above = above

@@ -1,8 +1,7 @@
-"""The language of limits: `<amount> <unit>[/<per>][ for <models>]`, such as "60 requests/minute" or
-"500 USD/month for gpt-*", read and written.
+"""The language of limits: `<amount> <unit>[/<per>][ for <models>]`, read and written.
 
-What is wrong with a text is told in a sentence that does not quote it, since it may be a secret in
-the wrong place.
+Such as "60 requests/minute" or "500 USD/month for gpt-*". A sentence that says what is wrong with a
+text does not quote it, since it may be a secret in the wrong place.
 """
 
 from __future__ import annotations
@@ -101,8 +100,10 @@ _PERIODS = tuple(per.value for per in Per if per is not Per.NONE)
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """What a limit's text says. `amount` in its unit, of money in nano-units of `currency`; no
-    `models` are all of them."""
+    """What a limit's text says.
+
+    `amount` is in its unit, of money in nano-units of `currency`. No `models` means all of them.
+    """
 
     amount: int
     unit: Unit
@@ -191,8 +192,10 @@ def _amount(unit: Unit, whole: str, decimals: str | None) -> int:
 
 
 def _models(text: str | None) -> tuple[str, ...]:
-    """Each glob once, in one order: which comes first means nothing, and must not make it another
-    limit."""
+    """Each glob once, in one order.
+
+    Which comes first means nothing, and must not make it another limit.
+    """
     if text is None:
         return ()
     globs = [part.strip() for part in text.split(",")]
@@ -218,8 +221,7 @@ def show_amount(amount: int, unit: Unit, currency: str | None) -> str:
 
 
 def show_money(amount_nano: int) -> str:
-    """Nano-units as an exact decimal, with as many digits as it needs; where it needs some, at
-    least two."""
+    """Nano-units as an exact decimal with the digits that it needs: none, or at least two."""
     units, nano = divmod(abs(amount_nano), NANO)
     decimals = f"{nano:0{NANO_DIGITS}d}".rstrip("0")
     text = f"{units}.{decimals:0<2}" if decimals else str(units)

@@ -1,5 +1,4 @@
-"""A limit: a rule that holds for somebody, with an identity that its count goes by and what happens
-when it is reached."""
+"""A limit: a rule, whom it holds for, what its count goes by, and what happens at its end."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ class Enforce(enum.StrEnum):
 
     WARN = "warn"  # it is counted and told
     FINISH = "finish"  # the next request is refused; running answers finish
-    CUT = "cut"  # the same, and a stream that outgrows what is left is ended
+    CUT = "cut"  # the same, and a stream that outgrows the rest is ended
     STRICT = "strict"  # a request is let through only if all that it may use is left
 
 
@@ -69,8 +68,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shared(self) -> bool:
-        """Whether others than the caller's team use it: how much they do is not the caller's to
-        know."""
+        """Whether others than the caller's team use it: their use is not the caller's to know."""
         return self.scope in (Scope.PROXY, Scope.UPSTREAM)
 
     @property
@@ -82,8 +80,10 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         return Rule(self.amount, self.unit, self.per, self.currency, self.models)
 
     def applies(self, model: str | None) -> bool:
-        """Whether it holds for requests that name this model, in whatever letter case; None: they
-        name none."""
+        """Whether it holds for requests that name this model, in any letter case.
+
+        None: they name no model.
+        """
         return not self.models or (
             model is not None and any(matches_caseless(glob, model) for glob in self.models)
         )

@@ -1,12 +1,10 @@
-"""What a client is told about limits: the 429s, the end of a stream that was cut, and the fields on
-every answer.
+"""What a client is told about limits: 429s, the end of a cut stream, fields on every answer.
 
-A rate comes back by itself, so its refusal says when to try again. Where that is further off than
-an SDK can wait for (one gives up, another sleeps however
-long it is told), it also tells them not to try. So does the refusal of a budget that is used up,
-which does not come back by waiting. Between the two, a budget of which running requests hold the
-rest may have room again as
-soon as one of them ends: that is told as a rate.
+A rate comes back by itself, so its refusal says when to try again. That may be further off than an
+SDK can wait for: one gives up, another sleeps however long it is told. Then the refusal tells them
+not to try. So does the refusal of a budget that is used up, which does not come back by waiting.
+Between the two is a budget of which running requests hold the rest. It may have room again as soon
+as one of them ends, so that is told as a rate.
 """
 
 from __future__ import annotations
@@ -69,8 +67,10 @@ def refusal(
 
 
 def cut(state: LimitState, zone: tzinfo) -> ProxyError:
-    """What the event says that ends a stream in its course: the answer so far was delivered and is
-    charged. Its status is not sent any more."""
+    """The event that ends a stream in its course.
+
+    The answer so far was delivered and is charged. The event's status is not sent any more.
+    """
     message = (
         f"This answer was ended here, because {named(state.limit, 'the')} {_standing(state)}. What"
         f" was delivered is charged. {_reset(state, zone)}"
@@ -112,11 +112,14 @@ def not_boundable(
 
 
 def ratelimit_fields(state: LimitState, now_ms: int) -> Fields:
-    """`ratelimit-policy` and `ratelimit` of draft-ietf-httpapi-ratelimit-headers-11 for one limit,
-    the request's tightest."""
+    """`ratelimit-policy` and `ratelimit` for the request's tightest limit.
+
+    As in draft-ietf-httpapi-ratelimit-headers-11.
+    """
     limit = state.limit
     name = _structured(limit.id)
-    policy = f"{name};q={_integer(limit, state.amount + state.granted if limit.burst is None else limit.burst)};qu={_quota_unit(limit)}"
+    quota = state.amount + state.granted if limit.burst is None else limit.burst
+    policy = f"{name};q={_integer(limit, quota)};qu={_quota_unit(limit)}"
     window_s = _window_s(limit)
     current = f"{name};r={_integer(limit, state.remaining)}"
     reset = "" if state.resets_at_ms is None else f";t={_seconds_up(state.resets_at_ms - now_ms)}"
@@ -190,8 +193,10 @@ def _message(refused: Refused, zone: tzinfo) -> str:
 
 
 def named(limit: Limit, article: str = "The") -> str:
-    """A limit as its client may know it, at the beginning of a sentence or (`the`) inside of
-    one."""
+    """A limit as its client may know it.
+
+    It begins a sentence, or stands inside of one (`the`).
+    """
     if limit.shared:
         return f"{'A' if article == 'The' else 'a'} limit that others share"
     name = f" ({limit.id})" if "/" not in limit.id else ""
@@ -203,7 +208,7 @@ def _whom(limit: Limit) -> str:
         Scope.PROXY: "the proxy's operator",
         Scope.UPSTREAM: "the proxy's operator",
         Scope.TEAM: "the team's administrator",
-        Scope.KEY: "whoever handed out the key",
+        Scope.KEY: "the person who gave you the key",
     }[limit.scope]
 
 

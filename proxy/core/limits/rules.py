@@ -1,5 +1,4 @@
-"""Finds the limits that hold for a request, among those of the proxy, its upstreams, teams and
-keys."""
+"""Finds the limits of a request among those of the proxy, its upstreams, teams and keys."""
 
 from __future__ import annotations
 
@@ -43,8 +42,10 @@ class Rules:
         self._found: dict[tuple[str, str | None, str, str | None], Limits] = {}
 
     def limits_for(self, key_id: str, team: str | None, upstream: str, model: str | None) -> Limits:
-        """The limits that hold for this request: of the proxy, the upstream, the team and the key,
-        in this order. `model` as requested; None: none is named."""
+        """The limits of a request: of the proxy, the upstream, the team and the key, in this order.
+
+        `model` as requested; None: none is named.
+        """
         caller = (key_id, team, upstream)
         known = self._callers.get(caller)
         if known is None:
@@ -81,12 +82,14 @@ class Rules:
         return tuple(limit for group in groups for limits in group for limit in limits)
 
     def identities(self) -> frozenset[str]:
-        """What all limits are counted by; those of keys that no config names stand here once,
-        without a name."""
+        """The count ids of all limits.
+
+        Default limits of keys that no config names stand here once, with an empty name.
+        """
         return frozenset(limit.count_id for limit in self.configured() + self._of_stranger(""))
 
     def without(self, limits: Iterable[Limit]) -> list[Limit]:
-        """Those of these limits that nobody has here."""
+        """The given limits that no longer exist in this config."""
         known = self.identities()
         return [
             limit
@@ -100,8 +103,7 @@ class Rules:
         return any(limit.per is per for limit in self.configured() + self._of_stranger(""))
 
     def lookback_ms(self) -> int:
-        """How far back single records are needed to rebuild the rates of anybody
-        (`Quota.restore`)."""
+        """How far back single records are needed to rebuild all rates (`Quota.restore`)."""
         everybodys = self.configured() + self._of_stranger("")
         return max(
             (

@@ -28,8 +28,9 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that was not let through, and took nothing of any limit. Of several limits that
-    refuse, the one that will do so longest.
+    """A request that was not let through, and took nothing of any limit.
+
+    Of several limits that refuse, it names the limit that will refuse longest.
 
     `retry_after_ms`: when the same request may be tried again; None: waiting does not help, because
     it asks for more than the limit ever has (`never`)

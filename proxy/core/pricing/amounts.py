@@ -3,12 +3,15 @@ float is on the way.
 
 A row's decimals are compiled to integers on one scale (`Rates`), so that a sum of products is
 exact. Each token is priced once: input is plain + cached +
-cache_write + audio_input, output is plain + reasoning + audio_output. A part larger than what is
-left of its whole is cut down to it, in that order.
+cache_write + audio_input, output is plain + reasoning + audio_output. A part larger than the rest
+of its whole is cut down to it, in that order.
 
-    value  = (Σ tokens · rate / 1,000,000 + image · images + request) · (1 − discount)     images
-           and request: of an answer with a 2xx status only
-    cost_original = round(value)      cost = round(value · fx)      charge = round(value · fx · (1 + markup))
+    value         = (Σ tokens · rate / 1,000,000 + image · images + request) · (1 − discount)
+    cost_original = round(value)
+    cost          = round(value · fx)
+    charge        = round(value · fx · (1 + markup))
+
+Images and the request have a price only in an answer with a 2xx status.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-AMOUNT_NANO_MAX: Final = (
-    2**56
-)  # 72 million units: what a ledger column can hold. Beyond it a count or a rate is wrong, and the amount unknown
+# 72 million units: what a ledger column can hold. Beyond it a count or a rate is wrong, and the
+# amount unknown.
+AMOUNT_NANO_MAX: Final = 2**56
 PARTS: Final = (
     "input",
     "cached",
@@ -136,11 +139,11 @@ class NoPrices:
 
 
 class Rates(msgspec.Struct, frozen=True, gc=False):
-    """A row's rates after discount, as integers: nano-units times `scale` for a token (in the order
-    of PARTS), an image, a request.
+    """A row's rates after discount, as integers: nano-units times `scale`.
 
-    None: the row gives no rate for such tokens, so that an amount with any of them is unknown.
-    `all_known`: the same rates, if none of them is.
+    For a token (in the order of PARTS), an image, a request. None: the row gives no rate for such
+    tokens, so that an amount with any of them is unknown. `all_known`: the same rates, if none of
+    them is None.
     """
 
     scale: int
@@ -151,8 +154,7 @@ class Rates(msgspec.Struct, frozen=True, gc=False):
 
 
 class Factor(msgspec.Struct, frozen=True, gc=False):
-    """A decimal to multiply an amount with, as an integer and the power of ten that it is to be
-    divided by."""
+    """A decimal to multiply an amount with: an integer, and the power of ten to divide by."""
 
     number: int
     scale: int
@@ -162,8 +164,10 @@ ONE: Final = Factor(1, 1)
 
 
 def parts(counts: HasCounts) -> tuple[int, ...] | None:
-    """The tokens by how they are priced, in the order of PARTS: plain input, … plain output, …;
-    they add up to input + output. None if either is not known."""
+    """The tokens by how they are priced, in the order of PARTS; None if either count is unknown.
+
+    They add up to input + output.
+    """
     rest = counts.input_tokens
     output = counts.output_tokens
     if rest is None or output is None:
@@ -249,8 +253,11 @@ def amounts(
 
 
 def compile_rates(decimals: dict[str, str], discount: str) -> Rates:
-    """A row's rates: `decimals` by the names of PARTS, `image` and `request`; what is left out is
-    its parent's, or not known. `discount` is a share."""
+    """A row's rates, after `discount` (a share).
+
+    `decimals` are named as PARTS, `image` and `request`. A part without one has its parent's rate,
+    or none.
+    """
     less, less_places = scaled(discount)
     kept = 10**less_places - less
     numbers = {name: scaled(text) for name, text in decimals.items()}
@@ -291,8 +298,7 @@ def raised(share: str) -> Factor:
 
 
 def scaled(decimal: str) -> tuple[int, int]:
-    """("28", 2) as integers of "0.28": digits and decimal places, none of them a zero at the
-    end."""
+    """("28", 2) of "0.28": digits and decimal places, without zeros at the end."""
     whole, _, fraction = decimal.partition(".")
     fraction = fraction.rstrip("0")
     return int(whole + fraction), len(fraction)
@@ -311,8 +317,10 @@ def parent_of(part: str) -> str | None:
 
 
 def dearest(rates: Rates, input_tokens: int, output_tokens: int, images: int | None) -> int | None:
-    """The most that so many tokens can come to, whichever parts they are, in nano-units times
-    `rates.scale`; None if it cannot be told."""
+    """The most that so many tokens can cost, in nano-units times `rates.scale`.
+
+    Whichever parts they are. None if it cannot be told.
+    """
     inputs, outputs = rates.tokens[:4], rates.tokens[4:]
     fees = value(rates, (0,) * len(PARTS), images=images, answered=True)
     if fees is None:

@@ -40,8 +40,11 @@ _NO_SHARE: Final = DatedRate("0")
 
 
 class Quote(msgspec.Struct, frozen=True):
-    """What a record would be priced by. `fx_rate` is None where the row is in the book's currency,
-    or where there is no rate yet (`fx_missing`)."""
+    """What a record would be priced by.
+
+    `fx_rate` is None where the row is in the book's currency, or where there is no rate yet
+    (`fx_missing`).
+    """
 
     row: PriceRow
     discount: str
@@ -104,8 +107,7 @@ class PriceBook:
         status: int | None,
         images: int | None = None,
     ) -> Priced:
-        """The amounts of one record (`proxy.core.pricing.amounts` says how), by the row that
-        applies.
+        """The amounts of one record, by the row that applies (see `proxy.core.pricing.amounts`).
 
         Where none does, only the version is known.
         """
@@ -149,8 +151,10 @@ class PriceBook:
         )
 
     def images_of(self, record: UsageRecord) -> int | None:
-        """How many images a record was priced with by this book: no column holds their number, but
-        the amount does. None where it does not tell."""
+        """How many images a record was priced with by this book; None where that is not clear.
+
+        No column holds their number, but the amount tells it.
+        """
         plan = self._plan(
             record.upstream, record.model_requested, record.model_served, record.service_tier
         )
@@ -207,8 +211,10 @@ class PriceBook:
         )
 
     def is_priced(self, upstream: str, model: str, at_ms: int) -> bool:
-        """Whether a request for this model, answered by it, would have a price: some row applies,
-        with rates, and its currency can be exchanged."""
+        """Whether a request for this model, answered by it, would have a price.
+
+        Some row applies, with rates, and its currency can be exchanged.
+        """
         option = applying(self._plan(upstream, model, None, None), 0, at_ms)
         return option is not None and option.exchange(at_ms)[0] is not None
 
@@ -227,8 +233,7 @@ class PriceBook:
         return self._list.literals(upstream)
 
     def counts_images(self, upstream: str) -> bool:
-        """Whether some row for this upstream has a rate for images, so that they must be
-        counted."""
+        """Whether images must be counted: some row for this upstream has a rate for them."""
         return None in self._counting_images or upstream in self._counting_images
 
     def rows_for(self, upstream: str, requested: str, served: str | None) -> tuple[PriceRow, ...]:
@@ -298,7 +303,7 @@ class PriceBook:
                 for row in self._list.candidates(upstream, requested, served, tier)
             )
             if len(self._plans) >= PLANS_MAX:
-                # whoever makes up names must not keep the others' from being remembered
+                # Made-up names must not keep the others' from being remembered.
                 self._plans.clear()
             self._plans[key] = plan
         return plan
@@ -338,8 +343,7 @@ def _answered_status(record: UsageRecord) -> int | None:
 
 
 class _Reach(msgspec.Struct, frozen=True):
-    """The plans of each tier, and the least numbers of input tokens at which another row may
-    apply."""
+    """The plans of each tier, and the input tokens from which on another row may apply."""
 
     plans: tuple[tuple[Option, ...], ...]
     inputs: tuple[int, ...]

@@ -1,17 +1,21 @@
-"""Price rows and which of them applies: the most specific one for the upstream, the model and the
-tier of an answer, then the latest.
+"""Price rows, and which of them applies to an answer.
 
 Candidates are ordered, best first, by:
 
-    the operator's rows before bundled ones · upstream named · model written out · longest literal
-    run of the glob, then its literal characters
-    · of the served model before of the requested one · service tier · greatest `above_input_tokens`
-    · hours · latest `from`
+1. the operator's rows before bundled ones
+2. upstream named
+3. model written out
+4. longest literal run of the glob, then its literal characters
+5. of the served model before of the requested one
+6. service tier
+7. greatest `above_input_tokens`
+8. hours
+9. latest `from`
 
-The first candidate that applies to the record's input tokens and time is the row; between globs
+The first candidate that applies to the record's input tokens and time is the row. Between globs
 that are still alike, such as *a* and *b*, the alphabet decides. So a row that writes the served
-model out for its upstream always wins; else
-the more specific of the best rows for the two names, and at a tie the one for what was served.
+model out for its upstream always wins. Else the more specific of the best rows for the two names
+wins, and at a tie the row for what was served.
 """
 
 from __future__ import annotations
@@ -35,13 +39,14 @@ _WILDCARD: Final = re.compile(r"\*|\?|\[!?\]?[^\]]*\]")
 
 
 class PriceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One row: decimals per million tokens, per image and per request, in the one way
-    `pricing.plain` writes them. None: the row does not say.
+    """One row: decimals per million tokens, per image and per request; None: it does not say.
 
-    `source`: `config`, or the name and version of a public table. `rank` puts sources in order, the
-    operator's first (0). `from_ms`: the first millisecond
-    it is valid for. `hours_utc`: minutes of the UTC day, [start, end), over midnight where the end
-    comes first.
+    They are written as `pricing.plain` does.
+
+    - `source`: `config`, or the name and version of a public table
+    - `rank`: puts sources in order, the operator's first (0)
+    - `from_ms`: the first millisecond for which it is valid
+    - `hours_utc`: minutes of the UTC day, [start, end), over midnight where the end comes first
     """
 
     model: str
@@ -68,8 +73,10 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return {name: rate for name in RATES if (rate := getattr(self, name)) is not None}
 
     def applies(self, input_tokens: int, at_ms: int) -> bool:
-        """Whether a record of so many input tokens, started then, is priced by this row, its model,
-        upstream and tier being right."""
+        """Whether this row prices a record of so many input tokens that was started then.
+
+        Its model, upstream and tier are taken to be right.
+        """
         if self.above_input_tokens is not None and input_tokens <= self.above_input_tokens:
             return False
         if self.from_ms is not None and at_ms < self.from_ms:
@@ -130,9 +137,11 @@ class PriceList:
         )
 
     def _matching(self, model: str) -> list[PriceRow]:
-        """Rows match in any letter case, since some vendors ignore it and a dear model must not
-        become a cheap or an unpriced one by
-        a capital. Rows that fit letter by letter win over those of the same name that do not."""
+        """The rows that match in any letter case.
+
+        Some vendors ignore case, and a capital must not make a dear model cheap or unpriced. Rows
+        that fit letter by letter win over those of the same name that do not.
+        """
         folded = caseless(model)
         found = list(self._literal.get(folded, ()))
         for text, row in self._globs:

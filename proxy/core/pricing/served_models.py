@@ -1,9 +1,7 @@
-"""Which models each upstream has served for the names that were asked for, as prices tell them
-apart.
+"""Which models each upstream has served for the names that were asked for.
 
 A vendor may answer a cheap name from a dear model: an alias, a fallback, a router. A strict limit
-on
-money goes by the dearest that was ever served, so that only the first such answers go beyond it.
+on money goes by the dearest that was ever served, so that only the first such answers go beyond it.
 """
 
 from __future__ import annotations
@@ -39,9 +37,8 @@ class ServedModels:
     def of(self, upstream: str, requested: str) -> tuple[str, ...]:
         """Models that have answered for this name, and can be priced otherwise than it is.
 
-        A name that nobody has asked for yet goes by the others that the same glob prices: whoever
-        makes
-        up a new name for each request meets no new surprise.
+        A name that was never asked for goes by the others that the same glob prices. So a new name
+        for each request brings no new surprise.
         """
         found = self._by_name.get((upstream, caseless(requested)))
         if found is None and self._by_glob:

@@ -1,5 +1,4 @@
-"""A different record under a known id: what is already booked stands, and the difference becomes an
-adjustment. Pure.
+"""A different record under a known id becomes an adjustment; what is booked stands.
 
 It happens when a record was booked from the marks of a dead process and the real ending turns up
 later, from a restored journal for example.
@@ -51,8 +50,7 @@ def late_close_id(late: UsageRecord) -> str:
 
 
 def derived_id(id: str, digest: bytes) -> str:
-    """An adjustment's id: the time of the record's, the rest from what makes the adjustment the one
-    it is."""
+    """An adjustment's id: the time of the record's, and a digest of what the adjustment says."""
     stamp = id[:13] if _has_time(id) else "00000000-0000"
     bits = digest[:10].hex()
     variant = "89ab"[digest[10] & 3]
@@ -105,8 +103,10 @@ def late_close(
 
 
 def difference(before: Sequence[int | None], after: int | None) -> int | None:
-    """What makes the sum of `before` say `after`: all of it where nothing was known, nothing where
-    nothing is known now."""
+    """What makes the sum of `before` say `after`.
+
+    All of it where nothing was known, nothing where nothing is known now.
+    """
     known = [value for value in before if value is not None]
     if after is None or not known:
         return after

@@ -1,10 +1,9 @@
-"""A booked record priced anew: what is booked stands, and the difference in money becomes an
-adjustment. Pure.
+"""A booked record priced anew: the difference in money becomes an adjustment.
 
-What is priced is the record as it stands, with the tokens that late closes gave it or took back;
-what the new amounts are compared with is everything booked
-for it so far. So whichever corrections came in whichever order, one more run makes the sum of all
-of them what the prices of that run say.
+What is booked stands. The record is priced as it stands, with the tokens that late closes gave it
+or took back; the new amounts are compared with everything booked for it so far. So whichever
+corrections came in whichever order, one more run makes the sum of all of them what the prices of
+that run say.
 """
 
 from __future__ import annotations
@@ -47,8 +46,10 @@ class Repriced(msgspec.Struct, frozen=True):
 
 
 def standing(booked: UsageRecord, corrections: Sequence[UsageRecord]) -> UsageRecord:
-    """The record as it stands behind all its corrections, in the order they were booked: what the
-    last late close says of it, and every number summed up."""
+    """The record behind all its corrections, in the order they were booked.
+
+    It says what the last late close says, with every number summed up.
+    """
     if not corrections:
         return booked
     told = [booked, *(record for record in corrections if record.reason == LATE_CLOSE)]
@@ -78,12 +79,11 @@ def reprice(
     priced: Priced,
     reason: str = RERATE,
 ) -> Repriced:
-    """`now` is the record as it stands, `priced` what it comes to by the new prices, `reason` what
-    the adjustment says why it is.
+    """The adjustment that makes `now`, a record as it stands, cost what `priced` says.
 
-    The adjustment's counts are zero where the record's are known: it is about money alone. Its id
-    is made from what it is the difference between, so that the
-    same step cannot be booked twice, and each of several steps can be.
+    `reason` is why. The adjustment's counts are zero where the record's are known: it is about
+    money alone. Its id is made from what it is the difference between, so that the same step cannot
+    be booked twice, and each of several steps can be.
     """
     if priced.cost_nano is None and priced.charge_nano is None:
         return Repriced(Verdict.UNPRICED)
@@ -127,8 +127,10 @@ def reprice(
 
 
 def _adjustment_id(booked: UsageRecord, corrections: Sequence[UsageRecord], priced: Priced) -> str:
-    """By the version alone, going back to earlier prices and forth again would be taken for a
-    repetition."""
+    """An id of the step, not of the version alone.
+
+    Else going back to earlier prices and forth again would be taken for a repetition.
+    """
     steps = [RERATE, booked.id, str(priced.price_version), *(record.id for record in corrections)]
     return derived_id(booked.id, hashlib.sha256("\n".join(steps).encode()).digest())
 

@@ -1,30 +1,37 @@
-"""What is charged when: an ended exchange becomes its record. Every decision about what to charge
-is in this file and nowhere else.
+"""What is charged when: an ended exchange becomes its record.
 
-| ending                                  | input / output tokens                                   | source               | outcome           |
-|-----------------------------------------|---------------------------------------------------------|----------------------|-------------------|
-| sent, no response head                  | 0 / 0                                                   | none                 | upstream_failed   |
-| status not 2xx                          | stated, else 0 / 0                                      | reported / none      | rejected_upstream |
-| 2xx without an answer, and no use stated| 0 / 0, and no fee                                       | none                 | upstream_failed   |
-| 2xx, usage stated                       | as stated                                               | reported             | completed         |
-| 2xx, none stated                        | counted, else estimates                                 | counted / estimated  | completed         |
-| 2xx, then a reset or an error event     | input stated or estimated / usage if it counts all that | partial              | upstream_failed   |
-|                                         | came, else the larger of delivered and last stated      |                      |                   |
-| client left, stopped                    | the same; before any head: input estimated, output 0    | partial              | client_closed     |
-| client left behind the stream's end     | as completed                                            | as completed         | completed         |
-| client left, drained                    | as completed                                            | as completed         | client_closed     |
-| client left, and no room or no time     | as stopped, and at least the output that it held of its |                      |                   |
-| to read on what the vendor makes        | limits                                                  | partial              | client_closed     |
-| cut by a limit                          | as stopped                                              | partial              | cut               |
-| the process ended or died               | input stated or estimated / usage if final, else the    | reported / estimated | interrupted       |
-|                                         | larger of delivered (or marked) and last stated         |                      |                   |
+Every decision about what to charge is in this file and nowhere else.
+
+| ending                    | input / output tokens     | source               | outcome           |
+|---------------------------|---------------------------|----------------------|-------------------|
+| sent, no response head    | 0 / 0                     | none                 | upstream_failed   |
+| status not 2xx            | stated, else 0 / 0        | reported / none      | rejected_upstream |
+| 2xx without an answer,    | 0 / 0, and no fee         | none                 | upstream_failed   |
+| and no use stated         |                           |                      |                   |
+| 2xx, usage stated         | as stated                 | reported             | completed         |
+| 2xx, none stated          | counted, else estimates   | counted / estimated  | completed         |
+| 2xx, then a reset or an   | (1)                       | partial              | upstream_failed   |
+| error event               |                           |                      |                   |
+| client left, stopped      | (1); before any head:     | partial              | client_closed     |
+|                           | input estimated, output 0 |                      |                   |
+| client left behind the    | as completed              | as completed         | completed         |
+| stream's end              |                           |                      |                   |
+| client left, drained      | as completed              | as completed         | client_closed     |
+| client left, nobody reads | as stopped, and at least  | partial              | client_closed     |
+| on (no room or time)      | the output that it held   |                      |                   |
+| cut by a limit            | as stopped                | partial              | cut               |
+| the process ended or died | (2)                       | reported / estimated | interrupted       |
+
+1. Input stated or estimated. Output as the usage says if it counts all that came, else the larger
+   of what was delivered and what was stated last.
+2. Input stated or estimated. Output as the usage says if it is final, else the larger of what was
+   delivered (or marked) and what was stated last.
 
 A zero beside delivered text is not stated. An output that was stated before the last text has not
-counted it: the larger of it and what was delivered is
-charged, as an estimate. A total alone is divided as the estimates are; one that was stated before
-the last text counts as far as it says more than both.
-The rows of the client win over those of the upstream, and a status that is not 2xx is never charged
-by estimate, whoever left. Nothing sent: no record.
+counted it: the larger of it and what was delivered is charged, as an estimate. A total alone is
+divided as the estimates are. A total that was stated before the last text counts as far as it says
+more than both. The rows of the client win over those of the upstream. A status that is not 2xx is
+never charged by estimate, even if the client left. Nothing sent: no record.
 """
 
 from __future__ import annotations
@@ -48,8 +55,7 @@ _WHOLE = (How.ANSWERED, How.CLIENT_LEFT_DRAINED)
 
 
 class _Charge(msgspec.Struct, frozen=True, gc=False):
-    """What is charged: `stated` is the usage that its details come from, if one is charged at
-    all."""
+    """What is charged, and the usage that its details come from (`stated`), if there is one."""
 
     input_tokens: int
     output_tokens: int
@@ -157,8 +163,7 @@ def _priced(
 def recovered(
     opened: Opened, marks: Sequence[Marked], writer: str, now_ms: int, pricing: Pricing
 ) -> UsageRecord:
-    """The record of an exchange that its process did not live to close: from its marks, in the
-    order they were written.
+    """The record of an exchange whose process died: from its marks, in the order of writing.
 
     The measure is the highest mark, since each was written before what it covers was delivered. The
     duration is an upper bound.
@@ -191,9 +196,8 @@ def _in_tier(
 ) -> tuple[Priced, str | None, bool]:
     """The price, the tier it is of, and whether that tier is in doubt.
 
-    The tier that the answer names is the one that is billed. Where it names none and one was asked
-    for, whoever asked may have got it or not: the dearer price
-    is charged, so that asking lowers nothing.
+    The tier that the answer names is billed. If it names none and the request asked for one, the
+    request may have got it or not: the dearer price is charged, so that asking lowers nothing.
     """
     if served is not None or asked is None:
         return price(served), served, False
@@ -303,11 +307,11 @@ def _whole(ending: Ending, usage: Usage | None, unstated: _Charge) -> _Charge:
 def _broken_off(
     ending: Ending, usage: Usage | None, unstated: _Charge, if_final: Source, otherwise: Source
 ) -> _Charge:
-    """An answer that did not come to its end: a stated output counts if no text came behind it,
-    else only as far as it says more than what was delivered.
+    """An answer that did not come to its end.
 
-    The output's source says that the answer broke off even where a final usage was stated
-    (`if_final`); the input's says where its count is from.
+    A stated output counts if no text came behind it, else only as far as it says more than what was
+    delivered. The output's source says that the answer broke off even where a final usage was
+    stated (`if_final`); the input's says where its count is from.
     """
     charge = _as_stated_or(usage, unstated)
     total = usage.output_tokens if usage is not None else None

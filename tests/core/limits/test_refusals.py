@@ -189,7 +189,7 @@ def test_a_credit_that_is_used_up_does_not_come_back() -> None:
     _, _, code, message, headers = told(Refused(limit=CREDIT, state=state, wanted=1))
     assert code == "insufficient_quota"
     assert message.startswith(
-        "The limit 10 USD/total of key alice (trial) has 10 USD used. It does not come back by itself: whoever handed out the key can raise it or give credit."
+        "The limit 10 USD/total of key alice (trial) has 10 USD used. It does not come back by itself: the person who gave you the key can raise it or give credit."
     )
     assert headers["ratelimit"] == '"trial";r=0'
 
@@ -220,7 +220,7 @@ def test_a_limit_of_nothing_says_so() -> None:
         )
     )
     assert message.startswith(
-        "The limit 0 requests/minute of key alice lets nothing through: whoever handed out the key can raise it."
+        "The limit 0 requests/minute of key alice lets nothing through: the person who gave you the key can raise it."
     )
     assert headers["x-should-retry"] == "false"
 
