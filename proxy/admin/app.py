@@ -19,6 +19,7 @@ from aiohttp import web
 from proxy.admin.auth import Asker, Guard
 from proxy.admin.control_socket import NAME, ControlSocket, NoControlSocket
 from proxy.config.settings import AdminToken, Settings, host_port
+from proxy.core.dialects.registry import DEFAULT
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.http.health import Health
 from proxy.listeners.acceptor import Acceptor
@@ -196,7 +197,7 @@ async def _in_json(
         )
     return web.Response(
         status=refusal.status,
-        body=refusal.body(),
+        body=DEFAULT.error_body(refusal),
         headers=dict(refusal.headers),
         content_type="application/json",
     )

@@ -5,11 +5,9 @@ The message says whose fault it is and what to do next.
 
 from __future__ import annotations
 
-import msgspec
-
 
 class ProxyError(Exception):
-    """An answer made by the proxy itself, in the OpenAI error shape.
+    """An answer made by the proxy itself; the caller's dialect gives it its shape.
 
     `status` HTTP status · `type` OpenAI's error family · `code` stable identifier of this project ·
     `message` for a person ·
@@ -36,11 +34,6 @@ class ProxyError(Exception):
         self.param = param
         self.headers = headers
         self.close = close
-
-    def body(self) -> bytes:
-        """The JSON body: `{"error": {"message", "type", "param", "code"}}`."""
-        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return msgspec.json.encode({"error": error})
 
 
 def invalid_request(

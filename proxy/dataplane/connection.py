@@ -16,6 +16,8 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
+from proxy.core.dialects.contract import Dialect
+from proxy.core.dialects.registry import DEFAULT
 from proxy.core.errors import ProxyError
 from proxy.core.http.framing import CHUNKED_END, TARGET_MAX
 from proxy.core.http.headers import Fields, first
@@ -142,8 +144,14 @@ class Connection(RequestHandler):
         self.head_written = True
         self.write(head if request.method == "HEAD" else head + body)
 
-    def refuse(self, request: Request, error: ProxyError, headers: Headers = ()) -> None:
-        """An error in the OpenAI shape, if the answer has not begun."""
+    def refuse(
+        self,
+        request: Request,
+        error: ProxyError,
+        headers: Headers = (),
+        dialect: Dialect = DEFAULT,
+    ) -> None:
+        """An error in the shape of the dialect, if the answer has not begun."""
         if self.head_written:
             self.cut()
             return
@@ -153,7 +161,7 @@ class Connection(RequestHandler):
             (name.encode("latin-1"), value.encode("latin-1", "replace"))
             for name, value in error.headers
         ]
-        self.answer(request, error.status, [*fields, *headers], error.body())
+        self.answer(request, error.status, [*fields, *headers], dialect.error_body(error))
 
     def cut(self) -> None:
         """Ends the connection so that an answer in progress is seen to be incomplete."""

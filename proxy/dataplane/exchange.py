@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
+from proxy.core.dialects.contract import Dialect
 from proxy.core.entries import Opened, Voided
 from proxy.core.errors import ProxyError
 from proxy.core.records.ending import How
@@ -58,6 +59,7 @@ class Exchange:
         self,
         services: Services,
         snapshot: Snapshot,
+        dialect: Dialect,
         upstream: Upstream,
         request: Request,
         opened: Opened,
@@ -70,6 +72,7 @@ class Exchange:
             snapshot.settings
         )  # the config it was admitted under, whatever is reloaded meanwhile
         self._prices = snapshot.prices
+        self._dialect = dialect
         self._upstream = upstream
         self._request = request
         self._client = request.connection
@@ -174,6 +177,7 @@ class Exchange:
         return Relay(
             self._services,
             self._settings,
+            self._dialect,
             self._upstream,
             self._request,
             self._opened,

@@ -10,9 +10,9 @@ from time import monotonic
 from typing import TypeVar, TypeVarTuple
 
 from proxy.config.settings import Settings
-from proxy.core.dialects.openai_chat import Call, forbid_fields, read_call
-from proxy.core.dialects.openai_chat.injection import splice
-from proxy.core.dialects.openai_chat.pictures import count_images
+from proxy.core.dialects.contract import Call, Dialect
+from proxy.core.dialects.registry import BY_ENDPOINT, DEFAULT
+from proxy.core.dialects.request_fields import forbid_fields
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
 from proxy.core.http.content_coding import decode_body
@@ -36,7 +36,6 @@ from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.upstream import Upstream
 from proxy.tenants.ring import Tenant
 
-METERED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
 ID_BYTES = 10  # of randomness in a UUIDv7
 LARGE_BYTES = 256 * 1024  # of a body: reading it takes up to four milliseconds
 SMALL_BYTES = 16 * 1024  # of a body: reading it costs no more than asking first whether it may
@@ -64,7 +63,7 @@ class Gateway:
         know who asks."""
         path = request.target.partition("?")[0]
         route = path if path in ("/healthz", "/readyz") else _canonical(path)
-        caller = _Caller(self.snapshot)
+        caller = _Caller(self.snapshot, BY_ENDPOINT.get(route))
         try:
             await self._route(request, route, caller)
         except ProxyError as error:
@@ -84,10 +83,10 @@ class Gateway:
             )
             return
         self._services.via.refuse_own(request.headers)
-        if route in METERED:
+        if caller.dialect is not None:
             _allow(request, "POST")
             tenant = self._admit(request, caller)
-            await self._exchange(request, route, caller, tenant)
+            await self._exchange(request, route, caller, caller.dialect, tenant)
         elif route == MODELS or model_of_path(route) is not None:
             _allow(request, "GET")
             tenant = self._admit(request, caller)
@@ -139,12 +138,13 @@ class Gateway:
                 "The proxy has as many requests in flight as it may (inflight_max). Try again shortly.",
             )
 
-    async def _refuse_used_up(self, caller: _Caller, tenant: Tenant) -> None:
+    async def _refuse_used_up(self, caller: _Caller, dialect: Dialect, tenant: Tenant) -> None:
         """Whoever is beyond a limit is told so before its body costs anything."""
         now_ms = self._services.now_ms()
         await refuse_used_up(
             self._services.quota,
             caller.snapshot,
+            dialect,
             tenant.key_id,
             tenant.team,
             caller.started_at_ms,
@@ -152,7 +152,7 @@ class Gateway:
         )
 
     async def _exchange(
-        self, request: Request, endpoint: str, caller: _Caller, tenant: Tenant
+        self, request: Request, endpoint: str, caller: _Caller, dialect: Dialect, tenant: Tenant
     ) -> None:
         services = self._services
         services.metrics.inflight(1, 0)
@@ -165,10 +165,10 @@ class Gateway:
         )
         inflight = streams = 0
         try:
-            body = await self._arrived(request, caller, tenant, memory)
+            body = await self._arrived(request, caller, dialect, tenant, memory)
             inflight = 1
             services.inflight += 1
-            exchange = await self._prepare(request, endpoint, caller, tenant, memory, body)
+            exchange = await self._prepare(request, endpoint, caller, dialect, tenant, memory, body)
             streams = 1 if exchange.stream else 0
             services.metrics.inflight(0, streams)
             try:
@@ -182,14 +182,19 @@ class Gateway:
             services.metrics.inflight(-1, -streams)
 
     async def _arrived(
-        self, request: Request, caller: _Caller, tenant: Tenant, memory: BodyMemory
+        self,
+        request: Request,
+        caller: _Caller,
+        dialect: Dialect,
+        tenant: Tenant,
+        memory: BodyMemory,
     ) -> bytes:
         """The body, once it is here. Until then the request is not in flight: sending slowly takes
         no place of others."""
         check_json(request.headers)
         length = request.content_length
         if length is None or length > SMALL_BYTES or _encoding(request) is not None:
-            await self._refuse_used_up(caller, tenant)
+            await self._refuse_used_up(caller, dialect, tenant)
         self._services.arriving += 1
         try:
             body = await self._read(request, caller.snapshot.settings, memory)
@@ -203,6 +208,7 @@ class Gateway:
         request: Request,
         endpoint: str,
         caller: _Caller,
+        dialect: Dialect,
         tenant: Tenant,
         memory: BodyMemory,
         body: bytes,
@@ -216,42 +222,51 @@ class Gateway:
         if beside:
             async with self._one_aside:
                 # What went before in the line may have used the limits up.
-                await self._refuse_used_up(caller, tenant)
+                await self._refuse_used_up(caller, dialect, tenant)
                 readable, call = await asyncio.to_thread(
-                    _understood, endpoint, body, encoding, bytes_max
+                    _understood, dialect, endpoint, body, encoding, bytes_max
                 )
         else:
-            readable, call = _understood(endpoint, body, encoding, bytes_max)
+            readable, call = _understood(dialect, endpoint, body, encoding, bytes_max)
         if readable is not body:
             memory.take(len(readable))  # both are held: this one to read, the other to send
         upstream = _upstream(caller.snapshot, tenant, call)
         caller.snapshot.check_priced(upstream, call.model, caller.started_at_ms)
-        head = upstream.head(
-            request.method, request.target, request.headers, len(body), via=self._services.via.line
+        payload = self._payload(request, dialect, upstream, call, body, tenant.key_id, memory)
+        asked = call.include_usage is True or payload.plain is not None
+        counting = self._services.counter.begin(
+            caller.snapshot, upstream, dialect, call, asked=asked
         )
-        plain = head + body
-        spliced = self._spliced(request, upstream, call, body, tenant.key_id)
-        if spliced is not None:
-            memory.take(len(spliced))  # both are held until the vendor has answered
-        asked = call.include_usage is True or spliced is not None
-        counting = self._services.counter.begin(caller.snapshot, upstream, call, asked=asked)
         images = None
         if caller.snapshot.prices.counts_images(upstream.name):
-            images = await self._aside(beside, count_images, readable)
+            images = await self._aside(beside, dialect.count_images, readable)
         opened = self._opened(
-            request, caller, tenant, call, upstream, len(body), counting.prompt(readable), images
+            request,
+            caller,
+            dialect,
+            tenant,
+            call,
+            upstream,
+            len(body),
+            counting.prompt(readable),
+            images,
         )
         hold = Hold(
-            self._services.quota, caller.snapshot, opened, call, counting.output_expected, self._services.now_ms, self._rules,
+            self._services.quota, caller.snapshot, dialect, opened, call, counting.output_expected, self._services.now_ms, self._rules,
             self._services.served,
             keeps_caps=self._services.counter.calibration.keeps_caps(upstream.name, call.model),
         )  # fmt: skip
-        payload = (
-            Payload(plain, None, memory) if spliced is None else Payload(spliced, plain, memory)
-        )
         self._services.metrics.overhead("admit", monotonic() - began_s)
         return Exchange(
-            self._services, caller.snapshot, upstream, request, opened, counting, hold, payload
+            self._services,
+            caller.snapshot,
+            dialect,
+            upstream,
+            request,
+            opened,
+            counting,
+            hold,
+            payload,
         )
 
     async def _aside(self, beside: bool, work: Callable[[*Args], Result], *args: *Args) -> Result:
@@ -281,20 +296,49 @@ class Gateway:
             arrived=memory.take,
         )
 
+    def _payload(
+        self,
+        request: Request,
+        dialect: Dialect,
+        upstream: Upstream,
+        call: Call,
+        body: bytes,
+        key_id: str,
+        memory: BodyMemory,
+    ) -> Payload:
+        head = upstream.head(
+            request.method, request.target, request.headers, len(body), via=self._services.via.line
+        )
+        plain = head + body
+        spliced = self._spliced(request, dialect, upstream, call, body, key_id)
+        if spliced is None:
+            return Payload(plain, None, memory)
+        memory.take(len(spliced))  # both are held until the vendor has answered
+        return Payload(spliced, plain, memory)
+
     def _spliced(
-        self, request: Request, upstream: Upstream, call: Call, body: bytes, key_id: str
+        self,
+        request: Request,
+        dialect: Dialect,
+        upstream: Upstream,
+        call: Call,
+        body: bytes,
+        key_id: str,
     ) -> bytes | None:
         """The request that also asks for the stream's usage, if the upstream's config wants that
         and the body can say it."""
-        if upstream.settings.stream_usage != "inject" or values(
-            request.headers, b"content-encoding"
+        ask = dialect.ask_for_usage
+        if (
+            ask is None
+            or upstream.settings.stream_usage != "inject"
+            or values(request.headers, b"content-encoding")
         ):
             return None
         if not self._services.usage_refusals.may_ask(
             upstream.name, call.model, key_id, monotonic()
         ):
             return None
-        spliced = splice(body, call)
+        spliced = ask(body, call)
         if spliced is None:
             return None
         return (
@@ -313,6 +357,7 @@ class Gateway:
         self,
         request: Request,
         caller: _Caller,
+        dialect: Dialect,
         tenant: Tenant,
         call: Call,
         upstream: Upstream,
@@ -331,7 +376,7 @@ class Gateway:
             end_user=self._services.end_users.hash(end_user),
             tags=tags,
             endpoint=call.endpoint,
-            dialect="openai_chat",
+            dialect=dialect.name,
             upstream=upstream.name,
             upstream_account=upstream.account,
             model_requested=call.model,
@@ -357,7 +402,8 @@ class Gateway:
             support = caller.snapshot.settings.support
             whom = f" Ask {support}." if support else ""
             error.message = f"{error.message}{whom} (Request id, if you ask for help: {caller.id})"
-        request.connection.refuse(request, error, headers)
+        dialect = DEFAULT if caller.dialect is None else caller.dialect
+        request.connection.refuse(request, error, headers, dialect)
         if caller.booked:
             return  # it reached an upstream, so it has a record and a log line of its own
         team, key_id = (None, None) if tenant is None else (tenant.team, tenant.key_id)
@@ -392,9 +438,10 @@ class Gateway:
 class _Caller:
     """Who asks, as far as it is known yet."""
 
-    __slots__ = ("booked", "fields", "id", "snapshot", "started_at_ms", "tenant")
+    __slots__ = ("booked", "dialect", "fields", "id", "snapshot", "started_at_ms", "tenant")
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, dialect: Dialect | None) -> None:
+        self.dialect = dialect  # None: the path is not metered
         self.snapshot = snapshot  # the config of this whole request, whatever is reloaded meanwhile
         self.tenant: Tenant | None = None
         self.id = ""
@@ -427,11 +474,11 @@ def _encoding(request: Request) -> str | None:
 
 
 def _understood(
-    endpoint: str, body: bytes, encoding: str | None, bytes_max: int
+    dialect: Dialect, endpoint: str, body: bytes, encoding: str | None, bytes_max: int
 ) -> tuple[bytes, Call]:
     """The body as the upstream will read it, and the call it makes."""
     readable = body if encoding is None else decode_body(encoding, body, bytes_max)
-    return readable, read_call(endpoint, readable, None)
+    return readable, dialect.read_call(endpoint, readable)
 
 
 def _canonical(path: str) -> str:
@@ -442,7 +489,7 @@ def _canonical(path: str) -> str:
 
 def _route_label(route: str, path: str) -> str:
     """A metric label from a bounded set."""
-    if route in METERED or route in (MODELS, "/v1/usage", "/healthz", "/readyz"):
+    if route in BY_ENDPOINT or route in (MODELS, "/v1/usage", "/healthz", "/readyz"):
         return route
     if route.startswith(RECORDS):
         return f"{RECORDS}{{id}}"

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from proxy.core.dialects.openai_chat import Call
+from proxy.core.dialects.contract import Call, Dialect
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.limits.decisions import Demand, Used, not_boundable, not_priced
@@ -45,6 +45,7 @@ class Hold:
         "_call",
         "_cap",
         "_charge",
+        "_dialect",
         "_now_ms",
         "_open",
         "_opened",
@@ -61,6 +62,7 @@ class Hold:
         self,
         quota: Quota,
         snapshot: Snapshot,
+        dialect: Dialect,
         opened: Opened,
         call: Call,
         output_expected: int,
@@ -72,6 +74,7 @@ class Hold:
     ) -> None:
         self._quota = quota
         self._snapshot = snapshot
+        self._dialect = dialect
         self._opened = opened
         self._call = call
         self._cap = call.cap if keeps_caps else None
@@ -112,7 +115,11 @@ class Hold:
             raise _quota_unavailable(error) from error
         if isinstance(outcome, Refused):
             raise refusal(
-                outcome, now_ms, snapshot.zone, quota_status=snapshot.settings.quota_status
+                outcome,
+                now_ms,
+                snapshot.zone,
+                self._dialect.limit_fields,
+                quota_status=snapshot.settings.quota_status,
             )
         self._reservation = outcome
         self._open = True
@@ -242,7 +249,13 @@ class Hold:
 
 
 async def refuse_used_up(
-    quota: Quota, snapshot: Snapshot, key_id: str, team: str | None, started_at_ms: int, now_ms: int
+    quota: Quota,
+    snapshot: Snapshot,
+    dialect: Dialect,
+    key_id: str,
+    team: str | None,
+    started_at_ms: int,
+    now_ms: int,
 ) -> None:
     """Refuses a caller of whom no request would be let through, whatever stands in its body.
 
@@ -264,7 +277,13 @@ async def refuse_used_up(
     except QuotaUnavailable as error:
         raise _quota_unavailable(error) from error
     if refused is not None:
-        raise refusal(refused, now_ms, snapshot.zone, quota_status=snapshot.settings.quota_status)
+        raise refusal(
+            refused,
+            now_ms,
+            snapshot.zone,
+            dialect.limit_fields,
+            quota_status=snapshot.settings.quota_status,
+        )
 
 
 def _quota_unavailable(error: QuotaUnavailable) -> ProxyError:

@@ -16,8 +16,7 @@ from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy import __version__
-from proxy.core.dialects.openai_chat import Meter, read_call
-from proxy.core.dialects.openai_chat.injection import splice
+from proxy.core.dialects.registry import DEFAULT
 from proxy.core.http.headers import first_text
 from proxy.core.usage import Usage
 from proxy.dataplane.snapshot import Snapshot
@@ -26,7 +25,7 @@ from proxy.dataplane.upstream.pool import ConnectError
 from proxy.dataplane.upstream.pools import pool_of
 from proxy.dataplane.upstream.upstream import Upstream
 
-CHAT = "/v1/chat/completions"
+CHAT = DEFAULT.endpoints[0]
 ANSWER_S = 30.0  # for one answer, whole: models that think before they write need a few seconds
 OUTPUT_TOKENS_MAX = 16
 CAPS = (
@@ -163,7 +162,8 @@ class _Prober:
             )
             return
         body, plain = await self._try_models(candidates)
-        spliced = splice(body, read_call(CHAT, body))
+        assert DEFAULT.ask_for_usage is not None
+        spliced = DEFAULT.ask_for_usage(body, DEFAULT.read_call(CHAT, body))
         assert spliced is not None, "a stream that does not ask can always be asked"
         await self._compare(plain, await self._stream(spliced))
 
@@ -315,7 +315,7 @@ class _Prober:
 def _heard(answer: Fetched, *, cached_inside_input: bool) -> Heard:
     """The answer to a stream as the proxy's own meter reads it."""
     content_type = first_text(answer.headers, b"content-type")
-    meter = Meter(
+    meter = DEFAULT.open_meter(
         stream=True,
         status=answer.status,
         content_type=content_type,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from proxy.core.dialects.openai_chat import Meter
+from proxy.core.dialects.contract import Meter
 from proxy.core.entries import Marked
 from proxy.core.records.ending import Ending, How, OwnCount
 from proxy.core.usage import Usage

@@ -18,7 +18,7 @@ from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from proxy.config.settings import Settings
-from proxy.core.dialects.openai_chat import Meter
+from proxy.core.dialects.contract import Dialect
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError
 from proxy.core.http.headers import first_text
@@ -55,6 +55,7 @@ class Relay:
         self,
         services: Services,
         settings: Settings,
+        dialect: Dialect,
         upstream: Upstream,
         request: Request,
         opened: Opened,
@@ -67,6 +68,7 @@ class Relay:
     ) -> None:
         self._services = services
         self._settings = settings
+        self._dialect = dialect
         self._upstream = upstream
         self._request = request
         self._client = request.connection
@@ -154,7 +156,7 @@ class Relay:
             self._let_go()
             return
         self.progress.status = head.code
-        self.progress.request_id = first_text(head.raw_headers, b"x-request-id")
+        self.progress.request_id = first_text(head.raw_headers, self._dialect.request_id_field)
         self._services.metrics.upstream_limits.seen(self._upstream.name, head.raw_headers)
         if self._upstream.rejects_our_credential(head.code):
             self._services.metrics.upstream_error(self._upstream.name, "credentials")
@@ -162,7 +164,9 @@ class Relay:
             return
         self._body = body
         bodies = self._settings.bodies
-        event_bytes_max = bodies.event_max_bytes if self._spliced and head.code < 400 else None
+        strip = None
+        if self._spliced and head.code < 400 and self._dialect.usage_filter is not None:
+            strip = self._dialect.usage_filter(bodies.event_max_bytes)
         self._answer = RelayedResponse(
             self._request,
             self._upstream,
@@ -170,9 +174,9 @@ class Relay:
             self._opened.id,
             stream=self._opened.stream,
             added=self._hold.fields,
-            strip_event_bytes_max=event_bytes_max,
+            strip=strip,
         )
-        self.progress.meter = Meter(
+        self.progress.meter = self._dialect.open_meter(
             stream=self._opened.stream,
             status=head.code,
             event_bytes_max=bodies.event_max_bytes,
@@ -363,7 +367,7 @@ class Relay:
                 return False
         if chunk and not self._left:
             answer.write(chunk)
-        self._ended_by_limit = answer.tell(b"data: " + self._told.body() + b"\n\n")
+        self._ended_by_limit = answer.tell(self._dialect.error_event(self._told))
         self.decide(How.CUT)
         return True
 

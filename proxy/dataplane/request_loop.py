@@ -16,6 +16,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
+from proxy.core.dialects.registry import DEFAULT
 from proxy.core.errors import ProxyError
 from proxy.core.http.framing import TARGET_MAX, check_framing, latest
 from proxy.core.http.headers import first
@@ -264,7 +265,7 @@ class RequestLoop(Connection):
             error = head_too_large(HEADERS_MAX, FIELD_MAX, TARGET_MAX, HEAD_MAX)
         else:
             error = late_head() if fault.status == 408 else malformed()
-        self.write(plain_error(error))
+        self.write(plain_error(error, DEFAULT.error_body(error)))
         self._handler.refused_unread(error)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from aiohttp.http_parser import RawResponseMessage
 
-from proxy.core.dialects.openai_chat.injection import UsageEventFilter
+from proxy.core.dialects.contract import UsageFilter
 from proxy.core.http.content_coding import coding_name
 from proxy.core.http.headers import first
 from proxy.core.http.masking import Mask, Watch
@@ -30,9 +30,8 @@ class RelayedResponse:
     `added`: header fields of ours. `tellable`: an event of ours can be put behind the upstream's.
     `open_ended`: no length was promised, so that it can end in order wherever the upstream broke
     off.
-    `strip_event_bytes_max`: the request asked for usage on the client's behalf, so the event that
-    only states it is taken out of a stream,
-    of which one event up to so many bytes is held back. `ends_with_connection`: the upstream ends
+    `strip`: the request asked for usage on the client's behalf, so the event that only states it is
+    taken out of a stream by this. `ends_with_connection`: the upstream ends
     this answer by closing, so that only a reset tells a cut from its end.
     """
 
@@ -59,7 +58,7 @@ class RelayedResponse:
         *,
         stream: bool,
         added: Headers = (),
-        strip_event_bytes_max: int | None = None,
+        strip: UsageFilter | None = None,
     ) -> None:
         self._client = client = request.connection
         self._chunked = self._until_close = self.ends_with_connection = False
@@ -72,11 +71,7 @@ class RelayedResponse:
         self.open_ended = not length_framed
         # Some servers send a stream under another type or none, and clients that asked for one read
         # it as one: so the type decides nothing here.
-        self._strip = (
-            UsageEventFilter(strip_event_bytes_max)
-            if plain and strip_event_bytes_max is not None
-            else None
-        )
+        self._strip = strip if plain else None
         self.tellable = stream and head.code < 400 and plain and not length_framed
         headers = upstream.answer_headers(head)
         headers += added

@@ -65,8 +65,8 @@ PHASES: dict[str, tuple[str, ...]] = {
         "proxy.dataplane.relay:Relay.decide",
     ),
     "meter": (
-        "proxy.core.dialects.openai_chat.meter:Meter.feed",
-        "proxy.core.dialects.openai_chat.meter:Meter.end",
+        "proxy.core.dialects.openai_chat.meter:ChatMeter.feed",
+        "proxy.core.dialects.openai_chat.meter:ChatMeter.end",
     ),
     "settle": (
         "proxy.dataplane.exchange:settle",

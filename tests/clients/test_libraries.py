@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.dialects.openai_chat import read_call
+from proxy.core.dialects.openai_chat.call import read_call
 from proxy.core.dialects.openai_chat.injection import splice
 from proxy.scripted_upstream import expected
 from tests.clients.accounting import booked, due

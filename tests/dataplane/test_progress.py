@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.dialects.openai_chat import Meter
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.records.ending import How
 from proxy.core.usage import Usage
 from proxy.dataplane.progress import MARK_STEP_TOKENS, Progress
@@ -24,7 +24,7 @@ def text(tokens: int) -> bytes:
 def progress(status: int = 200, *, stream: bool = True) -> Progress:
     begun = Progress(0.0)
     begun.status = status
-    begun.meter = Meter(stream=stream, status=status)
+    begun.meter = ChatMeter(stream=stream, status=status)
     return begun
 
 

@@ -20,8 +20,9 @@ from itertools import zip_longest
 import brotli
 import msgspec
 
-from proxy.core.dialects.openai_chat import Meter, read_call
+from proxy.core.dialects.openai_chat.call import read_call
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter, is_usage_event, splice
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.dialects.openai_chat.pictures import count_images
 from proxy.core.errors import ProxyError
 from proxy.core.http.content_coding import Decoder, decode_body
@@ -110,7 +111,7 @@ def meter(data: bytes) -> str:
     }  # fmt: skip
     seen: set[str] = set()
     for chunks in ways(rng, body):
-        one = Meter(**options)  # type: ignore[arg-type]
+        one = ChatMeter(**options)  # type: ignore[arg-type]
         for chunk in chunks:
             one.feed(chunk)
             assert one.output_measure >= 0
@@ -195,7 +196,7 @@ def damage(data: bytes) -> str:
             at = rng.randint(start, end)
             body = body[:at] + rng.choice(_DAMAGE) + body[at:]
     for chunks in ways(rng, body):
-        one = Meter(
+        one = ChatMeter(
             stream=golden.stream,
             content_type=golden.content_type,
             status=golden.status,
@@ -271,7 +272,7 @@ def call(data: bytes) -> str:
     endpoint = rng.choice(ENDPOINTS)
     count_images(body)
     try:
-        one = read_call(endpoint, body, None)
+        one = read_call(endpoint, body)
     except ProxyError as error:
         assert error.status in (400, 403)
         return "refused"
@@ -287,7 +288,7 @@ def call(data: bytes) -> str:
     spliced = splice(body, one)
     if spliced is None:
         return "accepted"
-    asking = read_call(endpoint, spliced, None)
+    asking = read_call(endpoint, spliced)
     assert asking.include_usage is True and splice(spliced, asking) is None
     options = fields.get("stream_options")
     wanted = fields | {

@@ -10,18 +10,18 @@ import pytest
 
 from proxy.core.dialects import answer_body, kept_body, opening, scan
 from proxy.core.dialects.openai_chat import (
-    Meter,
     call,
     cost,
     injection,
     meter,
     pictures,
-    read_call,
     repair,
     shapes,
     text,
 )
+from proxy.core.dialects.openai_chat.call import read_call
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.errors import ProxyError
 from proxy.core.http.content_coding import Decoder, decode_body
 from proxy.core.http.sse import SSEParser
@@ -92,11 +92,11 @@ def counted(pieces: Iterable[bytes]) -> None:
 READERS: dict[str, Callable[[list[bytes]], None]] = {
     "events": lambda pieces: feeding(SSEParser(1 << 20), pieces),
     "small events": lambda pieces: feeding(SSEParser(100), pieces),
-    "meter": lambda pieces: feeding(Meter(stream=True, text_bytes_max=None), pieces),
+    "meter": lambda pieces: feeding(ChatMeter(stream=True, text_bytes_max=None), pieces),
     "meter, small": lambda pieces: feeding(
-        Meter(stream=True, event_bytes_max=100, answer_bytes_max=100), pieces
+        ChatMeter(stream=True, event_bytes_max=100, answer_bytes_max=100), pieces
     ),
-    "meter, JSON": lambda pieces: feeding(Meter(stream=False, text_bytes_max=None), pieces),
+    "meter, JSON": lambda pieces: feeding(ChatMeter(stream=False, text_bytes_max=None), pieces),
     "usage events": lambda pieces: feeding(UsageEventFilter(1 << 20), pieces),
     "small usage events": lambda pieces: feeding(UsageEventFilter(100), pieces),
     "request": requested,

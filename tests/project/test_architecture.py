@@ -112,6 +112,28 @@ def test_a_databases_folder_is_its_own():
     assert not wrong, f"{wrong}: use `connect`, `connect_reader` and `proxy.ledger.reading`"
 
 
+def test_dialects_are_known_by_the_registry_alone():
+    """What knows one API by its name would have to be changed for the next."""
+    packages = tuple(
+        f"proxy.core.dialects.{path.parent.name}"
+        for path in (ROOT / "proxy/core/dialects").glob("*/__init__.py")
+    )
+    outside = {
+        path: tree
+        for path, tree in MODULES.items()
+        if path.parts[:3] != ("proxy", "core", "dialects")
+    }
+    wrong = [
+        f"{where} {name}"
+        for where, node in nodes(outside, ast.Import, ast.ImportFrom)
+        for name in imported(node)
+        if name.startswith(packages)
+    ]
+    assert not wrong, (
+        f"{wrong}: ask the contract or the registry of core/dialects; what a dialect alone knows is a field of Dialect"
+    )
+
+
 def test_the_core_is_pure():
     wrong = [
         f"{where} import {name}"

@@ -14,7 +14,10 @@ from typing import cast
 import pytest
 import tiktoken
 
-from proxy.core.dialects.openai_chat import Call, Meter, read_call
+from proxy.core.dialects.contract import Call
+from proxy.core.dialects.openai_chat.call import read_call
+from proxy.core.dialects.openai_chat.meter import ChatMeter
+from proxy.core.dialects.openai_chat.prompt import count_prompt_of
 from proxy.core.tokens.learned import Learned
 from proxy.core.tokens.sampling import PIECE_BYTES
 from proxy.dataplane.counting import counter as counter_module
@@ -76,6 +79,7 @@ def counting(counter: TokenCounter, content: str) -> ExchangeCount:
     found = ExchangeCount(
         counter,
         "mock",
+        count_prompt_of,
         read_call("/v1/chat/completions", request),
         (),
         hidden=False,
@@ -86,8 +90,8 @@ def counting(counter: TokenCounter, content: str) -> ExchangeCount:
     return found
 
 
-def answered(text: str = "") -> Meter:
-    meter = Meter(stream=True, text_bytes_max=None)
+def answered(text: str = "") -> ChatMeter:
+    meter = ChatMeter(stream=True, text_bytes_max=None)
     meter.feed(
         b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\ndata: [DONE]\n\n'
         % text.encode()
@@ -188,7 +192,7 @@ async def test_an_answer_of_many_tiny_texts_is_one_count(
     counter: TokenCounter, thread: Thread
 ) -> None:
     counting(counter, "stop")
-    meter = Meter(stream=True, text_bytes_max=None)
+    meter = ChatMeter(stream=True, text_bytes_max=None)
     for number in range(300):
         meter.feed(b'data: {"choices":[{"index":%d,"delta":{"content":"a"}}]}\n\n' % (number % 100))
     assert meter.texts is not None
@@ -212,9 +216,12 @@ async def test_answers_are_sampled_until_enough_is_known_and_then_now_and_then(
     learned.output.counted_answers = SAMPLES_FIRST
     turns = 2 * SAMPLES_EVERY
 
-    def sampled(endpoint: str = "/v1/chat/completions", *, media: bool = False) -> int:
+    def sampled(*, writes_text: bool = True, media: bool = False) -> int:
         return sum(
-            counter.samples(learned, Call(endpoint=endpoint, model="m", media=media))
+            counter.samples(
+                learned,
+                Call(endpoint="/v1/x", model="m", writes_text=writes_text, media=media),
+            )
             for _ in range(turns)
         )
 
@@ -222,6 +229,6 @@ async def test_answers_are_sampled_until_enough_is_known_and_then_now_and_then(
     assert sampled(media=True) == 2, (
         "what images count as is never learned, so there is no end to wait for"
     )
-    assert sampled("/v1/embeddings") == 0
+    assert sampled(writes_text=False) == 0
     learned.input.counted_answers = SAMPLES_FIRST
     assert sampled() == 2

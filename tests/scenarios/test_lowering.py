@@ -9,7 +9,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat import read_call
+from proxy.core.dialects.openai_chat.call import read_call
+from proxy.core.dialects.openai_chat.prompt import count_prompt_of
+from proxy.core.dialects.request_fields import forbid_fields
 from proxy.core.errors import ProxyError
 from proxy.core.tokens.prompts import count_prompt
 from proxy.dataplane.counting.calibration import Calibration
@@ -95,12 +97,13 @@ def estimated(body: object) -> int | None:
     """What a request holds and, uncounted, is charged for its prompt; None if it is refused."""
     text = json.dumps(body).encode()
     try:
-        call = read_call("/v1/chat/completions", text, ("models", "provider", "route", "plugins"))
+        call = read_call("/v1/chat/completions", text)
+        forbid_fields(call.steering, ("models", "provider", "route", "plugins"))
     except ProxyError:
         return None
-    return ExchangeCount(COUNTER, "mock", call, (), hidden=False, asked=True, counted=False).prompt(
-        text
-    )
+    return ExchangeCount(
+        COUNTER, "mock", count_prompt_of, call, (), hidden=False, asked=True, counted=False
+    ).prompt(text)
 
 
 def slots(value: object) -> list[object]:

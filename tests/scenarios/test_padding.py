@@ -10,7 +10,8 @@ from random import Random
 
 import pytest
 
-from proxy.core.dialects.openai_chat import read_call
+from proxy.core.dialects.openai_chat.call import read_call
+from proxy.core.dialects.openai_chat.prompt import count_prompt_of
 from proxy.core.tokens.images import IMAGE_RULES, image_rule, picture_tokens
 from proxy.dataplane.counting.calibration import Calibration
 from proxy.dataplane.counting.counter import ExchangeCount, TokenCounter
@@ -77,7 +78,7 @@ async def estimated(content: object, fields: Fields, *, escaped: bool) -> int:
     counter.calibration.stated("mock", "gpt-4o", False, False)
     call = read_call("/v1/chat/completions", body)
     counting = ExchangeCount(
-        counter, "mock", call, IMAGE_RULES, hidden=False, asked=False, counted=True
+        counter, "mock", count_prompt_of, call, IMAGE_RULES, hidden=False, asked=False, counted=True
     )
     counting.prompt(body)
     found = await counting.over(answered("ok"))

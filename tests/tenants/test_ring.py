@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.settings import KeySettings, Settings, TeamSettings
+from proxy.core.dialects.openai_chat.refusals import error_body
 from proxy.core.errors import ProxyError
 from proxy.tenants.key import check, make_key
 from proxy.tenants.ring import KeyRing, Tenant
@@ -134,7 +135,7 @@ def test_who_is_refused(
     if status == 401:
         assert error.message.endswith("Ask gateway@example.com.")
         assert error.headers == (("www-authenticate", "Bearer"),)
-    said = error.body() + str(error).encode()
+    said = error_body(error) + str(error).encode()
     for _, value in headers:
         assert len(value) < 4 or value.removeprefix(b"Bearer ") not in said or value == b"Bearer "
 

@@ -87,11 +87,9 @@ class RequestFields:
 
     __slots__ = ("_body", "_guarded", "_text", "object_start", "spans", "steering", "values")
 
-    def __init__(
-        self, body: bytes, guarded: Guarded, allow_fields: Collection[str] | None = ()
-    ) -> None:
-        """ProxyError 400 `invalid_request` or `ambiguous_body`, 403 `field_not_allowed`. Without
-        `allow_fields` all steering fields are let through, for `forbid_fields` to judge later."""
+    def __init__(self, body: bytes, guarded: Guarded) -> None:
+        """ProxyError 400 `invalid_request` or `ambiguous_body`. Steering fields are named here, and
+        judged by `forbid_fields` once the model has chosen the upstream."""
         self._body = body
         self._guarded = guarded
         self._text, self.values = _decode(body)
@@ -99,9 +97,9 @@ class RequestFields:
             self.spans, self.object_start = walk(self._text, self.values)
         except Ambiguous as error:
             raise self.ambiguous(error.name, "occurs twice") from None
-        self.steering = self._check_names(allow_fields)
+        self.steering = self._check_names()
 
-    def _check_names(self, allow_fields: Collection[str] | None) -> tuple[str, ...]:
+    def _check_names(self) -> tuple[str, ...]:
         """Refuse names that some reader would take for a guarded one; give back the steering fields
         that are there."""
         steering: list[str] = []
@@ -111,10 +109,7 @@ class RequestFields:
                 continue
             folded = name.casefold()
             if steering_field(name) or steers_inside(name, value):
-                steers = folded if folded in STEERING_FIELDS or folded == EXTRA else name
-                if allow_fields is not None:
-                    forbid_fields((steers,), allow_fields)
-                steering.append(steers)
+                steering.append(folded if folded in STEERING_FIELDS or folded == EXTRA else name)
             known = self._guarded.meant_by(name)
             if known is None:
                 known = folded if folded in STEERING_FIELDS else name
@@ -224,12 +219,9 @@ class RequestFields:
         return members
 
 
-def said_in(model: str, allow_fields: Collection[str] | None) -> tuple[str, ...]:
+def said_in(model: str) -> tuple[str, ...]:
     """The steering fields that a model's name stands for."""
-    found = ("models",) * ("," in model) + ("preset",) * ("@preset/" in model.casefold())
-    if found and allow_fields is not None:
-        forbid_fields(found, allow_fields)
-    return found
+    return ("models",) * ("," in model) + ("preset",) * ("@preset/" in model.casefold())
 
 
 def forbid_fields(steering: Collection[str], allow_fields: Collection[str]) -> None:

@@ -15,9 +15,8 @@ def phrase(status: int) -> str:
         return ""
 
 
-def plain_error(error: ProxyError) -> bytes:
+def plain_error(error: ProxyError, body: bytes) -> bytes:
     """A whole answer to a request that could not even be read; then the connection closes."""
-    body = error.body()
     head = (
         b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nx-tollkeeper-origin:"
         b" proxy\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"

@@ -9,7 +9,7 @@ as one of them ends, so that is told as a rate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import quote
 
@@ -32,16 +32,20 @@ _QUOTA_UNITS = {
     Unit.REQUESTS: "requests",
     Unit.CONCURRENT: "concurrent-requests",
 }  # the other registered one, content-bytes, is not ours
-_TOKENS = (Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)
 
 Fields = tuple[tuple[str, str], ...]
 
 
 def refusal(
-    refused: Refused, now_ms: int, zone: tzinfo, *, quota_status: int = USED_UP_STATUS
+    refused: Refused,
+    now_ms: int,
+    zone: tzinfo,
+    limit_fields: Callable[[Sequence[LimitState], int], Fields],
+    *,
+    quota_status: int = USED_UP_STATUS,
 ) -> ProxyError:
     """429 `rate_limit_exceeded` or `insufficient_quota`, with the fields that the SDKs act on. The
-    latter has the status `quota_status`.
+    latter has the status `quota_status`; `limit_fields` are those of the caller's dialect.
 
     Limits are named to a client where they are of its own key or team. Of those that others share
     it learns that one is reached, and when to try again.
@@ -61,7 +65,7 @@ def refusal(
         code,
         _message(refused, zone),
         headers=headers
-        + _openai_fields(own, now_ms)
+        + limit_fields(own, now_ms)
         + (() if limit.shared else ratelimit_fields(refused.state, now_ms)),
     )
 
@@ -140,22 +144,6 @@ def _retry_after(refused: Refused) -> Fields:
     )
 
 
-def _openai_fields(states: Sequence[LimitState], now_ms: int) -> Fields:
-    """OpenAI's x-ratelimit-…, from the tightest limit on requests and the tightest on tokens."""
-    fields: list[tuple[str, str]] = []
-    for kind, units in (("requests", (Unit.REQUESTS,)), ("tokens", _TOKENS)):
-        state = tightest([state for state in states if state.limit.unit in units])
-        if state is not None:
-            amount = state.amount + state.granted
-            fields += [
-                (f"x-ratelimit-limit-{kind}", str(amount)),
-                (f"x-ratelimit-remaining-{kind}", str(state.remaining)),
-            ]
-            if state.resets_at_ms is not None:
-                fields.append((f"x-ratelimit-reset-{kind}", _duration(state.resets_at_ms - now_ms)))
-    return tuple(fields)
-
-
 def tightest(states: Sequence[LimitState]) -> LimitState | None:
     """The one of which the smallest share is left; of equal ones the first."""
     found: LimitState | None = None
@@ -188,7 +176,7 @@ def _message(refused: Refused, zone: tzinfo) -> str:
     if limit.unit is Unit.CONCURRENT:
         return f"{whose} Try again when one of them has ended. {_not_the_vendor()}"
     if refused.retry_after_ms is not None:
-        return f"{whose} Try again in {_duration(refused.retry_after_ms)}. {_not_the_vendor()}"
+        return f"{whose} Try again in {show_span(refused.retry_after_ms)}. {_not_the_vendor()}"
     return f"{whose} {_reset(state, zone)} {_not_the_vendor()}"
 
 
@@ -295,7 +283,7 @@ def _seconds_up(span_ms: int) -> int:
     return -(-max(span_ms, 0) // 1000)
 
 
-def _duration(span_ms: int) -> str:
+def show_span(span_ms: int) -> str:
     """`120ms`, `1s`, `6m0s`, `2h0m0s`: as OpenAI writes its resets. Part seconds count up from one
     second on."""
     span_ms = max(span_ms, 0)

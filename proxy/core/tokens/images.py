@@ -28,6 +28,14 @@ _TILE_PX: Final = 512
 _PATCH_PX: Final = 32
 
 
+class Picture(msgspec.Struct, frozen=True, gc=False):
+    """A picture of the request itself: its size in pixels, None if it cannot be told. `low`: less
+    detail is asked for."""
+
+    size: tuple[int, int] | None = None
+    low: bool = False
+
+
 class Tiles(
     msgspec.Struct,
     frozen=True,

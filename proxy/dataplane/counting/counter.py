@@ -17,10 +17,7 @@ from functools import partial
 from random import Random
 from typing import Final, TypeVar
 
-import msgspec
-
-from proxy.core.dialects.openai_chat import Call, Meter
-from proxy.core.dialects.scan import repair_surrogates
+from proxy.core.dialects.contract import Call, CountPrompt, Dialect, Meter
 from proxy.core.dialects.texts import Texts
 from proxy.core.model_names import matches_caseless
 from proxy.core.records.ending import OwnCount
@@ -29,9 +26,6 @@ from proxy.core.tokens.learned import Learned, TextCount
 from proxy.core.tokens.prompts import (
     SOUND_BYTES_PER_TOKEN,
     Prompt,
-    beside_prompt_bytes,
-    count_input,
-    count_prompt,
 )
 from proxy.core.tokens.sampling import BYTES_PER_TOKEN_MAX, sampled, windows
 from proxy.core.tokens.text import EXACT_CHARS_MAX, Count
@@ -75,15 +69,9 @@ UNTAUGHT_SHARE: Final = (
     3,
     4,
 )  # of our own count, below which no estimate falls by what one or two tenants have taught
-EMBEDDINGS: Final = "/v1/embeddings"
 FAMILIES_MAX: Final = (
     4096  # models whose vocabulary was looked up; the names come from clients, hence the bound
 )
-
-
-_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_PROMPT_FIELDS: Final = ("messages", "tools", "functions", "prompt", "input")
-_FORM: Final = "response_format"  # stays JSON
 
 
 class TokenCounter:
@@ -103,7 +91,7 @@ class TokenCounter:
         self._families: dict[str, tuple[str, bool]] = {}
 
     def begin(
-        self, snapshot: Snapshot, upstream: Upstream, call: Call, *, asked: bool
+        self, snapshot: Snapshot, upstream: Upstream, dialect: Dialect, call: Call, *, asked: bool
     ) -> ExchangeCount:
         """How this exchange is counted. `asked`: its stream is asked for usage, by the client or by
         us."""
@@ -113,6 +101,7 @@ class TokenCounter:
         return ExchangeCount(
             self,
             upstream.name,
+            dialect.count_prompt,
             call,
             snapshot.image_rules,
             hidden=hidden,
@@ -141,7 +130,7 @@ class TokenCounter:
 
     def samples(self, learned: Learned, call: Call) -> bool:
         """Whether an answer that will state its usage is counted as well."""
-        if call.endpoint == EMBEDDINGS:
+        if not call.writes_text:
             return False  # it has no text, and always states its usage
         if not any(self.vocabularies.ready(name) for name in self.calibration.vocabularies):
             return False  # nobody has needed one yet: none is loaded for learning alone
@@ -199,6 +188,7 @@ class ExchangeCount:
 
     __slots__ = (
         "_asked",
+        "_count_prompt",
         "_counted",
         "_counter",
         "_image_rules",
@@ -219,6 +209,7 @@ class ExchangeCount:
         self,
         counter: TokenCounter,
         upstream: str,
+        count_prompt: CountPrompt,
         call: Call,
         image_rules: Sequence[ImageRule],
         *,
@@ -229,6 +220,7 @@ class ExchangeCount:
         self._counter = counter
         self._counted = counted
         self._upstream = upstream
+        self._count_prompt = count_prompt
         self.call = call
         self._asked = asked
         self._name, known = counter.family(call.model)
@@ -243,7 +235,7 @@ class ExchangeCount:
         )
         self._sampled = counted and not silent and counter.samples(self._learned, call)
         self.measure = (
-            (0, 1) if call.endpoint == EMBEDDINGS else self._learned.output.per_byte.parts()
+            self._learned.output.per_byte.parts() if call.writes_text else (0, 1)
         )  # vectors are no text, whatever their size
         self.text_bytes_max: int | None = HEAD_BYTES
         if silent:
@@ -256,7 +248,7 @@ class ExchangeCount:
     @property
     def output_expected(self) -> int:
         """Tokens that an answer of this model is expected to have, as far as was learned."""
-        return 0 if self.call.endpoint == EMBEDDINGS else self._learned.output_expected()
+        return self._learned.output_expected() if self.call.writes_text else 0
 
     def prompt(self, body: bytes) -> int:
         """Takes the request's body, decoded; counts it if that is likely to be needed. The input
@@ -266,7 +258,15 @@ class ExchangeCount:
             dice = self._counter.dice
             if self._prompt_bytes <= EXACT_CHARS_MAX and len(body) <= PROMPT_BYTES_MAX:
                 self._count(
-                    partial(_prompt, self.call, body, self._name, self._image_rules, dice),
+                    partial(
+                        _prompt,
+                        self._count_prompt,
+                        self.call,
+                        body,
+                        self._name,
+                        self._image_rules,
+                        dice,
+                    ),
                     self._take_prompt,
                     len(body),
                 )
@@ -521,61 +521,23 @@ def _sampled(parts: Sequence[bytes], size_bytes: int, count: Count) -> Prompt:
 
 
 def _prompt(
-    call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], dice: Random, count: Count
+    count_prompt: CountPrompt,
+    call: Call,
+    body: bytes,
+    name: str,
+    image_rules: Sequence[ImageRule],
+    dice: Random,
+    count: Count,
 ) -> Prompt:
     """In the thread. Of a body that cannot be decoded as a whole (its top level could), or not in a
     moment, windows are counted."""
     found = (
         None
         if body.count(b"[") + body.count(b"{") > PROMPT_BRACKETS_MAX
-        else _decoded(call, body, name, image_rules, count)
+        else count_prompt(call, body, name, image_rules, count)
     )
     return (
         _sampled(windows(body, call.inlined, dice.randrange), call.prompt_bytes, count)
         if found is None
         else found
-    )
-
-
-def _decoded(
-    call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], count: Count
-) -> Prompt | None:
-    try:
-        fields = _fields_decoder.decode(repair_surrogates(body) or body)
-        read = {
-            name: msgspec.json.decode(fields[name]) for name in _PROMPT_FIELDS if name in fields
-        }
-        form = bytes(fields.get(_FORM, b"")).decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    beside_bytes = beside_prompt_bytes(fields)
-    if call.endpoint == "/v1/chat/completions":
-        tools = read.get("tools")
-        functions = read.get("functions")
-        both = (
-            [*tools, *functions]
-            if isinstance(tools, list) and isinstance(functions, list)
-            else tools
-            if tools is not None
-            else functions
-        )
-        prompt = count_prompt(
-            read.get("messages"),
-            both,
-            name,
-            count,
-            image_rule(call.model, image_rules),
-            response_format=form,
-            other_bytes=beside_bytes,
-        )
-        return Prompt(
-            prompt.tokens,
-            prompt.exact and len(body) <= EXACT_CHARS_MAX,
-            prompt.characters,
-            prompt.guessed,
-        )
-    asked = read.get("prompt") if read.get("prompt") is not None else read.get("input")
-    tokens = count_input(asked, count, other_bytes=beside_bytes)
-    return Prompt(
-        tokens, len(body) <= EXACT_CHARS_MAX and not beside_bytes, len(body), beside_bytes > 0
     )

@@ -16,6 +16,7 @@ import msgspec
 from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
 
+from proxy.core.dialects.registry import DEFAULT
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.http.headers import RawHeaders, first
 from proxy.core.limits.decisions import Demand, Used
@@ -105,7 +106,7 @@ class Models:
                 f"The proxy cannot tell now whether this is within its limits ({error}). Try again shortly.",
             ) from error
         if isinstance(outcome, Refused):
-            raise refusal(outcome, now_ms, snapshot.zone)
+            raise refusal(outcome, now_ms, snapshot.zone, DEFAULT.limit_fields)
         self._services.quota.settle(outcome, Used(requests=1), now_ms)
 
     async def _remembered(

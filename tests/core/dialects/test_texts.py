@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat import Meter
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.dialects.texts import Texts
 from proxy.core.tokens.text import CALL_CHARS_MAX, EXACT_CHARS_MAX
 from tests.support.corpora import SENTENCES, count
@@ -33,7 +33,7 @@ def event(index: int, name: str, piece: str, *, ascii_only: bool = True) -> byte
     )
 
 
-def counted(meter: Meter) -> list[str]:
+def counted(meter: ChatMeter) -> list[str]:
     """The blocks of an answer that is over."""
     meter.end()
     assert meter.texts is not None
@@ -60,12 +60,12 @@ def test_each_text_comes_out_whole(
         expected[index, name] += piece
     body = b"".join(event(*piece, ascii_only=ascii_only) for piece in pieces) + b"data: [DONE]\n\n"
     for cut in (step, len(body)):
-        meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
+        meter = ChatMeter(stream=True, content_type="text/event-stream", text_bytes_max=None)
         for start in range(0, len(body), cut):
             meter.feed(body[start : start + cut])
         assert sorted(counted(meter)) == sorted(text for text in expected.values() if text)
         assert meter.text_known
-    chunks = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
+    chunks = ChatMeter(stream=True, content_type="text/event-stream", text_bytes_max=None)
     for piece in pieces:
         chunks.feed(event(*piece, ascii_only=ascii_only))
     assert sorted(counted(chunks)) == sorted(text for text in expected.values() if text)
@@ -80,7 +80,7 @@ def test_the_parts_of_a_character_in_two_events_become_one() -> None:
 
 
 def test_tool_calls_are_texts_of_their_own() -> None:
-    meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
+    meter = ChatMeter(stream=True, content_type="text/event-stream", text_bytes_max=None)
     for index, piece in ((0, '{"a":'), (1, '{"b":'), (0, "1}"), (1, "2}")):
         call = {"index": index, "function": {"arguments": piece}}
         meter.feed(
@@ -98,7 +98,7 @@ def test_tool_calls_are_texts_of_their_own() -> None:
 
 
 def test_thoughts_under_two_names_are_one_text() -> None:
-    meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
+    meter = ChatMeter(stream=True, content_type="text/event-stream", text_bytes_max=None)
     for piece in ("th", "ink"):
         delta = {"reasoning": piece, "reasoning_content": piece, "content": "x"}
         meter.feed(
@@ -164,7 +164,7 @@ def test_little_of_large_events_is_kept_once_they_were_read() -> None:
     costs."""
     sizes = (60_000, 50_000, 40_000)
     events = [event(0, "content", letter * size) for letter, size in zip("abc", sizes, strict=True)]
-    meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=4096)
+    meter = ChatMeter(stream=True, content_type="text/event-stream", text_bytes_max=4096)
     tracemalloc.start()
     try:
         for chunk in events:
@@ -187,7 +187,7 @@ def test_a_json_answer_is_gathered_only_if_its_usage_is_missing_or_learned_from(
         ({"prompt_tokens": 1, "completion_tokens": 2}, 0, None),
         ({"prompt_tokens": 1}, 9, ["text 0", "text 1"]),
     ):
-        meter = Meter(stream=False, content_type="application/json", text_bytes_max=wanted)
+        meter = ChatMeter(stream=False, content_type="application/json", text_bytes_max=wanted)
         meter.feed(json.dumps({**body, "usage": usage}).encode())
         meter.end()
         assert meter.text_known
@@ -212,7 +212,7 @@ def test_a_json_answer_is_gathered_only_if_its_usage_is_missing_or_learned_from(
 def test_text_that_could_not_be_read_is_known_to_be_missing(
     chunks: list[bytes], options: dict[str, object]
 ) -> None:
-    meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None, **options)  # type: ignore[arg-type]
+    meter = ChatMeter(stream=True, content_type="text/event-stream", text_bytes_max=None, **options)  # type: ignore[arg-type]
     for chunk in chunks:
         meter.feed(chunk)
     meter.end()
@@ -227,7 +227,7 @@ def test_an_event_of_very_many_choices_is_gathered_in_few_texts(indexed: bool) -
         {"index": number, "delta": {"content": "ab"}} if indexed else {"delta": {"content": "ab"}}
         for number in range(2_000)
     ]
-    meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
+    meter = ChatMeter(stream=True, content_type="text/event-stream", text_bytes_max=None)
     meter.feed(
         b"data: " + json.dumps({"id": "x", "model": "m", "choices": choices}).encode() + b"\n\n"
     )
@@ -238,7 +238,7 @@ def test_an_event_of_very_many_choices_is_gathered_in_few_texts(indexed: bool) -
 
 @pytest.mark.parametrize("choices", [2, 3, 128])
 def test_as_many_choices_as_vendors_allow_stay_apart_in_one_event(choices: int) -> None:
-    meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
+    meter = ChatMeter(stream=True, content_type="text/event-stream", text_bytes_max=None)
     for piece in ("one", " two"):
         event_choices = [
             {"index": number, "delta": {"content": f"{piece} {number}"}}

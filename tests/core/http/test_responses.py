@@ -14,8 +14,8 @@ def test_the_words_behind_a_status(status: int, words: str) -> None:
 
 
 def test_an_error_is_a_whole_answer() -> None:
-    head, _, body = plain_error(invalid_request("Do better.")).partition(b"\r\n\r\n")
-    assert body == invalid_request("Do better.").body()
+    head, _, body = plain_error(invalid_request("Do better."), b"{}").partition(b"\r\n\r\n")
+    assert body == b"{}"
     assert head.split(b"\r\n") == [
         b"HTTP/1.1 400 Bad Request",
         b"Content-Type: application/json",

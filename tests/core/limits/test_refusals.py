@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from proxy.core.dialects.openai_chat.refusals import limit_fields
 from proxy.core.limits.language import parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of
 from proxy.core.limits.refusals import cut, not_boundable, ratelimit_fields, refusal, tightest
@@ -41,7 +42,7 @@ REACHED = LimitState(limit=RATE, amount=60, used=60, remaining=0, resets_at_ms=N
 
 
 def told(refused: Refused) -> tuple[int, str, str, str, dict[str, str]]:
-    error = refusal(refused, NOW_MS, BERLIN)
+    error = refusal(refused, NOW_MS, BERLIN, limit_fields)
     return error.status, error.type, error.code, error.message, dict(error.headers)
 
 
@@ -115,7 +116,7 @@ def test_no_answer_names_a_limit_that_others_share(scope: Scope, never: bool, te
         states=(state,),
     )
     for error in (
-        refusal(refused, NOW_MS, BERLIN),
+        refusal(refused, NOW_MS, BERLIN, limit_fields),
         cut(state, BERLIN),
         not_boundable(common),
         not_boundable(common, cap_ignored=True),
@@ -249,7 +250,11 @@ def test_the_wait_is_told_as_it_is_and_beyond_a_minute_not_to_be_waited_for(
 @pytest.mark.parametrize("status", [402, 403, 429])
 def test_a_used_up_budget_has_the_status_that_the_operator_wants(status: int) -> None:
     error = refusal(
-        Refused(limit=MONTHLY, state=SPENT, wanted=1), NOW_MS, BERLIN, quota_status=status
+        Refused(limit=MONTHLY, state=SPENT, wanted=1),
+        NOW_MS,
+        BERLIN,
+        limit_fields,
+        quota_status=status,
     )
     assert (error.status, error.code, dict(error.headers)["x-should-retry"]) == (
         status,
@@ -260,12 +265,14 @@ def test_a_used_up_budget_has_the_status_that_the_operator_wants(status: int) ->
         Refused(limit=RATE, state=REACHED, wanted=1, retry_after_ms=1),
         NOW_MS,
         BERLIN,
+        limit_fields,
         quota_status=status,
     )
     held = refusal(
         Refused(limit=MONTHLY, state=SPENT, wanted=1, retry_after_ms=1000, by_holds=True),
         NOW_MS,
         BERLIN,
+        limit_fields,
         quota_status=status,
     )
     assert (rate.status, held.status) == (429, 429), "these come back by themselves"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat import Meter
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.dialects.openai_chat.stated import read_stated
 from proxy.core.pricing.amounts import (
     AMOUNT_NANO_MAX,
@@ -242,7 +242,7 @@ def test_running_totals_are_not_added_up():
         for so_far in range(3, 1180, 3)
     ]
     final = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":5000,"completion_tokens":1179,"total_tokens":6179}}\n\n'
-    meter = Meter(stream=True, status=200, content_type="text/event-stream")
+    meter = ChatMeter(stream=True, status=200, content_type="text/event-stream")
     for event in [*events, final, b"data: [DONE]\n\n"]:
         meter.feed(event)
     meter.end()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.dialects.openai_chat import read_call
+from proxy.core.dialects.openai_chat.call import read_call
+from proxy.core.dialects.openai_chat.prompt import count_prompt_of
 from proxy.dataplane.counting.calibration import Calibration
 from proxy.dataplane.counting.counter import BYTES_PER_TOKEN_MAX, ExchangeCount, TokenCounter
 from proxy.dataplane.counting.vocabulary import Vocabularies
@@ -139,6 +140,8 @@ def test_a_padded_prompt_lowers_an_uncounted_one_no_further_than_text_can_be(
     ).encode()
     call = read_call("/v1/chat/completions", body)
     assert (
-        ExchangeCount(counter, "up", call, (), hidden=False, asked=True, counted=True).prompt(body)
+        ExchangeCount(
+            counter, "up", count_prompt_of, call, (), hidden=False, asked=True, counted=True
+        ).prompt(body)
         >= len(body) // BYTES_PER_TOKEN_MAX
     )

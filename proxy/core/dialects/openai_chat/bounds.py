@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from proxy.core.dialects.names import squeezed
+from proxy.core.dialects.openai_chat.endpoints import COMPLETIONS, EMBEDDINGS
 
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # As a pattern it takes a fifth of the time of looking for each of them in turn.
@@ -97,12 +98,12 @@ _tools_decoder = msgspec.json.Decoder(list[_Tool])
 def answers_max(endpoint: str, fields: Mapping[str, msgspec.Raw]) -> int | None:
     """How many answers, each up to the cap on its tokens, this request may get; 0: its answer is no
     text. None: that cannot be told."""
-    if endpoint == "/v1/embeddings":
+    if endpoint == EMBEDDINGS:
         return 0
     if _is_beyond_text(fields):
         return None
     most = _count(fields.get("n"))
-    if endpoint == "/v1/completions" and most is not None:
+    if endpoint == COMPLETIONS and most is not None:
         best_of, prompts = _count(fields.get("best_of")), _prompts(fields.get("prompt"))
         most = None if best_of is None or prompts is None else max(most, best_of) * prompts
     return most if most is None or most <= _ANSWERS_MAX else None

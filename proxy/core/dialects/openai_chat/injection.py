@@ -13,12 +13,13 @@ import re
 
 import msgspec
 
-from proxy.core.dialects.openai_chat.call import Call
+from proxy.core.dialects.contract import Call
+from proxy.core.dialects.openai_chat.endpoints import CHAT, COMPLETIONS
 from proxy.core.dialects.openai_chat.shapes import tells_failure
 from proxy.core.dialects.scan import Ambiguous, walk
 from proxy.core.http.sse import SSEParser
 
-STREAMS = frozenset({"/v1/chat/completions", "/v1/completions"})
+STREAMS = frozenset({CHAT, COMPLETIONS})
 _MEMBER = b'"stream_options":{"include_usage":true},'
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _options_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])

@@ -8,6 +8,7 @@ stands in these attributes.
 from __future__ import annotations
 
 from proxy.core.dialects.answer_body import BOM, AnswerBody
+from proxy.core.dialects.contract import ANSWER_BYTES_MAX, EVENT_BYTES_MAX, MEASURE_UNCALIBRATED
 from proxy.core.dialects.openai_chat.delivered import Delivered, exceeds
 from proxy.core.dialects.openai_chat.edges import edge_of
 from proxy.core.dialects.openai_chat.repair import objects_of, salvaged
@@ -33,11 +34,9 @@ from proxy.core.usage import Usage
 
 _DONE = b"[DONE]"
 _HEADS_MAX = 4  # events read whole while looking for the model's name; Azure's first has none
-# output tokens per byte of delivered text, while nothing has been learned of the model
-MEASURE_UNCALIBRATED = (1, 4)
 
 
-class Meter:
+class ChatMeter:
     """Feed it every chunk of an answer's body, then call `end` once, however the answer ended.
 
     usage · all that was stated, as one Usage; else None  usage_current · no text came behind its output
@@ -66,8 +65,8 @@ class Meter:
         content_type: str | None = None,
         content_encoding: str | None = None,
         status: int = 200,
-        event_bytes_max: int = 1024 * 1024,
-        answer_bytes_max: int = 4 * 1024 * 1024,
+        event_bytes_max: int = EVENT_BYTES_MAX,
+        answer_bytes_max: int = ANSWER_BYTES_MAX,
         cached_inside_input: bool = True,
         measure: tuple[int, int] = MEASURE_UNCALIBRATED,
         text_bytes_max: int | None = 0,

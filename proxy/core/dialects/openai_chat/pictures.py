@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from proxy.core.dialects.scan import count, holds, repair_surrogates
-from proxy.core.tokens.images import HEAD_CHARS_MAX, data_url_size
+from proxy.core.tokens.images import HEAD_CHARS_MAX, Picture, data_url_size
 
 INLINED_MAX: Final = (
     256  # pictures and sounds that are looked at; those behind them count with their bytes
@@ -41,14 +41,6 @@ _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-\
 _MEDIA_TYPE = rb"\\?/[A-Za-z0-9.+-]{1,64}(?:;[A-Za-z0-9=.+-]{1,64}){0,8}?;base64,"
 _PICTURE = re.compile(rb'"data:image' + _MEDIA_TYPE, re.IGNORECASE)
 _SOUND = re.compile(rb'"(?:data:audio' + _MEDIA_TYPE + rb")?", re.IGNORECASE)
-
-
-class Picture(msgspec.Struct, frozen=True, gc=False):
-    """A picture of the request itself: its size in pixels, None if it cannot be told. `low`: less
-    detail is asked for."""
-
-    size: tuple[int, int] | None = None
-    low: bool = False
 
 
 class Inlined(msgspec.Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from proxy.core.dialects.openai_chat import Meter
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 from tests.core.dialects.openai_chat.golden import GOLDENS, Golden
 
 STATED = [golden for golden in GOLDENS if golden.usage is not None and golden.status < 300]
@@ -51,8 +51,8 @@ def damaged(body: bytes, value: bytes) -> list[bytes]:
     return out
 
 
-def read(golden: Golden, body: bytes) -> Meter:
-    meter = Meter(
+def read(golden: Golden, body: bytes) -> ChatMeter:
+    meter = ChatMeter(
         stream=golden.stream,
         content_type=golden.content_type,
         status=golden.status,
@@ -104,7 +104,7 @@ def test_no_damage_in_the_text_changes_the_usage(inside: bytes) -> None:
         b'{"id":"c","choices":[{"message":{"content":"hi %b"},"finish_reason":"stop"}],%b}',
         b'data: {"id":"c","choices":[{"delta":{"content":"hi %b"},"finish_reason":"stop"}],%b}\n\ndata: [DONE]\n\n',
     ):
-        meter = Meter(stream=True)
+        meter = ChatMeter(stream=True)
         meter.feed(wrapped % (inside, usage))
         meter.end()
         assert meter.usage is not None
@@ -117,7 +117,7 @@ def test_no_damage_in_the_text_changes_the_usage(inside: bytes) -> None:
 
 @pytest.mark.parametrize("number", [b"1e400", b"NaN", b"-1e9999"])
 def test_a_number_that_nobody_reads_costs_the_others_nothing(number: bytes) -> None:
-    meter = Meter(stream=False)
+    meter = ChatMeter(stream=False)
     meter.feed(
         b'{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":1000,"time":%b,"completion_tokens":500}}'
         % number
@@ -135,7 +135,7 @@ def test_a_number_that_nobody_reads_costs_the_others_nothing(number: bytes) -> N
 def test_the_usage_of_a_large_answer_is_found_at_its_end(value: bytes) -> None:
     """To repair megabytes takes a second; of those, the ends are searched."""
     text = b"lorem ipsum NaN, " * 30_000
-    meter = Meter(stream=False)
+    meter = ChatMeter(stream=False)
     meter.feed(
         b'{"choices":[{"message":{"content":"'
         + text

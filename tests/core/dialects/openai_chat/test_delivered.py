@@ -11,8 +11,8 @@ from itertools import accumulate
 
 import pytest
 
-from proxy.core.dialects.openai_chat import Meter
 from proxy.core.dialects.openai_chat.delivered import Delivered
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.dialects.openai_chat.shapes import read_answer
 
 SENTENCE = "The tide came in slowly over the sand. "
@@ -62,8 +62,8 @@ def stream(events: Iterable[Event], *, ascii_only: bool = False) -> list[bytes]:
     ] + [b"data: [DONE]\n\n"]
 
 
-def read(chunks: Iterable[bytes]) -> Meter:
-    meter = Meter(stream=True, content_type="text/event-stream", text_bytes_max=None)
+def read(chunks: Iterable[bytes]) -> ChatMeter:
+    meter = ChatMeter(stream=True, content_type="text/event-stream", text_bytes_max=None)
     for piece in chunks:
         meter.feed(piece)
     meter.end()
@@ -73,7 +73,7 @@ def read(chunks: Iterable[bytes]) -> Meter:
     return meter
 
 
-def blocks(meter: Meter) -> list[str]:
+def blocks(meter: ChatMeter) -> list[str]:
     assert meter.texts is not None
     return sorted(meter.texts.blocks)
 
@@ -177,7 +177,7 @@ def test_only_what_the_model_wrote_counts_and_once(events: list[Event], texts: l
 def test_the_running_measure_follows_the_same_rule(events: list[Event], texts: list[str]) -> None:
     """A limit that cuts goes by it: an answer must not be ended because its server repeats
     itself."""
-    meter = Meter(stream=True, content_type="text/event-stream")
+    meter = ChatMeter(stream=True, content_type="text/event-stream")
     whole = sum(len(text.encode()) for text in texts)
     for piece in stream(events):
         meter.feed(piece)
@@ -214,7 +214,7 @@ def test_an_answer_without_stream_is_read_by_the_same_rule() -> None:
     body = chunk(
         {"message": message, "finish_reason": "stop"}, object="chat.completion", citations=[PAGE]
     )
-    meter = Meter(stream=False, content_type="application/json")
+    meter = ChatMeter(stream=False, content_type="application/json")
     meter.feed(json.dumps(body).encode())
     meter.end()
     assert (meter.text_bytes, meter.finish_reason, meter.unreadable) == (8, "stop", False)
@@ -229,7 +229,7 @@ def test_an_answer_of_too_many_choices_keeps_its_usage_and_counts_with_its_bytes
         + b"{}],"
         + usage
     )
-    meter = Meter(stream=False, content_type="application/json")
+    meter = ChatMeter(stream=False, content_type="application/json")
     meter.feed(body)
     meter.end()
     assert meter.usage is not None
@@ -247,7 +247,7 @@ def test_an_answer_of_too_many_choices_keeps_its_usage_and_counts_with_its_bytes
 
 
 def test_so_many_choices_that_they_are_not_looked_at_are_an_answer() -> None:
-    meter = Meter(stream=False)
+    meter = ChatMeter(stream=False)
     meter.feed(b'{"choices":[' + b"{}," * 30_000 + b"{}]}")
     meter.end()
     assert meter.answered

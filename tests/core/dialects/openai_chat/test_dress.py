@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.core.dialects.openai_chat import Meter
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 
 WORDS = 'tide harbour lantern gull rope 海 潮水 grey anchor \n " \\ {} [DONE] usage error 42 été 😀 salt net oar'.split(
     " "
@@ -113,7 +113,7 @@ def dressed(rng: random.Random) -> tuple[list[bytes], str, bool, str]:
 
 def check(seed: int) -> None:
     chunks, text, states, looks = dressed(random.Random(seed))
-    meter = Meter(stream=True)
+    meter = ChatMeter(stream=True)
     for chunk in chunks:
         meter.feed(chunk)
     meter.end()

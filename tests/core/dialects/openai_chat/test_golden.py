@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.dialects.openai_chat import Meter
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 from tests.core.dialects.openai_chat.golden import GOLDENS, Golden
 
 DOC = Path(__file__).parents[4] / "docs" / "vendors.md"
@@ -18,7 +18,7 @@ EACH = pytest.mark.parametrize("golden", GOLDENS, ids=[golden.name for golden in
 
 
 def read(golden: Golden, chunks: Iterable[bytes]) -> dict[str, object]:
-    meter = Meter(
+    meter = ChatMeter(
         stream=golden.stream,
         content_type=golden.content_type,
         status=golden.status,

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.dialects.names import squeezed
-from proxy.core.dialects.openai_chat import injection, read_call
+from proxy.core.dialects.openai_chat import injection
+from proxy.core.dialects.openai_chat.call import read_call
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter, is_usage_event, splice
 from proxy.core.steering import steering_field
 

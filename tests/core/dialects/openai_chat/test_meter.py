@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat import Meter
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 
 FIXED = settings(max_examples=200)
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
@@ -48,15 +48,15 @@ def stream_of(*events: object, comment: bool = False) -> bytes:
     )
 
 
-def run(chunks: Iterable[bytes], **options: object) -> Meter:
-    meter = Meter(**({"stream": True} | options))  # type: ignore[arg-type]
+def run(chunks: Iterable[bytes], **options: object) -> ChatMeter:
+    meter = ChatMeter(**({"stream": True} | options))  # type: ignore[arg-type]
     for piece in chunks:
         meter.feed(piece)
     meter.end()
     return meter
 
 
-def result(meter: Meter) -> dict[str, object]:
+def result(meter: ChatMeter) -> dict[str, object]:
     names = (
         "usage",
         "usage_final",
@@ -236,7 +236,7 @@ def test_objects_in_a_row_without_any_line_end_are_events(
 def test_json_lines_are_measured_by_their_text_as_they_come() -> None:
     """A limit that cuts goes by the measure; the JSON around the text is none of it."""
     line = stream_of(chunk("abcd" * 4)).removeprefix(b"data: ").strip() + b"\n"
-    meter = Meter(stream=True, content_type="application/x-ndjson")
+    meter = ChatMeter(stream=True, content_type="application/x-ndjson")
     for number in range(1, 30):
         meter.feed(line)
         assert number == 1 or meter.output_measure == 4 * number
@@ -246,7 +246,7 @@ def test_a_stream_can_be_ended_behind_a_line_where_its_events_end_with_lines() -
     """A limit that ends a stream does so behind a whole event; a stream without empty lines would
     never be ended."""
     line = stream_of(chunk("abcd")).strip() + b"\n"
-    meter = Meter(stream=True, content_type="text/event-stream")
+    meter = ChatMeter(stream=True, content_type="text/event-stream")
     for piece in (line, line, line + line[:30]):
         meter.feed(piece)
     assert (meter.between_events, meter.whole_events(line + line[:30])) == (False, line)
@@ -302,7 +302,7 @@ def test_what_proves_that_all_of_a_stream_has_come(events: list[object], complet
 def test_what_is_known_so_far_is_known_before_the_chunk_goes_on() -> None:
     """The exchange marks what it is about to deliver: the figures must cover each chunk as soon as
     it is fed."""
-    meter = Meter(stream=True)
+    meter = ChatMeter(stream=True)
     delivered = 0
     for event in (chunk("abcd" * 3) for _ in range(20)):
         meter.feed(stream_of(event))
@@ -398,7 +398,7 @@ def test_a_total_that_does_not_grow_with_the_text_has_not_counted_it(
 
 def test_what_is_on_its_way_is_not_written_yet() -> None:
     """Else five cited pages, while they arrive, would use up a limit that cuts."""
-    meter = Meter(stream=True)
+    meter = ChatMeter(stream=True)
     meter.feed(stream_of(TEXTS[0]))
     cited = stream_of(
         chunk() | {"choices": [{"index": 0, "delta": {"context": {"citations": ["page " * 9000]}}}]}
@@ -412,13 +412,13 @@ def test_what_is_on_its_way_is_not_written_yet() -> None:
     meter.feed(stream_of(TEXTS[1]))
     assert meter.output_so_far == tokens("The answer")
     body = json.dumps(JSON_ANSWER).encode()
-    meter = Meter(stream=True)
+    meter = ChatMeter(stream=True)
     meter.feed(body[:-1])
     assert meter.output_so_far == 0 < meter.output_measure
 
 
 def test_an_event_too_large_to_read_is_counted_as_it_comes() -> None:
-    meter = Meter(stream=True, event_bytes_max=1000)
+    meter = ChatMeter(stream=True, event_bytes_max=1000)
     meter.feed(b'data: {"choices":[{"delta":{"content":"')
     for _ in range(10):
         meter.feed(b"x" * 400)
@@ -456,7 +456,7 @@ def test_a_list_of_events_and_an_answer_in_an_envelope_are_read() -> None:
 
 def test_until_it_is_read_a_json_answer_counts_with_all_its_bytes() -> None:
     body = json.dumps(JSON_ANSWER).encode()
-    meter = Meter(stream=False)
+    meter = ChatMeter(stream=False)
     for at in range(len(body) - 1):
         meter.feed(body[at : at + 1])
         assert meter.output_measure == -(-(at + 1) // 4)
@@ -575,7 +575,7 @@ def test_an_event_too_large_to_read_counts_with_all_its_bytes() -> None:
 
 @pytest.mark.parametrize("event_bytes_max", [1000, 100_000])
 def test_text_in_an_event_that_never_ends_is_not_free(event_bytes_max: int) -> None:
-    meter = Meter(stream=True, event_bytes_max=event_bytes_max)
+    meter = ChatMeter(stream=True, event_bytes_max=event_bytes_max)
     meter.feed(stream_of(chunk("abcd")))
     assert meter.output_measure == 1
     meter.feed(b'data: {"choices":[{"delta":{"content":"')
@@ -641,9 +641,9 @@ def test_events_that_are_alike_are_not_decoded(monkeypatch: pytest.MonkeyPatch) 
     """Reading JSON is for the first events, for those that may hold usage or an error, and for any
     that differ in more than their text."""
     decoded: list[bytes] = []
-    read = Meter._read_event
+    read = ChatMeter._read_event
     monkeypatch.setattr(
-        Meter,
+        ChatMeter,
         "_read_event",
         lambda self, event, answer: (decoded.append(event), read(self, event, answer))[1],
     )

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from proxy.core.dialects.openai_chat import Meter
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 
 OLLAMA = {"model": "llama3.2", "created_at": "2025-06-06T15:50:35Z", "done": False}
 OLLAMA_END = OLLAMA | {"done": True, "done_reason": "stop", "total_duration": 872113375}
@@ -23,8 +23,8 @@ GEMINI = {
 GEMINI_COUNTS = {"promptTokenCount": 29, "candidatesTokenCount": 5, "totalTokenCount": 54}
 
 
-def metered(body: bytes, *, stream: bool = False) -> Meter:
-    meter = Meter(stream=stream, text_bytes_max=None)
+def metered(body: bytes, *, stream: bool = False) -> ChatMeter:
+    meter = ChatMeter(stream=stream, text_bytes_max=None)
     for at in range(0, len(body), 7):
         meter.feed(body[at : at + 7])
     meter.end()
@@ -35,7 +35,7 @@ def lines(*objects: object, prefix: str = "") -> bytes:
     return "".join(f"{prefix}{json.dumps(each)}\n" for each in objects).encode()
 
 
-def figures(meter: Meter) -> tuple[int | None, int | None, int, bool | None, bool]:
+def figures(meter: ChatMeter) -> tuple[int | None, int | None, int, bool | None, bool]:
     usage = meter.usage
     assert usage is not None
     return (

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat import Meter
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.entries import Opened
 from proxy.core.pricing.amounts import NoPrices
 from proxy.core.records.ending import Ending, How
@@ -33,7 +33,7 @@ NAMES = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 def record(body: bytes, how: How = How.ANSWERED, *, stream: bool = True) -> UsageRecord:
     """What is booked for an answer."""
-    meter = Meter(stream=stream)
+    meter = ChatMeter(stream=stream)
     for at in range(0, len(body), 997):
         meter.feed(body[at : at + 997])
     meter.end()

@@ -8,7 +8,7 @@ import json
 import msgspec
 import pytest
 
-from proxy.core.dialects.openai_chat import read_call
+from proxy.core.dialects.openai_chat.call import read_call
 from proxy.core.dialects.openai_chat.pictures import (
     INLINED_MAX,
     Inlined,

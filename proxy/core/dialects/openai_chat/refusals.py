@@ -1,0 +1,55 @@
+"""How this API says no: the body of an error, the event of one in a stream, and the fields that
+tell how the caller's limits stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from proxy.core.dialects.contract import Fields
+from proxy.core.errors import ProxyError
+from proxy.core.limits.language import Unit
+from proxy.core.limits.refusals import show_span, tightest
+from proxy.core.limits.state import LimitState
+
+_UNITS = (
+    ("requests", (Unit.REQUESTS,)),
+    ("tokens", (Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)),
+)
+
+
+def error_body(error: ProxyError) -> bytes:
+    """`{"error": {"message", "type", "param", "code"}}`."""
+    return msgspec.json.encode(
+        {
+            "error": {
+                "message": error.message,
+                "type": error.type,
+                "param": error.param,
+                "code": error.code,
+            }
+        }
+    )
+
+
+def error_event(error: ProxyError) -> bytes:
+    """The same as an event, which the SDKs raise."""
+    return b"data: " + error_body(error) + b"\n\n"
+
+
+def limit_fields(states: Sequence[LimitState], now_ms: int) -> Fields:
+    """`x-ratelimit-…` of the tightest limit on requests and of the tightest on tokens."""
+    fields: list[tuple[str, str]] = []
+    for kind, units in _UNITS:
+        state = tightest([state for state in states if state.limit.unit in units])
+        if state is not None:
+            amount = state.amount + state.granted
+            fields += [
+                (f"x-ratelimit-limit-{kind}", str(amount)),
+                (f"x-ratelimit-remaining-{kind}", str(state.remaining)),
+            ]
+            if state.resets_at_ms is not None:
+                resets = show_span(state.resets_at_ms - now_ms)
+                fields.append((f"x-ratelimit-reset-{kind}", resets))
+    return tuple(fields)

@@ -1,0 +1,13 @@
+"""Which dialect is spoken at which path. A new one gets its line here, and nothing else of the
+proxy names it."""
+
+from __future__ import annotations
+
+from proxy.core.dialects.contract import Dialect
+from proxy.core.dialects.openai_chat.dialect import OPENAI_CHAT
+
+DIALECTS = (OPENAI_CHAT,)
+BY_ENDPOINT: dict[str, Dialect] = {
+    endpoint: dialect for dialect in DIALECTS for endpoint in dialect.endpoints
+}
+DEFAULT = OPENAI_CHAT  # in which errors are told where no dialect is spoken
