@@ -13,36 +13,27 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from proxy.accounting.end_users import EndUsers
+from proxy.accounting.pending import Pending
+from proxy.accounting.retries import Retries
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.pricing.amounts import Pricing
 from proxy.core.records.settlement import recovered
 from proxy.core.usage import UsageRecord
 from proxy.journal import Journal, JournalReader, Recovered
-from proxy.ledger import BATCH_MAX, Ledger, LedgerUnavailable, Refusal
+from proxy.ledger import BATCH_MAX, Batch, Close, Ledger
 from proxy.ledger.reading import Recent
 from proxy.metrics.collector import Metrics
 
 # from the first close to its batch: under load a batch fills, alone a record is booked at once
 GATHER_S = 0.005
 POLL_S = 0.5  # looks without being woken: refusals to store, closes that the journal wrote late
-BACK_OFF_S = (0.05, 5.0)  # after a failure: the first wait, doubled up to the second
-TELL_EVERY_S = 60.0  # a lasting failure is logged again after this long
-# keys x reasons of a quarter hour told apart while the ledger cannot take them; under `auth:
-# forward` clients make up keys
-REFUSAL_GROUPS_MAX = 4096
-REFUSAL_BUCKET_MS = 15 * 60 * 1000
 
 _LOG = logging.getLogger("tollkeeper.recorder")
-_T = TypeVar("_T")
-_FAULTS = (LedgerUnavailable, OSError)
-
-Close = tuple[int, UsageRecord]
 
 
 class Recorder:
@@ -60,7 +51,6 @@ class Recorder:
         fail: FaultPoint = no_fault,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        self.failures = 0  # attempts that the ledger or the journal's files refused
         self._journal = journal
         self._ledger = ledger
         self._metrics = metrics
@@ -80,9 +70,8 @@ class Recorder:
         self._told_booked = 0
         self._damage = (0, 0, 0)  # what the reader had passed over when last looked
         self._behind_since_s: float | None = None
-        self._salts: list[tuple[str, bytes]] = []
-        self._price_terms: dict[str, bytes] = {}
-        self._refusals: dict[tuple[int, str | None, str], int] = {}
+        self._pending = Pending()
+        self._retries = Retries(lambda: self.backlog)
         self._booking = asyncio.Lock()  # held while a batch is booked, and by who reads the book
         self._ended: list[Recent] | None = None  # while the latter holds it: what ended since
         self._wake = asyncio.Event()
@@ -103,18 +92,20 @@ class Recorder:
     def refused(self, key_id: str | None, code: str, now_ms: int) -> None:
         """A request was refused: counted by key, reason and quarter hour, stored with one of the
         next batches."""
-        group = (now_ms - now_ms % REFUSAL_BUCKET_MS, key_id, code)
-        if group not in self._refusals and len(self._refusals) >= REFUSAL_GROUPS_MAX:
-            group = (group[0], None, code)
-        self._refusals[group] = self._refusals.get(group, 0) + 1
+        self._pending.refused(key_id, code, now_ms)
 
     def price_terms(self, version: str, terms: bytes) -> None:
         """The prices in effect from now on, at start (before `recover`) and at each reload: in the
         book before any record that pins them."""
-        self._price_terms[version] = terms
+        self._pending.price_terms(version, terms)
         self._wake.set()
 
     # Figures.
+
+    @property
+    def failures(self) -> int:
+        """Attempts that the ledger or the journal's files refused."""
+        return self._retries.failures
 
     @property
     def backlog(self) -> int:
@@ -135,7 +126,7 @@ class Recorder:
         """Settle what a dead process left open in this journal, before anything new is written; the
         number of records made. They are booked by `run`."""
         if self._start_seq is None:
-            self._booked_seq = await self._persist(
+            self._booked_seq = await self._retries.until_done(
                 lambda: self._ledger.position(self._journal.writer)
             )
             self._journal.continue_after(self._booked_seq)
@@ -144,11 +135,9 @@ class Recorder:
                 self._behind_since_s = time.monotonic()
         # At once, and not with the first batch: else a crash before that and other prices at the
         # next start would leave records that nobody can explain.
-        if self._price_terms:
-            await self._persist(
-                lambda: self._attempt((), None, (), (), tuple(self._price_terms.items()))
-            )
-            self._price_terms = {}
+        if self._pending:
+            batch = self._pending.batch(self._journal.writer)
+            await self._retries.until_done(lambda: self._attempt(batch))
         found = self._journal.take_recovered()
         _tell_skipped(self._journal.directory, found)
         booked = await self._booked([opened.id for opened, _ in found.unresolved])
@@ -186,7 +175,7 @@ class Recorder:
         booked: dict[str, UsageRecord] = {}
         for start in range(0, len(ids), BATCH_MAX):
             part = ids[start : start + BATCH_MAX]
-            booked |= await self._persist(partial(self._ledger.stored, part))
+            booked |= await self._retries.until_done(partial(self._ledger.stored, part))
         return booked
 
     # Booking.
@@ -266,21 +255,20 @@ class Recorder:
         upto_seq, taken_s = self._journal.position, time.monotonic()
         # Salts were made before the closes that need them were written, so these are all that the
         # batch needs.
-        self._salts += self._end_users.new_salts()
-        if self._booked_seq == upto_seq and not (
-            self._salts or self._refusals or self._price_terms
-        ):
+        self._pending.salts(self._end_users.new_salts())
+        if self._booked_seq == upto_seq and not self._pending:
             self._behind_since_s = None
             return False
         self._busy = True
-        self._in_hand = closes = await self._persist(lambda: self._read(upto_seq))
+        self._in_hand = closes = await self._retries.until_done(lambda: self._read(upto_seq))
         self._tell_damage()
         if closes and self._behind_since_s is None:
             self._behind_since_s = taken_s
         read_all = len(closes) < BATCH_MAX
         position = upto_seq if read_all else closes[-1][0]
-        if closes or self._salts or self._refusals or self._price_terms:
-            await self._book(closes, position)
+        if closes or self._pending:
+            batch = self._pending.batch(self._journal.writer, closes, position)
+            await self._retries.until_done(lambda: self._attempt(batch))
         self._booked_seq = position
         self._told_booked += sum(1 for seq, _ in closes if seq > (self._start_seq or 0))
         self._in_hand, self._busy = (), False
@@ -293,37 +281,17 @@ class Recorder:
             self._behind_since_s = None if self._journal.position == upto_seq else taken_s
         return not read_all
 
-    async def _book(self, closes: Sequence[Close], position: int) -> None:
-        taken, self._refusals = self._refusals, {}
-        refusals = [
-            Refusal(bucket_ms, key_id, code, count)
-            for (bucket_ms, key_id, code), count in taken.items()
-        ]
-        salts, self._salts = self._salts, []
-        price_versions, self._price_terms = tuple(self._price_terms.items()), {}
-        await self._persist(
-            lambda: self._attempt(closes, position, salts, refusals, price_versions)
-        )
-
-    async def _attempt(
-        self,
-        closes: Sequence[Close],
-        position: int | None,
-        salts: Sequence[tuple[str, bytes]],
-        refusals: Sequence[Refusal],
-        price_versions: Sequence[tuple[str, bytes]],
-    ) -> None:
+    async def _attempt(self, batch: Batch) -> None:
         self._fail("recorder.batch.before")
-        async with self._booking:  # not around all tries: who reads the book waits for one at most
-            booked = await self._ledger.book(
-                self._journal.writer, closes,
-                position=position, salts=salts, refusals=refusals, price_versions=price_versions,
-            )  # fmt: skip
-            self._booked_seq = self._booked_seq if position is None else position
+        async with self._booking:  # once an attempt: to read the book is to wait for one at most
+            booked = await self._ledger.book(batch)
+            if batch.position is not None:
+                self._booked_seq = batch.position
         self._fail("recorder.batch.after")
         if booked.adjustments:
             _LOG.warning(
-                "%d records came again and said something else; the differences are booked as adjustments (late_close)",
+                "%d records came again and said something else; the differences are booked as"
+                " adjustments (late_close)",
                 booked.adjustments,
             )
 
@@ -345,41 +313,12 @@ class Recorder:
             self._forget_reader()
             raise
 
-    async def _persist(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """Try until it works, waiting longer each time; nothing overtakes it, so the order is
-        kept."""
-        wait_s, longest_s = BACK_OFF_S
-        told_s: float | None = None
-        while True:
-            try:
-                done = await attempt()
-            except _FAULTS as error:
-                self.failures += 1
-                if told_s is None or time.monotonic() - told_s >= TELL_EVERY_S:
-                    told_s = time.monotonic()
-                    _LOG.error(
-                        "%d records wait and cannot be booked now; trying on: %s",
-                        self.backlog,
-                        error,
-                    )
-            else:
-                if told_s is not None:
-                    _LOG.warning("records are booked again")
-                return done
-            await asyncio.sleep(wait_s)
-            wait_s = min(longest_s, 2 * wait_s)
-
     def _age_s(self, record: UsageRecord) -> float:
         """How long ago the record's exchange ended; what ended later ended at most so long ago."""
         return max(0, self._now_ms() - record.started_at_ms - record.duration_ms) / 1000
 
     def _is_behind(self) -> bool:
-        return (
-            self._busy
-            or self._booked_seq != self._journal.position
-            or bool(self._refusals)
-            or bool(self._price_terms)
-        )
+        return self._busy or self._booked_seq != self._journal.position or bool(self._pending)
 
     def _tell_damage(self) -> None:
         """A record that cannot be read from the journal is lost to the bill: say so."""

@@ -27,7 +27,7 @@ from proxy.core.pricing.booked import BookedPrices, Kept
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.core.records.repricing import RERATE, Repriced, Verdict, reprice, standing
 from proxy.core.usage import UsageRecord
-from proxy.ledger import BATCH_MAX, Ledger, Reader
+from proxy.ledger import BATCH_MAX, Batch, Ledger, Reader
 from proxy.ledger.reading import Page, Row, Stretch
 
 SEQS_MAX = 64 * BATCH_MAX  # of one call: about a second
@@ -187,7 +187,7 @@ class _Booking:
             if (terms := self._terms_of(version)) is not None
         ]
         if terms:
-            await self._ledger.book(RERATE, (), price_versions=terms)
+            await self._ledger.book(Batch(RERATE, price_versions=terms))
         self._stored |= versions
         await self._ledger.adjust(batch)
         if self._booked is not None:

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -43,6 +43,25 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     count: int
 
 
+Close: TypeAlias = tuple[int, UsageRecord]  # (journal seq, record)
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What one writer books in one transaction: at most BATCH_MAX closes, and what goes with them.
+
+    The writer's position becomes `position`, or the last seq of `closes`. `salts` are (look-up
+    value, salt) of end users. `price_versions` are (version, terms) that records of this batch or
+    later ones pin; a known version keeps the terms it has.
+    """
+
+    writer: str
+    closes: Sequence[Close] = ()
+    position: int | None = None
+    salts: Sequence[tuple[str, bytes]] = ()
+    refusals: Sequence[Refusal] = ()
+    price_versions: Sequence[tuple[str, bytes]] = ()
+
+
 class Booked(msgspec.Struct, frozen=True, gc=False):
     """What a batch came to: new rows, records already there, and differences booked as
     adjustments."""
@@ -55,24 +74,11 @@ class Booked(msgspec.Struct, frozen=True, gc=False):
 class Ledger(Protocol):
     """What the recorder needs of a ledger."""
 
-    async def book(
-        self,
-        writer: str,
-        closes: Sequence[tuple[int, UsageRecord]],
-        *,
-        position: int | None = None,
-        salts: Sequence[tuple[str, bytes]] = (),
-        refusals: Sequence[Refusal] = (),
-        price_versions: Sequence[tuple[str, bytes]] = (),
-    ) -> Booked:
-        """Book at most BATCH_MAX closes of one writer's journal, as (journal seq, record), in one
-        durable transaction.
+    async def book(self, batch: Batch) -> Booked:
+        """Book one batch in one durable transaction.
 
-        `price_versions` are (version, terms) that records of this batch or later ones pin; a known
-        version keeps the terms it has.
-        Idempotent by record id; a different record under a known id becomes an adjustment. The
-        writer's position becomes `position`, or the last seq of `closes`.
-        Raises LedgerUnavailable; then the same batch is to be tried again.
+        Idempotent by record id; a different record under a known id becomes an adjustment. Raises
+        LedgerUnavailable; then the same batch is to be tried again.
         """
         ...
 

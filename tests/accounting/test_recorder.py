@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from proxy.accounting.end_users import EndUsers
-from proxy.accounting.recorder import REFUSAL_BUCKET_MS, REFUSAL_GROUPS_MAX, Recorder
+from proxy.accounting.pending import REFUSAL_BUCKET_MS, REFUSAL_GROUPS_MAX
+from proxy.accounting.recorder import Recorder
 from proxy.config.price_terms import price_book_of
 from proxy.config.settings import MetricsSettings, Price, Settings
 from proxy.core.entries import Marked, Opened

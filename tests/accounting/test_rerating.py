@@ -19,7 +19,7 @@ from proxy.config.settings import Price, Settings, TeamSettings
 from proxy.core.errors import ProxyError
 from proxy.core.pricing.book import PriceBook
 from proxy.core.usage import UsageRecord
-from proxy.ledger import LedgerUnavailable, connect, connect_reader
+from proxy.ledger import Batch, LedgerUnavailable, connect, connect_reader
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.ledger.sqlite.files import read_key
 from proxy.ledger.sqlite.verify import verify_chain
@@ -56,7 +56,7 @@ class Life:
     async def book(self, *records: UsageRecord) -> None:
         for start in range(0, len(records), 64):
             await self.ledger.book(
-                "w0", numbered(*records[start : start + 64], after=self.booked + start)
+                Batch("w0", numbered(*records[start : start + 64], after=self.booked + start))
             )
         self.booked += len(records)
 
@@ -309,7 +309,7 @@ async def test_images_are_told_by_the_amount_they_made(tmp_path: Path) -> None:
             "the ledger was not told what they were priced with"
         )
         await life.ledger.book(
-            "w0", (), price_versions=[(before.version, before.terms()), ("forgotten", b"{}")]
+            Batch("w0", price_versions=[(before.version, before.terms()), ("forgotten", b"{}")])
         )
         [found] = await life.all(after)
         assert (found.verdicts["adjusted"], found.verdicts["unpriced"]) == (1, 1)
@@ -398,7 +398,7 @@ async def test_what_a_markup_of_now_does_not_change_is_told(tmp_path: Path) -> N
         "price_currency": "USD",
     }
     async with living(tmp_path) as life:
-        await life.ledger.book("w0", (), price_versions=[(DEAR.version, DEAR.terms())])
+        await life.ledger.book(Batch("w0", price_versions=[(DEAR.version, DEAR.terms())]))
         await life.book(
             *(
                 make_record(n, price_version=DEAR.version, **priced | {"currency": money})

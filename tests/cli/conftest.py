@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from proxy import ledger
 from proxy.cli import main
 from proxy.core.usage import UsageRecord
+from proxy.ledger import Batch
 from tests.ledger.samples import numbered
 
 CONFIG = """
@@ -60,6 +61,6 @@ def book(home: Path) -> Callable[..., Path]:
 async def _book(data_dir: Path, records: tuple[UsageRecord, ...]) -> None:
     opened = await ledger.connect("sqlite:ledger.db", data_dir, data_dir / "ledger.key")
     try:
-        await opened.book("w0", numbered(*records))
+        await opened.book(Batch("w0", numbered(*records)))
     finally:
         await opened.aclose()

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.core.usage import UsageRecord
+from proxy.ledger import Batch
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, records
 
 SUMMED = (
@@ -92,7 +93,7 @@ def test_the_lines_add_up_to_the_usage(data: st.DataObject, call: Call, home: Pa
     (home / "var").mkdir(exist_ok=True)
     (home / "var" / "ledger.db").unlink(missing_ok=True)
     connection, book = open_book(home / "var" / "ledger.db")
-    book.book("w0", numbered(*booked), None, (), ())
+    book.book(Batch("w0", numbered(*booked)))
     connection.close()
     words = data.draw(
         st.sampled_from([(), MONTH, ("--from", "2026-11-02"), ("--to", "2026-11-02T12:34:56.789")])
@@ -188,11 +189,10 @@ def test_while_records_arrive_it_says_what_the_usage_of_that_moment_said(
         n = 3
         while not enough.is_set():
             booking.book(
-                "w0",
-                [(i, make_record(i, cost_nano=i, currency="USD")) for i in range(n, n + 8)],
-                None,
-                (),
-                (),
+                Batch(
+                    "w0",
+                    [(i, make_record(i, cost_nano=i, currency="USD")) for i in range(n, n + 8)],
+                )
             )
             n += 8
         connection.close()
@@ -319,7 +319,7 @@ def peak_of_export(call: Call, home: Path, count: int) -> tuple[int, int]:
             )
             for n in range(first, min(count, first + 64))
         ]
-        book.book("w0", numbered(*batch, after=first), None, (), ())
+        book.book(Batch("w0", numbered(*batch, after=first)))
     connection.close()
     tracemalloc.start()
     try:

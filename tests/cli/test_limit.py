@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from proxy import ledger
 from proxy.cli import main
-from proxy.ledger import Refusal
+from proxy.ledger import Batch, Refusal
 from tests.dataplane.test_hold import PRICES, ask, post, stating
 from tests.ledger.samples import START_MS, make_record
 from tests.support.raw import raw_upstream
@@ -178,13 +178,14 @@ def test_refusals_are_listed_by_key_and_reason(
     async def refuse() -> None:
         opened = await ledger.connect("sqlite:ledger.db", data_dir)
         await opened.book(
-            "w0",
-            (),
-            refusals=[
-                Refusal(bucket_ms, "alice", "rate_limit_exceeded", 7),
-                Refusal(bucket_ms, None, "invalid_api_key", 2),
-                Refusal(0, "alice", "rate_limit_exceeded", 1),
-            ],
+            Batch(
+                "w0",
+                refusals=[
+                    Refusal(bucket_ms, "alice", "rate_limit_exceeded", 7),
+                    Refusal(bucket_ms, None, "invalid_api_key", 2),
+                    Refusal(0, "alice", "rate_limit_exceeded", 1),
+                ],
+            )
         )
         await opened.aclose()
 

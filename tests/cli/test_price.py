@@ -11,6 +11,7 @@ import pytest
 from proxy import ledger
 from proxy.cli.price import book_of
 from proxy.config import loader
+from proxy.ledger import Batch
 from tests.ledger.samples import make_id, make_record, numbered
 
 CONFIG = """
@@ -188,7 +189,7 @@ def test_record_show_explains_an_amount_from_what_the_ledger_keeps(call, home):
         opened = await ledger.connect("sqlite:ledger.db", home / "var", home / "var" / "ledger.key")
         try:
             await opened.book(
-                "w0", numbered(record, lost), price_versions=[(book.version, book.terms())]
+                Batch("w0", numbered(record, lost), price_versions=[(book.version, book.terms())])
             )
         finally:
             await opened.aclose()

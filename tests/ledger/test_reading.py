@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy import ledger
-from proxy.ledger import LedgerError, Reader, connect_reader
+from proxy.ledger import Batch, LedgerError, Reader, connect_reader
 from proxy.ledger.reading import Recent, Stretch
 from tests.ledger.samples import START_MS, make_record, numbered
 
@@ -19,7 +19,7 @@ async def booked(request: pytest.FixtureRequest, tmp_path: Path) -> Reader:
     """Three records, the second of another key."""
     opened = await ledger.connect(request.param, tmp_path)
     records = [make_record(0), make_record(1, key_id="bob"), make_record(2)]
-    await opened.book("w0", numbered(*records))
+    await opened.book(Batch("w0", numbered(*records)))
     await opened.aclose()
     return connect_reader(request.param, tmp_path)
 

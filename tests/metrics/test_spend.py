@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from proxy.core.usage import UsageRecord
-from proxy.ledger import connect, connect_reader
+from proxy.ledger import Batch, connect, connect_reader
 from proxy.metrics.families import Families
 from proxy.metrics.spend import KEEP_S, Spend
 from tests.ledger.samples import make_id, make_record
@@ -48,7 +48,7 @@ async def test_this_day_and_month_of_the_zone_read_anew_after_some_seconds_or_mi
     periods = Spend(queries, lambda: KOLKATA, lambda: now_ms[0], 100, lambda: now_s[0])
     ledger = await connect(URL, tmp_path)
     try:
-        await ledger.book("w0", list(enumerate(records(
+        await ledger.book(Batch("w0", list(enumerate(records(
             # the month before, in Kolkata alone
             ("2026-10-31T23:59", "research", "USD", 10**9, 1),
             ("2026-11-01T00:00", "research", "USD", 2 * 10**9, 20),
@@ -57,7 +57,7 @@ async def test_this_day_and_month_of_the_zone_read_anew_after_some_seconds_or_mi
             # no price, no count of the output
             ("2026-11-30T12:00", "research", None, None, None),
             ("2026-11-30T12:00", None, "USD", 0, 0),
-        ), 1)))  # fmt: skip
+        ), 1))))  # fmt: skip
         await periods.refresh()
         known = {
             ("charge", "research", "day", "USD"): 1.500000001, ("charge", "", "day", "USD"): 0, ("tokens", "research", "day"): 220, ("tokens", "", "day"): 100,
@@ -73,15 +73,18 @@ async def test_this_day_and_month_of_the_zone_read_anew_after_some_seconds_or_mi
             "and that is what usage says"
         )
         await ledger.book(
-            "w0",
-            [
-                (
-                    9,
-                    msgspec.structs.replace(
-                        records(("2026-11-30T23:55", "research", "USD", 10**9, 0))[0], id=make_id(9)
-                    ),
-                )
-            ],
+            Batch(
+                "w0",
+                [
+                    (
+                        9,
+                        msgspec.structs.replace(
+                            records(("2026-11-30T23:55", "research", "USD", 10**9, 0))[0],
+                            id=make_id(9),
+                        ),
+                    )
+                ],
+            )
         )
         await periods.refresh()
         assert shown(periods) == known, "not read at each scrape"
@@ -111,15 +114,20 @@ async def test_no_sample_while_the_ledger_cannot_be_read_and_at_most_so_many(tmp
     ledger = await connect(URL, tmp_path)
     try:
         await ledger.book(
-            "w0",
-            list(
-                enumerate(
-                    records(
-                        *(("2026-11-02T00:00", f"team{number}", "USD", 1, 1) for number in range(5))
-                    ),
-                    1,
-                )
-            ),
+            Batch(
+                "w0",
+                list(
+                    enumerate(
+                        records(
+                            *(
+                                ("2026-11-02T00:00", f"team{number}", "USD", 1, 1)
+                                for number in range(5)
+                            )
+                        ),
+                        1,
+                    )
+                ),
+            )
         )
     finally:
         await ledger.aclose()

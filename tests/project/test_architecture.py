@@ -13,7 +13,7 @@ LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 # Wider than they may be since the lines are not; each is to be split by idea.
 TO_BE_SPLIT = set(
-    "accounting/recorder.py dataplane/counting/counter.py "
+    "dataplane/counting/counter.py "
     "dataplane/gateway.py dataplane/relay.py ledger/sqlite/schema.py metrics/collector.py "
     "metrics/definitions.py".split()
 )

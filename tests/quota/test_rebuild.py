@@ -24,7 +24,7 @@ from proxy.config.settings import (
 from proxy.core.limits.credit import Credit
 from proxy.core.limits.limit import Limit
 from proxy.core.usage import UsageRecord
-from proxy.ledger import connect_reader
+from proxy.ledger import Batch, connect_reader
 from proxy.quota import Quota, connect
 from proxy.quota.rebuild import restore
 from tests.ledger.samples import make_id, make_record, numbered
@@ -94,7 +94,9 @@ async def booked(config: Settings, *records: UsageRecord, credits: tuple[Credit,
     book = await ledger.connect("sqlite:ledger.db", config.data_dir)
     try:
         for start in range(0, len(records), ledger.BATCH_MAX):
-            await book.book("w0", numbered(*records[start : start + ledger.BATCH_MAX], after=start))
+            await book.book(
+                Batch("w0", numbered(*records[start : start + ledger.BATCH_MAX], after=start))
+            )
         for credit in credits:
             await book.credit(credit)
     finally:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from proxy.config.loader import Loaded, load
-from proxy.ledger.sqlite import _on_its_thread
+from proxy.ledger.sqlite.thread import on_its_thread
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 from tests.support.waiting import until
@@ -74,7 +74,7 @@ async def test_what_ends_while_a_new_limit_is_counted_is_counted_too(
         limited = config(upstream.url, limits=[f"1000000 {unit}/total"])
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(limited))
         go_on = threading.Event()
-        busy = asyncio.create_task(_on_its_thread(parts.ledger._connection, go_on.wait))
+        busy = asyncio.create_task(on_its_thread(parts.ledger._connection, lambda _: go_on.wait()))
         reload = asyncio.create_task(proxy.server.reload())
         await until(lambda: parts.recorder._ended is not None)
         assert await ask(proxy) == 200

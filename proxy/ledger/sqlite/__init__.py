@@ -1,9 +1,8 @@
-"""The ledger in one SQLite file: `sqlite:ledger.db`. Opens, locks and closes it, and runs each
-whole transaction in one hop to aiosqlite's thread.
+"""The ledger in one SQLite file: `sqlite:ledger.db`. Opens, locks and closes it.
 
 WAL with `synchronous=FULL`: a booked batch survives a power cut. This process is the only one that
-writes or checkpoints (SQLite before 3.51.3 can corrupt a WAL
-database that two connections write); others read through `reader`.
+writes or checkpoints (SQLite before 3.51.3 can corrupt a WAL database that two connections write);
+others read through `reader`.
 """
 
 from __future__ import annotations
@@ -11,21 +10,22 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import aiosqlite
 
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.usage import UsageRecord
-from proxy.ledger import Booked, LedgerError, LedgerUnavailable, Refusal
+from proxy.ledger import Batch, Booked, LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, read
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file, make_key, read_key
 from proxy.ledger.sqlite.reader import SqliteReader
 from proxy.ledger.sqlite.schema import check_library, migrate, schema_version
+from proxy.ledger.sqlite.thread import on_its_thread, open_on_a_thread
 
 _T = TypeVar("_T")
 
@@ -54,46 +54,33 @@ class SqliteLedger:
         self._book = book
         self._identity = _identity(path)
 
-    async def book(
-        self,
-        writer: str,
-        closes: Sequence[tuple[int, UsageRecord]],
-        *,
-        position: int | None = None,
-        salts: Sequence[tuple[str, bytes]] = (),
-        refusals: Sequence[Refusal] = (),
-        price_versions: Sequence[tuple[str, bytes]] = (),
-    ) -> Booked:
+    async def book(self, batch: Batch) -> Booked:
         """See `Ledger.book`."""
-        return await self._booking(
-            lambda: self._book.book(writer, closes, position, salts, refusals, price_versions)
-        )
+        return await self._changing(lambda _: self._book.book(batch))
 
     async def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
         """See `Ledger.adjust`."""
-        return await self._booking(lambda: self._book.adjust(adjustments))
+        return await self._changing(lambda _: self._book.adjust(adjustments))
 
     async def credit(self, credit: Credit) -> None:
         """See `Ledger.credit`."""
-        await _on_its_thread(
-            self._connection, lambda: self._checked(lambda: add(_raw(self._connection), credit))
-        )
+        await self._changing(lambda connection: add(connection, credit))
 
     async def credits(self) -> list[Credit]:
         """See `Ledger.credits`."""
-        return await _on_its_thread(self._connection, lambda: read(_raw(self._connection)))
+        return await on_its_thread(self._connection, read)
 
     async def stored(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
         """See `Ledger.stored`."""
-        return await _on_its_thread(self._connection, lambda: self._book.stored(ids))
+        return await on_its_thread(self._connection, lambda _: self._book.stored(ids))
 
     async def position(self, writer: str) -> int:
         """See `Ledger.position`."""
-        return await _on_its_thread(self._connection, lambda: self._book.position(writer))
+        return await on_its_thread(self._connection, lambda _: self._book.position(writer))
 
     async def salts(self) -> dict[str, bytes]:
         """See `Ledger.salts`."""
-        return await _on_its_thread(self._connection, self._book.salts)
+        return await on_its_thread(self._connection, lambda _: self._book.salts())
 
     async def aclose(self) -> None:
         """Close the database, after what is already queued, and give up the lock."""
@@ -102,16 +89,18 @@ class SqliteLedger:
         finally:
             os.close(self._lock_descriptor)
 
-    async def _booking(self, work: Callable[[], Booked]) -> Booked:
-        return await _on_its_thread(self._connection, lambda: self._checked(work))
+    async def _changing(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Runs what writes, unless the file is not the one that was opened."""
 
-    def _checked(self, work: Callable[[], _T]) -> _T:
-        # A file removed or replaced under an open connection takes rows that nobody will ever read.
-        if _identity(self._path) != self._identity:
-            raise LedgerUnavailable(
-                f"{self._path} was removed or replaced while in use: put it back and restart"
-            )
-        return work()
+        def checked(connection: sqlite3.Connection) -> _T:
+            # A file removed or replaced under an open connection takes rows that nobody will read.
+            if _identity(self._path) != self._identity:
+                raise LedgerUnavailable(
+                    f"{self._path} was removed or replaced while in use: put it back and restart"
+                )
+            return work(connection)
+
+        return await on_its_thread(self._connection, checked)
 
 
 async def connect(
@@ -128,14 +117,11 @@ async def connect(
     lock_descriptor = lock(path)
     try:
         make_database_file(path)
-        connection = aiosqlite.connect(
-            path, isolation_level=None, timeout=_BUSY_TIMEOUT_S, cached_statements=32
-        )
-        await connection
+        connection = await open_on_a_thread(path, busy_timeout_s=_BUSY_TIMEOUT_S)
         try:
-            book = await _on_its_thread(
+            book = await on_its_thread(
                 connection,
-                lambda: _opened(_raw(connection), path, key_file or data_dir / "ledger.key", fail),
+                lambda opened: _opened(opened, path, key_file or data_dir / "ledger.key", fail),
             )
             return SqliteLedger(path, lock_descriptor, connection, book)
         except BaseException:
@@ -180,21 +166,6 @@ def _sealing_key(connection: sqlite3.Connection, key_file: Path) -> bytes:
             "what is booked from then on is sealed with the new key, and the older seals cannot be checked any more"
         )
     return make_key(key_file)
-
-
-async def _on_its_thread(connection: aiosqlite.Connection, function: Callable[[], _T]) -> _T:
-    """Run a whole function on the connection's thread, in one hop. aiosqlite's own methods hop once
-    a statement, which is 15 times slower for a batch.
-
-    This and `_raw` are the only uses of aiosqlite's private names; a test names what broke if an
-    upgrade takes them away.
-    """
-    execute = cast("Callable[[Callable[[], _T]], Coroutine[None, None, _T]]", connection._execute)
-    return await execute(function)
-
-
-def _raw(connection: aiosqlite.Connection) -> sqlite3.Connection:
-    return connection._conn
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

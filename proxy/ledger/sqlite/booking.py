@@ -23,7 +23,7 @@ from proxy.core.records.canonical import (
 )
 from proxy.core.records.corrections import LATE_CLOSE, is_weaker, late_close, late_close_id, same
 from proxy.core.usage import UsageRecord
-from proxy.ledger import BATCH_MAX, Booked, LedgerUnavailable, Refusal
+from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerUnavailable
 from proxy.ledger.sqlite.rollups import fold
 from proxy.ledger.sqlite.schema import (
     BUCKET_MS,
@@ -91,35 +91,30 @@ class Booker:
         self._now_ms = now_ms
         self._fail = fail
 
-    def book(
-        self,
-        writer: str,
-        closes: Sequence[tuple[int, UsageRecord]],
-        position: int | None,
-        salts: Sequence[tuple[str, bytes]],
-        refusals: Sequence[Refusal],
-        price_versions: Sequence[tuple[str, bytes]] = (),
-    ) -> Booked:
-        """One batch in one transaction; see `Ledger.book`. Raises LedgerUnavailable when the
-        database cannot take it."""
+    def book(self, batch: Batch) -> Booked:
+        """One batch in one transaction; see `Ledger.book`."""
         execute, executemany = self._connection.execute, self._connection.executemany
-        if position is None and closes:
-            position = closes[-1][0]
+        position = batch.position
+        if position is None and batch.closes:
+            position = batch.closes[-1][0]
 
-        def batch() -> Booked:
-            executemany(_SALT, salts)
-            if price_versions:
+        def whole() -> Booked:
+            executemany(_SALT, batch.salts)
+            if batch.price_versions:
+                now_ms = self._now_ms()
                 executemany(
                     _PRICE_VERSION,
-                    [(version, self._now_ms(), terms) for version, terms in price_versions],
+                    [(version, now_ms, terms) for version, terms in batch.price_versions],
                 )
-            booked = self._booked([record for _, record in closes])
+            booked = self._booked([record for _, record in batch.closes])
             if position is not None:
-                execute(_POSITION, (writer, position))
-            executemany(_REFUSAL, [(r.bucket_ms, r.key_id, r.code, r.count) for r in refusals])
+                execute(_POSITION, (batch.writer, position))
+            executemany(
+                _REFUSAL, [(r.bucket_ms, r.key_id, r.code, r.count) for r in batch.refusals]
+            )
             return booked
 
-        return self._transaction(batch)
+        return self._transaction(whole)
 
     def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
         """Adjustments of our own making, in one transaction; see `Ledger.adjust`. Raises

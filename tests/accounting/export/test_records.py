@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from proxy.accounting.export.records import COLUMNS, FORMATS, Csv, JsonLines, decimal, iso
 from proxy.core.records import canonical
 from proxy.core.usage import UsageRecord
+from proxy.ledger import Batch
 from proxy.ledger.reading import Row, Stretch
 from proxy.ledger.sqlite.reader import SqliteReader
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book
@@ -27,7 +28,7 @@ PRICED: dict[str, Any] = {"cost_nano": 1_500_000, "charge_nano": -20_000_000_000
 def stored(tmp_path: Path, *records: UsageRecord) -> list[Row]:
     """The records as the ledger has them."""
     connection, book = open_book(tmp_path / "ledger.db")
-    book.book("w0", numbered(*records), None, (), ())
+    book.book(Batch("w0", numbered(*records)))
     connection.close()
     return [
         row

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.core.records.canonical import GENESIS, HASHED_V1, chained, seal
 from proxy.core.usage import Outcome, Source, UsageRecord
-from proxy.ledger import BATCH_MAX, Booked, LedgerUnavailable, Refusal
+from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerUnavailable, Refusal
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.schema import BUCKET_MS
 from tests.ledger.samples import KEY, START_MS, make_id, make_record, numbered, open_book, rows
@@ -42,7 +42,7 @@ def everything(connection: sqlite3.Connection) -> dict[str, list[tuple[Any, ...]
 
 
 def put(book: Booker, *records: UsageRecord, after: int = 0) -> Booked:
-    return book.book("w0", numbered(*records, after=after), None, (), ())
+    return book.book(Batch("w0", numbered(*records, after=after)))
 
 
 def test_rows_get_their_place_in_the_chain_in_the_order_of_the_batches(
@@ -195,15 +195,15 @@ def test_a_sum_beyond_63_bits_stays_at_the_bound_and_booking_goes_on(
 def test_the_position_is_where_the_last_batch_ended(book: Booker) -> None:
     assert book.position("w0") == 0
     put(book, make_record(0), make_record(1), after=40)
-    book.book("w1", numbered(make_record(2)), 99, (), ())
+    book.book(Batch("w1", numbered(make_record(2)), position=99))
     assert (book.position("w0"), book.position("w1")) == (42, 99)
-    book.book("w0", (), 0, (), ())
+    book.book(Batch("w0", position=0))
     assert book.position("w0") == 0
 
 
 def test_salts_are_kept_and_never_replaced(book: Booker) -> None:
-    book.book("w0", (), None, [("look-up", b"salt")], ())
-    book.book("w0", (), None, [("look-up", b"another"), ("second", b"pepper")], ())
+    book.book(Batch("w0", salts=[("look-up", b"salt")]))
+    book.book(Batch("w0", salts=[("look-up", b"another"), ("second", b"pepper")]))
     assert book.salts() == {"look-up": b"salt", "second": b"pepper"}
 
 
@@ -211,22 +211,23 @@ def test_refusals_add_up_by_key_reason_and_quarter_hour(
     connection: sqlite3.Connection, book: Booker
 ) -> None:
     book.book(
-        "w0",
-        (),
-        None,
-        (),
-        [Refusal(0, "alice", "rate_limit_exceeded", 3), Refusal(0, None, "invalid_api_key", 1)],
+        Batch(
+            "w0",
+            refusals=[
+                Refusal(0, "alice", "rate_limit_exceeded", 3),
+                Refusal(0, None, "invalid_api_key", 1),
+            ],
+        )
     )
     book.book(
-        "w0",
-        (),
-        None,
-        (),
-        [
-            Refusal(0, "alice", "rate_limit_exceeded", 2),
-            Refusal(0, None, "invalid_api_key", 1),
-            Refusal(BUCKET_MS, "alice", "x", 1),
-        ],
+        Batch(
+            "w0",
+            refusals=[
+                Refusal(0, "alice", "rate_limit_exceeded", 2),
+                Refusal(0, None, "invalid_api_key", 1),
+                Refusal(BUCKET_MS, "alice", "x", 1),
+            ],
+        )
     )
     found = rows(
         connection,
@@ -253,10 +254,10 @@ def test_a_batch_that_fails_anywhere_leaves_nothing_and_can_be_booked_later(
     batch = numbered(*(make_record(n) for n in range(1, 20)), after=1)
     refusals = [Refusal(0, "alice", "x", 1)]
     with pytest.raises(LedgerUnavailable, match="the disk says no"):
-        book.book("w0", batch, None, [("look-up", b"salt")], refusals)
+        book.book(Batch("w0", batch, salts=[("look-up", b"salt")], refusals=refusals))
     assert everything(connection) == before
     connection.execute("DROP TRIGGER failing")
-    assert book.book("w0", batch, None, [("look-up", b"salt")], refusals) == Booked(
+    assert book.book(Batch("w0", batch, salts=[("look-up", b"salt")], refusals=refusals)) == Booked(
         inserted=19, known=0, adjustments=0
     )
     assert rows(connection, "SELECT count(*), max(seq) FROM records") == [(20, 20)]

@@ -25,7 +25,7 @@ from proxy.core.pricing.amounts import Priced
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.core.records.repricing import reprice, standing
 from proxy.core.usage import Outcome, Source, UsageRecord
-from proxy.ledger import connect_reader
+from proxy.ledger import Batch, connect_reader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.late_prices import counted, moved
 from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, MIGRATIONS, SUMS, WIDE
@@ -118,7 +118,7 @@ class Life:
 
     def book(self, now_ms: int, *batch: UsageRecord) -> None:
         Booker(self.connection, bytes(32), lambda: now_ms).book(
-            "w0", numbered(*batch, after=self.booked), None, (), ()
+            Batch("w0", numbered(*batch, after=self.booked))
         )
         self.booked += len(batch)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ledger import LedgerError
+from proxy.ledger import Batch, LedgerError
 from proxy.ledger.reading import Stretch
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.pages import _PAGE
@@ -25,11 +25,7 @@ def writer(tmp_path: Path) -> Iterator[tuple[sqlite3.Connection, Booker]]:
     connection, book = open_book(tmp_path / "ledger.db")
     connection.execute("PRAGMA journal_mode = WAL")
     book.book(
-        "w0",
-        numbered(*(make_record(n, started_at_ms=ms) for n, ms in enumerate(STARTS_MS))),
-        None,
-        (),
-        (),
+        Batch("w0", numbered(*(make_record(n, started_at_ms=ms) for n, ms in enumerate(STARTS_MS))))
     )
     yield connection, book
     connection.close()
@@ -95,7 +91,7 @@ def test_what_is_booked_meanwhile_is_not_in_it_and_is_not_held_up(
     found = []
     reader = SqliteReader(path)
     for page in reader.pages(Stretch(through=reader.head()), 3):
-        book.book("w0", [(reader.head() + 1, make_record(reader.head()))], None, (), ())
+        book.book(Batch("w0", [(reader.head() + 1, make_record(reader.head()))]))
         # A reader in a transaction would keep the log from being put into the database and begun
         # anew.
         assert rows(connection, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0] == 0
@@ -113,15 +109,14 @@ def test_what_corrects_records_is_found_wherever_it_is_booked(
     writer: tuple[sqlite3.Connection, Booker], tmp_path: Path
 ) -> None:
     writer[1].book(
-        "w0",
-        numbered(
-            make_record(0, started_at_ms=STARTS_MS[0], output_tokens=1),
-            make_record(8),
-            make_record(0, started_at_ms=STARTS_MS[0], output_tokens=2),
-        ),
-        None,
-        (),
-        (),
+        Batch(
+            "w0",
+            numbered(
+                make_record(0, started_at_ms=STARTS_MS[0], output_tokens=1),
+                make_record(8),
+                make_record(0, started_at_ms=STARTS_MS[0], output_tokens=2),
+            ),
+        )
     )
     stretch = Stretch(through=8)
     found = list(SqliteReader(tmp_path / "ledger.db").pages(stretch, 4, corrected=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger import Batch, LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.read_only import connected, reading
 from tests.ledger.samples import make_record, numbered, open_book
 
@@ -37,7 +37,7 @@ def test_no_ledger_to_read(
 def test_nothing_is_written_by_reading(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     connection, book = open_book(path)
-    book.book("w0", numbered(make_record()), None, (), ())
+    book.book(Batch("w0", numbered(make_record())))
     connection.close()
     before = path.read_bytes()
     with (
@@ -52,11 +52,11 @@ def test_one_transaction_sees_one_state(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     writing, book = open_book(path)
     writing.execute("PRAGMA journal_mode = WAL")
-    book.book("w0", numbered(make_record(0)), None, (), ())
+    book.book(Batch("w0", numbered(make_record(0))))
     count = "SELECT count(*) FROM records"
     with reading(path) as one, connected(path) as each:
         assert one.execute(count).fetchone() == each.execute(count).fetchone() == (1,)
-        book.book("w0", numbered(make_record(1), after=1), None, (), ())
+        book.book(Batch("w0", numbered(make_record(1), after=1)))
         assert one.execute(count).fetchone() == (1,)
         assert each.execute(count).fetchone() == (2,)
     writing.close()

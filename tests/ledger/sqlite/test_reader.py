@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from proxy.core.records.canonical import COLUMNS
 from proxy.core.usage import Outcome, Source, UsageRecord
-from proxy.ledger import LedgerError, Reader, connect_reader
+from proxy.ledger import Batch, LedgerError, Reader, connect_reader
 from proxy.ledger.sqlite.schema import BUCKET_MS, SUMS
 from proxy.ledger.sqlite.usage import ALL_SUMS
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, records, rows
@@ -67,7 +67,7 @@ def ledger(tmp_path: Path) -> Callable[..., Reader]:
     def make(*booked: UsageRecord) -> Reader:
         connection, book = open_book(tmp_path / "ledger.db")
         for start in range(0, len(booked), 64):
-            book.book("w0", numbered(*booked[start : start + 64], after=start), None, (), ())
+            book.book(Batch("w0", numbered(*booked[start : start + 64], after=start)))
         connection.close()
         return connect_reader("sqlite:ledger.db", tmp_path)
 
@@ -113,7 +113,7 @@ def test_records_rollups_and_usage_say_the_same(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as directory:
         connection, book = open_book(Path(directory) / "ledger.db")
         for _ in range(2):  # the second time is a replay
-            book.book("w0", numbered(*booked), None, (), ())
+            book.book(Batch("w0", numbered(*booked)))
         for name, expression in SUMS:
             ((from_rollups, from_records),) = rows(
                 connection,
@@ -343,8 +343,8 @@ def test_one_record_with_its_place_and_its_adjustments(ledger: Callable[..., Rea
 def test_the_terms_of_a_price_version(ledger: Callable[..., Reader], tmp_path: Path) -> None:
     queries = ledger()
     connection, book = open_book(tmp_path / "ledger.db")
-    book.book("w0", (), None, (), (), [("v1", b"one"), ("v2", b"two")])
-    book.book("w0", (), None, (), (), [("v2", b"another"), ("v3", b"three")])
+    book.book(Batch("w0", price_versions=[("v1", b"one"), ("v2", b"two")]))
+    book.book(Batch("w0", price_versions=[("v2", b"another"), ("v3", b"three")]))
     connection.close()
     assert [queries.price_terms(version) for version in ("v1", "v2", "v3", "v4")] == [
         b"one",
@@ -380,7 +380,7 @@ def test_the_status_tells_how_far_the_book_is(
 def test_the_size_counts_what_is_still_in_the_write_ahead_log(tmp_path: Path) -> None:
     connection, book = open_book(tmp_path / "ledger.db")
     connection.execute("PRAGMA journal_mode = WAL")
-    book.book("w0", (), None, (), (), [("v1", b"one")])
+    book.book(Batch("w0", price_versions=[("v1", b"one")]))
     files = [(tmp_path / name).stat().st_size for name in ("ledger.db", "ledger.db-wal")]
     assert files[1] > 0
     assert connect_reader("sqlite:ledger.db", tmp_path).status().bytes == sum(files)
@@ -402,11 +402,11 @@ def test_reading_beside_a_writer_sees_what_is_committed_and_blocks_nobody(tmp_pa
     connection, book = open_book(tmp_path / "ledger.db")
     connection.execute("PRAGMA journal_mode = WAL")
     queries = connect_reader("sqlite:ledger.db", tmp_path)
-    book.book("w0", numbered(make_record(0)), None, (), ())
+    book.book(Batch("w0", numbered(make_record(0))))
     connection.execute("BEGIN IMMEDIATE")
     assert queries.status().records == 1
     connection.execute("ROLLBACK")
-    book.book("w0", numbered(make_record(1)), None, (), ())
+    book.book(Batch("w0", numbered(make_record(1))))
     assert queries.status().records == 2
     connection.close()
     assert queries.status().records == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proxy import ledger
 from proxy.core.usage import UsageRecord
-from proxy.ledger import Reader, connect_reader
+from proxy.ledger import Batch, Reader, connect_reader
 from tests.ledger.samples import make_record, numbered
 
 NOW_MS = 1_800_000_000_000
@@ -16,7 +16,7 @@ NOW_MS = 1_800_000_000_000
 def booked(directory: Path, *records: UsageRecord) -> Reader:
     async def book() -> None:
         opened = await ledger.connect("sqlite:ledger.db", directory)
-        await opened.book("w0", numbered(*records))
+        await opened.book(Batch("w0", numbered(*records)))
         await opened.aclose()
 
     asyncio.run(book())

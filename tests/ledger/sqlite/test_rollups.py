@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.ledger import Batch
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.rollups import GRACE_MS
 from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, MIGRATIONS, MONEY, SUMS, WIDE, migrate
@@ -45,7 +46,7 @@ def agree(connection: sqlite3.Connection) -> None:
 
 
 def booked_at(connection: sqlite3.Connection, now_ms: int, *batch: Any, after: int = 0) -> None:
-    Booker(connection, KEY, lambda: now_ms).book("w0", numbered(*batch, after=after), None, (), ())
+    Booker(connection, KEY, lambda: now_ms).book(Batch("w0", numbered(*batch, after=after)))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.records.canonical import COLUMNS
-from proxy.ledger import LedgerError, connect_reader
+from proxy.ledger import Batch, LedgerError, connect_reader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.schema import (
     APPEND_ONLY,
@@ -30,7 +30,7 @@ def booked(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """A ledger of three records and a row in every other append-only table, on a connection without
     `recursive_triggers`."""
     connection, book = open_book(tmp_path / "ledger.db")
-    book.book("w0", numbered(*map(make_record, range(3))), None, (), ())
+    book.book(Batch("w0", numbered(*map(make_record, range(3)))))
     connection.execute(
         "INSERT INTO grants VALUES (1, 'g1', 1, 'key:alice', 'tokens', 5, NULL, 'gift', 'ops')"
     )
@@ -123,7 +123,7 @@ def test_a_later_migration_keeps_rows_and_hashes(booked: sqlite3.Connection) -> 
     migrate(booked, "x", (*MIGRATIONS, "ALTER TABLE records ADD COLUMN region TEXT;"))
     assert rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records") == before
     assert rows(booked, "PRAGMA user_version") == [(7,)]
-    Booker(booked, KEY, lambda: START_MS).book("w0", numbered(make_record(9)), None, (), ())
+    Booker(booked, KEY, lambda: START_MS).book(Batch("w0", numbered(make_record(9))))
     assert rows(booked, "SELECT count(*), count(region) FROM records") == [(4, 0)]
 
 
@@ -151,7 +151,7 @@ def fill_as_of_old(connection: sqlite3.Connection) -> None:
     with sqlite3.connect(":memory:", isolation_level=None) as other:
         migrate(other, "y")
         Booker(other, KEY, lambda: START_MS).book(
-            "w0", numbered(*map(make_record, range(3))), None, (), ()
+            Batch("w0", numbered(*map(make_record, range(3))))
         )
         for table, columns in (
             ("records", names),
@@ -185,7 +185,7 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one(tmp_path: Path, ve
     assert queries.usage(["key"], None, None, UTC) == used
     assert queries.served_models() == [("modelmax", "deepseek-v3.2", "deepseek-v3.2")]
     book = Booker(connection, KEY, lambda: START_MS)
-    book.book("w0", numbered(make_record(3), after=3), None, (), (), [("v1", b"terms")])
+    book.book(Batch("w0", numbered(make_record(3), after=3), price_versions=[("v1", b"terms")]))
     assert queries.price_terms("v1") == b"terms"
     connection.close()
     assert verify_chain(tmp_path / "ledger.db", KEY).problems == ()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ledger import connect_reader
+from proxy.ledger import Batch, connect_reader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.schema import GROUPS, SUMS, WIDE
 from proxy.ledger.sqlite.spans import Piece, Reach, pieces, reach, source
@@ -123,7 +123,7 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for start in range(0, len(batch), 60):
         part = batch[start : start + 60]
         Booker(connection, KEY, lambda part=part: part[-1].started_at_ms).book(
-            "w0", numbered(*part, after=start), None, (), ()
+            Batch("w0", numbered(*part, after=start))
         )  # type: ignore[misc]
     assert rows(connection, "SELECT max(folded_until_ms) FROM fold") < [(START_MS,)]
     assert all(
@@ -212,7 +212,7 @@ def test_counts_beyond_63_bits_are_read_from_the_quarter_hours(tmp_path: Path) -
             for i in range(64)
         ]
         Booker(connection, KEY, lambda: START_MS + 90 * DAY_MS).book(
-            "w0", numbered(*batch, after=n * 64), None, (), ()
+            Batch("w0", numbered(*batch, after=n * 64))
         )
     connection.close()
     (row,) = connect_reader("sqlite:ledger.db", tmp_path).usage(

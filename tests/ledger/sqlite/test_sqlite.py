@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import signal
 import sqlite3
@@ -12,10 +11,10 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import aiosqlite
 import pytest
 
 from proxy.ledger import (
+    Batch,
     Booked,
     LedgerError,
     LedgerUnavailable,
@@ -51,16 +50,20 @@ def foreign(tmp_path: Path, ledger: SqliteLedger) -> Iterator[sqlite3.Connection
 async def test_what_is_booked_is_there_after_reopening(tmp_path: Path) -> None:
     ledger = await connect(URL, tmp_path / "var")
     assert await ledger.book(
-        "w0",
-        numbered(make_record(0)),
-        salts=[("look-up", b"salt")],
-        refusals=[Refusal(0, "a", "x", 1)],
+        Batch(
+            "w0",
+            numbered(make_record(0)),
+            salts=[("look-up", b"salt")],
+            refusals=[Refusal(0, "a", "x", 1)],
+        )
     ) == Booked(1, 0, 0)
     await ledger.aclose()
     ledger = await connect(URL, tmp_path / "var")
     assert await ledger.position("w0") == 1
     assert await ledger.salts() == {"look-up": b"salt"}
-    assert await ledger.book("w0", numbered(make_record(0), make_record(1))) == Booked(1, 1, 0)
+    assert await ledger.book(Batch("w0", numbered(make_record(0), make_record(1)))) == Booked(
+        1, 1, 0
+    )
     assert await ledger.position("w0") == 2
     await ledger.aclose()
     assert verify_chain(
@@ -75,7 +78,7 @@ async def test_a_commit_is_synced_to_the_disk(ledger: SqliteLedger) -> None:
 
 
 async def test_files_are_private(tmp_path: Path, ledger: SqliteLedger) -> None:
-    await ledger.book("w0", numbered(make_record(0)))
+    await ledger.book(Batch("w0", numbered(make_record(0))))
     assert {
         entry.name: entry.stat().st_mode & 0o777 for entry in tmp_path.iterdir()
     } == dict.fromkeys(
@@ -92,7 +95,7 @@ async def test_a_second_process_is_refused_with_the_reason_and_harms_nothing(
     )
     assert second.returncode == 1
     assert f"is in use by process {os.getpid()}: one process writes a ledger" in second.stderr
-    assert await ledger.book("w0", numbered(make_record(0))) == Booked(1, 0, 0)
+    assert await ledger.book(Batch("w0", numbered(make_record(0)))) == Booked(1, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -143,14 +146,14 @@ async def test_a_directory_that_cannot_be_made_says_why(tmp_path: Path) -> None:
 
 async def test_a_sealed_ledger_without_its_key_does_not_get_a_new_one(tmp_path: Path) -> None:
     ledger = await connect(URL, tmp_path)
-    await ledger.book("w0", numbered(make_record(0)))
+    await ledger.book(Batch("w0", numbered(make_record(0))))
     await ledger.aclose()
     (tmp_path / "ledger.key").unlink()
     with pytest.raises(LedgerError, match=r"restore .*ledger\.key from a backup"):
         await connect(URL, tmp_path)
     (tmp_path / "ledger.key").write_text(KEY.hex())
     ledger = await connect(URL, tmp_path)
-    await ledger.book("w0", numbered(make_record(1), after=1))
+    await ledger.book(Batch("w0", numbered(make_record(1), after=1)))
     await ledger.aclose()
     assert verify_chain(tmp_path / "ledger.db", KEY) == Verified(
         records=2, seals=2, seals_of_other_keys=1, problems=()
@@ -170,9 +173,9 @@ async def test_a_locked_database_is_unavailable_and_takes_the_batch_later(
     await ledger._connection.execute("PRAGMA busy_timeout = 1")
     foreign.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerUnavailable, match="locked"):
-        await ledger.book("w0", numbered(make_record(0)))
+        await ledger.book(Batch("w0", numbered(make_record(0))))
     foreign.execute("ROLLBACK")
-    assert await ledger.book("w0", numbered(make_record(0))) == Booked(1, 0, 0)
+    assert await ledger.book(Batch("w0", numbered(make_record(0)))) == Booked(1, 0, 0)
 
 
 async def test_a_full_database_is_unavailable_and_takes_the_batch_later(
@@ -183,16 +186,20 @@ async def test_a_full_database_is_unavailable_and_takes_the_batch_later(
     )  # the least SQLite accepts is what the file has now
     batch = numbered(*(make_record(n, tags={"env": "x" * 2000}) for n in range(64)))
     with pytest.raises(LedgerUnavailable, match="full"):
-        await ledger.book("w0", batch, refusals=[Refusal(0, "a", "x", 1)])
+        await ledger.book(Batch("w0", batch, refusals=[Refusal(0, "a", "x", 1)]))
     assert await ledger.position("w0") == 0
     await ledger._connection.execute("PRAGMA max_page_count = 1000000")
-    assert await ledger.book("w0", batch, refusals=[Refusal(0, "a", "x", 1)]) == Booked(64, 0, 0)
+    assert await ledger.book(Batch("w0", batch, refusals=[Refusal(0, "a", "x", 1)])) == Booked(
+        64, 0, 0
+    )
     assert connect_reader(URL, tmp_path).status().records == 64
 
 
 async def test_a_damaged_database_is_unavailable(ledger: SqliteLedger, tmp_path: Path) -> None:
     for start in range(0, 640, 64):
-        await ledger.book("w0", numbered(*(make_record(start + n) for n in range(64)), after=start))
+        await ledger.book(
+            Batch("w0", numbered(*(make_record(start + n) for n in range(64)), after=start))
+        )
     await ledger._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     await ledger._connection.execute("PRAGMA cache_size = 0")
     with (tmp_path / "ledger.db").open("r+b") as file:
@@ -200,7 +207,7 @@ async def test_a_damaged_database_is_unavailable(ledger: SqliteLedger, tmp_path:
         file.write(b"\xff" * (tmp_path / "ledger.db").stat().st_size)
     await ledger._connection.execute("PRAGMA shrink_memory")
     with pytest.raises(LedgerUnavailable, match="malformed"):
-        await ledger.book("w0", numbered(make_record(700)))
+        await ledger.book(Batch("w0", numbered(make_record(700))))
 
 
 @pytest.mark.parametrize("replaced", [True, False])
@@ -212,9 +219,9 @@ async def test_a_file_removed_or_replaced_in_use_takes_no_more_rows(
     if replaced:
         path.write_bytes(b"")
     with pytest.raises(LedgerUnavailable, match="removed or replaced"):
-        await ledger.book("w0", numbered(make_record(0)))
+        await ledger.book(Batch("w0", numbered(make_record(0))))
     aside.replace(path)
-    assert await ledger.book("w0", numbered(make_record(0))) == Booked(1, 0, 0)
+    assert await ledger.book(Batch("w0", numbered(make_record(0)))) == Booked(1, 0, 0)
 
 
 @pytest.mark.parametrize("action", ["raise", "enospc"])
@@ -225,9 +232,9 @@ async def test_a_fault_at_any_place_is_unavailable_and_the_batch_is_booked_once(
     ledger = await connect(URL, tmp_path, fail=Failpoints(f"ledger.book.{place}={action}@1"))
     batch = numbered(make_record(0), make_record(1))
     with pytest.raises(LedgerUnavailable, match="failpoint"):
-        await ledger.book("w0", batch)
+        await ledger.book(Batch("w0", batch))
     assert await ledger.position("w0") == booked
-    assert await ledger.book("w0", batch) == Booked(
+    assert await ledger.book(Batch("w0", batch)) == Booked(
         inserted=2 - booked, known=booked, adjustments=0
     )
     await ledger.aclose()
@@ -236,26 +243,26 @@ async def test_a_fault_at_any_place_is_unavailable_and_the_batch_is_booked_once(
 async def test_a_cancelled_wait_does_not_break_the_batch(
     ledger: SqliteLedger, tmp_path: Path
 ) -> None:
-    waiting = asyncio.ensure_future(ledger.book("w0", numbered(make_record(0))))
+    waiting = asyncio.ensure_future(ledger.book(Batch("w0", numbered(make_record(0)))))
     await asyncio.sleep(0)  # handed to the thread
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert await ledger.book("w0", numbered(make_record(0))) == Booked(0, 1, 0)
+    assert await ledger.book(Batch("w0", numbered(make_record(0)))) == Booked(0, 1, 0)
 
 
 BOOKER = """
 import asyncio, sys
 from pathlib import Path
 from tests.ledger.samples import make_record, numbered
-from proxy.ledger import connect
+from proxy.ledger import Batch, connect
 
 async def main(directory):
     ledger = await connect("sqlite:ledger.db", Path(directory))
     position = await ledger.position("w0")
     while True:
         batch = numbered(*(make_record(position + n, started_at_ms=1_793_500_000_000 + (position + n) * 9_000) for n in range(17)), after=position)
-        await ledger.book("w0", batch)
+        await ledger.book(Batch("w0", batch))
         position += 17
         print(position, flush=True)
 
@@ -308,7 +315,7 @@ async def replayed(directory: Path, told: int, *, last: int) -> int:
         )
     )
     for start in range(0, len(again), 64):
-        await ledger.book("w0", again[start : start + 64], position=position)
+        await ledger.book(Batch("w0", again[start : start + 64], position=position))
     await ledger.aclose()
     connection = sqlite3.connect(directory / "ledger.db")
     assert rows(connection, "SELECT count(*), max(seq), sum(output_tokens) FROM records") == [
@@ -319,24 +326,3 @@ async def replayed(directory: Path, told: int, *, last: int) -> int:
     ]
     connection.close()
     return position
-
-
-def test_aiosqlite_still_has_what_one_hop_a_batch_needs() -> None:
-    """The ledger uses two private names of the pinned aiosqlite. If this fails after an upgrade:
-    adapt `_on_its_thread` and `_raw` there, and nowhere else."""
-    assert inspect.iscoroutinefunction(aiosqlite.Connection._execute)
-    assert list(inspect.signature(aiosqlite.Connection._execute).parameters) == [
-        "self",
-        "fn",
-        "args",
-        "kwargs",
-    ]
-    assert isinstance(inspect.getattr_static(aiosqlite.Connection, "_conn"), property)
-
-
-def test_only_one_module_reaches_into_aiosqlite() -> None:
-    root = Path(inspect.getfile(SqliteLedger)).parents[2]
-    users = [
-        path.relative_to(root) for path in root.rglob("*.py") if "aiosqlite" in path.read_text()
-    ]
-    assert users == [Path("ledger/sqlite/__init__.py")]

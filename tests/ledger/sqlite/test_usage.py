@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from proxy.core.usage import UsageRecord
-from proxy.ledger import Reader, connect_reader
+from proxy.ledger import Batch, Reader, connect_reader
 from proxy.ledger.sqlite import usage as grouping
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.usage import DAYS_MAX
@@ -61,7 +61,7 @@ def season(tmp_path_factory: pytest.TempPathFactory) -> tuple[Reader, list[Usage
     for start in range(0, len(booked), 50):
         part = booked[start : start + 50]
         Booker(connection, KEY, lambda now_ms=part[-1].started_at_ms: now_ms).book(
-            "w0", numbered(*part, after=start), None, (), ()
+            Batch("w0", numbered(*part, after=start))
         )  # type: ignore[misc]
     connection.close()
     return connect_reader("sqlite:ledger.db", directory), booked
@@ -142,15 +142,14 @@ def test_a_record_of_a_clock_that_was_far_off_is_found_without_asking_day_by_day
 ) -> None:
     connection, book = open_book(tmp_path / "ledger.db")
     book.book(
-        "w0",
-        numbered(
-            make_record(0, started_at_ms=1),
-            make_record(1),
-            make_record(2, started_at_ms=START_MS + DAYS_MAX * DAY_MS),
-        ),
-        None,
-        (),
-        (),
+        Batch(
+            "w0",
+            numbered(
+                make_record(0, started_at_ms=1),
+                make_record(1),
+                make_record(2, started_at_ms=START_MS + DAYS_MAX * DAY_MS),
+            ),
+        )
     )
     connection.close()
     monkeypatch.setattr(grouping, "window", None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.records.canonical import COLUMNS, GENESIS, HASHED_V1, chained, key_name, seal
-from proxy.ledger import LedgerError
+from proxy.ledger import Batch, LedgerError
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.schema import APPEND_ONLY
 from proxy.ledger.sqlite.verify import PROBLEMS_MAX, Verified, verify_chain
@@ -22,13 +22,11 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "ledger.db"
     connection, book = open_book(path)
     book.book(
-        "w0",
-        numbered(*(make_record(n, cost_nano=n, tags={"env": "prod"}) for n in range(3))),
-        None,
-        (),
-        (),
+        Batch(
+            "w0", numbered(*(make_record(n, cost_nano=n, tags={"env": "prod"}) for n in range(3)))
+        )
     )
-    book.book("w0", numbered(*map(make_record, range(3, 5)), after=3), None, (), ())
+    book.book(Batch("w0", numbered(*map(make_record, range(3, 5)), after=3)))
     connection.close()
     return path
 
@@ -207,7 +205,7 @@ def test_booking_goes_on_after_a_checkpoint_with_no_row_left(
         (row_hash, START_MS, key_name(KEY), seal(KEY, 5, START_MS, row_hash)),
     )
     forger.execute("DELETE FROM records")
-    Booker(forger, KEY, lambda: START_MS).book("w0", numbered(make_record(7)), None, (), ())
+    Booker(forger, KEY, lambda: START_MS).book(Batch("w0", numbered(make_record(7))))
     assert verify_chain(path, KEY) == Verified(
         records=1, seals=1, seals_of_other_keys=0, problems=()
     )
@@ -216,7 +214,7 @@ def test_booking_goes_on_after_a_checkpoint_with_no_row_left(
 def test_the_list_of_problems_is_bounded(tmp_path: Path) -> None:
     connection, book = open_book(tmp_path / "long.db")
     for start in range(0, 192, 64):
-        book.book("w0", numbered(*(make_record(start + n) for n in range(64))), None, (), ())
+        book.book(Batch("w0", numbered(*(make_record(start + n) for n in range(64)))))
     connection.execute("DROP TRIGGER records_no_update")
     connection.execute("UPDATE records SET output_tokens = 0")
     connection.close()

@@ -1,0 +1,57 @@
+"""What goes into the book beside records, kept until a batch takes it along."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.ledger import Batch, Close, Refusal
+
+# Keys x reasons of a quarter hour that are told apart while the ledger cannot take them: under
+# `auth: forward` clients make up keys.
+REFUSAL_GROUPS_MAX = 4096
+REFUSAL_BUCKET_MS = 15 * 60 * 1000
+
+
+class Pending:
+    """Refusals, salts of end users and terms of prices that the ledger does not have yet.
+
+    True if there are any. Refusals are kept in memory alone: nobody is billed for them.
+    """
+
+    def __init__(self) -> None:
+        self._refusals: dict[tuple[int, str | None, str], int] = {}
+        self._salts: list[tuple[str, bytes]] = []
+        self._price_terms: dict[str, bytes] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._refusals or self._salts or self._price_terms)
+
+    def refused(self, key_id: str | None, code: str, now_ms: int) -> None:
+        """Count a refused request by key, reason and quarter hour."""
+        group = (now_ms - now_ms % REFUSAL_BUCKET_MS, key_id, code)
+        if group not in self._refusals and len(self._refusals) >= REFUSAL_GROUPS_MAX:
+            group = (group[0], None, code)
+        self._refusals[group] = self._refusals.get(group, 0) + 1
+
+    def salts(self, made: Sequence[tuple[str, bytes]]) -> None:
+        """Salts of end users, as (look-up value, salt)."""
+        self._salts += made
+
+    def price_terms(self, version: str, terms: bytes) -> None:
+        """The terms that records with this `price_version` are priced by."""
+        self._price_terms[version] = terms
+
+    def batch(
+        self, writer: str, closes: Sequence[Close] = (), position: int | None = None
+    ) -> Batch:
+        """A batch of these closes that takes along all that is pending."""
+        batch = Batch(
+            writer=writer,
+            closes=closes,
+            position=position,
+            salts=tuple(self._salts),
+            refusals=tuple(Refusal(*group, count) for group, count in self._refusals.items()),
+            price_versions=tuple(self._price_terms.items()),
+        )
+        self._salts, self._refusals, self._price_terms = [], {}, {}
+        return batch

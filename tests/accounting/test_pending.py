@@ -1,0 +1,39 @@
+"""What waits for the next batch beside records."""
+
+from __future__ import annotations
+
+from proxy.accounting.pending import REFUSAL_BUCKET_MS, REFUSAL_GROUPS_MAX, Pending
+from proxy.ledger import Batch, Refusal
+from tests.ledger.samples import make_record
+
+
+def test_a_batch_takes_all_along_once() -> None:
+    pending = Pending()
+    assert not pending
+    for now_ms in (0, REFUSAL_BUCKET_MS - 1, REFUSAL_BUCKET_MS):
+        pending.refused("alice", "rate_limit_exceeded", now_ms)
+    pending.salts([("look-up", b"salt")])
+    pending.price_terms("v1", b"terms")
+    assert pending
+    closes = [(7, make_record())]
+    assert pending.batch("w0", closes, 9) == Batch(
+        writer="w0",
+        closes=closes,
+        position=9,
+        salts=(("look-up", b"salt"),),
+        refusals=(
+            Refusal(0, "alice", "rate_limit_exceeded", 2),
+            Refusal(REFUSAL_BUCKET_MS, "alice", "rate_limit_exceeded", 1),
+        ),
+        price_versions=(("v1", b"terms"),),
+    )
+    assert not pending and pending.batch("w0") == Batch("w0")
+
+
+def test_keys_that_clients_make_up_are_bounded() -> None:
+    pending = Pending()
+    for n in range(REFUSAL_GROUPS_MAX + 500):
+        pending.refused(f"made-up-{n}", "invalid_api_key", 0)
+    refusals = pending.batch("w0").refusals
+    assert len(refusals) == REFUSAL_GROUPS_MAX + 1
+    assert refusals[-1] == Refusal(0, None, "invalid_api_key", 500)
