@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from proxy.core.dialects import answer_body, kept_body, opening, scan
+from proxy.core.dialects import answer_body, cost, json_text, kept_body, opening, repair, scan
 from proxy.core.dialects.openai_chat import (
     call,
-    cost,
     injection,
     meter,
     pictures,
-    repair,
+    salvage,
     shapes,
     text,
 )
@@ -30,20 +29,9 @@ from proxy.core.tokens.text import TextBlocks
 from tests.fuzz.work import Work
 
 MODULES = (
-    tokens,
-    answer_body,
-    call,
-    cost,
-    injection,
-    kept_body,
-    meter,
-    opening,
-    pictures,
-    repair,
-    scan,
-    shapes,
-    text,
-)
+    tokens, answer_body, cost, json_text, kept_body, opening, repair, scan,
+    call, injection, meter, pictures, salvage, shapes, text,
+)  # fmt: skip
 UNITS = (
     b"x", b"\n", b"\r", b"\r\n\n", b" ", b"\\", b'"', b'\\"', b"\\\\", b"\\ud800", b"{", b"[", b'{"a":', b'"a":1,', b": c\n", b"data: x\n", b"data: {}\n\n", b"id: 1\n\n",
     b'"usage":', b'"usage":{"prompt_tokens":1},', b'"choices":[', b'"content":"', b'"content":"a",', b'"name":"\\', b'"index":0,', b";base64,", b'"image_url"', b'"error"', b"\xef\xbb\xbf",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat.meter import ChatMeter
-from proxy.core.dialects.openai_chat.stated import read_stated
+from proxy.core.dialects.stated import read_stated
 from proxy.core.pricing.amounts import (
     AMOUNT_NANO_MAX,
     ONE,

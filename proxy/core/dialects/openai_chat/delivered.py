@@ -3,10 +3,10 @@ measured, and handed on to be counted."""
 
 from __future__ import annotations
 
-from proxy.core.dialects.openai_chat.assembly import Assembly
-from proxy.core.dialects.openai_chat.repair import REPAIRED_BYTES_MAX, repaired
+from proxy.core.dialects.assembly import Assembly
+from proxy.core.dialects.json_text import JSON_ERRORS, plain
 from proxy.core.dialects.openai_chat.shapes import Answer, read_answer
-from proxy.core.dialects.openai_chat.text import JSON_ERRORS, Shape, plain, strings_in
+from proxy.core.dialects.openai_chat.text import Shape, strings_in
 from proxy.core.dialects.openai_chat.written import (
     Choice,
     Key,
@@ -15,6 +15,7 @@ from proxy.core.dialects.openai_chat.written import (
     read_choices,
     texts_of,
 )
+from proxy.core.dialects.repair import REPAIRED_BYTES_MAX, repaired
 from proxy.core.dialects.texts import Texts
 
 _BACKSLASH = 0x5C

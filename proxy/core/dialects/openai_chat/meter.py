@@ -1,8 +1,6 @@
-"""The meter: reads a copy of an answer as it flows by, and knows at each moment what was used, as
-far as it was stated, and how much text was delivered.
+"""The meter of chats, completions and embeddings: what is stated of their use, and how much text came.
 
-It never raises, whatever comes, and never decides about money: `settlement.py` does, from what
-stands in these attributes.
+It never raises, and never decides about money: `settlement.py` does, from these attributes.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from proxy.core.dialects.answer_body import BOM, AnswerBody
 from proxy.core.dialects.contract import ANSWER_BYTES_MAX, EVENT_BYTES_MAX, MEASURE_UNCALIBRATED
 from proxy.core.dialects.openai_chat.delivered import Delivered, exceeds
 from proxy.core.dialects.openai_chat.edges import edge_of
-from proxy.core.dialects.openai_chat.repair import objects_of, salvaged
+from proxy.core.dialects.openai_chat.salvage import salvaged
 from proxy.core.dialects.openai_chat.shapes import (
     Answer,
     has_choices,
@@ -21,7 +19,6 @@ from proxy.core.dialects.openai_chat.shapes import (
     stated_in,
     text_of,
 )
-from proxy.core.dialects.openai_chat.stated import Stated
 from proxy.core.dialects.openai_chat.substance import (
     FINISH_ERROR,
     begins_answer,
@@ -29,6 +26,8 @@ from proxy.core.dialects.openai_chat.substance import (
     holds_answer,
 )
 from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_of
+from proxy.core.dialects.repair import objects_of
+from proxy.core.dialects.stated import Stated
 from proxy.core.dialects.texts import Texts
 from proxy.core.usage import Usage
 

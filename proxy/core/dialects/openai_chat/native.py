@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
-from proxy.core.dialects.openai_chat.text import JSON_ERRORS
+from proxy.core.dialects.json_text import JSON_ERRORS
 
 _ABSENT = msgspec.Raw()
 _CANDIDATES_BYTES_MAX = 2**20  # of what is made into objects

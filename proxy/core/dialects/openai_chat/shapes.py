@@ -12,17 +12,17 @@ from contextlib import suppress
 
 import msgspec
 
-from proxy.core.dialects.openai_chat.cost import stated_cost_nano
+from proxy.core.dialects.cost import stated_cost_nano
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.openai_chat.native import (
     choices_in,
     read_native,
     usage_in,
     wrapped_in,
 )
-from proxy.core.dialects.openai_chat.repair import REPAIRED_BYTES_MAX, repaired
-from proxy.core.dialects.openai_chat.stated import Stated, read_stated
-from proxy.core.dialects.openai_chat.text import JSON_ERRORS
 from proxy.core.dialects.openai_chat.written import choices_of
+from proxy.core.dialects.repair import REPAIRED_BYTES_MAX, repaired
+from proxy.core.dialects.stated import Stated, read_stated
 
 _ABSENT = msgspec.Raw()
 _NO_ERROR = (b"", b"null", b"false", b'""', b"{}", b"0", b"[]")

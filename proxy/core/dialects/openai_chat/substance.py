@@ -7,8 +7,8 @@ import re
 
 import msgspec
 
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_something
-from proxy.core.dialects.openai_chat.text import JSON_ERRORS
 
 FINISH_ERROR = (
     "error"  # OpenRouter's finish_reason of a choice whose provider failed under HTTP 200

@@ -1,5 +1,5 @@
-"""Strings of events looked at as bytes: what one stands for, and events that differ from the last
-one in nothing but their text.
+"""Events looked at as bytes: their strings, and those that differ from the last one in nothing but
+their text.
 
 In valid JSON a quote inside a string is escaped, so `"content":"` can only be a name and the start
 of its string value: text that looks like JSON cannot be
@@ -8,10 +8,11 @@ mistaken for it.
 
 from __future__ import annotations
 
-import json
 import re
 
 import msgspec
+
+from proxy.core.dialects.json_text import JSON_ERRORS, plain
 
 _TEXTS = re.compile(
     rb'"(?:c(?:ontent)|re(?:asoning(?:_content|_text)?|fusal)|t(?:ext|ranscript|hinking)|arguments|name|input)"[ \t\r\n]*+:[ \t\r\n]*+'
@@ -23,36 +24,7 @@ _OBFUSCATION = b'"obfuscation":"'
 _QUOTE, _BACKSLASH, _LF, _CR = (
     b'"\\\n\r'  # as ints: looking for an int in bytes costs an eighth of looking for bytes
 )
-JSON_ERRORS = (
-    msgspec.DecodeError,
-    UnicodeDecodeError,
-    RecursionError,
-)  # what a decoder raises; RecursionError: nesting near 1,000
 _string_decoder = msgspec.json.Decoder(str)
-
-
-def plain(inside: bytes) -> bytes:
-    """The text that a JSON string stands for, as UTF-8, given what is between its quotes. A lone
-    surrogate is 3 bytes, like the sign shown in its place."""
-    return (
-        inside if _BACKSLASH not in inside else string_text(inside).encode("utf-8", "surrogatepass")
-    )
-
-
-def string_text(inside: bytes) -> str:
-    """The text that a JSON string stands for, given what is between its quotes; as it stands there
-    if it is none."""
-    quoted = b'"' + inside + b'"'
-    try:
-        return _string_decoder.decode(quoted)
-    except JSON_ERRORS:
-        pass
-    loose = quoted.decode("utf-8", "replace")
-    try:
-        text = json.loads(loose, strict=False)
-    except json.JSONDecodeError:
-        return loose[1:-1]
-    return text if isinstance(text, str) else loose[1:-1]
 
 
 def strings_in(event: bytes) -> list[bytes]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from proxy.core.dialects.openai_chat.text import JSON_ERRORS, plain
+from proxy.core.dialects.json_text import JSON_ERRORS, plain
 
 _PART_TEXTS: Final = ("text", "thinking", "reasoning", "summary", "content", "value", "refusal")
 _PARTS_DEPTH_MAX: Final = 6

@@ -1,4 +1,4 @@
-"""What strings stand for, and events that differ from the last one in nothing but their text."""
+"""Events that differ from the last one in nothing but their text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat.text import Shape, plain, strings_in
+from proxy.core.dialects.json_text import plain
+from proxy.core.dialects.openai_chat.text import Shape, strings_in
 
 FIXED = settings(max_examples=300)
 TEXT = st.text(max_size=12) | st.sampled_from(
@@ -33,24 +34,6 @@ DUMPS = st.fixed_dictionaries(
 
 def size(*texts: str) -> int:
     return sum(len(text.encode()) for text in texts)
-
-
-@pytest.mark.parametrize(
-    ("inside", "expected"),
-    [
-        (rb"plain", 5),
-        (rb"\u00e9\u4f60\ud83d\ude00", 2 + 3 + 4),
-        (rb"\"\\\/\b\f\n\r\t", 8),
-        (rb"\ud83d", 3),
-        (rb"\ude00\ud83d", 6),
-        (rb"\u0000\u007f\u0080\u07ff\u0800\uffff", 1 + 1 + 2 + 2 + 3 + 3),
-        ("好\\n".encode(), 4),
-        (b"\xff\\n", 4),
-        (rb"\x", 2),
-    ],
-)
-def test_a_string_counts_the_bytes_it_stands_for(inside: bytes, expected: int) -> None:
-    assert len(plain(inside)) == expected
 
 
 @FIXED

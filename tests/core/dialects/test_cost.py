@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat.cost import stated_cost_nano
+from proxy.core.dialects.cost import stated_cost_nano
 from proxy.core.dialects.openai_chat.shapes import read_answer, stated_in
 
 # as it stands in the answer -> nano

@@ -5,8 +5,7 @@ Python's decoder, which most clients use, takes lone surrogates, NaN and Infinit
 them, and a client can ask
 for them (log probabilities). Others cut a character in two, leave line ends in strings, or break
 off in the middle.
-`repaired` mends what can be told in one pass; `salvaged` takes the members that are whole out of
-the rest.
+`repaired` mends what can be told in one pass; `objects_of` tells objects in a row apart.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ from __future__ import annotations
 import json
 import re
 from typing import Final
-
-import msgspec
 
 from proxy.core.dialects.scan import repair_surrogates
 
@@ -32,18 +29,9 @@ _BAD_ESCAPE = re.compile(rb'((?<!\\)(?:\\\\)*+)\\(?![\\"/bfnrt]|u[0-9a-fA-F]{4})
 _TRAILING_COMMA = re.compile(rb",([ \t\r\n]*+[\]}])")
 _BETWEEN = re.compile(r"[\s,]*(?:data:\s*)?")
 _OBJECTS_MAX: Final = 4096
-_MEMBER = re.compile(rb'(?<!\\)"(model|id|service_tier)"[ \t\r\n]*+:[ \t\r\n]*+("[^"\\]{1,300}+")')
-_USAGE = re.compile(rb'(?<!\\)"usage"[ \t\r\n]*+:[ \t\r\n]*+(?=\{)')
-_FINISH = re.compile(rb'(?<!\\)"finish_reason"[ \t\r\n]*+:[ \t\r\n]*+("[a-z_]{1,64}")')
-_CHOICES = re.compile(rb'(?<!\\)"choices"[ \t\r\n]*+:(?![ \t\r\n]*+(?:null|\[[ \t\r\n]*+\]))')
-_ERROR = re.compile(
-    rb'(?<!\\)"(?:error"[ \t\r\n]*+:[ \t\r\n]*+(?:\{[ \t\r\n]*+[^} \t\r\n]|"[^"])|(?:object|type)"[ \t\r\n]*+:[ \t\r\n]*+"error")'
-)
-_USAGES_MAX: Final = 8
 REPAIRED_BYTES_MAX: Final = (
     256 * 1024
 )  # a megabyte can take a third of a second, in which nobody else is served
-_USAGE_BYTES_MAX: Final = 64 * 1024
 _loose = json.JSONDecoder(strict=False)
 
 
@@ -93,33 +81,3 @@ def objects_of(data: bytes) -> list[bytes]:
         between = _BETWEEN.match(text, end)
         at = end if between is None else between.end()
     return found if at >= len(text) and len(found) > (0 if listed else 1) else []
-
-
-def salvaged(data: bytes) -> dict[str, msgspec.Raw]:
-    """The members of an answer that are whole although it is not: its names, its usage, the last
-    finish reason, and whether it is an error.
-
-    Of a large one they are looked for at both of its ends.
-    """
-    if len(data) > 2 * _USAGE_BYTES_MAX:
-        data = data[:_USAGE_BYTES_MAX] + b" " + data[-_USAGE_BYTES_MAX:]
-    members = {
-        match[1].decode(): msgspec.Raw(match[2])
-        for match in reversed(list(_MEMBER.finditer(data[:_USAGE_BYTES_MAX])))
-    }
-    if _ERROR.search(data):
-        members["error"] = msgspec.Raw(b"true")
-    if _CHOICES.search(data):
-        finish = _FINISH.findall(data)
-        members["choices"] = msgspec.Raw(
-            b'[{"finish_reason":%b}]' % (finish[-1] if finish else b"null")
-        )
-    for match in reversed(list(_USAGE.finditer(data))[-_USAGES_MAX:]):
-        text = data[match.end() : match.end() + _USAGE_BYTES_MAX].decode("utf-8", "replace")
-        try:
-            usage, _ = _loose.raw_decode(text)
-        except (ValueError, RecursionError):
-            continue
-        members["usage"] = msgspec.Raw(repaired(json.dumps(usage).encode()))
-        break
-    return members

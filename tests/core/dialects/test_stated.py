@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat.stated import Stated, read_stated
+from proxy.core.dialects.stated import Stated, read_stated
 from proxy.core.usage import Usage
 
 OPENAI = {

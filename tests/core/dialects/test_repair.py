@@ -1,5 +1,4 @@
-"""JSON that is not quite JSON: what is repaired, what stands in a row, and what can be saved of the
-rest."""
+"""JSON that is not quite JSON: what is repaired, and what stands in a row."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from proxy.core.dialects.openai_chat.repair import objects_of, repaired, salvaged
+from proxy.core.dialects.repair import objects_of, repaired
 
 USAGE = b'"usage":{"prompt_tokens":1000,"completion_tokens":500}'
 
@@ -55,15 +54,3 @@ def test_another_unicode_encoding_is_read(encoding: str) -> None:
 )  # fmt: skip
 def test_objects_in_a_row_are_told_apart(data: bytes, objects: list[bytes]) -> None:
     assert objects_of(data) == objects
-
-
-def test_what_is_whole_is_saved() -> None:
-    text = b'{"id":"x","choices":[{"delta":{"content":"say \\"usage\\":{\\"prompt_tokens\\":1}},"finish_reason":"stop"}],"model":"m","service_tier":"flex",%b'
-    saved = salvaged(text % (USAGE + b"}"))
-    assert {name: bytes(raw) for name, raw in saved.items()} == {
-        "id": b'"x"', "model": b'"m"', "service_tier": b'"flex"', "choices": b'[{"finish_reason":"stop"}]', "usage": b'{"prompt_tokens": 1000, "completion_tokens": 500}',
-    }  # fmt: skip
-    assert "usage" not in salvaged(text % USAGE[:-3])
-    assert "choices" not in salvaged(b'{"choices": [ ],' + USAGE)
-    assert bytes(salvaged(b'{"error":{"message":"no').get("error", b"")) == b"true"
-    assert "error" not in salvaged(b'{"error":{},"x')

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat.assembly import Assembly
+from proxy.core.dialects.assembly import Assembly
 from proxy.core.dialects.texts import Texts
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=150)

@@ -1,0 +1,39 @@
+"""What a JSON string stands for, given its bytes."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+JSON_ERRORS = (
+    msgspec.DecodeError,
+    UnicodeDecodeError,
+    RecursionError,
+)  # what a decoder raises; RecursionError: nesting near 1,000
+_BACKSLASH = 0x5C
+_string_decoder = msgspec.json.Decoder(str)
+
+
+def plain(inside: bytes) -> bytes:
+    """The text that a JSON string stands for, as UTF-8, given what is between its quotes. A lone
+    surrogate is 3 bytes, like the sign shown in its place."""
+    return (
+        inside if _BACKSLASH not in inside else string_text(inside).encode("utf-8", "surrogatepass")
+    )
+
+
+def string_text(inside: bytes) -> str:
+    """The text that a JSON string stands for, given what is between its quotes; as it stands there
+    if it is none."""
+    quoted = b'"' + inside + b'"'
+    try:
+        return _string_decoder.decode(quoted)
+    except JSON_ERRORS:
+        pass
+    loose = quoted.decode("utf-8", "replace")
+    try:
+        text = json.loads(loose, strict=False)
+    except json.JSONDecodeError:
+        return loose[1:-1]
+    return text if isinstance(text, str) else loose[1:-1]
