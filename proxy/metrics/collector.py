@@ -21,14 +21,12 @@ from prometheus_client.registry import Collector
 
 from proxy.config.settings import MetricsSettings
 from proxy.core.model_names import substituted
-from proxy.core.usage import Source, UsageRecord
+from proxy.core.usage import UsageRecord
 from proxy.metrics import exposition
+from proxy.metrics.buckets import OVERHEAD_BOUNDS_S
+from proxy.metrics.counts import LedgerCounts, ModelCounts
 from proxy.metrics.definitions import (
     DIMENSIONS,
-    DURATION_BOUNDS_S,
-    FIRST_BYTE_BOUNDS_S,
-    OVERHEAD_BOUNDS_S,
-    PER_TOKEN_BOUNDS_S,
     WATCHED,
     WATCHED_BY_MODEL,
     WATCHED_HISTOGRAMS,
@@ -56,10 +54,10 @@ class Metrics(Collector):
         self._models_learned = 0
         # By label values, what is exported; and by a record's own values, short cuts to the same
         # objects.
-        self._rows: dict[tuple[str, ...], _Row] = {}
-        self._row_of: dict[tuple[str | None, str, str | None, str], _Row] = {}
-        self._pairs: dict[tuple[str, ...], _Pair] = {}
-        self._pair_of: dict[tuple[str, str | None], _Pair] = {}
+        self._rows: dict[tuple[str, ...], LedgerCounts] = {}
+        self._row_of: dict[tuple[str | None, str, str | None, str], LedgerCounts] = {}
+        self._pairs: dict[tuple[str, ...], ModelCounts] = {}
+        self._pair_of: dict[tuple[str, str | None], ModelCounts] = {}
         self._refusals: dict[tuple[str, ...], int] = {}
         self._http: dict[tuple[str, int], int] = {}
         self._client_gone: dict[tuple[str, str], int] = {}
@@ -309,7 +307,7 @@ class Metrics(Collector):
         self._dropped += 1
         return False
 
-    def _row(self, record: UsageRecord) -> _Row:
+    def _row(self, record: UsageRecord) -> LedgerCounts:
         """The slow path of `record`: find or make the row. Folded and unknown names come here each
         time: they are unbounded, so there is no short cut to keep."""
         if record.status is not None and 200 <= record.status < 300:
@@ -326,12 +324,14 @@ class Metrics(Collector):
             short_cut = False
         row = self._rows.get(labels)
         if row is None:
-            row = self._rows[labels] = _Row(labels, self._pair(record.upstream, labels[2] or None))
+            row = self._rows[labels] = LedgerCounts(
+                labels, self._pair(record.upstream, labels[2] or None)
+            )
         if short_cut:
             self._row_of[record.team, record.key_id, record.model_requested, record.upstream] = row
         return row
 
-    def _pair(self, upstream: str, model: str | None) -> _Pair:
+    def _pair(self, upstream: str, model: str | None) -> ModelCounts:
         """The slow path of `timing`, as `_row` is of `record`."""
         known = self._known(model)
         # The last two labels, upstream first.
@@ -342,87 +342,7 @@ class Metrics(Collector):
             short_cut = False
         pair = self._pairs.get(labels)
         if pair is None:
-            pair = self._pairs[labels] = _Pair(labels)
+            pair = self._pairs[labels] = ModelCounts(labels)
         if short_cut:
             self._pair_of[upstream, model] = pair
         return pair
-
-
-class _Row:
-    """The ledger-true counts of one team, key, model and upstream."""
-
-    __slots__ = (
-        "_labels",
-        "cache_write_tokens",
-        "cached_tokens",
-        "charge_nano",
-        "cost_nano",
-        "endings",
-        "input_tokens",
-        "output_tokens",
-        "pair",
-        "reasoning_tokens",
-    )
-
-    def __init__(self, labels: tuple[str, ...], pair: _Pair) -> None:
-        self._labels = labels
-        self.pair = pair
-        self.endings: dict[tuple[int | None, str], int] = {}
-        self.input_tokens = self.output_tokens = self.cached_tokens = self.cache_write_tokens = (
-            self.reasoning_tokens
-        ) = 0
-        self.cost_nano: dict[str, int] = {}
-        self.charge_nano: dict[str, int] = {}
-
-    def collect(self, families: Families) -> None:
-        labels = self._labels
-        for (status, outcome), count in self.endings.copy().items():
-            families.add(
-                "requests_total",
-                (*labels, "none" if status is None else str(status), outcome),
-                count,
-            )
-        families.add("input_tokens_total", labels, self.input_tokens)
-        families.add("output_tokens_total", labels, self.output_tokens)
-        families.add("cached_input_tokens_total", labels, self.cached_tokens)
-        families.add("cache_write_input_tokens_total", labels, self.cache_write_tokens)
-        families.add("reasoning_output_tokens_total", labels, self.reasoning_tokens)
-        for currency, value_nano in self.cost_nano.copy().items():
-            families.nano("cost_total", (*labels, currency), value_nano)
-        for currency, value_nano in self.charge_nano.copy().items():
-            families.nano("charge_total", (*labels, currency), value_nano)
-
-
-class _Pair:
-    """What is counted of one upstream and model."""
-
-    __slots__ = (
-        "_labels",
-        "duration",
-        "first_byte",
-        "inconsistent",
-        "per_token",
-        "sources",
-        "unpriced",
-    )
-
-    def __init__(self, labels: tuple[str, ...]) -> None:
-        self._labels = labels
-        self.sources = dict.fromkeys(Source, 0)
-        self.unpriced = 0
-        self.inconsistent = 0
-        self.duration = Histogram(DURATION_BOUNDS_S)
-        self.first_byte = Histogram(FIRST_BYTE_BOUNDS_S)
-        self.per_token = Histogram(PER_TOKEN_BOUNDS_S)
-
-    @property
-    def model(self) -> str:
-        return self._labels[1]
-
-    def collect(self, families: Families) -> None:
-        for source, count in self.sources.items():
-            families.add("usage_source_total", (*self._labels, source), count)
-        families.add("inconsistent_total", self._labels, self.inconsistent)
-        families.histogram("request_duration_seconds", self._labels, self.duration.snapshot())
-        families.histogram("time_to_first_byte_seconds", self._labels, self.first_byte.snapshot())
-        families.histogram("time_per_output_token_seconds", self._labels, self.per_token.snapshot())

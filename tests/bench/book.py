@@ -22,7 +22,8 @@ from proxy.config.limits import rules_of
 from proxy.config.loader import load
 from proxy.core.records.canonical import COLUMNS
 from proxy.ledger import connect, connect_reader
-from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, MIGRATIONS, SUMS, WIDE, measures, migrate
+from proxy.ledger.sqlite.schema import MIGRATIONS, migrate
+from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, SUMS, WIDE, measures
 from proxy.quota import connect as connect_quota
 from proxy.quota.rebuild import restore
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from proxy.config.settings import TimeoutSettings
-from proxy.metrics.definitions import DURATION_BOUNDS_S, FIRST_BYTE_BOUNDS_S, PREFIX, SPECS
+from proxy.metrics.buckets import DURATION_BOUNDS_S, FIRST_BYTE_BOUNDS_S
+from proxy.metrics.definitions import PREFIX, SPECS
 from tools.dashboards.files import DASHBOARDS, TARGET, files
 from tools.dashboards.rules import ALERTS, RECORDINGS
 

@@ -25,7 +25,7 @@ from proxy.core.records.corrections import LATE_CLOSE, is_weaker, late_close, la
 from proxy.core.usage import UsageRecord
 from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerUnavailable
 from proxy.ledger.sqlite.rollups import fold
-from proxy.ledger.sqlite.schema import (
+from proxy.ledger.sqlite.sums import (
     BUCKET_MS,
     GROUPS,
     ON_KNOWN_GROUP,

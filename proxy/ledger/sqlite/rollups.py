@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 
 from proxy.ledger.sqlite.late_prices import counted
-from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, SUMS, WIDE, folded, named
+from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, SUMS, WIDE, folded, named
 
 GRACE_MS = (
     5 * 60 * 1000

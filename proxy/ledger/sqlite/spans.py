@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from proxy.ledger.sqlite.late_prices import counted
-from proxy.ledger.sqlite.schema import BUCKET_MS, FOUR_HOURS_MS, GROUPS, HALF, MONEY, SUMS, WIDE
+from proxy.ledger.sqlite.sums import BUCKET_MS, FOUR_HOURS_MS, GROUPS, HALF, MONEY, SUMS, WIDE
 
 # of the schema; an older ledger that nobody has opened for writing yet has quarter hours only
 WIDE_SINCE_VERSION = 3

@@ -11,8 +11,8 @@ from proxy.core.calendar import Per, window
 from proxy.ledger import LedgerError
 from proxy.ledger.reading import UsageRow
 from proxy.ledger.sqlite.late_prices import counted
-from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, HALF, MONEY, SUMS
 from proxy.ledger.sqlite.spans import Reach, halves, pieces, ranged, source
+from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, HALF, MONEY, SUMS
 
 # counted from the records: there are few, and an index that holds no others
 FLAGGED = "inconsistent_requests"

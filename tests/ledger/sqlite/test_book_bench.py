@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from proxy.ledger import connect_reader
-from proxy.ledger.sqlite.schema import SCHEMA_VERSION, SUMS
+from proxy.ledger.sqlite.schema import SCHEMA_VERSION
+from proxy.ledger.sqlite.sums import SUMS
 from tests.bench.book import make, measure
 from tests.ledger.samples import rows
 

@@ -13,7 +13,7 @@ from proxy.core.records.canonical import GENESIS, HASHED_V1, chained, seal
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerUnavailable, Refusal
 from proxy.ledger.sqlite.booking import Booker
-from proxy.ledger.sqlite.schema import BUCKET_MS
+from proxy.ledger.sqlite.sums import BUCKET_MS
 from tests.ledger.samples import KEY, START_MS, make_id, make_record, numbered, open_book, rows
 
 

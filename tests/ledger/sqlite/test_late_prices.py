@@ -28,7 +28,8 @@ from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.ledger import Batch, connect_reader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.late_prices import counted, moved
-from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, MIGRATIONS, SUMS, WIDE
+from proxy.ledger.sqlite.schema import MIGRATIONS
+from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, SUMS, WIDE
 from proxy.ledger.sqlite.usage import UsageRow
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, rows
 

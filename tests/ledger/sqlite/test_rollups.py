@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from proxy.ledger import Batch
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.rollups import GRACE_MS
-from proxy.ledger.sqlite.schema import BUCKET_MS, GROUPS, MIGRATIONS, MONEY, SUMS, WIDE, migrate
+from proxy.ledger.sqlite.schema import MIGRATIONS, migrate
+from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, MONEY, SUMS, WIDE
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, records, rows
 
 DAY_MS = 86_400_000

@@ -15,12 +15,12 @@ from proxy.ledger import Batch, LedgerError, connect_reader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.schema import (
     APPEND_ONLY,
-    BUCKET_MS,
     MIGRATIONS,
     SCHEMA_VERSION,
     migrate,
     schema_version,
 )
+from proxy.ledger.sqlite.sums import BUCKET_MS
 from proxy.ledger.sqlite.verify import verify_chain
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book, rows
 

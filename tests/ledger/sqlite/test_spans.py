@@ -12,8 +12,8 @@ import pytest
 
 from proxy.ledger import Batch, connect_reader
 from proxy.ledger.sqlite.booking import Booker
-from proxy.ledger.sqlite.schema import GROUPS, SUMS, WIDE
 from proxy.ledger.sqlite.spans import Piece, Reach, pieces, reach, source
+from proxy.ledger.sqlite.sums import GROUPS, SUMS, WIDE
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book, rows
 
 DAY_MS = 86_400_000

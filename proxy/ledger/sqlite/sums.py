@@ -1,0 +1,138 @@
+"""What roll-ups sum, and the statements that add to them: quarter hours, and wider spans.
+
+A roll-up has one row a group (`GROUPS`) and span of time, with the sums of `SUMS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.ledger.sqlite.late_prices import moved
+
+# Every time zone in use starts its days and hours on a quarter hour of UTC.
+BUCKET_MS = 15 * 60 * 1000
+
+# The sums of a roll-up: a null is "nothing known", as in the record. The expressions read one row
+# of records each; `measures` below sums them.
+SUMS: tuple[tuple[str, str], ...] = (
+    ("requests", "(kind = 'usage')"),
+    ("input_tokens", "input_tokens"),
+    ("cached_tokens", "cached_tokens"),
+    ("cache_write_tokens", "cache_write_tokens"),
+    ("output_tokens", "output_tokens"),
+    ("reasoning_tokens", "reasoning_tokens"),
+    ("cost_nano", "cost_nano"),
+    ("charge_nano", "charge_nano"),
+    ("reported_requests", "(kind = 'usage' AND source = 'reported')"),
+    ("unpriced_requests", "(kind = 'usage' AND cost_nano IS NULL)"),
+)
+GROUPS: tuple[str, ...] = ("key_id", "team", "model_requested", "upstream", "currency")
+
+# Roll-ups of wider spans, which a range of months is summed from: a year has 35,000 quarter hours.
+# They hold what started before `folded_until_ms` (see `rollups`). Names stand apart, under a
+# number, and a group's spans stand together, so that summing them needs no sorting. Money comes in
+# two halves of 32 bits: a month of a small company's dong is beyond 63 bits.
+FOUR_HOURS_MS = 4 * 60 * 60 * 1000
+HALF = 2**32
+# Table, and the start of the span that a moment lies in; the narrowest first.
+WIDE: tuple[tuple[str, str], ...] = (
+    ("rollups_4h", f"{{at}} - {{at}} % {FOUR_HOURS_MS}"),
+    ("rollups_daily", "{at} - {at} % 86400000"),
+    # Of the calendar in UTC; clamped to what SQLite's calendar knows, beyond which a span would be
+    # null.
+    (
+        "rollups_monthly",
+        "strftime('%s', max(0, min({at}, 253402300799999)) / 1000, 'unixepoch', 'start of month') * 1000",
+    ),
+)
+MONEY = ("cost_nano", "charge_nano")
+WIDE_SUMS: tuple[str, ...] = tuple(
+    column
+    for name, _ in SUMS
+    for column in ((f"{name}_high", f"{name}_low") if name in MONEY else (name,))
+)
+_SUM_MAX = 2**63 - 1
+
+
+def added(name: str) -> str:
+    """How an upsert adds to a sum. null + 5 is 5, null + null is null."""
+    # Past 63 bits SQLite's + turns into a float, which a STRICT table refuses for ever: the sum
+    # stays at the bound instead.
+    return f"{name} = coalesce(max(-{_SUM_MAX}, min({_SUM_MAX}, {name} + excluded.{name})), {name}, excluded.{name})"
+
+
+def _summed(name: str) -> str:
+    """The same for any number of rows, of which `sum` alone would refuse to go past 63 bits."""
+    return (
+        f"max(-{_SUM_MAX}, min({_SUM_MAX}, sum({name} / {HALF}) * {HALF} + sum({name} % {HALF})))"
+    )
+
+
+def named(source: str) -> str:
+    """Gives each group in `source` its number."""
+    return f"INSERT INTO rollup_groups ({', '.join(GROUPS)}) SELECT DISTINCT {', '.join(GROUPS)} FROM ({source}) WHERE 1 ON CONFLICT DO NOTHING"
+
+
+def folded(table: str, span: str, source: str) -> str:
+    """Adds the rows of `source` to a wide table: `at`, the groups and the sums of a quarter hour's
+    roll-up. The groups have their numbers."""
+    same = " AND ".join(
+        f"g.{name} = s.{name}"
+        if name in _NEVER_NULL
+        else f"ifnull(g.{name}, 0) = ifnull(s.{name}, 0)"
+        for name in GROUPS
+    )
+    sums = [
+        sum
+        for name, _ in SUMS
+        for sum in (
+            [f"sum({name} / {HALF})", f"sum({name} % {HALF})"] if name in MONEY else [_summed(name)]
+        )
+    ]
+    return _upsert(table, span, sums, f"({source}) AS s JOIN rollup_groups AS g ON {same}")
+
+
+def folded_on(table: str, span: str, where: str) -> str:
+    """Adds spans of the narrowest wide table, those where `where` holds of its `at`, to a wider
+    one."""
+    narrowest = f"(SELECT group_id, bucket_ms AS at, {', '.join(WIDE_SUMS)} FROM {WIDE[0][0]})"
+    return _upsert(
+        table,
+        span,
+        list(map(_summed, WIDE_SUMS)),
+        f"rollup_groups AS g CROSS JOIN {narrowest} AS s ON s.group_id = g.id AND {where}",
+    )
+
+
+def _upsert(table: str, span: str, sums: Sequence[str], source: str) -> str:
+    return f"""
+INSERT INTO {table} (group_id, bucket_ms, {", ".join(WIDE_SUMS)})
+SELECT g.id, {span.format(at="s.at")}, {", ".join(sums)}
+FROM {source} GROUP BY 1, 2
+ON CONFLICT (group_id, bucket_ms) DO UPDATE SET {", ".join(map(added, WIDE_SUMS))}"""
+
+
+_NEVER_NULL = ("key_id", "upstream")
+
+
+def measures(alias: str = "") -> str:
+    """The select list that sums records into a roll-up's columns. With no record known to have a
+    number the sum is null."""
+    return ", ".join(f"sum({expression}) AS {alias}{name}" for name, expression in SUMS)
+
+
+def moved_into_rollups(where: str) -> str:
+    """Adds to the quarter hours what the prices moved that `where` chooses; see
+    `proxy.ledger.sqlite.late_prices`."""
+    bucket = f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"
+    rows = moved([bucket], GROUPS, SUMS, lambda name, expression: f"{expression} AS {name}", where)
+    sums = ", ".join(f"sum({name})" for name, _ in SUMS)
+    return f"""
+INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in SUMS)})
+SELECT bucket_ms, {", ".join(GROUPS)}, {sums} FROM ({rows}) GROUP BY 1, 2, 3, 4, 5, 6 {ON_KNOWN_GROUP}"""
+
+
+# How an upsert adds to the quarter hours.
+ON_KNOWN_GROUP = f"""
+ON CONFLICT (bucket_ms, key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0)) DO UPDATE SET
+{", ".join(added(name) for name, _ in SUMS)}"""
