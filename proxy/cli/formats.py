@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-NANO = 1_000_000_000
+from proxy.core.money import decimal
+
 UNKNOWN = "–"
 
 
 def money(nano: int) -> str:
-    """An amount in units of its currency: at least two decimals, all nine if they are there
-    (1500000000 -> 1.50, 1 -> 0.000000001)."""
-    units, rest = divmod(abs(nano), NANO)
-    decimals = f"{rest:09d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if nano < 0 else ''}{units:,}.{decimals}"
+    """An amount in units of its currency, as people read it: 1500000000 -> 1.50."""
+    return decimal(nano, grouped=True)
 
 
 def count(number: int) -> str:

@@ -9,10 +9,10 @@ from typing import TypeVar
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
+from proxy.core.money import NANO
 from proxy.metrics.definitions import PREFIX, SPECS
 from proxy.metrics.histogram import Snapshot
 
-_NANO = 1_000_000_000
 _Labels = TypeVar("_Labels", bound=tuple[str | int, ...])
 
 
@@ -47,7 +47,7 @@ class Families:
 
     def nano(self, name: str, labels: Sequence[str], value_nano: int) -> None:
         """One sample of money. This is the one division: what was added up before is an integer."""
-        self._values[name].add_metric(labels, value_nano / _NANO)
+        self._values[name].add_metric(labels, value_nano / NANO)
 
     def counts(self, name: str, table: Mapping[_Labels, int]) -> None:
         """The samples of a whole table, keyed by label values; the caller sees to it that nobody

@@ -22,11 +22,10 @@ from proxy.core.limits.rules import Rules
 from proxy.core.limits.state import LimitState
 from proxy.ledger import Ledger
 from proxy.quota import Quota
-from proxy.quota.status import taken_ppm
+from proxy.quota.status import states_in_turns, taken_ppm
 
 REASON_CHARS_MAX = 200
 _NUMBER = re.compile(r"[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?")
-AT_ONCE = 500  # limits looked at before others get their turn: there may be tens of thousands
 
 
 class CreditOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,12 +54,11 @@ async def standings(quota: Quota, rules: Rules, now_ms: int, near_ppm: int = 0) 
         {limit.count_id: limit for limit in (*quota.limits(), *rules.configured())}.values()
     )
     shown: list[tuple[int, str, LimitState]] = []
-    for start in range(0, len(limits), AT_ONCE):
-        for state in await quota.states(limits[start : start + AT_ONCE], now_ms):
+    async for states in states_in_turns(quota, limits, now_ms):
+        for state in states:
             ppm = taken_ppm(state)
             if ppm >= near_ppm:
                 shown.append((-ppm, state.limit.id, state))
-        await asyncio.sleep(0)
     return [
         state for _, _, state in await asyncio.to_thread(sorted, shown, key=lambda one: one[:2])
     ]

@@ -3,13 +3,18 @@ command line."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, tzinfo
 
 import msgspec
 
 from proxy.core.limits.language import Unit, show, show_money
-from proxy.core.limits.limit import PPM
+from proxy.core.limits.limit import PPM, Limit
 from proxy.core.limits.state import LimitState
+from proxy.quota import Quota
+
+AT_ONCE = 500  # limits looked at before others get their turn
 
 
 class LimitStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,3 +69,15 @@ def taken_ppm(state: LimitState) -> int:
     room = state.amount + state.granted
     taken = state.used if state.limit.smooth else state.used + state.held
     return PPM if room <= 0 else taken * PPM // room
+
+
+async def states_in_turns(
+    quota: Quota, limits: Sequence[Limit], now_ms: int
+) -> AsyncIterator[list[LimitState]]:
+    """How many limits stand, some at a time: there may be tens of thousands.
+
+    Others get their turn in between. Raises QuotaUnavailable.
+    """
+    for start in range(0, len(limits), AT_ONCE):
+        yield await quota.states(limits[start : start + AT_ONCE], now_ms)
+        await asyncio.sleep(0)

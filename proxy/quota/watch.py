@@ -13,10 +13,10 @@ from proxy.core.limits.limit import PPM, describe
 from proxy.core.limits.state import LimitState
 from proxy.metrics.collector import Metrics
 from proxy.quota import Breach, Crossing, Quota, QuotaUnavailable
+from proxy.quota.status import states_in_turns
 
 LOG = logging.getLogger("tollkeeper.limits")
 INTERVAL_S: Final = 1.0
-AT_ONCE: Final = 500  # limits looked at before others get their turn
 
 
 class Watched(Protocol):
@@ -29,12 +29,10 @@ class Watched(Protocol):
 
 async def show_limits(parts: Watched) -> None:
     """Brings the metrics up to date, in parts: there may be tens of thousands."""
-    limits = parts.quota.limits()
     states: list[LimitState] = []
     try:
-        for start in range(0, len(limits), AT_ONCE):
-            states += await parts.quota.states(limits[start : start + AT_ONCE], parts.now_ms())
-            await asyncio.sleep(0)
+        async for some in states_in_turns(parts.quota, parts.quota.limits(), parts.now_ms()):
+            states += some
     except QuotaUnavailable:
         states = []  # no samples rather than old ones
     parts.metrics.limits.show(states)

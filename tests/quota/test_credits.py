@@ -17,7 +17,8 @@ from proxy.core.limits.credit import Credit
 from proxy.core.limits.decisions import Used
 from proxy.ledger import Ledger, LedgerUnavailable
 from proxy.quota import Quota, connect
-from proxy.quota.credits import AT_ONCE, CreditOrder, credit, standings
+from proxy.quota.credits import CreditOrder, credit, standings
+from proxy.quota.status import AT_ONCE
 
 UTC = ZoneInfo("UTC")
 NOW_MS = 1_800_000_000_000

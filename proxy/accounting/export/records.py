@@ -21,10 +21,9 @@ from typing import Protocol
 
 import msgspec
 
+from proxy.core.money import decimal
 from proxy.core.records import canonical
 from proxy.core.records.canonical import Value
-
-NANO = 1_000_000_000
 
 LABEL = "label:"
 FOR_PEOPLE = ("cost", "charge", "currency", "started_at", "booked_at")
@@ -131,13 +130,6 @@ class JsonLines:
 
 
 FORMATS: Mapping[str, Callable[[tzinfo, Sequence[str]], Lines]] = {"csv": Csv, "jsonl": JsonLines}
-
-
-def decimal(nano: int) -> str:
-    """An amount in units of its currency, exactly, as programs and spreadsheets read it: 1500000000
-    -> 1.50, -1 -> -0.000000001."""
-    units, rest = divmod(abs(nano), NANO)
-    return f"{'-' if nano < 0 else ''}{units}.{f'{rest:09d}'.rstrip('0').ljust(2, '0')}"
 
 
 def iso(ms: int, zone: tzinfo) -> str:

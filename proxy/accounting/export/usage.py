@@ -10,7 +10,8 @@ import csv
 import io
 from collections.abc import Sequence
 
-from proxy.accounting.export.records import decimal, harmless
+from proxy.accounting.export.records import harmless
+from proxy.core.money import decimal
 from proxy.ledger.reading import UsageRow
 
 DECIMALS = {"cost": "cost_nano", "charge": "charge_nano"}

@@ -14,9 +14,8 @@ from collections.abc import Iterable
 import msgspec
 
 from proxy.core.calendar import Per
+from proxy.core.money import NANO_DIGITS, decimal
 
-NANO_DIGITS = 9  # money is counted in nano-units: 1 USD is 10**9
-NANO = 10**NANO_DIGITS
 AMOUNT_DIGITS_MAX = (
     15  # of requests, tokens or whole units of money: what an HTTP structured field can show
 )
@@ -222,7 +221,4 @@ def show_amount(amount: int, unit: Unit, currency: str | None) -> str:
 
 def show_money(amount_nano: int) -> str:
     """Nano-units as an exact decimal with the digits that it needs: none, or at least two."""
-    units, nano = divmod(abs(amount_nano), NANO)
-    decimals = f"{nano:0{NANO_DIGITS}d}".rstrip("0")
-    text = f"{units}.{decimals:0<2}" if decimals else str(units)
-    return f"-{text}" if amount_nano < 0 else text
+    return decimal(amount_nano).removesuffix(".00")

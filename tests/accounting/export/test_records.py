@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.accounting.export.records import COLUMNS, FORMATS, Csv, JsonLines, decimal, iso
+from proxy.accounting.export.records import COLUMNS, FORMATS, Csv, JsonLines, iso
+from proxy.core.money import decimal
 from proxy.core.records import canonical
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch

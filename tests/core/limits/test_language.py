@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.calendar import Per
-from proxy.core.limits.language import NANO, Rule, Unit, parse, show, show_money
+from proxy.core.limits.language import Rule, Unit, parse, show, show_money
+from proxy.core.money import NANO
 
 # text                                     amount            unit           per     currency  models
 READS = """
