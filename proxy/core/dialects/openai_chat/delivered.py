@@ -39,6 +39,7 @@ class Delivered:
 
     __slots__ = (
         "_assembly",
+        "_echoes",
         "_framed",
         "_frames",
         "_shape",
@@ -52,6 +53,7 @@ class Delivered:
     def __init__(self, texts: Texts | None, *, frames: bool) -> None:
         self.text_bytes = 0
         self.unread_bytes = 0
+        self._echoes = False  # a completion, which may begin with its prompt
         self._texts = texts
         self._assembly = Assembly(texts)
         self._frames = frames  # chunks come as they are, so that one can be told to be an event
@@ -128,11 +130,16 @@ class Delivered:
             return len(event)
         return self._assemble([(("damaged",), 0, plain(inside)) for inside in strings_in(event)])
 
+    def beyond(self, output_tokens: int | None) -> bool:
+        """Whether the output that was stated cannot have counted the text."""
+        return not self._echoes and exceeds(self.text_bytes, output_tokens)
+
     def finish(self) -> None:
         """The answer is over."""
         self._assembly.finish()
 
     def _take(self, choices: list[Choice]) -> tuple[list[Choice], int, Piece | None]:
+        self._echoes = self._echoes or any(memoryview(choice.text).nbytes for choice in choices)
         texts = texts_of(choices)
         only = (texts[0][0], texts[0][2]) if len(texts) == 1 else None
         return choices, self._assemble(texts), only

@@ -306,7 +306,7 @@ class ChatMeter:
         )
         self.service_tier = self.service_tier or stated.service_tier
         counts = stated.counts_output_of(self._stated) and self._counts_all(answer, earlier)
-        if embeds or (counts and not exceeds(self.text_bytes, self.usage.output_tokens)):
+        if embeds or (counts and not self._delivered.beyond(self.usage.output_tokens)):
             self.usage_current = True
             self.usage_final = final
 
@@ -361,7 +361,7 @@ class ChatMeter:
             self._delivered = Delivered(self.texts, frames=False)
         choices, _, _ = self._delivered.take(body, answer)
         self._delivered.finish()
-        if exceeds(self.text_bytes, output):
+        if self._delivered.beyond(output):
             self.usage_current = self.usage_final = False
         self._read = self._delivered.unread_bytes == 0
         self.unreadable = not self._read

@@ -724,3 +724,10 @@ def test_an_output_that_cannot_be_the_text_has_not_counted_it() -> None:
         events = stream_of(chunk(text), {"choices": [], "usage": usage})
         meter = run([events + b"data: [DONE]\n\n"], stream=True)
         assert (meter.usage_current, meter.usage_final) == (counts, counts)
+
+
+def test_a_completion_may_begin_with_its_prompt_which_is_no_output() -> None:
+    usage = {"prompt_tokens": 507, "completion_tokens": 1, "total_tokens": 508}
+    answer = {"choices": [{"text": "word " * 500, "finish_reason": "stop"}], "usage": usage}
+    meter = run([json.dumps(answer).encode()], stream=False)
+    assert (meter.usage_current, meter.usage_final) == (True, True)
