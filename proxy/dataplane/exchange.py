@@ -11,81 +11,40 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-from proxy.core.dialects.contract import Dialect
-from proxy.core.entries import Opened, Voided
+from proxy.core.entries import Voided
 from proxy.core.errors import ProxyError
 from proxy.core.records.ending import How
 from proxy.core.records.settlement import settle
 from proxy.core.usage import Outcome, Source, UsageRecord
-from proxy.dataplane.connection import Request
-from proxy.dataplane.counting.counter import ExchangeCount
-from proxy.dataplane.hold import Hold
+from proxy.dataplane.admission import Admitted
 from proxy.dataplane.relay import Relay
-from proxy.dataplane.request_body import BodyMemory
 from proxy.dataplane.services import Services, journal_unavailable
-from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.connection import UpstreamConnection
 from proxy.dataplane.upstream.pool import ConnectError
-from proxy.dataplane.upstream.upstream import Upstream
 from proxy.journal import JournalUnavailable
-
-
-class Payload:
-    """Request head and body as they go upstream, until they are sent.
-
-    `plain`: the same without the question for usage, if `first` holds one that the client did not
-    ask (`stream_usage: inject`), for the one retry.
-    """
-
-    __slots__ = ("_memory", "first", "plain")
-
-    def __init__(self, first: bytes, plain: bytes | None, memory: BodyMemory) -> None:
-        self.first = first
-        self.plain = plain
-        self._memory = memory
-
-    def release(self) -> None:
-        """Nothing of it is needed any more."""
-        self.first = b""
-        self.plain = None
-        self._memory.release()
 
 
 class Exchange:
     """One request and its upstream attempt. `run` returns when the answer was written, as far as
     there is someone to read it."""
 
-    def __init__(
-        self,
-        services: Services,
-        snapshot: Snapshot,
-        dialect: Dialect,
-        upstream: Upstream,
-        request: Request,
-        opened: Opened,
-        counting: ExchangeCount,
-        hold: Hold,
-        payload: Payload,
-    ) -> None:
+    def __init__(self, services: Services, admitted: Admitted) -> None:
         self._services = services
-        self._settings = (
-            snapshot.settings
-        )  # the config it was admitted under, whatever is reloaded meanwhile
-        self._prices = snapshot.prices
-        self._dialect = dialect
-        self._upstream = upstream
-        self._request = request
-        self._client = request.connection
-        self._opened = opened
-        self._counting = counting
-        self._hold = hold
-        self._payload = payload
+        self._admitted = admitted
+        self._settings = admitted.snapshot.settings
+        self._prices = admitted.snapshot.prices
+        self._upstream = admitted.upstream
+        self._client = admitted.request.connection
+        self._opened = admitted.opened
+        self._counting = admitted.counting
+        self._hold = admitted.hold
+        self._payload = admitted.payload
         self._started_s = monotonic()
         self._connecting: asyncio.Task[None] | None = None
         self._left = False  # the client is gone
         self._sent = False  # something reached the upstream
         self._settled = False
-        self.relay = self._attempt(spliced=payload.plain is not None)
+        self.relay = self._attempt(spliced=self._payload.plain is not None)
 
     @property
     def stream(self) -> bool:
@@ -176,13 +135,7 @@ class Exchange:
     def _attempt(self, *, spliced: bool) -> Relay:
         return Relay(
             self._services,
-            self._settings,
-            self._dialect,
-            self._upstream,
-            self._request,
-            self._opened,
-            self._counting,
-            self._hold,
+            self._admitted,
             spliced=spliced,
             started_s=self._started_s,
             sent=self._request_sent,

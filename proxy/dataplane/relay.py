@@ -17,21 +17,15 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from proxy.config.settings import Settings
-from proxy.core.dialects.contract import Dialect
-from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError
 from proxy.core.http.headers import first_text
 from proxy.core.http.response_head import MalformedAnswer
 from proxy.core.records.ending import How
-from proxy.dataplane.connection import Request
-from proxy.dataplane.counting.counter import ExchangeCount
-from proxy.dataplane.hold import Hold
+from proxy.dataplane.admission import Admitted
 from proxy.dataplane.progress import Progress
 from proxy.dataplane.response import RelayedResponse
 from proxy.dataplane.services import Services, journal_unavailable
 from proxy.dataplane.upstream.connection import UpstreamConnection
-from proxy.dataplane.upstream.upstream import Upstream
 from proxy.journal import JournalUnavailable
 
 DECLINES = (
@@ -54,27 +48,21 @@ class Relay:
     def __init__(
         self,
         services: Services,
-        settings: Settings,
-        dialect: Dialect,
-        upstream: Upstream,
-        request: Request,
-        opened: Opened,
-        counting: ExchangeCount,
-        hold: Hold,
+        admitted: Admitted,
         *,
         spliced: bool,
         started_s: float,
         sent: Callable[[], None],
     ) -> None:
         self._services = services
-        self._settings = settings
-        self._dialect = dialect
-        self._upstream = upstream
-        self._request = request
-        self._client = request.connection
-        self._opened = opened
-        self._counting = counting
-        self._hold = hold
+        self._settings = admitted.snapshot.settings
+        self._dialect = admitted.dialect
+        self._upstream = admitted.upstream
+        self._request = admitted.request
+        self._client = admitted.request.connection
+        self._opened = admitted.opened
+        self._counting = admitted.counting
+        self._hold = admitted.hold
         self._spliced = spliced
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tell_sent = sent

@@ -96,3 +96,24 @@ class BodyMemory:
                 services.body_bytes_of[self._key_id] = left
             else:
                 del services.body_bytes_of[self._key_id]
+
+
+class Payload:
+    """Request head and body as they go upstream, until they are sent.
+
+    `plain`: the same without the question for usage, if `first` holds one that the client did not
+    ask (`stream_usage: inject`), for the one retry.
+    """
+
+    __slots__ = ("_memory", "first", "plain")
+
+    def __init__(self, first: bytes, plain: bytes | None, memory: BodyMemory) -> None:
+        self.first = first
+        self.plain = plain
+        self._memory = memory
+
+    def release(self) -> None:
+        """Nothing of it is needed any more."""
+        self.first = b""
+        self.plain = None
+        self._memory.release()

@@ -38,8 +38,8 @@ PHASES: dict[str, tuple[str, ...]] = {
         "proxy.dataplane.request_loop:check_framing",
     ),
     "authenticate": ("proxy.dataplane.gateway:Gateway._admit",),
-    "read the body": ("proxy.dataplane.gateway:Gateway._arrived",),
-    "read the call": ("proxy.dataplane.gateway:_understood",),
+    "read the body": ("proxy.dataplane.admission:Admission.arrived",),
+    "read the call": ("proxy.dataplane.admission:_understood",),
     "build the head": ("proxy.dataplane.upstream.upstream:Upstream.head",),
     "estimate the prompt": (
         "proxy.dataplane.counting.counter:TokenCounter.begin",
@@ -48,7 +48,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "admit": (
         "proxy.dataplane.gateway:Gateway.handle",
         "proxy.dataplane.gateway:Gateway._exchange",
-        "proxy.dataplane.gateway:Gateway._prepare",
+        "proxy.dataplane.admission:Admission.admit",
     ),
     "run the exchange": ("proxy.dataplane.exchange:Exchange.run",),
     "reserve": ("proxy.dataplane.hold:Hold.reserve",),

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from proxy.dataplane.gateway import Gateway
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import config, running
 
@@ -319,49 +318,6 @@ async def test_paths_without_v1_and_the_three_credential_headers_are_taken(tmp_p
             "/v1/completions",
             "/v1/embeddings",
         }
-
-
-async def test_a_compressed_body_is_read_from_a_copy_and_passes_as_it_came(tmp_path: Path) -> None:
-    async def script(visit: Visit) -> None:
-        await visit.answer(b"{}")
-
-    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
-        packed = gzip.compress(BODY)
-        assert (await ask(proxy.address, post(packed, "Content-Encoding: gzip"))).status == 200
-        assert (
-            upstream.visits[0].body == packed
-            and upstream.visits[0].header("content-encoding") == b"gzip"
-        )
-        assert (await proxy.records(1))[0]["model_requested"] == "m-1"
-
-
-LARGE = b'{"model":"m-1","messages":[' + b"{}," * 400_000 + b"{}]}"
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [post(LARGE), post(gzip.compress(BODY), "Content-Encoding: gzip")],
-    ids=["large", "gzip"],
-)
-async def test_a_body_that_takes_long_to_read_is_read_beside_the_loop(
-    tmp_path: Path, request_: bytes
-) -> None:
-    seen: list[bool] = []
-
-    async def script(visit: Visit) -> None:
-        await visit.answer(b"{}")
-
-    async def look(gateway: Gateway) -> None:
-        while True:
-            seen.append(gateway._one_aside.locked())
-            await asyncio.sleep(0)
-
-    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
-        looking = asyncio.create_task(look(proxy.server.front.gateway))
-        assert (await ask(proxy.address, request_)).status == 200
-        looking.cancel()
-        assert any(seen), "the loop turns while the body is being read"
-        assert not proxy.server.front.gateway._one_aside.locked()
 
 
 async def test_expect_is_answered_by_us_only_after_key_and_length_are_checked(

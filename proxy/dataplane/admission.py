@@ -1,0 +1,336 @@
+"""Everything that may refuse a metered request, asked before anything is opened.
+
+`Admission.arrived` reads the body, `Admission.admit` finds out what it asks for, where it goes and
+what it would take. What comes out is one `Admitted`: all that the exchange and the relay need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import TypeVar, TypeVarTuple
+
+import msgspec
+
+from proxy.config.settings import Settings
+from proxy.core.dialects.contract import Call, Dialect
+from proxy.core.dialects.request_fields import forbid_fields
+from proxy.core.entries import Opened
+from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
+from proxy.core.http.content_coding import decode_body
+from proxy.core.http.headers import first, values
+from proxy.core.http.media_type import check_json
+from proxy.core.limits.rules import Rules
+from proxy.dataplane.attribution import attribute
+from proxy.dataplane.connection import Request
+from proxy.dataplane.counting.counter import ExchangeCount
+from proxy.dataplane.hold import Hold, refuse_used_up
+from proxy.dataplane.request_body import BodyMemory, Payload, read_body
+from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
+from proxy.dataplane.upstream.upstream import Upstream
+from proxy.tenants.ring import Tenant
+
+LARGE_BYTES = 256 * 1024  # of a body: reading it takes up to four milliseconds
+SMALL_BYTES = 16 * 1024  # of a body: reading it costs no more than asking first whether it may
+TIER_CHARS_MAX = (
+    64  # of one that is asked for: it is kept in the journal, whose entries have a bounded size
+)
+Args = TypeVarTuple("Args")
+Result = TypeVar("Result")
+
+
+class Caller:
+    """Who asks, as far as it is known yet."""
+
+    __slots__ = (
+        "booked",
+        "dialect",
+        "endpoint",
+        "fields",
+        "id",
+        "snapshot",
+        "started_at_ms",
+        "tenant",
+    )
+
+    def __init__(self, snapshot: Snapshot, endpoint: str, dialect: Dialect) -> None:
+        self.endpoint = endpoint
+        self.dialect = dialect  # in which it is told of errors
+        self.snapshot = snapshot  # the config of this whole request, whatever is reloaded meanwhile
+        self.tenant: Tenant | None = None
+        self.id = ""
+        self.started_at_ms = 0
+        self.fields: list[tuple[bytes, bytes]] = []  # how its limits stand, if it was let through
+        self.booked = False  # something was sent upstream, and there is a record of it
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """One request that may be sent. Its snapshot is the config that it was admitted under, whatever
+    is reloaded meanwhile."""
+
+    snapshot: Snapshot
+    dialect: Dialect
+    upstream: Upstream
+    request: Request
+    call: Call
+    opened: Opened
+    counting: ExchangeCount
+    hold: Hold
+    payload: Payload
+
+
+class Admission:
+    """Admits requests of tenants who are known. `rules`: the limits in effect, which a reload
+    changes."""
+
+    def __init__(self, services: Services, rules: Callable[[], Rules]) -> None:
+        self._services = services
+        self._rules = rules
+        self._one_aside = asyncio.Semaphore(1)
+
+    async def arrived(
+        self,
+        request: Request,
+        caller: Caller,
+        tenant: Tenant,
+        memory: BodyMemory,
+    ) -> bytes:
+        """The body, once it is here. Until then the request is not in flight: sending slowly takes
+        no place of others."""
+        check_json(request.headers)
+        length = request.content_length
+        if length is None or length > SMALL_BYTES or _encoding(request) is not None:
+            await self._refuse_used_up(caller, tenant)
+        self._services.arriving += 1
+        try:
+            body = await self._read(request, caller.snapshot.settings, memory)
+        finally:
+            self._services.arriving -= 1
+        refuse_overload(self._services, caller.snapshot)
+        return body
+
+    async def admit(
+        self,
+        request: Request,
+        caller: Caller,
+        tenant: Tenant,
+        memory: BodyMemory,
+        body: bytes,
+    ) -> Admitted:
+        """Asks what the body decides. Returns with the body handed over."""
+        began_s = monotonic()
+        snapshot, dialect, endpoint = caller.snapshot, caller.dialect, caller.endpoint
+        encoding = _encoding(request)
+        bytes_max = snapshot.settings.bodies.max_bytes
+        beside = encoding is not None or len(body) > LARGE_BYTES
+        if beside:
+            async with self._one_aside:
+                # What went before in the line may have used the limits up.
+                await self._refuse_used_up(caller, tenant)
+                readable, call = await asyncio.to_thread(
+                    _understood, dialect, endpoint, body, encoding, bytes_max
+                )
+        else:
+            readable, call = _understood(dialect, endpoint, body, encoding, bytes_max)
+        if readable is not body:
+            memory.take(len(readable))  # both are held: this one to read, the other to send
+        upstream = _upstream(snapshot, tenant, call)
+        snapshot.check_priced(upstream, call.model, caller.started_at_ms)
+        payload = self._payload(request, dialect, upstream, call, body, tenant.key_id, memory)
+        asked = call.include_usage is True or payload.plain is not None
+        counting = self._services.counter.begin(snapshot, upstream, dialect, call, asked=asked)
+        images = None
+        if snapshot.prices.counts_images(upstream.name):
+            images = await self._aside(beside, dialect.count_images, readable)
+        opened = self._opened(
+            request,
+            caller,
+            tenant,
+            call,
+            upstream,
+            len(body),
+            counting.prompt(readable),
+            images,
+        )
+        hold = Hold(
+            self._services.quota, snapshot, dialect, opened, call, counting.output_expected, self._services.now_ms, self._rules,
+            self._services.served,
+            keeps_caps=self._services.counter.calibration.keeps_caps(upstream.name, call.model),
+        )  # fmt: skip
+        self._services.metrics.overhead("admit", monotonic() - began_s)
+        return Admitted(snapshot, dialect, upstream, request, call, opened, counting, hold, payload)
+
+    async def _refuse_used_up(self, caller: Caller, tenant: Tenant) -> None:
+        """Whoever is beyond a limit is told so before its body costs anything."""
+        now_ms = self._services.now_ms()
+        await refuse_used_up(
+            self._services.quota,
+            caller.snapshot,
+            caller.dialect,
+            tenant.key_id,
+            tenant.team,
+            caller.started_at_ms,
+            now_ms,
+        )
+
+    async def _aside(self, beside: bool, work: Callable[[*Args], Result], *args: *Args) -> Result:
+        """What may hold the loop up for long is done in a thread, one at a time.
+
+        More than one at a time would not be faster: they would only take turns with the loop.
+        """
+        if not beside:
+            return work(*args)
+        async with self._one_aside:
+            return await asyncio.to_thread(work, *args)
+
+    async def _read(self, request: Request, settings: Settings, memory: BodyMemory) -> bytes:
+        length = request.content_length
+        if length is None:
+            if not values(request.headers, b"transfer-encoding"):
+                message = "A body is required: send Content-Length, or chunked transfer coding."
+                raise ProxyError(411, "invalid_request_error", "length_required", message)
+        elif length > settings.bodies.max_bytes:
+            raise too_large(settings.bodies.max_bytes)
+        request.confirm_continue()
+        return await read_body(
+            request.body,
+            bytes_max=settings.bodies.max_bytes,
+            idle_s=settings.timeouts.body_idle_s,
+            rate_min_bytes_s=settings.bodies.rate_min_bytes,
+            arrived=memory.take,
+        )
+
+    def _payload(
+        self,
+        request: Request,
+        dialect: Dialect,
+        upstream: Upstream,
+        call: Call,
+        body: bytes,
+        key_id: str,
+        memory: BodyMemory,
+    ) -> Payload:
+        head = upstream.head(
+            request.method, request.target, request.headers, len(body), via=self._services.via.line
+        )
+        plain = head + body
+        spliced = self._spliced(request, dialect, upstream, call, body, key_id)
+        if spliced is None:
+            return Payload(plain, None, memory)
+        memory.take(len(spliced))  # both are held until the vendor has answered
+        return Payload(spliced, plain, memory)
+
+    def _spliced(
+        self,
+        request: Request,
+        dialect: Dialect,
+        upstream: Upstream,
+        call: Call,
+        body: bytes,
+        key_id: str,
+    ) -> bytes | None:
+        """The request that also asks for the stream's usage, if the upstream's config wants that
+        and the body can say it."""
+        ask = dialect.ask_for_usage
+        if (
+            ask is None
+            or upstream.settings.stream_usage != "inject"
+            or values(request.headers, b"content-encoding")
+        ):
+            return None
+        if not self._services.usage_refusals.may_ask(
+            upstream.name, call.model, key_id, monotonic()
+        ):
+            return None
+        spliced = ask(body, call)
+        if spliced is None:
+            return None
+        return (
+            upstream.head(
+                request.method,
+                request.target,
+                request.headers,
+                len(spliced),
+                via=self._services.via.line,
+                spliced=True,
+            )
+            + spliced
+        )
+
+    def _opened(
+        self,
+        request: Request,
+        caller: Caller,
+        tenant: Tenant,
+        call: Call,
+        upstream: Upstream,
+        body_bytes: int,
+        input_estimate: int,
+        images: int | None,
+    ) -> Opened:
+        end_user, tags = attribute(caller.snapshot.settings.attribution, request.headers, call)
+        retry = first(request.headers, b"x-stainless-retry-count")
+        return Opened(
+            id=caller.id,
+            started_at_ms=caller.started_at_ms,
+            key_id=tenant.key_id,
+            team=tenant.team,
+            labels=tenant.labels,
+            end_user=self._services.end_users.hash(end_user),
+            tags=tags,
+            endpoint=call.endpoint,
+            dialect=caller.dialect.name,
+            upstream=upstream.name,
+            upstream_account=upstream.account,
+            model_requested=call.model,
+            stream=call.stream,
+            client_retry_count=int(retry)
+            if retry is not None and retry.isdigit() and len(retry) < 4
+            else 0,
+            bytes_in=body_bytes,
+            input_estimate=input_estimate,
+            tier_asked=None if call.service_tier is None else call.service_tier[:TIER_CHARS_MAX],
+            images=images,
+        )
+
+
+def refuse_overload(services: Services, snapshot: Snapshot) -> None:
+    """Raises ProxyError 503 where no more requests may be in flight."""
+    if services.inflight >= snapshot.settings.inflight_max:
+        raise unavailable(
+            "overloaded",
+            "The proxy has as many requests in flight as it may (inflight_max). Try again shortly.",
+        )
+
+
+def _upstream(snapshot: Snapshot, tenant: Tenant, call: Call) -> Upstream:
+    """Where the call goes, if this caller may make it. Raises ProxyError 401, 403, 404 or 503."""
+    upstream = snapshot.upstream_for(call.model)
+    if upstream is None:
+        raise snapshot.no_route(call.model)
+    if not tenant.allows(call.model):
+        message = (
+            f"This key may not call {call.model[:100]!r}; it may call: {', '.join(tenant.models)}."
+        )
+        raise ProxyError(403, "invalid_request_error", "model_not_allowed", message, param="model")
+    forbid_fields(call.steering, upstream.settings.allow_fields)
+    snapshot.check_usable(tenant, upstream)
+    return upstream
+
+
+def _encoding(request: Request) -> str | None:
+    """The request's content coding; None where none is named."""
+    encodings = values(request.headers, b"content-encoding")
+    if len(encodings) > 1:
+        raise invalid_request("Content-Encoding is given more than once.")
+    return encodings[0].decode("latin-1") if encodings else None
+
+
+def _understood(
+    dialect: Dialect, endpoint: str, body: bytes, encoding: str | None, bytes_max: int
+) -> tuple[bytes, Call]:
+    """The body as the upstream will read it, and the call it makes."""
+    readable = body if encoding is None else decode_body(encoding, body, bytes_max)
+    return readable, dialect.read_call(endpoint, readable)
