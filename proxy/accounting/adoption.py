@@ -25,9 +25,9 @@ async def adopt_others(
     *,
     timeout_s: float,
 ) -> int:
-    """Settle and book what processes that are gone left in their own writer directories under
-    `root`; the number of records made.
+    """Settle and book what dead processes left in their journals under `root`.
 
+    Returns the number of records made.
     A directory that a living process holds is left alone, and so is, until the next start, what
     cannot be taken over or be booked in time.
     """
@@ -42,9 +42,7 @@ async def adopt_others(
             settled += await _adopt(directory, options, ledger, metrics, pricing, timeout_s)
         except (JournalUnavailable, OSError) as error:
             _LOG.error("%s stays as it is until the next start: %s", directory, error)
-        except (
-            Exception
-        ):  # whatever a stranger's directory makes us trip over, this process has its own work
+        except Exception:  # a stranger's directory must not keep this process from its own work
             _LOG.exception("%s stays as it is until the next start", directory)
     return settled
 

@@ -14,14 +14,12 @@ SALT_BYTES = 16
 
 
 class EndUsers:
-    """Turns an end user into what the ledger stores: nothing, the name, or a hash that can be
-    erased.
+    """Turns an end user into what the ledger stores.
 
     lookup = HMAC(lookup_key, user) finds the user's random salt, and HMAC(salt, user) is stored.
-    Deleting a salt makes the user's records
-    anonymous, although the records themselves cannot change. A new salt is made in memory and
-    handed out once by `new_salts`, so that the
-    recorder can store it before the first record that needs it.
+    Deleting a salt makes the user's records anonymous, although the records themselves cannot
+    change. A new salt is made in memory and handed out once by `new_salts`, so that the recorder
+    can store it before the first record that needs it.
     """
 
     def __init__(

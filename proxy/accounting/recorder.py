@@ -1,10 +1,8 @@
-"""Drains the journal into the ledger, in order, batch by batch; settles what a dead process left
-open.
+"""Drains the journal into the ledger, in order, and settles what a dead process left open.
 
-The journal is the truth until the ledger has it: a batch that the ledger cannot take is kept and
-tried again until it can, and whatever is not booked when
-the process ends is read again at the next start. The one thing held in memory alone is the count of
-refusals, which nobody is billed for.
+The journal is the truth until the ledger has it. A batch that the ledger cannot take is kept and
+tried again until it can. What is not booked when the process ends is read again at the next start.
+Only the count of refusals is held in memory alone; nobody is billed for it.
 """
 
 from __future__ import annotations
@@ -37,8 +35,10 @@ _LOG = logging.getLogger("tollkeeper.recorder")
 
 
 class Recorder:
-    """Lives on the event loop. `recover` first, then `run` beside its use, `drain` before the
-    end."""
+    """Lives on the event loop.
+
+    `recover` comes first, then `run` beside its use, and `drain` before the end.
+    """
 
     def __init__(
         self,
@@ -90,13 +90,14 @@ class Recorder:
         self._wake.set()
 
     def refused(self, key_id: str | None, code: str, now_ms: int) -> None:
-        """A request was refused: counted by key, reason and quarter hour, stored with one of the
-        next batches."""
+        """Count a refused request; the count is stored with one of the next batches."""
         self._pending.refused(key_id, code, now_ms)
 
     def price_terms(self, version: str, terms: bytes) -> None:
-        """The prices in effect from now on, at start (before `recover`) and at each reload: in the
-        book before any record that pins them."""
+        """The prices in effect from now on, at the start (before `recover`) and at each reload.
+
+        They are in the book before any record that pins them.
+        """
         self._pending.price_terms(version, terms)
         self._wake.set()
 
@@ -109,22 +110,25 @@ class Recorder:
 
     @property
     def backlog(self) -> int:
-        """Records closed and not yet booked. Those of an earlier life count as they are read, a
-        batch at a time."""
+        """Records closed and not yet booked.
+
+        Those of an earlier life count as they are read, a batch at a time.
+        """
         earlier = sum(1 for seq, _ in self._in_hand if seq <= (self._start_seq or 0))
         return self._told - self._told_booked + earlier
 
     @property
     def lag_s(self) -> float:
-        """For how long the oldest record that is not booked has waited, at most; 0 when all is
-        booked."""
+        """How long the oldest record that is not booked has waited, at most; 0: all is booked."""
         return 0.0 if self._behind_since_s is None else time.monotonic() - self._behind_since_s
 
     # Recovery.
 
     async def recover(self) -> int:
-        """Settle what a dead process left open in this journal, before anything new is written; the
-        number of records made. They are booked by `run`."""
+        """Settle what a dead process left open in this journal, before anything new is written.
+
+        Returns the number of records made; `run` books them.
+        """
         if self._start_seq is None:
             self._booked_seq = await self._retries.until_done(
                 lambda: self._ledger.position(self._journal.writer)
@@ -154,8 +158,8 @@ class Recorder:
             self.wake(record)
         if booked:
             _LOG.warning(
-                "%d requests have a record in the ledger but no end in the journal, as after a power"
-                " cut; the ledger's record stands",
+                "%d requests have a record in the ledger but no end in the journal, as after a"
+                " power cut; the ledger's record stands",
                 len(booked),
             )
         if settled:
@@ -196,8 +200,10 @@ class Recorder:
             self._forget_reader()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait until all that the journal has is booked, refusals and prices too; False if that
-        took longer, or `run` does not run."""
+        """Wait until all that the journal has is booked, refusals and prices too.
+
+        False if that took longer, or `run` does not run.
+        """
         await asyncio.sleep(0)  # a `run` that was only just started begins now
         try:
             async with asyncio.timeout(timeout_s):
@@ -207,7 +213,8 @@ class Recorder:
                     await self._progress.wait()
         except TimeoutError:
             _LOG.warning(
-                "%d records are not booked yet; the journal has them, and the next start books them",
+                "%d records are not booked yet;"
+                " the journal has them, and the next start books them",
                 self.backlog,
             )
         return not self._is_behind()
@@ -333,9 +340,13 @@ class Recorder:
             )
             self._told_booked += undecodable
             _LOG.error(
-                "the journal in %s is damaged: %d records unreadable, %d entries missing, %d bytes passed over",
-                self._journal.directory, undecodable, missing, skipped_bytes,
-            )  # fmt: skip
+                "the journal in %s is damaged:"
+                " %d records unreadable, %d entries missing, %d bytes passed over",
+                self._journal.directory,
+                undecodable,
+                missing,
+                skipped_bytes,
+            )
 
     def _forget_reader(self) -> None:
         if self._reader is not None:

@@ -1,12 +1,11 @@
 """Prices booked records anew, a stretch of the book at a time, and books what differs.
 
 `proxy.core.pricing.booked` says by which terms: those in effect now where they say something about
-the
-record's time, else its own. What differs becomes adjustments, beside the traffic.
+the record's time, else its own. What differs becomes adjustments, beside the traffic.
 
-One call does a bounded stretch and says where the next one goes on, so that nobody waits long, a
-stop loses nothing and progress can be shown. Repeating any
-of it books nothing twice (`proxy.core.records.repricing`).
+One call does a bounded stretch and says where the next one goes on, so that no request waits long,
+a stop loses nothing and progress can be shown. Repeating any of it books nothing twice
+(`proxy.core.records.repricing`).
 """
 
 from __future__ import annotations
@@ -44,13 +43,14 @@ _KIND, _ADJUSTS, _TEAM, _MODEL, _UPSTREAM = map(
 class Rerate(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}
 ):
-    """What to price anew: records started in [from, to), days or ISO times in the ledger's zone,
-    open where null.
+    """What to price anew: records started in [from, to).
 
-    The first call leaves out the rest, or names the prices that it means; the next ones repeat
-    `through` and `price_version` of its answer and have its
-    `next` as `after`. `teams`, `models` (globs of the model asked for) and `upstreams` narrow it,
-    each if there are any; "" is no team, no model. `reason` is booked with each adjustment.
+    `from` and `to` are days or ISO times in the ledger's zone, open where null. `teams`, `models`
+    (globs of the model asked for) and `upstreams` narrow it, each if there are any; "" is no team,
+    no model. `reason` is booked with each adjustment.
+
+    The first call leaves out the rest, or names the prices that it means. The next ones repeat
+    `through` and `price_version` of its answer and have its `next` as `after`.
     """
 
     dry_run: bool
@@ -66,8 +66,10 @@ class Rerate(
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What the adjustments of one team and model come to, in nano-units; None where no amount is
-    known."""
+    """What the adjustments of one team and model come to, in nano-units.
+
+    None where no amount is known.
+    """
 
     team: str | None
     model: str | None
@@ -103,16 +105,17 @@ async def rerate(
     zone: ZoneInfo,
     booked: Callable[[UsageRecord], None] | None = None,
 ) -> Rerated:
-    """One stretch; `booked` hears of each adjustment. Raises ProxyError 400 or 409 for what cannot
-    be done as asked, LedgerError, LedgerUnavailable.
+    """Price one stretch anew; `booked` hears of each adjustment.
 
+    Raises ProxyError 400 or 409 for what cannot be done as asked, LedgerError, LedgerUnavailable.
     Prices must not change between the calls, or a period would be billed by two: 409
     `prices_changed`.
     """
     if ask.price_version not in (None, prices.version):
         message = (
-            f"The prices in effect are {prices.version}, not {ask.price_version}: reload the config if the file is newer than the process (a changed currency or "
-            "timezone needs a restart), then begin anew. What is booked is not booked again."
+            f"The prices in effect are {prices.version}, not {ask.price_version}: reload the "
+            "config if the file is newer than the process (a changed currency or timezone needs a "
+            "restart), then begin anew. What is booked is not booked again."
         )
         raise ProxyError(409, "invalid_request_error", "prices_changed", message)
     if ask.reason is not None and not (

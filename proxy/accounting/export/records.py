@@ -1,11 +1,12 @@
-"""Ledger records as csv or JSON lines: the same columns in both, money as decimals and ISO times
-first for people, then the record as it is stored.
+"""Ledger records as csv or JSON lines, with the same columns in both.
 
-csv is for spreadsheets: an unknown value is an empty field, a text that a spreadsheet would run as
-a formula gets a `'` in front, and control characters
-become spaces, so that a record is one line; each label has a column of its own behind the others,
-`label:NAME`. JSON lines have every text exactly as it is stored, labels, tags and usage_raw as
-objects, and null for unknown.
+First come money as decimals and ISO times, for people; then the record as it is stored.
+
+- csv is for spreadsheets. An unknown value is an empty field. A text that a spreadsheet would run
+  as a formula gets a `'` in front. Control characters become spaces, so that a record is one line.
+  Each label has a column of its own behind the others, `label:NAME`.
+- JSON lines have every text exactly as it is stored, labels, tags and usage_raw as objects, and
+  null for unknown.
 """
 
 from __future__ import annotations
@@ -57,8 +58,7 @@ class Lines(Protocol):
 
 
 class Csv:
-    """As RFC 4180 has it, but for lines that end in a bare newline; in UTF-8 without a byte order
-    mark.
+    """As RFC 4180 has it, in UTF-8 without a byte order mark; lines end in a bare newline.
 
     `labels` names the labels that get a column.
     """
@@ -161,6 +161,8 @@ def _hex(value: Value) -> Value:
 
 
 def harmless(text: str) -> str:
-    """The text with a `'` before whatever a spreadsheet could take for a formula: names come from
-    clients and vendors."""
+    """The text with a `'` before all that a spreadsheet could take for a formula.
+
+    Names come from clients and vendors.
+    """
     return _FORMULA.sub("'", text.translate(_CONTROLS))

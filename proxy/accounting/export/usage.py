@@ -19,9 +19,22 @@ GROUP, TOTAL = "group", "total"
 
 # The columns behind the groups' names.
 COLUMNS = (
-    "requests", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_nano", "charge_nano", "cost", "charge", "currency",
-    "reported_requests", "unpriced_requests", "inconsistent_requests", "row",
-)  # fmt: skip
+    "requests",
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cost_nano",
+    "charge_nano",
+    "cost",
+    "charge",
+    "currency",
+    "reported_requests",
+    "unpriced_requests",
+    "inconsistent_requests",
+    "row",
+)
 
 
 def with_totals(rows: Sequence[UsageRow], by: Sequence[str]) -> list[UsageRow]:
