@@ -204,7 +204,12 @@ def _rates(rows: PriceList, upstream: str, model: str, at_ms: int) -> tuple[str,
 
 def _shown(currency: str, rates: _Rates) -> str:
     given = dict(rates)
-    hidden = {"cached": "input", "cache_write": "input", "reasoning": "output"}
+    hidden = {
+        "cached": "input",
+        "cache_write": "input",
+        "cache_write_long": "cache_write",
+        "reasoning": "output",
+    }
     told = [
         f"{name} {rate}"
         for name, rate in rates

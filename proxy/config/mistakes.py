@@ -199,7 +199,14 @@ def _prices(settings: Settings, now_ms: int) -> Iterator[str]:
         ]
         high = [
             name
-            for name in ("input", "output", "cached", "cache_write", "reasoning")
+            for name in (
+                "input",
+                "output",
+                "cached",
+                "cache_write",
+                "cache_write_long",
+                "reasoning",
+            )
             if (_decimal(getattr(row, name)) or 0) > RATE_MAX
         ]
         currency = row.currency or settings.currency

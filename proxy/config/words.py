@@ -103,6 +103,10 @@ _MEANT: dict[str, str] = {
         "cache_creation_input_token_cost cache_creation cache_write_5m": (
             'write cache_write: "3.75", per million tokens'
         ),
+        "cache_write_1h cache_creation_input_token_cost_above_1hr cache_creation_1h": (
+            'write cache_write_long: "6", per million tokens'
+        ),
+        "web_search search_price searches": 'write search: "0.01", per search',
         "margin surcharge fee uplift": 'write markup: "0.05" for 5 %, of a team',
         "num_retries retries max_retries retry_policy allowed_fails cooldown_time": _ONCE,
         "retry_after enable_retries fallbacks default_fallbacks": _ONCE,

@@ -34,8 +34,9 @@ class Outcome(enum.StrEnum):
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Token counts as an upstream stated them. None is "not stated", 0 is zero.
 
-    cached and cache_write are part of input, reasoning is part of output (a dialect folds them in
-    where a vendor keeps them apart).
+    cached and cache_write are part of input, cache_write_long (kept for an hour or more) is part of
+    cache_write, reasoning is part of output (a dialect folds them in where a vendor keeps them
+    apart). `searches` are those that the vendor made and bills beside the tokens.
     `raw` is the vendor's usage object reduced to its numbers, nested objects kept, for audits.
     """
 
@@ -54,6 +55,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
         None
     )
     total_tokens: int | None = None  # where nothing says how it is divided into input and output
+    cache_write_long_tokens: int | None = None
+    searches: int | None = None
 
     @property
     def states_use(self) -> bool:
@@ -88,6 +91,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
             raw=self.raw,
             upstream_cost_nano=_unless(no_input and no_output, self.upstream_cost_nano),
             total_tokens=self.total_tokens,
+            cache_write_long_tokens=_unless(no_input, self.cache_write_long_tokens),
+            searches=self.searches,
         )
 
 
@@ -132,10 +137,12 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input_tokens: int | None = None
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_write_long_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
+    searches: int | None = None
     input_source: Source
     output_source: Source
     source: Source  # the weaker of both

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from proxy.config.limits import rules_of
 from proxy.config.loader import load
-from proxy.core.records.canonical import COLUMNS
+from proxy.core.records.canonical import HASHED_V1
 from proxy.ledger import connect, connect_reader
 from proxy.ledger.sqlite.schema import MIGRATIONS, migrate
 from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, SUMS, WIDE, measures
@@ -79,7 +79,8 @@ def fill(connection: sqlite3.Connection, records: int, keys: int, days: int) -> 
     """The records in the order of time, and their quarter-hour roll-ups. The chain is not made:
     nothing measured here reads it."""
     columns = _columns(keys, f"({records} - n) * {days * DAY_MS} / {records}")
-    values = ", ".join(columns.get(name, "NULL") for name in COLUMNS)
+    names = (*HASHED_V1, "prev_hash", "hash")  # those of the earlier schema
+    values = ", ".join(columns.get(name, "NULL") for name in names)
     (trigger,) = connection.execute(
         "SELECT sql FROM sqlite_schema WHERE name = 'records_known'"
     ).fetchone()
@@ -88,7 +89,7 @@ def fill(connection: sqlite3.Connection, records: int, keys: int, days: int) -> 
         last = min(records, start + 99_999)
         numbers = f"WITH RECURSIVE numbers (n) AS (SELECT {start} UNION ALL SELECT n + 1 FROM numbers WHERE n < {last})"
         connection.execute(
-            f"INSERT INTO records ({', '.join(COLUMNS)}) {numbers} SELECT {values} FROM numbers"
+            f"INSERT INTO records ({', '.join(names)}) {numbers} SELECT {values} FROM numbers"
         )
     first_ms = END_MS - days * DAY_MS
     for start_ms in range(first_ms - first_ms % BUCKET_MS, END_MS + 2 * BUCKET_MS, DAY_MS):

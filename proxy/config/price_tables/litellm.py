@@ -25,6 +25,7 @@ _RATE_OF: Final = {
     "input": "input_cost_per_token",
     "cached": "cache_read_input_token_cost",
     "cache_write": "cache_creation_input_token_cost",
+    "cache_write_long": "cache_creation_input_token_cost_above_1hr",
     "audio_input": "input_cost_per_audio_token",
     "output": "output_cost_per_token",
     "reasoning": "output_cost_per_reasoning_token",
@@ -117,8 +118,9 @@ def _model_rows(entry: Mapping[str, object], model: str) -> Iterator[PriceRow]:
             for name, key in _RATE_OF.items():
                 if name not in rates and entry.get(key) is not None:
                     rates[name] = _per_million(entry[key])
-            if _zero(rates.get("cache_write")):
-                del rates["cache_write"]  # stands for "no price of its own"
+            for name in ("cache_write", "cache_write_long"):
+                if _zero(rates.get(name)):
+                    del rates[name]  # stands for "no price of its own"
             if above is None and tier is None and entry.get("input_cost_per_request") is not None:
                 rates["request"] = plain(f"{Decimal(str(entry['input_cost_per_request'])):f}")
             if "input" in rates or "output" in rates:

@@ -40,6 +40,13 @@ class Price(Block, frozen=True, kw_only=True):
     cache_write: Annotated[
         str | None, about("input tokens written to a cache; by default as input", "decimal")
     ] = None
+    cache_write_long: Annotated[
+        str | None,
+        about(
+            "those of them kept for an hour or longer; by default as `cache_write`",
+            "decimal",
+        ),
+    ] = None
     output: Annotated[str | None, about("output tokens", "decimal")] = None
     reasoning: Annotated[str | None, about("reasoning tokens; by default as output", "decimal")] = (
         None
@@ -51,6 +58,9 @@ class Price(Block, frozen=True, kw_only=True):
         str | None, about("audio output tokens; by default as output", "decimal")
     ] = None
     image: Annotated[str | None, about("one image in a request", "decimal")] = None
+    search: Annotated[
+        str | None, about("one web search that the vendor states it made", "decimal")
+    ] = None
     request: Annotated[
         str | None, about("one request that was answered with a 2xx status", "decimal")
     ] = None

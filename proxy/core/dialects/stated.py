@@ -55,7 +55,13 @@ _WRITTEN_INSIDE = (
     "cached_creation_tokens",
 )
 _WRITTEN = ("cache_creation_input_tokens", "cache_write_tokens")
+# How the writes are divided by how long they are kept: Anthropic's names, then OpenAI's.
+_SPLITS_INSIDE = ("cache_write_tokens_details", "cache_creation_token_details")
+_KEPT_SHORT = ("ephemeral_5m_input_tokens", "ttl_30m_tokens")
+_KEPT_LONG = ("ephemeral_1h_input_tokens", "ttl_12h_tokens")
+_SEARCHES = ("web_search_requests",)
 _REASONING = ("reasoning_tokens",)
+_REASONING_INSIDE = ("reasoning_tokens", "thinking_tokens")
 _THOUGHTS = ("thoughtsTokenCount",)  # Google's own API: beside its candidates
 _AUDIO = ("audio_tokens",)
 
@@ -75,6 +81,8 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
     upstream_cost_nano: int | None = None
     service_tier: str | None = None
     raw: dict[str, object] | None = None
+    cache_write_long_tokens: int | None = None
+    searches: int | None = None
 
     def merged(self, later: Stated) -> Stated:
         """Both as one: field by field the last number stated, and a zero only where no number is.
@@ -95,6 +103,10 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
             upstream_cost_nano=_last(self.upstream_cost_nano, later.upstream_cost_nano),
             service_tier=self.service_tier if later.service_tier is None else later.service_tier,
             raw=_merged_raw(self.raw, later.raw),
+            cache_write_long_tokens=_last(
+                self.cache_write_long_tokens, later.cache_write_long_tokens
+            ),
+            searches=_last(self.searches, later.searches),
         )
 
     def counts_output_of(self, whole: Stated) -> bool:
@@ -151,6 +163,11 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
             total_tokens=self.total_tokens
             if input_tokens is None and output_tokens is None
             else None,
+            # the split divides what is stated as written, and adds nothing to it
+            cache_write_long_tokens=None
+            if self.cache_write_long_tokens is None
+            else min(self.cache_write_long_tokens, _number(self.cache_write_tokens)),
+            searches=self.searches,
         )
 
     def _proved(self, *, cached_inside_input: bool) -> tuple[int | None, int | None, bool]:
@@ -230,6 +247,10 @@ def read_stated(
         value for name in _COMPLETION_DETAILS if isinstance(value := stated.get(name), dict)
     ]
     beside = (stated,)
+    written = _last(_count(beside, _WRITTEN), _count(prompt_details, _WRITTEN_INSIDE))
+    kept_short, kept_long = _split(stated, prompt_details)
+    if not written and (kept_short or kept_long):
+        written = _number(kept_short) + _number(kept_long)
     input_tokens = _count(beside, _INPUT)
     output_tokens = _count(beside, _OUTPUT)
     total_tokens = _count(beside, _TOTAL)
@@ -242,9 +263,13 @@ def read_stated(
         output_tokens=output_tokens,
         total_tokens=total_tokens,
         cached_tokens=_last(_count(beside, _CACHED), _count(prompt_details, _CACHED_INSIDE)),
-        cache_write_tokens=_last(_count(beside, _WRITTEN), _count(prompt_details, _WRITTEN_INSIDE)),
+        cache_write_tokens=written,
+        cache_write_long_tokens=kept_long,
+        searches=_count([server], _SEARCHES)
+        if isinstance(server := stated.get("server_tool_use"), dict)
+        else None,
         reasoning_tokens=_last(
-            _last(_count(beside, _REASONING), _count(completion_details, _REASONING)),
+            _last(_count(beside, _REASONING), _count(completion_details, _REASONING_INSIDE)),
             _count(beside, _THOUGHTS),
         ),
         audio_input_tokens=_count(prompt_details, _AUDIO),
@@ -255,6 +280,16 @@ def read_stated(
         else None,
         raw=_numbers(stated),
     )
+
+
+def _split(
+    stated: Mapping[str, object], prompt_details: Sequence[Mapping[str, object]]
+) -> tuple[int | None, int | None]:
+    """What was written to the cache for a short time and for a long one."""
+    splits = [stated.get("cache_creation")]
+    splits += [details.get(name) for details in prompt_details for name in _SPLITS_INSIDE]
+    found = [split for split in splits if isinstance(split, dict)]
+    return _count(found, _KEPT_SHORT), _count(found, _KEPT_LONG)
 
 
 def _number(count: int | None) -> int:

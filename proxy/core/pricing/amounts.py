@@ -3,15 +3,17 @@ float is on the way.
 
 A row's decimals are compiled to integers on one scale (`Rates`), so that a sum of products is
 exact. Each token is priced once: input is plain + cached +
-cache_write + audio_input, output is plain + reasoning + audio_output. A part larger than the rest
-of its whole is cut down to it, in that order.
+cache_write + cache_write_long + audio_input, output is plain + reasoning + audio_output. A part
+larger than the rest of its whole is cut down to it, in that order; the long writes are among the
+writes.
 
-    value         = (Σ tokens · rate / 1,000,000 + image · images + request) · (1 − discount)
+    value         = (Σ tokens · rate / 1,000,000 + image · images + search · searches + request)
+                    · (1 − discount)
     cost_original = round(value)
     cost          = round(value · fx)
     charge        = round(value · fx · (1 + markup))
 
-Images and the request have a price only in an answer with a 2xx status.
+Images, searches and the request have a price only in an answer with a 2xx status.
 """
 
 from __future__ import annotations
@@ -29,18 +31,21 @@ PARTS: Final = (
     "input",
     "cached",
     "cache_write",
+    "cache_write_long",
     "audio_input",
     "output",
     "reasoning",
     "audio_output",
 )
 
+_INPUTS: Final = PARTS.index("output")  # so many of them are parts of the input
 _NANO_PLACES: Final = 9
 _PER_TOKENS_PLACES: Final = 6  # rates are per million tokens
 # Whose rate a part has that the row gives none of its own.
 _PARENT: Final = {
     "cached": "input",
     "cache_write": "input",
+    "cache_write_long": "cache_write",
     "audio_input": "input",
     "reasoning": "output",
     "audio_output": "output",
@@ -57,6 +62,8 @@ class HasCounts(Protocol):
     @property
     def cache_write_tokens(self) -> int | None: ...
     @property
+    def cache_write_long_tokens(self) -> int | None: ...
+    @property
     def audio_input_tokens(self) -> int | None: ...
     @property
     def output_tokens(self) -> int | None: ...
@@ -64,6 +71,8 @@ class HasCounts(Protocol):
     def reasoning_tokens(self) -> int | None: ...
     @property
     def audio_output_tokens(self) -> int | None: ...
+    @property
+    def searches(self) -> int | None: ...
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +85,8 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
     output_tokens: int | None
     reasoning_tokens: int | None
     audio_output_tokens: int | None
+    cache_write_long_tokens: int | None = None
+    searches: int | None = None
 
 
 class Priced(msgspec.Struct, frozen=True, gc=False):
@@ -141,14 +152,15 @@ class NoPrices:
 class Rates(msgspec.Struct, frozen=True, gc=False):
     """A row's rates after discount, as integers: nano-units times `scale`.
 
-    For a token (in the order of PARTS), an image, a request. None: the row gives no rate for such
-    tokens, so that an amount with any of them is unknown. `all_known`: the same rates, if none of
-    them is None.
+    For a token (in the order of PARTS), an image, a search, a request. None: the row gives no rate
+    for such tokens, so that an amount with any of them is unknown. `all_known`: the same rates, if
+    none of them is None.
     """
 
     scale: int
     tokens: tuple[int | None, ...]
     image: int
+    search: int
     request: int
     all_known: tuple[int, ...] | None
 
@@ -179,6 +191,8 @@ def parts(counts: HasCounts) -> tuple[int, ...] | None:
     written = counts.cache_write_tokens
     written = 0 if written is None else written if written < rest else rest
     rest -= written
+    kept_long = counts.cache_write_long_tokens
+    kept_long = 0 if kept_long is None else kept_long if kept_long < written else written
     heard = counts.audio_input_tokens
     heard = 0 if heard is None else heard if heard < rest else rest
     reasoning = counts.reasoning_tokens
@@ -186,19 +200,35 @@ def parts(counts: HasCounts) -> tuple[int, ...] | None:
     output -= reasoning
     spoken = counts.audio_output_tokens
     spoken = 0 if spoken is None else spoken if spoken < output else output
-    return rest - heard, cached, written, heard, output - spoken, reasoning, spoken
+    return (
+        rest - heard,
+        cached,
+        written - kept_long,
+        kept_long,
+        heard,
+        output - spoken,
+        reasoning,
+        spoken,
+    )
 
 
 def value(
-    rates: Rates, tokens: tuple[int, ...] | None, *, images: int | None, answered: bool
+    rates: Rates,
+    tokens: tuple[int, ...] | None,
+    *,
+    images: int | None,
+    answered: bool,
+    searches: int | None = None,
 ) -> int | None:
     """The exact amount in nano-units times `rates.scale`; None if it cannot be told. `answered`:
-    with a 2xx status."""
+    with a 2xx status. Searches that are not stated were not made."""
     if tokens is None:
         return None
     total = 0
     if answered:
         total = rates.request
+        if searches is not None:
+            total += rates.search * searches
         if rates.image:
             if images is None:
                 return None
@@ -232,7 +262,7 @@ def amounts(
 ) -> tuple[int | None, int | None, int | None]:
     """(cost_original, cost, charge) in nano-units, each rounded from the exact value. Without an
     exchange rate the last two are not known."""
-    exact = value(rates, parts(counts), images=images, answered=answered)
+    exact = value(rates, parts(counts), images=images, answered=answered, searches=counts.searches)
     if exact is None:
         return None, None, None
     scale = rates.scale
@@ -255,8 +285,8 @@ def amounts(
 def compile_rates(decimals: dict[str, str], discount: str) -> Rates:
     """A row's rates, after `discount` (a share).
 
-    `decimals` are named as PARTS, `image` and `request`. A part without one has its parent's rate,
-    or none.
+    `decimals` are named as PARTS, `image`, `search` and `request`. A part without one has its
+    parent's rate, or none.
     """
     less, less_places = scaled(discount)
     kept = 10**less_places - less
@@ -273,13 +303,14 @@ def compile_rates(decimals: dict[str, str], discount: str) -> Rates:
         number, own = found
         return int(number * 10 ** (places - own + _NANO_PLACES - unit_places) * kept)
 
-    image, request = rate("image", 0), rate("request", 0)
+    image, search, request = rate("image", 0), rate("search", 0), rate("request", 0)
     tokens = tuple(rate(name, _PER_TOKENS_PLACES) for name in PARTS)
     known = tuple(_known(tokens))
     return Rates(
         scale=10 ** (places + less_places),
         tokens=tokens,
         image=0 if image is None else image,
+        search=0 if search is None else search,
         request=0 if request is None else request,
         all_known=known if len(known) == len(tokens) else None,
     )
@@ -321,7 +352,7 @@ def dearest(rates: Rates, input_tokens: int, output_tokens: int, images: int | N
 
     Whichever parts they are. None if it cannot be told.
     """
-    inputs, outputs = rates.tokens[:4], rates.tokens[4:]
+    inputs, outputs = rates.tokens[:_INPUTS], rates.tokens[_INPUTS:]
     fees = value(rates, (0,) * len(PARTS), images=images, answered=True)
     if fees is None:
         return None

@@ -168,7 +168,7 @@ class PriceBook:
         rates, _ = option.rates(record.started_at_ms)
         if not rates.image:
             return None
-        without = value(rates, parts(record), images=0, answered=True)
+        without = value(rates, parts(record), images=0, answered=True, searches=record.searches)
         if without is None:
             return None
         images = (2 * (record.cost_original_nano * rates.scale - without) + rates.image) // (

@@ -29,7 +29,7 @@ import msgspec
 from proxy.core.model_names import caseless, matches, matches_caseless
 from proxy.core.pricing.amounts import PARTS
 
-RATES: Final = (*PARTS, "image", "request")
+RATES: Final = (*PARTS, "image", "search", "request")
 OPERATOR: Final = "config"  # the source of rows that the operator wrote
 DAY_MINUTES: Final = 24 * 60
 
@@ -39,7 +39,7 @@ _WILDCARD: Final = re.compile(r"\*|\?|\[!?\]?[^\]]*\]")
 
 
 class PriceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One row: decimals per million tokens, per image and per request; None: it does not say.
+    """One row: decimals per million tokens, image, search and request; None: it does not say.
 
     They are written as `pricing.plain` does.
 
@@ -57,11 +57,13 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     input: str | None = None
     cached: str | None = None
     cache_write: str | None = None
+    cache_write_long: str | None = None
     audio_input: str | None = None
     output: str | None = None
     reasoning: str | None = None
     audio_output: str | None = None
     image: str | None = None
+    search: str | None = None
     request: str | None = None
     service_tier: str | None = None
     above_input_tokens: int | None = None

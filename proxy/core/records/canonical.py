@@ -1,8 +1,10 @@
 """The record as the ledger stores and hashes it: column order, canonical bytes, chain and seal.
 
-`hash_version` 1 is fixed for ever.
+A `hash_version` is fixed for ever: rows of version 1 keep it, new rows have version 2, which added
+`cache_write_long_tokens` and `searches`.
 
-A row's canonical bytes are the JSON array of its hashed columns in the order of `HASHED_V1`:
+A row's canonical bytes are the JSON array of its hashed columns, in the order of `HASHED_V1` or
+`HASHED_V2`:
 
 - UTF-8, without whitespace; only those characters are escaped that JSON forces to be.
   `json.dumps(values, ensure_ascii=False, separators=(",", ":"))` gives the same bytes.
@@ -29,7 +31,7 @@ import msgspec
 
 from proxy.core.usage import UsageRecord
 
-HASH_VERSION = 1
+HASH_VERSION = 2
 GENESIS = bytes(32)
 
 # The columns in the order in which they are hashed. The booking transaction assigns seq and
@@ -53,8 +55,17 @@ HASHED_V1: tuple[str, ...] = (
     "hash_version",
 )
 # fmt: on
-COLUMNS: tuple[str, ...] = (*HASHED_V1, "prev_hash", "hash")
-HASHED_BY_VERSION: Mapping[int, tuple[str, ...]] = {HASH_VERSION: HASHED_V1}
+_ADDED_V2 = {
+    "cache_write_tokens": "cache_write_long_tokens",
+    "audio_output_tokens": "searches",
+}  # each behind the one before it
+HASHED_V2: tuple[str, ...] = tuple(
+    name
+    for column in HASHED_V1
+    for name in ((column, _ADDED_V2[column]) if column in _ADDED_V2 else (column,))
+)
+COLUMNS: tuple[str, ...] = (*HASHED_V2, "prev_hash", "hash")
+HASHED_BY_VERSION: Mapping[int, tuple[str, ...]] = {1: HASHED_V1, 2: HASHED_V2}
 
 # Numbers that are summed. A batch of 64 of them must fit 63 bits, so that no sum inside one
 # transaction can overflow.
@@ -62,10 +73,12 @@ MEASURES: tuple[str, ...] = (
     "input_tokens",
     "cached_tokens",
     "cache_write_tokens",
+    "cache_write_long_tokens",
     "output_tokens",
     "reasoning_tokens",
     "audio_input_tokens",
     "audio_output_tokens",
+    "searches",
     "cost_nano",
     "charge_nano",
     "cost_original_nano",
@@ -79,7 +92,7 @@ _encode = msgspec.json.encode
 
 
 def row_values(record: UsageRecord, seq: int, booked_at_ms: int) -> list[Value]:
-    """The hashed columns of one record, in the order of `HASHED_V1`."""
+    """The hashed columns of one record, in the order of `HASHED_V2`."""
     r = record
     # In rows by subject, as above.
     # fmt: off
@@ -90,8 +103,9 @@ def row_values(record: UsageRecord, seq: int, booked_at_ms: int) -> list[Value]:
         r.endpoint, r.dialect, r.upstream, r.upstream_account,
         r.model_requested, r.model_served, 1 if r.stream else 0,
         r.status, r.outcome.value, r.finish_reason, r.upstream_request_id, r.client_retry_count,
-        r.input_tokens, r.cached_tokens, r.cache_write_tokens, r.output_tokens,
-        r.reasoning_tokens, r.audio_input_tokens, r.audio_output_tokens,
+        r.input_tokens, r.cached_tokens, r.cache_write_tokens, r.cache_write_long_tokens,
+        r.output_tokens, r.reasoning_tokens, r.audio_input_tokens, r.audio_output_tokens,
+        r.searches,
         r.input_source.value, r.output_source.value, r.source.value, 1 if r.inconsistent else 0,
         None if r.usage_raw is None else _json(r.usage_raw),
         r.service_tier, r.bytes_in, r.bytes_out, r.chunks,

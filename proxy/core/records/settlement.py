@@ -102,10 +102,12 @@ def settle(
         input_tokens=charge.input_tokens,
         cached_tokens=stated.cached_tokens,
         cache_write_tokens=stated.cache_write_tokens,
+        cache_write_long_tokens=stated.cache_write_long_tokens,
         output_tokens=charge.output_tokens,
         reasoning_tokens=stated.reasoning_tokens,
         audio_input_tokens=stated.audio_input_tokens,
         audio_output_tokens=stated.audio_output_tokens,
+        searches=stated.searches,
         input_source=charge.input_source,
         output_source=charge.output_source,
         source=weaker(charge.input_source, charge.output_source),
@@ -142,6 +144,8 @@ def _priced(
         output_tokens=charge.output_tokens,
         reasoning_tokens=stated.reasoning_tokens,
         audio_output_tokens=stated.audio_output_tokens,
+        cache_write_long_tokens=stated.cache_write_long_tokens,
+        searches=stated.searches,
     )
 
     def price(service_tier: str | None) -> Priced:

@@ -15,6 +15,13 @@ from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.schema import schema_version
 
 _BUSY_TIMEOUT_S = 5.0
+_LONG_WRITES_VERSION = 7
+# A ledger that no process of this version has opened yet reads like one of this version: the
+# columns that it has not got know nothing.
+_EARLIER = """
+CREATE TEMP VIEW records AS
+SELECT *, NULL AS cache_write_long_tokens, NULL AS searches FROM main.records
+"""
 
 
 @contextmanager
@@ -43,8 +50,11 @@ def connected(path: Path) -> Iterator[sqlite3.Connection]:
             check_same_thread=False,
         )
         try:
-            if schema_version(connection, str(path)) == 0:
+            version = schema_version(connection, str(path))
+            if version == 0:
                 raise LedgerError(f"{path} is empty: `tollkeeper serve` makes the ledger")
+            if version < _LONG_WRITES_VERSION:
+                connection.execute(_EARLIER)
             yield connection
         finally:
             connection.close()

@@ -229,6 +229,12 @@ SELECT DISTINCT upstream, model_requested, model_served FROM records
 WHERE model_requested IS NOT NULL AND model_served IS NOT NULL;
 """
 
+# Writes kept for an hour or longer, and searches: rows from before know nothing of them.
+_LONG_WRITES = """
+ALTER TABLE records ADD COLUMN cache_write_long_tokens INTEGER;
+ALTER TABLE records ADD COLUMN searches INTEGER;
+"""
+
 _APPEND_ONLY_1 = ("records", "heads", "checkpoints", "grants")
 APPEND_ONLY: tuple[str, ...] = (*_APPEND_ONLY_1, "price_versions")
 
@@ -248,6 +254,7 @@ MIGRATIONS: tuple[str, ...] = (
     _MOVE,
     _FLAGGED,
     _SERVED,
+    _LONG_WRITES,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

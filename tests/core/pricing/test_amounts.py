@@ -32,11 +32,13 @@ from proxy.core.usage import Usage
 PARENT = {
     "cached": "input",
     "cache_write": "input",
+    "cache_write_long": "cache_write",
     "audio_input": "input",
     "reasoning": "output",
     "audio_output": "output",
 }
-INPUT, OUTPUT = PARTS[:4], PARTS[4:]
+INPUT = [part for part in PARTS[:5] if part != "cache_write_long"]
+OUTPUT = PARTS[5:]
 
 DECIMALS = st.builds(
     lambda number, places: f"{number // 10**places}.{number % 10**places:0{places}d}",
@@ -56,14 +58,20 @@ COUNTS = st.builds(
     st.integers(0, 60) | st.integers(0, 10**7),
     TOKENS,
     TOKENS,
+    TOKENS,
+    st.none() | st.integers(0, 5),
 )
-RATES = st.fixed_dictionaries({}, optional=dict.fromkeys((*PARTS, "image", "request"), DECIMALS))
+RATES = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys((*PARTS, "image", "search", "request"), DECIMALS)
+)
 IMAGES = st.none() | st.integers(0, 5)
 
 
 def rate_of(decimals: dict[str, str], name: str) -> Fraction | None:
-    text = decimals.get(name, decimals.get(PARENT.get(name, "")))
-    return None if text is None else Fraction(text)
+    text = decimals.get(name)
+    if text is None:
+        return rate_of(decimals, PARENT[name]) if name in PARENT else None
+    return Fraction(text)
 
 
 def labels(counts: Counts) -> dict[str, int]:
@@ -77,6 +85,9 @@ def labels(counts: Counts) -> dict[str, int]:
             found[name] = min(left, 0 if stated is None else stated)
             left -= found[name]
         found[whole] = left
+    long = counts.cache_write_long_tokens
+    found["cache_write_long"] = min(found["cache_write"], 0 if long is None else long)
+    found["cache_write"] -= found["cache_write_long"]
     return found
 
 
@@ -97,6 +108,7 @@ def oracle(
         ):  # nothing of it is left under a discount of all
             return None
         total += image * (images or 0) * 10**9 + Fraction(decimals.get("request", "0")) * 10**9
+        total += Fraction(decimals.get("search", "0")) * (counts.searches or 0) * 10**9
     return total * (1 - Fraction(discount))
 
 
@@ -121,7 +133,16 @@ def check_against_the_oracle(decimals, discount, fx, markup, counts, images, ans
         half_up(converted * (1 + Fraction(markup))),
     ), "one rounding each, from the exact value"
     assert (
-        Fraction(value(rates, parts(counts), images=images, answered=answered), rates.scale)
+        Fraction(
+            value(
+                rates,
+                parts(counts),
+                images=images,
+                answered=answered,
+                searches=counts.searches,
+            ),
+            rates.scale,
+        )
         == exact
     )
     most = dearest(rates, counts.input_tokens, counts.output_tokens, images)
@@ -134,7 +155,7 @@ def check_the_partition(counts):
     found = dict(zip(PARTS, parts(counts), strict=True))
     assert found == labels(counts)
     assert (
-        sum(found[name] for name in INPUT) == counts.input_tokens
+        sum(found[name] for name in PARTS[:5]) == counts.input_tokens
         and sum(found[name] for name in OUTPUT) == counts.output_tokens
     )
 
@@ -258,7 +279,7 @@ def test_running_totals_are_not_added_up():
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
-        (Usage(input_tokens=100, output_tokens=20), (100, 0, 0, 0, 20, 0, 0)),
+        (Usage(input_tokens=100, output_tokens=20), (100, 0, 0, 0, 0, 20, 0, 0)),
         (
             Usage(
                 input_tokens=100,
@@ -269,7 +290,7 @@ def test_running_totals_are_not_added_up():
                 reasoning_tokens=12,
                 audio_output_tokens=3,
             ),
-            (5, 60, 30, 5, 5, 12, 3),
+            (5, 60, 30, 0, 5, 5, 12, 3),
         ),
         (
             Usage(
@@ -281,7 +302,7 @@ def test_running_totals_are_not_added_up():
                 reasoning_tokens=21,
                 audio_output_tokens=1,
             ),
-            (0, 100, 0, 0, 0, 20, 0),
+            (0, 100, 0, 0, 0, 0, 20, 0),
         ),
         (
             Usage(
@@ -291,7 +312,7 @@ def test_running_totals_are_not_added_up():
                 audio_input_tokens=60,
                 output_tokens=0,
             ),
-            (0, 60, 40, 0, 0, 0, 0),
+            (0, 60, 40, 0, 0, 0, 0, 0),
         ),
         (
             Usage(
@@ -301,11 +322,31 @@ def test_running_totals_are_not_added_up():
                 output_tokens=5,
                 audio_output_tokens=5,
             ),
-            (0, 0, 0, 100, 0, 0, 5),
+            (0, 0, 0, 0, 100, 0, 0, 5),
         ),
         (
             Usage(input_tokens=0, cached_tokens=7, output_tokens=0, reasoning_tokens=7),
-            (0, 0, 0, 0, 0, 0, 0),
+            (0, 0, 0, 0, 0, 0, 0, 0),
+        ),
+        (
+            Usage(
+                input_tokens=100,
+                cached_tokens=50,
+                cache_write_tokens=40,
+                cache_write_long_tokens=30,
+                output_tokens=0,
+            ),
+            (10, 50, 10, 30, 0, 0, 0, 0),
+        ),
+        (
+            Usage(
+                input_tokens=100,
+                cached_tokens=90,
+                cache_write_tokens=40,
+                cache_write_long_tokens=30,
+                output_tokens=0,
+            ),
+            (0, 90, 0, 10, 0, 0, 0, 0),
         ),
         (Usage(output_tokens=20), None),
         (Usage(input_tokens=20), None),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.records.canonical import GENESIS, HASHED_V1, chained, seal
+from proxy.core.records.canonical import GENESIS, HASHED_V2, chained, seal
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerUnavailable, Refusal
 from proxy.ledger.sqlite.booking import Booker
@@ -50,7 +50,7 @@ def test_rows_get_their_place_in_the_chain_in_the_order_of_the_batches(
 ) -> None:
     put(book, make_record(0), make_record(1))
     put(book, make_record(2), after=2)
-    names = ", ".join(HASHED_V1)
+    names = ", ".join(HASHED_V2)
     prev_hash = GENESIS
     for n, row in enumerate(
         rows(connection, f"SELECT {names}, prev_hash, hash FROM records ORDER BY seq")

@@ -327,7 +327,7 @@ def test_one_record_with_its_place_and_its_adjustments(ledger: Callable[..., Rea
     assert (entry.seq, entry.booked_at_ms, entry.hash_version, len(entry.hash)) == (
         2,
         START_MS + 5000,
-        1,
+        2,
         64,
     )
     first = queries.record(make_id(0))
@@ -365,7 +365,7 @@ def test_the_status_tells_how_far_the_book_is(
         "first_seq": 1,
         "last_seq": 3,
         "sealed_seq": 3,
-        "schema_version": 6,
+        "schema_version": 7,
         "writers": {"w0": 3},
     }
     assert {name: getattr(status, name) for name in known} == known

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.records.canonical import COLUMNS
+from proxy.core.records.canonical import COLUMNS, GENESIS, HASHED_V1, chained, seal
 from proxy.ledger import Batch, LedgerError, connect_reader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.schema import (
@@ -94,12 +94,12 @@ def test_an_upsert_changes_nothing_either(booked: sqlite3.Connection) -> None:
 
 
 def test_the_schema_says_its_version(booked: sqlite3.Connection) -> None:
-    assert schema_version(booked, "x") == SCHEMA_VERSION == 6
+    assert schema_version(booked, "x") == SCHEMA_VERSION == 7
 
 
 def test_a_database_of_a_newer_version_is_refused(booked: sqlite3.Connection) -> None:
     booked.execute("PRAGMA user_version = 99")
-    with pytest.raises(LedgerError, match=r"schema version 99.*up to 6.*newer version"):
+    with pytest.raises(LedgerError, match=r"schema version 99.*up to 7.*newer version"):
         migrate(booked, "ledger.db")
 
 
@@ -122,7 +122,7 @@ def test_a_later_migration_keeps_rows_and_hashes(booked: sqlite3.Connection) -> 
     before = rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records")
     migrate(booked, "x", (*MIGRATIONS, "ALTER TABLE records ADD COLUMN region TEXT;"))
     assert rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records") == before
-    assert rows(booked, "PRAGMA user_version") == [(7,)]
+    assert rows(booked, "PRAGMA user_version") == [(8,)]
     Booker(booked, KEY, lambda: START_MS).book(Batch("w0", numbered(make_record(9))))
     assert rows(booked, "SELECT count(*), count(region) FROM records") == [(4, 0)]
 
@@ -132,7 +132,7 @@ def test_a_migration_that_fails_leaves_the_version_before_it(booked: sqlite3.Con
     with pytest.raises(sqlite3.OperationalError):
         migrate(booked, "x", (*MIGRATIONS, "CREATE TABLE half (a); CREATE TABLE records (a);"))
     assert rows(booked, "SELECT * FROM sqlite_schema") == before
-    assert rows(booked, "PRAGMA user_version") == [(6,)]
+    assert rows(booked, "PRAGMA user_version") == [(7,)]
 
 
 def test_a_released_migration_is_never_edited() -> None:
@@ -141,13 +141,25 @@ def test_a_released_migration_is_never_edited() -> None:
     digests = [hashlib.sha256(script.encode()).hexdigest()[:16] for script in MIGRATIONS]
     assert digests == [
         "f13da70f6cb6fbef", "6b31257ff48e29f8", "108924cef4dd1eed", "bb619b8ecfdd9e1e",
-        "2825a72a155c0e6f", "4078a23a5bd9cc31",
+        "2825a72a155c0e6f", "4078a23a5bd9cc31", "e9edfaf552448331",
     ]  # fmt: skip
 
 
+def hashed_as_of_old(stored: list[dict[str, object]]) -> list[tuple[object, ...]]:
+    """The same rows in a chain of version 1."""
+    found, before = [], GENESIS
+    for row in stored:
+        values = [1 if name == "hash_version" else row[name] for name in HASHED_V1]
+        now = chained(before, values)
+        found.append((*values, before, now))
+        before = now
+    return found
+
+
 def fill_as_of_old(connection: sqlite3.Connection) -> None:
-    """Three records as a version before the wide roll-ups booked them."""
-    names = ", ".join(COLUMNS)
+    """Three records as a version before the wide roll-ups booked them, with the hashes of then."""
+    earlier = (*HASHED_V1, "prev_hash", "hash")
+    names = ", ".join(earlier)
     with sqlite3.connect(":memory:", isolation_level=None) as other:
         migrate(other, "y")
         Booker(other, KEY, lambda: START_MS).book(
@@ -160,6 +172,13 @@ def fill_as_of_old(connection: sqlite3.Connection) -> None:
             ("journal_positions", "*"),
         ):
             stored = rows(other, f"SELECT {columns} FROM {table}")
+            if table == "records":
+                stored = hashed_as_of_old([dict(zip(earlier, row, strict=True)) for row in stored])
+                last = stored[-1][-1]
+            elif table == "heads":
+                stored = [
+                    (seq, last, at, key, seal(KEY, seq, at, last)) for seq, _, at, key, _ in stored
+                ]
             into = f"({names})" if table == "records" else ""
             connection.executemany(
                 f"INSERT INTO {table} {into} VALUES ({', '.join('?' * len(stored[0]))})", stored
@@ -172,16 +191,19 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one(tmp_path: Path, ve
     connection = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
     migrate(connection, "x", MIGRATIONS[:version])
     fill_as_of_old(connection)
-    before = rows(connection, f"SELECT {', '.join(COLUMNS)} FROM records")
+    before = rows(connection, f"SELECT {', '.join(HASHED_V1)}, hash FROM records")
     queries = connect_reader("sqlite:ledger.db", tmp_path)
     assert queries.price_terms("v1") is None, (
         "read before any process of this version has opened it"
     )
     assert queries.served_models() == []
+    entry = queries.record(make_record(1).id)
+    assert entry is not None
+    assert (entry.hash_version, entry.record.searches) == (1, None)
     used = queries.usage(["key"], None, None, UTC)
     assert [row["requests"] for row in used] == [3]
     migrate(connection, "x")
-    assert rows(connection, f"SELECT {', '.join(COLUMNS)} FROM records") == before
+    assert rows(connection, f"SELECT {', '.join(HASHED_V1)}, hash FROM records") == before
     assert queries.usage(["key"], None, None, UTC) == used
     assert queries.served_models() == [("modelmax", "deepseek-v3.2", "deepseek-v3.2")]
     book = Booker(connection, KEY, lambda: START_MS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.records.canonical import COLUMNS, GENESIS, HASHED_V1, chained, key_name, seal
+from proxy.core.records.canonical import COLUMNS, GENESIS, HASHED_V2, chained, key_name, seal
 from proxy.ledger import Batch, LedgerError
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.schema import APPEND_ONLY
@@ -120,9 +120,9 @@ def test_base64_of_a_text_is_not_that_text(path: Path, forger: sqlite3.Connectio
     """The JSON of bytes is their base64: as text and as bytes a value would hash alike if types
     were not looked at."""
     row = list(
-        forger.execute(f"SELECT {', '.join(HASHED_V1)} FROM records WHERE seq = 5").fetchone()
+        forger.execute(f"SELECT {', '.join(HASHED_V2)} FROM records WHERE seq = 5").fetchone()
     )
-    row[HASHED_V1.index("service_tier")] = "aGk="
+    row[HASHED_V2.index("service_tier")] = "aGk="
     (prev_hash,) = forger.execute("SELECT hash FROM records WHERE seq = 4").fetchone()
     forged = chained(prev_hash, row)
     forger.execute("UPDATE records SET service_tier = x'6869', hash = ? WHERE seq = 5", (forged,))
@@ -139,10 +139,10 @@ def forge(forger: sqlite3.Connection, *, seals_too: bool) -> None:
     """Fewer tokens in every row, and all hashes right again; only the key is missing."""
     prev_hash = GENESIS
     for row in forger.execute(
-        f"SELECT {', '.join(HASHED_V1)} FROM records ORDER BY seq"
+        f"SELECT {', '.join(HASHED_V2)} FROM records ORDER BY seq"
     ).fetchall():
         values = list(row)
-        values[HASHED_V1.index("output_tokens")] = 1
+        values[HASHED_V2.index("output_tokens")] = 1
         row_hash = chained(prev_hash, values)
         forger.execute(
             "UPDATE records SET output_tokens = 1, prev_hash = ?, hash = ? WHERE seq = ?",
