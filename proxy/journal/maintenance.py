@@ -1,8 +1,9 @@
 """Three loops beside the writing: one syncs and repairs, one keeps house, one looks.
 
-The first two sleep when there is nothing to do. The third looks twice a second whether the files
-are still there. Keeping house means: make spare segments ready, compress those that are done, drop
-the old ones, and keep the whole within its bound.
+The first two sleep when there is nothing to do. The third looks five times a second whether the
+files are still there, so that a busy machine notices it within a second too. Keeping house means:
+make spare segments ready, compress those that are done, drop the old ones, and keep the whole
+within its bound.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Result = TypeVar("Result")
 
 REPAIR_PAUSE_S: Final = 0.1  # between two tries on a disk that refuses; doubles up to
 REPAIR_PAUSE_MAX_S: Final = 5.0
-LOOK_S: Final = 0.5  # between two looks whether a file was removed or replaced
+LOOK_S: Final = 0.2  # between two looks whether a file was removed or replaced
 TIDY_S: Final = 1.0  # between two looks for segments that became done or old
 # segments that wait behind one with long exchanges before these are written again
 CARRY_BEHIND: Final = 4

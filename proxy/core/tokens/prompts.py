@@ -15,7 +15,8 @@ from typing import Final
 
 import msgspec
 
-from proxy.core.tokens.images import ImageRule, Tiles, data_url_size, picture_tokens
+from proxy.core.tokens.images import HEAD_CHARS_MAX, ImageRule, Tiles, data_url_size, picture_tokens
+from proxy.core.tokens.magic import is_picture, is_sound
 from proxy.core.tokens.text import Count, count_texts
 
 SOUND_BYTES_PER_TOKEN: Final = 128  # of base64: speech at 24 kbit/s and 32 tokens a second
@@ -159,6 +160,12 @@ def _tokens_of(other_bytes: int) -> int:
     return -(-other_bytes // _BYTES_PER_TOKEN)
 
 
+def _encoded_head(text: str) -> str:
+    """The beginning of base64 that may stand in a data URL."""
+    head = text[:HEAD_CHARS_MAX]
+    return head.partition(",")[2] if head[:5].lower() == "data:" else head
+
+
 class _Tally:
     """What was found so far: the texts to be tokenised, each for itself, and what counts
     without."""
@@ -258,7 +265,7 @@ class _Tally:
         if (
             isinstance(url, str)
             and url[:5].lower() == "data:"
-            and url[:11].lower() != "data:image/"
+            and not (url[:11].lower() == "data:image/" and is_picture(_encoded_head(url)))
         ):
             self.other(image)
             return
@@ -275,7 +282,7 @@ class _Tally:
         data = sound.get("data") if isinstance(sound, dict) else sound
         self.fixed += (
             -(-len(data) // SOUND_BYTES_PER_TOKEN)
-            if isinstance(data, str)
+            if isinstance(data, str) and is_sound(_encoded_head(data))
             else _tokens_of(size_bytes(data))
         )
 

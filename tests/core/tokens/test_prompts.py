@@ -175,7 +175,10 @@ def test_the_published_figures(vocabulary: str, messages: int, tools: int):
             {
                 "role": "user",
                 "content": [
-                    {"type": "input_audio", "input_audio": {"data": "A" * 1280, "format": "wav"}}
+                    {
+                        "type": "input_audio",
+                        "input_audio": {"data": "SUQz" + "A" * 1276, "format": "mp3"},
+                    }
                 ],
             },
             6 + 1 + 10,

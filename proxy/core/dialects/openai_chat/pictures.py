@@ -1,12 +1,11 @@
 """What a chat completion's messages hold inline that is not text: pictures and sounds. Each counts
 by a rule of its own.
 
-Whatever is taken out of the text has to be proved, since the client writes the request: it is the
-value of `image_url.url` in a part
-of the type `image_url`, a data URL of an image, and base64 to its end; or base64 in
-`input_audio.data` of a part of the type
-`input_audio`. Everything else counts with all of its bytes: base64 anywhere else, files (they may
-hold text), and what cannot be read.
+Whatever is taken out of the text has to be proved, since the client writes the request. It is the
+value of `image_url.url` in a part of the type `image_url`: a data URL of an image, base64 to its
+end, that begins like a picture. Or it is base64 in `input_audio.data` of a part of the type
+`input_audio`, and begins like a sound. Everything else counts with all of its bytes: base64 anywhere
+else, files (they may hold text), and what cannot be read.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import msgspec
 
 from proxy.core.dialects.scan import count, holds, repair_surrogates
 from proxy.core.tokens.images import HEAD_CHARS_MAX, Picture, data_url_size
+from proxy.core.tokens.magic import is_picture, is_sound
 
 INLINED_MAX: Final = (
     256  # pictures and sounds that are looked at; those behind them count with their bytes
@@ -229,7 +229,7 @@ def _picture(image: msgspec.Raw) -> tuple[bytes, Picture] | None:
             return None
         text, low = bytes(read.url), read.detail == "low"
     encoded = _base64(_PICTURE, text)
-    if not encoded:
+    if not encoded or not is_picture(_beginning(encoded)):
         return None
     head = text[1:HEAD_CHARS_MAX].replace(b"\\/", b"/").rstrip(b'"').decode("latin-1")
     return encoded, Picture(data_url_size(head), low)
@@ -241,7 +241,12 @@ def _sound(audio: msgspec.Raw) -> bytes:
         text = bytes(_audio_decoder.decode(audio).data)
     except _ERRORS:
         return b""
-    return _base64(_SOUND, text)
+    encoded = _base64(_SOUND, text)
+    return encoded if is_sound(_beginning(encoded)) else b""
+
+
+def _beginning(encoded: bytes) -> str:
+    return encoded[:_PLACE_BYTES].replace(b"\\/", b"/").decode("latin-1")
 
 
 def _base64(before: re.Pattern[bytes], text: bytes) -> bytes:

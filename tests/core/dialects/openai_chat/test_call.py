@@ -375,7 +375,7 @@ def test_lone_surrogates_in_bulk_are_no_accident() -> None:
 def test_inlined_files_say_nothing_about_tokens() -> None:
     text = b'{"model":"m","x":"hello"}'
     image = b'{"type":"image_url","image_url":{"url":"data:image/png;base64,%b"}}' % (
-        b"A" * 100_000
+        b"/9j/" + b"A" * 99_996
     )
     assert (read_call(CHAT, text).prompt_bytes, read_call(CHAT, text).media) == (len(text), False)
     body = b'{"model":"m","messages":[{"content":[%b,%b]}]}' % (image, image)

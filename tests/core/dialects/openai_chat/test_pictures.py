@@ -106,10 +106,10 @@ def picture(url: str, **more: object) -> dict[str, object]:
             {"type": "image_url", "image_url": f"data:image/png;base64,{PIXELS}"},
             Inlined(SIZE, 0, (Picture((512, 256)),)),
         ),
-        (picture("data:image/heic;base64,AAAA"), Inlined(4, 0, (Picture(),))),
-        ({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}, Inlined(4, 4)),
+        (picture("data:image/heic;base64,AAAAGGZ0eXBoZWlj"), Inlined(16, 0, (Picture(),))),
+        ({"type": "input_audio", "input_audio": {"data": "SUQz", "format": "mp3"}}, Inlined(4, 4)),
         (
-            {"type": "input_audio", "input_audio": {"data": "data:audio/mp3;base64,AAAA"}},
+            {"type": "input_audio", "input_audio": {"data": "data:audio/mp3;base64,SUQz"}},
             Inlined(4, 4),
         ),
         # None of these is proved to be a picture or a sound.
@@ -121,6 +121,8 @@ def picture(url: str, **more: object) -> dict[str, object]:
         ),
         ({"image_url": {"url": f"data:image/png;base64,{PIXELS}"}}, Inlined()),
         (picture("data:image/png;base64,all my words, in clear"), Inlined()),
+        (picture("data:image/png;base64," + base64.b64encode(b"my words").decode()), Inlined()),
+        ({"type": "input_audio", "input_audio": {"data": "bXkgd29yZHM="}}, Inlined()),
         (picture(f"data:text/plain;base64,{PIXELS}"), Inlined()),
         (picture(f"https://example.com/?;base64,{PIXELS}"), Inlined()),
         ({"type": "image_url", "image_url": {"x": f"data:image/png;base64,{PIXELS}"}}, Inlined()),
@@ -141,21 +143,25 @@ def test_only_what_is_proved_to_be_a_picture_or_a_sound_is_no_text(
 def test_the_places_of_pictures_are_told() -> None:
     """Equal ones too, and such as a text before them holds in the same letters."""
     parts = [
-        picture("data:image/png;base64,AAAA"),
-        {"type": "text", "text": "好 BBBB"},
-        picture("data:image/png;base64,AAAA"),
+        picture("data:image/png;base64,/9j/AAAA"),
+        {"type": "text", "text": "好 SUQzBBBB"},
+        picture("data:image/png;base64,/9j/AAAA"),
     ]
-    parts.append({"type": "input_audio", "input_audio": {"data": "BBBB"}})
+    parts.append({"type": "input_audio", "input_audio": {"data": "SUQzBBBB"}})
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": parts}]}).encode()
     call = read_call("/v1/chat/completions", body)
-    assert [body[start:end] for start, end in call.inlined] == [b"AAAA", b"AAAA", b"BBBB"]
-    assert call.prompt_bytes == len(body) - 12
+    assert [body[start:end] for start, end in call.inlined] == [
+        b"/9j/AAAA",
+        b"/9j/AAAA",
+        b"SUQzBBBB",
+    ]
+    assert call.prompt_bytes == len(body) - 24
 
 
 def test_pictures_beyond_the_bound_count_with_their_bytes() -> None:
     assert (
-        looked_at(*[picture("data:image/png;base64,AAAA")] * (INLINED_MAX + 5)).size_bytes
-        == 4 * INLINED_MAX
+        looked_at(*[picture("data:image/png;base64,/9j/AAAA")] * (INLINED_MAX + 5)).size_bytes
+        == 8 * INLINED_MAX
     )
 
 
@@ -174,7 +180,7 @@ def test_a_slash_may_be_escaped_as_php_does_it() -> None:
     [
         b"",
         b"null",
-        b'"data:image/png;base64,AAAA"',
+        b'"data:image/png;base64,/9j/AAAA"',
         b'{"content":[";base64,"]}',
         b"[" * 2000 + b";base64,",
     ],
