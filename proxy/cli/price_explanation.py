@@ -10,9 +10,9 @@ import msgspec
 
 from proxy.cli import formats
 from proxy.core.pricing.amounts import PARTS, parent_of, parts
-from proxy.core.pricing.book import PriceBook, Quote
+from proxy.core.pricing.book import PriceBook, Quote, answered_status
 from proxy.core.pricing.pricelist import DAY_MINUTES, PriceRow
-from proxy.core.usage import Source, UsageRecord
+from proxy.core.usage import FREE, UsageRecord
 
 _EXACT = Context(
     prec=200
@@ -51,7 +51,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 def explain(record: UsageRecord, book: PriceBook, images: int | None = None) -> Explanation | None:
     """Works the record's amounts out again by the book of its version; None if the book has no row
-    for it.
+    for it, or its path is free.
 
     `images` is how many the request had, where something else than the record tells it.
     """
@@ -59,7 +59,7 @@ def explain(record: UsageRecord, book: PriceBook, images: int | None = None) -> 
         upstream=record.upstream, team=record.team, model_requested=record.model_requested, model_served=record.model_served,
         service_tier=record.service_tier, input_tokens=record.input_tokens, at_ms=record.started_at_ms,
     )  # fmt: skip
-    if quote is None:
+    if quote is None or record.reason == FREE:
         return None
     images = book.images_of(record) if images is None else images
     priced = book.price_record(record, images)
@@ -171,11 +171,8 @@ def _products(record: UsageRecord, row: PriceRow, images: int | None) -> list[Ch
         if count and rate is not None:
             amount = _EXACT.multiply(Decimal(count), Decimal(rate)).scaleb(-_MILLION, _EXACT)
             found.append(ChargedPart(name, count, rate, _plain(amount), True))
-    if (
-        record.status is not None
-        and 200 <= record.status < 300
-        and record.source is not Source.NONE
-    ):
+    status = answered_status(record)
+    if status is not None and 200 <= status < 300:
         for name, fee, number in (("image", row.image, images), ("request", row.request, 1)):
             if fee not in (None, "0") and number is not None:
                 found.append(

@@ -15,7 +15,7 @@ from proxy.core.pricing.book import PriceBook
 from proxy.core.records.canonical import COLUMNS
 from proxy.core.records.corrections import LATE_CLOSE
 from proxy.core.records.repricing import standing
-from proxy.core.usage import UsageRecord
+from proxy.core.usage import FREE, UsageRecord
 from proxy.ledger import Reader
 from proxy.ledger.reading import Entry
 
@@ -120,6 +120,8 @@ def _print_how(told: _Shown, zone: ZoneInfo) -> None:
         click.echo(
             f"The ledger does not hold the prices of version {version} that its amounts were made with."
         )
+    elif told.entry.record.reason == FREE:
+        click.echo("Its path is free in the config: no price applies to it.")
     elif how is None:
         click.echo(
             f"No row of the prices of version {version} applied to it, so that its amounts are not known."

@@ -31,6 +31,18 @@ class Outcome(enum.StrEnum):
     REJECTED_UPSTREAM = "rejected_upstream"
 
 
+class ChargeClass(enum.StrEnum):
+    """How a request is charged whose text is not counted: its path says so, in the config."""
+
+    FREE = "free"  # no tokens, and no cost whatever the prices say
+    PER_REQUEST = "per_request"  # no tokens, and the fee of the price row
+    METERED = "metered"  # what the answer states; where it states nothing, nobody knows
+
+
+# Why a usage record has no tokens, in its `reason`. UNMETERED: they were to be stated and were not.
+FREE, PER_REQUEST, UNMETERED = "free", "per_request", "unmetered"
+
+
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Token counts as an upstream stated them. None is "not stated", 0 is zero.
 
@@ -113,7 +125,8 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     origin: str = "proxy"  # which part made the record: proxy | recovery | rerate …
     kind: str = "usage"  # usage | adjustment
     adjusts: str | None = None  # id of the record an adjustment corrects
-    reason: str | None = None  # why an adjustment exists, e.g. late_close
+    # why an adjustment exists, e.g. late_close; why a usage record has no tokens, e.g. free
+    reason: str | None = None
     started_at_ms: int
     duration_ms: int
     first_byte_ms: int | None = None

@@ -13,7 +13,9 @@ writes.
     cost          = round(value · fx)
     charge        = round(value · fx · (1 + markup))
 
-Images, searches and the request have a price only in an answer with a 2xx status.
+Images, searches and the request have a price only in an answer with a 2xx status. What a path's
+charge class says comes first: free costs 0, and per request has the fee of its row or no known
+amount.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from operator import mul
 from typing import Final, Protocol
 
 import msgspec
+
+from proxy.core.usage import ChargeClass
 
 # 72 million units: what a ledger column can hold. Beyond it a count or a rate is wrong, and the
 # amount unknown.
@@ -127,6 +131,7 @@ class Pricing(Protocol):
         started_at_ms: int,
         status: int | None,
         images: int | None,
+        charge_class: ChargeClass | None = None,
     ) -> Priced: ...
 
 
@@ -145,6 +150,7 @@ class NoPrices:
         started_at_ms: int,
         status: int | None,
         images: int | None,
+        charge_class: ChargeClass | None = None,
     ) -> Priced:
         return UNPRICED
 

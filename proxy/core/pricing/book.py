@@ -30,9 +30,14 @@ from proxy.core.pricing.amounts import (
 from proxy.core.pricing.option import Option, Steps, applying, compiled, step_at
 from proxy.core.pricing.pricelist import PriceList, PriceRow
 from proxy.core.pricing.terms import DatedRate, Terms, steps
-from proxy.core.usage import Source, UsageRecord
+from proxy.core.usage import FREE, PER_REQUEST, ChargeClass, Source, UsageRecord
 
 VERSION_DIGITS: Final = 16
+# What a record's `reason` says of how its path is charged.
+_CLASSES: Final[dict[str | None, ChargeClass]] = {
+    FREE: ChargeClass.FREE,
+    PER_REQUEST: ChargeClass.PER_REQUEST,
+}
 # Combinations of names whose rows were looked up; all of them come from outside.
 PLANS_MAX: Final = 4096
 _ANSWERED: Final = range(200, 300)
@@ -64,6 +69,7 @@ class PriceBook:
         self.version = hashlib.sha256(self._encoded).hexdigest()[:VERSION_DIGITS]
         self.currency = terms.currency
         self._unpriced = Priced(price_version=self.version)
+        self._free = Priced(0, 0, self.currency, self.version)
         self._fx = {currency: compiled(rates, factor) for currency, rates in terms.fx.items()}
         self._markups = {
             team: compiled(steps(share), raised) for team, share in terms.markups.items()
@@ -106,16 +112,21 @@ class PriceBook:
         started_at_ms: int,
         status: int | None,
         images: int | None = None,
+        charge_class: ChargeClass | None = None,
     ) -> Priced:
         """The amounts of one record, by the row that applies (see `proxy.core.pricing.amounts`).
 
         Where none does, only the version is known.
         """
+        if charge_class is ChargeClass.FREE:
+            return self._free
         plan = self._plans.get((upstream, model_requested, model_served, service_tier))
         if plan is None:
             plan = self._plan(upstream, model_requested, model_served, service_tier)
         option = applying(plan, counts.input_tokens, started_at_ms)
-        if option is None:
+        if option is None or (
+            charge_class is ChargeClass.PER_REQUEST and option.row.request is None
+        ):
             return self._unpriced
         fx, fx_rate = option.exchange(started_at_ms)
         rates, _ = option.rates(started_at_ms)
@@ -146,8 +157,9 @@ class PriceBook:
             model_served=record.model_served,
             service_tier=record.service_tier,
             started_at_ms=record.started_at_ms,
-            status=_answered_status(record),
+            status=answered_status(record),
             images=images,
+            charge_class=_CLASSES.get(record.reason),
         )
 
     def images_of(self, record: UsageRecord) -> int | None:
@@ -161,7 +173,7 @@ class PriceBook:
         option = applying(plan, record.input_tokens, record.started_at_ms)
         if (
             option is None
-            or _answered_status(record) not in _ANSWERED
+            or answered_status(record) not in _ANSWERED
             or record.cost_original_nano is None
         ):
             return None
@@ -337,9 +349,9 @@ class PriceBook:
         return (ONE, "0") if found is None else found
 
 
-def _answered_status(record: UsageRecord) -> int | None:
+def answered_status(record: UsageRecord) -> int | None:
     """The status that fees go by: a 2xx without an answer has none."""
-    return None if record.source is Source.NONE else record.status
+    return None if record.source is Source.NONE and record.reason is None else record.status
 
 
 class _Reach(msgspec.Struct, frozen=True):

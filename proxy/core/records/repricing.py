@@ -64,7 +64,7 @@ def standing(booked: UsageRecord, corrections: Sequence[UsageRecord]) -> UsageRe
         id=booked.id,
         kind=booked.kind,
         adjusts=None,
-        reason=None,
+        reason=booked.reason,
         origin=booked.origin,
         writer=booked.writer,
         currency=currency,

@@ -32,6 +32,10 @@ counted it: the larger of it and what was delivered is charged, as an estimate. 
 divided as the estimates are. A total that was stated before the last text counts as far as it says
 more than both. The rows of the client win over those of the upstream. A status that is not 2xx is
 never charged by estimate, even if the client left. Nothing sent: no record.
+
+A request whose path is passed through has a charge class, which comes before the table: free and
+per request have no tokens, and metered has what is stated. Where that is nothing, under a 2xx or
+with the end unknown, its tokens and its cost are not known. `reason` says which.
 """
 
 from __future__ import annotations
@@ -43,7 +47,14 @@ import msgspec
 from proxy.core.entries import Marked, Opened
 from proxy.core.pricing.amounts import Counts, Priced, Pricing
 from proxy.core.records.ending import Ending, How
-from proxy.core.usage import Outcome, Source, Usage, UsageRecord
+from proxy.core.usage import (
+    UNMETERED,
+    ChargeClass,
+    Outcome,
+    Source,
+    Usage,
+    UsageRecord,
+)
 
 _WEAKNESS = {source: rank for rank, source in enumerate(Source)}  # declared strongest first
 _TEXT_CHARS_MAX = 256  # a record has a bounded size; ids and names come from upstreams
@@ -66,6 +77,8 @@ class _Charge(msgspec.Struct, frozen=True, gc=False):
 
 RECOVERY = "recovery"  # the origin of a record that was made of marks
 _NOTHING = _Charge(0, 0, Source.NONE, Source.NONE)
+_NO_TOKENS = _Charge(0, 0, Source.NONE, Source.NONE)  # by the path's charge class
+_UNKNOWN = _Charge(0, 0, Source.NONE, Source.NONE)  # they were to be stated and were not
 
 
 def settle(
@@ -75,10 +88,12 @@ def settle(
     charge = _charge(opened, ending)
     stated = charge.stated if charge.stated is not None else Usage()
     priced, service_tier, tier_doubtful = _priced(opened, ending, charge, pricing)
+    unknown = charge is _UNKNOWN
     return UsageRecord(
         id=opened.id,
         writer=writer,
         origin=origin,
+        reason=UNMETERED if unknown else _reason(opened.charge_class),
         started_at_ms=opened.started_at_ms,
         duration_ms=ending.duration_ms,
         first_byte_ms=ending.first_byte_ms,
@@ -99,11 +114,11 @@ def settle(
         finish_reason=_short(ending.finish_reason),
         upstream_request_id=_short(ending.upstream_request_id),
         client_retry_count=opened.client_retry_count,
-        input_tokens=charge.input_tokens,
+        input_tokens=None if unknown else charge.input_tokens,
         cached_tokens=stated.cached_tokens,
         cache_write_tokens=stated.cache_write_tokens,
         cache_write_long_tokens=stated.cache_write_long_tokens,
-        output_tokens=charge.output_tokens,
+        output_tokens=None if unknown else charge.output_tokens,
         reasoning_tokens=stated.reasoning_tokens,
         audio_input_tokens=stated.audio_input_tokens,
         audio_output_tokens=stated.audio_output_tokens,
@@ -137,7 +152,7 @@ def _priced(
     """The amounts, the tier that they are of, and whether that tier is in doubt."""
     stated = charge.stated if charge.stated is not None else Usage()
     counts = Counts(
-        input_tokens=charge.input_tokens,
+        input_tokens=None if charge is _UNKNOWN else charge.input_tokens,
         cached_tokens=stated.cached_tokens,
         cache_write_tokens=stated.cache_write_tokens,
         audio_input_tokens=stated.audio_input_tokens,
@@ -159,6 +174,7 @@ def _priced(
             started_at_ms=opened.started_at_ms,
             status=None if charge is _NOTHING else ending.status,
             images=opened.images,
+            charge_class=opened.charge_class,
         )
 
     return _in_tier(price, _short(ending.service_tier), opened.tier_asked)
@@ -220,6 +236,8 @@ def _in_tier(
 def _charge(opened: Opened, ending: Ending) -> _Charge:
     """The table above, one row after the other."""
     how = ending.how
+    if opened.charge_class is not None:
+        return _by_class(opened.charge_class, ending)
     refused = ending.status is not None and ending.status not in _ANSWERED_OK
     if how is How.NO_HEAD or (not refused and _without_answer(ending)):
         return _NOTHING
@@ -234,6 +252,28 @@ def _charge(opened: Opened, ending: Ending) -> _Charge:
     if how is How.INTERRUPTED:
         return _broken_off(ending, usage, unstated, Source.REPORTED, Source.ESTIMATED)
     return _broken_off(ending, usage, unstated, Source.PARTIAL, Source.PARTIAL)
+
+
+def _by_class(charge_class: ChargeClass, ending: Ending) -> _Charge:
+    """What is charged on a path that is passed through. Its text is not counted, so nothing is
+    estimated; a zero counts nothing, as servers send it that have no count."""
+    if charge_class is not ChargeClass.METERED:
+        return _NO_TOKENS
+    usage = ending.usage
+    if usage is not None and usage.states_use:
+        output_tokens = 0 if usage.output_tokens is None else usage.output_tokens
+        input_tokens = usage.input_tokens
+        if input_tokens is None:
+            total = output_tokens if usage.total_tokens is None else usage.total_tokens
+            input_tokens = max(0, total - output_tokens)
+        return _Charge(input_tokens, output_tokens, Source.REPORTED, Source.REPORTED, usage)
+    rejected = ending.status is not None and ending.status not in _ANSWERED_OK
+    return _NOTHING if rejected or ending.how is How.NO_HEAD else _UNKNOWN
+
+
+def _reason(charge_class: ChargeClass | None) -> str | None:
+    """Why a record has no tokens; None where it has those that were stated or counted."""
+    return None if charge_class in (None, ChargeClass.METERED) else str(charge_class)
 
 
 def _without_answer(ending: Ending) -> bool:

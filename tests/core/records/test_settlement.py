@@ -365,7 +365,7 @@ def test_a_record_carries_what_was_known_at_the_start_and_at_the_end() -> None:
     )  # fmt: skip
     record = settle(opened, ending, "w7", UNPRICED)
     for name in opened.__struct_fields__:
-        if name not in ("input_estimate", "tier_asked", "images"):
+        if name not in ("input_estimate", "tier_asked", "images", "charge_class"):
             assert getattr(record, name) == getattr(opened, name), name
     for name in (
         "status",
@@ -502,6 +502,7 @@ def test_what_is_charged_is_what_is_priced():
         "started_at_ms": 1_000,
         "status": 200,
         "images": 2,
+        "charge_class": None,
     }
     priced = (
         record.cost_nano,
