@@ -40,13 +40,14 @@ with the end unknown, its tokens and its cost are not known. `reason` says which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from proxy.core.entries import Marked, Opened
 from proxy.core.pricing.amounts import Counts, Priced, Pricing
 from proxy.core.records.ending import Ending, How
+from proxy.core.records.tier import in_tier
 from proxy.core.usage import (
     UNMETERED,
     ChargeClass,
@@ -177,7 +178,7 @@ def _priced(
             charge_class=opened.charge_class,
         )
 
-    return _in_tier(price, _short(ending.service_tier), opened.tier_asked)
+    return in_tier(price, _short(ending.service_tier), opened.tier_asked)
 
 
 def recovered(
@@ -209,28 +210,6 @@ def recovered(
 def weaker(one: Source, other: Source) -> Source:
     """The weaker of two sources: what can be said of both counts together."""
     return max(one, other, key=_WEAKNESS.__getitem__)
-
-
-def _in_tier(
-    price: Callable[[str | None], Priced], served: str | None, asked: str | None
-) -> tuple[Priced, str | None, bool]:
-    """The price, the tier it is of, and whether that tier is in doubt.
-
-    The tier that the answer names is billed. If it names none and the request asked for one, the
-    request may have got it or not: the dearer price is charged, so that asking lowers nothing.
-    """
-    if served is not None or asked is None:
-        return price(served), served, False
-    usual, as_asked = price(None), price(asked)
-    if usual.charge_nano == as_asked.charge_nano:
-        return usual, None, False
-    if (
-        usual.charge_nano is None
-        or as_asked.charge_nano is None
-        or as_asked.charge_nano > usual.charge_nano
-    ):
-        return as_asked, asked, True
-    return usual, None, True
 
 
 def _charge(opened: Opened, ending: Ending) -> _Charge:
