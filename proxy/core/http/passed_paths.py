@@ -17,11 +17,14 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_~:@+=,-][A-Za-z0-9._~:@+=,-]{0,255}")
 _SEGMENTS_MAX = 16
 # Segments that name an action or a part of an API. Any other one names an object.
 _WORDS = frozenset(
-    "abort activate archive audio batches cancel cancelations chat checkpoints complete completions compact content "
-    "cost deactivate download edits embed embeddings events export extend file_batches files fine-tuning fine_tuning "
-    "generations input_items input_tokens items jobs lyrics messages moderations ocr parts pause remix rerank "
-    "responses result results resume runs search sounds speech steps transcriptions translations uploads variations "
-    "versions videos voices".split()
+    """
+    abort activate archive audio batches cancel cancelations chat checkpoints complete
+    completions compact content cost deactivate download edits embed embeddings events export
+    extend file_batches files fine-tuning fine_tuning generations input_items input_tokens
+    items jobs lyrics messages moderations ocr parts pause remix rerank responses result
+    results resume runs search sounds speech steps transcriptions translations uploads
+    variations versions videos voices
+    """.split()
 )
 
 
