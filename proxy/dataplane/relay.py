@@ -355,7 +355,7 @@ class Relay:
                 return False
         if chunk and not self._left:
             answer.write(chunk)
-        self._ended_by_limit = answer.tell(self._dialect.error_event(self._told))
+        self._ended_by_limit = answer.tell(self._dialect.error_event(self._told, meter))
         self.decide(How.CUT)
         return True
 

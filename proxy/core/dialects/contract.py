@@ -178,6 +178,14 @@ class Meter(Protocol):
     def oversized(self) -> bool:
         """Whether an event or the answer was larger than the bounds."""
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the vendor goes on behind the answer, so that its use is known later."""
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next event would have, where the API numbers them."""
+
 
 class OpenMeter(Protocol):
     """Makes the meter of one answer, once its head is here; the class of the meter does.
@@ -230,7 +238,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ask; `usage_filter` takes the event out again that this brings, given the most bytes of an
     event that is held back. Both None where the API has no such question
     count_images · in a body, for prices per image; None: it cannot be told
-    error_body, error_event · an error of ours as an answer, and as the last event of a stream
+    error_body, error_event · an error of ours as an answer, and as the last event of the stream that
+    this meter reads
     limit_fields · response fields for the limits of the caller's own that stand thus at this
     moment (Unix milliseconds)
     request_id_field · where the vendor's answer names the request, in small letters
@@ -245,6 +254,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     count_prompt: CountPrompt
     count_images: Callable[[bytes], int | None]
     error_body: Callable[[ProxyError], bytes]
-    error_event: Callable[[ProxyError], bytes]
+    error_event: Callable[[ProxyError, Meter], bytes]
     limit_fields: Callable[[Sequence[LimitState], int], Fields]
     request_id_field: bytes = b"x-request-id"

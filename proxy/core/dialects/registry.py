@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from proxy.core.dialects.contract import Dialect
 from proxy.core.dialects.openai_chat.dialect import OPENAI_CHAT
+from proxy.core.dialects.openai_responses.dialect import OPENAI_RESPONSES
 
-DIALECTS = (OPENAI_CHAT,)
+DIALECTS = (OPENAI_CHAT, OPENAI_RESPONSES)
 BY_ENDPOINT: dict[str, Dialect] = {
     endpoint: dialect for dialect in DIALECTS for endpoint in dialect.endpoints
 }

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from proxy.core.dialects.assembly import Assembly
 from proxy.core.dialects.json_text import JSON_ERRORS, plain
+from proxy.core.dialects.lists import TooMuch
 from proxy.core.dialects.openai_chat.shapes import Answer, read_answer
 from proxy.core.dialects.openai_chat.text import Shape, strings_in
 from proxy.core.dialects.openai_chat.written import (
     Choice,
     Key,
-    TooMuch,
     choices_of,
     read_choices,
     texts_of,

@@ -1,9 +1,8 @@
-"""The meter of chats, completions and embeddings: what is stated of their use, and how much text came.
-
-It never raises, and never decides about money: `settlement.py` does, from these attributes.
-"""
+"""The meter of chats, completions and embeddings: what is stated of their use, and how much text came."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from proxy.core.dialects.answer_body import BOM, AnswerBody
 from proxy.core.dialects.contract import ANSWER_BYTES_MAX, EVENT_BYTES_MAX, MEASURE_UNCALIBRATED
@@ -36,7 +35,7 @@ _HEADS_MAX = 4  # events read whole while looking for the model's name; Azure's 
 
 
 class ChatMeter:
-    """Feed it every chunk of an answer's body, then call `end` once, however the answer ended.
+    """Feed it every chunk of an answer's body, then call `end` once.
 
     usage · all that was stated, as one Usage; else None  usage_current · no text came behind its output
     usage_final · it is the whole answer's, not a running total
@@ -45,11 +44,12 @@ class ChatMeter:
     unreadable · something could not be read, so counts may be missing    oversized · events or an answer larger than the bounds
     text_bytes · UTF-8 bytes of the text that a client has assembled
     doubtful · some of it came twice, and may have been written twice
-    texts · that text, for who wants to count it: its first `text_bytes_max` bytes, None is all of
-    it
-
+    texts · that text, to be counted: its first `text_bytes_max` bytes, None is all of it
     `measure` is output tokens per byte of text, as (tokens, bytes).
     """
+
+    next_number: ClassVar[int] = 0  # its events have none
+    goes_on: ClassVar[bool] = False
 
     __slots__ = (
         "_answered", "_body", "_cached_inside_input", "_delivered", "_ended", "_event_bytes_max", "_finished", "_heads_left",

@@ -21,6 +21,7 @@ from proxy.core.dialects.scan import count, holds, repair_surrogates
 from proxy.core.tokens.images import HEAD_CHARS_MAX, Picture, data_url_size
 from proxy.core.tokens.magic import is_picture, is_sound
 
+CHAT_PICTURE: Final = "image_url"
 INLINED_MAX: Final = (
     256  # pictures and sounds that are looked at; those behind them count with their bytes
 )
@@ -62,6 +63,7 @@ class _TooMany(ValueError):
 
 class _Body(msgspec.Struct, gc=False):
     messages: msgspec.Raw = msgspec.Raw(b"[]")
+    input: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -102,8 +104,8 @@ _audio_decoder = msgspec.json.Decoder(_Audio)
 NOTHING: Final = Inlined()
 
 
-def inlined(messages: msgspec.Raw | None) -> Inlined:
-    """What the JSON of `messages` holds inline."""
+def inlined(messages: msgspec.Raw | None, kind: str = CHAT_PICTURE) -> Inlined:
+    """What the JSON of `messages` holds inline. `kind`: the type of a part that is a picture."""
     text = b"" if messages is None else bytes(messages)
     if (
         not (holds(text, b"image_url") or holds(text, b"input_audio"))
@@ -111,17 +113,18 @@ def inlined(messages: msgspec.Raw | None) -> Inlined:
     ):
         return NOTHING
     try:
-        return _inlined(text, list(islice(_media_parts(msgspec.Raw(text)), INLINED_MAX)))
+        parts = _media_parts(msgspec.Raw(text), kind)
+        return _inlined(text, list(islice(parts, INLINED_MAX)), kind)
     except (_TooMany, *_ERRORS):
         return NOTHING
 
 
-def _inlined(text: bytes, parts: list[_Part]) -> Inlined:
+def _inlined(text: bytes, parts: list[_Part], kind: str) -> Inlined:
     sound_bytes = end = 0
     pictures: list[Picture] = []
     spans: list[tuple[int, int]] = []
     for part in parts:
-        if part.type == "image_url" and (found := _picture(part.image_url)) is not None:
+        if part.type == kind and (found := _picture(part.image_url)) is not None:
             pictures.append(found[1])
             encoded = found[0]
         elif part.type == "input_audio":
@@ -141,7 +144,13 @@ def _inlined(text: bytes, parts: list[_Part]) -> Inlined:
 
 def count_images(body: bytes) -> int | None:
     """The `image_url` parts of all messages, for prices per image; None if the body cannot be read
-    that far.
+    that far."""
+    return count_pictures(body, member="messages", kind=CHAT_PICTURE)
+
+
+def count_pictures(body: bytes, *, member: str, kind: str) -> int | None:
+    """The parts of this kind in all messages, which stand in this member; None if the body cannot
+    be read that far.
 
     What is not as the API describes it counts nothing. Of more messages or parts than are looked
     through, whatever may be such a part counts as one.
@@ -149,27 +158,27 @@ def count_images(body: bytes) -> int | None:
     if not (holds(body, b"image") or holds(body, b"\\u")):
         return 0  # neither spelt out nor in escapes
     try:
-        messages = _messages_of(body)
-        return sum(part.type == "image_url" for part in _all_parts(messages))
+        messages = getattr(_read(body), member)
+        return sum(part.type == kind for part in _all_parts(messages))
     except _TooMany:
-        return min(count(body, b"{"), count(body, b"image_url") + count(body, b"\\u00"))
+        return min(count(body, b"{"), count(body, kind.encode()) + count(body, b"\\u00"))
     except _ERRORS:
         return None
 
 
-def _messages_of(body: bytes) -> msgspec.Raw:
+def _read(body: bytes) -> _Body:
     try:
-        return _body_decoder.decode(body).messages
+        return _body_decoder.decode(body)
     except _ERRORS:
         # Half a character, sent by clients that cut texts inside an emoji.
         repaired = repair_surrogates(body)
         if repaired is None:
             raise
-        return _body_decoder.decode(repaired).messages
+        return _body_decoder.decode(repaired)
 
 
-def _media_parts(messages: msgspec.Raw) -> Iterator[_Part]:
-    return (part for part in _all_parts(messages) if part.type in ("image_url", "input_audio"))
+def _media_parts(messages: msgspec.Raw, kind: str) -> Iterator[_Part]:
+    return (part for part in _all_parts(messages) if part.type in (kind, "input_audio"))
 
 
 def _all_parts(messages: msgspec.Raw) -> Iterator[_Part]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.core.dialects.contract import Fields
+from proxy.core.dialects.contract import Fields, Meter
 from proxy.core.errors import ProxyError
 from proxy.core.limits.language import Unit
 from proxy.core.limits.refusals import show_span, tightest
@@ -33,7 +33,7 @@ def error_body(error: ProxyError) -> bytes:
     )
 
 
-def error_event(error: ProxyError) -> bytes:
+def error_event(error: ProxyError, meter: Meter) -> bytes:
     """The same as an event, which the SDKs raise."""
     return b"data: " + error_body(error) + b"\n\n"
 

@@ -12,20 +12,16 @@ without being made into objects. The work is bounded, whatever an answer holds.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from proxy.core.dialects.json_text import JSON_ERRORS, plain
+from proxy.core.dialects.lists import ENTRIES_MAX, ListDecoder, TooMuch, check_small
 
 _PART_TEXTS: Final = ("text", "thinking", "reasoning", "summary", "content", "value", "refusal")
 _PARTS_DEPTH_MAX: Final = 6
-# choices of an answer, or calls of a choice: vendors allow 128, batches of prompts are longer
-_ENTRIES_MAX: Final = 2048
-_LIST_BYTES: Final = 64 * 1024  # a list up to this size has few enough entries to be read at once
-_BRACKETS_MAX: Final = 20_000  # of a value that is made into objects
 _REASON_BYTES_MAX: Final = 1024  # of a finish reason that is an object
-_COMMAS_MAX: Final = 100_000  # likewise
 
 _ABSENT = msgspec.Raw()
 Key = tuple[object, ...]
@@ -70,51 +66,8 @@ class _Call(msgspec.Struct, gc=False):
     custom: msgspec.Raw = _ABSENT
 
 
-class TooMuch(ValueError):
-    """There is more of it than can be read in a moment."""
-
-
-class _ListDecoder:
-    """Reads a list of objects, but none with more entries than are read in a moment."""
-
-    def __init__(self, entry: Any) -> None:
-        self._small = msgspec.json.Decoder(list[entry | None])
-        self._one = msgspec.json.Decoder(entry)
-        self._loose = msgspec.json.Decoder(list[msgspec.Raw])
-        # An array read as an object of so many members ends the reading at the first one too many.
-        members = [(f"entry_{number}", entry | None, None) for number in range(_ENTRIES_MAX)]
-        self._large = msgspec.json.Decoder(
-            msgspec.defstruct("Entries", members, array_like=True, forbid_unknown_fields=True)
-        )
-
-    def decode(self, raw: bytes) -> list[Any]:
-        """The entries; what is no object among them is left out. One object without its list is a
-        list of one."""
-        try:
-            if raw[:1] == b"{":
-                return [self._one.decode(raw)]
-            if raw[:1] != b"[":
-                return []
-            if len(raw) > _LIST_BYTES:
-                entries = self._large.decode(raw)
-                found = [getattr(entries, name) for name in entries.__struct_fields__]
-            else:
-                found = self._small.decode(raw)
-        except msgspec.ValidationError:
-            if len(raw) > _LIST_BYTES:
-                raise TooMuch from None
-            found = [
-                self._one.decode(entry)
-                for entry in self._loose.decode(raw)
-                if bytes(entry).lstrip()[:1] == b"{"
-            ]
-        if len(found) > _ENTRIES_MAX:
-            raise TooMuch
-        return [entry for entry in found if entry is not None]
-
-
-_CHOICES: Final = _ListDecoder(Choice)
-_CALLS: Final = _ListDecoder(_Call)
+_CHOICES: Final = ListDecoder(Choice)
+_CALLS: Final = ListDecoder(_Call)
 _holder_decoder = msgspec.json.Decoder(_TextHolder)
 _function_decoder = msgspec.json.Decoder(_Function)
 _any_decoder = msgspec.json.Decoder()
@@ -260,15 +213,12 @@ def _text(raw: msgspec.Raw) -> bytes:
 
 def _value(raw: msgspec.Raw) -> object:
     text = bytes(raw)
-    if len(text) > _LIST_BYTES and (
-        text.count(b"[") + text.count(b"{") > _BRACKETS_MAX or text.count(b",") > _COMMAS_MAX
-    ):
-        raise TooMuch
+    check_small(text)
     return _any_decoder.decode(text)
 
 
 def _few(parts: list[object]) -> list[object]:
-    if len(parts) > _ENTRIES_MAX:
+    if len(parts) > ENTRIES_MAX:
         raise TooMuch
     return parts
 

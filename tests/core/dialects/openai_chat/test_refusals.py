@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.dialects.openai_chat.refusals import error_body, error_event
 from proxy.core.errors import ProxyError
 
@@ -23,6 +24,6 @@ def test_an_error_is_told_in_the_shape_that_the_sdks_read() -> None:
 
 
 def test_in_a_stream_it_is_one_whole_event() -> None:
-    event = error_event(ERROR)
+    event = error_event(ERROR, ChatMeter(stream=True))
     assert event.startswith(b"data: ") and event.endswith(b"}\n\n") and event.count(b"\n") == 2
     assert json.loads(event.removeprefix(b"data: ")) == SHAPE

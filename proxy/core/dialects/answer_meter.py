@@ -1,0 +1,232 @@
+"""What the meters of all wires have in common: how much of an answer was delivered, how much of it
+is read, and whether it is over.
+
+A wire's meter says what one event and one JSON answer hold. It never raises, whatever comes, and
+never decides about money: `settlement.py` does, from what stands in these attributes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from proxy.core.dialects.answer_body import BOM, AnswerBody
+from proxy.core.dialects.contract import ANSWER_BYTES_MAX, EVENT_BYTES_MAX, MEASURE_UNCALIBRATED
+from proxy.core.dialects.texts import Texts
+from proxy.core.usage import Usage
+
+
+class DeliveredText(Protocol):
+    """The text that a client has got.
+
+    text_bytes · UTF-8 bytes of what it has assembled
+    unread_bytes · of what could not be read, which counts with all its bytes
+    """
+
+    text_bytes: int
+    unread_bytes: int
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether some of it came twice, and may have been written twice."""
+
+
+class AnswerMeter(ABC):
+    """Feed it every chunk of an answer's body, then call `end` once, however the answer ended.
+
+    The attributes are those of the contract's `Meter`. A wire sets `_delivered` and says what
+    `_take_event`, `_take_answer` and `_take_ends` read.
+    """
+
+    __slots__ = (
+        "_answered", "_body", "_cached_inside_input", "_delivered", "_ended", "_finished", "_measure_bytes", "_measure_tokens",
+        "_parser", "_read", "done", "error", "finish_reason", "model_served", "response_id",
+        "service_tier", "texts", "unreadable", "usage", "usage_current", "usage_final",
+    )  # fmt: skip
+
+    _delivered: DeliveredText
+
+    def __init__(
+        self,
+        *,
+        stream: bool,
+        status: int = 200,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        event_bytes_max: int = EVENT_BYTES_MAX,
+        answer_bytes_max: int = ANSWER_BYTES_MAX,
+        cached_inside_input: bool = True,
+        measure: tuple[int, int] = MEASURE_UNCALIBRATED,
+        text_bytes_max: int | None = 0,
+    ) -> None:
+        self.usage: Usage | None = None
+        self.usage_current = False
+        self.usage_final = False
+        self._answered: bool | None = None  # None: that cannot be told yet
+        self.done = False
+        self.error = False
+        self.finish_reason: str | None = None
+        self.model_served: str | None = None
+        self.response_id: str | None = None
+        self.service_tier: str | None = None
+        self._body = AnswerBody(
+            stream=stream,
+            content_type=content_type,
+            content_encoding=content_encoding,
+            status=status,
+            event_bytes_max=event_bytes_max,
+            answer_bytes_max=answer_bytes_max,
+        )
+        self.unreadable = self._body.blind
+        self._parser = self._body.parser
+        self._measure_tokens, self._measure_bytes = measure
+        self.texts = None if text_bytes_max == 0 else Texts(text_bytes_max)
+        self._finished = False  # it has said why it ends
+        # whether this vendor's count of its prompt holds the cached tokens
+        self._cached_inside_input = cached_inside_input
+        self._read = False  # a JSON answer was read to its end
+        self._ended = False
+
+    # What a wire says.
+
+    @abstractmethod
+    def _take_event(self, event: bytes) -> None:
+        """The data of one event."""
+
+    @abstractmethod
+    def _take_answer(self, body: bytes) -> None:
+        """A whole JSON answer."""
+
+    @abstractmethod
+    def _take_ends(self, head: bytes, tail: bytes) -> None:
+        """Both ends of a JSON answer that is too large to be kept."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """The events are over."""
+
+    # What is known at each moment.
+
+    @property
+    def answered(self) -> bool | None:
+        """Whether it holds an answer, or what cannot be read. False: what came is none, an error or
+        a page; None: nothing came that tells."""
+        body = self._body
+        if self._answered or body.oversized or (body.blind and body.begun):
+            return True
+        return False if self.error or body.prose else self._answered
+
+    @property
+    def output_measure(self) -> int:
+        """Output tokens by what was delivered so far: UTF-8 bytes of text x `measure`, rounded up.
+
+        What is not read (yet) counts with all its bytes: a JSON answer before its end, an event
+        before its end, an event too large to be read at all. A page or a text is no answer.
+        """
+        delivered = self._delivered
+        size = delivered.text_bytes + delivered.unread_bytes + self._parser.dropped_bytes
+        pending = self._body.pending_bytes
+        if pending and not self._read and (self._answered or self.answered is not False):
+            size += pending
+        return -(-size * self._measure_tokens // self._measure_bytes)
+
+    @property
+    def output_so_far(self) -> int:
+        """Output tokens that a client can have read, by the best that is known: a total that was
+        stated with the last text, else by that text.
+
+        An event or a JSON answer that is not over is in no client's hands, and most of a large one
+        is no text: cited pages, a picture.
+        """
+        if self._body.oversized or self._body.blind:
+            return self.output_measure
+        if self.usage_current and self.usage is not None and self.usage.output_tokens:
+            return self.usage.output_tokens
+        size = self._delivered.text_bytes + self._delivered.unread_bytes
+        return -(-size * self._measure_tokens // self._measure_bytes)
+
+    @property
+    def text_known(self) -> bool:
+        """Whether all text that was delivered has been read, so that counting it counts
+        everything."""
+        body = self._body
+        return not (
+            self.unreadable
+            or body.oversized
+            or self._parser.pending_bytes
+            or (body.size_bytes and not self._read)
+        )
+
+    @property
+    def text_bytes(self) -> int:
+        return self._delivered.text_bytes
+
+    @property
+    def doubtful(self) -> bool:
+        return self._delivered.doubtful
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the stream has come, however its connection ends: its last event, or why
+        it ends and the final usage."""
+        return self.done or (
+            self._body.json is False and self._finished and self.usage_final and not self.error
+        )
+
+    @property
+    def between_events(self) -> bool:
+        """Whether all events that came are whole, so that another one may be put behind them."""
+        return self._body.between_events
+
+    def whole_events(self, chunk: bytes) -> bytes:
+        """Of the chunk that was fed last, what ends with a whole event; empty if no event ends in
+        it, as none does in JSON."""
+        return self._body.whole_events(chunk)
+
+    @property
+    def shows_its_end(self) -> bool:
+        """Whether the answer itself says that it is whole: by its last event, why it ends, or JSON
+        closed. Known after `end`."""
+        return self.done or self._read or (self.finish_reason is not None and not self._body.json)
+
+    @property
+    def oversized(self) -> bool:
+        return self._body.oversized
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the vendor goes on behind the answer, so that its use is known later."""
+        return False
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next event would have, where the API numbers them."""
+        return 0
+
+    # Bytes.
+
+    def feed(self, chunk: bytes) -> None:
+        """One chunk as it came from the upstream, content coding included."""
+        body = self._body
+        for piece in body.pieces(chunk):
+            for event in body.events(piece):
+                self._take_event(event)
+        self.error |= self._parser.errors > 0
+        self.unreadable |= body.blind
+
+    def end(self) -> None:
+        """The answer is over, cleanly or not: read what has waited for its end. Called again, it
+        does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        body = self._body
+        for event in body.end():
+            self._take_event(event)
+        self.error |= self._parser.errors > 0
+        if not body.json:
+            self._finish()
+        elif body.kept.cut:
+            self._take_ends(*body.kept.ends())
+        else:
+            self._take_answer(body.kept.whole().removeprefix(BOM))

@@ -1,0 +1,64 @@
+"""Lists and values that are read in a moment, or not at all: the work is bounded, whatever they hold."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+# entries of one list: vendors allow 128 choices or calls, batches of prompts are longer
+ENTRIES_MAX: Final = 2048
+_LIST_BYTES: Final = 64 * 1024  # a list up to this size has few enough entries to be read at once
+_BRACKETS_MAX: Final = 20_000  # of a value that is made into objects
+_COMMAS_MAX: Final = 100_000  # likewise
+
+
+class TooMuch(ValueError):
+    """There is more of it than can be read in a moment."""
+
+
+class ListDecoder:
+    """Reads a list of objects, but none with more entries than are read in a moment."""
+
+    def __init__(self, entry: Any) -> None:
+        self._small = msgspec.json.Decoder(list[entry | None])
+        self._one = msgspec.json.Decoder(entry)
+        self._loose = msgspec.json.Decoder(list[msgspec.Raw])
+        # An array read as an object of so many members ends the reading at the first one too many.
+        members = [(f"entry_{number}", entry | None, None) for number in range(ENTRIES_MAX)]
+        self._large = msgspec.json.Decoder(
+            msgspec.defstruct("Entries", members, array_like=True, forbid_unknown_fields=True)
+        )
+
+    def decode(self, raw: bytes) -> list[Any]:
+        """The entries; what is no object among them is left out. One object without its list is a
+        list of one."""
+        try:
+            if raw[:1] == b"{":
+                return [self._one.decode(raw)]
+            if raw[:1] != b"[":
+                return []
+            if len(raw) > _LIST_BYTES:
+                entries = self._large.decode(raw)
+                found = [getattr(entries, name) for name in entries.__struct_fields__]
+            else:
+                found = self._small.decode(raw)
+        except msgspec.ValidationError:
+            if len(raw) > _LIST_BYTES:
+                raise TooMuch from None
+            found = [
+                self._one.decode(entry)
+                for entry in self._loose.decode(raw)
+                if bytes(entry).lstrip()[:1] == b"{"
+            ]
+        if len(found) > ENTRIES_MAX:
+            raise TooMuch
+        return [entry for entry in found if entry is not None]
+
+
+def check_small(text: bytes) -> None:
+    """TooMuch for a value that would take more than a moment to be made into objects."""
+    if len(text) > _LIST_BYTES and (
+        text.count(b"[") + text.count(b"{") > _BRACKETS_MAX or text.count(b",") > _COMMAS_MAX
+    ):
+        raise TooMuch

@@ -1,0 +1,52 @@
+"""A request for a response: what the proxy decides on in it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.core.dialects.contract import Call
+from proxy.core.dialects.openai_chat.pictures import inlined
+from proxy.core.dialects.openai_responses.bounds import answers_max, holds_more_than_text
+from proxy.core.dialects.request_fields import Guarded, RequestFields, said_in
+
+PICTURE: Final = "input_image"
+_PROMPT: Final = "prompt"
+_GUARDED: Final = Guarded(
+    (
+        "model models stream stream_options n max_output_tokens max_tool_calls background "
+        "background_options previous_response_id conversation prompt store safety_identifier "
+        "prompt_cache_options truncation service_tier user metadata input instructions tools "
+        "max_tokens max_completion_tokens context_management"
+    ).split()
+)
+
+
+def read_call(endpoint: str, body: bytes) -> Call:
+    """The call that this body makes; ProxyError 400 `invalid_request` or `ambiguous_body`.
+
+    A `prompt` is a template that the vendor keeps, which may name another model: it steers.
+    """
+    fields = RequestFields(body, _GUARDED)
+    values = fields.values
+    inline = inlined(values.get("input"), PICTURE)
+    start = fields.spans["input"][0] if inline.spans else 0
+    model = fields.model()
+    template = () if fields.is_null(_PROMPT) else (_PROMPT,)
+    return Call(
+        endpoint=endpoint,
+        model=model,
+        stream=fields.stream(),
+        answers=answers_max(values),
+        max_tokens=fields.integer("max_output_tokens"),
+        include_usage=True,  # the last event states it unasked
+        service_tier=fields.string("service_tier"),
+        user=fields.string("user"),
+        safety_identifier=fields.string("safety_identifier"),
+        metadata=fields.texts("metadata"),
+        steering=fields.steering + said_in(model) + template,
+        prompt_bytes=len(body) - inline.size_bytes,
+        pictures=inline.pictures,
+        sound_bytes=inline.sound_bytes,
+        inlined=tuple((start + begins, start + ends) for begins, ends in inline.spans),
+        media=inline.size_bytes > 0 or holds_more_than_text(values),
+    )
