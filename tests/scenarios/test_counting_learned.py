@@ -41,7 +41,7 @@ IMAGE = [
         ("Say something.", "Hello there.", {"completion_tokens_details": {"audio_tokens": 2}}, "200 OK", (1, 0), (1, 0)),
         ("Say something.", "Hello there.", {}, "500 Internal Server Error", (0, 0), (0, 0)),
         # too long to count for learning's sake
-        ("Say something.", TEXT * 40, {}, "200 OK", (1, 1), (0, 0)),
+        ("Say something.", TEXT * 40, {"completion_tokens": len(TEXT) * 10}, "200 OK", (1, 1), (0, 0)),
     ],
     ids=["text", "image", "inconsistent", "sound", "failed", "long"],
 )  # fmt: skip
