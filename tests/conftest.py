@@ -23,7 +23,7 @@ settings.load_profile("tollkeeper")
 def counts_take_as_long_as_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
     """The proxy waits five seconds for a count and then estimates: on a slow machine another answer
     than the tests'."""
-    monkeypatch.setattr("proxy.dataplane.counting.counter.WAIT_S", GUARD_S)
+    monkeypatch.setattr("proxy.dataplane.counting.exchange_count.WAIT_S", GUARD_S)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

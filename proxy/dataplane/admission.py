@@ -24,7 +24,7 @@ from proxy.core.http.media_type import check_json
 from proxy.core.limits.rules import Rules
 from proxy.dataplane.attribution import attribute
 from proxy.dataplane.connection import Request
-from proxy.dataplane.counting.counter import ExchangeCount
+from proxy.dataplane.counting.exchange_count import ExchangeCount, begin_count
 from proxy.dataplane.hold import Hold, refuse_used_up
 from proxy.dataplane.request_body import BodyMemory, Payload, read_body
 from proxy.dataplane.services import Services
@@ -140,7 +140,9 @@ class Admission:
         snapshot.check_priced(upstream, call.model, caller.started_at_ms)
         payload = self._payload(request, dialect, upstream, call, body, tenant.key_id, memory)
         asked = call.include_usage is True or payload.plain is not None
-        counting = self._services.counter.begin(snapshot, upstream, dialect, call, asked=asked)
+        counting = begin_count(
+            self._services.counter, snapshot, upstream, dialect, call, asked=asked
+        )
         images = None
         if snapshot.prices.counts_images(upstream.name):
             images = await self._aside(beside, dialect.count_images, readable)

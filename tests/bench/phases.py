@@ -42,8 +42,8 @@ PHASES: dict[str, tuple[str, ...]] = {
     "read the call": ("proxy.dataplane.admission:_understood",),
     "build the head": ("proxy.dataplane.upstream.upstream:Upstream.head",),
     "estimate the prompt": (
-        "proxy.dataplane.counting.counter:TokenCounter.begin",
-        "proxy.dataplane.counting.counter:ExchangeCount.prompt",
+        "proxy.dataplane.counting.exchange_count:begin_count",
+        "proxy.dataplane.counting.exchange_count:ExchangeCount.prompt",
     ),
     "admit": (
         "proxy.dataplane.gateway:Gateway.handle",
@@ -75,7 +75,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     ),
     "journal.close": ("proxy.journal.writer:Journal.close",),
     "settle the quota": ("proxy.dataplane.hold:Hold.settle",),
-    "learn": ("proxy.dataplane.counting.counter:ExchangeCount.learn",),
+    "learn": ("proxy.dataplane.counting.exchange_count:ExchangeCount.learn",),
     "tell": ("proxy.dataplane.services:Services.tell",),
     "write the answer": ("proxy.dataplane.response:RelayedResponse.end",),
 }

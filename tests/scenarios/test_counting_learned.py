@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dataplane.counting.test_counter import (
+from tests.dataplane.counting.test_exchange_count import (
     DONE,
     FINISH,
     TEXT,

@@ -15,7 +15,8 @@ from proxy.core.dialects.request_fields import forbid_fields
 from proxy.core.errors import ProxyError
 from proxy.core.tokens.prompts import count_prompt
 from proxy.dataplane.counting.calibration import Calibration
-from proxy.dataplane.counting.counter import ExchangeCount, TokenCounter
+from proxy.dataplane.counting.counter import TokenCounter
+from proxy.dataplane.counting.exchange_count import ExchangeCount
 from proxy.dataplane.counting.vocabulary import Vocabularies
 
 FIXED = settings(derandomize=True, deadline=None, max_examples=150)

@@ -14,8 +14,9 @@ from proxy.core.dialects.openai_chat.call import read_call
 from proxy.core.dialects.openai_chat.prompt import count_prompt_of
 from proxy.core.tokens.images import IMAGE_RULES, image_rule, picture_tokens
 from proxy.dataplane.counting.calibration import Calibration
-from proxy.dataplane.counting.counter import ExchangeCount, TokenCounter
-from tests.scenarios.test_counting_bounds import answered
+from proxy.dataplane.counting.counter import TokenCounter
+from proxy.dataplane.counting.exchange_count import ExchangeCount
+from tests.dataplane.counting.test_counter import answered
 from tests.support.corpora import count
 from tests.support.running import vocabularies
 

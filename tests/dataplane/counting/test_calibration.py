@@ -10,8 +10,10 @@ import pytest
 
 from proxy.core.dialects.openai_chat.call import read_call
 from proxy.core.dialects.openai_chat.prompt import count_prompt_of
+from proxy.core.tokens.sampling import BYTES_PER_TOKEN_MAX
 from proxy.dataplane.counting.calibration import Calibration
-from proxy.dataplane.counting.counter import BYTES_PER_TOKEN_MAX, ExchangeCount, TokenCounter
+from proxy.dataplane.counting.counter import TokenCounter
+from proxy.dataplane.counting.exchange_count import ExchangeCount
 from proxy.dataplane.counting.vocabulary import Vocabularies
 
 
