@@ -1,9 +1,10 @@
-"""The quota: how much of each limit is used and held right now. A projection of the ledger and of
-credits, rebuilt from them at the start.
+"""The quota: how much of each limit is used and held right now.
 
+It is computed from the ledger and from credits, and is rebuilt from them at the start.
 `connect(url, …)` opens the backend named by the URL's scheme (`memory:` is `proxy.quota.memory`).
-Every request reserves what it may use of all its limits in
-one step, or is refused and takes nothing; every reservation ends in `settle` or `void`, once.
+
+Every request reserves what it may use of all its limits in one step, or is refused and takes
+nothing. Every reservation ends in `settle` or `void`, once.
 """
 
 from __future__ import annotations
@@ -23,21 +24,24 @@ from proxy.core.limits.state import LimitState, Refused
 
 
 class QuotaUnavailable(Exception):
-    """The store cannot say now whether a request may go. Nothing is taken; the request is refused
-    with 503 `quota_unavailable`."""
+    """The store cannot say now whether a request may go.
+
+    Nothing is taken, and the request is refused with 503 `quota_unavailable`.
+    """
 
 
 class QuotaError(Exception):
-    """The store cannot be used as it is, and waiting will not help. The message says why and what
-    to do."""
+    """The store cannot be used as it is, and waiting will not help.
+
+    The message says why and what to do.
+    """
 
 
 class Past(msgspec.Struct, frozen=True, gc=False):
-    """What was used before this store lived: one record, or the sum of many that lie in one window
-    of each of `limits`.
+    """Past use, to restore counters: one record, or a sum within one window of each limit.
 
-    A record counts in rates too, a sum only in days, weeks, months and totals; so name only the
-    limits that it is for.
+    A record counts in rates too. A sum counts only in days, weeks, months and totals. So `limits`
+    names only the limits in which it counts.
     """
 
     limits: tuple[Limit, ...]
@@ -46,16 +50,20 @@ class Past(msgspec.Struct, frozen=True, gc=False):
 
 
 class Crossing(msgspec.Struct, frozen=True):
-    """A limit has been used up to a share (in millionths) at which to warn: once in each window, of
-    a rate once in each period."""
+    """The use of a limit has reached a share (in millionths) at which to warn.
+
+    It is told once in each window; of a rate, once in each period.
+    """
 
     state: LimitState
     share_ppm: int
 
 
 class Breach(msgspec.Struct, frozen=True):
-    """Requests used more of a strict limit than their bound: `count` of them since last told, the
-    latest `used` instead of `bound`."""
+    """Requests used more of a strict limit than their bound.
+
+    There were `count` of them since this was last told; the latest used `used` instead of `bound`.
+    """
 
     limit: Limit
     count: int
@@ -64,95 +72,105 @@ class Breach(msgspec.Struct, frozen=True):
 
 
 class Reservation(Protocol):
-    """A request that was let through and what it holds, until it is settled or void."""
+    """What an admitted request holds of its limits, until it is settled or void."""
 
     @property
     def exchange_id(self) -> str: ...
 
     @property
     def exceeded(self) -> tuple[Limit, ...]:
-        """The limits that only warn and that this request is beyond."""
+        """The limits that only warn, and that this request exceeds."""
         ...
 
     @property
     def tightest(self) -> LimitState | None:
-        """How the limit of the caller's team or key stands of which the smallest share is left;
-        None: they have none."""
+        """The state of the caller's limit with the smallest share left.
+
+        Only limits of the caller's team and key are looked at. None: they have none.
+        """
         ...
 
 
 class Quota(Protocol):
-    """What the gateway, the exchange, the recorder and the admin plane need of a store. `now_ms` is
-    time of day, of a clock that does not run back.
+    """What the gateway, the exchange, the recorder and the admin plane need of a store.
 
-    What ends a reservation does not wait: a store beyond this process queues it.
+    `now_ms` is the time of day, from a clock that does not run back. The methods that end a
+    reservation do not wait: a store outside of this process queues them.
     """
 
     async def reserve(
         self, limits: Sequence[Limit], ask: Demand, now_ms: int
     ) -> Reservation | Refused:
-        """Take what the request is expected to use of every limit, in one step; or nothing of any,
-        if one refuses. Raises QuotaUnavailable."""
+        """Take what the request is expected to use of every limit, in one step.
+
+        If one limit refuses, nothing is taken of any. Raises QuotaUnavailable.
+        """
         ...
 
     async def refusal(self, limits: Sequence[Limit], ask: Demand, now_ms: int) -> Refused | None:
-        """What `reserve` would refuse the request with right now; nothing is taken. Raises
-        QuotaUnavailable."""
+        """The refusal that `reserve` would give right now. Nothing is taken.
+
+        Raises QuotaUnavailable.
+        """
         ...
 
     async def extend(
         self, reservation: Reservation, output_tokens: int, charge_nano: int | None, now_ms: int
     ) -> LimitState | None:
-        """A stream outgrows what it took: from now on `output_tokens` and `charge_nano` are
-        expected of it in all.
+        """Grow what a stream holds: `output_tokens` and `charge_nano` are now expected in all.
 
-        None: so be it. Else how the limit stands that refuses (`cut`, `strict`); then nothing more
-        is taken of any, and the stream is to be ended, or
-        extended by no more than what is `remaining`.
+        Returns None when every limit agrees. Otherwise it returns the state of the limit that
+        refuses (`cut`, `strict`), and nothing more is taken of any. The caller then ends the
+        stream, or extends it by no more than what is `remaining`.
         """
         ...
 
     def settle(self, reservation: Reservation, used: Used, now_ms: int) -> None:
-        """The request is over, and this is what its record says. What it held and did not use is
-        free again."""
+        """End the reservation with what the record says was used. The rest is free again."""
         ...
 
     def void(self, reservation: Reservation, now_ms: int) -> None:
-        """Nothing was sent: as if it had never been."""
+        """End the reservation of a request that was not sent, as if it had never been made."""
         ...
 
     def release_slots(self, reservation: Reservation) -> None:
-        """The client has left: its places among the concurrent requests are free at once, whatever
-        is still read."""
+        """Free the places among the concurrent requests as soon as the client has left.
+
+        The rest of the reservation goes on: the answer may still be read.
+        """
         ...
 
     def grant(self, credit: Credit, now_ms: int) -> None:
-        """A credit counts from now on. Idempotent by id."""
+        """Count a credit from now on. Idempotent by id."""
         ...
 
     def adjust(self, limits: Sequence[Limit], started_at_ms: int, used: Used, now_ms: int) -> None:
-        """The book changed: `used` (differences) counts in the windows of the record's start that
-        are still open. Rates flow on: they are not told."""
+        """Count a correction of the book: `used` has the differences.
+
+        They count in those windows of the record's start that are still open, and not in rates.
+        """
         ...
 
     async def restore(
         self, past: Iterable[Past], credits: Iterable[Credit], *, since_ms: int, now_ms: int
     ) -> None:
-        """Build the counts that this store does not have yet; those that it has are left alone. At
-        the start, and for new limits before a reload takes effect.
+        """Build the counts that this store does not have yet, and leave the others alone.
 
-        `since_ms`: from there on every record is among `past`, which is what rates are rebuilt from
-        (see `Rules.lookback_ms`).
+        It is called at the start, and for new limits before a reload takes effect. From `since_ms`
+        on, `past` has every single record: rates are rebuilt from them (see `Rules.lookback_ms`).
         """
         ...
 
     def forget(self, limits: Iterable[Limit]) -> None:
-        """Nobody has these limits any more: their counts go, and begin anew from the book should
-        they ever come back. What runs ends as it began."""
+        """Drop the counts of limits that no longer exist.
+
+        If such a limit comes back, its count is built anew from the book. Running requests end
+        under the limits they began with.
+        """
         ...
 
     async def states(self, limits: Iterable[Limit], now_ms: int) -> list[LimitState]:
-        """How these limits stand."""
+        """The states of these limits."""
         ...
 
     def limits(self) -> tuple[Limit, ...]:
@@ -160,7 +178,7 @@ class Quota(Protocol):
         ...
 
     def warnings(self, now_ms: int) -> list[Crossing | Breach]:
-        """What there is to warn of since the last call."""
+        """What has come up to warn of since the last call."""
         ...
 
 
@@ -171,8 +189,11 @@ def _monotonic_ms() -> int:
 async def connect(
     url: str, zone: tzinfo, *, monotonic_ms: Callable[[], int] = _monotonic_ms
 ) -> Quota:
-    """Open the store. `zone` is that of days, weeks and months; rates flow by `monotonic_ms`, which
-    nobody sets. Raises QuotaError with the reason."""
+    """Open the store. Raises QuotaError with the reason.
+
+    Days, weeks and months are those of `zone`. Rates flow by `monotonic_ms`, a clock that is never
+    set.
+    """
     scheme = url.partition(":")[0]
     try:
         backend = importlib.import_module(f"{__name__}.{scheme}") if scheme.isidentifier() else None

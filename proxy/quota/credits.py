@@ -1,5 +1,7 @@
-"""How limits stand, and credits on them: what the admin plane and the command line do, with a
-running process's store or one rebuilt from the book."""
+"""The states of limits, and credits on them, for the admin plane and the command line.
+
+Both work with the store of the running process, or with one that is rebuilt from the book.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,11 @@ _NUMBER = re.compile(r"[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?")
 
 
 class CreditOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be credited: `limit` by its id, `amount` in its unit as text (`"50"`, `"12.50"`;
-    negative takes back), `until` a day or time in the zone."""
+    """A credit as it is asked for: the limit's id, an amount, a reason, an end.
+
+    `amount` is text in the limit's unit (`"50"`, `"12.50"`); a negative one takes back. `until` is
+    a day or a time in the zone.
+    """
 
     limit: str
     amount: str
@@ -39,7 +44,7 @@ class CreditOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Credited(msgspec.Struct, frozen=True):
-    """A credit that was booked, and how its limit stands with it."""
+    """A credit that was booked, and the state of its limit with it."""
 
     id: str
     credited: str
@@ -48,8 +53,10 @@ class Credited(msgspec.Struct, frozen=True):
 
 
 async def standings(quota: Quota, rules: Rules, now_ms: int, near_ppm: int = 0) -> list[LimitState]:
-    """Every configured limit and every other that has a count, fullest first; only those used, with
-    what is held, to at least `near_ppm` millionths."""
+    """All limits that are configured or have a count, fullest first.
+
+    Only those are listed of which at least `near_ppm` millionths are used or held.
+    """
     limits = list(
         {limit.count_id: limit for limit in (*quota.limits(), *rules.configured())}.values()
     )
@@ -74,22 +81,31 @@ async def credit(
     now_ms: int,
     by: str,
 ) -> Credited:
-    """Books the credit, then counts it. Raises ProxyError 400 or 404, or LedgerUnavailable: then
-    nothing was booked."""
+    """Book the credit, then count it.
+
+    Raises ProxyError 400 or 404, or LedgerUnavailable; nothing is booked then.
+    """
     limit = _limit(order.limit, (*rules.configured(), *quota.limits()))
     amount = _amount(order.amount, limit)
     until_ms = None if order.until is None else _until_ms(order.until, zone, now_ms)
     reason = order.reason.strip()
     if not reason or len(reason) > REASON_CHARS_MAX or not reason.isprintable():
         raise invalid_request(
-            f"A credit needs a reason of up to {REASON_CHARS_MAX} printable characters: it stands in the book for good.",
+            f"A credit needs a reason of up to {REASON_CHARS_MAX} printable characters: it stands "
+            "in the book for good.",
             param="reason",
         )
     id = uuid7(now_ms, os.urandom(10))
     booked = Credit(
-        id=id, granted_at_ms=now_ms, limit_id=limit.id, unit=limit.currency if limit.currency is not None else limit.unit, amount=amount, valid_until_ms=until_ms,
-        reason=reason, granted_by=by,
-    )  # fmt: skip
+        id=id,
+        granted_at_ms=now_ms,
+        limit_id=limit.id,
+        unit=limit.currency if limit.currency is not None else limit.unit,
+        amount=amount,
+        valid_until_ms=until_ms,
+        reason=reason,
+        granted_by=by,
+    )
     await ledger.credit(booked)
     quota.grant(booked, now_ms)
     [state] = await quota.states([limit], now_ms)
@@ -111,7 +127,8 @@ def _limit(id: str, limits: Sequence[Limit]) -> Limit:
         )
     if not limit.windowed:
         raise invalid_request(
-            f"{id} is no budget: a rate or a number of slots comes back by itself, and takes no credit. Change it in the config.",
+            f"{id} is no budget: a rate or a number of slots comes back by itself, and takes no "
+            "credit. Change it in the config.",
             param="limit",
         )
     return limit

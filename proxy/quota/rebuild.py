@@ -1,5 +1,8 @@
-"""From the book to the running counts: what every limit has used so far, from roll-ups, recent
-records and credits. At the start, and for what a reload adds."""
+"""Rebuilds the running counts of limits from the book.
+
+Its sources are roll-ups, recent records and credits. It runs at the start, and for the limits that
+a reload adds.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,11 @@ async def restore(
     zone: ZoneInfo,
     now_ms: int,
 ) -> None:
-    """Counts that the store has already are left alone. Raises LedgerError or LedgerUnavailable
-    where the book cannot be read.
+    """Build the counts that the store does not have yet.
 
-    `unbooked` is what is journaled and not in the book; where it is not known, the journal is
-    booked first.
+    `unbooked` are the records that are journaled and not in the book. A caller that does not know
+    them books the journal first. Raises LedgerError or LedgerUnavailable where the book cannot be
+    read.
     """
     past: list[Past] = []
     for per in _CALENDAR:
@@ -63,27 +66,29 @@ async def restore(
 def count_ended(
     quota: Quota, rules: Rules, before: Rules, ended: Iterable[Recent], currency: str, now_ms: int
 ) -> None:
-    """What ended while the limits that `rules` has beyond `before` were restored. Rates flow on."""
+    """Count what ended while new limits were restored: those of `rules` that `before` lacks.
+
+    Rates are not told: they were restored from single records, and flow on.
+    """
     known = before.identities()
     for entry in _entries(ended, rules, currency, lambda limit: limit.count_id not in known):
         quota.adjust(entry.limits, entry.started_at_ms, entry.used, now_ms)
 
 
 def forget_others(quota: Quota, rules: Rules) -> None:
-    """The counts of limits that nobody has any more go: nothing counts in them from now on, so that
-    they would not say what the book says."""
+    """Drop the counts of limits that no longer exist; they would fall behind the ledger."""
     quota.forget(rules.without(quota.limits()))
 
 
 def _listed(past: Iterator[Past]) -> list[Past]:
-    """In a thread: a large book has as many sums as keys times models, each with its limits."""
+    """Runs in a thread: a large book has as many sums as keys times models."""
     return list(past)
 
 
 def _sums(
     rows: Iterable[UsageRow], rules: Rules, per: Per, start_ms: int, currency: str
 ) -> Iterator[Past]:
-    """What each key used of each model in the window that began at `start_ms`."""
+    """What each key used of each model in the window that began at `start_ms`, for its limits."""
     for row in rows:
         limits = _limits(
             rules,

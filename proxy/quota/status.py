@@ -1,5 +1,7 @@
-"""How a limit stands, for people and scripts: the same in `GET /v1/usage`, the admin plane and the
-command line."""
+"""The state of a limit, for people and scripts.
+
+`GET /v1/usage`, the admin plane and the command line all show it in this form.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,11 @@ AT_ONCE = 500  # limits looked at before others get their turn
 
 
 class LimitStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Amounts are whole numbers in the limit's `unit`; of money, exact decimals as strings. `taken`
-    is the share used and held, `0.8` of 80 %."""
+    """A limit and its state, as JSON shows it.
+
+    Amounts are whole numbers in the limit's `unit`; amounts of money are exact decimals as strings.
+    `taken` is the share used and held: `0.8` is 80 %.
+    """
 
     id: str
     rule: str
@@ -37,7 +42,7 @@ class LimitStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def standing(state: LimitState, zone: tzinfo) -> LimitStatus:
-    """`resets_at` in ISO 8601 with the zone's offset."""
+    """The state as it is shown; `resets_at` in ISO 8601 with the zone's offset."""
     limit = state.limit
 
     def amount(value: int) -> int | str:
@@ -65,7 +70,7 @@ def standing(state: LimitState, zone: tzinfo) -> LimitStatus:
 
 
 def taken_ppm(state: LimitState) -> int:
-    """How much of a limit is used or held, in millionths; of an amount of 0 all."""
+    """How much of a limit is used or held, in millionths. An amount of 0 is always all used."""
     room = state.amount + state.granted
     taken = state.used if state.limit.smooth else state.used + state.held
     return PPM if room <= 0 else taken * PPM // room
@@ -74,9 +79,9 @@ def taken_ppm(state: LimitState) -> int:
 async def states_in_turns(
     quota: Quota, limits: Sequence[Limit], now_ms: int
 ) -> AsyncIterator[list[LimitState]]:
-    """How many limits stand, some at a time: there may be tens of thousands.
+    """The states of many limits, some at a time. Raises QuotaUnavailable.
 
-    Others get their turn in between. Raises QuotaUnavailable.
+    There may be tens of thousands, so other tasks get their turn in between.
     """
     for start in range(0, len(limits), AT_ONCE):
         yield await quota.states(limits[start : start + AT_ONCE], now_ms)

@@ -1,5 +1,7 @@
-"""Tells operators how limits stand: gauges for each scrape, and a log line and a count when one is
-used up to where it is to warn."""
+"""Tells operators about limits: gauges for each scrape, and a warning in time.
+
+A warning is a log line and a count. It comes when use crosses a `warn_at` threshold.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ INTERVAL_S: Final = 1.0
 
 
 class Watched(Protocol):
-    """What is looked at, and where it is shown."""
+    """The store that is watched, and the metrics that show it."""
 
     quota: Quota
     metrics: Metrics
@@ -28,7 +30,7 @@ class Watched(Protocol):
 
 
 async def show_limits(parts: Watched) -> None:
-    """Brings the metrics up to date, in parts: there may be tens of thousands."""
+    """Bring the gauges up to date, in turns: there may be tens of thousands of limits."""
     states: list[LimitState] = []
     try:
         async for some in states_in_turns(parts.quota, parts.quota.limits(), parts.now_ms()):
@@ -39,7 +41,7 @@ async def show_limits(parts: Watched) -> None:
 
 
 async def tell_limits(parts: Watched) -> None:
-    """For the process's life."""
+    """Tell of every warning, until cancelled."""
     while True:
         await asyncio.sleep(INTERVAL_S)
         for told in parts.quota.warnings(parts.now_ms()):
@@ -47,7 +49,7 @@ async def tell_limits(parts: Watched) -> None:
 
 
 def tell(parts: Watched, told: Crossing | Breach) -> None:
-    """One line in the log and one count."""
+    """Write one line to the log and add one count."""
     if isinstance(told, Breach):
         limit = told.limit
         bound, used = (
@@ -55,7 +57,9 @@ def tell(parts: Watched, told: Crossing | Breach) -> None:
         )
         parts.metrics.limits.breach(limit, told.count)
         LOG.error(
-            "%d requests used more of the strict limit %s than they could be bounded by; the last %s instead of %s: the vendor bills beyond its cap, or served a dearer model than was asked for",
+            "%d requests used more of the strict limit %s than they could be bounded by; the last "
+            "%s instead of %s: the vendor bills beyond its cap, or served a dearer model than was "
+            "asked for",
             told.count,
             describe(limit),
             used,

@@ -25,7 +25,6 @@ NOT_YET = tuple(
     dataplane/
     ledger/
     metrics/
-    quota/
     """.split()
 )
 

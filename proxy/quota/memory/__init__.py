@@ -1,8 +1,7 @@
-"""The quota in this process: one event loop, so that what happens between two awaits is one step.
-What it holds dies with it.
+"""The quota in the memory of this process. It ends with the process.
 
-Nothing here awaits: a reservation looks at all its counters and then takes of all, and no other
-request can come between.
+Everything runs on one event loop, and `reserve` does not await. So it looks at all counters of a
+request and then takes of all, and no other request can come between.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from proxy.quota.memory.counter import Held, LimitCount, When
 from proxy.quota.memory.rate import Rate
 from proxy.quota.memory.slots import Slots
 
-# about 500 MB; under `auth: forward` anybody can make up keys, each with the limits of `defaults`
+# About 500 MB. Under `auth: forward` anybody can make up keys, and each has the default limits.
 COUNTERS_MAX = 1_000_000
-SWEEP = 2  # old counters looked at for each new one: blank ones go before many gather
-SWEEP_FULL = 1_000  # and when there is no room
+SWEEP = 2  # old counters to look at for each new one; blank ones are dropped
+SWEEP_FULL = 1_000  # the same, when there is no room for a new one
 RESTORED_AT_ONCE = 1_000  # entries between two turns of the event loop: a few milliseconds
 ANOTHER_STORE = "a reservation is resolved by the store that made it"
 
@@ -43,13 +42,13 @@ async def connect(url: str, zone: tzinfo, *, monotonic_ms: Callable[[], int]) ->
 
 
 class MemoryReservation(msgspec.Struct, eq=False, gc=False):
-    """A reservation with its lines, and the moment it was made."""
+    """A reservation, with one line for each limit and the moment it was made."""
 
     ask: Demand
     when: When
     lines: list[Held]
     exceeded: tuple[Limit, ...]
-    least: LimitCount | None  # of the caller's own, of which the smallest share is left
+    least: LimitCount | None  # the caller's own limit with the smallest share left
     open: bool = True
 
     @property
@@ -62,19 +61,16 @@ class MemoryReservation(msgspec.Struct, eq=False, gc=False):
 
 
 class MemoryQuota:
-    """See `proxy.quota.Quota`. Lives on the event loop; nothing here is touched from another
-    thread."""
+    """The store behind `proxy.quota.Quota`. Use it on the event loop only, not from a thread."""
 
     def __init__(self, zone: tzinfo, monotonic_ms: Callable[[], int]) -> None:
-        # reservations ended again after their end, which changes nothing and is a fault of ours
+        # How often a reservation was ended a second time: a fault of ours that changes nothing.
         self.resolved_twice = 0
         self._calendar = Calendar(zone)
         self._monotonic_ms = monotonic_ms
         self._counters: dict[str, LimitCount] = {}
-        self._queue: deque[str] = (
-            deque()
-        )  # the counters, in the order in which they are looked at for going
-        self._new = 0  # counters made since then
+        self._queue: deque[str] = deque()  # the counters, in the order in which to sweep them
+        self._new = 0  # counters made since the last sweep
         self._credits: dict[str, dict[str, Credit]] = {}
         self._crossings: dict[tuple[str, int], Crossing] = {}
         self._breaches: dict[str, Breach] = {}
@@ -114,7 +110,8 @@ class MemoryQuota:
             if self._new:
                 self._sweep(SWEEP * self._new, when)
             return refused
-        lines = [counter.take(hold) for counter, hold in zip(counters, holds)]  # noqa: B905  as long as each other, and strict is slow
+        # Both lists have one entry a limit, and `strict` would cost time here.
+        lines = [counter.take(hold) for counter, hold in zip(counters, holds)]  # noqa: B905
         for limit in exceeded:
             self._tell(self._counters[limit.count_id], when)
         if self._new:
@@ -136,8 +133,10 @@ class MemoryQuota:
     def _refused(
         self, counters: Sequence[LimitCount], refusing: Sequence[tuple[LimitCount, int]], when: When
     ) -> Refused:
-        """Of the limits that refuse, the one that will do so longest: whoever waited for another
-        would be refused again."""
+        """The refusal of the limit that refuses longest.
+
+        A client that waited for another limit would be refused again.
+        """
         found = max((counter.refusal(hold, when) for counter, hold in refusing), key=_lasts)
         return msgspec.structs.replace(
             found, states=tuple(counter.state(when) for counter in counters)
@@ -204,7 +203,7 @@ class MemoryQuota:
         for limit in limits:
             if limit.windowed:
                 if self._is_full_for(limit):
-                    continue  # nobody is let through under it either
+                    continue  # requests under this limit are refused for lack of room, too
                 counter = self._counter(limit, when)
                 assert isinstance(counter, Budget)
                 if counter.add(amounts[counter.index], when):
@@ -226,7 +225,7 @@ class MemoryQuota:
                     )
         steady_ms = self._monotonic_ms()
         apart_ms = steady_ms - now_ms
-        # Of keys there may be more than there is room for; what everybody shares comes first.
+        # There may be more keys than there is room for, so shared limits come first.
         done = 0
         for limit, entries in sorted(by_limit.values(), key=lambda one: one[0].scope is Scope.KEY):
             if self._is_full_for(limit) or limit.count_id in self._counters:
@@ -269,7 +268,7 @@ class MemoryQuota:
         return told
 
     def _seen(self, limit: Limit, when: When) -> LimitCount:
-        """The limit's counter, or one that says what it would say: looking makes none."""
+        """The limit's counter, or a blank one that is not kept: a look creates no counter."""
         return (
             self._counter(limit, when)
             if limit.count_id in self._counters
@@ -277,8 +276,10 @@ class MemoryQuota:
         )
 
     def _counter(self, limit: Limit, when: When) -> LimitCount:
-        """The limit's counter, as the limit now states amount and mode; made where there is none.
-        Raises QuotaUnavailable where there is no room for another."""
+        """The limit's counter, made if needed, with the amount and mode that the limit has now.
+
+        Raises QuotaUnavailable where there is no room for another.
+        """
         counter = self._counters.get(limit.count_id)
         if counter is None:
             if len(self._counters) >= COUNTERS_MAX:
@@ -286,7 +287,8 @@ class MemoryQuota:
                     SWEEP_FULL, when
                 )  # for those who come next: this request may have looked at what goes
                 raise QuotaUnavailable(
-                    f"there are {COUNTERS_MAX} running counts of limits, and there is no room for more keys until some end"
+                    f"there are {COUNTERS_MAX} running counts of limits, and there is no room for "
+                    "more keys until some end"
                 )
             counter = self._counters[limit.count_id] = self._make(limit, when)
             self._queue.append(limit.count_id)
@@ -307,8 +309,10 @@ class MemoryQuota:
         return Rate(limit, when.steady_ms) if limit.smooth else Slots(limit, when.steady_ms)
 
     def _sweep(self, counters: int, when: When) -> None:
-        """Looks at some of the oldest counters and forgets those that say nothing. Nobody may have
-        one in hand that is not running."""
+        """Look at some of the oldest counters and drop the blank ones.
+
+        A caller must not keep a counter across this, unless a request is running on it.
+        """
         self._new = 0
         for _ in range(min(counters, len(self._queue))):
             count_id = self._queue.popleft()
@@ -321,7 +325,7 @@ class MemoryQuota:
         return When(held.ask.started_at_ms, now_ms, self._monotonic_ms())
 
     def _closed(self, reservation: Reservation) -> MemoryReservation:
-        """The reservation, over from now on; it has no lines any more the second time."""
+        """Close the reservation. The second time it has no lines left, so nothing happens."""
         assert isinstance(reservation, MemoryReservation), ANOTHER_STORE
         if not reservation.open:
             self.resolved_twice += 1
@@ -342,8 +346,10 @@ class MemoryQuota:
 
 
 def _lasts(refused: Refused) -> tuple[int, int]:
-    """How long a refusal lasts: what never fits, then used-up budgets by their end, then what comes
-    back."""
+    """A key to sort refusals by how long they last.
+
+    Longest is what never fits, then budgets by the end of their window, then rates and slots.
+    """
     if refused.never:
         return 2, 0
     if refused.retry_after_ms is None:

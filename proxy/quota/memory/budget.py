@@ -16,8 +16,10 @@ NEVER = 2**100  # beyond every amount and every time
 
 
 class Span:
-    """A window of a budget, and what of it is used and held. `room` holds until `room_until_ms`;
-    `alarm` is the use at which there is something to tell."""
+    """A window of a budget, with what is used and held in it.
+
+    `room` is valid until `room_until_ms`. `alarm` is the use at which the next warning is due.
+    """
 
     __slots__ = ("alarm", "end_ms", "held", "room", "room_until_ms", "start_ms", "told_ppm", "used")
 
@@ -33,8 +35,10 @@ class Span:
 
 
 class Budget(LimitCount):
-    """Of a day, week, month or total. Two windows are kept, since requests of the old one are still
-    about when the new one begins."""
+    """The count of a limit per day, week, month or in total.
+
+    It keeps two windows: requests of the old one still run when the new one begins.
+    """
 
     __slots__ = ("_calendar", "_credits", "_other", "_shares_ppm", "_span")
 
@@ -44,9 +48,7 @@ class Budget(LimitCount):
         self._span = self._other = Span(0, 0)
         super().__init__(limit)
         self._calendar = calendar
-        self._credits = (
-            credits  # by limit, of all limits: those of this one are looked up when they change
-        )
+        self._credits = credits  # of all limits, by limit; looked up again when they change
 
     def _bind(self, limit: Limit) -> None:
         super()._bind(limit)
@@ -58,11 +60,11 @@ class Budget(LimitCount):
         self.renew()
 
     def renew(self) -> None:
-        """Amount or credit have changed."""
+        """Work the room out again at the next look: the amount or a credit has changed."""
         self._span.room_until_ms = self._other.room_until_ms = 0
 
     def look(self, when: When) -> int:
-        """Of the window that the request's start lies in, which becomes the one at hand."""
+        """Select the window of the request's start; return how much of it is left."""
         span = self._span
         if not span.start_ms <= when.started_at_ms < span.end_ms:
             span = self._turn(when.started_at_ms)
@@ -80,8 +82,7 @@ class Budget(LimitCount):
         return other
 
     def _measure(self, span: Span, now_ms: int) -> None:
-        """What amount and credit come to, until when, and from what use on there is something to
-        tell."""
+        """Work out the room of a window, how long that is valid, and when to warn next."""
         room, until_ms = self.limit.amount, NEVER
         counts_in = self.limit.unit if self.limit.currency is None else self.limit.currency
         for credit in self._credits.get(self.limit.id, {}).values():
@@ -93,7 +94,7 @@ class Budget(LimitCount):
                 until_ms = min(until_ms, credit.valid_until_ms)
             room += credit.amount if valid else 0
         span.room, span.room_until_ms = room, until_ms
-        # A share that a higher room has put out of reach again is told again once it is reached.
+        # When more room puts a share out of reach again, it is told again once it is reached.
         self._told(span, span.told_ppm.intersection(self._reached(span)))
 
     def _reached(self, span: Span) -> list[int]:
@@ -113,7 +114,7 @@ class Budget(LimitCount):
         return Held(self, span, hold, 0, hold if self.strict else None)
 
     def may_grow(self, more: int, line: Held, when: When) -> bool:
-        """In the window of its start, which may be over."""
+        """Whether the line may take more in the window of its start, which may be over."""
         span = line.place
         assert isinstance(span, Span)
         if when.now_ms >= span.room_until_ms:
@@ -135,8 +136,10 @@ class Budget(LimitCount):
         return span.used >= span.alarm
 
     def add(self, used: int, when: When) -> bool:
-        """What no line of this counter holds: the past, and adjustments. A window that is over and
-        gone is left as it was."""
+        """Count use that no line holds: the past, and corrections.
+
+        A window that is over and no longer kept stays as it was. Returns whether a warning is due.
+        """
         at_ms = when.started_at_ms
         if not any(span.start_ms <= at_ms < span.end_ms for span in (self._span, self._other)):
             end_ms = self._calendar.window(self.limit.per, at_ms).end_ms
@@ -147,8 +150,7 @@ class Budget(LimitCount):
         return self._span.used >= self._span.alarm
 
     def hush(self) -> None:
-        """What is reached by now was told before: there is nothing to warn of in what was
-        restored."""
+        """Mark thresholds already passed as told, so that a restart does not warn again."""
         for span in (self._span, self._other):
             self._told(span, frozenset(self._reached(span)))
 

@@ -1,10 +1,10 @@
-"""One limit's running count, whatever its kind: `Budget` (budget.py), `Rate` (rate.py) or `Slots`
-(slots.py).
+"""One limit's running count: the contract of `Budget`, `Rate` and `Slots`.
 
-They share one small language: `look` says what is left, `take` takes of what was just looked at,
-`settle` ends what was taken. A store looks at all counters of
-a request before it takes of any. Amounts inside are in the counter's own measure (of a rate, units
-x milliseconds): `scale` of them are one unit.
+Call `look` on every counter of a request first, then `take` on each, with no await in between.
+`look` says how much is left. `take` makes a line, and `settle` ends it.
+
+Amounts inside are in the counter's own measure (a rate counts units x milliseconds): `scale` of
+them are one unit.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from proxy.core.limits.decisions import INDEX, is_exact, may_grow
 from proxy.core.limits.limit import Enforce, Limit
 from proxy.core.limits.state import LimitState, Refused
 
-HELD_RETRY_MS = 1000  # when to look again for what other requests hold: nobody knows when they end
+HELD_RETRY_MS = 1000  # when to ask again for what others hold; when they end is not known
 
 
-Clock = Callable[[], int]  # milliseconds that nobody sets
+Clock = Callable[[], int]  # milliseconds of a clock that is never set
 
 
 class When(msgspec.Struct, frozen=True, gc=False):
-    """The three times of a step: the start that the record states, the time of day, and a clock
-    that nobody sets."""
+    """The three times of a step.
+
+    They are the start that the record states, the time of day, and a clock that is never set.
+    """
 
     started_at_ms: int
     now_ms: int
@@ -33,8 +35,10 @@ class When(msgspec.Struct, frozen=True, gc=False):
 
 
 class Held(msgspec.Struct, eq=False, gc=False):
-    """What one request holds of one limit: `held` units in `place`, of which at most `back` come
-    back to a rate; more than `bound` is a breach (strict only)."""
+    """A line: what one request holds of one limit, `held` units in `place`.
+
+    At most `back` of them come back to a rate. Use of more than `bound` is a breach (strict only).
+    """
 
     counter: LimitCount
     place: object
@@ -44,8 +48,11 @@ class Held(msgspec.Struct, eq=False, gc=False):
 
 
 class LimitCount:
-    """What all kinds share. `room` is how much there is, as of the last look; `running` requests
-    have lines here, so it must not be forgotten."""
+    """What all kinds of counters share.
+
+    `room` is the whole amount as of the last look. `running` requests have lines here; while there
+    are any, the counter must not be dropped.
+    """
 
     __slots__ = ("exact", "index", "limit", "room", "running", "scale", "shared", "strict")
 
@@ -63,15 +70,15 @@ class LimitCount:
         self.strict = limit.enforce is Enforce.STRICT
 
     def change(self, limit: Limit, when: When) -> None:
-        """The same count under another amount or mode."""
+        """Keep the count, under another amount or mode."""
         self._bind(limit)
 
     def look(self, when: When) -> int:
-        """How much is left; nothing or less, where more is taken than there is."""
+        """How much is left; below zero where more is taken than there is."""
         raise NotImplementedError
 
     def take(self, hold: int) -> Held:
-        """Whether it may is the caller's question, who has just looked."""
+        """Make a line of that many units. The caller has just looked whether it may."""
         raise NotImplementedError
 
     def may_grow(self, more: int, line: Held, when: When) -> bool:
@@ -82,21 +89,23 @@ class LimitCount:
         """The line takes `more`."""
 
     def settle(self, line: Held, used: int, steady_ms: Clock) -> bool:
-        """The line ends with what was used. Whether there may be something to warn of. The clock is
-        read only where it matters."""
+        """End the line with what was used. Returns whether a warning may be due.
+
+        The clock is read only where it matters.
+        """
         raise NotImplementedError
 
     def refusal(self, hold: int, when: When) -> Refused:
-        """What there is to say to a request that does not fit."""
+        """The refusal of a request that does not fit."""
         raise NotImplementedError
 
     def state(self, when: When) -> LimitState:
         raise NotImplementedError
 
     def tells(self, when: When) -> list[int]:
-        """The shares to warn of, in millionths, once each."""
+        """The shares to warn of now, in millionths; each is told once."""
         raise NotImplementedError
 
     def is_blank(self, when: When) -> bool:
-        """Whether a new counter would say just the same."""
+        """Whether a new counter would be in the same state."""
         raise NotImplementedError

@@ -12,7 +12,7 @@ from proxy.quota.memory.counter import Clock, Held, LimitCount, When
 
 
 class Rate(LimitCount):
-    """Per second, minute or hour."""
+    """The count of a limit per second, minute or hour."""
 
     __slots__ = ("_bucket", "_tell_at_ms")
 
@@ -41,7 +41,7 @@ class Rate(LimitCount):
         )
 
     def grow(self, more: int, line: Held, when: When) -> None:
-        """What it took before is used by now, so only the rest can come back."""
+        """What the line took before counts as used by now, so only `more` can come back."""
         block = line.place
         assert isinstance(block, Layer)
         self._bucket.flow(when.steady_ms)
@@ -64,8 +64,10 @@ class Rate(LimitCount):
         return False
 
     def rebuild(self, spent: Iterable[tuple[int, int]], since_ms: int, steady_ms: int) -> None:
-        """Replays (when, how many units) up to now, from a full bucket at `since_ms`; all by the
-        steady clock."""
+        """Replay past use, as (when, how many units), from a full bucket at `since_ms` up to now.
+
+        All times are by the steady clock.
+        """
         bucket = self._bucket = Bucket(self.limit.amount, since_ms, self.room)
         for at_ms, used in sorted(spent):
             if at_ms >= since_ms:
@@ -74,7 +76,7 @@ class Rate(LimitCount):
         bucket.flow(steady_ms)
 
     def refusal(self, hold: int, when: When) -> Refused:
-        """By the rate itself: what was asked for fits later, or never."""
+        """The wait follows from the rate: what was asked for fits later, or never."""
         wait_ms = self._bucket.wait_ms(hold * self.scale if self.exact else 1, self.room)
         return Refused(
             limit=self.limit,

@@ -10,7 +10,7 @@ TELL_EVERY_MS = 60_000  # of a limit that only warns
 
 
 class Slots(LimitCount):
-    """Requests at once."""
+    """The count of a limit on requests at once."""
 
     __slots__ = ("_in_use", "_tell_at_ms")
 
@@ -32,13 +32,12 @@ class Slots(LimitCount):
         return Held(self, None, hold, 0, None)
 
     def release(self, line: Held) -> None:
-        """The slot is free, though the line goes on."""
+        """Free the slot; the line itself goes on."""
         self._in_use -= line.held
         line.held = 0
 
     def may_grow(self, more: int, line: Held, when: When) -> bool:
-        """A slot is one slot. A line that was released holds none, and a stream that goes on takes
-        none again."""
+        """Always: a stream that grows needs no further slot, even after its own was freed."""
         return True
 
     def settle(self, line: Held, used: int, steady_ms: Clock) -> bool:
