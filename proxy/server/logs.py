@@ -18,6 +18,8 @@ from typing import Literal, TextIO
 
 import msgspec
 
+from proxy.server.log_output import LogOutput
+
 # a traceback of 100 frames; nothing that a client sends may make a line longer
 LINE_CHARACTERS_MAX = 16_384
 _CHAIN_MAX = 8  # exceptions told of one chain or group
@@ -49,7 +51,7 @@ def configure(
     The command that runs calls it once.
     """
     text = format == "text" or (format == "auto" and stream.isatty())
-    handler = _Handler(stream)
+    handler = LogOutput(stream)
     handler.setFormatter(_TextFormatter() if text else _JsonFormatter())
     logging.basicConfig(handlers=[handler], level=level, force=True)
 
@@ -63,16 +65,6 @@ def redact(text: str) -> str:
     text = _SETTING.sub(r"\1\2***", text)
     text = _SCHEME.sub(r"\1 ***", text)
     return _KEY.sub(r"\1\2***", text)
-
-
-class _Handler(logging.StreamHandler[TextIO]):
-    """A stream handler whose own failures do not print the arguments of the line."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # the base class's name
-        """Drops a line that cannot be written, and serving goes on.
-
-        The base class would write message and arguments to stderr, unredacted.
-        """
 
 
 class _TextFormatter(logging.Formatter):

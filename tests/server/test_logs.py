@@ -7,6 +7,7 @@ import asyncio
 import io
 import json
 import logging
+import os
 import sqlite3
 
 import pytest
@@ -246,3 +247,12 @@ def test_a_line_that_cannot_be_written_is_dropped_in_silence(capsys):
     logs.configure("json", Broken())
     logging.getLogger("tollkeeper.x").info("%s", CANARY)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_pipe_that_nobody_reads_delays_no_line():
+    reads, writes = os.pipe()
+    with os.fdopen(reads, "rb"), os.fdopen(writes, "w") as stream:
+        logs.configure("json", stream)
+        for _ in range(100):
+            logging.getLogger("tollkeeper.x").info("x" * 1000)
+        logging.getLogger().handlers = []
