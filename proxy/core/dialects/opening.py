@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _LINE_END = re.compile(rb"[\r\n]")
+_LF, _CR = b"\n\r"
 _GOES_ON = b",}]"  # what a JSON text may go on with behind a brace at the end of a line
 
 
@@ -30,9 +31,10 @@ class Opening:
         piece = piece[: self._bytes_left]
         self._bytes_left -= len(piece)
         if self._first_line:
-            end = _LINE_END.search(piece)
+            # Most bodies are one line, and looking for one sign takes an eighth of the pattern.
+            end = _LINE_END.search(piece) if _LF in piece or _CR in piece else None
             line = piece if end is None else piece[: end.start()]
-            self._last = line.rstrip()[-1:] or self._last
+            self._last = (line if line[-1:] == b"}" else line.rstrip())[-1:] or self._last
             if end is not None:
                 self._first_line = False
                 piece = piece[end.end() :]

@@ -24,6 +24,7 @@ from proxy.core.dialects.openai_chat.substance import (
     has_data,
     holds_answer,
 )
+from proxy.core.dialects.openai_chat.usual import UsualAnswer, usual_answer
 from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_of
 from proxy.core.dialects.repair import objects_of
 from proxy.core.dialects.stated import Stated
@@ -350,6 +351,10 @@ class ChatMeter:
             self._read_edges(*kept.ends())
             return
         body = kept.whole().removeprefix(BOM)
+        usual = usual_answer(body) if self.texts is None else None
+        if usual is not None:
+            self._take_usual(usual)
+            return
         answer = read_leniently(body)
         if answer is None:
             self._read_broken_body(body)
@@ -369,6 +374,16 @@ class ChatMeter:
         self._answered = self.text_bytes > 0 or holds_answer(answer)
         self._take_names(answer)
         self._take_finish(choices)
+
+    def _take_usual(self, answer: UsualAnswer) -> None:
+        """All that there is to know of an answer that says everything."""
+        self._stated = answer.stated
+        self.usage = answer.stated.usage(cached_inside_input=self._cached_inside_input)
+        self.usage_current = self.usage_final = True
+        self._delivered.text_bytes = answer.text_bytes
+        self._read = self._answered = self._finished = True
+        self.model_served, self.response_id = answer.model, answer.id
+        self.service_tier, self.finish_reason = answer.service_tier, answer.finish_reason
 
     def _read_broken_body(self, body: bytes) -> None:
         """Several objects in a row are events, in whatever framing. Of anything else that begins
