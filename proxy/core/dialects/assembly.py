@@ -59,8 +59,10 @@ class Assembly:
         return text
 
     def finish(self) -> None:
-        """The answer is over: what was held back is text."""
-        for text in self._by_key.values():
+        """The answer is over: what was held back is text. They let go of each other, so that no
+        collector has to find them."""
+        texts, self._by_key = self._by_key, {}
+        for text in texts.values():
             text.finish()
 
 
@@ -118,6 +120,24 @@ class Text:
         if self._texts is not None:
             self._texts.add(self._key, piece)
         return size
+
+    @property
+    def plain_bytes_max(self) -> int:
+        """The longest piece that can only be an increment, whatever stands in it; -1: there is
+        none."""
+        return -1 if self._held is not None or self._snapshots else (self.size - 1) // 2
+
+    def add_plain(self, pieces: list[bytes]) -> int:
+        """The same as `add` of each, where none is longer than `plain_bytes_max`."""
+        whole = b"".join(pieces)
+        if self.size < _HEAD_BYTES:
+            self._head = (self._head + whole)[:_HEAD_BYTES]
+        self.size += len(whole)
+        self._tail = pieces[-1][-_HEAD_BYTES:]
+        self._pieces += len(pieces)
+        if self._texts is not None and self._texts.whole:
+            self._texts.add_all(self._key, pieces, len(whole))
+        return len(whole)
 
     def is_last(self, piece: bytes) -> bool:
         """Whether the last piece was the same."""

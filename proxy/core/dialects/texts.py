@@ -56,6 +56,18 @@ class Texts:
         self._run_bytes += len(piece)
         self._run.append(piece)
 
+    def add_all(self, key: object, pieces: list[bytes], size_bytes: int) -> None:
+        """The same for several pieces of one text, of so many bytes together."""
+        run_bytes = self._run_bytes + size_bytes
+        fits = self._bytes_max is None or self._bytes + size_bytes <= self._bytes_max
+        if self.whole and fits and key == self._key and run_bytes <= _RUN_BYTES_MAX:
+            self._bytes += size_bytes
+            self._run_bytes = run_bytes
+            self._run += pieces
+            return
+        for piece in pieces:
+            self.add(key, piece)
+
     def finish(self) -> None:
         """The answer is over: the rest becomes blocks too."""
         self._flush()

@@ -92,24 +92,39 @@ class SSEParser:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of each event that this chunk completes, in order."""
-        if self.between and chunk[-2:] == b"\n\n" and _CR not in chunk:
-            # What nearly every chunk is: whole events, LF only. (Looking for an int in bytes costs
-            # an eighth of looking for bytes.)
-            events: list[bytes] = []
-            for block in chunk[:-2].split(b"\n\n"):
-                if (
-                    block.startswith(b"data: ")
-                    and _LF not in block
-                    and 6 < len(block) <= self._max
-                    and block[6] != _D
-                ):
-                    events.append(block[6:])
-                else:
-                    for line in block.split(b"\n"):
-                        self._take_line(line, events)
-                    self._take_line(b"", events)
-            return events
-        return self._feed_lines(chunk)
+        if self._first_line and not self._line_bytes and chunk and chunk[0] != _BOM[0]:
+            self._first_line = False  # no BOM will come: the stream has begun like all others
+            self.between = True
+        if _CR in chunk:
+            return self._feed_lines(chunk)
+        # What nearly every chunk is: whole events that end with LF, maybe with part of one before
+        # and behind them. (Looking for an int in bytes costs an eighth of looking for bytes.)
+        at = 0 if self.between else chunk.find(b"\n\n") + 2
+        if at == 1:
+            return self._feed_lines(chunk)
+        events = self._feed_lines(chunk[:at]) if at else []
+        end = chunk.rfind(b"\n\n", at)
+        if end >= at and self.between:
+            self._take_blocks(chunk[at:end].split(b"\n\n"), events)
+            at = end + 2
+        if at < len(chunk):
+            events += self._feed_lines(chunk[at:])
+        return events
+
+    def _take_blocks(self, blocks: list[bytes], events: list[bytes]) -> None:
+        """Whole events, each without the empty line behind it."""
+        for block in blocks:
+            if (
+                block.startswith(b"data: ")
+                and _LF not in block
+                and 6 < len(block) <= self._max
+                and block[6] != _D
+            ):
+                events.append(block[6:])
+            else:
+                for line in block.split(b"\n"):
+                    self._take_line(line, events)
+                self._take_line(b"", events)
 
     def end(self) -> list[bytes]:
         """The data of an event that the stream ended inside of, if any."""

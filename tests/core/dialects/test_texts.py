@@ -252,3 +252,21 @@ def test_as_many_choices_as_vendors_allow_stay_apart_in_one_event(choices: int) 
     assert sorted(counted(meter)) == sorted(
         f"one {number} two {number}" for number in range(choices)
     )
+
+
+@given(
+    st.lists(st.lists(st.binary(max_size=40), min_size=1, max_size=60), max_size=6),
+    st.sampled_from([None, 0, 100, 3000]),
+)
+def test_several_pieces_at_once_are_the_same_pieces(
+    groups: list[list[bytes]], bytes_max: int | None
+) -> None:
+    one, other = Texts(bytes_max), Texts(bytes_max)
+    for number, pieces in enumerate(groups):
+        key = number // 2
+        one.add_all(key, pieces, sum(map(len, pieces)))
+        for piece in pieces:
+            other.add(key, piece)
+    one.finish()
+    other.finish()
+    assert (one.blocks, one.whole) == (other.blocks, other.whole)

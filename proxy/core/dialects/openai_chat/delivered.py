@@ -3,7 +3,7 @@ measured, and handed on to be counted."""
 
 from __future__ import annotations
 
-from proxy.core.dialects.assembly import Assembly
+from proxy.core.dialects.assembly import Assembly, Text
 from proxy.core.dialects.json_text import JSON_ERRORS, plain
 from proxy.core.dialects.lists import TooMuch
 from proxy.core.dialects.openai_chat.shapes import Answer, read_answer
@@ -59,7 +59,7 @@ class Delivered:
         self._frames = frames  # chunks come as they are, so that one can be told to be an event
         self._shape: Shape | None = None  # of the last event that was nothing but text
         self._framed: Shape | None = None  # the same as a whole chunk
-        self._text = self._assembly.text(())  # which text it goes on with
+        self._text: Text | None = None  # which text it goes on with
         self._shapes_left = _SHAPES_TRIED_MAX
 
     @property
@@ -74,7 +74,7 @@ class Delivered:
     def take_chunk(self, chunk: bytes) -> int | None:
         """A whole chunk that is one event like the last, which is what nearly every chunk is; None
         if it is not."""
-        if self._framed is None:
+        if self._framed is None or self._text is None:
             return None
         inside = self._framed.text(chunk)
         if inside is None:
@@ -85,7 +85,7 @@ class Delivered:
 
     def take_alike(self, event: bytes) -> int | None:
         """An event that differs from the last in nothing but its text; None if it is not one."""
-        if self._shape is None:
+        if self._shape is None or self._text is None:
             return None
         inside = self._shape.text(event)
         if inside is None:
@@ -94,6 +94,22 @@ class Delivered:
         new = self._text.add(plain(inside))
         self.text_bytes += new
         return new
+
+    def take_run(self, events: list[bytes], at: int) -> tuple[int, int]:
+        """How many events from `at` on are alike and can only be increments, and their new bytes.
+
+        Many come at once where a vendor is faster than its client, or buffers lie in between. They
+        take a sixth of the time of `take_alike` for each.
+        """
+        if self._shape is None or self._text is None:
+            return 0, 0
+        pieces = self._shape.texts(events, at, self._text.plain_bytes_max)
+        if not pieces:
+            return 0, 0
+        self._shapes_left = _SHAPES_TRIED_MAX
+        new = self._text.add_plain(pieces)
+        self.text_bytes += new
+        return len(pieces), new
 
     def take(self, data: bytes, answer: Answer) -> tuple[list[Choice], int, Piece | None]:
         """An event or an answer that was read as JSON: its choices, the new bytes, and its only

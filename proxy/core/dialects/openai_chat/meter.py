@@ -24,7 +24,7 @@ from proxy.core.dialects.openai_chat.substance import (
     has_data,
     holds_answer,
 )
-from proxy.core.dialects.openai_chat.usual import UsualAnswer, usual_answer
+from proxy.core.dialects.openai_chat.usual import usual_answer
 from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_of
 from proxy.core.dialects.repair import objects_of
 from proxy.core.dialects.stated import Stated
@@ -200,8 +200,11 @@ class ChatMeter:
                 return
         body = self._body
         for piece in body.pieces(chunk):
-            for event in body.events(piece):
-                self._take_event(event)
+            events = body.events(piece)
+            if len(events) > 1:
+                self._take_events(events)
+            elif events:
+                self._take_event(events[0])
         self.error |= self._parser.errors > 0
         self.unreadable |= body.blind
 
@@ -222,6 +225,18 @@ class ChatMeter:
         self._delivered.finish()
 
     # Events.
+
+    def _take_events(self, events: list[bytes]) -> None:
+        """Several that came at once: runs of those that are alike in one step."""
+        at = 0
+        while at < len(events):
+            taken, new = self._delivered.take_run(events, at)
+            if taken:
+                self._note(new)
+                at += taken
+            else:
+                self._take_event(events[at])
+                at += 1
 
     def _take_event(self, event: bytes) -> None:
         new = self._delivered.take_alike(event)
@@ -351,9 +366,7 @@ class ChatMeter:
             self._read_edges(*kept.ends())
             return
         body = kept.whole().removeprefix(BOM)
-        usual = usual_answer(body) if self.texts is None else None
-        if usual is not None:
-            self._take_usual(usual)
+        if self.texts is None and self._read_usual(body):
             return
         answer = read_leniently(body)
         if answer is None:
@@ -375,15 +388,21 @@ class ChatMeter:
         self._take_names(answer)
         self._take_finish(choices)
 
-    def _take_usual(self, answer: UsualAnswer) -> None:
-        """All that there is to know of an answer that says everything."""
-        self._stated = answer.stated
-        self.usage = answer.stated.usage(cached_inside_input=self._cached_inside_input)
+    def _read_usual(self, body: bytes) -> bool:
+        """All that there is to know of an answer that says everything; False for another one."""
+        answer = usual_answer(body)
+        if answer is None:
+            return False
+        usage = answer.stated.usage(cached_inside_input=self._cached_inside_input)
+        if exceeds(len(body), usage.output_tokens):
+            return False
+        self._stated, self.usage = answer.stated, usage
         self.usage_current = self.usage_final = True
         self._delivered.text_bytes = answer.text_bytes
         self._read = self._answered = self._finished = True
         self.model_served, self.response_id = answer.model, answer.id
         self.service_tier, self.finish_reason = answer.service_tier, answer.finish_reason
+        return True
 
     def _read_broken_body(self, body: bytes) -> None:
         """Several objects in a row are events, in whatever framing. Of anything else that begins

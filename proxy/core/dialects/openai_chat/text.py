@@ -9,6 +9,7 @@ mistaken for it.
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 import msgspec
 
@@ -102,3 +103,21 @@ class Shape:
         except JSON_ERRORS:
             return None
         return inside
+
+    def texts(self, events: list[bytes], at: int, bytes_max: int) -> list[bytes]:
+        """The texts of as many events from `at` on as are of this shape one after the other, and
+        have a text of at most so many bytes without an escape."""
+        found: list[bytes] = []
+        if self._padding:
+            return found
+        before, behind = self._before, self._behind
+        start, around = self._start_bytes, self._start_bytes + self._end_bytes
+        for event in islice(events, at, None):
+            size = len(event) - around
+            if not (0 <= size <= bytes_max and event.startswith(before) and event.endswith(behind)):
+                break
+            inside = event[start : start + size]
+            if _QUOTE in inside or _BACKSLASH in inside or _LF in inside or _CR in inside:
+                break
+            found.append(inside)
+        return found

@@ -7,9 +7,11 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Iterable
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat.delivered import Delivered
 from proxy.core.dialects.openai_chat.meter import ChatMeter
@@ -251,3 +253,50 @@ def test_so_many_choices_that_they_are_not_looked_at_are_an_answer() -> None:
     meter.feed(b'{"choices":[' + b"{}," * 30_000 + b"{}]}")
     meter.end()
     assert meter.answered
+
+
+@given(
+    st.lists(st.sampled_from([*WORDS, "", "x" * 40, "The tide came"]), max_size=60),
+    st.lists(st.integers(0, 4000), max_size=4),
+    st.sampled_from([None, 0, 50]),
+    st.booleans(),
+)
+def test_events_that_come_at_once_are_those_that_come_one_by_one(
+    pieces: list[str], cuts: list[int], text_bytes_max: int | None, escaped: bool
+) -> None:
+    events = [
+        b"data: "
+        + json.dumps(
+            {"id": "c", "choices": [{"index": 0, "delta": {"content": piece}}]},
+            ensure_ascii=escaped,
+        ).encode()
+        + b"\n\n"
+        for piece in pieces
+    ]
+    whole = b"".join(events) + b"data: [DONE]\n\n"
+    places = [0, *sorted(min(cut, len(whole)) for cut in cuts), len(whole)]
+    ways = (
+        [*events, b"data: [DONE]\n\n"],
+        [whole],
+        [whole[start:end] for start, end in pairwise(places)],
+    )
+    read = []
+    for chunks in ways:
+        meter = ChatMeter(stream=True, text_bytes_max=text_bytes_max)
+        for chunk in chunks:
+            meter.feed(chunk)
+        meter.end()
+        texts = None if meter.texts is None else (meter.texts.blocks, meter.texts.whole)
+        if meter.texts is not None:
+            meter.texts.finish()
+        read.append(
+            (
+                meter.text_bytes,
+                meter.output_measure,
+                meter.done,
+                meter.doubtful,
+                meter.answered,
+                texts,
+            )
+        )
+    assert read[0] == read[1] == read[2]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.dialects.openai_chat.meter import Meter
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.dialects.openai_chat.usual import usual_answer
 from tests.core.dialects.openai_chat.golden import GOLDENS
 
@@ -29,7 +29,7 @@ USUAL = {
 }
 
 TEXTS = st.sampled_from(
-    ["", "x", "Grüß", "好" * 40, "n" * 70, "n" * 300, "error", "stop", "length"]
+    ["", "x", "Grüß", "好" * 40, "words " * 200, "n" * 70, "n" * 300, "error", "stop", "length"]
 )
 NOTHINGS = st.sampled_from([None, [], {}, False, 0, "", 0.5, -1, True, "7", 7, 2**60])
 COUNTS = st.sampled_from([0, 1, 5, 12, 17, 700, 2**53, 2**53 + 1, -3, 1.5, "12", None, True])
@@ -88,7 +88,7 @@ CHANGES = st.fixed_dictionaries(
 
 def read(body: bytes, text_bytes_max: int | None, *, inside: bool = True) -> dict[str, object]:
     """What the meter knows of it. Whoever counts its text has it read with care."""
-    meter = Meter(stream=False, text_bytes_max=text_bytes_max, cached_inside_input=inside)
+    meter = ChatMeter(stream=False, text_bytes_max=text_bytes_max, cached_inside_input=inside)
     meter.feed(body)
     meter.end()
     return {name: getattr(meter, name) for name in KNOWN}
