@@ -7,7 +7,7 @@ what it would take. What comes out is one `Admitted`: all that the exchange and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TypeVar, TypeVarTuple
 
@@ -22,11 +22,10 @@ from proxy.core.http.content_coding import decode_body
 from proxy.core.http.headers import first, values
 from proxy.core.http.media_type import check_json
 from proxy.core.limits.rules import Rules
-from proxy.dataplane.attribution import attribute
 from proxy.dataplane.connection import Request
 from proxy.dataplane.counting.exchange_count import ExchangeCount, begin_count
 from proxy.dataplane.hold import Hold, refuse_used_up
-from proxy.dataplane.request_body import BodyMemory, Payload, read_body
+from proxy.dataplane.request_body import BodyMemory, Payload, here, read_body
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.upstream import Upstream
@@ -62,7 +61,9 @@ class Caller:
         self.tenant: Tenant | None = None
         self.id = ""
         self.started_at_ms = 0
-        self.fields: list[tuple[bytes, bytes]] = []  # how its limits stand, if it was let through
+        self.fields: Sequence[
+            tuple[bytes, bytes]
+        ] = ()  # how its limits stand, if it was let through
         self.booked = False  # something was sent upstream, and there is a record of it
 
 
@@ -100,14 +101,26 @@ class Admission:
         """The body, once it is here. Until then the request is not in flight: sending slowly takes
         no place of others."""
         check_json(request.headers)
-        length = request.content_length
+        length, settings = request.content_length, caller.snapshot.settings
         if length is None or length > SMALL_BYTES or _encoding(request) is not None:
             await self._refuse_used_up(caller, tenant)
-        self._services.arriving += 1
-        try:
-            body = await self._read(request, caller.snapshot.settings, memory)
-        finally:
-            self._services.arriving -= 1
+        if length is None:
+            if not values(request.headers, b"transfer-encoding"):
+                message = "A body is required: send Content-Length, or chunked transfer coding."
+                raise ProxyError(411, "invalid_request_error", "length_required", message)
+        elif length > settings.bodies.max_bytes:
+            raise too_large(settings.bodies.max_bytes)
+        body = here(request.body)
+        if body is not None:
+            memory.take(len(body))
+            if len(body) > settings.bodies.max_bytes:
+                raise too_large(settings.bodies.max_bytes)
+        else:
+            self._services.arriving += 1
+            try:
+                body = await self._read(request, settings, memory)
+            finally:
+                self._services.arriving -= 1
         refuse_overload(self._services, caller.snapshot)
         return body
 
@@ -188,13 +201,6 @@ class Admission:
             return await asyncio.to_thread(work, *args)
 
     async def _read(self, request: Request, settings: Settings, memory: BodyMemory) -> bytes:
-        length = request.content_length
-        if length is None:
-            if not values(request.headers, b"transfer-encoding"):
-                message = "A body is required: send Content-Length, or chunked transfer coding."
-                raise ProxyError(411, "invalid_request_error", "length_required", message)
-        elif length > settings.bodies.max_bytes:
-            raise too_large(settings.bodies.max_bytes)
         request.confirm_continue()
         return await read_body(
             request.body,
@@ -272,7 +278,7 @@ class Admission:
         input_estimate: int,
         images: int | None,
     ) -> Opened:
-        end_user, tags = attribute(caller.snapshot.settings.attribution, request.headers, call)
+        end_user, tags = caller.snapshot.attribution.of(request.headers, call)
         retry = first(request.headers, b"x-stainless-retry-count")
         return Opened(
             id=caller.id,

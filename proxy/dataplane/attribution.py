@@ -7,11 +7,11 @@ reason to refuse.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from proxy.config.settings import AttributionSettings
-from proxy.core.http.headers import first
+from proxy.core.http.headers import RawHeaders, first
 
 NAME_CHARS_MAX = 128
 
@@ -27,59 +27,61 @@ class Naming(Protocol):
     def metadata(self) -> Mapping[str, str]: ...
 
 
-def attribute(
-    settings: AttributionSettings,
-    raw_headers: Sequence[tuple[bytes, bytes]],
-    call: Naming | None,
-) -> tuple[str | None, dict[str, str]]:
-    """(end user as it came, tags kept). `call` is None for a request without a body."""
-    return _end_user(settings, raw_headers, call), _tags(settings, raw_headers, call)
+class Attribution:
+    """Where the config looks for end users and tags, in its order."""
+
+    def __init__(self, settings: AttributionSettings) -> None:
+        self._end_user = tuple(map(_source, settings.end_user))
+        self._tags = tuple(map(_source, settings.tags.from_))
+        self._keep = settings.tags.keep  # bounds what is read to the names that config knows
+
+    def of(self, headers: RawHeaders, call: Naming | None) -> tuple[str | None, dict[str, str]]:
+        """(end user as it came, tags kept). `call` is None for a request without a body."""
+        return self._end_user_of(headers, call), self._tags_of(headers, call) if self._keep else {}
+
+    def _end_user_of(self, headers: RawHeaders, call: Naming | None) -> str | None:
+        for header, member in self._end_user:
+            found: str | None = None
+            if header is not None:
+                found = _header(headers, header)
+            elif call is None:
+                continue
+            elif member == "user":
+                found = call.user
+            elif member == "safety_identifier":
+                found = call.safety_identifier
+            else:
+                found = call.metadata.get(member.removeprefix("metadata."))
+            if found is not None and usable(found):
+                return found
+        return None
+
+    def _tags_of(self, headers: RawHeaders, call: Naming | None) -> dict[str, str]:
+        tags: dict[str, str] = {}
+        for header, _ in self._tags:
+            given: Mapping[str, str] = {}
+            if header is not None:
+                text = _header(headers, header)
+                if text is not None:
+                    pairs = (pair.partition("=") for pair in text.split(","))
+                    given = {name.strip(): value.strip() for name, _, value in pairs}
+            elif call is not None:
+                given = call.metadata
+            for name in self._keep:
+                value = given.get(name)
+                if value is not None and usable(value):
+                    tags.setdefault(name, value)
+        return tags
 
 
-def _end_user(
-    settings: AttributionSettings, raw_headers: Sequence[tuple[bytes, bytes]], call: Naming | None
-) -> str | None:
-    for source in settings.end_user:
-        place, _, name = source.partition(":")
-        found: str | None = None
-        if place == "header":
-            found = _header(raw_headers, name)
-        elif call is None:
-            continue
-        elif name == "user":
-            found = call.user
-        elif name == "safety_identifier":
-            found = call.safety_identifier
-        else:
-            found = call.metadata.get(name.removeprefix("metadata."))
-        if found is not None and usable(found):
-            return found
-    return None
+def _source(text: str) -> tuple[bytes | None, str]:
+    """The header field in lower case, or None and the member of the body."""
+    place, _, name = text.partition(":")
+    return name.lower().encode() if place == "header" else None, name
 
 
-def _tags(
-    settings: AttributionSettings, raw_headers: Sequence[tuple[bytes, bytes]], call: Naming | None
-) -> dict[str, str]:
-    tags: dict[str, str] = {}
-    for source in settings.tags.from_:
-        place, _, header = source.partition(":")
-        given: Mapping[str, str] = {}
-        if place == "header":
-            text = _header(raw_headers, header)
-            if text is not None:
-                pairs = (pair.partition("=") for pair in text.split(","))
-                given = {name.strip(): value.strip() for name, _, value in pairs}
-        elif call is not None:
-            given = call.metadata
-        for name in settings.tags.keep:  # bounds what is read to the names that config knows
-            value = given.get(name)
-            if value is not None and usable(value):
-                tags.setdefault(name, value)
-    return tags
-
-
-def _header(raw_headers: Sequence[tuple[bytes, bytes]], name: str) -> str | None:
-    value = first(raw_headers, name.lower().encode())
+def _header(headers: RawHeaders, name: bytes) -> str | None:
+    value = first(headers, name)
     try:
         return None if value is None else value.decode().strip(" \t")
     except UnicodeDecodeError:

@@ -9,6 +9,7 @@ come between.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from time import monotonic
 
 from proxy.core.entries import Voided
@@ -56,7 +57,7 @@ class Exchange:
         return self._settled and self._sent
 
     @property
-    def limit_fields(self) -> list[tuple[bytes, bytes]]:
+    def limit_fields(self) -> Sequence[tuple[bytes, bytes]]:
         """How the request's tightest limit stood when it was let through, for an answer of ours."""
         return self._hold.fields
 
@@ -126,19 +127,13 @@ class Exchange:
         self._settle()
         self._client.cut()
 
-    def _request_sent(self) -> None:
-        """Nothing of the request waits in this process but what the one retry may need: its bytes
-        are given back to the common bound."""
-        if self._payload.plain is None:
-            self._payload.release()
-
     def _attempt(self, *, spliced: bool) -> Relay:
         return Relay(
             self._services,
             self._admitted,
             spliced=spliced,
             started_s=self._started_s,
-            sent=self._request_sent,
+            sent=self._payload.sent,
         )
 
     async def _connect(self) -> UpstreamConnection | None:

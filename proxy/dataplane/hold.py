@@ -11,11 +11,10 @@ from proxy.core.dialects.contract import Call, Dialect
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.limits.decisions import Demand, Used, not_boundable, not_priced
-from proxy.core.limits.language import Unit
-from proxy.core.limits.limit import Enforce, Limit
-from proxy.core.limits.refusals import cut, named, ratelimit_fields, refusal
+from proxy.core.limits.limit import Limit
+from proxy.core.limits.refusals import cut, named, refusal
 from proxy.core.limits.refusals import not_boundable as refuse_unbounded
-from proxy.core.limits.rules import Rules
+from proxy.core.limits.rules import LimitSet, Rules
 from proxy.core.limits.state import LimitState, Refused
 from proxy.core.pricing.served_models import ServedModels
 from proxy.core.usage import Usage, UsageRecord
@@ -29,7 +28,6 @@ GROW_TOKENS = 256
 # that a hold is made for: the most that OpenAI gives, and nobody is to hold a team's whole budget
 # by asking for a million
 ANSWERS_MAX = 128
-_GROWING = (Unit.TOKENS, Unit.OUTPUT_TOKENS, Unit.MONEY)
 
 
 class Hold:
@@ -46,6 +44,7 @@ class Hold:
         "_cap",
         "_charge",
         "_dialect",
+        "_fields",
         "_now_ms",
         "_open",
         "_opened",
@@ -86,6 +85,7 @@ class Hold:
             None  # of so many output tokens, where money is limited
         )
         self._reservation: Reservation | None = None
+        self._fields: Sequence[tuple[bytes, bytes]] | None = None
         self._open = False
         self._until_tokens: int | None = None  # output that is held; None: it need not grow
 
@@ -96,13 +96,13 @@ class Hold:
         limits = self._limits(snapshot.rules)
         if not limits:
             return
-        if any(limit.unit is Unit.MONEY for limit in limits):
+        if limits.money:
             self._charge = partial(_charge, snapshot, opened, call)
         ask = self._ask(limits)
-        unpriced = not_priced(limits, ask)
+        unpriced = not_priced(limits, ask) if limits.money else None
         if unpriced is not None:
             raise _model_not_priced(call.model, unpriced)
-        unbounded = not_boundable(limits, ask)
+        unbounded = not_boundable(limits, ask) if limits.strict else None
         if unbounded is not None:
             raise refuse_unbounded(
                 unbounded, cap_ignored=self._cap != self._call.cap,
@@ -123,9 +123,7 @@ class Hold:
             )
         self._reservation = outcome
         self._open = True
-        if call.stream and any(
-            limit.unit in _GROWING and limit.enforce is not Enforce.STRICT for limit in limits
-        ):
+        if call.stream and limits.grows:
             self._until_tokens = ask.output_tokens
 
     @property
@@ -136,18 +134,15 @@ class Hold:
         return ask.output_tokens if ask.output_bound is None else ask.output_bound
 
     @property
-    def fields(self) -> list[tuple[bytes, bytes]]:
+    def fields(self) -> Sequence[tuple[bytes, bytes]]:
         """`ratelimit-policy` and `ratelimit` of the request's tightest limit, as it stood when the
         request was let through."""
-        tightest = None if self._reservation is None else self._reservation.tightest
-        return (
-            []
-            if tightest is None
-            else [
-                (name.encode(), value.encode())
-                for name, value in ratelimit_fields(tightest, self._now_ms())
-            ]
-        )
+        if self._fields is None:
+            tightest = None if self._reservation is None else self._reservation.tightest
+            self._fields = (
+                () if tightest is None else self._snapshot.limit_fields.of(tightest, self._now_ms())
+            )
+        return self._fields
 
     def outgrown(self, output_tokens: int) -> bool:
         """Whether a stream has delivered more than it holds, and nobody has asked for more yet;
@@ -180,11 +175,11 @@ class Hold:
                 return None
         return None if refusing is None else cut(refusing, self._snapshot.zone)
 
-    def _limits(self, rules: Rules) -> tuple[Limit, ...]:
+    def _limits(self, rules: Rules) -> LimitSet:
         opened = self._opened
         return rules.limits_for(opened.key_id, opened.team, opened.upstream, self._call.model)
 
-    def _ask(self, limits: Sequence[Limit]) -> Demand:
+    def _ask(self, limits: LimitSet) -> Demand:
         """What the request is expected to use, and where a limit is strict the most that it may."""
         snapshot, opened, call, charge = self._snapshot, self._opened, self._call, self._charge
         cap = self._cap
@@ -195,7 +190,7 @@ class Hold:
             self._output_expected if cap is None else min(cap, self._output_expected)
         ) * min(answers, ANSWERS_MAX)
         input_bound = output_bound = charge_bound_nano = None
-        if any(limit.enforce is Enforce.STRICT for limit in limits):
+        if limits.strict:
             strict = snapshot.settings.strict
             input_bound = None if call.media else call.prompt_bytes + strict.overhead_tokens
             output_bound = _output_bound(

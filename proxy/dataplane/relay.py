@@ -14,12 +14,11 @@ from time import monotonic
 
 from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from proxy.core.errors import ProxyError
 from proxy.core.http.headers import first_text
-from proxy.core.http.response_head import MalformedAnswer
+from proxy.core.http.response_head import AnswerHead, MalformedAnswer
 from proxy.core.records.ending import How
 from proxy.dataplane.admission import Admitted
 from proxy.dataplane.progress import Progress
@@ -132,7 +131,7 @@ class Relay:
 
     # Bytes from the upstream.
 
-    def head_received(self, head: RawResponseMessage, body: StreamReader) -> None:
+    def head_received(self, head: AnswerHead, body: StreamReader) -> None:
         if head.code < 200:
             self._fail_upstream("switched protocols unasked")
             return
@@ -144,8 +143,8 @@ class Relay:
             self._let_go()
             return
         self.progress.status = head.code
-        self.progress.request_id = first_text(head.raw_headers, self._dialect.request_id_field)
-        self._services.metrics.upstream_limits.seen(self._upstream.name, head.raw_headers)
+        self.progress.request_id = first_text(head.headers, self._dialect.request_id_field)
+        self._services.metrics.upstream_limits.seen(self._upstream.name, head.headers)
         if self._upstream.rejects_our_credential(head.code):
             self._services.metrics.upstream_error(self._upstream.name, "credentials")
             self.decide(How.ANSWERED, error=self._upstream.credential_rejected(head.code))
@@ -169,8 +168,8 @@ class Relay:
             status=head.code,
             event_bytes_max=bodies.event_max_bytes,
             answer_bytes_max=bodies.answer_max_bytes,
-            content_type=first_text(head.raw_headers, b"content-type"),
-            content_encoding=first_text(head.raw_headers, b"content-encoding"),
+            content_type=first_text(head.headers, b"content-type"),
+            content_encoding=first_text(head.headers, b"content-encoding"),
             cached_inside_input=self._upstream.settings.cached_inside_input,
             measure=self._counting.measure,
             text_bytes_max=self._counting.text_bytes_max,

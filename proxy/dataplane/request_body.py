@@ -13,6 +13,14 @@ from proxy.core.errors import ProxyError, invalid_request, too_large, unavailabl
 from proxy.dataplane.services import COPIES, KEY_SHARE, Services
 
 
+def here(stream: StreamReader) -> bytes | None:
+    """The whole body, if it has come with its head as nearly all have; else None, and nothing is
+    read."""
+    if not stream.is_eof() or stream.exception() is not None:
+        return None
+    return stream.read_nowait()
+
+
 async def read_body(
     stream: StreamReader,
     *,
@@ -111,6 +119,12 @@ class Payload:
         self.first = first
         self.plain = plain
         self._memory = memory
+
+    def sent(self) -> None:
+        """Nothing of it waits in this process but what the one retry may need: its bytes are given
+        back to the common bound."""
+        if self.plain is None:
+            self.release()
 
     def release(self) -> None:
         """Nothing of it is needed any more."""

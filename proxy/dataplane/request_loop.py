@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import chain
 from time import monotonic
 from typing import Protocol
 
@@ -212,7 +213,7 @@ class RequestLoop(Connection):
         self.status = None
         self._request_in_progress = True
         try:
-            if sum(len(name) + len(value) for name, value in request.headers) > HEAD_MAX:
+            if sum(map(len, chain.from_iterable(request.headers))) > HEAD_MAX:
                 raise head_too_large(HEADERS_MAX, FIELD_MAX, TARGET_MAX, HEAD_MAX)
             check_framing(request.method, request.target, message.version, request.headers)
             await self._handler.handle(request)

@@ -7,13 +7,11 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from aiohttp.http_parser import RawResponseMessage
-
 from proxy.core.dialects.contract import UsageFilter
 from proxy.core.http.content_coding import coding_name
 from proxy.core.http.headers import first
 from proxy.core.http.masking import Mask, Watch
-from proxy.core.http.response_head import NO_BODY
+from proxy.core.http.response_head import NO_BODY, AnswerHead
 from proxy.dataplane.connection import Request
 from proxy.dataplane.upstream.upstream import Upstream
 
@@ -53,7 +51,7 @@ class RelayedResponse:
         self,
         request: Request,
         upstream: Upstream,
-        head: RawResponseMessage,
+        head: AnswerHead,
         request_id: str,
         *,
         stream: bool,
@@ -63,11 +61,11 @@ class RelayedResponse:
         self._client = client = request.connection
         self._chunked = self._until_close = self.ends_with_connection = False
         self._tail = b""  # the last chunk, which waits for the record
-        coding = (first(head.raw_headers, b"content-encoding") or b"identity").decode("latin-1")
+        coding = (first(head.headers, b"content-encoding") or b"identity").decode("latin-1")
         plain = coding_name(coding) == "identity"
         self._mask = Mask(upstream.masking) if upstream.masking and plain else None
         self._watch = Watch(upstream.masking, coding) if upstream.masking and not plain else None
-        length_framed = not head.chunked and first(head.raw_headers, b"content-length") is not None
+        length_framed = not head.chunked and first(head.headers, b"content-length") is not None
         self.open_ended = not length_framed
         # Some servers send a stream under another type or none, and clients that asked for one read
         # it as one: so the type decides nothing here.
@@ -148,8 +146,8 @@ class RelayedResponse:
         else:
             self._client.cut()
 
-    def _frame(self, request: Request, head: RawResponseMessage) -> bytes:
-        length = None if head.chunked else first(head.raw_headers, b"content-length")
+    def _frame(self, request: Request, head: AnswerHead) -> bytes:
+        length = None if head.chunked else first(head.headers, b"content-length")
         self.ends_with_connection = length is None and not head.chunked
         if length is not None and self._strip is None:
             return b"Content-Length: %b\r\n" % length

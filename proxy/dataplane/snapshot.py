@@ -11,8 +11,10 @@ from proxy.config.prices import table_of
 from proxy.config.settings import ImageTokens, Settings, timeouts_of
 from proxy.config.values import instant_ms
 from proxy.core.errors import ProxyError
+from proxy.core.limits.refusals import RateLimitFields
 from proxy.core.model_names import match, model_not_found
 from proxy.core.tokens.images import IMAGE_RULES, ImageRule, Patches, Tiles
+from proxy.dataplane.attribution import Attribution
 from proxy.dataplane.upstream.upstream import Upstream
 from proxy.tenants.ring import Tenant, unknown_key
 
@@ -39,6 +41,8 @@ class Snapshot:
         self.prices_updated_s = None if table is None else instant_ms(table.date, "UTC") // 1000
         self.zone = ZoneInfo(settings.timezone)
         self.rules = rules_of(settings)
+        self.limit_fields = RateLimitFields()
+        self.attribution = Attribution(settings.attribution)
         self.image_rules = (*map(_image_rule, settings.images), *IMAGE_RULES)
         self.forwards = any(upstream.auth == "forward" for upstream in settings.upstreams.values())
         self._routes = tuple((route.model, route.upstream) for route in settings.routes)

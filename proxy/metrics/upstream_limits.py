@@ -3,13 +3,13 @@ answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from time import monotonic
 
+from proxy.core.http.headers import RawHeaders, values
 from proxy.metrics.families import Families
 
 FIELDS = {b"x-ratelimit-remaining-requests": "requests", b"x-ratelimit-remaining-tokens": "tokens"}
-LENGTHS = frozenset(map(len, FIELDS))
 DIGITS_MAX = 15  # what a float holds exactly
 STALE_S = 300.0  # vendors' periods are minutes; after that the number says nothing any more
 
@@ -21,17 +21,12 @@ class UpstreamLimits:
         self._now_s = now_s
         self._remaining: dict[tuple[str, str], tuple[int, float]] = {}
 
-    def seen(self, upstream: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def seen(self, upstream: str, headers: RawHeaders) -> None:
         """Takes note of an answer's head. What is no plain number is passed over."""
-        for name, value in headers:
-            # The length first: this runs for each field of each answer.
-            if (
-                len(name) in LENGTHS
-                and (unit := FIELDS.get(name.lower())) is not None
-                and value.isdigit()
-                and len(value) <= DIGITS_MAX
-            ):
-                self._remaining[upstream, unit] = int(value), self._now_s()
+        for name, unit in FIELDS.items():
+            for value in values(headers, name):
+                if value.isdigit() and len(value) <= DIGITS_MAX:
+                    self._remaining[upstream, unit] = int(value), self._now_s()
 
     def collect(self, families: Families) -> None:
         """In the scrape's thread."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[2]
+KEY = "sk-upstream-0123456789abcdefghijklmnop"  # as long as a real one, which every answer is searched for
 LIMITS = [
     "1_000_000 requests/minute",
     "1_000_000_000 tokens/minute",
@@ -133,7 +134,7 @@ def our_config(directory: Path, port: int, upstream_port: int) -> Path:
                 "metrics": {"listen": f"127.0.0.1:{free_port()}"},
                 "drain": {"delay": "0s", "timeout": "5s"},
                 "upstreams": {
-                    "mock": {"base_url": f"http://127.0.0.1:{upstream_port}/v1", "api_key": "k"}
+                    "mock": {"base_url": f"http://127.0.0.1:{upstream_port}/v1", "api_key": KEY}
                 },
                 "routes": [{"model": "bench", "upstream": "mock"}],
                 "prices": [{"model": "bench", "input": "0.15", "output": "0.60"}],

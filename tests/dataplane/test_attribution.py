@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.settings import AttributionSettings, TagSettings
-from proxy.dataplane.attribution import attribute
+from proxy.dataplane.attribution import Attribution
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ def test_end_user(
     call: Body | None,
     expected: str | None,
 ) -> None:
-    assert attribute(settings, headers, call)[0] == expected
+    assert Attribution(settings).of(headers, call)[0] == expected
 
 
 TAGS: list[tuple[list[tuple[bytes, bytes]], Body | None, dict[str, str]]] = [
@@ -87,13 +87,13 @@ TAGS: list[tuple[list[tuple[bytes, bytes]], Body | None, dict[str, str]]] = [
 def test_tags(
     headers: list[tuple[bytes, bytes]], call: Body | None, expected: dict[str, str]
 ) -> None:
-    assert attribute(DEFAULT, headers, call)[1] == expected
+    assert Attribution(DEFAULT).of(headers, call)[1] == expected
 
 
 def test_only_tags_that_are_configured_are_kept() -> None:
     settings = AttributionSettings(tags=TagSettings(from_=("body:metadata",), keep=("team",)))
-    assert attribute(
-        settings, [(b"x-tollkeeper-tags", b"team=x")], Body(metadata={"team": "y", "env": "z"})
+    assert Attribution(settings).of(
+        [(b"x-tollkeeper-tags", b"team=x")], Body(metadata={"team": "y", "env": "z"})
     )[1] == {"team": "y"}
 
 
@@ -105,7 +105,7 @@ def test_only_tags_that_are_configured_are_kept() -> None:
 def test_whatever_clients_send_is_recorded_or_dropped(
     headers: list[tuple[bytes, bytes]], user: str, metadata: dict[str, str]
 ) -> None:
-    end_user, tags = attribute(DEFAULT, headers, Body(user=user, metadata=metadata))
+    end_user, tags = Attribution(DEFAULT).of(headers, Body(user=user, metadata=metadata))
     for name in [*([end_user] if end_user is not None else []), *tags.values()]:
         assert 0 < len(name) <= 128
         assert name.isprintable()

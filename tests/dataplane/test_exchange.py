@@ -4,13 +4,18 @@ leaves, and the order of both."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
+from proxy.core.dialects.openai_chat.delivered import Delivered
+from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.dataplane.exchange import Exchange
+from proxy.dataplane.relay import Relay
+from proxy.dataplane.response import RelayedResponse
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 from tests.support.waiting import guard, until
@@ -556,3 +561,30 @@ async def test_an_answer_whose_first_mark_the_journal_refuses_says_why(tmp_path:
         assert answer.header("x-should-retry") == b"false"
         assert counts((await proxy.records(1))[0])[:2] == ("cut", "partial")
         await client.aclose()
+
+
+@pytest.mark.parametrize("body", [ASK, ASK_STREAM], ids=["JSON", "stream"])
+async def test_an_exchange_that_is_over_leaves_nothing_to_a_collector(
+    tmp_path: Path, body: bytes
+) -> None:
+    """What refers to itself in a circle is found by a collector alone, which stops the loop."""
+
+    async def script(visit: Visit) -> None:
+        if b'"stream"' in visit.body:
+            await visit.stream(*[text(f" word {at}") for at in range(9)], FINISH, USAGE, DONE)
+        else:
+            await visit.answer(ANSWER)
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        gc.disable()
+        try:
+            for count in (1, 2, 3):
+                client = await post(proxy, body)
+                assert (await client.answer()).whole
+                await proxy.records(count)
+                await client.aclose()
+            kinds = (Exchange, Relay, RelayedResponse, ChatMeter, Delivered)
+            left = [type(found).__name__ for found in gc.get_objects() if isinstance(found, kinds)]
+        finally:
+            gc.enable()
+        assert left == []

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-from proxy.core.http.headers import RawHeaders, values
+import msgspec
+
+from proxy.core.http.headers import Fields, RawHeaders, values
 
 HEAD_BYTES_MAX = 256 * 1024  # of one head; some vendors' policies are lines of 64 KiB
 NO_BODY = frozenset({204, 304})
@@ -22,6 +24,15 @@ _LINE_END = re.compile(rb"\r\n(?=[!#$%&'*+.^_`|~0-9A-Za-z-]+:|\r\n|\Z)")
 _TEXT = bytes(
     [0x09, *range(0x20, 0x7F), *range(0x80, 0x100)]
 )  # all that may stand in a line: no control character but the tab
+
+
+class AnswerHead(msgspec.Struct, frozen=True, gc=False):
+    """The head of an upstream's answer, as it came. `chunked`: how its body is framed."""
+
+    code: int
+    reason: str
+    headers: Fields
+    chunked: bool
 
 
 class MalformedAnswer(Exception):

@@ -23,6 +23,7 @@ WAIT_MAX_MS = (
     60_000  # that an SDK is to wait by itself: the openai SDK for Node sleeps as long as it is told
 )
 USED_UP_STATUS = 429  # of a used-up budget, as OpenAI has it
+POLICIES_MAX = 4096  # that are remembered: keys may be made up under `auth: forward`
 INTEGER_MAX = 10**15 - 1  # of an HTTP structured field (RFC 9651)
 _MICRO = 1_000  # nano-units in a millionth: what money is shown in where only integers may stand
 _DAY_S = 86_400
@@ -120,17 +121,45 @@ def ratelimit_fields(state: LimitState, now_ms: int) -> Fields:
 
     As in draft-ietf-httpapi-ratelimit-headers-11.
     """
-    limit = state.limit
-    name = _structured(limit.id)
-    quota = state.amount + state.granted if limit.burst is None else limit.burst
-    policy = f"{name};q={_integer(limit, quota)};qu={_quota_unit(limit)}"
-    window_s = _window_s(limit)
-    current = f"{name};r={_integer(limit, state.remaining)}"
-    reset = "" if state.resets_at_ms is None else f";t={_seconds_up(state.resets_at_ms - now_ms)}"
-    return (
-        ("ratelimit-policy", policy if window_s is None else f"{policy};w={window_s}"),
-        ("ratelimit", current + reset),
+    return _as_policy(state.limit, _quota(state)), _as_it_stands(
+        state, now_ms, _structured(state.limit.id)
     )
+
+
+class RateLimitFields:
+    """The same two fields as bytes. What stays as it is between two answers, a limit's name and its
+    policy, is written once, within a bound."""
+
+    def __init__(self) -> None:
+        self._written: dict[tuple[str, int], tuple[str, tuple[bytes, bytes]]] = {}
+
+    def of(self, state: LimitState, now_ms: int) -> tuple[tuple[bytes, bytes], ...]:
+        limit, quota = state.limit, _quota(state)
+        written = self._written.get((limit.count_id, quota))
+        if written is None:
+            if len(self._written) >= POLICIES_MAX:
+                self._written.clear()
+            name, value = _as_policy(limit, quota)
+            written = _structured(limit.id), (name.encode(), value.encode())
+            self._written[limit.count_id, quota] = written
+        name, current = _as_it_stands(state, now_ms, written[0])
+        return written[1], (name.encode(), current.encode())
+
+
+def _quota(state: LimitState) -> int:
+    burst = state.limit.burst
+    return state.amount + state.granted if burst is None else burst
+
+
+def _as_policy(limit: Limit, quota: int) -> tuple[str, str]:
+    policy = f"{_structured(limit.id)};q={_integer(limit, quota)};qu={_quota_unit(limit)}"
+    window_s = _window_s(limit)
+    return "ratelimit-policy", policy if window_s is None else f"{policy};w={window_s}"
+
+
+def _as_it_stands(state: LimitState, now_ms: int, name: str) -> tuple[str, str]:
+    reset = "" if state.resets_at_ms is None else f";t={_seconds_up(state.resets_at_ms - now_ms)}"
+    return "ratelimit", f"{name};r={_integer(state.limit, state.remaining)}{reset}"
 
 
 def _retry_after(refused: Refused) -> Fields:

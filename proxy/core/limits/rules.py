@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from proxy.core.calendar import Per
 from proxy.core.limits.gcra import lookback_ms
-from proxy.core.limits.language import SMOOTH_MS
-from proxy.core.limits.limit import Limit, Scope, scope_name
+from proxy.core.limits.language import SMOOTH_MS, Unit
+from proxy.core.limits.limit import Enforce, Limit, Scope, scope_name
 
 # look-ups, by names of which clients make up some (models, and keys under `auth: forward`)
 REMEMBERED_MAX = 16_384
 Limits = tuple[Limit, ...]
+_GROWING = (Unit.TOKENS, Unit.OUTPUT_TOKENS, Unit.MONEY)
 _Name = TypeVar("_Name")
 _Found = TypeVar("_Found")
+
+
+class LimitSet(tuple[Limit, ...]):
+    """The limits of a request, with what has to be known of them together: found once for each kind
+    of request and not for each request."""
+
+    money: bool  # whether one of them counts money
+    strict: bool  # whether one lets through only what it can bound
+    grows: bool  # whether a stream may outgrow what it holds of one
+
+    def __new__(cls, limits: Iterable[Limit] = ()) -> Self:
+        made = super().__new__(cls, limits)
+        made.money = any(limit.unit is Unit.MONEY for limit in made)
+        made.strict = any(limit.enforce is Enforce.STRICT for limit in made)
+        made.grows = any(
+            limit.unit in _GROWING and limit.enforce is not Enforce.STRICT for limit in made
+        )
+        return made
 
 
 class Rules:
@@ -37,11 +56,13 @@ class Rules:
         self._of_stranger = of_stranger
         self._strangers: dict[str, Limits] = {}  # keys that no config names: forwarded credentials
         self._callers: dict[
-            tuple[str, str | None, str], tuple[Limits, bool]
+            tuple[str, str | None, str], tuple[LimitSet, bool]
         ] = {}  # and whether some hold for some models only
-        self._found: dict[tuple[str, str | None, str, str | None], Limits] = {}
+        self._found: dict[tuple[str, str | None, str, str | None], LimitSet] = {}
 
-    def limits_for(self, key_id: str, team: str | None, upstream: str, model: str | None) -> Limits:
+    def limits_for(
+        self, key_id: str, team: str | None, upstream: str, model: str | None
+    ) -> LimitSet:
         """The limits of a request: of the proxy, the upstream, the team and the key, in this order.
 
         `model` as requested; None: none is named.
@@ -57,7 +78,7 @@ class Rules:
         found = self._found.get(request)
         if found is None:
             found = _remember(
-                self._found, request, tuple(limit for limit in limits if limit.applies(model))
+                self._found, request, LimitSet(limit for limit in limits if limit.applies(model))
             )
         return found
 
@@ -118,9 +139,9 @@ class Rules:
             default=0,
         )
 
-    def _of_caller(self, key_id: str, team: str | None, upstream: str) -> tuple[Limits, bool]:
+    def _of_caller(self, key_id: str, team: str | None, upstream: str) -> tuple[LimitSet, bool]:
         limits = self._proxy + self._upstreams.get(upstream, ()) + self.of_tenant(key_id, team)
-        return limits, any(limit.models for limit in limits)
+        return LimitSet(limits), any(limit.models for limit in limits)
 
     def _own(self, key_id: str) -> Limits:
         own = self._keys.get(key_id)

@@ -209,6 +209,8 @@ def recovered(
 
 def weaker(one: Source, other: Source) -> Source:
     """The weaker of two sources: what can be said of both counts together."""
+    if one is other:
+        return one
     return max(one, other, key=_WEAKNESS.__getitem__)
 
 
@@ -217,6 +219,10 @@ def _charge(opened: Opened, ending: Ending) -> _Charge:
     how = ending.how
     if opened.charge_class is not None:
         return _by_class(opened.charge_class, ending)
+    if how is How.ANSWERED and ending.status in _ANSWERED_OK:
+        usual = _all_stated(ending)
+        if usual is not None:
+            return usual
     refused = ending.status is not None and ending.status not in _ANSWERED_OK
     if how is How.NO_HEAD or (not refused and _without_answer(ending)):
         return _NOTHING
@@ -253,6 +259,17 @@ def _by_class(charge_class: ChargeClass, ending: Ending) -> _Charge:
 def _reason(charge_class: ChargeClass | None) -> str | None:
     """Why a record has no tokens; None where it has those that were stated or counted."""
     return None if charge_class in (None, ChargeClass.METERED) else str(charge_class)
+
+
+def _all_stated(ending: Ending) -> _Charge | None:
+    """The row of nearly every answer, without the others: both counts of all that came are
+    stated."""
+    if ending.usage is None or not (ending.answered and ending.counts_all):
+        return None
+    usage = ending.usage.beside(ending.output_measure)
+    if usage.input_tokens is None or usage.output_tokens is None or usage.total_tokens is not None:
+        return None
+    return _Charge(usage.input_tokens, usage.output_tokens, Source.REPORTED, Source.REPORTED, usage)
 
 
 def _without_answer(ending: Ending) -> bool:
@@ -355,6 +372,8 @@ def _broken_off(
 def _outcome(ending: Ending) -> Outcome:
     """How the exchange ended, in the ledger's words. The client's and our own endings win over what
     the upstream did."""
+    if ending.how is How.ANSWERED and ending.answered and ending.status in _ANSWERED_OK:
+        return Outcome.COMPLETED  # nearly every one
     match ending.how:
         case How.INTERRUPTED:
             return Outcome.INTERRUPTED

@@ -14,7 +14,6 @@ from typing import Final, TypeVar
 
 from proxy.core.dialects.contract import Call, CountPrompt, Dialect, Meter
 from proxy.core.dialects.texts import Texts
-from proxy.core.model_names import matches_caseless
 from proxy.core.records.ending import OwnCount
 from proxy.core.tokens.images import ImageRule, image_rule, picture_tokens
 from proxy.core.tokens.learned import Learned, TextCount
@@ -55,14 +54,13 @@ def begin_count(
 
     `asked`: its stream is asked for its usage, by the client or by us.
     """
-    hidden = any(matches_caseless(glob, call.model) for glob in upstream.settings.hidden_reasoning)
     return ExchangeCount(
         counter,
         upstream.name,
         dialect.count_prompt,
         call,
         snapshot.image_rules,
-        hidden=hidden,
+        hidden=upstream.hides_reasoning(call.model),
         asked=asked,
         counted=snapshot.settings.estimates == "counted",
     )

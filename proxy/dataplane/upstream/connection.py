@@ -13,11 +13,17 @@ from typing import Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from proxy.core.http.framing import CHUNKED_END, latest
-from proxy.core.http.response_head import HeadReader, MalformedAnswer, body_bytes, not_well_formed
+from proxy.core.http.headers import Fields
+from proxy.core.http.response_head import (
+    AnswerHead,
+    HeadReader,
+    MalformedAnswer,
+    body_bytes,
+    not_well_formed,
+)
 
 # bytes of one header line from an upstream; some vendors' CSP lines exceed aiohttp's 8 KiB
 HEAD_FIELD_MAX = 65536
@@ -40,7 +46,7 @@ class Receiver(Protocol):
     upstream has read on.
     """
 
-    def head_received(self, head: RawResponseMessage, body: StreamReader) -> None: ...
+    def head_received(self, head: AnswerHead, body: StreamReader) -> None: ...
     def body_received(self) -> None: ...
     def request_sent(self) -> None: ...
     def connection_failed(self, error: BaseException | None) -> None: ...
@@ -143,11 +149,14 @@ class UpstreamConnection(ResponseHandler):
                 super().data_received(raw)
                 if not self._buffer:
                     raise not_well_formed()  # as the parser says of names and colons
-                (head, body), _ = self._buffer.popleft()
-                if head.code == 101 or head.code >= 200:
-                    self._body_left = body_bytes(head.code, head.version, head.raw_headers)
-                    self._heads, self._body, self.chunked = None, body, head.chunked
-                    receiver.head_received(head, body)
+                (message, body), _ = self._buffer.popleft()
+                if message.code == 101 or message.code >= 200:
+                    headers = Fields(message.raw_headers)
+                    self._body_left = body_bytes(message.code, message.version, headers)
+                    self._heads, self._body, self.chunked = None, body, message.chunked
+                    receiver.head_received(
+                        AnswerHead(message.code, message.reason, headers, message.chunked), body
+                    )
                     return data
         except MalformedAnswer as fault:
             self.receiver = None

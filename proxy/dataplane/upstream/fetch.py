@@ -10,11 +10,11 @@ import asyncio
 import msgspec
 from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import RawResponseMessage
 from aiohttp.streams import StreamReader
 
 from proxy.core.http.headers import first, first_text
 from proxy.core.http.masking import Watch
+from proxy.core.http.response_head import AnswerHead
 from proxy.dataplane.upstream.connection import UpstreamConnection
 from proxy.dataplane.upstream.pool import Pool
 from proxy.dataplane.upstream.upstream import Upstream
@@ -41,7 +41,7 @@ class Fetch:
         self._pool = pool
         self._connection = connection
         self._answer: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
-        self._head: RawResponseMessage | None = None
+        self._head: AnswerHead | None = None
         self._body: StreamReader | None = None
         self._parts: list[bytes] = []
         self._framed = False  # the answer's end is in its own bytes, not the connection's
@@ -70,9 +70,9 @@ class Fetch:
 
     # What the connection tells.
 
-    def head_received(self, head: RawResponseMessage, body: StreamReader) -> None:
+    def head_received(self, head: AnswerHead, body: StreamReader) -> None:
         self._head, self._body = head, body
-        self._framed = head.chunked or first(head.raw_headers, b"content-length") is not None
+        self._framed = head.chunked or first(head.headers, b"content-length") is not None
 
     def request_sent(self) -> None:
         """Frees nothing: the request is small, and no account has it."""
@@ -96,9 +96,9 @@ class Fetch:
             else:
                 self._finish(self._head, body)
 
-    def _finish(self, head: RawResponseMessage, body: bytes) -> None:
+    def _finish(self, head: AnswerHead, body: bytes) -> None:
         masking = self._upstream.masking
-        coding = first_text(head.raw_headers, b"content-encoding")
+        coding = first_text(head.headers, b"content-encoding")
         if masking and coding is not None and Watch(masking, coding).finds(body):
             self._answer.set_exception(OSError("the answer quotes our credential"))
         else:

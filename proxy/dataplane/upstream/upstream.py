@@ -9,7 +9,6 @@ from functools import partial
 from typing import Literal
 from urllib.parse import urlencode
 
-from aiohttp.http_parser import RawResponseMessage
 from yarl import URL
 
 from proxy.config.settings import TimeoutSettings, UpstreamSettings
@@ -17,6 +16,7 @@ from proxy.core.errors import ProxyError, unavailable
 from proxy.core.http.headers import RawHeaders, inward_filter, is_credential, outward_filter
 from proxy.core.http.masking import Masking
 from proxy.core.http.query import without
+from proxy.core.http.response_head import AnswerHead
 from proxy.core.model_names import matches_caseless
 from proxy.core.steering import tells_a_key
 from proxy.dataplane.upstream.pool import ConnectError, proxy_authorization
@@ -28,6 +28,7 @@ OF_THE_BODY = (
     "content-digest",
     "repr-digest",
 )  # replaced when a body is spliced
+MODELS_REMEMBERED_MAX = 4096  # the names come from clients
 
 
 class Upstream:
@@ -62,6 +63,7 @@ class Upstream:
         self._outward = chosen(replaced=own_headers)
         self._spliced = chosen(replaced=[*own_headers, *OF_THE_BODY])
         self._inward = inward_filter(allow=settings.allow_response_headers)
+        self._hides_reasoning: dict[str, bool] = {}
         self.masking = Masking(_secrets(settings))
         self.account = (
             None
@@ -96,6 +98,15 @@ class Upstream:
             or any(map(is_credential, self.settings.headers))
         )
 
+    def hides_reasoning(self, model: str) -> bool:
+        """Whether a stream of this model does not show all of its output tokens."""
+        hides = self._hides_reasoning.get(model)
+        if hides is None:
+            hides = any(matches_caseless(glob, model) for glob in self.settings.hidden_reasoning)
+            if len(self._hides_reasoning) < MODELS_REMEMBERED_MAX:
+                self._hides_reasoning[model] = hides
+        return hides
+
     def policy_for_a_client_gone(self, model: str | None, stream: bool) -> Literal["stop", "drain"]:
         """What happens to an answer whose client left.
 
@@ -105,9 +116,7 @@ class Upstream:
         policy = self.settings.on_client_gone
         if policy != "auto":
             return policy
-        hidden = model is not None and any(
-            matches_caseless(glob, model) for glob in self.settings.hidden_reasoning
-        )
+        hidden = model is not None and self.hides_reasoning(model)
         return "drain" if hidden or not stream else "stop"
 
     def head(
@@ -147,17 +156,17 @@ class Upstream:
         parts.append(b"\r\n")
         return b"".join(parts)
 
-    def answer_headers(self, head: RawResponseMessage) -> list[tuple[bytes, bytes]]:
+    def answer_headers(self, head: AnswerHead) -> list[tuple[bytes, bytes]]:
         """The upstream's header fields that the client gets, without framing.
 
         Where one quotes the operator's key, the key is masked.
         """
-        headers = self._inward.select(head.raw_headers)
-        if any(self.masking.found_in(value) for _, value in headers):
+        headers = self._inward.select(head.headers)
+        if self.masking and self.masking.found_in(b"\n".join([value for _, value in headers])):
             headers = [(name, self.masking.masked(value)) for name, value in headers]
         return headers
 
-    def reason(self, head: RawResponseMessage) -> str:
+    def reason(self, head: AnswerHead) -> str:
         """The words behind the status, as the client gets them."""
         return self.masking.masked(head.reason.encode("utf-8", "surrogateescape")).decode(
             "utf-8", "surrogateescape"

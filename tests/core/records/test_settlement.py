@@ -7,6 +7,8 @@ import itertools
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.core.entries import Marked, Opened
 from proxy.core.pricing.amounts import NoPrices, Priced
@@ -571,3 +573,45 @@ def test_the_tier_is_the_answers_or_else_the_dearer_of_asked_and_usual(row: list
         record.charge_nano,
         tier,
     ), "recovery knows what was asked for"
+
+
+@given(
+    st.builds(
+        Usage,
+        *[st.none() | st.integers(0, 90)] * 7,
+        total_tokens=st.none() | st.integers(0, 90),
+    ),
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.booleans(),
+    st.integers(0, 50),
+    st.sampled_from([200, 204, 302, 404, None]),
+)
+def test_an_answer_read_to_its_end_is_charged_alike_whoever_was_there_to_read_it(
+    usage: Usage,
+    current: bool,
+    final: bool,
+    answered: bool | None,
+    measure: int,
+    status: int | None,
+) -> None:
+    """The usual answer has a short way through the table; what was drained goes the whole one."""
+    one, other = (
+        settle(
+            OPENED,
+            Ending(
+                how=how,
+                status=status,
+                usage=usage,
+                usage_current=current,
+                usage_final=final,
+                answered=answered,
+                output_measure=measure,
+            ),
+            "w",
+            UNPRICED,
+        )
+        for how in (How.ANSWERED, How.CLIENT_LEFT_DRAINED)
+    )
+    outcome = {Outcome.COMPLETED: Outcome.CLIENT_CLOSED}.get(one.outcome, other.outcome)
+    assert msgspec.structs.replace(one, outcome=outcome) == other

@@ -11,9 +11,9 @@ from typing import Final, Literal
 
 import msgspec
 
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.openai_chat.shapes import Answer, stated_in
-from proxy.core.dialects.openai_chat.stated import Stated
-from proxy.core.dialects.openai_chat.text import JSON_ERRORS
+from proxy.core.dialects.stated import Stated
 
 _BODY_BYTES_MAX: Final = 256 * 1024  # decoded in one go
 _NAME_CHARS_MAX: Final = 64  # longer ones are cut, by who reads with care
