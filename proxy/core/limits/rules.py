@@ -19,8 +19,10 @@ _Found = TypeVar("_Found")
 
 
 class LimitSet(tuple[Limit, ...]):
-    """The limits of a request, with what has to be known of them together: found once for each kind
-    of request and not for each request."""
+    """The limits of a request, with what has to be known of them together.
+
+    Both are found once for each kind of request, and not for each request.
+    """
 
     money: bool  # whether one of them counts money
     strict: bool  # whether one lets through only what it can bound

@@ -24,7 +24,7 @@ from proxy.core.dialects.openai_chat.substance import (
     has_data,
     holds_answer,
 )
-from proxy.core.dialects.openai_chat.usual import usual_answer
+from proxy.core.dialects.openai_chat.usual import UsualAnswer, usual_answer
 from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_of
 from proxy.core.dialects.repair import objects_of
 from proxy.core.dialects.stated import Stated
@@ -36,18 +36,7 @@ _HEADS_MAX = 4  # events read whole while looking for the model's name; Azure's 
 
 
 class ChatMeter:
-    """Feed it every chunk of an answer's body, then call `end` once.
-
-    usage · all that was stated, as one Usage; else None  usage_current · no text came behind its output
-    usage_final · it is the whole answer's, not a running total
-    done · `[DONE]` was seen                              error · an error event or error body was seen
-    finish_reason, model_served, response_id, service_tier · as the upstream says, else None
-    unreadable · something could not be read, so counts may be missing    oversized · events or an answer larger than the bounds
-    text_bytes · UTF-8 bytes of the text that a client has assembled
-    doubtful · some of it came twice, and may have been written twice
-    texts · that text, to be counted: its first `text_bytes_max` bytes, None is all of it
-    `measure` is output tokens per byte of text, as (tokens, bytes).
-    """
+    """Reads a copy of one answer; all that it knows stands in what `Meter` (contract.py) names."""
 
     next_number: ClassVar[int] = 0  # its events have none
     goes_on: ClassVar[bool] = False
@@ -117,9 +106,7 @@ class ChatMeter:
     @property
     def output_measure(self) -> int:
         """Output tokens by what was delivered so far: UTF-8 bytes of text x `measure`, rounded up.
-        What is not read (yet) counts with all its bytes:
-        a JSON answer before its end, an event before its end, an event too large to be read at all.
-        A page or a text is no answer."""
+        What is not read (yet) counts with all its bytes; a page or a text is no answer."""
         delivered = self._delivered
         size = delivered.text_bytes + delivered.unread_bytes + self._parser.dropped_bytes
         pending = self._body.pending_bytes
@@ -144,8 +131,7 @@ class ChatMeter:
 
     @property
     def text_known(self) -> bool:
-        """Whether all text that was delivered has been read, so that counting it counts
-        everything."""
+        """Whether all text that was delivered has been read."""
         body = self._body
         return not (
             self.unreadable
@@ -164,8 +150,7 @@ class ChatMeter:
 
     @property
     def complete(self) -> bool:
-        """Whether all of the stream has come, however its connection ends: `[DONE]`, or a finish
-        reason and the final usage."""
+        """Whether all of the stream has come: `[DONE]`, or a finish reason and the final usage."""
         return self.done or (
             self._body.json is False and self._finished and self.usage_final and not self.error
         )
@@ -176,14 +161,12 @@ class ChatMeter:
         return self._body.between_events
 
     def whole_events(self, chunk: bytes) -> bytes:
-        """Of the chunk that was fed last, what ends with a whole event; empty if no event ends in
-        it, as none does in JSON."""
+        """Of the chunk that was fed last, what ends with a whole event."""
         return self._body.whole_events(chunk)
 
     @property
     def shows_its_end(self) -> bool:
-        """Whether the answer itself says that it is whole: by `[DONE]`, a finish reason, or JSON
-        closed. Known after `end`."""
+        """Whether the answer itself says that it is whole. Known after `end`."""
         return self.done or self._read or (self.finish_reason is not None and not self._body.json)
 
     @property
@@ -195,22 +178,16 @@ class ChatMeter:
         if self._parser.between and len(chunk) <= self._event_bytes_max:
             new = self._delivered.take_chunk(chunk)
             if new is not None:
-                if new > 0:
-                    self.usage_current = self.usage_final = False
+                self._note(new)
                 return
         body = self._body
         for piece in body.pieces(chunk):
-            events = body.events(piece)
-            if len(events) > 1:
-                self._take_events(events)
-            elif events:
-                self._take_event(events[0])
+            self._take_events(body.events(piece))
         self.error |= self._parser.errors > 0
         self.unreadable |= body.blind
 
     def end(self) -> None:
-        """The answer is over, cleanly or not: read what has waited for its end. Called again, it
-        does nothing."""
+        """The answer is over, cleanly or not: reads what has waited for its end, once."""
         if self._ended:
             return
         self._ended = True
@@ -312,10 +289,8 @@ class ChatMeter:
         stated = stated_in(answer)
         if stated is None:
             return
-        earlier, self._stated = (
-            self._stated,
-            stated if self._stated is None else self._stated.merged(stated),
-        )
+        earlier = self._stated
+        self._stated = stated if earlier is None else earlier.merged(stated)
         embeds = has_data(answer) and not has_choices(answer)
         self.usage = self._stated.usage(
             cached_inside_input=self._cached_inside_input, embeddings=embeds
@@ -351,8 +326,7 @@ class ChatMeter:
             self.model_served = text_of(answer.model)
             if self.model_served is not None:
                 self._heads_left = 0
-        if self.response_id is None:
-            self.response_id = text_of(answer.id)
+        self.response_id = self.response_id or text_of(answer.id)
         tier = text_of(answer.service_tier)
         if tier is not None:
             self.service_tier = tier[:64]  # the last one is the tier that was used
@@ -366,7 +340,9 @@ class ChatMeter:
             self._read_edges(*kept.ends())
             return
         body = kept.whole().removeprefix(BOM)
-        if self.texts is None and self._read_usual(body):
+        usual = usual_answer(body, self._cached_inside_input) if self.texts is None else None
+        if usual is not None:
+            self._take_usual(usual)
             return
         answer = read_leniently(body)
         if answer is None:
@@ -388,21 +364,12 @@ class ChatMeter:
         self._take_names(answer)
         self._take_finish(choices)
 
-    def _read_usual(self, body: bytes) -> bool:
-        """All that there is to know of an answer that says everything; False for another one."""
-        answer = usual_answer(body)
-        if answer is None:
-            return False
-        usage = answer.stated.usage(cached_inside_input=self._cached_inside_input)
-        if exceeds(len(body), usage.output_tokens):
-            return False
-        self._stated, self.usage = answer.stated, usage
-        self.usage_current = self.usage_final = True
+    def _take_usual(self, answer: UsualAnswer) -> None:
+        self.usage, self.usage_current, self.usage_final = answer.usage, True, True
         self._delivered.text_bytes = answer.text_bytes
         self._read = self._answered = self._finished = True
         self.model_served, self.response_id = answer.model, answer.id
         self.service_tier, self.finish_reason = answer.service_tier, answer.finish_reason
-        return True
 
     def _read_broken_body(self, body: bytes) -> None:
         """Several objects in a row are events, in whatever framing. Of anything else that begins

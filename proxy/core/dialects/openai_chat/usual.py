@@ -12,14 +12,15 @@ from typing import Final, Literal
 import msgspec
 
 from proxy.core.dialects.json_text import JSON_ERRORS
+from proxy.core.dialects.openai_chat.delivered import exceeds
 from proxy.core.dialects.openai_chat.shapes import Answer, stated_in
-from proxy.core.dialects.stated import Stated
+from proxy.core.usage import Usage
 
 _BODY_BYTES_MAX: Final = 256 * 1024  # decoded in one go
 _NAME_CHARS_MAX: Final = 64  # longer ones are cut, by who reads with care
 
 
-class _Message(msgspec.Struct, gc=False):
+class _UsualMessage(msgspec.Struct, gc=False):
     """What else stands in it was not written by the model."""
 
     content: str | None = None
@@ -35,27 +36,27 @@ class _Message(msgspec.Struct, gc=False):
     thinking_blocks: None = None
 
 
-class _Choice(msgspec.Struct, gc=False):
-    message: _Message
+class _UsualChoice(msgspec.Struct, gc=False):
+    message: _UsualMessage
     finish_reason: Literal["stop", "length"]
     delta: None = None
     text: None = None
     usage: None = None
 
 
-class _Groq(msgspec.Struct, gc=False):
+class _UsualGroq(msgspec.Struct, gc=False):
     usage: None = None
     error: None = None
 
 
-class _Usual(msgspec.Struct, gc=False):
-    choices: tuple[_Choice]
+class _UsualBody(msgspec.Struct, gc=False):
+    choices: tuple[_UsualChoice]
     usage: msgspec.Raw
     model: str = ""
     id: str = ""
     service_tier: str | None = None
     object: Literal["chat.completion"] = "chat.completion"
-    x_groq: _Groq | None = None
+    x_groq: _UsualGroq | None = None
     error: None = None
     type: None = None
     data: None = None
@@ -64,7 +65,7 @@ class _Usual(msgspec.Struct, gc=False):
 class UsualAnswer(msgspec.Struct, frozen=True, gc=False):
     """What the meter takes from one: `text_bytes` of UTF-8 were written."""
 
-    stated: Stated
+    usage: Usage
     text_bytes: int
     finish_reason: str
     model: str | None
@@ -72,10 +73,10 @@ class UsualAnswer(msgspec.Struct, frozen=True, gc=False):
     service_tier: str | None
 
 
-_decoder = msgspec.json.Decoder(_Usual)
+_decoder = msgspec.json.Decoder(_UsualBody)
 
 
-def usual_answer(body: bytes) -> UsualAnswer | None:
+def usual_answer(body: bytes, cached_inside_input: bool = True) -> UsualAnswer | None:
     """The answer, if it is a usual one that states its output."""
     if len(body) > _BODY_BYTES_MAX:
         return None
@@ -89,10 +90,13 @@ def usual_answer(body: bytes) -> UsualAnswer | None:
     stated = stated_in(Answer(usage=found.usage))
     if stated is None or not stated.output_tokens:
         return None
+    usage = stated.usage(cached_inside_input=cached_inside_input)
+    if exceeds(len(body), usage.output_tokens):
+        return None
     (choice,) = found.choices
     message = choice.message
     return UsualAnswer(
-        stated,
+        usage,
         _utf8_bytes(message.content) + _utf8_bytes(message.reasoning_content),
         choice.finish_reason,
         found.model or None,
