@@ -1,4 +1,4 @@
-"""The book: append-only records in commit order, one hash chain a database, with roll-ups beside it.
+"""The book: append-only records in commit order, in one hash chain, with roll-ups beside them.
 
 Refusals, credits and the terms of prices are in it too. One process writes (`connect`); it and
 others read (`connect_reader`). The URL's scheme names the backend: `sqlite:ledger.db` is
@@ -24,18 +24,24 @@ BATCH_MAX = 64  # records a transaction: larger ones gain little and hold the da
 
 
 class LedgerUnavailable(Exception):
-    """The database cannot take this now (locked, full, damaged, unreadable). Keep the batch and try
-    again later."""
+    """The database cannot take this now: it is locked, full, damaged or unreadable.
+
+    Keep the batch and try again later.
+    """
 
 
 class LedgerError(Exception):
-    """The ledger cannot be used as it is, and waiting will not help. The message says why and what
-    to do."""
+    """The ledger cannot be used as it is, and waiting will not help.
+
+    The message says why and what to do.
+    """
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
-    """How often requests of one key were refused for one reason within the quarter hour that starts
-    at `bucket_ms`. key_id None: no key, or too many to tell apart."""
+    """How often requests of one key were refused for one reason within a quarter hour.
+
+    It starts at `bucket_ms`. `key_id` is None without a key, or with too many to tell apart.
+    """
 
     bucket_ms: int
     key_id: str | None
@@ -63,8 +69,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Booked(msgspec.Struct, frozen=True, gc=False):
-    """What a batch came to: new rows, records already there, and differences booked as
-    adjustments."""
+    """The result of a batch: new rows, known records, and differences booked as adjustments."""
 
     inserted: int
     known: int
@@ -83,8 +88,10 @@ class Ledger(Protocol):
         ...
 
     async def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
-        """Book at most BATCH_MAX adjustments that come from no journal, in one durable transaction.
-        Idempotent by record id. Raises LedgerUnavailable."""
+        """Book at most BATCH_MAX adjustments that come from no journal, in one transaction.
+
+        It is durable, and idempotent by record id. Raises LedgerUnavailable.
+        """
         ...
 
     async def credit(self, credit: Credit) -> None:
@@ -96,12 +103,11 @@ class Ledger(Protocol):
         ...
 
     async def stored(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
-        """What is booked under these ids, at most BATCH_MAX of them. Raises LedgerUnavailable."""
+        """The records booked under these ids, at most BATCH_MAX. Raises LedgerUnavailable."""
         ...
 
     async def position(self, writer: str) -> int:
-        """The journal seq up to which this writer's closes are booked; 0 for a writer never
-        seen."""
+        """The journal seq up to which this writer's closes are booked; 0 for a new writer."""
         ...
 
     async def salts(self) -> dict[str, bytes]:

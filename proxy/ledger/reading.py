@@ -1,4 +1,4 @@
-"""Reading the book: the contract that each database's reader keeps, and what its answers hold.
+"""Reading the book: the contract of each database's reader, and the structs it answers with.
 
 A reader is synchronous and changes nothing. It works beside a running process or without one, and
 from any thread. Each question is one short transaction of its own.
@@ -83,7 +83,7 @@ class Recent(msgspec.Struct, frozen=True, gc=False):
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
-    """Which rows: seqs in (after, through], started in [from_ms, to_ms), open where None."""
+    """A choice of rows: seqs in (after, through], started in [from_ms, to_ms), open where None."""
 
     after: int = 0
     through: int
@@ -103,7 +103,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Reader(Protocol):
-    """Questions to one ledger.
+    """Reads one ledger.
 
     Each raises LedgerError without a ledger to read, and LedgerUnavailable when the database cannot
     be read now.
@@ -111,7 +111,7 @@ class Reader(Protocol):
 
     @property
     def name(self) -> str:
-        """What messages call this ledger."""
+        """The name of this ledger in messages."""
         ...
 
     def usage(
@@ -138,7 +138,7 @@ class Reader(Protocol):
         ...
 
     def adjustments(self, id: str) -> list[Entry]:
-        """What corrects this record, in the order of booking."""
+        """The adjustments of this record, in the order of booking."""
         ...
 
     def refusals(self, from_ms: int | None, to_ms: int | None) -> list[tuple[str | None, str, int]]:
@@ -153,7 +153,7 @@ class Reader(Protocol):
         ...
 
     def served_models(self) -> list[tuple[str, str, str]]:
-        """Each (upstream, model asked for, model that answered) of which there is a record."""
+        """Every (upstream, model asked for, model that answered) that has a record."""
         ...
 
     def price_terms(self, version: str) -> bytes | None:
@@ -161,15 +161,15 @@ class Reader(Protocol):
         ...
 
     def price_terms_at(self, at_ms: int) -> bytes | None:
-        """The terms stored last before that time, else the first that were stored at all."""
+        """The terms stored last before that time; if there are none, the first ones stored."""
         ...
 
     def status(self) -> Status:
-        """How many records, how far, sealed up to where."""
+        """The state of the book."""
         ...
 
     def recent(self, since_ms: int, now_ms: int) -> list[Recent]:
-        """What started since then, in the order of its start.
+        """The use since then, in the order of its start.
 
         Records of the last two minutes come one by one. Older ones are summed by the second, as if
         all had come at its end.
@@ -181,9 +181,9 @@ class Reader(Protocol):
         ...
 
     def narrowed(self, stretch: Stretch) -> Stretch:
-        """The same rows between closer ends: a month in the middle of years is found where it lies.
+        """The same rows between closer seqs, so that a month of a long book is found quickly.
 
-        Raises LedgerError when the book does not reach that far.
+        Raises LedgerError when the book ends before `through`.
         """
         ...
 
@@ -192,8 +192,8 @@ class Reader(Protocol):
     ) -> Generator[Page, None, None]:
         """The stretch, page by page; the last page's `upto_seq` is `through`.
 
-        Rows never change and seqs come in commit order, so the same stretch gives the same rows
-        however often and however slowly it is read. Close it if it is not read to its end.
+        Rows never change and seqs come in commit order, so the same stretch always gives the same
+        rows, also when it is read slowly. Close the generator if it is not read to its end.
         """
         ...
 

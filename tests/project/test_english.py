@@ -23,7 +23,6 @@ NOT_YET = tuple(
     core/http/content_coding.py
     core/tokens/
     dataplane/
-    ledger/
     metrics/
     """.split()
 )

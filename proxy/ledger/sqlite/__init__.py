@@ -34,16 +34,18 @@ _T = TypeVar("_T")
 _BUSY_TIMEOUT_S = 2.0
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
-    # KiB: index pages of recent ids; fixed, so that the process does not grow with the book
+    # KiB, for index pages of recent ids. It is fixed, so that the process does not grow.
     "PRAGMA cache_size = -8192",
-    "PRAGMA wal_autocheckpoint = 2000",       # pages: one checkpoint per some thousand rows
-    "PRAGMA journal_size_limit = 67108864",   # bytes kept of a WAL that a long reader made grow
-)  # fmt: skip
+    "PRAGMA wal_autocheckpoint = 2000",  # pages: one checkpoint per some thousand rows
+    "PRAGMA journal_size_limit = 67108864",  # bytes that a WAL keeps after a long reader
+)
 
 
 class SqliteLedger:
-    """The writing side; made by `connect`. Every method is one hop to the connection's thread, in
-    order of the calls."""
+    """The writing side, made by `connect`.
+
+    Each method runs on the connection's thread, in the order of the calls.
+    """
 
     def __init__(
         self, path: Path, lock_descriptor: int, connection: aiosqlite.Connection, book: Booker
@@ -90,10 +92,10 @@ class SqliteLedger:
             os.close(self._lock_descriptor)
 
     async def _changing(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Runs what writes, unless the file is not the one that was opened."""
+        """Run work that writes, if the database file is still the same."""
 
         def checked(connection: sqlite3.Connection) -> _T:
-            # A file removed or replaced under an open connection takes rows that nobody will read.
+            # Rows written to a file that was removed or replaced would be lost.
             if _identity(self._path) != self._identity:
                 raise LedgerUnavailable(
                     f"{self._path} was removed or replaced while in use: put it back and restart"
@@ -106,8 +108,10 @@ class SqliteLedger:
 async def connect(
     url: str, data_dir: Path, key_file: Path | None = None, *, fail: FaultPoint = no_fault
 ) -> SqliteLedger:
-    """Open `sqlite:FILE` (relative to `data_dir`) for writing: lock, schema, key. Raises
-    LedgerError with the reason and the remedy."""
+    """Open `sqlite:FILE` (relative to `data_dir`) for writing: lock, schema, key.
+
+    Raises LedgerError with the reason and the remedy.
+    """
     check_library()
     path = database_path(url, data_dir)
     try:
@@ -144,7 +148,7 @@ def connect_reader(url: str, data_dir: Path) -> SqliteReader:
 
 
 def _opened(connection: sqlite3.Connection, path: Path, key_file: Path, fail: FaultPoint) -> Booker:
-    """Bring a fresh connection to where it can book. Runs on the connection's thread."""
+    """Prepare a fresh connection for booking. Runs on the connection's thread."""
     schema_version(connection, str(path))  # before the first change to a file that may not be ours
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
@@ -162,8 +166,10 @@ def _sealing_key(connection: sqlite3.Connection, key_file: Path) -> bytes:
         return read_key(key_file)
     if connection.execute("SELECT 1 FROM heads LIMIT 1").fetchone() is not None:
         raise LedgerError(
-            f"the key that seals this ledger is missing: restore {key_file} from a backup. If it is lost for good, put 64 random hex digits there: "
-            "what is booked from then on is sealed with the new key, and the older seals cannot be checked any more"
+            f"the key that seals this ledger is missing: restore {key_file} from a backup. If it "
+            "is lost for good, put 64 random hex digits there: "
+            "what is booked from then on is sealed with the new key, and the older seals cannot "
+            "be checked any more"
         )
     return make_key(key_file)
 

@@ -1,5 +1,8 @@
-"""The booking transaction, synchronous, on one SQLite connection: rows, chain, roll-ups, seal,
-journal position, salts, prices and refusals, all or nothing."""
+"""The booking transaction, all or nothing, on one SQLite connection.
+
+It writes rows, chain, roll-ups, seal, journal position, salts, prices and refusals. It is
+synchronous.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +37,17 @@ from proxy.ledger.sqlite.sums import (
     moved_into_rollups,
 )
 
-# Look-ups by id come in fixed sizes: every other number would be another cached statement, and a
-# drain of random batch sizes once grew the process to 130 MB.
+# Look-ups by id come in fixed sizes: any other number of ids would be one more cached statement.
+# Random batch sizes once made the process grow to 130 MB.
 _SIZES = (64, 16, 1)
 _T = TypeVar("_T")
 
 _INSERT = f"INSERT INTO records ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _KNOWN = {n: f"SELECT id FROM records WHERE id IN ({', '.join('?' * n)})" for n in _SIZES}
-_HEAD = "SELECT seq, hash FROM (SELECT seq, hash FROM records UNION ALL SELECT seq, hash FROM checkpoints) ORDER BY seq DESC LIMIT 1"
+_HEAD = (
+    "SELECT seq, hash FROM (SELECT seq, hash FROM records UNION ALL SELECT seq, hash FROM "
+    "checkpoints) ORDER BY seq DESC LIMIT 1"
+)
 _STORED = f"SELECT {', '.join(COLUMNS)} FROM records WHERE id = ?"
 _STORED_OF = {
     n: f"SELECT {', '.join(COLUMNS)} FROM records WHERE id IN ({', '.join('?' * n)})"
@@ -49,13 +55,16 @@ _STORED_OF = {
 }
 _CORRECTIONS = f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? ORDER BY seq"
 _SEAL = "INSERT INTO heads (seq, hash, booked_at_ms, key_name, seal) VALUES (?, ?, ?, ?, ?)"
-_POSITION = "INSERT INTO journal_positions (writer, seq) VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET seq = excluded.seq"
+_POSITION = (
+    "INSERT INTO journal_positions (writer, seq) VALUES (?, ?) ON CONFLICT (writer) DO UPDATE SET "
+    "seq = excluded.seq"
+)
 _SALT = "INSERT INTO end_users (lookup, salt) VALUES (?, ?) ON CONFLICT (lookup) DO NOTHING"
 _SERVED = (
     "INSERT INTO served_models (upstream, model_requested, model_served) VALUES (?, ?, ?)"
     " ON CONFLICT DO NOTHING"
 )
-# a known one is ignored by its trigger
+# A trigger ignores a version that is known.
 _PRICE_VERSION = "INSERT INTO price_versions (version, stored_at_ms, terms) VALUES (?, ?, ?)"
 _REFUSAL = (
     "INSERT INTO refusals (bucket_ms, key_id, code, count) VALUES (?, ?, ?, ?) "
@@ -63,8 +72,8 @@ _REFUSAL = (
 )
 
 
-# Sums what this transaction has really inserted (seq above the old head), so that a replayed batch
-# cannot count twice.
+# Sums only the rows that this transaction inserted (seq above the old head), so that a replayed
+# batch cannot count twice.
 _ROLL_UP = f"""
 INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in SUMS)})
 SELECT started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms, {", ".join(GROUPS)}, {measures()}
@@ -75,8 +84,10 @@ _MOVE = moved_into_rollups("{row}.seq > ?")
 
 
 class Booker:
-    """Books batches on one connection, which it alone writes with. `now_ms` is the wall clock for
-    booked_at_ms."""
+    """Books batches on one connection, which nothing else writes with.
+
+    `now_ms` is the wall clock for booked_at_ms.
+    """
 
     def __init__(
         self,
@@ -117,15 +128,14 @@ class Booker:
         return self._transaction(whole)
 
     def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
-        """Adjustments of our own making, in one transaction; see `Ledger.adjust`. Raises
-        LedgerUnavailable when the database cannot take it."""
+        """Book adjustments in one transaction; see `Ledger.adjust`. Raises LedgerUnavailable."""
         assert all(record.kind == "adjustment" for record in adjustments), (
             "what was used comes through a journal"
         )
         return self._transaction(lambda: self._booked(adjustments))
 
     def stored(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
-        """What is booked under these ids. Raises LedgerUnavailable when a row cannot be read."""
+        """The records under these ids. Raises LedgerUnavailable when a row cannot be read."""
         found = [
             record for part in _parts(ids) for record in self._stored(_STORED_OF[len(part)], *part)
         ]
@@ -141,7 +151,7 @@ class Booker:
         return dict(self._read("SELECT lookup, salt FROM end_users"))
 
     def _transaction(self, work: Callable[[], Booked]) -> Booked:
-        """All of the work or nothing of it, on the disk when this returns."""
+        """Do all of the work or none of it. It is on the disk when this returns."""
         try:
             self._fail("ledger.book.before")
             self._connection.execute("BEGIN IMMEDIATE")
@@ -157,7 +167,7 @@ class Booker:
         return booked
 
     def _booked(self, records: Sequence[UsageRecord]) -> Booked:
-        """What of these is new gets its place in the book."""
+        """Append the records that are not booked yet."""
         assert len(records) <= BATCH_MAX, (
             "the bound on a batch is what keeps its sums within 63 bits"
         )
@@ -167,8 +177,11 @@ class Booker:
         return booked
 
     def _sorted_out(self, records: Sequence[UsageRecord]) -> tuple[list[UsageRecord], Booked]:
-        """What of the batch is new, in order: records with an unknown id, and adjustments for those
-        that contradict what is booked under theirs."""
+        """The new rows of the batch, in order, and how many there are of each kind.
+
+        New are records with an unknown id, and an adjustment for each record that contradicts the
+        one booked under its id.
+        """
         known_ids = self._known([record.id for record in records])
         fresh: dict[str, UsageRecord] = {}
         known = adjustments = 0
@@ -188,8 +201,10 @@ class Booker:
         )
 
     def _correction(self, record: UsageRecord, fresh: dict[str, UsageRecord]) -> UsageRecord | None:
-        """The adjustment this record of a known id asks for; None if it says nothing new, or knows
-        less."""
+        """The adjustment for a record whose id is known.
+
+        None: the record says nothing new, or is less certain than what is booked.
+        """
         booked = fresh[record.id] if record.id in fresh else self._stored(_STORED, record.id)[0]
         adjustment_id = late_close_id(record)
         if same(booked, record) or adjustment_id in fresh or self._known([adjustment_id]):
@@ -202,8 +217,7 @@ class Booker:
         return fitted(late_close(booked, earlier, record))
 
     def _append(self, records: Sequence[UsageRecord]) -> None:
-        """Give the records their place in the chain, add them to the roll-ups, seal the new
-        head."""
+        """Put the records into the chain, add them to the roll-ups, and seal the new head."""
         execute = self._connection.execute
         row = execute(_HEAD).fetchone()
         old_head, prev_hash = (0, GENESIS) if row is None else row
@@ -253,17 +267,16 @@ class Booker:
             raise LedgerUnavailable(str(error)) from error
 
     def _roll_back(self) -> None:
-        """End a failed transaction. SQLite may have ended it already, or be unable to say more than
-        it has."""
+        """End a failed transaction, unless SQLite has ended it already."""
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error:
-            return  # the error that led here is the one to tell
+            return  # the caller reports the error that came first
 
 
 def _served(records: Sequence[UsageRecord]) -> set[tuple[str, str, str]]:
-    """What was served for what, each once."""
+    """Which model answered for which, each pair once."""
     return {
         (record.upstream, record.model_requested, record.model_served)
         for record in records

@@ -1,5 +1,7 @@
-"""Credits in the book: what raises a limit for a while, append-only, each under its id.
-Synchronous, on the connection that writes or on one that reads."""
+"""Credits in the book: append-only, each under its id.
+
+A credit raises a limit for a while. All is synchronous, on a connection that writes or reads.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ _COLUMNS = ", ".join(Credit.__struct_fields__)
 
 
 def add(connection: sqlite3.Connection, credit: Credit) -> None:
-    """Books a credit, durably; a known id is left as it is. Raises LedgerUnavailable."""
+    """Book a credit, durably; a known id is left as it is. Raises LedgerUnavailable."""
     places = ", ".join("?" for _ in Credit.__struct_fields__)
     try:
         connection.execute(

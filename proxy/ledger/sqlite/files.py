@@ -1,5 +1,4 @@
-"""The files around the database: the lock that keeps a second process out, and the key that seals
-the chain."""
+"""The files around the database: the lock against a second process, and the sealing key."""
 
 from __future__ import annotations
 
@@ -25,11 +24,10 @@ def database_path(url: str, data_dir: Path) -> Path:
 
 
 def lock(path: Path) -> int:
-    """Hold the database's lock file until the descriptor is closed or the process ends, however it
-    ends. Raises LedgerError when another process holds it.
+    """Hold the database's lock file until the descriptor is closed or the process ends.
 
-    A file of its own: closing any descriptor of the database file would drop SQLite's own locks on
-    it.
+    Raises LedgerError when another process holds it. The lock is a file of its own: closing any
+    descriptor of the database file would drop SQLite's own locks on it.
     """
     lock_path = path.with_name(path.name + ".lock")
     try:
@@ -45,11 +43,11 @@ def lock(path: Path) -> int:
             raise LedgerError(f"cannot lock {lock_path}: {error.strerror}") from error
         who = f"process {holder}" if holder.isdigit() else "another process"
         raise LedgerError(
-            f"{path} is in use by {who}: one process writes a ledger; stop it, or give this one a data_dir of its own (with --upstream: start it in another directory)"
+            f"{path} is in use by {who}: one process writes a ledger; stop it, or give this one a "
+            "data_dir of its own (with --upstream: start it in another directory)"
         ) from error
-    with contextlib.suppress(
-        OSError
-    ):  # on a full disk: the lock holds without a name for its holder
+    # On a full disk the lock still holds; only its holder has no name.
+    with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
     return descriptor
@@ -68,14 +66,17 @@ def read_key(path: Path) -> bytes:
         ) from error
     if len(key) != _KEY_BYTES:
         raise LedgerError(
-            f"the ledger's key {path} has {len(key)} bytes instead of {_KEY_BYTES}: restore it from a backup"
+            f"the ledger's key {path} has {len(key)} bytes instead of {_KEY_BYTES}: restore it "
+            "from a backup"
         )
     return key
 
 
 def make_key(path: Path) -> bytes:
-    """A new key in a file of mode 0600, durable before it is used: a seal whose key a power cut
-    took could never be checked."""
+    """Make a new key in a file of mode 0600, durable before it is used.
+
+    If a power cut took the key, its seals could never be checked.
+    """
     key = secrets.token_bytes(_KEY_BYTES)
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
@@ -91,8 +92,10 @@ def make_key(path: Path) -> bytes:
 
 
 def make_database_file(path: Path) -> None:
-    """An empty database file of mode 0600 unless there is one: it names end users, and SQLite would
-    create it readable for all."""
+    """Make an empty database file of mode 0600, unless there is one.
+
+    It names end users, and SQLite would create it readable for all.
+    """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:

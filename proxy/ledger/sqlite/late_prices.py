@@ -1,9 +1,9 @@
-"""What a late price moves: a record counts where it stands now, not where it was booked.
+"""What a late price moves: a record counts under the currency that it has now.
 
-Sums are kept by currency, and a record that nothing prices has none. When an adjustment prices it,
-all that was booked for it before is taken back from the line that it was on (`side` -1) and put on
-the line of the price (`side` 1), and it is unpriced no more. So no line has money without requests.
-Roll-ups do so when the adjustment is booked, and what is summed from records does the same.
+Sums are kept by currency, and a record without a price has none. When an adjustment prices it, all
+that was booked for it before is taken back from the line without a currency (`side` -1) and put on
+the line of the price (`side` 1). It is no longer unpriced. So no line has money without requests.
+Roll-ups do this when the adjustment is booked, and sums over records do it when they are read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 UNPRICED = "unpriced_requests"
 
-# `p` is the first row of a record's that has a cost, and no usage itself; `e` is one before it.
+# `p` is the first row of a record that has a cost, if that is an adjustment; `e` is an earlier row.
 _OF_ONE_RECORD = "({row}.id = p.adjusts OR {row}.adjusts = p.adjusts) AND {row}.seq < p.seq"
 _MOVED = f"""
 SELECT e.*, side, CASE side WHEN 1 THEN p.currency ELSE e.currency END AS line
@@ -31,17 +31,20 @@ def moved(
     shown: Shown,
     where: str,
 ) -> str:
-    """A query for what late prices moved, as rows of the columns given.
+    """A query for what late prices moved, as rows of the given columns.
 
-    `where` chooses the prices, whose table it calls `{row}`; the columns are those of the rows
-    moved.
+    `where` chooses the rows with the prices; it calls their table `{row}`. The columns are taken
+    from the rows that moved.
     """
     columns = [
         *extra,
         *("line AS currency" if name == "currency" else name for name in groups),
         *(shown(name, f"{_weight(name)} * ({expression})") for name, expression in sums),
     ]
-    return f"SELECT {', '.join(columns)} FROM ({_MOVED.format(where=where.format(row='p'))}) AS records"
+    return (
+        f"SELECT {', '.join(columns)} FROM ({_MOVED.format(where=where.format(row='p'))}) AS "
+        "records"
+    )
 
 
 def counted(
@@ -51,7 +54,7 @@ def counted(
     shown: Shown,
     where: str,
 ) -> str:
-    """The same for the records themselves, and what late prices moved of them."""
+    """A query for the records themselves, and for what late prices moved of them."""
     columns = [*extra, *groups, *(shown(name, expression) for name, expression in sums)]
     booked = f"SELECT {', '.join(columns)} FROM records WHERE {where.format(row='records')}"
     return f"{booked} UNION ALL {moved(extra, groups, sums, shown, where)}"

@@ -14,7 +14,7 @@ from proxy.core.records.canonical import COLUMNS, Value
 from proxy.ledger import LedgerError
 from proxy.ledger.reading import Page, Row, Stretch
 
-LABEL_SEQS = 16_384  # of these only one column is read, and few of its values differ
+LABEL_SEQS = 16_384  # more than in a page: one column is read, and few of its values differ
 
 _WHERE = "WHERE seq > ? AND seq <= ? AND started_at_ms >= ? AND started_at_ms < ?"
 _PAGE = f"SELECT {', '.join(COLUMNS)} FROM records {_WHERE} ORDER BY seq"
@@ -36,8 +36,8 @@ def narrowed(connection: sqlite3.Connection, stretch: Stretch) -> Stretch:
     """See `Reader.narrowed`."""
     if stretch.through > (last := head(connection)):
         raise LedgerError(
-            f"the ledger ends at seq {last}, before {stretch.through}: it is not the one that this "
-            "number was printed for, or an older copy"
+            f"the ledger ends at seq {last}, before {stretch.through}: this number was printed for "
+            "another ledger, or this is an older copy"
         )
     if stretch.from_ms is None and stretch.to_ms is None:
         return stretch

@@ -16,8 +16,8 @@ from proxy.ledger.sqlite.schema import schema_version
 
 _BUSY_TIMEOUT_S = 5.0
 _LONG_WRITES_VERSION = 7
-# A ledger that no process of this version has opened yet reads like one of this version: the
-# columns that it has not got know nothing.
+# Makes a ledger that no process of this version has opened yet look like one of this version: the
+# columns that it lacks are null.
 _EARLIER = """
 CREATE TEMP VIEW records AS
 SELECT *, NULL AS cache_write_long_tokens, NULL AS searches FROM main.records

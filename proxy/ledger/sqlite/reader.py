@@ -74,7 +74,10 @@ class SqliteReader:
 
     def refusals(self, from_ms: int | None, to_ms: int | None) -> list[tuple[str | None, str, int]]:
         """See `Reader.refusals`."""
-        query = "SELECT key_id, code, sum(count) FROM refusals WHERE bucket_ms >= ? AND bucket_ms < ? GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
+        query = (
+            "SELECT key_id, code, sum(count) FROM refusals WHERE bucket_ms >= ? AND bucket_ms < ? "
+            "GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
+        )
         bounds = (0 if from_ms is None else from_ms, _EVER_MS if to_ms is None else to_ms)
         with self._reading() as connection:
             return [(key, code, count) for key, code, count in connection.execute(query, bounds)]
@@ -82,7 +85,8 @@ class SqliteReader:
     def sources(self, from_ms: int, records_max: int) -> dict[tuple[str, str], int]:
         """See `Reader.sources`."""
         query = (
-            "SELECT upstream, source, count(*) FROM (SELECT upstream, source, kind, started_at_ms FROM records "
+            "SELECT upstream, source, count(*) FROM (SELECT upstream, source, kind, started_at_ms "
+            "FROM records "
             "ORDER BY seq DESC LIMIT ?) WHERE kind = 'usage' AND started_at_ms >= ? GROUP BY 1, 2"
         )
         with self._reading() as connection:
@@ -112,7 +116,10 @@ class SqliteReader:
         with self._reading() as connection:
             if schema_version(connection, str(self._path)) < 2:
                 return None
-            query = "SELECT terms FROM price_versions ORDER BY stored_at_ms > ?, abs(stored_at_ms - ?), version LIMIT 1"
+            query = (
+                "SELECT terms FROM price_versions ORDER BY stored_at_ms > ?, abs(stored_at_ms - "
+                "?), version LIMIT 1"
+            )
             row = connection.execute(query, (at_ms, at_ms)).fetchone()
         return None if row is None else bytes(row[0])
 
@@ -181,7 +188,7 @@ class SqliteReader:
 def _bytes(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # the last one that closes a database takes its -wal away
+    except FileNotFoundError:  # the last process to close a database removes its -wal
         return 0
 
 

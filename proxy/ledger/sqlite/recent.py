@@ -7,8 +7,8 @@ from typing import Any
 
 from proxy.ledger.reading import Recent
 
-# Records of so long are told apart; older ones are summed by the second, as if all had come at its
-# end.
+# Records of the last two minutes stay apart; older ones are summed by the second, as if all had
+# come at its end.
 SINGLE_MS = 120_000
 
 _SINGLE = """

@@ -1,10 +1,11 @@
 """Keeps the roll-ups of hours, days and months, inside the booking transaction.
 
-What they hold ends at `folded_until_ms`, a few minutes ago. Once a quarter hour is over it is added
-to them in one go: to add each batch at once would double
-what booking costs under load. What is booked late, or adjusts what is long past, is added at once.
-So at each commit they say exactly what the records before
-that moment say, and a reader takes what is newer from the quarter hours.
+They reach up to `folded_until_ms`, a few minutes ago. A quarter hour that is over is added to them
+in one go: adding each batch at once would double what booking costs under load. Records that are
+booked late, and adjustments of what is long past, are added at once.
+
+So at each commit they agree exactly with the records before `folded_until_ms`. A reader takes what
+is newer from the quarter hours.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import sqlite3
 from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, SUMS, WIDE, folded, named
 
-GRACE_MS = (
-    5 * 60 * 1000
-)  # most of what started in a quarter hour is booked by then: what comes later costs more
+# By then most of what started in a quarter hour is booked. What comes later costs more.
+GRACE_MS = 5 * 60 * 1000
 
 _UNTIL = "SELECT folded_until_ms FROM fold"
-_IS_LATE = f"{{row}}.seq > :old_head AND {{row}}.started_at_ms - {{row}}.started_at_ms % {BUCKET_MS} < ({_UNTIL})"
+_IS_LATE = (
+    f"{{row}}.seq > :old_head AND {{row}}.started_at_ms - {{row}}.started_at_ms % {BUCKET_MS} < "
+    f"({_UNTIL})"
+)
 _LATE = counted(
     ["started_at_ms AS at"],
     GROUPS,
@@ -27,7 +30,10 @@ _LATE = counted(
     lambda name, expression: f"{expression} AS {name}",
     _IS_LATE,
 )
-_PASSED = f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM rollups WHERE bucket_ms >= ? AND bucket_ms < ?"
+_PASSED = (
+    f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM "
+    "rollups WHERE bucket_ms >= ? AND bucket_ms < ?"
+)
 _NEWEST = "SELECT max(started_at_ms) FROM records WHERE seq > ?"
 _ANY_LATE = f"SELECT EXISTS (SELECT 1 FROM records WHERE {_IS_LATE.format(row='records')})"
 _ADD_LATE = (named(_LATE), *(folded(table, span, _LATE) for table, span in WIDE))
@@ -35,16 +41,18 @@ _ADD_PASSED = (named(_PASSED), *(folded(table, span, _PASSED) for table, span in
 
 
 def fold(connection: sqlite3.Connection, old_head: int, now_ms: int) -> None:
-    """Adds the records behind `old_head` that are late, then the quarter hours that have passed;
-    their own roll-ups are up to date."""
+    """Add the late records behind `old_head`, then the quarter hours that are over.
+
+    The roll-ups of the quarter hours themselves are up to date already.
+    """
     execute = connection.execute
     if execute(_ANY_LATE, {"old_head": old_head}).fetchone() == (1,):
         for statement in _ADD_LATE:
             execute(statement, {"old_head": old_head})
     (since_ms,) = execute(_UNTIL).fetchone()
     (newest_ms,) = execute(_NEWEST, (old_head,)).fetchone()
-    # No further than the records have come: after an outage, hours of them are booked in their
-    # order, and none of these is late.
+    # Not beyond the newest record: after an outage hours of records are booked in their order, and
+    # they must not all be late.
     until_ms = (min(now_ms, newest_ms) - GRACE_MS) // BUCKET_MS * BUCKET_MS
     if until_ms > since_ms:
         for statement in _ADD_PASSED:

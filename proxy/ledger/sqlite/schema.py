@@ -2,7 +2,8 @@
 
 `PRAGMA user_version` holds the schema's version, `PRAGMA application_id` says that the file is a
 ledger of ours. A migration is never edited after a release: a change is a new entry of
-`MIGRATIONS`, and stored rows keep their values and hashes.
+`MIGRATIONS`, and stored rows keep their values and hashes. A backslash at a line's end breaks the
+line in this file and not in the migration.
 
 Two rules hold the book append-only against every connection: UPDATE and DELETE are refused, and a
 BEFORE INSERT trigger ignores a row whose id or seq is known. Without it `INSERT OR REPLACE` would
@@ -93,7 +94,8 @@ CREATE TABLE records (
 CREATE INDEX records_started_at ON records (started_at_ms);
 CREATE INDEX records_adjusts ON records (adjusts) WHERE adjusts IS NOT NULL;
 CREATE TRIGGER records_known BEFORE INSERT ON records
-    WHEN EXISTS (SELECT 1 FROM records WHERE seq = NEW.seq) OR EXISTS (SELECT 1 FROM records WHERE id = NEW.id)
+    WHEN EXISTS (SELECT 1 FROM records WHERE seq = NEW.seq) \
+OR EXISTS (SELECT 1 FROM records WHERE id = NEW.id)
     BEGIN SELECT RAISE(IGNORE); END;
 """
 
@@ -152,10 +154,12 @@ CREATE TABLE refusals (
     count INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX refusals_group ON refusals (bucket_ms, ifnull(key_id, 0), code);
-CREATE TABLE journal_positions (writer TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE journal_positions (writer TEXT PRIMARY KEY, seq INTEGER NOT NULL) \
+STRICT, WITHOUT ROWID;
 CREATE TABLE end_users (lookup TEXT PRIMARY KEY, salt BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TRIGGER grants_known BEFORE INSERT ON grants
-    WHEN EXISTS (SELECT 1 FROM grants WHERE seq = NEW.seq) OR EXISTS (SELECT 1 FROM grants WHERE id = NEW.id)
+    WHEN EXISTS (SELECT 1 FROM grants WHERE seq = NEW.seq) \
+OR EXISTS (SELECT 1 FROM grants WHERE id = NEW.id)
     BEGIN SELECT RAISE(IGNORE); END;
 CREATE TRIGGER heads_known BEFORE INSERT ON heads
     WHEN EXISTS (SELECT 1 FROM heads WHERE seq = NEW.seq) BEGIN SELECT RAISE(IGNORE); END;
@@ -163,28 +167,39 @@ CREATE TRIGGER checkpoints_known BEFORE INSERT ON checkpoints
     WHEN EXISTS (SELECT 1 FROM checkpoints WHERE seq = NEW.seq) BEGIN SELECT RAISE(IGNORE); END;
 """
 
-# What amounts were made with besides tokens, under the version that records pin: an amount can be
-# explained and made anew for as long as the book is kept.
-# Without a rowid, which would be a second key that INSERT OR REPLACE could go by.
+# The price terms that amounts were made with, under the version that records pin. So an amount can
+# be explained and worked out again for as long as the book is kept. The table is without a rowid:
+# that would be a second key for INSERT OR REPLACE.
 _PRICE_VERSIONS = """
-CREATE TABLE price_versions (version TEXT PRIMARY KEY, stored_at_ms INTEGER NOT NULL, terms BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE price_versions \
+(version TEXT PRIMARY KEY, stored_at_ms INTEGER NOT NULL, terms BLOB NOT NULL) \
+STRICT, WITHOUT ROWID;
 CREATE TRIGGER price_versions_known BEFORE INSERT ON price_versions
-    WHEN EXISTS (SELECT 1 FROM price_versions WHERE version = NEW.version) BEGIN SELECT RAISE(IGNORE); END;
+    WHEN EXISTS (SELECT 1 FROM price_versions WHERE version = NEW.version) \
+BEGIN SELECT RAISE(IGNORE); END;
 """
 
-_FOLDED = f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM rollups WHERE bucket_ms < (SELECT folded_until_ms FROM fold)"
+_FOLDED = (
+    f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM "
+    "rollups WHERE bucket_ms < (SELECT folded_until_ms FROM fold)"
+)
 _WIDE = ";\n".join(
     (
         "CREATE TABLE rollup_groups "
-        "(id INTEGER PRIMARY KEY, key_id TEXT NOT NULL, team TEXT, model_requested TEXT, upstream TEXT NOT NULL, currency TEXT) STRICT",
-        "CREATE UNIQUE INDEX rollup_groups_names ON rollup_groups (key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0))",
+        "(id INTEGER PRIMARY KEY, key_id TEXT NOT NULL, team TEXT, model_requested TEXT, upstream "
+        "TEXT NOT NULL, currency TEXT) STRICT",
+        "CREATE UNIQUE INDEX rollup_groups_names ON rollup_groups (key_id, ifnull(team, 0), "
+        "ifnull(model_requested, 0), upstream, ifnull(currency, 0))",
         *(
-            f"CREATE TABLE {table} (group_id INTEGER NOT NULL, bucket_ms INTEGER NOT NULL, {', '.join(f'{name} INTEGER' for name in WIDE_SUMS)}, "
+            f"CREATE TABLE {table} (group_id INTEGER NOT NULL, bucket_ms INTEGER NOT NULL, "
+            f"{', '.join(f'{name} INTEGER' for name in WIDE_SUMS)}, "
             "PRIMARY KEY (group_id, bucket_ms)) STRICT, WITHOUT ROWID"
             for table, _ in WIDE
         ),
-        "CREATE TABLE fold (only INTEGER PRIMARY KEY CHECK (only = 1), folded_until_ms INTEGER NOT NULL) STRICT",
-        f"INSERT INTO fold SELECT 1, coalesce(max(bucket_ms) - max(bucket_ms) % {FOUR_HOURS_MS}, 0) FROM rollups",
+        "CREATE TABLE fold (only INTEGER PRIMARY KEY CHECK (only = 1), folded_until_ms INTEGER "
+        "NOT NULL) STRICT",
+        f"INSERT INTO fold SELECT 1, coalesce(max(bucket_ms) - max(bucket_ms) % {FOUR_HOURS_MS}, "
+        "0) FROM rollups",
         named(_FOLDED),
         folded(*WIDE[0], _FOLDED),
         *(folded_on(table, span, "1") for table, span in WIDE[1:]),
@@ -192,7 +207,7 @@ _WIDE = ";\n".join(
     )
 )
 
-# What late prices moved before roll-ups knew of it.
+# What late prices had moved before roll-ups took account of it.
 _MOVES = moved(
     ["records.started_at_ms AS at"],
     GROUPS,
@@ -212,11 +227,11 @@ _MOVE = ";\n".join(
     )
 )
 
-# Records whose numbers are in doubt are counted for `usage`; of millions they are few.
+# `usage` counts the records whose numbers are in doubt; they are few.
 _FLAGGED = "CREATE INDEX records_inconsistent ON records (started_at_ms) WHERE inconsistent = 1;\n"
 
-# Which models each upstream has served for which names: a strict limit on money goes by the
-# dearest.
+# Which models each upstream has served for which names: a strict limit on money assumes the dearest
+# of them.
 _SERVED = """
 CREATE TABLE served_models (
     upstream TEXT NOT NULL,
@@ -229,7 +244,7 @@ SELECT DISTINCT upstream, model_requested, model_served FROM records
 WHERE model_requested IS NOT NULL AND model_served IS NOT NULL;
 """
 
-# Writes kept for an hour or longer, and searches: rows from before know nothing of them.
+# Cache writes kept for an hour or longer, and searches; null in older rows.
 _LONG_WRITES = """
 ALTER TABLE records ADD COLUMN cache_write_long_tokens INTEGER;
 ALTER TABLE records ADD COLUMN searches INTEGER;
@@ -260,27 +275,32 @@ SCHEMA_VERSION = len(MIGRATIONS)
 
 
 def check_library() -> None:
-    """Raises LedgerError when Python's SQLite is too old for the schema."""
+    """Raise LedgerError when Python's SQLite is too old for the schema."""
     if sqlite3.sqlite_version_info < SQLITE_MIN:
         wanted = ".".join(map(str, SQLITE_MIN))
         raise LedgerError(
-            f"SQLite {sqlite3.sqlite_version} is too old for the ledger: run a Python whose sqlite3 module has SQLite {wanted} or newer"
+            f"SQLite {sqlite3.sqlite_version} is too old for the ledger: run a Python whose "
+            f"sqlite3 module has SQLite {wanted} or newer"
         )
 
 
 def schema_version(connection: sqlite3.Connection, name: str, newest: int = SCHEMA_VERSION) -> int:
-    """The database's schema version, 0 when it is empty. Raises LedgerError when the file is not a
-    ledger or is from a newer version of this program."""
+    """The database's schema version, 0 when it is empty.
+
+    Raises LedgerError when the file is not a ledger, or is from a newer version of this program.
+    """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application != APPLICATION_ID and (application or version or tables):
         raise LedgerError(
-            f"{name} is an SQLite database, but not a ledger of this program: name another file in ledger.url"
+            f"{name} is an SQLite database, but not a ledger of this program: name another file "
+            "in ledger.url"
         )
     if version > newest:
         raise LedgerError(
-            f"{name} has schema version {version}, and this version of the program knows up to {newest}: "
+            f"{name} has schema version {version}, and this version of the program knows up to "
+            f"{newest}: "
             "run the newer version that made it, or restore a backup made before the upgrade"
         )
     return int(version)
@@ -293,7 +313,10 @@ def migrate(
     for version in range(
         schema_version(connection, name, len(migrations)) + 1, len(migrations) + 1
     ):
-        script = f"BEGIN IMMEDIATE;\n{migrations[version - 1]}\nPRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {version};\nCOMMIT;"
+        script = (
+            f"BEGIN IMMEDIATE;\n{migrations[version - 1]}\nPRAGMA application_id = "
+            f"{APPLICATION_ID};\nPRAGMA user_version = {version};\nCOMMIT;"
+        )
         try:
             connection.executescript(script)
         except sqlite3.Error:

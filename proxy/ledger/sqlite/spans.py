@@ -1,6 +1,7 @@
-"""Which roll-ups make up a range of time, and the query that reads them: months as far as they go,
-then days, four hours and quarter hours towards its ends,
-and records for a part of a quarter hour.
+"""Splits a range of time into roll-ups and records, and makes the query that reads them.
+
+The middle of the range is read from whole months. Towards its ends come days, four hours and
+quarter hours, and records for a part of a quarter hour.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import msgspec
 from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.sums import BUCKET_MS, FOUR_HOURS_MS, GROUPS, HALF, MONEY, SUMS, WIDE
 
-# of the schema; an older ledger that nobody has opened for writing yet has quarter hours only
+# A version of the schema. An older ledger that was not opened for writing since then has only
+# quarter hours.
 WIDE_SINCE_VERSION = 3
 RECORDS, QUARTERS = "records", "rollups"
 
@@ -32,8 +34,11 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class Reach(msgspec.Struct, frozen=True):
-    """From when on there are roll-ups (None: there are none), and until when wide ones hold all
-    there is; 0: there are no wide ones."""
+    """The time that roll-ups cover.
+
+    They begin at `first_ms`; None: there are none. The wide ones are complete up to
+    `folded_until_ms`; 0: there are none.
+    """
 
     first_ms: int | None
     folded_until_ms: int
@@ -51,9 +56,9 @@ def reach(connection: sqlite3.Connection, version: int) -> Reach:
 
 
 def pieces(from_ms: int | None, to_ms: int | None, reach: Reach) -> list[Piece]:
-    """The range, each moment in one piece. At least one, which may be empty."""
+    """The range in pieces that do not overlap. There is at least one, which may be empty."""
     if from_ms is not None and reach.first_ms is not None and from_ms <= reach.first_ms:
-        from_ms = None  # the whole first month, instead of its days
+        from_ms = None  # so that the first month is read as a whole and not by days
     folded_ms = reach.folded_until_ms
     found: list[Piece] = []
     rest = [(from_ms, to_ms)]
@@ -70,8 +75,10 @@ def pieces(from_ms: int | None, to_ms: int | None, reach: Reach) -> list[Piece]:
 def _wide(
     from_ms: int | None, to_ms: int | None, folded_ms: int
 ) -> tuple[list[Piece], list[tuple[int | None, int | None]]]:
-    """The spans that lie in the range, widest first, and what is left over at its ends. to_ms None:
-    up to `folded_ms`, where the last span of each width ends."""
+    """The wide spans in the range, widest first, and the rests at its ends.
+
+    `to_ms` None is `folded_ms`, where the last span of each width ends.
+    """
     found: list[Piece] = []
     rest = [(from_ms, to_ms)]
     for table, _ in reversed(WIDE):
@@ -92,7 +99,7 @@ def _wide(
 
 
 def _narrow(from_ms: int | None, to_ms: int | None) -> Iterator[Piece]:
-    """The whole quarter hours of a range, and the records of a part of one at either end."""
+    """The whole quarter hours of a range, and the records of the parts at its ends."""
     first_ms = None if from_ms is None else -(-from_ms // BUCKET_MS) * BUCKET_MS
     end_ms = None if to_ms is None else to_ms // BUCKET_MS * BUCKET_MS
     if first_ms is not None and end_ms is not None and first_ms > end_ms:  # within one quarter hour
@@ -107,7 +114,7 @@ def _narrow(from_ms: int | None, to_ms: int | None) -> Iterator[Piece]:
 
 
 def _down(table: str, ms: int) -> int:
-    """The start of the table's span that the moment lies in."""
+    """The start of the table's span in which the moment lies."""
     if table == "rollups_monthly":
         first = (_EPOCH + timedelta(milliseconds=ms)).replace(
             day=1, hour=0, minute=0, second=0, microsecond=0
@@ -138,11 +145,11 @@ def _up(table: str, ms: int) -> int:
 def source(
     parts: Sequence[Piece], names: Sequence[str], *, with_bucket: bool = False
 ) -> tuple[str, list[int]]:
-    """A query for the groups and, of each sum named, a high and a low half of 32 bits (`…_h`,
-    `…_l`): SQLite refuses to sum past 63 bits, and money may.
+    """A query for the groups and the two halves of each named sum (`…_h`, `…_l`), with its values.
 
-    A group may come more than once. `with_bucket` puts the quarter hour `bucket_ms` in front; wide
-    spans know none.
+    A half has 32 bits: SQLite refuses to sum past 63 bits, and money may reach that. A group may
+    come more than once. `with_bucket` puts the quarter hour `bucket_ms` in front; wide spans have
+    none.
     """
     queries, bounds = [], []
     for part in parts:
@@ -194,9 +201,10 @@ def _of_rollups(part: Piece, names: Sequence[str], with_bucket: bool) -> tuple[s
         else halves(name, f"sum({name})")
         for name in names
     ]
-    # Group by group, each of whose spans lie together: CROSS JOIN keeps SQLite to this order, and
-    # there is nothing to sort.
+    # The spans of a group lie together. CROSS JOIN makes SQLite go group by group, so that it has
+    # nothing to sort.
     return (
-        f"SELECT {', '.join([*GROUPS, *sums])} FROM rollup_groups AS g CROSS JOIN {part.table} ON group_id = g.id AND {where} GROUP BY g.id",
+        f"SELECT {', '.join([*GROUPS, *sums])} FROM rollup_groups AS g CROSS JOIN {part.table} ON "
+        f"group_id = g.id AND {where} GROUP BY g.id",
         bounds,
     )

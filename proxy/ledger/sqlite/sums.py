@@ -1,4 +1,4 @@
-"""What roll-ups sum, and the statements that add to them: quarter hours, and wider spans.
+"""The columns of roll-ups, and the statements that add to quarter hours and wider spans.
 
 A roll-up has one row a group (`GROUPS`) and span of time, with the sums of `SUMS`.
 """
@@ -12,8 +12,8 @@ from proxy.ledger.sqlite.late_prices import moved
 # Every time zone in use starts its days and hours on a quarter hour of UTC.
 BUCKET_MS = 15 * 60 * 1000
 
-# The sums of a roll-up: a null is "nothing known", as in the record. The expressions read one row
-# of records each; `measures` below sums them.
+# The sums of a roll-up; null is "not known", as in the record. Each expression reads one row of
+# records, and `measures` below sums it.
 SUMS: tuple[tuple[str, str], ...] = (
     ("requests", "(kind = 'usage')"),
     ("input_tokens", "input_tokens"),
@@ -28,21 +28,21 @@ SUMS: tuple[tuple[str, str], ...] = (
 )
 GROUPS: tuple[str, ...] = ("key_id", "team", "model_requested", "upstream", "currency")
 
-# Roll-ups of wider spans, which a range of months is summed from: a year has 35,000 quarter hours.
-# They hold what started before `folded_until_ms` (see `rollups`). Names stand apart, under a
-# number, and a group's spans stand together, so that summing them needs no sorting. Money comes in
-# two halves of 32 bits: a month of a small company's dong is beyond 63 bits.
+# Roll-ups of wider spans: a range of months is summed from them, as a year has 35,000 quarter
+# hours. They hold what started before `folded_until_ms` (see `rollups`). Names are in a table of
+# their own, under a number. A group's spans stand together, so that summing them needs no sorting.
+# Money comes in two halves of 32 bits: a month of a small company's dong is beyond 63 bits.
 FOUR_HOURS_MS = 4 * 60 * 60 * 1000
 HALF = 2**32
 # Table, and the start of the span that a moment lies in; the narrowest first.
 WIDE: tuple[tuple[str, str], ...] = (
     ("rollups_4h", f"{{at}} - {{at}} % {FOUR_HOURS_MS}"),
     ("rollups_daily", "{at} - {at} % 86400000"),
-    # Of the calendar in UTC; clamped to what SQLite's calendar knows, beyond which a span would be
-    # null.
+    # Months are in UTC. Times are clamped to SQLite's calendar; beyond it a span would be null.
     (
         "rollups_monthly",
-        "strftime('%s', max(0, min({at}, 253402300799999)) / 1000, 'unixepoch', 'start of month') * 1000",
+        "strftime('%s', max(0, min({at}, 253402300799999)) / 1000, 'unixepoch', 'start of month') "
+        "* 1000",
     ),
 )
 MONEY = ("cost_nano", "charge_nano")
@@ -56,26 +56,35 @@ _SUM_MAX = 2**63 - 1
 
 def added(name: str) -> str:
     """How an upsert adds to a sum. null + 5 is 5, null + null is null."""
-    # Past 63 bits SQLite's + turns into a float, which a STRICT table refuses for ever: the sum
-    # stays at the bound instead.
-    return f"{name} = coalesce(max(-{_SUM_MAX}, min({_SUM_MAX}, {name} + excluded.{name})), {name}, excluded.{name})"
+    # Past 63 bits SQLite's + makes a float, which a STRICT table would always refuse. So the sum
+    # stays at the bound.
+    return (
+        f"{name} = coalesce(max(-{_SUM_MAX}, min({_SUM_MAX}, {name} + excluded.{name})), {name}, "
+        f"excluded.{name})"
+    )
 
 
 def _summed(name: str) -> str:
-    """The same for any number of rows, of which `sum` alone would refuse to go past 63 bits."""
+    """The bounded sum of any number of rows; SQLite's own `sum` fails past 63 bits."""
     return (
         f"max(-{_SUM_MAX}, min({_SUM_MAX}, sum({name} / {HALF}) * {HALF} + sum({name} % {HALF})))"
     )
 
 
 def named(source: str) -> str:
-    """Gives each group in `source` its number."""
-    return f"INSERT INTO rollup_groups ({', '.join(GROUPS)}) SELECT DISTINCT {', '.join(GROUPS)} FROM ({source}) WHERE 1 ON CONFLICT DO NOTHING"
+    """A statement that gives each group in `source` its number."""
+    return (
+        f"INSERT INTO rollup_groups ({', '.join(GROUPS)}) SELECT DISTINCT {', '.join(GROUPS)} "
+        f"FROM ({source}) WHERE 1 ON CONFLICT DO NOTHING"
+    )
 
 
 def folded(table: str, span: str, source: str) -> str:
-    """Adds the rows of `source` to a wide table: `at`, the groups and the sums of a quarter hour's
-    roll-up. The groups have their numbers."""
+    """A statement that adds the rows of `source` to a wide table.
+
+    A row has `at`, the groups and the sums of a quarter hour's roll-up. Its group must have its
+    number already.
+    """
     same = " AND ".join(
         f"g.{name} = s.{name}"
         if name in _NEVER_NULL
@@ -93,8 +102,10 @@ def folded(table: str, span: str, source: str) -> str:
 
 
 def folded_on(table: str, span: str, where: str) -> str:
-    """Adds spans of the narrowest wide table, those where `where` holds of its `at`, to a wider
-    one."""
+    """A statement that adds spans of the narrowest wide table to a wider one.
+
+    `where` chooses the spans by their `at`.
+    """
     narrowest = f"(SELECT group_id, bucket_ms AS at, {', '.join(WIDE_SUMS)} FROM {WIDE[0][0]})"
     return _upsert(
         table,
@@ -116,23 +127,30 @@ _NEVER_NULL = ("key_id", "upstream")
 
 
 def measures(alias: str = "") -> str:
-    """The select list that sums records into a roll-up's columns. With no record known to have a
-    number the sum is null."""
+    """The select list that sums records into a roll-up's columns.
+
+    If no record has a number, the sum is null.
+    """
     return ", ".join(f"sum({expression}) AS {alias}{name}" for name, expression in SUMS)
 
 
 def moved_into_rollups(where: str) -> str:
-    """Adds to the quarter hours what the prices moved that `where` chooses; see
-    `proxy.ledger.sqlite.late_prices`."""
+    """A statement that adds to the quarter hours what late prices moved.
+
+    `where` chooses the prices; see `proxy.ledger.sqlite.late_prices`.
+    """
     bucket = f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"
     rows = moved([bucket], GROUPS, SUMS, lambda name, expression: f"{expression} AS {name}", where)
     sums = ", ".join(f"sum({name})" for name, _ in SUMS)
     return f"""
 INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in SUMS)})
-SELECT bucket_ms, {", ".join(GROUPS)}, {sums} FROM ({rows}) GROUP BY 1, 2, 3, 4, 5, 6 {ON_KNOWN_GROUP}"""
+SELECT bucket_ms, {", ".join(GROUPS)}, {sums} \
+FROM ({rows}) GROUP BY 1, 2, 3, 4, 5, 6 {ON_KNOWN_GROUP}"""
 
 
 # How an upsert adds to the quarter hours.
 ON_KNOWN_GROUP = f"""
-ON CONFLICT (bucket_ms, key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0)) DO UPDATE SET
+ON CONFLICT \
+(bucket_ms, key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0)) \
+DO UPDATE SET
 {", ".join(added(name) for name, _ in SUMS)}"""

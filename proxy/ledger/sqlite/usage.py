@@ -1,5 +1,8 @@
-"""Sums over the book by any names that records have: from the widest roll-ups that tell, and from
-the records themselves for what only they know."""
+"""Sums over the book, grouped by any names that records have.
+
+They are read from the widest roll-ups that have the names. For other names they are read from the
+records.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,24 @@ from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.spans import Reach, halves, pieces, ranged, source
 from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, HALF, MONEY, SUMS
 
-# counted from the records: there are few, and an index that holds no others
+# Counted from the records: they are few, and have an index of their own.
 FLAGGED = "inconsistent_requests"
 ALL_SUMS = (*(name for name, _ in SUMS), FLAGGED)
-# ten years: asked for one by one; a range with more has a record of a clock that was far off
+# About ten years. Days are asked for one by one; with more of them, a clock was far off once.
 DAYS_MAX = 4_000
 
 
 def _of_usage(name: str) -> str:
-    """A column of the record that a row corrects: an adjustment counts where that does, though it
-    may say something else."""
+    """A column of the record that a row corrects.
+
+    An adjustment counts in the group of its record, even if it says something else itself.
+    """
     corrected = f"SELECT usage.{name} FROM records AS usage WHERE usage.id = records.adjusts"
     return f"CASE WHEN records.adjusts IS NULL THEN {name} ELSE ifnull(({corrected}), {name}) END"
 
 
-# What `by` may name, beside `label:NAME`, and the column or expression behind it. The first four
-# and the times are in the roll-ups, the others only in the records.
+# What `by` may name beside `label:NAME`, with its column or expression. These are in the roll-ups,
+# those of `_BY_RECORD` only in the records.
 _BY = {
     "team": "team",
     "key": "key_id",
@@ -46,13 +51,12 @@ _BY_RECORD = {
 _LABEL = "label:"
 _LABEL_VALUE = "(SELECT value FROM json_each(records.labels) WHERE key = ?)"
 
-_Row = tuple[
-    str | int | None, ...
-]  # the names in their order, the currency, then each sum as a high and a low half
+# The names in their order, the currency, then each sum as a high and a low half.
+_Row = tuple[str | int | None, ...]
 
 
 def check(by: Sequence[str]) -> None:
-    """Raises LedgerError for a name that cannot be grouped by."""
+    """Raise LedgerError for a name that cannot be grouped by."""
     unknown = [
         name
         for name in by
@@ -62,7 +66,8 @@ def check(by: Sequence[str]) -> None:
     ]
     if unknown:
         raise LedgerError(
-            f"cannot group by {', '.join(unknown)}: use any of {', '.join([*_BY, *_BY_RECORD])} and label:NAME"
+            f"cannot group by {', '.join(unknown)}: use any of {', '.join([*_BY, *_BY_RECORD])} "
+            "and label:NAME"
         )
 
 
@@ -103,8 +108,10 @@ def grouped(
 def _flagged(
     connection: sqlite3.Connection, by: Sequence[str], from_ms: int | None, to_ms: int | None
 ) -> dict[_Row, int]:
-    """How many requests of each line have a record that is flagged `inconsistent`. A late price has
-    moved them to the line of its currency."""
+    """How many requests of each line have a record that is flagged `inconsistent`.
+
+    A request with a late price counts in the line of the price's currency.
+    """
     where, bounds = ranged("records.started_at_ms", from_ms, to_ms)
     labels = [name[len(_LABEL) :] for name in by if name.startswith(_LABEL)]
     bucket = f"started_at_ms - started_at_ms % {BUCKET_MS}"
@@ -113,16 +120,25 @@ def _flagged(
         _LABEL_VALUE if name.startswith(_LABEL) else times.get(name, _BY.get(name, name))
         for name in by
     ]
-    late = "SELECT p.currency FROM records AS p WHERE p.adjusts = records.id AND p.cost_nano IS NOT NULL ORDER BY p.seq LIMIT 1"
+    late = (
+        "SELECT p.currency FROM records AS p WHERE p.adjusts = records.id AND p.cost_nano IS NOT "
+        "NULL ORDER BY p.seq LIMIT 1"
+    )
     columns = ", ".join([*groups, f"ifnull(currency, ({late}))", "count(*)"])
     keys = ", ".join(str(n + 1) for n in range(len(by) + 1))
-    query = f"SELECT {columns} FROM records WHERE inconsistent = 1 AND kind = 'usage' AND {where} GROUP BY {keys}"
+    query = (
+        f"SELECT {columns} FROM records WHERE inconsistent = 1 AND kind = 'usage' AND {where} "
+        f"GROUP BY {keys}"
+    )
     return {row[:-1]: int(row[-1]) for row in connection.execute(query, [*labels, *bounds])}
 
 
 def _absurd(rows: Sequence[_Row], first: int, names: Sequence[str]) -> bool:
-    """Counts that only a vendor out of its mind states: wide spans may have come to their bound,
-    and the quarter hours know better. Money has no bound there."""
+    """Whether counts are so high that a wide span may have reached its bound.
+
+    Only a vendor's mistake makes them so high. Quarter hours then give the better answer. Money is
+    not looked at: it has no such bound.
+    """
     highs = [first + 2 * n for n, name in enumerate(names) if name not in MONEY]
     return any(
         isinstance(high := row[place], int) and abs(high) >= HALF // 4
@@ -167,8 +183,10 @@ def _days(
     to_ms: int | None,
     zone: tzinfo,
 ) -> list[tuple[str, int, int]] | None:
-    """The local days of the range that there can be records in, each with its part of the range.
-    None: there are no wide roll-ups, or too many days."""
+    """The local days of the range that can have records, each with its part of the range.
+
+    None: there are no wide roll-ups, or too many days.
+    """
     (last_ms,) = connection.execute("SELECT max(bucket_ms) FROM rollups").fetchone()
     if (
         reached.folded_until_ms == 0
@@ -194,7 +212,7 @@ def _by_day(
     days: Sequence[tuple[str, int, int]],
     names: Sequence[str],
 ) -> list[_Row]:
-    """Day by day, each from the roll-ups that lie within it."""
+    """The sums of each day, from the roll-ups within it."""
     place = by.index("day")
     others = [name for name in by if name != "day"]
     found: list[_Row] = []
@@ -222,8 +240,10 @@ def _asked(
     sums = [f"sum({name}_h), sum({name}_l)" for name in names]
     keys = ", ".join(str(n + 1) for n in range(len(by) + 1))
     query = (
-        f"WITH source AS ({rows}){f', clock AS MATERIALIZED ({clock})' if clock else ''} SELECT {', '.join([*groups, 'currency', *sums])} "
-        f"FROM source {'JOIN clock USING (bucket_ms)' if clock else ''} GROUP BY {keys} ORDER BY {keys}"
+        f"WITH source AS ({rows}){f', clock AS MATERIALIZED ({clock})' if clock else ''} SELECT "
+        f"{', '.join([*groups, 'currency', *sums])} "
+        f"FROM source {'JOIN clock USING (bucket_ms)' if clock else ''} GROUP BY {keys} ORDER BY "
+        f"{keys}"
     )
     return connection.execute(query, [*bounds, *clock_bounds]).fetchall()
 
@@ -231,8 +251,10 @@ def _asked(
 def _clock_source(
     by: Sequence[str], from_ms: int | None, to_ms: int | None
 ) -> tuple[str, list[int]]:
-    """The local day and hour of each quarter hour that holds a record, if asked for: the zone's
-    rules are in Python, and this asks them once a quarter hour."""
+    """A query for the local day and hour of each quarter hour with a record; empty if not needed.
+
+    The zone's rules are in Python, and this asks them only once a quarter hour.
+    """
     times = [f"zone_{name}(bucket_ms) AS {name}" for name in ("day", "hour") if name in by]
     if not times:
         return "", []
@@ -240,7 +262,8 @@ def _clock_source(
         "bucket_ms", None if from_ms is None else from_ms // BUCKET_MS * BUCKET_MS, to_ms
     )
     return (
-        f"SELECT bucket_ms, {', '.join(times)} FROM (SELECT DISTINCT bucket_ms FROM rollups WHERE {where})",
+        f"SELECT bucket_ms, {', '.join(times)} FROM (SELECT DISTINCT bucket_ms FROM rollups WHERE "
+        f"{where})",
         bounds,
     )
 
@@ -248,8 +271,10 @@ def _clock_source(
 def _record_source(
     by: Sequence[str], from_ms: int | None, to_ms: int | None, names: Sequence[str]
 ) -> tuple[str, list[str | int]]:
-    """The records of the range as `source` gives them, with the groups that only records have as
-    g0, g1 …"""
+    """A query for the records of the range, in the form of `source`.
+
+    Groups that only records have are called g0, g1 …
+    """
     where, bounds = ranged("{row}.started_at_ms", from_ms, to_ms)
     labels = [name[len(_LABEL) :] for name in by if name.startswith(_LABEL)]
     own = [
@@ -283,8 +308,10 @@ def _local(ms: int, zone: tzinfo) -> datetime:
 
 
 def _local_hour(ms: int, zone: tzinfo) -> str:
-    """The local hour of this quarter hour, as ISO text with the offset in force behind a number
-    that sorts: the hour that a clock change repeats is two hours."""
+    """The local hour of a quarter hour: a number to sort by, then ISO text with the offset.
+
+    So the hour that a clock change repeats is shown as two hours.
+    """
     local = _local(ms, zone)
     hour = local.replace(minute=0, second=0, tzinfo=timezone(local.utcoffset() or timedelta()))
     return f"{int(hour.timestamp()) * 1000:015d} {hour.isoformat(timespec='seconds')}"

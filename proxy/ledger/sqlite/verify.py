@@ -1,5 +1,4 @@
-"""Is the book what was booked? Recomputes every hash from the first row on, and checks each seal
-against the key."""
+"""Verifies the book: recomputes every hash from the first row on, and checks each seal."""
 
 from __future__ import annotations
 
@@ -21,17 +20,16 @@ from proxy.core.records.canonical import (
 )
 from proxy.ledger.sqlite.read_only import reading
 
-PROBLEMS_MAX = 100  # told one by one; a book that was rewritten has as many as rows
+PROBLEMS_MAX = 100  # a rewritten book has one for each row
 
 _Head = tuple[int, bytes, int, str, bytes]  # seq, hash, when, the key's name, the seal
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What was checked and what is wrong, in the order of the book; no problems means that every
-    row is as it was booked.
+    """What was checked, and what is wrong, in the order of the book.
 
-    `seals_of_other_keys` were made with a key that is not this one (or no key was given): they
-    could not be checked.
+    Without problems every row is as it was booked. `seals_of_other_keys` could not be checked:
+    they were made with another key, or no key was given.
     """
 
     records: int
@@ -41,8 +39,10 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 def verify_chain(path: Path, key: bytes | None) -> Verified:
-    """Check the whole book in the file, in constant memory. Raises LedgerError without a ledger,
-    LedgerUnavailable when SQLite cannot read it."""
+    """Check the whole book in the file, in constant memory.
+
+    Raises LedgerError without a ledger, LedgerUnavailable when SQLite cannot read it.
+    """
     with reading(path) as connection:
         connection.text_factory = _text
         check = _Check(key)
@@ -70,7 +70,8 @@ class _Check:
     def start(self, connection: sqlite3.Connection) -> None:
         """Begin at the last checkpoint, if a prefix was pruned."""
         checkpoint = connection.execute(
-            "SELECT seq, hash, pruned_at_ms, key_name, seal FROM checkpoints ORDER BY seq DESC LIMIT 1"
+            "SELECT seq, hash, pruned_at_ms, key_name, seal FROM checkpoints ORDER BY seq DESC "
+            "LIMIT 1"
         ).fetchone()
         if checkpoint is not None:
             self._check_seal(checkpoint, "checkpoint")
@@ -78,7 +79,8 @@ class _Check:
             self._last_sealed_seq = self._seq
         self._heads = iter(
             connection.execute(
-                "SELECT seq, hash, booked_at_ms, key_name, seal FROM heads WHERE seq > ? ORDER BY seq",
+                "SELECT seq, hash, booked_at_ms, key_name, seal FROM heads WHERE seq > ? ORDER BY "
+                "seq",
                 (self._seq,),
             )
         )
@@ -112,7 +114,7 @@ class _Check:
             self._head = next(self._heads, None)
 
     def end(self) -> None:
-        """After the last row: everything is sealed, and no seal speaks of rows that are gone."""
+        """Check the end: every row is sealed, and every seal has its rows."""
         if self._head is not None:
             self._problem(f"seal of seq {self._head[0]}: the rows it covers are missing")
         elif self._last_sealed_seq != self._seq:
@@ -138,13 +140,12 @@ class _Check:
 
 
 def _text(raw: bytes) -> str:
-    return raw.decode(
-        "utf-8", "replace"
-    )  # text that is not UTF-8 any more is a finding, not an error
+    # Text that is no longer UTF-8 is a problem to report, and no error.
+    return raw.decode("utf-8", "replace")
 
 
 def _intact(values: list[Value], prev_hash: bytes, row_hash: Value) -> bool:
-    # Bytes would be encoded like the text of their base64, and no hashed column holds bytes.
+    # No hashed column has bytes, and bytes would be encoded like the text of their base64.
     return (
         not any(isinstance(value, bytes) for value in values)
         and chained(prev_hash, values) == row_hash
