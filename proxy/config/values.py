@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy.config.zones import suggested
+from proxy.core.dialects.registry import BY_ENDPOINT
 from proxy.core.limits.language import parse
 from proxy.core.steering import STEERING_FIELDS, steering_field
 
@@ -196,14 +197,8 @@ def address(text: str) -> str:
 
 
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "::"})
-ENDPOINTS = (
-    "/chat/completions",
-    "/completions",
-    "/embeddings",
-    "/responses",
-    "/messages",
-    "/models",
-)
+# How a base URL ends that holds one too much, whether it is served here or not.
+ENDPOINTS = (*(path.removeprefix("/v1") for path in BY_ENDPOINT), "/messages", "/models")
 
 
 def leads_to(base_url: str, listen: str) -> bool:

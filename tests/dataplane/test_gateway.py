@@ -126,14 +126,14 @@ REFUSALS = {
         "POST /v1/images/generations is not served",
     ),
     "an unknown path by nobody": (
-        post(path="/v1/responses", auth=""),
+        post(path="/openai/v1/responses", auth=""),
         404,
         "invalid_request_error",
         "unknown_path",
-        "chat.completions",
+        "/v1/responses",
     ),
     "an unknown path by a stranger": (
-        post(path="/v1/responses", auth="x-api-key: sk-x"),
+        post(path="/openai/v1/responses", auth="x-api-key: sk-x"),
         401,
         "invalid_request_error",
         "invalid_api_key",
@@ -440,7 +440,9 @@ async def test_of_a_path_that_is_not_served_log_metric_and_book_say_who_asked_fo
 
     async with raw_upstream(script) as upstream:
         async with running(tmp_path, config(upstream.url)) as proxy:
-            assert (await ask(proxy.address, post(path="/v1/responses?key=CANARY"))).status == 404
+            assert (
+                await ask(proxy.address, post(path="/openai/v1/responses?key=CANARY"))
+            ).status == 404
             page = (
                 await ask(
                     proxy.server.addresses.metrics, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -455,7 +457,7 @@ async def test_of_a_path_that_is_not_served_log_metric_and_book_say_who_asked_fo
             {"key_id": "alice", "code": "unknown_path", "count": 1}
         ]
         [line] = [record for record in caplog.records if record.name == "tollkeeper.requests"]
-        assert line.fields["key"] == "alice" and line.fields["asked"] == "POST /v1/responses"  # type: ignore[attr-defined]
+        assert line.fields["key"] == "alice" and line.fields["asked"] == "POST /openai/v1/responses"  # type: ignore[attr-defined]
 
 
 async def test_a_request_that_comes_back_is_refused_at_its_second_visit(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from proxy.core.dialects.registry import BY_ENDPOINT
 from proxy.core.errors import ProxyError
 
-SERVED = "/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models and /v1/usage"
 _CHAT = "This proxy serves the chat completions API, not this one"
 _BASE_URL = "set base_url to this proxy's address and /v1, and nothing behind it"
 
@@ -17,10 +17,8 @@ _ADVICE: tuple[tuple[str, str, str], ...] = (
         "/v1/responses",
         r"(?:/openai)?(?:/v1)?/responses(?:/.*)?",
         (
-            f"{_CHAT}: call chat.completions instead of responses (OpenAI SDKs), or switch the"
-            ' client to chat completions: wire_api = "chat" (Codex), use_responses_api=False'
-            " (LangChain), openai.chat(model) (Vercel AI SDK),"
-            ' set_default_openai_api("chat_completions") (Agents SDK)'
+            f"The path is to be /v1/responses, with an id and input_items or cancel behind it at"
+            f" most: {_BASE_URL}"
         ),
     ),
     (
@@ -73,7 +71,6 @@ _WORD = re.compile(
     r"(?:[vV][0-9][a-z]{0,8}|[A-Za-z._:-]{0,40})"
 )  # of a path as APIs have them; keys and ids have digits
 _PARTS_MAX = 8
-_METERED = "chat/completions", "completions", "embeddings"
 _COMPILED = tuple((label, re.compile(pattern), advice) for label, pattern, advice in _ADVICE)
 
 
@@ -81,7 +78,7 @@ def unknown_path(method: str, target: str) -> ProxyError:
     """404 `unknown_path`. The query is not shown: it may hold a key."""
     message = (
         f"{asked(method, target)} is not served here. {_advice(target.partition('?')[0])}. Served"
-        f" are {SERVED}, also without /v1."
+        f" are {', '.join(BY_ENDPOINT)}, /v1/models and /v1/usage, also without /v1."
     )
     return ProxyError(404, "invalid_request_error", "unknown_path", message)
 
@@ -108,12 +105,9 @@ def _advice(path: str) -> str:
     for _, pattern, advice in _COMPILED:
         if pattern.fullmatch(lower):
             return advice
-    parts = lower.lstrip("/")
-    served = next((name for name in _METERED if parts.endswith(name)), None)
-    if served is not None and lower == f"/v1/{served}":
-        return f"Write it exactly as /v1/{served}, in small letters and without a slash at its end"
-    if (
-        served is not None
-    ):  # /v1/v1/…, /v1/chat/completions/chat/completions, /api/v1/…, /openai/v1/…
-        return f"The path is to be /v1/{served}: {_BASE_URL}"
+    served = next((end for end in BY_ENDPOINT if lower.endswith(end.removeprefix("/v1"))), None)
+    if served is not None and lower == served:
+        return f"Write it exactly as {served}, in small letters and without a slash at its end"
+    if served is not None:  # /v1/v1/…, /v1/chat/completions/chat/completions, /api/v1/…
+        return f"The path is to be {served}: {_BASE_URL}"
     return f"Check base_url and the path: {_BASE_URL}"

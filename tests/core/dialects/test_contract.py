@@ -20,8 +20,9 @@ from proxy.core.limits.language import parse
 from proxy.core.limits.limit import Scope, limit_of
 from proxy.core.limits.state import LimitState
 from proxy.core.steering import STEERING_FIELDS
+from tests.support.toy_wire.dialect import TOY
 
-every = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+every = pytest.mark.parametrize("dialect", (*DIALECTS, TOY), ids=lambda dialect: dialect.name)
 FIXED = settings(max_examples=150, derandomize=True)
 ERROR = ProxyError(429, "tokens", "rate_limit_exceeded", 'Line\nbreak, "quotes", 模型.')
 FIGURES = [name for name, value in vars(Meter).items() if isinstance(value, property)]
@@ -29,7 +30,7 @@ FIGURES = [name for name, value in vars(Meter).items() if isinstance(value, prop
 PIECES = st.lists(
     st.sampled_from(
         [b"data: ", b"event: x\n", b"\n\n", b"\r\n", b"{", b"}", b"[", b"]", b'"', b":", b",", b"1", b"null",
-         b'"model":"m"', b'"usage":{"input_tokens":7,"output_tokens":3}', b'"type":"error"', b'"error":{"message":"x"}', b"\xff", b"\\ud83d", b"[DONE]"]
+         b'"model":"m"', b'"usage":{"input_tokens":7,"output_tokens":3}', b'"bit":"x"', b'"over":"y"', b'"type":"error"', b'"error":{"message":"x"}', b"\xff", b"\\ud83d", b"[DONE]"]
     ),
     max_size=24,
 ).map(b"".join)  # fmt: skip

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.core.dialects.registry import BY_ENDPOINT
 from proxy.core.http.unserved import asked, family, unknown_path
+from tests.support.toy_wire.dialect import TOY
 
 
 @pytest.mark.parametrize(
     ("method", "target", "says"),
     [
-        ("POST", "/v1/responses", "chat.completions"),
-        ("GET", "/responses/resp_1/input_items", "use_responses_api=False"),
-        ("POST", "/openai/v1/responses", "wire_api"),
+        ("POST", "/v1/responses/resp_1/other", "input_items or cancel"),
+        ("POST", "/openai/v1/responses", "/v1/responses, with an id"),
         ("POST", "/v1/messages?beta=true", "Anthropic"),
         ("POST", "/v1/messages/count_tokens", "Anthropic"),
         ("POST", "/anthropic/v1/messages", "Anthropic"),
@@ -80,3 +81,9 @@ def test_method_and_path_are_shown_bounded_and_without_what_may_be_a_key(
     method: str, target: str, shown: str
 ) -> None:
     assert asked(method, target) == shown
+
+
+def test_a_new_wire_is_named_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BY_ENDPOINT, TOY.endpoints[0], TOY)
+    assert "The path is to be /v1/toy" in unknown_path("POST", "/v2/toy").message
+    assert "/v1/embeddings" in (told := unknown_path("GET", "/").message) and "/v1/toy" in told
