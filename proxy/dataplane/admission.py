@@ -14,7 +14,7 @@ from typing import TypeVar, TypeVarTuple
 import msgspec
 
 from proxy.config.settings import Settings
-from proxy.core.dialects.contract import Call, Dialect
+from proxy.core.dialects.contract import Call, Dialect, KeptPath
 from proxy.core.dialects.request_fields import forbid_fields
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
@@ -22,9 +22,11 @@ from proxy.core.http.content_coding import decode_body
 from proxy.core.http.headers import first, values
 from proxy.core.http.media_type import check_json
 from proxy.core.limits.rules import Rules
+from proxy.core.usage import ChargeClass
 from proxy.dataplane.connection import Request
 from proxy.dataplane.counting.exchange_count import ExchangeCount, begin_count
 from proxy.dataplane.hold import Hold, refuse_used_up
+from proxy.dataplane.kept_answers import not_found
 from proxy.dataplane.request_body import BodyMemory, Payload, here, read_body
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
@@ -150,7 +152,9 @@ class Admission:
         if readable is not body:
             memory.take(len(readable))  # both are held: this one to read, the other to send
         upstream = _upstream(snapshot, tenant, call)
-        snapshot.check_priced(upstream, call.model, caller.started_at_ms)
+        if not call.free:
+            snapshot.check_priced(upstream, call.model, caller.started_at_ms)
+        kept_tokens = self._continued(call, tenant, upstream)
         payload = self._payload(request, dialect, upstream, call, body, tenant.key_id, memory)
         asked = call.include_usage is True or payload.plain is not None
         counting = begin_count(
@@ -166,7 +170,7 @@ class Admission:
             call,
             upstream,
             len(body),
-            counting.prompt(readable),
+            0 if call.free else counting.prompt(readable) + kept_tokens,
             images,
         )
         hold = Hold(
@@ -176,6 +180,48 @@ class Admission:
         )  # fmt: skip
         self._services.metrics.overhead("admit", monotonic() - began_s)
         return Admitted(snapshot, dialect, upstream, request, call, opened, counting, hold, payload)
+
+    async def admit_kept(
+        self, request: Request, caller: Caller, tenant: Tenant, kept: KeptPath, body: bytes
+    ) -> Admitted:
+        """A request for an answer that its vendor keeps: it goes where that is, for those whose it
+        is. Raises ProxyError 404 for others."""
+        snapshot, dialect = caller.snapshot, caller.dialect
+        known = self._services.kept_answers.of(kept.answer_id, tenant)
+        upstream = snapshot.upstreams.get(known.upstream)
+        if upstream is None:
+            raise not_found()
+        snapshot.check_usable(tenant, upstream)
+        call = Call(endpoint=kept.endpoint, model=known.model, writes_text=False, free=True)
+        has_body = bool(body) or request.method == "POST"
+        head = upstream.head(
+            request.method,
+            request.target,
+            request.headers,
+            len(body) if has_body else None,
+            via=self._services.via.line,
+        )
+        memory = BodyMemory(
+            self._services, tenant.key_id, total_max_bytes=len(body), body_max_bytes=len(body)
+        )
+        counting = begin_count(
+            self._services.counter, snapshot, upstream, dialect, call, asked=True
+        )
+        opened = self._opened(request, caller, tenant, call, upstream, len(body), 0, None)
+        hold = Hold(
+            self._services.quota, snapshot, dialect, opened, call, 0, self._services.now_ms, self._rules,
+            self._services.served,
+        )  # fmt: skip
+        payload = Payload(head + body, None, memory)
+        return Admitted(snapshot, dialect, upstream, request, call, opened, counting, hold, payload)
+
+    def _continued(self, call: Call, tenant: Tenant, upstream: Upstream) -> int:
+        """The tokens of what the call goes on with, which are billed again. Raises ProxyError 404
+        for what is not the caller's; a credential of its own is checked by the vendor."""
+        if upstream.settings.auth != "own":
+            known = [self._services.kept_answers.known(id) for id in call.continues]
+            return sum(kept.tokens for kept in known if kept is not None)
+        return sum(self._services.kept_answers.of(id, tenant).tokens for id in call.continues)
 
     async def _refuse_used_up(self, caller: Caller, tenant: Tenant) -> None:
         """Whoever is beyond a limit is told so before its body costs anything."""
@@ -301,6 +347,7 @@ class Admission:
             input_estimate=input_estimate,
             tier_asked=None if call.service_tier is None else call.service_tier[:TIER_CHARS_MAX],
             images=images,
+            charge_class=ChargeClass.FREE if call.free else None,
         )
 
 

@@ -14,7 +14,8 @@ from time import monotonic
 
 from proxy.core.entries import Voided
 from proxy.core.errors import ProxyError
-from proxy.core.records.ending import How
+from proxy.core.records.ending import Ending, How
+from proxy.core.records.late import late_record
 from proxy.core.records.settlement import settle
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.dataplane.admission import Admitted
@@ -249,7 +250,7 @@ class Exchange:
         """What the upstream has not stated is counted, if anything was delivered of which it could
         be. The drain may settle meanwhile, without it."""
         progress = self.relay.progress
-        if progress.unstated and not self._settled:
+        if self._opened.charge_class is None and progress.unstated and not self._settled:
             assert progress.meter is not None
             progress.counted = await self._counting.over(progress.meter)
 
@@ -269,10 +270,13 @@ class Exchange:
         services.fail("exchange.settle.before")
         assert relay.how is not None
         progress = relay.progress
-        record = settle(
-            self._opened, progress.ending(relay.how), services.journal.writer, self._prices
-        )
+        meter = progress.meter
+        if meter is not None and self._opened.charge_class is None and meter.goes_on:
+            progress.output_held = self._hold.output_tokens  # it is written behind this answer
+        ending = progress.ending(relay.how)
+        record = settle(self._opened, ending, services.journal.writer, self._prices)
         services.journal.close(record)
+        self._keep(record, ending)
         fault = _fault(record, relay.how)
         if fault is not None:
             services.metrics.upstream_error(record.upstream, fault)
@@ -287,11 +291,33 @@ class Exchange:
             record, monotonic() - progress.started_s, first_byte_s, self._settings.log.requests
         )
 
+    def _keep(self, record: UsageRecord, ending: Ending) -> None:
+        """Remembers an answer that its vendor keeps. One that was not known before and is whole now
+        makes the late record of the request that asked for it."""
+        services, meter = self._services, self.relay.progress.meter
+        if meter is None or self._admitted.dialect.kept_path is None:
+            return
+        if self._opened.charge_class is None:
+            call = self._admitted.call
+            waits = meter.goes_on or (call.background and record.source is not Source.REPORTED)
+            services.kept_answers.learn(record, waits=waits)
+            return
+        kept = services.kept_answers.known(meter.response_id)
+        if kept is None or kept.waiting is None or meter.goes_on or not meter.shows_its_end:
+            return
+        now_ms = services.now_ms()
+        late = late_record(kept.waiting, ending, now_ms, services.journal.writer, self._prices)
+        if late is not None:
+            self._hold.correct(kept.waiting, late)
+            kept.waiting = None
+            services.journal.close(late)
+            services.recorder.wake(late)
+
 
 def _fault(record: UsageRecord, how: How) -> str | None:
     """What was wrong with an answer that came whole, under a 2xx status, if something was."""
     if record.status is None or not 200 <= record.status < 300 or how is How.UPSTREAM_CUT:
         return None
-    if record.source is Source.NONE:
+    if record.source is Source.NONE and record.outcome is not Outcome.COMPLETED:
         return "no_answer"
     return "error_event" if record.outcome is Outcome.UPSTREAM_FAILED else None

@@ -6,7 +6,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from proxy.core.dialects.registry import BY_ENDPOINT, DEFAULT
+from proxy.core.dialects.contract import Dialect, KeptPath
+from proxy.core.dialects.registry import BY_ENDPOINT, DEFAULT, kept_at
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.http.headers import CREDENTIALS, first
 from proxy.core.http.health import Health
@@ -68,9 +69,12 @@ class Gateway:
             return
         self._services.via.refuse_own(request.headers)
         if route in BY_ENDPOINT:
+            _refuse_upgrade(request)
             _allow(request, "POST")
             tenant = self._admit(request, caller)
             await self._exchange(request, caller, tenant)
+        elif (kept := kept_at(route)) is not None:
+            await self._kept(request, caller, kept)
         elif route == MODELS or model_of_path(route) is not None:
             _allow(request, "GET")
             tenant = self._admit(request, caller)
@@ -115,7 +119,19 @@ class Gateway:
         refuse_overload(self._services, caller.snapshot)
         return tenant
 
-    async def _exchange(self, request: Request, caller: Caller, tenant: Tenant) -> None:
+    async def _kept(
+        self, request: Request, caller: Caller, found: tuple[Dialect, KeptPath]
+    ) -> None:
+        """An answer that its vendor keeps: read, cancelled or deleted."""
+        caller.dialect, kept = found
+        caller.endpoint = kept.endpoint
+        _allow(request, *kept.methods)
+        tenant = self._admit(request, caller)
+        await self._exchange(request, caller, tenant, kept)
+
+    async def _exchange(
+        self, request: Request, caller: Caller, tenant: Tenant, kept: KeptPath | None = None
+    ) -> None:
         services = self._services
         services.metrics.inflight(1, 0)
         bodies = caller.snapshot.settings.bodies
@@ -127,10 +143,18 @@ class Gateway:
         )
         inflight = streams = 0
         try:
-            body = await self._admission.arrived(request, caller, tenant, memory)
+            body = (
+                b""
+                if request.body.is_eof() and kept is not None
+                else await self._admission.arrived(request, caller, tenant, memory)
+            )
             inflight = 1
             services.inflight += 1
-            admitted = await self._admission.admit(request, caller, tenant, memory, body)
+            admitted = await (
+                self._admission.admit(request, caller, tenant, memory, body)
+                if kept is None
+                else self._admission.admit_kept(request, caller, tenant, kept, body)
+            )
             exchange = Exchange(self._services, admitted)
             streams = 1 if exchange.stream else 0
             services.metrics.inflight(0, streams)
@@ -205,6 +229,22 @@ class _Noise:
         return found
 
 
+def _refuse_upgrade(request: Request) -> None:
+    """426 to a WebSocket handshake, before anything else is asked: any other answer keeps clients
+    trying, or ends their turn, where this one makes them POST at once."""
+    upgrade = first(request.headers, b"upgrade")
+    if request.method == "GET" and upgrade is not None and b"websocket" in upgrade.lower():
+        message = "This proxy speaks HTTP on this path, not WebSocket: POST the request instead."
+        raise ProxyError(
+            426,
+            "invalid_request_error",
+            "websocket_not_offered",
+            message,
+            headers=(("Upgrade", "websocket"),),
+            close=True,
+        )
+
+
 def _canonical(path: str) -> str:
     """The path with its /v1, which clients may leave out. Compared byte for byte: what is encoded
     or dotted is simply unknown."""
@@ -217,6 +257,8 @@ def _route_label(route: str, path: str) -> str:
         return route
     if route.startswith(RECORDS):
         return f"{RECORDS}{{id}}"
+    if (kept := kept_at(route)) is not None:
+        return kept[1].endpoint
     return family(path) if model_of_path(route) is None else f"{MODELS}/{{id}}"
 
 

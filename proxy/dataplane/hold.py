@@ -182,6 +182,8 @@ class Hold:
     def _ask(self, limits: LimitSet) -> Demand:
         """What the request is expected to use, and where a limit is strict the most that it may."""
         snapshot, opened, call, charge = self._snapshot, self._opened, self._call, self._charge
+        if call.free:
+            return _nothing(opened.id, opened.started_at_ms)
         cap = self._cap
         answers = (
             call.answers if call.answers is not None else (call.n if call.n is not None else 1)
@@ -230,6 +232,20 @@ class Hold:
             added = [limit for limit in self._limits(rules) if limit.count_id not in known]
             self._quota.adjust(added, self._opened.started_at_ms, used, self._now_ms())
 
+    def correct(self, booked: UsageRecord, late: UsageRecord) -> None:
+        """What the use of another record, of this model and caller, became beyond what was booked
+        of it."""
+        used = Used(
+            requests=0,
+            input_tokens=_more(booked.input_tokens, late.input_tokens),
+            output_tokens=_more(booked.output_tokens, late.output_tokens),
+            charge_nano=_more(booked.charge_nano, late.charge_nano),
+        )
+        limits = self._rules().limits_for(
+            booked.key_id, booked.team, booked.upstream, booked.model_requested
+        )
+        self._quota.adjust(limits, booked.started_at_ms, used, self._now_ms())
+
     def void(self) -> None:
         """Nothing was sent: nothing was used. Does nothing after `settle`."""
         if self._open and self._reservation is not None:
@@ -263,12 +279,8 @@ async def refuse_used_up(
     limits = snapshot.rules.of_any_call(key_id, team)
     if not limits:
         return
-    least = Demand(
-        exchange_id="", started_at_ms=started_at_ms, charge_nano=0,
-        input_bound=0, output_bound=0, charge_bound_nano=0,
-    )  # fmt: skip
     try:
-        refused = await quota.refusal(limits, least, now_ms)
+        refused = await quota.refusal(limits, _nothing("", started_at_ms), now_ms)
     except QuotaUnavailable as error:
         raise _quota_unavailable(error) from error
     if refused is not None:
@@ -279,6 +291,18 @@ async def refuse_used_up(
             dialect.limit_fields,
             quota_status=snapshot.settings.quota_status,
         )
+
+
+def _more(before: int | None, after: int | None) -> int | None:
+    return None if after is None else after - (0 if before is None else before)
+
+
+def _nothing(exchange_id: str, started_at_ms: int) -> Demand:
+    """A request that uses no tokens."""
+    return Demand(
+        exchange_id=exchange_id, started_at_ms=started_at_ms, charge_nano=0,
+        input_bound=0, output_bound=0, charge_bound_nano=0,
+    )  # fmt: skip
 
 
 def _quota_unavailable(error: QuotaUnavailable) -> ProxyError:

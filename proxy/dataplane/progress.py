@@ -21,13 +21,14 @@ class Progress:
 
     __slots__ = (
         "_marked_final", "_marked_tokens", "_marked_usage", "bytes_out", "chunks", "counted", "first_byte_s", "meter",
-        "output_held", "request_id", "started_s", "status",
+        "named", "output_held", "request_id", "started_s", "status",
     )  # fmt: skip
 
     def __init__(self, started_s: float) -> None:
         self.started_s = started_s
         self.status: int | None = None  # the upstream's
         self.request_id: str | None = None  # the upstream's own name for the request
+        self.named = False  # the answer's id is the better name: later requests name it
         self.meter: Meter | None = None
         self.counted: OwnCount | None = None  # once it is over, where it was not stated
         self.output_held = 0  # tokens charged at least: the vendor goes on, and nobody reads
@@ -124,7 +125,7 @@ class Progress:
             finish_reason=meter.finish_reason,
             service_tier=meter.service_tier,
             unread=meter.unreadable or meter.oversized or meter.doubtful,
-            upstream_request_id=self.request_id
-            if self.request_id is not None
-            else meter.response_id,
+            upstream_request_id=meter.response_id
+            if self.request_id is None or (self.named and meter.response_id is not None)
+            else self.request_id,
         )

@@ -56,6 +56,7 @@ class Relay:
         self._services = services
         self._settings = admitted.snapshot.settings
         self._dialect = admitted.dialect
+        self._works_on = admitted.call.background  # its vendor does, whatever the client does
         self._upstream = admitted.upstream
         self._request = admitted.request
         self._client = admitted.request.connection
@@ -143,6 +144,7 @@ class Relay:
             self._let_go()
             return
         self.progress.status = head.code
+        self.progress.named = self._dialect.kept_path is not None
         self.progress.request_id = first_text(head.headers, self._dialect.request_id_field)
         self._services.metrics.upstream_limits.seen(self._upstream.name, head.headers)
         if self._upstream.rejects_our_credential(head.code):
@@ -242,7 +244,7 @@ class Relay:
             self._draining_since_s = monotonic()
             self.client_writable()
         else:
-            self._leave(unread=policy == "no_room")
+            self._leave(unread=policy == "no_room" or self._works_on)
 
     def _leave(self, *, unread: bool) -> None:
         """`unread`: the vendor goes on and bills what nobody reads, so what was held for it is

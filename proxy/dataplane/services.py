@@ -13,6 +13,7 @@ from proxy.core.http.via import Via
 from proxy.core.pricing.served_models import ServedModels
 from proxy.core.usage import UsageRecord
 from proxy.dataplane.counting.counter import TokenCounter
+from proxy.dataplane.kept_answers import KeptAnswers
 from proxy.dataplane.request_log import request_line
 from proxy.dataplane.upstream.pools import Pools
 from proxy.journal import Journal
@@ -77,6 +78,7 @@ class Services:
         self.fail = fail  # at each named point of a fault test
         self.sync_always = sync_always
         self.usage_refusals = UsageRefusals()
+        self.kept_answers = KeptAnswers()
         self.exchanges: set[RunningExchange] = set()
         self.draining = False  # the process is stopping: not ready, no new exchanges
         self.drains = Drains()  # answers read on for a client that left

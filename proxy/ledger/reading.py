@@ -102,6 +102,21 @@ class Page(msgspec.Struct, frozen=True):
     corrections: Sequence[Row] = ()
 
 
+class KeptAnswer(msgspec.Struct, frozen=True, gc=False):
+    """An answer that its vendor may keep: its id there, who asked for it and where, and its tokens.
+
+    `waiting`: the id of its record, if the use was not known when that was booked.
+    """
+
+    id: str
+    key_id: str
+    team: str | None
+    upstream: str
+    model: str
+    tokens: int
+    waiting: str | None = None
+
+
 class Reader(Protocol):
     """Reads one ledger.
 
@@ -154,6 +169,10 @@ class Reader(Protocol):
 
     def served_models(self) -> list[tuple[str, str, str]]:
         """Every (upstream, model asked for, model that answered) that has a record."""
+        ...
+
+    def answers(self, dialects: Sequence[str], records_max: int) -> list[KeptAnswer]:
+        """The named answers among so many of the latest records, the latest last."""
         ...
 
     def price_terms(self, version: str) -> bytes | None:

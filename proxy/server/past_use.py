@@ -7,11 +7,12 @@ import logging
 from collections.abc import Sequence
 
 from proxy.accounting.adoption import adopt_others
+from proxy.core.dialects.registry import DIALECTS
 from proxy.core.pricing.served_models import ServedModels
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.journal import JournalOptions
-from proxy.ledger import Reader
+from proxy.ledger import BATCH_MAX, Reader
 from proxy.ledger.reading import Recent
 from proxy.quota.rebuild import restore
 from proxy.server.tasks import Tasks
@@ -20,6 +21,7 @@ LOG = logging.getLogger("tollkeeper.server")
 
 # how long the ledger may take to book the journal of one dead process; else at the next start
 ADOPT_S = 60.0
+KEPT_LOOKED_AT_MAX = 200_000  # of the latest records, for the ids of answers that vendors keep
 BOOK_AT_START_S = 2.0  # how long a start waits for that, and for its own journal
 
 
@@ -65,6 +67,15 @@ async def count_limits(
         zone=snapshot.zone,
         now_ms=services.now_ms(),
     )
+
+
+async def know_kept_answers(services: Services) -> None:
+    """Whose answers the vendors keep, as the book says; and which of them were not whole yet."""
+    dialects = [dialect.name for dialect in DIALECTS if dialect.kept_path is not None]
+    rows = await asyncio.to_thread(services.reader.answers, dialects, KEPT_LOOKED_AT_MAX)
+    services.kept_answers.restore(rows)
+    waiting = [row.waiting for row in rows if row.waiting is not None][-BATCH_MAX:]
+    services.kept_answers.wait((await services.ledger.stored(waiting)).values())
 
 
 def served_models(snapshot: Snapshot, reader: Reader) -> ServedModels:

@@ -41,7 +41,12 @@ from proxy.metrics.spend import Spend
 from proxy.quota import QuotaError
 from proxy.quota import connect as connect_quota
 from proxy.quota.watch import show_limits
-from proxy.server.past_use import book_what_was_left, count_limits, served_models
+from proxy.server.past_use import (
+    book_what_was_left,
+    count_limits,
+    know_kept_answers,
+    served_models,
+)
 from proxy.server.tasks import Tasks
 from proxy.tenants.ring import KeyRing
 
@@ -85,6 +90,7 @@ async def count_what_was_used(services: Services, snapshot: Snapshot, tasks: Tas
     try:
         await count_limits(services, snapshot)
         services.served = await asyncio.to_thread(served_models, snapshot, services.reader)
+        await know_kept_answers(services)
     except (LedgerError, LedgerUnavailable) as error:
         raise StartError(f"the limits cannot be counted: {error}") from error
 

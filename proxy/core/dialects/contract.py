@@ -44,6 +44,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     keeps), whose tokens nothing in it tells; a strict limit refuses it
     echo · the answer is asked to begin with what was sent
     writes_text · False: its answer is no text at all (embeddings)
+    free · nothing is generated, and the vendor bills nothing: it is a request without tokens
+    background · its vendor works on it behind the answer, whoever leaves
+    continues · ids of answers or conversations that the vendor keeps, which it goes on with
     spans · [start, end) in the body of values that `ask_for_usage` may replace; `object_start` the
     offset behind its `{`
     """
@@ -67,6 +70,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     media: bool = False
     echo: bool = False
     writes_text: bool = True
+    free: bool = False
+    background: bool = False
+    continues: tuple[str, ...] = ()
     spans: dict[str, tuple[int, int]] = {}
     object_start: int = 0
 
@@ -226,6 +232,18 @@ CountPrompt = Callable[[Call, bytes, str, Sequence[ImageRule], Count], Prompt | 
 Fields = tuple[tuple[str, str], ...]  # of a response's head
 
 
+class KeptPath(msgspec.Struct, frozen=True, gc=False):
+    """A path that names an answer which the vendor keeps.
+
+    answer_id · which one     endpoint · the path with `{id}` in its place, as records have it
+    methods · that are offered there
+    """
+
+    answer_id: str
+    endpoint: str
+    methods: tuple[str, ...]
+
+
 class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One API. All of it is pure and works on bytes.
 
@@ -243,6 +261,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     limit_fields · response fields for the limits of the caller's own that stand thus at this
     moment (Unix milliseconds)
     request_id_field · where the vendor's answer names the request, in small letters
+    kept_path · which answer that the vendor keeps a path names; it is relayed to the upstream that
+    has it, for those whose answer it is, and without tokens. None: this API keeps none
     """
 
     name: str
@@ -257,3 +277,4 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error_event: Callable[[ProxyError, Meter], bytes]
     limit_fields: Callable[[Sequence[LimitState], int], Fields]
     request_id_field: bytes = b"x-request-id"
+    kept_path: Callable[[str], KeptPath | None] | None = None

@@ -111,7 +111,7 @@ def settle(
         model_served=_short(ending.model_served),
         stream=opened.stream,
         status=ending.status,
-        outcome=_outcome(ending),
+        outcome=_outcome(opened, ending),
         finish_reason=_short(ending.finish_reason),
         upstream_request_id=_short(ending.upstream_request_id),
         client_retry_count=opened.client_retry_count,
@@ -369,7 +369,7 @@ def _broken_off(
     return _Charge(charge.input_tokens, max(total, held), charge.input_source, source, usage)
 
 
-def _outcome(ending: Ending) -> Outcome:
+def _outcome(opened: Opened, ending: Ending) -> Outcome:
     """How the exchange ended, in the ledger's words. The client's and our own endings win over what
     the upstream did."""
     if ending.how is How.ANSWERED and ending.answered and ending.status in _ANSWERED_OK:
@@ -387,7 +387,7 @@ def _outcome(ending: Ending) -> Outcome:
             return Outcome.UPSTREAM_FAILED
     if ending.status is not None and ending.status not in _ANSWERED_OK:
         return Outcome.REJECTED_UPSTREAM
-    if _without_answer(ending):
+    if opened.charge_class is None and _without_answer(ending):
         return Outcome.UPSTREAM_FAILED
     return (
         Outcome.COMPLETED

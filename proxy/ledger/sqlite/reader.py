@@ -9,7 +9,16 @@ from datetime import tzinfo
 from pathlib import Path
 
 from proxy.core.records.canonical import COLUMNS, record_from
-from proxy.ledger.reading import PAGE_SEQS, Entry, Page, Recent, Status, Stretch, UsageRow
+from proxy.ledger.reading import (
+    PAGE_SEQS,
+    Entry,
+    KeptAnswer,
+    Page,
+    Recent,
+    Status,
+    Stretch,
+    UsageRow,
+)
 from proxy.ledger.sqlite import pages
 from proxy.ledger.sqlite import usage as grouping
 from proxy.ledger.sqlite.read_only import connected, reading
@@ -100,6 +109,21 @@ class SqliteReader:
                 return []  # a ledger that no process of this version has opened yet
             query = "SELECT upstream, model_requested, model_served FROM served_models"
             return connection.execute(query).fetchall()
+
+    def answers(self, dialects: Sequence[str], records_max: int) -> list[KeptAnswer]:
+        """See `Reader.answers`."""
+        query = (
+            "SELECT upstream_request_id, key_id, team, upstream, model_requested,"
+            " coalesce(input_tokens, 0) + coalesce(output_tokens, 0),"
+            " CASE WHEN finish_reason IN ('queued', 'in_progress') THEN id END"
+            " FROM (SELECT * FROM records ORDER BY seq DESC LIMIT ?)"
+            " WHERE kind = 'usage' AND upstream_request_id IS NOT NULL"
+            " AND model_requested IS NOT NULL AND status BETWEEN 200 AND 299"
+            f" AND endpoint NOT LIKE '%{{id}}%' AND dialect IN ({','.join('?' * len(dialects))})"
+            " ORDER BY seq"
+        )
+        with self._reading() as connection:
+            return [KeptAnswer(*row) for row in connection.execute(query, (records_max, *dialects))]
 
     def price_terms(self, version: str) -> bytes | None:
         """See `Reader.price_terms`."""

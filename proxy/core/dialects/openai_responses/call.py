@@ -7,6 +7,8 @@ from typing import Final
 from proxy.core.dialects.contract import Call
 from proxy.core.dialects.openai_chat.pictures import inlined
 from proxy.core.dialects.openai_responses.bounds import answers_max, holds_more_than_text
+from proxy.core.dialects.openai_responses.endpoints import INPUT_TOKENS
+from proxy.core.dialects.openai_responses.response import word as string_of
 from proxy.core.dialects.request_fields import Guarded, RequestFields, said_in
 
 PICTURE: Final = "input_image"
@@ -49,4 +51,18 @@ def read_call(endpoint: str, body: bytes) -> Call:
         sound_bytes=inline.sound_bytes,
         inlined=tuple((start + begins, start + ends) for begins, ends in inline.spans),
         media=inline.size_bytes > 0 or holds_more_than_text(values),
+        background=bytes(values.get("background", b"")) not in (b"", b"false", b"null"),
+        continues=_continues(fields),
+        free=endpoint == INPUT_TOKENS,
     )
+
+
+def _continues(fields: RequestFields) -> tuple[str, ...]:
+    """The earlier response and the conversation that it goes on with. What is no id is left to the
+    vendor, which refuses it."""
+    conversation = fields.string("conversation")
+    members = fields.once("conversation", "id")
+    if members is not None and "id" in members:
+        conversation = string_of(members["id"])
+    ids = (fields.string("previous_response_id"), conversation)
+    return tuple(id for id in ids if id is not None)

@@ -8,7 +8,7 @@ from proxy.core.dialects.contract import Dialect
 from proxy.core.dialects.openai_chat.pictures import count_pictures
 from proxy.core.dialects.openai_chat.refusals import error_body, limit_fields
 from proxy.core.dialects.openai_responses.call import PICTURE, read_call
-from proxy.core.dialects.openai_responses.endpoints import ENDPOINTS
+from proxy.core.dialects.openai_responses.endpoints import ENDPOINTS, kept_path
 from proxy.core.dialects.openai_responses.meter import ResponseMeter
 from proxy.core.dialects.openai_responses.prompt import count_prompt_of
 from proxy.core.dialects.openai_responses.refusals import error_event
@@ -23,4 +23,5 @@ OPENAI_RESPONSES = Dialect(
     error_body=error_body,
     error_event=error_event,
     limit_fields=limit_fields,
+    kept_path=kept_path,
 )

@@ -1,0 +1,286 @@
+"""Answers that a vendor keeps: only those who asked for one may name it, and one that is written
+behind its answer is booked once, when it is seen whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.core.dialects.openai_responses.answers import (
+    USAGE,
+    T,
+    life,
+    message,
+    response,
+    said,
+    sse,
+)
+from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
+from tests.support.running import Running, config, running
+from tests.support.waiting import guard
+
+KEYS = {
+    "alice": {"team": "research", "secret": "sk-test", "limits": ["100_000 tokens/day"]},
+    "adam": {"team": "research", "secret": "sk-adam"},
+    "bob": {"team": "sales", "secret": "sk-bob"},
+    "carol": {"secret": "sk-carol"},
+}
+PRICES = [{"model": "*", "upstream": "mock", "input": "1", "output": "10", "currency": "USD"}]
+
+
+def settings(url: str) -> dict[str, object]:
+    teams = {"research": {}, "sales": {}}
+    return config(url, keys=KEYS, teams=teams, prices=PRICES)
+
+
+async def ask(
+    proxy: Running, method: str, path: str, body: object = None, key: str = "sk-test", *fields: str
+) -> RawAnswer:
+    client = await RawClient.connect(proxy.address)
+    try:
+        sent = b"" if body is None else json.dumps(body).encode()
+        lines = [f"Authorization: Bearer {key}", *fields]
+        if body is not None:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(sent)}"]
+        head = "".join(f"{line}\r\n" for line in lines)
+        await client.send(f"{method} {path} HTTP/1.1\r\nHost: proxy\r\n{head}\r\n".encode() + sent)
+        return await client.answer()
+    finally:
+        await client.aclose()
+
+
+class Vendor:
+    """Keeps responses: in the background they are whole once `whole` is set."""
+
+    def __init__(self) -> None:
+        self.whole = False
+        self.paths: list[str] = []
+
+    async def script(self, visit: Visit) -> None:
+        method, path, _ = visit.lines[0].decode().split(" ")
+        self.paths.append(f"{method} {path}")
+        id = "resp_b" if b'"background": true' in visit.body else "resp_1"
+        if method == "POST" and path == "/v1/responses" and id == "resp_1":
+            await visit.answer(
+                json.dumps(response(id=id, output=[message(T)], usage=USAGE)).encode(),
+                headers=("x-request-id: req_9",),
+            )
+        elif method == "POST" and path == "/v1/responses":
+            await visit.answer(json.dumps(response("queued", id=id, background=True)).encode())
+        elif method == "DELETE":
+            await visit.answer(b'{"id":"resp_1","object":"response.deleted","deleted":true}')
+        elif path.endswith("input_items"):
+            await visit.answer(b'{"object":"list","data":[]}')
+        elif path.endswith("input_tokens"):
+            await visit.answer(b'{"object":"response.input_tokens","input_tokens":11}')
+        elif path.endswith("stream=true"):
+            await visit.stream(
+                sse(life("created"), *said(T), life("completed", output=[message(T)], usage=USAGE))
+            )
+        elif path.endswith("/cancel"):
+            await visit.answer(json.dumps(response("cancelled", id="resp_b")).encode())
+        elif "resp_b" in path:
+            kept = (
+                response(id="resp_b", output=[message(T)], usage=USAGE)
+                if self.whole
+                else response("in_progress", id="resp_b")
+            )
+            await visit.answer(json.dumps(kept).encode())
+        else:
+            await visit.answer(
+                json.dumps(response(id="resp_1", output=[message(T)], usage=USAGE)).encode()
+            )
+
+
+async def used(proxy: Running) -> int:
+    """What alice's limit says is used."""
+    services = proxy.server.services
+    rules = proxy.server.snapshot.rules
+    limits = rules.limits_for("alice", "research", "mock", "m")
+    (state,) = await services.quota.states(limits, services.now_ms())
+    return state.used
+
+
+async def test_what_an_id_names_is_its_teams_alone(tmp_path: Path) -> None:
+    vendor = Vendor()
+    async with (
+        raw_upstream(vendor.script) as upstream,
+        running(tmp_path, settings(upstream.url)) as proxy,
+    ):
+        made = await ask(proxy, "POST", "/v1/responses", {"model": "m", "input": "x"})
+        assert made.status == 200 and b"resp_1" in made.body
+        asked = len(vendor.paths)
+        for key in ("sk-bob", "sk-carol"):
+            for method, path, body in (
+                ("GET", "/v1/responses/resp_1", None), ("DELETE", "/v1/responses/resp_1", None), ("POST", "/v1/responses/resp_1/cancel", {}),
+                ("GET", "/v1/responses/resp_1/input_items", None), ("POST", "/v1/responses", {"model": "m", "input": "x", "previous_response_id": "resp_1"}),
+                ("POST", "/v1/responses", {"model": "m", "input": "x", "conversation": {"id": "conv_1"}}), ("GET", "/v1/responses/resp_unknown", None),
+            ):  # fmt: skip
+                refused = await ask(proxy, method, path, body, key)
+                assert (refused.status, json.loads(refused.body)["error"]["code"]) == (
+                    404,
+                    "answer_not_found",
+                ), path
+        assert len(vendor.paths) == asked, "nothing of it reached the vendor"
+        for key in ("sk-test", "sk-adam"):
+            assert (
+                await ask(proxy, "GET", "/v1/responses/resp_1?include=x", None, key)
+            ).status == 200
+            assert (
+                await ask(proxy, "GET", "/responses/resp_1/input_items", None, key)
+            ).status == 200
+        assert (
+            await ask(
+                proxy,
+                "POST",
+                "/v1/responses",
+                {"model": "m", "input": "x", "previous_response_id": "resp_1"},
+                "sk-adam",
+            )
+        ).status == 200
+        streamed = await ask(proxy, "GET", "/v1/responses/resp_1?stream=true")
+        assert streamed.body.endswith(b"\n\n") and b"response.completed" in streamed.body
+        assert (await ask(proxy, "DELETE", "/v1/responses/resp_1")).body.endswith(
+            b'"deleted":true}'
+        )
+        rows = await proxy.records(8)
+    usage = [row for row in rows if row["endpoint"] == "/v1/responses"]
+    free = [row for row in rows if row["endpoint"] != "/v1/responses"]
+    assert [
+        (row["input_tokens"], row["output_tokens"], row["upstream_request_id"]) for row in usage
+    ] == [(700, 90, "resp_1")] * 2
+    assert {
+        (row["input_tokens"], row["output_tokens"], row["source"], row["cost_nano"], row["outcome"])
+        for row in free
+    } == {(0, 0, "none", 0, "completed")}
+    assert {row["endpoint"] for row in free} == {
+        "/v1/responses/{id}",
+        "/v1/responses/{id}/input_items",
+    }
+
+
+async def test_counting_a_prompt_is_free(tmp_path: Path) -> None:
+    vendor = Vendor()
+    async with (
+        raw_upstream(vendor.script) as upstream,
+        running(tmp_path, settings(upstream.url)) as proxy,
+    ):
+        counted = await ask(
+            proxy, "POST", "/v1/responses/input_tokens", {"model": "m", "input": "x"}
+        )
+        assert json.loads(counted.body)["input_tokens"] == 11
+        (row,) = await proxy.records(1)
+    assert (row["input_tokens"], row["output_tokens"], row["source"], row["cost_nano"]) == (
+        0,
+        0,
+        "none",
+        0,
+    )
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_response_in_the_background_is_booked_once_when_it_is_seen_whole(
+    tmp_path: Path, restart: bool
+) -> None:
+    vendor = Vendor()
+    async with raw_upstream(vendor.script) as upstream:
+        async with running(tmp_path, settings(upstream.url)) as proxy:
+            await ask(
+                proxy,
+                "POST",
+                "/v1/responses",
+                {"model": "m", "input": "x", "background": True, "max_output_tokens": 500},
+            )
+            (booked,) = await proxy.records(1)
+            assert (booked["finish_reason"], booked["source"], booked["output_tokens"]) == (
+                "queued",
+                "estimated",
+                500,
+            )
+            assert await used(proxy) >= 500
+            await ask(proxy, "GET", "/v1/responses/resp_b")
+            assert not [row for row in await proxy.records(2) if row["kind"] == "adjustment"]
+            if not restart:
+                await poll_twice(proxy, vendor)
+                assert await used(proxy) == 790
+        if restart:
+            async with running(tmp_path, settings(upstream.url)) as proxy:
+                await poll_twice(proxy, vendor)
+                assert await used(proxy) == 790
+            async with running(tmp_path, settings(upstream.url)) as proxy:
+                assert await used(proxy) == 790
+
+
+async def poll_twice(proxy: Running, vendor: Vendor) -> None:
+    vendor.whole = True
+    for _ in range(2):
+        assert (await ask(proxy, "GET", "/v1/responses/resp_b")).status == 200
+    rows = await proxy.records(5)
+    (late,) = [row for row in rows if row["kind"] == "adjustment"]
+    of_it = [row for row in rows if row["id"] == late["adjusts"] or row is late]
+    assert (
+        sum(row["input_tokens"] for row in of_it) == 700
+        and sum(row["output_tokens"] for row in of_it) == 90
+    )  # type: ignore[misc]
+    assert sum(row["cost_nano"] for row in of_it) == 700 * 1000 + 90 * 10_000  # type: ignore[misc]
+    assert (late["reason"], late["source"], late["finish_reason"]) == (
+        "late_close",
+        "reported",
+        "completed",
+    )
+
+
+async def test_leaving_a_response_in_the_background_is_not_free(tmp_path: Path) -> None:
+    going = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        await visit.stream(sse(life("created", id="resp_b"), *said("One.")), end=False)
+        going.set()
+        await visit.reader.read()
+
+    async with (
+        raw_upstream(script) as upstream,
+        running(tmp_path, settings(upstream.url)) as proxy,
+        guard(),
+    ):
+        client = await RawClient.connect(proxy.address)
+        body = json.dumps(
+            {
+                "model": "m",
+                "input": "x",
+                "background": True,
+                "stream": True,
+                "max_output_tokens": 400,
+            }
+        ).encode()
+        await client.send(
+            b"POST /v1/responses HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer sk-test\r\nContent-Length: %d\r\n\r\n"
+            % len(body)
+            + body
+        )
+        await client.head()
+        while b"One." not in await client.chunk():
+            pass
+        client.leave()
+        (row,) = await proxy.records(1)
+    assert (row["outcome"], row["output_tokens"]) == ("client_closed", 400)
+
+
+@pytest.mark.parametrize("key", ["sk-test", "sk-nobody"])
+async def test_a_websocket_is_told_to_post_before_anything_is_asked(
+    tmp_path: Path, key: str
+) -> None:
+    vendor = Vendor()
+    async with (
+        raw_upstream(vendor.script) as upstream,
+        running(tmp_path, settings(upstream.url)) as proxy,
+    ):
+        answer = await ask(proxy, "GET", "/v1/responses", None, key, "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: x")  # fmt: skip
+        assert answer.status == 426
+        assert (answer.header("upgrade"), answer.header("connection")) == (b"websocket", b"close")
+        assert json.loads(answer.body)["error"]["code"] == "websocket_not_offered"
+        assert (await ask(proxy, "GET", "/v1/responses")).status == 405
+    assert not vendor.paths
