@@ -1,7 +1,8 @@
-"""The admin plane: `/admin/v1` on a socket in the data directory, for this machine's command line,
-and on TCP for those with a token. Apart from the data plane.
+"""The admin plane: `/admin/v1`, with listeners apart from the data plane.
 
-`control_socket` is the file, `auth` says who may ask, `app` has the listeners and the routes'
-frame.
-`routes` lists the routes; what each of them does is a module named after its subject.
+It serves a socket in the data directory, for this machine's command line, and TCP for those with a
+token.
+
+`control_socket` is the socket's file, `auth` says who may ask, `app` has the listeners and the
+frame around each route. `routes` lists the routes. Each stands in a module named after its subject.
 """

@@ -1,8 +1,8 @@
-"""The admin plane's listeners and the frame around its routes: each request is checked, read,
-answered in JSON, and never a traceback.
+"""The admin plane's listeners, and the frame around its routes.
 
-A route is a function from what was asked to what is answered; it knows nothing of HTTP. The control
-socket and TCP serve the same routes.
+The frame checks and reads each request, and answers in JSON, never with a traceback. A route is a
+function from an `AdminRequest` to an answer; it knows nothing of HTTP. The control socket and TCP
+serve the same routes.
 """
 
 from __future__ import annotations
@@ -34,15 +34,14 @@ _Body = TypeVar("_Body")
 
 
 class AdminRequest(msgspec.Struct, frozen=True):
-    """A request that may be answered: who asks, and what."""
+    """A request that passed the checks: who asks, and for what."""
 
     asker: Asker
     query: Mapping[str, str]
     body: bytes
 
     def read(self, type: type[_Body]) -> _Body:
-        """The body as that type; an empty one is `{}`. Raises ProxyError 400 that names what is
-        wrong."""
+        """The body as that type; an empty one is `{}`. Raises ProxyError 400 with the reason."""
         try:
             return msgspec.json.decode(self.body or b"{}", type=type)
         except msgspec.MsgspecError as error:
@@ -50,7 +49,7 @@ class AdminRequest(msgspec.Struct, frozen=True):
 
 
 class AdminEndpoint(msgspec.Struct, frozen=True):
-    """`answer` returns what JSON can hold, or raises ProxyError."""
+    """A route. `answer` returns what JSON can hold, or raises ProxyError."""
 
     method: str
     path: str
@@ -74,11 +73,11 @@ class AdminPlane:
     async def start(
         self, settings: Settings, tokens: Callable[[], Mapping[str, AdminToken]]
     ) -> str:
-        """The listeners that the config asks for; the address on TCP, empty without a token.
-        OSError if `admin.listen` cannot be opened.
+        """Open the listeners that the config asks for.
 
-        A control socket that cannot be there keeps nobody from serving: it is a line in the log,
-        and commands that need it say so too.
+        Returns the address on TCP; it is empty without a token. Raises OSError if `admin.listen`
+        cannot be opened. A control socket that cannot be made is only logged: the proxy serves
+        without it, and commands that need it say so too.
         """
         try:
             await self.start_socket(settings.data_dir / NAME)
@@ -102,14 +101,16 @@ class AdminPlane:
     async def start_tcp(
         self, host: str, port: int, tokens: Callable[[], Mapping[str, AdminToken]]
     ) -> str:
-        """Listen on TCP for those with a token; the address as `host:port` with the port that was
-        taken. OSError if it cannot."""
+        """Listen on TCP for those with a token. Raises OSError if it cannot.
+
+        Returns `host:port` with the port that was taken.
+        """
         made = await self._runner(Guard(tokens, host))
         self._acceptor, taken = await listen(made, host, port)
         return shown(taken)
 
     async def aclose(self) -> None:
-        """No new requests; those being answered get a few seconds."""
+        """Take no new requests; give those being answered a few seconds."""
         if self._control is not None:
             self._control.remove()
         if self._acceptor is not None:
@@ -125,8 +126,8 @@ class AdminPlane:
             app.router.add_get(path, self._check)
         for route in self._routes:
             app.router.add_route(route.method, route.path, _handler(route, guard, self._header_s))
-        # What is not there is refused by the same rules: a stranger does not learn which routes
-        # exist.
+        # Unknown paths are refused by the same rules, so that a stranger does not learn which
+        # routes exist.
         app.router.add_route(
             "*",
             "/{path:.*}",
@@ -190,7 +191,7 @@ async def _in_json(
             "body_too_large",
             f"The admin API takes at most {BODY_BYTES_MAX} bytes.",
         )
-    except Exception:  # a defect of ours: the operator finds it in the log, who asks does not
+    except Exception:  # a defect of ours: it goes into the log, and not to the client
         _LOG.exception("%s %s failed", request.method, request.path)
         refusal = ProxyError(
             500, "api_error", "internal_error", "The proxy failed at this; its log says why."

@@ -1,5 +1,8 @@
-"""Who may ask the admin plane what. A page in an administrator's browser must not reach it,
-whatever it sends and whatever name it gives this machine."""
+"""Who may ask the admin plane what.
+
+A page in an administrator's browser must not reach it, whatever it sends and whatever name it gives
+this machine.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,11 @@ class Asker(msgspec.Struct, frozen=True):
 
 
 class Guard:
-    """The rules of one listener. `tokens` None is the control socket, whose file lets in nobody but
-    its owner; else the tokens in effect now, by name.
+    """The rules of one listener.
 
-    `host` is the listener's own, which a request may name besides an address and localhost: a name
-    that somebody else's server was looked up
-    under (DNS rebinding) is none of them.
+    `tokens` gives the tokens in effect now, by name. None is for the control socket, whose file
+    admits only its owner. `host` is the listener's own name: a request may name it, an address or
+    localhost. So a page that had its own name point here (DNS rebinding) is refused.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class Guard:
         self._host = host.lower()
 
     def check(self, method: str, headers: Mapping[str, str]) -> Asker:
-        """Lets the request pass, or raises ProxyError 401, 403 or 415. `headers` are found whatever
-        their case."""
+        """Accept the request, or raise ProxyError 401, 403 or 415.
+
+        `headers` ignore the case of names.
+        """
         if "Origin" in headers:
             raise _refused(
                 403,
@@ -75,19 +79,21 @@ class Guard:
             raise _refused(
                 403,
                 "host_refused",
-                "This is not how the admin listener is called: use its address, localhost, or the name in `admin.listen`.",
+                "This is not how the admin listener is called: use its address, localhost, or the "
+                "name in `admin.listen`.",
             )
         usable = {name: token for name, token in tokens.items() if token.token}
         if not usable:
             raise _refused(
                 403,
                 "admin_disabled",
-                "No token is configured: set one in `admin.tokens`, or use the command line on the proxy's machine.",
+                "No token is configured: set one in `admin.tokens`, or use the command line on "
+                "the proxy's machine.",
             )
         scheme, _, given = headers.get("Authorization", "").partition(" ")
         found: Asker | None = None
         secret = given.strip().encode("utf-8", "surrogateescape")
-        for name, token in usable.items():  # each is compared, so that the time says nothing
+        for name, token in usable.items():  # compare all, so that the time tells nothing
             if hmac.compare_digest(token.token.encode(), secret) and scheme.lower() == "bearer":
                 found = Asker(name, token.role)
         if found is None:

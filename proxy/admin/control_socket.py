@@ -1,9 +1,8 @@
-"""The control socket's file, `data_dir/control.sock`: who may open it is this user and nobody else,
-which is all the credential it needs.
+"""The control socket's file, `data_dir/control.sock`.
 
-A process that was killed leaves its file behind, so a file that nobody answers on is taken over.
-The data directory's lock is held by then: no other process
-of ours can be about to answer on it.
+Only this user may open it, which is all the credential it needs. A process that was killed leaves
+its file behind, so a file that nothing answers on is taken over. The data directory's lock is held
+by then, so no other process of ours can be about to answer on it.
 """
 
 from __future__ import annotations
@@ -24,22 +23,24 @@ class NoControlSocket(Exception):
 
 
 class ControlSocket:
-    """A listening socket at the path, mode 0600 from the start. Make it with the data directory's
-    lock held. Raises NoControlSocket."""
+    """A listening socket at the path, mode 0600 from the start. Raises NoControlSocket.
+
+    Make it with the data directory's lock held.
+    """
 
     def __init__(self, path: Path) -> None:
         length = len(os.fsencode(path))
         if length > PATH_BYTES_MAX:
             raise NoControlSocket(
-                f"{path} has {length} bytes, and a socket's path may have {PATH_BYTES_MAX}: choose a shorter data_dir"
+                f"{path} has {length} bytes, and a socket's path may have {PATH_BYTES_MAX}: "
+                "choose a shorter data_dir"
             )
         self.path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _make_way(path)
-            with contextlib.suppress(
-                OSError
-            ):  # Linux makes the file with the mode of the socket; elsewhere it gets the right one a moment later
+            # Linux makes the file with the mode of the socket; elsewhere `chmod` sets it below.
+            with contextlib.suppress(OSError):
                 os.fchmod(self.socket.fileno(), 0o600)
             self.socket.bind(str(path))
             path.chmod(0o600)
@@ -50,12 +51,13 @@ class ControlSocket:
             self.socket.close()
             if isinstance(error, OSError):
                 raise NoControlSocket(
-                    f"{path} cannot be made: {error.strerror or error}; choose a data_dir on a file system that can hold sockets"
+                    f"{path} cannot be made: {error.strerror or error}; choose a data_dir on a "
+                    "file system that can hold sockets"
                 ) from error
             raise
 
     def remove(self) -> None:
-        """Take the file away at the end, unless it is another one by now."""
+        """Remove the file at the end, unless it is another one by now."""
         with contextlib.suppress(OSError):
             if _identity(self.path) == self._identity:
                 self.path.unlink()
@@ -74,7 +76,7 @@ def _make_way(path: Path) -> None:
 
 
 def _answers(path: Path) -> bool:
-    """Whether a process listens there. A full backlog is one too."""
+    """Whether a process listens there, also one with a full backlog."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

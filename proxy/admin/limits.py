@@ -1,5 +1,7 @@
-"""`GET /admin/v1/limits?near=80` and `POST /admin/v1/limits/credit`: how limits stand, and credits
-on them (`proxy.quota.credits`)."""
+"""The states of limits, and credits on them (`proxy.quota.credits`).
+
+The routes are `GET /admin/v1/limits?near=80` and `POST /admin/v1/limits/credit`.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,13 @@ _LOG = logging.getLogger("tollkeeper.admin")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Fullest first."""
+    """All limits, the fullest first."""
 
     limits: list[LimitStatus]
 
 
 class CreditAnswer(msgspec.Struct, frozen=True):
-    """The credit's id in the book, and how its limit stands with it."""
+    """The credit's id in the book, and the state of its limit with it."""
 
     id: str
     credited: str

@@ -1,5 +1,7 @@
-"""`POST /admin/v1/prices/rerate`: one stretch of a period priced anew
-(`proxy.accounting.rerating`)."""
+"""`POST /admin/v1/prices/rerate` prices one stretch of a period anew.
+
+See `proxy.accounting.rerating`.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,10 @@ _LOG = logging.getLogger("tollkeeper.admin")
 
 
 def rerate_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminEndpoint:
-    """With the prices of the config in effect. One at a time: what two would book is the same, but
-    budgets must hear of it once."""
+    """The route, which uses the prices of the config in effect.
+
+    Runs take turns: two would book the same, but budgets must be told of it only once.
+    """
     turn = asyncio.Lock()
 
     async def answer(ask: AdminRequest) -> Rerated:
@@ -42,7 +46,10 @@ def rerate_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
             except LedgerError as error:
                 raise invalid_request(f"{error}.") from error
             except LedgerUnavailable as error:
-                message = f"The ledger cannot be used now ({error}). What is booked stays booked: the same again books the rest."
+                message = (
+                    f"The ledger cannot be used now ({error}). What is booked stays booked: the "
+                    "same again books the rest."
+                )
                 raise unavailable("ledger_unavailable", message) from error
         if not wanted.dry_run:
             _LOG.info(
@@ -58,8 +65,7 @@ def rerate_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
 
 
 def _tell_quota(services: Services, snapshot: Snapshot, adjustment: UsageRecord) -> None:
-    """A budget of the window in which the record counts gets back what was charged too much, and is
-    charged what was charged too little."""
+    """Count the difference in the budgets of the window in which the record counts."""
     if adjustment.charge_nano is None:
         return
     limits = snapshot.rules.limits_for(

@@ -14,8 +14,11 @@ from proxy.dataplane.snapshot import Snapshot
 
 
 class Process(msgspec.Struct, frozen=True):
-    """The running process. `ready` as /readyz says it; `backlog_records` have ended and are not in
-    the ledger yet; requests are priced by `price_version`."""
+    """The running process.
+
+    `ready` is what /readyz says. `backlog_records` have ended and are not in the ledger yet.
+    Requests are priced by `price_version`.
+    """
 
     version: str
     pid: int

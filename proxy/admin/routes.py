@@ -15,7 +15,7 @@ from proxy.dataplane.snapshot import Snapshot
 def admin_routes(
     services: Services, snapshot: Callable[[], Snapshot], why_not_ready: Callable[[], str | None]
 ) -> Sequence[AdminEndpoint]:
-    """`snapshot` is the config in effect, `why_not_ready` what /readyz says."""
+    """All routes. `snapshot` is the config in effect, `why_not_ready` what /readyz says."""
     return (
         process_route(services, snapshot, why_not_ready),
         rerate_route(services, snapshot),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-# From a cached embedding to a long reasoning answer; to the first byte; per token, where a person
-# reads along; inside the proxy.
-# The first two reach the default timeouts (`total` 1h, `first_byte` 10m): above its last bound a
-# histogram knows no quantile.
+# Durations reach from a cached embedding to a long reasoning answer. Times per token are those at
+# which a person reads along. Overhead is the time inside the proxy. The first two end at the
+# default timeouts (`total` 1h, `first_byte` 10m): a histogram has no quantile above its last bound.
 DURATION_BOUNDS_S = (
     0.01,
     0.05,

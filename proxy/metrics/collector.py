@@ -1,14 +1,12 @@
-"""The process's counts: plain accumulators behind the series that `proxy/metrics/definitions.py`
-declares, read at a scrape.
+"""The process's counts: accumulators behind the metrics of `definitions.py`, read at a scrape.
 
-Counting happens on the event loop, per finished request and never per chunk, into integers and
-dicts; the library's own counters cost seven times that.
-`collect` runs in a thread meanwhile: it only reads, and takes each dict by `copy()`, which no other
-thread can interrupt. Two series of one scrape may
-therefore be one request apart; none ever goes back.
+Counting happens on the event loop, for each finished request and never for a chunk, into integers
+and dicts; the library's own counters cost seven times that. `collect` runs in a thread at the same
+time. It only reads, and takes each dict by `copy()`, which no other thread can interrupt. Two
+metrics of one scrape may therefore be one request apart; none ever goes back.
 
-Label values come from the configuration, from our own code, or are model names under the rule in
-`_known`. No prompt, secret or end user is one.
+Label values come from the configuration or from our own code, or are model names by the rule in
+`_known`. No prompt, secret or end user is a label.
 """
 
 from __future__ import annotations
@@ -38,13 +36,15 @@ from proxy.metrics.upstream_limits import UpstreamLimits
 
 OTHER = "other"
 MODEL_CHARACTERS_MAX = 128
-# each brings some 40 lines of histograms; the largest public catalogues list about 500 models
+# Each model adds some 40 lines of histograms; the largest public catalogues list about 500 models.
 MODELS_LEARNED_MAX = 1_000
 
 
 class Metrics(Collector):
-    """Count by the methods below; read by `render`. Call `record` before `timing`: a model's first
-    2xx answer is what makes it a label."""
+    """The counts of a process. The methods below count, and `render` makes the page.
+
+    Call `record` before `timing`: a model becomes a label with its first 2xx answer.
+    """
 
     def __init__(self, settings: MetricsSettings, version: str) -> None:
         self._kept = tuple(name in settings.labels for name in DIMENSIONS)
@@ -52,8 +52,8 @@ class Metrics(Collector):
         self._dropped = 0
         self._models: set[str] = set()
         self._models_learned = 0
-        # By label values, what is exported; and by a record's own values, short cuts to the same
-        # objects.
+        # `_rows` is exported, by label values. `_row_of` has short cuts to the same objects, by a
+        # record's own values.
         self._rows: dict[tuple[str, ...], LedgerCounts] = {}
         self._row_of: dict[tuple[str | None, str, str | None, str], LedgerCounts] = {}
         self._pairs: dict[tuple[str, ...], ModelCounts] = {}
@@ -79,8 +79,10 @@ class Metrics(Collector):
         self._watched_histograms: dict[str, Callable[[], Snapshot]] = {}
 
     def configured(self, models: Iterable[str], key_expiries_ms: Mapping[str, int]) -> None:
-        """At start and after each reload: the model names that routes and prices spell out (globs
-        are ignored), and when keys expire."""
+        """Take the models and key expiries of the config, at the start and after each reload.
+
+        `models` are the names in routes and prices; globs among them are ignored.
+        """
         self._models.update(
             name
             for name in models
@@ -138,8 +140,10 @@ class Metrics(Collector):
         first_byte_s: float | None,
         output_tokens: int | None,
     ) -> None:
-        """Time a finished answer. `output_tokens` is for streams only: elsewhere the first byte
-        says nothing about the pace, so pass None."""
+        """Time a finished answer. Pass `output_tokens` for streams only, else None.
+
+        Without a stream the first byte says nothing about the pace.
+        """
         pair = self._pair_of.get((upstream, model))
         if pair is None:
             pair = self._pair(upstream, model)
@@ -150,8 +154,10 @@ class Metrics(Collector):
                 pair.per_token.observe((duration_s - first_byte_s) / (output_tokens - 1))
 
     def http(self, route: str, code: int) -> None:
-        """Count an answer on the data listener; `route` is a template of ours, never the client's
-        path."""
+        """Count an answer on the data listener.
+
+        `route` is a template of ours, never the client's path.
+        """
         self._http[route, code] = self._http.get((route, code), 0) + 1
 
     def refused(self, team: str | None, key: str | None, code: str) -> None:
@@ -194,14 +200,18 @@ class Metrics(Collector):
         self._reload_ok = ok
 
     def watch(self, name: str, read: Callable[[], float | None]) -> None:
-        """Let a part state one of `WATCHED` itself. `read` runs in the scrape's thread: it may only
-        look, and None means not known."""
+        """Let a part give the value of one of `WATCHED` at each scrape.
+
+        `read` runs in the scrape's thread and must change nothing. None is not known.
+        """
         assert name in WATCHED, f"{name} is not declared: add it to SPECS and WATCHED"
         self._watched[name] = read
 
     def watch_models(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
-        """The same for one of `WATCHED_BY_MODEL`: values by model, of which those are shown that
-        may be a label."""
+        """The same for one of `WATCHED_BY_MODEL`, with values by model.
+
+        Only models that may be a label are shown.
+        """
         assert name in WATCHED_BY_MODEL, (
             f"{name} is not declared: add it to SPECS and WATCHED_BY_MODEL"
         )
@@ -254,8 +264,7 @@ class Metrics(Collector):
         for collect in (self.limits.collect, self.upstream_limits.collect, *self._others):
             collect(families)
         for name, read in self._watched.items():
-            # The directory behind a gauge may be gone: its sample is missing then, the other
-            # samples are not.
+            # If the directory behind a gauge is gone, only its own sample is missing.
             with contextlib.suppress(OSError):
                 value = read()
                 if value is not None:
@@ -271,22 +280,25 @@ class Metrics(Collector):
     def _shown(
         self, team: str | None, key: str | None, model: str = "", upstream: str = ""
     ) -> tuple[str, ...]:
-        """The four labels; empty where not known, and where `metrics.labels` leaves one out (to
-        Prometheus an empty label is an absent one)."""
+        """The four labels. One that is not known or not in `metrics.labels` is empty.
+
+        To Prometheus an empty label is an absent one.
+        """
         values = (team or "", key or "", model, upstream)
         return tuple(value if kept else "" for value, kept in zip(values, self._kept, strict=True))
 
     def _known(self, model: str | None) -> str:
-        """A model is a label if the configuration names it or it has answered 2xx: any other name
-        is the client's to make up, so it is `other`."""
+        """The label of a model: its name if the config has it or it has answered 2xx.
+
+        Any other name may be made up by a client, so it is `other`.
+        """
         if model is None:
             return ""
         return model if model in self._models else OTHER
 
     def _learn(self, model: str | None) -> None:
-        """A model has answered 2xx."""
-        # Printable also means that UTF-8 can carry it: one name that it cannot would cost the whole
-        # page.
+        """Make a label of a model that has answered 2xx."""
+        # A printable name is also one that UTF-8 can carry; any other would break the whole page.
         if (
             model is None
             or model in self._models
@@ -301,15 +313,17 @@ class Metrics(Collector):
             self._dropped += 1
 
     def _room(self, table: Mapping[tuple[str, ...], object], labels: tuple[str, ...]) -> bool:
-        """Whether these labels are kept apart in their table; if not, that is counted."""
+        """Whether there is room for these labels in their table. If not, that is counted."""
         if labels in table or len(table) < self._combinations_max:
             return True
         self._dropped += 1
         return False
 
     def _row(self, record: UsageRecord) -> LedgerCounts:
-        """The slow path of `record`: find or make the row. Folded and unknown names come here each
-        time: they are unbounded, so there is no short cut to keep."""
+        """The slow path of `record`: find or make the row.
+
+        Folded and unknown names come here each time. They are unbounded, so they get no short cut.
+        """
         if record.status is not None and 200 <= record.status < 300:
             self._learn(record.model_requested)
         model = self._known(record.model_requested)
@@ -318,8 +332,7 @@ class Metrics(Collector):
             model == (record.model_requested or "") and len(self._row_of) < self._combinations_max
         )
         if not self._room(self._rows, labels):
-            # Team and upstream stay apart: both come from the configuration alone, and their sums
-            # stay true.
+            # Team and upstream are kept, so that their sums stay true; only the config names them.
             labels = self._shown(record.team, OTHER, OTHER, record.upstream)
             short_cut = False
         row = self._rows.get(labels)

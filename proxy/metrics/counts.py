@@ -1,4 +1,4 @@
-"""What is counted of one set of labels, and the samples that it gives."""
+"""The counts of one set of labels, and their samples."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class LedgerCounts:
 
 
 class ModelCounts:
-    """What is counted of one upstream and model."""
+    """The counts of one upstream and model."""
 
     __slots__ = (
         "_labels",
@@ -78,7 +78,7 @@ class ModelCounts:
 
     @property
     def model(self) -> str:
-        """The label."""
+        """The model's label."""
         return self._labels[1]
 
     def collect(self, families: Families) -> None:

@@ -1,5 +1,7 @@
-"""Every Prometheus series, declared once: name, type, labels, unit, meaning, and the buckets of the
-histograms. `docs/metrics.md` is held equal to it."""
+"""Every Prometheus metric, declared once: name, type, labels, unit and meaning.
+
+A test holds `docs/metrics.md` equal to it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,7 @@ PAIR = ("upstream", "model")
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """One metric as it is declared: name without the prefix, type, label names in order, unit, and
-    its meaning in one sentence."""
+    """One metric: its name without the prefix, type, label names in order, unit and meaning."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -80,28 +81,32 @@ SPECS: tuple[Spec, ...] = (
         "counter",
         ("model",),
         "requests",
-        "Requests whose cost was not known when they were booked: no price row, no exchange rate yet, or counts that a price needs and nobody stated.",
+        "Requests whose cost was not known when they were booked: no price row, no exchange rate "
+        "yet, or counts that a price needs and nobody stated.",
     ),
     Spec(
         "model_substituted_total",
         "counter",
         (),
         "requests",
-        "Requests that the vendor answered with another model than was asked for; a date, version or prefix in its name makes no other model.",
+        "Requests that the vendor answered with another model than was asked for; a date, version "
+        "or prefix in its name makes no other model.",
     ),
     Spec(
         "inconsistent_total",
         "counter",
         PAIR,
         "requests",
-        "Requests whose record is flagged: the vendor's counts contradict each other, part of an answer could not be read, or its service tier is in doubt.",
+        "Requests whose record is flagged: the vendor's counts contradict each other, part of an "
+        "answer could not be read, or its service tier is in doubt.",
     ),
     Spec(
         "usage_source_total",
         "counter",
         (*PAIR, "source"),
         "requests",
-        "Requests by where their token counts came from: reported, counted, estimated, partial or none.",
+        "Requests by where their token counts came from: reported, counted, estimated, partial or "
+        "none.",
     ),
     # The edge: what clients and upstreams experience.
     Spec(
@@ -116,7 +121,8 @@ SPECS: tuple[Spec, ...] = (
         "counter",
         ("team", "key", "code"),
         "requests",
-        "Requests the proxy refused by error code; team and key are empty where the caller is not known.",
+        "Requests the proxy refused by error code; team and key are empty where the caller is not "
+        "known.",
     ),
     Spec(
         "request_duration_seconds",
@@ -153,35 +159,42 @@ SPECS: tuple[Spec, ...] = (
         "counter",
         ("upstream", "policy"),
         "requests",
-        "Clients that left before the end of their answer, by what followed: stop, drain, no_room where the answer should have been read on and there was no place for it, or before_send where nothing had gone out.",
+        "Clients that left before the end of their answer, by what followed: stop, drain, no_room "
+        "where the answer should have been read on and there was no place for it, or before_send "
+        "where nothing had gone out.",
     ),
     Spec(
         "usage_questions_declined_total",
         "counter",
         ("upstream",),
         "requests",
-        "Streams that an upstream took only without the question for their usage (stream_usage: inject); its model is not asked for ten minutes, by this key alone until three keys were refused.",
+        "Streams that an upstream took only without the question for their usage (stream_usage: "
+        "inject); its model is not asked for ten minutes, by this key alone until three keys were "
+        "refused.",
     ),
     Spec(
         "upstream_errors_total",
         "counter",
         ("upstream", "kind"),
         "errors",
-        "Failures to reach an upstream or to hear it out, and answers under a 2xx status that fail (error_event) or are none (no_answer), by kind.",
+        "Failures to reach an upstream or to hear it out, and answers under a 2xx status that "
+        "fail (error_event) or are none (no_answer), by kind.",
     ),
     Spec(
         "upstream_ratelimit_remaining",
         "gauge",
         ("upstream", "unit"),
         "requests or tokens",
-        "What an upstream last said that it has left for us (x-ratelimit-remaining-requests, -tokens); no sample five minutes after.",
+        "What an upstream last said that it has left for us (x-ratelimit-remaining-requests, "
+        "-tokens); no sample five minutes after.",
     ),
     Spec(
         "estimate_error_ratio",
         "gauge",
         ("model",),
         "ratio",
-        "Estimated over stated tokens, minus one, of the answers that state theirs and were counted too.",
+        "Estimated over stated tokens, minus one, of the answers that state theirs and were "
+        "counted too.",
     ),
     # Limits: scope is proxy, upstream, team or key; id is whose limit it is, empty for the proxy's;
     # limit is its name, or what it limits;
@@ -213,21 +226,24 @@ SPECS: tuple[Spec, ...] = (
         "gauge",
         LIMIT_STATE,
         "Unix seconds",
-        "When all of it is there again if nothing more is used; no sample for totals and for concurrent requests.",
+        "When all of it is there again if nothing more is used; no sample for totals and for "
+        "concurrent requests.",
     ),
     Spec(
         "limit_crossings_total",
         "counter",
         (*LIMIT, "share"),
         "crossings",
-        "Times that use has reached a share of warn_at, once in each period; 1 where a limit that only warns was exceeded.",
+        "Times that use has reached a share of warn_at, once in each period; 1 where a limit that "
+        "only warns was exceeded.",
     ),
     Spec(
         "strict_breaches_total",
         "counter",
         LIMIT,
         "requests",
-        "Requests that used more of a strict limit than they could be bounded by: the vendor billed beyond its cap, or a dearer model answered.",
+        "Requests that used more of a strict limit than they could be bounded by: the vendor "
+        "billed beyond its cap, or a dearer model answered.",
     ),
     # Of the ledger: what `tollkeeper usage` says, also after a restart.
     Spec(
@@ -235,21 +251,24 @@ SPECS: tuple[Spec, ...] = (
         "gauge",
         ("team", "period", "currency"),
         "currency units",
-        "What a team was charged this day or month so far, in the configured zone; read from the ledger, adjustments included.",
+        "What a team was charged this day or month so far, in the configured zone; read from the "
+        "ledger, adjustments included.",
     ),
     Spec(
         "period_unpriced_requests",
         "gauge",
         ("team", "period"),
         "requests",
-        "Requests of a team this day or month so far that have no price now; read from the ledger, adjustments included.",
+        "Requests of a team this day or month so far that have no price now; read from the "
+        "ledger, adjustments included.",
     ),
     Spec(
         "period_tokens",
         "gauge",
         ("team", "period"),
         "tokens",
-        "Input and output tokens of a team this day or month so far, in the configured zone; read from the ledger.",
+        "Input and output tokens of a team this day or month so far, in the configured zone; read "
+        "from the ledger.",
     ),
     # Health: whether the books are being kept.
     Spec("journal_bytes", "gauge", (), "bytes", "Size of the journal on disk."),

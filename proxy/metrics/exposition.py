@@ -1,9 +1,8 @@
-"""The page of metrics in Prometheus' text format 0.0.4, written so that the event loop does not
-feel it.
+"""Writes the page of metrics in Prometheus' text format 0.0.4, without holding up the event loop.
 
 A page is made in a thread, and a thread that only computes keeps the interpreter for 5 ms at a
-time: streams would falter for as long as the page takes. So this one
-offers it to the others every few dozen samples, by `rest`. The library's own writer does not, and
+time. Streams would falter for as long as the page takes. So this one calls `rest` every few dozen
+samples, which hands the interpreter to the other threads. The library's own writer does not, and
 takes several times longer.
 """
 
@@ -17,7 +16,7 @@ from prometheus_client import Metric
 
 AT_A_TIME = 64  # samples: some 0.1 ms
 
-rest: Callable[[], None] = partial(sleep, 0)  # whoever waits for the interpreter gets it
+rest: Callable[[], None] = partial(sleep, 0)  # gives the interpreter to a waiting thread
 
 
 def page(families: Iterable[Metric]) -> bytes:

@@ -1,5 +1,4 @@
-"""From the accumulators to prometheus_client's metric families: what one scrape collects, in the
-order of the declarations."""
+"""What one scrape collects: prometheus_client's metric families, in the order of definition."""
 
 from __future__ import annotations
 
@@ -17,8 +16,10 @@ _Labels = TypeVar("_Labels", bound=tuple[str | int, ...])
 
 
 class Families:
-    """One family for every metric declared in `series.py`, also where it has no sample yet. A name
-    that was not declared is a KeyError."""
+    """One family for every metric of `definitions.py`, also for those without a sample.
+
+    A name that is not defined there is a KeyError.
+    """
 
     def __init__(self) -> None:
         self._values: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
@@ -42,22 +43,21 @@ class Families:
         return self._all
 
     def add(self, name: str, labels: Sequence[str], value: float) -> None:
-        """One sample of a counter or gauge; the label values in their declared order."""
+        """Add one sample of a counter or gauge; the label values in their declared order."""
         self._values[name].add_metric(labels, value)
 
     def nano(self, name: str, labels: Sequence[str], value_nano: int) -> None:
-        """One sample of money. This is the one division: what was added up before is an integer."""
+        """Add one sample of money. Only here an exact integer becomes a float."""
         self._values[name].add_metric(labels, value_nano / NANO)
 
     def counts(self, name: str, table: Mapping[_Labels, int]) -> None:
-        """The samples of a whole table, keyed by label values; the caller sees to it that nobody
-        changes it meanwhile."""
+        """Add the samples of a whole table, keyed by label values. It must not change meanwhile."""
         add = self._values[name].add_metric
         for labels, count in table.items():
             add([str(value) for value in labels], count)
 
     def histogram(self, name: str, labels: Sequence[str], snapshot: Snapshot) -> None:
-        """One histogram; here its buckets become cumulative."""
+        """Add one histogram; here its buckets become cumulative."""
         bounds_s, counts, sum_s = snapshot
         buckets: list[tuple[str, float]] = []
         total = 0

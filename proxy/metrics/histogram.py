@@ -1,4 +1,4 @@
-"""Durations in buckets. Knows nothing of how a page shows them."""
+"""Counts durations in buckets; how a page shows them is not its matter."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TypeAlias
 
-# A histogram at one moment: upper bounds in seconds, one count per bound and a last one for what
-# exceeds them all (not cumulative), the sum in seconds.
+# A histogram at one moment: upper bounds in seconds, one count for each bound and one for what is
+# beyond them all (not cumulative), and the sum in seconds.
 Snapshot: TypeAlias = tuple[Sequence[float], Sequence[int], float]
 
 
 class Histogram:
-    """`observe` is two list look-ups and an addition; a duration equal to a bound belongs to that
-    bound's bucket."""
+    """The counts of one histogram.
+
+    `observe` is two list look-ups and an addition. A duration equal to a bound belongs to that
+    bound's bucket.
+    """
 
     __slots__ = ("_bounds_s", "_counts", "_sum_s")
 

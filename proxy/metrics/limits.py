@@ -1,5 +1,4 @@
-"""The series of limits: how they stand, as last told, and how often one was used up to where it
-warns, or beyond its bound."""
+"""The metrics of limits: their states, their warnings, and breaches of strict ones."""
 
 from __future__ import annotations
 
@@ -14,8 +13,10 @@ OTHER = "other"
 
 
 class LimitMetrics:
-    """At most `series_max` limits; of what is beyond, the counts are kept under `other`, and
-    `dropped` counts it."""
+    """The states and counts of at most `series_max` limits.
+
+    Counts of further limits are kept under `other`, and `dropped` says how many there are.
+    """
 
     def __init__(self, series_max: int) -> None:
         self._series_max = series_max
@@ -25,7 +26,7 @@ class LimitMetrics:
         self.dropped = 0
 
     def show(self, states: Sequence[LimitState]) -> None:
-        """How the limits stand, for the next page."""
+        """Take the states of the limits for the next page."""
         self._states = states[: self._series_max]
         self.dropped += len(states) - len(self._states)
 
@@ -38,8 +39,11 @@ class LimitMetrics:
         self._count(self._breaches, (limit.scope, limit.scope_id, limit.id), count)
 
     def collect(self, families: Families) -> None:
-        """In the scrape's thread. What may come is counted from zero on: Prometheus does not see an
-        increase in a series that begins with 1."""
+        """Add the samples; runs in the scrape's thread.
+
+        Counts begin with a sample of zero: Prometheus sees no increase in a series that begins with
+        1.
+        """
         crossings: dict[tuple[str, ...], int] = {}
         breaches: dict[tuple[str, ...], int] = {}
         for state in self._states:

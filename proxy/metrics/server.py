@@ -1,9 +1,10 @@
-"""The metrics listener: `GET /metrics`, and health as on every listener. Its address is its own, so
-that who may scrape is a matter of the network.
+"""The metrics listener: `GET /metrics`, and health as on every listener.
+
+It has an address of its own, so that the network can decide who may scrape.
 
 The page is in the text format whatever `Accept` says. OpenMetrics would say nothing more (there are
-no exemplars) and takes twice the time, and
-prometheus_client's choice of an encoder fails on a version that is no number.
+no exemplars) and takes twice the time, and prometheus_client's choice of an encoder fails on a
+version that is no number.
 """
 
 from __future__ import annotations
@@ -25,13 +26,11 @@ STOP_S = 1.0  # for a scrape that hangs when the process stops
 
 
 class MetricsListener:
-    """Pages are rendered in a thread and one at a time: scrapes that come meanwhile get the same
-    page.
+    """Serves the page. It renders in a thread, one page at a time, for all scrapes of that time.
 
-    The page names teams and what they spend, and a scraper has no credential. So no web page gets
-    it: neither one that says so (`Origin`) nor
-    one that has pointed a name of its own here (`Host`), which `hosts` and the listener's own name
-    are not.
+    The page names teams and what they spend, and a scraper has no credential. So a web page must
+    not get it. It is recognised by its `Origin`, or by a `Host` that is neither the listener's own
+    name nor one of `hosts`: then it has pointed a name of its own here.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class MetricsListener:
         header_s: float = 10.0,
     ) -> None:
         self._metrics = metrics
-        self._prepare = prepare  # brings in what only the event loop can look at
+        self._prepare = prepare  # collects what only the event loop may look at
         self._health = health
         self._page: asyncio.Task[bytes] | None = None
         app = web.Application()
@@ -56,7 +55,7 @@ class MetricsListener:
         self._acceptor: Acceptor | None = None
 
     async def start(self, host: str, port: int) -> str:
-        """Listen; the address as `host:port` with the port that was taken. OSError if it cannot."""
+        """Listen. Returns `host:port` with the port that was taken. Raises OSError if it cannot."""
         self._hosts.append(host)
         await self._runner.setup()
         self._acceptor, taken = await listen(self._runner, host, port)
@@ -76,7 +75,8 @@ class MetricsListener:
         if not is_ours(request.headers.get("Host", ""), self._hosts):
             return web.Response(
                 status=403,
-                text="This is not how the metrics listener is called. Use its address, or write this name in `metrics.hosts`.\n",
+                text="This is not how the metrics listener is called. Use its address, or write "
+                "this name in `metrics.hosts`.\n",
             )
         if self._page is None or self._page.done():
             self._page = asyncio.create_task(self._render())

@@ -1,5 +1,7 @@
-"""What each team used today and this month, read from the ledger: the numbers of `tollkeeper
-usage`, for a gauge that outlives restarts."""
+"""What each team used today and this month, as gauges that outlive a restart.
+
+They are read from the ledger, and are the numbers of `tollkeeper usage`.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,10 @@ _LOG = logging.getLogger("tollkeeper.periods")
 
 
 class Spend:
-    """`refresh` before a page, `collect` in it. At most `series_max` teams and currencies of each
-    period are shown."""
+    """Reads the sums in `refresh`, before a page, and shows them in `collect`.
+
+    At most `series_max` teams and currencies of each period are shown.
+    """
 
     def __init__(
         self,
@@ -38,13 +42,11 @@ class Spend:
         self._now_s = now_s
         self._series_max = series_max
         self._rows: dict[Per, list[UsageRow]] = {}
-        self._until: tuple[float, int] | None = (
-            None  # when to read again: monotonic seconds, or a midnight in Unix milliseconds
-        )
+        # When to read again: monotonic seconds, and a midnight in Unix milliseconds.
+        self._until: tuple[float, int] | None = None
 
     async def refresh(self) -> None:
-        """Reads the ledger, in a thread, if what is known is not of the last seconds or of another
-        day."""
+        """Read the ledger in a thread, unless the last sums are recent and of the same day."""
         now_ms = self._now_ms()
         if self._until is not None and self._now_s() < self._until[0] and now_ms < self._until[1]:
             return
@@ -58,7 +60,7 @@ class Spend:
         self._until = self._now_s() + KEEP_S, end_ms
 
     def collect(self, families: Families) -> None:
-        """In the scrape's thread."""
+        """Add the samples; runs in the scrape's thread."""
         for period, rows in self._rows.items():
             tokens: dict[str, int] = {}
             unpriced: dict[str, int] = {}
@@ -67,7 +69,7 @@ class Spend:
                 name = team if isinstance(team, str) else ""
                 if isinstance(charge_nano, int) and isinstance(currency, str):
                     families.nano("period_charge", (name, period, currency), charge_nano)
-                # Rows of one team differ in their currency. A count that nobody knows adds nothing.
+                # Rows of one team differ in their currency. An unknown count adds nothing.
                 tokens[name] = tokens.get(name, 0) + sum(
                     count
                     for count in (row["input_tokens"], row["output_tokens"])

@@ -1,5 +1,7 @@
-"""How much each upstream last said that it leaves us: the `x-ratelimit-remaining-…` fields of its
-answers."""
+"""How much each upstream last said that we may still use.
+
+It is read from the `x-ratelimit-remaining-…` fields of its answers.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,14 @@ class UpstreamLimits:
         self._remaining: dict[tuple[str, str], tuple[int, float]] = {}
 
     def seen(self, upstream: str, headers: RawHeaders) -> None:
-        """Takes note of an answer's head. What is no plain number is passed over."""
+        """Read an answer's head. A value that is no plain number is ignored."""
         for name, unit in FIELDS.items():
             for value in values(headers, name):
                 if value.isdigit() and len(value) <= DIGITS_MAX:
                     self._remaining[upstream, unit] = int(value), self._now_s()
 
     def collect(self, families: Families) -> None:
-        """In the scrape's thread."""
+        """Add the samples; runs in the scrape's thread."""
         since_s = self._now_s() - STALE_S
         for labels, (remaining, seen_s) in self._remaining.copy().items():
             if seen_s >= since_s:
