@@ -52,8 +52,13 @@ def matches_caseless(pattern: str, model: str) -> bool:
     """
     glob, name = caseless(pattern), caseless(model)
     return fnmatch.fnmatchcase(name, glob) or fnmatch.fnmatchcase(
-        name.removeprefix(_PREFIX), glob.removeprefix(_PREFIX)
+        unprefixed(name), unprefixed(glob)
     )
+
+
+def unprefixed(model: str) -> str:
+    """A name, folded by `caseless`, without `models/` before it."""
+    return model.removeprefix(_PREFIX)
 
 
 def overlaps(one: str, other: str) -> bool:
@@ -62,9 +67,7 @@ def overlaps(one: str, other: str) -> bool:
     A set such as [ab] counts as any character.
     """
     first, second = (caseless(re.sub(r"\[[^\]]+\]", "?", glob)) for glob in (one, other))
-    return _overlap(first, second) or _overlap(
-        first.removeprefix(_PREFIX), second.removeprefix(_PREFIX)
-    )
+    return _overlap(first, second) or _overlap(unprefixed(first), unprefixed(second))
 
 
 def _overlap(first: str, second: str) -> bool:

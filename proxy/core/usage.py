@@ -39,6 +39,8 @@ class ChargeClass(enum.StrEnum):
     METERED = "metered"  # what the answer states; where it states nothing, nobody knows
 
 
+# The finish reason of an answer that a filter withheld: its vendor may well bill nothing for it.
+FILTERED = "content_filter"
 # Why a usage record has no tokens, in its `reason`. UNMETERED: they were to be stated and were not.
 FREE, PER_REQUEST, UNMETERED = "free", "per_request", "unmetered"
 
@@ -78,15 +80,16 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
             for count in (self.input_tokens, self.output_tokens, self.total_tokens)
         )
 
-    def beside(self, text_tokens: int) -> Usage:
-        """What this usage states if so much text was delivered.
+    def beside(self, text_tokens: int, *, answered: bool) -> Usage:
+        """What this usage states beside so much text, and beside an answer, if one came.
 
         Beside text a zero is no count: a server that has none sends it. So are the zeros of its
-        parts.
+        parts. Nor is an input of zero beside an answer without text: whatever answered has read its
+        prompt. An error, or what a filter withheld, is no answer here.
         """
         text = text_tokens > 0
         no_input = self.input_tokens == 0 and (
-            text or (self.output_tokens is not None and self.output_tokens > 0)
+            text or answered or (self.output_tokens is not None and self.output_tokens > 0)
         )
         no_output = self.output_tokens == 0 and text
         if not no_input and not no_output:

@@ -8,7 +8,7 @@ from time import monotonic
 from proxy.core.dialects.contract import Meter
 from proxy.core.entries import Marked
 from proxy.core.records.ending import Ending, How, OwnCount
-from proxy.core.usage import Usage
+from proxy.core.usage import FILTERED, Usage
 
 # one journal write for so many tokens delivered; also the most a crash can overcharge beyond one
 # chunk
@@ -86,7 +86,8 @@ class Progress:
         meter.end()
         if meter.usage is None:
             return meter.answered is not False
-        usage = meter.usage.beside(meter.output_measure)
+        answered = meter.answered is True and not meter.error and meter.finish_reason != FILTERED
+        usage = meter.usage.beside(meter.output_measure, answered=answered)
         return usage.input_tokens is None or usage.output_tokens is None or not meter.usage_current
 
     def ending(self, how: How) -> Ending:

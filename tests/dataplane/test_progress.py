@@ -161,3 +161,18 @@ def test_a_running_total_that_turns_out_final_is_marked_then():
     assert begun.take(DONE)
     assert begun.mark("x").final
     assert not begun.take(b": the end\n\n")
+
+
+@pytest.mark.parametrize(
+    ("finish", "unstated"), [("tool_calls", True), ("stop", True), ("content_filter", False)]
+)
+def test_zeros_beside_an_answer_leave_its_prompt_to_be_counted(finish: str, unstated: bool) -> None:
+    begun = progress()
+    relay(
+        begun,
+        b'data: {"choices":[{"index":0,"delta":{"role":"assistant"},"finish_reason":"%b"}]}\n\n'
+        % finish.encode(),
+        b'data: {"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}\n\n',
+        DONE,
+    )
+    assert begun.unstated is unstated

@@ -26,7 +26,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.core.model_names import caseless, matches, matches_caseless
+from proxy.core.model_names import caseless, matches, matches_caseless, unprefixed
 from proxy.core.pricing.amounts import PARTS
 
 RATES: Final = (*PARTS, "image", "search", "request")
@@ -122,9 +122,8 @@ class PriceList:
         found: dict[PriceRow, bool] = {}
         for model, is_served in ((served, True), (requested, False)):
             if model is not None:
-                for row in self._matching(model):
-                    if row.upstream in (None, upstream):
-                        found.setdefault(row, is_served)
+                for row in self._matching(model, upstream):
+                    found.setdefault(row, is_served)
         return tuple(sorted(found, key=lambda row: _order(row, found[row])))
 
     def literals(self, upstream: str) -> list[str]:
@@ -138,18 +137,26 @@ class PriceList:
             }
         )
 
-    def _matching(self, model: str) -> list[PriceRow]:
-        """The rows that match in any letter case.
+    def _matching(self, model: str, upstream: str) -> list[PriceRow]:
+        """The rows of this upstream, or of any, that match in any letter case.
 
-        Some vendors ignore case, and a capital must not make a dear model cheap or unpriced. Rows
-        that fit letter by letter win over those of the same name that do not.
+        Some vendors ignore case and take a name with `models/` before it or without. Neither may
+        make a dear model cheap or unpriced. Rows that fit letter by letter win over those of the
+        same name that do not, and the operator's for a name with `models/` over those without.
         """
         folded = caseless(model)
-        found = list(self._literal.get(folded, ()))
+        found = self._written_out(folded, upstream)
+        plain = unprefixed(folded)
+        if plain != folded and all(row.rank for row in found):
+            found += self._written_out(plain, upstream)
         for text, row in self._globs:
             # Looked for first: a bundled table has hundreds of globs, and who makes up a name for
             # each request would have all of them tried.
-            if text in folded and matches_caseless(row.model, folded):
+            if (
+                row.upstream in (None, upstream)
+                and text in folded
+                and matches_caseless(row.model, folded)
+            ):
                 found.append(row)
         exact = [row for row in found if row.rank == 0 and matches(row.model, model)]
         names = {caseless(row.model) for row in exact}
@@ -158,6 +165,9 @@ class PriceList:
             for row in found
             if row.rank or (row not in exact and caseless(row.model) not in names)
         ]
+
+    def _written_out(self, folded: str, upstream: str) -> list[PriceRow]:
+        return [row for row in self._literal.get(folded, ()) if row.upstream in (None, upstream)]
 
 
 def is_literal(glob: str) -> bool:

@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from proxy.core.usage import Usage
+from proxy.core.usage import FILTERED, Usage
 
 
 class How(enum.StrEnum):
@@ -69,3 +69,11 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def counts_all(self) -> bool:
         """Whether the stated output counts all that was delivered."""
         return self.usage_current or self.usage_final
+
+    @property
+    def believed(self) -> Usage | None:
+        """What was stated, without the zeros that are no counts."""
+        if self.usage is None:
+            return None
+        failed = self.how is How.ERROR_EVENT or self.finish_reason == FILTERED
+        return self.usage.beside(self.output_measure, answered=self.answered is True and not failed)

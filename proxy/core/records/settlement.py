@@ -27,11 +27,12 @@ Every decision about what to charge is in this file and nowhere else.
 2. Input stated or estimated. Output as the usage says if it is final, else the larger of what was
    delivered (or marked) and what was stated last.
 
-A zero beside delivered text is not stated. An output that was stated before the last text has not
-counted it: the larger of it and what was delivered is charged, as an estimate. A total alone is
-divided as the estimates are. A total that was stated before the last text counts as far as it says
-more than both. The rows of the client win over those of the upstream. A status that is not 2xx is
-never charged by estimate, even if the client left. Nothing sent: no record.
+A zero beside delivered text is not stated, nor an input of zero beside an answer. An output that
+was stated before the last text has not counted it: the larger of it and what was delivered is
+charged, as an estimate. A total alone is divided as the estimates are; one that was stated before
+the last text counts as far as it says more than both. The rows of the client win over those of the
+upstream. A status that is not 2xx is never charged by estimate, even if the client left. Nothing
+sent: no record.
 
 A request whose path is passed through has a charge class, which comes before the table: free and
 per request have no tokens, and metered has what is stated. Where that is nothing, under a 2xx or
@@ -61,8 +62,6 @@ _WEAKNESS = {source: rank for rank, source in enumerate(Source)}  # declared str
 _TEXT_CHARS_MAX = 256  # a record has a bounded size; ids and names come from upstreams
 _ANSWERED_OK = range(200, 300)
 _SURE = (Source.REPORTED, Source.NONE)
-
-
 _WHOLE = (How.ANSWERED, How.CLIENT_LEFT_DRAINED)
 
 
@@ -228,7 +227,7 @@ def _charge(opened: Opened, ending: Ending) -> _Charge:
         return _NOTHING
     if refused:
         return _as_stated_or(ending.usage, _NOTHING)
-    usage = None if ending.usage is None else ending.usage.beside(ending.output_measure)
+    usage = ending.believed
     unstated = _unstated(opened, ending)
     if usage is not None and usage.total_tokens is not None:
         unstated = _divided(usage, usage.total_tokens, unstated, counts_all=ending.counts_all)
@@ -264,9 +263,9 @@ def _reason(charge_class: ChargeClass | None) -> str | None:
 def _all_stated(ending: Ending) -> _Charge | None:
     """The row of nearly every answer, without the others: both counts of all that came are
     stated."""
-    if ending.usage is None or not (ending.answered and ending.counts_all):
+    usage = ending.believed
+    if usage is None or not (ending.answered and ending.counts_all):
         return None
-    usage = ending.usage.beside(ending.output_measure)
     if usage.input_tokens is None or usage.output_tokens is None or usage.total_tokens is not None:
         return None
     return _Charge(usage.input_tokens, usage.output_tokens, Source.REPORTED, Source.REPORTED, usage)

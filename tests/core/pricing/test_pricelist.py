@@ -68,6 +68,13 @@ CASES: list[tuple[list[PriceRow], dict[str, object]]] = [
     ([row("gpt-4o", hours_utc=(1380, 1)), row("gpt-4o")], {"at_ms": 10 * DAY_MS - 1}),
     ([row("gpt-4o"), row("gpt-4o", hours_utc=(1380, 1))], {"at_ms": 10 * DAY_MS + 60_000}),
     ([row("gpt-4o"), row("gpt-4o", upstream="other")], {}),
+    # With `models/` before the name, which some vendors take for nothing.
+    ([row("gpt-4o"), row("*")], {"requested": "models/GPT-4o"}),
+    ([row("gpt-4o"), row("models/gpt-4o", upstream="other")], {"requested": "models/gpt-4o"}),
+    ([row("models/gpt-4o"), row("gpt-4o")], {"requested": "models/gpt-4o"}),
+    ([row("models/gpt-4o"), row("gpt-4o", service_tier="flex")], {"requested": "models/gpt-4o", "tier": "flex"}),
+    ([row("gpt-4o"), row("models/gpt-4o", rank=1)], {"requested": "models/gpt-4o"}),
+    ([row("gpt-4o")], {"served": "models/gpt-4o", "requested": None}),
     # What was served and what was asked for.
     ([row("gpt-4o-2024"), row("gpt-4o")], {"served": "gpt-4o-2024"}),
     # the lengths of names written out say nothing

@@ -53,7 +53,7 @@ answered                      200     STATED          no     25         no      
 answered                      200     STATED          no     44         yes        70     44      reported  estimated  estimated  completed
 answered                      200     ZERO            yes    25         yes        100    25      estimated estimated  estimated  completed
 answered                      200     ZERO            no     25         yes        100    25      estimated estimated  estimated  completed
-answered                      200     ZERO            yes    0          yes        0      0       reported  reported   reported   completed
+answered                      200     ZERO            yes    0          yes        100    0       estimated reported   estimated  completed
 answered                      200     NO_PROMPT       yes    25         yes        100    30      estimated reported   estimated  completed
 answered                      200     NO_PROMPT       yes    0          yes        100    30      estimated reported   estimated  completed
 answered                      200     NO_TEXT         yes    25         yes        70     25      reported  estimated  estimated  completed
@@ -211,7 +211,7 @@ answered              no   -       no     0    0    none       upstream_failed
 answered              no   ZERO    yes    0    0    none       upstream_failed
 answered              no   STATED  no     70   30   reported   completed
 answered              no   TOTAL   no     50   0    estimated  completed
-answered              yes  ZERO    no     0    0    reported   completed
+answered              yes  ZERO    no     100  0    estimated  completed
 answered              yes  -       no     100  9    estimated  completed
 error_event           no   -       no     0    0    none       upstream_failed
 error_event           no   ZERO    no     0    0    none       upstream_failed
@@ -251,6 +251,26 @@ def test_what_is_no_answer_costs_nothing(row: list[str]) -> None:
         "no fee for what is no answer"
     )
     assert not record.inconsistent
+
+
+@pytest.mark.parametrize(
+    ("how", "finish", "expected"),
+    [
+        (How.ANSWERED, "stop", (100, 0, "estimated")),
+        (How.ANSWERED, "tool_calls", (100, 0, "estimated")),
+        (How.ANSWERED, None, (100, 0, "estimated")),
+        (How.ANSWERED, "content_filter", (0, 0, "reported")),
+        (How.ERROR_EVENT, "error", (0, 0, "partial")),
+    ],
+)
+def test_what_answered_without_a_word_has_read_its_prompt(
+    how: How, finish: str | None, expected: tuple[int, int, str]
+) -> None:
+    """Zeros beside a call without arguments are as little a count as beside text; beside what a
+    filter withheld, or beside an error, they may well be the bill."""
+    ending = Ending(how=how, status=200, usage=ZERO, usage_final=True, finish_reason=finish)
+    record = settle(OPENED, ending, "w0", UNPRICED)
+    assert (record.input_tokens, record.output_tokens, str(record.source)) == expected
 
 
 @pytest.mark.parametrize(
@@ -306,8 +326,8 @@ MARKS = [
         [(512, None, False, 200), (512, STATED, True, 200)],
         (70, 30, "reported", 200),
     ),
-    ("a reported zero is zero", [(0, ZERO, True, 200)], (0, 0, "reported", 200)),
-    ("but not beside text", [(512, ZERO, True, 200)], (100, 512, "estimated", 200)),
+    ("no answer read nothing", [(0, ZERO, True, 200)], (100, 0, "estimated", 200)),
+    ("nor beside text", [(512, ZERO, True, 200)], (100, 512, "estimated", 200)),
     (
         "nor before it",
         [(0, ZERO, True, 200), (512, ZERO, False, 200)],
