@@ -104,7 +104,8 @@ class Progress:
                 upstream_request_id=self.request_id,
             )  # fmt: skip
         meter.end()
-        over = how is How.ANSWERED or (how is How.CLIENT_LEFT and meter.complete)
+        # A client that closes when it reads the vendor's error has not ended the answer: that had.
+        over = how in (How.ANSWERED, How.CLIENT_LEFT)
         if meter.error and over and self.status is not None and self.status < 400:
             how = How.ERROR_EVENT
         return Ending(
