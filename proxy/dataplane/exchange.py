@@ -250,6 +250,7 @@ class Exchange:
         """What the upstream has not stated is counted, if anything was delivered of which it could
         be. The drain may settle meanwhile, without it."""
         progress = self.relay.progress
+        progress.end()
         if self._opened.charge_class is None and progress.unstated and not self._settled:
             assert progress.meter is not None
             progress.counted = await self._counting.over(progress.meter)

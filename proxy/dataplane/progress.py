@@ -7,8 +7,11 @@ from time import monotonic
 
 from proxy.core.dialects.contract import Meter
 from proxy.core.entries import Marked
+from proxy.core.http.headers import first_text
+from proxy.core.http.response_head import AnswerHead
 from proxy.core.records.ending import Ending, How, OwnCount
 from proxy.core.usage import FILTERED, Usage
+from proxy.dataplane.admission import Admitted
 
 # one journal write for so many tokens delivered; also the most a crash can overcharge beyond one
 # chunk
@@ -38,6 +41,21 @@ class Progress:
         self._marked_tokens = 0
         self._marked_usage: Usage | None = None
         self._marked_final = False
+
+    def open_meter(self, admitted: Admitted, head: AnswerHead) -> None:
+        """An answer begins, and its meter with it."""
+        bodies = admitted.snapshot.settings.bodies
+        self.meter = admitted.dialect.open_meter(
+            stream=admitted.opened.stream,
+            status=head.code,
+            event_bytes_max=bodies.event_max_bytes,
+            answer_bytes_max=bodies.answer_max_bytes,
+            content_type=first_text(head.headers, b"content-type"),
+            content_encoding=first_text(head.headers, b"content-encoding"),
+            cached_inside_input=admitted.upstream.settings.cached_inside_input,
+            measure=admitted.counting.measure,
+            text_bytes_max=admitted.counting.text_bytes_max,
+        )
 
     @property
     def complete(self) -> bool:
@@ -77,13 +95,22 @@ class Progress:
             model_served=meter.model_served,
         )
 
+    def end(self) -> None:
+        """The answer is over: reads what has waited for its end. Idempotent."""
+        if self.meter is not None:
+            self.meter.end()
+
+    @property
+    def shows_its_end(self) -> bool:
+        """Whether the answer itself says that it is whole. Known after `end`."""
+        return self.meter is not None and self.meter.shows_its_end
+
     @property
     def unstated(self) -> bool:
-        """Whether the answer, which is over, leaves anything to be counted."""
+        """Whether the answer leaves anything to be counted. Known after `end`."""
         meter = self.meter
         if meter is None or self.status is None or not 200 <= self.status < 300:
             return False
-        meter.end()
         if meter.usage is None:
             return meter.answered is not False
         answered = meter.answered is True and not meter.error and meter.finish_reason != FILTERED
@@ -93,6 +120,7 @@ class Progress:
     def ending(self, how: How) -> Ending:
         """All of it, for the settlement. An answer that was read whole and says inside that it
         failed is an error event."""
+        self.end()
         meter = self.meter
         duration_s = monotonic() - self.started_s
         first_byte_ms = (
@@ -103,7 +131,6 @@ class Progress:
                 how=how, status=self.status, answered=None, output_held=self.output_held, duration_ms=int(duration_s * 1000),
                 upstream_request_id=self.request_id,
             )  # fmt: skip
-        meter.end()
         # A client that closes when it reads the vendor's error has not ended the answer: that had.
         over = how in (How.ANSWERED, How.CLIENT_LEFT)
         if meter.error and over and self.status is not None and self.status < 400:

@@ -25,12 +25,11 @@ from proxy.dataplane.progress import Progress
 from proxy.dataplane.response import RelayedResponse
 from proxy.dataplane.services import Services, journal_unavailable
 from proxy.dataplane.upstream.connection import UpstreamConnection
+from proxy.dataplane.upstream.overdue import overdue
 from proxy.journal import JournalUnavailable
 
-DECLINES = (
-    400,
-    422,
-)  # how vendors refuse a member that they do not know; pydantic's servers with 422
+# How vendors refuse a member that they do not know; pydantic's servers with 422.
+DECLINES = (400, 422)
 LOG = logging.getLogger("tollkeeper.relay")
 
 
@@ -38,10 +37,12 @@ class Relay:
     """Sends one request on a connection in hand and passes its answer on. `over` is done when there
     is nothing more to pass.
 
-    how · the ending, once decided     error · what the client is told, if the answer has not begun     clean · the answer was read to its proper end
+    how · the ending, once decided          clean · the answer was read to its proper end
+    error · what the client is told, if the answer has not begun
+
     `spliced`: the request asks for usage on the client's behalf. A refusal of it (400, 422) ends
-    the attempt with `declined`, nothing passed on; and the usage event that
-    the client did not ask for is taken out of its answer.
+    the attempt with `declined`, and nothing is passed on. The usage event that the client did not
+    ask for is taken out of its answer.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Relay:
         sent: Callable[[], None],
     ) -> None:
         self._services = services
+        self._admitted = admitted
         self._settings = admitted.snapshot.settings
         self._dialect = admitted.dialect
         self._works_on = admitted.call.background  # its vendor does, whatever the client does
@@ -81,9 +83,8 @@ class Relay:
         self._answer: RelayedResponse | None = None
         self._growing: asyncio.Task[None] | None = None
         self._ended_by_limit = False  # and was told: the answer has a proper end
-        self._told: ProxyError | None = (
-            None  # a limit ends the stream, and its client is told so at the next end of an event
-        )
+        # A limit ends the stream; its client is told so at the next end of an event.
+        self._told: ProxyError | None = None
 
     def hold(self, connection: UpstreamConnection) -> None:
         """Takes charge of the connection, which from here on is released or discarded by the
@@ -152,10 +153,9 @@ class Relay:
             self.decide(How.ANSWERED, error=self._upstream.credential_rejected(head.code))
             return
         self._body = body
-        bodies = self._settings.bodies
         strip = None
         if self._spliced and head.code < 400 and self._dialect.usage_filter is not None:
-            strip = self._dialect.usage_filter(bodies.event_max_bytes)
+            strip = self._dialect.usage_filter(self._settings.bodies.event_max_bytes)
         self._answer = RelayedResponse(
             self._request,
             self._upstream,
@@ -165,17 +165,7 @@ class Relay:
             added=self._hold.fields,
             strip=strip,
         )
-        self.progress.meter = self._dialect.open_meter(
-            stream=self._opened.stream,
-            status=head.code,
-            event_bytes_max=bodies.event_max_bytes,
-            answer_bytes_max=bodies.answer_max_bytes,
-            content_type=first_text(head.headers, b"content-type"),
-            content_encoding=first_text(head.headers, b"content-encoding"),
-            cached_inside_input=self._upstream.settings.cached_inside_input,
-            measure=self._counting.measure,
-            text_bytes_max=self._counting.text_bytes_max,
-        )
+        self.progress.open_meter(self._admitted, head)
 
     def body_received(self) -> None:
         """Passes on whatever has arrived, as far as the client keeps up."""
@@ -266,24 +256,22 @@ class Relay:
         """Called once a second: ends what takes too long."""
         if self.how is not None or self._connection is None or self.sent_s == 0.0:
             return
-        timeouts = self._upstream.timeouts
-        if (
-            self._draining_since_s is not None
-            and now_s - self._draining_since_s > self._settings.after_client_left.timeout_s
-        ):
+        since_s = self._draining_since_s
+        if since_s is not None and now_s - since_s > self._settings.after_client_left.timeout_s:
             self._leave(unread=True)
-        elif now_s - self.sent_s > timeouts.total_s:
-            self._time_out(f"took longer than {timeouts.total_s:g} s")
-        elif self.progress.status is None:
-            if now_s - self.sent_s > timeouts.first_byte_s:
-                self._time_out(f"did not begin its answer within {timeouts.first_byte_s:g} s")
-        elif self.progress.bytes_out != self._last_seen[0]:
+            return
+        if self.progress.bytes_out != self._last_seen[0]:
             self._last_seen = (self.progress.bytes_out, now_s)
-        elif now_s - self._last_seen[1] > timeouts.idle_s:
-            if self._client.paused and not self._left:
-                self._client.abort()  # it is the client who does not read: it counts as gone
-            else:
-                self._time_out(f"fell silent for {timeouts.idle_s:g} s")
+        late = overdue(
+            self._upstream.timeouts,
+            now_s - self.sent_s,
+            now_s - self._last_seen[1],
+            begun=self.progress.status is not None,
+        )
+        if late is not None and late.silent and self._client.paused and not self._left:
+            self._client.abort()  # it is the client who does not read: it counts as gone
+        elif late is not None:
+            self._time_out(late.what)
 
     # Steps.
 
@@ -363,17 +351,13 @@ class Relay:
     def _ended_by_anybody(self) -> bool:
         """Whether only a FIN tells that the answer is whole, which over TLS anybody on the way can
         send."""
-        answer, meter, connection = self._answer, self.progress.meter, self._connection
-        if (
-            answer is None
-            or not answer.ends_with_connection
-            or connection is None
-            or not connection.truncated
-        ):
+        answer, connection = self._answer, self._connection
+        if answer is None or connection is None:
             return False
-        if meter is not None:
-            meter.end()
-        return meter is None or not meter.shows_its_end
+        if not (answer.ends_with_connection and connection.truncated):
+            return False
+        self.progress.end()
+        return not self.progress.shows_its_end
 
     def _fail_upstream(self, what: str, kind: str = "reset") -> None:
         if not self._end_complete():
