@@ -33,7 +33,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input_estimate: int = 0  # tokens, charged as input if nothing is reported
     tier_asked: str | None = None  # the service tier that the request asks for
     images: int | None = None  # in the request, for prices per image; None: not counted
-    charge_class: ChargeClass | None = None  # how a path that is passed through is charged
+    charge_class: ChargeClass | None = None  # where no tokens are metered
 
 
 class Marked(msgspec.Struct, frozen=True, kw_only=True, gc=False):

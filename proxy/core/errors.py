@@ -12,7 +12,7 @@ class ProxyError(Exception):
     `status` HTTP status · `type` OpenAI's error family · `code` stable identifier of this project ·
     `message` for a person ·
     `param` the field at fault, if one · `headers` extra response headers as (name, value) pairs ·
-    `close` end the connection after the answer.
+    `close` end the connection after the answer · `request_id` to quote, once we know who asks.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class ProxyError(Exception):
         self.param = param
         self.headers = headers
         self.close = close
+        self.request_id: str | None = None
 
 
 def invalid_request(

@@ -370,6 +370,7 @@ def _upstream(snapshot: Snapshot, tenant: Tenant, call: Call) -> Upstream:
             f"This key may not call {call.model[:100]!r}; it may call: {', '.join(tenant.models)}."
         )
         raise ProxyError(403, "invalid_request_error", "model_not_allowed", message, param="model")
+    snapshot.check_served(upstream, call.endpoint)
     forbid_fields(call.steering, upstream.settings.allow_fields)
     snapshot.check_usable(tenant, upstream)
     return upstream

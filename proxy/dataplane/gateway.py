@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 from proxy.core.dialects.contract import Dialect, KeptPath
-from proxy.core.dialects.registry import BY_ENDPOINT, DEFAULT, kept_at
+from proxy.core.dialects.registry import BY_ENDPOINT, kept_at, spoken_by
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.http.headers import CREDENTIALS, first
 from proxy.core.http.health import Health
@@ -48,7 +48,7 @@ class Gateway:
         know who asks."""
         path = request.target.partition("?")[0]
         route = path if path in ("/healthz", "/readyz") else _canonical(path)
-        caller = Caller(self.snapshot, route, BY_ENDPOINT.get(route, DEFAULT))
+        caller = Caller(self.snapshot, route, BY_ENDPOINT.get(route) or spoken_by(request.headers))
         try:
             await self._route(request, route, caller)
         except ProxyError as error:
@@ -80,7 +80,9 @@ class Gateway:
             tenant = self._admit(request, caller)
             self._services.inflight += 1
             try:
-                await self._models.answer(request, caller.snapshot, tenant, route, caller.id)
+                await self._models.answer(
+                    request, caller.snapshot, tenant, route, caller.id, caller.dialect
+                )
             finally:
                 self._services.inflight -= 1
         elif route == "/v1/usage" or route.startswith(RECORDS):
@@ -177,6 +179,8 @@ class Gateway:
         if tenant is not None:
             headers.append((b"x-tollkeeper-id", caller.id.encode()))
             headers += caller.fields
+            error.request_id = caller.id
+            headers.append((caller.dialect.request_id_field, caller.id.encode()))
             support = caller.snapshot.settings.support
             whom = f" Ask {support}." if support else ""
             error.message = f"{error.message}{whom} (Request id, if you ask for help: {caller.id})"

@@ -232,7 +232,7 @@ class _Prober:
             answer = await self._fetch(self._upstream.head("POST", CHAT, headers, len(body)) + body)
         except _NoAnswer as error:
             return Heard(None, None, str(error))
-        heard = _heard(answer, cached_inside_input=self._upstream.settings.cached_inside_input)
+        heard = _heard(answer, cached_inside_input=self._upstream.cached_inside_input(DEFAULT))
         if heard.usage is not None:
             self._tokens += sum(
                 count

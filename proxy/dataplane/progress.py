@@ -52,7 +52,7 @@ class Progress:
             answer_bytes_max=bodies.answer_max_bytes,
             content_type=first_text(head.headers, b"content-type"),
             content_encoding=first_text(head.headers, b"content-encoding"),
-            cached_inside_input=admitted.upstream.settings.cached_inside_input,
+            cached_inside_input=admitted.upstream.cached_inside_input(admitted.dialect),
             measure=admitted.counting.measure,
             text_bytes_max=admitted.counting.text_bytes_max,
         )

@@ -10,6 +10,7 @@ from proxy.config.price_terms import price_book_of
 from proxy.config.prices import table_of
 from proxy.config.settings import ImageTokens, Settings, timeouts_of
 from proxy.config.values import instant_ms
+from proxy.core.dialects.registry import api_of
 from proxy.core.errors import ProxyError
 from proxy.core.limits.refusals import RateLimitFields
 from proxy.core.model_names import match, model_not_found
@@ -18,6 +19,8 @@ from proxy.dataplane.attribution import Attribution
 from proxy.dataplane.upstream.upstream import Upstream
 from proxy.tenants.ring import Tenant, unknown_key
 
+# what `apis` of an upstream can name
+APIS = frozenset(("chat", "completions", "embeddings", "responses", "messages"))
 PRICED_NAMED_MAX = 20  # in a refusal
 # models whose route was looked up; the names come from clients, hence the bound
 ROUTES_REMEMBERED_MAX = 4096
@@ -93,6 +96,20 @@ class Snapshot:
         error = self.why_unusable(tenant, upstream)
         if error is not None:
             raise error
+
+    def check_served(self, upstream: Upstream, endpoint: str) -> None:
+        """Raises 404 where the config says that this upstream does not serve such requests."""
+        api = api_of(endpoint)
+        if api not in APIS or api in upstream.settings.apis:
+            return
+        others = [name for name, other in self.upstreams.items() if api in other.settings.apis]
+        globs = [model for model, name in self._routes if name in others]
+        instead = f"Models that are routed to one which does: {', '.join(globs)}." if globs else ""
+        message = (
+            f"The upstream `{upstream.name}`, to which this model is routed, does not serve"
+            f" {endpoint} here (`apis`). {instead or 'Ask the operator.'}"
+        )
+        raise ProxyError(404, "invalid_request_error", "api_not_served", message, param="model")
 
     def check_priced(self, upstream: Upstream, model: str, now_ms: int) -> None:
         """Raises 403 where `unpriced: deny` holds and nothing says what this model costs."""

@@ -37,6 +37,17 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
     auth: Annotated[
         Literal["own", "forward"], about("own sends api_key, forward the caller's own credential")
     ] = "own"
+    credential: Annotated[
+        Literal["bearer", "x-api-key", "api-key"],
+        about(
+            "how this vendor takes the key: Authorization: Bearer, or a header of its own name"
+            " (Anthropic: x-api-key, Azure: api-key)"
+        ),
+    ] = "bearer"
+    apis: Annotated[
+        tuple[Literal["chat", "completions", "embeddings", "responses", "messages"], ...],
+        about("which APIs this vendor serves; a request for another one is 404"),
+    ] = ("chat", "completions", "embeddings", "responses")
     stream_usage: Annotated[
         Literal["observe", "inject"],
         about(
@@ -114,12 +125,12 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
         tuple[Glob, ...], about("models that bill reasoning they do not show")
     ] = ()
     cached_inside_input: Annotated[
-        bool,
+        bool | None,
         about(
             "whether this vendor counts cached tokens inside its prompt tokens; with false they are"
-            " added to them"
+            " added to them; by default as the API has it: false for messages, else true"
         ),
-    ] = True
+    ] = None
 
 
 class Route(Block, frozen=True, kw_only=True):

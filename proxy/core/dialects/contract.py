@@ -7,13 +7,14 @@ An API is one package beside this file with a `Dialect` of its own, and one line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from proxy.core.dialects.texts import Texts
 from proxy.core.errors import ProxyError
+from proxy.core.http.headers import RawHeaders
 from proxy.core.limits.state import LimitState
 from proxy.core.tokens.images import ImageRule, Picture
 from proxy.core.tokens.prompts import Prompt
@@ -263,6 +264,10 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     request_id_field · where the vendor's answer names the request, in small letters
     kept_path · which answer that the vendor keeps a path names; it is relayed to the upstream that
     has it, for those whose answer it is, and without tokens. None: this API keeps none
+    cached_inside_input · whether its count of a prompt holds the cached tokens
+    header · a request field that only clients of this API send, in small letters
+    model_list · a list of models in its shape, of entries as vendors list them; None: OpenAI's
+    list_models · the target and the request fields that a list needs; None: nothing but the path
     """
 
     name: str
@@ -278,3 +283,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     limit_fields: Callable[[Sequence[LimitState], int], Fields]
     request_id_field: bytes = b"x-request-id"
     kept_path: Callable[[str], KeptPath | None] | None = None
+    cached_inside_input: bool = True
+    header: bytes | None = None
+    model_list: Callable[[Sequence[Mapping[str, object]]], dict[str, object]] | None = None
+    list_models: tuple[str, RawHeaders] | None = None

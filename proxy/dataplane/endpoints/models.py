@@ -16,7 +16,8 @@ import msgspec
 from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
 
-from proxy.core.dialects.registry import DEFAULT
+from proxy.core.dialects.contract import Dialect
+from proxy.core.dialects.registry import listing
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.http.headers import RawHeaders, first
 from proxy.core.limits.decisions import Demand, Used
@@ -54,22 +55,28 @@ class Models:
         ] = {}
 
     async def answer(
-        self, request: Request, snapshot: Snapshot, tenant: Tenant, route: str, request_id: str
+        self,
+        request: Request,
+        snapshot: Snapshot,
+        tenant: Tenant,
+        route: str,
+        request_id: str,
+        dialect: Dialect,
     ) -> None:
-        """Writes the answer, or raises ProxyError."""
+        """Writes the answer, in the shape of this dialect where it is ours; or raises
+        ProxyError."""
         fetching = request.connection.client = _Fetching()
         name = model_of_path(route)
         upstream = (
             self._sole(snapshot, tenant) if name is None else self._serving(snapshot, tenant, name)
         )
-        await self._count(snapshot, tenant, name, request_id)
+        await self._count(snapshot, tenant, name, request_id, dialect)
         own = [(b"x-tollkeeper-id", request_id.encode())]
         if upstream is None:
+            entries = await self._merged(snapshot, tenant, request.headers, fetching)
+            shape = dialect.model_list
             body = msgspec.json.encode(
-                {
-                    "object": "list",
-                    "data": await self._merged(snapshot, tenant, request.headers, fetching),
-                }
+                {"object": "list", "data": entries} if shape is None else shape(entries)
             )
             request.connection.answer(
                 request, 200, [(b"Content-Type", b"application/json"), *own], body
@@ -84,7 +91,12 @@ class Models:
         request.connection.answer(request, answer.status, answer.headers + own, answer.body)
 
     async def _count(
-        self, snapshot: Snapshot, tenant: Tenant, name: str | None, request_id: str
+        self,
+        snapshot: Snapshot,
+        tenant: Tenant,
+        name: str | None,
+        request_id: str,
+        dialect: Dialect,
     ) -> None:
         """One request of the rates that the caller has. Raises ProxyError 429 or 503."""
         own = snapshot.rules.of_tenant(tenant.key_id, tenant.team)
@@ -106,7 +118,7 @@ class Models:
                 f"The proxy cannot tell now whether this is within its limits ({error}). Try again shortly.",
             ) from error
         if isinstance(outcome, Refused):
-            raise refusal(outcome, now_ms, snapshot.zone, DEFAULT.limit_fields)
+            raise refusal(outcome, now_ms, snapshot.zone, dialect.limit_fields)
         self._services.quota.settle(outcome, Used(requests=1), now_ms)
 
     async def _remembered(
@@ -188,7 +200,8 @@ class Models:
         if own and known is not None and monotonic() - known[0] < CACHE_S:
             return known[1]
         try:
-            answer = await self._fetch(upstream, "/v1/models", () if own else headers, fetching)
+            target, fields = listing(upstream.settings.apis)
+            answer = await self._fetch(upstream, target, fields if own else headers, fetching)
         except ProxyError:
             return known[1] if own and known is not None else []
         entries = listed(answer)

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from yarl import URL
 
 from proxy.config.settings import TimeoutSettings, UpstreamSettings
+from proxy.core.dialects.contract import Dialect
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.http.headers import RawHeaders, inward_filter, is_credential, outward_filter
 from proxy.core.http.masking import Masking
@@ -51,8 +52,10 @@ class Upstream:
         self._origin = f"http://{url.raw_authority.rpartition('@')[2]}" if absolute else ""
         own_headers = {name.lower(): value for name, value in settings.headers.items()}
         forward = settings.auth == "forward"
-        if not forward and settings.api_key and "authorization" not in own_headers:
-            own_headers["authorization"] = f"Bearer {settings.api_key}"
+        bearer = settings.credential == "bearer"
+        field = "authorization" if bearer else settings.credential
+        if not forward and settings.api_key and field not in own_headers:
+            own_headers[field] = f"Bearer {settings.api_key}" if bearer else settings.api_key
         host = own_headers.pop("host", url.raw_authority.rpartition("@")[2])
         chosen = partial(
             outward_filter,
@@ -106,6 +109,11 @@ class Upstream:
             if len(self._hides_reasoning) < MODELS_REMEMBERED_MAX:
                 self._hides_reasoning[model] = hides
         return hides
+
+    def cached_inside_input(self, dialect: Dialect) -> bool:
+        """Whether this vendor counts cached tokens inside its prompt tokens."""
+        said = self.settings.cached_inside_input
+        return dialect.cached_inside_input if said is None else said
 
     def policy_for_a_client_gone(self, model: str | None, stream: bool) -> Literal["stop", "drain"]:
         """What happens to an answer whose client left.

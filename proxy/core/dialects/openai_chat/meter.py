@@ -6,14 +6,15 @@ from typing import ClassVar
 
 from proxy.core.dialects.answer_body import BOM, AnswerBody
 from proxy.core.dialects.contract import ANSWER_BYTES_MAX, EVENT_BYTES_MAX, MEASURE_UNCALIBRATED
+from proxy.core.dialects.edges import edge_of
 from proxy.core.dialects.openai_chat.delivered import Delivered, exceeds
-from proxy.core.dialects.openai_chat.edges import edge_of
 from proxy.core.dialects.openai_chat.salvage import salvaged
 from proxy.core.dialects.openai_chat.shapes import (
     Answer,
     has_choices,
     is_error,
     may_state_usage,
+    read_answer,
     read_leniently,
     stated_in,
     text_of,
@@ -391,7 +392,7 @@ class ChatMeter:
 
     def _read_edges(self, head: bytes, tail: bytes) -> None:
         """Usage from an answer too large to read whole."""
-        answer = edge_of(head, tail)
+        answer = edge_of(head, tail, read_answer, read_leniently)
         if answer is None:
             self.unreadable = True
             return

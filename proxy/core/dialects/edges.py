@@ -4,20 +4,26 @@ at one of them."""
 from __future__ import annotations
 
 import json
-
-from proxy.core.dialects.openai_chat.shapes import Answer, read_answer, read_leniently
+from collections.abc import Callable
+from typing import TypeVar
 
 _BOM = b"\xef\xbb\xbf"
 _EDGE_TRIES_MAX = 8
+Answer = TypeVar("Answer")
 
 
-def edge_of(head: bytes, tail: bytes) -> Answer | None:
+def edge_of(
+    head: bytes,
+    tail: bytes,
+    read: Callable[[bytes], Answer | None],
+    read_leniently: Callable[[bytes], Answer | None],
+) -> Answer | None:
     """The members around the usage at the end, as nearly all have it, or at the beginning
-    (llama.cpp's embeddings)."""
-    return _trailing(tail) or _leading(head) or _last(tail)
+    (llama.cpp's embeddings). Both readers take the text of a JSON object; None: it is none."""
+    return _trailing(tail, read) or _leading(head, read_leniently) or _last(tail, read_leniently)
 
 
-def _trailing(tail: bytes) -> Answer | None:
+def _trailing(tail: bytes, read: Callable[[bytes], Answer | None]) -> Answer | None:
     """What follows the last `"usage"` up to the end, if that closes exactly one object: then the
     object is the answer itself, and the usage its own."""
     at = len(tail)
@@ -25,19 +31,19 @@ def _trailing(tail: bytes) -> Answer | None:
         at = tail.rfind(b'"usage"', 0, at)
         if at < 0:
             return None
-        answer = read_answer(b"{" + tail[at:])
+        answer = read(b"{" + tail[at:])
         if answer is not None:
             return answer
     return None
 
 
-def _last(tail: bytes) -> Answer | None:
+def _last(tail: bytes, read: Callable[[bytes], Answer | None]) -> Answer | None:
     """What follows the last `"usage"`, if it is not quite JSON."""
     at = tail.rfind(b'"usage"')
-    return None if at < 0 else read_leniently(b"{" + tail[at:])
+    return None if at < 0 else read(b"{" + tail[at:])
 
 
-def _leading(head: bytes) -> Answer | None:
+def _leading(head: bytes, read: Callable[[bytes], Answer | None]) -> Answer | None:
     """What stands before and in a `"usage"` that the top level opens with, cut off behind it."""
     at = -1
     text = head.removeprefix(_BOM).decode("utf-8", "replace")
@@ -51,7 +57,7 @@ def _leading(head: bytes) -> Answer | None:
         except (ValueError, RecursionError):
             continue
         # One bracket closes it only if it is the top level that was cut off.
-        answer = read_leniently((text[:end] + "}").encode())
+        answer = read((text[:end] + "}").encode())
         if answer is not None:
             return answer
     return None

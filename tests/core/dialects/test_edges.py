@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.dialects.openai_chat.edges import edge_of
+from proxy.core.dialects.edges import edge_of
+from proxy.core.dialects.openai_chat.shapes import read_answer, read_leniently
 
 
 @pytest.mark.parametrize(
@@ -22,5 +23,5 @@ from proxy.core.dialects.openai_chat.edges import edge_of
 def test_only_usage_of_the_top_level_is_taken(
     head: bytes, tail: bytes, usage: bytes | None
 ) -> None:
-    answer = edge_of(head, tail)
+    answer = edge_of(head, tail, read_answer, read_leniently)
     assert (None if answer is None else bytes(answer.usage)) == usage

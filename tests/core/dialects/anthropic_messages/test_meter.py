@@ -1,0 +1,178 @@
+"""Every answer reads the same however it is cut, and as its client puts it together."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import random
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.core.dialects.anthropic_messages.meter import MessageMeter
+from tests.core.dialects.anthropic_messages.answers import (
+    CASES,
+    FAILED,
+    OVER,
+    PING,
+    SENTENCE,
+    START,
+    Case,
+    T,
+    called,
+    end,
+    message,
+    said,
+    sse,
+    start,
+    thought,
+)
+
+EACH = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+FIXED = settings(derandomize=True, deadline=None, max_examples=200)
+
+
+def fed(chunks: Iterable[bytes], *, stream: bool = True, **form: object) -> MessageMeter:
+    meter = MessageMeter(stream=stream, text_bytes_max=None, **form)  # type: ignore[arg-type]
+    for chunk in chunks:
+        meter.feed(chunk)
+        assert meter.output_so_far >= 0
+    meter.end()
+    return meter
+
+
+def figures(meter: MessageMeter) -> dict[str, object]:
+    names = "usage usage_current usage_final error complete done answered finish_reason text_bytes"
+    names += " output_measure unreadable model_served response_id service_tier"
+    return {name: getattr(meter, name) for name in names.split()}
+
+
+@EACH
+def test_each_answer_is_read_as_it_is_right(case: Case) -> None:
+    meter = fed([case.body], stream=case.stream)
+    usage = meter.usage
+    counts = None if usage is None else (
+        usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens, usage.cache_write_long_tokens, usage.output_tokens,
+    )  # fmt: skip
+    assert counts == case.usage
+    assert meter.usage_final == case.final
+    assert (meter.error, meter.complete, meter.unreadable) == (
+        case.error,
+        case.complete,
+        case.unreadable,
+    )
+    assert (meter.answered, meter.finish_reason) == (case.answered, case.finish)
+    assert meter.text_bytes == len(case.text.encode())
+    texts = meter.texts
+    if texts is not None:
+        texts.finish()
+        assert sorted("".join(texts.blocks)) == sorted(case.text)
+    for name, value in case.more.items():
+        assert getattr(meter, name) == value
+    if case.unreadable and case.answered:
+        assert meter.output_measure > 0, "what cannot be read counts with its bytes"
+
+
+@EACH
+def test_chunks_and_line_ends_change_nothing(case: Case) -> None:
+    body = case.body
+    right = figures(fed([body], stream=case.stream))
+    dice = random.Random(len(body))
+    for at in {0, 1, 6, 7, len(body) - 1, *(dice.randrange(len(body) + 1) for _ in range(40))}:
+        assert figures(fed([body[:at], body[at:]], stream=case.stream)) == right
+    assert figures(fed((body[at : at + 1] for at in range(len(body))), stream=case.stream)) == right
+    packed = gzip.compress(body)
+    coded = fed([packed[:20], packed[20:]], stream=case.stream, content_encoding="gzip")
+    assert figures(coded) == right
+    if case.stream and body.startswith((b"event", b"data")):
+        for form in (body.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + body, b": hi\n\n" + body):
+            assert figures(fed([form], stream=True)) == right
+
+
+@pytest.mark.campaign
+@EACH
+def test_every_cut_in_two_changes_nothing(case: Case) -> None:
+    right = figures(fed([case.body], stream=case.stream))
+    for at in range(len(case.body) + 1):
+        assert figures(fed([case.body[:at], case.body[at:]], stream=case.stream)) == right
+
+
+def test_a_total_that_was_stated_is_current_until_more_text_comes() -> None:
+    meter = MessageMeter(stream=True)
+    meter.feed(sse(start(), *said(T), end(None, {"output_tokens": 9})))
+    assert meter.usage_current and not meter.usage_final
+    meter.feed(sse(*said(T, 1)))
+    assert not meter.usage_current
+    meter.feed(sse(end(usage={"output_tokens": 50})))
+    assert meter.usage_final and meter.complete and not meter.done
+    meter.feed(sse(OVER))
+    assert meter.done
+
+
+def test_the_first_output_is_a_placeholder() -> None:
+    meter = MessageMeter(stream=True)
+    meter.feed(sse(start()))
+    assert meter.usage is not None and not meter.usage_current
+    meter.feed(sse(*said(T)[:-1]))
+    assert meter.output_so_far == -(-len(T) // 4), "what was delivered, not the 3 of the start"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        (b'"The ferry', b'"\xff\xfeThe ferry'), (b'"msg_1"', b'"msg\x01"'), (b'"stop_sequence": null', b'"stop_sequence": NaN'),
+        (b'"end_turn"', b'"end\\ud83d"'), (b'"service_tier": "standard"', b'"service_tier": 1e400'),
+    ],
+)  # fmt: skip
+def test_damage_costs_what_it_damages(damage: tuple[bytes, bytes]) -> None:
+    body = sse(start(), *said(T), end(usage={"output_tokens": 50}), OVER)
+    meter = fed([body.replace(*damage)])
+    assert meter.usage is not None
+    assert (meter.usage.input_tokens, meter.usage.output_tokens) == (700, 50)
+    assert meter.complete and not meter.error
+
+
+def test_a_last_event_that_is_cut_in_its_middle_still_states_its_usage() -> None:
+    meter = fed([sse(start(), *said(T)) + sse(end(usage={"output_tokens": 50}))[:-3] + b"\n\n"])
+    assert meter.usage is not None and meter.usage.output_tokens == 50
+    assert meter.unreadable and meter.finish_reason == "end_turn"
+
+
+def test_of_a_large_answer_its_usage_is_found_at_its_end() -> None:
+    body = message({"type": "text", "text": T * 3000})
+    meter = fed([body], stream=False, answer_bytes_max=100_000)
+    assert meter.oversized and meter.usage is not None
+    assert (meter.usage.input_tokens, meter.usage.output_tokens) == (700, 50)
+    assert meter.usage_final
+
+
+def test_a_vendor_that_counts_the_cache_inside_can_be_said_to() -> None:
+    meter = fed([message({"type": "text", "text": T})], stream=False, cached_inside_input=True)
+    assert meter.usage is not None
+    assert meter.usage.inconsistent, "12 cannot hold 688: the numbers prove that they lie beside"
+    inside = {"input_tokens": 700, "cache_read_input_tokens": 588, "output_tokens": 50}
+    whole = fed([message(usage=inside)], stream=False, cached_inside_input=True)
+    assert whole.usage is not None and whole.usage.input_tokens == 700
+
+
+@FIXED
+@given(st.data())
+def test_whatever_comes_it_never_raises_and_reads_the_same_in_any_chunks(
+    data: st.DataObject,
+) -> None:
+    body = b"".join(data.draw(st.lists(st.sampled_from(PIECES), max_size=8)))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=4)))
+    pieces = [body[at:to] for at, to in itertools.pairwise([0, *cuts, len(body)])]
+    assert figures(fed(pieces)) == figures(fed([body]))
+
+
+PIECES = [
+    sse(start()), sse(*said(SENTENCE)), sse(*thought(SENTENCE)), sse(*called()), sse(end(usage={"output_tokens": 5})), sse(OVER), sse(FAILED), sse(PING),
+    sse(start(START | {"iterations": [7, {"type": "compaction"}]})), message({"type": "text", "text": T}),
+    b"data: [DONE]\n\n", b"data: {}\n\n", b'data: {"type":7}\n\n', b'data: {"type":"message_start","message":[]}\n\n', b'data: {"type":"message_delta","delta":"x","usage":[]}\n\n',
+    b'data: {"type":"content_block_delta","index":{},"delta":{"type":"text_delta","text":{"a":1}}}\n\n', b'data: {"type":"content_block_start","content_block":7}\n\n',
+    b'data: {"type":"content_block_start","content_block":{"type":"tool_use","name":7,"input":"x"}}\n\n', b'data: {"type":"content_block_start","content_block":{"type":"fallback","to":7}}\n\n',
+    b'data: {"type":"message","content":{"a":[1]},"usage":{"input_tokens":"x","cache_creation":7,"server_tool_use":[]}}\n\n', b"data: \xff\xff\n\n", b"\n", b"data: [[[[\n\n",
+]  # fmt: skip
