@@ -1,5 +1,7 @@
-"""The command line: one module a noun, thin over the parts that do the work. Exit codes are in
-`common`."""
+"""The command line: one module for each noun, thin over the parts that do the work.
+
+`common` lists the exit codes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ def main() -> None:
       tollkeeper init DIR
       tollkeeper serve --upstream https://api.example.com/v1
     """
-    # What the terminal's encoding cannot show is escaped: a name in a ledger must not end a report.
+    # Escape what the terminal's encoding cannot show: no name in a ledger may stop a report.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

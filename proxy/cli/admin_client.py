@@ -1,8 +1,7 @@
-"""Asks the running process, for the commands that need it: through the socket in its data
-directory, or over TCP with a token.
+"""Asks the running process, through the socket in its data directory or over TCP with a token.
 
-`TOLLKEEPER_ADMIN_URL` (and `TOLLKEEPER_ADMIN_TOKEN`) name a process elsewhere; without them it is
-the one that runs on this data directory, if one does.
+`TOLLKEEPER_ADMIN_URL` (and `TOLLKEEPER_ADMIN_TOKEN`) name a process elsewhere. Without them the
+process that runs on this data directory is asked, if there is one.
 """
 
 from __future__ import annotations
@@ -48,15 +47,16 @@ class _Refused(msgspec.Struct):
 
 
 def running(data_dir: Path, environ: Mapping[str, str]) -> AdminClient | None:
-    """The process to ask; None if none answers on this data directory. Raises Failed when one does
-    and this user may not ask it."""
+    """The process to ask; None if none answers on this data directory.
+
+    Raises Failed when one runs there that this user may not ask.
+    """
     url = environ.get(URL, "").rstrip("/")
     if url:
         if not url.startswith(("http://", "https://")):
             raise Failed(f"{URL} {url!r} is no URL: write http://HOST:PORT, as in `admin.listen`.")
-        return AdminClient(
-            url, token=environ.get(TOKEN, "").strip()
-        )  # a token out of a file ends in a newline, which no header may hold
+        # A token read from a file ends in a newline, which a header must not have.
+        return AdminClient(url, token=environ.get(TOKEN, "").strip())
     path = data_dir / NAME
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(CONNECT_S)
@@ -64,18 +64,18 @@ def running(data_dir: Path, environ: Mapping[str, str]) -> AdminClient | None:
             probe.connect(str(path))
         except PermissionError as error:
             raise Failed(
-                f"{path} belongs to another user: run this as the user of the proxy, or set {URL} and {TOKEN}."
+                f"{path} belongs to another user: run this as the user of the proxy, or set {URL} "
+                f"and {TOKEN}."
             ) from error
         except OSError:
-            return None  # no file, nobody behind it, or a path that no process can listen on either
+            return None  # no file, no listener, or a path that is too long for any listener
     return AdminClient("http://control", path)
 
 
 def ask(
     process: AdminClient, method: str, path: str, body: object = None, *, type: type[_Answer]
 ) -> _Answer:
-    """One answer of the process. Raises Failed with what it says when it refuses, or why it cannot
-    be asked."""
+    """One answer of the process. Raises Failed with its refusal, or why it cannot be asked."""
     try:
         status, answer = asyncio.run(
             _ask(process, method, path, msgspec.json.encode({} if body is None else body))
@@ -95,7 +95,8 @@ def ask(
         ) from error
     if status == 401:
         raise Failed(
-            f"{process.name} does not know the token: put one of its `admin.tokens` into {TOKEN}. ({refusal.code})"
+            f"{process.name} does not know the token: put one of its `admin.tokens` into {TOKEN}. "
+            f"({refusal.code})"
         )
     raise Failed(f"{refusal.message} ({refusal.code})")
 

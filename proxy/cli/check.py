@@ -1,5 +1,7 @@
-"""`tollkeeper check`: is the config right, and what does it come to? With --connect also: do its
-upstreams answer, and as it says?"""
+"""`tollkeeper check`: validates the config and shows what is in effect.
+
+With --connect it asks the upstreams instead, and compares their answers with the config.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ from proxy.listeners import descriptors
 @click.option(
     "--connect",
     is_flag=True,
-    help="Ask each upstream what it can do: its models, and two tiny streams, which cost a few tokens.",
+    help="Ask each upstream what it can do: its models, and two tiny streams, which cost a few "
+    "tokens.",
 )
 @click.option(
     "--upstream",
@@ -70,7 +73,7 @@ def check(
         click.echo(
             yaml.safe_dump(effective, sort_keys=False, allow_unicode=True, width=160), nl=False
         )
-    for warning in loaded.warnings:  # behind the rest: on a terminal these are the lines to read
+    for warning in loaded.warnings:  # last, where they are seen on a terminal
         click.echo(f"Warning: {warning}", err=True)
     notes = strict_limits(loaded.settings)
     shortage = descriptors.shortage(
@@ -83,15 +86,16 @@ def check(
 
 
 def _connect(loaded: loader.Loaded, names: tuple[str, ...], *, as_json: bool) -> None:
-    """Probe the upstreams and print what was found; ends with exit code 1 if one of them cannot be
-    used."""
+    """Probe the upstreams and print the findings. Exit code 1 if one of them cannot be used."""
     unknown = [name for name in names if name not in loaded.settings.upstreams]
     if unknown:
         raise common.Failed(
-            f"There is no upstream {', '.join(unknown)} in {loaded.path}; it has {', '.join(loaded.settings.upstreams)}."
+            f"There is no upstream {', '.join(unknown)} in {loaded.path}; it has "
+            f"{', '.join(loaded.settings.upstreams)}."
         )
     click.echo(
-        "Asking each upstream for its models and for two tiny streams. That costs a few tokens, which no ledger will show.",
+        "Asking each upstream for its models and for two tiny streams. That costs a few tokens, "
+        "which no ledger will show.",
         err=True,
     )
     probes = asyncio.run(ask(Snapshot(loaded.settings), names))

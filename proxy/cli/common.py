@@ -1,5 +1,4 @@
-"""What the commands share: options, reading the config, opening the ledger to read, and how a
-failure ends a command.
+"""What the commands share: options, reading the config and the ledger, failures.
 
 Exit codes: 0 done · 1 failed · 2 wrong usage · 3 checked and found differences.
 """
@@ -38,7 +37,7 @@ class Failed(click.ClickException):
 
 
 class OpenLedger(msgspec.Struct, frozen=True):
-    """A ledger to read, and what is needed to read it right."""
+    """A ledger to read, with its time zone and data directory."""
 
     reader: Reader
     zone: ZoneInfo
@@ -53,7 +52,8 @@ def config_option(command: _Command) -> _Command:
         "config_path",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="The config file. Default: $TOLLKEEPER_CONFIG, ./config.yaml, /etc/tollkeeper/config.yaml.",
+        help="The config file. Default: $TOLLKEEPER_CONFIG, ./config.yaml, "
+        "/etc/tollkeeper/config.yaml.",
     )(command)
 
 
@@ -63,12 +63,13 @@ def data_dir_option(command: _Command) -> _Command:
         "--data-dir",
         type=click.Path(file_okay=False, path_type=Path),
         metavar="DIR",
-        help="Read the ledger and journal in DIR. Without -c no config is read at all: times are in UTC.",
+        help="Read the ledger and journal in DIR. Without -c no config is read at all: times are "
+        "in UTC.",
     )(command)
 
 
 def json_option(command: _Command) -> _Command:
-    """`--json` on what reads."""
+    """`--json`, for commands that read."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
@@ -81,8 +82,10 @@ def load(path: Path | None) -> loader.Loaded:
 
 
 def open_book(config_path: Path | None, data_dir: Path | None) -> OpenLedger:
-    """The ledger that the config names, or the one in `data_dir`, for which no config is looked
-    for. Without either: ./var, if it is there."""
+    """The ledger that the config names, or the one in `data_dir`, which needs no config.
+
+    Without a config and a directory it is the one in ./var, if that exists.
+    """
     settings = _settings(config_path, data_dir)
     where = settings.data_dir if data_dir is None else data_dir
     reader = ask(lambda: connect_reader(settings.ledger.url, where))
@@ -91,7 +94,7 @@ def open_book(config_path: Path | None, data_dir: Path | None) -> OpenLedger:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Ends the command with a sentence where the ledger or a check inside refuses."""
+    """End the command with a sentence where the ledger or a check inside refuses."""
     try:
         yield
     except ProxyError as error:
@@ -107,12 +110,12 @@ def ask(question: Callable[[], _Answer]) -> _Answer:
 
 
 def print_json(value: object) -> None:
-    """Indented JSON on stdout, in UTF-8 whatever the locale; exact integers, text as it is."""
+    """Print indented JSON in UTF-8, whatever the locale; exact integers, text as it is."""
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 def print_fields(rows: Sequence[tuple[str, str]]) -> None:
-    """Names and values, one pair a line, the values under each other."""
+    """Print names and values, one pair a line, the values under each other."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:<{width}}  {printable(value)}")
@@ -120,8 +123,10 @@ def print_fields(rows: Sequence[tuple[str, str]]) -> None:
 
 @contextmanager
 def progress(label: str, steps: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr for long work, moved on by what it yields; nothing where nobody watches, or
-    where `shown` says that it would be in the way."""
+    """Show a bar on stderr for long work. Yields the function that moves it on.
+
+    Nothing is shown where stderr is no terminal, or where `shown` is false.
+    """
     if not shown or not sys.stderr.isatty():
         yield lambda _steps: None
         return
@@ -130,8 +135,10 @@ def progress(label: str, steps: int, *, shown: bool = True) -> Iterator[Callable
 
 
 def own_command() -> str:
-    """How to call this program again from a shell: by name where it is on the PATH, else by the
-    path it was started with."""
+    """How to call this program again from a shell.
+
+    That is its name where it is on the PATH, else the path it was started with.
+    """
     started = Path(sys.argv[0])
     if started.name != "tollkeeper":
         return f"{shlex.quote(sys.executable)} -m proxy"

@@ -1,5 +1,4 @@
-"""`tollkeeper demo`: the proxy in front of the scripted upstream, with a ready key and the lines to
-paste."""
+"""`tollkeeper demo`: the proxy in front of the scripted upstream, with lines to paste."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ MADE_BY = "# Made by `tollkeeper demo`, which writes it anew at each start."
 
 
 class Demo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the printed lines need to know."""
+    """What the printed lines name."""
 
     base_url: str
     metrics_url: str
@@ -54,14 +53,14 @@ class Demo(msgspec.Struct, frozen=True, kw_only=True):
     default=DATA_PORT,
     show_default=True,
     type=click.IntRange(0, 65535),
-    help="Where the proxy listens; any free port where it is taken, or 0.",
+    help="The proxy's port. If it is taken, or 0, any free one.",
 )
 @click.option(
     "--metrics-port",
     default=METRICS_PORT,
     show_default=True,
     type=click.IntRange(0, 65535),
-    help="Likewise, for the metrics.",
+    help="The same for the metrics.",
 )
 @click.option(
     "--pace",
@@ -71,8 +70,9 @@ class Demo(msgspec.Struct, frozen=True, kw_only=True):
     help="Seconds between the events of a stream.",
 )
 def demo(directory: Path | None, port: int, metrics_port: int, pace: float) -> None:
-    """Start a scripted upstream and the proxy in front of it, and print the lines to paste. Needs
-    no key and no network; Ctrl-C stops all.
+    """Start a scripted upstream and the proxy in front of it, and print lines to paste.
+
+    It needs no key and no network. Ctrl-C stops both.
 
     \b
     Example:
@@ -84,8 +84,7 @@ def demo(directory: Path | None, port: int, metrics_port: int, pace: float) -> N
 
 
 def config_text(base_url: str, data_port: int, metrics_port: int, secret: str) -> str:
-    """The demo's config.yaml: one upstream, one route, one team, one key, of which it holds the
-    digest only."""
+    """The demo's config.yaml: one upstream, one route, one team, and the digest of one key."""
     return f"""{MADE_BY}
 listen: {HOST}:{data_port}
 metrics: {{listen: "{HOST}:{metrics_port}"}}
@@ -105,18 +104,20 @@ keys:
 
 
 def lines(demo: Demo) -> str:
-    """What to paste: each block runs in a shell as it stands."""
+    """The lines to paste. Each block runs in a shell as it stands."""
     command, config_file = common.own_command(), shlex.quote(str(demo.config_path))
     return f"""
 Tollkeeper listens on {demo.base_url} with a scripted upstream behind it. Ctrl-C stops both.
-The data lies in {shlex.quote(str(demo.config_path.parent))}: kept where --dir names the place, else removed at the end.
+The data is in {shlex.quote(str(demo.config_path.parent))}.
+It is removed at the end, unless --dir names its place.
 The key is {demo.secret}
 
 A stream with curl, which states its usage because it is asked to:
 
 curl -N {demo.base_url}/chat/completions \\
   -H "Authorization: Bearer {demo.secret}" -H "Content-Type: application/json" \\
-  -d '{{"model": "demo-chat", "messages": [{{"role": "user", "content": "Tell me a short story."}}], "stream": true, "stream_options": {{"include_usage": true}}}}'
+  -d '{{"model": "demo-chat", "stream": true, "stream_options": {{"include_usage": true}},
+       "messages": [{{"role": "user", "content": "Tell me a short story."}}]}}'
 
 The same with the official Python SDK (pip install openai):
 
@@ -125,7 +126,10 @@ from openai import OpenAI
 
 client = OpenAI(base_url="{demo.base_url}", api_key="{demo.secret}")
 for chunk in client.chat.completions.create(
-    model="qwen3-max-2026-01-23", messages=[{{"role": "user", "content": "讲个笑话"}}], stream=True, stream_options={{"include_usage": True}}
+    model="qwen3-max-2026-01-23",
+    messages=[{{"role": "user", "content": "讲个笑话"}}],
+    stream=True,
+    stream_options={{"include_usage": True}},
 ):
     if chunk.choices:
         print(chunk.choices[0].delta.content or "", end="", flush=True)
@@ -138,7 +142,10 @@ node --input-type=module - <<'END'
 import OpenAI from "openai";
 
 const client = new OpenAI({{ baseURL: "{demo.base_url}", apiKey: "{demo.secret}" }});
-const answer = await client.chat.completions.create({{ model: "gpt-4o", messages: [{{ role: "user", content: "What is the capital of France?" }}] }});
+const answer = await client.chat.completions.create({{
+  model: "gpt-4o",
+  messages: [{{ role: "user", content: "What is the capital of France?" }}],
+}});
 console.log(answer.choices[0].message.content);
 END
 
@@ -148,7 +155,8 @@ What it came to:
 {command} ledger status -c {config_file}
 curl -s {demo.metrics_url} | grep '^tollkeeper_'
 
-Other models: demo-silent (states no usage), demo-tools, demo-slow, demo-long, demo-error-429, demo-error-event, demo-cut, demo-hang, deepseek-v3.2, gpt-4o …
+Other models: demo-silent (states no usage), demo-tools, demo-slow, demo-long, demo-error-429,
+demo-error-event, demo-cut, demo-hang, deepseek-v3.2, gpt-4o …
 All of them: curl -s {demo.base_url}/models -H "Authorization: Bearer {demo.secret}"
 """
 
@@ -156,7 +164,7 @@ All of them: curl -s {demo.base_url}/models -H "Authorization: Bearer {demo.secr
 def free_port(wanted: int) -> int:
     """`wanted` if nothing listens there, else 0: any port that is free when the proxy binds it."""
     with socket.socket() as probe:
-        # As a listener does: a port whose last connections are still closing is free.
+        # As a listener sets it: a port whose last connections are still closing is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, wanted))
@@ -166,7 +174,7 @@ def free_port(wanted: int) -> int:
 
 
 async def _run(home: Path, port: int, metrics_port: int, pace_s: float) -> None:
-    """Both servers, the upstream first and last."""
+    """Run both servers; the upstream starts first and stops last."""
     descriptors.raise_limit()
     secret = make_key(secrets.token_bytes(KEY_BYTES_MIN))
     path = home / "config.yaml"
@@ -195,8 +203,10 @@ async def _run(home: Path, port: int, metrics_port: int, pace_s: float) -> None:
 
 @contextmanager
 def _home(directory: Path | None) -> Iterator[Path]:
-    """The directory of the demo: a temporary one, removed at the end, or the one given, never over
-    a config that is not the demo's."""
+    """The directory of the demo: the one given, or a temporary one that is removed at the end.
+
+    Raises Failed where the directory has a config that is not the demo's.
+    """
     if directory is None:
         with tempfile.TemporaryDirectory(prefix="tollkeeper-demo-") as temporary:
             yield Path(temporary)

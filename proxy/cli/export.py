@@ -1,5 +1,7 @@
-"""`tollkeeper ledger export`: the records of a period as a file that billing loads, the same bytes
-each time it is asked for."""
+"""`tollkeeper ledger export`: the records of a period as a file that billing loads.
+
+The same export gives the same bytes each time.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ _PLACE = {name: place for place, name in enumerate(COLUMNS)}
 
 
 class Totals:
-    """What went into the file, so that who loads it can check that all of it arrived."""
+    """Counts what went into the file, so that its reader can check that all of it arrived."""
 
     def __init__(self) -> None:
         self.records = 0
@@ -43,7 +45,10 @@ class Totals:
 
     def lines(self) -> list[str]:
         """For people: the records, then the money, one line a currency."""
-        counted = f"records: {formats.count(self.records)}, of them adjustments: {formats.count(self.adjustments)}"
+        counted = (
+            f"records: {formats.count(self.records)}, of them adjustments: "
+            f"{formats.count(self.adjustments)}"
+        )
         money = [
             f"{currency}: "
             + ", ".join(
@@ -89,18 +94,26 @@ class Totals:
 )
 @click.option("--yes", is_flag=True, help="Replace FILE if it exists.")
 def export(
-    config_path: Path | None, data_dir: Path | None, form: str, from_: str | None, to: str | None, month: str | None, through: int | None, after: int,
-    out: Path | None, yes: bool,
-) -> None:  # fmt: skip
-    """Write the records of a period, one a line, corrections as lines of their own: the sum of the
-    lines is what `usage` says.
+    config_path: Path | None,
+    data_dir: Path | None,
+    form: str,
+    from_: str | None,
+    to: str | None,
+    month: str | None,
+    through: int | None,
+    after: int,
+    out: Path | None,
+    yes: bool,
+) -> None:
+    """Write the records of a period, one a line.
 
-    csv has a column for each label of these records, `label:NAME`, behind the others; read columns
-    by their names.
+    Corrections are lines of their own, so that the sum of the lines is what `usage` says. csv has a
+    column for each label of these records, `label:NAME`, behind the others. Read columns by their
+    names.
 
     With the same range and the same --through the file is the same, byte for byte, however much is
-    booked meanwhile. A correction belongs to the period of the
-    record it corrects; what came after an export is what --after its seq gives.
+    booked meanwhile. A correction belongs to the period of the record it corrects. For what was
+    booked after an export, use --after with the seq of that export.
 
     \b
     Examples:
@@ -112,14 +125,16 @@ def export(
     if out is not None and out.exists():
         if not out.is_file():
             raise common.Failed(
-                f"{out} is no ordinary file, and what is written takes its place: leave out --out to write to standard output."
+                f"{out} is no ordinary file, and the export would replace it: leave out --out to "
+                "write to standard output."
             )
         if not yes:
             raise common.Failed(f"{out} exists: choose another name, or add --yes to replace it.")
     head = common.ask(book.reader.head)
     if (beyond := max(after, through or 0)) > head:
         raise common.Failed(
-            f"The ledger {book.reader.name} ends at seq {head}, before {beyond}: check the number, and that this is the right ledger."
+            f"The ledger {book.reader.name} ends at seq {head}, before {beyond}: check the "
+            "number, and that this is the right ledger."
         )
     from_ms, to_ms = dates.range_ms(start, end)
     stretch = Stretch(
@@ -152,7 +167,10 @@ def _told(
     start: datetime | None, end: datetime | None, stretch: Stretch, book: common.OpenLedger
 ) -> str:
     since = f" --after {stretch.after}" if stretch.after else ""
-    return f"Records {dates.described(start, end, book.zone)}, to be had again with{since} --through {stretch.through}"
+    return (
+        f"Records {dates.described(start, end, book.zone)}, to be had again with{since} "
+        f"--through {stretch.through}"
+    )
 
 
 def _write(
@@ -164,7 +182,7 @@ def _write(
     *,
     bar: bool,
 ) -> None:
-    """Page by page, so that neither memory nor the ledger feels how long the period is."""
+    """Write page by page, so that a long period needs no more memory and blocks no writer."""
     file.write(lines.begin())
     done = stretch.after
     with common.progress("Exporting", stretch.through - done, shown=bar) as advance:
@@ -177,8 +195,10 @@ def _write(
 
 @contextlib.contextmanager
 def _opened(out: Path | None) -> Iterator[BinaryIO]:
-    """Standard output, or a file that takes its name when all of it is on the disk: nobody loads
-    half a month."""
+    """Standard output, or a file that gets its name when all of it is on the disk.
+
+    So half a month is never loaded.
+    """
     if out is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -193,5 +213,5 @@ def _opened(out: Path | None) -> Iterator[BinaryIO]:
     except OSError as error:
         raise common.Failed(f"cannot write {out}: {error.strerror or error}") from error
     finally:
-        with contextlib.suppress(OSError):  # gone under its own name, or never made
+        with contextlib.suppress(OSError):  # renamed by now, or never made
             draft.unlink()

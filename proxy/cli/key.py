@@ -25,10 +25,10 @@ def key() -> None:
     "--new", is_flag=True, help="Make a new random key and print it too. It is shown this once."
 )
 def hash_(config_path: Path | None, as_json: bool, new: bool) -> None:
-    """Print the `secret_sha256` of a key, which is all that config.yaml needs to know of it.
+    """Print the `secret_sha256` of a key, for config.yaml.
 
-    The secret is read from standard input, without an echo on a terminal: never from the command
-    line, where others could see it. No config is read.
+    The secret is read from standard input, without an echo on a terminal, and never from the
+    command line, where others could see it. No config is read.
 
     \b
     Examples:

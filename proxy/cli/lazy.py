@@ -1,5 +1,4 @@
-"""Commands that are imported when they are asked for, so that each starts with what it needs:
-`usage` without the server."""
+"""Imports a command only when it is called, so that `usage` starts without the server."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ import click
 
 
 class LazyGroup(click.Group):
-    """A group some of whose commands are named in `lazy`, each as `module:attribute`."""
+    """A group with some commands that `lazy` names, each as `module:attribute`."""
 
     def __init__(self, *arguments: Any, lazy: Mapping[str, str], **settings: Any) -> None:
         super().__init__(*arguments, **settings)

@@ -1,4 +1,4 @@
-"""`tollkeeper ledger`: the book as a whole; here its state and that of the journal behind it."""
+"""`tollkeeper ledger`: the book as a whole, its state and that of the journal behind it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def ledger() -> None:
 @common.data_dir_option
 @common.json_option
 def status(config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Show the state of the ledger and of the journal behind it. Changes nothing; a process may be
-    running or not.
+    """Show the state of the ledger and of the journal behind it.
+
+    It changes nothing. A process may be running or not.
 
     \b
     Example:
@@ -44,8 +45,10 @@ def status(config_path: Path | None, data_dir: Path | None, as_json: bool) -> No
 
 
 def journal_figures(root: Path, booked: dict[str, int]) -> list[JournalFigures]:
-    """Every writer's directory under `root`, by name; none before the first start. `booked` has the
-    ledger's position for each."""
+    """The figures of every writer's directory under `root`, by name; none before the first start.
+
+    `booked` has the ledger's position for each.
+    """
     try:
         directories = (
             sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
@@ -59,7 +62,7 @@ def _figures(directory: Path, booked_seq: int) -> JournalFigures:
     try:
         return inspect(directory, booked_seq)
     except FileNotFoundError:
-        # A running process put a finished segment away while it was read: the second look finds it
+        # A running process moved a finished segment while it was read. The second time it is found
         # under its new name.
         return inspect(directory, booked_seq)
 

@@ -1,4 +1,4 @@
-"""`tollkeeper limit`: how limits stand, credits on them, and who was refused."""
+"""`tollkeeper limit`: the states of limits, credits on them, and refused requests."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ def limit() -> None:
     help="Only limits used to at least that share, with what running requests hold.",
 )
 def list_(config_path: Path | None, as_json: bool, near: str) -> None:
-    """Every limit and how it stands, the fullest first. Of the running process; without one, from
-    the ledger.
+    """List every limit and its state, the fullest first.
+
+    The running process is asked. Without one the counts are rebuilt from the ledger.
 
     \b
     Examples:
@@ -89,14 +90,16 @@ def list_(config_path: Path | None, as_json: bool, near: str) -> None:
 @click.option(
     "--until",
     metavar="TIME",
-    help="A day, which ends it at its midnight, or a time, in the configured zone. Without it: for the limit's running period, for a total for good.",
+    help="A day, which ends it at its midnight, or a time, in the configured zone. Without it: for "
+    "the limit's running period, for a total for good.",
 )
 @click.option("--reason", required=True, help="Why; it stands in the ledger.")
 def credit_(
     config_path: Path | None, as_json: bool, name: str, amount: str, until: str | None, reason: str
 ) -> None:
-    """Raise a budget for a while: NAME as `limit list` shows it, AMOUNT in its unit. A negative
-    amount (behind --) takes back.
+    """Raise a budget for a while.
+
+    NAME is as `limit list` shows it, AMOUNT in its unit. A negative amount (behind --) takes back.
 
     \b
     Examples:
@@ -137,8 +140,9 @@ def refusals(
     to: str | None,
     month: str | None,
 ) -> None:
-    """Requests that the proxy refused, by key and reason; they reached no vendor and are not
-    billed.
+    """Show the requests that the proxy refused, by key and reason.
+
+    They reached no vendor and are not billed.
 
     \b
     Example:
@@ -161,7 +165,7 @@ def refusals(
 
 
 class _Desk:
-    """The same without a process: over a store rebuilt from the ledger, whose lock is in hand."""
+    """Does the same without a process, on a store rebuilt from the ledger, whose lock it holds."""
 
     def __init__(self, settings: Settings, quota: Quota, ledger: Ledger) -> None:
         self._zone = ZoneInfo(settings.timezone)
@@ -216,7 +220,7 @@ def _directly(config_path: Path | None, work: Callable[[_Desk], Awaitable[_T]]) 
 
 
 def _print(found: list[LimitStatus]) -> None:
-    """A line a limit."""
+    """Print one line for each limit."""
     rows = []
     for each in found:
         credits = "" if str(each.granted) == "0" else f" + {each.granted} credit"

@@ -1,4 +1,4 @@
-"""Opens the ledger to write where no process runs: with its lock in hand it is this command's."""
+"""Opens the ledger for writing where no process runs: this command then holds its lock."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from proxy.core.model_names import match
 from proxy.core.pricing.book import PriceBook, Quote
 from proxy.core.pricing.pricelist import RATES, PriceRow
 
-# The head of each column of a list and its cell; a column in which nothing stands is left out.
+# The head of each column of a list, and its cell. An empty column is left out.
 COLUMNS: dict[str, Callable[[PriceRow, tzinfo], str | None]] = {
     "upstream": lambda row, zone: row.upstream,
     "model": lambda row, zone: row.model,
@@ -65,7 +65,8 @@ NUMBERS = (
     "search",
     "request",
 )
-# What a narrow terminal leaves out, the first of them first; what says where a row applies stays.
+# The columns that a narrow terminal leaves out, in this order. Columns that say where a row applies
+# always stay.
 LEAST = (
     "source",
     "image",
@@ -97,8 +98,10 @@ def price() -> None:
 @common.json_option
 @click.option("--upstream", metavar="NAME", help="Only rows that can apply at this upstream.")
 def list_(config_path: Path | None, as_json: bool, upstream: str | None) -> None:
-    """Every price row, per million tokens; rows of the bundled table for upstreams with a
-    price_source, behind the operator's own.
+    """List every price row, per million tokens.
+
+    The rows of the config come first. For upstreams with a price_source the rows of the bundled
+    table follow.
 
     \b
     Example:
@@ -126,7 +129,8 @@ def list_(config_path: Path | None, as_json: bool, upstream: str | None) -> None
     )
     if not rows:
         click.echo(
-            "No rows. Add some to `prices` in config.yaml, or name a `price_source` for an upstream."
+            "No rows. Add some to `prices` in config.yaml, or name a `price_source` for an "
+            "upstream."
         )
         return
     cells = [[cell(row, zone) for cell in COLUMNS.values()] for row in rows]
@@ -149,9 +153,7 @@ def list_(config_path: Path | None, as_json: bool, upstream: str | None) -> None
 @common.config_option
 @common.json_option
 @click.argument("model")
-@click.option(
-    "--upstream", metavar="NAME", help="At this upstream. Default: the one that the routes choose."
-)
+@click.option("--upstream", metavar="NAME", help="At this upstream. Default: as the routes choose.")
 @click.option("--at", metavar="TIME", help="At this time, such as 2026-11-01. Default: now.")
 @click.option("--tier", metavar="TIER", help="For answers in this service tier.")
 @click.option(
@@ -171,8 +173,9 @@ def show(
     input_tokens: int,
     team: str | None,
 ) -> None:
-    """Which row applies to MODEL, and what a million tokens come to after discount, exchange and
-    markup. Exit code 1 if none applies.
+    """Show which row applies to MODEL, and what a million tokens cost.
+
+    Cost and charge are after discount, exchange and markup. Exit code 1 if no row applies.
 
     \b
     Examples:
@@ -214,7 +217,8 @@ def show(
     )
     if quote is None:
         raise common.Failed(
-            f"No price row with rates applies to {model!r} at {where} ({when}): its requests are recorded without a cost. Add a row to `prices`."
+            f"No price row with rates applies to {model!r} at {where} ({when}): its requests are "
+            "recorded without a cost. Add a row to `prices`."
         )
     if as_json:
         said = {"model": model, "upstream": where, "at": when, "price_version": book.version}
@@ -249,7 +253,7 @@ def _quote_as_json(quote: Quote, book: PriceBook, zone: ZoneInfo) -> dict[str, A
 
 
 def _quote_fields(quote: Quote, book: PriceBook, zone: ZoneInfo) -> list[tuple[str, str]]:
-    """What decides an amount, as name and value."""
+    """The terms that decide an amount, as name and value."""
     fields = [
         ("row", price_explanation.name_of(quote.row, zone)),
         ("version", book.version),
@@ -286,7 +290,8 @@ def book_of(settings: Settings) -> PriceBook:
 def _known(settings: Settings, upstream: str | None) -> None:
     if upstream is not None and upstream not in settings.upstreams:
         raise click.UsageError(
-            f"there is no upstream {upstream!r} in the config; it has {', '.join(settings.upstreams)}."
+            f"there is no upstream {upstream!r} in the config; it has "
+            f"{', '.join(settings.upstreams)}."
         )
 
 

@@ -1,5 +1,4 @@
-"""`tollkeeper price check`: models in use without a price, sources that disagree, a table that has
-grown old."""
+"""`tollkeeper price check`: missing prices, sources that disagree, a table that is old."""
 
 from __future__ import annotations
 
@@ -26,9 +25,8 @@ from proxy.ledger import LedgerError, LedgerUnavailable, connect_reader
 IN_USE_DAYS = 30
 OLD_DAYS = 60
 DIFFERENCES = 3  # the exit code
-COMPARED = tuple(
-    name for name in PARTS if not name.startswith("audio")
-)  # sound is listed or left out at will
+# Some tables leave out the prices of sound.
+COMPARED = tuple(name for name in PARTS if not name.startswith("audio"))
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -72,8 +70,9 @@ def check(
     against: tuple[tuple[str, Path], ...],
     everything: bool,
 ) -> None:
-    """Name models in use without a price, rows on which the sources disagree, and a bundled table
-    older than 60 days. Exit code 3 if there are any.
+    """Find missing prices, sources that disagree, and a bundled table older than 60 days.
+
+    Exit code 3 if there is anything to look at.
 
     Prices are compared for upstreams that say whose prices they bill (`price_source`): the config's
     row, the bundled table's, and those of each --against.
@@ -110,15 +109,18 @@ def check(
             for kind in ("unpriced", "disagree", "old")
         }
         click.echo(
-            f"{counts['unpriced']} models in use without a price, {counts['disagree']} rows on which sources disagree, {counts['old']} old tables"
+            f"{counts['unpriced']} models in use without a price, {counts['disagree']} rows on "
+            f"which sources disagree, {counts['old']} old tables"
         )
     if found:
         raise click.exceptions.Exit(DIFFERENCES)
 
 
 def _in_use(settings: Settings, from_ms: int, zone: ZoneInfo) -> list[tuple[str, str, int]]:
-    """(upstream, model, how often its cost is not known) of the requests since; nothing where there
-    is no ledger yet."""
+    """(upstream, model, how often its cost is not known) of the requests since then.
+
+    There are none where there is no ledger yet.
+    """
     try:
         rows = connect_reader(settings.ledger.url, settings.data_dir).usage(
             ["upstream", "model"], from_ms, None, zone
@@ -129,9 +131,8 @@ def _in_use(settings: Settings, from_ms: int, zone: ZoneInfo) -> list[tuple[str,
     for row in rows:
         if row["upstream"] is not None and row["model"] is not None:
             key = str(row["upstream"]), str(row["model"])
-            sums[key] = sums.get(key, 0) + int(
-                row["unpriced_requests"] or 0
-            )  # a sum of none is null here, and none it is
+            # null here is a sum over no record
+            sums[key] = sums.get(key, 0) + int(row["unpriced_requests"] or 0)
     return [(upstream, model, unpriced) for (upstream, model), unpriced in sorted(sums.items())]
 
 
@@ -145,7 +146,8 @@ def _unpriced(
                 "unpriced",
                 upstream,
                 model,
-                f"{model} at {upstream}: {unpriced} requests in {days} days, and no row gives it a price",
+                f"{model} at {upstream}: {unpriced} requests in {days} days, and no row gives it "
+                "a price",
             )
 
 
@@ -157,7 +159,7 @@ def _disagreeing(
     at_ms: int,
     everything: bool,
 ) -> Iterator[Finding]:
-    """Where two sources give the same model another price, at the usual tier and a short prompt."""
+    """Models with two prices by two sources, at the usual tier and with a short prompt."""
     own = PriceList(row_of(price, settings) for price in settings.prices)
     for upstream, asked in settings.upstreams.items():
         provider = asked.price_source
@@ -192,8 +194,7 @@ _Rates = tuple[tuple[str, str | None], ...]
 
 
 def _rates(rows: PriceList, upstream: str, model: str, at_ms: int) -> tuple[str, _Rates] | None:
-    """The currency and what each kind of token costs by these rows; None where they say nothing, or
-    not what it costs."""
+    """The currency and the price of each kind of token by these rows; None if they give none."""
     row = next(
         (row for row in rows.candidates(upstream, model, None, None) if row.applies(0, at_ms)), None
     )
@@ -225,5 +226,8 @@ def _old(settings: Settings, table: Table | None, now_ms: int) -> Iterator[Findi
             table.date
         ).replace(tzinfo=UTC)
         if age > timedelta(days=OLD_DAYS):
-            text = f"the bundled table is of {table.date}, {age.days} days ago, and prices {', '.join(asking)}; update this program, or import newer prices"
+            text = (
+                f"the bundled table is of {table.date}, {age.days} days ago, and prices "
+                f"{', '.join(asking)}; update this program, or import newer prices"
+            )
             yield Finding("old", asking[0], None, text)

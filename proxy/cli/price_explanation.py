@@ -1,5 +1,7 @@
-"""How a record came to its amounts: tokens × price row = cost, from the terms that the ledger
-keeps. Exact: decimals that are never divided but by powers of ten."""
+"""Explains the amounts of a record: tokens × price row = cost.
+
+The terms come from the ledger. All is exact: decimals are divided only by powers of ten.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,16 @@ from proxy.core.pricing.book import PriceBook, Quote, answered_status
 from proxy.core.pricing.pricelist import DAY_MINUTES, PriceRow
 from proxy.core.usage import FREE, UsageRecord
 
-_EXACT = Context(
-    prec=200
-)  # digits; more than tokens, rate, discount, exchange rate and markup have together
+# Digits: more than tokens, rate, discount, exchange rate and markup have together.
+_EXACT = Context(prec=200)
 _MILLION = 6  # decimal places of "per million"
 
 
 class ChargedPart(msgspec.Struct, frozen=True):
-    """One product: `count` of something at `rate` (per million where it is tokens) makes `amount`,
-    in the row's currency."""
+    """One product: `count` times `rate` is `amount`, in the row's currency.
+
+    The rate of tokens is per million.
+    """
 
     name: str
     count: int
@@ -32,8 +35,10 @@ class ChargedPart(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """The row, the products, and what was made of their sum. `as_booked`: this comes to exactly
-    what the record says."""
+    """The row, the products, and the amounts from their sum.
+
+    `as_booked`: these are exactly the amounts of the record.
+    """
 
     price_version: str
     currency: str
@@ -50,29 +55,43 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 def explain(record: UsageRecord, book: PriceBook, images: int | None = None) -> Explanation | None:
-    """Works the record's amounts out again by the book of its version; None if the book has no row
-    for it, or its path is free.
+    """Work the record's amounts out again, by the book of its version.
 
-    `images` is how many the request had, where something else than the record tells it.
+    None if the book has no row for it, or its path is free. `images` is how many the request had,
+    if that does not follow from the record.
     """
     quote = book.quote(
-        upstream=record.upstream, team=record.team, model_requested=record.model_requested, model_served=record.model_served,
-        service_tier=record.service_tier, input_tokens=record.input_tokens, at_ms=record.started_at_ms,
-    )  # fmt: skip
+        upstream=record.upstream,
+        team=record.team,
+        model_requested=record.model_requested,
+        model_served=record.model_served,
+        service_tier=record.service_tier,
+        input_tokens=record.input_tokens,
+        at_ms=record.started_at_ms,
+    )
     if quote is None or record.reason == FREE:
         return None
     images = book.images_of(record) if images is None else images
     priced = book.price_record(record, images)
     found = (priced.cost_nano, priced.charge_nano, priced.cost_original_nano)
     booked = (record.cost_nano, record.charge_nano, record.cost_original_nano)
-    # Originals of two currencies have no sum: an adjustment between them tells none.
+    # Original costs in two currencies have no sum, so an adjustment between them has none.
     compared = 2 if record.cost_original_nano is None and record.cost_nano is not None else 3
+    unknown = priced.cost_nano is None
     return Explanation(
-        price_version=book.version, currency=book.currency, row=quote.row, parts=tuple(_products(record, quote.row, images)), discount=quote.discount, fx_rate=quote.fx_rate, markup=quote.markup,
-        cost_original_nano=priced.cost_original_nano, cost_nano=priced.cost_nano, charge_nano=priced.charge_nano,
+        price_version=book.version,
+        currency=book.currency,
+        row=quote.row,
+        parts=tuple(_products(record, quote.row, images)),
+        discount=quote.discount,
+        fx_rate=quote.fx_rate,
+        markup=quote.markup,
+        cost_original_nano=priced.cost_original_nano,
+        cost_nano=priced.cost_nano,
+        charge_nano=priced.charge_nano,
         as_booked=found[:compared] == booked[:compared],
-        unknown_because=_unknown_because(record, quote, images) if priced.cost_nano is None else None,
-    )  # fmt: skip
+        unknown_because=_unknown_because(record, quote, images) if unknown else None,
+    )
 
 
 def lines(found: Explanation, zone: tzinfo) -> list[tuple[str, str]]:
@@ -96,7 +115,8 @@ def lines(found: Explanation, zone: tzinfo) -> list[tuple[str, str]]:
         shown.append(
             (
                 "charge",
-                f"= {formats.money(found.charge_nano)} {currency}, each rounded once, from the exact value",
+                f"= {formats.money(found.charge_nano)} {currency}, each rounded once, from the "
+                "exact value",
             )
         )
     if found.unknown_because is not None:
@@ -105,7 +125,8 @@ def lines(found: Explanation, zone: tzinfo) -> list[tuple[str, str]]:
         shown.append(
             (
                 "differs",
-                "the record says other amounts than these: `tollkeeper ledger verify` tells whether it was changed",
+                "the record says other amounts than these: `tollkeeper ledger verify` tells "
+                "whether it was changed",
             )
         )
     return shown
@@ -128,7 +149,7 @@ def name_of(row: PriceRow, zone: tzinfo) -> str:
 
 
 def day(from_ms: int, zone: tzinfo) -> str:
-    """The day that begins then in the zone, or the moment where none does."""
+    """The day that begins at that moment in the zone; if none does, the moment."""
     moment = datetime.fromtimestamp(from_ms // 1000, UTC).astimezone(zone)
     return (
         moment.date().isoformat()
@@ -145,14 +166,16 @@ def hours(span: tuple[int, int]) -> str:
 
 
 def rate_of(row: PriceRow, name: str) -> str | None:
-    """A part's rate: its own, else its whole's."""
+    """The rate of a part: its own, else that of the whole it belongs to."""
     rates = row.rates()
     return rates.get(name, rates.get(parent_of(name) or name))
 
 
 def effective(quote: Quote, name: str) -> tuple[str | None, str | None]:
-    """(cost, charge) of a million tokens of a part, an image or a request, in the book's currency;
-    unknown without an exchange rate."""
+    """(cost, charge) of a million tokens of a part, an image or a request.
+
+    They are in the book's currency, and None without an exchange rate.
+    """
     rate = rate_of(quote.row, name)
     if rate is None or quote.fx_missing:
         return None, None

@@ -16,7 +16,7 @@ from proxy.config.price_tables import Table, TableError, bundled, genai, litellm
 from proxy.core.pricing.pricelist import RATES, PriceRow
 
 FORMATS = {genai.NAME: genai.read, litellm.NAME: litellm.read}
-FILE_BYTES_MAX = 64 * 2**20  # ten times today's
+FILE_BYTES_MAX = 64 * 2**20  # ten times today's tables
 MADE_BY = "# Made by `tollkeeper price import`"
 
 
@@ -58,18 +58,18 @@ def import_(
     out: Path | None,
     yes: bool,
 ) -> None:
-    """Write a public table's prices as rows for config.yaml, to be named in `include`, read over
-    and committed.
+    """Write a public table's prices as rows for config.yaml.
 
-    FILE is genai-prices' prices/data.json or LiteLLM's model_prices_and_context_window.json;
-    without it genai-prices is the table that ships with this program.
+    Read the file over, name it in `include`, and commit it. FILE is genai-prices' prices/data.json
+    or LiteLLM's model_prices_and_context_window.json. Without FILE, genai-prices is the table that
+    ships with this program.
 
     \b
     Examples:
-      tollkeeper price import --from genai-prices --provider deepseek --upstream modelmax --out
-      prices.d/modelmax.yaml
-      tollkeeper price import --from litellm model_prices_and_context_window.json --provider openai
-      --model 'gpt-4o*' --out prices.d/openai.yaml
+      tollkeeper price import --from genai-prices --provider deepseek \\
+        --upstream modelmax --out prices.d/modelmax.yaml
+      tollkeeper price import --from litellm model_prices_and_context_window.json \\
+        --provider openai --model 'gpt-4o*' --out prices.d/openai.yaml
     """
     if (
         config_path is not None
@@ -93,7 +93,8 @@ def import_(
     priced = [row for row in rows if row.rates()]
     if not priced:
         raise common.Failed(
-            f"The table has no price per token for {provider}{' and these models' if globs else ''}."
+            "The table has no price per token for "
+            f"{provider}{' and these models' if globs else ''}."
         )
     text = as_yaml(table, provider, priced, upstream)
     if out is None:
@@ -106,7 +107,8 @@ def import_(
     left_out = sorted({row.model for row in rows if not row.rates()})
     if left_out:
         click.echo(
-            f"Left out, since the table prices them by what no answer states: {', '.join(left_out)}",
+            "Left out, since the table prices them by what no answer states: "
+            f"{', '.join(left_out)}",
             err=True,
         )
 
@@ -127,20 +129,25 @@ def read_table(source: str, file: Path | None) -> Table:
         return FORMATS[source](json.loads(file.read_bytes(), parse_float=Decimal))
     except OSError as error:
         raise common.Failed(
-            f"{source if file is None else file}: cannot be read: {error.strerror or error}; check the path and its permissions"
+            f"{source if file is None else file}: cannot be read: {error.strerror or error}; "
+            "check the path and its permissions"
         ) from error
     except (TableError, ValueError, RecursionError) as error:
         raise common.Failed(f"{source if file is None else file}: {error}") from error
 
 
 def as_yaml(table: Table, provider: str, rows: Sequence[PriceRow], upstream: str | None) -> str:
-    """Rows as config.yaml writes them. Whatever a public table says is quoted as JSON quotes it,
-    which YAML reads alike: no name in it can become YAML."""
+    """Rows as config.yaml writes them.
+
+    Every value is quoted as in JSON, which YAML reads alike. So no name in a public table can
+    become YAML.
+    """
     version = f" {table.version}" if table.version else ""
     as_of = f", as of {table.date}" if table.date else ""
     head = [
         f"{MADE_BY}: {provider} of {table.name}{version}{as_of} ({table.url}).",
-        "# US dollars per million tokens. Read it over: a reseller, a contract or another region has other prices.",
+        "# US dollars per million tokens. Read it over: a reseller, a contract or another region "
+        "has other prices.",
         "prices:",
     ]
     return (
@@ -179,7 +186,8 @@ def _write(path: Path, text: str, yes: bool) -> None:
             and not path.read_text(encoding="utf-8", errors="replace").startswith(MADE_BY)
         ):
             raise common.Failed(
-                f"{path} is there and was not made by this command: choose another file, or --yes to replace it."
+                f"{path} is there and was not made by this command: choose another file, or --yes "
+                "to replace it."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

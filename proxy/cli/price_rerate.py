@@ -1,5 +1,4 @@
-"""`tollkeeper price rerate`: a period priced anew with the prices in effect; what differs is booked
-as adjustments."""
+"""`tollkeeper price rerate` prices a period anew and books the differences as adjustments."""
 
 from __future__ import annotations
 
@@ -27,12 +26,17 @@ from proxy.core.pricing.book import PriceBook
 
 _Once = Callable[[Rerate], Rerated]
 
-# Why records keep a price that the config of now alone would change
-# (`proxy.core.pricing.booked.Kept`), and what to do.
+# Why records keep a price that the present config alone would change, and what to do
+# (see `proxy.core.pricing.booked.Kept`).
 _KEPT = {
     "removed_row": "their price row is not in the config any more. To change them, write one",
-    "earlier_table": "they were booked by an earlier bundled table. To change them, write a row in `prices`",
-    "earlier_terms": "the config has no discount, markup or exchange rate with a date for them. To change them, add a `from`",
+    "earlier_table": (
+        "they were booked by an earlier bundled table. To change them, write a row in `prices`"
+    ),
+    "earlier_terms": (
+        "the config has no discount, markup or exchange rate with a date for them. To change "
+        "them, add a `from`"
+    ),
 }
 _COLUMNS = (
     Column("team"),
@@ -82,31 +86,40 @@ _COLUMNS = (
 @click.option("--dry-run", is_flag=True, help="Only say what would be booked.")
 @click.option("--yes", is_flag=True, help="Book without asking.")
 def rerate(
-    config_path: Path | None, as_json: bool, from_: str | None, to: str | None, month: str | None, teams: tuple[str, ...], models: tuple[str, ...],
-    upstreams: tuple[str, ...], reason: str | None, dry_run: bool, yes: bool,
-) -> None:  # fmt: skip
-    """Price the records of a period anew and book the differences as adjustments; records
-    themselves never change.
+    config_path: Path | None,
+    as_json: bool,
+    from_: str | None,
+    to: str | None,
+    month: str | None,
+    teams: tuple[str, ...],
+    models: tuple[str, ...],
+    upstreams: tuple[str, ...],
+    reason: str | None,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Price the records of a period anew and book the differences as adjustments.
+
+    Records themselves never change, and the amounts shown are differences.
 
     A record is priced by what held at its time: the price rows, and those discounts, markups and
-    exchange rates of the config that have a `from`. One without a date says how things are now:
-    it stays what it was when the record was booked. A price row that was taken out, a team or a
-    vendor that left and a newer bundled table change nothing either. The command says how many
-    records that concerns.
+    exchange rates of the config that have a `from`. One without a date says how things are now,
+    so the record keeps the one it was booked with. A price row that was removed, a team or a vendor
+    that left and a newer bundled table change nothing either, and a record without a price now
+    keeps its amounts. The command says how many records that concerns.
 
-    Goes through the running process, with the prices that it has in effect (kill -HUP makes it read
-    the file again); without one it works on the ledger
-    directly. Traffic goes on. Doing the same again books nothing more, so a run that was broken off
-    is simply repeated; so is one beside requests that
-    were running when the prices changed, which keep the earlier ones. A record that has no price
-    now keeps what was booked for it. Amounts are differences.
+    The running process does the work, with the prices in effect (kill -HUP makes it read the file
+    again). Without one the command works on the ledger itself. Traffic goes on.
+
+    Doing the same again books nothing more. So repeat a run that was broken off, or one at a time
+    when requests still ran under earlier prices.
 
     \b
     Examples:
       tollkeeper price rerate --month 2026-11 --dry-run
       tollkeeper price rerate --from 2026-11-01 --to 2026-11-15 --yes
-      tollkeeper price rerate --month 2026-11 --team research --model 'gpt-*' --reason "price list
-      of 3 November" --yes
+      tollkeeper price rerate --month 2026-11 --team research --model 'gpt-*' \\
+        --reason "price list of 3 November" --yes
     """
     if as_json and not (dry_run or yes):
         raise click.UsageError("--json goes with --dry-run or --yes.")
@@ -138,7 +151,7 @@ def rerate(
 
 
 def _period(from_: str | None, to: str | None, month: str | None) -> tuple[str | None, str | None]:
-    """The period as the ledger's zone is to read it; usage errors are found here."""
+    """The period as text, to be read in the ledger's zone. Usage errors are found here."""
     start, end = time_range.parse(from_, to, month, ZoneInfo("UTC"))
     if start is None:
         raise click.UsageError("name the period: --month 2026-11, or --from and --to.")
@@ -148,7 +161,7 @@ def _period(from_: str | None, to: str | None, month: str | None) -> tuple[str |
 
 
 def _all(once: _Once, ask: Rerate, label: str) -> Rerated:
-    """Stretch by stretch, summed up."""
+    """Do all stretches of the period, and sum up their results."""
     found = [once(ask)]
     first = found[0]
     with common.progress(label, first.through - first.after) as advance:
@@ -185,8 +198,10 @@ def _all(once: _Once, ask: Rerate, label: str) -> Rerated:
 
 @contextmanager
 def _prices(config_path: Path | None) -> Iterator[tuple[_Once, str | None]]:
-    """Who does a stretch, and the version of the prices that are meant: those of the config file,
-    unless the process is elsewhere."""
+    """The function that does a stretch, and the version of the prices that are meant.
+
+    They are those of the config file. For a process elsewhere the version is None.
+    """
     if os.environ.get(admin_client.URL):
         elsewhere = admin_client.running(Path(), os.environ)
         assert elsewhere is not None, "a URL names one"
@@ -211,7 +226,7 @@ def _asking(process: admin_client.AdminClient) -> _Once:
 
 @contextmanager
 def _directly(settings: Settings, prices: PriceBook) -> Iterator[_Once]:
-    """No process runs."""
+    """The function that does a stretch where no process runs."""
     with asyncio.Runner() as runner:
         close = AsyncExitStack()
         with common.told():
@@ -247,7 +262,8 @@ def _show(found: Rerated, as_json: bool) -> None:
         print_table(_COLUMNS, [_row(change) for change in found.changes])
     verdicts = found.verdicts
     click.echo(
-        f"adjusted: {formats.count(verdicts['adjusted'])}, unchanged: {formats.count(verdicts['unchanged'])}"
+        f"adjusted: {formats.count(verdicts['adjusted'])}, unchanged: "
+        f"{formats.count(verdicts['unchanged'])}"
     )
     for name, reason in (
         ("unpriced", "no price says what they cost"),
@@ -266,7 +282,7 @@ def _show(found: Rerated, as_json: bool) -> None:
             )
     if not any(verdicts.values()):
         click.echo(
-            "No record is of this period and of the team, model and upstream that were named, if any.",
+            "There is no record in this period, or none with the team, model or upstream named.",
             err=True,
         )
 

@@ -1,4 +1,4 @@
-"""`tollkeeper record show ID`: every number of one record, and what corrects it."""
+"""`tollkeeper record show ID`: every number of one record, and its adjustments."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def record() -> None:
 @common.json_option
 @click.argument("id")
 def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str) -> None:
-    """Show the record with this ID (`x-tollkeeper-id` of the answer), how its amounts came about,
-    and its adjustments.
+    """Show the record with this ID, how its amounts came about, and its adjustments.
+
+    ID is the `x-tollkeeper-id` of the answer.
 
     \b
     Example:
@@ -42,7 +43,8 @@ def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str
     found = common.ask(lambda: book.reader.record(id))
     if found is None:
         raise common.Failed(
-            f"The ledger has no record {id}. A request is booked within moments of its end; a refused one never is."
+            f"The ledger has no record {id}. A request is booked within moments of its end; a "
+            "refused one never is."
         )
     adjustments = common.ask(lambda: book.reader.adjustments(id))
     told = common.ask(lambda: list(_told(found, adjustments, book.reader)))
@@ -64,10 +66,10 @@ def flat(entry: Entry) -> dict[str, object]:
 
 
 class _Shown(msgspec.Struct, frozen=True):
-    """A row of the book. `standing`: the record as it stood when the row was booked, this included.
+    """A row of the book, and how its amounts came about.
 
-    `how` works the amounts of `standing` out again; None without a version, its terms or a row of
-    them.
+    `standing` is the record as of this row, with all corrections up to it. `how` works its amounts
+    out again; None without a price version, its terms or a row of them.
     """
 
     entry: Entry
@@ -78,8 +80,7 @@ class _Shown(msgspec.Struct, frozen=True):
 
 
 def _told(found: Entry, adjustments: Sequence[Entry], reader: Reader) -> Iterator[_Shown]:
-    """The record, then each adjustment. A late close knows nothing of reratings, as it is
-    booked."""
+    """The record, then each adjustment. A late close is worked out without the reratings."""
     yield _explained(found, found.record, None, None, reader)
     images = None
     if (terms := _terms(found.record, reader)) is not None:
@@ -111,20 +112,24 @@ def _terms(record: UsageRecord, reader: Reader) -> bytes | None:
 
 
 def _print_how(told: _Shown, zone: ZoneInfo) -> None:
-    """How the amounts came about, one step a line; of an adjustment also what it was the difference
-    to."""
+    """Print how the amounts came about, one step a line.
+
+    For an adjustment it also prints the amounts before it.
+    """
     version, how = told.entry.record.price_version, told.how
     if version is None:
         return
     if not told.terms_known:
         click.echo(
-            f"The ledger does not hold the prices of version {version} that its amounts were made with."
+            f"The ledger does not hold the prices of version {version} that its amounts were made "
+            "with."
         )
     elif told.entry.record.reason == FREE:
         click.echo("Its path is free in the config: no price applies to it.")
     elif how is None:
         click.echo(
-            f"No row of the prices of version {version} applied to it, so that its amounts are not known."
+            f"No row of the prices of version {version} applied to it, so that its amounts are "
+            "not known."
         )
     else:
         what = (
@@ -167,7 +172,10 @@ def _shown(name: str, value: object, zone: tzinfo) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         if name.endswith("_at_ms"):
-            return f"{datetime.fromtimestamp(value // 1000, UTC).astimezone(zone).isoformat(sep=' ')} ({value})"
+            return (
+                f"{datetime.fromtimestamp(value // 1000, UTC).astimezone(zone).isoformat(sep=' ')} "
+                f"({value})"
+            )
         return (
             formats.money(value)
             if name.endswith("_nano")

@@ -39,8 +39,9 @@ LOG = logging.getLogger("tollkeeper.serve")
 def serve(
     config_path: Path | None, upstream: str | None, listen: str | None, metrics_listen: str | None
 ) -> None:
-    """Run the proxy: data, health and metrics listeners. SIGHUP reloads the config, SIGTERM drains
-    and stops.
+    """Run the proxy: data, health and metrics listeners.
+
+    SIGHUP reloads the config. SIGTERM lets running requests end, then stops.
 
     \b
     Examples:
@@ -53,11 +54,12 @@ def serve(
         )
     if upstream is None and (listen is not None or metrics_listen is not None):
         raise click.UsageError(
-            "--listen and --metrics-listen go with --upstream; a config has `listen` and `metrics.listen`."
+            "--listen and --metrics-listen go with --upstream; a config has `listen` and "
+            "`metrics.listen`."
         )
     if upstream is None:
         loaded = common.load(config_path)
-        # The same file again, wherever it was found: a reload must not switch to another.
+        # A reload reads the same file again, even where another one would now be found first.
         run(loaded, ready=_announce, reload=lambda: loader.load(loaded.path, os.environ))
     else:
         run(_forward_only(upstream, listen, metrics_listen), ready=_announce)
@@ -79,8 +81,7 @@ def run(
     if (
         shortage := descriptors.shortage(limit, settings.inflight_max, settings.connections_max)
     ) is not None:
-        # Of interest when the operator asked for more, alarming when even a fair part of it does
-        # not fit.
+        # It is a warning if the operator named the number, or if not even the requests fit.
         fair = limit >= settings.inflight_max and settings.connections_max is None
         LOG.log(logging.INFO if fair else logging.WARNING, "%s", shortage)
     try:

@@ -1,5 +1,7 @@
-"""The files that an operator sets up with: the config with every setting, its schema, dashboards
-and rules. In a wheel beside the modules, in a checkout where they are."""
+"""The files to set up with: the config with every setting, its schema, dashboards and rules.
+
+In a wheel they are beside the modules, in a checkout at their own places.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,10 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def files() -> dict[str, bytes]:
-    """Each file's path as it is to be written, and its content. Raises FileNotFoundError for an
-    install that lacks them."""
+    """The content of each file, by the path to write it to.
+
+    Raises FileNotFoundError for an installation that lacks them.
+    """
     installed = _PACKAGE / "shipped"
     if installed.is_dir():
         roots = {

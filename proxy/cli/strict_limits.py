@@ -1,5 +1,7 @@
-"""Which strict limits on money a dearer model than was asked for can take beyond their amount once:
-told by `check`."""
+"""Tells in `check` which strict limits on money can be exceeded once.
+
+It happens when a dearer model answers than the client asked for.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,11 @@ def strict_limits(settings: Settings) -> list[str]:
     more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
     where = ", ".join(f"upstreams.{name}" for name in upstreams)
     return [
-        f"strict limits on money ({', '.join(names[:_NAMED_MAX])}{more}): the first time that a dearer "
-        "model answers than was asked for, it is charged as it is, beyond the limit if need be, and "
-        "counted as a breach; from then on its price bounds each request for that name. Where the "
-        f"contract bills the model that was asked for, write served_price: requested ({where})"
+        f"strict limits on money ({', '.join(names[:_NAMED_MAX])}{more}): the first time that a "
+        "dearer model answers than was asked for, it is charged as it is, beyond the limit if need "
+        "be, and counted as a breach; from then on its price bounds each request for that name. "
+        "Where the contract bills the model that was asked for, write served_price: requested "
+        f"({where})"
     ]
 
 

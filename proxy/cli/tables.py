@@ -1,8 +1,8 @@
 """Tables of the command line: aligned text that never cuts a number or a name.
 
-On a terminal that is too narrow the least important columns are left out, and named under the
-table; where that is not enough, each row becomes a block of lines. Piped output has every column.
-Cells come from clients and vendors, so nothing in them may steer a terminal or break a line.
+On a narrow terminal the least important columns are left out, and named under the table. Where that
+is not enough, each row becomes a block of lines. Piped output has every column. Cells come from
+clients and vendors, so no control character in them may reach the terminal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Row = Sequence[str]
 
 
 class Column(msgspec.Struct, frozen=True):
-    """One column. The highest `drop` is left out first where room is short, 0 never."""
+    """One column. Where room is short, the highest `drop` is left out first, and 0 never."""
 
     name: str
     right: bool = False
@@ -58,7 +58,7 @@ def lines(
 
 
 def printable(text: str) -> str:
-    """The text with all that is no visible character escaped as Python would write it."""
+    """The text, with every invisible character escaped as Python would write it."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
@@ -76,7 +76,7 @@ def _char_cells(char: str) -> int:
 
 
 def _kept(columns: Sequence[Column], widths: Sequence[int], width: int | None) -> list[int]:
-    """The places of the columns that fit; empty if those that must be there do not."""
+    """The places of the columns that fit; empty if not even those with `drop` 0 do."""
     kept = list(range(len(columns)))
     while (
         width is not None

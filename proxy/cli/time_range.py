@@ -28,7 +28,7 @@ def parse(
         start, end = calendar_month(month, zone)
     else:
         raise click.UsageError("--month goes without --from and --to.")
-    # Datetimes of one zone compare by the clock on the wall, which goes back once a year.
+    # Compare Unix time: datetimes of one zone compare by local time, which goes back once a year.
     first_ms, end_ms = dates.range_ms(start, end)
     if first_ms is not None and end_ms is not None and end_ms <= first_ms:
         raise click.UsageError("the end of the range is not after its start.")

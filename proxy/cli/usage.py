@@ -1,4 +1,4 @@
-"""`tollkeeper usage`: sums over the ledger, by any of the names a record has."""
+"""`tollkeeper usage`: sums over the ledger, by any names that records have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from proxy.ledger.reading import UsageRow
 
 GROUPS = ("team", "key", "model", "upstream", "end_user", "day", "hour", "source", "outcome")
 LABEL = "label:"
-# What a table shows beside the groups, which always stay; the rest is in csv and JSON.
+# The columns of a table behind the groups, which always stay; csv and JSON have more.
 _TABLE = {
     "requests": Column("requests", right=True),
     "input_tokens": Column("input", right=True, drop=1),
@@ -29,7 +29,7 @@ _TABLE = {
     "unpriced_requests": Column("unpriced", right=True),
     "inconsistent_requests": Column("in doubt", right=True, drop=7),
 }
-_WHERE_ANY = ("unpriced_requests", "inconsistent_requests")  # a column only where there are some
+_WHERE_ANY = ("unpriced_requests", "inconsistent_requests")  # shown only if not all are 0
 
 
 def _groups(
@@ -86,12 +86,11 @@ def usage(
     form: str,
     as_json: bool,
 ) -> None:
-    """What was used: requests, tokens and money, by group. A dash, an empty field or null is "not
-    known".
+    """Show what was used: requests, tokens and money, by group.
 
-    csv and JSON end with a total for each currency, whose `row` is `total`. cost and charge are in
-    units of the currency, cost_nano and charge_nano the
-    same in billionths.
+    A dash, an empty field or null is "not known". csv and JSON end with a total for each currency,
+    whose `row` is `total`. cost and charge are in units of the currency; cost_nano and charge_nano
+    are the same in billionths.
 
     \b
     Examples:
@@ -114,8 +113,7 @@ def usage(
 
 
 def _print_table(rows: Sequence[UsageRow], by: Sequence[str]) -> None:
-    """The groups and sums. A column that is unknown in every row is left out: a terminal has no
-    room to say nothing."""
+    """Print the groups and sums, without the columns that are unknown in every row."""
     none = {name: (None, 0) if name in _WHERE_ANY else (None,) for name in _TABLE}
     names = [name for name in _TABLE if any(row[name] not in none[name] for row in rows)]
     columns = [*map(Column, by), *(_TABLE[name] for name in names)]

@@ -139,7 +139,7 @@ def test_a_part_of_the_month_and_why(call: Call, booked: Reader) -> None:
     none = call(*NOVEMBER, "--team", "reserch", "--dry-run")
     assert (none.exit_code, none.stderr) == (
         0,
-        "No record is of this period and of the team, model and upstream that were named, if any.\n",
+        "There is no record in this period, or none with the team, model or upstream named.\n",
     )
 
 
