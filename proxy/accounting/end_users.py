@@ -32,13 +32,17 @@ class EndUsers:
         users_max: int = END_USERS_MAX,
     ) -> None:
         assert lookup_key or mode != "hash", "a hash needs the deployment's key"
-        self.mode = mode  # a reload may change it: for the requests from then on
+        self.use(mode)
         self._lookup_key = lookup_key
         self._salts = dict(salts)
         self._new: list[tuple[str, bytes]] = []
         self._random_bytes = random_bytes
         self._users_max = users_max
         self.dropped = 0  # end users not recorded because there were too many
+
+    def use(self, mode: Literal["off", "hash", "plain"]) -> None:
+        """How the end users of requests are stored from now on."""
+        self.mode = mode
 
     def hash(self, end_user: str | None) -> str | None:
         """What to store for an end user; None if nothing."""

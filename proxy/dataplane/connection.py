@@ -105,6 +105,18 @@ class Connection(RequestHandler):
     def lost(self) -> bool:
         return self.transport is None or self.transport.is_closing()
 
+    def serve(self, client: Client | None) -> None:
+        """Tells `client` from now on when the peer leaves or reads again; None: nobody asks."""
+        self.client = client
+
+    def close_after(self) -> None:
+        """Closes behind the answer that is being written."""
+        self.closing = True
+
+    def head_goes_out(self) -> None:
+        """The answer begins: from here on it can be cut, but no other one be sent."""
+        self.head_written = True
+
     def write(self, data: bytes) -> None:
         if self.transport is not None:
             self.transport.write(data)

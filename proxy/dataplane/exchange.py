@@ -141,7 +141,7 @@ class Exchange:
         """A connection in hand, or None if the client left meanwhile."""
         upstream = self._upstream
         pool = self._services.pools.of(upstream)
-        self._client.client = self
+        self._client.serve(self)
         self._connecting = task = asyncio.current_task()
         try:
             connection = await pool.acquire()

@@ -31,8 +31,7 @@ IDS_AT_ONCE = 256
 
 
 class Gateway:
-    """Handles one request at a time of each connection. `snapshot` is replaced as a whole by a
-    reload."""
+    """Handles one request at a time of each connection."""
 
     def __init__(self, services: Services, snapshot: Snapshot, health: Health) -> None:
         self.snapshot = snapshot
@@ -42,6 +41,10 @@ class Gateway:
         self._admission = Admission(services, self._rules)
         self._own_usage = OwnUsage(services)
         self._noise = _Noise()
+
+    def use(self, snapshot: Snapshot) -> None:
+        """What a reload replaces: the config of the requests that come from now on."""
+        self.snapshot = snapshot
 
     async def handle(self, request: Request) -> None:
         """Answers the request. What is refused is counted, and told with an id to quote once we

@@ -95,7 +95,7 @@ class Relay:
         """One write: head and body."""
         connection = self._connection
         assert connection is not None
-        connection.receiver = self
+        connection.serve(self)
         self.sent_s = monotonic()
         self._last_seen = (0, self.sent_s)
         connection.send(payload)

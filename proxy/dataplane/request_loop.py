@@ -233,7 +233,7 @@ class RequestLoop(Connection):
                 ),
             )
         finally:
-            self.client = None
+            self.serve(None)
             self._body = None
             self._request_in_progress = False
         if not body.is_eof():

@@ -152,7 +152,8 @@ class RelayedResponse:
         if length is not None and self._strip is None:
             return b"Content-Length: %b\r\n" % length
         if request.http10:
-            self._until_close = self._client.closing = True
+            self._until_close = True
+            self._client.close_after()
             return b""
         self._chunked = True
         return b"Transfer-Encoding: chunked\r\n"
@@ -162,5 +163,5 @@ class RelayedResponse:
 
     def _take_head(self) -> bytes:
         head, self._head = self._head, b""
-        self._client.head_written = True
+        self._client.head_goes_out()
         return head

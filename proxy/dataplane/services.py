@@ -69,8 +69,8 @@ class Services:
         self.counter = counter
         self.quota = quota
         self.pools = pools
-        self.keys = keys  # replaced by a reload
-        self.served = served  # replaced by a reload, with the prices
+        self.keys = keys
+        self.served = served
         self.metrics = metrics
         self.end_users = end_users
         self.now_ms = now_ms
@@ -86,6 +86,11 @@ class Services:
         self.inflight = 0  # requests past authentication and with their body
         self.body_bytes = 0  # request bodies held in memory
         self.body_bytes_of: dict[str, int] = {}  # by key, of those that hold any
+
+    def use(self, keys: KeyRing, served: ServedModels) -> None:
+        """What a reload replaces: who may call, and what is known of the models that prices name."""
+        self.keys = keys
+        self.served = served
 
     def tell(
         self,
@@ -184,9 +189,8 @@ def journal_unavailable(what: str, so: str, *, again: bool = True) -> ProxyError
     Not `again`: the request was sent and is charged, and no SDK may send it once more by itself.
     """
     # Without the reason, which may name a path: the log and the admin API have it.
-    refusal = unavailable(
-        "journal_unavailable", f"The proxy cannot {what}, so {so}; the operator has to mend it."
-    )
-    if not again:
-        refusal.headers = (("x-should-retry", "false"),)
-    return refusal
+    message = f"The proxy cannot {what}, so {so}; the operator has to mend it."
+    if again:
+        return unavailable("journal_unavailable", message)
+    headers = (("x-should-retry", "false"),)
+    return ProxyError(503, "api_error", "journal_unavailable", message, headers=headers)

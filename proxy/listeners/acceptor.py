@@ -26,7 +26,7 @@ Held = tuple[asyncio.Transport, asyncio.BaseProtocol]
 
 
 class Acceptor:
-    """Accepts for all addresses of one listener together. `most` may change while it runs.
+    """Accepts for all addresses of one listener together.
 
     Each of `waits` says whether a connection only waits for its client, and so may be closed. Those
     that the first one names are closed before those of the next. `name` is the bound's name in the
@@ -40,7 +40,7 @@ class Acceptor:
         most: int,
         name: str,
     ) -> None:
-        self.most = most
+        self._most = most
         self._factory = factory
         self._waits = waits
         self._name = name
@@ -49,6 +49,10 @@ class Acceptor:
         self._opening: set[asyncio.Task[None]] = set()
         self._retry: asyncio.TimerHandle | None = None
         self._told_s = -TELL_EVERY_S
+
+    def allow(self, most: int) -> None:
+        """From now on so many may be open; those that are open already stay."""
+        self._most = most
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """The host and port that were taken. OSError if the address cannot be opened."""
@@ -71,16 +75,16 @@ class Acceptor:
 
     def _accept(self, listening: socket.socket) -> None:
         """Accepts the connections that have come."""
-        if len(self._open) >= self.most:
+        if len(self._open) >= self._most:
             # Others close them, at any time: a socket without a descriptor is closed.
             self._open = {one: held for one, held in self._open.items() if one.fileno() >= 0}
         for _ in range(AT_ONCE):
             newest = None
-            if len(self._open) >= self.most:
+            if len(self._open) >= self._most:
                 newest = self._newest_waiting()
                 if newest is None:
                     self._pause(
-                        f"{self._name}: {self.most} are in use,"
+                        f"{self._name}: {self._most} are in use,"
                         " and nobody is accepted until one ends"
                     )
                     return
@@ -95,7 +99,7 @@ class Acceptor:
                 return
             if newest is not None:
                 self._tell(
-                    f"{self._name}: {self.most} are open;"
+                    f"{self._name}: {self._most} are open;"
                     " the newest that wait for their clients are closed"
                 )
                 newest.abort()

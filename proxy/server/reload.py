@@ -120,14 +120,13 @@ class Reloads:
             LOG.warning("these need a restart to take effect: %s", ", ".join(fixed))
         self._services.recorder.price_terms(snapshot.prices.version, snapshot.prices.terms())
         served.learn_all(self._services.served.seen)  # what was served meanwhile
-        self._services.served = served
-        self._services.keys = new.keys
+        self._services.use(new.keys, served)
         self._services.pools.use(snapshot.upstreams.values())
-        self._gateway.snapshot = snapshot
-        self._acceptor.most = clients_max(snapshot.settings)
+        self._gateway.use(snapshot)
+        self._acceptor.allow(clients_max(snapshot.settings))
         describe(self._services, snapshot.settings)
         forget_others(self._services.quota, snapshot.rules)
-        self._services.end_users.mode = snapshot.settings.privacy.end_user
+        self._services.end_users.use(snapshot.settings.privacy.end_user)
         self._loaded = msgspec.structs.replace(loaded, settings=snapshot.settings)
         self._services.metrics.reload(True)
         LOG.info("the config was reloaded")

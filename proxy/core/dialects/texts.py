@@ -14,7 +14,7 @@ class Texts:
 
     key · tells the texts of one answer apart, since each is encoded for itself: which choice, which
     field of it, which call
-    blocks · what waits to be counted; whoever takes from it tells `counting` what came out
+    blocks · what waits to be counted, until `take_blocks`
     """
 
     __slots__ = (
@@ -72,6 +72,11 @@ class Texts:
         """The answer is over: the rest becomes blocks too."""
         self._flush()
         self.blocks += self.counting.finish()
+
+    def take_blocks(self) -> list[str]:
+        """Hands out the blocks that wait; the caller tells `counting` what each comes to."""
+        blocks, self.blocks = self.blocks, []
+        return blocks
 
     def tokens(self, delivered_bytes: int) -> int | None:
         """Tokens of the whole answer, of which `delivered_bytes` of text were delivered; what was

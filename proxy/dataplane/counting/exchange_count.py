@@ -183,8 +183,7 @@ class ExchangeCount:
         usage: of others nothing is counted before its end."""
         if self.text_bytes_max is None:
             self._take_blocks(texts)
-        elif texts.blocks:
-            pass  # kept until the end: its number is bounded by text_bytes_max
+        # Else they are kept until the end; text_bytes_max bounds their number.
 
     async def over(self, meter: Meter) -> OwnCount | None:
         """The answer is over, and something was not stated: what it comes to. Waits for the counts
@@ -251,7 +250,7 @@ class ExchangeCount:
 
     def _take_blocks(self, texts: Texts) -> None:
         """All of them in one step of the thread: an upstream may send a text a sign."""
-        blocks, texts.blocks = texts.blocks, []
+        blocks = texts.take_blocks()
         if blocks:
             self._count(partial(count_blocks, blocks), partial(_took, texts), sum(map(len, blocks)))
 

@@ -63,9 +63,9 @@ class Models:
         request_id: str,
         dialect: Dialect,
     ) -> None:
-        """Writes the answer, in the shape of this dialect where it is ours; or raises
-        ProxyError."""
-        fetching = request.connection.client = _Fetching()
+        """Writes the answer, in the shape of this dialect where it is ours. Raises ProxyError."""
+        fetching = _Fetching()
+        request.connection.serve(fetching)
         name = model_of_path(route)
         upstream = (
             self._sole(snapshot, tenant) if name is None else self._serving(snapshot, tenant, name)

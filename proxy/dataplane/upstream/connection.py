@@ -61,7 +61,7 @@ class UpstreamConnection(ResponseHandler):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.receiver: Receiver | None = None
+        self.receiver: Receiver | None = None  # of the exchange that it serves
         # aiohttp's own handle; kept so that it is not collected
         self.lease: aiohttp.connector.Connection | None = None
         self.idle_since_s = 0.0
@@ -75,6 +75,10 @@ class UpstreamConnection(ResponseHandler):
         self._body: StreamReader | None = None
         # bytes that the head has promised and that are still to come; None: not known
         self._body_left: int | None = None
+
+    def serve(self, receiver: Receiver | None) -> None:
+        """Tells `receiver` from now on what comes; None: nothing may come."""
+        self.receiver = receiver
 
     @property
     def truncated(self) -> bool:

@@ -52,7 +52,7 @@ class Fetch:
 
         Raises ClientError, HttpProcessingError or OSError if no whole answer comes.
         """
-        self._connection.receiver = self
+        self._connection.serve(self)
         self._connection.send(request)
         return await self._answer
 

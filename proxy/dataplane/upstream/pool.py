@@ -112,7 +112,7 @@ class Pool:
 
     def release(self, connection: UpstreamConnection) -> None:
         """Takes a connection back after a whole answer; closes it if it cannot be used again."""
-        connection.receiver = None
+        connection.serve(None)
         unusable = connection.should_close or connection.had_trailer or connection.unsent
         if unusable or not connection.is_connected() or self._session is None:
             self.discard(connection)
@@ -128,7 +128,7 @@ class Pool:
 
     def discard(self, connection: UpstreamConnection) -> None:
         """Aborts a connection, so that an upstream in the middle of an answer stops at once."""
-        connection.receiver = None
+        connection.serve(None)
         connection.abort()
         lease, connection.lease = connection.lease, None
         if lease is not None:
