@@ -280,7 +280,7 @@ def _check_utf8(body: bytes) -> None:
 def _check_names_bounded(body: bytes) -> None:
     """Refuse a large body made of names, which would cost many times its size, before it is
     decoded. Strings in the known large fields do not count."""
-    if body.count(b'"') <= _QUOTES_MAX:
+    if count(body, b'"') <= _QUOTES_MAX:
         return  # all that were, without a look for those that are escaped
     quotes = _quotes(body)
     bulk = _bulk_decoder.decode(body)

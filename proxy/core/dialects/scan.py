@@ -18,16 +18,15 @@ _NAME = re.compile(rb"[ \t\r\n]*+(" + _STRING + rb")[ \t\r\n]*+:[ \t\r\n]*+", re
 _NEXT = re.compile(rb"[ \t\r\n]++[,}]")
 _COMMA, _CLOSE, _BACKSLASH = b",}\\"
 _SPACE = b" \t\r\n"
-# Text up to the first escape that is a lone surrogate (or none at all); and that escape.
+# Text up to the first escape that is a lone surrogate (or none at all), so many escapes at a time;
+# and that escape.
 _SOUND = re.compile(
-    rb"[^\\]*+(?:\\(?:[^u]|u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?![dD][89a-fA-F])))[^\\]*+)*+",
+    rb"[^\\]*+(?:\\(?:[^u]|u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?![dD][89a-fA-F])))[^\\]*+){0,16384}+",
     re.DOTALL,
 )
 _LONE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _REPAIRS_MAX = 1000
 _REPAIR_BYTES_MAX = 8 * 1024 * 1024
-
-
 _STEP_BYTES = 2**20  # looked through at a time: one call holds the interpreter's lock to its end
 
 
@@ -123,18 +122,22 @@ def repair_surrogates(text: bytes) -> bytes | None:
 
     None if there is none, or if there are so many, or so much text, that it is not worth the time.
     """
-    pieces: list[bytes] = []
-    at = 0
     if len(text) > _REPAIR_BYTES_MAX:
         return None
-    while len(pieces) <= 2 * _REPAIRS_MAX:
+    pieces: list[bytes] = []
+    repairs = at = 0
+    while repairs <= _REPAIRS_MAX:
         sound = _SOUND.match(text, at)
         end = at if sound is None else sound.end()
-        lone = _LONE.match(text, end)
-        pieces.append(text[at:end])
+        if end > at:  # perhaps only a step, so what follows may be whole as well
+            pieces.append(text[at:end])
+            at = end
+            continue
+        lone = _LONE.match(text, at)
         if lone is None:
-            pieces.append(text[end:])
-            return b"".join(pieces) if len(pieces) > 2 else None
+            pieces.append(text[at:])
+            return b"".join(pieces) if repairs else None
         pieces.append(b"\\ufffd")
+        repairs += 1
         at = lone.end()
     return None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.dialects.scan import Ambiguous, count, holds, repair_surrogates, walk
+from proxy.core.dialects.scan import _SOUND, Ambiguous, count, holds, repair_surrogates, walk
 
 DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 VALUES = st.recursive(
@@ -123,6 +123,31 @@ def test_a_lone_surrogate_is_replaced_and_nothing_moves(
 ) -> None:
     assert repair_surrogates(text) == repaired
     assert repaired is None or len(repaired) == len(text)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["\\ud83d", "\\ude00", "\\ud83d\\ude00", "\\\\", "\\n", "\\u00e9", "x", "ud83d"]
+        ),
+        max_size=12,
+    ),
+    st.sampled_from([0, 1, 16_382, 16_383, 16_384, 16_385, 40_000]),
+)
+def test_surrogates_are_replaced_alike_wherever_a_step_ends(tokens: list[str], before: int) -> None:
+    """Each step ends behind so many escapes, never inside of one or of a pair."""
+    text = "".join(tokens).encode()
+    ahead = rb"\n" * before
+    alone = repair_surrogates(text)
+    assert repair_surrogates(ahead + text) == (None if alone is None else ahead + alone)
+    decoded = json.loads(f'"{"".join(tokens)}"')
+    is_lone = any("\ud800" <= sign <= "\udfff" for sign in decoded)
+    assert (alone is not None) is is_lone
+
+
+def test_no_step_of_a_repair_goes_on_for_long() -> None:
+    step = _SOUND.match(rb"\u00e9" * 100_000)
+    assert step is not None and step.end() == len(rb"\u00e9") * 16_384
 
 
 def test_a_large_text_is_looked_through_in_steps_without_a_gap() -> None:
