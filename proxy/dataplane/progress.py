@@ -106,6 +106,16 @@ class Progress:
         return self.meter is not None and self.meter.shows_its_end
 
     @property
+    def failed(self) -> bool:
+        """Whether an answer under a status of success has said inside that it failed."""
+        return (
+            self.meter is not None
+            and self.meter.error
+            and self.status is not None
+            and self.status < 400
+        )
+
+    @property
     def unstated(self) -> bool:
         """Whether the answer leaves anything to be counted. Known after `end`."""
         meter = self.meter
@@ -131,9 +141,8 @@ class Progress:
                 how=how, status=self.status, answered=None, output_held=self.output_held, duration_ms=int(duration_s * 1000),
                 upstream_request_id=self.request_id,
             )  # fmt: skip
-        # A client that closes when it reads the vendor's error has not ended the answer: that had.
-        over = how in (How.ANSWERED, How.CLIENT_LEFT)
-        if meter.error and over and self.status is not None and self.status < 400:
+        over = how is How.ANSWERED or (how is How.CLIENT_LEFT and meter.complete)
+        if over and self.failed:
             how = How.ERROR_EVENT
         return Ending(
             how=how,

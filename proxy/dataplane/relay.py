@@ -220,6 +220,10 @@ class Relay:
         if self.sent_s == 0.0:
             self.decide(How.CLIENT_LEFT)
             return
+        if self.progress.failed:
+            # A client that closes on reading the vendor's error has not ended the answer: it had.
+            self.decide(How.ERROR_EVENT)
+            return
         policy: str = self._upstream.policy_for_a_client_gone(
             self._opened.model_requested, self._opened.stream
         )

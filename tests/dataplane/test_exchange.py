@@ -588,3 +588,25 @@ async def test_an_exchange_that_is_over_leaves_nothing_to_a_collector(
         finally:
             gc.enable()
         assert left == []
+
+
+async def test_a_client_that_leaves_on_the_vendors_error_has_not_ended_the_answer(
+    tmp_path: Path,
+) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
+        )
+        event = b'data: {"error":{"message":"no","type":"server_error"}}\n\n'
+        await visit.send(b"%x\r\n%b\r\n" % (len(event), event))
+        await asyncio.Event().wait()  # it says no more, and does not close
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        await client.post(b'{"model":"m-1","stream":true,"messages":[]}')
+        await client.head()
+        assert b"server_error" in await client.chunk()
+        client.leave()
+        [row] = await proxy.records(1)
+        assert (row["outcome"], row["source"]) == ("upstream_failed", "none")

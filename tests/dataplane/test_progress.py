@@ -135,7 +135,7 @@ def test_the_upstreams_name_for_the_request_is_its_headers_else_its_bodys(upstre
     [
         (How.ANSWERED, 200, How.ERROR_EVENT),  # it says inside that it failed
         (How.ANSWERED, 429, How.ANSWERED),  # the status says so already
-        (How.CLIENT_LEFT, 200, How.ERROR_EVENT),  # it leaves because it has read the error
+        (How.CLIENT_LEFT, 200, How.CLIENT_LEFT),  # client-left rows win over the others
         (How.UPSTREAM_CUT, 200, How.UPSTREAM_CUT),
     ],
 )
