@@ -147,7 +147,9 @@ class Relay:
         self.progress.status = head.code
         self.progress.named = self._dialect.kept_path is not None
         self.progress.request_id = first_text(head.headers, self._dialect.request_id_field)
-        self._services.metrics.upstream_limits.seen(self._upstream.name, head.headers)
+        self._services.metrics.upstream_limits.seen(
+            self._upstream.name, head.headers, self._dialect.remaining_fields
+        )
         if self._upstream.rejects_our_credential(head.code):
             self._services.metrics.upstream_error(self._upstream.name, "credentials")
             self.decide(How.ANSWERED, error=self._upstream.credential_rejected(head.code))

@@ -186,7 +186,7 @@ SPECS: tuple[Spec, ...] = (
         ("upstream", "unit"),
         "requests or tokens",
         "What an upstream last said that it has left for us (x-ratelimit-remaining-requests, "
-        "-tokens); no sample five minutes after.",
+        "-tokens; anthropic-ratelimit-…-remaining); no sample five minutes after.",
     ),
     Spec(
         "estimate_error_ratio",

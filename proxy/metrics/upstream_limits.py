@@ -1,6 +1,6 @@
 """How much each upstream last said that we may still use.
 
-It is read from the `x-ratelimit-remaining-…` fields of its answers.
+It is read from fields of its answers, which its dialect names.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
+from proxy.core.dialects.contract import RemainingFields
 from proxy.core.http.headers import RawHeaders, values
 from proxy.metrics.families import Families
 
-FIELDS = {b"x-ratelimit-remaining-requests": "requests", b"x-ratelimit-remaining-tokens": "tokens"}
 DIGITS_MAX = 15  # what a float holds exactly
 STALE_S = 300.0  # vendors' periods are minutes; after that the number says nothing any more
 
@@ -23,9 +23,9 @@ class UpstreamLimits:
         self._now_s = now_s
         self._remaining: dict[tuple[str, str], tuple[int, float]] = {}
 
-    def seen(self, upstream: str, headers: RawHeaders) -> None:
+    def seen(self, upstream: str, headers: RawHeaders, fields: RemainingFields) -> None:
         """Read an answer's head. A value that is no plain number is ignored."""
-        for name, unit in FIELDS.items():
+        for name, unit in fields:
             for value in values(headers, name):
                 if value.isdigit() and len(value) <= DIGITS_MAX:
                     self._remaining[upstream, unit] = int(value), self._now_s()

@@ -231,6 +231,7 @@ class UsageFilter(Protocol):
 # counting; None: the body cannot be read as a whole
 CountPrompt = Callable[[Call, bytes, str, Sequence[ImageRule], Count], Prompt | None]
 Fields = tuple[tuple[str, str], ...]  # of a response's head
+RemainingFields = tuple[tuple[bytes, str], ...]  # names in small letters, each with its unit
 
 
 class KeptPath(msgspec.Struct, frozen=True, gc=False):
@@ -261,6 +262,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     this meter reads
     limit_fields · response fields for the limits of the caller's own that stand thus at this
     moment (Unix milliseconds)
+    remaining_fields · where a vendor's answer says how much more it allows
     request_id_field · where the vendor's answer names the request, in small letters
     kept_path · which answer that the vendor keeps a path names; it is relayed to the upstream that
     has it, for those whose answer it is, and without tokens. None: this API keeps none
@@ -281,6 +283,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error_body: Callable[[ProxyError], bytes]
     error_event: Callable[[ProxyError, Meter], bytes]
     limit_fields: Callable[[Sequence[LimitState], int], Fields]
+    remaining_fields: RemainingFields = ()
     request_id_field: bytes = b"x-request-id"
     kept_path: Callable[[str], KeptPath | None] | None = None
     cached_inside_input: bool = True

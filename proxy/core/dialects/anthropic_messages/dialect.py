@@ -8,7 +8,12 @@ from proxy.core.dialects.anthropic_messages.meter import MessageMeter
 from proxy.core.dialects.anthropic_messages.models import model_list
 from proxy.core.dialects.anthropic_messages.pictures import count_images
 from proxy.core.dialects.anthropic_messages.prompt import count_prompt
-from proxy.core.dialects.anthropic_messages.refusals import error_body, error_event, limit_fields
+from proxy.core.dialects.anthropic_messages.refusals import (
+    REMAINING_FIELDS,
+    error_body,
+    error_event,
+    limit_fields,
+)
 from proxy.core.dialects.contract import Dialect
 
 VERSION = b"2023-06-01"  # by which lists of models are asked for: each has the same shape there
@@ -23,6 +28,7 @@ ANTHROPIC_MESSAGES = Dialect(
     error_body=error_body,
     error_event=error_event,
     limit_fields=limit_fields,
+    remaining_fields=REMAINING_FIELDS,
     request_id_field=b"request-id",
     cached_inside_input=False,
     header=b"anthropic-version",

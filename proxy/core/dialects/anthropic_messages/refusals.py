@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from proxy.core.dialects.contract import Fields, Meter
+from proxy.core.dialects.contract import Fields, Meter, RemainingFields
 from proxy.core.errors import ProxyError
 from proxy.core.limits.language import Unit
 from proxy.core.limits.refusals import tightest
@@ -30,6 +30,11 @@ _UNITS = (
     ("tokens", Unit.TOKENS),
     ("input-tokens", Unit.INPUT_TOKENS),
     ("output-tokens", Unit.OUTPUT_TOKENS),
+)
+# The vendor tells its own in the same fields; `tokens` are those of its tightest limit.
+REMAINING_FIELDS: RemainingFields = (
+    (b"anthropic-ratelimit-requests-remaining", "requests"),
+    (b"anthropic-ratelimit-tokens-remaining", "tokens"),
 )
 
 

@@ -9,7 +9,12 @@ from proxy.core.dialects.openai_chat.injection import UsageEventFilter, splice
 from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.dialects.openai_chat.pictures import count_images
 from proxy.core.dialects.openai_chat.prompt import count_prompt_of
-from proxy.core.dialects.openai_chat.refusals import error_body, error_event, limit_fields
+from proxy.core.dialects.openai_chat.refusals import (
+    REMAINING_FIELDS,
+    error_body,
+    error_event,
+    limit_fields,
+)
 
 OPENAI_CHAT = Dialect(
     name="openai_chat",
@@ -23,4 +28,5 @@ OPENAI_CHAT = Dialect(
     error_body=error_body,
     error_event=error_event,
     limit_fields=limit_fields,
+    remaining_fields=REMAINING_FIELDS,
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.core.dialects.contract import Fields, Meter
+from proxy.core.dialects.contract import Fields, Meter, RemainingFields
 from proxy.core.errors import ProxyError
 from proxy.core.limits.language import Unit
 from proxy.core.limits.refusals import show_span, tightest
@@ -16,6 +16,11 @@ from proxy.core.limits.state import LimitState
 _UNITS = (
     ("requests", (Unit.REQUESTS,)),
     ("tokens", (Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)),
+)
+# Vendors tell theirs in the same fields.
+REMAINING_FIELDS: RemainingFields = (
+    (b"x-ratelimit-remaining-requests", "requests"),
+    (b"x-ratelimit-remaining-tokens", "tokens"),
 )
 
 

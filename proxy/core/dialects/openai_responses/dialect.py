@@ -6,7 +6,7 @@ from functools import partial
 
 from proxy.core.dialects.contract import Dialect
 from proxy.core.dialects.openai_chat.pictures import count_pictures
-from proxy.core.dialects.openai_chat.refusals import error_body, limit_fields
+from proxy.core.dialects.openai_chat.refusals import REMAINING_FIELDS, error_body, limit_fields
 from proxy.core.dialects.openai_responses.call import PICTURE, read_call
 from proxy.core.dialects.openai_responses.endpoints import ENDPOINTS, kept_path
 from proxy.core.dialects.openai_responses.meter import ResponseMeter
@@ -23,5 +23,6 @@ OPENAI_RESPONSES = Dialect(
     error_body=error_body,
     error_event=error_event,
     limit_fields=limit_fields,
+    remaining_fields=REMAINING_FIELDS,
     kept_path=kept_path,
 )
