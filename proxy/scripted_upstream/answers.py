@@ -18,6 +18,7 @@ import msgspec
 from proxy.scripted_upstream import errors, replies
 from proxy.scripted_upstream.models import Behaviour, Fault, UsageAt, behaviour
 from proxy.scripted_upstream.requests import BadRequest, ScriptedRequest, read
+from proxy.scripted_upstream.responses import ResponseShaper, as_chat
 from proxy.scripted_upstream.shapes import JSONObject, Shaper, Tokens, answer_id, usage
 
 DIMENSIONS = 8  # of an embedding, unless the request asks for another number
@@ -66,10 +67,14 @@ class _Write(msgspec.Struct, frozen=True, kw_only=True):
 def expected(
     body: bytes, endpoint: str = "chat/completions", *, credential: str = ""
 ) -> ScriptedAnswer:
-    """The answer to `body` at `endpoint` (chat/completions, completions or embeddings).
+    """The answer to `body` at `endpoint` (chat/completions, completions, embeddings or responses).
     `credential` is what a 401 quotes, as some vendors do."""
     try:
-        request = read(body, endpoint)
+        request = (
+            read(as_chat(body), "chat/completions")
+            if endpoint == "responses"
+            else read(body, endpoint)
+        )
     except BadRequest as error:
         return _json(errors.openai(400, error.message, param=error.param), status=400)
     does = behaviour(request.model)
@@ -98,7 +103,7 @@ def expected(
         )
     if endpoint == "embeddings":
         return _finish_json(*_embeddings(request), (), does)
-    return _generated(body, request, does, chat=endpoint == "chat/completions")
+    return _generated(body, request, does, endpoint)
 
 
 def not_found(what: str) -> ScriptedAnswer:
@@ -112,9 +117,10 @@ def listing(value: JSONObject) -> ScriptedAnswer:
 
 
 def _generated(
-    body: bytes, request: ScriptedRequest, does: Behaviour, *, chat: bool
+    body: bytes, request: ScriptedRequest, does: Behaviour, endpoint: str
 ) -> ScriptedAnswer:
-    """A chat or a completion, as JSON or as a stream."""
+    """A chat, a completion or a response, as JSON or as a stream."""
+    chat, responds = endpoint != "completions", endpoint == "responses"
     hidden = replies.hidden_reasoning_tokens(request)
     if chat:
         said = replies.choices(request, does)
@@ -130,6 +136,8 @@ def _generated(
         reasoning=sum(len(one.reasoning) for one in said) + hidden,
         audio_input=audio,
     )
+    if responds:
+        return _responded(body, request, does, said[0], tokens)
     shaper = Shaper(request, does.shape, answer_id(body, "chatcmpl" if chat else "cmpl"), chat=chat)
     if not request.stream or does.never_streams:
         stated = None if does.shape.usage_at is UsageAt.NEVER else usage(tokens, does.shape.counts)
@@ -145,7 +153,33 @@ def _generated(
         )
         for event in shaper.events(said, tokens)
     ]
-    return _finish_stream(writes, len(said), does)
+    done = (_Write(data=_event(b"[DONE]", does)),)
+    error = _event(msgspec.json.encode(errors.openai(500)), does)
+    return _finish_stream(writes, len(said), does, done, error)
+
+
+def _responded(
+    body: bytes, request: ScriptedRequest, does: Behaviour, said: replies.Said, tokens: Tokens
+) -> ScriptedAnswer:
+    """A response, as JSON or as a stream without [DONE]."""
+    id = answer_id(body, "resp")
+    shaper = ResponseShaper(request.model, request.service_tier, does.shape, id)
+    if not request.stream or does.never_streams:
+        whole = shaper.whole(said, tokens)
+        stated = whole["usage"]
+        return _finish_json(whole, stated if isinstance(stated, dict) else None, (said.text,), does)
+    writes = [
+        _Write(data=_named_event(event.data, does), choice=0, text=event.text, usage=event.usage)
+        for event in shaper.events(said, tokens)
+    ]
+    broken: JSONObject = {
+        "type": "error",
+        "sequence_number": does.after,
+        "code": "server_error",
+        "message": "Scripted error in the middle.",
+        "param": None,
+    }
+    return _finish_stream(writes, 1, does, (), _named_event(broken, does))
 
 
 def _finish_json(
@@ -174,15 +208,19 @@ def _finish_json(
     )
 
 
-def _finish_stream(writes: list[_Write], choices: int, does: Behaviour) -> ScriptedAnswer:
+def _finish_stream(
+    writes: list[_Write],
+    choices: int,
+    does: Behaviour,
+    done: tuple[_Write, ...],
+    error: bytes,
+) -> ScriptedAnswer:
     """A stream with its last events and its fault applied."""
-    done = _Write(data=_event(b"[DONE]", does))
     ending = Fault.NONE
     if does.fault is Fault.ERROR_EVENT:
-        error = _Write(data=_event(msgspec.json.encode(errors.openai(500)), does))
-        writes = [*writes[: does.after], error, done]
+        writes = [*writes[: does.after], _Write(data=error), *done]
     elif does.fault is not Fault.NO_DONE:
-        writes = [*writes, done]
+        writes = [*writes, *done]
     if does.fault in MID_ANSWER:
         writes, ending = writes[: does.after], does.fault
     texts = tuple(
@@ -207,6 +245,14 @@ def _event(data: bytes, does: Behaviour) -> bytes:
     end = does.line_end.encode()
     comment = b": OPENROUTER PROCESSING" + end + end if does.comments else b""
     return comment + b"data: " + data + end + end
+
+
+def _named_event(data: JSONObject, does: Behaviour) -> bytes:
+    """An event with its name, which stands in its data as well."""
+    name = f"event: {data['type']}{does.line_end}".encode()
+    event = _event(msgspec.json.encode(data), does)
+    before, mark, behind = event.partition(b"data: ")
+    return before + name + mark + behind
 
 
 def _headers(content_type: str, does: Behaviour) -> tuple[tuple[str, str], ...]:
