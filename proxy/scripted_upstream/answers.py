@@ -162,7 +162,7 @@ def _responded(
     body: bytes, request: ScriptedRequest, does: Behaviour, said: replies.Said, tokens: Tokens
 ) -> ScriptedAnswer:
     """A response, as JSON or as a stream without [DONE]."""
-    id = answer_id(body, "resp")
+    id = answer_id(body, "resp").replace("-", "_")
     shaper = ResponseShaper(request.model, request.service_tier, does.shape, id)
     if not request.stream or does.never_streams:
         whole = shaper.whole(said, tokens)

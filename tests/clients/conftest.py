@@ -15,7 +15,16 @@ HERE = Path(__file__).parent
 KEYS = [
     f"{client}-{vendor}"
     for client in CLIENTS
-    for vendor in (*DOCUMENTS, "errors", "vendor_errors", "broken", "cut", "models", "large")
+    for vendor in (
+        *DOCUMENTS,
+        "responses",
+        "errors",
+        "vendor_errors",
+        "broken",
+        "cut",
+        "models",
+        "large",
+    )
 ]
 
 

@@ -144,6 +144,7 @@ def _call(client: openai.OpenAI | openai.AsyncOpenAI, case: Case) -> object:
         "chat/completions": client.chat.completions,
         "completions": client.completions,
         "embeddings": client.embeddings,
+        "responses": client.responses,
     }[case.endpoint].create
     known = inspect.signature(create).parameters
     return create(

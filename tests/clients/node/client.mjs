@@ -16,6 +16,7 @@ async function call(client, { name, endpoint, body }) {
     const pending =
       endpoint === "models" ? (body.model ? client.models.retrieve(body.model) : client.models.list())
       : endpoint === "embeddings" ? client.embeddings.create(body)
+      : endpoint === "responses" ? client.responses.create(body)
       : endpoint === "completions" ? client.completions.create(body)
       : client.chat.completions.create(body);
     const { data, response } = await pending.withResponse();
