@@ -73,7 +73,8 @@ def told(body: bytes, headers: dict[str, str], *, whole: bool) -> Told:
     except msgspec.DecodeError:
         return Told(measure=-(-len(body) // 4))
     usage = _usage(value)
-    return Told(-(-_text_bytes(value.get("choices")) // 4), usage, usage, True, "error" in value)
+    text_bytes = _text_bytes(value.get("choices")) + _text_bytes(value.get("output"))
+    return Told(-(-text_bytes // 4), usage, usage, True, value.get("error") is not None)
 
 
 def _stream(body: bytes) -> Told:
@@ -91,6 +92,9 @@ def _stream(body: bytes) -> Told:
                 says.usage = says.running
                 continue
             value = msgspec.json.decode(data)
+            if str(value.get("type", "")).startswith(("response.", "error")):
+                text_bytes += _response_event(value, says)
+                continue
             added = _text_bytes(value.get("choices"))
             text_bytes += added
             says.error = says.error or "error" in value
@@ -107,9 +111,27 @@ def _stream(body: bytes) -> Told:
     return says
 
 
+def _response_event(event: dict[str, Any], says: Told) -> int:
+    """The bytes of new text in an event of a response's stream, and what else it tells."""
+    kind = event["type"]
+    if kind in ("response.completed", "response.incomplete"):
+        says.done = True
+        says.usage = says.running = _usage(event["response"])
+    says.error = says.error or kind in ("response.failed", "error")
+    if kind.endswith(".delta"):
+        return len(event["delta"].encode())
+    if kind == "response.output_item.added":
+        return len(event["item"].get("name", "").encode())
+    return 0
+
+
 def _usage(value: dict[str, Any]) -> tuple[int, int] | None:
     usage = value.get("usage")
-    return None if usage is None else (usage["prompt_tokens"], usage.get("completion_tokens", 0))
+    if usage is None:
+        return None
+    if "input_tokens" in usage:
+        return usage["input_tokens"], usage["output_tokens"]
+    return usage["prompt_tokens"], usage.get("completion_tokens", 0)
 
 
 def _text_bytes(value: object) -> int:

@@ -17,6 +17,7 @@ from tests.support.waiting import guard
 KEY = "sk-test"
 CLIENTS = 50
 CHAT = "chat/completions"
+RESPONSES = "responses"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,28 @@ SCENES = (
     Scene("reasoning", "demo-reasoning", stream=True),
     Scene("tools", "demo-tools", stream=True, include_usage=True),
     Scene("embeddings", "demo-chat", endpoint="embeddings"),
+    Scene("response stream", "demo-chat", stream=True, words=(5, 80), endpoint=RESPONSES, weight=4),
+    Scene(
+        "response stream without usage",
+        "demo-silent",
+        stream=True,
+        words=(5, 80),
+        endpoint=RESPONSES,
+        weight=3,
+    ),
+    Scene("response", "demo-chat", endpoint=RESPONSES),
+    Scene("slow response", "demo-slow:0.02", stream=True, words=(10, 60), endpoint=RESPONSES),
+    Scene("response that fails", "demo-error-event:6", stream=True, endpoint=RESPONSES, weight=1),
+    Scene("cut response", "demo-cut:7", stream=True, endpoint=RESPONSES, weight=1),
+    Scene(
+        "left response",
+        "demo-chat",
+        stream=True,
+        words=(20, 100),
+        leaves=True,
+        endpoint=RESPONSES,
+        weight=2,
+    ),
     Scene("error 500", "demo-error-500"),
     Scene("error 429 to a stream", "demo-error-429", stream=True, weight=1),
     Scene("error event", "demo-error-event:4", stream=True, weight=1),
@@ -268,10 +291,11 @@ def body(scene: Scene, rng: random.Random) -> bytes:
     )
     if scene.endpoint == "embeddings":
         return json.dumps({"model": scene.model, "input": text}).encode()
-    value: dict[str, object] = {
-        "model": scene.model,
-        "messages": [{"role": "user", "content": text}],
-    }
+    value: dict[str, object] = {"model": scene.model}
+    if scene.endpoint == RESPONSES:
+        value["input"] = text
+    else:
+        value["messages"] = [{"role": "user", "content": text}]
     if scene.stream:
         value["stream"] = True
     if scene.include_usage:

@@ -18,7 +18,7 @@ from proxy.journal import recover
 from proxy.scripted_upstream import expected
 from tests.crash.checking import Accounts
 from tests.crash.kills import VARIANTS, Variant
-from tests.crash.load import SCENES, Load, Scene, Sent, body, leaving
+from tests.crash.load import CHAT, RESPONSES, SCENES, Load, Scene, Sent, body, leaving
 from tests.crash.processes import Proxy, served, upstream
 from tests.support.raw import RawClient
 from tests.support.waiting import guard, until
@@ -171,19 +171,23 @@ async def test_a_second_process_on_one_directory_gives_its_reason_and_does_no_ha
 # Words of a stream: an event each, then the finish, the usage, [DONE]; a token each, too.
 @pytest.mark.parametrize("words", [60, pytest.param(200, marks=FULL)])
 @pytest.mark.parametrize("variant", VARIANTS[::3], ids=lambda variant: variant.sync)
+@pytest.mark.parametrize("endpoint", [CHAT, RESPONSES])
 async def test_leaving_at_every_position_is_charged_for_what_was_delivered(
-    tmp_path: Path, variant: Variant, words: int
+    tmp_path: Path, variant: Variant, words: int, endpoint: str
 ) -> None:
     """At once, so in each await before the answer; behind each event of a stream, its usage and its
     [DONE]; in a silence. No restart mends it."""
-    long = Scene("long stream", f"demo-long:{words}", stream=True, include_usage=True)
+    asks = endpoint == CHAT  # a response states its usage unasked
+    long = Scene(
+        "long stream", f"demo-long:{words}", stream=True, include_usage=asks, endpoint=endpoint
+    )
     silent = (
-        Scene("hang", "demo-hang"),
-        Scene("stall", "demo-stall:3", stream=True),
-        Scene("slow json", "demo-slow:0.3"),
+        Scene("hang", "demo-hang", endpoint=endpoint),
+        Scene("stall", "demo-stall:3", stream=True, endpoint=endpoint),
+        Scene("slow json", "demo-slow:0.3", endpoint=endpoint),
     )
     async with place(tmp_path, variant) as one, served(one.config) as proxy:
-        events = len(expected(body(long, random.Random(0))).events)
+        events = len(expected(body(long, random.Random(0)), endpoint).events)
         positions = [f"at-{number}" for number in range(1, events + 1)]
         leavers = [
             leaving(proxy, name, long, after_events=number)
