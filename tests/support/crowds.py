@@ -56,22 +56,32 @@ class Asked:
     lingers: bool = False
 
     @property
+    def responds(self) -> bool:
+        """Whether it asks for a response, as every third does, and not for a chat."""
+        return self.number % 3 == 2
+
+    @property
+    def path(self) -> str:
+        return "/v1/responses" if self.responds else "/v1/chat/completions"
+
+    @property
     def model(self) -> str:
         return f"m-{self.family}{self.number:06}"
 
     @property
     def body(self) -> bytes:
         """Of exactly `body_bytes`."""
+        prompt = "input" if self.responds else "messages"
         fields: dict[str, object] = {
             "model": self.model,
             "stream": self.stream,
-            "messages": [{"role": "user", "content": ""}],
+            prompt: [{"role": "user", "content": ""}],
         }
         if self.cap is not None:
-            fields["max_tokens"] = self.cap
+            fields["max_output_tokens" if self.responds else "max_tokens"] = self.cap
         room = self.body_bytes - len(json.dumps(fields))
         assert room >= 0
-        fields["messages"] = [{"role": "user", "content": "x" * room}]
+        fields[prompt] = [{"role": "user", "content": "x" * room}]
         return json.dumps(fields).encode()
 
 
@@ -106,15 +116,14 @@ class Vendor:
         elif asked.stream:
             await self._stream(visit, asked)
         else:
-            await visit.answer(
-                json.dumps(
-                    _said(
-                        asked,
-                        {"message": {"role": "assistant", "content": "abc " * asked.output_tokens}},
-                    )
-                    | _usage(asked)
-                ).encode()
+            text = "abc " * asked.output_tokens
+            said = (
+                _response(asked, text)
+                if asked.responds
+                else _said(asked, {"message": {"role": "assistant", "content": text}})
+                | _usage(asked)
             )
+            await visit.answer(json.dumps(said).encode())
 
     async def _stream(self, visit: Visit, asked: Asked) -> None:
         """Each token is four bytes of text, in eight events."""
@@ -122,14 +131,16 @@ class Vendor:
         step = max(1, asked.output_tokens // 8)
         for start in range(0, asked.output_tokens, step):
             text = "abc " * min(step, asked.output_tokens - start)
-            await _chunk(visit, _said(asked, {"delta": {"content": text}}))
+            await _chunk(visit, _piece(asked, text))
             await _turns(asked.turns)
             if asked.lingers and start >= step:
                 await visit.reader.read(1)
             if visit.reader.at_eof() or (asked.ending == "reset" and start >= step):
                 visit.reset()
                 return
-        if asked.states:
+        if asked.responds:
+            await _chunk(visit, {"type": "response.completed", "response": _response(asked, "")})
+        elif asked.states:
             await _chunk(visit, {"id": "c", "choices": []} | _usage(asked))
         await visit.send(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
 
@@ -138,7 +149,7 @@ async def guest(address: str, asked: Asked, gate: asyncio.Event, key: str = "sk-
     """One client, to its end or its leaving: who leaves does so once the gate is open, and is
     refused before if it must be."""
     client = await RawClient.connect(address)
-    await client.post(asked.body, key=key)
+    await client.post(asked.body, path=asked.path, key=key)
     head, opened = asyncio.ensure_future(client.head()), asyncio.ensure_future(gate.wait())
     try:
         await asyncio.wait([head, opened], return_when=asyncio.FIRST_COMPLETED)
@@ -206,6 +217,26 @@ async def _chunk(visit: Visit, event: object) -> None:
 
 def _said(asked: Asked, choice: dict[str, object]) -> dict[str, object]:
     return {"id": "c", "model": asked.model, "choices": [{"index": 0, **choice}]}
+
+
+def _piece(asked: Asked, text: str) -> dict[str, object]:
+    if asked.responds:
+        return {"type": "response.output_text.delta", "output_index": 0, "delta": text}
+    return _said(asked, {"delta": {"content": text}})
+
+
+def _response(asked: Asked, text: str) -> dict[str, object]:
+    """All of a response; of a stream the text came before."""
+    part = {"type": "output_text", "text": text}
+    usage = {
+        "input_tokens": asked.input_tokens,
+        "output_tokens": asked.output_tokens,
+        "total_tokens": asked.input_tokens + asked.output_tokens,
+    }
+    return {
+        "id": f"resp_{asked.number}", "object": "response", "status": "completed", "error": None, "model": asked.model,
+        "output": [{"type": "message", "content": [part]}], "usage": usage if asked.states else None,
+    }  # fmt: skip
 
 
 def _usage(asked: Asked) -> dict[str, object]:
