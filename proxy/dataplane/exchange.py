@@ -296,7 +296,12 @@ class Exchange:
         """Remembers an answer that its vendor keeps. One that was not known before and is whole now
         makes the late record of the request that asked for it."""
         services, meter = self._services, self.relay.progress.meter
-        if meter is None or self._admitted.dialect.kept_path is None:
+        if (
+            meter is None
+            or meter.response_id is None
+            or self._admitted.dialect.kept_path is None
+            or record.status not in range(200, 300)
+        ):
             return
         if self._opened.charge_class is None:
             call = self._admitted.call

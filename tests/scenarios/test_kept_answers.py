@@ -212,6 +212,9 @@ async def test_a_response_in_the_background_is_booked_once_when_it_is_seen_whole
                 assert await used(proxy) == 790
             async with running(tmp_path, settings(upstream.url)) as proxy:
                 assert await used(proxy) == 790
+                assert (await ask(proxy, "GET", "/v1/responses/resp_b")).status == 200
+                assert [row["kind"] for row in await proxy.records(6)].count("adjustment") == 1
+                assert await used(proxy) == 790
 
 
 async def poll_twice(proxy: Running, vendor: Vendor) -> None:

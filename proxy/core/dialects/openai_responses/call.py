@@ -7,8 +7,8 @@ from typing import Final
 from proxy.core.dialects.contract import Call
 from proxy.core.dialects.openai_chat.pictures import inlined
 from proxy.core.dialects.openai_responses.bounds import answers_max, holds_more_than_text
-from proxy.core.dialects.openai_responses.endpoints import INPUT_TOKENS
-from proxy.core.dialects.openai_responses.response import word as string_of
+from proxy.core.dialects.openai_responses.endpoints import INPUT_TOKENS, known_as
+from proxy.core.dialects.openai_responses.response import text
 from proxy.core.dialects.request_fields import Guarded, RequestFields, said_in
 
 PICTURE: Final = "input_image"
@@ -63,6 +63,6 @@ def _continues(fields: RequestFields) -> tuple[str, ...]:
     conversation = fields.string("conversation")
     members = fields.once("conversation", "id")
     if members is not None and "id" in members:
-        conversation = string_of(members["id"])
+        conversation = text(members["id"])
     ids = (fields.string("previous_response_id"), conversation)
-    return tuple(id for id in ids if id is not None)
+    return tuple(known_as(id) for id in ids if id is not None)

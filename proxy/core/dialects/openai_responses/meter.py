@@ -12,6 +12,7 @@ from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.lists import TooMuch
 from proxy.core.dialects.openai_responses import items
 from proxy.core.dialects.openai_responses.delivered import DeliveredParts, Place
+from proxy.core.dialects.openai_responses.endpoints import known_as
 from proxy.core.dialects.openai_responses.events import (
     ENDS,
     ERRORS,
@@ -34,6 +35,7 @@ from proxy.core.dialects.openai_responses.response import (
     is_of_another_api,
     read_response,
     stated_in,
+    text,
     word,
 )
 from proxy.core.dialects.openai_responses.salvage import response_in, salvaged
@@ -250,7 +252,8 @@ class ResponseMeter(AnswerMeter):
 
     def _take_envelope(self, response: Response, *, ends: bool) -> None:
         """All that a response says beside its items."""
-        self.response_id = word(response.id) or self.response_id
+        if self.response_id is None and (id := text(response.id)) is not None:
+            self.response_id = known_as(id)
         self.model_served = word(response.model) or self.model_served
         tier, status = word(response.service_tier), word(response.status)
         if tier is not None and tier != _TIER_ASKED:

@@ -127,6 +127,12 @@ def word(raw: msgspec.Raw) -> str | None:
     return string_text(text[1:-1])[:_TEXT_CHARS_MAX] or None
 
 
+def text(raw: msgspec.Raw) -> str | None:
+    """A string that is not empty, all of it; else None."""
+    inside = bytes(raw)
+    return (string_text(inside[1:-1]) or None) if inside[:1] == b'"' else None
+
+
 def stated_in(usage: msgspec.Raw, tools: msgspec.Raw) -> Stated | None:
     """What these two members of a response state: its tokens, and beside them the searches that are
     billed."""
