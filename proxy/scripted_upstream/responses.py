@@ -1,5 +1,4 @@
-"""The Responses API of the scripted upstream: its request as a chat's, its answer from the same
-words."""
+"""The Responses API of the scripted upstream: the words and counts are those of its chats."""
 
 from __future__ import annotations
 
@@ -128,15 +127,36 @@ class ResponseShaper:
         suffix = self._id.removeprefix("resp_")
         if said.reasoning:
             text = "".join(said.reasoning)
-            items.append({"id": f"rs_{suffix}", "type": "reasoning", "summary": [],
-                          "content": [{"type": "reasoning_text", "text": text}]})  # fmt: skip
+            items.append(
+                {
+                    "id": f"rs_{suffix}",
+                    "type": "reasoning",
+                    "summary": [],
+                    "content": [{"type": "reasoning_text", "text": text}],
+                }
+            )
         for number, call in enumerate(said.tool_calls):
-            items.append({"id": f"fc_{suffix}_{number}", "type": "function_call", "call_id": call.id,
-                          "name": call.name, "arguments": call.arguments, "status": "completed"})  # fmt: skip
+            items.append(
+                {
+                    "id": f"fc_{suffix}_{number}",
+                    "type": "function_call",
+                    "call_id": call.id,
+                    "name": call.name,
+                    "arguments": call.arguments,
+                    "status": "completed",
+                }
+            )
         if said.pieces or not items:
             part = {"type": "output_text", "text": said.text, "annotations": [], "logprobs": []}
-            items.append({"id": f"msg_{suffix}", "type": "message", "role": "assistant",
-                          "content": [part], "status": "completed"})  # fmt: skip
+            items.append(
+                {
+                    "id": f"msg_{suffix}",
+                    "type": "message",
+                    "role": "assistant",
+                    "content": [part],
+                    "status": "completed",
+                }
+            )
         return items
 
     def _status(self, said: Said) -> str:
@@ -188,10 +208,15 @@ def _item_events(at: int, item: JSONObject, said: Said) -> Iterator[Event]:
     call = item["type"] == "function_call"
     empty: JSONObject = {"arguments": ""} if call else {"content": []}
     yield Event(
-        data={"type": "response.output_item.added", "output_index": at,
-              "item": item | empty | ({} if item["type"] == "reasoning" else {"status": "in_progress"})},
+        data={
+            "type": "response.output_item.added",
+            "output_index": at,
+            "item": item
+            | empty
+            | ({} if item["type"] == "reasoning" else {"status": "in_progress"}),
+        },
         text=str(item["name"]) if call else "",
-    )  # fmt: skip
+    )
     if call:
         name, member, texts = "function_call_arguments", "arguments", pieces(str(item["arguments"]))
         part = None
