@@ -28,7 +28,7 @@ SLOW_LIBS := $(patsubst %,$(VENV)/clients/%/.installed,langchain-openai litellm 
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(addprefix --constraint ,$(PINS))
 PYTEST  := $(BIN)/python -m pytest
 
-.PHONY: help demo serve quick test test-latest check campaign bench bench-quick prices dashboards lock clean
+.PHONY: help demo serve quick test test-latest check campaign bench bench-quick bench-phases prices dashboards lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -104,6 +104,9 @@ bench: $(DEV) ## beside a bare aiohttp proxy and nginx, ten minutes; ARGS="--als
 
 bench-quick: $(DEV) ## beside a bare aiohttp proxy, a minute: what a change of the data path states
 	$(BIN)/python -m tests.bench.run --quick $(ARGS)
+
+bench-phases: $(DEV) ## what each phase of a request costs
+	$(BIN)/python -m tests.bench.phases $(ARGS)
 
 prices: $(DEV) ## the bundled price table anew, from the installed genai-prices
 	$(BIN)/python -m tools.prices

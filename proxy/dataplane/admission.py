@@ -378,10 +378,12 @@ def _upstream(snapshot: Snapshot, tenant: Tenant, call: Call) -> Upstream:
 
 def _encoding(request: Request) -> str | None:
     """The request's content coding; None where none is named."""
-    encodings = values(request.headers, b"content-encoding")
+    encodings = request.headers.by_name.get(b"content-encoding")
+    if encodings is None:
+        return None
     if len(encodings) > 1:
         raise invalid_request("Content-Encoding is given more than once.")
-    return encodings[0].decode("latin-1") if encodings else None
+    return encodings[0].decode("latin-1")
 
 
 def _understood(

@@ -56,7 +56,7 @@ class Request:
 
     @property
     def content_length(self) -> int | None:
-        value = first(self.headers, b"content-length")
+        value = self.headers.by_name.get(b"content-length", (None,))[0]
         return int(value) if value is not None and value.isdigit() else None
 
     def confirm_continue(self) -> None:

@@ -75,7 +75,9 @@ class Exchange:
 
     async def _run(self) -> None:
         services = self._services
-        connection = await self._connect()
+        connection = self._at_hand()
+        if connection is None:
+            connection = await self._connect()
         if connection is None:
             return
         self._open(connection)
@@ -87,13 +89,15 @@ class Exchange:
             await self.relay.over
             if self.relay.declined:
                 await self._send_plain()
-            await self._count()
+            if self._is_to_be_counted():
+                await self._count()
         finally:
             self._settle()
-        await self._synced(
-            "it does not end this answer; it was sent and is charged, so do not send it again",
-            again=False,
-        )
+        if services.sync_always:
+            await self._synced(
+                "it does not end this answer; it was sent and is charged, so do not send it again",
+                again=False,
+            )
         services.fail("exchange.end.before")
         if not self._left and not self._client.lost:
             self.relay.end()
@@ -136,6 +140,13 @@ class Exchange:
             started_s=self._started_s,
             sent=self._payload.sent,
         )
+
+    def _at_hand(self) -> UpstreamConnection | None:
+        """A connection that is open and idle, which most requests find: then nothing waits."""
+        self._client.client = self
+        if self._client.lost:
+            return None
+        return self._services.pools.of(self._upstream).take_idle()
 
     async def _connect(self) -> UpstreamConnection | None:
         """A connection in hand, or None if the client left meanwhile."""
@@ -181,8 +192,7 @@ class Exchange:
         """Under `sync: always`, waits until the journal is on the disk. Raises ProxyError 503;
         `again` says whether the client may try again."""
         try:
-            if self._services.sync_always:
-                await self._services.journal.synced()
+            await self._services.journal.synced()
         except JournalUnavailable as error:
             raise journal_unavailable("make its journal durable", so, again=again) from error
 
@@ -246,14 +256,18 @@ class Exchange:
             )
             self._services.metrics.question_declined(self._upstream.name)
 
+    def _is_to_be_counted(self) -> bool:
+        """Whether the answer, which is over, left anything unstated."""
+        progress = self.relay.progress
+        progress.end()
+        return self._opened.charge_class is None and progress.unstated and not self._settled
+
     async def _count(self) -> None:
         """What the upstream has not stated is counted, if anything was delivered of which it could
         be. The drain may settle meanwhile, without it."""
         progress = self.relay.progress
-        progress.end()
-        if self._opened.charge_class is None and progress.unstated and not self._settled:
-            assert progress.meter is not None
-            progress.counted = await self._counting.over(progress.meter)
+        assert progress.meter is not None
+        progress.counted = await self._counting.over(progress.meter)
 
     def _settle(self) -> None:
         """What was used becomes the record, and the record is journaled. Nothing here awaits.

@@ -51,6 +51,7 @@ class Hold:
         "_output_expected",
         "_quota",
         "_reservation",
+        "_reserved_ms",
         "_rules",
         "_served",
         "_snapshot",
@@ -85,6 +86,7 @@ class Hold:
             None  # of so many output tokens, where money is limited
         )
         self._reservation: Reservation | None = None
+        self._reserved_ms = 0
         self._fields: Sequence[tuple[bytes, bytes]] | None = None
         self._open = False
         self._until_tokens: int | None = None  # output that is held; None: it need not grow
@@ -108,7 +110,7 @@ class Hold:
                 unbounded, cap_ignored=self._cap != self._call.cap,
                 tokens_known=ask.input_bound is not None and ask.output_bound is not None,
             )  # fmt: skip
-        now_ms = self._now_ms()
+        self._reserved_ms = now_ms = self._now_ms()
         try:
             outcome = await self._quota.reserve(limits, ask, now_ms)
         except QuotaUnavailable as error:
@@ -140,7 +142,9 @@ class Hold:
         if self._fields is None:
             tightest = None if self._reservation is None else self._reservation.tightest
             self._fields = (
-                () if tightest is None else self._snapshot.limit_fields.of(tightest, self._now_ms())
+                ()
+                if tightest is None
+                else self._snapshot.limit_fields.of(tightest, self._reserved_ms)
             )
         return self._fields
 

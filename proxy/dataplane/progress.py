@@ -7,7 +7,6 @@ from time import monotonic
 
 from proxy.core.dialects.contract import Meter
 from proxy.core.entries import Marked
-from proxy.core.http.headers import first_text
 from proxy.core.http.response_head import AnswerHead
 from proxy.core.records.ending import Ending, How, OwnCount
 from proxy.core.usage import FILTERED, Usage
@@ -50,8 +49,8 @@ class Progress:
             status=head.code,
             event_bytes_max=bodies.event_max_bytes,
             answer_bytes_max=bodies.answer_max_bytes,
-            content_type=first_text(head.headers, b"content-type"),
-            content_encoding=first_text(head.headers, b"content-encoding"),
+            content_type=head.headers.text(b"content-type"),
+            content_encoding=head.headers.text(b"content-encoding"),
             cached_inside_input=admitted.upstream.cached_inside_input(admitted.dialect),
             measure=admitted.counting.measure,
             text_bytes_max=admitted.counting.text_bytes_max,

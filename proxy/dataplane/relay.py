@@ -17,7 +17,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 
 from proxy.core.errors import ProxyError
-from proxy.core.http.headers import first_text
 from proxy.core.http.response_head import AnswerHead, MalformedAnswer
 from proxy.core.records.ending import How
 from proxy.dataplane.admission import Admitted
@@ -146,7 +145,7 @@ class Relay:
             return
         self.progress.status = head.code
         self.progress.named = self._dialect.kept_path is not None
-        self.progress.request_id = first_text(head.headers, self._dialect.request_id_field)
+        self.progress.request_id = head.headers.text(self._dialect.request_id_field)
         self._services.metrics.upstream_limits.seen(
             self._upstream.name, head.headers, self._dialect.remaining_fields
         )

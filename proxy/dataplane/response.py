@@ -61,11 +61,11 @@ class RelayedResponse:
         self._client = client = request.connection
         self._chunked = self._until_close = self.ends_with_connection = False
         self._tail = b""  # the last chunk, which waits for the record
-        coding = (first(head.headers, b"content-encoding") or b"identity").decode("latin-1")
-        plain = coding_name(coding) == "identity"
-        self._mask = Mask(upstream.masking) if upstream.masking and plain else None
-        self._watch = Watch(upstream.masking, coding) if upstream.masking and not plain else None
-        length_framed = not head.chunked and first(head.headers, b"content-length") is not None
+        coding = head.headers.text(b"content-encoding") or "identity"
+        plain = coding == "identity" or coding_name(coding) == "identity"
+        self._mask = Mask(upstream.masking) if plain and upstream.masking.forms else None
+        self._watch = Watch(upstream.masking, coding) if not plain and upstream.masking else None
+        length_framed = not head.chunked and b"content-length" in head.headers.by_name
         self.open_ended = not length_framed
         # Some servers send a stream under another type or none, and clients that asked for one read
         # it as one: so the type decides nothing here.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from proxy.core.dialects.contract import RemainingFields
-from proxy.core.http.headers import RawHeaders, values
+from proxy.core.http.headers import RawHeaders, index
 from proxy.metrics.families import Families
 
 DIGITS_MAX = 15  # what a float holds exactly
@@ -25,8 +25,11 @@ class UpstreamLimits:
 
     def seen(self, upstream: str, headers: RawHeaders, fields: RemainingFields) -> None:
         """Read an answer's head. A value that is no plain number is ignored."""
+        named = index(headers)
         for name, unit in fields:
-            for value in values(headers, name):
+            if name not in named:
+                continue
+            for value in named[name]:
                 if value.isdigit() and len(value) <= DIGITS_MAX:
                     self._remaining[upstream, unit] = int(value), self._now_s()
 

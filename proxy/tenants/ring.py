@@ -13,7 +13,7 @@ import msgspec
 from proxy.config.settings import Settings
 from proxy.config.values import instant_ms
 from proxy.core.errors import ProxyError, invalid_request
-from proxy.core.http.headers import RawHeaders, values
+from proxy.core.http.headers import RawHeaders, index
 from proxy.core.model_names import matches
 from proxy.tenants.key import PREFIX, check
 
@@ -138,10 +138,11 @@ def _refusal(support: str, code: str, message: str) -> ProxyError:
 def _credential(headers: RawHeaders) -> bytes:
     """The one credential of a request, b"" if there is none; raises 400 for several."""
     found: dict[bytes, bytes] = {}
+    named = index(headers)
     for name in _HEADERS:
-        given = values(headers, name)
-        if not given:
+        if name not in named:
             continue
+        given = named[name]
         if len(given) > 1:
             header = name.decode()
             raise invalid_request(

@@ -50,9 +50,11 @@ class AnswerBody:
         event_bytes_max: int = 1024 * 1024,
         answer_bytes_max: int = 4 * 1024 * 1024,
     ) -> None:
-        decoder = Decoder.for_encoding(content_encoding)
-        self.blind = decoder is None
-        self._decoder = None if coding_name(content_encoding) == "identity" else decoder
+        self.blind = False
+        self._decoder: Decoder | None = None
+        if content_encoding is not None and coding_name(content_encoding) != "identity":
+            self._decoder = Decoder.for_encoding(content_encoding)
+            self.blind = self._decoder is None
         self.plain = self._decoder is None
         self._expects_events = (stream and status < 400) or (content_type or "").lower().startswith(
             "text/event-stream"
@@ -123,6 +125,8 @@ class AnswerBody:
     def _start(self, piece: bytes) -> list[bytes]:
         """The first byte tells JSON and pages from events; the content type may not: some vendors
         answer JSON to `stream: true`, or name neither."""
+        if not self._mark and piece[:1] == b"{":
+            return self._begin(piece)  # as nearly every JSON answer begins
         piece = (self._mark + piece).lstrip()
         text = piece.removeprefix(BOM).lstrip()
         if text[:1] in _GUARD_STARTS:

@@ -184,7 +184,8 @@ class RequestFields:
 
     def string(self, name: str) -> str | None:
         """A string; None for anything else."""
-        return _string(self.values.get(name))
+        raw = self.values.get(name)
+        return None if raw is None else _string(raw)
 
     def texts(self, name: str) -> dict[str, str]:
         """The pairs of strings in an object; whatever else it is, it is no reason to refuse."""

@@ -18,7 +18,7 @@ import msgspec
 
 from proxy.core.usage import Usage
 
-_INTEGER_MAX = 2**53  # beyond it JSON readers disagree
+INTEGER_MAX = 2**53  # beyond it JSON readers disagree
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
 _TIER_CHARS_MAX = 64
 _RAW_BYTES_MAX = 4096  # of a usage object kept for audits: the longest known has 600
@@ -64,16 +64,6 @@ _REASONING = ("reasoning_tokens",)
 _REASONING_INSIDE = ("reasoning_tokens", "thinking_tokens")
 _THOUGHTS = ("thoughtsTokenCount",)  # Google's own API: beside its candidates
 _AUDIO = ("audio_tokens",)
-# What nearly every usage object is made of. None of them is a part beside the other counts.
-_USUAL = frozenset(
-    (
-        "prompt_tokens",
-        "completion_tokens",
-        "total_tokens",
-        _PROMPT_DETAILS[0],
-        _COMPLETION_DETAILS[0],
-    )
-)
 
 
 class Stated(msgspec.Struct, frozen=True, gc=False):
@@ -256,16 +246,14 @@ def read_stated(
     completion_details = [
         value for name in _COMPLETION_DETAILS if isinstance(value := stated.get(name), dict)
     ]
-    whole = (stated,)
-    # Where the other parts may stand.
-    beside: tuple[Mapping[str, object], ...] = () if stated.keys() <= _USUAL else whole
+    beside = (stated,)
     written = _last(_count(beside, _WRITTEN), _count(prompt_details, _WRITTEN_INSIDE))
     kept_short, kept_long = _split(stated, prompt_details)
     if not written and (kept_short or kept_long):
         written = _number(kept_short) + _number(kept_long)
-    input_tokens = _count(whole, _INPUT)
-    output_tokens = _count(whole, _OUTPUT)
-    total_tokens = _count(whole, _TOTAL)
+    input_tokens = _count(beside, _INPUT)
+    output_tokens = _count(beside, _OUTPUT)
+    total_tokens = _count(beside, _TOTAL)
     if total_tokens == 0:
         total_tokens = None  # it says no more than the zeros beside it, and less than numbers
     if input_tokens is None and output_tokens is None and total_tokens is None:
@@ -332,14 +320,14 @@ def _count(objects: Sequence[Mapping[str, object]], names: Sequence[str]) -> int
 def _whole(value: object) -> int | None:
     """A count, if this is one: 700, 700.0, 7e2 and "700" are the same number."""
     if type(value) is int:
-        return value if 0 <= value <= _INTEGER_MAX else None
+        return value if 0 <= value <= INTEGER_MAX else None
     if isinstance(value, str):
         value = int(value) if _DIGITS.fullmatch(value) else None
     elif isinstance(value, float):
         value = int(value) if value.is_integer() else None
     return (
         value
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _INTEGER_MAX
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= INTEGER_MAX
         else None
     )
 
@@ -379,7 +367,7 @@ def _numbers_at(stated: Mapping[str, object], depth: int) -> dict[str, object]:
         if len(name) > _RAW_NAME_CHARS_MAX or not name.isprintable():
             continue
         if type(value) is int:
-            if abs(value) <= _INTEGER_MAX:
+            if abs(value) <= INTEGER_MAX:
                 kept[name] = value
         elif isinstance(value, dict):
             inner = _numbers_at(value, depth + 1) if depth < _RAW_DEPTH_MAX else {}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from proxy.core.errors import ProxyError, invalid_request
-from proxy.core.http.headers import RawHeaders, values
+from proxy.core.http.headers import RawHeaders, index
 
 TARGET_MAX = 8000  # characters; the parser's own line bound is a little above
 _TARGET = re.compile(
@@ -17,6 +17,7 @@ _TARGET = re.compile(
 # field of the message that follows, so a connection on which a chunked message ended in any other
 # way must not carry another.
 CHUNKED_END = b"\r\n0\r\n\r\n"
+_END_BYTES = len(CHUNKED_END)
 
 
 def latest(tail: bytes, data: bytes) -> bytes:
@@ -24,8 +25,7 @@ def latest(tail: bytes, data: bytes) -> bytes:
 
     `data` has arrived behind `tail`.
     """
-    size = len(CHUNKED_END)
-    return data[-size:] if len(data) >= size else (tail + data)[-size:]
+    return data[-_END_BYTES:] if len(data) >= _END_BYTES else (tail + data)[-_END_BYTES:]
 
 
 def check_framing(method: str, target: str, version: tuple[int, int], headers: RawHeaders) -> None:
@@ -63,7 +63,8 @@ def _fault(
         )
     if _TARGET.fullmatch(target) is None:
         return invalid_request("The request target holds characters that must be percent-encoded.")
-    codings = values(headers, b"transfer-encoding")
+    named = index(headers)
+    codings = named.get(b"transfer-encoding")
     if codings:
         if version == (1, 0):
             return invalid_request(
@@ -77,10 +78,10 @@ def _fault(
             return ProxyError(
                 501, "invalid_request_error", "unsupported_transfer_encoding", message
             )
-        if values(headers, b"content-length"):
+        if b"content-length" in named:
             return invalid_request(
                 "Content-Length and Transfer-Encoding contradict each other: send one of them."
             )
-    if len(values(headers, b"host")) > 1:
+    if len(named.get(b"host", ())) > 1:
         return invalid_request("Host is given more than once.")
     return None

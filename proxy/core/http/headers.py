@@ -36,6 +36,11 @@ class Fields(tuple[tuple[bytes, bytes], ...]):
                 by_name[lower] = [value]
         return fields
 
+    def text(self, name: bytes) -> str | None:
+        """The first value of a field as text, whatever its bytes."""
+        found = self.by_name.get(name)
+        return None if found is None else found[0].decode("latin-1")
+
 
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"}
@@ -94,11 +99,10 @@ class HeaderFilter:
         Fields that a Connection field names do not pass either.
         """
         verdicts = self._verdicts
-        kept = []
-        for pair in headers:
-            verdict = verdicts.get(pair[0])
-            if verdict or (verdict is None and self.passes(pair[0])):
-                kept.append(pair)
+        try:  # a look-up that is no call takes a third of the time
+            kept = [pair for pair in headers if verdicts[pair[0]]]
+        except KeyError:
+            kept = [pair for pair in headers if self.passes(pair[0])]
         named = connection_options(headers)
         if named:
             kept = [pair for pair in kept if pair[0].lower() not in named]
@@ -161,6 +165,11 @@ def connection_options(headers: RawHeaders) -> frozenset[bytes]:
         return frozenset()
     options = frozenset(option.strip().lower() for option in b",".join(named).split(b","))
     return options - BODY_FIELDS - {b"keep-alive", b"close", b""}
+
+
+def index(headers: RawHeaders) -> dict[bytes, list[bytes]]:
+    """All values by name in lower case, for who asks for several names."""
+    return (headers if type(headers) is Fields else Fields(headers)).by_name
 
 
 def values(headers: RawHeaders, name: bytes) -> Sequence[bytes]:

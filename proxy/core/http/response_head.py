@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from proxy.core.http.headers import Fields, RawHeaders, values
+from proxy.core.http.headers import Fields, RawHeaders, index
 
 HEAD_BYTES_MAX = 256 * 1024  # of one head; some vendors' policies are lines of 64 KiB
 NO_BODY = frozenset({204, 304})
@@ -103,7 +103,8 @@ def _well_formed(head: bytes) -> bool:
 def body_bytes(status: int, version: tuple[int, int], headers: RawHeaders) -> int | None:
     """How long the body is by its head; None if its chunks or the end of the connection say it.
     Raises MalformedAnswer where readers could differ."""
-    codings, lengths = values(headers, b"transfer-encoding"), values(headers, b"content-length")
+    named = index(headers)
+    codings, lengths = named.get(b"transfer-encoding"), named.get(b"content-length")
     if status in NO_BODY:
         return 0  # whatever is said of a body: 304 says how long it would be
     if codings:

@@ -22,6 +22,8 @@ _LOG = logging.getLogger("tollkeeper.counting")
 WAITING_MAX: Final = 512  # counts at once; beyond it exchanges are estimated
 WAITING_BYTES_MAX: Final = 64 * 2**20  # of texts that wait to be counted; likewise
 SAMPLES_FIRST: Final = 200  # answers of a model that are all counted, to learn from
+NOTICED_FIRST: Final = 500  # answers of a model that are all learned from by their bytes
+NOTICED_EVERY: Final = 8  # and later one in so many
 SAMPLES_EVERY: Final = 16  # and later one in so many
 KEEP_INTERVAL_S: Final = 60.0  # a kill forgets at most what was learned in this time
 # Models whose vocabulary was looked up. Their names come from clients, hence the bound.
@@ -42,6 +44,7 @@ class TokenCounter:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting_bytes = 0
         self._turn = 0
+        self._noticed = 0
         self._families: dict[str, tuple[str, bool]] = {}
 
     def family(self, model: str) -> tuple[str, bool]:
@@ -77,6 +80,16 @@ class TokenCounter:
             else min(learned.input.counted_answers, learned.output.counted_answers)
         )
         return known < SAMPLES_FIRST or self._turn % SAMPLES_EVERY == 0
+
+    def takes_notice(self, learned: Learned) -> bool:
+        """Whether an answer that was not counted is learned from.
+
+        Of a model that is well known one in so many teaches as much as all of them.
+        """
+        if learned.output.answers < NOTICED_FIRST:
+            return True
+        self._noticed += 1
+        return self._noticed % NOTICED_EVERY == 0
 
     def start(self, work: Coroutine[None, None, None], size_bytes: int = 0) -> asyncio.Task[None]:
         """A task of ours, kept until it is done, that holds about so many bytes."""

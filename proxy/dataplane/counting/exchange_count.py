@@ -221,6 +221,8 @@ class ExchangeCount:
             calibration.stated(self._upstream, self.call.model, self._asked, whole)
         if not whole or meter.usage is None or meter.usage.inconsistent:
             return
+        if not self._sampled and not self._counter.takes_notice(self._learned):
+            return
         if not calibration.teaches(self.call.model, record.team or record.key_id):
             return
         texts = meter.texts

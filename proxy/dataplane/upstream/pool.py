@@ -95,7 +95,7 @@ class Pool:
     async def acquire(self) -> UpstreamConnection:
         """A connection that is open now. Raises ConnectError; nothing was sent then."""
         while True:
-            connection = self._take_idle()
+            connection = self.take_idle()
             if connection is not None:
                 return connection
             if self._open >= self._connections_max and self._idle:
@@ -153,7 +153,8 @@ class Pool:
         if session is not None:
             await session.close()
 
-    def _take_idle(self) -> UpstreamConnection | None:
+    def take_idle(self) -> UpstreamConnection | None:
+        """An idle connection that may carry a request now, if there is one."""
         now_s = monotonic()
         while self._idle:
             connection = self._idle[-1]

@@ -170,12 +170,16 @@ class Upstream:
         Where one quotes the operator's key, the key is masked.
         """
         headers = self._inward.select(head.headers)
-        if self.masking and self.masking.found_in(b"\n".join([value for _, value in headers])):
+        if self.masking.forms and self.masking.found_in(
+            b"\n".join([value for _, value in headers])
+        ):
             headers = [(name, self.masking.masked(value)) for name, value in headers]
         return headers
 
     def reason(self, head: AnswerHead) -> str:
         """The words behind the status, as the client gets them."""
+        if not self.masking.forms:
+            return head.reason
         return self.masking.masked(head.reason.encode("utf-8", "surrogateescape")).decode(
             "utf-8", "surrogateescape"
         )

@@ -95,7 +95,8 @@ class MemoryQuota:
             holds.append(hold)
             scaled = hold * counter.scale
             left = counter.look(when)
-            if not fits(counter.exact, scaled, left):
+            # As `fits` says, without the call.
+            if not (scaled <= left if counter.exact else left > 0):
                 if limit.enforce is Enforce.WARN:
                     exceeded += (limit,)
                 else:

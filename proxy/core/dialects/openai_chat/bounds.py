@@ -109,10 +109,26 @@ def answers_max(endpoint: str, fields: Mapping[str, msgspec.Raw]) -> int | None:
     return most if most is None or most <= _ANSWERS_MAX else None
 
 
-def holds_media(fields: Mapping[str, msgspec.Raw]) -> bool:
+def names_media(body: bytes) -> bool:
+    """Whether a name of media stands in quotes anywhere in this body, or may stand there in
+    escapes. Most have none, so that nothing of them need be looked through for media."""
+    return (
+        len(body) > _MEDIA_BYTES_MAX
+        or _MEDIA.search(body) is not None
+        or (_BACKSLASH in body and body.find(b"\\u00") >= 0)
+    )
+
+
+def holds_media(fields: Mapping[str, msgspec.Raw], *, named: bool = True) -> bool:
     """Whether there may be anything but text in the prompt, or its vendor may add to it; looked for
-    in the size that is worth it."""
-    return _is_beyond_text(fields) or any(
+    in the size that is worth it. `named`: what `names_media` says of the body."""
+    if _is_beyond_text(fields):
+        return True
+    if not named:
+        return any(
+            _is_unlike_text(name, bytes(fields[name])) for name in _PROMPTS if name in fields
+        )
+    return any(
         _is_media(name, bytes(raw))
         for name, raw in fields.items()
         if (len(raw) >= _MEDIA_BYTES_MIN or name in _PROMPTS) and name not in _SCHEMAS
@@ -158,7 +174,12 @@ def _is_media(name: str, prompt: bytes) -> bool:
     )
     if _MEDIA.search(plain) is not None:
         return True
-    if name not in _PROMPTS or prompt == b"null" or _BRACE not in prompt:
+    return name in _PROMPTS and _is_unlike_text(name, prompt)
+
+
+def _is_unlike_text(name: str, prompt: bytes) -> bool:
+    """Whether a prompt has a form that may hold more than text."""
+    if prompt == b"null" or _BRACE not in prompt:
         return False
     try:
         if name == "messages":

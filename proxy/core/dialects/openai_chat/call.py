@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from proxy.core.dialects.contract import Call
-from proxy.core.dialects.openai_chat.bounds import answers_max, holds_media
+from proxy.core.dialects.openai_chat.bounds import answers_max, holds_media, names_media
 from proxy.core.dialects.openai_chat.endpoints import EMBEDDINGS
-from proxy.core.dialects.openai_chat.pictures import inlined
+from proxy.core.dialects.openai_chat.pictures import NOTHING, inlined
 from proxy.core.dialects.request_fields import Guarded, RequestFields, said_in
 
 _GUARDED = Guarded(
@@ -30,7 +30,8 @@ def read_call(endpoint: str, body: bytes) -> Call:
     """The call that this body makes; ProxyError 400 `invalid_request` or `ambiguous_body`."""
     fields = RequestFields(body, _GUARDED)
     values, spans = fields.values, fields.spans
-    inline = inlined(values.get("messages"))
+    named = names_media(body)
+    inline = inlined(values.get("messages")) if named else NOTHING
     messages_start = spans["messages"][0] if inline.spans else 0
     model = fields.model()
     return Call(
@@ -52,7 +53,7 @@ def read_call(endpoint: str, body: bytes) -> Call:
         inlined=tuple(
             (messages_start + start, messages_start + end) for start, end in inline.spans
         ),
-        media=inline.size_bytes > 0 or holds_media(values),
+        media=inline.size_bytes > 0 or holds_media(values, named=named),
         echo=bytes(values.get("echo", b"")) == b"true",
         writes_text=endpoint != EMBEDDINGS,
         spans={name: spans[name] for name in _SPLICED if name in spans},
@@ -72,7 +73,7 @@ def _max_tokens(fields: RequestFields) -> int | None:
     """The larger cap, or None if there is none or one of the two cannot be told."""
     largest: int | None = None
     for name in ("max_tokens", "max_completion_tokens"):
-        if fields.is_null(name):
+        if name not in fields.values or fields.is_null(name):
             continue
         cap = fields.integer(name)
         if cap is None:

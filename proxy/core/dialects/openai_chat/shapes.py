@@ -20,6 +20,7 @@ from proxy.core.dialects.openai_chat.native import (
     usage_in,
     wrapped_in,
 )
+from proxy.core.dialects.openai_chat.plain_usage import plain_usage
 from proxy.core.dialects.openai_chat.written import choices_of
 from proxy.core.dialects.repair import REPAIRED_BYTES_MAX, repaired
 from proxy.core.dialects.stated import Stated, read_stated
@@ -190,7 +191,7 @@ def stated_in(answer: Answer) -> Stated | None:
             stated = _object_decoder.decode(raw)
         except JSON_ERRORS:
             stated = _loosely(raw)
-        one = read_stated(stated, upstream_cost_nano=stated_cost_nano(raw))
+        one = plain_usage(stated) or read_stated(stated, upstream_cost_nano=stated_cost_nano(raw))
         if one is not None:
             whole = one if whole is None else whole.merged(one)
     return whole

@@ -1,0 +1,67 @@
+"""The usage object that nearly every vendor sends, read in one look.
+
+It has OpenAI's names, plain numbers, and details that hold only numbers of a known kind. Whatever
+is different is read by `stated.py`; a test holds that both say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from proxy.core.dialects.stated import INTEGER_MAX, Stated
+
+_INSIDE, _OUT = "prompt_tokens_details", "completion_tokens_details"
+_NAMES: Final = frozenset(("prompt_tokens", "completion_tokens", "total_tokens", _INSIDE, _OUT))
+_NAMES_INSIDE: Final = frozenset(("cached_tokens", "audio_tokens", "text_tokens", "image_tokens"))
+_NAMES_OUT: Final = frozenset(
+    (
+        "reasoning_tokens",
+        "audio_tokens",
+        "text_tokens",
+        "accepted_prediction_tokens",
+        "rejected_prediction_tokens",
+    )
+)
+
+
+def plain_usage(stated: Mapping[str, object]) -> Stated | None:
+    """The counts of a plain object; None for another one."""
+    if not stated.keys() <= _NAMES:
+        return None
+    inputs, outputs = stated.get("prompt_tokens"), stated.get("completion_tokens")
+    total = stated.get("total_tokens")
+    inside = _counts(stated.get(_INSIDE), _NAMES_INSIDE)
+    out = _counts(stated.get(_OUT), _NAMES_OUT)
+    if (
+        inside is None
+        or out is None
+        or type(inputs) is not int
+        or type(outputs) is not int
+        or type(total) is not int
+        or not (0 <= inputs <= INTEGER_MAX and 0 <= outputs <= INTEGER_MAX)
+        or not 0 <= total <= INTEGER_MAX
+    ):
+        return None
+    return Stated(
+        input_tokens=inputs,
+        output_tokens=outputs,
+        total_tokens=total or None,
+        cached_tokens=inside.get("cached_tokens"),
+        reasoning_tokens=out.get("reasoning_tokens"),
+        audio_input_tokens=inside.get("audio_tokens"),
+        audio_output_tokens=out.get("audio_tokens"),
+        raw={name: value for name, value in stated.items() if value not in (None, {})},
+    )
+
+
+def _counts(details: object, names: frozenset[str]) -> dict[str, int] | None:
+    """Details that hold only counts under these names; empty where there are no details."""
+    if details is None:
+        return {}
+    if type(details) is not dict or not details.keys() <= names:
+        return None
+    for count in details.values():
+        if type(count) is not int or not 0 <= count <= INTEGER_MAX:
+            return None
+    return details
