@@ -1,7 +1,6 @@
 """Finds mistakes that only the whole config shows.
 
-Names that do not exist, values that contradict each other, features that this version does not
-enforce yet.
+Names that do not exist, and values that contradict each other.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 
 from proxy.config import limits as rules
-from proxy.config import mistakes, prices
+from proxy.config import mistakes, passed, prices
 from proxy.config.nodes import Problem
 from proxy.config.secrets import guessable, other_syntax
 from proxy.config.settings import Settings, addresses_of
@@ -43,7 +42,16 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
             )
     if settings.quota_status not in QUOTA_STATUSES:
         problem("quota_status", "expected 429, 402 or 403")
-    for check in (_references, _upstreams, _keys, _admin, _themselves, _sizes, rules.check):
+    for check in (
+        _references,
+        _upstreams,
+        _keys,
+        _admin,
+        _themselves,
+        _sizes,
+        rules.check,
+        passed.check,
+    ):
         check(settings, problem)
     prices.check(settings, where, problem)
     return found
@@ -207,8 +215,7 @@ def _sizes(settings: Settings, problem: Callable[[str, str], None]) -> None:
 def warnings(settings: Settings, now_ms: int) -> list[str]:
     """Tells of what starts and will surprise.
 
-    Disabled keys, upstreams without a key, routes never reached, features not enforced yet, and
-    usual mistakes.
+    Disabled keys, upstreams without a key, routes never reached, and usual mistakes.
     """
     found = []
     routed = {route.upstream for route in settings.routes}
@@ -241,15 +248,8 @@ def warnings(settings: Settings, now_ms: int) -> list[str]:
             )
     found += prices.warnings(settings)
     found += mistakes.warnings(settings, now_ms)
-    for feature, path_list in _not_enforced(settings):
-        found.append(f"{feature} not enforced by this version yet: {', '.join(path_list)}")
+    found += passed.warnings(settings)
     return found
-
-
-def _not_enforced(settings: Settings) -> Iterator[tuple[str, list[str]]]:
-    """(what, the paths that say it) for each accepted feature that has no effect yet."""
-    found = {"passthrough is": ["passthrough"] if settings.passthrough else []}
-    yield from ((feature, paths) for feature, paths in found.items() if paths)
 
 
 def digests_only(settings: Settings) -> Settings:

@@ -13,11 +13,10 @@ from typing import TypeVar, TypeVarTuple
 
 import msgspec
 
-from proxy.config.settings import Settings
 from proxy.core.dialects.contract import Call, Dialect, KeptPath
 from proxy.core.dialects.request_fields import forbid_fields
 from proxy.core.entries import Opened
-from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
+from proxy.core.errors import ProxyError, too_large, unavailable
 from proxy.core.http.content_coding import decode_body
 from proxy.core.http.headers import first, values
 from proxy.core.http.media_type import check_json
@@ -25,11 +24,13 @@ from proxy.core.limits.rules import Rules
 from proxy.core.usage import ChargeClass
 from proxy.dataplane.connection import Request
 from proxy.dataplane.counting.exchange_count import ExchangeCount, begin_count
+from proxy.dataplane.counting.uncounted import Uncounted
 from proxy.dataplane.hold import Hold, refuse_used_up
 from proxy.dataplane.kept_answers import not_found
-from proxy.dataplane.request_body import BodyMemory, Payload, here, read_body
+from proxy.dataplane.request_body import BodyMemory, Payload, encoding_of, here, whole_body
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
+from proxy.dataplane.upload import Upload
 from proxy.dataplane.upstream.upstream import Upstream
 from proxy.tenants.ring import Tenant
 
@@ -79,9 +80,10 @@ class Admitted(msgspec.Struct, frozen=True):
     request: Request
     call: Call
     opened: Opened
-    counting: ExchangeCount
+    counting: ExchangeCount | Uncounted
     hold: Hold
     payload: Payload
+    upload: Upload | None = None  # the body, where it is not in the payload
 
 
 class Admission:
@@ -104,7 +106,7 @@ class Admission:
         no place of others."""
         check_json(request.headers)
         length, settings = request.content_length, caller.snapshot.settings
-        if length is None or length > SMALL_BYTES or _encoding(request) is not None:
+        if length is None or length > SMALL_BYTES or encoding_of(request) is not None:
             await self._refuse_used_up(caller, tenant)
         if length is None:
             if not values(request.headers, b"transfer-encoding"):
@@ -120,7 +122,7 @@ class Admission:
         else:
             self._services.arriving += 1
             try:
-                body = await self._read(request, settings, memory)
+                body = await whole_body(request, settings, memory)
             finally:
                 self._services.arriving -= 1
         refuse_overload(self._services, caller.snapshot)
@@ -137,7 +139,7 @@ class Admission:
         """Asks what the body decides. Returns with the body handed over."""
         began_s = monotonic()
         snapshot, dialect, endpoint = caller.snapshot, caller.dialect, caller.endpoint
-        encoding = _encoding(request)
+        encoding = encoding_of(request)
         bytes_max = snapshot.settings.bodies.max_bytes
         beside = encoding is not None or len(body) > LARGE_BYTES
         if beside:
@@ -163,7 +165,7 @@ class Admission:
         images = None
         if snapshot.prices.counts_images(upstream.name):
             images = await self._aside(beside, dialect.count_images, readable)
-        opened = self._opened(
+        opened = self.opened(
             request,
             caller,
             tenant,
@@ -207,7 +209,7 @@ class Admission:
         counting = begin_count(
             self._services.counter, snapshot, upstream, dialect, call, asked=True
         )
-        opened = self._opened(request, caller, tenant, call, upstream, len(body), 0, None)
+        opened = self.opened(request, caller, tenant, call, upstream, len(body), 0, None)
         hold = Hold(
             self._services.quota, snapshot, dialect, opened, call, 0, self._services.now_ms, self._rules,
             self._services.served,
@@ -222,6 +224,23 @@ class Admission:
             known = [self._services.kept_answers.known(id) for id in call.continues]
             return sum(kept.tokens for kept in known if kept is not None)
         return sum(self._services.kept_answers.of(id, tenant).tokens for id in call.continues)
+
+    async def readable(
+        self, request: Request, caller: Caller, memory: BodyMemory
+    ) -> tuple[bytes, bytes]:
+        """A body that is no call: as it came, and with its content coding undone."""
+        encoding = encoding_of(request)
+        settings = caller.snapshot.settings
+        self._services.arriving += 1
+        try:
+            body = await whole_body(request, settings, memory)
+        finally:
+            self._services.arriving -= 1
+        if encoding is None:
+            return body, body
+        readable = await asyncio.to_thread(decode_body, encoding, body, settings.bodies.max_bytes)
+        memory.take(len(readable))
+        return body, readable
 
     async def _refuse_used_up(self, caller: Caller, tenant: Tenant) -> None:
         """Whoever is beyond a limit is told so before its body costs anything."""
@@ -245,16 +264,6 @@ class Admission:
             return work(*args)
         async with self._one_aside:
             return await asyncio.to_thread(work, *args)
-
-    async def _read(self, request: Request, settings: Settings, memory: BodyMemory) -> bytes:
-        request.confirm_continue()
-        return await read_body(
-            request.body,
-            bytes_max=settings.bodies.max_bytes,
-            idle_s=settings.timeouts.body_idle_s,
-            rate_min_bytes_s=settings.bodies.rate_min_bytes,
-            arrived=memory.take,
-        )
 
     def _payload(
         self,
@@ -313,7 +322,7 @@ class Admission:
             + spliced
         )
 
-    def _opened(
+    def opened(
         self,
         request: Request,
         caller: Caller,
@@ -324,6 +333,7 @@ class Admission:
         input_estimate: int,
         images: int | None,
     ) -> Opened:
+        """The opening of this request's journal entry."""
         end_user, tags = caller.snapshot.attribution.of(request.headers, call)
         retry = first(request.headers, b"x-stainless-retry-count")
         return Opened(
@@ -374,16 +384,6 @@ def _upstream(snapshot: Snapshot, tenant: Tenant, call: Call) -> Upstream:
     forbid_fields(call.steering, upstream.settings.allow_fields)
     snapshot.check_usable(tenant, upstream)
     return upstream
-
-
-def _encoding(request: Request) -> str | None:
-    """The request's content coding; None where none is named."""
-    encodings = request.headers.by_name.get(b"content-encoding")
-    if encodings is None:
-        return None
-    if len(encodings) > 1:
-        raise invalid_request("Content-Encoding is given more than once.")
-    return encodings[0].decode("latin-1")
 
 
 def _understood(

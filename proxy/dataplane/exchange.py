@@ -12,12 +12,14 @@ import asyncio
 from collections.abc import Sequence
 from time import monotonic
 
+import msgspec
+
 from proxy.core.entries import Voided
 from proxy.core.errors import ProxyError
 from proxy.core.records.ending import Ending, How
 from proxy.core.records.late import late_record
 from proxy.core.records.settlement import settle
-from proxy.core.usage import Outcome, Source, UsageRecord
+from proxy.core.usage import UNMETERED, Outcome, Source, UsageRecord
 from proxy.dataplane.admission import Admitted
 from proxy.dataplane.relay import Relay
 from proxy.dataplane.services import Services, journal_unavailable
@@ -220,6 +222,8 @@ class Exchange:
                 ConnectError("connect", "the connection was closed before the request was sent")
             )
         self.relay.send(self._payload.first)
+        if self._admitted.upload is not None:
+            self._admitted.upload.start(connection, self.relay.decide)
         self._payload.first = b""
         self._sent = True
         self._services.fail("exchange.send.after")
@@ -284,12 +288,14 @@ class Exchange:
             return
         services.fail("exchange.settle.before")
         assert relay.how is not None
-        progress = relay.progress
+        progress, opened, upload = relay.progress, self._opened, self._admitted.upload
         meter = progress.meter
-        if meter is not None and self._opened.charge_class is None and meter.goes_on:
+        if meter is not None and opened.charge_class is None and meter.goes_on:
             progress.output_held = self._hold.output_tokens  # it is written behind this answer
+        if upload is not None:
+            opened = msgspec.structs.replace(opened, bytes_in=upload.sent_bytes)
         ending = progress.ending(relay.how)
-        record = settle(self._opened, ending, services.journal.writer, self._prices)
+        record = settle(opened, ending, services.journal.writer, self._prices)
         services.journal.close(record)
         self._keep(record, ending)
         fault = _fault(record, relay.how)
@@ -338,6 +344,8 @@ def _fault(record: UsageRecord, how: How) -> str | None:
     """What was wrong with an answer that came whole, under a 2xx status, if something was."""
     if record.status is None or not 200 <= record.status < 300 or how is How.UPSTREAM_CUT:
         return None
+    if record.reason == UNMETERED:
+        return UNMETERED
     if record.source is Source.NONE and record.outcome is not Outcome.COMPLETED:
         return "no_answer"
     return "error_event" if record.outcome is Outcome.UPSTREAM_FAILED else None

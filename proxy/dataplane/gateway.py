@@ -15,11 +15,13 @@ from proxy.core.http.unserved import asked, family, unknown_path
 from proxy.core.ids import uuid7
 from proxy.core.limits.rules import Rules
 from proxy.core.model_names import MODELS, model_of_path
-from proxy.dataplane.admission import Admission, Caller, refuse_overload
+from proxy.dataplane.admission import Admission, Admitted, Caller, refuse_overload
 from proxy.dataplane.connection import Request
 from proxy.dataplane.endpoints.models import Models
+from proxy.dataplane.endpoints.passthrough import PassedRequests
 from proxy.dataplane.endpoints.usage import RECORDS, OwnUsage
 from proxy.dataplane.exchange import Exchange
+from proxy.dataplane.passed import Found
 from proxy.dataplane.request_body import BodyMemory
 from proxy.dataplane.request_log import refusal_line
 from proxy.dataplane.services import Services
@@ -41,6 +43,7 @@ class Gateway:
         self._admission = Admission(services, self._rules)
         self._own_usage = OwnUsage(services)
         self._noise = _Noise()
+        self._passthrough = PassedRequests(services, self._admission, self._rules)
 
     def use(self, snapshot: Snapshot) -> None:
         """What a reload replaces: the config of the requests that come from now on."""
@@ -53,7 +56,7 @@ class Gateway:
         route = path if path in ("/healthz", "/readyz") else _canonical(path)
         caller = Caller(self.snapshot, route, BY_ENDPOINT.get(route) or spoken_by(request.headers))
         try:
-            await self._route(request, route, caller)
+            await self._route(request, path, route, caller)
         except ProxyError as error:
             self._refuse(request, caller, error)
         finally:
@@ -62,7 +65,7 @@ class Gateway:
                 _route_label(route, path), status if status is not None else 499
             )
 
-    async def _route(self, request: Request, route: str, caller: Caller) -> None:
+    async def _route(self, request: Request, path: str, route: str, caller: Caller) -> None:
         if route in ("/healthz", "/readyz"):
             _allow(request, "GET", "HEAD")
             status, body = self._health.answer(route)
@@ -92,6 +95,9 @@ class Gateway:
             _allow(request, "GET")
             tenant = self._admit(request, caller)
             await self._own_usage.answer(request, caller.snapshot, tenant, route, caller.id)
+        elif (found := caller.snapshot.passed.find(request.method, path)) is not None:
+            tenant = self._admit(request, caller)
+            await self._pass(request, caller, tenant, found)
         else:
             self._identify(
                 request, caller
@@ -160,18 +166,41 @@ class Gateway:
                 if kept is None
                 else self._admission.admit_kept(request, caller, tenant, kept, body)
             )
-            exchange = Exchange(self._services, admitted)
-            streams = 1 if exchange.stream else 0
+            streams = 1 if admitted.opened.stream else 0
             services.metrics.inflight(0, streams)
-            try:
-                await exchange.run()
-            finally:
-                caller.booked = exchange.booked
-                caller.fields = exchange.limit_fields
+            await self._run(admitted, caller)
         finally:
             memory.release()
             services.inflight -= inflight
             services.metrics.inflight(-1, -streams)
+
+    async def _pass(self, request: Request, caller: Caller, tenant: Tenant, found: Found) -> None:
+        """A path of `passthrough`. Its body is sent on as it comes, so it is in flight at once."""
+        services = self._services
+        services.metrics.inflight(1, 0)
+        services.inflight += 1
+        bodies = caller.snapshot.settings.bodies
+        memory = BodyMemory(
+            services,
+            tenant.key_id,
+            total_max_bytes=bodies.total_max_bytes,
+            body_max_bytes=bodies.max_bytes,
+        )
+        try:
+            admitted = await self._passthrough.admit(request, caller, tenant, memory, found)
+            await self._run(admitted, caller)
+        finally:
+            memory.release()
+            services.inflight -= 1
+            services.metrics.inflight(-1, 0)
+
+    async def _run(self, admitted: Admitted, caller: Caller) -> None:
+        exchange = Exchange(self._services, admitted)
+        try:
+            await exchange.run()
+        finally:
+            caller.booked = exchange.booked
+            caller.fields = exchange.limit_fields
 
     def _rules(self) -> Rules:
         return self.snapshot.rules

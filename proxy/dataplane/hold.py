@@ -11,13 +11,14 @@ from proxy.core.dialects.contract import Call, Dialect
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.limits.decisions import Demand, Used, not_boundable, not_priced
+from proxy.core.limits.language import Unit
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.refusals import cut, named, refusal
 from proxy.core.limits.refusals import not_boundable as refuse_unbounded
 from proxy.core.limits.rules import LimitSet, Rules
 from proxy.core.limits.state import LimitState, Refused
 from proxy.core.pricing.served_models import ServedModels
-from proxy.core.usage import Usage, UsageRecord
+from proxy.core.usage import ChargeClass, Usage, UsageRecord
 from proxy.dataplane.snapshot import Snapshot
 from proxy.quota import Quota, QuotaUnavailable, Reservation
 
@@ -28,6 +29,11 @@ GROW_TOKENS = 256
 # that a hold is made for: the most that OpenAI gives, and nobody is to hold a team's whole budget
 # by asking for a million
 ANSWERS_MAX = 128
+# what a request on a path that is passed through can use, by its class; of others everything counts
+_UNITS_OF: dict[ChargeClass | None, tuple[Unit, ...]] = {
+    ChargeClass.FREE: (Unit.REQUESTS, Unit.CONCURRENT),
+    ChargeClass.PER_REQUEST: (Unit.REQUESTS, Unit.CONCURRENT, Unit.MONEY),
+}
 
 
 class Hold:
@@ -181,7 +187,9 @@ class Hold:
 
     def _limits(self, rules: Rules) -> LimitSet:
         opened = self._opened
-        return rules.limits_for(opened.key_id, opened.team, opened.upstream, self._call.model)
+        found = rules.limits_for(opened.key_id, opened.team, opened.upstream, self._call.model)
+        units = _UNITS_OF.get(opened.charge_class)
+        return found if units is None else LimitSet(limit for limit in found if limit.unit in units)
 
     def _ask(self, limits: LimitSet) -> Demand:
         """What the request is expected to use, and where a limit is strict the most that it may."""
@@ -332,7 +340,7 @@ def _charge(snapshot: Snapshot, opened: Opened, call: Call, output_tokens: int) 
     charges = [
         snapshot.prices.price(
             usage, upstream=opened.upstream, team=opened.team, model_requested=call.model, model_served=None, service_tier=tier,
-            started_at_ms=opened.started_at_ms, status=200, images=opened.images,
+            started_at_ms=opened.started_at_ms, status=200, images=opened.images, charge_class=opened.charge_class,
         ).charge_nano
         for tier in {None, call.service_tier}
     ]  # fmt: skip

@@ -23,6 +23,7 @@ from proxy.dataplane.admission import Admitted
 from proxy.dataplane.progress import Progress
 from proxy.dataplane.response import RelayedResponse
 from proxy.dataplane.services import Services, journal_unavailable
+from proxy.dataplane.upload import sending, stop, whole_s
 from proxy.dataplane.upstream.connection import UpstreamConnection
 from proxy.dataplane.upstream.overdue import overdue
 from proxy.journal import JournalUnavailable
@@ -80,6 +81,7 @@ class Relay:
         self._last_seen = (0, 0.0)  # bytes passed on and when, for the idle timeout
         self._body: StreamReader | None = None
         self._answer: RelayedResponse | None = None
+        self._upload = admitted.upload
         self._growing: asyncio.Task[None] | None = None
         self._ended_by_limit = False  # and was told: the answer has a proper end
         # A limit ends the stream; its client is told so at the next end of an event.
@@ -144,7 +146,7 @@ class Relay:
             self._let_go()
             return
         self.progress.status = head.code
-        self.progress.named = self._dialect.kept_path is not None
+        self.progress.named = self._dialect.names_its_answers
         self.progress.request_id = head.headers.text(self._dialect.request_id_field)
         self._services.metrics.upstream_limits.seen(
             self._upstream.name, head.headers, self._dialect.remaining_fields
@@ -154,6 +156,7 @@ class Relay:
             self.decide(How.ANSWERED, error=self._upstream.credential_rejected(head.code))
             return
         self._body = body
+        self._client.closing |= sending(self._upload)  # no more of a body behind its answer
         strip = None
         if self._spliced and head.code < 400 and self._dialect.usage_filter is not None:
             strip = self._dialect.usage_filter(self._settings.bodies.event_max_bytes)
@@ -228,7 +231,7 @@ class Relay:
         policy: str = self._upstream.policy_for_a_client_gone(
             self._opened.model_requested, self._opened.stream
         )
-        if self.progress.complete:
+        if self.progress.complete or sending(self._upload):
             policy = "stop"
         elif policy == "drain" and not self._services.drains.take(
             self._opened.key_id, self._settings.after_client_left.max
@@ -269,9 +272,10 @@ class Relay:
             self._last_seen = (self.progress.bytes_out, now_s)
         late = overdue(
             self._upstream.timeouts,
-            now_s - self.sent_s,
+            now_s - whole_s(self._upload, self.sent_s),
             now_s - self._last_seen[1],
             begun=self.progress.status is not None,
+            stuck_s=None if self._upload is None else self._upload.stuck_s(now_s),
         )
         if late is not None and late.silent and self._client.paused and not self._left:
             self._client.abort()  # it is the client who does not read: it counts as gone
@@ -383,16 +387,14 @@ class Relay:
         return True
 
     def _upstream_ending(self) -> How:
-        if self._left:
-            return How.CLIENT_LEFT
-        return How.NO_HEAD if self.progress.status is None else How.UPSTREAM_CUT
+        begun = self.progress.status is not None
+        return How.CLIENT_LEFT if self._left else How.UPSTREAM_CUT if begun else How.NO_HEAD
 
     def _let_go(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            if self.clean:
-                self._services.pools.of(self._upstream).release(connection)
-            else:
-                self._services.pools.of(self._upstream).discard(connection)
+            pool = self._services.pools.of(self._upstream)
+            cut = stop(self._upload)
+            (pool.release if self.clean and not cut else pool.discard)(connection)
         if not self.over.done():
             self.over.set_result(None)

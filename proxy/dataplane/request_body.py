@@ -9,7 +9,9 @@ from time import monotonic
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
+from proxy.config.settings import Settings
 from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
+from proxy.dataplane.connection import Request
 from proxy.dataplane.services import COPIES, KEY_SHARE, Services
 
 
@@ -19,6 +21,28 @@ def here(stream: StreamReader) -> bytes | None:
     if not stream.is_eof() or stream.exception() is not None:
         return None
     return stream.read_nowait()
+
+
+async def whole_body(request: Request, settings: Settings, memory: BodyMemory) -> bytes:
+    """The body of a request under these bounds, once it is here; its memory is taken."""
+    request.confirm_continue()
+    return await read_body(
+        request.body,
+        bytes_max=settings.bodies.max_bytes,
+        idle_s=settings.timeouts.body_idle_s,
+        rate_min_bytes_s=settings.bodies.rate_min_bytes,
+        arrived=memory.take,
+    )
+
+
+def encoding_of(request: Request) -> str | None:
+    """The request's content coding; None where none is named. Raises ProxyError 400 for several."""
+    encodings = request.headers.by_name.get(b"content-encoding")
+    if encodings is None:
+        return None
+    if len(encodings) > 1:
+        raise invalid_request("Content-Encoding is given more than once.")
+    return encodings[0].decode("latin-1")
 
 
 async def read_body(
@@ -47,17 +71,28 @@ async def read_body(
             if size > bytes_max:
                 raise too_large(bytes_max)
     except TimeoutError:
-        message = f"The request body stalled after {size} bytes; it must arrive without pauses of {idle_s:g} s. Send it again."
-        raise ProxyError(
-            408, "invalid_request_error", "request_timeout", message, close=True
-        ) from None
+        raise stalled_body(size, idle_s) from None
     except (web.RequestPayloadError, OSError) as error:
-        broken = invalid_request(
-            "The request body's framing is broken or it ended early. Send it again, whole."
-        )
-        broken.close = True
-        raise broken from error
+        raise broken_body() from error
     return services[0] if len(services) == 1 else b"".join(services)
+
+
+def stalled_body(size_bytes: int, idle_s: float) -> ProxyError:
+    """408: the body stopped coming."""
+    message = (
+        f"The request body stalled after {size_bytes} bytes; it must arrive without pauses of"
+        f" {idle_s:g} s. Send it again."
+    )
+    return ProxyError(408, "invalid_request_error", "request_timeout", message, close=True)
+
+
+def broken_body() -> ProxyError:
+    """400: the body is not whole."""
+    error = invalid_request(
+        "The request body's framing is broken or it ended early. Send it again, whole."
+    )
+    error.close = True
+    return error
 
 
 class BodyMemory:

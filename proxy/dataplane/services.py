@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from proxy.accounting.end_users import EndUsers
 from proxy.accounting.recorder import Recorder
+from proxy.core.dialects.registry import PASSTHROUGH
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.fault_points import FaultPoint
 from proxy.core.http.via import Via
@@ -14,6 +15,7 @@ from proxy.core.pricing.served_models import ServedModels
 from proxy.core.usage import UsageRecord
 from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.kept_answers import KeptAnswers
+from proxy.dataplane.owners import Owners
 from proxy.dataplane.request_log import request_line
 from proxy.dataplane.upstream.pools import Pools
 from proxy.journal import Journal
@@ -71,6 +73,7 @@ class Services:
         self.pools = pools
         self.keys = keys
         self.served = served
+        self.owners = Owners()  # of what requests have made at vendors
         self.metrics = metrics
         self.end_users = end_users
         self.now_ms = now_ms
@@ -102,6 +105,9 @@ class Services:
         """Tells recorder, strict bounds, metrics and log of a record that is in the journal."""
         self.recorder.wake(record)
         self.served.learn(record)
+        if record.dialect == PASSTHROUGH and record.upstream_request_id is not None:
+            ids = record.upstream_request_id.split()
+            self.owners.learn(record.upstream, record.team, record.key_id, ids)
         self.metrics.record(record)
         self.metrics.timing(
             record.upstream,

@@ -16,6 +16,7 @@ from proxy.core.limits.refusals import RateLimitFields
 from proxy.core.model_names import match, model_not_found
 from proxy.core.tokens.images import IMAGE_RULES, ImageRule, Patches, Tiles
 from proxy.dataplane.attribution import Attribution
+from proxy.dataplane.passed import PassedPaths
 from proxy.dataplane.upstream.upstream import Upstream
 from proxy.tenants.ring import Tenant, unknown_key
 
@@ -38,6 +39,7 @@ class Snapshot:
             name: Upstream(name, upstream, timeouts_of(settings, upstream))
             for name, upstream in settings.upstreams.items()
         }
+        self.passed = PassedPaths(settings, self.upstreams)
         table = table_of(settings)
         self.prices = price_book_of(settings, table)
         # of the bundled table

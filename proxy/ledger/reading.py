@@ -175,6 +175,15 @@ class Reader(Protocol):
         """The named answers among so many of the latest records, the latest last."""
         ...
 
+    def made_objects(
+        self, dialect: str, records_max: int, objects_max: int
+    ) -> list[tuple[str, str | None, str, str]]:
+        """(upstream, team, key, ids) of what requests of this dialect made at vendors.
+
+        The oldest first, of at most the latest `records_max` records.
+        """
+        ...
+
     def price_terms(self, version: str) -> bytes | None:
         """The terms behind the amounts of records with this `price_version`; None: not known."""
         ...

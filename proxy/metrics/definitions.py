@@ -178,7 +178,8 @@ SPECS: tuple[Spec, ...] = (
         ("upstream", "kind"),
         "errors",
         "Failures to reach an upstream or to hear it out, and answers under a 2xx status that "
-        "fail (error_event) or are none (no_answer), by kind.",
+        "fail (error_event), are none (no_answer) or state no use on a path that is metered by it "
+        "(unmetered), by kind.",
     ),
     Spec(
         "upstream_ratelimit_remaining",

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Sequence
 
 from proxy.accounting.adoption import adopt_others
-from proxy.core.dialects.registry import DIALECTS
+from proxy.core.dialects.registry import DIALECTS, PASSTHROUGH
 from proxy.core.pricing.served_models import ServedModels
+from proxy.dataplane.owners import OWNERS_MAX, Owners
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.journal import JournalOptions
@@ -22,6 +23,8 @@ LOG = logging.getLogger("tollkeeper.server")
 # how long the ledger may take to book the journal of one dead process; else at the next start
 ADOPT_S = 60.0
 KEPT_LOOKED_AT_MAX = 200_000  # of the latest records, for the ids of answers that vendors keep
+# so far back objects at vendors are looked for: about a second of reading
+OWNED_RECORDS_MAX = 1_000_000
 BOOK_AT_START_S = 2.0  # how long a start waits for that, and for its own journal
 
 
@@ -76,6 +79,19 @@ async def know_kept_answers(services: Services) -> None:
     services.kept_answers.restore(rows)
     waiting = [row.waiting for row in rows if row.waiting is not None][-BATCH_MAX:]
     services.kept_answers.wait((await services.ledger.stored(waiting)).values())
+
+
+def owners(reader: Reader) -> Owners:
+    """Who made what at the vendors, as the book says. Blocks.
+
+    Raises LedgerError or LedgerUnavailable where the book cannot be read.
+    """
+    known = Owners()
+    for upstream, team, key_id, ids in reader.made_objects(
+        PASSTHROUGH, OWNED_RECORDS_MAX, OWNERS_MAX
+    ):
+        known.learn(upstream, team, key_id, ids.split())
+    return known
 
 
 def served_models(snapshot: Snapshot, reader: Reader) -> ServedModels:

@@ -45,6 +45,7 @@ from proxy.server.past_use import (
     book_what_was_left,
     count_limits,
     know_kept_answers,
+    owners,
     served_models,
 )
 from proxy.server.tasks import Tasks
@@ -91,6 +92,7 @@ async def count_what_was_used(services: Services, snapshot: Snapshot, tasks: Tas
         await count_limits(services, snapshot)
         services.served = await asyncio.to_thread(served_models, snapshot, services.reader)
         await know_kept_answers(services)
+        services.owners = await asyncio.to_thread(owners, services.reader)
     except (LedgerError, LedgerUnavailable) as error:
         raise StartError(f"the limits cannot be counted: {error}") from error
 

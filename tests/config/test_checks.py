@@ -68,10 +68,7 @@ CASES: list[tuple[dict[str, object], list[str]]] = [
     ),
     (with_upstream(cached_inside_input=False), []),
     ({"admin": AdminSettings(tokens={"ops": AdminToken(token=SECRET)})}, []),
-    (
-        {"passthrough": (Passthrough(path="/v1/files", upstream="v"),)},
-        ["passthrough is not enforced by this version yet: passthrough"],
-    ),
+    ({"passthrough": (Passthrough(path="/v1/files", upstream="v"),)}, []),
 ]
 
 

@@ -126,7 +126,7 @@ class Settings(Block, frozen=True, kw_only=True):
     upstreams: Annotated[dict[Name, UpstreamSettings], about("vendors by name")] = {}
     routes: Annotated[tuple[Route, ...], about("model -> upstream; the first match wins")] = ()
     passthrough: Annotated[
-        tuple[Passthrough, ...], about("other paths to relay (not served yet)")
+        tuple[Passthrough, ...], about("other paths to relay; all else is 404")
     ] = ()
     prices: Annotated[
         tuple[Price, ...],

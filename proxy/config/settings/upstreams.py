@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from proxy.config.fields import Block, Glob, HeaderName, HeaderValue, SteeringField, about, seconds
+from proxy.config.fields import (
+    Block,
+    Glob,
+    HeaderName,
+    HeaderValue,
+    Name,
+    SteeringField,
+    about,
+    seconds,
+    size,
+)
 from proxy.config.settings.limits import LimitSettings
 from proxy.config.settings.prices import DatedShare
 
@@ -141,11 +151,35 @@ class Route(Block, frozen=True, kw_only=True):
 
 
 class Passthrough(Block, frozen=True, kw_only=True):
-    """A path relayed without reading it. Accepted; not served by this version."""
+    """A path that is relayed without reading its requests. All that is not named answers 404."""
 
-    path: Annotated[str, about("a path, `*` as a wildcard at its end", "http_path")]
+    path: Annotated[
+        str,
+        about("/v1/files is this path, /v1/files/* all below it, /v1/files* both", "http_path"),
+    ]
     methods: Annotated[
-        tuple[Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"], ...],
+        tuple[Literal["GET", "POST", "PUT", "PATCH", "DELETE"], ...],
         about("methods allowed"),
     ] = ("GET",)
     upstream: Annotated[str, about("a name in `upstreams`")]
+    charge: Annotated[
+        Literal["free", "per_request", "metered"],
+        about(
+            "free costs 0; per_request the `request` of the price row whose model is this path;"
+            " metered what the answer states, else its cost is unknown"
+        ),
+    ] = "metered"
+    teams: Annotated[
+        tuple[Name, ...], about("teams that may use it; empty, and no `keys`: all")
+    ] = ()
+    keys: Annotated[tuple[Name, ...], about("keys that may use it, besides those of `teams`")] = ()
+    ids: Annotated[
+        Literal["team", "any"],
+        about(
+            "team: files and other objects are seen, changed and removed only by the team that made"
+            " them; any: by all who may use the path"
+        ),
+    ] = "team"
+    max_bytes: Annotated[int, size("one request's body, which is not held; beyond it 413")] = (
+        512 * 2**20
+    )

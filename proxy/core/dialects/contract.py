@@ -270,6 +270,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     header · a request field that only clients of this API send, in small letters
     model_list · a list of models in its shape, of entries as vendors list them; None: OpenAI's
     list_models · the target and the request fields that a list needs; None: nothing but the path
+    names_what_it_made · records name the objects in the answer (`Meter.response_id`) rather than the
+    request: who made them may ask for them
     """
 
     name: str
@@ -290,3 +292,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     header: bytes | None = None
     model_list: Callable[[Sequence[Mapping[str, object]]], dict[str, object]] | None = None
     list_models: tuple[str, RawHeaders] | None = None
+    names_what_it_made: bool = False
+
+    @property
+    def names_its_answers(self) -> bool:
+        """Whether a later request can name what is in an answer, so that the record has its id."""
+        return self.kept_path is not None or self.names_what_it_made

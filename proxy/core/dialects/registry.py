@@ -9,8 +9,11 @@ from proxy.core.dialects.anthropic_messages.dialect import ANTHROPIC_MESSAGES
 from proxy.core.dialects.contract import Dialect, KeptPath
 from proxy.core.dialects.openai_chat.dialect import OPENAI_CHAT
 from proxy.core.dialects.openai_responses.dialect import OPENAI_RESPONSES
+from proxy.core.dialects.passthrough.dialect import NAME
+from proxy.core.dialects.passthrough.dialect import passthrough as passthrough
 from proxy.core.http.headers import RawHeaders, first
 
+PASSTHROUGH = NAME  # what records say of paths that only the config names
 DIALECTS = (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES)
 BY_ENDPOINT: dict[str, Dialect] = {
     endpoint: dialect for dialect in DIALECTS for endpoint in dialect.endpoints

@@ -25,7 +25,7 @@ _RAW_BYTES_MAX = 4096  # of a usage object kept for audits: the longest known ha
 _RAW_ENTRIES_MAX = 64  # of it and of each object in it
 _RAW_DEPTH_MAX = 3
 _RAW_NAME_CHARS_MAX = 64
-_PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
 # Each count's names, the most telling first: OpenAI's, the Responses API's, and those that gateways
 # pass on from Bedrock and from SDKs in JavaScript, from Ollama and from Google.

@@ -240,6 +240,12 @@ class PriceBook:
                     break  # it hides the rest
         return False
 
+    def has_fee(self, upstream: str, model: str) -> bool:
+        """Whether some row with a fee per request can apply to this model, at some time."""
+        return any(
+            option.row.request is not None for option in self._plan(upstream, model, None, None)
+        )
+
     def priced_models(self, upstream: str) -> list[str]:
         """The models that the operator's rows for this upstream write out."""
         return self._list.literals(upstream)

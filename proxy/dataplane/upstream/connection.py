@@ -231,6 +231,15 @@ class UpstreamConnection(ResponseHandler):
         if not self._paused:
             receiver.request_sent()
 
+    async def send_more(self, data: bytes) -> None:
+        """Writes more of a request's body, then waits until the upstream has read most of it.
+        Raises OSError if the connection is gone."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the connection is closed")
+        transport.write(data)
+        await self._drain_helper()
+
     def resume_writing(self) -> None:
         super().resume_writing()
         if self.receiver is not None:

@@ -15,15 +15,24 @@ class Overdue(NamedTuple):
 
 
 def overdue(
-    timeouts: TimeoutSettings, since_sent_s: float, since_moved_s: float, *, begun: bool
+    timeouts: TimeoutSettings,
+    since_sent_s: float,
+    since_moved_s: float,
+    *,
+    begun: bool,
+    stuck_s: float | None = None,
 ) -> Overdue | None:
     """None while the upstream is in time.
 
     since_sent_s · since the request was sent     since_moved_s · since something was passed on
     begun · the head of the answer is here
+    stuck_s · while the request is still being sent: for how long the upstream has taken none of it
     """
     if since_sent_s > timeouts.total_s:
         return Overdue(f"took longer than {timeouts.total_s:g} s")
+    if stuck_s is not None:
+        stuck = stuck_s > timeouts.idle_s
+        return Overdue(f"took nothing of the request for {timeouts.idle_s:g} s") if stuck else None
     if not begun:
         if since_sent_s > timeouts.first_byte_s:
             return Overdue(f"did not begin its answer within {timeouts.first_byte_s:g} s")

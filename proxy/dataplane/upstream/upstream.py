@@ -136,8 +136,9 @@ class Upstream:
         *,
         via: bytes = b"",
         spliced: bool = False,
+        chunked: bool = False,
     ) -> bytes:
-        """The request head. `body_bytes` None means no body.
+        """The request head. `body_bytes` None means no body, or a `chunked` one.
 
         `target` is the client's, its path beginning with or without /v1. `via` is this process's
         own line, behind those of the client; a probe has none. `spliced`: the body is not quite the
@@ -159,7 +160,9 @@ class Upstream:
         parts.append(via)
         if spliced:
             parts.append(b"Accept-Encoding: identity\r\n")
-        if body_bytes is not None:
+        if chunked:
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+        elif body_bytes is not None:
             parts.append(b"Content-Length: %d\r\n" % body_bytes)
         parts.append(b"\r\n")
         return b"".join(parts)

@@ -126,6 +126,18 @@ class SqliteReader:
         with self._reading() as connection:
             return [KeptAnswer(*row) for row in connection.execute(query, (records_max, *dialects))]
 
+    def made_objects(
+        self, dialect: str, records_max: int, objects_max: int
+    ) -> list[tuple[str, str | None, str, str]]:
+        """See `Reader.made_objects`."""
+        query = (
+            "SELECT upstream, team, key_id, upstream_request_id FROM records"
+            " WHERE seq > (SELECT max(seq) FROM records) - ? AND dialect = ?"
+            " AND upstream_request_id IS NOT NULL ORDER BY seq DESC LIMIT ?"
+        )
+        with self._reading() as connection:
+            return connection.execute(query, (records_max, dialect, objects_max)).fetchall()[::-1]
+
     def price_terms(self, version: str) -> bytes | None:
         """See `Reader.price_terms`."""
         with self._reading() as connection:

@@ -1,0 +1,1 @@
+"""Paths that are passed through: requests unread, answers read for what they state and make."""

@@ -1,0 +1,223 @@
+"""Paths that are passed through: files, batches, audio, images, rerank, as the config names them.
+
+A request streams to its upstream without being held, under the same limits, journal and record as
+any other. A JSON body is read first where objects have owners: it can name those of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from proxy.core.dialects.contract import Call, Dialect
+from proxy.core.dialects.registry import passthrough
+from proxy.core.entries import Opened
+from proxy.core.errors import ProxyError, invalid_request, too_large
+from proxy.core.http.headers import first
+from proxy.core.limits.rules import Rules
+from proxy.core.usage import ChargeClass
+from proxy.dataplane.admission import LARGE_BYTES, Admission, Admitted, Caller
+from proxy.dataplane.connection import Request
+from proxy.dataplane.counting.uncounted import Uncounted
+from proxy.dataplane.hold import Hold
+from proxy.dataplane.passed import Found, PassedPath
+from proxy.dataplane.request_body import BodyMemory, Payload
+from proxy.dataplane.services import Services
+from proxy.dataplane.upload import Upload
+from proxy.tenants.ring import Tenant
+
+# tokens by bytes of a JSON body, for the hold of a path that is metered by what its answer states
+_BYTES_A_TOKEN = 4
+_NAMES_A_FILE = ("file_id", "file_ids")  # members end so that name an object to be read
+_STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)"([ \t\r\n]*:)?', re.DOTALL)
+_ID_BYTES_MAX = 6 * 256  # of one that is escaped throughout; what is longer is no id
+
+
+class PassedRequests:
+    """Admits the requests. `rules`: the limits in effect, which a reload changes."""
+
+    def __init__(
+        self, services: Services, admission: Admission, rules: Callable[[], Rules]
+    ) -> None:
+        self._services = services
+        self._admission = admission
+        self._rules = rules
+
+    async def admit(
+        self, request: Request, caller: Caller, tenant: Tenant, memory: BodyMemory, found: Found
+    ) -> Admitted:
+        """Asks all that may refuse the request before anything is opened. Raises ProxyError."""
+        passed = found.passed
+        passed.check_allowed(tenant)
+        caller.snapshot.check_usable(tenant, passed.upstream)
+        self._check_owner(request, tenant, found)
+        length = request.content_length
+        if length is not None and length > passed.entry.max_bytes:
+            raise too_large(passed.entry.max_bytes)
+        body = b""
+        upload = None
+        if length is not None or first(request.headers, b"transfer-encoding") is not None:
+            if passed.entry.ids == "team" and _is_json(request):
+                body = await self._read(request, caller, tenant, memory, passed)
+                length = len(body)
+            elif length != 0:
+                upload = self._upload(request, caller, passed)
+        head = passed.upstream.head(
+            request.method,
+            request.target,
+            request.headers,
+            length,
+            via=self._services.via.line,
+            chunked=upload is not None and upload.chunked,
+        )
+        dialect = caller.dialect = passthrough(
+            metered=passed.charge_class is ChargeClass.METERED,
+            makes=passed.entry.ids == "team" and (found.object is not None or _makes(request)),
+        )
+        opened = self._opened(request, caller, tenant, passed, 0 if length is None else length)
+        return Admitted(
+            caller.snapshot,
+            dialect,
+            passed.upstream,
+            request,
+            _call(passed),
+            opened,
+            Uncounted(),
+            self._hold(caller, dialect, opened, passed),
+            Payload(head + body, None, memory),
+            upload,
+        )
+
+    def _check_owner(self, request: Request, tenant: Tenant, found: Found) -> None:
+        passed = found.passed
+        if passed.entry.ids == "any":
+            return
+        if found.object is not None:
+            if not self._services.owners.owns(
+                passed.upstream.name, tenant.team, tenant.key_id, found.object
+            ):
+                raise _no_object(found.object)
+        elif not _makes(request):
+            message = (
+                f"{request.method[:20]} {passed.name} is about what all teams have made, and here"
+                " each sees its own only. Ask for one by its id, or ask the operator for `ids: any`."
+            )
+            raise ProxyError(403, "invalid_request_error", "path_not_allowed", message)
+
+    async def _read(
+        self,
+        request: Request,
+        caller: Caller,
+        tenant: Tenant,
+        memory: BodyMemory,
+        passed: PassedPath,
+    ) -> bytes:
+        """The JSON body, whole. Raises 404 if it names what somebody else has made."""
+        body, readable = await self._admission.readable(request, caller, memory)
+        if len(readable) <= LARGE_BYTES:
+            self._check_named(readable, tenant, passed.upstream.name)
+        else:
+            await asyncio.to_thread(self._check_named, readable, tenant, passed.upstream.name)
+        return body
+
+    def _check_named(self, body: bytes, tenant: Tenant, upstream: str) -> None:
+        owners = self._services.owners
+        for text, names_file in _named(body):
+            if owners.anothers(upstream, tenant.team, tenant.key_id, text) or (
+                names_file and not owners.owns(upstream, tenant.team, tenant.key_id, text)
+            ):
+                raise _no_object(text)
+
+    def _upload(self, request: Request, caller: Caller, passed: PassedPath) -> Upload:
+        settings = caller.snapshot.settings
+        return Upload(
+            request,
+            bytes_max=passed.entry.max_bytes,
+            idle_s=settings.timeouts.body_idle_s,
+            rate_min_bytes_s=settings.bodies.rate_min_bytes,
+        )
+
+    def _opened(
+        self,
+        request: Request,
+        caller: Caller,
+        tenant: Tenant,
+        passed: PassedPath,
+        body_bytes: int,
+    ) -> Opened:
+        opened = self._admission.opened(
+            request, caller, tenant, _call(passed), passed.upstream, body_bytes, 0, None
+        )
+        estimate = 0
+        if passed.charge_class is ChargeClass.METERED and _is_json(request):
+            estimate = body_bytes // _BYTES_A_TOKEN
+        return msgspec.structs.replace(
+            opened, charge_class=passed.charge_class, input_estimate=estimate
+        )
+
+    def _hold(self, caller: Caller, dialect: Dialect, opened: Opened, passed: PassedPath) -> Hold:
+        return Hold(
+            self._services.quota,
+            caller.snapshot,
+            dialect,
+            opened,
+            _call(passed),
+            0,
+            self._services.now_ms,
+            self._rules,
+            self._services.served,
+        )
+
+
+def _call(passed: PassedPath) -> Call:
+    """The path stands where others name a model. What a metered one uses cannot be bounded."""
+    return Call(
+        endpoint=passed.name,
+        model=passed.name,
+        answers=0,
+        writes_text=False,
+        media=passed.charge_class is ChargeClass.METERED,
+    )
+
+
+def _makes(request: Request) -> bool:
+    """Whether the answer may be about something new, which belongs to who asked."""
+    return request.method in ("POST", "PUT")
+
+
+def _is_json(request: Request) -> bool:
+    kind = first(request.headers, b"content-type")
+    return kind is not None and b"json" in kind.lower()
+
+
+def _no_object(id: str) -> ProxyError:
+    message = f"There is no object {id[:100]!r} that this key's team has made through this proxy."
+    return ProxyError(404, "invalid_request_error", "object_not_found", message)
+
+
+def _named(body: bytes) -> Iterator[tuple[str, bool]]:
+    """Every text in a JSON body that can be an id, and whether its member names a file. All of
+    them: of a name that stands twice, readers take either value. Raises 400 for a body that is no
+    JSON."""
+    if not body.strip():
+        return
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+        yield from _texts(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise invalid_request("The request body is not JSON in UTF-8.") from None
+
+
+def _texts(body: bytes) -> Iterator[tuple[str, bool]]:
+    names_file = False
+    for found in _STRING.finditer(body):
+        if found.end(1) - found.start(1) > _ID_BYTES_MAX:
+            continue
+        text = msgspec.json.decode(b'"%b"' % found[1], type=str)
+        if found[2]:
+            names_file = text.lower().endswith(_NAMES_A_FILE)
+        else:
+            yield text, names_file

@@ -1,0 +1,94 @@
+"""The paths that a config passes through, compiled: which of them a request is for, and who may use
+it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from proxy.config.settings import Passthrough, Settings
+from proxy.core.errors import ProxyError
+from proxy.core.http.passed_paths import PathPattern, object_of, read_pattern, segments
+from proxy.core.usage import ChargeClass
+from proxy.dataplane.upstream.upstream import Upstream
+from proxy.tenants.ring import Tenant
+
+
+class PassedPath(msgspec.Struct, frozen=True):
+    """One entry of `passthrough`. `name` is what its requests are called where others name a
+    model."""
+
+    entry: Passthrough
+    pattern: PathPattern
+    upstream: Upstream
+    charge_class: ChargeClass
+
+    @property
+    def name(self) -> str:
+        return self.pattern.name
+
+    def check_allowed(self, tenant: Tenant) -> None:
+        """Raises 403 unless this caller may use it. A key that may call some models only has to be
+        named, itself or its team, or has to have the path among them."""
+        entry = self.entry
+        named = tenant.key_id in entry.keys or (
+            tenant.team is not None and tenant.team in entry.teams
+        )
+        if named or not (entry.keys or entry.teams or tenant.models):
+            return
+        if not (entry.keys or entry.teams) and tenant.allows(self.name):
+            return
+        message = (
+            f"This key may not use {self.name}. The operator names who may in `passthrough`,"
+            " or in the key's `models`."
+        )
+        raise ProxyError(403, "invalid_request_error", "path_not_allowed", message)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The path that a request is for. `object`: the id in it of something that has an owner, None
+    where it names none."""
+
+    passed: PassedPath
+    object: str | None
+
+
+class PassedPaths:
+    """All of a config's. The first that fits path and method is meant."""
+
+    def __init__(self, settings: Settings, upstreams: Mapping[str, Upstream]) -> None:
+        self._all = tuple(
+            PassedPath(entry, pattern, upstreams[entry.upstream], ChargeClass(entry.charge))
+            for entry in settings.passthrough
+            if (pattern := read_pattern(entry.path)) is not None
+        )
+
+    def find(self, method: str, path: str) -> Found | None:
+        """None: no entry has this path. Raises 405 where one has it for other methods. Clients may
+        leave out /v1."""
+        if not self._all:
+            return None
+        methods: list[str] = []
+        for spelled in (path, f"/v1{path}"):
+            parts = segments(spelled)
+            if parts is None:
+                return None
+            for passed in self._all:
+                rest = passed.pattern.rest(parts)
+                if rest is None:
+                    continue
+                if method in passed.entry.methods:
+                    return Found(passed, object_of(rest))
+                methods += passed.entry.methods
+        if methods:
+            offered = list(dict.fromkeys(methods))
+            message = f"{method[:20]} is not offered here; use {' or '.join(offered)}."
+            raise ProxyError(
+                405,
+                "invalid_request_error",
+                "method_not_allowed",
+                message,
+                headers=(("Allow", ", ".join(offered)),),
+            )
+        return None

@@ -1,0 +1,294 @@
+"""Paths that are passed through: relayed byte for byte, charged by their class, each object its
+team's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
+from tests.support.running import Running, config, running
+
+KEYS = {
+    "alice": {"team": "research", "secret": "sk-test"},
+    "amy": {"team": "research", "secret": "sk-amy"},
+    "bob": {"team": "sales", "secret": "sk-bob"},
+    "carl": {"secret": "sk-carl"},
+    "narrow": {"team": "research", "secret": "sk-narrow", "models": ["gpt-*"]},
+    "named": {"team": "research", "secret": "sk-named", "models": ["/v1/files", "gpt-*"]},
+}
+ALL = ["GET", "POST", "DELETE"]
+FILES = {"path": "/v1/files*", "methods": ALL, "upstream": "mock", "charge": "free"}
+BATCHES = {"path": "/v1/batches*", "methods": ["GET", "POST"], "upstream": "mock", "charge": "free"}
+SPEECH = {
+    "path": "/v1/audio/speech", "methods": ["POST"], "upstream": "mock", "charge": "per_request"
+}  # fmt: skip
+RERANK = {"path": "/v2/rerank", "methods": ["POST"], "upstream": "mock", "charge": "metered"}
+PRICES = [
+    {"model": "*", "input": "1", "output": "2", "request": "7"},
+    {"model": "/v1/audio/speech", "input": "0", "output": "0", "request": "0.01"},
+    {"model": "/v2/rerank", "input": "1", "output": "0"},
+]
+CENT = 10_000_000
+
+
+def blocks(*entries: dict[str, object], **more: object) -> dict[str, object]:
+    return {
+        "passthrough": list(entries or (FILES, BATCHES, SPEECH, RERANK)),
+        "prices": PRICES,
+        "keys": KEYS,
+        "teams": {"research": {}, "sales": {}},
+        **more,
+    }
+
+
+async def ask(
+    proxy: Running,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    *headers: str,
+    key: str = "sk-test",
+) -> RawAnswer:
+    client = await RawClient.connect(proxy.address)
+    lines = "".join(f"{line}\r\n" for line in (f"Authorization: Bearer {key}", *headers))
+    if body is not None:
+        lines += f"Content-Length: {len(body)}\r\n"
+    await client.send(
+        f"{method} {path} HTTP/1.1\r\nHost: proxy\r\n{lines}\r\n".encode() + (body or b"")
+    )
+    answer = await client.answer()
+    await client.aclose()
+    return answer
+
+
+def code(answer: RawAnswer) -> str:
+    return str(json.loads(answer.body)["error"]["code"])
+
+
+async def vendor(visit: Visit) -> None:
+    """Makes a file or a batch, and tells of it."""
+    method, path = visit.lines[0].decode().split(" ")[:2]
+    name = path.partition("?")[0].removeprefix("/v1/").split("/")
+    if name[-1] == "speech":
+        await visit.answer(b"\xff\xfb" * 2000, headers=("Content-Type: audio/mpeg",))
+    elif name[-1] == "rerank":
+        await visit.answer(b'{"model":"rerank-v3","usage":{"total_tokens":1000000},"results":[]}')
+    elif method == "POST" and name == ["files"]:
+        await visit.answer(b' {"id": "file-1", "object":"file"}')
+    elif method == "POST" and name == ["batches"]:
+        await visit.answer(b'{"id":"batch_1","status":"validating","output_file_id":null}')
+    elif name == ["batches", "batch_1"]:
+        await visit.answer(b'{"id":"batch_1","status":"completed","output_file_id":"file-out"}')
+    else:
+        await visit.answer(b'{"id":"%b","path":true}' % name[-1].encode())
+
+
+async def test_a_multipart_body_passes_as_it_came_and_the_record_is_free(tmp_path: Path) -> None:
+    body = b"--Bound ary\r\nContent-Disposition: form-data; name=purpose\r\n\r\nbatch\r\n--x\r\n\x00\xff"
+    content_type = 'Content-Type: multipart/form-data;  boundary="Bound ary"; charset=x'
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **blocks())) as proxy,
+    ):
+        answer = await ask(proxy, "POST", "/files?x=%2F..", body, content_type)
+        assert (answer.status, answer.body) == (200, b' {"id": "file-1", "object":"file"}')
+        (visit,) = upstream.visits
+        assert visit.lines[0] == b"POST /v1/files?x=%2F.. HTTP/1.1"
+        assert visit.body == body
+        assert content_type.encode() in visit.lines
+        assert visit.header("authorization") == b"Bearer sk-upstream"
+        assert visit.header("transfer-encoding") is None
+        (record,) = await proxy.records(1)
+    assert (record["endpoint"], record["dialect"]) == ("/v1/files", "passthrough")
+    assert (record["model_requested"], record["reason"]) == ("/v1/files", "free")
+    assert (record["input_tokens"], record["output_tokens"], record["source"]) == (0, 0, "none")
+    assert (record["cost_nano"], record["charge_nano"], record["currency"]) == (0, 0, "USD")
+    assert (record["status"], record["outcome"]) == (200, "completed")
+    assert (record["bytes_in"], record["bytes_out"]) == (len(body), len(answer.body))
+    assert record["upstream_request_id"] == "file-1"
+
+
+@pytest.mark.parametrize(
+    ("path", "cost_nano", "tokens", "reason"),
+    [
+        ("/v1/audio/speech", CENT, 0, "per_request"),
+        ("/v2/rerank", 100 * CENT, 1_000_000, None),
+    ],
+)
+async def test_the_class_of_a_path_makes_its_charge(
+    tmp_path: Path, path: str, cost_nano: int, tokens: int, reason: str | None
+) -> None:
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **blocks())) as proxy,
+    ):
+        answer = await ask(proxy, "POST", path, b'{"a":1}', "Content-Type: application/json")
+        assert answer.status == 200
+        (record,) = await proxy.records(1)
+    assert (record["cost_nano"], record["input_tokens"], record["reason"]) == (
+        cost_nano,
+        tokens,
+        reason,
+    )
+
+
+async def test_a_metered_answer_that_states_nothing_is_unknown_and_never_free(
+    tmp_path: Path,
+) -> None:
+    async def silent(visit: Visit) -> None:
+        await visit.answer(b'{"results":[]}')
+
+    async with (
+        raw_upstream(silent) as upstream,
+        running(tmp_path, config(upstream.url, **blocks())) as proxy,
+    ):
+        await ask(proxy, "POST", "/v2/rerank", b"{}", "Content-Type: application/json")
+        (record,) = await proxy.records(1)
+        async with aiohttp.ClientSession() as session, session.get(proxy.metrics_url) as answer:
+            page = await answer.text()
+    assert (record["cost_nano"], record["input_tokens"], record["reason"]) == (
+        None,
+        None,
+        "unmetered",
+    )
+    (line,) = [line for line in page.splitlines() if 'kind="unmetered"' in line]
+    assert line.startswith("tollkeeper_upstream_errors_total{") and line.endswith(" 1.0")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "wanted"),
+    [
+        ("POST", "/v1/images/generations", 404, "unknown_path"),
+        ("POST", "/v1/filesystem", 404, "unknown_path"),
+        ("GET", "/v1/files/../models", 404, "unknown_path"),
+        ("GET", "/v1/files/%2e%2e/models", 404, "unknown_path"),
+        ("GET", "/v1/files/a%2fb", 404, "unknown_path"),
+        ("GET", "/v1/files//a", 404, "unknown_path"),
+        ("GET", "/v1/files/", 404, "unknown_path"),
+        ("PUT", "/v1/files", 405, "method_not_allowed"),
+        ("GET", "/v2/rerank", 405, "method_not_allowed"),
+        ("GET", "/v1/files/file-9", 404, "object_not_found"),
+        ("GET", "/v1/files", 403, "path_not_allowed"),
+    ],
+)
+async def test_what_is_refused_reaches_no_vendor(
+    tmp_path: Path, method: str, path: str, status: int, wanted: str
+) -> None:
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **blocks())) as proxy,
+    ):
+        answer = await ask(proxy, method, path)
+        assert (answer.status, code(answer)) == (status, wanted)
+        assert upstream.visits == []
+        assert await proxy.records(0) == []
+
+
+async def test_only_the_team_that_made_an_object_may_ask_for_it(tmp_path: Path) -> None:
+    json_type = "Content-Type: application/json"
+    settings = blocks()
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **settings)) as proxy,
+    ):
+        for path in ("/v1/files/file-1", "/v1/files/file-1/content"):
+            assert (await ask(proxy, "GET", path)).status == 404  # nobody has made it yet
+        await ask(proxy, "POST", "/v1/files", b"x", "Content-Type: multipart/form-data")
+        assert (await ask(proxy, "GET", "/v1/files/file-1/content")).status == 200
+        assert (await ask(proxy, "GET", "/v1/files/file-1", key="sk-amy")).status == 200
+        assert (await ask(proxy, "GET", "/v1/files/file%2D1")).status == 200
+        for method in ("GET", "DELETE"):
+            for key in ("sk-bob", "sk-carl"):
+                refused = await ask(proxy, method, "/v1/files/file-1", key=key)
+                assert (refused.status, code(refused)) == (404, "object_not_found")
+        for stolen in (
+            b'{"input_file_id":"file-1"}',
+            b'{"input_file_id":"file-\\u0031"}',
+            b'{"input_file_id":"file-1","input_file_id":"x"}',
+            b'{"deep":[{"anything":"file-1"}]}',
+            b'{"input_file_id":"file-unknown"}',
+            b'{"file_ids":["file-unknown"]}',
+        ):
+            refused = await ask(proxy, "POST", "/v1/batches", stolen, json_type, key="sk-bob")
+            assert (refused.status, code(refused)) == (404, "object_not_found"), stolen
+        own = b'{"input_file_id":"file-1"}'
+        assert (await ask(proxy, "POST", "/v1/batches", own, json_type)).status == 200
+        assert (await ask(proxy, "GET", "/v1/files/file-out/content")).status == 404
+        assert (await ask(proxy, "GET", "/v1/batches/batch_1")).status == 200
+        assert (await ask(proxy, "GET", "/v1/files/file-out/content")).status == 200
+
+
+async def test_a_restart_knows_the_owners_from_the_book(tmp_path: Path) -> None:
+    settings = blocks()
+    async with raw_upstream(vendor) as upstream:
+        async with running(tmp_path, config(upstream.url, **settings)) as proxy:
+            assert (await ask(proxy, "POST", "/v1/files", b"x")).status == 200
+            await proxy.records(1)
+        async with running(tmp_path, config(upstream.url, **settings)) as proxy:
+            assert (await ask(proxy, "GET", "/v1/files/file-1/content")).status == 200
+            refused = await ask(proxy, "DELETE", "/v1/files/file-1", key="sk-bob")
+            assert (refused.status, code(refused)) == (404, "object_not_found")
+
+
+async def test_who_may_use_a_path(tmp_path: Path) -> None:
+    entries = (
+        {**FILES, "teams": ["sales"], "keys": ["carl"]},
+        {**BATCHES, "path": "/v1/uploads*"},
+    )
+    statuses = {}
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **blocks(*entries))) as proxy,
+    ):
+        for path in ("/v1/files", "/v1/uploads"):
+            for key in ("sk-test", "sk-bob", "sk-carl", "sk-narrow"):
+                answer = await ask(proxy, "POST", path, b"x", key=key)
+                statuses[path, key] = answer.status
+        (tmp_path / "2").mkdir()
+        async with running(tmp_path / "2", config(upstream.url, **blocks(FILES))) as proxy:
+            assert (await ask(proxy, "POST", "/v1/files", b"x", key="sk-narrow")).status == 403
+            assert (await ask(proxy, "POST", "/v1/files", b"x", key="sk-named")).status == 200
+            assert (await ask(proxy, "POST", "/v1/files", b"x", key="sk-wrong")).status == 401
+    assert statuses == {
+        ("/v1/files", "sk-test"): 403,
+        ("/v1/files", "sk-bob"): 200,
+        ("/v1/files", "sk-carl"): 200,
+        ("/v1/files", "sk-narrow"): 403,
+        ("/v1/uploads", "sk-test"): 200,
+        ("/v1/uploads", "sk-bob"): 200,
+        ("/v1/uploads", "sk-carl"): 200,
+        ("/v1/uploads", "sk-narrow"): 403,
+    }
+
+
+async def test_requests_count_and_used_up_tokens_do_not_keep_a_free_path_shut(
+    tmp_path: Path,
+) -> None:
+    limits = {"limits": ["2 requests/day", "0 tokens/day"]}
+    keys = {"alice": {"team": "research", "secret": "sk-test", **limits}}
+    async with raw_upstream(vendor) as upstream:
+        settings = config(upstream.url, **blocks(keys=keys))
+        async with running(tmp_path, settings) as proxy:
+            found = [(await ask(proxy, "POST", "/v1/files", b"x")).status for _ in range(3)]
+            assert found == [200, 200, 429]
+            refused = await ask(
+                proxy, "POST", "/v2/rerank", b"{}", "Content-Type: application/json"
+            )
+            assert refused.status == 429
+
+
+async def test_a_money_limit_holds_for_fees(tmp_path: Path) -> None:
+    keys = {
+        "alice": {"secret": "sk-test", "limits": [{"limit": "0.02 USD/day", "enforce": "strict"}]}
+    }
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **blocks(keys=keys))) as proxy,
+    ):
+        found = [(await ask(proxy, "POST", "/v1/audio/speech", b"x")).status for _ in range(3)]
+        assert found == [200, 200, 429]
+        assert (await ask(proxy, "POST", "/v1/files", b"x")).status == 200

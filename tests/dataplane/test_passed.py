@@ -1,0 +1,45 @@
+"""Which entry of `passthrough` a request is for."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.settings import Passthrough, Settings, UpstreamSettings
+from proxy.core.errors import ProxyError
+from proxy.dataplane.snapshot import Snapshot
+
+SETTINGS = Settings(
+    upstreams={"v": UpstreamSettings(base_url="http://h/v1")},
+    passthrough=(
+        Passthrough(path="/v1/files/*", methods=("DELETE",), upstream="v", charge="free"),
+        Passthrough(path="/v1/files*", methods=("GET", "POST"), upstream="v"),
+        Passthrough(path="/v2/rerank", methods=("POST",), upstream="v"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name", "object"),
+    [
+        ("GET", "/v1/files", "/v1/files", None),
+        ("GET", "/files/file-1/content", "/v1/files", "file-1"),
+        ("DELETE", "/v1/files/file-1", "/v1/files", "file-1"),
+        ("POST", "/v2/rerank", "/v2/rerank", None),
+        ("POST", "/rerank", None, None),
+        ("GET", "/v1/other", None, None),
+        ("GET", "/v1/files/../x", None, None),
+    ],
+)
+def test_the_entry_of_a_request(
+    method: str, path: str, name: str | None, object: str | None
+) -> None:
+    found = Snapshot(SETTINGS).passed.find(method, path)
+    assert (None if found is None else found.passed.name) == name
+    assert found is None or found.object == object
+
+
+def test_another_method_is_told_which_there_are() -> None:
+    with pytest.raises(ProxyError) as refused:
+        Snapshot(SETTINGS).passed.find("PUT", "/v1/files/file-1")
+    assert refused.value.status == 405
+    assert refused.value.headers == (("Allow", "DELETE, GET, POST"),)
