@@ -18,8 +18,6 @@ BANNED = re.compile(
 NOT_YET = tuple(
     """
     core/dialects/
-    core/http/content_coding.py
-    core/tokens/
     dataplane/
     """.split()
 )

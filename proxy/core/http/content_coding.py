@@ -1,9 +1,8 @@
-"""Content codings, for reading a copy: gzip, deflate, br and zstd with bounds, because a few bytes
-can stand for gigabytes.
+"""Undoes content codings to read a copy: gzip, deflate, br and zstd.
 
-Answers are decoded as they flow by and never raise: a copy that cannot be read sets `failed`, and
-the bytes go on to the client all the same.
-Request bodies are decoded whole, and refused with the reason.
+All of it has bounds, because a few bytes can stand for gigabytes. Answers are decoded as they flow
+by and never raise: a copy that cannot be read sets `failed`, and the bytes go on to the client all
+the same. Request bodies are decoded whole, and refused with the reason.
 """
 
 from __future__ import annotations
@@ -63,8 +62,7 @@ class _Coding(Protocol):
 
 
 class Decoder:
-    """One answer's decoder: `feed` yields the decoded pieces; after `failed` it yields nothing
-    more."""
+    """Decodes one answer: `feed` yields the decoded pieces, and nothing more after `failed`."""
 
     __slots__ = ("_coding", "_in_bytes", "_out_bytes", "_out_bytes_max", "failed")
 
@@ -79,8 +77,10 @@ class Decoder:
     def for_encoding(
         cls, content_encoding: str | None, output_bytes_max: int = _OUTPUT_BYTES_MAX
     ) -> Decoder | None:
-        """A decoder for this `Content-Encoding`, or None if it is not one that can be read here
-        (unknown ones, several at once)."""
+        """A decoder for this `Content-Encoding`, or None.
+
+        Unknown codings and several at once cannot be read here.
+        """
         name = coding_name(content_encoding)
         if name == "identity":
             return cls(None, output_bytes_max)
@@ -263,22 +263,25 @@ def decode_body(encoding: str | None, body: bytes, body_bytes_max: int) -> bytes
     """A request's body as its upstream will read it; ProxyError 415, 413 or 400.
 
     How much longer it may be when decoded is bounded as for answers: a hundred bytes could else
-    cost
-    as much as the longest body. An upstream that does not look at Content-Encoding (many do not)
-    would read the bytes as they came. Data that is JSON text at the same time
-    (bare deflate and br can be) would then be another request than the one we decided on: it is
-    refused, and deflate is taken in zlib's form only.
+    cost as much as the longest body. An upstream that does not look at Content-Encoding (many do
+    not) would read the bytes as they came. Data that is JSON text at the same time (bare deflate
+    and br can be) would then be another request than the one we decided on: it is refused, and
+    deflate is taken in zlib's form only.
     """
     name = coding_name(encoding)
     if name == "identity":
         return body
     coding = _coding(name, lenient=False, members_max=_BODY_MEMBERS_MAX)
     if coding is None:
-        message = "The proxy cannot read a request body in this Content-Encoding. Send it as gzip, deflate, br, zstd or without a content encoding."
+        message = (
+            "The proxy cannot read a request body in this Content-Encoding. Send it as gzip,"
+            " deflate, br, zstd or without a content encoding."
+        )
         raise ProxyError(415, "invalid_request_error", "unsupported_encoding", message)
     if _is_json_object(body):
         raise invalid_request(
-            "The request body is JSON as it stands and says to be compressed. Send it without a Content-Encoding.",
+            "The request body is JSON as it stands and says to be compressed. Send it without a"
+            " Content-Encoding.",
             code="ambiguous_body",
         )
     parts: list[bytes] = []
@@ -317,5 +320,6 @@ def _is_json_object(body: bytes) -> bool:
 
 def _undecodable(coding: str) -> ProxyError:
     return invalid_request(
-        f"The request body is not valid {coding}, or ends too early. Send what Content-Encoding says, or no Content-Encoding."
+        f"The request body is not valid {coding}, or ends too early. Send what Content-Encoding"
+        " says, or no Content-Encoding."
     )

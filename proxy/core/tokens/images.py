@@ -1,9 +1,8 @@
-"""What an image in a prompt counts as, by its size: the vendor's rules as a table that an operator
-can put rows before.
+"""Counts the tokens of an image in a prompt by its size, with a table of the vendors' rules.
 
-Sources: OpenAI's guide on images and vision, its pricing page's calculator where that and the guide
-differ (gpt-5-mini, gpt-5-nano). Sizes are read from the head
-of a data URL; an image elsewhere is never fetched, and none is ever tokenised.
+An operator can put rows before the table. Its sources are OpenAI's guide on images and vision, and
+the calculator of its pricing page where the two differ (gpt-5-mini, gpt-5-nano). Sizes are read
+from the head of a data URL; an image elsewhere is never fetched, and none is ever tokenised.
 """
 
 from __future__ import annotations
@@ -60,8 +59,10 @@ class Patches(
     tag_field="by",
     tag="patches",
 ):
-    """Cut into patches of 32 px, scaled down where that would be more than `patches_max`; each
-    counts as `patch_millitokens` / 1000 tokens."""
+    """Cut into patches of 32 px, each `patch_millitokens` / 1000 tokens.
+
+    An image with more than `patches_max` is scaled down to that.
+    """
 
     models: str  # a glob
     patch_millitokens: int
@@ -123,8 +124,8 @@ def _patches(width: int, height: int, patches_max: int) -> int:
     columns, rows = -(-width // _PATCH_PX), -(-height // _PATCH_PX)
     if columns * rows <= patches_max:
         return columns * rows
-    # Scaled to an area of patches_max patches, then down until one side, the one that needs less of
-    # it, is a whole number of them.
+    # Scaled to an area of patches_max patches, then down until one side, which needs less of it, is
+    # a whole number of them.
     columns = max(isqrt(patches_max * width // height), 1)
     rows = max(isqrt(patches_max * height // width), 1)
     if columns * height <= rows * width:
@@ -137,8 +138,7 @@ def _patches(width: int, height: int, patches_max: int) -> int:
 def picture_tokens(
     rule: ImageRule | None, size: tuple[int, int] | None, *, low: bool = False
 ) -> int:
-    """Tokens of a picture whose size or rule may not be known: then it counts as a square of 1024
-    px does for gpt-4o.
+    """Tokens of a picture; one of unknown size or rule counts as 1024 px square for gpt-4o.
 
     Less detail costs less only where the rule is known: other vendors need not even read `detail`.
     """
@@ -149,8 +149,10 @@ def picture_tokens(
 
 
 def data_url_size(url: str) -> tuple[int, int] | None:
-    """Width and height in pixels of a PNG, JPEG, GIF or WebP in a data URL, from its first 64 kB;
-    None if they cannot be told, as for any other URL."""
+    """Width and height in pixels of a PNG, JPEG, GIF or WebP in a data URL.
+
+    They are read from its first 64 kB. None if they cannot be told, as for any other URL.
+    """
     head = url[:HEAD_CHARS_MAX]
     if head[:5].lower() != "data:":
         return None

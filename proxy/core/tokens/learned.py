@@ -1,9 +1,7 @@
-"""What is learned of a model from the answers that state their usage, so that those that state none
-can be estimated. Pure, in integers.
+"""Learns from answers that state their usage how to estimate those that state none.
 
 A ratio is one of sums (tokens stated / what was counted), not a mean of ratios, so totals come out
-right. Old answers weigh less and less: every
-`ANSWERS_MAX` answers all sums are halved.
+right. Old answers weigh less and less: every `ANSWERS_MAX` answers all sums are halved.
 """
 
 from __future__ import annotations
@@ -27,9 +25,9 @@ _KNOWN_WITHIN: Final = (2, 100)  # a vocabulary counts exactly if it is so close
 # nothing.
 _TOKEN_BYTES_MAX: Final = 16  # escaped Chinese has 12, indented code 8
 _TOKEN_COUNTED_MAX: Final = 4  # of our tokens for one of the vendor's
-_TOKENS_MAX: Final = (
-    2**32
-)  # of one answer. A vendor that states more is mistaken; the sums stay far below what a column or a counter holds
+# Of one answer. A vendor that states more is mistaken; the sums stay far below what a column or a
+# counter holds.
+_TOKENS_MAX: Final = 2**32
 # Vocabularies differ by the kind of text: hardly for English, by a third for Chinese. Tokens per
 # 100 characters tell prose, code and dense scripts apart.
 _DENSITIES: Final = (28, 42)
@@ -76,8 +74,10 @@ _Ratios = Annotated[
 
 
 class Direction(msgspec.Struct):
-    """Input or output of one model: tokens per token of our own count and per byte, and how far
-    estimates were off, had they been needed."""
+    """Input or output of one model: tokens per token of our own count, and per byte.
+
+    It also knows how far estimates would have been off, had they been needed.
+    """
 
     per_counted: Ratio = msgspec.field(default_factory=lambda: Ratio(32, 32))
     per_exact: Ratio = msgspec.field(
@@ -95,8 +95,11 @@ class Direction(msgspec.Struct):
     def learn(
         self, tokens: int, size_bytes: int, counted: TextCount | None, *, exact: bool = True
     ) -> None:
-        """An answer has stated `tokens` for so many bytes of text, for which our own count is
-        `counted` (None: it was not counted), which is `exact` if the rules are right."""
+        """An answer has stated `tokens` for so many bytes of text.
+
+        `counted` is our own count of that text, None if there is none; it is `exact` if the rules
+        are right.
+        """
         if tokens > _TOKENS_MAX:
             return
         self.per_byte.learn(tokens, min(size_bytes, tokens * _TOKEN_BYTES_MAX))
@@ -114,14 +117,15 @@ class Direction(msgspec.Struct):
             self._halve()
 
     def estimate(self, size_bytes: int, counted: TextCount | None) -> int:
-        """Tokens of a text that nobody stated: from our count if it can be gone by, else from its
-        bytes."""
+        """Tokens of a text that nobody stated: from our count if that helps, else by bytes."""
         tokens = self.from_count(counted)
         return self.per_byte.of(size_bytes) if tokens is None else tokens
 
     def from_count(self, counted: TextCount | None) -> int | None:
-        """The same from our own count alone; None without one, or while only the ratio to bytes has
-        been learned."""
+        """The same from our own count alone.
+
+        None without a count, or while only the ratio to bytes has been learned.
+        """
         if counted is not None and (
             self.counted_answers >= ANSWERS_TRUSTED or self.answers < ANSWERS_TRUSTED
         ):
@@ -168,8 +172,10 @@ class Learned(msgspec.Struct):
             self.outputs = [count // 2 for count in self.outputs]
 
     def output_expected(self) -> int:
-        """The 95th percentile of the answers' output tokens; `OUTPUT_EXPECTED` while hardly any are
-        known."""
+        """The 95th percentile of the answers' output tokens.
+
+        `OUTPUT_EXPECTED` while hardly any answers are known.
+        """
         answers = sum(self.outputs)
         if answers < ANSWERS_TRUSTED:
             return OUTPUT_EXPECTED

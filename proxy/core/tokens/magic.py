@@ -1,5 +1,7 @@
-"""Whether base64 is a picture or a sound, by its first bytes: what only claims to be one may be
-text, and counts with its bytes."""
+"""Tells by the first bytes of base64 whether it is a picture or a sound.
+
+What only claims to be one may be text, and counts with its bytes.
+"""
 
 from __future__ import annotations
 

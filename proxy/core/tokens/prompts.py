@@ -1,11 +1,10 @@
-"""How many tokens a request's prompt is: OpenAI's rule for messages and tools, as its cookbook
-publishes it ("How to count tokens with tiktoken").
+"""Counts the tokens of a prompt by OpenAI's published rule for messages and tools.
 
-The request is the client's, so any value may be of any type. Only text is tokenised, never an
-image's, a sound's or a file's base64. The published rule covers
-messages of text and functions of flat parameters. Whatever else there is counts by its bytes, since
-some vendor may well show it to its model, and makes the
-count an estimate: nobody hides a prompt in a member that no rule names.
+The rule stands in its cookbook, "How to count tokens with tiktoken". The request is the client's,
+so any value may be of any type. Only text is tokenised, never an image's, a sound's or a file's
+base64. The rule covers messages of text and functions of flat parameters. All else counts by its
+bytes, since some vendor may show it to its model, and makes the count an estimate: a prompt cannot
+be hidden in a member that no rule names.
 """
 
 from __future__ import annotations
@@ -31,9 +30,7 @@ _ENUM_ITEM_TOKENS: Final = 3
 _TOOLS_TOKENS: Final = 12  # once, if there are any
 _FUNCTION_TOKENS: Final = {"o200k_base": 7, "cl100k_base": 10}
 
-_SHORT_CHARS: Final = (
-    64  # of an id, or of a form of answer without a schema: as much is in every request
-)
+_SHORT_CHARS: Final = 64  # of an id, or of an answer's form without a schema
 _TEXT_FIELDS: Final = ("role", "content", "name", "refusal")
 _MESSAGE_FIELDS: Final = frozenset({*_TEXT_FIELDS, "tool_calls", "function_call", "tool_call_id"})
 _CALL_FIELDS: Final = frozenset(
@@ -47,10 +44,14 @@ _KIND_FIELDS: Final = frozenset({"type"})
 _KINDS: Final = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 # Members of a body beside its prompt that no vendor shows to its model.
 _SILENT_FIELDS: Final = frozenset(
-    "model messages tools functions prompt input response_format stream stream_options n best_of max_tokens max_completion_tokens temperature "
-    "top_p top_k min_p stop presence_penalty frequency_penalty repetition_penalty logit_bias logprobs top_logprobs seed user metadata "
-    "service_tier safety_identifier prompt_cache_key prompt_cache_retention parallel_tool_calls tool_choice function_call reasoning_effort "
-    "verbosity modalities audio store echo encoding_format dimensions prediction web_search_options".split()
+    """
+    model messages tools functions prompt input response_format stream stream_options n best_of
+    max_tokens max_completion_tokens temperature top_p top_k min_p stop presence_penalty
+    frequency_penalty repetition_penalty logit_bias logprobs top_logprobs seed user metadata
+    service_tier safety_identifier prompt_cache_key prompt_cache_retention parallel_tool_calls
+    tool_choice function_call reasoning_effort verbosity modalities audio store echo encoding_format
+    dimensions prediction web_search_options
+    """.split()
 )
 
 
@@ -81,9 +82,9 @@ def count_prompt(
     other_bytes: int = 0,
 ) -> Prompt:
     """Of a chat completion's `messages` and `tools` (or `functions`), decoded from JSON.
-    `vocabulary` is the one that `count` counts with, `image` the model's rule.
+    `count` counts with `vocabulary`; `image` is the model's rule.
 
-    `response_format` is JSON still: a schema in it is part of the prompt, in a form that nobody has
+    `response_format` is JSON still: a schema in it is part of the prompt, in a form that is not
     published. `other_bytes` are those of other members.
     """
     tally = _Tally(image)
@@ -127,8 +128,10 @@ def count_input(value: object, count: Count, *, other_bytes: int = 0) -> int:
 
 
 def beside_prompt_bytes(fields: Mapping[str, msgspec.Raw]) -> int:
-    """Bytes of the texts, lists and objects of a body that are no part of its prompt as the API has
-    it, and yet may be shown to a model."""
+    """Bytes of the texts, lists and objects of a body beside its prompt.
+
+    A model may be shown them all the same.
+    """
     return sum(
         len(bytes(raw))
         for name, raw in fields.items()

@@ -1,11 +1,9 @@
-"""Counting a prompt that is too large, or too nested, to be counted whole: windows spread over its
-body.
+"""Counts windows of a prompt that is too large, or too nested, to be counted whole.
 
 How many bytes a token has depends on the text: four of English, three of Chinese or digits, one of
-rare signs. What is counted of a large prompt must be like the rest of it, so one window lies in
-each
-of many equal stretches, at a place that whoever writes the request cannot know. Its JSON is read as
-text, escapes undone: names and brackets count too, a little more than a vendor makes of them.
+rare signs. The windows must be like the rest, so one lies in each of many equal stretches, at a
+place that the author of the request cannot know. Its JSON is read as text, escapes undone: names
+and brackets count too, a little more than a vendor makes of them.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ BYTES_PER_TOKEN_MAX: Final = 8
 
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _SHORT: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
-# What is left at either end of an escape, or of the two that stand for one sign.
+# What remains at either end of an escape, or of the two that stand for one sign.
 _CUT_OFF: Final = re.compile(
     r"\A[0-9a-fA-Fu]{0,5}(?=\\u)(?:\\u[dD][c-fC-F][0-9a-fA-F]{2})?"
     r"|(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:(?<!\\)\\(?:u[0-9a-fA-F]{0,3})?)?\Z"
@@ -69,8 +67,7 @@ def sampled(parts: Sequence[bytes], size_bytes: int, count: Count) -> tuple[int,
 
 
 def unescaped(part: bytes) -> tuple[str, int]:
-    """The text that a piece of JSON stands for, and of how many bytes; without half signs at its
-    ends."""
+    """The text that a piece of JSON stands for, and its bytes; without half signs at its ends."""
     text = part.decode("utf-8", "ignore")
     if "\\" not in text:
         return text, len(text.encode())

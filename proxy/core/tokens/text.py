@@ -1,15 +1,16 @@
-"""Counting tokens of text, whatever the text: in calls of bounded size, cut where cutting changes
-nothing, and extrapolated beyond a bound.
+"""Counts the tokens of any text in calls of bounded size, and extrapolates beyond a bound.
 
 The count function is passed in. A tokenizer first cuts a text into pieces (words, numbers, runs of
-signs, white space) that it encodes apart, so cutting between
-two pieces does not change a count. The seams here lie between pieces for both vocabularies of
-`vocabulary.py`: each piece ends before a space or a tab that
-follows a visible character, as white space only begins pieces; a letter or digit ends one before
-punctuation other than an apostrophe; a line end ends one before
-a letter or digit; letters and digits part; digits go in threes from the start of their run. Where
-thousands of characters have no seam (all spaces, one emoji
-after the other) the cut may cost or save a token or two.
+signs, white space) that it encodes apart, so cutting between two pieces does not change a count.
+The seams here lie between pieces for both vocabularies of `vocabulary.py`:
+
+- before a space or a tab that follows a visible character, as white space only begins pieces;
+- behind a letter or digit, before punctuation other than an apostrophe;
+- behind a line end, before a letter or digit;
+- between letters and digits, and after each three digits from the start of their run.
+
+Where thousands of characters have no seam (all spaces, one emoji after the other) the cut may cost
+or save a token or two.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ def count_text(text: str, count: Count) -> int:
 
 
 def count_texts(texts: Iterable[str], count: Count) -> int:
-    """Tokens of several texts, each counted for itself, with one bound for all of them: many long
-    texts take no longer than one."""
+    """Tokens of several texts, each counted for itself.
+
+    One bound holds for all of them: many long texts take no longer than one.
+    """
     seen = counted = tokens = 0
     for text in texts:
         start = 0
@@ -70,8 +73,7 @@ def extrapolated(tokens: int, counted: int, seen: int) -> int:
 
 
 def cut(text: str, start: int) -> int:
-    """Where a call's part of the text from `start` on ends: at the end of the text, else at the
-    last seam within CALL_CHARS_MAX."""
+    """Where the part for one call ends: at the last seam within CALL_CHARS_MAX, or at the end."""
     end = start + CALL_CHARS_MAX
     if end >= len(text):
         return len(text)
@@ -79,8 +81,10 @@ def cut(text: str, start: int) -> int:
 
 
 def last_seam(text: str, start: int, end: int) -> int | None:
-    """The last place between two pieces, after `start` and at most at `end`, which must be within
-    the text; `start` must be such a place itself."""
+    """The last place between two pieces, after `start` and at most at `end`.
+
+    `end` must be within the text, and `start` such a place itself.
+    """
     # The sign at `end` is only looked at: a seam is seen from both sides, so none is found behind
     # that sign.
     match = _UP_TO_LAST_SEAM.match(text, max(start, end - _SEAM_CHARS_MAX), end + 1)
@@ -99,9 +103,9 @@ class TextBlocks:
     """Counts text that arrives in pieces, as blocks that can be counted and dropped.
 
     A stream's texts are told apart by a key, since each is encoded for itself: (choice, "content"),
-    (choice, "arguments") … Blocks may be counted later and in any
-    order. What is beyond EXACT_CHARS_MAX is dropped uncounted and extrapolated, so at most that
-    much is ever held by blocks that wait to be counted.
+    (choice, "arguments") … Blocks may be counted later and in any order. What is beyond
+    EXACT_CHARS_MAX is dropped uncounted and extrapolated, so at most that much is ever held by
+    blocks that wait to be counted.
     """
 
     __slots__ = (
@@ -122,8 +126,7 @@ class TextBlocks:
         self._tokens = 0
 
     def add(self, key: object, piece: str) -> list[str]:
-        """Takes the next piece of a text and returns the blocks that are now ready: none, nearly
-        always."""
+        """Takes the next piece of a text. Returns the blocks that are ready: nearly always none."""
         self._seen_chars += len(piece)
         if not piece or self._handed_chars >= EXACT_CHARS_MAX:
             return []
@@ -159,8 +162,10 @@ class TextBlocks:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of all text so far, what is not counted extrapolated; None while nothing is
-        counted that could be extrapolated from."""
+        """Tokens of all text so far, extrapolated to what is not counted.
+
+        None while nothing is counted.
+        """
         if self._counted_chars == 0 and self._seen_chars > 0:
             return None
         return extrapolated(self._tokens, self._counted_chars, self._seen_chars)
