@@ -13,10 +13,25 @@ import click
 from proxy import __version__
 from proxy.cli.lazy import LazyGroup
 
-NOUNS = ("serve", "demo", "init", "check", "key", "usage", "limit", "record", "price", "ledger")
+# Each noun with the first sentence of its help.
+NOUNS = {
+    "serve": "Run the proxy: data, health and metrics listeners.",
+    "demo": "Start a scripted upstream and the proxy in front of it, and print lines to paste.",
+    "init": "Write the files to set up with into DIR, and say what to do next.",
+    "check": "Validate the config; print what is in effect, defaults included and secrets masked.",
+    "key": "API keys.",
+    "usage": "Show what was used: requests, tokens and money, by group.",
+    "limit": "Limits and their running counts.",
+    "record": "Single ledger records.",
+    "price": "What tokens cost: rows from config.yaml and from the bundled table.",
+    "ledger": "The ledger as a whole.",
+}
 
 
-@click.group(cls=LazyGroup, lazy={noun: f"proxy.cli.{noun}:{noun}" for noun in NOUNS})
+@click.group(
+    cls=LazyGroup,
+    lazy={noun: (f"proxy.cli.{noun}:{noun}", said) for noun, said in NOUNS.items()},
+)
 @click.version_option(__version__, prog_name="tollkeeper")
 def main() -> None:
     """Tollkeeper: a usage-metering reverse proxy for OpenAI-compatible APIs.

@@ -10,13 +10,18 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import aiohttp
 import msgspec
 
 from proxy.admin.control_socket import NAME
 from proxy.cli.common import Failed
+from proxy.cli.lazy import later
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = later("aiohttp")
 
 URL, TOKEN = "TOLLKEEPER_ADMIN_URL", "TOLLKEEPER_ADMIN_TOKEN"
 CONNECT_S = 5.0

@@ -8,17 +8,24 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import yaml
 
 from proxy.cli import common
 from proxy.cli.estimated import unstated
+from proxy.cli.lazy import later
 from proxy.cli.strict_limits import strict_limits
-from proxy.config import loader
-from proxy.dataplane.probe import probe as ask
-from proxy.dataplane.snapshot import Snapshot
 from proxy.listeners import descriptors
+
+if TYPE_CHECKING:
+    from proxy.config import loader
+    from proxy.dataplane import probe, snapshot
+else:
+    loader = later("proxy.config.loader")
+    probe = later("proxy.dataplane.probe")
+    snapshot = later("proxy.dataplane.snapshot")
 
 
 @click.command()
@@ -98,14 +105,14 @@ def _connect(loaded: loader.Loaded, names: tuple[str, ...], *, as_json: bool) ->
         "which no ledger will show.",
         err=True,
     )
-    probes = asyncio.run(ask(Snapshot(loaded.settings), names))
+    found = asyncio.run(probe.probe(snapshot.Snapshot(loaded.settings), names))
     if as_json:
-        common.print_json(probes)
+        common.print_json(found)
     else:
-        for probe in probes:
-            click.echo(f"{probe.upstream}: {'can be used' if probe.usable else 'CANNOT BE USED'}")
-            for finding in probe.findings:
+        for one in found:
+            click.echo(f"{one.upstream}: {'can be used' if one.usable else 'CANNOT BE USED'}")
+            for finding in one.findings:
                 click.echo(f"  {finding}")
-        click.echo(f"Tokens used, as far as stated: {sum(probe.tokens for probe in probes)}.")
-    if not all(probe.usable for probe in probes):
+        click.echo(f"Tokens used, as far as stated: {sum(one.tokens for one in found)}.")
+    if not all(one.usable for one in found):
         raise click.exceptions.Exit(1)

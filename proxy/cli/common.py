@@ -12,17 +12,22 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
 
 import click
 import msgspec
 
+from proxy.cli.lazy import later
 from proxy.cli.tables import printable
-from proxy.config import loader
 from proxy.config.settings import Settings
 from proxy.core.errors import ProxyError
 from proxy.ledger import LedgerError, LedgerUnavailable, Reader, connect_reader
+
+if TYPE_CHECKING:
+    from proxy.config import loader
+else:
+    loader = later("proxy.config.loader")
 
 # The settings of `serve --upstream URL` keep their data here; reads look here where there is no
 # config file.

@@ -12,17 +12,29 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
-import uvloop
 
 from proxy.cli import common
-from proxy.config import loader
+from proxy.cli.lazy import later
 from proxy.listeners import descriptors
-from proxy.scripted_upstream import Script, serving
-from proxy.server import lifecycle, listening, logs, startup
 from proxy.tenants.key import KEY_BYTES_MIN, make_key
+
+if TYPE_CHECKING:
+    import uvloop
+
+    from proxy import scripted_upstream
+    from proxy.config import loader
+    from proxy.server import lifecycle, listening, logs, startup
+else:
+    uvloop = later("uvloop")
+    scripted_upstream = later("proxy.scripted_upstream")
+    loader = later("proxy.config.loader")
+    lifecycle = later("proxy.server.lifecycle")
+    logs = later("proxy.server.logs")
+    startup = later("proxy.server.startup")
 
 HOST = "127.0.0.1"
 DATA_PORT = 8790
@@ -178,7 +190,7 @@ async def _run(home: Path, port: int, metrics_port: int, pace_s: float) -> None:
     descriptors.raise_limit()
     secret = make_key(secrets.token_bytes(KEY_BYTES_MIN))
     path = home / "config.yaml"
-    async with serving(Script(pace_s=pace_s)) as upstream:
+    async with scripted_upstream.serving(scripted_upstream.Script(pace_s=pace_s)) as upstream:
         path.write_text(
             config_text(upstream.base_url, free_port(port), free_port(metrics_port), secret),
             encoding="utf-8",

@@ -7,14 +7,14 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import time_ns
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import click
 
-from proxy.admin.limits import CREDIT_PATH, LIMITS_PATH, CreditAnswer, Limits, near_ppm
 from proxy.cli import admin_client, common, formats, time_range
+from proxy.cli.lazy import later
 from proxy.cli.own_ledger import own_ledger
 from proxy.cli.tables import Column, print_table
 from proxy.config.limits import rules_of
@@ -26,6 +26,11 @@ from proxy.quota import connect as connect_quota
 from proxy.quota.credits import CreditOrder, credit, standings
 from proxy.quota.rebuild import restore
 from proxy.quota.status import LimitStatus, standing
+
+if TYPE_CHECKING:
+    from proxy.admin import limits
+else:
+    limits = later("proxy.admin.limits")
 
 _T = TypeVar("_T")
 
@@ -66,11 +71,14 @@ def list_(config_path: Path | None, as_json: bool, near: str) -> None:
       tollkeeper limit list --near 80%
     """
     with common.told():
-        share = near_ppm(near)
+        share = limits.near_ppm(near)
         process = _process(config_path)
         if process is not None:
             found = admin_client.ask(
-                process, "GET", f"{LIMITS_PATH}?near={quote(near.strip())}", type=Limits
+                process,
+                "GET",
+                f"{limits.LIMITS_PATH}?near={quote(near.strip())}",
+                type=limits.Limits,
             ).limits
         else:
             found = _directly(config_path, lambda it: it.list(share))
@@ -110,7 +118,9 @@ def credit_(
     with common.told():
         process = _process(config_path)
         if process is not None:
-            done = admin_client.ask(process, "POST", CREDIT_PATH, order, type=CreditAnswer)
+            done = admin_client.ask(
+                process, "POST", limits.CREDIT_PATH, order, type=limits.CreditAnswer
+            )
         else:
             done = _directly(config_path, lambda it: it.credit(order))
     if as_json:
@@ -179,7 +189,7 @@ class _Desk:
             for state in await standings(self._quota, self._rules, _now_ms(), share)
         ]
 
-    async def credit(self, order: CreditOrder) -> CreditAnswer:
+    async def credit(self, order: CreditOrder) -> limits.CreditAnswer:
         done = await credit(
             order,
             self._quota,
@@ -189,7 +199,7 @@ class _Desk:
             now_ms=_now_ms(),
             by="command line",
         )
-        return CreditAnswer(done.id, done.credited, standing(done.state, self._zone))
+        return limits.CreditAnswer(done.id, done.credited, standing(done.state, self._zone))
 
 
 def _process(config_path: Path | None) -> admin_client.AdminClient | None:

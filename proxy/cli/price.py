@@ -84,9 +84,18 @@ LEAST = (
 @click.group(
     cls=LazyGroup,
     lazy={
-        "check": "proxy.cli.price_check:check",
-        "import": "proxy.cli.price_import:import_",
-        "rerate": "proxy.cli.price_rerate:rerate",
+        "check": (
+            "proxy.cli.price_check:check",
+            "Find missing prices, sources that disagree, and a bundled table older than 60 days.",
+        ),
+        "import": (
+            "proxy.cli.price_import:import_",
+            "Write a public table's prices as rows for config.yaml.",
+        ),
+        "rerate": (
+            "proxy.cli.price_rerate:rerate",
+            "Price the records of a period anew and book the differences as adjustments.",
+        ),
     },
 )
 def price() -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import click
@@ -14,8 +15,8 @@ import msgspec
 
 from proxy.accounting.rerating import REASON_CHARS_MAX, Change, Rerate, Rerated, sort_key, total
 from proxy.accounting.rerating import rerate as rerate_stretch
-from proxy.admin.prices import RERATE_PATH
 from proxy.cli import admin_client, common, formats, time_range
+from proxy.cli.lazy import later
 from proxy.cli.own_ledger import own_ledger
 from proxy.cli.tables import Column, print_table
 from proxy.config.price_tables import TableError
@@ -23,6 +24,11 @@ from proxy.config.price_terms import price_book_of
 from proxy.config.prices import table_of
 from proxy.config.settings import Settings
 from proxy.core.pricing.book import PriceBook
+
+if TYPE_CHECKING:
+    from proxy.admin import prices as admin_prices
+else:
+    admin_prices = later("proxy.admin.prices")
 
 _Once = Callable[[Rerate], Rerated]
 
@@ -221,7 +227,9 @@ def _prices(config_path: Path | None) -> Iterator[tuple[_Once, str | None]]:
 
 
 def _asking(process: admin_client.AdminClient) -> _Once:
-    return lambda ask: admin_client.ask(process, "POST", RERATE_PATH, ask, type=Rerated)
+    return lambda ask: admin_client.ask(
+        process, "POST", admin_prices.RERATE_PATH, ask, type=Rerated
+    )
 
 
 @contextmanager

@@ -8,15 +8,26 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import uvloop
 
 from proxy.cli import common
 from proxy.cli.estimated import unstated
-from proxy.config import loader
+from proxy.cli.lazy import later
 from proxy.listeners import descriptors
-from proxy.server import lifecycle, listening, logs, startup
+
+if TYPE_CHECKING:
+    import uvloop
+
+    from proxy.config import loader
+    from proxy.server import lifecycle, listening, logs, startup
+else:
+    uvloop = later("uvloop")
+    loader = later("proxy.config.loader")
+    lifecycle = later("proxy.server.lifecycle")
+    logs = later("proxy.server.logs")
+    startup = later("proxy.server.startup")
 
 LOG = logging.getLogger("tollkeeper.serve")
 

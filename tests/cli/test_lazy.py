@@ -1,19 +1,56 @@
 """What a command imports: its own parts, and not those of the others."""
 
+import importlib
+import re
 import subprocess
 import sys
 
+import click
 import pytest
 
-HEAVY = "from proxy.cli import main; import sys; main({words}, standalone_mode=False); print({{'aiohttp', 'proxy.server.lifecycle'}} & set(sys.modules))"
+from proxy.cli import main
+from proxy.cli.lazy import LazyGroup, later
+
+# Modules that the ones above bring in; `later` itself puts the ones it waits with into sys.modules.
+HEAVY = {"aiohttp.client", "proxy.dataplane.gateway", "proxy.config.checks"}
+SAY = "from proxy.cli import main; import sys; main({words}, standalone_mode=False); print({heavy} & set(sys.modules))"
+HELPS = [
+    "", "serve", "demo", "init", "check", "key", "usage", "limit", "record", "price", "ledger",
+    "price check", "price rerate",
+]  # fmt: skip  # one line of words
 
 
-@pytest.mark.parametrize("words", [["usage"], ["price", "list"]], ids=" ".join)
-def test_a_read_starts_without_the_server(words):
+@pytest.mark.parametrize("words", HELPS)
+def test_help_needs_neither_the_server_nor_a_config(words):
     said = subprocess.run(
-        [sys.executable, "-c", HEAVY.format(words=[*words, "--help"])],
+        [sys.executable, "-c", SAY.format(words=[*words.split(), "--help"], heavy=HEAVY)],
         capture_output=True,
         text=True,
         check=True,
     ).stdout
     assert said.splitlines()[-1] == "set()"
+
+
+def groups():
+    """`main` and the group below it that is lazy too, each with its context."""
+    context = click.Context(main)
+    yield main, context
+    price = main.get_command(context, "price")
+    yield price, click.Context(price)
+
+
+def test_a_groups_help_has_the_first_sentence_of_each_command():
+    for group, context in groups():
+        assert isinstance(group, LazyGroup)
+        for name, (_, said) in group._lazy.items():
+            command = group.get_command(context, name)
+            assert re.sub(r"\s+", " ", command.help).startswith(said), name
+
+
+def test_a_module_is_loaded_when_it_is_first_used():
+    name = "wsgiref.util"  # nothing here uses it
+    sys.modules.pop(name, None)
+    module = later(name)
+    assert "guess_scheme" not in object.__getattribute__(module, "__dict__")
+    assert module.guess_scheme({}) == "http"
+    assert later(name) is module is importlib.import_module(name)
