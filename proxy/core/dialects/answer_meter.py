@@ -105,6 +105,16 @@ class AnswerMeter(ABC):
     def _finish(self) -> None:
         """The events are over."""
 
+    @property
+    def _pending_bytes(self) -> int:
+        """What is not read yet, and may be text."""
+        return self._body.pending_bytes
+
+    @property
+    def _dropped_bytes(self) -> int:
+        """What was too large to be read, and may be text."""
+        return self._parser.dropped_bytes
+
     # What is known at each moment.
 
     @property
@@ -124,8 +134,8 @@ class AnswerMeter(ABC):
         before its end, an event too large to be read at all. A page or a text is no answer.
         """
         delivered = self._delivered
-        size = delivered.text_bytes + delivered.unread_bytes + self._parser.dropped_bytes
-        pending = self._body.pending_bytes
+        size = delivered.text_bytes + delivered.unread_bytes + self._dropped_bytes
+        pending = self._pending_bytes
         if pending and not self._read and (self._answered or self.answered is not False):
             size += pending
         return -(-size * self._measure_tokens // self._measure_bytes)

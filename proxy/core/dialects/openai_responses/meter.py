@@ -47,6 +47,7 @@ _DONE: Final = b"[DONE]"  # of relays; the API itself ends with an event that ho
 _TIER_ASKED: Final = "auto"  # what was asked for: the last event says what served
 _WORD_CHARS_MAX: Final = 64
 _ITEM_IDS_MAX: Final = 4096
+_PIECE_BYTES_MAX: Final = 64 * 1024
 
 
 class ResponseMeter(AnswerMeter):
@@ -56,7 +57,15 @@ class ResponseMeter(AnswerMeter):
     connection did.
     """
 
-    __slots__ = ("_delivered", "_events", "_last_item", "_last_number", "_numbers", "_stated")
+    __slots__ = (
+        "_delivered",
+        "_end_of_large",
+        "_events",
+        "_last_item",
+        "_last_number",
+        "_numbers",
+        "_stated",
+    )
 
     def __init__(
         self,
@@ -87,6 +96,7 @@ class ResponseMeter(AnswerMeter):
         self._stated: Stated | None = None
         self._events = 0  # of this API
         self._numbers: dict[bytes, int] = {}  # of items, by their ids
+        self._end_of_large = b""  # of an event that is too large to be kept
         self._last_item = 0
         self._last_number = msgspec.Raw()  # as the last event has it
 
@@ -106,7 +116,46 @@ class ResponseMeter(AnswerMeter):
         """Whether the event that ends the stream has come, however its connection ends."""
         return self.done and self._body.json is False
 
+    @property
+    def _pending_bytes(self) -> int:
+        """What is not read yet, and may be text. No piece of a text is as long as a picture is, or
+        as the response at the end, which repeats what came."""
+        pending = self._body.pending_bytes
+        return pending if self._body.json is not False else min(pending, _PIECE_BYTES_MAX)
+
+    @property
+    def _dropped_bytes(self) -> int:
+        """What was too large to be read, and may be text: not where its text came before."""
+        return 0 if self._delivered.text_bytes else self._parser.dropped_bytes
+
+    def feed(self, chunk: bytes) -> None:
+        """One chunk as it came from the upstream, content coding included.
+
+        Of an event that is too large to be kept, its end is: pictures make the last event so, and
+        the usage stands behind them.
+        """
+        body, parser = self._body, self._parser
+        for piece in body.pieces(chunk):
+            oversized = parser.oversized
+            for event in body.events(piece):
+                self._take_event(event)
+            if self._end_of_large or parser.oversized != oversized:
+                self._end_of_large = (self._end_of_large + piece)[-_PIECE_BYTES_MAX:]
+                if parser.between:
+                    self._take_end_of_large()
+        self.error |= parser.errors > 0
+        self.unreadable |= body.blind
+
+    def _take_end_of_large(self) -> None:
+        """What the end of such an event states."""
+        usage = response_in(self._end_of_large).usage
+        self._end_of_large = b""
+        if usage:
+            self._take_envelope(Response(usage=usage), ends=True)
+
     def _finish(self) -> None:
+        if self._end_of_large:
+            self._take_end_of_large()
         if self._events and not self.done:
             self.error = True  # it broke off, even where its connection ended in order
 

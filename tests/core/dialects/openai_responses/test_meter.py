@@ -174,6 +174,33 @@ def test_of_a_large_answer_its_usage_is_found_at_its_end() -> None:
     assert late.complete and not late.oversized, "the last event may be as long as an answer"
 
 
+@pytest.mark.parametrize("step", [1000, 65_536, 10_000_000])
+def test_pictures_in_the_last_event_hide_no_usage_and_are_no_text(step: int) -> None:
+    picture = {
+        "id": "ig_1",
+        "type": "image_generation_call",
+        "status": "completed",
+        "result": "iVBO" * 400_000,
+    }
+    whole = life("completed", output=[message(T), picture], usage=USAGE)
+    done = {"type": "response.output_item.done", "output_index": 1, "item": picture}
+    body = sse(*BEGIN, *said(T), done, whole)
+    meter = ResponseMeter(stream=True, event_bytes_max=100_000, answer_bytes_max=1_000_000)
+    most = 0
+    for at in range(0, len(body), step):
+        meter.feed(body[at : at + step])
+        most = max(most, meter.output_measure)
+    meter.end()
+    assert meter.oversized and meter.complete and not meter.error
+    assert meter.usage is not None and (meter.usage.output_tokens, meter.usage_final) == (90, True)
+    assert meter.output_measure == -(-len(T) // 4)
+    assert most < 20_000 + step // 4, "who leaves inside of a picture is not charged for its bytes"
+    silent = ResponseMeter(stream=True, answer_bytes_max=1_000_000)
+    silent.feed(sse(*BEGIN, *said(T), done, life("completed", output=[picture])))
+    silent.end()
+    assert silent.usage is None and silent.output_measure < 100
+
+
 def test_a_queued_response_has_not_been_written_yet() -> None:
     meter = fed([json.dumps(response("queued", background=True)).encode()], stream=False)
     assert (meter.answered, meter.usage, meter.finish_reason, meter.goes_on) == (
