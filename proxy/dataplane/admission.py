@@ -175,19 +175,18 @@ class Admission:
             0 if call.free else counting.prompt(readable) + kept_tokens,
             images,
         )
-        hold = Hold(
-            self._services.quota, snapshot, dialect, opened, call, counting.output_expected, self._services.now_ms, self._rules,
-            self._services.served,
-            keeps_caps=self._services.counter.calibration.keeps_caps(upstream.name, call.model),
-        )  # fmt: skip
+        expected = counting.output_expected
+        hold = Hold(self._services, snapshot, dialect, opened, call, expected, self._rules)
         self._services.metrics.overhead("admit", monotonic() - began_s)
         return Admitted(snapshot, dialect, upstream, request, call, opened, counting, hold, payload)
 
     async def admit_kept(
         self, request: Request, caller: Caller, tenant: Tenant, kept: KeptPath, body: bytes
     ) -> Admitted:
-        """A request for an answer that its vendor keeps: it goes where that is, for those whose it
-        is. Raises ProxyError 404 for others."""
+        """Admits a request for an answer that a vendor keeps, if it is the caller's.
+
+        Raises ProxyError 404 for others.
+        """
         snapshot, dialect = caller.snapshot, caller.dialect
         known = self._services.kept_answers.of(kept.answer_id, tenant)
         upstream = snapshot.upstreams.get(known.upstream)
@@ -210,10 +209,7 @@ class Admission:
             self._services.counter, snapshot, upstream, dialect, call, asked=True
         )
         opened = self.opened(request, caller, tenant, call, upstream, len(body), 0, None)
-        hold = Hold(
-            self._services.quota, snapshot, dialect, opened, call, 0, self._services.now_ms, self._rules,
-            self._services.served,
-        )  # fmt: skip
+        hold = Hold(self._services, snapshot, dialect, opened, call, 0, self._rules)
         payload = Payload(head + body, None, memory)
         return Admitted(snapshot, dialect, upstream, request, call, opened, counting, hold, payload)
 
@@ -243,7 +239,7 @@ class Admission:
         return body, readable
 
     async def _refuse_used_up(self, caller: Caller, tenant: Tenant) -> None:
-        """Whoever is beyond a limit is told so before its body costs anything."""
+        """Refuses callers beyond a limit before their bodies cost anything."""
         now_ms = self._services.now_ms()
         await refuse_used_up(
             self._services.quota,

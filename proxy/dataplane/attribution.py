@@ -1,5 +1,4 @@
-"""Whom a request is for beyond its key: the end user and tags that a caller names, and how an end
-user is stored so that it can be erased.
+"""Whom a request is for beyond its key: the end user and the tags that a caller names.
 
 What clients send here is only ever recorded: a name too long or not printable is dropped, never a
 reason to refuse.

@@ -2,8 +2,7 @@
 `Exchange.run`.
 
 What happens between "sent" and "over" is the relay's (`relay.py`). From there to the closed journal
-entry nothing awaits, so nothing can
-come between.
+entry nothing awaits, so nothing can come between.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ from proxy.journal import JournalUnavailable
 
 
 class Exchange:
-    """One request and its upstream attempt. `run` returns when the answer was written, as far as
-    there is someone to read it."""
+    """One request and its upstream attempt. `run` returns when its answer is written, or cut."""
 
     def __init__(self, services: Services, admitted: Admitted) -> None:
         self._services = services
@@ -65,8 +63,11 @@ class Exchange:
         return self._hold.fields
 
     async def run(self) -> None:
-        """reserve → connect → journal.open → send → relay → count what was not stated → settle and
-        journal.close → end the answer."""
+        """All of it, from the limits to the end of the answer:
+
+        reserve → connect → journal.open → send → relay → count what was not stated → settle and
+        journal.close → end the answer.
+        """
         try:
             await self._hold.reserve()
             await self._run()
@@ -110,7 +111,7 @@ class Exchange:
             return
         self._left = True
         if self._connecting is not None:
-            # nobody is left to connect for, and others may be waiting for the place
+            # The client is gone, and others may be waiting for the place.
             self._connecting.cancel()
         self.relay.client_left()
         if self.relay.how is not None:
@@ -120,16 +121,17 @@ class Exchange:
         self.relay.client_writable()
 
     def watch(self, now_s: float) -> None:
-        """Called once a second: ends what takes too long, and lets go of a request that will not be
-        sent again."""
+        """Called once a second: ends what takes too long.
+
+        It also frees the body of a request once that cannot be sent again.
+        """
         relay = self.relay
         if relay.progress.status is not None and not relay.declined and not relay.waits_to_be_sent:
             self._payload.release()
         self.relay.watch(now_s)
 
     def end_now(self) -> None:
-        """The drain deadline: books what was delivered, synchronously, and lets go of both
-        sides."""
+        """The drain deadline: books what was delivered and closes both connections, at once."""
         self.relay.decide(How.INTERRUPTED)
         self._settle()
         self._client.cut()

@@ -1,5 +1,4 @@
-"""Every request of the data plane enters here: authenticate, read, decide where it goes, start its
-Exchange and wait for it."""
+"""Every request of the data plane enters here: authenticate, read, route, run its Exchange."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""What one exchange holds of its limits: asked for before anything is sent, grown while its answer
-streams, settled or given back once."""
+"""What one exchange holds of its limits.
+
+It is reserved before anything is sent, grows while the answer streams, and is settled or given back
+once.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ from proxy.core.limits.refusals import cut, named, refusal
 from proxy.core.limits.refusals import not_boundable as refuse_unbounded
 from proxy.core.limits.rules import LimitSet, Rules
 from proxy.core.limits.state import LimitState, Refused
-from proxy.core.pricing.served_models import ServedModels
 from proxy.core.usage import ChargeClass, Usage, UsageRecord
+from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.quota import Quota, QuotaUnavailable, Reservation
 
@@ -38,11 +41,10 @@ _UNITS_OF: dict[ChargeClass | None, tuple[Unit, ...]] = {
 
 class Hold:
     """An exchange's part of its limits; empty until `reserve`, and where no limit holds for it.
-    Ended by `settle` or `void`, whichever comes first.
 
-    `output_expected`: tokens that one answer of this model is expected to have. `keeps_caps`: no
-    answer of it was seen beyond the cap of its request. `rules`: those in effect, which a reload
-    changes meanwhile.
+    It ends with `settle` or `void`, whichever comes first. `output_expected`: tokens that one
+    answer of this model is expected to have. `rules`: those in effect, which a reload changes
+    meanwhile.
     """
 
     __slots__ = (
@@ -66,28 +68,25 @@ class Hold:
 
     def __init__(
         self,
-        quota: Quota,
+        services: Services,
         snapshot: Snapshot,
         dialect: Dialect,
         opened: Opened,
         call: Call,
         output_expected: int,
-        now_ms: Callable[[], int],
         rules: Callable[[], Rules],
-        served: ServedModels,
-        *,
-        keeps_caps: bool = True,
     ) -> None:
-        self._quota = quota
+        self._quota = services.quota
         self._snapshot = snapshot
         self._dialect = dialect
         self._opened = opened
         self._call = call
+        keeps_caps = services.counter.calibration.keeps_caps(opened.upstream, call.model)
         self._cap = call.cap if keeps_caps else None
         self._output_expected = output_expected
-        self._now_ms = now_ms
+        self._now_ms = services.now_ms
         self._rules = rules
-        self._served = served
+        self._served = services.served
         self._charge: Callable[[int], int | None] | None = (
             None  # of so many output tokens, where money is limited
         )
@@ -113,9 +112,10 @@ class Hold:
         unbounded = not_boundable(limits, ask) if limits.strict else None
         if unbounded is not None:
             raise refuse_unbounded(
-                unbounded, cap_ignored=self._cap != self._call.cap,
+                unbounded,
+                cap_ignored=self._cap != self._call.cap,
                 tokens_known=ask.input_bound is not None and ask.output_bound is not None,
-            )  # fmt: skip
+            )
         self._reserved_ms = now_ms = self._now_ms()
         try:
             outcome = await self._quota.reserve(limits, ask, now_ms)
@@ -136,15 +136,16 @@ class Hold:
 
     @property
     def output_tokens(self) -> int:
-        """The output that is expected of the request, or where a limit of it is strict the most
-        that there may be."""
+        """The output that is expected of the request; with a strict limit, the most it may have."""
         ask = self._ask(self._limits(self._snapshot.rules))
         return ask.output_tokens if ask.output_bound is None else ask.output_bound
 
     @property
     def fields(self) -> Sequence[tuple[bytes, bytes]]:
-        """`ratelimit-policy` and `ratelimit` of the request's tightest limit, as it stood when the
-        request was let through."""
+        """`ratelimit-policy` and `ratelimit` of the request's tightest limit.
+
+        They tell how it stood when the request was let through.
+        """
         if self._fields is None:
             tightest = None if self._reservation is None else self._reservation.tightest
             self._fields = (
@@ -155,8 +156,10 @@ class Hold:
         return self._fields
 
     def outgrown(self, output_tokens: int) -> bool:
-        """Whether a stream has delivered more than it holds, and nobody has asked for more yet;
-        whoever is told so calls `grow`."""
+        """Whether a stream has delivered more than it holds. If so, the caller calls `grow`.
+
+        It is told once until `grow` has ended.
+        """
         until_tokens = self._until_tokens
         if until_tokens is None or output_tokens <= until_tokens:
             return False
@@ -212,10 +215,15 @@ class Hold:
             )
             if charge is not None and input_bound is not None and output_bound is not None:
                 charge_bound_nano = snapshot.prices.charge_bound_nano(
-                    opened.upstream, opened.team, call.model, input_bound, output_bound,
-                    opened.started_at_ms, opened.images,
+                    opened.upstream,
+                    opened.team,
+                    call.model,
+                    input_bound,
+                    output_bound,
+                    opened.started_at_ms,
+                    opened.images,
                     self._served.of(opened.upstream, call.model),
-                )  # fmt: skip
+                )
         return Demand(
             exchange_id=opened.id,
             started_at_ms=opened.started_at_ms,
@@ -228,8 +236,10 @@ class Hold:
         )
 
     def settle(self, record: UsageRecord) -> None:
-        """What the record says is used, of limits that came meanwhile too; what was held beyond
-        that is free again."""
+        """Books what the record says was used, and frees what was held beyond that.
+
+        Limits that came meanwhile count it too.
+        """
         used = Used(
             input_tokens=record.input_tokens,
             output_tokens=record.output_tokens,
@@ -245,8 +255,7 @@ class Hold:
             self._quota.adjust(added, self._opened.started_at_ms, used, self._now_ms())
 
     def correct(self, booked: UsageRecord, late: UsageRecord) -> None:
-        """What the use of another record, of this model and caller, became beyond what was booked
-        of it."""
+        """Books what another record of this model and caller used beyond what was booked of it."""
         used = Used(
             requests=0,
             input_tokens=_more(booked.input_tokens, late.input_tokens),
@@ -265,8 +274,10 @@ class Hold:
             self._quota.void(self._reservation, self._now_ms())
 
     def client_left(self) -> None:
-        """The client has left and its vendor was stopped: it takes no place among the concurrent
-        ones. While the vendor works, it does."""
+        """The client has left and its vendor was stopped: frees its place among concurrent ones.
+
+        While the vendor works, it keeps that place.
+        """
         if self._open and self._reservation is not None:
             self._quota.release_slots(self._reservation)
 
@@ -283,10 +294,8 @@ async def refuse_used_up(
     """Refuses a caller of whom no request would be let through, whatever stands in its body.
 
     It takes nothing: all limits of a request are still taken in one step, by `Hold.reserve`. It
-    keeps
-    a caller that is beyond its limits from having its bodies read all the same. Raises ProxyError
-    429
-    or 503.
+    keeps a caller that is beyond its limits from having its bodies read all the same. Raises
+    ProxyError 429 or 503.
     """
     limits = snapshot.rules.of_any_call(key_id, team)
     if not limits:
@@ -312,13 +321,20 @@ def _more(before: int | None, after: int | None) -> int | None:
 def _nothing(exchange_id: str, started_at_ms: int) -> Demand:
     """A request that uses no tokens."""
     return Demand(
-        exchange_id=exchange_id, started_at_ms=started_at_ms, charge_nano=0,
-        input_bound=0, output_bound=0, charge_bound_nano=0,
-    )  # fmt: skip
+        exchange_id=exchange_id,
+        started_at_ms=started_at_ms,
+        charge_nano=0,
+        input_bound=0,
+        output_bound=0,
+        charge_bound_nano=0,
+    )
 
 
 def _quota_unavailable(error: QuotaUnavailable) -> ProxyError:
-    message = f"The proxy cannot tell now whether this request is within its limits ({error}). Nothing was sent. Try again shortly."
+    message = (
+        f"The proxy cannot tell now whether this request is within its limits ({error}). Nothing"
+        " was sent. Try again shortly."
+    )
     return unavailable("quota_unavailable", message)
 
 
@@ -339,15 +355,26 @@ def _charge(snapshot: Snapshot, opened: Opened, call: Call, output_tokens: int) 
     usage = Usage(input_tokens=opened.input_estimate, output_tokens=output_tokens)
     charges = [
         snapshot.prices.price(
-            usage, upstream=opened.upstream, team=opened.team, model_requested=call.model, model_served=None, service_tier=tier,
-            started_at_ms=opened.started_at_ms, status=200, images=opened.images, charge_class=opened.charge_class,
+            usage,
+            upstream=opened.upstream,
+            team=opened.team,
+            model_requested=call.model,
+            model_served=None,
+            service_tier=tier,
+            started_at_ms=opened.started_at_ms,
+            status=200,
+            images=opened.images,
+            charge_class=opened.charge_class,
         ).charge_nano
         for tier in {None, call.service_tier}
-    ]  # fmt: skip
+    ]
     known = [charge for charge in charges if charge is not None]
     return max(known) if len(known) == len(charges) else None
 
 
 def _model_not_priced(model: str, limit: Limit) -> ProxyError:
-    message = f"{model[:100]!r} has no price here, so {named(limit, 'the')} cannot count it. Use a model with a price, or ask the operator to add one."
+    message = (
+        f"{model[:100]!r} has no price here, so {named(limit, 'the')} cannot count it. Use a model"
+        " with a price, or ask the operator to add one."
+    )
     return ProxyError(403, "invalid_request_error", "model_not_priced", message, param="model")

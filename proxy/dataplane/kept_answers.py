@@ -1,8 +1,9 @@
-"""Whose answers the vendors keep: an id is all that a later request names, and every key of an
-operator's account could read, cancel, delete or continue what another has asked.
+"""Whose answers the vendors keep.
 
-So an id is known here or unknown: a bounded number of them, learned as the answers pass, and read
-from the ledger at the start. What is unknown, or another team's, is not found.
+An id is all that a later request names, and every key of an operator's account could read, cancel,
+delete or continue what another has asked. So a bounded number of ids is known here, learned as
+the answers pass, and read from the ledger at the start. An unknown id, or one of another team, is
+not found.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class KeptAnswers:
         return kept
 
     def known(self, id: str | None) -> VendorsAnswer | None:
-        """The answer of this id, whoever asks."""
+        """The answer of this id, whichever key asks."""
         return None if id is None else self._by_id.get(id)
 
     def _add(self, id: str, kept: VendorsAnswer) -> None:

@@ -1,5 +1,4 @@
-"""The paths that a config passes through, compiled: which of them a request is for, and who may use
-it."""
+"""The paths that a config passes through: which of them a request is for, and who may use it."""
 
 from __future__ import annotations
 

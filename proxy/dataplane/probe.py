@@ -1,5 +1,4 @@
-"""What an upstream really does, found out by asking it: its list of models, and one tiny stream
-with and without the question for usage.
+"""Finds out what an upstream really does: its models, and when a tiny stream states its usage.
 
 `tollkeeper check --connect` shows the findings. It costs a few tokens, which no ledger holds:
 nothing here goes through the proxy.
@@ -70,8 +69,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """One answer to a tiny stream: its status if there was one, its usage if it stated one, and
-    what is wrong with it, if anything is."""
+    """One answer to a tiny stream: its status, the usage it states, and what is wrong with it."""
 
     status: int | None
     usage: Usage | None
@@ -79,8 +77,7 @@ class Heard(msgspec.Struct, frozen=True):
 
     @property
     def refused(self) -> bool:
-        """Whether the vendor says no to what was asked, rather than to now, to us, or nothing at
-        all."""
+        """Whether the vendor refuses what was asked, not us or the moment."""
         return (
             self.status is not None
             and 400 <= self.status < 500
@@ -158,7 +155,8 @@ class _Prober:
             if self._rejected is not None:
                 raise self._refused_credential(self._rejected)
             self._findings.append(
-                "It answers. No stream could be tried: no route names a model of it literally, and it lists none that a route leads to."
+                "It answers. No stream could be tried: no route names a model of it literally, and"
+                " it lists none that a route leads to."
             )
             return
         body, plain = await self._try_models(candidates)
@@ -248,12 +246,21 @@ class _Prober:
         said = f"Tried with `{self._model}`: "
         if plain.usage is not None:
             self._stream_usage = "unasked"
-            said += "each stream states its usage, asked or not. Nothing is estimated under either `stream_usage`."
+            said += (
+                "each stream states its usage, asked or not. Nothing is estimated under either"
+                " `stream_usage`."
+            )
         elif asked.fault is not None and not asked.refused:
-            said += f"a stream that is asked for its usage got no usable answer ({asked.fault}), so what it states is not known. Try again."
+            said += (
+                f"a stream that is asked for its usage got no usable answer ({asked.fault}), so"
+                " what it states is not known. Try again."
+            )
         elif asked.fault is not None:
             self._stream_usage = "refused"
-            said += f"a stream that is asked for its usage is refused ({asked.fault}), so those of callers are estimated."
+            said += (
+                f"a stream that is asked for its usage is refused ({asked.fault}), so those of"
+                " callers are estimated."
+            )
             said += (
                 f" Set {setting}: observe, which saves the refused attempt."
                 if inject
@@ -282,7 +289,10 @@ class _Prober:
         prompt = None if usage.raw is None else usage.raw.get("prompt_tokens")
         if isinstance(prompt, int) and cache > prompt:
             setting = f"{self._setting('cached_inside_input')}: false"
-            return f"It counts {cache} cached tokens beside {prompt} prompt tokens: set {setting}, or the cached ones are booked only where they are more than the others."
+            return (
+                f"It counts {cache} cached tokens beside {prompt} prompt tokens: set {setting}, or"
+                " the cached ones are booked only where they are more than the others."
+            )
         return "Its counts contradict each other: its records will be flagged `inconsistent`."
 
     async def _fetch(self, request: bytes) -> Fetched:

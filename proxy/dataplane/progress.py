@@ -1,5 +1,4 @@
-"""How far an exchange has come: what the upstream has said, what was passed on, and up to where the
-journal covers it."""
+"""How far an exchange has come: what was said, what was passed on, what the journal covers."""
 
 from __future__ import annotations
 
@@ -22,9 +21,20 @@ class Progress:
     is none. Times are monotonic seconds."""
 
     __slots__ = (
-        "_marked_final", "_marked_tokens", "_marked_usage", "bytes_out", "chunks", "counted", "first_byte_s", "meter",
-        "named", "output_held", "request_id", "started_s", "status",
-    )  # fmt: skip
+        "_marked_final",
+        "_marked_tokens",
+        "_marked_usage",
+        "bytes_out",
+        "chunks",
+        "counted",
+        "first_byte_s",
+        "meter",
+        "named",
+        "output_held",
+        "request_id",
+        "started_s",
+        "status",
+    )
 
     def __init__(self, started_s: float) -> None:
         self.started_s = started_s
@@ -62,8 +72,7 @@ class Progress:
         return self.meter is not None and self.meter.complete
 
     def take(self, chunk: bytes) -> bool:
-        """Reads a copy of a chunk; True if a mark must be written before the chunk may be passed
-        on."""
+        """Reads a copy of a chunk. True if a mark must be written before it may be passed on."""
         meter = self.meter
         assert meter is not None
         meter.feed(chunk)
@@ -137,9 +146,13 @@ class Progress:
         )
         if meter is None:
             return Ending(
-                how=how, status=self.status, answered=None, output_held=self.output_held, duration_ms=int(duration_s * 1000),
+                how=how,
+                status=self.status,
+                answered=None,
+                output_held=self.output_held,
+                duration_ms=int(duration_s * 1000),
                 upstream_request_id=self.request_id,
-            )  # fmt: skip
+            )
         over = how is How.ANSWERED or (how is How.CLIENT_LEFT and meter.complete)
         if over and self.failed:
             how = How.ERROR_EVENT

@@ -1,6 +1,6 @@
-"""One upstream attempt, from "sent" to "over": bytes from the upstream, the client leaving or
-reading slowly, the watchdog.
+"""One upstream attempt, from "sent" to "over".
 
+Three things drive it: bytes from the upstream, the client leaving or reading slowly, the watchdog.
 All of it happens in callbacks on the event loop. Each looks at `how` first: once an ending is
 decided, nothing changes it.
 """
@@ -88,8 +88,7 @@ class Relay:
         self._told: ProxyError | None = None
 
     def hold(self, connection: UpstreamConnection) -> None:
-        """Takes charge of the connection, which from here on is released or discarded by the
-        ending."""
+        """Takes charge of the connection, which the ending will release or discard."""
         self._connection = connection
 
     def send(self, payload: bytes) -> None:
@@ -102,8 +101,10 @@ class Relay:
         connection.send(payload)
 
     def end(self) -> None:
-        """Ends the answer towards the client: cleanly if the upstream ended it cleanly, visibly cut
-        if not. Raises what the client is to be told."""
+        """Ends the answer towards the client: cleanly as the upstream did, or visibly cut.
+
+        Raises what the client is to be told.
+        """
         if self.error is not None and not self._client.head_written:
             raise self.error
         if self._answer is None:
@@ -118,8 +119,7 @@ class Relay:
             self._answer.cut()
 
     def decide(self, how: How, *, error: ProxyError | None = None) -> None:
-        """The ending, once and for all; the upstream connection goes back to its pool or is
-        dropped."""
+        """The ending, once and for all: the connection goes back to its pool, or is dropped."""
         if self.how is not None:
             return
         self.how = how

@@ -16,8 +16,10 @@ from proxy.dataplane.services import COPIES, KEY_SHARE, Services
 
 
 def here(stream: StreamReader) -> bytes | None:
-    """The whole body, if it has come with its head as nearly all have; else None, and nothing is
-    read."""
+    """The whole body, if it has come with its head as nearly all have.
+
+    None if not, and nothing is read.
+    """
     if not stream.is_eof() or stream.exception() is not None:
         return None
     return stream.read_nowait()
@@ -96,8 +98,7 @@ def broken_body() -> ProxyError:
 
 
 class BodyMemory:
-    """What one request's body takes from the common bound on bodies held in memory: the bytes that
-    are here, until they are sent.
+    """What one request's body takes from the common bound on bodies, until it is sent.
 
     One key gets a quarter of the bound, though always enough for one body with its copies: its
     callers refuse each other before they refuse others.
@@ -119,10 +120,14 @@ class BodyMemory:
         if services.body_bytes + size_bytes > self._total_max_bytes:
             raise unavailable(
                 "overloaded",
-                "The proxy holds as many request bodies as it may (bodies.total_max). Try again shortly.",
+                "The proxy holds as many request bodies as it may (bodies.total_max). Try again"
+                " shortly.",
             )
         if of_key > self._key_max_bytes:
-            message = "The proxy holds as many request bodies of this key as it may (a quarter of bodies.total_max). Try again shortly."
+            message = (
+                "The proxy holds as many request bodies of this key as it may (a quarter of"
+                " bodies.total_max). Try again shortly."
+            )
             raise unavailable("overloaded", message)
         services.body_bytes += size_bytes
         services.body_bytes_of[self._key_id] = of_key
@@ -156,8 +161,7 @@ class Payload:
         self._memory = memory
 
     def sent(self) -> None:
-        """Nothing of it waits in this process but what the one retry may need: its bytes are given
-        back to the common bound."""
+        """All of it was written: its bytes are given back, but for what the one retry needs."""
         if self.plain is None:
             self.release()
 

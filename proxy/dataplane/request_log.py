@@ -11,8 +11,10 @@ _REQUESTS = "tollkeeper.requests"
 
 
 def request_line(requests: Literal["failed", "all", "none"], record: UsageRecord) -> None:
-    """One line for a request that reached an upstream, if `log.requests` asks for it; failed is
-    whatever did not complete."""
+    """One line for a request that reached an upstream, if `log.requests` asks for it.
+
+    All that did not complete has failed.
+    """
     completed = record.outcome is Outcome.COMPLETED
     if requests == "none" or (requests == "failed" and completed):
         return
@@ -47,9 +49,9 @@ def refusal_line(
     code: str,
     asked: str | None = None,
 ) -> None:
-    """One line for a request that the proxy answered itself with an error, unless `log.requests` is
-    none. The message is left out: it may quote the client.
+    """One line for a request that the proxy refused itself, unless `log.requests` is none.
 
+    The message is left out: it may quote the client.
     `asked`: method and path, where the path is what is wrong.
     """
     if requests == "none":

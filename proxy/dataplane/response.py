@@ -1,5 +1,4 @@
-"""The answer to a client while it is being relayed: its head, how its body is framed, and how it
-ends, cleanly or visibly cut."""
+"""The answer to a client while it is relayed: its head, its framing, its end or visible cut."""
 
 from __future__ import annotations
 
@@ -82,8 +81,7 @@ class RelayedResponse:
         self._head = client.answer_head(request, head.code, upstream.reason(head), headers, framing)
 
     def tells_our_credential(self, chunk: bytes) -> bool:
-        """Whether this chunk, which is compressed, holds the operator's key, so that it cannot be
-        passed on."""
+        """Whether this compressed chunk holds the operator's key, and cannot be passed on."""
         return self._watch is not None and self._watch.finds(chunk)
 
     def write(self, chunk: bytes) -> None:
@@ -115,8 +113,10 @@ class RelayedResponse:
         self._client.write(self._take_head() + tail + (b"0\r\n\r\n" if self._chunked else b""))
 
     def tell(self, event: bytes) -> bool:
-        """Sends an event of ours behind whole events of the upstream's, as the last thing before
-        `end`; False where the framing has no room for it."""
+        """Sends an event of ours behind the upstream's, as the last thing before `end`.
+
+        False where the framing has no room for it.
+        """
         if not self.tellable:
             return False
         self._tail = (

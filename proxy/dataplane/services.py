@@ -91,7 +91,7 @@ class Services:
         self.body_bytes_of: dict[str, int] = {}  # by key, of those that hold any
 
     def use(self, keys: KeyRing, served: ServedModels) -> None:
-        """What a reload replaces: who may call, and what is known of the models that prices name."""
+        """What a reload replaces: who may call, and what is known of priced models."""
         self.keys = keys
         self.served = served
 

@@ -1,5 +1,4 @@
-"""A request's body on its way to the upstream: sent on as it comes, at the pace of the slower side,
-and never held."""
+"""Sends a request body on as it comes, at the pace of the slower side, and never holds it whole."""
 
 from __future__ import annotations
 

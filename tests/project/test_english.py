@@ -18,7 +18,6 @@ BANNED = re.compile(
 NOT_YET = tuple(
     """
     core/dialects/
-    dataplane/
     """.split()
 )
 

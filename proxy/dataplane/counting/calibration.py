@@ -1,5 +1,4 @@
-"""What has been learned of each model (`core/learned.py`), kept for the process's life and in a
-file between lives.
+"""Keeps what has been learned of each model, in memory and in a file between two lives.
 
 The file is a cache: without it estimates begin where they began at first. It names models and holds
 sums; nothing of any request is in it.
@@ -75,8 +74,10 @@ class Calibration:
         return learned
 
     def errors(self) -> dict[str, float]:
-        """By model: how far estimates were from what was stated, (estimated - stated) / stated over
-        the sums of input and output. To be read from any thread."""
+        """By model: how far estimates were from what was stated. Any thread may read it.
+
+        It is (estimated - stated) / stated, over the sums of input and output.
+        """
         found = {}
         for model, learned in self._file.models.copy().items():
             estimated = learned.input.estimated + learned.output.estimated
@@ -92,8 +93,10 @@ class Calibration:
             self._changed = True
 
     def states(self, upstream: str, model: str, asked: bool) -> bool:
-        """Whether a stream of this model is likely to state its usage: as its last one did, else if
-        it was asked."""
+        """Whether a stream of this model is likely to state its usage.
+
+        It is if the last one did; before any was seen, if it was asked.
+        """
         return self._stating.get((upstream, model, asked), asked)
 
     def stated(self, upstream: str, model: str, asked: bool, stated: bool) -> None:
@@ -102,9 +105,11 @@ class Calibration:
             self._stating[upstream, model, asked] = stated
 
     def teaches(self, model: str, tenant: str) -> bool:
-        """Whether an answer to this team, or key without one, is to be learned from. Where others
-        use the model too, none teaches more than all of them together:
-        whoever fills requests with what is no text must not lower everybody's estimates."""
+        """Whether an answer to this team, or key without one, is to be learned from.
+
+        Where others use the model too, none teaches more than all of them together: a tenant that
+        fills requests with what is no text must not lower everybody's estimates.
+        """
         if model not in self._teachers and len(self._teachers) >= _MODELS_MAX:
             del self._teachers[next(iter(self._teachers))]
         tenants = self._teachers.setdefault(model, {})
@@ -122,8 +127,7 @@ class Calibration:
         return len(self._teachers.get(model, ())) >= _TEACHERS_MANY
 
     def keeps_caps(self, upstream: str, model: str) -> bool:
-        """Whether a cap that a request names is to be believed: no answer of this model was seen
-        beyond one."""
+        """Whether to believe the cap of a request: no answer of this model went beyond one."""
         return (upstream, caseless(model)) not in self._beyond_caps
 
     def went_beyond(self, upstream: str, model: str) -> None:

@@ -1,4 +1,4 @@
-"""What all exchanges share to count what no vendor states: the tasks that count, and what was learned.
+"""What all exchanges share to count what no vendor states: tasks, vocabularies, what was learned.
 
 One exchange's own counts are in `exchange_count.py`, what is learned in `calibration.py`.
 """
@@ -48,8 +48,7 @@ class TokenCounter:
         self._families: dict[str, tuple[str, bool]] = {}
 
     def family(self, model: str) -> tuple[str, bool]:
-        """The vocabulary to count this model's text with, and whether what it counts is what the
-        vendor bills."""
+        """The vocabulary of this model's text, and whether the vendor bills what it counts."""
         known = self._families.get(model)
         if known is None:
             own = family(model)
@@ -71,7 +70,7 @@ class TokenCounter:
         if not call.writes_text:
             return False  # it has no text, and always states its usage
         if not any(self.vocabularies.ready(name) for name in self.calibration.vocabularies):
-            return False  # nobody has needed one yet: none is loaded for learning alone
+            return False  # none was needed yet, and none is loaded for learning alone
         self._turn += 1
         # Of a prompt with images only the answer teaches anything.
         known = (
@@ -100,8 +99,10 @@ class TokenCounter:
         return task
 
     async def preload(self) -> None:
-        """Loads what counting has needed before: the loop stands still for a moment while it is
-        loaded, so best before the listeners open."""
+        """Loads the vocabularies that were needed before.
+
+        The loop stands still while one is loaded, so it is best before the listeners open.
+        """
         for name in list(self.calibration.vocabularies):
             await self.vocabularies.run(name, lambda count: count(""))
 

@@ -2,7 +2,7 @@
 
 - A stream that is likely to end without a statement is counted while it flows, block by block.
 - Of a stream that is likely to state its usage only the beginning is kept, in case it breaks off.
-- Some of those that state it are counted all the same: `calibration.py` learns its ratios from them.
+- Some of those that state it are counted all the same: `calibration.py` learns from them.
 """
 
 from __future__ import annotations
@@ -67,8 +67,7 @@ def begin_count(
 
 
 class ExchangeCount:
-    """One exchange's counts. `text_bytes_max` and `measure` are for its meter, `input_estimate` for
-    its opening (tokens, learned from bytes)."""
+    """One exchange's counts. `text_bytes_max` and `measure` are for its meter."""
 
     __slots__ = (
         "_asked",
@@ -135,8 +134,10 @@ class ExchangeCount:
         return self._learned.output_expected() if self.call.writes_text else 0
 
     def prompt(self, body: bytes) -> int:
-        """Takes the request's body, decoded; counts it if that is likely to be needed. The input
-        tokens to go by until then, learned from bytes."""
+        """Takes the request's body, decoded, and counts it if that is likely to be needed.
+
+        Returns the input tokens to go by until then, learned from bytes.
+        """
         self._prompt_bytes = self.call.prompt_bytes
         if self.text_bytes_max is None or self._sampled:
             dice = self._counter.dice
@@ -179,15 +180,19 @@ class ExchangeCount:
             task.cancel()
 
     def take(self, texts: Texts) -> None:
-        """Counts the blocks that are ready. Only of an answer that is not expected to state its
-        usage: of others nothing is counted before its end."""
+        """Counts the blocks that are ready, if the answer is not expected to state its usage.
+
+        Of others nothing is counted before their end.
+        """
         if self.text_bytes_max is None:
             self._take_blocks(texts)
         # Else they are kept until the end; text_bytes_max bounds their number.
 
     async def over(self, meter: Meter) -> OwnCount | None:
-        """The answer is over, and something was not stated: what it comes to. Waits for the counts
-        at most `WAIT_S`. None: what its bytes come to."""
+        """Counts an answer that is over and has not stated all. None: its bytes are to be used.
+
+        Waits for the counts at most `WAIT_S`.
+        """
         if not self._counted:
             return None
         texts = meter.texts
@@ -197,12 +202,14 @@ class ExchangeCount:
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=WAIT_S)
             for task in late:
-                task.cancel()  # nobody waits for it any more, but others do behind it
+                task.cancel()  # the answer no longer waits for it, but others wait behind it
         return self._result(meter)
 
     def learn(self, meter: Meter, record: UsageRecord) -> None:
-        """The exchange has its record: learns from it what was stated, and whether it was, after
-        counting what was sampled."""
+        """The exchange has its record: learns from what was stated, and whether it was.
+
+        What was sampled is counted before.
+        """
         if record.status is None or not 200 <= record.status < 300:
             return
         calibration = self._counter.calibration
@@ -277,7 +284,7 @@ class ExchangeCount:
         return max(tokens, self._least(self._prompt_bytes, None)) + self._media_tokens()
 
     def _least(self, size_bytes: int, tokens: int | None) -> int:
-        """What a text comes to at least, by our own count of it or else by its bytes: whoever pads
+        """What a text comes to at least, by our own count of it or else by its bytes: padded
         requests must not lower everybody's estimates."""
         if self._counter.calibration.widely_taught(self.call.model):
             return 0
@@ -352,11 +359,12 @@ class ExchangeCount:
         assert texts is not None
         output = texts.counting.tokens if texts.counting.exact else None
         self._learn(
-            meter, record,
+            meter,
+            record,
             None if prompt is None else (prompt.tokens, prompt.characters),
             None if output is None else (output, texts.counting.characters),
             input_exact=prompt is not None and prompt.exact,
-        )  # fmt: skip
+        )
 
     def _learn(
         self,

@@ -1,10 +1,8 @@
-"""The tokenizers' vocabularies: which one a model's family reads with, and loading it, off the loop
-and without the network.
+"""The tokenizers' vocabularies: which one a model's family reads with, and how it is loaded.
 
-The files ship with the package (`proxy/data`). One thread does all of it, loading and counting, so
-that counting takes at most one core; the rules of what to
-count are in `core/tokens.py`. A vocabulary that cannot be loaded is said once in the log, and
-whoever counts goes on with estimates.
+The files ship with the package (`proxy/data`), so no network is needed. One thread loads and
+counts, so that counting takes at most one core; `core/tokens/` has the rules of what to count. A
+vocabulary that cannot be loaded is told once in the log, and counting goes on with estimates.
 """
 
 from __future__ import annotations
@@ -95,13 +93,13 @@ _BY_NAME: Final = {vocabulary.name: vocabulary for vocabulary in (O200K, CL100K)
 # name (gpt-4-x-alpaca, gpt4all) are nobody's known family.
 _ORIGIN = r"(?:openai/|azure/)?(?:ft:)?"
 _O200K_NAMES = re.compile(
-    _ORIGIN
-    + r"(?:(?:chatgpt-|gpt-)4o|gpt-4\.[15]|gpt-5(?:\.\d+)?|gpt-oss|o1|o3|o4|codex-mini)(?:[-:@].*)?",
+    _ORIGIN + r"(?:(?:chatgpt-|gpt-)4o|gpt-4\.[15]|gpt-5(?:\.\d+)?|gpt-oss|o1|o3|o4|codex-mini)"
+    r"(?:[-:@].*)?",
     re.DOTALL,
 )
 _CL100K_NAMES = re.compile(
-    _ORIGIN
-    + r"(?:gpt-4(?:-(?:32k|turbo|vision|preview|\d{4}))?|gpt-3\.?5(?:-turbo)?|text-embedding-(?:3|ada-002)|(?:davinci|babbage)-002)(?:[-:@].*)?",
+    _ORIGIN + r"(?:gpt-4(?:-(?:32k|turbo|vision|preview|\d{4}))?|gpt-3\.?5(?:-turbo)?"
+    r"|text-embedding-(?:3|ada-002)|(?:davinci|babbage)-002)(?:[-:@].*)?",
     re.DOTALL,
 )
 _UNSEEN_NAMES = re.compile(
@@ -111,8 +109,10 @@ _BORROWED = re.compile(_ORIGIN + r"gpt-4-(?!32k|turbo|vision|preview|\d{4})", re
 
 
 def family(model: str) -> str | None:
-    """The vocabulary that a model of OpenAI's reads with, by its name; None where none is known,
-    and counts can only be estimates."""
+    """The vocabulary that a model of OpenAI's reads with, by its name.
+
+    None where none is known, and counts can only be estimates.
+    """
     name = model.lower()
     if _O200K_NAMES.fullmatch(name):
         return O200K.name
@@ -122,8 +122,10 @@ def family(model: str) -> str | None:
 
 
 def reasons_unseen(model: str) -> bool:
-    """Whether a model of OpenAI's thinks in tokens that are billed and not shown, by its name: then
-    its answers' text is not its output."""
+    """Whether a model of OpenAI's, by its name, thinks in tokens that are billed and not shown.
+
+    Then the text of its answers is not its output.
+    """
     return _UNSEEN_NAMES.fullmatch(model.lower()) is not None
 
 
@@ -195,7 +197,8 @@ def _loaded(load: Loader, directory: Traversable, name: str) -> Count | Vocabula
         return VocabularyError(f"There is no vocabulary {name!r}; known are {', '.join(_BY_NAME)}")
     except (OSError, EOFError, zlib.error, binascii.Error, ValueError, MemoryError) as error:
         failure = VocabularyError(
-            f"The vocabulary {name} cannot be loaded ({type(error).__name__}: {error}). Install the package anew."
+            f"The vocabulary {name} cannot be loaded ({type(error).__name__}: {error}). Install the"
+            " package anew."
         )
         _log.error("%s Counts that need it are estimates until then.", failure)
         return failure

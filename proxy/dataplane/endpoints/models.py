@@ -1,10 +1,9 @@
-"""GET /v1/models: one upstream's own answer where that says it all, else a list of what the
-upstreams report, as far as the key may call it.
+"""GET /v1/models: the one upstream's own answer, or one list of what all upstreams report.
 
-These requests use no tokens: they are relayed without a record. They go with the operator's key, so
-they count against the caller's rates of
-requests, and what an upstream says of one model is remembered as its list is. Budgets of days and
-months are those of the book, which they are not in.
+A list holds the models that the key may call. These requests use no tokens, so they are relayed
+without a record. They go with the operator's key, so they count against the caller's rates of
+requests, and the answers are remembered. Budgets of days and months count what is booked, so they
+do not count these.
 """
 
 from __future__ import annotations
@@ -115,7 +114,8 @@ class Models:
         except QuotaUnavailable as error:
             raise unavailable(
                 "quota_unavailable",
-                f"The proxy cannot tell now whether this is within its limits ({error}). Try again shortly.",
+                f"The proxy cannot tell now whether this is within its limits ({error})."
+                " Try again shortly.",
             ) from error
         if isinstance(outcome, Refused):
             raise refusal(outcome, now_ms, snapshot.zone, dialect.limit_fields)
@@ -186,7 +186,8 @@ class Models:
                 502,
                 "api_error",
                 "upstream_failed",
-                "No upstream could list its models. Try again, or ask the operator to check the upstreams.",
+                "No upstream could list its models. Try again, or ask the operator to check the"
+                " upstreams.",
             )
         return list(merged.values())
 
@@ -243,8 +244,10 @@ class Models:
 
 
 class _Fetching:
-    """The fetches made for one client. If it leaves, they end: nobody is left to read them, and the
-    connections have paying work to do."""
+    """The fetches made for one client. If it leaves, they end.
+
+    The connections have paying work to do.
+    """
 
     def __init__(self) -> None:
         self._fetches: list[Fetch] = []

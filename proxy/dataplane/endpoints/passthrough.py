@@ -103,7 +103,8 @@ class PassedRequests:
         elif not _makes(request):
             message = (
                 f"{request.method[:20]} {passed.name} is about what all teams have made, and here"
-                " each sees its own only. Ask for one by its id, or ask the operator for `ids: any`."
+                " each sees its own only. Ask for one by its id, or ask the operator for"
+                " `ids: any`."
             )
             raise ProxyError(403, "invalid_request_error", "path_not_allowed", message)
 
@@ -159,17 +160,7 @@ class PassedRequests:
         )
 
     def _hold(self, caller: Caller, dialect: Dialect, opened: Opened, passed: PassedPath) -> Hold:
-        return Hold(
-            self._services.quota,
-            caller.snapshot,
-            dialect,
-            opened,
-            _call(passed),
-            0,
-            self._services.now_ms,
-            self._rules,
-            self._services.served,
-        )
+        return Hold(self._services, caller.snapshot, dialect, opened, _call(passed), 0, self._rules)
 
 
 def _call(passed: PassedPath) -> Call:

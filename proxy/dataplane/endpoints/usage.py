@@ -1,8 +1,8 @@
-"""GET /v1/usage and /v1/usage/records/{id}: what the caller's own key and team have used, how their
-limits stand, and each of the key's own records.
+"""GET /v1/usage and /v1/usage/records/{id}: what the caller's own key and team have used.
 
-Costs are the operator's matter and are not shown; charges are. Nor is what others use: limits of
-the whole proxy and of an upstream are not listed.
+They also tell how their limits stand, and each of the key's own records. Costs are the operator's
+matter and are not shown; charges are. Nor is what others use: limits of the whole proxy and of an
+upstream are not listed.
 """
 
 from __future__ import annotations
@@ -57,8 +57,10 @@ _NOT_SHOWN: Final = frozenset(
 
 
 class OwnUsage:
-    """Answers /v1/usage; remembers the sums of all keys for a few seconds, so that nobody can keep
-    the ledger busy."""
+    """Answers /v1/usage.
+
+    It remembers the sums of all keys for a few seconds, so that no caller can keep the ledger busy.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -137,7 +139,10 @@ class OwnUsage:
             await asyncio.to_thread(self._services.reader.record, id) if _ID.fullmatch(id) else None
         )
         if entry is None or entry.record.key_id != tenant.key_id:
-            message = "This key has no record of that id. A record is there a moment after its answer has ended; the id is in the answer's x-tollkeeper-id."
+            message = (
+                "This key has no record of that id. A record is there a moment after its answer"
+                " has ended; the id is in the answer's x-tollkeeper-id."
+            )
             raise ProxyError(404, "invalid_request_error", "record_not_found", message)
         fields = msgspec.to_builtins(entry.record)
         assert isinstance(fields, dict)

@@ -1,13 +1,11 @@
 """Connections to one upstream: dialled by aiohttp's connector and kept by us in a LIFO.
 
 Relies, as upstream_connection.py does, on aiohttp's semi-private parts (`TCPConnector._factory`,
-`ClientRequest`); the version is pinned and
-tests/dataplane/upstream/test_pool.py names what broke. The documented fallback is
-ClientSession.request with auto_decompress=False.
+`ClientRequest`); the version is pinned and tests/dataplane/upstream/test_pool.py names what broke.
+The documented fallback is ClientSession.request with auto_decompress=False.
 
 Why not ClientSession: the journal entry must lie between "connection in hand" and "first byte out",
-the request head must go out as it
-came in, and a stream must not cost a task switch per chunk.
+the request head must go out as it came in, and a stream must not cost a task switch per chunk.
 """
 
 from __future__ import annotations
