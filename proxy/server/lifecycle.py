@@ -12,6 +12,7 @@ import contextlib
 import gc
 import logging
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Self
@@ -41,6 +42,9 @@ LOG = logging.getLogger("tollkeeper.server")
 WATCH_INTERVAL_S = 1.0  # resolution of all the long timeouts
 # how long a stop waits for the ledger; the next start books the rest
 BOOK_AT_STOP_S = 10.0
+# How long another thread may keep the interpreter while the event loop waits for it: the booking
+# thread took the default of 5 ms whenever it had a batch, and every stream felt it.
+SWITCH_INTERVAL_S = 0.0005
 # the defaults collect every few requests; hardly anything here forms cycles
 GC_THRESHOLDS = (20_000, 50, 100)
 
@@ -144,6 +148,7 @@ class Server:
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
             return cls(services, front, reloads, readiness, tasks, stop, close.pop_all())
 
     @property
