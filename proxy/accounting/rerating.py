@@ -24,6 +24,7 @@ from proxy.core.model_names import matches
 from proxy.core.pricing.book import PriceBook
 from proxy.core.pricing.booked import BookedPrices, Kept
 from proxy.core.records.canonical import COLUMNS, record_from
+from proxy.core.records.corrections import total
 from proxy.core.records.repricing import RERATE, Repriced, Verdict, reprice, standing
 from proxy.core.usage import UsageRecord
 from proxy.ledger import BATCH_MAX, Batch, Ledger, Reader
@@ -295,12 +296,6 @@ class _Told:
 
 def sort_key(change: Change) -> tuple[str, str, str]:
     return change.team or "", change.model or "", change.currency or ""
-
-
-def total(amounts: Iterator[int | None]) -> int | None:
-    """The sum of those that are known; None if none is."""
-    known = [amount for amount in amounts if amount is not None]
-    return sum(known) if known else None
 
 
 def _record(row: Row) -> UsageRecord:

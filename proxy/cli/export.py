@@ -65,14 +65,7 @@ class Totals:
 @click.option(
     "--format", "form", type=click.Choice(list(records.FORMATS)), default="csv", show_default=True
 )
-@click.option(
-    "--from",
-    "from_",
-    metavar="TIME",
-    help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.",
-)
-@click.option("--to", metavar="TIME", help="Requests started before.")
-@click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")
+@time_range.options
 @click.option(
     "--through",
     type=click.IntRange(min=0),

@@ -134,14 +134,7 @@ def credit_(
 @common.config_option
 @common.data_dir_option
 @common.json_option
-@click.option(
-    "--from",
-    "from_",
-    metavar="TIME",
-    help="Refused at or after, in the configured zone; to the quarter hour.",
-)
-@click.option("--to", metavar="TIME", help="Refused before.")
-@click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")
+@time_range.options
 def refusals(
     config_path: Path | None,
     data_dir: Path | None,
@@ -152,7 +145,7 @@ def refusals(
 ) -> None:
     """Show the requests that the proxy refused, by key and reason.
 
-    They reached no vendor and are not billed.
+    They reached no vendor and are not billed. The range is taken to the quarter hour.
 
     \b
     Example:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from proxy.accounting.rerating import REASON_CHARS_MAX, Change, Rerate, Rerated, sort_key, total
+from proxy.accounting.rerating import REASON_CHARS_MAX, Change, Rerate, Rerated, sort_key
 from proxy.accounting.rerating import rerate as rerate_stretch
 from proxy.cli import admin_client, common, formats, time_range
 from proxy.cli.lazy import later
@@ -24,6 +24,7 @@ from proxy.config.price_terms import price_book_of
 from proxy.config.prices import table_of
 from proxy.config.settings import Settings
 from proxy.core.pricing.book import PriceBook
+from proxy.core.records.corrections import total
 
 if TYPE_CHECKING:
     from proxy.admin import prices as admin_prices
@@ -57,14 +58,7 @@ _COLUMNS = (
 @click.command()
 @common.config_option
 @common.json_option
-@click.option(
-    "--from",
-    "from_",
-    metavar="TIME",
-    help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.",
-)
-@click.option("--to", metavar="TIME", help="Requests started before.")
-@click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")
+@time_range.options
 @click.option(
     "--team",
     "teams",

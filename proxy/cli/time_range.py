@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import click
@@ -11,7 +13,27 @@ import click
 from proxy.core import dates
 from proxy.core.dates import YEARS
 
+_Command = TypeVar("_Command", bound=Callable[..., object])
 _MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+
+
+def options(command: _Command) -> _Command:
+    """`--from`, `--to` and `--month`, the same for every command."""
+    for option in (
+        click.option(
+            "--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to."
+        ),
+        click.option("--to", metavar="TIME", help="Requests started before."),
+        click.option(
+            "--from",
+            "from_",
+            metavar="TIME",
+            help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. "
+            "In the configured zone.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def parse(

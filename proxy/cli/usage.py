@@ -60,14 +60,7 @@ def _groups(
     show_default="team,key,model",
     help=f"Any of {' '.join(GROUPS)} label:NAME; '' for one total.",
 )
-@click.option(
-    "--from",
-    "from_",
-    metavar="TIME",
-    help="Requests started at or after: 2026-11-01, or 2026-11-01T12:00. In the configured zone.",
-)
-@click.option("--to", metavar="TIME", help="Requests started before.")
-@click.option("--month", metavar="YYYY-MM", help="One calendar month, instead of --from and --to.")
+@time_range.options
 @click.option(
     "--format",
     "form",

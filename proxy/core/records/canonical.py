@@ -67,6 +67,7 @@ HASHED_V2: tuple[str, ...] = tuple(
 COLUMNS: tuple[str, ...] = (*HASHED_V2, "prev_hash", "hash")
 HASHED_BY_VERSION: Mapping[int, tuple[str, ...]] = {1: HASHED_V1, 2: HASHED_V2}
 
+MONEY: tuple[str, ...] = ("cost_nano", "charge_nano", "cost_original_nano", "upstream_cost_nano")
 # Numbers that are summed. A batch of 64 of them must fit 63 bits, so that no sum inside one
 # transaction can overflow.
 MEASURES: tuple[str, ...] = (
@@ -79,11 +80,9 @@ MEASURES: tuple[str, ...] = (
     "audio_input_tokens",
     "audio_output_tokens",
     "searches",
-    "cost_nano",
-    "charge_nano",
-    "cost_original_nano",
-    "upstream_cost_nano",
+    *MONEY,
 )
+COUNTED: tuple[str, ...] = ("bytes_in", "bytes_out", "chunks")  # summed by corrections alone
 MEASURE_MAX = 2**56
 
 Value = str | int | bytes | None

@@ -7,18 +7,15 @@ later, from a restored journal for example.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from proxy.core.records.canonical import MEASURES, canonical, row_values
+from proxy.core.records.canonical import COUNTED, MEASURES, MONEY, canonical, row_values
 from proxy.core.records.settlement import RECOVERY, weaker
 from proxy.core.usage import Source, UsageRecord
 
 LATE_CLOSE = "late_close"
-
-_MONEY = ("cost_nano", "charge_nano", "cost_original_nano", "upstream_cost_nano")
-_COUNTED = ("bytes_in", "bytes_out", "chunks")
 
 
 def same(booked: UsageRecord, late: UsageRecord) -> bool:
@@ -74,13 +71,13 @@ def late_close(
     everything = [booked, *corrections]
     priced = any(r.cost_nano is not None for r in told)
     numbers: dict[str, int | None] = {}
-    for name in (*MEASURES, *_COUNTED):
-        before = everything if name in _MONEY and not priced else told
+    for name in (*MEASURES, *COUNTED):
+        before = everything if name in MONEY and not priced else told
         numbers[name] = difference([getattr(r, name) for r in before], getattr(late, name))
     currency = next((r.currency for r in everything if r.currency is not None), None)
     mixed = currency is not None and late.currency is not None and currency != late.currency
     if mixed:
-        numbers.update(dict.fromkeys(_MONEY))
+        numbers.update(dict.fromkeys(MONEY))
     return msgspec.structs.replace(
         late,
         id=late_close_id(late),
@@ -111,6 +108,12 @@ def difference(before: Sequence[int | None], after: int | None) -> int | None:
     if after is None or not known:
         return after
     return after - sum(known)
+
+
+def total(values: Iterable[int | None]) -> int | None:
+    """The sum of the known values; None if none is known."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def _has_time(id: str) -> bool:

@@ -15,15 +15,13 @@ from collections.abc import Sequence
 import msgspec
 
 from proxy.core.pricing.amounts import Priced
-from proxy.core.records.canonical import MEASURES
-from proxy.core.records.corrections import LATE_CLOSE, derived_id, difference
+from proxy.core.records.canonical import COUNTED, MEASURES, MONEY
+from proxy.core.records.corrections import LATE_CLOSE, derived_id, difference, total
 from proxy.core.usage import UsageRecord
 
 RERATE = "rerate"
 
-_MONEY = ("cost_nano", "charge_nano", "cost_original_nano", "upstream_cost_nano")
-_COUNTED = ("bytes_in", "bytes_out", "chunks")
-_TOKENS = tuple(name for name in MEASURES if name not in _MONEY)
+_TOKENS = tuple(name for name in MEASURES if name not in MONEY)
 
 
 class Verdict(enum.StrEnum):
@@ -55,8 +53,8 @@ def standing(booked: UsageRecord, corrections: Sequence[UsageRecord]) -> UsageRe
     told = [booked, *(record for record in corrections if record.reason == LATE_CLOSE)]
     everything = [booked, *corrections]
     numbers = {
-        name: _sum([getattr(record, name) for record in everything])
-        for name in (*MEASURES, *_COUNTED)
+        name: total(getattr(record, name) for record in everything)
+        for name in (*MEASURES, *COUNTED)
     }
     currency = next((record.currency for record in everything if record.currency is not None), None)
     return msgspec.structs.replace(
@@ -100,7 +98,7 @@ def reprice(
     comparable = originals <= {priced.price_currency}
     counts = {
         name: None if getattr(now, name) is None else 0
-        for name in (*_TOKENS, *_COUNTED, "upstream_cost_nano")
+        for name in (*_TOKENS, *COUNTED, "upstream_cost_nano")
     }
     adjustment = msgspec.structs.replace(
         now,
@@ -133,8 +131,3 @@ def _adjustment_id(booked: UsageRecord, corrections: Sequence[UsageRecord], pric
     """
     steps = [RERATE, booked.id, str(priced.price_version), *(record.id for record in corrections)]
     return derived_id(booked.id, hashlib.sha256("\n".join(steps).encode()).digest())
-
-
-def _sum(values: Sequence[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.records.corrections import is_weaker, late_close, late_close_id, same
+from proxy.core.records.corrections import is_weaker, late_close, late_close_id, same, total
 from proxy.core.usage import Outcome, Source, UsageRecord
 from tests.ledger.samples import START_MS, make_id, make_record
 
@@ -166,3 +166,8 @@ def test_what_knows_less_never_corrects_what_knows_more() -> None:
     for rank, booked in enumerate(made):
         weaker = [is_weaker(late, booked) for late in made]
         assert weaker == [number < rank for number in range(len(made))], KNOWLEDGE[rank]
+
+
+def test_a_total_of_what_is_known():
+    assert total([1, None, 2]) == 3
+    assert total([None]) is None and total([]) is None
