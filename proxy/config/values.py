@@ -354,6 +354,12 @@ KINDS = {
             "a name of letters, digits and . _ - @, at most 64, that begins with a letter or digit",
         )
     ),
+    "origin": Kind(
+        matching(
+            r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?|https?://\[[0-9a-f:]+\](?::[0-9]{1,5})?",
+            "an origin such as https://app.example.com, in small letters and without a path",
+        )
+    ),
     "path": Kind(path),
     "percent": Kind(
         matching(r"[0-9]{1,3}(?:\.[0-9]{1,3})?%", "a share such as 80%"),

@@ -19,6 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 from proxy.core.dialects.contract import Dialect
 from proxy.core.dialects.registry import DEFAULT
 from proxy.core.errors import ProxyError
+from proxy.core.http.cors import answer_fields
 from proxy.core.http.framing import CHUNKED_END, TARGET_MAX
 from proxy.core.http.headers import Fields, first
 from proxy.core.http.responses import phrase
@@ -42,7 +43,7 @@ class Client(Protocol):
 class Request:
     """One request as it came: raw target, raw header fields, the body unread."""
 
-    __slots__ = ("body", "connection", "headers", "http10", "method", "target")
+    __slots__ = ("body", "connection", "headers", "http10", "method", "origin", "target")
 
     def __init__(
         self, message: RawRequestMessage, body: StreamReader, connection: Connection
@@ -53,6 +54,8 @@ class Request:
         self.http10 = message.version < (1, 1)
         self.body = body
         self.connection = connection
+        # of the page that asks, empty if it may not; None: no pages are served
+        self.origin: bytes | None = None
 
     @property
     def content_length(self) -> int | None:
@@ -134,6 +137,8 @@ class Connection(RequestHandler):
             and first(request.headers, b"transfer-encoding") is not None
         ):
             self.closing = True  # see CHUNKED_END
+        if request.origin is not None:
+            headers = answer_fields(request.origin, headers)
         parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason.encode("utf-8", "surrogateescape"))]
         for name, value in headers:
             parts += (name, b": ", value, b"\r\n")
@@ -151,7 +156,11 @@ class Connection(RequestHandler):
         if first(fields, b"date") is None:
             fields.append((b"Date", formatdate(usegmt=True).encode()))
         head = self.answer_head(
-            request, status, phrase(status), fields, b"Content-Length: %d\r\n" % len(body)
+            request,
+            status,
+            phrase(status),
+            fields,
+            b"" if status == 204 else b"Content-Length: %d\r\n" % len(body),
         )
         self.head_written = True
         self.write(head if request.method == "HEAD" else head + body)

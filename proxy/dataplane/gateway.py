@@ -16,6 +16,7 @@ from proxy.core.limits.rules import Rules
 from proxy.core.model_names import MODELS, model_of_path
 from proxy.dataplane.admission import Admission, Admitted, Caller, refuse_overload
 from proxy.dataplane.connection import Request
+from proxy.dataplane.cors import answer_page
 from proxy.dataplane.endpoints.models import Models
 from proxy.dataplane.endpoints.passthrough import PassedRequests
 from proxy.dataplane.endpoints.usage import RECORDS, OwnUsage
@@ -55,6 +56,8 @@ class Gateway:
         route = path if path in ("/healthz", "/readyz") else _canonical(path)
         caller = Caller(self.snapshot, route, BY_ENDPOINT.get(route) or spoken_by(request.headers))
         try:
+            if self.snapshot.origins and answer_page(request, self.snapshot.origins):
+                return
             await self._route(request, path, route, caller)
         except ProxyError as error:
             self._refuse(request, caller, error)

@@ -49,6 +49,7 @@ class Snapshot:
         self.limit_fields = RateLimitFields()
         self.attribution = Attribution(settings.attribution)
         self.image_rules = (*map(_image_rule, settings.images), *IMAGE_RULES)
+        self.origins = frozenset(origin.encode() for origin in settings.cors.origins)
         self.forwards = any(upstream.auth == "forward" for upstream in settings.upstreams.values())
         self._routes = tuple((route.model, route.upstream) for route in settings.routes)
         self._routed: dict[str, Upstream] = {}

@@ -36,6 +36,7 @@ from proxy.config.settings.process import (
     AdminToken,
     AfterClientLeftSettings,
     BodySettings,
+    CorsSettings,
     DrainSettings,
     JournalSettings,
     LedgerSettings,
@@ -52,6 +53,7 @@ __all__ = [
     "AfterClientLeftSettings",
     "AttributionSettings",
     "BodySettings",
+    "CorsSettings",
     "DatedShare",
     "Defaults",
     "DrainSettings",
@@ -128,6 +130,7 @@ class Settings(Block, frozen=True, kw_only=True):
     passthrough: Annotated[
         tuple[Passthrough, ...], about("other paths to relay; all else is 404")
     ] = ()
+    cors: Annotated[CorsSettings, about("browsers")] = CorsSettings()
     prices: Annotated[
         tuple[Price, ...],
         about("price rows; the most specific one applies, then the latest `from`"),

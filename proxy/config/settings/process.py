@@ -159,3 +159,12 @@ class QuotaSettings(Block, frozen=True, kw_only=True):
     """The running counts of limits."""
 
     url: Annotated[str, about("memory: keeps them in this process", "quota_url")] = "memory:"
+
+
+class CorsSettings(Block, frozen=True, kw_only=True):
+    """Web pages that call the proxy from a browser."""
+
+    origins: Annotated[
+        tuple[Annotated[str, about("https://host, without a path", "origin")], ...],
+        about("whose pages may; empty: none. A key in a page is everybody's who opens it"),
+    ] = ()

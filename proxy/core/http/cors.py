@@ -1,0 +1,77 @@
+"""What browsers ask before a page of another origin may call, and need to see in each answer.
+
+A page may call if its origin is configured. It sends no cookies: its key is in a header, so no
+credentials are allowed beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from proxy.core.http.headers import Fields, RawHeaders, first
+
+MAX_AGE_S = 7200  # how long a browser need not ask again; Chromium keeps it no longer
+METHODS = b"GET, POST, PUT, PATCH, DELETE"
+# What a page may read of an answer. A wildcard would do, but not in every browser.
+_LIMITS = ("requests", "tokens", "input-tokens", "output-tokens")
+EXPOSED = ", ".join(
+    (
+        *("request-id", "x-request-id", "x-tollkeeper-id", "x-tollkeeper-origin"),
+        *("retry-after", "retry-after-ms", "x-should-retry", "ratelimit", "ratelimit-policy"),
+        *(
+            f"x-ratelimit-{what}-{unit}"
+            for unit in _LIMITS[:2]
+            for what in ("limit", "remaining", "reset")
+        ),
+        *(
+            f"anthropic-ratelimit-{unit}-{what}"
+            for unit in _LIMITS
+            for what in ("limit", "remaining", "reset")
+        ),
+        *("openai-processing-ms", "openai-version", "content-disposition"),
+    )
+).encode()
+_VARY = (b"Vary", b"Origin")
+_ALLOW = b"access-control-"
+
+
+def allowed_origin(origins: Collection[bytes], headers: RawHeaders) -> bytes:
+    """The origin of the page that asks, if it may; else empty."""
+    origin = first(headers, b"origin")
+    return origin if origin is not None and origin in origins else b""
+
+
+def preflight(origin: bytes, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
+    """The fields of the 204 for the question of a browser.
+
+    The field names that it asks for are echoed: a wildcard does not cover Authorization.
+    """
+    fields = [
+        _VARY,
+        (b"Access-Control-Allow-Origin", origin),
+        (b"Access-Control-Allow-Methods", METHODS),
+        (b"Access-Control-Max-Age", b"%d" % MAX_AGE_S),
+    ]
+    wanted = first(headers, b"access-control-request-headers")
+    return [*fields, (b"Access-Control-Allow-Headers", wanted)] if wanted else fields
+
+
+def answer_fields(
+    origin: bytes, fields: Sequence[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """The fields of an answer to this page (empty: to none that may read it), with ours instead of
+    the vendor's: what that allows holds for its own pages.
+
+    `Vary` stands on every answer, so that no cache serves one origin's to another.
+    """
+    kept = [field for field in fields if not field[0].lower().startswith(_ALLOW)]
+    kept.append(_VARY)
+    if origin:
+        kept.append((b"Access-Control-Allow-Origin", origin))
+        kept.append((b"Access-Control-Expose-Headers", EXPOSED))
+    return kept
+
+
+def without_origin(headers: RawHeaders) -> Fields:
+    """The request's fields for the vendor, which refuses pages that it does not know."""
+    return Fields(pair for pair in headers if pair[0].lower() != b"origin")
