@@ -59,10 +59,9 @@ def preflight(origin: bytes, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
 def answer_fields(
     origin: bytes, fields: Sequence[tuple[bytes, bytes]]
 ) -> list[tuple[bytes, bytes]]:
-    """The fields of an answer to this page (empty: to none that may read it), with ours instead of
-    the vendor's: what that allows holds for its own pages.
+    """The fields of an answer to a page of this origin; empty: to none that may read it.
 
-    `Vary` stands on every answer, so that no cache serves one origin's to another.
+    The vendor's permission goes, since it is about the vendor's own pages. `Vary` stands on every answer, so that no cache serves one origin's to another.
     """
     kept = [field for field in fields if not field[0].lower().startswith(_ALLOW)]
     kept.append(_VARY)
