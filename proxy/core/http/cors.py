@@ -61,7 +61,8 @@ def answer_fields(
 ) -> list[tuple[bytes, bytes]]:
     """The fields of an answer to a page of this origin; empty: to none that may read it.
 
-    The vendor's permission goes, since it is about the vendor's own pages. `Vary` stands on every answer, so that no cache serves one origin's to another.
+    The vendor's permission goes, since it is about the vendor's own pages. `Vary` stands on every
+    answer, so that no cache serves one origin's to another.
     """
     kept = [field for field in fields if not field[0].lower().startswith(_ALLOW)]
     kept.append(_VARY)
