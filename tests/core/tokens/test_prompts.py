@@ -463,7 +463,14 @@ def test_what_counts_by_its_bytes_is_a_guess(message: object, guessed: bool) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["data:text/plain;base64,", "data:application/pdf;base64,", "DATA:,"]
+    "url",
+    [
+        "data:text/plain;base64,",
+        "data:application/pdf;base64,",
+        "DATA:,",
+        "data:image/png;base64,bXkgd29yZHM",
+        "data:image/png;base64,",
+    ],
 )
 def test_an_image_that_says_it_is_something_else_counts_with_its_bytes(url: str) -> None:
     part = {"type": "image_url", "image_url": {"url": url + "A" * 40_000}}
@@ -471,6 +478,13 @@ def test_an_image_that_says_it_is_something_else_counts_with_its_bytes(url: str)
         count_prompt([{"role": "user", "content": [part]}], None, "o200k_base", words).tokens
         >= 10_000
     )
+
+
+@pytest.mark.parametrize("data", ["bXkgd29yZHM", "data:audio/mp3;base64,bXkgd29yZHM", ""])
+def test_words_in_base64_that_say_they_are_a_sound_count_with_their_bytes(data: str) -> None:
+    part = {"type": "input_audio", "input_audio": {"data": data + "A" * 40_000, "format": "mp3"}}
+    message = {"role": "user", "content": [part]}
+    assert count_prompt([message], None, "o200k_base", words).tokens >= 10_000
 
 
 @pytest.mark.parametrize("kind", ["text", "refusal", "input_audio"])

@@ -66,6 +66,7 @@ def figures(meter: ChatMeter) -> tuple[int | None, int | None, int, bool | None,
             0,
         ),
         ({"data": CHAT, "code": 0}, 5),
+        ({"response": CHAT, "success": True}, 5),
         (GEMINI | {"usageMetadata": GEMINI_COUNTS | {"thoughtsTokenCount": 20}}, 5),
         (GEMINI | {"usageMetadata": GEMINI_COUNTS | {"candidatesTokenCount": 25}}, 5),
         (
@@ -122,3 +123,25 @@ def test_what_says_nothing_is_no_answer(body: object) -> None:
     assert meter.usage is None
     assert not meter.answered
     assert meter.text_bytes == 0
+
+
+def test_parts_of_the_counts_are_read_by_their_own_names() -> None:
+    counts = GEMINI_COUNTS | {"thoughtsTokenCount": 20, "cachedContentTokenCount": 9}
+    usage = metered(json.dumps(GEMINI | {"usageMetadata": counts}).encode()).usage
+    assert usage is not None
+    assert (usage.cached_tokens, usage.reasoning_tokens) == (9, 20)
+    ollama = OLLAMA_END | COUNTS | {"response": "Hello", "prompt_eval_cached_count": 7}
+    usage = metered(json.dumps(ollama).encode()).usage
+    assert usage is not None and usage.cached_tokens == 7
+
+
+def test_candidates_beyond_any_vendors_number_or_size_are_not_made_into_objects() -> None:
+    """Their usage is read all the same."""
+    counts = {"usageMetadata": GEMINI_COUNTS}
+    many = metered(json.dumps({"candidates": GEMINI["candidates"] * 200} | counts).encode())
+    assert many.usage is not None and many.text_bytes == 128 * len("Hello")
+    large = {"content": {"parts": [{"text": "x" * 2**20}]}}
+    meter = ChatMeter(stream=False)
+    meter.feed(json.dumps({"candidates": [large]} | counts).encode())
+    meter.end()
+    assert meter.usage is not None and meter.text_bytes == 0

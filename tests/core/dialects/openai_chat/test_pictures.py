@@ -223,3 +223,23 @@ def test_a_large_picture_is_found_where_it_stands() -> None:
         )
         [(start, end)] = found.spans
         assert messages[start:end] == large
+
+
+def test_a_picture_behind_more_than_is_looked_through_counts_with_its_bytes() -> None:
+    """More messages, or more braces: and where pictures have a price, each mention counts as one."""
+    said = {"type": "text", "text": "image_url image_url"}
+    shown = [{"content": [said, picture("data:image/png;base64,/9j/AAAA")]}]
+    assert inlined(msgspec.Raw(json.dumps([[]] * 4000 + shown).encode())).size_bytes == 8
+    many = [[]] * 5000 + shown
+    assert inlined(msgspec.Raw(json.dumps(many).encode())) == Inlined()
+    assert count_images(json.dumps({"messages": many}).encode()) == 4
+    braces = [{"x": [{}] * 50_000}, *shown]
+    assert inlined(msgspec.Raw(json.dumps(braces).encode())) == Inlined()
+
+
+@pytest.mark.parametrize("at", [0, 2**20 - 1, 2**20, 3_000_000])
+def test_words_anywhere_in_a_picture_make_it_a_text(at: int) -> None:
+    encoded = "/9j/" + "A" * 3_000_100
+    assert looked_at(picture(f"data:image/png;base64,{encoded}")).size_bytes == len(encoded)
+    words = encoded[: 4 + at] + "?" + encoded[5 + at :]
+    assert looked_at(picture(f"data:image/png;base64,{words}")) == Inlined()
