@@ -14,20 +14,12 @@ COLUMNS_MAX = 100
 BANNED = re.compile(
     r"\b(lets? go|letting go|whoever|what is left|the one that|nobody has)\b", re.IGNORECASE
 )
-# Not read yet. Rooms and files of proxy/; each goes from here once it holds.
-NOT_YET = tuple(
-    """
-    core/dialects/
-    """.split()
-)
 
 
 def held() -> Iterator[tuple[str, str]]:
-    """The path and the text of each file of proxy/ that is held to this."""
+    """The path and the text of each file of proxy/."""
     for path in sorted((ROOT / "proxy").rglob("*.py")):
-        name = path.relative_to(ROOT / "proxy").as_posix()
-        if not name.startswith(NOT_YET):
-            yield name, path.read_text()
+        yield path.relative_to(ROOT / "proxy").as_posix(), path.read_text()
 
 
 def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -84,7 +76,3 @@ def test_what_the_formatter_leaves_alone_says_why():
             if found and not after.startswith("on") and not beside:
                 wrong.append(f"{name}:{at}")
     assert not wrong, f"{wrong}: put the reason beside it, or let the formatter do it"
-
-
-def test_what_is_not_read_yet_exists():
-    assert [name for name in NOT_YET if not (ROOT / "proxy" / name).exists()] == []

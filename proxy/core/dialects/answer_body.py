@@ -38,7 +38,7 @@ class AnswerBody:
     __slots__ = (
         "_decoder", "_expects_events", "_mark", "_opening",
         "blind", "json", "kept", "parser", "plain", "prose", "size_bytes",
-    )  # fmt: skip
+    )  # fmt: skip  # a line for what is private, one for what is read
 
     def __init__(
         self,
@@ -83,8 +83,10 @@ class AnswerBody:
         return self.json is False and self.plain and not self.blind and self.parser.between
 
     def whole_events(self, chunk: bytes) -> bytes:
-        """Of the chunk that was fed last, what ends with a whole event; empty if no event ends in
-        it, as none does in JSON."""
+        """The part of the chunk fed last that ends with a whole event.
+
+        Empty if no event ends in it, as none does in JSON.
+        """
         if self.between_events:
             return chunk
         return chunk[: 0 if self.json else ends_at(chunk, by_lines=self.parser.by_lines)]

@@ -1,5 +1,4 @@
-"""What the meters of all wires have in common: how much of an answer was delivered, how much of it
-is read, and whether it is over.
+"""What the meters of all wires share: what was delivered, what is read, whether it is over.
 
 A wire's meter says what one event and one JSON answer hold. It never raises, whatever comes, and
 never decides about money: `settlement.py` does, from what stands in these attributes.
@@ -39,10 +38,28 @@ class AnswerMeter(ABC):
     """
 
     __slots__ = (
-        "_answered", "_body", "_cached_inside_input", "_delivered", "_ended", "_finished", "_measure_bytes", "_measure_tokens",
-        "_parser", "_read", "done", "error", "finish_reason", "model_served", "response_id",
-        "service_tier", "texts", "unreadable", "usage", "usage_current", "usage_final",
-    )  # fmt: skip
+        "_answered",
+        "_body",
+        "_cached_inside_input",
+        "_delivered",
+        "_ended",
+        "_finished",
+        "_measure_bytes",
+        "_measure_tokens",
+        "_parser",
+        "_read",
+        "done",
+        "error",
+        "finish_reason",
+        "model_served",
+        "response_id",
+        "service_tier",
+        "texts",
+        "unreadable",
+        "usage",
+        "usage_current",
+        "usage_final",
+    )
 
     _delivered: DeliveredText
 
@@ -142,8 +159,9 @@ class AnswerMeter(ABC):
 
     @property
     def output_so_far(self) -> int:
-        """Output tokens that a client can have read, by the best that is known: a total that was
-        stated with the last text, else by that text.
+        """Output tokens that a client can have read, by the best that is known.
+
+        That is a total that was stated with the last text, else that text.
 
         An event or a JSON answer that is not over is in no client's hands, and most of a large one
         is no text: cited pages, a picture.
@@ -157,8 +175,7 @@ class AnswerMeter(ABC):
 
     @property
     def text_known(self) -> bool:
-        """Whether all text that was delivered has been read, so that counting it counts
-        everything."""
+        """Whether all delivered text has been read, so that counting it counts everything."""
         body = self._body
         return not (
             self.unreadable
@@ -177,8 +194,10 @@ class AnswerMeter(ABC):
 
     @property
     def complete(self) -> bool:
-        """Whether all of the stream has come, however its connection ends: its last event, or why
-        it ends and the final usage."""
+        """Whether all of the stream has come, however its connection ends.
+
+        It has with its last event, or with the reason of its end and the final usage.
+        """
         return self.done or (
             self._body.json is False and self._finished and self.usage_final and not self.error
         )
@@ -189,14 +208,18 @@ class AnswerMeter(ABC):
         return self._body.between_events
 
     def whole_events(self, chunk: bytes) -> bytes:
-        """Of the chunk that was fed last, what ends with a whole event; empty if no event ends in
-        it, as none does in JSON."""
+        """The part of the chunk fed last that ends with a whole event.
+
+        Empty if no event ends in it, as none does in JSON.
+        """
         return self._body.whole_events(chunk)
 
     @property
     def shows_its_end(self) -> bool:
-        """Whether the answer itself says that it is whole: by its last event, why it ends, or JSON
-        closed. Known after `end`."""
+        """Whether the answer itself says that it is whole. Known after `end`.
+
+        Its last event says so, the reason of its end, or JSON that is closed.
+        """
         return self.done or self._read or (self.finish_reason is not None and not self._body.json)
 
     @property

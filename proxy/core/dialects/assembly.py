@@ -1,10 +1,9 @@
 """The texts of an answer as a client puts them together, although only their sizes are kept.
 
 Most servers send increments, and a client appends them. Some send all of the text so far with each
-event, or the whole
-once more at the end: then only what is new was written. The model chooses its text, not where a
-server cuts it, so what
-tells the two apart is how the pieces nest; and where that leaves a doubt, a piece counts.
+event, or the whole once more at the end: then only what is new was written. The model chooses its
+text, not where a server cuts it, so what tells the two apart is how the pieces nest; and where that
+leaves a doubt, a piece counts.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class Assembly:
         return text
 
     def finish(self) -> None:
-        """The answer is over: what was held back is text. They let go of each other, so that no
+        """The answer is over: what was held back is text. They drop each other, so that no
         collector has to find them."""
         texts, self._by_key = self._by_key, {}
         for text in texts.values():
@@ -71,13 +70,10 @@ class Text:
     earlier ones turn out to be repeats.
 
     At first it is open whether pieces are increments or snapshots of the text so far: pieces that
-    nest are held. Increments
-    are recognised by the first piece that does not nest, snapshots by pieces that grow. Among
-    snapshots each growth gains a
-    credit and each piece without one costs a credit: when there is none left, the pieces are
-    increments after all. The
-    texts of an answer share their credit: what repeats finished thoughts while the content grows is
-    no new text.
+    nest are held. Increments are recognised by the first piece that does not nest, snapshots by
+    pieces that grow. Among snapshots each growth gains a credit and each piece without one costs a
+    credit: when there is none left, the pieces are increments after all. The texts of an answer
+    share their credit: what repeats finished thoughts while the content grows is no new text.
     """
 
     __slots__ = (
@@ -123,8 +119,10 @@ class Text:
 
     @property
     def plain_bytes_max(self) -> int:
-        """The longest piece that can only be an increment, whatever stands in it; -1: there is
-        none."""
+        """The longest piece that can only be an increment, whatever stands in it.
+
+        -1: there is none.
+        """
         return -1 if self._held is not None or self._snapshots else (self.size - 1) // 2
 
     def add_plain(self, pieces: list[bytes]) -> int:

@@ -1,5 +1,7 @@
-"""What the data path knows of an API, and all that it knows: how a request is read, how its answer
-is metered, and what errors and limits look like there.
+"""All that the data path knows of an API.
+
+It knows how a request is read, how its answer is metered, and what errors and limits look like
+there.
 
 An API is one package beside this file with a `Dialect` of its own, and one line in `registry.py`.
 `tests/core/dialects/test_contract.py` runs over every dialect that stands there.
@@ -46,7 +48,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     echo · the answer is asked to begin with what was sent
     writes_text · False: its answer is no text at all (embeddings)
     free · nothing is generated, and the vendor bills nothing: it is a request without tokens
-    background · its vendor works on it behind the answer, whoever leaves
+    background · its vendor works on it behind the answer, whether or not the client leaves
     continues · ids of answers or conversations that the vendor keeps, which it goes on with
     spans · [start, end) in the body of values that `ask_for_usage` may replace; `object_start` the
     offset behind its `{`
@@ -79,8 +81,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def cap(self) -> int | None:
-        """The most tokens that each answer may have, as far as the request says: servers in Go read
-        0 as if none were named."""
+        """The most tokens that each answer may have, as far as the request says.
+
+        Servers in Go read 0 as if none were named.
+        """
         return self.max_tokens if self.max_tokens != 0 else None
 
 
@@ -98,8 +102,7 @@ class Meter(Protocol):
         """The answer is over: read what has waited for its end. Called again, it does nothing."""
 
     def whole_events(self, chunk: bytes) -> bytes:
-        """Of the chunk that was fed last, what ends with a whole event; empty if none ends in
-        it."""
+        """The part of the chunk fed last that ends with a whole event; empty if none ends in it."""
 
     @property
     def usage(self) -> Usage | None:
@@ -258,8 +261,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ask; `usage_filter` takes the event out again that this brings, given the most bytes of an
     event that is held back. Both None where the API has no such question
     count_images · in a body, for prices per image; None: it cannot be told
-    error_body, error_event · an error of ours as an answer, and as the last event of the stream that
-    this meter reads
+    error_body, error_event · an error of ours as an answer, and as the last event of the stream
+    that this meter reads
     limit_fields · response fields for the limits of the caller's own that stand thus at this
     moment (Unix milliseconds)
     remaining_fields · where a vendor's answer says how much more it allows
@@ -270,8 +273,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     header · a request field that only clients of this API send, in small letters
     model_list · a list of models in its shape, of entries as vendors list them; None: OpenAI's
     list_models · the target and the request fields that a list needs; None: nothing but the path
-    names_what_it_made · records name the objects in the answer (`Meter.response_id`) rather than the
-    request: who made them may ask for them
+    names_what_it_made · records name the objects in the answer (`Meter.response_id`) rather than
+    the request: their owner may ask for them
     """
 
     name: str

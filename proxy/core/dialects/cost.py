@@ -1,10 +1,11 @@
-"""What a vendor says that the answer cost, kept exactly: OpenRouter states `"cost": 0.00014` in its
-usage, in credits, and a credit is a US dollar.
+"""Reads what a vendor says that the answer cost, exactly.
+
+OpenRouter states `"cost": 0.00014` in its usage, in credits; a credit is a US dollar.
 
 Where the caller's own key at the vendor behind it paid (`is_byok`), `cost` is OpenRouter's fee
-alone, mostly 0, and `cost_details.upstream_inference_cost` what
-the vendor bills: both together are the cost, and without the second it is not known. Of other
-answers that detail is the same money once more.
+alone, mostly 0, and `cost_details.upstream_inference_cost` what the vendor bills: both together are
+the cost, and without the second it is not known. Of other answers that detail is the same money
+once more.
 
 The number is read from its text as a decimal. A float on the way would make 0.1 into
 0.1000000000000000055…, and a sum of a month's would not come out.
@@ -42,8 +43,9 @@ _stated_decoder = msgspec.json.Decoder(_Stated)
 
 
 def stated_cost_nano(usage: msgspec.Raw) -> int | None:
-    """The cost in this usage object in nano-units, rounded half up once; None if none is stated as
-    a plain number within bounds.
+    """The cost in this usage object in nano-units, rounded half up once.
+
+    None if none is stated as a plain number within bounds.
 
     A cost split into parts, or one in quotes, states none here: its sum and its unit are anyone's
     guess.

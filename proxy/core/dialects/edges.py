@@ -1,5 +1,7 @@
-"""What can be read from the two ends of a JSON answer that is too large to keep: its usage stands
-at one of them."""
+"""Reads the two ends of a JSON answer that is too large to keep.
+
+Its usage stands at one of them.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,11 @@ def edge_of(
     read: Callable[[bytes], Answer | None],
     read_leniently: Callable[[bytes], Answer | None],
 ) -> Answer | None:
-    """The members around the usage at the end, as nearly all have it, or at the beginning
-    (llama.cpp's embeddings). Both readers take the text of a JSON object; None: it is none."""
+    """The members around the usage at one of the two ends.
+
+    Nearly all servers have it at the end, llama.cpp's embeddings at the beginning. Both readers
+    take the text of a JSON object; None: it is none.
+    """
     return _trailing(tail, read) or _leading(head, read_leniently) or _last(tail, read_leniently)
 
 

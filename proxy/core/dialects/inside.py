@@ -1,10 +1,8 @@
-"""Members whose value chooses another model, vendor or host than was checked, by a name inside of
-it.
+"""Finds members that choose another model, vendor or host by a name inside of their value.
 
 OpenRouter and Anthropic have tools with a `model` of their own, which is asked and billed beside
-the request's; NanoGPT has a
-member `advisor` for that. LiteLLM takes `api_base` from a tool, and puts what `extra_body` holds in
-the place of what stands beside it.
+the request's; NanoGPT has a member `advisor` for that. LiteLLM takes `api_base` from a tool, and
+puts what `extra_body` holds in the place of what stands beside it.
 """
 
 from __future__ import annotations
@@ -23,14 +21,17 @@ _EXTRA_DEPTH_MAX = 4  # one inside the other; each relay may unpack one
 _EXTRA, _TOOLS, _PARAMETERS = squeezed(EXTRA), "tools", "parameters"
 # Members of which limits and prices are worked out: what an `extra_body` says of them would hold
 # instead.
-_DECIDED_ON = frozenset(map(squeezed, (
-    "model", "n", "best_of", "max_tokens", "max_completion_tokens", "service_tier", "stream", "stream_options",
-)))  # fmt: skip
+_DECIDING = "model n best_of max_tokens max_completion_tokens service_tier stream stream_options"
+_DECIDED_ON = frozenset(map(squeezed, _DECIDING.split()))
 # Their values are text, labels or numbers: a name in them chooses nothing.
-VALUES = frozenset((
-    "model messages prompt input functions response_format metadata stream stream_options temperature top_p n max_tokens max_completion_tokens "
-    "user stop seed logprobs tool_choice parallel_tool_calls reasoning_effort store encoding_format service_tier frequency_penalty presence_penalty logit_bias"
-).split())  # fmt: skip
+VALUES = frozenset(
+    """
+    model messages prompt input functions response_format metadata stream stream_options
+    temperature top_p n max_tokens max_completion_tokens user stop seed logprobs tool_choice
+    parallel_tool_calls reasoning_effort store encoding_format service_tier frequency_penalty
+    presence_penalty logit_bias
+    """.split()
+)
 _OF_FUNCTIONS = frozenset(
     ("type", "function", "name", "description", "strict")
 )  # what nearly every tool is made of
@@ -38,7 +39,8 @@ _TOOLS_BYTES_MAX = 1024 * 1024  # that are decoded: many small tools cost a hund
 # In more than that, which no API takes, any name like these is enough, wherever it stands, or one
 # that is escaped.
 _SUSPECT = re.compile(
-    rb'(?i)"[a-z_. -]{0,24}(?:model|engine|deployment|endpoint|fallback|api.?base|base.?url|api.?key|provider)|\\u00[4-7]'
+    rb'(?i)"[a-z_. -]{0,24}(?:model|engine|deployment|endpoint|fallback|api.?base|base.?url'
+    rb"|api.?key|provider)|\\u00[4-7]"
 )
 _SUSPECT_BYTES = 64
 _STEP_BYTES = 64 * 1024  # searched at a time: other threads stand still meanwhile

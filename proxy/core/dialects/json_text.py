@@ -24,8 +24,10 @@ def plain(inside: bytes) -> bytes:
 
 
 def string_text(inside: bytes) -> str:
-    """The text that a JSON string stands for, given what is between its quotes; as it stands there
-    if it is none."""
+    """The text that a JSON string stands for, given what is between its quotes.
+
+    What is no JSON string comes back as it stands.
+    """
     quoted = b'"' + inside + b'"'
     try:
         return _string_decoder.decode(quoted)

@@ -1,4 +1,4 @@
-"""The body of a JSON answer as it comes. Of one that is too large to keep, its two ends are kept."""
+"""The body of a JSON answer as it comes; of one too large to keep, its two ends."""
 
 from __future__ import annotations
 

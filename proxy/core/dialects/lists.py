@@ -1,4 +1,4 @@
-"""Lists and values that are read in a moment, or not at all: the work is bounded, whatever they hold."""
+"""Reads lists and values in a moment or not at all: the work is bounded, whatever they hold."""
 
 from __future__ import annotations
 

@@ -7,16 +7,17 @@ import unicodedata
 # What nearly every request is made of: looked up instead of worked out.
 _USUAL = {
     name: name.replace("_", "")
-    for name in (
-        "model messages stream stream_options temperature top_p n max_tokens max_completion_tokens tools tool_choice parallel_tool_calls user stop seed "
-        "response_format reasoning_effort presence_penalty frequency_penalty logprobs metadata store prompt input encoding_format include_usage"
-    ).split()
+    for name in """
+        model messages stream stream_options temperature top_p n max_tokens max_completion_tokens
+        tools tool_choice parallel_tool_calls user stop seed response_format reasoning_effort
+        presence_penalty frequency_penalty logprobs metadata store prompt input encoding_format
+        include_usage
+    """.split()
 }
 
 
 def squeezed(name: str) -> str:
-    """Letters and digits alone, without case: two names that come to the same may be one name for
-    somebody.
+    """Letters and digits alone, without case: equal ones may be one name for some reader.
 
     Go matches names without case; readers in C stop at a NUL; Google's accept `maxTokens` for
     `max_tokens`; some trim blanks.

@@ -10,8 +10,7 @@ _GOES_ON = b",}]"  # what a JSON text may go on with behind a brace at the end o
 
 
 class Opening:
-    """Fed the beginning of a body that starts with a brace, it tells JSON lines from one JSON
-    value.
+    """Tells JSON lines from one JSON value by the beginning of a body that starts with a brace.
 
     `lines` · True: the first line is an object and another text follows within `bytes_max`. None:
     not known yet.

@@ -40,8 +40,7 @@ def spoken_by(headers: RawHeaders) -> Dialect:
 
 
 def listing(apis: Collection[str]) -> tuple[str, RawHeaders]:
-    """The target, and the request fields of its own, by which a vendor of these APIs is asked for
-    its whole list of models."""
+    """The target and request fields to ask a vendor of these APIs for its whole list of models."""
     for endpoint, dialect in BY_ENDPOINT.items():
         if dialect.list_models is not None and api_of(endpoint) in apis:
             return dialect.list_models

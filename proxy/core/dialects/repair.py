@@ -1,11 +1,11 @@
-"""Reading JSON that is not quite JSON: damage costs only what it damages, above all never the usage
-that stands beside it.
+"""Reads JSON that is not quite JSON: damage costs only what it damages.
+
+Above all it never costs the usage that stands beside it.
 
 Python's decoder, which most clients use, takes lone surrogates, NaN and Infinity; servers send
-them, and a client can ask
-for them (log probabilities). Others cut a character in two, leave line ends in strings, or break
-off in the middle.
-`repaired` mends what can be told in one pass; `objects_of` tells objects in a row apart.
+them, and a client can ask for them (log probabilities). Others cut a character in two, leave line
+ends in strings, or break off in the middle. `repaired` mends what can be told in one pass;
+`objects_of` tells objects in a row apart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from proxy.core.dialects.scan import repair_surrogates
 _CONTROLS: Final = bytes(0x20 if sign < 0x20 else sign for sign in range(256))
 _NOT_JSON = re.compile(
     rb"([:\[,][ \t\r\n]*+)"
-    rb"(?:[-+]?(?:[Nn]a[Nn]|[Ii]nf(?:inity)?|INF)|[-+]?[0-9.]++[eE][-+]?[0-9]{3,}+|None|True|False|undefined"
+    rb"(?:[-+]?(?:[Nn]a[Nn]|[Ii]nf(?:inity)?|INF)|[-+]?[0-9.]++[eE][-+]?[0-9]{3,}+"
+    rb"|None|True|False|undefined"
     rb"|\+[0-9.]++(?:[eE][-+]?[0-9]++)?|-?0[0-9][0-9.]*+|-?\.[0-9]++|-?[0-9]++\.(?![0-9]))"
     rb"(?=[ \t\r\n]*+[,\]}])"
 )
@@ -36,8 +37,9 @@ _loose = json.JSONDecoder(strict=False)
 
 
 def repaired(data: bytes) -> bytes:
-    """The same text, nearly the same length, without what strict decoders refuse: control
-    characters, halves of characters, numbers that are none.
+    """The same text, at nearly the same length, without what strict decoders refuse.
+
+    That is control characters, halves of characters, numbers that are none.
 
     Strings are not told from what stands between them, so that one that reads like a list of such
     numbers changes a little.
@@ -64,8 +66,10 @@ def repaired(data: bytes) -> bytes:
 
 
 def objects_of(data: bytes) -> list[bytes]:
-    """The objects that stand one behind the other in this text, or in a list; none if there are
-    less than two without a list, or anything else."""
+    """The objects that stand one behind the other in this text, or in a list.
+
+    None if there are less than two without a list, or anything else.
+    """
     text = data.decode("utf-8", "replace").strip() if len(data) <= REPAIRED_BYTES_MAX else ""
     listed = text.startswith("[") and text.endswith("]")
     if listed:

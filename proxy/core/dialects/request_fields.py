@@ -2,9 +2,9 @@
 
 JSON parsers disagree: some match names without case (Go), some take the first of two equal names
 and some the last. A body that two parsers could read differently in a field that decides about
-access or price is refused, so that what was checked is what is run. One decode into
-`dict[str, Raw]` and one walk over the body against it prove that no top-level name occurs twice,
-and give each value's exact offsets.
+access or price is refused, so that what was checked is what is run. One decode into `dict[str,
+Raw]` and one walk over the body against it prove that no top-level name occurs twice, and give each
+value's exact offsets.
 """
 
 from __future__ import annotations
@@ -122,7 +122,10 @@ class RequestFields:
         could hold anything."""
         known = name in self._guarded.names or name in STEERING_FIELDS
         subject = f"The field {name!r} {what}" if known else f"A top-level field {what}"
-        message = f"{subject} in the request body, which JSON parsers read differently. Send each field once, exactly as the API spells it."
+        message = (
+            f"{subject} in the request body, which JSON parsers read differently. Send each field"
+            " once, exactly as the API spells it."
+        )
         return invalid_request(message, param=name if known else None, code="ambiguous_body")
 
     def model(self) -> str:
@@ -130,7 +133,8 @@ class RequestFields:
         one way only."""
         if "model" not in self.values:
             raise invalid_request(
-                "The request body has no `model`. Name the model to use; GET /v1/models lists them.",
+                "The request body has no `model`. Name the model to use; GET /v1/models lists"
+                " them.",
                 param="model",
             )
         model = self.string("model")
@@ -148,7 +152,10 @@ class RequestFields:
             or len(model) > _MODEL_CHARS_MAX
             or not model.isprintable()
         ):
-            message = f"`model` must be 1 to {_MODEL_CHARS_MAX} printable characters, without a blank at either end. Name the model to use; GET /v1/models lists them."
+            message = (
+                f"`model` must be 1 to {_MODEL_CHARS_MAX} printable characters, without a blank at"
+                " either end. Name the model to use; GET /v1/models lists them."
+            )
             raise invalid_request(message, param="model")
         return model
 
@@ -166,8 +173,7 @@ class RequestFields:
         raise invalid_request("`stream` must be true or false.", param="stream")
 
     def integer(self, name: str) -> int | None:
-        """A whole number in 0..2^53, else None: 5.0, "5" and true are read differently by different
-        servers."""
+        """A whole number in 0..2^53, else None: servers differ about 5.0, "5" and true."""
         raw = self.values.get(name)
         if raw is None:
             return None
@@ -200,8 +206,10 @@ class RequestFields:
         return {inner: text for inner, text in texts.items() if text is not None}
 
     def once(self, name: str, guarded: str) -> Mapping[str, msgspec.Raw] | None:
-        """The members of an object of which one is `guarded`, with the same proof one level down;
-        None where it is no object. ProxyError 400 where readers would disagree."""
+        """The members of an object of which one is `guarded`, with the same proof one level down.
+
+        None where it is no object. ProxyError 400 where readers would disagree.
+        """
         raw = self.values.get(name)
         if raw is None:
             return None
@@ -226,8 +234,7 @@ def said_in(model: str) -> tuple[str, ...]:
 
 
 def forbid_fields(steering: Collection[str], allow_fields: Collection[str]) -> None:
-    """ProxyError 403 if the body holds a steering field that the upstream's `allow_fields` does not
-    list."""
+    """ProxyError 403 for a steering field that the upstream's `allow_fields` does not list."""
     for name in steering:
         if name not in allow_fields:
             allowed = (
@@ -237,8 +244,9 @@ def forbid_fields(steering: Collection[str], allow_fields: Collection[str]) -> N
             )
             shown = name[:_NAME_SHOWN_CHARS] if name.isprintable() else "?"
             message = (
-                f"The field {shown!r}{_SAID_IN_MODEL.get(name, '')} can choose another model, vendor, host or key than was checked here, "
-                f"and is not passed on. Remove it. {allowed}"
+                f"The field {shown!r}{_SAID_IN_MODEL.get(name, '')} can choose another model,"
+                " vendor, host or key than was checked here, and is not passed on. Remove it."
+                f" {allowed}"
             )
             raise ProxyError(
                 403, "invalid_request_error", "field_not_allowed", message, param=shown
@@ -290,7 +298,8 @@ def _check_names_bounded(body: bytes) -> None:
     if quotes > _QUOTES_MAX:
         names = ", ".join(_Bulk.__struct_fields__)
         raise invalid_request(
-            f"The request body holds more than {_QUOTES_MAX // 2} names and strings outside of {names}. Send only fields that the API knows."
+            f"The request body holds more than {_QUOTES_MAX // 2} names and strings outside of"
+            f" {names}. Send only fields that the API knows."
         )
 
 
@@ -303,13 +312,17 @@ def _quotes(text: bytes) -> int:
 def _why_unreadable(error: Exception) -> str:
     """What to do about a body that is not a JSON object, without quoting from it."""
     if isinstance(error, RecursionError):
-        return "The request body is nested too deeply. Send a JSON object with less than a few hundred levels."
+        return (
+            "The request body is nested too deeply. Send a JSON object with less than a few hundred"
+            " levels."
+        )
     if isinstance(error, UnicodeDecodeError):
         return "The request body is not valid UTF-8. Send a JSON object encoded as UTF-8."
     if isinstance(error, msgspec.ValidationError):
         return "The request body is JSON but not an object. Send a JSON object with a `model`."
     at = re.search(r"byte \d+", str(error))
-    return f"The request body is not valid JSON{f' (at {at[0]})' if at else ''}. Send a JSON object with a `model`."
+    where = f" (at {at[0]})" if at else ""
+    return f"The request body is not valid JSON{where}. Send a JSON object with a `model`."
 
 
 def _string(raw: msgspec.Raw | None) -> str | None:

@@ -1,5 +1,4 @@
-"""JSON objects looked at as text: each value's offsets, names that occur twice, escapes that stand
-for no character.
+"""Looks at JSON objects as text: offsets of values, names that occur twice, escapes for nothing.
 
 All of it is one pass of possessive regular expressions: linear, and nothing recursive that depth
 could break.
@@ -21,7 +20,8 @@ _SPACE = b" \t\r\n"
 # Text up to the first escape that is a lone surrogate (or none at all), so many escapes at a time;
 # and that escape.
 _SOUND = re.compile(
-    rb"[^\\]*+(?:\\(?:[^u]|u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?![dD][89a-fA-F])))[^\\]*+){0,16384}+",
+    rb"[^\\]*+(?:\\(?:[^u]|u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?![dD][89a-fA-F])))[^\\]*+){0,16384}+",
     re.DOTALL,
 )
 _LONE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -39,13 +39,13 @@ class Ambiguous(Exception):
 
 
 def walk(text: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[dict[str, tuple[int, int]], int]:
-    """[start, end) of each value in `text`, and the offset behind its `{`, given what a decoder
-    read from it; Ambiguous if a name occurs twice.
+    """[start, end) of each value in `text`, and the offset behind its `{`.
+
+    `fields` is what a decoder read from it. Ambiguous if a name occurs twice.
 
     The proof: `fields` holds the LAST value of each name. If name after name the text goes on with
-    exactly that value and ends behind the last one, then there is
-    no room in it for another. Names are compared as decoded, so an escaped spelling is the same
-    name.
+    exactly that value and ends behind the last one, then there is no room in it for another. Names
+    are compared as decoded, so an escaped spelling is the same name.
     """
     laid_out = _laid_out(text, fields)
     if laid_out is not None:
@@ -117,8 +117,7 @@ def holds(text: bytes, sought: bytes) -> bool:
 
 
 def repair_surrogates(text: bytes) -> bytes | None:
-    """The text with each lone surrogate escape replaced by the replacement character's, length and
-    offsets kept.
+    """The text with each lone surrogate escape replaced, length and offsets kept.
 
     None if there is none, or if there are so many, or so much text, that it is not worth the time.
     """

@@ -1,10 +1,8 @@
-"""What an answer states about its usage: each object read, the objects of one answer merged, and
-the counts that the numbers prove.
+"""Reads what an answer states about its usage, merges its objects, and proves its counts.
 
 Whole numbers from 0 to 2^53 count, also written as 700.0 or "700"; anything else is as if it were
-not there. A zero never hides a number: layers between a
-vendor and its client fill names in that they know nothing of, in the same object or in one that
-comes earlier or later.
+not there. A zero never hides a number: layers between a vendor and its client fill names in that
+they know nothing of, in the same object or in one that comes earlier or later.
 """
 
 from __future__ import annotations
@@ -116,8 +114,7 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
         return self.total_tokens is not None and self.total_tokens == whole.total_tokens
 
     def growth(self, earlier: Stated | None) -> int:
-        """By how much more output is stated than earlier: what was written in between may be in
-        it."""
+        """By how much more output is stated than before; text since then may be in it."""
         if earlier is None:
             return 1
         if self.output_tokens is None or earlier.output_tokens is None:
@@ -128,13 +125,11 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
         """The counts as `Usage`, in the reading that the numbers prove.
 
         A total that comes out only with the reasoning or the cached tokens added, and a part larger
-        than its whole, prove that these lie beside: they are added.
-        What a total has beyond all that is stated was thought unseen, so it is output. A side that
-        is missing follows from the total. Whatever does not
-        come out is marked `inconsistent`. `embeddings` have no output, and none is without an
-        input.
-        Without `cached_inside_input` the vendor counts what is read from and written to its cache
-        beside its prompt tokens; its total may hold that or not.
+        than its whole, prove that these lie beside: they are added. What a total has beyond all
+        that is stated was thought unseen, so it is output. A side that is missing follows from the
+        total. Whatever does not come out is marked `inconsistent`. `embeddings` have no output, and
+        none is without an input. Without `cached_inside_input` the vendor counts what is read from
+        and written to its cache beside its prompt tokens; its total may hold that or not.
         """
         if embeddings:
             input_tokens = (

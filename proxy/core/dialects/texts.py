@@ -1,5 +1,4 @@
-"""The text of an answer on its way to be counted: gathered as it flows by, handed out in blocks
-that can be counted elsewhere and dropped."""
+"""Gathers the text of an answer as it flows by, and hands it out in blocks to be counted."""
 
 from __future__ import annotations
 
@@ -79,8 +78,10 @@ class Texts:
         return blocks
 
     def tokens(self, delivered_bytes: int) -> int | None:
-        """Tokens of the whole answer, of which `delivered_bytes` of text were delivered; what was
-        not counted is extrapolated. None: nothing to go by."""
+        """Tokens of the whole answer, of which `delivered_bytes` of text were delivered.
+
+        What was not counted is extrapolated. None: there is nothing to go by.
+        """
         counted = self.counting.tokens
         if counted is None or self.whole or self._taken_bytes == 0:
             return counted

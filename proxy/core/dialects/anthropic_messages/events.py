@@ -1,8 +1,8 @@
-"""What stands in one event of a stream, or in one message: who answers, what was written, why it
-ends, and where the usage is.
+"""What stands in one event of a stream, or in one message.
 
-An event is read into a few members that stay text until they are looked at. What is not known by
-its type is passed over: results of tools, citations and signatures were not written by the model.
+It tells who answers, what was written, why it ends, and where the usage is. An event is read into a
+few members that stay text until they are looked at. An unknown type is passed over: results of
+tools, citations and signatures were not written by the model.
 """
 
 from __future__ import annotations
@@ -91,8 +91,10 @@ def read_event(data: bytes) -> MessageEvent | None:
 
 
 def kind_of(event: MessageEvent) -> bytes:
-    """The type of an event; where none is named, the one that its members are of. Empty: it is none
-    of this wire."""
+    """The type of an event; where none is named, the type that has its members.
+
+    Empty: it is no event of this wire.
+    """
     kind = word(event.type)
     if kind:
         return kind

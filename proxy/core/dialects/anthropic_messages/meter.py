@@ -34,7 +34,7 @@ class MessageMeter(AnswerMeter):
 
     The output that `message_start` states is a placeholder: no text came before it. What
     `message_delta` states is the whole answer's so far, and final once a reason to stop stands in
-    one. A stream that ends without its end has failed, whoever closed it.
+    one. A stream that ends without its end has failed, whichever side closed it.
     """
 
     __slots__ = ("_delivered", "_known", "_statement")

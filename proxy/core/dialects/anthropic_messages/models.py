@@ -9,8 +9,11 @@ _CREATED_S_MAX = 2**40
 
 
 def model_list(entries: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """`{"data": [{"type", "id", "display_name", "created_at", …}], "has_more", "first_id",
-    "last_id"}`, whole: what a vendor says beside these members stays."""
+    """A list of models in this shape, whole.
+
+    `{"data": [{"type", "id", "display_name", "created_at", …}], "has_more", "first_id",
+    "last_id"}`: what a vendor says beside these members stays.
+    """
     data = [_entry(entry) for entry in entries]
     ids = [entry["id"] for entry in data]
     return {

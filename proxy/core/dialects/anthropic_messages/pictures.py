@@ -89,8 +89,10 @@ def inlined(
 
 
 def count_images(body: bytes) -> int | None:
-    """The `image` blocks of all messages, for prices per image; None if the body cannot be read
-    that far."""
+    """The number of `image` blocks in all messages, for prices per image.
+
+    None if the body cannot be read that far.
+    """
     if body.find(b"image") < 0 and body.find(b"\\u") < 0:
         return 0  # neither spelt out nor in escapes
     try:

@@ -1,7 +1,7 @@
 """The prompt of a request's body, counted with a vocabulary.
 
-The vendor publishes no rules, so nothing here is exact: each text is counted as it stands, and
-what wraps it by a few tokens.
+The vendor publishes no rules, so nothing here is exact: each text is counted as it stands, and what
+wraps it by a few tokens.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ _PICTURES: Final = "image"
 def count_prompt(
     call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], count: Count
 ) -> Prompt | None:
-    """What the prompt comes to, or None for a body that cannot be decoded as a whole (its top level
-    could)."""
+    """What the prompt comes to, or None for a body that cannot be decoded as a whole.
+
+    Its top level could be.
+    """
     try:
         fields = _fields_decoder.decode(repair_surrogates(body) or body)
         read = {

@@ -1,5 +1,4 @@
-"""How this API says no: the body of an error, the event of one in a stream, and the fields that
-tell how the caller's limits stand."""
+"""How this API says no, as an answer and as an event, and how it tells limits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""What is whole in an event or an answer that is damaged beyond repair: names, why it ended, and
-above all its usage."""
+"""Finds what is whole in an event or an answer that is damaged beyond repair.
+
+That is names, why it ended, and above all its usage.
+"""
 
 from __future__ import annotations
 

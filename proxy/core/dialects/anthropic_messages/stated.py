@@ -1,8 +1,8 @@
 """What a message states about its usage, and how the statements of one stream come together.
 
 On this wire the input counts what was neither read from the cache nor written to it; both lie
-beside it. Each statement of a stream is of the whole answer so far, so nothing is ever added, and
-a zero or a null takes nothing back. `iterations` lists what the vendor did for one request:
+beside it. Each statement of a stream is of the whole answer so far, so nothing is ever added, and a
+zero or a null takes nothing back. `iterations` lists what the vendor did for one request:
 summing-ups of the context (`compaction`) are billed and are not in the top level, so they are added
 once, at the end.
 """
@@ -23,8 +23,10 @@ _object_decoder = msgspec.json.Decoder(dict[str, object])
 
 
 class Statement(msgspec.Struct, frozen=True, gc=False):
-    """One usage object, or several of one stream as one: the answer's own counts, and those of the
-    summing-ups that are billed beside them."""
+    """One usage object, or several of one stream as one.
+
+    It has the answer's own counts, and those of the summing-ups that are billed beside them.
+    """
 
     own: Stated
     beside: tuple[Stated, ...] = ()

@@ -1,5 +1,6 @@
-"""The dialect of OpenAI's chat completions, completions and embeddings, as OpenAI and the many
-vendors that follow it speak it.
+"""The dialect of OpenAI's chat completions, completions and embeddings.
+
+Many vendors follow it.
 
 `dialect.py` is its face to the data path. `call.py` reads a request, `meter.py` an answer as it
 flows by; `text.py` measures delivered text and `shapes.py` knows where each vendor puts its usage.

@@ -1,10 +1,9 @@
-"""How much a request may use at most, as far as its body says: how many answers it asks for, and
-whether its prompt is text alone.
+"""How much a request may use at most, as far as its body says.
 
-For limits that admit only what can be bounded. Whatever could be read in two ways counts as "cannot
-be told": parts of a message are known to be text or
-count as something else, since vendors invent new ones (videos, documents, sounds by reference) all
-the time.
+It tells how many answers it asks for, and whether its prompt is text alone. Limits that admit only
+what can be bounded ask for it. Whatever could be read in two ways counts as "cannot be told": parts
+of a message are known to be text or count as something else, since vendors invent new ones (videos,
+documents, sounds by reference) all the time.
 """
 
 from __future__ import annotations
@@ -96,8 +95,10 @@ _tools_decoder = msgspec.json.Decoder(list[_Tool])
 
 
 def answers_max(endpoint: str, fields: Mapping[str, msgspec.Raw]) -> int | None:
-    """How many answers, each up to the cap on its tokens, this request may get; 0: its answer is no
-    text. None: that cannot be told."""
+    """How many answers, each up to the cap on its tokens, this request may get.
+
+    0: its answer is no text. None: that cannot be told.
+    """
     if endpoint == EMBEDDINGS:
         return 0
     if _is_beyond_text(fields):
@@ -110,8 +111,10 @@ def answers_max(endpoint: str, fields: Mapping[str, msgspec.Raw]) -> int | None:
 
 
 def names_media(body: bytes) -> bool:
-    """Whether a name of media stands in quotes anywhere in this body, or may stand there in
-    escapes. Most have none, so that nothing of them need be looked through for media."""
+    """Whether a name of media stands in quotes anywhere in this body, or may stand in escapes.
+
+    Most bodies have none, so that they need not be looked through for media.
+    """
     return (
         len(body) > _MEDIA_BYTES_MAX
         or _MEDIA.search(body) is not None
@@ -120,8 +123,10 @@ def names_media(body: bytes) -> bool:
 
 
 def holds_media(fields: Mapping[str, msgspec.Raw], *, named: bool = True) -> bool:
-    """Whether there may be anything but text in the prompt, or its vendor may add to it; looked for
-    in the size that is worth it. `named`: what `names_media` says of the body."""
+    """Whether there may be anything but text in the prompt, or its vendor may add to it.
+
+    It is looked for in the size that is worth it. `named`: what `names_media` says of the body.
+    """
     if _is_beyond_text(fields):
         return True
     if not named:

@@ -1,5 +1,4 @@
-"""The text that was delivered so far: read from events and answers, assembled as a client does,
-measured, and handed on to be counted."""
+"""The text that was delivered so far: read, assembled as a client does, measured, handed on."""
 
 from __future__ import annotations
 
@@ -72,8 +71,10 @@ class Delivered:
         return self._assembly.several_choices
 
     def take_chunk(self, chunk: bytes) -> int | None:
-        """A whole chunk that is one event like the last, which is what nearly every chunk is; None
-        if it is not."""
+        """A whole chunk that is one event like the last, as nearly every chunk is.
+
+        None if it is not.
+        """
         if self._framed is None or self._text is None:
             return None
         inside = self._framed.text(chunk)
@@ -112,8 +113,10 @@ class Delivered:
         return len(pieces), new
 
     def take(self, data: bytes, answer: Answer) -> tuple[list[Choice], int, Piece | None]:
-        """An event or an answer that was read as JSON: its choices, the new bytes, and its only
-        text."""
+        """Takes an event or an answer that was read as JSON.
+
+        Returns its choices, the new bytes, and its only text.
+        """
         try:
             return self._take(read_choices(answer.choices))
         except TooMuch:
@@ -129,8 +132,7 @@ class Delivered:
         return choices_of(answer.choices), len(data), None
 
     def learn(self, event: bytes, only: Piece | None) -> None:
-        """This event held nothing but text: if it was one text, `only`, the next events may be
-        alike."""
+        """This event held nothing but text. If it was one text, `only`, the next may be alike."""
         if only is not None and self._shapes_left:
             key, text = only
             self._shapes_left -= 1

@@ -1,9 +1,8 @@
-"""Asking a stream for its usage on a client's behalf: what is spliced into the request, and what is
-taken out of the answer again.
+"""Asks a stream for its usage on a client's behalf.
 
 Nothing is parsed and written anew: the request gets one member more (or one value replaced) at a
-known offset, the answer loses at most
-the one event that the client did not ask for. Every other byte stays.
+known offset, and the answer loses at most the one event that the client did not ask for. Every
+other byte stays.
 """
 
 from __future__ import annotations
@@ -39,8 +38,10 @@ _FAILURES = ("error", "message")
 
 
 def splice(body: bytes, call: Call) -> bytes | None:
-    """The body that also asks for usage, or None if it asks already, streams nothing, or says
-    something that only its vendor can answer."""
+    """The body that also asks for usage, or None.
+
+    None if it asks already, streams nothing, or says something that only its vendor can answer.
+    """
     if not call.stream or call.include_usage is True or call.endpoint not in STREAMS:
         return None
     span = call.spans.get("stream_options")
@@ -67,13 +68,12 @@ def splice(body: bytes, call: Call) -> bytes | None:
 
 class UsageEventFilter:
     """Passes an event stream on without its usage event, byte for byte else. `feed` gives what may
-    be forwarded now; `end` what is left.
+    be forwarded now; `end` the rest.
 
     Only an event that is not whole yet is held back, and none longer than `event_bytes_max`: such a
-    one passes unread, as the meter leaves it unread, however it
-    comes. Each byte is searched and copied a fixed number of times, however small the chunks.
-    Total: no input makes it raise.
-    A body that is one object and nothing else is an answer and no stream: it passes.
+    one passes unread, as the meter leaves it unread, however it comes. Each byte is searched and
+    copied a fixed number of times, however small the chunks. Total: no input makes it raise. A body
+    that is one object and nothing else is an answer and no stream: it passes.
     """
 
     __slots__ = ("_after_cr", "_alone", "_held", "_max", "_open", "_searched")
@@ -137,8 +137,7 @@ class UsageEventFilter:
         return b"".join(out)
 
     def end(self) -> bytes:
-        """What the stream ended inside of: passed on, unless it is the usage event without its last
-        line end."""
+        """What the stream ended inside of: passed on, unless it is the usage event."""
         held = bytes(self._held)
         self._held.clear()
         answer = self._alone and held.lstrip().startswith(b"{")
@@ -149,9 +148,8 @@ def is_usage_event(event: bytes) -> bool:
     """Whether this event (as its bytes came) states usage and holds nothing of the answer.
 
     A stream that asks for its usage gets such an event, and a loop over `chunk.choices[0]` that did
-    not ask dies of it. What else vendors
-    put into it (timings, prices, lists of nothing, choices that say nothing) comes with the usage
-    and goes with it.
+    not ask dies of it. What else vendors put into it (timings, prices, lists of nothing, choices
+    that say nothing) comes with the usage and goes with it.
     """
     if _USAGE.search(event) is None:
         return False

@@ -1,4 +1,4 @@
-"""The meter of chats, completions and embeddings: what is stated of their use, and how much text came."""
+"""The meter of chats, completions and embeddings: the stated usage, and how much text came."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ class ChatMeter:
     goes_on: ClassVar[bool] = False
 
     __slots__ = (
-        "_answered", "_body", "_cached_inside_input", "_delivered", "_ended", "_event_bytes_max", "_finished", "_heads_left",
-        "_measure_bytes", "_measure_tokens", "_parser", "_read", "_running", "_stated",
-        "done", "error", "finish_reason", "model_served", "response_id", "service_tier", "texts", "unreadable", "usage", "usage_current", "usage_final",
-    )  # fmt: skip
+        "_answered", "_body", "_cached_inside_input", "_delivered", "_ended", "_event_bytes_max",
+        "_finished", "_heads_left", "_measure_bytes", "_measure_tokens", "_parser", "_read",
+        "_running", "_stated", "done", "error", "finish_reason", "model_served", "response_id",
+        "service_tier", "texts", "unreadable", "usage", "usage_current", "usage_final",
+    )  # fmt: skip  # rows, not a column of 25 lines
 
     def __init__(
         self,
@@ -66,8 +67,7 @@ class ChatMeter:
         self.usage_final = False
         self._stated: Stated | None = None
         self._running = True  # what is stated beside a choice may be a running total
-        # whether it holds an answer; None: that cannot be told yet
-        self._answered: bool | None = None
+        self._answered: bool | None = None  # None: whether it holds one cannot be told yet
         self.done = False
         self.error = False
         self.finish_reason: str | None = None
@@ -117,8 +117,9 @@ class ChatMeter:
 
     @property
     def output_so_far(self) -> int:
-        """Output tokens that a client can have read, by the best that is known: a total that was
-        stated with the last text, else by that text.
+        """Output tokens that a client can have read, by the best that is known.
+
+        That is a total that was stated with the last text, else that text.
 
         An event or a JSON answer that is not over is in no client's hands, and most of a large one
         is no text: cited pages, a picture.
@@ -306,9 +307,8 @@ class ChatMeter:
         """Whether a stated output counts all that was delivered.
 
         One beside a choice does not if text came and it has not grown: it is the same figure in
-        each event. If it fell, each is of its own event alone; if there
-        are several choices, each is of its own choice, as vLLM states it. Then none beside a choice
-        is a total.
+        each event. If it fell, each is of its own event alone; if there are several choices, each
+        is of its own choice, as vLLM states it. Then none beside a choice is a total.
         """
         assert self._stated is not None, "it was merged before"
         if self.usage_current or not has_choices(answer):

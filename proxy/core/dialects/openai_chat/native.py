@@ -1,10 +1,9 @@
-"""Answers of servers that answer in their own API's form to a request in this one, read as if they
-had answered in it.
+"""Reads answers in a server's own form as if they had come in this API's.
 
-Seen behind gateways that pass an answer on unread: Ollama's (`message` or `response`,
-`prompt_eval_count`, `eval_count`), Cloudflare Workers AI's (`response`, in a `result`) and
-Google's (`candidates`, `usageMetadata`). Only their places differ; `stated.py` knows the names of
-their counts.
+They are seen behind gateways that pass an answer on unread: Ollama's (`message` or `response`,
+`prompt_eval_count`, `eval_count`), Cloudflare Workers AI's (`response`, in a `result`) and Google's
+(`candidates`, `usageMetadata`). Only their places differ; `stated.py` knows the names of their
+counts.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ _CANDIDATES_MAX = 128
 
 
 class Native(msgspec.Struct, gc=False):
-    """The top level of an event or an answer, as far as one of these servers has members of its
-    own."""
+    """The members of their own that these servers have at the top of an event or an answer."""
 
     message: msgspec.Raw = _ABSENT
     response: msgspec.Raw = _ABSENT
@@ -55,8 +53,7 @@ def read_native(data: bytes) -> Native:
 
 
 def wrapped_in(native: Native) -> bytes | None:
-    """The answer that another one is wrapped around, as Cloudflare's API does: `{"result": {…},
-    "success": true}`."""
+    """The answer inside another, as Cloudflare wraps it: `{"result": {…}, "success": true}`."""
     for raw in (native.result, native.response):
         if bytes(memoryview(raw)[:1]) == b"{":
             return bytes(raw)

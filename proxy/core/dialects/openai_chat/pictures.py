@@ -4,8 +4,8 @@ by a rule of its own.
 Whatever is taken out of the text has to be proved, since the client writes the request. It is the
 value of `image_url.url` in a part of the type `image_url`: a data URL of an image, base64 to its
 end, that begins like a picture. Or it is base64 in `input_audio.data` of a part of the type
-`input_audio`, and begins like a sound. Everything else counts with all of its bytes: base64 anywhere
-else, files (they may hold text), and what cannot be read.
+`input_audio`, and begins like a sound. All else counts with all of its bytes: base64 anywhere else,
+files (they may hold text), and what cannot be read.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _SOUND = re.compile(rb'"(?:data:audio' + _MEDIA_TYPE + rb")?", re.IGNORECASE)
 
 
 class Inlined(msgspec.Struct, frozen=True, gc=False):
-    """What is no text among the bytes of `messages`: `size_bytes` in all, of which `sound_bytes`
-    are sounds.
+    """What is no text among the bytes of `messages`.
 
-    `spans` are their places in it, [start, end), in order.
+    `size_bytes` in all, of which `sound_bytes` are sounds. `spans` are their places in it, [start,
+    end), in order.
     """
 
     size_bytes: int = 0
@@ -143,14 +143,17 @@ def _inlined(text: bytes, parts: list[_Part], kind: str) -> Inlined:
 
 
 def count_images(body: bytes) -> int | None:
-    """The `image_url` parts of all messages, for prices per image; None if the body cannot be read
-    that far."""
+    """The number of `image_url` parts in all messages, for prices per image.
+
+    None if the body cannot be read that far.
+    """
     return count_pictures(body, member="messages", kind=CHAT_PICTURE)
 
 
 def count_pictures(body: bytes, *, member: str, kind: str) -> int | None:
-    """The parts of this kind in all messages, which stand in this member; None if the body cannot
-    be read that far.
+    """The number of parts of this kind in all messages, which stand in this member.
+
+    None if the body cannot be read that far.
 
     What is not as the API describes it counts nothing. Of more messages or parts than are looked
     through, whatever may be such a part counts as one.

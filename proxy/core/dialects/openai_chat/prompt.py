@@ -22,8 +22,10 @@ _FORM: Final = "response_format"  # stays JSON
 def count_prompt_of(
     call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], count: Count
 ) -> Prompt | None:
-    """What the prompt comes to, or None for a body that cannot be decoded as a whole (its top level
-    could)."""
+    """What the prompt comes to, or None for a body that cannot be decoded as a whole.
+
+    Its top level could be.
+    """
     try:
         fields = _fields_decoder.decode(repair_surrogates(body) or body)
         read = {

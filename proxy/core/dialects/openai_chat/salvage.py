@@ -15,7 +15,8 @@ _USAGE = re.compile(rb'(?<!\\)"usage"[ \t\r\n]*+:[ \t\r\n]*+(?=\{)')
 _FINISH = re.compile(rb'(?<!\\)"finish_reason"[ \t\r\n]*+:[ \t\r\n]*+("[a-z_]{1,64}")')
 _CHOICES = re.compile(rb'(?<!\\)"choices"[ \t\r\n]*+:(?![ \t\r\n]*+(?:null|\[[ \t\r\n]*+\]))')
 _ERROR = re.compile(
-    rb'(?<!\\)"(?:error"[ \t\r\n]*+:[ \t\r\n]*+(?:\{[ \t\r\n]*+[^} \t\r\n]|"[^"])|(?:object|type)"[ \t\r\n]*+:[ \t\r\n]*+"error")'
+    rb'(?<!\\)"(?:error"[ \t\r\n]*+:[ \t\r\n]*+(?:\{[ \t\r\n]*+[^} \t\r\n]|"[^"])'
+    rb'|(?:object|type)"[ \t\r\n]*+:[ \t\r\n]*+"error")'
 )
 _USAGES_MAX: Final = 8
 _USAGE_BYTES_MAX: Final = 64 * 1024
@@ -23,8 +24,9 @@ _loose = json.JSONDecoder(strict=False)
 
 
 def salvaged(data: bytes) -> dict[str, msgspec.Raw]:
-    """The members of an answer that are whole although it is not: its names, its usage, the last
-    finish reason, and whether it is an error.
+    """The members of a broken answer that are whole.
+
+    They are its names, its usage, the last finish reason, and whether it is an error.
 
     Of a large one they are looked for at both of its ends.
     """

@@ -1,5 +1,4 @@
-"""Where each vendor says what: the top level of an event or a JSON answer, its errors, its choices
-and its usage.
+"""Where each vendor puts what, in an event or a JSON answer: errors, choices, usage.
 
 Usage is looked for in `usage`, `x_groq.usage` (Groq) and `choices[*].usage` (Moonshot); `stated.py`
 reads the numbers. Answers in the form of another API are read by `native.py`.
@@ -153,8 +152,10 @@ def _fails(raw: msgspec.Raw) -> bool:
 
 
 def tells_failure(value: object) -> bool:
-    """Whether an error or a message says that something failed: not where it is made of nothing, of
-    zeros and of words that all is well."""
+    """Whether an error or a message says that something failed.
+
+    It does not where it is made of nothing, of zeros, or of words that all is well.
+    """
     rest = [value]
     while rest:
         item = rest.pop()

@@ -40,8 +40,9 @@ _any_decoder = msgspec.json.Decoder()
 
 
 def holds_answer(answer: Answer) -> bool:
-    """Whether something of an answer is in it: data, or a choice that is finished or holds more
-    than the speaker's role.
+    """Whether something of an answer is in it: data, or a choice that holds something or ends.
+
+    The speaker's role alone is nothing.
 
     What a choice holds under names that are not known counts: it was delivered, whatever it is.
     """
@@ -58,8 +59,7 @@ def holds_answer(answer: Answer) -> bool:
 
 
 def begins_answer(data: bytes) -> bool:
-    """Whether there is a choice or data, or the beginning of one, in what cannot be read as
-    JSON."""
+    """Whether a choice or data, or the beginning of one, is in what cannot be read as JSON."""
     return _BEGINS.search(data) is not None
 
 

@@ -1,9 +1,7 @@
-"""Events looked at as bytes: their strings, and those that differ from the last one in nothing but
-their text.
+"""Looks at events as bytes: their strings, and those that differ from the last in text alone.
 
 In valid JSON a quote inside a string is escaped, so `"content":"` can only be a name and the start
-of its string value: text that looks like JSON cannot be
-mistaken for it.
+of its string value: text that looks like JSON cannot be mistaken for it.
 """
 
 from __future__ import annotations
@@ -16,7 +14,8 @@ import msgspec
 from proxy.core.dialects.json_text import JSON_ERRORS, plain
 
 _TEXTS = re.compile(
-    rb'"(?:c(?:ontent)|re(?:asoning(?:_content|_text)?|fusal)|t(?:ext|ranscript|hinking)|arguments|name|input)"[ \t\r\n]*+:[ \t\r\n]*+'
+    rb'"(?:c(?:ontent)|re(?:asoning(?:_content|_text)?|fusal)|t(?:ext|ranscript|hinking)'
+    rb'|arguments|name|input)"[ \t\r\n]*+:[ \t\r\n]*+'
     rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"',
     re.DOTALL,
 )
@@ -36,13 +35,12 @@ def strings_in(event: bytes) -> list[bytes]:
 
 
 class Shape:
-    """An event seen before, as what stands around its one text: the next event that differs in
-    nothing but the text is measured by comparing.
+    """What stands around the one text of an event: the next one like it is measured by comparing.
 
     A stream's events are alike to the byte but for the text (and OpenAI's `obfuscation`, random
-    padding behind it). What was around the text held no usage, error
-    or finish_reason then, so it holds none now; and what is between the quotes is one string if it
-    has no quote in it, or decodes as one.
+    padding behind it). What was around the text held no usage, error or finish_reason then, so it
+    holds none now; and what is between the quotes is one string if it has no quote in it, or
+    decodes as one.
     """
 
     __slots__ = ("_before", "_behind", "_end_bytes", "_padding", "_start_bytes")
@@ -58,8 +56,10 @@ class Shape:
 
     @classmethod
     def of(cls, event: bytes, text: bytes) -> Shape | None:
-        """The shape of an event whose only text, read by its structure, is this one; None if it
-        cannot be told where in the event it stands."""
+        """The shape of an event whose only text, read by its structure, is this one.
+
+        None if it cannot be told where in the event it stands.
+        """
         found = [
             match.span(1)
             for match in _TEXTS.finditer(event, max(event.find(_CHOICES), 0))
@@ -78,13 +78,14 @@ class Shape:
         return cls(event[:start], event[end:padded], event[padding_end:])
 
     def framed(self) -> Shape:
-        """The same event as a whole chunk, in the frame that nearly all send: what is of this shape
-        need not be parsed for events either."""
+        """The same event as a whole chunk, in the frame that nearly all send.
+
+        What is of this shape need not be parsed for events either.
+        """
         return Shape(b"data: " + self._before, self._padding, self._behind + b"\n\n")
 
     def text(self, event: bytes) -> bytes | None:
-        """What stands between the quotes of this event's text, or None if it is not of this
-        shape."""
+        """What stands between the quotes of this event's text; None if it is of another shape."""
         if not event.startswith(self._before) or not event.endswith(self._behind):
             return None
         inside = event[self._start_bytes : -self._end_bytes]
@@ -105,8 +106,10 @@ class Shape:
         return inside
 
     def texts(self, events: list[bytes], at: int, bytes_max: int) -> list[bytes]:
-        """The texts of as many events from `at` on as are of this shape one after the other, and
-        have a text of at most so many bytes without an escape."""
+        """The texts of the events of this shape from `at` on, one after the other.
+
+        Each has at most so many bytes, and no escape.
+        """
         found: list[bytes] = []
         if self._padding:
             return found

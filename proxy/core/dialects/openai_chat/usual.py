@@ -1,8 +1,8 @@
 """A chat completion as nearly every vendor sends it, read in one decode.
 
 It has one choice that ended in an ordinary way, whose message holds text and nothing else that was
-written. Whatever is different is none, and takes the careful way of `shapes.py` and `written.py`;
-a test holds that both say the same. It takes a fifth of their time.
+written. Whatever is different is none, and takes the careful way of `shapes.py` and `written.py`; a
+test holds that both say the same. It takes a fifth of their time.
 """
 
 from __future__ import annotations

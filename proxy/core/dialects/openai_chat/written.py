@@ -1,12 +1,10 @@
 """What a model wrote, read from the choices of an event or an answer by their structure.
 
 A client reads these members of a choice, and so does this: `delta`, else `text`, else `message`; in
-them the content,
-a refusal, the reasoning, a transcript, and the names and arguments of calls. What else vendors put
-there (pages that
-were cited, results of tools, safety reports, log probabilities) was not written by the model, and
-is passed over
-without being made into objects. The work is bounded, whatever an answer holds.
+them the content, a refusal, the reasoning, a transcript, and the names and arguments of calls. What
+else vendors put there (pages that were cited, results of tools, safety reports, log probabilities)
+was not written by the model, and is passed over without being made into objects. The work is
+bounded, whatever an answer holds.
 """
 
 from __future__ import annotations
@@ -101,8 +99,10 @@ def finish_of(choices: list[Choice]) -> str | None:
 
 
 def texts_of(choices: list[Choice]) -> list[tuple[Key, int, bytes]]:
-    """Each text that is not empty: its key, the rank of the member it comes from (0 is `delta`),
-    its UTF-8. Raises like `read_choices`."""
+    """Each text that is not empty: its key, its rank, its UTF-8. Raises like `read_choices`.
+
+    The rank is that of the member it comes from; 0 is `delta`.
+    """
     found: list[tuple[Key, int, bytes]] = []
     for number, choice in enumerate(choices):
         for rank, member in enumerate((choice.delta, choice.text, choice.message)):

@@ -1,5 +1,5 @@
 """The dialect of OpenAI's Responses, as OpenAI and those that follow it speak it.
 
-`call.py` reads a request, `meter.py` an answer as it flows by; `events.py` and `items.py` know where
-each text stands, `delivered.py` counts it once.
+`call.py` reads a request, `meter.py` an answer as it flows by. `events.py` and `items.py` know
+where each text stands, and `delivered.py` counts it once.
 """

@@ -31,8 +31,10 @@ def kept_path(path: str) -> KeptPath | None:
 
 
 def known_as(answer_id: str) -> str:
-    """The id by which a response is known here: its own, or what stands for one that is too long
-    for a record. Cut short, two could be one."""
+    """The id by which a response is known here: its own, or what stands for one too long.
+
+    Cut short for a record, two could be one.
+    """
     if len(answer_id) <= _ID_CHARS_MAX:
         return answer_id
     return f"sha256:{hashlib.sha256(answer_id.encode('utf-8', 'surrogatepass')).hexdigest()}"

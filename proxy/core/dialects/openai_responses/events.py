@@ -1,5 +1,4 @@
-"""What each event of a response's stream brings: new text, the whole of a text once more, an item,
-or the response itself.
+"""What each event of a response's stream brings: new text, a whole text, an item, the response.
 
 Every text comes several times: in pieces, then whole in events that end with `.done`, in its part,
 in its item, and in the response of the last event. Some servers leave out one or another of them.

@@ -1,5 +1,7 @@
-"""The prompt of a request's body, counted with a vocabulary: by the rules of chats, whose messages
-its items are in another form."""
+"""Counts the prompt of a request by the rules of chats.
+
+Its items are the messages of chats in another form.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,10 @@ _PART_TEXTS: Final = ("text", "refusal")
 def count_prompt_of(
     call: Call, body: bytes, name: str, image_rules: Sequence[ImageRule], count: Count
 ) -> Prompt | None:
-    """What the prompt comes to, or None for a body that cannot be decoded as a whole (its top level
-    could)."""
+    """What the prompt comes to, or None for a body that cannot be decoded as a whole.
+
+    Its top level could be.
+    """
     try:
         fields = _fields_decoder.decode(repair_surrogates(body) or body)
         read = {

@@ -134,8 +134,7 @@ def text(raw: msgspec.Raw) -> str | None:
 
 
 def stated_in(usage: msgspec.Raw, tools: msgspec.Raw) -> Stated | None:
-    """What these two members of a response state: its tokens, and beside them the searches that are
-    billed."""
+    """What these two members of a response state: its tokens, and the searches beside them."""
     if bytes(memoryview(usage)[:1]) != b"{":
         return None
     stated = read_stated(_object(usage), upstream_cost_nano=stated_cost_nano(usage))

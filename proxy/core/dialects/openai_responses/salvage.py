@@ -17,12 +17,14 @@ _MEMBER = re.compile(
 _USAGE = re.compile(rb'(?<!\\)"usage"[ \t\r\n]*+:[ \t\r\n]*+(?=\{)')
 _ERROR = re.compile(rb'(?<!\\)"error"[ \t\r\n]*+:[ \t\r\n]*+(?:\{[ \t\r\n]*+[^} \t\r\n]|"[^"])')
 _RESPONSE = re.compile(
-    rb'(?<!\\)"type"[ \t\r\n]*+:[ \t\r\n]*+"response\.(created|queued|in_progress|completed|incomplete|failed|cancelled|done)"'
+    rb'(?<!\\)"type"[ \t\r\n]*+:[ \t\r\n]*+"response\.'
+    rb'(created|queued|in_progress|completed|incomplete|failed|cancelled|done)"'
     rb'|(?<!\\)"object"[ \t\r\n]*+:[ \t\r\n]*+"response'
 )
 _ENDS: Final = (b"completed", b"incomplete", b"failed", b"cancelled", b"done")
 _TEXT = re.compile(
-    rb'"(?:delta|text|arguments|input|code|refusal)"[ \t\r\n]*+:[ \t\r\n]*+"([^"\\]*+(?:\\.[^"\\]*+)*+)',
+    rb'"(?:delta|text|arguments|input|code|refusal)"[ \t\r\n]*+:[ \t\r\n]*+'
+    rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)',
     re.DOTALL,
 )
 _USAGES_MAX: Final = 8
@@ -51,8 +53,7 @@ def salvaged(data: bytes) -> Salvage:
 
 
 def response_in(data: bytes) -> Response:
-    """The members of a response that are whole in this piece of it: its names, and the last
-    usage."""
+    """The members of a response that are whole in this piece: its names, and the last usage."""
     members = {
         match[1].decode(): msgspec.Raw(match[2])
         for match in reversed(list(_MEMBER.finditer(data[:_EDGE_BYTES])))

@@ -1,5 +1,7 @@
-"""Reads a copy of an answer on a path that is passed through: the usage it states, and the ids of
-what it makes. Its text is not counted."""
+"""Reads a copy of a passed answer: the usage it states, and the ids of what it makes.
+
+Its text is not counted.
+"""
 
 from __future__ import annotations
 
@@ -123,8 +125,10 @@ class PassMeter:
 
     @property
     def usage_final(self) -> bool:
-        """True where nothing more is to come that is charged: so that the journal has the status
-        before the client can see any of the answer."""
+        """True where nothing more that is charged is to come.
+
+        So the journal has the status before the client can see any of the answer.
+        """
         return self._usage is not None or not self._metered
 
     @property
