@@ -5,8 +5,10 @@ import pytest
 
 from proxy.core.http.headers import (
     NAMES_REMEMBERED_MAX,
+    Fields,
     connection_options,
     first,
+    index,
     inward_filter,
     outward_filter,
     values,
@@ -171,3 +173,14 @@ def test_look_ups_take_any_spelling() -> None:
     assert first(headers, b"content-type") == b"a"
     assert values(headers, b"content-type") == [b"a", b"b"]
     assert first(headers, b"content-typo") is None
+
+
+def test_an_index_finds_what_a_look_through_the_fields_finds() -> None:
+    pairs = [(b"Via", b"1"), (b"accept", b""), (b"VIA", b"2"), (b"X-Odd", b"caf\xe9")]
+    fields = Fields(pairs)
+    assert list(fields) == pairs
+    for name in (b"via", b"accept", b"x-odd", b"absent"):
+        assert list(values(fields, name)) == list(values(pairs, name))
+        assert first(fields, name) == first(pairs, name)
+        assert index(pairs).get(name) == index(fields).get(name)
+    assert (fields.text(b"x-odd"), fields.text(b"absent")) == ("caf\xe9", None)

@@ -11,7 +11,14 @@ import pytest
 from proxy.core.dialects.openai_chat.refusals import limit_fields
 from proxy.core.limits.language import parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of
-from proxy.core.limits.refusals import cut, not_boundable, ratelimit_fields, refusal, tightest
+from proxy.core.limits.refusals import (
+    RateLimitFields,
+    cut,
+    not_boundable,
+    ratelimit_fields,
+    refusal,
+    tightest,
+)
 from proxy.core.limits.state import LimitState, Refused
 
 NOW_MS = (datetime(2026, 11, 22, 12, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
@@ -384,6 +391,12 @@ def test_openais_fields_show_the_tightest_limit_of_each_kind() -> None:
 )
 def test_the_fields_of_every_answer(state: LimitState, policy: str, current: str) -> None:
     assert ratelimit_fields(state, NOW_MS) == (("ratelimit-policy", policy), ("ratelimit", current))
+    remembering = RateLimitFields()
+    for _ in range(2):
+        assert remembering.of(state, NOW_MS) == (
+            (b"ratelimit-policy", policy.encode()),
+            (b"ratelimit", current.encode()),
+        )
     assert f"{policy}{current}".isascii()
 
 

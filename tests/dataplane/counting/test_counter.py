@@ -23,7 +23,13 @@ from proxy.core.tokens.sampling import PIECE_BYTES
 from proxy.dataplane.counting import counter as counter_module
 from proxy.dataplane.counting import exchange_count
 from proxy.dataplane.counting.calibration import Calibration
-from proxy.dataplane.counting.counter import SAMPLES_EVERY, SAMPLES_FIRST, TokenCounter
+from proxy.dataplane.counting.counter import (
+    NOTICED_EVERY,
+    NOTICED_FIRST,
+    SAMPLES_EVERY,
+    SAMPLES_FIRST,
+    TokenCounter,
+)
 from proxy.dataplane.counting.exchange_count import ExchangeCount
 from proxy.dataplane.counting.in_thread import PROMPT_BRACKETS_MAX
 from proxy.dataplane.counting.vocabulary import Vocabularies, Vocabulary
@@ -229,3 +235,14 @@ async def test_answers_are_sampled_until_enough_is_known_and_then_now_and_then(
     assert sampled(writes_text=False) == 0
     learned.input.counted_answers = SAMPLES_FIRST
     assert sampled() == 2
+
+
+async def test_of_a_model_that_is_well_known_one_answer_in_so_many_teaches(tmp_path: Path) -> None:
+    counter = TokenCounter(Vocabularies(tmp_path), Calibration())
+    learned = Learned()
+    learned.output.answers = NOTICED_FIRST - 1
+    assert all(counter.takes_notice(learned) for _ in range(3 * NOTICED_EVERY))
+    learned.output.answers = NOTICED_FIRST
+    noticed = [counter.takes_notice(learned) for _ in range(3 * NOTICED_EVERY)]
+    assert noticed.count(True) == 3
+    await counter.aclose()
