@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 _ZEROS = bytes(1 << 20)
@@ -45,12 +44,3 @@ class SystemDisk:
             if written == 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             offset += written
-
-
-def sync_directory(path: Path) -> None:
-    """Makes the names in a directory durable: a file that was created, renamed or removed there."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

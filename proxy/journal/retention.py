@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from proxy.core.fault_points import FaultPoint
-from proxy.journal.disk import sync_directory
 from proxy.journal.segments import DONE, MAKING, PLAIN, Finished, Segment
+from proxy.system.files import sync_directory
 
 _COPY_BYTES = 256 * 1024
 # entries repeat each other: level 6 takes three times the processor for a fifth less

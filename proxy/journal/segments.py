@@ -10,7 +10,8 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-from proxy.journal.disk import Disk, sync_directory
+from proxy.journal.disk import Disk
+from proxy.system.files import sync_directory
 
 PLAIN: Final = ".seg"
 DONE: Final = ".seg.gz"

@@ -7,7 +7,6 @@ others read (`connect_reader`). The URL's scheme names the backend: `sqlite:ledg
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +18,7 @@ from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.usage import UsageRecord
 from proxy.ledger.reading import Reader as Reader
+from proxy.system.backends import backend
 
 BATCH_MAX = 64  # records a transaction: larger ones gain little and hold the database longer
 
@@ -127,8 +127,7 @@ async def connect(
     `key_file` holds the key that seals each batch, by default `ledger.key` in `data_dir`; it is
     made if absent.
     """
-    backend = _backend(url)
-    ledger: Ledger = await backend.connect(url, data_dir, key_file, fail=fail)
+    ledger: Ledger = await _backend(url).connect(url, data_dir, key_file, fail=fail)
     return ledger
 
 
@@ -140,14 +139,10 @@ def connect_reader(url: str, data_dir: Path) -> Reader:
 
 def _backend(url: str) -> ModuleType:
     """The database's folder in this package, named by the URL's scheme."""
-    scheme = url.partition(":")[0]
-    try:
-        backend = importlib.import_module(f"{__name__}.{scheme}") if scheme.isidentifier() else None
-    except ModuleNotFoundError:
-        backend = None
-    if backend is None or not hasattr(backend, "connect_reader"):
+    module = backend(__name__, url, "connect_reader")
+    if module is None:
         raise LedgerError(
             f"ledger.url {url!r}: no such kind of ledger; use sqlite:FILE, "
             "for example sqlite:ledger.db"
         )
-    return backend
+    return module

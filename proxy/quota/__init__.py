@@ -9,7 +9,6 @@ nothing. Every reservation ends in `settle` or `void`, once.
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
@@ -21,6 +20,7 @@ from proxy.core.limits.credit import Credit
 from proxy.core.limits.decisions import Demand, Used
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.state import LimitState, Refused
+from proxy.system.backends import backend
 
 
 class QuotaUnavailable(Exception):
@@ -194,13 +194,8 @@ async def connect(
     Days, weeks and months are those of `zone`. Rates flow by `monotonic_ms`, a clock that is never
     set.
     """
-    scheme = url.partition(":")[0]
-    try:
-        backend = importlib.import_module(f"{__name__}.{scheme}") if scheme.isidentifier() else None
-    except ModuleNotFoundError:
-        backend = None
-    opener = getattr(backend, "connect", None)
-    if opener is None:
+    module = backend(__name__, url, "connect")
+    if module is None:
         raise QuotaError(f"quota.url {url!r}: no such kind of store; use memory:")
-    quota: Quota = await opener(url, zone, monotonic_ms=monotonic_ms)
+    quota: Quota = await module.connect(url, zone, monotonic_ms=monotonic_ms)
     return quota

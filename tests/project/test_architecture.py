@@ -15,7 +15,7 @@ FUNCTION_LINES_MAX = 70
 # Imports go to a line above, or stay within one package; two parts of one line do not know each
 # other.
 LAYERS = (
-    "core listeners scripted_upstream",
+    "core listeners scripted_upstream system",
     "config journal ledger",
     "metrics tenants",
     "accounting quota",

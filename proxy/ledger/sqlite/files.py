@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 
 from proxy.ledger import LedgerError
+from proxy.system.files import sync_directory
 
 _KEY_BYTES = 32
 
@@ -101,12 +102,3 @@ def make_database_file(path: Path) -> None:
     except FileExistsError:
         return
     sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the directory's entries durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
