@@ -42,6 +42,7 @@ from proxy.config.settings.process import (
     LedgerSettings,
     LogSettings,
     MetricsSettings,
+    ModelsSettings,
     QuotaSettings,
     TimeoutSettings,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "LimitSettings",
     "LogSettings",
     "MetricsSettings",
+    "ModelsSettings",
     "Passthrough",
     "Price",
     "PrivacySettings",
@@ -131,6 +133,7 @@ class Settings(Block, frozen=True, kw_only=True):
         tuple[Passthrough, ...], about("other paths to relay; all else is 404")
     ] = ()
     cors: Annotated[CorsSettings, about("browsers")] = CorsSettings()
+    models: Annotated[ModelsSettings, about("GET /v1/models")] = ModelsSettings()
     prices: Annotated[
         tuple[Price, ...],
         about("price rows; the most specific one applies, then the latest `from`"),

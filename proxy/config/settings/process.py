@@ -168,3 +168,14 @@ class CorsSettings(Block, frozen=True, kw_only=True):
         tuple[Annotated[str, about("https://host, without a path", "origin")], ...],
         about("whose pages may; empty: none. A key in a page is everybody's who opens it"),
     ] = ()
+
+
+class ModelsSettings(Block, frozen=True, kw_only=True):
+    """The list of models."""
+
+    enrich: Annotated[
+        bool,
+        about(
+            "adds context, longest answer and our price; the list is then not the vendor's bytes"
+        ),
+    ] = False

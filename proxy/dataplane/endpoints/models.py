@@ -25,6 +25,7 @@ from proxy.core.limits.refusals import refusal
 from proxy.core.limits.state import Refused
 from proxy.core.model_names import model_of_path
 from proxy.dataplane.connection import Request
+from proxy.dataplane.endpoints.model_details import detailed
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.fetch import Entry, Fetch, Fetched, listed
@@ -71,6 +72,16 @@ class Models:
         )
         await self._count(snapshot, tenant, name, request_id, dialect)
         own = [(b"x-tollkeeper-id", request_id.encode())]
+        known = None
+        if upstream is not None and name is not None and snapshot.settings.models.enrich:
+            entries = await self._merged(snapshot, tenant, request.headers, fetching)
+            known = next((entry for entry in entries if entry.get("id") == name), None)
+        if known is not None:
+            body = msgspec.json.encode(known)
+            request.connection.answer(
+                request, 200, [(b"Content-Type", b"application/json"), *own], body
+            )
+            return
         if upstream is None:
             entries = await self._merged(snapshot, tenant, request.headers, fetching)
             shape = dialect.model_list
@@ -146,7 +157,8 @@ class Models:
 
     def _sole(self, snapshot: Snapshot, tenant: Tenant) -> Upstream | None:
         """The one upstream whose list can be passed on as it is, or None."""
-        if len(snapshot.upstreams) == 1 and not tenant.models:
+        one = len(snapshot.upstreams) == 1 and not tenant.models
+        if one and not snapshot.settings.models.enrich:
             return next(iter(snapshot.upstreams.values()))
         return None
 
@@ -180,7 +192,7 @@ class Models:
                     and snapshot.upstream_for(name) is upstream
                     and tenant.allows(name)
                 ):
-                    merged[name] = entry
+                    merged[name] = self._shown(entry, snapshot, tenant, upstream)
         if not merged and not any(lists):
             raise ProxyError(
                 502,
@@ -190,6 +202,12 @@ class Models:
                 " upstreams.",
             )
         return list(merged.values())
+
+    def _shown(self, entry: Entry, snapshot: Snapshot, tenant: Tenant, upstream: Upstream) -> Entry:
+        if not snapshot.settings.models.enrich:
+            return entry
+        now_ms = self._services.now_ms()
+        return detailed(entry, snapshot.prices, upstream.name, tenant.team, now_ms)
 
     async def _listed(
         self, upstream: Upstream, headers: RawHeaders, fetching: _Fetching
