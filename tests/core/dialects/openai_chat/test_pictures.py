@@ -227,7 +227,7 @@ def test_a_large_picture_is_found_where_it_stands() -> None:
 
 def test_a_picture_behind_more_than_is_looked_through_counts_with_its_bytes() -> None:
     """More messages, or more braces: and where pictures have a price, each mention counts as one."""
-    said = {"type": "text", "text": "image_url image_url"}
+    said = {"type": "text", "text": "image_url " * 9}
     shown = [{"content": [said, picture("data:image/png;base64,/9j/AAAA")]}]
     assert inlined(msgspec.Raw(json.dumps([[]] * 4000 + shown).encode())).size_bytes == 8
     many = [[]] * 5000 + shown
