@@ -11,6 +11,7 @@ from proxy.core.dialects.contract import ANSWER_BYTES_MAX, EVENT_BYTES_MAX, MEAS
 from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.lists import TooMuch
 from proxy.core.dialects.openai_responses import items
+from proxy.core.dialects.openai_responses.alike import AlikePieces
 from proxy.core.dialects.openai_responses.delivered import DeliveredParts, Place
 from proxy.core.dialects.openai_responses.endpoints import known_as
 from proxy.core.dialects.openai_responses.events import (
@@ -53,17 +54,18 @@ _PIECE_BYTES_MAX: Final = 64 * 1024
 class ResponseMeter(AnswerMeter):
     """Reads deltas, items and the events that hold the response.
 
-    Usage stands in the event that ends the stream. A stream without one has failed, whatever its
-    connection did.
+    Usage stands in the event that ends the stream. A stream without one has failed.
     """
 
     __slots__ = (
+        "_alike",
         "_delivered",
         "_end_of_large",
         "_events",
         "_last_item",
         "_last_number",
         "_numbers",
+        "_piece_at",
         "_stated",
     )
 
@@ -96,6 +98,8 @@ class ResponseMeter(AnswerMeter):
         self._stated: Stated | None = None
         self._events = 0  # of this API
         self._numbers: dict[bytes, int] = {}  # of items, by their ids
+        self._alike: AlikePieces | None = None
+        self._piece_at: Place | None = None  # of the last chunk's piece of text
         self._end_of_large = b""  # of an event that is too large to be kept
         self._last_item = 0
         self._last_number = msgspec.Raw()  # as the last event has it
@@ -135,6 +139,10 @@ class ResponseMeter(AnswerMeter):
         the usage stands behind them.
         """
         body, parser = self._body, self._parser
+        begins = parser.between
+        if begins and self._take_alike(chunk):
+            return
+        self._piece_at = None
         for piece in body.pieces(chunk):
             oversized = parser.oversized
             for event in body.events(piece):
@@ -143,8 +151,25 @@ class ResponseMeter(AnswerMeter):
                 self._end_of_large = (self._end_of_large + piece)[-_PIECE_BYTES_MAX:]
                 if parser.between:
                     self._take_end_of_large()
+        if begins and body.plain and parser.between:
+            self._learn_alike(chunk)
         self.error |= parser.errors > 0
         self.unreadable |= body.blind
+
+    def _learn_alike(self, chunk: bytes) -> None:
+        if self._piece_at is not None:
+            self._alike = AlikePieces.of(chunk, self._piece_at)
+
+    def _take_alike(self, chunk: bytes) -> bool:
+        """A chunk that is one event like the last, with the next piece of its text."""
+        alike = self._alike
+        read = None if alike is None else alike.read(chunk)
+        if alike is None or read is None:
+            return False
+        self._last_number = msgspec.Raw(read[0])
+        if self._delivered.add(alike.place, read[1]) > 0:
+            self.usage_current = self.usage_final = False
+        return True
 
     def _take_end_of_large(self) -> None:
         """What the end of such an event states."""
@@ -172,9 +197,8 @@ class ResponseMeter(AnswerMeter):
         pieces = NEW.get(name)
         try:
             if pieces is not None and bytes(memoryview(event.delta)[:1]) == b'"':
-                self._note(
-                    self._delivered.add(self._place(event, pieces), items.string(event.delta))
-                )
+                place = self._piece_at = self._place(event, pieces)
+                self._note(self._delivered.add(place, items.string(event.delta)))
                 self._events += 1
             else:
                 self._take(name, event, data)
