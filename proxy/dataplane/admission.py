@@ -120,11 +120,8 @@ class Admission:
             if len(body) > settings.bodies.max_bytes:
                 raise too_large(settings.bodies.max_bytes)
         else:
-            self._services.arriving += 1
-            try:
+            with self._services.arriving:
                 body = await whole_body(request, settings, memory)
-            finally:
-                self._services.arriving -= 1
         refuse_overload(self._services, caller.snapshot)
         return body
 
@@ -203,7 +200,10 @@ class Admission:
             via=self._services.via.line,
         )
         memory = BodyMemory(
-            self._services, tenant.key_id, total_max_bytes=len(body), body_max_bytes=len(body)
+            self._services.bodies,
+            tenant.key_id,
+            total_max_bytes=len(body),
+            body_max_bytes=len(body),
         )
         counting = begin_count(
             self._services.counter, snapshot, upstream, dialect, call, asked=True
@@ -227,11 +227,8 @@ class Admission:
         """A body that is no call: as it came, and with its content coding undone."""
         encoding = encoding_of(request)
         settings = caller.snapshot.settings
-        self._services.arriving += 1
-        try:
+        with self._services.arriving:
             body = await whole_body(request, settings, memory)
-        finally:
-            self._services.arriving -= 1
         if encoding is None:
             return body, body
         readable = await asyncio.to_thread(decode_body, encoding, body, settings.bodies.max_bytes)
@@ -359,7 +356,7 @@ class Admission:
 
 def refuse_overload(services: Services, snapshot: Snapshot) -> None:
     """Raises ProxyError 503 where no more requests may be in flight."""
-    if services.inflight >= snapshot.settings.inflight_max:
+    if services.inflight.count >= snapshot.settings.inflight_max:
         raise unavailable(
             "overloaded",
             "The proxy has as many requests in flight as it may (inflight_max). Try again shortly.",

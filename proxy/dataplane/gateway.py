@@ -86,13 +86,10 @@ class Gateway:
         elif route == MODELS or model_of_path(route) is not None:
             _allow(request, "GET")
             tenant = self._admit(request, caller)
-            self._services.inflight += 1
-            try:
+            with self._services.inflight:
                 await self._models.answer(
                     request, caller.snapshot, tenant, route, caller.id, caller.dialect
                 )
-            finally:
-                self._services.inflight -= 1
         elif route == "/v1/usage" or route.startswith(RECORDS):
             _allow(request, "GET")
             tenant = self._admit(request, caller)
@@ -149,51 +146,48 @@ class Gateway:
         services.metrics.inflight(1, 0)
         bodies = caller.snapshot.settings.bodies
         memory = BodyMemory(
-            services,
+            services.bodies,
             tenant.key_id,
             total_max_bytes=bodies.total_max_bytes,
             body_max_bytes=bodies.max_bytes,
         )
-        inflight = streams = 0
+        streams = 0
         try:
             body = (
                 b""
                 if request.body.is_eof() and kept is not None
                 else await self._admission.arrived(request, caller, tenant, memory)
             )
-            inflight = 1
-            services.inflight += 1
-            admitted = await (
-                self._admission.admit(request, caller, tenant, memory, body)
-                if kept is None
-                else self._admission.admit_kept(request, caller, tenant, kept, body)
-            )
-            streams = 1 if admitted.opened.stream else 0
-            services.metrics.inflight(0, streams)
-            await self._run(admitted, caller)
+            with services.inflight:
+                admitted = await (
+                    self._admission.admit(request, caller, tenant, memory, body)
+                    if kept is None
+                    else self._admission.admit_kept(request, caller, tenant, kept, body)
+                )
+                streams = 1 if admitted.opened.stream else 0
+                services.metrics.inflight(0, streams)
+                await self._run(admitted, caller)
         finally:
             memory.release()
-            services.inflight -= inflight
             services.metrics.inflight(-1, -streams)
 
     async def _pass(self, request: Request, caller: Caller, tenant: Tenant, found: Found) -> None:
         """A path of `passthrough`. Its body is sent on as it comes, so it is in flight at once."""
         services = self._services
         services.metrics.inflight(1, 0)
-        services.inflight += 1
         bodies = caller.snapshot.settings.bodies
         memory = BodyMemory(
-            services,
+            services.bodies,
             tenant.key_id,
             total_max_bytes=bodies.total_max_bytes,
             body_max_bytes=bodies.max_bytes,
         )
         try:
-            admitted = await self._passthrough.admit(request, caller, tenant, memory, found)
-            await self._run(admitted, caller)
+            with services.inflight:
+                admitted = await self._passthrough.admit(request, caller, tenant, memory, found)
+                await self._run(admitted, caller)
         finally:
             memory.release()
-            services.inflight -= 1
             services.metrics.inflight(-1, 0)
 
     async def _run(self, admitted: Admitted, caller: Caller) -> None:

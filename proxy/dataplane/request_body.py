@@ -12,7 +12,7 @@ from aiohttp.streams import StreamReader
 from proxy.config.settings import Settings
 from proxy.core.errors import ProxyError, invalid_request, too_large, unavailable
 from proxy.dataplane.connection import Request
-from proxy.dataplane.services import COPIES, KEY_SHARE, Services
+from proxy.dataplane.services import COPIES, KEY_SHARE, HeldBodies
 
 
 def here(stream: StreamReader) -> bytes | None:
@@ -105,9 +105,9 @@ class BodyMemory:
     """
 
     def __init__(
-        self, services: Services, key_id: str, *, total_max_bytes: int, body_max_bytes: int
+        self, bodies: HeldBodies, key_id: str, *, total_max_bytes: int, body_max_bytes: int
     ) -> None:
-        self._services = services
+        self._bodies = bodies
         self._key_id = key_id
         self._total_max_bytes = total_max_bytes
         self._key_max_bytes = max(total_max_bytes // KEY_SHARE, COPIES * body_max_bytes)
@@ -115,9 +115,9 @@ class BodyMemory:
 
     def take(self, size_bytes: int) -> None:
         """Raises ProxyError 503 if a bound would be passed."""
-        services = self._services
-        of_key = services.body_bytes_of.get(self._key_id, 0) + size_bytes
-        if services.body_bytes + size_bytes > self._total_max_bytes:
+        held = self._bodies
+        of_key = held.by_key.get(self._key_id, 0) + size_bytes
+        if held.total_bytes + size_bytes > self._total_max_bytes:
             raise unavailable(
                 "overloaded",
                 "The proxy holds as many request bodies as it may (bodies.total_max). Try again"
@@ -129,21 +129,14 @@ class BodyMemory:
                 " bodies.total_max). Try again shortly."
             )
             raise unavailable("overloaded", message)
-        services.body_bytes += size_bytes
-        services.body_bytes_of[self._key_id] = of_key
+        held.take(self._key_id, size_bytes)
         self._held_bytes += size_bytes
 
     def release(self) -> None:
         """Gives back what was taken; once, however often it is called."""
-        services, held = self._services, self._held_bytes
-        self._held_bytes = 0
+        held, self._held_bytes = self._held_bytes, 0
         if held:
-            services.body_bytes -= held
-            left = services.body_bytes_of[self._key_id] - held
-            if left:
-                services.body_bytes_of[self._key_id] = left
-            else:
-                del services.body_bytes_of[self._key_id]
+            self._bodies.give_back(self._key_id, held)
 
 
 class Payload:

@@ -85,10 +85,9 @@ class Services:
         self.exchanges: set[RunningExchange] = set()
         self.draining = False  # the process is stopping: not ready, no new exchanges
         self.drains = Drains()  # answers read on for a client that left
-        self.arriving = 0  # requests past authentication whose body is not here yet
-        self.inflight = 0  # requests past authentication and with their body
-        self.body_bytes = 0  # request bodies held in memory
-        self.body_bytes_of: dict[str, int] = {}  # by key, of those that hold any
+        self.arriving = Present()  # requests past authentication whose body is not here yet
+        self.inflight = Present()  # requests past authentication and with their body
+        self.bodies = HeldBodies()
 
     def use(self, keys: KeyRing, served: ServedModels) -> None:
         """What a reload replaces: who may call, and what is known of priced models."""
@@ -117,6 +116,43 @@ class Services:
             record.output_tokens if record.stream else None,
         )
         request_line(log_requests, record)
+
+
+class Present:
+    """How many requests are in one stage. `with` counts one more for as long as it lasts."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1
+
+
+class HeldBodies:
+    """Bytes of request bodies in memory: in all, and by key of those that hold any."""
+
+    def __init__(self) -> None:
+        self.total_bytes = 0
+        self.by_key: dict[str, int] = {}
+
+    def take(self, key_id: str, size_bytes: int) -> None:
+        """The caller has asked the bounds before."""
+        self.total_bytes += size_bytes
+        self.by_key[key_id] = self.by_key.get(key_id, 0) + size_bytes
+
+    def give_back(self, key_id: str, size_bytes: int) -> None:
+        """Not more than was taken."""
+        self.total_bytes -= size_bytes
+        left = self.by_key[key_id] - size_bytes
+        if left:
+            self.by_key[key_id] = left
+        else:
+            del self.by_key[key_id]
 
 
 class Drains:

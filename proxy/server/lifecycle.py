@@ -201,7 +201,7 @@ class Server:
         self.front.listener.leave()
         deadline_s = monotonic() + drain.timeout_s
         while (
-            services.arriving + services.inflight
+            services.arriving.count + services.inflight.count
             and monotonic() < deadline_s
             and not self._stop.in_a_hurry
         ):

@@ -99,7 +99,7 @@ async def states(proxy: Running) -> dict[str, LimitState]:
 
 async def nothing_held(proxy: Running) -> None:
     """Waits for the last exchange to be over, then looks."""
-    await until(lambda: not (proxy.server.services.inflight or proxy.server.open_exchanges))
+    await until(lambda: not (proxy.server.services.inflight.count or proxy.server.open_exchanges))
     assert all(state.held == 0 for state in (await states(proxy)).values())
 
 

@@ -134,7 +134,7 @@ async def test_a_body_that_stalls_is_given_up(tmp_path: Path, upstream: RawUpstr
                 code(answer) == (408, "request_timeout") and answer.header("connection") == b"close"
             )
             assert await client.closed()
-        assert upstream.visits == [] and proxy.server.services.body_bytes == 0
+        assert upstream.visits == [] and proxy.server.services.bodies.total_bytes == 0
 
 
 async def test_a_body_that_never_pauses_must_still_get_on(
@@ -261,13 +261,13 @@ async def test_a_client_that_leaves_in_its_body_leaves_nothing_behind(
 ) -> None:
     client = await RawClient.connect(proxy.address)
     await client.send(HEAD + framing + BODY)
-    await until(lambda: proxy.server.services.arriving == 1)
+    await until(lambda: proxy.server.services.arriving.count == 1)
     if reset:
         client.leave()
     else:
         await client.aclose()
-    await until(lambda: not connections(proxy) and proxy.server.services.arriving == 0)
-    assert proxy.server.services.body_bytes == 0
+    await until(lambda: not connections(proxy) and proxy.server.services.arriving.count == 0)
+    assert proxy.server.services.bodies.total_bytes == 0
     assert upstream.visits == [] and await proxy.records(0) == []
 
 
@@ -276,7 +276,7 @@ async def test_what_follows_a_body_is_no_part_of_it(proxy: Running, upstream: Ra
     the client meant."""
     client = await RawClient.connect(proxy.address)
     await client.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:5])
-    await until(lambda: proxy.server.services.arriving == 1)
+    await until(lambda: proxy.server.services.arriving.count == 1)
     await client.send(BODY[5:] + b"rubbish\r\n\r\n")
     assert (await client.answer()).status == 200
     assert [visit.body for visit in upstream.visits] == [BODY]
@@ -406,7 +406,7 @@ async def test_the_last_piece_of_a_body_is_no_head(tmp_path: Path, upstream: Raw
         client = await RawClient.connect(proxy.address)
         for _ in range(3):
             await client.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body[:9])
-            await until(lambda: proxy.server.services.arriving == 1)
+            await until(lambda: proxy.server.services.arriving.count == 1)
             await client.send(body[9:])
             answer = await client.answer()
             assert (answer.status, answer.header("connection")) == (200, None)

@@ -330,9 +330,9 @@ async def test_a_request_is_let_go_of_once_it_cannot_be_sent_again(tmp_path: Pat
         client = await RawClient.connect(proxy.address)
         await client.post(ASK)
         await client.head()
-        assert proxy.server.services.body_bytes > len(ASK)  # both forms of it
+        assert proxy.server.services.bodies.total_bytes > len(ASK)  # both forms of it
         for exchange in list(proxy.server.services.exchanges):
             exchange.watch(0.0)
-        assert proxy.server.services.body_bytes == 0
+        assert proxy.server.services.bodies.total_bytes == 0
         client.leave()
         await proxy.records(1)

@@ -98,10 +98,10 @@ async def test_a_body_that_does_not_come_makes_room_where_nobody_else_does(tmp_p
         slow = [await RawClient.connect(proxy.address) for _ in range(2)]
         for client in slow:
             await client.send(head % len(BODY))
-        await until(lambda: proxy.server.services.arriving == 2)
+        await until(lambda: proxy.server.services.arriving.count == 2)
         third = await RawClient.connect(proxy.address)
         await third.send(head % len(BODY))
-        await until(lambda: proxy.server.services.arriving == 3)
+        await until(lambda: proxy.server.services.arriving.count == 3)
         async with guard():
             assert await idle.closed(), "it waits for nothing, so it goes first"
             late = await connect(proxy.address)

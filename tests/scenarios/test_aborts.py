@@ -64,9 +64,9 @@ async def nothing_left(proxy: Running) -> None:
             proxy.server.open_exchanges,
             len(services.exchanges),
             services.drains.count,
-            services.arriving + services.inflight,
+            services.arriving.count + services.inflight.count,
             in_use,
-            services.body_bytes,
+            services.bodies.total_bytes,
         )
 
     try:
@@ -207,7 +207,7 @@ async def test_leaving_in_the_line_for_a_connection_sends_nothing_and_holds_up_n
             waiting = [await ask(proxy, ASK) for _ in range(3)]
             await until(lambda: len(pool_of(proxy)._waiting) == 3)
             waiting[0].leave()
-            await until(lambda: proxy.server.services.inflight == 3)
+            await until(lambda: proxy.server.services.inflight.count == 3)
             waiting[1].leave()
             release.set()
             assert (await first.answer()).body == (await waiting[2].answer()).body == ANSWER
@@ -377,7 +377,7 @@ async def test_leaving_while_the_record_is_synced_keeps_it(
     ):
         client = await ask(proxy)
         await until(lambda: upstream.visits and not proxy.server.services.exchanges)
-        assert proxy.server.services.inflight == 1  # settled, and waiting for the disk
+        assert proxy.server.services.inflight.count == 1  # settled, and waiting for the disk
         client.leave()
         await asyncio.sleep(0)
         go.set()

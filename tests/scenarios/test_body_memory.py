@@ -49,14 +49,17 @@ async def test_what_is_declared_and_not_sent_keeps_nobody_out(tmp_path: Path) ->
     ):
         declared = [await declare(proxy, MIB, b"{") for _ in range(16)]
         parts = proxy.server.services
-        await until(lambda: parts.arriving == len(declared) or parts.body_bytes >= 4 * MIB)
-        assert parts.body_bytes == len(declared)
+        await until(
+            lambda: parts.arriving.count == len(declared) or parts.bodies.total_bytes >= 4 * MIB
+        )
+        assert parts.bodies.total_bytes == len(declared)
         assert [(await ask(proxy, key)).status for key in ("sk-bob", "sk-test")] == [200, 200]
         for client in declared:
             client.leave()
         await until(
             lambda: (
-                proxy.server.services.body_bytes == 0 and not proxy.server.services.body_bytes_of
+                proxy.server.services.bodies.total_bytes == 0
+                and not proxy.server.services.bodies.by_key
             )
         )
 
@@ -71,14 +74,14 @@ async def test_one_key_fills_its_share_and_no_more(tmp_path: Path) -> None:
         running(tmp_path, config(upstream.url, bodies=bodies, keys=KEYS)) as proxy,
     ):
         most = [await declare(proxy, MIB, b"{" * (MIB - 1)) for _ in range(3)]
-        await until(lambda: proxy.server.services.body_bytes == 3 * (MIB - 1))
+        await until(lambda: proxy.server.services.bodies.total_bytes == 3 * (MIB - 1))
         refused = await ask(proxy, "sk-test", b'{"model":"m","x":"%b"}' % (b"x" * 1000))
         assert (refused.status, json.loads(refused.body)["error"]["code"]) == (503, "overloaded")
         assert b"of this key" in refused.body
         assert (await ask(proxy, "sk-bob", b'{"model":"m","x":"%b"}' % (b"x" * 1000))).status == 200
         for client in most:
             client.leave()
-        await until(lambda: proxy.server.services.body_bytes == 0)
+        await until(lambda: proxy.server.services.bodies.total_bytes == 0)
 
 
 async def test_a_body_is_counted_until_its_upstream_has_taken_it(tmp_path: Path) -> None:
@@ -109,11 +112,11 @@ async def test_a_body_is_counted_until_its_upstream_has_taken_it(tmp_path: Path)
         parts = proxy.server.services
         slow = [asyncio.create_task(ask(proxy, "sk-test", big)) for _ in range(2)]
         await until(lambda: len(parts.exchanges) == 2)
-        counted = parts.body_bytes
+        counted = parts.bodies.total_bytes
         refused = await ask(proxy, "sk-bob", big) if counted else None
         reading.set()
         answers = await asyncio.gather(*slow)
-        await until(lambda: parts.body_bytes == 0)
+        await until(lambda: parts.bodies.total_bytes == 0)
         silence.set()
         assert counted == 2 * len(big), "they are sent to an upstream that does not read"
         assert refused is not None and refused.status == 503

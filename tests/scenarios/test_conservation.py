@@ -116,7 +116,11 @@ async def over(proxy: Running) -> list[dict[str, object]]:
     """Waits until nothing runs and everything is booked; the rows."""
     services = proxy.server.services
     await until(
-        lambda: not (services.inflight or proxy.server.open_exchanges or services.recorder.backlog)
+        lambda: (
+            not (
+                services.inflight.count or proxy.server.open_exchanges or services.recorder.backlog
+            )
+        )
     )
     return proxy.rows()
 

@@ -181,7 +181,7 @@ async def over(proxy: Running) -> list[dict[str, object]]:
     """Waits until nothing runs and everything is booked; the rows."""
     parts = proxy.server.services
     await until(
-        lambda: not (parts.inflight or proxy.server.open_exchanges or parts.recorder.backlog)
+        lambda: not (parts.inflight.count or proxy.server.open_exchanges or parts.recorder.backlog)
     )
     return proxy.rows()
 

@@ -149,21 +149,24 @@ async def test_bodies_that_do_not_come_take_no_place_among_requests_in_flight(
         for client in slow:
             await client.send(head(len(SMALL)))
         async with guard():
-            while proxy.server.services.arriving < len(slow):
+            while proxy.server.services.arriving.count < len(slow):
                 await asyncio.sleep(0)
         assert (await asked(proxy, head(len(SMALL)) + SMALL)).status == 200
         for client in slow:
             await client.send(SMALL)
             assert (await client.answer()).status == 200
             await client.aclose()
-        assert (proxy.server.services.arriving, proxy.server.services.inflight) == (0, 0)
+        assert (proxy.server.services.arriving.count, proxy.server.services.inflight.count) == (
+            0,
+            0,
+        )
 
 
 async def test_a_stop_waits_for_the_bodies_that_are_on_their_way(tmp_path: Path) -> None:
     async with raw_upstream(answers) as upstream, running(tmp_path, config(upstream.url)) as proxy:
         client = await RawClient.connect(proxy.address)
         await client.send(head(len(SMALL)))
-        while not proxy.server.services.arriving:
+        while not proxy.server.services.arriving.count:
             await asyncio.sleep(0)
         draining = asyncio.create_task(proxy.server.drain())
         while not proxy.server.services.draining:

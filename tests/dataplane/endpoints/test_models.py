@@ -185,7 +185,7 @@ async def test_lists_count_as_requests_in_flight_and_end_when_the_client_leaves(
         assert json.loads((await get(proxy, "/v1/models")).body)["error"]["code"] == "overloaded"
         client.leave()
         pool = proxy.pool
-        await until(lambda: not (pool.in_use or proxy.server.services.inflight))
+        await until(lambda: not (pool.in_use or proxy.server.services.inflight.count))
 
 
 async def test_a_relayed_list_has_one_date(tmp_path: Path) -> None:
