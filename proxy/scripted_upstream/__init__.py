@@ -1,8 +1,8 @@
 """A scripted OpenAI-compatible upstream for the demo and the tests.
 
 It is a real HTTP server; the model's name chooses its behaviour. It serves POST
-/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, GET /v1/models and
-/v1/models/{id}, also without /v1, and answers 404 to the others.
+/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/responses, /v1/messages, GET /v1/models
+and /v1/models/{id}, also without /v1, and answers 404 to the others.
 
 The answer depends on the request's bytes alone: `expected(body)` gives it beforehand, and the
 server writes exactly that. A token is a piece of text: a word, two Chinese characters or a sign,

@@ -15,16 +15,20 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.scripted_upstream import errors, replies
+from proxy.scripted_upstream import errors, messages, replies, responses
+from proxy.scripted_upstream.messages import MessageShaper
 from proxy.scripted_upstream.models import Behaviour, Fault, UsageAt, behaviour
 from proxy.scripted_upstream.requests import BadRequest, ScriptedRequest, read
-from proxy.scripted_upstream.responses import ResponseShaper, as_chat
+from proxy.scripted_upstream.responses import ResponseShaper
 from proxy.scripted_upstream.shapes import JSONObject, Shaper, Tokens, answer_id, usage
 
 DIMENSIONS = 8  # of an embedding, unless the request asks for another number
 DIMENSIONS_MAX = 4096
 MID_ANSWER = (Fault.RESET, Fault.CLOSE, Fault.STALL)
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
+
+# APIs whose requests are read as the chats that ask the same.
+_AS_CHATS = {"responses": responses.as_chat, "messages": messages.as_chat}
 
 
 class ScriptedAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,13 +71,15 @@ class _Write(msgspec.Struct, frozen=True, kw_only=True):
 def expected(
     body: bytes, endpoint: str = "chat/completions", *, credential: str = ""
 ) -> ScriptedAnswer:
-    """The answer to `body` at `endpoint` (chat/completions, completions, embeddings or responses).
-    `credential` is what a 401 quotes, as some vendors do."""
+    """The answer to `body` at `endpoint`.
+
+    That is chat/completions, completions, embeddings, responses or messages. `credential` is what a
+    401 quotes, as some vendors do.
+    """
     try:
+        as_chat = _AS_CHATS.get(endpoint)
         request = (
-            read(as_chat(body), "chat/completions")
-            if endpoint == "responses"
-            else read(body, endpoint)
+            read(body, endpoint) if as_chat is None else read(as_chat(body), "chat/completions")
         )
     except BadRequest as error:
         return _json(errors.openai(400, error.message, param=error.param), status=400)
@@ -120,7 +126,7 @@ def _generated(
     body: bytes, request: ScriptedRequest, does: Behaviour, endpoint: str
 ) -> ScriptedAnswer:
     """A chat, a completion or a response, as JSON or as a stream."""
-    chat, responds = endpoint != "completions", endpoint == "responses"
+    chat = endpoint != "completions"
     hidden = replies.hidden_reasoning_tokens(request)
     if chat:
         said = replies.choices(request, does)
@@ -136,8 +142,10 @@ def _generated(
         reasoning=sum(len(one.reasoning) for one in said) + hidden,
         audio_input=audio,
     )
-    if responds:
+    if endpoint == "responses":
         return _responded(body, request, does, said[0], tokens)
+    if endpoint == "messages":
+        return _messaged(body, request, does, said[0], tokens)
     shaper = Shaper(request, does.shape, answer_id(body, "chatcmpl" if chat else "cmpl"), chat=chat)
     if not request.stream or does.never_streams:
         stated = None if does.shape.usage_at is UsageAt.NEVER else usage(tokens, does.shape.counts)
@@ -178,6 +186,27 @@ def _responded(
         "code": "server_error",
         "message": "Scripted error in the middle.",
         "param": None,
+    }
+    return _finish_stream(writes, 1, does, (), _named_event(broken, does))
+
+
+def _messaged(
+    body: bytes, request: ScriptedRequest, does: Behaviour, said: replies.Said, tokens: Tokens
+) -> ScriptedAnswer:
+    """A message, as JSON or as a stream without [DONE]."""
+    shaper = MessageShaper(request.model, does.shape, answer_id(body, "msg").replace("-", "_"))
+    if not request.stream or does.never_streams:
+        whole = shaper.whole(said, tokens)
+        stated = whole.get("usage")
+        return _finish_json(whole, stated if isinstance(stated, dict) else None, (said.text,), does)
+    writes = [
+        _Write(data=_named_event(event.data, does), choice=0, text=event.text, usage=event.usage)
+        for event in shaper.events(said, tokens)
+    ]
+    message = "Scripted error in the middle."
+    broken: JSONObject = {
+        "type": "error",
+        "error": {"type": "overloaded_error", "message": message},
     }
     return _finish_stream(writes, 1, does, (), _named_event(broken, does))
 

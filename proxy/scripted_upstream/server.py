@@ -24,7 +24,7 @@ from proxy.scripted_upstream.models import LISTED, Fault, owner
 from proxy.scripted_upstream.shapes import CREATED_S, JSONObject
 
 BODY_BYTES_MAX = 1 << 30
-ENDPOINTS = ("chat/completions", "completions", "embeddings", "responses")
+ENDPOINTS = ("chat/completions", "completions", "embeddings", "responses", "messages")
 TEST_ID = "x-test-id"  # a request header; its value is in the log and at `before_event`
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}

@@ -73,7 +73,7 @@ def told(body: bytes, headers: dict[str, str], *, whole: bool) -> Told:
     except msgspec.DecodeError:
         return Told(measure=-(-len(body) // 4))
     usage = _usage(value)
-    text_bytes = _text_bytes(value.get("choices")) + _text_bytes(value.get("output"))
+    text_bytes = sum(_text_bytes(value.get(name)) for name in ("choices", "output", "content"))
     return Told(-(-text_bytes // 4), usage, usage, True, value.get("error") is not None)
 
 
@@ -92,6 +92,9 @@ def _stream(body: bytes) -> Told:
                 says.usage = says.running
                 continue
             value = msgspec.json.decode(data)
+            if str(value.get("type", "")).startswith(("message_", "content_", "ping")):
+                text_bytes += _message_event(value, says)
+                continue
             if str(value.get("type", "")).startswith(("response.", "error")):
                 text_bytes += _response_event(value, says)
                 continue
@@ -109,6 +112,25 @@ def _stream(body: bytes) -> Told:
                 says.usage = None
     says.measure = -(-text_bytes // 4)
     return says
+
+
+def _message_event(event: dict[str, Any], says: Told) -> int:
+    """The same of a message's stream. Its first event states an output that counts nothing yet."""
+    kind = event["type"]
+    if kind == "message_start":
+        says.running = _usage(event["message"])
+    elif kind == "message_delta":
+        stated = event.get("usage")
+        if stated is not None and says.running is not None:
+            says.usage = says.running = (says.running[0], stated["output_tokens"])
+    elif kind == "message_stop":
+        says.done = True
+    elif kind == "content_block_start":
+        return len(event["content_block"].get("name", "").encode())
+    elif kind == "content_block_delta":
+        delta = event["delta"]
+        return sum(len(delta.get(m, "").encode()) for m in ("text", "thinking", "partial_json"))
+    return 0
 
 
 def _response_event(event: dict[str, Any], says: Told) -> int:
@@ -130,7 +152,8 @@ def _usage(value: dict[str, Any]) -> tuple[int, int] | None:
     if usage is None:
         return None
     if "input_tokens" in usage:
-        return usage["input_tokens"], usage["output_tokens"]
+        cached = usage.get("cache_read_input_tokens", 0)  # beside the input of a message
+        return usage["input_tokens"] + cached, usage["output_tokens"]
     return usage["prompt_tokens"], usage.get("completion_tokens", 0)
 
 

@@ -86,7 +86,11 @@ class Variant:
                 "keep": self.keep,
             },
             "upstreams": {
-                "scripted": {"base_url": f"http://{upstream_address}/v1", "api_key": "sk-upstream"}
+                "scripted": {
+                    "base_url": f"http://{upstream_address}/v1",
+                    "api_key": "sk-upstream",
+                    "apis": ["chat", "completions", "embeddings", "responses", "messages"],
+                }
             },
             "routes": [{"model": "*", "upstream": "scripted"}],
             "teams": {"research": {"labels": {"long": "x" * LABEL_CHARS}}},

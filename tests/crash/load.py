@@ -18,6 +18,7 @@ KEY = "sk-test"
 CLIENTS = 50
 CHAT = "chat/completions"
 RESPONSES = "responses"
+MESSAGES = "messages"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,20 @@ SCENES = (
         weight=3,
     ),
     Scene("response", "demo-chat", endpoint=RESPONSES),
+    Scene("message stream", "demo-chat", stream=True, words=(5, 80), endpoint=MESSAGES, weight=4),
+    Scene("silent message", "demo-silent", stream=True, words=(5, 80), endpoint=MESSAGES, weight=3),
+    Scene("message", "demo-chat", endpoint=MESSAGES),
+    Scene("message that fails", "demo-error-event:6", stream=True, endpoint=MESSAGES, weight=1),
+    Scene("cut message", "demo-cut:7", stream=True, endpoint=MESSAGES, weight=1),
+    Scene(
+        "left message",
+        "demo-chat",
+        stream=True,
+        words=(20, 100),
+        leaves=True,
+        endpoint=MESSAGES,
+        weight=2,
+    ),
     Scene("slow response", "demo-slow:0.02", stream=True, words=(10, 60), endpoint=RESPONSES),
     Scene("response that fails", "demo-error-event:6", stream=True, endpoint=RESPONSES, weight=1),
     Scene("cut response", "demo-cut:7", stream=True, endpoint=RESPONSES, weight=1),
@@ -296,6 +311,8 @@ def body(scene: Scene, rng: random.Random) -> bytes:
         value["input"] = text
     else:
         value["messages"] = [{"role": "user", "content": text}]
+    if scene.endpoint == MESSAGES:
+        value["max_tokens"] = 4096
     if scene.stream:
         value["stream"] = True
     if scene.include_usage:

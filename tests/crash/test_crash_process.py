@@ -18,7 +18,7 @@ from proxy.journal import recover
 from proxy.scripted_upstream import expected
 from tests.crash.checking import Accounts
 from tests.crash.kills import VARIANTS, Variant
-from tests.crash.load import CHAT, RESPONSES, SCENES, Load, Scene, Sent, body, leaving
+from tests.crash.load import CHAT, MESSAGES, RESPONSES, SCENES, Load, Scene, Sent, body, leaving
 from tests.crash.processes import Proxy, served, upstream
 from tests.support.raw import RawClient
 from tests.support.waiting import guard, until
@@ -171,7 +171,7 @@ async def test_a_second_process_on_one_directory_gives_its_reason_and_does_no_ha
 # Words of a stream: an event each, then the finish, the usage, [DONE]; a token each, too.
 @pytest.mark.parametrize("words", [60, pytest.param(200, marks=FULL)])
 @pytest.mark.parametrize("variant", VARIANTS[::3], ids=lambda variant: variant.sync)
-@pytest.mark.parametrize("endpoint", [CHAT, RESPONSES])
+@pytest.mark.parametrize("endpoint", [CHAT, RESPONSES, MESSAGES])
 async def test_leaving_at_every_position_is_charged_for_what_was_delivered(
     tmp_path: Path, variant: Variant, words: int, endpoint: str
 ) -> None:
