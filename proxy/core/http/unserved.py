@@ -60,10 +60,7 @@ _ADVICE: tuple[tuple[str, str, str], ...] = (
         r"(?:/v1)?/(?:audio|images|files|uploads|batches|fine_tuning|fine-tunes|assistants|threads|"
         r"vector_stores|moderations|realtime|videos|rerank|ocr|edits|"
         r"evals|containers|conversations|organization)(?:/.*)?",
-        (
-            "Only chats, completions and embeddings are metered here: ask the operator for another"
-            " way to this API"
-        ),
+        ("The operator can name this path in `passthrough`, which passes it on: ask for that"),
     ),
 )
 _METHOD = re.compile("[A-Z]{1,10}")

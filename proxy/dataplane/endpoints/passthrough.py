@@ -16,7 +16,8 @@ from proxy.core.dialects.contract import Call, Dialect
 from proxy.core.dialects.registry import passthrough
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, invalid_request, too_large
-from proxy.core.http.headers import first
+from proxy.core.http.headers import first, values
+from proxy.core.http.media_type import check_json
 from proxy.core.limits.rules import Rules
 from proxy.core.usage import ChargeClass
 from proxy.dataplane.admission import LARGE_BYTES, Admission, Admitted, Caller
@@ -33,6 +34,7 @@ from proxy.tenants.ring import Tenant
 _BYTES_A_TOKEN = 4
 _NAMES_A_FILE = ("file_id", "file_ids")  # members end so that name an object to be read
 _STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)"([ \t\r\n]*:)?', re.DOTALL)
+_BINARY = (b"multipart/", b"audio/", b"image/", b"video/", b"application/octet-stream")
 _ID_BYTES_MAX = 6 * 256  # of one that is escaped throughout; what is longer is no id
 
 
@@ -60,7 +62,7 @@ class PassedRequests:
         body = b""
         upload = None
         if length is not None or first(request.headers, b"transfer-encoding") is not None:
-            if passed.entry.ids == "team" and _is_json(request):
+            if length != 0 and passed.entry.ids == "team" and not _is_binary(request):
                 body = await self._read(request, caller, tenant, memory, passed)
                 length = len(body)
             elif length != 0:
@@ -177,6 +179,17 @@ def _call(passed: PassedPath) -> Call:
 def _makes(request: Request) -> bool:
     """Whether the answer may be about something new, which belongs to who asked."""
     return request.method in ("POST", "PUT")
+
+
+def _is_binary(request: Request) -> bool:
+    """Whether the body says to be a file or a form with files. Everything else is read as JSON,
+    which servers take under any other name and under none. Raises 415 for what says to be neither,
+    or says it twice."""
+    kinds = values(request.headers, b"content-type")
+    if len(kinds) == 1 and kinds[0].strip().lower().startswith(_BINARY):
+        return True
+    check_json(request.headers)
+    return False
 
 
 def _is_json(request: Request) -> bool:

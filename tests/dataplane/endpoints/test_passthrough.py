@@ -57,6 +57,8 @@ async def ask(
     lines = "".join(f"{line}\r\n" for line in (f"Authorization: Bearer {key}", *headers))
     if body is not None:
         lines += f"Content-Length: {len(body)}\r\n"
+        if not any(header.startswith("Content-Type") for header in headers):
+            lines += "Content-Type: multipart/form-data; boundary=x\r\n"
     await client.send(
         f"{method} {path} HTTP/1.1\r\nHost: proxy\r\n{lines}\r\n".encode() + (body or b"")
     )
@@ -220,6 +222,30 @@ async def test_only_the_team_that_made_an_object_may_ask_for_it(tmp_path: Path) 
         assert (await ask(proxy, "GET", "/v1/files/file-out/content")).status == 404
         assert (await ask(proxy, "GET", "/v1/batches/batch_1")).status == 200
         assert (await ask(proxy, "GET", "/v1/files/file-out/content")).status == 200
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "",
+        "json",
+        "multipart/form-data; boundary=x\r\nContent-Type: application/json",
+    ],
+)
+async def test_json_under_another_name_names_no_others_file(
+    tmp_path: Path, content_type: str
+) -> None:
+    """Servers read it all the same."""
+    stolen = b'{"input_file_id":"file-bobs"}'
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **blocks())) as proxy,
+    ):
+        answer = await ask(proxy, "POST", "/v1/batches", stolen, f"Content-Type: {content_type}")
+        assert answer.status in (415, 404)
+        assert upstream.visits == []
 
 
 async def test_a_restart_knows_the_owners_from_the_book(tmp_path: Path) -> None:
