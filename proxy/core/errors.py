@@ -36,12 +36,23 @@ class ProxyError(Exception):
         self.close = close
         self.request_id: str | None = None
 
+    def closing(self) -> ProxyError:
+        """The same, and the connection ends with it."""
+        self.close = True
+        return self
+
+    def told_to(self, request_id: str, support: str) -> None:
+        """Adds the id to quote, and whom to ask, where it is known who is told."""
+        self.request_id = request_id
+        whom = f" Ask {support}." if support else ""
+        self.message = f"{self.message}{whom} (Request id, if you ask for help: {request_id})"
+
 
 def invalid_request(
-    message: str, *, param: str | None = None, code: str = "invalid_request"
+    message: str, *, param: str | None = None, code: str = "invalid_request", close: bool = False
 ) -> ProxyError:
     """400: the client sent something no upstream could act on."""
-    return ProxyError(400, "invalid_request_error", code, message, param=param)
+    return ProxyError(400, "invalid_request_error", code, message, param=param, close=close)
 
 
 def unavailable(code: str, message: str, *, retry_after_s: int = 1) -> ProxyError:

@@ -207,11 +207,8 @@ class Gateway:
         if tenant is not None:
             headers.append((b"x-tollkeeper-id", caller.id.encode()))
             headers += caller.fields
-            error.request_id = caller.id
             headers.append((caller.dialect.request_id_field, caller.id.encode()))
-            support = caller.snapshot.settings.support
-            whom = f" Ask {support}." if support else ""
-            error.message = f"{error.message}{whom} (Request id, if you ask for help: {caller.id})"
+            error.told_to(caller.id, caller.snapshot.settings.support)
         request.connection.refuse(request, error, headers, caller.dialect)
         if caller.booked:
             return  # it reached an upstream, so it has a record and a log line of its own

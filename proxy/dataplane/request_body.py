@@ -90,11 +90,8 @@ def stalled_body(size_bytes: int, idle_s: float) -> ProxyError:
 
 def broken_body() -> ProxyError:
     """400: the body is not whole."""
-    error = invalid_request(
-        "The request body's framing is broken or it ended early. Send it again, whole."
-    )
-    error.close = True
-    return error
+    message = "The request body's framing is broken or it ended early. Send it again, whole."
+    return invalid_request(message, close=True)
 
 
 class BodyMemory:

@@ -35,8 +35,7 @@ def check_framing(method: str, target: str, version: tuple[int, int], headers: R
     """
     error = _fault(method, target, version, headers)
     if error is not None:
-        error.close = True
-        raise error
+        raise error.closing()
 
 
 def _fault(
