@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import aiohttp
+import openai
 import pytest
 
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
@@ -244,7 +245,7 @@ async def test_json_under_another_name_names_no_others_file(
         running(tmp_path, config(upstream.url, **blocks())) as proxy,
     ):
         answer = await ask(proxy, "POST", "/v1/batches", stolen, f"Content-Type: {content_type}")
-        assert answer.status in (415, 404)
+        assert answer.status in (400, 404, 415)
         assert upstream.visits == []
 
 
@@ -318,3 +319,32 @@ async def test_a_money_limit_holds_for_fees(tmp_path: Path) -> None:
         found = [(await ask(proxy, "POST", "/v1/audio/speech", b"x")).status for _ in range(3)]
         assert found == [200, 200, 429]
         assert (await ask(proxy, "POST", "/v1/files", b"x")).status == 200
+
+
+async def test_the_official_sdk_uploads_reads_batches_speaks_and_removes(tmp_path: Path) -> None:
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **blocks())) as proxy,
+        openai.AsyncOpenAI(base_url=proxy.base_url, api_key="sk-test", max_retries=0) as client,
+        openai.AsyncOpenAI(base_url=proxy.base_url, api_key="sk-bob", max_retries=0) as other,
+    ):
+        made = await client.files.create(file=("a.jsonl", b"{}\n" * 9999), purpose="batch")
+        assert made.id == "file-1"
+        assert b"{}\n" * 9999 in upstream.visits[0].body
+        batch = await client.batches.create(
+            input_file_id=made.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+        ended = await client.batches.retrieve(batch.id)
+        assert ended.output_file_id == "file-out"
+        content = await client.files.content("file-out")
+        assert content.content
+        with pytest.raises(openai.NotFoundError):
+            await other.files.content("file-out")
+        with pytest.raises(openai.PermissionDeniedError):
+            await other.files.list()
+        speech = await client.audio.speech.create(model="tts", voice="alloy", input="hi")
+        assert speech.content == b"\xff\xfb" * 2000
+        await client.files.delete(made.id)
+        rows = await proxy.records(6)
+    assert [row["reason"] for row in rows].count("free") == 5
+    assert sum(row["cost_nano"] for row in rows) == CENT
