@@ -23,11 +23,16 @@ _ADVICE: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "/v1/messages",
-        r"(?:/anthropic)?(?:/v1)?/(?:messages|complete)(?:/.*)?",
+        r"(?:/anthropic)?(?:/v1)?/messages(?:/.*)?",
         (
-            f"{_CHAT}, which is Anthropic's: use an OpenAI-compatible client, or that mode of"
-            " yours, with the same model"
+            "The path is to be /v1/messages, with count_tokens behind it at most: Anthropic's"
+            " clients add /v1 themselves, so set their base_url to this proxy's address alone"
         ),
+    ),
+    (
+        "/v1/complete",
+        r"(?:/anthropic)?(?:/v1)?/complete",
+        "This is Anthropic's API from before messages: POST to /v1/messages",
     ),
     (
         "/openai/deployments",

@@ -16,7 +16,8 @@ from tests.support.toy_wire.dialect import TOY
         ("POST", "/openai/v1/responses", "/v1/responses, with an id"),
         ("POST", "/v1/messages?beta=true", "Anthropic"),
         ("POST", "/v1/messages/count_tokens", "Anthropic"),
-        ("POST", "/anthropic/v1/messages", "Anthropic"),
+        ("POST", "/anthropic/v1/messages", "address alone"),
+        ("POST", "/v1/complete", "POST to /v1/messages"),
         (
             "POST",
             "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21",
