@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 import msgspec
 
@@ -10,6 +11,7 @@ from proxy.config.settings import Passthrough, Settings
 from proxy.core.errors import ProxyError
 from proxy.core.http.passed_paths import PathPattern, object_of, read_pattern, segments
 from proxy.core.usage import ChargeClass
+from proxy.dataplane.connection import Request
 from proxy.dataplane.upstream.upstream import Upstream
 from proxy.tenants.ring import Tenant
 
@@ -47,10 +49,19 @@ class PassedPath(msgspec.Struct, frozen=True):
 
 class Found(msgspec.Struct, frozen=True):
     """The path that a request is for. `object`: the id in it of something that has an owner, None
-    where it names none."""
+    where it names none. `last`: nothing stands behind that id."""
 
     passed: PassedPath
     object: str | None
+    last: bool
+
+    def tells_itself(self, request: Request) -> bool:
+        """Whether the answer is the vendor's own word about the object.
+
+        What stands below it, or is chosen by a query, may be its content: whoever wrote that would
+        say what belongs to whom.
+        """
+        return self.last and "?" not in request.target
 
 
 class PassedPaths:
@@ -61,6 +72,12 @@ class PassedPaths:
             PassedPath(entry, pattern, upstreams[entry.upstream], ChargeClass(entry.charge))
             for entry in settings.passthrough
             if (pattern := read_pattern(entry.path)) is not None
+        )
+
+    def has_owners(self, upstream: str) -> bool:
+        """Whether objects at this upstream belong to the teams that have made them."""
+        return any(
+            passed.upstream.name == upstream and passed.entry.ids == "team" for passed in self._all
         )
 
     def find(self, method: str, path: str) -> Found | None:
@@ -78,7 +95,8 @@ class PassedPaths:
                 if rest is None:
                     continue
                 if method in passed.entry.methods:
-                    return Found(passed, object_of(rest))
+                    id = object_of(rest)
+                    return Found(passed, id, bool(rest) and unquote(rest[-1]) == id)
                 methods += passed.entry.methods
         if methods:
             offered = list(dict.fromkeys(methods))

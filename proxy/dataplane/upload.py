@@ -15,6 +15,8 @@ from proxy.dataplane.connection import Request
 from proxy.dataplane.request_body import broken_body, stalled_body
 from proxy.dataplane.upstream.connection import UpstreamConnection
 
+_BLANK = b" \t\r\n\x0b\x0c\xef\xbb\xbf"  # that readers skip before JSON, and the mark of UTF-8
+
 
 class Decide(Protocol):
     """How an exchange is ended, once and for all."""
@@ -31,13 +33,20 @@ class Upload:
     """
 
     def __init__(
-        self, request: Request, *, bytes_max: int, idle_s: float, rate_min_bytes_s: int
+        self,
+        request: Request,
+        *,
+        bytes_max: int,
+        idle_s: float,
+        rate_min_bytes_s: int,
+        no_json: bool = False,
     ) -> None:
         self._request = request
         self._body = request.body
         self._bytes_max = bytes_max
         self._idle_s = idle_s
         self._rate_min_bytes_s = rate_min_bytes_s
+        self._no_json = no_json  # until its first sign has shown that it is none
         self.chunked = request.content_length is None
         self.over = False
         self.over_s = 0.0
@@ -83,6 +92,8 @@ class Upload:
                     part = await self._body.readany()
             if self.sent_bytes + len(part) > self._bytes_max:
                 raise too_large(self._bytes_max)
+            if self._no_json:
+                self._refuse_json(part)
             if part:
                 framed = b"%x\r\n%b\r\n" % (len(part), part) if self.chunked else part
                 deadline_s += len(part) / self._rate_min_bytes_s
@@ -92,6 +103,19 @@ class Upload:
             await self._write(connection, b"0\r\n\r\n")
         self.over = True
         self.over_s = monotonic()
+
+    def _refuse_json(self, part: bytes) -> None:
+        """Raises 415 where a body begins as JSON. Some servers read it as that whatever its type
+        says, and then it could name what others have made."""
+        begins = part.lstrip(_BLANK)[:1]
+        if begins and begins in b"{[":
+            message = (
+                "The body is JSON and its Content-Type says otherwise. Send `Content-Type:"
+                " application/json`."
+            )
+            raise ProxyError(415, "invalid_request_error", "unsupported_media_type", message)
+        if begins:
+            self._no_json = False
 
     async def _write(self, connection: UpstreamConnection, data: bytes) -> float:
         """Waits while the upstream is behind. Returns for how long: no fault of the client's."""

@@ -38,6 +38,20 @@ def test_the_entry_of_a_request(
     assert found is None or found.object == object
 
 
+def test_whose_answer_is_the_vendors_own_word() -> None:
+    passed = Snapshot(SETTINGS).passed
+    for path, last in (
+        ("/v1/files/file-1", True),
+        ("/v1/files/file%2D1", True),
+        ("/v1/files/file-1/content", False),
+        ("/v1/files/file-1/raw", False),
+        ("/v1/files", False),
+    ):
+        found = passed.find("GET", path)
+        assert found is not None and found.last == last
+    assert passed.has_owners("v") and not passed.has_owners("w")
+
+
 def test_another_method_is_told_which_there_are() -> None:
     with pytest.raises(ProxyError) as refused:
         Snapshot(SETTINGS).passed.find("PUT", "/v1/files/file-1")

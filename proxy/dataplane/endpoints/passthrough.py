@@ -7,15 +7,14 @@ any other. A JSON body is read first where objects have owners: it can name thos
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import msgspec
 
 from proxy.core.dialects.contract import Call, Dialect
 from proxy.core.dialects.registry import passthrough
 from proxy.core.entries import Opened
-from proxy.core.errors import ProxyError, invalid_request, too_large
+from proxy.core.errors import ProxyError, too_large
 from proxy.core.http.headers import first, values
 from proxy.core.http.media_type import check_json
 from proxy.core.limits.rules import Rules
@@ -24,6 +23,7 @@ from proxy.dataplane.admission import LARGE_BYTES, Admission, Admitted, Caller
 from proxy.dataplane.connection import Request
 from proxy.dataplane.counting.uncounted import Uncounted
 from proxy.dataplane.hold import Hold
+from proxy.dataplane.named_objects import Asker, check_whole, no_object
 from proxy.dataplane.passed import Found, PassedPath
 from proxy.dataplane.request_body import BodyMemory, Payload
 from proxy.dataplane.services import Services
@@ -32,10 +32,7 @@ from proxy.tenants.ring import Tenant
 
 # tokens by bytes of a JSON body, for the hold of a path that is metered by what its answer states
 _BYTES_A_TOKEN = 4
-_NAMES_A_FILE = ("file_id", "file_ids")  # members end so that name an object to be read
-_STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)"([ \t\r\n]*:)?', re.DOTALL)
 _BINARY = (b"multipart/", b"audio/", b"image/", b"video/", b"application/octet-stream")
-_ID_BYTES_MAX = 6 * 256  # of one that is escaped throughout; what is longer is no id
 
 
 class PassedRequests:
@@ -77,7 +74,7 @@ class PassedRequests:
         )
         dialect = caller.dialect = passthrough(
             metered=passed.charge_class is ChargeClass.METERED,
-            makes=passed.entry.ids == "team" and (found.object is not None or _makes(request)),
+            makes=passed.entry.ids == "team" and (found.tells_itself(request) or _makes(request)),
         )
         opened = self._opened(request, caller, tenant, passed, 0 if length is None else length)
         return Admitted(
@@ -101,7 +98,7 @@ class PassedRequests:
             if not self._services.owners.owns(
                 passed.upstream.name, tenant.team, tenant.key_id, found.object
             ):
-                raise _no_object(found.object)
+                raise no_object(found.object)
         elif not _makes(request):
             message = (
                 f"{request.method[:20]} {passed.name} is about what all teams have made, and here"
@@ -120,19 +117,12 @@ class PassedRequests:
     ) -> bytes:
         """The JSON body, whole. Raises 404 if it names what somebody else has made."""
         body, readable = await self._admission.readable(request, caller, memory)
+        asker = Asker(self._services.owners, passed.upstream.name, tenant.team, tenant.key_id)
         if len(readable) <= LARGE_BYTES:
-            self._check_named(readable, tenant, passed.upstream.name)
+            check_whole(readable, asker)
         else:
-            await asyncio.to_thread(self._check_named, readable, tenant, passed.upstream.name)
+            await asyncio.to_thread(check_whole, readable, asker)
         return body
-
-    def _check_named(self, body: bytes, tenant: Tenant, upstream: str) -> None:
-        owners = self._services.owners
-        for text, names_file in _named(body):
-            if owners.anothers(upstream, tenant.team, tenant.key_id, text) or (
-                names_file and not owners.owns(upstream, tenant.team, tenant.key_id, text)
-            ):
-                raise _no_object(text)
 
     def _upload(self, request: Request, caller: Caller, passed: PassedPath) -> Upload:
         settings = caller.snapshot.settings
@@ -141,6 +131,7 @@ class PassedRequests:
             bytes_max=passed.entry.max_bytes,
             idle_s=settings.timeouts.body_idle_s,
             rate_min_bytes_s=settings.bodies.rate_min_bytes,
+            no_json=passed.entry.ids == "team",
         )
 
     def _opened(
@@ -195,33 +186,3 @@ def _is_binary(request: Request) -> bool:
 def _is_json(request: Request) -> bool:
     kind = first(request.headers, b"content-type")
     return kind is not None and b"json" in kind.lower()
-
-
-def _no_object(id: str) -> ProxyError:
-    message = f"There is no object {id[:100]!r} that this key's team has made through this proxy."
-    return ProxyError(404, "invalid_request_error", "object_not_found", message)
-
-
-def _named(body: bytes) -> Iterator[tuple[str, bool]]:
-    """Every text in a JSON body that can be an id, and whether its member names a file. All of
-    them: of a name that stands twice, readers take either value. Raises 400 for a body that is no
-    JSON."""
-    if not body.strip():
-        return
-    try:
-        msgspec.json.decode(body, type=msgspec.Raw)
-        yield from _texts(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise invalid_request("The request body is not JSON in UTF-8.") from None
-
-
-def _texts(body: bytes) -> Iterator[tuple[str, bool]]:
-    names_file = False
-    for found in _STRING.finditer(body):
-        if found.end(1) - found.start(1) > _ID_BYTES_MAX:
-            continue
-        text = msgspec.json.decode(b'"%b"' % found[1], type=str)
-        if found[2]:
-            names_file = text.lower().endswith(_NAMES_A_FILE)
-        else:
-            yield text, names_file

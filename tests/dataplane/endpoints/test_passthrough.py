@@ -34,6 +34,7 @@ PRICES = [
     {"model": "/v2/rerank", "input": "1", "output": "0"},
 ]
 CENT = 10_000_000
+FORM = "Content-Type: multipart/form-data; boundary=x"
 
 
 def blocks(*entries: dict[str, object], **more: object) -> dict[str, object]:
@@ -226,34 +227,87 @@ async def test_only_the_team_that_made_an_object_may_ask_for_it(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "content_type",
+    ("kind", "status"),
     [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "",
-        "json",
-        "multipart/form-data; boundary=x\r\nContent-Type: application/json",
+        ("Content-Type: ", 415),
+        ("Content-Type: json", 415),
+        ("Content-Type: multipart/form-data; boundary=x\r\nContent-Type: application/json", 400),
+        ("Content-Type: text/plain", 415),
+        ("Content-Type: application/x-www-form-urlencoded", 415),
+        ("Content-Type: application/json; charset=utf-7", 415),
+        ("Content-Type: application/jsonl", 415),
+        ("Content-Type: multipart/form-data; boundary=x", 415),
+        ("Content-Type: application/octet-stream", 415),
+        ("Content-Type: audio/mpeg; application/json", 415),
     ],
 )
-async def test_json_under_another_name_names_no_others_file(
-    tmp_path: Path, content_type: str
+@pytest.mark.parametrize("blank", ["", "\ufeff", " " * 70_000])
+async def test_no_content_type_hides_a_body_that_names_a_file(
+    tmp_path: Path, kind: str, status: int, blank: str
 ) -> None:
-    """Servers read it all the same."""
-    stolen = b'{"input_file_id":"file-bobs"}'
+    body = f'{blank}{{"input_file_id":"file-1"}}'.encode()
     async with (
         raw_upstream(vendor) as upstream,
         running(tmp_path, config(upstream.url, **blocks())) as proxy,
     ):
-        answer = await ask(proxy, "POST", "/v1/batches", stolen, f"Content-Type: {content_type}")
-        assert answer.status in (400, 404, 415)
-        assert upstream.visits == []
+        await ask(proxy, "POST", "/v1/files", b"x", FORM)
+        refused = await ask(proxy, "POST", "/v1/batches", body, kind, key="sk-bob")
+        assert refused.status == status or (blank == "\ufeff" and refused.status == 400)
+        assert all(b"file-1" not in visit.body for visit in upstream.visits)
+
+
+async def test_what_stands_in_a_file_says_nothing_about_who_owns_what(tmp_path: Path) -> None:
+    async def echoes(visit: Visit) -> None:
+        made = b"POST" in visit.lines[0]
+        await visit.answer(
+            b'{"id":"file-1"}' if made else b'{"id":"file-old","output_file_id":"file-other"}'
+        )
+
+    async with (
+        raw_upstream(echoes) as upstream,
+        running(tmp_path, config(upstream.url, **blocks())) as proxy,
+    ):
+        await ask(proxy, "POST", "/v1/files", b"x", FORM)
+        for path in ("file-1/content", "file-1/raw", "file-1?alt=media"):
+            assert (await ask(proxy, "GET", f"/v1/files/{path}")).status == 200
+        for id in ("file-old", "file-other"):
+            assert (await ask(proxy, "GET", f"/v1/files/{id}/content")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("chat/completions", {"type": "file", "file": {"file_id": "file-1"}}),
+        ("responses", {"type": "input_file", "file_id": "file-1"}),
+        ("responses", {"type": "input_file", "file_url": "\u00e4", "file\u005fid": "file-\u0031"}),
+        ("messages", {"type": "document", "source": {"type": "file", "file_id": "file-1"}}),
+    ],
+)
+async def test_no_call_has_another_teams_file_read(
+    tmp_path: Path, path: str, part: dict[str, object]
+) -> None:
+    said = [{"role": "user", "content": [part]}]
+    member = "input" if path == "responses" else "messages"
+    body = json.dumps({"model": "gpt-m", "max_tokens": 9, member: said}).encode()
+    apis = ["chat", "responses", "messages"]
+    upstreams = {"base_url": "", "api_key": "sk-upstream", "apis": apis}
+    async with raw_upstream(vendor) as upstream:
+        upstreams["base_url"] = upstream.url
+        settings = config(upstream.url, **blocks(upstreams={"mock": upstreams}))
+        async with running(tmp_path, settings) as proxy:
+            await ask(proxy, "POST", "/v1/files", b"x", FORM)
+            for key, status in (("sk-bob", 404), ("sk-carl", 404), ("sk-amy", 200)):
+                answer = await ask(
+                    proxy, "POST", f"/v1/{path}", body, "Content-Type: application/json", key=key
+                )
+                assert answer.status == status, (key, answer.body)
 
 
 async def test_a_restart_knows_the_owners_from_the_book(tmp_path: Path) -> None:
     settings = blocks()
     async with raw_upstream(vendor) as upstream:
         async with running(tmp_path, config(upstream.url, **settings)) as proxy:
-            assert (await ask(proxy, "POST", "/v1/files", b"x")).status == 200
+            assert (await ask(proxy, "POST", "/v1/files", b"x", FORM)).status == 200
             await proxy.records(1)
         async with running(tmp_path, config(upstream.url, **settings)) as proxy:
             assert (await ask(proxy, "GET", "/v1/files/file-1/content")).status == 200

@@ -1,0 +1,90 @@
+"""Which objects of a vendor a JSON body names: nobody may have another team's file read or used.
+
+Every text in the body is looked at, since of a name that stands twice readers take either value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from proxy.core.errors import ProxyError, invalid_request
+from proxy.dataplane.owners import Owners
+
+# Members end so that name a file to be read.
+_NAMES_A_FILE = ("file_id", "file_ids", "training_file", "validation_file")
+_STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)"([ \t\r\n]*:)?', re.DOTALL)
+_ID_BYTES_MAX = 6 * 256  # of one that is escaped throughout; what is longer is no id
+# One of these stands in every body that names a file, a store of them or a container; or an escape.
+_HINTS = (b"_id", b"container", b"\\u")
+_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Asker(msgspec.Struct, frozen=True):
+    """Who asks which upstream, beside what is known of owners there."""
+
+    owners: Owners
+    upstream: str
+    team: str | None
+    key_id: str
+
+    def owns(self, id: str) -> bool:
+        return self.owners.owns(self.upstream, self.team, self.key_id, id)
+
+    def sees_anothers(self, id: str) -> bool:
+        return self.owners.anothers(self.upstream, self.team, self.key_id, id)
+
+
+def may_name_objects(body: bytes) -> bool:
+    """Whether a body has to be looked through at all."""
+    return any(body.find(hint) >= 0 for hint in _HINTS)
+
+
+def check_named(body: bytes, asker: Asker) -> None:
+    """Raises 404 for a body that names what somebody else is known to have made.
+
+    For calls: their tools have ids of their own, so that an unknown one is no reason to refuse.
+    """
+    for text, _ in _texts(body):
+        if asker.sees_anothers(text):
+            raise no_object(text)
+
+
+def check_whole(body: bytes, asker: Asker) -> None:
+    """The same for a body that nobody else reads, with files that nobody here has made.
+
+    Raises 400 for a body that is no JSON.
+    """
+    if not body.strip():
+        return
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except _ERRORS:
+        raise invalid_request("The request body is not JSON in UTF-8.") from None
+    for text, names_file in _texts(body):
+        if asker.sees_anothers(text) or (names_file and not asker.owns(text)):
+            raise no_object(text)
+
+
+def no_object(id: str) -> ProxyError:
+    """404: unknown here, or another team's, which looks the same."""
+    message = f"There is no object {id[:100]!r} that this key's team has made through this proxy."
+    return ProxyError(404, "invalid_request_error", "object_not_found", message)
+
+
+def _texts(body: bytes) -> Iterator[tuple[str, bool]]:
+    """Every text that can be an id, and whether its member names a file."""
+    names_file = False
+    for found in _STRING.finditer(body):
+        if found.end(1) - found.start(1) > _ID_BYTES_MAX:
+            continue
+        try:
+            text = msgspec.json.decode(b'"%b"' % found[1], type=str)
+        except _ERRORS:  # half a character: no id has one
+            text = ""
+        if found[2]:
+            names_file = text.lower().endswith(_NAMES_A_FILE)
+        elif text or names_file:
+            yield text, names_file
