@@ -27,7 +27,7 @@ from proxy.dataplane.counting.exchange_count import ExchangeCount, begin_count
 from proxy.dataplane.counting.uncounted import Uncounted
 from proxy.dataplane.hold import Hold, refuse_used_up
 from proxy.dataplane.kept_answers import not_found
-from proxy.dataplane.named_objects import Asker, check_named, may_name_objects
+from proxy.dataplane.named_objects import Claimant, check_named, may_name_objects
 from proxy.dataplane.request_body import BodyMemory, Payload, encoding_of, here, whole_body
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
@@ -156,8 +156,8 @@ class Admission:
             snapshot.check_priced(upstream, call.model, caller.started_at_ms)
         kept_tokens = self._continued(call, tenant, upstream)
         if snapshot.passed.has_owners(upstream.name) and may_name_objects(readable):
-            asker = Asker(self._services.owners, upstream.name, tenant.team, tenant.key_id)
-            await self._aside(beside, check_named, readable, asker)
+            claimant = Claimant(self._services.owners, upstream.name, tenant.team, tenant.key_id)
+            await self._aside(beside, check_named, readable, claimant)
         payload = self._payload(request, dialect, upstream, call, body, tenant.key_id, memory)
         asked = call.include_usage is True or payload.plain is not None
         counting = begin_count(

@@ -22,7 +22,7 @@ _HINTS = (b"_id", b"container", b"\\u")
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Asker(msgspec.Struct, frozen=True):
+class Claimant(msgspec.Struct, frozen=True):
     """Who asks which upstream, beside what is known of owners there."""
 
     owners: Owners
@@ -42,17 +42,17 @@ def may_name_objects(body: bytes) -> bool:
     return any(body.find(hint) >= 0 for hint in _HINTS)
 
 
-def check_named(body: bytes, asker: Asker) -> None:
+def check_named(body: bytes, claimant: Claimant) -> None:
     """Raises 404 for a body that names what somebody else is known to have made.
 
     For calls: their tools have ids of their own, so that an unknown one is no reason to refuse.
     """
     for text, _ in _texts(body):
-        if asker.sees_anothers(text):
+        if claimant.sees_anothers(text):
             raise no_object(text)
 
 
-def check_whole(body: bytes, asker: Asker) -> None:
+def check_whole(body: bytes, claimant: Claimant) -> None:
     """The same for a body that nobody else reads, with files that nobody here has made.
 
     Raises 400 for a body that is no JSON.
@@ -64,7 +64,7 @@ def check_whole(body: bytes, asker: Asker) -> None:
     except _ERRORS:
         raise invalid_request("The request body is not JSON in UTF-8.") from None
     for text, names_file in _texts(body):
-        if asker.sees_anothers(text) or (names_file and not asker.owns(text)):
+        if claimant.sees_anothers(text) or (names_file and not claimant.owns(text)):
             raise no_object(text)
 
 

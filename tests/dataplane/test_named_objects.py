@@ -7,14 +7,14 @@ import json
 import pytest
 
 from proxy.core.errors import ProxyError
-from proxy.dataplane.named_objects import Asker, check_named, check_whole, may_name_objects
+from proxy.dataplane.named_objects import Claimant, check_named, check_whole, may_name_objects
 from proxy.dataplane.owners import Owners
 
 
-def asker(team: str) -> Asker:
+def claimant(team: str) -> Claimant:
     owners = Owners()
     owners.learn("v", "research", "alice", ["file-1"])
-    return Asker(owners, "v", team, "key")
+    return Claimant(owners, "v", team, "key")
 
 
 @pytest.mark.parametrize(
@@ -30,20 +30,20 @@ def asker(team: str) -> Asker:
 )
 def test_another_teams_object_is_found_in_any_spelling(body: bytes) -> None:
     assert may_name_objects(body)
-    check_named(body, asker("research"))
+    check_named(body, claimant("research"))
     with pytest.raises(ProxyError) as refused:
-        check_named(body, asker("sales"))
+        check_named(body, claimant("sales"))
     assert (refused.value.status, refused.value.code) == (404, "object_not_found")
 
 
 def test_only_a_body_that_is_no_call_has_to_name_files_that_are_known() -> None:
     for name in ("input_file_id", "training_file", "validation_file"):
         body = json.dumps({name: "file-2"}).encode()
-        check_named(body, asker("sales"))
+        check_named(body, claimant("sales"))
         with pytest.raises(ProxyError):
-            check_whole(body, asker("research"))
+            check_whole(body, claimant("research"))
     with pytest.raises(ProxyError) as refused:
-        check_whole(b"{", asker("sales"))
+        check_whole(b"{", claimant("sales"))
     assert refused.value.status == 400
-    check_whole(b" ", asker("sales"))
+    check_whole(b" ", claimant("sales"))
     assert not may_name_objects(b'{"messages":[]}')

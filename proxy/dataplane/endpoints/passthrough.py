@@ -23,7 +23,7 @@ from proxy.dataplane.admission import LARGE_BYTES, Admission, Admitted, Caller
 from proxy.dataplane.connection import Request
 from proxy.dataplane.counting.uncounted import Uncounted
 from proxy.dataplane.hold import Hold
-from proxy.dataplane.named_objects import Asker, check_whole, no_object
+from proxy.dataplane.named_objects import Claimant, check_whole, no_object
 from proxy.dataplane.passed import Found, PassedPath
 from proxy.dataplane.request_body import BodyMemory, Payload
 from proxy.dataplane.services import Services
@@ -117,11 +117,11 @@ class PassedRequests:
     ) -> bytes:
         """The JSON body, whole. Raises 404 if it names what somebody else has made."""
         body, readable = await self._admission.readable(request, caller, memory)
-        asker = Asker(self._services.owners, passed.upstream.name, tenant.team, tenant.key_id)
+        claimant = Claimant(self._services.owners, passed.upstream.name, tenant.team, tenant.key_id)
         if len(readable) <= LARGE_BYTES:
-            check_whole(readable, asker)
+            check_whole(readable, claimant)
         else:
-            await asyncio.to_thread(check_whole, readable, asker)
+            await asyncio.to_thread(check_whole, readable, claimant)
         return body
 
     def _upload(self, request: Request, caller: Caller, passed: PassedPath) -> Upload:
