@@ -6,7 +6,7 @@ wraps it by a few tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -23,8 +23,22 @@ _MESSAGE_TOKENS: Final = 3
 _BYTES_PER_TOKEN: Final = 4  # of what is no text
 # Members of a block whose strings a model reads.
 _TEXTS: Final = ("text", "thinking", "name", "title", "context")
-_INSIDE: Final = ("content", "input")
-_PICTURES: Final = "image"
+# Members whose value is read apart, or is a label, or is bound to be opaque to the model.
+_MESSAGE_FIELDS: Final = frozenset(("role", "content"))
+_BLOCK_FIELDS: Final = frozenset(
+    (*_TEXTS, "content", "input", "type", "cache_control", "citations", "is_error", "caller")
+)
+_OPAQUE: Final = frozenset(("signature", "data"))  # of thinking
+_THINKING: Final = frozenset(("thinking", "redacted_thinking"))
+_SHORT_CHARS: Final = 64  # of an id
+# Members of a body beside its prompt that no vendor shows to its model.
+_SILENT: Final = frozenset(
+    (
+        "betas cache_control container context_management fallbacks inference_geo mcp_servers "
+        "speed stop_sequences thinking model metadata service_tier tool_choice"
+    ).split()
+)
+_FORM: Final = "output_config"  # a schema in it is part of the prompt
 
 
 def count_prompt(
@@ -42,11 +56,12 @@ def count_prompt(
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     tally = _PromptTexts()
+    tally.other_bytes = _beside(fields)
     tally.content(read.get("system"))
     messages = read.get("messages")
     for message in messages if isinstance(messages, list) else [messages]:
         tally.tokens += _MESSAGE_TOKENS
-        tally.content(message.get("content") if isinstance(message, dict) else message)
+        tally.message(message)
     if read.get("tools"):
         tally.texts.append(msgspec.json.encode(read["tools"]).decode())
     rule = image_rule(call.model, image_rules)
@@ -63,6 +78,19 @@ def count_prompt(
     )
 
 
+def _beside(fields: Mapping[str, msgspec.Raw]) -> int:
+    """Bytes of the members beside the prompt that a model may be shown."""
+    form = bytes(fields.get(_FORM, b""))
+    silent = _SILENT if b"schema" in form else _SILENT | {_FORM}
+    return sum(
+        len(bytes(raw))
+        for name, raw in fields.items()
+        if name not in silent
+        and name not in _PROMPT_FIELDS
+        and bytes(memoryview(raw)[:1]) in (b'"', b"[", b"{")
+    )
+
+
 class _PromptTexts:
     """What was found so far: the texts, and the bytes of what is none."""
 
@@ -72,6 +100,14 @@ class _PromptTexts:
         self.texts: list[str] = []
         self.tokens = 0
         self.other_bytes = 0
+
+    def message(self, message: object) -> None:
+        """A message; what it has beside its content may be shown too, by some server."""
+        if not isinstance(message, dict):
+            self.content(message)
+            return
+        self.content(message.get("content"))
+        self._other(message, _MESSAGE_FIELDS)
 
     def content(self, content: object) -> None:
         """A text, a list of blocks, or a block with blocks in it; however deep it is nested."""
@@ -94,4 +130,14 @@ class _PromptTexts:
             rest.append(inside)
         if block.get("input") is not None:
             self.texts.append(msgspec.json.encode(block["input"]).decode())
-        self.other_bytes += size_bytes(block.get("source"))
+        known = _BLOCK_FIELDS
+        self._other(block, known | _OPAQUE if block.get("type") in _THINKING else known)
+
+    def _other(self, members: dict[str, object], known: frozenset[str]) -> None:
+        for name, value in members.items():
+            if name in known and (name not in _TEXTS or isinstance(value, str)):
+                continue
+            if not isinstance(value, str) or len(value) > _SHORT_CHARS:
+                self.other_bytes += size_bytes(value)
+            if len(name) > _SHORT_CHARS:
+                self.other_bytes += len(name)

@@ -27,6 +27,8 @@ _SILENT: Final = frozenset(
         "text top_logprobs truncation"
     ).split()
 )
+# Members that hold the prompt in other APIs, and so count there as that.
+_OF_CHATS: Final = ("messages", "functions", "prompt", "prediction", "response_format")
 _SHORT_CHARS: Final = 64  # of an id
 _PART_TEXTS: Final = ("text", "refusal")
 
@@ -54,7 +56,8 @@ def count_prompt_of(
         count,
         image_rule(call.model, image_rules),
         response_format=form if '"json_schema"' in form else "",
-        other_bytes=beside_prompt_bytes(beside),
+        other_bytes=beside_prompt_bytes(beside)
+        + sum(len(bytes(fields[name])) for name in _OF_CHATS if name in fields),
     )
     plain = isinstance(read.get("input"), str) and len(body) <= EXACT_CHARS_MAX
     return Prompt(prompt.tokens, prompt.exact and plain, prompt.characters, prompt.guessed)

@@ -60,3 +60,47 @@ def test_nothing_that_is_nested_or_odd_is_too_much() -> None:
     for odd in (7, None, "x", {"a": 1}, [[[]]], [None, 7]):
         assert counted(messages=odd, system=odd, tools=odd).tokens >= 0
     assert count_prompt(read_call(MESSAGES, b'{"model":"m"}'), b"\xff", "o200k_base", (), len) is None  # fmt: skip
+
+
+def test_no_member_hides_a_prompt() -> None:
+    hidden = "x" * 40_000
+    for more in (
+        {"documents": [{"text": hidden}]},
+        {"prompt": hidden},
+        {"input": hidden},
+        {"extra": {"system": hidden}},
+        {"output_config": {"format": {"type": "json_schema", "schema": {"description": hidden}}}},
+        {"messages": [{"role": "user", "content": A, "reasoning_content": hidden}]},
+        {"messages": [{"role": "assistant", "content": A, "tool_calls": [{"arguments": hidden}]}]},
+        {"messages": said({"type": "text", "text": A}, {"type": "odd", "value": hidden})},
+        {"messages": said({"type": "text", "text": {"value": hidden}})},
+        {"messages": said({"type": "text", "text": A, "data": hidden})},
+        {"messages": said({"type": "text", "text": A, hidden: 1})},
+        {
+            "messages": said(
+                {
+                    "type": "web_search_tool_result",
+                    "content": [{"type": "web_search_result", "encrypted_content": hidden}],
+                }
+            )
+        },
+    ):
+        prompt = counted(**({"messages": said({"type": "text", "text": A})} | more))
+        assert prompt.tokens >= len(hidden) // 4, more
+        assert prompt.guessed
+
+
+def test_what_is_usual_beside_a_prompt_is_no_guess() -> None:
+    thinking = {"type": "thinking", "thinking": "", "signature": "s" * 4000}
+    cached = {"type": "text", "text": A, "cache_control": {"type": "ephemeral"}}
+    call = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
+    prompt = counted(
+        messages=said(thinking, cached, call),
+        metadata={"user_id": "u" * 200},
+        thinking={"type": "enabled", "budget_tokens": 1024},
+        context_management={"edits": [{"type": "clear_tool_uses_20250919"}]},
+        output_config={"effort": "medium"},
+        tool_choice={"type": "auto"},
+        stop_sequences=["x" * 100],
+    )
+    assert not prompt.guessed

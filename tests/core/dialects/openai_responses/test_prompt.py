@@ -83,3 +83,8 @@ def test_a_schema_of_the_answer_is_part_of_the_prompt() -> None:
 def test_a_body_that_cannot_be_read_is_not_counted() -> None:
     call = read_call("/v1/responses", b'{"model":"m","input":"x"}')
     assert count_prompt_of(call, b"[", "o200k_base", (), len) is None
+
+
+@pytest.mark.parametrize("name", ["messages", "functions", "prediction", "prompt", "extra"])
+def test_no_member_hides_a_prompt(name: str) -> None:
+    assert tokens(**{"input": "x", name: [TEXT]}) >= tokens(input="x") + len(TEXT) // 4
