@@ -58,8 +58,7 @@ class Found(msgspec.Struct, frozen=True):
     def tells_itself(self, request: Request) -> bool:
         """Whether the answer is the vendor's own word about the object.
 
-        What stands below it, or is chosen by a query, may be its content: the caller who wrote that would
-        say what belongs to whom.
+        What stands below it, or is chosen by a query, may be its content, which a caller wrote.
         """
         return self.last and "?" not in request.target
 
