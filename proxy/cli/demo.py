@@ -51,6 +51,7 @@ class Demo(msgspec.Struct, frozen=True, kw_only=True):
     metrics_url: str
     secret: str
     config_path: Path
+    kept: bool
 
 
 @click.command()
@@ -91,7 +92,7 @@ def demo(directory: Path | None, port: int, metrics_port: int, pace: float) -> N
       tollkeeper demo
     """
     with _home(directory) as home:
-        uvloop.run(_run(home, port, metrics_port, pace))
+        uvloop.run(_run(home, port, metrics_port, pace, kept=directory is not None))
     click.echo("Stopped." if directory is not None else "Stopped; the demo's data is removed.")
 
 
@@ -104,9 +105,14 @@ data_dir: ./var
 drain: {{delay: 0s, timeout: 5s}}
 
 upstreams:
-  scripted: {{base_url: {base_url}, api_key: {UPSTREAM_KEY}}}
+  scripted:
+    base_url: {base_url}
+    api_key: {UPSTREAM_KEY}
+    apis: [chat, completions, embeddings, responses, messages]
 routes:
   - {{model: "*", upstream: scripted}}
+prices:                                 # made up, per million tokens
+  - {{model: "*", input: "1", output: "2", from: 2026-01-01}}
 
 teams:
   demo-team: {{labels: {{cost_center: "4711"}}}}
@@ -117,11 +123,11 @@ keys:
 
 def lines(demo: Demo) -> str:
     """The lines to paste. Each block runs in a shell as it stands."""
+    stays = "and stays there" if demo.kept else "and is removed at the end (--dir DIR keeps it)"
     command, config_file = common.own_command(), shlex.quote(str(demo.config_path))
     return f"""
 Tollkeeper listens on {demo.base_url} with a scripted upstream behind it. Ctrl-C stops both.
-The data is in {shlex.quote(str(demo.config_path.parent))}.
-It is removed at the end, unless --dir names its place.
+The data is in {shlex.quote(str(demo.config_path.parent))}, {stays}.
 The key is {demo.secret}
 
 A stream with curl, which states its usage because it is asked to:
@@ -161,6 +167,13 @@ const answer = await client.chat.completions.create({{
 console.log(answer.choices[0].message.content);
 END
 
+Anthropic's Messages, with the same key:
+
+curl {demo.base_url}/messages \\
+  -H "x-api-key: {demo.secret}" -H "Content-Type: application/json" \\
+  -d '{{"model": "demo-chat", "max_tokens": 100,
+       "messages": [{{"role": "user", "content": "Tell me a short story."}}]}}'
+
 What it came to:
 
 {command} usage -c {config_file}
@@ -185,7 +198,7 @@ def free_port(wanted: int) -> int:
     return wanted
 
 
-async def _run(home: Path, port: int, metrics_port: int, pace_s: float) -> None:
+async def _run(home: Path, port: int, metrics_port: int, pace_s: float, *, kept: bool) -> None:
     """Run both servers; the upstream starts first and stops last."""
     descriptors.raise_limit()
     secret = make_key(secrets.token_bytes(KEY_BYTES_MIN))
@@ -204,6 +217,7 @@ async def _run(home: Path, port: int, metrics_port: int, pace_s: float) -> None:
                 metrics_url=f"http://{addresses.metrics}/metrics",
                 secret=secret,
                 config_path=path,
+                kept=kept,
             )
             click.echo(lines(ready))
 

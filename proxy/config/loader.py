@@ -24,6 +24,7 @@ from proxy.config.nodes import Missing, Node, Problem, expand, join, parse
 from proxy.config.reader import SettingsReader
 from proxy.config.schema import json_schema
 from proxy.config.settings import Route, Settings, UpstreamSettings
+from proxy.config.settings.upstreams import APIS
 from proxy.config.values import KINDS, nearest
 
 __all__ = [
@@ -126,12 +127,12 @@ def forward_only(
 ) -> Loaded:
     """A config without a file: everything goes to `url` with the caller's own credential.
 
-    Data lie in ./var.
+    There is one vendor to ask, so it says itself which APIs it serves. Data lie in ./var.
     """
     base_url = _option("--upstream", "base_url", url)
     name = (urlsplit(base_url).hostname or "upstream").replace(":", "-")
     settings = Settings(
-        upstreams={name: UpstreamSettings(base_url=base_url, auth="forward")},
+        upstreams={name: UpstreamSettings(base_url=base_url, auth="forward", apis=APIS)},
         routes=(Route(model="*", upstream=name),),
     )
     replace = msgspec.structs.replace

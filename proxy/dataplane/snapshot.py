@@ -9,6 +9,7 @@ from proxy.config.limits import rules_of
 from proxy.config.price_terms import price_book_of
 from proxy.config.prices import table_of
 from proxy.config.settings import ImageTokens, Settings, timeouts_of
+from proxy.config.settings.upstreams import APIS
 from proxy.config.values import instant_ms
 from proxy.core.dialects.registry import api_of
 from proxy.core.errors import ProxyError
@@ -20,8 +21,6 @@ from proxy.dataplane.passed import PassedPaths
 from proxy.dataplane.upstream.upstream import Upstream
 from proxy.tenants.ring import Tenant, unknown_key
 
-# what `apis` of an upstream can name
-APIS = frozenset(("chat", "completions", "embeddings", "responses", "messages"))
 PRICED_NAMED_MAX = 20  # in a refusal
 # models whose route was looked up; the names come from clients, hence the bound
 ROUTES_REMEMBERED_MAX = 4096
@@ -108,9 +107,12 @@ class Snapshot:
         others = [name for name, other in self.upstreams.items() if api in other.settings.apis]
         globs = [model for model, name in self._routes if name in others]
         instead = f"Models that are routed to one which does: {', '.join(globs)}." if globs else ""
+        ask = (
+            f"If its vendor does, the operator can add `{api}` to `upstreams.{upstream.name}.apis`."
+        )
         message = (
             f"The upstream `{upstream.name}`, to which this model is routed, does not serve"
-            f" {endpoint} here (`apis`). {instead or 'Ask the operator.'}"
+            f" {endpoint} here. {instead or ask}"
         )
         raise ProxyError(404, "invalid_request_error", "api_not_served", message, param="model")
 

@@ -83,6 +83,7 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_nothing(tmp_path, shell):
         TMPDIR=str(tmp_path),
     ) as (process, found):
         printed = found[0]
+        assert "and is removed at the end (--dir DIR keeps it)." in printed
         python = re.search(r"^python3 - <<'END'\n.*?^END$", printed, re.DOTALL | re.MULTILINE)
         assert shell(python[0]) == "为什么数学书总是很忧郁？因为它有太多的问题。\n"
         # What curl would send: curl itself is not on every machine.
@@ -106,6 +107,7 @@ def test_the_printed_lines_work_and_ctrl_c_leaves_nothing(tmp_path, shell):
             ["demo-team", "demo", "demo-chat", "1"],
             ["demo-team", "demo", "qwen3-max-2026-01-23", "1"],
         ]
+        assert "charge" in lines[1] and "unpriced" not in lines[1]
         metrics = re.search(r"http://\S+/metrics", printed)[0]
         with urllib.request.urlopen(metrics, timeout=GUARD_S) as response:
             families = list(text_string_to_metric_families(response.read().decode()))
@@ -138,8 +140,9 @@ def test_a_kept_directory_is_kept(tmp_path):
     home = tmp_path / "kept"
     for _ in range(2):
         with running(
-            "demo", *ANY_PORTS, "--dir", str(home), cwd=tmp_path, ready=r"All of them: [^\n]*\n"
-        ) as (process, _found):
+            "demo", *ANY_PORTS, "--dir", str(home), cwd=tmp_path, ready=r"(.*)All of them: [^\n]*\n"
+        ) as (process, found):
+            assert f"The data is in {home}, and stays there.\n" in found[0]
             process.send_signal(signal.SIGTERM)
             assert process.wait(GUARD_S) == 0
     assert (home / "config.yaml").exists()

@@ -13,6 +13,7 @@ from msgspec import inspect, structs
 
 from proxy.config.loader import ConfigError, Loaded, find, forward_only, load
 from proxy.config.settings import Settings
+from proxy.config.settings.upstreams import APIS
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "config.yaml"
@@ -746,6 +747,7 @@ def test_without_a_file_everything_is_forwarded_to_one_upstream(
         "forward",
         "",
     )
+    assert upstream.apis == APIS, "a path that is refused here could be asked of nobody else"
     assert [(route.model, route.upstream) for route in result.settings.routes] == [("*", name)]
     assert (result.path, result.settings.data_dir, result.warnings) == (None, tmp_path / "var", ())
     assert forward_only("http://[::1]:8000/v1", {}).settings.upstreams

@@ -17,7 +17,9 @@ from proxy.config.settings import (
     host_port,
     timeouts_of,
 )
+from proxy.config.settings.upstreams import APIS
 from proxy.config.values import KINDS
+from proxy.core.dialects.registry import BY_ENDPOINT, api_of
 
 
 def fields(kind: inspect.Type, path: str = "") -> Iterator[tuple[str, inspect.Field]]:
@@ -91,3 +93,7 @@ def test_an_upstream_takes_the_general_timeouts_where_it_names_none() -> None:
     settings = Settings(upstreams={"v": upstream}, routes=(Route(model="*", upstream="v"),))
     expected = msgspec.structs.replace(settings.timeouts, idle_s=1.0, upstream_keepalive_s=0.0)
     assert timeouts_of(settings, upstream) == expected
+
+
+def test_each_api_that_is_spoken_can_be_named_by_an_upstream() -> None:
+    assert {api_of(endpoint) for endpoint in BY_ENDPOINT} == set(APIS)

@@ -406,5 +406,7 @@ def test_the_demos_curl_lines_run_as_they_are_printed(tmp_path: Path) -> None:
         )
         models, *_ = re.findall(r"All of them: (curl -s .*)$", printed, re.MULTILINE)
         assert "demo-chat" in [model["id"] for model in json.loads(run(models))["data"]]
+        messages, *_ = re.findall(r"^curl \S+/messages .*?\}'$", printed, re.MULTILINE | re.DOTALL)
+        assert json.loads(run(messages))["type"] == "message"
         process.send_signal(signal.SIGINT)
         assert process.wait(GUARD_S) == 0

@@ -117,6 +117,7 @@ async def test_what_an_upstream_does_not_serve_is_told(tmp_path: Path) -> None:
         answer = await ask(proxy, post(), json.dumps(BODY).encode())
     told = json.loads(answer.body)
     assert (answer.status, told["error"]["details"]["error_code"]) == (404, "api_not_served")
+    assert "add `messages` to `upstreams.mock.apis`" in told["error"]["message"]
 
 
 @pytest.mark.parametrize("credential", ["", "x-api-key: sk-nobody"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from proxy.config.fields import (
     Block,
@@ -18,6 +18,10 @@ from proxy.config.fields import (
 )
 from proxy.config.settings.limits import LimitSettings
 from proxy.config.settings.prices import DatedShare
+
+# what `apis` of an upstream can name: the part of a path behind its /v1
+Api = Literal["chat", "completions", "embeddings", "responses", "messages"]
+APIS: tuple[Api, ...] = get_args(Api)
 
 
 class UpstreamTimeouts(Block, frozen=True, kw_only=True):
@@ -55,7 +59,7 @@ class UpstreamSettings(Block, frozen=True, kw_only=True):
         ),
     ] = "bearer"
     apis: Annotated[
-        tuple[Literal["chat", "completions", "embeddings", "responses", "messages"], ...],
+        tuple[Api, ...],
         about("which APIs this vendor serves; a request for another one is 404"),
     ] = ("chat", "completions", "embeddings", "responses")
     stream_usage: Annotated[

@@ -1,5 +1,8 @@
-"""Which dialect is spoken at which path. A new one gets its line here, and nothing else of the
-proxy names it."""
+"""Which dialect is spoken at which path. A new one gets its line here.
+
+Nothing else of the proxy names it but `Api` in config/settings/upstreams.py: what an upstream may
+be said to serve.
+"""
 
 from __future__ import annotations
 
