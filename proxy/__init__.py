@@ -2,10 +2,14 @@
 
 The flow of one request, in the order of the files to read:
 
-    dataplane/listener.py    clients' connections: parses requests, writes answers (connection.py)
-    dataplane/gateway.py     authenticates (tenants/ring.py), reads the body (core/dialects),
-                             finds the upstream (dataplane/snapshot.py), starts an Exchange
+    dataplane/listener.py    clients' connections: reads requests (request_loop.py), writes answers
+                             (connection.py)
+    dataplane/gateway.py     authenticates (tenants/ring.py), has the request admitted, starts an
+                             Exchange
+    dataplane/admission.py   reads the body (core/dialects), finds the upstream (snapshot.py), asks
+                             all that may refuse the request but its limits
     dataplane/exchange.py    the life of one request; the only place that knows the order
+    dataplane/hold.py        its limits: reserved before all else, then settled or given back
     dataplane/upstream/      a connection in hand: without one nothing is journaled or charged
     journal/                 open, before the first byte goes out; marks, before what they cover
                              is passed on; close, before the answer ends

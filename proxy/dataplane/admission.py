@@ -1,4 +1,4 @@
-"""Everything that may refuse a metered request, asked before anything is opened.
+"""What may refuse a metered request before it takes anything of its limits (`hold.py` asks those).
 
 `Admission.arrived` reads the body, `Admission.admit` finds out what it asks for, where it goes and
 what it would take. What comes out is one `Admitted`: all that the exchange and the relay need.
