@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from urllib.parse import unquote
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
@@ -49,11 +50,19 @@ class PassedPath(msgspec.Struct, frozen=True):
 
 class Found(msgspec.Struct, frozen=True):
     """The path that a request is for. `object`: the id in it of something that has an owner, None
-    where it names none. `last`: nothing stands behind that id."""
+    where it names none. `last`: nothing stands behind that id. `segments`: all behind the entry's
+    path, decoded."""
 
     passed: PassedPath
     object: str | None
     last: bool
+    segments: tuple[str, ...] = ()
+
+    def named(self, request: Request) -> Iterator[str]:
+        """All that the path and the query may name an object with."""
+        yield from self.segments
+        for pair in re.split("[&;]", request.target.partition("?")[2]):
+            yield unquote_plus(pair.partition("=")[2])
 
     def tells_itself(self, request: Request) -> bool:
         """Whether the answer is the vendor's own word about the object.
@@ -95,7 +104,8 @@ class PassedPaths:
                     continue
                 if method in passed.entry.methods:
                     id = object_of(rest)
-                    return Found(passed, id, bool(rest) and unquote(rest[-1]) == id)
+                    decoded = tuple(map(unquote, rest))
+                    return Found(passed, id, decoded[-1:] == (id,), decoded)
                 methods += passed.entry.methods
         if methods:
             offered = list(dict.fromkeys(methods))

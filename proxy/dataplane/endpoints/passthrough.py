@@ -94,10 +94,12 @@ class PassedRequests:
         passed = found.passed
         if passed.entry.ids == "any":
             return
+        claimant = self._claimant(tenant, passed)
+        for id in found.named(request):
+            if claimant.sees_anothers(id):
+                raise no_object(id)
         if found.object is not None:
-            if not self._services.owners.owns(
-                passed.upstream.name, tenant.team, tenant.key_id, found.object
-            ):
+            if not claimant.owns(found.object):
                 raise no_object(found.object)
         elif not _makes(request):
             message = (
@@ -106,6 +108,9 @@ class PassedRequests:
                 " `ids: any`."
             )
             raise ProxyError(403, "invalid_request_error", "path_not_allowed", message)
+
+    def _claimant(self, tenant: Tenant, passed: PassedPath) -> Claimant:
+        return Claimant(self._services.owners, passed.upstream.name, tenant.team, tenant.key_id)
 
     async def _read(
         self,
@@ -117,7 +122,7 @@ class PassedRequests:
     ) -> bytes:
         """The JSON body, whole. Raises 404 if it names what somebody else has made."""
         body, readable = await self._admission.readable(request, caller, memory)
-        claimant = Claimant(self._services.owners, passed.upstream.name, tenant.team, tenant.key_id)
+        claimant = self._claimant(tenant, passed)
         if len(readable) <= LARGE_BYTES:
             check_whole(readable, claimant)
         else:

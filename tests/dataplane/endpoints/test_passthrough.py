@@ -256,6 +256,23 @@ async def test_no_content_type_hides_a_body_that_names_a_file(
         assert all(b"file-1" not in visit.body for visit in upstream.visits)
 
 
+async def test_another_teams_object_is_named_nowhere_in_a_target(tmp_path: Path) -> None:
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **blocks())) as proxy,
+    ):
+        await ask(proxy, "POST", "/v1/files", b"x", FORM)
+        own = b'{"input":"x"}'
+        json_type = "Content-Type: application/json"
+        assert (await ask(proxy, "POST", "/v1/batches", own, json_type, key="sk-bob")).status == 200
+        seen = len(upstream.visits)
+        for behind in ("/file-1", "?file_id=file-1", "?x=1;file_id=file%2d1"):
+            path = f"/v1/batches/batch_1{behind}"
+            assert (await ask(proxy, "GET", path, key="sk-bob")).status == 404
+        assert len(upstream.visits) == seen
+        assert (await ask(proxy, "GET", "/v1/batches/batch_1?x=1", key="sk-bob")).status == 200
+
+
 async def test_what_stands_in_a_file_says_nothing_about_who_owns_what(tmp_path: Path) -> None:
     async def echoes(visit: Visit) -> None:
         made = b"POST" in visit.lines[0]
