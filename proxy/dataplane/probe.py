@@ -15,7 +15,8 @@ from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy import __version__
-from proxy.core.dialects.registry import DEFAULT
+from proxy.core.dialects.contract import Dialect
+from proxy.core.dialects.registry import BY_ENDPOINT, api_of, listing
 from proxy.core.http.headers import first_text
 from proxy.core.usage import Usage
 from proxy.dataplane.snapshot import Snapshot
@@ -24,7 +25,7 @@ from proxy.dataplane.upstream.pool import ConnectError
 from proxy.dataplane.upstream.pools import pool_of
 from proxy.dataplane.upstream.upstream import Upstream
 
-CHAT = DEFAULT.endpoints[0]
+TRIED = ("/v1/chat/completions", "/v1/messages")  # both take the same tiny request
 ANSWER_S = 30.0  # for one answer, whole: models that think before they write need a few seconds
 OUTPUT_TOKENS_MAX = 16
 CAPS = (
@@ -159,15 +160,26 @@ class _Prober:
                 " it lists none that a route leads to."
             )
             return
-        body, plain = await self._try_models(candidates)
-        assert DEFAULT.ask_for_usage is not None
-        spliced = DEFAULT.ask_for_usage(body, DEFAULT.read_call(CHAT, body))
-        assert spliced is not None, "a stream that does not ask can always be asked"
-        await self._compare(plain, await self._stream(spliced))
+        endpoint = next((one for one in TRIED if api_of(one) in self._upstream.settings.apis), None)
+        if endpoint is None:
+            self._findings.append(
+                f"It answers. No stream could be tried: {self._setting('apis')} names neither chat"
+                " nor messages."
+            )
+            return
+        body, plain = await self._try_models(endpoint, candidates)
+        asked, ask = plain, BY_ENDPOINT[endpoint].ask_for_usage
+        if ask is not None:
+            spliced = ask(body, BY_ENDPOINT[endpoint].read_call(endpoint, body))
+            assert spliced is not None, "a stream that does not ask can always be asked"
+            asked = await self._stream(endpoint, spliced)
+        self._compare(plain, asked)
 
     async def _list_models(self) -> None:
         try:
-            answer = await self._fetch(self._upstream.head("GET", "/v1/models", _HEADERS, None))
+            target, fields = listing(self._upstream.settings.apis)
+            head = self._upstream.head("GET", target, (*_HEADERS, *fields), None)
+            answer = await self._fetch(head)
         except _NoAnswer as error:
             self._findings.append(f"It was asked for its models: {error}.")
             return
@@ -198,7 +210,7 @@ class _Prober:
             :MODELS_TRIED_MAX
         ]
 
-    async def _try_models(self, candidates: list[str]) -> tuple[bytes, Heard]:
+    async def _try_models(self, endpoint: str, candidates: list[str]) -> tuple[bytes, Heard]:
         """The first request that is answered with a stream, and the answer; _Failed if none is."""
         failures: list[str] = []
         for model in candidates:
@@ -211,7 +223,7 @@ class _Prober:
                         cap: OUTPUT_TOKENS_MAX,
                     }
                 )
-                heard = await self._stream(body)
+                heard = await self._stream(endpoint, body)
                 if heard.fault is None:
                     self._model = model
                     self._findings += failures
@@ -224,13 +236,18 @@ class _Prober:
         self._findings += failures
         raise _Failed("None of the models that were tried answers.")
 
-    async def _stream(self, body: bytes) -> Heard:
-        headers = (*_HEADERS, (b"Content-Type", b"application/json"))
+    async def _stream(self, endpoint: str, body: bytes) -> Heard:
+        dialect = BY_ENDPOINT[endpoint]
+        _, fields = ("", ()) if dialect.list_models is None else dialect.list_models
+        headers = (*_HEADERS, *fields, (b"Content-Type", b"application/json"))
         try:
-            answer = await self._fetch(self._upstream.head("POST", CHAT, headers, len(body)) + body)
+            head = self._upstream.head("POST", endpoint, headers, len(body))
+            answer = await self._fetch(head + body)
         except _NoAnswer as error:
             return Heard(None, None, str(error))
-        heard = _heard(answer, cached_inside_input=self._upstream.cached_inside_input(DEFAULT))
+        heard = _heard(
+            answer, dialect, cached_inside_input=self._upstream.cached_inside_input(dialect)
+        )
         if heard.usage is not None:
             self._tokens += sum(
                 count
@@ -239,7 +256,7 @@ class _Prober:
             )
         return heard
 
-    async def _compare(self, plain: Heard, asked: Heard) -> None:
+    def _compare(self, plain: Heard, asked: Heard) -> None:
         """What the two answers to the same request say about when a stream states its usage."""
         inject = self._upstream.settings.stream_usage == "inject"
         setting = self._setting("stream_usage")
@@ -322,10 +339,10 @@ class _Prober:
         return f"upstreams.{self._upstream.name}.{name}"
 
 
-def _heard(answer: Fetched, *, cached_inside_input: bool) -> Heard:
+def _heard(answer: Fetched, dialect: Dialect, *, cached_inside_input: bool) -> Heard:
     """The answer to a stream as the proxy's own meter reads it."""
     content_type = first_text(answer.headers, b"content-type")
-    meter = DEFAULT.open_meter(
+    meter = dialect.open_meter(
         stream=True,
         status=answer.status,
         content_type=content_type,

@@ -69,6 +69,29 @@ async def test_when_a_stream_states_its_usage(
     )
 
 
+async def test_an_upstream_of_messages_is_asked_in_its_own_words(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with serving(Script(log=log)) as upstream:
+        mock = await found(
+            tmp_path, upstream.base_url, "demo-chat", apis=["messages"], credential="x-api-key"
+        )
+    assert (mock.usable, mock.model, mock.stream_usage) == (True, "demo-chat", "unasked")
+    assert mock.tokens > 0
+    asked = [line for line in read_log(log) if isinstance(line, RequestLine)]
+    assert [line.path for line in asked] == ["/v1/models?limit=1000", "/v1/messages"]
+    for line in asked:
+        assert "anthropic-version" in {name.lower() for name, _ in line.headers}
+
+
+async def test_an_upstream_without_streams_is_not_asked_for_one(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with serving(Script(log=log)) as upstream:
+        mock = await found(tmp_path, upstream.base_url, "demo-chat", apis=["embeddings"])
+    assert (mock.usable, mock.stream_usage) == (True, None)
+    assert "names neither chat nor messages" in mock.findings[-1]
+    assert [line.path for line in read_log(log) if isinstance(line, RequestLine)] == ["/v1/models"]
+
+
 @pytest.mark.parametrize(
     ("models", "asked"),
     [
