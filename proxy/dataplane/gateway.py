@@ -172,7 +172,8 @@ class Gateway:
             services.metrics.inflight(-1, -streams)
 
     async def _pass(self, request: Request, caller: Caller, tenant: Tenant, found: Found) -> None:
-        """A path of `passthrough`. Its body is sent on as it comes, so it is in flight at once."""
+        """A path of `passthrough`. A body that is read first takes no place while it arrives; any
+        other is sent on as it comes."""
         services = self._services
         services.metrics.inflight(1, 0)
         bodies = caller.snapshot.settings.bodies
@@ -183,8 +184,9 @@ class Gateway:
             body_max_bytes=bodies.max_bytes,
         )
         try:
+            admitted = await self._passthrough.admit(request, caller, tenant, memory, found)
+            refuse_overload(services, caller.snapshot)
             with services.inflight:
-                admitted = await self._passthrough.admit(request, caller, tenant, memory, found)
                 await self._run(admitted, caller)
         finally:
             memory.release()

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
+from tests.support.waiting import until
 
 KEYS = {
     "alice": {"team": "research", "secret": "sk-test"},
@@ -271,6 +272,23 @@ async def test_another_teams_object_is_named_nowhere_in_a_target(tmp_path: Path)
             assert (await ask(proxy, "GET", path, key="sk-bob")).status == 404
         assert len(upstream.visits) == seen
         assert (await ask(proxy, "GET", "/v1/batches/batch_1?x=1", key="sk-bob")).status == 200
+
+
+async def test_a_body_that_arrives_slowly_takes_no_place_of_others(tmp_path: Path) -> None:
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **blocks(inflight_max=1))) as proxy,
+    ):
+        slow = await RawClient.connect(proxy.address)
+        await slow.send(
+            b"POST /v1/batches HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer sk-bob\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
+        )
+        await until(lambda: proxy.server.services.arriving.count == 1)
+        assert (await ask(proxy, "POST", "/v1/files", b"x", FORM)).status == 200
+        await slow.send(b"}")
+        assert (await slow.answer()).status == 200
+        await slow.aclose()
 
 
 async def test_what_stands_in_a_file_says_nothing_about_who_owns_what(tmp_path: Path) -> None:
