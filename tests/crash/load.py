@@ -137,7 +137,8 @@ class Sent:
         """The code of an error that the proxy itself answered."""
         if self.answer.headers.get("x-tollkeeper-origin") != "proxy" or not self.answer.whole:
             return None
-        return str(json.loads(self.answer.body)["error"]["code"])
+        error = json.loads(self.answer.body)["error"]
+        return str(error["code"] if "code" in error else error["details"]["error_code"])
 
     def __str__(self) -> str:
         answer = self.answer

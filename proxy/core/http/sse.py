@@ -30,8 +30,9 @@ _LF = 0x0A
 _CR = 0x0D
 _OPEN = 0x7B  # a brace
 _D = 0x64  # with which the name may begin again
-_START_BYTES = 16  # of a line that is too long, enough to tell what it is
+_START_BYTES = 64  # of a line that is too long, enough to tell what it is
 _DONE_BYTES_MAX = 16
+_BLANKS_MAX = 8  # in front of a name that is still taken for `data:`
 
 
 class SSEParser:
@@ -175,13 +176,13 @@ class SSEParser:
             start = bytes(self._line[:_START_BYTES])
             if self._first_line:
                 start = start.removeprefix(_BOM)
-            self._skips_data = start.startswith((_DATA, b"{", _ERROR_FIELD))
+            self._skips_data = start.startswith((_DATA, b"{", _ERROR_FIELD)) or _is_odd_data(start)
             if self._skips_data:
-                if self._ends_object and _value(start).startswith(b"{"):
+                if self._ends_object and _begins_object(start):
                     self.by_lines = True
                     self._end_event(events)
                 self._drop()
-            if len(start) >= len(_ERROR_FIELD):
+            if self._skips_data or len(start) == _START_BYTES:
                 self._skipping = True
                 self._skipped_end = bytes(self._line).rstrip()[-1:]
                 self._line.clear()
@@ -217,10 +218,8 @@ class SSEParser:
         elif line.startswith(_ERROR_FIELD):
             self.errors += 1
             self._take_data(line, line[6:].lstrip(), events)
-        elif (named := line.lstrip())[:5].lower() == _DATA and (value := _value(named)).startswith(
-            (b"{", _DONE)
-        ):
-            self._take_data(line, value, events)
+        elif _is_odd_data(line):
+            self._take_data(line, _value(line.lstrip()), events)
 
     def _take_data(self, line: bytes, value: bytes, events: list[bytes]) -> None:
         """What a line adds to the data of the unfinished event."""
@@ -268,6 +267,23 @@ def _value(line: bytes) -> bytes:
         if inner.startswith((b"{", _DONE)):
             return inner
     return value
+
+
+def _begins_object(start: bytes) -> bool:
+    """Whether the data of a line that starts like this is an object."""
+    if start.startswith(_ERROR_FIELD):
+        return start[6:].lstrip().startswith(b"{")
+    return start[0] == _OPEN or _value(start.lstrip()).startswith(b"{")
+
+
+def _is_odd_data(line: bytes) -> bool:
+    """Whether this is data under a name that is not quite `data:`. Its first bytes tell."""
+    named = line.lstrip()
+    return (
+        named[:5].lower() == _DATA
+        and len(line) - len(named) <= _BLANKS_MAX
+        and _value(named).startswith((b"{", _DONE))
+    )
 
 
 def ends_at(chunk: bytes, *, by_lines: bool = False) -> int:

@@ -32,6 +32,7 @@ def by_the_book(stream: bytes, event_bytes_max: int = BIG) -> tuple[list[bytes],
     events: list[bytes] = []
     data: list[bytes] = []
     size = oversized = 0
+    by_lines = False  # an empty line was missing once: each line with a whole object is an event
 
     def end() -> None:
         nonlocal data, size, oversized
@@ -59,7 +60,7 @@ def by_the_book(stream: bytes, event_bytes_max: int = BIG) -> tuple[list[bytes],
             value = value.lstrip()
         elif (
             odd := re.fullmatch(
-                rb"\s*data:(?: ?data:)? ?((?:\{|\[DONE\]).*)", line, re.DOTALL | re.IGNORECASE
+                rb"\s{0,8}data:(?: ?data:)? ?((?:\{|\[DONE\]).*)", line, re.DOTALL | re.IGNORECASE
             )
         ) is not None:
             value = odd[1]
@@ -69,11 +70,36 @@ def by_the_book(stream: bytes, event_bytes_max: int = BIG) -> tuple[list[bytes],
             data[-1].rstrip().endswith(b"}")
             or (data[-1].strip() == b"[DONE]" and size <= event_bytes_max)
         )
-        if closed and (value.startswith(b"{") or value.strip() == b"[DONE]"):
+        begins = value.startswith(b"{") or value.strip() == b"[DONE]"
+        if closed and begins:
+            by_lines = True
             end()
         data.append(value)
         size += len(line)
+        whole = value.rstrip().endswith(b"}") or value.strip() == b"[DONE]"
+        if by_lines and begins and whole and len(data) == 1 and size <= event_bytes_max:
+            end()
     return events, oversized
+
+
+def test_a_line_too_long_counts_the_same_in_any_pieces_whatever_its_name_is_like() -> None:
+    for blanks in (0, 1, 8, 9, 200):
+        for name in (
+            b"data: {",
+            b"Data: {",
+            b"DATA:data: {",
+            b"data: [DONE]",
+            b"date: {",
+            b"{data: ",
+            b"error: {",
+        ):
+            large = b" " * blanks + name + b"x" * 100
+            stream = b"data: {}\n\ndata: " + b"x" * 100 + b"}\n" + large + b"\n\ndata: {}\n\n"
+            expected = by_the_book(stream, 60)
+            for chunks in every_split(stream):
+                parser = SSEParser(60)
+                events = [event for chunk in chunks for event in parser.feed(chunk)]
+                assert (events + parser.end(), parser.oversized) == expected, chunks
 
 
 def every_split(stream: bytes) -> list[list[bytes]]:
