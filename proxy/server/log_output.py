@@ -53,7 +53,7 @@ class LogOutput(logging.Handler):
                 self._kept += line.encode("utf-8", "backslashreplace")
                 self._drain()
             self._look_again()
-        except Exception:
+        except Exception:  # a line that cannot be made or written must not end a request
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # the base class's name
