@@ -7,7 +7,7 @@ never decides about money: `settlement.py` does, from what stands in these attri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from proxy.core.dialects.answer_body import BOM, AnswerBody
 from proxy.core.dialects.contract import ANSWER_BYTES_MAX, EVENT_BYTES_MAX, MEASURE_UNCALIBRATED
@@ -33,8 +33,8 @@ class DeliveredText(Protocol):
 class AnswerMeter(ABC):
     """Feed it every chunk of an answer's body, then call `end` once, however the answer ended.
 
-    The attributes are those of the contract's `Meter`. A wire sets `_delivered` and says what
-    `_take_event`, `_take_answer` and `_take_ends` read.
+    The attributes are those of the contract's `Meter`. A wire makes its `_delivered` in `_begin`
+    and says what `_take_event`, `_take_answer` and `_take_ends` read.
     """
 
     __slots__ = (
@@ -61,6 +61,9 @@ class AnswerMeter(ABC):
         "usage_final",
     )
 
+    CACHED_INSIDE_INPUT: ClassVar[bool] = True  # unless it is said with the upstream
+    EVENTS_AS_LONG_AS_ANSWERS: ClassVar[bool] = False  # the last event holds the whole answer
+
     _delivered: DeliveredText
 
     def __init__(
@@ -72,7 +75,7 @@ class AnswerMeter(ABC):
         content_encoding: str | None = None,
         event_bytes_max: int = EVENT_BYTES_MAX,
         answer_bytes_max: int = ANSWER_BYTES_MAX,
-        cached_inside_input: bool = True,
+        cached_inside_input: bool | None = None,
         measure: tuple[int, int] = MEASURE_UNCALIBRATED,
         text_bytes_max: int | None = 0,
     ) -> None:
@@ -91,7 +94,9 @@ class AnswerMeter(ABC):
             content_type=content_type,
             content_encoding=content_encoding,
             status=status,
-            event_bytes_max=event_bytes_max,
+            event_bytes_max=max(event_bytes_max, answer_bytes_max)
+            if self.EVENTS_AS_LONG_AS_ANSWERS
+            else event_bytes_max,
             answer_bytes_max=answer_bytes_max,
         )
         self.unreadable = self._body.blind
@@ -100,11 +105,18 @@ class AnswerMeter(ABC):
         self.texts = None if text_bytes_max == 0 else Texts(text_bytes_max)
         self._finished = False  # it has said why it ends
         # whether this vendor's count of its prompt holds the cached tokens
-        self._cached_inside_input = cached_inside_input
+        self._cached_inside_input = (
+            self.CACHED_INSIDE_INPUT if cached_inside_input is None else cached_inside_input
+        )
         self._read = False  # a JSON answer was read to its end
         self._ended = False
+        self._begin()
 
     # What a wire says.
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Sets what this wire has beside the attributes above: its `_delivered` at least."""
 
     @abstractmethod
     def _take_event(self, event: bytes) -> None:
@@ -122,15 +134,11 @@ class AnswerMeter(ABC):
     def _finish(self) -> None:
         """The events are over."""
 
-    @property
-    def _pending_bytes(self) -> int:
-        """What is not read yet, and may be text."""
-        return self._body.pending_bytes
-
-    @property
-    def _dropped_bytes(self) -> int:
-        """What was too large to be read, and may be text."""
-        return self._parser.dropped_bytes
+    def _note(self, new_bytes: int) -> None:
+        """So much was delivered: what was stated before cannot have counted it."""
+        if new_bytes > 0:
+            self._answered = True
+            self.usage_current = self.usage_final = False
 
     # What is known at each moment.
 
@@ -151,8 +159,8 @@ class AnswerMeter(ABC):
         before its end, an event too large to be read at all. A page or a text is no answer.
         """
         delivered = self._delivered
-        size = delivered.text_bytes + delivered.unread_bytes + self._dropped_bytes
-        pending = self._pending_bytes
+        size = delivered.text_bytes + delivered.unread_bytes + self._parser.dropped_bytes
+        pending = self._body.pending_bytes
         if pending and not self._read and (self._answered or self.answered is not False):
             size += pending
         return -(-size * self._measure_tokens // self._measure_bytes)

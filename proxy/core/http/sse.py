@@ -53,7 +53,6 @@ class SSEParser:
         "_first_line",
         "_line",
         "_line_bytes",
-        "_max",
         "_size",
         "_skipped_end",
         "_skipping",
@@ -62,13 +61,14 @@ class SSEParser:
         "by_lines",
         "dropped_bytes",
         "errors",
+        "event_bytes_max",
         "oversized",
     )
 
     def __init__(self, event_bytes_max: int) -> None:
         self.oversized = 0
         self.dropped_bytes = 0
-        self._max = event_bytes_max
+        self.event_bytes_max = event_bytes_max
         self.between = False
         self.by_lines = False
         self.errors = 0
@@ -118,7 +118,7 @@ class SSEParser:
             if (
                 block.startswith(b"data: ")
                 and _LF not in block
-                and 6 < len(block) <= self._max
+                and 6 < len(block) <= self.event_bytes_max
                 and block[6] != _D
             ):
                 events.append(block[6:])
@@ -172,7 +172,9 @@ class SSEParser:
             self._skipped_end = piece.rstrip()[-1:] or self._skipped_end
             return
         self._line += piece
-        if self._line_bytes + (0 if self._ends_object else self._size) > self._max + len(_BOM):
+        if self._line_bytes + (0 if self._ends_object else self._size) > self.event_bytes_max + len(
+            _BOM
+        ):
             start = bytes(self._line[:_START_BYTES])
             if self._first_line:
                 start = start.removeprefix(_BOM)
@@ -209,7 +211,7 @@ class SSEParser:
         elif line.startswith(_DATA) or line == b"data":
             self._take_data(line, _value(line), events)
         elif line[0] == _OPEN:
-            if line.rstrip().endswith(b"}") or self._size + len(line) > self._max:
+            if line.rstrip().endswith(b"}") or self._size + len(line) > self.event_bytes_max:
                 self._take_data(line, line, events)
         elif line == _DONE:
             self._take_data(line, line, events)
@@ -233,7 +235,7 @@ class SSEParser:
             self.dropped_bytes += len(line)
             return
         self._size += len(line)
-        if self._size > self._max:
+        if self._size > self.event_bytes_max:
             self._drop()
             return
         self._data.append(value)

@@ -22,8 +22,7 @@ class Sizes:
 class PlainMeter(AnswerMeter):
     """Each event is its own text."""
 
-    def __init__(self, **form: object) -> None:
-        super().__init__(**form)  # type: ignore[arg-type]
+    def _begin(self) -> None:
         self._delivered = Sizes()
         self.seen: list[bytes] = []
 
@@ -97,3 +96,11 @@ def test_an_event_that_is_not_over_is_in_no_clients_hands() -> None:
     assert meter.output_so_far == 2
     assert meter.output_measure > 100 and not meter.text_known
     assert meter.whole_events(STREAM[:15] + b"data: ") == STREAM[:15]
+
+
+def test_an_error_by_name_is_one_though_its_event_is_never_over() -> None:
+    meter = PlainMeter(stream=True)
+    meter.feed(STREAM[:15] + b'event: error\ndata: {"m":1}')
+    assert not meter.error
+    meter.end()
+    assert meter.error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
@@ -57,8 +57,7 @@ class ToyMeter(AnswerMeter):
 
     __slots__ = ("_delivered",)
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def _begin(self) -> None:
         self._delivered: Delivered = Delivered(self.texts)
 
     def _take_event(self, event: bytes) -> None:

@@ -20,7 +20,6 @@ from proxy.core.dialects.anthropic_messages.events import (
 from proxy.core.dialects.anthropic_messages.salvage import salvaged
 from proxy.core.dialects.anthropic_messages.stated import Statement, read_statement
 from proxy.core.dialects.anthropic_messages.written import WrittenBlocks
-from proxy.core.dialects.contract import ANSWER_BYTES_MAX, EVENT_BYTES_MAX, MEASURE_UNCALIBRATED
 from proxy.core.dialects.edges import edge_of
 from proxy.core.dialects.repair import objects_of
 from proxy.core.dialects.texts import Texts
@@ -37,32 +36,11 @@ class MessageMeter(AnswerMeter):
     one. A stream that ends without its end has failed, whichever side closed it.
     """
 
+    CACHED_INSIDE_INPUT = False
+
     __slots__ = ("_delivered", "_known", "_statement")
 
-    def __init__(
-        self,
-        *,
-        stream: bool,
-        status: int = 200,
-        content_type: str | None = None,
-        content_encoding: str | None = None,
-        event_bytes_max: int = EVENT_BYTES_MAX,
-        answer_bytes_max: int = ANSWER_BYTES_MAX,
-        cached_inside_input: bool = False,
-        measure: tuple[int, int] = MEASURE_UNCALIBRATED,
-        text_bytes_max: int | None = 0,
-    ) -> None:
-        super().__init__(
-            stream=stream,
-            status=status,
-            content_type=content_type,
-            content_encoding=content_encoding,
-            event_bytes_max=event_bytes_max,
-            answer_bytes_max=answer_bytes_max,
-            cached_inside_input=cached_inside_input,
-            measure=measure,
-            text_bytes_max=text_bytes_max,
-        )
+    def _begin(self) -> None:
         self._delivered: WrittenBlocks = WrittenBlocks(self.texts)
         self._statement: Statement | None = None
         self._known = False  # an event of this wire was seen
@@ -157,12 +135,6 @@ class MessageMeter(AnswerMeter):
             self.model_served = name_of(message.model)
         if self.response_id is None:
             self.response_id = name_of(message.id)
-
-    def _note(self, new_bytes: int) -> None:
-        """So much was delivered: what was stated before cannot have counted it."""
-        if new_bytes > 0:
-            self._answered = True
-            self.usage_current = self.usage_final = False
 
     def _salvage(self, data: bytes) -> None:
         """An event that is damaged beyond repair: what is whole in it counts, above all its

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from proxy.core.dialects.answer_body import BOM, AnswerBody
-from proxy.core.dialects.contract import ANSWER_BYTES_MAX, EVENT_BYTES_MAX, MEASURE_UNCALIBRATED
+from proxy.core.dialects.answer_meter import AnswerMeter
 from proxy.core.dialects.edges import edge_of
 from proxy.core.dialects.openai_chat.delivered import Delivered, exceeds
 from proxy.core.dialects.openai_chat.salvage import salvaged
@@ -30,154 +29,28 @@ from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_o
 from proxy.core.dialects.repair import objects_of
 from proxy.core.dialects.stated import Stated
 from proxy.core.dialects.texts import Texts
-from proxy.core.usage import Usage
 
 _DONE = b"[DONE]"
 _HEADS_MAX = 4  # events read whole while looking for the model's name; Azure's first has none
 
 
-class ChatMeter:
+class ChatMeter(AnswerMeter):
     """Reads a copy of one answer; all that it knows stands in what `Meter` (contract.py) names."""
 
     next_number: ClassVar[int] = 0  # its events have none
     goes_on: ClassVar[bool] = False
 
-    __slots__ = (
-        "_answered", "_body", "_cached_inside_input", "_delivered", "_ended", "_event_bytes_max",
-        "_finished", "_heads_left", "_measure_bytes", "_measure_tokens", "_parser", "_read",
-        "_running", "_stated", "done", "error", "finish_reason", "model_served", "response_id",
-        "service_tier", "texts", "unreadable", "usage", "usage_current", "usage_final",
-    )  # fmt: skip  # rows, not a column of 25 lines
+    __slots__ = ("_delivered", "_heads_left", "_running", "_stated")
 
-    def __init__(
-        self,
-        *,
-        stream: bool,
-        content_type: str | None = None,
-        content_encoding: str | None = None,
-        status: int = 200,
-        event_bytes_max: int = EVENT_BYTES_MAX,
-        answer_bytes_max: int = ANSWER_BYTES_MAX,
-        cached_inside_input: bool = True,
-        measure: tuple[int, int] = MEASURE_UNCALIBRATED,
-        text_bytes_max: int | None = 0,
-    ) -> None:
-        self.usage: Usage | None = None
-        self.usage_current = False
-        self.usage_final = False
+    def _begin(self) -> None:
+        self._delivered: Delivered = Delivered(self.texts, frames=self._body.plain)
         self._stated: Stated | None = None
         self._running = True  # what is stated beside a choice may be a running total
-        self._answered: bool | None = None  # None: whether it holds one cannot be told yet
-        self.done = False
-        self.error = False
-        self.finish_reason: str | None = None
-        self.model_served: str | None = None
-        self.response_id: str | None = None
-        self.service_tier: str | None = None
-        self._body = AnswerBody(
-            stream=stream,
-            content_type=content_type,
-            content_encoding=content_encoding,
-            status=status,
-            event_bytes_max=event_bytes_max,
-            answer_bytes_max=answer_bytes_max,
-        )
-        self.unreadable = self._body.blind
-        self._parser = self._body.parser
-        self._measure_tokens, self._measure_bytes = measure
-        self.texts = None if text_bytes_max == 0 else Texts(text_bytes_max)
-        self._delivered = Delivered(self.texts, frames=self._body.plain)
-        self._finished = False  # a finish_reason was seen
         self._heads_left = _HEADS_MAX
-        self._event_bytes_max = event_bytes_max
-        # whether this vendor's prompt tokens hold its cached ones
-        self._cached_inside_input = cached_inside_input
-        self._read = False  # a JSON answer was read to its end
-        self._ended = False
-
-    @property
-    def answered(self) -> bool | None:
-        """Whether it holds an answer: a choice, data, or what cannot be read. False: what came is
-        none, an error or a page; None: nothing came that tells."""
-        body = self._body
-        if self._answered or body.oversized or (body.blind and body.begun):
-            return True
-        return False if self.error or body.prose else self._answered
-
-    @property
-    def output_measure(self) -> int:
-        """Output tokens by what was delivered so far: UTF-8 bytes of text x `measure`, rounded up.
-        What is not read (yet) counts with all its bytes; a page or a text is no answer."""
-        delivered = self._delivered
-        size = delivered.text_bytes + delivered.unread_bytes + self._parser.dropped_bytes
-        pending = self._body.pending_bytes
-        if pending and not self._read and (self._answered or self.answered is not False):
-            size += pending
-        return -(-size * self._measure_tokens // self._measure_bytes)
-
-    @property
-    def output_so_far(self) -> int:
-        """Output tokens that a client can have read, by the best that is known.
-
-        That is a total that was stated with the last text, else that text.
-
-        An event or a JSON answer that is not over is in no client's hands, and most of a large one
-        is no text: cited pages, a picture.
-        """
-        if self._body.oversized or self._body.blind:
-            return self.output_measure
-        if self.usage_current and self.usage is not None and self.usage.output_tokens:
-            return self.usage.output_tokens
-        size = self._delivered.text_bytes + self._delivered.unread_bytes
-        return -(-size * self._measure_tokens // self._measure_bytes)
-
-    @property
-    def text_known(self) -> bool:
-        """Whether all text that was delivered has been read."""
-        body = self._body
-        return not (
-            self.unreadable
-            or body.oversized
-            or self._parser.pending_bytes
-            or (body.size_bytes and not self._read)
-        )
-
-    @property
-    def text_bytes(self) -> int:
-        return self._delivered.text_bytes
-
-    @property
-    def doubtful(self) -> bool:
-        return self._delivered.doubtful
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of the stream has come: `[DONE]`, or a finish reason and the final usage."""
-        return self.done or (
-            self._body.json is False and self._finished and self.usage_final and not self.error
-        )
-
-    @property
-    def between_events(self) -> bool:
-        """Whether all events that came are whole, so that another one may be put behind them."""
-        return self._body.between_events
-
-    def whole_events(self, chunk: bytes) -> bytes:
-        """Of the chunk that was fed last, what ends with a whole event."""
-        return self._body.whole_events(chunk)
-
-    @property
-    def shows_its_end(self) -> bool:
-        """Whether the answer itself says that it is whole. Known after `end`."""
-        return self.done or self._read or (self.finish_reason is not None and not self._body.json)
-
-    @property
-    def oversized(self) -> bool:
-        return self._body.oversized
 
     def feed(self, chunk: bytes) -> None:
         """One chunk as it came from the upstream, content coding included."""
-        if self._parser.between and len(chunk) <= self._event_bytes_max:
+        if self._parser.between and len(chunk) <= self._parser.event_bytes_max:
             new = self._delivered.take_chunk(chunk)
             if new is not None:
                 self._note(new)
@@ -188,18 +61,8 @@ class ChatMeter:
         self.error |= self._parser.errors > 0
         self.unreadable |= body.blind
 
-    def end(self) -> None:
-        """The answer is over, cleanly or not: reads what has waited for its end, once."""
-        if self._ended:
-            return
-        self._ended = True
-        body = self._body
-        for event in body.end():
-            self._take_event(event)
-        if body.json:
-            self._read_body()
-            return
-        if body.prose and self._heads_left == _HEADS_MAX and not self.done:
+    def _finish(self) -> None:
+        if self._body.prose and self._heads_left == _HEADS_MAX and not self.done:
             self.unreadable = True
         self._delivered.finish()
 
@@ -224,9 +87,8 @@ class ChatMeter:
             return
         if len(event) < 16 and event.strip() == _DONE:
             self.done = True
-            if (
-                not self.error
-            ):  # vLLM ends a failed stream with it too: then the last total is as final as it was
+            # vLLM ends a failed stream with it too: then the last total is as final as it was
+            if not self.error:
                 self.usage_final = self.usage_current
             return
         answer = read_leniently(event)
@@ -279,13 +141,6 @@ class ChatMeter:
         self.error = self.error or finish == FINISH_ERROR
         return True
 
-    def _note(self, new_bytes: int) -> None:
-        """So much was delivered."""
-        if new_bytes > 0:
-            self._answered = True
-            # What was stated before cannot have counted this.
-            self.usage_current = self.usage_final = False
-
     def _take_usage(self, answer: Answer, *, final: bool) -> None:
         """Merges what this answer or event states into what was stated before."""
         stated = stated_in(answer)
@@ -335,12 +190,7 @@ class ChatMeter:
 
     # JSON answers.
 
-    def _read_body(self) -> None:
-        kept = self._body.kept
-        if kept.cut:
-            self._read_edges(*kept.ends())
-            return
-        body = kept.whole().removeprefix(BOM)
+    def _take_answer(self, body: bytes) -> None:
         usual = usual_answer(body, self._cached_inside_input) if self.texts is None else None
         if usual is not None:
             self._take_usual(usual)
@@ -390,7 +240,7 @@ class ChatMeter:
             self._take_finish(choices_of(answer.choices))
             self._take_usage(answer, final=True)
 
-    def _read_edges(self, head: bytes, tail: bytes) -> None:
+    def _take_ends(self, head: bytes, tail: bytes) -> None:
         """Usage from an answer too large to read whole."""
         answer = edge_of(head, tail, read_answer, read_leniently)
         if answer is None:

@@ -7,7 +7,6 @@ from typing import Final
 import msgspec
 
 from proxy.core.dialects.answer_meter import AnswerMeter
-from proxy.core.dialects.contract import ANSWER_BYTES_MAX, EVENT_BYTES_MAX, MEASURE_UNCALIBRATED
 from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.lists import TooMuch
 from proxy.core.dialects.openai_responses import items
@@ -57,6 +56,8 @@ class ResponseMeter(AnswerMeter):
     Usage stands in the event that ends the stream. A stream without one has failed.
     """
 
+    EVENTS_AS_LONG_AS_ANSWERS = True
+
     __slots__ = (
         "_alike",
         "_delivered",
@@ -69,31 +70,7 @@ class ResponseMeter(AnswerMeter):
         "_stated",
     )
 
-    def __init__(
-        self,
-        *,
-        stream: bool,
-        status: int = 200,
-        content_type: str | None = None,
-        content_encoding: str | None = None,
-        event_bytes_max: int = EVENT_BYTES_MAX,
-        answer_bytes_max: int = ANSWER_BYTES_MAX,
-        cached_inside_input: bool = True,
-        measure: tuple[int, int] = MEASURE_UNCALIBRATED,
-        text_bytes_max: int | None = 0,
-    ) -> None:
-        super().__init__(
-            stream=stream,
-            status=status,
-            content_type=content_type,
-            content_encoding=content_encoding,
-            # the last event holds the whole answer, so it may be as long as one
-            event_bytes_max=max(event_bytes_max, answer_bytes_max),
-            answer_bytes_max=answer_bytes_max,
-            cached_inside_input=cached_inside_input,
-            measure=measure,
-            text_bytes_max=text_bytes_max,
-        )
+    def _begin(self) -> None:
         self._delivered: DeliveredParts = DeliveredParts(self.texts)
         self._stated: Stated | None = None
         self._events = 0  # of this API
@@ -121,16 +98,22 @@ class ResponseMeter(AnswerMeter):
         return self.done and self._body.json is False
 
     @property
-    def _pending_bytes(self) -> int:
-        """What is not read yet, and may be text. No piece of a text is as long as a picture is, or
-        as the response at the end, which repeats what came."""
-        pending = self._body.pending_bytes
-        return pending if self._body.json is not False else min(pending, _PIECE_BYTES_MAX)
+    def output_measure(self) -> int:
+        """Output tokens by what was delivered so far, of what is not read what may be new text.
 
-    @property
-    def _dropped_bytes(self) -> int:
-        """What was too large to be read, and may be text: not where its text came before."""
-        return 0 if self._delivered.text_bytes else self._parser.dropped_bytes
+        No piece of a text is as long as a picture is, or as the response at the end, which repeats
+        what came; so is what was too large to be read, where its text came before.
+        """
+        delivered, body = self._delivered, self._body
+        size = delivered.text_bytes + delivered.unread_bytes
+        if not delivered.text_bytes:
+            size += self._parser.dropped_bytes
+        pending = body.pending_bytes
+        if body.json is False:
+            pending = min(pending, _PIECE_BYTES_MAX)
+        if pending and not self._read and (self._answered or self.answered is not False):
+            size += pending
+        return -(-size * self._measure_tokens // self._measure_bytes)
 
     def feed(self, chunk: bytes) -> None:
         """One chunk as it came from the upstream, content coding included.
@@ -297,12 +280,6 @@ class ResponseMeter(AnswerMeter):
             self._numbers[id] = number
         self._last_item = number
         return number
-
-    def _note(self, new_bytes: int) -> None:
-        """So much was delivered: what was stated before cannot have counted it."""
-        if new_bytes > 0:
-            self._answered = True
-            self.usage_current = self.usage_final = False
 
     # The response, as the last event or as a whole answer.
 
