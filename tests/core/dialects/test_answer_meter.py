@@ -98,9 +98,9 @@ def test_an_event_that_is_not_over_is_in_no_clients_hands() -> None:
     assert meter.whole_events(STREAM[:15] + b"data: ") == STREAM[:15]
 
 
-def test_an_error_by_name_is_one_though_its_event_is_never_over() -> None:
+def test_an_error_by_name_is_one_though_its_line_is_never_over() -> None:
     meter = PlainMeter(stream=True)
-    meter.feed(STREAM[:15] + b'event: error\ndata: {"m":1}')
+    meter.feed(STREAM[:15] + b'error: {"m":1}')
     assert not meter.error
     meter.end()
     assert meter.error
