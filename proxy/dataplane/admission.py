@@ -226,11 +226,17 @@ class Admission:
         return sum(self._services.kept_answers.of(id, tenant).tokens for id in call.continues)
 
     async def readable(
-        self, request: Request, caller: Caller, memory: BodyMemory
+        self,
+        request: Request,
+        caller: Caller,
+        tenant: Tenant,
+        memory: BodyMemory,
+        charge_class: ChargeClass,
     ) -> tuple[bytes, bytes]:
         """A body that is no call: as it came, and with its content coding undone."""
         encoding = encoding_of(request)
         settings = caller.snapshot.settings
+        await self._refuse_used_up(caller, tenant, charge_class)
         with self._services.arriving:
             body = await whole_body(request, settings, memory)
         if encoding is None:
@@ -239,7 +245,9 @@ class Admission:
         memory.take(len(readable))
         return body, readable
 
-    async def _refuse_used_up(self, caller: Caller, tenant: Tenant) -> None:
+    async def _refuse_used_up(
+        self, caller: Caller, tenant: Tenant, charge_class: ChargeClass | None = None
+    ) -> None:
         """Refuses callers beyond a limit before their bodies cost anything."""
         now_ms = self._services.now_ms()
         await refuse_used_up(
@@ -250,6 +258,7 @@ class Admission:
             tenant.team,
             caller.started_at_ms,
             now_ms,
+            charge_class,
         )
 
     async def _aside(self, beside: bool, work: Callable[[*Args], Result], *args: *Args) -> Result:

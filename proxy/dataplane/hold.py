@@ -44,13 +44,14 @@ class Hold:
 
     It ends with `settle` or `void`, whichever comes first. `output_expected`: tokens that one
     answer of this model is expected to have. `rules`: those in effect, which a reload changes
-    meanwhile.
+    meanwhile. `charge_least_nano`: a priced request is expected to be charged at least so much.
     """
 
     __slots__ = (
         "_call",
         "_cap",
         "_charge",
+        "_charge_least_nano",
         "_dialect",
         "_fields",
         "_now_ms",
@@ -75,6 +76,7 @@ class Hold:
         call: Call,
         output_expected: int,
         rules: Callable[[], Rules],
+        charge_least_nano: int = 0,
     ) -> None:
         self._quota = services.quota
         self._snapshot = snapshot
@@ -84,6 +86,7 @@ class Hold:
         keeps_caps = services.counter.calibration.keeps_caps(opened.upstream, call.model)
         self._cap = call.cap if keeps_caps else None
         self._output_expected = output_expected
+        self._charge_least_nano = charge_least_nano
         self._now_ms = services.now_ms
         self._rules = rules
         self._served = services.served
@@ -104,7 +107,7 @@ class Hold:
         if not limits:
             return
         if limits.money:
-            self._charge = partial(_charge, snapshot, opened, call)
+            self._charge = partial(_charge, snapshot, opened, call, self._charge_least_nano)
         ask = self._ask(limits)
         unpriced = not_priced(limits, ask) if limits.money else None
         if unpriced is not None:
@@ -290,6 +293,7 @@ async def refuse_used_up(
     team: str | None,
     started_at_ms: int,
     now_ms: int,
+    charge_class: ChargeClass | None = None,
 ) -> None:
     """Refuses a caller of whom no request would be let through, whatever stands in its body.
 
@@ -297,7 +301,10 @@ async def refuse_used_up(
     keeps a caller that is beyond its limits from having its bodies read all the same. Raises
     ProxyError 429 or 503.
     """
+    units = _UNITS_OF.get(charge_class)
     limits = snapshot.rules.of_any_call(key_id, team)
+    if units is not None:
+        limits = tuple(limit for limit in limits if limit.unit in units)
     if not limits:
         return
     try:
@@ -346,7 +353,9 @@ def _output_bound(answers: int | None, cap: int | None) -> int | None:
     return None if answers is None or cap is None else cap * answers
 
 
-def _charge(snapshot: Snapshot, opened: Opened, call: Call, output_tokens: int) -> int | None:
+def _charge(
+    snapshot: Snapshot, opened: Opened, call: Call, least_nano: int, output_tokens: int
+) -> int | None:
     """What the request is expected to be charged, up to so many output tokens: by the dearer of the
     tier it asks for and the usual one.
 
@@ -369,7 +378,7 @@ def _charge(snapshot: Snapshot, opened: Opened, call: Call, output_tokens: int) 
         for tier in {None, call.service_tier}
     ]
     known = [charge for charge in charges if charge is not None]
-    return max(known) if len(known) == len(charges) else None
+    return max(least_nano, *known) if len(known) == len(charges) else None
 
 
 def _model_not_priced(model: str, limit: Limit) -> ProxyError:

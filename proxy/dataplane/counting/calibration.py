@@ -14,6 +14,7 @@ import msgspec
 
 from proxy.core.model_names import caseless
 from proxy.core.tokens.learned import ANSWERS_TRUSTED, Learned
+from proxy.core.tokens.peaks import Peaks
 
 FILE: Final = "calibration.json"
 _LOG = logging.getLogger("tollkeeper.calibration")
@@ -22,6 +23,7 @@ _MODELS_MAX = (
 )
 _STATING_MAX = 4096
 _BEYOND_CAPS_MAX = 4096
+_PATHS_MAX = 1024  # the config names them; those of configs before are forgotten first
 _TEACHERS_MAX = 256  # tenants of one model that are told apart
 _TEACHERS_MANY = 3
 
@@ -32,6 +34,7 @@ class _File(msgspec.Struct):
         str
     ] = []  # that were needed: loaded at the next start, before anyone waits for them
     models: dict[str, Learned] = {}
+    paths: dict[str, Peaks] = {}  # by upstream and path of `passthrough`
 
 
 class Calibration:
@@ -136,6 +139,30 @@ class Calibration:
         if len(self._beyond_caps) >= _BEYOND_CAPS_MAX:
             del self._beyond_caps[next(iter(self._beyond_caps))]
         self._beyond_caps[upstream, caseless(model)] = None
+
+    def peaks(self, upstream: str, path: str) -> Peaks:
+        """What answers of a passed path have used. To be read only."""
+        return self._file.paths.get(f"{upstream} {path}") or Peaks()
+
+    def used(
+        self,
+        upstream: str,
+        path: str,
+        input_tokens: int,
+        output_tokens: int,
+        charge_nano: int | None,
+    ) -> None:
+        """An answer of a passed path has stated its use. The path least recently used makes
+        room."""
+        paths = self._file.paths
+        peaks = paths.pop(f"{upstream} {path}", None)
+        if peaks is None:
+            peaks = Peaks()
+            if len(paths) >= _PATHS_MAX:
+                del paths[next(iter(paths))]
+        peaks.learn(input_tokens, output_tokens, charge_nano)
+        paths[f"{upstream} {path}"] = peaks
+        self._changed = True
 
     def unsaved(self) -> bytes | None:
         """The file's new content if there is something new to keep, for `write`; else None."""

@@ -18,6 +18,7 @@ from proxy.core.errors import ProxyError, too_large
 from proxy.core.http.headers import first, values
 from proxy.core.http.media_type import check_json
 from proxy.core.limits.rules import Rules
+from proxy.core.tokens.peaks import Peaks
 from proxy.core.usage import ChargeClass
 from proxy.dataplane.admission import LARGE_BYTES, Admission, Admitted, Caller
 from proxy.dataplane.connection import Request
@@ -32,6 +33,7 @@ from proxy.tenants.ring import Tenant
 
 # tokens by bytes of a JSON body, for the hold of a path that is metered by what its answer states
 _BYTES_A_TOKEN = 4
+_NOTHING = Peaks(0, 0, 0)
 _BINARY = (b"multipart/", b"audio/", b"image/", b"video/", b"application/octet-stream")
 
 
@@ -76,7 +78,11 @@ class PassedRequests:
             metered=passed.charge_class is ChargeClass.METERED,
             makes=passed.entry.ids == "team" and (found.tells_itself(request) or _makes(request)),
         )
-        opened = self._opened(request, caller, tenant, passed, 0 if length is None else length)
+        peaks = _NOTHING
+        if passed.charge_class is ChargeClass.METERED:
+            peaks = self._services.counter.calibration.peaks(passed.upstream.name, passed.name)
+        body_bytes = 0 if length is None else length
+        opened = self._opened(request, caller, tenant, passed, body_bytes, peaks)
         return Admitted(
             caller.snapshot,
             dialect,
@@ -84,8 +90,8 @@ class PassedRequests:
             request,
             _call(passed),
             opened,
-            Uncounted(),
-            self._hold(caller, dialect, opened, passed),
+            Uncounted(self._services.counter.calibration),
+            self._hold(caller, dialect, opened, passed, peaks),
             Payload(head + body, None, memory),
             upload,
         )
@@ -121,7 +127,9 @@ class PassedRequests:
         passed: PassedPath,
     ) -> bytes:
         """The JSON body, whole. Raises 404 if it names what somebody else has made."""
-        body, readable = await self._admission.readable(request, caller, memory)
+        body, readable = await self._admission.readable(
+            request, caller, tenant, memory, passed.charge_class
+        )
         claimant = self._claimant(tenant, passed)
         if len(readable) <= LARGE_BYTES:
             check_whole(readable, claimant)
@@ -146,29 +154,43 @@ class PassedRequests:
         tenant: Tenant,
         passed: PassedPath,
         body_bytes: int,
+        peaks: Peaks,
     ) -> Opened:
         opened = self._admission.opened(
             request, caller, tenant, _call(passed), passed.upstream, body_bytes, 0, None
         )
-        estimate = 0
+        estimate = peaks.input_tokens
         if passed.charge_class is ChargeClass.METERED and _is_json(request):
-            estimate = body_bytes // _BYTES_A_TOKEN
+            estimate = max(estimate, body_bytes // _BYTES_A_TOKEN)
         return msgspec.structs.replace(
             opened, charge_class=passed.charge_class, input_estimate=estimate
         )
 
-    def _hold(self, caller: Caller, dialect: Dialect, opened: Opened, passed: PassedPath) -> Hold:
-        return Hold(self._services, caller.snapshot, dialect, opened, _call(passed), 0, self._rules)
+    def _hold(
+        self, caller: Caller, dialect: Dialect, opened: Opened, passed: PassedPath, peaks: Peaks
+    ) -> Hold:
+        return Hold(
+            self._services,
+            caller.snapshot,
+            dialect,
+            opened,
+            _call(passed),
+            peaks.output_tokens,
+            self._rules,
+            peaks.charge_nano,
+        )
 
 
 def _call(passed: PassedPath) -> Call:
-    """The path stands where others name a model. What a metered one uses cannot be bounded."""
+    """The path stands where others name a model. What a metered one uses cannot be bounded: nobody
+    knows how many answers there may be, nor how long."""
+    metered = passed.charge_class is ChargeClass.METERED
     return Call(
         endpoint=passed.name,
         model=passed.name,
-        answers=0,
+        answers=None if metered else 0,
         writes_text=False,
-        media=passed.charge_class is ChargeClass.METERED,
+        media=metered,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from proxy.core.dialects.openai_chat.call import read_call
 from proxy.core.dialects.openai_chat.prompt import count_prompt_of
+from proxy.core.tokens.peaks import Peaks
 from proxy.core.tokens.sampling import BYTES_PER_TOKEN_MAX
 from proxy.dataplane.counting.calibration import Calibration
 from proxy.dataplane.counting.counter import TokenCounter
@@ -28,10 +29,12 @@ def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
     first.learning("m").output.learn(210, 400, (100, 400))
     first.learning("m").learn_output_size(210)
     first.needs("o200k_base")
+    first.used("u", "/v1/images", 5_000, 6_000, 7)
     keep(first)
     assert first.unsaved() is None, "nothing new since"
     again = Calibration(tmp_path / "calibration.json")
     assert again.of("m") == first.of("m")
+    assert again.peaks("u", "/v1/images") == Peaks(5_000, 6_000, 7)
     assert again.vocabularies == ["o200k_base"]
     assert again.unsaved() is None
 
@@ -45,6 +48,7 @@ def test_what_was_learned_is_there_after_a_restart(tmp_path: Path) -> None:
         b'{"models":{"m":{"output":{"per_byte":{"first":0,"first_per":0}}}}}',
         b'{"models":{"m":{"output":{"per_byte":{"first":1,"first_per":1,"units":-1}}}}}',
         b'{"models":{"m":{"outputs":[-1]}}}', b'{"models":{"m":{"input":{"stated":-1}}}}',
+        b'{"paths":{"u /v1/images":{"output_tokens":-1}}}', b'{"paths":{"u /v1/images":{"charge_nano":9223372036854775808}}}',
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_said_once_and_costs_only_what_it_held(
