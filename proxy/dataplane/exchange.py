@@ -147,7 +147,7 @@ class Exchange:
 
     def _at_hand(self) -> UpstreamConnection | None:
         """A connection that is open and idle, which most requests find: then nothing waits."""
-        self._client.client = self
+        self._client.serve(self)
         if self._client.lost:
             return None
         return self._services.pools.of(self._upstream).take_idle()
@@ -223,18 +223,15 @@ class Exchange:
             raise self._upstream.unreachable(
                 ConnectError("connect", "the connection was closed before the request was sent")
             )
-        self.relay.send(self._payload.first)
+        self.relay.send(self._payload.take_first())
         if self._admitted.upload is not None:
             self._admitted.upload.start(connection, self.relay.decide)
-        self._payload.first = b""
         self._sent = True
         self._services.fail("exchange.send.after")
 
     async def _send_plain(self) -> None:
         """The vendor refused a request that asks for usage: once more without the question, as the
         client had put it."""
-        plain = self._payload.plain
-        assert plain is not None
         try:
             connection = None if self._left else await self._connect()
         except ProxyError:
@@ -251,8 +248,7 @@ class Exchange:
         self._counting.unasked()
         self.relay = self._attempt(spliced=False)
         self.relay.hold(connection)
-        self._payload.plain = None
-        self.relay.send(plain)
+        self.relay.send(self._payload.take_plain())
         await self.relay.over
         status = self.relay.progress.status
         if status is not None and status < 400:
@@ -273,7 +269,7 @@ class Exchange:
         be. The drain may settle meanwhile, without it."""
         progress = self.relay.progress
         assert progress.meter is not None
-        progress.counted = await self._counting.over(progress.meter)
+        progress.count(await self._counting.over(progress.meter))
 
     def _settle(self) -> None:
         """What was used becomes the record, and the record is journaled. Nothing here awaits.
@@ -293,7 +289,8 @@ class Exchange:
         progress, opened, upload = relay.progress, self._opened, self._admitted.upload
         meter = progress.meter
         if meter is not None and opened.charge_class is None and meter.goes_on:
-            progress.output_held = self._hold.output_tokens  # it is written behind this answer
+            # it is written behind this answer
+            progress.charge_at_least(self._hold.output_tokens)
         if upload is not None:
             opened = msgspec.structs.replace(opened, bytes_in=upload.sent_bytes)
         ending = progress.ending(relay.how)
@@ -337,7 +334,7 @@ class Exchange:
         late = late_record(kept.waiting, ending, now_ms, services.journal.writer, self._prices)
         if late is not None:
             self._hold.correct(kept.waiting, late)
-            kept.waiting = None
+            kept.wait(None)
             services.journal.close(late)
             services.recorder.wake(late)
 

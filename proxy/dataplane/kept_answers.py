@@ -33,6 +33,10 @@ class VendorsAnswer(msgspec.Struct):
     tokens: int = 0
     waiting: UsageRecord | None = None
 
+    def wait(self, record: UsageRecord | None) -> None:
+        """The use of this record's request is not known yet; None: it is."""
+        self.waiting = record
+
 
 class KeptAnswers:
     """The answers that are known, the latest last."""
@@ -69,7 +73,7 @@ class KeptAnswers:
         for record in records:
             kept = self._by_id.get(record.upstream_request_id or "")
             if kept is not None:
-                kept.waiting = record
+                kept.wait(record)
 
     def of(self, id: str, tenant: Tenant) -> VendorsAnswer:
         """The answer of this id. Raises ProxyError 404 where it is not the tenant's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from proxy.core.dialects.contract import Meter
+from proxy.core.dialects.contract import Dialect, Meter
 from proxy.core.entries import Marked
 from proxy.core.http.response_head import AnswerHead
 from proxy.core.records.ending import Ending, How, OwnCount
@@ -42,8 +42,8 @@ class Progress:
         self.request_id: str | None = None  # the upstream's own name for the request
         self.named = False  # the answer's id is the better name: later requests name it
         self.meter: Meter | None = None
-        self.counted: OwnCount | None = None  # once it is over, where it was not stated
-        self.output_held = 0  # tokens charged at least: the vendor goes on, and nobody reads
+        self.counted: OwnCount | None = None
+        self.output_held = 0  # tokens charged at least
         self.first_byte_s: float | None = None
         self.bytes_out = 0
         self.chunks = 0
@@ -65,6 +65,25 @@ class Progress:
             measure=admitted.counting.measure,
             text_bytes_max=admitted.counting.text_bytes_max,
         )
+
+    def head_came(self, head: AnswerHead, dialect: Dialect) -> None:
+        """The upstream has answered."""
+        self.status = head.code
+        self.request_id = head.headers.text(dialect.request_id_field)
+        self.named = dialect.names_its_answers
+
+    def declined(self, status: int) -> None:
+        """The upstream refuses the question for usage. It has answered no more than that so far,
+        and bills nothing for it."""
+        self.status = status
+
+    def count(self, own: OwnCount | None) -> None:
+        """The answer is over, and this is our count of what it did not state."""
+        self.counted = own
+
+    def charge_at_least(self, output_tokens: int) -> None:
+        """The vendor goes on, and nobody reads it."""
+        self.output_held = output_tokens
 
     @property
     def complete(self) -> bool:

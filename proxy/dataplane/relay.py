@@ -139,15 +139,11 @@ class Relay:
             self._fail_upstream("switched protocols unasked")
             return
         if head.code in DECLINES and self._spliced:
-            self.progress.status = (
-                head.code
-            )  # all that the vendor has answered so far, and nothing is billed for it
+            self.progress.declined(head.code)
             self.declined = True
             self._let_go()
             return
-        self.progress.status = head.code
-        self.progress.named = self._dialect.names_its_answers
-        self.progress.request_id = head.headers.text(self._dialect.request_id_field)
+        self.progress.head_came(head, self._dialect)
         self._services.metrics.upstream_limits.seen(
             self._upstream.name, head.headers, self._dialect.remaining_fields
         )
@@ -156,7 +152,8 @@ class Relay:
             self.decide(How.ANSWERED, error=self._upstream.credential_rejected(head.code))
             return
         self._body = body
-        self._client.closing |= sending(self._upload)  # no more of a body behind its answer
+        if sending(self._upload):
+            self._client.close_after()  # no more of a body behind its answer
         strip = None
         if self._spliced and head.code < 400 and self._dialect.usage_filter is not None:
             strip = self._dialect.usage_filter(self._settings.bodies.event_max_bytes)
@@ -248,7 +245,7 @@ class Relay:
         """`unread`: the vendor goes on and bills what nobody reads, so what was held for it is
         charged: leaving is not free."""
         if unread:
-            self.progress.output_held = self._hold.output_tokens
+            self.progress.charge_at_least(self._hold.output_tokens)
         self.decide(How.CLIENT_LEFT)
 
     def client_writable(self) -> None:

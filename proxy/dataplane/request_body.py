@@ -150,6 +150,17 @@ class Payload:
         self.plain = plain
         self._memory = memory
 
+    def take_first(self) -> bytes:
+        """What is sent first; it is kept here no longer."""
+        first, self.first = self.first, b""
+        return first
+
+    def take_plain(self) -> bytes:
+        """What is sent in the one retry; it is kept here no longer."""
+        plain, self.plain = self.plain, None
+        assert plain is not None, "there is a retry only where the question was put in"
+        return plain
+
     def sent(self) -> None:
         """All of it was written: its bytes are given back, but for what the one retry needs."""
         if self.plain is None:

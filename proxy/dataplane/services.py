@@ -89,10 +89,19 @@ class Services:
         self.inflight = Present()  # requests past authentication and with their body
         self.bodies = HeldBodies()
 
+    def stop_taking(self) -> None:
+        """No new exchange is taken: the process stops."""
+        self.draining = True
+
     def use(self, keys: KeyRing, served: ServedModels) -> None:
         """What a reload replaces: who may call, and what is known of priced models."""
         self.keys = keys
         self.served = served
+
+    def know(self, served: ServedModels, owners: Owners) -> None:
+        """What the ledger told at the start: models in use, and whose the vendors' objects are."""
+        self.served = served
+        self.owners = owners
 
     def tell(
         self,

@@ -144,7 +144,7 @@ class Server:
             addresses = Addresses(data, metrics_address, admin, tuple(more))
             front = Front(gateway, listener, acceptor, metrics, addresses)
             reloads = Reloads(reload, loaded, services, gateway, acceptor)
-            readiness.phase = None
+            readiness.serve()
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
@@ -194,9 +194,9 @@ class Server:
             drain.timeout_s,
         )
         services = self.services
-        self._readiness.phase = "draining"
+        self._readiness.drain()
         await self._stop.pause(delay_s)
-        services.draining = True
+        services.stop_taking()
         self.front.acceptor.close()
         self.front.listener.leave()
         deadline_s = monotonic() + drain.timeout_s

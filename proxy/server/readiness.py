@@ -20,6 +20,14 @@ class Readiness:
         self._journal = journal
         self._told: str | None = None
 
+    def serve(self) -> None:
+        """The process has started."""
+        self.phase = None
+
+    def drain(self) -> None:
+        """The process stops."""
+        self.phase = "draining"
+
     def code(self) -> str | None:
         """The error code that /readyz answers with; None if the process is ready."""
         if self.phase is not None:

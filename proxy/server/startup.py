@@ -90,9 +90,9 @@ async def count_what_was_used(services: Services, snapshot: Snapshot, tasks: Tas
     await book_what_was_left(services, snapshot, journal_options(snapshot.settings), tasks)
     try:
         await count_limits(services, snapshot)
-        services.served = await asyncio.to_thread(served_models, snapshot, services.reader)
+        served = await asyncio.to_thread(served_models, snapshot, services.reader)
         await know_kept_answers(services)
-        services.owners = await asyncio.to_thread(owners, services.reader)
+        services.know(served, await asyncio.to_thread(owners, services.reader))
     except (LedgerError, LedgerUnavailable) as error:
         raise StartError(f"the limits cannot be counted: {error}") from error
 

@@ -19,7 +19,7 @@ async def test_it_says_why_it_is_not_ready_and_tells_a_change_once(
     async with driven(tmp_path, disk=disk) as journal:
         readiness = Readiness(journal)
         assert (readiness.code(), readiness.reason()) == ("starting", "the process is starting")
-        readiness.phase = None
+        readiness.serve()
         assert (readiness.code(), readiness.reason()) == (None, None)
         disk.on_write = lambda data, offset: disk_error()
         with pytest.raises(JournalUnavailable):
@@ -32,6 +32,6 @@ async def test_it_says_why_it_is_not_ready_and_tells_a_change_once(
         assert journal._appender.repair()
         readiness.tell()
         readiness.tell()
-        readiness.phase = "draining"
+        readiness.drain()
         assert (readiness.code(), readiness.reason()) == ("draining", "the process is stopping")
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]

@@ -107,8 +107,21 @@ class UpstreamConnection(ResponseHandler):
         transport = self.transport
         return transport is not None and transport.get_write_buffer_size() > 0
 
-    def dialled(self, read_into: memoryview) -> None:
+    def rest(self, now_s: float) -> None:
+        """It is idle from now on."""
+        self.idle_since_s = now_s
+
+    def give_up(self) -> bool:
+        """Gives aiohttp's handle back. False if that was done before."""
+        lease, self.lease = self.lease, None
+        if lease is None:
+            return False
+        lease.close()
+        return True
+
+    def dialled(self, lease: aiohttp.connector.Connection, read_into: memoryview) -> None:
         """The connection is open, TLS included: its reads are bounded from here on."""
+        self.lease = lease
         transport = self.transport
         assert transport is not None
         self.tls = transport.get_extra_info("ssl_object") is not None

@@ -120,7 +120,7 @@ class Pool:
                 connection
             )  # one at rest is enough to learn from, and servers with few threads spend one on each
             return
-        connection.idle_since_s = monotonic()
+        connection.rest(monotonic())
         self._idle.append(connection)
         self._wake_one()
 
@@ -128,9 +128,7 @@ class Pool:
         """Aborts a connection, so that an upstream in the middle of an answer stops at once."""
         connection.serve(None)
         connection.abort()
-        lease, connection.lease = connection.lease, None
-        if lease is not None:
-            lease.close()
+        if connection.give_up():
             self._leave()
 
     def sweep(self, now_s: float) -> None:
@@ -241,8 +239,7 @@ class Pool:
             raise ConnectError("connect", _reason(error)) from error
         connection = lease.protocol
         assert isinstance(connection, UpstreamConnection)
-        connection.lease = lease
-        connection.dialled(self._read_into)
+        connection.dialled(lease, self._read_into)
         return connection
 
     def _leave(self) -> None:
