@@ -26,6 +26,7 @@ from tests.support.raw import raw_upstream
 from tests.support.recount import NANO, PRICES, Rule, midday_zone
 from tests.support.running import Running, config, running
 from tests.support.waiting import guard, until
+from tests.support.wires import APIS
 
 pytestmark = pytest.mark.whole
 
@@ -74,6 +75,7 @@ def settings(url: str, limits: list[Rule], input_price: str) -> dict[str, object
             name: {
                 "base_url": "http://127.0.0.1:9/v1" if name == "dead" else url,
                 "api_key": "sk",
+                "apis": APIS,
                 "limits": of(f"upstream:{name}"),
                 **(IN_LINE if name == "other" else {}),
             }

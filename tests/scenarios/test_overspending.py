@@ -37,6 +37,7 @@ from tests.support.recount import (
 )
 from tests.support.running import KEY, Running, config, running
 from tests.support.waiting import guard, until
+from tests.support.wires import APIS
 
 pytestmark = pytest.mark.whole
 
@@ -168,6 +169,7 @@ class Round:
         upstream = {
             "base_url": url,
             "api_key": "sk-upstream",
+            "apis": APIS,
             "limits": limits["upstream:mock"],
             **DISCOUNTED,
         }

@@ -12,8 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.support.raw import RawClient, Visit
+from tests.support.wires import WIRES, Event, Wire
 
 BODY_BYTES = 200
+_IN_TURN = tuple(WIRES.values())
 _NAME = re.compile(rb'"m-[a-z]*(\d+)"')
 
 
@@ -56,13 +58,16 @@ class Asked:
     lingers: bool = False
 
     @property
-    def responds(self) -> bool:
-        """Whether it asks for a response, as every third does, and not for a chat."""
-        return self.number % 3 == 2
+    def wire(self) -> Wire:
+        """The wires take turns."""
+        return _IN_TURN[self.number % len(_IN_TURN)]
 
     @property
-    def path(self) -> str:
-        return "/v1/responses" if self.responds else "/v1/chat/completions"
+    def usage(self) -> Event | None:
+        """What its vendor states."""
+        if not self.states:
+            return None
+        return self.wire.usage(self.input_tokens, self.output_tokens)
 
     @property
     def model(self) -> str:
@@ -71,18 +76,12 @@ class Asked:
     @property
     def body(self) -> bytes:
         """Of exactly `body_bytes`."""
-        prompt = "input" if self.responds else "messages"
-        fields: dict[str, object] = {
-            "model": self.model,
-            "stream": self.stream,
-            prompt: [{"role": "user", "content": ""}],
-        }
+        fields: dict[str, object] = {"model": self.model, "stream": self.stream}
         if self.cap is not None:
-            fields["max_output_tokens" if self.responds else "max_tokens"] = self.cap
-        room = self.body_bytes - len(json.dumps(fields))
+            fields[self.wire.cap] = self.cap
+        room = self.body_bytes - len(json.dumps(fields | self.wire.prompt("")))
         assert room >= 0
-        fields[prompt] = [{"role": "user", "content": "x" * room}]
-        return json.dumps(fields).encode()
+        return json.dumps(fields | self.wire.prompt("x" * room)).encode()
 
 
 class Vendor:
@@ -117,39 +116,35 @@ class Vendor:
             await self._stream(visit, asked)
         else:
             text = "abc " * asked.output_tokens
-            said = (
-                _response(asked, text)
-                if asked.responds
-                else _said(asked, {"message": {"role": "assistant", "content": text}})
-                | _usage(asked)
-            )
+            said = asked.wire.whole(text, asked.usage, asked.model)
             await visit.answer(json.dumps(said).encode())
 
     async def _stream(self, visit: Visit, asked: Asked) -> None:
         """Each token is four bytes of text, in eight events."""
+        wire, usage = asked.wire, asked.usage
         await visit.stream(end=False)
+        for event in wire.first(usage, asked.model):
+            await _chunk(visit, wire.frame(event))
         step = max(1, asked.output_tokens // 8)
         for start in range(0, asked.output_tokens, step):
             text = "abc " * min(step, asked.output_tokens - start)
-            await _chunk(visit, _piece(asked, text))
+            await _chunk(visit, wire.frame(wire.piece(text, asked.model)))
             await _turns(asked.turns)
             if asked.lingers and start >= step:
                 await visit.reader.read(1)
             if visit.reader.at_eof() or (asked.ending == "reset" and start >= step):
                 visit.reset()
                 return
-        if asked.responds:
-            await _chunk(visit, {"type": "response.completed", "response": _response(asked, "")})
-        elif asked.states:
-            await _chunk(visit, {"id": "c", "choices": []} | _usage(asked))
-        await visit.send(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+        for event in wire.last(usage, asked.model):
+            await _chunk(visit, wire.frame(event))
+        await visit.send(b"0\r\n\r\n")
 
 
 async def guest(address: str, asked: Asked, gate: asyncio.Event, key: str = "sk-test") -> Heard:
     """One client, to its end or its leaving: who leaves does so once the gate is open, and is
     refused before if it must be."""
     client = await RawClient.connect(address)
-    await client.post(asked.body, path=asked.path, key=key)
+    await client.post(asked.body, path=asked.wire.path, key=key)
     head, opened = asyncio.ensure_future(client.head()), asyncio.ensure_future(gate.wait())
     try:
         await asyncio.wait([head, opened], return_when=asyncio.FIRST_COMPLETED)
@@ -160,7 +155,7 @@ async def guest(address: str, asked: Asked, gate: asyncio.Event, key: str = "sk-
         status, raw = await head
         if status == 429:
             answer = await client.rest(status, raw)
-            assert json.loads(answer.body)["error"]["code"] in (
+            assert asked.wire.code(json.loads(answer.body)) in (
                 "insufficient_quota",
                 "rate_limit_exceeded",
             ), answer
@@ -210,42 +205,5 @@ async def _turns(turns: int) -> None:
         await asyncio.sleep(0)
 
 
-async def _chunk(visit: Visit, event: object) -> None:
-    data = b"data: " + json.dumps(event).encode() + b"\n\n"
+async def _chunk(visit: Visit, data: bytes) -> None:
     await visit.send(b"%x\r\n%b\r\n" % (len(data), data))
-
-
-def _said(asked: Asked, choice: dict[str, object]) -> dict[str, object]:
-    return {"id": "c", "model": asked.model, "choices": [{"index": 0, **choice}]}
-
-
-def _piece(asked: Asked, text: str) -> dict[str, object]:
-    if asked.responds:
-        return {"type": "response.output_text.delta", "output_index": 0, "delta": text}
-    return _said(asked, {"delta": {"content": text}})
-
-
-def _response(asked: Asked, text: str) -> dict[str, object]:
-    """All of a response; of a stream the text came before."""
-    part = {"type": "output_text", "text": text}
-    usage = {
-        "input_tokens": asked.input_tokens,
-        "output_tokens": asked.output_tokens,
-        "total_tokens": asked.input_tokens + asked.output_tokens,
-    }
-    return {
-        "id": f"resp_{asked.number}", "object": "response", "status": "completed", "error": None, "model": asked.model,
-        "output": [{"type": "message", "content": [part]}], "usage": usage if asked.states else None,
-    }  # fmt: skip
-
-
-def _usage(asked: Asked) -> dict[str, object]:
-    if not asked.states:
-        return {}
-    return {
-        "usage": {
-            "prompt_tokens": asked.input_tokens,
-            "completion_tokens": asked.output_tokens,
-            "total_tokens": asked.input_tokens + asked.output_tokens,
-        }
-    }
