@@ -166,7 +166,7 @@ class Relay:
             added=self._hold.fields,
             strip=strip,
         )
-        self.progress.open_meter(self._admitted, head)
+        self.progress.begin(self._admitted, head)
 
     def body_received(self) -> None:
         """Passes on whatever has arrived, as far as the client keeps up."""
@@ -284,7 +284,7 @@ class Relay:
     def _pass(self, chunk: bytes, *, last: bool) -> bool:
         """Reads a copy, writes the mark that covers the chunk, then the chunk. The last one waits
         for the record. False if that ended it all."""
-        answer, mark_due = self._answer, self.progress.take(chunk)
+        answer, mark_due = self._answer, self.progress.take(chunk, last=last)
         assert answer is not None
         meter = self.progress.meter
         if meter is not None and meter.texts is not None and meter.texts.blocks:

@@ -65,6 +65,7 @@ PHASES: dict[str, tuple[str, ...]] = {
         "proxy.dataplane.relay:Relay.decide",
     ),
     "meter": (
+        "proxy.dataplane.progress:Progress._read_whole",
         "proxy.core.dialects.openai_chat.meter:ChatMeter.feed",
         "proxy.core.dialects.openai_chat.meter:ChatMeter.end",
     ),

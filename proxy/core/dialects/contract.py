@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from proxy.core.dialects.texts import Texts
+from proxy.core.dialects.whole_answer import ReadWhole
 from proxy.core.errors import ProxyError
 from proxy.core.http.headers import RawHeaders
 from proxy.core.limits.state import LimitState
@@ -257,6 +258,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     vendor with
     read_call · of endpoint and readable body; ProxyError 400 where the body cannot be read, or is
     read differently by different parsers. Fields that steer are named, not refused
+    read_whole · a usual JSON answer that came in one piece, in place of its meter; None for any
+    other
     ask_for_usage · the body that also asks for its stream's usage, None if there is nothing to
     ask; `usage_filter` takes the event out again that this brings, given the most bytes of an
     event that is held back. Both None where the API has no such question
@@ -281,6 +284,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     endpoints: tuple[str, ...]
     read_call: Callable[[str, bytes], Call]
     open_meter: OpenMeter
+    read_whole: ReadWhole | None = None
     ask_for_usage: Callable[[bytes, Call], bytes | None] | None = None
     usage_filter: Callable[[int], UsageFilter] | None = None
     count_prompt: CountPrompt

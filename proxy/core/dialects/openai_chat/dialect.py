@@ -15,12 +15,14 @@ from proxy.core.dialects.openai_chat.refusals import (
     error_event,
     limit_fields,
 )
+from proxy.core.dialects.openai_chat.usual import usual_answer
 
 OPENAI_CHAT = Dialect(
     name="openai_chat",
     endpoints=ENDPOINTS,
     read_call=read_call,
     open_meter=ChatMeter,
+    read_whole=usual_answer,
     ask_for_usage=splice,
     usage_filter=UsageEventFilter,
     count_prompt=count_prompt_of,

@@ -24,11 +24,12 @@ from proxy.core.dialects.openai_chat.substance import (
     has_data,
     holds_answer,
 )
-from proxy.core.dialects.openai_chat.usual import UsualAnswer, usual_answer
+from proxy.core.dialects.openai_chat.usual import usual_answer
 from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_of
 from proxy.core.dialects.repair import objects_of
 from proxy.core.dialects.stated import Stated
 from proxy.core.dialects.texts import Texts
+from proxy.core.dialects.whole_answer import WholeAnswer
 
 _DONE = b"[DONE]"
 _HEADS_MAX = 4  # events read whole while looking for the model's name; Azure's first has none
@@ -215,11 +216,11 @@ class ChatMeter(AnswerMeter):
         self._take_names(answer)
         self._take_finish(choices)
 
-    def _take_usual(self, answer: UsualAnswer) -> None:
+    def _take_usual(self, answer: WholeAnswer) -> None:
         self.usage, self.usage_current, self.usage_final = answer.usage, True, True
         self._delivered.text_bytes = answer.text_bytes
         self._read = self._answered = self._finished = True
-        self.model_served, self.response_id = answer.model, answer.id
+        self.model_served, self.response_id = answer.model_served, answer.response_id
         self.service_tier, self.finish_reason = answer.service_tier, answer.finish_reason
 
     def _read_broken_body(self, body: bytes) -> None:

@@ -2,7 +2,7 @@
 
 It has one choice that ended in an ordinary way, whose message holds text and nothing else that was
 written. Whatever is different is none, and takes the careful way of `shapes.py` and `written.py`; a
-test holds that both say the same. It takes a fifth of their time.
+test holds that both say the same. It takes a tenth of their time.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import Final, Literal
 
 import msgspec
 
+from proxy.core.dialects.contract import MEASURE_UNCALIBRATED
 from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.openai_chat.delivered import exceeds
+from proxy.core.dialects.openai_chat.plain_usage import proved_usage
 from proxy.core.dialects.openai_chat.shapes import Answer, stated_in
-from proxy.core.usage import Usage
+from proxy.core.dialects.whole_answer import WholeAnswer
 
-_BODY_BYTES_MAX: Final = 256 * 1024  # decoded in one go
+BODY_BYTES_MAX: Final = 256 * 1024  # decoded in one go
 _NAME_CHARS_MAX: Final = 64  # longer ones are cut, by who reads with care
 
 
@@ -62,46 +64,50 @@ class _UsualBody(msgspec.Struct, gc=False):
     data: None = None
 
 
-class UsualAnswer(msgspec.Struct, frozen=True, gc=False):
-    """What the meter takes from one: `text_bytes` of UTF-8 were written."""
-
-    usage: Usage
-    text_bytes: int
-    finish_reason: str
-    model: str | None
-    id: str | None
-    service_tier: str | None
+_decode = msgspec.json.Decoder(_UsualBody).decode
 
 
-_decoder = msgspec.json.Decoder(_UsualBody)
-
-
-def usual_answer(body: bytes, cached_inside_input: bool = True) -> UsualAnswer | None:
-    """The answer, if it is a usual one that states its output."""
-    if len(body) > _BODY_BYTES_MAX:
+def usual_answer(
+    body: bytes,
+    cached_inside_input: bool = True,
+    measure: tuple[int, int] = MEASURE_UNCALIBRATED,
+    body_bytes_max: int = BODY_BYTES_MAX,
+) -> WholeAnswer | None:
+    """The answer, if it is a usual one that states what it used."""
+    if len(body) > BODY_BYTES_MAX or len(body) > body_bytes_max:
         return None
     try:
-        found = _decoder.decode(body)
+        found = _decode(body)
     except JSON_ERRORS:
         return None
-    tier = found.service_tier
-    if max(len(found.model), len(found.id), 0 if tier is None else len(tier)) > _NAME_CHARS_MAX:
+    model, id, tier = found.model, found.id, found.service_tier
+    if len(model) > _NAME_CHARS_MAX or len(id) > _NAME_CHARS_MAX:
         return None
-    stated = stated_in(Answer(usage=found.usage))
-    if stated is None or not stated.output_tokens:
+    if tier is not None and len(tier) > _NAME_CHARS_MAX:
         return None
-    usage = stated.usage(cached_inside_input=cached_inside_input)
-    if exceeds(len(body), usage.output_tokens):
-        return None
+    usage = proved_usage(found.usage, cached_inside_input)
+    if usage is None:
+        stated = stated_in(Answer(usage=found.usage))
+        if stated is None:
+            return None
+        usage = stated.usage(cached_inside_input=cached_inside_input)
+        if not usage.input_tokens or not usage.output_tokens:
+            return None
+        tier = tier or stated.service_tier
     (choice,) = found.choices
     message = choice.message
-    return UsualAnswer(
+    text_bytes = _utf8_bytes(message.content) + _utf8_bytes(message.reasoning_content)
+    if exceeds(text_bytes, usage.output_tokens):
+        return None
+    tokens, per_bytes = measure
+    return WholeAnswer(
         usage,
-        _utf8_bytes(message.content) + _utf8_bytes(message.reasoning_content),
+        text_bytes,
+        -(-text_bytes * tokens // per_bytes),
         choice.finish_reason,
-        found.model or None,
-        found.id or None,
-        tier or stated.service_tier,
+        model or None,
+        id or None,
+        tier or None,
     )
 
 

@@ -86,6 +86,9 @@ CHANGES = st.fixed_dictionaries(
 )
 
 
+MEMBERS = [*KNOWN, "between_events", "goes_on", "next_number"]
+
+
 def read(body: bytes, text_bytes_max: int | None, *, inside: bool = True) -> dict[str, object]:
     """What the meter knows of it. Whoever counts its text has it read with care."""
     meter = ChatMeter(stream=False, text_bytes_max=text_bytes_max, cached_inside_input=inside)
@@ -105,12 +108,30 @@ def test_most_vendors_answers_are_usual() -> None:
     assert {"OpenAI", "Azure", "DeepSeek", "Groq", "vLLM", "xAI"} <= usual
 
 
-@given(CHANGES, st.booleans(), st.booleans())
+@given(CHANGES, st.booleans(), st.booleans(), st.sampled_from([(1, 4), (7, 3), (0, 1)]))
 def test_whatever_differs_says_the_same_both_ways(
-    changes: dict[str, object], ascii_only: bool, inside: bool
+    changes: dict[str, object], ascii_only: bool, inside: bool, measure: tuple[int, int]
 ) -> None:
     body = json.dumps({**USUAL, **changes}, ensure_ascii=ascii_only).encode()
     assert read(body, 0, inside=inside) == read(body, None, inside=inside)
+    whole = usual_answer(body, inside, measure)
+    if whole is not None:
+        # It stands in the place of the meter.
+        meter = ChatMeter(
+            stream=False, text_bytes_max=None, cached_inside_input=inside, measure=measure
+        )
+        meter.feed(body)
+        meter.end()
+        for name in MEMBERS:
+            assert getattr(whole, name) == getattr(meter, name), name
+        assert whole.usage.raw == meter.usage.raw  # type: ignore[union-attr]
+        assert json.dumps(whole.usage.raw) == json.dumps(meter.usage.raw)  # type: ignore[union-attr]
+
+
+def test_what_is_too_large_is_left_to_the_meter() -> None:
+    body = json.dumps(USUAL).encode()
+    assert usual_answer(body, body_bytes_max=len(body)) is not None
+    assert usual_answer(body, body_bytes_max=len(body) - 1) is None
 
 
 @given(st.lists(CHANGES, min_size=2, max_size=2), st.integers(0, 60), st.booleans())
