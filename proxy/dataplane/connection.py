@@ -125,7 +125,7 @@ class Connection(RequestHandler):
             self.transport.write(data)
 
     def answer_head(
-        self, request: Request, status: int, reason: str, headers: Headers, framing: bytes
+        self, request: Request, status: int, reason: bytes, headers: Headers, framing: bytes
     ) -> bytes:
         """The bytes of a response head.
 
@@ -139,7 +139,7 @@ class Connection(RequestHandler):
             self.closing = True  # see CHUNKED_END
         if request.origin is not None:
             headers = answer_fields(request.origin, headers)
-        parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason.encode("utf-8", "surrogateescape"))]
+        parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
         for name, value in headers:
             parts += (name, b": ", value, b"\r\n")
         parts.append(framing)
@@ -158,7 +158,7 @@ class Connection(RequestHandler):
         head = self.answer_head(
             request,
             status,
-            phrase(status),
+            phrase(status).encode(),
             fields,
             b"" if status == 204 else b"Content-Length: %d\r\n" % len(body),
         )

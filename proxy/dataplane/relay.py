@@ -14,7 +14,6 @@ from time import monotonic
 
 from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import StreamReader
 
 from proxy.core.errors import ProxyError
 from proxy.core.http.response_head import AnswerHead, MalformedAnswer
@@ -24,6 +23,7 @@ from proxy.dataplane.progress import Progress
 from proxy.dataplane.response import RelayedResponse
 from proxy.dataplane.services import Services, journal_unavailable
 from proxy.dataplane.upload import sending, stop, whole_s
+from proxy.dataplane.upstream.body import Body
 from proxy.dataplane.upstream.connection import UpstreamConnection
 from proxy.dataplane.upstream.overdue import overdue
 from proxy.journal import JournalUnavailable
@@ -79,7 +79,7 @@ class Relay:
         self._left = False  # the client is gone
         self._draining_since_s: float | None = None
         self._last_seen = (0, 0.0)  # bytes passed on and when, for the idle timeout
-        self._body: StreamReader | None = None
+        self._body: Body | None = None
         self._answer: RelayedResponse | None = None
         self._upload = admitted.upload
         self._growing: asyncio.Task[None] | None = None
@@ -134,7 +134,7 @@ class Relay:
 
     # Bytes from the upstream.
 
-    def head_received(self, head: AnswerHead, body: StreamReader) -> None:
+    def head_received(self, head: AnswerHead, body: Body) -> None:
         if head.code < 200:
             self._fail_upstream("switched protocols unasked")
             return

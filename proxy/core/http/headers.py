@@ -36,6 +36,15 @@ class Fields(tuple[tuple[bytes, bytes], ...]):
                 by_name[lower] = [value]
         return fields
 
+    @classmethod
+    def indexed(
+        cls, pairs: Iterable[tuple[bytes, bytes]], by_name: dict[bytes, list[bytes]]
+    ) -> Self:
+        """The same of pairs whose index was made while they were read."""
+        fields = super().__new__(cls, pairs)
+        fields.by_name = by_name
+        return fields
+
     def text(self, name: bytes) -> str | None:
         """The first value of a field as text, whatever its bytes."""
         found = self.by_name.get(name)

@@ -7,32 +7,43 @@ one reader forgives another reads differently.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import msgspec
 
-from proxy.core.http.headers import Fields, RawHeaders, index
+from proxy.core.http.headers import Fields
 
 HEAD_BYTES_MAX = 256 * 1024  # of one head; some vendors' policies are lines of 64 KiB
+LINE_BYTES_MAX = 64 * 1024  # of one field; some vendors' policies exceed 8 KiB
+FIELDS_MAX = 128
 NO_BODY = frozenset({204, 304})
 _END = b"\r\n\r\n"
 _START = b"HTTP/1."
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-# The end of a line, behind which a name and its colon stand, or nothing. White space before the
-# name or the colon has two readings.
-_LINE_END = re.compile(rb"\r\n(?=[!#$%&'*+.^_`|~0-9A-Za-z-]+:|\r\n|\Z)")
+# White space before a name, or between it and its colon, has two readings.
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NAMES_REMEMBERED_MAX = 1024
+_LENGTH_DIGITS_MAX = 18  # more than any answer has, and a number that every reader can hold
 _TEXT = bytes(
     [0x09, *range(0x20, 0x7F), *range(0x80, 0x100)]
 )  # all that may stand in a line: no control character but the tab
 
 
 class AnswerHead(msgspec.Struct, frozen=True, gc=False):
-    """The head of an upstream's answer, as it came. `chunked`: how its body is framed."""
+    """The head of an upstream's answer, as it came. `raw` is all of it.
+
+    `body_bytes`: how long the body is; None where its chunks (`chunked`) or the end of the
+    connection say it. `closes`: the connection carries no further answer.
+    """
 
     code: int
-    reason: str
+    reason: bytes
     headers: Fields
     chunked: bool
+    body_bytes: int | None
+    closes: bool
+    raw: bytes
 
 
 class MalformedAnswer(Exception):
@@ -51,9 +62,9 @@ class HeadReader:
     def __init__(self) -> None:
         self._begun = bytearray()  # of a head that is not whole yet
 
-    def take(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """The next head with its empty line, and what follows it; None while it is not whole.
-        Raises MalformedAnswer."""
+    def take(self, data: bytes) -> tuple[AnswerHead, bytes] | None:
+        """The next head, and what follows it; None while it is not whole. Raises
+        MalformedAnswer."""
         begun = self._begun
         if begun:
             searched = max(0, len(begun) - len(_END) + 1)
@@ -72,9 +83,7 @@ class HeadReader:
         end = at + len(_END)
         if end > HEAD_BYTES_MAX:
             raise _too_long()
-        if not _well_formed(data[:end]):
-            raise not_well_formed()
-        return data[:end], data[end:]
+        return _read(data[:end]), data[end:]
 
     def _judge_beginning(self, searched: int) -> None:
         """What can never become a head is refused at once: nothing need follow it."""
@@ -86,40 +95,87 @@ class HeadReader:
             raise not_well_formed()
 
 
-def _well_formed(head: bytes) -> bool:
-    """Whether a head is lines of text, each ended by CRLF and none folded, with proper names.
+def _read(raw: bytes) -> AnswerHead:
+    """Reads a head that ends with its empty line. Raises MalformedAnswer.
 
-    The parser takes `Content-Length :` for a name.
+    A head is lines of text, each ended by CRLF and none folded, with proper names.
     """
-    ends = head.translate(None, _TEXT)  # whatever is no text can only be line ends, in pairs
-    count = len(ends) >> 1
-    return (
-        ends == b"\r\n" * count
-        and len(_LINE_END.findall(head)) == count
-        and _STATUS_LINE.match(head) is not None
+    ends = raw.translate(None, _TEXT)  # whatever is no text can only be line ends, in pairs
+    lines = raw[: -len(_END)].split(b"\r\n")
+    if ends != b"\r\n" * (len(lines) + 1) or _STATUS_LINE.match(raw) is None:
+        raise not_well_formed()
+    if len(lines) > FIELDS_MAX + 1 or (len(raw) > LINE_BYTES_MAX and _has_long_line(lines)):
+        raise _too_long()
+    status_line = lines[0]
+    pairs: list[tuple[bytes, bytes]] = []
+    by_name: dict[bytes, list[bytes]] = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(b":")
+        if not colon:
+            raise not_well_formed()
+        lower = _lower(name)
+        value = value.strip(b" \t")
+        pairs.append((name, value))
+        if lower in by_name:
+            by_name[lower].append(value)
+        else:
+            by_name[lower] = [value]
+    code = int(status_line[9:12])
+    http10 = status_line[7:8] == b"0"
+    chunked, length = _framing(code, http10, by_name)
+    return AnswerHead(
+        code,
+        status_line[13:],
+        Fields.indexed(pairs, by_name),
+        chunked,
+        length,
+        (length is None and not chunked) or _closes(http10, by_name),
+        raw,
     )
 
 
-def body_bytes(status: int, version: tuple[int, int], headers: RawHeaders) -> int | None:
-    """How long the body is by its head; None if its chunks or the end of the connection say it.
-    Raises MalformedAnswer where readers could differ."""
-    named = index(headers)
-    codings, lengths = named.get(b"transfer-encoding"), named.get(b"content-length")
-    if status in NO_BODY:
-        return 0  # whatever is said of a body: 304 says how long it would be
-    if codings:
-        if len(codings) > 1 or codings[0].strip().lower() != b"chunked":
+@lru_cache(_NAMES_REMEMBERED_MAX)
+def _lower(name: bytes) -> bytes:
+    """A field's name in lower case. The same few dozen come with each answer. Raises
+    MalformedAnswer for what is no name."""
+    if _NAME.fullmatch(name) is None:
+        raise not_well_formed()
+    return name.lower()
+
+
+def _has_long_line(lines: list[bytes]) -> bool:
+    return max(map(len, lines)) > LINE_BYTES_MAX
+
+
+def _framing(code: int, http10: bool, named: dict[bytes, list[bytes]]) -> tuple[bool, int | None]:
+    """Whether the body is chunked, and its length where the head says it. Raises MalformedAnswer
+    where readers could differ."""
+    if code in NO_BODY or code < 200:
+        return False, 0  # whatever is said of a body: 304 says how long it would be
+    lengths = named.get(b"content-length")
+    codings = named.get(b"transfer-encoding")
+    if codings is not None:
+        if len(codings) > 1 or codings[0].lower() != b"chunked":
             raise MalformedAnswer("answered in a transfer coding other than `chunked`")
-        if lengths:
+        if lengths is not None:
             raise MalformedAnswer("answered with both Content-Length and Transfer-Encoding")
-        if version == (1, 0):
+        if http10:
             raise MalformedAnswer("answered in chunks under HTTP/1.0, which has none")
-        return None
-    if not lengths:
-        return None
-    if len(lengths) > 1 or not lengths[0].isdigit():
+        return True, None
+    if lengths is None:
+        return False, None
+    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > _LENGTH_DIGITS_MAX:
         raise MalformedAnswer("answered with a Content-Length that is not one number")
-    return int(lengths[0])
+    return False, int(lengths[0])
+
+
+def _closes(http10: bool, named: dict[bytes, list[bytes]]) -> bool:
+    """Whether the connection ends behind this answer: HTTP/1.1 says if so, HTTP/1.0 if not."""
+    said = named.get(b"connection")
+    if said is None:
+        return http10
+    options = [option.strip(b" \t") for option in b",".join(said).lower().split(b",")]
+    return b"close" in options or (http10 and b"keep-alive" not in options)
 
 
 def _too_long() -> MalformedAnswer:

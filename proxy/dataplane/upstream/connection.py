@@ -13,20 +13,15 @@ from typing import Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.streams import StreamReader
 
 from proxy.core.http.framing import CHUNKED_END, latest
-from proxy.core.http.headers import Fields
-from proxy.core.http.response_head import (
-    AnswerHead,
-    HeadReader,
-    MalformedAnswer,
-    body_bytes,
-    not_well_formed,
-)
+from proxy.core.http.response_head import AnswerHead, HeadReader, MalformedAnswer
+from proxy.dataplane.upstream.body import Body, CountedBody
 
-# bytes of one header line from an upstream; some vendors' CSP lines exceed aiohttp's 8 KiB
-HEAD_FIELD_MAX = 65536
+# The heads that the parser sees. An upstream's own is read by one reader alone, HeadReader; the
+# parser is there for bodies whose length no head states.
+CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+UNTIL_CLOSE_HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 # of one read; a loop's own reads are up to eight times as large, and a client that stops reading
 # costs what is read in that moment
 READ_BYTES = 32768
@@ -46,7 +41,7 @@ class Receiver(Protocol):
     upstream has read on.
     """
 
-    def head_received(self, head: AnswerHead, body: StreamReader) -> None: ...
+    def head_received(self, head: AnswerHead, body: Body) -> None: ...
     def body_received(self) -> None: ...
     def request_sent(self) -> None: ...
     def connection_failed(self, error: BaseException | None) -> None: ...
@@ -69,16 +64,18 @@ class UpstreamConnection(ResponseHandler):
         self.chunked = False  # whether the latest answer was
         self.tls = False
         self._said_goodbye = False  # over TLS: close_notify has come
-        self._received_last = b""  # what arrived last
+        self._received_last = b""  # of a chunked body
         self._unread = select.poll()  # asks the kernel what the loop has not read yet
-        self._heads: HeadReader | None = None  # until the final head has come
-        self._body: StreamReader | None = None
-        # bytes that the head has promised and that are still to come; None: not known
-        self._body_left: int | None = None
+        self._heads = HeadReader()
+        self._awaits_head = False  # until the final one has come
+        self._counted: CountedBody | None = None  # the body, if the head states its length
+        self._parsed: Body | None = None  # the body, if the parser reads it
 
     def serve(self, receiver: Receiver | None) -> None:
         """Tells `receiver` from now on what comes; None: nothing may come."""
         self.receiver = receiver
+        if receiver is None:
+            self._counted = None
 
     @property
     def truncated(self) -> bool:
@@ -134,46 +131,35 @@ class UpstreamConnection(ResponseHandler):
             read_until_eof=True,
             read_timeout=None,
             read_bufsize=READ_BUFFER_BYTES,
-            max_line_size=HEAD_FIELD_MAX,
-            max_field_size=HEAD_FIELD_MAX,
         )
 
     def data_received(self, data: bytes) -> None:
         receiver = self.receiver
-        if not data or (receiver is None and self.lease is None):
-            # What resume_reading parses was held back, in the middle of a read of the receiver's
-            # own: it looks again by itself.
-            # What comes before there is a lease is an egress proxy's answer.
-            super().data_received(data)
-            return
         if receiver is None:
-            # an answer without a request: the next exchange must not read it as its own
-            self.abort()
+            if self.lease is None:
+                super().data_received(data)  # an egress proxy's answer
+            else:
+                # an answer without a request: the next exchange must not read it as its own
+                self.abort()
             return
-        self._received_last = latest(self._received_last, data)
-        if self._heads is not None:
-            data = self._read_heads(self._heads, receiver, data)
-        if data and self._body is not None:
-            self._read_body(self._body, data)
-        if self.receiver is receiver:
+        if self._awaits_head:
+            data = self._read_heads(receiver, data)
+        if self._counted is not None:
+            if not self._counted.feed(data):
+                self.force_close()
+        elif self._parsed is not None and data:
+            self._parse(self._parsed, data)
+        if self.receiver is receiver and not self._awaits_head:
             receiver.body_received()
 
-    def _read_heads(self, heads: HeadReader, receiver: Receiver, data: bytes) -> bytes:
+    def _read_heads(self, receiver: Receiver, data: bytes) -> bytes:
         """Hands on the final head once it is there. Returns the bytes behind it."""
         try:
-            while self._heads is not None and (found := heads.take(data)) is not None:
-                raw, data = found
-                super().data_received(raw)
-                if not self._buffer:
-                    raise not_well_formed()  # as the parser says of names and colons
-                (message, body), _ = self._buffer.popleft()
-                if message.code == 101 or message.code >= 200:
-                    headers = Fields(message.raw_headers)
-                    self._body_left = body_bytes(message.code, message.version, headers)
-                    self._heads, self._body, self.chunked = None, body, message.chunked
-                    receiver.head_received(
-                        AnswerHead(message.code, message.reason, headers, message.chunked), body
-                    )
+            while (found := self._heads.take(data)) is not None:
+                head, data = found
+                if head.code >= 200 or head.code == 101:
+                    self._awaits_head = False
+                    receiver.head_received(head, self._begin(head))
                     return data
         except MalformedAnswer as fault:
             self.receiver = None
@@ -181,20 +167,27 @@ class UpstreamConnection(ResponseHandler):
             receiver.connection_failed(fault)
         return b""
 
-    def _read_body(self, body: StreamReader, data: bytes) -> None:
-        """Gives the parser the bytes of the body.
-
-        Bytes behind it could be a next answer, so none of them is read.
-        """
-        if self._body_left is None:
-            belongs = 0 if body.is_eof() else len(data)
-        else:
-            belongs = min(self._body_left, len(data))
-            self._body_left -= belongs
-        if belongs < len(data):
+    def _begin(self, head: AnswerHead) -> Body:
+        """The body that follows this head."""
+        if head.closes:
             self.force_close()
-        if belongs:
-            super().data_received(data[:belongs])
+        self.chunked = head.chunked
+        if head.body_bytes is not None:
+            self._counted = CountedBody(self, head.body_bytes)
+            return self._counted
+        self._received_last = b"\r\n"
+        super().data_received(CHUNKED_HEAD if head.chunked else UNTIL_CLOSE_HEAD)
+        (_, body), _ = self._buffer.popleft()
+        self._parsed = body
+        return body
+
+    def _parse(self, body: Body, data: bytes) -> None:
+        """Gives the parser the bytes of the body. What comes behind it is not read."""
+        if body.is_eof():
+            self.force_close()
+        else:
+            self._received_last = latest(self._received_last, data)
+            super().data_received(data)
 
     def eof_received(self) -> None:
         """The peer ends its side, and the connection must not be used any more.
@@ -228,18 +221,25 @@ class UpstreamConnection(ResponseHandler):
         if receiver is not None:
             receiver.connection_failed(exc)
 
+    def pause_reading(self) -> None:
+        # Not the parser: it holds no more than one read, and cannot pause without a body.
+        if not self._reading_paused:
+            self._reading_paused = True
+            self._pause_transport_reading()
+
     def resume_reading(self, resume_parser: bool = True) -> None:
         # aiohttp calls this on every read of a chunk, whether paused or not; each call would parse
         # b"" and enter data_received again.
         if self._reading_paused:
-            super().resume_reading(resume_parser)
+            super().resume_reading(resume_parser=False)
 
     def send(self, data: bytes) -> None:
         """Writes a request, head and body, in one go, and begins to await its answer."""
         assert self.transport is not None
         receiver = self.receiver
         assert receiver is not None
-        self._heads, self._body = HeadReader(), None
+        self._awaits_head = True
+        self._counted = self._parsed = None
         self.transport.write(data)
         if not self._paused:
             receiver.request_sent()

@@ -10,11 +10,11 @@ import asyncio
 import msgspec
 from aiohttp.client_exceptions import ClientError
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import StreamReader
 
 from proxy.core.http.headers import first, first_text
 from proxy.core.http.masking import Watch
 from proxy.core.http.response_head import AnswerHead
+from proxy.dataplane.upstream.body import Body
 from proxy.dataplane.upstream.connection import UpstreamConnection
 from proxy.dataplane.upstream.pool import Pool
 from proxy.dataplane.upstream.upstream import Upstream
@@ -42,7 +42,7 @@ class Fetch:
         self._connection = connection
         self._answer: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
         self._head: AnswerHead | None = None
-        self._body: StreamReader | None = None
+        self._body: Body | None = None
         self._parts: list[bytes] = []
         self._framed = False  # the answer's end is in its own bytes, not the connection's
         self._size = 0
@@ -70,7 +70,7 @@ class Fetch:
 
     # What the connection tells.
 
-    def head_received(self, head: AnswerHead, body: StreamReader) -> None:
+    def head_received(self, head: AnswerHead, body: Body) -> None:
         self._head, self._body = head, body
         self._framed = head.chunked or first(head.headers, b"content-length") is not None
 

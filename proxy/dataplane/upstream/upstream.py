@@ -179,13 +179,9 @@ class Upstream:
             headers = [(name, self.masking.masked(value)) for name, value in headers]
         return headers
 
-    def reason(self, head: AnswerHead) -> str:
+    def reason(self, head: AnswerHead) -> bytes:
         """The words behind the status, as the client gets them."""
-        if not self.masking.forms:
-            return head.reason
-        return self.masking.masked(head.reason.encode("utf-8", "surrogateescape")).decode(
-            "utf-8", "surrogateescape"
-        )
+        return self.masking.masked(head.reason)
 
     def rejects_our_credential(self, status: int) -> bool:
         """Whether the answer is about the operator's key, and so not for the client.
