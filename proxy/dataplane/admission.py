@@ -28,7 +28,8 @@ from proxy.dataplane.counting.uncounted import Uncounted
 from proxy.dataplane.hold import Hold, refuse_used_up
 from proxy.dataplane.kept_answers import not_found
 from proxy.dataplane.named_objects import Claimant, check_named, may_name_objects
-from proxy.dataplane.request_body import BodyMemory, Payload, encoding_of, here, whole_body
+from proxy.dataplane.outgoing import payload_of
+from proxy.dataplane.request_body import BodyMemory, Payload, encoding_of, whole_body
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upload import Upload
@@ -115,7 +116,7 @@ class Admission:
                 raise ProxyError(411, "invalid_request_error", "length_required", message)
         elif length > settings.bodies.max_bytes:
             raise too_large(settings.bodies.max_bytes)
-        body = here(request.body)
+        body = request.here()
         if body is not None:
             memory.take(len(body))
             if len(body) > settings.bodies.max_bytes:
@@ -124,6 +125,16 @@ class Admission:
             with self._services.arriving:
                 body = await whole_body(request, settings, memory)
         refuse_overload(self._services, caller.snapshot)
+        return body
+
+    def at_hand(self, request: Request, caller: Caller, memory: BodyMemory) -> bytes | None:
+        """The body of a request whose head was found in order before, if it is small and here."""
+        length, bodies = request.content_length, caller.snapshot.settings.bodies
+        if length is None or length > SMALL_BYTES or length > bodies.max_bytes:
+            return None
+        body = request.here()
+        if body is not None:
+            memory.take(len(body))
         return body
 
     async def admit(
@@ -158,7 +169,9 @@ class Admission:
         if snapshot.passed.has_owners(upstream.name) and may_name_objects(readable):
             claimant = Claimant(self._services.owners, upstream.name, tenant.team, tenant.key_id)
             await self._aside(beside, check_named, readable, claimant)
-        payload = self._payload(request, dialect, upstream, call, body, tenant.key_id, memory)
+        payload = payload_of(
+            self._services, request, dialect, upstream, call, body, tenant.key_id, memory
+        )
         asked = call.include_usage is True or payload.plain is not None
         counting = begin_count(
             self._services.counter, snapshot, upstream, dialect, call, asked=asked
@@ -270,63 +283,6 @@ class Admission:
             return work(*args)
         async with self._one_aside:
             return await asyncio.to_thread(work, *args)
-
-    def _payload(
-        self,
-        request: Request,
-        dialect: Dialect,
-        upstream: Upstream,
-        call: Call,
-        body: bytes,
-        key_id: str,
-        memory: BodyMemory,
-    ) -> Payload:
-        head = upstream.head(
-            request.method, request.target, request.headers, len(body), via=self._services.via.line
-        )
-        plain = head + body
-        spliced = self._spliced(request, dialect, upstream, call, body, key_id)
-        if spliced is None:
-            return Payload(plain, None, memory)
-        memory.take(len(spliced))  # both are held until the vendor has answered
-        return Payload(spliced, plain, memory)
-
-    def _spliced(
-        self,
-        request: Request,
-        dialect: Dialect,
-        upstream: Upstream,
-        call: Call,
-        body: bytes,
-        key_id: str,
-    ) -> bytes | None:
-        """The request that also asks for the stream's usage, if the upstream's config wants that
-        and the body can say it."""
-        ask = dialect.ask_for_usage
-        if (
-            ask is None
-            or upstream.settings.stream_usage != "inject"
-            or values(request.headers, b"content-encoding")
-        ):
-            return None
-        if not self._services.usage_refusals.may_ask(
-            upstream.name, call.model, key_id, monotonic()
-        ):
-            return None
-        spliced = ask(body, call)
-        if spliced is None:
-            return None
-        return (
-            upstream.head(
-                request.method,
-                request.target,
-                request.headers,
-                len(spliced),
-                via=self._services.via.line,
-                spliced=True,
-            )
-            + spliced
-        )
 
     def opened(
         self,

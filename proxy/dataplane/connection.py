@@ -9,10 +9,9 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from email.utils import formatdate
-from typing import Protocol
+from typing import Protocol, cast
 
 from aiohttp import web
-from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
@@ -21,7 +20,8 @@ from proxy.core.dialects.registry import DEFAULT
 from proxy.core.errors import ProxyError
 from proxy.core.http.cors import answer_fields
 from proxy.core.http.framing import CHUNKED_END, TARGET_MAX
-from proxy.core.http.headers import Fields, first
+from proxy.core.http.headers import first
+from proxy.core.http.request_head import RequestHead
 from proxy.core.http.responses import phrase
 
 LOG = logging.getLogger("tollkeeper.listener")
@@ -41,26 +41,70 @@ class Client(Protocol):
 
 
 class Request:
-    """One request as it came: raw target, raw header fields, the body unread."""
+    """One request as it came: raw target, raw header fields, the body unread.
 
-    __slots__ = ("body", "connection", "headers", "http10", "method", "origin", "target")
+    `content_length`: of its body, None where the head does not say.
+    """
+
+    __slots__ = (
+        "_stream",
+        "_whole",
+        "connection",
+        "content_length",
+        "head",
+        "headers",
+        "http10",
+        "method",
+        "origin",
+        "target",
+    )
 
     def __init__(
-        self, message: RawRequestMessage, body: StreamReader, connection: Connection
+        self, head: RequestHead, body: StreamReader | bytes, connection: Connection
     ) -> None:
-        self.method = message.method
-        self.target = message.path
-        self.headers = Fields(message.raw_headers)
-        self.http10 = message.version < (1, 1)
-        self.body = body
+        """`body` as bytes is a whole one, which came in one piece with its head."""
+        self.head = head
+        self.method = head.method
+        self.target = head.target
+        self.headers = head.headers
+        self.http10 = head.http10
+        if type(body) is bytes:
+            self.content_length: int | None = len(body)
+            self._whole: bytes | None = body
+            self._stream: StreamReader | None = None
+        else:
+            self.content_length = head.content_length
+            self._whole = None
+            self._stream = cast(StreamReader, body)
         self.connection = connection
         # of the page that asks, empty if it may not; None: no pages are served
         self.origin: bytes | None = None
 
     @property
-    def content_length(self) -> int | None:
-        value = self.headers.by_name.get(b"content-length", (None,))[0]
-        return int(value) if value is not None and value.isdigit() else None
+    def body(self) -> StreamReader:
+        """The body as a stream, of what has come and what is to come."""
+        if self._stream is None:
+            self._stream = self.connection.stream_of(self._whole)
+            self._whole = None
+        return self._stream
+
+    @property
+    def arrived(self) -> bool:
+        """Whether all of the body has come, read or not."""
+        return self._stream is None or self._stream.is_eof()
+
+    def here(self) -> bytes | None:
+        """The whole body, if it has come with its head as nearly all have.
+
+        None if not, and nothing is read.
+        """
+        stream = self._stream
+        if stream is None:
+            body, self._whole = self._whole, None
+            return body
+        if not stream.is_eof() or stream.exception() is not None:
+            return None
+        return stream.read_nowait()
 
     def confirm_continue(self) -> None:
         """Sends `100 Continue` if the client waits for it before it sends its body."""
@@ -69,7 +113,7 @@ class Request:
             expect is not None
             and expect.strip().lower() == b"100-continue"
             and not self.http10
-            and not self.body.is_eof()
+            and not self.arrived
         ):
             self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -98,6 +142,14 @@ class Connection(RequestHandler):
         self.closing = False  # close after the answer that is being written
         self.head_written = False  # of the answer that is being written
         self.status: int | None = None
+
+    def stream_of(self, body: bytes | None) -> StreamReader:
+        """A body that is whole, for who reads it as a stream."""
+        stream = StreamReader(self, READ_BUFFER_BYTES, loop=self._loop)
+        if body:
+            stream.feed_data(body)
+        stream.feed_eof()
+        return stream
 
     @property
     def paused(self) -> bool:
@@ -176,7 +228,7 @@ class Connection(RequestHandler):
         if self.head_written:
             self.cut()
             return
-        self.closing = self.closing or error.close or not request.body.is_eof()
+        self.closing = self.closing or error.close or not request.arrived
         fields = [(b"Content-Type", b"application/json"), (b"x-tollkeeper-origin", b"proxy")]
         fields += [
             (name.encode("latin-1"), value.encode("latin-1", "replace"))

@@ -21,8 +21,9 @@ from proxy.dataplane.endpoints.models import Models
 from proxy.dataplane.endpoints.passthrough import PassedRequests
 from proxy.dataplane.endpoints.usage import RECORDS, OwnUsage
 from proxy.dataplane.exchange import Exchange
+from proxy.dataplane.known_caller import KnownCaller
 from proxy.dataplane.passed import Found
-from proxy.dataplane.request_body import BodyMemory
+from proxy.dataplane.request_body import BodyMemory, encoding_of
 from proxy.dataplane.request_log import refusal_line
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
@@ -52,10 +53,22 @@ class Gateway:
     async def handle(self, request: Request) -> None:
         """Answers the request. What is refused is counted, and told with an id to quote once we
         know who asks."""
-        path = request.target.partition("?")[0]
-        route = path if path in ("/healthz", "/readyz") else _canonical(path)
-        caller = Caller(self.snapshot, route, BY_ENDPOINT.get(route) or spoken_by(request.headers))
+        known = self._known(request)
+        if known is not None:
+            path = route = known.endpoint
+            caller = Caller(self.snapshot, route, known.dialect)
+        else:
+            path = request.target.partition("?")[0]
+            route = path if path in ("/healthz", "/readyz") else _canonical(path)
+            caller = Caller(
+                self.snapshot, route, BY_ENDPOINT.get(route) or spoken_by(request.headers)
+            )
         try:
+            if known is not None:
+                self._identified(caller, known.tenant, self._services.now_ms())
+                self._refuse_all(caller)
+                await self._exchange(request, caller, known.tenant, known=known)
+                return
             if self.snapshot.origins and answer_page(request, self.snapshot.origins):
                 return
             await self._route(request, path, route, caller)
@@ -66,6 +79,17 @@ class Gateway:
             self._services.metrics.http(
                 _route_label(route, path), status if status is not None else 499
             )
+
+    def _known(self, request: Request) -> KnownCaller | None:
+        """What the same head was found to say before, if that still holds."""
+        known = request.head.known
+        if type(known) is not KnownCaller or not known.holds(
+            self.snapshot, self._services.keys, self._services.now_ms()
+        ):
+            return None
+        request.headers = known.headers
+        request.origin = known.origin
+        return known
 
     async def _route(self, request: Request, path: str, route: str, caller: Caller) -> None:
         if route in ("/healthz", "/readyz"):
@@ -111,23 +135,29 @@ class Gateway:
 
     def _authenticate(self, request: Request, caller: Caller) -> Tenant:
         now_ms = self._services.now_ms()
-        caller.tenant = self._services.keys.authenticate(
-            request.headers, now_ms, caller.snapshot.forwards
-        )
+        tenant = self._services.keys.authenticate(request.headers, now_ms, caller.snapshot.forwards)
+        self._identified(caller, tenant, now_ms)
+        return tenant
+
+    def _identified(self, caller: Caller, tenant: Tenant, now_ms: int) -> None:
+        caller.tenant = tenant
         caller.id = uuid7(now_ms, self._noise.take())
         caller.started_at_ms = now_ms
-        return caller.tenant
 
     def _admit(self, request: Request, caller: Caller) -> Tenant:
         """Who asks, and whether the process takes requests at all."""
         tenant = self._authenticate(request, caller)
+        self._refuse_all(caller)
+        return tenant
+
+    def _refuse_all(self, caller: Caller) -> None:
+        """Raises ProxyError 503 while the process takes no requests, or no more of them."""
         if self._services.draining:
             raise unavailable(
                 "draining",
                 "This process is stopping; try again, another one will take the request.",
             )
         refuse_overload(self._services, caller.snapshot)
-        return tenant
 
     async def _kept(
         self, request: Request, caller: Caller, found: tuple[Dialect, KeptPath]
@@ -140,7 +170,12 @@ class Gateway:
         await self._exchange(request, caller, tenant, kept)
 
     async def _exchange(
-        self, request: Request, caller: Caller, tenant: Tenant, kept: KeptPath | None = None
+        self,
+        request: Request,
+        caller: Caller,
+        tenant: Tenant,
+        kept: KeptPath | None = None,
+        known: KnownCaller | None = None,
     ) -> None:
         services = self._services
         services.metrics.inflight(1, 0)
@@ -153,11 +188,15 @@ class Gateway:
         )
         streams = 0
         try:
-            body = (
-                b""
-                if request.body.is_eof() and kept is not None
-                else await self._admission.arrived(request, caller, tenant, memory)
-            )
+            body = None if known is None else self._admission.at_hand(request, caller, memory)
+            if body is None:
+                body = (
+                    b""
+                    if kept is not None and request.arrived
+                    else await self._admission.arrived(request, caller, tenant, memory)
+                )
+                if kept is None:
+                    self._remember(request, caller, tenant)
             with services.inflight:
                 admitted = await (
                     self._admission.admit(request, caller, tenant, memory, body)
@@ -170,6 +209,18 @@ class Gateway:
         finally:
             memory.release()
             services.metrics.inflight(-1, -streams)
+
+    def _remember(self, request: Request, caller: Caller, tenant: Tenant) -> None:
+        """Keeps what the head of this request was found to say, for the next one with the same."""
+        if request.head.key is not None and encoding_of(request) is None:
+            request.head.known = KnownCaller(
+                request,
+                caller.snapshot,
+                self._services.keys,
+                tenant,
+                caller.endpoint,
+                caller.dialect,
+            )
 
     async def _pass(self, request: Request, caller: Caller, tenant: Tenant, found: Found) -> None:
         """A path of `passthrough`. A body that is read first takes no place while it arrives; any

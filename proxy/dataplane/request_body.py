@@ -15,16 +15,6 @@ from proxy.dataplane.connection import Request
 from proxy.dataplane.services import COPIES, KEY_SHARE, HeldBodies
 
 
-def here(stream: StreamReader) -> bytes | None:
-    """The whole body, if it has come with its head as nearly all have.
-
-    None if not, and nothing is read.
-    """
-    if not stream.is_eof() or stream.exception() is not None:
-        return None
-    return stream.read_nowait()
-
-
 async def whole_body(request: Request, settings: Settings, memory: BodyMemory) -> bytes:
     """The body of a request under these bounds, once it is here; its memory is taken."""
     request.confirm_continue()

@@ -145,6 +145,23 @@ class Upstream:
         client's, so its checksums go, and the answer must not be compressed, so that an event can
         be taken out of it.
         """
+        start = self.head_start(method, target, headers, via=via, spliced=spliced)
+        if chunked:
+            return start + b"Transfer-Encoding: chunked\r\n\r\n"
+        if body_bytes is not None:
+            return b"%bContent-Length: %d\r\n\r\n" % (start, body_bytes)
+        return start + b"\r\n"
+
+    def head_start(
+        self,
+        method: str,
+        target: str,
+        headers: RawHeaders,
+        *,
+        via: bytes = b"",
+        spliced: bool = False,
+    ) -> bytes:
+        """The request head up to where it says how long the body is."""
         path, mark, query = target.partition("?")
         path = self._prefix + (path[3:] if path.startswith("/v1/") else path)
         if self._query:
@@ -160,11 +177,6 @@ class Upstream:
         parts.append(via)
         if spliced:
             parts.append(b"Accept-Encoding: identity\r\n")
-        if chunked:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
-        elif body_bytes is not None:
-            parts.append(b"Content-Length: %d\r\n" % body_bytes)
-        parts.append(b"\r\n")
         return b"".join(parts)
 
     def answer_headers(self, head: AnswerHead) -> list[tuple[bytes, bytes]]:

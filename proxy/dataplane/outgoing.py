@@ -1,0 +1,83 @@
+"""A request as it goes out: its head for the upstream and its body.
+
+There are two of them where it also asks for the stream's usage.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from proxy.core.dialects.contract import Call, Dialect
+from proxy.core.http.headers import values
+from proxy.dataplane.connection import Request
+from proxy.dataplane.known_caller import KnownCaller
+from proxy.dataplane.request_body import BodyMemory, Payload
+from proxy.dataplane.services import Services
+from proxy.dataplane.upstream.upstream import Upstream
+
+
+def payload_of(
+    services: Services,
+    request: Request,
+    dialect: Dialect,
+    upstream: Upstream,
+    call: Call,
+    body: bytes,
+    key_id: str,
+    memory: BodyMemory,
+) -> Payload:
+    """Both heads with their bodies. A second body takes memory, which may raise 503."""
+    known = request.head.known
+    if type(known) is KnownCaller:
+        if known.upstream is not upstream:
+            known.upstream = upstream
+            known.upstream_head = upstream.head_start(
+                request.method, request.target, request.headers, via=services.via.line
+            )
+        plain = b"%bContent-Length: %d\r\n\r\n%b" % (known.upstream_head, len(body), body)
+    else:
+        plain = (
+            upstream.head(
+                request.method, request.target, request.headers, len(body), via=services.via.line
+            )
+            + body
+        )
+    spliced = _spliced(services, request, dialect, upstream, call, body, key_id)
+    if spliced is None:
+        return Payload(plain, None, memory)
+    memory.take(len(spliced))  # both are held until the vendor has answered
+    return Payload(spliced, plain, memory)
+
+
+def _spliced(
+    services: Services,
+    request: Request,
+    dialect: Dialect,
+    upstream: Upstream,
+    call: Call,
+    body: bytes,
+    key_id: str,
+) -> bytes | None:
+    """The request that also asks for the stream's usage, if the upstream's config wants that and
+    the body can say it."""
+    ask = dialect.ask_for_usage
+    if (
+        ask is None
+        or upstream.settings.stream_usage != "inject"
+        or not call.stream
+        or values(request.headers, b"content-encoding")
+        or not services.usage_refusals.may_ask(upstream.name, call.model, key_id, monotonic())
+    ):
+        return None
+    spliced = ask(body, call)
+    if spliced is None:
+        return None
+    head = upstream.head(
+        request.method,
+        request.target,
+        request.headers,
+        len(spliced),
+        via=services.via.line,
+        spliced=True,
+    )
+    return head + spliced

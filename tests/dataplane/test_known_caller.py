@@ -1,0 +1,150 @@
+"""What was found out about a head is used again for the same one, as long as it holds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import yaml
+
+from proxy.dataplane.request_loop import RequestLoop
+from tests.support.raw import RawClient, RawUpstream, Visit, raw_upstream
+from tests.support.running import config, running
+from tests.support.waiting import guard, until
+
+ANSWER = b'{"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
+GET = b"GET /healthz HTTP/1.1\r\nHost: p\r\n\r\n"
+
+
+async def script(visit: Visit) -> None:
+    await visit.answer(ANSWER)
+
+
+@pytest_asyncio.fixture
+async def upstream() -> AsyncIterator[RawUpstream]:
+    async with raw_upstream(script) as upstream:
+        yield upstream
+
+
+def body(prompt: str) -> bytes:
+    return b'{"model":"m-1","messages":[{"role":"user","content":"%b"}]}' % prompt.encode()
+
+
+def post(prompt: str, *, key: str = "sk-test", more: bytes = b"") -> bytes:
+    sent = body(prompt)
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer %b\r\n%b"
+        b"Content-Length: %d\r\n\r\n%b" % (key.encode(), more, len(sent), sent)
+    )
+
+
+def chunked(prompt: str) -> bytes:
+    sent = body(prompt)
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer sk-test\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(sent), sent)
+    )
+
+
+async def statuses(address: str, *pieces: bytes, count: int, reads: list[bool]) -> list[int]:
+    """Of so many answers on one connection; each piece goes out when the proxy has read the one
+    before."""
+    client = await RawClient.connect(address)
+    found: list[int] = []
+    async with guard():
+        for piece in pieces:
+            before = len(reads)
+            await client.send(piece)
+            await until(lambda before=before: len(reads) > before)  # type: ignore[misc]
+        while len(found) < count:
+            found.append((await client.answer()).status)
+    await client.aclose()
+    return found
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each read of a client's connection: whether it was a request taken without the parser."""
+    seen: list[bool] = []
+    read = RequestLoop.data_received
+
+    def watched(self: RequestLoop, data: bytes) -> None:
+        before = self._next
+        read(self, data)
+        if data:
+            seen.append(self._next is not None and type(self._next[1]) is bytes and before is None)
+
+    monkeypatch.setattr(RequestLoop, "data_received", watched)
+    return seen
+
+
+async def test_every_way_to_send_requests_gives_the_same(
+    tmp_path: Path, upstream: RawUpstream, reads: list[bool]
+) -> None:
+    prompts = ["a", "bb" * 400, "c", "\\r\\n\\r\\n", "d"]
+    requests = [post(prompt) for prompt in prompts]
+    split = requests[2].index(b"\r\n\r\n") + 4
+    ways = {
+        "one by one": requests,
+        "all at once": [b"".join(requests)],
+        "head and body apart": [
+            piece for request in requests for piece in (request[:split], request[split:])
+        ],
+        "two at once": [requests[0], requests[1] + requests[2], requests[3], requests[4]],
+        "torn": [requests[0], requests[1], *(requests[2][at : at + 40] for at in range(0, len(requests[2]), 40)), *requests[3:]],
+        "a tail of the next": [requests[0] + requests[1][:9], requests[1][9:], *requests[2:]],
+        "one in chunks": [requests[0], requests[1], chunked(prompts[2]), *requests[3:]],
+    }  # fmt: skip
+    async with running(tmp_path, config(upstream.url)) as proxy:
+        for name, pieces in ways.items():
+            upstream.visits.clear()
+            assert await statuses(proxy.address, *pieces, count=5, reads=reads) == [200] * 5, name
+            assert [visit.body for visit in upstream.visits] == list(map(body, prompts)), name
+            assert {visit.header("content-length") for visit in upstream.visits} == {
+                b"%d" % len(body(prompt)) for prompt in prompts
+            }, name
+        await proxy.records(5 * len(ways))
+    assert reads.count(True) >= 4  # all but the first of those that come one by one
+
+
+async def test_a_request_without_a_body_between_them_is_no_hindrance(
+    tmp_path: Path, upstream: RawUpstream, reads: list[bool]
+) -> None:
+    async with running(tmp_path, config(upstream.url)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        for request in (GET, post("a"), post("bb"), GET, post("c"), post("dd")):
+            await client.send(request)
+            assert (await client.answer()).status == 200
+        await client.aclose()
+    assert reads == [False, False, True, False, False, True]
+
+
+async def test_it_does_not_outlast_the_key_or_the_config(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    async with running(tmp_path, config(upstream.url)) as proxy:
+        client = await RawClient.connect(proxy.address)
+
+        async def asked(request: bytes) -> int:
+            await client.send(request)
+            return (await client.answer()).status
+
+        assert [await asked(post(prompt)) for prompt in ("a", "bb")] == [200, 200]
+        assert await asked(post("a", key="sk-tess")) == 401
+        assert [await asked(post(prompt)) for prompt in ("a", "bb")] == [200, 200]
+        settings = config(upstream.url)
+        settings["keys"] = {"other": {"secret": "sk-other"}}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+        await proxy.server.reload()
+        assert await asked(post("a")) == 401
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config(upstream.url)))
+        await proxy.server.reload()
+        assert [await asked(post(prompt)) for prompt in ("a", "bb")] == [200, 200]
+        services = proxy.server.services
+        services.draining = True
+        assert await asked(post("ccc")) == 503
+        services.draining = False
+        assert await asked(post("dddd")) == 200
+        await client.aclose()
