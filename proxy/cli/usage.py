@@ -11,10 +11,8 @@ from proxy.accounting.export.usage import TOTAL, as_csv, totals, with_totals
 from proxy.cli import common, formats, time_range
 from proxy.cli.tables import Column, print_table
 from proxy.core import dates
-from proxy.ledger.reading import UsageRow
+from proxy.ledger.reading import GROUPED_BY, UsageRow, groups
 
-GROUPS = ("team", "key", "model", "upstream", "end_user", "day", "hour", "source", "outcome")
-LABEL = "label:"
 # The columns of a table behind the groups, which always stay; csv and JSON have more.
 _TABLE = {
     "requests": Column("requests", right=True),
@@ -39,9 +37,9 @@ def _groups(
     value = ",".join(values)
     names = tuple(name.strip() for name in value.split(",") if name.strip())
     for name in names:
-        if name not in GROUPS and not (name.startswith(LABEL) and len(name) > len(LABEL)):
+        if not groups(name):
             raise click.BadParameter(
-                f"{name!r} is none of {', '.join(GROUPS)} and label:NAME.", context, param
+                f"{name!r} is none of {', '.join(GROUPED_BY)} and label:NAME.", context, param
             )
     if len(set(names)) != len(names):
         raise click.BadParameter(f"{value!r} names a group twice.", context, param)
@@ -58,7 +56,7 @@ def _groups(
     multiple=True,
     default=["team,key,model"],
     show_default="team,key,model",
-    help=f"Any of {' '.join(GROUPS)} label:NAME; '' for one total.",
+    help=f"Any of {' '.join(GROUPED_BY)} label:NAME; '' for one total.",
 )
 @time_range.options
 @click.option(

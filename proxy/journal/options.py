@@ -12,13 +12,16 @@ SEGMENT_BYTES_MIN: Final = 4 * FRAME_BYTES_MAX
 
 
 class JournalOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`sync`: `interval` syncs every `interval_s`; under `always` callers also await `synced`."""
+    """`sync`: `interval` syncs every `interval_s`; under `always` callers also await `synced`.
 
-    sync: Literal["interval", "always"] = "interval"
-    interval_s: float = 0.1
-    keep_s: float = 7 * 86_400.0
-    size_max_bytes: int = 10 * 2**30
-    segment_bytes: int = 16 * 2**20
+    Nothing here has a default: the config has them, and explains them to operators.
+    """
+
+    sync: Literal["interval", "always"]
+    interval_s: float
+    keep_s: float
+    size_max_bytes: int
+    segment_bytes: int
 
     @property
     def segment_bytes_used(self) -> int:

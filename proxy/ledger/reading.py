@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from datetime import tzinfo
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -17,8 +17,41 @@ from proxy.core.usage import UsageRecord
 
 PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some milliseconds of reading
 
+# What `Reader.usage` sums, in the order of a row: every ledger has these.
+ALL_SUMS: Final = (
+    "requests",
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cost_nano",
+    "charge_nano",
+    "reported_requests",
+    "unpriced_requests",
+    "inconsistent_requests",
+)
+# What its `by` may name, beside `label:NAME`.
+GROUPED_BY: Final = (
+    "team",
+    "key",
+    "model",
+    "upstream",
+    "end_user",
+    "day",
+    "hour",
+    "source",
+    "outcome",
+)
+LABEL: Final = "label:"
+
 UsageRow: TypeAlias = dict[str, str | int | None]
 Row: TypeAlias = tuple[Value, ...]  # one booked record, in the order of `canonical.COLUMNS`
+
+
+def groups(name: str) -> bool:
+    """Whether records can be grouped by this name."""
+    return name in GROUPED_BY or (name.startswith(LABEL) and len(name) > len(LABEL))
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -140,11 +173,10 @@ class Reader(Protocol):
     ) -> list[UsageRow]:
         """Sums by group and currency over records started in [from_ms, to_ms), open where None.
 
-        `by` names any of team, key, model, upstream, day, hour, end_user, source, outcome and
-        label:NAME; `day` and `hour` are of `zone`. The rows are sorted by group (a missing name
-        first), then currency. Each has the groups' names, then `requests input_tokens …
-        charge_nano currency reported_requests unpriced_requests inconsistent_requests`, or those
-        of them that `sums` names. Raises LedgerError for a name that cannot be grouped by.
+        `by` names any of GROUPED_BY and label:NAME; `day` and `hour` are of `zone`. The rows are
+        sorted by group (a missing name first), then currency. Each has the groups' names and the
+        currency, then ALL_SUMS or those of them that `sums` names. Raises LedgerError for a name
+        that cannot be grouped by.
         """
         ...
 

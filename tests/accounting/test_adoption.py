@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from proxy.accounting.adoption import adopt_others
-from proxy.journal import Journal, JournalOptions
+from proxy.journal import Journal
 from tests.accounting.test_recorder import PRICES, living, opening
 from tests.ledger.samples import make_id, make_record
+from tests.support.journals import journal_options
 from tests.support.waiting import GUARD_S
 
 
@@ -21,20 +22,20 @@ async def test_directories_of_the_dead_are_settled_and_booked_those_of_the_livin
 ) -> None:
     root = tmp_path / "journal"
     async with living(tmp_path) as life:
-        second = Journal.claim(root, JournalOptions())
-        living_one = Journal.claim(root, JournalOptions())
+        second = Journal.claim(root, journal_options())
+        living_one = Journal.claim(root, journal_options())
         for journal, n in ((second, 10), (living_one, 20)):
             journal.open(opening(n))
             journal.open(opening(n + 1))
             journal.close(make_record(n, writer=journal.writer))
         await second.aclose()
         settled = await adopt_others(
-            root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S
+            root, journal_options(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S
         )
         assert settled == 1
         assert (
             await adopt_others(
-                root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S
+                root, journal_options(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S
             )
             == 0
         )
@@ -49,14 +50,14 @@ async def test_a_directory_that_cannot_be_taken_over_is_told_and_keeps_nothing_f
 ) -> None:
     root = tmp_path / "journal"
     async with living(tmp_path) as life:
-        left = Journal.claim(root, JournalOptions())
+        left = Journal.claim(root, journal_options())
         left.open(opening(10))
         await left.aclose()
         left.directory.rename(root / "w2")
         (root / "w1" / "lock").mkdir(parents=True)  # no file to lock
         assert (
             await adopt_others(
-                root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S
+                root, journal_options(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S
             )
             == 1
         )
@@ -67,7 +68,7 @@ async def test_a_directory_that_cannot_be_taken_over_is_told_and_keeps_nothing_f
         os.mknod(root / "w3" / "lock", stat.S_IFSOCK)  # nothing that can be opened
         assert (
             await adopt_others(
-                root, JournalOptions(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S
+                root, journal_options(), life.ledger, life.metrics, PRICES, timeout_s=GUARD_S
             )
             == 0
         )

@@ -28,14 +28,15 @@ from proxy.ledger.sqlite import SqliteLedger
 from proxy.metrics.collector import Metrics
 from proxy.server.failpoints import Failpoints
 from tests.ledger.samples import START_MS, make_id, make_record, rows
+from tests.support.journals import journal_options
 from tests.support.waiting import GUARD_S, until
 
 URL = "sqlite:ledger.db"
-OPTIONS = JournalOptions()
+OPTIONS = journal_options()
 PRICES = price_book_of(
     Settings(prices=(Price(model="deepseek-v3.2", input="0.5", output="2"),))
 )  # an opening of 40 tokens: 20,000 nano-dollars
-SMALL = JournalOptions(interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN)
+SMALL = journal_options(interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN)
 
 
 class Life:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from proxy.core.entries import Opened
-from proxy.journal import Journal, JournalOptions
+from proxy.journal import Journal
 from tests.ledger.samples import make_id, make_record
+from tests.support.journals import journal_options
 
-OPTIONS = JournalOptions(
+OPTIONS = journal_options(
     sync="interval", interval_s=0.1, keep_s=86_400.0, size_max_bytes=1 << 30, segment_bytes=1 << 20
 )
 

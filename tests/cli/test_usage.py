@@ -7,7 +7,7 @@ import json
 import pytest
 
 from proxy.accounting.export.usage import COLUMNS
-from proxy.cli.usage import GROUPS
+from proxy.ledger.reading import GROUPED_BY
 from tests.ledger.samples import START_MS, make_record
 
 SECOND = make_record(
@@ -133,7 +133,7 @@ def test_where_all_is_priced_there_is_no_column_for_what_is_not(call, book):
     assert "reported" in before and "unpriced" not in before
 
 
-@pytest.mark.parametrize("group", [*GROUPS, "label:cost_center"])
+@pytest.mark.parametrize("group", [*GROUPED_BY, "label:cost_center"])
 def test_every_group_is_known_to_the_ledger(call, group):
     got = rows(call("usage", "--json", "--by", group))
     assert got

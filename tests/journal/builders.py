@@ -18,9 +18,10 @@ from proxy.journal.appender import Appender
 from proxy.journal.disk import Disk, SystemDisk
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.journal.segments import Segment
+from tests.support.journals import journal_options
 from tests.support.waiting import guard
 
-SMALL = JournalOptions(
+SMALL = journal_options(
     interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN, size_max_bytes=64 * SEGMENT_BYTES_MIN
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.journal import Journal, JournalOptions, JournalReader, JournalUnavailable, recover
+from proxy.journal import Journal, JournalReader, JournalUnavailable, recover
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.server.failpoints import NAMES, Failpoints
 from tests.journal.builders import (
@@ -23,6 +23,7 @@ from tests.journal.builders import (
     until,
     voided,
 )
+from tests.support.journals import journal_options
 
 
 async def test_what_waits_is_written_at_the_end_at_the_latest(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ async def test_every_fault_within_loses_and_doubles_nothing(
     """The same work under a fault at each named place: every exchange is admitted and ended, or
     refused without a trace."""
     fail = Failpoints(f"{name}={action}@3")
-    options = JournalOptions(
+    options = journal_options(
         interval_s=0.001, keep_s=0.0 if "delete" in name else 60.0, segment_bytes=SEGMENT_BYTES_MIN
     )
     expected: list[str] = []

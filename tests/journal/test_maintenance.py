@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.journal import JournalOptions, JournalUnavailable, recover
+from proxy.journal import JournalUnavailable, recover
 from proxy.journal.maintenance import CARRY_AT_ONCE, CARRY_BEHIND
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.server.failpoints import Failpoints
@@ -30,6 +30,7 @@ from tests.journal.builders import (
     turn,
     until,
 )
+from tests.support.journals import journal_options
 
 
 async def test_an_idle_journal_sleeps_until_something_is_written(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ async def test_what_cannot_be_compressed_stays_and_is_tried_again(tmp_path: Path
 
 
 async def test_with_nothing_to_keep_no_copy_is_made(tmp_path: Path) -> None:
-    options = JournalOptions(keep_s=0.0, segment_bytes=SEGMENT_BYTES_MIN)
+    options = journal_options(keep_s=0.0, segment_bytes=SEGMENT_BYTES_MIN)
     async with driven(tmp_path, options, Failpoints("journal.compress.before=raise")) as journal:
         journal.open(opened("a"))
         journal.booked(journal.close(record("a")))
@@ -230,7 +231,7 @@ async def test_a_long_exchange_holds_up_few_segments(tmp_path: Path) -> None:
 
 async def test_finished_segments_go_when_they_are_old(tmp_path: Path) -> None:
     for keep_s, left in ((3600.0, "0000000001.seg.gz"), (0.0, None)):
-        options = JournalOptions(keep_s=keep_s, segment_bytes=SEGMENT_BYTES_MIN)
+        options = journal_options(keep_s=keep_s, segment_bytes=SEGMENT_BYTES_MIN)
         async with driven(tmp_path / str(keep_s), options) as journal:
             for number in range(200):
                 journal.open(opened(f"x{number}"))
@@ -250,7 +251,7 @@ async def test_finished_segments_go_when_they_are_old(tmp_path: Path) -> None:
 
 
 async def test_the_bound_drops_the_oldest_done_ones_and_no_other(tmp_path: Path) -> None:
-    options = JournalOptions(segment_bytes=SEGMENT_BYTES_MIN, size_max_bytes=4 * SEGMENT_BYTES_MIN)
+    options = journal_options(segment_bytes=SEGMENT_BYTES_MIN, size_max_bytes=4 * SEGMENT_BYTES_MIN)
     async with driven(tmp_path, options) as journal:
         with pytest.raises(JournalUnavailable, match="size_max"):
             for number in range(100_000):

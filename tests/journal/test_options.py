@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.journal import JournalOptions
 from proxy.journal.frames import FRAME_BYTES_MAX
 from proxy.journal.options import SEGMENT_BYTES_MIN
+from tests.support.journals import journal_options
 
 MIB = 2**20
 
@@ -26,7 +26,7 @@ def test_a_small_journal_gets_small_segments(
     segment_bytes: int, size_max_bytes: int, used: int
 ) -> None:
     assert (
-        JournalOptions(
+        journal_options(
             segment_bytes=segment_bytes, size_max_bytes=size_max_bytes
         ).segment_bytes_used
         == used

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.journal import Journal, JournalOptions, JournalReader, JournalUnavailable
+from proxy.journal import Journal, JournalReader, JournalUnavailable
 from proxy.journal import frames as f
 from proxy.journal.frames import FRAME_BYTES_MAX
 from proxy.journal.reader import WINDOW_BYTES
@@ -28,6 +28,7 @@ from tests.journal.builders import (
     running,
     until,
 )
+from tests.support.journals import journal_options
 
 
 async def filled(journal: Journal, exchanges: int) -> None:
@@ -121,7 +122,7 @@ async def test_damage_is_passed_over_and_told(tmp_path: Path) -> None:
 
 
 async def test_a_hole_wider_than_the_window_is_crossed(tmp_path: Path) -> None:
-    async with running(tmp_path, JournalOptions(segment_bytes=2**20)) as journal:
+    async with running(tmp_path, journal_options(segment_bytes=2**20)) as journal:
         for number in range(60):
             journal.open(opened(f"x{number}", end_user="u" * 9000))
             journal.close(record(f"x{number}"))

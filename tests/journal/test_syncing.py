@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.fault_points import no_fault
-from proxy.journal import Journal, JournalOptions, JournalUnavailable, recover
+from proxy.journal import Journal, JournalUnavailable, recover
 from proxy.journal import frames as f
 from proxy.journal.appender import Appender
 from proxy.journal.options import SEGMENT_BYTES_MIN
@@ -32,8 +32,9 @@ from tests.journal.builders import (
     until,
     voided,
 )
+from tests.support.journals import journal_options
 
-ALWAYS = JournalOptions(sync="always", interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN)
+ALWAYS = journal_options(sync="always", interval_s=0.001, segment_bytes=SEGMENT_BYTES_MIN)
 
 
 @pytest.fixture

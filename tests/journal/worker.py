@@ -13,10 +13,11 @@ import random
 import sys
 from pathlib import Path
 
-from proxy.journal import Journal, JournalOptions, JournalReader
+from proxy.journal import Journal, JournalReader
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.server.failpoints import Failpoints
 from tests.journal.builders import marked, opened, record, voided
+from tests.support.journals import journal_options
 
 ENTRIES_MAX = 6000  # a failpoint that was not reached by then is not reached at all
 
@@ -26,7 +27,7 @@ def say(line: str) -> None:
 
 
 async def main(root: Path, spec: str, seed: int, keep_s: float) -> None:
-    options = JournalOptions(
+    options = journal_options(
         interval_s=0.001,
         keep_s=keep_s,
         segment_bytes=SEGMENT_BYTES_MIN,

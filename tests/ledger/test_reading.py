@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 
 import pytest
 
 from proxy import ledger
 from proxy.ledger import Batch, LedgerError, Reader, connect_reader
-from proxy.ledger.reading import Recent, Stretch
+from proxy.ledger.reading import ALL_SUMS, GROUPED_BY, Recent, Stretch
 from tests.ledger.samples import START_MS, make_record, numbered
 
 URLS = ("sqlite:ledger.db",)
@@ -59,3 +60,14 @@ def test_a_reader_may_be_there_before_its_ledger(url: str, tmp_path: Path) -> No
 def test_a_url_that_names_no_ledger(url: str, tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match=r"use sqlite:FILE, for example sqlite:ledger\.db"):
         connect_reader(url, tmp_path)
+
+
+def test_every_reader_sums_the_same_by_the_same_names(booked: Reader) -> None:
+    """Also in this order: a table and an export show the sums as they come."""
+    for name in (*GROUPED_BY, "label:cost_center"):
+        rows = booked.usage([name], None, None, UTC)
+        assert rows, name
+        for row in rows:
+            assert [each for each in row if each not in (name, "currency")] == list(ALL_SUMS)
+    with pytest.raises(LedgerError, match="cannot group by colour: use any of team, key"):
+        booked.usage(["team", "colour"], None, None, UTC)

@@ -1,5 +1,4 @@
-"""The words of the code, as far as a machine can judge them: plain first sentences, no riddles, lines
-that fit a screen."""
+"""The words of the code, as far as a machine can judge them: plain first sentences, no riddles."""
 
 from __future__ import annotations
 
@@ -54,16 +53,6 @@ def test_no_sentence_is_a_riddle():
         flowing = re.sub(r"\s*\n\s*(# )?", " ", text)
         wrong += [f"{name}: {found[0]}" for found in BANNED.finditer(flowing)]
     assert not wrong, f"{wrong}: name the thing; who does what to what?"
-
-
-def test_lines_fit_a_screen():
-    wrong = [
-        f"{name}:{at}"
-        for name, text in held()
-        for at, line in enumerate(text.splitlines(), 1)
-        if len(line) > COLUMNS_MAX and "://" not in line
-    ]
-    assert not wrong, f"{wrong}: more than {COLUMNS_MAX} columns; break the text or the table"
 
 
 def test_what_the_formatter_leaves_alone_says_why():

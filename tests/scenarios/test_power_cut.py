@@ -27,7 +27,7 @@ from proxy.core.entries import Marked, Opened, Voided
 from proxy.core.records.canonical import COLUMNS
 from proxy.core.records.settlement import RECOVERY
 from proxy.core.usage import Source
-from proxy.journal import Journal, JournalOptions
+from proxy.journal import Journal
 from proxy.journal.disk import SystemDisk
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.ledger import Ledger, connect
@@ -35,9 +35,10 @@ from proxy.ledger.sqlite.files import read_key
 from proxy.ledger.sqlite.verify import verify_chain
 from proxy.metrics.collector import Metrics
 from tests.ledger.samples import START_MS, make_id, make_record
+from tests.support.journals import journal_options
 from tests.support.waiting import GUARD_S
 
-OPTIONS = JournalOptions(segment_bytes=SEGMENT_BYTES_MIN)
+OPTIONS = journal_options(segment_bytes=SEGMENT_BYTES_MIN)
 PRICES = price_book_of(Settings(prices=(Price(model="deepseek-v3.2", input="0.5", output="2"),)))
 WAL = "ledger.db-wal"
 ENDS = {

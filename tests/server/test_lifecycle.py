@@ -18,10 +18,11 @@ import yaml
 from proxy.config.loader import load
 from proxy.core.entries import Opened
 from proxy.dataplane.listener import Listener
-from proxy.journal import Journal, JournalOptions
+from proxy.journal import Journal
 from proxy.listeners.acceptor import Acceptor
 from proxy.server.lifecycle import Server, serve
 from proxy.server.startup import StartError
+from tests.support.journals import journal_options
 from tests.support.raw import RawAnswer, RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 from tests.support.waiting import guard, until
@@ -134,7 +135,7 @@ async def test_what_others_left_is_booked_beside_serving(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = tmp_path / "var" / "journal"
-    first, other = Journal.claim(root, JournalOptions()), Journal.claim(root, JournalOptions())
+    first, other = Journal.claim(root, journal_options()), Journal.claim(root, journal_options())
     other.open(
         Opened(
             id="0193", started_at_ms=1, key_id="alice", endpoint="/v1/embeddings", upstream="mock"

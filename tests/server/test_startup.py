@@ -10,11 +10,10 @@ import pytest
 import yaml
 
 from proxy.config.loader import load
-from proxy.config.settings import Settings
 from proxy.core.clock import SteadyClock
 from proxy.core.fault_points import no_fault
 from proxy.dataplane.snapshot import Snapshot
-from proxy.journal import Journal, JournalOptions, JournalUnavailable
+from proxy.journal import Journal, JournalUnavailable
 from proxy.ledger import LedgerError
 from proxy.server.startup import assemble, journal_options
 from tests.support.running import config, vocabularies
@@ -75,7 +74,3 @@ async def test_time_of_day_does_not_run_back(
 def test_the_journal_is_as_the_config_says(tmp_path: Path) -> None:
     settings = snapshot(tmp_path).settings
     assert journal_options(settings).segment_bytes == settings.journal.segment_bytes == 2**20
-
-
-def test_the_journals_own_defaults_are_those_of_the_config() -> None:
-    assert journal_options(Settings()) == JournalOptions()

@@ -25,8 +25,8 @@ import msgspec
 from proxy.core.money import decimal
 from proxy.core.records import canonical
 from proxy.core.records.canonical import Value
+from proxy.ledger.reading import LABEL
 
-LABEL = "label:"
 FOR_PEOPLE = ("cost", "charge", "currency", "started_at", "booked_at")
 COLUMNS: tuple[str, ...] = (
     *FOR_PEOPLE,

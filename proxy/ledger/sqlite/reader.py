@@ -10,6 +10,7 @@ from pathlib import Path
 
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.ledger.reading import (
+    ALL_SUMS,
     PAGE_SEQS,
     Entry,
     KeptAnswer,
@@ -25,7 +26,6 @@ from proxy.ledger.sqlite.read_only import connected, reading
 from proxy.ledger.sqlite.recent import recent
 from proxy.ledger.sqlite.schema import schema_version
 from proxy.ledger.sqlite.spans import reach
-from proxy.ledger.sqlite.usage import ALL_SUMS
 
 _EVER_MS = 2**63 - 1
 

@@ -12,14 +12,13 @@ from datetime import datetime, timedelta, timezone, tzinfo
 
 from proxy.core.calendar import Per, window
 from proxy.ledger import LedgerError
-from proxy.ledger.reading import UsageRow
+from proxy.ledger.reading import GROUPED_BY, LABEL, UsageRow, groups
 from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.spans import Reach, halves, pieces, ranged, source
 from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, HALF, MONEY, SUMS
 
 # Counted from the records: they are few, and have an index of their own.
 FLAGGED = "inconsistent_requests"
-ALL_SUMS = (*(name for name, _ in SUMS), FLAGGED)
 # About ten years. Days are asked for one by one; with more of them, a clock was far off once.
 DAYS_MAX = 4_000
 
@@ -48,7 +47,6 @@ _BY_RECORD = {
     "source": _of_usage("source"),
     "outcome": _of_usage("outcome"),
 }
-_LABEL = "label:"
 _LABEL_VALUE = "(SELECT value FROM json_each(records.labels) WHERE key = ?)"
 
 # The names in their order, the currency, then each sum as a high and a low half.
@@ -57,16 +55,10 @@ _Row = tuple[str | int | None, ...]
 
 def check(by: Sequence[str]) -> None:
     """Raise LedgerError for a name that cannot be grouped by."""
-    unknown = [
-        name
-        for name in by
-        if name not in _BY
-        and name not in _BY_RECORD
-        and not (name.startswith(_LABEL) and len(name) > len(_LABEL))
-    ]
+    unknown = [name for name in by if not groups(name)]
     if unknown:
         raise LedgerError(
-            f"cannot group by {', '.join(unknown)}: use any of {', '.join([*_BY, *_BY_RECORD])} "
+            f"cannot group by {', '.join(unknown)}: use any of {', '.join(GROUPED_BY)} "
             "and label:NAME"
         )
 
@@ -113,11 +105,11 @@ def _flagged(
     A request with a late price counts in the line of the price's currency.
     """
     where, bounds = ranged("records.started_at_ms", from_ms, to_ms)
-    labels = [name[len(_LABEL) :] for name in by if name.startswith(_LABEL)]
+    labels = [name[len(LABEL) :] for name in by if name.startswith(LABEL)]
     bucket = f"started_at_ms - started_at_ms % {BUCKET_MS}"
     times = {"day": f"zone_day({bucket})", "hour": f"zone_hour({bucket})"}
     groups = [
-        _LABEL_VALUE if name.startswith(_LABEL) else times.get(name, _BY.get(name, name))
+        _LABEL_VALUE if name.startswith(LABEL) else times.get(name, _BY.get(name, name))
         for name in by
     ]
     late = (
@@ -276,9 +268,9 @@ def _record_source(
     Groups that only records have are called g0, g1 …
     """
     where, bounds = ranged("{row}.started_at_ms", from_ms, to_ms)
-    labels = [name[len(_LABEL) :] for name in by if name.startswith(_LABEL)]
+    labels = [name[len(LABEL) :] for name in by if name.startswith(LABEL)]
     own = [
-        f"{_LABEL_VALUE if name.startswith(_LABEL) else _BY_RECORD[name]} AS g{n}"
+        f"{_LABEL_VALUE if name.startswith(LABEL) else _BY_RECORD[name]} AS g{n}"
         for n, name in enumerate(by)
         if name not in _BY
     ]

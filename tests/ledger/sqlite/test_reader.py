@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from proxy.core.records.canonical import COLUMNS
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.ledger import Batch, LedgerError, Reader, connect_reader
+from proxy.ledger.reading import ALL_SUMS
 from proxy.ledger.sqlite.sums import BUCKET_MS, SUMS
-from proxy.ledger.sqlite.usage import ALL_SUMS
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, records, rows
 
 QUARTER_MS = START_MS // BUCKET_MS * BUCKET_MS
