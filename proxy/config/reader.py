@@ -6,6 +6,7 @@ It goes on after a problem, so that all are told at once.
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -48,9 +49,7 @@ class SettingsReader:
 
     def read(self, cls: type[_T], node: Node) -> _T:
         """The settings that a file's root node says."""
-        kind = inspect.type_info(cls)
-        assert isinstance(kind, inspect.StructType)
-        value = self._struct(kind, node, "")
+        value = self._struct(_kind(cls), node, "")
         assert isinstance(value, cls)
         return value
 
@@ -325,6 +324,14 @@ class SettingsReader:
                 node, path, f"must be at most {show(at_most)}, found {_quoted(node)}"
             )
         return value
+
+
+@cache
+def _kind(cls: type[msgspec.Struct]) -> inspect.StructType:
+    """What it consists of: half of a load's work, and the same for each load of a process."""
+    kind = inspect.type_info(cls)
+    assert isinstance(kind, inspect.StructType)
+    return kind
 
 
 def _chosen(kind: inspect.UnionType, is_list: bool) -> inspect.Type:
