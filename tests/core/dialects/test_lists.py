@@ -28,6 +28,17 @@ def test_one_entry_too_many_ends_it(entry: bytes) -> None:
         decoder.decode(b"[" + b",".join([entry] * (ENTRIES_MAX + 1)) + b"]")
 
 
+def test_a_long_list_says_what_a_short_one_says() -> None:
+    long = b'{"a":1,"b":"' + b"x" * 70_000 + b'"}'
+    decoder = ListDecoder(Entry)
+    assert [entry.a for entry in decoder.decode(b"[" + long + b', null ,{"a":2}]')] == [1, 2]
+    assert decoder.decode(b"[" + b" " * 70_000 + b"]") == []
+    with pytest.raises(TooMuch):
+        decoder.decode(b"[" + long + b",7]")
+    with pytest.raises(msgspec.DecodeError):
+        decoder.decode(b"[" + long + b",")
+
+
 def test_a_value_of_many_small_ones_is_too_much() -> None:
     check_small(b'"' + b"x" * 1_000_000 + b'"')
     with pytest.raises(TooMuch):

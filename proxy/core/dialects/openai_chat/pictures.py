@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from proxy.core.dialects.lists import bounded, entries
 from proxy.core.dialects.scan import count, holds, repair_surrogates
 from proxy.core.tokens.images import HEAD_CHARS_MAX, Picture, data_url_size
 from proxy.core.tokens.magic import is_picture, is_sound
@@ -87,15 +88,7 @@ class _Audio(msgspec.Struct, gc=False):
 
 _body_decoder = msgspec.json.Decoder(_Body)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-# A list read as an object of so many members ends the reading at the first one too many.
-_bounded_decoder = msgspec.json.Decoder(
-    msgspec.defstruct(
-        "_Entries",
-        [(f"entry_{number}", msgspec.Raw, msgspec.Raw()) for number in range(_ENTRIES_MAX)],
-        array_like=True,
-        forbid_unknown_fields=True,
-    )
-)
+_bounded_decoder = bounded(_ENTRIES_MAX)
 _message_decoder = msgspec.json.Decoder(_Message)
 _part_decoder = msgspec.json.Decoder(_Part)
 _image_decoder = msgspec.json.Decoder(_Image)
@@ -212,11 +205,9 @@ def _entries(raw: msgspec.Raw) -> list[msgspec.Raw]:
     if bytes(memoryview(raw)[:1]) != b"[":
         raise msgspec.ValidationError
     try:
-        entries = _bounded_decoder.decode(raw)
+        return entries(_bounded_decoder.decode(raw))
     except msgspec.ValidationError:
         raise _TooMany from None
-    found = (getattr(entries, name) for name in entries.__struct_fields__)
-    return [entry for entry in found if memoryview(entry).nbytes]
 
 
 def _place(text: bytes, encoded: bytes, start: int) -> int:
