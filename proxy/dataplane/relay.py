@@ -390,8 +390,8 @@ class Relay:
     def _let_go(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            pool = self._services.pools.of(self._upstream)
-            cut = stop(self._upload)
-            (pool.release if self.clean and not cut else pool.discard)(connection)
+            cut = self._upload is not None and stop(self._upload)
+            keeper = connection.keeper
+            (keeper.release if self.clean and not cut else keeper.discard)(connection)
         if not self.over.done():
             self.over.set_result(None)

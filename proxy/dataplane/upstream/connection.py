@@ -47,6 +47,13 @@ class Receiver(Protocol):
     def connection_failed(self, error: BaseException | None) -> None: ...
 
 
+class Keeper(Protocol):
+    """Where a connection goes when its exchange is over: its pool."""
+
+    def release(self, connection: UpstreamConnection) -> None: ...
+    def discard(self, connection: UpstreamConnection) -> None: ...
+
+
 class UpstreamConnection(ResponseHandler):
     """One connection. Between two exchanges it has no receiver, and any byte condemns it.
 
@@ -54,8 +61,9 @@ class UpstreamConnection(ResponseHandler):
     nothing else.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, keeper: Keeper) -> None:
         super().__init__(loop)
+        self.keeper = keeper
         self.receiver: Receiver | None = None  # of the exchange that it serves
         # aiohttp's own handle; kept so that it is not collected
         self.lease: aiohttp.connector.Connection | None = None
@@ -75,7 +83,7 @@ class UpstreamConnection(ResponseHandler):
         """Tells `receiver` from now on what comes; None: nothing may come."""
         self.receiver = receiver
         if receiver is None:
-            self._counted = None
+            self._counted = self._parsed = None
 
     @property
     def truncated(self) -> bool:
@@ -91,21 +99,36 @@ class UpstreamConnection(ResponseHandler):
     def usable(self) -> bool:
         """Whether a request may be sent: the peer has neither closed it nor sent unread bytes.
 
-        Takes about 1 µs.
-        """
-        return self.is_connected() and not self.should_close and not self._unread.poll(0)
-
-    @property
-    def unsent(self) -> bool:
-        """Whether a part of the request still waits to be sent.
-
-        An answer may come before the upstream has read all of its request.
+        Takes about 1 µs. It is asked of connections that were `reusable` and are idle since: what
+        comes there is no part of an answer, so that only a close can have happened.
         """
         transport = self.transport
-        return transport is not None and transport.get_write_buffer_size() > 0
+        return (
+            transport is not None
+            and not self._should_close
+            and not transport.is_closing()
+            and not self._unread.poll(0)
+        )
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the answer that was just read whole leaves a connection for the next request.
+
+        An answer may come before the upstream has read all of its request: then some of it still
+        waits to be sent.
+        """
+        transport = self.transport
+        return (
+            transport is not None
+            and not self.should_close
+            and not self.had_trailer
+            and not transport.is_closing()
+            and transport.get_write_buffer_size() == 0
+        )
 
     def rest(self, now_s: float) -> None:
-        """It is idle from now on."""
+        """Its exchange is over: it is idle from now on."""
+        self.receiver = self._counted = self._parsed = None
         self.idle_since_s = now_s
 
     def give_up(self) -> bool:

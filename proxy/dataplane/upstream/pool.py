@@ -11,17 +11,22 @@ the request head must go out as it came in, and a stream must not cost a task sw
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import ssl
 from collections import deque
+from functools import partial
 from time import monotonic
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
-from proxy.dataplane.upstream.connection import READ_BYTES, READ_BYTES_TLS, UpstreamConnection
+from proxy.dataplane.upstream.connection import (
+    READ_BYTES,
+    READ_BYTES_TLS,
+    Keeper,
+    UpstreamConnection,
+)
 from proxy.dataplane.upstream.reuse import Reuse
 
 
@@ -36,16 +41,16 @@ class ConnectError(Exception):
         self.kind = kind
 
 
-def _connection(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-    return UpstreamConnection(loop)
+def _connection(loop: asyncio.AbstractEventLoop, keeper: Keeper) -> ResponseHandler:
+    return UpstreamConnection(loop, keeper)
 
 
 class _Dialer(aiohttp.TCPConnector):
     """aiohttp's connector (DNS, happy eyeballs, TLS, proxies), without a pool of its own."""
 
-    def __init__(self, context: ssl.SSLContext | bool) -> None:
+    def __init__(self, context: ssl.SSLContext | bool, keeper: Keeper) -> None:
         super().__init__(limit=0, ssl=context, force_close=True)
-        self._factory = functools.partial(_connection, self._loop)
+        self._factory = partial(_connection, self._loop, keeper)
 
 
 class Pool:
@@ -110,9 +115,7 @@ class Pool:
 
     def release(self, connection: UpstreamConnection) -> None:
         """Takes a connection back after a whole answer; closes it if it cannot be used again."""
-        connection.serve(None)
-        unusable = connection.should_close or connection.had_trailer or connection.unsent
-        if unusable or not connection.is_connected() or self._session is None:
+        if self._session is None or not connection.reusable:
             self.discard(connection)
             return
         if self._idle and not self._reuse.at_once(connection.chunked):
@@ -122,7 +125,8 @@ class Pool:
             return
         connection.rest(monotonic())
         self._idle.append(connection)
-        self._wake_one()
+        if self._waiting:
+            self._wake_one()
 
     def discard(self, connection: UpstreamConnection) -> None:
         """Aborts a connection, so that an upstream in the middle of an answer stops at once."""
@@ -152,13 +156,14 @@ class Pool:
     def take_idle(self) -> UpstreamConnection | None:
         """An idle connection that may carry a request now, if there is one."""
         now_s = monotonic()
-        while self._idle:
-            connection = self._idle[-1]
+        idle = self._idle
+        while idle:
+            connection = idle[-1]
             if not self._looked_at(connection, now_s):
-                self._idle.pop()
+                idle.pop()
                 self.discard(connection)
             elif self._reuse.ready(connection.chunked, now_s - connection.idle_since_s):
-                return self._idle.pop()
+                return idle.pop()
             else:
                 break
         return None
@@ -195,7 +200,7 @@ class Pool:
     async def _dial(self) -> UpstreamConnection:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=_Dialer(self._context),
+                connector=_Dialer(self._context, self),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
