@@ -5,6 +5,13 @@ The message says whose fault it is and what to do next.
 
 from __future__ import annotations
 
+from typing import Final
+
+# The same request would get the same answer. Clients ask again all the same where nothing says so:
+# Claude Code behind a 401, Codex behind all four.
+FINAL: Final = frozenset((401, 403, 404, 413))
+NOT_AGAIN: Final = (("x-should-retry", "false"),)
+
 
 class ProxyError(Exception):
     """An answer made by the proxy itself; the caller's dialect gives it its shape.
@@ -32,7 +39,7 @@ class ProxyError(Exception):
         self.code = code
         self.message = message
         self.param = param
-        self.headers = headers
+        self.headers = headers + NOT_AGAIN if status in FINAL else headers
         self.close = close
         self.request_id: str | None = None
 

@@ -13,7 +13,7 @@ from typing import TypeVar, TypeVarTuple
 
 import msgspec
 
-from proxy.core.dialects.contract import Call, Dialect, KeptPath
+from proxy.core.dialects.contract import Call, Dialect
 from proxy.core.dialects.request_fields import forbid_fields
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, too_large, unavailable
@@ -26,7 +26,6 @@ from proxy.dataplane.connection import Request
 from proxy.dataplane.counting.exchange_count import ExchangeCount, begin_count
 from proxy.dataplane.counting.uncounted import Uncounted
 from proxy.dataplane.hold import Hold, refuse_used_up
-from proxy.dataplane.kept_answers import not_found
 from proxy.dataplane.named_objects import Claimant, check_named, may_name_objects
 from proxy.dataplane.outgoing import payload_of
 from proxy.dataplane.request_body import BodyMemory, Payload, encoding_of, whole_body
@@ -194,49 +193,18 @@ class Admission:
         self._services.metrics.overhead("admit", monotonic() - began_s)
         return Admitted(snapshot, dialect, upstream, request, call, opened, counting, hold, payload)
 
-    async def admit_kept(
-        self, request: Request, caller: Caller, tenant: Tenant, kept: KeptPath, body: bytes
-    ) -> Admitted:
-        """Admits a request for an answer that a vendor keeps, if it is the caller's.
-
-        Raises ProxyError 404 for others.
-        """
-        snapshot, dialect = caller.snapshot, caller.dialect
-        known = self._services.kept_answers.of(kept.answer_id, tenant)
-        upstream = snapshot.upstreams.get(known.upstream)
-        if upstream is None:
-            raise not_found()
-        snapshot.check_usable(tenant, upstream)
-        call = Call(endpoint=kept.endpoint, model=known.model, writes_text=False, free=True)
-        has_body = bool(body) or request.method == "POST"
-        head = upstream.head(
-            request.method,
-            request.target,
-            request.headers,
-            len(body) if has_body else None,
-            via=self._services.via.line,
-        )
-        memory = BodyMemory(
-            self._services.bodies,
-            tenant.key_id,
-            total_max_bytes=len(body),
-            body_max_bytes=len(body),
-        )
-        counting = begin_count(
-            self._services.counter, snapshot, upstream, dialect, call, asked=True
-        )
-        opened = self.opened(request, caller, tenant, call, upstream, len(body), 0, None)
-        hold = Hold(self._services, snapshot, dialect, opened, call, 0, self._rules)
-        payload = Payload(head + body, None, memory)
-        return Admitted(snapshot, dialect, upstream, request, call, opened, counting, hold, payload)
-
     def _continued(self, call: Call, tenant: Tenant, upstream: Upstream) -> int:
         """The tokens of what the call goes on with, which are billed again. Raises ProxyError 404
         for what is not the caller's; a credential of its own is checked by the vendor."""
-        if upstream.settings.auth != "own":
-            known = [self._services.kept_answers.known(id) for id in call.continues]
-            return sum(kept.tokens for kept in known if kept is not None)
-        return sum(self._services.kept_answers.of(id, tenant).tokens for id in call.continues)
+        services = self._services
+        claimant = Claimant(services.owners, upstream.name, tenant.team, tenant.key_id)
+        tokens = 0
+        for id in call.continues:
+            kept = services.kept_answers.known(id)
+            if upstream.settings.auth == "own" and not claimant.owns(id):
+                kept = services.kept_answers.of(id, tenant)
+            tokens += 0 if kept is None else kept.tokens
+        return tokens
 
     async def readable(
         self,

@@ -326,6 +326,8 @@ class Exchange:
             call = self._admitted.call
             waits = meter.goes_on or (call.background and record.source is not Source.REPORTED)
             services.kept_answers.learn(record, waits=waits)
+            if self._upstream.settings.auth == "own":
+                services.kept_answers.went_on(call.continues, record)
             return
         kept = services.kept_answers.known(meter.response_id)
         if kept is None or kept.waiting is None or meter.goes_on or not meter.shows_its_end:

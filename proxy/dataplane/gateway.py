@@ -17,6 +17,7 @@ from proxy.core.model_names import MODELS, model_of_path
 from proxy.dataplane.admission import Admission, Admitted, Caller, refuse_overload
 from proxy.dataplane.connection import Request
 from proxy.dataplane.cors import answer_page
+from proxy.dataplane.endpoints.kept import KeptRequests
 from proxy.dataplane.endpoints.models import Models
 from proxy.dataplane.endpoints.passthrough import PassedRequests
 from proxy.dataplane.endpoints.usage import RECORDS, OwnUsage
@@ -45,6 +46,7 @@ class Gateway:
         self._own_usage = OwnUsage(services)
         self._noise = _Noise()
         self._passthrough = PassedRequests(services, self._admission, self._rules)
+        self._kept_requests = KeptRequests(services, self._admission, self._rules)
 
     def use(self, snapshot: Snapshot) -> None:
         """What a reload replaces: the config of the requests that come from now on."""
@@ -201,7 +203,7 @@ class Gateway:
                 admitted = await (
                     self._admission.admit(request, caller, tenant, memory, body)
                     if kept is None
-                    else self._admission.admit_kept(request, caller, tenant, kept, body)
+                    else self._kept_requests.admit(request, caller, tenant, kept, body)
                 )
                 streams = 1 if admitted.opened.stream else 0
                 services.metrics.inflight(0, streams)

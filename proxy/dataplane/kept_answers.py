@@ -23,15 +23,19 @@ ID_CHARS_MAX: Final = 256
 
 
 class VendorsAnswer(msgspec.Struct):
-    """One answer. `owner`: its team, or its key where that has none. `tokens`: of its prompt and
-    its text, which are billed again where it is continued. `waiting`: the record of a request whose
-    use is not known yet."""
+    """One answer, or a conversation that `grows`.
+
+    `owner`: its team, or its key where that has none. `tokens`: of its prompt and its text, which
+    are billed again where it is continued. `waiting`: the record of a request whose use is not
+    known yet.
+    """
 
     owner: str
     upstream: str
     model: str
     tokens: int = 0
     waiting: UsageRecord | None = None
+    grows: bool = False
 
     def wait(self, record: UsageRecord | None) -> None:
         """The use of this record's request is not known yet; None: it is."""
@@ -59,6 +63,22 @@ class KeptAnswers:
                 waiting=record if waits else None,
             ),
         )
+
+    def went_on(self, ids: Iterable[str], record: UsageRecord) -> None:
+        """This record's request went on with what has these ids, which were its caller's. What is
+        no answer is a conversation, which has the tokens of its latest request now."""
+        for id in ids:
+            known = self._by_id.get(id)
+            if known is None and record.model_requested is not None:
+                known = VendorsAnswer(
+                    _owner(record.team, record.key_id),
+                    record.upstream,
+                    record.model_requested,
+                    grows=True,
+                )
+                self._add(id, known)
+            if known is not None and known.grows:
+                known.tokens = (record.input_tokens or 0) + (record.output_tokens or 0)
 
     def restore(self, rows: Iterable[KeptAnswer]) -> None:
         """What the ledger has, the latest last."""

@@ -24,6 +24,7 @@ from proxy.tenants.ring import Tenant, unknown_key
 PRICED_NAMED_MAX = 20  # in a refusal
 # models whose route was looked up; the names come from clients, hence the bound
 ROUTES_REMEMBERED_MAX = 4096
+_ALL_OTHERS = "all that no route above names"  # a route of `*`, in words
 
 
 class Snapshot:
@@ -106,7 +107,8 @@ class Snapshot:
             return
         others = [name for name, other in self.upstreams.items() if api in other.settings.apis]
         globs = [model for model, name in self._routes if name in others]
-        instead = f"Models that are routed to one which does: {', '.join(globs)}." if globs else ""
+        named = ", ".join(glob if glob != "*" else _ALL_OTHERS for glob in globs)
+        instead = f"Models that are routed to one which does: {named}." if globs else ""
         ask = (
             f"If its vendor does, the operator can add `{api}` to `upstreams.{upstream.name}.apis`."
         )

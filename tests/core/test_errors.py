@@ -16,7 +16,7 @@ from proxy.core.errors import ProxyError, invalid_request, unavailable
             "invalid_request_error",
             "model_not_found",
             None,
-            (),
+            (("x-should-retry", "false"),),
         ),
         (
             ProxyError(429, "tokens", "rate_limit_exceeded", "", headers=(("retry-after", "7"),)),
@@ -56,6 +56,13 @@ from proxy.core.errors import ProxyError, invalid_request, unavailable
 def test_what_the_client_is_told(error, status, type, code, param, headers):
     assert (error.status, error.headers, error.close) == (status, headers, False)
     assert (error.type, error.code, error.param) == (type, code, param)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 413, 429, 503])
+def test_no_client_repeats_what_can_only_be_refused_again(status: int) -> None:
+    error = ProxyError(status, "t", "c", "m", headers=(("a", "b"),))
+    final = (("x-should-retry", "false"),) if status in (401, 403, 404, 413) else ()
+    assert error.headers == (("a", "b"), *final)
 
 
 def test_a_traceback_says_which_error_it_was():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from proxy.config.settings import ImageTokens, Route, Settings, UpstreamSettings
+from proxy.core.errors import ProxyError
 from proxy.core.tokens.images import Patches, Tiles, image_rule
 from proxy.dataplane.snapshot import ROUTES_REMEMBERED_MAX, Snapshot
 from proxy.tenants.ring import Tenant
@@ -59,6 +61,16 @@ def test_an_unknown_model_hears_the_nearest_names() -> None:
         "model_not_found",
         "model",
     ) and "deepseek-v3.2" in error.message
+
+
+def test_a_route_for_all_models_is_named_in_words() -> None:
+    messages = UpstreamSettings(base_url="https://m/v1", api_key="k", apis=("messages",))
+    routes = (*SETTINGS.routes, Route(model="c-*", upstream="m"), Route(model="*", upstream="m"))
+    upstreams = {**SETTINGS.upstreams, "m": messages}
+    snapshot = Snapshot(msgspec.structs.replace(SETTINGS, routes=routes, upstreams=upstreams))
+    with pytest.raises(ProxyError) as refused:
+        snapshot.check_served(snapshot.upstreams["a"], "/v1/messages")
+    assert "to one which does: c-*, all that no route above names." in refused.value.message
 
 
 def test_which_upstream_a_caller_may_use() -> None:

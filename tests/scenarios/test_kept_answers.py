@@ -104,6 +104,38 @@ async def used(proxy: Running) -> int:
     return state.used
 
 
+async def test_a_conversation_is_its_teams_and_what_it_holds_is_billed_again(
+    tmp_path: Path,
+) -> None:
+    async def script(visit: Visit) -> None:
+        if visit.lines[0].startswith(b"POST /v1/conversations "):
+            await visit.answer(b'{"id":"conv_1","object":"conversation"}')
+        else:
+            usage = {"input_tokens": 5000, "output_tokens": 100, "total_tokens": 5100}
+            answer = response(id="resp_1", output=[message(T)], usage=usage)
+            await visit.answer(json.dumps(answer).encode())
+
+    path = {"path": "/v1/conversations*", "methods": ["GET", "POST"], "upstream": "mock"}
+    body = {"model": "m", "input": "x", "conversation": "conv_1", "max_output_tokens": 9}
+    async with (
+        raw_upstream(script) as upstream,
+        running(
+            tmp_path, settings(upstream.url) | {"passthrough": [{**path, "charge": "free"}]}
+        ) as proxy,
+    ):
+        assert (await ask(proxy, "POST", "/v1/responses", body)).status == 404, "nobody made it"
+        assert (await ask(proxy, "POST", "/v1/conversations", {})).status == 200
+        refused = await ask(proxy, "POST", "/v1/responses", body, "sk-bob")
+        assert (refused.status, b"answer_not_found" in refused.body) == (404, True)
+        assert (await ask(proxy, "POST", "/v1/responses", body, "sk-adam")).status == 200
+        refused = await ask(proxy, "POST", "/v1/responses", body, "sk-bob")
+        assert refused.status == 404
+        assert (await ask(proxy, "POST", "/v1/responses", body, "sk-test")).status == 200
+        await proxy.records(3)
+        kept = proxy.server.services.kept_answers.known("conv_1")
+        assert kept is not None and kept.tokens == 5100
+
+
 async def test_what_an_id_names_is_its_teams_alone(tmp_path: Path) -> None:
     vendor = Vendor()
     async with (

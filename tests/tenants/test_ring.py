@@ -131,7 +131,10 @@ def test_who_is_refused(
     assert fragment in error.message
     if status == 401:
         assert error.message.endswith("Ask gateway@example.com.")
-        assert error.headers == (("www-authenticate", "Bearer"),)
+        assert error.headers == (
+            ("www-authenticate", "Bearer"),
+            ("x-should-retry", "false"),
+        )
     said = error_body(error) + str(error).encode()
     for _, value in headers:
         assert len(value) < 4 or value.removeprefix(b"Bearer ") not in said or value == b"Bearer "
