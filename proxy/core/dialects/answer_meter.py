@@ -7,12 +7,15 @@ never decides about money: `settlement.py` does, from what stands in these attri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from proxy.core.dialects.answer_body import BOM, AnswerBody
 from proxy.core.dialects.contract import ANSWER_BYTES_MAX, EVENT_BYTES_MAX, MEASURE_UNCALIBRATED
+from proxy.core.dialects.run import Run
 from proxy.core.dialects.texts import Texts
 from proxy.core.usage import Usage
+
+_ROOM_WITHOUT_END: Final = 2**62
 
 
 class DeliveredText(Protocol):
@@ -181,6 +184,14 @@ class AnswerMeter(ABC):
         size = self._delivered.text_bytes + self._delivered.unread_bytes
         return -(-size * self._measure_tokens // self._measure_bytes)
 
+    def room_bytes(self, output_tokens: int) -> int:
+        """How much more text may come until `output_measure` exceeds so many tokens."""
+        if self._measure_tokens == 0:
+            return _ROOM_WITHOUT_END
+        delivered = self._delivered
+        size = delivered.text_bytes + delivered.unread_bytes + self._parser.dropped_bytes
+        return output_tokens * self._measure_bytes // self._measure_tokens - size
+
     @property
     def text_known(self) -> bool:
         """Whether all delivered text has been read, so that counting it counts everything."""
@@ -246,6 +257,14 @@ class AnswerMeter(ABC):
 
     # Bytes.
 
+    @property
+    def run(self) -> Run | None:
+        """What takes the next chunk if it is like the last, instead of `feed`; None: `feed` it."""
+        return None
+
+    def take_over(self) -> None:  # noqa: B027  a wire without runs has nothing to take over
+        """Counts what the run has taken: until then, it stands in no figure here."""
+
     def feed(self, chunk: bytes) -> None:
         """One chunk as it came from the upstream, content coding included."""
         body = self._body
@@ -261,6 +280,7 @@ class AnswerMeter(ABC):
         if self._ended:
             return
         self._ended = True
+        self.take_over()
         body = self._body
         for event in body.end():
             self._take_event(event)

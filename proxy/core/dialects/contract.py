@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from proxy.core.dialects.run import Run
 from proxy.core.dialects.texts import Texts
 from proxy.core.dialects.whole_answer import ReadWhole
 from proxy.core.errors import ProxyError
@@ -98,6 +99,16 @@ class Meter(Protocol):
 
     def feed(self, chunk: bytes) -> None:
         """One chunk as it came from the upstream, content coding included."""
+
+    @property
+    def run(self) -> Run | None:
+        """What takes the next chunk if it is like the last, instead of `feed`; None: `feed` it."""
+
+    def take_over(self) -> None:
+        """Counts what the run has taken: until then, it stands in no figure here."""
+
+    def room_bytes(self, output_tokens: int) -> int:
+        """How much more text may come until `output_measure` exceeds so many tokens."""
 
     def end(self) -> None:
         """The answer is over: read what has waited for its end. Called again, it does nothing."""
@@ -223,6 +234,10 @@ class OpenMeter(Protocol):
 
 class UsageFilter(Protocol):
     """Passes a stream on without the event that its client did not ask for, byte for byte else."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is held back, so that an event which is none of usage may pass it by."""
 
     def feed(self, chunk: bytes) -> bytes:
         """What of the stream so far may go to the client."""

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import msgspec
 
+from proxy.core.dialects.run import Run
 from proxy.core.dialects.texts import Texts
 from proxy.core.usage import Usage
 
@@ -36,6 +37,7 @@ class WholeAnswer(msgspec.Struct, frozen=True, gc=False):
     text_known: ClassVar[bool] = True
     texts: ClassVar[Texts | None] = None
     # An event stream would have these.
+    run: ClassVar[Run | None] = None
     done: ClassVar[bool] = False
     complete: ClassVar[bool] = False
     between_events: ClassVar[bool] = False
@@ -57,6 +59,14 @@ class WholeAnswer(msgspec.Struct, frozen=True, gc=False):
     def feed(self, chunk: bytes) -> None:
         """Raise: it was whole when it was read."""
         raise AssertionError("a whole answer has no further chunk")
+
+    def take_over(self) -> None:
+        """Nothing was set aside."""
+
+    def room_bytes(self, output_tokens: int) -> int:
+        """No more text comes."""
+        del output_tokens
+        return 0
 
     def end(self) -> None:
         """It is over since it was read."""

@@ -46,6 +46,9 @@ class Masking:
                     forms[form.encode("latin-1", "replace")] = None
         self.forms = tuple(sorted(forms, key=len, reverse=True))
         self._bytes_min = min(map(len, self.forms), default=0)
+        # A string in JSON shorter than a secret holds none, nor part of one that goes on outside.
+        apart = not any(sign in form for form in self.forms for sign in b'"\r\n')
+        self.string_bytes_max = self._bytes_min - 1 if apart and self.forms else 0
         self.inner_bytes = frozenset(
             byte for form in self.forms for byte in form[:-1]
         )  # after any other byte no secret is under way
@@ -104,18 +107,34 @@ def _in_base64(data: bytes) -> list[str]:
 
 
 class Mask:
-    """One answer's bytes as they flow by: `feed` gives back what can go, `end` the rest."""
+    """One answer's bytes as they flow by: `feed` gives back what can go, `end` the rest.
 
-    __slots__ = ("_masking", "_open")
+    found · a secret was hidden in it
+    """
+
+    __slots__ = ("_masking", "_open", "found")
 
     def __init__(self, masking: Masking) -> None:
         self._masking = masking
         self._open = b""
+        self.found = False
+
+    @property
+    def string_bytes_max(self) -> int:
+        """A string in JSON that is no longer may pass unsearched between what passed before.
+
+        0: none may.
+        """
+        return 0 if self._open or self.found else self._masking.string_bytes_max
 
     def feed(self, chunk: bytes) -> bytes:
         masking = self._masking
-        data = masking.masked(self._open + chunk if self._open else chunk)
-        self._open = b""
+        if self._open:
+            chunk = self._open + chunk
+            self._open = b""
+        data = masking.masked(chunk)
+        if data is not chunk:
+            self.found = True
         if not data or data[-1] not in masking.inner_bytes:
             return data  # the usual end: of an event, or of an object
         kept = masking.open_bytes(data)

@@ -91,3 +91,29 @@ def test_what_cannot_be_decoded_or_is_long_passes() -> None:
     assert not Watch(MASKING, "what").finds(KEY.encode())
     watch = Watch(MASKING, "identity")
     assert not watch.finds(b"x" * (WATCHED_BYTES_MAX + 1)) and not watch.finds(KEY.encode())
+
+
+@pytest.mark.parametrize(
+    ("secrets", "bytes_max"),
+    [
+        (["sk-0123456789"], 12),
+        ([], 0),
+        (["short"], 0),
+        (['sk-"0123456789'], 0),
+        (["a\r\nbcdefgh"], 0),
+    ],
+)
+def test_how_long_a_string_is_never_a_secret(secrets: list[str], bytes_max: int) -> None:
+    """None that has a quote in it can be told from what is around it."""
+    assert Masking(secrets).string_bytes_max == bytes_max
+
+
+def test_no_string_is_let_past_while_a_secret_may_be_under_way_or_once_one_was_found() -> None:
+    mask = Mask(MASKING)
+    assert mask.string_bytes_max == MASKING.string_bytes_max > 0
+    mask.feed(b"sk-live")
+    assert mask.string_bytes_max == 0
+    mask.feed(b" is no key")
+    assert mask.string_bytes_max > 0
+    mask.feed(KEY.encode() + b" is one")
+    assert mask.found and mask.string_bytes_max == 0

@@ -15,9 +15,9 @@ from proxy.core.dialects.openai_chat.written import (
     texts_of,
 )
 from proxy.core.dialects.repair import REPAIRED_BYTES_MAX, repaired
+from proxy.core.dialects.run import Run
 from proxy.core.dialects.texts import Texts
 
-_BACKSLASH = 0x5C
 _SHAPES_TRIED_MAX = (
     4  # shapes learnt without a single hit before giving up: such a stream has no two events alike
 )
@@ -34,31 +34,36 @@ class Delivered:
     text_bytes · UTF-8 bytes of the text that a client has assembled
     unread_bytes · of events that could not be read: they count with all their bytes
     doubtful · some text came twice, and may have been written twice
+    run · takes whole chunks that are one event like the last, as nearly every chunk is. What it has
+    taken counts once `take_over` was called
+
+    `frame_bytes_max`: longer chunks are not looked at as such; 0: none is, since chunks do not come
+    as they are.
     """
 
     __slots__ = (
         "_assembly",
         "_echoes",
-        "_framed",
-        "_frames",
+        "_frame_bytes_max",
         "_shape",
         "_shapes_left",
         "_text",
         "_texts",
+        "run",
         "text_bytes",
         "unread_bytes",
     )
 
-    def __init__(self, texts: Texts | None, *, frames: bool) -> None:
+    def __init__(self, texts: Texts | None, *, frame_bytes_max: int = 0) -> None:
         self.text_bytes = 0
         self.unread_bytes = 0
         self._echoes = False  # a completion, which may begin with its prompt
         self._texts = texts
         self._assembly = Assembly(texts)
-        self._frames = frames  # chunks come as they are, so that one can be told to be an event
+        self._frame_bytes_max = frame_bytes_max
         self._shape: Shape | None = None  # of the last event that was nothing but text
-        self._framed: Shape | None = None  # the same as a whole chunk
         self._text: Text | None = None  # which text it goes on with
+        self.run: Run | None = None
         self._shapes_left = _SHAPES_TRIED_MAX
 
     @property
@@ -70,19 +75,15 @@ class Delivered:
         """Whether more than one choice has text."""
         return self._assembly.several_choices
 
-    def take_chunk(self, chunk: bytes) -> int | None:
-        """A whole chunk that is one event like the last, as nearly every chunk is.
-
-        None if it is not.
-        """
-        if self._framed is None or self._text is None:
-            return None
-        inside = self._framed.text(chunk)
-        if inside is None:
-            return None
-        new = self._text.add(inside if _BACKSLASH not in inside else plain(inside))
-        self.text_bytes += new
-        return new
+    def take_over(self) -> None:
+        """Counts what the run has taken, and tells it how long a piece may now be."""
+        run, text = self.run, self._text
+        if run is None or text is None:
+            return
+        pieces = run.take_over()
+        if pieces:
+            self.text_bytes += text.add_plain(pieces)
+        run.allow(min(text.plain_bytes_max, self._frame_bytes_max - run.around_bytes))
 
     def take_alike(self, event: bytes) -> int | None:
         """An event that differs from the last in nothing but its text; None if it is not one."""
@@ -138,8 +139,10 @@ class Delivered:
             self._shapes_left -= 1
             self._shape = Shape.of(event, text)
             self._text = self._assembly.text(key)
-            if self._shape is not None and self._frames:
-                self._framed = self._shape.framed()
+            self.run = None
+            if self._shape is not None and self._frame_bytes_max:
+                framed = self._shape.framed()
+                self.run = Run(framed.plain_text, framed.around_bytes)
 
     def salvage(self, event: bytes) -> int:
         """An event that is damaged beyond repair: its strings with the names of texts."""

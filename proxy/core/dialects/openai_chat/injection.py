@@ -89,6 +89,11 @@ class UsageEventFilter:
             None
         )
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is held back, so that an event which is none of usage may pass it by."""
+        return not (self._held or self._open or self._alone) and self._after_cr is None
+
     def feed(self, chunk: bytes) -> bytes:
         """What of the stream so far may go to the client."""
         held = self._held

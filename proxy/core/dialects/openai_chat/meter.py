@@ -27,6 +27,7 @@ from proxy.core.dialects.openai_chat.substance import (
 from proxy.core.dialects.openai_chat.usual import usual_answer
 from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_of
 from proxy.core.dialects.repair import objects_of
+from proxy.core.dialects.run import Run
 from proxy.core.dialects.stated import Stated
 from proxy.core.dialects.texts import Texts
 from proxy.core.dialects.whole_answer import WholeAnswer
@@ -44,16 +45,33 @@ class ChatMeter(AnswerMeter):
     __slots__ = ("_delivered", "_heads_left", "_running", "_stated")
 
     def _begin(self) -> None:
-        self._delivered: Delivered = Delivered(self.texts, frames=self._body.plain)
+        self._delivered: Delivered = Delivered(
+            self.texts, frame_bytes_max=self._parser.event_bytes_max if self._body.plain else 0
+        )
         self._stated: Stated | None = None
         self._running = True  # what is stated beside a choice may be a running total
         self._heads_left = _HEADS_MAX
 
+    @property
+    def run(self) -> Run | None:
+        """What takes the next chunk if it is like the last.
+
+        None while an event is not whole, or where text would take back what was stated.
+        """
+        return self._delivered.run if self._parser.between and not self.usage_current else None
+
+    def take_over(self) -> None:
+        """Counts what the run has taken."""
+        self._delivered.take_over()
+
     def feed(self, chunk: bytes) -> None:
         """One chunk as it came from the upstream, content coding included."""
-        if self._parser.between and len(chunk) <= self._parser.event_bytes_max:
-            new = self._delivered.take_chunk(chunk)
+        delivered = self._delivered
+        delivered.take_over()
+        if delivered.run is not None and self._parser.between:
+            new = delivered.run.take(chunk)
             if new is not None:
+                delivered.take_over()
                 self._note(new)
                 return
         body = self._body
@@ -204,7 +222,7 @@ class ChatMeter(AnswerMeter):
         output = None if self.usage is None else self.usage.output_tokens
         if self.texts is not None or not output or exceeds(len(body), output):
             self.texts = Texts(None)  # it is all here already
-            self._delivered = Delivered(self.texts, frames=False)
+            self._delivered = Delivered(self.texts)
         choices, _, _ = self._delivered.take(body, answer)
         self._delivered.finish()
         if self._delivered.beyond(output):

@@ -77,6 +77,16 @@ class Shape:
         padding_end = event.find(b'"', padded)
         return cls(event[:start], event[end:padded], event[padding_end:])
 
+    @property
+    def around_bytes(self) -> int:
+        """Of an event of this shape, what is neither its text nor its padding."""
+        return self._start_bytes + len(self._padding) + self._end_bytes
+
+    def plain_text(self, event: bytes) -> bytes | None:
+        """The text of this event as UTF-8; None if it is of another shape."""
+        inside = self.text(event)
+        return inside if inside is None or _BACKSLASH not in inside else plain(inside)
+
     def framed(self) -> Shape:
         """The same event as a whole chunk, in the frame that nearly all send.
 

@@ -17,6 +17,7 @@ from proxy.core.dialects.contract import (
     EVENT_BYTES_MAX,
     MEASURE_UNCALIBRATED,
 )
+from proxy.core.dialects.run import Run
 from proxy.core.dialects.stated import Stated, read_stated
 from proxy.core.dialects.texts import Texts
 from proxy.core.usage import Usage
@@ -50,6 +51,7 @@ class PassMeter:
     next_number = 0
     finish_reason: str | None = None
     texts: Texts | None = None
+    run: Run | None = None
 
     def __init__(
         self,
@@ -114,6 +116,14 @@ class PassMeter:
                 self._search(body.kept.ends())
             else:
                 self.shows_its_end = self._read(body.kept.whole())
+
+    def take_over(self) -> None:
+        """Nothing is ever taken but by `feed`."""
+
+    def room_bytes(self, output_tokens: int) -> int:
+        """No text is counted."""
+        del output_tokens
+        return 0
 
     def whole_events(self, chunk: bytes) -> bytes:
         """No event of ours is ever put into such an answer."""

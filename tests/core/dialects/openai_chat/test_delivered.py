@@ -241,7 +241,7 @@ def test_an_answer_of_too_many_choices_keeps_its_usage_and_counts_with_its_bytes
         meter.text_known,
         meter.output_measure,
     ) == (3, True, False, -(-len(body) // 4))
-    event = Delivered(None, frames=False)
+    event = Delivered(None)
     answer = read_answer(body)
     assert answer is not None
     event.take(body, answer)
