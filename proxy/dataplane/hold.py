@@ -158,6 +158,11 @@ class Hold:
             )
         return self._fields
 
+    @property
+    def until_tokens(self) -> int | None:
+        """The output that is held of a stream; None: it need not grow."""
+        return self._until_tokens
+
     def outgrown(self, output_tokens: int) -> bool:
         """Whether a stream has delivered more than it holds. If so, the caller calls `grow`.
 

@@ -11,8 +11,6 @@ import re
 from typing import Literal
 
 import msgspec
-from aiohttp.client_exceptions import ClientError
-from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy import __version__
 from proxy.core.dialects.contract import Dialect
@@ -325,7 +323,7 @@ class _Prober:
                 return await fetch.run(request)
         except TimeoutError:
             raise _NoAnswer(f"no whole answer within {ANSWER_S:g} s") from None
-        except (ClientError, HttpProcessingError, OSError) as error:
+        except OSError as error:
             raise _NoAnswer("the answer was broken off") from error
         finally:
             fetch.end()

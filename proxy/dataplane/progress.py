@@ -144,6 +144,16 @@ class Progress:
         # before the client can see it.
         return meter.usage_final and not (self._marked_final and meter.usage is self._marked_usage)
 
+    def passed(self, chunk_bytes: int) -> None:
+        """A chunk went the short way (flow.py): its text is covered."""
+        self.bytes_out += chunk_bytes
+        self.chunks += 1
+
+    @property
+    def marked_tokens(self) -> int:
+        """The output that the journal covers."""
+        return self._marked_tokens
+
     def mark(self, exchange_id: str) -> Marked:
         """The mark that covers all that was taken so far."""
         meter = self.meter

@@ -12,13 +12,11 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
-from aiohttp.client_exceptions import ClientError
-from aiohttp.http_exceptions import HttpProcessingError
-
 from proxy.core.errors import ProxyError
 from proxy.core.http.response_head import AnswerHead, MalformedAnswer
 from proxy.core.records.ending import How
 from proxy.dataplane.admission import Admitted
+from proxy.dataplane.flow import open_flow
 from proxy.dataplane.progress import Progress
 from proxy.dataplane.response import RelayedResponse
 from proxy.dataplane.services import Services, journal_unavailable
@@ -174,11 +172,7 @@ class Relay:
         if body is None or self.how is not None or self._growing is not None:
             return
         while self._left or not self._client.paused:
-            try:
-                chunk = body.read_nowait()
-            except (ClientError, HttpProcessingError, OSError):
-                self._fail_upstream("broke its answer off")
-                return
+            chunk = body.read_nowait()
             if not chunk:
                 break
             if not self._pass(chunk, last=body.at_eof()) or self._growing is not None:
@@ -194,6 +188,8 @@ class Relay:
                 self._connection.pause_reading()
         elif self._answer is not None and not self._left:
             self._answer.begin()
+            if self._connection is not None and self._told is None:
+                open_flow(self._connection, self._client, self._answer, self.progress, self._hold)
 
     def connection_failed(self, error: BaseException | None) -> None:
         if self.how is not None:
@@ -216,6 +212,8 @@ class Relay:
     def client_left(self) -> None:
         """Acts on `on_client_gone`: stop at once, or read on to learn what the vendor will bill."""
         self._left = True
+        if self._connection is not None:
+            self._connection.flow(None)
         if self.how is not None or self._connection is None:
             return
         if self.sent_s == 0.0:

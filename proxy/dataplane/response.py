@@ -15,6 +15,7 @@ from proxy.dataplane.connection import Request
 from proxy.dataplane.upstream.upstream import Upstream
 
 Headers = Sequence[tuple[bytes, bytes]]
+_ANY_LENGTH = 2**62
 NO_LINGERING = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
@@ -83,6 +84,18 @@ class RelayedResponse:
     def tells_our_credential(self, chunk: bytes) -> bool:
         """Whether this compressed chunk holds the operator's key, and cannot be passed on."""
         return self._watch is not None and self._watch.finds(chunk)
+
+    @property
+    def unsearched_bytes(self) -> int:
+        """So long a text in an event may go to the client past `write`, in a chunk of its own.
+
+        The same event with another text has passed before. 0: none may.
+        """
+        if self._head or not self._chunked or self._watch is not None:
+            return 0
+        if self._strip is not None and not self._strip.idle:
+            return 0
+        return _ANY_LENGTH if self._mask is None else self._mask.string_bytes_max
 
     def write(self, chunk: bytes) -> None:
         """Passes a chunk on, behind the head if that has not gone yet."""

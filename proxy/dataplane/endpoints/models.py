@@ -12,8 +12,6 @@ import asyncio
 from time import monotonic
 
 import msgspec
-from aiohttp.client_exceptions import ClientError
-from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.core.dialects.contract import Dialect
 from proxy.core.dialects.registry import listing
@@ -253,7 +251,7 @@ class Models:
             self._services.metrics.upstream_error(upstream.name, "timeout")
             message = f"The upstream `{upstream.name}` did not list its models in time. Try again."
             raise ProxyError(504, "api_error", "upstream_timeout", message) from None
-        except (ClientError, HttpProcessingError, OSError) as error:
+        except OSError as error:
             self._services.metrics.upstream_error(upstream.name, "reset")
             message = f"The upstream `{upstream.name}` broke its answer off. Try again."
             raise ProxyError(502, "api_error", "upstream_failed", message) from error

@@ -1,27 +1,17 @@
-"""The body of an answer, as who receives it reads it."""
+"""The body of an answer, as who receives it reads it.
+
+The head says how it ends: by its length, by its last chunk, or with the connection.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from proxy.core.http.chunked import ChunkedReader
+from proxy.core.http.response_head import MalformedAnswer
+
 # bytes that may wait for who receives them; beyond, the connection is read no further
 WAITING_BYTES_MAX = 128 * 1024
-
-
-class Body(Protocol):
-    """What has come of a body. aiohttp's StreamReader is one, and CountedBody."""
-
-    def read_nowait(self) -> bytes:
-        """All that waits. May raise what broke the body."""
-        ...
-
-    def is_eof(self) -> bool:
-        """Whether all of it has come."""
-        ...
-
-    def at_eof(self) -> bool:
-        """Whether all of it has come and was read."""
-        ...
 
 
 class Readable(Protocol):
@@ -31,33 +21,45 @@ class Readable(Protocol):
     def resume_reading(self) -> None: ...
 
 
-class CountedBody:
-    """A body whose length the head states. Most answers that are no streams come whole in one read;
-    then this is next to nothing, where a StreamReader takes a tenth of the request."""
+class Body:
+    """What has come of a body and was not read yet. This one ends with its connection.
 
-    __slots__ = ("_connection", "_held", "_missing_bytes", "_waiting")
+    surplus · bytes came behind it, which could be a next answer: none of them is read
+    fault · why it can be read no further
+    """
 
-    def __init__(self, connection: Readable, body_bytes: int) -> None:
+    __slots__ = ("_connection", "_held", "_waiting", "fault", "over", "surplus")
+
+    def __init__(self, connection: Readable) -> None:
         self._connection = connection
-        self._missing_bytes = body_bytes
         self._waiting = b""
         self._held = False  # the connection is paused until this is read
+        self.over = False  # all of it has come
+        self.surplus = False
+        self.fault: MalformedAnswer | None = None
 
-    def feed(self, data: bytes) -> bool:
-        """Takes what has come. False if it is more than the body has: bytes behind it could be a
-        next answer, so none of them is read."""
-        missing = self._missing_bytes
-        whole = len(data) <= missing
-        if not whole:
-            data = data[:missing]
-        self._missing_bytes = missing - len(data)
-        self._waiting = waiting = self._waiting + data if self._waiting else data
+    @property
+    def frees(self) -> bool:
+        """Whether its connection may carry another answer."""
+        return False
+
+    def take(self, data: bytes) -> bytes:
+        """The bytes of the body in what has come. Who calls it keeps them or passes them on."""
+        return data
+
+    def keep(self, piece: bytes) -> None:
+        """So much of it waits to be read."""
+        self._waiting = waiting = self._waiting + piece if self._waiting else piece
         if len(waiting) > WAITING_BYTES_MAX and not self._held:
             self._held = True
             self._connection.pause_reading()
-        return whole
+
+    def closed(self) -> None:
+        """The connection was closed in order."""
+        self.over = True
 
     def read_nowait(self) -> bytes:
+        """All that waits."""
         data, self._waiting = self._waiting, b""
         if self._held:
             self._held = False
@@ -65,7 +67,64 @@ class CountedBody:
         return data
 
     def is_eof(self) -> bool:
-        return self._missing_bytes == 0
+        """Whether all of it has come."""
+        return self.over
 
     def at_eof(self) -> bool:
-        return self._missing_bytes == 0 and not self._waiting
+        """Whether all of it has come and was read."""
+        return self.over and not self._waiting
+
+
+class CountedBody(Body):
+    """A body whose length the head states. Most answers that are no streams come whole in one
+    read."""
+
+    __slots__ = ("_missing_bytes",)
+
+    def __init__(self, connection: Readable, body_bytes: int) -> None:
+        super().__init__(connection)
+        self._missing_bytes = body_bytes
+        self.over = body_bytes == 0
+
+    @property
+    def frees(self) -> bool:
+        return self.over
+
+    def take(self, data: bytes) -> bytes:
+        missing = self._missing_bytes
+        if len(data) > missing:
+            data = data[:missing]
+            self.surplus = True
+        self._missing_bytes = missing - len(data)
+        if missing == len(data):
+            self.over = True
+        return data
+
+    def closed(self) -> None:
+        """It is over or cut: its length says which."""
+
+
+class ChunkedBody(Body):
+    """A body in chunks."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self, connection: Readable) -> None:
+        super().__init__(connection)
+        self._reader = ChunkedReader()
+
+    @property
+    def frees(self) -> bool:
+        # Nothing of a trailer can get into the next answer. But few servers send one, and what
+        # they do next is not known.
+        return self.over and not self._reader.trailed
+
+    def take(self, data: bytes) -> bytes:
+        reader = self._reader
+        piece = reader.feed(data)
+        if not reader.goes_on:
+            self.over, self.surplus, self.fault = reader.over, reader.surplus, reader.fault
+        return piece
+
+    def closed(self) -> None:
+        """It is over or cut: its last chunk says which."""

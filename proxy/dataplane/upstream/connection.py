@@ -1,6 +1,6 @@
 """One connection to an upstream: it hands bytes on in the turn of the loop in which they arrive.
 
-Relies on aiohttp's semi-private `ResponseHandler` and its parser; see pool.py.
+Relies on aiohttp's semi-private `ResponseHandler`; see pool.py.
 """
 
 from __future__ import annotations
@@ -8,29 +8,24 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
+from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-from proxy.core.http.framing import CHUNKED_END, latest
 from proxy.core.http.response_head import AnswerHead, HeadReader, MalformedAnswer
-from proxy.dataplane.upstream.body import Body, CountedBody
+from proxy.dataplane.upstream.body import Body, ChunkedBody, CountedBody
 
-# The heads that the parser sees. An upstream's own is read by one reader alone, HeadReader; the
-# parser is there for bodies whose length no head states.
-CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-UNTIL_CLOSE_HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 # of one read; a loop's own reads are up to eight times as large, and a client that stops reading
 # costs what is read in that moment
 READ_BYTES = 32768
 # The same over TLS: all that the layer below may have decrypted. It drops its rest when the
 # peer closes without close_notify, as many servers do.
 READ_BYTES_TLS = 512 * 1024
-# parsed body bytes that may wait for a slow client before the upstream is paused (aiohttp pauses at
-# twice this)
-READ_BUFFER_BYTES = 65536
+
+Flow = Callable[[bytes], bool]
 
 
 class Receiver(Protocol):
@@ -72,28 +67,29 @@ class UpstreamConnection(ResponseHandler):
         self.chunked = False  # whether the latest answer was
         self.tls = False
         self._said_goodbye = False  # over TLS: close_notify has come
-        self._received_last = b""  # of a chunked body
         self._unread = select.poll()  # asks the kernel what the loop has not read yet
         self._heads = HeadReader()
-        self._awaits_head = False  # until the final one has come
-        self._counted: CountedBody | None = None  # the body, if the head states its length
-        self._parsed: Body | None = None  # the body, if the parser reads it
+        self._body: Body | None = None  # once the final head has come
+        self._flow: Flow | None = None
 
     def serve(self, receiver: Receiver | None) -> None:
         """Tells `receiver` from now on what comes; None: nothing may come."""
         self.receiver = receiver
+        self._flow = None
         if receiver is None:
-            self._counted = self._parsed = None
+            self._body = None
+
+    def flow(self, pass_on: Flow | None) -> None:
+        """Asks `pass_on` first about what comes of the body: the receiver hears of what it leaves.
+
+        It may be given while nothing waits to be read. None: the receiver hears of everything.
+        """
+        self._flow = pass_on
 
     @property
     def truncated(self) -> bool:
         """Whether the end may be forged: over TLS, only close_notify comes from the peer."""
         return self.tls and not self._said_goodbye
-
-    @property
-    def had_trailer(self) -> bool:
-        """Whether the latest whole answer may have left a trailer field in the parser."""
-        return self.chunked and self._received_last != CHUNKED_END
 
     @property
     def usable(self) -> bool:
@@ -117,18 +113,19 @@ class UpstreamConnection(ResponseHandler):
         An answer may come before the upstream has read all of its request: then some of it still
         waits to be sent.
         """
-        transport = self.transport
+        transport, body = self.transport, self._body
         return (
             transport is not None
-            and not self.should_close
-            and not self.had_trailer
+            and body is not None
+            and body.frees
+            and not self._should_close
             and not transport.is_closing()
             and transport.get_write_buffer_size() == 0
         )
 
     def rest(self, now_s: float) -> None:
         """Its exchange is over: it is idle from now on."""
-        self.receiver = self._counted = self._parsed = None
+        self.receiver = self._flow = self._body = None
         self.idle_since_s = now_s
 
     def give_up(self) -> bool:
@@ -149,12 +146,6 @@ class UpstreamConnection(ResponseHandler):
         transport.pause_reading()  # a loop looks at the kind of protocol when it begins to read
         transport.set_protocol(_Reads(self, read_into))
         transport.resume_reading()
-        self.set_response_params(
-            auto_decompress=False,
-            read_until_eof=True,
-            read_timeout=None,
-            read_bufsize=READ_BUFFER_BYTES,
-        )
 
     def data_received(self, data: bytes) -> None:
         receiver = self.receiver
@@ -165,15 +156,24 @@ class UpstreamConnection(ResponseHandler):
                 # an answer without a request: the next exchange must not read it as its own
                 self.abort()
             return
-        if self._awaits_head:
+        body = self._body
+        if body is None:
             data = self._read_heads(receiver, data)
-        if self._counted is not None:
-            if not self._counted.feed(data):
-                self.force_close()
-        elif self._parsed is not None and data:
-            self._parse(self._parsed, data)
-        if self.receiver is receiver and not self._awaits_head:
+            body = self._body
+            if body is None:
+                return
+        piece = body.take(data)
+        flow = self._flow
+        if flow is not None and piece and not body.over and body.fault is None and flow(piece):
+            return
+        self._flow = None  # what it leaves is looked at
+        body.keep(piece)
+        if body.surplus:
+            self.force_close()
+        if self.receiver is receiver:
             receiver.body_received()
+        if body.fault is not None and self.receiver is receiver:
+            self._fail(receiver, body.fault)
 
     def _read_heads(self, receiver: Receiver, data: bytes) -> bytes:
         """Hands on the final head once it is there. Returns the bytes behind it."""
@@ -181,14 +181,17 @@ class UpstreamConnection(ResponseHandler):
             while (found := self._heads.take(data)) is not None:
                 head, data = found
                 if head.code >= 200 or head.code == 101:
-                    self._awaits_head = False
-                    receiver.head_received(head, self._begin(head))
+                    self._body = body = self._begin(head)
+                    receiver.head_received(head, body)
                     return data
         except MalformedAnswer as fault:
-            self.receiver = None
-            self.abort()
-            receiver.connection_failed(fault)
+            self._fail(receiver, fault)
         return b""
+
+    def _fail(self, receiver: Receiver, fault: MalformedAnswer) -> None:
+        self.receiver = None
+        self.abort()
+        receiver.connection_failed(fault)
 
     def _begin(self, head: AnswerHead) -> Body:
         """The body that follows this head."""
@@ -196,21 +199,8 @@ class UpstreamConnection(ResponseHandler):
             self.force_close()
         self.chunked = head.chunked
         if head.body_bytes is not None:
-            self._counted = CountedBody(self, head.body_bytes)
-            return self._counted
-        self._received_last = b"\r\n"
-        super().data_received(CHUNKED_HEAD if head.chunked else UNTIL_CLOSE_HEAD)
-        (_, body), _ = self._buffer.popleft()
-        self._parsed = body
-        return body
-
-    def _parse(self, body: Body, data: bytes) -> None:
-        """Gives the parser the bytes of the body. What comes behind it is not read."""
-        if body.is_eof():
-            self.force_close()
-        else:
-            self._received_last = latest(self._received_last, data)
-            super().data_received(data)
+            return CountedBody(self, head.body_bytes)
+        return ChunkedBody(self) if head.chunked else Body(self)
 
     def eof_received(self) -> None:
         """The peer ends its side, and the connection must not be used any more.
@@ -241,18 +231,19 @@ class UpstreamConnection(ResponseHandler):
             self.closed_s = monotonic()
         receiver, self.receiver = self.receiver, None
         super().connection_lost(exc)
+        self._flow = None
+        if self._body is not None and exc is None:
+            self._body.closed()
         if receiver is not None:
             receiver.connection_failed(exc)
 
     def pause_reading(self) -> None:
-        # Not the parser: it holds no more than one read, and cannot pause without a body.
+        # Not aiohttp's parser, which reads nothing here.
         if not self._reading_paused:
             self._reading_paused = True
             self._pause_transport_reading()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        # aiohttp calls this on every read of a chunk, whether paused or not; each call would parse
-        # b"" and enter data_received again.
         if self._reading_paused:
             super().resume_reading(resume_parser=False)
 
@@ -261,8 +252,7 @@ class UpstreamConnection(ResponseHandler):
         assert self.transport is not None
         receiver = self.receiver
         assert receiver is not None
-        self._awaits_head = True
-        self._counted = self._parsed = None
+        self._body = None
         self.transport.write(data)
         if not self._paused:
             receiver.request_sent()

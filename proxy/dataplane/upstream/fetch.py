@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
-from aiohttp.client_exceptions import ClientError
-from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.core.http.headers import first, first_text
 from proxy.core.http.masking import Watch
@@ -50,7 +48,7 @@ class Fetch:
     async def run(self, request: bytes) -> Fetched:
         """Sends head and body in one write.
 
-        Raises ClientError, HttpProcessingError or OSError if no whole answer comes.
+        Raises OSError if no whole answer comes.
         """
         self._connection.serve(self)
         self._connection.send(request)
@@ -80,11 +78,7 @@ class Fetch:
     def body_received(self) -> None:
         if self._body is None or self._head is None or self._answer.done():
             return
-        try:
-            part = self._body.read_nowait()
-        except (ClientError, HttpProcessingError, OSError) as error:
-            self._answer.set_exception(error)
-            return
+        part = self._body.read_nowait()
         self._parts.append(part)
         self._size += len(part)
         if self._size > ANSWER_BYTES_MAX:

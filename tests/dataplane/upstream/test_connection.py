@@ -174,6 +174,6 @@ async def test_the_parser_reads_bodies_alone_and_one_reader_the_heads() -> None:
         one = Collected(connection)
         connection.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await one.over.wait()
-        assert one.data == b"{}" and connection.chunked and not connection.had_trailer
+        assert one.data == b"{}" and connection.chunked
         pool.discard(connection)
         await pool.aclose()

@@ -1,0 +1,93 @@
+"""The short way of a stream's chunks: those that are like the last one but for their text.
+
+Whatever a relay has to ask of a chunk was asked of the last one that it looked at, and how much
+more text may come until an answer changes: until the journal needs a mark, a limit a larger hold.
+So nothing of it is asked again before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from proxy.core.dialects.run import Run
+from proxy.dataplane.connection import Connection
+from proxy.dataplane.hold import Hold
+from proxy.dataplane.progress import Progress
+from proxy.dataplane.response import RelayedResponse
+from proxy.dataplane.upstream.connection import UpstreamConnection
+
+_ROOM_BYTES_MIN: Final = 16  # of text; with less, the next chunk is looked at all the same
+
+
+class Flow:
+    """Passes such chunks on. It is made behind a chunk that was looked at, and dropped before the
+    next one is."""
+
+    __slots__ = ("_chunk_bytes_max", "_client", "_pause", "_progress", "_room_bytes", "_run")
+
+    def __init__(
+        self,
+        run: Run,
+        client: Connection,
+        progress: Progress,
+        pause: Callable[[], None],
+        *,
+        room_bytes: int,
+        unsearched_bytes: int,
+    ) -> None:
+        self._run = run
+        self._client = client
+        self._progress = progress
+        self._pause = pause  # the upstream, while the client reads slower
+        self._room_bytes = room_bytes + run.around_bytes
+        self._chunk_bytes_max = unsearched_bytes + run.around_bytes
+
+    def pass_on(self, chunk: bytes) -> bool:
+        """Passes this chunk on. False: it was not read, and has to be looked at."""
+        size = len(chunk)
+        if size > self._chunk_bytes_max or size > self._room_bytes:
+            return False
+        text_bytes = self._run.take(chunk)
+        if text_bytes is None:
+            return False
+        self._room_bytes -= text_bytes
+        self._progress.passed(size)
+        client = self._client
+        client.write(b"%x\r\n%b\r\n" % (size, chunk))
+        if client.paused:
+            self._pause()
+        return True
+
+
+def open_flow(
+    connection: UpstreamConnection,
+    client: Connection,
+    answer: RelayedResponse,
+    progress: Progress,
+    hold: Hold,
+) -> None:
+    """Lets what the upstream sends next take the short way, if there is one."""
+    meter = progress.meter
+    unsearched_bytes = answer.unsearched_bytes
+    run = None if meter is None else meter.run
+    if meter is None or run is None or unsearched_bytes == 0 or client.paused:
+        connection.flow(None)
+        return
+    meter.take_over()
+    tokens, held_tokens = progress.marked_tokens, hold.until_tokens
+    if held_tokens is not None and held_tokens < tokens:
+        tokens = held_tokens
+    room_bytes = meter.room_bytes(tokens)
+    if room_bytes < _ROOM_BYTES_MIN:
+        connection.flow(None)
+        return
+    flow = Flow(
+        run,
+        client,
+        progress,
+        connection.pause_reading,
+        room_bytes=room_bytes,
+        unsearched_bytes=unsearched_bytes,
+    )
+    connection.flow(flow.pass_on)

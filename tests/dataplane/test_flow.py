@@ -1,0 +1,223 @@
+"""The short way of a stream's chunks, seen from outside: it is taken, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.core.dialects.openai_chat.meter import ChatMeter
+from proxy.dataplane.exchange import Exchange
+from proxy.dataplane.progress import MARK_STEP_TOKENS
+from proxy.journal.writer import Journal
+from tests.support.raw import RawClient, Visit, raw_upstream
+from tests.support.running import Running, config, running
+from tests.support.waiting import until
+
+ASK = b'{"model":"m-1","stream":true,"messages":[]}'
+SECRET = "sk-upstream-" + "0123456789" * 5
+USAGE = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":999}}\n\n'
+DONE = b"data: [DONE]\n\n"
+WORDS = [" word" * 4, " another" * 3, " and" * 6, ".", " 好" * 5, " so" * 7]
+
+
+def text(content: str, **fields: object) -> bytes:
+    choice = {"index": 0, "delta": {"content": content}, "finish_reason": None}
+    whole = {"id": "c", "model": "m-1", "choices": [choice], **fields}
+    return b"data: " + json.dumps(whole, ensure_ascii=False).encode() + b"\n\n"
+
+
+def long(count: int, **fields: object) -> list[bytes]:
+    return [text(WORDS[number % len(WORDS)], **fields) for number in range(count)]
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """The chunks that a meter has read itself."""
+    seen: list[bytes] = []
+    feed = ChatMeter.feed
+
+    def fed(self: ChatMeter, chunk: bytes) -> None:
+        seen.append(chunk)
+        feed(self, chunk)
+
+    monkeypatch.setattr(ChatMeter, "feed", fed)
+    yield seen
+
+
+@pytest.fixture
+def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The tokens that each mark of the journal covers."""
+    seen: list[int] = []
+    mark = Journal.mark
+
+    def marked(self: Journal, entry: object) -> None:
+        seen.append(entry.output_tokens)  # type: ignore[attr-defined]
+        mark(self, entry)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Journal, "mark", marked)
+    yield seen
+
+
+async def ask(proxy: Running, body: bytes = ASK) -> RawClient:
+    client = await RawClient.connect(proxy.address)
+    await client.post(body)
+    return client
+
+
+async def relayed(proxy: Running) -> bytes:
+    client = await ask(proxy)
+    answer = await client.answer()
+    await client.aclose()
+    assert answer.whole
+    return answer.body
+
+
+async def one_by_one(visit: Visit, chunks: list[bytes], seen: list[int]) -> None:
+    """Each chunk once the client has the one before: so that each comes in a read of its own."""
+    await visit.stream(end=False)
+    for number, chunk in enumerate(chunks):
+        await until(lambda number=number: seen[0] >= number)
+        await visit.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+    await visit.send(b"0\r\n\r\n")
+
+
+async def received(client: RawClient, seen: list[int]) -> list[bytes]:
+    await client.head()
+    chunks: list[bytes] = []
+    while chunk := await client.chunk():
+        chunks.append(chunk)
+        seen[0] += 1
+    return chunks
+
+
+@pytest.mark.parametrize("fields", [{}, {"usage": None}, {"obfuscation": "xyz"}], ids=str)
+@pytest.mark.parametrize("asked", [False, True], ids=["plain", "asked on the client's behalf"])
+async def test_a_stream_passes_as_it_came_and_few_of_its_chunks_are_looked_at(
+    tmp_path: Path,
+    looked_at: list[bytes],
+    marked: list[int],
+    fields: dict[str, object],
+    asked: bool,
+) -> None:
+    chunks = [*long(250, **fields), USAGE, DONE]
+    seen = [0]
+
+    async def script(visit: Visit) -> None:
+        await one_by_one(visit, chunks if not asked else [*chunks[:-2], USAGE + DONE], seen)
+
+    settings = config("")
+    async with raw_upstream(script) as upstream:
+        mock = {"base_url": upstream.url, "api_key": SECRET}
+        settings["upstreams"] = {"mock": mock | ({"stream_usage": "inject"} if asked else {})}
+        async with running(tmp_path, settings) as proxy:
+            client = await ask(proxy)
+            got = await received(client, seen)
+            await client.aclose()
+            assert b"".join(got) == b"".join(chunks if not asked else [*chunks[:-2], DONE])
+            [row] = await proxy.records(1)
+    assert (row["outcome"], row["source"]) == ("completed", "reported")
+    assert (row["input_tokens"], row["output_tokens"]) == (7, 999)
+    assert row["chunks"] == len(chunks) - asked
+    assert row["bytes_out"] == sum(map(len, chunks))
+    assert len(looked_at) < 20
+    assert marked[:2] == [MARK_STEP_TOKENS, 2 * MARK_STEP_TOKENS]
+
+
+async def test_a_key_in_a_text_is_hidden_however_many_texts_were_none(
+    tmp_path: Path, looked_at: list[bytes]
+) -> None:
+    before, behind = long(60), long(20)
+    chunks = [*before, text(f" the key is {SECRET}"), *behind]
+    seen = [0]
+
+    async def script(visit: Visit) -> None:
+        await one_by_one(visit, chunks, seen)
+
+    async with raw_upstream(script) as upstream:
+        upstreams = {"mock": {"base_url": upstream.url, "api_key": SECRET}}
+        async with running(tmp_path, config("", upstreams=upstreams)) as proxy:
+            client = await ask(proxy)
+            got = await received(client, seen)
+            await client.aclose()
+    assert b"".join(got) == b"".join(chunks).replace(SECRET.encode(), b"*" * len(SECRET))
+    assert len(looked_at) < 60
+
+
+async def test_a_limit_ends_a_stream_on_the_short_way_as_on_any(tmp_path: Path) -> None:
+    seen = [0]
+
+    async def script(visit: Visit) -> None:
+        await one_by_one(visit, long(500), seen)
+
+    async with raw_upstream(script) as upstream:
+        limits = [{"limit": "1500 tokens/day", "enforce": "cut"}]
+        keys = {"alice": {"team": "research", "secret": "sk-test", "limits": limits}}
+        async with running(tmp_path, config(upstream.url, keys=keys)) as proxy:
+            client = await ask(proxy)
+            got = await received(client, seen)
+            await client.aclose()
+            [row] = await proxy.records(1)
+    assert got[-1].startswith(b'data: {"error"')
+    passed = b"".join(got[:-1])
+    assert passed == b"".join(long(500))[: len(passed)]
+    assert row["outcome"] == "cut"
+    assert 1400 < int(str(row["output_tokens"])) <= 1500
+
+
+async def test_a_client_that_reads_slowly_pauses_the_upstream(tmp_path: Path) -> None:
+    chunks = long(60_000)
+
+    async def script(visit: Visit) -> None:
+        await visit.stream(end=False)
+        for chunk in chunks:
+            await visit.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        await visit.send(b"0\r\n\r\n")
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        client = await ask(proxy)
+        await client.head()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+        def paused() -> bool:
+            for exchange in proxy.server.services.exchanges:
+                assert isinstance(exchange, Exchange)
+                connection = exchange.relay._connection
+                return connection is not None and connection._reading_paused
+            return False
+
+        await until(paused)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        got = b""
+        while part := await client.chunk():
+            got += part
+        assert got == b"".join(chunks)
+        [row] = await proxy.records(1)
+        assert row["bytes_out"] == len(got)
+        await client.aclose()
+
+
+async def test_a_client_that_leaves_on_the_short_way_pays_for_what_was_delivered(
+    tmp_path: Path,
+) -> None:
+    chunks = long(120)
+    seen = [0]
+
+    async def script(visit: Visit) -> None:
+        await one_by_one(visit, chunks, seen)
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        client = await ask(proxy)
+        await client.head()
+        for _ in range(60):
+            await client.chunk()
+            seen[0] += 1
+        seen[0] = 0  # no more comes
+        await client.aclose()
+        [row] = await proxy.records(1)
+    delivered = sum(len(WORDS[number % len(WORDS)].encode()) for number in range(60))
+    assert row["outcome"] == "client_closed"
+    least = -(-delivered // 4)
+    assert least <= int(str(row["output_tokens"])) <= least + 8
