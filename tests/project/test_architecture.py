@@ -6,7 +6,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 LINES_MAX = 400
@@ -38,11 +41,18 @@ MUTABLE = re.compile(
 )
 CHANGES = r"(\[[^\]]*\] *[-+*|/]?=(?!=)|\.(append|add|update|pop|popitem|clear|extend|insert|remove|discard|setdefault|__setitem__)\(| *[-+|]=)"
 
-MODULES = {
-    path.relative_to(ROOT): ast.parse(path.read_text())
-    for path in sorted((ROOT / "proxy").rglob("*.py"))
-}
-CORE = {path: tree for path, tree in MODULES.items() if path.parts[1] == "core"}
+pytestmark = pytest.mark.xdist_group("architecture")  # so that one process parses
+
+
+@cache
+def parsed() -> dict[Path, ast.Module]:
+    """Every module of proxy/, by its path."""
+    paths = sorted((ROOT / "proxy").rglob("*.py"))
+    return {path.relative_to(ROOT): ast.parse(path.read_text()) for path in paths}
+
+
+def core() -> dict[Path, ast.Module]:
+    return {path: tree for path, tree in parsed().items() if path.parts[1] == "core"}
 
 
 def nodes(modules: dict[Path, ast.Module], *types: type[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
@@ -67,7 +77,7 @@ def imported(node: ast.AST) -> list[str]:
 
 
 def test_every_module_has_a_layer():
-    unknown = {path.parts[1].removesuffix(".py") for path in MODULES} - set(RANK) - {"__init__"}
+    unknown = {path.parts[1].removesuffix(".py") for path in parsed()} - set(RANK) - {"__init__"}
     assert not unknown, (
         f"{unknown}: give each a place in LAYERS, above all that import it and below all that it imports"
     )
@@ -75,7 +85,7 @@ def test_every_module_has_a_layer():
 
 def test_imports_go_down_only():
     wrong = []
-    for where, node in nodes(MODULES, ast.Import, ast.ImportFrom):
+    for where, node in nodes(parsed(), ast.Import, ast.ImportFrom):
         importer = Path(where.rpartition(":")[0]).parts[1].removesuffix(".py")
         for name in imported(node):
             package, _, target = name.partition(".")
@@ -98,7 +108,7 @@ def test_a_databases_folder_is_its_own():
     """The ledger is reached through `proxy.ledger` alone, so that another database can stand in."""
     wrong = [
         f"{where} import {name}"
-        for where, node in nodes(MODULES, ast.Import, ast.ImportFrom)
+        for where, node in nodes(parsed(), ast.Import, ast.ImportFrom)
         if not where.startswith("proxy/ledger/sqlite/")
         for name in imported(node)
         if name.startswith("proxy.ledger.sqlite")
@@ -114,7 +124,7 @@ def test_dialects_are_known_by_the_registry_alone():
     )
     outside = {
         path: tree
-        for path, tree in MODULES.items()
+        for path, tree in parsed().items()
         if path.parts[:3] != ("proxy", "core", "dialects")
     }
     wrong = [
@@ -131,13 +141,13 @@ def test_dialects_are_known_by_the_registry_alone():
 def test_the_core_is_pure():
     wrong = [
         f"{where} import {name}"
-        for where, node in nodes(CORE, ast.Import, ast.ImportFrom)
+        for where, node in nodes(core(), ast.Import, ast.ImportFrom)
         for name in imported(node)
         if name.partition(".")[0] in IMPURE
     ]
     attributes = (
         (where, node)
-        for where, node in nodes(CORE, ast.Attribute)
+        for where, node in nodes(core(), ast.Attribute)
         if isinstance(node.value, ast.Name) and node.value.id == "sys"
     )
     wrong += [
@@ -145,11 +155,11 @@ def test_the_core_is_pure():
     ]
     wrong += [
         f"{where} await"
-        for where, _ in nodes(CORE, ast.Await, ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith)
+        for where, _ in nodes(core(), ast.Await, ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith)
     ]
     wrong += [
         f"{where} {node.func.id}()"
-        for where, node in nodes(CORE, ast.Call)
+        for where, node in nodes(core(), ast.Call)
         if isinstance(node.func, ast.Name) and node.func.id in {"open", "print", "input"}
     ]
     assert not wrong, (
@@ -158,7 +168,7 @@ def test_the_core_is_pure():
 
 
 def test_the_core_counts_in_integers():
-    counting = {path: tree for path, tree in CORE.items() if path.name not in NOT_COUNTING}
+    counting = {path: tree for path, tree in core().items() if path.name not in NOT_COUNTING}
     wrong = [
         f"{where} {node.value}"
         for where, node in nodes(counting, ast.Constant)
@@ -181,7 +191,7 @@ def test_the_core_counts_in_integers():
 
 def test_one_class_name_says_one_thing():
     places: dict[str, list[str]] = {}
-    for where, node in nodes(MODULES, ast.ClassDef):
+    for where, node in nodes(parsed(), ast.ClassDef):
         places.setdefault(node.name, []).append(where)
     twice = {name: where for name, where in places.items() if len(where) > 1}
     assert not twice, f"{twice}: a name that stands for two things; give one of them another"
@@ -190,14 +200,14 @@ def test_one_class_name_says_one_thing():
 def test_files_and_functions_stay_small():
     sizes = {
         str(path.relative_to("proxy")): len((ROOT / path).read_text().splitlines())
-        for path in MODULES
+        for path in parsed()
     }
     long = {path for path, lines in sizes.items() if lines > LINES_MAX}
     wrong = [f"{path} {sizes[path]} lines" for path in sorted(long)]
     assert not wrong, (
         f"{wrong}: more than {LINES_MAX}; one file is one noun, so find the second one"
     )
-    functions = nodes(MODULES, ast.FunctionDef, ast.AsyncFunctionDef)
+    functions = nodes(parsed(), ast.FunctionDef, ast.AsyncFunctionDef)
     wrong = [
         f"{where} {node.name} {lines} lines"
         for where, node in functions
@@ -209,12 +219,12 @@ def test_files_and_functions_stay_small():
 
 
 def test_every_module_says_what_it_is_for():
-    wrong = [str(path) for path, tree in MODULES.items() if not ast.get_docstring(tree)]
+    wrong = [str(path) for path, tree in parsed().items() if not ast.get_docstring(tree)]
     assert not wrong, f"{wrong}: begin with a docstring that says what the module is for"
 
 
 def test_imports_stand_at_the_top_and_names_are_not_rebound():
-    functions = nodes(MODULES, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    functions = nodes(parsed(), ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
     wrong = [
         f"{where} {imported(inner)}"
         for where, function in functions
@@ -224,7 +234,7 @@ def test_imports_stand_at_the_top_and_names_are_not_rebound():
     assert not wrong, (
         f"{wrong}: import at the top of the file; if that makes a cycle, the shared part belongs further down"
     )
-    wrong = [where for where, _ in nodes(MODULES, ast.Global)]
+    wrong = [where for where, _ in nodes(parsed(), ast.Global)]
     assert not wrong, (
         f"{wrong}: no `global`; keep the state in an object that server.py makes and passes"
     )
@@ -232,7 +242,7 @@ def test_imports_stand_at_the_top_and_names_are_not_rebound():
 
 def test_modules_hold_no_state_and_importing_does_nothing():
     state, effects = [], []
-    for path, tree in MODULES.items():
+    for path, tree in parsed().items():
         code = ast.unparse(tree)
         for node in tree.body:
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
@@ -288,7 +298,7 @@ def test_no_test_is_judged_by_the_clock():
 def test_every_module_has_a_test_file():
     """At the mirrored place: proxy/quota/memory/rate.py has tests/quota/memory/test_rate.py."""
     wrong = []
-    for path, tree in MODULES.items():
+    for path, tree in parsed().items():
         # Declarations alone need no test, and __init__ and __main__ only gather what others do.
         does_something = any(
             isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(tree)

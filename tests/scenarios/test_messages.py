@@ -177,6 +177,7 @@ async def test_leaving_behind_any_event_is_charged_for_what_came(tmp_path: Path)
                 assert row["output_tokens"] == max(-(-text // 4), stated)
 
 
+@pytest.mark.xdist_group("anthropic SDK")
 async def test_the_official_client_gets_the_same_with_and_without_the_proxy(tmp_path: Path) -> None:
     anthropic = pytest.importorskip("anthropic", reason="the official SDK is not installed")
 

@@ -26,6 +26,7 @@ SEEN = [
 ]
 
 
+@pytest.mark.xdist_group("anthropic SDK")
 @pytest.mark.parametrize("asked", SEEN)
 def test_the_official_client_reads_the_same_streamed_and_whole(asked: dict[str, object]) -> None:
     anthropic = pytest.importorskip("anthropic", reason="the official SDK is not installed")

@@ -4,6 +4,8 @@ errors to it."""
 from __future__ import annotations
 
 import json
+from types import ModuleType
+from typing import Any
 
 import httpx2
 import pytest
@@ -28,7 +30,8 @@ from tests.core.dialects.anthropic_messages.answers import (
     thought,
 )
 
-anthropic = pytest.importorskip("anthropic", reason="the official SDK is not installed")
+# The SDK takes seconds to import: at the first test, and in one process.
+pytestmark = pytest.mark.xdist_group("anthropic SDK")
 LAST = end(usage={"output_tokens": 50})
 STREAMS = [
     [start(), PING, *said(T), LAST, OVER],
@@ -39,22 +42,29 @@ STREAMS = [
 ]
 
 
-def client(status: int, body: bytes, kind: str = "text/event-stream") -> anthropic.Anthropic:
+@pytest.fixture
+def anthropic() -> ModuleType:
+    return pytest.importorskip("anthropic", reason="the official SDK is not installed")
+
+
+def client(sdk: ModuleType, status: int, body: bytes, kind: str = "text/event-stream") -> Any:
     def answer(_: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(status, headers={"content-type": kind}, content=body)
 
     http = httpx2.Client(transport=httpx2.MockTransport(answer))
-    return anthropic.Anthropic(api_key="k", base_url="http://x.test", http_client=http, max_retries=0)  # fmt: skip
+    return sdk.Anthropic(api_key="k", base_url="http://x.test", http_client=http, max_retries=0)  # fmt: skip
 
 
 @pytest.mark.parametrize("events", STREAMS)
-def test_the_text_is_what_the_official_client_assembles(events: list[dict[str, object]]) -> None:
+def test_the_text_is_what_the_official_client_assembles(
+    anthropic: ModuleType, events: list[dict[str, object]]
+) -> None:
     body = sse(*events)
     meter = MessageMeter(stream=True)
     meter.feed(body)
     meter.end()
     asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
-    with client(200, body).messages.stream(**asked) as stream:
+    with client(anthropic, 200, body).messages.stream(**asked) as stream:
         whole = stream.get_final_message()
     texts = [getattr(one, "text", None) or getattr(one, "thinking", None) or "" for one in whole.content]  # fmt: skip
     calls = [one for one in whole.content if one.type == "tool_use"]
@@ -66,19 +76,19 @@ def test_the_text_is_what_the_official_client_assembles(events: list[dict[str, o
     assert meter.usage is not None and whole.usage.output_tokens == meter.usage.output_tokens == 50
 
 
-def test_an_error_in_a_stream_is_raised_with_its_words() -> None:
+def test_an_error_in_a_stream_is_raised_with_its_words(anthropic: ModuleType) -> None:
     error = ProxyError(429, "insufficient_quota", "insufficient_quota", "The budget is used up.")
     body = sse(start(), *said(T)[:-1]) + error_event(error, MessageMeter(stream=True))
     asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
     with (
         pytest.raises(anthropic.APIStatusError, match="The budget is used up"),
-        client(200, body).messages.stream(**asked) as stream,
+        client(anthropic, 200, body).messages.stream(**asked) as stream,
     ):
         stream.until_done()
 
 
-def test_an_error_as_an_answer_is_raised_as_its_class() -> None:
+def test_an_error_as_an_answer_is_raised_as_its_class(anthropic: ModuleType) -> None:
     body = error_body(ProxyError(401, "invalid_request_error", "invalid_api_key", "No."))
     with pytest.raises(anthropic.AuthenticationError) as raised:
-        client(401, body, "application/json").models.list()
+        client(anthropic, 401, body, "application/json").models.list()
     assert raised.value.body["error"]["details"]["error_code"] == "invalid_api_key"
