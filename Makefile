@@ -97,7 +97,7 @@ check: $(DEV) ## layout, lint, types, architecture, docs
 	$(PYTEST) -q tests/project
 
 campaign: $(DEV) $(NODE) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) $(GUIDED) $(SERVERS) ## the promises at full figures, hours
-	$(PYTEST) -n $(JOBS) --dist loadgroup -m campaign $(ARGS)
+	EXAMPLES=all $(PYTEST) -n $(JOBS) --dist loadgroup -m "campaign or hypothesis" $(ARGS)
 
 bench: $(DEV) ## beside a bare aiohttp proxy and nginx, ten minutes; ARGS="--also 'name=command {port} {upstream}'"
 	$(BIN)/python -m tests.bench.run $(ARGS)

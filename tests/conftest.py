@@ -7,12 +7,14 @@ import gc
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.effort import examples
 from tests.support.waiting import GUARD_S
 
 # `too_slow` is a verdict by the clock, too. A test that suppresses another check names this one
 # again.
 settings.register_profile(
     "tollkeeper",
+    max_examples=examples(100),
     deadline=None,
     derandomize=True,
     database=None,

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, records
+from tests.support.effort import examples
 
 SUMMED = (
     "input_tokens",
@@ -81,7 +82,7 @@ def used(call: Call, *words: str) -> dict[tuple[str, str], dict[str, int | None]
 
 
 @settings(
-    max_examples=15,
+    max_examples=examples(15),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())

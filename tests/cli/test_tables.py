@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.cli.tables import Column, cells, lines, print_table, printable
+from tests.support.effort import examples
 
 COLUMNS = (
     Column("team"),
@@ -143,7 +144,7 @@ def test_width_is_what_a_terminal_gives_a_text(text: str, width: int) -> None:
     assert cells(text) == width
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(150), deadline=None, derandomize=True)
 @given(
     rows=st.lists(st.tuples(CELL, CELL, CELL, CELL), min_size=1, max_size=4),
     width=st.none() | st.integers(1, 60),

@@ -24,6 +24,7 @@ from proxy.config.settings import (
 from proxy.core.pricing.amounts import Counts
 from proxy.core.pricing.book import PriceBook
 from proxy.core.pricing.terms import DatedRate, shortest, steps
+from tests.support.effort import examples
 
 ZONE = "America/Havana"  # where clocks change at midnight
 FIRST = datetime(2026, 10, 28)
@@ -86,7 +87,7 @@ def holding(by_day: dict[str | None, str], at: datetime) -> Fraction | None:
     return None if found is None else Fraction(found)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     dated(_SHARE),
     dated(_SHARE),

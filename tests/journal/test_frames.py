@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.journal import frames
+from tests.support.effort import examples
 
 KINDS = st.sampled_from(sorted(frames.KINDS))
 PAYLOADS = st.one_of(
@@ -38,7 +39,7 @@ def test_what_was_encoded_is_found_before_unused_zeros(
     ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(ENTRIES.filter(bool), st.data())
 def test_damage_costs_only_the_frames_it_touches(
     entries: list[tuple[int, bytes]], data: st.DataObject

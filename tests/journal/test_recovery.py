@@ -16,6 +16,7 @@ from proxy.journal import frames as f
 from proxy.journal.codec import decode_mark, id_of
 from proxy.journal.segments import list_segments
 from tests.journal.builders import SMALL, all_closes, marked, opened, record, running, voided
+from tests.support.effort import examples
 
 STEPS = st.lists(
     st.tuples(st.sampled_from("oooommcccv"), st.integers(0, 10**6)), min_size=1, max_size=60
@@ -74,7 +75,7 @@ def read(directory: Path) -> tuple[dict[str, list[int]], list[str]]:
     }, [c.id for _, c in all_closes(directory, 10**9)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(STEPS)
 def test_what_was_written_is_what_is_found(steps: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as root:
@@ -83,7 +84,7 @@ def test_what_was_written_is_what_is_found(steps: list[tuple[str, int]]) -> None
         assert recover(Path(root, "w0")).skipped_bytes == 0
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(STEPS, st.data())
 def test_all_entries_outside_a_destroyed_range_count(
     steps: list[tuple[str, int]], data: st.DataObject

@@ -18,8 +18,9 @@ from proxy.dataplane.counting.calibration import Calibration
 from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.counting.exchange_count import ExchangeCount
 from proxy.dataplane.counting.vocabulary import Vocabularies
+from tests.support.effort import examples
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=150)
+FIXED = settings(derandomize=True, deadline=None, max_examples=examples(150))
 COUNTER = TokenCounter(Vocabularies(Path("none")), Calibration())
 PNG = (
     "data:image/png;base64,"

@@ -21,6 +21,7 @@ from proxy.ledger import Batch
 from proxy.ledger.reading import Row, Stretch
 from proxy.ledger.sqlite.reader import SqliteReader
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book
+from tests.support.effort import examples
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 PRICED: dict[str, Any] = {"cost_nano": 1_500_000, "charge_nano": -20_000_000_000, "currency": "USD"}
@@ -191,7 +192,7 @@ def test_numbers_below_zero_stay_numbers(tmp_path: Path) -> None:
     assert (row["cost"], row["cost_nano"], row["output_tokens"]) == ("-0.000000005", "-5", "-3")
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.text(st.sampled_from("=+-@;,|\"' \t\r\nax＝"), max_size=8))
 def test_in_no_common_separator_is_a_cell_a_formula(text: str) -> None:
     changed: list[Any] = [0 if name != "model_requested" else text for name in canonical.COLUMNS]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from proxy.core.dialects.assembly import Assembly
 from proxy.core.dialects.texts import Texts
+from tests.support.effort import examples
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=150)
+FIXED = settings(derandomize=True, deadline=None, max_examples=examples(150))
 WORDS = st.sampled_from(
     ["the", " tide", " came", " in", "ha", "a", "\n", " ", "好", "😀", "150", "0", "-", "--"]
 )

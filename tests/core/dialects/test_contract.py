@@ -20,10 +20,11 @@ from proxy.core.limits.language import parse
 from proxy.core.limits.limit import Scope, limit_of
 from proxy.core.limits.state import LimitState
 from proxy.core.steering import STEERING_FIELDS
+from tests.support.effort import examples
 from tests.support.toy_wire.dialect import TOY
 
 every = pytest.mark.parametrize("dialect", (*DIALECTS, TOY), ids=lambda dialect: dialect.name)
-FIXED = settings(max_examples=150, derandomize=True)
+FIXED = settings(max_examples=examples(150), derandomize=True)
 ERROR = ProxyError(429, "tokens", "rate_limit_exceeded", 'Line\nbreak, "quotes", 模型.')
 FIGURES = [name for name, value in vars(Meter).items() if isinstance(value, property)]
 # of JSON and event streams, so that generated bodies come near to what is read

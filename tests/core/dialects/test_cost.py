@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.core.dialects.cost import stated_cost_nano
 from proxy.core.dialects.openai_chat.shapes import read_answer, stated_in
+from tests.support.effort import examples
 
 # as it stands in the answer -> nano
 COSTS = """
@@ -71,7 +72,7 @@ def test_none_is_stated(usage: bytes) -> None:
     assert stated_cost_nano(msgspec.Raw(usage)) is None
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.from_regex(r"\A(0|[1-9][0-9]{0,6})(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?\Z"))
 @example("0.10000000050000000000000000000000000000000000")
 def test_rounding_is_half_up_and_once(text: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.core.dialects.stated import Stated, read_stated
 from proxy.core.usage import Usage
+from tests.support.effort import examples
 
 OPENAI = {
     "prompt_tokens": 100, "completion_tokens": 30, "total_tokens": 130,
@@ -211,7 +212,7 @@ def test_the_numbers_kept_for_audits_are_those_of_all_objects() -> None:
 
 COUNTS = st.none() | st.integers(0, 6)
 STATED = st.builds(Stated, *[COUNTS] * 2, st.none() | st.integers(1, 12), *[COUNTS] * 6)
-FIXED = settings(max_examples=200)
+FIXED = settings(max_examples=examples(200))
 
 
 @FIXED

@@ -15,8 +15,9 @@ from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.dialects.texts import Texts
 from proxy.core.tokens.text import CALL_CHARS_MAX, EXACT_CHARS_MAX
 from tests.support.corpora import SENTENCES, count
+from tests.support.effort import examples
 
-FIXED = settings(max_examples=200)
+FIXED = settings(max_examples=examples(200))
 PIECE = st.text(max_size=8) | st.sampled_from(
     ["\n\n", '"', "\\", "好", "😀", " the", "é", "\u2028", '","content":"']
 )

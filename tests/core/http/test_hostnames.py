@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.http.hostnames import bare, is_ours
+from tests.support.effort import examples
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_a_star_is_any_name() -> None:
     assert not is_ours("", ["*"])
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=examples(200), deadline=None, derandomize=True)
 @given(st.text(st.sampled_from("a1.:[]-_@ \\%"), max_size=10))
 def test_no_text_is_too_strange_to_be_judged(host: str) -> None:
     assert is_ours(host, []) in (True, False)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.http.sse import SSEParser, ends_at
+from tests.support.effort import examples
 
-FIXED = settings(max_examples=300)
+FIXED = settings(max_examples=examples(300))
 BIG = 1 << 20
 
 

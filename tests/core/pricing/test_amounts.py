@@ -28,6 +28,7 @@ from proxy.core.pricing.amounts import (
     value,
 )
 from proxy.core.usage import Usage
+from tests.support.effort import examples
 
 PARENT = {
     "cached": "input",
@@ -184,7 +185,7 @@ def check_additivity_and_monotony(decimals, discount, counts, more):
 
 
 @given(RATES, SHARES, DECIMALS, SHARES, COUNTS, IMAGES, st.booleans(), COUNTS)
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 def test_each_token_is_priced_once_and_exactly(
     decimals, discount, fx, markup, counts, images, answered, more
 ):

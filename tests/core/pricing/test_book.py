@@ -20,6 +20,7 @@ from proxy.core.pricing.amounts import Counts, Priced
 from proxy.core.pricing.book import PLANS_MAX, PriceBook
 from proxy.core.pricing.pricelist import PriceRow
 from proxy.core.usage import Outcome, Source, UsageRecord
+from tests.support.effort import examples
 
 NOON_MS = 1_793_500_000_000  # in November 2026
 UPSTREAM = UpstreamSettings(base_url="http://h")
@@ -384,7 +385,7 @@ ROWS = st.lists(
     st.integers(0, 50),
     st.integers(0, 50),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_no_answer_within_its_tokens_is_charged_more_than_the_bound(
     rows, input_max, output_max, input_tokens, output_tokens, tier, cached, reasoning
 ):

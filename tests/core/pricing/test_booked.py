@@ -31,6 +31,7 @@ from proxy.core.pricing.pricelist import PriceRow
 from proxy.core.records.repricing import reprice, standing
 from proxy.core.usage import UsageRecord
 from tests.ledger.samples import make_record
+from tests.support.effort import examples
 
 FIRST = datetime(2026, 11, 1)
 NOON_MS = int(FIRST.replace(hour=12).timestamp()) * 1000
@@ -339,7 +340,7 @@ def half_up(amount: Fraction) -> int:
     return (2 * amount.numerator + amount.denominator) // (2 * amount.denominator)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(_SAID, min_size=2, max_size=5), st.integers(0, 4))
 def test_the_money_is_what_a_person_would_work_out(configs: list[Said], days: int) -> None:
     """A price says what it says for the day; a share or rate of exchange only if it has a date.

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.pricing.pricelist import PriceList, PriceRow, clash, is_literal
+from tests.support.effort import examples
 
 DAY_MS = 86_400_000
 
@@ -131,7 +132,7 @@ def test_no_row_applies(rows, asked):
     assert chosen(rows, **asked) is None
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.text("ab[]!*?-", max_size=7), st.text("ab[]!-", max_size=5))
 def test_a_glob_means_what_routes_mean_by_it(glob, name):
     assert (chosen([row(glob)], requested=name) is not None) == (

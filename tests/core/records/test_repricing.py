@@ -14,6 +14,7 @@ from proxy.core.records.corrections import late_close
 from proxy.core.records.repricing import Verdict, reprice, standing
 from proxy.core.usage import Outcome, UsageRecord
 from tests.ledger.samples import START_MS, make_id, make_record
+from tests.support.effort import examples
 
 BOOKED = make_record(
     0,
@@ -240,7 +241,7 @@ def test_a_record_without_corrections_stands_as_it_is() -> None:
     assert standing(BOOKED, []) is BOOKED
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.data())
 def test_whatever_came_before_the_sum_is_what_the_prices_say(data: st.DataObject) -> None:
     amount = st.none() | st.integers(0, 10**12)

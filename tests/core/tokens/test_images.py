@@ -21,8 +21,9 @@ from proxy.core.tokens.images import (
     image_rule,
     image_tokens,
 )
+from tests.support.effort import examples
 
-FIXED = settings(max_examples=300)
+FIXED = settings(max_examples=examples(300))
 
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII5B", 13, b"IHDR", 640, 480, 8, 2, 0, 0, 0)
 GIF = b"GIF89a" + struct.pack("<HH", 640, 480) + b"\x80\x00\x00"

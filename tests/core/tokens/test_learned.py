@@ -15,8 +15,9 @@ from proxy.core.tokens.learned import (
     Ratio,
     TextCount,
 )
+from tests.support.effort import examples
 
-FIXED = settings(max_examples=50)
+FIXED = settings(max_examples=examples(50))
 
 
 def taught(*answers: tuple[int, int, TextCount | None]) -> Direction:

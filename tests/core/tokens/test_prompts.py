@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from proxy.core.tokens.images import image_rule
 from proxy.core.tokens.prompts import Prompt, count_input, count_prompt
 from tests.support.corpora import count
+from tests.support.effort import examples
 
-FIXED = settings(max_examples=300)
+FIXED = settings(max_examples=examples(300))
 
 # The example of OpenAI's cookbook, "How to count tokens with tiktoken", with what its API counted
 # for it.

@@ -17,6 +17,7 @@ from proxy.core.tokens.sampling import (
     unescaped,
     windows,
 )
+from tests.support.effort import examples
 
 LARGE = WINDOWS * WINDOW_BYTES
 
@@ -26,7 +27,7 @@ LARGE = WINDOWS * WINDOW_BYTES
     cuts=st.lists(st.integers(0, 8 * LARGE), max_size=6),
     seed=st.integers(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_each_stretch_has_its_window_and_what_is_skipped_has_none(
     size: int, cuts: list[int], seed: int
 ) -> None:

@@ -19,8 +19,9 @@ from proxy.core.tokens.text import (
     last_seam,
 )
 from tests.support.corpora import ENCODINGS, SENTENCES, corpora, count
+from tests.support.effort import examples
 
-FIXED = settings(max_examples=300)
+FIXED = settings(max_examples=examples(300))
 CORPORA = corpora(40_000)
 SNIPPETS = [word for sentence in SENTENCES for word in sentence.split(" ")] + [
     " ", "  ", "\t", "\n", "\r\n", "\n\n", " \n", "\u00a0", "\u3000", "\u200b", "\u2028", "\x1c", "\x85", "'", "'s", "'S", "’s", "'ll", "1", "12", "123", "²", "Ⅷ", "٣", "一", "\u0301",

@@ -32,6 +32,7 @@ from proxy.ledger.sqlite.schema import MIGRATIONS
 from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, SUMS, WIDE
 from proxy.ledger.sqlite.usage import UsageRow
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, rows
+from tests.support.effort import examples
 
 DAY_MS = 86_400_000
 TOKENS = (
@@ -195,7 +196,7 @@ def live(data: st.DataObject, life: Life) -> None:
             )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.data())
 def test_whatever_was_priced_when_a_line_has_its_requests_tokens_and_money(
     data: st.DataObject,

@@ -22,6 +22,7 @@ from proxy.ledger import Batch, LedgerError, Reader, connect_reader
 from proxy.ledger.reading import ALL_SUMS
 from proxy.ledger.sqlite.sums import BUCKET_MS, SUMS
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, records, rows
+from tests.support.effort import examples
 
 QUARTER_MS = START_MS // BUCKET_MS * BUCKET_MS
 KINDS: dict[str, Callable[[UsageRecord, ZoneInfo], str | None]] = {
@@ -102,7 +103,7 @@ def by_hand(
     }
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.data())
 def test_records_rollups_and_usage_say_the_same(data: st.DataObject) -> None:
     booked = [data.draw(records(n)) for n in range(data.draw(st.integers(1, 12)))]

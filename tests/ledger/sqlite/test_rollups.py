@@ -17,6 +17,7 @@ from proxy.ledger.sqlite.rollups import GRACE_MS
 from proxy.ledger.sqlite.schema import MIGRATIONS, migrate
 from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, MONEY, SUMS, WIDE
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, records, rows
+from tests.support.effort import examples
 
 DAY_MS = 86_400_000
 NEXT_MONTH_MS = 1_793_491_200_000 + 30 * DAY_MS  # 2026-12-01T00:00Z
@@ -58,7 +59,7 @@ def connection() -> Any:
     connection.close()
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.data())
 def test_whatever_is_booked_when(data: st.DataObject) -> None:
     """The clock runs on, stands or is set back; records come late, early or twice; some ledgers

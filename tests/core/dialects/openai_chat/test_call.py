@@ -17,8 +17,9 @@ from proxy.core.dialects.openai_chat.pictures import Picture
 from proxy.core.dialects.request_fields import forbid_fields
 from proxy.core.errors import ProxyError
 from proxy.core.steering import STEERING_FIELDS
+from tests.support.effort import examples
 
-FIXED = settings(max_examples=400)
+FIXED = settings(max_examples=examples(400))
 CHAT = "/v1/chat/completions"
 
 

@@ -14,6 +14,7 @@ from proxy.core.dialects.openai_chat import injection
 from proxy.core.dialects.openai_chat.call import read_call
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter, is_usage_event, splice
 from proxy.core.steering import steering_field
+from tests.support.effort import examples
 
 CHAT = "/v1/chat/completions"
 READ = frozenset(
@@ -80,7 +81,7 @@ def test_embeddings_are_never_spliced() -> None:
         max_size=5,
     )
 )
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_a_spliced_body_says_what_it_said_and_asks_for_usage(extra: dict[str, object]) -> None:
     fields = {
         name: value
@@ -281,7 +282,7 @@ def test_a_long_event_in_small_pieces_is_searched_and_copied_once(
         max_size=12,
     )
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_any_bytes_pass_whole_in_any_chunks_but_for_usage_events(parts: list[bytes]) -> None:
     stream = b"".join(parts)
     whole, pieces = UsageEventFilter(1 << 20), UsageEventFilter(1 << 20)

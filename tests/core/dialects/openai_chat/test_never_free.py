@@ -15,8 +15,9 @@ from proxy.core.pricing.amounts import NoPrices
 from proxy.core.records.ending import Ending, How
 from proxy.core.records.settlement import settle
 from proxy.core.usage import Outcome, UsageRecord
+from tests.support.effort import examples
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=80)
+FIXED = settings(derandomize=True, deadline=None, max_examples=examples(80))
 OPENED = Opened(
     id="id",
     started_at_ms=1_000,

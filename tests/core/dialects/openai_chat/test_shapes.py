@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat.shapes import is_error, read_answer, stated_in
 from proxy.core.dialects.openai_chat.substance import has_data, holds_answer
+from tests.support.effort import examples
 
 # Where it stands -> the input; of several objects the last number counts.
 PLACES = [
@@ -102,7 +103,7 @@ FIELDS = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.recursive(
         JSON, lambda inner: st.dictionaries(FIELDS, inner, max_size=4) | st.lists(inner, max_size=2)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from proxy.core.dialects.json_text import plain
 from proxy.core.dialects.openai_chat.text import Shape, strings_in
+from tests.support.effort import examples
 
-FIXED = settings(max_examples=300)
+FIXED = settings(max_examples=examples(300))
 TEXT = st.text(max_size=12) | st.sampled_from(
     [
         '"content":"x"',

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat.written import TooMuch, finish_of, read_choices, texts_of
+from tests.support.effort import examples
 
-FIXED = settings(derandomize=True, deadline=None, max_examples=200)
+FIXED = settings(derandomize=True, deadline=None, max_examples=examples(200))
 TEXT = st.text(max_size=12) | st.sampled_from(
     [
         '"content":"x"',

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxy.core.dialects.openai_responses.alike import AlikePieces
 from proxy.core.dialects.openai_responses.meter import ResponseMeter
 from tests.core.dialects.openai_responses.answers import USAGE, Event, life, sse
+from tests.support.effort import examples
 
 TEXTS = st.text(max_size=12) | st.sampled_from(
     ['","delta":"x', '"', "\\", "好 😀", "\n\n", "\r", "\u2028", '"obfuscation":"', "}", "[DONE]"]
@@ -52,7 +53,7 @@ def test_no_shape_is_made_of_what_is_not_plain(chunk: bytes) -> None:
     assert AlikePieces.of(chunk, (0, "text", 0)) is None
 
 
-@settings(derandomize=True, max_examples=200)
+@settings(derandomize=True, max_examples=examples(200))
 @given(
     st.lists(
         st.tuples(TEXTS, st.integers(0, 10**6), st.none() | TEXTS, st.integers(0, 1)), max_size=12

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from proxy.core.dialects.openai_responses.delivered import DeliveredParts
 from proxy.core.dialects.openai_responses.items import Written
 from proxy.core.dialects.texts import Texts
+from tests.support.effort import examples
 
 TEXT = (0, "text", 0)
 
@@ -60,7 +61,7 @@ def test_more_parts_than_are_told_apart_count_as_one() -> None:
     assert delivered.text_bytes == 5000
 
 
-@settings(derandomize=True, max_examples=150)
+@settings(derandomize=True, max_examples=examples(150))
 @given(
     st.lists(
         st.tuples(

@@ -31,9 +31,10 @@ from tests.core.dialects.openai_responses.answers import (
     said,
     sse,
 )
+from tests.support.effort import examples
 
 EACH = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-FIXED = settings(derandomize=True, deadline=None, max_examples=200)
+FIXED = settings(derandomize=True, deadline=None, max_examples=examples(200))
 
 
 def fed(chunks: Iterable[bytes], *, stream: bool = True, **form: object) -> ResponseMeter:
