@@ -191,16 +191,14 @@ class Connection(RequestHandler):
             self.closing = True  # see CHUNKED_END
         if request.origin is not None:
             headers = answer_fields(request.origin, headers)
-        parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
-        for name, value in headers:
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(framing)
+        lines = [b"HTTP/1.1 %d %b" % (status, reason)]
+        lines += [b": ".join(field) for field in headers]
+        connection = b""
         if self.closing:
-            parts.append(b"Connection: close\r\n")
+            connection = b"Connection: close\r\n"
         elif request.http10:
-            parts.append(b"Connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        return b"".join(parts)
+            connection = b"Connection: keep-alive\r\n"
+        return b"%b\r\n%b%b\r\n" % (b"\r\n".join(lines), framing, connection)
 
     def answer(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer of our own (or one relayed whole)."""

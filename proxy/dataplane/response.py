@@ -59,27 +59,37 @@ class RelayedResponse:
         strip: UsageFilter | None = None,
     ) -> None:
         self._client = client = request.connection
-        self._chunked = self._until_close = self.ends_with_connection = False
+        self._chunked = self._until_close = False
         self._tail = b""  # the last chunk, which waits for the record
-        coding = head.headers.text(b"content-encoding") or "identity"
-        plain = coding == "identity" or coding_name(coding) == "identity"
-        self._mask = Mask(upstream.masking) if plain and upstream.masking.forms else None
-        self._watch = Watch(upstream.masking, coding) if not plain and upstream.masking else None
-        length_framed = not head.chunked and b"content-length" in head.headers.by_name
-        self.open_ended = not length_framed
+        masking, named, code = upstream.masking, head.headers.by_name, head.code
+        coding = named.get(b"content-encoding")
+        if coding is None or (name := coding[0].decode("latin-1") or "identity") == "identity":
+            plain = True
+        else:
+            plain = coding_name(name) == "identity"
+        self._mask = Mask(masking) if plain and masking.forms else None
+        self._watch = Watch(masking, name) if not plain and masking.forms else None
+        length = None if head.chunked else named.get(b"content-length")
+        self.open_ended = length is None
+        self.ends_with_connection = length is None and not head.chunked and code not in NO_BODY
         # Some servers send a stream under another type or none, and clients that asked for one read
         # it as one: so the type decides nothing here.
         self._strip = strip if plain else None
-        self.tellable = stream and head.code < 400 and plain and not length_framed
+        self.tellable = stream and code < 400 and plain and length is None
         headers = upstream.answer_headers(head)
         headers += added
         headers.append((b"x-tollkeeper-id", request_id.encode()))
-        if head.code >= 400:
+        if code >= 400:
             headers.append((b"x-tollkeeper-origin", b"upstream"))
         if stream and first(headers, b"x-accel-buffering") is None:
             headers.append((b"X-Accel-Buffering", b"no"))
-        framing = b"" if head.code in NO_BODY else self._frame(request, head)
-        self._head = client.answer_head(request, head.code, upstream.reason(head), headers, framing)
+        if code in NO_BODY:
+            framing = b""
+        elif length is not None and self._strip is None:
+            framing = b"Content-Length: %b\r\n" % length[0]
+        else:
+            framing = self._frame_anew(request)
+        self._head = client.answer_head(request, code, upstream.reason(head), headers, framing)
 
     def tells_our_credential(self, chunk: bytes) -> bool:
         """Whether this compressed chunk holds the operator's key, and cannot be passed on."""
@@ -121,9 +131,10 @@ class RelayedResponse:
         """The proper end, in one write with whatever was held."""
         rest = self._tail if self._strip is None else self._tail + self._strip.end()
         if self._mask is not None:
-            rest = self._mask.feed(rest) + self._mask.end()
-        tail = self._framed(rest) if rest else b""
-        self._client.write(self._take_head() + tail + (b"0\r\n\r\n" if self._chunked else b""))
+            rest = self._mask.last(rest)
+        if self._chunked:
+            rest = (self._framed(rest) if rest else b"") + b"0\r\n\r\n"
+        self._client.write(self._take_head() + rest)
 
     def tell(self, event: bytes) -> bool:
         """Sends an event of ours behind the upstream's, as the last thing before `end`.
@@ -144,7 +155,7 @@ class RelayedResponse:
             b"" if self._strip is None else self._strip.end()
         )  # part of an event: what came is charged, so it is passed on
         if self._mask is not None:
-            rest = self._mask.feed(rest) + self._mask.end()
+            rest = self._mask.last(rest)
         if rest and not self._head:
             self._client.write(self._framed(rest))
         if self._until_close:
@@ -159,11 +170,8 @@ class RelayedResponse:
         else:
             self._client.cut()
 
-    def _frame(self, request: Request, head: AnswerHead) -> bytes:
-        length = None if head.chunked else first(head.headers, b"content-length")
-        self.ends_with_connection = length is None and not head.chunked
-        if length is not None and self._strip is None:
-            return b"Content-Length: %b\r\n" % length
+    def _frame_anew(self, request: Request) -> bytes:
+        """The fields that frame a body whose length is not known beforehand."""
         if request.http10:
             self._until_close = True
             self._client.close_after()
@@ -175,6 +183,8 @@ class RelayedResponse:
         return b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk
 
     def _take_head(self) -> bytes:
-        head, self._head = self._head, b""
-        self._client.head_goes_out()
+        head = self._head
+        if head:
+            self._head = b""
+            self._client.head_goes_out()
         return head

@@ -112,6 +112,8 @@ class HeaderFilter:
             kept = [pair for pair in headers if verdicts[pair[0]]]
         except KeyError:
             kept = [pair for pair in headers if self.passes(pair[0])]
+        if type(headers) is Fields and b"connection" not in headers.by_name:
+            return kept
         named = connection_options(headers)
         if named:
             kept = [pair for pair in kept if pair[0].lower() not in named]

@@ -143,9 +143,11 @@ class Mask:
         self._open = data[-kept:]
         return data[:-kept]
 
-    def end(self) -> bytes:
-        rest, self._open = self._open, b""
-        return rest
+    def last(self, chunk: bytes) -> bytes:
+        """What can go of the last bytes: all that is left."""
+        data = self._open + chunk if self._open else chunk
+        self._open = b""
+        return self._masking.masked(data)
 
 
 class Watch:

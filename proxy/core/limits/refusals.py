@@ -131,19 +131,36 @@ class RateLimitFields:
     policy, is written once, within a bound."""
 
     def __init__(self) -> None:
-        self._written: dict[tuple[str, int], tuple[str, tuple[bytes, bytes]]] = {}
+        self._written: dict[tuple[str, int], tuple[tuple[bytes, bytes], bytes, int]] = {}
 
     def of(self, state: LimitState, now_ms: int) -> tuple[tuple[bytes, bytes], ...]:
-        limit, quota = state.limit, _quota(state)
+        limit = state.limit
+        quota = state.amount + state.granted if limit.burst is None else limit.burst
         written = self._written.get((limit.count_id, quota))
         if written is None:
-            if len(self._written) >= POLICIES_MAX:
-                self._written.clear()
-            name, value = _as_policy(limit, quota)
-            written = _structured(limit.id), (name.encode(), value.encode())
-            self._written[limit.count_id, quota] = written
-        name, current = _as_it_stands(state, now_ms, written[0])
-        return written[1], (name.encode(), current.encode())
+            written = self._write(limit, quota)
+        policy, begin, one = written
+        left = state.remaining // one
+        if left > INTEGER_MAX or left < 0:
+            left = INTEGER_MAX if left > 0 else 0
+        resets_at_ms = state.resets_at_ms
+        if resets_at_ms is None:
+            return policy, (b"ratelimit", b"%b%d" % (begin, left))
+        in_s = -((now_ms - resets_at_ms) // 1000) if resets_at_ms > now_ms else 0
+        return policy, (b"ratelimit", b"%b%d;t=%d" % (begin, left, in_s))
+
+    def _write(self, limit: Limit, quota: int) -> tuple[tuple[bytes, bytes], bytes, int]:
+        """The policy as a field, how the other one begins, and what is one there."""
+        if len(self._written) >= POLICIES_MAX:
+            self._written.clear()
+        name, value = _as_policy(limit, quota)
+        written = (
+            (name.encode(), value.encode()),
+            f"{_structured(limit.id)};r=".encode(),
+            _MICRO if limit.unit is Unit.MONEY else 1,
+        )
+        self._written[limit.count_id, quota] = written
+        return written
 
 
 def _quota(state: LimitState) -> int:

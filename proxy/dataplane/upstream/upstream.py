@@ -185,9 +185,7 @@ class Upstream:
         Where one quotes the operator's key, the key is masked.
         """
         headers = self._inward.select(head.headers)
-        if self.masking.forms and self.masking.found_in(
-            b"\n".join([value for _, value in headers])
-        ):
+        if self.masking.forms and self.masking.found_in(head.raw):
             headers = [(name, self.masking.masked(value)) for name, value in headers]
         return headers
 

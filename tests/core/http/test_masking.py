@@ -17,7 +17,7 @@ MASKING = Masking([KEY, "short"])
 
 def through(masking: Masking, chunks: list[bytes]) -> bytes:
     mask = Mask(masking)
-    return b"".join([*map(mask.feed, chunks), mask.end()])
+    return b"".join([*map(mask.feed, chunks), mask.last(b"")])
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,8 @@ def test_each_form_is_masked_at_every_cut(form: str) -> None:
     assert b"short" in through(MASKING, [b"short"])
     for cut in range(len(whole)):
         assert through(MASKING, [whole[:cut], whole[cut:]]) == expected
+        mask = Mask(MASKING)
+        assert mask.feed(whole[:cut]) + mask.last(whole[cut:]) == expected
     assert through(MASKING, [bytes([byte]) for byte in whole]) == expected
 
 

@@ -400,6 +400,23 @@ def test_the_fields_of_every_answer(state: LimitState, policy: str, current: str
     assert f"{policy}{current}".isascii()
 
 
+@pytest.mark.parametrize("remaining", [-1, 0, 1, 10**24])
+@pytest.mark.parametrize("span_ms", [None, -5000, -1, 0, 1, 999, 1000, 1001, 86_400_000])
+def test_the_fields_that_are_written_fast_say_the_same(remaining: int, span_ms: int | None) -> None:
+    for rule in ("7 USD/day", "100 requests/minute"):
+        state = LimitState(
+            limit=limit(rule),
+            amount=100,
+            used=0,
+            remaining=remaining,
+            resets_at_ms=None if span_ms is None else NOW_MS + span_ms,
+        )
+        said = tuple(
+            (name.encode(), text.encode()) for name, text in ratelimit_fields(state, NOW_MS)
+        )
+        assert RateLimitFields().of(state, NOW_MS) == said
+
+
 def test_the_end_of_a_stream_that_was_cut() -> None:
     error = cut(SPENT, BERLIN)
     assert (error.code, error.type) == ("insufficient_quota", "insufficient_quota")
