@@ -35,6 +35,9 @@ else:
     "--schema", is_flag=True, help="Print the JSON Schema of config.yaml instead, for editors."
 )
 @click.option(
+    "--quiet", is_flag=True, help="Print warnings and errors only; nothing if there are none."
+)
+@click.option(
     "--connect",
     is_flag=True,
     help="Ask each upstream what it can do: its models, and two tiny streams, which cost a few "
@@ -48,7 +51,12 @@ else:
     help="With --connect: only this one. May be repeated.",
 )
 def check(
-    config_path: Path | None, as_json: bool, schema: bool, connect: bool, names: tuple[str, ...]
+    config_path: Path | None,
+    as_json: bool,
+    schema: bool,
+    quiet: bool,
+    connect: bool,
+    names: tuple[str, ...],
 ) -> None:
     """Validate the config; print what is in effect, defaults included and secrets masked.
 
@@ -60,6 +68,7 @@ def check(
     \b
     Examples:
       tollkeeper check -c config.yaml
+      tollkeeper check -c config.yaml --quiet
       tollkeeper check -c config.yaml --connect
       tollkeeper check --schema > config.schema.json
     """
@@ -68,10 +77,21 @@ def check(
         return
     if names and not connect:
         raise click.UsageError("--upstream goes with --connect.")
+    if quiet and (as_json or schema or connect):
+        raise click.UsageError("--quiet prints no result, so it goes alone.")
     loaded = common.load(config_path)
     if connect:
         _connect(loaded, names, as_json=as_json)
         return
+    if not quiet:
+        _print_effective(loaded, as_json=as_json)
+    for warning in loaded.warnings:  # last, where they are seen on a terminal
+        click.echo(f"Warning: {warning}", err=True)
+    if not quiet:
+        _print_notes(loaded)
+
+
+def _print_effective(loaded: loader.Loaded, *, as_json: bool) -> None:
     effective = loader.masked(loaded.settings)
     if as_json:
         common.print_json(effective)
@@ -80,8 +100,9 @@ def check(
         click.echo(
             yaml.safe_dump(effective, sort_keys=False, allow_unicode=True, width=160), nl=False
         )
-    for warning in loaded.warnings:  # last, where they are seen on a terminal
-        click.echo(f"Warning: {warning}", err=True)
+
+
+def _print_notes(loaded: loader.Loaded) -> None:
     notes = strict_limits(loaded.settings)
     shortage = descriptors.shortage(
         descriptors.raise_limit(), loaded.settings.inflight_max, loaded.settings.connections_max

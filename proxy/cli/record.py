@@ -43,8 +43,9 @@ def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str
     found = common.ask(lambda: book.reader.record(id))
     if found is None:
         raise common.Failed(
-            f"The ledger has no record {id}. A request is booked within moments of its end; a "
-            "refused one never is."
+            f"The ledger has no record {id}. A request is booked within moments of its end. One "
+            "that the proxy refused never is: `tollkeeper limit refusals` counts those, and the "
+            "log has a line for each."
         )
     adjustments = common.ask(lambda: book.reader.adjustments(id))
     told = common.ask(lambda: list(_told(found, adjustments, book.reader)))

@@ -6,7 +6,7 @@ So a start that fails has served nobody.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import msgspec
@@ -19,7 +19,7 @@ from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.listener import Listener
 from proxy.dataplane.services import Services
 from proxy.listeners.acceptor import Acceptor
-from proxy.listeners.addresses import shown
+from proxy.listeners.addresses import shown, sockets_at
 from proxy.listeners.descriptors import connections_max, limit
 from proxy.metrics.server import MetricsListener
 from proxy.server.readiness import Readiness
@@ -65,9 +65,8 @@ async def open_side(
         header_s=settings.timeouts.header_s,
     )
     close.push_async_callback(metrics.aclose)
-    with _opening(
-        "metrics.listen", settings.metrics.listen, " (with --upstream: --metrics-listen)"
-    ):
+    metrics_place, *_ = places(settings)
+    async with _opening(metrics_place, settings):
         metrics_address = await metrics.start(*host_port(settings.metrics.listen))
     plane = AdminPlane(
         admin_routes(services, lambda: gateway.snapshot, readiness.reason),
@@ -75,7 +74,7 @@ async def open_side(
         header_s=settings.timeouts.header_s,
     )
     close.push_async_callback(plane.aclose)
-    with _opening("admin.listen", settings.admin.listen):
+    async with _opening(Place("admin.listen", settings.admin.listen), settings):
         admin_address = await plane.start(settings, lambda: gateway.snapshot.settings.admin.tokens)
     return metrics, metrics_address, admin_address
 
@@ -93,9 +92,10 @@ async def open_data(
     )
     close.callback(acceptor.close)
     addresses = []
-    for listen in addresses_of(settings):
-        with _opening("listen", listen, " (with --upstream: --listen), or stop what uses it"):
-            addresses.append(shown(await acceptor.listen(*host_port(listen))))
+    for place in places(settings):
+        if place.setting == "listen":
+            async with _opening(place, settings):
+                addresses.append(shown(await acceptor.listen(*host_port(place.address))))
     return acceptor, addresses
 
 
@@ -104,12 +104,53 @@ def clients_max(settings: Settings) -> int:
     return connections_max(limit(), settings.inflight_max, settings.connections_max)
 
 
-@contextlib.contextmanager
-def _opening(setting: str, address: str, remedy: str = "") -> Iterator[None]:
+class Place(NamedTuple):
+    """An address of the config, and what else helps where it cannot be opened."""
+
+    setting: str
+    address: str
+    remedy: str = ""
+
+    def fault(self, error: OSError) -> str:
+        """What to tell an operator."""
+        return (
+            f"{self.setting}: {self.address} cannot be opened: {error.strerror or error}."
+            f" Choose another address{self.remedy}."
+        )
+
+
+def places(settings: Settings) -> list[Place]:
+    """All addresses that the config asks for, in the order in which they are opened."""
+    metrics = Place(
+        "metrics.listen", settings.metrics.listen, " (with --upstream: --metrics-listen)"
+    )
+    admin = Place("admin.listen", settings.admin.listen)
+    with_admin = any(token.token for token in settings.admin.tokens.values())
+    return [
+        metrics,
+        *([admin] if with_admin else []),
+        *(
+            Place("listen", address, " (with --upstream: --listen), or stop what uses it")
+            for address in addresses_of(settings)
+        ),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _opening(place: Place, settings: Settings) -> AsyncIterator[None]:
+    """Raises StartError for an address that cannot be opened.
+
+    It names those behind it that cannot be opened either, so that one look mends them all.
+    """
     try:
         yield
     except OSError as error:
-        raise StartError(
-            f"{setting}: {address} cannot be opened: {error.strerror or error}."
-            f" Choose another address{remedy}."
-        ) from error
+        faults = [place.fault(error)]
+        planned = places(settings)
+        for later in planned[planned.index(place) + 1 :]:
+            try:
+                for opened in await sockets_at(*host_port(later.address)):
+                    opened.close()
+            except OSError as also:
+                faults.append(later.fault(also))
+        raise StartError("\n".join(faults)) from error

@@ -28,6 +28,17 @@ def test_warnings_go_to_stderr_and_do_not_fail(call):
     assert json.loads(result.stdout)
 
 
+def test_quiet_leaves_warnings_and_errors_alone(call, home):
+    result = call("check", "--quiet")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("Warning: keys: none has a secret")
+    assert "Note:" in call("check").stderr and "Note:" not in result.stderr
+    config = home / "config.yaml"
+    config.write_text(config.read_text() + "listne: 127.0.0.1:1\n")
+    assert call("check", "--quiet").exit_code == 1
+    assert call("check", "--quiet", "--json").exit_code == 2
+
+
 def test_all_problems_are_named_at_once(call, home):
     config = home / "config.yaml"
     config.write_text(

@@ -159,3 +159,4 @@ def test_an_unknown_id_fails(call, book):
     result = call("record", "show", "nonsense", "-c", "config.yaml")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "The ledger has no record nonsense." in result.stderr
+    assert "tollkeeper limit refusals" in result.stderr, "it may be one that was refused"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from pathlib import Path
 
@@ -44,6 +45,31 @@ async def test_a_start_that_fails_at_the_last_address_closes_all_that_it_had_ope
     assert asyncio.all_tasks() == before
     async with running(tmp_path, config("http://127.0.0.1:9/v1", listen=first)) as proxy:
         assert proxy.address == first, "address, data directory and journal are free again"
+
+
+async def test_all_addresses_that_are_taken_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    with contextlib.ExitStack() as close:
+        taken = [close.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        metrics, admin, first, last = (f"127.0.0.1:{one.getsockname()[1]}" for one in taken)
+        settings = config(
+            "http://127.0.0.1:9/v1",
+            listen=[first, "127.0.0.1:0", last],
+            metrics={"listen": metrics},
+            admin={
+                "listen": admin,
+                "tokens": {"ops": {"token": "an-admin-token-of-32-characters-x"}},
+            },
+        )
+        path.write_text(yaml.safe_dump(settings))
+        with pytest.raises(StartError) as refused:
+            await Server.start(load(path, {}))
+    assert [line.partition(" cannot")[0] for line in str(refused.value).splitlines()] == [
+        f"metrics.listen: {metrics}",
+        f"admin.listen: {admin}",
+        f"listen: {first}",
+        f"listen: {last}",
+    ]
 
 
 def test_clients_are_bounded_by_the_config_and_by_the_system() -> None:

@@ -119,9 +119,8 @@ class Pool:
             self.discard(connection)
             return
         if self._idle and not self._reuse.at_once(connection.chunked):
-            self.discard(
-                connection
-            )  # one at rest is enough to learn from, and servers with few threads spend one on each
+            # One at rest is enough to learn from, and servers with few threads spend one on each.
+            self.discard(connection)
             return
         connection.rest(monotonic())
         self._idle.append(connection)
@@ -237,7 +236,7 @@ class Pool:
         except aiohttp.ClientHttpProxyError as error:
             raise ConnectError("proxy", f"the egress proxy answered {error.status}") from error
         except aiohttp.ClientSSLError as error:
-            raise ConnectError("tls", "TLS failed; see ca_file if it uses a private CA") from error
+            raise ConnectError("tls", _tls_reason(error)) from error
         except aiohttp.ClientConnectorDNSError as error:
             raise ConnectError("dns", "its host name cannot be resolved") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -265,11 +264,17 @@ def proxy_authorization(proxy: str) -> str | None:
     return None if url.user is None else aiohttp.encode_basic_auth(url.user, url.password or "")
 
 
+def _tls_reason(error: aiohttp.ClientSSLError) -> str:
+    # What OpenSSL says of a first answer that is no TLS at all, such as HTTP's 400.
+    if getattr(error.os_error, "reason", None) == "WRONG_VERSION_NUMBER":
+        return "it does not speak TLS at this port; write http:// in base_url if that is meant"
+    return "TLS failed; see ca_file if it uses a private CA"
+
+
 def _reason(error: BaseException) -> str:
     os_error = getattr(error, "os_error", error)
-    number = getattr(
-        os_error, "errno", None
-    )  # its text, unlike the event loop's own, names no address
+    # Its text, unlike the event loop's own, names no address.
+    number = getattr(os_error, "errno", None)
     return (
         os.strerror(number).lower()
         if isinstance(number, int) and number > 0

@@ -247,8 +247,26 @@ async def test_a_private_authority_is_trusted_through_ca_file_only(tmp_path: Pat
     doubting = pool(url)
     with pytest.raises(ConnectError) as failed:
         await doubting.acquire()
-    assert failed.value.kind == "tls"
+    assert failed.value.kind == "tls" and "ca_file" in str(failed.value)
     await doubting.aclose()
+    server.close()
+
+
+async def test_a_port_without_tls_is_told_from_a_certificate_that_is_not_trusted() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    asked = pool(f"https://localhost:{server.sockets[0].getsockname()[1]}/v1")
+    with pytest.raises(
+        ConnectError, match=r"does not speak TLS at this port; write http://"
+    ) as failed:
+        await asked.acquire()
+    assert failed.value.kind == "tls"
+    await asked.aclose()
     server.close()
 
 
