@@ -16,9 +16,10 @@ from proxy.config import mistakes, passed, prices
 from proxy.config.nodes import Problem
 from proxy.config.secrets import guessable, other_syntax
 from proxy.config.settings import Settings, addresses_of
-from proxy.config.values import leads_to, nearest
+from proxy.config.values import leads_to
 from proxy.core.http.headers import is_credential
 from proxy.core.model_names import matches
+from proxy.core.spelling import nearest
 
 LATIN_1_MAX = 0xFF  # header values are Latin-1
 QUOTA_STATUSES = (429, 402, 403)

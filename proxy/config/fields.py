@@ -6,9 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-YEARS_10_S = (
-    3_660 * 86_400
-)  # the longest duration accepted: beyond it timers overflow on some systems
+# The longest duration accepted: beyond it timers overflow on some systems.
+YEARS_10_S = 3_660 * 86_400
 EXBIBYTE = 2**60
 
 

@@ -25,7 +25,8 @@ from proxy.config.reader import SettingsReader
 from proxy.config.schema import json_schema
 from proxy.config.settings import Route, Settings, UpstreamSettings
 from proxy.config.settings.upstreams import APIS
-from proxy.config.values import KINDS, nearest
+from proxy.config.values import KINDS
+from proxy.core.spelling import nearest
 
 __all__ = [
     "ConfigError",
@@ -234,9 +235,8 @@ def _merge(entries: dict[str, Node], included: Node, problems: list[Problem]) ->
                 problems.append(
                     Problem(node.where, block, "expected a list; write one `- {model: …}` a line")
                 )
-            elif (
-                own is None or own.value is None or isinstance(own.value, list)
-            ):  # else the reader tells
+            elif own is None or own.value is None or isinstance(own.value, list):
+                # of anything else the reader tells
                 before = own.value if own is not None and isinstance(own.value, list) else []
                 entries[block] = Node(
                     [*before, *node.value], node.where if own is None else own.where

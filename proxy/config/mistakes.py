@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
+from proxy.config.instants import instant_ms
 from proxy.config.limits import rules_of
 from proxy.config.secrets import guessable, no_key, other_syntax
 from proxy.config.settings import Price, Settings, UpstreamTimeouts, timeouts_of
-from proxy.config.values import instant_ms
 from proxy.config.vendors import in_the_clear, path_advice, rate_advice
 from proxy.config.zones import surprise
 from proxy.core.limits.language import parse
@@ -20,13 +20,11 @@ from proxy.core.limits.limit import Limit
 from proxy.core.model_names import overlaps
 
 PER_MILLION = 1_000_000
-RATE_MIN = Decimal(
-    "0.001"
-)  # per million tokens, of input or output: the cheapest model known costs ten times that
+# Per million tokens, of input or output: the cheapest model known costs ten times that.
+RATE_MIN = Decimal("0.001")
 RATE_MAX = Decimal(10_000)  # the dearest costs a tenth of that
-_LARGE_UNITS = frozenset(
-    {"USD", "EUR", "GBP", "CHF", "CNY", "CAD", "AUD", "SGD"}
-)  # a thousand of others may be a usual price
+# A thousand of others may be a usual price.
+_LARGE_UNITS = frozenset({"USD", "EUR", "GBP", "CHF", "CNY", "CAD", "AUD", "SGD"})
 MARKUP_MAX = Decimal(1)  # 100 %
 DISCOUNT_MAX = Decimal("0.9")
 _SECRET_NAME = re.compile(r"sk-|pk-|[A-Za-z0-9_-]{40,}$")

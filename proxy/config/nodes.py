@@ -21,9 +21,8 @@ _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
 _FRACTION = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?")
-_SURROGATE = re.compile(
-    "[\ud800-\udfff]"
-)  # half of a character, or a byte that is not UTF-8: nothing that is written or sent can hold it
+# Half of a character, or a byte that is not UTF-8: nothing that is written or sent can hold it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)\}?")
 _VARIABLE_BODY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _STRING_TAGS = frozenset(
@@ -85,9 +84,8 @@ def parse(text: str, name: str) -> tuple[Node | None, list[Problem]]:
                 " quotes near this line",
             )
         ]
-    except (
-        yaml.YAMLError
-    ):  # raised for characters that YAML does not allow; its text would quote them
+    except yaml.YAMLError:
+        # There are characters that YAML does not allow, and the error's text would quote them.
         return None, [
             Problem(name, "", "not readable as YAML: it holds a character that YAML does not allow")
         ]
@@ -212,9 +210,8 @@ def scalar(text: str) -> str | int | bool | Fraction | None:
     if text in _BOOL:
         return _BOOL[text]
     if _INT.fullmatch(text):
-        return (
-            int(text.replace("_", "")) if len(text) < 40 else text
-        )  # int() of thousands of digits raises
+        # int() of thousands of digits raises.
+        return int(text.replace("_", "")) if len(text) < 40 else text
     if _FRACTION.fullmatch(text):
         return Fraction(text)
     return text
@@ -302,8 +299,7 @@ def expand(
         if default is None and name not in environ:
             missing.append(Missing(node.where, path, name))
             return ""
-        return (
-            default or ""
-        )  # both are text here: no default and an empty variable is the empty text
+        # Both are text here: no default and an empty variable is the empty text.
+        return default or ""
 
     return Node(_VARIABLE.sub(fill, value), node.where, node.raw)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from proxy.config.price_terms import price_book_of
 from proxy.config.prices import table_of
 from proxy.config.settings import Passthrough, Settings
-from proxy.config.values import nearest
 from proxy.core.dialects.registry import BY_ENDPOINT
 from proxy.core.http.passed_paths import PathPattern, read_pattern, segments
 from proxy.core.model_names import MODELS
+from proxy.core.spelling import nearest
 
 # What generates, so that the vendor bills it. Batches and fine-tuning are billed later.
 GENERATING = (

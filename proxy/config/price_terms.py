@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+from proxy.config.instants import instant_ms
 from proxy.config.price_tables import Table
 from proxy.config.settings import DatedShare, Price, Settings
-from proxy.config.values import instant_ms
 from proxy.core.pricing.amounts import plain
 from proxy.core.pricing.book import PriceBook
 from proxy.core.pricing.pricelist import DAY_MINUTES, RATES, PriceRow

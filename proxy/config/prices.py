@@ -12,10 +12,10 @@ from decimal import Decimal
 from proxy.config.price_tables import CURRENCY, Table, TableError, bundled
 from proxy.config.price_terms import minutes_of, price_book_of, row_of
 from proxy.config.settings import Settings
-from proxy.config.values import nearest
 from proxy.core.model_names import caseless
 from proxy.core.pricing.amounts import scaled
 from proxy.core.pricing.pricelist import RATES, PriceRow, clash, is_literal
+from proxy.core.spelling import nearest
 
 Problem = Callable[[str, str], None]
 

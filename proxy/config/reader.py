@@ -15,8 +15,9 @@ from msgspec import inspect
 
 from proxy.config.nodes import Fraction, Node, Problem, join
 from proxy.config.settings import LimitSettings
-from proxy.config.values import KINDS, nearest
+from proxy.config.values import KINDS
 from proxy.config.words import OURS, meant, renamed
+from proxy.core.spelling import nearest
 
 SECRET_FILE_BYTES_MAX = 64 * 1024
 FOREIGN_DEPTH_MAX = 4  # blocks in blocks of another gateway
@@ -32,9 +33,8 @@ LISTED = {
 }
 UNQUOTED = "which YAML reads as a number; put it in quotes"
 
-_INVALID: Final = (
-    object()
-)  # a value with a problem: the field keeps its default, so that the rest can still be checked
+# A value with a problem: the field keeps its default, so that the rest can still be checked.
+_INVALID: Final = object()
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
@@ -124,11 +124,8 @@ class SettingsReader:
                         join(path, field.encode_name),
                         f"missing; add {field.encode_name}: {_description(field)}",
                     )
-                values[field.name] = (
-                    # every required key is a text; later checks skip an empty one, which has been
-                    # told
-                    ""
-                )
+                # Every required key is a text. Later checks skip an empty one: it was told here.
+                values[field.name] = ""
         return kind.cls(**values)
 
     def _foreign(self, node: Node, path: str, depth: int) -> None:
@@ -218,9 +215,8 @@ class SettingsReader:
             return self._problem(
                 node, path, "no value; write one after the colon, or remove the key for its default"
             )
-        if (
-            isinstance(kind, inspect.IntType) and extra.get("kind") is None
-        ):  # a size is an int written as text
+        # A size is an int too, but written as text.
+        if isinstance(kind, inspect.IntType) and extra.get("kind") is None:
             result = self._int(node, path)
         elif isinstance(kind, inspect.BoolType):
             result = self._bool(node, path)

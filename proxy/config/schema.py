@@ -29,9 +29,8 @@ def _struct(kind: inspect.StructType, definitions: dict[str, object]) -> dict[st
     """A reference to the definition of a block, which is added to `definitions` the first time."""
     name = kind.cls.__name__
     if name not in definitions:
-        required = {
-            field.name: "" for field in kind.fields if field.required
-        }  # each is a text: stands in while the defaults are shown
+        # Each is a text: stands in while the defaults are shown.
+        required = {field.name: "" for field in kind.fields if field.required}
         defaults = shown(kind, kind.cls(**required), {})
         assert isinstance(defaults, dict)
         properties: dict[str, object] = {}

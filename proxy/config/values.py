@@ -7,20 +7,20 @@ place.
 
 from __future__ import annotations
 
-import datetime
-import difflib
 import re
 import zoneinfo
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
+from proxy.config.instants import DAY, INSTANT, day, instant
 from proxy.config.zones import suggested
 from proxy.core.dialects.registry import BY_ENDPOINT
 from proxy.core.limits.language import parse
+from proxy.core.spelling import nearest
 from proxy.core.steering import STEERING_FIELDS, steering_field
 
 SECONDS = {
@@ -66,8 +66,6 @@ _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
 _USER = r"[!$-.0->A-Z^-~]+"  # without what ends the part before the @ in a URL: / ? # [ \ ]
 _NAME = r"[^\W_][\w.@-]{0,63}"
-_DAY = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_INSTANT = rf"{_DAY}(?:T[0-9]{{2}}:[0-9]{{2}}(?::[0-9]{{2}})?(?:Z|[+-][0-9]{{2}}:[0-9]{{2}})?)?"
 _CURRENCY = r"[A-Z]{3}"
 _HOURS = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
 
@@ -79,11 +77,6 @@ class Secret(str):
 
     def __repr__(self) -> str:
         return "'***'" if self else "''"
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word most like `word`; None if there is none at all."""
-    return next(iter(difflib.get_close_matches(word, list(known), 1, 0.0)), None)
 
 
 def matching(pattern: str, expected: str) -> Callable[[str], str]:
@@ -139,48 +132,12 @@ def show_size(value_bytes: int) -> str:
     return f"{value_bytes}B"
 
 
-def day(text: str) -> str:
-    """A calendar day."""
-    if not re.fullmatch(_DAY, text):
-        raise ValueError("expected a day such as 2027-01-31")
-    return _exists(text)
-
-
-def instant(text: str) -> str:
-    """A calendar day or a time of day on it, with or without an offset."""
-    if not re.fullmatch(_INSTANT, text):
-        raise ValueError(
-            "expected a day such as 2027-01-31 or a time such as 2027-01-31T18:00+02:00; what is"
-            " never to end has none"
-        )
-    return _exists(text)
-
-
-def _exists(text: str) -> str:
-    try:
-        datetime.datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError("no such day or time in the calendar") from error
-    return text
-
-
-def instant_ms(text: str, zone: str) -> int:
-    """Unix milliseconds of a day (its midnight) or time; `zone` is where it says no offset."""
-    moment = datetime.datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(zone))
-    return int(moment.timestamp() * 1000)
-
-
 def zone(text: str) -> str:
     """A name of the IANA time zone database."""
     try:
         zoneinfo.ZoneInfo(text)
-    except (
-        ValueError,
-        OSError,
-        zoneinfo.ZoneInfoNotFoundError,
-    ) as error:  # OSError: the name of a directory, such as Europe
+    # OSError: the name of a directory, such as Europe
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError) as error:
         raise ValueError(f"no such IANA time zone; {suggested(text)}") from error
     return text
 
@@ -320,7 +277,7 @@ KINDS = {
     "currency": Kind(
         matching(_CURRENCY, "a currency code of three capitals such as USD"), _CURRENCY
     ),
-    "date": Kind(day, _DAY),
+    "date": Kind(day, DAY),
     "decimal": Kind(matching(_DECIMAL, 'a decimal number in quotes such as "0.28"'), _DECIMAL),
     "duration": Kind(duration, f"0|{_DURATION}", show_duration),
     "end_user_source": Kind(
@@ -343,7 +300,7 @@ KINDS = {
     "http_path": Kind(
         matching(r"/[!-)+-~]*\*?", 'a path that begins with "/", with `*` only at its end')
     ),
-    "instant": Kind(instant, _INSTANT),
+    "instant": Kind(instant, INSTANT),
     "ledger_url": Kind(
         matching(r"sqlite:.+", "sqlite:FILE; this version has no other ledger"), "sqlite:.+"
     ),

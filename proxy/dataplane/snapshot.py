@@ -5,12 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from proxy.config.instants import instant_ms
 from proxy.config.limits import rules_of
 from proxy.config.price_terms import price_book_of
 from proxy.config.prices import table_of
 from proxy.config.settings import ImageTokens, Settings, timeouts_of
 from proxy.config.settings.upstreams import APIS
-from proxy.config.values import instant_ms
 from proxy.core.dialects.registry import api_of
 from proxy.core.errors import ProxyError
 from proxy.core.limits.refusals import RateLimitFields

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from proxy.config.values import instant_ms, nearest
+from proxy.config.instants import instant_ms
 from proxy.core.calendar import Per
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.ids import uuid7
@@ -22,6 +22,7 @@ from proxy.core.limits.language import Unit, parse, show_amount
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.rules import Rules
 from proxy.core.limits.state import LimitState
+from proxy.core.spelling import nearest
 from proxy.ledger import Ledger
 from proxy.quota import Quota
 from proxy.quota.status import states_in_turns, taken_ppm

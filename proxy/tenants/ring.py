@@ -10,8 +10,8 @@ import hashlib
 
 import msgspec
 
+from proxy.config.instants import instant_ms
 from proxy.config.settings import Settings
-from proxy.config.values import instant_ms
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.http.headers import RawHeaders, index
 from proxy.core.model_names import matches

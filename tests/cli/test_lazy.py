@@ -12,7 +12,12 @@ from proxy.cli import main
 from proxy.cli.lazy import LazyGroup, later
 
 # Modules that the ones above bring in; `later` itself puts the ones it waits with into sys.modules.
-HEAVY = {"aiohttp.client", "proxy.dataplane.gateway", "proxy.config.checks"}
+HEAVY = {
+    "aiohttp.client",
+    "proxy.config.checks",
+    "proxy.core.dialects.registry",
+    "proxy.dataplane.gateway",
+}
 SAY = "from proxy.cli import main; import sys; main({words}, standalone_mode=False); print({heavy} & set(sys.modules))"
 HELPS = [
     "", "serve", "demo", "init", "check", "key", "usage", "limit", "record", "price", "ledger",

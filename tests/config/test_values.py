@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.values import KINDS, Secret, duration, instant_ms, show_duration, show_size, size
+from proxy.config.values import KINDS, Secret, duration, show_duration, show_size, size
 
 ACCEPTED: list[tuple[str, str, object]] = [
     ("duration", "0", 0.0),
@@ -268,16 +268,6 @@ def test_durations_are_shown_as_they_are_read(value_s: float) -> None:
 )
 def test_durations_are_shown_with_their_largest_unit(value_s: float, text: str) -> None:
     assert show_duration(value_s) == text
-
-
-def test_days_begin_at_midnight_in_the_zone() -> None:
-    assert instant_ms("1970-01-02", "UTC") == 86_400_000
-    assert instant_ms("1970-01-02", "Asia/Shanghai") == 86_400_000 - 8 * 3_600_000
-    assert instant_ms("1970-01-02T00:00+01:00", "Asia/Shanghai") == 86_400_000 - 3_600_000
-    assert (
-        instant_ms("2026-03-29T12:00", "Europe/Berlin") - instant_ms("2026-03-29", "Europe/Berlin")
-        == 11 * 3_600_000
-    )
 
 
 def test_a_secret_is_text_but_is_not_printed_inside_a_struct() -> None:

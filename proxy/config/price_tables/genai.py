@@ -33,9 +33,9 @@ _RATE_OF: Final = {
     "output_audio_mtok": "audio_output",
 }
 # What no usage tells apart from these. Where it has another price, nobody can say what an answer
-# costs. Two prices are passed over: an hour's caching, which
-# cannot be asked for in this API, and sound read from the cache, which is priced as other cached
-# tokens: text models would be without a price for its sake.
+# costs. Two prices are passed over: an hour's caching, which cannot be asked for in this API, and
+# sound read from the cache, which is priced as other cached tokens: text models would be without a
+# price for its sake.
 _SAME_AS: Final = {
     "input_text_mtok": "input_mtok",
     "input_image_mtok": "input_mtok",

@@ -6,19 +6,17 @@ text does not quote it, since it may be a secret in the wrong place.
 
 from __future__ import annotations
 
-import difflib
 import enum
 import re
-from collections.abc import Iterable
 
 import msgspec
 
 from proxy.core.calendar import Per
 from proxy.core.money import NANO_DIGITS, decimal
+from proxy.core.spelling import nearest
 
-AMOUNT_DIGITS_MAX = (
-    15  # of requests, tokens or whole units of money: what an HTTP structured field can show
-)
+# Digits of requests, tokens or whole units of money: what an HTTP structured field can show.
+AMOUNT_DIGITS_MAX = 15
 _FORM = re.compile(
     r"\s*([0-9]+(?:_[0-9]+)*)(?:\.([0-9]+))?\s+([^\s/]+)(?:\s*/\s*(\S+))?(?:\s+for\s+(\S.*?))?\s*"
 )
@@ -153,7 +151,7 @@ def _unit_fault(word: str) -> str | None:
     if lower in _CURRENCIES:
         return f"no such unit; a currency is written with its code: {_CURRENCIES[lower]}"
     return (
-        f"no such unit; the nearest known one is {_nearest(lower, _COUNTED)} (or a currency code"
+        f"no such unit; the nearest known one is {nearest(lower, _COUNTED)} (or a currency code"
         " such as USD)"
     )
 
@@ -170,7 +168,7 @@ def _period_fault(word: str, period: str | None) -> str | None:
         return f"say per what: one of {', '.join(possible)}"
     if period in possible:
         return None
-    close = _SHORT_PERIODS.get(period.lower()) or _nearest(period.lower(), _PERIODS)
+    close = _SHORT_PERIODS.get(period.lower()) or nearest(period.lower(), _PERIODS)
     if money and (period in _PERIODS or close not in possible):
         return f"money needs a calendar period or total: {', '.join(possible)}"
     return f"no such period; the nearest known one is {close}: one of {', '.join(possible)}"
@@ -193,7 +191,7 @@ def _amount(unit: Unit, whole: str, decimals: str | None) -> int:
 def _models(text: str | None) -> tuple[str, ...]:
     """Each glob once, in one order.
 
-    Which comes first means nothing, and must not make it another limit.
+    Their order means nothing, so it must not make another limit.
     """
     if text is None:
         return ()
@@ -201,10 +199,6 @@ def _models(text: str | None) -> tuple[str, ...]:
     if not all(glob and not any(map(str.isspace, glob)) for glob in globs):
         raise ValueError("models are separated by commas, without an empty one: for gpt-*,o3-*")
     return tuple(sorted(set(globs)))
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    return difflib.get_close_matches(word, list(known), 1, 0)[0]
 
 
 def show(rule: Rule) -> str:

@@ -1,0 +1,11 @@
+"""What somebody may have meant who wrote a word that is not known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word most like `word`; None if there is none at all."""
+    return next(iter(difflib.get_close_matches(word, list(known), 1, 0)), None)
