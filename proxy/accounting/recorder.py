@@ -60,10 +60,8 @@ class Recorder:
         self._fail = fail
         self._now_ms = now_ms
         self._reader: JournalReader | None = None
-        self._start_seq: int | None = (
-            # where this life of the journal began: what ended before it was never told to `wake`
-            None
-        )
+        # Where this life of the journal began: what ended before it was never told to `wake`.
+        self._start_seq: int | None = None
         self._booked_seq = 0  # closes up to here are booked
         self._in_hand: Sequence[Close] = ()
         self._busy = False
@@ -313,9 +311,8 @@ class Recorder:
         try:
             return await asyncio.shield(reading)
         except asyncio.CancelledError:
-            await asyncio.wait(
-                [reading]
-            )  # a thread cannot be called back, and its file is closed after this
+            # A thread cannot be called back, and its file is closed after this.
+            await asyncio.wait([reading])
             raise
         except OSError:
             self._forget_reader()

@@ -22,8 +22,8 @@ _CHOICES = (
 # `X-Amzn-Bedrock-Service-Tier`.
 _ACCOUNTS = "organization project tenant bill billing impersonate sudo tier performanceconfig"
 # Whole families: Bifrost's `x-bf-eh-…` reaches the vendor without its prefix and `x-bf-vk` chooses
-# a key, Dapr's and Linkerd's name
-# the service to call, and Vertex AI's say which kind of traffic a request is billed as.
+# a key; Dapr's and Linkerd's name the service to call; Vertex AI's say as which kind of traffic a
+# request is billed.
 _FAMILIES = (b"x-bf-", b"dapr-", b"l5d-", b"x-vertex-ai-llm-")
 # Words that say who asks. Under `auth: forward` these are the caller's own and pass.
 _CREDENTIALS = (
@@ -31,9 +31,8 @@ _CREDENTIALS = (
 )
 
 # A long word counts wherever a part of the name begins or ends with it (`baseurl`, `hostname`,
-# `forwarded`): that is how names
-# are made of words. A short one would be found by chance, so the part has to be the word itself, or
-# its plural.
+# `forwarded`): that is how names are made of words. A short one would be found by chance, so the
+# part has to be the word itself, or its plural.
 _SHORT = frozenset(
     "base dest dst path proxy auth key token region scheme method config model route router project"
     " secret script server service cluster instance engine vendor adapter lora tag tenant bill"
@@ -114,9 +113,10 @@ _IN_FIELDS = re.compile(
     "fallback|apibase|baseurl|apikey|modellist|provider|credential|accesskey|sessiontoken|adtoken"
     "|rolename|stsendpoint|runtimeendpoint"
 )
+# SGLang's bootstrap_host, for one.
 _HOST_FIELD = re.compile(
     "(?:bootstrap|remote|target|api|server|upstream)(?:host|port|endpoint|url|uri)"
-)  # SGLang's bootstrap_host, for one
+)
 
 # `router_model`, `model_id`, `deploymentName`; an engine is what a model was called once.
 _OTHER_MODEL = re.compile(

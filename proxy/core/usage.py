@@ -63,11 +63,9 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     audio_output_tokens: int | None = None
     inconsistent: bool = False
     raw: dict[str, object] | None = None
-    upstream_cost_nano: int | None = (
-        # what the vendor itself says it charges, in its own unit (OpenRouter: credits, which are US
-        # dollars)
-        None
-    )
+    # What the vendor itself says it charges, in its own unit (OpenRouter: credits, which are US
+    # dollars).
+    upstream_cost_nano: int | None = None
     total_tokens: int | None = None  # where nothing says how it is divided into input and output
     cache_write_long_tokens: int | None = None
     searches: int | None = None
@@ -168,9 +166,8 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     usage_raw: dict[str, object] | None = None
     service_tier: str | None = None
     bytes_in: int = 0
-    bytes_out: int | None = (
-        0  # of the answer, as the upstream sent it; None: not known, a process died over it
-    )
+    # Of the answer, as the upstream sent it; None: not known, a process died over it.
+    bytes_out: int | None = 0
     chunks: int | None = 0
     cost_nano: int | None = None
     charge_nano: int | None = None

@@ -37,9 +37,8 @@ from proxy.tenants.ring import Tenant
 
 LARGE_BYTES = 256 * 1024  # of a body: reading it takes up to four milliseconds
 SMALL_BYTES = 16 * 1024  # of a body: reading it costs no more than asking first whether it may
-TIER_CHARS_MAX = (
-    64  # of one that is asked for: it is kept in the journal, whose entries have a bounded size
-)
+# Of a tier that is asked for: it is kept in the journal, whose entries have a bounded size.
+TIER_CHARS_MAX = 64
 Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
 

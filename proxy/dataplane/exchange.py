@@ -241,9 +241,8 @@ class Exchange:
             self.relay.decide(How.CLIENT_LEFT)
             return
         if self._settled:
-            self._services.pools.of(self._upstream).release(
-                connection
-            )  # the process ends, and the record is made
+            # The process ends, and the record is made.
+            self._services.pools.of(self._upstream).release(connection)
             return
         self._counting.unasked()
         self.relay = self._attempt(spliced=False)

@@ -124,9 +124,8 @@ class Gateway:
             tenant = self._admit(request, caller)
             await self._pass(request, caller, tenant, found)
         else:
-            self._identify(
-                request, caller
-            )  # so that the log and `limit refusals` say who asked; without a credential nobody did
+            # So that the log and `limit refusals` say who asked; without a credential nobody did.
+            self._identify(request, caller)
             raise unknown_path(request.method, request.target)
 
     def _identify(self, request: Request, caller: Caller) -> None:

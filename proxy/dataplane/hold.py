@@ -90,9 +90,8 @@ class Hold:
         self._now_ms = services.now_ms
         self._rules = rules
         self._served = services.served
-        self._charge: Callable[[int], int | None] | None = (
-            None  # of so many output tokens, where money is limited
-        )
+        # What so many output tokens cost, where money is limited.
+        self._charge: Callable[[int], int | None] | None = None
         self._reservation: Reservation | None = None
         self._reserved_ms = 0
         self._fields: Sequence[tuple[bytes, bytes]] | None = None

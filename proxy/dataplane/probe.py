@@ -26,10 +26,11 @@ from proxy.dataplane.upstream.upstream import Upstream
 TRIED = ("/v1/chat/completions", "/v1/messages")  # both take the same tiny request
 ANSWER_S = 30.0  # for one answer, whole: models that think before they write need a few seconds
 OUTPUT_TOKENS_MAX = 16
+# The second is for vendors that refuse the first, as OpenAI does for models that reason.
 CAPS = (
     "max_tokens",
     "max_completion_tokens",
-)  # the second where a vendor refuses the first, as OpenAI does for models that reason
+)
 MODELS_TRIED_MAX = 3  # of those without a literal route the first may be no chat model
 _HEADERS = (
     (b"User-Agent", f"tollkeeper/{__version__}".encode()),
@@ -39,13 +40,11 @@ _HEADERS = (
 _NO_CHAT = re.compile(
     r"embed|rerank|whisper|tts|audio|speech|image|dall-e|video|moderation|guard|ocr", re.IGNORECASE
 )
-_CODE = re.compile(
-    r"[a-z]+(_[a-z]+)*"
-)  # an error code in words: never a key that the error's text may quote
+# An error code in words: never a key that the error's text may quote.
+_CODE = re.compile(r"[a-z]+(_[a-z]+)*")
 
-_OTHER_REFUSALS = frozenset(
-    {401, 403, 408, 409, 421, 425, 429}
-)  # of the credential, or of this moment
+# Refusals of the credential, or of this moment.
+_OTHER_REFUSALS = frozenset({401, 403, 408, 409, 421, 425, 429})
 
 StreamUsage = Literal["unasked", "asked", "refused", "never"]
 
@@ -113,9 +112,8 @@ class _Prober:
         self._findings: list[str] = []
         self._models: int | None = None
         self._listed: list[str] = []
-        self._rejected: int | None = (
-            None  # the status by which the list of models refused our credential
-        )
+        # The status by which the list of models refused our credential.
+        self._rejected: int | None = None
         self._model: str | None = None
         self._stream_usage: StreamUsage | None = None
         self._tokens = 0

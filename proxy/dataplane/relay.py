@@ -341,9 +341,8 @@ class Relay:
         ):
             return False
         if answer.tellable and not meter.between_events:
-            chunk = meter.whole_events(
-                chunk
-            )  # chunks need not end where events do: what buffers in between cuts them anywhere
+            # Chunks need not end where events do: what buffers in between cuts them anywhere.
+            chunk = meter.whole_events(chunk)
             if not chunk:
                 return False
         if chunk and not self._left:

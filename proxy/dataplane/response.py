@@ -143,17 +143,15 @@ class RelayedResponse:
         """
         if not self.tellable:
             return False
-        self._tail = (
-            event if self._strip is None else self._strip.end() + event
-        )  # what ended with one line end may wait for the next one to begin
+        # What ended with one line end may wait for the next one to begin.
+        self._tail = event if self._strip is None else self._strip.end() + event
         self._strip = None
         return True
 
     def cut(self) -> None:
         """Ends the connection so that the answer is seen to be incomplete."""
-        rest = (
-            b"" if self._strip is None else self._strip.end()
-        )  # part of an event: what came is charged, so it is passed on
+        # Part of an event: what came is charged, so it is passed on.
+        rest = b"" if self._strip is None else self._strip.end()
         if self._mask is not None:
             rest = self._mask.last(rest)
         if rest and not self._head:

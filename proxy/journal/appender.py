@@ -272,9 +272,8 @@ class Appender:
         return segment
 
     def _count_room(self) -> None:
-        spare_room = sum(
-            spare.size - FRAME_BYTES_MAX - HEADER_BYTES for spare in self._spares
-        )  # each begins with a start frame
+        # Each begins with a start frame.
+        spare_room = sum(spare.size - FRAME_BYTES_MAX - HEADER_BYTES for spare in self._spares)
         self._room_end = self.segment.size - FRAME_BYTES_MAX + spare_room
 
     def _refused(self, error: OSError) -> None:

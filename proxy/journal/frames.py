@@ -16,9 +16,8 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 MAGIC: Final = b"\xfeTK\xff"
-START: Final = ord(
-    "S"
-)  # first in each segment once it is written to; its seq is that of the last entry before it
+# First in each segment once it is written to; its seq is that of the last entry before it.
+START: Final = ord("S")
 OPEN: Final = ord("O")
 MARK: Final = ord("M")
 CLOSE: Final = ord("C")

@@ -81,9 +81,8 @@ class Journal:
         clear_leftovers(directory)
         found = scan_directory(directory)
         self._recovered = recovered(found)
-        self._threads = ThreadPoolExecutor(
-            2, thread_name_prefix="journal"
-        )  # one syncs, one keeps house
+        # One syncs, one keeps house.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="journal")
         self._retention = Retention()
         self._openings = OpenExchanges()
         take_over(found, self._retention, self._openings, disk)

@@ -10,8 +10,7 @@ import contextlib
 import resource
 
 # For the ledger, the journal, name look-ups, the connections of the metrics and the admin listener,
-# and
-# answers that are read on for clients that left.
+# and answers that are read on for clients that left.
 SPARE = 256
 IDLE_SHARE = 2  # connections kept by default for each request that may be in flight
 REMEDY = "Raise its hard limit (LimitNOFILE= in systemd, --ulimit nofile= in docker, ulimit -Hn)"

@@ -14,9 +14,8 @@ from aiohttp import web
 from proxy.listeners.acceptor import Acceptor
 
 CONNECTIONS_MAX = 64  # a few scrapers, and people
-ASKING: web.AppKey[set[asyncio.BaseTransport]] = web.AppKey(
-    "asking", set
-)  # connections that have brought their request
+# Connections that have brought their request.
+ASKING: web.AppKey[set[asyncio.BaseTransport]] = web.AppKey("asking", set)
 TAKEN_S = 30.0  # for a client to read its answer; the largest page of metrics is some megabytes
 
 

@@ -37,9 +37,8 @@ WEATHER = Tool(
         },
     )
 )
-FILTER_PHRASE = (  # in the last user message: the answer is stopped by the vendor's filter
-    "[content_filter]"
-)
+# In the last user message: the answer is stopped by the vendor's filter.
+FILTER_PHRASE = "[content_filter]"
 IMAGE_TOKENS = 85
 AUDIO_TOKENS = 20
 HIDDEN_REASONING_TOKENS = {"low": 16, "medium": 64, "high": 256}

@@ -14,9 +14,8 @@ from proxy.scripted_upstream.replies import Said, pieces
 from proxy.scripted_upstream.requests import ScriptedRequest
 
 CREATED_S = 1717008000  # fixed: the same request gets the same bytes
-SERVED_TIERS = {
-    "auto": "default"
-}  # `service_tier` of the answer is the tier used; others are used as asked
+# `service_tier` of the answer is the tier used; others are used as asked.
+SERVED_TIERS = {"auto": "default"}
 AUDIO = base64.b64encode(b"RIFF scripted audio").decode()
 
 JSONObject = dict[str, object]

@@ -26,8 +26,8 @@ _CHAIN_MAX = 8  # exceptions told of one chain or group
 _OWN = ("proxy", "tollkeeper")
 
 # A header that holds a credential takes the rest of its line. A setting takes its value where it is
-# given like one (`secret=…`, `"secret": "…"`): a message
-# such as "keys.alice.secret: is empty" stays whole.
+# given like one (`secret=…`, `"secret": "…"`): a message such as "keys.alice.secret: is empty"
+# stays whole.
 _HEADER = re.compile(
     r"""\b((?:proxy-)?authorization|(?:set-)?cookie|(?:x-)?api-key)(\\?['"]?\s*[:=,]\s*)[^\r\n]+""",
     re.IGNORECASE,

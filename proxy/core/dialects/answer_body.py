@@ -15,9 +15,8 @@ from proxy.core.http.content_coding import Decoder, coding_name
 from proxy.core.http.sse import SSEParser, ends_at
 
 BOM = b"\xef\xbb\xbf"
-_FIELD_STARTS = (
-    b":deir"  # comments, data, event, id, retry: what a line of an event stream begins with
-)
+# Comments, data, event, id, retry: what a line of an event stream begins with.
+_FIELD_STARTS = b":deir"
 _EVENT_NAME = b"event:"
 _BRACE = 0x7B
 # Put before JSON by frameworks, so that no web page can run it as a script.

@@ -14,9 +14,8 @@ from typing import Final
 from proxy.core.dialects.texts import Texts
 
 _HEAD_BYTES: Final = 256  # of a text, kept to recognise it
-_PROOF_BYTES: Final = (
-    64  # a piece that goes on from so much text is a snapshot; below it two must do so
-)
+# A piece that goes on from so much text is a snapshot; below it two must do so.
+_PROOF_BYTES: Final = 64
 _GROWTHS_PROVE: Final = 8
 # by which a snapshot may be shorter than the one before: a blank, half a character, a stop word
 _TRIMMED_BYTES_MAX: Final = 32
@@ -180,9 +179,8 @@ class Text:
         repeats = len(held) - 1 - growths
         # Words over and over, in pieces that happen to grow, look like snapshots for a while.
         doubt = repeats + 2 * _is_repetitive(held[0], piece)
-        often = (
-            growths >= _GROWTHS_PROVE
-        )  # however many repeats lie between: sizes of increments do not rise for so long
+        # However many repeats lie between: sizes of increments do not rise for so long.
+        often = growths >= _GROWTHS_PROVE
         if often or growths >= 2 + doubt or (growths > doubt and len(last) >= _PROOF_BYTES):
             self._held = None
             self._snapshots = True

@@ -18,12 +18,10 @@ from decimal import Decimal
 
 import msgspec
 
-_NUMBER = re.compile(
-    rb"[0-9]{1,32}(?:\.[0-9]{1,64})?(?:[eE][+-]?[0-9]{1,3})?"
-)  # not negative: nobody pays for an answer to be taken
-_COST_NANO_MAX = (
-    2**53
-)  # nine million dollars: beyond it JSON readers disagree, and so would an export
+# Not negative: nobody pays for an answer to be taken.
+_NUMBER = re.compile(rb"[0-9]{1,32}(?:\.[0-9]{1,64})?(?:[eE][+-]?[0-9]{1,3})?")
+# Nine million dollars: beyond it JSON readers disagree, and so would an export.
+_COST_NANO_MAX = 2**53
 _NANO_DIGITS = 9
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -80,16 +78,14 @@ def _nano(*amounts: Decimal) -> int | None:
     """Their sum. In integers throughout: decimal arithmetic would round to its context's 28 digits
     first."""
     parts = [amount.as_tuple() for amount in amounts]
-    exponents = [
-        part.exponent for part in parts if isinstance(part.exponent, int)
-    ]  # the numbers have digits only
+    # The numbers have digits only.
+    exponents = [part.exponent for part in parts if isinstance(part.exponent, int)]
     least = min(exponents)
     whole = sum(
         int("".join(map(str, part.digits))) * 10 ** (exponent - least)
         for part, exponent in zip(parts, exponents, strict=True)
     )
-    places = (
-        least + _NANO_DIGITS
-    )  # three digits of exponent and 64 of fraction at most, so the powers here are small
+    # Three digits of exponent and 64 of fraction at most, so the powers here are small.
+    places = least + _NANO_DIGITS
     nano = whole * 10**places if places >= 0 else (2 * whole + 10**-places) // (2 * 10**-places)
     return nano if nano <= _COST_NANO_MAX else None

@@ -32,9 +32,8 @@ VALUES = frozenset(
     presence_penalty logit_bias
     """.split()
 )
-_OF_FUNCTIONS = frozenset(
-    ("type", "function", "name", "description", "strict")
-)  # what nearly every tool is made of
+# What nearly every tool is made of.
+_OF_FUNCTIONS = frozenset(("type", "function", "name", "description", "strict"))
 _TOOLS_BYTES_MAX = 1024 * 1024  # that are decoded: many small tools cost a hundred times their size
 # In more than that, which no API takes, any name like these is enough, wherever it stands, or one
 # that is escaped.

@@ -6,11 +6,12 @@ import json
 
 import msgspec
 
+# What a decoder raises; RecursionError: nesting near 1,000.
 JSON_ERRORS = (
     msgspec.DecodeError,
     UnicodeDecodeError,
     RecursionError,
-)  # what a decoder raises; RecursionError: nesting near 1,000
+)
 _BACKSLASH = 0x5C
 _string_decoder = msgspec.json.Decoder(str)
 

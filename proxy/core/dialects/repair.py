@@ -30,9 +30,8 @@ _BAD_ESCAPE = re.compile(rb'((?<!\\)(?:\\\\)*+)\\(?![\\"/bfnrt]|u[0-9a-fA-F]{4})
 _TRAILING_COMMA = re.compile(rb",([ \t\r\n]*+[\]}])")
 _BETWEEN = re.compile(r"[\s,]*(?:data:\s*)?")
 _OBJECTS_MAX: Final = 4096
-REPAIRED_BYTES_MAX: Final = (
-    256 * 1024
-)  # a megabyte can take a third of a second, in which nobody else is served
+# A megabyte can take a third of a second, in which nobody else is served.
+REPAIRED_BYTES_MAX: Final = 256 * 1024
 _loose = json.JSONDecoder(strict=False)
 
 

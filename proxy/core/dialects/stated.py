@@ -38,6 +38,7 @@ _OUTPUT = (
 _TOTAL = ("total_tokens", "totalTokens", "totalTokenCount")
 # The parts: in the details, then beside the other counts.
 _CACHED_INSIDE = ("cached_tokens", "cache_read_input_tokens", "cache_read_tokens")
+# Moonshot, DeepSeek, LiteLLM before Anthropic, Mistral, Ollama, Google.
 _CACHED = (
     "cached_tokens",
     "prompt_cache_hit_tokens",
@@ -45,7 +46,7 @@ _CACHED = (
     "num_cached_tokens",
     "prompt_eval_cached_count",
     "cachedContentTokenCount",
-)  # Moonshot, DeepSeek, LiteLLM before Anthropic, Mistral, Ollama, Google
+)
 _WRITTEN_INSIDE = (
     "cache_write_tokens",
     "cache_creation_input_tokens",
@@ -86,9 +87,8 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
         """Both as one: field by field the last number stated, and a zero only where no number is.
         Nothing is ever added."""
         parts = (later.input_tokens, later.output_tokens)
-        old_total = (
-            None if any(parts) else self.total_tokens
-        )  # a total is not of the counts that come after it
+        # A total is not of the counts that come after it.
+        old_total = None if any(parts) else self.total_tokens
         return Stated(
             input_tokens=_last(self.input_tokens, later.input_tokens),
             output_tokens=_last(self.output_tokens, later.output_tokens),
@@ -186,9 +186,8 @@ class Stated(msgspec.Struct, frozen=True, gc=False):
         cache = cached + written
         if not cached_inside_input and input_tokens is not None:
             input_tokens += cache
-        beside_input = (
-            cache if cached_inside_input else 0
-        )  # what may lie beside the prompt tokens without anyone having said so
+        # What may lie beside the prompt tokens without anyone having said so.
+        beside_input = cache if cached_inside_input else 0
         if total is not None and input_tokens is not None and output_tokens is not None:
             for more_input in dict.fromkeys(
                 (0, beside_input, *((cached, written) if beside_input else ()))

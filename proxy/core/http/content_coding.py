@@ -24,9 +24,8 @@ else:
 
 _PIECE_BYTES_MAX = 64 * 1024  # decoded at a time, so that no chunk becomes one huge string
 _FREE_BYTES = 1024 * 1024  # below this much output no ratio is looked at
-_RATIO_MAX = (
-    200  # event streams shrink 10 to 50 times; deflate can do 1,032 times, and only bombs come near
-)
+# Event streams shrink 10 to 50 times; deflate can do 1,032 times, and only bombs come near.
+_RATIO_MAX = 200
 _OUTPUT_BYTES_MAX = 1024 * 1024 * 1024  # 1 GiB: no answer that reports usage is longer
 # 8 MiB, which every reader must be able to hold (RFC 9659); a frame that asks for more is not read
 _ZSTD_WINDOW_LOG_MAX = 23
@@ -37,9 +36,8 @@ _GZIP = ("gzip", "x-gzip")
 # of a request, which is decoded at once: 32 MiB of empty ones would hold up everyone for minutes
 _BODY_MEMBERS_MAX = 1000
 _ANSWER_MEMBERS_MAX = 100_000  # of an answer: some servers begin another with each event
-_WINDOW_BYTES_MAX = (
-    64 * 1024
-)  # given to a decompressor at once: what it hands back as not its own is a copy
+# Given to a decompressor at once: what it hands back as not its own is a copy.
+_WINDOW_BYTES_MAX = 64 * 1024
 _WINDOW_BYTES_MIN = 64  # behind the end of a member, doubled with each part
 
 

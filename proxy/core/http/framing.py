@@ -9,9 +9,8 @@ from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.http.headers import RawHeaders, index
 
 TARGET_MAX = 8000  # characters; the parser's own line bound is a little above
-_TARGET = re.compile(
-    r"[!\"$-~]+"
-)  # printable ASCII but for the fragment sign: everything else must be percent-encoded
+# Printable ASCII but for the fragment sign: everything else must be percent-encoded.
+_TARGET = re.compile(r"[!\"$-~]+")
 # How a chunked body without a trailer ends, with the line end before its last chunk. aiohttp's
 # parser keeps the last trailer field and reports it as the first
 # field of the message that follows, so a connection on which a chunked message ended in any other

@@ -54,9 +54,8 @@ class Fields(tuple[tuple[bytes, bytes], ...]):
 HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"expect"}
 )
-BODY_FIELDS = frozenset(
-    {b"content-encoding", b"content-type"}
-)  # how a body is to be read; hop-by-hop for nobody
+# How a body is to be read; hop-by-hop for nobody.
+BODY_FIELDS = frozenset({b"content-encoding", b"content-type"})
 CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 # Of no use to a vendor, and some of it personal: who called, from where, through which of our own
 # machines. What steers is `proxy.core.steering`.
@@ -71,9 +70,8 @@ INWARD = HOP_BY_HOP | {b"content-length", b"set-cookie", b"alt-svc", b"strict-tr
 INWARD_PREFIXES = (b"proxy-", b"x-tollkeeper-")
 NEVER_INWARD = HOP_BY_HOP | {b"content-length"}
 
-NAMES_REMEMBERED_MAX = (
-    1024  # an attacker may invent names; beyond this they are judged afresh each time
-)
+# An attacker may invent names; beyond this they are judged afresh each time.
+NAMES_REMEMBERED_MAX = 1024
 
 
 class HeaderFilter:
@@ -131,9 +129,8 @@ def outward_filter(
     never go beside them.
 
     `keep_credentials`: what says who asks is the caller's own and passes; else it is a key for this
-    proxy, or one that would
-    have the vendor ask another in its name. `listed_only`: beside `allow`, only what
-    `LISTED_HEADERS` names.
+    proxy, or one that would have the vendor ask another in its name. `listed_only`: beside `allow`,
+    only what `LISTED_HEADERS` names.
     """
     never = NEVER_OUTWARD | _lower(replaced)
     if not keep_credentials:

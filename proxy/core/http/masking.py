@@ -15,9 +15,8 @@ from urllib.parse import quote
 from proxy.core.http.content_coding import Decoder
 
 SECRET_CHARS_MIN = 8  # shorter ones would be found by chance in any text, and keep nobody out
-WATCHED_BYTES_MAX = (
-    64 * 1024
-)  # of a compressed answer: errors are short, and each byte is decoded once more for this
+# Of a compressed answer: errors are short, and each byte is decoded once more for this.
+WATCHED_BYTES_MAX = 64 * 1024
 _ESCAPED_BY_SOME = re.compile("[+&<>'`]")
 # What people write for servers that ask for a key and look at none: words that answers may hold.
 _NO_SECRETS = frozenset(
@@ -49,9 +48,8 @@ class Masking:
         # A string in JSON shorter than a secret holds none, nor part of one that goes on outside.
         apart = not any(sign in form for form in self.forms for sign in b'"\r\n')
         self.string_bytes_max = self._bytes_min - 1 if apart and self.forms else 0
-        self.inner_bytes = frozenset(
-            byte for form in self.forms for byte in form[:-1]
-        )  # after any other byte no secret is under way
+        # After any other byte no secret is under way.
+        self.inner_bytes = frozenset(byte for form in self.forms for byte in form[:-1])
 
     def __bool__(self) -> bool:
         return bool(self.forms)

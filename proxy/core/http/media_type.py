@@ -1,8 +1,8 @@
 """The Content-Type of a request's body: only what every upstream reads as JSON in UTF-8.
 
 Upstreams choose their reader by it. A form reader finds another `model` in the same bytes, and so
-does one that takes UTF-7 or UTF-16
-for what we read as UTF-8. So what is decided on and what is run would differ.
+does one that takes UTF-7 or UTF-16 for what we read as UTF-8. So what is decided on and what is run
+would differ.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Final
 from proxy.core.errors import ProxyError
 from proxy.core.http.headers import RawHeaders, values
 
-_USUAL: Final = frozenset(
-    {b"application/json", b"application/json; charset=utf-8"}
-)  # what nearly all clients send
+# What nearly all clients send.
+_USUAL: Final = frozenset({b"application/json", b"application/json; charset=utf-8"})
 _UTF8: Final = frozenset({"utf-8", "utf8"})
 _JSON = re.compile(r"[a-z0-9!#$&^_.-]+/(?:[a-z0-9!#$&^_.-]+\+)?json")
 # Words of other types and charsets, which some upstreams look for anywhere in the value:

@@ -7,9 +7,8 @@ from collections.abc import Collection
 from urllib.parse import unquote_plus
 
 _SEPARATORS = re.compile("([&;])")  # some servers take the second for one too
-_END_OF_NAME = re.compile(
-    r"[\[\0]"
-)  # `name[]` and `name[x]` are `name` to some, and so is what stands before a NUL
+# `name[]` and `name[x]` are `name` to some, and so is what stands before a NUL.
+_END_OF_NAME = re.compile(r"[\[\0]")
 
 
 def without(query: str, names: Collection[str]) -> str:

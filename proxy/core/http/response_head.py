@@ -25,9 +25,8 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NAMES_REMEMBERED_MAX = 1024
 _LENGTH_DIGITS_MAX = 18  # more than any answer has, and a number that every reader can hold
-_TEXT = bytes(
-    [0x09, *range(0x20, 0x7F), *range(0x80, 0x100)]
-)  # all that may stand in a line: no control character but the tab
+# All that may stand in a line: no control character but the tab.
+_TEXT = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 
 class AnswerHead(msgspec.Struct, frozen=True, gc=False):

@@ -81,9 +81,8 @@ class SSEParser:
         self._data: list[bytes] = []  # data lines of the unfinished event
         self._size = 0  # bytes of its data lines, names included
         self._dropping = False  # the unfinished event is too large
-        self._ends_object = (
-            False  # its last line does not go on: it is `[DONE]` or ends with a brace
-        )
+        # Its last line does not go on: it is `[DONE]` or ends with a brace.
+        self._ends_object = False
         self._skipped_end = b""  # the last byte of the skipped line so far
 
     @property

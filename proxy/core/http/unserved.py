@@ -69,9 +69,8 @@ _ADVICE: tuple[tuple[str, str, str], ...] = (
     ),
 )
 _METHOD = re.compile("[A-Z]{1,10}")
-_WORD = re.compile(
-    r"(?:[vV][0-9][a-z]{0,8}|[A-Za-z._:-]{0,40})"
-)  # of a path as APIs have them; keys and ids have digits
+# A part of a path as APIs have them; keys and ids have digits.
+_WORD = re.compile(r"(?:[vV][0-9][a-z]{0,8}|[A-Za-z._:-]{0,40})")
 _PARTS_MAX = 8
 _COMPILED = tuple((label, re.compile(pattern), advice) for label, pattern, advice in _ADVICE)
 

@@ -44,8 +44,10 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Used(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a record says was used; of an adjustment, what it changes, and no request. None is not
-    known, and counts nothing, as in the ledger's sums."""
+    """What a record says was used; of an adjustment, what it changes, without a request.
+
+    None is not known and counts nothing, as in the ledger's sums.
+    """
 
     requests: int = 1
     input_tokens: int | None = None
@@ -53,14 +55,15 @@ class Used(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     charge_nano: int | None = None
 
 
-INDEX = {
-    unit: place for place, unit in enumerate(Unit)
-}  # where a unit stands in the tuples below: made once for a request, read for each limit
+# Where a unit stands in the tuples below: made once for a request, read for each limit.
+INDEX = {unit: place for place, unit in enumerate(Unit)}
 
 
 def expected(ask: Demand) -> tuple[int, ...]:
-    """What a request is expected to use, unit by unit. An unknown charge is nothing: limits that
-    refuse are asked first (`not_priced`)."""
+    """What a request is expected to use, unit by unit.
+
+    An unknown charge counts as 0: limits that refuse it are asked before (`not_priced`).
+    """
     charge_nano = ask.charge_nano
     return (
         ask.requests,
@@ -73,7 +76,7 @@ def expected(ask: Demand) -> tuple[int, ...]:
 
 
 def bounds(ask: Demand) -> tuple[int | None, ...]:
-    """The most that a request may use, unit by unit; None: nothing says."""
+    """The most that a request may use, unit by unit; None: not known."""
     inputs, outputs = ask.input_bound, ask.output_bound
     return (
         ask.requests,

@@ -49,11 +49,11 @@ class Layer(msgspec.Struct, eq=False, gc=False):
 
 
 class Bucket:
-    """One running rate. Amounts are in scaled units (units x milliseconds of the period), times
-    milliseconds of one clock.
+    """One running rate.
 
-    Each step costs the same on average, however many requests are running: a block is made once and
-    goes once.
+    Amounts are in scaled units (units x milliseconds of the period), times are milliseconds of one
+    clock. Each step costs the same on average, however many requests are running: a layer is made
+    once and goes once.
     """
 
     __slots__ = ("_bottom", "_loose", "_top", "at_ms", "leak", "level")
@@ -64,9 +64,8 @@ class Bucket:
         self.level = level
         self._loose = level  # on top of all: nobody gives it back any more, so it leaks first
         self._top: Layer | None = None
-        self._bottom = Layer(
-            0, None
-        )  # holds nothing; no request that stands here can give anything back
+        # Holds nothing; no request that stands here can give anything back.
+        self._bottom = Layer(0, None)
 
     def flow(self, now_ms: int) -> None:
         """Leaks up to now. An earlier time leaks nothing, and takes nothing back."""
@@ -96,23 +95,25 @@ class Bucket:
         self.leak = leak
 
     def take(self, amount: int) -> Layer:
-        """Adds what a request is expected to use, at the time it has flowed to. The block is for
-        `settle`."""
+        """Adds what a request is expected to use, at the time it has flowed to.
+
+        `settle` takes the layer back.
+        """
         self.level += amount
-        block = Layer(amount, self._top)
+        layer = Layer(amount, self._top)
         if self._top is not None:
-            self._top.above = block
-        self._top = block
-        return block
+            self._top.above = layer
+        self._top = layer
+        return layer
 
     def spend(self, amount: int) -> None:
         """Adds what was used and is never given back."""
         self.level += amount
         self._loose += amount
 
-    def settle(self, block: Layer, unused: int) -> None:
-        """A request is over that has not used `unused` of what it took. Once for each block."""
-        home = block if block.into is None else self._find(block)
+    def settle(self, layer: Layer, unused: int) -> None:
+        """Ends a request that did not use `unused` of what it took. Once for each layer."""
+        home = layer if layer.into is None else self._find(layer)
         if unused < home.amount or unused == 0:  # nearly always
             home.amount -= unused
             self.level -= unused
@@ -138,16 +139,16 @@ class Bucket:
     def _empty(self) -> None:
         """All has leaked away: requests that stood anywhere in here stand on nothing."""
         self.level = self._loose = 0
-        block = self._top
+        layer = self._top
         self._top = None
-        while block is not None:
-            below = block.below
-            block.into = self._bottom
-            block.above = block.below = None
-            block = below
+        while layer is not None:
+            below = layer.below
+            layer.into = self._bottom
+            layer.above = layer.below = None
+            layer = below
 
     def _give_back(self, home: Layer, unused: int) -> None:
-        """From here downwards, as far as there is something."""
+        """Gives back from this layer downwards, as far as there is something."""
         place: Layer | None = home
         while unused and place is not None:
             if place.amount > unused:
@@ -161,40 +162,40 @@ class Bucket:
                 self._sink(place)
             place = below
 
-    def _sink(self, block: Layer) -> None:
-        """A block without an amount goes, and its holders stand on the one below."""
-        above, below = block.above, block.below
+    def _sink(self, layer: Layer) -> None:
+        """Removes a layer without an amount; its holders stand on the one below."""
+        above, below = layer.above, layer.below
         if below is not None:
             below.above = above
         if above is None:
             self._top = below
         else:
             above.below = below
-        block.above = block.below = None
-        block.amount = 0
-        block.into = self._bottom if below is None else below
-        block.into.holders += block.holders
+        layer.above = layer.below = None
+        layer.amount = 0
+        layer.into = self._bottom if below is None else below
+        layer.into.holders += layer.holders
 
-    def _lift(self, block: Layer) -> None:
+    def _lift(self, layer: Layer) -> None:
         """Removes a layer on which no request stands; its amount counts to the layer above.
 
         Nobody between the two can give it back.
         """
-        above, below = block.above, block.below
+        above, below = layer.above, layer.below
         if below is not None:
             below.above = above
         if above is None:
             self._top = below
-            self._loose += block.amount
+            self._loose += layer.amount
         else:
             above.below = below
-            above.amount += block.amount
+            above.amount += layer.amount
 
-    def _find(self, block: Layer) -> Layer:
-        """Where those of this block stand now; the way is shortened for the next."""
-        home = block
+    def _find(self, layer: Layer) -> Layer:
+        """The layer on which the holders of this one stand now. The next call has a shorter way."""
+        home = layer
         while home.into is not None:
             home = home.into
-        while block.into is not None:
-            block.into, block = home, block.into
+        while layer.into is not None:
+            layer.into, layer = home, layer.into
         return home

@@ -36,11 +36,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     """A limit of one scope.
 
     `id` is the name given, else made from what it limits (`key:alice/tokens/day/gpt-*`). How much
-    and how strictly is no part of it, so that
-    a count goes on when they change. `count_id` is what the count goes by: under a name that now
-    limits something else, another count begins.
-    `amount` and `burst` in the unit (of money nano-units), `warn_at_ppm` ascending shares of the
-    amount in millionths.
+    and how strictly is no part of it, so that a count goes on when they change. `count_id` is what
+    the count goes by: under a name that now limits something else, another count begins.
+
+    `amount` and `burst` are in the unit, for money in nano-units. `warn_at_ppm` has ascending
+    shares of the amount in millionths.
     """
 
     id: str
@@ -99,8 +99,10 @@ def limit_of(
     warn_at_ppm: tuple[int, ...] = (),
     burst: int | None = None,
 ) -> Limit:
-    """The limit of a scope that a rule makes. Raises ValueError where a setting has no meaning for
-    it."""
+    """The limit of a scope that a rule makes.
+
+    Raises ValueError for a setting that has no meaning for it.
+    """
     if burst is not None:
         if rule.per not in SMOOTH_MS:
             raise ValueError("burst is for limits per second, minute or hour; remove it")

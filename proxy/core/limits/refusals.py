@@ -19,9 +19,8 @@ from proxy.core.limits.language import SMOOTH_MS, Unit, show_amount
 from proxy.core.limits.limit import Limit, Scope, describe
 from proxy.core.limits.state import LimitState, Refused
 
-WAIT_MAX_MS = (
-    60_000  # that an SDK is to wait by itself: the openai SDK for Node sleeps as long as it is told
-)
+# The longest wait that an SDK is told: the openai SDK for Node sleeps however long that is.
+WAIT_MAX_MS = 60_000
 USED_UP_STATUS = 429  # of a used-up budget, as OpenAI has it
 POLICIES_MAX = 4096  # that are remembered: keys may be made up under `auth: forward`
 INTEGER_MAX = 10**15 - 1  # of an HTTP structured field (RFC 9651)
@@ -29,10 +28,11 @@ _MICRO = 1_000  # nano-units in a millionth: what money is shown in where only i
 _DAY_S = 86_400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WINDOW_S = {Per.DAY: _DAY_S, Per.WEEK: 7 * _DAY_S}
+# The other registered unit, content-bytes, is not ours.
 _QUOTA_UNITS = {
     Unit.REQUESTS: "requests",
     Unit.CONCURRENT: "concurrent-requests",
-}  # the other registered one, content-bytes, is not ours
+}
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -45,8 +45,9 @@ def refusal(
     *,
     quota_status: int = USED_UP_STATUS,
 ) -> ProxyError:
-    """429 `rate_limit_exceeded` or `insufficient_quota`, with the fields that the SDKs act on. The
-    latter has the status `quota_status`; `limit_fields` are those of the caller's dialect.
+    """429 `rate_limit_exceeded` or `insufficient_quota`, with the fields that the SDKs act on.
+
+    The latter has the status `quota_status`; `limit_fields` are those of the caller's dialect.
 
     Limits are named to a client where they are of its own key or team. Of those that others share
     it learns that one is reached, and when to try again.
@@ -127,8 +128,11 @@ def ratelimit_fields(state: LimitState, now_ms: int) -> Fields:
 
 
 class RateLimitFields:
-    """The same two fields as bytes. What stays as it is between two answers, a limit's name and its
-    policy, is written once, within a bound."""
+    """The same two fields as bytes.
+
+    A limit's name and its policy stay the same between two answers. They are written once, and
+    remembered within a bound.
+    """
 
     def __init__(self) -> None:
         self._written: dict[tuple[str, int], tuple[tuple[bytes, bytes], bytes, int]] = {}
@@ -191,7 +195,7 @@ def _retry_after(refused: Refused) -> Fields:
 
 
 def tightest(states: Sequence[LimitState]) -> LimitState | None:
-    """The one of which the smallest share is left; of equal ones the first."""
+    """The limit with the smallest share left; of equal ones the first."""
     found: LimitState | None = None
     for state in states:
         if found is None or state.remaining * (found.amount + found.granted) < found.remaining * (
@@ -330,8 +334,10 @@ def _seconds_up(span_ms: int) -> int:
 
 
 def show_span(span_ms: int) -> str:
-    """`120ms`, `1s`, `6m0s`, `2h0m0s`: as OpenAI writes its resets. Part seconds count up from one
-    second on."""
+    """`120ms`, `1s`, `6m0s`, `2h0m0s`: as OpenAI writes its resets.
+
+    From one second on, a part of a second counts as a whole one.
+    """
     span_ms = max(span_ms, 0)
     if span_ms < 1000:
         return f"{span_ms}ms"

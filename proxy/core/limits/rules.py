@@ -10,7 +10,8 @@ from proxy.core.limits.gcra import lookback_ms
 from proxy.core.limits.language import SMOOTH_MS, Unit
 from proxy.core.limits.limit import Enforce, Limit, Scope, scope_name
 
-# look-ups, by names of which clients make up some (models, and keys under `auth: forward`)
+# Look-ups that are remembered. Clients make up some of the names: models, and keys under
+# `auth: forward`.
 REMEMBERED_MAX = 16_384
 Limits = tuple[Limit, ...]
 _GROWING = (Unit.TOKENS, Unit.OUTPUT_TOKENS, Unit.MONEY)

@@ -11,10 +11,11 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
     """One limit's count at one moment, in the limit's unit.
 
     `amount` is what the rule says, `granted` what credits add to it, `used` what was used in the
-    running window, `held` what running requests may still
-    use of the rest. Of a limit that flows, `used` is what has not flowed off yet, with what running
-    requests hold, and `remaining` what it takes at once.
-    `resets_at_ms`: when it is all there again, if nothing more is used; None for a total and for
+    running window, `held` what running requests may still use of the rest. For a limit that flows,
+    `used` is what has not flowed off yet, with what running requests hold, and `remaining` is what
+    it takes at once.
+
+    `resets_at_ms`: when all of it is there again, if nothing more is used; None for a total and for
     concurrent requests.
     """
 
@@ -33,9 +34,9 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     Of several limits that refuse, it names the limit that will refuse longest.
 
     `retry_after_ms`: when the same request may be tried again; None: waiting does not help, because
-    it asks for more than the limit ever has (`never`)
-    or because the limit is used up until it resets. `by_holds`: used is not all of it yet, running
-    requests hold the rest.
+    it asks for more than the limit ever has (`never`), or because the limit is used up until it
+    resets. `by_holds`: not all of it is used yet, but running requests hold the rest.
+
     `states`: all limits of the request, for its headers.
     """
 

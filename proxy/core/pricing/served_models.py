@@ -14,9 +14,8 @@ from proxy.core.pricing.book import PriceBook
 from proxy.core.pricing.pricelist import PriceRow, is_literal
 from proxy.core.usage import UsageRecord
 
-# Clients may make names up, where a route and a price are for `*`. Beyond so many, a name that only
-# a
-# glob prices goes by what all names of the glob were served.
+# Clients may make names up, where a route and a price are for `*`. Beyond so many, a name that
+# only a glob prices goes by what all names of the glob were served.
 NAMES_MAX: Final = 65_536
 
 Served = tuple[str, str, str]  # upstream, model asked for, model that answered

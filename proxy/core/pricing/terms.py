@@ -29,8 +29,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `timezone` is what dates in the config were read in; the rows hold moments. A share that is
     not named is 0. `requested_prices`: upstreams whose contract prices the model that was asked
-    for,
-    whichever one answers.
+    for, whichever one answers.
     """
 
     currency: str

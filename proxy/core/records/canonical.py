@@ -55,10 +55,11 @@ HASHED_V1: tuple[str, ...] = (
     "hash_version",
 )
 # fmt: on
+# The columns of version 2, each with the one that it follows.
 _ADDED_V2 = {
     "cache_write_tokens": "cache_write_long_tokens",
     "audio_output_tokens": "searches",
-}  # each behind the one before it
+}
 HASHED_V2: tuple[str, ...] = tuple(
     name
     for column in HASHED_V1

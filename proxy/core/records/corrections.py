@@ -19,8 +19,10 @@ LATE_CLOSE = "late_close"
 
 
 def same(booked: UsageRecord, late: UsageRecord) -> bool:
-    """Do both say the same? Field by field as stored, so that an empty and an absent map are
-    one."""
+    """Whether both say the same.
+
+    They are compared field by field as stored, so that an empty and an absent map are one.
+    """
     return row_values(booked, 0, 0) == row_values(late, 0, 0)
 
 
@@ -28,8 +30,7 @@ def is_weaker(late: UsageRecord, booked: UsageRecord) -> bool:
     """Whether `late` knows less than the booked record, which it then must not correct.
 
     What an upstream stated is known best. What the proxy saw end is known better than what a
-    recovery
-    made of marks. Where both are of one kind, the sources decide.
+    recovery made of marks. Where both are of one kind, the sources decide.
     """
     if (late.source is Source.REPORTED) is not (booked.source is Source.REPORTED):
         return booked.source is Source.REPORTED
@@ -39,8 +40,10 @@ def is_weaker(late: UsageRecord, booked: UsageRecord) -> bool:
 
 
 def late_close_id(late: UsageRecord) -> str:
-    """The adjustment's id: the known id's time, the rest a digest of the late record. The same late
-    record always gives the same id, so a replay adds nothing."""
+    """The adjustment's id: the time of the known id, and a digest of the late record.
+
+    The same late record always gives the same id, so a replay adds nothing.
+    """
     return derived_id(
         late.id, hashlib.sha256(b"late_close\n" + canonical(row_values(late, 0, 0))).digest()
     )
@@ -59,13 +62,13 @@ def late_close(
 ) -> UsageRecord:
     """The adjustment that makes `booked` + earlier late closes + itself say what `late` says.
 
-    `corrections` are all that the record has. Reratings among them stand, but for a record that had
-    no
-    amount before one of them gave it its first: then `late` says what all of them come to.
-    It counts where the booked record counts (same key, team, model, upstream and start); counts and
-    amounts are differences, the rest is what `late` says.
-    A number that `late` does not know takes nothing back. Amounts in another currency cannot be
-    subtracted: they stay unknown and the row is flagged.
+    `corrections` are all that the record has. Reratings among them stand. But if the record had no
+    amount before one of them gave it the first, `late` says what all of them come to.
+
+    It counts where the booked record counts: same key, team, model, upstream and start. Counts and
+    amounts are differences, the rest is what `late` says. A number that `late` does not know takes
+    nothing back. Amounts in another currency cannot be subtracted: they stay unknown, and the row
+    is flagged.
     """
     told = [booked, *(r for r in corrections if r.reason == LATE_CLOSE)]
     everything = [booked, *corrections]
@@ -117,7 +120,7 @@ def total(values: Iterable[int | None]) -> int | None:
 
 
 def _has_time(id: str) -> bool:
-    """Does the id begin like a UUID, eight hex digits, a dash, four more?"""
+    """Whether the id begins like a UUID: eight hex digits, a dash, four more."""
     return (
         len(id) == 36 and id[8] == "-" and all(c in "0123456789abcdef" for c in id[:8] + id[9:13])
     )

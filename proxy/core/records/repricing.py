@@ -29,10 +29,9 @@ class Verdict(enum.StrEnum):
 
     ADJUSTED = "adjusted"  # the amounts differ
     UNCHANGED = "unchanged"
-    UNPRICED = (  # the prices do not say what it costs: what was booked stays, known or not
-        "unpriced"
-    )
-    # booked in another currency than these prices are in: cannot be subtracted
+    # The prices do not say what it costs: what was booked stays, known or not.
+    UNPRICED = "unpriced"
+    # It was booked in another currency than these prices are in: cannot be subtracted.
     OTHER_CURRENCY = "other_currency"
 
 

@@ -286,8 +286,7 @@ def _unstated(opened: Opened, ending: Ending) -> _Charge:
     """What is charged where nothing is stated: our own counts, else what was estimated from bytes.
 
     No member of the request lowers it. A cap on the answer is a wish: many self-hosted servers do
-    not read `max_completion_tokens`,
-    and what was delivered was delivered.
+    not read `max_completion_tokens`, and what was delivered was delivered.
     """
     counted = ending.counted
     output_tokens = max(

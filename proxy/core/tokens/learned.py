@@ -11,9 +11,8 @@ from typing import Annotated, Final
 import msgspec
 
 ANSWERS_MAX: Final = 2_000
-ANSWERS_TRUSTED: Final = (
-    20  # from so many on, what was learned overrules what the name of a model promises
-)
+# From so many on, what was learned overrules what the name of a model promises.
+ANSWERS_TRUSTED: Final = 20
 OUTPUT_EXPECTED: Final = 1_024  # tokens, of a model of which nothing is known
 _PERCENTILE: Final = (95, 100)
 _STEPS: Final = 4  # buckets from one power of two to the next
@@ -80,9 +79,8 @@ class Direction(msgspec.Struct):
     """
 
     per_counted: Ratio = msgspec.field(default_factory=lambda: Ratio(32, 32))
-    per_exact: Ratio = msgspec.field(
-        default_factory=lambda: Ratio(32, 32)
-    )  # the same, of what the published rules cover
+    # The same, of what the published rules cover.
+    per_exact: Ratio = msgspec.field(default_factory=lambda: Ratio(32, 32))
     by_density: _Ratios = msgspec.field(
         default_factory=lambda: [Ratio(32, 32) for _ in range(len(_DENSITIES) + 1)]
     )

@@ -255,9 +255,8 @@ class _Tally:
         elif kind == "input_audio":
             self.sound(part.get("input_audio"))
         else:
-            self.other(
-                part
-            )  # a file, or what a vendor has invented: what it counts as cannot be told from here
+            # A file, or what a vendor has invented: what it counts as cannot be told from here.
+            self.other(part)
             return
         self.others(part, frozenset({"type", kind, "cache_control"}))
 

@@ -18,9 +18,8 @@ from proxy.core.tokens.peaks import Peaks
 
 FILE: Final = "calibration.json"
 _LOG = logging.getLogger("tollkeeper.calibration")
-_MODELS_MAX = (
-    1024  # names come from clients; only those answered with a statement of usage are learned
-)
+# Names come from clients; only those answered with a statement of usage are learned.
+_MODELS_MAX = 1024
 _STATING_MAX = 4096
 _BEYOND_CAPS_MAX = 4096
 _PATHS_MAX = 1024  # the config names them; those of configs before are forgotten first

@@ -36,9 +36,8 @@ class TokenCounter:
     def __init__(
         self, vocabularies: Vocabularies, calibration: Calibration, dice: Random | None = None
     ) -> None:
-        self.dice = (
-            Random() if dice is None else dice
-        )  # where the windows of large prompts lie, which nobody outside may know
+        # Where the windows of large prompts lie, which nobody outside may know.
+        self.dice = Random() if dice is None else dice
         self.vocabularies = vocabularies
         self.calibration = calibration
         self._tasks: set[asyncio.Task[None]] = set()

@@ -117,9 +117,8 @@ class ExchangeCount:
             counted and call.stream and not counter.calibration.states(upstream, call.model, asked)
         )
         self._sampled = counted and not silent and counter.samples(self._learned, call)
-        self.measure = (
-            self._learned.output.per_byte.parts() if call.writes_text else (0, 1)
-        )  # vectors are no text, whatever their size
+        # Vectors are no text, whatever their size.
+        self.measure = self._learned.output.per_byte.parts() if call.writes_text else (0, 1)
         self.text_bytes_max: int | None = HEAD_BYTES
         if silent:
             self.text_bytes_max = None

@@ -220,9 +220,8 @@ class UpstreamConnection(ResponseHandler):
         """
         assert self.transport is not None
         try:
-            return not self.transport.get_extra_info("ssl_object").read(
-                1
-            )  # b"" behind a close_notify
+            # b"" behind a close_notify.
+            return not self.transport.get_extra_info("ssl_object").read(1)
         except ssl.SSLError:
             return False
 

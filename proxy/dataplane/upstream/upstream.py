@@ -22,13 +22,14 @@ from proxy.core.model_names import matches_caseless
 from proxy.core.steering import tells_a_key
 from proxy.dataplane.upstream.pool import ConnectError, proxy_authorization
 
+# Replaced when a body is spliced.
 OF_THE_BODY = (
     "accept-encoding",
     "content-md5",
     "digest",
     "content-digest",
     "repr-digest",
-)  # replaced when a body is spliced
+)
 MODELS_REMEMBERED_MAX = 4096  # the names come from clients
 
 

@@ -284,9 +284,8 @@ class MemoryQuota:
         counter = self._counters.get(limit.count_id)
         if counter is None:
             if len(self._counters) >= COUNTERS_MAX:
-                self._sweep(
-                    SWEEP_FULL, when
-                )  # for those who come next: this request may have looked at what goes
+                # For those who come next: this request may have looked at what goes.
+                self._sweep(SWEEP_FULL, when)
                 raise QuotaUnavailable(
                     f"there are {COUNTERS_MAX} running counts of limits, and there is no room for "
                     "more keys until some end"
@@ -296,9 +295,8 @@ class MemoryQuota:
             self._new += 1
         if counter.limit != limit:
             counter.change(limit, when)
-        counter.limit = (
-            limit  # an equal one may be another object, and the next look is by identity
-        )
+        # An equal one may be another object, and the next look is by identity.
+        counter.limit = limit
         return counter
 
     def _is_full_for(self, limit: Limit) -> bool:

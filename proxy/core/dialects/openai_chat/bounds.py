@@ -25,9 +25,8 @@ _BACKSLASH, _BRACE = b"\\{"
 _MEDIA_BYTES_MAX = 2**20
 _ANSWERS_MAX = 2**20  # more than any vendor gives
 _PROMPTS = ("messages", "prompt", "input")
-_SCHEMAS = frozenset(
-    {"tools", "functions", "response_format"}
-)  # in which a property may well be called "file"
+# Members in which a property may well be called "file".
+_SCHEMAS = frozenset({"tools", "functions", "response_format"})
 # What is found, looked up or spoken is billed too, and neither the body's size nor a cap of tokens
 # covers it.
 _BEYOND_TEXT = frozenset(
@@ -50,9 +49,8 @@ _TEXT_ALONE = frozenset(
     "messages prompt input model stream stream_options temperature top_p n max_tokens"
     " max_completion_tokens tool_choice user stop seed reasoning_effort".split()
 )
-_TOOLS = frozenset(
-    {"function", "custom"}
-)  # which the client runs; others are the vendor's own: searches, look-ups, code
+# Tools that the client runs; others are the vendor's own: searches, look-ups, code.
+_TOOLS = frozenset({"function", "custom"})
 _ESCAPE = re.compile(rb"\\u00([2-7][0-9a-fA-F])")  # of a printable ASCII character
 _NOTHING = (b"", b"null", b"false", b"[]")
 

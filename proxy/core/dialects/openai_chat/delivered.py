@@ -18,9 +18,8 @@ from proxy.core.dialects.repair import REPAIRED_BYTES_MAX, repaired
 from proxy.core.dialects.run import Run
 from proxy.core.dialects.texts import Texts
 
-_SHAPES_TRIED_MAX = (
-    4  # shapes learnt without a single hit before giving up: such a stream has no two events alike
-)
+# Shapes learnt without a single hit before giving up: such a stream has no two events alike.
+_SHAPES_TRIED_MAX = 4
 _SALVAGED_BYTES_MAX = 64 * 1024  # of a damaged event that is searched for texts
 # The longest token of the large vocabularies, a run of blanks.
 _TOKEN_BYTES_MAX = 128

@@ -84,10 +84,8 @@ class UsageEventFilter:
         self._searched = 0  # of it, how far no end was found
         self._open = False  # the unfinished event is too long and is being passed on unread
         self._alone = True  # no event has ended yet
-        self._after_cr: bool | None = (
-            # the last end was a CR: a LF next belongs to it, and is passed on (True) or not (False)
-            None
-        )
+        # The last end was a CR: a LF next belongs to it, and is passed on (True) or not (False).
+        self._after_cr: bool | None = None
 
     @property
     def idle(self) -> bool:

@@ -23,12 +23,10 @@ from proxy.core.tokens.images import HEAD_CHARS_MAX, Picture, data_url_size
 from proxy.core.tokens.magic import is_picture, is_sound
 
 CHAT_PICTURE: Final = "image_url"
-INLINED_MAX: Final = (
-    256  # pictures and sounds that are looked at; those behind them count with their bytes
-)
-_BRACES_MAX: Final = (
-    50_000  # of a body that is looked through for them: each takes a moment of the loop's time
-)
+# Pictures and sounds that are looked at; those behind them count with their bytes.
+INLINED_MAX: Final = 256
+# Braces of a body that is looked through for them: each takes a moment of the loop's time.
+_BRACES_MAX: Final = 50_000
 # Messages of a body, and parts of a message: a list of millions of nothing takes half a minute.
 _ENTRIES_MAX: Final = 4096
 _PARTS_MAX: Final = 20_000  # of all messages together

@@ -51,9 +51,8 @@ class _Holder(msgspec.Struct, gc=False):
     error: msgspec.Raw = _ABSENT
 
 
-_NOTHING_BYTES_MAX = (
-    64  # with the white space that a value of nothing may hold; vectors have megabytes
-)
+# With the white space that a value of nothing may hold; vectors have megabytes.
+_NOTHING_BYTES_MAX = 64
 _NOTHING = (b"", b"null", b"[]", b"{}")
 _USAGE_STATED = re.compile(rb'"usage"[ \t\r\n]*+:[ \t\r\n]*+\{')
 _answer_decoder = msgspec.json.Decoder(Answer)

@@ -10,9 +10,8 @@ import msgspec
 from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.openai_chat.shapes import Answer, has_choices, is_something
 
-FINISH_ERROR = (
-    "error"  # OpenRouter's finish_reason of a choice whose provider failed under HTTP 200
-)
+# OpenRouter's finish_reason of a choice whose provider failed under HTTP 200.
+FINISH_ERROR = "error"
 _BEGINS = re.compile(rb'"(?:choices|data)"[ \t\r\n]*+:[ \t\r\n]*+[\[{][ \t\r\n]*+[^ \t\r\n\]}]')
 _UNFINISHED = (None, "", FINISH_ERROR)
 # Of a choice and its message: what says nothing of an answer.
@@ -33,9 +32,8 @@ _ENVELOPE = frozenset(
         "matched_stop",
     }
 )
-_LOOKED_AT_BYTES_MAX = (
-    64 * 1024
-)  # of choices: so much is not nothing, and as objects it could take a second
+# So much of choices is not nothing, and as objects it could take a second.
+_LOOKED_AT_BYTES_MAX = 64 * 1024
 _any_decoder = msgspec.json.Decoder()
 
 
