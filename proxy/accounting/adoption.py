@@ -27,9 +27,8 @@ async def adopt_others(
 ) -> int:
     """Settle and book what dead processes left in their journals under `root`.
 
-    Returns the number of records made.
-    A directory that a living process holds is left alone, and so is, until the next start, what
-    cannot be taken over or be booked in time.
+    Returns the number of records made. A directory that a living process holds is left alone. One
+    that cannot be taken over, or not be booked in time, waits for the next start.
     """
     settled = 0
     try:

@@ -246,8 +246,10 @@ class Recorder:
             reader.close()
 
     async def _rest(self) -> None:
-        """Until there may be something to book; a moment longer, so that what comes together is
-        booked together."""
+        """Waits until there may be something to book.
+
+        It waits a moment longer, so that what comes together is booked together.
+        """
         try:
             async with asyncio.timeout(POLL_S):
                 await self._wake.wait()
@@ -302,8 +304,11 @@ class Recorder:
             )
 
     async def _read(self, upto_seq: int) -> Sequence[Close]:
-        """The next closes, read in a thread. After a failure it begins again behind what is booked:
-        what the reader had passed would be lost else."""
+        """The next closes, read in a thread.
+
+        After a failure it begins again behind what is booked: else what the reader had passed
+        would be lost.
+        """
         if self._reader is None:
             self._reader = JournalReader(self._journal.directory, self._booked_seq)
             self._damage = (0, 0, 0)
@@ -319,7 +324,7 @@ class Recorder:
             raise
 
     def _age_s(self, record: UsageRecord) -> float:
-        """How long ago the record's exchange ended; what ended later ended at most so long ago."""
+        """How long ago the record's exchange ended. Later ones ended at most so long ago."""
         return max(0, self._now_ms() - record.started_at_ms - record.duration_ms) / 1000
 
     def _is_behind(self) -> bool:

@@ -1,7 +1,7 @@
 """Prices booked records anew, a stretch of the book at a time, and books what differs.
 
-`proxy.core.pricing.booked` says by which terms: those in effect now where they say something about
-the record's time, else its own. What differs becomes adjustments, beside the traffic.
+`proxy.core.pricing.booked` chooses the terms: those in effect now where they say something about
+the record's time, else the record's own. Differences become adjustments, while the proxy serves.
 
 One call does a bounded stretch and says where the next one goes on, so that no request waits long,
 a stop loses nothing and progress can be shown. Repeating any of it books nothing twice
@@ -200,7 +200,7 @@ class _Booking:
 
 
 def _whole(reader: Reader, ask: Rerate, from_ms: int | None, to_ms: int | None) -> Stretch:
-    """What this call and all that follow it go through; the first one finds its ends."""
+    """The stretch that this call and all that follow go through; the first call finds its ends."""
     if ask.after is not None and ask.through is not None:
         return Stretch(
             after=max(0, ask.after),
@@ -226,7 +226,7 @@ class _Pricing:
         return self._prices.terms_of(version)
 
     def next_of(self, remaining: Iterator[Page]) -> list[tuple[Repriced, Kept | None]] | None:
-        """One for each record of the next page that was asked for, None behind the last.
+        """The results for the records of the next page that were asked for; None behind the last.
 
         Corrections are looked at with the record that they correct.
         """

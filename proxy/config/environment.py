@@ -10,10 +10,10 @@ from proxy.config.settings import Settings
 
 
 def unused_proxies(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
-    """One sentence for each proxy variable that an upstream of ours would go by, were it read.
+    """One sentence for each proxy variable that other programs would follow to an upstream of ours.
 
-    Upstreams with a proxy of their own do not count. Many programs read such a variable, and it is
-    set for others of them. That billed traffic takes another way is said in the config.
+    Upstreams with a proxy of their own do not count. The variable is set for other programs. That
+    billed traffic takes another way has to be said in the config.
     """
     ways: dict[str, list[str]] = {}
     for name, upstream in settings.upstreams.items():

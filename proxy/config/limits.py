@@ -1,5 +1,7 @@
-"""Makes the rules of a config's limits, and checks them. A reload makes new ones; the counts go on
-by identity."""
+"""Makes the rules of a config's limits, and checks them.
+
+A reload makes new rules; the counts go on by identity.
+"""
 
 from __future__ import annotations
 

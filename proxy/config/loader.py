@@ -1,10 +1,12 @@
-"""config.yaml -> `Settings`: finds, reads, fills in variables, includes and checks it. The only
-reader of the environment.
+"""config.yaml -> `Settings`: finds, reads, fills in variables, includes and checks it.
 
-`load` either returns settings that a service can start with, or raises `ConfigError` with every
-problem at once. The steps are
-`nodes` (text -> nodes), `reader` (nodes -> settings, by the types of `settings`) and `checks` (what
-only the whole can say).
+Nothing else reads the environment. `load` either returns settings that a service can start with, or
+raises `ConfigError` with every problem at once. Its steps:
+
+- `nodes`: text -> nodes
+- `reader`: nodes -> settings, by the types of `settings`
+- `checks`: mistakes that only the whole config shows
+
 `tollkeeper check --schema` prints the JSON Schema that `docs/config.schema.json` holds.
 """
 

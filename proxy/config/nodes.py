@@ -1,9 +1,8 @@
 """The text of a config file as a tree of nodes that know where they stand, without YAML's traps.
 
 Only `true`, `false`, whole decimal numbers and empty values have a type: `off`, `no`, `0123`,
-`12:30` and dates stay the text they look like, and a
-number with a fraction stays apart (`Fraction`), because binary floating point cannot hold money.
-Duplicate keys, merge keys and tags are problems.
+`12:30` and dates stay the text they look like. A number with a fraction stays apart (`Fraction`),
+because binary floating point cannot hold money. Duplicate keys, merge keys and tags are problems.
 """
 
 from __future__ import annotations
@@ -48,8 +47,10 @@ class Fraction(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A value of the tree. `raw` is a scalar's text before variables were filled in: messages quote
-    only that."""
+    """A value of the tree.
+
+    `raw` is a scalar's text before variables were filled in: messages quote only that.
+    """
 
     value: dict[str, Node] | list[Node] | str | int | bool | Fraction | None
     where: str
@@ -71,7 +72,9 @@ def join(path: str, part: str | int) -> str:
 
 def parse(text: str, name: str) -> tuple[Node | None, list[Problem]]:
     """The tree of one file and what is wrong with it as YAML; no tree if it cannot be read at all.
-    `name` is what messages call the file."""
+
+    `name` is what messages call the file.
+    """
     try:
         root = yaml.compose(text, _Loader)
     except yaml.MarkedYAMLError as error:
@@ -243,11 +246,10 @@ def expand(
     problems: list[Problem],
     path: tuple[str | int, ...] = (),
 ) -> Node:
-    """The tree with `${VAR}` and `${VAR:-default}` filled in (`$${` is a literal `${`). As in a
-    shell the default also replaces an empty variable.
+    """The tree with `${VAR}` and `${VAR:-default}` filled in (`$${` is a literal `${`).
 
-    Filling in happens after parsing: a value cannot add keys, and text from the environment stays
-    text.
+    As in a shell, the default also replaces an empty variable. Filling in happens after parsing: a
+    value cannot add keys, and text from the environment stays text.
     """
     value = node.value
     if isinstance(value, dict):

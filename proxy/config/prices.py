@@ -26,8 +26,10 @@ def check(
     problem: Problem,
     load: Callable[[], Table] = bundled.load,
 ) -> None:
-    """Contradictions among prices, rates of exchange and price sources. What `where` has a place
-    for is written, even if it could not be read."""
+    """Contradictions among prices, rates of exchange and price sources.
+
+    A key with a place in `where` is written in the config, even if it could not be read.
+    """
     _fx(settings, problem)
     _shares(settings, problem)
     rows = [
@@ -165,8 +167,10 @@ def _dates(path: str, dates: Sequence[str | None], problem: Problem) -> None:
 
 
 def _clashes(rows: Sequence[PriceRow]) -> Iterator[tuple[int, int]]:
-    """Pairs of rows that nothing tells apart, by number. Only rows for the same names are compared:
-    there may be thousands."""
+    """Pairs of rows that nothing tells apart, by number.
+
+    Only rows for the same names are compared: there may be thousands of rows.
+    """
     alike: dict[tuple[object, ...], list[int]] = {}
     for index, row in enumerate(rows):
         tier = None if row.service_tier is None else caseless(row.service_tier)

@@ -39,8 +39,11 @@ _T = TypeVar("_T", bound=msgspec.Struct)
 
 
 class SettingsReader:
-    """Reads nodes into settings. `problems` and `where` (path -> file:line) are filled as it goes;
-    relative secret files are found from `base`."""
+    """Reads nodes into settings.
+
+    It fills `problems` and `where` (path -> file:line) on its way. Relative secret files are found
+    from `base`.
+    """
 
     def __init__(self, base: Path) -> None:
         self.base = base

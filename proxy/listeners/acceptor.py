@@ -51,11 +51,11 @@ class Acceptor:
         self._told_s = -TELL_EVERY_S
 
     def allow(self, most: int) -> None:
-        """From now on so many may be open; those that are open already stay."""
+        """Sets how many may be open from now on; those that are open already stay."""
         self._most = most
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """The host and port that were taken. OSError if the address cannot be opened."""
+        """Listens at an address; returns its host and port. OSError if it cannot be opened."""
         opened = await sockets_at(host, port)
         self._listening += opened
         for listening in opened:

@@ -35,9 +35,9 @@ def runner(app: web.Application, header_s: float, *, stop_s: float) -> web.AppRu
 
 
 async def listen(served: web.AppRunner, host: str, port: int) -> tuple[Acceptor, tuple[str, int]]:
-    """Serves a runner that is set up at this address; the host and port that were taken.
+    """Serves a runner, which is set up, at this address.
 
-    OSError if the address cannot be opened.
+    Returns the acceptor, and the host and port. Raises OSError if the address cannot be opened.
     """
     assert served.server is not None, "it is set up"
     asking = served.app[ASKING]

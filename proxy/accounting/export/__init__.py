@@ -1,2 +1,4 @@
-"""The book in other people's formats. A format turns rows into bytes and nothing else: what is
-read, and where it goes, is the caller's."""
+"""The book in other people's formats.
+
+A format turns rows into bytes and does nothing else: the caller reads the rows and takes the bytes.
+"""

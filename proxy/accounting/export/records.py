@@ -42,9 +42,9 @@ _HASHES = tuple(_PLACE[name] for name in ("prev_hash", "hash"))
 _NAMES_REMEMBERED_MAX = 1024  # most texts of a page are the same few names
 
 # What begins a formula, in the full-width letters too, which some versions take for the same. A
-# cell begins at its first character and, where a file is opened
-# with another separator than the comma, behind that separator: quotes do not protect there, since
-# the cell does not begin with them.
+# cell begins at its first character. Where a file is opened with another separator than the comma,
+# it also begins behind that separator: quotes do not protect there, since the cell does not begin
+# with them.
 _FORMULA = re.compile(r"""(?:^|(?<=[;|]))(?=[\s"']*[=+\-@＝＋－＠])""")
 _CONTROLS = dict.fromkeys((*range(0x20), 0x7F), " ")
 _SEPARATORS_IN_JSON = str.maketrans({";": "\\u003b", "|": "\\u007c"})

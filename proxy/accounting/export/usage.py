@@ -45,8 +45,10 @@ def with_totals(rows: Sequence[UsageRow], by: Sequence[str]) -> list[UsageRow]:
 
 
 def totals(rows: Sequence[UsageRow], by: Sequence[str]) -> list[UsageRow]:
-    """One row for each currency, sorted by it. Unknown counts are skipped; a sum of none is
-    unknown."""
+    """One row for each currency, sorted by it.
+
+    Unknown counts are skipped; where all are unknown, so is the sum.
+    """
     found: dict[str | int | None, UsageRow] = {}
     for row in rows:
         total = found.setdefault(
@@ -63,8 +65,10 @@ def totals(rows: Sequence[UsageRow], by: Sequence[str]) -> list[UsageRow]:
 
 
 def as_csv(rows: Sequence[UsageRow], by: Sequence[str]) -> bytes:
-    """One line a row under a head, in UTF-8; an unknown value is an empty field. No cell is a
-    formula."""
+    """One line a row under a head, in UTF-8.
+
+    An unknown value is an empty field. No cell is a formula.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(map(harmless, (*by, *COLUMNS)))

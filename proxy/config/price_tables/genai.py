@@ -299,8 +299,10 @@ def _spelt(clause: Clause) -> Iterator[str]:
 
 
 def _globs(clause: Clause, blocked: dict[str, None]) -> Iterator[str]:
-    """The names that a clause matches, as globs. What no glob can say is left out; names that a
-    condition takes out are added to `blocked`."""
+    """The names that a clause matches, as globs.
+
+    What no glob can say is left out. Names that a condition takes out are added to `blocked`.
+    """
     [(kind, given)] = clause.items()
     if kind == "or":
         for inner in _list(given):

@@ -27,8 +27,10 @@ class TeamSettings(Block, frozen=True, kw_only=True):
 
 
 class KeySettings(Block, frozen=True, kw_only=True):
-    """An API key handed to a caller. A file that was read holds digests only: `secret` is emptied
-    into `secret_sha256`."""
+    """An API key handed to a caller.
+
+    Settings that were read hold digests only: `secret` is emptied into `secret_sha256`.
+    """
 
     team: Annotated[str | None, about("a name in `teams`")] = None
     secret: Annotated[str, about("the key itself; empty disables it", "secret")] = ""

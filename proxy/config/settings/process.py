@@ -38,8 +38,10 @@ class AdminToken(Block, frozen=True, kw_only=True):
 
 
 class AdminSettings(Block, frozen=True, kw_only=True):
-    """The admin API on TCP, if a token is configured. The command line on this machine uses the
-    socket in `data_dir` and needs none."""
+    """The admin API on TCP, if a token is configured.
+
+    The command line on this machine uses the socket in `data_dir` and needs no token.
+    """
 
     listen: Annotated[str, about("address of /admin/v1", "address")] = "127.0.0.1:8791"
     tokens: Annotated[

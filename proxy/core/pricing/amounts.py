@@ -1,11 +1,15 @@
-"""What a record costs: tokens × rates in integers, rounded half up once. No fraction, decimal or
-float is on the way.
+"""What a record costs: tokens × rates in integers, rounded half up once.
 
-A row's decimals are compiled to integers on one scale (`Rates`), so that a sum of products is
-exact. Each token is priced once: input is plain + cached +
-cache_write + cache_write_long + audio_input, output is plain + reasoning + audio_output. A part
-larger than the rest of its whole is cut down to it, in that order; the long writes are among the
-writes.
+No fraction, decimal or float is on the way. A row's decimals are compiled to integers on one scale
+(`Rates`), so that a sum of products is exact.
+
+Each token is priced once:
+
+    input  = plain + cached + cache_write + cache_write_long + audio_input
+    output = plain + reasoning + audio_output
+
+A part that is larger than the rest of its whole is cut down to it, in that order; the long writes
+are among the writes.
 
     value         = (Σ tokens · rate / 1,000,000 + image · images + search · searches + request)
                     · (1 − discount)
@@ -45,7 +49,7 @@ PARTS: Final = (
 _INPUTS: Final = PARTS.index("output")  # so many of them are parts of the input
 _NANO_PLACES: Final = 9
 _PER_TOKENS_PLACES: Final = 6  # rates are per million tokens
-# Whose rate a part has that the row gives none of its own.
+# The part whose rate another one has where the row gives it none of its own.
 _PARENT: Final = {
     "cached": "input",
     "cache_write": "input",
@@ -94,13 +98,12 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Priced(msgspec.Struct, frozen=True, gc=False):
-    """The amounts of one record and what they come from. None is "not known"; without any row that
-    applies all of it is.
+    """The amounts of one record and what they come from; None is "not known".
 
-    cost is what the vendor should bill, charge what the team pays, both in `currency`;
-    cost_original in the row's own currency. `fx_rate` is None where no
-    other currency is involved. A row whose amount cannot be told (no exchange rate yet, images not
-    counted) is named beside the unknown amount.
+    `cost` is what the vendor should bill and `charge` what the team pays, both in `currency`;
+    `cost_original` is in the row's own currency. `fx_rate` is None where no other currency is
+    involved. Without a row that applies nothing is known. A row whose amount cannot be told (no
+    exchange rate yet, images not counted) is named beside the unknown amount.
     """
 
     cost_nano: int | None = None
@@ -226,8 +229,10 @@ def value(
     answered: bool,
     searches: int | None = None,
 ) -> int | None:
-    """The exact amount in nano-units times `rates.scale`; None if it cannot be told. `answered`:
-    with a 2xx status. Searches that are not stated were not made."""
+    """The exact amount in nano-units times `rates.scale`; None if it cannot be told.
+
+    `answered`: with a 2xx status. Searches that are not stated were not made.
+    """
     if tokens is None:
         return None
     total = 0
@@ -251,8 +256,10 @@ def value(
 
 
 def rounded(number: int, scale: int) -> int | None:
-    """`number / scale` to the nearest integer, halves up; None beyond AMOUNT_NANO_MAX. Both are at
-    least 0."""
+    """`number / scale` to the nearest integer, halves up; None beyond AMOUNT_NANO_MAX.
+
+    Both are at least 0.
+    """
     nano = (2 * number + scale) // (2 * scale)
     return nano if nano <= AMOUNT_NANO_MAX else None
 
@@ -266,8 +273,10 @@ def amounts(
     images: int | None,
     answered: bool,
 ) -> tuple[int | None, int | None, int | None]:
-    """(cost_original, cost, charge) in nano-units, each rounded from the exact value. Without an
-    exchange rate the last two are not known."""
+    """(cost_original, cost, charge) in nano-units, each rounded from the exact value.
+
+    Without an exchange rate the last two are not known.
+    """
     exact = value(rates, parts(counts), images=images, answered=answered, searches=counts.searches)
     if exact is None:
         return None, None, None
@@ -349,14 +358,14 @@ def plain(decimal: str) -> str:
 
 
 def parent_of(part: str) -> str | None:
-    """Whose rate a part has where the row gives it none of its own."""
+    """The part whose rate this one has where the row gives it none of its own."""
     return _PARENT.get(part)
 
 
 def dearest(rates: Rates, input_tokens: int, output_tokens: int, images: int | None) -> int | None:
-    """The most that so many tokens can cost, in nano-units times `rates.scale`.
+    """The most that so many tokens can cost, whichever parts they are.
 
-    Whichever parts they are. None if it cannot be told.
+    In nano-units times `rates.scale`; None if it cannot be told.
     """
     inputs, outputs = rates.tokens[:_INPUTS], rates.tokens[_INPUTS:]
     fees = value(rates, (0,) * len(PARTS), images=images, answered=True)

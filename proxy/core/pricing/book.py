@@ -59,7 +59,7 @@ class Quote(msgspec.Struct, frozen=True):
 
 
 class PriceBook:
-    """Immutable but for its memo. One lives as long as the config that it is of."""
+    """The prices of one config, for as long as that is in effect. Immutable but for its memory."""
 
     def __init__(self, terms: Terms) -> None:
         self._list = PriceList(terms.rows)
@@ -83,8 +83,10 @@ class PriceBook:
 
     @classmethod
     def from_terms(cls, terms: bytes) -> PriceBook:
-        """The book that had these terms. Raises msgspec.ValidationError or DecodeError for what is
-        none."""
+        """The book that had these terms.
+
+        Raises msgspec.ValidationError or DecodeError for bytes that are no terms.
+        """
         return cls(msgspec.json.decode(terms, type=Terms))
 
     def terms(self) -> bytes:
@@ -273,9 +275,9 @@ class PriceBook:
     ) -> int | None:
         """The most that a request for this model can be charged, up to so many tokens.
 
-        By the dearest rates that can apply if it is answered by itself or by one of `served`, in
-        whichever tier and whichever parts the tokens are. None where that cannot be told. An answer
-        from yet another model can cost more.
+        It goes by the dearest rates that can apply if the model itself or one of `served` answers,
+        whatever the tier and whichever parts the tokens are. None where that cannot be told. An
+        answer from yet another model can cost more.
         """
         markup, _ = self._markup(team, at_ms)
         options: dict[int, Option] = {}
@@ -327,9 +329,9 @@ class PriceBook:
         return plan
 
     def _reach(self, upstream: str, model: str, served: str | None = None) -> _Reach:
-        """What can price a request for this model, answered by `served` or by itself.
+        """All that can price a request for this model, answered by `served` or by itself.
 
-        Whatever else its answer says. Remembered within the same bound.
+        It is remembered within the same bound.
         """
         reach = self._reaches.get((upstream, model, served))
         if reach is None:

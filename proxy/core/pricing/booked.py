@@ -27,7 +27,7 @@ from proxy.core.usage import UsageRecord
 
 
 class Kept(enum.StrEnum):
-    """Why a record keeps its price, although the terms of now alone would come to another one."""
+    """Why a record keeps its price, although today's terms alone would come to another one."""
 
     REMOVED_ROW = "removed_row"  # the row that priced it was taken out of the config
     EARLIER_TABLE = "earlier_table"  # a newer bundled table says something else, without a date
@@ -58,7 +58,7 @@ class BookedPrices:
     ) -> tuple[Priced, Kept | None]:
         """What `standing`, the record with its corrections, comes to by the terms chosen.
 
-        And why that is not what `now` alone would say, if it is not.
+        If that is not what `now` alone would say, it also says why.
         """
         images = self._images(booked)
         new = self._by(self._now, standing, images)
@@ -161,7 +161,7 @@ def _exchange(
 
 
 def _merged(now: Sequence[DatedRate], own: Sequence[DatedRate]) -> list[DatedRate]:
-    """From the first dated step of now on what now says, before it what was in force then."""
+    """Today's steps from the first dated one on, and before it the steps in force then."""
     dated = [(step, step.from_ms) for step in now if step.from_ms is not None]
     first_ms = min((from_ms for _, from_ms in dated), default=None)
     before = [
@@ -188,7 +188,7 @@ def _kept(pair: _KeptPair, record: UsageRecord) -> Kept | None:
 
 
 def _passed_over(row: PriceRow, own_rows: Sequence[PriceRow]) -> bool:
-    """Whether the record's own terms had such a row for it too, and a better one, which is gone."""
+    """Whether the record's own terms had this row and a better one, which is gone now."""
     families = [_family(own_row) for own_row in own_rows]
     return _family(row) in families and _family(row) != families[0]
 

@@ -41,7 +41,7 @@ _WILDCARD: Final = re.compile(r"\*|\?|\[!?\]?[^\]]*\]")
 class PriceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One row: decimals per million tokens, image, search and request; None: it does not say.
 
-    They are written as `pricing.plain` does.
+    The decimals are written as `amounts.plain` writes them.
 
     - `source`: `config`, or the name and version of a public table
     - `rank`: puts sources in order, the operator's first (0)
@@ -75,9 +75,9 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return {name: rate for name in RATES if (rate := getattr(self, name)) is not None}
 
     def applies(self, input_tokens: int, at_ms: int) -> bool:
-        """Whether this row prices a record of so many input tokens that was started then.
+        """Whether this row prices a record with so many input tokens that started at that time.
 
-        Its model, upstream and tier are taken to be right.
+        It does not look at model, upstream and tier.
         """
         if self.above_input_tokens is not None and input_tokens <= self.above_input_tokens:
             return False
@@ -118,7 +118,7 @@ class PriceList:
     def rows_for(
         self, upstream: str, requested: str | None, served: str | None
     ) -> tuple[PriceRow, ...]:
-        """The same for whatever tier."""
+        """The same rows for all tiers."""
         found: dict[PriceRow, bool] = {}
         for model, is_served in ((served, True), (requested, False)):
             if model is not None:
@@ -150,8 +150,8 @@ class PriceList:
         if plain != folded and all(row.rank for row in found):
             found += self._written_out(plain, upstream)
         for text, row in self._globs:
-            # Looked for first: a bundled table has hundreds of globs, and who makes up a name for
-            # each request would have all of them tried.
+            # Looked for first: a bundled table has hundreds of globs, and a client that makes up a
+            # name for each request would have all of them tried.
             if (
                 row.upstream in (None, upstream)
                 and text in folded
@@ -176,8 +176,10 @@ def is_literal(glob: str) -> bool:
 
 
 def specificity(row: PriceRow) -> tuple[int, ...]:
-    """How exactly the row says which model it is for; the smaller, the more exactly. Lengths of
-    different names written out do not count."""
+    """A key by which rows are sorted: the smaller, the more exactly a row names its model.
+
+    How long two names are that are written out makes no difference.
+    """
     literal = is_literal(row.model)
     runs = [len(run) for run in _WILDCARD.split(row.model)]
     return (

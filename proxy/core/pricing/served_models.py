@@ -23,8 +23,10 @@ _Alike = dict[tuple[PriceRow, ...], str]  # one model of all that the same rows 
 
 
 class ServedModels:
-    """Lives on the event loop. There is one for each price book, since it keeps what that book
-    tells apart."""
+    """The models seen so far, for one price book: it keeps what that book tells apart.
+
+    Lives on the event loop.
+    """
 
     def __init__(self, prices: PriceBook, seen: Iterable[Served] = ()) -> None:
         self._prices = prices
@@ -46,7 +48,7 @@ class ServedModels:
         return () if found is None else tuple(found.values())
 
     def learn(self, record: UsageRecord) -> None:
-        """This record was settled."""
+        """Learns from a record that was settled."""
         requested, served = record.model_requested, record.model_served
         if requested is not None and served is not None:
             self._learn((record.upstream, requested, served))
@@ -57,7 +59,7 @@ class ServedModels:
 
     @property
     def seen(self) -> tuple[Served, ...]:
-        """What was learned, as far as it is kept: for the next price book."""
+        """All that was learned and is kept, for the next price book."""
         return tuple(self._seen)
 
     def _learn(self, one: Served) -> None:

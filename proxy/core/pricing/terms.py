@@ -49,7 +49,7 @@ def steps(share: Share | None) -> tuple[DatedRate, ...]:
 
 
 def shortest(dated: Iterable[DatedRate]) -> Share | None:
-    """The one way to write a share down: nothing for 0, a decimal for one that always holds."""
+    """A share in its only form: None for 0, a decimal if it always holds, else its steps."""
     kept = tuple(
         step for step in latest_first(dated) if step.from_ms is not None or scaled(step.rate)[0]
     )
@@ -59,7 +59,7 @@ def shortest(dated: Iterable[DatedRate]) -> Share | None:
 
 
 def latest_first(dated: Iterable[DatedRate]) -> tuple[DatedRate, ...]:
-    """By the moment from which they hold; what always holds is the last."""
+    """Sorts steps by the moment from which they hold; a step that always holds comes last."""
     return tuple(
         sorted(
             dated,

@@ -55,7 +55,7 @@ HASHED_V1: tuple[str, ...] = (
     "hash_version",
 )
 # fmt: on
-# The columns of version 2, each with the one that it follows.
+# The columns of version 2, each behind the column named with it.
 _ADDED_V2 = {
     "cache_write_tokens": "cache_write_long_tokens",
     "audio_output_tokens": "searches",
