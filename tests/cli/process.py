@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.effort import NO_AUTHORITIES
+
 
 @contextmanager
 def running(
@@ -26,6 +28,7 @@ def running(
     env = (
         {name: value for name, value in os.environ.items() if name != "TOLLKEEPER_CONFIG"}
         | {"PYTHONUNBUFFERED": "1"}
+        | NO_AUTHORITIES
         | environ
     )
     process = subprocess.Popen(

@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from proxy.scripted_upstream import RequestLine, read_log
+from tests.support.effort import NO_AUTHORITIES
 from tests.support.waiting import GUARD_S, until_blocking
 
 VENDORS = ("modelmax", "modelverse", "opt", "api000")
@@ -88,7 +89,7 @@ def process(directory: Path, name: str, *words: str, ready: str) -> Iterator[str
     log = directory / f"{name}.log"
     environ = {
         key: value for key, value in os.environ.items() if not key.startswith("TOLLKEEPER_")
-    } | {"PYTHONUNBUFFERED": "1"}
+    } | {"PYTHONUNBUFFERED": "1", **NO_AUTHORITIES}
     with log.open("wb") as output:
         started = subprocess.Popen(
             [sys.executable, *words],

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.effort import NO_AUTHORITIES
 from tests.support.raw import RawClient
 from tests.support.waiting import GUARD_S, guard
 
@@ -234,4 +235,4 @@ async def upstream(log: Path, pace_s: float = 0.0) -> AsyncIterator[str]:
 
 
 def _environ() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **NO_AUTHORITIES}

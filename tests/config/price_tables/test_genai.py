@@ -57,6 +57,10 @@ def theirs(
     return int((total * 10**9).to_integral_value(rounding="ROUND_HALF_UP"))
 
 
+# So that one process reads the table: a second's work.
+pytestmark = pytest.mark.xdist_group("genai")
+
+
 @pytest.fixture(scope="module")
 def read() -> Table:
     return table()
