@@ -35,9 +35,9 @@ class ScriptedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One answer as it is written: status, headers, then `events` one by one, then how it ends.
 
     `events` are the bytes of each write (a JSON body is one), compressed if the headers say so.
-    `texts` is what each choice's delivered text is,
-    `usage` what the written part states last, None if it states nothing. `content_length` is
-    announced if not None: more than is written after a fault.
+    `texts` has the delivered text of each choice, `usage` what the written part states last, None
+    if it states nothing. `content_length` is announced if not None: more than is written after a
+    fault.
     """
 
     status: int = 200

@@ -52,9 +52,9 @@ async def open_side(
     readiness: Readiness,
     close: contextlib.AsyncExitStack,
 ) -> tuple[MetricsListener, str, str]:
-    """The metrics listener and the admin plane; the first, and the addresses of both.
+    """Opens the metrics listener and the admin plane.
 
-    Raises StartError.
+    Returns the first, and the addresses of both. Raises StartError.
     """
     settings = gateway.snapshot.settings
     metrics = MetricsListener(

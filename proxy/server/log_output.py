@@ -21,8 +21,8 @@ class LogOutput(logging.Handler):
     """Writes each line at once while its reader takes them.
 
     Else it keeps what fits, drops the rest, and a line says how many once the reader goes on. Only
-    the end of the process waits for the reader, for `FLUSH_S` at most. What is no file of the
-    system (a test's `StringIO`) is written to as it is.
+    the end of the process waits for the reader, for `FLUSH_S` at most. A stream that is no file
+    of the system (a test's `StringIO`) is written to as it is.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -1,2 +1,4 @@
-"""Dialects: how an API is asked and how it says what it used. One module or package each, found by
-its name; `openai_chat` is the first."""
+"""Dialects: how an API is asked, and how it says what it used.
+
+Each is a package of its own; `registry.py` knows which is spoken at a path.
+"""

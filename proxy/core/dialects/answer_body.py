@@ -28,10 +28,12 @@ _GUARD_BYTES_MAX = 16
 class AnswerBody:
     """Feed it each chunk through `pieces` and each piece through `events`, then `end` once.
 
-    parser · of the events          kept · what waits to be read as one JSON value
-    blind · the content coding cannot be undone, or no further     plain · there is none
-    json · None until the first byte tells                         prose · it begins like neither
-    size_bytes · of what is no event stream, or cannot be told to be one
+    - `parser`: reads the events
+    - `kept`: the bytes that wait to be read as one JSON value
+    - `plain`: there is no content coding; `blind`: it cannot be undone, or no further
+    - `json`: whether it is one JSON value; None until the first byte tells
+    - `prose`: it begins neither like events nor like JSON
+    - `size_bytes`: the size of what is no event stream, or may be none
     """
 
     __slots__ = (

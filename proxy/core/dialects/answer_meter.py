@@ -22,7 +22,7 @@ class DeliveredText(Protocol):
     """The text that a client has got.
 
     text_bytes · UTF-8 bytes of what it has assembled
-    unread_bytes · of what could not be read, which counts with all its bytes
+    unread_bytes · bytes that could not be read; all of them count
     """
 
     text_bytes: int
@@ -115,7 +115,7 @@ class AnswerMeter(ABC):
         self._ended = False
         self._begin()
 
-    # What a wire says.
+    # What each wire has of its own.
 
     @abstractmethod
     def _begin(self) -> None:
@@ -147,8 +147,10 @@ class AnswerMeter(ABC):
 
     @property
     def answered(self) -> bool | None:
-        """Whether it holds an answer, or what cannot be read. False: what came is none, an error or
-        a page; None: nothing came that tells."""
+        """Whether it holds an answer, or what cannot be read.
+
+        False: what came is an error, a page or no answer. None: nothing came that tells.
+        """
         body = self._body
         if self._answered or body.oversized or (body.blind and body.begun):
             return True
@@ -172,10 +174,10 @@ class AnswerMeter(ABC):
     def output_so_far(self) -> int:
         """Output tokens that a client can have read, by the best that is known.
 
-        That is a total that was stated with the last text, else that text.
+        That is the total that was stated with the last text, else that text.
 
-        An event or a JSON answer that is not over is in no client's hands, and most of a large one
-        is no text: cited pages, a picture.
+        No client has an event or a JSON answer before its end, and most of a large one is no text:
+        cited pages, a picture.
         """
         if self._body.oversized or self._body.blind:
             return self.output_measure
@@ -275,8 +277,10 @@ class AnswerMeter(ABC):
         self.unreadable |= body.blind
 
     def end(self) -> None:
-        """The answer is over, cleanly or not: read what has waited for its end. Called again, it
-        does nothing."""
+        """The answer is over, cleanly or not: read what has waited for its end.
+
+        Called again, it does nothing.
+        """
         if self._ended:
             return
         self._ended = True

@@ -91,8 +91,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Meter(Protocol):
-    """Reads a copy of one answer as it flows by. It never raises, whatever comes, and decides
-    nothing about money: `core/records/settlement.py` does, from what stands here.
+    """Reads a copy of one answer as it flows by.
+
+    It never raises, whatever comes, and decides nothing about money: `core/records/settlement.py`
+    does, from what stands here.
 
     Feed it every chunk of the body as it came, then call `end`, however the answer ended.
     """
@@ -186,7 +188,7 @@ class Meter(Protocol):
 
     @property
     def texts(self) -> Texts | None:
-        """That text, for who wants to count it, as far as `text_bytes_max` goes."""
+        """The delivered text, to be counted, as far as `text_bytes_max` goes."""
 
     @property
     def doubtful(self) -> bool:
@@ -210,7 +212,7 @@ class Meter(Protocol):
 
 
 class OpenMeter(Protocol):
-    """Makes the meter of one answer, once its head is here; the class of the meter does.
+    """Makes the meter of one answer, once its head is here. The class of a meter is one.
 
     stream · as the call says     measure · output tokens per byte of text, as (tokens, bytes)
     cached_inside_input · whether this vendor's count of the prompt holds its cached tokens
@@ -240,10 +242,10 @@ class UsageFilter(Protocol):
         """Whether nothing is held back, so that an event which is none of usage may pass it by."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """What of the stream so far may go to the client."""
+        """The part of the stream so far that may go to the client."""
 
     def end(self) -> bytes:
-        """What the stream ended inside of."""
+        """The unfinished event at the end of the stream."""
 
 
 # of a request's call and its readable body, with the vocabulary's name, the rules of images and its

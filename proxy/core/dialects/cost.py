@@ -4,7 +4,7 @@ OpenRouter states `"cost": 0.00014` in its usage, in credits; a credit is a US d
 
 Where the caller's own key at the vendor behind it paid (`is_byok`), `cost` is OpenRouter's fee
 alone, mostly 0, and `cost_details.upstream_inference_cost` what the vendor bills: both together are
-the cost, and without the second it is not known. Of other answers that detail is the same money
+the cost, and without the second it is not known. In other answers that detail states the same money
 once more.
 
 The number is read from its text as a decimal. A float on the way would make 0.1 into
@@ -75,8 +75,10 @@ def _number(text: msgspec.Raw) -> Decimal | None:
 
 
 def _nano(*amounts: Decimal) -> int | None:
-    """Their sum. In integers throughout: decimal arithmetic would round to its context's 28 digits
-    first."""
+    """Their sum in nano-units.
+
+    It takes integers alone: decimal arithmetic would round to the 28 digits of its context first.
+    """
     parts = [amount.as_tuple() for amount in amounts]
     # The numbers have digits only.
     exponents = [part.exponent for part in parts if isinstance(part.exponent, int)]

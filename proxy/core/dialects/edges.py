@@ -29,8 +29,10 @@ def edge_of(
 
 
 def _trailing(tail: bytes, read: Callable[[bytes], Answer | None]) -> Answer | None:
-    """What follows the last `"usage"` up to the end, if that closes exactly one object: then the
-    object is the answer itself, and the usage its own."""
+    """What follows the last `"usage"` up to the end, if that closes exactly one object.
+
+    Then the object is the answer itself, and the usage its own.
+    """
     at = len(tail)
     for _ in range(_EDGE_TRIES_MAX):
         at = tail.rfind(b'"usage"', 0, at)

@@ -19,8 +19,8 @@ from proxy.core.steering import names_a_model, steering_field
 EXTRA = "extra_body"
 _EXTRA_DEPTH_MAX = 4  # one inside the other; each relay may unpack one
 _EXTRA, _TOOLS, _PARAMETERS = squeezed(EXTRA), "tools", "parameters"
-# Members of which limits and prices are worked out: what an `extra_body` says of them would hold
-# instead.
+# Limits and prices are worked out from these members. What an `extra_body` says of them would hold
+# in their place.
 _DECIDING = "model n best_of max_tokens max_completion_tokens service_tier stream stream_options"
 _DECIDED_ON = frozenset(map(squeezed, _DECIDING.split()))
 # Their values are text, labels or numbers: a name in them chooses nothing.
@@ -63,7 +63,9 @@ def steers_inside(name: str, value: msgspec.Raw, depth: int = 0) -> bool:
 
 def _unpacked(text: bytes, depth: int) -> bool:
     """Whether an `extra_body` holds what its reader would put beside `model`, or in its place.
-    Gemini's API needs the rest of it."""
+
+    What else is in it passes: Gemini's API needs it.
+    """
     try:
         fields = _fields_decoder.decode(text)
         walk(text, fields)
@@ -80,8 +82,10 @@ def _unpacked(text: bytes, depth: int) -> bool:
 
 
 def _in_tools(text: bytes) -> bool:
-    """Whether a tool names a model or a host, itself or in the `parameters` beside its type. Those
-    of a function are a schema."""
+    """Whether a tool names a model or a host, itself or in the `parameters` beside its type.
+
+    The parameters of a function are a schema, and choose nothing.
+    """
     if len(text) > _TOOLS_BYTES_MAX:
         return any(
             _SUSPECT.search(text, at, at + _STEP_BYTES + _SUSPECT_BYTES) is not None

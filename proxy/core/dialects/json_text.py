@@ -17,8 +17,10 @@ _string_decoder = msgspec.json.Decoder(str)
 
 
 def plain(inside: bytes) -> bytes:
-    """The text that a JSON string stands for, as UTF-8, given what is between its quotes. A lone
-    surrogate is 3 bytes, like the sign shown in its place."""
+    """The text that a JSON string stands for, as UTF-8, given what is between its quotes.
+
+    A lone surrogate is 3 bytes, like the sign shown in its place.
+    """
     return (
         inside if _BACKSLASH not in inside else string_text(inside).encode("utf-8", "surrogatepass")
     )

@@ -37,16 +37,16 @@ class KeptBody:
                 del self._tail[:-EDGE_BYTES]
 
     def whole(self) -> bytes:
-        """All of it, once; it is not kept any longer."""
+        """The whole body, once: it is not kept any longer."""
         whole = b"".join(self._pieces)
         self._pieces.clear()
         return whole
 
     def ends(self) -> tuple[bytes, bytes]:
-        """Of a body that was cut, its first and its last bytes."""
+        """The first and the last bytes of a body that was cut."""
         return self._head, bytes(self._tail[-EDGE_BYTES:])
 
     @property
     def kept_bytes(self) -> int:
-        """What it holds in memory."""
+        """How many bytes it holds in memory."""
         return len(self._head) + len(self._tail) + sum(map(len, self._pieces))

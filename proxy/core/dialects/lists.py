@@ -15,7 +15,7 @@ _ABSENT: Final = msgspec.Raw()
 
 
 class TooMuch(ValueError):
-    """There is more of it than can be read in a moment."""
+    """A value holds more than can be read in a moment."""
 
 
 def bounded(entries_max: int) -> msgspec.json.Decoder[Any]:
@@ -45,8 +45,7 @@ class ListDecoder:
         self._one = msgspec.json.Decoder(entry)
 
     def decode(self, raw: bytes) -> list[Any]:
-        """The entries; what is no object among them is left out. One object without its list is a
-        list of one."""
+        """The entries that are objects. One object without its list is a list of one."""
         try:
             if raw[:1] == b"{":
                 return [self._one.decode(raw)]

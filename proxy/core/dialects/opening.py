@@ -12,9 +12,8 @@ _GOES_ON = b",}]"  # what a JSON text may go on with behind a brace at the end o
 class Opening:
     """Tells JSON lines from one JSON value by the beginning of a body that starts with a brace.
 
-    `lines` · True: the first line is an object and another text follows within `bytes_max`. None:
-    not known yet.
-    It keeps a byte, and looks at each byte once until it knows.
+    `lines` is True if the first line is an object and another text follows within `bytes_max`, and
+    None while that is not known. It keeps one byte, and looks at each byte once until it knows.
     """
 
     __slots__ = ("_bytes_left", "_first_line", "_last", "lines")
@@ -23,7 +22,7 @@ class Opening:
         self.lines: bool | None = None
         self._bytes_left = bytes_max
         self._first_line = True
-        self._last = b""  # of the first line, the last byte that is no space
+        self._last = b""  # the last byte of the first line that is no space
 
     def feed(self, piece: bytes) -> None:
         """The next piece of the body."""

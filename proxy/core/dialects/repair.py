@@ -38,10 +38,9 @@ _loose = json.JSONDecoder(strict=False)
 def repaired(data: bytes) -> bytes:
     """The same text, at nearly the same length, without what strict decoders refuse.
 
-    That is control characters, halves of characters, numbers that are none.
-
-    Strings are not told from what stands between them, so that one that reads like a list of such
-    numbers changes a little.
+    They refuse control characters, halves of characters, and words such as NaN. Strings are not
+    told from what stands between them, so a string that reads like a list of such words changes a
+    little.
     """
     text = data
     encoding = json.detect_encoding(text)

@@ -89,8 +89,11 @@ class RequestFields:
     __slots__ = ("_body", "_guarded", "_text", "object_start", "spans", "steering", "values")
 
     def __init__(self, body: bytes, guarded: Guarded) -> None:
-        """ProxyError 400 `invalid_request` or `ambiguous_body`. Steering fields are named here, and
-        judged by `forbid_fields` once the model has chosen the upstream."""
+        """Raises ProxyError 400 `invalid_request` or `ambiguous_body`.
+
+        Steering fields are named here, and judged by `forbid_fields` once the model has chosen the
+        upstream.
+        """
         self._body = body
         self._guarded = guarded
         self._text, self.values = _decode(body)
@@ -101,8 +104,7 @@ class RequestFields:
         self.steering = self._check_names()
 
     def _check_names(self) -> tuple[str, ...]:
-        """Refuse names that some reader would take for a guarded one; give back the steering fields
-        that are there."""
+        """The steering fields. Refuses names that some reader would take for a guarded one."""
         steering: list[str] = []
         settled = self._guarded.settled
         for name, value in self.values.items():
@@ -119,8 +121,10 @@ class RequestFields:
         return tuple(steering)
 
     def ambiguous(self, name: str, what: str) -> ProxyError:
-        """400 `ambiguous_body`. Only names known to the API are quoted: a name of the client's own
-        could hold anything."""
+        """400 `ambiguous_body`.
+
+        Only names known to the API are quoted: a name of the client's own could hold anything.
+        """
         known = name in self._guarded.names or name in STEERING_FIELDS
         subject = f"The field {name!r} {what}" if known else f"A top-level field {what}"
         message = (
@@ -130,8 +134,10 @@ class RequestFields:
         return invalid_request(message, param=name if known else None, code="ambiguous_body")
 
     def model(self) -> str:
-        """The model that is asked for. ProxyError 400 where none is named in a form that is read in
-        one way only."""
+        """The model that is asked for.
+
+        ProxyError 400 unless it is named in a form that is read in one way only.
+        """
         if "model" not in self.values:
             raise invalid_request(
                 "The request body has no `model`. Name the model to use; GET /v1/models lists"
@@ -255,11 +261,10 @@ def forbid_fields(steering: Collection[str], allow_fields: Collection[str]) -> N
 
 
 def _decode(body: bytes) -> tuple[bytes, Values]:
-    """The top-level fields, and the text they were read from: the body, or a copy of equal length
-    with lone surrogates replaced.
+    """The top-level fields, and the text they were read from.
 
-    JavaScript sends a lone surrogate whenever it has cut a string inside an emoji, and most vendors
-    take it.
+    That is the body, or a copy of equal length with lone surrogates replaced. JavaScript sends a
+    lone surrogate whenever it has cut a string inside an emoji, and most vendors take it.
     """
     try:
         _check_utf8(body)
@@ -277,8 +282,10 @@ def _decode(body: bytes) -> tuple[bytes, Values]:
 
 
 def _check_utf8(body: bytes) -> None:
-    """UnicodeDecodeError for a body that is not UTF-8 anywhere, in what nobody here reads too:
-    readers repair it in different ways."""
+    """Raises UnicodeDecodeError for a body that is not UTF-8 throughout.
+
+    Members that are not read here count too: readers repair them in different ways.
+    """
     if body.isascii():
         return
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -288,8 +295,10 @@ def _check_utf8(body: bytes) -> None:
 
 
 def _check_names_bounded(body: bytes) -> None:
-    """Refuse a large body made of names, which would cost many times its size, before it is
-    decoded. Strings in the known large fields do not count."""
+    """Refuse a large body made of names before it is decoded: it would cost many times its size.
+
+    Strings in the known large fields do not count.
+    """
     if count(body, b'"') <= _QUOTES_MAX:
         return  # all that were, without a look for those that are escaped
     quotes = _quotes(body)
@@ -305,8 +314,10 @@ def _check_names_bounded(body: bytes) -> None:
 
 
 def _quotes(text: bytes) -> int:
-    """Quotes that begin or end a string: at least one a name, since one behind a backslash may end
-    a name but never begins one."""
+    """Quotes that begin or end a string: at least one for each name.
+
+    A quote behind a backslash may end a name but never begins one.
+    """
     return count(text, b'"') - count(text, b'\\"')
 
 

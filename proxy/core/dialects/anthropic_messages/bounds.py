@@ -95,8 +95,10 @@ def holds_more_than_text(values: Mapping[str, msgspec.Raw]) -> bool:
 
 
 def _is_more(values: Mapping[str, msgspec.Raw]) -> bool:
-    """The same of the members that hold the prompt. Raises one of JSON_ERRORS for what is not
-    known."""
+    """The same for the members that hold the prompt.
+
+    Raises one of JSON_ERRORS for parts that are not known.
+    """
     messages, system, tools = (values.get(name) for name in ("messages", "system", "tools"))
     edits = values.get(_EDITS)
     if messages is not None:

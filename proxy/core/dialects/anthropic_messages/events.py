@@ -184,8 +184,10 @@ def input_of(block: ContentBlock) -> bytes:
 
 
 def written_in(delta: Delta) -> tuple[bytes, bytes]:
-    """What a delta adds: text of any kind, and input of a call. A signature or a citation adds
-    none."""
+    """The text that a delta adds, of any kind, and the input of a call.
+
+    A signature or a citation adds none.
+    """
     if delta.text is not _ABSENT:
         return string(delta.text), b""
     if delta.partial_json is not _ABSENT:

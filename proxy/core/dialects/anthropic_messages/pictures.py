@@ -26,7 +26,7 @@ _WEBP = (b"RIFF", b"WEBP")
 
 
 class InlinedPictures(msgspec.Struct, frozen=True, gc=False):
-    """What is no text among the bytes of a body: `size_bytes` in all, at `spans`, in order."""
+    """The bytes of a body that are no text: `size_bytes` in all, at `spans`, in order."""
 
     size_bytes: int = 0
     pictures: tuple[Picture, ...] = ()

@@ -38,8 +38,10 @@ REMAINING_FIELDS: RemainingFields = (
 
 
 def error_body(error: ProxyError) -> bytes:
-    """`{"type": "error", "error": {"type", "message", "details"}, "request_id"}`. The vendor's
-    types go by the status; `details.error_code` is our own code."""
+    """`{"type": "error", "error": {"type", "message", "details"}, "request_id"}`.
+
+    The vendor's types go by the status; `details.error_code` is our own code.
+    """
     return msgspec.json.encode(
         {
             "type": "error",

@@ -32,8 +32,11 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
     beside: tuple[Stated, ...] = ()
 
     def merged(self, later: Statement) -> Statement:
-        """Both as one. A statement of the input says what of it was cached too, zeros included:
-        some servers know that only at the end."""
+        """Both as one.
+
+        A statement of the input also says how much of it was cached, zeros included: some servers
+        know that only at the end.
+        """
         own = self.own
         if later.own.input_tokens:
             own = msgspec.structs.replace(

@@ -67,8 +67,10 @@ class _BoundPart(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _BoundMessage(msgspec.Struct, gc=False):
-    """A message that is text alone: wherever else it may hold anything, there is nothing. Others do
-    not decode."""
+    """A message that is text alone: all places for anything else are empty.
+
+    Other messages do not decode.
+    """
 
     content: str | list[_BoundPart] | None = None
     audio: None = None
@@ -123,7 +125,7 @@ def names_media(body: bytes) -> bool:
 def holds_media(fields: Mapping[str, msgspec.Raw], *, named: bool = True) -> bool:
     """Whether there may be anything but text in the prompt, or its vendor may add to it.
 
-    It is looked for in the size that is worth it. `named`: what `names_media` says of the body.
+    `named`: what `names_media` says of the body.
     """
     if _is_beyond_text(fields):
         return True
@@ -203,8 +205,10 @@ def _count(raw: msgspec.Raw | None) -> int | None:
 
 
 def _prompts(raw: msgspec.Raw | None) -> int | None:
-    """Each prompt of a list is answered: of texts, or of lists of tokens. A list of tokens is one
-    prompt; a mixed one is anyone's guess."""
+    """How many prompts there are: each text of a list, or each list of tokens, is answered.
+
+    A list of tokens is one prompt; a mixed list cannot be told.
+    """
     if raw is None or bytes(memoryview(raw)[:1]) != b"[":
         return 1
     first = bytes(memoryview(raw)[1:]).lstrip()[:1]

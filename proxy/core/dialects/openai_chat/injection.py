@@ -67,11 +67,11 @@ def splice(body: bytes, call: Call) -> bytes | None:
 
 
 class UsageEventFilter:
-    """Passes an event stream on without its usage event, byte for byte else. `feed` gives what may
-    be forwarded now; `end` the rest.
+    """Passes an event stream on without its usage event, byte for byte else.
 
-    Only an event that is not whole yet is held back, and none longer than `event_bytes_max`: such a
-    one passes unread, as the meter leaves it unread, however it comes. Each byte is searched and
+    `feed` gives what may be forwarded now, `end` the rest. Only an event that is not whole yet is
+    held back. One longer than `event_bytes_max` passes unread, however it comes, as the meter
+    leaves it unread. Each byte is searched and
     copied a fixed number of times, however small the chunks. Total: no input makes it raise. A body
     that is one object and nothing else is an answer and no stream: it passes.
     """
@@ -81,7 +81,7 @@ class UsageEventFilter:
     def __init__(self, event_bytes_max: int) -> None:
         self._max = event_bytes_max
         self._held = bytearray()  # the unfinished event
-        self._searched = 0  # of it, how far no end was found
+        self._searched = 0  # bytes of it in which no end was found
         self._open = False  # the unfinished event is too long and is being passed on unread
         self._alone = True  # no event has ended yet
         # The last end was a CR: a LF next belongs to it, and is passed on (True) or not (False).
@@ -93,7 +93,7 @@ class UsageEventFilter:
         return not (self._held or self._open or self._alone) and self._after_cr is None
 
     def feed(self, chunk: bytes) -> bytes:
-        """What of the stream so far may go to the client."""
+        """The part of the stream so far that may go to the client."""
         held = self._held
         if (
             not held
@@ -140,7 +140,7 @@ class UsageEventFilter:
         return b"".join(out)
 
     def end(self) -> bytes:
-        """What the stream ended inside of: passed on, unless it is the usage event."""
+        """The unfinished event at the end: it is passed on, unless it is the usage event."""
         held = bytes(self._held)
         self._held.clear()
         answer = self._alone and held.lstrip().startswith(b"{")
@@ -172,8 +172,10 @@ def is_usage_event(event: bytes) -> bool:
 
 
 def _read(data: bytes) -> object:
-    """The JSON of an event; None if it is none. NaN, which Python's servers write, is read as
-    Python's clients do."""
+    """The JSON of an event; None if it is none.
+
+    NaN, which servers in Python write, is read as clients in Python read it.
+    """
     try:
         return msgspec.json.decode(data)
     except _JSON_ERRORS:

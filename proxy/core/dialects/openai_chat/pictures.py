@@ -1,5 +1,6 @@
-"""What a chat completion's messages hold inline that is not text: pictures and sounds. Each counts
-by a rule of its own.
+"""Finds what a chat's messages hold inline that is no text: pictures and sounds.
+
+Each counts by a rule of its own.
 
 Whatever is taken out of the text has to be proved, since the client writes the request. It is the
 value of `image_url.url` in a part of the type `image_url`: a data URL of an image, base64 to its
@@ -44,7 +45,7 @@ _SOUND = re.compile(rb'"(?:data:audio' + _MEDIA_TYPE + rb")?", re.IGNORECASE)
 
 
 class Inlined(msgspec.Struct, frozen=True, gc=False):
-    """What is no text among the bytes of `messages`.
+    """The bytes of `messages` that are no text.
 
     `size_bytes` in all, of which `sound_bytes` are sounds. `spans` are their places in it, [start,
     end), in order.
@@ -176,8 +177,10 @@ def _media_parts(messages: msgspec.Raw, kind: str) -> Iterator[_Part]:
 
 
 def _all_parts(messages: msgspec.Raw) -> Iterator[_Part]:
-    """The parts of all messages, as far as each can be read. Raises _TooMany, or one of _ERRORS
-    for messages that are no list."""
+    """The parts of all messages, as far as each can be read.
+
+    Raises _TooMany, or one of _ERRORS for messages that are no list.
+    """
     left = _PARTS_MAX
     for message in _entries(messages):
         try:
@@ -209,8 +212,11 @@ def _entries(raw: msgspec.Raw) -> list[msgspec.Raw]:
 
 
 def _place(text: bytes, encoded: bytes, start: int) -> int:
-    """Where it stands behind `start`. Its beginning is mostly there once only; looking for all of
-    a large one takes ten times as long."""
+    """Where it stands behind `start`.
+
+    Its beginning mostly stands there only once; looking for all of a large one takes ten times as
+    long.
+    """
     for _ in range(_PLACE_TRIES_MAX):
         start = text.index(encoded[:_PLACE_BYTES], start)
         if text.startswith(encoded, start):

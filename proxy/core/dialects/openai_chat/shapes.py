@@ -76,8 +76,10 @@ def read_answer(data: bytes) -> Answer | None:
 
 
 def _of_another_api(data: bytes, answer: Answer) -> Answer:
-    """What a server says in its own API's form, in this one's; the answer itself if there is no
-    such thing. Raises one of JSON_ERRORS."""
+    """The answer in this API's form, where a server has answered in its own; else as it is.
+
+    Raises one of JSON_ERRORS.
+    """
     native = read_native(data)
     inside = wrapped_in(native)
     if inside is not None:
@@ -95,8 +97,10 @@ def _of_another_api(data: bytes, answer: Answer) -> Answer:
 
 
 def _wraps_choices(data: msgspec.Raw) -> bool:
-    """Whether the answer itself stands in `data`, beside a code and a message, as some gateways
-    send it. Embeddings are a list."""
+    """Whether the answer itself stands in `data`, beside a code and a message.
+
+    Some gateways send it so. The `data` of embeddings is a list.
+    """
     return bytes(memoryview(data)[:1]) == b"{" and b'"choices"' in bytes(data)
 
 
@@ -122,8 +126,10 @@ def text_of(raw: msgspec.Raw) -> str | None:
 
 
 def is_error(answer: Answer) -> bool:
-    """Whether this says that something went wrong: `{"error": …}`, `{"object": "error"}`, `{"type":
-    "error"}` or `{"x_groq": {"error": …}}`."""
+    """Whether this says that something went wrong.
+
+    `{"error": …}`, `{"object": "error"}`, `{"type": "error"}` or `{"x_groq": {"error": …}}` do.
+    """
     if (
         _fails(answer.error)
         or bytes(answer.object) == b'"error"'
@@ -137,8 +143,10 @@ def is_error(answer: Answer) -> bool:
 
 
 def _fails(raw: msgspec.Raw) -> bool:
-    """Whether a member called error says so. Gateways in Go send it in good answers as well:
-    `{"message": "", "type": "", "code": null}`."""
+    """Whether a member called error says so.
+
+    Gateways in Go send it in good answers as well: `{"message": "", "type": "", "code": null}`.
+    """
     text = bytes(raw)
     if text in _NO_ERROR:
         return False

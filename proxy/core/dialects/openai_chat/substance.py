@@ -1,5 +1,7 @@
-"""Whether something of an answer is in what came: a choice or data. An error, a page or an empty
-body is none, whatever its status."""
+"""Tells whether something of an answer is in what came: a choice or data.
+
+An error, a page or an empty body holds no answer, whatever its status.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Key = tuple[object, ...]
 
 
 class Choice(msgspec.Struct, gc=False):
-    """Of one choice what is looked at."""
+    """The members of a choice that are looked at."""
 
     index: msgspec.Raw = _ABSENT
     delta: msgspec.Raw = _ABSENT
@@ -162,8 +162,10 @@ def _written(holder: bytes) -> Iterator[tuple[Key, bytes]]:
 
 
 def _thoughts(members: _TextHolder) -> tuple[msgspec.Raw, ...]:
-    """The same thoughts under several names, as servers send them for old and new clients: they are
-    counted once, the longest."""
+    """The same thoughts under several names: the longest counts, once.
+
+    Servers send them so for old and new clients.
+    """
     return (
         members.reasoning_content,
         members.reasoning,
@@ -175,8 +177,7 @@ def _thoughts(members: _TextHolder) -> tuple[msgspec.Raw, ...]:
 
 
 def _called(key: Key, raw: msgspec.Raw) -> Iterator[tuple[Key, bytes]]:
-    """Name and arguments of a call. Arguments that are no text yet are the JSON that they would
-    be."""
+    """Name and arguments of a call. Arguments that are no text yet are taken as their JSON."""
     if bytes(raw)[:1] == b"{":
         function = _function_decoder.decode(raw)
         for member, value in (
@@ -233,8 +234,10 @@ def _is_thought(part: object) -> bool:
 
 
 def _is_text(part: object) -> bool:
-    """Whether this part of a content is text. Those of other kinds (references, pictures, results
-    of tools) hold texts that were found."""
+    """Whether this part of a content is text.
+
+    Parts of other kinds (references, pictures, results of tools) hold texts that were found.
+    """
     if not isinstance(part, dict):
         return True
     kind = part.get("type")

@@ -58,8 +58,10 @@ def read_call(endpoint: str, body: bytes) -> Call:
 
 
 def _continues(fields: RequestFields) -> tuple[str, ...]:
-    """The earlier response and the conversation that it goes on with. What is no id is left to the
-    vendor, which refuses it."""
+    """The earlier response and the conversation that it goes on with.
+
+    Anything but an id is left to the vendor, which refuses it.
+    """
     conversation = fields.string("conversation")
     members = fields.once("conversation", "id")
     if members is not None and "id" in members:

@@ -1,7 +1,7 @@
 """The text of a response that was delivered so far: each part once, however often it comes.
 
-Of one part of one item counts the larger of what came in pieces and its longest whole text, since
-some servers send no pieces and others no whole. Items are told apart by their number; the response
+For one part of one item the larger of two counts: what came in pieces, and its longest whole text.
+Some servers send no pieces, others no whole. Items are told apart by their number; the response
 at the end repeats them all, sometimes under other numbers, so it counts by kinds of text.
 """
 
@@ -42,8 +42,10 @@ class _DeliveredPart:
 
 
 class DeliveredParts:
-    """Takes pieces of texts and whole ones. What takes text says how many bytes of it are new; less
-    than none where pieces turn out to have been the text so far, over and over.
+    """Takes pieces of texts and whole ones.
+
+    What takes text says how many bytes of it are new. That is less than none where pieces turn out
+    to have been the text so far, over and over.
 
     text_bytes · UTF-8 bytes of all texts, each once
     unread_bytes · of what could not be read, which counts with all its bytes
@@ -90,8 +92,10 @@ class DeliveredParts:
         return self._resize(place, part, size_bytes, text)
 
     def all_of(self, items: Iterable[Iterable[Written]]) -> int:
-        """All texts of a response, item by item. Of each kind counts what goes
-        beyond what came before."""
+        """All texts of a response, item by item.
+
+        For each kind, only what goes beyond the text that came before counts.
+        """
         sizes: dict[str, int] = {}
         texts: dict[str, list[bytes]] = {}
         for found in items:

@@ -37,7 +37,7 @@ _FOUND = ("_output", "_result", "_list_tools", "_approval_request")  # ends of t
 
 
 class Item(msgspec.Struct, gc=False):
-    """Of one item what is looked at; each value stays text until then."""
+    """The members of an item that are looked at; each value stays text until then."""
 
     type: msgspec.Raw = _ABSENT
     id: msgspec.Raw = _ABSENT

@@ -1,5 +1,7 @@
-"""How this API says no: the events that end a stream. An error as an answer, and the fields of
-limits, are those of all of OpenAI's APIs."""
+"""How this API says no: the events that end a stream.
+
+An error as an answer, and the fields of limits, are the same in all of OpenAI's APIs.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _OBJECTS: Final = (b'"response"', b'"response.compaction"')
 
 
 class Response(msgspec.Struct, gc=False):
-    """Of a response what is looked at; each value stays text until then."""
+    """The members of a response that are looked at; each value stays text until then."""
 
     id: msgspec.Raw = _ABSENT
     object: msgspec.Raw = _ABSENT

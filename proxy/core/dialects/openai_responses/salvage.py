@@ -33,8 +33,11 @@ _loose = json.JSONDecoder(strict=False)
 
 
 class Salvage(NamedTuple):
-    """What was saved. `response`: of an event that holds one, what is whole of it; `ends`: it is
-    the last. `text`: the longest text of another event."""
+    """What was saved of an event.
+
+    `response`: the whole members of the response in it; `ends`: it is the last event. `text`: the
+    longest text of any other event.
+    """
 
     response: Response | None
     ends: bool

@@ -1,5 +1,7 @@
-"""Paths that are passed through, as a dialect of the contract. It has no endpoint of its own: the
-config names the paths."""
+"""Paths that are passed through, as a dialect of the contract.
+
+It has no endpoint of its own: the config names the paths.
+"""
 
 from __future__ import annotations
 
