@@ -26,6 +26,7 @@ from proxy.dataplane.connection import Request
 from proxy.dataplane.counting.exchange_count import ExchangeCount, begin_count
 from proxy.dataplane.counting.uncounted import Uncounted
 from proxy.dataplane.hold import Hold, refuse_used_up
+from proxy.dataplane.known_caller import KnownCaller, Way
 from proxy.dataplane.named_objects import Claimant, check_named, may_name_objects
 from proxy.dataplane.outgoing import payload_of
 from proxy.dataplane.request_body import BodyMemory, Payload, encoding_of, whole_body
@@ -135,62 +136,97 @@ class Admission:
             memory.take(len(body))
         return body
 
+    def admit_at_once(
+        self, request: Request, caller: Caller, tenant: Tenant, memory: BodyMemory, body: bytes
+    ) -> Admitted:
+        """Asks what a body decides that is small and has no coding, so that nothing waits."""
+        began_s = monotonic()
+        call = caller.dialect.read_call(caller.endpoint, body)
+        way = self._way(request, caller, tenant, call)
+        kept_tokens = self._continued(call, tenant, way.upstream) if call.continues else 0
+        if way.has_owners and may_name_objects(body):
+            check_named(body, self._claimant(tenant, way.upstream))
+        images = caller.dialect.count_images(body) if way.counts_images else None
+        return self._admitted(
+            request, caller, tenant, memory, body, body, call, way, images, kept_tokens, began_s
+        )
+
     async def admit(
+        self, request: Request, caller: Caller, tenant: Tenant, memory: BodyMemory, body: bytes
+    ) -> Admitted:
+        """Asks what the body decides. Returns with the body handed over.
+
+        What may hold the loop up for long is done in a thread, one at a time: more would not be
+        faster, they would only take turns with the loop.
+        """
+        encoding = encoding_of(request)
+        if encoding is None and len(body) <= LARGE_BYTES:
+            return self.admit_at_once(request, caller, tenant, memory, body)
+        began_s = monotonic()
+        dialect, settings = caller.dialect, caller.snapshot.settings
+        async with self._one_aside:
+            # What went before in the line may have used the limits up.
+            await self._refuse_used_up(caller, tenant)
+            readable, call = await asyncio.to_thread(
+                _understood, dialect, caller.endpoint, body, encoding, settings.bodies.max_bytes
+            )
+        if readable is not body:
+            memory.take(len(readable))  # both are held: this one to read, the other to send
+        way = self._way(request, caller, tenant, call)
+        kept_tokens = self._continued(call, tenant, way.upstream)
+        if way.has_owners and may_name_objects(readable):
+            await self._aside(check_named, readable, self._claimant(tenant, way.upstream))
+        images = await self._aside(dialect.count_images, readable) if way.counts_images else None
+        return self._admitted(
+            request, caller, tenant, memory, body, readable, call, way, images, kept_tokens, began_s
+        )
+
+    def _admitted(
         self,
         request: Request,
         caller: Caller,
         tenant: Tenant,
         memory: BodyMemory,
         body: bytes,
+        readable: bytes,
+        call: Call,
+        way: Way,
+        images: int | None,
+        kept_tokens: int,
+        began_s: float,
     ) -> Admitted:
-        """Asks what the body decides. Returns with the body handed over."""
-        began_s = monotonic()
-        snapshot, dialect, endpoint = caller.snapshot, caller.dialect, caller.endpoint
-        encoding = encoding_of(request)
-        bytes_max = snapshot.settings.bodies.max_bytes
-        beside = encoding is not None or len(body) > LARGE_BYTES
-        if beside:
-            async with self._one_aside:
-                # What went before in the line may have used the limits up.
-                await self._refuse_used_up(caller, tenant)
-                readable, call = await asyncio.to_thread(
-                    _understood, dialect, endpoint, body, encoding, bytes_max
-                )
-        else:
-            readable, call = _understood(dialect, endpoint, body, encoding, bytes_max)
-        if readable is not body:
-            memory.take(len(readable))  # both are held: this one to read, the other to send
-        upstream = _upstream(snapshot, tenant, call)
-        if not call.free:
-            snapshot.check_priced(upstream, call.model, caller.started_at_ms)
-        kept_tokens = self._continued(call, tenant, upstream)
-        if snapshot.passed.has_owners(upstream.name) and may_name_objects(readable):
-            claimant = Claimant(self._services.owners, upstream.name, tenant.team, tenant.key_id)
-            await self._aside(beside, check_named, readable, claimant)
-        payload = payload_of(
-            self._services, request, dialect, upstream, call, body, tenant.key_id, memory
-        )
+        services, snapshot, dialect = self._services, caller.snapshot, caller.dialect
+        upstream = way.upstream
+        payload = payload_of(services, request, dialect, way, call, body, tenant.key_id, memory)
         asked = call.include_usage is True or payload.plain is not None
-        counting = begin_count(
-            self._services.counter, snapshot, upstream, dialect, call, asked=asked
-        )
-        images = None
-        if snapshot.prices.counts_images(upstream.name):
-            images = await self._aside(beside, dialect.count_images, readable)
-        opened = self.opened(
-            request,
-            caller,
-            tenant,
-            call,
-            upstream,
-            len(body),
-            0 if call.free else counting.prompt(readable) + kept_tokens,
-            images,
-        )
+        counting = begin_count(services.counter, snapshot, upstream, dialect, call, asked=asked)
+        estimate = 0 if call.free else counting.prompt(readable) + kept_tokens
+        opened = self.opened(request, caller, tenant, call, upstream, len(body), estimate, images)
         expected = counting.output_expected
-        hold = Hold(self._services, snapshot, dialect, opened, call, expected, self._rules)
-        self._services.metrics.overhead("admit", monotonic() - began_s)
+        hold = Hold(services, snapshot, dialect, opened, call, expected, self._rules)
+        services.metrics.overhead("admit", monotonic() - began_s)
         return Admitted(snapshot, dialect, upstream, request, call, opened, counting, hold, payload)
+
+    def _way(self, request: Request, caller: Caller, tenant: Tenant, call: Call) -> Way:
+        """Where the call goes, if this caller may make it. Raises ProxyError 401, 403, 404 or 503.
+
+        A caller who was known and asks for the same model as before goes the same way.
+        """
+        snapshot, known = caller.snapshot, request.head.known
+        if type(known) is not KnownCaller:
+            known = None
+        way = None if known is None or call.steering else known.way
+        if way is None or way.model != call.model:
+            upstream = _upstream(snapshot, tenant, call)
+            way = Way(call.model, upstream, snapshot)
+            if known is not None and not call.steering:
+                known.way = way
+        if snapshot.settings.unpriced == "deny" and not call.free:
+            snapshot.check_priced(way.upstream, call.model, caller.started_at_ms)
+        return way
+
+    def _claimant(self, tenant: Tenant, upstream: Upstream) -> Claimant:
+        return Claimant(self._services.owners, upstream.name, tenant.team, tenant.key_id)
 
     def _continued(self, call: Call, tenant: Tenant, upstream: Upstream) -> int:
         """The tokens of what the call goes on with, which are billed again. Raises ProxyError 404
@@ -241,13 +277,7 @@ class Admission:
             charge_class,
         )
 
-    async def _aside(self, beside: bool, work: Callable[[*Args], Result], *args: *Args) -> Result:
-        """What may hold the loop up for long is done in a thread, one at a time.
-
-        More than one at a time would not be faster: they would only take turns with the loop.
-        """
-        if not beside:
-            return work(*args)
+    async def _aside(self, work: Callable[[*Args], Result], *args: *Args) -> Result:
         async with self._one_aside:
             return await asyncio.to_thread(work, *args)
 

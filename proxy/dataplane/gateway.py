@@ -55,45 +55,41 @@ class Gateway:
     async def handle(self, request: Request) -> None:
         """Answers the request. What is refused is counted, and told with an id to quote once we
         know who asks."""
-        known = self._known(request)
-        if known is not None:
-            path = route = known.endpoint
-            caller = Caller(self.snapshot, route, known.dialect)
+        now_ms = self._services.now_ms()
+        known = request.head.known
+        if type(known) is KnownCaller and known.holds(self.snapshot, self._services.keys, now_ms):
+            label = known.endpoint
+            caller = Caller(self.snapshot, label, known.dialect)
+            handling = self._handle_known(request, caller, known, now_ms)
         else:
             path = request.target.partition("?")[0]
             route = path if path in ("/healthz", "/readyz") else _canonical(path)
+            label = _route_label(route, path)
             caller = Caller(
                 self.snapshot, route, BY_ENDPOINT.get(route) or spoken_by(request.headers)
             )
+            handling = self._route(request, path, route, caller)
         try:
-            if known is not None:
-                self._identified(caller, known.tenant, self._services.now_ms())
-                self._refuse_all(caller)
-                await self._exchange(request, caller, known.tenant, known=known)
-                return
-            if self.snapshot.origins and answer_page(request, self.snapshot.origins):
-                return
-            await self._route(request, path, route, caller)
+            await handling
         except ProxyError as error:
             self._refuse(request, caller, error)
         finally:
             status = request.connection.status
-            self._services.metrics.http(
-                _route_label(route, path), status if status is not None else 499
-            )
+            self._services.metrics.http(label, status if status is not None else 499)
 
-    def _known(self, request: Request) -> KnownCaller | None:
-        """What the same head was found to say before, if that still holds."""
-        known = request.head.known
-        if type(known) is not KnownCaller or not known.holds(
-            self.snapshot, self._services.keys, self._services.now_ms()
-        ):
-            return None
+    async def _handle_known(
+        self, request: Request, caller: Caller, known: KnownCaller, now_ms: int
+    ) -> None:
+        """A request with the same head as one before, which was found in order."""
         request.headers = known.headers
         request.origin = known.origin
-        return known
+        self._identified(caller, known.tenant, now_ms)
+        self._refuse_all(caller)
+        await self._exchange(request, caller, known.tenant, known=True)
 
     async def _route(self, request: Request, path: str, route: str, caller: Caller) -> None:
+        if self.snapshot.origins and answer_page(request, self.snapshot.origins):
+            return
         if route in ("/healthz", "/readyz"):
             _allow(request, "GET", "HEAD")
             status, body = self._health.answer(route)
@@ -176,10 +172,12 @@ class Gateway:
         caller: Caller,
         tenant: Tenant,
         kept: KeptPath | None = None,
-        known: KnownCaller | None = None,
+        *,
+        known: bool = False,
     ) -> None:
-        services = self._services
-        services.metrics.inflight(1, 0)
+        services, admission = self._services, self._admission
+        metrics, inflight = services.metrics, services.inflight
+        metrics.inflight(1, 0)
         bodies = caller.snapshot.settings.bodies
         memory = BodyMemory(
             services.bodies,
@@ -189,27 +187,32 @@ class Gateway:
         )
         streams = 0
         try:
-            body = None if known is None else self._admission.at_hand(request, caller, memory)
-            if body is None:
-                body = (
-                    b""
-                    if kept is not None and request.arrived
-                    else await self._admission.arrived(request, caller, tenant, memory)
-                )
+            at_hand = admission.at_hand(request, caller, memory) if known else None
+            if at_hand is not None:
+                body = at_hand
+            elif kept is not None and request.arrived:
+                body = b""
+            else:
+                body = await admission.arrived(request, caller, tenant, memory)
                 if kept is None:
                     self._remember(request, caller, tenant)
-            with services.inflight:
-                admitted = await (
-                    self._admission.admit(request, caller, tenant, memory, body)
-                    if kept is None
-                    else self._kept_requests.admit(request, caller, tenant, kept, body)
-                )
-                streams = 1 if admitted.opened.stream else 0
-                services.metrics.inflight(0, streams)
+            inflight.count += 1
+            try:
+                if at_hand is not None:
+                    admitted = admission.admit_at_once(request, caller, tenant, memory, body)
+                elif kept is None:
+                    admitted = await admission.admit(request, caller, tenant, memory, body)
+                else:
+                    admitted = await self._kept_requests.admit(request, caller, tenant, kept, body)
+                if admitted.opened.stream:
+                    streams = 1
+                    metrics.inflight(0, 1)
                 await self._run(admitted, caller)
+            finally:
+                inflight.count -= 1
         finally:
             memory.release()
-            services.metrics.inflight(-1, -streams)
+            metrics.inflight(-1, -streams)
 
     def _remember(self, request: Request, caller: Caller, tenant: Tenant) -> None:
         """Keeps what the head of this request was found to say, for the next one with the same."""

@@ -14,12 +14,29 @@ from proxy.dataplane.upstream.upstream import Upstream
 from proxy.tenants.ring import KeyRing, Tenant
 
 
+class Way:
+    """Where a call for a model goes, which may be made, and what its body is asked there.
+
+    `head`: what its upstream is sent for the head that this way is kept with, up to the length of
+    the body; empty until it is needed.
+    """
+
+    __slots__ = ("counts_images", "has_owners", "head", "model", "upstream")
+
+    def __init__(self, model: str, upstream: Upstream, snapshot: Snapshot) -> None:
+        self.model = model
+        self.upstream = upstream
+        self.has_owners = snapshot.passed.has_owners(upstream.name)
+        self.counts_images = snapshot.prices.counts_images(upstream.name)
+        self.head = b""
+
+
 class KnownCaller:
     """Who asks for what, with a head that was found in order.
 
     Its media type and its way here were, and its body has no coding.
 
-    `upstream_head`: what the last upstream was sent for this head, up to the length of the body.
+    `way`: of the model that was asked for last.
     """
 
     __slots__ = (
@@ -30,8 +47,7 @@ class KnownCaller:
         "origin",
         "snapshot",
         "tenant",
-        "upstream",
-        "upstream_head",
+        "way",
     )
 
     def __init__(
@@ -50,8 +66,7 @@ class KnownCaller:
         self.dialect = dialect
         self.headers: Fields = request.headers
         self.origin = request.origin
-        self.upstream: Upstream | None = None
-        self.upstream_head = b""
+        self.way: Way | None = None
 
     def holds(self, snapshot: Snapshot, keys: KeyRing, now_ms: int) -> bool:
         """Whether all of it is still so."""

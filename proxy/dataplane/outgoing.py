@@ -10,7 +10,7 @@ from time import monotonic
 from proxy.core.dialects.contract import Call, Dialect
 from proxy.core.http.headers import values
 from proxy.dataplane.connection import Request
-from proxy.dataplane.known_caller import KnownCaller
+from proxy.dataplane.known_caller import Way
 from proxy.dataplane.request_body import BodyMemory, Payload
 from proxy.dataplane.services import Services
 from proxy.dataplane.upstream.upstream import Upstream
@@ -20,28 +20,19 @@ def payload_of(
     services: Services,
     request: Request,
     dialect: Dialect,
-    upstream: Upstream,
+    way: Way,
     call: Call,
     body: bytes,
     key_id: str,
     memory: BodyMemory,
 ) -> Payload:
     """Both heads with their bodies. A second body takes memory, which may raise 503."""
-    known = request.head.known
-    if type(known) is KnownCaller:
-        if known.upstream is not upstream:
-            known.upstream = upstream
-            known.upstream_head = upstream.head_start(
-                request.method, request.target, request.headers, via=services.via.line
-            )
-        plain = b"%bContent-Length: %d\r\n\r\n%b" % (known.upstream_head, len(body), body)
-    else:
-        plain = (
-            upstream.head(
-                request.method, request.target, request.headers, len(body), via=services.via.line
-            )
-            + body
+    upstream = way.upstream
+    if not way.head:
+        way.head = upstream.head_start(
+            request.method, request.target, request.headers, via=services.via.line
         )
+    plain = b"%bContent-Length: %d\r\n\r\n%b" % (way.head, len(body), body)
     spliced = _spliced(services, request, dialect, upstream, call, body, key_id)
     if spliced is None:
         return Payload(plain, None, memory)

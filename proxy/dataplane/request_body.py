@@ -91,6 +91,8 @@ class BodyMemory:
     callers refuse each other before they refuse others.
     """
 
+    __slots__ = ("_bodies", "_held_bytes", "_key_id", "_key_max_bytes", "_total_max_bytes")
+
     def __init__(
         self, bodies: HeldBodies, key_id: str, *, total_max_bytes: int, body_max_bytes: int
     ) -> None:
