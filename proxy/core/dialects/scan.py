@@ -47,9 +47,9 @@ def walk(text: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[dict[str, tupl
     exactly that value and ends behind the last one, then there is no room in it for another. Names
     are compared as decoded, so an escaped spelling is the same name.
     """
-    laid_out = _laid_out(text, fields)
-    if laid_out is not None:
-        return laid_out, 1
+    plain = laid_out(text, fields)
+    if plain is not None:
+        return plain, 1
     opened = _OPEN.match(text)
     assert opened is not None, "a decoder has read an object from this text"
     spans: dict[str, tuple[int, int]] = {}
@@ -82,7 +82,7 @@ def walk(text: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[dict[str, tupl
     return spans, opened.end()
 
 
-def _laid_out(text: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:
+def laid_out(text: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]] | None:
     """The spans in a text without any blank, as nearly all clients write it; None for another one.
 
     The proof is the length alone: each name once, spelt as it is decoded, and each value take as

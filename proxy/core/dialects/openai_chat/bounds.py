@@ -140,6 +140,23 @@ def holds_media(fields: Mapping[str, msgspec.Raw], *, named: bool = True) -> boo
     )
 
 
+def text_alone(messages: msgspec.Raw) -> bool:
+    """Whether these messages, which name no media, are surely text and nothing else."""
+    try:
+        _messages_decoder.decode(messages)
+    except _JSON_ERRORS:
+        return False
+    return True
+
+
+def functions_alone(tools: bytes) -> bool:
+    """Whether a list of tools holds none that the vendor itself would run."""
+    try:
+        return all(tool.type in _TOOLS for tool in _tools_decoder.decode(tools))
+    except _JSON_ERRORS:
+        return False
+
+
 def _is_beyond_text(fields: Mapping[str, msgspec.Raw]) -> bool:
     """Names are compared as the most lenient reader does it."""
     for name in fields:

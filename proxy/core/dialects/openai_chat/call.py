@@ -6,6 +6,7 @@ from proxy.core.dialects.contract import Call
 from proxy.core.dialects.openai_chat.bounds import answers_max, holds_media, names_media
 from proxy.core.dialects.openai_chat.endpoints import EMBEDDINGS
 from proxy.core.dialects.openai_chat.pictures import NOTHING, inlined
+from proxy.core.dialects.openai_chat.usual_call import SPLICED, usual_call
 from proxy.core.dialects.request_fields import Guarded, RequestFields, said_in
 
 _GUARDED = Guarded(
@@ -23,11 +24,16 @@ _GUARDED = Guarded(
         "metadata",
     }
 )
-_SPLICED = ("model", "stream", "stream_options")
 
 
 def read_call(endpoint: str, body: bytes) -> Call:
     """The call that this body makes; ProxyError 400 `invalid_request` or `ambiguous_body`."""
+    usual = usual_call(endpoint, body)
+    return read_any_call(endpoint, body) if usual is None else usual
+
+
+def read_any_call(endpoint: str, body: bytes) -> Call:
+    """The same, with care: of a body in any form."""
     fields = RequestFields(body, _GUARDED)
     values, spans = fields.values, fields.spans
     named = names_media(body)
@@ -56,7 +62,7 @@ def read_call(endpoint: str, body: bytes) -> Call:
         media=inline.size_bytes > 0 or holds_media(values, named=named),
         echo=bytes(values.get("echo", b"")) == b"true",
         writes_text=endpoint != EMBEDDINGS,
-        spans={name: spans[name] for name in _SPLICED if name in spans},
+        spans={name: spans[name] for name in SPLICED if name in spans},
         object_start=fields.object_start,
     )
 
