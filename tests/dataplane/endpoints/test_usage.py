@@ -178,4 +178,5 @@ async def test_many_askers_ask_the_ledger_once(tmp_path: Path) -> None:
     async with running(tmp_path, two_keys("http://127.0.0.1:9/v1")) as proxy:
         answers = await asyncio.gather(*(get(proxy, "/v1/usage") for _ in range(20)))
         assert {answer.status for answer in answers} == {200}
-        assert len(proxy.server.front.gateway._own_usage._sums) == 2
+        # Of this day and of this month, which begin together on its first day.
+        assert len(proxy.server.front.gateway._own_usage._sums) in (1, 2)
