@@ -171,52 +171,58 @@ async def test_a_second_process_on_one_directory_gives_its_reason_and_does_no_ha
 # Words of a stream: an event each, then the finish, the usage, [DONE]; a token each, too.
 @pytest.mark.parametrize("words", [60, pytest.param(200, marks=FULL)])
 @pytest.mark.parametrize("variant", VARIANTS[::3], ids=lambda variant: variant.sync)
-@pytest.mark.parametrize("endpoint", [CHAT, RESPONSES, MESSAGES])
 async def test_leaving_at_every_position_is_charged_for_what_was_delivered(
-    tmp_path: Path, variant: Variant, words: int, endpoint: str
+    tmp_path: Path, variant: Variant, words: int
 ) -> None:
     """At once, so in each await before the answer; behind each event of a stream, its usage and its
     [DONE]; in a silence. No restart mends it."""
+    async with place(tmp_path, variant) as one, served(one.config) as proxy:
+        last: dict[str, int] = {}  # position of each endpoint's stream
+        for endpoint in (CHAT, RESPONSES, MESSAGES):
+            long, *silent = leaving_scenes(endpoint, words)
+            last[endpoint] = len(expected(body(long, random.Random(0)), endpoint).events)
+            leavers = [
+                leaving(proxy, f"{endpoint} at {number}", long, after_events=number)
+                for number in range(1, last[endpoint] + 1)
+            ]
+            leavers += [
+                leaving(proxy, f"{endpoint} early {number}", scene, after_s=number / 2000)
+                for number in range(60)
+                for scene in [(long, *silent)[number % 4]]
+            ]
+            leavers += [
+                leaving(proxy, f"{endpoint} stalled {number}", silent[1], after_events=number)
+                for number in (1, 2, 3)
+            ]
+            one.sent += await asyncio.gather(*leavers)
+        await proxy.drained()
+        assert await one.compared(killed=False) == []
+        rows = one.accounts.rows
+        for endpoint, events in last.items():
+            positions = [f"{endpoint} at {number}" for number in range(1, events + 1)]
+            assert [name for name in positions if name not in rows] == []
+            # On a busy machine many events come in one piece, the last ones with [DONE]: whoever
+            # leaves behind that has left a whole answer.
+            assert {rows[name].outcome for name in positions} <= {"client_closed", "completed"}
+            stalled = {rows[f"{endpoint} stalled {number}"].outcome for number in (1, 2, 3)}
+            assert stalled == {"client_closed"}, endpoint
+            behind_done = rows[positions[-1]]
+            assert (behind_done.outcome, behind_done.output_source, behind_done.output_tokens) == (
+                "completed",
+                "reported",
+                words,
+            ), endpoint
+
+
+def leaving_scenes(endpoint: str, words: int) -> tuple[Scene, ...]:
+    """A long stream, and three that say little or nothing."""
     asks = endpoint == CHAT  # a response states its usage unasked
-    long = Scene(
-        "long stream", f"demo-long:{words}", stream=True, include_usage=asks, endpoint=endpoint
-    )
-    silent = (
+    return (
+        Scene("long", f"demo-long:{words}", stream=True, include_usage=asks, endpoint=endpoint),
         Scene("hang", "demo-hang", endpoint=endpoint),
         Scene("stall", "demo-stall:3", stream=True, endpoint=endpoint),
         Scene("slow json", "demo-slow:0.3", endpoint=endpoint),
     )
-    async with place(tmp_path, variant) as one, served(one.config) as proxy:
-        events = len(expected(body(long, random.Random(0)), endpoint).events)
-        positions = [f"at-{number}" for number in range(1, events + 1)]
-        leavers = [
-            leaving(proxy, name, long, after_events=number)
-            for number, name in enumerate(positions, 1)
-        ]
-        leavers += [
-            leaving(proxy, f"early-{number}", scene, after_s=number / 2000)
-            for number in range(60)
-            for scene in [(long, *silent)[number % 4]]
-        ]
-        leavers += [
-            leaving(proxy, f"stalled-{number}", silent[1], after_events=number)
-            for number in (1, 2, 3)
-        ]
-        one.sent = await asyncio.gather(*leavers)
-        await proxy.drained()
-        assert await one.compared(killed=False) == []
-        rows = one.accounts.rows
-        assert [name for name in positions if name not in rows] == []
-        # On a busy machine many events come in one piece, the last ones with [DONE]: whoever leaves
-        # behind that has left a whole answer.
-        assert {rows[name].outcome for name in positions} <= {"client_closed", "completed"}
-        assert {rows[f"stalled-{number}"].outcome for number in (1, 2, 3)} == {"client_closed"}
-        behind_done = rows[positions[-1]]
-        assert (behind_done.outcome, behind_done.output_source, behind_done.output_tokens) == (
-            "completed",
-            "reported",
-            words,
-        )
 
 
 def limit_files(proxy: Proxy, size_bytes: int) -> None:
