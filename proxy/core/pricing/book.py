@@ -27,7 +27,8 @@ from proxy.core.pricing.amounts import (
     rounded,
     value,
 )
-from proxy.core.pricing.option import Option, Steps, applying, compiled, step_at
+from proxy.core.pricing.fixed import FixedPrice
+from proxy.core.pricing.option import Option, Steps, always, applying, compiled, step_at
 from proxy.core.pricing.pricelist import PriceList, PriceRow
 from proxy.core.pricing.terms import DatedRate, Terms, steps
 from proxy.core.usage import FREE, PER_REQUEST, ChargeClass, Source, UsageRecord
@@ -42,6 +43,8 @@ _CLASSES: Final[dict[str | None, ChargeClass]] = {
 PLANS_MAX: Final = 4096
 _ANSWERED: Final = range(200, 300)
 _NO_SHARE: Final = DatedRate("0")
+# Upstream, team, model asked for, model that answered, service tier.
+_Names = tuple[str, str | None, str | None, str | None, str | None]
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -79,6 +82,7 @@ class PriceBook:
             row.upstream for row in self._list.rows if row.image not in (None, "0")
         }
         self._reaches: dict[tuple[str, str, str | None], _Reach] = {}
+        self._fixed: dict[_Names, FixedPrice] = {}
         self._as_requested = frozenset(terms.requested_prices)
 
     @classmethod
@@ -120,6 +124,9 @@ class PriceBook:
 
         Where none does, only the version is known.
         """
+        fixed = self._fixed.get((upstream, team, model_requested, model_served, service_tier))
+        if fixed is not None and charge_class is None:
+            return fixed.price(counts, answered=status is not None and 200 <= status < 300)
         if charge_class is ChargeClass.FREE:
             return self._free
         plan = self._plans.get((upstream, model_requested, model_served, service_tier))
@@ -130,6 +137,8 @@ class PriceBook:
             charge_class is ChargeClass.PER_REQUEST and option.row.request is None
         ):
             return self._unpriced
+        if option is plan[0] and not option.bounded and fixed is None:
+            self._fix(option, (upstream, team, model_requested, model_served, service_tier))
         fx, fx_rate = option.exchange(started_at_ms)
         rates, _ = option.rates(started_at_ms)
         markup, _ = self._markup(team, started_at_ms)
@@ -307,6 +316,24 @@ class PriceBook:
                 return None
             most = max(most, bound)
         return most
+
+    def _fix(self, option: Option, names: _Names) -> None:
+        """Remembers the price of these names, if nothing but the counts makes a difference."""
+        team = names[1]
+        markups = None if team is None else self._markups.get(team)
+        if not option.undated or (markups is not None and not always(markups)):
+            return
+        fx, fx_rate = option.exchange(0)
+        assert fx is not None, "it always holds"
+        row = Priced(
+            None, None, None, self.version, option.model, option.row.currency, None, fx_rate
+        )
+        markup = self._markup(team, 0)[0]
+        fixed = FixedPrice.of(option.rates(0)[0], fx, markup, row, self.currency)
+        if fixed is not None:
+            if len(self._fixed) >= PLANS_MAX:
+                self._fixed.clear()
+            self._fixed[names] = fixed
 
     def _plan(
         self, upstream: str, requested: str | None, served: str | None, tier: str | None

@@ -22,7 +22,7 @@ class Option:
     A row without any rate says that the price cannot be told: `priced` is False.
     """
 
-    __slots__ = ("_exchange", "_rates", "bounded", "model", "priced", "row")
+    __slots__ = ("_exchange", "_rates", "bounded", "model", "priced", "row", "undated")
 
     def __init__(
         self, row: PriceRow, discounts: Sequence[DatedRate], exchange: Steps[Factor] | None
@@ -38,6 +38,8 @@ class Option:
         self.priced = bool(decimals)
         self._rates = compiled(discounts, lambda discount: compile_rates(decimals, discount))
         self._exchange = exchange
+        # its rates, discount and exchange are the same at all times
+        self.undated = always(self._rates) and (exchange is None or always(exchange))
 
     def rates(self, at_ms: int) -> tuple[Rates, str]:
         """The row's rates after the discount of that time, and the discount."""
@@ -69,6 +71,11 @@ def applying(plan: tuple[Option, ...], input_tokens: int | None, at_ms: int) -> 
 def compiled(dated: Sequence[DatedRate], make: Callable[[str], _T]) -> Steps[_T]:
     """The dated decimals, each with what is made of it."""
     return tuple((step.from_ms, make(step.rate), step.rate) for step in dated)
+
+
+def always(dated: Steps[_T]) -> bool:
+    """Whether one step holds at all times."""
+    return bool(dated) and dated[0][0] is None
 
 
 def step_at(dated: Steps[_T], at_ms: int) -> tuple[_T, str] | None:

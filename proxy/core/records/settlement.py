@@ -1,6 +1,7 @@
 """What is charged when: an ended exchange becomes its record.
 
-Every decision about what to charge is in this file and nowhere else.
+Every decision about what to charge is in this file, but for paths that are passed through
+(`charge_classes.py`).
 
 | ending                    | input / output tokens     | source               | outcome           |
 |---------------------------|---------------------------|----------------------|-------------------|
@@ -43,15 +44,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from proxy.core.entries import Marked, Opened
-from proxy.core.pricing.amounts import Counts, Priced, Pricing
+from proxy.core.pricing.amounts import Counts, HasCounts, Priced, Pricing
+from proxy.core.records.charge_classes import (
+    ANSWERED_OK,
+    NOTHING,
+    UNKNOWN,
+    Charge,
+    by_class,
+    reason_of,
+)
 from proxy.core.records.ending import Ending, How
 from proxy.core.records.tier import in_tier
 from proxy.core.usage import (
-    UNMETERED,
-    ChargeClass,
     Outcome,
     Source,
     Usage,
@@ -60,25 +65,10 @@ from proxy.core.usage import (
 
 _WEAKNESS = {source: rank for rank, source in enumerate(Source)}  # declared strongest first
 _TEXT_CHARS_MAX = 256  # a record has a bounded size; ids and names come from upstreams
-_ANSWERED_OK = range(200, 300)
 _SURE = (Source.REPORTED, Source.NONE)
 _WHOLE = (How.ANSWERED, How.CLIENT_LEFT_DRAINED)
-
-
-class _Charge(msgspec.Struct, frozen=True, gc=False):
-    """What is charged, and the usage that its details come from (`stated`), if there is one."""
-
-    input_tokens: int
-    output_tokens: int
-    input_source: Source
-    output_source: Source
-    stated: Usage | None = None
-
-
 RECOVERY = "recovery"  # the origin of a record that was made of marks
-_NOTHING = _Charge(0, 0, Source.NONE, Source.NONE)
-_NO_TOKENS = _Charge(0, 0, Source.NONE, Source.NONE)  # by the path's charge class
-_UNKNOWN = _Charge(0, 0, Source.NONE, Source.NONE)  # they were to be stated and were not
+_NOTHING_STATED = Usage()
 
 
 def settle(
@@ -86,14 +76,15 @@ def settle(
 ) -> UsageRecord:
     """The record of an exchange of which at least one byte was sent upstream."""
     charge = _charge(opened, ending)
-    stated = charge.stated if charge.stated is not None else Usage()
-    priced, service_tier, tier_doubtful = _priced(opened, ending, charge, pricing)
-    unknown = charge is _UNKNOWN
+    stated = _NOTHING_STATED if charge.stated is None else charge.stated
+    model_served = _short(ending.model_served)
+    priced, service_tier, tier_doubtful = _priced(opened, ending, charge, model_served, pricing)
+    unknown = charge is UNKNOWN
     return UsageRecord(
         id=opened.id,
         writer=writer,
         origin=origin,
-        reason=UNMETERED if unknown else _reason(opened.charge_class),
+        reason=None if opened.charge_class is None else reason_of(charge, opened.charge_class),
         started_at_ms=opened.started_at_ms,
         duration_ms=ending.duration_ms,
         first_byte_ms=ending.first_byte_ms,
@@ -107,10 +98,13 @@ def settle(
         upstream=opened.upstream,
         upstream_account=opened.upstream_account,
         model_requested=opened.model_requested,
-        model_served=_short(ending.model_served),
+        model_served=model_served,
         stream=opened.stream,
         status=ending.status,
-        outcome=_outcome(opened, ending),
+        # nearly every one ends so
+        outcome=Outcome.COMPLETED
+        if ending.how is How.ANSWERED and ending.answered and ending.status in ANSWERED_OK
+        else _outcome(opened, ending),
         finish_reason=_short(ending.finish_reason),
         upstream_request_id=_short(ending.upstream_request_id),
         client_retry_count=opened.client_retry_count,
@@ -125,7 +119,9 @@ def settle(
         searches=stated.searches,
         input_source=charge.input_source,
         output_source=charge.output_source,
-        source=weaker(charge.input_source, charge.output_source),
+        source=charge.input_source
+        if charge.input_source is charge.output_source
+        else weaker(charge.input_source, charge.output_source),
         inconsistent=stated.inconsistent
         or tier_doubtful
         or (ending.unread and charge.output_source not in _SURE),
@@ -147,20 +143,27 @@ def settle(
 
 
 def _priced(
-    opened: Opened, ending: Ending, charge: _Charge, pricing: Pricing
+    opened: Opened, ending: Ending, charge: Charge, model_served: str | None, pricing: Pricing
 ) -> tuple[Priced, str | None, bool]:
     """The amounts, the tier that they are of, and whether that tier is in doubt."""
-    stated = charge.stated if charge.stated is not None else Usage()
-    counts = Counts(
-        input_tokens=None if charge is _UNKNOWN else charge.input_tokens,
-        cached_tokens=stated.cached_tokens,
-        cache_write_tokens=stated.cache_write_tokens,
-        audio_input_tokens=stated.audio_input_tokens,
-        output_tokens=charge.output_tokens,
-        reasoning_tokens=stated.reasoning_tokens,
-        audio_output_tokens=stated.audio_output_tokens,
-        cache_write_long_tokens=stated.cache_write_long_tokens,
-        searches=stated.searches,
+    stated = _NOTHING_STATED if charge.stated is None else charge.stated
+    as_stated = (
+        stated.input_tokens == charge.input_tokens and stated.output_tokens == charge.output_tokens
+    )
+    counts: HasCounts = (
+        stated
+        if as_stated and charge is not UNKNOWN
+        else Counts(
+            input_tokens=None if charge is UNKNOWN else charge.input_tokens,
+            cached_tokens=stated.cached_tokens,
+            cache_write_tokens=stated.cache_write_tokens,
+            audio_input_tokens=stated.audio_input_tokens,
+            output_tokens=charge.output_tokens,
+            reasoning_tokens=stated.reasoning_tokens,
+            audio_output_tokens=stated.audio_output_tokens,
+            cache_write_long_tokens=stated.cache_write_long_tokens,
+            searches=stated.searches,
+        )
     )
 
     def price(service_tier: str | None) -> Priced:
@@ -169,10 +172,10 @@ def _priced(
             upstream=opened.upstream,
             team=opened.team,
             model_requested=opened.model_requested,
-            model_served=_short(ending.model_served),
+            model_served=model_served,
             service_tier=service_tier,
             started_at_ms=opened.started_at_ms,
-            status=None if charge is _NOTHING else ending.status,
+            status=None if charge is NOTHING else ending.status,
             images=opened.images,
             charge_class=opened.charge_class,
         )
@@ -213,20 +216,20 @@ def weaker(one: Source, other: Source) -> Source:
     return max(one, other, key=_WEAKNESS.__getitem__)
 
 
-def _charge(opened: Opened, ending: Ending) -> _Charge:
+def _charge(opened: Opened, ending: Ending) -> Charge:
     """The table above, one row after the other."""
     how = ending.how
     if opened.charge_class is not None:
-        return _by_class(opened.charge_class, ending)
-    if how is How.ANSWERED and ending.status in _ANSWERED_OK:
+        return by_class(opened.charge_class, ending)
+    if how is How.ANSWERED and ending.status in ANSWERED_OK:
         usual = _all_stated(ending)
         if usual is not None:
             return usual
-    refused = ending.status is not None and ending.status not in _ANSWERED_OK
+    refused = ending.status is not None and ending.status not in ANSWERED_OK
     if how is How.NO_HEAD or (not refused and _without_answer(ending)):
-        return _NOTHING
+        return NOTHING
     if refused:
-        return _as_stated_or(ending.usage, _NOTHING)
+        return _as_stated_or(ending.usage, NOTHING)
     usage = ending.believed
     unstated = _unstated(opened, ending)
     if usage is not None and usage.total_tokens is not None:
@@ -238,37 +241,16 @@ def _charge(opened: Opened, ending: Ending) -> _Charge:
     return _broken_off(ending, usage, unstated, Source.PARTIAL, Source.PARTIAL)
 
 
-def _by_class(charge_class: ChargeClass, ending: Ending) -> _Charge:
-    """What is charged on a path that is passed through. Its text is not counted, so nothing is
-    estimated; a zero counts nothing, as servers send it that have no count."""
-    if charge_class is not ChargeClass.METERED:
-        return _NO_TOKENS
-    usage = ending.usage
-    if usage is not None and usage.states_use:
-        output_tokens = 0 if usage.output_tokens is None else usage.output_tokens
-        input_tokens = usage.input_tokens
-        if input_tokens is None:
-            total = output_tokens if usage.total_tokens is None else usage.total_tokens
-            input_tokens = max(0, total - output_tokens)
-        return _Charge(input_tokens, output_tokens, Source.REPORTED, Source.REPORTED, usage)
-    rejected = ending.status is not None and ending.status not in _ANSWERED_OK
-    return _NOTHING if rejected or ending.how is How.NO_HEAD else _UNKNOWN
-
-
-def _reason(charge_class: ChargeClass | None) -> str | None:
-    """Why a record has no tokens; None where it has those that were stated or counted."""
-    return None if charge_class in (None, ChargeClass.METERED) else str(charge_class)
-
-
-def _all_stated(ending: Ending) -> _Charge | None:
+def _all_stated(ending: Ending) -> Charge | None:
     """The row of nearly every answer, without the others: both counts of all that came are
     stated."""
-    usage = ending.believed
-    if usage is None or not (ending.answered and ending.counts_all):
+    usage = ending.usage
+    if usage is None or not (ending.answered and (ending.usage_current or ending.usage_final)):
         return None
-    if usage.input_tokens is None or usage.output_tokens is None or usage.total_tokens is not None:
+    # A zero may be no count (`Ending.believed`), so it is left to the others.
+    if not usage.input_tokens or not usage.output_tokens or usage.total_tokens is not None:
         return None
-    return _Charge(usage.input_tokens, usage.output_tokens, Source.REPORTED, Source.REPORTED, usage)
+    return Charge(usage.input_tokens, usage.output_tokens, Source.REPORTED, Source.REPORTED, usage)
 
 
 def _without_answer(ending: Ending) -> bool:
@@ -282,7 +264,7 @@ def _without_answer(ending: Ending) -> bool:
     return over or ending.answered is False
 
 
-def _unstated(opened: Opened, ending: Ending) -> _Charge:
+def _unstated(opened: Opened, ending: Ending) -> Charge:
     """What is charged where nothing is stated: our own counts, else what was estimated from bytes.
 
     No member of the request lowers it. A cap on the answer is a wish: many self-hosted servers do
@@ -293,8 +275,8 @@ def _unstated(opened: Opened, ending: Ending) -> _Charge:
         ending.output_measure if counted is None else counted.output_tokens, ending.output_held
     )
     if counted is None:
-        return _Charge(opened.input_estimate, output_tokens, Source.ESTIMATED, Source.ESTIMATED)
-    return _Charge(
+        return Charge(opened.input_estimate, output_tokens, Source.ESTIMATED, Source.ESTIMATED)
+    return Charge(
         counted.input_tokens,
         output_tokens,
         Source.COUNTED if counted.input_exact else Source.ESTIMATED,
@@ -302,23 +284,23 @@ def _unstated(opened: Opened, ending: Ending) -> _Charge:
     )
 
 
-def _divided(usage: Usage, total: int, unstated: _Charge, *, counts_all: bool) -> _Charge:
+def _divided(usage: Usage, total: int, unstated: Charge, *, counts_all: bool) -> Charge:
     """A stated total, divided as the estimates of both sides are. One that does not count all
     counts as far as it says more than both."""
     both = unstated.input_tokens + unstated.output_tokens
     if not counts_all and total <= both:
         return unstated
     input_tokens = total if both == 0 else total * unstated.input_tokens // both
-    return _Charge(input_tokens, total - input_tokens, Source.ESTIMATED, Source.ESTIMATED, usage)
+    return Charge(input_tokens, total - input_tokens, Source.ESTIMATED, Source.ESTIMATED, usage)
 
 
-def _as_stated_or(usage: Usage | None, otherwise: _Charge) -> _Charge:
+def _as_stated_or(usage: Usage | None, otherwise: Charge) -> Charge:
     """What was stated, side by side; a side that was not stated is charged as given."""
     if usage is None:
         return otherwise
     has_input = usage.input_tokens is not None
     has_output = usage.output_tokens is not None
-    return _Charge(
+    return Charge(
         usage.input_tokens if usage.input_tokens is not None else otherwise.input_tokens,
         usage.output_tokens if usage.output_tokens is not None else otherwise.output_tokens,
         Source.REPORTED if has_input else otherwise.input_source,
@@ -327,13 +309,13 @@ def _as_stated_or(usage: Usage | None, otherwise: _Charge) -> _Charge:
     )
 
 
-def _whole(ending: Ending, usage: Usage | None, unstated: _Charge) -> _Charge:
+def _whole(ending: Ending, usage: Usage | None, unstated: Charge) -> Charge:
     """An answer that came to its end. An output stated before its last text counts only as far as
     it says more than what was delivered."""
     charge = _as_stated_or(usage, unstated)
     if ending.counts_all or charge.output_source is not Source.REPORTED:
         return charge
-    return _Charge(
+    return Charge(
         charge.input_tokens,
         max(charge.output_tokens, unstated.output_tokens),
         charge.input_source,
@@ -343,8 +325,8 @@ def _whole(ending: Ending, usage: Usage | None, unstated: _Charge) -> _Charge:
 
 
 def _broken_off(
-    ending: Ending, usage: Usage | None, unstated: _Charge, if_final: Source, otherwise: Source
-) -> _Charge:
+    ending: Ending, usage: Usage | None, unstated: Charge, if_final: Source, otherwise: Source
+) -> Charge:
     """An answer that did not come to its end.
 
     A stated output counts if no text came behind it, else only as far as it says more than what was
@@ -355,7 +337,7 @@ def _broken_off(
     total = usage.output_tokens if usage is not None else None
     source = if_final if ending.usage_final and total is not None else otherwise
     if total is None or not ending.counts_all:
-        return _Charge(
+        return Charge(
             charge.input_tokens,
             max(unstated.output_tokens, 0 if total is None else total),
             charge.input_source,
@@ -364,14 +346,12 @@ def _broken_off(
         )
     # A running total says nothing of what the vendor goes on to make.
     held = 0 if ending.usage_final else ending.output_held
-    return _Charge(charge.input_tokens, max(total, held), charge.input_source, source, usage)
+    return Charge(charge.input_tokens, max(total, held), charge.input_source, source, usage)
 
 
 def _outcome(opened: Opened, ending: Ending) -> Outcome:
     """How the exchange ended, in the ledger's words. The client's and our own endings win over what
     the upstream did."""
-    if ending.how is How.ANSWERED and ending.answered and ending.status in _ANSWERED_OK:
-        return Outcome.COMPLETED  # nearly every one
     match ending.how:
         case How.INTERRUPTED:
             return Outcome.INTERRUPTED
@@ -383,7 +363,7 @@ def _outcome(opened: Opened, ending: Ending) -> Outcome:
             return Outcome.CLIENT_CLOSED
         case How.NO_HEAD:
             return Outcome.UPSTREAM_FAILED
-    if ending.status is not None and ending.status not in _ANSWERED_OK:
+    if ending.status is not None and ending.status not in ANSWERED_OK:
         return Outcome.REJECTED_UPSTREAM
     if opened.charge_class is None and _without_answer(ending):
         return Outcome.UPSTREAM_FAILED
