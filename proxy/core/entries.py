@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import msgspec
 
-from proxy.core.usage import ChargeClass, Usage
+from proxy.core.usage import REQUIRED, ChargeClass, Usage
 
 
-class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An admitted exchange that is about to be sent, with all that its record needs by then."""
+class Opened(msgspec.Struct, frozen=True, gc=False):
+    """An admitted exchange that is about to be sent, with all that its record needs by then.
+
+    It is made of its values in their order, as a `UsageRecord` is.
+    """
 
     id: str
     started_at_ms: int
@@ -22,9 +25,9 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     labels: dict[str, str] = {}
     end_user: str | None = None
     tags: dict[str, str] = {}
-    endpoint: str
+    endpoint: str = REQUIRED
     dialect: str | None = None
-    upstream: str
+    upstream: str = REQUIRED
     upstream_account: str | None = None
     model_requested: str | None = None
     stream: bool = False

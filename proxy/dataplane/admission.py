@@ -296,27 +296,25 @@ class Admission:
         end_user, tags = caller.snapshot.attribution.of(request.headers, call)
         retry = first(request.headers, b"x-stainless-retry-count")
         return Opened(
-            id=caller.id,
-            started_at_ms=caller.started_at_ms,
-            key_id=tenant.key_id,
-            team=tenant.team,
-            labels=tenant.labels,
-            end_user=self._services.end_users.hash(end_user),
-            tags=tags,
-            endpoint=call.endpoint,
-            dialect=caller.dialect.name,
-            upstream=upstream.name,
-            upstream_account=upstream.account,
-            model_requested=call.model,
-            stream=call.stream,
-            client_retry_count=int(retry)
-            if retry is not None and retry.isdigit() and len(retry) < 4
-            else 0,
-            bytes_in=body_bytes,
-            input_estimate=input_estimate,
-            tier_asked=None if call.service_tier is None else call.service_tier[:TIER_CHARS_MAX],
-            images=images,
-            charge_class=ChargeClass.FREE if call.free else None,
+            caller.id,
+            caller.started_at_ms,
+            tenant.key_id,
+            tenant.team,
+            tenant.labels,
+            self._services.end_users.hash(end_user),
+            tags,
+            call.endpoint,
+            caller.dialect.name,
+            upstream.name,
+            upstream.account,
+            call.model,
+            call.stream,
+            0 if retry is None or not retry.isdigit() or len(retry) >= 4 else int(retry),
+            body_bytes,
+            input_estimate,
+            None if call.service_tier is None else call.service_tier[:TIER_CHARS_MAX],
+            images,
+            ChargeClass.FREE if call.free else None,
         )
 
 

@@ -101,10 +101,13 @@ class Exchange:
                 "it does not end this answer; it was sent and is charged, so do not send it again",
                 again=False,
             )
-        services.fail("exchange.end.before")
+        fail = services.fail
+        if fail is not None:
+            fail("exchange.end.before")
         if not self._left and not self._client.lost:
             self.relay.end()
-        services.fail("exchange.end.after")
+        if fail is not None:
+            fail("exchange.end.after")
 
     def client_left(self) -> None:
         if self._left:
@@ -216,7 +219,9 @@ class Exchange:
     def _send(self, connection: UpstreamConnection) -> None:
         """What ends an exchange before its first byte (only under `sync: always` is there a moment)
         leads to a void."""
-        self._services.fail("exchange.send.before")
+        fail = self._services.fail
+        if fail is not None:
+            fail("exchange.send.before")
         if self.relay.how is not None:
             return
         if not connection.is_connected():  # a fresh one that was closed at once
@@ -227,7 +232,8 @@ class Exchange:
         if self._admitted.upload is not None:
             self._admitted.upload.start(connection, self.relay.decide)
         self._sent = True
-        self._services.fail("exchange.send.after")
+        if fail is not None:
+            fail("exchange.send.after")
 
     async def _send_plain(self) -> None:
         """The vendor refused a request that asks for usage: once more without the question, as the
@@ -283,7 +289,8 @@ class Exchange:
         if not self._sent:
             services.journal.void(Voided(id=self._opened.id, reason="nothing was sent"))
             return
-        services.fail("exchange.settle.before")
+        if services.fail is not None:
+            services.fail("exchange.settle.before")
         assert relay.how is not None
         progress, opened, upload = relay.progress, self._opened, self._admitted.upload
         meter = progress.meter
@@ -295,12 +302,15 @@ class Exchange:
         ending = progress.ending(relay.how)
         record = settle(opened, ending, services.journal.writer, self._prices)
         services.journal.close(record)
-        self._keep(record, ending)
-        fault = _fault(record, relay.how)
-        if fault is not None:
-            services.metrics.upstream_error(record.upstream, fault)
+        if self._admitted.dialect.kept_path is not None:
+            self._keep(record, ending)
+        if record.outcome is not Outcome.COMPLETED or record.reason is not None:
+            fault = _fault(record, relay.how)
+            if fault is not None:
+                services.metrics.upstream_error(record.upstream, fault)
         self._hold.settle(record)
-        services.fail("exchange.close.after")
+        if services.fail is not None:
+            services.fail("exchange.close.after")
         first_byte_s = (
             None if progress.first_byte_s is None else progress.first_byte_s - progress.started_s
         )
@@ -314,12 +324,7 @@ class Exchange:
         """Remembers an answer that its vendor keeps. One that was not known before and is whole now
         makes the late record of the request that asked for it."""
         services, meter = self._services, self.relay.progress.meter
-        if (
-            meter is None
-            or meter.response_id is None
-            or self._admitted.dialect.kept_path is None
-            or record.status not in range(200, 300)
-        ):
+        if meter is None or meter.response_id is None or record.status not in range(200, 300):
             return
         if self._opened.charge_class is None:
             call = self._admitted.call

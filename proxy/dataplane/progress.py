@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from proxy.core.dialects.contract import Dialect, Meter
+from proxy.core.dialects.whole_answer import WholeAnswer
 from proxy.core.entries import Marked
 from proxy.core.http.response_head import AnswerHead
 from proxy.core.records.ending import Ending, How, OwnCount
@@ -199,6 +200,8 @@ class Progress:
         meter = self.meter
         if meter is None or self.status is None or not 200 <= self.status < 300:
             return False
+        if type(meter) is WholeAnswer:
+            return False  # it states both counts of all that came
         if meter.usage is None:
             return meter.answered is not False
         answered = meter.answered is True and not meter.error and meter.finish_reason != FILTERED
@@ -223,6 +226,25 @@ class Progress:
                 duration_ms=int(duration_s * 1000),
                 upstream_request_id=self.request_id,
             )
+        if type(meter) is WholeAnswer:
+            # So few names: with more than fifteen the call would go through a dict.
+            return Ending(
+                how=how,
+                status=self.status,
+                usage=meter.usage,
+                usage_current=True,
+                usage_final=True,
+                output_measure=meter.output_measure,
+                duration_ms=int(duration_s * 1000),
+                first_byte_ms=first_byte_ms,
+                bytes_out=self.bytes_out,
+                chunks=self.chunks,
+                model_served=meter.model_served,
+                finish_reason=meter.finish_reason,
+                service_tier=meter.service_tier,
+                output_held=self.output_held,
+                upstream_request_id=self._request_name(meter),
+            )
         over = how is How.ANSWERED or (how is How.CLIENT_LEFT and meter.complete)
         if over and self.failed:
             how = How.ERROR_EVENT
@@ -245,7 +267,11 @@ class Progress:
             finish_reason=meter.finish_reason,
             service_tier=meter.service_tier,
             unread=meter.unreadable or meter.oversized or meter.doubtful,
-            upstream_request_id=meter.response_id
-            if self.request_id is None or (self.named and meter.response_id is not None)
-            else self.request_id,
+            upstream_request_id=self._request_name(meter),
         )
+
+    def _request_name(self, meter: Meter) -> str | None:
+        """What the record calls the request: the better of the vendor's names for it."""
+        if self.request_id is None or (self.named and meter.response_id is not None):
+            return meter.response_id
+        return self.request_id

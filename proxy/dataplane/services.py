@@ -9,10 +9,10 @@ from proxy.accounting.end_users import EndUsers
 from proxy.accounting.recorder import Recorder
 from proxy.core.dialects.registry import PASSTHROUGH
 from proxy.core.errors import ProxyError, unavailable
-from proxy.core.fault_points import FaultPoint
+from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.http.via import Via
 from proxy.core.pricing.served_models import ServedModels
-from proxy.core.usage import UsageRecord
+from proxy.core.usage import Outcome, UsageRecord
 from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.kept_answers import KeptAnswers
 from proxy.dataplane.owners import Owners
@@ -78,7 +78,8 @@ class Services:
         self.end_users = end_users
         self.now_ms = now_ms
         self.via = via
-        self.fail = fail  # at each named point of a fault test
+        # at each named point of a fault test; None: there is none, and no call is made for it
+        self.fail = None if fail is no_fault else fail
         self.sync_always = sync_always
         self.usage_refusals = UsageRefusals()
         self.kept_answers = KeptAnswers()
@@ -116,15 +117,17 @@ class Services:
         if record.dialect == PASSTHROUGH and record.upstream_request_id is not None:
             ids = record.upstream_request_id.split()
             self.owners.learn(record.upstream, record.team, record.key_id, ids)
-        self.metrics.record(record)
-        self.metrics.timing(
+        metrics = self.metrics
+        metrics.record(record)
+        metrics.timing(
             record.upstream,
             record.model_requested,
             duration_s,
             first_byte_s,
             record.output_tokens if record.stream else None,
         )
-        request_line(log_requests, record)
+        if log_requests != "failed" or record.outcome is not Outcome.COMPLETED:
+            request_line(log_requests, record)
 
 
 class Present:

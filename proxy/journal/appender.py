@@ -14,10 +14,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final
 
-from proxy.core.fault_points import FaultPoint
+from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.journal import frames
 from proxy.journal.disk import Disk
-from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX, HEADER_BYTES
+from proxy.journal.frames import CLOSE, FRAME_BYTES_MAX, HEADER_BYTES, encode
 from proxy.journal.segments import Segment
 
 WRITE_BOUNDS_S: Final = (
@@ -79,6 +79,7 @@ class Appender:
         self._segment_bytes = segment_bytes
         self._disk = disk
         self._fail = fail
+        self._faults = fail is not no_fault  # only fault tests have any: no call for each entry
         self._leave = leave
         self._assigned = seq
         self._number = number
@@ -149,7 +150,7 @@ class Appender:
         disk can tell.
         """
         seq = self._assigned + 1
-        frame = frames.encode(kind, seq, payload)
+        frame = encode(kind, seq, payload)
         begun_s = perf_counter()
         failure: OSError | None = None
         if self.broken is None:
@@ -243,6 +244,15 @@ class Appender:
         if segment.position + len(frame) > segment.size:
             self._roll()
             segment = self.segment
+        if self._faults:
+            self._append_or_fail(segment, kind, frame)
+        else:
+            segment.append(frame)
+        if kind == CLOSE:
+            segment.last_close_seq = seq
+
+    def _append_or_fail(self, segment: Segment, kind: int, frame: bytes) -> None:
+        """The same between the two fault points of this kind."""
         before, after = _POINTS[kind]
         self._fail(before)
         segment.append(frame)
@@ -251,8 +261,6 @@ class Appender:
         except OSError:
             segment.retract(len(frame))
             raise
-        if kind == CLOSE:
-            segment.last_close_seq = seq
 
     def _roll(self) -> None:
         self._fail("journal.roll.before")
@@ -265,7 +273,7 @@ class Appender:
 
     def _started(self, segment: Segment) -> Segment:
         try:
-            segment.append(frames.encode(frames.START, self.position, b""))
+            segment.append(encode(frames.START, self.position, b""))
         except OSError:
             segment.discard()
             raise

@@ -28,6 +28,7 @@ KINDS: Final = frozenset((START, OPEN, MARK, CLOSE, VOID))
 FRAME_BYTES_MAX: Final = 16 * 1024
 _LEAD = struct.Struct("<4sI")
 _REST = struct.Struct("<BIQ")
+_pack_lead, _pack_rest = _LEAD.pack, _REST.pack
 HEADER_BYTES: Final = _LEAD.size + _REST.size
 PAYLOAD_BYTES_MAX: Final = FRAME_BYTES_MAX - HEADER_BYTES
 
@@ -49,8 +50,8 @@ class Frame(NamedTuple):
 
 def encode(kind: int, seq: int, payload: bytes) -> bytes:
     """The frame's bytes. The payload is at most PAYLOAD_BYTES_MAX long."""
-    rest = _REST.pack(kind, len(payload), seq) + payload
-    return _LEAD.pack(MAGIC, crc32(rest)) + rest
+    rest = _pack_rest(kind, len(payload), seq) + payload
+    return _pack_lead(MAGIC, crc32(rest)) + rest
 
 
 def frame_at(data: bytes, at: int) -> Frame | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from proxy.core.usage import Usage
+from proxy.core.entries import Opened
+from proxy.core.usage import Usage, UsageRecord
 
 WHOLE = Usage(
     input_tokens=10,
@@ -66,3 +67,12 @@ def test_the_parts_of_an_unknown_count_are_unknown_and_the_rest_stays() -> None:
 )
 def test_use_is_stated_by_a_count_above_zero(usage: Usage, states: bool) -> None:
     assert usage.states_use is states
+
+
+@pytest.mark.parametrize("entry", [UsageRecord, Opened])
+def test_what_every_entry_has_cannot_be_left_out(entry: type[msgspec.Struct]) -> None:
+    values = {"id": "a", "writer": "w", "key_id": "k", "started_at_ms": 1}
+    with pytest.raises(msgspec.ValidationError):
+        entry(**{name: value for name, value in values.items() if name in entry.__struct_fields__})
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(msgspec.json.encode(values), type=entry)

@@ -61,8 +61,10 @@ class FixedPrice(msgspec.Struct, frozen=True, gc=False):
         )
 
     def price(self, counts: HasCounts, *, answered: bool) -> Priced:
-        """The amounts of one record: as `amounts` makes them, without its steps where all tokens
-        are plain."""
+        """The amounts of one record.
+
+        Where all its tokens are plain they are made without the steps of `amounts`.
+        """
         inputs, outputs, names = counts.input_tokens, counts.output_tokens, self.names
         if (
             self.one_amount

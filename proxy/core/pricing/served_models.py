@@ -51,7 +51,9 @@ class ServedModels:
         """Learns from a record that was settled."""
         requested, served = record.model_requested, record.model_served
         if requested is not None and served is not None:
-            self._learn((record.upstream, requested, served))
+            one = (record.upstream, requested, served)
+            if one not in self._seen:
+                self._learn(one)
 
     def learn_all(self, seen: Iterable[Served]) -> None:
         for one in seen:

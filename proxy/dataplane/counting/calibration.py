@@ -45,6 +45,7 @@ class Calibration:
         self._stating: dict[tuple[str, str, bool], bool] = {}
         self._beyond_caps: dict[tuple[str, str], None] = {}
         self._teachers: dict[str, dict[str, int]] = {}
+        self._outputs_expected: dict[str, int] = {}  # worked out since it was last learned of
         self._changed = False
         if path is not None:
             self._file = _read(path)
@@ -66,14 +67,29 @@ class Calibration:
     def learning(self, model: str) -> Learned:
         """The same, to be learned into. The model least recently learned of makes room."""
         models = self._file.models
+        self._outputs_expected.pop(model, None)
         learned = models.pop(model, None)
         if learned is None:
             learned = Learned()
             if len(models) >= _MODELS_MAX:
-                del models[next(iter(models))]
+                forgotten = next(iter(models))
+                del models[forgotten]
+                self._outputs_expected.pop(forgotten, None)
         models[model] = learned
         self._changed = True
         return learned
+
+    def output_expected(self, model: str) -> int:
+        """Tokens that an answer of this model is expected to have (`Learned.output_expected`).
+
+        Most requests learn nothing, so it is worked out after those that do.
+        """
+        expected = self._outputs_expected.get(model)
+        if expected is None:
+            expected = self.of(model).output_expected()
+            if model in self._file.models:  # others are clients' inventions, and cost nothing
+                self._outputs_expected[model] = expected
+        return expected
 
     def errors(self) -> dict[str, float]:
         """By model: how far estimates were from what was stated. Any thread may read it.
@@ -130,7 +146,7 @@ class Calibration:
 
     def keeps_caps(self, upstream: str, model: str) -> bool:
         """Whether to believe the cap of a request: no answer of this model went beyond one."""
-        return (upstream, caseless(model)) not in self._beyond_caps
+        return not self._beyond_caps or (upstream, caseless(model)) not in self._beyond_caps
 
     def went_beyond(self, upstream: str, model: str) -> None:
         """An answer was longer than its request allows. Of too many models the first is

@@ -130,7 +130,11 @@ class ExchangeCount:
     @property
     def output_expected(self) -> int:
         """Tokens that an answer of this model is expected to have, as far as was learned."""
-        return self._learned.output_expected() if self.call.writes_text else 0
+        if not self.call.writes_text:
+            return 0
+        if not self._counted:
+            return self._learned.output_expected()
+        return self._counter.calibration.output_expected(self.call.model)
 
     def prompt(self, body: bytes) -> int:
         """Takes the request's body, decoded, and counts it if that is likely to be needed.
@@ -212,7 +216,7 @@ class ExchangeCount:
         if record.status is None or not 200 <= record.status < 300:
             return
         calibration = self._counter.calibration
-        if self._went_beyond_cap(record):
+        if self.call.max_tokens is not None and self._went_beyond_cap(record):
             calibration.went_beyond(self._upstream, self.call.model)
         if not self._counted:
             return

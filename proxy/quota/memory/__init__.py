@@ -80,6 +80,7 @@ class MemoryQuota:
     ) -> Reservation | Refused:
         when = When(ask.started_at_ms, now_ms, self._monotonic_ms())
         likely = expected(ask)
+        known = self._counters
         counters: list[LimitCount] = []
         holds: list[int] = []
         exceeded: tuple[Limit, ...] = ()
@@ -87,7 +88,7 @@ class MemoryQuota:
         tightest: LimitCount | None = None
         least, most = 1, 1
         for limit in limits:
-            counter = self._counters.get(limit.count_id)
+            counter = known.get(limit.count_id)
             if counter is None or counter.limit is not limit:
                 counter = self._counter(limit, when)
             hold = bound_of(limit, ask) if counter.strict else likely[counter.index]

@@ -31,7 +31,8 @@ class Rate(LimitCount):
 
     def look(self, when: When) -> int:
         bucket = self._bucket
-        bucket.flow(when.steady_ms)
+        if when.steady_ms > bucket.at_ms:
+            bucket.flow(when.steady_ms)
         return self.room - bucket.level
 
     def take(self, hold: int) -> Held:

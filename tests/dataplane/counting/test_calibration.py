@@ -86,6 +86,18 @@ def test_the_model_least_recently_learned_of_makes_room() -> None:
     assert calibration.unsaved() is None, "without a path there is nothing to keep"
 
 
+def test_what_answers_are_expected_to_have_follows_what_is_learned() -> None:
+    calibration = Calibration()
+    unknown = calibration.output_expected("m")
+    for tokens in (7, 5_000):
+        for _ in range(400):
+            calibration.learning("m").learn_output_size(tokens)
+        assert calibration.output_expected("m") == calibration.of("m").output_expected()
+        assert calibration.output_expected("m") == calibration.of("m").output_expected(), "kept"
+    assert calibration.output_expected("m") >= 5_000
+    assert calibration.output_expected("other") == unknown
+
+
 def test_looking_at_a_model_teaches_nothing() -> None:
     calibration = Calibration()
     calibration.of("m").output.learn(1, 1, (1, 1))
