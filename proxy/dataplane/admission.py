@@ -17,7 +17,6 @@ from proxy.core.dialects.contract import Call, Dialect
 from proxy.core.dialects.request_fields import forbid_fields
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, too_large, unavailable
-from proxy.core.http.content_coding import decode_body
 from proxy.core.http.headers import first, values
 from proxy.core.http.media_type import check_json
 from proxy.core.limits.rules import Rules
@@ -27,7 +26,8 @@ from proxy.dataplane.counting.exchange_count import ExchangeCount, begin_count
 from proxy.dataplane.counting.uncounted import Uncounted
 from proxy.dataplane.hold import Hold, refuse_used_up
 from proxy.dataplane.known_caller import KnownCaller, Way
-from proxy.dataplane.named_objects import Claimant, check_named, may_name_objects
+from proxy.dataplane.large_bodies import OWN_BYTES
+from proxy.dataplane.named_objects import Claimant, check_named
 from proxy.dataplane.outgoing import payload_of
 from proxy.dataplane.request_body import BodyMemory, Payload, encoding_of, whole_body
 from proxy.dataplane.services import Services
@@ -144,7 +144,7 @@ class Admission:
         call = caller.dialect.read_call(caller.endpoint, body)
         way = self._way(request, caller, tenant, call)
         kept_tokens = self._continued(call, tenant, way.upstream) if call.continues else 0
-        if way.has_owners and may_name_objects(body):
+        if way.has_owners:
             check_named(body, self._claimant(tenant, way.upstream))
         images = caller.dialect.count_images(body) if way.counts_images else None
         return self._admitted(
@@ -167,16 +167,24 @@ class Admission:
         async with self._one_aside:
             # What went before in the line may have used the limits up.
             await self._refuse_used_up(caller, tenant)
-            readable, call = await asyncio.to_thread(
-                _understood, dialect, caller.endpoint, body, encoding, settings.bodies.max_bytes
+            readable, call, images = await asyncio.to_thread(
+                self._services.large_bodies.call,
+                dialect,
+                caller.endpoint,
+                body,
+                encoding,
+                settings.bodies.max_bytes,
             )
         if readable is not body:
             memory.take(len(readable))  # both are held: this one to read, the other to send
         way = self._way(request, caller, tenant, call)
         kept_tokens = self._continued(call, tenant, way.upstream)
-        if way.has_owners and may_name_objects(readable):
-            await self._aside(check_named, readable, self._claimant(tenant, way.upstream))
-        images = await self._aside(dialect.count_images, readable) if way.counts_images else None
+        if way.has_owners:
+            await self.aside(check_named, readable, self._claimant(tenant, way.upstream))
+        if not way.counts_images:
+            images = None
+        elif len(readable) <= OWN_BYTES:
+            images = await self.aside(dialect.count_images, readable)
         return self._admitted(
             request, caller, tenant, memory, body, readable, call, way, images, kept_tokens, began_s
         )
@@ -249,16 +257,18 @@ class Admission:
         memory: BodyMemory,
         charge_class: ChargeClass,
     ) -> tuple[bytes, bytes]:
-        """A body that is no call: as it came, and with its content coding undone."""
+        """A JSON body that is no call: as it came, and with its content coding undone."""
         encoding = encoding_of(request)
         settings = caller.snapshot.settings
         await self._refuse_used_up(caller, tenant, charge_class)
         with self._services.arriving:
             body = await whole_body(request, settings, memory)
-        if encoding is None:
-            return body, body
-        readable = await asyncio.to_thread(decode_body, encoding, body, settings.bodies.max_bytes)
-        memory.take(len(readable))
+        json_text = self._services.large_bodies.json_text
+        if encoding is None and len(body) <= LARGE_BYTES:
+            return body, json_text(body, None, settings.bodies.max_bytes)
+        readable = await self.aside(json_text, body, encoding, settings.bodies.max_bytes)
+        if readable is not body:
+            memory.take(len(readable))
         return body, readable
 
     async def _refuse_used_up(
@@ -277,7 +287,8 @@ class Admission:
             charge_class,
         )
 
-    async def _aside(self, work: Callable[[*Args], Result], *args: *Args) -> Result:
+    async def aside(self, work: Callable[[*Args], Result], *args: *Args) -> Result:
+        """In a thread, one at a time."""
         async with self._one_aside:
             return await asyncio.to_thread(work, *args)
 
@@ -341,11 +352,3 @@ def _upstream(snapshot: Snapshot, tenant: Tenant, call: Call) -> Upstream:
     forbid_fields(call.steering, upstream.settings.allow_fields)
     snapshot.check_usable(tenant, upstream)
     return upstream
-
-
-def _understood(
-    dialect: Dialect, endpoint: str, body: bytes, encoding: str | None, bytes_max: int
-) -> tuple[bytes, Call]:
-    """The body as the upstream will read it, and the call it makes."""
-    readable = body if encoding is None else decode_body(encoding, body, bytes_max)
-    return readable, dialect.read_call(endpoint, readable)

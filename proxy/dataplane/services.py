@@ -15,6 +15,7 @@ from proxy.core.pricing.served_models import ServedModels
 from proxy.core.usage import Outcome, UsageRecord
 from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.kept_answers import KeptAnswers
+from proxy.dataplane.large_bodies import LargeBodies
 from proxy.dataplane.owners import Owners
 from proxy.dataplane.request_log import request_line
 from proxy.dataplane.upstream.pools import Pools
@@ -89,6 +90,7 @@ class Services:
         self.arriving = Present()  # requests past authentication whose body is not here yet
         self.inflight = Present()  # requests past authentication and with their body
         self.bodies = HeldBodies()
+        self.large_bodies = LargeBodies()
 
     def stop_taking(self) -> None:
         """No new exchange is taken: the process stops."""

@@ -127,7 +127,7 @@ async def assemble(
     close.push_async_callback(pools.aclose)
     if settings.estimates == "counted":
         await counter.preload()
-    return Services(
+    services = Services(
         ledger=ledger,
         reader=connect_reader(settings.ledger.url, settings.data_dir),
         journal=journal,
@@ -144,6 +144,8 @@ async def assemble(
         fail=fail,
         sync_always=settings.journal.sync == "always",
     )
+    close.callback(services.large_bodies.close)
+    return services
 
 
 def journal_options(settings: Settings) -> JournalOptions:

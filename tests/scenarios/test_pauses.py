@@ -63,6 +63,10 @@ def packed(mebibytes: int) -> bytes:
     return gzip.compress(b'{"model":"m-1","messages":[' + entries + b"{}]}", 6)
 
 
+def lists(mebibytes: int) -> bytes:
+    return b'{"model":"m-1","prompt":[' + b"[]," * (340_000 * mebibytes) + b"[]]}"
+
+
 async def ask(proxy: Process, *requests: bytes) -> set[int]:
     """All of them in one go, over one connection; with what status they are answered."""
     client = await RawClient.connect(proxy.address)
@@ -76,6 +80,8 @@ async def ask(proxy: Process, *requests: bytes) -> set[int]:
 async def plain(proxy: Process, size: int) -> None:
     for body in (messages(size), brackets(size), escapes(size)):
         assert await ask(proxy, request(body)) == {200}
+    completion = request(lists(size)).replace(b"chat/completions", b"completions", 1)
+    assert await ask(proxy, completion) == {200}
 
 
 async def compressed(proxy: Process, size: int) -> None:

@@ -6,7 +6,6 @@ any other. A JSON body is read first where objects have owners: it can name thos
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -134,7 +133,7 @@ class PassedRequests:
         if len(readable) <= LARGE_BYTES:
             check_whole(readable, claimant)
         else:
-            await asyncio.to_thread(check_whole, readable, claimant)
+            await self._admission.aside(check_whole, readable, claimant)
         return body
 
     def _upload(self, request: Request, caller: Caller, passed: PassedPath) -> Upload:

@@ -16,6 +16,7 @@ import msgspec
 
 from proxy.core.dialects.names import squeezed
 from proxy.core.dialects.openai_chat.endpoints import COMPLETIONS, EMBEDDINGS
+from proxy.core.dialects.scan import count
 
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # As a pattern it takes a fifth of the time of looking for each of them in turn.
@@ -224,11 +225,15 @@ def _count(raw: msgspec.Raw | None) -> int | None:
 def _prompts(raw: msgspec.Raw | None) -> int | None:
     """How many prompts there are: each text of a list, or each list of tokens, is answered.
 
-    A list of tokens is one prompt; a mixed list cannot be told.
+    A list of tokens is one prompt; a mixed list cannot be told, nor one of more than can be made
+    into objects.
     """
     if raw is None or bytes(memoryview(raw)[:1]) != b"[":
         return 1
-    first = bytes(memoryview(raw)[1:]).lstrip()[:1]
+    text = bytes(raw)
+    if count(text, b",") > _ANSWERS_MAX:
+        return None
+    first = text[1:].lstrip()[:1]
     try:
         if first == b'"':
             return len(_strings_decoder.decode(raw))

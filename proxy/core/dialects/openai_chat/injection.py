@@ -20,6 +20,7 @@ from proxy.core.http.sse import SSEParser
 
 STREAMS = frozenset({CHAT, COMPLETIONS})
 _MEMBER = b'"stream_options":{"include_usage":true},'
+_OPTIONS_BYTES_MAX = 64 * 1024  # of what is read on the loop
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _options_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -51,7 +52,7 @@ def splice(body: bytes, call: Call) -> bytes | None:
     options = body[start:end]
     if options == b"null":
         return body[:start] + b'{"include_usage":true}' + body[end:]
-    if options[:1] != b"{":
+    if options[:1] != b"{" or len(options) > _OPTIONS_BYTES_MAX:
         return None
     try:
         inner, inner_start = walk(options, _options_decoder.decode(options))

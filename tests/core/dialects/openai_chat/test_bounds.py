@@ -114,3 +114,9 @@ def test_a_megabyte_of_tools_is_not_gone_through() -> None:
     """Millions of `{}` held up every other request for a second while they were decoded."""
     tools = ",".join(['{"type":"function"}'] * 60_000)
     assert read_call(CHAT, f'{{"model":"m","messages":[],"tools":[{tools}]}}'.encode()).media
+
+
+def test_a_list_of_more_prompts_than_are_made_into_objects_cannot_be_told() -> None:
+    for entry in (b"[],", b"1,", b'"a",'):
+        body = b'{"model":"m","prompt":[%b1]}' % (entry * (2**20 + 1))
+        assert read_call(COMPLETIONS, body).answers is None
