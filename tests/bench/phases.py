@@ -39,7 +39,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     ),
     "authenticate": ("proxy.dataplane.gateway:Gateway._admit",),
     "read the body": ("proxy.dataplane.admission:Admission.arrived",),
-    "read the call": ("proxy.dataplane.admission:_understood",),
+    "read the call": ("proxy.dataplane.large_bodies:LargeBodies.call",),
     "build the head": ("proxy.dataplane.upstream.upstream:Upstream.head",),
     "estimate the prompt": (
         "proxy.dataplane.counting.exchange_count:begin_count",

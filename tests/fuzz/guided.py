@@ -15,7 +15,8 @@ import atheris
 # What is imported in here is what branches are counted in.
 with atheris.instrument_imports(include=["proxy.core"]):
     from tests.fuzz.inputs import TOKENS, corpus
-    from tests.fuzz.targets import HEAD_BYTES, TARGETS
+    from tests.fuzz.targets import TARGETS
+    from tests.fuzz.ways import HEAD_BYTES
 
 
 def _ignored(_: str) -> None:

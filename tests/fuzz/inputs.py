@@ -11,8 +11,11 @@ from functools import cache
 import msgspec
 
 from tests.clients.cases import DOCUMENTS
+from tests.core.dialects.anthropic_messages.answers import CASES as MESSAGES
 from tests.core.dialects.openai_chat.golden import GOLDENS
-from tests.fuzz.targets import HEAD_BYTES
+from tests.core.dialects.openai_responses.answers import CASES as RESPONSES
+from tests.core.dialects.passthrough.test_meter import STATED as PASSED
+from tests.fuzz.ways import HEAD_BYTES
 from tests.support.arbitrary import request_body
 
 INPUT_BYTES_MAX = 8192
@@ -22,6 +25,9 @@ _WORDS = rb"""data: |data:|data|: ping|event: x|id: 1|retry: 1|[DONE]|data: [DON
 "usage":|"usage":{|"usage":null|"choices":|"choices":[]|"choices":null|"delta":{"content":"|"content":|"text":|"reasoning_content":"a"|"tool_calls":|"arguments":"|"name":|"index":0
 "finish_reason":"stop"|"finish_reason":"error"|"error":{"message":"m"}|"object":"error"|"prompt_tokens":9|"completion_tokens":4|"total_tokens":13|"cached_tokens":3|"x_groq":{"usage":|"cost":0.1
 "model":"m"|"MODEL":"m"|"model":|"stream":true|"stream":false|"stream_options":|{"include_usage":false}|"include_usage":true|"n":2|"max_tokens":1|"messages":|"role":"user"|"metadata":{
+{"type":"message_start","message":{|{"type":"message_delta","delta":{|{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"|{"type":"response.output_text.delta","delta":"
+{"type":"response.completed","response":{|{"type":"response.output_item.done","item":{|"output":[|"type":"output_text"|"input_tokens":7|"output_tokens":5|"cache_read_input_tokens":3|"iterations":[|"sequence_number":9
+"status":"completed"|"stop_reason":"end_turn"|"output_index":1|"item_id":"i"|event: message_stop|"type":"error"|"billed_units":{|"id":"file-1"|"output_file_id":"f"
 "image_url":|;base64,|data:image/png;base64,|"obfuscation":"|"service_tier":"flex"|"tools":[|"type":"function"|"parameters":{"properties":{|"enum":|"id":"x\""""
 _MEMBER = re.compile(rb'"\w+":(?:"[^"]*"|true|false|null|[0-9]+)')
 _SIGNS = (
@@ -47,6 +53,13 @@ TOKENS: tuple[bytes, ...] = (
 @cache
 def corpus(target: str) -> tuple[bytes, ...]:
     """Answers or requests as they should be: what this reader is for."""
+    of_wires = {
+        "responses": [case.body for case in RESPONSES],
+        "messages": [case.body for case in MESSAGES],
+        "passed": [body for _, body, _ in PASSED.values()],
+    }
+    if target in of_wires:
+        return tuple(body for body in of_wires[target] if 0 < len(body) <= INPUT_BYTES_MAX)
     answers = [golden.body for golden in GOLDENS]
     requests = [
         msgspec.json.encode(body) for document in DOCUMENTS.values() for body in document.values()

@@ -1,16 +1,13 @@
 """One function for each reader of what others send: it takes any bytes, reads them in several ways,
-and raises if the ways disagree or a promise is broken.
+and raises if the ways disagree or a promise is broken. Those of the meters are in `meters.py`.
 
-It says in a word what it has seen, so that a run can tell whether its inputs came anywhere. The
-first four bytes of an input choose the settings and the cuts, the rest is what is read; so one
-input is one case, for whichever engine made it.
+It says in a word what it has seen, so that a run can tell whether its inputs came anywhere.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import random
 import re
 import sys
 import zlib
@@ -22,7 +19,6 @@ import msgspec
 
 from proxy.core.dialects.openai_chat.call import read_call
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter, is_usage_event, splice
-from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.dialects.openai_chat.pictures import count_images
 from proxy.core.errors import ProxyError
 from proxy.core.http.content_coding import Decoder, decode_body
@@ -30,56 +26,17 @@ from proxy.core.http.sse import SSEParser
 from proxy.core.tokens.images import IMAGE_RULES, data_url_size
 from proxy.core.tokens.prompts import count_input, count_prompt
 from proxy.core.tokens.text import CALL_CHARS_MAX, EXACT_CHARS_MAX, PENDING_CHARS_MAX, TextBlocks
-from tests.core.dialects.openai_chat.golden import GOLDENS
 from tests.core.http.test_sse import by_the_book
+from tests.fuzz.meters import damage, messages, meter, passed, responses, wire_damage
+from tests.fuzz.ways import opened, ways
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-HEAD_BYTES = 4
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 CODINGS = ("gzip", "deflate", "br", "zstd")
-INTEGER_MAX = 2**53
-ANSWER_BYTES_MIN = (
-    64 * 1024
-)  # the smallest `bodies.answer_max`: as much as is kept of each end of a longer one
-_STATED = [golden for golden in GOLDENS if golden.usage is not None and golden.status < 300]
-FIGURES = (
-    "usage",
-    "usage_current",
-    "usage_final",
-    "answered",
-    "output_measure",
-    "text_bytes",
-    "text_known",
-    "done",
-    "error",
-    "finish_reason",
-    "model_served",
-    "response_id",
-    "service_tier",
-    "unreadable",
-    "oversized",
-)
-
-
-def opened(data: bytes) -> tuple[random.Random, bytes]:
-    """The choices that this input makes, and what is to be read."""
-    return random.Random(data[:HEAD_BYTES]), data[HEAD_BYTES:]
-
-
-def ways(rng: random.Random, data: bytes) -> Iterator[list[bytes]]:
-    """The same bytes in pieces: as they are, cut at some places, by events or lines, and small ones
-    byte by byte."""
-    yield [data]
-    cuts = sorted(rng.randrange(len(data) + 1) for _ in range(rng.choice([1, 1, 2, 8])))
-    yield [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
-    # Also between \r and \n, where the next piece begins with what still belongs to this one.
-    yield re.findall(rng.choice([rb"(?s).*?(?:\n\n|\r\r|\r\n\r)|.+$", rb"(?s).*?[\r\n]|.+$"]), data)
-    if len(data) <= 300:
-        yield [data[at : at + 1] for at in range(len(data))]
 
 
 def sse(data: bytes) -> str:
@@ -93,120 +50,6 @@ def sse(data: bytes) -> str:
         assert (events, parser.oversized) == expected
         assert parser.pending_bytes >= 0 and parser.dropped_bytes >= 0
     return "oversized" if expected[1] else "events" if expected[0] else "nothing"
-
-
-def meter(data: bytes) -> str:
-    """The same figures in any pieces, within what numbers can mean, and text to count that is the
-    text that was measured."""
-    rng, body = opened(data)
-    event_bytes_max, answer_bytes_max = rng.choice(
-        [(1 << 20, 4 << 20)] * 3 + [(80, ANSWER_BYTES_MIN)]
-    )
-    if rng.random() < 0.01:
-        at = rng.randrange(len(body) + 1)
-        body = body[:at] + b" " * ANSWER_BYTES_MIN + body[at:]
-    options = {
-        "stream": rng.random() < 0.8, "status": rng.choice([200, 200, 200, 400, 500]), "content_type": rng.choice([None, "text/event-stream", "application/json", "text/html"]),
-        "cached_inside_input": rng.random() < 0.7, "text_bytes_max": rng.choice([0, 50, None]), "event_bytes_max": event_bytes_max, "answer_bytes_max": answer_bytes_max,
-    }  # fmt: skip
-    seen: set[str] = set()
-    for chunks in ways(rng, body):
-        one = ChatMeter(**options)  # type: ignore[arg-type]
-        for chunk in chunks:
-            one.feed(chunk)
-            assert one.output_measure >= 0
-        one.end()
-        one.end()
-        figures = {name: getattr(one, name) for name in FIGURES}
-        if one.usage is not None:
-            counts = [
-                getattr(one.usage, name)
-                for name in one.usage.__struct_fields__
-                if name.endswith("_tokens")
-            ]
-            assert all(
-                count is None or (isinstance(count, int) and 0 <= count <= 3 * INTEGER_MAX)
-                for count in counts
-            )
-            msgspec.json.encode(one.usage.raw)
-        assert one.text_bytes <= 3 * len(body)
-        if one.texts is not None:
-            one.texts.finish()
-            for block in one.texts.blocks:
-                one.texts.counting.counted(block, len(block))
-            figures["counted"] = (
-                one.texts.tokens(one.text_bytes),
-                one.texts.characters(one.text_bytes),
-            )
-        seen.add(repr(figures))
-    assert len(seen) == 1, seen
-    return (
-        "unreadable"
-        if one.unreadable
-        else "usage"
-        if one.usage is not None
-        else "text"
-        if one.text_bytes
-        else "nothing"
-    )
-
-
-_VALUES = re.compile(rb'"(?!usage")[a-z_]+": ?"((?:[^"\\]|\\.)*)"')
-_USAGES = re.compile(rb'"usage": ?\{(?:[^{}]|\{[^{}]*\})*\}')
-_DAMAGE = (
-    rb"\ud83d",
-    rb"\ude00\ud83d",
-    rb"\q",
-    rb"\u12",
-    b"\x00",
-    b"\x1f",
-    b"\xff",
-    b"\xc3",
-    b"\xe5\xa5",
-    b'"',
-    b'"}',
-    b'"]',
-    b'"{',
-    b'",',
-    b'"}}]}',
-    b'":NaN,"',
-    b'",NaN,"',
-    b'",1e400,"',
-    b"\\",
-)
-
-
-def damage(data: bytes) -> str:
-    """Damage in any string beside the usage of a vendor's answer, in any pieces: the same usage as
-    without it."""
-    rng, chosen = opened(data)
-    golden = _STATED[sum(chosen[:64]) % len(_STATED)]
-    body = golden.body
-    stated = [match.span() for match in _USAGES.finditer(body)]
-    places = [
-        match.span(1)
-        for match in _VALUES.finditer(body)
-        if not any(start <= match.start() < end for start, end in stated)
-    ]
-    damaged = rng.random() < 0.9 and bool(places)
-    if damaged:
-        for start, end in sorted(
-            rng.sample(places, rng.choice([1, 1, min(2, len(places))])), reverse=True
-        ):
-            at = rng.randint(start, end)
-            body = body[:at] + rng.choice(_DAMAGE) + body[at:]
-    for chunks in ways(rng, body):
-        one = ChatMeter(
-            stream=golden.stream,
-            content_type=golden.content_type,
-            status=golden.status,
-            cached_inside_input=golden.cached_inside_input,
-        )
-        for chunk in chunks:
-            one.feed(chunk)
-        one.end()
-        assert one.usage == golden.usage, body
-    return "damaged" if damaged else "sound"
 
 
 def coded(data: bytes) -> str:
@@ -416,22 +259,41 @@ def prompt(data: bytes) -> str:
 
 
 TARGETS: dict[str, Callable[[bytes], str]] = {
-    target.__name__: target for target in (meter, damage, sse, coded, call, strip, blocks, prompt)
+    target.__name__: target
+    for target in (
+        meter,
+        responses,
+        messages,
+        passed,
+        damage,
+        wire_damage,
+        sse,
+        coded,
+        call,
+        strip,
+        blocks,
+        prompt,
+    )
 }
 # Of so many inputs each gets its share: the meter reads the most and says the most.
 SHARES = {
-    "meter": 0.3,
-    "damage": 0.1,
+    "meter": 0.15,
+    "responses": 0.1,
+    "messages": 0.1,
+    "passed": 0.05,
+    "damage": 0.05,
+    "wire_damage": 0.1,
     "sse": 0.1,
-    "coded": 0.1,
-    "call": 0.15,
+    "coded": 0.05,
+    "call": 0.1,
     "strip": 0.1,
     "blocks": 0.05,
-    "prompt": 0.1,
+    "prompt": 0.05,
 }
 # What each must have seen often enough.
 SEEN = {
-    "damage": {"damaged", "sound"},
+    "damage": {"damaged", "sound"}, "wire_damage": {"damaged", "sound"}, "passed": {"usage", "nothing"},
+    "responses": {"usage", "text", "nothing", "unreadable"}, "messages": {"usage", "nothing", "unreadable"},
     "meter": {"usage", "text", "nothing", "unreadable"}, "sse": {"events", "oversized", "nothing"}, "coded": {*CODINGS, "refused"}, "call": {"accepted", "spliced", "refused"},
     "strip": {"taken out", "all"}, "blocks": {"one text", "several texts"}, "prompt": {"exact", "not exact", "no JSON"},
 }  # fmt: skip

@@ -8,7 +8,22 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from proxy.core.dialects import answer_body, cost, json_text, kept_body, opening, repair, scan
+from proxy.core.dialects import (
+    answer_body,
+    assembly,
+    cost,
+    edges,
+    json_text,
+    kept_body,
+    opening,
+    repair,
+    scan,
+    stated,
+)
+from proxy.core.dialects.anthropic_messages import events as message_events
+from proxy.core.dialects.anthropic_messages import meter as message_meter
+from proxy.core.dialects.anthropic_messages import salvage as message_salvage
+from proxy.core.dialects.anthropic_messages.dialect import ANTHROPIC_MESSAGES
 from proxy.core.dialects.openai_chat import (
     call,
     injection,
@@ -21,6 +36,13 @@ from proxy.core.dialects.openai_chat import (
 from proxy.core.dialects.openai_chat.call import read_call
 from proxy.core.dialects.openai_chat.injection import UsageEventFilter
 from proxy.core.dialects.openai_chat.meter import ChatMeter
+from proxy.core.dialects.openai_responses import alike, delivered, items, response
+from proxy.core.dialects.openai_responses import events as response_events
+from proxy.core.dialects.openai_responses import meter as response_meter
+from proxy.core.dialects.openai_responses import salvage as response_salvage
+from proxy.core.dialects.openai_responses.dialect import OPENAI_RESPONSES
+from proxy.core.dialects.passthrough import meter as pass_meter
+from proxy.core.dialects.passthrough.meter import PassMeter
 from proxy.core.errors import ProxyError
 from proxy.core.http.content_coding import Decoder, decode_body
 from proxy.core.http.sse import SSEParser
@@ -31,10 +53,13 @@ from tests.fuzz.work import Work
 MODULES = (
     tokens, answer_body, cost, json_text, kept_body, opening, repair, scan,
     call, injection, meter, pictures, salvage, shapes, text,
+    assembly, edges, stated, message_events, message_meter, message_salvage, alike, delivered, items,
+    response, response_events, response_meter, response_salvage, pass_meter,
 )  # fmt: skip
 UNITS = (
     b"x", b"\n", b"\r", b"\r\n\n", b" ", b"\\", b'"', b'\\"', b"\\\\", b"\\ud800", b"{", b"[", b'{"a":', b'"a":1,', b": c\n", b"data: x\n", b"data: {}\n\n", b"id: 1\n\n",
     b'"usage":', b'"usage":{"prompt_tokens":1},', b'"choices":[', b'"content":"', b'"content":"a",', b'"name":"\\', b'"index":0,', b";base64,", b'"image_url"', b'"error"', b"\xef\xbb\xbf",
+    b'data: {"type":"response.output_text.delta","delta":"a"}\n\n', b'data: {"type":"message_delta","usage":{}}\n\n', b'"output":[{', b'"content_block":{', b'{"type":"text","text":"a"},',
     b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n', b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n', b'data: {"model":"m","choices":[{"text":"a","reasoning":"a"}],"usage":{}}\r\r',
 )  # fmt: skip
 FRAMES = (
@@ -42,6 +67,7 @@ FRAMES = (
     (b'data: {"choices":[{"delta":{"content":"', b'"}}]}\n\n'),
     (b'data: {"choices":[],"usage":{"x":', b"}}\n\n"),
     (b'{"model":"m","stream":true,"messages":', b"}"),
+    (b'{"type":"message","object":"response","output":[{"content":[', b"}"),
 )
 
 
@@ -85,6 +111,18 @@ READERS: dict[str, Callable[[list[bytes]], None]] = {
         ChatMeter(stream=True, event_bytes_max=100, answer_bytes_max=100), pieces
     ),
     "meter, JSON": lambda pieces: feeding(ChatMeter(stream=False, text_bytes_max=None), pieces),
+    "responses": lambda pieces: feeding(
+        OPENAI_RESPONSES.open_meter(stream=True, text_bytes_max=None), pieces
+    ),
+    "response, JSON": lambda pieces: feeding(OPENAI_RESPONSES.open_meter(stream=False), pieces),
+    "messages": lambda pieces: feeding(
+        ANTHROPIC_MESSAGES.open_meter(stream=True, text_bytes_max=None), pieces
+    ),
+    "message, JSON": lambda pieces: feeding(ANTHROPIC_MESSAGES.open_meter(stream=False), pieces),
+    "passed": lambda pieces: feeding(PassMeter(stream=False, makes=True), pieces),
+    "passed events": lambda pieces: feeding(
+        PassMeter(stream=False, content_type="text/event-stream"), pieces
+    ),
     "usage events": lambda pieces: feeding(UsageEventFilter(1 << 20), pieces),
     "small usage events": lambda pieces: feeding(UsageEventFilter(100), pieces),
     "request": requested,

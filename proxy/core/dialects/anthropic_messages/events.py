@@ -109,6 +109,11 @@ def kind_of(event: MessageEvent) -> bytes:
     return b""
 
 
+def holds_blocks(event: MessageEvent) -> bool:
+    """Whether it is like a message, whatever it says to be."""
+    return bytes(memoryview(event.content)[:1]) == b"[" and event.usage is not _ABSENT
+
+
 def holds_message(data: bytes) -> bool:
     """Whether there is the beginning of some content in what cannot be read as JSON."""
     return _CONTENT.search(data) is not None

@@ -6,6 +6,7 @@ from proxy.core.dialects.answer_meter import AnswerMeter
 from proxy.core.dialects.anthropic_messages.events import (
     MessageEvent,
     blocks_of,
+    holds_blocks,
     holds_message,
     is_error,
     kind_of,
@@ -44,6 +45,11 @@ class MessageMeter(AnswerMeter):
         self._delivered: WrittenBlocks = WrittenBlocks(self.texts)
         self._statement: Statement | None = None
         self._known = False  # an event of this wire was seen
+
+    def feed(self, chunk: bytes) -> None:
+        super().feed(chunk)
+        if self.error:  # which its name may tell behind the events that came with it
+            self.usage_final = False
 
     # Events.
 
@@ -152,6 +158,8 @@ class MessageMeter(AnswerMeter):
             self.error = True
         if self._body.prose and not self._known:
             self.unreadable = True
+        if self.error:
+            self.usage_final = False
 
     # JSON answers.
 
@@ -177,7 +185,7 @@ class MessageMeter(AnswerMeter):
         if is_error(answer):
             self.error = True
             self._take_usage(read_statement(answer.usage), whole=True)
-        elif kind_of(answer) == b"message":
+        elif kind_of(answer) == b"message" or holds_blocks(answer):
             if self.texts is not None:
                 self.texts = Texts(None)  # it is all here already
                 self._delivered = WrittenBlocks(self.texts)

@@ -17,6 +17,7 @@ from proxy.core.dialects.contract import (
     EVENT_BYTES_MAX,
     MEASURE_UNCALIBRATED,
 )
+from proxy.core.dialects.repair import REPAIRED_BYTES_MAX, repaired
 from proxy.core.dialects.run import Run
 from proxy.core.dialects.stated import Stated, read_stated
 from proxy.core.dialects.texts import Texts
@@ -28,7 +29,8 @@ _NAME_CHARS_MAX = 128
 _READABLE = ("json", "event-stream", "ndjson")  # in a content type; others are passed on unread
 # members of an answer that name what the vendor has made for this request, beside `id`
 _MADE = ("output_file_id", "error_file_id")
-_USAGE = re.compile(rb'"(?:usage|billed_units)"\s*:\s*\{')
+_USAGE = re.compile(rb'(?<!\\)"(?:usage|billed_units)"\s*+:\s*+\{')
+_USAGE_BYTES_MAX = 64 * 1024
 _ID = re.compile(r"[A-Za-z0-9._~:@+=,-]+")
 _Object = dict[str, msgspec.Raw]
 _objects = msgspec.json.Decoder(_Object)
@@ -147,10 +149,10 @@ class PassMeter:
         return True if self._ok else None
 
     def _read(self, text: bytes) -> bool:
-        """One JSON value; False if it is none."""
-        try:
-            members = _objects.decode(text)
-        except _ERRORS:
+        """One JSON value; False if it is none. Of a damaged one the usage that it states counts."""
+        members = _members(text)
+        if members is None:
+            self._search((text,))
             return False
         if self._makes:
             self._read_ids(members)
@@ -188,13 +190,14 @@ class PassMeter:
         if ids and self.response_id is None:
             self.response_id = " ".join(ids)
 
-    def _search(self, ends: tuple[bytes, bytes]) -> None:
-        """The usage in the ends of an answer that was too large to keep: images are long."""
+    def _search(self, parts: tuple[bytes, ...]) -> None:
+        """The usage in what cannot be read whole: it is damaged, or it was too large to keep, as
+        images are, and these are its ends."""
         if not self._metered:
             return
-        for end in ends:
-            for match in _USAGE.finditer(end):
-                members = _first_object(end[match.end() - 1 :])
+        for part in parts:
+            for match in _USAGE.finditer(part):
+                members = _first_object(part[match.end() - 1 :][:_USAGE_BYTES_MAX])
                 if members is not None:
                     self._take(members)
 
@@ -205,6 +208,19 @@ def _usages(members: _Object) -> Iterator[dict[str, object]]:
     meta = _object(members.get("meta"))
     yield _values(meta.get("tokens"))
     yield _values(meta.get("billed_units"))
+
+
+def _members(text: bytes) -> _Object | None:
+    """The members of an object, mended where that can be done in a moment; None where it is none,
+    or beyond repair."""
+    try:
+        return _objects.decode(text)
+    except _ERRORS:
+        pass
+    try:
+        return _objects.decode(repaired(text)) if len(text) <= REPAIRED_BYTES_MAX else None
+    except _ERRORS:
+        return None
 
 
 def _object(raw: msgspec.Raw | None) -> _Object:

@@ -177,3 +177,17 @@ PIECES = [
     b'data: {"type":"content_block_start","content_block":{"type":"tool_use","name":7,"input":"x"}}\n\n', b'data: {"type":"content_block_start","content_block":{"type":"fallback","to":7}}\n\n',
     b'data: {"type":"message","content":{"a":[1]},"usage":{"input_tokens":"x","cache_creation":7,"server_tool_use":[]}}\n\n', b"data: \xff\xff\n\n", b"\n", b"data: [[[[\n\n",
 ]  # fmt: skip
+
+
+def test_an_answer_that_is_like_a_message_is_one_whatever_it_says_to_be() -> None:
+    body = b'{"type":"m\x00essage","content":[{"type":"text","text":"a"}],"usage":{"input_tokens":7,"output_tokens":5}}'
+    usage = fed([body], stream=False).usage
+    assert usage is not None and (usage.input_tokens, usage.output_tokens) == (7, 5)
+
+
+@pytest.mark.parametrize("at", [1, 20, 60])
+def test_a_total_behind_an_error_is_not_final_in_any_pieces(at: int) -> None:
+    end = b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":5}}\n\n'
+    body = b"event: error\ndata: {}\n\n" + end
+    assert not fed([body], stream=True).usage_final
+    assert not fed([body[:at], body[at:]], stream=True).usage_final

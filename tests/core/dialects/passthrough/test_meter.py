@@ -76,6 +76,24 @@ def test_what_is_stated(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "damage", [rb"\ud83d", b"\x00", b"\xff", b'"', b'",NaN,"', b'",1e400,"', b'"}]']
+)
+def test_no_damage_beside_the_usage_changes_it(damage: bytes) -> None:
+    sound = b'{"text":"hi","usage":{"input_tokens":3,"output_tokens":4},"more":"hi"}'
+    for name in (b'"text":"h', b'"more":"h'):
+        body = sound.replace(name, name + damage)
+        for content_type, answer in ((JSON, body), (EVENTS, b"data: " + body + b"\n\n")):
+            meter = metered(answer, content_type)
+            assert meter.usage is not None
+            assert (meter.usage.input_tokens, meter.usage.output_tokens) == (3, 4)
+
+
+def test_a_usage_inside_a_text_is_none() -> None:
+    meter = metered(b'{"text":"\\"usage\\":{\\"input_tokens\\":1}\xff",,')
+    assert meter.usage is None
+
+
+@pytest.mark.parametrize(
     ("content_type", "body"),
     [
         (JSON, b'{"text":"hi","usage":{"type":"duration","seconds":61}}'),
