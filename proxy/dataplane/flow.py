@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.core.dialects.run import Run
+from proxy.core.http.chunked import CRLF, USUAL_SIZE
 from proxy.dataplane.connection import Connection
 from proxy.dataplane.hold import Hold
 from proxy.dataplane.progress import Progress
@@ -21,8 +22,8 @@ _ROOM_BYTES_MIN: Final = 16  # of text; with less, the next chunk is looked at a
 
 
 class Flow:
-    """Passes such chunks on. It is made behind a chunk that was looked at, and dropped before the
-    next one is."""
+    """Passes such chunks on, framing and all. It is made behind a chunk that was looked at, and
+    dropped when one comes that it leaves."""
 
     __slots__ = ("_chunk_bytes_max", "_client", "_pause", "_progress", "_room_bytes", "_run")
 
@@ -43,21 +44,38 @@ class Flow:
         self._room_bytes = room_bytes + run.around_bytes
         self._chunk_bytes_max = unsearched_bytes + run.around_bytes
 
-    def pass_on(self, chunk: bytes) -> bool:
-        """Passes this chunk on. False: it was not read, and has to be looked at."""
-        size = len(chunk)
-        if size > self._chunk_bytes_max or size > self._room_bytes:
-            return False
-        text_bytes = self._run.take(chunk)
-        if text_bytes is None:
-            return False
-        self._room_bytes -= text_bytes
-        self._progress.passed(size)
+    def pass_on(self, data: bytes) -> bytes:
+        """Passes on what it can of a read that begins with a chunk. What it returns was not read,
+        and has to be looked at."""
+        at, size = 0, len(data)
+        body_bytes = 0
+        while at < size:
+            line = USUAL_SIZE(data, at)
+            if line is None:
+                break
+            start = line.end()
+            chunk_bytes = int(line[1], 16)
+            end = start + chunk_bytes
+            if (
+                chunk_bytes > self._chunk_bytes_max
+                or chunk_bytes > self._room_bytes
+                or data[end : end + 2] != CRLF
+            ):
+                break
+            text_bytes = self._run.take(data[start:end])
+            if text_bytes is None:
+                break
+            self._room_bytes -= text_bytes
+            body_bytes += chunk_bytes
+            at = end + 2
+        if not at:
+            return data
+        self._progress.passed(body_bytes)
         client = self._client
-        client.write(b"%x\r\n%b\r\n" % (size, chunk))
+        client.write(data if at == size else data[:at])
         if client.paused:
             self._pause()
-        return True
+        return data[at:]
 
 
 def open_flow(

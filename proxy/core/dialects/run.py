@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+_QUOTE, _BACKSLASH, _LF, _CR = b'"\\\n\r'
+
 
 class Run:
     """Takes such chunks in place of the meter's `feed`.
@@ -15,19 +17,39 @@ class Run:
     around_bytes · of each chunk, what is not the text
     """
 
-    __slots__ = ("_piece_bytes_max", "_pieces", "_text_in", "around_bytes")
+    __slots__ = (
+        "_before", "_behind", "_end", "_piece_bytes_max", "_pieces", "_start", "_text_in",
+        "around_bytes",
+    )  # fmt: skip
 
-    def __init__(self, text_in: Callable[[bytes], bytes | None], around_bytes: int) -> None:
-        self._text_in = text_in
-        self.around_bytes = around_bytes
+    def __init__(
+        self,
+        before: bytes,
+        behind: bytes,
+        text_in: Callable[[bytes], bytes | None],
+        padding_bytes: int = 0,
+    ) -> None:
+        self._before = before
+        self._behind = behind
+        self._start = len(before)
+        self._end = -len(behind)
+        self._text_in = text_in  # of a chunk that is alike; None if it is not
+        # What introduces a padding is around the text too. (The padding itself is not.)
+        self.around_bytes = len(before) + padding_bytes + len(behind)
         self._piece_bytes_max = -1
         self._pieces: list[bytes] = []
 
     def take(self, chunk: bytes) -> int | None:
         """The bytes of text in this chunk. None: it is not one, and the meter has to read it."""
-        piece = self._text_in(chunk)
-        if piece is None:
+        if not (chunk.startswith(self._before) and chunk.endswith(self._behind)):
             return None
+        piece: bytes | None = chunk[self._start : self._end]
+        assert piece is not None
+        if not piece or _QUOTE in piece or _BACKSLASH in piece or _LF in piece or _CR in piece:
+            # Something more than plain text: escapes, or padding behind it.
+            piece = self._text_in(chunk)
+            if piece is None:
+                return None
         size = len(piece)
         if size > self._piece_bytes_max:
             return None

@@ -57,11 +57,12 @@ class Texts:
 
     def add_all(self, key: object, pieces: list[bytes], size_bytes: int) -> None:
         """The same for several pieces of one text, of so many bytes together."""
-        run_bytes = self._run_bytes + size_bytes
-        fits = self._bytes_max is None or self._bytes + size_bytes <= self._bytes_max
-        if self.whole and fits and key == self._key and run_bytes <= _RUN_BYTES_MAX:
+        if self.whole and (self._bytes_max is None or self._bytes + size_bytes <= self._bytes_max):
+            if key != self._key or self._run_bytes >= _RUN_BYTES_MAX:
+                self._flush()
+                self._key = key
             self._bytes += size_bytes
-            self._run_bytes = run_bytes
+            self._run_bytes += size_bytes
             self._run += pieces
             return
         for piece in pieces:

@@ -16,10 +16,10 @@ from proxy.core.http.response_head import MalformedAnswer
 _LINE_BYTES_MAX: Final = 16 * 1024  # of a size with its extensions
 _TRAILER_BYTES_MAX: Final = 64 * 1024  # of all fields behind the last chunk
 _CR: Final = 0x0D
-_CRLF: Final = b"\r\n"
-_LINE_ENDS: Final = (_CRLF, b"\n")
+CRLF: Final = b"\r\n"
+_LINE_ENDS: Final = (CRLF, b"\n")
 # The size as nearly all write it. Of seven digits at most, so that no sum gets large.
-_USUAL_SIZE = re.compile(rb"([0-9a-fA-F]{1,7})\r\n").match
+USUAL_SIZE = re.compile(rb"([0-9a-fA-F]{1,7})\r\n").match
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,16}) *(?:;[^\r\n]*+\r?\n|\r\n)").fullmatch
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*+\r?\n").fullmatch
 
@@ -34,6 +34,7 @@ class _Awaits(Enum):
 class ChunkedReader:
     """`feed` all that comes, and take the body out of it.
 
+    between · a chunk begins with the next byte
     goes_on · neither of the two below is known yet
     over · the last chunk has come      trailed · fields came behind it
     surplus · bytes came behind all of it, and were not read
@@ -42,10 +43,10 @@ class ChunkedReader:
 
     __slots__ = (
         "_awaits",
-        "_between",
         "_left",
         "_line",
         "_trailer_bytes",
+        "between",
         "fault",
         "goes_on",
         "over",
@@ -59,7 +60,7 @@ class ChunkedReader:
         self.trailed = False
         self.surplus = False
         self.fault: MalformedAnswer | None = None
-        self._between = True  # a chunk begins with the next byte
+        self.between = True
         self._awaits = _Awaits.SIZE
         self._left = 0  # bytes of the chunk that are still to come
         self._line = b""  # the line that is not whole yet
@@ -67,18 +68,18 @@ class ChunkedReader:
 
     def feed(self, data: bytes) -> bytes:
         """The bytes of the body in what has come."""
-        if not self._between:
+        if not self.between:
             return b"".join(self._take_parts(data))
         # What nearly every read is: whole chunks.
         pieces: list[bytes] = []
         at, size = 0, len(data)
         while at < size:
-            line = _USUAL_SIZE(data, at)
+            line = USUAL_SIZE(data, at)
             if line is None:
                 break
             start = line.end()
             end = start + int(line[1], 16)
-            if start == end or data[end : end + 2] != _CRLF:
+            if start == end or data[end : end + 2] != CRLF:
                 break
             pieces.append(data[start:end])
             at = end + 2
@@ -109,7 +110,7 @@ class ChunkedReader:
             elif not self._may_become_line():
                 self._break()
         self.surplus |= self.over and at < size
-        self._between = self._awaits is _Awaits.SIZE and not self._line and self.goes_on
+        self.between = self._awaits is _Awaits.SIZE and not self._line and self.goes_on
         return pieces
 
     def _may_become_line(self) -> bool:

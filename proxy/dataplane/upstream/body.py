@@ -43,6 +43,11 @@ class Body:
         """Whether its connection may carry another answer."""
         return False
 
+    @property
+    def between_chunks(self) -> bool:
+        """Whether the next byte begins a chunk."""
+        return False
+
     def take(self, data: bytes) -> bytes:
         """The bytes of the body in what has come. Who calls it keeps them or passes them on."""
         return data
@@ -112,6 +117,10 @@ class ChunkedBody(Body):
     def __init__(self, connection: Readable) -> None:
         super().__init__(connection)
         self._reader = ChunkedReader()
+
+    @property
+    def between_chunks(self) -> bool:
+        return self._reader.between
 
     @property
     def frees(self) -> bool:

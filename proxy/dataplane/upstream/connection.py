@@ -25,7 +25,7 @@ READ_BYTES = 32768
 # peer closes without close_notify, as many servers do.
 READ_BYTES_TLS = 512 * 1024
 
-Flow = Callable[[bytes], bool]
+Flow = Callable[[bytes], bytes]  # of a read, framing included; returns what it leaves
 
 
 class Receiver(Protocol):
@@ -80,11 +80,12 @@ class UpstreamConnection(ResponseHandler):
             self._body = None
 
     def flow(self, pass_on: Flow | None) -> None:
-        """Asks `pass_on` first about what comes of the body: the receiver hears of what it leaves.
+        """Gives the chunks of the body to `pass_on` first: the receiver hears of what it leaves.
 
         It may be given while nothing waits to be read. None: the receiver hears of everything.
         """
-        self._flow = pass_on
+        body = self._body
+        self._flow = pass_on if body is not None and body.between_chunks else None
 
     @property
     def truncated(self) -> bool:
@@ -162,12 +163,12 @@ class UpstreamConnection(ResponseHandler):
             body = self._body
             if body is None:
                 return
-        piece = body.take(data)
-        flow = self._flow
-        if flow is not None and piece and not body.over and body.fault is None and flow(piece):
-            return
-        self._flow = None  # what it leaves is looked at
-        body.keep(piece)
+        if self._flow is not None:
+            data = self._flow(data)
+            if not data:
+                return
+            self._flow = None  # what it leaves is looked at
+        body.keep(body.take(data))
         if body.surplus:
             self.force_close()
         if self.receiver is receiver:

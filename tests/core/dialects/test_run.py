@@ -161,13 +161,9 @@ def test_room_is_all_the_text_that_the_measure_has_room_for(measure: tuple[int, 
 
 
 def test_what_was_taken_is_handed_out_once() -> None:
-    run = Run(lambda chunk: chunk or None, 7)
-    assert run.take(b"abc") is None, "no piece may be as long before the meter has said so"
+    run = Run(b"<", b">", lambda chunk: None)
+    assert run.take(b"<abc>") is None, "no piece may be as long before the meter has said so"
     run.allow(3)
-    assert (run.take(b"abc"), run.take(b""), run.take(b"d"), run.take(b"long")) == (
-        3,
-        None,
-        1,
-        None,
-    )
+    chunks = (b"<abc>", b"<>", b"<d>", b"<long>", b"<d", b"d>", b"<\n>", b'<">')
+    assert [run.take(chunk) for chunk in chunks] == [3, None, 1, None, None, None, None, None]
     assert (run.take_over(), run.take_over()) == ([b"abc", b"d"], [])

@@ -140,8 +140,7 @@ class Delivered:
             self._text = self._assembly.text(key)
             self.run = None
             if self._shape is not None and self._frame_bytes_max:
-                framed = self._shape.framed()
-                self.run = Run(framed.plain_text, framed.around_bytes)
+                self.run = self._shape.run()
 
     def salvage(self, event: bytes) -> int:
         """An event that is damaged beyond repair: its strings with the names of texts."""

@@ -12,6 +12,7 @@ from itertools import islice
 import msgspec
 
 from proxy.core.dialects.json_text import JSON_ERRORS, plain
+from proxy.core.dialects.run import Run
 
 _TEXTS = re.compile(
     rb'"(?:c(?:ontent)|re(?:asoning(?:_content|_text)?|fusal)|t(?:ext|ranscript|hinking)'
@@ -76,22 +77,18 @@ class Shape:
         padding_end = event.find(b'"', padded)
         return cls(event[:start], event[end:padded], event[padding_end:])
 
-    @property
-    def around_bytes(self) -> int:
-        """Of an event of this shape, what is neither its text nor its padding."""
-        return self._start_bytes + len(self._padding) + self._end_bytes
+    def run(self) -> Run:
+        """Takes the same event as a whole chunk, in the frame that nearly all send.
+
+        What is of this shape need not be parsed for events either.
+        """
+        framed = Shape(b"data: " + self._before, self._padding, self._behind + b"\n\n")
+        return Run(framed._before, framed._behind, framed.plain_text, len(self._padding))
 
     def plain_text(self, event: bytes) -> bytes | None:
         """The text of this event as UTF-8; None if it is of another shape."""
         inside = self.text(event)
-        return inside if inside is None or _BACKSLASH not in inside else plain(inside)
-
-    def framed(self) -> Shape:
-        """The same event as a whole chunk, in the frame that nearly all send.
-
-        What is of this shape need not be parsed for events either.
-        """
-        return Shape(b"data: " + self._before, self._padding, self._behind + b"\n\n")
+        return None if inside is None else plain(inside)
 
     def text(self, event: bytes) -> bytes | None:
         """What stands between the quotes of this event's text; None if it is of another shape."""
