@@ -18,9 +18,15 @@ class Run:
     """
 
     __slots__ = (
-        "_before", "_behind", "_end", "_piece_bytes_max", "_pieces", "_start", "_text_in",
+        "_before",
+        "_behind",
+        "_end",
+        "_piece_bytes_max",
+        "_pieces",
+        "_start",
+        "_text_in",
         "around_bytes",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 _BOM = b"\xef\xbb\xbf"
 _DATA = b"data:"
+_DATA_SPACE = b"data: "
 _EVENT = b"event:"
 _ERROR = b"error"
 _ERROR_FIELD = b"error:"  # llama.cpp before 2025-09 calls the data line itself so
@@ -105,17 +106,27 @@ class SSEParser:
         events = self._feed_lines(chunk[:at]) if at else []
         end = chunk.rfind(b"\n\n", at)
         if end >= at and self.between:
-            self._take_blocks(chunk[at:end].split(b"\n\n"), events)
+            self._take_whole(chunk[at:end], events)
             at = end + 2
         if at < len(chunk):
             events += self._feed_lines(chunk[at:])
         return events
 
-    def _take_blocks(self, blocks: list[bytes], events: list[bytes]) -> None:
-        """Whole events, each without the empty line behind it."""
-        for block in blocks:
+    def _take_whole(self, text: bytes, events: list[bytes]) -> None:
+        """Whole events, but for the empty line that ends the last."""
+        if text.startswith(_DATA_SPACE):
+            # As nearly all are: each a line of its own, that begins with the same name.
+            found = text[6:].split(b"\n\ndata: ")
             if (
-                block.startswith(b"data: ")
+                text.count(b"\n") == 2 * len(found) - 2
+                and len(text) <= self.event_bytes_max
+                and not [event for event in found if not event or event[0] == _D]
+            ):
+                events += found
+                return
+        for block in text.split(b"\n\n"):
+            if (
+                block.startswith(_DATA_SPACE)
                 and _LF not in block
                 and 6 < len(block) <= self.event_bytes_max
                 and block[6] != _D

@@ -24,6 +24,9 @@ _CHOICES = b'"choices"'
 _OBFUSCATION = b'"obfuscation":"'
 # As ints: looking for an int in bytes costs an eighth of looking for bytes.
 _QUOTE, _BACKSLASH, _LF, _CR = b'"\\\n\r'
+# Behind so many events that are alike, it is quicker to look for what stands between the next ones
+_MANY = 8
+_AT_ONCE = 256  # of so many: what is in vain for one that differs is bounded
 _string_decoder = msgspec.json.Decoder(str)
 
 
@@ -129,4 +132,32 @@ class Shape:
             if _QUOTE in inside or _BACKSLASH in inside or _LF in inside or _CR in inside:
                 break
             found.append(inside)
+            if len(found) == _MANY:
+                return found + self._texts_at_once(events[at + _MANY : at + _AT_ONCE], bytes_max)
+        return found
+
+    def _texts_at_once(self, events: list[bytes], bytes_max: int) -> list[bytes]:
+        """The texts of those in front that are alike, found by what stands between two of them.
+
+        Empty if they are not so plain, and each has to be looked at by itself.
+        """
+        if not events or not events[0].startswith(self._before):
+            return []
+        joined = b"\n".join(events)
+        found = joined[self._start_bytes :].split(self._behind + b"\n" + self._before)
+        # The last piece has what stands behind its text as well, and all that is of another shape.
+        last = found.pop()
+        end = last.find(self._behind)
+        if end >= 0 and last[end + self._end_bytes : end + self._end_bytes + 1] in (b"", b"\n"):
+            found.append(last[:end])
+        whole = b"".join(found)
+        if (
+            not found
+            or _QUOTE in whole
+            or _BACKSLASH in whole
+            or _LF in whole
+            or _CR in whole
+            or max(map(len, found)) > bytes_max
+        ):
+            return []
         return found
