@@ -43,6 +43,24 @@ class Relay:
     ask for is taken out of its answer.
     """
 
+    # How each begins. Most requests change few of these.
+    how: How | None = None
+    error: ProxyError | None = None
+    clean = False
+    declined = False
+    waits_to_be_sent = True  # some of the request is still in this process
+    sent_s = 0.0  # monotonic; 0: nothing was sent
+    _connection: UpstreamConnection | None = None
+    _body: Body | None = None
+    _answer: RelayedResponse | None = None
+    _left = False  # the client is gone
+    _draining_since_s: float | None = None
+    _last_seen = (0, 0.0)  # bytes passed on and when, for the idle timeout
+    _growing: asyncio.Task[None] | None = None
+    _ended_by_limit = False  # and was told: the answer has a proper end
+    # A limit ends the stream; its client is told so at the next end of an event.
+    _told: ProxyError | None = None
+
     def __init__(
         self,
         services: Services,
@@ -54,36 +72,15 @@ class Relay:
     ) -> None:
         self._services = services
         self._admitted = admitted
-        self._settings = admitted.snapshot.settings
-        self._dialect = admitted.dialect
-        self._works_on = admitted.call.background  # its vendor does, whatever the client does
         self._upstream = admitted.upstream
-        self._request = admitted.request
         self._client = admitted.request.connection
         self._opened = admitted.opened
-        self._counting = admitted.counting
         self._hold = admitted.hold
-        self._spliced = spliced
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tell_sent = sent
-        self.waits_to_be_sent = True  # some of the request is still in this process
-        self.how: How | None = None
-        self.error: ProxyError | None = None
-        self.clean = False
-        self.declined = False
-        self.sent_s = 0.0  # monotonic; 0: nothing was sent
-        self.progress = Progress(started_s)
-        self._connection: UpstreamConnection | None = None
-        self._left = False  # the client is gone
-        self._draining_since_s: float | None = None
-        self._last_seen = (0, 0.0)  # bytes passed on and when, for the idle timeout
-        self._body: Body | None = None
-        self._answer: RelayedResponse | None = None
         self._upload = admitted.upload
-        self._growing: asyncio.Task[None] | None = None
-        self._ended_by_limit = False  # and was told: the answer has a proper end
-        # A limit ends the stream; its client is told so at the next end of an event.
-        self._told: ProxyError | None = None
+        self._spliced = spliced
+        self._tell_sent = sent
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.progress = Progress(started_s)
 
     def hold(self, connection: UpstreamConnection) -> None:
         """Takes charge of the connection, which the ending will release or discard."""
@@ -141,23 +138,24 @@ class Relay:
             self.declined = True
             self._let_go()
             return
-        self.progress.head_came(head, self._dialect)
+        dialect, upstream = self._admitted.dialect, self._upstream
+        self.progress.head_came(head, dialect)
         self._services.metrics.upstream_limits.seen(
-            self._upstream.name, head.headers, self._dialect.remaining_fields
+            upstream.name, head.headers, dialect.remaining_fields
         )
-        if self._upstream.rejects_our_credential(head.code):
-            self._services.metrics.upstream_error(self._upstream.name, "credentials")
-            self.decide(How.ANSWERED, error=self._upstream.credential_rejected(head.code))
+        if head.code >= 400 and upstream.rejects_our_credential(head.code):
+            self._services.metrics.upstream_error(upstream.name, "credentials")
+            self.decide(How.ANSWERED, error=upstream.credential_rejected(head.code))
             return
         self._body = body
-        if sending(self._upload):
+        if self._upload is not None and sending(self._upload):
             self._client.close_after()  # no more of a body behind its answer
         strip = None
-        if self._spliced and head.code < 400 and self._dialect.usage_filter is not None:
-            strip = self._dialect.usage_filter(self._settings.bodies.event_max_bytes)
+        if self._spliced and head.code < 400 and dialect.usage_filter is not None:
+            strip = dialect.usage_filter(self._admitted.snapshot.settings.bodies.event_max_bytes)
         self._answer = RelayedResponse(
-            self._request,
-            self._upstream,
+            self._admitted.request,
+            upstream,
             head,
             self._opened.id,
             stream=self._opened.stream,
@@ -171,13 +169,15 @@ class Relay:
         body = self._body
         if body is None or self.how is not None or self._growing is not None:
             return
-        while self._left or not self._client.paused:
+        over = body.at_eof()
+        while not over and (self._left or not self._client.paused):
             chunk = body.read_nowait()
             if not chunk:
                 break
-            if not self._pass(chunk, last=body.at_eof()) or self._growing is not None:
+            over = body.over
+            if not self._pass(chunk, last=over) or self._growing is not None:
                 return
-        if body.at_eof():
+        if over:
             if self._ended_by_anybody():
                 self._fail_upstream("broke its answer off (TLS ended without close_notify)")
                 return
@@ -229,7 +229,7 @@ class Relay:
         if self.progress.complete or sending(self._upload):
             policy = "stop"
         elif policy == "drain" and not self._services.drains.take(
-            self._opened.key_id, self._settings.after_client_left.max
+            self._opened.key_id, self._admitted.snapshot.settings.after_client_left.max
         ):
             policy = "no_room"
         self._services.metrics.client_gone(self._upstream.name, policy)
@@ -237,7 +237,7 @@ class Relay:
             self._draining_since_s = monotonic()
             self.client_writable()
         else:
-            self._leave(unread=policy == "no_room" or self._works_on)
+            self._leave(unread=policy == "no_room" or self._admitted.call.background)
 
     def _leave(self, *, unread: bool) -> None:
         """`unread`: the vendor goes on and bills what nobody reads, so what was held for it is
@@ -260,7 +260,10 @@ class Relay:
         if self.how is not None or self._connection is None or self.sent_s == 0.0:
             return
         since_s = self._draining_since_s
-        if since_s is not None and now_s - since_s > self._settings.after_client_left.timeout_s:
+        if (
+            since_s is not None
+            and now_s - since_s > self._admitted.snapshot.settings.after_client_left.timeout_s
+        ):
             self._leave(unread=True)
             return
         if self.progress.bytes_out != self._last_seen[0]:
@@ -286,7 +289,7 @@ class Relay:
         assert answer is not None
         meter = self.progress.meter
         if meter is not None and meter.texts is not None and meter.texts.blocks:
-            self._counting.take(meter.texts)
+            self._admitted.counting.take(meter.texts)
         if answer.tells_our_credential(chunk):
             self._services.metrics.upstream_error(self._upstream.name, "credentials")
             self.decide(self._upstream_ending(), error=self._upstream.told_our_credential())
@@ -347,7 +350,7 @@ class Relay:
                 return False
         if chunk and not self._left:
             answer.write(chunk)
-        self._ended_by_limit = answer.tell(self._dialect.error_event(self._told, meter))
+        self._ended_by_limit = answer.tell(self._admitted.dialect.error_event(self._told, meter))
         self.decide(How.CUT)
         return True
 

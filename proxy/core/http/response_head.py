@@ -23,7 +23,9 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 # White space before a name, or between it and its colon, has two readings.
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_NAMES_REMEMBERED_MAX = 1024
+# Of a vendor's twenty lines, all but the date and some numbers are the same each time.
+_LINES_REMEMBERED_MAX = 1024
+_REMEMBERED_HEAD_BYTES_MAX = 4096  # a longer head may have lines that are large to remember
 _LENGTH_DIGITS_MAX = 18  # more than any answer has, and a number that every reader can hold
 # All that may stand in a line: no control character but the tab.
 _TEXT = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
@@ -105,20 +107,13 @@ def _read(raw: bytes) -> AnswerHead:
         raise not_well_formed()
     if len(lines) > FIELDS_MAX + 1 or (len(raw) > LINE_BYTES_MAX and _has_long_line(lines)):
         raise _too_long()
-    status_line = lines[0]
-    pairs: list[tuple[bytes, bytes]] = []
-    by_name: dict[bytes, list[bytes]] = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(b":")
-        if not colon:
-            raise not_well_formed()
-        lower = _lower(name)
-        value = value.strip(b" \t")
-        pairs.append((name, value))
-        if lower in by_name:
-            by_name[lower].append(value)
-        else:
-            by_name[lower] = [value]
+    status_line = lines.pop(0)
+    read = _field if len(raw) <= _REMEMBERED_HEAD_BYTES_MAX else _field.__wrapped__
+    found = list(map(read, lines))
+    pairs = [pair for pair, _ in found]
+    by_name = {lower: [pair[1]] for pair, lower in found}
+    if len(by_name) < len(pairs):  # some come more than once
+        by_name = Fields(pairs).by_name
     code = int(status_line[9:12])
     http10 = status_line[7:8] == b"0"
     chunked, length = _framing(code, http10, by_name)
@@ -133,13 +128,13 @@ def _read(raw: bytes) -> AnswerHead:
     )
 
 
-@lru_cache(_NAMES_REMEMBERED_MAX)
-def _lower(name: bytes) -> bytes:
-    """A field's name in lower case. The same few dozen come with each answer. Raises
-    MalformedAnswer for what is no name."""
-    if _NAME.fullmatch(name) is None:
+@lru_cache(_LINES_REMEMBERED_MAX)
+def _field(line: bytes) -> tuple[tuple[bytes, bytes], bytes]:
+    """A field's name and value, and its name in lower case. Raises MalformedAnswer."""
+    name, colon, value = line.partition(b":")
+    if not colon or _NAME.fullmatch(name) is None:
         raise not_well_formed()
-    return name.lower()
+    return (name, value.strip(b" \t")), name.lower()
 
 
 def _has_long_line(lines: list[bytes]) -> bool:

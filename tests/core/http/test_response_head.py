@@ -232,7 +232,58 @@ def test_a_head_reads_as_the_parser_of_a_library_reads_it(
     assert head.reason.decode("utf-8", "surrogateescape") == message.reason
     assert tuple(head.headers) == message.raw_headers
     assert head.headers.by_name == Fields(message.raw_headers).by_name
-    both = any(b"close" in value.lower() and b"keep" in value.lower() for _, value in lines)
+    said = b",".join(value for name, value in lines if name.lower() == b"connection").lower()
+    both = b"close" in said and b"keep-alive" in said
     # an HTTP/1.0 answer that says both is the last one here; the library takes it for no end
     assert head.closes is (message.should_close or (both and minor == 0))
     assert head.chunked is (message.chunked and code not in (204, 304))
+
+
+_PIECES = st.one_of(
+    st.sampled_from(
+        [b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"\0", b"\x7f", b"\xff", b",", b"1"]
+    ),
+    st.sampled_from([b"Content-Length: 5\r\n", b"Content-Length:5,5\r\n", b"Content-Length"]),
+    st.sampled_from([b"transfer-encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n"]),
+    st.sampled_from([b"Connection: close\r\n", b"A: b\r\n", b"\r\n\r\n", b"HTTP/1.1 200 OK\r\n"]),
+)
+
+
+@given(
+    st.sampled_from(
+        [*list(FINE.values()), b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 2\r\n\r\n"]
+    ),
+    st.lists(st.tuples(st.integers(0, 80), st.integers(0, 3), _PIECES), min_size=1, max_size=4),
+    st.lists(st.integers(1, 80), max_size=3),
+)
+def test_a_damaged_head_is_refused_or_reads_as_a_library_reads_it(
+    head: bytes, damages: list[tuple[int, int, bytes]], cuts: list[int]
+) -> None:
+    """Whatever came on the way: nothing else raises, no cutting changes it, and what is taken for a
+    head is one to another reader too, with the same fields and the same end."""
+    for at, removed, piece in damages:
+        head = head[:at] + piece + head[at + removed :]
+    head = head.rstrip(b"\r\n") + b"\r\n\r\n"
+    places = [0, *sorted(cut for cut in cuts if cut < len(head)), len(head)]
+    outcomes = []
+    for parts in ([head], [head[start:end] for start, end in pairwise(places)]):
+        reader = HeadReader()
+        found = None
+        try:
+            for part in parts:
+                found = reader.take(part) if found is None else (found[0], found[1] + part)
+        except MalformedAnswer:
+            outcomes.append(None)
+        else:
+            outcomes.append(found)
+    assert outcomes[0] == outcomes[1]
+    if outcomes[0] is None:
+        return
+    read_head, behind = outcomes[0]
+    assert head.lstrip(b"\r\n") == read_head.raw + behind
+    if read_head.code < 200:
+        return
+    message = _parsed(read_head.raw)
+    assert (read_head.code, tuple(read_head.headers)) == (message.code, message.raw_headers)
+    assert read_head.closes or not message.should_close
+    assert read_head.chunked is (message.chunked and read_head.code not in (204, 304))
