@@ -29,16 +29,16 @@ _COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
 # pass on from Bedrock and from SDKs in JavaScript, from Ollama and from Google.
 _INPUT = (
     *("prompt_tokens", "input_tokens", "promptTokens", "inputTokens"),
-    *("prompt_eval_count", "promptTokenCount"),
+    *("prompt_eval_count", "promptTokenCount", "inputTokenCount"),
 )
 _OUTPUT = (
     *("completion_tokens", "output_tokens", "completionTokens", "outputTokens"),
-    *("eval_count", "candidatesTokenCount"),
+    *("eval_count", "candidatesTokenCount", "outputTokenCount"),
 )
 _TOTAL = ("total_tokens", "totalTokens", "totalTokenCount")
 # The parts: in the details, then beside the other counts.
 _CACHED_INSIDE = ("cached_tokens", "cache_read_input_tokens", "cache_read_tokens")
-# Moonshot, DeepSeek, LiteLLM before Anthropic, Mistral, Ollama, Google.
+# Moonshot, DeepSeek, LiteLLM before Anthropic, Mistral, Ollama, Google, Bedrock's metrics.
 _CACHED = (
     "cached_tokens",
     "prompt_cache_hit_tokens",
@@ -46,6 +46,7 @@ _CACHED = (
     "num_cached_tokens",
     "prompt_eval_cached_count",
     "cachedContentTokenCount",
+    "cacheReadInputTokenCount",
 )
 _WRITTEN_INSIDE = (
     "cache_write_tokens",
@@ -53,7 +54,7 @@ _WRITTEN_INSIDE = (
     "cache_creation_tokens",
     "cached_creation_tokens",
 )
-_WRITTEN = ("cache_creation_input_tokens", "cache_write_tokens")
+_WRITTEN = ("cache_creation_input_tokens", "cache_write_tokens", "cacheWriteInputTokenCount")
 # How the writes are divided by how long they are kept: Anthropic's names, then OpenAI's.
 _SPLITS_INSIDE = ("cache_write_tokens_details", "cache_creation_token_details")
 _KEPT_SHORT = ("ephemeral_5m_input_tokens", "ttl_30m_tokens")

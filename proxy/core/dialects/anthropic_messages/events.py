@@ -22,6 +22,8 @@ _BLOCKS_MAX: Final = 10_000  # of a message that is read whole
 _NO_ERROR: Final = (b"", b"null", b"false", b'""', b"{}", b"0", b"[]")
 _NO_INPUT: Final = (b"", b"null", b"{}", b'""')
 _QUOTE: Final = 0x22
+_COUNT = re.compile(rb"[0-9]{1,12}")
+_TOKENS_UNSEEN_MAX: Final = 2**20  # of one delta: a whole answer is shorter
 _CONTENT = re.compile(rb'"content"[ \t\r\n]*+:[ \t\r\n]*+(?:"[^"]|\[[ \t\r\n]*+\{)')
 
 
@@ -39,6 +41,8 @@ class MessageEvent(msgspec.Struct, gc=False):
     model: msgspec.Raw = _ABSENT
     content: msgspec.Raw = _ABSENT
     stop_reason: msgspec.Raw = _ABSENT
+    # of Bedrock, in the last event
+    metrics: msgspec.Raw = msgspec.field(default=_ABSENT, name="amazon-bedrock-invocationMetrics")
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -51,6 +55,7 @@ class Delta(msgspec.Struct, gc=False):
     content: msgspec.Raw = _ABSENT
     stop_reason: msgspec.Raw = _ABSENT
     usage: msgspec.Raw = _ABSENT
+    estimated_tokens: msgspec.Raw = _ABSENT
 
 
 class _Model(msgspec.Struct, gc=False):
@@ -188,20 +193,28 @@ def input_of(block: ContentBlock) -> bytes:
         return text
 
 
-def written_in(delta: Delta) -> tuple[bytes, bytes]:
-    """The text that a delta adds, of any kind, and the input of a call.
+def piece_of(delta: Delta) -> tuple[bytes, msgspec.Raw]:
+    """The member of a delta that adds text of any kind or input of a call, and what stands there.
 
-    A signature or a citation adds none.
+    Without a name: a signature or a citation adds none.
     """
     if delta.text is not _ABSENT:
-        return string(delta.text), b""
+        return b"text", delta.text
     if delta.partial_json is not _ABSENT:
-        return b"", string(delta.partial_json)
+        return b"partial_json", delta.partial_json
     if delta.thinking is not _ABSENT:
-        return string(delta.thinking), b""
+        return b"thinking", delta.thinking
     if delta.content is not _ABSENT and word(delta.type) == b"compaction_delta":
-        return string(delta.content), b""
-    return b"", b""
+        return b"content", delta.content
+    return b"", _ABSENT
+
+
+def tokens_unseen(delta: Delta) -> int:
+    """What a delta of hidden thinking says to have come; 0 where its thinking is shown."""
+    if delta.estimated_tokens is _ABSENT or string(delta.thinking):
+        return 0
+    count = bytes(delta.estimated_tokens)
+    return min(int(count), _TOKENS_UNSEEN_MAX) if _COUNT.fullmatch(count) else 0
 
 
 def model_of_fallback(block: ContentBlock) -> str | None:

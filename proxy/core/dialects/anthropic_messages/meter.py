@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.core.dialects.answer_meter import AnswerMeter
+from proxy.core.dialects.anthropic_messages.alike import AlikeDeltas
 from proxy.core.dialects.anthropic_messages.events import (
     MessageEvent,
     blocks_of,
@@ -39,12 +40,46 @@ class MessageMeter(AnswerMeter):
 
     CACHED_INSIDE_INPUT = False
 
-    __slots__ = ("_delivered", "_known", "_statement")
+    __slots__ = ("_alike", "_delivered", "_known", "_piece", "_statement")
 
     def _begin(self) -> None:
         self._delivered: WrittenBlocks = WrittenBlocks(self.texts)
         self._statement: Statement | None = None
         self._known = False  # an event of this wire was seen
+        self._alike: AlikeDeltas | None = None
+        self._piece: MessageEvent | None = None  # of the last chunk: what brought text
+
+    @property
+    def output_measure(self) -> int:
+        """Output tokens by what was delivered so far, and of hidden thinking what the vendor hints
+        at: a hint only, which nothing stands upon once the output is stated."""
+        return super().output_measure + self._delivered.unseen_tokens
+
+    @property
+    def output_so_far(self) -> int:
+        """The same as far as a client can have read it; a total that was stated with it wins."""
+        so_far = super().output_so_far
+        return so_far if self.usage_current else so_far + self._delivered.unseen_tokens
+
+    @property
+    def text_known(self) -> bool:
+        """Whether all of it has been read; of hidden thinking there is nothing to count."""
+        return super().text_known and not self._delivered.unseen_tokens
+
+    def feed(self, chunk: bytes) -> None:
+        """One chunk as it came from the upstream, content coding included."""
+        parser, alike = self._parser, self._alike
+        begins = parser.between
+        if alike is not None and begins and len(chunk) <= parser.event_bytes_max:
+            text = alike.read(chunk)
+            if text is not None:
+                self._note(self._delivered.add_piece(alike.index, text, call=alike.call))
+                return
+        super().feed(chunk)
+        piece, self._piece = self._piece, None
+        if piece is not None and begins and parser.between and self._body.plain:
+            found = AlikeDeltas.of(chunk, bytes(piece.index), read_delta(piece.delta))
+            self._alike = alike if found is None else found
 
     def feed(self, chunk: bytes) -> None:
         super().feed(chunk)
@@ -70,6 +105,7 @@ class MessageMeter(AnswerMeter):
     def _take(self, event: MessageEvent, data: bytes) -> None:
         kind = kind_of(event)
         if kind == b"content_block_delta":
+            self._piece = event
             self._note(self._delivered.go_on(bytes(event.index), read_delta(event.delta)))
         elif kind == b"content_block_start":
             self._begin_block(event)
@@ -80,6 +116,7 @@ class MessageMeter(AnswerMeter):
         elif kind == b"message_delta":
             self._take_end(event)
         elif kind == b"message_stop":
+            self._take_metrics(event)
             self.done = True
             self.usage_final = self.usage_current and not self.error
         elif kind == b"message":
@@ -135,6 +172,13 @@ class MessageMeter(AnswerMeter):
         if whole and stated.own.counts_output_of(self._statement.own):
             self.usage_current = True
             self.usage_final = self._finished and not self.error
+
+    def _take_metrics(self, event: MessageEvent) -> None:
+        """Bedrock states the whole answer once more in its last event. Where all was stated before
+        that says nothing new."""
+        own = None if self._statement is None else self._statement.own
+        if not self.usage_current or own is None or not (own.input_tokens and own.output_tokens):
+            self._take_usage(read_statement(event.metrics), whole=True)
 
     def _take_names(self, message: MessageEvent) -> None:
         if self.model_served is None:
@@ -201,7 +245,8 @@ class MessageMeter(AnswerMeter):
             self.model_served = model_of_fallback(block) or self.model_served
         self._take_reason(string(message.stop_reason))
         self._finished = True
-        self._take_usage(read_statement(message.usage), whole=True)
+        stated = read_statement(message.usage) or read_statement(message.metrics)
+        self._take_usage(stated, whole=True)
 
     def _take_ends(self, head: bytes, tail: bytes) -> None:
         """Usage from an answer too large to read whole."""

@@ -14,10 +14,12 @@ from proxy.core.dialects.anthropic_messages.events import (
     is_error,
     kind_of,
     model_of_fallback,
+    piece_of,
     read_block,
     read_delta,
     read_event,
-    written_in,
+    string,
+    tokens_unseen,
 )
 
 
@@ -46,21 +48,40 @@ def test_an_event_without_a_type_is_known_by_its_members(data: bytes, kind: byte
 
 
 @pytest.mark.parametrize(
-    ("data", "text", "input"),
+    ("data", "name", "text"),
     [
-        (b'{"type": "text_delta", "text": "a\\u00e9"}', "aé", ""),
-        (b'{"type": "thinking_delta", "thinking": "hm"}', "hm", ""),
-        (b'{"type": "input_json_delta", "partial_json": "{\\"a\\""}', "", '{"a"'),
-        (b'{"type": "compaction_delta", "content": "sum"}', "sum", ""),
+        (b'{"type": "text_delta", "text": "a\\u00e9"}', "text", "aé"),
+        (b'{"type": "thinking_delta", "thinking": "hm"}', "thinking", "hm"),
+        (b'{"type": "input_json_delta", "partial_json": "{\\"a\\""}', "partial_json", '{"a"'),
+        (b'{"type": "compaction_delta", "content": "sum"}', "content", "sum"),
         (b'{"type": "signature_delta", "signature": "x"}', "", ""),
         (b'{"type": "citations_delta", "citation": {"cited_text": "x"}}', "", ""),
-        (b'{"type": "text_delta", "text": 7}', "", ""),
+        (b'{"type": "text_delta", "text": 7}', "text", ""),
         (b"7", "", ""),
     ],
 )
-def test_what_a_delta_adds(data: bytes, text: str, input: str) -> None:
-    found = written_in(read_delta(msgspec.Raw(data)))
-    assert found == (text.encode(), input.encode())
+def test_what_a_delta_adds(data: bytes, name: str, text: str) -> None:
+    found, raw = piece_of(read_delta(msgspec.Raw(data)))
+    assert (found, string(raw)) == (name.encode(), text.encode())
+
+
+@pytest.mark.parametrize(
+    ("hint", "thinking", "tokens"),
+    [
+        (b"64", b"", 64),
+        (b"64", b"hm", 0),
+        (b"null", b"", 0),
+        (b"-1", b"", 0),
+        (b"1e9", b"", 0),
+        (b"999999999999", b"", 2**20),
+    ],
+)
+def test_hidden_thinking_is_hinted_at(hint: bytes, thinking: bytes, tokens: int) -> None:
+    data = b'{"type": "thinking_delta", "thinking": "%b", "estimated_tokens": %b}' % (
+        thinking,
+        hint,
+    )
+    assert tokens_unseen(read_delta(msgspec.Raw(data))) == tokens
 
 
 def test_blocks_in_whatever_form() -> None:

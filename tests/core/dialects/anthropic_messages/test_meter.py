@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import json
 import random
 from collections.abc import Iterable
 
@@ -21,12 +22,15 @@ from tests.core.dialects.anthropic_messages.answers import (
     START,
     Case,
     T,
+    block,
     called,
+    delta,
     end,
     message,
     said,
     sse,
     start,
+    stop,
     thought,
 )
 from tests.support.effort import examples
@@ -110,6 +114,50 @@ def test_a_total_that_was_stated_is_current_until_more_text_comes() -> None:
     assert meter.usage_final and meter.complete and not meter.done
     meter.feed(sse(OVER))
     assert meter.done
+
+
+def test_hidden_thinking_counts_by_the_vendors_hints_until_the_output_is_stated() -> None:
+    hints = [delta("thinking_delta", thinking="", estimated_tokens=50) for _ in range(4)]
+    broken = fed([sse(start(), block("thinking", thinking="", signature=""), *hints)])
+    assert (broken.output_measure, broken.output_so_far) == (200, 200)
+    assert not broken.text_known and not broken.usage_current
+    whole = fed([sse(start(), *hints, stop(), *said(T, 1), end(usage={"output_tokens": 9}), OVER)])
+    assert whole.usage is not None and (whole.usage.output_tokens, whole.output_so_far) == (9, 9)
+
+
+METRICS = {"inputTokenCount": 12, "outputTokenCount": 50, "cacheReadInputTokenCount": 588,
+           "cacheWriteInputTokenCount": 100, "invocationLatency": 900, "firstByteLatency": 90}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "counts"),
+    [
+        (None, None, (700, 588, 100, 50)),
+        (START, None, (700, 588, 100, 50)),
+        (START, {"output_tokens": 49}, (700, 588, 100, 49)),
+        ({"input_tokens": 0, "output_tokens": 0}, {"output_tokens": 0}, (700, 588, 100, 50)),
+    ],
+)
+def test_bedrocks_metrics_state_what_nothing_else_did(
+    first: dict[str, object] | None, last: dict[str, object] | None, counts: tuple[int, ...]
+) -> None:
+    over = OVER | {"amazon-bedrock-invocationMetrics": METRICS}
+    meter = fed([sse(start(first), *said(T), end(usage=last), over)])
+    usage = meter.usage
+    assert usage is not None and meter.usage_final and meter.complete
+    assert (
+        usage.input_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+    ) == counts
+
+
+def test_a_whole_message_may_state_its_usage_in_bedrocks_metrics_alone() -> None:
+    answer = message({"type": "text", "text": T}, usage=None)[:-1]
+    metrics = json.dumps({"amazon-bedrock-invocationMetrics": METRICS})[1:]
+    meter = fed([answer + b"," + metrics.encode()], stream=False)
+    assert meter.usage is not None and (meter.usage.input_tokens, meter.usage.output_tokens) == (700, 50)  # fmt: skip
 
 
 def test_the_first_output_is_a_placeholder() -> None:
