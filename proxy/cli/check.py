@@ -40,8 +40,8 @@ else:
 @click.option(
     "--connect",
     is_flag=True,
-    help="Ask each upstream what it can do: its models, and two tiny streams, which cost a few "
-    "tokens.",
+    help="Ask each upstream what it can do: its models, and a tiny stream or two of each of its "
+    "`apis`, which cost a few tokens.",
 )
 @click.option(
     "--upstream",
@@ -122,8 +122,8 @@ def _connect(loaded: loader.Loaded, names: tuple[str, ...], *, as_json: bool) ->
             f"{', '.join(loaded.settings.upstreams)}."
         )
     click.echo(
-        "Asking each upstream for its models and for two tiny streams. That costs a few tokens, "
-        "which no ledger will show.",
+        "Asking each upstream for its models and for a tiny stream or two of each of its APIs. "
+        "That costs a few tokens, which no ledger will show.",
         err=True,
     )
     found = asyncio.run(probe.probe(snapshot.Snapshot(loaded.settings), names))

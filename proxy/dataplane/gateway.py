@@ -238,14 +238,30 @@ class Gateway:
             total_max_bytes=bodies.total_max_bytes,
             body_max_bytes=bodies.max_bytes,
         )
+        uploads = False
         try:
             admitted = await self._passthrough.admit(request, caller, tenant, memory, found)
             refuse_overload(services, caller.snapshot)
+            if admitted.upload is not None:
+                self._take_upload_place(caller, tenant)
+                uploads = True
             with services.inflight:
                 await self._run(admitted, caller)
         finally:
+            if uploads:
+                services.uploads.give_back(tenant.key_id)
             memory.release()
             services.metrics.inflight(-1, 0)
+
+    def _take_upload_place(self, caller: Caller, tenant: Tenant) -> None:
+        """A body may be as slow as `bodies.rate_min` allows, and takes a place among `inflight_max`
+        all the while. Raises ProxyError 503 where one key has so many."""
+        if not self._services.uploads.take(tenant.key_id, caller.snapshot.settings.inflight_max):
+            raise unavailable(
+                "overloaded",
+                "This key sends as many uploads at once as one key may (a quarter of inflight_max)."
+                " Try again when one of them has ended.",
+            )
 
     async def _run(self, admitted: Admitted, caller: Caller) -> None:
         exchange = Exchange(self._services, admitted)

@@ -23,14 +23,15 @@ from proxy.dataplane.upstream.pool import ConnectError
 from proxy.dataplane.upstream.pools import pool_of
 from proxy.dataplane.upstream.upstream import Upstream
 
-TRIED = ("/v1/chat/completions", "/v1/messages")  # both take the same tiny request
 ANSWER_S = 30.0  # for one answer, whole: models that think before they write need a few seconds
 OUTPUT_TOKENS_MAX = 16
-# The second is for vendors that refuse the first, as OpenAI does for models that reason.
-CAPS = (
-    "max_tokens",
-    "max_completion_tokens",
-)
+# What is tried, the most usual first, with the members that can cap an answer: the second where a
+# vendor refuses the first, as OpenAI does for models that reason.
+TRIED = {
+    "/v1/chat/completions": ("max_tokens", "max_completion_tokens"),
+    "/v1/messages": ("max_tokens",),
+    "/v1/responses": ("max_output_tokens",),
+}
 MODELS_TRIED_MAX = 3  # of those without a literal route the first may be no chat model
 _HEADERS = (
     (b"User-Agent", f"tollkeeper/{__version__}".encode()),
@@ -156,19 +157,22 @@ class _Prober:
                 " it lists none that a route leads to."
             )
             return
-        endpoint = next((one for one in TRIED if api_of(one) in self._upstream.settings.apis), None)
-        if endpoint is None:
+        served = [one for one in TRIED if api_of(one) in self._upstream.settings.apis]
+        if not served:
             self._findings.append(
                 f"It answers. No stream could be tried: {self._setting('apis')} names neither chat"
-                " nor messages."
+                " nor messages nor responses."
             )
             return
+        endpoint = served[0]
         body, plain = await self._try_models(endpoint, candidates)
         asked, ask = plain, BY_ENDPOINT[endpoint].ask_for_usage
         if ask is not None:
             spliced = ask(body, BY_ENDPOINT[endpoint].read_call(endpoint, body))
             assert spliced is not None, "a stream that does not ask can always be asked"
             asked = await self._stream(endpoint, spliced)
+        for other in served[1:]:
+            await self._try_other(other)
         self._compare(plain, asked)
 
     async def _list_models(self) -> None:
@@ -210,15 +214,8 @@ class _Prober:
         """The first request that is answered with a stream, and the answer; _Failed if none is."""
         failures: list[str] = []
         for model in candidates:
-            for cap in CAPS:
-                body = msgspec.json.encode(
-                    {
-                        "model": model,
-                        "messages": [{"role": "user", "content": "Hi"}],
-                        "stream": True,
-                        cap: OUTPUT_TOKENS_MAX,
-                    }
-                )
+            for cap in TRIED[endpoint]:
+                body = _tiny(endpoint, model, cap)
                 heard = await self._stream(endpoint, body)
                 if heard.fault is None:
                     self._model = model
@@ -231,6 +228,25 @@ class _Prober:
             failures.append(f"`{model}`: {heard.fault}.")
         self._findings += failures
         raise _Failed("None of the models that were tried answers.")
+
+    async def _try_other(self, endpoint: str) -> None:
+        """Whether it serves another API too that its `apis` name, with the model that answers."""
+        assert self._model is not None, "one was found"
+        body = _tiny(endpoint, self._model, TRIED[endpoint][0])
+        heard = await self._stream(endpoint, body)
+        if heard.fault is None:
+            stated = "which states its usage" if heard.usage is not None else "without a usage"
+            self._findings.append(f"It serves {endpoint}, {stated}.")
+            return
+        advice = "Try again."
+        if heard.refused:
+            advice = (
+                f"If it does not serve that API, take `{api_of(endpoint)}` out of"
+                f" {self._setting('apis')}, so that callers are told so."
+            )
+        self._findings.append(
+            f"It does not answer `{self._model}` at {endpoint} ({heard.fault}). {advice}"
+        )
 
     async def _stream(self, endpoint: str, body: bytes) -> Heard:
         dialect = BY_ENDPOINT[endpoint]
@@ -333,6 +349,14 @@ class _Prober:
 
     def _setting(self, name: str) -> str:
         return f"upstreams.{self._upstream.name}.{name}"
+
+
+def _tiny(endpoint: str, model: str, cap: str) -> bytes:
+    """A stream that costs next to nothing."""
+    said = {"role": "user", "content": "Hi"}
+    prompt = "input" if endpoint == "/v1/responses" else "messages"
+    asked = {"model": model, prompt: [said], "stream": True, cap: OUTPUT_TOKENS_MAX}
+    return msgspec.json.encode(asked)
 
 
 def _heard(answer: Fetched, dialect: Dialect, *, cached_inside_input: bool) -> Heard:

@@ -25,7 +25,7 @@ from proxy.metrics.collector import Metrics
 from proxy.quota import Quota
 from proxy.tenants.ring import KeyRing
 
-DRAINS_SHARE = 4  # of the drains, one key takes at most one part in so many
+PLACES_SHARE = 4  # of the places of a kind, one key takes at most one part in so many
 KEY_SHARE = 4  # one key holds at most this part of the bound on bodies
 COPIES = 3  # of one body at once: as it came, decoded to be read, and with the question for usage
 DECLINED_S = 600.0  # how long a model's 400 to the question for usage is remembered
@@ -86,7 +86,8 @@ class Services:
         self.kept_answers = KeptAnswers()
         self.exchanges: set[RunningExchange] = set()
         self.draining = False  # the process is stopping: not ready, no new exchanges
-        self.drains = Drains()  # answers read on for a client that left
+        self.drains = KeyPlaces()  # answers read on for a client that left
+        self.uploads = KeyPlaces()  # requests whose body is sent on while it comes
         self.arriving = Present()  # requests past authentication whose body is not here yet
         self.inflight = Present()  # requests past authentication and with their body
         self.bodies = HeldBodies()
@@ -169,8 +170,11 @@ class HeldBodies:
             del self.by_key[key_id]
 
 
-class Drains:
-    """Places to read on the answers of clients that left. One key takes a quarter at most."""
+class KeyPlaces:
+    """Places of one kind, for what may last as long as its client likes.
+
+    One key takes a quarter of them at most.
+    """
 
     def __init__(self) -> None:
         self._by_key: dict[str, int] = {}
@@ -182,7 +186,7 @@ class Drains:
     def take(self, key_id: str, most: int) -> bool:
         """Whether there was a place; the same key gives it back."""
         own = self._by_key.get(key_id, 0)
-        if self.count >= most or own >= -(-most // DRAINS_SHARE):
+        if self.count >= most or own >= -(-most // PLACES_SHARE):
             return False
         self._by_key[key_id] = own + 1
         return True

@@ -64,9 +64,53 @@ async def test_when_a_stream_states_its_usage(
     assert advice in mock.findings[-1]
     assert (mock.tokens > 0) == (stream_usage != "never")
     paths = [line.path for line in read_log(tmp_path / "log") if isinstance(line, RequestLine)]
-    assert paths == ["/v1/models", "/v1/chat/completions", "/v1/chat/completions"], (
-        "that is all it costs"
-    )
+    chats = ["/v1/chat/completions"] * 2
+    assert paths == ["/v1/models", *chats, "/v1/responses"], "that is all it costs"
+
+
+@pytest.mark.parametrize(
+    ("apis", "tried"),
+    [
+        (["chat", "responses", "messages"], ["chat/completions"] * 2 + ["messages", "responses"]),
+        (["responses"], ["responses"]),
+        (["chat", "embeddings"], ["chat/completions"] * 2),
+    ],
+)
+async def test_each_api_is_tried_that_the_config_names(
+    tmp_path: Path, apis: list[str], tried: list[str]
+) -> None:
+    log = tmp_path / "log"
+    async with serving(Script(log=log)) as upstream:
+        mock = await found(tmp_path, upstream.base_url, "demo-chat", apis=apis)
+    asked = [line for line in read_log(log) if isinstance(line, RequestLine)]
+    assert [line.path for line in asked][1:] == [f"/v1/{path}" for path in tried]
+    others = list(dict.fromkeys(tried))[1:]
+    said = [finding for finding in mock.findings if finding.startswith("It serves")]
+    assert said == [f"It serves /v1/{path}, which states its usage." for path in others]
+    assert mock.usable
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        ("404 Not Found", "take `responses` out of upstreams.mock.apis"),
+        ("503 Unavailable", "Try again."),
+    ],
+)
+async def test_an_api_that_is_not_served_is_told(tmp_path: Path, status: str, advice: str) -> None:
+    async def vendor(visit: Visit) -> None:
+        if b"/responses" in visit.lines[0]:
+            await visit.answer(b'{"error":{"message":"no"}}', status=status)
+        elif b"/models" in visit.lines[0]:
+            await visit.answer(b'{"data":[]}')
+        else:
+            await visit.stream(b'data: {"choices":[{"delta":{"content":"hi"}}]}\n\n')
+
+    async with raw_upstream(vendor) as upstream:
+        mock = await found(tmp_path, upstream.url, "m", apis=["chat", "responses"])
+    (told,) = [finding for finding in mock.findings if "does not answer `m`" in finding]
+    assert f"/v1/responses (status {status[:3]})" in told and advice in told
+    assert mock.usable, "its chats are"
 
 
 async def test_an_upstream_of_messages_is_asked_in_its_own_words(tmp_path: Path) -> None:
@@ -88,7 +132,7 @@ async def test_an_upstream_without_streams_is_not_asked_for_one(tmp_path: Path) 
     async with serving(Script(log=log)) as upstream:
         mock = await found(tmp_path, upstream.base_url, "demo-chat", apis=["embeddings"])
     assert (mock.usable, mock.stream_usage) == (True, None)
-    assert "names neither chat nor messages" in mock.findings[-1]
+    assert "names neither chat nor messages nor responses" in mock.findings[-1]
     assert [line.path for line in read_log(log) if isinstance(line, RequestLine)] == ["/v1/models"]
 
 
@@ -292,7 +336,7 @@ async def test_a_vendor_that_refuses_the_question(tmp_path: Path) -> None:
 async def test_a_vendor_that_names_the_cap_otherwise(tmp_path: Path) -> None:
     visits: list[dict[str, object]] = []
     async with raw_upstream(scripted(visits, refuses="max_tokens")) as upstream:
-        mock = await found(tmp_path, upstream.url, "o3")
+        mock = await found(tmp_path, upstream.url, "o3", apis=["chat"])
     assert mock.usable and mock.model == "o3"
     assert [sorted(visit) for visit in visits] == [
         ["max_tokens", "messages", "model", "stream"],

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.core.errors import ProxyError
 from proxy.dataplane.request_body import BodyMemory
-from proxy.dataplane.services import DRAINS_SHARE, Drains, HeldBodies, Present
+from proxy.dataplane.services import PLACES_SHARE, HeldBodies, KeyPlaces, Present
 
 
 def test_bodies_share_one_bound_and_give_back_exactly_what_they_took() -> None:
@@ -44,13 +44,13 @@ def test_one_key_gets_a_quarter_of_it_and_room_for_one_body_with_its_copies(
 
 
 def test_one_key_takes_a_quarter_of_the_places_to_read_on() -> None:
-    drains = Drains()
+    drains = KeyPlaces()
     assert [drains.take("a", 8) for _ in range(3)] == [True, True, False]
     assert [drains.take(key, 8) for key in "bbccddee"] == [True] * 6 + [False] * 2
-    assert drains.count == 8 == 2 * DRAINS_SHARE
+    assert drains.count == 8 == 2 * PLACES_SHARE
     drains.give_back("a")
     assert (drains.take("e", 8), drains.count) == (True, 8)
-    assert [Drains().take("a", most) for most in (0, 1)] == [False, True]
+    assert [KeyPlaces().take("a", most) for most in (0, 1)] == [False, True]
 
 
 def test_a_request_is_counted_for_as_long_as_it_is_there_however_it_ends() -> None:

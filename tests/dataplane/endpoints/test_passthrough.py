@@ -291,6 +291,29 @@ async def test_a_body_that_arrives_slowly_takes_no_place_of_others(tmp_path: Pat
         await slow.aclose()
 
 
+async def test_one_keys_uploads_leave_places_for_others(tmp_path: Path) -> None:
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **blocks(inflight_max=8))) as proxy,
+    ):
+        slow = [await RawClient.connect(proxy.address) for _ in range(2)]
+        for client in slow:
+            await client.send(
+                b"POST /v1/files HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer sk-bob\r\n"
+                b"Content-Type: application/octet-stream\r\nContent-Length: 2\r\n\r\nx"
+            )
+        await until(lambda: proxy.server.services.uploads.count == 2)
+        refused = await ask(proxy, "POST", "/v1/files", b"x", FORM, key="sk-bob")
+        assert (refused.status, code(refused)) == (503, "overloaded")
+        assert (await ask(proxy, "POST", "/v1/files", b"x", FORM)).status == 200
+        for client in slow:
+            await client.send(b"y")
+            assert (await client.answer()).status == 200
+            await client.aclose()
+        assert (await ask(proxy, "POST", "/v1/files", b"x", FORM, key="sk-bob")).status == 200
+        assert proxy.server.services.uploads.count == 0
+
+
 async def test_what_stands_in_a_file_says_nothing_about_who_owns_what(tmp_path: Path) -> None:
     async def echoes(visit: Visit) -> None:
         made = b"POST" in visit.lines[0]

@@ -23,6 +23,7 @@ from tests.core.dialects.anthropic_messages.answers import (
     start,
     stop,
 )
+from tests.support.effort import examples
 
 TEXTS = st.text(max_size=12) | st.sampled_from(
     ['","text":"x', '"', "\\", "好 😀", "\n\n", "\r", "\t", "\x01", "\u2028", "}}", "[DONE]", '"text"']
@@ -75,7 +76,7 @@ def test_no_shape_is_made_of_what_is_not_plain(chunk: bytes) -> None:
     assert shape_of(chunk) is None
 
 
-@settings(derandomize=True, max_examples=200)
+@settings(derandomize=True, max_examples=examples(200))
 @given(
     st.lists(
         st.tuples(TEXTS, st.sampled_from([*KINDS]), st.integers(0, 1), st.booleans()), max_size=12
