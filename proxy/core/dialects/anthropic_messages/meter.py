@@ -51,8 +51,10 @@ class MessageMeter(AnswerMeter):
 
     @property
     def output_measure(self) -> int:
-        """Output tokens by what was delivered so far, and of hidden thinking what the vendor hints
-        at: a hint only, which nothing stands upon once the output is stated."""
+        """Output tokens by what was delivered so far, and by hints of what was thought unseen.
+
+        Nothing stands upon the hints once the output is stated.
+        """
         return super().output_measure + self._delivered.unseen_tokens
 
     @property
@@ -76,15 +78,12 @@ class MessageMeter(AnswerMeter):
                 self._note(self._delivered.add_piece(alike.index, text, call=alike.call))
                 return
         super().feed(chunk)
+        if self.error:  # which its name may tell behind the events that came with it
+            self.usage_final = False
         piece, self._piece = self._piece, None
         if piece is not None and begins and parser.between and self._body.plain:
             found = AlikeDeltas.of(chunk, bytes(piece.index), read_delta(piece.delta))
             self._alike = alike if found is None else found
-
-    def feed(self, chunk: bytes) -> None:
-        super().feed(chunk)
-        if self.error:  # which its name may tell behind the events that came with it
-            self.usage_final = False
 
     # Events.
 
