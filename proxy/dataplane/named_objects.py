@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.scan import count, holds
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.dataplane.owners import Owners
@@ -25,7 +26,6 @@ _ID_STEP_BYTES = 64 * 1024
 _STRINGS_MAX = 2**18  # of a body whose every member is looked at by its name
 # One of these stands in every body that names a file, a store of them or a container; or an escape.
 _HINTS = (b"_id", b"container", b"\\u")
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Claimant(msgspec.Struct, frozen=True):
@@ -84,7 +84,7 @@ def _texts(body: bytes) -> Iterator[tuple[str, bool]]:
             continue
         try:
             text = msgspec.json.decode(b'"%b"' % found[1], type=str)
-        except _ERRORS:  # half a character: no id has one
+        except JSON_ERRORS:  # half a character: no id has one
             text = ""
         if found[2]:
             names_file = text.lower().endswith(_NAMES_A_FILE)

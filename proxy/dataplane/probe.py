@@ -14,6 +14,7 @@ import msgspec
 
 from proxy import __version__
 from proxy.core.dialects.contract import Dialect
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.registry import BY_ENDPOINT, api_of, listing
 from proxy.core.http.headers import first_text
 from proxy.core.usage import Usage
@@ -388,7 +389,7 @@ def _error_code(body: bytes) -> str | None:
     """The error's code, or else its type, where it is a word: its text may quote the credential."""
     try:
         error = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
     inner = error.get("error", error) if isinstance(error, dict) else None
     words = [inner.get("code"), inner.get("type")] if isinstance(inner, dict) else []

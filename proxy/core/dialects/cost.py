@@ -18,12 +18,13 @@ from decimal import Decimal
 
 import msgspec
 
+from proxy.core.dialects.json_text import JSON_ERRORS
+
 # Not negative: nobody pays for an answer to be taken.
 _NUMBER = re.compile(rb"[0-9]{1,32}(?:\.[0-9]{1,64})?(?:[eE][+-]?[0-9]{1,3})?")
 # Nine million dollars: beyond it JSON readers disagree, and so would an export.
 _COST_NANO_MAX = 2**53
 _NANO_DIGITS = 9
-_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Details(msgspec.Struct, gc=False):
@@ -52,7 +53,7 @@ def stated_cost_nano(usage: msgspec.Raw) -> int | None:
         return None
     try:
         stated = _stated_decoder.decode(usage)
-    except _JSON_ERRORS:
+    except JSON_ERRORS:
         return None
     cost = _number(stated.cost)
     behind = _inference_cost(stated.cost_details)
@@ -65,7 +66,7 @@ def _inference_cost(details: msgspec.Raw) -> Decimal | None:
     """What the vendor behind bills, if that is stated."""
     try:
         return _number(_details_decoder.decode(details).upstream_inference_cost)
-    except _JSON_ERRORS:
+    except JSON_ERRORS:
         return None
 
 

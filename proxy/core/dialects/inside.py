@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.names import squeezed
 from proxy.core.dialects.scan import Ambiguous, walk
 from proxy.core.steering import names_a_model, steering_field
@@ -46,7 +47,6 @@ _STEP_BYTES = 64 * 1024  # searched at a time: other threads stand still meanwhi
 _Fields = dict[str, msgspec.Raw]
 _fields_decoder = msgspec.json.Decoder(_Fields)
 _tools_decoder = msgspec.json.Decoder(list[_Fields])
-_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def steers_inside(name: str, value: msgspec.Raw, depth: int = 0) -> bool:
@@ -71,7 +71,7 @@ def _unpacked(text: bytes, depth: int) -> bool:
         walk(text, fields)
     except Ambiguous:
         return True
-    except _JSON_ERRORS:
+    except JSON_ERRORS:
         return False  # no object: nothing to put anywhere
     return any(
         steering_field(name)
@@ -93,7 +93,7 @@ def _in_tools(text: bytes) -> bool:
         )
     try:
         tools = _tools_decoder.decode(text)
-    except _JSON_ERRORS:
+    except JSON_ERRORS:
         return False  # no list of objects: nothing that a reader could run
     return any(map(_tool_steers, tools))
 
@@ -111,5 +111,5 @@ def _names(text: bytes) -> list[str]:
     """The names of an object; none for anything else."""
     try:
         return list(_fields_decoder.decode(text))
-    except _JSON_ERRORS:
+    except JSON_ERRORS:
         return []

@@ -16,17 +16,12 @@ from collections.abc import Collection, Iterable, Mapping
 import msgspec
 
 from proxy.core.dialects.inside import EXTRA, VALUES, steers_inside
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.names import squeezed
 from proxy.core.dialects.scan import Ambiguous, count, repair_surrogates, walk
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.steering import STEERING_FIELDS, steering_field
 
-# RecursionError: nesting near 1,000.
-JSON_ERRORS = (
-    msgspec.DecodeError,
-    UnicodeDecodeError,
-    RecursionError,
-)
 _INTEGER = re.compile(rb"[0-9]{1,16}")
 _INTEGER_MAX = 2**53  # what every JSON reader holds exactly
 _MODEL_CHARS_MAX = 256  # it becomes a row and a label

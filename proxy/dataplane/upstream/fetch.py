@@ -9,6 +9,7 @@ import asyncio
 
 import msgspec
 
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.http.headers import first, first_text
 from proxy.core.http.masking import Watch
 from proxy.core.http.response_head import AnswerHead
@@ -111,7 +112,7 @@ def _is_json(body: bytes) -> bool:
     """Whether it is JSON, which shows by itself that it is whole."""
     try:
         msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return False
     return True
 
@@ -125,7 +126,7 @@ def listed(answer: Fetched) -> list[Entry]:
         return []
     try:
         data = msgspec.json.decode(answer.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return []
     entries = data.get("data") if isinstance(data, dict) else data
     return (

@@ -12,8 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.names import squeezed
-from proxy.core.dialects.request_fields import JSON_ERRORS
 
 _MEDIA_BYTES_MAX = 2**20  # of tools that are decoded: millions of small ones cost a hundred times
 # Members whose value brings in what the body does not show.

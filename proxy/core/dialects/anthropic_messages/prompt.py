@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from proxy.core.dialects.contract import Call
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.scan import repair_surrogates
 from proxy.core.tokens.images import ImageRule, image_rule, picture_tokens
 from proxy.core.tokens.prompts import Prompt, size_bytes
@@ -53,7 +54,7 @@ def count_prompt(
         read = {
             name: msgspec.json.decode(fields[name]) for name in _PROMPT_FIELDS if name in fields
         }
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
     tally = _PromptTexts()
     tally.other_bytes = _beside(fields)

@@ -13,6 +13,7 @@ import re
 import msgspec
 
 from proxy.core.dialects.contract import Call
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.openai_chat.endpoints import CHAT, COMPLETIONS
 from proxy.core.dialects.openai_chat.shapes import tells_failure
 from proxy.core.dialects.scan import Ambiguous, walk
@@ -21,7 +22,6 @@ from proxy.core.http.sse import SSEParser
 STREAMS = frozenset({CHAT, COMPLETIONS})
 _MEMBER = b'"stream_options":{"include_usage":true},'
 _OPTIONS_BYTES_MAX = 64 * 1024  # of what is read on the loop
-_JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _options_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 # Two line ends in a row; or one, behind an object that another one follows: some servers leave the
@@ -56,7 +56,7 @@ def splice(body: bytes, call: Call) -> bytes | None:
         return None
     try:
         inner, inner_start = walk(options, _options_decoder.decode(options))
-    except (Ambiguous, *_JSON_ERRORS):
+    except (Ambiguous, *JSON_ERRORS):
         return None
     stated = inner.get("include_usage")
     if stated is not None and options[stated[0] : stated[1]] not in (b"false", b"null"):
@@ -179,7 +179,7 @@ def _read(data: bytes) -> object:
     """
     try:
         return msgspec.json.decode(data)
-    except _JSON_ERRORS:
+    except JSON_ERRORS:
         pass
     try:
         return json.loads(data)

@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.lists import bounded, entries
 from proxy.core.dialects.scan import count, holds, repair_surrogates
 from proxy.core.tokens.images import HEAD_CHARS_MAX, Picture, data_url_size
@@ -35,7 +36,6 @@ _LIST_BYTES: Final = 8 * 1024  # a list up to this size has few enough entries
 _STEP_BYTES: Final = 2**20  # looked through at a time: one call holds the interpreter's lock
 _PLACE_BYTES: Final = 256  # by which a picture's place is found
 _PLACE_TRIES_MAX: Final = 16
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # PHP writes a slash as `\/`, and MIME breaks its lines: so a backslash may stand in it, with what
 # is escaped.
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-\\"
@@ -107,7 +107,7 @@ def inlined(messages: msgspec.Raw | None, kind: str = CHAT_PICTURE) -> Inlined:
     try:
         parts = _media_parts(msgspec.Raw(text), kind)
         return _inlined(text, list(islice(parts, INLINED_MAX)), kind)
-    except (_TooMany, *_ERRORS):
+    except (_TooMany, *JSON_ERRORS):
         return NOTHING
 
 
@@ -157,14 +157,14 @@ def count_pictures(body: bytes, *, member: str, kind: str) -> int | None:
         return sum(part.type == kind for part in _all_parts(messages))
     except _TooMany:
         return min(count(body, b"{"), count(body, kind.encode()) + count(body, b"\\u00"))
-    except _ERRORS:
+    except JSON_ERRORS:
         return None
 
 
 def _read(body: bytes) -> _Body:
     try:
         return _body_decoder.decode(body)
-    except _ERRORS:
+    except JSON_ERRORS:
         # Half a character, sent by clients that cut texts inside an emoji.
         repaired = repair_surrogates(body)
         if repaired is None:
@@ -179,14 +179,14 @@ def _media_parts(messages: msgspec.Raw, kind: str) -> Iterator[_Part]:
 def _all_parts(messages: msgspec.Raw) -> Iterator[_Part]:
     """The parts of all messages, as far as each can be read.
 
-    Raises _TooMany, or one of _ERRORS for messages that are no list.
+    Raises _TooMany, or one of JSON_ERRORS for messages that are no list.
     """
     left = _PARTS_MAX
     for message in _entries(messages):
         try:
             # Most often it is a text, and has none.
             parts = _entries(_message_decoder.decode(message).content)
-        except _ERRORS:
+        except JSON_ERRORS:
             continue
         left -= len(parts)
         if left < 0:
@@ -194,13 +194,13 @@ def _all_parts(messages: msgspec.Raw) -> Iterator[_Part]:
         for part in parts:
             try:
                 read = _part_decoder.decode(part)
-            except _ERRORS:
+            except JSON_ERRORS:
                 continue
             yield read
 
 
 def _entries(raw: msgspec.Raw) -> list[msgspec.Raw]:
-    """The entries of a list. Raises _TooMany, or one of _ERRORS for anything but a list."""
+    """The entries of a list. Raises _TooMany, or one of JSON_ERRORS for anything but a list."""
     if memoryview(raw).nbytes <= _LIST_BYTES:
         return _list_decoder.decode(raw)
     if bytes(memoryview(raw)[:1]) != b"[":
@@ -232,7 +232,7 @@ def _picture(image: msgspec.Raw) -> tuple[bytes, Picture] | None:
     if text[:1] == b"{":
         try:
             read = _image_decoder.decode(text)
-        except _ERRORS:
+        except JSON_ERRORS:
             return None
         text, low = bytes(read.url), read.detail == "low"
     encoded = _base64(_PICTURE, text)
@@ -246,7 +246,7 @@ def _sound(audio: msgspec.Raw) -> bytes:
     """Its base64; nothing if that is not proved."""
     try:
         text = bytes(_audio_decoder.decode(audio).data)
-    except _ERRORS:
+    except JSON_ERRORS:
         return b""
     encoded = _base64(_SOUND, text)
     return encoded if is_sound(_beginning(encoded)) else b""

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from proxy.core.dialects.contract import Call
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.openai_chat.endpoints import CHAT
 from proxy.core.dialects.scan import repair_surrogates
 from proxy.core.tokens.images import ImageRule, image_rule
@@ -32,7 +33,7 @@ def count_prompt_of(
             name: msgspec.json.decode(fields[name]) for name in _PROMPT_FIELDS if name in fields
         }
         form = bytes(fields.get(_FORM, b"")).decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
     beside_bytes = beside_prompt_bytes(fields)
     if call.endpoint == CHAT:

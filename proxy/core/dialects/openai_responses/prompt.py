@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from proxy.core.dialects.contract import Call
+from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.scan import repair_surrogates
 from proxy.core.tokens.images import ImageRule, image_rule
 from proxy.core.tokens.prompts import Prompt, beside_prompt_bytes, count_prompt, size_bytes
@@ -46,7 +47,7 @@ def count_prompt_of(
             name: msgspec.json.decode(fields[name]) for name in _PROMPT_FIELDS if name in fields
         }
         form = bytes(fields.get(_FORM, b"")).decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except JSON_ERRORS:
         return None
     beside = {name: raw for name, raw in fields.items() if name not in _SILENT}
     prompt = count_prompt(
