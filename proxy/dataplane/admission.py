@@ -65,10 +65,25 @@ class Caller:
         self.tenant: Tenant | None = None
         self.id = ""
         self.started_at_ms = 0
-        self.fields: Sequence[
-            tuple[bytes, bytes]
-        ] = ()  # how its limits stand, if it was let through
+        # How its limits stand, if it was let through.
+        self.fields: Sequence[tuple[bytes, bytes]] = ()
         self.booked = False  # something was sent upstream, and there is a record of it
+
+    def identified(self, tenant: Tenant, id: str, now_ms: int) -> None:
+        """The credential is this tenant's; `id` is the request's from now on."""
+        self.tenant = tenant
+        self.id = id
+        self.started_at_ms = now_ms
+
+    def asks(self, dialect: Dialect, endpoint: str) -> None:
+        """The path is found to be another one's than its first look said."""
+        self.dialect = dialect
+        self.endpoint = endpoint
+
+    def ended(self, booked: bool, fields: Sequence[tuple[bytes, bytes]]) -> None:
+        """Its exchange is over, or was refused on its way."""
+        self.booked = booked
+        self.fields = fields
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -228,7 +243,7 @@ class Admission:
             upstream = _upstream(snapshot, tenant, call)
             way = Way(call.model, upstream, snapshot)
             if known is not None and not call.steering:
-                known.way = way
+                known.take(way)
         if snapshot.settings.unpriced == "deny" and not call.free:
             snapshot.check_priced(way.upstream, call.model, caller.started_at_ms)
         return way

@@ -20,7 +20,7 @@ from proxy.core.dialects.registry import DEFAULT
 from proxy.core.errors import ProxyError
 from proxy.core.http.cors import answer_fields
 from proxy.core.http.framing import CHUNKED_END, TARGET_MAX
-from proxy.core.http.headers import first
+from proxy.core.http.headers import Fields, first
 from proxy.core.http.request_head import RequestHead
 from proxy.core.http.responses import phrase
 
@@ -79,6 +79,11 @@ class Request:
         self.connection = connection
         # of the page that asks, empty if it may not; None: no pages are served
         self.origin: bytes | None = None
+
+    def read_as(self, headers: Fields, origin: bytes | None) -> None:
+        """Its fields are these for who reads it from now on, and this page asks."""
+        self.headers = headers
+        self.origin = origin
 
     @property
     def body(self) -> StreamReader:

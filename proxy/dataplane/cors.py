@@ -19,7 +19,5 @@ def answer_page(request: Request, origins: Collection[bytes]) -> bool:
     if asks and origin:
         request.connection.answer(request, 204, preflight(origin, request.headers), b"")
         return True
-    request.origin = origin
-    if origin:
-        request.headers = without_origin(request.headers)
+    request.read_as(without_origin(request.headers) if origin else request.headers, origin)
     return False

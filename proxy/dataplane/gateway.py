@@ -81,9 +81,8 @@ class Gateway:
         self, request: Request, caller: Caller, known: KnownCaller, now_ms: int
     ) -> None:
         """A request with the same head as one before, which was found in order."""
-        request.headers = known.headers
-        request.origin = known.origin
-        self._identified(caller, known.tenant, now_ms)
+        request.read_as(known.headers, known.origin)
+        caller.identified(known.tenant, uuid7(now_ms, self._noise.take()), now_ms)
         self._refuse_all(caller)
         await self._exchange(request, caller, known.tenant, known=True)
 
@@ -133,13 +132,8 @@ class Gateway:
     def _authenticate(self, request: Request, caller: Caller) -> Tenant:
         now_ms = self._services.now_ms()
         tenant = self._services.keys.authenticate(request.headers, now_ms, caller.snapshot.forwards)
-        self._identified(caller, tenant, now_ms)
+        caller.identified(tenant, uuid7(now_ms, self._noise.take()), now_ms)
         return tenant
-
-    def _identified(self, caller: Caller, tenant: Tenant, now_ms: int) -> None:
-        caller.tenant = tenant
-        caller.id = uuid7(now_ms, self._noise.take())
-        caller.started_at_ms = now_ms
 
     def _admit(self, request: Request, caller: Caller) -> Tenant:
         """Who asks, and whether the process takes requests at all."""
@@ -160,8 +154,8 @@ class Gateway:
         self, request: Request, caller: Caller, found: tuple[Dialect, KeptPath]
     ) -> None:
         """An answer that its vendor keeps: read, cancelled or deleted."""
-        caller.dialect, kept = found
-        caller.endpoint = kept.endpoint
+        dialect, kept = found
+        caller.asks(dialect, kept.endpoint)
         _allow(request, *kept.methods)
         tenant = self._admit(request, caller)
         await self._exchange(request, caller, tenant, kept)
@@ -217,7 +211,7 @@ class Gateway:
     def _remember(self, request: Request, caller: Caller, tenant: Tenant) -> None:
         """Keeps what the head of this request was found to say, for the next one with the same."""
         if request.head.key is not None and encoding_of(request) is None:
-            request.head.known = KnownCaller(
+            known = KnownCaller(
                 request,
                 caller.snapshot,
                 self._services.keys,
@@ -225,6 +219,7 @@ class Gateway:
                 caller.endpoint,
                 caller.dialect,
             )
+            request.head.remember(known)
 
     async def _pass(self, request: Request, caller: Caller, tenant: Tenant, found: Found) -> None:
         """A path of `passthrough`. A body that is read first takes no place while it arrives; any
@@ -268,8 +263,7 @@ class Gateway:
         try:
             await exchange.run()
         finally:
-            caller.booked = exchange.booked
-            caller.fields = exchange.limit_fields
+            caller.ended(exchange.booked, exchange.limit_fields)
 
     def _rules(self) -> Rules:
         return self.snapshot.rules

@@ -37,6 +37,10 @@ class VendorsAnswer(msgspec.Struct):
     waiting: UsageRecord | None = None
     grows: bool = False
 
+    def grow(self, tokens: int) -> None:
+        """So many tokens are in it now."""
+        self.tokens = tokens
+
     def wait(self, record: UsageRecord | None) -> None:
         """The use of this record's request is not known yet; None: it is."""
         self.waiting = record
@@ -78,7 +82,7 @@ class KeptAnswers:
                 )
                 self._add(id, known)
             if known is not None and known.grows:
-                known.tokens = (record.input_tokens or 0) + (record.output_tokens or 0)
+                known.grow((record.input_tokens or 0) + (record.output_tokens or 0))
 
     def restore(self, rows: Iterable[KeptAnswer]) -> None:
         """What the ledger has, the latest last."""

@@ -30,6 +30,10 @@ class Way:
         self.counts_images = snapshot.prices.counts_images(upstream.name)
         self.head = b""
 
+    def keep_head(self, head: bytes) -> None:
+        """What was worked out for a request is sent for the next ones with the same head."""
+        self.head = head
+
 
 class KnownCaller:
     """Who asks for what, with a head that was found in order.
@@ -67,6 +71,10 @@ class KnownCaller:
         self.headers: Fields = request.headers
         self.origin = request.origin
         self.way: Way | None = None
+
+    def take(self, way: Way) -> None:
+        """The model that is asked for goes this way."""
+        self.way = way
 
     def holds(self, snapshot: Snapshot, keys: KeyRing, now_ms: int) -> bool:
         """Whether all of it is still so."""

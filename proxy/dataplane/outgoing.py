@@ -29,8 +29,10 @@ def payload_of(
     """Both heads with their bodies. A second body takes memory, which may raise 503."""
     upstream = way.upstream
     if not way.head:
-        way.head = upstream.head_start(
-            request.method, request.target, request.headers, via=services.via.line
+        way.keep_head(
+            upstream.head_start(
+                request.method, request.target, request.headers, via=services.via.line
+            )
         )
     plain = b"%bContent-Length: %d\r\n\r\n%b" % (way.head, len(body), body)
     spliced = _spliced(services, request, dialect, upstream, call, body, key_id)

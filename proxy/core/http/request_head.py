@@ -36,6 +36,10 @@ class RequestHead:
         self.key: bytes | None = None
         self.known: object = None
 
+    def remember(self, known: object) -> None:
+        """Keeps what was found to follow from it."""
+        self.known = known
+
     @property
     def content_length(self) -> int | None:
         """As the first request of this head has it."""

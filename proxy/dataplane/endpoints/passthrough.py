@@ -73,10 +73,11 @@ class PassedRequests:
             via=self._services.via.line,
             chunked=upload is not None and upload.chunked,
         )
-        dialect = caller.dialect = passthrough(
+        dialect = passthrough(
             metered=passed.charge_class is ChargeClass.METERED,
             makes=passed.entry.ids == "team" and (found.tells_itself(request) or _makes(request)),
         )
+        caller.asks(dialect, caller.endpoint)
         peaks = _NOTHING
         if passed.charge_class is ChargeClass.METERED:
             peaks = self._services.counter.calibration.peaks(passed.upstream.name, passed.name)
