@@ -80,9 +80,8 @@ def settle(
     model_served = _short(ending.model_served)
     priced, service_tier, tier_doubtful = _priced(opened, ending, charge, model_served, pricing)
     unknown = charge is UNKNOWN
-    completed = (
-        ending.how is How.ANSWERED and ending.answered and ending.status in ANSWERED_OK
-    )  # as nearly every one
+    # As nearly every one is.
+    completed = ending.how is How.ANSWERED and ending.answered and ending.status in ANSWERED_OK
     inputs, outputs = charge.input_source, charge.output_source
     # All of its values in their order: see `UsageRecord`.
     return UsageRecord(

@@ -72,9 +72,9 @@ class UsageEventFilter:
 
     `feed` gives what may be forwarded now, `end` the rest. Only an event that is not whole yet is
     held back. One longer than `event_bytes_max` passes unread, however it comes, as the meter
-    leaves it unread. Each byte is searched and
-    copied a fixed number of times, however small the chunks. Total: no input makes it raise. A body
-    that is one object and nothing else is an answer and no stream: it passes.
+    leaves it unread. Each byte is searched and copied a fixed number of times, however small the
+    chunks. Total: no input makes it raise. A body that is one object and nothing else is an answer
+    and no stream: it passes.
     """
 
     __slots__ = ("_after_cr", "_alone", "_held", "_max", "_open", "_searched")
