@@ -139,6 +139,11 @@ _USUAL_FIELDS = frozenset(
 )
 
 _NOT_LETTERS = re.compile(r"[\W_]+")
+# As a query would spell them.
+_MEMBERS = frozenset(
+    _NOT_LETTERS.sub("", name)
+    for name in (*_USUAL_FIELDS, *"best_of max_output_tokens service_tier speed echo".split())
+)
 _ODD_IN_HEADER = re.compile(rb"[^a-z0-9-]")
 
 
@@ -166,6 +171,22 @@ def steering_field(name: str) -> bool:
         flat in _FIELDS
         or _IN_FIELDS.search(flat) is not None
         or any(names.fullmatch(flat) for names in (_HOST_FIELD, _OTHER_MODEL, _DEPLOYMENT))
+    )
+
+
+def steering_parameter(name: str) -> bool:
+    """Whether a query parameter (in lower case) may stand for a member of the body, or steers.
+
+    It steers where it chooses where the request goes, as what, or who asks. LiteLLM takes `?model=`
+    before the body's, and frameworks take `?_method=` for the method.
+    """
+    flat = _NOT_LETTERS.sub("", name)
+    dashed = _NOT_LETTERS.sub("-", name).encode("utf-8", "replace")
+    return (
+        flat in _MEMBERS
+        or steering_field(name)
+        or _STEERS.search(dashed) is not None
+        or _TELLS.search(dashed) is not None
     )
 
 

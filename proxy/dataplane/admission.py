@@ -14,7 +14,7 @@ from typing import TypeVar, TypeVarTuple
 import msgspec
 
 from proxy.core.dialects.contract import Call, Dialect
-from proxy.core.dialects.request_fields import forbid_fields
+from proxy.core.dialects.request_fields import check_query, forbid_fields
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, too_large, unavailable
 from proxy.core.http.headers import first, values
@@ -240,7 +240,7 @@ class Admission:
             known = None
         way = None if known is None or call.steering else known.way
         if way is None or way.model != call.model:
-            upstream = _upstream(snapshot, tenant, call)
+            upstream = _upstream(snapshot, tenant, call, request.target)
             way = Way(call.model, upstream, snapshot)
             if known is not None and not call.steering:
                 known.take(way)
@@ -353,7 +353,7 @@ def refuse_overload(services: Services, snapshot: Snapshot) -> None:
         )
 
 
-def _upstream(snapshot: Snapshot, tenant: Tenant, call: Call) -> Upstream:
+def _upstream(snapshot: Snapshot, tenant: Tenant, call: Call, target: str) -> Upstream:
     """Where the call goes, if this caller may make it. Raises ProxyError 401, 403, 404 or 503."""
     upstream = snapshot.upstream_for(call.model)
     if upstream is None:
@@ -365,5 +365,7 @@ def _upstream(snapshot: Snapshot, tenant: Tenant, call: Call) -> Upstream:
         raise ProxyError(403, "invalid_request_error", "model_not_allowed", message, param="model")
     snapshot.check_served(upstream, call.endpoint)
     forbid_fields(call.steering, upstream.settings.allow_fields)
+    if "?" in target:
+        check_query(target, upstream.settings.allow_fields)
     snapshot.check_usable(tenant, upstream)
     return upstream

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from time import monotonic
 from typing import Protocol
 
@@ -16,6 +17,14 @@ from proxy.dataplane.request_body import broken_body, stalled_body
 from proxy.dataplane.upstream.connection import UpstreamConnection
 
 _BLANK = b" \t\r\n\x0b\x0c\xef\xbb\xbf"  # that readers skip before JSON, and the mark of UTF-8
+
+
+_BEGINS_BYTES = 16  # which tell
+# The same in 16 or 32 bits a sign, which Python's readers tell by its zeros.
+_WIDE = re.compile(
+    rb"(?:\xff\xfe(?:\0\0)?)?(?:[ \t\r\n]\0+)*+[{\[]\0"
+    rb"|(?:(?:\0\0)?\xfe\xff)?(?:\0+[ \t\r\n])*+\0(?:\0\0)?[{\[]\0"
+)
 
 
 class Decide(Protocol):
@@ -46,7 +55,8 @@ class Upload:
         self._bytes_max = bytes_max
         self._idle_s = idle_s
         self._rate_min_bytes_s = rate_min_bytes_s
-        self._no_json = no_json  # until its first sign has shown that it is none
+        self._no_json = no_json  # until its first signs have shown that it is none
+        self._begins = b""
         self.chunked = request.content_length is None
         self.over = False
         self.over_s = 0.0
@@ -107,15 +117,15 @@ class Upload:
     def _refuse_json(self, part: bytes) -> None:
         """Raises 415 where a body begins as JSON. Some servers read it as that whatever its type
         says, and then it could name what others have made."""
-        begins = part.lstrip(_BLANK)[:1]
-        if begins and begins in b"{[":
+        begins = self._begins + part if self._begins else part.lstrip(_BLANK)
+        if begins[:1] in (b"{", b"[") or _WIDE.match(begins) is not None:
             message = (
                 "The body is JSON and its Content-Type says otherwise. Send `Content-Type:"
                 " application/json`."
             )
             raise ProxyError(415, "invalid_request_error", "unsupported_media_type", message)
-        if begins:
-            self._no_json = False
+        self._begins = begins[:_BEGINS_BYTES]
+        self._no_json = len(begins) < _BEGINS_BYTES
 
     async def _write(self, connection: UpstreamConnection, data: bytes) -> float:
         """Waits while the upstream is behind. Returns for how long: no fault of the client's."""

@@ -5,7 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.steering import STEERING_FIELDS, steering_field, steers, tells_a_key
+from proxy.core.steering import (
+    STEERING_FIELDS,
+    steering_field,
+    steering_parameter,
+    steers,
+    tells_a_key,
+)
 
 # Gateways: Helicone, Portkey, Envoy, Lunar, Vercel, LiteLLM, SGLang, Azure, AWS. Frameworks: IIS,
 # Symfony, Rails, Next.js, WSGI and CGI.
@@ -69,6 +75,14 @@ HARMLESS_MEMBERS = """
     kv_transfer_params top_k min_p repetition_penalty ignore_eos enable_thinking thinking enable_search result_format incremental_output safe_prompt
     random_seed documents transforms usage include_reasoning session_id search_parameters data_sources safety_settings cached_content extra_body host url
 """.split()  # fmt: skip
+
+
+def test_parameters_that_could_stand_for_the_body_or_steer() -> None:
+    steering = """model models max_tokens maxtokens max-tokens n stream service_tier prompt api_key
+    key access_token base_url _method x-http-method-override deployment provider proxy""".split()
+    assert [name for name in steering if not steering_parameter(name)] == []
+    harmless = "api-version beta alt limit after order include include_obfuscation utm_source v"
+    assert [name for name in harmless.split() if steering_parameter(name)] == []
 
 
 def test_members_that_choose_are_known_by_their_words_whatever_their_case() -> None:

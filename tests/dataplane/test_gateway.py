@@ -104,6 +104,13 @@ REFUSALS = {
         "field_not_allowed",
         "models",
     ),
+    "a parameter that gateways take for the model": (
+        post(path="/v1/chat/completions?api-version=1&mode%6C[]=m-2"),
+        403,
+        "invalid_request_error",
+        "field_not_allowed",
+        "model",
+    ),
     "a model outside the allow-list": (
         post(auth="Authorization: Bearer sk-narrow"),
         403,

@@ -20,7 +20,8 @@ from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.names import squeezed
 from proxy.core.dialects.scan import Ambiguous, count, repair_surrogates, walk
 from proxy.core.errors import ProxyError, invalid_request
-from proxy.core.steering import STEERING_FIELDS, steering_field
+from proxy.core.http.query import names_in
+from proxy.core.steering import STEERING_FIELDS, steering_field, steering_parameter
 
 _INTEGER = re.compile(rb"[0-9]{1,16}")
 _INTEGER_MAX = 2**53  # what every JSON reader holds exactly
@@ -249,6 +250,24 @@ def forbid_fields(steering: Collection[str], allow_fields: Collection[str]) -> N
                 f"The field {shown!r}{_SAID_IN_MODEL.get(name, '')} can choose another model,"
                 " vendor, host or key than was checked here, and is not passed on. Remove it."
                 f" {allowed}"
+            )
+            raise ProxyError(
+                403, "invalid_request_error", "field_not_allowed", message, param=shown
+            )
+
+
+def check_query(target: str, allow_fields: Collection[str]) -> None:
+    """ProxyError 403 for a parameter that could stand for a member of the body, or steer.
+
+    The names that `allow_fields` lists pass here too.
+    """
+    for name in names_in(target):
+        if steering_parameter(name) and name not in allow_fields:
+            shown = name[:_NAME_SHOWN_CHARS] if name.isprintable() else "?"
+            message = (
+                f"The query parameter {shown!r} can say something else than the body that was"
+                " checked, and is not passed on. Leave it out: what is asked for stands in the"
+                " body."
             )
             raise ProxyError(
                 403, "invalid_request_error", "field_not_allowed", message, param=shown

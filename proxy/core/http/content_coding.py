@@ -30,6 +30,7 @@ _OUTPUT_BYTES_MAX = 1024 * 1024 * 1024  # 1 GiB: no answer that reports usage is
 # 8 MiB, which every reader must be able to hold (RFC 9659); a frame that asks for more is not read
 _ZSTD_WINDOW_LOG_MAX = 23
 _GZIP = ("gzip", "x-gzip")
+_READABLE = frozenset((b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"identity", b""))
 
 # A body may be several compressed ones in a row, each an object of our own to make and of 20 bytes
 # at the least.
@@ -247,6 +248,19 @@ def _coding(name: str, *, lenient: bool, members_max: int) -> _Coding | None:
     if name == "br":
         return _Brotli()
     return _Zstd(members_max) if name == "zstd" else None
+
+
+def readable_codings(accepted: bytes) -> bytes:
+    """The codings of an Accept-Encoding field that can be undone here.
+
+    It is the field as it came if all can. What cannot be read is charged by its bytes, and a caller
+    must not make them few.
+    """
+    codings = accepted.split(b",")
+    readable = [one for one in codings if one.partition(b";")[0].strip().lower() in _READABLE]
+    if len(readable) == len(codings):
+        return accepted
+    return b",".join(readable).strip() or b"identity"
 
 
 def coding_name(content_encoding: str | None) -> str:

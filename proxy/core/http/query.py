@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from urllib.parse import unquote_plus
 
 _SEPARATORS = re.compile("([&;])")  # some servers take the second for one too
 # `name[]` and `name[x]` are `name` to some, and so is what stands before a NUL.
 _END_OF_NAME = re.compile(r"[\[\0]")
+
+
+def names_in(target: str) -> Iterator[str]:
+    """The names of a target's parameters in lower case, as the most lenient server reads them."""
+    for parameter in _SEPARATORS.split(target.partition("?")[2])[::2]:
+        yield _name(parameter)
+
+
+def _name(parameter: str) -> str:
+    name = unquote_plus(parameter.partition("=")[0]).lstrip("?")
+    return _END_OF_NAME.split(name)[0].strip().casefold()
 
 
 def without(query: str, names: Collection[str]) -> str:
@@ -22,11 +33,6 @@ def without(query: str, names: Collection[str]) -> str:
     kept: list[str] = []
     parts = _SEPARATORS.split(query)
     for separator, parameter in zip(["", *parts[1::2]], parts[::2], strict=True):
-        name = (
-            _END_OF_NAME.split(unquote_plus(parameter.partition("=")[0]).lstrip("?"))[0]
-            .strip()
-            .casefold()
-        )
-        if name not in names:
+        if _name(parameter) not in names:
             kept += (separator, parameter)
     return "".join(kept[1:]) if kept else ""

@@ -25,7 +25,7 @@ from proxy.dataplane.counting.uncounted import Uncounted
 from proxy.dataplane.hold import Hold
 from proxy.dataplane.named_objects import Claimant, check_whole, no_object
 from proxy.dataplane.passed import Found, PassedPath
-from proxy.dataplane.request_body import BodyMemory, Payload
+from proxy.dataplane.request_body import BodyMemory, Payload, encoding_of
 from proxy.dataplane.services import Services
 from proxy.dataplane.upload import Upload
 from proxy.tenants.ring import Tenant
@@ -202,9 +202,12 @@ def _makes(request: Request) -> bool:
 def _is_binary(request: Request) -> bool:
     """Whether the body says to be a file or a form with files. Everything else is read as JSON,
     which servers take under any other name and under none. Raises 415 for what says to be neither,
-    or says it twice."""
+    or says it twice, and for a file in a content coding, which may hide JSON."""
     kinds = values(request.headers, b"content-type")
     if len(kinds) == 1 and kinds[0].strip().lower().startswith(_BINARY):
+        if encoding_of(request) not in (None, "identity"):
+            message = "A file is taken as it is. Send it without a Content-Encoding."
+            raise ProxyError(415, "invalid_request_error", "unsupported_encoding", message)
         return True
     check_json(request.headers)
     return False

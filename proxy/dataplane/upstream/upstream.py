@@ -14,6 +14,7 @@ from yarl import URL
 from proxy.config.settings import TimeoutSettings, UpstreamSettings
 from proxy.core.dialects.contract import Dialect
 from proxy.core.errors import ProxyError, unavailable
+from proxy.core.http.content_coding import readable_codings
 from proxy.core.http.headers import RawHeaders, inward_filter, is_credential, outward_filter
 from proxy.core.http.masking import Masking
 from proxy.core.http.query import without
@@ -29,6 +30,16 @@ OF_THE_BODY = (
     "digest",
     "content-digest",
     "repr-digest",
+)
+# Not forwarded with a POST, whose answer is always wanted and billed whole: with a part of it, or
+# a 304, a cache or a gateway would hide what it cost.
+CONDITIONS = (
+    "range",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
 )
 MODELS_REMEMBERED_MAX = 4096  # the names come from clients
 
@@ -65,7 +76,8 @@ class Upstream:
             listed_only=settings.request_headers == "listed",
         )
         self._outward = chosen(replaced=own_headers)
-        self._spliced = chosen(replaced=[*own_headers, *OF_THE_BODY])
+        self._posted = chosen(replaced=[*own_headers, *CONDITIONS])
+        self._spliced = chosen(replaced=[*own_headers, *CONDITIONS, *OF_THE_BODY])
         self._inward = inward_filter(allow=settings.allow_response_headers)
         self._hides_reasoning: dict[str, bool] = {}
         self.masking = Masking(_secrets(settings))
@@ -173,7 +185,10 @@ class Upstream:
             f"{method} {self._origin}{path}{mark}{query}".encode("latin-1"),
             self._version_line,
         ]
-        for name, value in (self._spliced if spliced else self._outward).select(headers):
+        chosen = self._spliced if spliced else self._posted if method == "POST" else self._outward
+        for name, value in chosen.select(headers):
+            if len(name) == 15 and name.lower() == b"accept-encoding":
+                value = readable_codings(value)
             parts += (name, b": ", value, b"\r\n")
         parts.append(via)
         if spliced:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.http.query import without
+from proxy.core.http.query import names_in, without
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,9 @@ def test_what_the_config_sets_is_taken_out_of_the_clients_query(query: str, left
 
 def test_without_names_a_query_is_as_it_came() -> None:
     assert without("a;b&&c=%zz", ()) == "a;b&&c=%zz"
+
+
+def test_names_are_found_as_the_most_lenient_server_reads_them() -> None:
+    target = "/v1/x?Model=a&mode%6c[]=b;%20n=1&?stream&a%00b=c"
+    assert list(names_in(target)) == ["model", "model", "n", "stream", "a"]
+    assert list(names_in("/v1/x")) == [""]

@@ -3,6 +3,7 @@ team's own."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -255,6 +256,23 @@ async def test_no_content_type_hides_a_body_that_names_a_file(
         refused = await ask(proxy, "POST", "/v1/batches", body, kind, key="sk-bob")
         assert refused.status == status or (blank == "\ufeff" and refused.status == 400)
         assert all(b"file-1" not in visit.body for visit in upstream.visits)
+
+
+@pytest.mark.parametrize(
+    "coding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be", "gzip"]
+)
+async def test_no_coding_hides_json_in_a_file(tmp_path: Path, coding: str) -> None:
+    text = '{"file_id":"file-1"}'
+    body = gzip.compress(text.encode()) if coding == "gzip" else text.encode(coding)
+    kinds = ["Content-Type: application/octet-stream"]
+    if coding == "gzip":
+        kinds.append("Content-Encoding: gzip")
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **blocks())) as proxy,
+    ):
+        assert (await ask(proxy, "POST", "/v1/batches", body, *kinds)).status == 415
+        assert not any(visit.body for visit in upstream.visits)
 
 
 async def test_another_teams_object_is_named_nowhere_in_a_target(tmp_path: Path) -> None:

@@ -55,6 +55,30 @@ def test_the_path_follows_the_base_url_and_the_query_stays(
     assert upstream(base_url=base_url).head("POST", target, [], 0).split(b"\r\n")[0] == line
 
 
+def test_an_answer_is_asked_for_whole_and_in_codings_that_are_read_here() -> None:
+    """Else a caller could have its usage hidden, and be charged for a few bytes."""
+    fields = [
+        (b"Accept-Encoding", b"dcb;q=1, gzip;q=0.5, br, *"),
+        (b"Range", b"bytes=0-9"),
+        (b"If-None-Match", b"*"),
+    ]
+    posted = upstream().head("POST", "/v1/chat/completions", fields, 2).split(b"\r\n")
+    assert b"Accept-Encoding: gzip;q=0.5, br" in posted
+    assert not [line for line in posted if line.startswith((b"Range", b"If-"))]
+    read = upstream().head("GET", "/v1/files/f/content", fields, None).split(b"\r\n")
+    assert {b"Range: bytes=0-9", b"If-None-Match: *"} <= set(read)
+    for asked, sent in (
+        (b"gzip, deflate, br, zstd", b"gzip, deflate, br, zstd"),
+        (b"", b""),
+        (b"GZIP;q=1.0,identity", b"GZIP;q=1.0,identity"),
+        (b"dcb", b"identity"),
+        (b"*", b"identity"),
+        (b"gzip;q=0, compress", b"gzip;q=0"),
+    ):
+        line = b"Accept-Encoding: " + sent
+        assert line in upstream().head("POST", "/", [(b"Accept-Encoding", asked)], 2).split(b"\r\n")
+
+
 def test_configured_query_and_headers_are_added_and_replace_the_clients() -> None:
     head = upstream(
         query={"api-version": "2026-01-01"}, headers={"accept": "application/json", "api-key": "k"}
