@@ -81,8 +81,7 @@ class Body:
 
 
 class CountedBody(Body):
-    """A body whose length the head states. Most answers that are no streams come whole in one
-    read."""
+    """A body whose length the head states."""
 
     __slots__ = ("_missing_bytes",)
 
@@ -107,6 +106,26 @@ class CountedBody(Body):
 
     def closed(self) -> None:
         """It is over or cut: its length says which."""
+
+
+class WholeBody(Body):
+    """A body that came whole in one read with its head, as most answers that are no streams do."""
+
+    __slots__ = ()
+
+    def __init__(self, connection: Readable, data: bytes) -> None:
+        super().__init__(connection)
+        self._waiting = data
+        self.over = True
+
+    @property
+    def frees(self) -> bool:
+        return True
+
+    def take(self, data: bytes) -> bytes:
+        """What comes now is not of this answer."""
+        self.surplus = True
+        return b""
 
 
 class ChunkedBody(Body):

@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from proxy.core.http.response_head import AnswerHead, HeadReader, MalformedAnswer
-from proxy.dataplane.upstream.body import Body, ChunkedBody, CountedBody
+from proxy.dataplane.upstream.body import Body, ChunkedBody, CountedBody, WholeBody
 
 # of one read; a loop's own reads are up to eight times as large, and a client that stops reading
 # costs what is read in that moment
@@ -159,10 +159,11 @@ class UpstreamConnection(ResponseHandler):
             return
         body = self._body
         if body is None:
-            data = self._read_heads(receiver, data)
+            rest = self._read_heads(receiver, data)
             body = self._body
-            if body is None:
+            if rest is None or body is None:
                 return
+            data = rest
         if self._flow is not None:
             data = self._flow(data)
             if not data:
@@ -176,18 +177,32 @@ class UpstreamConnection(ResponseHandler):
         if body.fault is not None and self.receiver is receiver:
             self._fail(receiver, body.fault)
 
-    def _read_heads(self, receiver: Receiver, data: bytes) -> bytes:
-        """Hands on the final head once it is there. Returns the bytes behind it."""
+    def _read_heads(self, receiver: Receiver, data: bytes) -> bytes | None:
+        """Hands on the final head once it is there. Returns the bytes behind it, or None if nothing
+        is left to do with them."""
         try:
             while (found := self._heads.take(data)) is not None:
                 head, data = found
                 if head.code >= 200 or head.code == 101:
+                    if head.body_bytes == len(data):
+                        self._whole_received(receiver, head, data)
+                        return None
                     self._body = body = self._begin(head)
                     receiver.head_received(head, body)
                     return data
         except MalformedAnswer as fault:
             self._fail(receiver, fault)
-        return b""
+        return None
+
+    def _whole_received(self, receiver: Receiver, head: AnswerHead, data: bytes) -> None:
+        """The answer came in one piece, as most do that are no streams."""
+        if head.closes:
+            self.force_close()
+        self.chunked = False
+        self._body = body = WholeBody(self, data)
+        receiver.head_received(head, body)
+        if self.receiver is receiver:
+            receiver.body_received()
 
     def _fail(self, receiver: Receiver, fault: MalformedAnswer) -> None:
         self.receiver = None

@@ -158,6 +158,12 @@ class Pool:
         idle = self._idle
         while idle:
             connection = idle[-1]
+            if (
+                self._reuse.at_once(connection.chunked)
+                and now_s - connection.idle_since_s < self._keepalive_s
+                and connection.usable
+            ):
+                return idle.pop()  # the usual case, in which nothing is left to learn
             if not self._looked_at(connection, now_s):
                 idle.pop()
                 self.discard(connection)

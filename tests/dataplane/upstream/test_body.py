@@ -7,7 +7,13 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dataplane.upstream.body import WAITING_BYTES_MAX, Body, ChunkedBody, CountedBody
+from proxy.dataplane.upstream.body import (
+    WAITING_BYTES_MAX,
+    Body,
+    ChunkedBody,
+    CountedBody,
+    WholeBody,
+)
 
 
 class Wire:
@@ -90,3 +96,10 @@ def test_one_that_ends_with_its_connection_never_frees_it() -> None:
         True,
     )
     assert not body.frees
+
+
+def test_a_whole_body_is_over_once_it_is_read_and_takes_nothing_more() -> None:
+    body = WholeBody(Wire(), b"{}")
+    assert body.is_eof() and not body.at_eof() and body.frees
+    assert body.read_nowait() == b"{}" and body.at_eof()
+    assert body.take(b"HTTP/1.1 200 OK") == b"" and body.surplus
