@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TypeVar, TypeVarTuple
+from typing import Protocol, TypeVar, TypeVarTuple
 
 import msgspec
 
@@ -44,14 +44,26 @@ Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
 
 
+class Answering(Protocol):
+    """An exchange, for who has to tell its client of an error.
+
+    `booked`: something was sent upstream, and there is a record of it. `limit_fields`: how its
+    limits stood when it was let through.
+    """
+
+    @property
+    def booked(self) -> bool: ...
+    @property
+    def limit_fields(self) -> Sequence[tuple[bytes, bytes]]: ...
+
+
 class Caller:
     """Who asks, as far as it is known yet."""
 
     __slots__ = (
-        "booked",
         "dialect",
         "endpoint",
-        "fields",
+        "exchange",
         "id",
         "snapshot",
         "started_at_ms",
@@ -65,9 +77,7 @@ class Caller:
         self.tenant: Tenant | None = None
         self.id = ""
         self.started_at_ms = 0
-        # How its limits stand, if it was let through.
-        self.fields: Sequence[tuple[bytes, bytes]] = ()
-        self.booked = False  # something was sent upstream, and there is a record of it
+        self.exchange: Answering | None = None  # once it is admitted
 
     def identified(self, tenant: Tenant, id: str, now_ms: int) -> None:
         """The credential is this tenant's; `id` is the request's from now on."""
@@ -80,10 +90,9 @@ class Caller:
         self.dialect = dialect
         self.endpoint = endpoint
 
-    def ended(self, booked: bool, fields: Sequence[tuple[bytes, bytes]]) -> None:
-        """Its exchange is over, or was refused on its way."""
-        self.booked = booked
-        self.fields = fields
+    def admitted(self, exchange: Answering) -> None:
+        """Its request is answered by this exchange, unless that raises an error to tell it of."""
+        self.exchange = exchange
 
 
 class Admitted(msgspec.Struct, frozen=True):

@@ -6,13 +6,14 @@ reason to refuse.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from proxy.config.settings import AttributionSettings
-from proxy.core.http.headers import RawHeaders, first
+from proxy.core.http.headers import RawHeaders, index
 
 NAME_CHARS_MAX = 128
+Named = Mapping[bytes, Sequence[bytes]]  # header fields by name in small letters
 
 
 class Naming(Protocol):
@@ -36,13 +37,15 @@ class Attribution:
 
     def of(self, headers: RawHeaders, call: Naming | None) -> tuple[str | None, dict[str, str]]:
         """(end user as it came, tags kept). `call` is None for a request without a body."""
-        return self._end_user_of(headers, call), self._tags_of(headers, call) if self._keep else {}
+        named = index(headers)
+        return self._end_user_of(named, call), self._tags_of(named, call) if self._keep else {}
 
-    def _end_user_of(self, headers: RawHeaders, call: Naming | None) -> str | None:
+    def _end_user_of(self, named: Named, call: Naming | None) -> str | None:
         for header, member in self._end_user:
             found: str | None = None
             if header is not None:
-                found = _header(headers, header)
+                if header in named:
+                    found = _text(named[header][0])
             elif call is None:
                 continue
             elif member == "user":
@@ -55,18 +58,18 @@ class Attribution:
                 return found
         return None
 
-    def _tags_of(self, headers: RawHeaders, call: Naming | None) -> dict[str, str]:
+    def _tags_of(self, named: Named, call: Naming | None) -> dict[str, str]:
         tags: dict[str, str] = {}
         for header, _ in self._tags:
             given: Mapping[str, str] = {}
             if header is not None:
-                text = _header(headers, header)
+                text = _text(named[header][0]) if header in named else None
                 if text is not None:
                     pairs = (pair.partition("=") for pair in text.split(","))
                     given = {name.strip(): value.strip() for name, _, value in pairs}
             elif call is not None:
                 given = call.metadata
-            for name in self._keep:
+            for name in self._keep if given else ():
                 value = given.get(name)
                 if value is not None and usable(value):
                     tags.setdefault(name, value)
@@ -79,10 +82,9 @@ def _source(text: str) -> tuple[bytes | None, str]:
     return name.lower().encode() if place == "header" else None, name
 
 
-def _header(headers: RawHeaders, name: bytes) -> str | None:
-    value = first(headers, name)
+def _text(value: bytes) -> str | None:
     try:
-        return None if value is None else value.decode().strip(" \t")
+        return value.decode().strip(" \t")
     except UnicodeDecodeError:
         return None
 

@@ -14,7 +14,7 @@ from proxy.core.http.unserved import asked, family, unknown_path
 from proxy.core.ids import uuid7
 from proxy.core.limits.rules import Rules
 from proxy.core.model_names import MODELS, model_of_path
-from proxy.dataplane.admission import Admission, Admitted, Caller, refuse_overload
+from proxy.dataplane.admission import Admission, Caller, refuse_overload
 from proxy.dataplane.connection import Request
 from proxy.dataplane.cors import answer_page
 from proxy.dataplane.endpoints.kept import KeptRequests
@@ -60,31 +60,27 @@ class Gateway:
         if type(known) is KnownCaller and known.holds(self.snapshot, self._services.keys, now_ms):
             label = known.endpoint
             caller = Caller(self.snapshot, label, known.dialect)
-            handling = self._handle_known(request, caller, known, now_ms)
         else:
+            known = None
             path = request.target.partition("?")[0]
             route = path if path in ("/healthz", "/readyz") else _canonical(path)
             label = _route_label(route, path)
             caller = Caller(
                 self.snapshot, route, BY_ENDPOINT.get(route) or spoken_by(request.headers)
             )
-            handling = self._route(request, path, route, caller)
         try:
-            await handling
+            if known is None:
+                await self._route(request, path, route, caller)
+            else:
+                request.read_as(known.headers, known.origin)
+                caller.identified(known.tenant, uuid7(now_ms, self._noise.take()), now_ms)
+                self._refuse_all(caller)
+                await self._exchange(request, caller, known.tenant, known=True)
         except ProxyError as error:
             self._refuse(request, caller, error)
         finally:
             status = request.connection.status
             self._services.metrics.http(label, status if status is not None else 499)
-
-    async def _handle_known(
-        self, request: Request, caller: Caller, known: KnownCaller, now_ms: int
-    ) -> None:
-        """A request with the same head as one before, which was found in order."""
-        request.read_as(known.headers, known.origin)
-        caller.identified(known.tenant, uuid7(now_ms, self._noise.take()), now_ms)
-        self._refuse_all(caller)
-        await self._exchange(request, caller, known.tenant, known=True)
 
     async def _route(self, request: Request, path: str, route: str, caller: Caller) -> None:
         if self.snapshot.origins and answer_page(request, self.snapshot.origins):
@@ -169,8 +165,7 @@ class Gateway:
         *,
         known: bool = False,
     ) -> None:
-        services, admission = self._services, self._admission
-        metrics, inflight = services.metrics, services.inflight
+        services, admission, metrics = self._services, self._admission, self._services.metrics
         metrics.inflight(1, 0)
         bodies = caller.snapshot.settings.bodies
         memory = BodyMemory(
@@ -190,8 +185,7 @@ class Gateway:
                 body = await admission.arrived(request, caller, tenant, memory)
                 if kept is None:
                     self._remember(request, caller, tenant)
-            inflight.count += 1
-            try:
+            with services.inflight:
                 if at_hand is not None:
                     admitted = admission.admit_at_once(request, caller, tenant, memory, body)
                 elif kept is None:
@@ -201,9 +195,9 @@ class Gateway:
                 if admitted.opened.stream:
                     streams = 1
                     metrics.inflight(0, 1)
-                await self._run(admitted, caller)
-            finally:
-                inflight.count -= 1
+                exchange = Exchange(services, admitted)
+                caller.admitted(exchange)
+                await exchange.run()
         finally:
             memory.release()
             metrics.inflight(-1, -streams)
@@ -241,7 +235,9 @@ class Gateway:
                 self._take_upload_place(caller, tenant)
                 uploads = True
             with services.inflight:
-                await self._run(admitted, caller)
+                exchange = Exchange(services, admitted)
+                caller.admitted(exchange)
+                await exchange.run()
         finally:
             if uploads:
                 services.uploads.give_back(tenant.key_id)
@@ -258,13 +254,6 @@ class Gateway:
                 " Try again when one of them has ended.",
             )
 
-    async def _run(self, admitted: Admitted, caller: Caller) -> None:
-        exchange = Exchange(self._services, admitted)
-        try:
-            await exchange.run()
-        finally:
-            caller.ended(exchange.booked, exchange.limit_fields)
-
     def _rules(self) -> Rules:
         return self.snapshot.rules
 
@@ -273,11 +262,12 @@ class Gateway:
         tenant = caller.tenant
         if tenant is not None:
             headers.append((b"x-tollkeeper-id", caller.id.encode()))
-            headers += caller.fields
+            if caller.exchange is not None:
+                headers += caller.exchange.limit_fields
             headers.append((caller.dialect.request_id_field, caller.id.encode()))
             error.told_to(caller.id, caller.snapshot.settings.support)
         request.connection.refuse(request, error, headers, caller.dialect)
-        if caller.booked:
+        if caller.exchange is not None and caller.exchange.booked:
             return  # it reached an upstream, so it has a record and a log line of its own
         team, key_id = (None, None) if tenant is None else (tenant.team, tenant.key_id)
         if tenant is not None:

@@ -35,7 +35,9 @@ def payload_of(
             )
         )
     plain = b"%bContent-Length: %d\r\n\r\n%b" % (way.head, len(body), body)
-    spliced = _spliced(services, request, dialect, upstream, call, body, key_id)
+    spliced = None
+    if call.stream:
+        spliced = _spliced(services, request, dialect, upstream, call, body, key_id)
     if spliced is None:
         return Payload(plain, None, memory)
     memory.take(len(spliced))  # both are held until the vendor has answered
@@ -57,7 +59,6 @@ def _spliced(
     if (
         ask is None
         or upstream.settings.stream_usage != "inject"
-        or not call.stream
         or values(request.headers, b"content-encoding")
         or not services.usage_refusals.may_ask(upstream.name, call.model, key_id, monotonic())
     ):

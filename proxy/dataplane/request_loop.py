@@ -219,7 +219,7 @@ class RequestLoop(Connection):
                 if self.closing or self.transport is None:
                     break
                 self._idle()
-                if not self.waits:
+                if self._messages or self._next is not None:
                     # Requests that wait for nothing would be served in one go, before all others.
                     await asyncio.sleep(0)
         except asyncio.CancelledError:

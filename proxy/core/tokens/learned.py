@@ -6,6 +6,8 @@ right. Old answers weigh less and less: every `ANSWERS_MAX` answers all sums are
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import accumulate
 from typing import Annotated, Final
 
 import msgspec
@@ -174,17 +176,11 @@ class Learned(msgspec.Struct):
 
         `OUTPUT_EXPECTED` while hardly any answers are known.
         """
-        answers = sum(self.outputs)
-        if answers < ANSWERS_TRUSTED:
+        up_to = list(accumulate(self.outputs))  # how many answers are in this bucket or below
+        if not up_to or up_to[-1] < ANSWERS_TRUSTED:
             return OUTPUT_EXPECTED
         share, whole = _PERCENTILE
-        wanted = -(-answers * share // whole)
-        seen = 0
-        for bucket, count in enumerate(self.outputs):
-            seen += count
-            if seen >= wanted:
-                return _bucket_end(bucket)
-        return _bucket_end(len(self.outputs))  # not reached: all answers are in some bucket
+        return _bucket_end(bisect_left(up_to, -(-up_to[-1] * share // whole)))
 
 
 def _density(counted: TextCount) -> int:

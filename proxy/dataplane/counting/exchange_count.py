@@ -284,7 +284,8 @@ class ExchangeCount:
         """Input tokens by what the body's bytes come to, its pictures and sounds by their own
         rules."""
         tokens = self._learned.input.per_byte.of(self._prompt_bytes)
-        return max(tokens, self._least(self._prompt_bytes, None)) + self._media_tokens()
+        tokens = max(tokens, self._least(self._prompt_bytes, None))
+        return tokens + self._media_tokens() if self.call.media else tokens
 
     def _least(self, size_bytes: int, tokens: int | None) -> int:
         """What a text comes to at least, by our own count of it or else by its bytes: padded

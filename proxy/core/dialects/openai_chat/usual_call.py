@@ -13,20 +13,19 @@ from proxy.core.dialects.contract import Call
 from proxy.core.dialects.inside import steers_inside
 from proxy.core.dialects.openai_chat.bounds import functions_alone, names_media, text_alone
 from proxy.core.dialects.openai_chat.endpoints import CHAT
-from proxy.core.dialects.scan import laid_out
 
 _BYTES_MAX: Final = 64 * 1024  # fewer than the quotes that a body may have
 _MODEL_CHARS_MAX: Final = 256
 _CAP_DIGITS_MAX: Final = 15
 # Names that steer nothing, stand for no other name, and whose values bring nothing into the prompt;
 # `tools` is looked into.
-NAMES: Final = frozenset(
-    "model messages stream stream_options temperature top_p max_tokens max_completion_tokens"
-    " user stop seed presence_penalty frequency_penalty tools tool_choice parallel_tool_calls"
-    " reasoning_effort".split()
+_UNREAD: Final = frozenset(
+    "model messages user temperature top_p stop seed presence_penalty frequency_penalty"
+    " tool_choice parallel_tool_calls reasoning_effort".split()
 )
+_CAPS: Final = frozenset({"max_tokens", "max_completion_tokens"})
+NAMES: Final = _UNREAD | _CAPS | {"stream", "stream_options", "tools"}
 SPLICED: Final = ("model", "stream", "stream_options")  # whose places in the body are kept
-_READ: Final = NAMES & {"stream", "stream_options", "tools", "max_tokens", "max_completion_tokens"}
 _ASKING: Final = (b'{"include_usage":true}', b'{"include_usage": true}')
 _Values = dict[str, msgspec.Raw]
 _decode_values = msgspec.json.Decoder(_Values).decode
@@ -36,33 +35,31 @@ _ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 def usual_call(endpoint: str, body: bytes) -> Call | None:
     """The call that a usual body makes; None for any other body."""
-    if endpoint != CHAT or len(body) > _BYTES_MAX or names_media(body):
+    if endpoint != CHAT or len(body) > _BYTES_MAX:
         return None
+    at = body.find(b":") + 1
+    if body[at : at + 1].isspace() or names_media(body):
+        return None  # who puts a blank behind one name does it behind each
     try:
         if not body.isascii():
             body.decode()
         values = _decode_values(body)
-        if not values.keys() <= NAMES:
-            return None
         model = _decode_string(values["model"])
-        if not text_alone(values["messages"]):
-            return None
+        messages = values["messages"]
         user = _decode_string(values["user"]) if "user" in values else None
     except (KeyError, *_ERRORS):
         return None
-    spans = laid_out(body, values)
-    if (
-        spans is None
-        or not 0 < len(model) <= _MODEL_CHARS_MAX
-        or not model.isprintable()
-        or model != model.strip()
-        or "," in model
-        or "@" in model
-    ):
-        return None
     stream, cap, asks = False, None, None
-    for name in values.keys() & _READ:
-        text = bytes(values[name])
+    spans: dict[str, tuple[int, int]] = {}
+    end = 0
+    for name, value in values.items():
+        start = end + len(name) + 4  # behind `{` or `,` and `"name":`
+        end = start + len(value)
+        if name in SPLICED:
+            spans[name] = (start, end)
+        if name in _UNREAD:
+            continue
+        text = bytes(value)
         if name == "stream":
             if text != b"true" and text != b"false":
                 return None
@@ -72,12 +69,15 @@ def usual_call(endpoint: str, body: bytes) -> Call | None:
                 return None
             asks = True
         elif name == "tools":
-            if steers_inside(name, values[name]) or not functions_alone(text):
+            if steers_inside(name, value) or not functions_alone(text):
                 return None
-        elif not text.isdigit() or len(text) > _CAP_DIGITS_MAX:
+        elif name not in _CAPS or not text.isdigit() or len(text) > _CAP_DIGITS_MAX:
             return None
         else:
             cap = int(text) if cap is None else max(cap, int(text))
+    # If all of them are as long as the body, it holds each once and nothing else: see `laid_out`.
+    if end + 1 != len(body) or not _is_plain(model) or not text_alone(messages):
+        return None
     return Call(
         endpoint=endpoint,
         model=model,
@@ -87,6 +87,17 @@ def usual_call(endpoint: str, body: bytes) -> Call | None:
         include_usage=asks,
         user=user,
         prompt_bytes=len(body),
-        spans={name: spans[name] for name in SPLICED if name in spans},
+        spans=spans,
         object_start=1,
+    )
+
+
+def _is_plain(model: str) -> bool:
+    """Whether a name stands for one model and nothing else, to every reader."""
+    return (
+        0 < len(model) <= _MODEL_CHARS_MAX
+        and model.isprintable()
+        and model == model.strip()
+        and "," not in model
+        and "@" not in model
     )
