@@ -106,7 +106,6 @@ async def test_every_way_to_send_requests_gives_the_same(
                 b"%d" % len(body(prompt)) for prompt in prompts
             }, name
         await proxy.records(5 * len(ways))
-    assert reads.count(True) >= 4  # all but the first of those that come one by one
 
 
 async def test_a_request_without_a_body_between_them_is_no_hindrance(
