@@ -189,10 +189,7 @@ class Connection(RequestHandler):
         `framing` is the finished field lines that frame the body, empty for an answer without one.
         """
         self.status = status
-        if (
-            self._received_last != CHUNKED_END
-            and first(request.headers, b"transfer-encoding") is not None
-        ):
+        if self._received_last != CHUNKED_END and b"transfer-encoding" in request.headers.by_name:
             self.closing = True  # see CHUNKED_END
         if request.origin is not None:
             headers = answer_fields(request.origin, headers)

@@ -76,7 +76,7 @@ class RelayedResponse:
         # it as one: so the type decides nothing here.
         self._strip = strip if plain else None
         self.tellable = stream and code < 400 and plain and length is None
-        headers = upstream.answer_headers(head)
+        reason, headers = upstream.for_the_client(head)
         headers += added
         headers.append((b"x-tollkeeper-id", request_id.encode()))
         if code >= 400:
@@ -89,7 +89,7 @@ class RelayedResponse:
             framing = b"Content-Length: %b\r\n" % length[0]
         else:
             framing = self._frame_anew(request)
-        self._head = client.answer_head(request, code, upstream.reason(head), headers, framing)
+        self._head = client.answer_head(request, code, reason, headers, framing)
 
     def tells_our_credential(self, chunk: bytes) -> bool:
         """Whether this compressed chunk holds the operator's key, and cannot be passed on."""

@@ -67,20 +67,23 @@ class HeadReader:
         """The next head, and what follows it; None while it is not whole. Raises
         MalformedAnswer."""
         begun = self._begun
+        searched = 0
         if begun:
             searched = max(0, len(begun) - len(_END) + 1)
             begun += data
             at = begun.find(_END, searched)
-            data = b"" if at < 0 else bytes(begun)
+            if at >= 0:
+                data = bytes(begun)
+                begun.clear()
         else:
-            searched = 0
-            data = data.lstrip(b"\r\n")  # empty lines before an answer say nothing
+            if not data.startswith(_START):
+                data = data.lstrip(b"\r\n")  # empty lines before an answer say nothing
             at = data.find(_END)
-            begun += data if at < 0 else b""
+            if at < 0:
+                begun += data
         if at < 0:
             self._judge_beginning(searched)
             return None
-        begun.clear()
         end = at + len(_END)
         if end > HEAD_BYTES_MAX:
             raise _too_long()

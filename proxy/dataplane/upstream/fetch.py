@@ -97,9 +97,8 @@ class Fetch:
         if masking and coding is not None and Watch(masking, coding).finds(body):
             self._answer.set_exception(OSError("the answer quotes our credential"))
         else:
-            self._answer.set_result(
-                Fetched(head.code, self._upstream.answer_headers(head), masking.masked(body))
-            )
+            _, headers = self._upstream.for_the_client(head)
+            self._answer.set_result(Fetched(head.code, headers, masking.masked(body)))
 
     def connection_failed(self, error: BaseException | None) -> None:
         if self._body is not None and self._body.is_eof():

@@ -47,7 +47,7 @@ MODELS_REMEMBERED_MAX = 4096  # the names come from clients
 class Upstream:
     """A vendor as the exchange sees it.
 
-    `head` builds a request head; `answer_headers` selects the fields that the client gets.
+    `head` builds a request head; `for_the_client` selects the fields that the client gets.
     """
 
     def __init__(self, name: str, settings: UpstreamSettings, timeouts: TimeoutSettings) -> None:
@@ -195,19 +195,16 @@ class Upstream:
             parts.append(b"Accept-Encoding: identity\r\n")
         return b"".join(parts)
 
-    def answer_headers(self, head: AnswerHead) -> list[tuple[bytes, bytes]]:
-        """The upstream's header fields that the client gets, without framing.
+    def for_the_client(self, head: AnswerHead) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        """The words behind the status, and the header fields that the client gets, without framing.
 
-        Where one quotes the operator's key, the key is masked.
+        Where they quote the operator's key, the key is masked.
         """
-        headers = self._inward.select(head.headers)
-        if self.masking.forms and self.masking.found_in(head.raw):
-            headers = [(name, self.masking.masked(value)) for name, value in headers]
-        return headers
-
-    def reason(self, head: AnswerHead) -> bytes:
-        """The words behind the status, as the client gets them."""
-        return self.masking.masked(head.reason)
+        headers, masking = self._inward.select(head.headers), self.masking
+        if masking.forms and masking.found_in(head.raw):
+            fields = [(name, masking.masked(value)) for name, value in headers]
+            return masking.masked(head.reason), fields
+        return head.reason, headers
 
     def rejects_our_credential(self, status: int) -> bool:
         """Whether the answer is about the operator's key, and so not for the client.
