@@ -28,6 +28,7 @@ KINDS: Final = frozenset((START, OPEN, MARK, CLOSE, VOID))
 FRAME_BYTES_MAX: Final = 16 * 1024
 _LEAD = struct.Struct("<4sI")
 _REST = struct.Struct("<BIQ")
+_unpack_header = struct.Struct("<4sIBIQ").unpack_from
 _pack_lead, _pack_rest = _LEAD.pack, _REST.pack
 HEADER_BYTES: Final = _LEAD.size + _REST.size
 PAYLOAD_BYTES_MAX: Final = FRAME_BYTES_MAX - HEADER_BYTES
@@ -58,14 +59,13 @@ def frame_at(data: bytes, at: int) -> Frame | None:
     """The frame that begins exactly at `at`; None if it is not whole and sound."""
     if len(data) - at < HEADER_BYTES:
         return None
-    magic, crc = _LEAD.unpack_from(data, at)
+    magic, crc, kind, length, seq = _unpack_header(data, at)
     if magic != MAGIC:
         return None
-    kind, length, seq = _REST.unpack_from(data, at + _LEAD.size)
     end = at + HEADER_BYTES + length
     if length > PAYLOAD_BYTES_MAX or end > len(data) or kind not in KINDS:
         return None
-    if crc32(memoryview(data)[at + _LEAD.size : end]) != crc:
+    if crc32(data[at + _LEAD.size : end]) != crc:
         return None
     return Frame(kind, seq, at, end)
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -88,13 +89,16 @@ MEASURE_MAX = 2**56
 
 Value = str | int | bytes | None
 
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+_measures = attrgetter(*MEASURES)
 
 
 def row_values(record: UsageRecord, seq: int, booked_at_ms: int) -> list[Value]:
     """The hashed columns of one record, in the order of `HASHED_V2`."""
     r = record
-    # In rows by subject, as above.
+    # In rows by subject, as above. What an enum stands for is taken without `value`, which is a
+    # call.
     # fmt: off
     return [
         r.id, seq, r.writer, r.origin, r.kind, r.adjusts, r.reason,
@@ -102,11 +106,12 @@ def row_values(record: UsageRecord, seq: int, booked_at_ms: int) -> list[Value]:
         r.key_id, r.team, _json(r.labels), r.end_user, _json(r.tags),
         r.endpoint, r.dialect, r.upstream, r.upstream_account,
         r.model_requested, r.model_served, 1 if r.stream else 0,
-        r.status, r.outcome.value, r.finish_reason, r.upstream_request_id, r.client_retry_count,
+        r.status, r.outcome._value_, r.finish_reason, r.upstream_request_id, r.client_retry_count,
         r.input_tokens, r.cached_tokens, r.cache_write_tokens, r.cache_write_long_tokens,
         r.output_tokens, r.reasoning_tokens, r.audio_input_tokens, r.audio_output_tokens,
         r.searches,
-        r.input_source.value, r.output_source.value, r.source.value, 1 if r.inconsistent else 0,
+        r.input_source._value_, r.output_source._value_, r.source._value_,
+        1 if r.inconsistent else 0,
         None if r.usage_raw is None else _json(r.usage_raw),
         r.service_tier, r.bytes_in, r.bytes_out, r.chunks,
         r.cost_nano, r.charge_nano, r.currency, r.price_version, r.price_model, r.price_currency,
@@ -135,7 +140,8 @@ def fitted(record: UsageRecord) -> UsageRecord:
 
     So it is loud, and no batch fails to be booked because of it.
     """
-    if not any(_too_large(getattr(record, name)) for name in MEASURES):
+    known = [0, *filter(None, _measures(record))]
+    if max(known) <= MEASURE_MAX and min(known) >= -MEASURE_MAX:
         return record
     unknown = {name: None for name in MEASURES if _too_large(getattr(record, name))}
     return msgspec.structs.replace(record, inconsistent=True, **unknown)
@@ -166,4 +172,4 @@ def _too_large(value: int | None) -> bool:
 
 
 def _json(value: Mapping[str, object]) -> str:
-    return _encode(value, order="sorted").decode() if value else "{}"
+    return _encode_sorted(value).decode() if value else "{}"
