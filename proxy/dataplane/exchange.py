@@ -92,7 +92,7 @@ class Exchange:
             await self.relay.over
             if self.relay.declined:
                 await self._send_plain()
-            if self._is_to_be_counted():
+            if not self.relay.progress.whole and self._is_to_be_counted():
                 await self._count()
         finally:
             self._settle()

@@ -198,6 +198,8 @@ class Hold:
     def _limits(self, rules: Rules) -> LimitSet:
         opened = self._opened
         found = rules.limits_for(opened.key_id, opened.team, opened.upstream, self._call.model)
+        if opened.charge_class is None:
+            return found  # nearly always
         units = _UNITS_OF.get(opened.charge_class)
         return found if units is None else LimitSet(limit for limit in found if limit.unit in units)
 

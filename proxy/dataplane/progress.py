@@ -26,6 +26,7 @@ class Progress:
     request_id: str | None = None  # the upstream's own name for the request
     named = False  # the answer's id is the better name: later requests name it
     meter: Meter | None = None
+    whole = False  # all that it used was read at once, and nothing is to be counted
     counted: OwnCount | None = None
     output_held = 0  # tokens charged at least
     first_byte_s: float | None = None
@@ -118,6 +119,7 @@ class Progress:
         if meter is None:
             if last and (whole := self._read_whole(chunk)) is not None:
                 self.meter = whole
+                self.whole = True
                 return False
             meter = self.meter = self._open_meter()
         meter.feed(chunk)
@@ -184,8 +186,6 @@ class Progress:
         meter = self.meter
         if meter is None or self.status is None or not 200 <= self.status < 300:
             return False
-        if type(meter) is WholeAnswer:
-            return False  # it states both counts of all that came
         if meter.usage is None:
             return meter.answered is not False
         answered = meter.answered is True and not meter.error and meter.finish_reason != FILTERED
@@ -195,7 +195,8 @@ class Progress:
     def ending(self, how: How) -> Ending:
         """All of it, for the settlement. An answer that was read whole and says inside that it
         failed is an error event."""
-        self.end()
+        if not self.whole:
+            self.end()
         meter = self.meter
         duration_s = monotonic() - self.started_s
         first_byte_ms = (

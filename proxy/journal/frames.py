@@ -55,8 +55,11 @@ def encode(kind: int, seq: int, payload: bytes) -> bytes:
     return _pack_lead(MAGIC, crc32(rest)) + rest
 
 
-def frame_at(data: bytes, at: int) -> Frame | None:
-    """The frame that begins exactly at `at`; None if it is not whole and sound."""
+def frame_at(data: bytes, at: int, start: int = 0) -> Frame | None:
+    """The frame that begins exactly at `at`; None if it is not whole and sound.
+
+    The offsets of the frame count from `start` bytes before the buffer.
+    """
     if len(data) - at < HEADER_BYTES:
         return None
     magic, crc, kind, length, seq = _unpack_header(data, at)
@@ -67,7 +70,7 @@ def frame_at(data: bytes, at: int) -> Frame | None:
         return None
     if crc32(data[at + _LEAD.size : end]) != crc:
         return None
-    return Frame(kind, seq, at, end)
+    return Frame(kind, seq, start + at, start + end)
 
 
 def next_frame(data: bytes, at: int) -> Frame | None:

@@ -169,16 +169,15 @@ class ReadWindow:
     def _look_on(self) -> Frame | None:
         look = self.at
         while True:
-            self._reach(look + FRAME_BYTES_MAX, keep=look)
+            if not self._ended and self._start + len(self._data) < look + FRAME_BYTES_MAX:
+                self._reach(look + FRAME_BYTES_MAX, keep=look)
             # A frame that begins up to here lies wholly in the window.
             last = len(self._data) - (0 if self._ended else FRAME_BYTES_MAX)
             position = look - self._start
             while 0 <= position <= last:
-                frame = frame_at(self._data, position)
+                frame = frame_at(self._data, position, self._start)
                 if frame is not None:
-                    return Frame(
-                        frame.kind, frame.seq, frame.at + self._start, frame.end + self._start
-                    )
+                    return frame
                 position = self._data.find(MAGIC, position + 1)
             if self._ended:
                 return None

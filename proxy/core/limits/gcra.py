@@ -113,9 +113,10 @@ class Bucket:
 
     def settle(self, layer: Layer, unused: int) -> None:
         """Ends a request that did not use `unused` of what it took. Once for each layer."""
-        home = layer if layer.into is None else self._find(layer)
+        home = layer.into
         if home is self._bottom:
             return  # it has leaked away, so nothing can be given back
+        home = layer if home is None else self._find(layer)
         if unused < home.amount or unused == 0:  # nearly always
             home.amount -= unused
             self.level -= unused

@@ -68,7 +68,8 @@ class TokenCounter:
         """Whether an answer that will state its usage is counted as well."""
         if not call.writes_text:
             return False  # it has no text, and always states its usage
-        if not any(self.vocabularies.ready(name) for name in self.calibration.vocabularies):
+        needed = self.calibration.vocabularies
+        if not needed or not any(self.vocabularies.ready(name) for name in needed):
             return False  # none was needed yet, and none is loaded for learning alone
         self._turn += 1
         # Of a prompt with images only the answer teaches anything.

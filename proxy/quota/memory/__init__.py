@@ -171,13 +171,13 @@ class MemoryQuota:
 
     def settle(self, reservation: Reservation, used: Used, now_ms: int) -> None:
         held = self._closed(reservation)
-        amounts = counts(used)
+        amounts, clock = counts(used), self._monotonic_ms
         for line in held.lines:
             counter = line.counter
             amount = amounts[counter.index]
             if line.bound is not None and amount > line.bound:
                 self._breach(counter.limit, line.bound, amount)
-            if counter.settle(line, amount, self._monotonic_ms):
+            if counter.settle(line, amount, clock):
                 self._tell(counter, self._when(held, now_ms))
         held.lines = []
 
