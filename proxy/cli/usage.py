@@ -20,12 +20,13 @@ _TABLE = {
     "cached_tokens": Column("cached", right=True, drop=4),
     "output_tokens": Column("output", right=True, drop=2),
     "reasoning_tokens": Column("reasoning", right=True, drop=5),
+    "searches": Column("searches", right=True, drop=6),
     "cost_nano": Column("cost", right=True, drop=3),
     "charge_nano": Column("charge", right=True),
     "currency": Column("currency"),
-    "reported_requests": Column("reported", right=True, drop=6),
+    "reported_requests": Column("reported", right=True, drop=7),
     "unpriced_requests": Column("unpriced", right=True),
-    "inconsistent_requests": Column("in doubt", right=True, drop=7),
+    "inconsistent_requests": Column("in doubt", right=True, drop=8),
 }
 _WHERE_ANY = ("unpriced_requests", "inconsistent_requests")  # shown only if not all are 0
 

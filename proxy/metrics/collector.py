@@ -120,6 +120,10 @@ class Metrics(Collector):
             row.cached_tokens += record.cached_tokens
         if record.cache_write_tokens is not None:
             row.cache_write_tokens += record.cache_write_tokens
+        if record.cache_write_long_tokens is not None:
+            row.cache_write_long_tokens += record.cache_write_long_tokens
+        if record.searches is not None:
+            row.searches += record.searches
         if record.reasoning_tokens is not None:
             row.reasoning_tokens += record.reasoning_tokens
         if record.currency is not None:

@@ -13,6 +13,7 @@ class LedgerCounts:
 
     __slots__ = (
         "_labels",
+        "cache_write_long_tokens",
         "cache_write_tokens",
         "cached_tokens",
         "charge_nano",
@@ -22,6 +23,7 @@ class LedgerCounts:
         "output_tokens",
         "pair",
         "reasoning_tokens",
+        "searches",
     )
 
     def __init__(self, labels: tuple[str, ...], pair: ModelCounts) -> None:
@@ -31,6 +33,7 @@ class LedgerCounts:
         self.input_tokens = self.output_tokens = self.cached_tokens = self.cache_write_tokens = (
             self.reasoning_tokens
         ) = 0
+        self.cache_write_long_tokens = self.searches = 0
         self.cost_nano: dict[str, int] = {}
         self.charge_nano: dict[str, int] = {}
 
@@ -47,7 +50,9 @@ class LedgerCounts:
         families.add("output_tokens_total", labels, self.output_tokens)
         families.add("cached_input_tokens_total", labels, self.cached_tokens)
         families.add("cache_write_input_tokens_total", labels, self.cache_write_tokens)
+        families.add("cache_write_long_input_tokens_total", labels, self.cache_write_long_tokens)
         families.add("reasoning_output_tokens_total", labels, self.reasoning_tokens)
+        families.add("searches_total", labels, self.searches)
         for currency, value_nano in self.cost_nano.copy().items():
             families.nano("cost_total", (*labels, currency), value_nano)
         for currency, value_nano in self.charge_nano.copy().items():

@@ -56,11 +56,25 @@ SPECS: tuple[Spec, ...] = (
         "Input tokens written to the vendor's cache; a part of the input tokens.",
     ),
     Spec(
+        "cache_write_long_input_tokens_total",
+        "counter",
+        DIMENSIONS,
+        "tokens",
+        "Those of them that are kept for an hour or longer.",
+    ),
+    Spec(
         "reasoning_output_tokens_total",
         "counter",
         DIMENSIONS,
         "tokens",
         "Output tokens spent on reasoning; a part of the output tokens.",
+    ),
+    Spec(
+        "searches_total",
+        "counter",
+        DIMENSIONS,
+        "searches",
+        "Searches that the vendor made and bills beside the tokens.",
     ),
     Spec(
         "cost_total",

@@ -101,6 +101,8 @@ def records(n: int) -> st.SearchStrategy[UsageRecord]:
         input_tokens=_count(),
         cached_tokens=_count(),
         cache_write_tokens=_count(),
+        cache_write_long_tokens=_count(),
+        searches=_count(),
         output_tokens=_count(2**53),
         reasoning_tokens=_count(),
         cost_nano=st.none() | st.integers(-(2**56), 2**56),

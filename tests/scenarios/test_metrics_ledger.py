@@ -38,14 +38,15 @@ MODELS = (
 UNPRICED = ("demo-tools", "embed")
 TOKENS = {
     "input_tokens_total": "input_tokens", "output_tokens_total": "output_tokens", "cached_input_tokens_total": "cached_tokens",
-    "cache_write_input_tokens_total": "cache_write_tokens", "reasoning_output_tokens_total": "reasoning_tokens",
+    "cache_write_input_tokens_total": "cache_write_tokens", "cache_write_long_input_tokens_total": "cache_write_long_tokens",
+    "searches_total": "searches", "reasoning_output_tokens_total": "reasoning_tokens",
 }  # fmt: skip
 AT_ONCE = 24
 
 
 async def stated(visit: Visit) -> None:
     """Every kind of token that a metric counts apart."""
-    usage = b'{"prompt_tokens":100,"completion_tokens":50,"prompt_tokens_details":{"cached_tokens":30,"cache_write_tokens":20},"completion_tokens_details":{"reasoning_tokens":11}}'
+    usage = b'{"prompt_tokens":100,"completion_tokens":50,"prompt_tokens_details":{"cached_tokens":30,"cache_write_tokens":20,"cache_write_tokens_details":{"ttl_30m_tokens":13,"ttl_12h_tokens":7}},"server_tool_use":{"web_search_requests":3},"completion_tokens_details":{"reasoning_tokens":11}}'
     await visit.answer(
         b'{"id":"1","object":"chat.completion","model":"stated","choices":[{"index":0,"message":{"role":"assistant","content":"ok"},"finish_reason":"stop"}],"usage":%s}'
         % usage

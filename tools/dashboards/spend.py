@@ -89,6 +89,10 @@ TOKENS = Row("Tokens", (
     ), "bargauge", 8, 8, low=0),
     Panel("Written to the cache", "Input tokens a second that the vendors wrote to their caches, which some charge more for.", "short", (
         Query(f"sum by (model) (rate(tollkeeper_cache_write_input_tokens_total{{{WHO}}}[$__rate_interval]))", "{{model}}"),
+        Query(f"sum by (model) (rate(tollkeeper_cache_write_long_input_tokens_total{{{WHO}}}[$__rate_interval]))", "{{model}}, for an hour"),
+    ), width=8),
+    Panel("Searches", "Searches a second that vendors made and bill beside the tokens.", "short", (
+        Query(f"sum by (model) (rate(tollkeeper_searches_total{{{WHO}}}[$__rate_interval]))", "{{model}}"),
     ), width=8),
 ))  # fmt: skip
 

@@ -35,8 +35,10 @@ _SUMS: Final = (
     "input_tokens",
     "cached_tokens",
     "cache_write_tokens",
+    "cache_write_long_tokens",
     "output_tokens",
     "reasoning_tokens",
+    "searches",
     "charge_nano",
     "currency",
 )

@@ -31,10 +31,10 @@ from proxy.ledger.sqlite.rollups import fold
 from proxy.ledger.sqlite.sums import (
     BUCKET_MS,
     GROUPS,
-    ON_KNOWN_GROUP,
     SUMS,
     measures,
     moved_into_rollups,
+    on_known_group,
 )
 
 # Look-ups by id come in fixed sizes: any other number of ids would be one more cached statement.
@@ -78,7 +78,7 @@ _ROLL_UP = f"""
 INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in SUMS)})
 SELECT started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms, {", ".join(GROUPS)}, {measures()}
 FROM records WHERE seq > ?
-GROUP BY 1, 2, 3, 4, 5, 6 {ON_KNOWN_GROUP}
+GROUP BY 1, 2, 3, 4, 5, 6 {on_known_group()}
 """
 _MOVE = moved_into_rollups("{row}.seq > ?")
 

@@ -13,15 +13,22 @@ from pathlib import Path
 
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.schema import schema_version
+from proxy.ledger.sqlite.spans import WIDE_SINCE_VERSION
+from proxy.ledger.sqlite.sums import WIDE
 
 _BUSY_TIMEOUT_S = 5.0
-_LONG_WRITES_VERSION = 7
+# The version since which a table has long cache writes and searches, and since which it is there.
+_SINCE = {
+    "records": (7, 1),
+    "rollups": (8, 1),
+    **{table: (8, WIDE_SINCE_VERSION) for table, _ in WIDE},
+}
 # Makes a ledger that no process of this version has opened yet look like one of this version: the
 # columns that it lacks are null.
-_EARLIER = """
-CREATE TEMP VIEW records AS
-SELECT *, NULL AS cache_write_long_tokens, NULL AS searches FROM main.records
-"""
+_EARLIER = (
+    "CREATE TEMP VIEW {table} AS "
+    "SELECT *, NULL AS cache_write_long_tokens, NULL AS searches FROM main.{table}"
+)
 
 
 @contextmanager
@@ -53,8 +60,9 @@ def connected(path: Path) -> Iterator[sqlite3.Connection]:
             version = schema_version(connection, str(path))
             if version == 0:
                 raise LedgerError(f"{path} is empty: `tollkeeper serve` makes the ledger")
-            if version < _LONG_WRITES_VERSION:
-                connection.execute(_EARLIER)
+            for table, (complete, begun) in _SINCE.items():
+                if begun <= version < complete:
+                    connection.execute(_EARLIER.format(table=table))
             yield connection
         finally:
             connection.close()

@@ -16,17 +16,20 @@ import sqlite3
 from collections.abc import Sequence
 
 from proxy.ledger import LedgerError
-from proxy.ledger.sqlite.late_prices import moved
+from proxy.ledger.sqlite.late_prices import counted, moved
 from proxy.ledger.sqlite.sums import (
+    BUCKET_MS,
+    FIRST_SUMS,
     FOUR_HOURS_MS,
     GROUPS,
-    SUMS,
+    MORE_SUMS,
     WIDE,
-    WIDE_SUMS,
     folded,
     folded_on,
     moved_into_rollups,
     named,
+    on_known_group,
+    wide,
 )
 
 APPLICATION_ID = 0x54_4F_4C_4C  # "TOLL"
@@ -180,8 +183,8 @@ BEGIN SELECT RAISE(IGNORE); END;
 """
 
 _FOLDED = (
-    f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM "
-    "rollups WHERE bucket_ms < (SELECT folded_until_ms FROM fold)"
+    f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in FIRST_SUMS)} "
+    "FROM rollups WHERE bucket_ms < (SELECT folded_until_ms FROM fold)"
 )
 _WIDE = ";\n".join(
     (
@@ -192,7 +195,7 @@ _WIDE = ";\n".join(
         "ifnull(model_requested, 0), upstream, ifnull(currency, 0))",
         *(
             f"CREATE TABLE {table} (group_id INTEGER NOT NULL, bucket_ms INTEGER NOT NULL, "
-            f"{', '.join(f'{name} INTEGER' for name in WIDE_SUMS)}, "
+            f"{', '.join(f'{name} INTEGER' for name in wide(FIRST_SUMS))}, "
             "PRIMARY KEY (group_id, bucket_ms)) STRICT, WITHOUT ROWID"
             for table, _ in WIDE
         ),
@@ -201,8 +204,8 @@ _WIDE = ";\n".join(
         f"INSERT INTO fold SELECT 1, coalesce(max(bucket_ms) - max(bucket_ms) % {FOUR_HOURS_MS}, "
         "0) FROM rollups",
         named(_FOLDED),
-        folded(*WIDE[0], _FOLDED),
-        *(folded_on(table, span, "1") for table, span in WIDE[1:]),
+        folded(*WIDE[0], _FOLDED, FIRST_SUMS),
+        *(folded_on(table, span, "1", FIRST_SUMS) for table, span in WIDE[1:]),
         "",
     )
 )
@@ -211,7 +214,7 @@ _WIDE = ";\n".join(
 _MOVES = moved(
     ["records.started_at_ms AS at"],
     GROUPS,
-    SUMS,
+    FIRST_SUMS,
     lambda name, expression: f"{expression} AS {name}",
     "{row}.seq > 0",
 )
@@ -220,9 +223,9 @@ _MOVES_FOLDED = f"SELECT * FROM ({_MOVES}) WHERE at < (SELECT folded_until_ms FR
 
 _MOVE = ";\n".join(
     (
-        moved_into_rollups("{row}.seq > 0"),
+        moved_into_rollups("{row}.seq > 0", FIRST_SUMS),
         named(_MOVES_FOLDED),
-        *(folded(table, span, _MOVES_FOLDED) for table, span in WIDE),
+        *(folded(table, span, _MOVES_FOLDED, FIRST_SUMS) for table, span in WIDE),
         "",
     )
 )
@@ -250,6 +253,38 @@ ALTER TABLE records ADD COLUMN cache_write_long_tokens INTEGER;
 ALTER TABLE records ADD COLUMN searches INTEGER;
 """
 
+# The same two in the roll-ups. The rows that have them are summed once more; each has its group and
+# its spans already, so that nothing else is added.
+_MORE = counted(
+    ["started_at_ms AS at"],
+    GROUPS,
+    MORE_SUMS,
+    lambda name, expression: f"{expression} AS {name}",
+    "{row}.seq > 0",
+)
+_MORE_NAMES = ", ".join(name for name, _ in MORE_SUMS)
+_MORE_KNOWN = " OR ".join(f"{name} IS NOT NULL" for name, _ in MORE_SUMS)
+_MORE_FOLDED = "SELECT * FROM temp.more WHERE at < (SELECT folded_until_ms FROM fold)"
+_MORE_IN_ROLLUPS = ";\n".join(
+    (
+        *(
+            f"ALTER TABLE {table} ADD COLUMN {name} INTEGER"
+            for table in ("rollups", *(table for table, _ in WIDE))
+            for name, _ in MORE_SUMS
+        ),
+        f"CREATE TEMP TABLE more AS SELECT * FROM ({_MORE}) WHERE {_MORE_KNOWN}",
+        "INSERT INTO rollups (bucket_ms, requests, reported_requests, unpriced_requests, "
+        f"{', '.join(GROUPS)}, {_MORE_NAMES}) "
+        f"SELECT at - at % {BUCKET_MS}, 0, 0, 0, {', '.join(GROUPS)}, "
+        f"{', '.join(f'sum({name})' for name, _ in MORE_SUMS)} "
+        f"FROM temp.more WHERE 1 GROUP BY 1, 5, 6, 7, 8, 9 {on_known_group(MORE_SUMS)}",
+        named(_MORE_FOLDED),
+        *(folded(table, span, _MORE_FOLDED, MORE_SUMS) for table, span in WIDE),
+        "DROP TABLE temp.more",
+        "",
+    )
+)
+
 _APPEND_ONLY_1 = ("records", "heads", "checkpoints", "grants")
 APPEND_ONLY: tuple[str, ...] = (*_APPEND_ONLY_1, "price_versions")
 
@@ -270,6 +305,7 @@ MIGRATIONS: tuple[str, ...] = (
     _FLAGGED,
     _SERVED,
     _LONG_WRITES,
+    _MORE_IN_ROLLUPS,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -12,9 +12,11 @@ from proxy.ledger.sqlite.late_prices import moved
 # Every time zone in use starts its days and hours on a quarter hour of UTC.
 BUCKET_MS = 15 * 60 * 1000
 
+Sums = tuple[tuple[str, str], ...]  # the name of each, and its expression
 # The sums of a roll-up; null is "not known", as in the record. Each expression reads one row of
-# records, and `measures` below sums it.
-SUMS: tuple[tuple[str, str], ...] = (
+# records, and `measures` below sums it. These are the sums that roll-ups began with: migrations are
+# made of them, and stay as they are.
+FIRST_SUMS: Sums = (
     ("requests", "(kind = 'usage')"),
     ("input_tokens", "input_tokens"),
     ("cached_tokens", "cached_tokens"),
@@ -26,6 +28,11 @@ SUMS: tuple[tuple[str, str], ...] = (
     ("reported_requests", "(kind = 'usage' AND source = 'reported')"),
     ("unpriced_requests", "(kind = 'usage' AND cost_nano IS NULL)"),
 )
+MORE_SUMS: Sums = (
+    ("cache_write_long_tokens", "cache_write_long_tokens"),
+    ("searches", "searches"),
+)
+SUMS: Sums = (*FIRST_SUMS, *MORE_SUMS)
 GROUPS: tuple[str, ...] = ("key_id", "team", "model_requested", "upstream", "currency")
 
 # Roll-ups of wider spans: a range of months is summed from them, as a year has 35,000 quarter
@@ -46,12 +53,16 @@ WIDE: tuple[tuple[str, str], ...] = (
     ),
 )
 MONEY = ("cost_nano", "charge_nano")
-WIDE_SUMS: tuple[str, ...] = tuple(
-    column
-    for name, _ in SUMS
-    for column in ((f"{name}_high", f"{name}_low") if name in MONEY else (name,))
-)
 _SUM_MAX = 2**63 - 1
+
+
+def wide(sums: Sums) -> tuple[str, ...]:
+    """The columns of these sums in the tables of wide spans."""
+    return tuple(
+        column
+        for name, _ in sums
+        for column in ((f"{name}_high", f"{name}_low") if name in MONEY else (name,))
+    )
 
 
 def added(name: str) -> str:
@@ -79,7 +90,7 @@ def named(source: str) -> str:
     )
 
 
-def folded(table: str, span: str, source: str) -> str:
+def folded(table: str, span: str, source: str, of: Sums = SUMS) -> str:
     """A statement that adds the rows of `source` to a wide table.
 
     A row has `at`, the groups and the sums of a quarter hour's roll-up. Its group must have its
@@ -93,34 +104,35 @@ def folded(table: str, span: str, source: str) -> str:
     )
     sums = [
         sum
-        for name, _ in SUMS
+        for name, _ in of
         for sum in (
             [f"sum({name} / {HALF})", f"sum({name} % {HALF})"] if name in MONEY else [_summed(name)]
         )
     ]
-    return _upsert(table, span, sums, f"({source}) AS s JOIN rollup_groups AS g ON {same}")
+    return _upsert(table, span, of, sums, f"({source}) AS s JOIN rollup_groups AS g ON {same}")
 
 
-def folded_on(table: str, span: str, where: str) -> str:
+def folded_on(table: str, span: str, where: str, of: Sums = SUMS) -> str:
     """A statement that adds spans of the narrowest wide table to a wider one.
 
     `where` chooses the spans by their `at`.
     """
-    narrowest = f"(SELECT group_id, bucket_ms AS at, {', '.join(WIDE_SUMS)} FROM {WIDE[0][0]})"
+    narrowest = f"(SELECT group_id, bucket_ms AS at, {', '.join(wide(of))} FROM {WIDE[0][0]})"
     return _upsert(
         table,
         span,
-        list(map(_summed, WIDE_SUMS)),
+        of,
+        list(map(_summed, wide(of))),
         f"rollup_groups AS g CROSS JOIN {narrowest} AS s ON s.group_id = g.id AND {where}",
     )
 
 
-def _upsert(table: str, span: str, sums: Sequence[str], source: str) -> str:
+def _upsert(table: str, span: str, of: Sums, sums: Sequence[str], source: str) -> str:
     return f"""
-INSERT INTO {table} (group_id, bucket_ms, {", ".join(WIDE_SUMS)})
+INSERT INTO {table} (group_id, bucket_ms, {", ".join(wide(of))})
 SELECT g.id, {span.format(at="s.at")}, {", ".join(sums)}
 FROM {source} GROUP BY 1, 2
-ON CONFLICT (group_id, bucket_ms) DO UPDATE SET {", ".join(map(added, WIDE_SUMS))}"""
+ON CONFLICT (group_id, bucket_ms) DO UPDATE SET {", ".join(map(added, wide(of)))}"""
 
 
 _NEVER_NULL = ("key_id", "upstream")
@@ -134,23 +146,24 @@ def measures(alias: str = "") -> str:
     return ", ".join(f"sum({expression}) AS {alias}{name}" for name, expression in SUMS)
 
 
-def moved_into_rollups(where: str) -> str:
+def moved_into_rollups(where: str, of: Sums = SUMS) -> str:
     """A statement that adds to the quarter hours what late prices moved.
 
     `where` chooses the prices; see `proxy.ledger.sqlite.late_prices`.
     """
     bucket = f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"
-    rows = moved([bucket], GROUPS, SUMS, lambda name, expression: f"{expression} AS {name}", where)
-    sums = ", ".join(f"sum({name})" for name, _ in SUMS)
+    rows = moved([bucket], GROUPS, of, lambda name, expression: f"{expression} AS {name}", where)
+    sums = ", ".join(f"sum({name})" for name, _ in of)
     return f"""
-INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in SUMS)})
+INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in of)})
 SELECT bucket_ms, {", ".join(GROUPS)}, {sums} \
-FROM ({rows}) GROUP BY 1, 2, 3, 4, 5, 6 {ON_KNOWN_GROUP}"""
+FROM ({rows}) GROUP BY 1, 2, 3, 4, 5, 6 {on_known_group(of)}"""
 
 
-# How an upsert adds to the quarter hours.
-ON_KNOWN_GROUP = f"""
+def on_known_group(of: Sums = SUMS) -> str:
+    """How an upsert adds to the quarter hours."""
+    return f"""
 ON CONFLICT \
 (bucket_ms, key_id, ifnull(team, 0), ifnull(model_requested, 0), upstream, ifnull(currency, 0)) \
 DO UPDATE SET
-{", ".join(added(name) for name, _ in SUMS)}"""
+{", ".join(added(name) for name, _ in of)}"""

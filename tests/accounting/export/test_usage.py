@@ -9,8 +9,8 @@ from proxy.accounting.export.usage import COLUMNS, as_csv, totals, with_totals
 from proxy.ledger.reading import UsageRow
 
 SUMS = (
-    "requests", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens",
-    "reasoning_tokens", "cost_nano", "charge_nano", "currency", "reported_requests",
+    "requests", "input_tokens", "cached_tokens", "cache_write_tokens", "cache_write_long_tokens",
+    "output_tokens", "reasoning_tokens", "searches", "cost_nano", "charge_nano", "currency", "reported_requests",
     "unpriced_requests", "inconsistent_requests",
 )  # fmt: skip  # a table of words
 

@@ -29,7 +29,7 @@ from proxy.ledger import Batch, connect_reader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.late_prices import counted, moved
 from proxy.ledger.sqlite.schema import MIGRATIONS
-from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, SUMS, WIDE
+from proxy.ledger.sqlite.sums import BUCKET_MS, FIRST_SUMS, GROUPS, MORE_SUMS, SUMS, WIDE
 from proxy.ledger.sqlite.usage import UsageRow
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, rows
 from tests.support.effort import examples
@@ -39,8 +39,10 @@ TOKENS = (
     "input_tokens",
     "cached_tokens",
     "cache_write_tokens",
+    "cache_write_long_tokens",
     "output_tokens",
     "reasoning_tokens",
+    "searches",
 )
 SUMMED = (*TOKENS, "cost_nano", "charge_nano")
 ZONE = ZoneInfo("Asia/Kathmandu")
@@ -253,14 +255,17 @@ def agree(connection: sqlite3.Connection) -> None:
 
 def as_of_version_3(connection: sqlite3.Connection) -> None:
     """Roll-ups as a version made them that moved nothing, brought to this one."""
-    names, sums = ", ".join(GROUPS), ", ".join(f"sum({expression})" for _, expression in SUMS)
+    names, sums = ", ".join(GROUPS), ", ".join(f"sum({expression})" for _, expression in FIRST_SUMS)
+    for name, _ in MORE_SUMS:
+        connection.execute(f"ALTER TABLE rollups DROP COLUMN {name}")
     connection.execute("DELETE FROM rollups")
     connection.execute(
         f"INSERT INTO rollups SELECT started_at_ms - started_at_ms % {BUCKET_MS}, {names}, {sums} FROM records GROUP BY 1, {names}"
     )
     for table in ("rollup_groups", "fold", *(table for table, _ in WIDE)):
         connection.execute(f"DROP TABLE {table}")
-    connection.executescript(MIGRATIONS[2] + MIGRATIONS[3])  # later ones change no roll-up
+    # the others change no roll-up
+    connection.executescript(MIGRATIONS[2] + MIGRATIONS[3] + MIGRATIONS[7])
 
 
 @pytest.fixture

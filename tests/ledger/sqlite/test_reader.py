@@ -42,6 +42,8 @@ TOKENS = (
     "input_tokens",
     "cached_tokens",
     "cache_write_tokens",
+    "cache_write_long_tokens",
+    "searches",
     "output_tokens",
     "reasoning_tokens",
     "cost_nano",
@@ -143,10 +145,10 @@ def test_the_columns_are_the_promised_ones_in_their_order(ledger: Callable[..., 
     )
     assert row == {
         "team": "research", "key": "alice", "model": "deepseek-v3.2", "requests": 1, "input_tokens": 100, "cached_tokens": None,
-        "cache_write_tokens": None, "output_tokens": 20, "reasoning_tokens": None, "cost_nano": 5, "charge_nano": 6, "currency": "USD",
+        "cache_write_tokens": None, "cache_write_long_tokens": None, "output_tokens": 20, "reasoning_tokens": None, "searches": None, "cost_nano": 5, "charge_nano": 6, "currency": "USD",
         "reported_requests": 1, "unpriced_requests": 0, "inconsistent_requests": 0,
     }  # fmt: skip
-    columns = "requests input_tokens cached_tokens cache_write_tokens output_tokens reasoning_tokens cost_nano charge_nano currency reported_requests unpriced_requests inconsistent_requests"
+    columns = "requests input_tokens cached_tokens cache_write_tokens cache_write_long_tokens output_tokens reasoning_tokens searches cost_nano charge_nano currency reported_requests unpriced_requests inconsistent_requests"
     assert list(row) == ["team", "key", "model", *columns.split()]
 
 
@@ -366,7 +368,7 @@ def test_the_status_tells_how_far_the_book_is(
         "first_seq": 1,
         "last_seq": 3,
         "sealed_seq": 3,
-        "schema_version": 7,
+        "schema_version": 8,
         "writers": {"w0": 3},
     }
     assert {name: getattr(status, name) for name in known} == known

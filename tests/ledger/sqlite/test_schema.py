@@ -20,7 +20,7 @@ from proxy.ledger.sqlite.schema import (
     migrate,
     schema_version,
 )
-from proxy.ledger.sqlite.sums import BUCKET_MS
+from proxy.ledger.sqlite.sums import BUCKET_MS, FIRST_SUMS, GROUPS, MORE_SUMS, WIDE
 from proxy.ledger.sqlite.verify import verify_chain
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book, rows
 
@@ -94,12 +94,12 @@ def test_an_upsert_changes_nothing_either(booked: sqlite3.Connection) -> None:
 
 
 def test_the_schema_says_its_version(booked: sqlite3.Connection) -> None:
-    assert schema_version(booked, "x") == SCHEMA_VERSION == 7
+    assert schema_version(booked, "x") == SCHEMA_VERSION == 8
 
 
 def test_a_database_of_a_newer_version_is_refused(booked: sqlite3.Connection) -> None:
     booked.execute("PRAGMA user_version = 99")
-    with pytest.raises(LedgerError, match=r"schema version 99.*up to 7.*newer version"):
+    with pytest.raises(LedgerError, match=r"schema version 99.*up to 8.*newer version"):
         migrate(booked, "ledger.db")
 
 
@@ -122,7 +122,7 @@ def test_a_later_migration_keeps_rows_and_hashes(booked: sqlite3.Connection) -> 
     before = rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records")
     migrate(booked, "x", (*MIGRATIONS, "ALTER TABLE records ADD COLUMN region TEXT;"))
     assert rows(booked, f"SELECT {', '.join(COLUMNS)} FROM records") == before
-    assert rows(booked, "PRAGMA user_version") == [(8,)]
+    assert rows(booked, "PRAGMA user_version") == [(9,)]
     Booker(booked, KEY, lambda: START_MS).book(Batch("w0", numbered(make_record(9))))
     assert rows(booked, "SELECT count(*), count(region) FROM records") == [(4, 0)]
 
@@ -132,7 +132,7 @@ def test_a_migration_that_fails_leaves_the_version_before_it(booked: sqlite3.Con
     with pytest.raises(sqlite3.OperationalError):
         migrate(booked, "x", (*MIGRATIONS, "CREATE TABLE half (a); CREATE TABLE records (a);"))
     assert rows(booked, "SELECT * FROM sqlite_schema") == before
-    assert rows(booked, "PRAGMA user_version") == [(7,)]
+    assert rows(booked, "PRAGMA user_version") == [(8,)]
 
 
 def test_a_released_migration_is_never_edited() -> None:
@@ -141,7 +141,7 @@ def test_a_released_migration_is_never_edited() -> None:
     digests = [hashlib.sha256(script.encode()).hexdigest()[:16] for script in MIGRATIONS]
     assert digests == [
         "f13da70f6cb6fbef", "6b31257ff48e29f8", "108924cef4dd1eed", "bb619b8ecfdd9e1e",
-        "2825a72a155c0e6f", "4078a23a5bd9cc31", "e9edfaf552448331",
+        "2825a72a155c0e6f", "4078a23a5bd9cc31", "e9edfaf552448331", "d85cddf1f2bda9c6",
     ]  # fmt: skip
 
 
@@ -160,6 +160,7 @@ def fill_as_of_old(connection: sqlite3.Connection) -> None:
     """Three records as a version before the wide roll-ups booked them, with the hashes of then."""
     earlier = (*HASHED_V1, "prev_hash", "hash")
     names = ", ".join(earlier)
+    summed = ", ".join(("bucket_ms", *GROUPS, *(name for name, _ in FIRST_SUMS)))
     with sqlite3.connect(":memory:", isolation_level=None) as other:
         migrate(other, "y")
         Booker(other, KEY, lambda: START_MS).book(
@@ -167,7 +168,7 @@ def fill_as_of_old(connection: sqlite3.Connection) -> None:
         )
         for table, columns in (
             ("records", names),
-            ("rollups", "*"),
+            ("rollups", summed),
             ("heads", "*"),
             ("journal_positions", "*"),
         ):
@@ -179,7 +180,7 @@ def fill_as_of_old(connection: sqlite3.Connection) -> None:
                 stored = [
                     (seq, last, at, key, seal(KEY, seq, at, last)) for seq, _, at, key, _ in stored
                 ]
-            into = f"({names})" if table == "records" else ""
+            into = "" if columns == "*" else f"({columns})"
             connection.executemany(
                 f"INSERT INTO {table} {into} VALUES ({', '.join('?' * len(stored[0]))})", stored
             )
@@ -211,6 +212,42 @@ def test_a_ledger_of_an_earlier_schema_is_brought_to_this_one(tmp_path: Path, ve
     assert queries.price_terms("v1") == b"terms"
     connection.close()
     assert verify_chain(tmp_path / "ledger.db", KEY).problems == ()
+
+
+def test_what_records_had_before_roll_ups_did_is_summed_once(tmp_path: Path) -> None:
+    """Version 7 had the columns in its records alone; most of these lie in wide spans already."""
+    connection = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    migrate(connection, "x")
+    book = Booker(connection, KEY, lambda: START_MS + 90 * 86_400_000)
+    book.book(
+        Batch(
+            "w0",
+            numbered(
+                *(
+                    make_record(
+                        n,
+                        started_at_ms=START_MS + n * 9 * 86_400_000,
+                        cache_write_long_tokens=10**n,
+                        searches=None if n == 2 else n,
+                    )
+                    for n in range(4)
+                )
+            ),
+        )
+    )
+    queries = connect_reader("sqlite:ledger.db", tmp_path)
+    now = queries.usage(["day"], None, None, UTC), queries.usage([], None, None, UTC)
+    assert [row["searches"] for row in now[0]] == [0, 1, None, 3]
+    assert [row["cache_write_long_tokens"] for row in now[1]] == [1111]
+    for table in ("rollups", *(table for table, _ in WIDE)):
+        for name, _ in MORE_SUMS:
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+    connection.execute("PRAGMA user_version = 7")
+    [before] = queries.usage([], None, None, UTC)
+    assert (before["searches"], before["requests"]) == (None, 4), "read before it is brought here"
+    migrate(connection, "x")
+    assert (queries.usage(["day"], None, None, UTC), queries.usage([], None, None, UTC)) == now
+    connection.close()
 
 
 def test_buckets_are_quarter_hours() -> None:
