@@ -18,11 +18,13 @@ import msgspec
 
 from proxy.config.instants import DAY, INSTANT, day, instant
 from proxy.config.zones import suggested
+from proxy.core.dialects.inside import VALUES
 from proxy.core.dialects.registry import BY_ENDPOINT
 from proxy.core.limits.language import parse
 from proxy.core.spelling import nearest
 from proxy.core.steering import STEERING_FIELDS, steering_field
 
+_SLIP = 0.8  # as alike as a name and its misspelling
 SECONDS = {
     "ms": Decimal("0.001"),
     "s": Decimal(1),
@@ -238,9 +240,16 @@ def header_name(text: str) -> str:
 
 
 def steering(text: str) -> str:
-    """A member of a request's body that chooses behind our back, to be let through all the same."""
-    if not steering_field(text) and text != "extra_body":
+    """A member of a request's body that chooses behind our back, to be let through all the same.
+
+    Any object can hold a model of its own and be refused for it: tools, a template, `moderation`.
+    """
+    if steering_field(text) or text in ("extra_body", "prompt"):
+        return text
+    near = nearest(text, STEERING_FIELDS, _SLIP)
+    if near is None and text in VALUES:
         near = nearest(text, STEERING_FIELDS)
+    if near is not None:
         raise ValueError(
             "expected a field that is refused else; this one passes unnamed, and the nearest that"
             f" does not is {near}"

@@ -6,6 +6,6 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word most like `word`; None if there is none at all."""
-    return next(iter(difflib.get_close_matches(word, list(known), 1, 0)), None)
+def nearest(word: str, known: Iterable[str], alike: float = 0) -> str | None:
+    """The known word most like `word`; None if there is none, or none that is so much `alike`."""
+    return next(iter(difflib.get_close_matches(word, list(known), 1, alike)), None)

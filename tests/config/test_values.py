@@ -63,6 +63,8 @@ ACCEPTED: list[tuple[str, str, object]] = [
     ("end_user_source", "body:metadata.user_id", "body:metadata.user_id"),
     ("steering_field", "models", "models"),
     ("steering_field", "providerOptions", "providerOptions"),
+    # refused where they hold a model, or for what they stand for
+    *[("steering_field", name, name) for name in ("tools", "prompt", "moderation", "extra_body")],
     ("tag_source", "body:metadata", "body:metadata"),
     ("ledger_url", "sqlite:ledger.db", "sqlite:ledger.db"),
     ("quota_url", "memory:", "memory:"),
