@@ -47,7 +47,13 @@ def as_chat(body: bytes) -> bytes:
         "messages": messages,
         "max_completion_tokens": asked.max_tokens,
         "tools": [
-            {"type": "function", "function": {"name": tool.get("name"), "parameters": {}}}
+            {
+                "type": "function",
+                "function": {
+                    "name": tool.get("name"),
+                    "parameters": tool.get("input_schema") or {},
+                },
+            }
             for tool in asked.tools
             if tool.get("type") in (None, "custom")
         ],

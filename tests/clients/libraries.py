@@ -27,7 +27,17 @@ ASKS = {
     "langchain-openai": False, "litellm": False, "llm": True, "pydantic-ai": True, "openai-agents": False, "instructor": False,
     "ai-sdk-openai-compatible": False, "ai-sdk-openai": True, "langchain-js": True,
 }  # fmt: skip
+# The other APIs, by who asks for them here.
+WIRES = {
+    "responses": ("ai-sdk-openai", "pydantic-ai", "openai-agents", "langchain-openai"),
+    "messages": ("anthropic-sdk", "ai-sdk-anthropic", "pydantic-ai"),
+}
+# To import these three takes as long as all others together, so `make test` leaves them to the
+# campaign.
+SLOW = ("langchain-openai", "litellm", "llm")
 IN_NODE = {
+    "anthropic-sdk": "@anthropic-ai/sdk",
+    "ai-sdk-anthropic": "@ai-sdk/anthropic",
     "ai-sdk-openai-compatible": "@ai-sdk/openai-compatible",
     "ai-sdk-openai": "@ai-sdk/openai",
     "langchain-js": "@langchain/openai",
@@ -44,19 +54,25 @@ class Told(msgspec.Struct):
     results: list[Yielded]
 
 
-def command(library: str) -> list[str | Path]:
+def command(library: str, wire: str) -> list[str | Path]:
     """How to start its driver; skips the test where its environment is not installed, unless
     REQUIRE says that it must be."""
     if library in IN_NODE:
         installed, words = (
             NODE_DIR / "node_modules" / IN_NODE[library],
-            [NODE, NODE_DIR / "frameworks.mjs", library],
+            [NODE, NODE_DIR / "frameworks.mjs", library, wire],
         )
     else:
         python = Path(sys.prefix) / "clients" / library / "bin" / "python"
         installed, words = (
             python.parent.parent / ".installed",
-            [python, "-W", "ignore", HERE / "frameworks" / f"drive_{library.replace('-', '_')}.py"],
+            [
+                python,
+                "-W",
+                "ignore",
+                HERE / "frameworks" / f"drive_{library.replace('-', '_')}.py",
+                wire,
+            ],
         )
     if not installed.exists():
         say = f"{library} is not installed: `make test` does it where the package registries can be reached"
@@ -69,10 +85,15 @@ def command(library: str) -> list[str | Path]:
 
 
 async def run(
-    directory: Path, library: str, targets: Sequence[Target], models: Sequence[str]
+    directory: Path,
+    library: str,
+    targets: Sequence[Target],
+    models: Sequence[str],
+    *,
+    wire: str = "chat",
 ) -> list[Yielded]:
     """What the library yields from each target, one after the other."""
-    words = command(library)
+    words = command(library, wire)
     job = msgspec.json.encode({"targets": targets, "models": models}) + b"\n"
     # Its own home, and nothing of ours on its path: what is installed here must not change what it
     # does.

@@ -13,7 +13,7 @@ from proxy.core.dialects.openai_chat.call import read_call
 from proxy.core.dialects.openai_chat.injection import splice
 from proxy.scripted_upstream import expected
 from tests.clients.accounting import booked, due
-from tests.clients.libraries import ASKS, run
+from tests.clients.libraries import ASKS, SLOW, run
 from tests.support.raw import Visit, raw_upstream
 from tests.support.running import KEY, config, running
 
@@ -21,11 +21,6 @@ from tests.support.running import KEY, config, running
 # last chunk, on every chunk, in `x_groq`, never.
 MODELS = ("gpt-4o", "deepseek-chat", "gemini-2.5-pro", "llama-3.3-70b-instruct", "demo-silent")
 CHAT = "/v1/chat/completions"
-SLOW = (
-    "langchain-openai",
-    "litellm",
-    "llm",
-)  # to import: these three take as long as all others together, so `make test` leaves them to the campaign
 DOC = Path(__file__).parents[2] / "docs" / "clients.md"
 
 
@@ -96,6 +91,7 @@ async def test_a_library_notices_nothing_and_each_request_is_booked(
                 "inject": await inject.records(len(visits["inject"])),
             }
 
+    assert "raised" not in json.dumps(direct)
     assert scrubbed(observed) == scrubbed(direct)
     assert scrubbed(injected) == scrubbed(direct)
     streams = 0

@@ -3,19 +3,15 @@ stated."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from proxy.scripted_upstream import expected, serving
+from proxy.scripted_upstream import expected
 from tests.clients.cases import Case
 from tests.clients.deployment import Deployment
-from tests.clients.drivers import CLIENTS, NODE, NODE_DIR, Both, need_node
-from tests.support.running import KEY, config, running
-from tests.support.waiting import guard
+from tests.clients.drivers import CLIENTS, Both
 
 TOOL = {"type": "function", "name": "get_weather", "description": "The weather", "strict": False,
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}  # fmt: skip
@@ -72,23 +68,3 @@ def test_nothing_changes_but_the_base_url(
             assert other.parsed == answer.body, one.name
             assert str(row["upstream_request_id"]).startswith("resp_")
             assert str(row["upstream_request_id"]).encode() in answer.body
-
-
-async def test_the_ai_sdk_as_it_asks_by_default_notices_nothing(tmp_path: Path) -> None:
-    need_node(NODE_DIR / "node_modules" / "@ai-sdk" / "openai")
-    async with serving() as upstream, running(tmp_path, config(upstream.base_url)) as proxy:
-        told = []
-        for url, key in ((upstream.base_url, "sk-direct"), (proxy.base_url, KEY)):
-            async with guard():
-                process = await asyncio.create_subprocess_exec(
-                    NODE, NODE_DIR / "responses.mjs", url, key, stdout=asyncio.subprocess.PIPE
-                )
-                out, _ = await process.communicate()
-            told.append(json.loads(out))
-        rows = await proxy.records(3)
-    assert told[0] == told[1]
-    [[_, whole], [answer, turn, steps]] = told[1]
-    assert "sunny, 21 degrees" in answer and steps == 2
-    booked = [[row["input_tokens"], row["output_tokens"]] for row in rows]
-    assert booked[0] == whole and [sum(side) for side in zip(*booked[1:], strict=True)] == turn
-    assert {row["source"] for row in rows} == {"reported"}

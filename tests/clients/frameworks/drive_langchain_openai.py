@@ -1,8 +1,8 @@
-"""langchain-openai: ChatOpenAI."""
+"""langchain-openai: ChatOpenAI, over chats and with `use_responses_api`."""
 
 from __future__ import annotations
 
-from driving import QUESTION, WEATHER, drive, get_weather
+from driving import QUESTION, WEATHER, drive, get_weather, wire
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
@@ -11,7 +11,13 @@ WEATHER_TOOL = tool(get_weather)
 
 
 def chat(base_url: str, key: str, model: str) -> ChatOpenAI:
-    return ChatOpenAI(base_url=base_url, api_key=key, model=model, max_retries=0)
+    return ChatOpenAI(
+        base_url=base_url,
+        api_key=key,
+        model=model,
+        max_retries=0,
+        use_responses_api=wire() == "responses",
+    )
 
 
 def plain(message) -> object:

@@ -1,13 +1,21 @@
-"""openai-agents over chat completions: OpenAIChatCompletionsModel."""
+"""openai-agents over chat completions, or over responses as it is by default."""
 
 from __future__ import annotations
 
 import asyncio
 
 import driving  # sets the environment that the library reads
-from agents import Agent, OpenAIChatCompletionsModel, Runner, function_tool, set_tracing_disabled
+from agents import (
+    Agent,
+    OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
+    Runner,
+    function_tool,
+    set_tracing_disabled,
+)
 from openai import AsyncOpenAI
 
+MODELS = {"chat": OpenAIChatCompletionsModel, "responses": OpenAIResponsesModel}
 WEATHER_TOOL = function_tool(driving.get_weather)
 
 
@@ -16,7 +24,7 @@ async def run(target: tuple[str, ...], text: str, tools: list[object], *, stream
     async with AsyncOpenAI(base_url=base_url, api_key=key, max_retries=0) as client:
         agent = Agent(
             name="teller",
-            model=OpenAIChatCompletionsModel(model=model, openai_client=client),
+            model=MODELS[driving.wire()](model=model, openai_client=client),
             tools=tools,
         )
         if not stream:

@@ -1,20 +1,30 @@
-"""pydantic-ai: an agent over OpenAIChatModel."""
+"""pydantic-ai: an agent over OpenAIChatModel, OpenAIResponsesModel or AnthropicModel."""
 
 from __future__ import annotations
 
 import asyncio
 
-from driving import QUESTION, WEATHER, drive, get_weather
+from anthropic import AsyncAnthropic
+from driving import QUESTION, WEATHER, drive, get_weather, wire
+from openai import AsyncOpenAI
 from pydantic_ai import Agent
-from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.models.anthropic import AnthropicModel
+from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
+
+OPENAI = {"chat": OpenAIChatModel, "responses": OpenAIResponsesModel}
 
 
 def agent(base_url: str, key: str, model: str, *tools: object) -> Agent:
-    return Agent(
-        OpenAIChatModel(model, provider=OpenAIProvider(base_url=base_url, api_key=key)),
-        tools=list(tools),
-    )
+    if wire() in OPENAI:
+        client = AsyncOpenAI(base_url=base_url, api_key=key, max_retries=0)
+        made = OPENAI[wire()](model, provider=OpenAIProvider(openai_client=client))
+    else:
+        root = base_url.removesuffix("/v1")
+        client = AsyncAnthropic(base_url=root, api_key=key, max_retries=0)
+        made = AnthropicModel(model, provider=AnthropicProvider(anthropic_client=client))
+    return Agent(made, tools=list(tools))
 
 
 def spent(run) -> list[object]:

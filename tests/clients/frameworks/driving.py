@@ -2,7 +2,8 @@
 the proxy's package: so this file imports the standard library alone.
 
 A line of stdin is {"targets": [[base_url, key], …], "models": […]}; the line of stdout that answers
-it holds for each target what each scenario yielded.
+it holds for each target what each scenario yielded, or `raised` and what its user is told. The word
+on the command line is the API to use: chat, responses or messages.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ os.environ |= {
 Scenarios = dict[str, Callable[[str, str, str], object]]
 
 
+def wire() -> str:
+    """The API to use."""
+    return sys.argv[1]
+
+
 def get_weather(city: str) -> str:
     """The weather of a city."""
     return f"{city}: {REPORT}"
@@ -44,7 +50,15 @@ def drive(library: str, scenarios: Scenarios) -> None:
             seen = {}
             for name, scenario in scenarios.items():
                 for model in job["models"] if name.endswith("of each") else job["models"][:1]:
-                    seen[f"{name}: {model}"] = scenario(base_url, key, model)
+                    seen[f"{name}: {model}"] = told(scenario, base_url, key, model)
             results.append(seen)
         out.write(json.dumps({"library": library, "results": results}) + "\n")
         out.flush()
+
+
+def told(scenario: Callable[[str, str, str], object], *asked: str) -> object:
+    """What it yields, or raises."""
+    try:
+        return scenario(*asked)
+    except Exception as error:
+        return {"raised": [type(error).__name__, str(error)]}

@@ -1,5 +1,7 @@
-// Libraries built on OpenAI's API, driven like the Python ones (tests/clients/frameworks/driving.py): node frameworks.mjs LIBRARY, jobs on stdin, what was yielded on stdout.
+// Libraries of Node, driven like the Python ones (tests/clients/frameworks/driving.py): node frameworks.mjs LIBRARY WIRE, jobs on stdin, what was yielded on stdout.
 import { createInterface } from "node:readline";
+import { createAnthropic } from "@ai-sdk/anthropic";
+import Anthropic from "@anthropic-ai/sdk";
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { HumanMessage, ToolMessage } from "@langchain/core/messages";
@@ -68,20 +70,65 @@ const langchain = {
   },
 };
 
-const libraries = {
-  "ai-sdk-openai-compatible": aiSDK((baseURL, apiKey, model) => createOpenAICompatible({ name: "proxy", baseURL, apiKey })(model)),
-  "ai-sdk-openai": aiSDK((baseURL, apiKey, model) => createOpenAI({ baseURL, apiKey }).chat(model)),
-  "langchain-js": langchain,
+// Anthropic's SDK: whole, as events, and as the message that it assembles of them.
+
+const WEATHER_TOOL = { name: "get_weather", description: described.description, input_schema: { type: "object", properties: { city: { type: "string" } }, required: ["city"] } };
+const anthropic = (baseURL, apiKey) => new Anthropic({ baseURL: baseURL.replace(/\/v1$/, ""), apiKey, maxRetries: 0 }).messages;
+const said = (model, content, more) => ({ model, max_tokens: 500, messages: [{ role: "user", content }], ...more });
+const withAnswers = (asked, called) => {
+  const results = called.content.filter(({ type }) => type === "tool_use").map(({ id, input }) => ({ type: "tool_result", tool_use_id: id, content: report(input) }));
+  return { ...asked, messages: [...asked.messages, { role: "assistant", content: called.content }, { role: "user", content: results }] };
 };
 
-const library = process.argv[2];
+async function assembled(messages, asked) {
+  const stream = messages.stream(asked);
+  const events = [];
+  for await (const event of stream) events.push(plain(event));
+  return [events, plain(await stream.finalMessage())];
+}
+
+const anthropicSDK = {
+  whole: async (url, key, model) => plain(await anthropic(url, key).create(said(model, QUESTION))),
+  "streamed of each": (url, key, model) => assembled(anthropic(url, key), said(model, QUESTION)),
+  tools: async (url, key, model) => {
+    const asked = said(model, WEATHER, { tools: [WEATHER_TOOL] });
+    const called = await anthropic(url, key).create(asked);
+    return plain([called, await anthropic(url, key).create(withAnswers(asked, called))]);
+  },
+  "tools, streamed": async (url, key, model) => {
+    const asked = said(model, WEATHER, { tools: [WEATHER_TOOL] });
+    const [events, called] = await assembled(anthropic(url, key), asked);
+    return [events, called, await assembled(anthropic(url, key), withAnswers(asked, called))];
+  },
+};
+
+const libraries = {
+  "ai-sdk-openai-compatible chat": aiSDK((baseURL, apiKey, model) => createOpenAICompatible({ name: "proxy", baseURL, apiKey })(model)),
+  "ai-sdk-openai chat": aiSDK((baseURL, apiKey, model) => createOpenAI({ baseURL, apiKey }).chat(model)),
+  "ai-sdk-openai responses": aiSDK((baseURL, apiKey, model) => createOpenAI({ baseURL, apiKey })(model)),
+  "ai-sdk-anthropic messages": aiSDK((baseURL, apiKey, model) => createAnthropic({ baseURL, apiKey })(model)),
+  "anthropic-sdk messages": anthropicSDK,
+  "langchain-js chat": langchain,
+};
+
+async function told(call) {
+  try {
+    return await call();
+  } catch (error) {
+    return { raised: [error.name, error.message] };
+  }
+}
+
+const [library, wire] = process.argv.slice(2);
 for await (const line of createInterface({ input: process.stdin })) {
   const { targets, models } = JSON.parse(line);
   const results = [];
   for (const [baseURL, key] of targets) {
     const seen = {};
-    for (const [name, scenario] of Object.entries(libraries[library])) {
-      for (const model of name.endsWith("of each") ? models : models.slice(0, 1)) seen[`${name}: ${model}`] = await scenario(baseURL, key, model);
+    for (const [name, scenario] of Object.entries(libraries[`${library} ${wire}`])) {
+      for (const model of name.endsWith("of each") ? models : models.slice(0, 1)) {
+        seen[`${name}: ${model}`] = await told(() => scenario(baseURL, key, model));
+      }
     }
     results.push(seen);
   }
