@@ -91,9 +91,6 @@ TOKENS = Row("Tokens", (
         Query(f"sum by (model) (rate(tollkeeper_cache_write_input_tokens_total{{{WHO}}}[$__rate_interval]))", "{{model}}"),
         Query(f"sum by (model) (rate(tollkeeper_cache_write_long_input_tokens_total{{{WHO}}}[$__rate_interval]))", "{{model}}, for an hour"),
     ), width=8),
-    Panel("Searches", "Searches a second that vendors made and bill beside the tokens.", "short", (
-        Query(f"sum by (model) (rate(tollkeeper_searches_total{{{WHO}}}[$__rate_interval]))", "{{model}}"),
-    ), width=8),
 ))  # fmt: skip
 
 TRUST = Row("How sure it is", (
