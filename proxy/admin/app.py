@@ -39,6 +39,8 @@ class AdminRequest(msgspec.Struct, frozen=True):
     asker: Asker
     query: Mapping[str, str]
     body: bytes
+    path: Mapping[str, str] = {}  # what stands in the places of the route's path
+    origin: str = "socket"  # from where: the control socket, or an address
 
     def read(self, type: type[_Body]) -> _Body:
         """The body as that type; an empty one is `{}`. Raises ProxyError 400 with the reason."""
@@ -158,7 +160,9 @@ def _handler(
                 "request_timeout",
                 f"The body was not complete within {body_s:g} s.",
             ) from error
-        ask = AdminRequest(asker, request.query, body)
+        ask = AdminRequest(
+            asker, request.query, body, request.match_info, request.remote or "socket"
+        )
         return web.Response(
             body=msgspec.json.encode(await route.answer(ask)), content_type="application/json"
         )

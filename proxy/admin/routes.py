@@ -8,17 +8,27 @@ from proxy.admin.app import AdminEndpoint
 from proxy.admin.limits import credit_route, limits_route
 from proxy.admin.prices import rerate_route
 from proxy.admin.process import process_route
+from proxy.admin.tenants import Changing, audit_route, tenant_routes
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 
 
 def admin_routes(
-    services: Services, snapshot: Callable[[], Snapshot], why_not_ready: Callable[[], str | None]
+    services: Services,
+    snapshot: Callable[[], Snapshot],
+    why_not_ready: Callable[[], str | None],
+    change: Changing,
 ) -> Sequence[AdminEndpoint]:
-    """All routes. `snapshot` is the config in effect, `why_not_ready` what /readyz says."""
+    """All routes.
+
+    snapshot · the config in effect    why_not_ready · what /readyz says
+    change · carries out an order on keys and teams
+    """
     return (
         process_route(services, snapshot, why_not_ready),
         rerate_route(services, snapshot),
         limits_route(services, snapshot),
         credit_route(services, snapshot),
+        *tenant_routes(services, change),
+        audit_route(services),
     )

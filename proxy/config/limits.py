@@ -5,9 +5,10 @@ A reload makes new rules; the counts go on by identity.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
-from proxy.config.settings import LimitSettings, Settings
+from proxy.config.settings import KeySettings, LimitSettings, Settings, TeamSettings
 from proxy.core.limits.language import parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of, scope_name, share_ppm
 from proxy.core.limits.rules import Limits, Rules
@@ -21,29 +22,36 @@ def rules_of(settings: Settings) -> Rules:
             name: _compiled(upstream.limits, Scope.UPSTREAM, name)
             for name, upstream in settings.upstreams.items()
         },
-        teams={name: _of_team(settings, name) for name in settings.teams},
-        keys={name: _of_key(settings, name) for name in settings.keys},
-        of_stranger=lambda key_id: _of_key(settings, key_id),
+        teams={name: limits_of_team(settings, name) for name in settings.teams},
+        keys={name: limits_of_key(settings, name) for name in settings.keys},
+        of_stranger=lambda key_id: limits_of_key(settings, key_id),
     )
 
 
-def _of_team(settings: Settings, name: str) -> Limits:
-    limits = settings.teams[name].limits
+def limits_of_team(settings: Settings, name: str) -> Limits:
+    """The limits of one team: its own or the defaults, and those that it adds."""
+    team = settings.teams.get(name)
+    return _own(team, settings.defaults.team.limits, Scope.TEAM, name)
+
+
+def limits_of_key(settings: Settings, name: str) -> Limits:
+    """The limits of one key, which no config need name."""
+    return _own(settings.keys.get(name), settings.defaults.key.limits, Scope.KEY, name)
+
+
+def _own(
+    said: TeamSettings | KeySettings | None,
+    defaults: Sequence[LimitSettings],
+    scope: Scope,
+    name: str,
+) -> Limits:
+    replaces = None if said is None else said.limits
+    added = () if said is None else said.limits_add
     return (
-        _compiled(settings.defaults.team.limits, Scope.TEAM, name, shared=True)
-        if limits is None
-        else _compiled(limits, Scope.TEAM, name)
-    )
-
-
-def _of_key(settings: Settings, name: str) -> Limits:
-    key = settings.keys.get(name)
-    limits = None if key is None else key.limits
-    return (
-        _compiled(settings.defaults.key.limits, Scope.KEY, name, shared=True)
-        if limits is None
-        else _compiled(limits, Scope.KEY, name)
-    )
+        _compiled(defaults, scope, name, shared=True)
+        if replaces is None
+        else _compiled(replaces, scope, name)
+    ) + _compiled(added, scope, name)
 
 
 def _compiled(
@@ -99,6 +107,27 @@ def check(settings: Settings, problem: Callable[[str, str], None]) -> None:
                     path, f"goes by the same count as {first_at[made.id]} ({made.id}); {remedy}"
                 )
             first_at.setdefault(made.id, path)
+    _check_added(settings, problem)
+
+
+def _check_added(settings: Settings, problem: Callable[[str, str], None]) -> None:
+    """Tells of limits that are added to defaults with whose counts theirs would be one."""
+    for block, scope, named, defaults in (
+        ("teams", Scope.TEAM, settings.teams.items(), settings.defaults.team.limits),
+        ("keys", Scope.KEY, settings.keys.items(), settings.defaults.key.limits),
+    ):
+        for name, said in named:
+            if said.limits is not None or not said.limits_add:
+                continue
+            with contextlib.suppress(ValueError):  # what has no meaning was told above
+                taken = {limit.id for limit in _compiled(defaults, scope, name, shared=True)}
+                for index, limit in enumerate(_compiled(said.limits_add, scope, name)):
+                    if limit.id in taken:
+                        problem(
+                            f"{block}.{name}.limits_add[{index}]",
+                            f"goes by the same count as one of defaults ({limit.id});"
+                            " give it a name, or write all of the limits under `limits`",
+                        )
 
 
 def _places(settings: Settings) -> Iterator[tuple[str, Sequence[LimitSettings], Scope, str, bool]]:
@@ -111,19 +140,11 @@ def _places(settings: Settings) -> Iterator[tuple[str, Sequence[LimitSettings], 
         yield f"upstreams.{name}.limits", upstream.limits, Scope.UPSTREAM, name, False
     yield "defaults.team.limits", settings.defaults.team.limits, Scope.TEAM, "*", True
     yield "defaults.key.limits", settings.defaults.key.limits, Scope.KEY, "*", True
-    for name, team in settings.teams.items():
-        yield (
-            f"teams.{name}.limits",
-            team.limits if team.limits is not None else (),
-            Scope.TEAM,
-            name,
-            False,
-        )
-    for name, key in settings.keys.items():
-        yield (
-            f"keys.{name}.limits",
-            key.limits if key.limits is not None else (),
-            Scope.KEY,
-            name,
-            False,
-        )
+    for block, scope, named in (
+        ("teams", Scope.TEAM, settings.teams.items()),
+        ("keys", Scope.KEY, settings.keys.items()),
+    ):
+        for name, said in named:
+            path = f"{block}.{name}"
+            yield f"{path}.limits", said.limits or (), scope, name, False
+            yield f"{path}.limits_add", said.limits_add, scope, name, False

@@ -368,9 +368,7 @@ def _upstream(snapshot: Snapshot, tenant: Tenant, call: Call, target: str) -> Up
     if upstream is None:
         raise snapshot.no_route(call.model)
     if not tenant.allows(call.model):
-        message = (
-            f"This key may not call {call.model[:100]!r}; it may call: {', '.join(tenant.models)}."
-        )
+        message = f"This key may not call {call.model[:100]!r}; it may call: {tenant.may_call}."
         raise ProxyError(403, "invalid_request_error", "model_not_allowed", message, param="model")
     snapshot.check_served(upstream, call.endpoint)
     forbid_fields(call.steering, upstream.settings.allow_fields)

@@ -28,7 +28,7 @@ from proxy.dataplane.request_body import BodyMemory, encoding_of
 from proxy.dataplane.request_log import refusal_line
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
-from proxy.tenants.ring import Tenant
+from proxy.tenants.ring import KeyRefused, Tenant
 
 ID_BYTES = 10  # of randomness in a UUIDv7
 IDS_AT_ONCE = 256
@@ -127,8 +127,15 @@ class Gateway:
 
     def _authenticate(self, request: Request, caller: Caller) -> Tenant:
         now_ms = self._services.now_ms()
-        tenant = self._services.keys.authenticate(request.headers, now_ms, caller.snapshot.forwards)
-        caller.identified(tenant, uuid7(now_ms, self._noise.take()), now_ms)
+        id = uuid7(now_ms, self._noise.take())
+        try:
+            tenant = self._services.keys.authenticate(
+                request.headers, now_ms, caller.snapshot.forwards
+            )
+        except KeyRefused as refused:
+            caller.identified(refused.tenant, id, now_ms)
+            raise
+        caller.identified(tenant, id, now_ms)
         return tenant
 
     def _admit(self, request: Request, caller: Caller) -> Tenant:

@@ -37,7 +37,7 @@ class PassedPath(msgspec.Struct, frozen=True):
         named = tenant.key_id in entry.keys or (
             tenant.team is not None and tenant.team in entry.teams
         )
-        if named or not (entry.keys or entry.teams or tenant.models):
+        if named or not (entry.keys or entry.teams or tenant.restricted):
             return
         if not (entry.keys or entry.teams) and tenant.allows(self.name):
             return

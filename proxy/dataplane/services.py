@@ -23,6 +23,7 @@ from proxy.journal import Journal
 from proxy.ledger import Ledger, Reader
 from proxy.metrics.collector import Metrics
 from proxy.quota import Quota
+from proxy.tenants.directory import Directory
 from proxy.tenants.ring import KeyRing
 
 PLACES_SHARE = 4  # of the places of a kind, one key takes at most one part in so many
@@ -55,7 +56,7 @@ class Services:
         recorder: Recorder,
         counter: TokenCounter,
         quota: Quota,
-        keys: KeyRing,
+        directory: Directory,
         pools: Pools,
         served: ServedModels,
         metrics: Metrics,
@@ -72,7 +73,8 @@ class Services:
         self.counter = counter
         self.quota = quota
         self.pools = pools
-        self.keys = keys
+        self.directory = directory
+        self.keys = KeyRing(directory)
         self.served = served
         self.owners = Owners()  # of what requests have made at vendors
         self.metrics = metrics
@@ -97,10 +99,15 @@ class Services:
         """No new exchange is taken: the process stops."""
         self.draining = True
 
-    def use(self, keys: KeyRing, served: ServedModels) -> None:
+    def use(self, directory: Directory, keys: KeyRing, served: ServedModels) -> None:
         """What a reload replaces: who may call, and what is known of priced models."""
-        self.keys = keys
+        self.admit(directory, keys)
         self.served = served
+
+    def admit(self, directory: Directory, keys: KeyRing) -> None:
+        """Who may call from now on."""
+        self.directory = directory
+        self.keys = keys
 
     def know(self, served: ServedModels, owners: Owners) -> None:
         """What the ledger told at the start: models in use, and whose the vendors' objects are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -14,6 +15,7 @@ from proxy.config.settings.upstreams import APIS
 from proxy.core.dialects.registry import api_of
 from proxy.core.errors import ProxyError
 from proxy.core.limits.refusals import RateLimitFields
+from proxy.core.limits.rules import Rules
 from proxy.core.model_names import match, model_not_found
 from proxy.core.tokens.images import IMAGE_RULES, ImageRule, Patches, Tiles
 from proxy.dataplane.attribution import Attribution
@@ -53,6 +55,12 @@ class Snapshot:
         self.forwards = any(upstream.auth == "forward" for upstream in settings.upstreams.values())
         self._routes = tuple((route.model, route.upstream) for route in settings.routes)
         self._routed: dict[str, Upstream] = {}
+
+    def with_tenants(self, settings: Settings, rules: Rules | None = None) -> Snapshot:
+        """The same with other keys and teams in its settings, and with the limits of all."""
+        new = copy.copy(self)
+        new.settings, new.rules = settings, rules_of(settings) if rules is None else rules
+        return new
 
     def upstream_for(self, model: str) -> Upstream | None:
         """The upstream of the first route that matches, or None."""

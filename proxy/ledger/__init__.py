@@ -16,6 +16,7 @@ import msgspec
 
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
+from proxy.core.managed import Managed, TenantChange
 from proxy.core.usage import UsageRecord
 from proxy.ledger.reading import Reader as Reader
 from proxy.system.backends import backend
@@ -100,6 +101,14 @@ class Ledger(Protocol):
 
     async def credits(self) -> list[Credit]:
         """Every credit, in the order of booking."""
+        ...
+
+    async def change(self, what: TenantChange) -> None:
+        """Write keys and teams with the audit of it, durably. Raises LedgerUnavailable."""
+        ...
+
+    async def tenants(self) -> list[Managed]:
+        """Every key and team in the database, by kind and name."""
         ...
 
     async def stored(self, ids: Sequence[str]) -> dict[str, UsageRecord]:

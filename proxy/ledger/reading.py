@@ -12,6 +12,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
+from proxy.core.managed import Audit, Managed
 from proxy.core.records.canonical import Value
 from proxy.core.usage import UsageRecord
 
@@ -84,6 +85,13 @@ class Status(msgspec.Struct, frozen=True):
     last_booked_at_ms: int | None
     sealed_seq: int | None
     writers: dict[str, int]
+
+
+class AuditEntry(msgspec.Struct, frozen=True, gc=False):
+    """A deed and its place in the audit."""
+
+    seq: int
+    deed: Audit
 
 
 class Recent(msgspec.Struct, frozen=True, gc=False):
@@ -216,6 +224,22 @@ class Reader(Protocol):
 
         The oldest first, of at most the latest `records_max` records.
         """
+        ...
+
+    def tenants(self) -> list[Managed]:
+        """Every key and team in the database, by kind and name."""
+        ...
+
+    def audit(self, after: int, most: int) -> list[AuditEntry]:
+        """At most so many entries of the audit behind that seq, oldest first."""
+        ...
+
+    def audit_problems(self, key: bytes | None) -> list[str]:
+        """What is wrong with the audit's chain and, where the key made them, with its seals."""
+        ...
+
+    def last_used_ms(self) -> dict[str, int]:
+        """About when each key was used last, by its id: the start of a quarter hour."""
         ...
 
     def price_terms(self, version: str) -> bytes | None:

@@ -32,10 +32,11 @@ from proxy.quota.watch import tell_limits
 from proxy.server.failpoints import Failpoints
 from proxy.server.listening import Addresses, Front, open_data, open_side
 from proxy.server.readiness import Readiness
-from proxy.server.reload import Reloads, describe
+from proxy.server.reload import Reloads, describe, tell_faults
 from proxy.server.startup import StartError, compiled, count_what_was_used, opened
 from proxy.server.stop import Stop
 from proxy.server.tasks import Tasks
+from proxy.server.tenancy import Tenancy
 
 LOG = logging.getLogger("tollkeeper.server")
 
@@ -125,17 +126,21 @@ class Server:
                 vocabularies=Vocabularies() if vocabularies is None else vocabularies,
                 clock=clock,
             )
+            snapshot = snapshot.with_tenants(services.directory.settings)
             close.push_async_callback(tasks.cancel)
             tasks.spawn(services.journal.run(), "journal")
             tasks.spawn(services.recorder.run(), "recorder")
             tasks.spawn(services.counter.run(), "counter")
             await count_what_was_used(services, snapshot, tasks)
             describe(services, snapshot.settings)
+            tell_faults(services.directory)
             readiness = Readiness(services.journal)
             health = Health(readiness.code)
             gateway = Gateway(services, snapshot, health)
+            turn = asyncio.Lock()
+            tenancy = Tenancy(services, gateway, turn)
             metrics, metrics_address, admin = await open_side(
-                gateway, services, health, readiness, close
+                gateway, services, health, readiness, tenancy.change, close
             )
             listener = Listener(gateway, snapshot.settings.timeouts)
             tasks.spawn(_watch(services, listener, readiness, clock), "watch")
@@ -143,7 +148,7 @@ class Server:
             acceptor, (data, *more) = await open_data(snapshot.settings, listener, close)
             addresses = Addresses(data, metrics_address, admin, tuple(more))
             front = Front(gateway, listener, acceptor, metrics, addresses)
-            reloads = Reloads(reload, loaded, services, gateway, acceptor)
+            reloads = Reloads(reload, loaded, services, gateway, acceptor, turn)
             readiness.serve()
             gc.collect()
             gc.freeze()

@@ -13,6 +13,7 @@ import msgspec
 
 from proxy.admin.app import AdminPlane
 from proxy.admin.routes import admin_routes
+from proxy.admin.tenants import Changing
 from proxy.config.settings import Settings, addresses_of, host_port
 from proxy.core.http.health import Health
 from proxy.dataplane.gateway import Gateway
@@ -50,6 +51,7 @@ async def open_side(
     services: Services,
     health: Health,
     readiness: Readiness,
+    change: Changing,
     close: contextlib.AsyncExitStack,
 ) -> tuple[MetricsListener, str, str]:
     """Opens the metrics listener and the admin plane.
@@ -69,7 +71,7 @@ async def open_side(
     async with _opening(metrics_place, settings):
         metrics_address = await metrics.start(*host_port(settings.metrics.listen))
     plane = AdminPlane(
-        admin_routes(services, lambda: gateway.snapshot, readiness.reason),
+        admin_routes(services, lambda: gateway.snapshot, readiness.reason, change),
         health,
         header_s=settings.timeouts.header_s,
     )

@@ -23,6 +23,7 @@ from proxy.listeners.acceptor import Acceptor
 from proxy.quota.rebuild import count_ended, forget_others
 from proxy.server.listening import clients_max
 from proxy.server.past_use import count_limits, served_models
+from proxy.tenants.directory import Directory
 from proxy.tenants.ring import KeyRing
 
 LOG = logging.getLogger("tollkeeper.server")
@@ -31,6 +32,7 @@ LOG = logging.getLogger("tollkeeper.server")
 class _Compiled(msgspec.Struct, frozen=True):
     loaded: Loaded
     snapshot: Snapshot
+    directory: Directory
     keys: KeyRing
     served: ServedModels
 
@@ -38,7 +40,8 @@ class _Compiled(msgspec.Struct, frozen=True):
 class Reloads:
     """One reload runs at a time, and at most one waits for its turn: later calls share that one.
 
-    `read` gives the config as the files are now; it may block.
+    `read` gives the config as the files are now; it may block. `turn` is shared with all that
+    changes what is in effect.
     """
 
     def __init__(
@@ -48,13 +51,14 @@ class Reloads:
         services: Services,
         gateway: Gateway,
         acceptor: Acceptor,
+        turn: asyncio.Lock,
     ) -> None:
         self._read = read
         self._loaded = loaded
         self._services = services
         self._gateway = gateway
         self._acceptor = acceptor
-        self._turn = asyncio.Lock()
+        self._turn = turn
         self._waiting: asyncio.Task[None] | None = None
 
     async def reload(self) -> None:
@@ -88,14 +92,16 @@ class Reloads:
     def _compile(self, read: Callable[[], Loaded]) -> _Compiled:
         """Reads and compiles, in the thread."""
         loaded = read()
-        snapshot = Snapshot(carry_over(self._loaded.settings, loaded.settings))
+        config = carry_over(self._loaded.settings, loaded.settings)
+        directory = self._services.directory.with_config(config)
+        snapshot = Snapshot(directory.settings)
         try:
             served = served_models(snapshot, self._services.reader)
         except (LedgerError, LedgerUnavailable) as error:  # this process knows most of it too
             LOG.warning("which models were served before this start cannot be read: %s", error)
             served = ServedModels(snapshot.prices)
         served.learn_all(self._services.served.seen)
-        return _Compiled(loaded, snapshot, KeyRing(snapshot.settings), served)
+        return _Compiled(loaded, snapshot, directory, KeyRing(directory), served)
 
     async def _take_with_new_limits(self, new: _Compiled) -> None:
         """Counts the use of new limits first, to the last record that ends before they hold."""
@@ -115,21 +121,28 @@ class Reloads:
         loaded, snapshot, served = new.loaded, new.snapshot, new.served
         for warning in loaded.warnings:
             LOG.warning("config: %s", warning)
+        tell_faults(new.directory)
         fixed = what_needs_restart(self._loaded.settings, loaded.settings)
         if fixed:
             LOG.warning("these need a restart to take effect: %s", ", ".join(fixed))
         self._services.recorder.price_terms(snapshot.prices.version, snapshot.prices.terms())
         served.learn_all(self._services.served.seen)  # what was served meanwhile
-        self._services.use(new.keys, served)
+        self._services.use(new.directory, new.keys, served)
         self._services.pools.use(snapshot.upstreams.values())
         self._gateway.use(snapshot)
         self._acceptor.allow(clients_max(snapshot.settings))
         describe(self._services, snapshot.settings)
         forget_others(self._services.quota, snapshot.rules)
         self._services.end_users.use(snapshot.settings.privacy.end_user)
-        self._loaded = msgspec.structs.replace(loaded, settings=snapshot.settings)
+        self._loaded = msgspec.structs.replace(loaded, settings=new.directory.config)
         self._services.metrics.reload(True)
         LOG.info("the config was reloaded")
+
+
+def tell_faults(directory: Directory) -> None:
+    """Tells of keys and teams of the database that this config has no place for."""
+    for (kind, name), fault in directory.faults.items():
+        LOG.warning("the %s %r of the database is refused: %s", kind, name, fault)
 
 
 def describe(services: Services, settings: Settings) -> None:

@@ -49,7 +49,7 @@ from proxy.server.past_use import (
     served_models,
 )
 from proxy.server.tasks import Tasks
-from proxy.tenants.ring import KeyRing
+from proxy.tenants.directory import Directory
 
 
 class StartError(Exception):
@@ -134,7 +134,7 @@ async def assemble(
         recorder=recorder,
         counter=counter,
         quota=await connect_quota(settings.quota.url, ZoneInfo(settings.timezone)),
-        keys=KeyRing(settings),
+        directory=Directory(settings, await ledger.tenants()),
         pools=pools,
         served=ServedModels(snapshot.prices),
         metrics=metrics,

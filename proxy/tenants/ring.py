@@ -5,19 +5,30 @@ It works with digests only: no credential is kept, compared as text, or put into
 
 from __future__ import annotations
 
+import copy
 import datetime
 import hashlib
+from collections.abc import Iterable
 
 import msgspec
 
 from proxy.config.instants import instant_ms
-from proxy.config.settings import Settings
+from proxy.config.settings import KeySettings
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.http.headers import RawHeaders, index
+from proxy.core.managed import KeySecret, Managed, State, TenantKind
 from proxy.core.model_names import matches
+from proxy.tenants.directory import Directory, said
 from proxy.tenants.key import PREFIX, check
 
 _HEADERS = (b"authorization", b"x-api-key", b"api-key")
+# Why a key that is known is not let through: the error's code, and what the message says of it.
+_ENDS = {
+    State.SUSPENDED: ("key_suspended", "is suspended. Its operator can let it go on"),
+    State.REVOKED: ("key_revoked", "was revoked. Use another key"),
+    "expired": ("key_expired", "expired on {}. Use a newer key"),
+    "rotated": ("key_revoked", "got a new secret, and this one ended on {}. Use the new one"),
+}
 _CHALLENGE = (("www-authenticate", "Bearer"),)
 
 
@@ -31,41 +42,61 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str
     team: str | None = None
     labels: dict[str, str] = {}
-    models: tuple[str, ...] = ()  # globs; empty is all
+    models: tuple[str, ...] = ()  # globs of the key; empty is all that its team may call
+    team_models: tuple[str, ...] = ()  # of its team; empty is all
     expires_at_ms: int | None = None
+    rotated: bool = False  # `expires_at_ms` is when the secret stops that a newer one replaced
+    closed: tuple[str, str] | None = None  # why it is not let through: the error's code, and words
     forwarded: bool = False
     # the credential was minted by us (`sk-tk-…`): it must never be told to a vendor
     ours: bool = False
 
+    @property
+    def restricted(self) -> bool:
+        """Whether there are models that the key may not call."""
+        return bool(self.models or self.team_models)
+
+    @property
+    def may_call(self) -> str:
+        """The models that the key may call, in words; all of them where it is not restricted."""
+        own, teams = ", ".join(self.models), ", ".join(self.team_models)
+        return f"{own} (as far as its team may: {teams})" if own and teams else own or teams
+
     def allows(self, model: str) -> bool:
-        """Whether the key may call this model."""
-        return not self.models or any(matches(glob, model) for glob in self.models)
+        """Whether the key may call this model: its team may, and it itself."""
+        return all(
+            not globs or any(matches(glob, model) for glob in globs)
+            for globs in (self.models, self.team_models)
+        )
 
 
 class KeyRing:
-    """The configured keys, looked up by the SHA-256 of what a client sends. Immutable."""
+    """The known keys, looked up by the SHA-256 of what a client sends. Immutable."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._support = settings.support
+    def __init__(self, directory: Directory) -> None:
+        self._support = directory.settings.support
         self._tenants: dict[bytes, Tenant] = {}
-        for key_id, key in settings.keys.items():
-            digest = (
-                hashlib.sha256(key.secret.encode()).digest()
-                if key.secret
-                else bytes.fromhex(key.secret_sha256)
-            )
-            if not digest:
-                continue  # an empty secret disables the key; it must not match an empty credential
-            team = settings.teams.get(key.team) if key.team is not None else None
-            self._tenants[digest] = Tenant(
-                key_id=key_id,
-                team=key.team,
-                labels={**(team.labels if team is not None else {}), **key.labels},
-                models=key.models,
-                expires_at_ms=None
-                if key.expires is None
-                else instant_ms(key.expires, settings.timezone),
-            )
+        self._digests: dict[str, tuple[bytes, ...]] = {}  # of each key
+        for name in directory.config.keys:
+            self._put(directory, name)
+        for kind, name in directory.rows:
+            if kind is TenantKind.KEY and name not in self._digests:
+                self._put(directory, name)
+
+    def changed(self, directory: Directory, names: Iterable[str]) -> KeyRing:
+        """Another ring, in which these keys are as the directory has them now."""
+        new = copy.copy(self)
+        new._tenants, new._digests = self._tenants.copy(), self._digests.copy()
+        for name in names:
+            for digest in new._digests.pop(name, ()):
+                new._tenants.pop(digest, None)
+            new._put(directory, name)
+        return new
+
+    def _put(self, directory: Directory, name: str) -> None:
+        found = _tenants_of(directory, name)
+        self._tenants |= found
+        self._digests[name] = tuple(found)
 
     def authenticate(self, headers: RawHeaders, now_ms: int, forward: bool) -> Tenant:
         """The tenant of a request. Raises 401, or 400 for more than one credential.
@@ -85,15 +116,10 @@ class KeyRing:
         digest = hashlib.sha256(credential).digest()
         tenant = self._tenants.get(digest)
         if tenant is not None:
-            if tenant.expires_at_ms is not None and now_ms >= tenant.expires_at_ms:
-                day = datetime.datetime.fromtimestamp(
-                    tenant.expires_at_ms / 1000, datetime.UTC
-                ).strftime("%Y-%m-%d %H:%M UTC")
-                raise _refusal(
-                    self._support,
-                    "key_expired",
-                    f"The API key {tenant.key_id!r} expired on {day}. Use a newer key.",
-                )
+            if tenant.closed is not None or (
+                tenant.expires_at_ms is not None and now_ms >= tenant.expires_at_ms
+            ):
+                raise self._refused(tenant)
             return (
                 msgspec.structs.replace(tenant, ours=True)
                 if forward and credential.startswith(PREFIX.encode())
@@ -111,6 +137,19 @@ class KeyRing:
             return Tenant(key_id=f"fwd-{digest.hex()[:16]}", forwarded=True)
         raise unknown_key(self._support)
 
+    def _refused(self, tenant: Tenant) -> KeyRefused:
+        """Why a key that is known is not let through."""
+        if tenant.closed is not None:
+            code, what = tenant.closed
+        else:
+            assert tenant.expires_at_ms is not None, "else it is let through"
+            day = datetime.datetime.fromtimestamp(tenant.expires_at_ms / 1000, datetime.UTC)
+            code, what = _ENDS["rotated" if tenant.rotated else "expired"]
+            what = what.format(day.strftime("%Y-%m-%d %H:%M UTC"))
+        return KeyRefused(
+            tenant, code, f"The API key {tenant.key_id!r} {what}.{_ask(self._support)}"
+        )
+
     def expiries_ms(self) -> dict[str, int]:
         """When each key that expires does so, by its id."""
         return {
@@ -118,6 +157,75 @@ class KeyRing:
             for tenant in self._tenants.values()
             if tenant.expires_at_ms is not None
         }
+
+
+class KeyRefused(ProxyError):
+    """401 for a key that is known: `tenant` says whose it is, for the count of refusals."""
+
+    def __init__(self, tenant: Tenant, code: str, message: str) -> None:
+        super().__init__(401, "invalid_request_error", code, message, headers=_CHALLENGE)
+        self.tenant = tenant
+
+
+def _tenants_of(directory: Directory, name: str) -> dict[bytes, Tenant]:
+    """What each secret of a key stands for."""
+    settings, row = directory.settings, directory.rows.get((TenantKind.KEY, name))
+    key = settings.keys.get(name)
+    if directory.in_config(TenantKind.KEY, name):
+        assert key is not None, "the settings have all that the config names"
+        digest = (
+            hashlib.sha256(key.secret.encode()).hexdigest() if key.secret else key.secret_sha256
+        )
+        # an empty secret disables the key; it must not match an empty credential
+        secrets = [KeySecret(digest, 0)] if digest else []
+    else:
+        secrets = [] if row is None else list(row.secrets)
+    team_name = _team_of(key, row)
+    team = None if team_name is None else settings.teams.get(team_name)
+    tenant = Tenant(
+        key_id=name,
+        team=team_name,
+        labels=({} if team is None else team.labels) | ({} if key is None else key.labels),
+        models=() if key is None else key.models,
+        team_models=() if team is None else team.models,
+        expires_at_ms=None
+        if key is None or key.expires is None
+        else instant_ms(key.expires, settings.timezone),
+        closed=_why_closed(directory, name, team_name),
+    )
+    found = {}
+    for secret in secrets:
+        ends_ms, replace = tenant.expires_at_ms, secret.until_ms
+        rotated = replace is not None and (ends_ms is None or replace < ends_ms)
+        found[bytes.fromhex(secret.sha256)] = (
+            msgspec.structs.replace(tenant, expires_at_ms=replace, rotated=True)
+            if rotated
+            else tenant
+        )
+    return found
+
+
+def _team_of(key: KeySettings | None, row: Managed | None) -> str | None:
+    if key is not None:
+        return key.team
+    team = None if row is None else said(row).get("team")  # of a key that is revoked
+    return team if isinstance(team, str) else None
+
+
+def _why_closed(directory: Directory, name: str, team: str | None) -> tuple[str, str] | None:
+    """Why a key is not let through, whenever it is used; None: it is."""
+    state = directory.state(TenantKind.KEY, name)
+    if state is not State.ACTIVE:
+        return _ENDS[state]
+    if team is not None and (of_team := directory.state(TenantKind.TEAM, team)) is not State.ACTIVE:
+        code, what = _ENDS[of_team]
+        return code, f"belongs to the team {team!r}, which {what}"
+    if (TenantKind.KEY, name) in directory.faults and not directory.in_config(TenantKind.KEY, name):
+        return (
+            "key_suspended",
+            "does not fit the proxy's present config, which its operator has to mend",
+        )
+    return None
 
 
 def unknown_key(support: str) -> ProxyError:
@@ -131,8 +239,13 @@ def unknown_key(support: str) -> ProxyError:
 
 
 def _refusal(support: str, code: str, message: str) -> ProxyError:
-    ask = f" Ask {support}." if support else ""
-    return ProxyError(401, "invalid_request_error", code, message + ask, headers=_CHALLENGE)
+    return ProxyError(
+        401, "invalid_request_error", code, message + _ask(support), headers=_CHALLENGE
+    )
+
+
+def _ask(support: str) -> str:
+    return f" Ask {support}." if support else ""
 
 
 def _credential(headers: RawHeaders) -> bytes:

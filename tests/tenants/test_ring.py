@@ -10,6 +10,7 @@ import pytest
 from proxy.config.settings import KeySettings, Settings, TeamSettings
 from proxy.core.dialects.openai_chat.refusals import error_body
 from proxy.core.errors import ProxyError
+from proxy.tenants.directory import Directory
 from proxy.tenants.key import make_key
 from proxy.tenants.ring import KeyRing, Tenant
 
@@ -32,7 +33,7 @@ SETTINGS = Settings(
         "unicode": KeySettings(secret="sk-ключ"),
     },
 )
-RING = KeyRing(SETTINGS)
+RING = KeyRing(Directory(SETTINGS))
 
 
 def bearer(secret: bytes) -> list[tuple[bytes, bytes]]:

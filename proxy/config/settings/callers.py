@@ -21,9 +21,13 @@ class TeamSettings(Block, frozen=True, kw_only=True):
             "decimal",
         ),
     ] = "0"
+    models: Annotated[tuple[Glob, ...], about("models that its keys may call; by default all")] = ()
     limits: Annotated[
         tuple[LimitSettings, ...] | None, about("limits; by default `defaults.team.limits`")
     ] = None
+    limits_add: Annotated[
+        tuple[LimitSettings, ...], about("limits beside those of `defaults.team.limits`")
+    ] = ()
 
 
 class KeySettings(Block, frozen=True, kw_only=True):
@@ -37,7 +41,10 @@ class KeySettings(Block, frozen=True, kw_only=True):
     secret_sha256: Annotated[
         str, about("instead of `secret`: its SHA-256 in lower-case hex", "sha256")
     ] = ""
-    models: Annotated[tuple[Glob, ...], about("models the key may call; by default all")] = ()
+    models: Annotated[
+        tuple[Glob, ...],
+        about("models the key may call, of those of its team; by default all of them"),
+    ] = ()
     expires: Annotated[
         str | None,
         about("day (midnight in `timezone`) or time from which it is refused", "instant"),
@@ -46,6 +53,9 @@ class KeySettings(Block, frozen=True, kw_only=True):
     limits: Annotated[
         tuple[LimitSettings, ...] | None, about("limits; by default `defaults.key.limits`")
     ] = None
+    limits_add: Annotated[
+        tuple[LimitSettings, ...], about("limits beside those of `defaults.key.limits`")
+    ] = ()
 
 
 class TagSettings(Block, frozen=True, kw_only=True):

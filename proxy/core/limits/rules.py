@@ -63,6 +63,28 @@ class Rules:
         ] = {}  # and whether some hold for some models only
         self._found: dict[tuple[str, str | None, str, str | None], LimitSet] = {}
 
+    def changed(
+        self, teams: Mapping[str, Limits | None], keys: Mapping[str, Limits | None]
+    ) -> Rules:
+        """The same with these limits of teams and keys; None: there is no such team or key."""
+        return Rules(
+            proxy=self._proxy,
+            upstreams=self._upstreams,
+            teams=_replaced(self._teams, teams),
+            keys=_replaced(self._keys, keys),
+            of_stranger=self._of_stranger,
+        )
+
+    def of_some(self, teams: Iterable[str], keys: Iterable[str]) -> Rules:
+        """The limits of these teams and keys alone."""
+        return Rules(
+            proxy=(),
+            upstreams={},
+            teams={name: self._teams[name] for name in teams if name in self._teams},
+            keys={name: self._keys[name] for name in keys if name in self._keys},
+            of_stranger=lambda _: (),
+        )
+
     def limits_for(
         self, key_id: str, team: str | None, upstream: str, model: str | None
     ) -> LimitSet:
@@ -151,6 +173,16 @@ class Rules:
         if own is None:
             own = self._strangers.get(key_id)
         return _remember(self._strangers, key_id, self._of_stranger(key_id)) if own is None else own
+
+
+def _replaced(
+    all_of_them: Mapping[str, Limits], changed: Mapping[str, Limits | None]
+) -> dict[str, Limits]:
+    merged = {**all_of_them, **{name: limits or () for name, limits in changed.items()}}
+    for name, limits in changed.items():
+        if limits is None:
+            del merged[name]
+    return merged
 
 
 def _remember(memory: dict[_Name, _Found], name: _Name, found: _Found) -> _Found:

@@ -155,7 +155,7 @@ class Models:
 
     def _sole(self, snapshot: Snapshot, tenant: Tenant) -> Upstream | None:
         """The one upstream whose list can be passed on as it is, or None."""
-        one = len(snapshot.upstreams) == 1 and not tenant.models
+        one = len(snapshot.upstreams) == 1 and not tenant.restricted
         if one and not snapshot.settings.models.enrich:
             return next(iter(snapshot.upstreams.values()))
         return None

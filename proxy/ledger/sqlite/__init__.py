@@ -18,6 +18,7 @@ import aiosqlite
 
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
+from proxy.core.managed import Managed, TenantChange
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.booking import Booker
@@ -25,6 +26,7 @@ from proxy.ledger.sqlite.credits import add, read
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file, make_key, read_key
 from proxy.ledger.sqlite.reader import SqliteReader
 from proxy.ledger.sqlite.schema import check_library, migrate, schema_version
+from proxy.ledger.sqlite.tenants import change, tenants
 from proxy.ledger.sqlite.thread import on_its_thread, open_on_a_thread
 
 _T = TypeVar("_T")
@@ -71,6 +73,14 @@ class SqliteLedger:
     async def credits(self) -> list[Credit]:
         """See `Ledger.credits`."""
         return await on_its_thread(self._connection, read)
+
+    async def change(self, what: TenantChange) -> None:
+        """See `Ledger.change`."""
+        await self._changing(lambda connection: change(connection, self._book.key, what))
+
+    async def tenants(self) -> list[Managed]:
+        """See `Ledger.tenants`."""
+        return await on_its_thread(self._connection, tenants)
 
     async def stored(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
         """See `Ledger.stored`."""

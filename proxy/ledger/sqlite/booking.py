@@ -97,7 +97,7 @@ class Booker:
         fail: FaultPoint = no_fault,
     ) -> None:
         self._connection = connection
-        self._key = key
+        self.key = key
         self._key_name = key_name(key)
         self._now_ms = now_ms
         self._fail = fail
@@ -239,7 +239,7 @@ class Booker:
             execute(_MOVE, (old_head,))
         fold(self._connection, old_head, now_ms)
         execute(
-            _SEAL, (seq, prev_hash, now_ms, self._key_name, seal(self._key, seq, now_ms, prev_hash))
+            _SEAL, (seq, prev_hash, now_ms, self._key_name, seal(self.key, seq, now_ms, prev_hash))
         )
 
     def _known(self, ids: Sequence[str]) -> set[str]:

@@ -8,10 +8,12 @@ from contextlib import AbstractContextManager
 from datetime import tzinfo
 from pathlib import Path
 
+from proxy.core.managed import Managed
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.ledger.reading import (
     ALL_SUMS,
     PAGE_SEQS,
+    AuditEntry,
     Entry,
     KeptAnswer,
     Page,
@@ -21,6 +23,7 @@ from proxy.ledger.reading import (
     UsageRow,
 )
 from proxy.ledger.sqlite import pages
+from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as grouping
 from proxy.ledger.sqlite.read_only import connected, reading
 from proxy.ledger.sqlite.recent import recent
@@ -28,6 +31,7 @@ from proxy.ledger.sqlite.schema import schema_version
 from proxy.ledger.sqlite.spans import reach
 
 _EVER_MS = 2**63 - 1
+TENANTS_SINCE = 9  # the schema version
 
 
 class SqliteReader:
@@ -90,6 +94,34 @@ class SqliteReader:
         bounds = (0 if from_ms is None else from_ms, _EVER_MS if to_ms is None else to_ms)
         with self._reading() as connection:
             return [(key, code, count) for key, code, count in connection.execute(query, bounds)]
+
+    def tenants(self) -> list[Managed]:
+        """See `Reader.tenants`."""
+        with self._reading() as connection:
+            return managed.tenants(connection) if self._has_tenants(connection) else []
+
+    def audit(self, after: int, most: int) -> list[AuditEntry]:
+        """See `Reader.audit`."""
+        with self._reading() as connection:
+            return managed.audit(connection, after, most) if self._has_tenants(connection) else []
+
+    def audit_problems(self, key: bytes | None) -> list[str]:
+        """See `Reader.audit_problems`."""
+        with self._reading() as connection:
+            return (
+                list(managed.audit_problems(connection, key))
+                if self._has_tenants(connection)
+                else []
+            )
+
+    def last_used_ms(self) -> dict[str, int]:
+        """See `Reader.last_used_ms`."""
+        with self._reading() as connection:
+            return dict(connection.execute("SELECT key_id, max(bucket_ms) FROM rollups GROUP BY 1"))
+
+    def _has_tenants(self, connection: sqlite3.Connection) -> bool:
+        """Not in a ledger that no process of this version has opened yet."""
+        return schema_version(connection, str(self._path)) >= TENANTS_SINCE
 
     def sources(self, from_ms: int, records_max: int) -> dict[tuple[str, str], int]:
         """See `Reader.sources`."""

@@ -59,6 +59,7 @@ def test_half_a_character_does_not_keep_it_from_being_counted() -> None:
 
 
 def test_what_cannot_be_decoded_is_left_to_others() -> None:
-    body = b'{"model":"m","messages":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    # Python 3.13 decodes 5,000 lists in each other.
+    body = b'{"model":"m","messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     call = read_call(CHAT, b'{"model":"m"}')
     assert count_prompt_of(call, body, "o200k_base", (), lambda text: 1) is None

@@ -1,0 +1,241 @@
+"""Keys and teams at run time, and the audit of what was done to them.
+
+`/admin/v1/keys` and `/admin/v1/teams`: GET lists, POST creates; `…/NAME`: GET, PATCH, DELETE;
+`POST …/NAME/rotate`, `/suspend`, `/resume`. `GET /admin/v1/audit?after=SEQ`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+from proxy.admin.app import AdminEndpoint, AdminRequest
+from proxy.admin.tenant_views import (
+    Deeds,
+    Done,
+    Edit,
+    Keys,
+    KeyView,
+    MadeKey,
+    MadeKeys,
+    NewKeys,
+    NewTeam,
+    Rotation,
+    Teams,
+    TeamView,
+    Why,
+    deed,
+    key_view,
+    names,
+    team_view,
+)
+from proxy.core.errors import ProxyError, invalid_request, unavailable
+from proxy.core.managed import TenantChange, TenantKind
+from proxy.dataplane.services import Services
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.tenants import orders
+from proxy.tenants.directory import Directory
+from proxy.tenants.key import KEY_BYTES_MIN, make_key
+
+KEYS_PATH = "/admin/v1/keys"
+TEAMS_PATH = "/admin/v1/teams"
+AUDIT_PATH = "/admin/v1/audit"
+PAGE_DEFAULT = 1000
+PAGE_MAX = 10_000
+
+# Carries out an order, written and in effect when it returns.
+Changing: TypeAlias = Callable[[Callable[[Directory], TenantChange]], Awaitable[TenantChange]]
+
+_LOG = logging.getLogger("tollkeeper.admin")
+
+
+def tenant_routes(services: Services, change: Changing) -> Sequence[AdminEndpoint]:
+    """Every route of keys and teams."""
+    desk = _TenantDesk(services, change)
+    found = [
+        AdminEndpoint("GET", KEYS_PATH, desk.list_keys),
+        AdminEndpoint("POST", KEYS_PATH, desk.create_keys),
+        AdminEndpoint("GET", TEAMS_PATH, desk.list_teams),
+        AdminEndpoint("POST", TEAMS_PATH, desk.create_team),
+        AdminEndpoint("POST", f"{KEYS_PATH}/{{name}}/rotate", desk.rotate),
+    ]
+    for kind, path in ((TenantKind.KEY, KEYS_PATH), (TenantKind.TEAM, TEAMS_PATH)):
+        one = f"{path}/{{name}}"
+        found += [
+            AdminEndpoint("GET", one, desk.shower(kind)),
+            AdminEndpoint("PATCH", one, desk.editor(kind)),
+            AdminEndpoint("DELETE", one, desk.stater(kind, orders.revoke)),
+            AdminEndpoint("POST", f"{one}/suspend", desk.stater(kind, orders.suspend)),
+            AdminEndpoint("POST", f"{one}/resume", desk.stater(kind, orders.resume)),
+        ]
+    return found
+
+
+def audit_route(services: Services) -> AdminEndpoint:
+    """The audit, page by page."""
+
+    async def answer(ask: AdminRequest) -> Deeds:
+        most = _number(ask, "limit", PAGE_DEFAULT, PAGE_MAX)
+        after = _number(ask, "after", 0, 2**62)
+        entries = await _read(lambda: services.reader.audit(after, most))
+        deeds = [deed(entry) for entry in entries]
+        return Deeds(deeds, deeds[-1].seq if len(deeds) == most else None)
+
+    return AdminEndpoint("GET", AUDIT_PATH, answer)
+
+
+class _TenantDesk:
+    """Answers the routes: reads the directory in effect, and gives orders."""
+
+    def __init__(self, services: Services, change: Changing) -> None:
+        self._services = services
+        self._change = change
+
+    async def list_keys(self, ask: AdminRequest) -> Keys:
+        directory = self._services.directory
+        most = _number(ask, "limit", PAGE_DEFAULT, PAGE_MAX)
+        team, state, after = (ask.query.get(name) for name in ("team", "state", "after"))
+        used = await _read(self._services.reader.last_used_ms)
+
+        def page() -> Keys:
+            found: list[KeyView] = []
+            for name in sorted(names(directory, TenantKind.KEY)):
+                if after is not None and name <= after:
+                    continue
+                view = key_view(directory, name, used)
+                if (team is None or view.team == team) and (state is None or view.state == state):
+                    found.append(view)
+                    if len(found) > most:
+                        return Keys(found[:-1], found[-2].name)
+            return Keys(found, None)
+
+        return await asyncio.to_thread(page)
+
+    async def list_teams(self, _ask: AdminRequest) -> Teams:
+        directory = self._services.directory
+        return await asyncio.to_thread(
+            lambda: Teams(
+                [team_view(directory, name) for name in sorted(names(directory, TenantKind.TEAM))]
+            )
+        )
+
+    async def create_keys(self, ask: AdminRequest) -> MadeKeys:
+        order = ask.read(NewKeys)
+        wanted = (
+            [order.name]
+            if order.count is None
+            else [f"{order.name}-{number}" for number in range(1, _checked_count(order) + 1)]
+        )
+        made = {name: _secret(order.secret, order.secret_sha256) for name in wanted}
+        digests = {name: digest for name, (_, digest) in made.items()}
+        by = self._by(ask, order.reason)
+        await self._carry_out(lambda now: orders.create_keys(now, digests, order.says, by))
+        return MadeKeys([MadeKey(name, secret) for name, (secret, _) in made.items()])
+
+    async def create_team(self, ask: AdminRequest) -> TeamView:
+        order = ask.read(NewTeam)
+        by = self._by(ask, order.reason)
+        await self._carry_out(lambda now: orders.create_team(now, order.name, order.says, by))
+        return team_view(self._services.directory, order.name)
+
+    async def rotate(self, ask: AdminRequest) -> MadeKeys:
+        order, name = ask.read(Rotation), ask.path["name"]
+        secret, digest = _secret(order.secret, order.secret_sha256)
+        grace_s = orders.seconds(order.grace, "grace")
+        by = self._by(ask, order.reason)
+        await self._carry_out(lambda now: orders.rotate(now, name, digest, by, grace_s))
+        return MadeKeys([MadeKey(name, secret)])
+
+    def shower(self, kind: TenantKind) -> Callable[[AdminRequest], Awaitable[object]]:
+        async def show(ask: AdminRequest) -> KeyView | TeamView:
+            directory, name = self._services.directory, ask.path["name"]
+            orders.check_known(directory, kind, name)
+            if kind is TenantKind.TEAM:
+                return await asyncio.to_thread(team_view, directory, name)
+            return key_view(directory, name, await _read(self._services.reader.last_used_ms))
+
+        return show
+
+    def editor(self, kind: TenantKind) -> Callable[[AdminRequest], Awaitable[object]]:
+        async def edit(ask: AdminRequest) -> Done:
+            order, name = ask.read(Edit), ask.path["name"]
+            by = self._by(ask, order.reason)
+            return await self._carry_out(lambda now: orders.edit(now, kind, name, order.says, by))
+
+        return edit
+
+    def stater(
+        self,
+        kind: TenantKind,
+        order: Callable[[Directory, TenantKind, str, orders.By], TenantChange],
+    ) -> Callable[[AdminRequest], Awaitable[object]]:
+        async def give(ask: AdminRequest) -> Done:
+            name, by = ask.path["name"], self._by(ask, ask.read(Why).reason)
+            return await self._carry_out(lambda now: order(now, kind, name, by))
+
+        return give
+
+    def _by(self, ask: AdminRequest, reason: str | None) -> orders.By:
+        return orders.By(
+            actor=ask.asker.name,
+            origin=ask.origin,
+            at_ms=self._services.now_ms(),
+            reason=orders.check_reason(reason),
+        )
+
+    async def _carry_out(self, order: Callable[[Directory], TenantChange]) -> Done:
+        try:
+            done = await self._change(order)
+        except (LedgerError, LedgerUnavailable) as error:
+            raise unavailable(
+                "ledger_unavailable",
+                f"This cannot be written now ({error}); nothing was changed.",
+            ) from error
+        for entry in done.audit[:100]:
+            why = "" if entry.reason is None else f": {entry.reason}"
+            _LOG.info("%s: %s %s%s", entry.actor, entry.action, entry.name, why)
+        return Done([row.name for row in done.rows])
+
+
+def _secret(given: str | None, sha256: str | None) -> tuple[str | None, str]:
+    """The secret to show, and its SHA-256: new, or as it was given."""
+    if given is not None and sha256 is not None:
+        raise invalid_request("Say either secret or secret_sha256, not both.", param="secret")
+    if sha256 is not None:
+        return None, sha256
+    if given is not None:
+        orders.check_secret(given)
+        return None, hashlib.sha256(given.encode()).hexdigest()
+    secret = make_key(secrets.token_bytes(KEY_BYTES_MIN))
+    return secret, hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _checked_count(order: NewKeys) -> int:
+    if order.secret is not None or order.secret_sha256 is not None:
+        raise invalid_request("Several keys cannot share one secret.", param="count")
+    if order.count is None or not 1 <= order.count <= orders.CREATED_MAX:
+        raise invalid_request(f"count is 1 to {orders.CREATED_MAX}.", param="count")
+    return order.count
+
+
+def _number(ask: AdminRequest, name: str, default: int, most: int) -> int:
+    text = ask.query.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdecimal() or not 0 <= int(text[:20]) <= most:
+        raise invalid_request(f"{name} is a whole number up to {most}.", param=name)
+    return int(text)
+
+
+async def _read(question: Callable[[], Any]) -> Any:
+    """The answer of the book, asked in a thread."""
+    try:
+        return await asyncio.to_thread(question)
+    except (LedgerError, LedgerUnavailable) as error:
+        raise ProxyError(
+            503, "api_error", "ledger_unavailable", f"The ledger cannot be read now: {error}."
+        ) from error

@@ -1,0 +1,311 @@
+"""What an administrator does to keys and teams: each order makes a change, or says why it cannot.
+
+Nothing here writes: the change is written whole with its audit, and takes effect then.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from proxy.config.managed import Mistake, read_key, read_team
+from proxy.config.secrets import guessable
+from proxy.config.settings import KeySettings
+from proxy.config.values import KINDS
+from proxy.core.errors import ProxyError, invalid_request
+from proxy.core.managed import Audit, KeySecret, Managed, State, TenantChange, TenantKind
+from proxy.core.spelling import nearest
+from proxy.tenants.directory import Directory, said
+from proxy.tenants.key import PREFIX, check
+
+CREATED_MAX = 10_000  # keys in one order
+REASON_CHARS_MAX = 200
+LIKE_MAX = 1000  # names that are compared with one that is not known
+GRACE_DEFAULT_S = 24 * 3600
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LASTS = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d)")
+
+
+class By(msgspec.Struct, frozen=True):
+    """Who gives an order, when, from where and why."""
+
+    actor: str
+    origin: str
+    at_ms: int
+    reason: str | None = None
+
+    def audit(self, action: str, before: Managed | None, after: Managed) -> Audit:
+        """The entry for one row."""
+        return Audit(
+            at_ms=self.at_ms,
+            actor=self.actor,
+            origin=self.origin,
+            action=f"{after.kind}.{action}",
+            kind=after.kind,
+            name=after.name,
+            before=None if before is None else shown(before),
+            after=shown(after),
+            reason=self.reason,
+        )
+
+
+def create_keys(
+    directory: Directory, digests: Mapping[str, str], says: Mapping[str, Any], by: By
+) -> TenantChange:
+    """New keys that all say the same; `digests` has the SHA-256 of each name's secret."""
+    if not 0 < len(digests) <= CREATED_MAX:
+        raise invalid_request(f"One order makes 1 to {CREATED_MAX} keys.", param="count")
+    told = _ending(says, by)
+    _checked(directory, TenantKind.KEY, next(iter(digests)), told)
+    taken: dict[str, str] = {}
+    rows = []
+    for name, digest in digests.items():
+        _check_new(directory, TenantKind.KEY, name)
+        if not _SHA256.fullmatch(digest):
+            raise invalid_request(
+                "secret_sha256 is 64 lower-case hex digits, as `tollkeeper key hash` prints them.",
+                param="secret_sha256",
+            )
+        owner = taken.get(digest) or directory.digests.get(digest)
+        if owner is not None:
+            raise invalid_request(
+                f"The key {owner!r} has this secret already.", param="secret_sha256"
+            )
+        taken[digest] = name
+        rows.append(
+            Managed(
+                kind=TenantKind.KEY,
+                name=name,
+                says=_raw(told),
+                secrets=(KeySecret(digest, by.at_ms),),
+                created_at_ms=by.at_ms,
+                created_by=by.actor,
+            )
+        )
+    return TenantChange(tuple(rows), tuple(by.audit("create", None, row) for row in rows))
+
+
+def create_team(directory: Directory, name: str, says: Mapping[str, Any], by: By) -> TenantChange:
+    """A new team."""
+    _check_new(directory, TenantKind.TEAM, name)
+    _checked(directory, TenantKind.TEAM, name, says)
+    row = Managed(
+        kind=TenantKind.TEAM,
+        name=name,
+        says=_raw(says),
+        created_at_ms=by.at_ms,
+        created_by=by.actor,
+    )
+    return TenantChange((row,), (by.audit("create", None, row),))
+
+
+def edit(
+    directory: Directory, kind: TenantKind, name: str, says: Mapping[str, Any], by: By
+) -> TenantChange:
+    """Other words for what `says` names; None takes a word back."""
+    row = _own(directory, kind, name)
+    told = {**said(row), **_ending(says, by)}
+    told = {field: value for field, value in told.items() if value is not None}
+    _checked(directory, kind, name, told)
+    return _changed(row, by, "edit", says=_raw(told))
+
+
+def rotate(
+    directory: Directory, name: str, digest: str, by: By, grace_s: float = GRACE_DEFAULT_S
+) -> TenantChange:
+    """A new secret. The present one is good for `grace_s` seconds more; older ones end now."""
+    row = _own(directory, TenantKind.KEY, name)
+    if digest in directory.digests:
+        raise invalid_request("Another key has this secret already.", param="secret_sha256")
+    until_ms = by.at_ms + round(grace_s * 1000)
+    replace = msgspec.structs.replace
+    older = [
+        replace(secret, until_ms=min(secret.until_ms or until_ms, until_ms if first else by.at_ms))
+        for first, secret in ((secret.until_ms is None, secret) for secret in row.secrets)
+    ]
+    return _changed(row, by, "rotate", secrets=(KeySecret(digest, by.at_ms), *older))
+
+
+def suspend(directory: Directory, kind: TenantKind, name: str, by: By) -> TenantChange:
+    """Refuses all requests from now on, until `resume`."""
+    return _with_state(directory, kind, name, State.SUSPENDED, "suspend", by)
+
+
+def resume(directory: Directory, kind: TenantKind, name: str, by: By) -> TenantChange:
+    """Lets requests through again."""
+    return _with_state(directory, kind, name, State.ACTIVE, "resume", by)
+
+
+def revoke(directory: Directory, kind: TenantKind, name: str, by: By) -> TenantChange:
+    """Ends a key for good, or a team with all of its keys. The names are never used again."""
+    rows = [_own(directory, kind, name)]
+    if kind is TenantKind.TEAM:
+        in_config = sorted(key for key, told in directory.config.keys.items() if told.team == name)
+        if in_config:
+            raise _conflict(
+                "team_in_use", f"config.yaml has keys of this team: {', '.join(in_config[:10])}."
+            )
+        rows += [
+            row
+            for row in directory.rows.values()
+            if row.kind is TenantKind.KEY
+            and row.state is not State.REVOKED
+            and said(row).get("team") == name
+        ]
+    changes = [_changed(row, by, "revoke", state=State.REVOKED) for row in rows]
+    return TenantChange(
+        tuple(row for change in changes for row in change.rows),
+        tuple(entry for change in changes for entry in change.audit),
+    )
+
+
+def check_reason(text: str | None) -> str | None:
+    """The reason as it is kept. Raises ProxyError 400."""
+    reason = (text or "").strip()
+    if len(reason) > REASON_CHARS_MAX or not reason.isprintable():
+        raise invalid_request(
+            f"A reason has at most {REASON_CHARS_MAX} printable characters.", param="reason"
+        )
+    return reason or None
+
+
+def check_known(directory: Directory, kind: TenantKind, name: str) -> None:
+    """Raises ProxyError 404 for a name that nobody knows."""
+    if not directory.in_config(kind, name) and (kind, name) not in directory.rows:
+        raise _unknown(directory, kind, name)
+
+
+def check_secret(text: str) -> None:
+    """Raises ProxyError 400 for a secret that no client can send, or that can be guessed."""
+    fault = guessable(text)
+    if not text.isascii() or not text.isprintable() or text != text.strip():
+        fault = "holds characters that no header can carry"
+    elif text.startswith(PREFIX) and not check(text):
+        fault = "has a typo: its check characters do not fit"
+    if fault is not None:
+        raise invalid_request(
+            f"The secret {fault}. Let the proxy make one, or send another.", param="secret"
+        )
+
+
+def key_of(row: Managed | None) -> KeySettings:
+    """What a row says that is no longer in effect, as far as it can be read."""
+    told = {} if row is None else said(row)
+    team, expires, models = (told.get(field) for field in ("team", "expires", "models"))
+    return KeySettings(
+        team=team if isinstance(team, str) else None,
+        expires=expires if isinstance(expires, str) else None,
+        models=tuple(map(str, models)) if isinstance(models, list) else (),
+    )
+
+
+def seconds(text: str, param: str) -> float:
+    """The length of `24h` or `90d`. Raises ProxyError 400."""
+    try:
+        lasts = KINDS["duration"].parse(text)
+    except ValueError as error:
+        raise invalid_request(f"{param}: {error}.", param=param) from error
+    assert isinstance(lasts, int | float), "a duration is a number of seconds"
+    return lasts
+
+
+def shown(row: Managed) -> str:
+    """What the audit keeps of a row: all but the secrets."""
+    secrets = [
+        {"made_at_ms": secret.made_at_ms, "until_ms": secret.until_ms} for secret in row.secrets
+    ]
+    told = {"state": row.state, **({} if row.file else said(row))}
+    return msgspec.json.encode(told | ({"secrets": secrets} if secrets else {})).decode()
+
+
+def _ending(says: Mapping[str, Any], by: By) -> dict[str, Any]:
+    """The words, with `expires: 90d` as the moment that it means."""
+    told, expires = dict(says), says.get("expires")
+    if isinstance(expires, str) and _LASTS.fullmatch(expires):
+        at_ms = by.at_ms + round(seconds(expires, "expires") * 1000)
+        moment = datetime.datetime.fromtimestamp(at_ms // 1000, datetime.UTC)
+        told["expires"] = moment.isoformat().replace("+00:00", "Z")
+    return told
+
+
+def _check_new(directory: Directory, kind: TenantKind, name: str) -> None:
+    try:
+        KINDS["name"].parse(name)
+    except ValueError as error:
+        raise invalid_request(f"name: {error}.", param="name") from error
+    if directory.in_config(kind, name):
+        raise _conflict(f"{kind}_exists", f"config.yaml has a {kind} {name!r} already.")
+    row = directory.rows.get((kind, name))
+    if row is not None:
+        gone = " It is revoked, and names are never used again." * (row.state is State.REVOKED)
+        raise _conflict(f"{kind}_exists", f"There is a {kind} {name!r} already.{gone}")
+
+
+def _checked(directory: Directory, kind: TenantKind, name: str, says: Mapping[str, Any]) -> None:
+    """Raises ProxyError 400 for words that cannot be used."""
+    try:
+        if kind is TenantKind.KEY:
+            read_key(name, says, directory.settings)
+        else:
+            read_team(name, says, directory.settings)
+    except Mistake as mistake:
+        raise invalid_request(f"{mistake}.") from mistake
+
+
+def _own(directory: Directory, kind: TenantKind, name: str) -> Managed:
+    """The row of a name that the database has, and may change."""
+    if directory.in_config(kind, name):
+        raise _conflict(
+            "managed_by_file",
+            f"The {kind} {name!r} stands in config.yaml: change it there and reload."
+            " Only suspend and resume work on it here.",
+        )
+    row = directory.rows.get((kind, name))
+    if row is None or row.file:
+        raise _unknown(directory, kind, name)
+    if row.state is State.REVOKED:
+        raise _conflict(f"{kind}_revoked", f"The {kind} {name!r} is revoked for good.")
+    return row
+
+
+def _with_state(
+    directory: Directory, kind: TenantKind, name: str, state: State, action: str, by: By
+) -> TenantChange:
+    row = directory.rows.get((kind, name))
+    if directory.in_config(kind, name):
+        if row is None or not row.file:
+            row = Managed(kind=kind, name=name, file=True)
+    else:
+        row = _own(directory, kind, name)
+    return _changed(row, by, action, state=state)
+
+
+def _changed(row: Managed, by: By, action: str, **fields: Any) -> TenantChange:
+    after = msgspec.structs.replace(row, **fields)
+    return TenantChange((after,), (by.audit(action, row, after),))
+
+
+def _raw(says: Mapping[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(says, order="sorted"))
+
+
+def _unknown(directory: Directory, kind: TenantKind, name: str) -> ProxyError:
+    known = directory.settings.keys if kind is TenantKind.KEY else directory.settings.teams
+    close = nearest(name[:100], itertools.islice(known, LIKE_MAX))
+    hint = f" The nearest is {close!r}." if close is not None else ""
+    return ProxyError(
+        404,
+        "invalid_request_error",
+        f"{kind}_not_found",
+        f"There is no {kind} {name[:200]!r}.{hint} `tollkeeper {kind} list` names all.",
+        param="name",
+    )
+
+
+def _conflict(code: str, message: str) -> ProxyError:
+    return ProxyError(409, "invalid_request_error", code, message)
