@@ -11,7 +11,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from proxy.admin.app import AdminEndpoint, AdminRequest
 from proxy.admin.tenant_views import (
@@ -35,8 +35,7 @@ from proxy.admin.tenant_views import (
 )
 from proxy.core.errors import ProxyError, invalid_request, unavailable
 from proxy.core.managed import TenantChange, TenantKind
-from proxy.dataplane.services import Services
-from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger import LedgerError, LedgerUnavailable, Reader
 from proxy.tenants import orders
 from proxy.tenants.directory import Directory
 from proxy.tenants.key import KEY_BYTES_MIN, make_key
@@ -47,13 +46,24 @@ AUDIT_PATH = "/admin/v1/audit"
 PAGE_DEFAULT = 1000
 PAGE_MAX = 10_000
 
+Order: TypeAlias = Callable[[Directory], TenantChange]
 # Carries out an order, written and in effect when it returns.
-Changing: TypeAlias = Callable[[Callable[[Directory], TenantChange]], Awaitable[TenantChange]]
+Changing: TypeAlias = Callable[[Order], Awaitable[TenantChange]]
 
 _LOG = logging.getLogger("tollkeeper.admin")
 
 
-def tenant_routes(services: Services, change: Changing) -> Sequence[AdminEndpoint]:
+class Shown(Protocol):
+    """What is shown of keys and teams: the directory in effect, the book, and the time."""
+
+    @property
+    def directory(self) -> Directory: ...
+    @property
+    def reader(self) -> Reader: ...
+    def now_ms(self) -> int: ...
+
+
+def tenant_routes(services: Shown, change: Changing) -> Sequence[AdminEndpoint]:
     """Every route of keys and teams."""
     desk = _TenantDesk(services, change)
     found = [
@@ -75,7 +85,7 @@ def tenant_routes(services: Services, change: Changing) -> Sequence[AdminEndpoin
     return found
 
 
-def audit_route(services: Services) -> AdminEndpoint:
+def audit_route(services: Shown) -> AdminEndpoint:
     """The audit, page by page."""
 
     async def answer(ask: AdminRequest) -> Deeds:
@@ -91,7 +101,7 @@ def audit_route(services: Services) -> AdminEndpoint:
 class _TenantDesk:
     """Answers the routes: reads the directory in effect, and gives orders."""
 
-    def __init__(self, services: Services, change: Changing) -> None:
+    def __init__(self, services: Shown, change: Changing) -> None:
         self._services = services
         self._change = change
 

@@ -20,6 +20,8 @@ NOUNS = {
     "init": "Write the files to set up with into DIR, and say what to do next.",
     "check": "Validate the config; print what is in effect, defaults included and secrets masked.",
     "key": "API keys.",
+    "team": "Teams, which pay for their keys.",
+    "audit": "What was done to keys and teams.",
     "usage": "Show what was used: requests, tokens and money, by group.",
     "limit": "Limits and their running counts.",
     "record": "Single ledger records.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from proxy.core.money import decimal
 
 UNKNOWN = "–"
@@ -30,3 +32,10 @@ def size(number_bytes: int) -> str:
 
 def text(value: str | int | None) -> str:
     return UNKNOWN if value is None else str(value)
+
+
+def moment(at_ms: int | None) -> str:
+    """A time in UTC, to the minute."""
+    if at_ms is None:
+        return UNKNOWN
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%MZ")

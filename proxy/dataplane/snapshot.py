@@ -59,8 +59,11 @@ class Snapshot:
     def with_tenants(self, settings: Settings, rules: Rules | None = None) -> Snapshot:
         """The same with other keys and teams in its settings, and with the limits of all."""
         new = copy.copy(self)
-        new.settings, new.rules = settings, rules_of(settings) if rules is None else rules
+        new._take(settings, rules_of(settings) if rules is None else rules)
         return new
+
+    def _take(self, settings: Settings, rules: Rules) -> None:
+        self.settings, self.rules = settings, rules
 
     def upstream_for(self, model: str) -> Upstream | None:
         """The upstream of the first route that matches, or None."""

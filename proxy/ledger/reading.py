@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from datetime import tzinfo
+from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
@@ -234,8 +235,8 @@ class Reader(Protocol):
         """At most so many entries of the audit behind that seq, oldest first."""
         ...
 
-    def audit_problems(self, key: bytes | None) -> list[str]:
-        """What is wrong with the audit's chain and, where the key made them, with its seals."""
+    def audit_problems(self, key_file: Path) -> list[str]:
+        """What is wrong with the audit's chain, and with the seals that this key made."""
         ...
 
     def last_used_ms(self) -> dict[str, int]:

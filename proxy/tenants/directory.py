@@ -5,6 +5,7 @@ The config is the truth for what it names. A suspension holds for both.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 
 import msgspec
@@ -36,13 +37,7 @@ class Directory:
 
     def with_rows(self, rows: Iterable[Managed]) -> Directory:
         """The same with these rows in place of those of their names."""
-        new = Directory(self.config)
-        new.rows, new.faults, new.digests = (
-            self.rows.copy(),
-            self.faults.copy(),
-            self.digests.copy(),
-        )
-        new.settings = self.settings
+        new = copy.copy(self)
         new._put(rows)
         return new
 
@@ -60,6 +55,9 @@ class Directory:
         return State.ACTIVE if row is None else row.state
 
     def _put(self, rows: Iterable[Managed]) -> None:
+        # What this one is a copy of stays as it was.
+        self.rows, self.faults = self.rows.copy(), self.faults.copy()
+        self.digests = self.digests.copy()
         teams, keys = self.settings.teams.copy(), self.settings.keys.copy()
         # Of many keys most say the same, and reading it takes a tenth of a millisecond.
         known: dict[tuple[TenantKind, bytes], KeySettings | TeamSettings] = {}

@@ -86,12 +86,16 @@ class KeyRing:
     def changed(self, directory: Directory, names: Iterable[str]) -> KeyRing:
         """Another ring, in which these keys are as the directory has them now."""
         new = copy.copy(self)
-        new._tenants, new._digests = self._tenants.copy(), self._digests.copy()
-        for name in names:
-            for digest in new._digests.pop(name, ()):
-                new._tenants.pop(digest, None)
-            new._put(directory, name)
+        new._put_again(directory, names)
         return new
+
+    def _put_again(self, directory: Directory, names: Iterable[str]) -> None:
+        # The ring that this one is a copy of stays as it was.
+        self._tenants, self._digests = self._tenants.copy(), self._digests.copy()
+        for name in names:
+            for digest in self._digests.pop(name, ()):
+                self._tenants.pop(digest, None)
+            self._put(directory, name)
 
     def _put(self, directory: Directory, name: str) -> None:
         found = _tenants_of(directory, name)

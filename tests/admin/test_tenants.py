@@ -53,7 +53,7 @@ class Desk:
         assert secret is not None and check(secret)
         return str(secret)
 
-    async def call(self, secret: str, model: str = "m") -> tuple[int, str]:
+    async def call(self, secret: str, model: str = "m-1") -> tuple[int, str]:
         """The status and the error's code of a call with this secret."""
         async with (
             aiohttp.ClientSession() as session,

@@ -25,6 +25,7 @@ from proxy.ledger.reading import (
 from proxy.ledger.sqlite import pages
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as grouping
+from proxy.ledger.sqlite.files import read_key
 from proxy.ledger.sqlite.read_only import connected, reading
 from proxy.ledger.sqlite.recent import recent
 from proxy.ledger.sqlite.schema import schema_version
@@ -105,11 +106,11 @@ class SqliteReader:
         with self._reading() as connection:
             return managed.audit(connection, after, most) if self._has_tenants(connection) else []
 
-    def audit_problems(self, key: bytes | None) -> list[str]:
+    def audit_problems(self, key_file: Path) -> list[str]:
         """See `Reader.audit_problems`."""
         with self._reading() as connection:
             return (
-                list(managed.audit_problems(connection, key))
+                list(managed.audit_problems(connection, read_key(key_file)))
                 if self._has_tenants(connection)
                 else []
             )

@@ -74,7 +74,7 @@ def audit(connection: sqlite3.Connection, after: int, most: int) -> list[AuditEn
     ]
 
 
-def audit_problems(connection: sqlite3.Connection, key: bytes | None) -> Iterator[str]:
+def audit_problems(connection: sqlite3.Connection, key: bytes) -> Iterator[str]:
     """What is wrong with the audit's chain: rows missing, changed or not sealed with this key."""
     expected, prev_hash = 1, GENESIS
     for row in connection.execute(f"{_ROWS} ORDER BY seq"):
@@ -83,7 +83,7 @@ def audit_problems(connection: sqlite3.Connection, key: bytes | None) -> Iterato
 
 
 def _faults(
-    row: Sequence[Value | bytes], expected: int, prev_hash: bytes, key: bytes | None
+    row: Sequence[Value | bytes], expected: int, prev_hash: bytes, key: bytes
 ) -> Iterator[str]:
     seq, values = row[0], row[1:-4]
     follows, row_hash, made_with, sealed = row[-4:]
@@ -96,7 +96,7 @@ def _faults(
     texts = [value for value in values if not isinstance(value, bytes)]
     if len(texts) < len(values) or chained(prev_hash, (seq, *texts)) != row_hash:
         yield f"{where}: changed since it was written"
-    elif key is not None and made_with == key_name(key):
+    elif made_with == key_name(key):
         assert isinstance(values[0], int) and isinstance(row_hash, bytes), "the hash is right"
         made = seal(key, seq, values[0], row_hash)
         if not isinstance(sealed, bytes) or not hmac.compare_digest(made, sealed):

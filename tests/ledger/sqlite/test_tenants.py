@@ -10,7 +10,6 @@ import pytest
 
 from proxy.core.managed import Audit, KeySecret, Managed, State, TenantChange, TenantKind
 from proxy.ledger import connect, connect_reader
-from proxy.ledger.sqlite.files import read_key
 
 URL = "sqlite:ledger.db"
 AT_MS = 1_793_500_000_000
@@ -58,7 +57,7 @@ async def test_what_is_written_is_there_after_reopening_the_latest_of_each_name(
     ]
     assert reader.audit(1, 10) == entries[1:]
     assert reader.audit(0, 1) == entries[:1]
-    assert reader.audit_problems(read_key(tmp_path / "ledger.key")) == []
+    assert reader.audit_problems(tmp_path / "ledger.key") == []
 
 
 @pytest.mark.parametrize(
@@ -102,7 +101,7 @@ async def test_a_change_behind_the_ledgers_back_is_found(
         other.execute(tampering)
         other.commit()
     other.close()
-    found = connect_reader(URL, tmp_path).audit_problems(read_key(tmp_path / "ledger.key"))
+    found = connect_reader(URL, tmp_path).audit_problems(tmp_path / "ledger.key")
     assert any(said in one for one in found), found
 
 

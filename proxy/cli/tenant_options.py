@@ -1,0 +1,119 @@
+"""What the commands of keys and teams have in common: options, words, and changes of state."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from proxy.cli import common, desk
+from proxy.cli.lazy import later
+
+if TYPE_CHECKING:
+    from proxy.admin import tenant_views as views
+else:
+    views = later("proxy.admin.tenant_views")
+
+Command = Callable[..., None]
+
+_STATES = {
+    "suspend": ("Refuse all requests of this {} from now on, until `resume`.", "POST"),
+    "resume": ("Let the requests of a suspended {} through again.", "POST"),
+    "revoke": ("End this {} for good. Its name is never used again.", "DELETE"),
+}
+
+reason = click.option("--reason", metavar="TEXT", help="Why; it stands in the audit.")
+
+
+def team(command: Command) -> Command:
+    """`--team T`, which becomes a word; goes above `words`."""
+
+    @click.option("--team", help="Who pays: the team of the key.")
+    @functools.wraps(command)
+    def run(*args: Any, team: str | None, **more: Any) -> None:
+        command(*args, says={} if team is None else {"team": team}, **more)
+
+    return run
+
+
+def words(command: Command) -> Command:
+    """The options that say what config.yaml would; the command takes them as `says`."""
+
+    @click.option("--limit", "limits", multiple=True, help="A limit, in place of the defaults.")
+    @click.option("--limit-add", "limits_add", multiple=True, help="A limit beside the defaults.")
+    @click.option("--model", "models", multiple=True, help="A model it may call, such as 'gpt-*'.")
+    @click.option("--expires", help="A day, a time, or how long from now, such as 90d.")
+    @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="For finance.")
+    @functools.wraps(command)
+    def run(
+        *args: Any,
+        limits: tuple[str, ...],
+        limits_add: tuple[str, ...],
+        models: tuple[str, ...],
+        expires: str | None,
+        labels: tuple[str, ...],
+        says: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
+        said: dict[str, Any] = {
+            "limits": limits,
+            "limits_add": limits_add,
+            "models": models,
+            "expires": expires,
+            "labels": dict(map(_label, labels)),
+        }
+        given = {name: value for name, value in said.items() if value}
+        command(*args, says={**(says or {}), **given}, **more)
+
+    return run
+
+
+def take_back(command: Command) -> Command:
+    """`--no WORD`, which takes a word back."""
+
+    @click.option("--no", "taken", multiple=True, metavar="WORD", help="Take back limits, models …")
+    @functools.wraps(command)
+    def run(*args: Any, taken: tuple[str, ...], says: dict[str, Any], **more: Any) -> None:
+        command(*args, says=dict.fromkeys(taken) | says, **more)
+
+    return run
+
+
+def state_commands(path: str, kind: str) -> Iterator[click.Command]:
+    """`suspend`, `resume` and `revoke`."""
+    for name, (text, method) in _STATES.items():
+        yield _state_command(path, kind, name, text.format(kind), method)
+
+
+def _state_command(path: str, kind: str, verb: str, text: str, method: str) -> click.Command:
+    @click.command(verb, help=f"{text}\n\n\b\nExample:\n  tollkeeper {kind} {verb} NAME")
+    @common.config_option
+    @click.argument("name")
+    @reason
+    def run(config_path: Path | None, name: str, reason: str | None) -> None:
+        target = desk.path(path, name) if method == "DELETE" else desk.path(path, name, verb)
+        done = desk.ask(config_path, method, target, {"reason": reason}, type=views.Done)
+        click.echo(f"{verb}: {', '.join(done.changed)}")
+
+    return run
+
+
+def shown(view: views.KeyView | views.TeamView) -> list[tuple[str, str]]:
+    """The words of a key or a team, as lines."""
+    return [
+        ("models", ", ".join(view.models) or "all"),
+        ("limits", "defaults" if view.limits is None else ", ".join(view.limits) or "none"),
+        *([("more limits", ", ".join(view.limits_add))] if view.limits_add else []),
+        *([("labels", ", ".join(f"{k}={v}" for k, v in view.labels.items()))] * bool(view.labels)),
+        ("from", "config.yaml" if view.managed_by == "file" else "the admin API"),
+    ]
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise common.Failed(f"--label {text!r}: write NAME=VALUE.")
+    return name, value
