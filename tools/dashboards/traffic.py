@@ -69,10 +69,10 @@ TIMES = Row("Times", (
 ))  # fmt: skip
 
 TOKENS = Row("Tokens and streams", (
-    Panel("Tokens by kind", "Tokens a second. Cached ones are a part of the input, reasoning is a part of the output: do not add them.", "short", tuple(
+    Panel("Tokens by kind", "Tokens a second, and searches. Cached ones are a part of the input, reasoning is a part of the output: do not add them.", "short", (*(
         Query(f"sum(rate(tollkeeper_{name}_tokens_total{{{PAIR}}}[$__rate_interval]))", legend)
         for name, legend in (("input", "input"), ("output", "output"), ("cached_input", "cached input"), ("reasoning_output", "reasoning"))
-    )),
+    ), Query(f"sum(rate(tollkeeper_searches_total{{{PAIR}}}[$__rate_interval])) > 0", "searches"))),
     Panel("In flight over time", "Requests being served, and those of them whose answer is a stream.", "short", (
         Query("sum by (instance) (tollkeeper_inflight_requests)", "requests {{instance}}"), Query("sum by (instance) (tollkeeper_inflight_streams)", "streams {{instance}}"),
     )),
