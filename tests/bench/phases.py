@@ -54,6 +54,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "reserve": ("proxy.dataplane.hold:Hold.reserve",),
     "take a connection": (
         "proxy.dataplane.upstream.pool:Pool.acquire",
+        "proxy.dataplane.upstream.pool:Pool.take_idle",
         "proxy.dataplane.upstream.pool:Pool.release",
     ),
     "journal.open": ("proxy.journal.writer:Journal.open",),
