@@ -165,12 +165,21 @@ class MessageMeter(AnswerMeter):
             return
         earlier = self._statement
         self._statement = stated if earlier is None else earlier.merged(stated)
+        if whole and stated.own.output_tokens == 0 and self._wrote_nothing():
+            self._statement = self._statement.without_output()
         self.usage = self._statement.usage(cached_inside_input=self._cached_inside_input)
         if self._statement.own.service_tier is not None:
             self.service_tier = self._statement.own.service_tier
         if whole and stated.own.counts_output_of(self._statement.own):
             self.usage_current = True
             self.usage_final = self._finished and not self.error
+
+    def _wrote_nothing(self) -> bool:
+        """Whether the answer ended before it began, as one that the vendor refuses: then a zero is
+        its output, and not one that was left unstated."""
+        delivered = self._delivered
+        seen = delivered.text_bytes + delivered.unread_bytes + delivered.unseen_tokens
+        return self._finished and not self.error and seen + self._parser.dropped_bytes == 0
 
     def _take_metrics(self, event: MessageEvent) -> None:
         """Bedrock states the whole answer once more in its last event. Where all was stated before

@@ -46,6 +46,10 @@ class Statement(msgspec.Struct, frozen=True, gc=False):
             )
         return Statement(own.merged(later.own), later.beside or self.beside)
 
+    def without_output(self) -> Statement:
+        """The same of an answer without output: what its first event stated was a placeholder."""
+        return Statement(msgspec.structs.replace(self.own, output_tokens=0), self.beside)
+
     def usage(self, *, cached_inside_input: bool) -> Usage:
         """All of it as `Usage`."""
         usage = self.own.usage(cached_inside_input=cached_inside_input)

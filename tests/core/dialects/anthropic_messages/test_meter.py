@@ -168,6 +168,18 @@ def test_the_first_output_is_a_placeholder() -> None:
     assert meter.output_so_far == -(-len(T) // 4), "what was delivered, not the 3 of the start"
 
 
+@pytest.mark.parametrize(("text", "output", "final"), [("", 0, True), (T, 3, False)])
+def test_a_zero_at_the_end_is_stated_where_nothing_was_written(
+    text: str, output: int, final: bool
+) -> None:
+    """As an official SDK's own test has a request that the vendor refuses."""
+    body = sse(start(), *said(text), end("refusal", {"output_tokens": 0}), OVER)
+    for chunks in ([body], [body[:-2]], [body[at : at + 1] for at in range(len(body))]):
+        meter = fed(chunks)
+        assert meter.usage is not None
+        assert (meter.usage.output_tokens, meter.usage_final, meter.error) == (output, final, False)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
