@@ -194,7 +194,7 @@ class Connection(RequestHandler):
         if request.origin is not None:
             headers = answer_fields(request.origin, headers)
         lines = [b"HTTP/1.1 %d %b" % (status, reason)]
-        lines += [b": ".join(field) for field in headers]
+        lines += map(b": ".join, headers)
         connection = b""
         if self.closing:
             connection = b"Connection: close\r\n"

@@ -7,7 +7,7 @@ with each request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Self
 
 from proxy.core.steering import LISTED_HEADERS, LISTED_PREFIXES, steers, tells_a_key
@@ -22,7 +22,7 @@ class Fields(tuple[tuple[bytes, bytes], ...]):
     all of its names takes as long as the index.
     """
 
-    by_name: dict[bytes, list[bytes]]
+    by_name: Mapping[bytes, Sequence[bytes]]
 
     def __new__(cls, pairs: Iterable[tuple[bytes, bytes]]) -> Self:
         fields = super().__new__(cls, pairs)
@@ -38,7 +38,7 @@ class Fields(tuple[tuple[bytes, bytes], ...]):
 
     @classmethod
     def indexed(
-        cls, pairs: Iterable[tuple[bytes, bytes]], by_name: dict[bytes, list[bytes]]
+        cls, pairs: Iterable[tuple[bytes, bytes]], by_name: Mapping[bytes, Sequence[bytes]]
     ) -> Self:
         """The same of pairs whose index was made while they were read."""
         fields = super().__new__(cls, pairs)
@@ -175,7 +175,7 @@ def connection_options(headers: RawHeaders) -> frozenset[bytes]:
     return options - BODY_FIELDS - {b"keep-alive", b"close", b""}
 
 
-def index(headers: RawHeaders) -> dict[bytes, list[bytes]]:
+def index(headers: RawHeaders) -> Mapping[bytes, Sequence[bytes]]:
     """All values by name in lower case, for who asks for several names."""
     return (headers if type(headers) is Fields else Fields(headers)).by_name
 

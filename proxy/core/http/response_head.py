@@ -7,6 +7,7 @@ one reader forgives another reads differently.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -112,11 +113,13 @@ def _read(raw: bytes) -> AnswerHead:
         raise _too_long()
     status_line = lines.pop(0)
     read = _field if len(raw) <= _REMEMBERED_HEAD_BYTES_MAX else _field.__wrapped__
-    found = list(map(read, lines))
-    pairs = [pair for pair, _ in found]
-    by_name = {lower: [pair[1]] for pair, lower in found}
-    if len(by_name) < len(pairs):  # some come more than once
-        by_name = Fields(pairs).by_name
+    pairs: Sequence[tuple[bytes, bytes]] = ()
+    by_name: Mapping[bytes, Sequence[bytes]] = {}
+    if lines:
+        pairs, names, values = zip(*map(read, lines), strict=True)
+        by_name = dict(zip(names, values, strict=True))
+        if len(by_name) < len(pairs):  # some come more than once
+            by_name = Fields(pairs).by_name
     code = int(status_line[9:12])
     http10 = status_line[7:8] == b"0"
     chunked, length = _framing(code, http10, by_name)
@@ -132,19 +135,23 @@ def _read(raw: bytes) -> AnswerHead:
 
 
 @lru_cache(_LINES_REMEMBERED_MAX)
-def _field(line: bytes) -> tuple[tuple[bytes, bytes], bytes]:
-    """A field's name and value, and its name in lower case. Raises MalformedAnswer."""
+def _field(line: bytes) -> tuple[tuple[bytes, bytes], bytes, tuple[bytes]]:
+    """A field's name and value, its name in lower case, and its value as all that it has. Raises
+    MalformedAnswer."""
     name, colon, value = line.partition(b":")
     if not colon or _NAME.fullmatch(name) is None:
         raise not_well_formed()
-    return (name, value.strip(b" \t")), name.lower()
+    value = value.strip(b" \t")
+    return (name, value), name.lower(), (value,)
 
 
 def _has_long_line(lines: list[bytes]) -> bool:
     return max(map(len, lines)) > LINE_BYTES_MAX
 
 
-def _framing(code: int, http10: bool, named: dict[bytes, list[bytes]]) -> tuple[bool, int | None]:
+def _framing(
+    code: int, http10: bool, named: Mapping[bytes, Sequence[bytes]]
+) -> tuple[bool, int | None]:
     """Whether the body is chunked, and its length where the head says it. Raises MalformedAnswer
     where readers could differ."""
     if code in NO_BODY or code < 200:
@@ -166,7 +173,7 @@ def _framing(code: int, http10: bool, named: dict[bytes, list[bytes]]) -> tuple[
     return False, int(lengths[0])
 
 
-def _closes(http10: bool, named: dict[bytes, list[bytes]]) -> bool:
+def _closes(http10: bool, named: Mapping[bytes, Sequence[bytes]]) -> bool:
     """Whether the connection ends behind this answer: HTTP/1.1 says if so, HTTP/1.0 if not."""
     said = named.get(b"connection")
     if said is None:
