@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from email.utils import formatdate
-from typing import Protocol, cast
+from typing import Protocol
 
 from aiohttp import web
 from aiohttp.streams import StreamReader
@@ -60,7 +60,11 @@ class Request:
     )
 
     def __init__(
-        self, head: RequestHead, body: StreamReader | bytes, connection: Connection
+        self,
+        head: RequestHead,
+        body: StreamReader | bytes,
+        length: int | None,
+        connection: Connection,
     ) -> None:
         """`body` as bytes is a whole one, which came in one piece with its head."""
         self.head = head
@@ -68,14 +72,13 @@ class Request:
         self.target = head.target
         self.headers = head.headers
         self.http10 = head.http10
-        if type(body) is bytes:
-            self.content_length: int | None = len(body)
-            self._whole: bytes | None = body
-            self._stream: StreamReader | None = None
+        self.content_length = length
+        self._whole: bytes | None = None
+        self._stream: StreamReader | None = None
+        if isinstance(body, bytes):
+            self._whole = body
         else:
-            self.content_length = head.content_length
-            self._whole = None
-            self._stream = cast(StreamReader, body)
+            self._stream = body
         self.connection = connection
         # of the page that asks, empty if it may not; None: no pages are served
         self.origin: bytes | None = None

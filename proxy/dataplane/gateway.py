@@ -190,7 +190,7 @@ class Gateway:
                 body = b""
             else:
                 body = await admission.arrived(request, caller, tenant, memory)
-                if kept is None:
+                if kept is None and not known:
                     self._remember(request, caller, tenant)
             with services.inflight:
                 if at_hand is not None:

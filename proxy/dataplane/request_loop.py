@@ -81,7 +81,7 @@ class RequestLoop(Connection):
         self._left_bytes: int | None = 0
         self._head: RequestHead | None = None  # that is known again by its bytes
         # The request that is served next, before all those in aiohttp's queue.
-        self._next: tuple[RequestHead, StreamReader | bytes] | None = None
+        self._next: tuple[RequestHead, StreamReader | bytes, int | None] | None = None
         # while lingering: done when the client is gone
         self._gone: asyncio.Future[None] | None = None
         self._dropped_bytes = 0
@@ -140,7 +140,7 @@ class RequestLoop(Connection):
         key, length, start = outlined
         if len(data) - start != length or not head.begins(key):
             return False
-        self._next = (head, data[start:])
+        self._next = (head, data[start:], length)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         return True
@@ -150,22 +150,26 @@ class RequestLoop(Connection):
 
         None where that cannot be told exactly. Its head is kept if it can be known again.
         """
-        self._head = None
+        known, self._head = self._head, None
         body = self._arriving
         if isinstance(message, _ErrInfo) or body is None or message.upgrade or message.should_close:
             return None
         if body is EMPTY_PAYLOAD:
             return 0 if data.find(b"\r\n\r\n") == len(data) - 4 else None
-        head = RequestHead(message.method, message.path, message.version, message.raw_headers)
-        outlined = outline(data)
-        if outlined is None or not head.learn(data):
+        if (outlined := outline(data)) is None:
             return None
-        _, length, start = outlined
+        key, length, start = outlined
+        if known is not None and known.begins(key):
+            head = known  # its body comes apart from it
+        else:
+            head = RequestHead(message.method, message.path, message.version, message.raw_headers)
+            if not head.learn(data):
+                return None
         here_bytes = len(data) - start
         if body.total_bytes != here_bytes or here_bytes > length:
             return None
         self._head = head
-        self._next = (head, body)
+        self._next = (head, body, length)
         self._messages.pop()
         if self._parser is not None:
             self._parser.message_consumed()
@@ -203,8 +207,8 @@ class RequestLoop(Connection):
                     break
                 self._head_since_s = 0.0
                 if self._next is not None:
-                    (head, body), self._next = self._next, None
-                    await self._serve(head, body)
+                    (head, body, length), self._next = self._next, None
+                    await self._serve(head, body, length)
                 else:
                     message, stream = self._messages.popleft()
                     if self._parser is not None:
@@ -215,7 +219,8 @@ class RequestLoop(Connection):
                         self._refuse_malformed(message)
                         await self._linger()
                         break
-                    await self._serve(self._read(message), stream)
+                    head = self._read(message)
+                    await self._serve(head, stream, head.content_length)
                 if self.closing or self.transport is None:
                     break
                 self._idle()
@@ -274,14 +279,16 @@ class RequestLoop(Connection):
         )
         return RequestHead(message.method, message.path, message.version, message.raw_headers)
 
-    async def _serve(self, head: RequestHead, body: StreamReader | bytes) -> None:
-        request = Request(head, body, self)
+    async def _serve(
+        self, head: RequestHead, body: StreamReader | bytes, length: int | None
+    ) -> None:
+        request = Request(head, body, length, self)
         self._body = None if isinstance(body, bytes) else body
         self.head_written = False
         self.status = None
         self._request_in_progress = True
         try:
-            if self._body is not None:  # else it was checked when it was learned
+            if head.known is None:  # else this was found to be in order
                 if sum(map(len, chain.from_iterable(request.headers))) > HEAD_MAX:
                     raise head_too_large(HEADERS_MAX, FIELD_MAX, TARGET_MAX, HEAD_MAX)
                 check_framing(request.method, request.target, head.version, request.headers)

@@ -9,7 +9,9 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from proxy.core.http.headers import RawHeaders
 from proxy.dataplane.request_loop import RequestLoop
+from proxy.tenants.ring import KeyRing, Tenant
 from tests.support.raw import RawClient, RawUpstream, Visit, raw_upstream
 from tests.support.running import config, running
 from tests.support.waiting import guard, until
@@ -147,3 +149,31 @@ async def test_it_does_not_outlast_the_key_or_the_config(
         services.draining = False
         assert await asked(post("dddd")) == 200
         await client.aclose()
+
+
+async def test_a_body_that_comes_apart_from_its_head_is_a_known_callers_too(
+    tmp_path: Path, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    authenticate = KeyRing.authenticate
+
+    def watched(self: KeyRing, headers: RawHeaders, now_ms: int, forward: bool) -> Tenant:
+        asked.append("once")
+        return authenticate(self, headers, now_ms, forward)
+
+    monkeypatch.setattr(KeyRing, "authenticate", watched)
+    prompts = ["a", "bb", "c" * 300, "d" * 20_000, "ee"]
+    async with running(tmp_path, config(upstream.url, bodies={"max": "30KB"})) as proxy:
+        client = await RawClient.connect(proxy.address)
+        for prompt in prompts:
+            request = post(prompt)
+            split = request.index(b"\r\n\r\n") + 4
+            await client.send(request[:split])
+            await until(lambda: proxy.server.services.arriving.count == 1)
+            await client.send(request[split:])
+            assert (await client.answer()).status == 200
+        await client.send(post("f" * 31_000))
+        assert (await client.answer()).status == 413
+        await client.aclose()
+    assert [visit.body for visit in upstream.visits] == list(map(body, prompts))
+    assert asked == ["once"]
