@@ -172,8 +172,13 @@ async def test_a_body_that_comes_apart_from_its_head_is_a_known_callers_too(
             await until(lambda: proxy.server.services.arriving.count == 1)
             await client.send(request[split:])
             assert (await client.answer()).status == 200
+        assert asked == ["once"]
+        services = proxy.server.services
+        services.admit(services.directory, services.keys.changed(services.directory, ["alice"]))
+        await client.send(post("g"))
+        assert (await client.answer()).status == 200 and asked == ["once", "once"]
         await client.send(post("f" * 31_000))
         assert (await client.answer()).status == 413
         await client.aclose()
-    assert [visit.body for visit in upstream.visits] == list(map(body, prompts))
-    assert asked == ["once"]
+    assert [visit.body for visit in upstream.visits] == [*map(body, prompts), body("g")]
+    assert asked == ["once", "once"]
