@@ -155,7 +155,8 @@ class Vocabularies:
                 self._thread, _loaded, self._load, self._directory, name
             )
             self._loads[name] = loading
-        outcome = await asyncio.shield(loading)
+        known = loading.done() and not loading.cancelled()  # as nearly always: without a wait
+        outcome = loading.result() if known else await asyncio.shield(loading)
         if isinstance(outcome, VocabularyError):
             raise VocabularyError(str(outcome))
         return outcome

@@ -56,6 +56,23 @@ class UpstreamConnection(ResponseHandler):
     nothing else.
     """
 
+    # With these in its dict too, it would have too many names to share them with other instances,
+    # and take a kilobyte more.
+    __slots__ = (
+        "_body",
+        "_flow",
+        "_heads",
+        "_said_goodbye",
+        "_unread",
+        "chunked",
+        "closed_s",
+        "idle_since_s",
+        "keeper",
+        "lease",
+        "receiver",
+        "tls",
+    )
+
     def __init__(self, loop: asyncio.AbstractEventLoop, keeper: Keeper) -> None:
         super().__init__(loop)
         self.keeper = keeper
