@@ -23,7 +23,7 @@ from proxy.config.loader import load
 from proxy.core.records.canonical import HASHED_V1
 from proxy.ledger import connect, connect_reader
 from proxy.ledger.sqlite.schema import MIGRATIONS, migrate
-from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, SUMS, WIDE, measures
+from proxy.ledger.sqlite.sums import BUCKET_MS, FIRST_SUMS, GROUPS, WIDE
 from proxy.quota import connect as connect_quota
 from proxy.quota.rebuild import restore
 
@@ -92,10 +92,11 @@ def fill(connection: sqlite3.Connection, records: int, keys: int, days: int) -> 
             f"INSERT INTO records ({', '.join(names)}) {numbers} SELECT {values} FROM numbers"
         )
     first_ms = END_MS - days * DAY_MS
+    sums = ", ".join(f"sum({expression})" for _, expression in FIRST_SUMS)
     for start_ms in range(first_ms - first_ms % BUCKET_MS, END_MS + 2 * BUCKET_MS, DAY_MS):
         connection.execute(
-            f"INSERT INTO rollups (bucket_ms, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)}) "
-            f"SELECT started_at_ms - started_at_ms % {BUCKET_MS}, {', '.join(GROUPS)}, {measures()} FROM records "
+            f"INSERT INTO rollups (bucket_ms, {', '.join(GROUPS)}, {', '.join(name for name, _ in FIRST_SUMS)}) "
+            f"SELECT started_at_ms - started_at_ms % {BUCKET_MS}, {', '.join(GROUPS)}, {sums} FROM records "
             "WHERE started_at_ms >= ? AND started_at_ms < ? GROUP BY 1, 2, 3, 4, 5, 6",
             (start_ms, start_ms + DAY_MS),
         )

@@ -15,7 +15,7 @@ from proxy.ledger import Batch
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.rollups import GRACE_MS
 from proxy.ledger.sqlite.schema import MIGRATIONS, migrate
-from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, MONEY, SUMS, WIDE
+from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, MONEY, MORE_SUMS, SUMS, WIDE
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, records, rows
 from tests.support.effort import examples
 
@@ -85,7 +85,9 @@ def book_and_compare(connection: sqlite3.Connection, data: st.DataObject) -> Non
     if old:
         for table in ("rollup_groups", "fold", *(table for table, _ in WIDE)):
             connection.execute(f"DROP TABLE {table}")
-        connection.executescript(MIGRATIONS[2])
+        for name, _ in MORE_SUMS:
+            connection.execute(f"ALTER TABLE rollups DROP COLUMN {name}")
+        connection.executescript(MIGRATIONS[2] + MIGRATIONS[7])
         agree(connection)
 
 

@@ -129,10 +129,10 @@ async def test_a_failed_opening_gives_the_lock_back(tmp_path: Path) -> None:
 
 async def test_a_newer_ledger_is_refused_before_anything_is_changed(tmp_path: Path) -> None:
     connection, _ = open_book(tmp_path / "ledger.db")
-    connection.execute("PRAGMA user_version = 8")
+    connection.execute("PRAGMA user_version = 99")
     connection.close()
     before = (tmp_path / "ledger.db").read_bytes()
-    with pytest.raises(LedgerError, match="schema version 8"):
+    with pytest.raises(LedgerError, match="schema version 99"):
         await connect(URL, tmp_path)
     assert (tmp_path / "ledger.db").read_bytes() == before
     assert not (tmp_path / "ledger.key").exists()
