@@ -119,8 +119,10 @@ async def test_money_is_held_as_the_last_answer_was_charged_whichever_model_drew
 @pytest.mark.parametrize("unit", ["tokens", "input_tokens", "output_tokens", "USD"])
 async def test_a_strict_limit_refuses_what_nothing_bounds(tmp_path: Path, unit: str) -> None:
     limit = {"limit": f"100 {unit}/day", "enforce": "strict"}
+    gate = asyncio.Event()
+    gate.set()
     async with (
-        raw_upstream(draws(asyncio.Event(), 1)) as upstream,
+        raw_upstream(draws(gate, 1)) as upstream,
         running(tmp_path, settings(upstream.url, limit)) as proxy,
     ):
         refused = await draw(proxy)
