@@ -150,9 +150,10 @@ class Deeds(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """The names whose state has changed."""
+    """The names whose state has changed, and how many running requests were ended."""
 
     changed: list[str]
+    ended: int = 0
 
 
 def names(directory: Directory, kind: TenantKind) -> set[str]:

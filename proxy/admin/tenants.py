@@ -34,7 +34,7 @@ from proxy.admin.tenant_views import (
     team_view,
 )
 from proxy.core.errors import ProxyError, invalid_request, unavailable
-from proxy.core.managed import TenantChange, TenantKind
+from proxy.core.managed import Carried, TenantChange, TenantKind
 from proxy.ledger import LedgerError, LedgerUnavailable, Reader
 from proxy.tenants import orders
 from proxy.tenants.directory import Directory
@@ -47,10 +47,14 @@ PAGE_DEFAULT = 1000
 PAGE_MAX = 10_000
 
 Order: TypeAlias = Callable[[Directory], TenantChange]
-# Carries out an order, written and in effect when it returns.
-Changing: TypeAlias = Callable[[Order], Awaitable[TenantChange]]
 
 _LOG = logging.getLogger("tollkeeper.admin")
+
+
+class Changing(Protocol):
+    """Carries out an order, which is written and in effect when it returns."""
+
+    async def __call__(self, order: Order, *, cut: bool = False) -> Carried: ...
 
 
 class Shown(Protocol):
@@ -185,7 +189,10 @@ class _TenantDesk:
     ) -> Callable[[AdminRequest], Awaitable[object]]:
         async def give(ask: AdminRequest) -> Done:
             name, by = ask.path["name"], self._by(ask, ask.read(Why).reason)
-            return await self._carry_out(lambda now: order(now, kind, name, by))
+            cut = ask.query.get("cut", "false")
+            if cut not in ("true", "false"):
+                raise invalid_request("cut is true or false.", param="cut")
+            return await self._carry_out(lambda now: order(now, kind, name, by), cut == "true")
 
         return give
 
@@ -197,18 +204,18 @@ class _TenantDesk:
             reason=orders.check_reason(reason),
         )
 
-    async def _carry_out(self, order: Callable[[Directory], TenantChange]) -> Done:
+    async def _carry_out(self, order: Order, cut: bool = False) -> Done:
         try:
-            done = await self._change(order)
+            carried = await self._change(order, cut=cut)
         except (LedgerError, LedgerUnavailable) as error:
             raise unavailable(
                 "ledger_unavailable",
                 f"This cannot be written now ({error}); nothing was changed.",
             ) from error
-        for entry in done.audit[:100]:
+        for entry in carried.change.audit[:100]:
             why = "" if entry.reason is None else f": {entry.reason}"
             _LOG.info("%s: %s %s%s", entry.actor, entry.action, entry.name, why)
-        return Done([row.name for row in done.rows])
+        return Done([row.name for row in carried.change.rows], carried.ended)
 
 
 def _secret(given: str | None, sha256: str | None) -> tuple[str | None, str]:

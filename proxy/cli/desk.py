@@ -21,7 +21,7 @@ from proxy.cli import admin_client, common
 from proxy.cli.lazy import later
 from proxy.config.settings import Settings
 from proxy.core.errors import ProxyError
-from proxy.core.managed import TenantChange
+from proxy.core.managed import Carried
 from proxy.ledger import Ledger, Reader, connect, connect_reader
 
 if TYPE_CHECKING:
@@ -109,12 +109,12 @@ class _Here:
     def now_ms(self) -> int:
         return time_ns() // 1_000_000
 
-    async def change(self, order: tenants.Order) -> TenantChange:
+    async def change(self, order: tenants.Order, *, cut: bool = False) -> Carried:
         assert self._ledger is not None, "only a reading command opens no ledger for writing"
         what = order(self.directory)
         await self._ledger.change(what)
         self.directory = self.directory.with_rows(what.rows)
-        return what
+        return Carried(what)
 
 
 def _found(

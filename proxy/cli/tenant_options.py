@@ -93,11 +93,18 @@ def _state_command(path: str, kind: str, verb: str, text: str, method: str) -> c
     @common.config_option
     @click.argument("name")
     @reason
-    def run(config_path: Path | None, name: str, reason: str | None) -> None:
+    def run(config_path: Path | None, name: str, reason: str | None, cut: bool = False) -> None:
         target = desk.path(path, name) if method == "DELETE" else desk.path(path, name, verb)
+        if cut:
+            target += "?cut=true"
         done = desk.ask(config_path, method, target, {"reason": reason}, type=views.Done)
-        click.echo(f"{verb}: {', '.join(done.changed)}")
+        ended = f"; requests ended: {done.ended}" if cut else ""
+        click.echo(f"{verb}: {', '.join(done.changed)}{ended}")
 
+    if verb != "resume":
+        run.params.append(
+            click.Option(["--cut"], is_flag=True, help="End also what runs, within a second.")
+        )
     return run
 
 

@@ -72,6 +72,13 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class Carried(msgspec.Struct, frozen=True):
+    """A change that is in effect, and how many running requests were ended with it."""
+
+    change: TenantChange
+    ended: int = 0
+
+
 class TenantChange(msgspec.Struct, frozen=True):
     """What one transaction writes: rows that replace those of their names, and their audit."""
 

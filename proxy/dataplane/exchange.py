@@ -120,6 +120,14 @@ class Exchange:
         if self.relay.how is not None:
             self._hold.client_left()
 
+    @property
+    def key_id(self) -> str:
+        return self._opened.key_id
+
+    def stop(self, refusal: ProxyError) -> None:
+        """The key may not go on: its answer ends within a second, as far as it came."""
+        self.relay.stop(refusal)
+
     def client_writable(self) -> None:
         self.relay.client_writable()
 

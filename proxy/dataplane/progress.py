@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from time import monotonic
 
 from proxy.core.dialects.contract import Dialect, Meter
 from proxy.core.dialects.whole_answer import WholeAnswer
 from proxy.core.entries import Marked
+from proxy.core.errors import ProxyError
 from proxy.core.http.response_head import AnswerHead
 from proxy.core.records.ending import Ending, How, OwnCount
 from proxy.core.usage import FILTERED, Usage
 from proxy.dataplane.admission import Admitted
+from proxy.dataplane.services import journal_unavailable
+from proxy.journal import Journal, JournalUnavailable
+
+LOG = logging.getLogger("tollkeeper.relay")
 
 # one journal write for so many tokens delivered; also the most a crash can overcharge beyond one
 # chunk
@@ -260,3 +266,18 @@ class Progress:
         if self.request_id is None or (self.named and meter.response_id is not None):
             return meter.response_id
         return self.request_id
+
+
+def write_mark(journal: Journal, progress: Progress, id: str) -> ProxyError | None:
+    """Writes down how far an answer has come. Returns what its client is told if that cannot be
+    written, and the answer has to end."""
+    try:
+        journal.mark(progress.mark(id))
+    except JournalUnavailable as error:
+        LOG.error("an answer is cut because the journal cannot take its mark: %s", error)
+        return journal_unavailable(
+            "write its journal",
+            "it cuts this answer, which is charged as far as it came",
+            again=False,
+        )
+    return None

@@ -8,7 +8,6 @@ decided, nothing changes it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from time import monotonic
 
@@ -17,18 +16,16 @@ from proxy.core.http.response_head import AnswerHead, MalformedAnswer
 from proxy.core.records.ending import How
 from proxy.dataplane.admission import Admitted
 from proxy.dataplane.flow import open_flow
-from proxy.dataplane.progress import Progress
+from proxy.dataplane.progress import Progress, write_mark
 from proxy.dataplane.response import RelayedResponse
-from proxy.dataplane.services import Services, journal_unavailable
+from proxy.dataplane.services import Services
 from proxy.dataplane.upload import sending, stop, whole_s
 from proxy.dataplane.upstream.body import Body
 from proxy.dataplane.upstream.connection import UpstreamConnection
 from proxy.dataplane.upstream.overdue import overdue
-from proxy.journal import JournalUnavailable
 
 # How vendors refuse a member that they do not know; pydantic's servers with 422.
 DECLINES = (400, 422)
-LOG = logging.getLogger("tollkeeper.relay")
 
 
 class Relay:
@@ -57,6 +54,7 @@ class Relay:
     _draining_since_s: float | None = None
     _last_seen = (0, 0.0)  # bytes passed on and when, for the idle timeout
     _growing: asyncio.Task[None] | None = None
+    _stopped = False  # the key may not go on
     _ended_by_limit = False  # and was told: the answer has a proper end
     # A limit ends the stream; its client is told so at the next end of an event.
     _told: ProxyError | None = None
@@ -239,6 +237,13 @@ class Relay:
         else:
             self._leave(unread=policy == "no_room" or self._admitted.call.background)
 
+    def stop(self, refusal: ProxyError) -> None:
+        """Ends a stream behind its present event, which says why; within a second all else."""
+        if self.how is None and not self._left and self._connection is not None:
+            self._connection.flow(None)
+            self._told, self._stopped = refusal, True
+            self._cut_by_limit()
+
     def _leave(self, *, unread: bool) -> None:
         """`unread`: the vendor goes on and bills what nobody reads, so what was held for it is
         charged: leaving is not free."""
@@ -258,6 +263,11 @@ class Relay:
     def watch(self, now_s: float) -> None:
         """Called once a second: ends what takes too long."""
         if self.how is not None or self._connection is None or self.sent_s == 0.0:
+            return
+        if self._stopped and not self._left:
+            if self._answer is None:  # the vendor works on it
+                self.progress.charge_at_least(self._hold.output_tokens)
+            self.decide(How.CUT, error=self._told)
             return
         since_s = self._draining_since_s
         if (
@@ -300,15 +310,8 @@ class Relay:
         if meter is not None and self._opened.stream and self._hold.outgrown(meter.output_so_far):
             self._growing = asyncio.create_task(self._grow(meter.output_so_far), name="grow")
         if mark_due:
-            try:
-                self._services.journal.mark(self.progress.mark(self._opened.id))
-            except JournalUnavailable as error:
-                LOG.error("an answer is cut because the journal cannot take its mark: %s", error)
-                refusal = journal_unavailable(
-                    "write its journal",
-                    "it cuts this answer, which is charged as far as it came",
-                    again=False,
-                )
+            refusal = write_mark(self._services.journal, self.progress, self._opened.id)
+            if refusal is not None:
                 self.decide(How.CUT, error=refusal)
                 return False
         if self._cut_by_limit(chunk):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 from proxy.accounting.end_users import EndUsers
@@ -37,7 +37,10 @@ DECLINED_KEYS = 3  # so many keys that were refused are no single caller's doing
 class RunningExchange(Protocol):
     """An exchange, as the watchdog and the drain see it."""
 
+    @property
+    def key_id(self) -> str: ...
     def watch(self, now_s: float) -> None: ...
+    def stop(self, refusal: ProxyError) -> None: ...
     def end_now(self) -> None: ...
 
 
@@ -113,6 +116,16 @@ class Services:
         """What the ledger told at the start: models in use, and whose the vendors' objects are."""
         self.served = served
         self.owners = owners
+
+    def stop_running(self, key_ids: Iterable[str]) -> int:
+        """Ends what runs for these keys, which are not let through any more; how many that was."""
+        refusals = {key_id: self.keys.refusal_of(key_id) for key_id in key_ids}
+        running = [one for one in self.exchanges if refusals.get(one.key_id) is not None]
+        for one in running:
+            refusal = refusals[one.key_id]
+            assert refusal is not None, "only those are chosen that have one"
+            one.stop(refusal)
+        return len(running)
 
     def tell(
         self,

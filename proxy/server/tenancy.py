@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from proxy.config.limits import limits_of_key, limits_of_team
 from proxy.core.limits.rules import Limits, Rules
-from proxy.core.managed import Managed, TenantChange, TenantKind
+from proxy.core.managed import Carried, Managed, TenantChange, TenantKind
 from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.services import Services
 from proxy.quota.rebuild import count_ended, restore
@@ -26,16 +26,21 @@ class Tenancy:
         self._gateway = gateway
         self._turn = turn
 
-    async def change(self, order: Callable[[Directory], TenantChange]) -> TenantChange:
-        """Carries out an order. Raises the order's ProxyError, or LedgerUnavailable; then nothing
-        has changed."""
+    async def change(
+        self, order: Callable[[Directory], TenantChange], *, cut: bool = False
+    ) -> Carried:
+        """Carries out an order; `cut` also ends what runs for keys that it closes.
+
+        Raises the order's ProxyError, or LedgerUnavailable; then nothing has changed.
+        """
         async with self._turn:
             # In a thread: an order may make ten thousand keys.
             what = await asyncio.to_thread(order, self._services.directory)
             directory = await asyncio.to_thread(self._services.directory.with_rows, what.rows)
             await self._services.ledger.change(what)
             await self._take(directory, what.rows)
-        return what
+            keys, _ = _named(directory, what.rows)
+            return Carried(what, self._services.stop_running(keys) if cut else 0)
 
     async def _take(self, directory: Directory, rows: Sequence[Managed]) -> None:
         before = self._gateway.snapshot.rules

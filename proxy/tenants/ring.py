@@ -141,6 +141,14 @@ class KeyRing:
             return Tenant(key_id=f"fwd-{digest.hex()[:16]}", forwarded=True)
         raise unknown_key(self._support)
 
+    def refusal_of(self, name: str) -> KeyRefused | None:
+        """What a suspended or revoked key is told; None for one that is let through."""
+        for digest in self._digests.get(name, ()):
+            tenant = self._tenants[digest]
+            if tenant.closed is not None:
+                return self._refused(tenant)
+        return None
+
     def _refused(self, tenant: Tenant) -> KeyRefused:
         """Why a key that is known is not let through."""
         if tenant.closed is not None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,19 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def desk(directory: Path, **blocks: object) -> AsyncIterator[Desk]:
+async def desk_of(
+    script: Callable[[Visit], Awaitable[None]], directory: Path, **blocks: object
+) -> AsyncIterator[Desk]:
+    """A proxy before an upstream that answers by the script."""
     async with (
-        raw_upstream(answering) as upstream,
+        raw_upstream(script) as upstream,
         running(directory, config(upstream.url, **blocks)) as proxy,
     ):
         yield Desk(proxy)
+
+
+def desk(directory: Path, **blocks: object) -> AbstractAsyncContextManager[Desk]:
+    return desk_of(answering, directory, **blocks)
 
 
 async def test_a_key_serves_from_its_creation_to_its_end_and_over_restarts(tmp_path: Path) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from proxy.admin.tenants import KEYS_PATH
+from proxy.admin.tenant_views import Done, TeamView
+from proxy.admin.tenants import KEYS_PATH, TEAMS_PATH
 from proxy.cli.common import Failed
-from tests.admin.test_tenants import desk
+from tests.admin.test_tenants import CALL, Desk, desk, desk_of
+from tests.support.raw import Visit
 from tests.support.running import KEY
+from tests.support.waiting import guard, until
 
 
 async def test_a_key_that_a_new_config_has_no_place_for_is_refused_and_told(
@@ -50,3 +54,101 @@ async def test_what_cannot_be_written_is_not_in_effect(tmp_path: Path) -> None:
         ledger.with_name("away.db").rename(ledger)
         await admin.ask("POST", f"{KEYS_PATH}/bob/suspend", {})
         assert await admin.call(bob) == (401, "key_suspended")
+
+
+def event(text: str) -> bytes:
+    return (
+        b'data: {"id":"1","object":"chat.completion.chunk","model":"m","choices":[{"index":0,'
+        b'"delta":{"content":"%s"},"finish_reason":null}]}\n\n' % text.encode()
+    )
+
+
+async def reading(admin: Desk, secret: str, *, stream: bool, begun: asyncio.Event) -> bytes:
+    """All that a caller reads of an answer, to its end or its cut."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(
+            f"{admin.proxy.base_url}/chat/completions",
+            json={**CALL, "stream": stream},
+            headers={"Authorization": f"Bearer {secret}"},
+        ) as response,
+    ):
+        read = b""
+        try:
+            async for piece in response.content.iter_any():
+                read += piece
+                begun.set()
+        except aiohttp.ClientPayloadError:
+            read += b"<cut>"
+        return read
+
+
+@pytest.mark.parametrize("shape", ["between events", "inside an event", "no answer yet"])
+@pytest.mark.parametrize("closes", ["key suspend", "key revoke", "team suspend"])
+async def test_what_runs_ends_with_its_key_is_told_why_and_booked_as_cut(
+    tmp_path: Path, shape: str, closes: str
+) -> None:
+    release = asyncio.Event()
+
+    async def slowly(visit: Visit) -> None:
+        if shape == "no answer yet":
+            await release.wait()
+        half = event("never whole")[:40] if shape == "inside an event" else b""
+        await visit.stream(event("some words") + half, end=False)
+        await release.wait()
+        await visit.send(b"0\r\n\r\n")
+
+    async with desk_of(slowly, tmp_path) as admin, guard():
+        await admin.ask("POST", TEAMS_PATH, {"name": "lab"}, TeamView)
+        stopped = await admin.make("bob", team="lab")
+        begun, other = asyncio.Event(), asyncio.Event()
+        mine = asyncio.create_task(reading(admin, stopped, stream=True, begun=begun))
+        alices = asyncio.create_task(reading(admin, KEY, stream=True, begun=other))
+        await until(lambda: len(admin.proxy.server.services.exchanges) == 2)
+        if shape != "no answer yet":
+            await begun.wait()
+        kind, verb = closes.split()
+        path = f"{KEYS_PATH}/bob" if kind == "key" else f"{TEAMS_PATH}/lab"
+        done = await (
+            admin.ask("DELETE", f"{path}?cut=true", {"reason": "leaked"}, Done)
+            if verb == "revoke"
+            else admin.ask("POST", f"{path}/{verb}?cut=true", {"reason": "leaked"}, Done)
+        )
+        assert done.ended == 1
+        read = await mine
+        code = b"key_revoked" if verb == "revoke" else b"key_suspended"
+        if shape == "inside an event":
+            assert read.startswith(event("some words")) and read.endswith(b"<cut>")
+        else:
+            assert code in read and not read.endswith(b"<cut>")
+        [row] = await booked(admin, "bob")
+        assert row["outcome"] == "cut" and row["output_tokens"]
+        assert not alices.done()
+        release.set()
+        assert event("some words") in await alices
+
+
+async def booked(admin: Desk, key: str) -> list[dict[str, object]]:
+    """The records of one key, once there is one."""
+    return await until(lambda: [row for row in admin.proxy.rows() if row["key_id"] == key])
+
+
+async def test_without_cut_what_runs_goes_on_to_its_end(tmp_path: Path) -> None:
+    release = asyncio.Event()
+
+    async def slowly(visit: Visit) -> None:
+        await visit.stream(event("first"), end=False)
+        await release.wait()
+        rest = event("last") + b"data: [DONE]\n\n"
+        await visit.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest))
+
+    async with desk_of(slowly, tmp_path) as admin, guard():
+        begun = asyncio.Event()
+        alices = asyncio.create_task(reading(admin, KEY, stream=True, begun=begun))
+        await begun.wait()
+        done = await admin.ask("POST", f"{KEYS_PATH}/alice/suspend", {}, Done)
+        assert done.ended == 0
+        release.set()
+        assert event("last") in await alices
+        [row] = await booked(admin, "alice")
+        assert row["outcome"] == "completed"
