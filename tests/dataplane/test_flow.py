@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.dataplane.exchange import Exchange
-from proxy.dataplane.progress import MARK_STEP_TOKENS
+from proxy.dataplane.flow import open_flow
+from proxy.dataplane.progress import MARK_STEP_TOKENS, Progress
 from proxy.journal.writer import Journal
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
@@ -221,3 +222,87 @@ async def test_a_client_that_leaves_on_the_short_way_pays_for_what_was_delivered
     assert row["outcome"] == "client_closed"
     least = -(-delivered // 4)
     assert least <= int(str(row["output_tokens"])) <= least + 8
+
+
+class Ends:
+    """What stands at both ends of a flow, and beside it: it notes what is done with it."""
+
+    def __init__(
+        self, *, until_tokens: int | None = None, unsearched_bytes: int = 37, paused: bool = False
+    ) -> None:
+        self.until_tokens = until_tokens
+        self.unsearched_bytes = unsearched_bytes
+        self.paused = paused
+        self.pass_on: Callable[[bytes], bytes] | None = None
+        self.written: list[bytes] = []
+        self.pauses = 0
+
+    def flow(self, pass_on: Callable[[bytes], bytes] | None) -> None:
+        self.pass_on = pass_on
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def pause_reading(self) -> None:
+        self.pauses += 1
+
+
+def opened(ends: Ends) -> Callable[[bytes], bytes] | None:
+    """The short way behind three chunks that were looked at, of 48 bytes of text."""
+    progress = Progress(0.0)
+    progress.meter = meter = ChatMeter(stream=True)
+    for _ in range(3):
+        meter.feed(text("x" * 16))
+    progress.mark("x")
+    open_flow(ends, ends, ends, progress, ends)  # type: ignore[arg-type]
+    return ends.pass_on
+
+
+def framed(chunk: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(chunk), chunk)
+
+
+def passes(ends: Ends, size: int) -> int:
+    """How many chunks with so much text pass one after the other, of a hundred."""
+    pass_on, count = opened(ends), 0
+    assert pass_on is not None
+    while count < 100 and not pass_on(framed(text("y" * size))):
+        count += 1
+    return count
+
+
+def test_a_text_that_may_be_a_key_is_left_to_be_looked_at() -> None:
+    assert (passes(Ends(unsearched_bytes=19), 19), passes(Ends(unsearched_bytes=19), 20)) == (
+        100,
+        0,
+    )
+
+
+def test_text_passes_only_as_far_as_the_limits_hold_room_for_it() -> None:
+    assert passes(Ends(), 20) == 100, "the journal covers 512 tokens, of four bytes each"
+    assert passes(Ends(until_tokens=112), 20) == 20, "112 tokens, of which 12 were there"
+
+
+def test_a_client_that_is_slow_pauses_the_upstream_with_the_chunk_that_made_it_wait() -> None:
+    ends = Ends()
+    pass_on = opened(ends)
+    assert pass_on is not None
+    chunk = framed(text("y"))
+    assert pass_on(chunk) == b"" and not ends.pauses
+    ends.paused = True
+    assert pass_on(chunk) == b"" and ends.pauses == 1
+    assert ends.written == [chunk, chunk]
+    assert opened(Ends(paused=True)) is None
+
+
+def test_what_is_like_the_last_passes_in_one_write_and_the_rest_is_left() -> None:
+    ends = Ends()
+    pass_on = opened(ends)
+    assert pass_on is not None
+    alike, other = framed(text("y")) + framed(text("z")), framed(DONE)
+    for rest in (b"", other, other + alike, alike[:9], b"0\r\n\r\n", b"no chunk"):
+        ends.written.clear()
+        assert pass_on(alike + rest) == rest
+        assert ends.written == [alike]
+    ends.written.clear()
+    assert pass_on(other) == other and not ends.written
