@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 
 from proxy.admin.auth import Asker, Guard
-from proxy.admin.control_socket import NAME, ControlSocket, NoControlSocket
+from proxy.admin.control_socket import NAME, ControlSocket, NoControlSocket, user_of
 from proxy.config.settings import AdminToken, Settings, host_port
 from proxy.core.dialects.registry import DEFAULT
 from proxy.core.errors import ProxyError, invalid_request
@@ -150,6 +150,8 @@ def _handler(
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.Response:
         asker = guard.check(request.method, request.headers)
+        if guard.local:
+            asker = Asker(user_of(request.transport), asker.role)
         try:
             async with asyncio.timeout(body_s):
                 body = await request.read()

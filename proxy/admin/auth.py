@@ -21,7 +21,7 @@ READING = ("GET", "HEAD")
 
 
 class Asker(msgspec.Struct, frozen=True):
-    """Who asks: the token's name, or `socket` for this machine's command line."""
+    """Who asks: the token's name, or this machine's user at the control socket."""
 
     name: str
     role: Role
@@ -40,6 +40,11 @@ class Guard:
     ) -> None:
         self._tokens = tokens
         self._host = host.lower()
+
+    @property
+    def local(self) -> bool:
+        """Whether it is the control socket's."""
+        return self._tokens is None
 
     def check(self, method: str, headers: Mapping[str, str]) -> Asker:
         """Accept the request, or raise ProxyError 401, 403 or 415.

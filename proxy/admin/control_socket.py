@@ -7,10 +7,13 @@ by then, so no other process of ours can be about to answer on it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import pwd
 import socket
 import stat
+import struct
 from pathlib import Path
 
 NAME = "control.sock"
@@ -61,6 +64,20 @@ class ControlSocket:
         with contextlib.suppress(OSError):
             if _identity(self.path) == self._identity:
                 self.path.unlink()
+
+
+def user_of(transport: asyncio.BaseTransport | None) -> str:
+    """The local user at the other end, as the system knows it; `socket` where it does not tell."""
+    peer = None if transport is None else transport.get_extra_info("socket")
+    if peer is None or not hasattr(socket, "SO_PEERCRED"):
+        return "socket"
+    size_bytes = struct.calcsize("3i")  # process, user and group
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size_bytes)
+    _, user_id, _ = struct.unpack("3i", credentials)
+    try:
+        return pwd.getpwuid(user_id).pw_name
+    except KeyError:  # a user of the system's that has no name
+        return f"user {user_id}"
 
 
 def _make_way(path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import getpass
 import os
 import socket
 import stat
@@ -12,7 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy.admin.control_socket import PATH_BYTES_MAX, ControlSocket, NoControlSocket
+from proxy.admin.control_socket import (
+    PATH_BYTES_MAX,
+    ControlSocket,
+    NoControlSocket,
+    user_of,
+)
 
 
 @pytest.fixture
@@ -114,3 +121,13 @@ def test_the_file_goes_at_the_end_and_another_ones_stays(path: Path) -> None:
     assert connects(path)
     for each in (first, second):
         each.socket.close()
+
+
+async def test_who_asks_is_the_user_that_the_system_knows(path: Path) -> None:
+    made = ControlSocket(path)
+    server = await asyncio.start_unix_server(lambda *_: None, sock=made.socket)
+    _, writer = await asyncio.open_unix_connection(str(made.path))
+    assert user_of(writer.transport) == getpass.getuser()
+    assert user_of(None) == "socket"
+    writer.close()
+    server.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -69,10 +70,10 @@ def asked(
 async def test_the_process_of_this_data_directory_or_the_one_that_is_named(tmp_path: Path) -> None:
     async with serving(tmp_path) as url:
         ask = lambda *args, **kwargs: asyncio.to_thread(asked, *args, **kwargs)  # noqa: E731
-        assert await ask(tmp_path, {}, body={"n": 1}) == Answer("socket", {"n": 1})
-        assert await ask(tmp_path, {admin_client.TOKEN: "wrong"}) == Answer("socket", {}), (
-            "without a URL the token is nobody's business"
-        )
+        assert await ask(tmp_path, {}, body={"n": 1}) == Answer(getpass.getuser(), {"n": 1})
+        assert await ask(tmp_path, {admin_client.TOKEN: "wrong"}) == Answer(
+            getpass.getuser(), {}
+        ), "without a URL the token is nobody's business"
         assert await ask(
             tmp_path / "elsewhere",
             {admin_client.URL: url, admin_client.TOKEN: "secret-a\n"},
