@@ -1,12 +1,14 @@
-"""Which objects of a vendor a JSON body names: nobody may have another team's file read or used.
+"""Which objects of a vendor a body names: nobody may have another team's file read or used.
 
-Every text in the body is looked at, since of a name that stands twice readers take either value.
+Every text of JSON and every field of a form is looked at, since of a name that stands twice readers
+take either value.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from urllib.parse import unquote_plus
 
 import msgspec
 
@@ -24,6 +26,9 @@ _ID_BYTES_MAX = 6 * 256  # of one that is escaped throughout; what is longer is 
 _ID = re.compile(rb'(?<!\\)"((?:[A-Za-z0-9._~:@+=,-]|\\u00[2-7][0-9a-fA-F]){1,256}+)(?=")')
 _ID_STEP_BYTES = 64 * 1024
 _STRINGS_MAX = 2**18  # of a body whose every member is looked at by its name
+# What ids are made of, and what stands between the parts of a field's name: `a[file_ids][0]`.
+_WORDS = (re.compile(r"[A-Za-z0-9_-]+"), re.compile(r"[A-Za-z0-9._~:@+=,-]+"))
+_BRACKETS = re.compile(r"[\[\].]+")
 # One of these stands in every body that names a file, a store of them or a container; or an escape.
 _HINTS = (b"_id", b"container", b"\\u")
 
@@ -68,6 +73,27 @@ def check_whole(body: bytes, claimant: Claimant) -> None:
     for text, names_file in _texts(body):
         if claimant.sees_anothers(text) or (names_file and not claimant.owns(text)):
             raise no_object(text)
+
+
+def check_field(name: str, value: bytes, claimant: Claimant, *, is_file: bool) -> None:
+    """The same for one part of a form. A file's name names no object, its content may: there are
+    readers that take it for a field."""
+    text = value.decode("utf-8", "replace").strip()
+    last = next((part for part in _named_by(name) if part.endswith(_NAMES_A_FILE)), None)
+    if not is_file and text[:1] in ("{", "[", '"'):
+        check_whole(b"%b:%b" % (msgspec.json.encode(last or name), value), claimant)
+    elif not is_file and last is not None and not claimant.owns(text):
+        raise no_object(text)
+    for spelled in {text, unquote_plus(text)}:
+        for words in _WORDS:
+            for word in set(words.findall(spelled)):
+                if claimant.sees_anothers(word):
+                    raise no_object(word)
+
+
+def _named_by(name: str) -> list[str]:
+    """The parts of a field's name, in small letters."""
+    return _BRACKETS.split(unquote_plus(name).strip().lower())
 
 
 def no_object(id: str) -> ProxyError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from time import monotonic
 from typing import Protocol
 
@@ -16,15 +15,15 @@ from proxy.dataplane.connection import Request
 from proxy.dataplane.request_body import broken_body, stalled_body
 from proxy.dataplane.upstream.connection import UpstreamConnection
 
-_BLANK = b" \t\r\n\x0b\x0c\xef\xbb\xbf"  # that readers skip before JSON, and the mark of UTF-8
 
+class BodyCheck(Protocol):
+    """Looks at a body before it is sent on. Raises ProxyError for what may not be."""
 
-_BEGINS_BYTES = 16  # which tell
-# The same in 16 or 32 bits a sign, which Python's readers tell by its zeros.
-_WIDE = re.compile(
-    rb"(?:\xff\xfe(?:\0\0)?)?(?:[ \t\r\n]\0+)*+[{\[]\0"
-    rb"|(?:(?:\0\0)?\xfe\xff)?(?:\0+[ \t\r\n])*+\0(?:\0\0)?[{\[]\0"
-)
+    def feed(self, part: bytes) -> None:
+        """The next bytes."""
+
+    def end(self) -> None:
+        """There are no more. Is asked before the last ones go out."""
 
 
 class Decide(Protocol):
@@ -48,16 +47,16 @@ class Upload:
         bytes_max: int,
         idle_s: float,
         rate_min_bytes_s: int,
-        no_json: bool = False,
+        check: BodyCheck | None = None,
     ) -> None:
         self._request = request
         self._body = request.body
         self._bytes_max = bytes_max
         self._idle_s = idle_s
         self._rate_min_bytes_s = rate_min_bytes_s
-        self._no_json = no_json  # until its first signs have shown that it is none
-        self._begins = b""
-        self.chunked = request.content_length is None
+        self._check = check
+        self._length = request.content_length
+        self.chunked = self._length is None
         self.over = False
         self.over_s = 0.0
         self.sent_bytes = 0
@@ -102,30 +101,21 @@ class Upload:
                     part = await self._body.readany()
             if self.sent_bytes + len(part) > self._bytes_max:
                 raise too_large(self._bytes_max)
-            if self._no_json:
-                self._refuse_json(part)
+            if self._check is not None:
+                self._check.feed(part)
+                if self.sent_bytes + len(part) == self._length:
+                    self._check.end()
             if part:
                 framed = b"%x\r\n%b\r\n" % (len(part), part) if self.chunked else part
                 deadline_s += len(part) / self._rate_min_bytes_s
                 deadline_s += await self._write(connection, framed)
                 self.sent_bytes += len(part)
         if self.chunked:
+            if self._check is not None:
+                self._check.end()
             await self._write(connection, b"0\r\n\r\n")
         self.over = True
         self.over_s = monotonic()
-
-    def _refuse_json(self, part: bytes) -> None:
-        """Raises 415 where a body begins as JSON. Some servers read it as that whatever its type
-        says, and then it could name what others have made."""
-        begins = self._begins + part if self._begins else part.lstrip(_BLANK)
-        if begins[:1] in (b"{", b"[") or _WIDE.match(begins) is not None:
-            message = (
-                "The body is JSON and its Content-Type says otherwise. Send `Content-Type:"
-                " application/json`."
-            )
-            raise ProxyError(415, "invalid_request_error", "unsupported_media_type", message)
-        self._begins = begins[:_BEGINS_BYTES]
-        self._no_json = len(begins) < _BEGINS_BYTES
 
     async def _write(self, connection: UpstreamConnection, data: bytes) -> float:
         """Waits while the upstream is behind. Returns for how long: no fault of the client's."""

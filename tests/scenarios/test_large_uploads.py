@@ -63,12 +63,15 @@ async def chunked_body(reader: asyncio.StreamReader) -> bytes:
     return body
 
 
-def post(length: int | None, *lines: str, path: str = "/v1/files") -> bytes:
+FORM = "multipart/form-data; boundary=x"
+
+
+def post(length: int | None, *lines: str, path: str = "/v1/files", kind: str = FORM) -> bytes:
     framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
     more = "".join(f"{line}\r\n" for line in lines)
     return (
         f"POST {path} HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer sk-test\r\n"
-        f"Content-Type: multipart/form-data; boundary=x\r\n{framing}\r\n{more}\r\n"
+        f"Content-Type: {kind}\r\n{framing}\r\n{more}\r\n"
     ).encode()
 
 
@@ -175,6 +178,39 @@ async def test_a_chunked_body_goes_on_in_chunks_and_continue_waits_for_the_conne
     assert b"Transfer-Encoding: chunked\r\n" in heads[0] and b"Content-Length" not in heads[0]
     assert b"expect" not in heads[0].lower()
     assert [row["bytes_in"] for row in rows] == [5, 5]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_form_without_its_end_is_never_whole_upstream(
+    tmp_path: Path, chunked: bool
+) -> None:
+    """There are readers that take such a last part for whole, and nobody has looked at it."""
+    body = b"--x7\r\nContent-Disposition: form-data; name=training_file\r\n\r\nfile-1"
+    received = b""
+    closed = asyncio.Event()
+
+    async def reads(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while part := await reader.read(4096):
+                received += part
+        closed.set()
+
+    owned = {"passthrough": [{**FILES, "ids": "team"}]}
+    async with vendor(reads) as url, running(tmp_path, settings(url, **owned)) as proxy, guard():
+        client = await RawClient.connect(proxy.address)
+        kind = "multipart/form-data; boundary=x7"
+        await client.send(post(None if chunked else len(body), kind=kind))
+        for at in range(len(body)):
+            byte = body[at : at + 1]
+            await client.send(b"1\r\n%b\r\n" % byte if chunked else byte)
+        if chunked:
+            await client.send(b"0\r\n\r\n")
+        assert (await client.answer()).status == 415
+        await closed.wait()
+        await client.aclose()
+    assert not received.endswith(b"0\r\n\r\n" if chunked else body)
 
 
 async def test_a_refused_upload_is_never_asked_to_come(tmp_path: Path) -> None:

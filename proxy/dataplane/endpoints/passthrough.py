@@ -27,13 +27,15 @@ from proxy.dataplane.named_objects import Claimant, check_whole, no_object
 from proxy.dataplane.passed import Found, PassedPath
 from proxy.dataplane.request_body import BodyMemory, Payload, encoding_of
 from proxy.dataplane.services import Services
-from proxy.dataplane.upload import Upload
+from proxy.dataplane.upload import BodyCheck, Upload
+from proxy.dataplane.uploaded import FormFields, NoJson
 from proxy.tenants.ring import Tenant
 
 # tokens by bytes of a JSON body, for the hold of a path that is metered by what its answer states
 _BYTES_A_TOKEN = 4
 _NOTHING = Peaks(0, 0, 0)
-_BINARY = (b"multipart/", b"audio/", b"image/", b"video/", b"application/octet-stream")
+_FORM = b"multipart/"
+_BINARY = (_FORM, b"audio/", b"image/", b"video/", b"application/octet-stream")
 
 
 class PassedRequests:
@@ -64,7 +66,7 @@ class PassedRequests:
                 body = await self._read(request, caller, tenant, memory, passed)
                 length = len(body)
             elif length != 0:
-                upload = self._upload(request, caller, passed)
+                upload = self._upload(request, caller, tenant, passed)
         head = passed.upstream.head(
             request.method,
             request.target,
@@ -137,14 +139,21 @@ class PassedRequests:
             await self._admission.aside(check_whole, readable, claimant)
         return body
 
-    def _upload(self, request: Request, caller: Caller, passed: PassedPath) -> Upload:
+    def _upload(
+        self, request: Request, caller: Caller, tenant: Tenant, passed: PassedPath
+    ) -> Upload:
         settings = caller.snapshot.settings
+        check: BodyCheck | None = None
+        if passed.entry.ids == "team":
+            kind = (first(request.headers, b"content-type") or b"").strip()
+            form = kind.lower().startswith(_FORM)
+            check = FormFields(kind, self._claimant(tenant, passed)) if form else NoJson()
         return Upload(
             request,
             bytes_max=passed.entry.max_bytes,
             idle_s=settings.timeouts.body_idle_s,
             rate_min_bytes_s=settings.bodies.rate_min_bytes,
-            no_json=passed.entry.ids == "team",
+            check=check,
         )
 
     def _opened(

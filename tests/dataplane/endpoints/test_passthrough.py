@@ -36,7 +36,7 @@ PRICES = [
     {"model": "/v2/rerank", "input": "1", "output": "0"},
 ]
 CENT = 10_000_000
-FORM = "Content-Type: multipart/form-data; boundary=x"
+FILE = "Content-Type: application/octet-stream"
 
 
 def blocks(*entries: dict[str, object], **more: object) -> dict[str, object]:
@@ -62,7 +62,7 @@ async def ask(
     if body is not None:
         lines += f"Content-Length: {len(body)}\r\n"
         if not any(header.startswith("Content-Type") for header in headers):
-            lines += "Content-Type: multipart/form-data; boundary=x\r\n"
+            lines += f"{FILE}\r\n"
     await client.send(
         f"{method} {path} HTTP/1.1\r\nHost: proxy\r\n{lines}\r\n".encode() + (body or b"")
     )
@@ -94,8 +94,12 @@ async def vendor(visit: Visit) -> None:
 
 
 async def test_a_multipart_body_passes_as_it_came_and_the_record_is_free(tmp_path: Path) -> None:
-    body = b"--Bound ary\r\nContent-Disposition: form-data; name=purpose\r\n\r\nbatch\r\n--x\r\n\x00\xff"
-    content_type = 'Content-Type: multipart/form-data;  boundary="Bound ary"; charset=x'
+    body = (
+        b"--=Boundary\r\nContent-Disposition: form-data; name=purpose\r\n\r\nbatch\r\n"
+        b'--=Boundary\r\ncontent-disposition: form-data; name="file"; filename="a b"\r\n\r\n'
+        b"\r\n--x\r\n\x00\xff\r\n--=Boundary--\r\n"
+    )
+    content_type = 'Content-Type: multipart/form-data;  boundary="=Boundary"; charset=utf-8'
     async with (
         raw_upstream(vendor) as upstream,
         running(tmp_path, config(upstream.url, **blocks())) as proxy,
@@ -203,7 +207,7 @@ async def test_only_the_team_that_made_an_object_may_ask_for_it(tmp_path: Path) 
     ):
         for path in ("/v1/files/file-1", "/v1/files/file-1/content"):
             assert (await ask(proxy, "GET", path)).status == 404  # nobody has made it yet
-        await ask(proxy, "POST", "/v1/files", b"x", "Content-Type: multipart/form-data")
+        await ask(proxy, "POST", "/v1/files", b"x", FILE)
         assert (await ask(proxy, "GET", "/v1/files/file-1/content")).status == 200
         assert (await ask(proxy, "GET", "/v1/files/file-1", key="sk-amy")).status == 200
         assert (await ask(proxy, "GET", "/v1/files/file%2D1")).status == 200
@@ -252,10 +256,72 @@ async def test_no_content_type_hides_a_body_that_names_a_file(
         raw_upstream(vendor) as upstream,
         running(tmp_path, config(upstream.url, **blocks())) as proxy,
     ):
-        await ask(proxy, "POST", "/v1/files", b"x", FORM)
+        await ask(proxy, "POST", "/v1/files", b"x", FILE)
         refused = await ask(proxy, "POST", "/v1/batches", body, kind, key="sk-bob")
         assert refused.status == status or (blank == "\ufeff" and refused.status == 400)
         assert all(b"file-1" not in visit.body for visit in upstream.visits)
+
+
+def form(*parts: bytes) -> bytes:
+    return (
+        b"".join(b"--x7\r\nContent-Disposition: form-data; name=%b\r\n" % part for part in parts)
+        + b"--x7--\r\n"
+    )
+
+
+STOLEN = (
+    b"training_file\r\n\r\nfile-1\r\n",
+    b'"training_file"\r\n\r\n\r\n\r\nfile-1 \r\n',
+    b"file_ids[]\r\n\r\nfile-unknown\r\n",
+    b"x\r\n\r\nsee file-1, please\r\n",
+    b'x\r\nContent-Type: application/json\r\n\r\n{"file\\u005fid":"file-\\u0031"}\r\n',
+    b'x; filename=""\r\n\r\nfile-1\r\n',
+    b'x; filename="a"\r\n\r\nfile-1\r\n',
+)
+HIDDEN = (
+    b"x\r\nContent-Transfer-Encoding: base64\r\n\r\nZmlsZS0x\r\n",
+    b"x\r\nContent-Type: text/plain; charset=utf-7\r\n\r\nfile-1\r\n",
+    b"x\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\nfile-1\r\n--y--\r\n",
+    b'x; filename="a"\r\n\r\n\n--x7\nContent-Disposition: form-data; name=y\n\nfile-1\n\r\n',
+)
+
+
+@pytest.mark.parametrize(
+    ("part", "status"), [(part, 404) for part in STOLEN] + [(part, 415) for part in HIDDEN]
+)
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_no_form_names_another_teams_object(
+    tmp_path: Path, part: bytes, status: int, chunked: bool
+) -> None:
+    """In whatever pieces it comes: nobody upstream gets to the end of the part that names it."""
+    own = form(b"training_file\r\n\r\nfile-1\r\n", b'file; filename="a"\r\n\r\n\0\r\n')
+    kind = "Content-Type: multipart/form-data; boundary=x7"
+    bodies: list[bytes] = []
+
+    async def keeps(visit: Visit) -> None:
+        bodies.append(visit.body)
+        await vendor(visit)
+
+    async with (
+        raw_upstream(keeps) as upstream,
+        running(tmp_path, config(upstream.url, **blocks())) as proxy,
+    ):
+        await ask(proxy, "POST", "/v1/files", b"x", FILE)
+        assert (await ask(proxy, "POST", "/v1/batches", own, kind)).status == 200
+        body = form(b"purpose\r\n\r\nx\r\n", part)
+        client = await RawClient.connect(proxy.address)
+        framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+        await client.send(
+            f"POST /v1/batches HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer sk-bob\r\n"
+            f"{kind}\r\n{framing}\r\n\r\n".encode()
+        )
+        for at in range(len(body)):
+            byte = body[at : at + 1]
+            await client.send(b"1\r\n%b\r\n" % byte if chunked else byte)
+        await client.send(b"0\r\n\r\n" if chunked else b"")
+        assert (await client.answer()).status == status
+        await client.aclose()
+    assert [body for body in bodies if body] == [b"x", own]
 
 
 @pytest.mark.parametrize(
@@ -280,7 +346,7 @@ async def test_another_teams_object_is_named_nowhere_in_a_target(tmp_path: Path)
         raw_upstream(vendor) as upstream,
         running(tmp_path, config(upstream.url, **blocks())) as proxy,
     ):
-        await ask(proxy, "POST", "/v1/files", b"x", FORM)
+        await ask(proxy, "POST", "/v1/files", b"x", FILE)
         own = b'{"input":"x"}'
         json_type = "Content-Type: application/json"
         assert (await ask(proxy, "POST", "/v1/batches", own, json_type, key="sk-bob")).status == 200
@@ -303,7 +369,7 @@ async def test_a_body_that_arrives_slowly_takes_no_place_of_others(tmp_path: Pat
             b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
         )
         await until(lambda: proxy.server.services.arriving.count == 1)
-        assert (await ask(proxy, "POST", "/v1/files", b"x", FORM)).status == 200
+        assert (await ask(proxy, "POST", "/v1/files", b"x", FILE)).status == 200
         await slow.send(b"}")
         assert (await slow.answer()).status == 200
         await slow.aclose()
@@ -321,14 +387,14 @@ async def test_one_keys_uploads_leave_places_for_others(tmp_path: Path) -> None:
                 b"Content-Type: application/octet-stream\r\nContent-Length: 2\r\n\r\nx"
             )
         await until(lambda: proxy.server.services.uploads.count == 2)
-        refused = await ask(proxy, "POST", "/v1/files", b"x", FORM, key="sk-bob")
+        refused = await ask(proxy, "POST", "/v1/files", b"x", FILE, key="sk-bob")
         assert (refused.status, code(refused)) == (503, "overloaded")
-        assert (await ask(proxy, "POST", "/v1/files", b"x", FORM)).status == 200
+        assert (await ask(proxy, "POST", "/v1/files", b"x", FILE)).status == 200
         for client in slow:
             await client.send(b"y")
             assert (await client.answer()).status == 200
             await client.aclose()
-        assert (await ask(proxy, "POST", "/v1/files", b"x", FORM, key="sk-bob")).status == 200
+        assert (await ask(proxy, "POST", "/v1/files", b"x", FILE, key="sk-bob")).status == 200
         assert proxy.server.services.uploads.count == 0
 
 
@@ -343,7 +409,7 @@ async def test_what_stands_in_a_file_says_nothing_about_who_owns_what(tmp_path: 
         raw_upstream(echoes) as upstream,
         running(tmp_path, config(upstream.url, **blocks())) as proxy,
     ):
-        await ask(proxy, "POST", "/v1/files", b"x", FORM)
+        await ask(proxy, "POST", "/v1/files", b"x", FILE)
         for path in ("file-1/content", "file-1/raw", "file-1?alt=media"):
             assert (await ask(proxy, "GET", f"/v1/files/{path}")).status == 200
         for id in ("file-old", "file-other"):
@@ -371,7 +437,7 @@ async def test_no_call_has_another_teams_file_read(
         upstreams["base_url"] = upstream.url
         settings = config(upstream.url, **blocks(upstreams={"mock": upstreams}))
         async with running(tmp_path, settings) as proxy:
-            await ask(proxy, "POST", "/v1/files", b"x", FORM)
+            await ask(proxy, "POST", "/v1/files", b"x", FILE)
             for key, status in (("sk-bob", 404), ("sk-carl", 404), ("sk-amy", 200)):
                 answer = await ask(
                     proxy, "POST", f"/v1/{path}", body, "Content-Type: application/json", key=key
@@ -383,7 +449,7 @@ async def test_a_restart_knows_the_owners_from_the_book(tmp_path: Path) -> None:
     settings = blocks()
     async with raw_upstream(vendor) as upstream:
         async with running(tmp_path, config(upstream.url, **settings)) as proxy:
-            assert (await ask(proxy, "POST", "/v1/files", b"x", FORM)).status == 200
+            assert (await ask(proxy, "POST", "/v1/files", b"x", FILE)).status == 200
             await proxy.records(1)
         async with running(tmp_path, config(upstream.url, **settings)) as proxy:
             assert (await ask(proxy, "GET", "/v1/files/file-1/content")).status == 200
