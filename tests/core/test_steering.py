@@ -42,7 +42,8 @@ HARMLESS = """
     copilot-integration-id editor-version x-initiator copilot-vision-request x-github-api-version
     traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-sampled sentry-trace x-datadog-trace-id x-datadog-parent-id x-amzn-trace-id
     x-cloud-trace-context uber-trace-id x-correlation-id newrelic idempotency-key x-idempotency-key
-    http-referer referer x-title x-openrouter-title x-openrouter-categories x-wait-for-model x-use-cache x-dashscope-sse x-grok-conv-id
+    http-referer referer x-title x-openrouter-title x-openrouter-categories x-wait-for-model x-use-cache x-portkey-cache x-portkey-cache-namespace helicone-cache-enabled helicone-cache-seed cf-aig-cache-ttl
+    x-dashscope-sse x-grok-conv-id
     helicone-user-id helicone-session-id x-goog-api-client x-end-user x-session-id x-security-policy
     origin sec-fetch-mode sec-fetch-site sec-fetch-dest sec-ch-ua sec-ch-ua-platform dnt x-requested-with if-none-match
 """.split()  # fmt: skip

@@ -35,20 +35,6 @@ _OF_WIRES: list[tuple[Any, dict[str, object], bytes]] = [
     ),
     *((PassMeter, {"stream": False, "content_type": kind}, body) for kind, body, _ in PASSED.values()),
 ]  # fmt: skip
-# What the end of a response's event states that is too large to be kept: it is looked for in the
-# piece that the event ends in, so it hangs on the pieces.
-SAID_AT_THE_END = (
-    "usage",
-    "usage_current",
-    "usage_final",
-    "done",
-    "error",
-    "answered",
-    "finish_reason",
-    "model_served",
-    "response_id",
-    "service_tier",
-)
 OF_PASSED = (
     "usage",
     "usage_final",
@@ -85,7 +71,7 @@ def meter(data: bytes) -> str:
 
 def responses(data: bytes) -> str:
     """The same of the meter of responses."""
-    return metered(data, OPENAI_RESPONSES.open_meter, said=SAID_AT_THE_END)
+    return metered(data, OPENAI_RESPONSES.open_meter)
 
 
 def messages(data: bytes) -> str:
@@ -102,10 +88,8 @@ def metered(
     data: bytes,
     open_meter: OpenMeter,
     names: Sequence[str] = FIGURES,
-    said: Sequence[str] = (),
 ) -> str:
-    """What these names of the meter say, in any pieces. `said`: but for these where an event was
-    too large to be kept."""
+    """What these names of the meter say, in any pieces."""
     rng, body = opened(data)
     event_bytes_max, answer_bytes_max = rng.choice(
         [(1 << 20, 4 << 20)] * 3 + [(80, ANSWER_BYTES_MIN)]
@@ -125,9 +109,7 @@ def metered(
             assert one.output_measure >= 0
         one.end()
         one.end()
-        figures = {
-            name: getattr(one, name) for name in names if not (one.oversized and name in said)
-        }
+        figures = {name: getattr(one, name) for name in names}
         if one.usage is not None:
             counts = [
                 getattr(one.usage, name)

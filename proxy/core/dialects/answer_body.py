@@ -50,6 +50,7 @@ class AnswerBody:
         status: int = 200,
         event_bytes_max: int = 1024 * 1024,
         answer_bytes_max: int = 4 * 1024 * 1024,
+        end_bytes_max: int = 0,
     ) -> None:
         self.blind = False
         self._decoder: Decoder | None = None
@@ -64,7 +65,7 @@ class AnswerBody:
         self._mark = b""  # what may become a byte order mark, or the name of a line
         self._opening: Opening | None = None  # of a body that may be one JSON value or JSON lines
         self.prose = False
-        self.parser = SSEParser(event_bytes_max)
+        self.parser = SSEParser(event_bytes_max, end_bytes_max)
         self.size_bytes = 0
         self.kept = KeptBody(answer_bytes_max)
 

@@ -66,6 +66,7 @@ class AnswerMeter(ABC):
 
     CACHED_INSIDE_INPUT: ClassVar[bool] = True  # unless it is said with the upstream
     EVENTS_AS_LONG_AS_ANSWERS: ClassVar[bool] = False  # the last event holds the whole answer
+    LARGE_END_BYTES: ClassVar[int] = 0  # that are read of an event too large to be kept
 
     _delivered: DeliveredText
 
@@ -101,6 +102,7 @@ class AnswerMeter(ABC):
             if self.EVENTS_AS_LONG_AS_ANSWERS
             else event_bytes_max,
             answer_bytes_max=answer_bytes_max,
+            end_bytes_max=self.LARGE_END_BYTES,
         )
         self.unreadable = self._body.blind
         self._parser = self._body.parser

@@ -36,6 +36,10 @@ _DONE_BYTES_MAX = 16
 _BLANKS_MAX = 8  # in front of a name that is still taken for `data:`
 
 
+class LargeEnd(bytes):
+    """The end of an event that was too large to be kept: what of its data lines came last."""
+
+
 class SSEParser:
     """`feed` chunks and take the data of their events; `end` gives an unterminated last one.
 
@@ -44,12 +48,17 @@ class SSEParser:
     - `dropped_bytes`: what those held
     - `by_lines`: events have come without the empty line that ends them
     - `errors`: events that are called an error by their name
+
+    `end_bytes_max`: so much of the end of a dropped event is given out in its place, as a
+    `LargeEnd`. It is the same in whatever pieces the event came.
     """
 
     __slots__ = (
         "_after_cr",
         "_data",
         "_dropping",
+        "_end",
+        "_end_bytes_max",
         "_ends_object",
         "_first_line",
         "_line",
@@ -66,7 +75,7 @@ class SSEParser:
         "oversized",
     )
 
-    def __init__(self, event_bytes_max: int) -> None:
+    def __init__(self, event_bytes_max: int, end_bytes_max: int = 0) -> None:
         self.oversized = 0
         self.dropped_bytes = 0
         self.event_bytes_max = event_bytes_max
@@ -85,6 +94,8 @@ class SSEParser:
         # Its last line does not go on: it is `[DONE]` or ends with a brace.
         self._ends_object = False
         self._skipped_end = b""  # the last byte of the skipped line so far
+        self._end_bytes_max = end_bytes_max
+        self._end = bytearray()  # of the event that is dropped
 
     @property
     def pending_bytes(self) -> int:
@@ -180,6 +191,8 @@ class SSEParser:
         self._line_bytes += len(piece)
         if self._skipping:
             self._skipped_end = piece.rstrip()[-1:] or self._skipped_end
+            if self._skips_data:
+                self._keep_end(piece)
             return
         self._line += piece
         if self._line_bytes + (0 if self._ends_object else self._size) > self.event_bytes_max + len(
@@ -194,6 +207,8 @@ class SSEParser:
                     self.by_lines = True
                     self._end_event(events)
                 self._drop()
+                line = bytes(self._line)
+                self._keep_end(b"\n" + (line.removeprefix(_BOM) if self._first_line else line))
             if self._skips_data or len(start) == _START_BYTES:
                 self._skipping = True
                 self._skipped_end = bytes(self._line).rstrip()[-1:]
@@ -243,10 +258,12 @@ class SSEParser:
         self._ends_object = value.rstrip().endswith(b"}")
         if self._dropping:
             self.dropped_bytes += len(line)
+            self._keep_end(b"\n" + line)
             return
         self._size += len(line)
         if self._size > self.event_bytes_max:
             self._drop()
+            self._keep_end(b"\n" + line)
             return
         self._data.append(value)
         self._ends_object |= done
@@ -259,6 +276,9 @@ class SSEParser:
             if data:
                 events.append(data)
             self._data.clear()
+        if self._end:
+            events.append(LargeEnd(self._end[-self._end_bytes_max :]))
+            self._end.clear()
         self._size = 0
         self._dropping = False
         self._ends_object = False
@@ -268,7 +288,15 @@ class SSEParser:
             self._dropping = True
             self.oversized += 1
             self.dropped_bytes += self._size
+            self._keep_end(b"\n".join(self._data))
             self._data.clear()
+
+    def _keep_end(self, text: bytes) -> None:
+        """More of the event that is dropped."""
+        if self._end_bytes_max:
+            self._end += text
+            if len(self._end) > 2 * self._end_bytes_max:
+                del self._end[: -self._end_bytes_max]
 
 
 def _value(line: bytes) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.http.sse import SSEParser, ends_at
+from proxy.core.http.sse import LargeEnd, SSEParser, ends_at
 from tests.support.effort import examples
 
 FIXED = settings(max_examples=examples(300))
@@ -235,6 +235,30 @@ def test_what_a_too_large_event_held_does_not_depend_on_the_pieces() -> None:
             assert [event for chunk in chunks for event in parser.feed(chunk)] == [b"b"]
             held.add(parser.dropped_bytes)
         assert held == {156 + len(line) * line.startswith(b"data") + 10}, line
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"data: " + b"x" * 50 + b"END",
+        b"data: " + b"x" * 30 + b"\ndata: " + b"y" * 5 + b"END",
+        b"data: {}\r\n: " + b"c" * 60 + b"\r\ndata: x\r\ndata: " + b"y" * 40 + b"END",
+        b"\xef\xbb\xbfdata: " + b"x" * 50 + b"\ndata: END",
+        b"data: {}\ndata: {" + b"x" * 50 + b"END}",
+        b"data: {" + b"x" * 50 + b"END}\ndata: [DONE]",
+    ],
+)
+def test_the_end_of_a_too_large_event_is_the_same_in_any_pieces(event: bytes) -> None:
+    stream = event + b"\n\ndata: small\n\n"
+    found: set[tuple[bytes, ...]] = set()
+    for chunks in every_split(stream):
+        parser = SSEParser(40, end_bytes_max=16)
+        events = [one for chunk in chunks for one in parser.feed(chunk)] + parser.end()
+        (end,) = (one for one in events if type(one) is LargeEnd)
+        assert b"END" in end and len(end) <= 16
+        assert events[-1] == b"small"
+        found.add(tuple(events))
+    assert len(found) == 1
 
 
 def test_a_comment_of_any_length_is_no_event_and_costs_none() -> None:

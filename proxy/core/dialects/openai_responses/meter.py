@@ -42,6 +42,7 @@ from proxy.core.dialects.openai_responses.salvage import response_in, salvaged
 from proxy.core.dialects.repair import REPAIRED_BYTES_MAX, objects_of, repaired
 from proxy.core.dialects.stated import Stated
 from proxy.core.dialects.texts import Texts
+from proxy.core.http.sse import LargeEnd
 
 _DONE: Final = b"[DONE]"  # of relays; the API itself ends with an event that holds the response
 _TIER_ASKED: Final = "auto"  # what was asked for: the last event says what served
@@ -57,11 +58,11 @@ class ResponseMeter(AnswerMeter):
     """
 
     EVENTS_AS_LONG_AS_ANSWERS = True
+    LARGE_END_BYTES = _PIECE_BYTES_MAX
 
     __slots__ = (
         "_alike",
         "_delivered",
-        "_end_of_large",
         "_events",
         "_last_item",
         "_last_number",
@@ -77,7 +78,6 @@ class ResponseMeter(AnswerMeter):
         self._numbers: dict[bytes, int] = {}  # of items, by their ids
         self._alike: AlikePieces | None = None
         self._piece_at: Place | None = None  # of the last chunk's piece of text
-        self._end_of_large = b""  # of an event that is too large to be kept
         self._last_item = 0
         self._last_number = msgspec.Raw()  # as the last event has it
 
@@ -116,24 +116,15 @@ class ResponseMeter(AnswerMeter):
         return -(-size * self._measure_tokens // self._measure_bytes)
 
     def feed(self, chunk: bytes) -> None:
-        """One chunk as it came from the upstream, content coding included.
-
-        Of an event that is too large to be kept, its end is: pictures make the last event so, and
-        the usage stands behind them.
-        """
+        """One chunk as it came from the upstream, content coding included."""
         body, parser = self._body, self._parser
         begins = parser.between
         if begins and self._take_alike(chunk):
             return
         self._piece_at = None
         for piece in body.pieces(chunk):
-            oversized = parser.oversized
             for event in body.events(piece):
                 self._take_event(event)
-            if self._end_of_large or parser.oversized != oversized:
-                self._end_of_large = (self._end_of_large + piece)[-_PIECE_BYTES_MAX:]
-                if parser.between:
-                    self._take_end_of_large()
         if begins and body.plain and parser.between:
             self._learn_alike(chunk)
         self.error |= parser.errors > 0
@@ -154,22 +145,23 @@ class ResponseMeter(AnswerMeter):
             self.usage_current = self.usage_final = False
         return True
 
-    def _take_end_of_large(self) -> None:
-        """What the end of such an event states."""
-        usage = response_in(self._end_of_large).usage
-        self._end_of_large = b""
+    def _take_end_of_large(self, end: bytes) -> None:
+        """What the end of such an event states: pictures make the last event so large, and the
+        usage stands behind them."""
+        usage = response_in(end).usage
         if usage:
             self._take_envelope(Response(usage=usage), ends=True)
 
     def _finish(self) -> None:
-        if self._end_of_large:
-            self._take_end_of_large()
         if self._events and not self.done:
             self.error = True  # it broke off, even where its connection ended in order
 
     # Events.
 
     def _take_event(self, data: bytes) -> None:
+        if type(data) is LargeEnd:
+            self._take_end_of_large(data)
+            return
         try:
             event = event_decoder.decode(data)
         except JSON_ERRORS:
