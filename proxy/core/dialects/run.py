@@ -21,6 +21,7 @@ class Run:
         "_before",
         "_behind",
         "_end",
+        "_padded",
         "_piece_bytes_max",
         "_pieces",
         "_start",
@@ -39,6 +40,7 @@ class Run:
         self._behind = behind
         self._start = len(before)
         self._end = -len(behind)
+        self._padded = padding_bytes > 0
         self._text_in = text_in  # of a chunk that is alike; None if it is not
         # What introduces a padding is around the text too. (The padding itself is not.)
         self.around_bytes = len(before) + padding_bytes + len(behind)
@@ -51,8 +53,15 @@ class Run:
             return None
         piece: bytes | None = chunk[self._start : self._end]
         assert piece is not None
-        if not piece or _QUOTE in piece or _BACKSLASH in piece or _LF in piece or _CR in piece:
-            # Something more than plain text: escapes, or padding behind it.
+        if (
+            self._padded
+            or not piece
+            or _QUOTE in piece
+            or _BACKSLASH in piece
+            or _LF in piece
+            or _CR in piece
+        ):
+            # Something more than plain text: escapes, or padding behind it, which may be missing.
             piece = self._text_in(chunk)
             if piece is None:
                 return None

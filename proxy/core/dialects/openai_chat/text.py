@@ -144,6 +144,8 @@ class Shape:
         if not events or not events[0].startswith(self._before):
             return []
         joined = b"\n".join(events)
+        if joined.count(b"\n") != len(events) - 1:
+            return []  # one of several lines: its parts would be taken for events
         found = joined[self._start_bytes :].split(self._behind + b"\n" + self._before)
         # The last piece has what stands behind its text as well, and all that is of another shape.
         last = found.pop()
