@@ -46,7 +46,7 @@ class AdminRequest(msgspec.Struct, frozen=True):
         """The body as that type; an empty one is `{}`. Raises ProxyError 400 with the reason."""
         try:
             return msgspec.json.decode(self.body or b"{}", type=type)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise invalid_request(f"The body is not what this takes: {error}.") from error
 
 

@@ -93,7 +93,7 @@ def audit_route(services: Shown) -> AdminEndpoint:
     """The audit, page by page."""
 
     async def answer(ask: AdminRequest) -> Deeds:
-        most = _number(ask, "limit", PAGE_DEFAULT, PAGE_MAX)
+        most = _number(ask, "limit", PAGE_DEFAULT, PAGE_MAX, least=1)
         after = _number(ask, "after", 0, 2**62)
         entries = await _read(lambda: services.reader.audit(after, most))
         deeds = [deed(entry) for entry in entries]
@@ -111,7 +111,7 @@ class _TenantDesk:
 
     async def list_keys(self, ask: AdminRequest) -> Keys:
         directory = self._services.directory
-        most = _number(ask, "limit", PAGE_DEFAULT, PAGE_MAX)
+        most = _number(ask, "limit", PAGE_DEFAULT, PAGE_MAX, least=1)
         team, state, after = (ask.query.get(name) for name in ("team", "state", "after"))
         used = await _read(self._services.reader.last_used_ms)
 
@@ -239,12 +239,13 @@ def _checked_count(order: NewKeys) -> int:
     return order.count
 
 
-def _number(ask: AdminRequest, name: str, default: int, most: int) -> int:
+def _number(ask: AdminRequest, name: str, default: int, most: int, *, least: int = 0) -> int:
     text = ask.query.get(name)
     if text is None:
         return default
-    if not text.isascii() or not text.isdecimal() or not 0 <= int(text[:20]) <= most:
-        raise invalid_request(f"{name} is a whole number up to {most}.", param=name)
+    digits = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
+    if not digits or not least <= int(text) <= most:
+        raise invalid_request(f"{name} is a whole number from {least} to {most}.", param=name)
     return int(text)
 
 

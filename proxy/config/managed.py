@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ SAYS = {
     TenantKind.KEY: ("team", "models", "expires", "labels", "limits", "limits_add"),
     TenantKind.TEAM: ("models", "labels", "limits", "limits_add"),
 }
+
+DEPTH_MAX = 16  # of mappings and lists in each other
 
 
 class Mistake(Exception):
@@ -52,14 +54,19 @@ def read_team(name: str, says: Mapping[str, Any], known: Settings) -> TeamSettin
     return _read(TenantKind.TEAM, name, says, known).teams[name]
 
 
-def _read(kind: TenantKind, name: str, says: Mapping[str, Any], known: Settings) -> _KeysAndTeams:
+def check_words(kind: TenantKind, says: Iterable[str]) -> None:
+    """Raises Mistake for a word that cannot be said."""
     for field in says:
         if field not in SAYS[kind]:
             choices = ", ".join(SAYS[kind])
             raise Mistake(
                 f"{field[:80]!r} cannot be said of a {kind} here; the nearest is"
-                f" {nearest(field, SAYS[kind])} (known: {choices})"
+                f" {nearest(field[:80], SAYS[kind])} (known: {choices})"
             )
+
+
+def _read(kind: TenantKind, name: str, says: Mapping[str, Any], known: Settings) -> _KeysAndTeams:
+    check_words(kind, says)
     block = f"{kind}s"
     reader = SettingsReader(Path())
     found = reader.read(_KeysAndTeams, _node({block: {name: dict(says)}}))
@@ -78,12 +85,14 @@ def _read(kind: TenantKind, name: str, says: Mapping[str, Any], known: Settings)
     return found
 
 
-def _node(value: object) -> Node:
+def _node(value: object, depth: int = 0) -> Node:
     """A value of JSON as the tree of a config file."""
+    if depth > DEPTH_MAX:
+        raise Mistake(f"nothing that can be said is nested in {DEPTH_MAX} others")
     if isinstance(value, Mapping):
-        return Node({str(name): _node(item) for name, item in value.items()}, "")
+        return Node({str(name): _node(item, depth + 1) for name, item in value.items()}, "")
     if isinstance(value, list | tuple):
-        return Node([_node(item) for item in value], "")
+        return Node([_node(item, depth + 1) for item in value], "")
     if isinstance(value, float):
         return Node(Fraction(repr(value)), "", repr(value))
     if value is None or isinstance(value, str | bool | int):

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.config.managed import Mistake, read_key, read_team
+from proxy.config.managed import Mistake, check_words, read_key, read_team
 from proxy.config.secrets import guessable
 from proxy.config.settings import KeySettings
 from proxy.config.values import KINDS
@@ -24,9 +24,11 @@ from proxy.tenants.directory import Directory, said
 from proxy.tenants.key import PREFIX, check
 
 CREATED_MAX = 10_000  # keys in one order
+SAID_BYTES_MAX = 16 * 1024 * 1024  # of all keys that one order makes
 REASON_CHARS_MAX = 200
 LIKE_MAX = 1000  # names that are compared with one that is not known
 GRACE_DEFAULT_S = 24 * 3600
+_CALENDAR_ENDS_S = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC).timestamp()
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LASTS = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d)")
 
@@ -61,16 +63,20 @@ def create_keys(
     if not 0 < len(digests) <= CREATED_MAX:
         raise invalid_request(f"One order makes 1 to {CREATED_MAX} keys.", param="count")
     told = _ending(says, by)
+    for name in digests:
+        _check_new(directory, TenantKind.KEY, name)
     _checked(directory, TenantKind.KEY, next(iter(digests)), told)
+    words = _raw(told)
+    if len(bytes(words)) * len(digests) > SAID_BYTES_MAX:
+        raise invalid_request(
+            f"This says {len(bytes(words))} bytes of each of {len(digests)} keys: make fewer at"
+            " once, or say it of their team.",
+            param="says",
+        )
     taken: dict[str, str] = {}
     rows = []
     for name, digest in digests.items():
-        _check_new(directory, TenantKind.KEY, name)
-        if not _SHA256.fullmatch(digest):
-            raise invalid_request(
-                "secret_sha256 is 64 lower-case hex digits, as `tollkeeper key hash` prints them.",
-                param="secret_sha256",
-            )
+        _check_digest(digest)
         owner = taken.get(digest) or directory.digests.get(digest)
         if owner is not None:
             raise invalid_request(
@@ -81,7 +87,7 @@ def create_keys(
             Managed(
                 kind=TenantKind.KEY,
                 name=name,
-                says=_raw(told),
+                says=words,
                 secrets=(KeySecret(digest, by.at_ms),),
                 created_at_ms=by.at_ms,
                 created_by=by.actor,
@@ -109,6 +115,12 @@ def edit(
 ) -> TenantChange:
     """Other words for what `says` names; None takes a word back."""
     row = _own(directory, kind, name)
+    if not says:
+        raise invalid_request("This names nothing to change.", param="says")
+    try:
+        check_words(kind, says)  # those that are taken back too
+    except Mistake as mistake:
+        raise invalid_request(f"{mistake}.", param="says") from mistake
     told = {**said(row), **_ending(says, by)}
     told = {field: value for field, value in told.items() if value is not None}
     _checked(directory, kind, name, told)
@@ -120,9 +132,11 @@ def rotate(
 ) -> TenantChange:
     """A new secret. The present one is good for `grace_s` seconds more; older ones end now."""
     row = _own(directory, TenantKind.KEY, name)
-    if digest in directory.digests:
-        raise invalid_request("Another key has this secret already.", param="secret_sha256")
-    until_ms = by.at_ms + round(grace_s * 1000)
+    _check_digest(digest)
+    owner = directory.digests.get(digest)
+    if owner is not None:
+        raise invalid_request(f"The key {owner!r} has this secret already.", param="secret_sha256")
+    until_ms = _later_ms(by.at_ms, grace_s, "grace")
     replace = msgspec.structs.replace
     older = [
         replace(secret, until_ms=min(secret.until_ms or until_ms, until_ms if first else by.at_ms))
@@ -227,10 +241,25 @@ def _ending(says: Mapping[str, Any], by: By) -> dict[str, Any]:
     """The words, with `expires: 90d` as the moment that it means."""
     told, expires = dict(says), says.get("expires")
     if isinstance(expires, str) and _LASTS.fullmatch(expires):
-        at_ms = by.at_ms + round(seconds(expires, "expires") * 1000)
+        at_ms = _later_ms(by.at_ms, seconds(expires, "expires"), "expires")
         moment = datetime.datetime.fromtimestamp(at_ms // 1000, datetime.UTC)
         told["expires"] = moment.isoformat().replace("+00:00", "Z")
     return told
+
+
+def _later_ms(at_ms: int, after_s: float, param: str) -> int:
+    """The moment so many seconds later. Raises ProxyError 400 where no calendar has it."""
+    if at_ms / 1000 + after_s >= _CALENDAR_ENDS_S:
+        raise invalid_request(f"{param}: this is behind the year 9999.", param=param)
+    return at_ms + round(after_s * 1000)
+
+
+def _check_digest(digest: str) -> None:
+    if not _SHA256.fullmatch(digest):
+        raise invalid_request(
+            "secret_sha256 is 64 lower-case hex digits, as `tollkeeper key hash` prints them.",
+            param="secret_sha256",
+        )
 
 
 def _check_new(directory: Directory, kind: TenantKind, name: str) -> None:
@@ -243,7 +272,12 @@ def _check_new(directory: Directory, kind: TenantKind, name: str) -> None:
     row = directory.rows.get((kind, name))
     if row is not None:
         gone = " It is revoked, and names are never used again." * (row.state is State.REVOKED)
-        raise _conflict(f"{kind}_exists", f"There is a {kind} {name!r} already.{gone}")
+        known = (
+            f"config.yaml had a {kind} {name!r}, and its state is kept here: name it there again."
+            if row.file
+            else f"There is a {kind} {name!r} already.{gone}"
+        )
+        raise _conflict(f"{kind}_exists", known)
 
 
 def _checked(directory: Directory, kind: TenantKind, name: str, says: Mapping[str, Any]) -> None:

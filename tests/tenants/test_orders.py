@@ -111,3 +111,63 @@ def test_a_revoked_team_takes_its_keys_with_it_unless_the_config_has_some() -> N
 def test_a_reason_fits_into_one_line(reason: str) -> None:
     with pytest.raises(ProxyError, match="at most 200 printable"):
         orders.check_reason(reason)
+
+
+@pytest.mark.parametrize("sha256", ["", "AB", "zz" * 32, "AB" * 32, "ab" * 33])
+def test_no_order_takes_a_digest_that_no_secret_has(sha256: str) -> None:
+    directory = with_bob()
+    with pytest.raises(ProxyError, match="64 lower-case hex digits"):
+        orders.rotate(directory, "bob", sha256, by())
+    with pytest.raises(ProxyError, match="64 lower-case hex digits"):
+        orders.create_keys(directory, {"carol": sha256}, {}, by())
+
+
+def test_a_rotation_takes_no_secret_that_a_key_has_or_had() -> None:
+    directory = with_bob()
+    directory = directory.with_rows(orders.rotate(directory, "bob", digest("s2"), by()).rows)
+    for sha256, owner in (("aa" * 32, "alice"), (digest("s1"), "bob"), (digest("s2"), "bob")):
+        with pytest.raises(ProxyError, match=f"'{owner}' has this secret"):
+            orders.rotate(directory, "bob", sha256, by())
+
+
+def test_no_moment_lies_behind_the_calendar() -> None:
+    directory = with_bob()
+    with pytest.raises(ProxyError, match="expires: this is behind the year 9999"):
+        orders.create_keys(directory, {"carol": digest("s2")}, {"expires": "9999999d"}, by())
+    with pytest.raises(ProxyError, match="grace: this is behind the year 9999"):
+        orders.rotate(directory, "bob", digest("s2"), by(), 9999999 * 86400)
+
+
+@pytest.mark.parametrize(
+    ("says", "said_of_it"),
+    [({}, "nothing to change"), ({"limit": None}, "'limit' cannot be said of a key")],
+)
+def test_an_edit_that_names_nothing_it_could_change_is_refused(
+    says: dict[str, object], said_of_it: str
+) -> None:
+    with pytest.raises(ProxyError, match=said_of_it):
+        orders.edit(with_bob(), TenantKind.KEY, "bob", says, by())
+
+
+def test_one_order_says_only_so_much_of_so_many_keys() -> None:
+    many = {f"k{n}": f"{n:064x}" for n in range(1000)}
+    says = {"labels": {"note": "x" * 20_000}}
+    with pytest.raises(ProxyError, match="say it of their team"):
+        orders.create_keys(Directory(CONFIG), many, says, by())
+    one = orders.create_keys(Directory(CONFIG), {"k": f"{0:064x}"}, says, by())
+    assert len(one.rows) == 1
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 65, "a\n", "\x00", "'; DROP TABLE audit"])
+def test_a_name_that_cannot_be_is_not_repeated(name: str) -> None:
+    with pytest.raises(ProxyError, match="name: expected a name of letters") as refused:
+        orders.create_keys(Directory(CONFIG), {name: digest("s")}, {}, by())
+    assert len(refused.value.message) < 150
+
+
+def test_a_name_that_the_config_had_is_told_to_go_back_there() -> None:
+    directory = Directory(CONFIG)
+    row = orders.suspend(directory, TenantKind.KEY, "alice", by()).rows
+    without = directory.with_rows(row).with_config(Settings())
+    with pytest.raises(ProxyError, match=r"config\.yaml had a key 'alice'"):
+        orders.create_keys(without, {"alice": digest("s")}, {}, by())
