@@ -15,6 +15,7 @@ The flow of one request, in the order of the files to read:
                              is passed on; close, before the answer ends
     dataplane/relay.py       one upstream attempt, from "sent" to "over": all of it callbacks
     dataplane/progress.py    what was passed on so far; the meter in core/dialects reads a copy
+    dataplane/response.py    the answer to the client, whose last chunk waits for the record
     core/records/settlement.py   what was used becomes the record: what is charged when
     accounting/recorder.py   journal -> ledger/, in batches, behind everything else
     admin/                   who may ask about it and change it, apart from the traffic
@@ -23,8 +24,9 @@ Words: exchange (one admitted request and its upstream attempt), mark, record (a
 event (only an SSE event), upstream (a configured vendor), route (model -> upstream), dialect (an
 API's shapes), tenant (who a key stands for), meter (reads the copy).
 
-`server/` puts the parts together. `core/` is pure. Imports go down only. The rooms and the reasons
-are in docs/architecture.md.
+Usual requests and answers take short ways to the same result (known_caller.py, flow.py and others):
+docs/architecture.md lists them, and has the rooms and the reasons. `server/` puts the parts
+together. `core/` is pure. Imports go down only.
 """
 
 __version__ = "0.1.0"

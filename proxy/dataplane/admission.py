@@ -1,7 +1,8 @@
 """What may refuse a metered request before it takes anything of its limits (`hold.py` asks those).
 
 `Admission.arrived` reads the body, `Admission.admit` finds out what it asks for, where it goes and
-what it would take. What comes out is one `Admitted`: all that the exchange and the relay need.
+what it would take. `at_hand` and `admit_at_once` are the same two for small bodies, without a wait.
+What comes out is one `Admitted`: all that the exchange and the relay need.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """The life of one admitted request, and the only place that knows the order of its steps:
 `Exchange.run`.
 
-What happens between "sent" and "over" is the relay's (`relay.py`). From there to the closed journal
-entry nothing awaits, so nothing can come between.
+What happens between "sent" and "over" is the relay's (`relay.py`). A vendor may refuse our question
+for usage: `_send_plain` sends the request once more without it. Then what no vendor stated is
+counted, which may take a moment; the drain may settle meanwhile. From the record to its closed
+journal entry (`_settle`) nothing awaits, so nothing can come between.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Every request of the data plane enters here: authenticate, read, route, run its Exchange."""
+"""Every request of the data plane enters here: authenticate, read, admit, run its Exchange.
+
+What follows from a head that its connection has brought before is not worked out again
+(`known_caller.py`).
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Has large request bodies read by a process of their own (`body_reader.py`), one at a time.
 
-It is started when the first of them comes, and replaced when it is gone, hangs, or has grown. What
-it cannot be asked is refused with 503 before anything is sent: no other request waits for it, and
-no record is at stake.
+Those up to `OWN_BYTES` are read here, in the caller's thread. The process is started when the first
+larger one comes, and replaced when it is gone, hangs, or has grown. What it cannot be asked is
+refused with 503 before anything is sent: no other request waits for it, and no record is at stake.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One upstream attempt, from "sent" to "over".
 
-Three things drive it: bytes from the upstream, the client leaving or reading slowly, the watchdog.
-All of it happens in callbacks on the event loop. Each looks at `how` first: once an ending is
-decided, nothing changes it.
+It is driven by bytes from the upstream, the client (it leaves, reads slowly), the watchdog, limits
+and revoked keys, in callbacks on the event loop. Each looks at `how` first: once an ending is
+decided, nothing changes it. Chunks that `flow.py` passes on do not come here.
 """
 
 from __future__ import annotations

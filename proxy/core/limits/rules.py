@@ -22,7 +22,7 @@ _Found = TypeVar("_Found")
 class LimitSet(tuple[Limit, ...]):
     """The limits of a request, with what has to be known of them together.
 
-    Both are found once for each kind of request, and not for each request.
+    All is found once for each kind of request, and not for each request.
     """
 
     money: bool  # whether one of them counts money

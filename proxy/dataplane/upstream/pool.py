@@ -1,6 +1,6 @@
 """Connections to one upstream: dialled by aiohttp's connector and kept by us in a LIFO.
 
-Relies, as upstream_connection.py does, on aiohttp's semi-private parts (`TCPConnector._factory`,
+Relies, as connection.py does, on aiohttp's semi-private parts (`TCPConnector._factory`,
 `ClientRequest`); the version is pinned and tests/dataplane/upstream/test_pool.py names what broke.
 The documented fallback is ClientSession.request with auto_decompress=False.
 
