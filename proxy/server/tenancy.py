@@ -9,13 +9,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from proxy.config.limits import limits_of_key, limits_of_team
 from proxy.core.limits.rules import Limits, Rules
 from proxy.core.managed import Carried, Managed, TenantChange, TenantKind
 from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
 from proxy.quota.rebuild import count_ended, restore
 from proxy.tenants.directory import Directory
+from proxy.tenants.ring import KeyRing
+
+
+class _Compiled(msgspec.Struct, frozen=True):
+    """What a change brings into effect. `added`: the limits that nobody counted until now."""
+
+    what: TenantChange
+    keys: Sequence[str]
+    directory: Directory
+    ring: KeyRing
+    snapshot: Snapshot
+    fresh: Rules  # of the named teams and keys alone, and as they were before
+    before: Rules
+    added: Limits
 
 
 class Tenancy:
@@ -35,46 +52,62 @@ class Tenancy:
         """
         async with self._turn:
             # In a thread: an order may make ten thousand keys.
-            what = await asyncio.to_thread(order, self._services.directory)
-            directory = await asyncio.to_thread(self._services.directory.with_rows, what.rows)
-            await self._services.ledger.change(what)
-            await self._take(directory, what.rows)
-            keys, _ = _named(directory, what.rows)
-            return Carried(what, self._services.stop_running(keys) if cut else 0)
+            new = await asyncio.to_thread(self._compile, order)
+            if new.added:
+                await self._write_counted(new)
+            else:
+                await self._services.ledger.change(new.what)
+                self._take(new)
+            return Carried(new.what, self._services.stop_running(new.keys) if cut else 0)
 
-    async def _take(self, directory: Directory, rows: Sequence[Managed]) -> None:
-        before = self._gateway.snapshot.rules
-        keys, teams = _named(directory, rows)
-        changed = (
+    def _compile(self, order: Callable[[Directory], TenantChange]) -> _Compiled:
+        """All that the change will be, before any of it is written."""
+        services, snapshot = self._services, self._gateway.snapshot
+        what = order(services.directory)
+        directory = services.directory.with_rows(what.rows)
+        keys, teams = _named(directory, what.rows)
+        rules = snapshot.rules.changed(
             {name: _limits(directory, TenantKind.TEAM, name) for name in teams},
             {name: _limits(directory, TenantKind.KEY, name) for name in keys},
         )
-        rules = before.changed(*changed)
-        fresh = rules.of_some(teams, keys)
-        if fresh.identities() <= before.of_some(teams, keys).identities():
-            self._swap(directory, rules, keys)
-            return
-        services, settings = self._services, directory.settings
-        quota, snapshot = services.quota, self._gateway.snapshot
+        fresh, before = rules.of_some(teams, keys), snapshot.rules.of_some(teams, keys)
+        known = before.identities()
+        return _Compiled(
+            what,
+            keys,
+            directory,
+            services.keys.changed(directory, keys),
+            snapshot.with_tenants(directory.settings, rules),
+            fresh,
+            before,
+            tuple(limit for limit in fresh.configured() if limit.count_id not in known),
+        )
+
+    async def _write_counted(self, new: _Compiled) -> None:
+        """Counts what new limits have used, then writes: what fails leaves nothing written."""
+        services, currency = self._services, new.directory.settings.currency
+        # A limit that was taken back and comes again has an old count, which missed what passed.
+        services.quota.forget(new.added)
         async with services.recorder.paused() as ended:
             counted = len(ended)
             await restore(
-                quota,
-                fresh,
+                services.quota,
+                new.fresh,
                 services.ledger,
                 services.reader,
                 ended[:counted],
-                currency=settings.currency,
-                zone=snapshot.zone,
+                currency=currency,
+                zone=new.snapshot.zone,
                 now_ms=services.now_ms(),
             )
-            count_ended(quota, fresh, before, ended[counted:], settings.currency, services.now_ms())
-            self._swap(directory, rules, keys)
+            await services.ledger.change(new.what)
+            later, now_ms = ended[counted:], services.now_ms()
+            count_ended(services.quota, new.fresh, new.before, later, currency, now_ms)
+            self._take(new)
 
-    def _swap(self, directory: Directory, rules: Rules, keys: Sequence[str]) -> None:
-        services, gateway = self._services, self._gateway
-        services.admit(directory, services.keys.changed(directory, keys))
-        gateway.use(gateway.snapshot.with_tenants(directory.settings, rules))
+    def _take(self, new: _Compiled) -> None:
+        self._services.admit(new.directory, new.ring)
+        self._gateway.use(new.snapshot)
 
 
 def _named(directory: Directory, rows: Sequence[Managed]) -> tuple[list[str], list[str]]:

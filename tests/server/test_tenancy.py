@@ -11,6 +11,7 @@ import pytest
 from proxy.admin.tenant_views import Done, TeamView
 from proxy.admin.tenants import KEYS_PATH, TEAMS_PATH
 from proxy.cli.common import Failed
+from proxy.ledger import connect_reader
 from tests.admin.test_tenants import CALL, Desk, desk, desk_of
 from tests.support.raw import Visit
 from tests.support.running import KEY
@@ -152,3 +153,32 @@ async def test_without_cut_what_runs_goes_on_to_its_end(tmp_path: Path) -> None:
         assert event("last") in await alices
         [row] = await booked(admin, "alice")
         assert row["outcome"] == "completed"
+
+
+async def test_a_limit_that_comes_again_counts_what_passed_without_it(tmp_path: Path) -> None:
+    async with desk(tmp_path) as admin:
+        five = {"says": {"limits": ["5 requests/day"]}}
+        bob = await admin.make("bob", **five["says"])
+        assert [(await admin.call(bob))[0] for _ in range(2)] == [200, 200]
+        await admin.ask("PATCH", f"{KEYS_PATH}/bob", {"says": {"limits": []}})
+        assert [(await admin.call(bob))[0] for _ in range(4)] == [200] * 4
+        await admin.ask("PATCH", f"{KEYS_PATH}/bob", five)
+        assert (await admin.call(bob))[0] == 429
+
+
+async def test_a_limit_whose_use_cannot_be_read_leaves_nothing_written(tmp_path: Path) -> None:
+    async with desk(tmp_path) as admin:
+        bob = await admin.make("bob")
+        services = admin.proxy.server.services
+        # The part that reads the book fails, and the part that writes it does not.
+        away = connect_reader("sqlite:nowhere.db", tmp_path)
+        reader, services.reader = services.reader, away
+        with pytest.raises(Failed, match="nothing was changed"):
+            await admin.ask("PATCH", f"{KEYS_PATH}/bob", {"says": {"limits": ["1 requests/day"]}})
+        services.reader = reader
+        assert [(await admin.call(bob))[0] for _ in range(2)] == [200, 200]
+        assert [row["action"] for row in admin.proxy.query("SELECT * FROM audit")] == ["key.create"]
+        await admin.ask("PATCH", f"{KEYS_PATH}/bob", {"says": {"limits": ["2 requests/day"]}})
+        assert (await admin.call(bob))[0] == 429
+    async with desk(tmp_path) as admin:
+        assert (await admin.call(bob))[0] == 429
