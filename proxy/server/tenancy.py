@@ -22,7 +22,7 @@ from proxy.tenants.directory import Directory
 from proxy.tenants.ring import KeyRing
 
 
-class _Compiled(msgspec.Struct, frozen=True):
+class _NewTenants(msgspec.Struct, frozen=True):
     """What a change brings into effect. `added`: the limits that nobody counted until now."""
 
     what: TenantChange
@@ -60,7 +60,7 @@ class Tenancy:
                 self._take(new)
             return Carried(new.what, self._services.stop_running(new.keys) if cut else 0)
 
-    def _compile(self, order: Callable[[Directory], TenantChange]) -> _Compiled:
+    def _compile(self, order: Callable[[Directory], TenantChange]) -> _NewTenants:
         """All that the change will be, before any of it is written."""
         services, snapshot = self._services, self._gateway.snapshot
         what = order(services.directory)
@@ -72,7 +72,7 @@ class Tenancy:
         )
         fresh, before = rules.of_some(teams, keys), snapshot.rules.of_some(teams, keys)
         known = before.identities()
-        return _Compiled(
+        return _NewTenants(
             what,
             keys,
             directory,
@@ -83,7 +83,7 @@ class Tenancy:
             tuple(limit for limit in fresh.configured() if limit.count_id not in known),
         )
 
-    async def _write_counted(self, new: _Compiled) -> None:
+    async def _write_counted(self, new: _NewTenants) -> None:
         """Counts what new limits have used, then writes: what fails leaves nothing written."""
         services, currency = self._services, new.directory.settings.currency
         # A limit that was taken back and comes again has an old count, which missed what passed.
@@ -105,7 +105,7 @@ class Tenancy:
             count_ended(services.quota, new.fresh, new.before, later, currency, now_ms)
             self._take(new)
 
-    def _take(self, new: _Compiled) -> None:
+    def _take(self, new: _NewTenants) -> None:
         self._services.admit(new.directory, new.ring)
         self._gateway.use(new.snapshot)
 

@@ -21,7 +21,7 @@ class Directory:
     """Immutable. `settings` are those of the config with the database's keys and teams in them.
 
     rows · all that the database says, by kind and name
-    digests · whose each secret is, by its SHA-256; those of revoked keys too
+    digests · whose each secret is, by its SHA-256; those of revoked keys too, the config's first
     faults · why a row cannot be used under this config; what it stands for is refused
     """
 
@@ -37,8 +37,12 @@ class Directory:
 
     def with_rows(self, rows: Iterable[Managed]) -> Directory:
         """The same with these rows in place of those of their names."""
+        given = {(row.kind, row.name): row for row in rows}
+        if any(kind is TenantKind.TEAM for kind, _ in given):
+            # A key that was refused for its team was not there may have one now.
+            given = {name: self.rows[name] for name in self.faults} | given
         new = copy.copy(self)
-        new._put(rows)
+        new._put(given.values())
         return new
 
     def with_config(self, config: Settings) -> Directory:
@@ -71,13 +75,21 @@ class Directory:
             if row.file:
                 continue
             if self.in_config(row.kind, row.name):
-                self.faults[name] = "config.yaml names it too, and what stands there holds"
+                self.faults[name] = (
+                    "it was revoked, and names are never used again: name it anew in config.yaml"
+                    if row.state is State.REVOKED
+                    else "config.yaml names it too, and what stands there holds"
+                )
                 continue
             if row.kind is TenantKind.KEY:
                 keys.pop(row.name, None)
             else:
                 teams.pop(row.name, None)
             if row.state is State.REVOKED:
+                continue
+            owner = self.digests[row.secrets[0].sha256] if row.secrets else row.name
+            if owner != row.name:
+                self.faults[name] = f"config.yaml gives its secret to the key {owner!r}"
                 continue
             try:
                 told = known.get((row.kind, bytes(row.says)))

@@ -303,7 +303,7 @@ def _own(directory: Directory, kind: TenantKind, name: str) -> Managed:
     if row is None or row.file:
         raise _unknown(directory, kind, name)
     if row.state is State.REVOKED:
-        raise _conflict(f"{kind}_revoked", f"The {kind} {name!r} is revoked for good.")
+        raise _revoked(kind, name)
     return row
 
 
@@ -312,8 +312,10 @@ def _with_state(
 ) -> TenantChange:
     row = directory.rows.get((kind, name))
     if directory.in_config(kind, name):
-        if row is None or not row.file:
+        if row is None:
             row = Managed(kind=kind, name=name, file=True)
+        elif row.state is State.REVOKED:
+            raise _revoked(kind, name)
     else:
         row = _own(directory, kind, name)
     return _changed(row, by, action, state=state)
@@ -339,6 +341,10 @@ def _unknown(directory: Directory, kind: TenantKind, name: str) -> ProxyError:
         f"There is no {kind} {name[:200]!r}.{hint} `tollkeeper {kind} list` names all.",
         param="name",
     )
+
+
+def _revoked(kind: TenantKind, name: str) -> ProxyError:
+    return _conflict(f"{kind}_revoked", f"The {kind} {name!r} is revoked for good.")
 
 
 def _conflict(code: str, message: str) -> ProxyError:

@@ -27,6 +27,7 @@ _ENDS = {
     State.SUSPENDED: ("key_suspended", "is suspended. Its operator can let it go on"),
     State.REVOKED: ("key_revoked", "was revoked. Use another key"),
     "expired": ("key_expired", "expired on {}. Use a newer key"),
+    "replaced": ("key_revoked", "has another secret now. Use that one"),
     "rotated": ("key_revoked", "got a new secret, and this one ended on {}. Use the new one"),
 }
 _CHALLENGE = (("www-authenticate", "Bearer"),)
@@ -143,11 +144,9 @@ class KeyRing:
 
     def refusal_of(self, name: str) -> KeyRefused | None:
         """What a suspended or revoked key is told; None for one that is let through."""
-        for digest in self._digests.get(name, ()):
-            tenant = self._tenants[digest]
-            if tenant.closed is not None:
-                return self._refused(tenant)
-        return None
+        present = next(iter(self._digests.get(name, ())), None)
+        tenant = None if present is None else self._tenants[present]
+        return None if tenant is None or tenant.closed is None else self._refused(tenant)
 
     def _refused(self, tenant: Tenant) -> KeyRefused:
         """Why a key that is known is not let through."""
@@ -180,8 +179,12 @@ class KeyRefused(ProxyError):
 
 
 def _tenants_of(directory: Directory, name: str) -> dict[bytes, Tenant]:
-    """What each secret of a key stands for."""
+    """What each secret of a key stands for; the present one is the first."""
     settings, row = directory.settings, directory.rows.get((TenantKind.KEY, name))
+    # The config may give a secret of the database to another key.
+    kept = (
+        [] if row is None else [one for one in row.secrets if directory.digests[one.sha256] == name]
+    )
     key = settings.keys.get(name)
     if directory.in_config(TenantKind.KEY, name):
         assert key is not None, "the settings have all that the config names"
@@ -191,7 +194,7 @@ def _tenants_of(directory: Directory, name: str) -> dict[bytes, Tenant]:
         # an empty secret disables the key; it must not match an empty credential
         secrets = [KeySecret(digest, 0)] if digest else []
     else:
-        secrets = [] if row is None else list(row.secrets)
+        secrets = kept
     team_name = _team_of(key, row)
     team = None if team_name is None else settings.teams.get(team_name)
     tenant = Tenant(
@@ -214,6 +217,12 @@ def _tenants_of(directory: Directory, name: str) -> dict[bytes, Tenant]:
             if rotated
             else tenant
         )
+    for secret in kept:  # those of a key that the config names too: known, and never let through
+        if secret not in secrets:
+            found.setdefault(
+                bytes.fromhex(secret.sha256),
+                msgspec.structs.replace(tenant, closed=_ENDS["replaced"], expires_at_ms=None),
+            )
     return found
 
 

@@ -27,7 +27,7 @@ async def test_a_key_that_a_new_config_has_no_place_for_is_refused_and_told(
     keys = {"carol": {"secret": KEY}}
     async with desk(tmp_path, teams={}, keys=keys) as admin:
         assert await admin.call(bob) == (401, "key_suspended")
-        assert await admin.call(carol) == (401, "invalid_api_key")
+        assert await admin.call(carol) == (401, "key_revoked")
         assert await admin.call(KEY) == (200, "")
         assert "there is no team 'research'" in caplog.text
         assert "config.yaml names it too" in caplog.text

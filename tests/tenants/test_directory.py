@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 
 import msgspec
+import pytest
 
 from proxy.config.settings import KeySettings, Settings, TeamSettings
+from proxy.core.errors import ProxyError
 from proxy.core.managed import KeySecret, Managed, State, TenantKind
 from proxy.tenants.directory import Directory
+from proxy.tenants.ring import KeyRing
 
 CONFIG = Settings(
     teams={"research": TeamSettings(labels={"site": "hq"})},
@@ -63,3 +66,33 @@ def test_every_secret_has_its_owner_those_of_revoked_keys_too() -> None:
     directory = Directory(CONFIG).with_rows(rows)
     owners = {hashlib.sha256(name.encode()).hexdigest(): name for name in ("bob", "carol")}
     assert directory.digests == {"aa" * 32: "alice", **owners}
+
+
+def test_a_key_comes_back_with_its_team_as_the_next_start_would_read_it() -> None:
+    here = Directory(Settings(), [key("bob", b'{"team":"lab"}')])
+    assert set(here.faults) == {(TenantKind.KEY, "bob")}
+    made = here.with_rows([team("lab")])
+    assert not made.faults and made.settings.keys["bob"].team == "lab"
+    assert made.settings == Directory(Settings(), made.rows.values()).settings
+
+
+def test_a_secret_that_the_config_gives_to_another_key_is_that_ones() -> None:
+    config = Settings(keys={"carol": KeySettings(secret_sha256=hashlib.sha256(b"bob").hexdigest())})
+    directory = Directory(config, [key("bob"), key("dave")])
+    assert set(directory.faults) == {(TenantKind.KEY, "bob")}
+    ring = KeyRing(directory)
+    for found in (ring, ring.changed(directory, ["bob"]), ring.changed(directory, ["carol"])):
+        assert found.authenticate([(b"x-api-key", b"bob")], 0, False).key_id == "carol"
+
+
+@pytest.mark.parametrize("secret_sha256", ["bb" * 32, ""])
+def test_the_databases_secret_of_a_name_that_the_config_has_is_known_and_refused(
+    secret_sha256: str,
+) -> None:
+    """Else a proxy with an `auth: forward` upstream would tell it to the vendor."""
+    config = Settings(keys={"bob": KeySettings(secret_sha256=secret_sha256)})
+    ring = KeyRing(Directory(config, [key("bob")]))
+    with pytest.raises(ProxyError) as refused:
+        ring.authenticate([(b"x-api-key", b"bob")], 0, True)
+    assert refused.value.code == "key_revoked"
+    assert ring.refusal_of("bob") is None or not secret_sha256

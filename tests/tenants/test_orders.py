@@ -171,3 +171,20 @@ def test_a_name_that_the_config_had_is_told_to_go_back_there() -> None:
     without = directory.with_rows(row).with_config(Settings())
     with pytest.raises(ProxyError, match=r"config\.yaml had a key 'alice'"):
         orders.create_keys(without, {"alice": digest("s")}, {}, by())
+
+
+def test_a_revoked_name_does_not_come_back_through_the_config() -> None:
+    directory = with_bob()
+    directory = directory.with_rows(orders.revoke(directory, TenantKind.KEY, "bob", by()).rows)
+    named = directory.with_config(Settings(keys={"bob": KeySettings(secret_sha256="bb" * 32)}))
+    assert "never used again" in named.faults[TenantKind.KEY, "bob"]
+    with pytest.raises(ProxyError, match="revoked for good"):
+        orders.resume(named, TenantKind.KEY, "bob", by())
+
+
+def test_a_suspension_keeps_what_the_database_has_of_a_name_that_the_config_has_too() -> None:
+    directory = with_bob(labels={"x": "1"})
+    named = directory.with_config(Settings(keys={"bob": KeySettings(secret_sha256="bb" * 32)}))
+    [row] = orders.suspend(named, TenantKind.KEY, "bob", by()).rows
+    assert row.state is State.SUSPENDED
+    assert said(row) == {"labels": {"x": "1"}} and row.secrets[0].sha256 == digest("s1")
