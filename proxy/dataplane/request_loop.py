@@ -1,6 +1,7 @@
 """The requests of one client's connection: read one at a time, and answered in their order.
 
-Relies on aiohttp's semi-private `RequestHandler` and its parser; see listener.py.
+Relies on aiohttp's semi-private `RequestHandler` and its parser; see listener.py. A request whose
+head the connection has brought before, byte for byte, goes past the parser (`_taken_whole`).
 """
 
 from __future__ import annotations
@@ -110,13 +111,13 @@ class RequestLoop(Connection):
         if between and self._taken_whole(data):
             return
         self._received_last = latest(self._received_last, data)
-        known = self._request_count
+        count_before = self._request_count
         in_head = self._arriving is None or self._arriving.is_eof()
         super().data_received(data)
-        if self._request_count != known:
+        if self._request_count != count_before:
             message, self._arriving = self._messages[-1]
             self._head_arrived(0, behind_bytes=_behind(data, self._arriving))
-            one = between and self._request_count == known + 1
+            one = between and self._request_count == count_before + 1
             self._left_bytes = self._began(data, message) if one else None
         elif in_head and data:
             self._left_bytes = None
