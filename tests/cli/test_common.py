@@ -27,8 +27,11 @@ def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> list[tupl
 
 def test_the_commands():
     assert commands() == [
-        ("check",), ("demo",), ("init",), ("key", "hash"), ("ledger", "export"), ("ledger", "status"), ("limit", "credit"), ("limit", "list"), ("limit", "refusals"), ("price", "check"), ("price", "import"), ("price", "list"), ("price", "rerate"), ("price", "show"),
-        ("record", "show"), ("serve",), ("usage",),
+        ("audit", "list"), ("audit", "verify"), ("check",), ("demo",), ("init",),
+        ("key", "create"), ("key", "edit"), ("key", "hash"), ("key", "list"), ("key", "resume"), ("key", "revoke"), ("key", "rotate"), ("key", "show"), ("key", "suspend"),
+        ("ledger", "export"), ("ledger", "status"), ("limit", "credit"), ("limit", "list"), ("limit", "refusals"), ("price", "check"), ("price", "import"), ("price", "list"), ("price", "rerate"), ("price", "show"),
+        ("record", "show"), ("serve",),
+        ("team", "create"), ("team", "edit"), ("team", "list"), ("team", "resume"), ("team", "revoke"), ("team", "show"), ("team", "suspend"), ("usage",),
     ]  # fmt: skip
 
 

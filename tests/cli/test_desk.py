@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,17 @@ async def test_a_day_of_an_administrator(tmp_path: Path) -> None:
         ]
         assert "leaked, ticket 7" in await run("audit", "list", "--after", "21")
         assert await run("audit", "verify") == "Every entry is as it was written.\n"
+
+
+async def test_the_lines_of_the_page_about_keys_do_what_it_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("tollkeeper ")]
+    assert len(lines) >= 9
+    async with desk(tmp_path):
+        for line in lines:
+            await done(tmp_path, *shlex.split(line)[1:])
+    states = {one["name"]: one["state"] for one in await told(tmp_path, "key", "list")}
+    assert states["ci-7"] == "revoked" and states["bob"] == states["ci-20"] == "active"
 
 
 async def test_without_a_process_the_change_waits_in_the_ledger_for_the_next_start(

@@ -52,9 +52,9 @@ def test_credentials_are_masked_and_the_rest_is_shown() -> None:
     assert text.count("shown") == 2
     assert "http://***@proxy:3128" in text
     assert shown["keys"] == {
-        "a": {"secret": "***", "secret_sha256": "", "models": [], "labels": {}},
-        "b": {"secret": "", "secret_sha256": "***", "models": [], "labels": {}},
-        "c": {"secret": "", "secret_sha256": "", "models": [], "labels": {}},
+        "a": {"secret": "***", "secret_sha256": "", "models": [], "labels": {}, "limits_add": []},
+        "b": {"secret": "", "secret_sha256": "***", "models": [], "labels": {}, "limits_add": []},
+        "c": {"secret": "", "secret_sha256": "", "models": [], "labels": {}, "limits_add": []},
     }
 
 

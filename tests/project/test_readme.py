@@ -56,6 +56,12 @@ ELSEWHERE = {
     "make check": "",
     "make bench": "",
     "make campaign": "",
+    # All lines of this page, in their order.
+    **{
+        line: "tests/cli/test_desk.py"
+        for line in (ROOT / "docs" / "keys.md").read_text().splitlines()
+        if line.startswith("tollkeeper ")
+    },
 }
 HANDLED = {
     SERVE_ALONE,
