@@ -49,6 +49,7 @@ class AnswerMeter(ABC):
         "_finished",
         "_measure_bytes",
         "_measure_tokens",
+        "_media_tokens",
         "_parser",
         "_read",
         "done",
@@ -108,6 +109,7 @@ class AnswerMeter(ABC):
         self._parser = self._body.parser
         self._measure_tokens, self._measure_bytes = measure
         self.texts = None if text_bytes_max == 0 else Texts(text_bytes_max)
+        self._media_tokens = 0  # of sounds and pictures
         self._finished = False  # it has said why it ends
         # whether this vendor's count of its prompt holds the cached tokens
         self._cached_inside_input = (
@@ -160,7 +162,9 @@ class AnswerMeter(ABC):
 
     @property
     def output_measure(self) -> int:
-        """Output tokens by what was delivered so far: UTF-8 bytes of text x `measure`, rounded up.
+        """Output tokens by what was delivered so far.
+
+        UTF-8 bytes of text x `measure`, rounded up; sounds and pictures by their own rule.
 
         What is not read (yet) counts with all its bytes: a JSON answer before its end, an event
         before its end, an event too large to be read at all. A page or a text is no answer.
@@ -170,7 +174,7 @@ class AnswerMeter(ABC):
         pending = self._body.pending_bytes
         if pending and not self._read and (self._answered or self.answered is not False):
             size += pending
-        return -(-size * self._measure_tokens // self._measure_bytes)
+        return self._tokens(size)
 
     @property
     def output_so_far(self) -> int:
@@ -185,8 +189,10 @@ class AnswerMeter(ABC):
             return self.output_measure
         if self.usage_current and self.usage is not None and self.usage.output_tokens:
             return self.usage.output_tokens
-        size = self._delivered.text_bytes + self._delivered.unread_bytes
-        return -(-size * self._measure_tokens // self._measure_bytes)
+        return self._tokens(self._delivered.text_bytes + self._delivered.unread_bytes)
+
+    def _tokens(self, size: int) -> int:
+        return self._media_tokens - (-size * self._measure_tokens // self._measure_bytes)
 
     def room_bytes(self, output_tokens: int) -> int:
         """How much more text may come until `output_measure` exceeds so many tokens."""
@@ -194,7 +200,8 @@ class AnswerMeter(ABC):
             return _ROOM_WITHOUT_END
         delivered = self._delivered
         size = delivered.text_bytes + delivered.unread_bytes + self._parser.dropped_bytes
-        return output_tokens * self._measure_bytes // self._measure_tokens - size
+        left = output_tokens - self._media_tokens
+        return left * self._measure_bytes // self._measure_tokens - size
 
     @property
     def text_known(self) -> bool:
@@ -202,6 +209,7 @@ class AnswerMeter(ABC):
         body = self._body
         return not (
             self.unreadable
+            or self._media_tokens
             or body.oversized
             or self._parser.pending_bytes
             or (body.size_bytes and not self._read)

@@ -7,6 +7,7 @@ from typing import ClassVar
 from proxy.core.dialects.answer_meter import AnswerMeter
 from proxy.core.dialects.edges import edge_of
 from proxy.core.dialects.openai_chat.delivered import Delivered, exceeds
+from proxy.core.dialects.openai_chat.media import MediaTokens
 from proxy.core.dialects.openai_chat.salvage import salvaged
 from proxy.core.dialects.openai_chat.shapes import (
     Answer,
@@ -42,12 +43,13 @@ class ChatMeter(AnswerMeter):
     next_number: ClassVar[int] = 0  # its events have none
     goes_on: ClassVar[bool] = False
 
-    __slots__ = ("_delivered", "_heads_left", "_running", "_stated")
+    __slots__ = ("_delivered", "_heads_left", "_media", "_running", "_stated")
 
     def _begin(self) -> None:
         self._delivered: Delivered = Delivered(
             self.texts, frame_bytes_max=self._parser.event_bytes_max if self._body.plain else 0
         )
+        self._media = MediaTokens()
         self._stated: Stated | None = None
         self._running = True  # what is stated beside a choice may be a running total
         self._heads_left = _HEADS_MAX
@@ -123,7 +125,8 @@ class ChatMeter(AnswerMeter):
     def _read_event(self, event: bytes, answer: Answer) -> None:
         choices, new, only = self._delivered.take(event, answer)
         self.unreadable |= self._delivered.unread_bytes > 0
-        self._note(new)
+        media = self._take_media(event, choices)
+        self._note(new + media)
         if (
             self._take_finish(choices)
             or self._heads_left
@@ -136,8 +139,14 @@ class ChatMeter(AnswerMeter):
             # A total while a choice is still running is a running one; if text follows, it was one
             # all the same.
             self._take_usage(answer, final=self.done or self._finished or not has_choices(answer))
-        else:
+        elif not media:
             self._delivered.learn(event, only)
+
+    def _take_media(self, data: bytes, choices: list[Choice]) -> int:
+        """The tokens of sounds and pictures in it, which are no text."""
+        new = self._media.take(data, choices)
+        self._media_tokens += new
+        return new
 
     def _salvage_event(self, event: bytes) -> None:
         """An event that is damaged beyond repair: what is whole in it counts, above all its
@@ -224,13 +233,14 @@ class ChatMeter(AnswerMeter):
             self.texts = Texts(None)  # it is all here already
             self._delivered = Delivered(self.texts)
         choices, _, _ = self._delivered.take(body, answer)
+        media = self._take_media(body, choices)
         self._delivered.finish()
         if self._delivered.beyond(output):
             self.usage_current = self.usage_final = False
         self._read = self._delivered.unread_bytes == 0
         self.unreadable = not self._read
         self._delivered.unread_bytes = 0  # they are those of the body
-        self._answered = self.text_bytes > 0 or holds_answer(answer)
+        self._answered = self.text_bytes > 0 or media > 0 or holds_answer(answer)
         self._take_names(answer)
         self._take_finish(choices)
 

@@ -1,14 +1,15 @@
 """What a model wrote, read from the choices of an event or an answer by their structure.
 
 A client reads these members of a choice, and so does this: `delta`, else `text`, else `message`; in
-them the content, a refusal, the reasoning, a transcript, and the names and arguments of calls. What
-else vendors put there (pages that were cited, results of tools, safety reports, log probabilities)
-was not written by the model, and is passed over without being made into objects. The work is
-bounded, whatever an answer holds.
+them the content, a refusal, the reasoning, a transcript, the names and arguments of calls, and any
+string under a name that is not known. What else vendors put there (pages that were cited, results
+of tools, safety reports, log probabilities) was not written by the model, and is passed over
+without being made into objects. The work is bounded, whatever an answer holds.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -64,8 +65,17 @@ class _Call(msgspec.Struct, gc=False):
     custom: msgspec.Raw = _ABSENT
 
 
+_KNOWN: Final = frozenset(_TextHolder.__struct_fields__)
+# Members of a delta or a message that the model has not written: names, marks, seals, and pages or
+# results that were found.
+_LABEL: Final = re.compile(
+    r"(?:.*_)?(?:role|id|ids|name|type|kind|object|status|state|index|model|format|language|mime"
+    r"|url|signature|seal|opaque|encrypted_content|channel|recipient|author|phase|provider|reason"
+    r"|context|results?|citations?|sources?|image|video|token|timestamp|created|version)"
+)
 _CHOICES: Final = ListDecoder(Choice)
 _CALLS: Final = ListDecoder(_Call)
+_members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _holder_decoder = msgspec.json.Decoder(_TextHolder)
 _function_decoder = msgspec.json.Decoder(_Function)
 _any_decoder = msgspec.json.Decoder()
@@ -108,9 +118,13 @@ def texts_of(choices: list[Choice]) -> list[tuple[Key, int, bytes]]:
         for rank, member in enumerate((choice.delta, choice.text, choice.message)):
             if member is _ABSENT:
                 continue
+            holder = bytes(member)
+            written = list(_written(holder))
+            if holder[:1] == b"{":
+                written += _others(holder, written)
             texts = [
                 ((_index(choice.index, number), *field), rank, text)
-                for field, text in _written(bytes(member))
+                for field, text in written
                 if text
             ]
             if texts:
@@ -159,6 +173,17 @@ def _written(holder: bytes) -> Iterator[tuple[Key, bytes]]:
         for number, call in enumerate(_CALLS.decode(bytes(members.tool_calls))):
             key = ("tool", _index(call.index, number))
             yield from _called(key, call.function if call.custom is _ABSENT else call.custom)
+
+
+def _others(holder: bytes, written: list[tuple[Key, bytes]]) -> Iterator[tuple[Key, bytes]]:
+    """Strings under names that nobody has heard of: what is delivered is text, but for labels, and
+    for what repeats a text beside it."""
+    for name, raw in _members_decoder.decode(holder).items():
+        if name in _KNOWN or bytes(memoryview(raw)[:1]) != b'"' or _LABEL.fullmatch(name):
+            continue
+        text = _string(raw)
+        if all(text != other for _, other in written):
+            yield ("other", name), text
 
 
 def _thoughts(members: _TextHolder) -> tuple[msgspec.Raw, ...]:
