@@ -20,6 +20,7 @@ class Run:
     __slots__ = (
         "_before",
         "_behind",
+        "_chunk_bytes_max",
         "_end",
         "_padded",
         "_piece_bytes_max",
@@ -45,6 +46,7 @@ class Run:
         # What introduces a padding is around the text too. (The padding itself is not.)
         self.around_bytes = len(before) + padding_bytes + len(behind)
         self._piece_bytes_max = -1
+        self._chunk_bytes_max = 0
         self._pieces: list[bytes] = []
 
     def take(self, chunk: bytes) -> int | None:
@@ -62,6 +64,9 @@ class Run:
             or _CR in piece
         ):
             # Something more than plain text: escapes, or padding behind it, which may be missing.
+            # Such a chunk may be longer than its text tells.
+            if len(chunk) > self._chunk_bytes_max:
+                return None
             piece = self._text_in(chunk)
             if piece is None:
                 return None
@@ -76,6 +81,7 @@ class Run:
         pieces, self._pieces = self._pieces, []
         return pieces
 
-    def allow(self, piece_bytes_max: int) -> None:
-        """Longer texts are left to the meter from now on. At first, all are."""
-        self._piece_bytes_max = piece_bytes_max
+    def allow(self, piece_bytes_max: int, chunk_bytes_max: int) -> None:
+        """Longer texts, and longer chunks, are left to the meter from now on. At first, all are."""
+        self._piece_bytes_max = min(piece_bytes_max, chunk_bytes_max - self.around_bytes)
+        self._chunk_bytes_max = chunk_bytes_max

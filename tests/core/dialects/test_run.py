@@ -163,7 +163,7 @@ def test_room_is_all_the_text_that_the_measure_has_room_for(measure: tuple[int, 
 def test_what_was_taken_is_handed_out_once() -> None:
     run = Run(b"<", b">", lambda chunk: None)
     assert run.take(b"<abc>") is None, "no piece may be as long before the meter has said so"
-    run.allow(3)
+    run.allow(3, 1000)
     chunks = (b"<abc>", b"<>", b"<d>", b"<long>", b"<d", b"d>", b"<\n>", b'<">')
     assert [run.take(chunk) for chunk in chunks] == [3, None, 1, None, None, None, None, None]
     assert (run.take_over(), run.take_over()) == ([b"abc", b"d"], [])

@@ -82,7 +82,7 @@ class Delivered:
         pieces = run.take_over()
         if pieces:
             self.text_bytes += text.add_plain(pieces)
-        run.allow(min(text.plain_bytes_max, self._frame_bytes_max - run.around_bytes))
+        run.allow(text.plain_bytes_max, self._frame_bytes_max)
 
     def take_alike(self, event: bytes) -> int | None:
         """An event that differs from the last in nothing but its text; None if it is not one."""

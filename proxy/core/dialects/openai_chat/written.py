@@ -176,7 +176,7 @@ def _written(holder: bytes) -> Iterator[tuple[Key, bytes]]:
 
 
 def _others(holder: bytes, written: list[tuple[Key, bytes]]) -> Iterator[tuple[Key, bytes]]:
-    """Strings under names that nobody has heard of: what is delivered is text, but for labels, and
+    """Strings under names that are not known. What is delivered is text, but for labels, and
     for what repeats a text beside it."""
     for name, raw in _members_decoder.decode(holder).items():
         if name in _KNOWN or bytes(memoryview(raw)[:1]) != b'"' or _LABEL.fullmatch(name):

@@ -126,3 +126,20 @@ def test_an_event_without_its_padding_is_no_text() -> None:
     alone = figures([*padded, broken], {}, runs=True)
     assert alone == figures(bytewise(b"".join([*padded, broken])), {})
     assert isinstance(alone, dict) and alone["unreadable"]
+
+
+def test_an_event_too_large_is_dropped_in_any_pieces_where_its_text_is_short() -> None:
+    """Its escapes are longer than the text, so the text does not tell how large it is."""
+    events = [
+        b'data: {"model":"m","choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % text
+        for text in (*[b"one"] * 3, b"two", b"six", rb"\"\t\n")
+    ]
+    told = set()
+    for size in (1, len(events[0]), 1000):
+        meter = ChatMeter(stream=True, text_bytes_max=None, event_bytes_max=len(events[0]))
+        for event in events:
+            for at in range(0, len(event), size):
+                meter.feed(event[at : at + size])
+        meter.end()
+        told.add((meter.text_bytes, meter.oversized, meter.output_measure))
+    assert len(told) == 1
