@@ -194,7 +194,14 @@ class Exchange:
 
     def _open(self, connection: UpstreamConnection) -> None:
         """From here on there is an open journal entry, and with it the duty to close it. Without a
-        connection there is none, and no record."""
+        connection there is none, and no record.
+
+        Its body and its connection may have been waited for, so its key may be closed by now.
+        """
+        refused = self._services.keys.refusal_of(self._opened.key_id)
+        if refused is not None:
+            self._services.pools.of(self._upstream).release(connection)
+            raise refused
         try:
             self._services.journal.open(self._opened)
         except JournalUnavailable as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import aiohttp
@@ -12,8 +13,8 @@ from proxy.admin.tenant_views import Done, TeamView
 from proxy.admin.tenants import KEYS_PATH, TEAMS_PATH
 from proxy.cli.common import Failed
 from proxy.ledger import connect_reader
-from tests.admin.test_tenants import CALL, Desk, desk, desk_of
-from tests.support.raw import Visit
+from tests.admin.test_tenants import ANSWER, CALL, Desk, desk, desk_of
+from tests.support.raw import RawClient, Visit
 from tests.support.running import KEY
 from tests.support.waiting import guard, until
 
@@ -132,6 +133,42 @@ async def test_what_runs_ends_with_its_key_is_told_why_and_booked_as_cut(
 async def booked(admin: Desk, key: str) -> list[dict[str, object]]:
     """The records of one key, once there is one."""
     return await until(lambda: [row for row in admin.proxy.rows() if row["key_id"] == key])
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["a new head", "a known head"])
+@pytest.mark.parametrize("cut", ["false", "true"], ids=["without cut", "with cut"])
+async def test_a_request_whose_body_still_comes_when_its_key_is_closed_is_not_sent(
+    tmp_path: Path, known: bool, cut: str
+) -> None:
+    visits: list[Visit] = []
+
+    async def script(visit: Visit) -> None:
+        visits.append(visit)
+        await visit.answer(ANSWER)
+
+    body = json.dumps(CALL).encode()
+    async with desk_of(script, tmp_path) as admin, guard():
+        secret = await admin.make("bob")
+        client = await RawClient.connect(admin.proxy.address)
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer {secret}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode()
+        for _ in range(2 if known else 0):
+            await client.send(head + body)
+            assert (await client.answer()).status == 200
+        await client.send(head + body[:9])
+        await until(lambda: admin.proxy.server.services.arriving.count)
+        await admin.ask("POST", f"{KEYS_PATH}/bob/suspend?cut={cut}", {})
+        await client.send(body[9:])
+        for _ in range(2):
+            answer = await client.answer()
+            assert answer.status == 401 and b"key_suspended" in answer.body
+            await client.send(head + body)
+        assert (await client.answer()).status == 401
+        await client.aclose()
+        await admin.proxy.records(len(visits))
+    assert len(visits) == (2 if known else 0)
 
 
 async def test_without_cut_what_runs_goes_on_to_its_end(tmp_path: Path) -> None:
