@@ -45,6 +45,7 @@ class Exchange:
         self._payload = admitted.payload
         self._started_s = monotonic()
         self._connecting: asyncio.Task[None] | None = None
+        self._refusal: ProxyError | None = None  # of a key that may not go on, while it waits
         self._left = False  # the client is gone
         self._sent = False  # something reached the upstream
         self._settled = False
@@ -128,7 +129,11 @@ class Exchange:
 
     def stop(self, refusal: ProxyError) -> None:
         """The key may not go on: its answer ends within a second, as far as it came."""
-        self.relay.stop(refusal)
+        if self._connecting is None:
+            self.relay.stop(refusal)
+        else:
+            self._refusal = refusal
+            self._connecting.cancel()
 
     def client_writable(self) -> None:
         self.relay.client_writable()
@@ -171,14 +176,18 @@ class Exchange:
         pool = self._services.pools.of(upstream)
         self._client.serve(self)
         self._connecting = task = asyncio.current_task()
+        self._services.waiting.add(self)
         try:
             connection = await pool.acquire()
             if not self._client.lost:
                 return connection
             pool.release(connection)
         except asyncio.CancelledError:
-            if not self._left or task is None or task.uncancel():
+            stopped = self._left or self._refusal is not None
+            if not stopped or task is None or task.uncancel():
                 raise  # the process ends
+            if self._refusal is not None:
+                raise self._refusal from None
         except ConnectError as error:
             self._services.metrics.upstream_error(upstream.name, error.kind)
             raise (
@@ -188,6 +197,7 @@ class Exchange:
             ) from error
         finally:
             self._connecting = None
+            self._services.waiting.discard(self)
         if not self._sent:
             self._services.metrics.client_gone(upstream.name, "before_send")
         return None

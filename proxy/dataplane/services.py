@@ -89,7 +89,8 @@ class Services:
         self.sync_always = sync_always
         self.usage_refusals = UsageRefusals()
         self.kept_answers = KeptAnswers()
-        self.exchanges: set[RunningExchange] = set()
+        self.exchanges: set[RunningExchange] = set()  # with an open journal entry
+        self.waiting: set[RunningExchange] = set()  # for a connection
         self.draining = False  # the process is stopping: not ready, no new exchanges
         self.drains = KeyPlaces()  # answers read on for a client that left
         self.uploads = KeyPlaces()  # requests whose body is sent on while it comes
@@ -120,7 +121,8 @@ class Services:
     def stop_running(self, key_ids: Iterable[str]) -> int:
         """Ends what runs for these keys, which are not let through any more; how many that was."""
         refusals = {key_id: self.keys.refusal_of(key_id) for key_id in key_ids}
-        running = [one for one in self.exchanges if refusals.get(one.key_id) is not None]
+        known = self.exchanges | self.waiting
+        running = [one for one in known if refusals.get(one.key_id) is not None]
         for one in running:
             refusal = refusals[one.key_id]
             assert refusal is not None, "only those are chosen that have one"

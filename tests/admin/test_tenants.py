@@ -71,14 +71,18 @@ class Desk:
 
 @contextlib.asynccontextmanager
 async def desk_of(
-    script: Callable[[Visit], Awaitable[None]], directory: Path, **blocks: object
+    script: Callable[[Visit], Awaitable[None]],
+    directory: Path,
+    *,
+    connections_max_upstream: int = 100,
+    **blocks: object,
 ) -> AsyncIterator[Desk]:
     """A proxy before an upstream that answers by the script."""
-    async with (
-        raw_upstream(script) as upstream,
-        running(directory, config(upstream.url, **blocks)) as proxy,
-    ):
-        yield Desk(proxy)
+    async with raw_upstream(script) as upstream:
+        settings = config(upstream.url, **blocks)
+        settings["upstreams"]["mock"]["connections_max"] = connections_max_upstream  # type: ignore[index]
+        async with running(directory, settings) as proxy:
+            yield Desk(proxy)
 
 
 def desk(directory: Path, **blocks: object) -> AbstractAsyncContextManager[Desk]:

@@ -219,3 +219,28 @@ async def test_a_limit_whose_use_cannot_be_read_leaves_nothing_written(tmp_path:
         assert (await admin.call(bob))[0] == 429
     async with desk(tmp_path) as admin:
         assert (await admin.call(bob))[0] == 429
+
+
+async def test_a_request_that_waits_for_its_turn_ends_too_and_is_not_sent(tmp_path: Path) -> None:
+    release = asyncio.Event()
+
+    async def slowly(visit: Visit) -> None:
+        await visit.stream(event("some words"), end=False)
+        await release.wait()
+        await visit.send(b"0\r\n\r\n")
+
+    async with desk_of(slowly, tmp_path, connections_max_upstream=1) as admin, guard():
+        stopped = await admin.make("bob")
+        begun, never = asyncio.Event(), asyncio.Event()
+        alices = asyncio.create_task(reading(admin, KEY, stream=True, begun=begun))
+        await begun.wait()
+        mine = asyncio.create_task(reading(admin, stopped, stream=True, begun=never))
+        await until(lambda: admin.proxy.server.services.waiting)
+        done = await admin.ask("POST", f"{KEYS_PATH}/bob/suspend?cut=true", {}, Done)
+        assert done.ended == 1
+        assert b"key_suspended" in await mine
+        assert not admin.proxy.server.services.waiting
+        release.set()
+        assert event("some words") in await alices
+        [row] = await admin.proxy.records(1)
+        assert row["key_id"] == "alice"
