@@ -46,6 +46,7 @@ class Exchange:
         self._started_s = monotonic()
         self._connecting: asyncio.Task[None] | None = None
         self._refusal: ProxyError | None = None  # of a key that may not go on, while it waits
+        self._stopped: ProxyError | None = None  # the same, while it ran
         self._left = False  # the client is gone
         self._sent = False  # something reached the upstream
         self._settled = False
@@ -130,6 +131,7 @@ class Exchange:
     def stop(self, refusal: ProxyError) -> None:
         """The key may not go on: its answer ends within a second, as far as it came."""
         if self._connecting is None:
+            self._stopped = refusal
             self.relay.stop(refusal)
         else:
             self._refusal = refusal
@@ -265,6 +267,9 @@ class Exchange:
     async def _send_plain(self) -> None:
         """The vendor refused a request that asks for usage: once more without the question, as the
         client had put it."""
+        if self._stopped is not None:
+            self.relay.decide(How.CUT, error=self._stopped)
+            return
         try:
             connection = None if self._left else await self._connect()
         except ProxyError:

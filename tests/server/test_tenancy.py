@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 
 from proxy.admin.tenant_views import Done, TeamView
 from proxy.admin.tenants import KEYS_PATH, TEAMS_PATH
@@ -15,7 +16,7 @@ from proxy.cli.common import Failed
 from proxy.ledger import connect_reader
 from tests.admin.test_tenants import ANSWER, CALL, Desk, desk, desk_of
 from tests.support.raw import RawClient, Visit
-from tests.support.running import KEY
+from tests.support.running import KEY, config
 from tests.support.waiting import guard, until
 
 
@@ -169,6 +170,37 @@ async def test_a_request_whose_body_still_comes_when_its_key_is_closed_is_not_se
         await client.aclose()
         await admin.proxy.records(len(visits))
     assert len(visits) == (2 if known else 0)
+
+
+async def test_a_request_that_was_stopped_is_not_sent_again_without_its_question(
+    tmp_path: Path,
+) -> None:
+    visits: list[Visit] = []
+    closed = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        visits.append(visit)
+        await closed.wait()
+        await visit.answer(b'{"error":{"message":"stream_options"}}', status="400 Bad Request")
+
+    async with desk_of(script, tmp_path) as admin, guard():
+        mock = admin.proxy.server.snapshot.upstreams["mock"].settings
+        settings = config(mock.base_url)
+        settings["upstreams"] = {
+            "mock": {"base_url": mock.base_url, "api_key": "x", "stream_usage": "inject"}
+        }
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+        await admin.proxy.server.reload()
+        secret = await admin.make("bob")
+        asked = asyncio.create_task(reading(admin, secret, stream=True, begun=asyncio.Event()))
+        await until(lambda: visits)
+        done = await admin.ask("POST", f"{KEYS_PATH}/bob/suspend?cut=true", {}, Done)
+        closed.set()
+        assert done.ended == 1
+        assert b"key_suspended" in await asked
+        [row] = await booked(admin, "bob")
+    assert row["outcome"] == "cut"
+    assert len(visits) == 1
 
 
 async def test_without_cut_what_runs_goes_on_to_its_end(tmp_path: Path) -> None:
