@@ -4,6 +4,7 @@ credits that stay."""
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -119,7 +120,7 @@ async def test_a_credit_raises_a_limit_at_once_and_after_a_restart(tmp_path: Pat
                 "SELECT limit_id, unit, amount, reason, granted_by, valid_until_ms IS NULL AS open FROM grants ORDER BY seq"
             )
             assert [tuple(row.values()) for row in booked] == [
-                ("trial", "tokens", 5, "one more", "socket", 1), ("key:alice/USD/month", "USD", 250_000_000, "r", "command line", 0),
+                ("trial", "tokens", 5, "one more", getpass.getuser(), 1), ("key:alice/USD/month", "USD", 250_000_000, "r", "command line", 0),
             ]  # fmt: skip
 
 
