@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -187,8 +188,13 @@ def key_view(directory: Directory, name: str, used: dict[str, int]) -> KeyView:
     )
 
 
-def team_view(directory: Directory, name: str) -> TeamView:
-    """A team that the directory knows."""
+def team_views(directory: Directory, chosen: Iterable[str]) -> list[TeamView]:
+    """Teams that the directory knows, with the number of keys of each."""
+    keys = Counter(key.team for key in directory.settings.keys.values())
+    return [_team_view(directory, name, keys[name]) for name in chosen]
+
+
+def _team_view(directory: Directory, name: str, keys: int) -> TeamView:
     row = directory.rows.get((TenantKind.TEAM, name))
     told = directory.settings.teams.get(name) or TeamSettings()
     in_config = directory.in_config(TenantKind.TEAM, name)
@@ -200,7 +206,7 @@ def team_view(directory: Directory, name: str) -> TeamView:
         models=list(told.models),
         labels=told.labels,
         **_limits(told),
-        keys=sum(key.team == name for key in directory.settings.keys.values()),
+        keys=keys,
         created_at_ms=None if own is None else own.created_at_ms,
         created_by=None if own is None else own.created_by,
         fault=directory.faults.get((TenantKind.TEAM, name)),

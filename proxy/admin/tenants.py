@@ -31,7 +31,7 @@ from proxy.admin.tenant_views import (
     deed,
     key_view,
     names,
-    team_view,
+    team_views,
 )
 from proxy.core.errors import ProxyError, invalid_request, unavailable
 from proxy.core.managed import Carried, TenantChange, TenantKind
@@ -132,9 +132,7 @@ class _TenantDesk:
     async def list_teams(self, _ask: AdminRequest) -> Teams:
         directory = self._services.directory
         return await asyncio.to_thread(
-            lambda: Teams(
-                [team_view(directory, name) for name in sorted(names(directory, TenantKind.TEAM))]
-            )
+            lambda: Teams(team_views(directory, sorted(names(directory, TenantKind.TEAM))))
         )
 
     async def create_keys(self, ask: AdminRequest) -> MadeKeys:
@@ -157,7 +155,8 @@ class _TenantDesk:
         order = ask.read(NewTeam)
         by = self._by(ask, order.reason)
         await self._carry_out(lambda now: orders.create_team(now, order.name, order.says, by))
-        return team_view(self._services.directory, order.name)
+        [made] = team_views(self._services.directory, [order.name])
+        return made
 
     async def rotate(self, ask: AdminRequest) -> MadeKeys:
         order, name = ask.read(Rotation), ask.path["name"]
@@ -172,7 +171,8 @@ class _TenantDesk:
             directory, name = self._services.directory, ask.path["name"]
             orders.check_known(directory, kind, name)
             if kind is TenantKind.TEAM:
-                return await asyncio.to_thread(team_view, directory, name)
+                [found] = await asyncio.to_thread(team_views, directory, [name])
+                return found
             return key_view(directory, name, await _read(self._services.reader.last_used_ms))
 
         return show

@@ -109,7 +109,11 @@ def create(
 @common.config_option
 @common.json_option
 @click.option("--team", help="Only the keys of this team.")
-@click.option("--state", help="Only active, suspended or revoked ones.")
+@click.option(
+    "--state",
+    type=click.Choice(["active", "suspended", "revoked"]),
+    help="Only the keys in this state.",
+)
 def list_(config_path: Path | None, as_json: bool, team: str | None, state: str | None) -> None:
     """List the keys: whose they are, their state and last use.
 
@@ -135,7 +139,7 @@ def list_(config_path: Path | None, as_json: bool, team: str | None, state: str 
         for one in found
     ]
     print_table(_COLUMNS, rows)
-    click.echo(f"{len(rows)} keys.")
+    click.echo("1 key." if len(rows) == 1 else f"{len(rows)} keys.")
 
 
 @key.command()
@@ -166,7 +170,7 @@ def show(config_path: Path | None, as_json: bool, name: str) -> None:
     ]
     for secret in one.secrets:
         ends = "" if secret.until_ms is None else f", good until {formats.moment(secret.until_ms)}"
-        rows.append(("secret of", f"{formats.moment(secret.made_at_ms)}{ends}"))
+        rows.append(("secret made", f"{formats.moment(secret.made_at_ms)}{ends}"))
     common.print_fields([row for row in rows if row[1] != formats.UNKNOWN])
 
 

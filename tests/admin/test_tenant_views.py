@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from proxy.admin.tenant_views import SecretView, key_view, names, team_view
+from proxy.admin.tenant_views import SecretView, key_view, names, team_views
 from proxy.config.settings import KeySettings, LimitSettings, Settings, TeamSettings
 from proxy.core.managed import KeySecret, Managed, State, TenantKind
 from proxy.tenants.directory import Directory
@@ -44,7 +44,7 @@ def test_a_revoked_key_still_says_whose_it_was_and_a_team_how_many_it_has() -> N
     directory = Directory(CONFIG, [revoked])
     view = key_view(directory, "bob", {})
     assert (view.state, view.team) == ("revoked", "lab")
-    lab = team_view(directory, "lab")
+    [lab] = team_views(directory, ["lab"])
     assert (lab.keys, lab.limits, lab.managed_by) == (1, ["5 USD/day"], "file")
     suspended = Managed(kind=TenantKind.TEAM, name="lab", file=True, state=State.SUSPENDED)
     directory = directory.with_rows([suspended])
