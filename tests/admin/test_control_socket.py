@@ -124,10 +124,21 @@ def test_the_file_goes_at_the_end_and_another_ones_stays(path: Path) -> None:
 
 
 async def test_who_asks_is_the_user_that_the_system_knows(path: Path) -> None:
+    ended = asyncio.Event()
+
+    async def until_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
     made = ControlSocket(path)
-    server = await asyncio.start_unix_server(lambda *_: None, sock=made.socket)
+    server = await asyncio.start_unix_server(until_the_end, sock=made.socket)
     _, writer = await asyncio.open_unix_connection(str(made.path))
     assert user_of(writer.transport) == getpass.getuser()
     assert user_of(None) == "socket"
     writer.close()
+    await writer.wait_closed()
+    await ended.wait()
     server.close()
+    await server.wait_closed()
