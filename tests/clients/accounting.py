@@ -58,7 +58,7 @@ def due(endpoint: str, body: JSONObject, bytes_in: int) -> dict[str, object]:
             | unknown
             | {
                 "input_tokens": input_tokens,
-                "output_tokens": _quarter(len(_text(plain).encode())),
+                "output_tokens": _quarter(len(_text(plain).encode())) + _sounds(plain),
                 "source": "estimated",
             }
         )
@@ -107,6 +107,17 @@ def _finish_reason(body: bytes) -> str | None:
         ),
         None,
     )
+
+
+def _sounds(body: bytes) -> int:
+    """The tokens of speech: one for 512 bytes of each piece of WAV in base64."""
+    found = 0
+    for choice in _choices(body):
+        said = choice.get("delta") or choice.get("message") or {}
+        assert isinstance(said, dict)
+        data = (said.get("audio") or {}).get("data") or ""
+        found += -(-len(data) // 512)
+    return found
 
 
 def _text(body: bytes) -> str:
