@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def secret_of(printed: str) -> str:
 async def test_a_day_of_an_administrator(tmp_path: Path) -> None:
     """A new team with twenty keys, a rotation, a suspension, a leaver, and who did it."""
     async with desk(tmp_path, prices=PRICES) as admin:
-        run = lambda *words: done(tmp_path, *words)  # noqa: E731
+        run = partial(done, tmp_path)
         await run("team", "create", "lab", "--limit", "500 USD/month", "--label", "cc=4711")
         made = await told(tmp_path, "key", "create", "ci", "--count", "20", "--team", "lab")
         secrets = {one["name"]: one["secret"] for one in made["keys"]}
