@@ -26,6 +26,7 @@ from proxy.dataplane.connection import Request
 from proxy.dataplane.counting.exchange_count import ExchangeCount, begin_count
 from proxy.dataplane.counting.uncounted import Uncounted
 from proxy.dataplane.hold import Hold, refuse_used_up
+from proxy.dataplane.kept_answers import check_items
 from proxy.dataplane.known_caller import KnownCaller, Way
 from proxy.dataplane.large_bodies import OWN_BYTES
 from proxy.dataplane.named_objects import Claimant, check_named
@@ -168,7 +169,8 @@ class Admission:
         began_s = monotonic()
         call = caller.dialect.read_call(caller.endpoint, body)
         way = self._way(request, caller, tenant, call)
-        kept_tokens = self._continued(call, tenant, way.upstream) if call.continues else 0
+        names_kept = call.continues or call.items
+        kept_tokens = self._continued(call, tenant, way.upstream) if names_kept else 0
         if way.has_owners:
             check_named(body, self._claimant(tenant, way.upstream))
         images = caller.dialect.count_images(body) if way.counts_images else None
@@ -265,7 +267,10 @@ class Admission:
         """The tokens of what the call goes on with, which are billed again. Raises ProxyError 404
         for what is not the caller's; a credential of its own is checked by the vendor."""
         services = self._services
-        claimant = Claimant(services.owners, upstream.name, tenant.team, tenant.key_id)
+        claimant = self._claimant(tenant, upstream)
+        if call.items and upstream.settings.auth == "own":
+            items = Claimant(services.items, upstream.name, tenant.team, tenant.key_id)
+            check_items(call, items, shared=services.directory.has_several_owners)
         tokens = 0
         for id in call.continues:
             kept = services.kept_answers.known(id)

@@ -355,11 +355,14 @@ class Exchange:
     def _keep(self, record: UsageRecord, ending: Ending) -> None:
         """Remembers an answer that its vendor keeps. One that was not known before and is whole now
         makes the late record of the request that asked for it."""
-        services, meter = self._services, self.relay.progress.meter
-        if meter is None or meter.response_id is None or record.status not in range(200, 300):
+        services, meter, call = self._services, self.relay.progress.meter, self._admitted.call
+        if meter is None or record.status not in range(200, 300):
+            return
+        if call.store and self._upstream.settings.auth == "own":
+            services.items.learn(record.upstream, record.team, record.key_id, meter.item_ids)
+        if meter.response_id is None:
             return
         if self._opened.charge_class is None:
-            call = self._admitted.call
             waits = meter.goes_on or (call.background and record.source is not Source.REPORTED)
             services.kept_answers.learn(record, waits=waits)
             if self._upstream.settings.auth == "own":

@@ -13,8 +13,10 @@ from typing import Final
 
 import msgspec
 
+from proxy.core.dialects.contract import Call
 from proxy.core.errors import ProxyError
 from proxy.core.usage import UsageRecord
+from proxy.dataplane.named_objects import Claimant
 from proxy.ledger.reading import KeptAnswer
 from proxy.tenants.ring import Tenant
 
@@ -116,6 +118,32 @@ class KeptAnswers:
         if len(self._by_id) >= KEPT_MAX:
             del self._by_id[next(iter(self._by_id))]
         self._by_id[id] = kept
+
+
+def check_items(call: Call, items: Claimant, *, shared: bool) -> None:
+    """Raises ProxyError 404 where a call names single items that others have asked for.
+
+    `shared`: the vendor's account serves several teams, so that a reference to what is not known
+    here may be to theirs.
+    """
+    for id in call.items:
+        if items.sees_anothers(id):
+            raise _no_item(id)
+    if shared:
+        for id in call.references:
+            if not items.owns(id):
+                raise _no_item(id)
+
+
+def _no_item(id: str) -> ProxyError:
+    """404: unknown here, or somebody else's, which looks the same."""
+    message = (
+        f"The request names {id[:100]!r}, and no such item is known here for this key's team. The"
+        " proxy knows those of the latest answers that passed since it was started. Send the items"
+        " themselves rather than their ids (with `store: false`, reasoning as"
+        " `reasoning.encrypted_content`), or begin anew."
+    )
+    return ProxyError(404, "invalid_request_error", "answer_not_found", message, param="input")
 
 
 def not_found() -> ProxyError:

@@ -16,7 +16,7 @@ from proxy.core.usage import Outcome, UsageRecord
 from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.kept_answers import KeptAnswers
 from proxy.dataplane.large_bodies import LargeBodies
-from proxy.dataplane.owners import Owners
+from proxy.dataplane.owners import ITEMS_MAX, Owners
 from proxy.dataplane.request_log import request_line
 from proxy.dataplane.upstream.pools import Pools
 from proxy.journal import Journal
@@ -89,6 +89,7 @@ class Services:
         self.sync_always = sync_always
         self.usage_refusals = UsageRefusals()
         self.kept_answers = KeptAnswers()
+        self.items = Owners(ITEMS_MAX, repeated=True)  # single items of such answers
         self.exchanges: set[RunningExchange] = set()  # with an open journal entry
         self.waiting: set[RunningExchange] = set()  # for a connection
         self.draining = False  # the process is stopping: not ready, no new exchanges

@@ -53,6 +53,15 @@ class Directory:
         """Whether config.yaml names it."""
         return name in (self.config.keys if kind is TenantKind.KEY else self.config.teams)
 
+    @property
+    def has_several_owners(self) -> bool:
+        """Whether there is more than one team, or key without one, that calls are made for."""
+        owners = (
+            (key.team, None if key.team else name) for name, key in self.settings.keys.items()
+        )
+        first = next(owners, None)
+        return any(owner != first for owner in owners)
+
     def state(self, kind: TenantKind, name: str) -> State:
         """What the database says of the name's state; what it does not know is active."""
         row = self.rows.get((kind, name))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.core.dialects.contract import Call
 from proxy.core.errors import ProxyError
-from proxy.dataplane.kept_answers import KEPT_MAX, KeptAnswers
+from proxy.dataplane.kept_answers import KEPT_MAX, KeptAnswers, check_items
+from proxy.dataplane.named_objects import Claimant
+from proxy.dataplane.owners import Owners
 from proxy.ledger.reading import KeptAnswer
 from proxy.tenants.ring import Tenant
 from tests.ledger.samples import make_record
@@ -60,3 +63,25 @@ def test_what_waits_after_a_restart_is_told_by_its_record() -> None:
     kept.restore([KeptAnswer("r1", "a", "t", "u", "m", 5, record.id)])
     kept.wait([record, make_record(2, upstream_request_id="r9")])
     assert kept.known("r1").waiting is record  # type: ignore[union-attr]
+
+
+def test_items_of_others_are_refused_and_unknown_references_where_an_account_is_shared() -> None:
+    owners = Owners(repeated=True)
+    owners.learn("v", "t", "a", ["mine"])
+    owners.learn("v", "u", "b", ["theirs"])
+    items = Claimant(owners, "v", "t", "c")
+
+    def refused(items_named: tuple[str, ...], references: tuple[str, ...], shared: bool) -> bool:
+        call = Call(endpoint="/v1/responses", model="m", items=items_named, references=references)
+        try:
+            check_items(call, items, shared=shared)
+        except ProxyError as error:
+            assert (error.status, error.code) == (404, "answer_not_found")
+            return True
+        return False
+
+    for shared in (False, True):
+        assert not refused(("mine",), ("mine",), shared)
+        assert refused(("mine", "theirs"), (), shared), "whole items too"
+        assert not refused(("unknown",), (), shared), "its content is its caller's"
+        assert refused(("unknown",), ("unknown",), shared) is shared

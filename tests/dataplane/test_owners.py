@@ -25,3 +25,14 @@ def test_the_first_who_made_it_keeps_it_and_the_oldest_are_forgotten() -> None:
     owners.learn("v", "b", "k", ["1", "2", "3"])
     assert len(owners) == 2
     assert not owners.owns("v", "a", "k", "1") and owners.owns("v", "b", "k", "3")
+
+
+def test_an_id_that_a_vendor_gives_again_is_everybodys_where_that_can_be() -> None:
+    owners = Owners(repeated=True)
+    owners.learn("v", "a", "k", ["msg_0", "msg_1"])
+    assert owners.anothers("v", "b", "k", "msg_0")
+    owners.learn("v", "b", "k", ["msg_0"])
+    for team in ("a", "b", "c"):
+        assert owners.owns("v", team, "k", "msg_0")
+        assert not owners.anothers("v", team, "k", "msg_0")
+    assert owners.anothers("v", "b", "k", "msg_1")

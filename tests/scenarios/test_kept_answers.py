@@ -14,6 +14,7 @@ from tests.core.dialects.openai_responses.answers import (
     T,
     life,
     message,
+    reasoning,
     response,
     said,
     sse,
@@ -192,6 +193,116 @@ async def test_what_an_id_names_is_its_teams_alone(tmp_path: Path) -> None:
         "/v1/responses/{id}",
         "/v1/responses/{id}/input_items",
     }
+
+
+class ItemsVendor:
+    """Its answers hold reasoning and code that ran in a container, under ids that never repeat; or
+    under the same ids for everybody."""
+
+    def __init__(self, *, repeats: bool = False) -> None:
+        self.repeats = repeats
+        self.made = 0
+
+    async def script(self, visit: Visit) -> None:
+        self.made += not self.repeats
+        ids = {"message": f"msg_{self.made}", "reasoning": f"rs_{self.made}"}
+        items = [
+            message(T) | {"id": ids["message"]},
+            reasoning("", "Hm.") | {"id": ids["reasoning"]},
+        ]
+        code = {"type": "code_interpreter_call", "id": f"ci_{self.made}", "code": "1"}
+        items.append(code | {"container_id": f"cntr_{self.made}"})
+        whole = response(id=f"resp_{self.made}", output=items, usage=USAGE)
+        if b'"stream": true' not in visit.body:
+            await visit.answer(json.dumps(whole).encode())
+            return
+        done = [
+            {"type": "response.output_item.done", "output_index": at, "item": item}
+            for at, item in enumerate(items)
+        ]
+        # ChatGPT's own backend ends like this, with no items.
+        await visit.stream(
+            sse(life("created"), *done, life("completed", output=[], id=whole["id"], usage=USAGE))
+        )
+
+
+def referring(*items: dict[str, object], **more: object) -> dict[str, object]:
+    return {"model": "m", "input": [{"role": "user", "content": "x"}, *items], **more}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_item_of_an_answer_is_its_teams_alone(tmp_path: Path, stream: bool) -> None:
+    vendor = ItemsVendor()
+    async with (
+        raw_upstream(vendor.script) as upstream,
+        running(tmp_path, settings(upstream.url)) as proxy,
+    ):
+        made = await ask(
+            proxy, "POST", "/v1/responses", {"model": "m", "input": "x", "stream": stream}
+        )
+        assert made.status == 200 and b"rs_1" in made.body
+        asked = vendor.made
+        named = [
+            referring({"type": "item_reference", "id": "rs_1"}),
+            referring({"id": "msg_1"}),
+            referring({"type": "reasoning", "id": "rs_1", "summary": []}),
+            referring(message(T) | {"id": "msg_1"}),
+            referring(tools=[{"type": "code_interpreter", "container": "cntr_1"}]),
+            referring(
+                {"type": "mcp_approval_response", "approval_request_id": "ci_1", "approve": True}
+            ),
+        ]
+        for path in ("/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact"):
+            for body in (*named, referring({"type": "item_reference", "id": "rs_unknown"})):
+                refused = await ask(proxy, "POST", path, body, "sk-bob")
+                assert (refused.status, json.loads(refused.body)["error"]["code"]) == (
+                    404,
+                    "answer_not_found",
+                ), body
+        assert vendor.made == asked, "nothing of it reached the vendor"
+        for body in named:
+            assert (await ask(proxy, "POST", "/v1/responses", body, "sk-adam")).status == 200
+        large = referring(
+            {"role": "user", "content": "y" * 300_000}, {"type": "item_reference", "id": "rs_1"}
+        )
+        assert (await ask(proxy, "POST", "/v1/responses", large, "sk-bob")).status == 404
+        assert (await ask(proxy, "POST", "/v1/responses", large, "sk-adam")).status == 200
+
+
+async def test_items_of_answers_that_no_vendor_keeps_take_no_place(tmp_path: Path) -> None:
+    async with (
+        raw_upstream(ItemsVendor().script) as upstream,
+        running(tmp_path, settings(upstream.url)) as proxy,
+    ):
+        body = {"model": "m", "input": "x", "store": False}
+        assert (await ask(proxy, "POST", "/v1/responses", body)).status == 200
+        assert len(proxy.server.services.items) == 0
+        whole = referring(message(T) | {"id": "msg_1"}, reasoning("", "Hm."), store=False)
+        for key in ("sk-test", "sk-bob"):
+            assert (await ask(proxy, "POST", "/v1/responses", whole, key)).status == 200
+
+
+async def test_an_id_that_everybody_is_given_refuses_nobody(tmp_path: Path) -> None:
+    async with (
+        raw_upstream(ItemsVendor(repeats=True).script) as upstream,
+        running(tmp_path, settings(upstream.url)) as proxy,
+    ):
+        for key in ("sk-test", "sk-bob", "sk-test"):
+            assert (
+                await ask(proxy, "POST", "/v1/responses", {"model": "m", "input": "x"}, key)
+            ).status == 200
+            body = referring(message(T) | {"id": "msg_0"})
+            assert (await ask(proxy, "POST", "/v1/responses", body, key)).status == 200
+
+
+async def test_where_all_keys_are_of_one_team_what_is_unknown_is_theirs(tmp_path: Path) -> None:
+    one_team = {name: key for name, key in KEYS.items() if key.get("team") == "research"}
+    async with (
+        raw_upstream(ItemsVendor().script) as upstream,
+        running(tmp_path, settings(upstream.url) | {"keys": one_team}) as proxy,
+    ):
+        body = referring({"type": "item_reference", "id": "rs_before_the_restart"})
+        assert (await ask(proxy, "POST", "/v1/responses", body)).status == 200
 
 
 async def test_counting_a_prompt_is_free(tmp_path: Path) -> None:

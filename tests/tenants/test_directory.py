@@ -96,3 +96,19 @@ def test_the_databases_secret_of_a_name_that_the_config_has_is_known_and_refused
         ring.authenticate([(b"x-api-key", b"bob")], 0, True)
     assert refused.value.code == "key_revoked"
     assert ring.refusal_of("bob") is None or not secret_sha256
+
+
+def test_several_owners_are_two_teams_or_keys_of_their_own() -> None:
+    several = [
+        Directory(CONFIG, rows).has_several_owners
+        for rows in (
+            [],
+            [key("bob", b'{"team":"research"}')],
+            [key("bob")],
+            [team("lab"), key("bob", b'{"team":"lab"}')],
+        )
+    ]
+    assert several == [False, False, True, True]
+    assert not Directory(Settings()).has_several_owners
+    alone = Settings(keys={"a": KeySettings(), "b": KeySettings()})
+    assert Directory(alone).has_several_owners

@@ -7,6 +7,7 @@ never decides about money: `settlement.py` does, from what stands in these attri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import ClassVar, Final, Protocol
 
 from proxy.core.dialects.answer_body import BOM, AnswerBody
@@ -256,6 +257,11 @@ class AnswerMeter(ABC):
     @property
     def oversized(self) -> bool:
         return self._body.oversized
+
+    @property
+    def item_ids(self) -> Collection[str]:
+        """Ids of what is in the answer, by which later requests can name it."""
+        return ()
 
     @property
     def goes_on(self) -> bool:

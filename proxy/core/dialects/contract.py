@@ -9,7 +9,7 @@ An API is one package beside this file with a `Dialect` of its own, and one line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -52,6 +52,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     free · nothing is generated, and the vendor bills nothing: it is a request without tokens
     background · its vendor works on it behind the answer, whether or not the client leaves
     continues · ids of answers or conversations that the vendor keeps, which it goes on with
+    items · ids of single items of such answers that it names; `references`, those among them whose
+    content the vendor puts in     store · the vendor may keep the answer
     spans · [start, end) in the body of values that `ask_for_usage` may replace; `object_start` the
     offset behind its `{`
     """
@@ -78,6 +80,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     free: bool = False
     background: bool = False
     continues: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    store: bool = True
     spans: dict[str, tuple[int, int]] = {}
     object_start: int = 0
 
@@ -165,6 +170,10 @@ class Meter(Protocol):
     @property
     def response_id(self) -> str | None:
         """The answer's id in its body."""
+
+    @property
+    def item_ids(self) -> Collection[str]:
+        """Ids of what is in the answer, by which later requests can name it."""
 
     @property
     def service_tier(self) -> str | None:

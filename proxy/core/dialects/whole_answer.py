@@ -6,7 +6,7 @@ it in one decode, or leaves it to its own meter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import ClassVar
 
 import msgspec
@@ -42,6 +42,7 @@ class WholeAnswer(msgspec.Struct, frozen=True, gc=False):
     complete: ClassVar[bool] = False
     between_events: ClassVar[bool] = False
     next_number: ClassVar[int] = 0
+    item_ids: ClassVar[Collection[str]] = ()
     # It would not be read here if one of them were so.
     error: ClassVar[bool] = False
     doubtful: ClassVar[bool] = False

@@ -8,8 +8,14 @@ from proxy.core.dialects.contract import Call
 from proxy.core.dialects.openai_chat.pictures import inlined
 from proxy.core.dialects.openai_responses.bounds import answers_max, holds_more_than_text
 from proxy.core.dialects.openai_responses.endpoints import INPUT_TOKENS, known_as
+from proxy.core.dialects.openai_responses.named_items import (
+    NamedItems,
+    named_containers,
+    named_items,
+)
 from proxy.core.dialects.openai_responses.response import text
 from proxy.core.dialects.request_fields import Guarded, RequestFields, said_in
+from proxy.core.dialects.scan import Ambiguous
 
 PICTURE: Final = "input_image"
 _PROMPT: Final = "prompt"
@@ -34,6 +40,7 @@ def read_call(endpoint: str, body: bytes) -> Call:
     start = fields.spans["input"][0] if inline.spans else 0
     model = fields.model()
     template = () if fields.is_null(_PROMPT) else (_PROMPT,)
+    named = _named(fields)
     return Call(
         endpoint=endpoint,
         model=model,
@@ -53,6 +60,9 @@ def read_call(endpoint: str, body: bytes) -> Call:
         media=inline.size_bytes > 0 or holds_more_than_text(values),
         background=bytes(values.get("background", b"")) not in (b"", b"false", b"null"),
         continues=_continues(fields),
+        items=named.ids,
+        references=named.references,
+        store=bytes(values.get("store", b"")) != b"false",
         free=endpoint == INPUT_TOKENS,
     )
 
@@ -68,3 +78,15 @@ def _continues(fields: RequestFields) -> tuple[str, ...]:
         conversation = text(members["id"])
     ids = (fields.string("previous_response_id"), conversation)
     return tuple(known_as(id) for id in ids if id is not None)
+
+
+def _named(fields: RequestFields) -> NamedItems:
+    """The single items that it names, in its input and its tools."""
+    field = "input"
+    try:
+        named = named_items(fields.values.get(field))
+        field = "tools"
+        return named._replace(ids=named.ids + named_containers(fields.values.get(field)))
+    except Ambiguous:
+        what = "has an entry with a name that stands there twice, or in another case,"
+        raise fields.ambiguous(field, what) from None

@@ -41,6 +41,7 @@ class Item(msgspec.Struct, gc=False):
 
     type: msgspec.Raw = _ABSENT
     id: msgspec.Raw = _ABSENT
+    container_id: msgspec.Raw = _ABSENT
     content: msgspec.Raw = _ABSENT
     summary: msgspec.Raw = _ABSENT
     name: msgspec.Raw = _ABSENT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -64,6 +65,7 @@ class ResponseMeter(AnswerMeter):
         "_alike",
         "_delivered",
         "_events",
+        "_item_ids",
         "_last_item",
         "_last_number",
         "_numbers",
@@ -76,10 +78,16 @@ class ResponseMeter(AnswerMeter):
         self._stated: Stated | None = None
         self._events = 0  # of this API
         self._numbers: dict[bytes, int] = {}  # of items, by their ids
+        self._item_ids: dict[str, None] = {}
         self._alike: AlikePieces | None = None
         self._piece_at: Place | None = None  # of the last chunk's piece of text
         self._last_item = 0
         self._last_number = msgspec.Raw()  # as the last event has it
+
+    @property
+    def item_ids(self) -> Collection[str]:
+        """Of its items, and of the containers in which they ran."""
+        return self._item_ids
 
     @property
     def goes_on(self) -> bool:
@@ -196,6 +204,7 @@ class ResponseMeter(AnswerMeter):
             self._take_wholes(number, items.written_in_part(event.part, kind, part))
         elif name in ITEMS:
             item = items.read_item(event.item)
+            self._learn(item)
             number = self._number(event, item.id)
             self._take_wholes(number, items.written(item))
         elif bytes(memoryview(event.response)[:1]) == b"{":
@@ -286,11 +295,20 @@ class ResponseMeter(AnswerMeter):
     def _take_items(self, response: Response) -> None:
         """All texts of a response, of which most came before."""
         entries = items.ITEMS.decode(bytes(response.output))
+        for item in entries:
+            self._learn(item)
         found = [items.written(item) for item in entries]
         text = items.string(response.output_text)
         if not any(found) and text:
             found = [[items.Written(items.TEXT, 0, text)]]
         self._note(self._delivered.all_of(found))
+
+    def _learn(self, item: items.Item) -> None:
+        """An item can be named by its id in a later request."""
+        for raw in (item.id, item.container_id):
+            id = text(raw)
+            if id is not None and len(self._item_ids) < _ITEM_IDS_MAX:
+                self._item_ids[known_as(id)] = None
 
     def _take_envelope(self, response: Response, *, ends: bool) -> None:
         """All that a response says beside its items."""

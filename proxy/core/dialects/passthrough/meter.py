@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import msgspec
 
@@ -51,6 +51,7 @@ class PassMeter:
     text_known = True
     goes_on = False
     next_number = 0
+    item_ids: Collection[str] = ()
     finish_reason: str | None = None
     texts: Texts | None = None
     run: Run | None = None

@@ -84,3 +84,21 @@ def test_a_picture_that_is_proved_counts_by_its_own_rule() -> None:
     assert not read(
         input=[{"role": "user", "content": [{"type": "input_text", "text": part["image_url"]}]}]
     ).pictures
+
+
+def test_the_items_that_it_names() -> None:
+    call = read(
+        input=[{"role": "user", "content": "x"}, {"type": "item_reference", "id": "rs_1"}],
+        tools=[{"type": "code_interpreter", "container": "cntr_1"}],
+        store=False,
+    )
+    assert (call.items, call.references, call.store) == (("rs_1", "cntr_1"), ("rs_1",), False)
+    assert read().store and read(store=None).store and read().items == ()
+    for members in (
+        b'"input":[{"id":"a","id":"b"}]',
+        b'"tools":[{"container":"a","container":"b"}]',
+    ):
+        with pytest.raises(ProxyError) as refused:
+            read_call("/v1/responses", b'{"model":"m",%b}' % members)
+        assert refused.value.code == "ambiguous_body"
+        assert refused.value.param == members[1:6].decode()
