@@ -8,6 +8,7 @@ from proxy.admin.app import AdminEndpoint
 from proxy.admin.limits import credit_route, limits_route
 from proxy.admin.prices import rerate_route
 from proxy.admin.process import process_route
+from proxy.admin.reload import Reloading, reload_route
 from proxy.admin.tenants import Changing, audit_route, tenant_routes
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
@@ -18,11 +19,12 @@ def admin_routes(
     snapshot: Callable[[], Snapshot],
     why_not_ready: Callable[[], str | None],
     change: Changing,
+    reload: Reloading,
 ) -> Sequence[AdminEndpoint]:
     """All routes.
 
     snapshot · the config in effect    why_not_ready · what /readyz says
-    change · carries out an order on keys and teams
+    change · carries out an order on keys and teams    reload · reads the config again
     """
     return (
         process_route(services, snapshot, why_not_ready),
@@ -31,4 +33,5 @@ def admin_routes(
         credit_route(services, snapshot),
         *tenant_routes(services, change),
         audit_route(services),
+        reload_route(reload),
     )

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from proxy.admin.app import AdminEndpoint, AdminRequest
+from proxy.admin.reload import cut_asked
 from proxy.admin.tenant_views import (
     Deeds,
     Done,
@@ -192,10 +193,7 @@ class _TenantDesk:
     ) -> Callable[[AdminRequest], Awaitable[object]]:
         async def give(ask: AdminRequest) -> Done:
             name, by = ask.path["name"], self._by(ask, ask.read(Why).reason)
-            cut = ask.query.get("cut", "false")
-            if cut not in ("true", "false"):
-                raise invalid_request("cut is true or false.", param="cut")
-            return await self._carry_out(lambda now: order(now, kind, name, by), cut == "true")
+            return await self._carry_out(lambda now: order(now, kind, name, by), cut_asked(ask))
 
         return give
 

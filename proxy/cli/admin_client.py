@@ -7,6 +7,7 @@ process that runs on this data directory is asked, if there is one.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from proxy.admin.control_socket import NAME
+from proxy.cli import common
 from proxy.cli.common import Failed
 from proxy.cli.lazy import later
+from proxy.config.settings import Settings
 
 if TYPE_CHECKING:
     import aiohttp
@@ -49,6 +52,27 @@ class _Refusal(msgspec.Struct):
 
 class _Refused(msgspec.Struct):
     error: _Refusal
+
+
+def elsewhere() -> AdminClient | None:
+    """The process that the environment names, if it names one."""
+    return running(Path(), os.environ) if os.environ.get(URL) else None
+
+
+def here(settings: Settings) -> AdminClient | None:
+    """The process that runs on the config's data directory, if one does."""
+    return running(settings.data_dir, {})
+
+
+def needed(config_path: Path | None) -> AdminClient:
+    """The process that the environment names, or that runs on this config. Raises Failed."""
+    process = elsewhere()
+    if process is None:
+        settings = common.load(config_path).settings
+        process = here(settings)
+        if process is None:
+            raise Failed(f"No process runs on {settings.data_dir}: a start reads the config.")
+    return process
 
 
 def running(data_dir: Path, environ: Mapping[str, str]) -> AdminClient | None:

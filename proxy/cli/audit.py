@@ -1,4 +1,4 @@
-"""`tollkeeper audit`: who changed which key or team, when, from where and why."""
+"""`tollkeeper audit`: who changed a key, a team or the config, when, from where and why."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COLUMNS = (
 
 @click.group()
 def audit() -> None:
-    """What was done to keys and teams."""
+    """What was done to keys, teams and the config."""
 
 
 @audit.command("list")

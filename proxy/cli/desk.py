@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,16 +43,13 @@ def ask(
 ) -> _Answer:
     """One answer of the admin API. Raises Failed with its refusal."""
     with common.told():
-        if os.environ.get(admin_client.URL):
-            process = admin_client.running(Path(), os.environ)
-            settings = None
-        else:
+        process = admin_client.elsewhere()
+        if process is None:
             settings = common.load(config_path).settings
-            process = admin_client.running(settings.data_dir, os.environ)
-        if process is not None:
-            return admin_client.ask(process, method, path, body, type=type)
-        assert settings is not None, "a URL names a process"
-        return asyncio.run(_answer(settings, method, path, body, type))
+            process = admin_client.here(settings)
+            if process is None:
+                return asyncio.run(_answer(settings, method, path, body, type))
+        return admin_client.ask(process, method, path, body, type=type)
 
 
 def path(base: str, *parts: str) -> str:

@@ -5,6 +5,7 @@ Secrets are masked.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ MASK = "***"
 NEEDS_RESTART = (
     "listen",
     "metrics",
-    "admin",
+    "admin.listen",
     "data_dir",
     "log.format",
     "timezone",
@@ -34,23 +35,32 @@ NEEDS_RESTART = (
 _TELLING = ("auth", "cookie", "credential", "key", "password", "secret", "signature", "token")
 
 
-def masked(settings: Settings) -> dict[str, object]:
+def _mask(_secret: str) -> str:
+    return MASK
+
+
+def masked(settings: Settings, hide: Callable[[str], str] = _mask) -> dict[str, object]:
     """The effective config as it would stand in config.yaml, with every default.
 
-    Credentials read `***`.
+    `hide` says what stands in place of a credential: `***`.
     """
-    tree = shown(inspect.type_info(Settings), settings, {})
+    tree = shown(inspect.type_info(Settings), settings, {}, hide)
     assert isinstance(tree, dict)
     return tree
 
 
-def shown(kind: inspect.Type, value: object, extra: dict[str, object]) -> object:
+def shown(
+    kind: inspect.Type,
+    value: object,
+    extra: dict[str, object],
+    hide: Callable[[str], str] = _mask,
+) -> object:
     """A value of the given type as config.yaml would write it.
 
     `extra` is what its key was declared with.
     """
     if isinstance(kind, inspect.Metadata):
-        return shown(kind.type, value, kind.extra or {})
+        return shown(kind.type, value, kind.extra or {}, hide)
     if isinstance(kind, inspect.UnionType):
         if value is None:
             return None
@@ -64,28 +74,29 @@ def shown(kind: inspect.Type, value: object, extra: dict[str, object]) -> object
             ),
             value,
             extra,
+            hide,
         )
     if isinstance(kind, inspect.StructType):
         pairs = [(field, getattr(value, field.name)) for field in kind.fields]
         return {
-            field.encode_name: shown(field.type, item, {})
+            field.encode_name: shown(field.type, item, {}, hide)
             for field, item in pairs
             if item is not None
         }
     if isinstance(kind, inspect.DictType):
         assert isinstance(value, dict)
         return {
-            name: _hidden(str(name), shown(kind.value_type, item, {}))
+            name: _hidden(str(name), shown(kind.value_type, item, {}, hide), hide)
             for name, item in value.items()
         }
     if isinstance(kind, inspect.VarTupleType):
         assert isinstance(value, tuple)
-        return [shown(kind.item_type, item, {}) for item in value]
+        return [shown(kind.item_type, item, {}, hide) for item in value]
     name = extra.get("kind")
     if name in ("secret", "sha256"):  # a digest of a weak secret can be searched
-        return MASK if value else ""
+        return hide(str(value)) if value else ""
     if name == "proxy_url":
-        return _without_user(str(value))
+        return _without_user(str(value), hide)
     if isinstance(value, Path):
         return str(value)
     if name in ("duration", "size"):
@@ -93,17 +104,18 @@ def shown(kind: inspect.Type, value: object, extra: dict[str, object]) -> object
     return value
 
 
-def _hidden(name: str, value: object) -> object:
+def _hidden(name: str, value: object, hide: Callable[[str], str]) -> object:
     """A header or query parameter whose name says that it is a credential."""
     return (
-        MASK
+        hide(value)
         if isinstance(value, str) and value and any(word in name.lower() for word in _TELLING)
         else value
     )
 
 
-def _without_user(url: str) -> str:
-    return url.replace(urlsplit(url).netloc.rpartition("@")[0], MASK, 1) if "@" in url else url
+def _without_user(url: str, hide: Callable[[str], str]) -> str:
+    user = urlsplit(url).netloc.rpartition("@")[0]
+    return url.replace(user, hide(user), 1) if "@" in url else url
 
 
 def what_needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:

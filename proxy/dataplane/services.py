@@ -119,16 +119,19 @@ class Services:
         self.served = served
         self.owners = owners
 
-    def stop_running(self, key_ids: Iterable[str]) -> int:
-        """Ends what runs for these keys, which are not let through any more; how many that was."""
-        refusals = {key_id: self.keys.refusal_of(key_id) for key_id in key_ids}
-        known = self.exchanges | self.waiting
-        running = [one for one in known if refusals.get(one.key_id) is not None]
-        for one in running:
-            refusal = refusals[one.key_id]
-            assert refusal is not None, "only those are chosen that have one"
-            one.stop(refusal)
-        return len(running)
+    def stop_running(self, key_ids: Iterable[str] | None = None) -> int:
+        """Ends what runs for keys that are not let through any more; how many that was.
+
+        `key_ids`: only for these; None: for any.
+        """
+        chosen, now_ms, ended = None if key_ids is None else set(key_ids), self.now_ms(), 0
+        for one in self.exchanges | self.waiting:
+            if chosen is None or one.key_id in chosen:
+                refusal = self.keys.refusal_of(one.key_id, now_ms)
+                if refusal is not None:
+                    one.stop(refusal)
+                    ended += 1
+        return ended
 
     def tell(
         self,

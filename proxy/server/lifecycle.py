@@ -21,6 +21,7 @@ import aiohttp.http_parser
 
 from proxy.config.loader import Loaded
 from proxy.core.clock import SteadyClock
+from proxy.core.errors import ProxyError
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.http.health import Health
 from proxy.dataplane.counting.vocabulary import Vocabularies
@@ -29,8 +30,9 @@ from proxy.dataplane.listener import Listener
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.quota.watch import tell_limits
+from proxy.server.config_history import begin_history
 from proxy.server.failpoints import Failpoints
-from proxy.server.listening import Addresses, Front, open_data, open_side
+from proxy.server.listening import Addresses, Front, acceptor_of, open_data, open_side
 from proxy.server.readiness import Readiness
 from proxy.server.reload import Reloads, describe, tell_faults
 from proxy.server.startup import StartError, compiled, count_what_was_used, opened
@@ -137,18 +139,20 @@ class Server:
             readiness = Readiness(services.journal)
             health = Health(readiness.code)
             gateway = Gateway(services, snapshot, health)
+            listener = Listener(gateway, snapshot.settings.timeouts)
+            acceptor = acceptor_of(snapshot.settings, listener, close)
+            history = await begin_history(loaded, services)
             turn = asyncio.Lock()
             tenancy = Tenancy(services, gateway, turn)
+            reloads = Reloads(reload, loaded, services, gateway, acceptor, turn, history)
             metrics, metrics_address, admin = await open_side(
-                gateway, services, health, readiness, tenancy.change, close
+                gateway, services, health, readiness, tenancy.change, reloads.reload, close
             )
-            listener = Listener(gateway, snapshot.settings.timeouts)
             tasks.spawn(_watch(services, listener, readiness, clock), "watch")
             tasks.spawn(tell_limits(services), "limits' watch")
-            acceptor, (data, *more) = await open_data(snapshot.settings, listener, close)
+            data, *more = await open_data(snapshot.settings, acceptor)
             addresses = Addresses(data, metrics_address, admin, tuple(more))
             front = Front(gateway, listener, acceptor, metrics, addresses)
-            reloads = Reloads(reload, loaded, services, gateway, acceptor, turn)
             readiness.serve()
             gc.collect()
             gc.freeze()
@@ -186,7 +190,8 @@ class Server:
 
     async def reload(self) -> None:
         """Takes the whole new config, or keeps the old one. Running exchanges keep theirs."""
-        await self._reloads.reload()
+        with contextlib.suppress(ProxyError):  # the log has told it
+            await self._reloads.reload()
 
     async def drain(self) -> None:
         """Stops taking work, waits for what runs, and books what does not end in time."""

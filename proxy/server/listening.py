@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from proxy.admin.app import AdminPlane
+from proxy.admin.reload import Reloading
 from proxy.admin.routes import admin_routes
 from proxy.admin.tenants import Changing
 from proxy.config.settings import Settings, addresses_of, host_port
@@ -52,6 +53,7 @@ async def open_side(
     health: Health,
     readiness: Readiness,
     change: Changing,
+    reload: Reloading,
     close: contextlib.AsyncExitStack,
 ) -> tuple[MetricsListener, str, str]:
     """Opens the metrics listener and the admin plane.
@@ -71,7 +73,7 @@ async def open_side(
     async with _opening(metrics_place, settings):
         metrics_address = await metrics.start(*host_port(settings.metrics.listen))
     plane = AdminPlane(
-        admin_routes(services, lambda: gateway.snapshot, readiness.reason, change),
+        admin_routes(services, lambda: gateway.snapshot, readiness.reason, change, reload),
         health,
         header_s=settings.timeouts.header_s,
     )
@@ -81,10 +83,10 @@ async def open_side(
     return metrics, metrics_address, admin_address
 
 
-async def open_data(
+def acceptor_of(
     settings: Settings, listener: Listener, close: contextlib.AsyncExitStack
-) -> tuple[Acceptor, list[str]]:
-    """The clients' listener, and its addresses. Raises StartError."""
+) -> Acceptor:
+    """What will accept the clients' connections; it listens nowhere yet."""
     acceptor = Acceptor(
         listener,
         listener.waits,
@@ -93,12 +95,17 @@ async def open_data(
         name="connections_max",
     )
     close.callback(acceptor.close)
+    return acceptor
+
+
+async def open_data(settings: Settings, acceptor: Acceptor) -> list[str]:
+    """Opens the clients' listeners and returns their addresses. Raises StartError."""
     addresses = []
     for place in places(settings):
         if place.setting == "listen":
             async with _opening(place, settings):
                 addresses.append(shown(await acceptor.listen(*host_port(place.address))))
-    return acceptor, addresses
+    return addresses
 
 
 def clients_max(settings: Settings) -> int:

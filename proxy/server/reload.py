@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
+from proxy.admin.reload import CHANGES_MAX, Reloaded, ReloadOrder
 from proxy.config.loader import ConfigError, Loaded, carry_over, what_needs_restart
 from proxy.config.settings import Settings
+from proxy.core.errors import ProxyError, unavailable
 from proxy.core.pricing.served_models import ServedModels
 from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.services import Services
@@ -21,9 +24,11 @@ from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.listeners.acceptor import Acceptor
 from proxy.quota.rebuild import count_ended, forget_others
+from proxy.server.config_history import BY_SIGNAL, ConfigHistory, name_of
 from proxy.server.listening import clients_max
 from proxy.server.past_use import count_limits, served_models
 from proxy.tenants.directory import Directory
+from proxy.tenants.orders import By
 from proxy.tenants.ring import KeyRing
 
 LOG = logging.getLogger("tollkeeper.server")
@@ -35,10 +40,15 @@ class _Compiled(msgspec.Struct, frozen=True):
     directory: Directory
     keys: KeyRing
     served: ServedModels
+    seen: Mapping[str, Any]  # what is compared of the config, for the audit
+    needs_restart: Sequence[str]
+
+
+SIGNALLED = ReloadOrder(*BY_SIGNAL)
 
 
 class Reloads:
-    """One reload runs at a time, and at most one waits for its turn: later calls share that one.
+    """One reload runs at a time, and at most one of each order waits: later calls share that one.
 
     `read` gives the config as the files are now; it may block. `turn` is shared with all that
     changes what is in effect.
@@ -52,6 +62,7 @@ class Reloads:
         gateway: Gateway,
         acceptor: Acceptor,
         turn: asyncio.Lock,
+        history: ConfigHistory,
     ) -> None:
         self._read = read
         self._loaded = loaded
@@ -59,35 +70,64 @@ class Reloads:
         self._gateway = gateway
         self._acceptor = acceptor
         self._turn = turn
-        self._waiting: asyncio.Task[None] | None = None
+        self._history = history
+        self._admin_listens = has_token(loaded.settings)
+        self._waiting: dict[ReloadOrder, asyncio.Task[Reloaded]] = {}
 
-    async def reload(self) -> None:
-        """Returns when a config read after this call is in effect, or was refused and told."""
-        if self._waiting is None:
-            self._waiting = asyncio.create_task(self._reload_in_turn(), name="reload")
-        await asyncio.shield(self._waiting)
+    async def reload(self, order: ReloadOrder = SIGNALLED) -> Reloaded:
+        """Returns when a config read after this call is in effect.
 
-    async def _reload_in_turn(self) -> None:
+        Raises ProxyError where it was refused, which the log tells too; then the old one holds.
+        """
+        if order not in self._waiting:
+            waiting = asyncio.create_task(self._reload_in_turn(order), name="reload")
+            self._waiting[order] = waiting
+        return await asyncio.shield(self._waiting[order])
+
+    async def _reload_in_turn(self, order: ReloadOrder) -> Reloaded:
         async with self._turn:
-            self._waiting = None  # a call from here on may want what is written from here on
-            await self._reload()
+            # A call from here on may want what is written from here on.
+            del self._waiting[order]
+            return await self._reload(order)
 
-    async def _reload(self) -> None:
+    async def _reload(self, order: ReloadOrder) -> Reloaded:
         if self._read is None:
             LOG.warning("there is no config file to reload")
-            return
+            raise _not_reloaded(409, "no_config_file", "This process runs without a config file.")
         try:
             new = await asyncio.to_thread(self._compile, self._read)
             if new.snapshot.rules.identities() - self._gateway.snapshot.rules.identities():
                 await self._take_with_new_limits(new)
             else:
                 self._take(new)
-        except (ConfigError, OSError, LedgerError, LedgerUnavailable) as error:
+        except (ConfigError, OSError) as error:
             self._services.metrics.reload(False)
             LOG.error("the config was not reloaded, the old one stays: %s", error)
-        except Exception:  # a defect of ours; the old config goes on to serve
+            raise _not_reloaded(422, "config_refused", f"{error}") from error
+        except (LedgerError, LedgerUnavailable) as error:
+            self._services.metrics.reload(False)
+            LOG.error("the config was not reloaded, the old one stays: %s", error)
+            message = f"The limits cannot be counted now ({error}); the old config stays."
+            raise unavailable("ledger_unavailable", message) from error
+        except Exception as error:  # a defect of ours; the old config goes on to serve
             self._services.metrics.reload(False)
             LOG.exception("the config was not reloaded, the old one stays")
+            message = "The proxy failed at this; its log says why. The old config stays."
+            raise ProxyError(500, "api_error", "internal_error", message) from error
+        return await self._told(order, new)
+
+    async def _told(self, order: ReloadOrder, new: _Compiled) -> Reloaded:
+        """Ends what is to be cut, and writes the audit of a config that is in effect."""
+        ended = self._services.stop_running() if order.cut else 0
+        by = By(order.actor, order.origin, self._services.now_ms(), order.reason)
+        changed = await self._history.tell(new.seen, name_of(new.loaded), by, "reload")
+        return Reloaded(
+            changed=changed[:CHANGES_MAX],
+            more=max(0, len(changed) - CHANGES_MAX),
+            needs_restart=new.needs_restart,
+            warnings=new.loaded.warnings,
+            ended=ended,
+        )
 
     def _compile(self, read: Callable[[], Loaded]) -> _Compiled:
         """Reads and compiles, in the thread."""
@@ -101,7 +141,11 @@ class Reloads:
             LOG.warning("which models were served before this start cannot be read: %s", error)
             served = ServedModels(snapshot.prices)
         served.learn_all(self._services.served.seen)
-        return _Compiled(loaded, snapshot, directory, KeyRing(directory), served)
+        fixed = what_needs_restart(self._loaded.settings, loaded.settings)
+        if has_token(loaded.settings) and not self._admin_listens:
+            fixed = (*fixed, "admin.tokens")
+        seen = self._history.seen(config)
+        return _Compiled(loaded, snapshot, directory, KeyRing(directory), served, seen, fixed)
 
     async def _take_with_new_limits(self, new: _Compiled) -> None:
         """Counts the use of new limits first, to the last record that ends before they hold."""
@@ -122,9 +166,8 @@ class Reloads:
         for warning in loaded.warnings:
             LOG.warning("config: %s", warning)
         tell_faults(new.directory)
-        fixed = what_needs_restart(self._loaded.settings, loaded.settings)
-        if fixed:
-            LOG.warning("these need a restart to take effect: %s", ", ".join(fixed))
+        if new.needs_restart:
+            LOG.warning("these need a restart to take effect: %s", ", ".join(new.needs_restart))
         self._services.recorder.price_terms(snapshot.prices.version, snapshot.prices.terms())
         served.learn_all(self._services.served.seen)  # what was served meanwhile
         self._services.use(new.directory, new.keys, served)
@@ -137,6 +180,15 @@ class Reloads:
         self._loaded = msgspec.structs.replace(loaded, settings=new.directory.config)
         self._services.metrics.reload(True)
         LOG.info("the config was reloaded")
+
+
+def has_token(settings: Settings) -> bool:
+    """Whether the admin API is served on TCP."""
+    return any(token.token for token in settings.admin.tokens.values())
+
+
+def _not_reloaded(status: int, code: str, message: str) -> ProxyError:
+    return ProxyError(status, "invalid_request_error", code, message)
 
 
 def tell_faults(directory: Directory) -> None:

@@ -21,6 +21,7 @@ from proxy.core.model_names import matches
 from proxy.tenants.directory import Directory, said
 from proxy.tenants.key import PREFIX, check
 
+FORWARDED = "fwd-"  # names of callers who bring a vendor's own credential begin with it
 _HEADERS = (b"authorization", b"x-api-key", b"api-key")
 # Why a key that is known is not let through: the error's code, and what the message says of it.
 _ENDS = {
@@ -139,14 +140,24 @@ class KeyRing:
                     " Copy it again, whole.",
                 )
         elif forward:
-            return Tenant(key_id=f"fwd-{digest.hex()[:16]}", forwarded=True)
+            return Tenant(key_id=f"{FORWARDED}{digest.hex()[:16]}", forwarded=True)
         raise unknown_key(self._support)
 
-    def refusal_of(self, name: str) -> KeyRefused | None:
-        """What a suspended or revoked key is told; None for one that is let through."""
-        present = next(iter(self._digests.get(name, ())), None)
-        tenant = None if present is None else self._tenants[present]
-        return None if tenant is None or tenant.closed is None else self._refused(tenant)
+    def refusal_of(self, name: str, now_ms: int | None = None) -> ProxyError | None:
+        """What a key is told that is not let through any more, whatever its secret; None: it is.
+
+        With a time, a key that has expired by then is not let through either.
+        """
+        digests = self._digests.get(name)
+        if digests:
+            tenant = self._tenants[digests[0]]
+            ends_ms = tenant.expires_at_ms
+            ended = now_ms is not None and ends_ms is not None and ends_ms <= now_ms
+            return None if tenant.closed is None and not ended else self._refused(tenant)
+        if name.startswith(FORWARDED):
+            return None  # it is known by its own credential alone
+        message = f"The API key {name!r} is not in use any more. Use another key."
+        return _refusal(self._support, "key_revoked", message)
 
     def _refused(self, tenant: Tenant) -> KeyRefused:
         """Why a key that is known is not let through."""

@@ -15,6 +15,7 @@ import pytest
 
 from proxy.admin.app import AdminEndpoint
 from proxy.admin.control_socket import NAME
+from proxy.admin.reload import Reloaded, ReloadOrder
 from proxy.admin.routes import admin_routes
 from proxy.core.managed import Carried
 from tests.support.running import Running, config, running
@@ -48,9 +49,17 @@ async def unchanged(_order: Any, *, cut: bool = False) -> Carried:
     raise AssertionError(f"only the routes' names are wanted here, cut: {cut}")
 
 
+async def not_reloaded(_order: ReloadOrder) -> Reloaded:
+    raise AssertionError("only the routes' names are wanted here")
+
+
 def routes_of(proxy: Running) -> list[AdminEndpoint]:
     server = proxy.server
-    return list(admin_routes(server.services, lambda: server.snapshot, lambda: None, unchanged))
+    return list(
+        admin_routes(
+            server.services, lambda: server.snapshot, lambda: None, unchanged, not_reloaded
+        )
+    )
 
 
 @contextlib.asynccontextmanager

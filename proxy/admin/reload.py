@@ -1,0 +1,66 @@
+"""`POST /admin/v1/reload` reads the config again, and says what changed.
+
+`?cut=true` also ends what runs for keys that are not let through any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from proxy.admin.app import AdminEndpoint, AdminRequest
+from proxy.admin.tenant_views import Why
+from proxy.config.differences import Difference
+from proxy.core.errors import invalid_request
+from proxy.tenants.orders import check_reason
+
+RELOAD_PATH = "/admin/v1/reload"
+CHANGES_MAX = 1000  # settings that one answer names
+
+
+class Reloaded(msgspec.Struct, frozen=True):
+    """What a reload did.
+
+    changed · each setting that differs from the config before, at most 1000 of them; `more` others
+    needs_restart · settings of the file that hold only after a restart
+    ended · how many running requests were ended with their keys
+    """
+
+    changed: Sequence[Difference]
+    more: int
+    needs_restart: Sequence[str]
+    warnings: Sequence[str]
+    ended: int
+
+
+class ReloadOrder(msgspec.Struct, frozen=True):
+    """Who wants a reload, from where and why, and whether keys that it closes are cut off."""
+
+    actor: str
+    origin: str
+    reason: str | None = None
+    cut: bool = False
+
+
+class Reloading(Protocol):
+    """Brings the config as it is now into effect. Raises ProxyError where it cannot be used."""
+
+    async def __call__(self, order: ReloadOrder) -> Reloaded: ...
+
+
+def reload_route(reload: Reloading) -> AdminEndpoint:
+    async def answer(ask: AdminRequest) -> Reloaded:
+        reason = check_reason(ask.read(Why).reason)
+        return await reload(ReloadOrder(ask.asker.name, ask.origin, reason, cut_asked(ask)))
+
+    return AdminEndpoint("POST", RELOAD_PATH, answer)
+
+
+def cut_asked(ask: AdminRequest) -> bool:
+    """Whether `?cut=true` was asked for. Raises ProxyError 400."""
+    cut = ask.query.get("cut", "false")
+    if cut not in ("true", "false"):
+        raise invalid_request("cut is true or false.", param="cut")
+    return cut == "true"
