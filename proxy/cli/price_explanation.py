@@ -11,6 +11,7 @@ from decimal import Context, Decimal
 import msgspec
 
 from proxy.cli import formats
+from proxy.core.model_names import sent_name
 from proxy.core.pricing.amounts import PARTS, parent_of, parts
 from proxy.core.pricing.book import PriceBook, Quote, answered_status
 from proxy.core.pricing.pricelist import DAY_MINUTES, PriceRow
@@ -37,7 +38,8 @@ class ChargedPart(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, frozen=True):
     """The row, the products, and the amounts from their sum.
 
-    `as_booked`: these are exactly the amounts of the record.
+    `as_booked`: these are exactly the amounts of the record. `model_sent`: the name that the
+    upstream was sent, where the model that was asked for is an alias.
     """
 
     price_version: str
@@ -52,6 +54,7 @@ class Explanation(msgspec.Struct, frozen=True):
     charge_nano: int | None
     as_booked: bool
     unknown_because: str | None
+    model_sent: str | None = None
 
 
 def explain(record: UsageRecord, book: PriceBook, images: int | None = None) -> Explanation | None:
@@ -91,13 +94,15 @@ def explain(record: UsageRecord, book: PriceBook, images: int | None = None) -> 
         charge_nano=priced.charge_nano,
         as_booked=found[:compared] == booked[:compared],
         unknown_because=_unknown_because(record, quote, images) if unknown else None,
+        model_sent=_sent(record, book),
     )
 
 
 def lines(found: Explanation, zone: tzinfo) -> list[tuple[str, str]]:
     """The explanation for people, one step a line."""
     own, currency = found.row.currency, found.currency
-    shown = [("row", name_of(found.row, zone))]
+    shown = [] if found.model_sent is None else [("sent as", found.model_sent)]
+    shown.append(("row", name_of(found.row, zone)))
     for part in found.parts:
         per = " / 1,000,000" if part.per_million else ""
         shown.append((part.name, f"{part.count:,} × {part.rate} {own}{per} = {part.amount} {own}"))
@@ -222,6 +227,13 @@ def _unknown_because(record: UsageRecord, quote: Quote, images: int | None) -> s
     if quote.fx_missing:
         return f"there was no exchange rate for {quote.row.currency} at that time"
     return "the amount is larger than a ledger can hold"
+
+
+def _sent(record: UsageRecord, book: PriceBook) -> str | None:
+    """The name that the upstream was sent, if it is another one than was asked for."""
+    asked = record.model_requested
+    sent = None if asked is None else sent_name(book.content.aliases, record.upstream, asked)
+    return None if sent == asked else sent
 
 
 def _plain(amount: Decimal) -> str:

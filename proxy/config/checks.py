@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
+from proxy.config import aliases, mistakes, passed, prices
 from proxy.config import limits as rules
-from proxy.config import mistakes, passed, prices
 from proxy.config.nodes import Problem
 from proxy.config.secrets import guessable, other_syntax
 from proxy.config.settings import Settings, addresses_of
@@ -52,6 +52,7 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
         _sizes,
         rules.check,
         passed.check,
+        aliases.check,
     ):
         check(settings, problem)
     prices.check(settings, where, problem)

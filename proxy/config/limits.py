@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
+from proxy.config.aliases import sent_names
 from proxy.config.settings import KeySettings, LimitSettings, Settings, TeamSettings
 from proxy.core.limits.language import parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of, scope_name, share_ppm
@@ -25,6 +26,7 @@ def rules_of(settings: Settings) -> Rules:
         teams={name: limits_of_team(settings, name) for name in settings.teams},
         keys={name: limits_of_key(settings, name) for name in settings.keys},
         of_stranger=lambda key_id: limits_of_key(settings, key_id),
+        aliases=sent_names(settings),
     )
 
 

@@ -104,38 +104,38 @@ def _keys(settings: Settings, now_ms: int) -> Iterator[str]:
 
 def _globs(settings: Settings) -> Iterator[str]:
     routes = [(route.model, route.upstream) for route in settings.routes]
-    named: list[tuple[str, str, bool, str | None]] = [
-        (f"routes[{index}]", glob, False, None) for index, (glob, _) in enumerate(routes)
+    # Keys name what callers say, prices what the upstream is sent, limits either.
+    sent = [(route.as_ or route.model, route.upstream) for route in settings.routes]
+    named: list[tuple[str, str, Sequence[tuple[str, str]] | None, str | None]] = [
+        (f"routes[{index}]", glob, None, None) for index, (glob, _) in enumerate(routes)
     ]
     named += [
-        (f"keys.{name}.models", glob, True, None)
+        (f"keys.{name}.models", glob, routes, None)
         for name, key in settings.keys.items()
         for glob in key.models
     ]
     named += [
-        (f"the limit {limit.id}", glob, True, _of_upstream(limit))
+        (f"the limit {limit.id}", glob, routes + sent, _of_upstream(limit))
         for limit in rules_of(settings).configured()
         for glob in limit.models
     ]
     named += [
-        (f"prices[{index}]", row.model, True, row.upstream)
+        (f"prices[{index}]", row.model, sent, row.upstream)
         for index, row in enumerate(settings.prices)
     ]
     named += [
-        (f"upstreams.{name}.hidden_reasoning", glob, True, name)
+        (f"upstreams.{name}.hidden_reasoning", glob, sent, name)
         for name, upstream in settings.upstreams.items()
         for glob in upstream.hidden_reasoning
     ]
-    for path, glob, needs_route, upstream in named:
+    for path, glob, led_to, upstream in named:
         if _REGEX.search(glob):
             yield (
                 f"{path}: {glob} looks like a regular expression; models are named with * and ?"
                 " alone: gpt-*"
             )
-        elif (
-            needs_route
-            and routes
-            and not any(overlaps(glob, model) for model, to in routes if upstream in (None, to))
+        elif led_to and not any(
+            overlaps(glob, model) for model, to in led_to if upstream in (None, to)
         ):
             where = "" if upstream is None else f" to upstreams.{upstream}"
             what = (

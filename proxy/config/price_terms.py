@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from proxy.config.aliases import sent_names
 from proxy.config.instants import instant_ms
 from proxy.config.price_tables import Table
 from proxy.config.settings import DatedShare, Price, Settings
@@ -47,6 +48,7 @@ def terms_of(settings: Settings, table: Table | None = None) -> Terms:
                 if upstream.served_price == "requested"
             )
         ),
+        aliases=sent_names(settings),
     )
 
 

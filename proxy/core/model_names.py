@@ -9,7 +9,7 @@ import difflib
 import fnmatch
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import unquote
 
 from proxy.core.errors import ProxyError
@@ -85,6 +85,12 @@ def _overlap(first: str, second: str) -> bool:
             else:
                 reached[at + 1] = before[at] and (sign == facing or "?" in (sign, facing))
     return reached[-1]
+
+
+def sent_name(aliases: Mapping[str, Mapping[str, str]], upstream: str, model: str) -> str:
+    """The name that an upstream is sent for a model that was asked for, which may be an alias."""
+    names = aliases.get(upstream)
+    return model if names is None else names.get(model, model)
 
 
 def match(model: str, routes: Iterable[tuple[str, str]]) -> str | None:

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar, TypeVarTuple
 import msgspec
 
 from proxy.core.dialects.contract import Call, Dialect
+from proxy.core.dialects.renaming import renamed
 from proxy.core.dialects.request_fields import check_query, forbid_fields
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, too_large, unavailable
@@ -231,12 +232,18 @@ class Admission:
         began_s: float,
     ) -> Admitted:
         services, snapshot, dialect = self._services, caller.snapshot, caller.dialect
-        upstream = way.upstream
+        upstream, model, sent_bytes = way.upstream, call.model, len(body)
+        if way.sent is not None:
+            # From here on it is the request that a client would make who knows the real name.
+            body, call = renamed(readable, call, way.sent)
+            readable = body
         payload = payload_of(services, request, dialect, way, call, body, tenant.key_id, memory)
         asked = call.include_usage is True or payload.plain is not None
         counting = begin_count(services.counter, snapshot, upstream, dialect, call, asked=asked)
         estimate = 0 if call.free else counting.prompt(readable) + kept_tokens
-        opened = self.opened(request, caller, tenant, call, upstream, len(body), estimate, images)
+        opened = self.opened(
+            request, caller, tenant, call, upstream, sent_bytes, estimate, images, model
+        )
         expected = counting.output_expected
         hold = Hold(services, snapshot, dialect, opened, call, expected, self._rules)
         services.metrics.overhead("admit", monotonic() - began_s)
@@ -332,8 +339,12 @@ class Admission:
         body_bytes: int,
         input_estimate: int,
         images: int | None,
+        model: str | None = None,
     ) -> Opened:
-        """The opening of this request's journal entry."""
+        """The opening of this request's journal entry.
+
+        `model`: the name that was asked for, if the call has another one.
+        """
         end_user, tags = caller.snapshot.attribution.of(request.headers, call)
         retry = first(request.headers, b"x-stainless-retry-count")
         return Opened(
@@ -348,7 +359,7 @@ class Admission:
             caller.dialect.name,
             upstream.name,
             upstream.account,
-            call.model,
+            call.model if model is None else model,
             call.stream,
             0 if retry is None or not retry.isdigit() or len(retry) >= 4 else int(retry),
             body_bytes,

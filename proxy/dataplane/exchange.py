@@ -289,9 +289,9 @@ class Exchange:
         await self.relay.over
         status = self.relay.progress.status
         if status is not None and status < 400:
-            assert self._opened.model_requested is not None
+            model = self._admitted.call.model
             self._services.usage_refusals.declined(
-                self._upstream.name, self._opened.model_requested, self._opened.key_id, monotonic()
+                self._upstream.name, model, self._opened.key_id, monotonic()
             )
             self._services.metrics.question_declined(self._upstream.name)
 

@@ -54,6 +54,7 @@ class Hold:
         "_charge_least_nano",
         "_dialect",
         "_fields",
+        "_model",
         "_now_ms",
         "_open",
         "_opened",
@@ -83,6 +84,8 @@ class Hold:
         self._dialect = dialect
         self._opened = opened
         self._call = call
+        # As it was asked for: the call of an alias has the name that its upstream is sent.
+        self._model = call.model if opened.model_requested is None else opened.model_requested
         keeps_caps = services.counter.calibration.keeps_caps(opened.upstream, call.model)
         self._cap = call.cap if keeps_caps else None
         self._output_expected = output_expected
@@ -110,7 +113,7 @@ class Hold:
         ask = self._ask(limits)
         unpriced = not_priced(limits, ask) if limits.money else None
         if unpriced is not None:
-            raise _model_not_priced(call.model, unpriced)
+            raise _model_not_priced(self._model, unpriced)
         unbounded = not_boundable(limits, ask) if limits.strict else None
         if unbounded is not None:
             raise refuse_unbounded(
@@ -197,7 +200,7 @@ class Hold:
 
     def _limits(self, rules: Rules) -> LimitSet:
         opened = self._opened
-        found = rules.limits_for(opened.key_id, opened.team, opened.upstream, self._call.model)
+        found = rules.limits_for(opened.key_id, opened.team, opened.upstream, self._model)
         if opened.charge_class is None:
             return found  # nearly always
         units = _UNITS_OF.get(opened.charge_class)
@@ -226,12 +229,12 @@ class Hold:
                 charge_bound_nano = snapshot.prices.charge_bound_nano(
                     opened.upstream,
                     opened.team,
-                    call.model,
+                    self._model,
                     input_bound,
                     output_bound,
                     opened.started_at_ms,
                     opened.images,
-                    self._served.of(opened.upstream, call.model),
+                    self._served.of(opened.upstream, self._model),
                 )
         return Demand(
             exchange_id=opened.id,
@@ -373,7 +376,7 @@ def _charge(
             usage,
             upstream=opened.upstream,
             team=opened.team,
-            model_requested=call.model,
+            model_requested=opened.model_requested,
             model_served=None,
             service_tier=tier,
             started_at_ms=opened.started_at_ms,

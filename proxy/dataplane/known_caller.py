@@ -17,14 +17,17 @@ from proxy.tenants.ring import KeyRing, Tenant
 class Way:
     """Where a call for a model goes, which may be made, and what its body is asked there.
 
+    `sent`: the name that the upstream is sent, where the model is an alias; else None.
+
     `head`: what its upstream is sent for the head that this way is kept with, up to the length of
     the body; empty until it is needed.
     """
 
-    __slots__ = ("counts_images", "has_owners", "head", "model", "upstream")
+    __slots__ = ("counts_images", "has_owners", "head", "model", "sent", "upstream")
 
     def __init__(self, model: str, upstream: Upstream, snapshot: Snapshot) -> None:
         self.model = model
+        self.sent = snapshot.sent_name(model)
         self.upstream = upstream
         self.has_owners = snapshot.passed.has_owners(upstream.name)
         self.counts_images = snapshot.prices.counts_images(upstream.name)

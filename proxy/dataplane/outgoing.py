@@ -13,7 +13,6 @@ from proxy.dataplane.connection import Request
 from proxy.dataplane.known_caller import Way
 from proxy.dataplane.request_body import BodyMemory, Payload
 from proxy.dataplane.services import Services
-from proxy.dataplane.upstream.upstream import Upstream
 
 
 def payload_of(
@@ -26,18 +25,25 @@ def payload_of(
     key_id: str,
     memory: BodyMemory,
 ) -> Payload:
-    """Both heads with their bodies. A second body takes memory, which may raise 503."""
+    """Both heads with their bodies. A second body takes memory, which may raise 503.
+
+    For an alias, `body` and `call` have the upstream's name for the model already.
+    """
     upstream = way.upstream
     if not way.head:
         way.keep_head(
             upstream.head_start(
-                request.method, request.target, request.headers, via=services.via.line
+                request.method,
+                request.target,
+                request.headers,
+                via=services.via.line,
+                renamed=way.sent is not None,
             )
         )
     plain = b"%bContent-Length: %d\r\n\r\n%b" % (way.head, len(body), body)
     spliced = None
     if call.stream:
-        spliced = _spliced(services, request, dialect, upstream, call, body, key_id)
+        spliced = _spliced(services, request, dialect, way, call, body, key_id)
     if spliced is None:
         return Payload(plain, None, memory)
     memory.take(len(spliced))  # both are held until the vendor has answered
@@ -48,18 +54,18 @@ def _spliced(
     services: Services,
     request: Request,
     dialect: Dialect,
-    upstream: Upstream,
+    way: Way,
     call: Call,
     body: bytes,
     key_id: str,
 ) -> bytes | None:
     """The request that also asks for the stream's usage, if the upstream's config wants that and
     the body can say it."""
-    ask = dialect.ask_for_usage
+    ask, upstream = dialect.ask_for_usage, way.upstream
     if (
         ask is None
         or upstream.settings.stream_usage != "inject"
-        or values(request.headers, b"content-encoding")
+        or (way.sent is None and values(request.headers, b"content-encoding"))
         or not services.usage_refusals.may_ask(upstream.name, call.model, key_id, monotonic())
     ):
         return None

@@ -200,16 +200,17 @@ class _Prober:
         """The models to try, in this order: those that a route to this upstream spells out, then
         those it lists itself and is given."""
         literal = [
-            route.model
+            route.as_ or route.model
             for route in self._snapshot.settings.routes
-            if route.upstream == self._upstream.name and not set("*?") & set(route.model)
+            if not set("*?") & set(route.model)
+            and self._snapshot.upstream_for(route.model) is self._upstream
         ]
-        names = dict.fromkeys(
-            [*literal, *(name for name in self._listed if not _NO_CHAT.search(name))]
-        )
-        return [name for name in names if self._snapshot.upstream_for(name) is self._upstream][
-            :MODELS_TRIED_MAX
+        listed = [
+            name
+            for name in self._listed
+            if not _NO_CHAT.search(name) and self._snapshot.upstream_for(name) is self._upstream
         ]
+        return [*dict.fromkeys([*literal, *listed])][:MODELS_TRIED_MAX]
 
     async def _try_models(self, endpoint: str, candidates: list[str]) -> tuple[bytes, Heard]:
         """The first request that is answered with a stream, and the answer; _Failed if none is."""

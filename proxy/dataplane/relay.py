@@ -222,7 +222,7 @@ class Relay:
             self.decide(How.ERROR_EVENT)
             return
         policy: str = self._upstream.policy_for_a_client_gone(
-            self._opened.model_requested, self._opened.stream
+            self._admitted.call.model, self._opened.stream
         )
         if self.progress.complete or sending(self._upload):
             policy = "stop"

@@ -6,6 +6,7 @@ import copy
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from proxy.config.aliases import aliases_of
 from proxy.config.instants import instant_ms
 from proxy.config.limits import rules_of
 from proxy.config.price_terms import price_book_of
@@ -53,6 +54,8 @@ class Snapshot:
         self.image_rules = (*map(_image_rule, settings.images), *IMAGE_RULES)
         self.origins = frozenset(origin.encode() for origin in settings.cors.origins)
         self.forwards = any(upstream.auth == "forward" for upstream in settings.upstreams.values())
+        # the routes that send another name than the caller's, by that
+        self.aliases = aliases_of(settings)
         self._routes = tuple((route.model, route.upstream) for route in settings.routes)
         self._routed: dict[str, Upstream] = {}
 
@@ -76,6 +79,11 @@ class Snapshot:
             if len(self._routed) < ROUTES_REMEMBERED_MAX:
                 self._routed[model] = upstream
         return upstream
+
+    def sent_name(self, model: str) -> str | None:
+        """The name that its upstream is sent for an alias; None: the same name."""
+        alias = self.aliases.get(model)
+        return None if alias is None else alias.sent
 
     def no_route(self, model: str) -> ProxyError:
         """404 with the nearest names that the routes spell out."""

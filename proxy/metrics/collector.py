@@ -18,7 +18,7 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from proxy.config.settings import MetricsSettings
-from proxy.core.model_names import substituted
+from proxy.core.model_names import sent_name, substituted
 from proxy.core.usage import UsageRecord
 from proxy.metrics import exposition
 from proxy.metrics.buckets import OVERHEAD_BOUNDS_S
@@ -71,6 +71,7 @@ class Metrics(Collector):
         self._reload_ok = True
         self._version = version
         self._key_expiries_ms: dict[str, int] = {}
+        self._aliases: Mapping[str, Mapping[str, str]] = {}
         self.limits = LimitMetrics(settings.max_series)
         self.upstream_limits = UpstreamLimits()
         self._others: list[Callable[[Families], None]] = []
@@ -78,11 +79,18 @@ class Metrics(Collector):
         self._watched_models: dict[str, Callable[[], Mapping[str, float]]] = {}
         self._watched_histograms: dict[str, Callable[[], Snapshot]] = {}
 
-    def configured(self, models: Iterable[str], key_expiries_ms: Mapping[str, int]) -> None:
+    def configured(
+        self,
+        models: Iterable[str],
+        key_expiries_ms: Mapping[str, int],
+        aliases: Mapping[str, Mapping[str, str]] = {},
+    ) -> None:
         """Take the models and key expiries of the config, at the start and after each reload.
 
-        `models` are the names in routes and prices; globs among them are ignored.
+        `models` are the names in routes and prices; globs among them are ignored. `aliases` has the
+        name that an upstream is sent for another one.
         """
+        self._aliases = aliases
         self._models.update(
             name
             for name in models
@@ -109,7 +117,7 @@ class Metrics(Collector):
             served is not None
             and served != requested
             and requested is not None
-            and substituted(requested, served)
+            and substituted(sent_name(self._aliases, record.upstream, requested), served)
         ):
             self._substituted += 1
         if record.input_tokens is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from proxy.admin.reload import CHANGES_MAX, Reloaded, ReloadOrder
+from proxy.config.aliases import sent_names
 from proxy.config.loader import ConfigError, Loaded, carry_over, what_needs_restart
 from proxy.config.settings import Settings
 from proxy.core.errors import ProxyError, unavailable
@@ -201,4 +202,4 @@ def describe(services: Services, settings: Settings) -> None:
     """Tells the metrics what the config names."""
     models = [route.model for route in settings.routes]
     models += [price.model for price in settings.prices]
-    services.metrics.configured(models, services.keys.expiries_ms())
+    services.metrics.configured(models, services.keys.expiries_ms(), sent_names(settings))

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.cli import price_explanation
 from proxy.config.price_terms import price_book_of
-from proxy.config.settings import FxRate, Price, Settings, TeamSettings, UpstreamSettings
+from proxy.config.settings import FxRate, Price, Route, Settings, TeamSettings, UpstreamSettings
 from proxy.core.usage import Source
 from tests.ledger.samples import START_MS, make_record
 
@@ -41,6 +41,19 @@ def told(record):
     found = price_explanation.explain(record, BOOK)
     assert found is not None
     return dict(price_explanation.lines(found, ZONE)), found
+
+
+def test_what_an_alias_was_sent_as_is_told_by_the_prices_of_its_time():
+    settings = Settings(
+        upstreams={"modelmax": UPSTREAM},
+        routes=(Route(model="fast", upstream="modelmax", as_="plain"),),
+        prices=(Price(model="plain", input="1", output="1"),),
+    )
+    for asked, sent in (("fast", "plain"), ("plain", None)):
+        record = make_record(0, model_requested=asked, model_served=None)
+        found = price_explanation.explain(record, price_book_of(settings))
+        assert found is not None and found.model_sent == sent
+        assert dict(price_explanation.lines(found, ZONE)).get("sent as") == sent
 
 
 def test_every_number_of_an_amount_is_told():

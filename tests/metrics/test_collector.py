@@ -130,6 +130,12 @@ def test_what_has_no_price_is_counted_by_model_and_another_model_than_was_asked_
     )
     assert samples(counted, "unpriced_requests_total") == {("m",): 2, ("other",): 1}
     assert samples(counted, "model_substituted_total") == {(): 1}
+    counted.configured(["dear"], {}, {"up": {"dear": "cheap"}})
+    for upstream in ("up", "other"):
+        counted.record(
+            record(cost_nano=0, upstream=upstream, model_requested="dear", model_served="cheap-v2")
+        )
+    assert samples(counted, "model_substituted_total") == {(): 2}, "it is an alias at `up` alone"
 
 
 def test_flagged_records_are_counted_by_upstream_and_model():

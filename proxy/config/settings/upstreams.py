@@ -152,6 +152,14 @@ class Route(Block, frozen=True, kw_only=True):
 
     model: Annotated[str, about("a model name, `*` and `?` as wildcards", "glob")]
     upstream: Annotated[str, about("a name in `upstreams`")]
+    as_: Annotated[
+        str | None,
+        about(
+            "the name that the upstream is sent instead, which is the model that is paid for; for a"
+            " `model` without wildcards alone",
+            "glob",
+        ),
+    ] = None
 
 
 class Passthrough(Block, frozen=True, kw_only=True):

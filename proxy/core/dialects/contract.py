@@ -54,8 +54,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     continues · ids of answers or conversations that the vendor keeps, which it goes on with
     items · ids of single items of such answers that it names; `references`, those among them whose
     content the vendor puts in     store · the vendor may keep the answer
-    spans · [start, end) in the body of values that `ask_for_usage` may replace; `object_start` the
-    offset behind its `{`
+    spans · [start, end) in the body of values that may be replaced: that of `model` where a body
+    names it, for an alias, and those that `ask_for_usage` needs; `object_start` the offset behind
+    its `{`
     """
 
     endpoint: str

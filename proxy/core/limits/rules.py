@@ -9,6 +9,7 @@ from proxy.core.calendar import Per
 from proxy.core.limits.gcra import lookback_ms
 from proxy.core.limits.language import SMOOTH_MS, Unit
 from proxy.core.limits.limit import Enforce, Limit, Scope, scope_name
+from proxy.core.model_names import sent_name
 
 # Look-ups that are remembered. Clients make up some of the names: models, and keys under
 # `auth: forward`.
@@ -50,13 +51,19 @@ class Rules:
         teams: Mapping[str, Limits],
         keys: Mapping[str, Limits],
         of_stranger: Callable[[str], Limits],
+        aliases: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        """`of_stranger` makes the limits of a key that no config names, by the key's id."""
+        """`of_stranger` makes the limits of a key that no config names, by the key's id.
+
+        `aliases` has the model that an upstream is sent for an alias. A limit for either name
+        counts such a request.
+        """
         self._proxy = proxy
         self._upstreams = upstreams
         self._teams = teams
         self._keys = keys
         self._of_stranger = of_stranger
+        self._aliases = aliases or {}
         self._strangers: dict[str, Limits] = {}  # keys that no config names: forwarded credentials
         self._callers: dict[
             tuple[str, str | None, str], tuple[LimitSet, bool]
@@ -73,6 +80,7 @@ class Rules:
             teams=_replaced(self._teams, teams),
             keys=_replaced(self._keys, keys),
             of_stranger=self._of_stranger,
+            aliases=self._aliases,
         )
 
     def of_some(self, teams: Iterable[str], keys: Iterable[str]) -> Rules:
@@ -83,6 +91,7 @@ class Rules:
             teams={name: self._teams[name] for name in teams if name in self._teams},
             keys={name: self._keys[name] for name in keys if name in self._keys},
             of_stranger=lambda _: (),
+            aliases=self._aliases,
         )
 
     def limits_for(
@@ -90,7 +99,7 @@ class Rules:
     ) -> LimitSet:
         """The limits of a request: of the proxy, the upstream, the team and the key, in this order.
 
-        `model` as requested; None: none is named.
+        `model` as requested, which may be an alias; None: none is named.
         """
         caller = (key_id, team, upstream)
         known = self._callers.get(caller)
@@ -102,9 +111,11 @@ class Rules:
         request = (key_id, team, upstream, model)
         found = self._found.get(request)
         if found is None:
-            found = _remember(
-                self._found, request, LimitSet(limit for limit in limits if limit.applies(model))
-            )
+            names = {model}
+            if model is not None:
+                names.add(sent_name(self._aliases, upstream, model))
+            found = LimitSet(limit for limit in limits if any(map(limit.applies, names)))
+            found = _remember(self._found, request, found)
         return found
 
     def of_tenant(self, key_id: str, team: str | None) -> Limits:

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from proxy.core.model_names import sent_name
 from proxy.core.pricing.amounts import (
     ONE,
     Factor,
@@ -267,6 +268,7 @@ class PriceBook:
 
     def rows_for(self, upstream: str, requested: str, served: str | None) -> tuple[PriceRow, ...]:
         """The rows that can price such an answer in some tier, best first."""
+        requested = sent_name(self._terms.aliases, upstream, requested)
         if upstream in self._as_requested:
             served = None
         return self._list.rows_for(upstream, requested, served)
@@ -339,6 +341,8 @@ class PriceBook:
         self, upstream: str, requested: str | None, served: str | None, tier: str | None
     ) -> tuple[Option, ...]:
         """The rows for these names, best first, compiled; remembered within a bound."""
+        if requested is not None:
+            requested = sent_name(self._terms.aliases, upstream, requested)
         if requested is not None and upstream in self._as_requested:
             served = None
         key = (upstream, requested, served, tier)

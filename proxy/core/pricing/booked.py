@@ -5,7 +5,7 @@ must not change the past:
 
     discount, markup, fx   a step of now that has a date and holds at the record's time;
                            else its own, also those of a team or vendor that left
-    served_price           its own: it has no date
+    served_price, aliases  its own: they have no date
     the operator's rows    a row of now; but a row that was taken out goes on for what it priced
     bundled rows           its own; a newer table adds prices and dated changes of them
 
@@ -135,6 +135,7 @@ def _book(now: Terms, rows: tuple[PriceRow, ...], own: Terms, like: PriceBook) -
         discounts=_shares(now.discounts, own.discounts),
         markups=_shares(now.markups, own.markups),
         requested_prices=own.requested_prices,
+        aliases=own.aliases,
     )
     return like if terms == like.content else PriceBook(terms)
 

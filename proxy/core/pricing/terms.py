@@ -29,7 +29,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `timezone` is what dates in the config were read in; the rows hold moments. A share that is
     not named is 0. `requested_prices`: upstreams whose contract prices the model that was asked
-    for, whichever one answers.
+    for, whichever one answers. `aliases`: the name that an upstream is sent, by upstream and by the
+    name that callers use; it is the model that was asked for, to these prices.
     """
 
     currency: str
@@ -39,6 +40,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     discounts: dict[str, Share]
     markups: dict[str, Share]
     requested_prices: tuple[str, ...] = ()
+    aliases: dict[str, dict[str, str]] = {}
 
 
 def steps(share: Share | None) -> tuple[DatedRate, ...]:

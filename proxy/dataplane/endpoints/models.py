@@ -71,7 +71,8 @@ class Models:
         await self._count(snapshot, tenant, name, request_id, dialect)
         own = [(b"x-tollkeeper-id", request_id.encode())]
         known = None
-        if upstream is not None and name is not None and snapshot.settings.models.enrich:
+        enriched = snapshot.settings.models.enrich or name in snapshot.aliases
+        if upstream is not None and name is not None and enriched:
             entries = await self._merged(snapshot, tenant, request.headers, fetching)
             known = next((entry for entry in entries if entry.get("id") == name), None)
         if known is not None:
@@ -155,7 +156,7 @@ class Models:
 
     def _sole(self, snapshot: Snapshot, tenant: Tenant) -> Upstream | None:
         """The one upstream whose list can be passed on as it is, or None."""
-        one = len(snapshot.upstreams) == 1 and not tenant.restricted
+        one = len(snapshot.upstreams) == 1 and not tenant.restricted and not snapshot.aliases
         if one and not snapshot.settings.models.enrich:
             return next(iter(snapshot.upstreams.values()))
         return None
@@ -191,6 +192,12 @@ class Models:
                     and tenant.allows(name)
                 ):
                     merged[name] = self._shown(entry, snapshot, tenant, upstream)
+        listed_by = dict(zip(usable, lists, strict=True))
+        for name, alias in snapshot.aliases.items():
+            upstream = snapshot.upstreams[alias.upstream]
+            if upstream in listed_by and tenant.allows(name):
+                entry = _alias_entry(name, alias.sent, listed_by[upstream])
+                merged[name] = self._shown(entry, snapshot, tenant, upstream)
         if not merged and not any(lists):
             raise ProxyError(
                 502,
@@ -257,6 +264,13 @@ class Models:
             raise ProxyError(502, "api_error", "upstream_failed", message) from error
         finally:
             fetch.end()
+
+
+def _alias_entry(name: str, sent: str, listed: list[Entry]) -> Entry:
+    """What the vendor says of the model that it is sent, under the name that callers use."""
+    known = next((entry for entry in listed if entry.get("id") == sent), None)
+    unknown: Entry = {"object": "model", "created": 0, "owned_by": ""}
+    return {**(unknown if known is None else known), "id": name}
 
 
 class _Fetching:

@@ -23,14 +23,8 @@ from proxy.core.model_names import matches_caseless
 from proxy.core.steering import tells_a_key
 from proxy.dataplane.upstream.pool import ConnectError, proxy_authorization
 
-# Replaced when a body is spliced.
-OF_THE_BODY = (
-    "accept-encoding",
-    "content-md5",
-    "digest",
-    "content-digest",
-    "repr-digest",
-)
+# Of a body as its client sent it: they do not hold for another one.
+OF_THE_BODY = ("content-encoding", "content-md5", "digest", "content-digest", "repr-digest")
 # Not forwarded with a POST, whose answer is always wanted and billed whole: with a part of it, or
 # a 304, a cache or a gateway would hide what it cost.
 CONDITIONS = (
@@ -77,7 +71,9 @@ class Upstream:
         )
         self._outward = chosen(replaced=own_headers)
         self._posted = chosen(replaced=[*own_headers, *CONDITIONS])
-        self._spliced = chosen(replaced=[*own_headers, *CONDITIONS, *OF_THE_BODY])
+        renamed = [*own_headers, *CONDITIONS, *OF_THE_BODY]
+        self._renamed = chosen(replaced=renamed)
+        self._spliced = chosen(replaced=[*renamed, "accept-encoding"])
         self._inward = inward_filter(allow=settings.allow_response_headers)
         self._hides_reasoning: dict[str, bool] = {}
         self.masking = Masking(_secrets(settings))
@@ -173,8 +169,12 @@ class Upstream:
         *,
         via: bytes = b"",
         spliced: bool = False,
+        renamed: bool = False,
     ) -> bytes:
-        """The request head up to where it says how long the body is."""
+        """The request head up to where it says how long the body is.
+
+        `renamed`: the body names another model than the client's and has no content coding.
+        """
         path, mark, query = target.partition("?")
         path = self._prefix + (path[3:] if path.startswith("/v1/") else path)
         if self._query:
@@ -185,7 +185,10 @@ class Upstream:
             f"{method} {self._origin}{path}{mark}{query}".encode("latin-1"),
             self._version_line,
         ]
-        chosen = self._spliced if spliced else self._posted if method == "POST" else self._outward
+        if spliced or renamed:
+            chosen = self._spliced if spliced else self._renamed
+        else:
+            chosen = self._posted if method == "POST" else self._outward
         for name, value in chosen.select(headers):
             if len(name) == 15 and name.lower() == b"accept-encoding":
                 value = readable_codings(value)

@@ -61,6 +61,7 @@ def test_a_call_is_its_model_at_its_endpoint(dialect: Dialect) -> None:
         call = dialect.read_call(endpoint, body)
         assert (call.endpoint, call.model, call.stream) == (endpoint, "m", False)
         assert 0 <= call.prompt_bytes <= len(body)
+        assert call.spans["model"] == (body.index(b'"m"'), body.index(b'"m"') + 3)
         assert msgspec.convert(msgspec.to_builtins(call), dict)
         assert set(hints) <= set(dir(call))
         assert dialect.read_call(endpoint, b'{"model": "m", "stream": true}').stream

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from proxy.config.price_tables import Table
 from proxy.config.price_terms import minutes_of, price_book_of
-from proxy.config.settings import FxRate, Price, Settings, TeamSettings, UpstreamSettings
+from proxy.config.settings import FxRate, Price, Route, Settings, TeamSettings, UpstreamSettings
 from proxy.core.pricing.amounts import Counts, Priced
 from proxy.core.pricing.book import PLANS_MAX, PriceBook
 from proxy.core.pricing.pricelist import PriceRow
@@ -208,11 +208,31 @@ def test_the_version_is_of_all_that_makes_an_amount_and_of_nothing_else():
         replace(base, currency="EUR"),
         replace(base, timezone="Asia/Tokyo"),
         replace(base, upstreams={"up": replace(UPSTREAM, served_price="requested")}),
+        replace(base, routes=(Route(model="m", upstream="up", as_="n"),)),
     ]
     assert (
         len({book.version, *(price_book_of(other).version for other in different)})
         == len(different) + 1
     )
+
+
+@pytest.mark.parametrize("policy", ["served", "requested"])
+def test_an_alias_is_the_model_that_its_upstream_is_sent(policy):
+    config = a_config(
+        row("dear", input="3", output="6"),
+        row("m"),
+        upstreams={"up": msgspec.structs.replace(UPSTREAM, served_price=policy)},
+        routes=(Route(model="m", upstream="up", as_="dear"), Route(model="*", upstream="up")),
+    )
+    for book in (price_book_of(config), PriceBook.from_terms(price_book_of(config).terms())):
+        for _ in range(2):  # worked out, and remembered
+            assert priced(book).cost_nano == priced(book, model_served="dear").cost_nano
+            assert priced(book).price_model == "dear"
+        assert priced(book, upstream="other").price_model == "m"
+        assert book.charge_bound_nano("up", None, "m", 1, 1, NOON_MS) == 9_000
+        assert not book.is_priced("up", "n", NOON_MS)
+        (best, *_) = book.rows_for("up", "m", None)
+        assert best.model == "dear"
 
 
 @pytest.mark.parametrize(("policy", "cost_nano"), [("served", 6_000_000), ("requested", 2_000_000)])

@@ -21,6 +21,7 @@ from proxy.config.settings import (
     DatedShare,
     FxRate,
     Price,
+    Route,
     Settings,
     TeamSettings,
     UpstreamSettings,
@@ -202,9 +203,25 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("name", [*SHARES, *EXCHANGE, *ROWS])
+def alias(sent: str, *prices: dict[str, Any]) -> Settings:
+    """`m` is sent as another model."""
+    return config(*prices, routes=(Route(model="m", upstream="modelmax", as_=sent),))
+
+
+THIS, THAT = ONE | {"model": "this"}, TWO | {"model": "that"}
+ALIASES = {
+    "an alias leads elsewhere now": (alias("this", THIS, THAT), alias("that", THIS, THAT), ("1", "1"), Kept.EARLIER_TERMS),
+    "a name becomes an alias": (config(ONE, THAT), alias("that", ONE, THAT), ("1", "1"), Kept.EARLIER_TERMS),
+    "an alias becomes a name": (alias("this", THIS, TWO), config(THIS, TWO), ("1", "1"), Kept.EARLIER_TERMS),
+    "the price of what was sent is edited": (
+        alias("this", THIS), alias("that", THIS | TWO, THAT | {"input": "9"}), ("2", "2"), Kept.EARLIER_TERMS,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*SHARES, *EXCHANGE, *ROWS, *ALIASES])
 def test_what_a_change_of_the_config_does_to_what_is_booked(name: str) -> None:
-    before, now, expected, kept = (SHARES | EXCHANGE | ROWS)[name]
+    before, now, expected, kept = (SHARES | EXCHANGE | ROWS | ALIASES)[name]
     history = History(price_book_of(before))
     _, told = history.rerate(price_book_of(now))
     assert history.money == tuple(int(Fraction(units) * MILLION) for units in expected)

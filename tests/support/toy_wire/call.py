@@ -38,6 +38,7 @@ def read_call(endpoint: str, body: bytes) -> Call:
         include_usage=True,  # the last event states it unasked
         steering=fields.steering + said_in(model),
         prompt_bytes=len(body),
+        spans={"model": fields.spans["model"]},
     )
 
 

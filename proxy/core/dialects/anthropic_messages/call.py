@@ -59,4 +59,5 @@ def read_call(endpoint: str, body: bytes) -> Call:
         media=inline.size_bytes > 0 or holds_more_than_text(values),
         writes_text=not counts,
         free=counts,
+        spans={"model": fields.spans["model"]},
     )

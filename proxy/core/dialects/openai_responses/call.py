@@ -64,6 +64,7 @@ def read_call(endpoint: str, body: bytes) -> Call:
         references=named.references,
         store=bytes(values.get("store", b"")) != b"false",
         free=endpoint == INPUT_TOKENS,
+        spans={"model": fields.spans["model"]},
     )
 
 
