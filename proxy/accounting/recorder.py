@@ -1,8 +1,9 @@
 """Drains the journal into the ledger, in order, and settles what a dead process left open.
 
 The journal is the truth until the ledger has it. A batch that the ledger cannot take is kept and
-tried again until it can. What is not booked when the process ends is read again at the next start.
-Only the count of refusals is held in memory alone; nobody is billed for it.
+tried again until it can. Closes come from memory while few wait; behind an outage, or after a
+start, they are read from the files. What is not booked when the process ends is read again at the
+next start. Only the count of refusals is held in memory alone; nobody is billed for it.
 """
 
 from __future__ import annotations
@@ -269,8 +270,7 @@ class Recorder:
             self._behind_since_s = None
             return False
         self._busy = True
-        self._in_hand = closes = await self._retries.until_done(lambda: self._read(upto_seq))
-        self._tell_damage()
+        self._in_hand = closes = await self._next(upto_seq)
         if closes and self._behind_since_s is None:
             self._behind_since_s = taken_s
         read_all = len(closes) < BATCH_MAX
@@ -289,6 +289,20 @@ class Recorder:
         else:
             self._behind_since_s = None if self._journal.position == upto_seq else taken_s
         return not read_all
+
+    async def _next(self, upto_seq: int) -> Sequence[Close]:
+        """The next closes: from memory, or from the files until these have no more than memory."""
+        if self._reader is None:
+            closes = self._journal.unbooked.behind(self._booked_seq, BATCH_MAX, upto_seq)
+            if closes is not None:
+                return closes
+        read = await self._retries.until_done(lambda: self._read(upto_seq))
+        self._tell_damage()
+        assert self._reader is not None, "it was read from just now"
+        # A damaged end is told when the next entry is read.
+        if len(read) < BATCH_MAX and self._reader.last_seq == upto_seq:
+            self._forget_reader()
+        return read
 
     async def _attempt(self, batch: Batch) -> None:
         self._fail("recorder.batch.before")

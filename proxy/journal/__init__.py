@@ -27,6 +27,7 @@ The parts, bottom up:
 - open_exchanges, retention: what is open, and which segments are written out.
 - maintenance: the loops beside the writing.
 - recovery: what a dead process left.
+- unbooked: the closes that are still in memory.
 - reader, lock, files_in_use, options, status.
 - writer: `Journal`, the only part with callers.
 """

@@ -57,33 +57,34 @@ def encode_entry(entry: Opened | Marked | Voided) -> bytes:
         return _encode(_mended(msgspec.to_builtins(entry)))
 
 
-def encode_close(record: UsageRecord, bytes_max: int) -> bytes:
-    """A record as JSON of at most `bytes_max`.
+def encode_close(record: UsageRecord, bytes_max: int) -> tuple[bytes, UsageRecord]:
+    """A record as JSON of at most `bytes_max`, and the record that is read from it.
 
     `bytes_max` is the opening's size + ANSWER_BYTES_MAX, so the opening's own fields always fit.
     Fields that no charge depends on give way: first the vendor's raw usage, then the ends of names
     that the upstream stated.
     """
-    payload = _try_encode(record)
-    if payload is not None and len(payload) <= bytes_max:
-        return payload
+    encoded = _try_encode(record)
+    if encoded is not None and len(encoded[0]) <= bytes_max:
+        return encoded
     record = msgspec.structs.replace(record, usage_raw=None)
-    payload = _try_encode(record)
-    if payload is not None and len(payload) <= bytes_max:
-        return payload
+    encoded = _try_encode(record)
+    if encoded is not None and len(encoded[0]) <= bytes_max:
+        return encoded
     names = {name: _clipped(getattr(record, name)) for name in _STATED_BY_UPSTREAM}
-    payload = _try_encode(msgspec.structs.replace(record, **names))
-    assert payload is not None and len(payload) <= PAYLOAD_BYTES_MAX, (
+    encoded = _try_encode(msgspec.structs.replace(record, **names))
+    assert encoded is not None and len(encoded[0]) <= PAYLOAD_BYTES_MAX, (
         "a record grew far beyond what its opening announced"
     )
-    return payload
+    return encoded
 
 
-def _try_encode(record: UsageRecord) -> bytes | None:
+def _try_encode(record: UsageRecord) -> tuple[bytes, UsageRecord] | None:
     try:
-        return _encode(record)
+        return _encode(record), record
     except UnicodeEncodeError:
-        return _encode(_mended(msgspec.to_builtins(record)))
+        payload = _encode(_mended(msgspec.to_builtins(record)))
+        return payload, decode_close(payload)
     except (TypeError, ValueError, OverflowError, RecursionError):
         return None  # only usage_raw has a shape of its own
 

@@ -94,7 +94,12 @@ class JournalReader:
         """
         place: ReadWindow | None = None
         for file in reversed(list_segments(self._directory)):
-            window, first_seq = self._open(file)
+            try:
+                window, first_seq = self._open(file)
+            except OSError:
+                if place is not None:
+                    place.close()
+                raise
             if window is None:
                 continue
             if place is not None:

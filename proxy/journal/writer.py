@@ -47,6 +47,7 @@ from proxy.journal.recovery import (
 from proxy.journal.retention import Retention
 from proxy.journal.segments import Segment
 from proxy.journal.syncing import Syncer
+from proxy.journal.unbooked import Unbooked
 
 # about eight marks, 4,000 tokens, can follow on a full disk; more need free room
 MARKS_ROOM_BYTES: Final = 2048
@@ -95,6 +96,7 @@ class Journal:
             seq=found.last_seq,
             leave=self._leave,
         )
+        self.unbooked = Unbooked(found.last_seq)
         self._house = Housekeeping(
             self._appender, self._retention, self._openings, options, fail, self._threads
         )
@@ -239,7 +241,9 @@ class Journal:
         """
         opening = self._openings.resolve(record.id)
         bytes_max = PAYLOAD_BYTES_MAX if opening is None else opening.close_room - HEADER_BYTES
-        seq = self._appender.put(CLOSE, encode_close(record, bytes_max), keep=True)
+        payload, written = encode_close(record, bytes_max)
+        seq = self._appender.put(CLOSE, payload, keep=True)
+        self.unbooked.add(seq, written, len(payload))
         if not self._maintenance.awake:
             self._maintenance.nudge()
         return seq
@@ -283,6 +287,7 @@ class Journal:
 
     def booked(self, seq: int) -> None:
         """All closes up to `seq` are durable in the ledger."""
+        self.unbooked.booked(seq)
         self._maintenance.booked(seq)
 
     def continue_after(self, seq: int) -> None:
@@ -334,7 +339,9 @@ class Journal:
         An exchange that has ended since needs its end only, not its opening and marks.
         """
         if kind in (CLOSE, VOID) or self._openings.get(id_of(payload)) is not None:
-            self._appender.put(kind, payload, keep=True)
+            seq = self._appender.put(kind, payload, keep=True)
+            if kind == CLOSE:
+                self.unbooked.skip(seq)
 
     def _unwritable(self, error: WriteFailed) -> JournalUnavailable:
         self._maintenance.nudge()

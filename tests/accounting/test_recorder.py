@@ -11,9 +11,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.accounting.end_users import EndUsers
 from proxy.accounting.pending import REFUSAL_BUCKET_MS, REFUSAL_GROUPS_MAX
@@ -21,13 +25,17 @@ from proxy.accounting.recorder import Recorder
 from proxy.config.price_terms import price_book_of
 from proxy.config.settings import MetricsSettings, Price, Settings
 from proxy.core.entries import Marked, Opened
+from proxy.core.records.canonical import COLUMNS
+from proxy.core.usage import UsageRecord
 from proxy.journal import Journal, JournalOptions, JournalReader
 from proxy.journal.options import SEGMENT_BYTES_MIN
-from proxy.ledger import BATCH_MAX, connect
+from proxy.ledger import BATCH_MAX, Batch, Close, connect
 from proxy.ledger.sqlite import SqliteLedger
+from proxy.ledger.sqlite.verify import verify_chain
 from proxy.metrics.collector import Metrics
 from proxy.server.failpoints import Failpoints
-from tests.ledger.samples import START_MS, make_id, make_record, rows
+from tests.ledger.samples import START_MS, make_id, make_record, open_book, records, rows
+from tests.support.effort import examples
 from tests.support.journals import journal_options
 from tests.support.waiting import GUARD_S, until
 
@@ -105,7 +113,7 @@ async def living(
     fail = Failpoints(failpoints)
     ledger = await connect(URL, directory, fail=fail)
     assert isinstance(ledger, SqliteLedger)
-    journal = Journal.claim(directory / "journal", options)
+    journal = Journal.claim(directory / "journal", options, fail)
     metrics = Metrics(MetricsSettings(), "1")
     end_users = EndUsers("hash", b"key", await ledger.salts())
     recorder = Recorder(
@@ -310,8 +318,9 @@ async def test_the_backlog_of_an_earlier_life_is_seen_while_it_cannot_be_booked(
 
 
 async def test_a_journal_file_that_cannot_be_read_is_tried_again_and_nothing_before_it_is_passed_over(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("proxy.journal.unbooked.RECORDS_MAX", 0)  # the files are read
     async with living(tmp_path, options=SMALL) as life:
         numbers = range(SEGMENT_BYTES_MIN // 500)
         life.end(*numbers[:3])
@@ -421,27 +430,31 @@ async def test_a_lost_journal_does_not_hide_the_next_records(tmp_path: Path) -> 
     assert life.booked() == ids(*range(32))
 
 
+@pytest.mark.parametrize("damaged", [1, 2])
 async def test_a_damaged_record_is_told_and_the_others_are_booked(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damaged: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("proxy.journal.unbooked.RECORDS_MAX", 0)  # the files are read
     async with living(tmp_path, booking=False) as life:
         life.end(0, 1, 2)
         for segment in life.journal.directory.glob("*.seg"):
             content = segment.read_bytes()
-            at = content.rfind(make_id(1).encode())
+            at = content.rfind(make_id(damaged).encode())
             if at >= 0:
                 with segment.open("r+b") as file:
                     file.seek(at)
                     file.write(b"!")
         running = asyncio.create_task(life.recorder.run())
         assert await life.recorder.drain(GUARD_S)
-        assert life.booked() == ids(0, 2)
+        assert life.booked() == ids(0, 3 - damaged)
+        life.end(3)  # only behind it a damaged end is seen
+        assert await life.recorder.drain(GUARD_S)
         running.cancel()
         await asyncio.wait([running])
     assert "1 records unreadable" in caplog.text or "1 entries missing" in caplog.text
     caplog.clear()
     async with living(tmp_path) as life:
-        life.end(3)
+        life.end(4)
         assert await life.recorder.drain(GUARD_S)
     assert "entries missing" not in caplog.text, "what is booked is not read again"
 
@@ -508,6 +521,109 @@ def reader_closes(journal: Journal) -> list[Any]:
     found = reader.closes(1_000_000, journal.position)
     reader.close()
     return found
+
+
+FAULTS = st.sampled_from(
+    [
+        "",
+        "recorder.batch.before=raise@2",
+        "recorder.batch.after=raise@1",
+        "ledger.book.inside=raise@2",
+        "ledger.book.after=enospc@1",
+        "journal.close.before=raise@3",
+        "journal.sync.before=raise@2",
+    ]
+)
+STEPS = st.lists(st.sampled_from(["end", "end many", "turn", "drain", "forget"]), max_size=12)
+LIVES = st.lists(st.tuples(FAULTS, st.integers(0, 150), STEPS), min_size=1, max_size=3)
+
+
+@pytest.mark.whole
+@settings(max_examples=examples(60))
+@given(lives=LIVES, given=st.lists(records(0), min_size=1, max_size=5))
+def test_from_memory_and_from_the_files_the_book_is_the_same_to_the_byte(
+    lives: list[tuple[str, int, list[str]]], given: list[UsageRecord]
+) -> None:
+    """Lives with faults and steps, in which memory holds few closes or many; the last one drains.
+
+    The other book is made of what the files have.
+    """
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        directory = Path(name)
+        patch.setattr("proxy.ledger.sqlite._wall_clock_ms", lambda: START_MS + 5000)
+        found = asyncio.run(_live(directory, lives, given, patch))
+        with sqlite3.connect(directory / "ledger.db") as connection:
+            booked = rows(connection, BOOK)
+        connection.close()
+        connection, booker = open_book(directory / "other.db")
+        for start in range(0, len(found), 7):
+            booker.book(Batch(writer="w0", closes=found[start : start + 7]))
+        assert booked == rows(connection, BOOK)
+        connection.close()
+        assert verify_chain(directory / "ledger.db", None).problems == ()
+
+
+BOOK = f"SELECT {', '.join(COLUMNS)} FROM records ORDER BY seq"
+
+
+async def _live(
+    directory: Path,
+    lives: list[tuple[str, int, list[str]]],
+    given: list[UsageRecord],
+    patch: pytest.MonkeyPatch,
+) -> list[Close]:
+    ended = 0
+    for failpoints, records_max, steps in [*lives, ("", 0, ["drain"])]:
+        patch.setattr("proxy.journal.unbooked.RECORDS_MAX", records_max)
+        async with living(directory, failpoints=failpoints) as life:
+            for step in steps:
+                match step:
+                    case "drain":
+                        assert await life.recorder.drain(GUARD_S)
+                    case "turn":
+                        await asyncio.sleep(0)
+                    case "forget":
+                        life.journal.unbooked.skip(life.journal.position)
+                    case _:
+                        for _ in range(100 if step == "end many" else 3):
+                            life.journal.open(opening(ended))
+                            record = msgspec.structs.replace(
+                                given[ended % len(given)], id=make_id(ended)
+                            )
+                            life.journal.close(record)
+                            life.recorder.wake(record)
+                            ended += 1
+    reader = JournalReader(directory / "journal" / "w0")
+    found = reader.closes(1_000_000, 1_000_000)
+    reader.close()
+    assert {record.id for _, record in found} == set(ids(*range(ended)))
+    return found
+
+
+async def test_an_outage_is_booked_from_the_files_and_then_memory_serves_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.journal.unbooked.RECORDS_MAX", 10)
+    read: list[int] = []
+    closes = JournalReader.closes
+
+    def counted(reader: JournalReader, limit: int, upto_seq: int) -> list[Close]:
+        found = closes(reader, limit, upto_seq)
+        read.extend(seq for seq, _ in found)
+        return found
+
+    monkeypatch.setattr(JournalReader, "closes", counted)
+    async with living(tmp_path) as life:
+        life.end(*range(9))
+        assert await life.recorder.drain(GUARD_S)
+        assert read == [], "few wait: nothing is read back"
+        life.end(*range(9, 150))
+        assert await life.recorder.drain(GUARD_S)
+        assert len(read) == 141
+        life.end(150)
+        assert await life.recorder.drain(GUARD_S)
+        assert len(read) == 141
+        assert life.booked() == ids(*range(151))
 
 
 async def test_while_the_book_is_read_nothing_is_booked_and_what_it_lacks_is_told(

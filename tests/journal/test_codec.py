@@ -4,7 +4,10 @@ carries."""
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
 
+from proxy.core.records.canonical import row_values
+from proxy.core.usage import UsageRecord
 from proxy.journal.codec import (
     ANSWER_BYTES_MAX,
     decode_close,
@@ -15,6 +18,8 @@ from proxy.journal.codec import (
 )
 from proxy.journal.frames import PAYLOAD_BYTES_MAX
 from tests.journal.builders import marked, opened, record, voided
+from tests.ledger.samples import records
+from tests.support.effort import examples
 
 
 def circular() -> dict[str, object]:
@@ -60,9 +65,10 @@ def test_a_record_is_encoded_within_the_room_its_opening_announced(
     changes: dict[str, object],
 ) -> None:
     room = len(encode_entry(opened("a"))) + ANSWER_BYTES_MAX
-    payload = encode_close(record("a", **changes), room)
+    payload, written = encode_close(record("a", **changes), room)
     assert len(payload) <= room
     again = decode_close(payload)
+    assert row_values(written, 0, 0) == row_values(again, 0, 0), "what is booked without reading it"
     charged = {
         name: changes.get(name, getattr(record("a"), name))
         for name in ("id", "input_tokens", "output_tokens", "key_id", "outcome")
@@ -73,7 +79,15 @@ def test_a_record_is_encoded_within_the_room_its_opening_announced(
 
 
 def test_an_ordinary_record_comes_back_equal() -> None:
-    assert decode_close(encode_close(record("a"), PAYLOAD_BYTES_MAX)) == record("a")
+    payload, written = encode_close(record("a"), PAYLOAD_BYTES_MAX)
+    assert decode_close(payload) == written == record("a")
+
+
+@given(records(1))
+@settings(max_examples=examples(300))
+def test_a_record_is_booked_the_same_whether_it_is_read_back_or_not(given: UsageRecord) -> None:
+    payload, written = encode_close(given, PAYLOAD_BYTES_MAX)
+    assert row_values(decode_close(payload), 1, 2) == row_values(written, 1, 2)
 
 
 def test_broken_utf8_keeps_no_exchange_out() -> None:

@@ -14,6 +14,7 @@ import pytest
 from proxy.journal import Journal, JournalReader, JournalUnavailable
 from proxy.journal import frames as f
 from proxy.journal.frames import FRAME_BYTES_MAX
+from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.journal.reader import WINDOW_BYTES
 from proxy.journal.segments import list_segments
 from tests.journal.builders import (
@@ -21,6 +22,7 @@ from tests.journal.builders import (
     BadDisk,
     all_closes,
     disk_error,
+    driven,
     marked,
     names,
     opened,
@@ -153,6 +155,25 @@ async def test_a_damaged_newest_entry_does_not_stop_those_behind_it(tmp_path: Pa
             f"x{number}" for number in range(100)
         ]
         assert reader.missing == 1
+        reader.close()
+
+
+async def test_a_file_that_cannot_be_opened_leaves_no_other_open(tmp_path: Path) -> None:
+    async with driven(tmp_path) as journal:
+        numbers = range(SEGMENT_BYTES_MIN // 500)
+        for n in numbers:
+            journal.open(opened(str(n)))
+            journal.close(record(str(n)))
+        first, *_ = list_segments(journal.directory)
+        aside = first.path.rename(first.path.with_suffix(".away"))
+        first.path.symlink_to(first.path.name)
+        open_before = len(list(Path("/dev/fd").iterdir()))
+        reader = JournalReader(journal.directory)
+        with pytest.raises(OSError, match="symbolic links"):
+            reader.closes(10, journal.position)
+        assert len(list(Path("/dev/fd").iterdir())) == open_before
+        aside.rename(first.path)
+        assert len(reader.closes(10_000, journal.position)) == len(numbers)
         reader.close()
 
 
