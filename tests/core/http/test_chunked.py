@@ -9,8 +9,11 @@ from collections.abc import Iterator
 import pytest
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpResponseParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from proxy.core.http.chunked import ChunkedReader
+from proxy.core.http.chunked import ChunkedReader, small_chunks
+from tests.support.effort import examples
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENT = b'data: {"n":1}\n\n'
@@ -46,6 +49,19 @@ def parsed(data: bytes) -> tuple[bytes, bool, bool]:
         loop.close()
 
 
+def chunks() -> st.SearchStrategy[bytes]:
+    """Mostly small ones of an event, as streams are; and what is told from them only by a look."""
+    data = st.one_of(
+        st.integers(0, 40).map(lambda size: b"data: %b\n\n" % (b"x" * size)),
+        st.sampled_from(
+            [b"a\r\nb", b"\r\n", b"\r\n3\r\nabc\r\n", b"x" * 1023, b"x" * 1024, b"y" * 5000]
+        ),
+    )
+    return st.tuples(data, st.sampled_from([b"%x\r\n", b"%X\r\n", b"0%x\r\n", b"%x;a\r\n"])).map(
+        lambda both: chunk(both[0], both[1] % len(both[0]))
+    )
+
+
 WHOLE = chunk(EVENT) + chunk(b"x" * 300) + chunk(b"y") + b"0\r\n\r\n"
 FORGIVEN = {
     "upper case": chunk(b"z" * 10, b"A\r\n") + b"0\r\n\r\n",
@@ -68,6 +84,27 @@ BROKEN = {
     "data beyond the size": chunk(b"abcd", b"3\r\n"),
     "a size beyond all": chunk(b"abc", b"f" * 17 + b"\r\n"),
 }
+
+
+@settings(max_examples=examples(600))
+@given(
+    st.lists(chunks(), max_size=12),
+    st.sampled_from([b"0\r\n\r\n", b"0\r\na: b\r\n\r\n", b"", b"5\r\nab", b"x\r\n", b"1f\r"]),
+    st.lists(st.integers(0, 600), max_size=2),
+)
+def test_many_at_once_are_read_as_one_by_one(
+    before: list[bytes], end: bytes, cuts: list[int]
+) -> None:
+    data = b"".join(before) + end
+    assert read(data, tuple(sorted(cuts))) == read(data, tuple(range(len(data))))
+
+
+def test_small_chunks_end_at_the_first_that_is_not_one() -> None:
+    event = chunk(EVENT)
+    at = len(event)
+    for other in (b"", chunk(b"a\r\nb"), chunk(b"x" * 5000), b"0\r\n\r\n", event[:-1], event[:3]):
+        assert small_chunks(event * 4 + other, at) == ([EVENT] * 3, 4 * at)
+    assert small_chunks(b"4\r\nabc\r\n" + event, 0) == ([], 0), "its size is not its length"
 
 
 @pytest.mark.parametrize("data", [WHOLE, *FORGIVEN.values()], ids=["usual", *FORGIVEN])
