@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.core.dialects.run import Run
-from proxy.core.http.chunked import CRLF, USUAL_SIZE
+from proxy.core.http.chunked import CRLF, USUAL_SIZE, framed_bytes, small_chunks
 from proxy.dataplane.connection import Connection
 from proxy.dataplane.hold import Hold
 from proxy.dataplane.progress import Progress
 from proxy.dataplane.response import RelayedResponse
 from proxy.dataplane.upstream.connection import UpstreamConnection
 
+_MANY: Final = 4  # chunks of a read, above which they are looked at all at once
 _ROOM_BYTES_MIN: Final = 16  # of text; with less, the next chunk is looked at all the same
 
 
@@ -47,8 +48,9 @@ class Flow:
     def pass_on(self, data: bytes) -> bytes:
         """Passes on what it can of a read that begins with a chunk. What it returns was not read,
         and has to be looked at."""
-        at, size = 0, len(data)
-        body_bytes = 0
+        at, body_bytes, size = 0, 0, len(data)
+        if size > _MANY * self._run.around_bytes:
+            at, body_bytes = self._take_many(data)
         while at < size:
             line = USUAL_SIZE(data, at)
             if line is None:
@@ -76,6 +78,21 @@ class Flow:
         if client.paused:
             self._pause()
         return data[at:]
+
+    def _take_many(self, data: bytes) -> tuple[int, int]:
+        """Takes the small chunks in front that are alike, all at once.
+
+        Returns the place behind the last of them, and how many bytes of the body they are.
+        """
+        chunks, end = small_chunks(data, 0)
+        count, text_bytes = self._run.take_front(
+            chunks,
+            piece_bytes_max=self._chunk_bytes_max - self._run.around_bytes,
+            text_bytes_max=self._room_bytes - self._run.around_bytes,
+        )
+        self._room_bytes -= text_bytes
+        sizes = list(map(len, chunks[:count]))
+        return end if count == len(chunks) else framed_bytes(sizes), sum(sizes)
 
 
 def open_flow(

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.flow import open_flow
 from proxy.dataplane.progress import MARK_STEP_TOKENS, Progress
 from proxy.journal.writer import Journal
+from tests.support.effort import examples
 from tests.support.raw import RawClient, Visit, raw_upstream
 from tests.support.running import Running, config, running
 from tests.support.waiting import until
@@ -28,6 +31,10 @@ def text(content: str, **fields: object) -> bytes:
     choice = {"index": 0, "delta": {"content": content}, "finish_reason": None}
     whole = {"id": "c", "model": "m-1", "choices": [choice], **fields}
     return b"data: " + json.dumps(whole, ensure_ascii=False).encode() + b"\n\n"
+
+
+def framed(chunk: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(chunk), chunk)
 
 
 def long(count: int, **fields: object) -> list[bytes]:
@@ -247,19 +254,17 @@ class Ends:
         self.pauses += 1
 
 
-def opened(ends: Ends) -> Callable[[bytes], bytes] | None:
+def opened(
+    ends: Ends, progress: Progress | None = None, **fields: object
+) -> Callable[[bytes], bytes] | None:
     """The short way behind three chunks that were looked at, of 48 bytes of text."""
-    progress = Progress(0.0)
-    progress.meter = meter = ChatMeter(stream=True)
+    progress = progress or Progress(0.0)
+    progress.meter = meter = ChatMeter(stream=True, text_bytes_max=None)
     for _ in range(3):
-        meter.feed(text("x" * 16))
+        meter.feed(text("x" * 16, **fields))
     progress.mark("x")
     open_flow(ends, ends, ends, progress, ends)  # type: ignore[arg-type]
     return ends.pass_on
-
-
-def framed(chunk: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(chunk), chunk)
 
 
 def passes(ends: Ends, size: int) -> int:
@@ -281,6 +286,14 @@ def test_a_text_that_may_be_a_key_is_left_to_be_looked_at() -> None:
 def test_text_passes_only_as_far_as_the_limits_hold_room_for_it() -> None:
     assert passes(Ends(), 20) == 100, "the journal covers 512 tokens, of four bytes each"
     assert passes(Ends(until_tokens=112), 20) == 20, "112 tokens, of which 12 were there"
+
+
+def test_many_of_one_read_use_up_the_room_of_the_next() -> None:
+    ends = Ends(until_tokens=112)
+    pass_on = opened(ends)
+    assert pass_on is not None
+    eight = framed(text("y" * 20)) * 8
+    assert [len(pass_on(eight)) * 8 // len(eight) for _ in range(4)] == [0, 0, 4, 8]
 
 
 def test_a_client_that_is_slow_pauses_the_upstream_with_the_chunk_that_made_it_wait() -> None:
@@ -306,3 +319,64 @@ def test_what_is_like_the_last_passes_in_one_write_and_the_rest_is_left() -> Non
         assert ends.written == [alike]
     ends.written.clear()
     assert pass_on(other) == other and not ends.written
+
+
+CHUNKS = st.one_of(
+    st.sampled_from(["", "y", " word", " 好", '"', "\n", "\\", "x" * 25, "x" * 26]).map(text),
+    st.sampled_from(
+        [
+            text("y")[:60],
+            text("y")[60:],
+            text("")[:-36],
+            text("")[-36:],
+            text("y") + text("z"),
+            text("y", usage=None),
+            text("y").replace(b"y", b"y\r\n"),
+            text("y").replace(b"y", b"y\n"),
+            text("y").replace(b"y", b'y"'),
+            DONE,
+            b": comment\n\n",
+        ]
+    ),
+)
+
+
+@settings(max_examples=examples(600))
+@given(
+    st.lists(st.one_of(st.sampled_from(WORDS).map(text), CHUNKS), min_size=1, max_size=40),
+    st.sampled_from([None, 20, 60]),
+    st.sampled_from([3, 12, 37]),
+    st.sampled_from([{}, {"obfuscation": "xyz"}]),
+    st.sampled_from([b"", b"0\r\n\r\n", b"c", framed(text("y"))[:-1]]),
+)
+def test_many_chunks_of_one_read_pass_as_they_do_one_by_one(
+    chunks: list[bytes],
+    until_tokens: int | None,
+    unsearched_bytes: int,
+    fields: dict[str, object],
+    end: bytes,
+) -> None:
+    def both() -> tuple[Ends, Progress, Callable[[bytes], bytes]]:
+        ends, progress = (
+            Ends(until_tokens=until_tokens, unsearched_bytes=unsearched_bytes),
+            Progress(0.0),
+        )
+        pass_on = opened(ends, progress, **fields)
+        assert pass_on is not None
+        return ends, progress, pass_on
+
+    def figures(ends: Ends, progress: Progress) -> tuple[object, ...]:
+        meter = progress.meter
+        assert meter is not None and meter.texts is not None
+        meter.take_over()
+        figures = (progress.bytes_out, meter.output_measure, meter.text_bytes)
+        return b"".join(ends.written), *figures, b"".join(meter.texts._run)
+
+    reads = [framed(chunk) for chunk in chunks] + [end]
+    at_once, progress, pass_on = both()
+    rest = pass_on(b"".join(reads))
+    one_by_one, same, pass_on = both()
+    while reads and not pass_on(reads[0]):
+        del reads[0]
+    assert rest == b"".join(reads)
+    assert figures(at_once, progress) == figures(one_by_one, same)

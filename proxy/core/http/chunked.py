@@ -8,6 +8,7 @@ last chunk, are read over.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import Enum
 from operator import eq
 from typing import Final
@@ -26,6 +27,11 @@ _SMALL: Final = {b"%x" % size: size for size in range(1, 1024)}
 USUAL_SIZE = re.compile(rb"([0-9a-fA-F]{1,7})\r\n").match
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,16}) *(?:;[^\r\n]*+\r?\n|\r\n)").fullmatch
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*+\r?\n").fullmatch
+
+
+def framed_bytes(sizes: Iterable[int]) -> int:
+    """The bytes that small chunks of these sizes take with their framing."""
+    return sum((size.bit_length() + 3) // 4 + size + 2 * len(CRLF) for size in sizes)
 
 
 def small_chunks(data: bytes, at: int) -> tuple[list[bytes], int]:

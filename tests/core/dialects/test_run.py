@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.dialects.openai_chat.meter import ChatMeter
-from proxy.core.dialects.run import Run
+from proxy.core.dialects.run import Run, plain_texts
+from tests.support.effort import examples
 
 FIXED = settings(max_examples=300)
 USAGE = {"prompt_tokens": 9, "completion_tokens": 400}
@@ -167,3 +168,33 @@ def test_what_was_taken_is_handed_out_once() -> None:
     chunks = (b"<abc>", b"<>", b"<d>", b"<long>", b"<d", b"d>", b"<\n>", b'<">')
     assert [run.take(chunk) for chunk in chunks] == [3, None, 1, None, None, None, None, None]
     assert (run.take_over(), run.take_over()) == ([b"abc", b"d"], [])
+
+
+PARTS = st.sampled_from(
+    [b"<", b">", b"<a>", b"<bc>", b"<>", b"a", b'<">', b"<\\>", b"<\n>", b"<\r>"]
+)
+
+
+@settings(max_examples=examples(600))
+@given(st.lists(st.lists(PARTS, max_size=3).map(b"".join), max_size=9), st.integers(-1, 3))
+def test_texts_found_at_once_are_those_that_a_look_at_each_finds(
+    events: list[bytes], text_bytes_max: int
+) -> None:
+    run = Run(b"<", b">", lambda chunk: b"" if chunk == b"<>" else None)
+    run.allow(text_bytes_max, 1000)
+    for event in events:
+        if run.take(event) is None:
+            break
+    assert plain_texts(events, b"<", b">", text_bytes_max) == run.take_over()
+
+
+def test_many_are_taken_only_as_far_as_there_is_room() -> None:
+    run = Run(b"<", b">", lambda chunk: None)
+    chunks = [b"<abc>", b"<d>", b"<ef>", b"<ghij>", b"<k>"]
+    assert run.take_front(chunks, piece_bytes_max=9, text_bytes_max=99) == (0, 0)
+    run.allow(3, 1000)
+    assert run.take_front(chunks, piece_bytes_max=9, text_bytes_max=99) == (3, 6)
+    assert run.take_front(chunks, piece_bytes_max=9, text_bytes_max=5) == (2, 4)
+    assert run.take_front(chunks, piece_bytes_max=2, text_bytes_max=99) == (0, 0)
+    assert run.take_front([b"<", b">"], piece_bytes_max=9, text_bytes_max=99) == (0, 0)
+    assert run.take_over() == [b"abc", b"d", b"ef", b"abc", b"d"]

@@ -7,12 +7,11 @@ of its string value: text that looks like JSON cannot be mistaken for it.
 from __future__ import annotations
 
 import re
-from itertools import islice
 
 import msgspec
 
 from proxy.core.dialects.json_text import JSON_ERRORS, plain
-from proxy.core.dialects.run import Run
+from proxy.core.dialects.run import Run, plain_texts
 
 _TEXTS = re.compile(
     rb'"(?:c(?:ontent)|re(?:asoning(?:_content|_text)?|fusal)|t(?:ext|ranscript|hinking)'
@@ -24,9 +23,8 @@ _CHOICES = b'"choices"'
 _OBFUSCATION = b'"obfuscation":"'
 # As ints: looking for an int in bytes costs an eighth of looking for bytes.
 _QUOTE, _BACKSLASH, _LF, _CR = b'"\\\n\r'
-# Behind so many events that are alike, it is quicker to look for what stands between the next ones
-_MANY = 8
-_AT_ONCE = 256  # of so many: what is in vain for one that differs is bounded
+_FEW = 5  # with fewer, and before so many are alike, it is quicker to look at each
+_AT_ONCE = 256  # events: what is in vain for one that differs is bounded
 _string_decoder = msgspec.json.Decoder(str)
 
 
@@ -119,47 +117,11 @@ class Shape:
 
         Each has at most so many bytes, and no escape.
         """
-        found: list[bytes] = []
-        if self._padding:
-            return found
-        before, behind = self._before, self._behind
-        start, around = self._start_bytes, self._start_bytes + self._end_bytes
-        for event in islice(events, at, None):
-            size = len(event) - around
-            if not (0 <= size <= bytes_max and event.startswith(before) and event.endswith(behind)):
-                break
-            inside = event[start : start + size]
-            if _QUOTE in inside or _BACKSLASH in inside or _LF in inside or _CR in inside:
-                break
-            found.append(inside)
-            if len(found) == _MANY:
-                return found + self._texts_at_once(events[at + _MANY : at + _AT_ONCE], bytes_max)
-        return found
-
-    def _texts_at_once(self, events: list[bytes], bytes_max: int) -> list[bytes]:
-        """The texts of those in front that are alike, found by what stands between two of them.
-
-        Empty if they are not so plain, and each has to be looked at by itself.
-        """
-        if not events or not events[0].startswith(self._before):
+        few = events[at : at + _FEW]
+        if self._padding or len(few) < _FEW or not few[1].startswith(self._before):
             return []
-        joined = b"\n".join(events)
-        if joined.count(b"\n") != len(events) - 1:
-            return []  # one of several lines: its parts would be taken for events
-        found = joined[self._start_bytes :].split(self._behind + b"\n" + self._before)
-        # The last piece has what stands behind its text as well, and all that is of another shape.
-        last = found.pop()
-        end = last.find(self._behind)
-        if end >= 0 and last[end + self._end_bytes : end + self._end_bytes + 1] in (b"", b"\n"):
-            found.append(last[:end])
-        whole = b"".join(found)
-        if (
-            not found
-            or _QUOTE in whole
-            or _BACKSLASH in whole
-            or _LF in whole
-            or _CR in whole
-            or max(map(len, found)) > bytes_max
-        ):
-            return []
+        found = plain_texts(few, self._before, self._behind, bytes_max)
+        if len(found) == _FEW:
+            more = events[at + _FEW : at + _AT_ONCE]
+            found += plain_texts(more, self._before, self._behind, bytes_max)
         return found
