@@ -10,7 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core.dialects.answer_meter import AnswerMeter
+from proxy.core.dialects.anthropic_messages.meter import MessageMeter
 from proxy.core.dialects.openai_chat.meter import ChatMeter
+from proxy.core.dialects.openai_responses.meter import ResponseMeter
+from proxy.core.errors import ProxyError
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.flow import open_flow
 from proxy.dataplane.progress import MARK_STEP_TOKENS, Progress
@@ -132,6 +136,117 @@ async def test_a_stream_passes_as_it_came_and_few_of_its_chunks_are_looked_at(
     assert row["bytes_out"] == sum(map(len, chunks))
     assert len(looked_at) < 20
     assert marked[:2] == [MARK_STEP_TOKENS, 2 * MARK_STEP_TOKENS]
+
+
+def typed(kind: str, **members: object) -> bytes:
+    data = json.dumps({"type": kind, **members}, ensure_ascii=False)
+    return f"event: {kind}\ndata: {data}\n\n".encode()
+
+
+def response(count: int) -> list[bytes]:
+    """A stream of the Responses API, with the numbers and the padding that OpenAI sends."""
+    response: dict[str, object] = {"id": "resp_1", "object": "response", "model": "m-1"}
+    deltas = [
+        typed("response.output_text.delta", sequence_number=number + 1, item_id="msg_1", output_index=0,
+              content_index=0, delta=WORDS[number % len(WORDS)] + "\n" * (number % 3), logprobs=[],
+              obfuscation="x" * (number % 8))
+        for number in range(count)
+    ]  # fmt: skip
+    usage = {"input_tokens": 7, "output_tokens": 999}
+    whole = response | {"status": "completed", "output": [], "usage": usage}
+    return [typed("response.created", response=response), *deltas, typed("response.completed", response=whole)]  # fmt: skip
+
+
+def message(count: int) -> list[bytes]:
+    """A stream of the Messages API."""
+    usage = {"input_tokens": 7, "output_tokens": 1}
+    text = {"type": "text_delta"}
+    deltas = [
+        typed("content_block_delta", index=0, delta=text | {"text": WORDS[number % len(WORDS)] + "\n" * (number % 3)})
+        for number in range(count)
+    ]  # fmt: skip
+    return [
+        typed("message_start", message={"id": "msg_1", "type": "message", "model": "m-1", "content": [], "usage": usage}),
+        typed("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        *deltas,
+        typed("content_block_stop", index=0),
+        typed("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 999}),
+        typed("message_stop"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "meter", "stream", "body"),
+    [
+        ("/v1/responses", ResponseMeter, response, b'{"model":"m-1","stream":true,"input":"a"}'),
+        ("/v1/messages", MessageMeter, message, b'{"model":"m-1","stream":true,"max_tokens":9000,"messages":[{"role":"user","content":"a"}]}'),
+    ],
+    ids=["responses", "messages"],
+)  # fmt: skip
+async def test_streams_of_other_wires_pass_as_they_came_and_few_chunks_are_looked_at(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    marked: list[int],
+    path: str,
+    meter: type[AnswerMeter],
+    stream: Callable[[int], list[bytes]],
+    body: bytes,
+) -> None:
+    chunks, seen, looked_at = stream(250), [0], [0]
+    feed = meter.feed
+
+    def fed(self: AnswerMeter, chunk: bytes) -> None:
+        looked_at[0] += 1
+        feed(self, chunk)
+
+    monkeypatch.setattr(meter, "feed", fed)
+
+    async def script(visit: Visit) -> None:
+        await one_by_one(visit, chunks, seen)
+
+    async with raw_upstream(script) as upstream:
+        vendor = {"base_url": upstream.url, "api_key": SECRET, "apis": ["responses", "messages"]}
+        async with running(tmp_path, config("", upstreams={"mock": vendor})) as proxy:
+            client = await RawClient.connect(proxy.address)
+            await client.post(body, path=path)
+            got = await received(client, seen)
+            await client.aclose()
+            assert b"".join(got) == b"".join(chunks)
+            [row] = await proxy.records(1)
+    assert (row["outcome"], row["source"]) == ("completed", "reported")
+    assert (row["input_tokens"], row["output_tokens"]) == (7, 999)
+    assert row["bytes_out"] == sum(map(len, chunks))
+    assert looked_at[0] < 20
+    assert marked[:2] == [MARK_STEP_TOKENS, 2 * MARK_STEP_TOKENS]
+
+
+async def test_the_error_that_ends_a_response_has_the_number_behind_the_last(
+    tmp_path: Path,
+) -> None:
+    """An admin closes the key while its chunks take the short way."""
+    chunks, seen = response(30)[:-1], [0]
+
+    async def script(visit: Visit) -> None:
+        await one_by_one(visit, chunks, seen)
+
+    async with raw_upstream(script) as upstream:
+        upstreams = {"mock": {"base_url": upstream.url, "api_key": SECRET}}
+        async with running(tmp_path, config("", upstreams=upstreams)) as proxy:
+            client = await RawClient.connect(proxy.address)
+            await client.post(b'{"model":"m-1","stream":true,"input":"a"}', path="/v1/responses")
+            await client.head()
+            for _ in range(20):
+                await client.chunk()
+                seen[0] += 1
+            [exchange] = proxy.server.services.exchanges
+            exchange.stop(ProxyError(403, "permission_error", "key_disabled", "closed"))
+            rest = b""
+            while part := await client.chunk():
+                rest += part
+            await client.aclose()
+    events = [json.loads(one.partition(b"data: ")[2]) for one in rest.split(b"\n\n")[:-1]]
+    assert [event["type"] for event in events[-2:]] == ["response.failed", "error"]
+    assert [event["sequence_number"] for event in events] == [*range(20, 20 + len(events))]
 
 
 async def test_a_key_in_a_text_is_hidden_however_many_texts_were_none(

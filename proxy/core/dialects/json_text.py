@@ -26,6 +26,14 @@ def plain(inside: bytes) -> bytes:
     )
 
 
+def unescaped(inside: bytes) -> bytes | None:
+    """The same of a text that surely is one JSON string; None if it is none."""
+    try:
+        return _string_decoder.decode(b'"' + inside + b'"').encode()
+    except JSON_ERRORS:
+        return None
+
+
 def string_text(inside: bytes) -> str:
     """The text that a JSON string stands for, given what is between its quotes.
 

@@ -81,8 +81,10 @@ class Run:
     def take_front(
         self, chunks: Sequence[bytes], *, piece_bytes_max: int, text_bytes_max: int
     ) -> tuple[int, int]:
-        """How many chunks in front it takes at once, and the bytes of their texts: at most so many
-        of each, and of all. Those behind may still be for `take`."""
+        """How many chunks in front it takes at once, and the bytes of their texts.
+
+        Of each text there are at most so many, and of all. Those behind may still be for `take`.
+        """
         if self._padded:
             return 0, 0
         if piece_bytes_max > self._piece_bytes_max:

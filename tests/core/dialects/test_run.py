@@ -11,24 +11,10 @@ from hypothesis import strategies as st
 from proxy.core.dialects.openai_chat.meter import ChatMeter
 from proxy.core.dialects.run import Run, plain_texts
 from tests.support.effort import examples
+from tests.support.runs import mixture_comes_to_the_same
 
 FIXED = settings(max_examples=300)
 USAGE = {"prompt_tokens": 9, "completion_tokens": 400}
-FIGURES = (
-    "text_bytes",
-    "output_measure",
-    "output_so_far",
-    "usage",
-    "usage_current",
-    "usage_final",
-    "done",
-    "error",
-    "finish_reason",
-    "answered",
-    "doubtful",
-    "text_known",
-    "complete",
-)
 
 
 def event(text: str | None, finish: str | None = None, **fields: object) -> bytes:
@@ -63,10 +49,6 @@ CHUNKS = st.one_of(
 )
 
 
-def figures(meter: ChatMeter) -> dict[str, object]:
-    return {name: getattr(meter, name) for name in FIGURES}
-
-
 def opened() -> ChatMeter:
     meter = ChatMeter(stream=True, text_bytes_max=None, measure=(2, 7))
     for chunk in BEGUN:
@@ -79,25 +61,7 @@ def opened() -> ChatMeter:
 def test_a_run_in_any_mixture_with_the_meter_comes_to_the_same(
     chunks: list[bytes], data: st.DataObject
 ) -> None:
-    fed, ran = opened(), opened()
-    for chunk in chunks:
-        fed.feed(chunk)
-        run = ran.run if data.draw(st.booleans()) else None
-        room_bytes = ran.room_bytes(fed.output_measure)
-        text_bytes = None if run is None else run.take(chunk)
-        if text_bytes is None:
-            ran.feed(chunk)
-        elif data.draw(st.booleans()):
-            ran.take_over()
-            assert figures(ran) == figures(fed)
-            assert text_bytes <= room_bytes, "room for what has come is never too small"
-    fed.end()
-    ran.end()
-    assert figures(ran) == figures(fed)
-    assert fed.texts is not None and ran.texts is not None
-    fed.texts.finish()
-    ran.texts.finish()
-    assert "".join(ran.texts.blocks) == "".join(fed.texts.blocks)
+    mixture_comes_to_the_same(ChatMeter, [*BEGUN, *chunks], data)
 
 
 def test_nearly_every_chunk_of_a_stream_is_taken_by_its_run() -> None:

@@ -10,8 +10,11 @@ import re
 from typing import Final
 
 from proxy.core.dialects.anthropic_messages.events import Delta, piece_of
+from proxy.core.dialects.json_text import unescaped
+from proxy.core.dialects.run import Run
 
 _PLAIN: Final = re.compile(rb'[^"\\\x00-\x1f]*+')  # of a string as it stands: it ends at none of it
+_LINE: Final = re.compile(rb"[^\x00-\x1f]*+")
 _END: Final = b"\n\n"
 
 
@@ -57,4 +60,12 @@ class AlikeDeltas:
         if not chunk.endswith(self._behind):
             return None
         text = chunk[self._around_bytes - self._behind_bytes : -self._behind_bytes]
-        return text if _PLAIN.fullmatch(text) else None
+        if _PLAIN.fullmatch(text):
+            return text
+        return unescaped(text) if b"\\" in text and _LINE.fullmatch(text) else None
+
+    def run(self, chunk_bytes_max: int) -> Run:
+        """Takes such chunks, of at most so many bytes, before they come here."""
+        run = Run(self._before, self._behind, self.read)
+        run.allow(chunk_bytes_max, chunk_bytes_max)
+        return run

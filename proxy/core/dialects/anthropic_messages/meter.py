@@ -24,6 +24,7 @@ from proxy.core.dialects.anthropic_messages.stated import Statement, read_statem
 from proxy.core.dialects.anthropic_messages.written import WrittenBlocks
 from proxy.core.dialects.edges import edge_of
 from proxy.core.dialects.repair import objects_of
+from proxy.core.dialects.run import Run
 from proxy.core.dialects.texts import Texts
 
 _DONE = b"[DONE]"  # of relays: the API itself ends with `message_stop`
@@ -40,13 +41,14 @@ class MessageMeter(AnswerMeter):
 
     CACHED_INSIDE_INPUT = False
 
-    __slots__ = ("_alike", "_delivered", "_known", "_piece", "_statement")
+    __slots__ = ("_alike", "_delivered", "_known", "_piece", "_run", "_statement")
 
     def _begin(self) -> None:
         self._delivered: WrittenBlocks = WrittenBlocks(self.texts)
         self._statement: Statement | None = None
         self._known = False  # an event of this wire was seen
         self._alike: AlikeDeltas | None = None
+        self._run: Run | None = None  # of chunks that are alike
         self._piece: MessageEvent | None = None  # of the last chunk: what brought text
 
     @property
@@ -63,27 +65,46 @@ class MessageMeter(AnswerMeter):
         so_far = super().output_so_far
         return so_far if self.usage_current else so_far + self._delivered.unseen_tokens
 
+    def room_bytes(self, output_tokens: int) -> int:
+        """How much more text may come until `output_measure` exceeds so many tokens."""
+        return super().room_bytes(output_tokens - self._delivered.unseen_tokens)
+
     @property
     def text_known(self) -> bool:
         """Whether all of it has been read; of hidden thinking there is nothing to count."""
         return super().text_known and not self._delivered.unseen_tokens
 
+    @property
+    def run(self) -> Run | None:
+        """What takes the next chunk if it is like the last.
+
+        None while an event is not whole, or where text would take back what was stated.
+        """
+        return self._run if self._parser.between and not self.usage_current else None
+
+    def take_over(self) -> None:
+        """Counts what the run has taken."""
+        run, alike = self._run, self._alike
+        pieces = None if run is None else run.take_over()
+        if pieces and alike is not None:
+            self._note(self._delivered.add_piece(alike.index, b"".join(pieces), call=alike.call))
+
     def feed(self, chunk: bytes) -> None:
         """One chunk as it came from the upstream, content coding included."""
-        parser, alike = self._parser, self._alike
-        begins = parser.between
-        if alike is not None and begins and len(chunk) <= parser.event_bytes_max:
-            text = alike.read(chunk)
-            if text is not None:
-                self._note(self._delivered.add_piece(alike.index, text, call=alike.call))
-                return
+        self.take_over()
+        begins = self._parser.between
+        if begins and self._run is not None and self._run.take(chunk) is not None:
+            self.take_over()
+            return
         super().feed(chunk)
         if self.error:  # which its name may tell behind the events that came with it
             self.usage_final = False
         piece, self._piece = self._piece, None
-        if piece is not None and begins and parser.between and self._body.plain:
-            found = AlikeDeltas.of(chunk, bytes(piece.index), read_delta(piece.delta))
-            self._alike = alike if found is None else found
+        if piece is not None and begins and self._parser.between and self._body.plain:
+            alike = AlikeDeltas.of(chunk, bytes(piece.index), read_delta(piece.delta))
+            if alike is not None:
+                self._alike = alike
+                self._run = alike.run(self._parser.event_bytes_max)
 
     # Events.
 

@@ -71,13 +71,14 @@ class DeliveredParts:
         self._groups: dict[Place, _Group] = {}
         self._bytes_by_kind: dict[str, int] = {}
 
-    def add(self, place: Place, piece: bytes) -> int:
-        """The next piece of a text."""
+    def add(self, place: Place, *pieces: bytes) -> int:
+        """The next piece of a text, or several."""
         part = self._part(place)
-        part.sum_bytes += len(piece)
-        part.pieces += 1
-        part.last = piece
-        return self._resize(place, part, max(part.size_bytes, part.sum_bytes), piece)
+        text = b"".join(pieces)
+        part.sum_bytes += len(text)
+        part.pieces += len(pieces)
+        part.last = pieces[-1]
+        return self._resize(place, part, max(part.size_bytes, part.sum_bytes), text)
 
     def whole(self, place: Place, text: bytes) -> int:
         """All of a text that is done, or was begun."""

@@ -41,6 +41,7 @@ from proxy.core.dialects.openai_responses.response import (
 )
 from proxy.core.dialects.openai_responses.salvage import response_in, salvaged
 from proxy.core.dialects.repair import REPAIRED_BYTES_MAX, objects_of, repaired
+from proxy.core.dialects.run import Run
 from proxy.core.dialects.stated import Stated
 from proxy.core.dialects.texts import Texts
 from proxy.core.http.sse import LargeEnd
@@ -70,6 +71,7 @@ class ResponseMeter(AnswerMeter):
         "_last_number",
         "_numbers",
         "_piece_at",
+        "_run",
         "_stated",
     )
 
@@ -80,6 +82,7 @@ class ResponseMeter(AnswerMeter):
         self._numbers: dict[bytes, int] = {}  # of items, by their ids
         self._item_ids: dict[str, None] = {}
         self._alike: AlikePieces | None = None
+        self._run: Run | None = None  # of chunks that are alike
         self._piece_at: Place | None = None  # of the last chunk's piece of text
         self._last_item = 0
         self._last_number = msgspec.Raw()  # as the last event has it
@@ -97,6 +100,7 @@ class ResponseMeter(AnswerMeter):
     @property
     def next_number(self) -> int:
         """The number that the next event would have."""
+        self.take_over()
         number = index_of(self._last_number)
         return 0 if number is None else number + 1
 
@@ -123,11 +127,29 @@ class ResponseMeter(AnswerMeter):
             size += pending
         return -(-size * self._measure_tokens // self._measure_bytes)
 
+    @property
+    def run(self) -> Run | None:
+        """What takes the next chunk if it is like the last.
+
+        None while an event is not whole, or where text would take back what was stated.
+        """
+        return self._run if self._parser.between and not self.usage_current else None
+
+    def take_over(self) -> None:
+        """Counts what the run has taken."""
+        run, alike = self._run, self._alike
+        pieces = None if run is None else run.take_over()
+        if pieces and alike is not None:
+            self._last_number = msgspec.Raw(alike.number)
+            self._note(self._delivered.add(alike.place, *pieces))
+
     def feed(self, chunk: bytes) -> None:
         """One chunk as it came from the upstream, content coding included."""
+        self.take_over()
         body, parser = self._body, self._parser
         begins = parser.between
-        if begins and self._take_alike(chunk):
+        if begins and self._run is not None and self._run.take(chunk) is not None:
+            self.take_over()
             return
         self._piece_at = None
         for piece in body.pieces(chunk):
@@ -140,18 +162,8 @@ class ResponseMeter(AnswerMeter):
 
     def _learn_alike(self, chunk: bytes) -> None:
         if self._piece_at is not None:
-            self._alike = AlikePieces.of(chunk, self._piece_at)
-
-    def _take_alike(self, chunk: bytes) -> bool:
-        """A chunk that is one event like the last, with the next piece of its text."""
-        alike = self._alike
-        read = None if alike is None else alike.read(chunk)
-        if alike is None or read is None:
-            return False
-        self._last_number = msgspec.Raw(read[0])
-        if self._delivered.add(alike.place, read[1]) > 0:
-            self.usage_current = self.usage_final = False
-        return True
+            self._alike = alike = AlikePieces.of(chunk, self._piece_at)
+            self._run = None if alike is None else alike.run(self._parser.event_bytes_max)
 
     def _take_end_of_large(self, end: bytes) -> None:
         """What the end of such an event states: pictures make the last event so large, and the

@@ -24,6 +24,7 @@ from tests.core.dialects.anthropic_messages.answers import (
     stop,
 )
 from tests.support.effort import examples
+from tests.support.runs import mixture_comes_to_the_same
 
 TEXTS = st.text(max_size=12) | st.sampled_from(
     ['","text":"x', '"', "\\", "好 😀", "\n\n", "\r", "\t", "\x01", "\u2028", "}}", "[DONE]", '"text"']
@@ -50,12 +51,13 @@ def test_the_text_is_read_from_its_place(kind: str, spaced: bool) -> None:
     assert shape is not None and (shape.index, shape.call) == (b"3", kind == "input_json_delta")
     assert shape.read(piece(" two 好", kind, 3, spaced=spaced)) == " two 好".encode()
     assert shape.read(piece("", kind, 3, spaced=spaced)) == b""
+    assert shape.read(piece('a\n\\"b"', kind, 3, spaced=spaced)) == b'a\n\\"b"'
 
 
 @pytest.mark.parametrize(
     "chunk",
     [
-        piece('say "x"'), piece("a\\b"), piece("x", at=1), piece("x")[:-1], piece("x") + piece("y"), piece("x", "thinking_delta"),
+        piece("x").replace(b'"x"', b'"x"y"'), piece("x").replace(b'"x"', b'"\\x"'), piece("x").replace(b'"x"', b'"x\\"'), piece("x", at=1), piece("x")[:-1], piece("x") + piece("y"), piece("x", "thinking_delta"),
         piece("x", spaced=True), piece("x").replace(b'"x"', b'"x\x01"'), piece("x").replace(b'"x"', b'"'), b"", b"\n\n",
     ],
 )  # fmt: skip
@@ -114,5 +116,39 @@ def test_events_that_are_alike_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -
     meter.feed(sse(start()))
     for text in ("one", " two", ' "three"', " four", " five"):
         meter.feed(piece(text))
-    assert [b"one" in data or b"three" in data for data in parsed[2:]] == [True, True]
+    assert [b"one" in data for data in parsed[2:]] == [True]
     assert meter.text_bytes == len('one two "three" four five')
+
+
+CHUNKS = st.one_of(
+    st.builds(piece, TEXTS),
+    st.sampled_from(
+        [
+            piece("x", "thinking_delta"), piece("{", "input_json_delta", 1), piece("a") + piece("b"), piece("x")[:40], piece("x")[40:],
+            b"", b"\n\n", sse(stop()), sse(block("tool_use", 0, name="f", input=TOOL["input"])), sse(end(usage={"output_tokens": 50})),
+            sse(OVER), sse(delta("thinking_delta", 0, thinking="", estimated_tokens=50)), b"event: error\ndata: {}\n\n",
+        ]
+    ),
+)  # fmt: skip
+
+
+@settings(derandomize=True, max_examples=examples(300))
+@given(st.lists(CHUNKS, max_size=25), st.data())
+def test_a_run_in_any_mixture_with_the_meter_comes_to_the_same(
+    chunks: list[bytes], data: st.DataObject
+) -> None:
+    mixture_comes_to_the_same(MessageMeter, [sse(start()), piece("Once"), *chunks], data)
+
+
+def test_nearly_every_chunk_of_a_stream_is_taken_by_its_run() -> None:
+    meter = MessageMeter(stream=True)
+    meter.feed(sse(start()))
+    meter.feed(piece("Once"))
+    texts = [" word", "\n\n", ' "so"', " 好", "", "." * 300]
+    assert meter.run is not None
+    chunks = [piece(text) for text in texts]
+    taken = [meter.run.take(chunk) for chunk in chunks]
+    assert taken == [len(text.encode()) for text in texts]
+    assert meter.run.take_front(chunks, piece_bytes_max=9, text_bytes_max=99) == (1, 5)
+    meter.take_over()
+    assert meter.text_bytes == len("Once" + "".join(texts)) + 2 + len(" word")

@@ -12,6 +12,7 @@ from proxy.core.dialects.openai_responses.alike import AlikePieces
 from proxy.core.dialects.openai_responses.meter import ResponseMeter
 from tests.core.dialects.openai_responses.answers import USAGE, Event, life, sse
 from tests.support.effort import examples
+from tests.support.runs import mixture_comes_to_the_same
 
 TEXTS = st.text(max_size=12) | st.sampled_from(
     ['","delta":"x', '"', "\\", "好 😀", "\n\n", "\r", "\u2028", '"obfuscation":"', "}", "[DONE]"]
@@ -33,12 +34,13 @@ def test_number_and_text_are_read_from_their_places() -> None:
         assert shape is not None
         assert shape.read(piece(" two", 12, padding and "yy")) == (b"12", b" two")
         assert shape.read(piece("", 12, padding)) == (b"12", b"")
+        assert shape.read(piece('a\n\\"b"', 12, padding)) == (b"12", b'a\n\\"b"')
 
 
 @pytest.mark.parametrize(
     "chunk",
     [
-        piece('say "x"'), piece("a\\b"), piece("x", at=1), piece("x")[:-1], piece("x") + piece("y"), piece("x").replace(b"7", b"seven"),
+        piece("x").replace(b'"x"', b'"x"y"'), piece("x").replace(b"x", b"\\x"), piece("x").replace(b"x", b"x\\"), piece("x", at=1), piece("x")[:-1], piece("x") + piece("y"), piece("x").replace(b"7", b"seven"),
         piece("x").replace(b'"logprobs":[]', b'"logprobs":[1]'), piece("x", padding='a"b'), piece("x", padding=None),
         piece("x").replace(b'"obfuscation":"aB3"', b'"obfuscation":"'), b"", b"\n\n",
     ],
@@ -79,3 +81,35 @@ def test_a_stream_reads_the_same_in_chunks_of_one_event_and_in_one_piece(
     )
     assert "".join(one_by_one.texts.blocks) == "".join(at_once.texts.blocks)  # type: ignore[union-attr]
     assert (one_by_one.usage, one_by_one.next_number) == (at_once.usage, at_once.next_number)
+
+
+CHUNKS = st.one_of(
+    st.builds(piece, TEXTS, st.integers(0, 10**6)),
+    st.sampled_from(
+        [
+            piece("x", padding=None), piece("x", at=1), piece("a") + piece("b"), piece("x")[:40], piece("x")[40:], b"", b"\n\n",
+            sse(life("in_progress", usage=USAGE)), sse(life("completed", usage=USAGE)), sse({"type": "error", "message": "no"}),
+            sse({"type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": "y" * 40}),
+        ]
+    ),
+)  # fmt: skip
+
+
+@settings(derandomize=True, max_examples=examples(300))
+@given(st.lists(CHUNKS, max_size=25), st.data())
+def test_a_run_in_any_mixture_with_the_meter_comes_to_the_same(
+    chunks: list[bytes], data: st.DataObject
+) -> None:
+    mixture_comes_to_the_same(ResponseMeter, [sse(life("created")), piece("Once"), *chunks], data)
+
+
+def test_nearly_every_chunk_of_a_stream_is_taken_by_its_run() -> None:
+    meter = ResponseMeter(stream=True)
+    meter.feed(sse(life("created")))
+    meter.feed(piece("Once"))
+    texts = [" word", "\n\n", ' "so"', " 好", "", "." * 300]
+    assert meter.run is not None
+    taken = [meter.run.take(piece(text, 8 + at)) for at, text in enumerate(texts)]
+    assert taken == [len(text.encode()) for text in texts]
+    assert meter.next_number == 8 + len(texts)
+    assert meter.text_bytes == len("Once" + "".join(texts)) + 2
