@@ -27,6 +27,7 @@ from proxy.core.records.canonical import (
 from proxy.core.records.corrections import LATE_CLOSE, is_weaker, late_close, late_close_id, same
 from proxy.core.usage import UsageRecord
 from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerUnavailable
+from proxy.ledger.sqlite.inserting import Inserter
 from proxy.ledger.sqlite.rollups import fold
 from proxy.ledger.sqlite.sums import (
     BUCKET_MS,
@@ -42,7 +43,6 @@ from proxy.ledger.sqlite.sums import (
 _SIZES = (64, 16, 1)
 _T = TypeVar("_T")
 
-_INSERT = f"INSERT INTO records ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _KNOWN = {n: f"SELECT id FROM records WHERE id IN ({', '.join('?' * n)})" for n in _SIZES}
 _HEAD = (
     "SELECT seq, hash FROM (SELECT seq, hash FROM records UNION ALL SELECT seq, hash FROM "
@@ -99,6 +99,7 @@ class Booker:
         self._connection = connection
         self.key = key
         self._key_name = key_name(key)
+        self._rows = Inserter(connection)
         self._now_ms = now_ms
         self._fail = fail
 
@@ -231,7 +232,7 @@ class Booker:
             values.append(row_hash)
             rows.append(values)
             prev_hash = row_hash
-        inserted = self._connection.executemany(_INSERT, rows).rowcount
+        inserted = self._rows.insert(rows)
         assert inserted == len(rows), "a row was ignored although its id and seq were new"
         execute(_ROLL_UP, (old_head,))
         self._connection.executemany(_SERVED, _served(records))
