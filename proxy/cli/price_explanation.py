@@ -13,7 +13,8 @@ import msgspec
 from proxy.cli import formats
 from proxy.core.model_names import sent_name
 from proxy.core.pricing.amounts import PARTS, parent_of, parts
-from proxy.core.pricing.book import PriceBook, Quote, answered_status
+from proxy.core.pricing.book import PriceBook, Quote
+from proxy.core.pricing.option import answered_status
 from proxy.core.pricing.pricelist import DAY_MINUTES, PriceRow
 from proxy.core.usage import FREE, UsageRecord
 

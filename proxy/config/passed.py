@@ -20,7 +20,7 @@ GENERATING = (
     *("/chat", "/completions", "/responses", "/messages", "/embeddings", "/embed", "/rerank"),
     *("/audio", "/images", "/videos", "/edits", "/ocr", "/realtime"),
 )
-_LATER = ("/batches", "/fine_tuning", "/messages/batches")
+_LATER = ("/batches", "/fine_tuning", "/messages/batches", "/batch/jobs")
 _VERSIONS = ("/v1", "/v2", "/v3", "")
 _CHANGES = frozenset({"POST", "PUT", "PATCH"})
 Problem = Callable[[str, str], None]
@@ -66,8 +66,8 @@ def warnings(settings: Settings) -> Iterator[str]:
         if pattern is None or not _CHANGES & set(entry.methods) or not _among(pattern, _LATER):
             continue
         yield (
-            f"passthrough[{index}] ({entry.path}): the vendor bills this later, by what it did; no"
-            " record and no limit has it"
+            f"passthrough[{index}] ({entry.path}): the vendor bills this later, by what it did; it"
+            " is booked only once its owner asks for a batch that states its usage"
         )
 
 

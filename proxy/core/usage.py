@@ -38,12 +38,14 @@ class ChargeClass(enum.StrEnum):
     FREE = "free"  # no tokens, and no cost whatever the prices say
     PER_REQUEST = "per_request"  # no tokens, and the fee of the price row
     METERED = "metered"  # what the answer states; where it states nothing, nobody knows
+    LATER = "later"  # it made a batch, whose use its vendor tells when that is over
 
 
 # The finish reason of an answer that a filter withheld: its vendor may well bill nothing for it.
 FILTERED = "content_filter"
 # Why a usage record has no tokens, in its `reason`. UNMETERED: they were to be stated and were not.
-FREE, PER_REQUEST, UNMETERED = "free", "per_request", "unmetered"
+# LATER: they are not known yet.
+FREE, PER_REQUEST, UNMETERED, LATER = "free", "per_request", "unmetered", "later"
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

@@ -135,7 +135,7 @@ class Admission:
         check_json(request.headers)
         length, settings = request.content_length, caller.snapshot.settings
         if length is None or length > SMALL_BYTES or encoding_of(request) is not None:
-            await self._refuse_used_up(caller, tenant)
+            await self.refuse_used_up(caller, tenant)
         if length is None:
             if not values(request.headers, b"transfer-encoding"):
                 message = "A body is required: send Content-Length, or chunked transfer coding."
@@ -194,7 +194,7 @@ class Admission:
         dialect, settings = caller.dialect, caller.snapshot.settings
         async with self._one_aside:
             # What went before in the line may have used the limits up.
-            await self._refuse_used_up(caller, tenant)
+            await self.refuse_used_up(caller, tenant)
             readable, call, images = await asyncio.to_thread(
                 self._services.large_bodies.call,
                 dialect,
@@ -297,7 +297,7 @@ class Admission:
         """A JSON body that is no call: as it came, and with its content coding undone."""
         encoding = encoding_of(request)
         settings = caller.snapshot.settings
-        await self._refuse_used_up(caller, tenant, charge_class)
+        await self.refuse_used_up(caller, tenant, charge_class)
         with self._services.arriving:
             body = await whole_body(request, settings, memory)
         json_text = self._services.large_bodies.json_text
@@ -308,7 +308,7 @@ class Admission:
             memory.take(len(readable))
         return body, readable
 
-    async def _refuse_used_up(
+    async def refuse_used_up(
         self, caller: Caller, tenant: Tenant, charge_class: ChargeClass | None = None
     ) -> None:
         """Refuses callers beyond a limit before their bodies cost anything."""

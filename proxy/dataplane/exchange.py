@@ -22,6 +22,7 @@ from proxy.core.records.late import late_record
 from proxy.core.records.settlement import settle
 from proxy.core.usage import UNMETERED, Outcome, Source, UsageRecord
 from proxy.dataplane.admission import Admitted
+from proxy.dataplane.batches import as_ordered
 from proxy.dataplane.relay import Relay
 from proxy.dataplane.services import Services, journal_unavailable
 from proxy.dataplane.upstream.connection import UpstreamConnection
@@ -332,10 +333,16 @@ class Exchange:
         if upload is not None:
             opened = msgspec.structs.replace(opened, bytes_in=upload.sent_bytes)
         ending = progress.ending(relay.how)
+        dialect = self._admitted.dialect
+        if opened.charge_class is not None and self._admitted.call.background:
+            opened = as_ordered(opened, ending)
         record = settle(opened, ending, services.journal.writer, self._prices)
         services.journal.close(record)
-        if self._admitted.dialect.kept_path is not None:
+        if dialect.kept_path is not None:
             self._keep(record, ending)
+        elif dialect.names_what_it_made:
+            for booked, late in services.book_batch(record, meter, self._prices):
+                self._hold.correct(booked, late)
         if record.outcome is not Outcome.COMPLETED or record.reason is not None:
             fault = _fault(record, relay.how)
             if fault is not None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
 from proxy.config.settings import Passthrough, Settings
 from proxy.core.errors import ProxyError
-from proxy.core.http.passed_paths import PathPattern, object_of, read_pattern, segments
+from proxy.core.http.passed_paths import (
+    PathPattern,
+    object_of,
+    read_pattern,
+    segments,
+    works_later,
+)
+from proxy.core.limits.language import Unit
+from proxy.core.limits.limit import Enforce, Limit
 from proxy.core.usage import ChargeClass
 from proxy.dataplane.connection import Request
 from proxy.dataplane.upstream.upstream import Upstream
@@ -47,6 +55,29 @@ class PassedPath(msgspec.Struct, frozen=True):
         )
         raise ProxyError(403, "invalid_request_error", "path_not_allowed", message)
 
+    def check_unread(self, tenant: Tenant, limits: Iterable[Limit]) -> None:
+        """Raises 403 where work is ordered by a caller who is bound to models, or strictly limited.
+
+        What such work runs is not read here. `limits`: all of the caller's, for whatever models.
+        """
+        if self.entry.models == "any":
+            return
+        strict = any(
+            limit.enforce is Enforce.STRICT and limit.unit not in (Unit.REQUESTS, Unit.CONCURRENT)
+            for limit in limits
+        )
+        if tenant.restricted:
+            why = f"may call some models only ({tenant.may_call[:200]})"
+        elif strict:
+            why = "has a strict limit, which lets through only what can be bounded"
+        else:
+            return
+        message = (
+            f"This key {why}, and what {self.name} runs is not read here. Make the requests one by"
+            " one, or ask the operator for `models: any` on this path."
+        )
+        raise ProxyError(403, "invalid_request_error", "path_not_allowed", message)
+
 
 class Found(msgspec.Struct, frozen=True):
     """The path that a request is for. `object`: the id in it of something that has an owner, None
@@ -63,6 +94,14 @@ class Found(msgspec.Struct, frozen=True):
         yield from self.segments
         for pair in re.split("[&;]", request.target.partition("?")[2]):
             yield unquote_plus(pair.partition("=")[2])
+
+    def orders_work(self, method: str) -> bool:
+        """Whether it makes a batch or the like, which its vendor works on behind the answer."""
+        return (
+            method == "POST"
+            and self.object is None
+            and works_later(self.passed.pattern.parts + self.segments)
+        )
 
     def tells_itself(self, request: Request) -> bool:
         """Whether the answer is the vendor's own word about the object.

@@ -7,12 +7,15 @@ from typing import Literal, Protocol
 
 from proxy.accounting.end_users import EndUsers
 from proxy.accounting.recorder import Recorder
+from proxy.core.dialects.contract import Meter
 from proxy.core.dialects.registry import PASSTHROUGH
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.http.via import Via
+from proxy.core.pricing.amounts import Pricing
 from proxy.core.pricing.served_models import ServedModels
-from proxy.core.usage import Outcome, UsageRecord
+from proxy.core.usage import LATER, Outcome, UsageRecord
+from proxy.dataplane.batches import Batches, late_batch
 from proxy.dataplane.counting.counter import TokenCounter
 from proxy.dataplane.kept_answers import KeptAnswers
 from proxy.dataplane.large_bodies import LargeBodies
@@ -90,6 +93,7 @@ class Services:
         self.usage_refusals = UsageRefusals()
         self.kept_answers = KeptAnswers()
         self.items = Owners(ITEMS_MAX, repeated=True)  # single items of such answers
+        self.batches = Batches()
         self.exchanges: set[RunningExchange] = set()  # with an open journal entry
         self.waiting: set[RunningExchange] = set()  # for a connection
         self.draining = False  # the process is stopping: not ready, no new exchanges
@@ -132,6 +136,27 @@ class Services:
                     one.stop(refusal)
                     ended += 1
         return ended
+
+    def book_batch(
+        self, record: UsageRecord, meter: Meter | None, prices: Pricing
+    ) -> list[tuple[UsageRecord, UsageRecord]]:
+        """Books what a batch has used, if this record's answer is the first that says it.
+
+        Then that is the record of the request that made the batch, as booked and as it is now.
+        """
+        if meter is None or meter.batch is None:
+            return []
+        if record.reason == LATER:
+            self.batches.begun((record,))
+        booked = self.batches.over(record.upstream, meter.batch)
+        if booked is None:
+            return []
+        late = late_batch(booked, meter.batch, self.now_ms(), self.journal.writer, prices)
+        if late is None:
+            return []
+        self.journal.close(late)
+        self.recorder.wake(late)
+        return [(booked, late)]
 
     def tell(
         self,

@@ -159,6 +159,7 @@ class KeptAnswer(msgspec.Struct, frozen=True, gc=False):
     model: str
     tokens: int
     waiting: str | None = None
+    dialect: str = ""
 
 
 class Reader(Protocol):
@@ -215,7 +216,11 @@ class Reader(Protocol):
         ...
 
     def answers(self, dialects: Sequence[str], records_max: int) -> list[KeptAnswer]:
-        """The named answers among so many of the latest records, the latest last."""
+        """The named answers among so many of the latest records, the latest last.
+
+        Batches are among them, whatever their dialect, if their use was not known when they were
+        made.
+        """
         ...
 
     def made_objects(

@@ -73,12 +73,17 @@ async def count_limits(
 
 
 async def know_kept_answers(services: Services) -> None:
-    """Whose answers the vendors keep, as the book says; and which of them were not whole yet."""
+    """Whose answers the vendors keep, as the book says, and whose use is still to be told.
+
+    That is of answers that were not whole yet, and of batches.
+    """
     dialects = [dialect.name for dialect in DIALECTS if dialect.kept_path is not None]
     rows = await asyncio.to_thread(services.reader.answers, dialects, KEPT_LOOKED_AT_MAX)
-    services.kept_answers.restore(rows)
+    services.kept_answers.restore(row for row in rows if row.dialect != PASSTHROUGH)
     waiting = [row.waiting for row in rows if row.waiting is not None][-BATCH_MAX:]
-    services.kept_answers.wait((await services.ledger.stored(waiting)).values())
+    records = (await services.ledger.stored(waiting)).values()
+    services.batches.begun(record for record in records if record.dialect == PASSTHROUGH)
+    services.kept_answers.wait(record for record in records if record.dialect != PASSTHROUGH)
 
 
 def owners(reader: Reader) -> Owners:

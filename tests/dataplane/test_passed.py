@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from proxy.config.settings import Passthrough, Settings, UpstreamSettings
@@ -57,3 +58,30 @@ def test_another_method_is_told_which_there_are() -> None:
         Snapshot(SETTINGS).passed.find("PUT", "/v1/files/file-1")
     assert refused.value.status == 405
     assert refused.value.headers == (("Allow", "DELETE, GET, POST"),)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "orders"),
+    [
+        ("POST", "/v1/batches", True),
+        ("POST", "/batches", True),
+        ("POST", "/v1/batche%73", None),
+        ("POST", "/v1/messages/batches", True),
+        ("POST", "/v1/fine_tuning/jobs", True),
+        ("POST", "/v1/batch/jobs", True),
+        ("POST", "/v1/batches/batch_1/cancel", False),
+        ("GET", "/v1/batches/batch_1", False),
+        ("POST", "/v1/vector_stores/vs_1/file_batches", False),
+    ],
+)
+def test_what_orders_work_that_runs_behind_the_answer(
+    method: str, path: str, orders: bool | None
+) -> None:
+    paths = ("/v1/batches*", "/v1/messages/batches*", "/v1/fine_tuning*", "/v1/batch*")
+    entries = tuple(
+        Passthrough(path=path, methods=("GET", "POST"), upstream="v", charge="free")
+        for path in (*paths, "/v1/vector_stores*")
+    )
+    settings = msgspec.structs.replace(SETTINGS, passthrough=entries)
+    found = Snapshot(settings).passed.find(method, path)
+    assert (None if found is None else found.orders_work(method)) == orders

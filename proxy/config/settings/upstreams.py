@@ -192,6 +192,13 @@ class Passthrough(Block, frozen=True, kw_only=True):
             " them; any: by all who may use the path"
         ),
     ] = "team"
+    models: Annotated[
+        Literal["own", "any"],
+        about(
+            "own: a key that may call some models only, or has a strict limit, orders no batch or"
+            " training here, since what that runs is not read; any: it may"
+        ),
+    ] = "own"
     max_bytes: Annotated[int, size("one request's body, which is not held; beyond it 413")] = (
         512 * 2**20
     )

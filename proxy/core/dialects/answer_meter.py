@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import ClassVar, Final, Protocol
 
 from proxy.core.dialects.answer_body import BOM, AnswerBody
+from proxy.core.dialects.batch import VendorsBatch
 from proxy.core.dialects.contract import ANSWER_BYTES_MAX, EVENT_BYTES_MAX, MEASURE_UNCALIBRATED
 from proxy.core.dialects.run import Run
 from proxy.core.dialects.texts import Texts
@@ -257,6 +258,11 @@ class AnswerMeter(ABC):
     @property
     def oversized(self) -> bool:
         return self._body.oversized
+
+    @property
+    def batch(self) -> VendorsBatch | None:
+        """The batch that it tells of: none here."""
+        return None
 
     @property
     def item_ids(self) -> Collection[str]:

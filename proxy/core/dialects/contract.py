@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from proxy.core.dialects.batch import VendorsBatch
 from proxy.core.dialects.run import Run
 from proxy.core.dialects.texts import Texts
 from proxy.core.dialects.whole_answer import ReadWhole
@@ -171,6 +172,10 @@ class Meter(Protocol):
     @property
     def response_id(self) -> str | None:
         """The answer's id in its body."""
+
+    @property
+    def batch(self) -> VendorsBatch | None:
+        """The batch that it tells of, if it is about one."""
 
     @property
     def item_ids(self) -> Collection[str]:

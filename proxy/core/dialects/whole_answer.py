@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import msgspec
 
+from proxy.core.dialects.batch import VendorsBatch
 from proxy.core.dialects.run import Run
 from proxy.core.dialects.texts import Texts
 from proxy.core.usage import Usage
@@ -43,6 +44,7 @@ class WholeAnswer(msgspec.Struct, frozen=True, gc=False):
     between_events: ClassVar[bool] = False
     next_number: ClassVar[int] = 0
     item_ids: ClassVar[Collection[str]] = ()
+    batch: ClassVar[VendorsBatch | None] = None
     # It would not be read here if one of them were so.
     error: ClassVar[bool] = False
     doubtful: ClassVar[bool] = False

@@ -28,6 +28,10 @@ _WORDS = frozenset(
 )
 
 
+# Segments below which a vendor works behind its answer, and bills it then.
+_LATER = frozenset(("batch", "batches", "fine-tuning", "fine_tuning"))
+
+
 class PathPattern(msgspec.Struct, frozen=True):
     """A path of the config. `itself`: the path as it stands is meant; `below`: all that is under
     it."""
@@ -71,6 +75,11 @@ def segments(path: str) -> tuple[str, ...] | None:
 def object_of(rest: tuple[str, ...]) -> str | None:
     """The id of the first object that these segments name, decoded; None if they name none."""
     return next((unquote(part) for part in rest if part not in _WORDS), None)
+
+
+def works_later(parts: tuple[str, ...]) -> bool:
+    """Whether what is made at these segments runs behind its answer: a batch, a training."""
+    return any(unquote(part) in _LATER for part in parts)
 
 
 def _plain(part: str) -> bool:

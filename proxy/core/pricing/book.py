@@ -29,16 +29,27 @@ from proxy.core.pricing.amounts import (
     value,
 )
 from proxy.core.pricing.fixed import FixedPrice
-from proxy.core.pricing.option import Option, Steps, always, applying, compiled, step_at
+from proxy.core.pricing.option import (
+    Option,
+    PriceReach,
+    Steps,
+    always,
+    answered_status,
+    applying,
+    compiled,
+    of_batches,
+    step_at,
+)
 from proxy.core.pricing.pricelist import PriceList, PriceRow
 from proxy.core.pricing.terms import DatedRate, Terms, steps
-from proxy.core.usage import FREE, PER_REQUEST, ChargeClass, Source, UsageRecord
+from proxy.core.usage import FREE, LATER, PER_REQUEST, ChargeClass, UsageRecord
 
 VERSION_DIGITS: Final = 16
 # What a record's `reason` says of how its path is charged.
 _CLASSES: Final[dict[str | None, ChargeClass]] = {
     FREE: ChargeClass.FREE,
     PER_REQUEST: ChargeClass.PER_REQUEST,
+    LATER: ChargeClass.LATER,
 }
 # Combinations of names whose rows were looked up; all of them come from outside.
 PLANS_MAX: Final = 4096
@@ -82,7 +93,7 @@ class PriceBook:
         self._counting_images = {
             row.upstream for row in self._list.rows if row.image not in (None, "0")
         }
-        self._reaches: dict[tuple[str, str, str | None], _Reach] = {}
+        self._reaches: dict[tuple[str, str, str | None], PriceReach] = {}
         self._fixed: dict[_Names, FixedPrice] = {}
         self._as_requested = frozenset(terms.requested_prices)
 
@@ -133,6 +144,8 @@ class PriceBook:
         plan = self._plans.get((upstream, model_requested, model_served, service_tier))
         if plan is None:
             plan = self._plan(upstream, model_requested, model_served, service_tier)
+        if charge_class is ChargeClass.LATER:
+            plan = of_batches(plan)
         option = applying(plan, counts.input_tokens, started_at_ms)
         if option is None or (
             charge_class is ChargeClass.PER_REQUEST and option.row.request is None
@@ -141,8 +154,7 @@ class PriceBook:
         if option is plan[0] and not option.bounded and fixed is None:
             self._fix(option, (upstream, team, model_requested, model_served, service_tier))
         fx, fx_rate = option.exchange(started_at_ms)
-        rates, _ = option.rates(started_at_ms)
-        markup, _ = self._markup(team, started_at_ms)
+        rates, markup = option.rates(started_at_ms)[0], self._markup(team, started_at_ms)[0]
         answered = status is not None and 200 <= status < 300
         original, cost, charge = amounts(
             rates, counts, fx, markup, images=images, answered=answered
@@ -359,7 +371,7 @@ class PriceBook:
             self._plans[key] = plan
         return plan
 
-    def _reach(self, upstream: str, model: str, served: str | None = None) -> _Reach:
+    def _reach(self, upstream: str, model: str, served: str | None = None) -> PriceReach:
         """All that can price a request for this model, answered by `served` or by itself.
 
         It is remembered within the same bound.
@@ -372,7 +384,7 @@ class PriceBook:
             if len(self._reaches) >= PLANS_MAX:
                 self._reaches.clear()
             inputs = (0, *sorted(tokens + 1 for tokens in above if tokens is not None))
-            reach = self._reaches[upstream, model, served] = _Reach(plans, inputs)
+            reach = self._reaches[upstream, model, served] = PriceReach(plans, inputs)
         return reach
 
     def _rates_of(self, currency: str) -> Steps[Factor] | None:
@@ -386,15 +398,3 @@ class PriceBook:
             else step_at(self._markups[team], at_ms)
         )
         return (ONE, "0") if found is None else found
-
-
-def answered_status(record: UsageRecord) -> int | None:
-    """The status that fees go by: a 2xx without an answer has none."""
-    return None if record.source is Source.NONE and record.reason is None else record.status
-
-
-class _Reach(msgspec.Struct, frozen=True):
-    """The plans of each tier, and the input tokens from which on another row may apply."""
-
-    plans: tuple[tuple[Option, ...], ...]
-    inputs: tuple[int, ...]

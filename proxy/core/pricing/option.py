@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
+import msgspec
+
 from proxy.core.pricing.amounts import ONE, Factor, Rates, compile_rates
 from proxy.core.pricing.pricelist import PriceRow
 from proxy.core.pricing.terms import DatedRate
+from proxy.core.usage import Source, UsageRecord
 
 MODEL_CHARS_MAX: Final = 256  # of a glob in a record, whose size is bounded
 
@@ -58,6 +61,13 @@ class Option:
         return (None, None) if found is None else found
 
 
+class PriceReach(msgspec.Struct, frozen=True):
+    """The plans of each tier, and the input tokens from which on another row may apply."""
+
+    plans: tuple[tuple[Option, ...], ...]
+    inputs: tuple[int, ...]
+
+
 def applying(plan: tuple[Option, ...], input_tokens: int | None, at_ms: int) -> Option | None:
     """The first row of a plan that applies; None if there is none or it has no rates."""
     for option in plan:
@@ -66,6 +76,21 @@ def applying(plan: tuple[Option, ...], input_tokens: int | None, at_ms: int) -> 
         ):
             return option if option.priced else None
     return None
+
+
+def of_batches(plan: tuple[Option, ...]) -> tuple[Option, ...]:
+    """The rows that price a batch: those of its tier alone, since no vendor bills the usual price.
+
+    None where one of them depends on the length of a prompt, which the sum of all does not tell.
+    """
+    own = tuple(option for option in plan if option.row.service_tier is not None)
+    told = all(option.row.above_input_tokens is None for option in own)
+    return own if told else ()
+
+
+def answered_status(record: UsageRecord) -> int | None:
+    """The status that fees go by: a 2xx without an answer has none."""
+    return None if record.source is Source.NONE and record.reason is None else record.status
 
 
 def compiled(dated: Sequence[DatedRate], make: Callable[[str], _T]) -> Steps[_T]:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from proxy.core.records.ending import Ending, How
-from proxy.core.usage import UNMETERED, ChargeClass, Source, Usage
+from proxy.core.usage import LATER, UNMETERED, ChargeClass, Source, Usage
 
 ANSWERED_OK: Final = range(200, 300)
 
@@ -33,6 +33,8 @@ UNKNOWN: Final = Charge(0, 0, Source.NONE, Source.NONE)  # they were to be state
 def by_class(charge_class: ChargeClass, ending: Ending) -> Charge:
     """What is charged on a path that is passed through. Its text is not counted, so nothing is
     estimated; a zero counts nothing, as servers send it that have no count."""
+    if charge_class is ChargeClass.LATER:
+        return UNKNOWN
     if charge_class is not ChargeClass.METERED:
         return NO_TOKENS
     usage = ending.usage
@@ -50,5 +52,5 @@ def by_class(charge_class: ChargeClass, ending: Ending) -> Charge:
 def reason_of(charge: Charge, charge_class: ChargeClass) -> str | None:
     """Why a record has no tokens; None where it has those that were stated."""
     if charge is UNKNOWN:
-        return UNMETERED
+        return LATER if charge_class is ChargeClass.LATER else UNMETERED
     return None if charge_class is ChargeClass.METERED else str(charge_class)

@@ -2,7 +2,7 @@
 
 A response in the background is answered before it is written. Its record says so (its finish reason
 is `queued` or `in_progress`) and holds an estimate; when the answer is seen whole, this record
-says what it took, under the same id, and the ledger books the difference.
+says what it took, under the same id, and the ledger books the difference. So does a batch.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from proxy.core.records.ending import Ending, How
 from proxy.core.records.settlement import settle
 from proxy.core.usage import Outcome, Source, Usage, UsageRecord
 
+BATCH_TIER = "batch"  # in price rows, as in Anthropic's answers
 _FAILED = Usage(input_tokens=0, output_tokens=0)
 
 
@@ -53,6 +54,32 @@ def late_record(
         output_source=Source.REPORTED,
         source=Source.REPORTED,
     )
+
+
+def batch_record(
+    booked: UsageRecord,
+    usage: Usage | None,
+    *,
+    model: str | None,
+    status: str,
+    now_ms: int,
+    writer: str,
+    pricing: Pricing,
+) -> UsageRecord | None:
+    """What the record of a request that made a batch is, once that is over.
+
+    Without `usage` nothing of it ran. `status`: how the batch ended.
+    """
+    ending = Ending(
+        how=How.ERROR_EVENT if usage is None else How.ANSWERED,
+        status=booked.status,
+        usage=usage,
+        answered=usage is not None,
+        model_served=model,
+        finish_reason=status,
+        service_tier=BATCH_TIER,
+    )
+    return late_record(booked, ending, now_ms, writer, pricing)
 
 
 def _opened(record: UsageRecord) -> Opened:

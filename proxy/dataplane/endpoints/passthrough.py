@@ -56,6 +56,9 @@ class PassedRequests:
         passed.check_allowed(tenant)
         caller.snapshot.check_usable(tenant, passed.upstream)
         self._check_owner(request, tenant, found)
+        orders = found.orders_work(request.method)
+        if orders:
+            await self._check_order(caller, tenant, passed)
         length = request.content_length
         if length is not None and length > passed.entry.max_bytes:
             raise too_large(passed.entry.max_bytes)
@@ -90,13 +93,21 @@ class PassedRequests:
             dialect,
             passed.upstream,
             request,
-            _call(passed),
+            _call(passed, orders=orders),
             opened,
             Uncounted(self._services.counter.calibration),
             self._hold(caller, dialect, opened, passed, peaks),
             Payload(head + body, None, memory),
             upload,
         )
+
+    async def _check_order(self, caller: Caller, tenant: Tenant, passed: PassedPath) -> None:
+        """What a batch will use counts against the limits once it is over, so that one that is used
+        up lets no further batch begin."""
+        rules = self._rules()
+        limits = rules.limits_for(tenant.key_id, tenant.team, passed.upstream.name, passed.name)
+        passed.check_unread(tenant, (*limits, *rules.of_tenant(tenant.key_id, tenant.team)))
+        await self._admission.refuse_used_up(caller, tenant, ChargeClass.METERED)
 
     def _check_owner(self, request: Request, tenant: Tenant, found: Found) -> None:
         passed = found.passed
@@ -190,7 +201,7 @@ class PassedRequests:
         )
 
 
-def _call(passed: PassedPath) -> Call:
+def _call(passed: PassedPath, *, orders: bool = False) -> Call:
     """The path stands where others name a model. What a metered one uses cannot be bounded: nobody
     knows how many answers there may be, nor how long."""
     metered = passed.charge_class is ChargeClass.METERED
@@ -200,6 +211,7 @@ def _call(passed: PassedPath) -> Call:
         answers=None if metered else 0,
         writes_text=False,
         media=metered,
+        background=orders,
     )
 
 

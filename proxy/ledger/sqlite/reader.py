@@ -148,12 +148,14 @@ class SqliteReader:
         query = (
             "SELECT upstream_request_id, key_id, team, upstream, model_requested,"
             " coalesce(input_tokens, 0) + coalesce(output_tokens, 0),"
-            " CASE WHEN finish_reason IN ('queued', 'in_progress') AND NOT EXISTS"
-            " (SELECT 1 FROM records AS later WHERE later.adjusts = latest.id) THEN id END"
+            " CASE WHEN (finish_reason IN ('queued', 'in_progress') OR reason = 'later')"
+            " AND NOT EXISTS (SELECT 1 FROM records AS later WHERE later.adjusts = latest.id)"
+            " THEN id END, dialect"
             " FROM (SELECT * FROM records ORDER BY seq DESC LIMIT ?) AS latest"
             " WHERE kind = 'usage' AND upstream_request_id IS NOT NULL"
             " AND model_requested IS NOT NULL AND status BETWEEN 200 AND 299"
-            f" AND endpoint NOT LIKE '%{{id}}%' AND dialect IN ({','.join('?' * len(dialects))})"
+            f" AND endpoint NOT LIKE '%{{id}}%' AND (dialect IN ({','.join('?' * len(dialects))})"
+            " OR reason = 'later')"
             " ORDER BY seq"
         )
         with self._reading() as connection:

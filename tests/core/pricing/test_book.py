@@ -496,3 +496,26 @@ def test_a_quote_says_what_is_made_of_a_rate():
 )
 def test_hours_of_the_day(hours, minutes):
     assert minutes_of(hours) == minutes
+
+
+@pytest.mark.parametrize(
+    ("rows", "cost_nano"),
+    [
+        ([row(input="1")], None),
+        ([row(input="1"), row(input="0.5", service_tier="Batch")], 500),
+        ([row("*", input="1"), row("*", input="0.5", service_tier="batch")], 500),
+        ([row(input="0.5", service_tier="flex")], None),
+        (
+            [
+                row(input="0.5", service_tier="batch"),
+                row(input="2", service_tier="batch", above_input_tokens=9),
+            ],
+            None,
+        ),
+    ],
+)
+def test_a_batch_is_priced_anew_by_rows_of_batches_alone(rows, cost_nano):
+    """Its record says so: the usual price is not what a vendor bills for it."""
+    book = price_book_of(a_config(*rows))
+    record = a_record(0, reason="later", service_tier="batch", input_tokens=1, output_tokens=0)
+    assert book.price_record(record).cost_nano == cost_nano

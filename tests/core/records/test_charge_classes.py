@@ -79,6 +79,9 @@ ROWS = [
     ("metered", RERANK, How.CLIENT_LEFT, None, None, (None, None, "none", None, "unmetered")),
     ("metered", RERANK, How.ANSWERED, 429, None, (0, 0, "none", 0, None)),
     ("metered", RERANK, How.NO_HEAD, None, None, (0, 0, "none", 0, None)),
+    ("later", FILES, How.ANSWERED, 200, None, (None, None, "none", None, "later")),
+    ("later", RERANK, How.ANSWERED, 200, BOTH, (None, None, "none", None, "later")),
+    ("later", FILES, How.CLIENT_LEFT, None, None, (None, None, "none", None, "later")),
 ]  # fmt: skip
 
 

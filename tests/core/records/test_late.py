@@ -8,7 +8,7 @@ from proxy.core.entries import Opened
 from proxy.core.pricing.amounts import NoPrices
 from proxy.core.records.corrections import is_weaker, late_close
 from proxy.core.records.ending import Ending, How
-from proxy.core.records.late import late_record
+from proxy.core.records.late import batch_record, late_record
 from proxy.core.records.settlement import settle
 from proxy.core.usage import Outcome, Source, Usage, UsageRecord
 
@@ -67,3 +67,14 @@ def test_the_late_record_says_what_was_used_and_corrects_the_estimate(
 )
 def test_where_nothing_is_stated_the_estimate_stands(ending: Ending) -> None:
     assert late_record(booked(), ending, 9000, "w", NoPrices()) is None
+
+
+@pytest.mark.parametrize("usage", [STATED, None])
+def test_a_batch_that_is_over_takes_the_tier_of_batches(usage: Usage | None) -> None:
+    late = batch_record(
+        booked(), usage, model="m-2", status="expired", now_ms=9000, writer="w", pricing=NoPrices()
+    )
+    assert late is not None
+    assert (late.service_tier, late.model_served, late.finish_reason) == ("batch", "m-2", "expired")
+    counts = (late.input_tokens, late.output_tokens, late.outcome)
+    assert counts == ((70, 30, "completed") if usage else (0, 0, "upstream_failed"))

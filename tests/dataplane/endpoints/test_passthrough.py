@@ -542,5 +542,6 @@ async def test_the_official_sdk_uploads_reads_batches_speaks_and_removes(tmp_pat
         assert speech.content == b"\xff\xfb" * 2000
         await client.files.delete(made.id)
         rows = await proxy.records(6)
-    assert [row["reason"] for row in rows].count("free") == 5
-    assert sum(row["cost_nano"] for row in rows) == CENT
+    reasons = [row["reason"] for row in rows]
+    assert (reasons.count("free"), reasons.count("later")) == (4, 1)
+    assert sum(row["cost_nano"] or 0 for row in rows) == CENT

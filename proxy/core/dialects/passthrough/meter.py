@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 import msgspec
 
 from proxy.core.dialects.answer_body import AnswerBody
+from proxy.core.dialects.batch import OBJECT, VendorsBatch
 from proxy.core.dialects.contract import (
     ANSWER_BYTES_MAX,
     EVENT_BYTES_MAX,
@@ -41,7 +42,7 @@ class PassMeter:
     """The meter of one answer.
 
     `metered`: its usage is wanted, else it has none. `makes`: the ids in it are those of an object
-    that this request has made or asked for by its id.
+    that this request has made or asked for by its id. `batch`: that object, if it is one.
     """
 
     usage_current = False
@@ -96,6 +97,7 @@ class PassMeter:
         self.model_served: str | None = None
         self.service_tier: str | None = None
         self.response_id: str | None = None
+        self.batch: VendorsBatch | None = None
 
     def feed(self, chunk: bytes) -> None:
         """One chunk as it came. Events are read as they come, JSON when it is whole."""
@@ -157,9 +159,24 @@ class PassMeter:
             return False
         if self._makes:
             self._read_ids(members)
-        if self._metered:
+            self._read_batch(members)
+        if self._metered and self.batch is None:
             self._read_usage(members)
         return True
+
+    def _read_batch(self, members: _Object) -> None:
+        """What it states is not this answer's use: every look at it states the same again."""
+        id = _text(members.get("id"))
+        if _text(members.get("object")) != OBJECT or id is None or not _is_id(id):
+            return
+        stated = read_stated(_values(members.get("usage")))
+        model = _text(members.get("model"))
+        self.batch = VendorsBatch(
+            id,
+            (_text(members.get("status")) or "")[:_NAME_CHARS_MAX],
+            None if stated is None else stated.usage(cached_inside_input=self._cached_inside_input),
+            None if not model else model[:_NAME_CHARS_MAX],
+        )
 
     def _read_usage(self, members: _Object) -> None:
         model = _text(members.get("model"))
