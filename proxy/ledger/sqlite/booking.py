@@ -238,7 +238,7 @@ class Booker:
         self._connection.executemany(_SERVED, _served(records))
         if any(record.adjusts is not None for record in records):
             execute(_MOVE, (old_head,))
-        fold(self._connection, old_head, now_ms)
+        fold(self._connection, old_head, [record.started_at_ms for record in records], now_ms)
         execute(
             _SEAL, (seq, prev_hash, now_ms, self._key_name, seal(self.key, seq, now_ms, prev_hash))
         )

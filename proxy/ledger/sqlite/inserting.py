@@ -34,20 +34,20 @@ class Inserter:
         """
         for row in rows:
             row[-2:] = bytearray(row[-2]), bytearray(row[-1])
-        count = len(rows)
-        known = tuple(
-            n for n, column in enumerate(zip(*rows, strict=True)) if column.count(None) < count
-        )
-        statement, bound = self._shape(known)
+        unknown = list(range(len(COLUMNS)))
+        for row in rows:
+            unknown = [n for n in unknown if row[n] is None]
+        statement, bound = self._shape(tuple(unknown))
         return self._connection.executemany(statement, map(bound, rows)).rowcount
 
-    def _shape(self, known: tuple[int, ...]) -> _Shape:
-        """The statement for rows of which these columns are known."""
-        if known not in self._shapes:
+    def _shape(self, unknown: tuple[int, ...]) -> _Shape:
+        """The statement for rows that do not know these columns."""
+        if unknown not in self._shapes:
             if len(self._shapes) >= SHAPES_MAX:
                 self._shapes.clear()
+            known = [n for n in range(len(COLUMNS)) if n not in unknown]
             names = ", ".join(COLUMNS[n] for n in known)
             places = ", ".join("?" * len(known))
             statement = f"INSERT INTO records ({names}) VALUES ({places})"
-            self._shapes[known] = (statement, itemgetter(*known))
-        return self._shapes[known]
+            self._shapes[unknown] = (statement, itemgetter(*known))
+        return self._shapes[unknown]

@@ -11,6 +11,7 @@ is newer from the quarter hours.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, SUMS, WIDE, folded, named
@@ -34,26 +35,26 @@ _PASSED = (
     f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(name for name, _ in SUMS)} FROM "
     "rollups WHERE bucket_ms >= ? AND bucket_ms < ?"
 )
-_NEWEST = "SELECT max(started_at_ms) FROM records WHERE seq > ?"
-_ANY_LATE = f"SELECT EXISTS (SELECT 1 FROM records WHERE {_IS_LATE.format(row='records')})"
 _ADD_LATE = (named(_LATE), *(folded(table, span, _LATE) for table, span in WIDE))
 _ADD_PASSED = (named(_PASSED), *(folded(table, span, _PASSED) for table, span in WIDE))
 
 
-def fold(connection: sqlite3.Connection, old_head: int, now_ms: int) -> None:
+def fold(
+    connection: sqlite3.Connection, old_head: int, starts_ms: Sequence[int], now_ms: int
+) -> None:
     """Add the late records behind `old_head`, then the quarter hours that are over.
 
-    The roll-ups of the quarter hours themselves are up to date already.
+    `starts_ms` says when each record behind `old_head` started. The roll-ups of the quarter hours
+    themselves are up to date already.
     """
     execute = connection.execute
-    if execute(_ANY_LATE, {"old_head": old_head}).fetchone() == (1,):
+    (since_ms,) = execute(_UNTIL).fetchone()
+    if min(starts_ms) // BUCKET_MS * BUCKET_MS < since_ms:
         for statement in _ADD_LATE:
             execute(statement, {"old_head": old_head})
-    (since_ms,) = execute(_UNTIL).fetchone()
-    (newest_ms,) = execute(_NEWEST, (old_head,)).fetchone()
     # Not beyond the newest record: after an outage hours of records are booked in their order, and
     # they must not all be late.
-    until_ms = (min(now_ms, newest_ms) - GRACE_MS) // BUCKET_MS * BUCKET_MS
+    until_ms = (min(now_ms, max(starts_ms)) - GRACE_MS) // BUCKET_MS * BUCKET_MS
     if until_ms > since_ms:
         for statement in _ADD_PASSED:
             execute(statement, (since_ms, until_ms))
