@@ -32,7 +32,7 @@ SLOW_LIBS := $(patsubst %,$(VENV)/clients/%/.installed,langchain-openai litellm 
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(addprefix --constraint ,$(PINS))
 PYTEST  := $(BIN)/python -m pytest
 
-.PHONY: help demo serve quick test test-latest check campaign bench bench-quick bench-phases bench-growth prices dashboards lock clean
+.PHONY: help demo serve quick test test-latest check campaign openapi bench bench-quick bench-phases bench-growth prices dashboards lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -115,6 +115,9 @@ check: $(DEV) ## layout, lint, types, architecture, docs
 
 campaign: $(DEV) $(NODE) $(COMMANDS) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) $(GUIDED) $(SERVERS) ## the promises at full figures, hours
 	EXAMPLES=all $(PYTEST) -n $(JOBS) --dist loadgroup -m "campaign or hypothesis" $(ARGS)
+
+openapi: $(DEV) ## writes docs/openapi.json anew, from the routes of the admin API
+	$(BIN)/python -m tools.openapi docs/openapi.json
 
 bench: $(DEV) $(PEER_STAMPS) ## beside a bare aiohttp proxy and nginx, ten minutes; PEERS=1: LiteLLM and Portkey too; ARGS="--out FILE.md"
 	$(BIN)/python -m tests.bench.run $(if $(PEERS),--peers) $(ARGS)

@@ -1,8 +1,7 @@
 """The admin plane's listeners, and the frame around its routes.
 
-The frame checks and reads each request, and answers in JSON, never with a traceback. A route is a
-function from an `AdminRequest` to an answer; it knows nothing of HTTP. The control socket and TCP
-serve the same routes.
+The frame checks and reads each request, and answers in JSON, never with a traceback. The control
+socket and TCP serve the same routes.
 """
 
 from __future__ import annotations
@@ -11,51 +10,27 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
 from proxy.admin.auth import Asker, Guard
 from proxy.admin.control_socket import NAME, ControlSocket, NoControlSocket, user_of
+from proxy.admin.endpoint import AdminEndpoint, AdminRequest, Told
+from proxy.admin.replays import Replays
 from proxy.config.settings import AdminToken, Settings, host_port
 from proxy.core.dialects.registry import DEFAULT
-from proxy.core.errors import ProxyError, invalid_request
+from proxy.core.errors import ProxyError
 from proxy.core.http.health import Health
 from proxy.listeners.acceptor import Acceptor
 from proxy.listeners.addresses import shown
 from proxy.listeners.side_listener import listen, runner
 
 BODY_BYTES_MAX = 64 * 1024
+NEXT = "x-tollkeeper-next"  # what to ask for with `after`, where an answer is a page of lines
 STOP_S = 5.0  # for requests that are being answered when the process stops
 
 _LOG = logging.getLogger("tollkeeper.admin")
-_Body = TypeVar("_Body")
-
-
-class AdminRequest(msgspec.Struct, frozen=True):
-    """A request that passed the checks: who asks, and for what."""
-
-    asker: Asker
-    query: Mapping[str, str]
-    body: bytes
-    path: Mapping[str, str] = {}  # what stands in the places of the route's path
-    origin: str = "socket"  # from where: the control socket, or an address
-
-    def read(self, type: type[_Body]) -> _Body:
-        """The body as that type; an empty one is `{}`. Raises ProxyError 400 with the reason."""
-        try:
-            return msgspec.json.decode(self.body or b"{}", type=type)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise invalid_request(f"The body is not what this takes: {error}.") from error
-
-
-class AdminEndpoint(msgspec.Struct, frozen=True):
-    """A route. `answer` returns what JSON can hold, or raises ProxyError."""
-
-    method: str
-    path: str
-    answer: Callable[[AdminRequest], Awaitable[object]]
 
 
 class AdminPlane:
@@ -67,6 +42,7 @@ class AdminPlane:
         self._routes = routes
         self._header_s = header_s
         self._health = health
+        self._replays = Replays()
         self._runners: list[web.AppRunner] = []
         self._servers: list[asyncio.Server] = []
         self._control: ControlSocket | None = None
@@ -127,13 +103,13 @@ class AdminPlane:
         for path in ("/healthz", "/readyz"):
             app.router.add_get(path, self._check)
         for route in self._routes:
-            app.router.add_route(route.method, route.path, _handler(route, guard, self._header_s))
+            handler = _handler(route, guard, self._replays, self._header_s)
+            app.router.add_route(route.method, route.path, handler)
         # Unknown paths are refused by the same rules, so that a stranger does not learn which
         # routes exist.
+        nowhere = AdminEndpoint("*", "", "", _unknown_path, query=None)
         app.router.add_route(
-            "*",
-            "/{path:.*}",
-            _handler(AdminEndpoint("*", "", _unknown_path), guard, self._header_s),
+            "*", "/{path:.*}", _handler(nowhere, guard, self._replays, self._header_s)
         )
         made = runner(app, self._header_s, stop_s=STOP_S)
         await made.setup()
@@ -146,9 +122,9 @@ class AdminPlane:
 
 
 def _handler(
-    route: AdminEndpoint, guard: Guard, body_s: float
+    route: AdminEndpoint, guard: Guard, replays: Replays, body_s: float
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> web.StreamResponse:
         asker = guard.check(request.method, request.headers)
         if guard.local:
             asker = Asker(user_of(request.transport), asker.role)
@@ -162,14 +138,51 @@ def _handler(
                 "request_timeout",
                 f"The body was not complete within {body_s:g} s.",
             ) from error
-        ask = AdminRequest(
-            asker, request.query, body, request.match_info, request.remote or "socket"
-        )
-        return web.Response(
-            body=msgspec.json.encode(await route.answer(ask)), content_type="application/json"
-        )
+        origin = request.remote or "socket"
+        ask = route.request(asker, request.query.items(), body, request.match_info, origin)
+        key = request.headers.get("Idempotency-Key")
+        if key is not None and route.once:
+            who = f"{'socket' if guard.local else 'token'} {asker.name}"
+
+            async def work() -> bytes:
+                return msgspec.json.encode(await route.answer(ask))
+
+            text, again = await replays.once(who, request.path, key, body, work)
+            headers = {"Idempotent-Replayed": "true"} if again else {}
+            return web.Response(body=text, headers=headers, content_type="application/json")
+        answer = await route.answer(ask)
+        if isinstance(answer, Told):
+            return await _tell(request, answer)
+        return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 
     return handle
+
+
+async def _tell(request: web.Request, told: Told) -> web.StreamResponse:
+    """Sends a text. What fails behind its beginning ends the connection, so that nobody takes a
+    part for the whole."""
+    headers = {"Content-Type": told.media_type}
+    if told.next is not None:
+        headers[NEXT] = str(told.next)
+    if isinstance(told.pieces, bytes):
+        return web.Response(body=told.pieces, headers=headers)
+    response = web.StreamResponse(headers=headers)
+    begun = False
+    try:
+        async for piece in told.pieces:
+            if not begun:  # what fails before its first piece is answered as any failure
+                await response.prepare(request)
+                begun = True
+            await response.write(piece)
+        await response.write_eof()
+    except Exception as error:
+        if not begun:
+            raise
+        if not isinstance(error, ConnectionError):
+            _LOG.exception("%s %s failed on the way", request.method, request.path)
+        if request.transport is not None:
+            request.transport.close()
+    return response
 
 
 async def _unknown_path(_ask: AdminRequest) -> object:

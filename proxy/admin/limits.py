@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from proxy.admin.app import AdminEndpoint, AdminRequest
+from proxy.admin.endpoint import AdminEndpoint, AdminRequest
 from proxy.core.errors import invalid_request, unavailable
 from proxy.core.limits.limit import PPM, share_ppm
 from proxy.dataplane.services import Services
@@ -33,6 +33,12 @@ class Limits(msgspec.Struct, frozen=True):
     limits: list[LimitStatus]
 
 
+class LimitsQuery(msgspec.Struct, frozen=True):
+    """`near`: only limits used to at least that share, such as `80%` or `0.8`."""
+
+    near: str = "0%"
+
+
 class CreditAnswer(msgspec.Struct, frozen=True):
     """The credit's id in the book, and the state of its limit with it."""
 
@@ -46,7 +52,7 @@ def limits_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
         now = snapshot()
         try:
             states = await standings(
-                services.quota, now.rules, services.now_ms(), near_ppm(ask.query.get("near", "0%"))
+                services.quota, now.rules, services.now_ms(), near_ppm(ask.query.near)
             )
         except QuotaUnavailable as error:
             raise unavailable(
@@ -56,13 +62,21 @@ def limits_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
             await asyncio.to_thread(lambda: [standing(state, now.zone) for state in states])
         )
 
-    return AdminEndpoint("GET", LIMITS_PATH, answer)
+    return AdminEndpoint(
+        "GET",
+        LIMITS_PATH,
+        "List the limits and their states, the fullest first.",
+        answer,
+        LimitsQuery,
+        returns=Limits,
+        errors=(503,),
+    )
 
 
 def credit_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminEndpoint:
     async def answer(ask: AdminRequest) -> CreditAnswer:
         now = snapshot()
-        order = ask.read(CreditOrder)
+        order = ask.body
         try:
             done = await credit(
                 order,
@@ -87,7 +101,16 @@ def credit_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
         )
         return CreditAnswer(done.id, done.credited, standing(done.state, now.zone))
 
-    return AdminEndpoint("POST", CREDIT_PATH, answer)
+    return AdminEndpoint(
+        "POST",
+        CREDIT_PATH,
+        "Raise a budget for a while.",
+        answer,
+        body=CreditOrder,
+        returns=CreditAnswer,
+        errors=(404, 503),
+        once=True,
+    )
 
 
 def near_ppm(text: str) -> int:

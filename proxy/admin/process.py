@@ -8,9 +8,11 @@ from collections.abc import Callable
 import msgspec
 
 from proxy import __version__
-from proxy.admin.app import AdminEndpoint, AdminRequest
+from proxy.admin.endpoint import AdminEndpoint, AdminRequest
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
+
+HEALTH_PATH = "/admin/v1/health"
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -48,4 +50,4 @@ def process_route(
             price_version=snapshot().prices.version,
         )
 
-    return AdminEndpoint("GET", "/admin/v1/health", answer)
+    return AdminEndpoint("GET", HEALTH_PATH, "Tell how the process is.", answer, returns=Process)

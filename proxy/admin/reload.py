@@ -10,10 +10,9 @@ from typing import Protocol
 
 import msgspec
 
-from proxy.admin.app import AdminEndpoint, AdminRequest
+from proxy.admin.endpoint import AdminEndpoint, AdminRequest
 from proxy.admin.tenant_views import Why
 from proxy.config.differences import Difference
-from proxy.core.errors import invalid_request
 from proxy.tenants.orders import check_reason
 
 RELOAD_PATH = "/admin/v1/reload"
@@ -44,6 +43,12 @@ class ReloadOrder(msgspec.Struct, frozen=True):
     cut: bool = False
 
 
+class CutQuery(msgspec.Struct, frozen=True):
+    """`cut`: end also what runs for keys that are not let through any more."""
+
+    cut: bool = False
+
+
 class Reloading(Protocol):
     """Brings the config as it is now into effect. Raises ProxyError where it cannot be used."""
 
@@ -52,15 +57,16 @@ class Reloading(Protocol):
 
 def reload_route(reload: Reloading) -> AdminEndpoint:
     async def answer(ask: AdminRequest) -> Reloaded:
-        reason = check_reason(ask.read(Why).reason)
-        return await reload(ReloadOrder(ask.asker.name, ask.origin, reason, cut_asked(ask)))
+        reason = check_reason(ask.body.reason)
+        return await reload(ReloadOrder(ask.asker.name, ask.origin, reason, ask.query.cut))
 
-    return AdminEndpoint("POST", RELOAD_PATH, answer)
-
-
-def cut_asked(ask: AdminRequest) -> bool:
-    """Whether `?cut=true` was asked for. Raises ProxyError 400."""
-    cut = ask.query.get("cut", "false")
-    if cut not in ("true", "false"):
-        raise invalid_request("cut is true or false.", param="cut")
-    return cut == "true"
+    return AdminEndpoint(
+        "POST",
+        RELOAD_PATH,
+        "Read the config again and bring it into effect.",
+        answer,
+        CutQuery,
+        Why,
+        Reloaded,
+        errors=(409, 422, 503),
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from proxy.admin.app import AdminEndpoint
+from proxy.admin.books import book_routes
+from proxy.admin.endpoint import AdminEndpoint
 from proxy.admin.limits import credit_route, limits_route
-from proxy.admin.prices import rerate_route
+from proxy.admin.openapi import with_document
+from proxy.admin.prices import price_routes, rerate_route
 from proxy.admin.process import process_route
 from proxy.admin.reload import Reloading, reload_route
-from proxy.admin.tenants import Changing, audit_route, tenant_routes
+from proxy.admin.tenants import Changing, audit_route, tenant_routes, verify_route
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 
@@ -26,12 +28,18 @@ def admin_routes(
     snapshot · the config in effect    why_not_ready · what /readyz says
     change · carries out an order on keys and teams    reload · reads the config again
     """
-    return (
-        process_route(services, snapshot, why_not_ready),
-        rerate_route(services, snapshot),
-        limits_route(services, snapshot),
-        credit_route(services, snapshot),
-        *tenant_routes(services, change),
-        audit_route(services),
-        reload_route(reload),
+    settings = snapshot().settings
+    return with_document(
+        (
+            process_route(services, snapshot, why_not_ready),
+            rerate_route(services, snapshot),
+            limits_route(services, snapshot),
+            credit_route(services, snapshot),
+            *tenant_routes(services, change),
+            audit_route(services),
+            verify_route(services, settings.data_dir / settings.ledger.key_file),
+            *book_routes(services, snapshot),
+            *price_routes(services, snapshot),
+            reload_route(reload),
+        )
     )

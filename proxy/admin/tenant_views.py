@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -13,6 +13,9 @@ from proxy.core.managed import State, TenantKind
 from proxy.ledger.reading import AuditEntry
 from proxy.tenants import orders
 from proxy.tenants.directory import Directory
+
+PAGE_DEFAULT = 1000
+PAGE_MAX = 10_000
 
 
 class NewKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +61,22 @@ class Why(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The reason; it stands in the audit."""
 
     reason: str | None = None
+
+
+class KeysQuery(msgspec.Struct, frozen=True):
+    """Which keys: of one team, in one state, behind the name `after`, and how many."""
+
+    team: str | None = None
+    state: str | None = None
+    after: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
+
+
+class AuditQuery(msgspec.Struct, frozen=True):
+    """Entries behind the seq `after`, and how many."""
+
+    after: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
 
 
 class MadeKey(msgspec.Struct, frozen=True):
@@ -148,6 +167,12 @@ class Deeds(msgspec.Struct, frozen=True):
 
     audit: list[Deed]
     next: int | None
+
+
+class Problems(msgspec.Struct, frozen=True):
+    """What is wrong with the audit; nothing, where every entry is as it was written."""
+
+    problems: list[str]
 
 
 class Done(msgspec.Struct, frozen=True):

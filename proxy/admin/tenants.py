@@ -10,21 +10,25 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, TypeAlias
 
-from proxy.admin.app import AdminEndpoint, AdminRequest
-from proxy.admin.reload import cut_asked
+from proxy.admin.endpoint import AdminEndpoint, AdminRequest, NoQuery, read
+from proxy.admin.reload import CutQuery
 from proxy.admin.tenant_views import (
+    AuditQuery,
     Deeds,
     Done,
     Edit,
     Keys,
+    KeysQuery,
     KeyView,
     MadeKey,
     MadeKeys,
     NewKeys,
     NewTeam,
+    Problems,
     Rotation,
     Teams,
     TeamView,
@@ -34,7 +38,7 @@ from proxy.admin.tenant_views import (
     names,
     team_views,
 )
-from proxy.core.errors import ProxyError, invalid_request, unavailable
+from proxy.core.errors import invalid_request, unavailable
 from proxy.core.managed import Carried, TenantChange, TenantKind
 from proxy.ledger import LedgerError, LedgerUnavailable, Reader
 from proxy.tenants import orders
@@ -44,8 +48,9 @@ from proxy.tenants.key import KEY_BYTES_MIN, make_key
 KEYS_PATH = "/admin/v1/keys"
 TEAMS_PATH = "/admin/v1/teams"
 AUDIT_PATH = "/admin/v1/audit"
-PAGE_DEFAULT = 1000
-PAGE_MAX = 10_000
+VERIFY_PATH = "/admin/v1/audit/verify"
+
+_NOT_DONE = (404, 409, 503)  # what may be answered of one key or team
 
 Order: TypeAlias = Callable[[Directory], TenantChange]
 
@@ -72,35 +77,107 @@ def tenant_routes(services: Shown, change: Changing) -> Sequence[AdminEndpoint]:
     """Every route of keys and teams."""
     desk = _TenantDesk(services, change)
     found = [
-        AdminEndpoint("GET", KEYS_PATH, desk.list_keys),
-        AdminEndpoint("POST", KEYS_PATH, desk.create_keys),
-        AdminEndpoint("GET", TEAMS_PATH, desk.list_teams),
-        AdminEndpoint("POST", TEAMS_PATH, desk.create_team),
-        AdminEndpoint("POST", f"{KEYS_PATH}/{{name}}/rotate", desk.rotate),
+        AdminEndpoint(
+            "GET",
+            KEYS_PATH,
+            "List the keys by name.",
+            desk.list_keys,
+            KeysQuery,
+            returns=Keys,
+            errors=(503,),
+        ),
+        AdminEndpoint(
+            "POST",
+            KEYS_PATH,
+            "Make a key, or several.",
+            desk.create_keys,
+            NoQuery,
+            NewKeys,
+            MadeKeys,
+            errors=(409, 422, 503),
+            once=True,
+        ),
+        AdminEndpoint("GET", TEAMS_PATH, "List the teams by name.", desk.list_teams, returns=Teams),
+        AdminEndpoint(
+            "POST",
+            TEAMS_PATH,
+            "Make a team.",
+            desk.create_team,
+            NoQuery,
+            NewTeam,
+            TeamView,
+            errors=(409, 422, 503),
+            once=True,
+        ),
+        AdminEndpoint(
+            "POST",
+            f"{KEYS_PATH}/{{name}}/rotate",
+            "Make a new secret for a key.",
+            desk.rotate,
+            NoQuery,
+            Rotation,
+            MadeKeys,
+            errors=(*_NOT_DONE, 422),
+            once=True,
+        ),
     ]
-    for kind, path in ((TenantKind.KEY, KEYS_PATH), (TenantKind.TEAM, TEAMS_PATH)):
-        one = f"{path}/{{name}}"
-        found += [
-            AdminEndpoint("GET", one, desk.shower(kind)),
-            AdminEndpoint("PATCH", one, desk.editor(kind)),
-            AdminEndpoint("DELETE", one, desk.stater(kind, orders.revoke)),
-            AdminEndpoint("POST", f"{one}/suspend", desk.stater(kind, orders.suspend)),
-            AdminEndpoint("POST", f"{one}/resume", desk.stater(kind, orders.resume)),
-        ]
-    return found
+    found += _of_one(desk, TenantKind.KEY, KEYS_PATH, KeyView)
+    return [*found, *_of_one(desk, TenantKind.TEAM, TEAMS_PATH, TeamView)]
+
+
+def _of_one(
+    desk: _TenantDesk, kind: TenantKind, path: str, view: type[KeyView] | type[TeamView]
+) -> Iterator[AdminEndpoint]:
+    """The routes of one key or one team."""
+    one = f"{path}/{{name}}"
+    show, edit = desk.shower(kind), desk.editor(kind)
+    yield AdminEndpoint("GET", one, f"Show one {kind}.", show, returns=view, errors=(404, 503))
+    about = f"Change what is said of a {kind}."
+    yield AdminEndpoint("PATCH", one, about, edit, NoQuery, Edit, Done, errors=_NOT_DONE)
+    for method, verb, about, order in (
+        ("DELETE", "", f"End a {kind} for good.", orders.revoke),
+        ("POST", "/suspend", f"Refuse the requests of a {kind}.", orders.suspend),
+        ("POST", "/resume", f"Let the requests of a {kind} through again.", orders.resume),
+    ):
+        query = NoQuery if order is orders.resume else CutQuery
+        give = desk.stater(kind, order)
+        yield AdminEndpoint(method, f"{one}{verb}", about, give, query, Why, Done, errors=_NOT_DONE)
+
+
+def verify_route(services: Shown, key_file: Path) -> AdminEndpoint:
+    """Whether the audit is as it was written."""
+
+    async def answer(_ask: AdminRequest) -> Problems:
+        return Problems(await read(lambda: services.reader.audit_problems(key_file)))
+
+    return AdminEndpoint(
+        "GET",
+        VERIFY_PATH,
+        "Check that the audit is as it was written.",
+        answer,
+        returns=Problems,
+        errors=(503,),
+    )
 
 
 def audit_route(services: Shown) -> AdminEndpoint:
     """The audit, page by page."""
 
     async def answer(ask: AdminRequest) -> Deeds:
-        most = _number(ask, "limit", PAGE_DEFAULT, PAGE_MAX, least=1)
-        after = _number(ask, "after", 0, 2**62)
-        entries = await _read(lambda: services.reader.audit(after, most))
+        query: AuditQuery = ask.query
+        entries = await read(lambda: services.reader.audit(query.after, query.limit))
         deeds = [deed(entry) for entry in entries]
-        return Deeds(deeds, deeds[-1].seq if len(deeds) == most else None)
+        return Deeds(deeds, deeds[-1].seq if len(deeds) == query.limit else None)
 
-    return AdminEndpoint("GET", AUDIT_PATH, answer)
+    return AdminEndpoint(
+        "GET",
+        AUDIT_PATH,
+        "List what was done, the oldest first.",
+        answer,
+        AuditQuery,
+        returns=Deeds,
+        errors=(503,),
+    )
 
 
 class _TenantDesk:
@@ -112,9 +189,9 @@ class _TenantDesk:
 
     async def list_keys(self, ask: AdminRequest) -> Keys:
         directory = self._services.directory
-        most = _number(ask, "limit", PAGE_DEFAULT, PAGE_MAX, least=1)
-        team, state, after = (ask.query.get(name) for name in ("team", "state", "after"))
-        used = await _read(self._services.reader.last_used_ms)
+        query: KeysQuery = ask.query
+        team, state, after, most = query.team, query.state, query.after, query.limit
+        used = await read(self._services.reader.last_used_ms)
 
         def page() -> Keys:
             found: list[KeyView] = []
@@ -137,7 +214,7 @@ class _TenantDesk:
         )
 
     async def create_keys(self, ask: AdminRequest) -> MadeKeys:
-        order = ask.read(NewKeys)
+        order: NewKeys = ask.body
         wanted = (
             [order.name]
             if order.count is None
@@ -153,14 +230,14 @@ class _TenantDesk:
         return MadeKeys([MadeKey(name, secret) for name, (secret, _) in made.items()])
 
     async def create_team(self, ask: AdminRequest) -> TeamView:
-        order = ask.read(NewTeam)
+        order: NewTeam = ask.body
         by = self._by(ask, order.reason)
         await self._carry_out(lambda now: orders.create_team(now, order.name, order.says, by))
         [made] = team_views(self._services.directory, [order.name])
         return made
 
     async def rotate(self, ask: AdminRequest) -> MadeKeys:
-        order, name = ask.read(Rotation), ask.path["name"]
+        order, name = ask.body, ask.path["name"]
         secret, digest = _secret(order.secret, order.secret_sha256)
         grace_s = orders.seconds(order.grace, "grace")
         by = self._by(ask, order.reason)
@@ -174,13 +251,13 @@ class _TenantDesk:
             if kind is TenantKind.TEAM:
                 [found] = await asyncio.to_thread(team_views, directory, [name])
                 return found
-            return key_view(directory, name, await _read(self._services.reader.last_used_ms))
+            return key_view(directory, name, await read(self._services.reader.last_used_ms))
 
         return show
 
     def editor(self, kind: TenantKind) -> Callable[[AdminRequest], Awaitable[object]]:
         async def edit(ask: AdminRequest) -> Done:
-            order, name = ask.read(Edit), ask.path["name"]
+            order, name = ask.body, ask.path["name"]
             by = self._by(ask, order.reason)
             return await self._carry_out(lambda now: orders.edit(now, kind, name, order.says, by))
 
@@ -192,8 +269,9 @@ class _TenantDesk:
         order: Callable[[Directory, TenantKind, str, orders.By], TenantChange],
     ) -> Callable[[AdminRequest], Awaitable[object]]:
         async def give(ask: AdminRequest) -> Done:
-            name, by = ask.path["name"], self._by(ask, ask.read(Why).reason)
-            return await self._carry_out(lambda now: order(now, kind, name, by), cut_asked(ask))
+            name, by = ask.path["name"], self._by(ask, ask.body.reason)
+            cut = isinstance(ask.query, CutQuery) and ask.query.cut
+            return await self._carry_out(lambda now: order(now, kind, name, by), cut)
 
         return give
 
@@ -238,23 +316,3 @@ def _checked_count(order: NewKeys) -> int:
     if order.count is None or not 1 <= order.count <= orders.CREATED_MAX:
         raise invalid_request(f"count is 1 to {orders.CREATED_MAX}.", param="count")
     return order.count
-
-
-def _number(ask: AdminRequest, name: str, default: int, most: int, *, least: int = 0) -> int:
-    text = ask.query.get(name)
-    if text is None:
-        return default
-    digits = text.isascii() and text.isdecimal() and len(text) <= len(str(most))
-    if not digits or not least <= int(text) <= most:
-        raise invalid_request(f"{name} is a whole number from {least} to {most}.", param=name)
-    return int(text)
-
-
-async def _read(question: Callable[[], Any]) -> Any:
-    """The answer of the book, asked in a thread."""
-    try:
-        return await asyncio.to_thread(question)
-    except (LedgerError, LedgerUnavailable) as error:
-        raise ProxyError(
-            503, "api_error", "ledger_unavailable", f"The ledger cannot be read now: {error}."
-        ) from error

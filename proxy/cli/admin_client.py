@@ -27,10 +27,15 @@ else:
     aiohttp = later("aiohttp")
 
 URL, TOKEN = "TOLLKEEPER_ADMIN_URL", "TOLLKEEPER_ADMIN_TOKEN"
+NEXT = "x-tollkeeper-next"
 CONNECT_S = 5.0
 ANSWER_S = 120.0
 
 _Answer = TypeVar("_Answer")
+
+
+class NotFound(Failed):
+    """The process says that there is no such thing."""
 
 
 class AdminClient(msgspec.Struct, frozen=True):
@@ -68,7 +73,7 @@ def needed(config_path: Path | None) -> AdminClient:
     """The process that the environment names, or that runs on this config. Raises Failed."""
     process = elsewhere()
     if process is None:
-        settings = common.load(config_path).settings
+        settings = common.load_here(config_path).settings
         process = here(settings)
         if process is None:
             raise Failed(f"No process runs on {settings.data_dir}: a start reads the config.")
@@ -105,32 +110,68 @@ def ask(
     process: AdminClient, method: str, path: str, body: object = None, *, type: type[_Answer]
 ) -> _Answer:
     """One answer of the process. Raises Failed with its refusal, or why it cannot be asked."""
+    answer, _ = _answered(process, method, path, body)
     try:
-        status, answer = asyncio.run(
+        return msgspec.json.decode(answer, type=type)
+    except msgspec.MsgspecError as error:
+        raise _stranger(process, 200) from error
+
+
+def ask_known(process: AdminClient, path: str, *, type: type[_Answer]) -> _Answer | None:
+    """What is at the path; None where there is no such thing. Raises Failed as `ask` does."""
+    try:
+        return ask(process, "GET", path, type=type)
+    except NotFound:
+        return None
+
+
+def lines(process: AdminClient, path: str) -> tuple[bytes, int | None]:
+    """A page of lines, and what to ask for next; None at the end. Raises Failed as `ask` does."""
+    answer, following = _answered(process, "GET", path, None)
+    if following is not None and not following.isdecimal():
+        raise _stranger(process, 200)
+    return answer, None if following is None else int(following)
+
+
+def _answered(
+    process: AdminClient, method: str, path: str, body: object
+) -> tuple[bytes, str | None]:
+    """The body of an answer, and its header that says what to ask for next."""
+    try:
+        status, answer, following = asyncio.run(
             _ask(process, method, path, msgspec.json.encode({} if body is None else body))
         )
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         reason = f"The process at {process.name} does not answer: {error or 'it takes too long'}."
         raise Failed(
-            reason if process.socket else f"{reason} Check {URL}, and `admin` in its config."
+            f"{reason} If it has just ended, try again: without a process this works directly."
+            if process.socket
+            else f"{reason} Check {URL}, and `admin` in its config."
         ) from error
+    if status == 200:
+        return answer, following
     try:
-        if status == 200:
-            return msgspec.json.decode(answer, type=type)
         refusal = msgspec.json.decode(answer, type=_Refused).error
     except msgspec.MsgspecError as error:
-        raise Failed(
-            f"What answers at {process.name} is no admin API of this version (status {status})."
-        ) from error
+        raise _stranger(process, status) from error
     if status == 401:
         raise Failed(
             f"{process.name} does not know the token: put one of its `admin.tokens` into {TOKEN}. "
             f"({refusal.code})"
         )
-    raise Failed(f"{refusal.message} ({refusal.code})")
+    failed = NotFound if status == 404 and refusal.code != "unknown_path" else Failed
+    raise failed(f"{refusal.message} ({refusal.code})")
 
 
-async def _ask(process: AdminClient, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+def _stranger(process: AdminClient, status: int) -> Failed:
+    return Failed(
+        f"What answers at {process.name} is no admin API of this version (status {status})."
+    )
+
+
+async def _ask(
+    process: AdminClient, method: str, path: str, body: bytes
+) -> tuple[int, bytes, str | None]:
     connector = None if process.socket is None else aiohttp.UnixConnector(str(process.socket))
     headers = {"Content-Type": "application/json"} | (
         {"Authorization": f"Bearer {process.token}"} if process.token else {}
@@ -146,4 +187,4 @@ async def _ask(process: AdminClient, method: str, path: str, body: bytes) -> tup
             allow_redirects=False,
         ) as response,
     ):
-        return response.status, await response.read()
+        return response.status, await response.read(), response.headers.get(NEXT)

@@ -9,8 +9,9 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
@@ -22,12 +23,17 @@ from proxy.cli.lazy import later
 from proxy.cli.tables import printable
 from proxy.config.settings import Settings
 from proxy.core.errors import ProxyError
-from proxy.ledger import LedgerError, LedgerUnavailable, Reader, connect_reader
+from proxy.journal import JournalFigures, all_figures
+from proxy.ledger import LedgerError, LedgerUnavailable, connect_reader
+from proxy.ledger.reading import BookReader
 
 if TYPE_CHECKING:
+    from proxy.cli import admin_client, remote_reader
     from proxy.config import loader
 else:
     loader = later("proxy.config.loader")
+    # Both import this module.
+    admin_client, remote_reader = map(later, ("proxy.cli.admin_client", "proxy.cli.remote_reader"))
 
 # The settings of `serve --upstream URL` keep their data here; reads look here where there is no
 # config file.
@@ -42,11 +48,14 @@ class Failed(click.ClickException):
 
 
 class OpenLedger(msgspec.Struct, frozen=True):
-    """A ledger to read, with its time zone and data directory."""
+    """A ledger to read, with its time zone and the figures of the journal behind it.
 
-    reader: Reader
+    `journals` takes what the ledger says of its writers' positions.
+    """
+
+    reader: BookReader
     zone: ZoneInfo
-    data_dir: Path
+    journals: Callable[[Mapping[str, int]], list[JournalFigures]]
 
 
 def config_option(command: _Command) -> _Command:
@@ -86,15 +95,31 @@ def load(path: Path | None) -> loader.Loaded:
         raise Failed(_listed(error.messages)) from error
 
 
-def open_book(config_path: Path | None, data_dir: Path | None) -> OpenLedger:
-    """The ledger that the config names, or the one in `data_dir`, which needs no config.
+def load_here(path: Path | None) -> loader.Loaded:
+    """The same for a command that could ask a process elsewhere, which it says without a file."""
+    try:
+        loader.find(path, os.environ)
+    except loader.ConfigError as error:
+        raise Failed(
+            f"{_listed(error.messages)}. To ask a process elsewhere, set {admin_client.URL} and "
+            f"{admin_client.TOKEN}."
+        ) from error
+    return load(path)
 
-    Without a config and a directory it is the one in ./var, if that exists.
+
+def open_book(config_path: Path | None, data_dir: Path | None) -> OpenLedger:
+    """The ledger of the process that the environment names, or that the config names.
+
+    The one in `data_dir` needs no config. Without all of them it is the one in ./var, if that
+    exists.
     """
+    if data_dir is None and (process := admin_client.elsewhere()) is not None:
+        remote = remote_reader.RemoteReader(process)
+        return OpenLedger(remote, remote.zone, remote.journals)
     settings = _settings(config_path, data_dir)
     where = settings.data_dir if data_dir is None else data_dir
     reader = ask(lambda: connect_reader(settings.ledger.url, where))
-    return OpenLedger(reader, ZoneInfo(settings.timezone), where)
+    return OpenLedger(reader, ZoneInfo(settings.timezone), partial(_journals, where / "journal"))
 
 
 @contextmanager
@@ -155,6 +180,13 @@ def own_command() -> str:
     )
 
 
+def _journals(root: Path, booked: Mapping[str, int]) -> list[JournalFigures]:
+    try:
+        return all_figures(root, booked)
+    except OSError as error:
+        raise Failed(f"cannot read the journal in {root}: {error}") from error
+
+
 def _settings(config_path: Path | None, data_dir: Path | None) -> Settings:
     if config_path is None:
         if data_dir is not None:
@@ -164,7 +196,7 @@ def _settings(config_path: Path | None, data_dir: Path | None) -> Settings:
         except loader.ConfigError:
             if BARE_DATA_DIR.is_dir():
                 return Settings(data_dir=BARE_DATA_DIR)
-    return load(config_path).settings
+    return load_here(config_path).settings
 
 
 def _listed(messages: tuple[str, ...]) -> str:

@@ -24,10 +24,11 @@ from proxy.core.managed import Carried
 from proxy.ledger import Ledger, Reader, connect, connect_reader
 
 if TYPE_CHECKING:
-    from proxy.admin import app, auth, tenants
+    from proxy.admin import auth, tenants
+    from proxy.admin.endpoint import AdminEndpoint
     from proxy.tenants import directory
 else:
-    app, auth, tenants = map(later, ("proxy.admin.app", "proxy.admin.auth", "proxy.admin.tenants"))
+    auth, tenants = map(later, ("proxy.admin.auth", "proxy.admin.tenants"))
     directory = later("proxy.tenants.directory")
 
 _Answer = TypeVar("_Answer")
@@ -45,7 +46,7 @@ def ask(
     with common.told():
         process = admin_client.elsewhere()
         if process is None:
-            settings = common.load(config_path).settings
+            settings = common.load_here(config_path).settings
             process = admin_client.here(settings)
             if process is None:
                 return asyncio.run(_answer(settings, method, path, body, type))
@@ -79,14 +80,14 @@ async def _of(here: _Here, method: str, path: str, body: object, type: type[_Ans
     routes = (*tenants.tenant_routes(here, here.change), tenants.audit_route(here))
     target, _, query = path.partition("?")
     route, places = _found(routes, method, target)
-    asked = app.AdminRequest(
-        auth.Asker(getpass.getuser(), "admin"),
-        dict(parse_qsl(query)),
-        msgspec.json.encode({} if body is None else body),
-        places,
-        "command line",
-    )
     try:
+        asked = route.request(
+            auth.Asker(getpass.getuser(), "admin"),
+            parse_qsl(query, keep_blank_values=True),
+            msgspec.json.encode({} if body is None else body),
+            places,
+            "command line",
+        )
         answered = await route.answer(asked)
     except ProxyError as error:
         raise common.Failed(f"{error.message} ({error.code})") from error
@@ -114,8 +115,8 @@ class _Here:
 
 
 def _found(
-    routes: Sequence[app.AdminEndpoint], method: str, target: str
-) -> tuple[app.AdminEndpoint, Mapping[str, str]]:
+    routes: Sequence[AdminEndpoint], method: str, target: str
+) -> tuple[AdminEndpoint, Mapping[str, str]]:
     for route in routes:
         pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", route.path)
         places = re.fullmatch(pattern, target)

@@ -19,8 +19,7 @@ from proxy.accounting.export import records
 from proxy.cli import common, formats, time_range
 from proxy.core import dates
 from proxy.core.records.canonical import COLUMNS, Value
-from proxy.ledger import Reader
-from proxy.ledger.reading import Stretch
+from proxy.ledger.reading import BookReader, Stretch
 
 _PLACE = {name: place for place, name in enumerate(COLUMNS)}
 
@@ -169,7 +168,7 @@ def _told(
 def _write(
     file: BinaryIO,
     lines: records.Lines,
-    reader: Reader,
+    reader: BookReader,
     stretch: Stretch,
     totals: Totals,
     *,

@@ -10,7 +10,7 @@ import click
 
 from proxy.cli import common, formats
 from proxy.cli.export import export
-from proxy.journal import JournalFigures, inspect
+from proxy.journal import JournalFigures
 from proxy.ledger.reading import Status
 
 
@@ -34,7 +34,7 @@ def status(config_path: Path | None, data_dir: Path | None, as_json: bool) -> No
     """
     book = common.open_book(config_path, data_dir)
     state = common.ask(book.reader.status)
-    journals = journal_figures(book.data_dir / "journal", state.writers)
+    journals = book.journals(state.writers)
     if as_json:
         common.print_json({"ledger": state, "journal": journals})
         return
@@ -42,29 +42,6 @@ def status(config_path: Path | None, data_dir: Path | None, as_json: bool) -> No
     for one in journals:
         click.echo(f"\nJournal {one.writer}")
         common.print_fields(_journal_rows(one))
-
-
-def journal_figures(root: Path, booked: dict[str, int]) -> list[JournalFigures]:
-    """The figures of every writer's directory under `root`, by name; none before the first start.
-
-    `booked` has the ledger's position for each.
-    """
-    try:
-        directories = (
-            sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-        )
-        return [_figures(directory, booked.get(directory.name, 0)) for directory in directories]
-    except OSError as error:
-        raise common.Failed(f"cannot read the journal in {root}: {error}") from error
-
-
-def _figures(directory: Path, booked_seq: int) -> JournalFigures:
-    try:
-        return inspect(directory, booked_seq)
-    except FileNotFoundError:
-        # A running process moved a finished segment while it was read. The second time it is found
-        # under its new name.
-        return inspect(directory, booked_seq)
 
 
 def _ledger_rows(state: Status, zone: ZoneInfo) -> list[tuple[str, str]]:

@@ -12,12 +12,9 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from proxy.cli import common, formats, price_explanation, time_range
+from proxy.cli import catalogue, common, formats, price_explanation, time_range
 from proxy.cli.lazy import LazyGroup
 from proxy.cli.tables import Column, print_table
-from proxy.config.price_terms import price_book_of
-from proxy.config.prices import table_of
-from proxy.config.settings import Settings
 from proxy.core import dates
 from proxy.core.model_names import match
 from proxy.core.pricing.book import PriceBook, Quote
@@ -116,14 +113,14 @@ def list_(config_path: Path | None, as_json: bool, upstream: str | None) -> None
     Example:
       tollkeeper price list --upstream modelmax
     """
-    settings = common.load(config_path).settings
-    _known(settings, upstream)
-    book = book_of(settings)
+    found = catalogue.in_effect(config_path)
+    _known(found, upstream)
+    book = found.book
     rows = sorted(
         (row for row in book.rows if upstream is None or row.upstream in (None, upstream)),
         key=_place,
     )
-    zone = ZoneInfo(settings.timezone)
+    zone = found.zone
     if as_json:
         common.print_json(
             {
@@ -191,25 +188,21 @@ def show(
       tollkeeper price show deepseek-v3.2
       tollkeeper price show gpt-4o --upstream openai --at 2026-11-01 --tier flex
     """
-    settings = common.load(config_path).settings
-    _known(settings, upstream)
-    zone = ZoneInfo(settings.timezone)
+    found = catalogue.in_effect(config_path)
+    _known(found, upstream)
+    zone = found.zone
     at_ms = (
         time.time_ns() // 1_000_000
         if at is None
         else dates.unix_ms(time_range.moment(at, "--at", zone))
     )
     assert at_ms is not None, "a moment was given"
-    if team is not None and team not in settings.teams:
+    if team is not None and team not in found.teams:
         raise click.UsageError(f"there is no team {team!r} in the config.")
-    where = (
-        upstream
-        if upstream is not None
-        else match(model, ((route.model, route.upstream) for route in settings.routes))
-    )
+    where = upstream if upstream is not None else match(model, found.routes)
     if where is None:
         raise common.Failed(f"No route leads to {model!r}; name an upstream with --upstream.")
-    book = book_of(settings)
+    book = found.book
     quote = book.quote(
         upstream=where,
         team=team,
@@ -291,16 +284,10 @@ def _print_amounts(quote: Quote, currency: str, *, charged: bool) -> None:
     print_table([Column(""), *(Column(head, right=True) for head in heads)], rows)
 
 
-def book_of(settings: Settings) -> PriceBook:
-    """The price book of a config that was checked."""
-    return price_book_of(settings, table_of(settings))
-
-
-def _known(settings: Settings, upstream: str | None) -> None:
-    if upstream is not None and upstream not in settings.upstreams:
+def _known(found: catalogue.Catalogue, upstream: str | None) -> None:
+    if upstream is not None and upstream not in found.upstreams:
         raise click.UsageError(
-            f"there is no upstream {upstream!r} in the config; it has "
-            f"{', '.join(settings.upstreams)}."
+            f"there is no upstream {upstream!r} in the config; it has {', '.join(found.upstreams)}."
         )
 
 

@@ -16,8 +16,7 @@ from proxy.core.records.canonical import COLUMNS
 from proxy.core.records.corrections import LATE_CLOSE
 from proxy.core.records.repricing import standing
 from proxy.core.usage import FREE, UsageRecord
-from proxy.ledger import Reader
-from proxy.ledger.reading import Entry
+from proxy.ledger.reading import BookReader, Entry
 
 
 @click.group()
@@ -80,7 +79,7 @@ class _Shown(msgspec.Struct, frozen=True):
     how: price_explanation.Explanation | None
 
 
-def _told(found: Entry, adjustments: Sequence[Entry], reader: Reader) -> Iterator[_Shown]:
+def _told(found: Entry, adjustments: Sequence[Entry], reader: BookReader) -> Iterator[_Shown]:
     """The record, then each adjustment. A late close is worked out without the reratings."""
     yield _explained(found, found.record, None, None, reader)
     images = None
@@ -97,7 +96,11 @@ def _told(found: Entry, adjustments: Sequence[Entry], reader: Reader) -> Iterato
 
 
 def _explained(
-    entry: Entry, now: UsageRecord, before: UsageRecord | None, images: int | None, reader: Reader
+    entry: Entry,
+    now: UsageRecord,
+    before: UsageRecord | None,
+    images: int | None,
+    reader: BookReader,
 ) -> _Shown:
     terms = _terms(entry.record, reader)
     how = (
@@ -108,7 +111,7 @@ def _explained(
     return _Shown(entry, now, before, terms is not None, how)
 
 
-def _terms(record: UsageRecord, reader: Reader) -> bytes | None:
+def _terms(record: UsageRecord, reader: BookReader) -> bytes | None:
     return None if record.price_version is None else reader.price_terms(record.price_version)
 
 

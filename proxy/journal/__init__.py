@@ -36,7 +36,7 @@ from proxy.journal.lock import claimable
 from proxy.journal.options import JournalOptions
 from proxy.journal.reader import JournalReader
 from proxy.journal.recovery import Recovered, Skipped, recover
-from proxy.journal.status import JournalFigures, inspect
+from proxy.journal.status import JournalFigures, all_figures, inspect
 from proxy.journal.writer import Journal, JournalUnavailable
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "JournalUnavailable",
     "Recovered",
     "Skipped",
+    "all_figures",
     "claimable",
     "inspect",
     "recover",

@@ -1,10 +1,11 @@
-"""A journal's figures for the command line. Reading them changes nothing.
+"""A journal's figures for the command line and the admin API. Reading them changes nothing.
 
 It works beside a running process and without one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,24 @@ class JournalFigures(msgspec.Struct, frozen=True, kw_only=True):
     oldest_undone: str | None  # file name of the oldest segment that still matters
     oldest_undone_at_ms: int | None  # when it was last written
     skipped_bytes: int
+
+
+def all_figures(root: Path, booked: Mapping[str, int]) -> list[JournalFigures]:
+    """The figures of every writer's directory under `root`, by name; none before the first start.
+
+    `booked` has the ledger's position for each. Raises OSError.
+    """
+    directories = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    found = []
+    for directory in directories:
+        position = booked.get(directory.name, 0)
+        try:
+            found.append(inspect(directory, position))
+        except FileNotFoundError:
+            # A running process moved a finished segment while it was read. The second time it is
+            # found under its new name.
+            found.append(inspect(directory, position))
+    return found
 
 
 def inspect(directory: Path, booked_seq: int) -> JournalFigures:

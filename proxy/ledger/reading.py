@@ -162,8 +162,8 @@ class KeptAnswer(msgspec.Struct, frozen=True, gc=False):
     dialect: str = ""
 
 
-class Reader(Protocol):
-    """Reads one ledger.
+class BookReader(Protocol):
+    """Reads what reports need of one ledger.
 
     Each raises LedgerError without a ledger to read, and LedgerUnavailable when the database cannot
     be read now.
@@ -207,6 +207,43 @@ class Reader(Protocol):
         """
         ...
 
+    def price_terms(self, version: str) -> bytes | None:
+        """The terms behind the amounts of records with this `price_version`; None: not known."""
+        ...
+
+    def status(self) -> Status:
+        """The state of the book."""
+        ...
+
+    def head(self) -> int:
+        """The last seq of the book, 0 when it is empty."""
+        ...
+
+    def narrowed(self, stretch: Stretch) -> Stretch:
+        """The same rows between closer seqs, so that a month of a long book is found quickly.
+
+        Raises LedgerError when the book ends before `through`.
+        """
+        ...
+
+    def pages(
+        self, stretch: Stretch, page_seqs: int = PAGE_SEQS, *, corrected: bool = False
+    ) -> Generator[Page, None, None]:
+        """The stretch, page by page; the last page's `upto_seq` is `through`.
+
+        Rows never change and seqs come in commit order, so the same stretch always gives the same
+        rows, also when it is read slowly. Close the generator if it is not read to its end.
+        """
+        ...
+
+    def label_names(self, stretch: Stretch) -> list[str]:
+        """The names of all labels in the stretch, sorted."""
+        ...
+
+
+class Reader(BookReader, Protocol):
+    """Reads one ledger, also for the running process. It raises as `BookReader` does."""
+
     def sources(self, from_ms: int, records_max: int) -> dict[tuple[str, str], int]:
         """How many requests by (upstream, source) among the latest records, from a time on."""
         ...
@@ -248,16 +285,8 @@ class Reader(Protocol):
         """About when each key was used last, by its id: the start of a quarter hour."""
         ...
 
-    def price_terms(self, version: str) -> bytes | None:
-        """The terms behind the amounts of records with this `price_version`; None: not known."""
-        ...
-
     def price_terms_at(self, at_ms: int) -> bytes | None:
         """The terms stored last before that time; if there are none, the first ones stored."""
-        ...
-
-    def status(self) -> Status:
-        """The state of the book."""
         ...
 
     def recent(self, since_ms: int, now_ms: int) -> list[Recent]:
@@ -266,29 +295,4 @@ class Reader(Protocol):
         Records of the last two minutes come one by one. Older ones are summed by the second, as if
         all had come at its end.
         """
-        ...
-
-    def head(self) -> int:
-        """The last seq of the book, 0 when it is empty."""
-        ...
-
-    def narrowed(self, stretch: Stretch) -> Stretch:
-        """The same rows between closer seqs, so that a month of a long book is found quickly.
-
-        Raises LedgerError when the book ends before `through`.
-        """
-        ...
-
-    def pages(
-        self, stretch: Stretch, page_seqs: int = PAGE_SEQS, *, corrected: bool = False
-    ) -> Generator[Page, None, None]:
-        """The stretch, page by page; the last page's `upto_seq` is `through`.
-
-        Rows never change and seqs come in commit order, so the same stretch always gives the same
-        rows, also when it is read slowly. Close the generator if it is not read to its end.
-        """
-        ...
-
-    def label_names(self, stretch: Stretch) -> list[str]:
-        """The names of all labels in the stretch, sorted."""
         ...

@@ -15,7 +15,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from proxy.admin.app import BODY_BYTES_MAX, AdminEndpoint, AdminPlane, AdminRequest
+from proxy.admin.app import BODY_BYTES_MAX, AdminPlane
+from proxy.admin.endpoint import AdminEndpoint, AdminRequest
 from proxy.config.settings import AdminSettings, AdminToken, Settings
 from proxy.core.errors import ProxyError
 from proxy.core.http.health import Health
@@ -32,8 +33,14 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     number: int
 
 
+class Asked(msgspec.Struct):
+    a: str = ""
+    b: str = ""
+
+
 async def echo(ask: AdminRequest) -> object:
-    return {"who": ask.asker.name, "number": ask.read(Wanted).number, "query": dict(ask.query)}
+    query = {name: value for name, value in msgspec.structs.asdict(ask.query).items() if value}
+    return {"who": ask.asker.name, "number": ask.body.number, "query": query}
 
 
 async def refuse(ask: AdminRequest) -> object:
@@ -47,9 +54,9 @@ async def fail(ask: AdminRequest) -> object:
 
 
 ROUTES = (
-    AdminEndpoint("POST", "/admin/v1/echo", echo),
-    AdminEndpoint("GET", "/admin/v1/refuse", refuse),
-    AdminEndpoint("GET", "/admin/v1/fail", fail),
+    AdminEndpoint("POST", "/admin/v1/echo", "", echo, Asked, Wanted),
+    AdminEndpoint("GET", "/admin/v1/refuse", "", refuse),
+    AdminEndpoint("GET", "/admin/v1/fail", "", fail),
 )
 
 

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from proxy.accounting.rerating import Rerated
-from proxy.admin.app import AdminRequest
+from proxy.accounting.rerating import Rerate, Rerated
 from proxy.admin.auth import Asker
 from proxy.admin.control_socket import NAME
+from proxy.admin.endpoint import AdminRequest
 from proxy.admin.prices import RERATE_PATH, rerate_route
 from proxy.cli import admin_client, main
 from proxy.cli.common import Failed
@@ -184,7 +184,7 @@ async def test_the_prices_are_those_in_effect_when_its_turn_comes(tmp_path: Path
         snapshots = [proxy.server.snapshot]
         await reload(proxy, tmp_path, config("http://127.0.0.1:9/v1", prices=CHEAP))
         route = rerate_route(proxy.server.services, lambda: snapshots[-1])
-        asked = AdminRequest(Asker("socket", "admin"), {}, b'{"dry_run": true}')
+        asked = AdminRequest(Asker("socket", "admin"), body=Rerate(dry_run=True))
         first, second = (asyncio.ensure_future(route.answer(asked)) for _ in range(2))
         await asyncio.sleep(0)  # the first is at work, the second waits
         snapshots.append(proxy.server.snapshot)

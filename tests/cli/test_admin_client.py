@@ -15,8 +15,9 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from proxy.admin.app import AdminEndpoint, AdminPlane, AdminRequest
+from proxy.admin.app import AdminPlane
 from proxy.admin.control_socket import NAME
+from proxy.admin.endpoint import AdminEndpoint, AdminRequest
 from proxy.cli import admin_client
 from proxy.cli.common import Failed
 from proxy.config.settings import AdminSettings, AdminToken, Settings
@@ -31,8 +32,12 @@ class Answer(msgspec.Struct):
     body: dict[str, int]
 
 
+class Wanted(msgspec.Struct, omit_defaults=True):
+    n: int | None = None
+
+
 async def who(ask: AdminRequest) -> Answer:
-    return Answer(ask.asker.name, ask.read(dict[str, int]))
+    return Answer(ask.asker.name, msgspec.to_builtins(ask.body))
 
 
 async def refuse(_ask: AdminRequest) -> object:
@@ -42,7 +47,10 @@ async def refuse(_ask: AdminRequest) -> object:
 @contextlib.asynccontextmanager
 async def serving(data_dir: Path) -> AsyncIterator[str]:
     plane = AdminPlane(
-        (AdminEndpoint("POST", "/who", who), AdminEndpoint("GET", "/refuse", refuse)),
+        (
+            AdminEndpoint("POST", "/who", "", who, body=Wanted),
+            AdminEndpoint("GET", "/refuse", "", refuse),
+        ),
         Health(lambda: None),
     )
     try:

@@ -9,8 +9,7 @@ import msgspec
 import pytest
 
 from proxy import ledger
-from proxy.cli.price import book_of
-from proxy.config import loader
+from proxy.cli.catalogue import in_effect
 from proxy.ledger import Batch
 from tests.ledger.samples import make_id, make_record, numbered
 
@@ -176,7 +175,7 @@ def test_what_cannot_be_shown_says_why(call, words, code, text):
 
 
 def test_record_show_explains_an_amount_from_what_the_ledger_keeps(call, home):
-    book = book_of(loader.load(home / "config.yaml", {}).settings)
+    book = in_effect(home / "config.yaml").book
     record = make_record(0, cached_tokens=40)
     found = book.price_record(record)
     record = msgspec.structs.replace(

@@ -1,0 +1,335 @@
+"""The book over the admin API: sums, records, refusals and the state of ledger and journal.
+
+`GET /admin/v1/usage`, `records`, `records/{id}`, `export`, `labels`, `refusals`, `ledger`. Times
+are days or ISO times in the configured zone; `from` is in the range and `to` is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Annotated, Literal
+
+import msgspec
+
+from proxy.accounting.export.records import FORMATS, JsonLines
+from proxy.accounting.export.usage import with_totals
+from proxy.admin.endpoint import AdminEndpoint, AdminRequest, Told, read
+from proxy.core import dates
+from proxy.core.errors import ProxyError, invalid_request
+from proxy.core.records.canonical import COLUMNS
+from proxy.dataplane.services import Services
+from proxy.dataplane.snapshot import Snapshot
+from proxy.journal import JournalFigures, all_figures
+from proxy.ledger.reading import GROUPED_BY, PAGE_SEQS, Entry, Row, Status, Stretch, groups
+
+USAGE_PATH = "/admin/v1/usage"
+RECORDS_PATH = "/admin/v1/records"
+EXPORT_PATH = "/admin/v1/export"
+LABELS_PATH = "/admin/v1/labels"
+REFUSALS_PATH = "/admin/v1/refusals"
+LEDGER_PATH = "/admin/v1/ledger"
+SCANNED_MAX = 20_000  # records that are looked at for one page of those of a key or a team
+SEQ_MAX = 2**62
+
+_KEY, _TEAM = COLUMNS.index("key_id"), COLUMNS.index("team")
+_SEQ = COLUMNS.index("seq")
+Seq = Annotated[int, msgspec.Meta(ge=0, le=SEQ_MAX)]
+
+
+class UsageQuery(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """`by`: names of groups, comma-separated; empty for one total."""
+
+    by: str = "team,key,model"
+    from_: str | None = None
+    to: str | None = None
+
+
+class UsageRows(msgspec.Struct, frozen=True):
+    """Sums by group and currency, then a total for each currency, whose `row` is `total`.
+
+    Each has the groups' names; null is not known. cost_nano and charge_nano are billionths.
+    """
+
+    usage: list[dict[str, str | int | None]]
+
+
+class RecordsQuery(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """Records booked behind the seq `after`, as far as `through`, of one key or team.
+
+    A page has at most `limit` of them, and may have fewer where most records are others'.
+    """
+
+    after: Seq = 0
+    through: Seq | None = None
+    from_: str | None = None
+    to: str | None = None
+    key: str | None = None
+    team: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1000
+
+
+class ExportQuery(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """Which records, as `ledger export` takes it."""
+
+    format: Literal["csv", "jsonl"] = "csv"
+    after: Seq = 0
+    through: Seq | None = None
+    from_: str | None = None
+    to: str | None = None
+
+
+class StretchQuery(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """Records booked behind the seq `after`, as far as `through`."""
+
+    after: Seq = 0
+    through: Seq | None = None
+    from_: str | None = None
+    to: str | None = None
+
+
+class Labels(msgspec.Struct, frozen=True):
+    """The names of all labels of these records."""
+
+    labels: list[str]
+
+
+class OneRecord(msgspec.Struct, frozen=True):
+    """A record and its adjustments, in the order of booking."""
+
+    entry: Entry
+    adjustments: list[Entry]
+
+
+class RangeQuery(msgspec.Struct, frozen=True, rename={"from_": "from"}):
+    """A range of time, taken to the quarter hour."""
+
+    from_: str | None = None
+    to: str | None = None
+
+
+class RefusalRow(msgspec.Struct, frozen=True):
+    """How many requests of one key were refused for one reason; `key` null: none was known."""
+
+    key: str | None
+    code: str
+    refusals: int
+
+
+class Refusals(msgspec.Struct, frozen=True):
+    """Refused requests, the most frequent first."""
+
+    refusals: list[RefusalRow]
+
+
+class LedgerState(msgspec.Struct, frozen=True):
+    """The ledger, the journal behind it, and the zone of its days. Times are Unix milliseconds."""
+
+    ledger: Status
+    journal: list[JournalFigures]
+    head: int
+    timezone: str
+
+
+def book_routes(services: Services, snapshot: Callable[[], Snapshot]) -> Sequence[AdminEndpoint]:
+    """Every route that reads the book."""
+    shelf = _Shelf(services, snapshot)
+    on_failure = (503,)
+    return (
+        AdminEndpoint(
+            "GET",
+            USAGE_PATH,
+            "Sum what was used, by group.",
+            shelf.usage,
+            UsageQuery,
+            returns=UsageRows,
+            errors=on_failure,
+        ),
+        AdminEndpoint(
+            "GET",
+            RECORDS_PATH,
+            "List records in the order of booking, one a line.",
+            shelf.records,
+            RecordsQuery,
+            returns=("application/x-ndjson",),
+            errors=on_failure,
+        ),
+        AdminEndpoint(
+            "GET",
+            f"{RECORDS_PATH}/{{id}}",
+            "Show one record and its adjustments.",
+            shelf.record,
+            returns=OneRecord,
+            errors=(404, 503),
+        ),
+        AdminEndpoint(
+            "GET",
+            EXPORT_PATH,
+            "Write the records of a period as billing loads them.",
+            shelf.export,
+            ExportQuery,
+            returns=("text/csv", "application/x-ndjson"),
+            errors=on_failure,
+        ),
+        AdminEndpoint(
+            "GET",
+            LABELS_PATH,
+            "List the names of the labels that records have.",
+            shelf.labels,
+            StretchQuery,
+            returns=Labels,
+            errors=on_failure,
+        ),
+        AdminEndpoint(
+            "GET",
+            REFUSALS_PATH,
+            "Count the refused requests by key and reason.",
+            shelf.refusals,
+            RangeQuery,
+            returns=Refusals,
+            errors=on_failure,
+        ),
+        AdminEndpoint(
+            "GET",
+            LEDGER_PATH,
+            "Show the state of ledger and journal.",
+            shelf.state,
+            returns=LedgerState,
+            errors=on_failure,
+        ),
+    )
+
+
+class _Shelf:
+    """Answers from the book, read in a thread."""
+
+    def __init__(self, services: Services, snapshot: Callable[[], Snapshot]) -> None:
+        self._reader = services.reader
+        self._snapshot = snapshot
+
+    async def usage(self, ask: AdminRequest) -> UsageRows:
+        query: UsageQuery = ask.query
+        by = [name.strip() for name in query.by.split(",") if name.strip()]
+        for name in by:
+            if not groups(name):
+                known = f"{', '.join(GROUPED_BY)} and label:NAME"
+                raise invalid_request(f"by: {name[:80]!r} is none of {known}.", param="by")
+        if len(set(by)) < len(by):
+            raise invalid_request("by names a group twice.", param="by")
+        zone, bounds = self._snapshot().zone, self._range_ms(query.from_, query.to)
+        rows = await read(lambda: self._reader.usage(by, *bounds, zone))
+        return UsageRows(with_totals(rows, by))
+
+    async def records(self, ask: AdminRequest) -> Told:
+        query: RecordsQuery = ask.query
+        stretch = await self._stretch(query.after, query.through, query.from_, query.to)
+        lines, zone = bytearray(), self._snapshot().zone
+
+        def page() -> int | None:
+            """Fills `lines`; returns what was looked at last, None at the end."""
+            left, looked = query.limit, stretch.after
+            for part in self._reader.pages(stretch):
+                rows = [
+                    row
+                    for row in part.rows
+                    if query.key in (None, row[_KEY]) and query.team in (None, row[_TEAM])
+                ]
+                lines.extend(JsonLines(zone).lines(rows[:left]))
+                if len(rows) > left or (len(rows) == left and part.upto_seq < stretch.through):
+                    return _seq(rows[left - 1])
+                left, looked = left - len(rows), part.upto_seq
+                if looked - stretch.after >= SCANNED_MAX and looked < stretch.through:
+                    return looked
+            return None
+
+        upto = await read(page)
+        return Told("application/x-ndjson", bytes(lines), upto)
+
+    async def record(self, ask: AdminRequest) -> OneRecord:
+        id = ask.path["id"]
+        found = await read(lambda: self._reader.record(id))
+        if found is None:
+            message = f"The ledger has no record {id[:80]!r}."
+            raise ProxyError(404, "invalid_request_error", "record_not_found", message, param="id")
+        return OneRecord(found, await read(lambda: self._reader.adjustments(id)))
+
+    async def export(self, ask: AdminRequest) -> Told:
+        query: ExportQuery = ask.query
+        stretch = await self._stretch(query.after, query.through, query.from_, query.to)
+        csv = query.format == "csv"
+        labels = await read(lambda: self._reader.label_names(stretch)) if csv else []
+        lines = FORMATS[query.format](self._snapshot().zone, labels)
+        media_type = "text/csv; charset=utf-8" if csv else "application/x-ndjson"
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield lines.begin()
+            # Each page is a question of its own, so that a slow client holds nothing open.
+            for after in range(stretch.after, stretch.through, PAGE_SEQS):
+                upto = min(stretch.through, after + PAGE_SEQS)
+                one = msgspec.structs.replace(stretch, after=after, through=upto)
+                yield await asyncio.to_thread(self._written, lines.lines, one)
+
+        return Told(media_type, pieces())
+
+    async def labels(self, ask: AdminRequest) -> Labels:
+        query: StretchQuery = ask.query
+        stretch = await self._stretch(query.after, query.through, query.from_, query.to)
+        return Labels(await read(lambda: self._reader.label_names(stretch)))
+
+    async def refusals(self, ask: AdminRequest) -> Refusals:
+        bounds = self._range_ms(ask.query.from_, ask.query.to)
+        rows = await read(lambda: self._reader.refusals(*bounds))
+        return Refusals([RefusalRow(*row) for row in rows])
+
+    async def state(self, _ask: AdminRequest) -> LedgerState:
+        settings = self._snapshot().settings
+
+        def look() -> LedgerState:
+            status = self._reader.status()
+            journals = all_figures(settings.data_dir / "journal", status.writers)
+            return LedgerState(status, journals, self._reader.head(), settings.timezone)
+
+        try:
+            return await read(look)
+        except OSError as error:
+            message = f"The journal cannot be read: {error}."
+            raise ProxyError(503, "api_error", "journal_unavailable", message) from error
+
+    async def _stretch(
+        self, after: int, through: int | None, from_: str | None, to: str | None
+    ) -> Stretch:
+        from_ms, to_ms = self._range_ms(from_, to)
+
+        def narrowed() -> Stretch:
+            head = self._reader.head()
+            upto = head if through is None else through
+            if max(after, upto) > head:
+                raise invalid_request(
+                    f"The ledger ends at seq {head}.", param="after" if after > head else "through"
+                )
+            return self._reader.narrowed(
+                Stretch(after=after, through=upto, from_ms=from_ms, to_ms=to_ms)
+            )
+
+        return await read(narrowed)
+
+    def _range_ms(self, from_: str | None, to: str | None) -> tuple[int | None, int | None]:
+        zone, ends = self._snapshot().zone, []
+        for name, text in (("from", from_), ("to", to)):
+            try:
+                ends.append(None if text is None else dates.unix_ms(dates.moment(text, zone)))
+            except ValueError as error:
+                raise invalid_request(f"{name}: {error}", param=name) from error
+        from_ms, to_ms = ends
+        if from_ms is not None and to_ms is not None and to_ms <= from_ms:
+            raise invalid_request("The end of the range is not after its start.", param="to")
+        return from_ms, to_ms
+
+    def _written(self, lines: Callable[[Sequence[Row]], bytes], stretch: Stretch) -> bytes:
+        return b"".join(lines(page.rows) for page in self._reader.pages(stretch))
+
+
+def _seq(row: Sequence[object]) -> int:
+    seq = row[_SEQ]
+    assert isinstance(seq, int), "the table is STRICT"
+    return seq
