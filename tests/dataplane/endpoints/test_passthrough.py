@@ -545,3 +545,16 @@ async def test_the_official_sdk_uploads_reads_batches_speaks_and_removes(tmp_pat
     reasons = [row["reason"] for row in rows]
     assert (reasons.count("free"), reasons.count("later")) == (4, 1)
     assert sum(row["cost_nano"] or 0 for row in rows) == CENT
+
+
+async def test_a_stored_chat_is_read_and_removed_where_an_entry_says_so(tmp_path: Path) -> None:
+    """As docs/passthrough.md has it."""
+    entry = {"path": "/v1/chat/completions/*", "methods": ["GET", "DELETE"], "upstream": "mock", "charge": "free", "ids": "any"}  # fmt: skip
+    async with (
+        raw_upstream(vendor) as upstream,
+        running(tmp_path, config(upstream.url, **blocks(entry))) as proxy,
+    ):
+        for method in ("GET", "DELETE"):
+            assert (await ask(proxy, method, "/v1/chat/completions/chatcmpl-1")).status == 200
+        for method, path in (("GET", "/v1/chat/completions"), ("DELETE", "/v1/models/m")):
+            assert (await ask(proxy, method, path)).status == 405
