@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from proxy.core.dialects.json_text import JSON_ERRORS, plain
+from proxy.core.dialects.openai_chat.media import shown_tokens
 from proxy.core.dialects.repair import REPAIRED_BYTES_MAX, repaired
 
 _ABSENT: Final = msgspec.Raw()
@@ -72,6 +73,7 @@ class ContentBlock(msgspec.Struct, gc=False):
     input: msgspec.Raw = _ABSENT
     content: msgspec.Raw = _ABSENT
     to: msgspec.Raw = _ABSENT
+    source: msgspec.Raw = _ABSENT
 
 
 _event_decoder = msgspec.json.Decoder(MessageEvent)
@@ -176,6 +178,11 @@ def written_at_start(block: ContentBlock) -> Iterator[bytes]:
         yield string(block.name)
     if word(block.type) == b"compaction":
         yield string(block.content)
+
+
+def picture_of(block: ContentBlock) -> int:
+    """The tokens of a picture that relays of other vendors send as a block; 0 where it is none."""
+    return shown_tokens(bytes(block.source)) if word(block.type) == b"image" else 0
 
 
 def input_of(block: ContentBlock) -> bytes:

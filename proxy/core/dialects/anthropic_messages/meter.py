@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.core.dialects.answer_meter import AnswerMeter
 from proxy.core.dialects.anthropic_messages.alike import AlikeDeltas
 from proxy.core.dialects.anthropic_messages.events import (
+    ContentBlock,
     MessageEvent,
     blocks_of,
     holds_blocks,
@@ -13,6 +14,7 @@ from proxy.core.dialects.anthropic_messages.events import (
     kind_of,
     model_of_fallback,
     name_of,
+    picture_of,
     read_block,
     read_delta,
     read_event,
@@ -136,6 +138,7 @@ class MessageMeter(AnswerMeter):
         elif kind == b"message_delta":
             self._take_end(event)
         elif kind == b"message_stop":
+            self._take_usage(read_statement(event.usage), whole=True)
             self._take_metrics(event)
             self.done = True
             self.usage_final = self.usage_current and not self.error
@@ -155,6 +158,7 @@ class MessageMeter(AnswerMeter):
         self._take_names(message)
         for number, block in enumerate(blocks_of(message.content)):
             self._note(self._delivered.take_whole(number, block))
+            self._take_picture(block)
         stated = read_statement(message.usage) or read_statement(event.usage)
         self._take_usage(stated, whole=False)
 
@@ -165,6 +169,12 @@ class MessageMeter(AnswerMeter):
         if model is not None:
             self.model_served = model
         self._note(self._delivered.begin(bytes(event.index), block))
+        self._take_picture(block)
+
+    def _take_picture(self, block: ContentBlock) -> None:
+        tokens = picture_of(block)
+        self._media_tokens += tokens
+        self._note(tokens)
 
     def _take_end(self, event: MessageEvent) -> None:
         """What the answer comes to so far, and why it ends if it does."""
@@ -271,6 +281,7 @@ class MessageMeter(AnswerMeter):
         for number, block in enumerate(blocks_of(message.content)):
             self._answered = True
             self._delivered.take_whole(number, block)
+            self._take_picture(block)
             self.model_served = model_of_fallback(block) or self.model_served
         self._take_reason(string(message.stop_reason))
         self._finished = True

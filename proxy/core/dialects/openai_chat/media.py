@@ -79,9 +79,9 @@ class MediaTokens:
         new = self._sound(bytes(media.audio))
         content = bytes(media.content)
         if content[:1] in (b"[", b"{") and b"image" in content:
-            new += _pictures(content, _PICTURE)
+            new += picture_tokens(content)
         for raw in (media.images, media.image, media.image_url, media.video):
-            new += _pictures(bytes(raw), _SHOWN)
+            new += shown_tokens(bytes(raw))
         return new
 
     def _sound(self, audio: bytes) -> int:
@@ -96,6 +96,16 @@ class MediaTokens:
                 encoded[:_HEAD_BYTES].decode("ascii", "replace")
             )
         return -(-len(encoded) // (self._bytes_per_token or 1))
+
+
+def picture_tokens(content: bytes) -> int:
+    """Of those among the parts of a content."""
+    return _pictures(content, _PICTURE)
+
+
+def shown_tokens(raw: bytes) -> int:
+    """Of those that a member shows, by address or whole."""
+    return _pictures(raw, _SHOWN)
 
 
 def _bytes_per_token(head: str) -> int:

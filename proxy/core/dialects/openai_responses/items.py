@@ -51,6 +51,7 @@ class Item(msgspec.Struct, gc=False):
     action: msgspec.Raw = _ABSENT
     queries: msgspec.Raw = _ABSENT
     operation: msgspec.Raw = _ABSENT
+    result: msgspec.Raw = _ABSENT
 
 
 class Part(msgspec.Struct, gc=False):

@@ -29,6 +29,8 @@ from proxy.core.dialects.openai_responses.events import (
     index_of,
     type_of,
 )
+from proxy.core.dialects.openai_responses.item_ids import ItemIds
+from proxy.core.dialects.openai_responses.media import DeliveredMedia
 from proxy.core.dialects.openai_responses.response import (
     WAITING,
     Response,
@@ -54,10 +56,7 @@ _PIECE_BYTES_MAX: Final = 64 * 1024
 
 
 class ResponseMeter(AnswerMeter):
-    """Reads deltas, items and the events that hold the response.
-
-    Usage stands in the event that ends the stream. A stream without one has failed.
-    """
+    """Reads deltas, items and the event that ends a stream. Usage stands there, or it failed."""
 
     EVENTS_AS_LONG_AS_ANSWERS = True
     LARGE_END_BYTES = _PIECE_BYTES_MAX
@@ -69,6 +68,7 @@ class ResponseMeter(AnswerMeter):
         "_item_ids",
         "_last_item",
         "_last_number",
+        "_media",
         "_numbers",
         "_piece_at",
         "_run",
@@ -80,7 +80,8 @@ class ResponseMeter(AnswerMeter):
         self._stated: Stated | None = None
         self._events = 0  # of this API
         self._numbers: dict[bytes, int] = {}  # of items, by their ids
-        self._item_ids: dict[str, None] = {}
+        self._item_ids = ItemIds()
+        self._media = DeliveredMedia()
         self._alike: AlikePieces | None = None
         self._run: Run | None = None  # of chunks that are alike
         self._piece_at: Place | None = None  # of the last chunk's piece of text
@@ -89,8 +90,7 @@ class ResponseMeter(AnswerMeter):
 
     @property
     def item_ids(self) -> Collection[str]:
-        """Of its items, and of the containers in which they ran."""
-        return self._item_ids
+        return self._item_ids.ids
 
     @property
     def goes_on(self) -> bool:
@@ -125,7 +125,7 @@ class ResponseMeter(AnswerMeter):
             pending = min(pending, _PIECE_BYTES_MAX)
         if pending and not self._read and (self._answered or self.answered is not False):
             size += pending
-        return -(-size * self._measure_tokens // self._measure_bytes)
+        return self._tokens(size)
 
     @property
     def run(self) -> Run | None:
@@ -216,9 +216,13 @@ class ResponseMeter(AnswerMeter):
             self._take_wholes(number, items.written_in_part(event.part, kind, part))
         elif name in ITEMS:
             item = items.read_item(event.item)
-            self._learn(item)
+            self._item_ids.learn(item)
             number = self._number(event, item.id)
             self._take_wholes(number, items.written(item))
+            self._take_media(self._media.item(number, item))
+        elif DeliveredMedia.brings(name):
+            number = self._number(event, event.item_id)
+            self._take_media(self._media.piece(name, number, event.delta))
         elif bytes(memoryview(event.response)[:1]) == b"{":
             self._take_response(bytes(event.response), ends=name in ENDS)
             self._take_usage(event.usage, event.tool_usage, final=name in ENDS)
@@ -307,20 +311,17 @@ class ResponseMeter(AnswerMeter):
     def _take_items(self, response: Response) -> None:
         """All texts of a response, of which most came before."""
         entries = items.ITEMS.decode(bytes(response.output))
-        for item in entries:
-            self._learn(item)
+        self._item_ids.learn(*entries)
         found = [items.written(item) for item in entries]
         text = items.string(response.output_text)
         if not any(found) and text:
             found = [[items.Written(items.TEXT, 0, text)]]
         self._note(self._delivered.all_of(found))
+        self._take_media(self._media.all_of(entries))
 
-    def _learn(self, item: items.Item) -> None:
-        """An item can be named by its id in a later request."""
-        for raw in (item.id, item.container_id):
-            id = text(raw)
-            if id is not None and len(self._item_ids) < _ITEM_IDS_MAX:
-                self._item_ids[known_as(id)] = None
+    def _take_media(self, tokens: int) -> None:
+        self._media_tokens += tokens
+        self._note(tokens)
 
     def _take_envelope(self, response: Response, *, ends: bool) -> None:
         """All that a response says beside its items."""

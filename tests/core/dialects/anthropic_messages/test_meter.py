@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.dialects.anthropic_messages.meter import MessageMeter
+from proxy.core.dialects.openai_chat.media import PICTURE_TOKENS
 from tests.core.dialects.anthropic_messages.answers import (
     CASES,
     FAILED,
@@ -251,3 +252,32 @@ def test_a_total_behind_an_error_is_not_final_in_any_pieces(at: int) -> None:
     body = b"event: error\ndata: {}\n\n" + end
     assert not fed([body], stream=True).usage_final
     assert not fed([body[:at], body[at:]], stream=True).usage_final
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_picture_that_a_relay_sends_counts_on_the_high_side(stream: bool) -> None:
+    """Relays of Google's models send pictures as blocks; without a usage they were next to free."""
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBO" * 1000}}  # fmt: skip
+    meter = MessageMeter(stream=stream, text_bytes_max=None)
+    if stream:
+        begins = {"type": "content_block_start", "index": 0, "content_block": picture}
+        meter.feed(f"event: content_block_start\ndata: {json.dumps(begins)}\n\n".encode())
+    else:
+        body = {
+            "type": "message",
+            "role": "assistant",
+            "content": [picture],
+            "stop_reason": "end_turn",
+        }
+        meter.feed(json.dumps(body).encode())
+    meter.end()
+    assert meter.output_measure == PICTURE_TOKENS and not meter.text_known and meter.answered
+
+
+def test_usage_in_the_event_that_ends_the_stream_is_its_usage() -> None:
+    events = [START, *said(T), {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}]
+    events.append({"type": "message_stop", "usage": {"output_tokens": 15}})
+    meter = MessageMeter(stream=True, text_bytes_max=None)
+    meter.feed("".join(f"data: {json.dumps(event)}\n\n" for event in events).encode())
+    meter.end()
+    assert meter.usage is not None and meter.usage.output_tokens == 15 and meter.usage_final
