@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import msgspec
+
 from proxy.core.dialects.contract import Call, Dialect
 from proxy.core.entries import Opened
 from proxy.core.errors import ProxyError, unavailable
@@ -20,7 +22,8 @@ from proxy.core.limits.refusals import cut, named, refusal
 from proxy.core.limits.refusals import not_boundable as refuse_unbounded
 from proxy.core.limits.rules import LimitSet, Rules
 from proxy.core.limits.state import LimitState, Refused
-from proxy.core.usage import ChargeClass, Usage, UsageRecord
+from proxy.core.usage import ChargeClass, UsageRecord
+from proxy.dataplane.demand import expected_charge, most_output, nothing
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.quota import Quota, QuotaUnavailable, Reservation
@@ -109,7 +112,7 @@ class Hold:
         if not limits:
             return
         if limits.money:
-            self._charge = partial(_charge, snapshot, opened, call, self._charge_least_nano)
+            self._charge = partial(expected_charge, snapshot, opened, call, self._charge_least_nano)
         ask = self._ask(limits)
         unpriced = not_priced(limits, ask) if limits.money else None
         if unpriced is not None:
@@ -208,40 +211,43 @@ class Hold:
 
     def _ask(self, limits: LimitSet) -> Demand:
         """What the request is expected to use, and where a limit is strict the most that it may."""
-        snapshot, opened, call, charge = self._snapshot, self._opened, self._call, self._charge
+        opened, call, charge, cap = self._opened, self._call, self._charge, self._cap
         if call.free:
-            return _nothing(opened.id, opened.started_at_ms)
-        cap = self._cap
-        answers = (
-            call.answers if call.answers is not None else (call.n if call.n is not None else 1)
-        )
+            return nothing(opened.id, opened.started_at_ms)
+        said = call.answers if call.answers is not None else call.n
+        answers = 1 if said is None else said
         output_tokens = (
             self._output_expected if cap is None else min(cap, self._output_expected)
         ) * min(answers, ANSWERS_MAX)
-        input_bound = output_bound = charge_bound_nano = None
-        if limits.strict:
-            strict = snapshot.settings.strict
-            input_bound = None if call.media else call.prompt_bytes + strict.overhead_tokens
-            output_bound = _output_bound(
-                call.answers, cap if cap is not None else strict.output_tokens
-            )
-            if charge is not None and input_bound is not None and output_bound is not None:
-                charge_bound_nano = snapshot.prices.charge_bound_nano(
-                    opened.upstream,
-                    opened.team,
-                    self._model,
-                    input_bound,
-                    output_bound,
-                    opened.started_at_ms,
-                    opened.images,
-                    self._served.of(opened.upstream, self._model),
-                )
-        return Demand(
+        ask = Demand(
             exchange_id=opened.id,
             started_at_ms=opened.started_at_ms,
             input_tokens=opened.input_estimate,
             output_tokens=output_tokens,
             charge_nano=None if charge is None else charge(output_tokens),
+        )
+        return self._bounded(ask) if limits.strict else ask
+
+    def _bounded(self, ask: Demand) -> Demand:
+        """With the most that the request may use, as far as it can be told."""
+        snapshot, opened, call, cap = self._snapshot, self._opened, self._call, self._cap
+        strict = snapshot.settings.strict
+        input_bound = None if call.media else call.prompt_bytes + strict.overhead_tokens
+        output_bound = most_output(call.answers, cap if cap is not None else strict.output_tokens)
+        charge_bound_nano = None
+        if self._charge is not None and input_bound is not None and output_bound is not None:
+            charge_bound_nano = snapshot.prices.charge_bound_nano(
+                opened.upstream,
+                opened.team,
+                self._model,
+                input_bound,
+                output_bound,
+                opened.started_at_ms,
+                opened.images,
+                self._served.of(opened.upstream, self._model),
+            )
+        return msgspec.structs.replace(
+            ask,
             input_bound=input_bound,
             output_bound=output_bound,
             charge_bound_nano=charge_bound_nano,
@@ -317,7 +323,7 @@ async def refuse_used_up(
     if not limits:
         return
     try:
-        refused = await quota.refusal(limits, _nothing("", started_at_ms), now_ms)
+        refused = await quota.refusal(limits, nothing("", started_at_ms), now_ms)
     except QuotaUnavailable as error:
         raise _quota_unavailable(error) from error
     if refused is not None:
@@ -334,60 +340,12 @@ def _more(before: int | None, after: int | None) -> int | None:
     return None if after is None else after - (0 if before is None else before)
 
 
-def _nothing(exchange_id: str, started_at_ms: int) -> Demand:
-    """A request that uses no tokens."""
-    return Demand(
-        exchange_id=exchange_id,
-        started_at_ms=started_at_ms,
-        charge_nano=0,
-        input_bound=0,
-        output_bound=0,
-        charge_bound_nano=0,
-    )
-
-
 def _quota_unavailable(error: QuotaUnavailable) -> ProxyError:
     message = (
         f"The proxy cannot tell now whether this request is within its limits ({error}). Nothing"
         " was sent. Try again shortly."
     )
     return unavailable("quota_unavailable", message)
-
-
-def _output_bound(answers: int | None, cap: int | None) -> int | None:
-    """None where it cannot be told: neither the request nor the config caps an answer, or nobody
-    knows how many there may be."""
-    if answers == 0:
-        return 0
-    return None if answers is None or cap is None else cap * answers
-
-
-def _charge(
-    snapshot: Snapshot, opened: Opened, call: Call, least_nano: int, output_tokens: int
-) -> int | None:
-    """What the request is expected to be charged, up to so many output tokens: by the dearer of the
-    tier it asks for and the usual one.
-
-    None if it has no price.
-    """
-    usage = Usage(input_tokens=opened.input_estimate, output_tokens=output_tokens)
-    charges = [
-        snapshot.prices.price(
-            usage,
-            upstream=opened.upstream,
-            team=opened.team,
-            model_requested=opened.model_requested,
-            model_served=None,
-            service_tier=tier,
-            started_at_ms=opened.started_at_ms,
-            status=200,
-            images=opened.images,
-            charge_class=opened.charge_class,
-        ).charge_nano
-        for tier in {None, call.service_tier}
-    ]
-    known = [charge for charge in charges if charge is not None]
-    return max(least_nano, *known) if len(known) == len(charges) else None
 
 
 def _model_not_priced(model: str, limit: Limit) -> ProxyError:

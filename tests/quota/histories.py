@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from proxy.core.limits.decisions import Demand, Used
 from proxy.core.limits.gcra import lookback_ms
 from proxy.core.limits.language import parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of
+from proxy.core.limits.rules import LimitSet
 from proxy.core.limits.state import LimitState, Refused
 from proxy.quota import Past, Quota, Reservation, connect
 from tests.quota.oracle import PERIOD_MS, Fact, Oracle, takes, uses
@@ -89,6 +91,8 @@ class History:
     over: list[Reservation] = field(default_factory=list)
     records: list[tuple[Demand, Used, list[str]]] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    kinds: list[list[int]] = field(default_factory=list)  # of requests: places of their limits
+    groups: dict[tuple[Limit, ...], LimitSet] = field(default_factory=dict)
     count: int = 0
     born_ms: int = 0  # of this process: no request began before it
 
@@ -120,7 +124,7 @@ class History:
 
     async def reserve(self) -> None:
         dice = self.dice
-        mine = dice.sample(self.limits, dice.randint(1, len(self.limits)))
+        mine = self.of_a_request()
         inputs, outputs = dice.choice((0, 1, 30, 200)), dice.choice((0, 5, 100, 1500))
         self.count += 1
         ask = Demand(
@@ -150,7 +154,7 @@ class History:
         answer = await self.quota.reserve(mine, ask, self.clock.now_ms)
         if isinstance(answer, Refused):
             assert answer.limit.id in refusing
-            assert [state.limit for state in answer.states] == mine
+            assert [state.limit for state in answer.states] == list(mine)
             await self.comes_back(answer, mine, ask)
             return
         assert not refusing
@@ -162,7 +166,15 @@ class History:
         self.oracle.facts += facts
         self.running.append(Running(answer, ask, facts))
 
-    async def comes_back(self, refused: Refused, mine: list[Limit], ask: Demand) -> None:
+    def of_a_request(self) -> LimitSet:
+        """Some limits, nearly always those of an earlier request: as one group, like `Rules`."""
+        if not self.kinds or self.dice.random() < 0.2:
+            places = range(len(self.limits))
+            self.kinds.append(self.dice.sample(places, self.dice.randint(1, len(self.limits))))
+        mine = tuple(self.limits[place] for place in self.dice.choice(self.kinds))
+        return self.groups.setdefault(mine, LimitSet(mine))
+
+    async def comes_back(self, refused: Refused, mine: Sequence[Limit], ask: Demand) -> None:
         """What a refusal says of time is true of its limit: then it lets the request through, a
         millisecond before it does not."""
         if refused.limit.per not in PERIOD_MS or refused.retry_after_ms is None:

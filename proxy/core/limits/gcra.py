@@ -33,7 +33,7 @@ def lookback_ms(amount: int, burst: int, period_ms: int) -> int:
 
 
 class Layer(msgspec.Struct, eq=False, gc=False):
-    """A depth in a bucket: `amount` lies here, above `below`.
+    """A depth in a bucket: `amount` lies here, above `below`; at first it was `taken`.
 
     `holders` requests stand here that may give back. No garbage collector looks at them: a layer
     that is gone is in no cycle, and a bucket is never dropped with layers in it. A layer that has
@@ -42,6 +42,7 @@ class Layer(msgspec.Struct, eq=False, gc=False):
     """
 
     amount: int
+    taken: int
     below: Layer | None
     above: Layer | None = None
     into: Layer | None = None
@@ -65,19 +66,29 @@ class Bucket:
         self._loose = level  # on top of all: nobody gives it back any more, so it leaks first
         self._top: Layer | None = None
         # Holds nothing; no request that stands here can give anything back.
-        self._bottom = Layer(0, None)
+        self._bottom = Layer(0, 0, None)
 
-    def flow(self, now_ms: int) -> None:
-        """Leaks up to now. An earlier time leaks nothing, and takes nothing back."""
+    def flow(self, now_ms: int) -> int:
+        """Leaks up to now; returns the level.
+
+        An earlier time leaks nothing, and takes nothing back.
+        """
         elapsed_ms = now_ms - self.at_ms
         if elapsed_ms <= 0:
-            return
+            return self.level
         self.at_ms = now_ms
         leaking = elapsed_ms * self.leak
         if leaking >= self.level:
-            self._empty()
-            return
+            self.level = self._loose = 0
+            if self._top is not None:
+                self._empty(self._top)
+            return 0
         self.level -= leaking
+        self._sink_by(leaking)
+        return self.level
+
+    def _sink_by(self, leaking: int) -> None:
+        """So much has leaked, of the newest first."""
         if leaking <= self._loose:
             self._loose -= leaking
             return
@@ -100,10 +111,10 @@ class Bucket:
         `settle` takes the layer back.
         """
         self.level += amount
-        layer = Layer(amount, self._top)
-        if self._top is not None:
-            self._top.above = layer
-        self._top = layer
+        top = self._top
+        self._top = layer = Layer(amount, amount, top)
+        if top is not None:
+            top.above = layer
         return layer
 
     def spend(self, amount: int) -> None:
@@ -112,10 +123,23 @@ class Bucket:
         self._loose += amount
 
     def settle(self, layer: Layer, unused: int) -> None:
-        """Ends a request that did not use `unused` of what it took. Once for each layer."""
+        """Ends a request that did not use `unused`. Once for each layer.
+
+        Of more than it took here, no more than that comes back.
+        """
         home = layer.into
         if home is self._bottom:
             return  # it has leaked away, so nothing can be given back
+        if unused > layer.taken:
+            unused = layer.taken
+        if layer is self._top and layer.holders == 1 and unused < layer.amount:
+            # The newest: as below, in a few steps.
+            self.level -= unused
+            self._loose += layer.amount - unused
+            self._top = below = layer.below
+            if below is not None:
+                below.above = None
+            return
         home = layer if home is None else self._find(layer)
         if unused < home.amount or unused == 0:  # nearly always
             home.amount -= unused
@@ -139,10 +163,9 @@ class Bucket:
             return None
         return -(-excess // self.leak)
 
-    def _empty(self) -> None:
+    def _empty(self, top: Layer) -> None:
         """All has leaked away: requests that stood anywhere in here stand on nothing."""
-        self.level = self._loose = 0
-        layer = self._top
+        layer: Layer | None = top
         self._top = None
         while layer is not None:
             below = layer.below

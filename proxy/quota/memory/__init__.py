@@ -17,10 +17,12 @@ from proxy.core.calendar import Calendar
 from proxy.core.limits.credit import Credit
 from proxy.core.limits.decisions import Demand, Used, bound_of, counts, expected, fits
 from proxy.core.limits.limit import Enforce, Limit, Scope
+from proxy.core.limits.rules import LimitSet
 from proxy.core.limits.state import LimitState, Refused
 from proxy.quota import Breach, Crossing, Past, QuotaError, QuotaUnavailable, Reservation
 from proxy.quota.memory.budget import Budget
-from proxy.quota.memory.counter import Held, LimitCount, When
+from proxy.quota.memory.counter import LimitCount, When
+from proxy.quota.memory.group import Group, MemoryReservation
 from proxy.quota.memory.rate import Rate
 from proxy.quota.memory.slots import Slots
 
@@ -29,6 +31,8 @@ COUNTERS_MAX = 1_000_000
 SWEEP = 2  # old counters to look at for each new one; blank ones are dropped
 SWEEP_FULL = 1_000  # the same, when there is no room for a new one
 RESTORED_AT_ONCE = 1_000  # entries between two turns of the event loop: a few milliseconds
+# Remembered groups of limits. Clients make up some of the names behind them, as in `Rules`.
+GROUPS_MAX = 16_384
 ANOTHER_STORE = "a reservation is resolved by the store that made it"
 
 
@@ -41,25 +45,6 @@ async def connect(url: str, zone: tzinfo, *, monotonic_ms: Callable[[], int]) ->
     return MemoryQuota(zone, monotonic_ms)
 
 
-class MemoryReservation(msgspec.Struct, eq=False, gc=False):
-    """A reservation, with one line for each limit and the moment it was made."""
-
-    ask: Demand
-    when: When
-    lines: list[Held]
-    exceeded: tuple[Limit, ...]
-    least: LimitCount | None  # the caller's own limit with the smallest share left
-    open: bool = True
-
-    @property
-    def exchange_id(self) -> str:
-        return self.ask.exchange_id
-
-    @property
-    def tightest(self) -> LimitState | None:
-        return None if self.least is None else self.least.state(self.when)
-
-
 class MemoryQuota:
     """The store behind `proxy.quota.Quota`. Use it on the event loop only, not from a thread."""
 
@@ -69,6 +54,8 @@ class MemoryQuota:
         self._calendar = Calendar(zone)
         self._monotonic_ms = monotonic_ms
         self._counters: dict[str, LimitCount] = {}
+        self._groups: dict[int, Group] = {}  # by the identity of their limits
+        self._version = 0  # of what groups rely on: which counters there are, limits and credits
         self._queue: deque[str] = deque()  # the counters, in the order in which to sweep them
         self._new = 0  # counters made since the last sweep
         self._credits: dict[str, dict[str, Credit]] = {}
@@ -79,6 +66,28 @@ class MemoryQuota:
         self, limits: Sequence[Limit], ask: Demand, now_ms: int
     ) -> Reservation | Refused:
         when = When(ask.started_at_ms, now_ms, self._monotonic_ms())
+        group = self._groups.get(id(limits))
+        if group is not None and (
+            group.version == self._version or group.is_still(self._version, self._counters)
+        ):
+            reserved = group.reserve(ask, when)
+            if reserved is not None:
+                return reserved
+        outcome = self._one_by_one(limits, ask, when)
+        if (
+            (group is None or group.version != self._version)
+            and type(limits) is LimitSet
+            and isinstance(outcome, MemoryReservation)
+        ):
+            self._remember(limits)
+        if self._new:
+            self._sweep(SWEEP * self._new, when)
+        return outcome
+
+    def _one_by_one(
+        self, limits: Sequence[Limit], ask: Demand, when: When
+    ) -> MemoryReservation | Refused:
+        """Look at all limits, then take of all. A group's short way agrees with it."""
         likely = expected(ask)
         known = self._counters
         counters: list[LimitCount] = []
@@ -106,19 +115,26 @@ class MemoryQuota:
             if not counter.shared and (tightest is None or left * most < least * counter.room):
                 tightest, least, most = counter, left, counter.room
         if refusing:
-            refused = self._refused(
+            return self._refused(
                 counters, [(counters[place], holds[place]) for place in refusing], when
             )
-            if self._new:
-                self._sweep(SWEEP * self._new, when)
-            return refused
-        # Both lists have one entry a limit, and `strict` would cost time here.
-        lines = [counter.take(hold) for counter, hold in zip(counters, holds)]  # noqa: B905
+        places = [counter.take(hold) for counter, hold in zip(counters, holds, strict=True)]
         for limit in exceeded:
             self._tell(self._counters[limit.count_id], when)
-        if self._new:
-            self._sweep(SWEEP * self._new, when)
-        return MemoryReservation(ask, when, lines, exceeded, tightest)
+        strict = any(counter.strict for counter in counters)
+        return MemoryReservation(
+            ask, when, counters, places, holds, holds, strict, exceeded, tightest
+        )
+
+    def _remember(self, limits: LimitSet) -> None:
+        """The next request with these very limits finds their counters at once.
+
+        The group keeps the limits alive, so no others can go by their identity.
+        """
+        if len(self._groups) >= GROUPS_MAX:
+            self._groups.clear()
+        counters = [self._counters[limit.count_id] for limit in limits]
+        self._groups[id(limits)] = Group(limits, counters, self._version)
 
     async def refusal(self, limits: Sequence[Limit], ask: Demand, now_ms: int) -> Refused | None:
         when = When(ask.started_at_ms, now_ms, self._monotonic_ms())
@@ -157,44 +173,59 @@ class MemoryQuota:
                 charge_nano=ask.charge_nano if charge_nano is None else charge_nano,
             )
         )
+        counters, places, holds = reservation.counters, reservation.places, reservation.holds
         growing = [
-            (line, more)
-            for line in reservation.lines
-            if (more := likely[line.counter.index] - line.held) > 0
+            (place, counter, more)
+            for place, counter in enumerate(counters)
+            if (more := likely[counter.index] - holds[place]) > 0
         ]
-        for line, more in growing:
-            if not line.counter.may_grow(more, line, when):
-                return line.counter.state(when)
-        for line, more in growing:
-            line.counter.grow(more, line, when)
+        for place, counter, more in growing:
+            if not counter.may_grow(more, places[place], when):
+                return counter.state(when)
+        grown_places, grown = [*places], [*holds]
+        for place, counter, more in growing:
+            grown_places[place] = counter.grow(more, places[place], when)
+            grown[place] += more
+        reservation.places, reservation.holds = grown_places, grown
         return None
 
     def settle(self, reservation: Reservation, used: Used, now_ms: int) -> None:
         held = self._closed(reservation)
+        counters = held.counters
+        held.counters = ()
         amounts, clock = counts(used), self._monotonic_ms
-        for line in held.lines:
-            counter = line.counter
-            amount = amounts[counter.index]
-            if line.bound is not None and amount > line.bound:
-                self._breach(counter.limit, line.bound, amount)
-            if counter.settle(line, amount, clock):
+        # All three have one entry a counter, but of a reservation that is over, which has none.
+        for counter, place, hold in zip(counters, held.places, held.holds):  # noqa: B905
+            if counter.settle(place, hold, amounts[counter.index], clock):
                 self._tell(counter, self._when(held, now_ms))
-        held.lines = []
+        if held.strict:
+            for counter, bound in zip(counters, held.taken, strict=False):
+                amount = amounts[counter.index]
+                if counter.strict and amount > bound:
+                    self._breach(counter.limit, bound, amount)
 
     def void(self, reservation: Reservation, now_ms: int) -> None:
         held = self._closed(reservation)
-        for line in held.lines:
-            line.counter.settle(line, 0, self._monotonic_ms)
-        held.lines = []
+        for counter, place, hold in zip(held.counters, held.places, held.holds, strict=False):
+            counter.settle(place, hold, 0, self._monotonic_ms)
+        held.counters = ()
 
     def release_slots(self, reservation: Reservation) -> None:
         assert isinstance(reservation, MemoryReservation), ANOTHER_STORE
-        for line in reservation.lines:
-            if isinstance(line.counter, Slots):
-                line.counter.release(line)
+        slots = [
+            place
+            for place, counter in enumerate(reservation.counters)
+            if isinstance(counter, Slots)
+        ]
+        for place in slots:
+            counter, hold = reservation.counters[place], reservation.holds[place]
+            counter.settle(None, hold, 0, self._monotonic_ms)
+        if slots:
+            reservation.drop(slots)
 
     def grant(self, credit: Credit, now_ms: int) -> None:
         self._credits.setdefault(credit.limit_id, {}).setdefault(credit.id, credit)
+        self._version += 1
         for counter in self._counters.values():
             if isinstance(counter, Budget) and counter.limit.id == credit.limit_id:
                 counter.renew()
@@ -254,6 +285,8 @@ class MemoryQuota:
     def forget(self, limits: Iterable[Limit]) -> None:
         for limit in limits:
             self._counters.pop(limit.count_id, None)
+        self._version += 1
+        self._groups.clear()
         self._queue = deque(count_id for count_id in self._queue if count_id in self._counters)
 
     async def states(self, limits: Iterable[Limit], now_ms: int) -> list[LimitState]:
@@ -296,6 +329,7 @@ class MemoryQuota:
             self._new += 1
         if counter.limit != limit:
             counter.change(limit, when)
+            self._version += 1
         # An equal one may be another object, and the next look is by identity.
         counter.limit = limit
         return counter
@@ -318,6 +352,7 @@ class MemoryQuota:
             count_id = self._queue.popleft()
             if self._counters[count_id].is_blank(when):
                 del self._counters[count_id]
+                self._version += 1
             else:
                 self._queue.append(count_id)
 
@@ -325,7 +360,7 @@ class MemoryQuota:
         return When(held.ask.started_at_ms, now_ms, self._monotonic_ms())
 
     def _closed(self, reservation: Reservation) -> MemoryReservation:
-        """Close the reservation. The second time it has no lines left, so nothing happens."""
+        """Close the reservation. The second time it has no counters left, so nothing happens."""
         assert isinstance(reservation, MemoryReservation), ANOTHER_STORE
         if not reservation.open:
             self.resolved_twice += 1

@@ -10,28 +10,34 @@ from proxy.core.limits.decisions import fits, may_grow
 from proxy.core.limits.language import Unit
 from proxy.core.limits.limit import PPM, Limit
 from proxy.core.limits.state import LimitState, Refused
-from proxy.quota.memory.counter import HELD_RETRY_MS, Clock, Held, LimitCount, When
+from proxy.quota.memory.counter import HELD_RETRY_MS, Clock, LimitCount, When
 
 NEVER = 2**100  # beyond every amount and every time
 
 
 class Span:
-    """A window of a budget, with what is used and held in it.
+    """A window of a budget: what is used in it, and how much is left.
 
-    `room` is valid until `room_until_ms`. `alarm` is the use at which the next warning is due.
+    `room` and `left` are valid until `room_until_ms`. `alarm` is the use at which the next warning
+    is due.
     """
 
-    __slots__ = ("alarm", "end_ms", "held", "room", "room_until_ms", "start_ms", "told_ppm", "used")
+    __slots__ = ("alarm", "end_ms", "left", "room", "room_until_ms", "start_ms", "told_ppm", "used")
 
     def __init__(self, start_ms: int, end_ms: int) -> None:
         self.start_ms = start_ms
         self.end_ms = end_ms
         self.used = 0
-        self.held = 0
+        self.left = 0
         self.room = 0
         self.room_until_ms = 0
         self.told_ppm: frozenset[int] = frozenset()
         self.alarm = NEVER
+
+    @property
+    def held(self) -> int:
+        """What running requests hold."""
+        return self.room - self.used - self.left
 
 
 class Budget(LimitCount):
@@ -65,13 +71,18 @@ class Budget(LimitCount):
 
     def look(self, when: When) -> int:
         """Select the window of the request's start; return how much of it is left."""
+        span = self.span_of(when)
+        self.room = span.room
+        return span.left
+
+    def span_of(self, when: When) -> Span:
+        """Select the window of the request's start, with the room that it has now."""
         span = self._span
         if not span.start_ms <= when.started_at_ms < span.end_ms:
             span = self._turn(when.started_at_ms)
         if when.now_ms >= span.room_until_ms:
             self._measure(span, when.now_ms)
-        self.room = room = span.room
-        return room - span.used - span.held
+        return span
 
     def _turn(self, at_ms: int) -> Span:
         other = self._other
@@ -93,6 +104,7 @@ class Budget(LimitCount):
             elif valid := now_ms < credit.valid_until_ms:
                 until_ms = min(until_ms, credit.valid_until_ms)
             room += credit.amount if valid else 0
+        span.left += room - span.room
         span.room, span.room_until_ms = room, until_ms
         # When more room puts a share out of reach again, it is told again once it is reached.
         self._told(span, span.told_ppm.intersection(self._reached(span)))
@@ -107,33 +119,27 @@ class Budget(LimitCount):
             default=NEVER,
         )
 
-    def take(self, hold: int) -> Held:
+    def take(self, hold: int) -> Span:
         span = self._span
-        span.held += hold
+        span.left -= hold
         self.running += 1
-        return Held(self, span, hold, 0, hold if self.strict else None)
+        return span
 
-    def may_grow(self, more: int, line: Held, when: When) -> bool:
-        """Whether the line may take more in the window of its start, which may be over."""
-        span = line.place
-        assert isinstance(span, Span)
-        if when.now_ms >= span.room_until_ms:
-            self._measure(span, when.now_ms)
-        return may_grow(self.limit, more, span.room - span.used - span.held)
+    def may_grow(self, more: int, place: Span, when: When) -> bool:
+        """Whether a request may take more in the window of its start, which may be over."""
+        if when.now_ms >= place.room_until_ms:
+            self._measure(place, when.now_ms)
+        return may_grow(self.limit, more, place.left)
 
-    def grow(self, more: int, line: Held, when: When) -> None:
-        span = line.place
-        assert isinstance(span, Span)
-        span.held += more
-        line.held += more
+    def grow(self, more: int, place: Span, when: When) -> Span:
+        place.left -= more
+        return place
 
-    def settle(self, line: Held, used: int, steady_ms: Clock) -> bool:
-        span = line.place
-        assert isinstance(span, Span)
-        span.held -= line.held
-        span.used += used
+    def settle(self, place: Span, hold: int, used: int, steady_ms: Clock) -> bool:
+        place.left += hold - used
+        place.used = now_used = place.used + used
         self.running -= 1
-        return span.used >= span.alarm
+        return now_used >= place.alarm
 
     def add(self, used: int, when: When) -> bool:
         """Count use that no line holds: the past, and corrections.
@@ -145,9 +151,10 @@ class Budget(LimitCount):
             end_ms = self._calendar.window(self.limit.per, at_ms).end_ms
             if end_ms is not None and end_ms <= when.now_ms:
                 return False
-        self.look(when)
-        self._span.used += used
-        return self._span.used >= self._span.alarm
+        span = self.span_of(when)
+        span.used += used
+        span.left -= used
+        return span.used >= span.alarm
 
     def hush(self) -> None:
         """Mark thresholds already passed as told, so that a restart does not warn again."""
@@ -173,14 +180,15 @@ class Budget(LimitCount):
         )
 
     def state(self, when: When) -> LimitState:
-        left, span = self.look(when), self._span
+        span = self.span_of(when)
+        room, used, left, amount = span.room, span.used, span.left, self.limit.amount
         return LimitState(
             limit=self.limit,
-            amount=self.limit.amount,
-            granted=span.room - self.limit.amount,
-            used=span.used,
-            held=span.held,
-            remaining=max(0, left),
+            amount=amount,
+            granted=room - amount,
+            used=used,
+            held=room - used - left,
+            remaining=left if left > 0 else 0,
             resets_at_ms=None if span.end_ms == NEVER else span.end_ms,
         )
 

@@ -1,7 +1,8 @@
 """One limit's running count: the contract of `Budget`, `Rate` and `Slots`.
 
 Call `look` on every counter of a request first, then `take` on each, with no await in between.
-`look` says how much is left. `take` makes a line, and `settle` ends it.
+`look` says how much is left. `take` gives the place where it holds what a request is expected to
+use, and `settle` ends that.
 
 Amounts inside are in the counter's own measure (a rate counts units x milliseconds): `scale` of
 them are one unit.
@@ -10,6 +11,7 @@ them are one unit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -34,24 +36,11 @@ class When(msgspec.Struct, frozen=True, gc=False):
     steady_ms: int
 
 
-class Held(msgspec.Struct, eq=False, gc=False):
-    """A line: what one request holds of one limit, `held` units in `place`.
-
-    At most `back` of them come back to a rate. Use of more than `bound` is a breach (strict only).
-    """
-
-    counter: LimitCount
-    place: object
-    held: int
-    back: int
-    bound: int | None
-
-
 class LimitCount:
     """What all kinds of counters share.
 
-    `room` is the whole amount as of the last look. `running` requests have lines here; while there
-    are any, the counter must not be dropped.
+    `room` is the whole amount as of the last look. `running` requests hold something here; while
+    there are any, the counter must not be dropped.
     """
 
     __slots__ = ("exact", "index", "limit", "room", "running", "scale", "shared", "strict")
@@ -77,19 +66,20 @@ class LimitCount:
         """How much is left; below zero where more is taken than there is."""
         raise NotImplementedError
 
-    def take(self, hold: int) -> Held:
-        """Make a line of that many units. The caller has just looked whether it may."""
+    def take(self, hold: int) -> Any:
+        """Hold that many units; return the place. The caller has just looked whether it may."""
         raise NotImplementedError
 
-    def may_grow(self, more: int, line: Held, when: When) -> bool:
-        """Whether a line may take `more` units."""
+    def may_grow(self, more: int, place: Any, when: When) -> bool:
+        """Whether a request that holds something at this place may take `more` units."""
         return may_grow(self.limit, more * self.scale, self.look(when))
 
-    def grow(self, more: int, line: Held, when: When) -> None:
-        """The line takes `more`."""
+    def grow(self, more: int, place: Any, when: When) -> Any:
+        """The request takes `more`; returns its place from now on."""
+        return place
 
-    def settle(self, line: Held, used: int, steady_ms: Clock) -> bool:
-        """End the line with what was used. Returns whether a warning may be due.
+    def settle(self, place: Any, hold: int, used: int, steady_ms: Clock) -> bool:
+        """End a hold with what was used. Returns whether a warning may be due.
 
         The clock is read only where it matters.
         """

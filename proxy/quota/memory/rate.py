@@ -8,7 +8,7 @@ from proxy.core.limits.gcra import Bucket, Layer
 from proxy.core.limits.language import SMOOTH_MS
 from proxy.core.limits.limit import PPM, Limit
 from proxy.core.limits.state import LimitState, Refused
-from proxy.quota.memory.counter import Clock, Held, LimitCount, When
+from proxy.quota.memory.counter import Clock, LimitCount, When
 
 
 class Rate(LimitCount):
@@ -30,38 +30,26 @@ class Rate(LimitCount):
         self._bind(limit)
 
     def look(self, when: When) -> int:
-        bucket = self._bucket
-        if when.steady_ms > bucket.at_ms:
-            bucket.flow(when.steady_ms)
-        return self.room - bucket.level
+        return self.room - self._bucket.flow(when.steady_ms)
 
-    def take(self, hold: int) -> Held:
+    def take(self, hold: int) -> Layer:
         self.running += 1
-        return Held(
-            self, self._bucket.take(hold * self.scale), hold, hold, hold if self.strict else None
-        )
+        return self._bucket.take(hold * self.scale)
 
-    def grow(self, more: int, line: Held, when: When) -> None:
-        """What the line took before counts as used by now, so only `more` can come back."""
-        block = line.place
-        assert isinstance(block, Layer)
+    def grow(self, more: int, place: Layer, when: When) -> Layer:
+        """What the request took before counts as used by now, so only `more` can come back."""
         self._bucket.flow(when.steady_ms)
-        self._bucket.settle(block, 0)
-        line.place = self._bucket.take(more * self.scale)
-        line.held += more
-        line.back = more
+        self._bucket.settle(place, 0)
+        return self._bucket.take(more * self.scale)
 
-    def settle(self, line: Held, used: int, steady_ms: Clock) -> bool:
-        block = line.place
-        assert isinstance(block, Layer)
-        unused = line.held - used
-        if unused >= 0:
-            self._bucket.settle(block, (unused if unused < line.back else line.back) * self.scale)
-        else:
-            self._bucket.settle(block, 0)
-            self._bucket.flow(steady_ms())
-            self._bucket.spend(-unused * self.scale)
+    def settle(self, place: Layer, hold: int, used: int, steady_ms: Clock) -> bool:
         self.running -= 1
+        if used <= hold:
+            self._bucket.settle(place, (hold - used) * self.scale)
+        else:
+            self._bucket.settle(place, 0)
+            self._bucket.flow(steady_ms())
+            self._bucket.spend((used - hold) * self.scale)
         return False
 
     def rebuild(self, spent: Iterable[tuple[int, int]], since_ms: int, steady_ms: int) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from proxy.core.limits.limit import PPM, Limit
 from proxy.core.limits.state import LimitState, Refused
-from proxy.quota.memory.counter import HELD_RETRY_MS, Clock, Held, LimitCount, When
+from proxy.quota.memory.counter import HELD_RETRY_MS, Clock, LimitCount, When
 
 TELL_EVERY_MS = 60_000  # of a limit that only warns
 
@@ -26,22 +28,12 @@ class Slots(LimitCount):
     def look(self, when: When) -> int:
         return self.room - self._in_use
 
-    def take(self, hold: int) -> Held:
+    def take(self, hold: int) -> None:
         self._in_use += hold
         self.running += 1
-        return Held(self, None, hold, 0, None)
 
-    def release(self, line: Held) -> None:
-        """Free the slot; the line itself goes on."""
-        self._in_use -= line.held
-        line.held = 0
-
-    def may_grow(self, more: int, line: Held, when: When) -> bool:
-        """Always: a stream that grows needs no further slot, even after its own was freed."""
-        return True
-
-    def settle(self, line: Held, used: int, steady_ms: Clock) -> bool:
-        self._in_use -= line.held
+    def settle(self, place: Any, hold: int, used: int, steady_ms: Clock) -> bool:
+        self._in_use -= hold
         self.running -= 1
         return False
 

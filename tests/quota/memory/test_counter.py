@@ -36,10 +36,10 @@ def test_blank_is_what_says_the_same_as_a_new_one(text: str) -> None:
     counter, start = counter_of(rule), When(DAY_MS, DAY_MS, 0)
     assert counter.is_blank(start)
     left = counter.look(start)
-    line = counter.take(1)
+    place = counter.take(1)
     assert not counter.is_blank(start)
     assert counter.look(start) == left - counter.scale
-    counter.settle(line, 1, lambda: 0)
+    counter.settle(place, 1, 1, lambda: 0)
     later = When(2 * DAY_MS, 2 * DAY_MS, 3_600_000)
     assert counter.is_blank(start) == (counter.state(start) == counter_of(rule).state(start))
     assert (
@@ -57,7 +57,7 @@ def test_what_runs_is_not_blank_whenever_it_began(text: str) -> None:
         When(9 * DAY_MS, 9 * DAY_MS, 3_600_000),
     )
     counter.look(start)
-    line = counter.take(1)
+    place = counter.take(1)
     assert not counter.is_blank(later)
-    counter.settle(line, 0, lambda: 3_600_000)
+    counter.settle(place, 1, 0, lambda: 3_600_000)
     assert counter.is_blank(later)
