@@ -17,6 +17,7 @@ import msgspec
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed, TenantChange
+from proxy.core.notices.notice import Told
 from proxy.core.usage import UsageRecord
 from proxy.ledger.reading import Reader as Reader
 from proxy.system.backends import backend
@@ -121,6 +122,24 @@ class Ledger(Protocol):
 
     async def salts(self) -> dict[str, bytes]:
         """Every end user's salt by look-up value."""
+        ...
+
+    async def claim_notices(self, claims: Sequence[Told], now_ms: int) -> list[Told]:
+        """Store what receivers are to be told; returns those that nobody had stored before.
+
+        It is durable. Old rows go. Raises LedgerUnavailable.
+        """
+        ...
+
+    async def notices_sent(self, message_ids: Sequence[str]) -> None:
+        """Note that nothing more is to be done for these messages. Raises LedgerUnavailable."""
+        ...
+
+    async def unsent_notices(self, most: int) -> list[Told]:
+        """At most so many that were stored and not sent, the oldest message first.
+
+        Raises LedgerUnavailable.
+        """
         ...
 
     async def aclose(self) -> None:

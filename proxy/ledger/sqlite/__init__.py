@@ -19,11 +19,13 @@ import aiosqlite
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed, TenantChange
+from proxy.core.notices.notice import Told
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, read
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file, make_key, read_key
+from proxy.ledger.sqlite.notices import claim, sent, unsent
 from proxy.ledger.sqlite.reader import SqliteReader
 from proxy.ledger.sqlite.schema import check_library, migrate, schema_version
 from proxy.ledger.sqlite.tenants import change, tenants
@@ -93,6 +95,18 @@ class SqliteLedger:
     async def salts(self) -> dict[str, bytes]:
         """See `Ledger.salts`."""
         return await on_its_thread(self._connection, lambda _: self._book.salts())
+
+    async def claim_notices(self, claims: Sequence[Told], now_ms: int) -> list[Told]:
+        """See `Ledger.claim_notices`."""
+        return await self._changing(lambda connection: claim(connection, claims, now_ms))
+
+    async def notices_sent(self, message_ids: Sequence[str]) -> None:
+        """See `Ledger.notices_sent`."""
+        await self._changing(lambda connection: sent(connection, message_ids))
+
+    async def unsent_notices(self, most: int) -> list[Told]:
+        """See `Ledger.unsent_notices`."""
+        return await on_its_thread(self._connection, lambda connection: unsent(connection, most))
 
     async def aclose(self) -> None:
         """Close the database, after what is already queued, and give up the lock."""

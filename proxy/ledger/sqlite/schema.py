@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from proxy.ledger import LedgerError
 from proxy.ledger.sqlite.late_prices import counted, moved
+from proxy.ledger.sqlite.notices import NOTICES
 from proxy.ledger.sqlite.sums import (
     BUCKET_MS,
     FIRST_SUMS,
@@ -340,6 +341,7 @@ MIGRATIONS: tuple[str, ...] = (
     _LONG_WRITES,
     _MORE_IN_ROLLUPS,
     _TENANTS + _refusing("audit"),
+    NOTICES,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -368,7 +368,7 @@ def test_the_status_tells_how_far_the_book_is(
         "first_seq": 1,
         "last_seq": 3,
         "sealed_seq": 3,
-        "schema_version": 9,
+        "schema_version": 10,
         "writers": {"w0": 3},
     }
     assert {name: getattr(status, name) for name in known} == known
