@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from proxy.config import aliases, mistakes, passed, prices
+from proxy.config import aliases, mistakes, passed, prices, receivers
 from proxy.config import limits as rules
 from proxy.config.nodes import Problem
 from proxy.config.secrets import guessable, other_syntax
@@ -56,6 +56,7 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
     ):
         check(settings, problem)
     prices.check(settings, where, problem)
+    receivers.check(settings, where, problem)
     return found
 
 
@@ -251,6 +252,7 @@ def warnings(settings: Settings, now_ms: int) -> list[str]:
     found += prices.warnings(settings)
     found += mistakes.warnings(settings, now_ms)
     found += passed.warnings(settings)
+    found += receivers.warnings(settings)
     return found
 
 

@@ -95,6 +95,8 @@ def shown(
     name = extra.get("kind")
     if name in ("secret", "sha256"):  # a digest of a weak secret can be searched
         return hide(str(value)) if value else ""
+    if name == "webhook_url":
+        return _without_path(str(value), hide)
     if name == "proxy_url":
         return _without_user(str(value), hide)
     if isinstance(value, Path):
@@ -116,6 +118,12 @@ def _hidden(name: str, value: object, hide: Callable[[str], str]) -> object:
 def _without_user(url: str, hide: Callable[[str], str]) -> str:
     user = urlsplit(url).netloc.rpartition("@")[0]
     return url.replace(user, hide(user), 1) if "@" in url else url
+
+
+def _without_path(url: str, hide: Callable[[str], str]) -> str:
+    """The host is told, so that one sees which receiver it is; the rest is the credential."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/{hide(url)}" if url else ""
 
 
 def what_needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from msgspec import inspect
 
 from proxy.config.nodes import Fraction, Node, Problem, join
 from proxy.config.settings import LimitSettings
-from proxy.config.values import KINDS
+from proxy.config.values import FILED, KINDS
 from proxy.config.words import OURS, meant, renamed
 from proxy.core.spelling import nearest
 
@@ -30,6 +30,9 @@ LISTED = {
     "prices": '[{model: "gpt-4o", input: "2.50", output: "10"}]',
     "fx": '[{rate: "0.14", from: 2026-01-01}]',
     "include": "[teams.d/*.yaml]",
+    "notify": '[{url: "${SLACK_WEBHOOK}", format: slack}]',
+    "events": "[limit_near, limit_reached]",
+    "mail": "[ops@example.com]",
 }
 UNQUOTED = "which YAML reads as a number; put it in quotes"
 
@@ -94,7 +97,7 @@ class SettingsReader:
             return kind.cls(**{field.name: "" for field in kind.fields if field.required})
         fields = {field.encode_name: field for field in kind.fields}
         secrets = {
-            name + "_file": name for name, field in fields.items() if _kind_of(field) == "secret"
+            name + "_file": name for name, field in fields.items() if _kind_of(field) in FILED
         }
         values: dict[str, object] = {}
         for name, item in entries.items():
@@ -105,7 +108,8 @@ class SettingsReader:
                     item, join(path, name), f"say either {secrets[name]} or {name}, not both"
                 )
             elif name in secrets:
-                value = self._secret_file(item, join(path, name))
+                kind_name = str(_kind_of(fields[secrets[name]]))
+                value = self._secret_file(item, join(path, name), kind_name)
             elif (now := renamed(path, name)) is not None:
                 value = self._problem(item, join(path, name), now)
             else:
@@ -147,7 +151,8 @@ class SettingsReader:
             if depth < FOREIGN_DEPTH_MAX:
                 self._foreign(item, join(path, name), depth + 1)
 
-    def _secret_file(self, node: Node, path: str) -> object:
+    def _secret_file(self, node: Node, path: str, kind: str) -> object:
+        self.where[path] = node.where
         if not isinstance(node.value, str) or not node.value:
             return self._problem(node, path, "expected the path of a file that holds the secret")
         try:
@@ -160,7 +165,7 @@ class SettingsReader:
                     f"the file is larger than {SECRET_FILE_BYTES_MAX} bytes; it should hold one"
                     " secret",
                 )
-            return KINDS["secret"].parse(text)
+            return KINDS[kind].parse(text)
         except OSError as error:
             return self._problem(
                 node,

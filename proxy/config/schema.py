@@ -9,7 +9,7 @@ from msgspec import inspect
 
 from proxy.config.effective import shown
 from proxy.config.settings import LimitSettings, Settings
-from proxy.config.values import KINDS
+from proxy.config.values import FILED, KINDS
 
 _VARIABLE = r".*\$\{.+\}.*"  # any scalar may come from the environment
 
@@ -45,7 +45,7 @@ def _struct(kind: inspect.StructType, definitions: dict[str, object]) -> dict[st
             properties[key] = _schema(field.type, {}, definitions) | stated
             if (
                 isinstance(field.type, inspect.Metadata)
-                and (field.type.extra or {}).get("kind") == "secret"
+                and (field.type.extra or {}).get("kind") in FILED
             ):
                 properties[f"{key}_file"] = {
                     "type": "string",

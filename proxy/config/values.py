@@ -20,6 +20,7 @@ from proxy.config.instants import DAY, INSTANT, day, instant
 from proxy.config.zones import suggested
 from proxy.core.dialects.inside import VALUES
 from proxy.core.dialects.registry import BY_ENDPOINT
+from proxy.core.http.hostnames import is_private
 from proxy.core.limits.language import parse
 from proxy.core.spelling import nearest
 from proxy.core.steering import STEERING_FIELDS, steering_field
@@ -69,6 +70,7 @@ _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
 _USER = r"[!$-.0->A-Z^-~]+"  # without what ends the part before the @ in a URL: / ? # [ \ ]
 _NAME = r"[^\W_][\w.@-]{0,63}"
 _CURRENCY = r"[A-Z]{3}"
+_MAILBOX = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+"
 _HOURS = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
 
 
@@ -216,6 +218,23 @@ def proxy_url(text: str) -> str:
     return Secret(text) if "@" in text else text
 
 
+def webhook_url(text: str) -> str:
+    """Where a notice is posted to, empty for nowhere. Its path is mostly the credential itself."""
+    match = re.fullmatch(rf"(https?)://({_HOST})(?::([0-9]{{1,5}}))?(?:[/?][!-~]*)?", text)
+    if text and (
+        match is None
+        or not 0 < int(match[3] or 443) <= 65_535
+        or (match[1] == "http" and not is_private(match[2].strip("[]")))
+        or "#" in text
+        or "\\" in text
+    ):
+        raise ValueError(
+            "expected https://host[:port]/path without user and fragment; http:// is for private"
+            " hosts alone"
+        )
+    return Secret(text)
+
+
 def secret(text: str) -> str:
     """A credential that fits into a header."""
     if re.match(r"bearer\s", text, re.IGNORECASE):
@@ -271,6 +290,10 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+# Kinds of text that can also stand in a file, which `NAME_file` names.
+FILED = frozenset({"secret", "webhook_url"})
+
+
 class Kind(msgspec.Struct, frozen=True):
     """One kind of text: how it is read, how it is shown, and its pattern for editors."""
 
@@ -303,6 +326,7 @@ KINDS = {
         ),
         shown_in_errors=False,
     ),
+    "host": Kind(matching(rf"(?:{_HOST})?", "a host's name or address, without a port")),
     "hours": Kind(
         matching(_HOURS, 'hours of the UTC day such as "16:30-00:30", in quotes'), _HOURS
     ),
@@ -314,6 +338,9 @@ KINDS = {
         matching(r"sqlite:.+", "sqlite:FILE; this version has no other ledger"), "sqlite:.+"
     ),
     "limit": Kind(limit),
+    "mail_address": Kind(
+        matching(rf"(?:{_MAILBOX}@[A-Za-z0-9.-]+)?", "an address such as ops@example.com")
+    ),
     "name": Kind(
         matching(
             _NAME,
@@ -346,5 +373,6 @@ KINDS = {
     "size": Kind(size, _SIZE, show_size),
     "steering_field": Kind(steering),
     "tag_source": Kind(matching(rf"header:{_TOKEN}|body:metadata", "header:NAME or body:metadata")),
+    "webhook_url": Kind(webhook_url, "https?://.+", shown_in_errors=False),
     "zone": Kind(zone),
 }

@@ -19,7 +19,9 @@ from proxy.config.settings import (
     KeySettings,
     LedgerSettings,
     LogSettings,
+    NotifySettings,
     Settings,
+    SmtpSettings,
     TeamSettings,
     TimeoutSettings,
     UpstreamSettings,
@@ -41,6 +43,9 @@ SECRETIVE = Settings(
         "c": KeySettings(),
     },
     admin=AdminSettings(tokens={"ops": AdminToken(token="CANARY")}),
+    notify=(NotifySettings(url="https://hooks.slack.com/services/CANARY", secret="CANARY"),),
+    teams={"t": TeamSettings(notify=(NotifySettings(url="https://h:1?sig=CANARY"),))},
+    smtp=SmtpSettings(password="CANARY"),
 )
 
 
@@ -48,7 +53,8 @@ def test_credentials_are_masked_and_the_rest_is_shown() -> None:
     shown = masked(SECRETIVE)
     assert "CANARY" not in repr(shown)
     text = yaml.safe_dump(shown)
-    assert text.count("***") == 8
+    assert text.count("***") == 12
+    assert "https://hooks.slack.com/***" in text and "https://h:1/***" in text
     assert text.count("shown") == 2
     assert "http://***@proxy:3128" in text
     assert shown["keys"] == {

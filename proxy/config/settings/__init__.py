@@ -7,6 +7,7 @@ messages and the documentation test are made from these sentences.
 - `prices.py`: what tokens cost
 - `upstreams.py`: the vendors, and which one serves a model
 - `callers.py`: who calls, who pays, for whom
+- `notify.py`: who is told of what happens
 - `process.py`: listeners, stopping, timeouts, memory, storage
 
 Python names end in their unit (`connect_s`, `max_bytes`); config.yaml leaves the unit to the value
@@ -30,6 +31,7 @@ from proxy.config.settings.callers import (
     TeamSettings,
 )
 from proxy.config.settings.limits import Defaults, LimitDefaults, LimitSettings, StrictSettings
+from proxy.config.settings.notify import NotifySettings, SmtpSettings
 from proxy.config.settings.prices import DatedShare, FxRate, ImageTokens, Price
 from proxy.config.settings.process import (
     AdminSettings,
@@ -68,12 +70,14 @@ __all__ = [
     "LogSettings",
     "MetricsSettings",
     "ModelsSettings",
+    "NotifySettings",
     "Passthrough",
     "Price",
     "PrivacySettings",
     "QuotaSettings",
     "Route",
     "Settings",
+    "SmtpSettings",
     "StrictSettings",
     "TagSettings",
     "TeamSettings",
@@ -166,6 +170,11 @@ class Settings(Block, frozen=True, kw_only=True):
     ] = ()
     teams: Annotated[dict[Name, TeamSettings], about("teams by name")] = {}
     keys: Annotated[dict[Name, KeySettings], about("API keys by name")] = {}
+    notify: Annotated[
+        tuple[NotifySettings, ...],
+        about("who is told when a limit is reached or something is wrong; a team may have its own"),
+    ] = ()
+    smtp: Annotated[SmtpSettings, about("the server for mail of `notify`")] = SmtpSettings()
     attribution: Annotated[AttributionSettings, about("whom a request is recorded for")] = (
         AttributionSettings()
     )

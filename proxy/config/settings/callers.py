@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from proxy.config.fields import Block, EndUserSource, Glob, TagSource, about
 from proxy.config.settings.limits import LimitSettings
+from proxy.config.settings.notify import NotifySettings
 from proxy.config.settings.prices import DatedShare
 
 
@@ -27,6 +28,10 @@ class TeamSettings(Block, frozen=True, kw_only=True):
     ] = None
     limits_add: Annotated[
         tuple[LimitSettings, ...], about("limits beside those of `defaults.team.limits`")
+    ] = ()
+    notify: Annotated[
+        tuple[NotifySettings, ...],
+        about("who is told of the team's limits and keys, besides those of the top `notify`"),
     ] = ()
 
 

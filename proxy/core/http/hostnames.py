@@ -35,5 +35,18 @@ def is_ours(host: str, own: Collection[str]) -> bool:
     if not name:
         return False
     known = {each.lower() for each in own}
-    private = "." not in name or name.endswith(tuple(f".{suffix}" for suffix in _PRIVATE))
-    return name in known or "*" in known or is_address(name) or private
+    return name in known or "*" in known or is_address(name) or _is_private_name(name)
+
+
+def is_private(host: str) -> bool:
+    """Whether this name or address can only be of this machine or a private network."""
+    name = host.lower().removesuffix(".")
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return _is_private_name(name)
+    return address.is_private or address.is_loopback
+
+
+def _is_private_name(name: str) -> bool:
+    return "." not in name or name.endswith(tuple(f".{suffix}" for suffix in _PRIVATE))

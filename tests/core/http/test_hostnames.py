@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.http.hostnames import bare, is_ours
+from proxy.core.http.hostnames import bare, is_ours, is_private
 from tests.support.effort import examples
 
 
@@ -59,3 +59,16 @@ def test_a_star_is_any_name() -> None:
 def test_no_text_is_too_strange_to_be_judged(host: str) -> None:
     assert is_ours(host, []) in (True, False)
     assert not is_ours(f"{host}.example", [])
+
+
+@pytest.mark.parametrize(
+    ("host", "private"),
+    [
+        ("localhost", True), ("127.0.0.1", True), ("::1", True), ("10.1.2.3", True), ("192.168.0.9", True),
+        ("fd00::1", True), ("alerts", True), ("alerts.monitoring.svc.", True), ("NAS.Local", True),
+        ("8.8.8.8", False), ("2606:4700::1", False), ("hooks.slack.com", False), ("local.example.com", False),
+        ("10.1.2.3.example.com", False), ("0x7f.1", False),
+    ],
+)  # fmt: skip
+def test_what_stays_inside_a_network(host: str, private: bool) -> None:
+    assert is_private(host) is private
