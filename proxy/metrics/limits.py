@@ -49,10 +49,7 @@ class LimitMetrics:
         for state in self._states:
             limit = state.limit
             whose = (limit.scope, limit.scope_id, limit.id)
-            shares = (
-                (*limit.warn_at_ppm, PPM) if limit.enforce is Enforce.WARN else limit.warn_at_ppm
-            )
-            crossings.update(((*whose, _share(share_ppm)), 0) for share_ppm in shares)
+            crossings.update(((*whose, _share(share_ppm)), 0) for share_ppm in limit.told_at_ppm)
             if limit.enforce is Enforce.STRICT:
                 breaches[whose] = 0
             labels = (

@@ -51,6 +51,7 @@ def test_how_a_limit_stands_is_shown_in_its_unit() -> None:
     )
     assert page(metrics) == {
         ("limit_amount", *money): 5.5, ("limit_used", *money): 1.25, ("limit_held", *money): 1e-9, ("limit_reset_timestamp_seconds", *money): 1.5,
+        ("limit_crossings_total", "key", "alice", "key:alice/USD/month", "1"): 0,
         ("limit_amount", *slots): 8, ("limit_used", *slots): 3, ("limit_held", *slots): 0,
     }  # fmt: skip
     metrics.show([])
@@ -72,6 +73,7 @@ def test_what_may_come_is_counted_from_zero_on() -> None:
     assert counts == {
         (*whose, "0.8"): 1,
         (*whose, "1"): 0,
+        ("limit_crossings_total", "key", "alice", "key:alice/requests/day", "1"): 0,
         ("strict_breaches_total", "key", "alice", "key:alice/requests/day"): 0,
     }
 

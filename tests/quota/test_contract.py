@@ -197,7 +197,9 @@ async def test_strict_is_never_overspent(scheme: str, text: str, seed: int) -> N
         assert (used, held) == (crowd.used, 0)
         assert used <= 20_000
     assert crowd.used > 19_000, "and it can be used nearly to its end"
-    assert here.quota.warnings(here.clock.now_ms) == []
+    assert [
+        one.share_ppm for one in here.quota.warnings(here.clock.now_ms) if isinstance(one, Crossing)
+    ] in ([], [1_000_000])
 
 
 @each_store
@@ -507,8 +509,8 @@ async def test_warnings_come_once_a_window(scheme: str) -> None:
         [],
     ]
     here.clock.pass_ms(86_400_000)
-    assert [await use(tokens) for tokens in (2000,)] == [[800_000, 950_000]], (
-        "a new window, both at once"
+    assert [await use(tokens) for tokens in (2000,)] == [[800_000, 950_000, 1_000_000]], (
+        "a new window, all at once"
     )
     here.clock.pass_ms(86_400_000)
     assert await use(850) == [800_000]
@@ -516,6 +518,46 @@ async def test_warnings_come_once_a_window(scheme: str) -> None:
     assert [await use(tokens, raised) for tokens in (100, 650)] == [[], [800_000]], (
         "out of reach by a higher amount, told again when reached again"
     )
+
+
+@each_store
+async def test_a_budget_that_is_used_up_is_told_once_a_window(scheme: str) -> None:
+    """By the use that takes the last of it, or by the first request that the rest is too little
+    for; not while running requests hold it."""
+    here = await world(scheme, "2026-11-22T12:00")
+    finish, strict = limit("100 tokens/day"), limit("100 tokens/week", "strict")
+
+    async def told() -> list[tuple[str, int, int]]:
+        return [
+            (one.state.limit.per, one.share_ppm, one.state.used)
+            for one in here.quota.warnings(here.clock.now_ms)
+            if isinstance(one, Crossing)
+        ]
+
+    running = await here.admitted([finish, strict], 60, most=60)
+    await here.refused([strict], most=60)
+    assert await told() == [], "the rest is held, and may come back"
+    here.end(running, 60)
+    for _ in range(3):
+        await here.refused([strict], most=60)
+    assert await told() == [("week", 1_000_000, 60)]
+    here.end(await here.admitted([finish], 10), 40)
+    for _ in range(3):
+        await here.refused([finish], 10)
+    assert await told() == [("day", 1_000_000, 100)]
+    here.clock.pass_ms(7 * 86_400_000)
+    await here.refused([strict], most=101)
+    assert await told() == [], "more than the limit ever has is no sign of its end"
+    here.end(await here.admitted([finish, strict], 100, most=100), 100)
+    assert await told() == [("day", 1_000_000, 100), ("week", 1_000_000, 100)]
+
+
+@each_store
+async def test_a_limit_of_nothing_is_not_told(scheme: str) -> None:
+    """It is written to let nothing through."""
+    here, none = await world(scheme), limit("0 requests/day")
+    await here.refused([none])
+    assert here.quota.warnings(here.clock.now_ms) == []
 
 
 @each_store

@@ -46,6 +46,7 @@ async def test_a_scrape_shows_each_limit_as_it_stands(tmp_path: Path) -> None:
             f"tollkeeper_limit_amount{labels} 100.0",
             f"tollkeeper_limit_used{labels} 10.0",
             f"tollkeeper_limit_held{labels} 0.0",
+            'tollkeeper_limit_crossings_total{id="alice",limit="trial",scope="key",share="1"} 0.0',
         ]
 
 

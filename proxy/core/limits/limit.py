@@ -76,6 +76,16 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         return self.enforce is not Enforce.WARN
 
     @property
+    def told_at_ppm(self) -> tuple[int, ...]:
+        """The shares that are told when use reaches them: those to warn at, and all of a budget.
+
+        Of a rate and of concurrent requests nothing is told but where they only warn.
+        """
+        if PPM in self.warn_at_ppm or (self.refuses and not self.windowed):
+            return self.warn_at_ppm
+        return (*self.warn_at_ppm, PPM)
+
+    @property
     def rule(self) -> Rule:
         return Rule(self.amount, self.unit, self.per, self.currency, self.models)
 
@@ -139,6 +149,21 @@ def derived_id(rule: Rule, scope: Scope, scope_id: str) -> str:
 def scope_name(scope: Scope, scope_id: str) -> str:
     """`proxy`, `team:research`, `key:alice`."""
     return f"{scope}:{scope_id}" if scope_id else scope.value
+
+
+def share_of(room: int, share_ppm: int) -> int:
+    """The least use that is this share of the room."""
+    return -(-max(room, 0) * share_ppm // PPM)
+
+
+def shares_reached(limit: Limit, used: int, room: int) -> list[int]:
+    """The shares to tell that this use of a budget has reached.
+
+    There are none where a limit is written to let nothing through.
+    """
+    if room <= 0 and limit.refuses:
+        return []
+    return [share_ppm for share_ppm in limit.told_at_ppm if used >= share_of(room, share_ppm)]
 
 
 def describe(limit: Limit) -> str:

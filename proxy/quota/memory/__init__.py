@@ -156,6 +156,9 @@ class MemoryQuota:
         A client that waited for another limit would be refused again.
         """
         found = max((counter.refusal(hold, when) for counter, hold in refusing), key=_lasts)
+        for counter, _ in refusing:
+            if counter.limit.windowed:
+                self._tell(counter, when)  # used up, if the refusal said so
         return msgspec.structs.replace(
             found, states=tuple(counter.state(when) for counter in counters)
         )

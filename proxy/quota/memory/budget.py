@@ -8,7 +8,7 @@ from proxy.core.calendar import Calendar
 from proxy.core.limits.credit import Credit
 from proxy.core.limits.decisions import fits, may_grow
 from proxy.core.limits.language import Unit
-from proxy.core.limits.limit import PPM, Limit
+from proxy.core.limits.limit import Limit, share_of, shares_reached
 from proxy.core.limits.state import LimitState, Refused
 from proxy.quota.memory.counter import HELD_RETRY_MS, Clock, LimitCount, When
 
@@ -19,10 +19,21 @@ class Span:
     """A window of a budget: what is used in it, and how much is left.
 
     `room` and `left` are valid until `room_until_ms`. `alarm` is the use at which the next warning
-    is due.
+    is due. `refused`: it had too little for a request, and no running one holds the rest. So it is
+    used up, also where a little is left.
     """
 
-    __slots__ = ("alarm", "end_ms", "left", "room", "room_until_ms", "start_ms", "told_ppm", "used")
+    __slots__ = (
+        "alarm",
+        "end_ms",
+        "left",
+        "refused",
+        "room",
+        "room_until_ms",
+        "start_ms",
+        "told_ppm",
+        "used",
+    )
 
     def __init__(self, start_ms: int, end_ms: int) -> None:
         self.start_ms = start_ms
@@ -31,6 +42,7 @@ class Span:
         self.left = 0
         self.room = 0
         self.room_until_ms = 0
+        self.refused = False
         self.told_ppm: frozenset[int] = frozenset()
         self.alarm = NEVER
 
@@ -58,11 +70,7 @@ class Budget(LimitCount):
 
     def _bind(self, limit: Limit) -> None:
         super()._bind(limit)
-        self._shares_ppm = (
-            limit.warn_at_ppm
-            if limit.refuses or PPM in limit.warn_at_ppm
-            else (*limit.warn_at_ppm, PPM)
-        )
+        self._shares_ppm = limit.told_at_ppm
         self.renew()
 
     def renew(self) -> None:
@@ -105,17 +113,18 @@ class Budget(LimitCount):
                 until_ms = min(until_ms, credit.valid_until_ms)
             room += credit.amount if valid else 0
         span.left += room - span.room
-        span.room, span.room_until_ms = room, until_ms
+        span.room, span.room_until_ms, span.refused = room, until_ms, False
         # When more room puts a share out of reach again, it is told again once it is reached.
         self._told(span, span.told_ppm.intersection(self._reached(span)))
 
     def _reached(self, span: Span) -> list[int]:
-        return [share for share in self._shares_ppm if span.used >= _part(span.room, share)]
+        used = max(span.used, span.room) if span.refused else span.used
+        return shares_reached(self.limit, used, span.room)
 
     def _told(self, span: Span, told_ppm: frozenset[int]) -> None:
         span.told_ppm = told_ppm
         span.alarm = min(
-            (_part(span.room, share) for share in self._shares_ppm if share not in told_ppm),
+            (share_of(span.room, share) for share in self._shares_ppm if share not in told_ppm),
             default=NEVER,
         )
 
@@ -170,6 +179,7 @@ class Budget(LimitCount):
             and self.limit.unit is not Unit.REQUESTS
             and fits(self.exact, hold, span.room - span.used)
         )
+        span.refused |= not (never or by_holds)
         return Refused(
             limit=self.limit,
             state=self.state(when),
@@ -203,8 +213,3 @@ class Budget(LimitCount):
         return self.running == 0 and all(
             span.end_ms <= when.now_ms or span.used == 0 for span in (self._span, self._other)
         )
-
-
-def _part(room: int, share_ppm: int) -> int:
-    """The least use that is this share of the room."""
-    return -(-max(room, 0) * share_ppm // PPM)
