@@ -25,6 +25,7 @@ NOUNS = {
     "audit": "What was done to keys, teams and the config.",
     "usage": "Show what was used: requests, tokens and money, by group.",
     "limit": "Limits and their running counts.",
+    "notify": "Who is told when a limit is reached or something is wrong.",
     "record": "Single ledger records.",
     "price": "What tokens cost: rows from config.yaml and from the bundled table.",
     "ledger": "The ledger as a whole.",

@@ -92,6 +92,11 @@ def warnings(settings: Settings) -> list[str]:
                 f"{path} is a connector of Teams, which Microsoft has ended: make a webhook with"
                 " the Workflows app"
             )
+        if "limit_near" in (one.events or ()) and not _warned_of(settings):
+            found.append(
+                f"{path}.events: limit_near is told at the shares of warn_at, and no limit has"
+                ' any: write {limit: "500 USD/month", warn_at: [80%]}'
+            )
         if not (one.url or one.mail):
             found.append(f"{path}.url is empty: nobody is told by it")
         if one.url and one.format == "generic" and not one.secret:
@@ -99,6 +104,18 @@ def warnings(settings: Settings) -> list[str]:
                 f"{path} has no secret: its receiver cannot tell that a message is from here"
             )
     return found
+
+
+def _warned_of(settings: Settings) -> bool:
+    """Whether a limit of this config has a share at which to warn."""
+    limits = [*settings.limits, *settings.defaults.team.limits, *settings.defaults.key.limits]
+    for upstream in settings.upstreams.values():
+        limits += upstream.limits
+    for team in settings.teams.values():
+        limits += (*(team.limits or ()), *team.limits_add)
+    for key in settings.keys.values():
+        limits += (*(key.limits or ()), *key.limits_add)
+    return any(limit.warn_at for limit in limits)
 
 
 def _is_here(host: str) -> bool:

@@ -17,7 +17,7 @@ import msgspec
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed, TenantChange
-from proxy.core.notices.notice import Told
+from proxy.core.notices.notice import Claim
 from proxy.core.usage import UsageRecord
 from proxy.ledger.reading import Reader as Reader
 from proxy.system.backends import backend
@@ -124,7 +124,7 @@ class Ledger(Protocol):
         """Every end user's salt by look-up value."""
         ...
 
-    async def claim_notices(self, claims: Sequence[Told], now_ms: int) -> list[Told]:
+    async def claim_notices(self, claims: Sequence[Claim], now_ms: int) -> list[Claim]:
         """Store what receivers are to be told; returns those that nobody had stored before.
 
         It is durable. Old rows go. Raises LedgerUnavailable.
@@ -135,7 +135,7 @@ class Ledger(Protocol):
         """Note that nothing more is to be done for these messages. Raises LedgerUnavailable."""
         ...
 
-    async def unsent_notices(self, most: int) -> list[Told]:
+    async def unsent_notices(self, most: int) -> list[Claim]:
         """At most so many that were stored and not sent, the oldest message first.
 
         Raises LedgerUnavailable.

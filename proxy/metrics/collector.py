@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from proxy.config.settings import MetricsSettings
 from proxy.core.model_names import sent_name, substituted
-from proxy.core.usage import UsageRecord
+from proxy.core.usage import LATER, UsageRecord
 from proxy.metrics import exposition
 from proxy.metrics.buckets import OVERHEAD_BOUNDS_S
 from proxy.metrics.counts import LedgerCounts, ModelCounts
@@ -108,7 +108,7 @@ class Metrics(Collector):
         ending = (record.status, record.outcome)
         row.endings[ending] = row.endings.get(ending, 0) + 1
         row.pair.sources[record.source] += 1
-        if record.cost_nano is None:
+        if record.cost_nano is None and record.reason != LATER:
             row.pair.unpriced += 1
         if record.inconsistent:
             row.pair.inconsistent += 1
@@ -202,6 +202,18 @@ class Metrics(Collector):
     def upstream_error(self, upstream: str, kind: str) -> None:
         """Count a failure of an upstream; `kind` is a word of our code."""
         self._upstream_errors[upstream, kind] = self._upstream_errors.get((upstream, kind), 0) + 1
+
+    def upstream_errors(self, kind: str) -> dict[str, int]:
+        """How many errors of this kind each upstream has had."""
+        return {name: count for (name, one), count in self._upstream_errors.items() if one == kind}
+
+    def unpriced(self) -> dict[tuple[str, str], int]:
+        """How many requests had no known cost, by the labels of upstream and model."""
+        return {
+            (upstream, model): pair.unpriced
+            for (upstream, model), pair in self._pairs.items()
+            if pair.unpriced
+        }
 
     def recovered(self, count: int) -> None:
         """Count exchanges settled after a crash."""

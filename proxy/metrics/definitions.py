@@ -249,8 +249,8 @@ SPECS: tuple[Spec, ...] = (
         "counter",
         (*LIMIT, "share"),
         "crossings",
-        "Times that use has reached a share of warn_at, once in each period; 1 where a limit that "
-        "only warns was exceeded.",
+        "Times that use has reached a share of warn_at, once in each period; 1 where a budget was "
+        "used up, or a rate that only warns was exceeded.",
     ),
     Spec(
         "strict_breaches_total",
@@ -325,6 +325,14 @@ SPECS: tuple[Spec, ...] = (
         (),
         "errors",
         "Bookings that failed and are tried again.",
+    ),
+    Spec(
+        "notifications_total",
+        "counter",
+        ("event", "result"),
+        "notices",
+        "Notices for a receiver of `notify`, by event and result: delivered, refused by it, "
+        "given_up after a day, or dropped because too many waited.",
     ),
     Spec(
         "series_dropped_total",

@@ -1,13 +1,14 @@
 """Tells operators about limits: gauges for each scrape, and a warning in time.
 
-A warning is a log line and a count. It comes when use crosses a `warn_at` threshold.
+A warning is a log line and a count. It comes when use crosses a `warn_at` threshold, and when a
+budget is used up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from proxy.core.limits.language import show_amount
@@ -40,12 +41,15 @@ async def show_limits(parts: Watched) -> None:
     parts.metrics.limits.show(states)
 
 
-async def tell_limits(parts: Watched) -> None:
-    """Tell of every warning, until cancelled."""
+async def tell_limits(parts: Watched, crossed: Callable[[Sequence[Crossing]], None]) -> None:
+    """Tell of every warning, until cancelled; `crossed` hears of the crossings too."""
     while True:
         await asyncio.sleep(INTERVAL_S)
-        for told in parts.quota.warnings(parts.now_ms()):
+        warnings = parts.quota.warnings(parts.now_ms())
+        for told in warnings:
             tell(parts, told)
+        if warnings:
+            crossed([told for told in warnings if isinstance(told, Crossing)])
 
 
 def tell(parts: Watched, told: Crossing | Breach) -> None:
@@ -70,7 +74,11 @@ def tell(parts: Watched, told: Crossing | Breach) -> None:
     limit = state.limit
     parts.metrics.limits.crossing(limit, told.share_ppm)
     used = show_amount(state.used, limit.unit, limit.currency)
-    if told.share_ppm >= PPM:
+    if told.share_ppm >= PPM and limit.windowed and state.used < state.amount + state.granted:
+        LOG.warning(
+            "the limit %s had too little left for a request: %s used", describe(limit), used
+        )
+    elif told.share_ppm >= PPM:
         LOG.warning("the limit %s is reached: %s used", describe(limit), used)
     else:
         LOG.warning(

@@ -29,10 +29,12 @@ from proxy.dataplane.gateway import Gateway
 from proxy.dataplane.listener import Listener
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
+from proxy.notify.notifier import Notifier
 from proxy.quota.watch import tell_limits
 from proxy.server.config_history import begin_history
 from proxy.server.failpoints import Failpoints
 from proxy.server.listening import Addresses, Front, acceptor_of, open_data, open_side
+from proxy.server.notices import NoticeWatch
 from proxy.server.readiness import Readiness
 from proxy.server.reload import Reloads, describe, tell_faults
 from proxy.server.startup import StartError, compiled, count_what_was_used, opened
@@ -45,6 +47,7 @@ LOG = logging.getLogger("tollkeeper.server")
 WATCH_INTERVAL_S = 1.0  # resolution of all the long timeouts
 # how long a stop waits for the ledger; the next start books the rest
 BOOK_AT_STOP_S = 10.0
+TELL_AT_STOP_S = 2.0  # the same for notices, beside it
 # How long another thread may keep the interpreter while the event loop waits for it: the booking
 # thread took the default of 5 ms whenever it had a batch, and every stream felt it.
 SWITCH_INTERVAL_S = 0.0005
@@ -95,12 +98,14 @@ class Server:
         front: Front,
         reloads: Reloads,
         readiness: Readiness,
+        notifier: Notifier,
         tasks: Tasks,
         stop: Stop,
         close: contextlib.AsyncExitStack,
     ) -> None:
         self.services = services
         self.front = front
+        self._notifier = notifier
         self._reloads = reloads
         self._readiness = readiness
         self._tasks = tasks
@@ -149,7 +154,7 @@ class Server:
                 gateway, services, health, readiness, tenancy.change, reloads.reload, close
             )
             tasks.spawn(_watch(services, listener, readiness, clock), "watch")
-            tasks.spawn(tell_limits(services), "limits' watch")
+            notifier = _tell_operators(services, gateway, tasks, close)
             data, *more = await open_data(snapshot.settings, acceptor)
             addresses = Addresses(data, metrics_address, admin, tuple(more))
             front = Front(gateway, listener, acceptor, metrics, addresses)
@@ -158,7 +163,7 @@ class Server:
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
             sys.setswitchinterval(SWITCH_INTERVAL_S)
-            return cls(services, front, reloads, readiness, tasks, stop, close.pop_all())
+            return cls(services, front, reloads, readiness, notifier, tasks, stop, close.pop_all())
 
     @property
     def addresses(self) -> Addresses:
@@ -228,9 +233,25 @@ class Server:
     async def aclose(self) -> None:
         """Books what can be booked in a few seconds and closes everything."""
         self.front.acceptor.close()
-        await self.services.recorder.drain(BOOK_AT_STOP_S)
+        await asyncio.gather(
+            self.services.recorder.drain(BOOK_AT_STOP_S), self._notifier.flush(TELL_AT_STOP_S)
+        )
         await self._tasks.cancel()
         await self._close.aclose()
+
+
+def _tell_operators(
+    services: Services, gateway: Gateway, tasks: Tasks, close: contextlib.AsyncExitStack
+) -> Notifier:
+    """Starts what tells of limits and faults: in the log and the counts, by webhook and mail."""
+    notifier = Notifier(services.ledger, lambda: gateway.snapshot.settings, services.now_ms)
+    close.push_async_callback(notifier.aclose)
+    services.metrics.also(notifier.collect)
+    notices = NoticeWatch(services, lambda: gateway.snapshot, notifier)
+    tasks.spawn(notifier.run(), "notifier")
+    tasks.spawn(notices.run(), "notices' watch")
+    tasks.spawn(tell_limits(services, notices.crossed), "limits' watch")
+    return notifier
 
 
 async def _watch(

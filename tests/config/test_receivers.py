@@ -136,3 +136,13 @@ def test_what_is_hardly_meant_is_told(tmp_path: Path) -> None:
         "notify[3] has no secret: its receiver cannot tell that a message is from here",
         "notify[4].url is empty: nobody is told by it",
     ]
+
+
+@pytest.mark.parametrize("warn_at", [[], ["80%"]])
+def test_a_share_that_no_limit_warns_at_is_told(tmp_path: Path, warn_at: list[str]) -> None:
+    limit = {"limit": "9 tokens/day", "warn_at": warn_at}
+    said = a_config(
+        tmp_path, {"mail": ["a@b.c"], "events": ["limit_near"]}, smtp=SMTP, limits=[limit]
+    )
+    told = [one for one in load(said, {}).warnings if "no limit has any" in one]
+    assert len(told) == (not warn_at)

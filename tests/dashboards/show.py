@@ -3,7 +3,7 @@ scraped by a real Prometheus whose data stays.
 
 python -m tests.dashboards.show --minutes 12 --dir DIR      then tools/dashboards/pictures.py draws it
 Three teams, five keys, six models on two scripted upstreams. In the middle one upstream fails for a
-minute, and a batch job uses up its budget.
+minute, and a batch job uses up its budget, which a receiver is told of.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import aiohttp
 import uvloop
 
 from proxy.scripted_upstream import Script, serving
+from tests.notify.receiver import hook
 from tests.support.prometheus import scraping
 from tests.support.raw import Visit, raw_upstream
 from tests.support.running import config, running
@@ -43,9 +44,10 @@ WORDS = 60
 PER_S = 9.0
 
 
-def settings(scripted: str, regional: str) -> dict[str, object]:
+def settings(scripted: str, regional: str, told: str) -> dict[str, object]:
     return config(
         scripted,
+        notify=[{"url": told}],
         upstreams={"vendor-a": {"base_url": scripted, "api_key": "sk-up", "price_source": "openai"}, "vendor-b": {"base_url": regional, "api_key": "sk-up"}},
         routes=[{"model": "regional-*", "upstream": "vendor-b"}, {"model": "*", "upstream": "vendor-a"}],
         prices=[
@@ -142,7 +144,8 @@ async def show(directory: Path, minutes: float) -> None:
     async with (
         serving(Script(pace_s=0.02)) as scripted,
         raw_upstream(Regional(minutes)) as regional,
-        running(directory, settings(scripted.base_url, regional.url)) as proxy,
+        hook() as told,
+        running(directory, settings(scripted.base_url, regional.url, told.url)) as proxy,
         scraping(directory / "prometheus", proxy.server.addresses.metrics, rules),
     ):
         await drive(proxy.base_url, minutes)

@@ -131,6 +131,10 @@ CASES = (
         "TollkeeperKeyExpiring", gauge("key_expiry_timestamp_seconds", "432000x10", f'{PROXY}, key="alice"'), gauge("key_expiry_timestamp_seconds", "864000x10", f'{PROXY}, key="alice"'), "5m",
         {**ON, "key": "alice"}, "The key alice expires in 4d 23h 55m 0s.",
     ),
+    Case(
+        "TollkeeperNoticeLost", gauge("notifications_total", "0x10 2x20", f'{PROXY}, event="limit_near", result="refused"'), gauge("notifications_total", "0x10 2x20", f'{PROXY}, event="limit_near", result="delivered"'), "12m",
+        {"job": "tollkeeper", "event": "limit_near", "result": "refused"}, "A notice of limit_near reached nobody: refused.",
+    ),
     Case("TollkeeperUpstreamErrors", {**requests("200", 90), **requests("502", 6), **requests("200", 4, "upstream_failed")}, {**requests("200", 96), **requests("502", 4), **requests("429", 20)}, "12m", UP, "10% of the requests to up fail."),
     Case(
         "TollkeeperUpstreamSlow", buckets("time_to_first_byte_seconds", "60.0", f'{PROXY}, upstream="up", model="m"'), buckets("time_to_first_byte_seconds", "30.0", f'{PROXY}, upstream="up", model="m"'), "20m",

@@ -62,6 +62,7 @@ FORWARDED_BEFORE = 10  # one of each, and bob's first
 EMPTY = {
     "Error of the estimates": "the estimates here go by bytes, and are not compared",
     "Free space in a day": "a machine's disk is nobody's business here",
+    "Notices": "nobody is told of anything here",
 }
 MICRO = 10**-6
 COST = (

@@ -410,7 +410,24 @@ def test_the_whole_page_is_valid_and_every_metric_is_fed_by_some_method():
         "period_charge",
         "period_tokens",
         "period_unpriced_requests",
+        "notifications_total",
     }
+
+
+def test_what_is_booked_later_is_no_missing_price() -> None:
+    counted = metrics()
+    counted.record(record(reason="later"))
+    assert counted.unpriced() == {}
+    counted.record(record(upstream="up"))
+    [(pair, count)] = counted.unpriced().items()
+    assert pair[0] == "up" and count == 1
+
+
+def test_errors_of_a_kind_are_told_by_upstream() -> None:
+    counted = metrics()
+    for kind in ("credentials", "reset", "credentials"):
+        counted.upstream_error("up", kind)
+    assert counted.upstream_errors("credentials") == {"up": 2}
 
 
 def test_counting_goes_on_while_a_page_is_collected():

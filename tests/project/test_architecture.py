@@ -21,7 +21,7 @@ LAYERS = (
     "core listeners scripted_upstream system",
     "config journal ledger",
     "metrics tenants",
-    "accounting quota",
+    "accounting notify quota",
     "dataplane",
     "admin",
     "server",

@@ -51,6 +51,8 @@ SERVE_CONFIG = "tollkeeper serve -c config.yaml"
 ELSEWHERE = {
     "make demo": "tests/cli/test_demo.py",
     "tollkeeper check -c config.yaml --connect": "tests/cli/test_check.py",
+    "tollkeeper notify list -c config.yaml": "tests/cli/test_notify.py",
+    "tollkeeper notify test -c config.yaml": "tests/cli/test_notify.py",
     "make quick": "",
     "make test": "",
     "make check": "",

@@ -52,6 +52,9 @@ ROOM = Row("Room and dates", (
     Panel("Folded series", "Updates a second counted under `other` because metrics.max_series was reached.", "short", (
         Query("sum by (instance) (rate(tollkeeper_series_dropped_total[$__rate_interval]))", "{{instance}}"),
     ), width=8, low=0, alert="TollkeeperSeriesFolded"),
+    Panel("Notices", "Notices for the receivers of `notify` in the period shown, by event and result: all but delivered are lost.", "short", (
+        Query("sum by (event, result) (increase(tollkeeper_notifications_total[$__range])) > 0", "notices"),
+    ), "table", 24, 8, alert="TollkeeperNoticeLost"),
 ))  # fmt: skip
 
 TRUST = Row("Sources and estimates", (

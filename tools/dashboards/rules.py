@@ -131,6 +131,7 @@ ALERTS: Sequence[Alert] = (
     Alert("TollkeeperRefusalsSurge", "warning", "code:tollkeeper_refusals:rate5m > 0.2 and code:tollkeeper_refusals:rate5m > 3 * code:tollkeeper_refusals:rate1h", "5m", "{{ $value | printf `%.1f` }} requests a second are refused with {{ $labels.code }}, several times more than in the hour."),
     Alert("TollkeeperStrictBreach", "critical", f"sum by (job, scope, id, limit) {grew('strict_breaches_total', '15m')}", "0m", "Requests used more of {{ $labels.limit }} than they could be bounded by: a vendor billed beyond a cap, or answered from a dearer model."),
     Alert("TollkeeperKeyExpiring", "warning", "tollkeeper_key_expiry_timestamp_seconds - time() < 7 * 86400 and tollkeeper_key_expiry_timestamp_seconds > time()", "0m", "The key {{ $labels.key }} expires in {{ $value | humanizeDuration }}."),
+    Alert("TollkeeperNoticeLost", "warning", f"sum by (job, event, result) {grew('notifications_total', '15m', '{result!=' + chr(34) + 'delivered' + chr(34) + '}')}", "0m", "A notice of {{ $labels.event }} reached nobody: {{ $labels.result }}."),
     # The upstreams.
     Alert(
         "TollkeeperUpstreamErrors", "critical", "upstream:tollkeeper_failures:ratio_rate5m > 0.05 and on (job, upstream) sum by (job, upstream) (upstream_code:tollkeeper_requests:rate5m) > 0.05", "5m",

@@ -45,8 +45,11 @@ class SmtpSettings(Block, frozen=True, kw_only=True):
 
     host: Annotated[str, about("its name; empty: there is none", "host")] = ""
     port: Annotated[
-        int, about("587 for starttls, 465 for implicit", at_least=1, at_most=65_535)
-    ] = 587
+        int | None,
+        about(
+            "by default 587 for starttls, 465 for implicit, 25 for none", at_least=1, at_most=65_535
+        ),
+    ] = None
     tls: Annotated[
         Literal["starttls", "implicit", "none"],
         about(

@@ -29,7 +29,12 @@ def limit_crossed(
     reached = share_ppm >= PPM
     used, whole = (show_amount(amount, limit.unit, limit.currency) for amount in (state.used, room))
     share = _percent(share_ppm)
-    happened = "is reached" if reached else f"is used to {share}"
+    if not reached:
+        happened = f"is used to {share}"
+    elif state.used >= room:
+        happened = "is reached"
+    else:
+        happened = "has too little left for a request"
     facts = [("Used", f"{used} of {whole}")]
     if (
         "/" not in limit.id

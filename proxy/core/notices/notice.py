@@ -32,13 +32,13 @@ Value: TypeAlias = str | int | None
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that operators are told.
 
-    event · what kind, as the config names it    at_ms · when it was seen
+    event · what kind, as the config names it, or a test    at_ms · when it was seen
     subject · a receiver is told once of each subject, until `until_ms` (None: for ever)
     team · whom it concerns; None: no single team
     title · one sentence    facts · names and values beneath it    data · the same for programs
     """
 
-    event: Event
+    event: Event | Literal["test"]
     at_ms: int
     subject: str
     until_ms: int | None = None
@@ -48,7 +48,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Value] = {}
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A notice for one receiver. Those with the same `message_id` go out as one message."""
 
     receiver: str

@@ -19,7 +19,7 @@ import aiosqlite
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed, TenantChange
-from proxy.core.notices.notice import Told
+from proxy.core.notices.notice import Claim
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.booking import Booker
@@ -96,7 +96,7 @@ class SqliteLedger:
         """See `Ledger.salts`."""
         return await on_its_thread(self._connection, lambda _: self._book.salts())
 
-    async def claim_notices(self, claims: Sequence[Told], now_ms: int) -> list[Told]:
+    async def claim_notices(self, claims: Sequence[Claim], now_ms: int) -> list[Claim]:
         """See `Ledger.claim_notices`."""
         return await self._changing(lambda connection: claim(connection, claims, now_ms))
 
@@ -104,7 +104,7 @@ class SqliteLedger:
         """See `Ledger.notices_sent`."""
         await self._changing(lambda connection: sent(connection, message_ids))
 
-    async def unsent_notices(self, most: int) -> list[Told]:
+    async def unsent_notices(self, most: int) -> list[Claim]:
         """See `Ledger.unsent_notices`."""
         return await on_its_thread(self._connection, lambda connection: unsent(connection, most))
 

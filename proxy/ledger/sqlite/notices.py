@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.core.notices.notice import Notice, Told
+from proxy.core.notices.notice import Claim, Notice
 from proxy.ledger import LedgerUnavailable
 
 # What receivers were told, or are to be told: each of each subject once, over restarts and by
@@ -31,8 +31,7 @@ _CLAIM = (
     "INSERT INTO notices (receiver, subject, message_id, until_ms, sent, doc) "
     "VALUES (?, ?, ?, ?, 0, ?) ON CONFLICT (receiver, subject) DO NOTHING"
 )
-# An unsent one goes too: after its time it would only confuse.
-_OLD = "DELETE FROM notices WHERE until_ms < ?"
+_OLD = "DELETE FROM notices WHERE until_ms < ? AND sent = 1"
 _UNSENT = (
     "SELECT receiver, message_id, doc FROM notices WHERE sent = 0 "
     "ORDER BY message_id, subject LIMIT ?"
@@ -40,7 +39,7 @@ _UNSENT = (
 _NOTICE = msgspec.json.Decoder(Notice)
 
 
-def claim(connection: sqlite3.Connection, claims: Sequence[Told], now_ms: int) -> list[Told]:
+def claim(connection: sqlite3.Connection, claims: Sequence[Claim], now_ms: int) -> list[Claim]:
     """See `Ledger.claim_notices`."""
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -66,18 +65,18 @@ def sent(connection: sqlite3.Connection, message_ids: Sequence[str]) -> None:
         raise LedgerUnavailable(str(error)) from error
 
 
-def unsent(connection: sqlite3.Connection, most: int) -> list[Told]:
+def unsent(connection: sqlite3.Connection, most: int) -> list[Claim]:
     """See `Ledger.unsent_notices`."""
     try:
         return [
-            Told(receiver=receiver, message_id=message_id, notice=_NOTICE.decode(doc))
+            Claim(receiver=receiver, message_id=message_id, notice=_NOTICE.decode(doc))
             for receiver, message_id, doc in connection.execute(_UNSENT, (most,))
         ]
     except sqlite3.Error as error:
         raise LedgerUnavailable(str(error)) from error
 
 
-def _claimed(connection: sqlite3.Connection, one: Told) -> bool:
+def _claimed(connection: sqlite3.Connection, one: Claim) -> bool:
     notice = one.notice
     values = (
         one.receiver,

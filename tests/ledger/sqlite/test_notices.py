@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.notices.notice import Notice, Told
+from proxy.core.notices.notice import Claim, Notice
 from proxy.ledger import Ledger, LedgerUnavailable, connect
 
 DAY_MS = 86_400_000
@@ -14,7 +14,7 @@ DAY_MS = 86_400_000
 
 def told(
     subject: str, receiver: str = "r1", message_id: str = "m1", until_ms: int | None = None
-) -> Told:
+) -> Claim:
     notice = Notice(
         event="limit_near",
         at_ms=7,
@@ -25,7 +25,7 @@ def told(
         facts=(("Used", "4 of 5"),),
         data={"used": 4, "resets_at": None},
     )
-    return Told(receiver=receiver, message_id=message_id, notice=notice)
+    return Claim(receiver=receiver, message_id=message_id, notice=notice)
 
 
 @pytest.fixture
@@ -54,9 +54,15 @@ async def test_what_is_not_sent_is_there_after_a_restart_under_its_message(tmp_p
     await ledger.aclose()
 
 
-async def test_a_row_goes_when_its_time_is_over_and_stays_where_it_has_none(ledger: Ledger) -> None:
-    rows = [told("a", until_ms=DAY_MS), told("b"), told("c", until_ms=DAY_MS + 2)]
+async def test_a_row_goes_when_it_is_sent_and_its_time_is_over(ledger: Ledger) -> None:
+    rows = [
+        told("a", until_ms=DAY_MS),
+        told("b"),
+        told("c", until_ms=DAY_MS + 2),
+        told("d", until_ms=DAY_MS, message_id="m2"),
+    ]
     await ledger.claim_notices(rows, 0)
+    await ledger.notices_sent(["m1"])
     assert await ledger.claim_notices(rows, DAY_MS + 1) == [rows[0]]
     await ledger.aclose()
 

@@ -1,0 +1,96 @@
+"""One POST of one message to a webhook.
+
+Bounded in time and in bytes read. A redirect is never followed: the config alone says where a
+message goes.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import ssl
+import time
+from collections.abc import Mapping
+
+import aiohttp
+
+from proxy import __version__
+from proxy.notify.attempt import RETRY_AFTER_MAX_S, Attempt
+
+TIMEOUT_S = 20.0  # Standard Webhooks: between 15 and 30
+ANSWER_BYTES_MAX = 4096  # enough for the sentence in which Slack and Teams say what is wrong
+_SHOWN_CHARS = 200
+_AGAIN = frozenset({408, 425, 429})
+
+
+class Poster:
+    """Posts from one event loop. A connection is not kept: messages are few."""
+
+    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True, limit=0),
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"tollkeeper/{__version__}", "Accept-Encoding": "identity"},
+            auto_decompress=False,
+            trust_env=False,
+        )
+        self._timeout_s = timeout_s
+
+    async def post(self, url: str, fields: Mapping[str, str], body: bytes) -> Attempt:
+        """One attempt. It never raises for what the network or the receiver does."""
+        try:
+            async with self._session.post(
+                url,
+                data=body,
+                headers={"Content-Type": "application/json", **fields},
+                allow_redirects=False,
+            ) as answer:
+                said = await self._read(answer)
+                return _attempt(answer, said.replace(url, "***"))
+        except TimeoutError:
+            return Attempt("again", f"no answer within {self._timeout_s:g} s")
+        except (aiohttp.ClientSSLError, ssl.SSLError):
+            return Attempt("again", "its certificate is not trusted")
+        except aiohttp.ClientConnectorDNSError:
+            return Attempt("again", "its name is not found")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # Only the kind: the text of some names the whole URL.
+            return Attempt("again", f"the connection failed ({type(error).__name__})")
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> str:
+        """The beginning of the answer, for people. What breaks behind its head changes nothing."""
+        try:
+            part = await answer.content.read(ANSWER_BYTES_MAX)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return ""
+        text = part.decode("utf-8", errors="replace")
+        shown = "".join(sign if sign.isprintable() else " " for sign in text)
+        return " ".join(shown.split())[:_SHOWN_CHARS]
+
+
+def _attempt(answer: aiohttp.ClientResponse, text: str) -> Attempt:
+    status = answer.status
+    said = f"HTTP {status}" + (f": {text}" if text else "")
+    if 200 <= status < 300:
+        return Attempt("delivered", said)
+    if 300 <= status < 400:
+        return Attempt("refused", f"{said}; redirects are not followed: write the new URL")
+    if status in _AGAIN or status >= 500:
+        return Attempt("again", said, _retry_after_s(answer.headers.get("Retry-After")))
+    return Attempt("refused", said)
+
+
+def _retry_after_s(field: str | None) -> float:
+    """The seconds that a Retry-After asks to wait, as seconds or as a date; 0 if it says none."""
+    if field is None:
+        return 0.0
+    if field.strip().isascii() and field.strip().isdigit():
+        return min(float(field), RETRY_AFTER_MAX_S)
+    try:
+        at_s = email.utils.parsedate_to_datetime(field).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+    return min(max(0.0, at_s - time.time()), RETRY_AFTER_MAX_S)
