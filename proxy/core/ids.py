@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 RANDOM_BYTES = 10  # 80 bits, of which a UUIDv7 has room for 74
+# The digit of the variant, by a random one of which two bits count.
+_VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 
 def uuid7(now_ms: int, random_bits: bytes) -> str:
@@ -15,8 +17,7 @@ def uuid7(now_ms: int, random_bits: bytes) -> str:
         f"a UUIDv7 needs {RANDOM_BYTES} random bytes, got {len(random_bits)}"
     )
     assert 0 <= now_ms < 1 << 48, "Unix milliseconds fit into 48 bits until the year 10889"
-    # Digits that need no arithmetic are taken as they are: it halves the time.
-    time, noise = now_ms.to_bytes(6, "big").hex(), random_bits.hex()
-    high = int(noise[1:5], 16) >> 2 & 0xFFF
-    variant = "89ab"[random_bits[2] >> 4 & 3]
-    return f"{time[:8]}-{time[8:]}-7{high:03x}-{variant}{noise[5:8]}-{noise[8:]}"
+    digits = now_ms.to_bytes(6, "big").hex() + random_bits.hex()
+    # Six of the random bits make room for version and variant. Nothing is worked out in numbers.
+    variant = _VARIANTS[digits[16]]
+    return f"{digits[:8]}-{digits[8:12]}-7{digits[12:15]}-{variant}{digits[17:20]}-{digits[20:]}"

@@ -23,6 +23,7 @@ from proxy.core.http.headers import first, values
 from proxy.core.http.media_type import check_json
 from proxy.core.limits.rules import Rules
 from proxy.core.usage import ChargeClass
+from proxy.dataplane.attribution import names_nobody
 from proxy.dataplane.connection import Request
 from proxy.dataplane.counting.exchange_count import ExchangeCount, begin_count
 from proxy.dataplane.counting.uncounted import Uncounted
@@ -345,7 +346,11 @@ class Admission:
 
         `model`: the name that was asked for, if the call has another one.
         """
-        end_user, tags = caller.snapshot.attribution.of(request.headers, call)
+        known = request.head.known
+        attributed = known.attributed if type(known) is KnownCaller else None
+        if attributed is None or not names_nobody(call):
+            attributed = caller.snapshot.attribution.of(request.headers, call)
+        end_user, tags = attributed
         retry = first(request.headers, b"x-stainless-retry-count")
         return Opened(
             caller.id,

@@ -35,8 +35,13 @@ class Attribution:
         self._tags = tuple(map(_source, settings.tags.from_))
         self._keep = settings.tags.keep  # bounds what is read to the names that config knows
 
+    def reads(self, name: bytes) -> bool:
+        """Whether a header field of this name, in lower case, may say it."""
+        return any(header == name for header, _ in (*self._end_user, *self._tags))
+
     def of(self, headers: RawHeaders, call: Naming | None) -> tuple[str | None, dict[str, str]]:
-        """(end user as it came, tags kept). `call` is None for a request without a body."""
+        """(end user as it came, tags kept). `call` is None for a request without a body, or one
+        that names nobody."""
         named = index(headers)
         return self._end_user_of(named, call), self._tags_of(named, call) if self._keep else {}
 
@@ -87,6 +92,11 @@ def _text(value: bytes) -> str | None:
         return value.decode().strip(" \t")
     except UnicodeDecodeError:
         return None
+
+
+def names_nobody(call: Naming) -> bool:
+    """Whether a body says nothing of its end user, nor tags."""
+    return call.user is None and call.safety_identifier is None and not call.metadata
 
 
 def usable(name: str) -> bool:

@@ -18,9 +18,9 @@ from aiohttp.web_protocol import RequestHandler
 from proxy.core.dialects.contract import Dialect
 from proxy.core.dialects.registry import DEFAULT
 from proxy.core.errors import ProxyError
-from proxy.core.http.cors import answer_fields
+from proxy.core.http.cors import page_fields, without_permission
 from proxy.core.http.framing import CHUNKED_END, TARGET_MAX
-from proxy.core.http.headers import Fields, first
+from proxy.core.http.headers import Fields, field_lines, first
 from proxy.core.http.request_head import RequestHead
 from proxy.core.http.responses import phrase
 
@@ -43,11 +43,12 @@ class Client(Protocol):
 class Request:
     """One request as it came: raw target, raw header fields, the body unread.
 
-    `content_length`: of its body, None where the head does not say.
+    `content_length`: of its body, None where the head does not say. `stream`: the body, unless it
+    came whole in one piece with its head. `values`: those of the head that differ with each
+    request, if it is known again.
     """
 
     __slots__ = (
-        "_stream",
         "_whole",
         "connection",
         "content_length",
@@ -56,7 +57,9 @@ class Request:
         "http10",
         "method",
         "origin",
+        "stream",
         "target",
+        "values",
     )
 
     def __init__(
@@ -65,6 +68,7 @@ class Request:
         body: StreamReader | bytes,
         length: int | None,
         connection: Connection,
+        values: list[bytes] | None = None,
     ) -> None:
         """`body` as bytes is a whole one, which came in one piece with its head."""
         self.head = head
@@ -73,12 +77,17 @@ class Request:
         self.headers = head.headers
         self.http10 = head.http10
         self.content_length = length
+        self.values: list[bytes] = []
+        if values is not None:
+            self.values = values
+            if len(values) > 1:
+                self.headers = head.fields(values)
         self._whole: bytes | None = None
-        self._stream: StreamReader | None = None
+        self.stream: StreamReader | None = None
         if isinstance(body, bytes):
             self._whole = body
         else:
-            self._stream = body
+            self.stream = body
         self.connection = connection
         # of the page that asks, empty if it may not; None: no pages are served
         self.origin: bytes | None = None
@@ -91,22 +100,22 @@ class Request:
     @property
     def body(self) -> StreamReader:
         """The body as a stream, of what has come and what is to come."""
-        if self._stream is None:
-            self._stream = self.connection.stream_of(self._whole)
+        if self.stream is None:
+            self.stream = self.connection.stream_of(self._whole)
             self._whole = None
-        return self._stream
+        return self.stream
 
     @property
     def arrived(self) -> bool:
         """Whether all of the body has come, read or not."""
-        return self._stream is None or self._stream.is_eof()
+        return self.stream is None or self.stream.is_eof()
 
     def here(self) -> bytes | None:
         """The whole body, if it has come with its head as nearly all have.
 
         None if not, and nothing is read.
         """
-        stream = self._stream
+        stream = self.stream
         if stream is None:
             body, self._whole = self._whole, None
             return body
@@ -184,39 +193,27 @@ class Connection(RequestHandler):
         if self.transport is not None:
             self.transport.write(data)
 
-    def answer_head(
-        self, request: Request, status: int, reason: bytes, headers: Headers, framing: bytes
-    ) -> bytes:
-        """The bytes of a response head.
-
-        `framing` is the finished field lines that frame the body, empty for an answer without one.
-        """
+    def answer_head(self, request: Request, status: int, reason: bytes, lines: bytes) -> bytes:
+        """The bytes of a response head. `lines` are its finished field lines, framing included."""
         self.status = status
         if self._received_last != CHUNKED_END and b"transfer-encoding" in request.headers.by_name:
             self.closing = True  # see CHUNKED_END
         if request.origin is not None:
-            headers = answer_fields(request.origin, headers)
-        lines = [b"HTTP/1.1 %d %b" % (status, reason)]
-        lines += map(b": ".join, headers)
-        connection = b""
+            lines += field_lines(page_fields(request.origin))
         if self.closing:
-            connection = b"Connection: close\r\n"
+            lines += b"Connection: close\r\n"
         elif request.http10:
-            connection = b"Connection: keep-alive\r\n"
-        return b"%b\r\n%b%b\r\n" % (b"\r\n".join(lines), framing, connection)
+            lines += b"Connection: keep-alive\r\n"
+        return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines)
 
     def answer(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer of our own (or one relayed whole)."""
-        fields = list(headers)
+        fields = list(headers) if request.origin is None else without_permission(headers)
         if first(fields, b"date") is None:
             fields.append((b"Date", formatdate(usegmt=True).encode()))
-        head = self.answer_head(
-            request,
-            status,
-            phrase(status).encode(),
-            fields,
-            b"" if status == 204 else b"Content-Length: %d\r\n" % len(body),
-        )
+        if status != 204:
+            fields.append((b"Content-Length", b"%d" % len(body)))
+        head = self.answer_head(request, status, phrase(status).encode(), field_lines(fields))
         self.head_written = True
         self.write(head if request.method == "HEAD" else head + body)
 

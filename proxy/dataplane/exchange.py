@@ -33,11 +33,17 @@ from proxy.journal import JournalUnavailable
 class Exchange:
     """One request and its upstream attempt. `run` returns when its answer is written, or cut."""
 
+    # How each begins. Most exchanges change few of these.
+    _connecting: asyncio.Task[None] | None = None
+    _refusal: ProxyError | None = None  # of a key that may not go on, while it waits
+    _stopped: ProxyError | None = None  # the same, while it ran
+    _left = False  # the client is gone
+    _sent = False  # something reached the upstream
+    _settled = False
+
     def __init__(self, services: Services, admitted: Admitted) -> None:
         self._services = services
         self._admitted = admitted
-        self._settings = admitted.snapshot.settings
-        self._prices = admitted.snapshot.prices
         self._upstream = admitted.upstream
         self._client = admitted.request.connection
         self._opened = admitted.opened
@@ -45,12 +51,6 @@ class Exchange:
         self._hold = admitted.hold
         self._payload = admitted.payload
         self._started_s = monotonic()
-        self._connecting: asyncio.Task[None] | None = None
-        self._refusal: ProxyError | None = None  # of a key that may not go on, while it waits
-        self._stopped: ProxyError | None = None  # the same, while it ran
-        self._left = False  # the client is gone
-        self._sent = False  # something reached the upstream
-        self._settled = False
         self.relay = self._attempt(spliced=self._payload.plain is not None)
 
     @property
@@ -73,46 +73,43 @@ class Exchange:
         reserve → connect → journal.open → send → relay → count what was not stated → settle and
         journal.close → end the answer.
         """
+        services = self._services
         try:
             await self._hold.reserve()
-            await self._run()
+            connection = self._at_hand()
+            if connection is None:
+                connection = await self._connect()
+            if connection is None:
+                return
+            self._open(connection)
+            try:
+                if services.sync_always:
+                    await self._synced("it forwards nothing. Try again")
+                    connection = await self._still_usable(connection)
+                self._send(connection)
+                await self.relay.over
+                if self.relay.declined:
+                    await self._send_plain()
+                if not self.relay.progress.whole and self._is_to_be_counted():
+                    await self._count()
+            finally:
+                self._settle()
+            if services.sync_always:
+                await self._synced(
+                    "it does not end this answer; it was sent and is charged, so do not send it"
+                    " again",
+                    again=False,
+                )
+            if services.fail is not None:
+                services.fail("exchange.end.before")
+            if not self._left and not self._client.lost:
+                self.relay.end()
+            if services.fail is not None:
+                services.fail("exchange.end.after")
         finally:
             self._hold.void()  # whatever left it unsettled: nothing was sent
             if not self._sent:
                 self._counting.abandon()
-
-    async def _run(self) -> None:
-        services = self._services
-        connection = self._at_hand()
-        if connection is None:
-            connection = await self._connect()
-        if connection is None:
-            return
-        self._open(connection)
-        try:
-            if services.sync_always:
-                await self._synced("it forwards nothing. Try again")
-                connection = await self._still_usable(connection)
-            self._send(connection)
-            await self.relay.over
-            if self.relay.declined:
-                await self._send_plain()
-            if not self.relay.progress.whole and self._is_to_be_counted():
-                await self._count()
-        finally:
-            self._settle()
-        if services.sync_always:
-            await self._synced(
-                "it does not end this answer; it was sent and is charged, so do not send it again",
-                again=False,
-            )
-        fail = services.fail
-        if fail is not None:
-            fail("exchange.end.before")
-        if not self._left and not self._client.lost:
-            self.relay.end()
-        if fail is not None:
-            fail("exchange.end.after")
 
     def client_left(self) -> None:
         if self._left:
@@ -333,15 +330,15 @@ class Exchange:
         if upload is not None:
             opened = msgspec.structs.replace(opened, bytes_in=upload.sent_bytes)
         ending = progress.ending(relay.how)
-        dialect = self._admitted.dialect
+        dialect, prices = self._admitted.dialect, self._admitted.snapshot.prices
         if opened.charge_class is not None and self._admitted.call.background:
             opened = as_ordered(opened, ending)
-        record = settle(opened, ending, services.journal.writer, self._prices)
+        record = settle(opened, ending, services.journal.writer, prices)
         services.journal.close(record)
         if dialect.kept_path is not None:
             self._keep(record, ending)
         elif dialect.names_what_it_made:
-            for booked, late in services.book_batch(record, meter, self._prices):
+            for booked, late in services.book_batch(record, meter, prices):
                 self._hold.correct(booked, late)
         if record.outcome is not Outcome.COMPLETED or record.reason is not None:
             fault = _fault(record, relay.how)
@@ -356,7 +353,10 @@ class Exchange:
         if progress.meter is not None:
             self._counting.learn(progress.meter, record)
         services.tell(
-            record, monotonic() - progress.started_s, first_byte_s, self._settings.log.requests
+            record,
+            monotonic() - progress.started_s,
+            first_byte_s,
+            self._admitted.snapshot.settings.log.requests,
         )
 
     def _keep(self, record: UsageRecord, ending: Ending) -> None:
@@ -379,7 +379,9 @@ class Exchange:
         if kept is None or kept.waiting is None or meter.goes_on or not meter.shows_its_end:
             return
         now_ms = services.now_ms()
-        late = late_record(kept.waiting, ending, now_ms, services.journal.writer, self._prices)
+        late = late_record(
+            kept.waiting, ending, now_ms, services.journal.writer, self._admitted.snapshot.prices
+        )
         if late is not None:
             self._hold.correct(kept.waiting, late)
             kept.wait(None)

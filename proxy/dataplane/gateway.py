@@ -76,7 +76,7 @@ class Gateway:
             if known is None:
                 await self._route(request, path, route, caller)
             else:
-                request.read_as(known.headers, known.origin)
+                known.read(request)
                 caller.identified(known.tenant, uuid7(now_ms, self._noise.take()), now_ms)
                 self._refuse_all(caller)
                 await self._exchange(request, caller, known.tenant, known=True)

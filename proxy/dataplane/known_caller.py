@@ -7,6 +7,8 @@ was worked out of, and goes with their connection.
 from __future__ import annotations
 
 from proxy.core.dialects.contract import Dialect
+from proxy.core.http.cors import without_origin
+from proxy.core.http.gaps import Template
 from proxy.core.http.headers import Fields
 from proxy.dataplane.connection import Request
 from proxy.dataplane.snapshot import Snapshot
@@ -20,7 +22,7 @@ class Way:
     `sent`: the name that the upstream is sent, where the model is an alias; else None.
 
     `head`: what its upstream is sent for the head that this way is kept with, up to the length of
-    the body; empty until it is needed.
+    the body; None until it is needed.
     """
 
     __slots__ = ("counts_images", "has_owners", "head", "model", "sent", "upstream")
@@ -31,9 +33,9 @@ class Way:
         self.upstream = upstream
         self.has_owners = snapshot.passed.has_owners(upstream.name)
         self.counts_images = snapshot.prices.counts_images(upstream.name)
-        self.head = b""
+        self.head: Template | None = None
 
-    def keep_head(self, head: bytes) -> None:
+    def keep_head(self, head: Template) -> None:
         """What was worked out for a request is sent for the next ones with the same head."""
         self.head = head
 
@@ -43,13 +45,15 @@ class KnownCaller:
 
     Its media type and its way here were, and its body has no coding.
 
-    `way`: of the model that was asked for last.
+    `way`: of the model that was asked for last. `attributed`: the end user and tags that the head
+    names, for a body that names none; None: they may differ.
     """
 
     __slots__ = (
+        "_headers",
+        "attributed",
         "dialect",
         "endpoint",
-        "headers",
         "keys",
         "origin",
         "snapshot",
@@ -71,9 +75,19 @@ class KnownCaller:
         self.tenant = tenant
         self.endpoint = endpoint
         self.dialect = dialect
-        self.headers: Fields = request.headers
+        self._headers: Fields = request.headers
         self.origin = request.origin
         self.way: Way | None = None
+        self.attributed: tuple[str | None, dict[str, str]] | None = None
+        if not any(map(snapshot.attribution.reads, request.head.telling)):
+            self.attributed = snapshot.attribution.of(request.headers, None)
+
+    def read(self, request: Request) -> None:
+        """Another request came with the same head: its fields are as they were for the first."""
+        headers = self._headers
+        if not request.head.only_length:
+            headers = without_origin(request.headers) if self.origin else request.headers
+        request.read_as(headers, self.origin)
 
     def take(self, way: Way) -> None:
         """The model that is asked for goes this way."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from time import monotonic
 
 from proxy.core.dialects.contract import Call, Dialect
+from proxy.core.http.gaps import Template
 from proxy.core.http.headers import values
 from proxy.dataplane.connection import Request
 from proxy.dataplane.known_caller import Way
@@ -30,17 +31,20 @@ def payload_of(
     For an alias, `body` and `call` have the upstream's name for the model already.
     """
     upstream = way.upstream
-    if not way.head:
-        way.keep_head(
+    head = way.head
+    if head is None:
+        head = Template(
             upstream.head_start(
                 request.method,
                 request.target,
-                request.headers,
+                request.head.marked(request.headers),
                 via=services.via.line,
                 renamed=way.sent is not None,
             )
         )
-    plain = b"%bContent-Length: %d\r\n\r\n%b" % (way.head, len(body), body)
+        way.keep_head(head)
+    start = head.filled(request.values)
+    plain = b"%bContent-Length: %d\r\n\r\n%b" % (start, len(body), body)
     spliced = None
     if call.stream:
         spliced = _spliced(services, request, dialect, way, call, body, key_id)

@@ -118,13 +118,14 @@ class BodyMemory:
                 " bodies.total_max). Try again shortly."
             )
             raise unavailable("overloaded", message)
-        held.take(self._key_id, size_bytes)
+        held.take(self._key_id, size_bytes, of_key)
         self._held_bytes += size_bytes
 
     def release(self) -> None:
         """Gives back what was taken; once, however often it is called."""
-        held, self._held_bytes = self._held_bytes, 0
+        held = self._held_bytes
         if held:
+            self._held_bytes = 0
             self._bodies.give_back(self._key_id, held)
 
 

@@ -22,7 +22,7 @@ from proxy.core.dialects.registry import DEFAULT
 from proxy.core.errors import ProxyError
 from proxy.core.http.framing import TARGET_MAX, check_framing, latest
 from proxy.core.http.headers import first
-from proxy.core.http.request_head import RequestHead, outline
+from proxy.core.http.request_head import RequestHead
 from proxy.core.http.responses import head_too_large, late_head, malformed, plain_error
 from proxy.dataplane.connection import FIELD_MAX, HEADERS_MAX, Connection, Request
 from proxy.dataplane.heads import HEAD_MAX, Heads
@@ -82,7 +82,7 @@ class RequestLoop(Connection):
         self._left_bytes: int | None = 0
         self._head: RequestHead | None = None  # that is known again by its bytes
         # The request that is served next, before all those in aiohttp's queue.
-        self._next: tuple[RequestHead, StreamReader | bytes, int | None] | None = None
+        self._next: tuple[RequestHead, StreamReader | bytes, int | None, list[bytes]] | None = None
         # while lingering: done when the client is gone
         self._gone: asyncio.Future[None] | None = None
         self._dropped_bytes = 0
@@ -136,12 +136,12 @@ class RequestLoop(Connection):
         It halves what a request costs up to the gateway. False: nothing is taken.
         """
         head = self._head
-        if head is None or self._close or (outlined := outline(data)) is None:
+        if head is None or self._close or (found := head.read(data)) is None:
             return False
-        key, length, start = outlined
-        if len(data) - start != length or not head.begins(key):
+        length, start, values = found
+        if len(data) - start != length:
             return False
-        self._next = (head, data[start:], length)
+        self._next = (head, data[start:], length, values)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         return True
@@ -157,20 +157,18 @@ class RequestLoop(Connection):
             return None
         if body is EMPTY_PAYLOAD:
             return 0 if data.find(b"\r\n\r\n") == len(data) - 4 else None
-        if (outlined := outline(data)) is None:
-            return None
-        key, length, start = outlined
-        if known is not None and known.begins(key):
-            head = known  # its body comes apart from it
-        else:
+        head, found = known, None if known is None else known.read(data)
+        if head is None or found is None:  # else its body comes apart from it
             head = RequestHead(message.method, message.path, message.version, message.raw_headers)
-            if not head.learn(data):
+            found = head.learn(data)
+            if found is None:
                 return None
+        length, start, values = found
         here_bytes = len(data) - start
         if body.total_bytes != here_bytes or here_bytes > length:
             return None
         self._head = head
-        self._next = (head, body, length)
+        self._next = (head, body, length, values)
         self._messages.pop()
         if self._parser is not None:
             self._parser.message_consumed()
@@ -208,8 +206,8 @@ class RequestLoop(Connection):
                     break
                 self._head_since_s = 0.0
                 if self._next is not None:
-                    (head, body, length), self._next = self._next, None
-                    await self._serve(head, body, length)
+                    (head, body, length, values), self._next = self._next, None
+                    await self._serve(Request(head, body, length, self, values))
                 else:
                     message, stream = self._messages.popleft()
                     if self._parser is not None:
@@ -221,7 +219,7 @@ class RequestLoop(Connection):
                         await self._linger()
                         break
                     head = self._read(message)
-                    await self._serve(head, stream, head.content_length)
+                    await self._serve(Request(head, stream, head.content_length, self))
                 if self.closing or self.transport is None:
                     break
                 self._idle()
@@ -280,11 +278,9 @@ class RequestLoop(Connection):
         )
         return RequestHead(message.method, message.path, message.version, message.raw_headers)
 
-    async def _serve(
-        self, head: RequestHead, body: StreamReader | bytes, length: int | None
-    ) -> None:
-        request = Request(head, body, length, self)
-        self._body = None if isinstance(body, bytes) else body
+    async def _serve(self, request: Request) -> None:
+        head = request.head
+        self._body = request.stream
         self.head_written = False
         self.status = None
         self._request_in_progress = True

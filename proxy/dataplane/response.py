@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from proxy.core.dialects.contract import UsageFilter
 from proxy.core.http.content_coding import coding_name
-from proxy.core.http.headers import first
+from proxy.core.http.headers import field_lines
 from proxy.core.http.masking import Mask, Watch
 from proxy.core.http.response_head import NO_BODY, AnswerHead
 from proxy.dataplane.connection import Request
@@ -76,20 +76,19 @@ class RelayedResponse:
         # it as one: so the type decides nothing here.
         self._strip = strip if plain else None
         self.tellable = stream and code < 400 and plain and length is None
-        reason, headers = upstream.for_the_client(head)
-        headers += added
-        headers.append((b"x-tollkeeper-id", request_id.encode()))
+        reason, lines = upstream.start_for_the_client(head, to_page=request.origin is not None)
+        if added:
+            lines += field_lines(added)
+        lines += b"x-tollkeeper-id: %b\r\n" % request_id.encode()
         if code >= 400:
-            headers.append((b"x-tollkeeper-origin", b"upstream"))
-        if stream and first(headers, b"x-accel-buffering") is None:
-            headers.append((b"X-Accel-Buffering", b"no"))
-        if code in NO_BODY:
-            framing = b""
-        elif length is not None and self._strip is None:
-            framing = b"Content-Length: %b\r\n" % length[0]
-        else:
-            framing = self._frame_anew(request)
-        self._head = client.answer_head(request, code, reason, headers, framing)
+            lines += b"x-tollkeeper-origin: upstream\r\n"
+        if stream and b"\r\nx-accel-buffering:" not in b"\r\n" + lines.lower():
+            lines += b"X-Accel-Buffering: no\r\n"
+        if length is not None and self._strip is None and code not in NO_BODY:
+            lines += b"Content-Length: %b\r\n" % length[0]
+        elif code not in NO_BODY:
+            lines += self._frame_anew(request)
+        self._head = client.answer_head(request, code, reason, lines)
 
     def tells_our_credential(self, chunk: bytes) -> bool:
         """Whether this compressed chunk holds the operator's key, and cannot be passed on."""

@@ -206,10 +206,10 @@ class HeldBodies:
         self.total_bytes = 0
         self.by_key: dict[str, int] = {}
 
-    def take(self, key_id: str, size_bytes: int) -> None:
-        """The caller has asked the bounds before."""
+    def take(self, key_id: str, size_bytes: int, of_key_bytes: int) -> None:
+        """The key holds `of_key_bytes` then. The caller has asked the bounds before."""
         self.total_bytes += size_bytes
-        self.by_key[key_id] = self.by_key.get(key_id, 0) + size_bytes
+        self.by_key[key_id] = of_key_bytes
 
     def give_back(self, key_id: str, size_bytes: int) -> None:
         """Not more than was taken."""

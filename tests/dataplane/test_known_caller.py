@@ -110,6 +110,56 @@ async def test_every_way_to_send_requests_gives_the_same(
         await proxy.records(5 * len(ways))
 
 
+async def test_what_tells_requests_apart_may_differ(
+    tmp_path: Path, upstream: RawUpstream, reads: list[bool]
+) -> None:
+    """As an SDK of OpenAI under OpenTelemetry sends it. Each vendor sees its own values."""
+
+    def told(number: int, *, user: str = "u", trace: str = "traceparent") -> bytes:
+        fields = {
+            trace: f"00-{number:032x}-{number:016x}-01",
+            "X-Request-Id": f"req-%b-{number}",
+            "idempotency-key": "k" * (number + 1),
+            "x-stainless-retry-count": str(number),
+            "x-end-user": user,
+        }
+        return "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode()
+
+    heads = [told(0), told(1), told(2), told(3, user="v"), told(4, user="v")]
+    heads += [told(5, user="v", trace="x-trace"), told(6, user="v", trace="x-trace")]
+    async with running(tmp_path, config(upstream.url)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        for head in heads:
+            await client.send(post("a", more=head))
+            assert (await client.answer()).status == 200
+        await client.aclose()
+        records = sorted(await proxy.records(len(heads)), key=lambda record: record["id"])
+    # Of another end user, or under another name, it is another head.
+    assert reads == [False, True, True, False, True, False, False]
+    assert [record["client_retry_count"] for record in records] == [0, 1, 2, 3, 4, 5, 6]
+    assert len({record["end_user"] for record in records[:3]}) == 1
+    assert records[3]["end_user"] != records[2]["end_user"]
+    for visit, head in zip(upstream.visits, heads, strict=True):
+        for line in head.split(b"\r\n")[:4]:
+            name, _, value = line.partition(b": ")
+            assert visit.header(name.decode().lower()) == value
+
+
+async def test_whom_a_request_is_for_may_stand_in_what_tells_it_apart(
+    tmp_path: Path, upstream: RawUpstream, reads: list[bool]
+) -> None:
+    settings = config(upstream.url, attribution={"end_user": ["header:x-request-id"]})
+    async with running(tmp_path, settings) as proxy:
+        client = await RawClient.connect(proxy.address)
+        for user in ("a", "b", "b"):
+            await client.send(post("a", more=b"x-request-id: %b\r\n" % user.encode()))
+            assert (await client.answer()).status == 200
+        await client.aclose()
+        records = sorted(await proxy.records(3), key=lambda record: record["id"])
+    one, other, again = (record["end_user"] for record in records)
+    assert reads == [False, True, True] and one != other == again is not None
+
+
 async def test_a_request_without_a_body_between_them_is_no_hindrance(
     tmp_path: Path, upstream: RawUpstream, reads: list[bool]
 ) -> None:

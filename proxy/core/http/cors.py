@@ -6,9 +6,9 @@ credentials are allowed beside.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
-from proxy.core.http.headers import Fields, RawHeaders, first
+from proxy.core.http.headers import PERMISSION, Fields, RawHeaders, first
 
 MAX_AGE_S = 7200  # how long a browser need not ask again; Chromium keeps it no longer
 METHODS = b"GET, POST, PUT, PATCH, DELETE"
@@ -32,7 +32,6 @@ EXPOSED = ", ".join(
     )
 ).encode()
 _VARY = (b"Vary", b"Origin")
-_ALLOW = b"access-control-"
 
 
 def allowed_origin(origins: Collection[bytes], headers: RawHeaders) -> bytes:
@@ -56,20 +55,23 @@ def preflight(origin: bytes, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     return [*fields, (b"Access-Control-Allow-Headers", wanted)] if wanted else fields
 
 
-def answer_fields(
-    origin: bytes, fields: Sequence[tuple[bytes, bytes]]
-) -> list[tuple[bytes, bytes]]:
+def page_fields(origin: bytes) -> list[tuple[bytes, bytes]]:
     """The fields of an answer to a page of this origin; empty: to none that may read it.
 
-    The vendor's permission goes, since it is about the vendor's own pages. `Vary` stands on every
-    answer, so that no cache serves one origin's to another.
+    `Vary` stands on every answer, so that no cache serves one origin's to another.
     """
-    kept = [field for field in fields if not field[0].lower().startswith(_ALLOW)]
-    kept.append(_VARY)
-    if origin:
-        kept.append((b"Access-Control-Allow-Origin", origin))
-        kept.append((b"Access-Control-Expose-Headers", EXPOSED))
-    return kept
+    if not origin:
+        return [_VARY]
+    return [
+        _VARY,
+        (b"Access-Control-Allow-Origin", origin),
+        (b"Access-Control-Expose-Headers", EXPOSED),
+    ]
+
+
+def without_permission(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
+    """An answer's fields without the vendor's permission, which is about the vendor's own pages."""
+    return [field for field in headers if not field[0].lower().startswith(PERMISSION)]
 
 
 def without_origin(headers: RawHeaders) -> Fields:

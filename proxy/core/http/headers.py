@@ -68,6 +68,7 @@ NEVER_OUTWARD = HOP_BY_HOP | {b"host", b"content-length"}
 # Content-Length is set again from the framing that is really used.
 INWARD = HOP_BY_HOP | {b"content-length", b"set-cookie", b"alt-svc", b"strict-transport-security"}
 INWARD_PREFIXES = (b"proxy-", b"x-tollkeeper-")
+PERMISSION = b"access-control-"  # of a server to the pages that it knows
 NEVER_INWARD = HOP_BY_HOP | {b"content-length"}
 
 # An attacker may invent names; beyond this they are judged afresh each time.
@@ -146,10 +147,15 @@ def outward_filter(
     return HeaderFilter(drops, allow, never)
 
 
-def inward_filter(*, allow: Collection[str] = ()) -> HeaderFilter:
-    """Upstream to client."""
+def inward_filter(*, allow: Collection[str] = (), to_page: bool = False) -> HeaderFilter:
+    """Upstream to client. `to_page`: to a page of another origin, which gets the proxy's own
+    permission and never the vendor's."""
+    prefixes: tuple[bytes, ...] = INWARD_PREFIXES
+    if to_page:
+        prefixes = (*prefixes, PERMISSION)
+        allow = [name for name in allow if not name.lower().startswith(PERMISSION.decode())]
     return HeaderFilter(
-        lambda name: name in INWARD or name.startswith(INWARD_PREFIXES), allow, NEVER_INWARD
+        lambda name: name in INWARD or name.startswith(prefixes), allow, NEVER_INWARD
     )
 
 
@@ -204,3 +210,8 @@ def first_text(headers: RawHeaders, name: bytes) -> str | None:
     """The same as text, whatever its bytes."""
     value = first(headers, name)
     return None if value is None else value.decode("latin-1")
+
+
+def field_lines(fields: RawHeaders) -> bytes:
+    """These fields as the lines of a head."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])

@@ -7,8 +7,7 @@ one reader forgives another reads differently.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -24,10 +23,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 # White space before a name, or between it and its colon, has two readings.
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-# Of a vendor's twenty lines, all but the date and some numbers are the same each time.
-_LINES_REMEMBERED_MAX = 1024
-_REMEMBERED_HEAD_BYTES_MAX = 4096  # a longer head may have lines that are large to remember
-_LENGTH_DIGITS_MAX = 18  # more than any answer has, and a number that every reader can hold
+LENGTH_DIGITS_MAX = 18  # more than any answer has, and a number that every reader can hold
 # All that may stand in a line: no control character but the tab.
 _TEXT = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
@@ -36,7 +32,8 @@ class AnswerHead(msgspec.Struct, frozen=True, gc=False):
     """The head of an upstream's answer, as it came. `raw` is all of it.
 
     `body_bytes`: how long the body is; None where its chunks (`chunked`) or the end of the
-    connection say it. `closes`: the connection carries no further answer.
+    connection say it. `closes`: the connection carries no further answer. `known`: which head that
+    has come before it is like but for the values `differing`, for who remembers them.
     """
 
     code: int
@@ -46,6 +43,8 @@ class AnswerHead(msgspec.Struct, frozen=True, gc=False):
     body_bytes: int | None
     closes: bool
     raw: bytes
+    known: object = None
+    differing: Sequence[bytes] = ()
 
 
 class MalformedAnswer(Exception):
@@ -58,11 +57,14 @@ def not_well_formed() -> MalformedAnswer:
 
 
 class HeadReader:
-    """Cuts one head after the other from the bytes of an answer. It remembers how far it has
-    searched, so that no cutting makes it slow."""
+    """Cuts one head after the other from the bytes of an answer, and has them read by `read`. It
+    remembers how far it has searched, so that no cutting makes it slow."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_begun", "_read")
+
+    def __init__(self, read: Callable[[bytes], AnswerHead]) -> None:
         self._begun = bytearray()  # of a head that is not whole yet
+        self._read = read
 
     def take(self, data: bytes) -> tuple[AnswerHead, bytes] | None:
         """The next head, and what follows it; None while it is not whole. Raises
@@ -88,7 +90,7 @@ class HeadReader:
         end = at + len(_END)
         if end > HEAD_BYTES_MAX:
             raise _too_long()
-        return _read(data[:end]), data[end:]
+        return self._read(data[:end]), data[end:]
 
     def _judge_beginning(self, searched: int) -> None:
         """What can never become a head is refused at once: nothing need follow it."""
@@ -100,49 +102,41 @@ class HeadReader:
             raise not_well_formed()
 
 
-def _read(raw: bytes) -> AnswerHead:
+def lines_of(raw: bytes) -> list[bytes]:
+    """The lines of a head that ends with its empty line, the status line first. Raises
+    MalformedAnswer unless each is text, and ended by CRLF."""
+    ends = raw.translate(None, _TEXT)  # whatever is no text can only be line ends, in pairs
+    lines = raw[: -len(_END)].split(b"\r\n")
+    if ends != b"\r\n" * (len(lines) + 1):
+        raise not_well_formed()
+    return lines
+
+
+def read_head(raw: bytes) -> AnswerHead:
     """Reads a head that ends with its empty line. Raises MalformedAnswer.
 
     A head is lines of text, each ended by CRLF and none folded, with proper names.
     """
-    ends = raw.translate(None, _TEXT)  # whatever is no text can only be line ends, in pairs
-    lines = raw[: -len(_END)].split(b"\r\n")
-    if ends != b"\r\n" * (len(lines) + 1) or _STATUS_LINE.match(raw) is None:
+    lines = lines_of(raw)
+    if _STATUS_LINE.match(raw) is None:
         raise not_well_formed()
     if len(lines) > FIELDS_MAX + 1 or (len(raw) > LINE_BYTES_MAX and _has_long_line(lines)):
         raise _too_long()
     status_line = lines.pop(0)
-    read = _field if len(raw) <= _REMEMBERED_HEAD_BYTES_MAX else _field.__wrapped__
-    pairs: Sequence[tuple[bytes, bytes]] = ()
-    by_name: Mapping[bytes, Sequence[bytes]] = {}
-    if lines:
-        pairs, names, values = zip(*map(read, lines), strict=True)
-        by_name = dict(zip(names, values, strict=True))
-        if len(by_name) < len(pairs):  # some come more than once
-            by_name = Fields(pairs).by_name
+    headers = Fields(map(_field, lines))
     code = int(status_line[9:12])
     http10 = status_line[7:8] == b"0"
-    chunked, length = _framing(code, http10, by_name)
-    return AnswerHead(
-        code,
-        status_line[13:],
-        Fields.indexed(pairs, by_name),
-        chunked,
-        length,
-        (length is None and not chunked) or _closes(http10, by_name),
-        raw,
-    )
+    chunked, length = _framing(code, http10, headers.by_name)
+    closes = (length is None and not chunked) or _closes(http10, headers.by_name)
+    return AnswerHead(code, status_line[13:], headers, chunked, length, closes, raw)
 
 
-@lru_cache(_LINES_REMEMBERED_MAX)
-def _field(line: bytes) -> tuple[tuple[bytes, bytes], bytes, tuple[bytes]]:
-    """A field's name and value, its name in lower case, and its value as all that it has. Raises
-    MalformedAnswer."""
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    """A field's name and value. Raises MalformedAnswer."""
     name, colon, value = line.partition(b":")
     if not colon or _NAME.fullmatch(name) is None:
         raise not_well_formed()
-    value = value.strip(b" \t")
-    return (name, value), name.lower(), (value,)
+    return name, value.strip(b" \t")
 
 
 def _has_long_line(lines: list[bytes]) -> bool:
@@ -168,7 +162,7 @@ def _framing(
         return True, None
     if lengths is None:
         return False, None
-    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > _LENGTH_DIGITS_MAX:
+    if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > LENGTH_DIGITS_MAX:
         raise MalformedAnswer("answered with a Content-Length that is not one number")
     return False, int(lengths[0])
 

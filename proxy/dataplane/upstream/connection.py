@@ -73,7 +73,12 @@ class UpstreamConnection(ResponseHandler):
         "tls",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, keeper: Keeper) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        keeper: Keeper,
+        read_head: Callable[[bytes], AnswerHead],
+    ) -> None:
         super().__init__(loop)
         self.keeper = keeper
         self.receiver: Receiver | None = None  # of the exchange that it serves
@@ -85,7 +90,7 @@ class UpstreamConnection(ResponseHandler):
         self.tls = False
         self._said_goodbye = False  # over TLS: close_notify has come
         self._unread = select.poll()  # asks the kernel what the loop has not read yet
-        self._heads = HeadReader()
+        self._heads = HeadReader(read_head)
         self._body: Body | None = None  # once the final head has come
         self._flow: Flow | None = None
 

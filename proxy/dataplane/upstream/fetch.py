@@ -97,7 +97,7 @@ class Fetch:
         if masking and coding is not None and Watch(masking, coding).finds(body):
             self._answer.set_exception(OSError("the answer quotes our credential"))
         else:
-            _, headers = self._upstream.for_the_client(head)
+            headers = self._upstream.for_the_client(head)
             self._answer.set_result(Fetched(head.code, headers, masking.masked(body)))
 
     def connection_failed(self, error: BaseException | None) -> None:

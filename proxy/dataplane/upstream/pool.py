@@ -21,6 +21,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
+from proxy.core.http.known_heads import KnownHeads
 from proxy.dataplane.upstream.connection import (
     READ_BYTES,
     READ_BYTES_TLS,
@@ -41,16 +42,18 @@ class ConnectError(Exception):
         self.kind = kind
 
 
-def _connection(loop: asyncio.AbstractEventLoop, keeper: Keeper) -> ResponseHandler:
-    return UpstreamConnection(loop, keeper)
+def _connection(
+    loop: asyncio.AbstractEventLoop, keeper: Keeper, heads: KnownHeads
+) -> ResponseHandler:
+    return UpstreamConnection(loop, keeper, heads.read)
 
 
 class _Dialer(aiohttp.TCPConnector):
     """aiohttp's connector (DNS, happy eyeballs, TLS, proxies), without a pool of its own."""
 
-    def __init__(self, context: ssl.SSLContext | bool, keeper: Keeper) -> None:
+    def __init__(self, context: ssl.SSLContext | bool, keeper: Keeper, heads: KnownHeads) -> None:
         super().__init__(limit=0, ssl=context, force_close=True)
-        self._factory = partial(_connection, self._loop, keeper)
+        self._factory = partial(_connection, self._loop, keeper, heads)
 
 
 class Pool:
@@ -87,6 +90,7 @@ class Pool:
         self._read_into = memoryview(
             bytearray(READ_BYTES_TLS if self._url.scheme == "https" else READ_BYTES)
         )
+        self._heads = KnownHeads()  # of the answers on all of its connections
         self._reuse = Reuse()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._open = 0
@@ -205,7 +209,7 @@ class Pool:
     async def _dial(self) -> UpstreamConnection:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=_Dialer(self._context, self),
+                connector=_Dialer(self._context, self, self._heads),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,

@@ -15,7 +15,14 @@ from proxy.config.settings import TimeoutSettings, UpstreamSettings
 from proxy.core.dialects.contract import Dialect
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.http.content_coding import readable_codings
-from proxy.core.http.headers import RawHeaders, inward_filter, is_credential, outward_filter
+from proxy.core.http.headers import (
+    RawHeaders,
+    field_lines,
+    inward_filter,
+    is_credential,
+    outward_filter,
+)
+from proxy.core.http.known_heads import KnownHead
 from proxy.core.http.masking import Masking
 from proxy.core.http.query import without
 from proxy.core.http.response_head import AnswerHead
@@ -41,7 +48,8 @@ MODELS_REMEMBERED_MAX = 4096  # the names come from clients
 class Upstream:
     """A vendor as the exchange sees it.
 
-    `head` builds a request head; `for_the_client` selects the fields that the client gets.
+    `head` builds a request head; `for_the_client` selects the fields that the client gets, and
+    `start_for_the_client` writes them.
     """
 
     def __init__(self, name: str, settings: UpstreamSettings, timeouts: TimeoutSettings) -> None:
@@ -74,7 +82,9 @@ class Upstream:
         renamed = [*own_headers, *CONDITIONS, *OF_THE_BODY]
         self._renamed = chosen(replaced=renamed)
         self._spliced = chosen(replaced=[*renamed, "accept-encoding"])
-        self._inward = inward_filter(allow=settings.allow_response_headers)
+        allowed = settings.allow_response_headers
+        self._inward = inward_filter(allow=allowed)
+        self._to_page = inward_filter(allow=allowed, to_page=True)
         self._hides_reasoning: dict[str, bool] = {}
         self.masking = Masking(_secrets(settings))
         self.account = (
@@ -198,16 +208,26 @@ class Upstream:
             parts.append(b"Accept-Encoding: identity\r\n")
         return b"".join(parts)
 
-    def for_the_client(self, head: AnswerHead) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-        """The words behind the status, and the header fields that the client gets, without framing.
+    def for_the_client(
+        self, head: AnswerHead, *, to_page: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """The header fields that the client gets, without framing.
 
         Where they quote the operator's key, the key is masked.
         """
-        headers, masking = self._inward.select(head.headers), self.masking
+        chosen, masking = self._to_page if to_page else self._inward, self.masking
+        headers = chosen.select(head.headers)
         if masking.forms and masking.found_in(head.raw):
-            fields = [(name, masking.masked(value)) for name, value in headers]
-            return masking.masked(head.reason), fields
-        return head.reason, headers
+            return [(name, masking.masked(value)) for name, value in headers]
+        return headers
+
+    def start_for_the_client(self, head: AnswerHead, *, to_page: bool) -> tuple[bytes, bytes]:
+        """The words behind the status, and the same fields as lines."""
+        known, masking = head.known, self.masking
+        if type(known) is KnownHead and not (masking.forms and masking.found_in(head.raw)):
+            return head.reason, known.written(head, self._to_page if to_page else self._inward)
+        fields = self.for_the_client(head, to_page=to_page)
+        return masking.masked(head.reason), field_lines(fields)
 
     def rejects_our_credential(self, status: int) -> bool:
         """Whether the answer is about the operator's key, and so not for the client.

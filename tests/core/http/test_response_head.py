@@ -20,17 +20,18 @@ from proxy.core.http.response_head import (
     AnswerHead,
     HeadReader,
     MalformedAnswer,
+    read_head,
 )
 
 
 def taken(data: bytes) -> tuple[bytes, bytes] | None:
     """The bytes of the head, and those that follow it."""
-    found = HeadReader().take(data)
+    found = HeadReader(read_head).take(data)
     return None if found is None else (found[0].raw, found[1])
 
 
 def read(raw: bytes) -> AnswerHead:
-    found = HeadReader().take(raw)
+    found = HeadReader(read_head).take(raw)
     assert found is not None and found[1] == b""
     return found[0]
 
@@ -88,7 +89,7 @@ def test_a_head_is_taken_and_what_follows_is_left(head: bytes) -> None:
 @pytest.mark.parametrize("head", REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_no_head_is_refused_as_soon_as_it_is_here(head: bytes) -> None:
     with pytest.raises(MalformedAnswer):
-        HeadReader().take(head)
+        HeadReader(read_head).take(head)
 
 
 @given(
@@ -97,7 +98,7 @@ def test_what_is_no_head_is_refused_as_soon_as_it_is_here(head: bytes) -> None:
 )
 def test_the_cuts_of_the_network_change_nothing(head: bytes, cuts: list[int]) -> None:
     def outcome(parts: list[bytes]) -> object:
-        reader = HeadReader()
+        reader = HeadReader(read_head)
         taken = b""
         for part in parts:
             try:
@@ -116,7 +117,7 @@ def test_the_cuts_of_the_network_change_nothing(head: bytes, cuts: list[int]) ->
 
 
 def test_an_end_of_line_in_two_parts_is_one() -> None:
-    reader = HeadReader()
+    reader = HeadReader(read_head)
     assert reader.take(b"HTTP/1.1 200 OK\r") is None and reader.take(b"\nA: b\r") is None
     found = reader.take(b"\n\r\n")
     assert found is not None
@@ -124,7 +125,7 @@ def test_an_end_of_line_in_two_parts_is_one() -> None:
 
 
 def test_a_head_that_trickles_in_is_not_searched_again_and_again() -> None:
-    reader = HeadReader()
+    reader = HeadReader(read_head)
     head = b"HTTP/1.1 200 OK\r\nA: " + b"x" * 20_000 + b"\r\n\r\n"
     for at in range(len(head) - 1):
         assert reader.take(head[at : at + 1]) is None
@@ -173,7 +174,7 @@ def test_how_long_a_body_is(
     raw = b"HTTP/%d.%d %d OK\r\n%b\r\n" % (*version, status, fields)
     if isinstance(expected, str):
         with pytest.raises(MalformedAnswer, match=expected):
-            HeadReader().take(raw)
+            HeadReader(read_head).take(raw)
     else:
         head = read(raw)
         assert head.body_bytes == expected
@@ -269,7 +270,7 @@ def test_a_damaged_head_is_refused_or_reads_as_a_library_reads_it(
     places = [0, *sorted(cut for cut in cuts if cut < len(head)), len(head)]
     outcomes = []
     for parts in ([head], [head[start:end] for start, end in pairwise(places)]):
-        reader = HeadReader()
+        reader = HeadReader(read_head)
         found = None
         try:
             for part in parts:
@@ -281,11 +282,11 @@ def test_a_damaged_head_is_refused_or_reads_as_a_library_reads_it(
     assert outcomes[0] == outcomes[1]
     if outcomes[0] is None:
         return
-    read_head, behind = outcomes[0]
-    assert head.lstrip(b"\r\n") == read_head.raw + behind
-    if read_head.code < 200:
+    found_head, behind = outcomes[0]
+    assert head.lstrip(b"\r\n") == found_head.raw + behind
+    if found_head.code < 200:
         return
-    message = _parsed(read_head.raw)
-    assert (read_head.code, tuple(read_head.headers)) == (message.code, message.raw_headers)
-    assert read_head.closes or not message.should_close
-    assert read_head.chunked is (message.chunked and read_head.code not in (204, 304))
+    message = _parsed(found_head.raw)
+    assert (found_head.code, tuple(found_head.headers)) == (message.code, message.raw_headers)
+    assert found_head.closes or not message.should_close
+    assert found_head.chunked is (message.chunked and found_head.code not in (204, 304))
