@@ -28,6 +28,25 @@ FLAGS = (
 ).split()
 
 
+DEAD = "http://127.0.0.1:9/v1"
+ROUTES = [{"model": "*", "upstream": "mock"}]
+KEYS = {
+    "alice": {"secret": KEY},
+    "spent": {"secret": "sk-spent", "limits": ["0 tokens/day"]},
+    "fast": {"secret": "sk-fast", "limits": ["1 requests/minute"]},
+}
+# What a page reads of each refusal: the SDK's error, the status, `x-should-retry`, some of its words.
+REFUSED = {
+    "used up": ("RateLimitError", 429, "false", "tokens"),
+    "used up, messages": ("RateLimitError", 429, "false", "tokens"),
+    "used up, streamed": ("RateLimitError", 429, "false", "tokens"),
+    "too fast": ("RateLimitError", 429, None, "requests"),
+    "unreachable": ("InternalServerError", 502, None, "cannot be reached"),
+    "unreachable, messages": ("InternalServerError", 502, None, "cannot be reached"),
+    "wrong key": ("AuthenticationError", 401, "false", "The API key is not known here"),
+}
+
+
 async def browser(directory: Path) -> Path:
     """Its program; skips the test where the package is not installed, unless REQUIRE names it."""
     if not PACKAGE.exists():
@@ -113,8 +132,11 @@ async def test_a_page_of_a_listed_origin_calls_the_proxy_and_another_may_not(
                 "base_url": upstream.base_url,
                 "api_key": "sk-upstream",
                 "apis": ["chat", "responses", "messages"],
-            }
+            },
+            "dead": {"base_url": DEAD, "api_key": "sk-upstream", "apis": ["chat", "messages"]},
         }
+        settings["routes"] = [{"model": "gone", "upstream": "dead"}, *ROUTES]
+        settings["keys"] = KEYS
         async with running(tmp_path / "proxy", settings) as proxy:
             query = urlencode({"proxy": proxy.base_url, "key": KEY})
             told = [
@@ -122,15 +144,18 @@ async def test_a_page_of_a_listed_origin_calls_the_proxy_and_another_may_not(
                 for host in ("127.0.0.1", "localhost")
             ]
             assert not any("page" in one for one in told), told
-            rows = await proxy.records(5)
+            rows = await proxy.records(6)
     allowed, other = told
     text, record = allowed["chat"]  # type: ignore[misc]
     assert record == rows[0]["id"], "a page can read the id to quote"
     for name in ("chat, streamed", "responses", "messages", "messages, streamed"):
         assert allowed[name] == text, name
-    refused = allowed["wrong key"]
-    assert isinstance(refused, dict)
-    assert (refused["raised"], refused["status"]) == ("AuthenticationError", 401)
-    assert "The API key is not known here" in refused["message"]
+    for name, (raised, status, should_retry, says) in REFUSED.items():
+        refused = allowed[name]
+        assert isinstance(refused, dict)
+        assert (refused["raised"], refused["status"]) == (raised, status), refused
+        assert refused["shouldRetry"] == should_retry and says in refused["message"], refused
+        assert refused["origin"] == "proxy", "a page can tell whose answer it is"
+    assert 0 < int(allowed["too fast"]["retryAfter"]) <= 60  # type: ignore[index]
     for name, failed in other.items():
         assert isinstance(failed, dict) and failed["raised"] == "APIConnectionError", name
