@@ -27,3 +27,16 @@ def test_a_form_is_refused_where_the_part_ends_that_names_anothers_object() -> N
     with pytest.raises(ProxyError) as refused:
         check.feed(b"7\r\n")
     assert refused.value.status == 404
+
+
+def test_a_form_without_its_end_is_refused_since_its_last_part_was_not_looked_at() -> None:
+    claimant = Claimant(Owners(), "v", "sales", "bob")
+    for rest, whole in ((b"\r\n--x7--\r\n", True), (b"", False)):
+        check = FormFields(b"multipart/form-data; boundary=x7", claimant)
+        check.feed(b"--x7\r\nContent-Disposition: form-data; name=a\r\n\r\nfile-1" + rest)
+        if whole:
+            check.end()
+            continue
+        with pytest.raises(ProxyError) as refused:
+            check.end()
+        assert refused.value.status == 415
