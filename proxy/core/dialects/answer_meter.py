@@ -18,6 +18,9 @@ from proxy.core.dialects.texts import Texts
 from proxy.core.usage import Usage
 
 _ROOM_WITHOUT_END: Final = 2**62
+_END: Final = b"\n\n"  # of an event
+_ONE_EVENT_BYTES: Final = 1024  # in more there are several, mostly
+_EVENT_BYTES_MIN: Final = 32
 
 
 class DeliveredText(Protocol):
@@ -292,6 +295,15 @@ class AnswerMeter(ABC):
     def feed(self, chunk: bytes) -> None:
         """One chunk as it came from the upstream, content coding included."""
         body = self._body
+        if body.plain and not body.json and len(chunk) > _ONE_EVENT_BYTES:
+            for piece in _by_events(chunk):
+                self._feed(piece)
+        else:
+            self._feed(chunk)
+
+    def _feed(self, chunk: bytes) -> None:
+        """The same of a chunk that is mostly one event."""
+        body = self._body
         for piece in body.pieces(chunk):
             for event in body.events(piece):
                 self._take_event(event)
@@ -317,3 +329,16 @@ class AnswerMeter(ABC):
             self._take_ends(*body.kept.ends())
         else:
             self._take_answer(body.kept.whole().removeprefix(BOM))
+
+
+def _by_events(chunk: bytes) -> list[bytes]:
+    """This chunk, cut behind each event, so that those that are alike can be told.
+
+    In one piece if it is cut too often: most of it is then no event.
+    """
+    pieces = chunk.split(_END)
+    if len(pieces) * _EVENT_BYTES_MIN > len(chunk):
+        return [chunk]
+    last = pieces.pop()
+    pieces = [piece + _END for piece in pieces]
+    return [*pieces, last] if last else pieces

@@ -83,3 +83,10 @@ class WholeAnswer(msgspec.Struct, frozen=True, gc=False):
 # byte of text as (tokens, bytes), and the most bytes that are read. None: the wire's meter has to
 # read it.
 ReadWhole = Callable[[bytes, bool, tuple[int, int], int], WholeAnswer | None]
+
+
+def utf8_bytes(text: str | None) -> int:
+    """How long a text is as UTF-8; 0 where there is none."""
+    if text is None:
+        return 0
+    return len(text) if text.isascii() else len(text.encode())

@@ -14,6 +14,7 @@ from proxy.core.dialects.anthropic_messages.refusals import (
     error_event,
     limit_fields,
 )
+from proxy.core.dialects.anthropic_messages.usual import usual_message
 from proxy.core.dialects.contract import Dialect
 
 VERSION = b"2023-06-01"  # by which lists of models are asked for: each has the same shape there
@@ -23,6 +24,7 @@ ANTHROPIC_MESSAGES = Dialect(
     endpoints=ENDPOINTS,
     read_call=read_call,
     open_meter=MessageMeter,
+    read_whole=usual_message,
     count_prompt=count_prompt,
     count_images=count_images,
     error_body=error_body,

@@ -91,14 +91,13 @@ class MessageMeter(AnswerMeter):
         if pieces and alike is not None:
             self._note(self._delivered.add_piece(alike.index, b"".join(pieces), call=alike.call))
 
-    def feed(self, chunk: bytes) -> None:
-        """One chunk as it came from the upstream, content coding included."""
+    def _feed(self, chunk: bytes) -> None:
         self.take_over()
         begins = self._parser.between
         if begins and self._run is not None and self._run.take(chunk) is not None:
             self.take_over()
             return
-        super().feed(chunk)
+        super()._feed(chunk)
         if self.error:  # which its name may tell behind the events that came with it
             self.usage_final = False
         piece, self._piece = self._piece, None

@@ -16,7 +16,7 @@ from proxy.core.dialects.json_text import JSON_ERRORS
 from proxy.core.dialects.openai_chat.delivered import exceeds
 from proxy.core.dialects.openai_chat.plain_usage import proved_usage
 from proxy.core.dialects.openai_chat.shapes import Answer, stated_in
-from proxy.core.dialects.whole_answer import WholeAnswer
+from proxy.core.dialects.whole_answer import WholeAnswer, utf8_bytes
 
 BODY_BYTES_MAX: Final = 256 * 1024  # decoded in one go
 _NAME_CHARS_MAX: Final = 64  # longer ones are cut, by who reads with care
@@ -96,7 +96,7 @@ def usual_answer(
         tier = tier or stated.service_tier
     (choice,) = found.choices
     message = choice.message
-    text_bytes = _utf8_bytes(message.content) + _utf8_bytes(message.reasoning_content)
+    text_bytes = utf8_bytes(message.content) + utf8_bytes(message.reasoning_content)
     if exceeds(text_bytes, usage.output_tokens):
         return None
     tokens, per_bytes = measure
@@ -109,9 +109,3 @@ def usual_answer(
         id or None,
         tier or None,
     )
-
-
-def _utf8_bytes(text: str | None) -> int:
-    if text is None:
-        return 0
-    return len(text) if text.isascii() else len(text.encode())

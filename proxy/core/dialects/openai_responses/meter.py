@@ -143,8 +143,7 @@ class ResponseMeter(AnswerMeter):
             self._last_number = msgspec.Raw(alike.number)
             self._note(self._delivered.add(alike.place, *pieces))
 
-    def feed(self, chunk: bytes) -> None:
-        """One chunk as it came from the upstream, content coding included."""
+    def _feed(self, chunk: bytes) -> None:
         self.take_over()
         body, parser = self._body, self._parser
         begins = parser.between

@@ -104,7 +104,10 @@ def test_a_stream_reads_the_same_in_chunks_of_one_event_and_in_one_piece(
     assert (one_by_one.usage, one_by_one.usage_final) == (at_once.usage, at_once.usage_final)
 
 
-def test_events_that_are_alike_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_once", [False, True], ids=["each", "in one chunk"])
+def test_events_that_are_alike_are_not_parsed(
+    monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
     parsed: list[bytes] = []
 
     def counting(data: bytes) -> MessageEvent | None:
@@ -114,10 +117,11 @@ def test_events_that_are_alike_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(meter_module, "read_event", counting)
     meter = MessageMeter(stream=True)
     meter.feed(sse(start()))
-    for text in ("one", " two", ' "three"', " four", " five"):
-        meter.feed(piece(text))
+    chunks = [piece(text) for text in ("one", " two", ' "three"', " four", " five")]
+    for chunk in [b"".join(chunks * 9)] if at_once else chunks * 9:
+        meter.feed(chunk)
     assert [b"one" in data for data in parsed[2:]] == [True]
-    assert meter.text_bytes == len('one two "three" four five')
+    assert meter.text_bytes == 9 * len('one two "three" four five')
 
 
 CHUNKS = st.one_of(
