@@ -131,6 +131,11 @@ class Delivered:
         self.unread_bytes += len(data)
         return choices_of(answer.choices), len(data), None
 
+    def take_texts(self, texts: list[tuple[Key, int, bytes]]) -> tuple[int, Piece | None]:
+        """Takes the texts of an event. Returns the new bytes, and its only text."""
+        only = (texts[0][0], texts[0][2]) if len(texts) == 1 else None
+        return self._assemble(texts), only
+
     def learn(self, event: bytes, only: Piece | None) -> None:
         """This event held nothing but text. If it was one text, `only`, the next may be alike."""
         if only is not None and self._shapes_left:
@@ -159,9 +164,7 @@ class Delivered:
 
     def _take(self, choices: list[Choice]) -> tuple[list[Choice], int, Piece | None]:
         self._echoes = self._echoes or any(memoryview(choice.text).nbytes for choice in choices)
-        texts = texts_of(choices)
-        only = (texts[0][0], texts[0][2]) if len(texts) == 1 else None
-        return choices, self._assemble(texts), only
+        return choices, *self.take_texts(texts_of(choices))
 
     def _assemble(self, texts: list[tuple[Key, int, bytes]]) -> int:
         """Pieces of texts, each with the rank of the member of its choice that it comes from."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
 from proxy.core.dialects.answer_meter import AnswerMeter
 from proxy.core.dialects.edges import edge_of
 from proxy.core.dialects.openai_chat.delivered import Delivered, exceeds
@@ -26,6 +28,7 @@ from proxy.core.dialects.openai_chat.substance import (
     holds_answer,
 )
 from proxy.core.dialects.openai_chat.usual import usual_answer
+from proxy.core.dialects.openai_chat.usual_event import UsualEvent, usual_event
 from proxy.core.dialects.openai_chat.written import Choice, choices_of, finish_of
 from proxy.core.dialects.repair import objects_of
 from proxy.core.dialects.run import Run
@@ -34,6 +37,7 @@ from proxy.core.dialects.texts import Texts
 from proxy.core.dialects.whole_answer import WholeAnswer
 
 _DONE = b"[DONE]"
+_NO_CHOICES, _SOME_CHOICES = msgspec.Raw(b"[]"), msgspec.Raw(b"[{}]")
 _HEADS_MAX = 4  # events read whole while looking for the model's name; Azure's first has none
 
 
@@ -112,6 +116,10 @@ class ChatMeter(AnswerMeter):
             if not self.error:
                 self.usage_final = self.usage_current
             return
+        usual = usual_event(event)
+        if usual is not None:
+            self._read_usual(event, usual)
+            return
         answer = read_leniently(event)
         if answer is not None:
             self._read_event(event, answer)
@@ -141,6 +149,30 @@ class ChatMeter(AnswerMeter):
             self._take_usage(answer, final=self.done or self._finished or not has_choices(answer))
         elif not media:
             self._delivered.learn(event, only)
+
+    def _read_usual(self, event: bytes, usual: UsualEvent) -> None:
+        """The same of an event that holds nothing but what a usual one has."""
+        texts = usual.texts()
+        new, only = self._delivered.take_texts(texts)
+        self._note(new)
+        finish = usual.finish_reason
+        if finish is not None:
+            self.finish_reason = finish
+            self._finished = True
+        elif (
+            not self._heads_left
+            and self._answered
+            and event.find(b'"error"') < 0
+            and not may_state_usage(event)
+        ):
+            self._delivered.learn(event, only)
+            return
+        self._answered = self._answered or bool(texts or finish) or None
+        self._name(usual.model or None, usual.id or None, usual.service_tier or None)
+        if usual.states_usage:
+            choices = _SOME_CHOICES if usual.choices else _NO_CHOICES
+            final = self.done or self._finished or not usual.choices
+            self._take_usage(Answer(usage=usual.usage, choices=choices), final=final)
 
     def _take_media(self, data: bytes, choices: list[Choice]) -> int:
         """The tokens of sounds and pictures in it, which are no text."""
@@ -204,17 +236,19 @@ class ChatMeter(AnswerMeter):
         return False
 
     def _take_names(self, answer: Answer) -> None:
+        self._name(text_of(answer.model), text_of(answer.id), text_of(answer.service_tier))
+        self.error = self.error or is_error(answer)
+
+    def _name(self, model: str | None, id: str | None, tier: str | None) -> None:
         if self._heads_left:
             self._heads_left -= 1
         if self.model_served is None:
-            self.model_served = text_of(answer.model)
-            if self.model_served is not None:
+            self.model_served = model
+            if model is not None:
                 self._heads_left = 0
-        self.response_id = self.response_id or text_of(answer.id)
-        tier = text_of(answer.service_tier)
+        self.response_id = self.response_id or id
         if tier is not None:
             self.service_tier = tier[:64]  # the last one is the tier that was used
-        self.error = self.error or is_error(answer)
 
     # JSON answers.
 

@@ -16,7 +16,7 @@ from tests.support.effort import examples
 KNOWN = (
     "answered complete done doubtful error finish_reason model_served output_measure output_so_far"
     " oversized response_id service_tier shows_its_end text_bytes text_known unreadable usage"
-    " usage_current usage_final between_events goes_on next_number"
+    " usage_current usage_final between_events goes_on next_number item_ids"
 ).split()
 USUAL: dict[str, object] = {
     "id": "msg_1",
