@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from proxy.core.dialects.anthropic_messages.events import Delta, piece_of
+from proxy.core.dialects.anthropic_messages.events import Delta, hints_of_unseen, piece_of
 from proxy.core.dialects.json_text import unescaped
 from proxy.core.dialects.run import Run
 
@@ -38,12 +38,19 @@ class AlikeDeltas:
     def of(cls, chunk: bytes, index: bytes, delta: Delta) -> AlikeDeltas | None:
         """The shape of a chunk that is one event, whose delta was read.
 
-        None where it cannot be told where the text stands.
+        None where it cannot be told where the text stands, or where more than the text counts: what
+        a vendor hints of hidden thinking.
         """
         name, raw = piece_of(delta)
         value = bytes(raw)
         quoted = b'"%b"' % name
-        if not name or value[:1] != b'"' or b"\\" in chunk or chunk.count(quoted) != 1:
+        if (
+            not name
+            or hints_of_unseen(delta)
+            or value[:1] != b'"'
+            or b"\\" in chunk
+            or chunk.count(quoted) != 1
+        ):
             return None
         if chunk.count(_END) != 1 or not chunk.endswith(_END):
             return None

@@ -216,9 +216,14 @@ def piece_of(delta: Delta) -> tuple[bytes, msgspec.Raw]:
     return b"", _ABSENT
 
 
+def hints_of_unseen(delta: Delta) -> bool:
+    """Whether a delta may say how much was thought unseen."""
+    return delta.estimated_tokens is not _ABSENT
+
+
 def tokens_unseen(delta: Delta) -> int:
     """What a delta of hidden thinking says to have come; 0 where its thinking is shown."""
-    if delta.estimated_tokens is _ABSENT or string(delta.thinking):
+    if not hints_of_unseen(delta) or string(delta.thinking):
         return 0
     count = bytes(delta.estimated_tokens)
     return min(int(count), _TOKENS_UNSEEN_MAX) if _COUNT.fullmatch(count) else 0

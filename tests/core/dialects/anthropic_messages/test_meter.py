@@ -119,9 +119,11 @@ def test_a_total_that_was_stated_is_current_until_more_text_comes() -> None:
 
 def test_hidden_thinking_counts_by_the_vendors_hints_until_the_output_is_stated() -> None:
     hints = [delta("thinking_delta", thinking="", estimated_tokens=50) for _ in range(4)]
-    broken = fed([sse(start(), block("thinking", thinking="", signature=""), *hints)])
-    assert (broken.output_measure, broken.output_so_far) == (200, 200)
-    assert not broken.text_known and not broken.usage_current
+    events = [start(), block("thinking", thinking="", signature=""), *hints]
+    for chunks in ([sse(*events)], [sse(event) for event in events]):
+        broken = fed(chunks)
+        assert (broken.output_measure, broken.output_so_far) == (200, 200)
+        assert not broken.text_known and not broken.usage_current
     whole = fed([sse(start(), *hints, stop(), *said(T, 1), end(usage={"output_tokens": 9}), OVER)])
     assert whole.usage is not None and (whole.usage.output_tokens, whole.output_so_far) == (9, 9)
 
