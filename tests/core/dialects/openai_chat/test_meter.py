@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core.dialects.openai_chat import meter as meter_module
 from proxy.core.dialects.openai_chat.meter import ChatMeter
+from proxy.core.dialects.openai_chat.usual_event import usual_event
 from tests.support.effort import examples
 
 FIXED = settings(max_examples=examples(200))
@@ -643,11 +645,10 @@ def test_events_that_are_alike_are_not_decoded(monkeypatch: pytest.MonkeyPatch) 
     """Reading JSON is for the first events, for those that may hold usage or an error, and for any
     that differ in more than their text."""
     decoded: list[bytes] = []
-    read = ChatMeter._read_event
     monkeypatch.setattr(
-        ChatMeter,
-        "_read_event",
-        lambda self, event, answer: (decoded.append(event), read(self, event, answer))[1],
+        meter_module,
+        "usual_event",
+        lambda event: (decoded.append(event), usual_event(event))[1],
     )
     run(
         [stream_of(event | {"usage": None}) for event in (*TEXTS * 20, LAST)]
