@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-_QUOTE, _BACKSLASH, _LF, _CR = b'"\\\n\r'
+_SIGNS = _QUOTE, _BACKSLASH, _LF, _CR = tuple(b'"\\\n\r')
 
 
 class Run:
@@ -132,7 +132,7 @@ def plain_texts(
         or _CR in whole
         or max(map(len, texts), default=0) > text_bytes_max
     ):
-        texts = texts[: _plain_in_front(texts, text_bytes_max)]
+        texts = texts[: _plain_in_front(texts, whole, text_bytes_max)]
     if not texts:
         return texts
     written = before + (behind + before).join(texts) + behind
@@ -145,15 +145,11 @@ def plain_texts(
     return texts
 
 
-def _plain_in_front(texts: list[bytes], text_bytes_max: int) -> int:
-    """How many texts in front have no escape, and at most so many bytes."""
-    for number, text in enumerate(texts):
-        if (
-            len(text) > text_bytes_max
-            or _QUOTE in text
-            or _BACKSLASH in text
-            or _LF in text
-            or _CR in text
-        ):
-            return number
-    return len(texts)
+def _plain_in_front(texts: list[bytes], whole: bytes, text_bytes_max: int) -> int:
+    """How many texts in front have no escape, and at most so many bytes. `whole` is all of them."""
+    found = [at for sign in _SIGNS if (at := whole.find(sign)) >= 0]
+    sizes = list(map(len, texts))
+    count = bisect_right(list(accumulate(sizes)), min(found)) if found else len(texts)
+    if max(sizes[:count], default=text_bytes_max) > text_bytes_max:
+        return next(number for number, size in enumerate(sizes) if size > text_bytes_max)
+    return count
