@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import inspect
 
 from proxy.admin.auth import Asker
 from proxy.core.errors import ProxyError, invalid_request
-from proxy.core.spelling import nearest
+from proxy.core.http.parameters import read_parameters
 from proxy.ledger import LedgerError, LedgerUnavailable
 
 _Answer = TypeVar("_Answer")
@@ -82,7 +80,7 @@ class AdminEndpoint(msgspec.Struct, frozen=True):
         """What this route is asked. Raises ProxyError 400 with the reason."""
         return AdminRequest(
             asker,
-            NoQuery() if self.query is None else _query(self.query, query),
+            NoQuery() if self.query is None else read_parameters(self.query, query),
             None if self.body is None else _body(self.body, body),
             path,
             origin,
@@ -95,66 +93,6 @@ def _body(shape: type[msgspec.Struct], body: bytes) -> msgspec.Struct:
         return msgspec.json.decode(body or b"{}", type=shape)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise invalid_request(f"The body is not what this takes: {error}.") from error
-
-
-def _query(shape: type[msgspec.Struct], given: Iterable[tuple[str, str]]) -> msgspec.Struct:
-    """The parameters behind the `?`: each known, and once."""
-    found: dict[str, str | int | bool] = {}
-    known = _parameters(shape)
-    for name, value in given:
-        if name not in known:
-            close = nearest(name[:80], known)
-            hint = f"; the nearest is {close}" if close is not None else ""
-            knows = f" (it takes {', '.join(known)})" if known else " (it takes none)"
-            raise invalid_request(
-                f"This has no query parameter {name[:80]!r}{hint}{knows}.", param=name[:80]
-            )
-        if name in found:
-            raise invalid_request(f"The query parameter {name} stands there twice.", param=name)
-        found[name] = _READERS[known[name]](value, name)
-    try:
-        return msgspec.convert(found, shape)
-    except msgspec.ValidationError as error:
-        said, _, where = str(error).replace("`", "").partition(" - at $.")
-        raise invalid_request(f"{where}: {said}.", param=where) from error
-
-
-@cache
-def _parameters(shape: type[msgspec.Struct]) -> dict[str, type]:
-    """Each parameter's name, and whether it is text, a number, or true or false."""
-    told = inspect.type_info(shape)
-    assert isinstance(told, inspect.StructType), "a query is a struct"
-    return {field.encode_name: _kind(field.type) for field in told.fields}
-
-
-def _kind(told: inspect.Type) -> type:
-    if isinstance(told, inspect.Metadata):
-        return _kind(told.type)
-    if isinstance(told, inspect.UnionType):
-        [told] = [choice for choice in told.types if not isinstance(choice, inspect.NoneType)]
-    if isinstance(told, inspect.IntType):
-        return int
-    return bool if isinstance(told, inspect.BoolType) else str
-
-
-def _number(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < len(str(2**63))):
-        raise invalid_request(f"{name} is a whole number.", param=name)
-    return int(text)
-
-
-def _yes_or_no(text: str, name: str) -> bool:
-    if text not in ("true", "false"):
-        raise invalid_request(f"{name} is true or false.", param=name)
-    return text == "true"
-
-
-# Not as `msgspec` reads loose text: it takes the word `null` for nothing, which is also a name.
-_READERS: dict[type, Callable[[str, str], str | int | bool]] = {
-    str: lambda text, _name: text,
-    int: _number,
-    bool: _yes_or_no,
-}
 
 
 async def read(question: Callable[[], _Answer]) -> _Answer:

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import msgspec
 
 from proxy.config.settings import KeySettings, LimitSettings, TeamSettings
-from proxy.core.managed import State, TenantKind
+from proxy.core.managed import TenantKind
 from proxy.ledger.reading import AuditEntry
 from proxy.tenants import orders
-from proxy.tenants.directory import Directory
+from proxy.tenants.directory import Directory, state_of_key
 
 PAGE_DEFAULT = 1000
 PAGE_MAX = 10_000
@@ -104,6 +104,7 @@ class KeyView(msgspec.Struct, frozen=True):
 
     name: str
     team: str | None
+    role: str
     state: str
     managed_by: str
     models: list[str]
@@ -176,10 +177,14 @@ class Problems(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """The names whose state has changed, and how many running requests were ended."""
+    """The names whose state has changed, and how many running requests were ended.
+
+    `still_refused`: why a resumed key is refused all the same, by its name.
+    """
 
     changed: list[str]
     ended: int = 0
+    still_refused: dict[str, str] = {}
 
 
 def names(directory: Directory, kind: TenantKind) -> set[str]:
@@ -197,7 +202,8 @@ def key_view(directory: Directory, name: str, used: dict[str, int]) -> KeyView:
     return KeyView(
         name=name,
         team=told.team,
-        state=_state(directory, TenantKind.KEY, name, told.team),
+        role=told.role,
+        state=state_of_key(directory, name, told.team),
         managed_by="file" if in_config else "api",
         models=list(told.models),
         expires=told.expires,
@@ -236,14 +242,6 @@ def _team_view(directory: Directory, name: str, keys: int) -> TeamView:
         created_by=None if own is None else own.created_by,
         fault=directory.faults.get((TenantKind.TEAM, name)),
     )
-
-
-def _state(directory: Directory, kind: TenantKind, name: str, team: str | None) -> str:
-    own = directory.state(kind, name)
-    if own is State.ACTIVE and team is not None:
-        of_team = directory.state(TenantKind.TEAM, team)
-        return own if of_team is State.ACTIVE else f"team {of_team}"
-    return own
 
 
 def _limits(told: KeySettings | TeamSettings) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+import msgspec
+
 from proxy.admin.endpoint import AdminEndpoint, AdminRequest, NoQuery, read
 from proxy.admin.reload import CutQuery
 from proxy.admin.tenant_views import (
@@ -39,7 +41,7 @@ from proxy.admin.tenant_views import (
     team_views,
 )
 from proxy.core.errors import invalid_request, unavailable
-from proxy.core.managed import Carried, TenantChange, TenantKind
+from proxy.core.managed import Carried, State, TenantChange, TenantKind
 from proxy.ledger import LedgerError, LedgerUnavailable, Reader
 from proxy.tenants import orders
 from proxy.tenants.directory import Directory
@@ -271,9 +273,22 @@ class _TenantDesk:
         async def give(ask: AdminRequest) -> Done:
             name, by = ask.path["name"], self._by(ask, ask.body.reason)
             cut = isinstance(ask.query, CutQuery) and ask.query.cut
-            return await self._carry_out(lambda now: order(now, kind, name, by), cut)
+            done = await self._carry_out(lambda now: order(now, kind, name, by), cut)
+            if order is orders.resume and kind is TenantKind.KEY:
+                refused = self._still_refused(name)
+                return msgspec.structs.replace(done, still_refused=refused)
+            return done
 
         return give
+
+    def _still_refused(self, name: str) -> dict[str, str]:
+        view = key_view(self._services.directory, name, {})
+        if view.fault is not None:
+            return {name: view.fault}
+        if view.state != State.ACTIVE:
+            state = view.state.removeprefix("team ")
+            return {name: f"its team {view.team!r} is {state}; resume that too"}
+        return {}
 
     def _by(self, ask: AdminRequest, reason: str | None) -> orders.By:
         return orders.By(

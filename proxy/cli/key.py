@@ -160,6 +160,7 @@ def show(config_path: Path | None, as_json: bool, name: str) -> None:
     rows = [
         ("key", one.name),
         ("team", formats.text(one.team)),
+        ("role", one.role),
         ("state", one.state),
         ("refused because", formats.text(one.fault)),
         ("last used", formats.moment(one.last_used_ms)),

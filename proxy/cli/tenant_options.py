@@ -29,12 +29,18 @@ reason = click.option("--reason", metavar="TEXT", help="Why; it stands in the au
 
 
 def team(command: Command) -> Command:
-    """`--team T`, which becomes a word; goes above `words`."""
+    """`--team T` and `--role R`, which become words; goes above `words`."""
 
     @click.option("--team", help="Who pays: the team of the key.")
+    @click.option(
+        "--role",
+        type=click.Choice(["member", "lead"]),
+        help="lead: it may read what its whole team uses.",
+    )
     @functools.wraps(command)
-    def run(*args: Any, team: str | None, **more: Any) -> None:
-        command(*args, says={} if team is None else {"team": team}, **more)
+    def run(*args: Any, team: str | None, role: str | None, **more: Any) -> None:
+        said = {"team": team, "role": role}
+        command(*args, says={name: word for name, word in said.items() if word}, **more)
 
     return run
 
@@ -100,6 +106,8 @@ def _state_command(path: str, kind: str, verb: str, text: str, method: str) -> c
         done = desk.ask(config_path, method, target, {"reason": reason}, type=views.Done)
         ended = f"; requests ended: {done.ended}" if cut else ""
         click.echo(f"{verb}: {', '.join(done.changed)}{ended}")
+        for named, why in done.still_refused.items():
+            click.echo(f"Warning: {named} stays refused: {why}", err=True)
 
     if verb != "resume":
         run.params.append(

@@ -168,6 +168,8 @@ def _keys(settings: Settings, problem: Callable[[str, str], None]) -> None:
             problem(
                 path, "names that begin with fwd- stand for forwarded credentials; choose another"
             )
+        if key.role == "lead" and key.team is None:
+            problem(f"{path}.role", "a lead reads what its team uses, so name its team")
         if key.secret and key.secret_sha256:
             problem(f"{path}.secret_sha256", "say either the secret or its SHA-256, not both")
         digest = (

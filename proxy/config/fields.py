@@ -64,6 +64,8 @@ def size(description: str, *, at_least: int = 1) -> msgspec.Meta:
 
 
 Name = Annotated[str, about("letters, digits, dot, dash, underscore; at most 64", "name")]
+LabelName = Annotated[str, about("the name of a label", "label_name")]
+Label = Annotated[str, about("what a label says, one line", "label")]
 Currency = Annotated[str, about("a currency code such as USD", "currency")]
 Glob = Annotated[str, about("a model name, `*` and `?` as wildcards", "glob")]
 EndUserSource = Annotated[

@@ -19,7 +19,7 @@ from proxy.core.spelling import nearest
 
 # Secrets are no part of it. What a team is charged beside its costs stands in config.yaml alone.
 SAYS = {
-    TenantKind.KEY: ("team", "models", "expires", "labels", "limits", "limits_add"),
+    TenantKind.KEY: ("team", "role", "models", "expires", "labels", "limits", "limits_add"),
     TenantKind.TEAM: ("models", "labels", "limits", "limits_add"),
 }
 
@@ -42,6 +42,8 @@ def read_key(name: str, says: Mapping[str, Any], known: Settings) -> KeySettings
         close = nearest(key.team, known.teams)
         hint = f"; the nearest is {close}" if close is not None else ""
         raise Mistake(f"team: there is no team {key.team!r}{hint}")
+    if key.role == "lead" and key.team is None:
+        raise Mistake("role: a lead reads what its team uses, so name its team")
     if name.startswith("fwd-"):
         raise Mistake("names that begin with fwd- stand for forwarded credentials")
     if key.expires is not None:

@@ -65,6 +65,7 @@ HOP_HEADERS = frozenset(
 _DURATION = r"(?:[0-9]{1,12}(?:\.[0-9]{1,20})?(?:ms|s|m|h|d))+"
 _SIZE = r"([0-9]{1,19})(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)"
 _DECIMAL = r"[0-9]{1,15}(?:\.[0-9]{1,18})?"
+LABEL_CHARS_MAX = 500
 _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
 _USER = r"[!$-.0->A-Z^-~]+"  # without what ends the part before the @ in a URL: / ? # [ \ ]
@@ -303,6 +304,20 @@ class Kind(msgspec.Struct, frozen=True):
     shown_in_errors: bool = True
 
 
+def label_name(text: str) -> str:
+    """The name of a label."""
+    if not text.strip() or text != text.strip() or len(text) > 64 or not text.isprintable():
+        raise ValueError("expected a label's name: 1 to 64 visible characters")
+    return text
+
+
+def label(text: str) -> str:
+    """What a label says. It goes into exports and reports, so it is one line."""
+    if len(text) > LABEL_CHARS_MAX or not text.isprintable():
+        raise ValueError(f"expected one line of at most {LABEL_CHARS_MAX} visible characters")
+    return text
+
+
 KINDS = {
     "address": Kind(address),
     "base_url": Kind(base_url, "https?://.+", shown_in_errors=False),
@@ -334,6 +349,8 @@ KINDS = {
         matching(r"/[!-)+-~]*\*?", 'a path that begins with "/", with `*` only at its end')
     ),
     "instant": Kind(instant, INSTANT),
+    "label": Kind(label),
+    "label_name": Kind(label_name),
     "ledger_url": Kind(
         matching(r"sqlite:.+", "sqlite:FILE; this version has no other ledger"), "sqlite:.+"
     ),

@@ -19,7 +19,8 @@ class ProxyError(Exception):
     `status` HTTP status · `type` OpenAI's error family · `code` stable identifier of this project ·
     `message` for a person ·
     `param` the field at fault, if one · `headers` extra response headers as (name, value) pairs ·
-    `close` end the connection after the answer · `request_id` to quote, once we know who asks.
+    `close` end the connection after the answer · `request_id` to quote, once we know who asks ·
+    `limit` the id of the limit that said no, for the log and not for the client.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class ProxyError(Exception):
         param: str | None = None,
         headers: tuple[tuple[str, str], ...] = (),
         close: bool = False,
+        limit: str | None = None,
     ) -> None:
         super().__init__(f"{status} {code}: {message}")
         self.status = status
@@ -41,6 +43,7 @@ class ProxyError(Exception):
         self.param = param
         self.headers = headers + NOT_AGAIN if status in FINAL else headers
         self.close = close
+        self.limit = limit
         self.request_id: str | None = None
 
     def closing(self) -> ProxyError:

@@ -24,7 +24,7 @@ from proxy.dataplane.cors import answer_page
 from proxy.dataplane.endpoints.kept import KeptRequests
 from proxy.dataplane.endpoints.models import Models
 from proxy.dataplane.endpoints.passthrough import PassedRequests
-from proxy.dataplane.endpoints.usage import RECORDS, OwnUsage
+from proxy.dataplane.endpoints.usage import RECORDS, USAGE_ROUTES, OwnUsage
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.known_caller import KnownCaller
 from proxy.dataplane.passed import Found
@@ -111,7 +111,7 @@ class Gateway:
                 await self._models.answer(
                     request, caller.snapshot, tenant, route, caller.id, caller.dialect
                 )
-        elif route == "/v1/usage" or route.startswith(RECORDS):
+        elif route in USAGE_ROUTES or route.startswith(RECORDS):
             _allow(request, "GET")
             tenant = self._admit(request, caller)
             await self._own_usage.answer(request, caller.snapshot, tenant, route, caller.id)
@@ -293,6 +293,7 @@ class Gateway:
             status=error.status,
             code=error.code,
             asked=what,
+            limit=error.limit,
         )
 
     def refused_unread(self, error: ProxyError) -> None:
@@ -350,7 +351,7 @@ def _canonical(path: str) -> str:
 
 def _route_label(route: str, path: str) -> str:
     """A metric label from a bounded set."""
-    if route in BY_ENDPOINT or route in (MODELS, "/v1/usage", "/healthz", "/readyz"):
+    if route in BY_ENDPOINT or route in (MODELS, *USAGE_ROUTES, "/healthz", "/readyz"):
         return route
     if route.startswith(RECORDS):
         return f"{RECORDS}{{id}}"

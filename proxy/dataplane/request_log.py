@@ -48,15 +48,17 @@ def refusal_line(
     status: int,
     code: str,
     asked: str | None = None,
+    limit: str | None = None,
 ) -> None:
     """One line for a request that the proxy refused itself, unless `log.requests` is none.
 
     The message is left out: it may quote the client.
-    `asked`: method and path, where the path is what is wrong.
+    `asked`: method and path, where the path is what is wrong. `limit`: the id of what said no.
     """
     if requests == "none":
         return
-    fields = {"id": id, "team": team, "key": key_id, "status": status, "code": code, "asked": asked}
+    fields = {"id": id, "team": team, "key": key_id, "status": status, "code": code}
+    fields |= {"asked": asked, "limit": limit}
     logging.getLogger(_REQUESTS).log(
         logging.ERROR if status >= 500 else logging.WARNING, "refused", extra={"fields": fields}
     )

@@ -67,6 +67,15 @@ class Directory:
         row = self.rows.get((kind, name))
         return State.ACTIVE if row is None else row.state
 
+    def keys_of(self, team: str) -> list[str]:
+        """The names of a team's keys, sorted; those that are revoked too."""
+        found = {name for name, key in self.settings.keys.items() if key.team == team}
+        for (kind, name), row in self.rows.items():
+            gone = kind is TenantKind.KEY and name not in self.settings.keys
+            if gone and said(row).get("team") == team:
+                found.add(name)
+        return sorted(found)
+
     def _put(self, rows: Iterable[Managed]) -> None:
         # What this one is a copy of stays as it was.
         self.rows, self.faults = self.rows.copy(), self.faults.copy()
@@ -119,3 +128,12 @@ class Directory:
 def said(row: Managed) -> dict[str, object]:
     """What a row says, as a mapping."""
     return msgspec.json.decode(row.says, type=dict[str, object])
+
+
+def state_of_key(directory: Directory, name: str, team: str | None) -> str:
+    """Whether a key is let through, and where its team is not: that."""
+    own = directory.state(TenantKind.KEY, name)
+    if own is State.ACTIVE and team is not None:
+        of_team = directory.state(TenantKind.TEAM, team)
+        return own if of_team is State.ACTIVE else f"team {of_team}"
+    return own

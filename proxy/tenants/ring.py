@@ -49,6 +49,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     expires_at_ms: int | None = None
     rotated: bool = False  # `expires_at_ms` is when the secret stops that a newer one replaced
     closed: tuple[str, str] | None = None  # why it is not let through: the error's code, and words
+    lead: bool = False  # it may read what its whole team uses
     forwarded: bool = False
     # the credential was minted by us (`sk-tk-…`): it must never be told to a vendor
     ours: bool = False
@@ -212,6 +213,7 @@ def _tenants_of(directory: Directory, name: str) -> dict[bytes, Tenant]:
         key_id=name,
         team=team_name,
         labels=({} if team is None else team.labels) | ({} if key is None else key.labels),
+        lead=key is not None and key.role == "lead" and team_name is not None,
         models=() if key is None else key.models,
         team_models=() if team is None else team.models,
         expires_at_ms=None

@@ -41,8 +41,8 @@ async def test_it_says_what_changed_what_waits_for_a_restart_and_who_wanted_it(
         rewrite(admin, support="desk", log={"format": "json"}, keys={"bob": {"secret": BOB}})
         done: Reloaded = await admin.ask("POST", RELOAD_PATH, {"reason": "ticket 7"}, type=Reloaded)
         assert {one.path: (one.before, one.after) for one in done.changed} == {
-            "keys.alice": ({"team": "research", "secret_sha256": "***"}, None),
-            "keys.bob": (None, {"secret_sha256": "***"}),
+            "keys.alice": ({"team": "research", "role": "member", "secret_sha256": "***"}, None),
+            "keys.bob": (None, {"role": "member", "secret_sha256": "***"}),
             "support": ("", "desk"),
         }
         assert done.needs_restart == ["log.format"] and (done.more, done.ended) == (0, 0)

@@ -265,3 +265,51 @@ async def test_what_the_config_names_is_its_own_and_every_deed_is_in_the_audit_w
         database += (admin.proxy.data_dir / "ledger.db-wal").read_bytes()
         assert secret.encode() not in database
         assert b"bob" in database
+
+
+async def test_a_resumed_key_that_stays_refused_is_told_why(tmp_path: Path) -> None:
+    async with desk(tmp_path) as admin:
+        bob = await admin.make("bob", team="research")
+        await admin.ask("POST", f"{TEAMS_PATH}/research/suspend", {})
+        await admin.ask("POST", f"{KEYS_PATH}/bob/suspend", {})
+        done: Done = await admin.ask("POST", f"{KEYS_PATH}/bob/resume", {})
+        assert done.still_refused == {"bob": "its team 'research' is suspended; resume that too"}
+        assert await admin.call(bob) == (401, "key_suspended")
+        await admin.ask("POST", f"{TEAMS_PATH}/research/resume", {})
+        done = await admin.ask("POST", f"{KEYS_PATH}/bob/resume", {})
+        assert done.still_refused == {}
+
+
+async def test_keys_are_known_while_their_database_is_away(tmp_path: Path) -> None:
+    """All keys are in memory from the start on, so an unknown one is known to be unknown."""
+    async with desk(tmp_path) as admin:
+        bob = await admin.make("bob")
+        carol = await admin.make("carol")
+        await admin.ask("POST", f"{KEYS_PATH}/carol/suspend", {})
+        ledger = admin.proxy.data_dir / "ledger.db"
+        ledger.rename(ledger.with_name("away.db"))
+        try:
+            assert await admin.call(bob) == (200, "")
+            assert await admin.call(KEY) == (200, "")
+            assert await admin.call(carol) == (401, "key_suspended")
+            assert await admin.call("vk-3Qm9ZtW8rLx2PbNc7HsD") == (401, "invalid_api_key")
+        finally:
+            ledger.with_name("away.db").rename(ledger)
+
+
+@pytest.mark.parametrize(
+    "labels", [{"": "x"}, {"a\n": "x"}, {"a": "x\x07"}, {"a": "\u202eevil"}, {"a": "x" * 501}]
+)
+async def test_a_label_is_one_line_that_can_be_seen(tmp_path: Path, labels: dict[str, str]) -> None:
+    async with desk(tmp_path) as admin:
+        for path, name in ((KEYS_PATH, "bob"), (TEAMS_PATH, "lab")):
+            with pytest.raises(Failed, match="visible characters"):
+                await admin.ask("POST", path, {"name": name, "says": {"labels": labels}})
+
+
+async def test_a_lead_needs_a_team(tmp_path: Path) -> None:
+    async with desk(tmp_path) as admin:
+        with pytest.raises(Failed, match="name its team"):
+            await admin.make("bob", role="lead")
+        with pytest.raises(Failed, match="role"):
+            await admin.make("bob", team="research", role="boss")

@@ -97,7 +97,7 @@ def test_a_key_that_goes_stands_there_whole_without_its_secret(tmp_path: Path) -
         "bob": {"secret": f"{CANARY}x", "models": ["gpt-*"]},
     }
     was, now = seen(tmp_path, keys=both), seen(tmp_path, keys={"alice": both["alice"]})
-    told = {"secret_sha256": "***", "models": ["gpt-*"]}
+    told = {"role": "member", "secret_sha256": "***", "models": ["gpt-*"]}
     assert found(was, now) == [Difference("keys.bob", told, None)]
 
 

@@ -58,9 +58,30 @@ def test_credentials_are_masked_and_the_rest_is_shown() -> None:
     assert text.count("shown") == 2
     assert "http://***@proxy:3128" in text
     assert shown["keys"] == {
-        "a": {"secret": "***", "secret_sha256": "", "models": [], "labels": {}, "limits_add": []},
-        "b": {"secret": "", "secret_sha256": "***", "models": [], "labels": {}, "limits_add": []},
-        "c": {"secret": "", "secret_sha256": "", "models": [], "labels": {}, "limits_add": []},
+        "a": {
+            "role": "member",
+            "secret": "***",
+            "secret_sha256": "",
+            "models": [],
+            "labels": {},
+            "limits_add": [],
+        },
+        "b": {
+            "role": "member",
+            "secret": "",
+            "secret_sha256": "***",
+            "models": [],
+            "labels": {},
+            "limits_add": [],
+        },
+        "c": {
+            "role": "member",
+            "secret": "",
+            "secret_sha256": "",
+            "models": [],
+            "labels": {},
+            "limits_add": [],
+        },
     }
 
 

@@ -609,7 +609,7 @@ def test_included_files_add_teams_keys_and_prices_and_nothing_else(tmp_path: Pat
     assert refused(tmp_path, USABLE + "include: ['teams.d/*.yaml']\n") == [
         "teams.d/c.yaml:2: teams.red: duplicate key, first at teams.d/a.yaml:1; keep one of them",
         "teams.d/c.yaml:3: listen: an included file holds only teams, keys and prices (the nearest is teams); move it to the main file",
-        "teams.d/c.yaml:4: keys.al.tem: unknown key; the nearest known one is team (known here: team, secret, secret_sha256, models, expires, labels, limits, limits_add, secret_file)",
+        "teams.d/c.yaml:4: keys.al.tem: unknown key; the nearest known one is team (known here: team, role, secret, secret_sha256, models, expires, labels, limits, limits_add, secret_file)",
     ]
 
 

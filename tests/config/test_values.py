@@ -85,6 +85,9 @@ ACCEPTED: list[tuple[str, str, object]] = [
     # refused where they hold a model, or for what they stand for
     *[("steering_field", name, name) for name in ("tools", "prompt", "moderation", "extra_body")],
     ("tag_source", "body:metadata", "body:metadata"),
+    ("label", "é: a b", "é: a b"),
+    ("label", "", ""),
+    ("label_name", "cost center", "cost center"),
     ("ledger_url", "sqlite:ledger.db", "sqlite:ledger.db"),
     ("quota_url", "memory:", "memory:"),
     *[
@@ -211,6 +214,11 @@ REFUSED = [
     ("end_user_source", "body:metadata"),
     ("tag_source", "body:tags"),
     ("steering_field", "temperature"),
+    ("label", "two\nlines"),
+    ("label", "x" * 501),
+    ("label_name", ""),
+    ("label_name", " a"),
+    ("label_name", "a\u202e"),
     ("ledger_url", "sqlite:"),
     ("ledger_url", "postgresql://h"),
     ("quota_url", "memory"),

@@ -65,7 +65,9 @@ def record(outcome: Outcome) -> UsageRecord:
 def test_which_requests_get_a_line(json_lines, requests, lines):
     request_line(requests, record(Outcome.COMPLETED))
     request_line(requests, record(Outcome.CLIENT_CLOSED))
-    refusal_line(requests, id="id", team=None, key_id="alice", status=503, code="overloaded")
+    refusal_line(
+        requests, id="id", team=None, key_id="alice", status=503, code="overloaded", limit="l/1"
+    )
     assert [
         (line["level"], line.get("outcome", line.get("code"))) for line in json_lines()
     ] == lines

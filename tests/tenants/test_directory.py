@@ -10,7 +10,7 @@ import pytest
 from proxy.config.settings import KeySettings, Settings, TeamSettings
 from proxy.core.errors import ProxyError
 from proxy.core.managed import KeySecret, Managed, State, TenantKind
-from proxy.tenants.directory import Directory
+from proxy.tenants.directory import Directory, state_of_key
 from proxy.tenants.ring import KeyRing
 
 CONFIG = Settings(
@@ -112,3 +112,18 @@ def test_several_owners_are_two_teams_or_keys_of_their_own() -> None:
     assert not Directory(Settings()).has_several_owners
     alone = Settings(keys={"a": KeySettings(), "b": KeySettings()})
     assert Directory(alone).has_several_owners
+
+
+def test_a_teams_keys_are_those_of_the_config_and_the_database_revoked_ones_too() -> None:
+    settings = Settings(
+        teams={"lab": TeamSettings(), "other": TeamSettings()},
+        keys={"a": KeySettings(team="lab"), "b": KeySettings(team="other")},
+    )
+    rows = [
+        key("c", b'{"team":"lab"}'),
+        key("d", b'{"team":"lab"}', state=State.REVOKED),
+        key("e"),
+    ]
+    directory = Directory(settings, rows)
+    assert directory.keys_of("lab") == ["a", "c", "d"]
+    assert state_of_key(directory, "d", "lab") == "revoked"

@@ -151,7 +151,7 @@ def test_an_edit_that_names_nothing_it_could_change_is_refused(
 
 def test_one_order_says_only_so_much_of_so_many_keys() -> None:
     many = {f"k{n}": f"{n:064x}" for n in range(1000)}
-    says = {"labels": {"note": "x" * 20_000}}
+    says = {"labels": {f"note {number}": "x" * 500 for number in range(40)}}
     with pytest.raises(ProxyError, match="say it of their team"):
         orders.create_keys(Directory(CONFIG), many, says, by())
     one = orders.create_keys(Directory(CONFIG), {"k": f"{0:064x}"}, says, by())

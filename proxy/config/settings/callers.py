@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from proxy.config.fields import Block, EndUserSource, Glob, TagSource, about
+from proxy.config.fields import Block, EndUserSource, Glob, Label, LabelName, TagSource, about
 from proxy.config.settings.limits import LimitSettings
 from proxy.config.settings.notify import NotifySettings
 from proxy.config.settings.prices import DatedShare
@@ -13,7 +13,9 @@ from proxy.config.settings.prices import DatedShare
 class TeamSettings(Block, frozen=True, kw_only=True):
     """A team: who pays."""
 
-    labels: Annotated[dict[str, str], about("labels on each of its records, for finance")] = {}
+    labels: Annotated[
+        dict[LabelName, Label], about("labels on each of its records, for finance")
+    ] = {}
     markup: Annotated[
         str | tuple[DatedShare, ...],
         about(
@@ -42,6 +44,10 @@ class KeySettings(Block, frozen=True, kw_only=True):
     """
 
     team: Annotated[str | None, about("a name in `teams`")] = None
+    role: Annotated[
+        Literal["member", "lead"],
+        about("lead: it may read the use, limits, records and keys of its whole team"),
+    ] = "member"
     secret: Annotated[str, about("the key itself; empty disables it", "secret")] = ""
     secret_sha256: Annotated[
         str, about("instead of `secret`: its SHA-256 in lower-case hex", "sha256")
@@ -54,7 +60,9 @@ class KeySettings(Block, frozen=True, kw_only=True):
         str | None,
         about("day (midnight in `timezone`) or time from which it is refused", "instant"),
     ] = None
-    labels: Annotated[dict[str, str], about("labels on each of its records, over the team's")] = {}
+    labels: Annotated[
+        dict[LabelName, Label], about("labels on each of its records, over the team's")
+    ] = {}
     limits: Annotated[
         tuple[LimitSettings, ...] | None, about("limits; by default `defaults.key.limits`")
     ] = None

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import quote
 
 from proxy.core.calendar import Per
-from proxy.core.errors import ProxyError, invalid_request
+from proxy.core.errors import ProxyError
 from proxy.core.limits.language import SMOOTH_MS, Unit, show_amount
 from proxy.core.limits.limit import Limit, Scope, describe
 from proxy.core.limits.state import LimitState, Refused
@@ -69,6 +69,7 @@ def refusal(
         headers=headers
         + limit_fields(own, now_ms)
         + (() if limit.shared else ratelimit_fields(refused.state, now_ms)),
+        limit=limit.id,
     )
 
 
@@ -114,7 +115,7 @@ def not_boundable(
         f"{named(limit)} is strict, and nothing says how much this request may use at most:"
         f" {remedy}"
     )
-    return invalid_request(message, code="not_boundable")
+    return ProxyError(400, "invalid_request_error", "not_boundable", message, limit=limit.id)
 
 
 def ratelimit_fields(state: LimitState, now_ms: int) -> Fields:

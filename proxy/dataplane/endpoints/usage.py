@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,8 @@ from proxy.core.calendar import Per, window
 from proxy.core.errors import ProxyError, unavailable
 from proxy.core.limits.language import show_money
 from proxy.dataplane.connection import Request
+from proxy.dataplane.endpoints import team_usage
+from proxy.dataplane.endpoints.own_records import as_shown
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerError, LedgerUnavailable
@@ -28,7 +30,9 @@ from proxy.quota.status import standing
 from proxy.tenants.ring import Tenant
 
 RECORDS: Final = "/v1/usage/records/"
+USAGE_ROUTES: Final = ("/v1/usage", *team_usage.ROUTES)
 BELIEVED_S: Final = 5.0  # how long sums from the ledger are given out again
+_Sum: TypeAlias = tuple[tuple[str, ...], int]  # by what, and since when
 _ID = re.compile(r"[0-9a-f-]{36}")
 _SUMS: Final = (
     "requests",
@@ -42,20 +46,6 @@ _SUMS: Final = (
     "charge_nano",
     "currency",
 )
-_NOT_SHOWN: Final = frozenset(
-    {
-        "writer",
-        "upstream_account",
-        "labels",
-        "cost_nano",
-        "cost_original_nano",
-        "upstream_cost_nano",
-        "price_version",
-        "price_model",
-        "price_currency",
-        "fx_rate",
-    }
-)
 
 
 class OwnUsage:
@@ -66,18 +56,22 @@ class OwnUsage:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._sums: dict[int, tuple[float, asyncio.Task[list[UsageRow]]]] = {}
+        self._sums: dict[_Sum, tuple[float, asyncio.Task[list[UsageRow]]]] = {}
+        self._team = team_usage.TeamUsage(services, self._since, _shown)
 
     async def answer(
         self, request: Request, snapshot: Snapshot, tenant: Tenant, route: str, request_id: str
     ) -> None:
-        """Writes the answer, or raises ProxyError 404 or 503."""
+        """Writes the answer, or raises ProxyError 400, 403, 404 or 503."""
         try:
-            body = await (
-                self._record(tenant, route.removeprefix(RECORDS))
-                if route.startswith(RECORDS)
-                else self._usage(snapshot, tenant)
-            )
+            body: Mapping[str, object]
+            if route in team_usage.ROUTES:
+                query = request.target.partition("?")[2]
+                body = await self._team.answer(snapshot, tenant, route, query)
+            elif route.startswith(RECORDS):
+                body = await self._record(tenant, route.removeprefix(RECORDS))
+            else:
+                body = await self._usage(snapshot, tenant)
         except (LedgerUnavailable, LedgerError) as error:
             raise unavailable(
                 "ledger_unavailable", f"The ledger cannot be read now ({error}). Try again shortly."
@@ -107,14 +101,14 @@ class OwnUsage:
             "timezone": str(snapshot.zone),
             "limits": [standing(state, snapshot.zone) for state in states],
             "recent": {
-                "today": _own(await self._since(snapshot, day_ms), tenant),
-                "month": _own(await self._since(snapshot, month_ms), tenant),
+                "today": _own(await self._since(snapshot, ("key",), day_ms), tenant),
+                "month": _own(await self._since(snapshot, ("key",), month_ms), tenant),
             },
         }
 
-    async def _since(self, snapshot: Snapshot, from_ms: int) -> list[UsageRow]:
-        """Sums by key since then; one question at a time, and its answer for a few seconds."""
-        known = self._sums.get(from_ms)
+    async def _since(self, snapshot: Snapshot, by: tuple[str, ...], from_ms: int) -> list[UsageRow]:
+        """Sums since then; each question once at a time, and its answer for a few seconds."""
+        known = self._sums.get((by, from_ms))
         if (
             known is None
             or monotonic() - known[0] > BELIEVED_S
@@ -123,44 +117,44 @@ class OwnUsage:
             known = (
                 monotonic(),
                 asyncio.create_task(
-                    asyncio.to_thread(
-                        self._services.reader.usage, ["key"], from_ms, None, snapshot.zone
-                    )
+                    asyncio.to_thread(self._services.reader.usage, by, from_ms, None, snapshot.zone)
                 ),
             )
             self._sums = {
-                start_ms: sums
-                for start_ms, sums in self._sums.items()
+                question: sums
+                for question, sums in self._sums.items()
                 if monotonic() - sums[0] <= BELIEVED_S
             }
-            self._sums[from_ms] = known
+            self._sums[by, from_ms] = known
         return await asyncio.shield(known[1])
 
     async def _record(self, tenant: Tenant, id: str) -> dict[str, object]:
         entry = (
             await asyncio.to_thread(self._services.reader.record, id) if _ID.fullmatch(id) else None
         )
-        if entry is None or entry.record.key_id != tenant.key_id:
+        if entry is None or not (
+            entry.record.key_id == tenant.key_id
+            or (tenant.lead and entry.record.team == tenant.team)
+        ):
             message = (
                 "This key has no record of that id. A record is there a moment after its answer"
                 " has ended; the id is in the answer's x-tollkeeper-id."
             )
             raise ProxyError(404, "invalid_request_error", "record_not_found", message)
-        fields = msgspec.to_builtins(entry.record)
-        assert isinstance(fields, dict)
-        return {
-            "object": "usage.record",
-            **{name: value for name, value in fields.items() if name not in _NOT_SHOWN},
-            "booked_at_ms": entry.booked_at_ms,
-        }
+        return as_shown(entry.record, entry.booked_at_ms)
 
 
 def _own(rows: Sequence[UsageRow], tenant: Tenant) -> list[dict[str, object]]:
-    """The key's own sums, one row a currency; its charge also as a decimal."""
+    """The key's own sums, one row a currency."""
+    return _shown([row for row in rows if row["key"] == tenant.key_id], named=False)
+
+
+def _shown(rows: Sequence[UsageRow], *, named: bool = True) -> list[dict[str, object]]:
+    """Sums with the charge also as a decimal, and the key's name where several may stand there."""
     found: list[dict[str, object]] = []
     for row in rows:
-        if row["key"] == tenant.key_id:
-            charge_nano = row["charge_nano"]
-            charge = show_money(charge_nano) if isinstance(charge_nano, int) else None
-            found.append({**{name: row[name] for name in _SUMS}, "charge": charge})
+        charge_nano = row["charge_nano"]
+        charge = show_money(charge_nano) if isinstance(charge_nano, int) else None
+        name = {"key": row["key"]} if named else {}
+        found.append({**name, **{name: row[name] for name in _SUMS}, "charge": charge})
     return found

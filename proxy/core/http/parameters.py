@@ -1,0 +1,75 @@
+"""Reads the parameters behind a `?` into a struct, whose fields say which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from proxy.core.errors import invalid_request
+from proxy.core.spelling import nearest
+
+_Shape = TypeVar("_Shape", bound=msgspec.Struct)
+
+
+def read_parameters(shape: type[_Shape], given: Iterable[tuple[str, str]]) -> _Shape:
+    """The parameters, each known and once. Raises ProxyError 400 with what to write instead."""
+    found: dict[str, str | int | bool] = {}
+    known = _parameters(shape)
+    for name, value in given:
+        if name not in known:
+            close = nearest(name[:80], known)
+            hint = f"; the nearest is {close}" if close is not None else ""
+            knows = f" (it takes {', '.join(known)})" if known else " (it takes none)"
+            raise invalid_request(
+                f"This has no query parameter {name[:80]!r}{hint}{knows}.", param=name[:80]
+            )
+        if name in found:
+            raise invalid_request(f"The query parameter {name} stands there twice.", param=name)
+        found[name] = _READERS[known[name]](value, name)
+    try:
+        return msgspec.convert(found, shape)
+    except msgspec.ValidationError as error:
+        said, _, where = str(error).replace("`", "").partition(" - at $.")
+        raise invalid_request(f"{where}: {said}.", param=where) from error
+
+
+@cache
+def _parameters(shape: type[msgspec.Struct]) -> dict[str, type]:
+    """Each parameter's name, and whether it is text, a number, or true or false."""
+    told = inspect.type_info(shape)
+    assert isinstance(told, inspect.StructType), "a query is a struct"
+    return {field.encode_name: _kind(field.type) for field in told.fields}
+
+
+def _kind(told: inspect.Type) -> type:
+    if isinstance(told, inspect.Metadata):
+        return _kind(told.type)
+    if isinstance(told, inspect.UnionType):
+        [told] = [choice for choice in told.types if not isinstance(choice, inspect.NoneType)]
+    if isinstance(told, inspect.IntType):
+        return int
+    return bool if isinstance(told, inspect.BoolType) else str
+
+
+def _number(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < len(str(2**63))):
+        raise invalid_request(f"{name} is a whole number.", param=name)
+    return int(text)
+
+
+def _yes_or_no(text: str, name: str) -> bool:
+    if text not in ("true", "false"):
+        raise invalid_request(f"{name} is true or false.", param=name)
+    return text == "true"
+
+
+# Not as `msgspec` reads loose text: it takes the word `null` for nothing, which is also a name.
+_READERS: dict[type, Callable[[str, str], str | int | bool]] = {
+    str: lambda text, _name: text,
+    int: _number,
+    bool: _yes_or_no,
+}
