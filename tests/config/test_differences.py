@@ -112,3 +112,18 @@ def test_the_codes_of_secrets_hang_on_the_ledgers_key(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(config("http://127.0.0.1:9/v1")))
     settings = load(path, {}).settings
     assert fingerprint(settings, b"a" * 32) != fingerprint(settings, b"b" * 32)
+
+
+def test_of_a_webhooks_url_its_host_alone_is_told(tmp_path: Path) -> None:
+    before, after = (
+        seen(
+            tmp_path,
+            notify=[{"url": f"https://hooks.slack.com/{CANARY}{number}", "format": "slack"}],
+            teams={"research": {"notify": [{"url": f"https://h.example.com/{CANARY}{number}"}]}},
+        )
+        for number in range(2)
+    )
+    told = found(before, after)
+    assert [one.path for one in told] == ["notify", "teams.research.notify"]
+    assert CANARY not in repr((before, after, told))
+    assert "https://hooks.slack.com/***" in repr(told[0].after)

@@ -61,7 +61,7 @@ OVER_TIME = Row("Over time", (
     Panel("Refusals by key", "Requests a second that the proxy refused, by key and error code; the ten most frequent.", "reqps", (
         Query("topk(10, sum by (team, key, code) (rate(tollkeeper_refusals_total[$__rate_interval])) > 0)", "{{team}} {{key}} {{code}}"),
     ), alert="TollkeeperRefusalsSurge"),
-    Panel("Warnings", "How often a limit was used up to a share at which it warns (warn_at), in the period shown.", "short", (
+    Panel("Warnings", "How often a limit was used up to a share at which it warns (warn_at), or a budget wholly, in the period shown.", "short", (
         Query(f"sum by (limit, share) (increase(tollkeeper_limit_crossings_total{{{WHICH}}}[$__range])) > 0", "crossings"),
     ), "table", 24, 8, decimals=0),
 ))  # fmt: skip
