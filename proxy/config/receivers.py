@@ -57,6 +57,8 @@ def check(
                 signing_key(one.secret)
             except ValueError as error:
                 problem(f"{path}.secret", str(error))
+        if one.proxy and one.mail:
+            problem(f"{path}.proxy", "is for webhooks alone; remove it")
         if one.name and one.name in named:
             problem(f"{path}.name", f"is also the name of {named[one.name]}; choose another")
         named.setdefault(one.name, path)

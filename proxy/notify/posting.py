@@ -36,14 +36,20 @@ class Poster:
         )
         self._timeout_s = timeout_s
 
-    async def post(self, url: str, fields: Mapping[str, str], body: bytes) -> Attempt:
-        """One attempt. It never raises for what the network or the receiver does."""
+    async def post(
+        self, url: str, fields: Mapping[str, str], body: bytes, proxy: str = ""
+    ) -> Attempt:
+        """One attempt, by an HTTP proxy if one is named.
+
+        It never raises for what the network or the receiver does.
+        """
         try:
             async with self._session.post(
                 url,
                 data=body,
                 headers={"Content-Type": "application/json", **fields},
                 allow_redirects=False,
+                proxy=proxy or None,
             ) as answer:
                 said = await self._read(answer)
                 return _attempt(answer, said.replace(url, "***"))

@@ -42,9 +42,9 @@ class Sender:
             [notice] = message.notices
             body = generic(notice)
             fields = signed(said.secret, message.id, now_ms // 1000, body)
-            return await self._poster.post(said.url, fields, body)
+            return await self._poster.post(said.url, fields, body, said.proxy)
         body = (slack if said.format == "slack" else teams)(message.notices)
-        return await self._poster.post(said.url, {}, body)
+        return await self._poster.post(said.url, {}, body, said.proxy)
 
     async def aclose(self) -> None:
         """Closes what is open. Nothing may be sent meanwhile."""

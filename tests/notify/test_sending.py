@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 import msgspec
+import pytest
 from standardwebhooks.webhooks import Webhook
 
 from proxy.config.settings import NotifySettings, Settings, SmtpSettings
@@ -57,3 +58,25 @@ async def test_mail_goes_to_all_addresses_of_a_receiver() -> None:
         assert (await one.send(to, message)).result == "delivered"
         [envelope] = box.envelopes
         assert envelope.rcpt_tos == ["a@example.com", "b@example.com"]
+
+
+async def test_a_proxy_on_the_way_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the config, and not one that the environment names for other programs."""
+    async with hook() as there, hook() as way, sender() as one:
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        proxy = way.url.removesuffix("/hook/CANARY").replace("//", "//u:p@")
+        for said in ({"proxy": proxy}, {}):
+            attempt = await one.send(
+                receiver(url=there.url, **said), NoticeMessage("m", (a_notice(),))
+            )
+            assert attempt.result == "delivered"
+        assert (
+            way.posts[0].headers["host"] in there.url
+            and "proxy-authorization" in way.posts[0].headers
+        )
+        assert (len(way.posts), len(there.posts)) == (1, 1)
+        attempt = await one.send(
+            receiver(url=there.url, proxy="http://u:CANARY@127.0.0.1:1"),
+            NoticeMessage("m", (a_notice(),)),
+        )
+        assert attempt.result == "again" and "CANARY" not in attempt.said

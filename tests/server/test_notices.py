@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from proxy.notify.posting import Poster
 from proxy.server import lifecycle, notices
 from tests.dataplane.test_hold import ask, limited, post, stating
 from tests.notify.receiver import Hook, hook
@@ -204,6 +205,7 @@ async def test_a_receiver_that_hangs_holds_up_neither_requests_nor_the_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lifecycle, "TELL_AT_STOP_S", 0.05)
+    monkeypatch.setattr(Poster.__init__, "__defaults__", (600.0,))  # else its timeout ends the wait
     ended = asyncio.Event()
 
     async def hang(_: web.Request) -> web.StreamResponse:

@@ -28,6 +28,9 @@ class NotifySettings(Block, frozen=True, kw_only=True):
         Literal["slack", "teams", "generic"],
         about("slack and teams as they take it; generic is JSON for programs (Standard Webhooks)"),
     ] = "generic"
+    proxy: Annotated[
+        str, about("HTTP proxy on the way to `url`, http://host:port", "proxy_url")
+    ] = ""
     secret: Annotated[
         str, about("signs generic messages: whsec_ and the Base64 of a random key", "secret")
     ] = ""
