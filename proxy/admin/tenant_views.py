@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -67,8 +67,15 @@ class KeysQuery(msgspec.Struct, frozen=True):
     """Which keys: of one team, in one state, behind the name `after`, and how many."""
 
     team: str | None = None
-    state: str | None = None
+    state: Literal["active", "suspended", "revoked", "team suspended", "team revoked"] | None = None
     after: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
+
+
+class TeamsQuery(msgspec.Struct, frozen=True):
+    """Teams behind the name `after`, and how many."""
+
+    after: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
 
 
@@ -143,9 +150,10 @@ class TeamView(msgspec.Struct, frozen=True):
 
 
 class Teams(msgspec.Struct, frozen=True):
-    """All teams, by name."""
+    """A page of teams, by name; `next`: what to ask for with `after`, None at the end."""
 
     teams: list[TeamView]
+    next: str | None = None
 
 
 class Deed(msgspec.Struct, frozen=True):

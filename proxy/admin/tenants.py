@@ -33,6 +33,7 @@ from proxy.admin.tenant_views import (
     Problems,
     Rotation,
     Teams,
+    TeamsQuery,
     TeamView,
     Why,
     deed,
@@ -99,7 +100,9 @@ def tenant_routes(services: Shown, change: Changing) -> Sequence[AdminEndpoint]:
             errors=(409, 422, 503),
             once=True,
         ),
-        AdminEndpoint("GET", TEAMS_PATH, "List the teams by name.", desk.list_teams, returns=Teams),
+        AdminEndpoint(
+            "GET", TEAMS_PATH, "List the teams by name.", desk.list_teams, TeamsQuery, returns=Teams
+        ),
         AdminEndpoint(
             "POST",
             TEAMS_PATH,
@@ -209,11 +212,16 @@ class _TenantDesk:
 
         return await asyncio.to_thread(page)
 
-    async def list_teams(self, _ask: AdminRequest) -> Teams:
-        directory = self._services.directory
-        return await asyncio.to_thread(
-            lambda: Teams(team_views(directory, sorted(names(directory, TenantKind.TEAM))))
-        )
+    async def list_teams(self, ask: AdminRequest) -> Teams:
+        directory, query = self._services.directory, ask.query
+
+        def page() -> Teams:
+            known = sorted(names(directory, TenantKind.TEAM))
+            found = [name for name in known if name > query.after][: query.limit + 1]
+            views = team_views(directory, found[: query.limit])
+            return Teams(views, views[-1].name if len(found) > query.limit else None)
+
+        return await asyncio.to_thread(page)
 
     async def create_keys(self, ask: AdminRequest) -> MadeKeys:
         order: NewKeys = ask.body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import click
 
@@ -69,7 +70,13 @@ def list_(config_path: Path | None, as_json: bool) -> None:
     Example:
       tollkeeper team list
     """
-    found = desk.ask(config_path, "GET", PATH, type=views.Teams).teams
+    found: list[views.TeamView] = []
+    after: str | None = ""
+    while after is not None:
+        target = f"{PATH}?{urlencode({'after': after})}"
+        page = desk.ask(config_path, "GET", target, type=views.Teams)
+        found += page.teams
+        after = page.next
     if as_json:
         common.print_json(found)
         return

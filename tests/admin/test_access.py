@@ -23,6 +23,25 @@ from proxy.core.managed import Carried
 from tests.support.running import Running, config, running
 
 ADMIN, VIEWER = "adm-5Tq8WzL2xVb7NcK4", "vwr-9Hd3RfY6mPj1GsQ8"
+MEMBER, LEAD, SHUT = (
+    "vk-me-3Qm9ZtW8rLx2PbNc7HsD",
+    "vk-le-7Yk2RnV5qJd8XfGb4TwM",
+    "vk-sh-5Tq8WzL2xVb7NcK4RfYs",
+)
+BLOCKS: dict[str, Any] = {
+    "admin": {
+        "listen": "127.0.0.1:0",
+        "tokens": {
+            "ops": {"token": ADMIN, "role": "admin"},
+            "board": {"token": VIEWER, "role": "viewer"},
+        },
+    },
+    "keys": {
+        "member": {"team": "research", "secret": MEMBER},
+        "lead": {"team": "research", "role": "lead", "secret": LEAD},
+        "shut": {"team": "research", "secret": SHUT, "expires": "2020-01-01"},
+    },
+}
 JSON = {"Content-Type": "application/json"}
 NOT_JSON = {"Content-Type": "text/plain"}
 ORIGIN = {"Origin": "http://127.0.0.1:8791"}
@@ -37,6 +56,12 @@ def bearer(token: str) -> dict[str, str]:
 TABLE: tuple[tuple[dict[str, str], str, str, str, str], ...] = (
     (JSON, "invalid_admin_token", "invalid_admin_token", "", ""),
     (JSON | bearer("adm-no-such-token-00"), "invalid_admin_token", "invalid_admin_token", "", ""),
+    # Keys of callers open nothing here, whatever they may do at their own address.
+    *[
+        (JSON | bearer(key), "invalid_admin_token", "invalid_admin_token", "", "")
+        for key in (MEMBER, LEAD, SHUT)
+    ],
+    (JSON | {"x-api-key": ADMIN}, "invalid_admin_token", "invalid_admin_token", "", ""),
     (JSON | bearer(VIEWER), "", "role_not_allowed", "", ""),
     (JSON | bearer(ADMIN), "", "", "", ""),
     (NOT_JSON | bearer(ADMIN), "", "unsupported_media_type", "", "unsupported_media_type"),
@@ -79,15 +104,8 @@ async def sessions(proxy: Running) -> AsyncIterator[dict[str, tuple[str, aiohttp
 
 @pytest.mark.parametrize("listener", ["tcp", "socket"])
 async def test_each_credential_at_each_route(tmp_path: Path, listener: str) -> None:
-    admin = {
-        "listen": "127.0.0.1:0",
-        "tokens": {
-            "ops": {"token": ADMIN, "role": "admin"},
-            "board": {"token": VIEWER, "role": "viewer"},
-        },
-    }
     async with (
-        running(tmp_path, config("http://127.0.0.1:9/v1", admin=admin)) as proxy,
+        running(tmp_path, config("http://127.0.0.1:9/v1", **BLOCKS)) as proxy,
         sessions(proxy) as both,
     ):
         url, session = both[listener]
@@ -113,6 +131,34 @@ async def test_each_credential_at_each_route(tmp_path: Path, listener: str) -> N
                     assert found == expected, where
                 else:
                     assert found not in GUARDS and response.status < 500, (*where, found)
-                assert ADMIN not in str(body) and VIEWER not in str(body), where
+                assert not any(secret in str(body) for secret in (ADMIN, VIEWER, MEMBER, LEAD)), (
+                    where
+                )
         assert proxy.query("SELECT * FROM audit") == []
         assert proxy.query("SELECT * FROM tenants") == []
+
+
+@pytest.mark.parametrize("credential", [ADMIN, VIEWER, MEMBER, LEAD, SHUT])
+async def test_the_address_for_callers_has_no_route_of_the_admin_plane(
+    tmp_path: Path, credential: str
+) -> None:
+    async with (
+        running(tmp_path, config("http://127.0.0.1:9/v1", **BLOCKS)) as proxy,
+        aiohttp.ClientSession() as session,
+    ):
+        for route in routes_of(proxy):
+            path = re.sub(r"\{\w+\}", "nobody", route.path)
+            async with session.request(
+                route.method, f"http://{proxy.address}{path}", headers=bearer(credential)
+            ) as response:
+                code = (await response.json())["error"]["code"]
+                expected = (
+                    {"invalid_api_key", "key_expired"}
+                    if credential
+                    not in (
+                        MEMBER,
+                        LEAD,
+                    )
+                    else {"unknown_path"}
+                )
+                assert code in expected, (route.method, path)

@@ -313,3 +313,18 @@ async def test_a_lead_needs_a_team(tmp_path: Path) -> None:
             await admin.make("bob", role="lead")
         with pytest.raises(Failed, match="role"):
             await admin.make("bob", team="research", role="boss")
+
+
+async def test_teams_come_in_pages_too(tmp_path: Path) -> None:
+    async with desk(tmp_path) as admin:
+        for number in range(4):
+            await admin.ask("POST", TEAMS_PATH, {"name": f"t{number}"}, TeamView)
+        found: list[str] = []
+        after: str | None = ""
+        while after is not None:
+            page: Teams = await admin.ask("GET", f"{TEAMS_PATH}?limit=2&after={after}", type=Teams)
+            found += [team.name for team in page.teams]
+            after = page.next
+        assert found == ["research", "t0", "t1", "t2", "t3"]
+        with pytest.raises(Failed, match="state: Invalid enum value 'activ'"):
+            await admin.ask("GET", f"{KEYS_PATH}?state=activ", type=Keys)
