@@ -70,6 +70,12 @@ class Guard:
                 "unsupported_media_type",
                 "Send `Content-Type: application/json`, also without a body: a web form cannot.",
             )
+        if headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise _refused(
+                415,
+                "unsupported_encoding",
+                "The admin API reads no compressed bodies: send it without Content-Encoding.",
+            )
         if asker.role != "admin":
             raise _refused(
                 403,

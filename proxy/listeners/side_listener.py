@@ -2,6 +2,8 @@
 
 Both are reached without a credential, or before it is checked. So a head has to be there within
 `timeouts.header`, and an answer has to be taken within `TAKEN_S`; aiohttp itself waits for an hour.
+A body is not decompressed, since aiohttp does that on the event loop, also for one that nobody
+reads: two kilobytes become a gigabyte.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from proxy.listeners.acceptor import Acceptor
 CONNECTIONS_MAX = 64  # a few scrapers, and people
 # Connections that have brought their request.
 ASKING: web.AppKey[set[asyncio.BaseTransport]] = web.AppKey("asking", set)
+LINGER_S = 2.0  # for a client that still sends its body to see the answer
 TAKEN_S = 30.0  # for a client to read its answer; the largest page of metrics is some megabytes
 
 
@@ -31,6 +34,8 @@ def runner(app: web.Application, header_s: float, *, stop_s: float) -> web.AppRu
         handle_signals=False,
         keepalive_timeout=header_s,
         shutdown_timeout=stop_s,
+        lingering_time=LINGER_S,
+        auto_decompress=False,
     )
 
 
@@ -66,6 +71,8 @@ async def _one_request(
         error.force_close()
         raise
     finally:
+        if not request.content.is_eof():  # it is refused, and only its client keeps it open
+            asking.discard(transport)
         asyncio.get_running_loop().call_later(TAKEN_S, _end, transport, asking)
     return response
 

@@ -150,6 +150,7 @@ async def test_refusals_are_json_with_a_code(
     [
         ("tcp", {"Authorization": "Bearer wrong"}, 401), ("tcp", {"Host": "attacker.example"}, 403), ("tcp", {"Origin": "http://attacker.example"}, 403),
         ("socket", {"Origin": "http://attacker.example"}, 403), ("tcp", {"Content_Type": "text/plain"}, 415), ("socket", {"Content_Type": "text/plain"}, 415),
+        ("tcp", {"Content_Encoding": "gzip"}, 415), ("socket", {"Content_Encoding": "br"}, 415),
     ],
 )  # fmt: skip
 async def test_who_may_not_ask_learns_of_no_route(

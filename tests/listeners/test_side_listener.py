@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import socket
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
@@ -23,13 +25,22 @@ async def answer(request: web.Request) -> web.Response:
     return web.Response(body=LARGE if request.path == "/large" else b"ok")
 
 
+async def size(request: web.Request) -> web.Response:
+    return web.Response(text=str(len(await request.read())))
+
+
+def app() -> web.Application:
+    made = web.Application()
+    for path in ("/large", "/small"):
+        made.router.add_get(path, answer)
+    made.router.add_post("/size", size)
+    return made
+
+
 @pytest_asyncio.fixture
 async def runner() -> AsyncIterator[web.AppRunner]:
     """One that waits a moment for heads, at `runner.addresses[0]`."""
-    app = web.Application()
-    for path in ("/large", "/small"):
-        app.router.add_get(path, answer)
-    made = side_listener.runner(app, 0.1, stop_s=0.1)
+    made = side_listener.runner(app(), 0.1, stop_s=0.1)
     await made.setup()
     await web.TCPSite(made, "127.0.0.1", 0).start()
     yield made
@@ -88,3 +99,38 @@ async def test_an_answer_that_nobody_reads_ends_its_connection(
         slow.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         await until(lambda: runner.server.requests_count == 1)  # type: ignore[union-attr]
         await until(lambda: not runner.server.connections)  # type: ignore[union-attr]
+
+
+async def test_a_body_is_not_decompressed(runner: web.AppRunner) -> None:
+    """aiohttp would do it on the event loop, also for a stranger: 2 KB of Brotli took ten
+    seconds."""
+    sent = gzip.compress(b"x" * 10_000)
+    async with aiohttp.ClientSession() as client:
+        answer = await client.post(
+            "http://{}:{}/size".format(*runner.addresses[0]),
+            data=sent,
+            headers={"Content-Encoding": "gzip"},
+        )
+        assert await answer.text() == str(len(sent))
+
+
+async def test_bodies_that_nobody_reads_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_listener, "LINGER_S", 3600.0)
+    monkeypatch.setattr(side_listener, "TAKEN_S", 3600.0)
+    monkeypatch.setattr(side_listener, "CONNECTIONS_MAX", 2)
+    made = side_listener.runner(app(), 3600.0, stop_s=0.1)
+    await made.setup()
+    acceptor, (host, port) = await side_listener.listen(made, "127.0.0.1", 0)
+    strangers = [await RawClient.connect(f"{host}:{port}") for _ in range(2)]
+    for one in strangers:
+        await one.send(b"GET /small HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        async with guard():
+            assert (await one.reader.readline()).startswith(b"HTTP/1.1 200 ")
+    client = await RawClient.connect(f"{host}:{port}")
+    await client.send(b"GET /small HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with guard():
+        assert (await client.reader.readline()).startswith(b"HTTP/1.1 200 ")
+    for one in (*strangers, client):
+        await one.aclose()
+    acceptor.close()
+    await made.cleanup()
