@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from proxy.admin.books import book_routes
 from proxy.admin.endpoint import AdminEndpoint
+from proxy.admin.imports import import_route
 from proxy.admin.limits import credit_route, limits_route
 from proxy.admin.openapi import with_document
 from proxy.admin.prices import price_routes, rerate_route
@@ -36,6 +37,7 @@ def admin_routes(
             limits_route(services, snapshot),
             credit_route(services, snapshot),
             *tenant_routes(services, change),
+            import_route(services, change),
             audit_route(services),
             verify_route(services, settings.data_dir / settings.ledger.key_file),
             *book_routes(services, snapshot),

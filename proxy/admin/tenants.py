@@ -299,25 +299,35 @@ class _TenantDesk:
         return {}
 
     def _by(self, ask: AdminRequest, reason: str | None) -> orders.By:
-        return orders.By(
-            actor=ask.asker.name,
-            origin=ask.origin,
-            at_ms=self._services.now_ms(),
-            reason=orders.check_reason(reason),
-        )
+        return order_by(self._services, ask, reason)
 
     async def _carry_out(self, order: Order, cut: bool = False) -> Done:
-        try:
-            carried = await self._change(order, cut=cut)
-        except (LedgerError, LedgerUnavailable) as error:
-            raise unavailable(
-                "ledger_unavailable",
-                f"This cannot be written now ({error}); nothing was changed.",
-            ) from error
-        for entry in carried.change.audit[:100]:
-            why = "" if entry.reason is None else f": {entry.reason}"
-            _LOG.info("%s: %s %s%s", entry.actor, entry.action, entry.name, why)
-        return Done([row.name for row in carried.change.rows], carried.ended)
+        return await carry_out(self._change, order, cut=cut)
+
+
+def order_by(services: Shown, ask: AdminRequest, reason: str | None) -> orders.By:
+    """Who gives the order of this request. Raises ProxyError 400 for a reason that is none."""
+    return orders.By(
+        actor=ask.asker.name,
+        origin=ask.origin,
+        at_ms=services.now_ms(),
+        reason=orders.check_reason(reason),
+    )
+
+
+async def carry_out(change: Changing, order: Order, *, cut: bool = False) -> Done:
+    """Writes an order and logs it. Raises the order's ProxyError, or 503."""
+    try:
+        carried = await change(order, cut=cut)
+    except (LedgerError, LedgerUnavailable) as error:
+        raise unavailable(
+            "ledger_unavailable",
+            f"This cannot be written now ({error}); nothing was changed.",
+        ) from error
+    for entry in carried.change.audit[:100]:
+        why = "" if entry.reason is None else f": {entry.reason}"
+        _LOG.info("%s: %s %s%s", entry.actor, entry.action, entry.name, why)
+    return Done([row.name for row in carried.change.rows], carried.ended)
 
 
 def _secret(given: str | None, sha256: str | None) -> tuple[str | None, str]:

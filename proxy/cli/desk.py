@@ -24,12 +24,13 @@ from proxy.core.managed import Carried
 from proxy.ledger import Ledger, Reader, connect, connect_reader
 
 if TYPE_CHECKING:
-    from proxy.admin import auth, tenants
+    from proxy.admin import auth, imports, tenants
     from proxy.admin.endpoint import AdminEndpoint
     from proxy.tenants import directory
 else:
     auth, tenants = map(later, ("proxy.admin.auth", "proxy.admin.tenants"))
     directory = later("proxy.tenants.directory")
+    imports = later("proxy.admin.imports")
 
 _Answer = TypeVar("_Answer")
 
@@ -77,7 +78,11 @@ async def _answer(
 
 
 async def _of(here: _Here, method: str, path: str, body: object, type: type[_Answer]) -> _Answer:
-    routes = (*tenants.tenant_routes(here, here.change), tenants.audit_route(here))
+    routes = (
+        *tenants.tenant_routes(here, here.change),
+        imports.import_route(here, here.change),
+        tenants.audit_route(here),
+    )
     target, _, query = path.partition("?")
     route, places = _found(routes, method, target)
     try:

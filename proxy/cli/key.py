@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import click
 
-from proxy.cli import common, desk, formats, tenant_options
+from proxy.cli import common, desk, formats, key_import, tenant_options
 from proxy.cli.lazy import later
 from proxy.cli.tables import Column, print_table
 from proxy.tenants.key import KEY_BYTES_MIN, check, make_key
@@ -219,7 +219,7 @@ def edit(config_path: Path | None, name: str, says: dict[str, Any], reason: str 
     click.echo(f"Changed {name}.")
 
 
-for _command in tenant_options.state_commands(PATH, "key"):
+for _command in (key_import.import_, *tenant_options.state_commands(PATH, "key")):
     key.add_command(_command)
 
 

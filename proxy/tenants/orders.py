@@ -25,6 +25,7 @@ from proxy.tenants.key import PREFIX, check
 
 CREATED_MAX = 10_000  # keys in one order
 SAID_BYTES_MAX = 16 * 1024 * 1024  # of all keys that one order makes
+NAME_CHARS_MAX = 64
 REASON_CHARS_MAX = 200
 LIKE_MAX = 1000  # names that are compared with one that is not known
 GRACE_DEFAULT_S = 24 * 3600
@@ -57,7 +58,11 @@ class By(msgspec.Struct, frozen=True):
 
 
 def create_keys(
-    directory: Directory, digests: Mapping[str, str], says: Mapping[str, Any], by: By
+    directory: Directory,
+    digests: Mapping[str, str],
+    says: Mapping[str, Any],
+    by: By,
+    state: State = State.ACTIVE,
 ) -> TenantChange:
     """New keys that all say the same; `digests` has the SHA-256 of each name's secret."""
     if not 0 < len(digests) <= CREATED_MAX:
@@ -87,6 +92,7 @@ def create_keys(
             Managed(
                 kind=TenantKind.KEY,
                 name=name,
+                state=state,
                 says=words,
                 secrets=(KeySecret(digest, by.at_ms),),
                 created_at_ms=by.at_ms,
@@ -96,13 +102,20 @@ def create_keys(
     return TenantChange(tuple(rows), tuple(by.audit("create", None, row) for row in rows))
 
 
-def create_team(directory: Directory, name: str, says: Mapping[str, Any], by: By) -> TenantChange:
+def create_team(
+    directory: Directory,
+    name: str,
+    says: Mapping[str, Any],
+    by: By,
+    state: State = State.ACTIVE,
+) -> TenantChange:
     """A new team."""
     _check_new(directory, TenantKind.TEAM, name)
     _checked(directory, TenantKind.TEAM, name, says)
     row = Managed(
         kind=TenantKind.TEAM,
         name=name,
+        state=state,
         says=_raw(says),
         created_at_ms=by.at_ms,
         created_by=by.actor,

@@ -86,15 +86,24 @@ async def test_a_day_of_an_administrator(tmp_path: Path) -> None:
         assert await run("audit", "verify") == "Every entry is as it was written.\n"
 
 
-async def test_the_lines_of_the_page_about_keys_do_what_it_says(tmp_path: Path) -> None:
+async def test_the_lines_of_the_page_about_keys_do_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = (Path(__file__).parents[2] / "docs" / "keys.md").read_text()
     lines = [line for line in page.splitlines() if line.startswith("tollkeeper ")]
     assert len(lines) >= 9
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "keys.json").write_text(
+        json.dumps({"keys": [{"token": "a" * 64, "key_alias": "ann"}]})
+    )
+    (tmp_path / "teams.json").write_text(json.dumps([{"team_id": "t-1", "team_alias": "sales"}]))
+    (tmp_path / "tokens.csv").write_text(f"key,name,status,unlimited_quota\n{'x' * 48},zoe,2,1\n")
     async with desk(tmp_path):
         for line in lines:
             await done(tmp_path, *shlex.split(line)[1:])
     states = {one["name"]: one["state"] for one in await told(tmp_path, "key", "list")}
     assert states["ci-7"] == "revoked" and states["bob"] == states["ci-20"] == "active"
+    assert (states["ann"], states["zoe"]) == ("active", "suspended")
 
 
 async def test_without_a_process_the_change_waits_in_the_ledger_for_the_next_start(
