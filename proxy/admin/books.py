@@ -21,7 +21,17 @@ from proxy.core.records.canonical import COLUMNS
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.journal import JournalFigures, all_figures
-from proxy.ledger.reading import GROUPED_BY, PAGE_SEQS, Entry, Row, Status, Stretch, groups
+from proxy.ledger import QuestionRefused
+from proxy.ledger.reading import (
+    GROUPED_BY,
+    PAGE_SEQS,
+    Entry,
+    Row,
+    Status,
+    Stretch,
+    UsageRow,
+    groups,
+)
 
 USAGE_PATH = "/admin/v1/usage"
 RECORDS_PATH = "/admin/v1/records"
@@ -38,11 +48,16 @@ Seq = Annotated[int, msgspec.Meta(ge=0, le=SEQ_MAX)]
 
 
 class UsageQuery(msgspec.Struct, frozen=True, rename={"from_": "from"}):
-    """`by`: names of groups, comma-separated; empty for one total."""
+    """`by`: names of groups, comma-separated; empty for one total.
+
+    `team`: what this one alone used. `through`: as the book stood at that seq.
+    """
 
     by: str = "team,key,model"
     from_: str | None = None
     to: str | None = None
+    team: str | None = None
+    through: Seq | None = None
 
 
 class UsageRows(msgspec.Struct, frozen=True):
@@ -212,13 +227,19 @@ class _Shelf:
         by = [name.strip() for name in query.by.split(",") if name.strip()]
         for name in by:
             if not groups(name):
-                known = f"{', '.join(GROUPED_BY)} and label:NAME"
+                known = f"{', '.join(GROUPED_BY)}, label:NAME and tag:NAME"
                 raise invalid_request(f"by: {name[:80]!r} is none of {known}.", param="by")
         if len(set(by)) < len(by):
             raise invalid_request("by names a group twice.", param="by")
         zone, bounds = self._snapshot().zone, self._range_ms(query.from_, query.to)
-        rows = await read(lambda: self._reader.usage(by, *bounds, zone))
-        return UsageRows(with_totals(rows, by))
+
+        def sums() -> list[UsageRow]:
+            try:
+                return self._reader.usage(by, *bounds, zone, team=query.team, through=query.through)
+            except QuestionRefused as error:
+                raise invalid_request(f"The book cannot be summed so: {error}.") from error
+
+        return UsageRows(with_totals(await read(sums), by))
 
     async def records(self, ask: AdminRequest) -> Told:
         query: RecordsQuery = ask.query

@@ -35,6 +35,7 @@ NOUNS = {
 @click.group(
     cls=LazyGroup,
     lazy={noun: (f"proxy.cli.{noun}:{noun}", said) for noun, said in NOUNS.items()},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="tollkeeper")
 def main() -> None:

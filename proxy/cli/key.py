@@ -23,6 +23,7 @@ else:
     views = later("proxy.admin.tenant_views")
 
 PATH = "/admin/v1/keys"
+HASHED_MAX = 10_000  # keys at once
 _COLUMNS = (
     Column("key"),
     Column("team"),
@@ -46,7 +47,12 @@ def key() -> None:
 @click.option(
     "--new", is_flag=True, help="Make a new random key and print it too. It is shown this once."
 )
-def hash_(config_path: Path | None, as_json: bool, new: bool) -> None:
+@click.option(
+    "--count",
+    type=click.IntRange(1, HASHED_MAX),
+    help="With --new: make so many keys. The table has a key and its digest a line.",
+)
+def hash_(config_path: Path | None, as_json: bool, new: bool, count: int | None) -> None:
     """Print the `secret_sha256` of a key, for config.yaml.
 
     The secret is read from standard input, without an echo on a terminal, and never from the
@@ -57,15 +63,24 @@ def hash_(config_path: Path | None, as_json: bool, new: bool) -> None:
       tollkeeper key hash
       printf %s "$ALICE_KEY" | tollkeeper key hash
       tollkeeper key hash --new
+      tollkeeper key hash --new --count 20
     """
-    secret = make_key(secrets.token_bytes(KEY_BYTES_MIN)) if new else _read()
-    digest = hashlib.sha256(secret.encode()).hexdigest()
+    if count is not None and not new:
+        raise click.UsageError("--count goes with --new: one secret is read from standard input.")
+    secrets_ = [_new_secret() if new else _read() for _ in range(count or 1)]
+    made = [
+        ({"secret": secret} if new else {})
+        | {"secret_sha256": hashlib.sha256(secret.encode()).hexdigest()}
+        for secret in secrets_
+    ]
     if as_json:
-        common.print_json(({"secret": secret} if new else {}) | {"secret_sha256": digest})
-        return
-    if new:
-        click.echo(f"secret: {secret}")
-    click.echo(f"secret_sha256: {digest}")
+        common.print_json(made[0] if count is None else made)
+    elif count is None:
+        for name, value in made[0].items():
+            click.echo(f"{name}: {value}")
+    else:
+        columns = (Column("secret"), Column("secret_sha256"))
+        print_table(columns, [(one["secret"], one["secret_sha256"]) for one in made])
 
 
 @key.command()
@@ -241,6 +256,10 @@ def _print_made(made: views.MadeKeys, *, as_json: bool) -> None:
     print_table(columns, [(one.name, one.secret or "as given") for one in made.keys])
     if any(one.secret for one in made.keys):
         click.echo("Nobody can look these secrets up later: hand them on now.", err=True)
+
+
+def _new_secret() -> str:
+    return make_key(secrets.token_bytes(KEY_BYTES_MIN))
 
 
 def _read() -> str:

@@ -73,9 +73,13 @@ class RemoteReader:
         zone: tzinfo,
         *,
         sums: Sequence[str] | None = None,
+        team: str | None = None,
+        through: int | None = None,
     ) -> list[UsageRow]:
         """See `BookReader.usage`; the zone is the one there."""
         query = _range(from_ms, to_ms) | {"by": ",".join(by)}
+        query |= {} if team is None else {"team": team}
+        query |= {} if through is None else {"through": str(through)}
         rows = self._ask(books.USAGE_PATH, query, books.UsageRows).usage
         wanted = ALL_SUMS if sums is None else sums
         names = (*by, "currency", *wanted)

@@ -39,6 +39,10 @@ class LedgerError(Exception):
     """
 
 
+class QuestionRefused(LedgerError):
+    """What is asked cannot be answered as it is asked; the message says what can."""
+
+
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """How often requests of one key were refused for one reason within a quarter hour.
 

@@ -35,7 +35,7 @@ ALL_SUMS: Final = (
     "unpriced_requests",
     "inconsistent_requests",
 )
-# What its `by` may name, beside `label:NAME`.
+# What its `by` may name, beside `label:NAME` and `tag:NAME`.
 GROUPED_BY: Final = (
     "team",
     "key",
@@ -44,10 +44,15 @@ GROUPED_BY: Final = (
     "end_user",
     "day",
     "hour",
+    "month",
     "source",
     "outcome",
 )
 LABEL: Final = "label:"
+TAG: Final = "tag:"
+
+# What tags and `Reader.usage(through=…)` may read at once: nine seconds of a core for a million.
+RECORDS_MAX: Final = 5_000_000
 
 UsageRow: TypeAlias = dict[str, str | int | None]
 Row: TypeAlias = tuple[Value, ...]  # one booked record, in the order of `canonical.COLUMNS`
@@ -55,7 +60,9 @@ Row: TypeAlias = tuple[Value, ...]  # one booked record, in the order of `canoni
 
 def groups(name: str) -> bool:
     """Whether records can be grouped by this name."""
-    return name in GROUPED_BY or (name.startswith(LABEL) and len(name) > len(LABEL))
+    return name in GROUPED_BY or any(
+        name.startswith(prefix) and len(name) > len(prefix) for prefix in (LABEL, TAG)
+    )
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -182,13 +189,20 @@ class BookReader(Protocol):
         zone: tzinfo,
         *,
         sums: Sequence[str] | None = None,
+        team: str | None = None,
+        through: int | None = None,
     ) -> list[UsageRow]:
         """Sums by group and currency over records started in [from_ms, to_ms), open where None.
 
-        `by` names any of GROUPED_BY and label:NAME; `day` and `hour` are of `zone`. The rows are
-        sorted by group (a missing name first), then currency. Each has the groups' names and the
-        currency, then ALL_SUMS or those of them that `sums` names. Raises LedgerError for a name
-        that cannot be grouped by.
+        `by` names any of GROUPED_BY, label:NAME and tag:NAME; `month`, `day` and `hour` are of
+        `zone`. The rows are sorted by group (a missing name first), then currency. Each has the
+        groups' names and the currency, then ALL_SUMS or those of them that `sums` names.
+
+        `team`: of this one alone    `through`: as the book stood at that seq
+
+        Roll-ups answer for team, key, model, upstream and times. Every other name, and `through`,
+        takes a look at each record of the range. Raises QuestionRefused for a name that cannot be
+        grouped by, and where a tag or `through` would read more than RECORDS_MAX records.
         """
         ...
 

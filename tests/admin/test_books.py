@@ -143,6 +143,9 @@ async def test_sums_records_refusals_and_state(tmp_path: Path) -> None:
         ]
         assert (await shown.get(f"{books.USAGE_PATH}?by=key,key")).status == 400
         assert (await shown.get(f"{books.USAGE_PATH}?by=hair")).status == 400
+        assert (await shown.get(f"{books.USAGE_PATH}?through=99")).status == 400
+        [lab, _] = (await shown.told(f"{books.USAGE_PATH}?by=tag:x,month&team=lab"))["usage"]
+        assert (lab["tag:x"], lab["requests"]) == (None, 1)
         one = await shown.told(f"{books.RECORDS_PATH}/{make_id(1)}")
         assert one["entry"]["record"]["key_id"] == "bob" and one["adjustments"] == []
         for strange in ("nobody", "%00", quote("' OR 1=1 --"), "x" * 3000):

@@ -38,6 +38,7 @@ def test_the_commands():
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_help_has_an_example(call, words):
     result = call(*words, "--help")
+    assert call(*words, "-h").stdout == result.stdout
     assert result.exit_code == 0
     assert f"tollkeeper {' '.join(words)}" in result.output.partition("Example")[2]
 

@@ -54,3 +54,16 @@ def test_what_cannot_be_a_key_is_refused_and_not_repeated(call, piped, message):
     assert message in result.stderr
     assert "alice" not in result.stderr
     assert "aaaa" not in result.stderr
+
+
+def test_many_new_keys_at_once(call):
+    made = json.loads(call("key", "hash", "--new", "--count", "3", "--json").stdout)
+    assert len({one["secret"] for one in made}) == 3 and all(
+        keys.check(one["secret"]) for one in made
+    )
+    for one in made:
+        assert one["secret_sha256"] == hashlib.sha256(one["secret"].encode()).hexdigest()
+    lines = call("key", "hash", "--new", "--count", "3").stdout.splitlines()
+    assert [len(line.split()) for line in lines] == [2] * 4
+    assert "goes with --new" in call("key", "hash", "--count", "3", piped="sk-a").stderr
+    assert call("key", "hash", "--new", "--count", "0").exit_code == 2

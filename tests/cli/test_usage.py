@@ -238,3 +238,18 @@ def test_groups_may_be_given_one_by_one(call):
         call("usage", "--json", "--by", "team", "--by", "key,model").stdout
         == call("usage", "--json").stdout
     )
+
+
+def test_one_team_by_tag_and_month_as_the_book_stood(call, book):
+    book(make_record(3, tags={"feature": "search"}, output_tokens=5))
+    words = ("usage", "--json", "--by", "tag:feature,month", "--team", "research")
+    assert [(row["tag:feature"], row["month"], row["requests"]) for row in rows(call(*words))] == [
+        (None, "2026-11", 1),
+        (None, "2026-11", 1),
+        ("search", "2026-11", 1),
+    ]
+    assert len(rows(call(*words, "--through", "3"))) == 2
+    shown = call("usage", "--team", "research", "--through", "3").stdout
+    assert shown.startswith("Usage of the team research up to seq 3 ")
+    result = call("usage", "--through", "99")
+    assert (result.exit_code, "the book ends at seq 4" in result.stderr) == (1, True)

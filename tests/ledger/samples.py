@@ -91,6 +91,7 @@ def records(n: int) -> st.SearchStrategy[UsageRecord]:
         labels=st.dictionaries(
             st.sampled_from(["cost_center", 'we"ird.name', "env"]), _name(), max_size=2
         ),
+        tags=st.dictionaries(st.sampled_from(["feature", "env"]), _name(), max_size=2),
         end_user=st.none() | _name(),
         upstream=_name(),
         model_requested=st.none() | _name(),

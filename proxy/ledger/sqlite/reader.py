@@ -54,6 +54,8 @@ class SqliteReader:
         zone: tzinfo,
         *,
         sums: Sequence[str] | None = None,
+        team: str | None = None,
+        through: int | None = None,
     ) -> list[UsageRow]:
         """See `Reader.usage`."""
         grouping.check(by)
@@ -61,11 +63,9 @@ class SqliteReader:
             return grouping.grouped(
                 connection,
                 reach(connection, schema_version(connection, str(self._path))),
-                by,
-                from_ms,
-                to_ms,
-                zone,
-                ALL_SUMS if sums is None else sums,
+                grouping.Ask(
+                    by, from_ms, to_ms, zone, ALL_SUMS if sums is None else sums, team, through
+                ),
             )
 
     def record(self, id: str) -> Entry | None:

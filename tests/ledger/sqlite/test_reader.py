@@ -35,6 +35,8 @@ KINDS: dict[str, Callable[[UsageRecord, ZoneInfo], str | None]] = {
     "outcome": lambda r, zone: r.outcome.value,
     "label:cost_center": lambda r, zone: r.labels.get("cost_center"),
     'label:we"ird.name': lambda r, zone: r.labels.get('we"ird.name'),
+    "tag:feature": lambda r, zone: r.tags.get("feature"),
+    "month": lambda r, zone: local(r, zone).date().isoformat()[:7],
     "day": lambda r, zone: local(r, zone).date().isoformat(),
     "hour": lambda r, zone: local(r, zone).replace(minute=0, second=0, microsecond=0).isoformat(),
 }
@@ -113,6 +115,8 @@ def test_records_rollups_and_usage_say_the_same(data: st.DataObject) -> None:
     zone = ZoneInfo(data.draw(st.sampled_from(ZONES)))
     bound = st.none() | st.integers(START_MS - 1000, START_MS + 3 * 86_400_000)
     from_ms, to_ms = data.draw(bound), data.draw(bound)
+    team = data.draw(st.none() | st.sampled_from([record.team for record in booked]))
+    through = data.draw(st.none() | st.integers(0, len(booked)))
     with tempfile.TemporaryDirectory() as directory:
         connection, book = open_book(Path(directory) / "ledger.db")
         for _ in range(2):  # the second time is a replay
@@ -124,11 +128,14 @@ def test_records_rollups_and_usage_say_the_same(data: st.DataObject) -> None:
             )
             assert from_rollups == from_records, name
         connection.close()
-        found = connect_reader("sqlite:ledger.db", Path(directory)).usage(by, from_ms, to_ms, zone)
+        found = connect_reader("sqlite:ledger.db", Path(directory)).usage(
+            by, from_ms, to_ms, zone, team=team, through=through
+        )
     ranged = [
         r
-        for r in booked
-        if (from_ms is None or r.started_at_ms >= from_ms)
+        for r in booked[:through]
+        if team in (None, r.team)
+        and (from_ms is None or r.started_at_ms >= from_ms)
         and (to_ms is None or r.started_at_ms < to_ms)
     ]
     sums = by_hand(ranged, by, zone)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from proxy.core.usage import UsageRecord
-from proxy.ledger import Batch, Reader, connect_reader
+from proxy.ledger import Batch, LedgerError, Reader, connect_reader
 from proxy.ledger.sqlite import usage as grouping
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.usage import DAYS_MAX
@@ -79,12 +79,21 @@ def test_days_say_what_their_records_say(
         FIRST_MS + 20 * DAY_MS,
         *(rng.choice(booked).started_at_ms + rng.choice([0, 1]) for _ in range(6)),
     ]
-    for by in (["day"], ["team", "day"], ["day", "key"]):
+    for by, team in (
+        (["day"], None),
+        (["team", "day"], None),
+        (["day", "key"], "a"),
+        (["month"], None),
+        (["month", "team", "day"], "b"),
+        (["key", "month"], None),
+    ):
         for from_ms, to_ms in [*pairwise(bounds), (None, None)]:
             sums: dict[tuple[str | None, ...], int] = {}
             for record in booked:
-                if (from_ms is None or record.started_at_ms >= from_ms) and (
-                    to_ms is None or record.started_at_ms < to_ms
+                if (
+                    (from_ms is None or record.started_at_ms >= from_ms)
+                    and (to_ms is None or record.started_at_ms < to_ms)
+                    and team in (None, record.team)
                 ):
                     day = (
                         datetime.fromtimestamp(record.started_at_ms // 1000, zone)
@@ -92,11 +101,17 @@ def test_days_say_what_their_records_say(
                         .isoformat()
                     )
                     group = tuple(
-                        {"day": day, "team": record.team, "key": record.key_id}[name] for name in by
+                        {
+                            "day": day,
+                            "month": day[:7],
+                            "team": record.team,
+                            "key": record.key_id,
+                        }[name]
+                        for name in by
                     )
                     assert record.output_tokens is not None
                     sums[group] = sums.get(group, 0) + record.output_tokens
-            found = queries.usage(by, from_ms, to_ms, zone)
+            found = queries.usage(by, from_ms, to_ms, zone, team=team)
             assert [
                 (tuple(row[name] for name in by), row["output_tokens"]) for row in found
             ] == sorted(
@@ -124,6 +139,31 @@ def statements(
 
         monkeypatch.setattr(queries, "_reading", Same)
         yield asked
+
+
+def test_months_are_read_from_months_and_not_from_their_days(
+    season: tuple[Reader, list[UsageRecord]], statements: list[str]
+) -> None:
+    queries, _ = season
+    queries.usage(["month", "team"], None, None, ZoneInfo("UTC"), team="a")
+    asked = [statement for statement in statements if statement.startswith("WITH source")]
+    assert 3 <= len(asked) <= 4, "one a month"
+    assert all("FROM records" not in statement for statement in asked)
+
+
+def test_tags_and_a_seq_read_records_and_no_more_than_a_bound(
+    season: tuple[Reader, list[UsageRecord]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, booked = season
+    zone = ZoneInfo("UTC")
+    monkeypatch.setattr(grouping, "RECORDS_MAX", len(booked) - 1)
+    for by, through in ((["tag:feature"], None), (["team"], len(booked))):
+        with pytest.raises(LedgerError, match="ask for less of it at once"):
+            queries.usage(by, None, None, zone, through=through)
+        assert queries.usage(by, booked[50].started_at_ms, None, zone, through=through)
+    assert queries.usage(["team", "source"], None, None, zone)
+    with pytest.raises(LedgerError, match=f"the book ends at seq {len(booked)}"):
+        queries.usage([], None, None, zone, through=len(booked) + 1)
 
 
 def test_days_are_read_from_the_widest_spans_within_them(
