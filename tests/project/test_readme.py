@@ -64,6 +64,11 @@ ELSEWHERE = {
         for line in (ROOT / "docs" / "keys.md").read_text().splitlines()
         if line.startswith("tollkeeper ")
     },
+    **{
+        line: "tests/cli/test_admin_day.py"
+        for line in (ROOT / "docs" / "admin-day.md").read_text().splitlines()
+        if line.startswith("tollkeeper ")
+    },
 }
 HANDLED = {
     SERVE_ALONE,
