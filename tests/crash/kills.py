@@ -44,7 +44,8 @@ RARE_PASSES = {  # and these, which only some of many requests pass, at one of t
     "journal.compress": (1, 2),
     "journal.delete": (1, 2),
 }
-LABEL_CHARS = 8000  # in each opening and each record: a dozen requests fill a segment
+# In each opening and each record: a dozen requests fill a segment. A label has at most 500 characters.
+LABELS = {f"long{number}": "x" * 500 for number in range(16)}
 HIT_S = 120.0  # a point not passed so often by then is given up: the kill counts as a random one
 
 
@@ -93,7 +94,7 @@ class Variant:
                 }
             },
             "routes": [{"model": "*", "upstream": "scripted"}],
-            "teams": {"research": {"labels": {"long": "x" * LABEL_CHARS}}},
+            "teams": {"research": {"labels": LABELS}},
             "keys": {"alice": {"team": "research", "secret": KEY}},
         }
 
