@@ -254,7 +254,7 @@ def _team_view(directory: Directory, name: str, keys: int) -> TeamView:
 
 def _limits(told: KeySettings | TeamSettings) -> dict[str, Any]:
     def texts(limits: Sequence[LimitSettings]) -> list[str]:
-        return [limit.limit for limit in limits]
+        return [f"{limit.limit} per {limit.per}" if limit.per else limit.limit for limit in limits]
 
     return {
         "limits": None if told.limits is None else texts(told.limits),

@@ -20,6 +20,7 @@ from proxy.cli.tables import Column, print_table
 from proxy.config.limits import rules_of
 from proxy.config.settings import Settings
 from proxy.core import dates
+from proxy.core.limits.dimensions import MISSING, OTHERS
 from proxy.ledger import Ledger
 from proxy.quota import Quota
 from proxy.quota import connect as connect_quota
@@ -229,9 +230,17 @@ def _print(found: list[LimitStatus]) -> None:
         credits = "" if str(each.granted) == "0" else f" + {each.granted} credit"
         figures = (str(each.used), str(each.held), str(each.remaining), f"{100 * each.taken:.0f} %")
         rows.append(
-            (each.id, each.rule + credits, each.enforce, *figures, formats.text(each.resets_at))
+            (_name(each), each.rule + credits, each.enforce, *figures, formats.text(each.resets_at))
         )
     print_table(_COLUMNS, rows)
+
+
+def _name(each: LimitStatus) -> str:
+    """The limit's id, with the value that this count is for."""
+    if each.value is None:
+        return each.id
+    value = {MISSING: "(no value)", OTHERS: "(all other values)"}.get(each.value, each.value)
+    return f"{each.id} = {value}"
 
 
 def _now_ms() -> int:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
+import msgspec
+
 from proxy.config.aliases import sent_names
 from proxy.config.settings import KeySettings, LimitSettings, Settings, TeamSettings
-from proxy.core.limits.language import parse
+from proxy.core.limits.dimensions import END_USER, dimension, tag_of
+from proxy.core.limits.language import Rule, parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of, scope_name, share_ppm
 from proxy.core.limits.rules import Limits, Rules
 
@@ -71,7 +74,7 @@ def _limit(limit: LimitSettings, scope: Scope, scope_id: str, *, shared: bool) -
     name = f"{scope_name(scope, scope_id)}/{limit.name}" if limit.name and shared else limit.name
     shares = tuple(map(share_ppm, limit.warn_at))
     return limit_of(
-        parse(limit.limit),
+        rule_of(limit),
         scope,
         scope_id,
         name=name,
@@ -79,6 +82,32 @@ def _limit(limit: LimitSettings, scope: Scope, scope_id: str, *, shared: bool) -
         warn_at_ppm=shares,
         burst=limit.burst,
     )
+
+
+def rule_of(limit: LimitSettings) -> Rule:
+    """The rule that a limit states by its text and by `per`. Raises ValueError."""
+    rule = parse(limit.limit)
+    if not limit.per:
+        return rule
+    what = dimension(limit.per)
+    if rule.dimension not in (None, what):
+        raise ValueError("per stands in the rule too, and says something else; leave one out")
+    return msgspec.structs.replace(rule, dimension=what)
+
+
+def _uncounted(limit: Limit, settings: Settings) -> str | None:
+    """Why the values of this limit's dimension would not be known; None: they are."""
+    what = limit.dimension
+    if what == END_USER and settings.privacy.end_user == "off":
+        return (
+            "no end user is kept under privacy.end_user: off, so none can be counted; set it to"
+            " hash or plain"
+        )
+    if what is not None and what.startswith("tag:"):
+        name = tag_of(what)
+        if name not in settings.attribution.tags.keep:
+            return f"the tag {name} is not kept; add it to attribution.tags.keep"
+    return None
 
 
 def check(settings: Settings, problem: Callable[[str, str], None]) -> None:
@@ -103,6 +132,9 @@ def check(settings: Settings, problem: Callable[[str, str], None]) -> None:
                     "charges are counted in the ledger's currency: write the amount in"
                     f" {settings.currency}",
                 )
+            uncounted = _uncounted(made, settings)
+            if uncounted is not None:
+                problem(path, uncounted)
             if made.id in first_at:
                 remedy = "choose another name" if limit.name else "give one of them a name"
                 problem(

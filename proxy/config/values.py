@@ -21,6 +21,7 @@ from proxy.config.zones import suggested
 from proxy.core.dialects.inside import VALUES
 from proxy.core.dialects.registry import BY_ENDPOINT
 from proxy.core.http.hostnames import is_private
+from proxy.core.limits.dimensions import dimension
 from proxy.core.limits.language import parse
 from proxy.core.spelling import nearest
 from proxy.core.steering import STEERING_FIELDS, steering_field
@@ -327,6 +328,7 @@ KINDS = {
     "date": Kind(day, DAY),
     "decimal": Kind(matching(_DECIMAL, 'a decimal number in quotes such as "0.28"'), _DECIMAL),
     "duration": Kind(duration, f"0|{_DURATION}", show_duration),
+    "dimension": Kind(lambda text: dimension(text) if text else text),
     "end_user_source": Kind(
         matching(
             rf"header:{_TOKEN}|body:(?:user|safety_identifier|metadata\.\S+)",

@@ -204,6 +204,8 @@ class Hold:
     def _limits(self, rules: Rules) -> LimitSet:
         opened = self._opened
         found = rules.limits_for(opened.key_id, opened.team, opened.upstream, self._model)
+        if found.valued:
+            found = found.of_values(opened.end_user, opened.tags)
         if opened.charge_class is None:
             return found  # nearly always
         units = _UNITS_OF.get(opened.charge_class)
@@ -280,8 +282,10 @@ class Hold:
             output_tokens=_more(booked.output_tokens, late.output_tokens),
             charge_nano=_more(booked.charge_nano, late.charge_nano),
         )
-        limits = self._rules().limits_for(
-            booked.key_id, booked.team, booked.upstream, booked.model_requested
+        limits = (
+            self._rules()
+            .limits_for(booked.key_id, booked.team, booked.upstream, booked.model_requested)
+            .of_values(booked.end_user, booked.tags)
         )
         self._quota.adjust(limits, booked.started_at_ms, used, self._now_ms())
 

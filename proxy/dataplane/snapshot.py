@@ -50,7 +50,7 @@ class Snapshot:
         self.zone = ZoneInfo(settings.timezone)
         self.rules = rules_of(settings)
         self.limit_fields = RateLimitFields()
-        self.attribution = Attribution(settings.attribution)
+        self.attribution = Attribution(settings.attribution, self.rules.dimensions())
         self.image_rules = (*map(_image_rule, settings.images), *IMAGE_RULES)
         self.origins = frozenset(origin.encode() for origin in settings.cors.origins)
         self.forwards = any(upstream.auth == "forward" for upstream in settings.upstreams.values())
@@ -67,6 +67,7 @@ class Snapshot:
 
     def _take(self, settings: Settings, rules: Rules) -> None:
         self.settings, self.rules = settings, rules
+        self.attribution = Attribution(settings.attribution, rules.dimensions())
 
     def upstream_for(self, model: str) -> Upstream | None:
         """The upstream of the first route that matches, or None."""

@@ -115,6 +115,8 @@ class Recent(msgspec.Struct, frozen=True, gc=False):
     input_tokens: int | None
     output_tokens: int | None
     charge_nano: int | None
+    end_user: str | None = None
+    tags: dict[str, str] = {}
 
     @classmethod
     def of(cls, record: UsageRecord) -> Recent:
@@ -130,7 +132,24 @@ class Recent(msgspec.Struct, frozen=True, gc=False):
             input_tokens=record.input_tokens,
             output_tokens=record.output_tokens,
             charge_nano=record.charge_nano,
+            end_user=record.end_user,
+            tags=record.tags,
         )
+
+
+class ValueUse(msgspec.Struct, frozen=True, gc=False):
+    """What one key used of a model for one end user or one value of a tag; None: it names none."""
+
+    value: str | None
+    key_id: str
+    team: str | None
+    upstream: str
+    model_requested: str | None
+    currency: str | None
+    requests: int
+    input_tokens: int | None
+    output_tokens: int | None
+    charge_nano: int | None
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -308,5 +327,12 @@ class Reader(BookReader, Protocol):
 
         Records of the last two minutes come one by one. Older ones are summed by the second, as if
         all had come at its end.
+        """
+        ...
+
+    def used_by_value(self, tag: str | None, since_ms: int) -> list[ValueUse]:
+        """What was used since then for each value of this tag; None: for each end user.
+
+        All records since then are read.
         """
         ...

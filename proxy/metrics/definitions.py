@@ -237,6 +237,14 @@ SPECS: tuple[Spec, ...] = (
         "What running requests may still use of it; of a rate that is part of what is used.",
     ),
     Spec(
+        "limit_values",
+        "gauge",
+        LIMIT,
+        "values",
+        "Values that a limit with `per` counts apart. At 10,000 all further ones share one count. "
+        "Its other figures are those of its fullest value.",
+    ),
+    Spec(
         "limit_reset_timestamp_seconds",
         "gauge",
         LIMIT_STATE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from proxy.core.limits.language import Unit
 from proxy.core.limits.limit import PPM, Enforce, Limit
@@ -21,14 +21,28 @@ class LimitMetrics:
     def __init__(self, series_max: int) -> None:
         self._series_max = series_max
         self._states: Sequence[LimitState] = ()
+        self._values: Mapping[str, int] = {}  # how many a limit counts apart, by its rule
         self._crossings: dict[tuple[str, ...], int] = {}
         self._breaches: dict[tuple[str, ...], int] = {}
         self.dropped = 0
 
     def show(self, states: Sequence[LimitState]) -> None:
-        """Take the states of the limits for the next page."""
-        self._states = states[: self._series_max]
-        self.dropped += len(states) - len(self._states)
+        """Take the states of the limits for the next page.
+
+        Of a limit that counts values apart, that of its fullest value: no value is ever a label.
+        """
+        fullest: dict[str, LimitState] = {}
+        values: dict[str, int] = {}
+        for state in states:
+            limit = state.limit
+            known = fullest.get(limit.rule_id)
+            if known is None or state.remaining < known.remaining:
+                fullest[limit.rule_id] = state
+            if limit.value is not None:
+                values[limit.rule_id] = values.get(limit.rule_id, 0) + 1
+        found = tuple(fullest.values())
+        self._states, self._values = found[: self._series_max], values
+        self.dropped += len(found) - len(self._states)
 
     def crossing(self, limit: Limit, share_ppm: int) -> None:
         """Count a limit used up to a share at which to warn."""
@@ -61,6 +75,8 @@ class LimitMetrics:
             add("limit_amount", labels, state.amount + state.granted)
             add("limit_used", labels, state.used)
             add("limit_held", labels, state.held)
+            if limit.dimension is not None:
+                families.add("limit_values", whose, self._values.get(limit.rule_id, 0))
             if state.resets_at_ms is not None:
                 families.add("limit_reset_timestamp_seconds", labels, state.resets_at_ms / 1000)
         families.counts("limit_crossings_total", crossings | self._crossings.copy())

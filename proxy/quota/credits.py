@@ -56,11 +56,13 @@ class Credited(msgspec.Struct, frozen=True):
 async def standings(quota: Quota, rules: Rules, now_ms: int, near_ppm: int = 0) -> list[LimitState]:
     """All limits that are configured or have a count, fullest first.
 
+    A limit that counts values apart stands here once for each value that has a count.
     Only those are listed of which at least `near_ppm` millionths are used or held.
     """
-    limits = list(
-        {limit.count_id: limit for limit in (*quota.limits(), *rules.configured())}.values()
-    )
+    counted = quota.limits()
+    valued = {limit.rule_id for limit in counted if limit.value is not None}
+    configured = (limit for limit in rules.configured() if limit.count_id not in valued)
+    limits = list({limit.count_id: limit for limit in (*counted, *configured)}.values())
     shown: list[tuple[int, str, LimitState]] = []
     async for states in states_in_turns(quota, limits, now_ms):
         for state in states:
@@ -86,7 +88,7 @@ async def credit(
 
     Raises ProxyError 400 or 404, or LedgerUnavailable; nothing is booked then.
     """
-    limit = _limit(order.limit, (*rules.configured(), *quota.limits()))
+    limit = _limit(order.limit, (*quota.limits(), *rules.configured()))
     amount = _amount(order.amount, limit)
     until_ms = None if order.until is None else _until_ms(order.until, zone, now_ms)
     reason = order.reason.strip()

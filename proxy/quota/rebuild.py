@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo
 
 from proxy.core.calendar import Per, window
 from proxy.core.limits.decisions import Used
+from proxy.core.limits.dimensions import END_USER, MISSING, tag_of
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.rules import Rules
 from proxy.ledger import Ledger, Reader
-from proxy.ledger.reading import Recent, UsageRow
+from proxy.ledger.reading import Recent, UsageRow, ValueUse
 from proxy.quota import Past, Quota
 
 _CALENDAR = (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL)
@@ -53,6 +54,15 @@ async def restore(
                 sums=_COUNTED,
             )
             past += await asyncio.to_thread(_listed, _sums(rows, rules, per, start_ms, currency))
+            for dimension in sorted(rules.dimensions()):
+                valued = await asyncio.to_thread(
+                    reader.used_by_value,
+                    None if dimension == END_USER else tag_of(dimension),
+                    start_ms,
+                )
+                past += await asyncio.to_thread(
+                    _listed, _of_values(valued, rules, per, dimension, start_ms, currency)
+                )
     since_ms = now_ms - rules.lookback_ms()
     if since_ms < now_ms:
         latest = await asyncio.to_thread(reader.recent, since_ms, now_ms)
@@ -71,7 +81,7 @@ def count_ended(
     Rates are not told: they were restored from single records, and flow on.
     """
     known = before.identities()
-    for entry in _entries(ended, rules, currency, lambda limit: limit.count_id not in known):
+    for entry in _entries(ended, rules, currency, lambda limit: limit.rule_id not in known):
         quota.adjust(entry.limits, entry.started_at_ms, entry.used, now_ms)
 
 
@@ -96,7 +106,7 @@ def _sums(
             row["team"],
             row["upstream"],
             row["model"],
-            lambda limit: limit.per is per,
+            lambda limit: limit.per is per and limit.dimension is None,
         )
         if limits:
             known = {name: value for name, value in row.items() if isinstance(value, int)}
@@ -110,11 +120,34 @@ def _sums(
             yield Past(limits, start_ms, used)
 
 
+def _of_values(
+    rows: Iterable[ValueUse], rules: Rules, per: Per, dimension: str, start_ms: int, currency: str
+) -> Iterator[Past]:
+    """What was used for each value of a dimension in the window that began at `start_ms`."""
+    for row in rows:
+        limits = rules.limits_for(row.key_id, row.team, row.upstream, row.model_requested)
+        value = MISSING if row.value is None else row.value
+        mine = tuple(
+            limit.of_value(value)
+            for limit in limits
+            if limit.per is per and limit.dimension == dimension
+        )
+        if mine:
+            used = Used(
+                requests=row.requests,
+                input_tokens=row.input_tokens,
+                output_tokens=row.output_tokens,
+                charge_nano=row.charge_nano if row.currency == currency else None,
+            )
+            yield Past(mine, start_ms, used)
+
+
 def _entries(
     rows: Iterable[Recent], rules: Rules, currency: str, wanted: Callable[[Limit], bool]
 ) -> Iterator[Past]:
     for row in rows:
-        limits = _limits(rules, row.key_id, row.team, row.upstream, row.model_requested, wanted)
+        found = rules.limits_for(row.key_id, row.team, row.upstream, row.model_requested)
+        limits = tuple(filter(wanted, found.of_values(row.end_user, row.tags)))
         if limits:
             charge_nano = row.charge_nano if row.currency == currency else None
             yield Past(

@@ -24,6 +24,10 @@ class LimitStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Amounts are whole numbers in the limit's `unit`; amounts of money are exact decimals as strings.
     `taken` is the share used and held: `0.8` is 80 %.
+
+    `per` is what the limit counts apart, `value` what this count is for: as it is booked,
+    an end user as `privacy.end_user` says. `""` stands for requests without a value, `"\n"` for all
+    values that share one count because there are too many.
     """
 
     id: str
@@ -39,6 +43,8 @@ class LimitStatus(msgspec.Struct, frozen=True, kw_only=True):
     remaining: int | str
     taken: float
     resets_at: str | None
+    per: str | None = None
+    value: str | None = None
 
 
 def standing(state: LimitState, zone: tzinfo) -> LimitStatus:
@@ -66,6 +72,8 @@ def standing(state: LimitState, zone: tzinfo) -> LimitStatus:
         else datetime.fromtimestamp(state.resets_at_ms / 1000, UTC)
         .astimezone(zone)
         .isoformat(timespec="seconds"),
+        per=limit.dimension,
+        value=limit.value,
     )
 
 

@@ -84,9 +84,9 @@ class NoticeWatch:
         crossings, self._crossings = self._crossings, []
         highest: dict[str, Crossing] = {}
         for one in crossings:
-            known = highest.get(one.state.limit.count_id)
+            known = highest.get(one.state.limit.rule_id)
             if known is None or known.share_ppm < one.share_ppm:
-                highest[one.state.limit.count_id] = one
+                highest[one.state.limit.rule_id] = one
         for one in highest.values():
             self._cross(one)
 

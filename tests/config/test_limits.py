@@ -6,6 +6,7 @@ from proxy.config.limits import check, rules_of
 from proxy.config.settings import (
     KeySettings,
     LimitSettings,
+    PrivacySettings,
     Settings,
     TeamSettings,
     UpstreamSettings,
@@ -71,3 +72,36 @@ def test_two_limits_with_one_count_and_another_currency_are_told_with_their_plac
 def test_a_name_makes_two_of_the_same_limit_apart() -> None:
     named = (LimitSettings(limit="5 tokens/day"), LimitSettings(limit="9 tokens/day", name="b"))
     assert problems(Settings(limits=named)) == []
+
+
+def test_values_may_be_said_in_the_rule_or_beside_it() -> None:
+    settings = Settings(
+        limits=(
+            LimitSettings(limit="5 USD/day per end_user"),
+            LimitSettings(limit="5 USD/day", per="header:x-run"),
+        )
+    )
+    assert problems(settings) == []
+    assert [limit.id for limit in rules_of(settings).configured()] == [
+        "proxy/USD/day/per:end_user",
+        "proxy/USD/day/per:header:x-run",
+    ]
+
+
+def test_values_that_are_not_known_or_would_never_end_are_told_with_the_remedy() -> None:
+    settings = Settings(
+        limits=(
+            LimitSettings(limit="5 USD/day per tag:run"),
+            LimitSettings(limit="5 USD/total", per="tag:env"),
+            LimitSettings(limit="5 USD/day per end_user", per="tag:env"),
+            LimitSettings(limit="9 requests/minute", per="end_user"),
+        ),
+        privacy=PrivacySettings(end_user="off"),
+    )
+    assert [message for _, message in problems(settings)] == [
+        "the tag run is not kept; add it to attribution.tags.keep",
+        "a total never ends, so the counts of its values would never end either; write /month",
+        "per stands in the rule too, and says something else; leave one out",
+        "no end user is kept under privacy.end_user: off, so none can be counted; set it to hash"
+        " or plain",
+    ]

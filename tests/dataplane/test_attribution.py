@@ -3,6 +3,8 @@ erased."""
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -109,3 +111,32 @@ def test_whatever_clients_send_is_recorded_or_dropped(
     for name in [*([end_user] if end_user is not None else []), *tags.values()]:
         assert 0 < len(name) <= 128
         assert name.isprintable()
+
+
+LONG = "x" * 129
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([b"s1"], "s1"),
+        ([b" s1 "], "s1"),
+        ([b"s1", b"s2"], "s1"),
+        ([b""], None),
+        ([b"  "], None),
+        ([], None),
+        (["Zoë".encode()], "Zoë"),
+        ([LONG.encode()], f"sha256:{hashlib.sha256(LONG.encode()).hexdigest()[:32]}"),
+        ([b"\xff"], f"sha256:{hashlib.sha256(bytes([255])).hexdigest()[:32]}"),
+        ([b"a\tb"], f"sha256:{hashlib.sha256(b'a' + bytes([9]) + b'b').hexdigest()[:32]}"),
+        ([b"m" * 2_000_000], f"sha256:{hashlib.sha256(b'm' * 2_000_000).hexdigest()[:32]}"),
+    ],
+    ids=lambda it: str(it)[:30],
+)
+def test_a_header_that_limits_count_is_a_tag_and_never_lost(
+    values: list[bytes], expected: str | None
+) -> None:
+    read = Attribution(DEFAULT, ["header:x-session-id", "end_user", "tag:env"])
+    headers = [(b"X-Session-Id", value) for value in values]
+    tags = read.of(headers, Body(metadata={"header:x-session-id": "forged"}))[1]
+    assert tags == ({} if expected is None else {"header:x-session-id": expected})

@@ -382,7 +382,7 @@ def test_the_whole_page_is_valid_and_every_metric_is_fed_by_some_method():
     counted.question_declined("up")
     counted.upstream_error("up", "k")
     counted.configured([], {"k": 1})
-    limit = limit_of(parse("9 tokens/day"), Scope.KEY, "alice")
+    limit = limit_of(parse("9 tokens/day per end_user"), Scope.KEY, "alice")
     counted.limits.show([LimitState(limit=limit, amount=9, used=1, remaining=8, resets_at_ms=1)])
     counted.limits.crossing(limit, 800_000)
     counted.limits.breach(limit, 1)

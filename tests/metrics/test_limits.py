@@ -105,3 +105,20 @@ def test_series_are_bounded_and_nothing_counted_is_lost() -> None:
     ]
     assert found["strict_breaches_total", "key", "other", "other"] == 2
     assert metrics.dropped == 4
+
+
+def test_no_value_is_a_label_and_the_fullest_one_is_shown() -> None:
+    rule, metrics = limit("5 requests/day per end_user"), LimitMetrics(10)
+    metrics.show(
+        [
+            LimitState(limit=rule.of_value(value), amount=5, used=used, remaining=5 - used)
+            for value, used in (("zoe", 1), ("max", 4), ("", 2))
+        ]
+    )
+    whose = ("key", "alice", "key:alice/requests/day/per:end_user")
+    assert page(metrics) == {
+        ("limit_amount", *whose, "requests", "day"): 5,
+        ("limit_used", *whose, "requests", "day"): 4,
+        ("limit_held", *whose, "requests", "day"): 0,
+        ("limit_values", *whose): 3,
+    }

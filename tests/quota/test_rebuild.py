@@ -223,3 +223,35 @@ async def test_an_empty_book_counts_nothing(tmp_path: Path) -> None:
     await booked(settings(tmp_path))
     _, used = await rebuilt(settings(tmp_path), 1_800_000_000_000)
     assert not any(used.values())
+
+
+async def test_the_counts_of_values_are_rebuilt_from_what_records_hold(tmp_path: Path) -> None:
+    config = Settings(
+        data_dir=tmp_path,
+        limits=limits(
+            "90 requests/day per end_user",
+            "90 tokens/month per tag:env for gpt-*",
+            "90 requests/hour per header:x-run",
+        ),
+        keys={"alice": KeySettings()},
+    )
+    now_ms = 1_800_000_000_000
+    run = {"header:x-run": "r1"}
+    await booked(
+        config,
+        make_record(1, started_at_ms=now_ms, end_user="u1", tags=run, model_requested="gpt-4o"),
+        make_record(
+            2, started_at_ms=now_ms, end_user="u1", tags={"env": "a"}, model_requested="gpt-4o"
+        ),
+        make_record(3, started_at_ms=now_ms, end_user=None, tags=run, model_requested="m"),
+        make_record(4, started_at_ms=now_ms - 90_000_000, end_user="u1", model_requested="m"),
+    )
+    quota, _ = await rebuilt(config, now_ms)
+    tokens = (make_record(1).input_tokens or 0) + (make_record(1).output_tokens or 0)
+    assert {
+        (state.limit.dimension, state.limit.value): state.used
+        for state in await quota.states(quota.limits(), now_ms)
+    } == {
+        ("end_user", "u1"): 2, ("end_user", ""): 1, ("tag:env", ""): tokens, ("tag:env", "a"): tokens,
+        ("header:x-run", "r1"): 2, ("header:x-run", ""): 1,
+    }  # fmt: skip

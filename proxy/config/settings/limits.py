@@ -10,9 +10,18 @@ from proxy.config.fields import Block, Percent, about
 class LimitSettings(Block, frozen=True, kw_only=True):
     """A limit, written as its rule alone or as a mapping."""
 
-    limit: Annotated[str, about("the rule: `<amount> <unit>[/<per>][ for <models>]`", "limit")]
+    limit: Annotated[
+        str, about("the rule: `<amount> <unit>[/<per>][ per <what>][ for <models>]`", "limit")
+    ]
     name: Annotated[
         str, about("identity of the limit; by default derived from what it limits", "name")
+    ] = ""
+    per: Annotated[
+        str,
+        about(
+            "each value of this has a count of its own: end_user, tag:NAME or header:NAME",
+            "dimension",
+        ),
     ] = ""
     enforce: Annotated[
         Literal["warn", "finish", "cut", "strict"], about("what happens when it is reached")

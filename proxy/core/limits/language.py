@@ -1,7 +1,7 @@
-"""The language of limits: `<amount> <unit>[/<per>][ for <models>]`, read and written.
+"""The language of limits: `<amount> <unit>[/<per>][ per <what>][ for <models>]`, both ways.
 
-Such as "60 requests/minute" or "500 USD/month for gpt-*". A sentence that says what is wrong with a
-text does not quote it, since it may be a secret in the wrong place.
+Such as "60 requests/minute", "500 USD/month for gpt-*" or "5 USD/day per end_user". A sentence
+that says what is wrong with a text does not quote it, since it may be a secret in the wrong place.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import re
 import msgspec
 
 from proxy.core.calendar import Per
+from proxy.core.limits.dimensions import dimension
 from proxy.core.money import NANO_DIGITS, decimal
 from proxy.core.spelling import nearest
 
 # Digits of requests, tokens or whole units of money: what an HTTP structured field can show.
 AMOUNT_DIGITS_MAX = 15
 _FORM = re.compile(
-    r"\s*([0-9]+(?:_[0-9]+)*)(?:\.([0-9]+))?\s+([^\s/]+)(?:\s*/\s*(\S+))?(?:\s+for\s+(\S.*?))?\s*"
+    r"\s*([0-9]+(?:_[0-9]+)*)(?:\.([0-9]+))?\s+([^\s/]+)(?:\s*/\s*(\S+))?(?:\s+per\s+(\S+))?(?:\s+for\s+(\S.*?))?\s*"
 )
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
@@ -107,6 +108,7 @@ class Rule(msgspec.Struct, frozen=True):
     per: Per
     currency: str | None = None
     models: tuple[str, ...] = ()
+    dimension: str | None = None  # each value of it has a count of its own
 
 
 def parse(text: str) -> Rule:
@@ -114,7 +116,9 @@ def parse(text: str) -> Rule:
     match = _FORM.fullmatch(text)
     if match is None:
         raise ValueError(_misformed(text))
-    whole, decimals, word, period, models = match.groups()
+    whole, decimals, word, period, what, models = match.groups()
+    if period is None and what is not None and _is_period(what):
+        raise ValueError(_misformed(text))
     faults = [fault for fault in (_unit_fault(word), _period_fault(word, period)) if fault]
     if faults:
         raise ValueError("; ".join(faults))
@@ -126,7 +130,12 @@ def parse(text: str) -> Rule:
         per,
         word if unit is Unit.MONEY else None,
         _models(models),
+        None if what is None else dimension(what),
     )
+
+
+def _is_period(word: str) -> bool:
+    return word.lower() in _PERIODS or word.lower() in _SHORT_PERIODS
 
 
 def _misformed(text: str) -> str:
@@ -204,8 +213,9 @@ def _models(text: str | None) -> tuple[str, ...]:
 def show(rule: Rule) -> str:
     """The rule as text; `parse` reads it as the same rule."""
     period = "" if rule.per is Per.NONE else f"/{rule.per}"
+    what = "" if rule.dimension is None else f" per {rule.dimension}"
     models = f" for {', '.join(rule.models)}" if rule.models else ""
-    return f"{show_amount(rule.amount, rule.unit, rule.currency)}{period}{models}"
+    return f"{show_amount(rule.amount, rule.unit, rule.currency)}{period}{what}{models}"
 
 
 def show_amount(amount: int, unit: Unit, currency: str | None) -> str:

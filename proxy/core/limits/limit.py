@@ -11,6 +11,7 @@ from proxy.core.limits.language import SMOOTH_MS, Rule, Unit, show
 from proxy.core.model_names import matches_caseless
 
 PPM = 1_000_000  # shares are counted in millionths: 80 % is 800_000
+_VALUE = "\x1f"  # stands between a limit's count id and a value in it; no name holds it
 _WINDOWED = (Per.DAY, Per.WEEK, Per.MONTH, Per.TOTAL)
 
 
@@ -39,6 +40,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     and how strictly is no part of it, so that a count goes on when they change. `count_id` is what
     the count goes by: under a name that now limits something else, another count begins.
 
+    With a `dimension`, each value of it has a count: that of `of_value`, which has a `value`.
+
     `amount` and `burst` are in the unit, for money in nano-units. `warn_at_ppm` has ascending
     shares of the amount in millionths.
     """
@@ -55,6 +58,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     enforce: Enforce = Enforce.FINISH
     warn_at_ppm: tuple[int, ...] = ()
     burst: int | None = None
+    dimension: str | None = None
+    value: str | None = None
 
     @property
     def smooth(self) -> bool:
@@ -87,7 +92,19 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rule(self) -> Rule:
-        return Rule(self.amount, self.unit, self.per, self.currency, self.models)
+        return Rule(self.amount, self.unit, self.per, self.currency, self.models, self.dimension)
+
+    @property
+    def rule_id(self) -> str:
+        """The count id of the limit as the config has it, for whatever value."""
+        return self.count_id if self.value is None else self.count_id.partition(_VALUE)[0]
+
+    def of_value(self, value: str) -> Limit:
+        """The limit of one value of its dimension."""
+        assert self.value is None and self.dimension is not None, "values are of a rule's limit"
+        return msgspec.structs.replace(
+            self, count_id=f"{self.count_id}{_VALUE}{value}", value=value
+        )
 
     def applies(self, model: str | None) -> bool:
         """Whether it holds for requests that name this model, in any letter case.
@@ -122,6 +139,10 @@ def limit_of(
             )
     if warn_at_ppm and rule.per not in _WINDOWED:
         raise ValueError("warn_at is for limits per day, week, month or total; remove it")
+    if rule.dimension is not None and rule.per is Per.TOTAL:
+        raise ValueError(
+            "a total never ends, so the counts of its values would never end either; write /month"
+        )
     derived = derived_id(rule, scope, scope_id)
     return Limit(
         id=name if name else derived,
@@ -136,13 +157,15 @@ def limit_of(
         enforce=enforce,
         warn_at_ppm=tuple(sorted(set(warn_at_ppm))),
         burst=burst,
+        dimension=rule.dimension,
     )
 
 
 def derived_id(rule: Rule, scope: Scope, scope_id: str) -> str:
     """The identity of a limit without a name. It holds a slash, which no name does."""
     what = rule.unit if rule.currency is None else rule.currency
-    parts = [scope_name(scope, scope_id), what, rule.per, ",".join(rule.models)]
+    each = "" if rule.dimension is None else f"per:{rule.dimension}"
+    parts = [scope_name(scope, scope_id), what, rule.per, each, ",".join(rule.models)]
     return "/".join(part for part in parts if part)
 
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from proxy.core.calendar import Per
 from proxy.core.errors import ProxyError
+from proxy.core.limits.dimensions import MISSING, OTHERS
 from proxy.core.limits.language import SMOOTH_MS, Unit, show_amount
 from proxy.core.limits.limit import Limit, Scope, describe
 from proxy.core.limits.state import LimitState, Refused
@@ -141,7 +142,7 @@ class RateLimitFields:
     def of(self, state: LimitState, now_ms: int) -> tuple[tuple[bytes, bytes], ...]:
         limit = state.limit
         quota = state.amount + state.granted if limit.burst is None else limit.burst
-        written = self._written.get((limit.count_id, quota))
+        written = self._written.get((limit.rule_id, quota))
         if written is None:
             written = self._write(limit, quota)
         policy, begin, one = written
@@ -164,7 +165,7 @@ class RateLimitFields:
             f"{_structured(limit.id)};r=".encode(),
             _MICRO if limit.unit is Unit.MONEY else 1,
         )
-        self._written[limit.count_id, quota] = written
+        self._written[limit.rule_id, quota] = written
         return written
 
 
@@ -239,7 +240,14 @@ def named(limit: Limit, article: str = "The") -> str:
     if limit.shared:
         return f"{'A' if article == 'The' else 'a'} limit that others share"
     name = f" ({limit.id})" if "/" not in limit.id else ""
-    return f"{article} limit {describe(limit)}{name}"
+    return f"{article} limit {describe(limit)}{name}{_of_value(limit)}"
+
+
+def _of_value(limit: Limit) -> str:
+    """Behind a limit's name, where its count is not that of the one value that was named."""
+    if limit.value == MISSING:
+        return ", for requests that name no value,"
+    return ", for all values without a count of their own," if limit.value == OTHERS else ""
 
 
 def _whom(limit: Limit) -> str:

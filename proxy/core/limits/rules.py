@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Self, TypeVar
 
 from proxy.core.calendar import Per
+from proxy.core.limits.dimensions import value_of
 from proxy.core.limits.gcra import lookback_ms
 from proxy.core.limits.language import SMOOTH_MS, Unit
 from proxy.core.limits.limit import Enforce, Limit, Scope, scope_name
@@ -29,6 +30,7 @@ class LimitSet(tuple[Limit, ...]):
     money: bool  # whether one of them counts money
     strict: bool  # whether one lets through only what it can bound
     grows: bool  # whether a stream may outgrow what it holds of one
+    valued: bool  # whether one counts the values of a dimension apart: ask `of_values`
 
     def __new__(cls, limits: Iterable[Limit] = ()) -> Self:
         made = super().__new__(cls, limits)
@@ -37,7 +39,19 @@ class LimitSet(tuple[Limit, ...]):
         made.grows = any(
             limit.unit in _GROWING and limit.enforce is not Enforce.STRICT for limit in made
         )
+        made.valued = any(limit.dimension is not None and limit.value is None for limit in made)
         return made
+
+    def of_values(self, end_user: str | None, tags: Mapping[str, str]) -> LimitSet:
+        """The limits of a request whose record will say these."""
+        if not self.valued:
+            return self
+        return LimitSet(
+            limit
+            if limit.dimension is None
+            else limit.of_value(value_of(limit.dimension, end_user, tags))
+            for limit in self
+        )
 
 
 class Rules:
@@ -125,7 +139,9 @@ class Rules:
     def of_any_call(self, key_id: str, team: str | None) -> Limits:
         """The limits that hold for a caller whatever it calls: what its head alone tells."""
         return tuple(
-            limit for limit in self._proxy + self.of_tenant(key_id, team) if not limit.models
+            limit
+            for limit in self._proxy + self.of_tenant(key_id, team)
+            if not limit.models and limit.dimension is None
         )
 
     def configured(self) -> Limits:
@@ -137,6 +153,11 @@ class Rules:
             self._keys.values(),
         )
         return tuple(limit for group in groups for limits in group for limit in limits)
+
+    def dimensions(self) -> frozenset[str]:
+        """What limits count apart, those of keys that no config names included."""
+        everybodys = self.configured() + self._of_stranger("")
+        return frozenset(limit.dimension for limit in everybodys if limit.dimension is not None)
 
     def identities(self) -> frozenset[str]:
         """The count ids of all limits.
@@ -151,7 +172,7 @@ class Rules:
         return [
             limit
             for limit in limits
-            if limit.count_id not in known
+            if limit.rule_id not in known
             and (limit.scope_id in self._keys or _nameless(limit) not in known)
         ]
 
@@ -207,7 +228,7 @@ def _remember(memory: dict[_Name, _Found], name: _Name, found: _Found) -> _Found
 def _nameless(limit: Limit) -> str:
     """A key's limit as `defaults` makes it, whatever the key is called."""
     return (
-        limit.count_id.replace(scope_name(limit.scope, limit.scope_id), scope_name(limit.scope, ""))
+        limit.rule_id.replace(scope_name(limit.scope, limit.scope_id), scope_name(limit.scope, ""))
         if limit.scope is Scope.KEY
-        else limit.count_id
+        else limit.rule_id
     )

@@ -22,7 +22,8 @@ def limit_crossed(
 ) -> Notice:
     """The notice of a budget whose use has reached this share, in millionths.
 
-    It is told once for each window, share and amount: after a credit there is more to reach.
+    It is told once for each window, share and amount: after a credit there is more to reach. Of a
+    limit that counts values apart, the first value tells, and no notice names it.
     """
     limit = state.limit
     room = state.amount + state.granted
@@ -64,7 +65,7 @@ def limit_crossed(
     return Notice(
         event="limit_reached" if reached else "limit_near",
         at_ms=now_ms,
-        subject=f"limit {limit.count_id} {state.resets_at_ms or 0} {room} {share_ppm}",
+        subject=f"limit {limit.rule_id} {state.resets_at_ms or 0} {room} {share_ppm}",
         until_ms=state.resets_at_ms,
         team=team,
         title=f"The limit {describe(limit)} {happened}: {used} used.",

@@ -112,7 +112,10 @@ class Models:
         limits = tuple(
             limit
             for limit in own
-            if limit.unit is Unit.REQUESTS and limit.smooth and limit.applies(name)
+            if limit.unit is Unit.REQUESTS
+            and limit.smooth
+            and limit.dimension is None  # a list is for nobody in particular
+            and limit.applies(name)
         )
         if not limits:
             return

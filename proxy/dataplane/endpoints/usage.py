@@ -17,7 +17,7 @@ import msgspec
 
 from proxy.core.calendar import Per, window
 from proxy.core.errors import ProxyError, unavailable
-from proxy.core.limits.language import show_money
+from proxy.core.limits.language import show, show_money
 from proxy.dataplane.connection import Request
 from proxy.dataplane.endpoints import team_usage
 from proxy.dataplane.endpoints.own_records import as_shown
@@ -90,7 +90,8 @@ class OwnUsage:
     async def _usage(self, snapshot: Snapshot, tenant: Tenant) -> dict[str, object]:
         now_ms = self._services.now_ms()
         limits = snapshot.rules.of_tenant(tenant.key_id, tenant.team)
-        states = await self._services.quota.states(limits, now_ms)
+        own = [limit for limit in limits if limit.dimension is None]
+        states = await self._services.quota.states(own, now_ms)
         day_ms, month_ms = (
             window(per, now_ms, snapshot.zone).start_ms for per in (Per.DAY, Per.MONTH)
         )
@@ -100,6 +101,12 @@ class OwnUsage:
             "team": tenant.team,
             "timezone": str(snapshot.zone),
             "limits": [standing(state, snapshot.zone) for state in states],
+            # Each value of these has a count of its own, which every answer tells its caller.
+            "limits_per_value": [
+                {"id": limit.id, "rule": show(limit.rule), "enforce": limit.enforce}
+                for limit in limits
+                if limit.dimension is not None
+            ],
             "recent": {
                 "today": _own(await self._since(snapshot, ("key",), day_ms), tenant),
                 "month": _own(await self._since(snapshot, ("key",), month_ms), tenant),

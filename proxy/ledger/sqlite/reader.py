@@ -21,13 +21,14 @@ from proxy.ledger.reading import (
     Status,
     Stretch,
     UsageRow,
+    ValueUse,
 )
 from proxy.ledger.sqlite import pages
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as grouping
 from proxy.ledger.sqlite.files import read_key
 from proxy.ledger.sqlite.read_only import connected, reading
-from proxy.ledger.sqlite.recent import recent
+from proxy.ledger.sqlite.recent import recent, used_by_value
 from proxy.ledger.sqlite.schema import schema_version
 from proxy.ledger.sqlite.spans import reach
 
@@ -230,6 +231,11 @@ class SqliteReader:
         """See `Reader.recent`."""
         with self._reading() as connection:
             return recent(connection, since_ms, now_ms)
+
+    def used_by_value(self, tag: str | None, since_ms: int) -> list[ValueUse]:
+        """See `Reader.used_by_value`."""
+        with self._reading() as connection:
+            return used_by_value(connection, tag, since_ms)
 
     def head(self) -> int:
         """See `Reader.head`."""

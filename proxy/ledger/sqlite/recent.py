@@ -1,11 +1,16 @@
-"""Single records of the last minutes: what the rates of limits are rebuilt from at a start."""
+"""What the counts of limits are rebuilt from at a start, beside sums of the book.
+
+Single records of the last minutes, and what was used for each end user or value of a tag.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from typing import Any
 
-from proxy.ledger.reading import Recent
+import msgspec
+
+from proxy.ledger.reading import Recent, ValueUse
 
 # Records of the last two minutes stay apart; older ones are summed by the second, as if all had
 # come at its end.
@@ -13,13 +18,18 @@ SINGLE_MS = 120_000
 
 _SINGLE = """
 SELECT started_at_ms, key_id, team, upstream, model_requested, currency, kind = 'usage',
-  input_tokens, output_tokens, charge_nano
+  input_tokens, output_tokens, charge_nano, end_user, tags
 FROM records WHERE started_at_ms >= ?"""
 _BY_SECOND = """
 SELECT max(started_at_ms), key_id, team, upstream, model_requested, currency, sum(kind = 'usage'),
-  sum(input_tokens), sum(output_tokens), sum(charge_nano)
+  sum(input_tokens), sum(output_tokens), sum(charge_nano), end_user, tags
 FROM records WHERE started_at_ms >= ? AND started_at_ms < ?
-GROUP BY started_at_ms / 1000, 2, 3, 4, 5, 6"""
+GROUP BY started_at_ms / 1000, 2, 3, 4, 5, 6, 11, 12"""
+# No index has the values, and no roll-up: all records of the window are read.
+_BY_VALUE = """
+SELECT {value}, key_id, team, upstream, model_requested, currency, sum(kind = 'usage'),
+  sum(input_tokens), sum(output_tokens), sum(charge_nano)
+FROM records WHERE started_at_ms >= ? GROUP BY 1, 2, 3, 4, 5, 6"""
 
 
 def recent(connection: sqlite3.Connection, since_ms: int, now_ms: int) -> list[Recent]:
@@ -31,4 +41,19 @@ def recent(connection: sqlite3.Connection, since_ms: int, now_ms: int) -> list[R
     if since_ms < single_ms:
         rows += connection.execute(_BY_SECOND, (since_ms, single_ms))
     rows += connection.execute(_SINGLE, (single_ms,))
-    return sorted((Recent(*row) for row in rows), key=lambda row: row.started_at_ms)
+    return sorted(map(_recent, rows), key=lambda row: row.started_at_ms)
+
+
+def used_by_value(connection: sqlite3.Connection, tag: str | None, since_ms: int) -> list[ValueUse]:
+    """See `Reader.used_by_value`."""
+    if tag is None:
+        rows = connection.execute(_BY_VALUE.format(value="end_user"), (since_ms,))
+    else:
+        of_tag = "(SELECT value FROM json_each(tags) WHERE key = ?)"
+        rows = connection.execute(_BY_VALUE.format(value=of_tag), (tag, since_ms))
+    return [ValueUse(*row) for row in rows]
+
+
+def _recent(row: Any) -> Recent:
+    tags = {} if row[-1] == "{}" else msgspec.json.decode(row[-1], type=dict[str, str])
+    return Recent(*(*row[:-1], tags))

@@ -7,9 +7,9 @@ request and then takes of all, and no other request can come between.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
+from typing import TypeAlias
 
 import msgspec
 
@@ -19,20 +19,18 @@ from proxy.core.limits.decisions import Demand, Used, bound_of, counts, expected
 from proxy.core.limits.limit import Enforce, Limit, Scope
 from proxy.core.limits.rules import LimitSet
 from proxy.core.limits.state import LimitState, Refused
-from proxy.quota import Breach, Crossing, Past, QuotaError, QuotaUnavailable, Reservation
+from proxy.quota import Breach, Crossing, Past, QuotaError, Reservation
 from proxy.quota.memory.budget import Budget
 from proxy.quota.memory.counter import LimitCount, When
+from proxy.quota.memory.counters import COUNTERS_MAX, VALUES_MAX, Counters
 from proxy.quota.memory.group import Group, MemoryReservation
 from proxy.quota.memory.rate import Rate
 from proxy.quota.memory.slots import Slots
 
-# About 500 MB. Under `auth: forward` anybody can make up keys, and each has the default limits.
-COUNTERS_MAX = 1_000_000
-SWEEP = 2  # old counters to look at for each new one; blank ones are dropped
-SWEEP_FULL = 1_000  # the same, when there is no room for a new one
 RESTORED_AT_ONCE = 1_000  # entries between two turns of the event loop: a few milliseconds
 # Remembered groups of limits. Clients make up some of the names behind them, as in `Rules`.
 GROUPS_MAX = 16_384
+_PastUse: TypeAlias = tuple[Limit, list[tuple[int, Used]]]
 ANOTHER_STORE = "a reservation is resolved by the store that made it"
 
 
@@ -48,17 +46,22 @@ async def connect(url: str, zone: tzinfo, *, monotonic_ms: Callable[[], int]) ->
 class MemoryQuota:
     """The store behind `proxy.quota.Quota`. Use it on the event loop only, not from a thread."""
 
-    def __init__(self, zone: tzinfo, monotonic_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        zone: tzinfo,
+        monotonic_ms: Callable[[], int],
+        *,
+        counters_max: int = COUNTERS_MAX,
+        values_max: int = VALUES_MAX,
+    ) -> None:
         # How often a reservation was ended a second time: a fault of ours that changes nothing.
         self.resolved_twice = 0
-        self._calendar = Calendar(zone)
         self._monotonic_ms = monotonic_ms
-        self._counters: dict[str, LimitCount] = {}
-        self._groups: dict[int, Group] = {}  # by the identity of their limits
-        self._version = 0  # of what groups rely on: which counters there are, limits and credits
-        self._queue: deque[str] = deque()  # the counters, in the order in which to sweep them
-        self._new = 0  # counters made since the last sweep
         self._credits: dict[str, dict[str, Credit]] = {}
+        self._counters = Counters(
+            Calendar(zone), self._credits, counters_max=counters_max, values_max=values_max
+        )
+        self._groups: dict[int, Group] = {}  # by the identity of their limits
         self._crossings: dict[tuple[str, int], Crossing] = {}
         self._breaches: dict[str, Breach] = {}
 
@@ -66,22 +69,22 @@ class MemoryQuota:
         self, limits: Sequence[Limit], ask: Demand, now_ms: int
     ) -> Reservation | Refused:
         when = When(ask.started_at_ms, now_ms, self._monotonic_ms())
-        group = self._groups.get(id(limits))
+        group, known = self._groups.get(id(limits)), self._counters
         if group is not None and (
-            group.version == self._version or group.is_still(self._version, self._counters)
+            group.version == known.version or group.is_still(known.version, known.known)
         ):
             reserved = group.reserve(ask, when)
             if reserved is not None:
                 return reserved
         outcome = self._one_by_one(limits, ask, when)
         if (
-            (group is None or group.version != self._version)
+            (group is None or group.version != known.version)
             and type(limits) is LimitSet
             and isinstance(outcome, MemoryReservation)
+            and all(limit.value is None for limit in limits)  # those are made for each request
         ):
             self._remember(limits)
-        if self._new:
-            self._sweep(SWEEP * self._new, when)
+        known.sweep(when)
         return outcome
 
     def _one_by_one(
@@ -89,17 +92,17 @@ class MemoryQuota:
     ) -> MemoryReservation | Refused:
         """Look at all limits, then take of all. A group's short way agrees with it."""
         likely = expected(ask)
-        known = self._counters
+        known = self._counters.known
         counters: list[LimitCount] = []
         holds: list[int] = []
-        exceeded: tuple[Limit, ...] = ()
+        exceeded: tuple[LimitCount, ...] = ()
         refusing: tuple[int, ...] = ()
         tightest: LimitCount | None = None
         least, most = 1, 1
         for limit in limits:
             counter = known.get(limit.count_id)
             if counter is None or counter.limit is not limit:
-                counter = self._counter(limit, when)
+                counter = self._counters.of(limit, when)
             hold = bound_of(limit, ask) if counter.strict else likely[counter.index]
             counters.append(counter)
             holds.append(hold)
@@ -108,7 +111,7 @@ class MemoryQuota:
             # As `fits` says, without the call.
             if not (scaled <= left if counter.exact else left > 0):
                 if limit.enforce is Enforce.WARN:
-                    exceeded += (limit,)
+                    exceeded += (counter,)
                 else:
                     refusing += (len(holds) - 1,)
             left = left - scaled if left > scaled else 0
@@ -119,11 +122,12 @@ class MemoryQuota:
                 counters, [(counters[place], holds[place]) for place in refusing], when
             )
         places = [counter.take(hold) for counter, hold in zip(counters, holds, strict=True)]
-        for limit in exceeded:
-            self._tell(self._counters[limit.count_id], when)
+        for counter in exceeded:
+            self._tell(counter, when)
         strict = any(counter.strict for counter in counters)
+        beyond = tuple(counter.limit for counter in exceeded)
         return MemoryReservation(
-            ask, when, counters, places, holds, holds, strict, exceeded, tightest
+            ask, when, counters, places, holds, holds, strict, beyond, tightest
         )
 
     def _remember(self, limits: LimitSet) -> None:
@@ -133,13 +137,13 @@ class MemoryQuota:
         """
         if len(self._groups) >= GROUPS_MAX:
             self._groups.clear()
-        counters = [self._counters[limit.count_id] for limit in limits]
-        self._groups[id(limits)] = Group(limits, counters, self._version)
+        counters = [self._counters.known[limit.count_id] for limit in limits]
+        self._groups[id(limits)] = Group(limits, counters, self._counters.version)
 
     async def refusal(self, limits: Sequence[Limit], ask: Demand, now_ms: int) -> Refused | None:
         when = When(ask.started_at_ms, now_ms, self._monotonic_ms())
         likely = expected(ask)
-        counters = [self._seen(limit, when) for limit in limits]
+        counters = [self._counters.seen(limit, when) for limit in limits]
         refusing: list[tuple[LimitCount, int]] = []
         for counter in counters:
             hold = bound_of(counter.limit, ask) if counter.strict else likely[counter.index]
@@ -228,8 +232,8 @@ class MemoryQuota:
 
     def grant(self, credit: Credit, now_ms: int) -> None:
         self._credits.setdefault(credit.limit_id, {}).setdefault(credit.id, credit)
-        self._version += 1
-        for counter in self._counters.values():
+        self._counters.changed()
+        for counter in self._counters.known.values():
             if isinstance(counter, Budget) and counter.limit.id == credit.limit_id:
                 counter.renew()
 
@@ -238,9 +242,9 @@ class MemoryQuota:
         amounts = counts(used)
         for limit in limits:
             if limit.windowed:
-                if self._is_full_for(limit):
+                if self._counters.has_no_room_for(limit):
                     continue  # requests under this limit are refused for lack of room, too
-                counter = self._counter(limit, when)
+                counter = self._counters.of(limit, when)
                 assert isinstance(counter, Budget)
                 if counter.add(amounts[counter.index], when):
                     self._tell(counter, when)
@@ -250,27 +254,31 @@ class MemoryQuota:
     ) -> None:
         for credit in credits:
             self.grant(credit, now_ms)
-        by_limit: dict[str, tuple[Limit, list[tuple[int, Used]]]] = {}
+        by_limit: dict[str, _PastUse] = {}
         for number, entry in enumerate(past, 1):
             if number % RESTORED_AT_ONCE == 0:
                 await asyncio.sleep(0)
             for limit in entry.limits:
-                if limit.count_id not in self._counters:
+                if limit.count_id not in self._counters.known:
                     by_limit.setdefault(limit.count_id, (limit, []))[1].append(
                         (entry.started_at_ms, entry.used)
                     )
         steady_ms = self._monotonic_ms()
         apart_ms = steady_ms - now_ms
+        within = self._counters.within_bound(limit for limit, _ in by_limit.values())
+        bounded: dict[str, _PastUse] = {}
+        for (_, entries), limit in zip(by_limit.values(), within, strict=True):
+            bounded.setdefault(limit.count_id, (limit, []))[1].extend(entries)
         # There may be more keys than there is room for, so shared limits come first.
         done = 0
-        for limit, entries in sorted(by_limit.values(), key=lambda one: one[0].scope is Scope.KEY):
-            if self._is_full_for(limit) or limit.count_id in self._counters:
+        for limit, entries in sorted(bounded.values(), key=lambda one: one[0].scope is Scope.KEY):
+            if self._counters.has_no_room_for(limit) or limit.count_id in self._counters.known:
                 continue
             done += len(entries)
             if done >= RESTORED_AT_ONCE:
                 done = 0
                 await asyncio.sleep(0)
-            counter = self._counter(limit, When(now_ms, now_ms, steady_ms))
+            counter = self._counters.of(limit, When(now_ms, now_ms, steady_ms))
             amounts = [
                 (started_at_ms, counts(used)[counter.index]) for started_at_ms, used in entries
             ]
@@ -286,78 +294,21 @@ class MemoryQuota:
                 )
 
     def forget(self, limits: Iterable[Limit]) -> None:
-        for limit in limits:
-            self._counters.pop(limit.count_id, None)
-        self._version += 1
+        self._counters.forget(limits)
         self._groups.clear()
-        self._queue = deque(count_id for count_id in self._queue if count_id in self._counters)
 
     async def states(self, limits: Iterable[Limit], now_ms: int) -> list[LimitState]:
         when = When(now_ms, now_ms, self._monotonic_ms())
-        return [self._seen(limit, when).state(when) for limit in limits]
+        return [self._counters.seen(limit, when).state(when) for limit in limits]
 
     def limits(self) -> tuple[Limit, ...]:
-        return tuple(counter.limit for counter in self._counters.values())
+        return tuple(counter.limit for counter in self._counters.known.values())
 
     def warnings(self, now_ms: int) -> list[Crossing | Breach]:
         told: list[Crossing | Breach] = [*self._crossings.values(), *self._breaches.values()]
         self._crossings.clear()
         self._breaches.clear()
         return told
-
-    def _seen(self, limit: Limit, when: When) -> LimitCount:
-        """The limit's counter, or a blank one that is not kept: a look creates no counter."""
-        return (
-            self._counter(limit, when)
-            if limit.count_id in self._counters
-            else self._make(limit, when)
-        )
-
-    def _counter(self, limit: Limit, when: When) -> LimitCount:
-        """The limit's counter, made if needed, with the amount and mode that the limit has now.
-
-        Raises QuotaUnavailable where there is no room for another.
-        """
-        counter = self._counters.get(limit.count_id)
-        if counter is None:
-            if len(self._counters) >= COUNTERS_MAX:
-                # For those who come next: this request may have looked at what goes.
-                self._sweep(SWEEP_FULL, when)
-                raise QuotaUnavailable(
-                    f"there are {COUNTERS_MAX} running counts of limits, and there is no room for "
-                    "more keys until some end"
-                )
-            counter = self._counters[limit.count_id] = self._make(limit, when)
-            self._queue.append(limit.count_id)
-            self._new += 1
-        if counter.limit != limit:
-            counter.change(limit, when)
-            self._version += 1
-        # An equal one may be another object, and the next look is by identity.
-        counter.limit = limit
-        return counter
-
-    def _is_full_for(self, limit: Limit) -> bool:
-        return limit.count_id not in self._counters and len(self._counters) >= COUNTERS_MAX
-
-    def _make(self, limit: Limit, when: When) -> LimitCount:
-        if limit.windowed:
-            return Budget(limit, self._calendar, self._credits)
-        return Rate(limit, when.steady_ms) if limit.smooth else Slots(limit, when.steady_ms)
-
-    def _sweep(self, counters: int, when: When) -> None:
-        """Look at some of the oldest counters and drop the blank ones.
-
-        A caller must not keep a counter across this, unless a request is running on it.
-        """
-        self._new = 0
-        for _ in range(min(counters, len(self._queue))):
-            count_id = self._queue.popleft()
-            if self._counters[count_id].is_blank(when):
-                del self._counters[count_id]
-                self._version += 1
-            else:
-                self._queue.append(count_id)
 
     def _when(self, held: MemoryReservation, now_ms: int) -> When:
         return When(held.ask.started_at_ms, now_ms, self._monotonic_ms())

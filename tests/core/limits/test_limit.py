@@ -106,3 +106,12 @@ def test_shares_are_kept_in_order_and_once() -> None:
     limit = limit_of(parse("5 requests/day"), Scope.PROXY, warn_at_ppm=(950_000, 800_000, 950_000))
     assert isinstance(limit, Limit)
     assert limit.warn_at_ppm == (800_000, 950_000)
+
+
+def test_the_count_of_a_value_is_one_of_its_limit_and_shows_no_value() -> None:
+    rule = limit_of(parse("5 USD/day per end_user"), Scope.TEAM, "red", name="each")
+    one, other = rule.of_value("zoe"), rule.of_value("max")
+    assert one.id == other.id == rule.id == "each"
+    assert one.rule_id == other.rule_id == rule.rule_id == rule.count_id
+    assert len({one.count_id, other.count_id, rule.count_id, rule.of_value("").count_id}) == 4
+    assert describe(one) == "5 USD/day per end_user of team red"

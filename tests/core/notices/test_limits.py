@@ -116,3 +116,13 @@ def test_a_total_never_resets_and_is_told_once_for_ever() -> None:
 def test_shares_are_written_as_the_config_has_them() -> None:
     for share_ppm, text in ((800_000, "80%"), (995_000, "99.5%"), (1, "0.0001%"), (50_000, "5%")):
         assert crossed(standing(month(), 0), share_ppm).data["share"] == text
+
+
+def test_the_values_of_a_limit_are_told_once_and_no_notice_names_one() -> None:
+    rule = limit_of(parse("5 USD/day per end_user"), Scope.TEAM, "red")
+    one, other = (
+        crossed(standing(rule.of_value(value), 5_000_000_000), 1_000_000)
+        for value in ("zoe-secret", "max-secret")
+    )
+    assert one == other and "secret" not in repr(one)
+    assert "5 USD/day per end_user of team red" in one.title

@@ -59,3 +59,27 @@ def test_an_adjustment_is_no_request(tmp_path: Path) -> None:
 def test_a_rate_whose_burst_lasts_longer_than_any_ledger_asks_for_all_of_it(tmp_path: Path) -> None:
     queries = booked(tmp_path, make_record(1, started_at_ms=NOW_MS - 3_600_000))
     assert [row.input_tokens for row in queries.recent(-(10**22), NOW_MS)] == [100]
+
+
+def test_use_is_summed_by_end_user_and_by_a_tag_whatever_it_is_called(tmp_path: Path) -> None:
+    odd = 'header:x-"run'
+    queries = booked(
+        tmp_path,
+        make_record(1, started_at_ms=NOW_MS, end_user="u1", tags={odd: "a"}),
+        make_record(2, started_at_ms=NOW_MS, end_user="u1", tags={odd: "b"}),
+        make_record(3, started_at_ms=NOW_MS, end_user=None, tags={"other": "a"}),
+        make_record(4, started_at_ms=NOW_MS - 1, end_user="u1", tags={odd: "a"}),
+    )
+
+    def used(tag: str | None) -> set[tuple[str | None, int, int | None]]:
+        return {
+            (row.value, row.requests, row.input_tokens)
+            for row in queries.used_by_value(tag, NOW_MS)
+        }
+
+    assert used(None) == {("u1", 2, 200), (None, 1, 100)}
+    assert used(odd) == {("a", 1, 100), ("b", 1, 100), (None, 1, 100)}
+    assert [(row.end_user, row.tags) for row in queries.recent(NOW_MS, NOW_MS)][:2] == [
+        ("u1", {odd: "a"}),
+        ("u1", {odd: "b"}),
+    ]

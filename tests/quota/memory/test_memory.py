@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from proxy.core.limits.decisions import Used
 from proxy.core.limits.state import Refused
-from proxy.quota import Past, QuotaUnavailable, memory
+from proxy.quota import Past, QuotaUnavailable
 from proxy.quota.memory import MemoryQuota
 from tests.quota.worlds import World, limit, world
 
 
-async def store() -> tuple[World, MemoryQuota]:
+async def store(**bounds: int) -> tuple[World, MemoryQuota]:
     here = await world()
-    assert isinstance(here.quota, MemoryQuota)
-    return here, here.quota
+    quota = MemoryQuota(ZoneInfo("UTC"), here.clock, **bounds)
+    return World(quota, here.clock), quota
 
 
 async def test_a_second_end_is_counted_and_changes_nothing() -> None:
@@ -70,11 +72,8 @@ async def test_a_counter_made_on_the_way_displaces_none_that_was_just_looked_at(
         here.clock.pass_ms(5000)
 
 
-async def test_beyond_the_bound_new_keys_wait_and_known_ones_go_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(memory, "COUNTERS_MAX", 50)
-    here, quota = await store()
+async def test_beyond_the_bound_new_keys_wait_and_known_ones_go_on() -> None:
+    here, quota = await store(counters_max=50)
     for number in range(50):
         here.end(await here.admitted([limit("100 tokens/day", whose=f"key:{number}")]), 3)
     with pytest.raises(QuotaUnavailable, match="no room for more keys"):
@@ -91,11 +90,8 @@ async def test_beyond_the_bound_new_keys_wait_and_known_ones_go_on(
     assert not isinstance(answer, Refused)
 
 
-async def test_a_book_of_more_keys_than_there_is_room_for_is_restored_without_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(memory, "COUNTERS_MAX", 10)
-    here, quota = await store()
+async def test_a_book_of_more_keys_than_there_is_room_for_is_restored_without_them() -> None:
+    here, quota = await store(counters_max=10)
     shared, now_ms = limit("100 requests/day", whose="team:red"), here.clock.now_ms
     past = [
         Past((limit("9 requests/day", whose=f"key:{number}"), shared), now_ms, Used())
