@@ -133,8 +133,12 @@ class Delivered:
 
     def take_texts(self, texts: list[tuple[Key, int, bytes]]) -> tuple[int, Piece | None]:
         """Takes the texts of an event. Returns the new bytes, and its only text."""
-        only = (texts[0][0], texts[0][2]) if len(texts) == 1 else None
-        return self._assemble(texts), only
+        new = self._assemble(texts)
+        if len(texts) != 1:
+            return new, None
+        ((key, rank, piece),) = texts
+        # One that only repeats another member's text is nothing to know the next ones by.
+        return new, (key, piece) if self._assembly.text(key).source == rank else None
 
     def learn(self, event: bytes, only: Piece | None) -> None:
         """This event held nothing but text. If it was one text, `only`, the next may be alike."""
@@ -173,7 +177,10 @@ class Delivered:
             text = self._assembly.text(key)
             if text.source is not None and rank > text.source:
                 continue  # where a text comes from one member, another one only repeats it
-            text.source = rank
+            if text.source != rank:
+                text.source = rank
+                if text is self._text:  # what was learned of it comes from another member
+                    self._shape = self._text = self.run = None
             if key[-1] == "name" and text.is_last(piece):
                 continue  # servers that repeat the arguments of a call repeat its name as well
             whole += text.add(piece)

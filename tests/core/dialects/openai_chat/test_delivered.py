@@ -300,3 +300,25 @@ def test_events_that_come_at_once_are_those_that_come_one_by_one(
             )
         )
     assert read[0] == read[1] == read[2]
+
+
+def test_what_repeats_a_text_under_another_member_is_not_counted_by_its_likeness() -> None:
+    """Some gateways send each piece as `delta` and once more as `text`, for old clients."""
+    pieces = [f"word {number} " for number in range(24)]
+    events = [
+        chunk({"index": 0, member: {"content": piece} if member == "delta" else piece})
+        for piece in pieces
+        for member in ("delta", "text")
+    ]
+    for first in ([], [chunk({"delta": {"role": "assistant", "content": "So: "}})]):
+        beginning = "So: " if first else ""
+        written = beginning + "".join(pieces)
+        assert read(stream([*first, *events])).text_bytes == len(written)
+
+
+def test_what_was_learned_of_a_member_ends_when_a_better_one_brings_the_text() -> None:
+    texts = [chunk({"index": 0, "text": f"word {number} "}) for number in range(8)]
+    delta = chunk({"index": 0, "delta": {"content": "now"}, "finish_reason": "stop"})
+    repeats = [chunk({"index": 0, "text": "again"})] * 3
+    written = "".join(f"word {number} " for number in range(8)) + "now"
+    assert read(stream([*texts, delta, *repeats])).text_bytes == len(written)
