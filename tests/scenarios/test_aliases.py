@@ -205,6 +205,7 @@ async def test_the_allow_list_names_what_callers_say(tmp_path: Path) -> None:
         keys = {
             "alice": {"secret": KEY, "models": ["fast"]},
             "bob": {"secret": "sk-bob", "models": ["vendor/*"]},
+            "carol": {"secret": "sk-carol"},
         }
         async with running(tmp_path, aliased(upstream.url, keys=keys)) as proxy:
             statuses = [
@@ -215,7 +216,7 @@ async def test_the_allow_list_names_what_callers_say(tmp_path: Path) -> None:
                 for model in ("fast", REAL)
             ]
             lists = []
-            for key in (KEY, "sk-bob"):
+            for key in (KEY, "sk-bob", "sk-carol"):
                 client = await RawClient.connect(proxy.address)
                 for path in ("/v1/models", "/v1/models/fast"):
                     await client.send(
@@ -224,9 +225,10 @@ async def test_the_allow_list_names_what_callers_say(tmp_path: Path) -> None:
                     lists.append(await client.answer())
                 await client.aclose()
     assert statuses == [200, 403, 403, 200]
-    assert [answer.status for answer in lists] == [200, 200, 200, 404]
+    assert [answer.status for answer in lists] == [200, 200, 200, 404, 200, 200]
     assert json.loads(lists[0].body)["data"] == [
         {"id": "fast", "object": "model", "context_length": 7}
     ]
     assert json.loads(lists[1].body)["id"] == "fast"
     assert [entry["id"] for entry in json.loads(lists[2].body)["data"]] == [REAL]
+    assert [entry["id"] for entry in json.loads(lists[4].body)["data"]] == [REAL, "m", "fast"]
