@@ -20,7 +20,7 @@ NOUNS = {
     "init": "Write the files to set up with into DIR, and say what to do next.",
     "reload": "Let the running process read its config again, and say what changed.",
     "check": "Validate the config; print what is in effect, defaults included and secrets masked.",
-    "key": "API keys.",
+    "key": "API keys: make, change, rotate, suspend and end them.",
     "team": "Teams, which pay for their keys.",
     "audit": "What was done to keys, teams and the config.",
     "usage": "Show what was used: requests, tokens and money, by group.",

@@ -39,7 +39,9 @@ def audit() -> None:
 @common.json_option
 @click.option("--after", type=int, default=0, help="Only entries behind this seq.")
 def list_(config_path: Path | None, as_json: bool, after: int) -> None:
-    """List the deeds, the oldest first. --json shows what stood there before and after.
+    """List the entries, the oldest first.
+
+    --json shows what stood there before and after.
 
     \b
     Example:
@@ -72,9 +74,11 @@ def list_(config_path: Path | None, as_json: bool, after: int) -> None:
 @audit.command()
 @common.config_option
 def verify(config_path: Path | None) -> None:
-    """Check that no entry was changed, added or taken out behind the program's back.
+    """Check that every entry is as it was written.
 
-    A process elsewhere checks it with its own key.
+    With TOLLKEEPER_ADMIN_URL that process checks it, with its own ledger and key. Without, this
+    reads them in the config's data_dir. The exit code is 3 if an entry was changed, added or
+    taken out.
 
     \b
     Example:

@@ -38,7 +38,7 @@ _COLUMNS = (
 
 @click.group()
 def key() -> None:
-    """API keys."""
+    """API keys: make, change, rotate, suspend and end them."""
 
 
 @key.command("hash")
@@ -194,7 +194,9 @@ def show(config_path: Path | None, as_json: bool, name: str) -> None:
 @common.config_option
 @common.json_option
 @click.argument("name")
-@click.option("--grace", default="24h", help="How long the present secret is good for.")
+@click.option(
+    "--grace", default="24h", show_default=True, help="How long the present secret is good for."
+)
 @tenant_options.reason
 def rotate(
     config_path: Path | None, as_json: bool, name: str, grace: str, reason: str | None
@@ -222,7 +224,9 @@ def rotate(
 @tenant_options.take_back
 @tenant_options.reason
 def edit(config_path: Path | None, name: str, says: dict[str, Any], reason: str | None) -> None:
-    """Change what is said of a key: each option replaces what stood there.
+    """Change a key's words: each option replaces what stood there.
+
+    An option that may be given again replaces all that stood there.
 
     \b
     Examples:

@@ -81,7 +81,9 @@ def list_(config_path: Path | None, as_json: bool) -> None:
 @common.config_option
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def test(config_path: Path | None, names: tuple[str, ...]) -> None:
-    """Send one test message to each receiver, or to those named, and show the answers.
+    """Send one test message to each receiver, and show the answers.
+
+    With NAME, send it to those alone.
 
     It goes out from here, once, whether a proxy runs or not. The exit code is 1 if one of them did
     not take it.
@@ -115,7 +117,7 @@ def _receivers(config_path: Path | None) -> list[receivers.NoticeReceiver]:
     found = list(receivers.receivers_of(loaded.settings))
     if not found:
         raise common.Failed(
-            f"Nobody is told of anything by {loaded.path}: add an entry to `notify`, such as "
+            f"{loaded.path} names no receiver: add an entry to `notify`, such as "
             'notify: [{url: "${SLACK_WEBHOOK}", format: slack}]'
         )
     return found

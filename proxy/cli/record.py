@@ -30,7 +30,7 @@ def record() -> None:
 @common.json_option
 @click.argument("id")
 def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str) -> None:
-    """Show the record with this ID, how its amounts came about, and its adjustments.
+    """Show one record, how its amounts came about, and its adjustments.
 
     ID is the `x-tollkeeper-id` of the answer.
 

@@ -128,7 +128,9 @@ def show(config_path: Path | None, as_json: bool, name: str) -> None:
 @tenant_options.take_back
 @tenant_options.reason
 def edit(config_path: Path | None, name: str, says: dict[str, Any], reason: str | None) -> None:
-    """Change what is said of a team: each option replaces what stood there.
+    """Change a team's words: each option replaces what stood there.
+
+    An option that may be given again replaces all that stood there.
 
     \b
     Example:

@@ -25,11 +25,19 @@ _STATES = {
     "revoke": ("End this {} for good. Its name is never used again.", "DELETE"),
 }
 
+_EXAMPLES = {
+    "suspend": '{0} suspend {1} --cut --reason "leaked, ticket 7"',
+    "resume": '{0} resume {1} --reason "a false alarm"',
+    "revoke": '{0} revoke {1} --reason "has left"',
+}
+_DONE = {"suspend": "Suspended", "resume": "Resumed", "revoke": "Revoked"}
+_TAKE_BACK = "Take back limits, limits_add, models or labels; of a key also expires or role."
+
 reason = click.option("--reason", metavar="TEXT", help="Why; it stands in the audit.")
 
 
 def team(command: Command) -> Command:
-    """`--team T` and `--role R`, which become words; goes above `words`."""
+    """What only a key has: `--team`, `--role`, `--expires` become words; goes above `words`."""
 
     @click.option("--team", help="Who pays: the team of the key.")
     @click.option(
@@ -37,9 +45,12 @@ def team(command: Command) -> Command:
         type=click.Choice(["member", "lead"]),
         help="lead: it may read what its whole team uses.",
     )
+    @click.option("--expires", help="A day, a time, or how long from now, such as 90d.")
     @functools.wraps(command)
-    def run(*args: Any, team: str | None, role: str | None, **more: Any) -> None:
-        said = {"team": team, "role": role}
+    def run(
+        *args: Any, team: str | None, role: str | None, expires: str | None, **more: Any
+    ) -> None:
+        said = {"team": team, "role": role, "expires": expires}
         command(*args, says={name: word for name, word in said.items() if word}, **more)
 
     return run
@@ -48,18 +59,16 @@ def team(command: Command) -> Command:
 def words(command: Command) -> Command:
     """The options that say what config.yaml would; the command takes them as `says`."""
 
-    @click.option("--limit", "limits", multiple=True, help="A limit, in place of the defaults.")
-    @click.option("--limit-add", "limits_add", multiple=True, help="A limit beside the defaults.")
-    @click.option("--model", "models", multiple=True, help="A model it may call, such as 'gpt-*'.")
-    @click.option("--expires", help="A day, a time, or how long from now, such as 90d.")
-    @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="For finance.")
+    @_many("--limit", "limits", help="A limit, in place of the defaults.")
+    @_many("--limit-add", "limits_add", help="A limit beside the defaults.")
+    @_many("--model", "models", help="A model it may call, such as 'gpt-*'.")
+    @_many("--label", "labels", metavar="NAME=VALUE", help="For finance.")
     @functools.wraps(command)
     def run(
         *args: Any,
         limits: tuple[str, ...],
         limits_add: tuple[str, ...],
         models: tuple[str, ...],
-        expires: str | None,
         labels: tuple[str, ...],
         says: dict[str, Any] | None = None,
         **more: Any,
@@ -68,7 +77,6 @@ def words(command: Command) -> Command:
             "limits": limits,
             "limits_add": limits_add,
             "models": models,
-            "expires": expires,
             "labels": dict(map(_label, labels)),
         }
         given = {name: value for name, value in said.items() if value}
@@ -80,7 +88,7 @@ def words(command: Command) -> Command:
 def take_back(command: Command) -> Command:
     """`--no WORD`, which takes a word back."""
 
-    @click.option("--no", "taken", multiple=True, metavar="WORD", help="Take back limits, models …")
+    @_many("--no", "taken", metavar="WORD", help=_TAKE_BACK)
     @functools.wraps(command)
     def run(*args: Any, taken: tuple[str, ...], says: dict[str, Any], **more: Any) -> None:
         command(*args, says=dict.fromkeys(taken) | says, **more)
@@ -95,7 +103,9 @@ def state_commands(path: str, kind: str) -> Iterator[click.Command]:
 
 
 def _state_command(path: str, kind: str, verb: str, text: str, method: str) -> click.Command:
-    @click.command(verb, help=f"{text}\n\n\b\nExample:\n  tollkeeper {kind} {verb} NAME")
+    example = _EXAMPLES[verb].format(kind, "lab" if kind == "team" else "bob")
+
+    @click.command(verb, help=f"{text}\n\n\b\nExample:\n  tollkeeper {example}")
     @common.config_option
     @click.argument("name")
     @reason
@@ -104,8 +114,8 @@ def _state_command(path: str, kind: str, verb: str, text: str, method: str) -> c
         if cut:
             target += "?cut=true"
         done = desk.ask(config_path, method, target, {"reason": reason}, type=views.Done)
-        ended = f"; requests ended: {done.ended}" if cut else ""
-        click.echo(f"{verb}: {', '.join(done.changed)}{ended}")
+        ended = f" Requests ended: {done.ended}." if cut else ""
+        click.echo(f"{_DONE[verb]}: {', '.join(done.changed)}.{ended}")
         for named, why in done.still_refused.items():
             click.echo(f"Warning: {named} stays refused: {why}", err=True)
 
@@ -125,6 +135,11 @@ def shown(view: views.KeyView | views.TeamView) -> list[tuple[str, str]]:
         *([("labels", ", ".join(f"{k}={v}" for k, v in view.labels.items()))] * bool(view.labels)),
         ("from", "config.yaml" if view.managed_by == "file" else "the admin API"),
     ]
+
+
+def _many(*names: str, help: str, metavar: str | None = None) -> Callable[[Command], Command]:
+    """An option that may be given more than once, and says so."""
+    return click.option(*names, multiple=True, metavar=metavar, help=f"{help} May be given again.")
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -43,6 +43,12 @@ def test_help_has_an_example(call, words):
     assert f"tollkeeper {' '.join(words)}" in result.output.partition("Example")[2]
 
 
+@pytest.mark.parametrize("group", sorted({words[0] for words in commands() if words[1:]}))
+def test_a_groups_list_has_each_commands_sentence_to_its_end(call, group):
+    listed = call(group, "--help").output.partition("Commands:")[2]
+    assert listed and "..." not in listed
+
+
 @pytest.mark.parametrize(
     "words", [words for words in commands() if words not in (("demo",), ("init",))], ids=" ".join
 )

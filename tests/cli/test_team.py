@@ -17,7 +17,7 @@ async def test_a_team_is_made_changed_shown_and_ended(tmp_path: Path) -> None:
     assert "9 USD/week" in shown and "5 USD/day" not in shown and "gpt-*" in shown
     await done(tmp_path, "key", "create", "bob", "--team", "lab")
     assert (await told(tmp_path, "team", "show", "lab"))["keys"] == 1
-    assert await done(tmp_path, "team", "revoke", "lab") == "revoke: lab, bob\n"
+    assert await done(tmp_path, "team", "revoke", "lab") == "Revoked: lab, bob.\n"
     states = {one["name"]: one["state"] for one in await told(tmp_path, "team", "list")}
     assert states == {"lab": "revoked", "research": "active"}
     refused = await called(tmp_path, "team", "revoke", "research")

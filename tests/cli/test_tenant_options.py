@@ -25,3 +25,19 @@ async def test_each_option_says_what_config_yaml_would(tmp_path: Path) -> None:
     assert bob["expires"] == "2027-01-01"
     refused = await called(tmp_path, "key", "edit", "bob", "--label", "x")
     assert refused.exit_code == 1 and "write NAME=VALUE" in refused.output
+
+
+async def test_a_team_is_not_offered_what_only_a_key_has(tmp_path: Path) -> None:
+    offered = (await called(tmp_path, "key", "create", "--help")).output
+    assert "--expires" in offered and "--role" in offered
+    for verb in ("create", "edit"):
+        offered = (await called(tmp_path, "team", verb, "--help")).output
+        assert "--limit" in offered and "--expires" not in offered and "--role" not in offered
+
+
+async def test_a_change_of_state_says_what_was_done(tmp_path: Path) -> None:
+    async with desk(tmp_path):
+        await done(tmp_path, "key", "create", "bob", "--team", "research")
+        cut = await done(tmp_path, "key", "suspend", "bob", "--cut")
+        assert cut == "Suspended: bob. Requests ended: 0.\n"
+        assert await done(tmp_path, "key", "resume", "bob") == "Resumed: bob.\n"
