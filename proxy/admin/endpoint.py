@@ -92,7 +92,9 @@ def _body(shape: type[msgspec.Struct], body: bytes) -> msgspec.Struct:
     try:
         return msgspec.json.decode(body or b"{}", type=shape)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise invalid_request(f"The body is not what this takes: {error}.") from error
+        raise invalid_request(
+            f"The body is not what this takes: {error}. Its shape is in GET /admin/v1/openapi.json."
+        ) from error
 
 
 async def read(question: Callable[[], _Answer]) -> _Answer:

@@ -161,7 +161,11 @@ def refusals(
             [{"key": key, "code": code, "refusals": count} for key, code, count in rows]
         )
         return
-    click.echo(f"Refusals {dates.described(start, end, book.zone)}")
+    period = dates.described(start, end, book.zone)
+    if not rows:
+        click.echo(f"No refusals {period}.")
+        return
+    click.echo(f"Refusals {period}")
     columns = [Column("key"), Column("code"), Column("refusals", right=True)]
     print_table(
         columns, [(formats.text(key), code, formats.count(count)) for key, code, count in rows]

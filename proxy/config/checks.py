@@ -240,7 +240,10 @@ def warnings(settings: Settings, now_ms: int) -> list[str]:
     if not usable and not any(
         upstream.auth == "forward" for upstream in settings.upstreams.values()
     ):
-        found.append("keys: none has a secret: every request answers 401")
+        found.append(
+            "keys: none has a secret: every request answers 401, but for keys that are made with"
+            " `tollkeeper key create`"
+        )
     for index, route in enumerate(settings.routes):
         before = next(
             (earlier for earlier in settings.routes[:index] if matches(earlier.model, route.model)),

@@ -94,7 +94,11 @@ class Reloads:
     async def _reload(self, order: ReloadOrder) -> Reloaded:
         if self._read is None:
             LOG.warning("there is no config file to reload")
-            raise _not_reloaded(409, "no_config_file", "This process runs without a config file.")
+            message = (
+                "This process runs without a config file that it could read again. Restart it, with"
+                " `tollkeeper serve -c FILE` if it is to have one."
+            )
+            raise _not_reloaded(409, "no_config_file", message)
         try:
             new = await asyncio.to_thread(self._compile, self._read)
             if new.snapshot.rules.identities() - self._gateway.snapshot.rules.identities():

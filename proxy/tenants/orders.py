@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from proxy.config.managed import Mistake, check_words, read_key, read_team
+from proxy.config.instants import INSTANT
+from proxy.config.managed import SAYS, Mistake, check_words, read_key, read_team
 from proxy.config.secrets import guessable
 from proxy.config.settings import KeySettings
 from proxy.config.values import KINDS
@@ -129,7 +130,10 @@ def edit(
     """Other words for what `says` names; None takes a word back."""
     row = _own(directory, kind, name)
     if not says:
-        raise invalid_request("This names nothing to change.", param="says")
+        words = ", ".join(SAYS[kind])
+        raise invalid_request(
+            f"This names nothing to change. Name at least one of {words}.", param="says"
+        )
     try:
         check_words(kind, says)  # those that are taken back too
     except Mistake as mistake:
@@ -251,8 +255,14 @@ def shown(row: Managed) -> str:
 
 
 def _ending(says: Mapping[str, Any], by: By) -> dict[str, Any]:
-    """The words, with `expires: 90d` as the moment that it means."""
+    """The words, with `expires: 90d` as the moment that it means. Raises ProxyError 400."""
     told, expires = dict(says), says.get("expires")
+    if isinstance(expires, str) and not re.fullmatch(f"{INSTANT}|{_LASTS.pattern}", expires):
+        raise invalid_request(
+            "expires: expected a day such as 2027-01-31, a time such as 2027-01-31T18:00+02:00, or"
+            f" how long from now, such as 90d; found {expires[:80]!r}.",
+            param="expires",
+        )
     if isinstance(expires, str) and _LASTS.fullmatch(expires):
         at_ms = _later_ms(by.at_ms, seconds(expires, "expires"), "expires")
         moment = datetime.datetime.fromtimestamp(at_ms // 1000, datetime.UTC)

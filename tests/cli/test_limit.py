@@ -198,3 +198,5 @@ def test_refusals_are_listed_by_key_and_reason(
     ]
     assert "alice" in call("limit", "refusals", "--from", "2026-01-01").stdout
     assert json.loads(call("limit", "refusals", "--from", "2030-01-01", "--json").stdout) == []
+    none = call("limit", "refusals", "--from", "2030-01-01").stdout
+    assert none.startswith("No refusals from 2030-01-01") and none.count("\n") == 1

@@ -51,7 +51,12 @@ CASES: list[tuple[dict[str, object], list[str]]] = [
         ["keys.b has no secret: the key is disabled"],
     ),
     ({"keys": {"b": KeySettings(secret_sha256="0" * 64)}}, []),
-    ({"keys": {}}, ["keys: none has a secret: every request answers 401"]),
+    (
+        {"keys": {}},
+        [
+            "keys: none has a secret: every request answers 401, but for keys that are made with `tollkeeper key create`"
+        ],
+    ),
     ({"keys": {}, **with_upstream(api_key="", auth="forward")}, []),
     (
         {"routes": (Route(model="gpt-*", upstream="v"), Route(model="gpt-4*", upstream="v"))},

@@ -138,9 +138,19 @@ def test_no_moment_lies_behind_the_calendar() -> None:
         orders.rotate(directory, "bob", digest("s2"), by(), 9999999 * 86400)
 
 
+def test_an_end_that_cannot_be_read_is_refused_with_all_that_can() -> None:
+    with pytest.raises(ProxyError, match=r"2027-01-31, .* such as 90d; found 'tomorrow'"):
+        orders.create_keys(Directory(CONFIG), {"b": digest("s")}, {"expires": "tomorrow"}, by())
+    with pytest.raises(ProxyError, match=r"such as 90d; found '9 days'"):
+        orders.edit(with_bob(), TenantKind.KEY, "bob", {"expires": "9 days"}, by())
+
+
 @pytest.mark.parametrize(
     ("says", "said_of_it"),
-    [({}, "nothing to change"), ({"limit": None}, "'limit' cannot be said of a key")],
+    [
+        ({}, "nothing to change. Name at least one of team, role, models"),
+        ({"limit": None}, "'limit' cannot be said of a key"),
+    ],
 )
 def test_an_edit_that_names_nothing_it_could_change_is_refused(
     says: dict[str, object], said_of_it: str
