@@ -169,3 +169,12 @@ async def test_the_store_remembers_so_many_groups_and_no_more(
         assert len(quota._groups) <= 20
     quota.forget([mine[0]])
     assert not quota._groups
+
+
+async def test_what_is_taken_back_holds_for_the_next_request() -> None:
+    here = await world()
+    mine = LimitSet([limit("10 requests/day")])
+    for _ in range(2):
+        here.end(await here.admitted(mine, 1), 1)
+    here.quota.grant(Credit("c", mine[0].id, -8, here.clock.now_ms), here.clock.now_ms)
+    assert (await here.refused(mine, 1)).limit == mine[0]
