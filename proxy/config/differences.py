@@ -28,7 +28,7 @@ class Difference(msgspec.Struct, frozen=True):
     """One setting that differs: its path in config.yaml, and what it was and is.
 
     None: it was or is not there. Of a list only the entries that differ stand there. A secret reads
-    `***`, and `changed` where it is another one now.
+    `***`; `after` is `changed` where nothing but a secret is another one now.
     """
 
     path: str
@@ -56,7 +56,8 @@ def differences(before: object, after: object, path: str = "") -> Iterator[Diffe
         was, now = ([msgspec.json.encode(item) for item in items] for items in (before, after))
         gone, come = Counter(was) - Counter(now), Counter(now) - Counter(was)
         if gone or come:
-            yield Difference(path, _entries(gone), _entries(come))
+            was_told, told = _entries(gone), _entries(come)
+            yield Difference(path, was_told, CHANGED if told == was_told else told)
         else:
             yield Difference(path, None, REORDERED)
     else:

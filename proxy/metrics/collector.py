@@ -70,7 +70,7 @@ class Metrics(Collector):
         self._substituted = 0
         self._reload_ok = True
         self._version = version
-        self._key_expiries_ms: dict[str, int] = {}
+        self._key_expiries_ms: Callable[[], Mapping[str, int]] = dict
         self._aliases: Mapping[str, Mapping[str, str]] = {}
         self.limits = LimitMetrics(settings.max_series)
         self.upstream_limits = UpstreamLimits()
@@ -82,10 +82,9 @@ class Metrics(Collector):
     def configured(
         self,
         models: Iterable[str],
-        key_expiries_ms: Mapping[str, int],
         aliases: Mapping[str, Mapping[str, str]] = {},
     ) -> None:
-        """Take the models and key expiries of the config, at the start and after each reload.
+        """Take the models of the config, at the start and after each reload.
 
         `models` are the names in routes and prices; globs among them are ignored. `aliases` has the
         name that an upstream is sent for another one.
@@ -96,7 +95,6 @@ class Metrics(Collector):
             for name in models
             if name.isprintable() and not any(sign in name for sign in "*?[")
         )
-        self._key_expiries_ms = dict(key_expiries_ms)
 
     def record(self, record: UsageRecord) -> None:
         """Count a settled usage record; not an adjustment, since a counter cannot go down."""
@@ -231,6 +229,10 @@ class Metrics(Collector):
         assert name in WATCHED, f"{name} is not declared: add it to SPECS and WATCHED"
         self._watched[name] = read
 
+    def watch_key_expiries(self, read_ms: Callable[[], Mapping[str, int]]) -> None:
+        """Show when keys expire, as it is at each scrape: keys change without a reload."""
+        self._key_expiries_ms = read_ms
+
     def watch_models(self, name: str, read: Callable[[], Mapping[str, float]]) -> None:
         """The same for one of `WATCHED_BY_MODEL`, with values by model.
 
@@ -276,7 +278,7 @@ class Metrics(Collector):
         families.counts("upstream_errors_total", self._upstream_errors.copy())
         for phase, timer in self._overhead.copy().items():
             families.histogram("overhead_seconds", (phase,), timer.snapshot())
-        for key, expires_at_ms in self._key_expiries_ms.items():
+        for key, expires_at_ms in self._key_expiries_ms().items():
             families.add("key_expiry_timestamp_seconds", (key,), expires_at_ms / 1000)
         families.add("inflight_requests", (), self._requests)
         families.add("inflight_streams", (), self._streams)

@@ -65,7 +65,10 @@ class Notifier:
 
     def tell(self, notice: Notice) -> None:
         """Tell all who want it, once. It never waits and never fails."""
-        if not self.wanted(notice.event):
+        self._look_at_config()
+        wanting = [one for one in self._receivers.values() if one.wants(notice)]
+        # Also what was told already takes no place: some things are seen at every look.
+        if all((one.id, notice.subject) in self._told for one in wanting):
             return
         if notice.event == "ledger_behind":
             # Not claimed, for the database is what fails. It may be told again after a restart.

@@ -206,4 +206,4 @@ def describe(services: Services, settings: Settings) -> None:
     """Tells the metrics what the config names."""
     models = [route.model for route in settings.routes]
     models += [price.model for price in settings.prices]
-    services.metrics.configured(models, services.keys.expiries_ms(), sent_names(settings))
+    services.metrics.configured(models, sent_names(settings))

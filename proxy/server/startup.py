@@ -169,6 +169,7 @@ def observe(
     metrics.watch("ledger_failures_total", lambda: recorder.failures)
     metrics.watch("prices_updated_timestamp_seconds", lambda: snapshot().prices_updated_s)
     metrics.watch("data_dir_free_bytes", lambda: shutil.disk_usage(settings.data_dir).free)
+    metrics.watch_key_expiries(lambda: services.keys.expiries_ms())
     metrics.watch_models("estimate_error_ratio", services.counter.calibration.errors)
     metrics.watch_histogram("journal_write_seconds", journal.write_seconds)
     periods = Spend(

@@ -174,11 +174,11 @@ class KeyRing:
         )
 
     def expiries_ms(self) -> dict[str, int]:
-        """When each key that expires does so, by its id."""
+        """When each key that expires does so, by its id; not when a replaced secret of it ends."""
         return {
             tenant.key_id: tenant.expires_at_ms
             for tenant in self._tenants.values()
-            if tenant.expires_at_ms is not None
+            if tenant.expires_at_ms is not None and not tenant.rotated
         }
 
 

@@ -89,6 +89,24 @@ def desk(directory: Path, **blocks: object) -> AbstractAsyncContextManager[Desk]
     return desk_of(answering, directory, **blocks)
 
 
+async def test_the_metrics_show_when_a_key_expires_that_was_made_while_serving(
+    tmp_path: Path,
+) -> None:
+    async with desk(tmp_path) as admin:
+        await admin.make("bob", expires="2090-01-01T00:00Z")
+        await admin.make("carol")
+        await admin.ask("POST", f"{KEYS_PATH}/carol/rotate", {"grace": "1h"}, MadeKeys)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(admin.proxy.metrics_url) as response,
+        ):
+            page = await response.text()
+        name = "tollkeeper_key_expiry_timestamp_seconds"
+        assert [line for line in page.splitlines() if line.startswith(f"{name}{{")] == [
+            f'{name}{{key="bob"}} 3786912000.0'
+        ]
+
+
 async def test_a_key_serves_from_its_creation_to_its_end_and_over_restarts(tmp_path: Path) -> None:
     async with desk(tmp_path) as admin:
         secret = await admin.make("bob", team="research", labels={"who": "bob"})

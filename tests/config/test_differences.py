@@ -126,4 +126,5 @@ def test_of_a_webhooks_url_its_host_alone_is_told(tmp_path: Path) -> None:
     told = found(before, after)
     assert [one.path for one in told] == ["notify", "teams.research.notify"]
     assert CANARY not in repr((before, after, told))
-    assert "https://hooks.slack.com/***" in repr(told[0].after)
+    assert "https://hooks.slack.com/***" in repr(told[0].before)
+    assert [one.after for one in told] == [CHANGED, CHANGED]

@@ -118,7 +118,7 @@ def test_money_is_added_up_in_integers_and_divided_once():
 
 def test_what_has_no_price_is_counted_by_model_and_another_model_than_was_asked_for_at_all():
     counted = metrics()
-    counted.configured(["dear", "m"], {})
+    counted.configured(["dear", "m"])
     counted.record(record(cost_nano=None))
     counted.record(record(cost_nano=None, upstream="other", status=500))
     counted.record(record(cost_nano=None, model_requested="made up", status=404))
@@ -130,7 +130,7 @@ def test_what_has_no_price_is_counted_by_model_and_another_model_than_was_asked_
     )
     assert samples(counted, "unpriced_requests_total") == {("m",): 2, ("other",): 1}
     assert samples(counted, "model_substituted_total") == {(): 1}
-    counted.configured(["dear"], {}, {"up": {"dear": "cheap"}})
+    counted.configured(["dear"], {"up": {"dear": "cheap"}})
     for upstream in ("up", "other"):
         counted.record(
             record(cost_nano=0, upstream=upstream, model_requested="dear", model_served="cheap-v2")
@@ -195,7 +195,7 @@ def test_what_is_not_known_has_no_sample_and_an_unknown_team_is_empty():
 )
 def test_which_models_become_a_label(model, status, configured, label):
     counted = metrics()
-    counted.configured(configured, {})
+    counted.configured(configured)
     counted.record(record(model_requested=model, status=status))
     counted.timing("up", model, 1.0, None, None)
     assert {labels[2] for labels in samples(counted, "requests_total")} == {label}
@@ -285,7 +285,7 @@ def test_a_label_left_out_in_the_settings_is_empty_and_added_up():
 )
 def test_time_per_token_is_of_the_tokens_after_the_first(first_byte_s, output_tokens, per_token_s):
     counted = metrics()
-    counted.configured(["m"], {})
+    counted.configured(["m"])
     counted.timing("up", "m", 3.0, first_byte_s, output_tokens)
     assert samples(counted, "request_duration_seconds_sum") == {("up", "m"): 3.0}
     assert samples(counted, "time_to_first_byte_seconds_count")["up", "m"] == (
@@ -302,7 +302,7 @@ def test_time_per_token_is_of_the_tokens_after_the_first(first_byte_s, output_to
 
 def test_edge_and_health_series():
     counted = metrics()
-    counted.configured([], {"alice": 1_800_000_000_500})
+    counted.watch_key_expiries(lambda: {"alice": 1_800_000_000_500})
     counted.http("/v1/chat/completions", 200)
     counted.http("/v1/chat/completions", 200)
     counted.refused(None, None, "invalid_api_key")
@@ -381,7 +381,7 @@ def test_the_whole_page_is_valid_and_every_metric_is_fed_by_some_method():
     counted.client_gone("up", "stop")
     counted.question_declined("up")
     counted.upstream_error("up", "k")
-    counted.configured([], {"k": 1})
+    counted.watch_key_expiries(lambda: {"k": 1})
     limit = limit_of(parse("9 tokens/day per end_user"), Scope.KEY, "alice")
     counted.limits.show([LimitState(limit=limit, amount=9, used=1, remaining=8, resets_at_ms=1)])
     counted.limits.crossing(limit, 800_000)

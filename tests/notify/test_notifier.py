@@ -74,6 +74,21 @@ async def test_a_subject_is_told_once_however_often_it_is_seen(tmp_path: Path) -
         assert [post.json["data"]["text"] for post in there.posts] == ["Notice a.", "Notice b."]
 
 
+async def test_what_was_told_takes_no_place_of_what_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys that expire soon are seen at every look, and there may be more than can wait at once."""
+    monkeypatch.setattr(notifiers, "WAITING_MAX", 2)
+    async with hook() as there, running(tmp_path, NotifySettings(url=there.url)) as here:
+        for known in (2, 4, 5):
+            for name in "abcde":
+                here.notifier.tell(fresh(name))
+            await until(lambda known=known: len(there.posts) == known)
+        assert {post.json["data"]["text"] for post in there.posts} == {
+            f"Notice {name}." for name in "abcde"
+        }
+
+
 async def test_a_restart_tells_nothing_twice(tmp_path: Path) -> None:
     async with hook() as there:
         for _ in range(3):

@@ -91,6 +91,17 @@ def test_at_any_time_the_newest_secret_is_good_and_one_replaced_is_for_its_grace
             assert refused.value.code == "key_revoked"
 
 
+def test_a_key_that_got_a_new_secret_does_not_expire() -> None:
+    """Its old secret does; who is told of keys that expire would look for another key."""
+    directory = with_bob()
+    change = orders.rotate(directory, "bob", digest("s2"), by(), 3600)
+    assert KeyRing(directory.with_rows(change.rows)).expiries_ms() == {}
+    directory = with_bob(expires="2090-01-01")
+    [ends_ms] = KeyRing(directory).expiries_ms().values()
+    change = orders.rotate(directory, "bob", digest("s2"), by(), 3600)
+    assert KeyRing(directory.with_rows(change.rows)).expiries_ms() == {"bob": ends_ms}
+
+
 def test_a_revoked_team_takes_its_keys_with_it_unless_the_config_has_some() -> None:
     directory = Directory(CONFIG)
     directory = directory.with_rows(orders.create_team(directory, "lab", {}, by()).rows)
