@@ -7,9 +7,11 @@ message goes.
 from __future__ import annotations
 
 import email.utils
+import re
 import ssl
 import time
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 import aiohttp
 
@@ -19,6 +21,8 @@ from proxy.notify.attempt import RETRY_AFTER_MAX_S, Attempt
 TIMEOUT_S = 20.0  # Standard Webhooks: between 15 and 30
 ANSWER_BYTES_MAX = 4096  # enough for the sentence in which Slack and Teams say what is wrong
 _SHOWN_CHARS = 200
+_PARTS = re.compile(r"[/?&=#;:@]")  # what stands between the parts of a path and a query
+_SECRET_CHARS_MIN = 6  # shorter ones are words such as `hook` and `v1`
 _AGAIN = frozenset({408, 425, 429})
 
 
@@ -51,8 +55,7 @@ class Poster:
                 allow_redirects=False,
                 proxy=proxy or None,
             ) as answer:
-                said = await self._read(answer)
-                return _attempt(answer, said.replace(url, "***"))
+                return _attempt(answer, _shown(await self._read(answer), url))
         except TimeoutError:
             return Attempt("again", f"no answer within {self._timeout_s:g} s")
         except (aiohttp.ClientSSLError, ssl.SSLError):
@@ -72,9 +75,22 @@ class Poster:
             part = await answer.content.read(ANSWER_BYTES_MAX)
         except (aiohttp.ClientError, OSError, TimeoutError):
             return ""
-        text = part.decode("utf-8", errors="replace")
-        shown = "".join(sign if sign.isprintable() else " " for sign in text)
-        return " ".join(shown.split())[:_SHOWN_CHARS]
+        return part.decode("utf-8", errors="replace")
+
+
+def _shown(text: str, url: str) -> str:
+    """The text for people, without the URL's secret parts.
+
+    Many servers quote the path that they do not know ("Cannot POST /services/…"), and each has its
+    own way to escape it. So every part of a name's length is masked by itself.
+    """
+    secrets = set(_PARTS.split(url.partition("://")[2].partition("/")[2]))
+    secrets |= {unquote(part) for part in secrets}
+    for secret in (url, *sorted(secrets, key=len, reverse=True)):
+        if len(secret) >= _SECRET_CHARS_MIN:
+            text = text.replace(secret, "***")
+    shown = "".join(sign if sign.isprintable() else " " for sign in text)
+    return " ".join(shown.split())[:_SHOWN_CHARS]
 
 
 def _attempt(answer: aiohttp.ClientResponse, text: str) -> Attempt:

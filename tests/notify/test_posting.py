@@ -164,3 +164,23 @@ async def test_nobody_there_is_tried_again_and_no_text_names_the_secret() -> Non
     assert {one.result for one in outcomes} == {"again"}
     assert "CANARY" not in repr(outcomes)
     assert outcomes[-1].said == "HTTP 500: cannot serve [31m *** now"
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "/hook/CANARY",
+        "\\/hook\\/CANARY",
+        "hook%2FCANARY&amp;key=CANARY",
+        "x" * 190 + " /hook/CANARY",
+    ],
+)
+async def test_a_receiver_that_quotes_the_path_tells_no_log_of_the_secret(quoted: str) -> None:
+    async with hook() as there:
+
+        async def nowhere(_: web.Request) -> web.StreamResponse:
+            return web.Response(status=404, text=f"Cannot POST {quoted}")
+
+        there.answers = [nowhere]
+        said = (await post(there)).said
+        assert said.startswith("HTTP 404: Cannot POST ") and "CANAR" not in said
