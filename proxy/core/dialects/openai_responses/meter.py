@@ -294,7 +294,8 @@ class ResponseMeter(AnswerMeter):
             number = self._numbers.get(id, self._last_item)
         elif id not in self._numbers and len(self._numbers) < _ITEM_IDS_MAX:
             self._numbers[id] = number
-        self._last_item = number
+        if number != self._last_item:  # pieces without a number are of this item from now on
+            self._last_item, self._alike, self._run = number, None, None
         return number
 
     # The response, as the last event or as a whole answer.

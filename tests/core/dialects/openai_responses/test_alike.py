@@ -113,3 +113,24 @@ def test_nearly_every_chunk_of_a_stream_is_taken_by_its_run() -> None:
     assert taken == [len(text.encode()) for text in texts]
     assert meter.next_number == 8 + len(texts)
     assert meter.text_bytes == len("Once" + "".join(texts)) + 2
+
+
+def test_pieces_that_name_no_item_go_to_the_one_that_came_last() -> None:
+    def bare(text: str) -> bytes:
+        event = {"type": "response.output_text.delta", "sequence_number": 1, "delta": text}
+        return f"data: {json.dumps(event)}\n\n".encode()
+
+    def event(name: str, **members: object) -> bytes:
+        return f"data: {json.dumps({'type': name, **members})}\n\n".encode()
+
+    meter = ResponseMeter(stream=True, content_type="text/event-stream")
+    for number, words in enumerate((["one ", "two ", "three"], ["four ", "five ", "six"])):
+        item = {"id": f"m{number}", "type": "message", "content": []}
+        meter.feed(event("response.output_item.added", output_index=number, item=item))
+        for word in words:
+            meter.feed(bare(word))
+        text = {"type": "output_text", "text": "".join(words)}
+        done = item | {"content": [text]}
+        meter.feed(event("response.output_item.done", output_index=number, item=done))
+    meter.end()
+    assert meter.text_bytes == len("one two three" + "four five six")
