@@ -20,6 +20,7 @@ from proxy.core.dialects.whole_answer import WholeAnswer, utf8_bytes
 
 BODY_BYTES_MAX: Final = 256 * 1024  # decoded in one go
 _NAME_CHARS_MAX: Final = 64  # longer ones are cut, by who reads with care
+_AROUND_BYTES: Final = 2048  # of a body beside its text; in more may be text under another name
 
 
 class _UsualMessage(msgspec.Struct, gc=False):
@@ -97,7 +98,7 @@ def usual_answer(
     (choice,) = found.choices
     message = choice.message
     text_bytes = utf8_bytes(message.content) + utf8_bytes(message.reasoning_content)
-    if exceeds(text_bytes, usage.output_tokens):
+    if exceeds(max(text_bytes, len(body) - _AROUND_BYTES), usage.output_tokens):
         return None
     tokens, per_bytes = measure
     return WholeAnswer(

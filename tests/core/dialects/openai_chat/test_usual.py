@@ -142,3 +142,16 @@ def test_names_that_come_twice_and_answers_cut_short_say_the_same(
     body = f"{{{first}, {second}}}".encode()
     body = body[: len(body) - cut] if half else body
     assert read(body, 0) == read(body, None)
+
+
+def test_an_output_that_cannot_have_counted_a_text_under_another_name_says_the_same() -> None:
+    message = {"role": "assistant", "content": "Hi", "thought": "word " * 2000}
+    body = json.dumps(
+        USUAL
+        | {
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 12, "completion_tokens": 1, "total_tokens": 13},
+        }
+    ).encode()
+    assert usual_answer(body) is None
+    assert not read(body, 0)["usage_current"]
