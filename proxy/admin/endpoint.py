@@ -7,6 +7,7 @@ route knows nothing of HTTP.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -88,13 +89,22 @@ class AdminEndpoint(msgspec.Struct, frozen=True):
 
 
 def _body(shape: type[msgspec.Struct], body: bytes) -> msgspec.Struct:
-    """An empty body is `{}`."""
+    """An empty body is `{}`. A name that stands twice is refused: parsers differ in which holds."""
     try:
+        json.loads(body or b"{}", object_pairs_hook=_named_once)
         return msgspec.json.decode(body or b"{}", type=shape)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise invalid_request(
             f"The body is not what this takes: {error}. Its shape is in GET /admin/v1/openapi.json."
         ) from error
+
+
+def _named_once(members: list[tuple[str, object]]) -> None:
+    names: set[str] = set()
+    for name, _ in members:
+        if name in names:
+            raise ValueError(f"{name[:80]!r} stands there twice")
+        names.add(name)
 
 
 async def read(question: Callable[[], _Answer]) -> _Answer:

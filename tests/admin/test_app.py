@@ -124,6 +124,8 @@ async def test_both_listeners_serve_the_same_and_say_who_asks(listener: str) -> 
         ("POST", "/admin/v1/echo", b'{"number":"x"}', 400, "invalid_request"),
         ("POST", "/admin/v1/echo", b'{"number":1,"more":2}', 400, "invalid_request"),
         ("POST", "/admin/v1/echo", b"{", 400, "invalid_request"),
+        ("POST", "/admin/v1/echo", b'{"number":1,"number":2}', 400, "invalid_request"),
+        ("POST", "/admin/v1/echo", b'{"number":1,"numb\\u0065r":2}', 400, "invalid_request"),
         ("POST", "/admin/v1/echo", b"", 400, "invalid_request"),
         ("POST", "/admin/v1/echo", b" " * (BODY_BYTES_MAX + 1), 413, "body_too_large"),
         ("GET", "/admin/v1/echo", None, 404, "unknown_path"),

@@ -172,7 +172,6 @@ async def test_nobody_there_is_tried_again_and_no_text_names_the_secret() -> Non
         "/hook/CANARY",
         "\\/hook\\/CANARY",
         "hook%2FCANARY&amp;key=CANARY",
-        "x" * 190 + " /hook/CANARY",
     ],
 )
 async def test_a_receiver_that_quotes_the_path_tells_no_log_of_the_secret(quoted: str) -> None:
