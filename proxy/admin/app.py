@@ -7,6 +7,7 @@ socket and TCP serve the same routes.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -142,7 +143,7 @@ def _handler(
         ask = route.request(asker, request.query.items(), body, request.match_info, origin)
         key = request.headers.get("Idempotency-Key")
         if key is not None and route.once:
-            who = f"{'socket' if guard.local else 'token'} {asker.name}"
+            who = _caller(guard, asker, request)
 
             async def work() -> bytes:
                 return msgspec.json.encode(await route.answer(ask))
@@ -156,6 +157,15 @@ def _handler(
         return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 
     return handle
+
+
+def _caller(guard: Guard, asker: Asker, request: web.Request) -> str:
+    """Who may be given an earlier answer again: a token that replaced another under its name may
+    not, since the answer can hold a secret."""
+    if guard.local:
+        return f"socket {asker.name}"
+    token = request.headers["Authorization"].partition(" ")[2].strip()
+    return f"token {asker.name} {hashlib.sha256(token.encode(errors='replace')).hexdigest()}"
 
 
 async def _tell(request: web.Request, told: Told) -> web.StreamResponse:

@@ -11,9 +11,11 @@ import aiohttp
 import pytest
 
 from proxy.admin.control_socket import NAME
+from proxy.admin.reload import RELOAD_PATH, Reloaded
 from proxy.admin.replays import KEPT_BYTES_MAX, KEPT_MAX, KEPT_S, Replays
 from proxy.core.errors import ProxyError
-from tests.admin.test_tenants import desk
+from tests.admin.test_reload import ADMIN, OTHER, rewrite
+from tests.admin.test_tenants import answering, desk, desk_of
 
 
 class Clock:
@@ -118,3 +120,23 @@ async def test_a_key_is_made_once_and_after_a_restart_the_name_exists(tmp_path: 
     async with desk(tmp_path):
         status, refused, _ = await post({"name": "bob"}, "k1")
         assert status == 409 and "There is a key 'bob' already" in refused["error"]["message"]
+
+
+async def test_a_token_that_replaced_another_gets_none_of_its_answers(tmp_path: Path) -> None:
+    def tokens(secret: str) -> dict[str, object]:
+        return {"listen": "127.0.0.1:0", "tokens": {"ops": {"token": secret, "role": "admin"}}}
+
+    async def create(address: str, token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "k1"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.post(f"http://{address}/admin/v1/keys", json={"name": "bob"}) as response,
+        ):
+            return response.status
+
+    async with desk_of(answering, tmp_path, admin=tokens(ADMIN)) as admin:
+        address = admin.proxy.server.addresses.admin
+        assert [await create(address, ADMIN) for _ in range(2)] == [200, 200]
+        rewrite(admin, admin=tokens(OTHER))
+        await admin.ask("POST", RELOAD_PATH, {}, type=Reloaded)
+        assert await create(address, OTHER) == 409
