@@ -1,6 +1,7 @@
 """The states of limits, and credits on them (`proxy.quota.credits`).
 
-The routes are `GET /admin/v1/limits?near=80` and `POST /admin/v1/limits/credit`.
+The routes are `GET /admin/v1/limits?near=80&team=&key=&limit=&after=` and
+`POST /admin/v1/limits/credit`.
 """
 
 from __future__ import annotations
@@ -8,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 
 from proxy.admin.endpoint import AdminEndpoint, AdminRequest
+from proxy.admin.tenant_views import PAGE_MAX
 from proxy.core.errors import invalid_request, unavailable
 from proxy.core.limits.limit import PPM, share_ppm
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.quota import QuotaUnavailable
-from proxy.quota.credits import CreditOrder, credit, standings
+from proxy.quota.credits import CreditOrder, LimitChoice, credit, standings
 from proxy.quota.status import LimitStatus, standing
 
 LIMITS_PATH = "/admin/v1/limits"
@@ -28,15 +31,24 @@ _LOG = logging.getLogger("tollkeeper.admin")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """All limits, the fullest first."""
+    """Limits, the fullest first; `next`: what to ask for with `after`, None at the end."""
 
     limits: list[LimitStatus]
+    next: str | None = None
 
 
 class LimitsQuery(msgspec.Struct, frozen=True):
-    """`near`: only limits used to at least that share, such as `80%` or `0.8`."""
+    """`near`: only limits used to at least that share, such as `80%` or `0.8`.
+
+    team, key · only limits that hold for it: its own, a key's team's, the proxy's, the upstreams'
+    limit · how many; without it all    after · the `next` of the page before
+    """
 
     near: str = "0%"
+    team: str | None = None
+    key: str | None = None
+    after: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] | None = None
 
 
 class CreditAnswer(msgspec.Struct, frozen=True):
@@ -51,15 +63,16 @@ def limits_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
     async def answer(ask: AdminRequest) -> Limits:
         now = snapshot()
         try:
-            states = await standings(
-                services.quota, now.rules, services.now_ms(), near_ppm(ask.query.near)
+            found = await standings(
+                services.quota, now.rules, now.settings, services.now_ms(), chosen(ask.query)
             )
         except QuotaUnavailable as error:
             raise unavailable(
                 "quota_unavailable", f"The running counts cannot be read now ({error})."
             ) from error
         return Limits(
-            await asyncio.to_thread(lambda: [standing(state, now.zone) for state in states])
+            await asyncio.to_thread(lambda: [standing(state, now.zone) for state in found.states]),
+            found.next,
         )
 
     return AdminEndpoint(
@@ -69,7 +82,7 @@ def limits_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
         answer,
         LimitsQuery,
         returns=Limits,
-        errors=(503,),
+        errors=(404, 503),
     )
 
 
@@ -110,6 +123,17 @@ def credit_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
         returns=CreditAnswer,
         errors=(404, 503),
         once=True,
+    )
+
+
+def chosen(query: LimitsQuery) -> LimitChoice:
+    """What the query asks for. Raises ProxyError 400."""
+    return LimitChoice(
+        near_ppm=near_ppm(query.near),
+        team=query.team,
+        key=query.key,
+        after=query.after,
+        most=query.limit,
     )
 
 

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import quote
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import click
+from msgspec.structs import asdict
 
 from proxy.cli import admin_client, common, formats, time_range
 from proxy.cli.lazy import later
@@ -24,14 +25,15 @@ from proxy.core.limits.dimensions import MISSING, OTHERS
 from proxy.ledger import Ledger
 from proxy.quota import Quota
 from proxy.quota import connect as connect_quota
-from proxy.quota.credits import CreditOrder, credit, standings
+from proxy.quota.credits import CreditOrder, LimitChoice, credit, standings
 from proxy.quota.rebuild import restore
 from proxy.quota.status import LimitStatus, standing
 
 if TYPE_CHECKING:
     from proxy.admin import limits
+    from proxy.tenants import directory
 else:
-    limits = later("proxy.admin.limits")
+    limits, directory = map(later, ("proxy.admin.limits", "proxy.tenants.directory"))
 
 _T = TypeVar("_T")
 
@@ -61,34 +63,49 @@ def limit() -> None:
     default="0%",
     help="Only limits used to at least that share, with what running requests hold.",
 )
-def list_(config_path: Path | None, as_json: bool, near: str) -> None:
-    """List every limit and its state, the fullest first.
+@click.option("--team", metavar="NAME", help="Only limits that hold for this team.")
+@click.option("--key", metavar="NAME", help="Only limits that hold for this key.")
+@click.option("--limit", "most", metavar="N", type=click.IntRange(1, 10_000), help="At most N.")
+@click.option("--after", metavar="CURSOR", help="Those behind a page that --limit ended.")
+def list_(
+    config_path: Path | None,
+    as_json: bool,
+    near: str,
+    team: str | None,
+    key: str | None,
+    most: int | None,
+    after: str | None,
+) -> None:
+    """List limits and their states, the fullest first.
 
-    The running process is asked. Without one the counts are rebuilt from the ledger.
+    For a team hold its own limits and those of the proxy and the upstreams, which all share. For a
+    key hold its own, its team's and those shared ones. The running process is asked. Without one
+    the counts are rebuilt from the ledger.
 
     \b
     Examples:
       tollkeeper limit list
       tollkeeper limit list --near 80%
+      tollkeeper limit list --key bob --limit 20
     """
     with common.told():
-        share = limits.near_ppm(near)
+        query = limits.LimitsQuery(near=near.strip(), team=team, key=key, after=after, limit=most)
+        choice = limits.chosen(query)
         process = _process(config_path)
         if process is not None:
-            found = admin_client.ask(
-                process,
-                "GET",
-                f"{limits.LIMITS_PATH}?near={quote(near.strip())}",
-                type=limits.Limits,
-            ).limits
+            given = {name: word for name, word in asdict(query).items() if word is not None}
+            target = f"{limits.LIMITS_PATH}?{urlencode(given)}"
+            found = admin_client.ask(process, "GET", target, type=limits.Limits)
         else:
-            found = _directly(config_path, lambda it: it.list(share))
+            found = _directly(config_path, lambda it: it.list(choice))
     if as_json:
-        common.print_json(found)
-    elif not found:
-        click.echo("No limits." if share == 0 else f"No limit is used to {near}.")
+        common.print_json(found.limits)
+    elif not found.limits:
+        click.echo("No limits." if choice.near_ppm == 0 else f"No limit is used to {near}.")
     else:
-        _print(found)
+        _print(found.limits)
+    if found.next is not None:
+        click.echo(f"There are more: --after {found.next}", err=True)
 
 
 @limit.command("credit")
@@ -176,16 +193,15 @@ class _Desk:
     """Does the same without a process, on a store rebuilt from the ledger, whose lock it holds."""
 
     def __init__(self, settings: Settings, quota: Quota, ledger: Ledger) -> None:
+        self._settings = settings
         self._zone = ZoneInfo(settings.timezone)
         self._rules = rules_of(settings)
         self._quota = quota
         self._ledger = ledger
 
-    async def list(self, share: int) -> list[LimitStatus]:
-        return [
-            standing(state, self._zone)
-            for state in await standings(self._quota, self._rules, _now_ms(), share)
-        ]
+    async def list(self, choice: LimitChoice) -> limits.Limits:
+        found = await standings(self._quota, self._rules, self._settings, _now_ms(), choice)
+        return limits.Limits([standing(state, self._zone) for state in found.states], found.next)
 
     async def credit(self, order: CreditOrder) -> limits.CreditAnswer:
         done = await credit(
@@ -207,10 +223,11 @@ def _process(config_path: Path | None) -> admin_client.AdminClient | None:
 
 
 def _directly(config_path: Path | None, work: Callable[[_Desk], Awaitable[_T]]) -> _T:
-    settings = common.load(config_path).settings
+    told = common.load(config_path).settings
 
     async def run() -> _T:
-        async with own_ledger(settings) as (ledger, reader):
+        async with own_ledger(told) as (ledger, reader):
+            settings = directory.Directory(told, await ledger.tenants()).settings
             zone = ZoneInfo(settings.timezone)
             quota = await connect_quota(settings.quota.url, zone)
             await restore(

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from proxy.config.instants import instant_ms
+from proxy.config.settings import Settings
 from proxy.core.calendar import Per
 from proxy.core.errors import ProxyError, invalid_request
 from proxy.core.ids import uuid7
@@ -25,6 +26,7 @@ from proxy.core.limits.state import LimitState
 from proxy.core.spelling import nearest
 from proxy.ledger import Ledger
 from proxy.quota import Quota
+from proxy.quota.chosen import LimitPage, holding, page
 from proxy.quota.status import states_in_turns, taken_ppm
 
 REASON_CHARS_MAX = 200
@@ -53,25 +55,36 @@ class Credited(msgspec.Struct, frozen=True):
     state: LimitState
 
 
-async def standings(quota: Quota, rules: Rules, now_ms: int, near_ppm: int = 0) -> list[LimitState]:
-    """All limits that are configured or have a count, fullest first.
+class LimitChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """Which limits to list: all that hold for a team or a key, of which so much is used or held.
+
+    `after` is the `next` of the page before; `most`: how many at once, None for all.
+    """
+
+    near_ppm: int = 0
+    team: str | None = None
+    key: str | None = None
+    after: str | None = None
+    most: int | None = None
+
+
+async def standings(
+    quota: Quota, rules: Rules, settings: Settings, now_ms: int, choice: LimitChoice
+) -> LimitPage:
+    """The chosen limits among those that are configured or have a count, fullest first.
 
     A limit that counts values apart stands here once for each value that has a count.
-    Only those are listed of which at least `near_ppm` millionths are used or held.
+    Raises ProxyError 400 or 404 for a choice that makes no sense.
     """
     counted = quota.limits()
     valued = {limit.rule_id for limit in counted if limit.value is not None}
     configured = (limit for limit in rules.configured() if limit.count_id not in valued)
     limits = list({limit.count_id: limit for limit in (*counted, *configured)}.values())
-    shown: list[tuple[int, str, LimitState]] = []
-    async for states in states_in_turns(quota, limits, now_ms):
-        for state in states:
-            ppm = taken_ppm(state)
-            if ppm >= near_ppm:
-                shown.append((-ppm, state.limit.id, state))
-    return [
-        state for _, _, state in await asyncio.to_thread(sorted, shown, key=lambda one: one[:2])
-    ]
+    holds = holding(settings, choice.team, choice.key, limits)
+    shown: list[LimitState] = []
+    async for states in states_in_turns(quota, list(filter(holds, limits)), now_ms):
+        shown += (state for state in states if taken_ppm(state) >= choice.near_ppm)
+    return await asyncio.to_thread(page, shown, choice.after, choice.most)
 
 
 async def credit(

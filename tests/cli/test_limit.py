@@ -82,6 +82,49 @@ async def test_limits_are_listed_fullest_first_with_a_process_and_without(tmp_pa
         assert {id: without[id] for id in calendar} == {id: shown[id] for id in calendar}
 
 
+async def test_a_team_s_and_a_key_s_limits_are_told_page_by_page(tmp_path: Path) -> None:
+    path = str(tmp_path / "config.yaml")
+    blocks = {
+        "limits": ["9 USD/month"],
+        "teams": {"research": {"limits": ["8 USD/month"]}, "ops": {"limits": ["7 USD/month"]}},
+    }
+
+    async def ids(*words: str) -> list[str]:
+        return list(listed(await called("limit", "list", "-c", path, "--json", *words)))
+
+    async def read() -> None:
+        own = [f"key:alice/{limit}" for limit in ("USD/month", "concurrent", "requests/minute")]
+        own += ["key:alice/requests/month", "trial"]
+        shared = ["proxy/USD/month", "team:research/USD/month"]
+        assert await ids("--team", "research") == shared
+        assert sorted(await ids("--key", "alice")) == sorted([*own, *shared])
+        assert await ids("--team", "lab") == ["proxy/USD/month", "team:lab/USD/month"]
+        seen, more = [], ["--key", "alice"]
+        while True:
+            result = await called("limit", "list", "-c", path, "--json", "--limit", "3", *more)
+            shown = [row["id"] for row in json.loads(result.stdout)]
+            assert len(shown) <= 3
+            seen += shown
+            if not result.stderr:
+                break
+            assert result.stderr.startswith("There are more: --after ")
+            more = ["--key", "alice", "--after", result.stderr.split()[-1]]
+        assert seen == await ids("--key", "alice")
+        for words, said in (
+            (["--team", "reserch"], "the nearest is research"),
+            (["--key", "alice", "--team", "ops"], "not for both"),
+            (["--after", "x"], "the page before"),
+        ):
+            refused = await called("limit", "list", "-c", path, *words)
+            assert refused.exit_code == 1 and said in refused.output
+
+    async with running(tmp_path, limited("http://127.0.0.1:9/v1") | blocks):
+        made = await called("team", "create", "lab", "-c", path, "--limit", "6 USD/month")
+        assert made.exit_code == 0, made.output
+        await read()
+    await read()
+
+
 async def test_a_credit_raises_a_limit_at_once_and_after_a_restart(tmp_path: Path) -> None:
     path = str(tmp_path / "config.yaml")
     async with raw_upstream(stating(10, 10)) as upstream:

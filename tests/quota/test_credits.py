@@ -15,9 +15,11 @@ from proxy.config.settings import KeySettings, LimitSettings, Settings
 from proxy.core.errors import ProxyError
 from proxy.core.limits.credit import Credit
 from proxy.core.limits.decisions import Used
+from proxy.core.limits.rules import Rules
+from proxy.core.limits.state import LimitState
 from proxy.ledger import Ledger, LedgerUnavailable
 from proxy.quota import Quota, connect
-from proxy.quota.credits import CreditOrder, credit, standings
+from proxy.quota.credits import CreditOrder, LimitChoice, credit, standings
 from proxy.quota.status import AT_ONCE
 
 UTC = ZoneInfo("UTC")
@@ -34,6 +36,11 @@ class Refusing:
 
     async def credit(self, credit: Credit) -> None:
         raise LedgerUnavailable("the disk is full")
+
+
+async def listed(quota: Quota, rules: Rules, near_ppm: int = 0) -> list[LimitState]:
+    choice = LimitChoice(near_ppm=near_ppm)
+    return list((await standings(quota, rules, SETTINGS, NOW_MS, choice)).states)
 
 
 async def parts(directory: Path) -> tuple[Quota, Ledger]:
@@ -79,7 +86,7 @@ async def test_what_is_not_booked_does_not_count() -> None:
             now_ms=NOW_MS,
             by="ops",
         )  # type: ignore[arg-type]
-    assert all(state.granted == 0 for state in await standings(quota, rules_of(SETTINGS), NOW_MS))
+    assert all(state.granted == 0 for state in await listed(quota, rules_of(SETTINGS)))
 
 
 async def test_a_limit_that_only_has_a_count_can_be_credited_too(tmp_path: Path) -> None:
@@ -111,12 +118,12 @@ async def test_limits_come_fullest_first() -> None:
         Used(input_tokens=3),
         NOW_MS,
     )
-    assert [state.limit.id for state in await standings(quota, rules, NOW_MS)] == [
+    assert [state.limit.id for state in await listed(quota, rules)] == [
         "proxy/tokens/day",
         "proxy/USD/month",
         "proxy/concurrent",
     ]
-    assert [state.limit.id for state in await standings(quota, rules, NOW_MS, near_ppm=1)] == [
+    assert [state.limit.id for state in await listed(quota, rules, near_ppm=1)] == [
         "proxy/tokens/day"
     ]
 
@@ -140,6 +147,6 @@ async def test_a_list_of_many_limits_lets_others_have_their_turn(tmp_path: Path)
             turns += 1
 
     waiting = asyncio.create_task(others())
-    assert len(await standings(quota, rules, NOW_MS)) == 20 * AT_ONCE
+    assert len(await listed(quota, rules)) == 20 * AT_ONCE
     assert turns >= 20
     waiting.cancel()
