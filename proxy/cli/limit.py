@@ -21,7 +21,9 @@ from proxy.cli.tables import Column, print_table
 from proxy.config.limits import rules_of
 from proxy.config.settings import Settings
 from proxy.core import dates
+from proxy.core.limits.credit import Credit
 from proxy.core.limits.dimensions import MISSING, OTHERS
+from proxy.core.limits.language import show_money
 from proxy.ledger import Ledger
 from proxy.quota import Quota
 from proxy.quota import connect as connect_quota
@@ -46,6 +48,15 @@ _COLUMNS = (
     Column("remaining", right=True),
     Column("taken", right=True, drop=1),
     Column("resets", drop=3),
+)
+
+_CREDITS = (
+    Column("given", drop=1),
+    Column("limit"),
+    Column("amount", right=True),
+    Column("until"),
+    Column("by", drop=2),
+    Column("reason", drop=3),
 )
 
 
@@ -146,6 +157,51 @@ def credit_(
     else:
         click.echo(f"Credited {done.credited} (id {done.id}).")
         _print([done.limit])
+
+
+@limit.command()
+@common.config_option
+@common.data_dir_option
+@common.json_option
+@click.argument("name", required=False)
+@click.option(
+    "--limit",
+    "most",
+    metavar="N",
+    type=click.IntRange(1, 9999),
+    default=100,
+    help="At most N: 100.",
+)
+@click.option("--after", metavar="ID", help="Those behind this credit.")
+def credits(
+    config_path: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+    name: str | None,
+    most: int,
+    after: str | None,
+) -> None:
+    """List the credits that were given, the newest first.
+
+    NAME is a limit as `limit list` shows it. Without it: the credits of all limits.
+
+    \b
+    Examples:
+      tollkeeper limit credits
+      tollkeeper limit credits team:research/USD/month
+    """
+    book = common.open_book(config_path, data_dir)
+    with common.told():
+        found = book.reader.credits(name, after, most + 1)
+    shown = found[:most]
+    if as_json:
+        common.print_json(shown)
+    elif not shown:
+        click.echo("No credits.")
+    else:
+        print_table(_CREDITS, [_credit_row(each) for each in shown])
+    if len(found) > most:
+        click.echo(f"There are more: --after {shown[-1].id}", err=True)
 
 
 @limit.command()
@@ -254,6 +310,20 @@ def _print(found: list[LimitStatus]) -> None:
             (_name(each), each.rule + credits, each.enforce, *figures, formats.text(each.resets_at))
         )
     print_table(_COLUMNS, rows)
+
+
+def _credit_row(each: Credit) -> tuple[str, ...]:
+    """A line of the table. Money names its currency, other amounts their unit."""
+    money = each.unit is not None and each.unit.isupper()
+    until = each.valid_until_ms
+    return (
+        formats.moment(each.granted_at_ms),
+        each.limit_id,
+        f"{show_money(each.amount) if money else each.amount} {each.unit or ''}".rstrip(),
+        "its period" if until is None else formats.moment(until),
+        formats.text(each.granted_by),
+        formats.text(each.reason),
+    )
 
 
 def _name(each: LimitStatus) -> str:

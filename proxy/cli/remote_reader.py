@@ -13,6 +13,7 @@ import msgspec
 
 from proxy.cli import admin_client
 from proxy.cli.lazy import later
+from proxy.core.limits.credit import Credit
 from proxy.core.records.canonical import COLUMNS
 from proxy.journal import JournalFigures
 from proxy.ledger.reading import (
@@ -101,6 +102,13 @@ class RemoteReader:
         """See `BookReader.refusals`."""
         rows = self._ask(books.REFUSALS_PATH, _range(from_ms, to_ms), books.Refusals).refusals
         return [(row.key, row.code, row.refusals) for row in rows]
+
+    def credits(self, limit_id: str | None, after: str | None, most: int) -> list[Credit]:
+        """See `BookReader.credits`."""
+        given = {"limit_id": limit_id, "after": after, "limit": str(most)}
+        query = {name: word for name, word in given.items() if word is not None}
+        found: books.Credits = self._ask(books.CREDITS_PATH, query, books.Credits)
+        return found.credits
 
     def price_terms(self, version: str) -> bytes | None:
         """See `BookReader.price_terms`."""

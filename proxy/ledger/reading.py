@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
+from proxy.core.limits.credit import Credit
 from proxy.core.managed import Audit, Managed
 from proxy.core.records.canonical import Value
 from proxy.core.usage import UsageRecord
@@ -238,6 +239,10 @@ class BookReader(Protocol):
 
         The range is taken to the quarter hour. key None: none was known.
         """
+        ...
+
+    def credits(self, limit_id: str | None, after: str | None, most: int) -> list[Credit]:
+        """Credits, the newest first: of one limit if it is given, behind the credit `after`."""
         ...
 
     def price_terms(self, version: str) -> bytes | None:

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from click.testing import CliRunner, Result
 
+from proxy.admin import limits
 from proxy.cli import admin_client, main
 from tests.admin.test_tenants import Desk, desk
 from tests.dataplane.test_hold import PRICES
@@ -57,6 +58,10 @@ READS = [
     "limit list --limit 1",
     "limit list --limit 1 --after WzAsIiIsIiJd --json",
     "limit list --after nonsense",
+    "limit credits",
+    "limit credits --json",
+    "limit credits proxy/requests/month --limit 1",
+    "limit credits nobody",
     "limit refusals",
     "limit refusals --json",
     "audit list",
@@ -89,6 +94,9 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
         await admin.proxy.records(3)
         await admin.ask("POST", "/admin/v1/keys/bob/suspend", {"reason": "why not"})
         assert (await admin.call(bob))[0] == 401
+        for reason in ("fair", "fair again"):
+            order = {"limit": "proxy/requests/month", "amount": "5", "reason": reason}
+            await admin.ask("POST", limits.CREDIT_PATH, order, type=limits.CreditAnswer)
         services = admin.proxy.server.services
         await until(lambda: sum(row[2] for row in services.reader.refusals(None, None)) == 2)
         yield admin, directory
@@ -134,6 +142,25 @@ async def test_an_export_has_every_record_and_label(served: tuple[Desk, Path]) -
     _, elsewhere = await both(served, "ledger export", ADMIN)
     lines = elsewhere.stdout.splitlines()
     assert len(lines) == 4 and "label:cost_center" in lines[0]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_credits_say_what_was_given_by_whom_and_why(served: tuple[Desk, Path]) -> None:
+    for result in await both(served, "limit credits proxy/requests/month", VIEWER):
+        _, newest, first = [line.split("  ") for line in result.stdout.splitlines()]
+        assert [cell.strip() for cell in newest if cell.strip()][1:4] == [
+            "proxy/requests/month",
+            "5 requests",
+            "its period",
+        ]
+        assert newest[-1] == "fair again" and first[-1] == "fair"
+    for result in await both(served, "limit credits nobody", VIEWER):
+        assert result.stdout == "No credits.\n"
+    for result in await both(served, "limit credits --limit 1", VIEWER):
+        assert "There are more: --after " in result.stderr and "fair again" in result.stdout
+        after = result.stderr.split()[-1]
+    for result in await both(served, f"limit credits --after {after}", VIEWER):
+        assert "fair" in result.stdout and "fair again" not in result.stdout
 
 
 @pytest.mark.asyncio(loop_scope="module")

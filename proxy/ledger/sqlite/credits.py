@@ -31,3 +31,15 @@ def read(connection: sqlite3.Connection) -> list[Credit]:
     return [
         Credit(*row) for row in connection.execute(f"SELECT {_COLUMNS} FROM grants ORDER BY seq")
     ]
+
+
+def newest(
+    connection: sqlite3.Connection, limit_id: str | None, after: str | None, most: int
+) -> list[Credit]:
+    """At most so many credits, the last booked first: of one limit, behind the credit `after`."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM grants WHERE (?1 IS NULL OR limit_id = ?1) AND "
+        "(?2 IS NULL OR seq < (SELECT seq FROM grants WHERE id = ?2)) ORDER BY seq DESC LIMIT ?3",
+        (limit_id, after, most),
+    )
+    return [Credit(*row) for row in rows]

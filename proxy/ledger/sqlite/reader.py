@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from datetime import tzinfo
 from pathlib import Path
 
+from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.ledger.reading import (
@@ -23,6 +24,7 @@ from proxy.ledger.reading import (
     UsageRow,
     ValueUse,
 )
+from proxy.ledger.sqlite import credits as granted
 from proxy.ledger.sqlite import pages
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as grouping
@@ -96,6 +98,11 @@ class SqliteReader:
         bounds = (0 if from_ms is None else from_ms, _EVER_MS if to_ms is None else to_ms)
         with self._reading() as connection:
             return [(key, code, count) for key, code, count in connection.execute(query, bounds)]
+
+    def credits(self, limit_id: str | None, after: str | None, most: int) -> list[Credit]:
+        """See `Reader.credits`."""
+        with self._reading() as connection:
+            return granted.newest(connection, limit_id, after, most)
 
     def tenants(self) -> list[Managed]:
         """See `Reader.tenants`."""

@@ -11,7 +11,7 @@ import pytest
 from proxy.core.limits.credit import Credit
 from proxy.ledger import LedgerUnavailable
 from proxy.ledger.sqlite.booking import Booker
-from proxy.ledger.sqlite.credits import add, read
+from proxy.ledger.sqlite.credits import add, newest, read
 from tests.ledger.samples import open_book
 
 CREDIT = Credit(
@@ -51,3 +51,30 @@ def test_a_ledger_that_cannot_take_it_says_so(opened: tuple[sqlite3.Connection, 
     connection.execute("PRAGMA query_only = ON")
     with pytest.raises(LedgerUnavailable):
         add(connection, CREDIT)
+
+
+def test_the_newest_come_first_of_one_limit_and_by_page(
+    opened: tuple[sqlite3.Connection, Booker],
+) -> None:
+    connection, _ = opened
+    for number in range(6):  # the ids do not say the order
+        limit_id = ("trial", "other")[number % 2]
+        add(
+            connection,
+            Credit(
+                id=f"c{9 - number}",
+                granted_at_ms=1,
+                limit_id=limit_id,
+                unit="tokens",
+                amount=number,
+            ),
+        )
+
+    def amounts(limit_id: str | None, after: str | None, most: int) -> list[int]:
+        return [each.amount for each in newest(connection, limit_id, after, most)]
+
+    assert amounts(None, None, 9) == [5, 4, 3, 2, 1, 0]
+    assert amounts("trial", None, 9) == [4, 2, 0]
+    assert amounts("trial", None, 2) == [4, 2] and amounts("trial", "c7", 2) == [0]
+    assert amounts(None, "c5", 1) == [3]
+    assert amounts(None, "unknown", 9) == amounts("nobody", None, 9) == []
