@@ -1,8 +1,7 @@
 """The book over the admin API: sums, records, refusals and the state of ledger and journal.
 
-`GET /admin/v1/usage`, `records`, `records/{id}`, `export`, `labels`, `refusals`, `credits`,
-`ledger`. Times are days or ISO times in the configured zone; `from` is in the range and `to` is
-not.
+`GET /admin/v1/usage`, `records`, `records/{id}`, `export`, `labels`, `refusals`, `ledger`.
+Times are days or ISO times in the configured zone; `from` is in the range and `to` is not.
 """
 
 from __future__ import annotations
@@ -16,10 +15,8 @@ import msgspec
 from proxy.accounting.export.records import FORMATS, JsonLines
 from proxy.accounting.export.usage import with_totals
 from proxy.admin.endpoint import AdminEndpoint, AdminRequest, Told, read
-from proxy.admin.tenant_views import PAGE_DEFAULT, PAGE_MAX
 from proxy.core import dates
 from proxy.core.errors import ProxyError, invalid_request
-from proxy.core.limits.credit import Credit
 from proxy.core.records.canonical import COLUMNS
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
@@ -41,7 +38,6 @@ RECORDS_PATH = "/admin/v1/records"
 EXPORT_PATH = "/admin/v1/export"
 LABELS_PATH = "/admin/v1/labels"
 REFUSALS_PATH = "/admin/v1/refusals"
-CREDITS_PATH = "/admin/v1/credits"
 LEDGER_PATH = "/admin/v1/ledger"
 SCANNED_MAX = 20_000  # records that are looked at for one page of those of a key or a team
 SEQ_MAX = 2**62
@@ -141,21 +137,6 @@ class Refusals(msgspec.Struct, frozen=True):
     refusals: list[RefusalRow]
 
 
-class CreditsQuery(msgspec.Struct, frozen=True):
-    """`limit_id`: credits of this limit alone    `limit`: how many    `after`: a page's `next`."""
-
-    limit_id: str | None = None
-    after: str | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
-
-
-class Credits(msgspec.Struct, frozen=True):
-    """Credits, the newest first; `next`: what to ask for with `after`, None at the end."""
-
-    credits: list[Credit]
-    next: str | None
-
-
 class LedgerState(msgspec.Struct, frozen=True):
     """The ledger, the journal behind it, and the zone of its days. Times are Unix milliseconds."""
 
@@ -168,6 +149,11 @@ class LedgerState(msgspec.Struct, frozen=True):
 def book_routes(services: Services, snapshot: Callable[[], Snapshot]) -> Sequence[AdminEndpoint]:
     """Every route that reads the book."""
     shelf = _Shelf(services, snapshot)
+    return (*_records(shelf), *_lists(shelf))
+
+
+def _records(shelf: _Shelf) -> Sequence[AdminEndpoint]:
+    """The routes of sums and records."""
     on_failure = (503,)
     return (
         AdminEndpoint(
@@ -205,6 +191,13 @@ def book_routes(services: Services, snapshot: Callable[[], Snapshot]) -> Sequenc
             returns=("text/csv", "application/x-ndjson"),
             errors=on_failure,
         ),
+    )
+
+
+def _lists(shelf: _Shelf) -> Sequence[AdminEndpoint]:
+    """The routes of what stands beside the records."""
+    on_failure = (503,)
+    return (
         AdminEndpoint(
             "GET",
             LABELS_PATH,
@@ -221,15 +214,6 @@ def book_routes(services: Services, snapshot: Callable[[], Snapshot]) -> Sequenc
             shelf.refusals,
             RangeQuery,
             returns=Refusals,
-            errors=on_failure,
-        ),
-        AdminEndpoint(
-            "GET",
-            CREDITS_PATH,
-            "List the credits that were given, the newest first.",
-            shelf.credits,
-            CreditsQuery,
-            returns=Credits,
             errors=on_failure,
         ),
         AdminEndpoint(
@@ -329,14 +313,6 @@ class _Shelf:
         bounds = self._range_ms(ask.query.from_, ask.query.to)
         rows = await read(lambda: self._reader.refusals(*bounds))
         return Refusals([RefusalRow(*row) for row in rows])
-
-    async def credits(self, ask: AdminRequest) -> Credits:
-        query: CreditsQuery = ask.query
-        found = await read(
-            lambda: self._reader.credits(query.limit_id, query.after, query.limit + 1)
-        )
-        page = found[: query.limit]
-        return Credits(page, page[-1].id if len(found) > len(page) else None)
 
     async def state(self, _ask: AdminRequest) -> LedgerState:
         settings = self._snapshot().settings

@@ -1,7 +1,7 @@
 """The states of limits, and credits on them (`proxy.quota.credits`).
 
-The routes are `GET /admin/v1/limits?near=80&team=&key=&limit=&after=` and
-`POST /admin/v1/limits/credit`.
+The routes are `GET /admin/v1/limits?near=80&team=&key=&limit=&after=`,
+`POST /admin/v1/limits/credit` and `GET /admin/v1/credits`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Annotated
 
 import msgspec
 
-from proxy.admin.endpoint import AdminEndpoint, AdminRequest
-from proxy.admin.tenant_views import PAGE_MAX
+from proxy.admin.endpoint import AdminEndpoint, AdminRequest, read
+from proxy.admin.tenant_views import PAGE_DEFAULT, PAGE_MAX
 from proxy.core.errors import invalid_request, unavailable
+from proxy.core.limits.credit import Credit
 from proxy.core.limits.limit import PPM, share_ppm
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
@@ -26,6 +27,7 @@ from proxy.quota.status import LimitStatus, standing
 
 LIMITS_PATH = "/admin/v1/limits"
 CREDIT_PATH = "/admin/v1/limits/credit"
+CREDITS_PATH = "/admin/v1/credits"
 
 _LOG = logging.getLogger("tollkeeper.admin")
 
@@ -57,6 +59,21 @@ class CreditAnswer(msgspec.Struct, frozen=True):
     id: str
     credited: str
     limit: LimitStatus
+
+
+class CreditsQuery(msgspec.Struct, frozen=True):
+    """`limit_id`: credits of this limit alone    `limit`: how many    `after`: a page's `next`."""
+
+    limit_id: str | None = None
+    after: str | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT
+
+
+class Credits(msgspec.Struct, frozen=True):
+    """Credits, the newest first; `next`: what to ask for with `after`, None at the end."""
+
+    credits: list[Credit]
+    next: str | None
 
 
 def limits_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminEndpoint:
@@ -123,6 +140,26 @@ def credit_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
         returns=CreditAnswer,
         errors=(404, 503),
         once=True,
+    )
+
+
+def credits_route(services: Services) -> AdminEndpoint:
+    async def answer(ask: AdminRequest) -> Credits:
+        query: CreditsQuery = ask.query
+        found = await read(
+            lambda: services.reader.credits(query.limit_id, query.after, query.limit + 1)
+        )
+        page = found[: query.limit]
+        return Credits(page, page[-1].id if len(found) > len(page) else None)
+
+    return AdminEndpoint(
+        "GET",
+        CREDITS_PATH,
+        "List the credits that were given, the newest first.",
+        answer,
+        CreditsQuery,
+        returns=Credits,
+        errors=(503,),
     )
 
 

@@ -28,9 +28,11 @@ from proxy.ledger.reading import (
 )
 
 if TYPE_CHECKING:
-    from proxy.admin import books, prices
+    from proxy.admin import books, limits, prices
 else:
-    books, prices = map(later, ("proxy.admin.books", "proxy.admin.prices"))
+    books, limits, prices = map(
+        later, ("proxy.admin.books", "proxy.admin.limits", "proxy.admin.prices")
+    )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -107,7 +109,7 @@ class RemoteReader:
         """See `BookReader.credits`."""
         given = {"limit_id": limit_id, "after": after, "limit": str(most)}
         query = {name: word for name, word in given.items() if word is not None}
-        found: books.Credits = self._ask(books.CREDITS_PATH, query, books.Credits)
+        found: limits.Credits = self._ask(limits.CREDITS_PATH, query, limits.Credits)
         return found.credits
 
     def price_terms(self, version: str) -> bytes | None:

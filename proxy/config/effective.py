@@ -5,6 +5,7 @@ Secrets are masked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ NEEDS_RESTART = (
     "quota",
 )
 _TELLING = ("auth", "cookie", "credential", "key", "password", "secret", "signature", "token")
+_TELLING_WHOLE = ("hmac", "pass", "pwd", "sas", "sig")  # short words that others contain
 
 
 def _mask(_secret: str) -> str:
@@ -108,11 +110,11 @@ def shown(
 
 def _hidden(name: str, value: object, hide: Callable[[str], str]) -> object:
     """A header or query parameter whose name says that it is a credential."""
-    return (
-        hide(value)
-        if isinstance(value, str) and value and any(word in name.lower() for word in _TELLING)
-        else value
+    lower = name.lower()
+    telling = any(word in lower for word in _TELLING) or any(
+        word in _TELLING_WHOLE for word in re.split("[-_.]", lower)
     )
+    return hide(value) if isinstance(value, str) and value and telling else value
 
 
 def _without_user(url: str, hide: Callable[[str], str]) -> str:

@@ -83,7 +83,7 @@ def settings(scripted: str, metered: str) -> dict[str, object]:
         prices=[{"model": "metered", "input": "2", "cached": "1", "output": "10", "currency": "USD"}],
         teams={"research": {"markup": "0.5", "limits": [{"limit": "100 USD/month for metered", "name": "research-month"}, {"limit": "10_000 tokens/day", "name": "research-day", "enforce": "warn", "warn_at": ["1%", "20%"]}]}, "ops": {}},
         keys={
-            "alice": {"team": "research", "secret": KEY, "expires": "2099-01-01", "limits": ["6000 requests/minute", "8 concurrent", {"limit": "100_000 output_tokens/day for greedy", "enforce": "strict", "name": "hard"}]},
+            "alice": {"team": "research", "secret": KEY, "expires": "2099-01-01", "limits": ["6000 requests/minute", "8 concurrent", {"limit": "9_000_000 tokens/day per end_user", "name": "each-user"}, {"limit": "100_000 output_tokens/day for greedy", "enforce": "strict", "name": "hard"}]},
             "bob": {"team": "ops", "secret": BOB, "limits": ["1 requests/day"]},
         },
     )  # fmt: skip
