@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from proxy.ledger import Batch, Close, Refusal
 
-# Keys x reasons of a quarter hour that are told apart while the ledger cannot take them: under
-# `auth: forward` clients make up keys.
+# Keys x reasons x limits of a quarter hour that are told apart while the ledger cannot take them:
+# under `auth: forward` clients make up keys.
 REFUSAL_GROUPS_MAX = 4096
 REFUSAL_BUCKET_MS = 15 * 60 * 1000
+_Group: TypeAlias = tuple[int, str | None, str, str | None, str | None]
 
 
 class Pending:
@@ -19,18 +21,26 @@ class Pending:
     """
 
     def __init__(self) -> None:
-        self._refusals: dict[tuple[int, str | None, str], int] = {}
+        self._refusals: dict[_Group, int] = {}
         self._salts: list[tuple[str, bytes]] = []
         self._price_terms: dict[str, bytes] = {}
 
     def __bool__(self) -> bool:
         return bool(self._refusals or self._salts or self._price_terms)
 
-    def refused(self, key_id: str | None, code: str, now_ms: int) -> None:
-        """Count a refused request by key, reason and quarter hour."""
-        group = (now_ms - now_ms % REFUSAL_BUCKET_MS, key_id, code)
+    def refused(
+        self,
+        key_id: str | None,
+        code: str,
+        now_ms: int,
+        *,
+        team: str | None = None,
+        limit_id: str | None = None,
+    ) -> None:
+        """Count a refused request by quarter hour, key, its team, reason and limit."""
+        group: _Group = (now_ms - now_ms % REFUSAL_BUCKET_MS, key_id, code, team, limit_id)
         if group not in self._refusals and len(self._refusals) >= REFUSAL_GROUPS_MAX:
-            group = (group[0], None, code)
+            group = (group[0], None, code, None, None)
         self._refusals[group] = self._refusals.get(group, 0) + 1
 
     def salts(self, made: Sequence[tuple[str, bytes]]) -> None:
@@ -50,7 +60,10 @@ class Pending:
             closes=closes,
             position=position,
             salts=tuple(self._salts),
-            refusals=tuple(Refusal(*group, count) for group, count in self._refusals.items()),
+            refusals=tuple(
+                Refusal(bucket_ms, key_id, code, count, team, limit_id)
+                for (bucket_ms, key_id, code, team, limit_id), count in self._refusals.items()
+            ),
             price_versions=tuple(self._price_terms.items()),
         )
         self._salts, self._refusals, self._price_terms = [], {}, {}

@@ -90,9 +90,17 @@ class Recorder:
             self._behind_since_s = time.monotonic()
         self._wake.set()
 
-    def refused(self, key_id: str | None, code: str, now_ms: int) -> None:
+    def refused(
+        self,
+        key_id: str | None,
+        code: str,
+        now_ms: int,
+        *,
+        team: str | None = None,
+        limit_id: str | None = None,
+    ) -> None:
         """Count a refused request; the count is stored with one of the next batches."""
-        self._pending.refused(key_id, code, now_ms)
+        self._pending.refused(key_id, code, now_ms, team=team, limit_id=limit_id)
 
     def price_terms(self, version: str, terms: bytes) -> None:
         """The prices in effect from now on, at the start (before `recover`) and at each reload.

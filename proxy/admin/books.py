@@ -26,6 +26,7 @@ from proxy.ledger.reading import (
     GROUPED_BY,
     PAGE_SEQS,
     Entry,
+    RefusalSum,
     Row,
     Status,
     Stretch,
@@ -124,11 +125,27 @@ class RangeQuery(msgspec.Struct, frozen=True, rename={"from_": "from"}):
 
 
 class RefusalRow(msgspec.Struct, frozen=True):
-    """How many requests of one key were refused for one reason; `key` null: none was known."""
+    """How many requests of one key were refused for one reason; `key` null: none was known.
+
+    team · the key's at that time    limit · the id of what said no, if a limit did
+    Both are null for refusals of before this was stored, too.
+    first_ms, last_ms · the starts of the first and last quarter hour, in Unix milliseconds
+    """
 
     key: str | None
+    team: str | None
     code: str
+    limit: str | None
     refusals: int
+    first_ms: int
+    last_ms: int
+
+    @classmethod
+    def of(cls, row: RefusalSum) -> RefusalRow:
+        """One row of the ledger."""
+        return cls(
+            row.key_id, row.team, row.code, row.limit_id, row.count, row.first_ms, row.last_ms
+        )
 
 
 class Refusals(msgspec.Struct, frozen=True):
@@ -210,7 +227,7 @@ def _lists(shelf: _Shelf) -> Sequence[AdminEndpoint]:
         AdminEndpoint(
             "GET",
             REFUSALS_PATH,
-            "Count the refused requests by key and reason.",
+            "Count the refused requests by key, team, reason and limit.",
             shelf.refusals,
             RangeQuery,
             returns=Refusals,
@@ -312,7 +329,7 @@ class _Shelf:
     async def refusals(self, ask: AdminRequest) -> Refusals:
         bounds = self._range_ms(ask.query.from_, ask.query.to)
         rows = await read(lambda: self._reader.refusals(*bounds))
-        return Refusals([RefusalRow(*row) for row in rows])
+        return Refusals([RefusalRow.of(row) for row in rows])
 
     async def state(self, _ask: AdminRequest) -> LedgerState:
         settings = self._snapshot().settings

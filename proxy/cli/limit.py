@@ -25,6 +25,7 @@ from proxy.core.limits.credit import Credit
 from proxy.core.limits.dimensions import MISSING, OTHERS
 from proxy.core.limits.language import show_money
 from proxy.ledger import Ledger
+from proxy.ledger.reading import RefusalSum
 from proxy.quota import Quota
 from proxy.quota import connect as connect_quota
 from proxy.quota.credits import CreditOrder, LimitChoice, credit, standings
@@ -32,10 +33,12 @@ from proxy.quota.rebuild import restore
 from proxy.quota.status import LimitStatus, standing
 
 if TYPE_CHECKING:
-    from proxy.admin import limits
+    from proxy.admin import books, limits
     from proxy.tenants import directory
 else:
-    limits, directory = map(later, ("proxy.admin.limits", "proxy.tenants.directory"))
+    books, limits, directory = map(
+        later, ("proxy.admin.books", "proxy.admin.limits", "proxy.tenants.directory")
+    )
 
 _T = TypeVar("_T")
 
@@ -57,6 +60,16 @@ _CREDITS = (
     Column("until"),
     Column("by", drop=2),
     Column("reason", drop=3),
+)
+
+
+_REFUSALS = (
+    Column("key"),
+    Column("team", drop=3),
+    Column("code"),
+    Column("limit", drop=2),
+    Column("refusals", right=True),
+    Column("last", drop=1),
 )
 
 
@@ -217,9 +230,9 @@ def refusals(
     to: str | None,
     month: str | None,
 ) -> None:
-    """Show the requests that the proxy refused, by key and reason.
+    """Show the requests that the proxy refused: whose, in which team then, why, by which limit.
 
-    They reached no vendor and are not billed. The range is taken to the quarter hour.
+    They reached no vendor and are not billed. Times and the range are taken to the quarter hour.
 
     \b
     Example:
@@ -230,19 +243,14 @@ def refusals(
     with common.told():
         rows = book.reader.refusals(*dates.range_ms(start, end))
     if as_json:
-        common.print_json(
-            [{"key": key, "code": code, "refusals": count} for key, code, count in rows]
-        )
+        common.print_json([books.RefusalRow.of(row) for row in rows])
         return
     period = dates.described(start, end, book.zone)
     if not rows:
         click.echo(f"No refusals {period}.")
         return
     click.echo(f"Refusals {period}")
-    columns = [Column("key"), Column("code"), Column("refusals", right=True)]
-    print_table(
-        columns, [(formats.text(key), code, formats.count(count)) for key, code, count in rows]
-    )
+    print_table(_REFUSALS, [_refusal_row(row) for row in rows])
 
 
 class _Desk:
@@ -323,6 +331,18 @@ def _credit_row(each: Credit) -> tuple[str, ...]:
         "its period" if until is None else formats.moment(until),
         formats.text(each.granted_by),
         formats.text(each.reason),
+    )
+
+
+def _refusal_row(row: RefusalSum) -> tuple[str, ...]:
+    """A line of the table."""
+    return (
+        formats.text(row.key_id),
+        formats.text(row.team),
+        row.code,
+        formats.text(row.limit_id),
+        formats.count(row.count),
+        formats.moment(row.last_ms),
     )
 
 

@@ -21,6 +21,7 @@ from proxy.ledger.reading import (
     PAGE_SEQS,
     Entry,
     Page,
+    RefusalSum,
     Row,
     Status,
     Stretch,
@@ -100,10 +101,15 @@ class RemoteReader:
         found = self._one(id)
         return [] if found is None else found.adjustments
 
-    def refusals(self, from_ms: int | None, to_ms: int | None) -> list[tuple[str | None, str, int]]:
+    def refusals(self, from_ms: int | None, to_ms: int | None) -> list[RefusalSum]:
         """See `BookReader.refusals`."""
         rows = self._ask(books.REFUSALS_PATH, _range(from_ms, to_ms), books.Refusals).refusals
-        return [(row.key, row.code, row.refusals) for row in rows]
+        return [
+            RefusalSum(
+                row.key, row.code, row.refusals, row.first_ms, row.last_ms, row.team, row.limit
+            )
+            for row in rows
+        ]
 
     def credits(self, limit_id: str | None, after: str | None, most: int) -> list[Credit]:
         """See `BookReader.credits`."""

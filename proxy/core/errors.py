@@ -20,7 +20,7 @@ class ProxyError(Exception):
     `message` for a person ·
     `param` the field at fault, if one · `headers` extra response headers as (name, value) pairs ·
     `close` end the connection after the answer · `request_id` to quote, once we know who asks ·
-    `limit` the id of the limit that said no, for the log and not for the client.
+    `limit` the `Limit.id` of what said no, for operators' log, counts and metric.
     """
 
     def __init__(

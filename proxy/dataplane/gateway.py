@@ -282,8 +282,10 @@ class Gateway:
             return  # it reached an upstream, so it has a record and a log line of its own
         team, key_id = (None, None) if tenant is None else (tenant.team, tenant.key_id)
         if tenant is not None:
-            self._services.recorder.refused(tenant.key_id, error.code, caller.started_at_ms)
-        self._services.metrics.refused(team, key_id, error.code)
+            self._services.recorder.refused(
+                key_id, error.code, caller.started_at_ms, team=team, limit_id=error.limit
+            )
+        self._services.metrics.refused(team, key_id, error.code, error.limit)
         what = asked(request.method, request.target) if error.code == "unknown_path" else None
         refusal_line(
             caller.snapshot.settings.log.requests,

@@ -357,4 +357,11 @@ def _model_not_priced(model: str, limit: Limit) -> ProxyError:
         f"{model[:100]!r} has no price here, so {named(limit, 'the')} cannot count it. Use a model"
         " with a price, or ask the operator to add one."
     )
-    return ProxyError(403, "invalid_request_error", "model_not_priced", message, param="model")
+    return ProxyError(
+        403,
+        "invalid_request_error",
+        "model_not_priced",
+        message,
+        param="model",
+        limit=limit.id,
+    )

@@ -47,12 +47,16 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     """How often requests of one key were refused for one reason within a quarter hour.
 
     It starts at `bucket_ms`. `key_id` is None without a key, or with too many to tell apart.
+    `team` is the key's at that time. `limit_id`: the `Limit.id` of what said no, if a limit did; it
+    holds no value of a caller.
     """
 
     bucket_ms: int
     key_id: str | None
     code: str
     count: int
+    team: str | None = None
+    limit_id: str | None = None
 
 
 Close: TypeAlias = tuple[int, UsageRecord]  # (journal seq, record)

@@ -96,6 +96,24 @@ class Status(msgspec.Struct, frozen=True):
     writers: dict[str, int]
 
 
+class RefusalSum(msgspec.Struct, frozen=True, gc=False):
+    """How often requests of one key were refused for one reason.
+
+    `first_ms` and `last_ms` are the starts of the first and last quarter hour in which they were.
+    key_id · None: none was known, or too many to tell apart
+    team · the key's at that time    limit_id · what said no, if a limit did
+    Both are None in rows of before schema version 11 too.
+    """
+
+    key_id: str | None
+    code: str
+    count: int
+    first_ms: int
+    last_ms: int
+    team: str | None = None
+    limit_id: str | None = None
+
+
 class AuditEntry(msgspec.Struct, frozen=True, gc=False):
     """A deed and its place in the audit."""
 
@@ -234,10 +252,10 @@ class BookReader(Protocol):
         """The adjustments of this record, in the order of booking."""
         ...
 
-    def refusals(self, from_ms: int | None, to_ms: int | None) -> list[tuple[str | None, str, int]]:
-        """(key, code, how many) of the requests refused in [from_ms, to_ms), the most first.
+    def refusals(self, from_ms: int | None, to_ms: int | None) -> list[RefusalSum]:
+        """The requests refused in [from_ms, to_ms) by key, reason, team and limit, the most first.
 
-        The range is taken to the quarter hour. key None: none was known.
+        The range is taken to the quarter hour.
         """
         ...
 

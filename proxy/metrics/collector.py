@@ -31,7 +31,7 @@ from proxy.metrics.definitions import (
 )
 from proxy.metrics.families import Families
 from proxy.metrics.histogram import Histogram, Snapshot
-from proxy.metrics.limits import LimitMetrics
+from proxy.metrics.limits import LimitMetrics, limit_label
 from proxy.metrics.upstream_limits import UpstreamLimits
 
 OTHER = "other"
@@ -170,11 +170,19 @@ class Metrics(Collector):
         """
         self._http[route, code] = self._http.get((route, code), 0) + 1
 
-    def refused(self, team: str | None, key: str | None, code: str) -> None:
-        """Count a request answered by the proxy itself with an error; `code` is ours."""
-        labels = (*self._shown(team, key)[:2], code)
+    def refused(
+        self, team: str | None, key: str | None, code: str, limit: str | None = None
+    ) -> None:
+        """Count a request answered by the proxy itself with an error; `code` is ours.
+
+        `limit`: the id of the limit that said no. It may name the key or team, and does so only
+        where that is a label too.
+        """
+        whose = self._shown(team, key)[:2]
+        labels = (*whose, code, limit_label(limit, (team, key), whose))
         if not self._room(self._refusals, labels):
-            labels = (*self._shown(team, OTHER)[:2], code)
+            whose = self._shown(team, OTHER)[:2]
+            labels = (*whose, code, limit_label(limit, (team, key), whose))
         self._refusals[labels] = self._refusals.get(labels, 0) + 1
 
     def overhead(self, phase: str, seconds: float) -> None:

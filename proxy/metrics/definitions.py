@@ -133,10 +133,10 @@ SPECS: tuple[Spec, ...] = (
     Spec(
         "refusals_total",
         "counter",
-        ("team", "key", "code"),
+        ("team", "key", "code", "limit"),
         "requests",
         "Requests the proxy refused by error code; team and key are empty where the caller is not "
-        "known.",
+        "known, limit where no limit said no.",
     ),
     Spec(
         "request_duration_seconds",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from proxy.core.limits.language import Unit
-from proxy.core.limits.limit import PPM, Enforce, Limit
+from proxy.core.limits.limit import PPM, Enforce, Limit, Scope, scope_name
 from proxy.core.limits.state import LimitState
 from proxy.metrics.families import Families
 
@@ -89,6 +89,24 @@ class LimitMetrics:
             self.dropped += 1
             labels = (labels[0], OTHER, OTHER, *labels[3:])
         table[labels] = table.get(labels, 0) + count
+
+
+def limit_label(
+    limit_id: str | None, known: tuple[str | None, str | None], shown: tuple[str, ...]
+) -> str:
+    """The limit that refused a request, as a label; empty where none did.
+
+    `known` are the caller's team and key, `shown` their labels. Where one is not shown its name is
+    left out of the id too: clients make up keys under `auth: forward`.
+    """
+    if limit_id is None:
+        return ""
+    for scope, name, label in zip((Scope.TEAM, Scope.KEY), known, shown, strict=True):
+        if name is not None and name != label:
+            own = f"{scope_name(scope, name)}/"
+            if limit_id.startswith(own):
+                return f"{scope}/{limit_id.removeprefix(own)}"
+    return limit_id
 
 
 def _share(share_ppm: int) -> str:

@@ -11,7 +11,8 @@ def test_a_batch_takes_all_along_once() -> None:
     pending = Pending()
     assert not pending
     for now_ms in (0, REFUSAL_BUCKET_MS - 1, REFUSAL_BUCKET_MS):
-        pending.refused("alice", "rate_limit_exceeded", now_ms)
+        pending.refused("alice", "rate_limit_exceeded", now_ms, team="research", limit_id="soft")
+    pending.refused("alice", "rate_limit_exceeded", 0, team="lab", limit_id="soft")
     pending.salts([("look-up", b"salt")])
     pending.price_terms("v1", b"terms")
     assert pending
@@ -22,8 +23,9 @@ def test_a_batch_takes_all_along_once() -> None:
         position=9,
         salts=(("look-up", b"salt"),),
         refusals=(
-            Refusal(0, "alice", "rate_limit_exceeded", 2),
-            Refusal(REFUSAL_BUCKET_MS, "alice", "rate_limit_exceeded", 1),
+            Refusal(0, "alice", "rate_limit_exceeded", 2, "research", "soft"),
+            Refusal(REFUSAL_BUCKET_MS, "alice", "rate_limit_exceeded", 1, "research", "soft"),
+            Refusal(0, "alice", "rate_limit_exceeded", 1, "lab", "soft"),
         ),
         price_versions=(("v1", b"terms"),),
     )

@@ -226,6 +226,7 @@ def test_refusals_are_listed_by_key_and_reason(
                 "w0",
                 refusals=[
                     Refusal(bucket_ms, "alice", "rate_limit_exceeded", 7),
+                    Refusal(bucket_ms, "alice", "insufficient_quota", 3, "research", "soft-day"),
                     Refusal(bucket_ms, None, "invalid_api_key", 2),
                     Refusal(0, "alice", "rate_limit_exceeded", 1),
                 ],
@@ -235,11 +236,14 @@ def test_refusals_are_listed_by_key_and_reason(
 
     asyncio.run(refuse())
     rows = json.loads(call("limit", "refusals", "--json").stdout)
-    assert [tuple(row.values()) if isinstance(row, dict) else tuple(row) for row in rows] == [
-        ("alice", "rate_limit_exceeded", 8),
-        (None, "invalid_api_key", 2),
+    assert [tuple(row.values()) for row in rows] == [
+        ("alice", None, "rate_limit_exceeded", None, 8, 0, bucket_ms),
+        ("alice", "research", "insufficient_quota", "soft-day", 3, bucket_ms, bucket_ms),
+        (None, None, "invalid_api_key", None, 2, bucket_ms, bucket_ms),
     ]
-    assert "alice" in call("limit", "refusals", "--from", "2026-01-01").stdout
+    shown = call("limit", "refusals", "--from", "2026-01-01").stdout.splitlines()
+    assert shown[1].split() == ["key", "team", "code", "limit", "refusals", "last"]
+    assert "alice  research  insufficient_quota" in shown[3] and "soft-day" in shown[3]
     assert json.loads(call("limit", "refusals", "--from", "2030-01-01", "--json").stdout) == []
     none = call("limit", "refusals", "--from", "2030-01-01").stdout
     assert none.startswith("No refusals from 2030-01-01") and none.count("\n") == 1

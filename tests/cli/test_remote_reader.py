@@ -98,7 +98,7 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
             order = {"limit": "proxy/requests/month", "amount": "5", "reason": reason}
             await admin.ask("POST", limits.CREDIT_PATH, order, type=limits.CreditAnswer)
         services = admin.proxy.server.services
-        await until(lambda: sum(row[2] for row in services.reader.refusals(None, None)) == 2)
+        await until(lambda: sum(row.count for row in services.reader.refusals(None, None)) == 2)
         yield admin, directory
 
 

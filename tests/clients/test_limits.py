@@ -94,9 +94,9 @@ def event(text: str) -> bytes:
 def refusals(proxy: Running, code: str) -> int:
     """How often the proxy has told this key so."""
     page = proxy.server.services.metrics.render().decode()
-    start = f'tollkeeper_refusals_total{{code="{code}",key="alice",team="research"}} '
+    start = f'tollkeeper_refusals_total{{code="{code}",key="alice",'
     return sum(
-        int(float(line.removeprefix(start))) for line in page.splitlines() if line.startswith(start)
+        int(float(line.rpartition(" ")[2])) for line in page.splitlines() if line.startswith(start)
     )
 
 

@@ -92,7 +92,7 @@ def budget(
 
 def refusals(values: str, code: str = "rate_limit_exceeded") -> Series:
     return {
-        f'tollkeeper_refusals_total{{{PROXY}, team="research", key="alice", code="{code}"}}': values
+        f'tollkeeper_refusals_total{{{PROXY}, team="research", key="alice", code="{code}", limit="soft-day"}}': values
     }
 
 

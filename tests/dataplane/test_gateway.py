@@ -457,11 +457,17 @@ async def test_of_a_path_that_is_not_served_log_metric_and_book_say_who_asked_fo
             ).body.decode()
             assert 'tollkeeper_http_requests_total{code="404",route="/v1/responses"} 1.0' in page
             assert (
-                'tollkeeper_refusals_total{code="unknown_path",key="alice",team="research"} 1.0'
-                in page
+                'tollkeeper_refusals_total{code="unknown_path",key="alice",limit="",team="research"}'
+                " 1.0" in page
             )
-        assert proxy.query("SELECT key_id, code, count FROM refusals") == [
-            {"key_id": "alice", "code": "unknown_path", "count": 1}
+        assert proxy.query("SELECT key_id, team, code, limit_id, count FROM refusals") == [
+            {
+                "key_id": "alice",
+                "team": "research",
+                "code": "unknown_path",
+                "limit_id": None,
+                "count": 1,
+            }
         ]
         [line] = [record for record in caplog.records if record.name == "tollkeeper.requests"]
         assert line.fields["key"] == "alice" and line.fields["asked"] == "POST /openai/v1/responses"  # type: ignore[attr-defined]

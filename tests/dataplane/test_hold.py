@@ -149,7 +149,7 @@ async def test_the_request_beyond_a_limit_is_refused_before_it_costs_anything(
         assert next(iter((await states(proxy)).values())).used >= 1
         page = proxy.server.services.metrics.render()
         assert (
-            f'tollkeeper_refusals_total{{code="{code}",key="alice",team="research"}} 2.0'.encode()
+            f'tollkeeper_refusals_total{{code="{code}",key="alice",limit="{next(iter(await states(proxy)))}",team="research"}} 2.0'.encode()
             in page
         )
 

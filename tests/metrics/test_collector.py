@@ -245,10 +245,23 @@ def test_beyond_max_series_new_combinations_fold_into_other_and_sums_stay_true()
     }
     assert sum(samples(counted, "input_tokens_total").values()) == 200
     assert samples(counted, "refusals_total") == {
-        **{("research", f"k{number}", "model_not_found"): 1 for number in range(3)},
-        ("research", "other", "model_not_found"): 7,
+        **{("research", f"k{number}", "model_not_found", ""): 1 for number in range(3)},
+        ("research", "other", "model_not_found", ""): 7,
     }
     assert samples(counted, "series_dropped_total")[()] == 14 + 7
+
+
+def test_a_refusal_has_the_limit_that_said_no_and_made_up_keys_stay_bounded():
+    counted = metrics(max_series=2)
+    for number in range(5):
+        counted.refused(None, f"fwd-{number}", "rate_limit_exceeded", f"key:fwd-{number}/x/minute")
+    counted.refused("research", "alice", "insufficient_quota", "soft-day")
+    assert samples(counted, "refusals_total") == {
+        ("", "fwd-0", "rate_limit_exceeded", "key:fwd-0/x/minute"): 1,
+        ("", "fwd-1", "rate_limit_exceeded", "key:fwd-1/x/minute"): 1,
+        ("", "other", "rate_limit_exceeded", "key/x/minute"): 3,
+        ("research", "other", "insufficient_quota", "soft-day"): 1,
+    }
 
 
 def test_what_is_folded_is_counted_each_time_and_takes_no_memory():
@@ -275,7 +288,7 @@ def test_a_label_left_out_in_the_settings_is_empty_and_added_up():
         counted.record(record(key_id=key))
         counted.refused("research", key, "overloaded")
     assert samples(counted, "requests_total") == {("research", "", "", "up", "200", "completed"): 2}
-    assert samples(counted, "refusals_total") == {("research", "", "overloaded"): 2}
+    assert samples(counted, "refusals_total") == {("research", "", "overloaded", ""): 2}
     assert list(samples(counted, "request_duration_seconds_count")) == [("up", "")]
 
 
@@ -333,7 +346,7 @@ def test_edge_and_health_series():
         )
     } == {
         "http_requests_total": {("/v1/chat/completions", "200"): 2},
-        "refusals_total": {("", "", "invalid_api_key"): 1},
+        "refusals_total": {("", "", "invalid_api_key", ""): 1},
         "overhead_seconds_count": {("admission",): 1},
         "inflight_requests": {(): 1},
         "inflight_streams": {(): 1},

@@ -9,7 +9,7 @@ from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of
 from proxy.core.limits.state import LimitState
 from proxy.metrics.definitions import PREFIX
 from proxy.metrics.families import Families
-from proxy.metrics.limits import LimitMetrics
+from proxy.metrics.limits import LimitMetrics, limit_label
 
 
 def limit(rule: str, scope: Scope = Scope.KEY, scope_id: str = "alice", name: str = "") -> Limit:
@@ -123,3 +123,22 @@ def test_no_value_is_a_label_and_the_fullest_one_is_shown() -> None:
         ("limit_values", *whose): 3,
         ("limit_crossings_total", *whose, "1"): 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("limit_id", "shown", "label"),
+    [
+        (None, ("research", "alice"), ""),
+        ("key:alice/tokens/day", ("research", "alice"), "key:alice/tokens/day"),
+        ("key:alice/tokens/day", ("research", "other"), "key/tokens/day"),
+        ("key:alice/tokens/day", ("research", ""), "key/tokens/day"),
+        ("team:research/USD/month", ("", "alice"), "team/USD/month"),
+        ("team:research/USD/month", ("research", ""), "team:research/USD/month"),
+        ("proxy/requests/minute", ("", ""), "proxy/requests/minute"),
+        ("soft-day", ("", ""), "soft-day"),
+    ],
+)
+def test_the_label_of_a_limit_names_nobody_who_is_no_label(
+    limit_id: str | None, shown: tuple[str, str], label: str
+) -> None:
+    assert limit_label(limit_id, ("research", "alice"), shown) == label

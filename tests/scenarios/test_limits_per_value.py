@@ -208,3 +208,32 @@ async def test_a_known_connection_is_read_anew_for_each_value(tmp_path: Path, na
             heard.append((await client.answer()).status)
         await client.aclose()
         assert heard == [200, 200, 200, 200, 429, 429, 200]
+
+
+async def test_a_refusal_says_which_limit_and_never_which_value(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the log, in the metric and in the book, also for a limit with a name of its own."""
+    rules = (
+        "1 requests/day per header:x-session-id",
+        {"limit": "1 requests/month per header:x-run", "name": "runs"},
+    )
+    async with raw_upstream(stating(10, 5)) as upstream:
+        async with running(tmp_path, limited(upstream.url, *rules)) as proxy:
+            for one, other in (("x-session-id", "x-run"), ("x-run", "x-session-id")):
+                for n, status in enumerate((200, 429)):
+                    answer = await call(proxy, f"{one}: c4n4ry", f"{other}: {n}{one}")
+                    assert answer.status == status
+            page = proxy.server.services.metrics.render().decode()
+        derived = "team:research/requests/day/per:header:x-session-id"
+        rows = proxy.query("SELECT key_id, team, limit_id, sum(count) n FROM refusals GROUP BY 3")
+        assert {(row["key_id"], row["team"], row["limit_id"], row["n"]) for row in rows} == {
+            ("alice", "research", derived, 1),
+            ("alice", "research", "runs", 1),
+        }
+        for limit in (derived, "runs"):
+            assert f'key="alice",limit="{limit}",team="research"' in page
+        told = [vars(r)["fields"] for r in caplog.records if r.message == "refused"]
+        assert [one["limit"] for one in told] == [derived, "runs"]
+        assert {(one["key"], one["team"]) for one in told} == {("alice", "research")}
+        assert "c4n4ry" not in page + str(told) + str(rows)

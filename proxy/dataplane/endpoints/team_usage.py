@@ -25,7 +25,7 @@ from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.dataplane.endpoints.own_records import as_shown
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
-from proxy.ledger.reading import Row, Stretch, UsageRow
+from proxy.ledger.reading import RefusalSum, Row, Stretch, UsageRow
 from proxy.quota.status import LimitStatus, standing
 from proxy.tenants.directory import state_of_key
 from proxy.tenants.orders import key_of
@@ -191,16 +191,38 @@ class TeamUsage:
     ) -> dict[str, object]:
         bounds = _range_ms(snapshot, asked.from_, asked.to)
 
-        def rows() -> list[dict[str, object]]:
-            names = set(self._names(tenant))
+        def rows() -> list[RefusalSum]:
             return [
-                {"key": key, "code": code, "refusals": count}
-                for key, code, count in self._services.reader.refusals(*bounds)
-                if key in names
+                row
+                for row in self._services.reader.refusals(*bounds)
+                if _may_read(tenant, row.key_id, row.team)
             ]
 
         async with self._turn:
-            return {"object": "list", "data": await asyncio.to_thread(rows)}
+            found = await asyncio.to_thread(rows)
+        shown: dict[tuple[str | None, str, str | None], RefusalSum] = {}
+        for row in found:
+            # A limit that others share is not named to callers, nor one of an earlier team.
+            own = snapshot.rules.of_tenant(row.key_id or "", tenant.team)
+            limit = row.limit_id if any(one.id == row.limit_id for one in own) else None
+            group = (row.key_id, row.code, limit)
+            shown[group] = _added(shown.get(group), row)
+        return {
+            "object": "list",
+            "data": [
+                {
+                    "key": key,
+                    "code": code,
+                    "limit": limit,
+                    "refusals": row.count,
+                    "first_ms": row.first_ms,
+                    "last_ms": row.last_ms,
+                }
+                for (key, code, limit), row in sorted(
+                    shown.items(), key=lambda item: item[1].count, reverse=True
+                )
+            ],
+        }
 
     def _names(self, tenant: Tenant) -> list[str]:
         """The keys that it may read of."""
@@ -236,9 +258,21 @@ def _led(tenant: Tenant) -> str:
 
 
 def _may_read(tenant: Tenant, key_id: object, team: object) -> bool:
-    """Whether a record is its own, or its team's where it leads one."""
+    """Whether a record or refusal is its own, or was its team's where it leads one."""
     own_team = team is not None and team == tenant.team
     return key_id == tenant.key_id or (tenant.lead and own_team)
+
+
+def _added(before: RefusalSum | None, row: RefusalSum) -> RefusalSum:
+    """The two as one row."""
+    if before is None:
+        return row
+    return msgspec.structs.replace(
+        row,
+        count=before.count + row.count,
+        first_ms=min(before.first_ms, row.first_ms),
+        last_ms=max(before.last_ms, row.last_ms),
+    )
 
 
 def _as_shown(row: Row) -> dict[str, object]:

@@ -27,6 +27,7 @@ from proxy.core.records.canonical import (
 from proxy.core.records.corrections import LATE_CLOSE, is_weaker, late_close, late_close_id, same
 from proxy.core.usage import UsageRecord
 from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerUnavailable
+from proxy.ledger.sqlite import refusals
 from proxy.ledger.sqlite.inserting import Inserter
 from proxy.ledger.sqlite.rollups import fold
 from proxy.ledger.sqlite.sums import (
@@ -66,10 +67,6 @@ _SERVED = (
 )
 # A trigger ignores a version that is known.
 _PRICE_VERSION = "INSERT INTO price_versions (version, stored_at_ms, terms) VALUES (?, ?, ?)"
-_REFUSAL = (
-    "INSERT INTO refusals (bucket_ms, key_id, code, count) VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (bucket_ms, ifnull(key_id, 0), code) DO UPDATE SET count = count + excluded.count"
-)
 
 
 # Sums only the rows that this transaction inserted (seq above the old head), so that a replayed
@@ -121,9 +118,7 @@ class Booker:
             booked = self._booked([record for _, record in batch.closes])
             if position is not None:
                 execute(_POSITION, (batch.writer, position))
-            executemany(
-                _REFUSAL, [(r.bucket_ms, r.key_id, r.code, r.count) for r in batch.refusals]
-            )
+            refusals.add(self._connection, batch.refusals)
             return booked
 
         return self._transaction(whole)

@@ -19,6 +19,7 @@ from proxy.ledger.reading import (
     KeptAnswer,
     Page,
     Recent,
+    RefusalSum,
     Status,
     Stretch,
     UsageRow,
@@ -26,6 +27,7 @@ from proxy.ledger.reading import (
 )
 from proxy.ledger.sqlite import credits as granted
 from proxy.ledger.sqlite import pages
+from proxy.ledger.sqlite import refusals as refused
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as grouping
 from proxy.ledger.sqlite.files import read_key
@@ -34,7 +36,6 @@ from proxy.ledger.sqlite.recent import recent, used_by_value
 from proxy.ledger.sqlite.schema import schema_version
 from proxy.ledger.sqlite.spans import reach
 
-_EVER_MS = 2**63 - 1
 TENANTS_SINCE = 9  # the schema version
 
 
@@ -89,15 +90,11 @@ class SqliteReader:
                 )
             )
 
-    def refusals(self, from_ms: int | None, to_ms: int | None) -> list[tuple[str | None, str, int]]:
+    def refusals(self, from_ms: int | None, to_ms: int | None) -> list[RefusalSum]:
         """See `Reader.refusals`."""
-        query = (
-            "SELECT key_id, code, sum(count) FROM refusals WHERE bucket_ms >= ? AND bucket_ms < ? "
-            "GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
-        )
-        bounds = (0 if from_ms is None else from_ms, _EVER_MS if to_ms is None else to_ms)
         with self._reading() as connection:
-            return [(key, code, count) for key, code, count in connection.execute(query, bounds)]
+            version = schema_version(connection, str(self._path))
+            return refused.sums(connection, version, from_ms, to_ms)
 
     def credits(self, limit_id: str | None, after: str | None, most: int) -> list[Credit]:
         """See `Reader.credits`."""

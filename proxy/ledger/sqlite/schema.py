@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from proxy.ledger import LedgerError
 from proxy.ledger.sqlite.late_prices import counted, moved
 from proxy.ledger.sqlite.notices import NOTICES
+from proxy.ledger.sqlite.refusals import ANSWERABLE
 from proxy.ledger.sqlite.sums import (
     BUCKET_MS,
     FIRST_SUMS,
@@ -342,6 +343,7 @@ MIGRATIONS: tuple[str, ...] = (
     _MORE_IN_ROLLUPS,
     _TENANTS + _refusing("audit"),
     NOTICES,
+    ANSWERABLE,
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

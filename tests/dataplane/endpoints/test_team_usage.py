@@ -82,7 +82,7 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
         assert (await admin.call(KEYS["shut"]))[0] == 401
         assert (await admin.call(KEYS["dave"], "m-2"))[0] == 403
         reader = admin.proxy.server.services.reader
-        await until(lambda: sum(row[2] for row in reader.refusals(None, None)) == 2)
+        await until(lambda: sum(row.count for row in reader.refusals(None, None)) == 2)
         yield Office(admin, session)
 
 
@@ -140,9 +140,16 @@ async def test_a_lead_sees_limits_sums_states_and_refusals_of_its_team(tmp_path:
         }
         assert keys["alice"]["role"] == "lead" and keys["bob"]["role"] == "member"
         assert [limit["id"] for limit in keys["bob"]["limits"]] == ["key:bob/requests/day"]
-        assert await one.data("/v1/usage/refusals", "alice") == [
-            {"key": "shut", "code": "key_suspended", "refusals": 1}
-        ]
+        [row] = await one.data("/v1/usage/refusals", "alice")
+        assert row["first_ms"] == row["last_ms"] and row["last_ms"] % 900_000 == 0
+        assert {**row, "first_ms": 0, "last_ms": 0} == {
+            "key": "shut",
+            "code": "key_suspended",
+            "limit": None,
+            "refusals": 1,
+            "first_ms": 0,
+            "last_ms": 0,
+        }
         assert await one.data("/v1/usage/refusals", "bob") == []
         assert {row["key"] for row in await one.data("/v1/usage/refusals", "carol")} == {"dave"}
         assert await one.data("/v1/usage/refusals?from=2020-01-01&to=2020-01-02", "carol") == []
@@ -229,3 +236,38 @@ async def test_a_key_opens_no_route_of_the_admin_plane(tmp_path: Path) -> None:
                     headers={"Authorization": f"Bearer {KEYS[key]}"},
                 ) as response:
                     assert response.status == 401, path
+
+
+async def test_a_key_that_joins_a_team_does_not_bring_its_refusals_along(tmp_path: Path) -> None:
+    async with office(tmp_path) as one:
+        reader = one.admin.proxy.server.services.reader
+        eve = KEYS["eve"] = await one.admin.make("eva", team="lab", limits=["1 requests/month"])
+        try:
+            assert [(await one.admin.call(eve))[0] for _ in range(3)] == [200, 429, 429]
+            await until(lambda: sum(row.count for row in reader.refusals(None, None)) == 4)
+            [seen] = [r for r in await one.data("/v1/usage/refusals", "carol") if r["key"] == "eva"]
+            assert (seen["limit"], seen["refusals"]) == ("key:eva/requests/month", 2)
+            await one.admin.ask("PATCH", "/admin/v1/keys/eva", {"says": {"team": "research"}})
+            assert (await one.admin.call(eve))[0] == 429
+            await until(lambda: sum(row.count for row in reader.refusals(None, None)) == 5)
+            counts = {}
+            for lead in LEADS:
+                rows = await one.data("/v1/usage/refusals", lead)
+                counts[lead] = sum(row["refusals"] for row in rows if row["key"] == "eva")
+            assert counts == {"alice": 1, "carol": 2}
+            own = await one.data("/v1/usage/refusals", "eve")
+            assert sum(row["refusals"] for row in own) == 3, "its own it reads wherever it was"
+        finally:
+            del KEYS["eve"]
+
+
+async def test_a_refusal_names_no_limit_that_others_share(tmp_path: Path) -> None:
+    shared = {**BLOCKS, "limits": ["1 requests/month", {"limit": "0 tokens/day", "name": "night"}]}
+    async with desk(tmp_path, **shared) as admin, aiohttp.ClientSession() as session:
+        assert (await admin.call(KEYS["bob"]))[0] == 429
+        reader = admin.proxy.server.services.reader
+        await until(lambda: bool(reader.refusals(None, None)))
+        assert {row.limit_id for row in reader.refusals(None, None)} == {"night"}
+        for key in ("bob", "alice"):
+            [row] = await Office(admin, session).data("/v1/usage/refusals", key)
+            assert (row["key"], row["limit"], row["refusals"]) == ("bob", None, 1)

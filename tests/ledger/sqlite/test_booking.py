@@ -207,36 +207,13 @@ def test_salts_are_kept_and_never_replaced(book: Booker) -> None:
     assert book.salts() == {"look-up": b"salt", "second": b"pepper"}
 
 
-def test_refusals_add_up_by_key_reason_and_quarter_hour(
+def test_refusals_of_a_batch_are_booked_with_it(
     connection: sqlite3.Connection, book: Booker
 ) -> None:
-    book.book(
-        Batch(
-            "w0",
-            refusals=[
-                Refusal(0, "alice", "rate_limit_exceeded", 3),
-                Refusal(0, None, "invalid_api_key", 1),
-            ],
-        )
-    )
-    book.book(
-        Batch(
-            "w0",
-            refusals=[
-                Refusal(0, "alice", "rate_limit_exceeded", 2),
-                Refusal(0, None, "invalid_api_key", 1),
-                Refusal(BUCKET_MS, "alice", "x", 1),
-            ],
-        )
-    )
-    found = rows(
-        connection,
-        "SELECT bucket_ms, key_id, code, count FROM refusals ORDER BY bucket_ms, key_id IS NULL",
-    )
-    assert found == [
-        (0, "alice", "rate_limit_exceeded", 5),
-        (0, None, "invalid_api_key", 2),
-        (BUCKET_MS, "alice", "x", 1),
+    for _ in range(2):
+        book.book(Batch("w0", refusals=[Refusal(0, "alice", "x", 3, "research", "soft-day")]))
+    assert rows(connection, "SELECT count, team, limit_id FROM refusals") == [
+        (6, "research", "soft-day")
     ]
 
 

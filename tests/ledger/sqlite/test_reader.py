@@ -20,6 +20,7 @@ from proxy.core.records.canonical import COLUMNS
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.ledger import Batch, LedgerError, Reader, connect_reader
 from proxy.ledger.reading import ALL_SUMS
+from proxy.ledger.sqlite.schema import SCHEMA_VERSION
 from proxy.ledger.sqlite.sums import BUCKET_MS, SUMS
 from tests.ledger.samples import START_MS, make_id, make_record, numbered, open_book, records, rows
 from tests.support.effort import examples
@@ -375,7 +376,7 @@ def test_the_status_tells_how_far_the_book_is(
         "first_seq": 1,
         "last_seq": 3,
         "sealed_seq": 3,
-        "schema_version": 10,
+        "schema_version": SCHEMA_VERSION,
         "writers": {"w0": 3},
     }
     assert {name: getattr(status, name) for name in known} == known
