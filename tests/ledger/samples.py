@@ -6,14 +6,37 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
+from proxy.core.managed import Audit, KeySecret, Managed, TenantKind
 from proxy.core.usage import Outcome, Source, UsageRecord
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.schema import migrate
 
 KEY = bytes(range(32))
 START_MS = 1_793_500_000_000  # an ordinary minute in 2026, not at a quarter hour
+ALICE = Managed(
+    kind=TenantKind.KEY,
+    name="alice",
+    says=msgspec.Raw(b'{"team":"research"}'),
+    secrets=(KeySecret("ab" * 32, START_MS),),
+    created_at_ms=START_MS,
+    created_by="root",
+)
+
+
+def deed(action: str, **more: str) -> Audit:
+    """What somebody did to the key alice."""
+    return Audit(
+        at_ms=START_MS,
+        actor="root",
+        origin="socket",
+        action=action,
+        kind="key",
+        name="alice",
+        **more,
+    )
 
 
 def make_id(n: int, ms: int = START_MS) -> str:

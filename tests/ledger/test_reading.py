@@ -7,22 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from proxy import ledger
-from proxy.ledger import Batch, LedgerError, Reader, connect_reader
+from proxy.ledger import LedgerError, Reader, connect_reader
 from proxy.ledger.reading import ALL_SUMS, GROUPED_BY, Recent, Stretch
-from tests.ledger.samples import START_MS, make_record, numbered
+from tests.ledger.ledgers import BookUnderTest
+from tests.ledger.samples import START_MS, make_record
 
-URLS = ("sqlite:ledger.db",)
 
-
-@pytest.fixture(params=URLS)
-async def booked(request: pytest.FixtureRequest, tmp_path: Path) -> Reader:
+@pytest.fixture
+def booked(ledgers: BookUnderTest) -> Reader:
     """Three records, the second of another key."""
-    opened = await ledger.connect(request.param, tmp_path)
-    records = [make_record(0), make_record(1, key_id="bob"), make_record(2)]
-    await opened.book(Batch("w0", numbered(*records)))
-    await opened.aclose()
-    return connect_reader(request.param, tmp_path)
+    ledgers.book(make_record(0), make_record(1, key_id="bob"), make_record(2))
+    return ledgers.reader()
 
 
 def test_one_reader_answers_everything(booked: Reader) -> None:
@@ -47,7 +42,7 @@ def test_a_recent_row_is_what_is_made_of_its_record(booked: Reader) -> None:
     assert len(found) == 3 and all(row in found for row in expected)
 
 
-@pytest.mark.parametrize("url", [*URLS, "sqlite:elsewhere/x.db"])
+@pytest.mark.parametrize("url", ["sqlite:ledger.db", "sqlite:elsewhere/x.db"])
 def test_a_reader_may_be_there_before_its_ledger(url: str, tmp_path: Path) -> None:
     reader = connect_reader(url, tmp_path)
     for question in (reader.head, reader.status, reader.served_models):

@@ -1,85 +1,27 @@
-"""Recent records, told apart for two minutes and summed by the second before."""
+"""What a start reads of recent records goes by an index, however long the book is."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-from proxy import ledger
-from proxy.core.usage import UsageRecord
-from proxy.ledger import Batch, Reader, connect_reader
-from tests.ledger.samples import make_record, numbered
+from proxy.ledger.sqlite.read_only import reading
+from proxy.ledger.sqlite.recent import recent, used_by_value
+from tests.ledger.samples import open_book, rows
 
 NOW_MS = 1_800_000_000_000
 
 
-def booked(directory: Path, *records: UsageRecord) -> Reader:
-    async def book() -> None:
-        opened = await ledger.connect("sqlite:ledger.db", directory)
-        await opened.book(Batch("w0", numbered(*records)))
-        await opened.aclose()
-
-    asyncio.run(book())
-    return connect_reader("sqlite:ledger.db", directory)
-
-
-def test_older_records_are_summed_by_the_second_as_if_all_had_come_at_its_end(
-    tmp_path: Path,
-) -> None:
-    old = [
-        make_record(number, started_at_ms=NOW_MS - 600_000 + number * 100) for number in range(5)
-    ]
-    new = [
-        make_record(10 + number, started_at_ms=NOW_MS - 5_000 + number * 100) for number in range(3)
-    ]
-    queries = booked(
-        tmp_path,
-        *old,
-        *new,
-        make_record(20, started_at_ms=NOW_MS - 3_600_001),
-        make_record(21, started_at_ms=NOW_MS - 599_950, key_id="bob"),
-    )
-    found = queries.recent(NOW_MS - 3_600_000, NOW_MS)
-    assert [(row.started_at_ms, row.key_id, row.requests, row.input_tokens) for row in found] == [
-        (NOW_MS - 599_950, "bob", 1, 100), (old[-1].started_at_ms, "alice", 5, 500), *((record.started_at_ms, "alice", 1, 100) for record in new),
-    ]  # fmt: skip
-
-
-def test_an_adjustment_is_no_request(tmp_path: Path) -> None:
-    queries = booked(
-        tmp_path,
-        make_record(1, started_at_ms=NOW_MS - 10),
-        make_record(2, started_at_ms=NOW_MS - 5, kind="adjustment", adjusts="x", input_tokens=None),
-    )
-    assert [
-        (row.requests, row.input_tokens) for row in queries.recent(NOW_MS - 60_000, NOW_MS)
-    ] == [(1, 100), (0, None)]
-
-
-def test_a_rate_whose_burst_lasts_longer_than_any_ledger_asks_for_all_of_it(tmp_path: Path) -> None:
-    queries = booked(tmp_path, make_record(1, started_at_ms=NOW_MS - 3_600_000))
-    assert [row.input_tokens for row in queries.recent(-(10**22), NOW_MS)] == [100]
-
-
-def test_use_is_summed_by_end_user_and_by_a_tag_whatever_it_is_called(tmp_path: Path) -> None:
-    odd = 'header:x-"run'
-    queries = booked(
-        tmp_path,
-        make_record(1, started_at_ms=NOW_MS, end_user="u1", tags={odd: "a"}),
-        make_record(2, started_at_ms=NOW_MS, end_user="u1", tags={odd: "b"}),
-        make_record(3, started_at_ms=NOW_MS, end_user=None, tags={"other": "a"}),
-        make_record(4, started_at_ms=NOW_MS - 1, end_user="u1", tags={odd: "a"}),
-    )
-
-    def used(tag: str | None) -> set[tuple[str | None, int, int | None]]:
-        return {
-            (row.value, row.requests, row.input_tokens)
-            for row in queries.used_by_value(tag, NOW_MS)
-        }
-
-    assert used(None) == {("u1", 2, 200), (None, 1, 100)}
-    assert used(odd) == {("a", 1, 100), ("b", 1, 100), (None, 1, 100)}
-    assert [(row.end_user, row.tags) for row in queries.recent(NOW_MS, NOW_MS)][:2] == [
-        ("u1", {odd: "a"}),
-        ("u1", {odd: "b"}),
-    ]
+def test_recent_records_are_found_by_the_index_of_their_start(tmp_path: Path) -> None:
+    open_book(tmp_path / "ledger.db")[0].close()
+    asked: list[str] = []
+    with reading(tmp_path / "ledger.db") as connection:
+        connection.set_trace_callback(asked.append)
+        assert recent(connection, NOW_MS - 3_600_000, NOW_MS) == []
+        assert (
+            used_by_value(connection, None, NOW_MS) == used_by_value(connection, "x", NOW_MS) == []
+        )
+        connection.set_trace_callback(None)
+        plans = [row[3] for each in asked for row in rows(connection, f"EXPLAIN QUERY PLAN {each}")]
+    assert len(asked) == 4
+    assert sum("INDEX records_started_at" in step for step in plans) == 4, plans
+    assert not any(step.startswith("SCAN records") for step in plans), plans

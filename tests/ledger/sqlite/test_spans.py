@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ledger import Batch, connect_reader
-from proxy.ledger.sqlite.booking import Booker
+from proxy.ledger.sqlite.read_only import reading
 from proxy.ledger.sqlite.spans import Piece, Reach, pieces, reach, source
-from proxy.ledger.sqlite.sums import GROUPS, SUMS, WIDE
-from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book, rows
+from proxy.ledger.sqlite.sums import GROUPS
+from tests.ledger.ledgers import opened_sqlite
+from tests.ledger.samples import START_MS, rows
+from tests.ledger.seasons import DAY_MS, year
 
-DAY_MS = 86_400_000
 SHORT = {
     "m": "rollups_monthly",
     "d": "rollups_daily",
@@ -104,93 +104,15 @@ def test_each_moment_is_read_once(folded_text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Records over 100 days, of few groups, most at the edge of something; folded up to 20 hours
-    before the last."""
-    rng = random.Random(5)
-    directory = tmp_path_factory.mktemp("year")
-    connection, _ = open_book(directory / "ledger.db")
-    batch = []
-    for n in range(1500):
-        at_ms = START_MS - rng.randrange(100 * DAY_MS)
-        at_ms = at_ms // (step := rng.choice([1, 900_000, 14_400_000, DAY_MS])) * step - rng.choice(
-            [0, 0, 1]
-        )
-        charge_nano, currency = rng.choice([(rng.randrange(-(2**50), 2**56), "USD"), (None, None)])
-        batch.append(make_record(n, started_at_ms=at_ms, key_id=f"k{n % 5}", team=rng.choice([None, "", "a"]), charge_nano=charge_nano, cost_nano=charge_nano,
-                                 currency=currency, cached_tokens=rng.choice([None, 0, 7]), kind=rng.choice(["usage", "usage", "adjustment"])))  # fmt: skip
-    batch.sort(key=lambda record: record.started_at_ms + rng.choice([0, 0, 0, 9 * DAY_MS]))
-    for start in range(0, len(batch), 60):
-        part = batch[start : start + 60]
-        Booker(connection, KEY, lambda part=part: part[-1].started_at_ms).book(
-            Batch("w0", numbered(*part, after=start))
-        )  # type: ignore[misc]
-    assert rows(connection, "SELECT max(folded_until_ms) FROM fold") < [(START_MS,)]
-    assert all(
-        rows(connection, f"SELECT count(*) > 10 FROM {table}") == [(1,)] for table, _ in WIDE
-    )
-    connection.close()
-    return directory
+def booked_year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with opened_sqlite(tmp_path_factory.mktemp("year")) as book:
+        year(book)
+        yield Path(book.name)
 
 
-def test_any_range_says_what_its_records_say(year: Path) -> None:
-    queries = connect_reader("sqlite:ledger.db", year)
-    rng = random.Random(6)
-    sums = ", ".join(
-        f"sum({expression}) AS {name}" for name, expression in SUMS if not name.endswith("_nano")
-    )
-    with queries._reading() as connection:
-        starts = [at for (at,) in rows(connection, "SELECT started_at_ms FROM records")]
-    for _ in range(150):
-        from_ms, to_ms = (
-            rng.choice(
-                [
-                    None,
-                    rng.choice(starts),
-                    rng.choice(starts) // DAY_MS * DAY_MS,
-                    rng.choice(starts) + 1,
-                ]
-            )
-            for _ in range(2)
-        )
-        where, bounds = (
-            "started_at_ms >= ? AND started_at_ms < ?",
-            (-1 if from_ms is None else from_ms, 2**60 if to_ms is None else to_ms),
-        )
-        found = queries.usage(["key", "team"], from_ms, to_ms, UTC)
-        with queries._reading() as connection:
-            plain = rows(
-                connection,
-                f"SELECT key_id, team, currency, {sums} FROM records WHERE {where} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
-                *bounds,
-            )
-            money = rows(
-                connection,
-                f"SELECT key_id, team, currency, charge_nano FROM records WHERE {where} AND charge_nano IS NOT NULL",
-                *bounds,
-            )
-        assert [
-            (
-                row["key"],
-                row["team"],
-                row["currency"],
-                *(row[name] for name, _ in SUMS if not name.endswith("_nano")),
-            )
-            for row in found
-        ] == plain
-        for row in found:
-            known = [
-                amount
-                for *group, amount in money
-                if group == [row["key"], row["team"], row["currency"]]
-            ]
-            assert row["charge_nano"] == row["cost_nano"] == (sum(known) if known else None)
-
-
-def test_few_rows_are_read_for_months(year: Path) -> None:
+def test_few_rows_are_read_for_months(booked_year: Path) -> None:
     """SQLite is to go by the keys, group by group, and sort nothing of what is many."""
-    queries = connect_reader("sqlite:ledger.db", year)
-    with queries._reading() as connection:
+    with reading(booked_year) as connection:
         query, bounds = source(
             pieces(START_MS - 60 * DAY_MS, START_MS - DAY_MS, reach(connection, 3)),
             ["requests", "charge_nano"],
@@ -204,26 +126,8 @@ def test_few_rows_are_read_for_months(year: Path) -> None:
     )
 
 
-def test_counts_beyond_63_bits_are_read_from_the_quarter_hours(tmp_path: Path) -> None:
-    connection, _ = open_book(tmp_path / "ledger.db")
-    for n in range(3):
-        batch = [
-            make_record(n * 64 + i, started_at_ms=START_MS + n * DAY_MS, output_tokens=2**56)
-            for i in range(64)
-        ]
-        Booker(connection, KEY, lambda: START_MS + 90 * DAY_MS).book(
-            Batch("w0", numbered(*batch, after=n * 64))
-        )
-    connection.close()
-    (row,) = connect_reader("sqlite:ledger.db", tmp_path).usage(
-        ["team"], START_MS - START_MS % DAY_MS, START_MS + 3 * DAY_MS, UTC
-    )
-    assert row["output_tokens"] == 192 * 2**56
-
-
-def test_groups_come_as_they_are(year: Path) -> None:
-    queries = connect_reader("sqlite:ledger.db", year)
-    with queries._reading() as connection:
+def test_groups_come_as_they_are(booked_year: Path) -> None:
+    with reading(booked_year) as connection:
         query, bounds = source([Piece("rollups_monthly", None, None)], ["requests"])
         assert [column[0] for column in connection.execute(query, bounds).description] == [
             *GROUPS,

@@ -25,8 +25,7 @@ from proxy.ledger import (
 from proxy.ledger.sqlite import SqliteLedger
 from proxy.ledger.sqlite.files import read_key
 from proxy.ledger.sqlite.verify import Verified, verify_chain
-from proxy.server.failpoints import Failpoints
-from tests.ledger.samples import KEY, make_record, numbered, open_book, rows
+from tests.ledger.samples import make_record, numbered, open_book, rows
 
 URL = "sqlite:ledger.db"
 
@@ -45,30 +44,6 @@ def foreign(tmp_path: Path, ledger: SqliteLedger) -> Iterator[sqlite3.Connection
     connection = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None, timeout=0)
     yield connection
     connection.close()
-
-
-async def test_what_is_booked_is_there_after_reopening(tmp_path: Path) -> None:
-    ledger = await connect(URL, tmp_path / "var")
-    assert await ledger.book(
-        Batch(
-            "w0",
-            numbered(make_record(0)),
-            salts=[("look-up", b"salt")],
-            refusals=[Refusal(0, "a", "x", 1)],
-        )
-    ) == Booked(1, 0, 0)
-    await ledger.aclose()
-    ledger = await connect(URL, tmp_path / "var")
-    assert await ledger.position("w0") == 1
-    assert await ledger.salts() == {"look-up": b"salt"}
-    assert await ledger.book(Batch("w0", numbered(make_record(0), make_record(1)))) == Booked(
-        1, 1, 0
-    )
-    assert await ledger.position("w0") == 2
-    await ledger.aclose()
-    assert verify_chain(
-        tmp_path / "var" / "ledger.db", read_key(tmp_path / "var" / "ledger.key")
-    ) == Verified(2, 2, 0, ())
 
 
 async def test_a_commit_is_synced_to_the_disk(ledger: SqliteLedger) -> None:
@@ -144,29 +119,6 @@ async def test_a_directory_that_cannot_be_made_says_why(tmp_path: Path) -> None:
         await connect(URL, tmp_path / "file" / "var")
 
 
-async def test_a_sealed_ledger_without_its_key_does_not_get_a_new_one(tmp_path: Path) -> None:
-    ledger = await connect(URL, tmp_path)
-    await ledger.book(Batch("w0", numbered(make_record(0))))
-    await ledger.aclose()
-    (tmp_path / "ledger.key").unlink()
-    with pytest.raises(LedgerError, match=r"restore .*ledger\.key from a backup"):
-        await connect(URL, tmp_path)
-    (tmp_path / "ledger.key").write_text(KEY.hex())
-    ledger = await connect(URL, tmp_path)
-    await ledger.book(Batch("w0", numbered(make_record(1), after=1)))
-    await ledger.aclose()
-    assert verify_chain(tmp_path / "ledger.db", KEY) == Verified(
-        records=2, seals=2, seals_of_other_keys=1, problems=()
-    )
-
-
-async def test_the_key_file_can_be_elsewhere(tmp_path: Path) -> None:
-    (tmp_path / "keys").mkdir()
-    await (await connect(URL, tmp_path / "var", tmp_path / "keys" / "seal")).aclose()
-    assert len(read_key(tmp_path / "keys" / "seal")) == 32
-    assert not (tmp_path / "var" / "ledger.key").exists()
-
-
 async def test_a_locked_database_is_unavailable_and_takes_the_batch_later(
     ledger: SqliteLedger, foreign: sqlite3.Connection
 ) -> None:
@@ -222,33 +174,6 @@ async def test_a_file_removed_or_replaced_in_use_takes_no_more_rows(
         await ledger.book(Batch("w0", numbered(make_record(0))))
     aside.replace(path)
     assert await ledger.book(Batch("w0", numbered(make_record(0)))) == Booked(1, 0, 0)
-
-
-@pytest.mark.parametrize("action", ["raise", "enospc"])
-@pytest.mark.parametrize(("place", "booked"), [("before", 0), ("inside", 0), ("after", 2)])
-async def test_a_fault_at_any_place_is_unavailable_and_the_batch_is_booked_once(
-    tmp_path: Path, action: str, place: str, booked: int
-) -> None:
-    ledger = await connect(URL, tmp_path, fail=Failpoints(f"ledger.book.{place}={action}@1"))
-    batch = numbered(make_record(0), make_record(1))
-    with pytest.raises(LedgerUnavailable, match="failpoint"):
-        await ledger.book(Batch("w0", batch))
-    assert await ledger.position("w0") == booked
-    assert await ledger.book(Batch("w0", batch)) == Booked(
-        inserted=2 - booked, known=booked, adjustments=0
-    )
-    await ledger.aclose()
-
-
-async def test_a_cancelled_wait_does_not_break_the_batch(
-    ledger: SqliteLedger, tmp_path: Path
-) -> None:
-    waiting = asyncio.ensure_future(ledger.book(Batch("w0", numbered(make_record(0)))))
-    await asyncio.sleep(0)  # handed to the thread
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    assert await ledger.book(Batch("w0", numbered(make_record(0)))) == Booked(0, 1, 0)
 
 
 BOOKER = """

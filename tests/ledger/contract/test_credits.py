@@ -1,0 +1,60 @@
+"""Credits in the book: each once, for good."""
+
+from __future__ import annotations
+
+from proxy.core.limits.credit import Credit
+from tests.ledger.ledgers import BookUnderTest
+
+CREDIT = Credit(
+    id="c1",
+    granted_at_ms=1,
+    limit_id="trial",
+    unit="tokens",
+    amount=-5,
+    valid_until_ms=9,
+    reason="r",
+    granted_by="ops",
+)
+
+
+async def test_a_credit_is_booked_once_and_read_back(ledgers: BookUnderTest) -> None:
+    ledger = await ledgers.open()
+    for credit in (
+        CREDIT,
+        Credit(id="c1", granted_at_ms=2, limit_id="other", unit="tokens", amount=7),
+        Credit(id="c2", granted_at_ms=3, limit_id="other", unit="USD", amount=7),
+    ):
+        await ledger.credit(credit)
+    found = await ledger.credits()
+    await ledger.aclose()
+    assert found == [
+        CREDIT,
+        Credit(id="c2", granted_at_ms=3, limit_id="other", unit="USD", amount=7),
+    ]
+
+
+async def test_the_newest_come_first_of_one_limit_and_by_page(ledgers: BookUnderTest) -> None:
+    ledger = await ledgers.open()
+    for number in range(6):  # the ids do not say the order
+        limit_id = ("trial", "other")[number % 2]
+        await ledger.credit(
+            Credit(
+                id=f"c{9 - number}",
+                granted_at_ms=1,
+                limit_id=limit_id,
+                unit="tokens",
+                amount=number,
+            ),
+        )
+
+    await ledger.aclose()
+    reader = ledgers.reader()
+
+    def amounts(limit_id: str | None, after: str | None, most: int) -> list[int]:
+        return [each.amount for each in reader.credits(limit_id, after, most)]
+
+    assert amounts(None, None, 9) == [5, 4, 3, 2, 1, 0]
+    assert amounts("trial", None, 9) == [4, 2, 0]
+    assert amounts("trial", None, 2) == [4, 2] and amounts("trial", "c7", 2) == [0]
+    assert amounts(None, "c5", 1) == [3]
+    assert amounts(None, "unknown", 9) == amounts("nobody", None, 9) == []

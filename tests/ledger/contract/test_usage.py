@@ -1,0 +1,100 @@
+"""Sums by local day, made of wide roll-ups: the same as of the records, in any zone and range."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from proxy.core.usage import UsageRecord
+from proxy.ledger import LedgerError, Reader
+from tests.ledger.conftest import Kind
+from tests.ledger.seasons import DAY_MS, FIRST_MS, ZONES, season
+
+
+@pytest.fixture(scope="module")
+def booked_season(
+    kind: Kind, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Reader, list[UsageRecord]]]:
+    with kind(tmp_path_factory.mktemp("season")) as book:
+        booked = season(book)
+        yield book.reader(), booked
+
+
+@pytest.mark.parametrize("zone", [ZoneInfo(key) for key in ZONES], ids=ZONES)
+def test_days_say_what_their_records_say(
+    booked_season: tuple[Reader, list[UsageRecord]], zone: ZoneInfo
+) -> None:
+    queries, booked = booked_season
+    rng = random.Random(zone.key)
+    bounds = [
+        None,
+        None,
+        FIRST_MS + 20 * DAY_MS,
+        *(rng.choice(booked).started_at_ms + rng.choice([0, 1]) for _ in range(6)),
+    ]
+    for by, team in (
+        (["day"], None),
+        (["team", "day"], None),
+        (["day", "key"], "a"),
+        (["month"], None),
+        (["month", "team", "day"], "b"),
+        (["key", "month"], None),
+    ):
+        for from_ms, to_ms in [*pairwise(bounds), (None, None)]:
+            sums: dict[tuple[str | None, ...], int] = {}
+            for record in booked:
+                if (
+                    (from_ms is None or record.started_at_ms >= from_ms)
+                    and (to_ms is None or record.started_at_ms < to_ms)
+                    and team in (None, record.team)
+                ):
+                    day = (
+                        datetime.fromtimestamp(record.started_at_ms // 1000, zone)
+                        .date()
+                        .isoformat()
+                    )
+                    group = tuple(
+                        {
+                            "day": day,
+                            "month": day[:7],
+                            "team": record.team,
+                            "key": record.key_id,
+                        }[name]
+                        for name in by
+                    )
+                    assert record.output_tokens is not None
+                    sums[group] = sums.get(group, 0) + record.output_tokens
+            found = queries.usage(by, from_ms, to_ms, zone, team=team)
+            assert [
+                (tuple(row[name] for name in by), row["output_tokens"]) for row in found
+            ] == sorted(
+                sums.items(), key=lambda item: [(name is not None, name) for name in item[0]]
+            )
+
+
+def test_tags_and_a_seq_read_records_and_no_more_than_a_bound(
+    booked_season: tuple[Reader, list[UsageRecord]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, booked = booked_season
+    zone = ZoneInfo("UTC")
+    monkeypatch.setattr("proxy.ledger.sqlite.usage.RECORDS_MAX", len(booked) - 1)
+    for by, through in ((["tag:feature"], None), (["team"], len(booked))):
+        with pytest.raises(LedgerError, match="ask for less of it at once"):
+            queries.usage(by, None, None, zone, through=through)
+        assert queries.usage(by, booked[50].started_at_ms, None, zone, through=through)
+    assert queries.usage(["team", "source"], None, None, zone)
+    with pytest.raises(LedgerError, match=f"the book ends at seq {len(booked)}"):
+        queries.usage([], None, None, zone, through=len(booked) + 1)
+
+
+def test_only_the_sums_that_are_asked_for(booked_season: tuple[Reader, list[UsageRecord]]) -> None:
+    queries, booked = booked_season
+    for by in ([], ["day"], ["source"]):
+        rows = queries.usage(by, None, None, UTC, sums=("requests", "output_tokens"))
+        assert all(row.keys() == {*by, "requests", "output_tokens", "currency"} for row in rows)
+        assert sum(row["requests"] for row in rows) == len(booked)  # type: ignore[misc]
