@@ -105,7 +105,7 @@ class AdminPlane:
             app.router.add_get(path, self._check)
         for route in self._routes:
             handler = _handler(route, guard, self._replays, self._header_s)
-            app.router.add_route(route.method, route.path, handler)
+            app.router.add_route(route.method, route.pattern, handler)
         # Unknown paths are refused by the same rules, so that a stranger does not learn which
         # routes exist.
         nowhere = AdminEndpoint("*", "", "", _unknown_path, query=None)

@@ -58,6 +58,7 @@ class AdminEndpoint(msgspec.Struct, frozen=True):
     returns · the shape of the answer, or the media types of a `Told`
     errors · statuses beside those that every route may answer
     once · asked again under the same `Idempotency-Key`, it gives its first answer again
+    slashes · what stands in the path's place may hold slashes as they are
     """
 
     method: str
@@ -69,6 +70,12 @@ class AdminEndpoint(msgspec.Struct, frozen=True):
     returns: type[msgspec.Struct] | tuple[str, ...] = ()
     errors: tuple[int, ...] = ()
     once: bool = False
+    slashes: bool = False
+
+    @property
+    def pattern(self) -> str:
+        """The path as aiohttp's router takes it."""
+        return self.path.replace("}", ":.+}") if self.slashes else self.path
 
     def request(
         self,

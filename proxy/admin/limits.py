@@ -1,7 +1,8 @@
 """The states of limits, and credits on them (`proxy.quota.credits`).
 
-The routes are `GET /admin/v1/limits?near=80&team=&key=&limit=&after=`,
-`POST /admin/v1/limits/credit` and `GET /admin/v1/credits`.
+The routes are `GET /admin/v1/limits?near=80&team=&key=&limit=&after=`, `GET /admin/v1/limits/{id}`,
+`POST /admin/v1/limits/{id}/credit` and `GET /admin/v1/credits`. The slashes of an id may stand in a
+path as they are or as %2F, since servers on the way rewrite one as the other.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ import asyncio
 import logging
 from collections.abc import Callable
 from typing import Annotated
+from urllib.parse import quote
 
 import msgspec
 
 from proxy.admin.endpoint import AdminEndpoint, AdminRequest, read
 from proxy.admin.tenant_views import PAGE_DEFAULT, PAGE_MAX
-from proxy.core.errors import invalid_request, unavailable
+from proxy.core.errors import ProxyError, invalid_request, unavailable
 from proxy.core.limits.credit import Credit
 from proxy.core.limits.limit import PPM, share_ppm
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.quota import QuotaUnavailable
-from proxy.quota.credits import CreditOrder, LimitChoice, credit, standings
+from proxy.quota.credits import CreditOrder, LimitChoice, counts_of, credit, standings
 from proxy.quota.status import LimitStatus, standing
 
 LIMITS_PATH = "/admin/v1/limits"
-CREDIT_PATH = "/admin/v1/limits/credit"
+LIMIT_PATH = "/admin/v1/limits/{limit}"
+CREDIT_PATH = "/admin/v1/limits/{limit}/credit"
 CREDITS_PATH = "/admin/v1/credits"
 
 _LOG = logging.getLogger("tollkeeper.admin")
@@ -51,6 +54,16 @@ class LimitsQuery(msgspec.Struct, frozen=True):
     key: str | None = None
     after: str | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] | None = None
+
+
+class OneLimit(msgspec.Struct, frozen=True):
+    """A limit's state. Of a limit that counts values apart, `limit` is the fullest count.
+
+    `values` says how many values have counts; None: it counts none apart.
+    """
+
+    limit: LimitStatus
+    values: int | None
 
 
 class CreditAnswer(msgspec.Struct, frozen=True):
@@ -84,9 +97,7 @@ def limits_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
                 services.quota, now.rules, now.settings, services.now_ms(), chosen(ask.query)
             )
         except QuotaUnavailable as error:
-            raise unavailable(
-                "quota_unavailable", f"The running counts cannot be read now ({error})."
-            ) from error
+            raise _unreadable(error) from error
         return Limits(
             await asyncio.to_thread(lambda: [standing(state, now.zone) for state in found.states]),
             found.next,
@@ -103,12 +114,32 @@ def limits_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
     )
 
 
+def limit_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminEndpoint:
+    async def answer(ask: AdminRequest) -> OneLimit:
+        now, id = snapshot(), ask.path["limit"]
+        try:
+            state, values = await counts_of(services.quota, now.rules, id, services.now_ms())
+        except QuotaUnavailable as error:
+            raise _unreadable(error) from error
+        return OneLimit(standing(state, now.zone), values)
+
+    return AdminEndpoint(
+        "GET",
+        LIMIT_PATH,
+        "Show one limit: its amount, what is used, held and left, and when it resets.",
+        answer,
+        returns=OneLimit,
+        errors=(404, 503),
+        slashes=True,
+    )
+
+
 def credit_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminEndpoint:
     async def answer(ask: AdminRequest) -> CreditAnswer:
-        now = snapshot()
-        order = ask.body
+        now, id, order = snapshot(), ask.path["limit"], ask.body
         try:
             done = await credit(
+                id,
                 order,
                 services.quota,
                 services.ledger,
@@ -126,7 +157,7 @@ def credit_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
             "%s credited %s to the limit %s: %s",
             ask.asker.name,
             done.credited,
-            order.limit,
+            id,
             order.reason,
         )
         return CreditAnswer(done.id, done.credited, standing(done.state, now.zone))
@@ -140,6 +171,7 @@ def credit_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
         returns=CreditAnswer,
         errors=(404, 503),
         once=True,
+        slashes=True,
     )
 
 
@@ -161,6 +193,15 @@ def credits_route(services: Services) -> AdminEndpoint:
         returns=Credits,
         errors=(503,),
     )
+
+
+def credit_path(limit_id: str) -> str:
+    """Where a credit to this limit is posted."""
+    return CREDIT_PATH.replace("{limit}", quote(limit_id, safe=""))
+
+
+def _unreadable(error: QuotaUnavailable) -> ProxyError:
+    return unavailable("quota_unavailable", f"The running counts cannot be read now ({error}).")
 
 
 def chosen(query: LimitsQuery) -> LimitChoice:

@@ -35,6 +35,7 @@ _SAID = {
 _PLACES = {
     "name": "A key's or team's name.",
     "id": "A record's id, which is the `x-tollkeeper-id` of its answer.",
+    "limit": "A limit's id, as the list of limits shows it.",
     "version": "A `price_version` that records name.",
 }
 

@@ -131,7 +131,7 @@ def rerate_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
         answer,
         body=Rerate,
         returns=Rerated,
-        errors=(503,),
+        errors=(409, 503),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from proxy.admin.books import book_routes
 from proxy.admin.endpoint import AdminEndpoint
 from proxy.admin.imports import import_route
-from proxy.admin.limits import credit_route, credits_route, limits_route
+from proxy.admin.limits import credit_route, credits_route, limit_route, limits_route
 from proxy.admin.openapi import with_document
 from proxy.admin.prices import price_routes, rerate_route
 from proxy.admin.process import process_route
@@ -35,6 +35,7 @@ def admin_routes(
             process_route(services, snapshot, why_not_ready),
             rerate_route(services, snapshot),
             limits_route(services, snapshot),
+            limit_route(services, snapshot),
             credit_route(services, snapshot),
             credits_route(services),
             *tenant_routes(services, change),

@@ -156,15 +156,15 @@ def credit_(
       tollkeeper limit credit team:research/USD/month 50 --reason "fair, ticket 4711"
       tollkeeper limit credit trial 100_000 --until 2026-12-01 --reason "one more week"
     """
-    order = CreditOrder(limit=name, amount=amount, reason=reason, until=until)
+    order = CreditOrder(amount=amount, reason=reason, until=until)
     with common.told():
         process = _process(config_path)
         if process is not None:
             done = admin_client.ask(
-                process, "POST", limits.CREDIT_PATH, order, type=limits.CreditAnswer
+                process, "POST", limits.credit_path(name), order, type=limits.CreditAnswer
             )
         else:
-            done = _directly(config_path, lambda it: it.credit(order))
+            done = _directly(config_path, lambda it: it.credit(name, order))
     if as_json:
         common.print_json(done)
     else:
@@ -267,8 +267,9 @@ class _Desk:
         found = await standings(self._quota, self._rules, self._settings, _now_ms(), choice)
         return limits.Limits([standing(state, self._zone) for state in found.states], found.next)
 
-    async def credit(self, order: CreditOrder) -> limits.CreditAnswer:
+    async def credit(self, id: str, order: CreditOrder) -> limits.CreditAnswer:
         done = await credit(
+            id,
             order,
             self._quota,
             self._ledger,

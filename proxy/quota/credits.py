@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -34,13 +34,12 @@ _NUMBER = re.compile(r"[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?")
 
 
 class CreditOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A credit as it is asked for: the limit's id, an amount, a reason, an end.
+    """A credit as it is asked for: an amount, a reason, an end.
 
     `amount` is text in the limit's unit (`"50"`, `"12.50"`); a negative one takes back. `until` is
     a day or a time in the zone.
     """
 
-    limit: str
     amount: str
     reason: str
     until: str | None = None
@@ -87,7 +86,26 @@ async def standings(
     return await asyncio.to_thread(page, shown, choice.after, choice.most)
 
 
+async def counts_of(
+    quota: Quota, rules: Rules, id: str, now_ms: int
+) -> tuple[LimitState, int | None]:
+    """The state of one limit; of one that counts values apart the fullest, and how many there are.
+
+    Raises ProxyError 404 for an id that no limit has.
+    """
+    named = [one for one in (*quota.limits(), *rules.configured()) if one.id == id]
+    found = list({one.count_id: one for one in named}.values())
+    if not found:
+        raise _not_found(id, (one.id for one in (*quota.limits(), *rules.configured())))
+    apart = [one for one in found if one.value is not None]
+    states: list[LimitState] = []
+    async for some in states_in_turns(quota, apart or found, now_ms):
+        states += some
+    return max(states, key=taken_ppm), len(apart) if found[0].dimension is not None else None
+
+
 async def credit(
+    id: str,
     order: CreditOrder,
     quota: Quota,
     ledger: Ledger,
@@ -97,11 +115,11 @@ async def credit(
     now_ms: int,
     by: str,
 ) -> Credited:
-    """Book the credit, then count it.
+    """Book a credit to the limit with this id, then count it.
 
     Raises ProxyError 400 or 404, or LedgerUnavailable; nothing is booked then.
     """
-    limit = _limit(order.limit, (*quota.limits(), *rules.configured()))
+    limit = _limit(id, (*quota.limits(), *rules.configured()))
     amount = _amount(order.amount, limit)
     until_ms = None if order.until is None else _until_ms(order.until, zone, now_ms)
     reason = order.reason.strip()
@@ -111,9 +129,8 @@ async def credit(
             "in the book for good.",
             param="reason",
         )
-    id = uuid7(now_ms, os.urandom(10))
     booked = Credit(
-        id=id,
+        id=uuid7(now_ms, os.urandom(10)),
         granted_at_ms=now_ms,
         limit_id=limit.id,
         unit=limit.currency if limit.currency is not None else limit.unit,
@@ -125,22 +142,14 @@ async def credit(
     await ledger.credit(booked)
     quota.grant(booked, now_ms)
     [state] = await quota.states([limit], now_ms)
-    return Credited(id, show_amount(amount, limit.unit, limit.currency), until_ms, state)
+    return Credited(booked.id, show_amount(amount, limit.unit, limit.currency), until_ms, state)
 
 
 def _limit(id: str, limits: Sequence[Limit]) -> Limit:
     found = {limit.id: limit for limit in limits}
     limit = found.get(id)
     if limit is None:
-        close = nearest(id, found)
-        hint = f"; the nearest is {close}" if close is not None else ""
-        raise ProxyError(
-            404,
-            "invalid_request_error",
-            "limit_not_found",
-            f"There is no limit {id[:200]!r}{hint}. `tollkeeper limit list` names all.",
-            param="limit",
-        )
+        raise _not_found(id, found)
     if not limit.windowed:
         raise invalid_request(
             f"{id} is no budget: a rate or a number of slots comes back by itself, and takes no "
@@ -148,6 +157,13 @@ def _limit(id: str, limits: Sequence[Limit]) -> Limit:
             param="limit",
         )
     return limit
+
+
+def _not_found(id: str, known: Iterable[str]) -> ProxyError:
+    close = nearest(id, known)
+    hint = f"; the nearest is {close}" if close is not None else ""
+    message = f"There is no limit {id[:200]!r}{hint}. `tollkeeper limit list` names all."
+    return ProxyError(404, "invalid_request_error", "limit_not_found", message, param="limit")
 
 
 def _amount(text: str, limit: Limit) -> int:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from urllib.parse import quote
 
+import aiohttp
+import msgspec
 import pytest
+from yarl import URL
 
-from proxy.admin.limits import CREDIT_PATH, LIMITS_PATH, CreditAnswer, Limits, near_ppm
+from proxy.admin.control_socket import NAME
+from proxy.admin.limits import LIMITS_PATH, CreditAnswer, Limits, OneLimit, credit_path, near_ppm
 from proxy.cli import admin_client
 from proxy.cli.common import Failed
 from proxy.core.errors import ProxyError
+from tests.admin.test_tenants import desk
 from tests.support.raw import Visit, raw_upstream
 from tests.support.running import config, running
 
@@ -46,8 +52,9 @@ async def test_a_credit_is_booked_once_and_shows_in_the_list(tmp_path: Path) -> 
                 return sorted((one.id, one.granted, one.remaining) for one in found)
 
             def credit(limit: str) -> CreditAnswer:
-                order = {"limit": limit, "amount": "2.50", "reason": "a test"}
-                return admin_client.ask(process, "POST", CREDIT_PATH, order, type=CreditAnswer)
+                order = {"amount": "2.50", "reason": "a test"}
+                path = credit_path(limit)
+                return admin_client.ask(process, "POST", path, order, type=CreditAnswer)
 
             assert await asyncio.to_thread(listed) == [
                 ("proxy/USD/month", "0", "10"),
@@ -59,3 +66,46 @@ async def test_a_credit_is_booked_once_and_shows_in_the_list(tmp_path: Path) -> 
             with pytest.raises(Failed, match="is no budget"):
                 await asyncio.to_thread(credit, "proxy/concurrent")
             assert (await asyncio.to_thread(listed))[0] == ("proxy/USD/month", "2.50", "12.50")
+
+
+MODELS = ("a&b;c", "50%", "%2F", "q?x=1#f", "{m}", "über/ü", "a+b", "credit")
+NAMES = ("key:alice/requests/day", *(f"proxy/requests/day/{model}" for model in MODELS))
+
+
+@pytest.mark.parametrize("safe", ["", "/"], ids=["slashes encoded", "slashes as they are"])
+async def test_each_limit_is_read_and_credited_under_its_own_id(tmp_path: Path, safe: str) -> None:
+    rules = [f"5 requests/day for {model}" for model in MODELS]
+    own = {"alice": {"team": "research", "secret": "sk-test", "limits": ["5 requests/day"]}}
+    async with desk(tmp_path, limits=rules, keys=own) as admin:
+        connector = aiohttp.UnixConnector(str(admin.proxy.data_dir / NAME))
+        async with aiohttp.ClientSession(connector=connector) as session:
+
+            async def ask(method: str, path: str, body: str = "") -> tuple[int, bytes]:
+                async with session.request(
+                    method,
+                    URL(f"http://control{LIMITS_PATH}/{path}", encoded=True),
+                    data=body,
+                    headers={"Content-Type": "application/json"},
+                ) as response:
+                    return response.status, await response.read()
+
+            for place, name in enumerate(NAMES, 1):
+                path = quote(name, safe=safe)
+                status, _ = await ask(
+                    "POST", f"{path}/credit", f'{{"amount": "{place}", "reason": "r"}}'
+                )
+                assert status == 200, name
+            for place, name in enumerate(NAMES, 1):
+                status, answer = await ask("GET", quote(name, safe=safe))
+                assert status == 200, (name, answer)
+                shown = msgspec.json.decode(answer, type=OneLimit).limit
+                assert (shown.id, shown.amount, shown.granted) == (name, 5, place)
+                assert (shown.used, shown.held, shown.remaining) == (0, 0, 5 + place)
+                assert shown.resets_at is not None
+            for strange in ("nobody", "proxy%252Frequests", "%00", "%ff", "/", "x" * 5000):
+                assert (await ask("GET", strange))[0] == 404, strange
+                order = '{"amount": "1", "reason": "r"}'
+                assert (await ask("POST", f"{strange}/credit", order))[0] == 404, strange
+            for left in ("credit", ""):
+                assert (await ask("POST", left, '{"amount": "1", "reason": "r"}'))[0] == 404
+        assert len(await admin.proxy.server.services.ledger.credits()) == len(NAMES)

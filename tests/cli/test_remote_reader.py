@@ -95,8 +95,9 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
         await admin.ask("POST", "/admin/v1/keys/bob/suspend", {"reason": "why not"})
         assert (await admin.call(bob))[0] == 401
         for reason in ("fair", "fair again"):
-            order = {"limit": "proxy/requests/month", "amount": "5", "reason": reason}
-            await admin.ask("POST", limits.CREDIT_PATH, order, type=limits.CreditAnswer)
+            order = {"amount": "5", "reason": reason}
+            path = limits.credit_path("proxy/requests/month")
+            await admin.ask("POST", path, order, type=limits.CreditAnswer)
         services = admin.proxy.server.services
         await until(lambda: sum(row.count for row in services.reader.refusals(None, None)) == 2)
         yield admin, directory

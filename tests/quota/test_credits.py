@@ -19,7 +19,7 @@ from proxy.core.limits.rules import Rules
 from proxy.core.limits.state import LimitState
 from proxy.ledger import Ledger, LedgerUnavailable
 from proxy.quota import Quota, connect
-from proxy.quota.credits import CreditOrder, LimitChoice, credit, standings
+from proxy.quota.credits import CreditOrder, LimitChoice, counts_of, credit, standings
 from proxy.quota.status import AT_ONCE
 
 UTC = ZoneInfo("UTC")
@@ -59,8 +59,8 @@ async def test_an_amount_is_read_in_the_limit_s_unit(
     tmp_path: Path, limit: str, amount: str, booked: int, shown: str
 ) -> None:
     quota, book = await parts(tmp_path)
-    order = CreditOrder(limit=limit, amount=amount, reason=" because ")
-    done = await credit(order, quota, book, rules_of(SETTINGS), zone=UTC, now_ms=NOW_MS, by="ops")
+    order, rules = CreditOrder(amount=amount, reason=" because "), rules_of(SETTINGS)
+    done = await credit(limit, order, quota, book, rules, zone=UTC, now_ms=NOW_MS, by="ops")
     [found] = await book.credits()
     await book.aclose()
     assert (
@@ -78,7 +78,8 @@ async def test_what_is_not_booked_does_not_count() -> None:
     quota = await connect("memory:", UTC)
     with pytest.raises(LedgerUnavailable):
         await credit(
-            CreditOrder("proxy/tokens/day", "5", "r"),
+            "proxy/tokens/day",
+            CreditOrder("5", "r"),
             quota,
             Refusing(),
             rules_of(SETTINGS),
@@ -96,7 +97,8 @@ async def test_a_limit_that_only_has_a_count_can_be_credited_too(tmp_path: Path)
     try:
         with pytest.raises(ProxyError) as refused:
             await credit(
-                CreditOrder("key:fwd-1/tokens/day", "5", "r"),
+                "key:fwd-1/tokens/day",
+                CreditOrder("5", "r"),
                 quota,
                 book,
                 rules,
@@ -107,6 +109,28 @@ async def test_a_limit_that_only_has_a_count_can_be_credited_too(tmp_path: Path)
         assert (refused.value.status, refused.value.code) == (404, "limit_not_found")
     finally:
         await book.aclose()
+
+
+async def test_one_limit_is_shown_and_of_one_with_values_the_fullest() -> None:
+    quota = await connect("memory:", UTC)
+    rules = rules_of(
+        Settings(
+            limits=(
+                LimitSettings(limit="9 tokens/day per end_user"),
+                LimitSettings(limit="5 tokens/day"),
+            )
+        )
+    )
+    each, plain = rules.configured()
+    state, values = await counts_of(quota, rules, each.id, NOW_MS)
+    assert (state.used, state.limit.value, values) == (0, None, 0), "nobody has used it yet"
+    for value, tokens in (("u1", 2), ("u2", 7), ("u3", 1)):
+        quota.adjust([each.of_value(value)], NOW_MS, Used(input_tokens=tokens), NOW_MS)
+    state, values = await counts_of(quota, rules, each.id, NOW_MS)
+    assert (state.used, state.limit.value, values) == (7, "u2", 3)
+    assert (await counts_of(quota, rules, plain.id, NOW_MS))[1] is None
+    with pytest.raises(ProxyError, match="the nearest is proxy/tokens/day"):
+        await counts_of(quota, rules, "proxy/token/day", NOW_MS)
 
 
 async def test_limits_come_fullest_first() -> None:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from proxy.accounting.rerating import Rerated
-from proxy.admin.limits import CREDIT_PATH, CreditAnswer
+from proxy.admin.limits import CreditAnswer, credit_path
 from proxy.admin.prices import RERATE_PATH
 from proxy.cli import admin_client
 from proxy.core.limits.state import LimitState
@@ -203,11 +203,10 @@ async def mixture(directory: Path, requests: int) -> None:
             await add_up(proxy, limits, {})
             for name, amount in CREDITS.items():
                 order = {
-                    "limit": name,
                     "amount": f"{amount / NANO:.9f}" if "money" in name else str(amount),
                     "reason": "a test",
                 }
-                await asked_of(proxy, CREDIT_PATH, order, CreditAnswer)
+                await asked_of(proxy, credit_path(name), order, CreditAnswer)
             await add_up(proxy, limits, CREDITS)
         async with running(directory, settings(upstream.url, limits, "2.7")) as proxy:
             await add_up(proxy, limits, CREDITS)
