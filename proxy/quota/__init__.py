@@ -177,6 +177,10 @@ class Quota(Protocol):
         """Every limit that has a count here."""
         ...
 
+    async def flush(self) -> None:
+        """Wait until what was queued so far has been counted."""
+        ...
+
     def warnings(self, now_ms: int) -> list[Crossing | Breach]:
         """What has come up to warn of since the last call."""
         ...

@@ -19,8 +19,9 @@ from proxy.core.limits.language import parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of
 from proxy.core.limits.rules import LimitSet
 from proxy.core.limits.state import LimitState, Refused
-from proxy.quota import Past, Quota, Reservation, connect
+from proxy.quota import Past, Quota, Reservation
 from tests.quota.oracle import PERIOD_MS, Fact, Oracle, takes, uses
+from tests.quota.stores import Clock, Store
 
 ZONES = ("UTC", "Asia/Kolkata", "Australia/Lord_Howe", "America/New_York")
 # Where the calendar is interesting: clock changes both ways, a leap day, ends of weeks, months and
@@ -57,21 +58,6 @@ RULES = (
 )
 
 
-class Clock:
-    """Time of day and a steady clock, moved by hand; `skew` sets the time of day apart."""
-
-    def __init__(self, now_ms: int) -> None:
-        self.now_ms = now_ms
-        self.steady_ms = 10_000_000
-
-    def __call__(self) -> int:
-        return self.steady_ms
-
-    def pass_ms(self, span_ms: int) -> None:
-        self.now_ms += span_ms
-        self.steady_ms += span_ms
-
-
 @dataclass
 class Running:
     reservation: Reservation
@@ -86,7 +72,7 @@ class History:
     quota: Quota
     oracle: Oracle
     limits: list[Limit]
-    scheme: str
+    store: Store
     running: list[Running] = field(default_factory=list)
     over: list[Reservation] = field(default_factory=list)
     records: list[tuple[Demand, Used, list[str]]] = field(default_factory=list)
@@ -370,7 +356,7 @@ class History:
                 )
             )
         self.dice.shuffle(past)
-        self.quota = await connect(f"{self.scheme}:", self.oracle.zone, monotonic_ms=self.clock)
+        self.quota = await self.store.open(self.oracle.zone, self.clock)
         await self.quota.restore(
             past,
             self.oracle.grants.values(),
@@ -448,7 +434,7 @@ class History:
         return high * 1000
 
 
-async def history(scheme: str, seed: int, steps: int) -> History:
+async def history(store: Store, seed: int, steps: int) -> History:
     """One history from its seed; raises where store and oracle differ."""
     dice = random.Random(seed)
     clock = Clock(
@@ -465,10 +451,10 @@ async def history(scheme: str, seed: int, steps: int) -> History:
     told = History(
         dice,
         clock,
-        await connect(f"{scheme}:", zone, monotonic_ms=clock),
+        await store.open(zone, clock),
         Oracle(zone),
         limits,
-        scheme,
+        store,
     )
     for _ in range(steps):
         await told.step()

@@ -10,8 +10,8 @@ from proxy.core.limits.decisions import Demand, Used
 from proxy.core.limits.language import parse
 from proxy.core.limits.limit import Enforce, Limit, Scope, limit_of
 from proxy.core.limits.state import LimitState, Refused
-from proxy.quota import Quota, Reservation, connect
-from tests.quota.histories import Clock
+from proxy.quota import Breach, Crossing, Quota, Reservation
+from tests.quota.stores import Clock, InMemory, Store
 
 
 def limit(
@@ -115,6 +115,11 @@ class World:
     def void(self, reservation: Reservation) -> None:
         self.quota.void(reservation, self.clock.now_ms)
 
+    async def warnings(self) -> list[Crossing | Breach]:
+        """What has come up to warn of, all ends so far included."""
+        await self.quota.flush()
+        return self.quota.warnings(self.clock.now_ms)
+
     async def state(self, limit: Limit) -> LimitState:
         (found,) = await self.quota.states([limit], self.clock.now_ms)
         return found
@@ -125,6 +130,9 @@ class World:
         return state.used, state.held, state.remaining
 
 
-async def world(scheme: str = "memory", at: str = "2026-11-22T12:00", zone: str = "UTC") -> World:
+async def world(
+    store: Store | None = None, at: str = "2026-11-22T12:00", zone: str = "UTC"
+) -> World:
+    """A new store, of this process where none is given."""
     clock = Clock(ms(at))
-    return World(await connect(f"{scheme}:", ZoneInfo(zone), monotonic_ms=clock), clock)
+    return World(await (store or InMemory()).open(ZoneInfo(zone), clock), clock)

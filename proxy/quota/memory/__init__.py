@@ -304,6 +304,9 @@ class MemoryQuota:
     def limits(self) -> tuple[Limit, ...]:
         return tuple(counter.limit for counter in self._counters.known.values())
 
+    async def flush(self) -> None:
+        """Return at once: nothing is ever queued here."""
+
     def warnings(self, now_ms: int) -> list[Crossing | Breach]:
         told: list[Crossing | Breach] = [*self._crossings.values(), *self._breaches.values()]
         self._crossings.clear()
