@@ -1,9 +1,15 @@
-"""Finds the module of a backend by the scheme of its URL."""
+"""Finds the module of a backend by the scheme of its URL, and shows such a URL."""
 
 from __future__ import annotations
 
 import importlib
+import re
 from types import ModuleType
+from typing import Final
+
+# A password reaches up to the last @, also one that was pasted in without percent-encoding.
+_PASSWORD: Final = re.compile(r"^([^:/?#]+://[^:/?#@]*):.*@", re.DOTALL)
+_IN_QUERY: Final = re.compile(r"([?&][^=&]*password=)[^&]*", re.IGNORECASE)
 
 
 def backend(package: str, url: str, opener: str) -> ModuleType | None:
@@ -22,3 +28,8 @@ def backend(package: str, url: str, opener: str) -> ModuleType | None:
             raise  # a module that the backend itself needs is missing
         return None
     return module if hasattr(module, opener) else None
+
+
+def masked(url: str) -> str:
+    """The URL as people may see it, with `***` in the place of each password."""
+    return _IN_QUERY.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))

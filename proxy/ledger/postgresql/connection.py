@@ -1,0 +1,108 @@
+"""Opens connections to PostgreSQL, and says what their errors mean.
+
+A provider or an administrator may set almost anything for a role or a database: time-outs, the
+isolation of transactions, commits that do not wait for the disk. The ledger relies on its own
+settings, so each connection begins with them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+import psycopg
+from psycopg import errors, sql
+
+from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger.postgresql.address import name, read
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+SERVER_MIN: Final = 15  # UNIQUE NULLS NOT DISTINCT
+# The second part of each advisory lock's key; the first tells them from other programs' locks.
+LOCKS: Final = 0x544F_4C4C
+MIGRATING, COMMITTING, ADMINISTERING, CORRECTING = range(1, 5)
+CHAIN_LOCKS: Final = LOCKS + 1  # with the hash of a chain's name
+
+_SETTINGS: Final = """
+SET statement_timeout = '60s';
+SET lock_timeout = '20s';
+SET idle_in_transaction_session_timeout = '60s';
+SET default_transaction_isolation = 'read committed';
+SET default_transaction_deferrable = off;
+SET jit = off;
+"""
+# What a writer adds. A commit that does not wait for the disk would be confirmed and then lost.
+_DURABLE: Final = """
+SELECT set_config('synchronous_commit', 'on', false)
+WHERE current_setting('synchronous_commit') = 'off'
+"""
+# Of these, time heals none: a wrong password, no such database, no right, no such table.
+_LASTING: Final = ("28", "3D", "3F", "42")
+
+
+def opened(url: str, *, writes: bool) -> Connection:
+    """A connection in autocommit mode. Raises LedgerError or LedgerUnavailable."""
+    parameters = read(url)
+    if writes:
+        parameters.setdefault("target_session_attrs", "read-write")
+    try:
+        connection = psycopg.connect(**parameters, autocommit=True)  # type: ignore[arg-type]
+    except psycopg.Error as error:
+        raise LedgerUnavailable(f"{name(url)}: {_said(error)}") from error
+    try:
+        _settle(connection, name(url), writes)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, psycopg.Error):
+            raise meant(error, name(url)) from error
+        raise
+    return connection
+
+
+def meant(error: psycopg.Error, ledger: str) -> LedgerError | LedgerUnavailable:
+    """What an error of the database means for the caller."""
+    message = f"{ledger}: {_said(error)}"
+    if isinstance(error, errors.ReadOnlySqlTransaction):
+        return LedgerUnavailable(f"{message}. It is a replica now, or set to read-only")
+    if isinstance(error, errors.InvalidSqlStatementName):
+        return LedgerUnavailable(
+            f"{message}. A pooler in between changes connections: run pgBouncer with "
+            "pool_mode=session for this database"
+        )
+    if isinstance(error, errors.InsufficientPrivilege):
+        return LedgerError(f"{message}. Grant what docs/scale.md lists, as the schema's owner")
+    if error.sqlstate is not None and error.sqlstate.startswith(_LASTING):
+        return LedgerError(message)
+    return LedgerUnavailable(message)
+
+
+def _settle(connection: Connection, ledger: str, writes: bool) -> None:
+    """Make the connection's settings ours, and check the server."""
+    version = connection.info.server_version // 10_000
+    if version < SERVER_MIN:
+        raise LedgerError(f"{ledger}: PostgreSQL {version} is too old: use {SERVER_MIN} or newer")
+    connection.execute(_SETTINGS)
+    [encoding, schema] = connection.execute(
+        "SELECT current_setting('server_encoding'), current_schema()"
+    ).fetchone() or (None, None)
+    if encoding != "UTF8":
+        raise LedgerError(
+            f"{ledger}: the database's encoding is {encoding}: make one with ENCODING 'UTF8'"
+        )
+    if schema is None:
+        raise LedgerError(
+            f"{ledger}: its search_path names no schema that is there: CREATE SCHEMA it, or add "
+            "?options=-csearch_path%3DSCHEMA to ledger.url"
+        )
+    # One schema and no other: a table of the same name elsewhere must never be taken for ours.
+    connection.execute(sql.SQL("SET search_path = {}, pg_temp").format(sql.Identifier(str(schema))))
+    if writes:
+        connection.execute(_DURABLE)
+    else:
+        connection.execute("SET default_transaction_read_only = on")
+
+
+def _said(error: psycopg.Error) -> str:
+    """The error's message on one line."""
+    text = " ".join(str(error).split())
+    return text.rstrip(".") or type(error).__name__

@@ -1,0 +1,133 @@
+"""Brings a PostgreSQL database to the present schema, and adds the months ahead.
+
+The version stands in `ledger_schema`, with the oldest version whose programs can still write.
+Migrations only add, so that an older program goes on while a newer one is rolled out. The schema's
+owner migrates, in a deployment by itself; the first process does it where it owns the schema.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Final
+
+import psycopg
+from psycopg import errors, sql
+
+from proxy.ledger import LedgerError
+from proxy.ledger.postgresql.connection import LOCKS, MIGRATING, Connection
+from proxy.ledger.postgresql.tables import MIGRATIONS, RIGHTS
+
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+MONTHS_AHEAD: Final = 2
+
+_VERSIONS: Final = """
+CREATE TABLE IF NOT EXISTS ledger_schema (
+    version integer PRIMARY KEY,
+    applied_at_ms bigint NOT NULL,
+    oldest_writer integer NOT NULL
+)
+"""
+_OURS: Final = "SELECT to_regclass('ledger_schema') IS NOT NULL, to_regclass('records') IS NOT NULL"
+_APPLIED: Final = (
+    "INSERT INTO ledger_schema VALUES (%s, extract(epoch FROM clock_timestamp()) * 1000, 1)"
+)
+
+
+def schema_version(connection: Connection, name: str, newest: int = SCHEMA_VERSION) -> int:
+    """The database's schema version, 0 when there is no ledger in it.
+
+    Raises LedgerError when other tables are in the way, or the schema is too new for this program.
+    """
+    [ours, records] = connection.execute(_OURS).fetchone() or (False, False)
+    if not ours:
+        if records:
+            raise LedgerError(
+                f"{name}: the table records there is not of this program: name another database "
+                "in ledger.url, or another schema"
+            )
+        return 0
+    row = connection.execute(
+        "SELECT version, oldest_writer FROM ledger_schema ORDER BY version DESC LIMIT 1"
+    ).fetchone()
+    version, oldest = (0, 0) if row is None else (int(row[0]), int(row[1]))
+    if oldest > newest:
+        raise LedgerError(
+            f"{name} has schema version {version}, and this version of the program writes up to "
+            f"{newest}: run the newer version that made it"
+        )
+    return version
+
+
+def migrate(connection: Connection, name: str, migrations: Sequence[str] = MIGRATIONS) -> list[int]:
+    """Bring the database to the present schema; returns the versions that were applied.
+
+    Each version is a transaction of its own, under a lock that other processes wait for. No other
+    lock is waited for longer than two seconds, so that nobody is held up behind it.
+    """
+    applied: list[int] = []
+    while schema_version(connection, name, len(migrations)) < len(migrations):
+        try:
+            applied += _next(connection, name, migrations)
+        except errors.InsufficientPrivilege as error:
+            raise LedgerError(
+                f"{name} needs its schema brought up to version {len(migrations)}, and this user "
+                "may not do that: run `tollkeeper ledger migrate` as the schema's owner"
+            ) from error
+    return applied
+
+
+def _next(connection: Connection, name: str, migrations: Sequence[str]) -> list[int]:
+    """Apply the next version, unless another process did meanwhile."""
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, MIGRATING))
+        connection.execute("SET LOCAL lock_timeout = '2s'")
+        version = schema_version(connection, name, len(migrations)) + 1
+        if version > len(migrations):
+            return []
+        connection.execute(_VERSIONS)
+        connection.execute(migrations[version - 1])
+        connection.execute(_APPLIED, (version,))
+    return [version]
+
+
+def add_months(connection: Connection, today: datetime.date) -> int:
+    """Add what is missing of this month's partition and of the next two; returns how many.
+
+    One that cannot be added now is added by a later call: meanwhile its rows go to
+    `records_default`.
+    """
+    added = 0
+    first = today.replace(day=1)
+    for ahead in range(MONTHS_AHEAD + 1):
+        months = first.month - 1 + ahead
+        day = datetime.date(first.year + months // 12, months % 12 + 1, 1)
+        try:
+            with connection.transaction():
+                connection.execute("SET LOCAL lock_timeout = '2s'")
+                [made] = connection.execute("SELECT add_month(%s)", (day,)).fetchone() or (False,)
+            added += bool(made)
+        except (errors.LockNotAvailable, errors.DuplicateTable, errors.RaiseException):
+            continue
+    return added
+
+
+def allow(connection: Connection, role: str) -> None:
+    """Give a role what a process needs that books and reads. Raises psycopg.Error."""
+    row = connection.execute("SELECT current_schema()").fetchone()
+    assert row is not None, "a function's value is one row"
+    given = sql.SQL(RIGHTS).format(role=sql.Identifier(role), schema=sql.Identifier(row[0]))
+    with connection.transaction():
+        connection.execute(given)
+
+
+def owns_the_book(connection: Connection) -> bool:
+    """Whether this user could take the triggers off the book, or change who may."""
+    try:
+        row = connection.execute(
+            "SELECT pg_has_role(current_user, relowner, 'MEMBER') FROM pg_class "
+            "WHERE oid = to_regclass('records')"
+        ).fetchone()
+    except psycopg.errors.UndefinedObject:
+        return False
+    return row is not None and bool(row[0])
