@@ -31,6 +31,8 @@ PEER_STAMPS := $(if $(PEERS),$(VENV)/peers/litellm/.installed tests/bench/peers/
 SLOW_LIBS := $(patsubst %,$(VENV)/clients/%/.installed,langchain-openai litellm llm transformers)
 PIP     := $(BIN)/python -m pip --disable-pip-version-check install --quiet $(addprefix --constraint ,$(PINS))
 PYTEST  := $(BIN)/python -m pytest
+# `make check test` runs tests/project once: among all others, unless ARGS narrows those.
+PROJECT := $(if $(and $(filter test,$(MAKECMDGOALS)),$(if $(ARGS),,all)),,yes)
 
 .PHONY: help demo serve quick test test-latest check campaign openapi bench bench-quick bench-phases bench-growth prices dashboards lock clean
 
@@ -111,7 +113,7 @@ check: $(DEV) ## layout, lint, types, architecture, docs
 	$(BIN)/ruff format --check proxy tests tools
 	$(BIN)/ruff check proxy tests tools
 	$(BIN)/mypy
-	$(PYTEST) -q tests/project
+	$(if $(PROJECT),$(PYTEST) -q -n $(JOBS) --dist loadgroup tests/project)
 
 campaign: $(DEV) $(NODE) $(COMMANDS) $(LIBS) $(PROMETHEUS) $(VOCABULARIES) $(GUIDED) $(SERVERS) ## the promises at full figures, hours
 	EXAMPLES=all $(PYTEST) -n $(JOBS) --dist loadgroup -m "campaign or hypothesis" $(ARGS)
