@@ -19,6 +19,7 @@ NOUNS = {
     "demo": "Start a scripted upstream and the proxy in front of it, and print lines to paste.",
     "init": "Write the files to set up with into DIR, and say what to do next.",
     "reload": "Let the running process read its config again, and say what changed.",
+    "health": "Ask a running proxy whether it lives.",
     "check": "Validate the config; print what is in effect, defaults included and secrets masked.",
     "key": "API keys: make, change, rotate, suspend and end them.",
     "team": "Teams, which pay for their keys.",

@@ -20,7 +20,7 @@ HEAVY = {
 }
 SAY = "from proxy.cli import main; import sys; main({words}, standalone_mode=False); print({heavy} & set(sys.modules))"
 HELPS = [
-    "", "serve", "demo", "init", "reload", "check", "key", "team", "audit", "usage", "limit", "notify", "record", "price", "ledger",
+    "", "serve", "demo", "init", "reload", "health", "check", "key", "team", "audit", "usage", "limit", "notify", "record", "price", "ledger",
     "price check", "price rerate",
 ]  # fmt: skip  # one line of words
 
