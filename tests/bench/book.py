@@ -22,8 +22,9 @@ from proxy.config.limits import rules_of
 from proxy.config.loader import load
 from proxy.core.records.canonical import HASHED_V1
 from proxy.ledger import connect, connect_reader
+from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.schema import MIGRATIONS, migrate
-from proxy.ledger.sqlite.sums import BUCKET_MS, FIRST_SUMS, GROUPS, WIDE
+from proxy.ledger.sqlite.sums import FIRST_SUMS, GROUPS, WIDE
 from proxy.quota import connect as connect_quota
 from proxy.quota.rebuild import restore
 

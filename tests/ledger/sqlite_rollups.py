@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
+from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.schema import MIGRATIONS
-from proxy.ledger.sqlite.sums import BUCKET_MS, FIRST_SUMS, GROUPS, MORE_SUMS, SUMS, WIDE
+from proxy.ledger.sqlite.sums import FIRST_SUMS, GROUPS, MORE_SUMS, SUMS, WIDE
 from tests.ledger.samples import rows
 
 

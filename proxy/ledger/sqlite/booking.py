@@ -27,17 +27,11 @@ from proxy.core.records.canonical import (
 from proxy.core.records.corrections import LATE_CLOSE, is_weaker, late_close, late_close_id, same
 from proxy.core.usage import UsageRecord
 from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerUnavailable
+from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite import refusals
 from proxy.ledger.sqlite.inserting import Inserter
 from proxy.ledger.sqlite.rollups import fold
-from proxy.ledger.sqlite.sums import (
-    BUCKET_MS,
-    GROUPS,
-    SUMS,
-    measures,
-    moved_into_rollups,
-    on_known_group,
-)
+from proxy.ledger.sqlite.sums import GROUPS, SUMS, measures, moved_into_rollups, on_known_group
 
 # Look-ups by id come in fixed sizes: any other number of ids would be one more cached statement.
 # Random batch sizes once made the process grow to 130 MB.

@@ -11,6 +11,7 @@ from pathlib import Path
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed
 from proxy.core.records.canonical import COLUMNS, record_from
+from proxy.ledger import grouping
 from proxy.ledger.reading import (
     ALL_SUMS,
     PAGE_SEQS,
@@ -29,7 +30,7 @@ from proxy.ledger.sqlite import credits as granted
 from proxy.ledger.sqlite import pages
 from proxy.ledger.sqlite import refusals as refused
 from proxy.ledger.sqlite import tenants as managed
-from proxy.ledger.sqlite import usage as grouping
+from proxy.ledger.sqlite import usage as summed
 from proxy.ledger.sqlite.files import read_key
 from proxy.ledger.sqlite.read_only import connected, reading
 from proxy.ledger.sqlite.recent import recent, used_by_value
@@ -64,7 +65,7 @@ class SqliteReader:
         """See `Reader.usage`."""
         grouping.check(by)
         with self._reading() as connection:
-            return grouping.grouped(
+            return summed.grouped(
                 connection,
                 reach(connection, schema_version(connection, str(self._path))),
                 grouping.Ask(

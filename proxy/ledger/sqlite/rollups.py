@@ -13,8 +13,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.late_prices import counted
-from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, SUMS, WIDE, folded, named
+from proxy.ledger.sqlite.sums import GROUPS, SUMS, WIDE, folded, named
 
 # By then most of what started in a quarter hour is booked. What comes later costs more.
 GRACE_MS = 5 * 60 * 1000

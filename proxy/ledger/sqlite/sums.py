@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS, WIDE_TABLES
 from proxy.ledger.sqlite.late_prices import moved
-
-# Every time zone in use starts its days and hours on a quarter hour of UTC.
-BUCKET_MS = 15 * 60 * 1000
 
 Sums = tuple[tuple[str, str], ...]  # the name of each, and its expression
 # The sums of a roll-up; null is "not known", as in the record. Each expression reads one row of
@@ -39,19 +37,18 @@ GROUPS: tuple[str, ...] = ("key_id", "team", "model_requested", "upstream", "cur
 # hours. They hold what started before `folded_until_ms` (see `rollups`). Names are in a table of
 # their own, under a number. A group's spans stand together, so that summing them needs no sorting.
 # Money comes in two halves of 32 bits: a month of a small company's dong is beyond 63 bits.
-FOUR_HOURS_MS = 4 * 60 * 60 * 1000
 HALF = 2**32
 # Table, and the start of the span that a moment lies in; the narrowest first.
-WIDE: tuple[tuple[str, str], ...] = (
-    ("rollups_4h", f"{{at}} - {{at}} % {FOUR_HOURS_MS}"),
-    ("rollups_daily", "{at} - {at} % 86400000"),
+_STARTS = (
+    f"{{at}} - {{at}} % {FOUR_HOURS_MS}",
+    "{at} - {at} % 86400000",
     # Months are in UTC. Times are clamped to SQLite's calendar; beyond it a span would be null.
     (
-        "rollups_monthly",
         "strftime('%s', max(0, min({at}, 253402300799999)) / 1000, 'unixepoch', 'start of month') "
-        "* 1000",
+        "* 1000"
     ),
 )
+WIDE: tuple[tuple[str, str], ...] = tuple(zip(WIDE_TABLES, _STARTS, strict=True))
 MONEY = ("cost_nano", "charge_nano")
 _SUM_MAX = 2**63 - 1
 

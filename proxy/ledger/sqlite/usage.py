@@ -1,4 +1,4 @@
-"""Sums over the book, grouped by any names that records have.
+"""Sums over the book in SQLite, grouped by any names that records have.
 
 They are read from the widest roll-ups that have the names. For other names they are read from the
 records.
@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone, tzinfo
 
 import msgspec
 
-from proxy.core.calendar import Per, window
-from proxy.ledger import QuestionRefused
-from proxy.ledger.reading import GROUPED_BY, LABEL, RECORDS_MAX, TAG, UsageRow, groups
+from proxy.ledger import grouping
+from proxy.ledger.grouping import FLAGGED, IN_ROLLUPS, TIMES, Ask, Line
+from proxy.ledger.reading import LABEL, TAG, UsageRow
+from proxy.ledger.spans import BUCKET_MS, Reach, pieces
 from proxy.ledger.sqlite.late_prices import counted
-from proxy.ledger.sqlite.spans import Reach, halves, pieces, ranged, source
-from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, HALF, MONEY, SUMS
-
-# Counted from the records: they are few, and have an index of their own.
-FLAGGED = "inconsistent_requests"
-# About ten years. Days are asked for one by one; with more of them, a clock was far off once.
-DAYS_MAX = 4_000
+from proxy.ledger.sqlite.spans import halves, ranged, source
+from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS
 
 
 def _of_usage(name: str) -> str:
@@ -34,18 +29,7 @@ def _of_usage(name: str) -> str:
     return f"CASE WHEN records.adjusts IS NULL THEN {name} ELSE ifnull(({corrected}), {name}) END"
 
 
-# What `by` may name beside `label:NAME`, with its column or expression. These are in the roll-ups,
-# those of `_BY_RECORD` only in the records.
-_BY = {
-    "team": "team",
-    "key": "key_id",
-    "model": "model_requested",
-    "upstream": "upstream",
-    "month": "month",
-    "day": "day",
-    "hour": "hour",
-}
-_TIMES = ("month", "day", "hour")
+# What `by` may name that only records have, with its expression.
 _BY_RECORD = {
     "end_user": "end_user",
     "source": _of_usage("source"),
@@ -57,31 +41,6 @@ _NAMED = {
     TAG: "(SELECT value FROM json_each(records.tags) WHERE key = ?)",
 }
 
-# The names in their order, the currency, then each sum as a high and a low half.
-_Row = tuple[str | int | None, ...]
-
-
-class Ask(msgspec.Struct, frozen=True):
-    """What `Reader.usage` is asked."""
-
-    by: Sequence[str]
-    from_ms: int | None
-    to_ms: int | None
-    zone: tzinfo
-    names: Sequence[str]
-    team: str | None = None
-    through: int | None = None
-
-
-def check(by: Sequence[str]) -> None:
-    """Raise QuestionRefused for a name that cannot be grouped by."""
-    unknown = [name for name in by if not groups(name)]
-    if unknown:
-        raise QuestionRefused(
-            f"cannot group by {', '.join(unknown)}: use any of {', '.join(GROUPED_BY)} "
-            "label:NAME and tag:NAME"
-        )
-
 
 def grouped(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[UsageRow]:
     """See `Reader.usage`."""
@@ -89,12 +48,14 @@ def grouped(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[Us
     flagged, names = FLAGGED in ask.names, [name for name in ask.names if name != FLAGGED]
     ask = msgspec.structs.replace(ask, names=names)
     _check_size(connection, ask)
-    connection.create_function("zone_month", 1, lambda ms: _month(ms, zone), deterministic=True)
-    connection.create_function(
-        "zone_day", 1, lambda ms: _local(ms, zone).date().isoformat(), deterministic=True
-    )
-    connection.create_function("zone_hour", 1, lambda ms: _local_hour(ms, zone), deterministic=True)
-    rows: list[_Row] | None
+    for name in TIMES:
+        connection.create_function(
+            f"zone_{name}",
+            1,
+            lambda ms, name=name: grouping.local_time(name, ms, zone),
+            deterministic=True,
+        )
+    rows: list[Line] | None
     try:
         rows = _sums(connection, reached, ask)
     except sqlite3.OperationalError as error:
@@ -103,8 +64,11 @@ def grouped(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[Us
         rows = None
     if rows is None or _absurd(rows, len(by) + 1, names):
         rows = _sums(connection, Reach(reached.first_ms, 0), ask)
+    first = len(by) + 1
     found = {
-        row[: len(by) + 1]: _usage_row(by, names, row) for row in rows if any(row[len(by) + 1 :])
+        row[:first]: grouping.usage_row(by, names, row, _whole(row[first:]))
+        for row in rows
+        if any(row[first:])
     }
     if flagged:
         counts = _flagged(connection, ask)
@@ -115,20 +79,13 @@ def grouped(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[Us
 
 def _check_size(connection: sqlite3.Connection, ask: Ask) -> None:
     """Raises QuestionRefused for a seq that is not booked, and for too many records."""
-    if ask.through is not None:
-        (head,) = connection.execute("SELECT coalesce(max(seq), 0) FROM records").fetchone()
-        if ask.through > head:
-            raise QuestionRefused(f"the book ends at seq {head}, before {ask.through}")
-    elif not any(name.startswith(TAG) for name in ask.by):
-        return
-    where, bounds = ranged("started_at_ms", ask.from_ms, ask.to_ms)
-    query = f"SELECT count(*) FROM (SELECT 1 FROM records WHERE {where} LIMIT ?)"
-    (count,) = connection.execute(query, [*bounds, RECORDS_MAX + 1]).fetchone()
-    if count > RECORDS_MAX:
-        raise QuestionRefused(
-            f"tags and a seq are read from the records, and this range has more than"
-            f" {RECORDS_MAX:,}: ask for less of it at once"
-        )
+    (head,) = connection.execute("SELECT coalesce(max(seq), 0) FROM records").fetchone()
+    grouping.check_booked(ask.through, head)
+    if grouping.counts_first(ask):
+        where, bounds = ranged("started_at_ms", ask.from_ms, ask.to_ms)
+        query = f"SELECT count(*) FROM (SELECT 1 FROM records WHERE {where} LIMIT ?)"
+        (count,) = connection.execute(query, [*bounds, grouping.RECORDS_MAX + 1]).fetchone()
+        grouping.check_count(count)
 
 
 def _chosen(ask: Ask, row: str) -> tuple[str, list[str | int]]:
@@ -142,7 +99,7 @@ def _chosen(ask: Ask, row: str) -> tuple[str, list[str | int]]:
     return where, values
 
 
-def _flagged(connection: sqlite3.Connection, ask: Ask) -> dict[_Row, int]:
+def _flagged(connection: sqlite3.Connection, ask: Ask) -> dict[Line, int]:
     """How many requests of each line have a record that is flagged `inconsistent`.
 
     A request with a late price counts in the line of the price's currency.
@@ -150,9 +107,9 @@ def _flagged(connection: sqlite3.Connection, ask: Ask) -> dict[_Row, int]:
     where, bounds = _chosen(ask, "records")
     named = [_named(name) for name in ask.by]
     bucket = f"started_at_ms - started_at_ms % {BUCKET_MS}"
-    times = {name: f"zone_{name}({bucket})" for name in _TIMES}
+    times = {name: f"zone_{name}({bucket})" for name in TIMES}
     groups = [
-        times.get(name, _BY.get(name, name)) if value is None else value[0]
+        times.get(name, IN_ROLLUPS.get(name, name)) if value is None else value[0]
         for name, value in zip(ask.by, named, strict=True)
     ]
     late = (
@@ -174,7 +131,7 @@ def _flagged(connection: sqlite3.Connection, ask: Ask) -> dict[_Row, int]:
     return {row[:-1]: int(row[-1]) for row in found}
 
 
-def _absurd(rows: Sequence[_Row], first: int, names: Sequence[str]) -> bool:
+def _absurd(rows: Sequence[Line], first: int, names: Sequence[str]) -> bool:
     """Whether counts are so high that a wide span may have reached its bound.
 
     Only a vendor's mistake makes them so high. Quarter hours then give the better answer. Money is
@@ -188,77 +145,33 @@ def _absurd(rows: Sequence[_Row], first: int, names: Sequence[str]) -> bool:
     )
 
 
-def _sums(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[_Row]:
+def _sums(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[Line]:
     """The sums by group and currency, sorted by them."""
-    by = ask.by
-    if ask.through is not None or not all(name in _BY for name in by):
+    if grouping.reads_records(ask):
         return _asked(connection, ask, *_record_source(ask))
-    windows = None
-    if "hour" not in by and ("day" in by or "month" in by):
-        windows = _windows(connection, reached, ask, Per.DAY if "day" in by else Per.MONTH)
+    (last_ms,) = connection.execute("SELECT max(bucket_ms) FROM rollups").fetchone()
+    windows = grouping.windows(reached, last_ms, ask)
     if windows is not None:
-        return _by_window(connection, reached, ask, windows)
-    by_time = any(name in by for name in _TIMES)
-    rows, times = source(
+        return grouping.by_window(ask, windows, lambda part: _of_range(connection, reached, part))
+    return _of_range(connection, reached, ask)
+
+
+def _of_range(connection: sqlite3.Connection, reached: Reach, ask: Ask) -> list[Line]:
+    by_time = any(name in ask.by for name in TIMES)
+    rows, bounds = source(
         pieces(ask.from_ms, ask.to_ms, Reach(reached.first_ms, 0) if by_time else reached),
         ask.names,
         with_bucket=by_time,
     )
-    return _asked(connection, ask, rows, times)
-
-
-def _windows(
-    connection: sqlite3.Connection, reached: Reach, ask: Ask, per: Per
-) -> list[tuple[str, int, int]] | None:
-    """The local days or months of the range that can have records, each with its part of it.
-
-    Each is named by its first day in the range. None: there are no wide roll-ups, or too many days.
-    """
-    (last_ms,) = connection.execute("SELECT max(bucket_ms) FROM rollups").fetchone()
-    if (
-        reached.folded_until_ms == 0
-        or reached.first_ms is None
-        or last_ms - reached.first_ms > DAYS_MAX * 86_400_000
-    ):
-        return None
-    from_ms, to_ms, first_ms = ask.from_ms, ask.to_ms, reached.first_ms
-    at_ms = first_ms if from_ms is None else max(from_ms, first_ms)
-    end_ms = last_ms + BUCKET_MS if to_ms is None else min(to_ms, last_ms + BUCKET_MS)
-    found: list[tuple[str, int, int]] = []
-    while at_ms < end_ms:
-        until_ms = window(per, at_ms, ask.zone).end_ms
-        assert until_ms is not None, "a day and a month end"
-        found.append((_local(at_ms, ask.zone).date().isoformat(), at_ms, min(until_ms, end_ms)))
-        at_ms = until_ms
-    return found
-
-
-def _by_window(
-    connection: sqlite3.Connection,
-    reached: Reach,
-    ask: Ask,
-    windows: Sequence[tuple[str, int, int]],
-) -> list[_Row]:
-    """The sums of each day or month, from the roll-ups within it."""
-    by = ask.by
-    others = [name for name in by if name not in _TIMES]
-    found: list[_Row] = []
-    for day, start_ms, end_ms in windows:
-        rows, bounds = source(pieces(start_ms, end_ms, reached), ask.names)
-        times = {"day": day, "month": day[:7]}
-        part = msgspec.structs.replace(ask, by=others, from_ms=start_ms, to_ms=end_ms)
-        for row in _asked(connection, part, rows, bounds):
-            groups = iter(row)
-            found.append((*(times.get(name) or next(groups) for name in by), *groups))
-    return sorted(found, key=lambda row: [(name is not None, name) for name in row[: len(by) + 1]])
+    return _asked(connection, ask, rows, bounds)
 
 
 def _asked(
     connection: sqlite3.Connection, ask: Ask, rows: str, bounds: Sequence[str | int]
-) -> list[_Row]:
+) -> list[Line]:
     """The answer to the query for `rows`, grouped by the names and the currency."""
     clock, clock_bounds = _clock_source(ask)
-    groups = [f"{_BY.get(name, f'g{n}')} AS g{n}" for n, name in enumerate(ask.by)]
+    groups = [f"{IN_ROLLUPS.get(name, f'g{n}')} AS g{n}" for n, name in enumerate(ask.by)]
     sums = [f"sum({name}_h), sum({name}_l)" for name in ask.names]
     keys = ", ".join(str(n + 1) for n in range(len(ask.by) + 1))
     query = (
@@ -276,7 +189,7 @@ def _clock_source(ask: Ask) -> tuple[str, list[int]]:
 
     The zone's rules are in Python, and this asks them only once a quarter hour.
     """
-    times = [f"zone_{name}(bucket_ms) AS {name}" for name in _TIMES if name in ask.by]
+    times = [f"zone_{name}(bucket_ms) AS {name}" for name in TIMES if name in ask.by]
     if not times:
         return "", []
     where, bounds = ranged(
@@ -304,7 +217,7 @@ def _record_source(ask: Ask) -> tuple[str, list[str | int]]:
         if value is not None:
             own.append(f"{value[0]} AS g{n}")
             values.append(value[1])
-        elif name not in _BY:
+        elif name not in IN_ROLLUPS:
             own.append(f"{_BY_RECORD[name]} AS g{n}")
     own.append(f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms")
     sums = [(name, expression) for name, expression in SUMS if name in ask.names]
@@ -313,41 +226,13 @@ def _record_source(ask: Ask) -> tuple[str, list[str | int]]:
 
 def _named(name: str) -> tuple[str, str] | None:
     """The expression for a label or tag, and its name; None for any other group."""
-    for prefix, expression in _NAMED.items():
-        if name.startswith(prefix):
-            return expression, name[len(prefix) :]
-    return None
+    found = grouping.named(name)
+    return None if found is None else (_NAMED[found[0]], found[1])
 
 
-def _usage_row(
-    by: Sequence[str], names: Sequence[str], row: Sequence[str | int | None]
-) -> UsageRow:
-    groups = dict(zip(by, row, strict=False))
-    if "hour" in groups:
-        groups["hour"] = str(groups["hour"]).partition(" ")[2]
-    sums: UsageRow = {}
-    values = row[len(by) + 1 :]
-    for n, name in enumerate(names):
-        high, low = values[2 * n : 2 * n + 2]
-        sums[name] = high * HALF + low if isinstance(high, int) and isinstance(low, int) else None
-        if name == "charge_nano":
-            sums["currency"] = row[len(by)]
-    return {**groups, **sums, "currency": row[len(by)]}
-
-
-def _local(ms: int, zone: tzinfo) -> datetime:
-    return datetime.fromtimestamp(ms // 1000, zone)
-
-
-def _month(ms: int, zone: tzinfo) -> str:
-    return _local(ms, zone).date().isoformat()[:7]
-
-
-def _local_hour(ms: int, zone: tzinfo) -> str:
-    """The local hour of a quarter hour: a number to sort by, then ISO text with the offset.
-
-    So the hour that a clock change repeats is shown as two hours.
-    """
-    local = _local(ms, zone)
-    hour = local.replace(minute=0, second=0, tzinfo=timezone(local.utcoffset() or timedelta()))
-    return f"{int(hour.timestamp()) * 1000:015d} {hour.isoformat(timespec='seconds')}"
+def _whole(halved: Sequence[str | int | None]) -> list[int | None]:
+    """The sums that a line has in halves."""
+    return [
+        high * HALF + low if isinstance(high, int) and isinstance(low, int) else None
+        for high, low in zip(halved[::2], halved[1::2], strict=True)
+    ]

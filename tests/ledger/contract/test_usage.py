@@ -12,7 +12,10 @@ import pytest
 
 from proxy.core.usage import UsageRecord
 from proxy.ledger import LedgerError, Reader
+from proxy.ledger.grouping import DAYS_MAX
 from tests.ledger.conftest import Kind
+from tests.ledger.ledgers import BookUnderTest
+from tests.ledger.samples import START_MS, make_record
 from tests.ledger.seasons import DAY_MS, FIRST_MS, ZONES, season
 
 
@@ -82,7 +85,7 @@ def test_tags_and_a_seq_read_records_and_no_more_than_a_bound(
 ) -> None:
     queries, booked = booked_season
     zone = ZoneInfo("UTC")
-    monkeypatch.setattr("proxy.ledger.sqlite.usage.RECORDS_MAX", len(booked) - 1)
+    monkeypatch.setattr("proxy.ledger.grouping.RECORDS_MAX", len(booked) - 1)
     for by, through in ((["tag:feature"], None), (["team"], len(booked))):
         with pytest.raises(LedgerError, match="ask for less of it at once"):
             queries.usage(by, None, None, zone, through=through)
@@ -98,3 +101,16 @@ def test_only_the_sums_that_are_asked_for(booked_season: tuple[Reader, list[Usag
         rows = queries.usage(by, None, None, UTC, sums=("requests", "output_tokens"))
         assert all(row.keys() == {*by, "requests", "output_tokens", "currency"} for row in rows)
         assert sum(row["requests"] for row in rows) == len(booked)  # type: ignore[misc]
+
+
+def test_a_record_of_a_clock_that_was_far_off_is_found_without_asking_day_by_day(
+    ledgers: BookUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledgers.book(
+        make_record(0, started_at_ms=1),
+        make_record(1),
+        make_record(2, started_at_ms=START_MS + DAYS_MAX * DAY_MS),
+    )
+    monkeypatch.setattr("proxy.ledger.grouping.window", None)
+    found = ledgers.reader().usage(["day"], None, None, UTC)
+    assert [row["day"] for row in found] == ["1970-01-01", "2026-11-01", "2037-10-14"]

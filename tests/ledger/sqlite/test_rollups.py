@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.ledger import Batch
+from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.rollups import GRACE_MS
 from proxy.ledger.sqlite.schema import MIGRATIONS, migrate
-from proxy.ledger.sqlite.sums import BUCKET_MS, GROUPS, MONEY, MORE_SUMS, SUMS, WIDE
+from proxy.ledger.sqlite.sums import GROUPS, MONEY, MORE_SUMS, SUMS, WIDE
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, records, rows
 from tests.support.effort import examples
 

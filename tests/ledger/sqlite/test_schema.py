@@ -13,6 +13,7 @@ import pytest
 from proxy.core.managed import Audit, TenantChange
 from proxy.core.records.canonical import COLUMNS, GENESIS, HASHED_V1, chained, seal
 from proxy.ledger import Batch, LedgerError, connect_reader
+from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.schema import (
     APPEND_ONLY,
@@ -21,7 +22,7 @@ from proxy.ledger.sqlite.schema import (
     migrate,
     schema_version,
 )
-from proxy.ledger.sqlite.sums import BUCKET_MS, FIRST_SUMS, GROUPS, MORE_SUMS, WIDE
+from proxy.ledger.sqlite.sums import FIRST_SUMS, GROUPS, MORE_SUMS, WIDE
 from proxy.ledger.sqlite.tenants import change
 from proxy.ledger.sqlite.verify import verify_chain
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book, rows

@@ -6,7 +6,8 @@ import sqlite3
 
 import pytest
 
-from proxy.ledger.sqlite.sums import BUCKET_MS, SUMS, WIDE, added, measures
+from proxy.ledger.spans import BUCKET_MS
+from proxy.ledger.sqlite.sums import SUMS, WIDE, added, measures
 from tests.ledger.samples import START_MS
 
 MOST = 2**63 - 1

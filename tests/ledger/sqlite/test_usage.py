@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from proxy.core.usage import UsageRecord
-from proxy.ledger import Batch, connect_reader
-from proxy.ledger.sqlite import usage as grouping
 from proxy.ledger.sqlite.reader import SqliteReader
-from proxy.ledger.sqlite.usage import DAYS_MAX
 from tests.ledger.ledgers import opened_sqlite
-from tests.ledger.samples import START_MS, make_record, numbered, open_book
 from tests.ledger.seasons import DAY_MS, FIRST_MS, season
 
 
@@ -71,23 +66,3 @@ def test_days_are_read_from_the_widest_spans_within_them(
     assert len(days) == 2 and all(
         "rollups_daily" in text and "rollups WHERE" not in text for text in days
     )
-
-
-def test_a_record_of_a_clock_that_was_far_off_is_found_without_asking_day_by_day(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connection, book = open_book(tmp_path / "ledger.db")
-    book.book(
-        Batch(
-            "w0",
-            numbered(
-                make_record(0, started_at_ms=1),
-                make_record(1),
-                make_record(2, started_at_ms=START_MS + DAYS_MAX * DAY_MS),
-            ),
-        )
-    )
-    connection.close()
-    monkeypatch.setattr(grouping, "window", None)
-    found = connect_reader("sqlite:ledger.db", tmp_path).usage(["day"], None, None, UTC)
-    assert [row["day"] for row in found] == ["1970-01-01", "2026-11-01", "2037-10-14"]
