@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from proxy.ledger.late_prices import counted
 from proxy.ledger.spans import BUCKET_MS
-from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.schema import MIGRATIONS
 from proxy.ledger.sqlite.sums import FIRST_SUMS, GROUPS, MORE_SUMS, SUMS, WIDE
 from tests.ledger.samples import rows

@@ -8,6 +8,9 @@ A record has its place in the chain of one writer (`chain`, `chain_seq`), which 
 holds. `head_seq` is the `chain_seq` of the last row of its batch. The batch's place in the whole
 book is known only at the end of the transaction and stands in `heads`; the view `book` has each
 record with its `seq`.
+
+An index takes no row of more than 2,700 bytes, and the names of limits and subjects have any
+length. So such rows are found by a digest (`proxy.ledger.postgresql.digests`).
 """
 
 from __future__ import annotations
@@ -242,10 +245,13 @@ CREATE TABLE price_versions (
 );
 CREATE TABLE refusals (
     bucket_ms bigint NOT NULL,
+    digest bytea NOT NULL,
     key_id {_TEXT},
     code {_TEXT} NOT NULL,
-    count bigint NOT NULL,
-    CONSTRAINT refusals_group UNIQUE NULLS NOT DISTINCT (bucket_ms, key_id, code)
+    count numeric NOT NULL,
+    team {_TEXT},
+    limit_id {_TEXT},
+    PRIMARY KEY (bucket_ms, digest)
 );
 CREATE TABLE served_models (
     upstream {_TEXT} NOT NULL,
@@ -292,13 +298,13 @@ CREATE TABLE audit (
     seal bytea NOT NULL
 );
 CREATE TABLE notices (
+    digest bytea PRIMARY KEY,
     receiver {_TEXT} NOT NULL,
     subject {_TEXT} NOT NULL,
     message_id {_TEXT} NOT NULL,
     until_ms bigint,
     sent smallint NOT NULL,
-    doc bytea NOT NULL,
-    PRIMARY KEY (receiver, subject)
+    doc bytea NOT NULL
 );
 CREATE INDEX notices_message ON notices (message_id);
 """

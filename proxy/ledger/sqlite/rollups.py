@@ -13,8 +13,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from proxy.ledger.late_prices import counted
 from proxy.ledger.spans import BUCKET_MS
-from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.sums import GROUPS, SUMS, WIDE, folded, named
 
 # By then most of what started in a quarter hour is booked. What comes later costs more.

@@ -16,8 +16,8 @@ import sqlite3
 from collections.abc import Sequence
 
 from proxy.ledger import LedgerError
+from proxy.ledger.late_prices import counted, moved
 from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS
-from proxy.ledger.sqlite.late_prices import counted, moved
 from proxy.ledger.sqlite.notices import NOTICES
 from proxy.ledger.sqlite.refusals import ANSWERABLE
 from proxy.ledger.sqlite.sums import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from proxy.ledger.late_prices import counted
 from proxy.ledger.spans import BUCKET_MS, QUARTERS, RECORDS, Piece, Reach
-from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS
 
 # A version of the schema. An older ledger that was not opened for writing since then has only

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from proxy.ledger.late_prices import moved
 from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS, WIDE_TABLES
-from proxy.ledger.sqlite.late_prices import moved
 
 Sums = tuple[tuple[str, str], ...]  # the name of each, and its expression
 # The sums of a roll-up; null is "not known", as in the record. Each expression reads one row of
@@ -146,7 +146,7 @@ def measures(alias: str = "") -> str:
 def moved_into_rollups(where: str, of: Sums = SUMS) -> str:
     """A statement that adds to the quarter hours what late prices moved.
 
-    `where` chooses the prices; see `proxy.ledger.sqlite.late_prices`.
+    `where` chooses the prices; see `proxy.ledger.late_prices`.
     """
     bucket = f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"
     rows = moved([bucket], GROUPS, of, lambda name, expression: f"{expression} AS {name}", where)

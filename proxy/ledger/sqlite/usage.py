@@ -13,9 +13,9 @@ import msgspec
 
 from proxy.ledger import grouping
 from proxy.ledger.grouping import FLAGGED, IN_ROLLUPS, TIMES, Ask, Line
+from proxy.ledger.late_prices import counted
 from proxy.ledger.reading import LABEL, TAG, UsageRow
 from proxy.ledger.spans import BUCKET_MS, Reach, pieces
-from proxy.ledger.sqlite.late_prices import counted
 from proxy.ledger.sqlite.spans import halves, ranged, source
 from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxy.ledger.sqlite.late_prices import moved
+from proxy.ledger.late_prices import moved
 from proxy.ledger.sqlite.sums import GROUPS, SUMS
 from tests.ledger.samples import open_book, rows
 

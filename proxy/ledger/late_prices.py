@@ -9,19 +9,43 @@ Roll-ups do this when the adjustment is booked, and sums over records do it when
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
 
 UNPRICED = "unpriced_requests"
 
 # `p` is the first row of a record that has a cost, if that is an adjustment; `e` is an earlier row.
-_OF_ONE_RECORD = "({row}.id = p.adjusts OR {row}.adjusts = p.adjusts) AND {row}.seq < p.seq"
-_MOVED = f"""
+_MOVED = """
 SELECT e.*, side, CASE side WHEN 1 THEN p.currency ELSE e.currency END AS line
-FROM records AS p CROSS JOIN records AS e ON {_OF_ONE_RECORD.format(row="e")}
-CROSS JOIN (SELECT -1 AS side UNION ALL SELECT 1)
-WHERE p.adjusts IS NOT NULL AND p.cost_nano IS NOT NULL AND {{where}} AND NOT EXISTS
-(SELECT 1 FROM records AS x WHERE {_OF_ONE_RECORD.format(row="x")} AND x.cost_nano IS NOT NULL)"""
+FROM {table} AS p {join} {table} AS e ON {of_one_record}
+CROSS JOIN (SELECT -1 AS side UNION ALL SELECT 1){sides}
+WHERE p.adjusts IS NOT NULL AND p.cost_nano IS NOT NULL AND {where} AND NOT EXISTS
+(SELECT 1 FROM {table} AS x WHERE {of_another} AND x.cost_nano IS NOT NULL)"""
 
 Shown = Callable[[str, str], str]  # how a sum's name and expression become a column
+
+
+class BookedRows(msgspec.Struct, frozen=True):
+    """Where a query finds booked rows, and how it tells that one came before another.
+
+    `before` says it of `{row}` and `p`. `sides` names a query in parentheses, where a database
+    demands a name.
+    """
+
+    table: str = "records"
+    before: str = "{row}.seq < p.seq"
+    join: str = "CROSS JOIN"  # SQLite goes through the prices first then
+    sides: str = ""
+
+    def of_one_record(self, row: str) -> str:
+        """The condition that `row` is an earlier one of the record that `p` prices."""
+        return f"({row}.id = p.adjusts OR {row}.adjusts = p.adjusts) AND " + self.before.format(
+            row=row
+        )
+
+
+BY_SEQ: Final = BookedRows()
 
 
 def moved(
@@ -30,6 +54,7 @@ def moved(
     sums: Sequence[tuple[str, str]],
     shown: Shown,
     where: str,
+    booked: BookedRows = BY_SEQ,
 ) -> str:
     """A query for what late prices moved, as rows of the given columns.
 
@@ -41,10 +66,15 @@ def moved(
         *("line AS currency" if name == "currency" else name for name in groups),
         *(shown(name, f"{_weight(name)} * ({expression})") for name, expression in sums),
     ]
-    return (
-        f"SELECT {', '.join(columns)} FROM ({_MOVED.format(where=where.format(row='p'))}) AS "
-        "records"
+    rows = _MOVED.format(
+        table=booked.table,
+        join=booked.join,
+        sides=booked.sides,
+        of_one_record=booked.of_one_record("e"),
+        of_another=booked.of_one_record("x"),
+        where=where.format(row="p"),
     )
+    return f"SELECT {', '.join(columns)} FROM ({rows}) AS records"
 
 
 def counted(
@@ -53,11 +83,13 @@ def counted(
     sums: Sequence[tuple[str, str]],
     shown: Shown,
     where: str,
+    booked: BookedRows = BY_SEQ,
 ) -> str:
     """A query for the records themselves, and for what late prices moved of them."""
     columns = [*extra, *groups, *(shown(name, expression) for name, expression in sums)]
-    booked = f"SELECT {', '.join(columns)} FROM records WHERE {where.format(row='records')}"
-    return f"{booked} UNION ALL {moved(extra, groups, sums, shown, where)}"
+    table = "records" if booked.table == "records" else f"{booked.table} AS records"
+    rows = f"SELECT {', '.join(columns)} FROM {table} WHERE {where.format(row='records')}"
+    return f"{rows} UNION ALL {moved(extra, groups, sums, shown, where, booked)}"
 
 
 def _weight(name: str) -> str:

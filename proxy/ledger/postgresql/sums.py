@@ -1,0 +1,111 @@
+"""The columns of roll-ups in PostgreSQL, and the statements that add to them.
+
+As in SQLite, a roll-up has one row a group (`GROUPS`) and span of time, with the sums of `SUMS`.
+A quarter hour also has the chain of its writer in its key, so that no writer waits for another's
+row. Wide spans have the sums of all writers, under a group's number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from proxy.ledger.late_prices import BookedRows
+from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS, WIDE_TABLES
+
+GROUPS: Final[tuple[str, ...]] = ("key_id", "team", "model_requested", "upstream", "currency")
+# The name of each sum, and its expression over one row of records; null is "not known".
+SUMS: Final[tuple[tuple[str, str], ...]] = (
+    ("requests", "(kind = 'usage')::int"),
+    ("input_tokens", "input_tokens"),
+    ("cached_tokens", "cached_tokens"),
+    ("cache_write_tokens", "cache_write_tokens"),
+    ("cache_write_long_tokens", "cache_write_long_tokens"),
+    ("output_tokens", "output_tokens"),
+    ("reasoning_tokens", "reasoning_tokens"),
+    ("searches", "searches"),
+    ("cost_nano", "cost_nano"),
+    ("charge_nano", "charge_nano"),
+    ("reported_requests", "(kind = 'usage' AND source = 'reported')::int"),
+    ("unpriced_requests", "(kind = 'usage' AND cost_nano IS NULL)::int"),
+)
+NAMES: Final = tuple(name for name, _ in SUMS)
+
+# Rows as a reader finds them, in the order of the whole book.
+IN_THE_BOOK: Final = BookedRows("book", join="JOIN", sides=" AS sides")
+# Rows as the transaction finds them that adds some to one chain. The rows of other chains that it
+# sees are committed and therefore earlier.
+IN_ITS_CHAIN: Final = BookedRows(
+    "records",
+    "({row}.chain <> p.chain OR {row}.chain_seq < p.chain_seq)",
+    join="JOIN",
+    sides=" AS sides",
+)
+
+# The start of the span that a moment lies in; months are in UTC, whatever the connection's zone.
+# `mod` in place of %, which the driver would take for a parameter.
+_STARTS: Final = (
+    f"{{at}} - mod({{at}}, {FOUR_HOURS_MS})",
+    "{at} - mod({at}, 86400000)",
+    "(extract(epoch FROM date_trunc('month', to_timestamp(greatest(0, least({at}, "
+    "253402300799999)) / 1000) AT TIME ZONE 'UTC')) * 1000)::bigint",
+)
+WIDE: Final = tuple(zip(WIDE_TABLES, _STARTS, strict=True))
+
+_GROUPS: Final = ", ".join(GROUPS)
+_NAMES: Final = ", ".join(NAMES)
+
+
+def bucket(at: str = "started_at_ms") -> str:
+    """The expression for the start of the quarter hour."""
+    return f"{at} - mod({at}, {BUCKET_MS})"
+
+
+def added_to_quarters(source: str) -> str:
+    """A statement that adds rows to the quarter hours of one chain.
+
+    `source` has `at`, the groups and the sums of single rows; `%(chain)s` is the chain.
+    """
+    return f"""
+INSERT INTO rollups (bucket_ms, chain, {_GROUPS}, {_NAMES})
+SELECT {bucket("at")}, %(chain)s, {_GROUPS}, {_sums()}
+FROM ({source}) AS s GROUP BY 1, {_GROUPS}
+ON CONFLICT ON CONSTRAINT rollups_group DO UPDATE SET {_added("rollups", NAMES)}"""
+
+
+def named(source: str) -> str:
+    """A statement that gives each group in `source` its number."""
+    return (
+        f"INSERT INTO rollup_groups ({_GROUPS}) SELECT DISTINCT {_GROUPS} FROM ({source}) AS s "
+        "ON CONFLICT DO NOTHING"
+    )
+
+
+def folded(table: str, span: str, source: str) -> str:
+    """A statement that adds the rows of `source` to a wide table.
+
+    A row has `at`, the groups and the sums. Its group must have its number already.
+    """
+    same = " AND ".join(
+        f"g.{name} = s.{name}"
+        if name in ("key_id", "upstream")
+        else f"g.{name} IS NOT DISTINCT FROM s.{name}"
+        for name in GROUPS
+    )
+    return f"""
+INSERT INTO {table} (group_id, bucket_ms, {_NAMES})
+SELECT g.id, {span.format(at="s.at")}, {_sums("s.")}
+FROM ({source}) AS s JOIN rollup_groups AS g ON {same} GROUP BY 1, 2
+ON CONFLICT (group_id, bucket_ms) DO UPDATE SET {_added(table, NAMES)}"""
+
+
+def _sums(prefix: str = "") -> str:
+    return ", ".join(f"sum({prefix}{name})" for name in NAMES)
+
+
+def _added(table: str, names: Sequence[str]) -> str:
+    """How an upsert adds to each sum. null + 5 is 5, null + null is null."""
+    return ", ".join(
+        f"{name} = coalesce({table}.{name} + excluded.{name}, {table}.{name}, excluded.{name})"
+        for name in names
+    )
