@@ -79,7 +79,7 @@ def check(
         raise click.UsageError("--upstream goes with --connect.")
     if quiet and (as_json or schema or connect):
         raise click.UsageError("--quiet prints no result, so it goes alone.")
-    loaded = common.load(config_path)
+    loaded = common.load_local(config_path)
     if connect:
         _connect(loaded, names, as_json=as_json)
         return

@@ -95,6 +95,18 @@ def load(path: Path | None) -> loader.Loaded:
         raise Failed(_listed(error.messages)) from error
 
 
+def load_local(path: Path | None) -> loader.Loaded:
+    """The same for a command that asks no process, which it says where one elsewhere is named."""
+    found = load(path)
+    if os.environ.get(admin_client.URL):
+        click.echo(
+            f"Read from {found.path} here: {admin_client.URL} is set, but this command asks no"
+            " process.",
+            err=True,
+        )
+    return found
+
+
 def load_here(path: Path | None) -> loader.Loaded:
     """The same for a command that could ask a process elsewhere, which it says without a file."""
     try:

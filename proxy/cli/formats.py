@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from proxy.core.money import decimal
 
 UNKNOWN = "–"
+_DIGITS = re.compile(r"([^0-9]*)([0-9]*)")
 
 
 def money(nano: int) -> str:
@@ -34,8 +36,14 @@ def text(value: str | int | None) -> str:
     return UNKNOWN if value is None else str(value)
 
 
+def natural(name: str) -> tuple[tuple[str, int], ...]:
+    """A key to sort names as people count: ci-2 before ci-10, whatever the letter case."""
+    parts = _DIGITS.findall(name.casefold())
+    return (*((text, int(digits or "0")) for text, digits in parts), (name, 0))
+
+
 def moment(at_ms: int | None) -> str:
     """A time in UTC, to the minute."""
     if at_ms is None:
         return UNKNOWN
-    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%MZ")
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -132,11 +132,13 @@ def create(
 def list_(config_path: Path | None, as_json: bool, team: str | None, state: str | None) -> None:
     """List the keys: whose they are, their state and last use.
 
+    They are in the order of their names, ci-2 before ci-10.
+
     \b
     Example:
       tollkeeper key list --team research
     """
-    found = list(_all(config_path, team, state))
+    found = sorted(_all(config_path, team, state), key=lambda one: formats.natural(one.name))
     if as_json:
         common.print_json(found)
         return
@@ -184,9 +186,12 @@ def show(config_path: Path | None, as_json: bool, name: str) -> None:
         ("made", formats.moment(one.created_at_ms)),
         ("made by", formats.text(one.created_by)),
     ]
-    for secret in one.secrets:
-        ends = "" if secret.until_ms is None else f", good until {formats.moment(secret.until_ms)}"
-        rows.append(("secret made", f"{formats.moment(secret.made_at_ms)}{ends}"))
+    secrets_made = [
+        formats.moment(secret.made_at_ms)
+        + ("" if secret.until_ms is None else f", good until {formats.moment(secret.until_ms)}")
+        for secret in one.secrets
+    ]
+    rows.append(("secret made", "; ".join(secrets_made) or formats.UNKNOWN))
     common.print_fields([row for row in rows if row[1] != formats.UNKNOWN])
 
 

@@ -230,9 +230,10 @@ def refusals(
     to: str | None,
     month: str | None,
 ) -> None:
-    """Show the requests that the proxy refused: whose, in which team then, why, by which limit.
+    """Show the refused requests by key, team, reason and limit.
 
-    They reached no vendor and are not billed. Times and the range are taken to the quarter hour.
+    The team is the key's at that time. They reached no vendor and are not billed. Times and the
+    range are taken to the quarter hour.
 
     \b
     Example:

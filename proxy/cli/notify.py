@@ -113,7 +113,7 @@ def test(config_path: Path | None, names: tuple[str, ...]) -> None:
 
 
 def _receivers(config_path: Path | None) -> list[receivers.NoticeReceiver]:
-    loaded = common.load(config_path)
+    loaded = common.load_local(config_path)
     found = list(receivers.receivers_of(loaded.settings))
     if not found:
         raise common.Failed(

@@ -82,7 +82,7 @@ def check(
       tollkeeper price check
       tollkeeper price check --against litellm model_prices_and_context_window.json --all
     """
-    settings = common.load(config_path).settings
+    settings = common.load_local(config_path).settings
     zone = ZoneInfo(settings.timezone)
     now_ms = time.time_ns() // 1_000_000
     at_ms = now_ms if at is None else dates.unix_ms(time_range.moment(at, "--at", zone))

@@ -66,6 +66,8 @@ def create(
 def list_(config_path: Path | None, as_json: bool) -> None:
     """List the teams, their state and how many keys each has.
 
+    They are in the order of their names, team-2 before team-10.
+
     \b
     Example:
       tollkeeper team list
@@ -77,6 +79,7 @@ def list_(config_path: Path | None, as_json: bool) -> None:
         page = desk.ask(config_path, "GET", target, type=views.Teams)
         found += page.teams
         after = page.next
+    found.sort(key=lambda one: formats.natural(one.name))
     if as_json:
         common.print_json(found)
         return

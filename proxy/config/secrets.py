@@ -5,6 +5,7 @@ Short, guessable, left over from an example, or another thing than was meant.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import re
@@ -25,6 +26,9 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 _CHARS_JUDGED = 64
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+# What `sha256sum` says where nothing, or the end of a line alone, was piped into it.
+_OF_NOTHING = frozenset(hashlib.sha256(text).hexdigest() for text in (b"", b"\n", b"\r\n"))
 _RUN = re.compile(r"(.)\1{2,}")  # aaaa, xxxx, ----
 _AGAIN = re.compile(r"(.{4,})(?=.*\1)", re.DOTALL)  # what comes once more behind it
 _OTHER_SYNTAX = (
@@ -35,6 +39,20 @@ _OTHER_SYNTAX = (
     (re.compile(r"%([A-Za-z_]\w*)%"), "Windows'"),
     (re.compile(r"\$([A-Za-z_]\w*)"), ""),
 )
+
+
+def digest(text: str) -> str:
+    """A `secret_sha256`; empty where there is none. Raises ValueError."""
+    if text and not _DIGEST.fullmatch(text):
+        raise ValueError(
+            "expected 64 hexadecimal digits in lower case, as `tollkeeper key hash` prints them"
+        )
+    if text in _OF_NOTHING:
+        raise ValueError(
+            "expected the SHA-256 of a key, and this is that of an empty text, as of a variable"
+            " that is not set; hash the key with `tollkeeper key hash`"
+        )
+    return text
 
 
 def guessable(secret: str) -> str | None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from proxy.config.instants import DAY, INSTANT, day, instant
+from proxy.config.secrets import digest
 from proxy.config.zones import suggested
 from proxy.core.dialects.inside import VALUES
 from proxy.core.dialects.registry import BY_ENDPOINT
@@ -382,13 +383,7 @@ KINDS = {
         matching(r"memory:", "memory: ; this version has no other quota store"), "memory:"
     ),
     "secret": Kind(secret, shown_in_errors=False),
-    "sha256": Kind(
-        matching(
-            r"(?:[0-9a-f]{64})?",
-            "64 hexadecimal digits in lower case, as `tollkeeper key hash` prints them",
-        ),
-        shown_in_errors=False,
-    ),
+    "sha256": Kind(digest, shown_in_errors=False),
     "size": Kind(size, _SIZE, show_size),
     "steering_field": Kind(steering),
     "tag_source": Kind(matching(rf"header:{_TOKEN}|body:metadata", "header:NAME or body:metadata")),

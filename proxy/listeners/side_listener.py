@@ -9,9 +9,12 @@ reads: two kilobytes become a gigabyte.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.listeners.acceptor import Acceptor
 
@@ -20,6 +23,22 @@ CONNECTIONS_MAX = 64  # a few scrapers, and people
 ASKING: web.AppKey[set[asyncio.BaseTransport]] = web.AppKey("asking", set)
 LINGER_S = 2.0  # for a client that still sends its body to see the answer
 TAKEN_S = 30.0  # for a client to read its answer; the largest page of metrics is some megabytes
+
+
+class _OneLine(logging.LoggerAdapter[logging.Logger]):
+    """Tells of what is no HTTP in one line, without a traceback or what was sent.
+
+    aiohttp quotes the line at fault, which may hold a secret.
+    """
+
+    def exception(self, msg: object, *args: object, **more: Any) -> None:
+        """What aiohttp calls with the fault as `exc_info`."""
+        fault = more.get("exc_info")
+        if isinstance(fault, HttpProcessingError):
+            name = type(fault).__name__
+            self.warning("a request that cannot be read was answered %d (%s)", fault.code, name)
+        else:
+            super().exception(msg, *args, **more)
 
 
 def runner(app: web.Application, header_s: float, *, stop_s: float) -> web.AppRunner:
@@ -36,6 +55,7 @@ def runner(app: web.Application, header_s: float, *, stop_s: float) -> web.AppRu
         shutdown_timeout=stop_s,
         lingering_time=LINGER_S,
         auto_decompress=False,
+        logger=_OneLine(logging.getLogger("tollkeeper.http")),
     )
 
 

@@ -31,7 +31,6 @@ REASON_CHARS_MAX = 200
 LIKE_MAX = 1000  # names that are compared with one that is not known
 GRACE_DEFAULT_S = 24 * 3600
 _CALENDAR_ENDS_S = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC).timestamp()
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _LASTS = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d)")
 
 
@@ -278,11 +277,11 @@ def _later_ms(at_ms: int, after_s: float, param: str) -> int:
 
 
 def _check_digest(digest: str) -> None:
-    if not _SHA256.fullmatch(digest):
-        raise invalid_request(
-            "secret_sha256 is 64 lower-case hex digits, as `tollkeeper key hash` prints them.",
-            param="secret_sha256",
-        )
+    try:
+        if not KINDS["sha256"].parse(digest):
+            raise ValueError("expected 64 hexadecimal digits, and there are none")
+    except ValueError as error:
+        raise invalid_request(f"secret_sha256: {error}.", param="secret_sha256") from error
 
 
 def _check_new(directory: Directory, kind: TenantKind, name: str) -> None:

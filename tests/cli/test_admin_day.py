@@ -120,10 +120,10 @@ def looks(printed: str) -> str:
     for pattern, shown in (
         (r"sk-tk-\w+", "sk-tk-…"),
         (r"\(id [0-9a-f-]{36}\)", "(id …)"),
-        (r"\d{4}-\d\d-\d\d \d\d:\d\dZ", "2026-12-01 09:00Z"),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "2026-12-01 09:00 UTC"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-12-01T09:00:00Z"),
         (r"(?<= )\d{4}-\d\d(?= |$)", "2026-12"),
-        (rf"Z +{re.escape(getpass.getuser())} ", "Z ann "),
+        (rf"UTC +{re.escape(getpass.getuser())} ", "UTC ann "),
         (r" +", " "),
         (r"--+", "--"),
     ):

@@ -155,3 +155,16 @@ async def test_mistakes_are_told_in_the_same_words_with_a_process_and_without(
         assert result.exit_code == 1 and said in result.output.replace("\n", " "), result.output
     result = await called(tmp_path, *words)
     assert result.exit_code == 1 and said in result.output.replace("\n", " "), result.output
+
+
+async def test_a_rotated_key_shows_when_its_secrets_were_made_in_one_row(tmp_path: Path) -> None:
+    async with desk(tmp_path):
+        await done(tmp_path, "key", "create", "bob")
+        await done(tmp_path, "key", "rotate", "bob")
+        shown = await done(tmp_path, "key", "show", "bob")
+        [line] = [line for line in shown.splitlines() if line.startswith("secret made")]
+        assert line.count(" UTC") == 3 and line.count("; ") == 1 and "good until" in line
+        for name in ("ci-10", "ci-9"):
+            await done(tmp_path, "key", "create", name)
+        names = [one["name"] for one in await told(tmp_path, "key", "list")]
+        assert names == ["alice", "bob", "ci-9", "ci-10"]

@@ -40,3 +40,14 @@ def test_sizes(number, text):
 
 def test_unknown_is_a_dash_and_zero_is_zero():
     assert (formats.text(None), formats.text(0), formats.text("")) == ("–", "0", "")
+
+
+def test_names_are_sorted_as_people_count():
+    names = ["ci-10", "CI-9", "ci-2", "b", "ci", "ci-2-x", "10", "9", "ci-02"]
+    assert sorted(names, key=formats.natural) == [
+        "9", "10", "b", "ci", "ci-02", "ci-2", "ci-2-x", "CI-9", "ci-10",
+    ]  # fmt: skip
+
+
+def test_a_time_says_its_zone():
+    assert formats.moment(0) == "1970-01-01 00:00 UTC" and formats.moment(None) == "–"

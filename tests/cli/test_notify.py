@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 from click.testing import CliRunner, Result
 from standardwebhooks.webhooks import Webhook
@@ -93,3 +94,17 @@ def test_without_a_receiver_it_says_how_to_add_one(tmp_path: Path) -> None:
     write(tmp_path)
     result = listed(tmp_path)
     assert result.exit_code == 1 and "add an entry to `notify`" in result.output
+
+
+def test_a_command_that_asks_no_process_says_so_where_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"url": "http://127.0.0.1:9/x", "name": "ops"})
+    monkeypatch.delenv("TOLLKEEPER_ADMIN_URL", raising=False)
+    path = str(tmp_path / "config.yaml")
+    said = f"Read from {path} here: TOLLKEEPER_ADMIN_URL is set"
+    for words in (("notify", "list"), ("price", "check"), ("check",)):
+        run = CliRunner()
+        assert said not in run.invoke(main, [*words, "-c", path]).stderr
+        named = {"TOLLKEEPER_ADMIN_URL": "http://127.0.0.1:9"}
+        assert said in run.invoke(main, [*words, "-c", path], env=named).stderr, words

@@ -3,6 +3,7 @@ back the same."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,9 @@ REFUSED = [
     ("name", "a\n"),
     ("sha256", "0" * 63),
     ("sha256", "A" * 64),
+    ("sha256", hashlib.sha256(b"").hexdigest()),
+    ("sha256", hashlib.sha256(b"\n").hexdigest()),
+    ("sha256", hashlib.sha256(b"\r\n").hexdigest()),
     ("dimension", "tag:"),
     ("dimension", "header:cookie"),
     ("end_user_source", "user"),

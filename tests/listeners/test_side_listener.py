@@ -134,3 +134,29 @@ async def test_bodies_that_nobody_reads_keep_nobody_out(monkeypatch: pytest.Monk
         await one.aclose()
     acceptor.close()
     await made.cleanup()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"c4n4ry" * 1500),
+        b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n" % (b"c4n4ry" * 1500),
+        b"GET / HTTP/1.1\r\nHost: x\r\nc4n4ry\x00: b\r\n\r\n",
+        b"GET http://[c4n4ry HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n%s\r\n"
+        % b"".join(b"c4n4ry%d: y\r\n" % n for n in range(999)),
+    ],
+    ids=["request line", "header", "NUL", "target", "many headers"],
+)
+async def test_what_is_no_request_is_400_and_one_line_in_the_log(
+    runner: web.AppRunner, caplog: pytest.LogCaptureFixture, head: bytes
+) -> None:
+    client = await connect(runner)
+    await client.send(head)
+    async with guard():
+        assert (await client.answer()).status == 400
+    await client.aclose()
+    [line] = caplog.records
+    assert line.levelname == "WARNING" and line.exc_info is None
+    assert line.getMessage().startswith("a request that cannot be read was answered 400 (")
+    assert "c4n4ry" not in caplog.text and "Traceback" not in caplog.text

@@ -62,7 +62,9 @@ def test_each_row_has_its_own_fate_and_a_bad_one_stops_no_other() -> None:
         (ImportOutcome.MADE, f"alice-{digest('third')[:6]}"),
     ]
     assert [one.name for one in refused] == ["bob", "x y", "frank"]
-    assert "no team 'gone'" in str(refused[0].note) and "64 lower-case hex" in str(refused[2].note)
+    assert "no team 'gone'" in str(refused[0].note) and "64 hexadecimal digits" in str(
+        refused[2].note
+    )
     assert told[1].note == told[5].note == "config.yaml has it, and what stands there holds"
     assert told[4].note == "another key is called 'carol'"
     assert [row.name for row in change.rows] == [entry.name for entry in change.audit]

@@ -127,9 +127,9 @@ def test_a_reason_fits_into_one_line(reason: str) -> None:
 @pytest.mark.parametrize("sha256", ["", "AB", "zz" * 32, "AB" * 32, "ab" * 33])
 def test_no_order_takes_a_digest_that_no_secret_has(sha256: str) -> None:
     directory = with_bob()
-    with pytest.raises(ProxyError, match="64 lower-case hex digits"):
+    with pytest.raises(ProxyError, match="64 hexadecimal digits"):
         orders.rotate(directory, "bob", sha256, by())
-    with pytest.raises(ProxyError, match="64 lower-case hex digits"):
+    with pytest.raises(ProxyError, match="64 hexadecimal digits"):
         orders.create_keys(directory, {"carol": sha256}, {}, by())
 
 

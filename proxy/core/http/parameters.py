@@ -18,7 +18,7 @@ _Shape = TypeVar("_Shape", bound=msgspec.Struct)
 def read_parameters(shape: type[_Shape], given: Iterable[tuple[str, str]]) -> _Shape:
     """The parameters, each known and once. Raises ProxyError 400 with what to write instead."""
     found: dict[str, str | int | bool] = {}
-    known = _parameters(shape)
+    known, choices = _parameters(shape), _choices(shape)
     for name, value in given:
         if name not in known:
             close = nearest(name[:80], known)
@@ -29,6 +29,10 @@ def read_parameters(shape: type[_Shape], given: Iterable[tuple[str, str]]) -> _S
             )
         if name in found:
             raise invalid_request(f"The query parameter {name} stands there twice.", param=name)
+        if value not in choices.get(name, (value,)):
+            raise invalid_request(
+                f"{name} is one of {', '.join(choices[name])}: not {value[:80]!r}.", param=name
+            )
         found[name] = _READERS[known[name]](value, name)
     try:
         return msgspec.convert(found, shape)
@@ -40,16 +44,35 @@ def read_parameters(shape: type[_Shape], given: Iterable[tuple[str, str]]) -> _S
 @cache
 def _parameters(shape: type[msgspec.Struct]) -> dict[str, type]:
     """Each parameter's name, and whether it is text, a number, or true or false."""
+    return {name: _kind(told) for name, told in _types(shape).items()}
+
+
+@cache
+def _choices(shape: type[msgspec.Struct]) -> dict[str, tuple[str, ...]]:
+    """The words that a parameter may be, of those that may be some words only."""
+    return {
+        name: tuple(map(str, told.values))
+        for name, told in _types(shape).items()
+        if isinstance(told, inspect.LiteralType)
+    }
+
+
+def _types(shape: type[msgspec.Struct]) -> dict[str, inspect.Type]:
     told = inspect.type_info(shape)
     assert isinstance(told, inspect.StructType), "a query is a struct"
-    return {field.encode_name: _kind(field.type) for field in told.fields}
+    return {field.encode_name: _bare(field.type) for field in told.fields}
+
+
+def _bare(told: inspect.Type) -> inspect.Type:
+    """The type without its bounds, and without None."""
+    if isinstance(told, inspect.Metadata):
+        return _bare(told.type)
+    if isinstance(told, inspect.UnionType):
+        [told] = [choice for choice in told.types if not isinstance(choice, inspect.NoneType)]
+    return told
 
 
 def _kind(told: inspect.Type) -> type:
-    if isinstance(told, inspect.Metadata):
-        return _kind(told.type)
-    if isinstance(told, inspect.UnionType):
-        [told] = [choice for choice in told.types if not isinstance(choice, inspect.NoneType)]
     if isinstance(told, inspect.IntType):
         return int
     return bool if isinstance(told, inspect.BoolType) else str

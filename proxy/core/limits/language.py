@@ -93,6 +93,13 @@ _HABITS = tuple(
         ),
     }.items()
 )
+_SIGN_FIRST = re.compile(r"([$€£¥₹₩])\s*([0-9][0-9_.,]*)")
+_NO_BLANK = re.compile(r"\A([0-9][0-9_.,]*)(?=[^\s0-9_.,])")
+_LOOSE = re.compile(
+    r"([0-9][0-9_.,]{0,20})\s+([^\s/]+)(?:\s*/\s*|\s+(?:per|a|an|each|every)\s+)(\S+)(\s.*)?",
+    re.IGNORECASE,
+)
+_THOUSANDS = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
 _COUNTED = tuple(unit.value for unit in Unit if unit is not Unit.MONEY)
 _PERIODS = tuple(per.value for per in Per if per is not Per.NONE)
 
@@ -113,6 +120,14 @@ class Rule(msgspec.Struct, frozen=True):
 
 def parse(text: str) -> Rule:
     """The rule that a text states. Raises ValueError with a sentence that says what is expected."""
+    try:
+        return _read(text)
+    except ValueError as error:
+        written = _right_writing(text)
+        raise ValueError(f'{error}; write "{written}"' if written else str(error)) from error
+
+
+def _read(text: str) -> Rule:
     match = _FORM.fullmatch(text)
     if match is None:
         raise ValueError(_misformed(text))
@@ -148,6 +163,31 @@ def _misformed(text: str) -> str:
         if pattern.fullmatch(text):
             return f"{expected}; {advice}"
     return expected
+
+
+def _right_writing(text: str) -> str | None:
+    """How a limit is to be written; None where that is not known.
+
+    It holds a number and words of this language alone, and a sign for what stands behind them.
+    """
+    plain = _SIGN_FIRST.sub(r"\2 \1", text.strip())
+    plain = _NO_BLANK.sub(r"\1 ", plain)
+    match = _LOOSE.fullmatch(plain)
+    if match is None:
+        return None
+    number, word, period, more = match.groups()
+    if _THOUSANDS.fullmatch(number):
+        number = number.replace(",", "_")
+    lower = word.lower()
+    unit = _CURRENCIES.get(lower, lower)
+    written = f"{number} {unit}/{_SHORT_PERIODS.get(period.lower(), period.lower())}"
+    try:
+        _read(written)
+    except ValueError:
+        return None
+    if text.strip().startswith(written):
+        return None  # the fault is elsewhere
+    return f"{written} …" if more else written
 
 
 def _unit_fault(word: str) -> str | None:

@@ -127,3 +127,31 @@ def test_a_refusal_does_not_quote(text: str) -> None:
     with pytest.raises(ValueError) as raised:
         parse(text)
     assert "canary" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("5 dollars/day", "5 USD/day"),
+        ("$5/day", "5 USD/day"),
+        ("5$ per day", "5 USD/day"),
+        ("€ 1,000.50 a month", None),
+        ("$1,000 each month for gpt-*", "1_000 USD/month …"),
+        ("5 euro/month per end_user", "5 EUR/month …"),
+        ("100,000 tokens per day", "100_000 tokens/day"),
+        ("10 Requests/min", "10 requests/minute"),
+        ("5 USD/minute", None),
+        ("5 bucks/day", None),
+        ("5 USD/day per header:authorization", None),
+        ("9" * 50 + " usd/day", None),
+        ("5 usd/sk-1234567890", None),
+    ],
+)
+def test_a_refusal_names_the_right_writing_where_it_is_known(
+    text: str, written: str | None
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        parse(text)
+    said = str(refused.value)
+    assert said.endswith(f'; write "{written}"') if written else not said.endswith('"')
+    assert "1234567890" not in said, "it may be a secret in the wrong place"
