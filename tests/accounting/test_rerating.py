@@ -20,8 +20,8 @@ from proxy.core.errors import ProxyError
 from proxy.core.pricing.book import PriceBook
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, LedgerUnavailable, connect, connect_reader
+from proxy.ledger.sealing_key import read_key
 from proxy.ledger.sqlite import SqliteLedger
-from proxy.ledger.sqlite.files import read_key
 from proxy.ledger.sqlite.verify import verify_chain
 from proxy.server.failpoints import Failpoints
 from tests.ledger.samples import START_MS, make_id, make_record, numbered

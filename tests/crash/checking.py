@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.ledger.sqlite.files import read_key
+from proxy.ledger.sealing_key import read_key
 from proxy.ledger.sqlite.verify import verify_chain
 from proxy.scripted_upstream import AnswerLine, RequestLine, ScriptedAnswer, expected
 from tests.crash.answers import told

@@ -31,7 +31,7 @@ from proxy.journal import Journal
 from proxy.journal.disk import SystemDisk
 from proxy.journal.options import SEGMENT_BYTES_MIN
 from proxy.ledger import Ledger, connect
-from proxy.ledger.sqlite.files import read_key
+from proxy.ledger.sealing_key import read_key
 from proxy.ledger.sqlite.verify import verify_chain
 from proxy.metrics.collector import Metrics
 from tests.ledger.samples import START_MS, make_id, make_record

@@ -22,9 +22,10 @@ from proxy.core.managed import Managed, TenantChange
 from proxy.core.notices.notice import Claim
 from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, LedgerError, LedgerUnavailable
+from proxy.ledger.sealing_key import sealing_key
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, read
-from proxy.ledger.sqlite.files import database_path, lock, make_database_file, make_key, read_key
+from proxy.ledger.sqlite.files import database_path, lock, make_database_file
 from proxy.ledger.sqlite.notices import claim, sent, unsent
 from proxy.ledger.sqlite.reader import SqliteReader
 from proxy.ledger.sqlite.schema import check_library, migrate, schema_version
@@ -182,20 +183,10 @@ def _opened(connection: sqlite3.Connection, path: Path, key_file: Path, fail: Fa
     for pragma in _PRAGMAS:
         connection.execute(pragma)
     migrate(connection, str(path))
-    return Booker(connection, _sealing_key(connection, key_file), _wall_clock_ms, fail)
-
-
-def _sealing_key(connection: sqlite3.Connection, key_file: Path) -> bytes:
-    if key_file.exists():
-        return read_key(key_file)
-    if connection.execute("SELECT 1 FROM heads LIMIT 1").fetchone() is not None:
-        raise LedgerError(
-            f"the key that seals this ledger is missing: restore {key_file} from a backup. If it "
-            "is lost for good, put 64 random hex digits there: "
-            "what is booked from then on is sealed with the new key, and the older seals cannot "
-            "be checked any more"
-        )
-    return make_key(key_file)
+    key = sealing_key(
+        key_file, lambda: connection.execute("SELECT 1 FROM heads LIMIT 1").fetchone() is not None
+    )
+    return Booker(connection, key, _wall_clock_ms, fail)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -24,9 +24,9 @@ from proxy.core.records.canonical import (
     row_values,
     seal,
 )
-from proxy.core.records.corrections import LATE_CLOSE, is_weaker, late_close, late_close_id, same
 from proxy.core.usage import UsageRecord
 from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerUnavailable
+from proxy.ledger.sorting_out import served, sorted_out
 from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite import refusals
 from proxy.ledger.sqlite.inserting import Inserter
@@ -161,50 +161,10 @@ class Booker:
         assert len(records) <= BATCH_MAX, (
             "the bound on a batch is what keeps its sums within 63 bits"
         )
-        fresh, booked = self._sorted_out(records)
+        fresh, booked = sorted_out(records, self, fitted)
         if fresh:
             self._append(fresh)
         return booked
-
-    def _sorted_out(self, records: Sequence[UsageRecord]) -> tuple[list[UsageRecord], Booked]:
-        """The new rows of the batch, in order, and how many there are of each kind.
-
-        New are records with an unknown id, and an adjustment for each record that contradicts the
-        one booked under its id.
-        """
-        known_ids = self._known([record.id for record in records])
-        fresh: dict[str, UsageRecord] = {}
-        known = adjustments = 0
-        for given in records:
-            record = fitted(given)
-            if record.id not in known_ids and record.id not in fresh:
-                fresh[record.id] = record
-                continue
-            correction = self._correction(record, fresh)
-            if correction is None:
-                known += 1
-            else:
-                fresh[correction.id] = correction
-                adjustments += 1
-        return list(fresh.values()), Booked(
-            inserted=len(fresh) - adjustments, known=known, adjustments=adjustments
-        )
-
-    def _correction(self, record: UsageRecord, fresh: dict[str, UsageRecord]) -> UsageRecord | None:
-        """The adjustment for a record whose id is known.
-
-        None: the record says nothing new, or is less certain than what is booked.
-        """
-        booked = fresh[record.id] if record.id in fresh else self._stored(_STORED, record.id)[0]
-        adjustment_id = late_close_id(record)
-        if same(booked, record) or adjustment_id in fresh or self._known([adjustment_id]):
-            return None
-        earlier = self._stored(_CORRECTIONS, record.id)
-        earlier += [other for other in fresh.values() if other.adjusts == record.id]
-        told = [booked, *(other for other in earlier if other.reason == LATE_CLOSE)]
-        if any(is_weaker(record, known) for known in told):
-            return None
-        return fitted(late_close(booked, earlier, record))
 
     def _append(self, records: Sequence[UsageRecord]) -> None:
         """Put the records into the chain, add them to the roll-ups, and seal the new head."""
@@ -224,7 +184,7 @@ class Booker:
         inserted = self._rows.insert(rows)
         assert inserted == len(rows), "a row was ignored although its id and seq were new"
         execute(_ROLL_UP, (old_head,))
-        self._connection.executemany(_SERVED, _served(records))
+        self._connection.executemany(_SERVED, served(records))
         if any(record.adjusts is not None for record in records):
             execute(_MOVE, (old_head,))
         fold(self._connection, old_head, [record.started_at_ms for record in records], now_ms)
@@ -232,13 +192,21 @@ class Booker:
             _SEAL, (seq, prev_hash, now_ms, self._key_name, seal(self.key, seq, now_ms, prev_hash))
         )
 
-    def _known(self, ids: Sequence[str]) -> set[str]:
+    def known(self, ids: Sequence[str]) -> set[str]:
         """Which of these ids are booked."""
         return {
             row[0]
             for part in _parts(ids)
             for row in self._connection.execute(_KNOWN[len(part)], part)
         }
+
+    def booked(self, id: str) -> UsageRecord:
+        """The record under an id that is known."""
+        return self._stored(_STORED, id)[0]
+
+    def corrections(self, id: str) -> list[UsageRecord]:
+        """What adjusts this record, in the order of booking."""
+        return self._stored(_CORRECTIONS, id)
 
     def _stored(self, query: str, *ids: str) -> list[UsageRecord]:
         try:
@@ -263,15 +231,6 @@ class Booker:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error:
             return  # the caller reports the error that came first
-
-
-def _served(records: Sequence[UsageRecord]) -> set[tuple[str, str, str]]:
-    """Which model answered for which, each pair once."""
-    return {
-        (record.upstream, record.model_requested, record.model_served)
-        for record in records
-        if record.model_requested is not None and record.model_served is not None
-    }
 
 
 def _parts(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

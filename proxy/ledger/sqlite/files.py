@@ -1,17 +1,14 @@
-"""The files around the database: the lock against a second process, and the sealing key."""
+"""The files around the database: its own, and the lock against a second process."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-import secrets
 from pathlib import Path
 
 from proxy.ledger import LedgerError
 from proxy.system.files import sync_directory
-
-_KEY_BYTES = 32
 
 
 def database_path(url: str, data_dir: Path) -> Path:
@@ -52,44 +49,6 @@ def lock(path: Path) -> int:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
     return descriptor
-
-
-def read_key(path: Path) -> bytes:
-    """The key in the file: 64 hex digits. Raises LedgerError when there is none."""
-    try:
-        text = path.read_text("ascii").strip()
-        key = bytes.fromhex(text)
-    except OSError as error:
-        raise LedgerError(f"cannot read the ledger's key {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise LedgerError(
-            f"the ledger's key {path} is not hexadecimal: restore it from a backup"
-        ) from error
-    if len(key) != _KEY_BYTES:
-        raise LedgerError(
-            f"the ledger's key {path} has {len(key)} bytes instead of {_KEY_BYTES}: restore it "
-            "from a backup"
-        )
-    return key
-
-
-def make_key(path: Path) -> bytes:
-    """Make a new key in a file of mode 0600, durable before it is used.
-
-    If a power cut took the key, its seals could never be checked.
-    """
-    key = secrets.token_bytes(_KEY_BYTES)
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, key.hex().encode() + b"\n")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    draft.rename(path)
-    sync_directory(path.parent)
-    return key
 
 
 def make_database_file(path: Path) -> None:

@@ -26,12 +26,12 @@ from proxy.ledger.reading import (
     UsageRow,
     ValueUse,
 )
+from proxy.ledger.sealing_key import read_key
 from proxy.ledger.sqlite import credits as granted
 from proxy.ledger.sqlite import pages
 from proxy.ledger.sqlite import refusals as refused
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as summed
-from proxy.ledger.sqlite.files import read_key
 from proxy.ledger.sqlite.read_only import connected, reading
 from proxy.ledger.sqlite.recent import recent, used_by_value
 from proxy.ledger.sqlite.schema import schema_version

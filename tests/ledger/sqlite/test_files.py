@@ -1,4 +1,4 @@
-"""The lock that keeps a second process out, and the key that seals the chain."""
+"""The lock that keeps a second process out, and the file that it holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.ledger import LedgerError
-from proxy.ledger.sqlite.files import database_path, lock, make_database_file, make_key, read_key
+from proxy.ledger.sqlite.files import database_path, lock, make_database_file
 
 
 @pytest.mark.parametrize(
@@ -72,34 +72,6 @@ def test_a_full_disk_takes_only_the_holders_name_from_the_lock(tmp_path: Path) -
 def test_a_lock_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="No such file or directory"):
         lock(tmp_path / "missing" / "ledger.db")
-
-
-def test_a_new_key_is_private_random_and_read_back(tmp_path: Path) -> None:
-    one, other = make_key(tmp_path / "one"), make_key(tmp_path / "other")
-    assert one != other
-    assert read_key(tmp_path / "one") == one
-    assert (tmp_path / "one").stat().st_mode & 0o777 == 0o600
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["one", "other"]
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("", "0 bytes instead of 32"),
-        ("00ff", "2 bytes instead of 32"),
-        ("xyz", "not hexadecimal"),
-        ("é" * 64, "not hexadecimal"),
-    ],
-)
-def test_a_spoilt_key_is_refused(tmp_path: Path, content: str, reason: str) -> None:
-    (tmp_path / "key").write_text(content)
-    with pytest.raises(LedgerError, match=reason):
-        read_key(tmp_path / "key")
-
-
-def test_a_missing_key_is_an_error_to_who_reads_it(tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match="cannot read"):
-        read_key(tmp_path / "key")
 
 
 def test_the_database_file_is_private_and_an_old_one_stays(tmp_path: Path) -> None:

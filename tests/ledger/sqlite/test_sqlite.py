@@ -22,8 +22,8 @@ from proxy.ledger import (
     connect,
     connect_reader,
 )
+from proxy.ledger.sealing_key import read_key
 from proxy.ledger.sqlite import SqliteLedger
-from proxy.ledger.sqlite.files import read_key
 from proxy.ledger.sqlite.verify import Verified, verify_chain
 from tests.ledger.samples import make_record, numbered, open_book, rows
 
