@@ -59,22 +59,17 @@ class Deployment:
 
     def rows(self, key: str, count: int) -> dict[str, Row]:
         """Waits until `count` records of this key are booked; fails if there are more. By id."""
-        until_blocking(lambda: len(self._rows(key)) >= count)
-        rows = self._rows(key)
-        assert len(rows) == count
-        return {str(row["id"]): row for row in rows}
-
-    def _rows(self, key: str) -> list[Row]:
         with contextlib.closing(
             sqlite3.connect(f"file:{self.data_dir / 'ledger.db'}?mode=ro", uri=True)
         ) as connection:
             connection.row_factory = sqlite3.Row
-            return [
-                dict(row)
-                for row in connection.execute(
-                    "SELECT * FROM records WHERE key_id = ? ORDER BY seq", (key,)
-                )
-            ]
+            counted = "SELECT count(*) FROM records WHERE key_id = ?"
+            until_blocking(lambda: connection.execute(counted, (key,)).fetchone()[0] >= count)
+            rows = connection.execute(
+                "SELECT * FROM records WHERE key_id = ? ORDER BY seq", (key,)
+            ).fetchall()
+        assert len(rows) == count
+        return {str(row["id"]): dict(row) for row in rows}
 
     def arrived(self) -> list[RequestLine]:
         """What has reached the upstream so far."""

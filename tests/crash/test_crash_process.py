@@ -124,8 +124,10 @@ async def test_a_full_disk_refuses_before_the_upstream_and_loses_nothing(tmp_pat
             load = Load(proxy, "full", SEED, scenes=(*PLAIN, *ENDLESS[1:]))
             await load.reached(200)
             limit_files(proxy, SEGMENT_BYTES - 1)
+            # Each look reads all answers so far: more of them would take the time of the load itself.
             await until(
-                lambda: sum(sent.refused == "journal_unavailable" for sent in load.sent) >= 100
+                lambda: sum(sent.refused == "journal_unavailable" for sent in load.sent) >= 100,
+                pause_s=0.1,
             )
             assert await readiness(proxy) == 503
             one.sent = await load.finished()

@@ -213,7 +213,7 @@ async def test_fifteen_hundred_idle_connections_of_nobody_stop_nothing(tmp_path:
                 scraper = await RawClient.connect(proxy.metrics_address)
                 await scraper.send(SCRAPE)
                 assert b"tollkeeper_requests_total" in (await scraper.answer()).body
-                await until(lambda: len(proxy.rows()) == 500)
+                await until(lambda: len(proxy.rows()) == 500, pause_s=0.05)  # each look reads all
                 for client in (known, new, scraper):
                     await client.aclose()
                 for one in idle:

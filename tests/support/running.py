@@ -53,8 +53,7 @@ class Running:
 
     def query(self, statement: str) -> list[dict[str, object]]:
         """Rows of the ledger, read beside the running process."""
-        connection = sqlite3.connect(f"file:{self.data_dir / 'ledger.db'}?mode=ro", uri=True)
-        with contextlib.closing(connection):
+        with self._book() as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(statement)]
 
@@ -62,12 +61,21 @@ class Running:
         """Waits until `count` records are booked and no exchange is open; fails if there are ever
         more."""
         async with guard():
-            while len(rows := self.rows()) < count or self.server.open_exchanges:
-                await asyncio.sleep(
-                    0.005
-                )  # another thread books; the condition, not the pause, decides
+            with self._book() as connection:
+                # Only counted: to read all rows at each look would take longer than to book them.
+                booked = "SELECT count(*) FROM records"
+                while (
+                    self.server.open_exchanges or connection.execute(booked).fetchone()[0] < count
+                ):
+                    # Another thread books; the condition, not the pause, decides.
+                    await asyncio.sleep(0.005)
+        rows = self.rows()
         assert len(rows) == count, rows
         return rows
+
+    def _book(self) -> contextlib.closing[sqlite3.Connection]:
+        path = self.data_dir / "ledger.db"
+        return contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True))
 
 
 def config(upstream_url: str, **blocks: object) -> dict[str, object]:
@@ -106,14 +114,15 @@ async def running(
 ) -> AsyncIterator[Running]:
     path = directory / "config.yaml"
     path.write_text(yaml.safe_dump(settings))
+    loaded = load(path, {})
     server = await Server.start(
-        load(path, {}),
+        loaded,
         fail if fail is not None else Failpoints(failpoints),
         lambda: load(path, {}),
         vocabularies(),
     )
     try:
-        yield Running(server, load(path, {}).settings.data_dir)
+        yield Running(server, loaded.settings.data_dir)
         await server.drain()
     finally:
         await server.aclose()
