@@ -6,16 +6,16 @@ from any thread. Each question is one short transaction of its own.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from datetime import tzinfo
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Audit, Managed
-from proxy.core.records.canonical import Value
+from proxy.core.records.canonical import COLUMNS, Value, record_from
 from proxy.core.usage import UsageRecord
 
 PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some milliseconds of reading
@@ -52,6 +52,9 @@ GROUPED_BY: Final = (
 LABEL: Final = "label:"
 TAG: Final = "tag:"
 
+# `Reader.recent` tells records of the last two minutes apart; it sums older ones by the second.
+SINGLE_MS: Final = 120_000
+
 # What tags and `Reader.usage(through=…)` may read at once: nine seconds of a core for a million.
 RECORDS_MAX: Final = 5_000_000
 
@@ -75,6 +78,24 @@ class Entry(msgspec.Struct, frozen=True):
     hash_version: int
     prev_hash: str
     hash: str
+
+
+def entries(rows: Iterable[Sequence[Any]]) -> list[Entry]:
+    """Booked rows as records with their places."""
+    found = []
+    for row in rows:
+        stored = dict(zip(COLUMNS, row, strict=True))
+        found.append(
+            Entry(
+                record=record_from(stored),
+                seq=stored["seq"],
+                booked_at_ms=stored["booked_at_ms"],
+                hash_version=stored["hash_version"],
+                prev_hash=stored["prev_hash"].hex(),
+                hash=stored["hash"].hex(),
+            )
+        )
+    return found
 
 
 class Status(msgspec.Struct, frozen=True):

@@ -18,7 +18,8 @@ from proxy.core.usage import UsageRecord
 from proxy.ledger import Batch, Booked, Ledger, Reader, connect, connect_reader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.schema import SCHEMA_VERSION
-from proxy.ledger.sqlite.verify import Verified, verify_chain
+from proxy.ledger.sqlite.verify import verify_chain
+from proxy.ledger.verifying import Verified
 from tests.ledger import sqlite_rollups
 from tests.ledger.samples import KEY, START_MS, numbered, open_book, rows
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed
-from proxy.core.records.canonical import COLUMNS, record_from
+from proxy.core.records.canonical import COLUMNS
 from proxy.ledger import grouping
 from proxy.ledger.reading import (
     ALL_SUMS,
@@ -25,6 +25,7 @@ from proxy.ledger.reading import (
     Stretch,
     UsageRow,
     ValueUse,
+    entries,
 )
 from proxy.ledger.sealing_key import read_key
 from proxy.ledger.sqlite import credits as granted
@@ -76,7 +77,7 @@ class SqliteReader:
     def record(self, id: str) -> Entry | None:
         """See `Reader.record`."""
         with self._reading() as connection:
-            found = _entries(
+            found = entries(
                 connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE id = ?", (id,))
             )
         return found[0] if found else None
@@ -84,7 +85,7 @@ class SqliteReader:
     def adjustments(self, id: str) -> list[Entry]:
         """See `Reader.adjustments`."""
         with self._reading() as connection:
-            return _entries(
+            return entries(
                 connection.execute(
                     f"SELECT {', '.join(COLUMNS)} FROM records WHERE adjusts = ? ORDER BY seq",
                     (id,),
@@ -273,20 +274,3 @@ def _bytes(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:  # the last process to close a database removes its -wal
         return 0
-
-
-def _entries(cursor: sqlite3.Cursor) -> list[Entry]:
-    found = []
-    for row in cursor:
-        stored = dict(zip(COLUMNS, row, strict=True))
-        found.append(
-            Entry(
-                record=record_from(stored),
-                seq=stored["seq"],
-                booked_at_ms=stored["booked_at_ms"],
-                hash_version=stored["hash_version"],
-                prev_hash=stored["prev_hash"].hex(),
-                hash=stored["hash"].hex(),
-            )
-        )
-    return found

@@ -10,11 +10,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.ledger.reading import Recent, ValueUse
-
-# Records of the last two minutes stay apart; older ones are summed by the second, as if all had
-# come at its end.
-SINGLE_MS = 120_000
+from proxy.ledger.reading import SINGLE_MS, Recent, ValueUse
 
 _SINGLE = """
 SELECT started_at_ms, key_id, team, upstream, model_requested, currency, kind = 'usage',

@@ -24,7 +24,8 @@ from proxy.ledger import (
 )
 from proxy.ledger.sealing_key import read_key
 from proxy.ledger.sqlite import SqliteLedger
-from proxy.ledger.sqlite.verify import Verified, verify_chain
+from proxy.ledger.sqlite.verify import verify_chain
+from proxy.ledger.verifying import Verified
 from tests.ledger.samples import make_record, numbered, open_book, rows
 
 URL = "sqlite:ledger.db"

@@ -12,7 +12,8 @@ from proxy.core.records.canonical import COLUMNS, GENESIS, HASHED_V2, chained, k
 from proxy.ledger import Batch, LedgerError
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.schema import APPEND_ONLY
-from proxy.ledger.sqlite.verify import PROBLEMS_MAX, Verified, verify_chain
+from proxy.ledger.sqlite.verify import verify_chain
+from proxy.ledger.verifying import PROBLEMS_MAX, Verified
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book
 
 
