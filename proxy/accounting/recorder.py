@@ -19,6 +19,7 @@ from pathlib import Path
 from proxy.accounting.end_users import EndUsers
 from proxy.accounting.pending import Pending
 from proxy.accounting.retries import Retries
+from proxy.accounting.sent_prices import SentPrices
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.pricing.amounts import Pricing
 from proxy.core.records.settlement import recovered
@@ -146,12 +147,13 @@ class Recorder:
             self._start_seq = self._journal.position
             if self._start_seq > self._booked_seq:
                 self._behind_since_s = time.monotonic()
+        found = self._journal.take_recovered()
+        prices = SentPrices(self._pricing, (o for o, _ in found.unresolved), self.price_terms)
         # At once, and not with the first batch: else a crash before that and other prices at the
         # next start would leave records that nobody can explain.
         if self._pending:
             batch = self._pending.batch(self._journal.writer)
             await self._retries.until_done(lambda: self._attempt(batch))
-        found = self._journal.take_recovered()
         _tell_skipped(self._journal.directory, found)
         booked = await self._booked([opened.id for opened, _ in found.unresolved])
         settled = 0
@@ -159,7 +161,7 @@ class Recorder:
             record = booked.get(opened.id)
             if record is None:
                 record = recovered(
-                    opened, marks, self._journal.writer, self._now_ms(), self._pricing
+                    opened, marks, self._journal.writer, self._now_ms(), prices.of(opened)
                 )
                 self._metrics.record(record)
                 settled += 1

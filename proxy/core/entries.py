@@ -37,6 +37,7 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
     tier_asked: str | None = None  # the service tier that the request asks for
     images: int | None = None  # in the request, for prices per image; None: not counted
     charge_class: ChargeClass | None = None  # where no tokens are metered
+    model_sent: str | None = None  # the upstream's name for it, where the model is an alias
 
 
 class Marked(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -233,7 +233,7 @@ class Admission:
         began_s: float,
     ) -> Admitted:
         services, snapshot, dialect = self._services, caller.snapshot, caller.dialect
-        upstream, model, sent_bytes = way.upstream, call.model, len(body)
+        upstream, alias, sent_bytes = way.upstream, call.model if way.sent else None, len(body)
         if way.sent is not None:
             # From here on it is the request that a client would make who knows the real name.
             body, call = renamed(readable, call, way.sent)
@@ -243,7 +243,7 @@ class Admission:
         counting = begin_count(services.counter, snapshot, upstream, dialect, call, asked=asked)
         estimate = 0 if call.free else counting.prompt(readable) + kept_tokens
         opened = self.opened(
-            request, caller, tenant, call, upstream, sent_bytes, estimate, images, model
+            request, caller, tenant, call, upstream, sent_bytes, estimate, images, alias
         )
         expected = counting.output_expected
         hold = Hold(services, snapshot, dialect, opened, call, expected, self._rules)
@@ -340,12 +340,9 @@ class Admission:
         body_bytes: int,
         input_estimate: int,
         images: int | None,
-        model: str | None = None,
+        alias: str | None = None,
     ) -> Opened:
-        """The opening of this request's journal entry.
-
-        `model`: the name that was asked for, if the call has another one.
-        """
+        """The opening of the request's journal entry; `alias` was asked for in place of a model."""
         known = request.head.known
         attributed = known.attributed if type(known) is KnownCaller else None
         if attributed is None or not names_nobody(call):
@@ -364,7 +361,7 @@ class Admission:
             caller.dialect.name,
             upstream.name,
             upstream.account,
-            call.model if model is None else model,
+            call.model if alias is None else alias,
             call.stream,
             0 if retry is None or not retry.isdigit() or len(retry) >= 4 else int(retry),
             body_bytes,
@@ -372,6 +369,7 @@ class Admission:
             None if call.service_tier is None else call.service_tier[:TIER_CHARS_MAX],
             images,
             ChargeClass.FREE if call.free else None,
+            None if alias is None else call.model,
         )
 
 

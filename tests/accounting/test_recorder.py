@@ -339,6 +339,21 @@ async def test_a_journal_file_that_cannot_be_read_is_tried_again_and_nothing_bef
         assert life.booked() == ids(*numbers)
 
 
+async def test_the_prices_of_an_alias_that_is_gone_are_booked_before_a_record_pins_them(
+    tmp_path: Path,
+) -> None:
+    alias = msgspec.structs.replace(opening(0), model_requested="fast", model_sent="deepseek-v3.2")
+    async with living(tmp_path) as life:
+        life.journal.open(alias)
+    async with living(tmp_path, booking=False) as life:  # dies again before it books the record
+        assert life.booked("SELECT count(*) FROM records") == [0]
+        [version] = life.booked("SELECT version FROM price_versions")
+    async with living(tmp_path) as life:
+        assert await life.recorder.drain(GUARD_S)
+        query = "SELECT model_requested || ' ' || cost_nano || ' ' || price_version FROM records"
+        assert life.booked(query) == [f"fast 20000 {version}"]
+
+
 async def test_what_a_dead_process_left_open_is_charged_once(tmp_path: Path) -> None:
     async with living(tmp_path) as life:
         life.journal.open(opening(0))
