@@ -33,14 +33,6 @@ from proxy.journal import JournalUnavailable
 class Exchange:
     """One request and its upstream attempt. `run` returns when its answer is written, or cut."""
 
-    # How each begins. Most exchanges change few of these.
-    _connecting: asyncio.Task[None] | None = None
-    _refusal: ProxyError | None = None  # of a key that may not go on, while it waits
-    _stopped: ProxyError | None = None  # the same, while it ran
-    _left = False  # the client is gone
-    _sent = False  # something reached the upstream
-    _settled = False
-
     def __init__(self, services: Services, admitted: Admitted) -> None:
         self._services = services
         self._admitted = admitted
@@ -51,6 +43,13 @@ class Exchange:
         self._hold = admitted.hold
         self._payload = admitted.payload
         self._started_s = monotonic()
+        # All names are set here: one that came later would give each exchange a dict of its own.
+        self._connecting: asyncio.Task[None] | None = None
+        self._refusal: ProxyError | None = None  # of a key that may not go on, while it waits
+        self._stopped: ProxyError | None = None  # the same, while it ran
+        self._left = False  # the client is gone
+        self._sent = False  # something reached the upstream
+        self._settled = False
         self.relay = self._attempt(spliced=self._payload.plain is not None)
 
     @property

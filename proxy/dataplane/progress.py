@@ -27,25 +27,43 @@ class Progress:
     """Counts on the event loop, once a chunk. `meter` reads the copy; before a response head there
     is none. Times are monotonic seconds."""
 
-    # How each begins. What a request does not change costs it nothing.
-    status: int | None = None  # the upstream's
-    request_id: str | None = None  # the upstream's own name for the request
-    named = False  # the answer's id is the better name: later requests name it
-    meter: Meter | None = None
-    whole = False  # all that it used was read at once, and nothing is to be counted
-    counted: OwnCount | None = None
-    output_held = 0  # tokens charged at least
-    first_byte_s: float | None = None
-    bytes_out = 0
-    chunks = 0
-    _admitted: Admitted | None = None  # once there is a head
-    _head: AnswerHead | None = None
-    _marked_tokens = 0
-    _marked_usage: Usage | None = None
-    _marked_final = False
+    # A name that is set later than others would give each stream a dict of its own.
+    __slots__ = (
+        "_admitted",
+        "_head",
+        "_marked_final",
+        "_marked_tokens",
+        "_marked_usage",
+        "bytes_out",
+        "chunks",
+        "counted",
+        "first_byte_s",
+        "meter",
+        "named",
+        "output_held",
+        "request_id",
+        "started_s",
+        "status",
+        "whole",
+    )
 
     def __init__(self, started_s: float) -> None:
         self.started_s = started_s
+        self.status: int | None = None  # the upstream's
+        self.request_id: str | None = None  # the upstream's own name for the request
+        self.named = False  # the answer's id is the better name: later requests name it
+        self.meter: Meter | None = None
+        self.whole = False  # all that it used was read at once, and nothing is to be counted
+        self.counted: OwnCount | None = None
+        self.output_held = 0  # tokens charged at least
+        self.first_byte_s: float | None = None
+        self.bytes_out = 0
+        self.chunks = 0
+        self._admitted: Admitted | None = None  # between a head and the meter for what follows it
+        self._head: AnswerHead | None = None
+        self._marked_tokens = 0
+        self._marked_usage: Usage | None = None
+        self._marked_final = False
 
     def begin(self, admitted: Admitted, head: AnswerHead) -> None:
         """An answer begins. Its meter is opened with its first chunk, or at its end."""
@@ -75,6 +93,7 @@ class Progress:
     def _open_meter(self) -> Meter:
         admitted, head = self._admitted, self._head
         assert admitted is not None and head is not None
+        self._admitted = self._head = None  # the meter knows all that is still needed
         bodies = admitted.snapshot.settings.bodies
         return admitted.dialect.open_meter(
             stream=admitted.opened.stream,

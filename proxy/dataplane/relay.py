@@ -40,25 +40,6 @@ class Relay:
     ask for is taken out of its answer.
     """
 
-    # How each begins. Most requests change few of these.
-    how: How | None = None
-    error: ProxyError | None = None
-    clean = False
-    declined = False
-    waits_to_be_sent = True  # some of the request is still in this process
-    sent_s = 0.0  # monotonic; 0: nothing was sent
-    _connection: UpstreamConnection | None = None
-    _body: Body | None = None
-    _answer: RelayedResponse | None = None
-    _left = False  # the client is gone
-    _draining_since_s: float | None = None
-    _last_seen = (0, 0.0)  # bytes passed on and when, for the idle timeout
-    _growing: asyncio.Task[None] | None = None
-    _stopped = False  # the key may not go on
-    _ended_by_limit = False  # and was told: the answer has a proper end
-    # A limit ends the stream; its client is told so at the next end of an event.
-    _told: ProxyError | None = None
-
     def __init__(
         self,
         services: Services,
@@ -79,6 +60,23 @@ class Relay:
         self._tell_sent = sent
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.progress = Progress(started_s)
+        # All names are set here: one that came later would give each relay a dict of its own.
+        self.how: How | None = None
+        self.error: ProxyError | None = None
+        self.waits_to_be_sent = True  # some of the request is still in this process
+        self.clean = self.declined = False
+        self.sent_s = 0.0  # monotonic; 0: nothing was sent
+        self._connection: UpstreamConnection | None = None
+        self._body: Body | None = None
+        self._answer: RelayedResponse | None = None
+        self._left = False  # the client is gone
+        self._draining_since_s: float | None = None
+        self._last_seen = (0, 0.0)  # bytes passed on and when, for the idle timeout
+        self._growing: asyncio.Task[None] | None = None
+        # The key may not go on. And it was told: the answer has a proper end.
+        self._stopped = self._ended_by_limit = False
+        # A limit ends the stream; its client is told so at the next end of an event.
+        self._told: ProxyError | None = None
 
     def hold(self, connection: UpstreamConnection) -> None:
         """Takes charge of the connection, which the ending will release or discard."""

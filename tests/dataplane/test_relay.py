@@ -321,6 +321,28 @@ async def test_a_drain_that_ends_between_the_attempts_charges_nothing(tmp_path: 
             assert counts(row)[1:] == ("none", 0, 0)
 
 
+async def test_an_answer_sets_no_names_that_were_not_there_at_its_beginning(
+    tmp_path: Path,
+) -> None:
+    """One that came later would give its object a dict of its own, of 800 bytes."""
+    go_on = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        await go_on.wait()
+        await visit.stream(TEXT, FINISH, USAGE, DONE)
+
+    async with raw_upstream(script) as upstream, running(tmp_path, inject(upstream.url)) as proxy:
+        asking = asyncio.create_task(ask(proxy, ASK))
+        services = proxy.server.services
+        await until(lambda: len(services.exchanges) == 1)
+        exchange = next(iter(services.exchanges))
+        before = [list(vars(one)) for one in (exchange, exchange.relay)]
+        go_on.set()
+        await asking
+        assert [list(vars(one)) for one in (exchange, exchange.relay)] == before
+        assert not hasattr(exchange.relay.progress, "__dict__")
+
+
 async def test_a_request_is_let_go_of_once_it_cannot_be_sent_again(tmp_path: Path) -> None:
     async def script(visit: Visit) -> None:
         await visit.stream(TEXT, end=False)
