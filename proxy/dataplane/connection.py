@@ -121,7 +121,12 @@ class Request:
             return body
         if not stream.is_eof() or stream.exception() is not None:
             return None
+        self.stream = None
         return stream.read_nowait()
+
+    def was_read(self) -> None:
+        """All of its body was read, and nothing is kept of it."""
+        self.stream = None
 
     def confirm_continue(self) -> None:
         """Sends `100 Continue` if the client waits for it before it sends its body."""

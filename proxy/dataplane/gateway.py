@@ -187,22 +187,22 @@ class Gateway:
         )
         streams = 0
         try:
-            at_hand = admission.at_hand(request, caller, memory) if known else None
-            if at_hand is not None:
-                body = at_hand
-            elif kept is not None and request.arrived:
+            body = admission.at_hand(request, caller, memory) if known else None
+            at_hand = body is not None
+            if body is None and kept is not None and request.arrived:
                 body = b""
-            else:
+            elif body is None:
                 body = await admission.arrived(request, caller, tenant, memory)
                 if kept is None and not known:
                     self._remember(request, caller, tenant)
             with services.inflight:
-                if at_hand is not None:
+                if at_hand:
                     admitted = admission.admit_at_once(request, caller, tenant, memory, body)
                 elif kept is None:
                     admitted = await admission.admit(request, caller, tenant, memory, body)
                 else:
                     admitted = await self._kept_requests.admit(request, caller, tenant, kept, body)
+                del body  # else it would be held until its answer ends
                 if admitted.opened.stream:
                     streams = 1
                     metrics.inflight(0, 1)

@@ -18,13 +18,15 @@ from proxy.dataplane.services import COPIES, KEY_SHARE, HeldBodies
 async def whole_body(request: Request, settings: Settings, memory: BodyMemory) -> bytes:
     """The body of a request under these bounds, once it is here; its memory is taken."""
     request.confirm_continue()
-    return await read_body(
+    body = await read_body(
         request.body,
         bytes_max=settings.bodies.max_bytes,
         idle_s=settings.timeouts.body_idle_s,
         rate_min_bytes_s=settings.bodies.rate_min_bytes,
         arrived=memory.take,
     )
+    request.was_read()
+    return body
 
 
 def encoding_of(request: Request) -> str | None:

@@ -46,7 +46,6 @@ class RequestLoop(Connection):
 
     __slots__ = (
         "_arriving",
-        "_body",
         "_dropped_bytes",
         "_gone",
         "_handler",
@@ -56,6 +55,7 @@ class RequestLoop(Connection):
         "_heads",
         "_left_bytes",
         "_next",
+        "_request",
         "unasked_bytes",
     )
 
@@ -75,14 +75,15 @@ class RequestLoop(Connection):
         self._heads = heads
         # about how much is held of it, and of bytes behind a whole request
         self.unasked_bytes = 0
-        self._arriving: StreamReader | None = None  # the body of the request that came last
-        self._body: StreamReader | None = None
+        # The body of the request that came last, while it is not whole.
+        self._arriving: StreamReader | None = None
+        self._request: Request | None = None  # that is answered now
         # Of the request that came last its body's bytes that are still to come: at 0 the parser is
         # exactly between two requests. None: it cannot be told.
         self._left_bytes: int | None = 0
         self._head: RequestHead | None = None  # that is known again by its bytes
         # The request that is served next, before all those in aiohttp's queue.
-        self._next: tuple[RequestHead, StreamReader | bytes, int | None, list[bytes]] | None = None
+        self._next: Request | None = None
         # while lingering: done when the client is gone
         self._gone: asyncio.Future[None] | None = None
         self._dropped_bytes = 0
@@ -95,7 +96,7 @@ class RequestLoop(Connection):
     @property
     def waits_for_body(self) -> bool:
         """Whether the body of the current request is not whole, so that nothing works for it."""
-        return self._body is not None and not self._body.is_eof() and self.client is None
+        return self._request is not None and not self._request.arrived and self.client is None
 
     # What aiohttp calls.
 
@@ -112,13 +113,14 @@ class RequestLoop(Connection):
             return
         self._received_last = latest(self._received_last, data)
         count_before = self._request_count
-        in_head = self._arriving is None or self._arriving.is_eof()
+        in_head = self._arriving is None
         super().data_received(data)
         if self._request_count != count_before:
-            message, self._arriving = self._messages[-1]
-            self._head_arrived(0, behind_bytes=_behind(data, self._arriving))
+            message, body = self._messages[-1]
+            self._arriving = None if body.is_eof() else body
+            self._head_arrived(0, behind_bytes=_behind(data, body))
             one = between and self._request_count == count_before + 1
-            self._left_bytes = self._began(data, message) if one else None
+            self._left_bytes = self._began(data, message, body) if one else None
         elif in_head and data:
             self._left_bytes = None
             self._head_arrived(self._head_bytes + len(data))
@@ -127,6 +129,8 @@ class RequestLoop(Connection):
         elif self._left_bytes is not None:
             left_bytes = self._left_bytes - len(data)
             self._left_bytes = left_bytes if left_bytes >= 0 else None
+        if self._arriving is not None and self._arriving.is_eof():
+            self._arriving = None
         if data and self._head_since_s == 0.0 and self._waiter is not None and self.waits:
             self._head_since_s = monotonic()
 
@@ -141,19 +145,20 @@ class RequestLoop(Connection):
         length, start, values = found
         if len(data) - start != length:
             return False
-        self._next = (head, data[start:], length, values)
+        self._next = Request(head, data[start:], length, self, values)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         return True
 
-    def _began(self, data: bytes, message: RawRequestMessage | _ErrInfo) -> int | None:
+    def _began(
+        self, data: bytes, message: RawRequestMessage | _ErrInfo, body: StreamReader
+    ) -> int | None:
         """How many bytes of a request's body are still to come, if the request begins with `data`.
 
         None where that cannot be told exactly. Its head is kept if it can be known again.
         """
         known, self._head = self._head, None
-        body = self._arriving
-        if isinstance(message, _ErrInfo) or body is None or message.upgrade or message.should_close:
+        if isinstance(message, _ErrInfo) or message.upgrade or message.should_close:
             return None
         if body is EMPTY_PAYLOAD:
             return 0 if data.find(b"\r\n\r\n") == len(data) - 4 else None
@@ -168,7 +173,7 @@ class RequestLoop(Connection):
         if body.total_bytes != here_bytes or here_bytes > length:
             return None
         self._head = head
-        self._next = (head, body, length, values)
+        self._next = Request(head, body, length, self, values)
         self._messages.pop()
         if self._parser is not None:
             self._parser.message_consumed()
@@ -186,8 +191,9 @@ class RequestLoop(Connection):
         self._head_arrived(0)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
-        if self._body is not None and not self._body.is_eof():
-            self._body.set_exception(ConnectionResetError("the client left"))
+        body = None if self._request is None else self._request.stream
+        if body is not None and not body.is_eof():
+            body.set_exception(ConnectionResetError("the client left"))
         if self.client is not None:
             self.client.client_left()
 
@@ -205,21 +211,12 @@ class RequestLoop(Connection):
                 if self._next is None and not self._messages and not await self._next_message():
                     break
                 self._head_since_s = 0.0
-                if self._next is not None:
-                    (head, body, length, values), self._next = self._next, None
-                    await self._serve(Request(head, body, length, self, values))
-                else:
-                    message, stream = self._messages.popleft()
-                    if self._parser is not None:
-                        self._parser.message_consumed()
-                    if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
-                        self._resume_reading_if_drained()
-                    if isinstance(message, _ErrInfo):
-                        self._refuse_malformed(message)
-                        await self._linger()
-                        break
-                    head = self._read(message)
-                    await self._serve(Request(head, stream, head.content_length, self))
+                request = self._take()
+                if isinstance(request, _ErrInfo):
+                    self._refuse_malformed(request)
+                    await self._linger()
+                    break
+                await self._serve(request)
                 if self.closing or self.transport is None:
                     break
                 self._idle()
@@ -232,6 +229,22 @@ class RequestLoop(Connection):
             self._task_handler = None
             if self.transport is not None:
                 self.transport.close()
+
+    def _take(self) -> Request | _ErrInfo:
+        """The next request. Its body is nowhere else, so that it lasts no longer than its reader
+        needs it."""
+        request, self._next = self._next, None
+        if request is not None:
+            return request
+        message, body = self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        if isinstance(message, _ErrInfo):
+            return message
+        head = self._read(message)
+        return Request(head, body, head.content_length, self)
 
     def head_overdue(self, now_s: float, header_s: float) -> bool:
         """Whether a request head began, or a new connection came, longer than `header_s` ago."""
@@ -280,7 +293,7 @@ class RequestLoop(Connection):
 
     async def _serve(self, request: Request) -> None:
         head = request.head
-        self._body = request.stream
+        self._request = request
         self.head_written = False
         self.status = None
         self._request_in_progress = True
@@ -307,7 +320,7 @@ class RequestLoop(Connection):
             )
         finally:
             self.serve(None)
-            self._body = None
+            self._request = None
             self._request_in_progress = False
         if head.known is None:
             self._head = None  # nobody's whom we know: nothing of it is kept

@@ -94,13 +94,13 @@ async def held(target: Target, count: int, prompt_bytes: int) -> float:
 
 
 async def by_line(
-    target: Target, pid: int, out: Path, count: int
+    target: Target, pid: int, out: Path, count: int, prompt_bytes: int
 ) -> list[tuple[str, int, int, int]]:
     """What Python has allocated since, by file and line: bytes and objects of all streams."""
     await asyncio.sleep(SETTLED_S)
     os.kill(pid, signal.SIGUSR1)
     await asyncio.sleep(SETTLED_S)
-    payload = load.request(target.port, stream=True, slow=True)
+    payload = load.request(target.port, prompt_bytes=prompt_bytes, stream=True, slow=True)
     async with load.open_streams(target.port, payload, count):
         await asyncio.sleep(SETTLED_S)
         os.kill(pid, signal.SIGUSR2)
@@ -127,11 +127,11 @@ def after_requests(count: int) -> str:
         )
 
 
-def show_lines(count: int, top: int) -> None:
+def show_lines(count: int, top: int, prompt_bytes: int) -> None:
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "lines.json"
         with running(traced=out) as target:
-            lines = uvloop.run(by_line(target, target.pid, out, count))
+            lines = uvloop.run(by_line(target, target.pid, out, count, prompt_bytes))
     total = sum(size for _, _, size, _ in lines)
     print(f"\n{total / count / 1e3:.1f} kB a stream by Python's own count, of {count} open")
     print("\n| bytes | objects | line |\n|---|---|---|")
@@ -161,7 +161,7 @@ def main() -> None:
                 flush=True,
             )
     if arguments.lines:
-        show_lines(arguments.streams[0], arguments.lines)
+        show_lines(arguments.streams[0], arguments.lines, arguments.prompt_bytes)
 
 
 if __name__ == "__main__":

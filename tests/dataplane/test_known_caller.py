@@ -81,7 +81,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         before = self._next
         read(self, data)
         if data:
-            seen.append(self._next is not None and type(self._next[1]) is bytes and before is None)
+            seen.append(self._next is not None and self._next.stream is None and before is None)
 
     monkeypatch.setattr(RequestLoop, "data_received", watched)
     return seen

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -10,7 +12,10 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 
 from proxy.core.errors import ProxyError
+from proxy.dataplane import request_body
 from proxy.dataplane.request_body import read_body
+from tests.support.raw import RawClient, Visit, raw_upstream
+from tests.support.running import config, running
 
 
 def stream(*parts: bytes, end: bool = True) -> StreamReader:
@@ -85,3 +90,43 @@ async def test_broken_framing_is_the_clients_fault(fault: Exception) -> None:
         "invalid_request",
         True,
     )
+
+
+TEXT = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"abcd"}}]}\n\n'
+USAGE = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3}}\n\n'
+SMALL = b'{"model":"m","stream":true,"messages":[]}'
+OURS = str(Path(request_body.__file__).parents[1] / "*")
+
+
+@pytest.mark.parametrize("size", [15_000, 60_000, 400_000])
+async def test_an_open_stream_keeps_nothing_of_its_requests_body(tmp_path: Path, size: int) -> None:
+    """Nor does the second one of a connection, whose body may come in one piece with its head."""
+    go_on = asyncio.Event()
+    body = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"%b"}]}' % (
+        b"x" * size
+    )
+
+    async def script(visit: Visit) -> None:
+        await visit.stream(TEXT, end=False)
+        await go_on.wait()
+        await visit.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(USAGE), USAGE))
+
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        held = []
+        for sent in (SMALL, body, body):
+            go_on.clear()
+            tracemalloc.start()
+            await client.post(sent)
+            await client.head()
+            await client.chunk()
+            found = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, OURS)])
+            tracemalloc.stop()
+            held.append(max(line.size for line in found.statistics("lineno")))
+            go_on.set()
+            while await client.chunk():
+                pass
+        await client.aclose()
+        await proxy.records(3)
+    # The first one also makes what is there once.
+    assert max(held[1:]) < size / 2
