@@ -295,7 +295,9 @@ def _directly(config_path: Path | None, work: Callable[[_Desk], Awaitable[_T]]) 
         async with own_ledger(told) as (ledger, reader):
             settings = directory.Directory(told, await ledger.tenants()).settings
             zone = ZoneInfo(settings.timezone)
-            quota = await connect_quota(settings.quota.url, zone)
+            quota = await connect_quota(
+                settings.quota.url, zone, values_max=settings.quota.values_max
+            )
             await restore(
                 quota,
                 rules_of(settings),

@@ -22,6 +22,10 @@ from proxy.core.limits.limit import Limit
 from proxy.core.limits.state import LimitState, Refused
 from proxy.system.backends import backend
 
+# Of one limit, that have counts of their own. What callers make up gets them at most so many times
+# the limit and once more, so it is no larger than most have users; and each takes 1 kB of memory.
+VALUES_MAX = 10_000
+
 
 class QuotaUnavailable(Exception):
     """The store cannot say now whether a request may go.
@@ -191,15 +195,19 @@ def _monotonic_ms() -> int:
 
 
 async def connect(
-    url: str, zone: tzinfo, *, monotonic_ms: Callable[[], int] = _monotonic_ms
+    url: str,
+    zone: tzinfo,
+    *,
+    monotonic_ms: Callable[[], int] = _monotonic_ms,
+    values_max: int = VALUES_MAX,
 ) -> Quota:
     """Open the store. Raises QuotaError with the reason.
 
     Days, weeks and months are those of `zone`. Rates flow by `monotonic_ms`, a clock that is never
-    set.
+    set. So many values of one limit have counts of their own.
     """
     module = backend(__name__, url, "connect")
     if module is None:
         raise QuotaError(f"quota.url {url!r}: no such kind of store; use memory:")
-    quota: Quota = await module.connect(url, zone, monotonic_ms=monotonic_ms)
+    quota: Quota = await module.connect(url, zone, monotonic_ms=monotonic_ms, values_max=values_max)
     return quota

@@ -133,7 +133,11 @@ async def assemble(
         journal=journal,
         recorder=recorder,
         counter=counter,
-        quota=await connect_quota(settings.quota.url, ZoneInfo(settings.timezone)),
+        quota=await connect_quota(
+            settings.quota.url,
+            ZoneInfo(settings.timezone),
+            values_max=settings.quota.values_max,
+        ),
         directory=Directory(settings, await ledger.tenants()),
         pools=pools,
         served=ServedModels(snapshot.prices),

@@ -237,3 +237,13 @@ async def test_a_refusal_says_which_limit_and_never_which_value(
         assert [one["limit"] for one in told] == [derived, "runs"]
         assert {(one["key"], one["team"]) for one in told} == {("alice", "research")}
         assert "c4n4ry" not in page + str(told) + str(rows)
+
+
+async def test_values_beyond_the_bound_of_the_config_share_one_count(tmp_path: Path) -> None:
+    rule = "1 requests/day per header:x-session-id"
+    async with (
+        raw_upstream(stating(10, 5)) as upstream,
+        running(tmp_path, limited(upstream.url, rule, quota={"values_max": 2})) as proxy,
+    ):
+        told = [(await call(proxy, f"x-session-id: {value}")).status for value in "abcda"]
+        assert told == [200, 200, 200, 429, 429], "d finds what c has used of the shared count"

@@ -161,6 +161,14 @@ class QuotaSettings(Block, frozen=True, kw_only=True):
     """The running counts of limits."""
 
     url: Annotated[str, about("memory: keeps them in this process", "quota_url")] = "memory:"
+    values_max: Annotated[
+        int,
+        about(
+            "values of one `per` that have counts of their own; all further ones share one",
+            at_least=1,
+            at_most=1_000_000,
+        ),
+    ] = 10_000
 
 
 class CorsSettings(Block, frozen=True, kw_only=True):

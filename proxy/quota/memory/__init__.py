@@ -19,10 +19,10 @@ from proxy.core.limits.decisions import Demand, Used, bound_of, counts, expected
 from proxy.core.limits.limit import Enforce, Limit, Scope
 from proxy.core.limits.rules import LimitSet
 from proxy.core.limits.state import LimitState, Refused
-from proxy.quota import Breach, Crossing, Past, QuotaError, Reservation
+from proxy.quota import VALUES_MAX, Breach, Crossing, Past, QuotaError, Reservation
 from proxy.quota.memory.budget import Budget
 from proxy.quota.memory.counter import LimitCount, When
-from proxy.quota.memory.counters import COUNTERS_MAX, VALUES_MAX, Counters
+from proxy.quota.memory.counters import COUNTERS_MAX, Counters
 from proxy.quota.memory.group import Group, MemoryReservation
 from proxy.quota.memory.rate import Rate
 from proxy.quota.memory.slots import Slots
@@ -34,13 +34,15 @@ _PastUse: TypeAlias = tuple[Limit, list[tuple[int, Used]]]
 ANOTHER_STORE = "a reservation is resolved by the store that made it"
 
 
-async def connect(url: str, zone: tzinfo, *, monotonic_ms: Callable[[], int]) -> MemoryQuota:
+async def connect(
+    url: str, zone: tzinfo, *, monotonic_ms: Callable[[], int], values_max: int = VALUES_MAX
+) -> MemoryQuota:
     """A new, empty store."""
     if url != "memory:":
         raise QuotaError(
             f"quota.url {url!r}: this store takes nothing behind the colon; write memory:"
         )
-    return MemoryQuota(zone, monotonic_ms)
+    return MemoryQuota(zone, monotonic_ms, values_max=values_max)
 
 
 class MemoryQuota:

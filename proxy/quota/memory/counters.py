@@ -18,14 +18,13 @@ from proxy.core.calendar import Calendar
 from proxy.core.limits.credit import Credit
 from proxy.core.limits.dimensions import MISSING, OTHERS
 from proxy.core.limits.limit import Limit
-from proxy.quota import QuotaUnavailable
+from proxy.quota import VALUES_MAX, QuotaUnavailable
 from proxy.quota.memory.budget import Budget
 from proxy.quota.memory.counter import LimitCount, When
 from proxy.quota.memory.rate import Rate
 from proxy.quota.memory.slots import Slots
 
 COUNTERS_MAX: Final = 1_000_000  # about 500 MB
-VALUES_MAX: Final = 10_000  # of one limit, that have counts of their own
 SWEEP: Final = 2  # old counters to look at for each new one; blank ones are dropped
 SWEEP_FULL: Final = 1_000  # the same, when there is no room for a new one
 SWEEP_SHARED: Final = 20  # the same, for each request whose value shares a count

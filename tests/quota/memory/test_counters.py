@@ -11,9 +11,8 @@ from proxy.core.limits.decisions import Used
 from proxy.core.limits.dimensions import MISSING, OTHERS
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.state import Refused
-from proxy.quota import Past
+from proxy.quota import VALUES_MAX, Past
 from proxy.quota.memory import MemoryQuota
-from proxy.quota.memory.counters import VALUES_MAX
 from tests.quota.worlds import World, limit, world
 
 EACH = limit("3 requests/day per tag:run", whose="team:red")
