@@ -23,6 +23,7 @@ from proxy.core.limits.limit import Limit
 from proxy.core.managed import TenantKind
 from proxy.core.records.canonical import COLUMNS, record_from
 from proxy.dataplane.endpoints.own_records import as_shown
+from proxy.dataplane.endpoints.turns import Turns
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.ledger.reading import RefusalSum, Row, Stretch, UsageRow
@@ -38,6 +39,7 @@ REFUSALS: Final = "/v1/usage/refusals"
 ROUTES: Final = (TEAM, KEYS, RECORDS, REFUSALS)
 KEYS_MAX: Final = 100  # keys in one page, each with its limits
 SCANNED_MAX: Final = 20_000  # records that are looked at for one page
+PAGES_AT_ONCE: Final = 3  # each takes one of the threads that all share
 _KEY, _TEAM, _SEQ = COLUMNS.index("key_id"), COLUMNS.index("team"), COLUMNS.index("seq")
 
 Since = Callable[[Snapshot, tuple[str, ...], int], Awaitable[list[UsageRow]]]
@@ -74,14 +76,15 @@ class NothingAsked(msgspec.Struct, frozen=True):
 class TeamUsage:
     """Answers these routes. `since` gives sums of the book, `sums` shows some of them.
 
-    Pages of records are read one at a time, so that no caller can keep the ledger busy.
+    Each key reads one page of records at a time, and few do at once, so that no caller can keep the
+    ledger busy or others waiting.
     """
 
     def __init__(self, services: Services, since: Since, sums: Sums) -> None:
         self._services = services
         self._since = since
         self._sums = sums
-        self._turn = asyncio.Lock()
+        self._turns = Turns(PAGES_AT_ONCE)
         self._cursors = Cursors(os.urandom(32))  # a cursor is good until the process ends
 
     async def answer(
@@ -181,7 +184,7 @@ class TeamUsage:
                     return shown, part.upto_seq
             return shown, None
 
-        async with self._turn:
+        async with self._turns.of(tenant.key_id):
             records, upto = await asyncio.to_thread(page)
         following = None if upto is None else self._cursors.sealed(upto)
         return {"object": "list", "data": records, "next": following}
@@ -198,7 +201,7 @@ class TeamUsage:
                 if _may_read(tenant, row.key_id, row.team)
             ]
 
-        async with self._turn:
+        async with self._turns.of(tenant.key_id):
             found = await asyncio.to_thread(rows)
         shown: dict[tuple[str | None, str, str | None], RefusalSum] = {}
         for row in found:
