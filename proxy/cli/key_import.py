@@ -105,6 +105,8 @@ def import_(
         texts = [text for source in sources for text in export_source.texts_of(source)]
         rows = [row for name, text in texts for row in export_rows.read_rows(text, name)]
         planned = read(rows, options)
+        if not planned:
+            raise export_rows.ExportError(f"No key and no team stands in {', '.join(sources)}.")
     except export_rows.ExportError as error:
         raise common.Failed(str(error)) from error
     why = f"import from {gateway}" if reason is None else reason

@@ -146,7 +146,11 @@ async def test_a_running_litellm_is_asked_page_by_page(
 async def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     async with desk(tmp_path):
         (tmp_path / "t.csv").write_text("key,name,status\nabcd**efgh,a,1\n")
+        (tmp_path / "head.csv").write_text("key,name,status\r\n")
+        (tmp_path / "none.json").write_text('{"keys": []}')
         for words, told in (
+            (["--from", "new-api", str(tmp_path / "head.csv")], "No key and no team stands in"),
+            (["--from", "litellm", str(tmp_path / "none.json")], "No key and no team stands in"),
             (["--from", "new-api", str(tmp_path / "t.csv")], "Not taken over: 1."),
             (["--from", "new-api", str(tmp_path / "gone.csv")], "cannot be read: No such file"),
             (["--from", "new-api", str(tmp_path / "t.csv"), "--rate", "7.1"], "'7.1 CNY'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -18,6 +19,7 @@ _TRUE, _FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
 _CONTAINERS = frozenset("keys teams data items tokens results rows".split())
 _IDENTITIES = frozenset({"token", "key", "team_id", "budget_id"})
 _DELIMITERS = ",;\t"
+_SEPARATOR = re.compile(r"sep=([,;\t|])")  # a first line that spreadsheets write
 
 
 class ExportError(Exception):
@@ -53,6 +55,11 @@ class ExportRow(msgspec.Struct, frozen=True):
         if word in _TRUE or word in _FALSE:
             return word in _TRUE
         raise ValueError(f"{name} is neither true nor false")
+
+    def differs(self, other: ExportRow) -> list[str]:
+        """The fields of which the two say different things."""
+        both = self.fields.keys() & other.fields.keys()
+        return sorted(name for name in both if self.fields[name] != other.fields[name])
 
     def names(self, name: str) -> list[str]:
         """A list of texts: of JSON, of a PostgreSQL array, or with commas between them."""
@@ -110,6 +117,10 @@ def read_rows(text: bytes, source: str) -> list[ExportRow]:
         plain = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ExportError(f"{source} is not UTF-8: export it again as UTF-8.") from error
+    if not plain.strip():
+        raise ExportError(f"{source} is empty: export it again.")
+    if "\0" in plain:
+        raise ExportError(f"{source} holds NUL, as UTF-16 does: export it again as UTF-8.")
     if plain.lstrip()[:1] in ("[", "{"):
         return list(_of_json(plain, source))
     return list(_of_csv(plain, source))
@@ -170,14 +181,23 @@ def _holds_rows(name: str, value: object) -> bool:
 
 
 def _of_csv(text: str, source: str) -> Iterator[ExportRow]:
-    head = text.partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=head.count)
+    head = re.split(r"[\r\n]", text, maxsplit=1)[0]
+    said = _SEPARATOR.fullmatch(head.strip())
+    delimiter = max(_DELIMITERS, key=head.count) if said is None else said[1]
     csv.field_size_limit(CELL_CHARS_MAX)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
+        if said is not None:
+            next(reader)
         names = [name.strip().strip('`"[]').lower() for name in next(reader, [])]
-        if not names or len(set(names)) != len(names):
-            raise ExportError(f"{source} has no line of names at its top, or a name twice.")
+        if not _IDENTITIES & set(names):
+            raise ExportError(
+                f"{source} is no export of keys: the first line of a CSV names its columns, one of"
+                f" them {', '.join(sorted(_IDENTITIES))}."
+            )
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ExportError(f"{source} names the column {twice[:40]!r} twice.")
         for cells in reader:
             place = f"{source} line {reader.line_num}"
             if len(cells) == len(names):
@@ -193,8 +213,18 @@ def _of_csv(text: str, source: str) -> Iterator[ExportRow]:
         raise ExportError(f"{source} line {reader.line_num}: {error}.") from error
 
 
+def _named_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. One that says something twice says nothing: readers differ in which holds."""
+    found = dict(members)
+    if len(found) < len(members):
+        names = [name for name, _ in members]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:40]!r} stands twice in one object")
+    return found
+
+
 def _json(text: str) -> Any:
     try:
-        return json.loads(text, parse_float=Decimal)
+        return json.loads(text, parse_float=Decimal, object_pairs_hook=_named_once)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error

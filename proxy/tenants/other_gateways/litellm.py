@@ -21,6 +21,7 @@ from proxy.tenants.other_gateways.plan import (
     budget,
     named,
     refused,
+    stands_twice,
     stem_of,
     usd,
 )
@@ -49,12 +50,14 @@ def read(rows: Sequence[ExportRow], options: Options) -> list[Planned]:
     teams: dict[str, ExportRow] = {}
     keys: dict[str, ExportRow] = {}
     left_out: list[Planned] = []
+    again: dict[str, str] = {}  # what to say of a row that stands twice, by its place
     for row in rows:
         token, team, held = (row.text(name) for name in ("token", "team_id", "budget_id"))
-        if token is not None:
-            keys.setdefault(token, row)
-        elif team is not None:
-            teams.setdefault(team, row)
+        if token is not None or team is not None:
+            found, id = (teams, team or "") if token is None else (keys, token)
+            first = found.setdefault(id, row)
+            if (note := stands_twice(first, row)) is not None:
+                again[first.place] = note
         elif held is not None:
             budgets[held] = row
         else:
@@ -66,6 +69,7 @@ def read(rows: Sequence[ExportRow], options: Options) -> list[Planned]:
             continue
         try:
             by_id[id] = _team(id, row, options, budgets)
+            by_id[id].tell(again.get(row.place))
         except ValueError as error:
             left_out.append(refused(row.place, row.text("team_alias") or id, str(error)))
     made = named([*by_id.values()], map(stem_of, by_id))
@@ -75,6 +79,7 @@ def read(rows: Sequence[ExportRow], options: Options) -> list[Planned]:
         name = row.text("key_alias") or ""
         try:
             drafts.append(_key(token, name, row, names, options, budgets))
+            drafts[-1].tell(again.get(row.place))
         except ValueError as error:
             left_out.append(refused(row.place, name, str(error)))
     return [*left_out, *made, *named(drafts, [(draft.digest or "")[:8] for draft in drafts])]

@@ -14,7 +14,16 @@ from decimal import Decimal
 
 from proxy.core.managed import TenantKind
 from proxy.tenants.other_gateways.export_rows import ExportRow
-from proxy.tenants.other_gateways.plan import Draft, Options, Planned, budget, named, refused, usd
+from proxy.tenants.other_gateways.plan import (
+    Draft,
+    Options,
+    Planned,
+    budget,
+    named,
+    refused,
+    stands_twice,
+    usd,
+)
 
 _KEY = re.compile(r"(?:sk-)?([A-Za-z0-9_-]{16,128})")
 _ENABLED, _DISABLED, _EXPIRED, _EXHAUSTED = 1, 2, 3, 4
@@ -27,11 +36,13 @@ def read(rows: Sequence[ExportRow], options: Options) -> list[Planned]:
     """The keys of an export."""
     left_out: list[Planned] = []
     drafts: dict[str, Draft] = {}
+    first: dict[str, ExportRow] = {}
     for row in rows:
         name = row.text("name") or ""
         try:
             draft = _key(row, name, options)
-            drafts.setdefault(draft.digest or "", draft)
+            digest = draft.digest or ""
+            drafts.setdefault(digest, draft).tell(stands_twice(first.setdefault(digest, row), row))
         except ValueError as error:
             left_out.append(refused(row.place, name, str(error)))
     return [*left_out, *named([*drafts.values()], [digest[:8] for digest in drafts])]

@@ -14,6 +14,7 @@ from proxy.core.managed import TenantKind
 from proxy.core.money import NANO_DIGITS, decimal
 from proxy.tenants.importing import Incoming
 from proxy.tenants.orders import NAME_CHARS_MAX
+from proxy.tenants.other_gateways.export_rows import ExportRow
 
 _ILLEGAL = re.compile(r"[^\w.@-]+")
 _DAY_S = 86_400
@@ -32,6 +33,7 @@ _UNIT_S = {
     "month": 31 * _DAY_S,
     "y": 366 * _DAY_S,
 }
+_MOVING = frozenset({"spend", "updated_at", "last_active", "accessed_time"})  # while it serves
 _WORDS = {"daily": "1d", "weekly": "7d", "monthly": "1mo", "hourly": "1h", "yearly": "1y"}
 
 
@@ -170,6 +172,14 @@ def legal_name(name: str) -> str:
 def usd(dollars: Decimal) -> str:
     """An amount as people read it."""
     return f"{dollars.normalize():f} USD"
+
+
+def stands_twice(first: ExportRow, again: ExportRow) -> str | None:
+    """What to say of a row whose key or team stands in another one too; None: they agree."""
+    differs = [name for name in first.differs(again) if name not in _MOVING]
+    if not differs:
+        return None
+    return f"{again.place} has it again, with another {', '.join(differs[:5])}: this row holds"
 
 
 def stem_of(text: str) -> str:

@@ -34,8 +34,17 @@ VALUES = st.recursive(
         (b"[" * 100_000, "nested too deeply"),
         (json.dumps({"keys": [{"token": "x"}], "total_pages": 28}).encode(), "one page of 28"),
         (json.dumps({"keys": ["a" * 64]}).encode(), "return_full_object=true"),
-        (b"token,token\n1,2\n", "a name twice"),
-        (b"", "no line of names"),
+        (b"token,token\n1,2\n", "the column 'token' twice"),
+        (b'[{"token": "a", "spend": 1, "token": "b"}]', "'token' stands twice in one object"),
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b" \r\n\n", "is empty"),
+        ("token,name\n1,2\n".encode("utf-16-le"), "holds NUL, as UTF-16 does"),
+        (b"token,name\n1,a\x00b\n", "holds NUL"),
+        (b"<html><body>404</body></html>", "one of them budget_id, key, team_id, token"),
+        (b"null", "is no export of keys"),
+        (b"PK\x03\x04", "is no export of keys"),
+        (b"INSERT INTO tokens VALUES (1, 'abc');\n", "is no export of keys"),
     ],
 )
 def test_what_is_no_export_is_refused_as_a_whole(text: bytes, why: str) -> None:
@@ -47,6 +56,18 @@ def test_lines_of_json_and_numbers_as_they_stand() -> None:
     rows = read_rows(b'{"token": "a", "spend": 0.1}\n\n{"token": "b", "spend": 1e-7}\n', "f")
     assert [row.place for row in rows] == ["f line 1", "f line 3"]
     assert [row.number("spend") for row in rows] == [Decimal("0.1"), Decimal("1E-7")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("top", ["", "\ufeff", "sep=;\n", "\ufeffsep=;\n"])
+def test_csv_of_whatever_program(top: str, end: str) -> None:
+    lines = ["token;name;models", 'a;"x;y";', "", "b;z;m-1", ""]
+    text = (top + "\n".join(lines)).replace("\n", end).encode()
+    rows = read_rows(text, "f")
+    assert [row.fields for row in rows] == [
+        {"token": "a", "name": "x;y"},
+        {"token": "b", "name": "z", "models": "m-1"},
+    ]
 
 
 def test_rows_of_csv_that_are_out_of_step_give_nothing_to_others() -> None:

@@ -227,3 +227,13 @@ def test_budgets_in_another_currency_and_a_team_for_all() -> None:
     options = Options(money=Money("CNY", Decimal("7.1")), team="lab")
     found = key_of(options, max_budget=0.1, budget_duration="1d")
     assert found.row is not None and found.row.says == {"team": "lab", "limits": ["0.71 CNY/day"]}
+
+
+def test_what_stands_in_two_files_is_taken_once_and_differences_are_told() -> None:
+    keys = [KEY, {**KEY, "spend": 3.5}, {**KEY, "max_budget": 1}]
+    teams = [TEAM, {**TEAM, "blocked": True}]
+    team, key = planned(keys, teams)
+    assert "row 2 has it again, with another blocked: this row holds" in team.notes[-1]
+    assert "row 3 has it again, with another" not in str(key.notes), "absent is no difference"
+    [_, key] = planned([{**KEY, "max_budget": 2}, {**KEY, "max_budget": 1}], [TEAM])
+    assert "row 2 has it again, with another max_budget: this row holds" in key.notes[-1]

@@ -95,3 +95,10 @@ def test_csv_of_mysql_and_keys_that_stand_there_with_their_prefix() -> None:
     assert one.row is not None and one.row.secret_sha256 == DIGEST
     assert one.row.says == {"limits": ["3.561728394 CNY/total"]}, "rounded down"
     assert one.name == f"默认-1-{DIGEST[:8]}" and two.name.startswith("默认-1-")
+
+
+def test_a_key_that_stands_twice_is_taken_once_and_the_other_row_is_told() -> None:
+    rows = [TOKEN, {**TOKEN, "accessed_time": 9}, {**TOKEN, "name": "cd", "remain_quota": 5}]
+    [one] = read(read_rows(json.dumps(rows).encode(), "f"), Options())
+    assert one.name == "ci"
+    assert one.notes[-1] == "f row 3 has it again, with another name, remain_quota: this row holds"
