@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.clients.cases import DOCUMENTS
 from tests.clients.deployment import Deployment, four_vendors, one_vendor
 from tests.clients.drivers import CLIENTS, Both, Node, both_ways
+from tests.support.tls import certificate
 
 HERE = Path(__file__).parent
 KEYS = [
@@ -34,6 +36,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.whole)
             item.add_marker(pytest.mark.xdist_group("clients"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each client of an SDK reads the certificates of all authorities, 30 ms; none meets a
+    vendor."""
+    with pytest.MonkeyPatch.context() as patch:
+        if shutil.which("openssl") is not None:
+            _, cert = certificate(tmp_path_factory.mktemp("authority"))
+            patch.setenv("SSL_CERT_FILE", str(cert))
+        yield
 
 
 @pytest.fixture(scope="session")
