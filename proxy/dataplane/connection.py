@@ -12,8 +12,9 @@ from email.utils import formatdate
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from proxy.core.dialects.contract import Dialect
 from proxy.core.dialects.registry import DEFAULT
@@ -30,6 +31,7 @@ READ_BUFFER_BYTES = 65536
 HEADERS_MAX = 128
 # bytes of one header line: long enough for large cookies and JWTs, short enough to bound a head
 FIELD_MAX = 32768
+LINE_MAX = TARGET_MAX + 190  # bytes of the first line, method and version included
 Headers = Sequence[tuple[bytes, bytes]]
 
 
@@ -140,30 +142,54 @@ class Request:
             self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
+class Messages(list[tuple[RawRequestMessage | _ErrInfo, StreamReader]]):
+    """What aiohttp queues. A deque takes 600 bytes more, and it is empty nearly always."""
+
+    __slots__ = ()
+
+    def popleft(self) -> tuple[RawRequestMessage | _ErrInfo, StreamReader]:
+        """Takes the first one."""
+        return self.pop(0)
+
+
 class Connection(RequestHandler):
     """What answers are written with; `RequestLoop` reads the requests."""
 
     __slots__ = ("_received_last", "_unsent", "client", "closing", "head_written", "status")
 
-    def __init__(
-        self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, keepalive_s: float
-    ) -> None:
+    def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
             manager,
             loop=loop,
-            keepalive_timeout=keepalive_s,
+            keepalive_timeout=0,  # it would take a timer for each; see `RequestLoop.idle_overdue`
             auto_decompress=False,
             read_bufsize=READ_BUFFER_BYTES,
-            max_line_size=TARGET_MAX + 190,
+            access_log=None,  # type: ignore[arg-type]  # its own would cost an object
+            max_line_size=LINE_MAX,
             max_field_size=FIELD_MAX,
             max_headers=HEADERS_MAX,
         )
+        self._messages = Messages()  # type: ignore[assignment]
         self._unsent = (0, 0.0)  # bytes that wait for the client, and since when so many
         self._received_last = b""
         self.client: Client | None = None
         self.closing = False  # close after the answer that is being written
         self.head_written = False  # of the answer that is being written
         self.status: int | None = None
+
+    def parse_anew(self) -> None:
+        """Makes another parser, as aiohttp makes the first. No byte may wait in that one."""
+        self._parser = HttpRequestParser(
+            self,
+            self._loop,
+            READ_BUFFER_BYTES,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+            max_line_size=LINE_MAX,
+            max_field_size=FIELD_MAX,
+            max_headers=HEADERS_MAX,
+        )
 
     def stream_of(self, body: bytes | None) -> StreamReader:
         """A body that is whole, for who reads it as a stream."""

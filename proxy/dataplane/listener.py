@@ -56,7 +56,10 @@ class Listener(web.Server):
         return isinstance(protocol, RequestLoop) and protocol.waits_for_body
 
     def sweep(self, now_s: float) -> None:
-        """Ends late request heads, and connections whose client has stopped reading."""
+        """Ends late request heads, connections whose client has stopped reading, and idle ones.
+
+        The others keep no more than they need.
+        """
         for connection, transport in list(self._connections.items()):
             if not isinstance(connection, RequestLoop):
                 continue
@@ -64,6 +67,10 @@ class Listener(web.Server):
                 connection.expire()
             elif connection.stalled(transport, now_s, self._stalled_s):
                 transport.abort()
+            elif connection.idle_overdue(now_s, self._keepalive_s):
+                connection.force_close()
+            else:
+                connection.slim()
 
     def _shed(self) -> None:
         """Drops the largest unfinished heads, until a quarter of the room is free again."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from itertools import chain
+from math import inf
 from time import monotonic
 from typing import Protocol
 
@@ -53,6 +54,7 @@ class RequestLoop(Connection):
         "_head_bytes",
         "_head_since_s",
         "_heads",
+        "_idle_since_s",
         "_left_bytes",
         "_next",
         "_request",
@@ -68,9 +70,11 @@ class RequestLoop(Connection):
         loop: asyncio.AbstractEventLoop,
         keepalive_s: float,
     ) -> None:
-        super().__init__(manager, loop=loop, keepalive_s=keepalive_s)
+        super().__init__(manager, loop=loop)
         self._handler = handler
         self._head_since_s = monotonic()
+        # At 0 s no further request is waited for; the first one is.
+        self._idle_since_s = self._head_since_s if keepalive_s else inf
         self._head_bytes = 0  # of a head that is not whole yet
         self._heads = heads
         # about how much is held of it, and of bytes behind a whole request
@@ -114,6 +118,10 @@ class RequestLoop(Connection):
         self._received_last = latest(self._received_last, data)
         count_before = self._request_count
         in_head = self._arriving is None
+        if self._parser is None:
+            if not data:
+                return
+            self.parse_anew()
         super().data_received(data)
         if self._request_count != count_before:
             message, body = self._messages[-1]
@@ -219,7 +227,7 @@ class RequestLoop(Connection):
                 await self._serve(request)
                 if self.closing or self.transport is None:
                     break
-                self._idle()
+                self._idle_since_s = monotonic()
                 if self._messages or self._next is not None:
                     # Requests that wait for nothing would be served in one go, before all others.
                     await asyncio.sleep(0)
@@ -249,6 +257,26 @@ class RequestLoop(Connection):
     def head_overdue(self, now_s: float, header_s: float) -> bool:
         """Whether a request head began, or a new connection came, longer than `header_s` ago."""
         return self._head_since_s != 0.0 and now_s - self._head_since_s > header_s
+
+    def idle_overdue(self, now_s: float, keepalive_s: float) -> bool:
+        """Whether it has waited longer than `keepalive_s` for a request."""
+        waiter = self._waiter
+        return now_s - self._idle_since_s > keepalive_s and waiter is not None and not waiter.done()
+
+    def slim(self) -> None:
+        """Lets go of the parser where no byte of a request is in it.
+
+        It takes 3 kB. A stream may last, and what comes behind
+        it needs no parser mostly.
+        """
+        if (
+            self._left_bytes == 0
+            and self._arriving is None
+            and self._next is None
+            and not self._messages
+            and not self._reading_paused
+        ):
+            self._parser = None
 
     def expire(self) -> None:
         """Refuses a head that did not arrive in time, as it refuses a malformed one."""
@@ -340,13 +368,6 @@ class RequestLoop(Connection):
         transport.resume_reading()  # the rest of a body may have been held back
         transport.write_eof()
         await asyncio.wait([self._gone], timeout=LINGER_S)
-
-    def _idle(self) -> None:
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._keepalive_handle is None:
-            self._keepalive_handle = self._loop.call_at(
-                self._next_keepalive_close_time, self._process_keepalive
-            )
 
     def _refuse_malformed(self, fault: _ErrInfo) -> None:
         """Refuses a head without the parser's message: it quotes a line that may hold a key."""

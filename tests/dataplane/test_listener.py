@@ -48,8 +48,9 @@ async def upstream() -> AsyncIterator[RawUpstream]:
 
 @pytest_asyncio.fixture
 async def proxy(tmp_path: Path, upstream: RawUpstream) -> AsyncIterator[Running]:
+    timeouts = {"header": f"{HEADER_S:g}s", "keepalive": "24h"}
     async with running(
-        tmp_path, config(upstream.url, bodies={"max": "5KB"}, timeouts={"header": f"{HEADER_S:g}s"})
+        tmp_path, config(upstream.url, bodies={"max": "5KB"}, timeouts=timeouts)
     ) as proxy:
         yield proxy
 
@@ -228,6 +229,18 @@ async def test_an_idle_connection_is_closed_in_the_end(
         client = await RawClient.connect(proxy.address)
         await client.post(BODY)
         assert (await client.answer()).header("connection") is None
+        assert await client.closed()
+
+
+async def test_a_keepalive_of_zero_waits_for_a_first_request_only(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    async with running(tmp_path, config(upstream.url, timeouts={"keepalive": "0s"})) as proxy:
+        client = await RawClient.connect(proxy.address)
+        await until(lambda: len(connections(proxy)) == 1)
+        listening(proxy).sweep(monotonic() + 1)
+        await client.post(BODY)
+        assert (await client.answer()).status == 200
         assert await client.closed()
 
 
