@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import select
 import ssl
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -24,6 +25,10 @@ READ_BYTES = 32768
 # The same over TLS: all that the layer below may have decrypted. It drops its rest when the
 # peer closes without close_notify, as many servers do.
 READ_BYTES_TLS = 512 * 1024
+
+_ASKED = select.poll()  # one at a time: its event loop is the only one that asks
+# aiohttp's queue of answers, which is never used once a connection is dialled.
+_NOTHING: deque[Any] = deque(maxlen=0)
 
 Flow = Callable[[bytes], bytes]  # of a read, framing included; returns what it leaves
 
@@ -49,6 +54,15 @@ class Keeper(Protocol):
     def discard(self, connection: UpstreamConnection) -> None: ...
 
 
+def _unread(descriptor: int) -> bool:
+    """Whether the kernel has something of this socket that the loop has not read yet."""
+    _ASKED.register(descriptor, select.POLLIN)
+    try:
+        return bool(_ASKED.poll(0))
+    finally:
+        _ASKED.unregister(descriptor)
+
+
 class UpstreamConnection(ResponseHandler):
     """One connection. Between two exchanges it has no receiver, and any byte condemns it.
 
@@ -60,15 +74,15 @@ class UpstreamConnection(ResponseHandler):
     # and take a kilobyte more.
     __slots__ = (
         "_body",
+        "_descriptor",
         "_flow",
         "_heads",
         "_said_goodbye",
-        "_unread",
         "chunked",
         "closed_s",
+        "dialled",
         "idle_since_s",
         "keeper",
-        "lease",
         "receiver",
         "tls",
     )
@@ -82,14 +96,13 @@ class UpstreamConnection(ResponseHandler):
         super().__init__(loop)
         self.keeper = keeper
         self.receiver: Receiver | None = None  # of the exchange that it serves
-        # aiohttp's own handle; kept so that it is not collected
-        self.lease: aiohttp.connector.Connection | None = None
+        self.dialled = False  # it is open, and its pool's
         self.idle_since_s = 0.0
         self.closed_s: float | None = None  # monotonic; when the peer was seen to close it
         self.chunked = False  # whether the latest answer was
         self.tls = False
         self._said_goodbye = False  # over TLS: close_notify has come
-        self._unread = select.poll()  # asks the kernel what the loop has not read yet
+        self._descriptor = -1
         self._heads = HeadReader(read_head)
         self._body: Body | None = None  # once the final head has come
         self._flow: Flow | None = None
@@ -126,7 +139,7 @@ class UpstreamConnection(ResponseHandler):
             transport is not None
             and not self._should_close
             and not transport.is_closing()
-            and not self._unread.poll(0)
+            and not _unread(self._descriptor)
         )
 
     @property
@@ -152,28 +165,35 @@ class UpstreamConnection(ResponseHandler):
         self.idle_since_s = now_s
 
     def give_up(self) -> bool:
-        """Gives aiohttp's handle back. False if that was done before."""
-        lease, self.lease = self.lease, None
-        if lease is None:
-            return False
-        lease.close()
-        return True
+        """Its pool has it no longer. False if that was so before."""
+        had, self.dialled = self.dialled, False
+        return had
 
-    def dialled(self, lease: aiohttp.connector.Connection, read_into: memoryview) -> None:
-        """The connection is open, TLS included: its reads are bounded from here on."""
-        self.lease = lease
+    def take(self, lease: aiohttp.connector.Connection, read_into: memoryview) -> None:
+        """The connection is open, TLS included: its reads are bounded from here on.
+
+        aiohttp's connector forgets it: its books took half a kilobyte a connection.
+        """
         transport = self.transport
         assert transport is not None
+        self.dialled = True
+        lease.close()
+        self._buffer = _NOTHING
         self.tls = transport.get_extra_info("ssl_object") is not None
-        self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._descriptor = transport.get_extra_info("socket").fileno()
         transport.pause_reading()  # a loop looks at the kind of protocol when it begins to read
         transport.set_protocol(_Reads(self, read_into))
         transport.resume_reading()
 
+    def close(self) -> None:
+        # The connector closes what it is given back.
+        if not self.dialled:
+            super().close()
+
     def data_received(self, data: bytes) -> None:
         receiver = self.receiver
         if receiver is None:
-            if self.lease is None:
+            if not self.dialled:
                 super().data_received(data)  # an egress proxy's answer
             else:
                 # an answer without a request: the next exchange must not read it as its own
@@ -315,16 +335,26 @@ class _Reads(asyncio.BufferedProtocol):
     Between get_buffer and buffer_updated nothing else runs.
     """
 
+    __slots__ = ("_connection", "_read_into")
+
     def __init__(self, connection: UpstreamConnection, read_into: memoryview) -> None:
         self._connection = connection
         self._read_into = read_into
-        self.eof_received = connection.eof_received  # type: ignore[method-assign]
-        self.connection_lost = connection.connection_lost  # type: ignore[method-assign]
-        self.pause_writing = connection.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = connection.resume_writing  # type: ignore[method-assign]
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._read_into
 
     def buffer_updated(self, nbytes: int) -> None:
         self._connection.data_received(bytes(self._read_into[:nbytes]))
+
+    def eof_received(self) -> None:
+        self._connection.eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()

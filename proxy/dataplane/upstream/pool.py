@@ -253,7 +253,7 @@ class Pool:
             raise ConnectError("connect", _reason(error)) from error
         connection = lease.protocol
         assert isinstance(connection, UpstreamConnection)
-        connection.dialled(lease, self._read_into)
+        connection.take(lease, self._read_into)
         return connection
 
     def _leave(self) -> None:
