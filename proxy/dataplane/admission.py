@@ -258,8 +258,8 @@ class Admission:
         snapshot, known = caller.snapshot, request.head.known
         if type(known) is not KnownCaller:
             known = None
-        way = None if known is None or call.steering else known.way
-        if way is None or way.model != call.model:
+        way = None if known is None or call.steering else known.ways.get(call.model)
+        if way is None:
             upstream = _upstream(snapshot, tenant, call, request.target)
             way = Way(call.model, upstream, snapshot)
             if known is not None and not call.steering:

@@ -1,22 +1,44 @@
-"""Request heads that are not whole yet.
+"""What all connections of a listener know of request heads.
 
-A client needs no key to send one, so all of them together are bounded in size.
+That is how many bytes are held of those that are not whole, and which of the others are alike. A
+client needs no key to send an unfinished head, so all of them together are bounded in size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+from proxy.core.http.request_head import RequestHead
 
 HEAD_MAX = 65536  # bytes of a whole head
 HEADS_MAX = 16 << 20  # bytes of all heads that are not whole: of usual ones ten thousand
 
 
 class Heads:
-    """The bytes of all heads that are not whole. `shed` is called where they are too many."""
+    """`size_bytes`: of all heads that are not whole. `shed` is called where they are too many."""
 
     def __init__(self, shed: Callable[[], None]) -> None:
         self.size_bytes = 0
         self._shed = shed
+        # By the bytes that they are known again by. None is kept for this: each goes with the last
+        # connection that has it, and its credential with it.
+        self._known: WeakValueDictionary[bytes, RequestHead] = WeakValueDictionary()
+
+    def same(self, head: RequestHead) -> RequestHead:
+        """The head that another connection has brought before, or else this one.
+
+        Its bytes are those of this one, and what follows from them was found. A client with many
+        connections sends the same head on all of them: three kilobytes are kept once.
+        """
+        key = head.key
+        if key is None:
+            return head
+        found = self._known.get(key)
+        if found is not None and found.known is not None:
+            return found
+        self._known[key] = head
+        return head
 
     def change(self, by_bytes: int) -> None:
         self.size_bytes += by_bytes

@@ -1,7 +1,7 @@
 """What follows from the head of a usual request is found once for one config and set of keys.
 
 It is kept at the head itself, so it is found only by the very bytes, credential included, that it
-was worked out of, and goes with their connection.
+was worked out of, and goes with the last connection that has it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from proxy.dataplane.connection import Request
 from proxy.dataplane.snapshot import Snapshot
 from proxy.dataplane.upstream.upstream import Upstream
 from proxy.tenants.ring import KeyRing, Tenant
+
+WAYS_MAX = 8  # of one head
 
 
 class Way:
@@ -45,8 +47,8 @@ class KnownCaller:
 
     Its media type and its way here were, and its body has no coding.
 
-    `way`: of the model that was asked for last. `attributed`: the end user and tags that the head
-    names, for a body that names none; None: they may differ.
+    `ways`: of the models that were asked for, by name. `attributed`: the end user and tags that the
+    head names, for a body that names none; None: they may differ.
     """
 
     __slots__ = (
@@ -58,7 +60,7 @@ class KnownCaller:
         "origin",
         "snapshot",
         "tenant",
-        "way",
+        "ways",
     )
 
     def __init__(
@@ -77,7 +79,7 @@ class KnownCaller:
         self.dialect = dialect
         self._headers: Fields = request.headers
         self.origin = request.origin
-        self.way: Way | None = None
+        self.ways: dict[str, Way] = {}
         self.attributed: tuple[str | None, dict[str, str]] | None = None
         if not any(map(snapshot.attribution.reads, request.head.telling)):
             self.attributed = snapshot.attribution.of(request.headers, None)
@@ -90,8 +92,11 @@ class KnownCaller:
         request.read_as(headers, self.origin)
 
     def take(self, way: Way) -> None:
-        """The model that is asked for goes this way."""
-        self.way = way
+        """The model that is asked for goes this way. The names come from clients, so few are kept;
+        of more, those that came last."""
+        if len(self.ways) >= WAYS_MAX:
+            self.ways.clear()
+        self.ways[way.model] = way
 
     def holds(self, snapshot: Snapshot, keys: KeyRing, now_ms: int) -> bool:
         """Whether all of it is still so."""

@@ -176,6 +176,7 @@ class RequestLoop(Connection):
             found = head.learn(data)
             if found is None:
                 return None
+            head = self._heads.same(head)
         length, start, values = found
         here_bytes = len(data) - start
         if body.total_bytes != here_bytes or here_bytes > length:
@@ -264,7 +265,7 @@ class RequestLoop(Connection):
         return now_s - self._idle_since_s > keepalive_s and waiter is not None and not waiter.done()
 
     def slim(self) -> None:
-        """Lets go of the parser where no byte of a request is in it.
+        """Drops the parser if no byte of a request is in it.
 
         It takes 3 kB. A stream may last, and what comes behind
         it needs no parser mostly.

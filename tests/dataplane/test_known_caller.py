@@ -87,6 +87,20 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return seen
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How often it was worked out who asks."""
+    asked: list[str] = []
+    authenticate = KeyRing.authenticate
+
+    def watched(self: KeyRing, headers: RawHeaders, now_ms: int, forward: bool) -> Tenant:
+        asked.append("once")
+        return authenticate(self, headers, now_ms, forward)
+
+    monkeypatch.setattr(KeyRing, "authenticate", watched)
+    return asked
+
+
 async def test_every_way_to_send_requests_gives_the_same(
     tmp_path: Path, upstream: RawUpstream, reads: list[bool]
 ) -> None:
@@ -206,17 +220,42 @@ async def test_it_does_not_outlast_the_key_or_the_config(
         await client.aclose()
 
 
-async def test_a_body_that_comes_apart_from_its_head_is_a_known_callers_too(
-    tmp_path: Path, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+async def test_another_connection_with_the_same_head_is_known_at_once(
+    tmp_path: Path, upstream: RawUpstream, asked: list[str]
 ) -> None:
-    asked: list[str] = []
-    authenticate = KeyRing.authenticate
+    """And what it sends is its own: length, body, model, and what tells its requests apart."""
 
-    def watched(self: KeyRing, headers: RawHeaders, now_ms: int, forward: bool) -> Tenant:
-        asked.append("once")
-        return authenticate(self, headers, now_ms, forward)
+    def request(prompt: str, number: int) -> bytes:
+        return post(prompt, more=b"x-request-id: %d\r\n" % number)
 
-    monkeypatch.setattr(KeyRing, "authenticate", watched)
+    async with running(tmp_path, config(upstream.url)) as proxy:
+        clients = [await RawClient.connect(proxy.address) for _ in range(4)]
+        sent = [("a" * 7**number, number) for number in range(4)]
+        for client, (prompt, number) in zip(clients, sent, strict=True):
+            await client.send(request(prompt, number))
+            assert (await client.answer()).status == 200
+        assert asked == ["once"]
+        for client, (prompt, number) in zip(clients, reversed(sent), strict=True):
+            await client.send(request(prompt, number).replace(b"m-1", b"m-2"))
+            assert (await client.answer()).status == 200
+        stranger = await RawClient.connect(proxy.address)
+        await stranger.send(request("a", 9).replace(b"sk-test", b"sk-tesu"))
+        assert (await stranger.answer()).status == 401
+        assert asked == ["once"] * 2
+        for client in (*clients, stranger):
+            await client.aclose()
+        models = [record["model_requested"] for record in await proxy.records(8)]
+    assert sorted(models) == ["m-1"] * 4 + ["m-2"] * 4
+    for visit, (prompt, number) in zip(upstream.visits, sent + sent[::-1], strict=True):
+        model = b"m-1" if b"m-1" in visit.body else b"m-2"
+        assert visit.body == body(prompt).replace(b"m-1", model)
+        assert visit.header("content-length") == b"%d" % len(visit.body)
+        assert visit.header("x-request-id") == b"%d" % number
+
+
+async def test_a_body_that_comes_apart_from_its_head_is_a_known_callers_too(
+    tmp_path: Path, upstream: RawUpstream, asked: list[str]
+) -> None:
     prompts = ["a", "bb", "c" * 300, "d" * 20_000, "ee"]
     async with running(tmp_path, config(upstream.url, bodies={"max": "30KB"})) as proxy:
         client = await RawClient.connect(proxy.address)

@@ -39,6 +39,7 @@ class RequestHead:
     """
 
     __slots__ = (
+        "__weakref__",
         "_end_bytes",
         "_key_hash",
         "_length_number",
