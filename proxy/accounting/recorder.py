@@ -25,7 +25,7 @@ from proxy.core.pricing.amounts import Pricing
 from proxy.core.records.settlement import recovered
 from proxy.core.usage import UsageRecord
 from proxy.journal import Journal, JournalReader, Recovered
-from proxy.ledger import BATCH_MAX, Batch, Close, Ledger
+from proxy.ledger import Batch, Close, Ledger
 from proxy.ledger.reading import Recent
 from proxy.metrics.collector import Metrics
 
@@ -57,6 +57,7 @@ class Recorder:
     ) -> None:
         self._journal = journal
         self._ledger = ledger
+        self._batch_max = ledger.batch_max
         self._metrics = metrics
         self._end_users = end_users
         self._pricing = pricing  # of what a dead process left open
@@ -188,8 +189,8 @@ class Recorder:
         ledger, since each file is synced at its own time. What was marked knows less than it.
         """
         booked: dict[str, UsageRecord] = {}
-        for start in range(0, len(ids), BATCH_MAX):
-            part = ids[start : start + BATCH_MAX]
+        for start in range(0, len(ids), self._batch_max):
+            part = ids[start : start + self._batch_max]
             booked |= await self._retries.until_done(partial(self._ledger.stored, part))
         return booked
 
@@ -251,7 +252,7 @@ class Recorder:
         reader = JournalReader(self._journal.directory, self._booked_seq)
         try:
             found: list[Recent] = []
-            while closes := reader.closes(BATCH_MAX, upto_seq):
+            while closes := reader.closes(self._batch_max, upto_seq):
                 found += [Recent.of(record) for _, record in closes]
             return found
         finally:
@@ -283,7 +284,7 @@ class Recorder:
         self._in_hand = closes = await self._next(upto_seq)
         if closes and self._behind_since_s is None:
             self._behind_since_s = taken_s
-        read_all = len(closes) < BATCH_MAX
+        read_all = len(closes) < self._batch_max
         position = upto_seq if read_all else closes[-1][0]
         if closes or self._pending:
             batch = self._pending.batch(self._journal.writer, closes, position)
@@ -303,14 +304,14 @@ class Recorder:
     async def _next(self, upto_seq: int) -> Sequence[Close]:
         """The next closes: from memory, or from the files until these have no more than memory."""
         if self._reader is None:
-            closes = self._journal.unbooked.behind(self._booked_seq, BATCH_MAX, upto_seq)
+            closes = self._journal.unbooked.behind(self._booked_seq, self._batch_max, upto_seq)
             if closes is not None:
                 return closes
         read = await self._retries.until_done(lambda: self._read(upto_seq))
         self._tell_damage()
         assert self._reader is not None, "it was read from just now"
         # A damaged end is told when the next entry is read.
-        if len(read) < BATCH_MAX and self._reader.last_seq == upto_seq:
+        if len(read) < self._batch_max and self._reader.last_seq == upto_seq:
             self._forget_reader()
         return read
 
@@ -337,7 +338,8 @@ class Recorder:
         if self._reader is None:
             self._reader = JournalReader(self._journal.directory, self._booked_seq)
             self._damage = (0, 0, 0)
-        reading = asyncio.ensure_future(asyncio.to_thread(self._reader.closes, BATCH_MAX, upto_seq))
+        looking = asyncio.to_thread(self._reader.closes, self._batch_max, upto_seq)
+        reading = asyncio.ensure_future(looking)
         try:
             return await asyncio.shield(reading)
         except asyncio.CancelledError:

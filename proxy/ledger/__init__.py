@@ -20,9 +20,9 @@ from proxy.core.managed import Managed, TenantChange
 from proxy.core.notices.notice import Claim
 from proxy.core.usage import UsageRecord
 from proxy.ledger.reading import Reader as Reader
-from proxy.system.backends import backend
+from proxy.system.backends import backend, masked
 
-BATCH_MAX = 64  # records a transaction: larger ones gain little and hold the database longer
+BATCH_MAX = 64  # records a transaction that every ledger takes
 
 
 class LedgerUnavailable(Exception):
@@ -63,7 +63,7 @@ Close: TypeAlias = tuple[int, UsageRecord]  # (journal seq, record)
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What one writer books in one transaction: at most BATCH_MAX closes, and what goes with them.
+    """What one writer books in one transaction: at most `batch_max` closes of the ledger, and more.
 
     The writer's position becomes `position`, or the last seq of `closes`. `salts` are (look-up
     value, salt) of end users. `price_versions` are (version, terms) that records of this batch or
@@ -89,6 +89,11 @@ class Booked(msgspec.Struct, frozen=True, gc=False):
 class Ledger(Protocol):
     """What the recorder needs of a ledger."""
 
+    @property
+    def batch_max(self) -> int:
+        """How many records one transaction takes: with more it gains little and holds others up."""
+        ...
+
     async def book(self, batch: Batch) -> Booked:
         """Book one batch in one durable transaction.
 
@@ -98,7 +103,7 @@ class Ledger(Protocol):
         ...
 
     async def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
-        """Book at most BATCH_MAX adjustments that come from no journal, in one transaction.
+        """Book at most `batch_max` adjustments that come from no journal, in one transaction.
 
         It is durable, and idempotent by record id. Raises LedgerUnavailable.
         """
@@ -121,7 +126,7 @@ class Ledger(Protocol):
         ...
 
     async def stored(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
-        """The records booked under these ids, at most BATCH_MAX. Raises LedgerUnavailable."""
+        """The records booked under these ids, at most `batch_max`. Raises LedgerUnavailable."""
         ...
 
     async def position(self, writer: str) -> int:
@@ -175,10 +180,18 @@ def connect_reader(url: str, data_dir: Path) -> Reader:
 
 def _backend(url: str) -> ModuleType:
     """The database's folder in this package, named by the URL's scheme."""
-    module = backend(__name__, url, "connect_reader")
+    try:
+        module = backend(__name__, url, "connect_reader")
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise LedgerError(
+            "a ledger in PostgreSQL needs a driver that is not installed: "
+            "pip install 'tollkeeper[postgres]'"
+        ) from error
     if module is None:
         raise LedgerError(
-            f"ledger.url {url!r}: no such kind of ledger; use sqlite:FILE, "
-            "for example sqlite:ledger.db"
+            f"ledger.url {masked(url)!r}: no such kind of ledger; use sqlite:FILE, "
+            "for example sqlite:ledger.db, or postgresql://USER:PASSWORD@HOST/DATABASE"
         )
     return module

@@ -7,6 +7,7 @@ it runs as `nobody`, in a directory of that user.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -15,7 +16,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.waiting import GUARD_S
+from tests.support.waiting import until_blocking
 
 _NOBODY = 65534
 _NUMBERS = itertools.count(1)
@@ -57,18 +57,19 @@ class PostgresServer:
             cwd=self.directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True, **self._as,
         )  # fmt: skip  # the command as one would type it
-        end_s = time.monotonic() + GUARD_S
-        while not self._answers():
-            assert self._process.poll() is None, "PostgreSQL ended while it started"
-            assert time.monotonic() < end_s, "PostgreSQL does not take connections"
-            time.sleep(0.02)
+        until_blocking(self._answers)
 
     def kill(self) -> None:
         """SIGKILL to all of its processes at once."""
         assert self._process is not None, "it runs"
-        os.killpg(self._process.pid, signal.SIGKILL)
+        parent = self._process.pid
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        for pid in (parent, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
-        # The processes it forked are in groups of their own; they end when they see it gone.
+        # A child that is still there holds the shared memory, and a new server would not start.
+        until_blocking(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
         (self.directory / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -103,6 +104,8 @@ class PostgresServer:
     def _answers(self) -> bool:
         import psycopg
 
+        assert self._process is not None, "it was started"
+        assert self._process.poll() is None, "PostgreSQL ended while it started"
         try:
             psycopg.connect(self.url(), connect_timeout=5).close()
         except psycopg.OperationalError:

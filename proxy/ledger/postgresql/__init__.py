@@ -1,4 +1,160 @@
 """The ledger in a PostgreSQL database: `postgresql://USER:PASSWORD@HOST/DATABASE`.
 
-Several processes book into it at once, each in a chain of its own.
+Several processes book into it at once, each in a chain of its own. Each books on one connection, on
+a thread of its own: so batches are made ready beside the event loop, and an answer that never comes
+can be given up by ending the connection under it.
 """
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from proxy.core.fault_points import FaultPoint, no_fault
+from proxy.core.limits.credit import Credit
+from proxy.core.managed import Managed, TenantChange
+from proxy.core.notices.notice import Claim
+from proxy.core.usage import UsageRecord
+from proxy.ledger import Batch, Booked, LedgerError, LedgerUnavailable
+from proxy.ledger.postgresql import credits, notices, tenants
+from proxy.ledger.postgresql.booking import BATCH_MAX, PostgresBooker
+from proxy.ledger.postgresql.connection import ADMINISTERING, LOCKS, Connection
+from proxy.ledger.postgresql.line import CommitUnsure, Line
+from proxy.ledger.postgresql.worker import Worker
+from proxy.ledger.sealing_key import sealing_key
+
+_T = TypeVar("_T")
+_ORDERS: Final = f"SELECT pg_advisory_xact_lock({LOCKS}, {ADMINISTERING})"
+
+
+class PostgresLedger:
+    """The writing side, made by `connect`. One call works at a time, in the order they came."""
+
+    batch_max: Final = BATCH_MAX
+
+    def __init__(self, line: Line, book: PostgresBooker, worker: Worker) -> None:
+        self._line = line
+        self._book = book
+        self._worker = worker
+
+    async def book(self, batch: Batch) -> Booked:
+        """See `Ledger.book`."""
+        return await self._done(lambda: self._book.book(batch))
+
+    async def adjust(self, adjustments: Sequence[UsageRecord]) -> Booked:
+        """See `Ledger.adjust`."""
+        return await self._done(lambda: self._book.adjust(adjustments))
+
+    async def credit(self, credit: Credit) -> None:
+        """See `Ledger.credit`."""
+        await self._ordered(lambda connection: credits.add(connection, credit))
+
+    async def credits(self) -> list[Credit]:
+        """See `Ledger.credits`."""
+        return await self._asked(credits.every)
+
+    async def change(self, what: TenantChange) -> None:
+        """See `Ledger.change`."""
+        await self._done(lambda: self._change(what))
+
+    async def tenants(self) -> list[Managed]:
+        """See `Ledger.tenants`."""
+        return await self._asked(tenants.tenants)
+
+    async def stored(self, ids: Sequence[str]) -> dict[str, UsageRecord]:
+        """See `Ledger.stored`."""
+        return await self._done(lambda: self._book.stored(ids))
+
+    async def position(self, writer: str) -> int:
+        """See `Ledger.position`."""
+        return await self._done(lambda: self._book.position(writer))
+
+    async def salts(self) -> dict[str, bytes]:
+        """See `Ledger.salts`."""
+        return await self._done(self._book.salts)
+
+    async def claim_notices(self, claims: Sequence[Claim], now_ms: int) -> list[Claim]:
+        """See `Ledger.claim_notices`."""
+        return await self._ordered(lambda connection: notices.claim(connection, claims, now_ms))
+
+    async def notices_sent(self, message_ids: Sequence[str]) -> None:
+        """See `Ledger.notices_sent`."""
+        await self._ordered(lambda connection: notices.sent(connection, message_ids))
+
+    async def unsent_notices(self, most: int) -> list[Claim]:
+        """See `Ledger.unsent_notices`."""
+        return await self._asked(lambda connection: notices.unsent(connection, most))
+
+    async def aclose(self) -> None:
+        """End the connection, after what is already under way."""
+        await self._worker.close(self._line.close)
+
+    def _change(self, what: TenantChange) -> None:
+        """On the worker's thread. A commit whose answer was lost is looked for in the audit."""
+        hashes: list[bytes | None] = []
+        try:
+            self._line.transaction(
+                lambda connection: hashes.append(tenants.change(connection, self._book.key, what)),
+                begin=_ORDERS,
+            )
+        except CommitUnsure as error:
+            last_hash = hashes[-1]
+            if last_hash is None:
+                raise
+            try:
+                written = self._line.ask(lambda one: tenants.is_written(one, last_hash))
+            except (LedgerError, LedgerUnavailable) as still:
+                raise LedgerUnavailable(
+                    f"{still}. Whether the change was written is not known: look before you order "
+                    "it again"
+                ) from error
+            if not written:
+                raise
+
+    async def _ordered(self, work: Callable[[Connection], _T]) -> _T:
+        """Work in a transaction that no other order runs beside."""
+        return await self._done(lambda: self._line.transaction(work, begin=_ORDERS))
+
+    async def _asked(self, question: Callable[[Connection], _T]) -> _T:
+        return await self._done(lambda: self._line.ask(question))
+
+    async def _done(self, work: Callable[[], _T]) -> _T:
+        """The work's result. While a process runs, everything may mend: LedgerUnavailable."""
+        try:
+            return await self._worker.done(work)
+        except LedgerError as error:
+            raise LedgerUnavailable(str(error)) from error
+
+
+async def connect(
+    url: str, data_dir: Path, key_file: Path | None = None, *, fail: FaultPoint = no_fault
+) -> PostgresLedger:
+    """Open the ledger for writing: schema, months, key. `data_dir` is where the key is by default.
+
+    Raises LedgerError with the reason and the remedy, LedgerUnavailable where waiting may help.
+    """
+    line = Line(url)
+    worker = Worker(line.cut)
+
+    def opened() -> PostgresBooker:
+        is_sealed = line.ask(
+            lambda connection: connection.execute("SELECT 1 FROM heads LIMIT 1").fetchone()
+        )
+        path = key_file or data_dir / "ledger.key"
+        try:
+            key = sealing_key(path, lambda: is_sealed is not None)
+        except OSError as error:
+            raise LedgerError(f"cannot make the ledger's key {path}: {error.strerror}") from error
+        return PostgresBooker(line, key, _wall_clock_ms, fail)
+
+    try:
+        return PostgresLedger(line, await worker.done(opened), worker)
+    except BaseException:
+        await worker.close(line.close)
+        raise
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -2,7 +2,8 @@
 
 A provider or an administrator may set almost anything for a role or a database: time-outs, the
 isolation of transactions, commits that do not wait for the disk. The ledger relies on its own
-settings, so each connection begins with them.
+settings, so each connection begins with them. Both sides look whether the other is still there: a
+server would hold the locks of a host that lost its power for two hours.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ SERVER_MIN: Final = 15  # UNIQUE NULLS NOT DISTINCT
 # The second part of each advisory lock's key; the first tells them from other programs' locks.
 LOCKS: Final = 0x544F_4C4C
 MIGRATING, COMMITTING, ADMINISTERING, CORRECTING = range(1, 5)
-CHAIN_LOCKS: Final = LOCKS + 1  # with the hash of a chain's name
+CHAIN_LOCKS: Final = LOCKS + 1  # with the number of a chain's name
+WRITER_LOCKS: Final = (
+    LOCKS + 2
+)  # with the number of a journal's writer, for as long as a connection
 
 _SETTINGS: Final = """
 SET statement_timeout = '60s';
@@ -30,6 +34,10 @@ SET idle_in_transaction_session_timeout = '60s';
 SET default_transaction_isolation = 'read committed';
 SET default_transaction_deferrable = off;
 SET jit = off;
+SET tcp_keepalives_idle = 30;
+SET tcp_keepalives_interval = 10;
+SET tcp_keepalives_count = 3;
+SET tcp_user_timeout = '30s';
 """
 # What a writer adds. A commit that does not wait for the disk would be confirmed and then lost.
 _DURABLE: Final = """

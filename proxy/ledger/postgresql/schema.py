@@ -105,9 +105,10 @@ def add_months(connection: Connection, today: datetime.date) -> int:
         try:
             with connection.transaction():
                 connection.execute("SET LOCAL lock_timeout = '2s'")
+                connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, MIGRATING))
                 [made] = connection.execute("SELECT add_month(%s)", (day,)).fetchone() or (False,)
             added += bool(made)
-        except (errors.LockNotAvailable, errors.DuplicateTable, errors.RaiseException):
+        except errors.LockNotAvailable:
             continue
     return added
 

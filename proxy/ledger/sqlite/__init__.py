@@ -21,7 +21,7 @@ from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed, TenantChange
 from proxy.core.notices.notice import Claim
 from proxy.core.usage import UsageRecord
-from proxy.ledger import Batch, Booked, LedgerError, LedgerUnavailable
+from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerError, LedgerUnavailable
 from proxy.ledger.sealing_key import sealing_key
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, read
@@ -51,6 +51,8 @@ class SqliteLedger:
 
     Each method runs on the connection's thread, in the order of the calls.
     """
+
+    batch_max = BATCH_MAX
 
     def __init__(
         self, path: Path, lock_descriptor: int, connection: aiosqlite.Connection, book: Booker

@@ -45,10 +45,12 @@ def test_an_empty_database_is_brought_to_the_present_schema_once() -> None:
 def test_processes_that_start_together_migrate_once() -> None:
     url = postgres().database()
     applied: list[list[int]] = []
+    added: list[int] = []
 
     def start() -> None:
         with opened(url, writes=True) as connection:
             applied.append(migrate(connection, "it"))
+            added.append(add_months(connection, TODAY))
 
     threads = [threading.Thread(target=start) for _ in range(8)]
     for thread in threads:
@@ -58,6 +60,7 @@ def test_processes_that_start_together_migrate_once() -> None:
     assert sorted(version for versions in applied for version in versions) == list(
         range(1, SCHEMA_VERSION + 1)
     )
+    assert (len(added), sum(added)) == (8, 3)
 
 
 def test_a_migration_that_fails_leaves_nothing_behind() -> None:
