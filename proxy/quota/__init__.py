@@ -18,7 +18,7 @@ import msgspec
 
 from proxy.core.limits.credit import Credit
 from proxy.core.limits.decisions import Demand, Used
-from proxy.core.limits.limit import Limit
+from proxy.core.limits.limit import Enforce, Limit
 from proxy.core.limits.state import LimitState, Refused
 from proxy.system.backends import backend
 
@@ -73,6 +73,22 @@ class Breach(msgspec.Struct, frozen=True):
     count: int
     bound: int
     used: int
+
+
+class SharedOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How this process uses a store that others share.
+
+    instance · the name of this process, which no other has
+    timeout_s · how long a request waits for an answer
+    counted · modes of limits under which requests pass while the store is away; they are counted
+        once it is back
+    outage_max_s · for so long; then they are refused, too
+    """
+
+    instance: str = "tollkeeper"
+    timeout_s: float = 0.25
+    counted: frozenset[Enforce] = frozenset({Enforce.WARN, Enforce.FINISH, Enforce.CUT})
+    outage_max_s: float = 60.0
 
 
 class Reservation(Protocol):
@@ -181,6 +197,18 @@ class Quota(Protocol):
         """Every limit that has a count here."""
         ...
 
+    def mark(self) -> None:
+        """Say that what has ended so far will be in the past that `restore` is given next."""
+        ...
+
+    async def lost(self) -> None:
+        """Wait until the counts are gone and have to be restored from the whole past."""
+        ...
+
+    async def aclose(self) -> None:
+        """Leave the store."""
+        ...
+
     async def flush(self) -> None:
         """Wait until what was queued so far has been counted."""
         ...
@@ -188,6 +216,9 @@ class Quota(Protocol):
     def warnings(self, now_ms: int) -> list[Crossing | Breach]:
         """What has come up to warn of since the last call."""
         ...
+
+
+_NAMES = {"valkeys": "valkey", "redis": "valkey", "rediss": "valkey"}
 
 
 def _monotonic_ms() -> int:
@@ -200,14 +231,30 @@ async def connect(
     *,
     monotonic_ms: Callable[[], int] = _monotonic_ms,
     values_max: int = VALUES_MAX,
+    options: SharedOptions | None = None,
 ) -> Quota:
     """Open the store. Raises QuotaError with the reason.
 
     Days, weeks and months are those of `zone`. Rates flow by `monotonic_ms`, a clock that is never
     set. So many values of one limit have counts of their own.
     """
-    module = backend(__name__, url, "connect")
+    scheme = url.partition(":")[0]
+    try:
+        module = backend(__name__, f"{_NAMES.get(scheme, scheme)}:", "connect")
+    except ModuleNotFoundError as error:
+        raise QuotaError(
+            f"quota.url: {scheme}: needs the package {error.name}; pip install 'tollkeeper[valkey]'"
+        ) from error
     if module is None:
-        raise QuotaError(f"quota.url {url!r}: no such kind of store; use memory:")
-    quota: Quota = await module.connect(url, zone, monotonic_ms=monotonic_ms, values_max=values_max)
+        # Never the whole URL, which may hold a password.
+        raise QuotaError(
+            f"quota.url: there is no kind of store {scheme[:20]!r}; use memory: or valkey:"
+        )
+    quota: Quota = await module.connect(
+        url,
+        zone,
+        monotonic_ms=monotonic_ms,
+        values_max=values_max,
+        options=options or SharedOptions(),
+    )
     return quota

@@ -36,4 +36,4 @@ class InMemory:
         return await connect("memory:", zone, monotonic_ms=clock)
 
 
-STORES: dict[str, type[Store]] = {"memory": InMemory}
+KINDS = ("memory", "valkey")

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 import msgspec
+
+from proxy.core.limits.limit import Limit
+
+FOR_GOOD: Final = 2**100  # beyond every time
 
 
 class Credit(msgspec.Struct, frozen=True, gc=False):
@@ -21,3 +28,23 @@ class Credit(msgspec.Struct, frozen=True, gc=False):
     unit: str | None = None
     reason: str | None = None
     granted_by: str | None = None
+
+
+def room_of(
+    limit: Limit, credits: Iterable[Credit], start_ms: int, end_ms: int | None, now_ms: int
+) -> tuple[int, int]:
+    """How much a budget has in one window with the credits on it, and until when that is so.
+
+    `credits` are those on this limit; end None: the window never ends.
+    """
+    room, until_ms = limit.amount, FOR_GOOD
+    counts_in = limit.unit if limit.currency is None else limit.currency
+    for credit in credits:
+        if credit.unit is not None and credit.unit != counts_in:
+            continue
+        if credit.valid_until_ms is None:
+            valid = end_ms is None or start_ms <= credit.granted_at_ms < end_ms
+        elif valid := now_ms < credit.valid_until_ms:
+            until_ms = min(until_ms, credit.valid_until_ms)
+        room += credit.amount if valid else 0
+    return room, until_ms

@@ -18,6 +18,8 @@ that lowest level.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 LOOKBACK = 2  # times a bucket takes to run empty: see `lookback_ms`
@@ -30,6 +32,21 @@ def lookback_ms(amount: int, burst: int, period_ms: int) -> int:
     and if it was used by less than half since, it makes no difference.
     """
     return 0 if amount == 0 else -(-LOOKBACK * burst * period_ms // amount)
+
+
+def refilled(
+    leak: int, room: int, spent: Iterable[tuple[int, int]], *, since_ms: int, now_ms: int
+) -> int:
+    """The level of a bucket now, by what was spent: (when, how much).
+
+    It is taken to have been full at `since_ms`. Amounts are in scaled units.
+    """
+    bucket = Bucket(leak, since_ms, room)
+    for at_ms, amount in sorted(spent):
+        if at_ms >= since_ms:
+            bucket.flow(min(at_ms, now_ms))
+            bucket.spend(amount)
+    return bucket.flow(now_ms)
 
 
 class Layer(msgspec.Struct, eq=False, gc=False):

@@ -7,6 +7,7 @@ import enum
 import msgspec
 
 from proxy.core.calendar import Per
+from proxy.core.limits.dimensions import OTHERS
 from proxy.core.limits.language import SMOOTH_MS, Rule, Unit, show
 from proxy.core.model_names import matches_caseless
 
@@ -105,6 +106,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(
             self, count_id=f"{self.count_id}{_VALUE}{value}", value=value
         )
+
+    def of_others(self) -> Limit:
+        """The limit that all values beyond a store's bound share."""
+        rule = msgspec.structs.replace(self, count_id=self.rule_id, value=None)
+        return rule.of_value(OTHERS)
 
     def applies(self, model: str | None) -> bool:
         """Whether it holds for requests that name this model, in any letter case.

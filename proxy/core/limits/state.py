@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from proxy.core.limits.limit import Limit
+
+# When to ask again for what others hold. When they end is not known.
+HELD_RETRY_MS: Final = 1000
 
 
 class LimitState(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,3 +52,15 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     never: bool = False
     by_holds: bool = False
     states: tuple[LimitState, ...] = ()
+
+
+def lasts(refused: Refused) -> tuple[int, int]:
+    """A key to sort refusals by how long they last.
+
+    Longest is what never fits, then budgets by the end of their window, then rates and slots.
+    """
+    if refused.never:
+        return 2, 0
+    if refused.retry_after_ms is None:
+        return 1, 2**100 if refused.state.resets_at_ms is None else refused.state.resets_at_ms
+    return 0, refused.retry_after_ms

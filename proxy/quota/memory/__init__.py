@@ -18,8 +18,16 @@ from proxy.core.limits.credit import Credit
 from proxy.core.limits.decisions import Demand, Used, bound_of, counts, expected, fits
 from proxy.core.limits.limit import Enforce, Limit, Scope
 from proxy.core.limits.rules import LimitSet
-from proxy.core.limits.state import LimitState, Refused
-from proxy.quota import VALUES_MAX, Breach, Crossing, Past, QuotaError, Reservation
+from proxy.core.limits.state import LimitState, Refused, lasts
+from proxy.quota import (
+    VALUES_MAX,
+    Breach,
+    Crossing,
+    Past,
+    QuotaError,
+    Reservation,
+    SharedOptions,
+)
 from proxy.quota.memory.budget import Budget
 from proxy.quota.memory.counter import LimitCount, When
 from proxy.quota.memory.counters import COUNTERS_MAX, Counters
@@ -35,9 +43,14 @@ ANOTHER_STORE = "a reservation is resolved by the store that made it"
 
 
 async def connect(
-    url: str, zone: tzinfo, *, monotonic_ms: Callable[[], int], values_max: int = VALUES_MAX
+    url: str,
+    zone: tzinfo,
+    *,
+    monotonic_ms: Callable[[], int],
+    options: SharedOptions,
+    values_max: int = VALUES_MAX,
 ) -> MemoryQuota:
-    """A new, empty store."""
+    """A new, empty store. Nothing of `options` concerns it."""
     if url != "memory:":
         raise QuotaError(
             f"quota.url {url!r}: this store takes nothing behind the colon; write memory:"
@@ -161,7 +174,7 @@ class MemoryQuota:
 
         A client that waited for another limit would be refused again.
         """
-        found = max((counter.refusal(hold, when) for counter, hold in refusing), key=_lasts)
+        found = max((counter.refusal(hold, when) for counter, hold in refusing), key=lasts)
         for counter, _ in refusing:
             if counter.limit.windowed:
                 self._tell(counter, when)  # used up, if the refusal said so
@@ -309,6 +322,16 @@ class MemoryQuota:
     async def flush(self) -> None:
         """Return at once: nothing is ever queued here."""
 
+    def mark(self) -> None:
+        """Do nothing: the counts are never lost while this process lives."""
+
+    async def lost(self) -> None:
+        """Wait for ever, for the same reason."""
+        await asyncio.Event().wait()
+
+    async def aclose(self) -> None:
+        """Do nothing: nothing is open."""
+
     def warnings(self, now_ms: int) -> list[Crossing | Breach]:
         told: list[Crossing | Breach] = [*self._crossings.values(), *self._breaches.values()]
         self._crossings.clear()
@@ -337,15 +360,3 @@ class MemoryQuota:
         self._breaches[limit.count_id] = Breach(
             limit, 1 if before is None else before.count + 1, bound, used
         )
-
-
-def _lasts(refused: Refused) -> tuple[int, int]:
-    """A key to sort refusals by how long they last.
-
-    Longest is what never fits, then budgets by the end of their window, then rates and slots.
-    """
-    if refused.never:
-        return 2, 0
-    if refused.retry_after_ms is None:
-        return 1, 2**100 if refused.state.resets_at_ms is None else refused.state.resets_at_ms
-    return 0, refused.retry_after_ms

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from proxy.core.calendar import Calendar
-from proxy.core.limits.credit import Credit
+from proxy.core.limits.credit import Credit, room_of
 from proxy.core.limits.decisions import fits, may_grow
 from proxy.core.limits.language import Unit
 from proxy.core.limits.limit import Limit, share_of, shares_reached
-from proxy.core.limits.state import LimitState, Refused
-from proxy.quota.memory.counter import HELD_RETRY_MS, Clock, LimitCount, When
+from proxy.core.limits.state import HELD_RETRY_MS, LimitState, Refused
+from proxy.quota.memory.counter import Clock, LimitCount, When
 
 NEVER = 2**100  # beyond every amount and every time
 
@@ -102,16 +102,9 @@ class Budget(LimitCount):
 
     def _measure(self, span: Span, now_ms: int) -> None:
         """Work out the room of a window, how long that is valid, and when to warn next."""
-        room, until_ms = self.limit.amount, NEVER
-        counts_in = self.limit.unit if self.limit.currency is None else self.limit.currency
-        for credit in self._credits.get(self.limit.id, {}).values():
-            if credit.unit is not None and credit.unit != counts_in:
-                continue
-            if credit.valid_until_ms is None:
-                valid = span.end_ms == NEVER or span.start_ms <= credit.granted_at_ms < span.end_ms
-            elif valid := now_ms < credit.valid_until_ms:
-                until_ms = min(until_ms, credit.valid_until_ms)
-            room += credit.amount if valid else 0
+        credits = self._credits.get(self.limit.id, {}).values()
+        end_ms = None if span.end_ms == NEVER else span.end_ms
+        room, until_ms = room_of(self.limit, credits, span.start_ms, end_ms, now_ms)
         span.left += room - span.room
         span.room, span.room_until_ms, span.refused = room, until_ms, False
         # When more room puts a share out of reach again, it is told again once it is reached.

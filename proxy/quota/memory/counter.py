@@ -19,9 +19,6 @@ from proxy.core.limits.decisions import INDEX, is_exact, may_grow
 from proxy.core.limits.limit import Enforce, Limit
 from proxy.core.limits.state import LimitState, Refused
 
-HELD_RETRY_MS = 1000  # when to ask again for what others hold; when they end is not known
-
-
 Clock = Callable[[], int]  # milliseconds of a clock that is never set
 
 

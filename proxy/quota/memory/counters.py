@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-import msgspec
-
 from proxy.core.calendar import Calendar
 from proxy.core.limits.credit import Credit
 from proxy.core.limits.dimensions import MISSING, OTHERS
@@ -67,7 +65,7 @@ class Counters:
         counter = self.known.get(limit.count_id)
         if counter is None and self._shares(limit):
             self._due += SWEEP_SHARED
-            limit = _of_others(limit)
+            limit = limit.of_others()
             counter = self.known.get(limit.count_id)
         if counter is None:
             counter = self._add(limit, when)
@@ -81,7 +79,7 @@ class Counters:
     def seen(self, limit: Limit, when: When) -> LimitCount:
         """The limit's counter, or a blank one that is not kept: a look creates no counter."""
         if limit.count_id not in self.known and self._shares(limit):
-            limit = _of_others(limit)
+            limit = limit.of_others()
         return self.of(limit, when) if limit.count_id in self.known else self._make(limit, when)
 
     def has_no_room_for(self, limit: Limit) -> bool:
@@ -100,7 +98,7 @@ class Counters:
             if limit.value is not None and limit.count_id not in self.known:
                 count = values.get(limit.rule_id, 0)
                 if count >= self._values_max and limit.value != MISSING:
-                    limit = _of_others(limit)
+                    limit = limit.of_others()
                 values[limit.rule_id] = count + 1
             found.append(limit)
         return found
@@ -161,9 +159,3 @@ class Counters:
         if limit.windowed:
             return Budget(limit, self._calendar, self._credits)
         return Rate(limit, when.steady_ms) if limit.smooth else Slots(limit, when.steady_ms)
-
-
-def _of_others(limit: Limit) -> Limit:
-    """The limit that all values beyond the bound share."""
-    rule = msgspec.structs.replace(limit, count_id=limit.rule_id, value=None)
-    return rule.of_value(OTHERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy.core.limits.gcra import Bucket, Layer
+from proxy.core.limits.gcra import Bucket, Layer, refilled
 from proxy.core.limits.language import SMOOTH_MS
 from proxy.core.limits.limit import PPM, Limit
 from proxy.core.limits.state import LimitState, Refused
@@ -57,12 +57,10 @@ class Rate(LimitCount):
 
         All times are by the steady clock.
         """
-        bucket = self._bucket = Bucket(self.limit.amount, since_ms, self.room)
-        for at_ms, used in sorted(spent):
-            if at_ms >= since_ms:
-                bucket.flow(min(at_ms, steady_ms))
-                bucket.spend(used * self.scale)
-        bucket.flow(steady_ms)
+        leak = self.limit.amount
+        scaled = ((at_ms, used * self.scale) for at_ms, used in spent)
+        level = refilled(leak, self.room, scaled, since_ms=since_ms, now_ms=steady_ms)
+        self._bucket = Bucket(leak, steady_ms, level)
 
     def refusal(self, hold: int, when: When) -> Refused:
         """The wait follows from the rate: what was asked for fits later, or never."""

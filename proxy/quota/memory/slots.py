@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.core.limits.limit import PPM, Limit
-from proxy.core.limits.state import LimitState, Refused
-from proxy.quota.memory.counter import HELD_RETRY_MS, Clock, LimitCount, When
+from proxy.core.limits.state import HELD_RETRY_MS, LimitState, Refused
+from proxy.quota.memory.counter import Clock, LimitCount, When
 
 TELL_EVERY_MS = 60_000  # of a limit that only warns
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
-from tests.quota.stores import STORES, Store
+from tests.quota.stores import KINDS, InMemory, Store
+from tests.quota.valkey.shared import InValkey
 
 
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> Store:
+@pytest.fixture(params=KINDS)
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     """One kind of store after another."""
-    kind: str = request.param
-    return STORES[kind]()
+    if request.param == "memory":
+        yield InMemory()
+        return
+    shared = InValkey(request.getfixturevalue("valkey"))
+    yield shared
+    await shared.aclose()

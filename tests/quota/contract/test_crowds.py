@@ -107,11 +107,13 @@ async def test_strict_is_never_overspent(store: Store, text: str, seed: int) -> 
     crowd = Crowd(
         here, [strict, limit("5 USD/day", whose="team:red")], random.Random(seed), 300, 900
     )
-    for _ in range(4):
+    for _ in range(20):  # a store that answers later refuses more, while others hold the rest
         await crowd.rush(100)
         used, held, _ = await here.figures(strict)
         assert (used, held) == (crowd.used, 0)
         assert used <= 20_000
+        if used > 19_000:
+            break
     assert crowd.used > 19_000, "and it can be used nearly to its end"
     assert [one.share_ppm for one in await here.warnings() if isinstance(one, Crossing)] in (
         [],

@@ -12,7 +12,7 @@ from proxy import quota as package
 from proxy.core.limits.state import Refused
 from proxy.quota import Reservation
 from tests.quota.histories import history
-from tests.quota.stores import STORES, Store
+from tests.quota.stores import KINDS, Store
 from tests.quota.worlds import limit, world
 
 
@@ -23,7 +23,7 @@ def test_each_store_is_held_to_the_contract() -> None:
         for module in pkgutil.iter_modules(package.__path__)
         if hasattr(importlib.import_module(f"proxy.quota.{module.name}"), "connect")
     }
-    assert found == set(STORES)
+    assert found == set(KINDS)
 
 
 async def histories(store: Store, seeds: range) -> None:

@@ -1,0 +1,60 @@
+"""The quota in Valkey or Redis, shared by many processes: limits hold over all of them together.
+
+- address: where the server is, and how to sign in.
+- pipeline: one connection.
+- link: connects again, signs in, and sends the script.
+- calls: calls of the script, and the ends of requests, which are sent until they are answered.
+- epochs: whether the counts are whole, and building them anew.
+- lines, readings, reservation, past, telling: limits, counts and holds as the script has them.
+- store: the quota itself.
+- script.lua: what the server runs: each call is one step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import tzinfo
+from importlib.resources import files
+
+from proxy.quota import VALUES_MAX, QuotaError, SharedOptions
+from proxy.quota.memory import MemoryQuota
+from proxy.quota.valkey.address import address
+from proxy.quota.valkey.away import Away
+from proxy.quota.valkey.calls import Calls
+from proxy.quota.valkey.epochs import Epochs
+from proxy.quota.valkey.link import Link
+from proxy.quota.valkey.store import SharedQuota
+
+BUILDING_S = 5.0  # for one call while the counts are built
+
+
+async def connect(
+    url: str,
+    zone: tzinfo,
+    *,
+    monotonic_ms: Callable[[], int],
+    options: SharedOptions,
+    values_max: int = VALUES_MAX,
+) -> SharedQuota:
+    """The store at a URL. A server that is away is waited for in the background.
+
+    Raises QuotaError where waiting cannot help.
+    """
+    try:
+        found = address(url)
+    except ValueError as error:
+        raise QuotaError(f"quota.url: {error}") from error
+    text = await asyncio.to_thread(script)
+    link = Link(found, text, f"tollkeeper-{options.instance}")
+    calls = Calls(link, options.instance, options.timeout_s)
+    epochs = Epochs(link, calls, Calls(link, options.instance, BUILDING_S))
+    away = Away(MemoryQuota(zone, monotonic_ms, values_max=values_max), options)
+    quota = SharedQuota(zone, link, calls, epochs, away, values_max=values_max)
+    await link.open(epochs)
+    return quota
+
+
+def script() -> str:
+    """What the server runs. Blocks."""
+    return files("proxy.quota.valkey").joinpath("script.lua").read_text("utf-8")

@@ -1,0 +1,233 @@
+"""Calls of the script: those that wait for an answer, and those that are sent until they have one.
+
+The ends of requests must arrive. They stay here in their order until they are answered, and are
+sent again by the next connection, since nobody knows what the last one still carried out. So each
+of them changes nothing the second time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from proxy.quota import QuotaUnavailable
+from proxy.quota.valkey.link import DEAD_S, Link
+from proxy.quota.valkey.pipeline import ServerError
+
+LOG = logging.getLogger("tollkeeper.quota")
+AGAIN_S: Final = 0.2  # until what the server refused is sent again
+VERSION: Final = b"1"  # of the script's layout; another one means another epoch
+BASE: Final = b"{tk}:" + VERSION + b":"
+EPOCH_KEY: Final = BASE + b"epoch"
+NEXT_KEY: Final = BASE + b"next"  # an epoch that is being built
+_ENCODER = msgspec.msgpack.Encoder()
+_ANOTHER_EPOCH = -1
+RESTORING: Final = "the counts of the quota store are being restored"
+
+
+def _bulk(word: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(word), word)
+
+
+class Epoch(msgspec.Struct, frozen=True):
+    """One building of all counts: its id, and the run of the server that it was made in."""
+
+    id: bytes
+    run_id: bytes
+
+    @property
+    def value(self) -> bytes:
+        """What its key holds."""
+        return self.id + b"|" + self.run_id
+
+    @property
+    def prefix(self) -> bytes:
+        """How the names of its keys begin."""
+        return BASE + self.id + b":"
+
+
+Answered: TypeAlias = "Callable[[list[Any], Sending], None]"
+What: TypeAlias = tuple[bytes, Any]  # an operation and its arguments
+
+
+class Sending(msgspec.Struct, eq=False):
+    """A call that is sent until it is answered.
+
+    It means something under `epoch` alone. Under another, what `instead` says is sent in its place;
+    None: nothing.
+    """
+
+    what: What
+    epoch: Epoch | None
+    answered: Answered
+    instead: Callable[[], What | None]
+    times: int = 0  # how often it was sent
+    under_way: bool = False
+
+
+def nothing_instead() -> None:
+    """What another epoch has no use for."""
+
+
+def ignore(told: list[Any], sending: Sending) -> None:
+    """An answer of which nothing follows."""
+
+
+class Calls:
+    """The script under one epoch, for one instance."""
+
+    def __init__(self, link: Link, instance: str, timeout_s: float) -> None:
+        self._link = link
+        self._instance = instance.encode()
+        self._timeout_s = timeout_s
+        self._stale: Callable[[], None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self.epoch: Epoch | None = None
+        self._middle = b""  # the keys
+        self._behind = b""  # the epoch and its prefix
+        self._sending: dict[int, Sending] = {}  # by the order in which they came
+        self._number = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._again: asyncio.TimerHandle | None = None
+        self._silent_since_s: float | None = None  # since when no question is answered
+        self.server_ms: int | None = None  # its clock, as of the last answer
+
+    def when_stale(self, stale: Callable[[], None]) -> None:
+        """Have this called when the server's epoch turns out to be another."""
+        self._stale = stale
+
+    @property
+    def newest(self) -> int:
+        """The place of what was last to be delivered."""
+        return self._number
+
+    def use(self, epoch: Epoch | None, key: bytes = EPOCH_KEY) -> None:
+        """Call under this epoch from now on; None: there is none, so nothing can be asked."""
+        self.epoch = epoch
+        if epoch is not None:
+            self._middle = (
+                b"$1\r\n2\r\n" + _bulk(key) + _bulk(epoch.prefix + b"i:" + self._instance)
+            )
+            self._behind = _bulk(epoch.value) + _bulk(epoch.prefix)
+
+    async def ask(self, operation: bytes, args: Any) -> list[Any]:
+        """The script's answer. Raises QuotaUnavailable; then it may have been carried out."""
+        epoch = self.epoch
+        if epoch is None:
+            raise QuotaUnavailable(RESTORING if self._link.peer is not None else self._link.why)
+        found: asyncio.Future[Any] = self._loop.create_future()
+
+        def answered(answer: Any) -> None:
+            if not found.done():
+                found.set_result(answer)
+
+        began_s = self._loop.time()
+        self._run(operation, args, answered)
+        timer = self._loop.call_later(self._timeout_s, answered, None)
+        try:
+            answer = await found
+        finally:
+            timer.cancel()
+        if answer is None:
+            since_s = began_s if self._silent_since_s is None else self._silent_since_s
+            self._silent_since_s = since_s
+            if self._loop.time() - since_s > DEAD_S:
+                self._link.drop(f"it did not answer for {DEAD_S:g} s")
+            waited_ms = self._timeout_s * 1000
+            raise QuotaUnavailable(f"the quota store did not answer in {waited_ms:g} ms")
+        return self._told(answer, epoch)
+
+    def deliver(
+        self,
+        what: What,
+        epoch: Epoch | None,
+        answered: Answered = ignore,
+        instead: Callable[[], What | None] = nothing_instead,
+    ) -> None:
+        """Have the script run, now or later, until it has answered."""
+        self._number += 1
+        self._sending[self._number] = Sending(what, epoch, answered, instead)
+        self._empty.clear()
+        if self.epoch is not None and self._link.peer is not None:
+            self._send(self._number)
+
+    def resend(self) -> None:
+        """Send all that is not answered yet, in its order."""
+        self._again = None
+        if self.epoch is not None and self._link.peer is not None:
+            for number in [*self._sending]:
+                if not self._sending[number].under_way:
+                    self._send(number)
+
+    def drop_through(self, newest: int) -> None:
+        """Send nothing of what came up to here: it is counted in another way."""
+        for number in [number for number in self._sending if number <= newest]:
+            self._done(number)
+
+    async def flush(self) -> None:
+        """Wait until all that was to be sent has been answered."""
+        await self._empty.wait()
+
+    def _send(self, number: int) -> None:
+        sending = self._sending[number]
+        if sending.epoch is not self.epoch:
+            what = sending.instead()
+            if what is None:
+                self._done(number)
+                return
+            sending.what, sending.epoch, sending.times = what, self.epoch, 0
+        sending.times += 1
+        sending.under_way = True
+
+        def answered(answer: Any) -> None:
+            sending.under_way = False
+            if self._sending.get(number) is not sending:
+                return
+            try:
+                told = self._told(answer, sending.epoch)
+            except QuotaUnavailable:
+                if self._link.peer is not None and self._again is None:
+                    self._again = self._loop.call_later(AGAIN_S, self.resend)
+                return
+            sending.answered(told, sending)  # what follows from it is waited for, too
+            self._done(number)
+
+        self._run(*sending.what, answered)
+
+    def _done(self, number: int) -> None:
+        del self._sending[number]
+        if not self._sending:
+            self._empty.set()
+
+    def _run(self, operation: bytes, args: Any, answered: Callable[[Any], None]) -> None:
+        tail = b"%b%b%b%b" % (
+            self._middle,
+            _bulk(operation),
+            self._behind,
+            _bulk(_ENCODER.encode(args)),
+        )
+        self._link.run(b"*9\r\n", tail, answered)
+
+    def _told(self, answer: Any, epoch: Epoch | None) -> list[Any]:
+        """The script's answer to what was asked under this epoch.
+
+        Raises QuotaUnavailable for all else.
+        """
+        if isinstance(answer, ServerError):
+            self._silent_since_s = None
+            raise QuotaUnavailable(f"the quota store refused: {str(answer)[:200]}")
+        if isinstance(answer, Exception):
+            raise QuotaUnavailable(f"the quota store cannot be reached: {answer}")
+        told: list[Any] = answer
+        self._silent_since_s = None
+        self.server_ms = told[1]
+        if told[0] == _ANOTHER_EPOCH:
+            if self.epoch is epoch and self._stale is not None:
+                self._stale()
+            raise QuotaUnavailable(RESTORING)
+        return told

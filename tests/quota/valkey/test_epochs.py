@@ -1,0 +1,298 @@
+"""What happens when the counts are lost: seen at once, refused or passed meanwhile, and rebuilt."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from proxy.core.limits.decisions import Demand, Used
+from proxy.core.limits.limit import Enforce, Limit
+from proxy.core.limits.state import Refused
+from proxy.quota import Past, Quota, QuotaUnavailable, Reservation, SharedOptions, connect
+from proxy.quota.valkey.store import SharedQuota
+from tests.quota.valkey.relay import relay
+from tests.quota.worlds import limit
+from tests.support.valkey import ValkeyServer, valkey_server
+from tests.support.waiting import guard, until
+
+NOW_MS = 1_900_000_000_000
+DAY = limit("1_000 tokens/day", "strict")
+SOFT = limit("1_000 tokens/day", "finish", "team:red")
+SLOTS = limit("5 concurrent", "finish")
+ALL = (DAY, SOFT, SLOTS)
+
+
+class Instance:
+    """One process' part of the store, and the book that counts are restored from."""
+
+    def __init__(self, quota: Quota, book: list[Past]) -> None:
+        assert isinstance(quota, SharedQuota)
+        self.quota = quota
+        self.book = book
+        self.count = 0
+
+    async def restore(self) -> None:
+        self.quota.mark()
+        await self.quota.restore([*self.book], (), since_ms=NOW_MS, now_ms=NOW_MS)
+
+    async def keep(self) -> None:
+        """What the server does all the time: restore the counts where they are lost."""
+        while True:
+            await self.quota.lost()
+            await self.restore()
+
+    async def ask(self, tokens: int, limits: Iterable[Limit] = ALL) -> Reservation | Refused:
+        self.count += 1
+        ask = Demand(
+            exchange_id=f"{id(self)}-{self.count}",
+            started_at_ms=NOW_MS,
+            output_tokens=tokens,
+            input_bound=0,
+            output_bound=tokens,
+        )
+        return await self.quota.reserve([*limits], ask, NOW_MS)
+
+    async def held(self, tokens: int, limits: Iterable[Limit] = ALL) -> Reservation:
+        answer = await self.ask(tokens, limits)
+        assert not isinstance(answer, Refused), answer
+        return answer
+
+    def end(self, held: Reservation, tokens: int, limits: Iterable[Limit] = ALL) -> None:
+        """The record is in the book in the same step as its settle."""
+        used = Used(output_tokens=tokens)
+        self.book.append(Past(tuple(limits), NOW_MS, used))
+        self.quota.settle(held, used, NOW_MS)
+
+    async def figures(self, one: Limit = DAY) -> tuple[int, int]:
+        (state,) = await self.quota.states([one], NOW_MS)
+        return state.used, state.held
+
+
+@contextlib.asynccontextmanager
+async def instances(port: int, count: int = 1, **options: object) -> AsyncIterator[list[Instance]]:
+    book: list[Past] = []
+    found: list[Instance] = []
+    keeping: list[asyncio.Task[None]] = []
+    async with guard():
+        try:
+            for number in range(count):
+                shared = SharedOptions(instance=f"i{number}", timeout_s=30.0, **options)  # type: ignore[arg-type]
+                quota = await connect(f"valkey://127.0.0.1:{port}", ZoneInfo("UTC"), options=shared)
+                found.append(Instance(quota, book))
+                await found[-1].restore()
+                keeping.append(asyncio.create_task(found[-1].keep()))
+            yield found
+        finally:
+            for task in keeping:
+                task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
+            for instance in found:
+                await instance.quota.aclose()
+
+
+def usable(instance: Instance) -> bool:
+    return instance.quota._calls.epoch is not None and instance.quota._link.peer is not None
+
+
+async def test_an_emptied_server_is_seen_at_once_and_built_anew(valkey: ValkeyServer) -> None:
+    valkey.ask("FLUSHALL")
+    async with instances(valkey.port) as [one]:
+        first, running = await one.held(300), await one.held(100)
+        one.end(first, 250)
+        assert await one.figures() == (250, 100)
+        valkey.ask("FLUSHALL")
+        with pytest.raises(QuotaUnavailable, match="being restored"):
+            await one.ask(1)
+        await until(lambda: usable(one))
+        assert await one.figures() == (250, 100), "the running one was handed in"
+        assert (await one.figures(SLOTS)) == (1, 0)
+        one.end(running, 40)
+        assert await one.figures() == (290, 0)
+        assert (await one.figures(SLOTS)) == (0, 0)
+        assert isinstance(await one.ask(711), Refused)
+        await one.held(710)
+
+
+async def test_a_restarted_server_is_seen_by_its_run_alone(tmp_path: Path) -> None:
+    """The data is back from its file, epoch and all, but it may lag."""
+    with valkey_server(tmp_path) as server:
+        async with instances(server.port) as [one]:
+            one.end(await one.held(300), 250)
+            await one.quota.flush()
+            server.ask("SAVE")
+            one.end(await one.held(300), 200)
+            await one.quota.flush()
+            before = one.quota._epochs.built
+            server.kill()
+            server.start()
+            assert b"epoch" in server.ask("KEYS", "*epoch")
+            await until(lambda: one.quota._epochs.built > before and usable(one))
+            assert await one.figures() == (450, 0)
+
+
+async def test_a_promoted_copy_that_lags_is_seen(tmp_path: Path, valkey: ValkeyServer) -> None:
+    valkey.ask("FLUSHALL")
+    with valkey_server(tmp_path) as copy:
+        async with relay(valkey.port) as way, instances(way.port) as [one]:
+            one.end(await one.held(300), 250)
+            await one.quota.flush()
+            copy.ask("REPLICAOF", "127.0.0.1", str(valkey.port))
+            await until(lambda: b"epoch" in copy.ask("KEYS", "*epoch"))
+            copy.ask("REPLICAOF", "NO", "ONE")
+            running = await one.held(100)
+            one.end(await one.held(300), 200)
+            await one.quota.flush()
+            way.to_port = copy.port
+            way.cut()
+            await until(lambda: one.quota._epochs.built == 2 and usable(one))
+            assert await one.figures() == (450, 100)
+            one.end(running, 10)
+            assert await one.figures() == (460, 0)
+
+
+async def test_one_of_many_builds_and_all_hand_in_what_they_hold(valkey: ValkeyServer) -> None:
+    valkey.ask("FLUSHALL")
+    async with instances(valkey.port, 4) as all_of_them:
+        running = [await one.held(50) for one in all_of_them]
+        for one in all_of_them:
+            one.end(await one.held(20), 10)
+            await one.quota.flush()
+        assert await all_of_them[0].figures() == (40, 200)
+        valkey.ask("FLUSHALL")
+        for one in all_of_them:
+            with contextlib.suppress(QuotaUnavailable):
+                await one.figures()
+        for one in all_of_them:
+            await until(lambda: usable(one))  # noqa: B023
+            await one.quota.flush()
+        assert sum(one.quota._epochs.built for one in all_of_them) == 2, "at the start, and now"
+        assert await all_of_them[2].figures() == (40, 200)
+        for one, held in zip(all_of_them, running, strict=True):
+            one.end(held, 5)
+            await one.quota.flush()
+        assert await all_of_them[3].figures() == (60, 0)
+
+
+async def test_a_builder_that_dies_is_followed_by_another(valkey: ValkeyServer) -> None:
+    valkey.ask("FLUSHALL")
+    valkey.ask("SET", "{tk}:1:lock", "dead", "PX", "300")
+    valkey.ask("SET", "{tk}:1:next", "dead|x")
+    async with instances(valkey.port) as [one]:
+        one.end(await one.held(30), 20)
+        assert await one.figures() == (20, 0)
+
+
+async def test_what_ends_while_the_server_is_away_is_counted_once(tmp_path: Path) -> None:
+    with valkey_server(tmp_path) as server:
+        async with instances(server.port) as [one]:
+            held = [await one.held(50) for _ in range(4)]
+            one.end(held[0], 10)
+            server.kill()
+            await until(lambda: not usable(one))
+            one.end(held[1], 20)
+            one.quota.void(held[2], NOW_MS)
+            server.start()
+            await until(lambda: usable(one))
+            assert await one.figures() == (30, 50)
+            one.end(held[3], 30)
+            assert await one.figures() == (60, 0)
+
+
+async def test_a_cut_connection_loses_and_doubles_nothing(valkey: ValkeyServer) -> None:
+    """The answer to an end is lost; nobody knows whether it was carried out."""
+    valkey.ask("FLUSHALL")
+    async with relay(valkey.port) as way, instances(way.port) as [one]:
+        for number in range(20):
+            held = await one.held(20)
+            if number % 2:
+                way.hold()
+            one.end(held, 10)
+            await asyncio.sleep(0.002 * (number % 3))
+            before = one.quota._link.connections
+            way.release()
+            way.cut()
+            await until(lambda: one.quota._link.connections > before and usable(one))  # noqa: B023
+        await one.quota.flush()
+        assert await one.figures() == (200, 0)
+        assert one.quota._epochs.built == 1, "the same server has the same counts"
+
+
+async def test_while_it_is_away_strict_refuses_and_others_are_counted_later(
+    tmp_path: Path,
+) -> None:
+    with valkey_server(tmp_path) as server:
+        async with instances(server.port) as [one]:
+            soft = (SOFT, SLOTS)
+            one.end(await one.held(100), 100)
+            server.kill()
+            await until(lambda: not usable(one))
+            with pytest.raises(QuotaUnavailable):
+                await one.ask(10)
+            ended, running = await one.held(10, soft), await one.held(20, soft)
+            for _ in range(3):
+                await one.held(1, soft)
+            assert isinstance(await one.ask(1, soft), Refused), "slots hold within this process"
+            one.end(ended, 7, soft)
+            server.start()
+            await until(lambda: usable(one))
+            assert await one.figures(SOFT) == (107, 23)
+            one.end(running, 9, soft)
+            assert await one.figures(SOFT) == (116, 3)
+
+
+async def test_what_passed_meanwhile_is_handed_in_where_nothing_was_lost(
+    valkey: ValkeyServer,
+) -> None:
+    valkey.ask("FLUSHALL")
+    async with relay(valkey.port) as way, instances(way.port) as [one]:
+        port, way.to_port = way.to_port, 1
+        way.cut()
+        await until(lambda: one.quota._link.peer is None)
+        ended, running = await one.held(10, (SOFT,)), await one.held(20, (SOFT,))
+        one.quota.settle(ended, Used(output_tokens=7), NOW_MS)
+        void = await one.held(5, (SOFT,))
+        one.quota.void(void, NOW_MS)
+        way.to_port = port
+        await until(lambda: one.quota._link.peer is not None)
+        assert await one.figures(SOFT) == (7, 20)
+        one.quota.settle(running, Used(output_tokens=9), NOW_MS)
+        assert await one.figures(SOFT) == (16, 0)
+
+
+async def test_after_a_time_nobody_passes(tmp_path: Path) -> None:
+    with valkey_server(tmp_path) as server:
+        async with instances(server.port, outage_max_s=0.0) as [one]:
+            server.kill()
+            await until(lambda: one.quota._epochs.away_s > 0)
+            with pytest.raises(QuotaUnavailable):
+                await one.ask(10, (SOFT,))
+
+
+async def test_modes_that_count_are_the_operator_s_choice(tmp_path: Path) -> None:
+    with valkey_server(tmp_path) as server:
+        async with instances(server.port, counted=frozenset({Enforce.WARN})) as [one]:
+            server.kill()
+            await until(lambda: not usable(one))
+            with pytest.raises(QuotaUnavailable):
+                await one.ask(10, (SOFT,))
+            await one.held(10, (limit("5 tokens/day", "warn"),))
+
+
+async def test_a_hold_that_the_store_does_not_know_has_all_built_anew(valkey: ValkeyServer) -> None:
+    """A restore in place changes neither the run nor the epoch."""
+    valkey.ask("FLUSHALL")
+    async with instances(valkey.port) as [one]:
+        one.end(await one.held(100), 100)
+        running, other = await one.held(50), await one.held(30)
+        await one.quota.flush()
+        valkey.ask("EVAL", "return redis.call('DEL', unpack(redis.call('KEYS', '*:i:*')))", "0")
+        one.end(running, 40)
+        await until(lambda: one.quota._epochs.built == 2 and usable(one))
+        assert await one.figures() == (140, 30)
+        one.end(other, 10)
+        assert await one.figures() == (150, 0)
