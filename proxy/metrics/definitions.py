@@ -241,8 +241,15 @@ SPECS: tuple[Spec, ...] = (
         "gauge",
         LIMIT,
         "values",
-        "Values that a limit with `per` counts apart. At 10,000 all further ones share one count. "
-        "Its other figures are those of its fullest value.",
+        "Values that a limit with `per` counts apart, at most quota.values_max and one more. Its "
+        "other figures are those of its fullest value.",
+    ),
+    Spec(
+        "limit_values_shared",
+        "gauge",
+        LIMIT,
+        "boolean",
+        "1 if a limit has more values than quota.values_max: further ones share one count.",
     ),
     Spec(
         "limit_reset_timestamp_seconds",
@@ -370,13 +377,7 @@ SPECS: tuple[Spec, ...] = (
         "Unix seconds",
         "Day of the bundled price table; no sample where no upstream has a price_source.",
     ),
-    Spec(
-        "data_dir_free_bytes",
-        "gauge",
-        (),
-        "bytes",
-        "Free space where the journal and the ledger are kept.",
-    ),
+    Spec("data_dir_free_bytes", "gauge", (), "bytes", "Free space for journal and ledger."),
     Spec("build_info", "gauge", ("version",), "info", "Always 1; the version is the label."),
 )
 

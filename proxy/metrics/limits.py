@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from proxy.core.limits.dimensions import OTHERS as OTHER_VALUES
 from proxy.core.limits.language import Unit
 from proxy.core.limits.limit import PPM, Enforce, Limit, Scope, scope_name
 from proxy.core.limits.state import LimitState
@@ -22,6 +23,7 @@ class LimitMetrics:
         self._series_max = series_max
         self._states: Sequence[LimitState] = ()
         self._values: Mapping[str, int] = {}  # how many a limit counts apart, by its rule
+        self._shared: frozenset[str] = frozenset()  # the rules with too many of them
         self._crossings: dict[tuple[str, ...], int] = {}
         self._breaches: dict[tuple[str, ...], int] = {}
         self.dropped = 0
@@ -33,6 +35,7 @@ class LimitMetrics:
         """
         fullest: dict[str, LimitState] = {}
         values: dict[str, int] = {}
+        shared: set[str] = set()
         for state in states:
             limit = state.limit
             known = fullest.get(limit.rule_id)
@@ -40,8 +43,11 @@ class LimitMetrics:
                 fullest[limit.rule_id] = state
             if limit.value is not None:
                 values[limit.rule_id] = values.get(limit.rule_id, 0) + 1
+                if limit.value == OTHER_VALUES:
+                    shared.add(limit.rule_id)
         found = tuple(fullest.values())
         self._states, self._values = found[: self._series_max], values
+        self._shared = frozenset(shared)
         self.dropped += len(found) - len(self._states)
 
     def crossing(self, limit: Limit, share_ppm: int) -> None:
@@ -77,6 +83,7 @@ class LimitMetrics:
             add("limit_held", labels, state.held)
             if limit.dimension is not None:
                 families.add("limit_values", whose, self._values.get(limit.rule_id, 0))
+                families.add("limit_values_shared", whose, limit.rule_id in self._shared)
             if state.resets_at_ms is not None:
                 families.add("limit_reset_timestamp_seconds", labels, state.resets_at_ms / 1000)
         families.counts("limit_crossings_total", crossings | self._crossings.copy())

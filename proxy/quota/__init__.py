@@ -23,7 +23,7 @@ from proxy.core.limits.state import LimitState, Refused
 from proxy.system.backends import backend
 
 # Of one limit, that have counts of their own. What callers make up gets them at most so many times
-# the limit and once more, so it is no larger than most have users; and each takes 1 kB of memory.
+# the limit and once more, so it is no larger than most have users; and each takes 1.5 kB of memory.
 VALUES_MAX = 10_000
 
 

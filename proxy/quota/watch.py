@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from proxy.core.limits.dimensions import OTHERS
 from proxy.core.limits.language import show_amount
 from proxy.core.limits.limit import PPM, describe
 from proxy.core.limits.state import LimitState
@@ -74,16 +75,14 @@ def tell(parts: Watched, told: Crossing | Breach) -> None:
     limit = state.limit
     parts.metrics.limits.crossing(limit, told.share_ppm)
     used = show_amount(state.used, limit.unit, limit.currency)
+    whose = describe(limit)
+    if limit.value == OTHERS:
+        whose += ", for all values beyond quota.values_max together,"
     if told.share_ppm >= PPM and limit.windowed and state.used < state.amount + state.granted:
-        LOG.warning(
-            "the limit %s had too little left for a request: %s used", describe(limit), used
-        )
+        LOG.warning("the limit %s had too little left for a request: %s used", whose, used)
     elif told.share_ppm >= PPM:
-        LOG.warning("the limit %s is reached: %s used", describe(limit), used)
+        LOG.warning("the limit %s is reached: %s used", whose, used)
     else:
         LOG.warning(
-            "the limit %s is used to %s %%: %s",
-            describe(limit),
-            f"{told.share_ppm / 10_000:g}",
-            used,
+            "the limit %s is used to %s %%: %s", whose, f"{told.share_ppm / 10_000:g}", used
         )

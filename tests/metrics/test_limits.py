@@ -121,6 +121,7 @@ def test_no_value_is_a_label_and_the_fullest_one_is_shown() -> None:
         ("limit_used", *whose, "requests", "day"): 4,
         ("limit_held", *whose, "requests", "day"): 0,
         ("limit_values", *whose): 3,
+        ("limit_values_shared", *whose): 0,
         ("limit_crossings_total", *whose, "1"): 0,
     }
 

@@ -49,8 +49,8 @@ NEAR = Row("Who is near", (
     Panel("Budgets that run out before they reset", "For which share of the time to its reset a budget will have nothing left, at the pace of the last hour; 100 %: it is used up. A total, which never resets, is taken for the next 30 days.", "percentunit", (
         Query(f"topk(20, {lacking()})", "{{limit}}"),
     ), "bargauge", 12, 12, warn=0.5, fail=0.9, low=0, high=1, alert="TollkeeperBudgetBurningFast"),
-    Panel("Each limit", "Amount with credits, used, held, and the time to its reset, in the limit's unit; how many values a limit with `per` counts apart.", "short", (
-        Query(count("amount"), "amount"), Query(count("used"), "used"), Query(count("held"), "held"), Query(f"clamp_min({count('reset_timestamp_seconds')} - time(), 0)", "resets in (s)"), Query(f"max by (scope, id, limit) (tollkeeper_limit_values{{{WHICH}}})", "values"),
+    Panel("Each limit", "Amount with credits, used, held, and the time to its reset, in the limit's unit; how many values a limit with `per` counts apart, and whether more share one count (1).", "short", (
+        Query(count("amount"), "amount"), Query(count("used"), "used"), Query(count("held"), "held"), Query(f"clamp_min({count('reset_timestamp_seconds')} - time(), 0)", "resets in (s)"), Query(f"max by (scope, id, limit) (tollkeeper_limit_values{{{WHICH}}})", "values"), Query(f"max by (scope, id, limit) (tollkeeper_limit_values_shared{{{WHICH}}})", "shared"),
     ), "table", 24, 10, hidden=("scope", "id")),
 ))  # fmt: skip
 

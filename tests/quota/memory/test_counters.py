@@ -7,10 +7,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from proxy.config.settings import MetricsSettings
 from proxy.core.limits.decisions import Used
 from proxy.core.limits.dimensions import MISSING, OTHERS
 from proxy.core.limits.limit import Limit
 from proxy.core.limits.state import Refused
+from proxy.metrics.collector import Metrics
 from proxy.quota import VALUES_MAX, Past
 from proxy.quota.memory import MemoryQuota
 from tests.quota.worlds import World, limit, world
@@ -129,6 +131,12 @@ async def many(values: int, at_most_mb: float) -> None:
         tracemalloc.stop()
     assert len(quota.limits()) <= 3 * (VALUES_MAX + 1)
     assert held_mb < at_most_mb
+    metrics = Metrics(MetricsSettings(), "1")
+    metrics.limits.show(await quota.states(quota.limits(), here.clock.now_ms))
+    page = metrics.render().decode()
+    labels = f'{{id="red",limit="{EACH.id}",scope="team"}}'
+    assert f"tollkeeper_limit_values{labels} {VALUES_MAX + 1}.0" in page
+    assert f"tollkeeper_limit_values_shared{labels} 1.0" in page
 
 
 async def test_ever_new_values_stay_within_memory() -> None:
