@@ -7,7 +7,7 @@ client needs no key to send an unfinished head, so all of them together are boun
 from __future__ import annotations
 
 from collections.abc import Callable
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from proxy.core.http.request_head import RequestHead
 
@@ -24,6 +24,7 @@ class Heads:
         # By the bytes that they are known again by. None is kept for this: each goes with the last
         # connection that has it, and its credential with it.
         self._known: WeakValueDictionary[bytes, RequestHead] = WeakValueDictionary()
+        self._latest: ref[RequestHead] | None = None
 
     def same(self, head: RequestHead) -> RequestHead:
         """The head that another connection has brought before, or else this one.
@@ -36,9 +37,16 @@ class Heads:
             return head
         found = self._known.get(key)
         if found is not None and found.known is not None:
-            return found
-        self._known[key] = head
+            head = found
+        else:
+            self._known[key] = head
+        self._latest = ref(head)
         return head
+
+    def guess(self) -> RequestHead | None:
+        """The head that came last: a new connection is likely to begin with it too."""
+        head = None if self._latest is None else self._latest()
+        return None if head is None or head.known is None else head
 
     def change(self, by_bytes: int) -> None:
         self.size_bytes += by_bytes

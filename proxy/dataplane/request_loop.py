@@ -85,7 +85,7 @@ class RequestLoop(Connection):
         # Of the request that came last its body's bytes that are still to come: at 0 the parser is
         # exactly between two requests. None: it cannot be told.
         self._left_bytes: int | None = 0
-        self._head: RequestHead | None = None  # that is known again by its bytes
+        self._head = heads.guess()  # that is known again by its bytes
         # The request that is served next, before all those in aiohttp's queue.
         self._next: Request | None = None
         # while lingering: done when the client is gone

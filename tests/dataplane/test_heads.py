@@ -40,6 +40,21 @@ def test_a_head_of_the_same_bytes_is_kept_once_while_a_connection_has_it() -> No
     assert heads.same(again) is again
 
 
+def test_the_next_connection_is_thought_to_begin_as_the_last_one_did() -> None:
+    heads = Heads(lambda: None)
+    assert heads.guess() is None
+    head = heads.same(learned(b"a"))
+    assert heads.guess() is None  # nothing follows from it, so that it is to be read
+    head.remember(object())
+    assert heads.guess() is head
+    other = heads.same(learned(b"b"))
+    other.remember(object())
+    assert heads.guess() is other
+    assert heads.same(learned(b"a")) is head is heads.guess()
+    del head, other
+    assert heads.guess() is None
+
+
 def test_a_head_that_cannot_be_known_again_is_its_own() -> None:
     heads, head = Heads(lambda: None), RequestHead("POST", "/x", (1, 1), ())
     head.remember(object())
