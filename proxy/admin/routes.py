@@ -13,6 +13,7 @@ from proxy.admin.prices import price_routes, rerate_route
 from proxy.admin.process import process_route
 from proxy.admin.reload import Reloading, reload_route
 from proxy.admin.tenants import Changing, audit_route, tenant_routes, verify_route
+from proxy.admin.verifying import verify_book_routes
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 
@@ -30,6 +31,7 @@ def admin_routes(
     change · carries out an order on keys and teams    reload · reads the config again
     """
     settings = snapshot().settings
+    key_file = settings.data_dir / settings.ledger.key_file
     return with_document(
         (
             process_route(services, snapshot, why_not_ready),
@@ -41,8 +43,9 @@ def admin_routes(
             *tenant_routes(services, change),
             import_route(services, change),
             audit_route(services),
-            verify_route(services, settings.data_dir / settings.ledger.key_file),
+            verify_route(services, key_file),
             *book_routes(services, snapshot),
+            *verify_book_routes(services.reader, key_file),
             *price_routes(services, snapshot),
             reload_route(reload),
         )

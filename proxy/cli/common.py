@@ -50,12 +50,14 @@ class Failed(click.ClickException):
 class OpenLedger(msgspec.Struct, frozen=True):
     """A ledger to read, with its time zone and the figures of the journal behind it.
 
-    `journals` takes what the ledger says of its writers' positions.
+    `journals` takes what the ledger says of its writers' positions. `key_file` is where the key of
+    its seals should be; None: with the process elsewhere.
     """
 
     reader: BookReader
     zone: ZoneInfo
     journals: Callable[[Mapping[str, int]], list[JournalFigures]]
+    key_file: Path | None = None
 
 
 def config_option(command: _Command) -> _Command:
@@ -131,7 +133,12 @@ def open_book(config_path: Path | None, data_dir: Path | None) -> OpenLedger:
     settings = _settings(config_path, data_dir)
     where = settings.data_dir if data_dir is None else data_dir
     reader = ask(lambda: connect_reader(settings.ledger.url, where))
-    return OpenLedger(reader, ZoneInfo(settings.timezone), partial(_journals, where / "journal"))
+    return OpenLedger(
+        reader,
+        ZoneInfo(settings.timezone),
+        partial(_journals, where / "journal"),
+        where / settings.ledger.key_file,
+    )
 
 
 @contextmanager

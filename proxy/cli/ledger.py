@@ -10,11 +10,12 @@ import click
 
 from proxy.cli import common, formats
 from proxy.cli.export import export
+from proxy.cli.ledger_verify import verify
 from proxy.journal import JournalFigures
 from proxy.ledger.reading import Status
 
 
-@click.group(commands=[export])
+@click.group(commands=[export, verify])
 def ledger() -> None:
     """The ledger as a whole."""
 

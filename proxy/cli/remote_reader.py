@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
@@ -27,13 +28,15 @@ from proxy.ledger.reading import (
     Stretch,
     UsageRow,
 )
+from proxy.ledger.verification import VerifyStep
 
 if TYPE_CHECKING:
-    from proxy.admin import books, limits, prices
+    from proxy.admin import books, limits, prices, verifying
 else:
     books, limits, prices = map(
         later, ("proxy.admin.books", "proxy.admin.limits", "proxy.admin.prices")
     )
+    verifying = later("proxy.admin.verifying")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -151,6 +154,12 @@ class RemoteReader:
         """See `BookReader.label_names`."""
         found: books.Labels = self._ask(books.LABELS_PATH, _stretch(stretch), books.Labels)
         return found.labels
+
+    def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:
+        """See `BookReader.verify_step`; the key is the one there."""
+        query = {"part": part} | ({} if place is None else {"place": place})
+        found: VerifyStep = self._ask(verifying.PATH, query, VerifyStep)
+        return found
 
     @cached_property
     def _state(self) -> books.LedgerState:

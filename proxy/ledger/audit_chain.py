@@ -29,8 +29,11 @@ def next_rows(
         prev_hash = row_hash
 
 
-def problems(rows: Iterable[Sequence[Value | bytes]], key: bytes) -> Iterator[str]:
-    """What is wrong with the chain: rows missing, changed or not sealed with this key."""
+def problems(rows: Iterable[Sequence[Value | bytes]], key: bytes | None) -> Iterator[str]:
+    """What is wrong with the chain: rows missing, changed or not sealed with this key.
+
+    Without a key no seal is checked.
+    """
     expected, prev_hash = 1, GENESIS
     for row in rows:
         yield from _faults(row, expected, prev_hash, key)
@@ -40,7 +43,7 @@ def problems(rows: Iterable[Sequence[Value | bytes]], key: bytes) -> Iterator[st
 
 
 def _faults(
-    row: Sequence[Value | bytes], expected: int, prev_hash: bytes, key: bytes
+    row: Sequence[Value | bytes], expected: int, prev_hash: bytes, key: bytes | None
 ) -> Iterator[str]:
     seq, values = row[0], row[1:-4]
     follows, row_hash, made_with, sealed = row[-4:]
@@ -53,7 +56,7 @@ def _faults(
     texts = [value for value in values if not isinstance(value, bytes)]
     if len(texts) < len(values) or chained(prev_hash, (seq, *texts)) != row_hash:
         yield f"{where}: changed since it was written"
-    elif made_with == key_name(key):
+    elif key is not None and made_with == key_name(key):
         assert isinstance(values[0], int) and isinstance(row_hash, bytes), "the hash is right"
         made = seal(key, seq, values[0], row_hash)
         if not isinstance(sealed, bytes) or not hmac.compare_digest(made, sealed):

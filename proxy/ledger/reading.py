@@ -17,6 +17,7 @@ from proxy.core.limits.credit import Credit
 from proxy.core.managed import Audit, Managed
 from proxy.core.records.canonical import COLUMNS, Value, record_from
 from proxy.core.usage import UsageRecord
+from proxy.ledger.verification import VerifyStep
 
 PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some milliseconds of reading
 
@@ -315,6 +316,14 @@ class BookReader(Protocol):
 
     def label_names(self, stretch: Stretch) -> list[str]:
         """The names of all labels in the stretch, sorted."""
+        ...
+
+    def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:
+        """Verify the next rows of one of `proxy.ledger.verification.PARTS`, in one short read.
+
+        `place` is None at first, then what the last step gave as `next`. Without a key, or with
+        another one than a seal was made with, seals are not checked.
+        """
         ...
 
 

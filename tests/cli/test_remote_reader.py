@@ -50,6 +50,7 @@ READS = [
     "ledger export --through 99",
     "ledger status",
     "ledger status --json",
+    "ledger verify",
     "limit list",
     "limit list --json",
     "limit list --team research",

@@ -24,7 +24,7 @@ from proxy.core.usage import UsageRecord
 from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerError, LedgerUnavailable
 from proxy.ledger.sealing_key import sealing_key
 from proxy.ledger.sqlite.booking import Booker
-from proxy.ledger.sqlite.credits import add, read
+from proxy.ledger.sqlite.credits import add, begin_chain, read
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file
 from proxy.ledger.sqlite.notices import claim, sent, unsent
 from proxy.ledger.sqlite.reader import SqliteReader
@@ -73,7 +73,9 @@ class SqliteLedger:
 
     async def credit(self, credit: Credit) -> None:
         """See `Ledger.credit`."""
-        await self._changing(lambda connection: add(connection, credit))
+        await self._changing(
+            lambda connection: add(connection, credit, self._book.key, _wall_clock_ms())
+        )
 
     async def credits(self) -> list[Credit]:
         """See `Ledger.credits`."""
@@ -188,6 +190,7 @@ def _opened(connection: sqlite3.Connection, path: Path, key_file: Path, fail: Fa
     key = sealing_key(
         key_file, lambda: connection.execute("SELECT 1 FROM heads LIMIT 1").fetchone() is not None
     )
+    begin_chain(connection, key, _wall_clock_ms())
     return Booker(connection, key, _wall_clock_ms, fail)
 
 

@@ -37,6 +37,8 @@ from proxy.ledger.sqlite.read_only import connected, reading
 from proxy.ledger.sqlite.recent import recent, used_by_value
 from proxy.ledger.sqlite.schema import schema_version
 from proxy.ledger.sqlite.spans import reach
+from proxy.ledger.sqlite.verify import verify_step
+from proxy.ledger.verification import VerifyStep
 
 TENANTS_SINCE = 9  # the schema version
 
@@ -121,6 +123,10 @@ class SqliteReader:
                 if self._has_tenants(connection)
                 else []
             )
+
+    def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:
+        """See `BookReader.verify_step`."""
+        return verify_step(self._path, part, place, key_file)
 
     def last_used_ms(self) -> dict[str, int]:
         """See `Reader.last_used_ms`."""

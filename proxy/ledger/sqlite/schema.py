@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from proxy.ledger import LedgerError
 from proxy.ledger.late_prices import counted, moved
 from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS
+from proxy.ledger.sqlite.credits import CREDIT_LINKS
 from proxy.ledger.sqlite.notices import NOTICES
 from proxy.ledger.sqlite.refusals import ANSWERABLE
 from proxy.ledger.sqlite.sums import (
@@ -320,7 +321,7 @@ CREATE TRIGGER audit_known BEFORE INSERT ON audit
 """
 
 _APPEND_ONLY_1 = ("records", "heads", "checkpoints", "grants")
-APPEND_ONLY: tuple[str, ...] = (*_APPEND_ONLY_1, "price_versions", "audit")
+APPEND_ONLY: tuple[str, ...] = (*_APPEND_ONLY_1, "price_versions", "audit", "credit_links")
 
 
 def _refusing(table: str) -> str:
@@ -343,6 +344,7 @@ MIGRATIONS: tuple[str, ...] = (
     _TENANTS + _refusing("audit"),
     NOTICES,
     ANSWERABLE,
+    CREDIT_LINKS + _refusing("credit_links"),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -63,6 +63,9 @@ def audit(connection: sqlite3.Connection, after: int, most: int) -> list[AuditEn
     ]
 
 
-def audit_problems(connection: sqlite3.Connection, key: bytes) -> Iterator[str]:
-    """What is wrong with the audit's chain: rows missing, changed or not sealed with this key."""
+def audit_problems(connection: sqlite3.Connection, key: bytes | None) -> Iterator[str]:
+    """What is wrong with the audit's chain: rows missing, changed or not sealed with this key.
+
+    Without a key no seal is checked.
+    """
     return problems(connection.execute(f"{_ROWS} ORDER BY seq"), key)

@@ -1,0 +1,83 @@
+"""`tollkeeper ledger verify`: whether the whole book is as it was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from proxy.cli import common, formats
+from proxy.cli.tables import Column, print_table, printable
+from proxy.ledger.verification import BookVerified
+from proxy.ledger.verification import verify as verify_book
+
+_COLUMNS = (
+    Column("part"),
+    Column("rows", right=True),
+    Column("seals", right=True),
+    Column("wrong", right=True),
+)
+
+
+@click.command()
+@common.config_option
+@common.data_dir_option
+@common.json_option
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    metavar="FILE",
+    help="The key of the seals, where it is not beside the ledger.",
+)
+def verify(
+    config_path: Path | None, data_dir: Path | None, as_json: bool, key_file: Path | None
+) -> None:
+    """Check that the book is as it was written.
+
+    It finds records, credits, entries of the audit and prices that were changed, put in, taken out
+    or moved, roll-ups that do not say what their records say, and damaged indexes. Of each part the
+    first bad row comes first. A process may be running or not. With TOLLKEEPER_ADMIN_URL that
+    process reads its own ledger, with its own key. The exit code is 3 if anything is wrong.
+
+    \b
+    Examples:
+      tollkeeper ledger verify
+      tollkeeper ledger verify --data-dir /backup/var --key ledger.key --json
+    """
+    book = common.open_book(config_path, data_dir)
+    # Each record is read twice: for its chain and for the sums.
+    rows = 2 * common.ask(book.reader.head)
+    with common.progress("Verifying", rows) as advance:
+        found = common.ask(lambda: verify_book(book.reader, key_file or book.key_file, advance))
+    if as_json:
+        common.print_json({"ok": not found.found} | msgspec.to_builtins(found))
+    else:
+        _print(found)
+    if found.found:
+        raise click.exceptions.Exit(3)
+
+
+def _print(found: BookVerified) -> None:
+    for finding in found.findings:
+        click.echo(printable(finding.what))
+    if (more := found.found - len(found.findings)) > 0:
+        click.echo(f"... and {formats.count(more)} more.")
+    print_table(
+        _COLUMNS,
+        [
+            (part.name, formats.count(part.rows), formats.count(part.seals), str(part.found))
+            for part in found.parts
+        ],
+    )
+    for note in found.notes:
+        click.echo(note)
+    foreign = sum(part.seals_of_other_keys for part in found.parts)
+    if foreign:
+        click.echo(
+            f"{formats.count(foreign)} seals could not be checked: they were made with another "
+            "key, or there is none here. Name it with --key."
+        )
+    if not found.found:
+        click.echo(f"Everything up to seq {found.through} is as it was written.")

@@ -1,0 +1,319 @@
+"""Holds the roll-ups in the file against the records they were summed from.
+
+The quarter hours are held against the records, and the wider spans against the quarter hours. A
+step looks at one stretch of time in one transaction, so that a booking comes before or after it as
+a whole. A stretch is as long as some thousand rows.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from proxy.core.records.chain import FINDINGS_MAX, Flaw
+from proxy.ledger.late_prices import moved
+from proxy.ledger.spans import BUCKET_MS
+from proxy.ledger.sqlite.sums import GROUPS, HALF, MONEY, SUMS, WIDE
+from proxy.ledger.verification import VerifyStep
+
+SUMS_SINCE: Final = 8  # the schema version: the roll-ups have all sums since then
+STEP_ROWS: Final = 16_384  # about 30 ms of reading
+_DAY_MS: Final = 86_400_000
+_BOUND: Final = 2**63 - 1  # where a sum stays that would be beyond
+
+Key: TypeAlias = tuple[str | int | None, ...]  # the start of the span, then the groups
+Totals: TypeAlias = tuple[int | None, ...]  # in the order of SUMS
+
+_NAMES = tuple(name for name, _ in SUMS)
+_GROUPS = ", ".join(GROUPS)
+_BY = ", ".join(str(n + 1) for n in range(len(GROUPS) + 1))
+_ROW_SUMS = tuple(expression for _, expression in SUMS)
+_WITHIN = "{row}.started_at_ms >= ? AND {row}.started_at_ms < ?"
+_MOVED = moved(
+    [f"started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms"],
+    GROUPS,
+    SUMS,
+    lambda name, expression: f"{expression} AS {name}",
+    _WITHIN,
+)
+_ROLLUPS = (
+    f"SELECT bucket_ms, {_GROUPS}, {', '.join(_NAMES)} FROM rollups "
+    "WHERE bucket_ms >= ? AND bucket_ms < ?"
+)
+_ENDS = """
+SELECT min(low), max(high) FROM (
+  SELECT min(started_at_ms) AS low, max(started_at_ms) AS high FROM records UNION ALL
+  SELECT min(bucket_ms), max(bucket_ms) FROM rollups)"""
+_WIDE_ENDS = (
+    "SELECT min(low), max(high) FROM ("
+    + " UNION ALL ".join(
+        f"SELECT min(bucket_ms) AS low, max(bucket_ms) AS high FROM {table}"
+        for table in ("rollups", *(table for table, _ in WIDE))
+    )
+    + ")"
+)
+_STRAY = " UNION ALL ".join(
+    f"SELECT '{table}', count(*) FROM {table} WHERE group_id NOT IN (SELECT id FROM rollup_groups)"
+    for table, _ in WIDE
+)
+
+
+class SumsPlace(msgspec.Struct, frozen=True):
+    """Where the check stands: at `from_ms`.
+
+    `last_ms` is the start of the last roll-up or record when the check began.
+    """
+
+    from_ms: int
+    last_ms: int
+
+
+def rollups_step(
+    connection: sqlite3.Connection, place: str | None, *, since_ms: int | None = None
+) -> VerifyStep:
+    """Hold the quarter hours of the next stretch against their records.
+
+    `since_ms`: begin with this quarter hour and not with the first.
+    """
+    at = _place(connection, place, _ENDS, BUCKET_MS, since_ms)
+    if at is None:
+        return VerifyStep()
+    bounds = _stretch(connection, at, "started_at_ms", "records", BUCKET_MS)
+    counted, rows = _of_records(connection, bounds)
+    found = _differences(
+        "rollups", "quarter hour", counted, _lines(connection.execute(_ROLLUPS, bounds))
+    )
+    return _step(at, bounds, rows, found)
+
+
+def wide_step(connection: sqlite3.Connection, place: str | None) -> VerifyStep:
+    """Hold the four hours, days and months of the next stretch against the quarter hours.
+
+    Months are held against the days, in the last step.
+    """
+    at = _place(connection, place, _WIDE_ENDS, _DAY_MS, None)
+    if at is None:
+        return VerifyStep()
+    bounds = _stretch(connection, at, "bucket_ms", "rollups", _DAY_MS)
+    (folded_ms,) = connection.execute("SELECT folded_until_ms FROM fold").fetchone()
+    within = (bounds[0], min(bounds[1], folded_ms))
+    found: list[Flaw] = []
+    if folded_ms % BUCKET_MS:
+        what = f"the end of the wide roll-ups, {folded_ms}, is no start of a quarter hour"
+        found.append(Flaw(WIDE[0][0], what))
+    rows = 0
+    for table, span in WIDE[:-1]:
+        names = f"{span.format(at='bucket_ms')}, {_GROUPS}"
+        counted = dict(
+            _lines(
+                _summed(
+                    connection,
+                    names,
+                    _NAMES,
+                    "FROM rollups WHERE bucket_ms >= ? AND bucket_ms < ?",
+                    within,
+                )
+            )
+        )
+        rows += len(counted)
+        found += _differences(table, "span", counted, _wide(connection, table, bounds))
+    step = _step(at, bounds, rows, found)
+    return step if step.next is not None else _with_months(connection, step)
+
+
+def _with_months(connection: sqlite3.Connection, step: VerifyStep) -> VerifyStep:
+    """The last step, with the months and with spans that belong to no group."""
+    (days, _), (months, span) = WIDE[-2:]
+    always = (-(2**63), _BOUND)
+    counted: dict[Key, Totals] = {}
+    for key, totals in _wide(connection, days, always, span.format(at="bucket_ms")):
+        counted[key] = _added(counted.get(key), totals)
+    found = list(_differences(months, "month", counted, _wide(connection, months, always)))
+    found += [
+        Flaw(table, f"{table}: {count} spans belong to no group")
+        for table, count in connection.execute(_STRAY)
+        if count
+    ]
+    return msgspec.structs.replace(
+        step,
+        rows=step.rows + len(counted),
+        found=step.found + len(found),
+        findings=[*step.findings, *found][:FINDINGS_MAX],
+    )
+
+
+def _place(
+    connection: sqlite3.Connection, place: str | None, ends: str, unit_ms: int, since_ms: int | None
+) -> SumsPlace | None:
+    """Where the step begins; None if there is nothing to look at."""
+    if place is not None:
+        return msgspec.json.decode(place, type=SumsPlace)
+    first_ms, last_ms = connection.execute(ends).fetchone()
+    if first_ms is None:
+        return None
+    from_ms = first_ms if since_ms is None else max(first_ms, since_ms)
+    return SumsPlace(from_ms // unit_ms * unit_ms, last_ms)
+
+
+def _stretch(
+    connection: sqlite3.Connection, at: SumsPlace, time: str, table: str, unit_ms: int
+) -> tuple[int, int]:
+    """The stretch from there on that holds about STEP_ROWS rows of the table, in whole units."""
+    row = connection.execute(
+        f"SELECT {time} FROM {table} WHERE {time} >= ? ORDER BY {time} LIMIT 1 OFFSET ?",
+        (at.from_ms, STEP_ROWS),
+    ).fetchone()
+    last_ms = at.last_ms if row is None else min(row[0], at.last_ms)
+    return at.from_ms, last_ms // unit_ms * unit_ms + unit_ms
+
+
+def _step(at: SumsPlace, bounds: tuple[int, int], rows: int, found: Iterable[Flaw]) -> VerifyStep:
+    findings = list(found)
+    following = SumsPlace(bounds[1], at.last_ms)
+    return VerifyStep(
+        rows=rows,
+        found=len(findings),
+        findings=findings[:FINDINGS_MAX],
+        next=msgspec.json.encode(following).decode() if bounds[1] <= at.last_ms else None,
+    )
+
+
+def _of_records(
+    connection: sqlite3.Connection, bounds: tuple[int, int]
+) -> tuple[dict[Key, Totals], int]:
+    """What the records of the stretch come to, and how many they are."""
+    names = f"started_at_ms - started_at_ms % {BUCKET_MS}, {_GROUPS}"
+    counted: dict[Key, Totals] = {}
+    rows = adjustments = 0
+    source = f"FROM records WHERE {_WITHIN.format(row='records')}"
+    for line in _summed(connection, names, _ROW_SUMS, source, bounds, "count(*), count(adjusts)"):
+        rows, adjustments = rows + line[-2], adjustments + line[-1]
+        counted[tuple(line[: len(GROUPS) + 1])] = tuple(line[len(GROUPS) + 1 : -2])
+    if adjustments:
+        names = f"bucket_ms, {_GROUPS}"
+        lines = _summed(connection, names, _NAMES, f"FROM ({_MOVED})", bounds)
+        for key, totals in _lines(lines):
+            counted[key] = _added(counted.get(key), totals)
+    return counted, rows
+
+
+def _summed(
+    connection: sqlite3.Connection,
+    names: str,
+    sums: Sequence[str],
+    source: str,
+    bounds: tuple[int, int],
+    more: str = "1",
+) -> Iterator[Sequence[Any]]:
+    """The sums by name, exact beyond 63 bits: SQLite fails there, and is then asked for halves."""
+    whole = ", ".join(f"sum({sum})" for sum in sums)
+    try:
+        yield from connection.execute(
+            f"SELECT {names}, {whole}, {more} {source} GROUP BY {_BY}", bounds
+        ).fetchall()
+    except sqlite3.OperationalError as error:
+        if str(error) != "integer overflow":
+            raise
+        halves = ", ".join(f"sum({sum} / {HALF}), sum({sum} % {HALF})" for sum in sums)
+        width = len(GROUPS) + 1
+        for line in connection.execute(
+            f"SELECT {names}, {halves}, {more} {source} GROUP BY {_BY}", bounds
+        ):
+            end = width + 2 * len(sums)
+            pairs = zip(line[width:end:2], line[width + 1 : end : 2], strict=True)
+            exact = [None if high is None else high * HALF + low for high, low in pairs]
+            yield (*line[:width], *exact, *line[end:])
+
+
+def _lines(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Key, Totals]]:
+    width = len(GROUPS) + 1
+    for row in rows:
+        yield tuple(row[:width]), tuple(row[width : width + len(_NAMES)])
+
+
+def _wide(
+    connection: sqlite3.Connection, table: str, bounds: tuple[int, int], start: str = "bucket_ms"
+) -> Iterator[tuple[Key, Totals]]:
+    """The rows of a wide table, money as one number."""
+    sums = ", ".join(f"{name}_high, {name}_low" if name in MONEY else name for name in _NAMES)
+    for row in connection.execute(
+        f"SELECT {start}, {_GROUPS}, {sums} FROM rollup_groups AS g CROSS JOIN {table} "
+        "ON group_id = g.id AND bucket_ms >= ? AND bucket_ms < ?",
+        bounds,
+    ):
+        width = len(GROUPS) + 1
+        values = iter(row[width:])
+        totals: list[Any] = []
+        for name in _NAMES:
+            value = next(values)
+            totals.append(_of_halves(value, next(values)) if name in MONEY else value)
+        yield tuple(row[:width]), tuple(totals)
+
+
+def _of_halves(high: Any, low: Any) -> Any:
+    """Money of two halves; what is no number if only one of them is known."""
+    if high is None and low is None:
+        return None
+    return math.nan if high is None or low is None else high * HALF + low
+
+
+def _added(one: Totals | None, other: Totals) -> Totals:
+    """The sums of both; unknown and unknown is unknown."""
+    if one is None:
+        return other
+    return tuple(
+        b if a is None else a if b is None else a + b for a, b in zip(one, other, strict=True)
+    )
+
+
+def _differences(
+    part: str, what: str, counted: dict[Key, Totals], stored: Iterable[tuple[Key, Totals]]
+) -> Iterator[Flaw]:
+    """What the stored roll-ups say otherwise than the sums of the rows behind them."""
+    for key, totals in stored:
+        expected = counted.pop(key, None)
+        if expected is None:
+            yield Flaw(part, f"{_named(what, key)}: there is no record behind it")
+            continue
+        wrong = [
+            f"{name} is {_shown(has)} and must be {_shown(must)}"
+            for name, has, must in zip(_NAMES, totals, expected, strict=True)
+            if not _same(has, must)
+        ]
+        if wrong:
+            yield Flaw(part, f"{_named(what, key)}: {', '.join(wrong)}")
+    for key in counted:
+        yield Flaw(part, f"{_named(what, key)}: it is missing")
+
+
+def _same(has: object, must: int | None) -> bool:
+    """Whether the stored sum is right. One beyond 63 bits stays at the bound."""
+    if type(has) is type(must) and has == must:
+        return True
+    return must is not None and abs(must) >= _BOUND and has == (_BOUND if must > 0 else -_BOUND)
+
+
+def _named(what: str, key: Key) -> str:
+    start, groups = key[0], dict(zip(GROUPS, key[1:], strict=True))
+    return f"roll-up of the {what} {_time(start)}, {_groups(groups)}"
+
+
+def _groups(groups: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value!r}" for name, value in groups.items() if value is not None)
+
+
+def _time(ms: object) -> str:
+    try:
+        assert isinstance(ms, int)
+        return datetime.fromtimestamp(ms // 1000, UTC).isoformat()
+    except (AssertionError, ValueError, OverflowError, OSError):
+        return repr(ms)
+
+
+def _shown(value: object) -> str:
+    return "unknown" if value is None else str(value)

@@ -1,0 +1,280 @@
+"""The whole book is verified: a flipped bit anywhere is found, and nothing where nothing is."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from proxy.core.records.chain import FINDINGS_MAX
+from proxy.ledger import Batch, LedgerError, LedgerUnavailable
+from proxy.ledger.sqlite.booking import Booker
+from proxy.ledger.verification import CHAINS, PARTS, SUMS, VerifyStep, verify
+from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book
+from tests.ledger.whole_book import DAY_MS, forger_of, reader_of, verified, whole_book
+from tests.support.effort import examples
+
+# What no chain, seal, digest or sum holds: docs/book.md says so.
+NOT_HELD = {
+    "records": (),
+    "heads": ("key_name",),
+    "rollups": (),
+    "rollups_4h": (),
+    "rollups_daily": (),
+    "rollups_monthly": (),
+    "rollup_groups": (),
+    "grants": (),
+    "credit_links": ("key_name",),
+    "audit": ("key_name",),
+    "price_versions": ("stored_at_ms",),
+}
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return whole_book(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture
+def path(sound: Path, tmp_path: Path) -> Iterator[Path]:
+    shutil.copytree(sound.parent, tmp_path, dirs_exist_ok=True)
+    yield tmp_path / sound.name
+
+
+def test_a_book_left_alone_is_sound_and_each_part_was_read(sound: Path) -> None:
+    moved: list[int] = []
+    found = verified(sound, moved.append)
+    assert (found.found, found.findings, found.notes, found.through) == (0, [], [], 33)
+    rows = {part.name: part.rows for part in found.parts}
+    assert list(rows) == list(PARTS)
+    assert rows == rows | {
+        "records": 33, "credits": 4, "audit": 3, "prices": 1, "rollups": 33, "indexes": 0
+    }  # fmt: skip
+    assert rows["wide"] > 30 and sum(moved) == sum(rows.values())
+    assert [part.seals for part in found.parts[:2]] == [9, 4]
+
+
+def test_an_empty_book_is_sound(tmp_path: Path) -> None:
+    connection, _ = open_book(tmp_path / "ledger.db")
+    connection.close()
+    assert verified(tmp_path / "ledger.db").found == 0
+
+
+def flipped(value: object, bit: int) -> object:
+    """The value with one bit changed; for an unknown one, a known one."""
+    if value is None:
+        return 0
+    if isinstance(value, int):
+        return value ^ (1 << bit % 62)
+    raw = bytearray(value.encode() if isinstance(value, str) else value)  # type: ignore[arg-type]
+    if not raw:
+        return "x"
+    raw[bit // 8 % len(raw)] ^= 1 << bit % 8
+    return bytes(raw)
+
+
+@settings(
+    max_examples=examples(300),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_one_flipped_bit_is_found(
+    sound: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    directory = tmp_path_factory.mktemp("flipped")
+    shutil.copytree(sound.parent, directory, dirs_exist_ok=True)
+    path = directory / sound.name
+    forger = forger_of(path)
+    table = data.draw(st.sampled_from(sorted(NOT_HELD)))
+    columns = [row[1] for row in forger.execute(f"PRAGMA table_info({table})")]
+    column = data.draw(st.sampled_from([c for c in columns if c not in NOT_HELD[table]]))
+    stored = forger.execute(f"SELECT * FROM {table}").fetchall()
+    row = dict(zip(columns, data.draw(st.sampled_from(stored)), strict=True))
+    where = " AND ".join(f"{name} IS ?" for name in columns)
+    new = flipped(row[column], data.draw(st.integers(0, 4000)))
+    place = "CAST(? AS TEXT)" if isinstance(row[column], str) else "?"
+    try:
+        changed = forger.execute(
+            f"UPDATE {table} SET {column} = {place} WHERE {where}", (new, *row.values())
+        ).rowcount
+    except sqlite3.IntegrityError:
+        changed = 0
+    forger.close()
+    assume(changed == 1)
+    found = verified(path)
+    shutil.rmtree(directory)
+    assert found.found > 0, (table, column, row[column], new)
+
+
+@pytest.mark.parametrize(
+    ("forgery", "part", "first"),
+    [
+        (
+            "UPDATE rollups SET charge_nano = charge_nano * 2 WHERE charge_nano = 33",
+            "rollups",
+            "charge_nano is 66 and must be 33",
+        ),
+        ("DELETE FROM rollups WHERE currency = 'CNY'", "rollups", "it is missing"),
+        ("UPDATE rollups_daily SET requests = 9", "rollups_daily", "requests is 9 and must be"),
+        (
+            "UPDATE rollups_4h SET cost_nano_high = cost_nano_high + 2147483648",
+            "rollups_4h",
+            "cost_nano is 92233720368",
+        ),
+        ("DELETE FROM rollups_4h", "rollups_4h", "it is missing"),
+        ("UPDATE rollups_monthly SET searches = NULL", "rollups_monthly", "searches is unknown"),
+        ("DELETE FROM rollup_groups WHERE id = 1", "rollups_4h", "belong to no group"),
+        (
+            "UPDATE fold SET folded_until_ms = folded_until_ms + 1",
+            "rollups_4h",
+            "is no start of a quarter hour",
+        ),
+        ("UPDATE fold SET folded_until_ms = 0", "rollups_4h", "there is no record behind it"),
+        ("DELETE FROM records WHERE seq = 7", "records", "record seq 8 id"),
+        ("DELETE FROM grants WHERE id = 'c1'", "credits", "changed"),
+        ("DELETE FROM audit WHERE seq = 2", "audit", "entries between are missing"),
+        ("UPDATE price_versions SET terms = x'00'", "prices", "its terms were changed"),
+    ],
+)
+def test_a_forgery_is_told_in_its_part(path: Path, forgery: str, part: str, first: str) -> None:
+    forger = forger_of(path)
+    assert forger.execute(forgery).rowcount > 0
+    forger.close()
+    told = [finding.what for finding in verified(path).findings if finding.part == part]
+    assert any(first in what for what in told), told
+
+
+def test_the_first_bad_record_is_the_first_finding(path: Path) -> None:
+    forger = forger_of(path)
+    forger.execute("UPDATE records SET output_tokens = 1 WHERE seq IN (9, 4, 20)")
+    forger.close()
+    first = verified(path).findings[0]
+    assert (first.part, first.seq, first.id) == ("records", 4, make_record(3).id)
+    assert first.what == f"record seq 4 id {first.id!r}: changed since it was booked"
+
+
+def test_a_row_that_an_index_lost_is_found(path: Path) -> None:
+    forger = forger_of(path)
+    forger.execute("PRAGMA writable_schema = ON")
+    # An index over other rows than it says: reads by key miss some.
+    forger.execute("DROP INDEX records_adjusts")
+    forger.execute("CREATE INDEX records_adjusts ON records (adjusts) WHERE adjusts = 'none'")
+    forger.execute(
+        "UPDATE sqlite_schema SET sql = 'CREATE INDEX records_adjusts ON records (adjusts)"
+        " WHERE adjusts IS NOT NULL' WHERE name = 'records_adjusts'"
+    )
+    forger.close()
+    told = [finding.what for finding in verified(path).findings if finding.part == "indexes"]
+    assert told and told[0].startswith("records: ") and "records_adjusts" in told[0]
+
+
+def test_a_damaged_page_is_told_and_no_error(path: Path) -> None:
+    forger = sqlite3.connect(path)
+    (page,) = forger.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'audit'").fetchone()
+    (size,) = forger.execute("PRAGMA page_size").fetchone()
+    forger.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    forger.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * 8)
+    found = verified(path)
+    assert {finding.part for finding in found.findings} == {"audit", "indexes"}
+    assert "the file is damaged here" in found.findings[0].what
+
+
+def test_what_is_no_ledger_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="tollkeeper serve"):
+        verified(tmp_path / "ledger.db")
+    (tmp_path / "ledger.db").write_bytes(b"no database at all, but a text " * 99)
+    with pytest.raises(LedgerUnavailable, match="not a database"):
+        verified(tmp_path / "ledger.db")
+
+
+def test_the_last_record_taken_out_with_its_seal_is_seen_in_the_rollups_alone(path: Path) -> None:
+    forger = forger_of(path)
+    forger.execute("DELETE FROM records WHERE seq = 33")
+    assert "the rows it covers are missing" in verified(path).findings[0].what
+    forger.execute("DELETE FROM heads WHERE seq = 33")
+    forger.close()
+    parts = {finding.part for finding in verified(path).findings}
+    assert "rollups" in parts and "records" not in parts
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_book_that_is_written_meanwhile_is_sound(
+    path: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch comes between any two steps, some of them late, some with prices for earlier ones."""
+    monkeypatch.setattr("proxy.ledger.sqlite.verify.STEP_ROWS", 5)
+    writing = sqlite3.connect(path, isolation_level=None)
+    book = Booker(writing, KEY, lambda: START_MS + 60 * DAY_MS)
+    reader, place, booked, steps = reader_of(path), None, 100, 0
+    while steps == 0 or place is not None:
+        found = reader.verify_step(part, place, path.parent / "ledger.key")
+        assert not found.findings
+        steps, place = steps + 1, found.next
+        if steps < 40:
+            booked += 2
+            at_ms = START_MS + booked % 7 * 6 * DAY_MS
+            new = make_record(booked, started_at_ms=at_ms)
+            late = {"adjusts": new.id, "started_at_ms": at_ms, "currency": "USD"}
+            priced = make_record(booked + 1, kind="adjustment", cost_nano=5, **late)
+            book.book(Batch("w0", numbered(new, after=booked)))
+            book.adjust([priced])
+    writing.close()
+    assert verified(path).found == 0
+
+
+def test_sums_beyond_63_bits_are_no_finding(tmp_path: Path) -> None:
+    connection, book = open_book(tmp_path / "ledger.db")
+    for start in range(0, 192, 64):
+        huge = [
+            make_record(start + n, cost_nano=2**56, charge_nano=-(2**56), currency="VND")
+            for n in range(64)
+        ]
+        book.book(Batch("w0", numbered(*huge, after=start)))
+    connection.close()
+    (tmp_path / "ledger.key").write_text(KEY.hex())
+    assert verified(tmp_path / "ledger.db").found == 0
+
+
+class Endless:
+    """A reader whose every step finds more than the list holds, and which breaks in one part."""
+
+    name = "endless"
+
+    def __init__(self, breaks: str) -> None:
+        self.breaks = breaks
+        self.steps = threading.Semaphore(0)
+
+    def head(self) -> int:
+        return 0
+
+    def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:
+        if part == self.breaks:
+            raise LedgerUnavailable("gone")
+        return VerifyStep(next="more")
+
+
+@pytest.mark.parametrize("breaks", [CHAINS[0], SUMS[0]])
+def test_an_error_in_one_half_ends_the_other(breaks: str) -> None:
+    with pytest.raises(LedgerUnavailable, match="gone"):
+        verify(Endless(breaks), None)
+
+
+def test_the_list_of_findings_is_bounded_and_their_number_told(tmp_path: Path) -> None:
+    connection, book = open_book(tmp_path / "ledger.db")
+    for start in range(0, 192, 64):
+        book.book(Batch("w0", numbered(*(make_record(start + n) for n in range(64)))))
+    connection.execute("DROP TRIGGER records_no_update")
+    connection.execute("UPDATE records SET bytes_in = 0")
+    connection.close()
+    (tmp_path / "ledger.key").write_text(KEY.hex())
+    found = verified(tmp_path / "ledger.db")
+    assert (len(found.findings), found.found) == (FINDINGS_MAX, 192)
