@@ -35,11 +35,15 @@ class Listener(web.Server):
         self._stalled_s = timeouts.body_idle_s
         self._keepalive_s = timeouts.keepalive_s
         self._heads = Heads(self._shed)
+        self._keeps = True  # connections open behind their answers
 
     def __call__(self) -> RequestHandler:
-        return RequestLoop(
+        connection = RequestLoop(
             self, self.handler, self._heads, loop=self._loop, keepalive_s=self._keepalive_s
         )
+        if not self._keeps:
+            connection.close_after()
+        return connection
 
     @staticmethod
     def waits(transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> bool:
@@ -85,6 +89,17 @@ class Listener(web.Server):
                 break
             transport.abort()
             left -= size_bytes
+
+    def keep_none(self) -> None:
+        """Closes each connection behind its next answer, which says so.
+
+        A client that hears it takes another connection. One that is closed without a word may just
+        have sent a request, which is then lost.
+        """
+        self._keeps = False
+        for connection in self.connections:
+            if isinstance(connection, RequestLoop):
+                connection.close_after()
 
     def leave(self) -> None:
         """Closes idle connections now and the others after the answer they are writing."""

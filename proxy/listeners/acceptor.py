@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from time import monotonic
 
-from proxy.listeners.addresses import sockets_at
+from proxy.listeners.addresses import BACKLOG, sockets_at
 
 LOG = logging.getLogger("tollkeeper.listener")
 
@@ -63,6 +63,13 @@ class Acceptor:
         taken: tuple[str, int] = opened[0].getsockname()[:2]
         return taken
 
+    def take_waiting(self) -> None:
+        """Accepts what the kernel's queue holds: the end of a listening socket resets all in it."""
+        for listening in self._listening:
+            for _ in range(BACKLOG // AT_ONCE):
+                if not self._accept(listening):
+                    break
+
     def close(self) -> None:
         """Stops accepting. Open connections stay. May be called again."""
         loop = asyncio.get_running_loop()
@@ -73,8 +80,8 @@ class Acceptor:
             listening.close()
         self._listening.clear()
 
-    def _accept(self, listening: socket.socket) -> None:
-        """Accepts the connections that have come."""
+    def _accept(self, listening: socket.socket) -> bool:
+        """Accepts the connections that have come; whether more of them may wait."""
         if len(self._open) >= self._most:
             # Others close them, at any time: a socket without a descriptor is closed.
             self._open = {one: held for one, held in self._open.items() if one.fileno() >= 0}
@@ -87,16 +94,16 @@ class Acceptor:
                         f"{self._name}: {self._most} are in use,"
                         " and nobody is accepted until one ends"
                     )
-                    return
+                    return False
             try:
                 accepted, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                return False
             except OSError as error:  # no descriptor, or no memory for a socket
                 self._pause(
                     f"{self._name}: no connection can be accepted: {error.strerror or error}"
                 )
-                return
+                return False
             if newest is not None:
                 self._tell(
                     f"{self._name}: {self._most} are open;"
@@ -108,6 +115,7 @@ class Acceptor:
             opening = asyncio.get_running_loop().create_task(self._hand_over(accepted))
             self._opening.add(opening)
             opening.add_done_callback(self._opening.discard)
+        return True
 
     async def _hand_over(self, accepted: socket.socket) -> None:
         loop = asyncio.get_running_loop()

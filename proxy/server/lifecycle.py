@@ -48,6 +48,8 @@ WATCH_INTERVAL_S = 1.0  # resolution of all the long timeouts
 # how long a stop waits for the ledger; the next start books the rest
 BOOK_AT_STOP_S = 10.0
 TELL_AT_STOP_S = 2.0  # the same for notices, beside it
+# The end of the drain's delay: nobody is accepted any more, and who just was is still served.
+LAST_REQUESTS_S = 0.5
 # How long another thread may keep the interpreter while the event loop waits for it: the booking
 # thread took the default of 5 ms whenever it had a batch, and every stream felt it.
 SWITCH_INTERVAL_S = 0.0005
@@ -210,7 +212,13 @@ class Server:
         )
         services = self.services
         self._readiness.drain()
-        await self._stop.pause(delay_s)
+        if delay_s:
+            last_s = min(LAST_REQUESTS_S, delay_s / 2)
+            self.front.listener.keep_none()
+            await self._stop.pause(delay_s - last_s)
+            self.front.acceptor.take_waiting()
+            self.front.acceptor.close()
+            await self._stop.pause(last_s)
         services.stop_taking()
         self.front.acceptor.close()
         self.front.listener.leave()

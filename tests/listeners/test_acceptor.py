@@ -144,6 +144,20 @@ async def test_who_is_served_is_not_closed_and_who_comes_waits(tmp_path: Path) -
             await client.aclose()
 
 
+async def test_who_waits_in_the_kernels_queue_is_taken_before_it_ends(tmp_path: Path) -> None:
+    async with running(tmp_path, config("http://127.0.0.1:9/v1")) as proxy:
+        waiting = [connected(proxy.address) for _ in range(40)]  # the loop does not turn meanwhile
+        for one in waiting:
+            one.sendall(HEALTH)
+        proxy.server.front.acceptor.take_waiting()
+        proxy.server.front.acceptor.close()
+        with pytest.raises(ConnectionRefusedError):
+            connected(proxy.address)
+        for one in waiting:
+            assert (await asyncio.to_thread(one.recv, 4096)).startswith(b"HTTP/1.1 200 ")
+            one.close()
+
+
 async def test_a_reload_changes_the_bound(tmp_path: Path) -> None:
     async with running(tmp_path, config("http://127.0.0.1:9/v1", connections_max=1)) as proxy:
         text = (

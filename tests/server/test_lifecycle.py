@@ -19,7 +19,7 @@ from proxy.config.loader import load
 from proxy.core.entries import Opened
 from proxy.dataplane.listener import Listener
 from proxy.journal import Journal
-from proxy.listeners.acceptor import Acceptor
+from proxy.listeners.acceptor import AT_ONCE, Acceptor
 from proxy.server.lifecycle import Server, serve
 from proxy.server.startup import StartError
 from tests.support.journals import journal_options
@@ -278,6 +278,49 @@ async def test_a_drain_refuses_new_work_and_waits_for_what_runs(tmp_path: Path) 
         assert (answer.body, answer.header("connection")) == (ANSWER, b"close")
         await draining
         assert await busy.closed()
+
+
+async def test_in_the_delay_each_answer_says_that_it_is_its_connections_last(
+    tmp_path: Path,
+) -> None:
+    """A connection that is closed without a word may just have brought a request."""
+    async with (
+        raw_upstream(answering) as upstream,
+        running(tmp_path, config(upstream.url, drain={"delay": "1h", "timeout": "10m"})) as proxy,
+    ):
+        old, idle = await RawClient.connect(proxy.address), await RawClient.connect(proxy.address)
+        await old.post(ASK)
+        assert (await old.answer()).header("connection") is None
+        draining = asyncio.create_task(proxy.server.drain())
+        await asyncio.sleep(0)
+        for client in (old, await RawClient.connect(proxy.address)):
+            await client.post(ASK)
+            answer = await client.answer()
+            assert (answer.status, answer.header("connection")) == (200, b"close")
+            assert await client.closed()
+        proxy.server.stop()
+        proxy.server.stop()
+        await draining
+        assert await idle.closed()
+
+
+async def test_who_is_connected_when_the_delay_ends_is_answered(tmp_path: Path) -> None:
+    """More than are accepted in one turn of the loop; the end of a listening socket resets them."""
+    async with running(
+        tmp_path, config("http://127.0.0.1:9/v1", drain={"delay": "1h", "timeout": "10m"})
+    ) as proxy:
+        draining = asyncio.create_task(proxy.server.drain())
+        await asyncio.sleep(0)
+        proxy.server.stop()
+        proxy.server.stop()  # the delay is over when the loop turns next
+        host, _, port = proxy.address.rpartition(":")
+        waiting = [socket.create_connection((host, int(port))) for _ in range(4 * AT_ONCE)]
+        for one in waiting:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await draining
+        for one in waiting:
+            assert (await asyncio.to_thread(one.recv, 4096)).startswith(b"HTTP/1.1 200 ")
+            one.close()
 
 
 async def test_not_ready_comes_first_so_that_load_balancers_notice(tmp_path: Path) -> None:
