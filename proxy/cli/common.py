@@ -24,7 +24,7 @@ from proxy.cli.tables import printable
 from proxy.config.settings import Settings
 from proxy.core.errors import ProxyError
 from proxy.journal import JournalFigures, all_figures
-from proxy.ledger import LedgerError, LedgerUnavailable, connect_reader
+from proxy.ledger import LedgerError, LedgerUnavailable, Reader, connect_reader
 from proxy.ledger.reading import BookReader
 
 if TYPE_CHECKING:
@@ -58,6 +58,14 @@ class OpenLedger(msgspec.Struct, frozen=True):
     zone: ZoneInfo
     journals: Callable[[Mapping[str, int]], list[JournalFigures]]
     key_file: Path | None = None
+
+
+class OwnBook(msgspec.Struct, frozen=True):
+    """A ledger that this command reads itself, and the config that names it."""
+
+    reader: Reader
+    zone: ZoneInfo
+    settings: Settings
 
 
 def config_option(command: _Command) -> _Command:
@@ -138,6 +146,22 @@ def open_book(config_path: Path | None, data_dir: Path | None) -> OpenLedger:
         ZoneInfo(settings.timezone),
         partial(_journals, where / "journal"),
         where / settings.ledger.key_file,
+    )
+
+
+def open_own_book(config_path: Path | None, data_dir: Path | None, command: str) -> OwnBook:
+    """The ledger of the config, or in `data_dir`, for commands that no other process answers."""
+    if data_dir is None and admin_client.elsewhere() is not None:
+        raise Failed(
+            f"`tollkeeper {command}` reads the ledger itself, and {admin_client.URL} names a "
+            "process elsewhere: run it there, or on a copy of its data directory with --data-dir."
+        )
+    settings = _settings(config_path, data_dir)
+    where = settings.data_dir if data_dir is None else data_dir
+    return OwnBook(
+        ask(lambda: connect_reader(settings.ledger.url, where)),
+        ZoneInfo(settings.timezone),
+        settings,
     )
 
 

@@ -10,12 +10,22 @@ import click
 
 from proxy.cli import common, formats
 from proxy.cli.export import export
+from proxy.cli.lazy import LazyGroup
 from proxy.cli.ledger_verify import verify
 from proxy.journal import JournalFigures
 from proxy.ledger.reading import Status
 
 
-@click.group(commands=[export, verify])
+@click.group(
+    cls=LazyGroup,
+    commands=[export, verify],
+    lazy={
+        "reconcile": (
+            "proxy.cli.reconcile:reconcile",
+            "Hold the ledger against a vendor's bill.",
+        ),
+    },
+)
 def ledger() -> None:
     """The ledger as a whole."""
 

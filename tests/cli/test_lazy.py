@@ -44,11 +44,12 @@ def test_help_needs_neither_the_server_nor_a_config():
 
 
 def groups():
-    """`main` and the group below it that is lazy too, each with its context."""
+    """`main` and the groups below it that are lazy too, each with its context."""
     context = click.Context(main)
     yield main, context
-    price = main.get_command(context, "price")
-    yield price, click.Context(price)
+    for name in ("price", "ledger"):
+        group = main.get_command(context, name)
+        yield group, click.Context(group)
 
 
 def test_a_groups_help_has_the_first_sentence_of_each_command():

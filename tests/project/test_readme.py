@@ -53,6 +53,7 @@ ELSEWHERE = {
     "tollkeeper check -c config.yaml --connect": "tests/cli/test_check.py",
     "tollkeeper notify list -c config.yaml": "tests/cli/test_notify.py",
     "tollkeeper notify test -c config.yaml": "tests/cli/test_notify.py",
+    "tollkeeper ledger reconcile activity.csv --vendor openrouter --month 2026-11": "tests/cli/test_reconcile.py",
     "make quick": "",
     "make test": "",
     "make check": "",

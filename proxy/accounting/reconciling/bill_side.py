@@ -1,0 +1,90 @@
+"""The bill's side: what has an id goes to the spill, and all of it into sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from proxy.accounting.reconciling.spill import Spill
+from proxy.core.reconciling.line_reader import UnreadableBill
+from proxy.core.reconciling.lines import Level, VendorLine
+from proxy.core.reconciling.moments import Width, period
+from proxy.core.reconciling.result import BillTally
+from proxy.core.reconciling.sums import BilledSums
+
+PAIRS_MAX: Final = 300_000  # sums of a model and hour, a hundred megabytes of each side
+
+
+class BillSide:
+    """The lines of the bill: all that has an id in the spill, and sums of each period and model."""
+
+    def __init__(self, spill: Spill, currency: str | None, zone: ZoneInfo) -> None:
+        self._spill = spill
+        self._currency = currency
+        self._zone = zone
+        self.sums: dict[tuple[int, Width, str], BilledSums] = {}
+        self.other: dict[str, BillTally] = {}
+        self.left_out: dict[str, BillTally] = {}
+        self.currencies: set[str] = set()
+        self.unit_nano = 10**9
+        self.width = Width.MOMENT
+        self.lines = self.with_id = 0
+        self.span: tuple[int, int] | None = None
+        self.has_money = False
+
+    def read(self, lines: Iterable[VendorLine]) -> None:
+        """Reads all lines."""
+        for line in lines:
+            self._add(line)
+        if not self.lines:
+            raise UnreadableBill("The bill has no line of a request; see what was left out")
+
+    def _add(self, line: VendorLine) -> None:
+        if line.currency is not None:
+            if self._currency not in (None, line.currency):
+                tally = self.left_out.setdefault(f"lines in {line.currency}", BillTally())
+                tally.add(0, line.amount_nano or 0)
+                return
+            self.currencies.add(line.currency)
+        if not line.asks:
+            self.other.setdefault(line.item, BillTally()).add(0, line.amount_nano or 0)
+            return
+        self.lines += 1
+        if line.amount_nano is not None:
+            self.has_money = True
+            if line.amount_nano:
+                self.unit_nano = min(self.unit_nano, line.unit_nano)
+        self.width = max(self.width, line.width)
+        start, end = period(line.at_ms, max(line.width, Width.DAY), self._zone)
+        first, last = self.span or (start, end)
+        self.span = (min(first, start), max(last, end))
+        if line.id is not None:
+            self.with_id += 1
+            self._spill.add_billed(line)
+        if line.width is Width.MOMENT and line.requests is None and line.item == "":
+            line = msgspec.structs.replace(line, requests=1)
+        width = max(line.width, Width.HOUR)
+        key = (period(line.at_ms, width, self._zone)[0], width, line.model or "")
+        sums = self.sums.get(key)
+        if sums is None:
+            bounded(len(self.sums))
+            sums = self.sums[key] = BilledSums()
+        sums.add(line)
+
+    def level(self) -> Level:
+        """The finest level that the lines allow."""
+        if self.with_id == self.lines:
+            return Level.REQUEST
+        return (Level.HOUR, Level.HOUR, Level.DAY, Level.MONTH)[self.width]
+
+
+def bounded(count: int) -> None:
+    """Raises UnreadableBill where so many sums are too many to hold."""
+    if count >= PAIRS_MAX:
+        raise UnreadableBill(
+            f"There are more than {PAIRS_MAX:,} hours and models: add --level day, or a shorter "
+            "period"
+        )

@@ -1,0 +1,338 @@
+"""Holds the ledger against a bill, at the finest level that both allow.
+
+    request   the bill has ids, and the ledger knows some of them
+    hour      each line has a time or an hour
+    day       each line has a day
+    month     some line covers more
+
+The bill is read once, the ledger once or twice. Requests are joined outside of memory; sums by
+period and model are held, and bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from proxy.accounting.reconciling.bill_side import BillSide, bounded
+from proxy.accounting.reconciling.bills import Bill
+from proxy.accounting.reconciling.own_side import OwnSide, Progress
+from proxy.accounting.reconciling.spill import Spill
+from proxy.core.reconciling.causes import Variant, under_other_terms
+from proxy.core.reconciling.line_reader import UnreadableBill
+from proxy.core.reconciling.lines import Level, OwnLine, own_line
+from proxy.core.reconciling.moments import HOUR_MS, Width, period
+from proxy.core.reconciling.periods import (
+    OwnSlices,
+    Pair,
+    PeriodKey,
+    PeriodMatcher,
+    joined_names,
+)
+from proxy.core.reconciling.requests import compare_request
+from proxy.core.reconciling.result import BilledDifference, BillTally, Tallies
+from proxy.core.reconciling.sums import BilledSums, OwnSums
+from proxy.core.records.repricing import standing
+from proxy.ledger.reading import BookReader
+
+_MARGIN_MS: Final = 27 * HOUR_MS  # zones are up to 26 hours apart
+_WIDTHS: Final = {Level.HOUR: Width.HOUR, Level.DAY: Width.DAY, Level.MONTH: Width.MONTH}
+_OUTSIDE: Final = "lines outside of the period"
+
+
+class ReconcileAsk(msgspec.Struct, frozen=True, kw_only=True):
+    """What to hold against the bill: requests to these upstreams that started in [from_ms, to_ms).
+
+    An end that is None is the bill's. `level` None: the finest.
+    """
+
+    upstreams: tuple[str, ...]
+    from_ms: int | None = None
+    to_ms: int | None = None
+    currency: str | None = None
+    level: Level | None = None
+
+
+class Reconciled(msgspec.Struct, kw_only=True):
+    """What it came to. Amounts are in nano-units of `currency`, times in milliseconds.
+
+    The bill is `matched` + `missing_here` + `differing` on its side; the ledger is `matched` +
+    `missing_there` + `differing` on its own. `other` are lines that no request makes. `left_out`
+    has reasons with how many rows and what amount. `names`: models that the bill writes otherwise.
+    `day_begins_ms`: how much later than in `zone` the vendor's day seems to begin.
+    """
+
+    shape: str
+    level: Level
+    currency: str
+    zone: str
+    from_ms: int
+    to_ms: int
+    upstreams: tuple[str, ...]
+    ledger_nano: int
+    billed_nano: int
+    matched: BillTally
+    missing_here: BillTally
+    missing_there: BillTally
+    differing: dict[str, BillTally]
+    gross_nano: int
+    other: dict[str, BillTally]
+    left_out: dict[str, BillTally]
+    names: dict[str, str]
+    day_begins_ms: int | None
+    ids_unknown: bool
+    has_money: bool
+    difference_count: int
+    differences: list[BilledDifference]
+
+
+class _Job:
+    """One comparison: what is asked, the period, and both sides."""
+
+    def __init__(
+        self, ask: ReconcileAsk, reader: BookReader, zone: ZoneInfo, advance: Progress | None
+    ) -> None:
+        self.ask = ask
+        self.reader = reader
+        self.zone = zone
+        self.advance = advance
+        self.names: dict[str, str] = {}
+        self.shift_ms: int | None = None
+        self.currency = ""
+        self.from_ms = self.to_ms = 0
+
+    def settle(self, billed: BillSide) -> OwnSide:
+        """Fixes period and currency, and opens the ledger's side with a margin around it."""
+        assert billed.span is not None, "there are lines"
+        first, last = billed.span
+        self.from_ms = first if self.ask.from_ms is None else self.ask.from_ms
+        self.to_ms = last if self.ask.to_ms is None else self.ask.to_ms
+        own = OwnSide(
+            self.reader,
+            self.ask.upstreams,
+            self.from_ms - _MARGIN_MS,
+            self.to_ms + _MARGIN_MS,
+        )
+        if len(billed.currencies) > 1:
+            raise UnreadableBill(
+                f"The bill is in {' and '.join(sorted(billed.currencies))}: choose one with "
+                "--currency"
+            )
+        self.currency = (
+            self.ask.currency or next(iter(billed.currencies), "") or _own_currency(own) or "USD"
+        )
+        return own
+
+    def inside(self, at_ms: int) -> bool:
+        return self.from_ms <= at_ms < self.to_ms
+
+    def by_request(self, own: OwnSide, billed: BillSide, spill: Spill) -> Tallies | None:
+        """Compares request by request; None if the ledger knows none of the bill's ids."""
+        tallies = Tallies()
+        for record in own.records(self.advance):
+            line = own_line(record, self.currency)
+            if line.id is not None:
+                spill.add_own(line)
+            elif self.inside(line.at_ms):
+                compare_request(tallies, _own_sums([line]), BilledSums(), 0, dict)
+        if not spill.common():
+            return None
+        for ours, theirs in spill.requests():
+            sums = BilledSums()
+            for each in theirs:
+                sums.add(each, compared=True)
+            compare_request(
+                tallies,
+                _own_sums(ours),
+                sums,
+                billed.unit_nano,
+                lambda ours=ours, sums=sums: self._other_terms(own, ours, sums),  # type: ignore[misc]
+                own_inside=any(self.inside(line.at_ms) for line in ours),
+                billed_inside=any(self.inside(line.at_ms) for line in theirs),
+            )
+        return tallies
+
+    def by_period(self, own: OwnSide, billed: BillSide, level: Level) -> Tallies:
+        """Compares the sums of each model and period."""
+        width = _WIDTHS[level]
+        theirs: dict[PeriodKey, BilledSums] = {}
+        for (start, _, model), sums in billed.sums.items():
+            if self.inside(start):
+                key = (period(start, width, self.zone)[0], model)
+                theirs.setdefault(key, BilledSums()).merge(sums)
+            else:
+                tally = billed.left_out.setdefault(_OUTSIDE, BillTally())
+                tally.add(0, sums.amount_nano or 0)
+        by_model = any(model for _, model in theirs)
+        ours: dict[PeriodKey, OwnSums] = {}
+        slices = OwnSlices()
+        for record in own.records(self.advance):
+            line = own_line(record, self.currency)
+            model = (line.model or "") if by_model else ""
+            if level is not Level.HOUR:
+                slices.add(line.at_ms, model, line.cost_nano or 0)
+            if self.inside(line.at_ms):
+                key = (period(line.at_ms, width, self.zone)[0], model)
+                if key not in ours:
+                    bounded(len(ours))
+                    ours[key] = OwnSums()
+                ours[key].add(line)
+        self.names = joined_names({name for _, name in ours}, {name for _, name in theirs})
+        pairs: dict[PeriodKey, Pair] = {key: Pair(sums, BilledSums()) for key, sums in ours.items()}
+        for (start, name), theirs_sums in theirs.items():
+            key = (start, self.names.get(name, name))
+            pairs.setdefault(key, Pair(OwnSums(), BilledSums())).billed.merge(theirs_sums)
+        matcher = PeriodMatcher(
+            level,
+            pairs,
+            slices,
+            billed.unit_nano,
+            lambda start_ms: period(start_ms, width, self.zone)[1],
+        )
+        unexplained = set(matcher.start())
+        others = self._others(own, pairs, unexplained, width, by_model) if unexplained else {}
+        self.shift_ms = matcher.shift_ms
+        return matcher.finish(others)
+
+    def _others(
+        self,
+        own: OwnSide,
+        pairs: Mapping[PeriodKey, Pair],
+        keys: set[PeriodKey],
+        width: Width,
+        by_model: bool,
+    ) -> dict[PeriodKey, dict[Variant, int]]:
+        """What the requests of these pairs cost under other terms."""
+        found: dict[PeriodKey, dict[Variant, int]] = {key: {} for key in keys}
+        for record in own.records():
+            line = own_line(record, self.currency)
+            key = (
+                period(line.at_ms, width, self.zone)[0],
+                (line.model or "") if by_model else "",
+            )
+            if key not in keys or not self.inside(line.at_ms) or line.cost_nano is None:
+                continue
+            book = own.book_of(record)
+            if book is None:
+                continue
+            name = pairs[key].billed.model
+            terms = under_other_terms(record, book, model=name, currency=self.currency)
+            for variant, amount in terms.items():
+                sums = found[key]
+                base = sums.get(variant, pairs[key].own.cost_nano)
+                sums[variant] = base + amount - line.cost_nano
+        return found
+
+    def _other_terms(
+        self, own: OwnSide, ours: Sequence[OwnLine], billed: BilledSums
+    ) -> dict[Variant, int]:
+        if len(ours) != 1 or (entry := self.reader.record(ours[0].record)) is None:
+            return {}
+        later = [each.record for each in self.reader.adjustments(ours[0].record)]
+        record = standing(entry.record, later)
+        book = own.book_of(record)
+        if book is None:
+            return {}
+        return under_other_terms(record, book, model=billed.model, currency=self.currency)
+
+
+def reconcile(
+    bill: Bill,
+    ask: ReconcileAsk,
+    reader: BookReader,
+    own_zone: ZoneInfo,
+    progress: Callable[[int], Progress] | None = None,
+) -> Reconciled:
+    """Compares. Raises UnreadableBill, OSError and what the reader raises."""
+    zone = bill.zone(own_zone)
+    job = _Job(ask, reader, zone, None)
+    with Spill() as spill:
+        billed = BillSide(spill, ask.currency, zone)
+        billed.read(bill.lines(own_zone))
+        own = job.settle(billed)
+        if progress is not None:
+            job.advance = progress(own.stretch.through - own.stretch.after)
+        level = _level(ask, billed)
+        tallies = None
+        if level is Level.REQUEST:
+            tallies = job.by_request(own, billed, spill)
+        unknown = level is Level.REQUEST and tallies is None
+        if tallies is None:
+            width = (Level.HOUR, Level.HOUR, Level.DAY, Level.MONTH)[billed.width]
+            level = width if unknown else level
+            tallies = job.by_period(own, billed, level)
+    left_out = dict(billed.left_out)
+    for reason, (count, nano) in bill.left_out.items():
+        left_out[reason] = BillTally(count, 0, nano)
+    return _result(job, bill, billed, tallies, level, left_out, unknown)
+
+
+def _result(
+    job: _Job,
+    bill: Bill,
+    billed: BillSide,
+    tallies: Tallies,
+    level: Level,
+    left_out: dict[str, BillTally],
+    unknown: bool,
+) -> Reconciled:
+    compared = (
+        tallies.matched,
+        tallies.missing_here,
+        tallies.missing_there,
+        *tallies.differing.values(),
+    )
+    return Reconciled(
+        shape=bill.shape,
+        level=level,
+        currency=job.currency,
+        zone=str(job.zone),
+        from_ms=job.from_ms,
+        to_ms=job.to_ms,
+        upstreams=job.ask.upstreams,
+        ledger_nano=sum(tally.own_nano for tally in compared),
+        billed_nano=sum(tally.billed_nano for tally in compared),
+        matched=tallies.matched,
+        missing_here=tallies.missing_here,
+        missing_there=tallies.missing_there,
+        differing=dict(sorted(tallies.differing.items())),
+        gross_nano=tallies.gross_nano(),
+        other=billed.other,
+        left_out=left_out,
+        names={theirs: ours for theirs, ours in job.names.items() if theirs != ours},
+        day_begins_ms=job.shift_ms,
+        ids_unknown=unknown,
+        has_money=billed.has_money,
+        difference_count=tallies.count,
+        differences=tallies.largest(),
+    )
+
+
+def _level(ask: ReconcileAsk, billed: BillSide) -> Level:
+    """The level that was asked for, or the finest. Raises UnreadableBill."""
+    finest = billed.level()
+    order = list(Level)
+    if ask.level is None or order.index(ask.level) >= order.index(finest):
+        return ask.level or finest
+    raise UnreadableBill(
+        f"The bill goes down to the {finest.value} and not to the {ask.level.value}: leave --level "
+        "out"
+    )
+
+
+def _own_sums(lines: Sequence[OwnLine]) -> OwnSums:
+    sums = OwnSums()
+    for line in lines:
+        sums.add(line)
+    return sums
+
+
+def _own_currency(own: OwnSide) -> str | None:
+    """The currency of the first price in the ledger's side."""
+    return next(
+        (record.price_currency for record in own.records() if record.price_currency is not None),
+        None,
+    )

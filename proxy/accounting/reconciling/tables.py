@@ -1,0 +1,205 @@
+"""A vendor's file as rows of text, whatever its packing, encoding and layout.
+
+It reads csv with any usual separator, JSON, JSON lines and pages of an API one behind the other,
+in UTF-8, UTF-16 or GB18030, plain, as gz or in a zip. Nothing is held but a row, or for JSON the
+rows of one bucket.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import itertools
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from proxy.accounting.reconciling.json_rows import BROKEN, json_rows
+from proxy.core.reconciling.line_reader import UnreadableBill
+
+Row = dict[str, str]
+
+SEPARATORS: Final = (",", ";", "\t", "|")
+HEAD_ROWS_MAX: Final = 20  # a bill may begin with a title and the account's name
+_CHUNK_BYTES: Final = 1 << 20
+_ENCODINGS: Final = ("utf-8", "gb18030")
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_ELSEWHAT: Final = {
+    b"%PDF": "a PDF: vendors have the same as csv",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save its sheet as csv",
+    b"<!do": "a web page: the download needs to be signed in",
+    b"<htm": "a web page: the download needs to be signed in",
+    b"<?xm": "XML: choose csv or JSON",
+}
+
+
+class Packed(msgspec.Struct, frozen=True):
+    """One file, or one file of a zip; `open` opens its bytes, unpacked."""
+
+    name: str
+    open: Callable[[], IO[bytes]]
+
+
+class Sheet(msgspec.Struct):
+    """Rows that share their columns.
+
+    `fits` says whether a row can be the head. `comma`: a lone comma is a decimal mark.
+    """
+
+    name: str
+    columns: list[str]
+    rows: Iterator[tuple[int, Row]]
+    comma: bool = False
+
+
+Fits = Callable[[list[str]], bool]
+
+
+def packed(path: Path, stack: ExitStack) -> list[Packed]:
+    """The files in a file: itself, or those of a zip. Raises UnreadableBill and OSError."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if not head:
+        raise UnreadableBill(f"{path} is empty")
+    if head == b"PK\x03\x04":
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(path))
+        except zipfile.BadZipFile as error:
+            raise UnreadableBill(f"{path} is a broken zip: download it again") from error
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        if "[Content_Types].xml" in names:
+            raise UnreadableBill(f"{path} is an Excel workbook: save its sheet as csv")
+        return [
+            Packed(f"{path}:{name}", _unpacking(lambda name=name: archive.open(name)))  # type: ignore[misc]
+            for name in sorted(names)
+            if not name.startswith("__MACOSX")
+        ]
+    return [Packed(str(path), _unpacking(lambda: path.open("rb")))]
+
+
+def sheet(file: Packed, fits: Fits, stack: ExitStack) -> Sheet:
+    """The rows of one file. Raises UnreadableBill.
+
+    `fits` says whether a list of columns is the head of what is looked for.
+    """
+    try:
+        with file.open() as opened:
+            start = opened.read(4096)
+    except BROKEN as error:
+        raise _broken(file, error) from error
+    for mark, what in _ELSEWHAT.items():
+        if start.lstrip().lower().startswith(mark.lower()):
+            raise UnreadableBill(f"{file.name} is {what}")
+    encoding = _encoding(file, start)
+    text = _text(file, encoding, stack)
+    begin = start.decode(encoding, "ignore").lstrip("\ufeff \r\n\t")[:1]
+    if begin in ("{", "["):
+        return _json_sheet(file, text)
+    return _csv_sheet(file, text, fits, lambda: _text(file, encoding, stack))
+
+
+def _unpacking(opened: Callable[[], IO[bytes]]) -> Callable[[], IO[bytes]]:
+    """Opens it, and unpacks it if it is gz."""
+
+    def unpacked() -> IO[bytes]:
+        with opened() as file:
+            gz = file.read(2) == b"\x1f\x8b"
+        return _Gz(opened()) if gz else opened()  # type: ignore[return-value]
+
+    return unpacked
+
+
+class _Gz(gzip.GzipFile):
+    """A gz that closes the file that it is in."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(fileobj=file)
+        self._file = file
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
+
+
+def _encoding(file: Packed, start: bytes) -> str:
+    """The encoding in which all of the file can be read."""
+    for mark, encoding in _MARKS:
+        if start.startswith(mark):
+            return encoding
+    if start[:200].count(0) * 3 > len(start[:200]):
+        return "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
+    for encoding in _ENCODINGS:
+        decoder = codecs.getincrementaldecoder(encoding)()
+        try:
+            with file.open() as opened:
+                while chunk := opened.read(_CHUNK_BYTES):
+                    decoder.decode(chunk)
+                decoder.decode(b"", True)
+        except UnicodeDecodeError:
+            continue
+        except BROKEN as error:
+            raise _broken(file, error) from error
+        return encoding
+    raise UnreadableBill(
+        f"{file.name} is in no encoding that is read (UTF-8, UTF-16, GB18030): save it as UTF-8"
+    )
+
+
+def _broken(file: Packed, error: Exception) -> UnreadableBill:
+    return UnreadableBill(f"{file.name} is broken: {error}; download it again")
+
+
+def _text(file: Packed, encoding: str, stack: ExitStack) -> IO[str]:
+    opened = stack.enter_context(file.open())
+    return stack.enter_context(io.TextIOWrapper(opened, encoding, newline=""))
+
+
+def _csv_sheet(file: Packed, text: IO[str], fits: Fits, again: Callable[[], IO[str]]) -> Sheet:
+    lines = [line for line, _ in zip(text, range(HEAD_ROWS_MAX), strict=False)]
+    told = lines[0].strip().strip('"') if lines else ""
+    named = [told[4]] if told.lower().startswith("sep=") and len(told) == 5 else []
+    widest: list[str] = []
+    for separator in named or SEPARATORS:
+        try:
+            heads = list(csv.reader(lines, delimiter=separator))
+        except csv.Error as error:
+            raise UnreadableBill(f"{file.name} is no csv: {error}") from error
+        for place, cells in enumerate(heads):
+            if len(cells) > len(widest):
+                widest = cells
+            if fits(cells):
+                rows = _csv_rows(file, again(), separator, place, cells)
+                return Sheet(file.name, cells, rows, comma=separator == ";")
+    return Sheet(file.name, widest, iter(()))
+
+
+def _csv_rows(
+    file: Packed, text: IO[str], separator: str, head: int, columns: list[str]
+) -> Iterator[tuple[int, Row]]:
+    reader = csv.reader(text, delimiter=separator)
+    try:
+        for cells in itertools.islice(reader, head + 1, None):
+            if cells:
+                yield reader.line_num, dict(zip(columns, cells, strict=False))
+    except csv.Error as error:
+        raise UnreadableBill(f"{file.name}, line {reader.line_num}: {error}") from error
+    except BROKEN as error:
+        raise _broken(file, error) from error
+
+
+def _json_sheet(file: Packed, text: IO[str]) -> Sheet:
+    """The columns are those of the first rows: a bucket without results has fewer."""
+    rows = enumerate(json_rows(text, file.name), 1)
+    first = list(itertools.islice(rows, 200))
+    columns = list(dict.fromkeys(name for _, row in first for name in row))
+    return Sheet(file.name, columns, itertools.chain(first, rows))

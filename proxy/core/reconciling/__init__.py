@@ -1,0 +1,1 @@
+"""The ledger held against a vendor's bill: reading its lines, comparing, naming the cause. Pure."""

@@ -1,0 +1,106 @@
+"""Numbers as people's and programs' files write them, read exactly.
+
+A number is digits and a power of ten, so that no fraction is lost and no float is on the way.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+import msgspec
+
+from proxy.core.money import NANO_DIGITS
+
+_CHARS_MAX: Final = 200  # of a number; the longest seen has 6,000 places, and is zero
+_PLACES_MAX: Final = 60
+_NUMBER: Final = re.compile(
+    r"(?P<sign>[-+]?)(?P<digits>[0-9.,]*[0-9][0-9.,]*)(?:e(?P<power>[-+]?[0-9]+))?"
+)
+# Signs of currencies and units around a number; a unit word stands behind it.
+_AROUND: Final = re.compile(r"^(?:us|cn|rmb|usd|cny|eur)?[$¥€£]?|(?:usd|cny|eur|rmb|元|tokens?)$")
+_GROUPS: Final = re.compile(r"[1-9][0-9]{0,2}(?:[.,][0-9]{3})+")
+# What stands between groups of digits beside the comma and the point.
+_BETWEEN: Final = re.compile(r"(?<=[0-9])[\s'’_](?=[0-9]{3}(?![0-9]))")
+_MINUS: Final = str.maketrans({"−": "-", "–": "-", "﹣": "-"})
+
+
+class Figure(msgspec.Struct, frozen=True, gc=False):
+    """An exact decimal: `number` divided by ten to the power of `places`, which is at least 0."""
+
+    number: int
+    places: int
+
+    def nano(self, divisor: int = 1) -> int:
+        """The amount in nano-units where the figure counts `divisor`-ths of a unit.
+
+        It is rounded once, halves away from zero.
+        """
+        top: int = abs(self.number) * 10**NANO_DIGITS
+        bottom: int = divisor * 10**self.places
+        rounded = (2 * top + bottom) // (2 * bottom)
+        return -rounded if self.number < 0 else rounded
+
+    def whole(self) -> int:
+        """The whole number that it is. Raises ValueError for a fraction."""
+        parts: int = 10**self.places
+        number, rest = divmod(self.number, parts)
+        if rest:
+            raise ValueError("is no whole number")
+        return number
+
+
+def figure(text: str, *, comma: bool = False) -> Figure:
+    """The number in a cell.
+
+    It may have separators of thousands, an exponent, a sign of its currency, brackets or a minus
+    behind it for a negative one. `comma`: a lone comma is the decimal mark, as in files whose
+    columns a semicolon separates.
+
+    Raises ValueError with the end of a sentence.
+    """
+    said = unicodedata.normalize("NFKC", text).translate(_MINUS).strip().casefold()
+    if len(said) > _CHARS_MAX:
+        raise ValueError("is too long for a number")
+    said = said.removeprefix("=").strip("\"'` ")
+    minus = int(said.startswith("(") and said.endswith(")"))
+    said = said.strip("()").strip()
+    for sign, without in ((said.endswith("-"), said[:-1]), (said.startswith("-"), said[1:])):
+        minus, said = minus + sign, (without if sign else said).strip()
+    said = _BETWEEN.sub("", _AROUND.sub("", said).strip())
+    match = _NUMBER.fullmatch(said)
+    if match is None:
+        raise ValueError("is no number")
+    minus += match["sign"] == "-"
+    if minus > 1:
+        raise ValueError("is no number")
+    whole, fraction = _parted(match["digits"], comma)
+    number, places = int(whole + fraction), len(fraction)
+    if number == 0:
+        return Figure(0, 0)
+    power = int(match["power"] or 0)
+    if abs(power) > _PLACES_MAX or places - power > _PLACES_MAX or len(whole) > _PLACES_MAX:
+        raise ValueError("is beyond what a bill can say")
+    places -= power
+    if places < 0:
+        number, places = number * 10**-places, 0
+    return Figure(-number if minus else number, places)
+
+
+def _parted(digits: str, comma: bool) -> tuple[str, str]:
+    """(whole, fraction) of digits with points and commas among them."""
+    points, commas = digits.count("."), digits.count(",")
+    if points and commas:
+        mark = max(".", ",", key=digits.rfind)
+    elif commas == 1:
+        mark = "," if comma or not _GROUPS.fullmatch(digits) else ""
+    elif points == 1:
+        mark = "" if comma and _GROUPS.fullmatch(digits) else "."
+    else:
+        mark = ""
+    whole, _, fraction = digits.rpartition(mark) if mark else (digits, "", "")
+    other = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})*|[1-9][0-9]{0,2}(?:\.[0-9]{3})*|[0-9]*")
+    if other.fullmatch(whole) is None or not (fraction.isdigit() or fraction == ""):
+        raise ValueError("has separators in places where no number has them")
+    return whole.replace(",", "").replace(".", ""), fraction

@@ -1,0 +1,233 @@
+"""Reads the rows of a file of a known shape as lines of a bill. Pure: rows in, lines out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import tzinfo
+from typing import Final
+
+import msgspec
+
+from proxy.core.money import NANO
+from proxy.core.reconciling.figures import Figure, figure
+from proxy.core.reconciling.items import REQUESTS, About, about
+from proxy.core.reconciling.lines import TOKEN_ITEMS, VendorLine
+from proxy.core.reconciling.moments import HOUR_MS, CellTime, Width, when
+from proxy.core.reconciling.shapes import Chosen
+
+_TOTALS: Final = frozenset(
+    "total totals subtotal sum grand_total grand__total 合计 总计 小计 汇总 共计".split()
+)
+_TRUE: Final = frozenset("true 1 yes t y".split())
+# FOCUS's categories, and what others call a line that no request makes.
+_NOT_ASKED: Final = frozenset("credit tax purchase adjustment refund discount topup".split())
+# Products of Alibaba Cloud whose lines are of language models.
+_OWN_PRODUCTS: Final = ("百炼", "model studio", "modelstudio", "大模型", "dashscope", "灵积")
+_TIERS: Final = {"true": "batch", "1": "batch"}
+
+
+class UnreadableBill(ValueError):
+    """A file, or a line of it, that cannot be what was said. The message says what to do."""
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """A row that is no line of the bill, and why; its amount if it has one."""
+
+    reason: str
+    amount_nano: int = 0
+
+
+class LineReader:
+    """Reads rows of one shape. `zone`: of times without an offset. `comma`: see `figure`."""
+
+    def __init__(
+        self, chosen: Chosen, zone: tzinfo, currency: str | None, *, comma: bool = False
+    ) -> None:
+        self._shape = chosen.shape
+        self._places = chosen.places
+        self._zone = zone
+        self._currency = currency
+        self._comma = comma
+
+    def read(self, number: int, row: Mapping[str, str]) -> VendorLine | LeftOut:
+        """The line that a row is, or why it is none. Raises UnreadableBill."""
+        cells = {
+            field: row[column].strip()
+            for field, column in self._places.items()
+            if row.get(column, "").strip() not in ("", "null", "NULL", "None", "-", "–", "N/A")
+        }
+        if (reason := self._no_line(cells, row)) is not None:
+            return reason
+        kind = cells.get("kind", "").casefold()
+        if (
+            self._shape.kinds is not None
+            and "kind" in self._places
+            and kind not in self._shape.kinds
+        ):
+            return LeftOut("lines that are no use (top-ups, errors, the system's)")
+        at = self._when(number, cells)
+        said = about(
+            self._shape.items, cells.get("kind" if self._shape.items == "deepseek" else "item")
+        )
+        if self._shape.items == "dashscope" and said.model is None:
+            product = cells.get("product", "").casefold()
+            if product and not any(name in product for name in _OWN_PRODUCTS):
+                return LeftOut("lines of other products", self._amount(number, cells)[0] or 0)
+        return self._line(number, cells, at, said, kind)
+
+    def _line(
+        self, number: int, cells: Mapping[str, str], at: CellTime, said: About, kind: str
+    ) -> VendorLine | LeftOut:
+        amount, unit = self._amount(number, cells)
+        if kind in self._shape.refunds and amount is not None:
+            amount = -abs(amount)
+        quantity = self._count(number, cells, "quantity", exact=False)
+        counts = {
+            name: self._count(number, cells, name)
+            for name in "requests input uncached cached cache_write cache_write_long output".split()
+        }
+        if said.item == REQUESTS:
+            counts["requests"], amount, quantity = quantity, 0, None
+        elif said.item in TOKEN_ITEMS and quantity is not None:
+            counts["output" if said.item == "output" else "input"] = quantity
+            if said.item == "cached":
+                counts["cached"] = quantity
+        inputs = counts["input"]
+        if "details" in cells:
+            counts["cached"] = _cached_of(cells["details"])
+        if inputs is None and (parts := self._parts(counts)):
+            inputs = sum(parts)
+        if amount is None and all(count is None for count in (inputs, counts["output"])):
+            return LeftOut("rows without an amount and without tokens")
+        model = cells.get("model") or said.model
+        # A negative line of no model is a credit; what is negative for a model corrects its lines.
+        asks = said.asks and kind not in _NOT_ASKED and not (model is None and (amount or 0) < 0)
+        return VendorLine(
+            number=number,
+            at_ms=at.start_ms,
+            width=at.width,
+            id=cells.get("id"),
+            model=model,
+            item=REQUESTS if said.item == REQUESTS else said.item if asks else kind or "credit",
+            amount_nano=amount,
+            unit_nano=unit,
+            currency=(cells.get("currency") or self._currency or "").strip().upper() or None,
+            requests=counts["requests"],
+            input_tokens=inputs,
+            cached_tokens=counts["cached"],
+            output_tokens=counts["output"],
+            tier=self._tier(cells, said),
+            cancelled=cells.get("cancelled", "").casefold() in _TRUE,
+            asks=asks,
+        )
+
+    def _no_line(self, cells: Mapping[str, str], row: Mapping[str, str]) -> LeftOut | None:
+        """Totals, repeated heads and empty rows."""
+        if not cells:
+            return LeftOut("empty rows")
+        if all(row.get(column, "").strip() == column.strip() for column in self._places.values()):
+            return LeftOut("repeated heads")
+        words = {
+            text.strip().casefold().strip(":：").replace(" ", "_")
+            for text in (*list(row.values())[:2], cells.get("at", ""), cells.get("model", ""))
+            if text is not None
+        }
+        if words & _TOTALS:
+            return LeftOut("lines of totals")
+        if "at" not in cells:
+            try:
+                amount = figure(cells.get("amount", "0"), comma=self._comma)
+            except ValueError:
+                return LeftOut("rows without a time")
+            return LeftOut("rows without a time", amount.nano(self._shape.divisor))
+        return None
+
+    def _when(self, number: int, cells: Mapping[str, str]) -> CellTime:
+        at = self._moment(number, cells, "at")
+        width = at.width if self._shape.width is None else max(at.width, self._shape.width)
+        if "end" in cells:
+            span_ms = self._moment(number, cells, "end").start_ms - at.start_ms
+            width = _width(at.width, span_ms)
+        return CellTime(at.start_ms, width)
+
+    def _moment(self, number: int, cells: Mapping[str, str], field: str) -> CellTime:
+        try:
+            return when(cells[field], self._zone)
+        except ValueError as error:
+            raise self._problem(number, field, cells[field], error) from error
+
+    def _amount(self, number: int, cells: Mapping[str, str]) -> tuple[int | None, int]:
+        """(amount, the step in which it is written), in nano-units: None if the line has none."""
+        if "amount" in cells:
+            found = self._figure(number, cells, "amount")
+            parts = self._shape.divisor * 10**found.places
+            return found.nano(self._shape.divisor), NANO // parts
+        if "price" in cells and "quantity" in cells:
+            price, count = (
+                self._figure(number, cells, "price"),
+                self._figure(number, cells, "quantity"),
+            )
+            product = Figure(price.number * count.number, price.places + count.places)
+            return product.nano(), NANO // 10**product.places
+        return None, 0
+
+    def _count(
+        self, number: int, cells: Mapping[str, str], field: str, *, exact: bool = True
+    ) -> int | None:
+        if field not in cells:
+            return None
+        try:
+            return self._figure(number, cells, field).whole()
+        except ValueError as error:
+            if isinstance(error, UnreadableBill) and exact:
+                raise
+            if not exact:
+                return None  # hours, gigabytes: nothing that is compared
+            raise self._problem(number, field, cells[field], error) from error
+
+    def _figure(self, number: int, cells: Mapping[str, str], field: str) -> Figure:
+        try:
+            return figure(cells[field], comma=self._comma)
+        except ValueError as error:
+            raise self._problem(number, field, cells[field], error) from error
+
+    def _tier(self, cells: Mapping[str, str], said: About) -> str | None:
+        batch = _TIERS.get(cells.get("batch", "").casefold())
+        tier = (batch or cells.get("tier") or said.tier or "").casefold()
+        return None if tier in ("", "default", "standard", "message", "auto") else tier
+
+    def _parts(self, counts: Mapping[str, int | None]) -> list[int]:
+        """The parts of an input that are counted apart."""
+        if counts["uncached"] is None:
+            return []
+        names = ("uncached", "cached", "cache_write", "cache_write_long")
+        return [count for name in names if (count := counts[name]) is not None]
+
+    def _problem(self, number: int, field: str, text: str, error: Exception) -> UnreadableBill:
+        return UnreadableBill(
+            f"line {number}, column {self._places[field]!r}: {text[:60]!r} {error}. Correct the "
+            "line, or leave the column out with --mapping"
+        )
+
+
+class _LogDetails(msgspec.Struct):
+    """What new-api puts into the column `other`."""
+
+    cache_tokens: int | None = None
+
+
+def _cached_of(details: str) -> int | None:
+    try:
+        return msgspec.json.decode(details, type=_LogDetails).cache_tokens
+    except msgspec.MsgspecError:
+        return None
+
+
+def _width(stated: Width, span_ms: int) -> Width:
+    """How much time lies between two cells; where they are one moment, as the first one says."""
+    if span_ms <= 0:
+        return stated
+    if span_ms <= HOUR_MS:
+        return Width.HOUR
+    # The day of a clock change has 25 hours, and some have an end of 23:59:59.
+    return Width.DAY if span_ms <= 26 * HOUR_MS else Width.MONTH

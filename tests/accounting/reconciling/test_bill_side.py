@@ -1,0 +1,73 @@
+"""The bill's lines as sums, and what stands beside them."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.accounting.reconciling import bill_side
+from proxy.accounting.reconciling.bill_side import BillSide
+from proxy.accounting.reconciling.spill import Spill
+from proxy.core.reconciling.line_reader import UnreadableBill
+from proxy.core.reconciling.lines import Level, VendorLine
+from proxy.core.reconciling.moments import Width
+from tests.accounting.reconciling.books import DAY_MS, NOVEMBER_MS, UTC
+
+
+def line(n: int = 0, width: Width = Width.MOMENT, **says: object) -> VendorLine:
+    return VendorLine(n, NOVEMBER_MS + n * DAY_MS, width, **says)  # type: ignore[arg-type]
+
+
+def side(*lines: VendorLine, currency: str | None = None) -> BillSide:
+    with Spill() as spill:
+        found = BillSide(spill, currency, UTC)
+        found.read(lines)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("lines", "level"),
+    [
+        ([line(id="a"), line(id="b")], Level.REQUEST),
+        ([line(id="a"), line()], Level.HOUR),
+        ([line(), line(width=Width.HOUR)], Level.HOUR),
+        ([line(), line(width=Width.DAY)], Level.DAY),
+        ([line(width=Width.MONTH), line(width=Width.DAY)], Level.MONTH),
+    ],
+)
+def test_the_coarsest_line_decides_how_fine_the_bill_is(
+    lines: list[VendorLine], level: Level
+) -> None:
+    assert side(*lines).level() is level
+
+
+def test_what_no_request_makes_and_other_currencies_stand_apart() -> None:
+    found = side(
+        line(amount_nano=5, currency="USD"),
+        line(amount_nano=-9, currency="USD", item="credit", asks=False),
+        line(amount_nano=7, currency="CNY"),
+        currency="USD",
+    )
+    assert found.other["credit"].billed_nano == -9
+    assert found.left_out["lines in CNY"].billed_nano == 7
+    assert found.lines == 1 and found.currencies == {"USD"}
+
+
+def test_the_smallest_step_of_the_file_is_its_precision() -> None:
+    assert (
+        side(
+            line(amount_nano=5, unit_nano=1000),
+            line(amount_nano=6, unit_nano=10),
+            line(amount_nano=0, unit_nano=1),
+        ).unit_nano
+        == 10
+    )
+
+
+def test_a_bill_without_lines_and_one_with_too_many_sums_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UnreadableBill, match="no line of a request"):
+        side()
+    monkeypatch.setattr(bill_side, "PAIRS_MAX", 2)
+    with pytest.raises(UnreadableBill, match="add --level day"):
+        side(*(line(n) for n in range(3)))

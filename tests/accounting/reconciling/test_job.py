@@ -1,0 +1,362 @@
+"""Whole comparisons: what was planted is found and rightly named, and nothing else is."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.accounting.reconciling.job import Reconciled
+from proxy.core.money import decimal
+from proxy.core.reconciling.causes import Cause
+from proxy.core.reconciling.line_reader import UnreadableBill
+from proxy.core.reconciling.lines import Level
+from proxy.core.reconciling.result import UNKNOWN, BillVerdict
+from proxy.core.usage import Outcome, Source, UsageRecord
+from tests.accounting.reconciling.books import (
+    DAY_MS,
+    HOUR_MS,
+    NOVEMBER_MS,
+    PRICES,
+    by_day,
+    by_request,
+    held,
+    priced,
+)
+from tests.support.effort import examples
+
+CUT: dict[str, Any] = {"outcome": Outcome.CLIENT_CLOSED, "source": Source.PARTIAL}
+GUESSED: dict[str, Any] = {"source": Source.ESTIMATED, "output_source": Source.ESTIMATED}
+
+
+def cost(record: UsageRecord, **changes: Any) -> int:
+    """What the record would cost, were it otherwise."""
+    found = PRICES.price_record(msgspec.structs.replace(record, **changes)).cost_nano
+    assert found is not None
+    return found
+
+
+def adds_up(found: Reconciled) -> None:
+    """The bill less the ledger is what the verdicts say."""
+    assert found.billed_nano - found.ledger_nano == (
+        found.missing_here.billed_nano
+        - found.missing_there.own_nano
+        + sum(tally.difference_nano for tally in found.differing.values())
+    ) + (found.matched.billed_nano - found.matched.own_nano)
+
+
+def planted() -> tuple[list[UsageRecord], str, dict[str, Cause]]:
+    """300 requests, their bill with 25 differences, and the cause of each by the vendor's id."""
+    special: dict[int, dict[str, Any]] = {}
+    special |= {n: {"cached_tokens": 800} for n in (10, 40, 80, 120)}
+    special |= dict.fromkeys((12, 52, 92), GUESSED)
+    special |= dict.fromkeys((13, 53, 93), CUT)
+    special |= {n: {"model_served": "gpt-4o-mini"} for n in (16, 56, 96)}
+    # Just before the month, and on the bill's first day.
+    special |= {n: {"started_at_ms": NOVEMBER_MS - n * 60_000} for n in (20, 21, 22)}
+    records = [priced(n, **special.get(n, {})) for n in range(300)]
+    causes: dict[str, Cause] = {}
+    amounts = {f"gen-{n}": record.cost_nano or 0 for n, record in enumerate(records)}
+    starts: dict[str, int] = {}
+
+    def plant(n: int, cause: Cause, amount: int) -> None:
+        causes[f"gen-{n}"] = cause
+        amounts[f"gen-{n}"] = amount
+
+    for n in (10, 40, 80, 120):
+        plant(n, Cause.CACHED_AS_INPUT, cost(records[n], cached_tokens=0))
+    for n in (11, 51, 91):
+        plant(n, Cause.OTHER_TIER, cost(records[n], service_tier="priority"))
+    for n in (12, 52, 92):
+        plant(n, Cause.ESTIMATE, cost(records[n], output_tokens=431))
+    for n in (13, 53, 93):
+        plant(n, Cause.CANCELLED, cost(records[n], output_tokens=2_000))
+    for n in (16, 56, 96):
+        plant(n, Cause.MODEL_ALIAS, cost(records[n], model_served="gpt-4o"))
+    for n in (17, 57, 97):
+        nano = records[n].cost_nano or 0
+        plant(n, Cause.ROUNDING, (nano + 5_000) // 10_000 * 10_000 if nano % 10_000 else nano + 1)
+    for n in (18, 58, 98):
+        causes[f"gen-{n}"] = Cause.RETRY
+    for n in (20, 21, 22):
+        causes[f"gen-{n}"] = Cause.DAY_BOUNDARY
+        starts[f"gen-{n}"] = NOVEMBER_MS + 60_000
+    lines = [*records, *(records[n] for n in (18, 58, 98))]
+    bill = by_request(
+        lines,
+        cost_total=lambda record: decimal(amounts[record.upstream_request_id]),
+        created_at=lambda record: starts.get(record.upstream_request_id, record.started_at_ms),
+        tokens_completion=lambda record: (
+            431
+            if causes.get(record.upstream_request_id) is Cause.ESTIMATE
+            else record.output_tokens
+        ),
+    )
+    return records, bill, causes
+
+
+def test_each_of_25_planted_differences_is_found_and_rightly_named(tmp_path: Path) -> None:
+    records, bill, causes = planted()
+    assert len(causes) == 25 and len(set(causes.values())) == 8
+    found = held(tmp_path, records, bill, "openrouter", from_ms=NOVEMBER_MS)
+    assert {str(one.id): one.cause for one in found.differences} == causes
+    assert {one.verdict for one in found.differences} == {BillVerdict.DIFFERING}
+    assert found.level is Level.REQUEST and found.matched.count == 300 - 25
+    adds_up(found)
+
+
+def test_what_went_round_the_proxy_is_a_sum_of_its_own(tmp_path: Path) -> None:
+    records = [priced(n) for n in range(20)]
+    elsewhere = [priced(n, upstream_request_id=f"gen-other-{n}") for n in range(3)]
+    found = held(tmp_path, records[:-2], by_request([*records[2:], *elsewhere]), "openrouter")
+    bypass = sum(record.cost_nano or 0 for record in [*records[-2:], *elsewhere])
+    assert (found.missing_here.count, found.missing_here.billed_nano) == (5, bypass)
+    assert (found.missing_there.count, found.missing_there.own_nano) == (
+        2,
+        sum(record.cost_nano or 0 for record in records[:2]),
+    )
+    adds_up(found)
+
+
+def day(n: int, **changes: Any) -> UsageRecord:
+    """The n-th request, on the n-th day at noon."""
+    return priced(n, started_at_ms=NOVEMBER_MS + n * DAY_MS + 12 * HOUR_MS, **changes)
+
+
+DAY_CASES: dict[Cause, tuple[list[UsageRecord], dict[str, Any]]] = {
+    Cause.CACHED_AS_INPUT: ([day(3, cached_tokens=700)], {"cached_tokens": 0}),
+    Cause.OTHER_TIER: ([day(3)], {"service_tier": "priority"}),
+    Cause.CANCELLED: ([day(3, **CUT)], {"output_tokens": 5_000}),
+    Cause.ESTIMATE: ([day(3, **GUESSED)], {"output_tokens": 77}),
+    Cause.MODEL_ALIAS: ([day(3, model_served="gpt-4o-mini")], {"model_served": "gpt-4o"}),
+}
+
+
+@pytest.mark.parametrize("cause", DAY_CASES)
+def test_a_days_sum_has_its_cause(tmp_path: Path, cause: Cause) -> None:
+    records, changes = DAY_CASES[cause]
+    others = [day(n) for n in range(6) if n != 3]
+    differs = [
+        msgspec.structs.replace(record, cost_nano=cost(record, **changes)) for record in records
+    ]
+    found = held(tmp_path, [*others, *records], by_day([*others, *differs]), "openai")
+    assert [one.cause for one in found.differences] == [cause]
+    assert found.level is Level.DAY and found.matched.count == 5
+    adds_up(found)
+
+
+def test_another_models_name_for_a_day_is_found_by_its_amount(tmp_path: Path) -> None:
+    records = [day(n) for n in range(4)]
+    renamed = [*records[:3], msgspec.structs.replace(records[3], model_served="chatgpt-4o")]
+    found = held(tmp_path, records, by_day(renamed), "openai")
+    assert [one.cause for one in found.differences] == [Cause.MODEL_ALIAS]
+    assert found.gross_nano == 0
+
+
+def test_a_bill_in_cents_differs_by_rounding_alone(tmp_path: Path) -> None:
+    records = [day(n) for n in range(6)]
+    bill = by_day(records, shown=lambda nano: f"{(nano + 5_000_000) // 10_000_000 / 100:.2f}")
+    found = held(tmp_path, records, bill, "openai")
+    assert list(found.differing) == [Cause.ROUNDING]
+    assert found.differing[Cause.ROUNDING].count + found.matched.count == 6
+
+
+@pytest.mark.parametrize("hours", [8, -8, 5.5])
+def test_days_that_begin_at_another_hour_are_recognised(tmp_path: Path, hours: float) -> None:
+    records = [
+        priced(n, started_at_ms=NOVEMBER_MS + n * HOUR_MS // 2 + 600_000) for n in range(240)
+    ]
+    shift_ms = int(hours * HOUR_MS)
+    found = held(
+        tmp_path,
+        records,
+        by_day(records, shift_ms=shift_ms),
+        "openai",
+        from_ms=NOVEMBER_MS,
+        to_ms=NOVEMBER_MS + 5 * DAY_MS,
+    )
+    assert list(found.differing) == [Cause.DAY_BOUNDARY]
+    assert found.day_begins_ms == shift_ms and not found.matched.count
+
+
+def test_more_requests_on_the_bill_than_here_went_round(tmp_path: Path) -> None:
+    records = [priced(n) for n in range(24)]
+    bill = "date,model,model_permaslug,usage,requests\n2026-11-01,gpt-4o,gpt-4o,{},{}\n"
+    own = sum(record.cost_nano or 0 for record in records)
+    found = held(tmp_path, records, bill.format(decimal(own + 10**9), 27), "openrouter")
+    assert found.missing_here.billed_nano == 10**9 and not found.differing
+    assert found.matched.own_nano == own
+    adds_up(found)
+
+
+def test_a_failed_try_that_is_billed_is_a_retry(tmp_path: Path) -> None:
+    failed = priced(
+        3, input_tokens=0, output_tokens=0, outcome=Outcome.UPSTREAM_FAILED, source=Source.NONE
+    )
+    records = [*(priced(n) for n in range(3)), failed]
+    bill = by_request(
+        records,
+        cost_total=lambda record: "0.004" if record is failed else decimal(record.cost_nano),
+    )
+    found = held(tmp_path, records, bill, "openrouter")
+    assert [(one.cause, one.id) for one in found.differences] == [(Cause.RETRY, "gen-3")]
+
+
+def test_unknown_prices_are_said_to_be_and_are_no_remainder(tmp_path: Path) -> None:
+    unknown = priced(2, model_requested="new-model", model_served="new-model")
+    assert unknown.cost_nano is None
+    records = [priced(0), priced(1), unknown]
+    bill = by_request(
+        records,
+        cost_total=lambda record: "0.02" if record is unknown else decimal(record.cost_nano),
+    )
+    found = held(tmp_path, records, bill, "openrouter")
+    assert [one.cause for one in found.differences] == [Cause.UNPRICED]
+
+
+def test_what_nothing_explains_is_the_remainder(tmp_path: Path) -> None:
+    records = [day(n) for n in range(4)]
+    odd = msgspec.structs.replace(records[2], cost_nano=(records[2].cost_nano or 0) + 123_456_789)
+    found = held(tmp_path, records, by_day([*records[:2], odd, records[3]]), "openai")
+    assert list(found.differing) == [UNKNOWN]
+    assert found.differing[UNKNOWN].difference_nano == 123_456_789
+
+
+def test_ids_that_are_not_known_here_lead_to_sums(tmp_path: Path) -> None:
+    records = [priced(n) for n in range(10)]
+    bill = by_request(records, generation_id=lambda record: f"x{record.upstream_request_id}")
+    found = held(tmp_path, records, bill, "openrouter")
+    assert found.ids_unknown and found.level is Level.HOUR
+    assert not found.difference_count and found.matched.count == 10
+
+
+def test_a_line_that_is_dated_by_its_end_lies_in_the_next_hour(tmp_path: Path) -> None:
+    records = [priced(n) for n in range(10)]
+    bill = by_request(
+        records,
+        generation_id=lambda record: "",
+        created_at=lambda record: (
+            record.started_at_ms + (HOUR_MS if record.id == records[4].id else 0)
+        ),
+    )
+    assert not held(tmp_path, records, bill, "openrouter").difference_count
+
+
+def test_corrections_count_with_their_record(tmp_path: Path) -> None:
+    records = [priced(n) for n in range(3)]
+    correction = msgspec.structs.replace(
+        records[1],
+        id="01939c1e-8f5b-7c6a-9d2e-3f4a5b6c7d8e",
+        kind="adjustment",
+        adjusts=records[1].id,
+        reason="rerate",
+        input_tokens=0,
+        output_tokens=0,
+        cached_tokens=0,
+        cost_nano=5,
+        cost_original_nano=5_000,
+        charge_nano=5,
+    )
+    bill = by_request(
+        records,
+        cost_total=lambda record: decimal(
+            (record.cost_nano or 0) + (5_000 if record is records[1] else 0)
+        ),
+    )
+    assert not held(tmp_path, [*records, correction], bill, "openrouter").difference_count
+
+
+FOCUS = """ChargePeriodStart,ChargePeriodEnd,BilledCost,BillingCurrency,ChargeCategory,x_Model
+2026-11-01T00:00:00Z,2026-11-02T00:00:00Z,{},USD,Usage,gpt-4o
+2026-11-02T00:00:00Z,2026-11-03T00:00:00Z,{},USD,Usage,gpt-4o
+2026-11-01T00:00:00Z,2026-12-01T00:00:00Z,-5,USD,Credit,
+2026-11-01T00:00:00Z,2026-12-01T00:00:00Z,1.9,USD,Tax,
+2026-11-02T00:00:00Z,2026-11-03T00:00:00Z,7,EUR,Usage,gpt-4o
+"""
+
+
+def test_credits_taxes_and_other_currencies_are_told_and_not_compared(tmp_path: Path) -> None:
+    records = [day(n) for n in range(2)]
+    bill = FOCUS.format(*(decimal(record.cost_nano or 0) for record in records))
+    with pytest.raises(UnreadableBill, match="EUR and USD: choose one with --currency"):
+        held(tmp_path, records, bill, "focus")
+    found = held(tmp_path, records, bill, "focus", currency="USD")
+    assert found.difference_count == 0 and found.matched.count == 2
+    assert {name: tally.billed_nano for name, tally in found.other.items()} == {
+        "credit": -5 * 10**9,
+        "tax": 1_900_000_000,
+    }
+    assert found.left_out["lines in EUR"].billed_nano == 7 * 10**9
+
+
+def test_a_level_that_the_bill_does_not_reach_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableBill, match="goes down to the day and not to the hour"):
+        held(tmp_path, [day(0)], by_day([day(0)]), "openai", level=Level.HOUR)
+
+
+def test_months_are_compared_where_the_bill_has_no_days(tmp_path: Path) -> None:
+    records = [day(n) for n in range(20)]
+    total = decimal(sum(record.cost_nano or 0 for record in records))
+    found = held(tmp_path, records, f"month;model;cost\n2026-11;gpt-4o;{total}\n", "generic")
+    assert (found.level, found.matched.count, found.difference_count) == (Level.MONTH, 1, 0)
+    assert found.to_ms - found.from_ms == 30 * DAY_MS
+
+
+@st.composite
+def ledgers(draw: st.DrawFn) -> list[UsageRecord]:
+    """Requests of any models, tokens, times and endings."""
+    return [
+        priced(
+            n,
+            started_at_ms=NOVEMBER_MS + draw(st.integers(0, 30 * DAY_MS - 1)),
+            model_served=draw(st.sampled_from(["gpt-4o", "gpt-4o-mini", "o3"])),
+            input_tokens=(inputs := draw(st.integers(0, 10**6))),
+            cached_tokens=draw(st.integers(0, inputs)),
+            output_tokens=draw(st.integers(0, 10**5)),
+            **draw(st.sampled_from([{}, {}, CUT, GUESSED, {"client_retry_count": 1}])),
+        )
+        for n in range(draw(st.integers(1, 40)))
+    ]
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(ledgers(), st.sampled_from(["request", "hour", "day"]))
+def test_nothing_differs_where_nothing_does(records: list[UsageRecord], how: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        bill = by_day(records) if how == "day" else by_request(records)
+        if how == "hour":
+            bill = by_request(records, generation_id=lambda record: "")
+        vendor = "openai" if how == "day" else "openrouter"
+        found = held(Path(directory), records, bill, vendor)
+    assert found.differences == [] and found.level == how
+    assert found.billed_nano == sum(record.cost_nano or 0 for record in records)
+    adds_up(found)
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(ledgers(), st.data(), st.booleans())
+def test_the_verdicts_always_add_up_to_the_bill(
+    records: list[UsageRecord], data: st.DataObject, days: bool
+) -> None:
+    billed = [
+        msgspec.structs.replace(
+            record,
+            cost_nano=max(0, (record.cost_nano or 0) + data.draw(st.integers(-(10**7), 10**7))),
+            model_served=data.draw(st.sampled_from([record.model_served, "o3", "other"])),
+        )
+        for record in records
+        if data.draw(st.integers(0, 4))
+    ]
+    if not billed:
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        bill = by_day(billed) if days else by_request(billed)
+        found = held(Path(directory), records, bill, "openai" if days else "openrouter")
+    adds_up(found)
+    assert found.billed_nano == sum(record.cost_nano or 0 for record in billed)
+    assert abs(found.billed_nano - found.ledger_nano) <= found.gross_nano + len(records)

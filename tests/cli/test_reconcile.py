@@ -1,0 +1,141 @@
+"""`tollkeeper ledger reconcile`: what is printed, and the exit code that a job goes by."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from proxy.cli import admin_client
+from proxy.core.money import decimal
+from tests.accounting.reconciling.books import by_day, by_request, ledger_of, priced
+
+Call = Callable[..., Result]
+DIRECTORY = ("--data-dir", "var")
+
+
+@pytest.fixture
+def bill(home: Path) -> Callable[[str], Path]:
+    """Writes a bill, beside a ledger of ten requests."""
+    ledger_of(home / "var", [priced(n) for n in range(10)])
+
+    def write(text: str) -> Path:
+        path = home / "bill.csv"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_where_all_agrees_the_exit_code_is_0(call: Call, bill: Callable[[str], Path]) -> None:
+    bill(by_request(priced(n) for n in range(10)))
+    result = call("ledger", "reconcile", "bill.csv", "--vendor", "openrouter", *DIRECTORY)
+    assert result.exit_code == 0, result.output
+    assert "Compared request by request with the requests to openai" in result.stdout
+    assert "0.000% of the bill: within the tolerance of 0.5%" in result.stdout
+
+
+def test_what_went_round_is_told_in_money_and_the_exit_code_is_3(
+    call: Call, bill: Callable[[str], Path]
+) -> None:
+    extra = priced(77, upstream_request_id="gen-round-the-proxy")
+    bill(by_request([*(priced(n) for n in range(10)), extra]))
+    words = ("ledger", "reconcile", "bill.csv", "--vendor", "openrouter", *DIRECTORY)
+    result = call(*words)
+    assert result.exit_code == 3
+    [line] = [line for line in result.stdout.splitlines() if "went round the proxy" in line]
+    assert line.split()[-1] == decimal(extra.cost_nano or 0)
+    assert "gen-round-the-proxy" in result.stdout and "beyond the tolerance" in result.stdout
+    assert call(*words, "--tolerance", "50%").exit_code == 0
+    told = json.loads(call(*words, "--json").stdout)
+    assert told["missing_here"] == {
+        "count": 1,
+        "own_nano": 0,
+        "billed_nano": extra.cost_nano,
+    }
+    assert (told["within_tolerance"], told["level"], told["vendor"]) == (
+        False,
+        "request",
+        "openrouter",
+    )
+    [row] = csv.DictReader(io.StringIO(call(*words, "--format", "csv").stdout))
+    assert (row["verdict"], row["vendor_id"], row["difference"]) == (
+        "missing_here",
+        "gen-round-the-proxy",
+        decimal(extra.cost_nano or 0),
+    )
+
+
+def test_a_month_in_the_vendors_zone(call: Call, bill: Callable[[str], Path]) -> None:
+    bill(by_day(priced(n) for n in range(10)))
+    result = call(
+        "ledger", "reconcile", "bill.csv", "--vendor", "openai", "--month", "2026-11", *DIRECTORY
+    )
+    assert result.exit_code == 0
+    assert "from 2026-11-01 00:00+00:00 to 2026-12-01 00:00+00:00" in result.stdout
+
+
+def test_an_upstream_is_asked_for_where_it_is_not_clear(call: Call, home: Path) -> None:
+    records = [priced(0), priced(1, upstream="azure")]
+    ledger_of(home / "var", records)
+    (home / "bill.csv").write_text(by_request(records))
+    words = ("ledger", "reconcile", "bill.csv", "--vendor", "openrouter", *DIRECTORY)
+    result = call(*words)
+    assert result.exit_code == 1
+    assert "Say with --upstream whose requests are on this bill: azure, openai." in result.output
+    assert call(*words, "--upstream", "openai", "--upstream", "azure").exit_code == 0
+    assert "it has azure, openai" in call(*words, "--upstream", "nobody").output
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--vendor", "openai"), 1, "This is no bill of openai that is known."),
+        (("--vendor", "nobody"), 2, "'nobody' is not one of"),
+        (("--vendor", "openrouter", "--tolerance", "5"), 2, "write 0.5%"),
+        (("--vendor", "openrouter", "--zone", "Mars"), 2, "there is no zone 'Mars'"),
+        (("--vendor", "openrouter", "--month", "2026"), 2, "'2026' is no month"),
+        ((), 2, "Missing option '--vendor'"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_do(
+    call: Call, bill: Callable[[str], Path], words: tuple[str, ...], code: int, said: str
+) -> None:
+    bill(by_request([priced(0)]))
+    result = call("ledger", "reconcile", "bill.csv", *DIRECTORY, *words)
+    assert (result.exit_code, said in result.output) == (code, True), result.output
+
+
+def test_a_mapping_is_read(call: Call, bill: Callable[[str], Path], home: Path) -> None:
+    bill(
+        "Zeit;Modell;Cent\n"
+        + "".join(
+            f"{record.started_at_ms};gpt-4o;{decimal((record.cost_nano or 0) * 100)}\n"
+            for record in (priced(n) for n in range(10))
+        )
+    )
+    (home / "map.yaml").write_text(
+        "columns: {at: Zeit, model: Modell, amount: Cent}\ncurrency: USD\ndivisor: 100\n"
+    )
+    result = call(
+        "ledger", "reconcile", "bill.csv", "--vendor", "csv", "--mapping", "map.yaml", *DIRECTORY
+    )
+    assert result.exit_code == 0, result.output
+    assert "by hour and model" in result.stdout
+
+
+def test_a_process_elsewhere_is_not_asked(
+    call: Call, bill: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bill(by_request([priced(0)]))
+    monkeypatch.setenv(admin_client.URL, "http://127.0.0.1:9")
+    monkeypatch.setenv(admin_client.TOKEN, "t")
+    words = ("ledger", "reconcile", "bill.csv", "--vendor", "openrouter")
+    result = call(*words)
+    assert result.exit_code == 1 and "--data-dir" in result.output
+    assert call(*words, *DIRECTORY).exit_code == 3

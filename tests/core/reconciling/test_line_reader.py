@@ -1,0 +1,104 @@
+"""Rows of each vendor as lines of a bill."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proxy.core.reconciling.line_reader import LeftOut, LineReader, UnreadableBill
+from proxy.core.reconciling.lines import VendorLine
+from proxy.core.reconciling.moments import Width, when
+from proxy.core.reconciling.shapes import chosen
+from tests.accounting.reconciling.books import UTC
+
+AT = when("2026-11-01", UTC).start_ms
+
+
+def read(vendor: str, *, comma: bool = False, **cells: str) -> VendorLine | LeftOut:
+    """The line that a row of these cells is."""
+    found = chosen(vendor, list(cells))
+    assert found is not None
+    return LineReader(found, UTC, found.shape.currency, comma=comma).read(7, cells)
+
+
+ROWS: list[tuple[str, dict[str, str], dict[str, Any]]] = [
+    ("openai", {"start_time": "1793491200", "end_time": "1793577600", "amount.value": "0.06", "amount.currency": "usd", "line_item": "gpt-4o-2024-08-06, cached input", "quantity": "1000"},
+     {"model": "gpt-4o-2024-08-06", "item": "cached", "amount_nano": 60_000_000, "currency": "USD", "width": Width.DAY, "input_tokens": 1000, "cached_tokens": 1000}),
+    ("openai", {"start_time": "1793491200", "end_time": "1793494800", "input_tokens": "1000", "output_tokens": "500", "input_cached_tokens": "800", "num_model_requests": "5", "model": "gpt-4o", "batch": "true"},
+     {"width": Width.HOUR, "amount_nano": None, "requests": 5, "input_tokens": 1000, "cached_tokens": 800, "output_tokens": 500, "tier": "batch"}),
+    ("anthropic", {"starting_at": "2026-11-01T00:00:00Z", "ending_at": "2026-11-02T00:00:00Z", "amount": "123.45", "currency": "USD", "model": "claude-opus-5", "token_type": "cache_read_input_tokens", "service_tier": "standard"},
+     {"amount_nano": 1_234_500_000, "unit_nano": 100_000, "item": "cached", "tier": None}),
+    ("anthropic", {"usage_date_utc": "2026-11-01", "model": "Claude Haiku 4.5", "token_type": "input_no_cache", "cost_usd": "0.05"},
+     {"amount_nano": 50_000_000, "item": "input", "width": Width.DAY}),
+    ("anthropic", {"usage_date_utc": "2026-11-01", "model_version": "claude-haiku-4-5", "usage_input_tokens_no_cache": "10", "usage_input_tokens_cache_write_5m": "3", "usage_input_tokens_cache_write_1h": "2", "usage_input_tokens_cache_read": "5", "usage_output_tokens": "4"},
+     {"amount_nano": None, "input_tokens": 20, "cached_tokens": 5, "output_tokens": 4}),
+    ("openrouter", {"generation_id": "gen-1", "created_at": "2026-11-01 00:00:00.000", "cost_total": "1e-05", "tokens_prompt": "10", "tokens_completion": "2", "tokens_cached": "", "model_permaslug": "openai/gpt-4o", "cancelled": "true"},
+     {"id": "gen-1", "amount_nano": 10_000, "cached_tokens": None, "cancelled": True, "width": Width.MOMENT}),
+    ("deepseek", {"utc_date": "20261101", "model": "deepseek-chat", "type": "input_cache_hit_tokens", "price": "3.625e-9", "amount": "397074944"},
+     {"amount_nano": 1_439_396_672, "item": "cached", "cached_tokens": 397_074_944, "currency": None}),
+    ("deepseek", {"utc_date": "2026-11-01", "model": "deepseek-chat", "type": "request_count", "price": "", "amount": "3"},
+     {"amount_nano": 0, "requests": 3, "input_tokens": None}),
+    ("dashscope", {"消费时间": "2026-11-01 00:00:00", "实例ID（出账粒度）": "1;llm-x;qwen-max;output_token;app;0", "应付金额（含税）": "0.000001", "用量": "1000.5", "产品名称": "大模型服务平台百炼"},
+     {"model": "qwen-max", "item": "output", "amount_nano": 1000, "currency": "CNY", "output_tokens": None}),
+    ("new-api", {"created_at": "1793491200", "type": "2", "quota": "1000", "model_name": "gpt-4o", "prompt_tokens": "100", "completion_tokens": "20", "other": '{"cache_tokens":60,"model_ratio":1.25}'},
+     {"amount_nano": 2_000_000, "unit_nano": 2_000, "cached_tokens": 60}),
+    ("new-api", {"created_at": "1793491200", "type": "6", "quota": "1000", "model_name": "gpt-4o"}, {"amount_nano": -2_000_000, "asks": True}),
+    ("focus", {"ChargePeriodStart": "2026-11-01T00:00:00Z", "ChargePeriodEnd": "2026-12-01T00:00:00Z", "BilledCost": "-5", "BillingCurrency": "USD", "ChargeCategory": "Credit"},
+     {"asks": False, "item": "credit", "width": Width.MONTH}),
+    ("generic", {"Date": "2026-11-01", "Model": "gpt-4o", "Cost": "(1.50)"}, {"amount_nano": -1_500_000_000, "asks": True}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("vendor", "cells", "says"), ROWS)
+def test_a_row_says_what_its_vendor_means(
+    vendor: str, cells: dict[str, str], says: dict[str, Any]
+) -> None:
+    line = read(vendor, **cells)
+    assert isinstance(line, VendorLine) and line.at_ms == AT and line.number == 7
+    assert {name: getattr(line, name) for name in says} == says
+
+
+@pytest.mark.parametrize(
+    ("cells", "reason"),
+    [
+        ({"date": "Total", "model": "", "cost": "12"}, "lines of totals"),
+        ({"date": "合计", "model": "", "cost": "12"}, "lines of totals"),
+        ({"date": "", "model": "Grand Total", "cost": "12"}, "lines of totals"),
+        ({"date": "date", "model": "model", "cost": "cost"}, "repeated heads"),
+        ({"date": "", "model": "", "cost": ""}, "empty rows"),
+        ({"date": "", "model": "gpt-4o", "cost": "2"}, "rows without a time"),
+        ({"date": "2026-11-01", "model": "gpt-4o", "cost": ""}, "rows without an amount and without tokens"),
+    ],
+)  # fmt: skip
+def test_rows_that_are_no_lines_are_left_out_and_why(cells: dict[str, str], reason: str) -> None:
+    found = read("generic", **cells)
+    assert isinstance(found, LeftOut) and found.reason == reason
+
+
+def test_top_ups_and_other_products_are_left_out() -> None:
+    topup = read("new-api", created_at="1793491200", type="1", quota="500000", model_name="")
+    assert isinstance(topup, LeftOut) and "top-ups" in topup.reason
+    server = read(
+        "dashscope",
+        BillingDate="2026-11-01",
+        InstanceID="i-bp1",
+        PretaxAmount="9",
+        ProductName="ECS",
+    )
+    assert server == LeftOut("lines of other products", 9 * 10**9)
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({"cost": "abc"}, "line 7, column 'cost': 'abc' is no number"),
+        ({"date": "11/01/2026"}, "line 7, column 'date': '11/01/2026' is no time"),
+        ({"input_tokens": "1.5"}, "line 7, column 'input_tokens': '1.5' is no whole number"),
+    ],
+)
+def test_a_bad_cell_is_named_with_what_to_do(cells: dict[str, str], said: str) -> None:
+    row = {"date": "2026-11-01", "model": "gpt-4o", "cost": "1", "input_tokens": "1"} | cells
+    with pytest.raises(UnreadableBill, match=said) as caught:
+        read("generic", **row)
+    assert "Correct the line" in str(caught.value)
