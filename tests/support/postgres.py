@@ -62,15 +62,30 @@ class PostgresServer:
     def kill(self) -> None:
         """SIGKILL to all of its processes at once."""
         assert self._process is not None, "it runs"
-        parent = self._process.pid
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-        for pid in (parent, *map(int, children)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        children = self._signal(signal.SIGKILL)
         self._process.wait()
         # A child that is still there holds the shared memory, and a new server would not start.
         until_blocking(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
         (self.directory / "data" / "postmaster.pid").unlink(missing_ok=True)
+
+    def pause(self) -> None:
+        """Keep all of its processes from doing anything; connections stay open."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """After `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> list[int]:
+        """To the server's process and its children; returns the latter."""
+        assert self._process is not None, "it runs"
+        parent = self._process.pid
+        listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        children = [int(pid) for pid in listed]
+        for pid in (parent, *children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return children
 
     def stop(self) -> None:
         """End it, with what its clients are doing."""

@@ -92,16 +92,15 @@ def _next(connection: Connection, name: str, migrations: Sequence[str]) -> list[
 
 
 def add_months(connection: Connection, today: datetime.date) -> int:
-    """Add what is missing of this month's partition and of the next two; returns how many.
+    """Add what is missing of the months from the last to the next but one; returns how many.
 
     One that cannot be added now is added by a later call: meanwhile its rows go to
-    `records_default`.
+    `records_default`. Last month's is for what a journal still holds of it.
     """
     added = 0
-    first = today.replace(day=1)
-    for ahead in range(MONTHS_AHEAD + 1):
-        months = first.month - 1 + ahead
-        day = datetime.date(first.year + months // 12, months % 12 + 1, 1)
+    for ahead in range(-1, MONTHS_AHEAD + 1):
+        months = today.year * 12 + today.month - 1 + ahead
+        day = datetime.date(months // 12, months % 12 + 1, 1)
         try:
             with connection.transaction():
                 connection.execute("SET LOCAL lock_timeout = '2s'")
@@ -109,7 +108,7 @@ def add_months(connection: Connection, today: datetime.date) -> int:
                 [made] = connection.execute("SELECT add_month(%s)", (day,)).fetchone() or (False,)
             added += bool(made)
         except errors.LockNotAvailable:
-            continue
+            return added
     return added
 
 

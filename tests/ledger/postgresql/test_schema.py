@@ -60,7 +60,7 @@ def test_processes_that_start_together_migrate_once() -> None:
     assert sorted(version for versions in applied for version in versions) == list(
         range(1, SCHEMA_VERSION + 1)
     )
-    assert (len(added), sum(added)) == (8, 3)
+    assert (len(added), sum(added)) == (8, 4)
 
 
 def test_a_migration_that_fails_leaves_nothing_behind() -> None:
@@ -123,15 +123,16 @@ def test_the_owner_of_the_book_is_known() -> None:
         owner.execute("DROP OWNED BY clerk")
 
 
-def test_two_months_ahead_are_there() -> None:
+def test_last_month_and_two_months_ahead_are_there() -> None:
     with opened(postgres().database(), writes=True) as connection:
         migrate(connection, "it")
-        assert add_months(connection, datetime.date(2026, 11, 30)) == 3
+        assert add_months(connection, datetime.date(2026, 11, 30)) == 4
         assert add_months(connection, datetime.date(2026, 12, 1)) == 1
         parts = connection.execute(
             "SELECT relname FROM pg_class WHERE relname LIKE 'records\\_2%' AND relkind = 'r'"
         ).fetchall()
     assert sorted(name for (name,) in parts) == [
+        "records_2026_10",
         "records_2026_11",
         "records_2026_12",
         "records_2027_01",
@@ -146,7 +147,7 @@ def test_a_month_that_cannot_be_added_now_is_added_later() -> None:
         with other.transaction():
             other.execute("LOCK TABLE records_default IN ACCESS SHARE MODE")
             assert add_months(connection, TODAY) == 0
-        assert add_months(connection, TODAY) == 3
+        assert add_months(connection, TODAY) == 4
 
 
 def test_a_month_far_from_today_is_not_added() -> None:

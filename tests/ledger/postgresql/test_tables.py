@@ -62,7 +62,7 @@ def test_rows_of_the_book_stay(table: str) -> None:
                 (table, table),
             )
         ]
-        assert len(parts) == (5 if table == "records" else 1)
+        assert len(parts) == (6 if table == "records" else 1)
         before = connection.execute(f"SELECT * FROM {table}").fetchall()
         assert before
         column = "id" if table == "records" else "key_name" if table == "heads" else None
