@@ -45,7 +45,7 @@ def admin_routes(
             audit_route(services),
             verify_route(services, key_file),
             *book_routes(services, snapshot),
-            *verify_book_routes(services.reader, key_file),
+            *verify_book_routes(services, key_file),
             *price_routes(services, snapshot),
             reload_route(reload),
         )

@@ -1,10 +1,12 @@
-"""Verifying the book over the admin API, a step at a time: `GET /admin/v1/ledger/verify`.
+"""Verifying the book over the admin API, and making its roll-ups anew.
 
-Each step is one short read in a thread, so that the data path goes on beside it.
+`GET /admin/v1/ledger/verify` is one short read in a thread, so that the data path goes on. While
+`POST /admin/v1/ledger/rebuild` works, records wait in the journal.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +14,15 @@ from typing import Annotated
 import msgspec
 
 from proxy.admin.endpoint import AdminEndpoint, AdminRequest, read
-from proxy.core.errors import invalid_request
-from proxy.ledger.reading import Reader
+from proxy.core.errors import invalid_request, unavailable
+from proxy.dataplane.services import Services
+from proxy.ledger import LedgerError, LedgerUnavailable
 from proxy.ledger.verification import PARTS, VerifyStep
 
 PATH = "/admin/v1/ledger/verify"
+REBUILD_PATH = "/admin/v1/ledger/rebuild"
+
+_LOG = logging.getLogger("tollkeeper.admin")
 
 
 class VerifyQuery(msgspec.Struct, frozen=True):
@@ -26,8 +32,15 @@ class VerifyQuery(msgspec.Struct, frozen=True):
     place: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
 
 
-def verify_book_routes(reader: Reader, key_file: Path) -> Sequence[AdminEndpoint]:
-    """The route that checks one stretch of the book, with the key that seals it."""
+class Rebuilt(msgspec.Struct, frozen=True):
+    """All roll-ups were made anew from so many records."""
+
+    records: int
+
+
+def verify_book_routes(services: Services, key_file: Path) -> Sequence[AdminEndpoint]:
+    """The routes that check a stretch of the book, with its own key, and mend roll-ups."""
+    reader = services.reader
 
     async def step(ask: AdminRequest) -> VerifyStep:
         query: VerifyQuery = ask.query
@@ -40,7 +53,24 @@ def verify_book_routes(reader: Reader, key_file: Path) -> Sequence[AdminEndpoint
             message = "place: give what the last answer has as `next`, or nothing."
             raise invalid_request(message, param="place") from error
 
+    async def rebuild(ask: AdminRequest) -> Rebuilt:
+        try:
+            done = Rebuilt(await services.ledger.rebuild())
+        except (LedgerError, LedgerUnavailable) as error:
+            message = f"The roll-ups cannot be made anew now ({error}); they are as they were."
+            raise unavailable("ledger_unavailable", message) from error
+        _LOG.info("%s made the roll-ups anew from %d records", ask.asker.name, done.records)
+        return done
+
     return (
+        AdminEndpoint(
+            "POST",
+            REBUILD_PATH,
+            "Make all roll-ups anew from the records, in one transaction.",
+            rebuild,
+            returns=Rebuilt,
+            errors=(503,),
+        ),
         AdminEndpoint(
             "GET",
             PATH,

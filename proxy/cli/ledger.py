@@ -11,18 +11,25 @@ import click
 from proxy.cli import common, formats
 from proxy.cli.export import export
 from proxy.cli.lazy import LazyGroup
-from proxy.cli.ledger_verify import verify
 from proxy.journal import JournalFigures
 from proxy.ledger.reading import Status
 
 
 @click.group(
     cls=LazyGroup,
-    commands=[export, verify],
+    commands=[export],
     lazy={
         "reconcile": (
             "proxy.cli.reconcile:reconcile",
             "Hold the ledger against a vendor's bill.",
+        ),
+        "rebuild": (
+            "proxy.cli.ledger_rebuild:rebuild",
+            "Make the roll-ups anew from the records, in one transaction.",
+        ),
+        "verify": (
+            "proxy.cli.ledger_verify:verify",
+            "Check that the book is as it was written.",
         ),
     },
 )

@@ -117,6 +117,13 @@ class Ledger(Protocol):
         """Every credit, in the order of booking."""
         ...
 
+    async def rebuild(self) -> int:
+        """Make all roll-ups anew in one transaction; the number of records they are made of.
+
+        Raises LedgerUnavailable; then they are as they were.
+        """
+        ...
+
     async def change(self, what: TenantChange) -> None:
         """Write keys and teams with the audit of it, durably. Raises LedgerUnavailable."""
         ...

@@ -28,6 +28,7 @@ from proxy.ledger.sqlite.credits import add, begin_chain, read
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file
 from proxy.ledger.sqlite.notices import claim, sent, unsent
 from proxy.ledger.sqlite.reader import SqliteReader
+from proxy.ledger.sqlite.rebuild import rebuild
 from proxy.ledger.sqlite.schema import check_library, migrate, schema_version
 from proxy.ledger.sqlite.tenants import change, tenants
 from proxy.ledger.sqlite.thread import on_its_thread, open_on_a_thread
@@ -76,6 +77,10 @@ class SqliteLedger:
         await self._changing(
             lambda connection: add(connection, credit, self._book.key, _wall_clock_ms())
         )
+
+    async def rebuild(self) -> int:
+        """See `Ledger.rebuild`."""
+        return await self._changing(_rebuilt)
 
     async def credits(self) -> list[Credit]:
         """See `Ledger.credits`."""
@@ -192,6 +197,13 @@ def _opened(connection: sqlite3.Connection, path: Path, key_file: Path, fail: Fa
     )
     begin_chain(connection, key, _wall_clock_ms())
     return Booker(connection, key, _wall_clock_ms, fail)
+
+
+def _rebuilt(connection: sqlite3.Connection) -> int:
+    try:
+        return rebuild(connection)
+    except sqlite3.Error as error:
+        raise LedgerUnavailable(str(error)) from error
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

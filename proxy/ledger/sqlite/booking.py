@@ -27,11 +27,10 @@ from proxy.core.records.canonical import (
 from proxy.core.usage import UsageRecord
 from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerUnavailable
 from proxy.ledger.sorting_out import served, sorted_out
-from proxy.ledger.spans import BUCKET_MS
 from proxy.ledger.sqlite import refusals
 from proxy.ledger.sqlite.inserting import Inserter
 from proxy.ledger.sqlite.rollups import fold
-from proxy.ledger.sqlite.sums import GROUPS, SUMS, measures, moved_into_rollups, on_known_group
+from proxy.ledger.sqlite.sums import moved_into_rollups, summed_records
 
 # Look-ups by id come in fixed sizes: any other number of ids would be one more cached statement.
 # Random batch sizes once made the process grow to 130 MB.
@@ -65,12 +64,7 @@ _PRICE_VERSION = "INSERT INTO price_versions (version, stored_at_ms, terms) VALU
 
 # Sums only the rows that this transaction inserted (seq above the old head), so that a replayed
 # batch cannot count twice.
-_ROLL_UP = f"""
-INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {", ".join(name for name, _ in SUMS)})
-SELECT started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms, {", ".join(GROUPS)}, {measures()}
-FROM records WHERE seq > ?
-GROUP BY 1, 2, 3, 4, 5, 6 {on_known_group()}
-"""
+_ROLL_UP = summed_records("seq > ?")
 _MOVE = moved_into_rollups("{row}.seq > ?")
 
 

@@ -143,6 +143,17 @@ def measures(alias: str = "") -> str:
     return ", ".join(f"sum({expression}) AS {alias}{name}" for name, expression in SUMS)
 
 
+def summed_records(where: str) -> str:
+    """A statement that adds the records that `where` chooses to the quarter hours."""
+    names = ", ".join(name for name, _ in SUMS)
+    return f"""
+INSERT INTO rollups (bucket_ms, {", ".join(GROUPS)}, {names})
+SELECT started_at_ms - started_at_ms % {BUCKET_MS} AS bucket_ms, {", ".join(GROUPS)}, {measures()}
+FROM records WHERE {where}
+GROUP BY 1, 2, 3, 4, 5, 6 {on_known_group()}
+"""
+
+
 def moved_into_rollups(where: str, of: Sums = SUMS) -> str:
     """A statement that adds to the quarter hours what late prices moved.
 

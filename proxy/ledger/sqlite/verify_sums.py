@@ -100,7 +100,7 @@ def wide_step(connection: sqlite3.Connection, place: str | None) -> VerifyStep:
     if at is None:
         return VerifyStep()
     bounds = _stretch(connection, at, "bucket_ms", "rollups", _DAY_MS)
-    (folded_ms,) = connection.execute("SELECT folded_until_ms FROM fold").fetchone()
+    folded_ms = connection.execute("SELECT max(folded_until_ms) FROM fold").fetchone()[0] or 0
     within = (bounds[0], min(bounds[1], folded_ms))
     found: list[Flaw] = []
     if folded_ms % BUCKET_MS:
