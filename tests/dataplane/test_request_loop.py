@@ -168,6 +168,38 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return seen
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_new_connection_takes_whatever_comes_while_another_has_the_same_head(
+    tmp_path: Path, reads: list[bytes], shape: str
+) -> None:
+    got: list[bytes] = []
+
+    async def script(visit: Visit) -> None:
+        got.append(visit.body)
+        await visit.answer(b'{"choices":[]}')
+
+    pieces, prompts = SHAPES[shape]
+    answers = len(prompts) + b"".join(pieces).count(b"GET /h")
+    async with raw_upstream(script) as upstream, running(tmp_path, config(upstream.url)) as proxy:
+        earlier = await RawClient.connect(proxy.address)
+        await earlier.send(post(body_of("a")))
+        assert (await earlier.answer()).status == 200
+        client = await RawClient.connect(proxy.address)
+        for piece in pieces:
+            before = len(reads)
+            await client.send(piece)
+            await until(lambda before=before: len(reads) > before)  # type: ignore[misc]
+        if shape == "expects to go on":
+            assert (await client.head())[0] == 100
+            await client.send(body_of("b"))
+        for _ in range(answers):
+            assert (await client.answer()).status == 200
+        await client.aclose()
+        await earlier.aclose()
+        await proxy.records(1 + len(prompts))
+    assert got == [body_of("a"), *map(body_of, prompts)]
+
+
 async def test_a_parser_that_holds_bytes_of_a_body_is_kept(tmp_path: Path) -> None:
     """All of the body has come, and more of it than its reader takes at once."""
     got: list[bytes] = []
