@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -59,6 +60,7 @@ def serve(
       tollkeeper serve -c config.yaml
       tollkeeper serve --upstream https://api.modelverse.cn/v1
     """
+    _let_sigterm_end_the_start()
     if upstream is not None and config_path is not None:
         raise click.UsageError(
             "--upstream takes no config: leave out -c, or name the upstream in the config."
@@ -100,6 +102,16 @@ def run(
         LOG.info("stopped")
     except startup.StartError as error:
         raise common.Failed(str(error)) from error
+
+
+def _let_sigterm_end_the_start() -> None:
+    """As process 1 of a container only a handler of its own can: the kernel drops the signal else.
+
+    Once it serves, a SIGTERM begins the drain.
+    """
+    if os.getpid() == 1:
+        # At once, as any other process ends: what a start leaves behind is what a kill leaves.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
 
 
 def _forward_only(url: str, listen: str | None, metrics_listen: str | None) -> loader.Loaded:

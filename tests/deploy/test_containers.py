@@ -16,6 +16,7 @@ import yaml
 from proxy import __version__
 from proxy.cli.health import ANSWER_S
 from proxy.config.settings import Settings
+from proxy.config.values import KINDS
 from tests.deploy.files import (
     DEPLOY,
     ROOT,
@@ -166,3 +167,22 @@ def test_promtool_has_no_objection(tmp_path: Path) -> None:
         check=False,
     )
     assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "extra"),
+    [
+        ("quota_url", "valkey://store:6379/0", "valkey"),
+        ("ledger_url", "postgresql://app@book/tollkeeper", "postgres"),
+    ],
+)
+def test_the_image_has_what_the_config_accepts(kind: str, url: str, extra: str) -> None:
+    """A shared store needs its extra in the image, and then its place in compose.yaml."""
+    try:
+        KINDS[kind].parse(url)
+    except ValueError:
+        accepted = False
+    else:
+        accepted = True
+    [line] = [each for each in instructions("RUN") if " install --no-cache-dir" in each]
+    assert (extra in line) == accepted

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ import pytest
 from tests.deploy.files import DEPLOY, ROOT
 from tests.deploy.test_containers import UID, copied
 from tests.support.process import READY
-from tests.support.waiting import GUARD_S
+from tests.support.waiting import GUARD_S, until_blocking
 
 pytestmark = pytest.mark.whole
 
@@ -73,11 +75,12 @@ def namespaces() -> list[str]:
     return words
 
 
-def test_it_serves_as_process_1_with_a_root_that_is_read_only(image: Path, tmp_path: Path) -> None:
-    data, etc = tmp_path / "data", tmp_path / "etc"
+@contextmanager
+def contained(image: Path, directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """`serve` with the containers' config, which may write to `directory / "data"` alone."""
+    data, etc = directory / "data", directory / "etc"
     data.mkdir(mode=0o700)
-    etc.mkdir()
-    (etc / "modelmax_api_key").write_text("sk-vendor\n")
+    etc.mkdir(exist_ok=True)
     text = (DEPLOY / "config.yaml").read_text()
     for said, here in (
         ("0.0.0.0:8790", "127.0.0.1:0"),
@@ -96,6 +99,24 @@ def test_it_serves_as_process_1_with_a_root_that_is_read_only(image: Path, tmp_p
     )
     assert process.stderr is not None
     try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def served_by(process: subprocess.Popen[str]) -> int:
+    """Process 1 inside, by its number outside."""
+    [child] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(child)
+
+
+def test_it_serves_as_process_1_with_a_root_that_is_read_only(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "modelmax_api_key").write_text("sk-vendor\n")
+    with contained(image, tmp_path) as process:
+        assert process.stderr is not None
         printed = ""
         while (found := re.search(READY, printed)) is None:
             line = process.stderr.readline()
@@ -108,15 +129,32 @@ def test_it_serves_as_process_1_with_a_root_that_is_read_only(image: Path, tmp_p
             check=False,
         )
         assert (asked.returncode, asked.stdout) == (0, "ready\n"), asked.stderr
-        [served] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        status = Path(f"/proc/{served}/status").read_text()
+        status = Path(f"/proc/{served_by(process)}/status").read_text()
         assert "\nCapEff:\t0000000000000000\n" in status
         assert re.search(r"^NSpid:.*\t1$", status, re.MULTILINE), "process 1 of its own"
-        assert {path.name for path in data.iterdir()} >= {"journal", "ledger.db", "ledger.key"}
-        os.kill(int(served), signal.SIGTERM)
+        written = {path.name for path in (tmp_path / "data").iterdir()}
+        assert written >= {"journal", "ledger.db", "ledger.key"}
+        os.kill(served_by(process), signal.SIGTERM)
         rest = process.stderr.read()
         assert process.wait(GUARD_S) == 0, rest
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+
+
+def test_as_process_1_a_start_ends_at_sigterm(image: Path, tmp_path: Path) -> None:
+    """The kernel drops the signal where process 1 has no handler; a start can take minutes."""
+    key = tmp_path / "etc" / "modelmax_api_key"
+    key.parent.mkdir()
+    os.mkfifo(key)
+    with contained(image, tmp_path) as process:
+
+        def opened() -> int | None:
+            """The other end of the pipe, once the start reads its secret from it."""
+            try:
+                return os.open(key, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                assert process.poll() is None
+                return None
+
+        writer = until_blocking(lambda: [end for end in [opened()] if end is not None])[0]
+        os.kill(served_by(process), signal.SIGTERM)
+        assert process.wait(GUARD_S) == 128 + signal.SIGTERM
+        os.close(writer)
