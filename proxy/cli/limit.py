@@ -26,7 +26,7 @@ from proxy.core.limits.dimensions import MISSING, OTHERS
 from proxy.core.limits.language import show_money
 from proxy.ledger import Ledger
 from proxy.ledger.reading import RefusalSum
-from proxy.quota import Quota
+from proxy.quota import Quota, QuotaError, QuotaUnavailable, SharedOptions
 from proxy.quota import connect as connect_quota
 from proxy.quota.credits import CreditOrder, LimitChoice, credit, standings
 from proxy.quota.rebuild import restore
@@ -295,21 +295,35 @@ def _directly(config_path: Path | None, work: Callable[[_Desk], Awaitable[_T]]) 
         async with own_ledger(told) as (ledger, reader):
             settings = directory.Directory(told, await ledger.tenants()).settings
             zone = ZoneInfo(settings.timezone)
+            options = SharedOptions(instance=f"command-{os.getpid()}", timeout_s=10.0)
             quota = await connect_quota(
-                settings.quota.url, zone, values_max=settings.quota.values_max
+                settings.quota.url,
+                zone,
+                values_max=settings.quota.values_max,
+                options=options,
             )
-            await restore(
-                quota,
-                rules_of(settings),
-                ledger,
-                reader,
-                currency=settings.currency,
-                zone=zone,
-                now_ms=_now_ms(),
-            )
-            return await work(_Desk(settings, quota, ledger))
+            try:
+                if settings.quota.url == "memory:":
+                    await restore(
+                        quota,
+                        rules_of(settings),
+                        ledger,
+                        reader,
+                        currency=settings.currency,
+                        zone=zone,
+                        now_ms=_now_ms(),
+                    )
+                else:  # those who serve have built the counts; they alone know what is not booked
+                    for given in await ledger.credits():
+                        quota.grant(given, _now_ms())
+                return await work(_Desk(settings, quota, ledger))
+            finally:
+                await quota.aclose()
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    except (QuotaError, QuotaUnavailable) as error:
+        raise common.Failed(str(error)) from error
 
 
 def _print(found: list[LimitStatus]) -> None:

@@ -43,6 +43,12 @@ def problems(settings: Settings, where: Mapping[str, str]) -> list[Problem]:
             )
     if settings.quota_status not in QUOTA_STATUSES:
         problem("quota_status", "expected 429, 402 or 403")
+    if settings.quota.url != "memory:" and settings.ledger.url.startswith("sqlite:"):
+        problem(
+            "quota.url",
+            "a quota that several processes share needs a ledger that they share, since counts are"
+            " restored from it: write ledger.url: postgresql://…, or quota.url: memory:",
+        )
     for check in (
         _references,
         _upstreams,

@@ -99,6 +99,8 @@ def shown(
         return hide(str(value)) if value else ""
     if name == "webhook_url":
         return _without_path(str(value), hide)
+    if name == "quota_url":
+        return _without_signing(str(value), hide)
     if name == "proxy_url":
         return _without_user(str(value), hide)
     if isinstance(value, Path):
@@ -120,6 +122,13 @@ def _hidden(name: str, value: object, hide: Callable[[str], str]) -> object:
 def _without_user(url: str, hide: Callable[[str], str]) -> str:
     user = urlsplit(url).netloc.rpartition("@")[0]
     return url.replace(user, hide(user), 1) if "@" in url else url
+
+
+def _without_signing(url: str, hide: Callable[[str], str]) -> str:
+    """The server is told. A password may hold any sign, so it ends at the last `@`."""
+    scheme, _, rest = url.partition("://")
+    signing, _, place = rest.rpartition("@")
+    return f"{scheme}://{hide(url)}@{place}" if signing else url
 
 
 def _without_path(url: str, hide: Callable[[str], str]) -> str:

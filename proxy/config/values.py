@@ -73,6 +73,7 @@ _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
 _USER = r"[!$-.0->A-Z^-~]+"  # without what ends the part before the @ in a URL: / ? # [ \ ]
 _NAME = r"[^\W_][\w.@-]{0,63}"
 _CURRENCY = r"[A-Z]{3}"
+_QUOTA = r"memory:|(?:valkeys?|rediss?)://.+"
 _MAILBOX = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+"
 _HOURS = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
 
@@ -380,7 +381,9 @@ KINDS = {
     ),
     "proxy_url": Kind(proxy_url, shown_in_errors=False),
     "quota_url": Kind(
-        matching(r"memory:", "memory: ; this version has no other quota store"), "memory:"
+        matching(_QUOTA, "memory: or valkey://:PASSWORD@HOST:6379/0, valkeys:// for TLS"),
+        _QUOTA,
+        shown_in_errors=False,
     ),
     "secret": Kind(secret, shown_in_errors=False),
     "sha256": Kind(digest, shown_in_errors=False),

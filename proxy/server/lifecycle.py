@@ -35,6 +35,7 @@ from proxy.server.config_history import begin_history
 from proxy.server.failpoints import Failpoints
 from proxy.server.listening import Addresses, Front, acceptor_of, open_data, open_side
 from proxy.server.notices import NoticeWatch
+from proxy.server.past_use import keep_counted
 from proxy.server.readiness import Readiness
 from proxy.server.reload import Reloads, describe, tell_faults
 from proxy.server.startup import StartError, compiled, count_what_was_used, opened
@@ -155,6 +156,7 @@ class Server:
             metrics, metrics_address, admin = await open_side(
                 gateway, services, health, readiness, tenancy.change, reloads.reload, close
             )
+            tasks.spawn(keep_counted(services, lambda: gateway.snapshot), "counts")
             tasks.spawn(_watch(services, listener, readiness, clock), "watch")
             notifier = _tell_operators(services, gateway, tasks, close)
             data, *more = await open_data(snapshot.settings, acceptor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from proxy.accounting.adoption import adopt_others
 from proxy.core.dialects.registry import DIALECTS, PASSTHROUGH
@@ -13,7 +13,7 @@ from proxy.dataplane.owners import OWNERS_MAX, Owners
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.journal import JournalOptions
-from proxy.ledger import BATCH_MAX, Reader
+from proxy.ledger import BATCH_MAX, LedgerError, LedgerUnavailable, Reader
 from proxy.ledger.reading import Recent
 from proxy.quota.rebuild import restore
 from proxy.server.tasks import Tasks
@@ -25,6 +25,7 @@ ADOPT_S = 60.0
 KEPT_LOOKED_AT_MAX = 200_000  # of the latest records, for the ids of answers that vendors keep
 # so far back objects at vendors are looked for: about a second of reading
 OWNED_RECORDS_MAX = 1_000_000
+RESTORE_AGAIN_S = 0.2  # between two attempts to restore the counts of a shared quota
 BOOK_AT_START_S = 2.0  # how long a start waits for that, and for its own journal
 
 
@@ -70,6 +71,20 @@ async def count_limits(
         zone=snapshot.zone,
         now_ms=services.now_ms(),
     )
+
+
+async def keep_counted(services: Services, snapshot: Callable[[], Snapshot]) -> None:
+    """Restores the counts of limits whenever a shared quota has lost them, until cancelled."""
+    while True:
+        await services.quota.lost()
+        try:
+            async with services.recorder.paused() as ended:
+                counted = len(ended)
+                services.quota.mark()  # in one step with the line above: what ends now comes after
+                await count_limits(services, snapshot(), ended[:counted])
+        except (LedgerError, LedgerUnavailable) as error:
+            LOG.warning("the counts of limits cannot be restored yet: %s", error)
+        await asyncio.sleep(RESTORE_AGAIN_S)
 
 
 async def know_kept_answers(services: Services) -> None:

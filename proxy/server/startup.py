@@ -26,6 +26,7 @@ from proxy.config.settings import Settings
 from proxy.core.clock import SteadyClock
 from proxy.core.fault_points import FaultPoint
 from proxy.core.http.via import Via
+from proxy.core.limits.limit import Enforce
 from proxy.core.pricing.served_models import ServedModels
 from proxy.dataplane.counting.calibration import FILE as CALIBRATION_FILE
 from proxy.dataplane.counting.calibration import Calibration
@@ -38,7 +39,7 @@ from proxy.journal import Journal, JournalOptions, JournalUnavailable
 from proxy.ledger import LedgerError, LedgerUnavailable, connect, connect_reader
 from proxy.metrics.collector import Metrics
 from proxy.metrics.spend import Spend
-from proxy.quota import QuotaError
+from proxy.quota import QuotaError, SharedOptions
 from proxy.quota import connect as connect_quota
 from proxy.quota.watch import show_limits
 from proxy.server.past_use import (
@@ -127,17 +128,20 @@ async def assemble(
     close.push_async_callback(pools.aclose)
     if settings.estimates == "counted":
         await counter.preload()
+    quota = await connect_quota(
+        settings.quota.url,
+        ZoneInfo(settings.timezone),
+        values_max=settings.quota.values_max,
+        options=shared_options(settings, journal.writer),
+    )
+    close.push_async_callback(quota.aclose)
     services = Services(
         ledger=ledger,
         reader=connect_reader(settings.ledger.url, settings.data_dir),
         journal=journal,
         recorder=recorder,
         counter=counter,
-        quota=await connect_quota(
-            settings.quota.url,
-            ZoneInfo(settings.timezone),
-            values_max=settings.quota.values_max,
-        ),
+        quota=quota,
         directory=Directory(settings, await ledger.tenants()),
         pools=pools,
         served=ServedModels(snapshot.prices),
@@ -150,6 +154,19 @@ async def assemble(
     )
     close.callback(services.large_bodies.close)
     return services
+
+
+def shared_options(settings: Settings, instance: str) -> SharedOptions:
+    """How this process uses a quota that others share."""
+    quota = settings.quota
+    return SharedOptions(
+        instance=instance,
+        timeout_s=quota.timeout_s,
+        counted=frozenset(
+            mode for mode in Enforce if getattr(quota.on_outage, mode.value) == "count"
+        ),
+        outage_max_s=quota.outage_max_s,
+    )
 
 
 def journal_options(settings: Settings) -> JournalOptions:

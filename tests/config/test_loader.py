@@ -268,7 +268,15 @@ BAD: list[tuple[str, list[str]]] = [
     ),
     (MINIMAL + "currency: usd", ["currency: expected a currency code of three capitals"]),
     (MINIMAL + "ledger: {url: 'postgresql://h/db'}", ["ledger.url: expected sqlite:FILE"]),
-    (MINIMAL + "quota: {url: 'redis://h'}", ["quota.url: expected memory:"]),
+    (MINIMAL + "quota: {url: 'mysql://h'}", ["quota.url: expected memory: or valkey://"]),
+    (
+        MINIMAL + "quota: {url: 'redis://h'}",
+        ["quota.url: a quota that several processes share needs a ledger that they share"],
+    ),
+    (
+        MINIMAL + "quota: {on_outage: {strict: count}}",
+        ["quota.on_outage.strict: found 'count' … possible: refuse"],
+    ),
     # money, prices, limits
     (
         MINIMAL + "prices: [{model: m, input: 0.28}]",

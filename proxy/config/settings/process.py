@@ -157,10 +157,42 @@ class LedgerSettings(Block, frozen=True, kw_only=True):
     ] = Path("ledger.key")
 
 
+_Outage = Literal["refuse", "count"]
+
+
+class OnOutageSettings(Block, frozen=True, kw_only=True):
+    """What happens to requests while a shared quota is away, by the mode of their limits.
+
+    `refuse`: 503 `quota_unavailable`. `count`: they pass, and are counted once it is back. A
+    request goes by its strictest limit.
+    """
+
+    strict: Annotated[Literal["refuse"], about("a strict limit is never passed uncounted")] = (
+        "refuse"
+    )
+    cut: Annotated[_Outage, about("refuse | count")] = "count"
+    finish: Annotated[_Outage, about("refuse | count")] = "count"
+    warn: Annotated[_Outage, about("refuse | count")] = "count"
+
+
 class QuotaSettings(Block, frozen=True, kw_only=True):
     """The running counts of limits."""
 
-    url: Annotated[str, about("memory: keeps them in this process", "quota_url")] = "memory:"
+    url: Annotated[
+        str,
+        about(
+            "memory: keeps them in this process; valkey://:PASSWORD@HOST:6379/0 in a server that"
+            " several share, valkeys:// by TLS",
+            "quota_url",
+        ),
+    ] = "memory:"
+    timeout_s: Annotated[float, seconds("a shared quota's answer")] = 0.25
+    outage_max_s: Annotated[
+        float, seconds("so long `on_outage` counts; then it refuses", zero=True)
+    ] = 60.0
+    on_outage: Annotated[
+        OnOutageSettings, about("while a shared quota is away, by a limit's mode")
+    ] = OnOutageSettings()
     values_max: Annotated[
         int,
         about(

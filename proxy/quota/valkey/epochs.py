@@ -187,7 +187,7 @@ class Epochs:
             await peer.connection.call(b"PEXPIRE", LOCK_KEY, b"%d" % LOCK_MS)
         await self._builder.ask(b"publish", (EPOCH_KEY.decode(),))
         self.built += 1
-        LOG.warning("the counts of %s limits were built in %s", len(counts), self._link.address)
+        LOG.info("the counts of %s limits were built in %s", len(counts), self._link.address)
         self._calls.drop_through(upto)
         self._enter(epoch)
         await self._unlock(peer, me)

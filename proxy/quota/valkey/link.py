@@ -95,6 +95,7 @@ class Link:
 
     async def aclose(self) -> None:
         """Close the connection and stay away."""
+        self._visitor = None  # nothing is left to tell
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -230,8 +231,8 @@ class Link:
             return  # it never came so far
         self._peer = None
         self._why = f"the connection was lost: {reason}" if reason else "the connection was lost"
-        LOG.warning("the quota store %s: %s", self.address, self._why)
         if self._visitor is not None:
+            LOG.warning("the quota store %s: %s", self.address, self._why)
             self._visitor.disconnected()
         self._down.set()
 

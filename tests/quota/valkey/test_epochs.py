@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,12 +15,14 @@ from proxy.core.limits.decisions import Demand, Used
 from proxy.core.limits.limit import Enforce, Limit
 from proxy.core.limits.state import Refused
 from proxy.quota import Past, Quota, QuotaUnavailable, Reservation, SharedOptions, connect
+from proxy.quota.valkey import script
 from proxy.quota.valkey.store import SharedQuota
 from tests.quota.valkey.relay import relay
 from tests.quota.worlds import limit
 from tests.support.valkey import ValkeyServer, valkey_server
 from tests.support.waiting import guard, until
 
+ROOT = Path(__file__).parent.parent.parent.parent
 NOW_MS = 1_900_000_000_000
 DAY = limit("1_000 tokens/day", "strict")
 SOFT = limit("1_000 tokens/day", "finish", "team:red")
@@ -296,3 +299,36 @@ async def test_a_hold_that_the_store_does_not_know_has_all_built_anew(valkey: Va
         assert await one.figures() == (140, 30)
         one.end(other, 10)
         assert await one.figures() == (150, 0)
+
+
+async def test_the_rights_that_the_docs_name_are_enough(tmp_path: Path) -> None:
+    """And each of the script's own commands is among them."""
+    told = (ROOT / "docs/scale.md").read_text().partition("A user needs")[2].partition("on `~")[0]
+    rights = re.findall(r"\+[a-z]+", told)
+    called = re.findall(r"call\('([A-Z]+)'", script())
+    assert {f"+{name.lower()}" for name in called} <= set(rights)
+    with valkey_server(tmp_path) as server:
+        server.ask("ACL", "SETUSER", "tk", "on", ">pw", "~{tk}*", *rights)
+        options = SharedOptions(timeout_s=30.0, counted=frozenset())
+        url = f"valkey://tk:pw@127.0.0.1:{server.port}/1"
+        quota = await connect(url, ZoneInfo("UTC"), options=options)
+        one = Instance(quota, [])
+        minute = limit("900 tokens/minute", "cut", warn_at_ppm=())
+        values = limit("90 tokens/day per end_user")
+        limits = (*ALL, minute, values.of_value("u1"))
+        await one.restore()
+        running = [await one.held(10, limits) for _ in range(3)]
+        assert await quota.extend(running[0], 50, None, NOW_MS) is None
+        quota.release_slots(running[1])
+        for held in running:
+            one.end(held, 5, limits)
+        quota.adjust([SOFT], NOW_MS, Used(requests=0, output_tokens=1), NOW_MS)
+        await quota.flush()
+        assert await one.figures(SOFT) == (16, 0)
+        quota.forget([SOFT])
+        one.book.clear()
+        one.quota._epochs.distrust("of a test")
+        await until(one.quota._epochs.lost.is_set)
+        await one.restore()
+        assert await one.figures(SOFT) == (0, 0)
+        await quota.aclose()

@@ -1,0 +1,133 @@
+"""A process whose limits stand in Valkey: it serves, loses the counts, and has them again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from proxy.config.loader import load
+from proxy.config.settings.process import OnOutageSettings, QuotaSettings
+from proxy.core.limits.state import LimitState
+from proxy.server.lifecycle import Server
+from proxy.server.startup import StartError
+from tests.dataplane.test_hold import ask, error, limited, post, states, stating
+from tests.support.raw import raw_upstream
+from tests.support.running import Running, vocabularies
+from tests.support.valkey import ValkeyServer, valkey_server
+from tests.support.waiting import guard, until
+
+STRICT = {"limit": "3 requests/day", "name": "hard", "enforce": "strict"}
+SOFT = {"limit": "900 tokens/day", "name": "soft"}
+
+
+@pytest.fixture
+def valkey(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> contextlib.AbstractContextManager[ValkeyServer]:
+    return valkey_server(tmp_path_factory.mktemp("valkey"))
+
+
+@contextlib.asynccontextmanager
+async def sharing(
+    directory: Path, url: str, config: dict[str, object], **quota: object
+) -> AsyncIterator[Running]:
+    """A process on SQLite, which a config may not have: what is shared here is the quota alone."""
+    path = directory / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    loaded = load(path, {})
+    shared = QuotaSettings(url=url, **quota)  # type: ignore[arg-type]
+    settings = msgspec.structs.replace(loaded.settings, quota=shared)
+    loaded = msgspec.structs.replace(loaded, settings=settings)
+    async with guard():
+        server = await Server.start(loaded, vocabularies=vocabularies())
+        try:
+            yield Running(server, settings.data_dir)
+            await server.drain()
+        finally:
+            await server.aclose()
+
+
+def told(found: dict[str, LimitState], name: str) -> tuple[int, int]:
+    return found[name].used, found[name].held
+
+
+async def test_counts_that_are_lost_are_restored_and_none_counts_twice(
+    tmp_path: Path, valkey: contextlib.AbstractContextManager[ValkeyServer]
+) -> None:
+    with valkey as server:
+        async with raw_upstream(stating(7, 3)) as upstream:
+            config = limited(upstream.url, STRICT, SOFT)
+            async with sharing(tmp_path, server.url, config, timeout_s=30.0) as proxy:
+                for _ in range(2):
+                    assert (await post(proxy, ask(max_tokens=5))).status == 200
+                found = await states(proxy)
+                assert (told(found, "hard"), told(found, "soft")) == ((2, 0), (20, 0))
+                server.ask("FLUSHALL")
+                answer = await post(proxy, ask(max_tokens=5))
+                assert (answer.status, error(answer)["code"]) == (503, "quota_unavailable")
+                await until(lambda: b"epoch" in server.ask("KEYS", "*epoch"))
+                assert (await post(proxy, ask(max_tokens=5))).status == 200
+                assert (await post(proxy, ask(max_tokens=5))).status == 429
+                found = await states(proxy)
+                assert (told(found, "hard"), told(found, "soft")) == ((3, 0), (30, 0))
+            async with sharing(tmp_path, server.url, config, timeout_s=30.0) as proxy:
+                assert told(await states(proxy), "hard") == (3, 0), "another start counts nothing"
+
+
+async def test_while_the_server_is_away_the_modes_of_limits_decide(
+    tmp_path: Path, valkey: contextlib.AbstractContextManager[ValkeyServer]
+) -> None:
+    with valkey as server:
+        async with raw_upstream(stating(7, 3)) as upstream:
+            config = limited(upstream.url, SOFT)
+            async with sharing(tmp_path, server.url, config, timeout_s=0.1) as proxy:
+                assert (await post(proxy, ask())).status == 200
+                server.send(signal.SIGSTOP)
+                for _ in range(2):
+                    assert (await post(proxy, ask())).status == 200
+                server.send(signal.SIGCONT)
+                await proxy.server.services.quota.flush()
+                assert told(await states(proxy), "soft") == (30, 0)
+                server.kill()
+                assert (await post(proxy, ask())).status == 200
+                server.start()
+                quota = proxy.server.services.quota
+                await until(lambda: quota._calls.epoch is not None)  # type: ignore[attr-defined]
+                await quota.flush()
+                assert told(await states(proxy), "soft") == (40, 0)
+
+
+async def test_an_operator_may_have_all_refused(
+    tmp_path: Path, valkey: contextlib.AbstractContextManager[ValkeyServer]
+) -> None:
+    outage = OnOutageSettings(cut="refuse", finish="refuse", warn="refuse")
+    with valkey as server:
+        async with raw_upstream(stating(7, 3)) as upstream:
+            config = limited(upstream.url, SOFT)
+            async with sharing(
+                tmp_path, server.url, config, timeout_s=0.1, on_outage=outage
+            ) as proxy:
+                server.kill()
+                answer = await post(proxy, ask())
+                assert answer.status == 503
+                assert "Nothing was sent" in json.loads(answer.body)["error"]["message"]
+                server.start()
+
+
+async def test_a_server_that_cannot_be_used_keeps_the_process_from_starting(
+    tmp_path: Path, valkey: contextlib.AbstractContextManager[ValkeyServer]
+) -> None:
+    with valkey as server:
+        server.ask("CONFIG", "SET", "requirepass", "x")
+        url = server.url.replace("://", "://:secret@")
+        with pytest.raises(StartError, match=r"quota\.url: .*WRONGPASS") as refused:
+            async with sharing(tmp_path, url, limited("http://127.0.0.1:9", SOFT)):
+                pass
+        assert "secret" not in str(refused.value)
