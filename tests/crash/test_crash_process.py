@@ -221,7 +221,8 @@ def leaving_scenes(endpoint: str, words: int) -> tuple[Scene, ...]:
     asks = endpoint == CHAT  # a response states its usage unasked
     return (
         Scene("long", f"demo-long:{words}", stream=True, include_usage=asks, endpoint=endpoint),
-        Scene("hang", "demo-hang", endpoint=endpoint),
+        # Not as JSON: that is read to its end for a minute, and then charged as what it held.
+        Scene("hang", "demo-hang", stream=True, endpoint=endpoint),
         Scene("stall", "demo-stall:3", stream=True, endpoint=endpoint),
         Scene("slow json", "demo-slow:0.3", endpoint=endpoint),
     )
