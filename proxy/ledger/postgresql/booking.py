@@ -13,9 +13,10 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from psycopg import Cursor
 
 from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.core.records.canonical import GENESIS, Value, chained, key_name, row_values, seal
@@ -82,12 +83,14 @@ class PostgresBooker:
             self._put_around(connection, batch)
             records = [record for _, record in batch.closes]
             booked, fresh = self._put_records(connection, batch.writer, records, state)
-            if position is not None or batch.refusals:
-                place = state.position if position is None else position
-                connection.execute(statements.POSITION, (batch.writer, place, attempt.token))
-            _put_refusals(connection, batch)
+            with connection.pipeline():
+                if position is not None or batch.refusals:
+                    place = state.position if position is None else position
+                    connection.execute(statements.POSITION, (batch.writer, place, attempt.token))
+                _put_refusals(connection, batch)
+                ended = self._end(connection, batch.writer, fresh)
             self._tries[batch.writer] = msgspec.structs.replace(attempt, booked=booked)
-            return booked, self._end(connection, batch.writer, fresh)
+            return booked, _add_late(connection, batch.writer, fresh, ended)
 
         booked, until_ms = self._transaction(batch.writer, whole)
         if position is not None:
@@ -104,7 +107,9 @@ class PostgresBooker:
         def whole(connection: Connection) -> tuple[Booked, int]:
             state = self._state(connection, ADJUSTING, adjustments)
             booked, fresh = self._put_records(connection, ADJUSTING, adjustments, state)
-            return booked, self._end(connection, ADJUSTING, fresh)
+            with connection.pipeline():
+                ended = self._end(connection, ADJUSTING, fresh)
+            return booked, _add_late(connection, ADJUSTING, fresh, ended)
 
         booked, until_ms = self._transaction(ADJUSTING, whole)
         self._fold(until_ms)
@@ -203,13 +208,15 @@ class PostgresBooker:
             prev_hash = row_hash
         return rows
 
-    def _end(self, connection: Connection, chain: str, rows: list[list[Value]]) -> int:
+    def _end(
+        self, connection: Connection, chain: str, rows: list[list[Value]]
+    ) -> Cursor[tuple[Any, ...]] | None:
         """Give the rows their place in the book, under the lock that the commit sets free.
 
-        Returns up to when quarter hours are to be folded then; 0: none are.
+        The answer says how far roll-ups are folded; None: there are no rows.
         """
         if not rows:
-            return 0
+            return None
         seq, booked_at_ms, row_hash = (
             rows[-1][place] for place in (statements.SEQ, statements.BOOKED_AT, statements.HASH)
         )
@@ -224,17 +231,8 @@ class PostgresBooker:
             "key_name": self._key_name,
             "seal": seal(self.key, seq, booked_at_ms, row_hash),
         }
-        with connection.pipeline():
-            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, COMMITTING))
-            ended = connection.execute(statements.END, head)
-        [folded_until_ms] = ended.fetchone() or (None,)
-        assert isinstance(folded_until_ms, int), "the tables have their one row"
-        starts = [row[statements.STARTED_AT] for row in rows]
-        starts_ms = [start for start in starts if isinstance(start, int)]
-        if folding.is_late(min(starts_ms), folded_until_ms):
-            folding.add_late(connection, chain, seq - len(rows))
-        until_ms = folding.until(max(starts_ms), booked_at_ms)
-        return until_ms if until_ms > folded_until_ms else 0
+        connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, COMMITTING))
+        return connection.execute(statements.END, head)
 
     def _fold(self, until_ms: int) -> None:
         """Fold up to then; if that cannot be done now, a later batch does it. 0: nothing is."""
@@ -257,6 +255,30 @@ class PostgresBooker:
                 confirmed,
                 writer,
             )
+
+
+def _add_late(
+    connection: Connection,
+    chain: str,
+    rows: list[list[Value]],
+    ended: Cursor[tuple[Any, ...]] | None,
+) -> int:
+    """Add to the wide roll-ups what is folded already.
+
+    Returns up to when quarter hours are to be folded after the commit; 0: none are.
+    """
+    if ended is None:
+        return 0
+    [folded_until_ms] = ended.fetchone() or (None,)
+    assert isinstance(folded_until_ms, int), "the tables have their one row"
+    last_seq, booked_at_ms = rows[-1][statements.SEQ], rows[-1][statements.BOOKED_AT]
+    assert isinstance(last_seq, int) and isinstance(booked_at_ms, int), "numbers of a new row"
+    starts = [row[statements.STARTED_AT] for row in rows]
+    starts_ms = [start for start in starts if isinstance(start, int)]
+    if folding.is_late(min(starts_ms), folded_until_ms):
+        folding.add_late(connection, chain, last_seq - len(rows))
+    until_ms = folding.until(max(starts_ms), booked_at_ms)
+    return until_ms if until_ms > folded_until_ms else 0
 
 
 def _put_refusals(connection: Connection, batch: Batch) -> None:
