@@ -22,6 +22,7 @@ from proxy.ledger.postgresql import credits, notices, tenants
 from proxy.ledger.postgresql.booking import BATCH_MAX, PostgresBooker
 from proxy.ledger.postgresql.connection import ADMINISTERING, LOCKS, Connection
 from proxy.ledger.postgresql.line import CommitUnsure, Line
+from proxy.ledger.postgresql.rebuild import rebuild
 from proxy.ledger.postgresql.worker import Worker
 from proxy.ledger.sealing_key import sealing_key
 
@@ -49,7 +50,12 @@ class PostgresLedger:
 
     async def credit(self, credit: Credit) -> None:
         """See `Ledger.credit`."""
-        await self._ordered(lambda connection: credits.add(connection, credit))
+        key = self._book.key
+        await self._ordered(lambda one: credits.add(one, credit, key, _wall_clock_ms()))
+
+    async def rebuild(self) -> int:
+        """See `Ledger.rebuild`."""
+        return await self._done(lambda: rebuild(self._line), patient=True)
 
     async def credits(self) -> list[Credit]:
         """See `Ledger.credits`."""
@@ -120,10 +126,13 @@ class PostgresLedger:
     async def _asked(self, question: Callable[[Connection], _T]) -> _T:
         return await self._done(lambda: self._line.ask(question))
 
-    async def _done(self, work: Callable[[], _T]) -> _T:
-        """The work's result. While a process runs, everything may mend: LedgerUnavailable."""
+    async def _done(self, work: Callable[[], _T], *, patient: bool = False) -> _T:
+        """The work's result. While a process runs, everything may mend: LedgerUnavailable.
+
+        `patient`: it may take as long as it does
+        """
         try:
-            return await self._worker.done(work)
+            return await self._worker.done(work, patient=patient)
         except LedgerError as error:
             raise LedgerUnavailable(str(error)) from error
 
@@ -147,6 +156,10 @@ async def connect(
             key = sealing_key(path, lambda: is_sealed is not None)
         except OSError as error:
             raise LedgerError(f"cannot make the ledger's key {path}: {error.strerror}") from error
+        line.transaction(
+            lambda connection: credits.begin_chain(connection, key, _wall_clock_ms()),
+            begin=_ORDERS,
+        )
         return PostgresBooker(line, key, _wall_clock_ms, fail)
 
     try:

@@ -17,7 +17,15 @@ from __future__ import annotations
 
 from typing import Final
 
-APPEND_ONLY: Final = ("records", "heads", "checkpoints", "grants", "price_versions", "audit")
+APPEND_ONLY: Final = (
+    "records",
+    "heads",
+    "checkpoints",
+    "grants",
+    "price_versions",
+    "audit",
+    "credit_links",
+)
 
 # What refuses changes. ALWAYS: also for one who replays a replica's changes.
 _GUARD = """
@@ -270,6 +278,15 @@ CREATE TABLE grants (
     reason {_TEXT},
     granted_by {_TEXT}
 );
+CREATE TABLE credit_links (
+    seq bigint PRIMARY KEY,
+    linked_at_ms bigint NOT NULL,
+    late_through bigint,
+    prev_hash bytea NOT NULL,
+    hash bytea NOT NULL,
+    key_name {_TEXT} NOT NULL,
+    seal bytea NOT NULL
+);
 CREATE TABLE tenants (
     kind {_TEXT} NOT NULL,
     name {_TEXT} NOT NULL,
@@ -322,6 +339,7 @@ GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {schema} TO {role};
 GRANT UPDATE ON cursor, fold, journal_positions, refusals, rollups, rollups_4h, rollups_daily,
     rollups_monthly, tenants TO {role};
 GRANT UPDATE, DELETE ON notices TO {role};
+GRANT DELETE ON rollups, rollup_groups, rollups_4h, rollups_daily, rollups_monthly TO {role};
 GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT EXECUTE ON FUNCTION add_month(date) TO {role};
 """

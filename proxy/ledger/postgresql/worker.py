@@ -23,12 +23,16 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, "ledger")
         self._turn = asyncio.Lock()
 
-    async def done(self, work: Callable[[], _T]) -> _T:
-        """What the work returns or raises. If who asks is cancelled, the work still ends."""
+    async def done(self, work: Callable[[], _T], *, patient: bool = False) -> _T:
+        """What the work returns or raises. If who asks is cancelled, the work still ends.
+
+        `patient`: it is not cut off
+        """
         async with self._turn:
             future = asyncio.get_running_loop().run_in_executor(self._thread, work)
             future.add_done_callback(_seen)
-            while not (await asyncio.wait([future], timeout=self._answer_max_s))[0]:
+            answer_max_s = None if patient else self._answer_max_s
+            while not (await asyncio.wait([future], timeout=answer_max_s))[0]:
                 self._cut()
             return future.result()
 

@@ -23,6 +23,7 @@ _ROW = {  # of each table but records
     "heads": "INSERT INTO heads VALUES ('w0', 1, 1, 1, '', 1, '', '')",
     "checkpoints": "INSERT INTO checkpoints VALUES ('w0', 1, 1, '', 1, '', '')",
     "grants": "INSERT INTO grants VALUES (1, 'g', 1, 'l', NULL, 1, NULL, NULL, NULL)",
+    "credit_links": "INSERT INTO credit_links VALUES (0, 1, 0, '', '', '', '')",
     "price_versions": "INSERT INTO price_versions VALUES ('v', 1, '')",
     "audit": "INSERT INTO audit VALUES (1, 1, 'a', 'o', 'x', 'key', 'n', NULL, NULL, NULL,"
     " '', '', '', '')",
@@ -140,7 +141,6 @@ def test_who_may_only_insert_can_do_all_that_a_process_does_and_no_more() -> Non
                 "TRUNCATE heads",
                 "UPDATE heads SET seal = ''",
                 "DELETE FROM records",
-                "DELETE FROM rollups",
                 "DELETE FROM journal_positions",
                 "SET session_replication_role = replica",
                 "CREATE TABLE another (n int)",

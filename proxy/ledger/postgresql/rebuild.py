@@ -1,0 +1,68 @@
+"""Makes all roll-ups anew from the records, in one transaction.
+
+Other processes wait at the end of their batches meanwhile, with what they book in their journals.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.ledger.late_prices import counted
+from proxy.ledger.postgresql.connection import COMMITTING, LOCKS, Connection
+from proxy.ledger.postgresql.line import Line
+from proxy.ledger.postgresql.sums import (
+    GROUPS,
+    IN_THE_BOOK,
+    NAMES,
+    SUMS,
+    WIDE,
+    added_to_quarters,
+    folded,
+    named,
+)
+from proxy.ledger.spans import BUCKET_MS
+
+CHAIN: Final = "rebuilt"  # sums of all writers, whose own chains go on beside it
+
+_LOCK: Final = (
+    f"SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({LOCKS}, {COMMITTING})"
+)
+_EVERYTHING: Final = counted(
+    ["started_at_ms AS at"],
+    GROUPS,
+    SUMS,
+    lambda name, expression: f"{expression} AS {name}",
+    "true",
+    IN_THE_BOOK,
+)
+_QUARTERS: Final = (
+    f"SELECT bucket_ms AS at, {', '.join(GROUPS)}, {', '.join(NAMES)} FROM rollups "
+    "WHERE bucket_ms < (SELECT folded_until_ms FROM fold)"
+)
+# A value that cannot be is brought into its bounds.
+_FOLDED: Final = f"""
+UPDATE fold SET folded_until_ms = greatest(0, least(
+    folded_until_ms - mod(folded_until_ms, {BUCKET_MS}),
+    (SELECT coalesce(max(bucket_ms), 0) FROM rollups)))
+"""
+
+
+def rebuild(line: Line) -> int:
+    """Replace all roll-ups; the number of records they were made of.
+
+    Raises LedgerError and LedgerUnavailable; then they are as they were.
+    """
+    return line.transaction(_rebuilt, begin=_LOCK)
+
+
+def _rebuilt(connection: Connection) -> int:
+    for table in ("rollups", "rollup_groups", *(table for table, _ in WIDE)):
+        connection.execute(f"DELETE FROM {table}")
+    row = connection.execute("SELECT count(*) FROM book").fetchone()
+    assert row is not None, "an aggregate is one row"
+    connection.execute(added_to_quarters(_EVERYTHING), {"chain": CHAIN})
+    connection.execute(_FOLDED)
+    connection.execute(named(_QUARTERS))
+    for table, span in WIDE:
+        connection.execute(folded(table, span, _QUARTERS))
+    return int(row[0])
