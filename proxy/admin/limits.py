@@ -22,7 +22,7 @@ from proxy.core.limits.credit import Credit
 from proxy.core.limits.limit import PPM, share_ppm
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
-from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger import LedgerError, LedgerUnavailable, QuestionRefused
 from proxy.quota import QuotaUnavailable
 from proxy.quota.credits import CreditOrder, LimitChoice, counts_of, credit, standings
 from proxy.quota.status import LimitStatus, standing
@@ -178,9 +178,14 @@ def credit_route(services: Services, snapshot: Callable[[], Snapshot]) -> AdminE
 def credits_route(services: Services) -> AdminEndpoint:
     async def answer(ask: AdminRequest) -> Credits:
         query: CreditsQuery = ask.query
-        found = await read(
-            lambda: services.reader.credits(query.limit_id, query.after, query.limit + 1)
-        )
+
+        def behind() -> list[Credit]:
+            try:
+                return services.reader.credits(query.limit_id, query.after, query.limit + 1)
+            except QuestionRefused as error:
+                raise invalid_request(f"{error}.", param="after") from error
+
+        found = await read(behind)
         page = found[: query.limit]
         return Credits(page, page[-1].id if len(found) > len(page) else None)
 

@@ -282,7 +282,10 @@ class BookReader(Protocol):
         ...
 
     def credits(self, limit_id: str | None, after: str | None, most: int) -> list[Credit]:
-        """Credits, the newest first: of one limit if it is given, behind the credit `after`."""
+        """Credits, the newest first: of one limit if it is given, behind the credit `after`.
+
+        Raises QuestionRefused where there is no credit `after`.
+        """
         ...
 
     def price_terms(self, version: str) -> bytes | None:

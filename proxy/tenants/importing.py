@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from proxy.core.errors import ProxyError
-from proxy.core.managed import State, TenantChange, TenantKind
+from proxy.core.managed import Managed, State, TenantChange, TenantKind
 from proxy.tenants import orders
 from proxy.tenants.directory import Directory, said
 
@@ -55,7 +55,10 @@ def take_over(
     """The change that makes what is new, and what becomes of each row, in their order."""
     changes: list[TenantChange] = []
     told: list[Imported] = []
+    waiting = _Waiting()
     for row in rows:
+        if row.kind is TenantKind.TEAM or waiting.concern(row):
+            directory = directory.with_rows(waiting.take())
         known = _known(directory, row)
         if known is not None:
             told.append(known)
@@ -65,7 +68,10 @@ def take_over(
         except ProxyError as error:
             told.append(Imported(ImportOutcome.REFUSED, row.name, error.message))
             continue
-        directory = directory.with_rows(change.rows)
+        if row.kind is TenantKind.TEAM:
+            directory = directory.with_rows(change.rows)
+        else:
+            waiting.add(change.rows)
         changes.append(change)
         note = None if name == row.name else f"another key is called {row.name!r}"
         told.append(Imported(ImportOutcome.MADE, name, note))
@@ -73,6 +79,39 @@ def take_over(
         tuple(made for change in changes for made in change.rows),
         tuple(entry for change in changes for entry in change.audit),
     ), told
+
+
+class _Waiting:
+    """Keys that are made and not in the directory yet: to put each in by itself copies all of it.
+
+    That is ten thousand times ten thousand keys.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[Managed] = []
+        self._taken: set[str] = set()  # their names and digests
+
+    def add(self, rows: Sequence[Managed]) -> None:
+        """Keep these until somebody asks for what is theirs."""
+        self._rows += rows
+        for row in rows:
+            self._taken |= {row.name, *(secret.sha256 for secret in row.secrets)}
+
+    def concern(self, row: Incoming) -> bool:
+        """Whether one of them has the row's secret or a name that it may get."""
+        wanted = {row.name, row.secret_sha256 or "", _other_name(row)}
+        return not self._taken.isdisjoint(wanted)
+
+    def take(self) -> list[Managed]:
+        """All of them, which are then kept no more."""
+        rows, self._rows, self._taken = self._rows, [], set()
+        return rows
+
+
+def _other_name(row: Incoming) -> str:
+    """The name of a key whose own name another one has."""
+    suffix = f"-{(row.secret_sha256 or '')[:OTHER_NAME_DIGITS]}"
+    return f"{row.name[: orders.NAME_CHARS_MAX - len(suffix)]}{suffix}"
 
 
 def _known(directory: Directory, row: Incoming) -> Imported | None:
@@ -110,6 +149,5 @@ def _made(directory: Directory, row: Incoming, by: orders.By) -> tuple[str, Tena
         return row.name, orders.create_team(directory, row.name, row.says, by, state)
     digest, name = row.secret_sha256 or "", row.name
     if directory.in_config(row.kind, name) or (row.kind, name) in directory.rows:
-        suffix = f"-{digest[:OTHER_NAME_DIGITS]}"
-        name = f"{name[: orders.NAME_CHARS_MAX - len(suffix)]}{suffix}"
+        name = _other_name(row)
     return name, orders.create_keys(directory, {name: digest}, row.says, by, state)

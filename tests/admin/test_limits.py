@@ -12,7 +12,16 @@ import pytest
 from yarl import URL
 
 from proxy.admin.control_socket import NAME
-from proxy.admin.limits import LIMITS_PATH, CreditAnswer, Limits, OneLimit, credit_path, near_ppm
+from proxy.admin.limits import (
+    CREDITS_PATH,
+    LIMITS_PATH,
+    CreditAnswer,
+    Credits,
+    Limits,
+    OneLimit,
+    credit_path,
+    near_ppm,
+)
 from proxy.cli import admin_client
 from proxy.cli.common import Failed
 from proxy.core.errors import ProxyError
@@ -66,6 +75,15 @@ async def test_a_credit_is_booked_once_and_shows_in_the_list(tmp_path: Path) -> 
             with pytest.raises(Failed, match="is no budget"):
                 await asyncio.to_thread(credit, "proxy/concurrent")
             assert (await asyncio.to_thread(listed))[0] == ("proxy/USD/month", "2.50", "12.50")
+            for path, more in ((f"?after={done.id}", 0), ("?limit_id=proxy/USD/month", 1)):
+                found = await asyncio.to_thread(
+                    admin_client.ask, process, "GET", f"{CREDITS_PATH}{path}", type=Credits
+                )
+                assert len(found.credits) == more
+            with pytest.raises(Failed, match="after is the id of a credit"):
+                await asyncio.to_thread(
+                    admin_client.ask, process, "GET", f"{CREDITS_PATH}?after=018f", type=Credits
+                )
 
 
 MODELS = ("a&b;c", "50%", "%2F", "q?x=1#f", "{m}", "über/ü", "a+b", "credit")

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import msgspec
 import pytest
 
 from proxy.config.settings import KeySettings, Settings, TeamSettings
-from proxy.core.managed import State, TenantKind
+from proxy.core.managed import Managed, State, TenantKind
 from proxy.tenants import orders
 from proxy.tenants.directory import Directory, said
-from proxy.tenants.importing import Imported, ImportOutcome, Incoming, take_over
+from proxy.tenants.importing import (
+    OTHER_NAME_DIGITS,
+    Imported,
+    ImportOutcome,
+    Incoming,
+    take_over,
+)
 
 BY = orders.By(actor="ann", origin="socket", at_ms=1_800_000_000_000, reason="move")
 CONFIG = Settings(
@@ -118,3 +125,34 @@ def test_another_name_is_no_longer_than_a_name_may_be(name: str) -> None:
     directory = directory.with_rows(take_over(directory, [key(name)], BY)[0].rows)
     _, [told] = take_over(directory, [key(name, "other")], BY)
     assert told.outcome is ImportOutcome.MADE and len(told.name) <= 64
+
+
+class Copied(Directory):
+    """A directory that counts how often it was copied."""
+
+    times = 0
+
+    def with_rows(self, rows: Iterable[Managed]) -> Directory:
+        Copied.times += 1
+        return super().with_rows(rows)
+
+
+def test_many_keys_do_not_copy_all_of_them_for_each() -> None:
+    Copied.times = 0
+    rows = [team("lab"), *(key(f"k{number}", team="lab") for number in range(500))]
+    change, told = take_over(Copied(CONFIG), rows, BY)
+    assert {one.outcome for one in told} == {ImportOutcome.MADE} and len(change.rows) == 501
+    assert Copied.times <= 3
+
+
+def test_what_stands_twice_in_one_request_is_seen_all_the_same() -> None:
+    other = f"k1-{digest('second')[:OTHER_NAME_DIGITS]}"
+    rows = [key("k1"), key("k2", "k1"), key("k1", "second"), key(other), key("k1", "second")]
+    _, told = take_over(Directory(CONFIG), rows, BY)
+    assert [(one.outcome, one.name) for one in told] == [
+        (ImportOutcome.MADE, "k1"),
+        (ImportOutcome.KNOWN, "k1"),
+        (ImportOutcome.MADE, other),
+        (ImportOutcome.MADE, f"{other}-{digest(other)[:OTHER_NAME_DIGITS]}"),
+        (ImportOutcome.KNOWN, other),
+    ]

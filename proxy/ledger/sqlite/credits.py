@@ -14,7 +14,7 @@ import msgspec
 
 from proxy.core.limits.credit import Credit
 from proxy.core.records.canonical import Value
-from proxy.ledger import LedgerUnavailable
+from proxy.ledger import LedgerUnavailable, QuestionRefused
 from proxy.ledger.credit_chain import LINK_COLUMNS, first_links, link, verified
 from proxy.ledger.verification import VerifyStep
 
@@ -100,7 +100,13 @@ def read(connection: sqlite3.Connection) -> list[Credit]:
 def newest(
     connection: sqlite3.Connection, limit_id: str | None, after: str | None, most: int
 ) -> list[Credit]:
-    """At most so many credits, the last booked first: of one limit, behind the credit `after`."""
+    """At most so many credits, the last booked first: of one limit, behind the credit `after`.
+
+    Raises QuestionRefused where there is no such credit: an empty page would look like the end.
+    """
+    known = "SELECT 1 FROM grants WHERE id = ?"
+    if after is not None and connection.execute(known, (after,)).fetchone() is None:
+        raise QuestionRefused("after is the id of a credit, as the page before gave it")
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM grants WHERE (?1 IS NULL OR limit_id = ?1) AND "
         "(?2 IS NULL OR seq < (SELECT seq FROM grants WHERE id = ?2)) ORDER BY seq DESC LIMIT ?3",

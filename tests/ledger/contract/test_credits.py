@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proxy.core.limits.credit import Credit
+from proxy.ledger import QuestionRefused
 from tests.ledger.ledgers import BookUnderTest
 
 CREDIT = Credit(
@@ -57,4 +60,6 @@ async def test_the_newest_come_first_of_one_limit_and_by_page(ledgers: BookUnder
     assert amounts("trial", None, 9) == [4, 2, 0]
     assert amounts("trial", None, 2) == [4, 2] and amounts("trial", "c7", 2) == [0]
     assert amounts(None, "c5", 1) == [3]
-    assert amounts(None, "unknown", 9) == amounts("nobody", None, 9) == []
+    assert amounts("nobody", None, 9) == []
+    with pytest.raises(QuestionRefused, match="after is the id of a credit"):
+        amounts(None, "unknown", 9)
