@@ -15,21 +15,27 @@ import msgspec
 
 from proxy.admin.endpoint import AdminEndpoint, AdminRequest, read
 from proxy.core.errors import invalid_request, unavailable
+from proxy.core.records.anchors import ANCHOR_CHARS_MAX, Anchor
 from proxy.dataplane.services import Services
 from proxy.ledger import LedgerError, LedgerUnavailable
-from proxy.ledger.verification import PARTS, VerifyStep
+from proxy.ledger.verification import ANCHOR, NEWEST, PARTS, VerifyStep
 
 PATH = "/admin/v1/ledger/verify"
+ANCHOR_PATH = "/admin/v1/ledger/anchor"
 REBUILD_PATH = "/admin/v1/ledger/rebuild"
 
+_ASKED = (*PARTS, NEWEST, ANCHOR)
 _LOG = logging.getLogger("tollkeeper.admin")
 
 
 class VerifyQuery(msgspec.Struct, frozen=True):
-    """Which part of the book, and where to go on: `next` of the last answer, nothing at first."""
+    """Which part of the book, and where to go on: `next` of the last answer, nothing at first.
+
+    The part `newest` is the end of the book, `anchor` the anchor whose line is the place.
+    """
 
     part: str
-    place: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
+    place: Annotated[str, msgspec.Meta(max_length=ANCHOR_CHARS_MAX)] | None = None
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -44,13 +50,15 @@ def verify_book_routes(services: Services, key_file: Path) -> Sequence[AdminEndp
 
     async def step(ask: AdminRequest) -> VerifyStep:
         query: VerifyQuery = ask.query
-        if query.part not in PARTS:
-            message = f"part: {query.part[:80]!r} is none of {', '.join(PARTS)}."
+        if query.part not in _ASKED:
+            message = f"part: {query.part[:80]!r} is none of {', '.join(_ASKED)}."
             raise invalid_request(message, param="part")
         try:
             return await read(lambda: reader.verify_step(query.part, query.place, key_file))
         except (msgspec.MsgspecError, ValueError, IndexError) as error:
-            message = "place: give what the last answer has as `next`, or nothing."
+            message = (
+                "place: give what the last answer has as `next`, nothing, or an anchor's line."
+            )
             raise invalid_request(message, param="place") from error
 
     async def rebuild(ask: AdminRequest) -> Rebuilt:
@@ -62,7 +70,18 @@ def verify_book_routes(services: Services, key_file: Path) -> Sequence[AdminEndp
         _LOG.info("%s made the roll-ups anew from %d records", ask.asker.name, done.records)
         return done
 
+    async def anchor(_ask: AdminRequest) -> Anchor:
+        return await read(reader.anchor)
+
     return (
+        AdminEndpoint(
+            "GET",
+            ANCHOR_PATH,
+            "Say where the book ends now.",
+            anchor,
+            returns=Anchor,
+            errors=(503,),
+        ),
         AdminEndpoint(
             "POST",
             REBUILD_PATH,

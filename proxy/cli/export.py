@@ -153,6 +153,17 @@ def export(
         )
     for line in totals.lines():
         click.echo(line, err=True)
+    if (ended := common.ask(lambda: _hash_at(book.reader, stretch.through))) is not None:
+        click.echo(f"head: seq {stretch.through}, hash {ended}", err=True)
+
+
+def _hash_at(reader: BookReader, seq: int) -> str | None:
+    """The hash of the row that the export goes up to; None where there is none."""
+    for page in reader.pages(Stretch(after=seq - 1, through=seq)) if seq else ():
+        for row in page.rows:
+            row_hash = row[_PLACE["hash"]]
+            return row_hash.hex() if isinstance(row_hash, bytes) else None
+    return None
 
 
 def _told(

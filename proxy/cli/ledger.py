@@ -11,8 +11,10 @@ import click
 from proxy.cli import common, formats
 from proxy.cli.export import export
 from proxy.cli.lazy import LazyGroup
+from proxy.cli.tables import printable
 from proxy.journal import JournalFigures
 from proxy.ledger.reading import Status
+from proxy.ledger.verification import NEWEST, VerifyStep
 
 
 @click.group(
@@ -22,6 +24,10 @@ from proxy.ledger.reading import Status
         "reconcile": (
             "proxy.cli.reconcile:reconcile",
             "Hold the ledger against a vendor's bill.",
+        ),
+        "anchor": (
+            "proxy.cli.ledger_anchor:anchor",
+            "Print where the book ends now, as one line of JSON to keep elsewhere.",
         ),
         "rebuild": (
             "proxy.cli.ledger_rebuild:rebuild",
@@ -52,11 +58,14 @@ def status(config_path: Path | None, data_dir: Path | None, as_json: bool) -> No
     """
     book = common.open_book(config_path, data_dir)
     state = common.ask(book.reader.status)
+    newest = common.ask(lambda: book.reader.verify_step(NEWEST, None, book.key_file))
     journals = book.journals(state.writers)
     if as_json:
-        common.print_json({"ledger": state, "journal": journals})
+        common.print_json({"ledger": state, "journal": journals, "newest": newest})
         return
-    common.print_fields(_ledger_rows(state, book.zone))
+    common.print_fields([*_ledger_rows(state, book.zone), ("newest records", _newest(newest))])
+    for flaw in newest.findings:
+        click.echo(f"Warning: {printable(flaw.what)}", err=True)
     for one in journals:
         click.echo(f"\nJournal {one.writer}")
         common.print_fields(_journal_rows(one))
@@ -81,6 +90,12 @@ def _ledger_rows(state: Status, zone: ZoneInfo) -> list[tuple[str, str]]:
         ("last booked", formats.text(booked)),
         ("head", formats.text(state.last_hash)),
     ]
+
+
+def _newest(found: VerifyStep) -> str:
+    if not found.found:
+        return f"{formats.count(found.rows)}, with their roll-ups, are as they were written"
+    return f"{formats.count(found.found)} things are wrong: `tollkeeper ledger verify` says more"
 
 
 def _journal_rows(one: JournalFigures) -> list[tuple[str, str]]:

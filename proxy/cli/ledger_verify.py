@@ -9,6 +9,7 @@ import msgspec
 
 from proxy.cli import common, formats
 from proxy.cli.tables import Column, print_table, printable
+from proxy.core.records.anchors import anchors_of
 from proxy.ledger.verification import BookVerified
 from proxy.ledger.verification import verify as verify_book
 
@@ -31,8 +32,20 @@ _COLUMNS = (
     metavar="FILE",
     help="The key of the seals, where it is not beside the ledger.",
 )
+@click.option(
+    "--anchor",
+    "anchor_files",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="What `ledger anchor` printed, one a line. May be given again.",
+)
 def verify(
-    config_path: Path | None, data_dir: Path | None, as_json: bool, key_file: Path | None
+    config_path: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+    key_file: Path | None,
+    anchor_files: tuple[Path, ...],
 ) -> None:
     """Check that the book is as it was written.
 
@@ -41,22 +54,36 @@ def verify(
     first bad row comes first. A process may be running or not. With TOLLKEEPER_ADMIN_URL that
     process reads its own ledger, with its own key. The exit code is 3 if anything is wrong.
 
+    A book whose end was cut off with its seals is found out with --anchor alone.
+
     \b
     Examples:
       tollkeeper ledger verify
+      tollkeeper ledger verify --anchor anchors.jsonl
       tollkeeper ledger verify --data-dir /backup/var --key ledger.key --json
     """
     book = common.open_book(config_path, data_dir)
+    anchors = [anchor for file in anchor_files for anchor in _anchors(file)]
     # Each record is read twice: for its chain and for the sums.
     rows = 2 * common.ask(book.reader.head)
     with common.progress("Verifying", rows) as advance:
-        found = common.ask(lambda: verify_book(book.reader, key_file or book.key_file, advance))
+        found = common.ask(
+            lambda: verify_book(book.reader, key_file or book.key_file, advance, anchors=anchors)
+        )
     if as_json:
         common.print_json({"ok": not found.found} | msgspec.to_builtins(found))
     else:
         _print(found)
     if found.found:
         raise click.exceptions.Exit(3)
+
+
+def _anchors(file: Path) -> list[str]:
+    """The anchors in the file, each a line of its own. Raises Failed."""
+    try:
+        return [msgspec.json.encode(anchor).decode() for anchor in anchors_of(file.read_text())]
+    except (OSError, ValueError) as error:
+        raise common.Failed(f"{file}: {error}.") from error
 
 
 def _print(found: BookVerified) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from proxy.cli import admin_client
 from proxy.cli.lazy import later
 from proxy.core.limits.credit import Credit
+from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS
 from proxy.journal import JournalFigures
 from proxy.ledger.reading import (
@@ -159,6 +160,11 @@ class RemoteReader:
         """See `BookReader.verify_step`; the key is the one there."""
         query = {"part": part} | ({} if place is None else {"place": place})
         found: VerifyStep = self._ask(verifying.PATH, query, VerifyStep)
+        return found
+
+    def anchor(self) -> Anchor:
+        """See `BookReader.anchor`."""
+        found: Anchor = self._ask(verifying.ANCHOR_PATH, {}, Anchor)
         return found
 
     @cached_property

@@ -15,6 +15,7 @@ import msgspec
 
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Audit, Managed
+from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS, Value, record_from
 from proxy.core.usage import UsageRecord
 from proxy.ledger.verification import VerifyStep
@@ -321,11 +322,16 @@ class BookReader(Protocol):
         """The names of all labels in the stretch, sorted."""
         ...
 
+    def anchor(self) -> Anchor:
+        """Where the chains of the book end now. LedgerError for a book without records."""
+        ...
+
     def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:
         """Verify the next rows of one of `proxy.ledger.verification.PARTS`, in one short read.
 
         `place` is None at first, then what the last step gave as `next`. Without a key, or with
-        another one than a seal was made with, seals are not checked.
+        another one than a seal was made with, seals are not checked. NEWEST is the end of the book,
+        in one step. ANCHOR is the anchor whose text is `place`.
         """
         ...
 

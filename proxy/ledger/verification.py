@@ -21,6 +21,9 @@ from proxy.core.records.chain import FINDINGS_MAX, Flaw
 CHAINS: Final = ("records", "credits", "audit", "prices")
 SUMS: Final = ("rollups", "wide", "indexes")
 PARTS: Final = (*CHAINS, *SUMS)
+# What is asked for beside them: the end of the book in one step, and one anchor.
+NEWEST: Final = "newest"
+ANCHOR: Final = "anchor"
 
 
 class VerifyStep(msgspec.Struct, frozen=True):
@@ -85,8 +88,11 @@ def verify(
     key_file: Path | None,
     advance: Callable[[int], None] = lambda _rows: None,
     parts: Sequence[str] = PARTS,
+    anchors: Sequence[str] = (),
 ) -> BookVerified:
-    """Verify these parts of the book. `advance` is told of rows as they are read.
+    """Verify these parts of the book, and hold it against the anchors with these texts.
+
+    `advance` is told of rows as they are read.
 
     Raises as a reader does.
     """
@@ -111,6 +117,11 @@ def verify(
         except BaseException:  # also Ctrl-C: the other thread ends with its step
             stopped.set()
             raise
+    if anchors:
+        held = _PartWalk(ANCHOR)
+        for text in anchors:
+            held.add(reader.verify_step(ANCHOR, text, key_file))
+        done.append(held)
     return BookVerified(
         reader.name,
         through,

@@ -31,6 +31,7 @@ from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.notify.notifier import Notifier
 from proxy.quota.watch import tell_limits
+from proxy.server.book_check import check_newest
 from proxy.server.config_history import begin_history
 from proxy.server.failpoints import Failpoints
 from proxy.server.listening import Addresses, Front, acceptor_of, open_data, open_side
@@ -142,6 +143,8 @@ class Server:
             tasks.spawn(services.recorder.run(), "recorder")
             tasks.spawn(services.counter.run(), "counter")
             await count_what_was_used(services, snapshot, tasks)
+            settings = snapshot.settings
+            await check_newest(services.reader, settings.data_dir / settings.ledger.key_file)
             describe(services, snapshot.settings)
             tell_faults(services.directory)
             readiness = Readiness(services.journal)

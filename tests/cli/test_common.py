@@ -29,7 +29,7 @@ def test_the_commands():
     assert commands() == [
         ("audit", "list"), ("audit", "verify"), ("check",), ("demo",), ("health",), ("init",),
         ("key", "create"), ("key", "edit"), ("key", "hash"), ("key", "import"), ("key", "list"), ("key", "resume"), ("key", "revoke"), ("key", "rotate"), ("key", "show"), ("key", "suspend"),
-        ("ledger", "export"), ("ledger", "rebuild"), ("ledger", "reconcile"), ("ledger", "status"), ("ledger", "verify"), ("limit", "credit"), ("limit", "credits"), ("limit", "list"), ("limit", "refusals"), ("notify", "list"), ("notify", "test"), ("price", "check"), ("price", "import"), ("price", "list"), ("price", "rerate"), ("price", "show"),
+        ("ledger", "anchor"), ("ledger", "export"), ("ledger", "rebuild"), ("ledger", "reconcile"), ("ledger", "status"), ("ledger", "verify"), ("limit", "credit"), ("limit", "credits"), ("limit", "list"), ("limit", "refusals"), ("notify", "list"), ("notify", "test"), ("price", "check"), ("price", "import"), ("price", "list"), ("price", "rerate"), ("price", "show"),
         ("record", "show"), ("reload",), ("serve",),
         ("team", "create"), ("team", "edit"), ("team", "list"), ("team", "resume"), ("team", "revoke"), ("team", "show"), ("team", "suspend"), ("usage",),
     ]  # fmt: skip
@@ -63,6 +63,7 @@ def test_the_config_may_be_named_after_every_command(call, words):
     "words",
     [
         ("usage", "--json"),
+        ("ledger", "anchor"),
         ("ledger", "export"),
         ("ledger", "status"),
         ("ledger", "verify"),
@@ -75,7 +76,7 @@ def test_a_data_directory_is_read_without_any_config(call, book, home, words):
     (home / "config.yaml").write_text("listen: ${UNSET}\n")
     assert call(*words).exit_code == 1
     result = call(*words, "--data-dir", str(data_dir))
-    heads = ("Usage of all time (UTC)", "Records of all time (UTC)", "records: 1,")
+    heads = ("Usage of all time (UTC)", "Records of all time (UTC)", "records: 1,", "head: seq 1,")
     assert (
         result.exit_code,
         [line for line in result.stderr.splitlines() if not line.startswith(heads)],

@@ -115,7 +115,10 @@ def test_the_head_and_the_totals_stand_beside_the_file(
     book(*some(), LATE)
     result = call("ledger", "export", "--month", "2026-11", "--format", "jsonl")
     assert len(result.stdout.splitlines()) == 4
-    assert result.stderr.splitlines() == [
+    [*lines, head] = result.stderr.splitlines()
+    last = json.loads(result.stdout.splitlines()[-1])
+    assert head == f"head: seq 4, hash {last['hash']}"
+    assert lines == [
         "Records from 2026-11-01 00:00+08:00 to 2026-12-01 00:00+08:00, the end not included (Asia/Shanghai), to be had again with --through 4",
         "records: 4, of them adjustments: 1",
         "USD: cost 0.009, charge 0.012",

@@ -51,6 +51,7 @@ READS = [
     "ledger status",
     "ledger status --json",
     "ledger verify",
+    "ledger anchor",
     "limit list",
     "limit list --json",
     "limit list --team research",

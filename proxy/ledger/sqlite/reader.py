@@ -10,6 +10,7 @@ from pathlib import Path
 
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed
+from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS
 from proxy.ledger import grouping
 from proxy.ledger.reading import (
@@ -33,6 +34,7 @@ from proxy.ledger.sqlite import pages
 from proxy.ledger.sqlite import refusals as refused
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as summed
+from proxy.ledger.sqlite.anchoring import take_anchor
 from proxy.ledger.sqlite.read_only import connected, reading
 from proxy.ledger.sqlite.recent import recent, used_by_value
 from proxy.ledger.sqlite.schema import schema_version
@@ -127,6 +129,11 @@ class SqliteReader:
     def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:
         """See `BookReader.verify_step`."""
         return verify_step(self._path, part, place, key_file)
+
+    def anchor(self) -> Anchor:
+        """See `BookReader.anchor`."""
+        with self._reading() as connection:
+            return take_anchor(connection, schema_version(connection, self.name), self.name)
 
     def last_used_ms(self) -> dict[str, int]:
         """See `Reader.last_used_ms`."""

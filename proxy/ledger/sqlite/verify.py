@@ -13,6 +13,7 @@ from proxy.core.records.canonical import COLUMNS, HASHED_BY_VERSION
 from proxy.core.records.chain import FINDINGS_MAX, ChainPlace, ChainWalk, Flaw, row_text
 from proxy.ledger.sealing_key import read_key
 from proxy.ledger.sqlite import tenants as managed
+from proxy.ledger.sqlite.anchoring import anchor_step
 from proxy.ledger.sqlite.credits import CREDIT_CHAIN_SINCE, credits_step
 from proxy.ledger.sqlite.read_only import reading
 from proxy.ledger.sqlite.schema import schema_version
@@ -21,6 +22,7 @@ from proxy.ledger.verification import VerifyStep
 from proxy.ledger.verifying import PROBLEMS_MAX, Verified
 
 STEP_ROWS: Final = 4096  # some 20 ms of reading
+NEWEST_ROWS: Final = 1024  # at least so many of the newest records are looked at, at a start
 PRICES_SINCE, AUDIT_SINCE = 2, 9  # schema versions
 _CORRUPT: Final = 11  # SQLite's code of a damaged page; the higher bits say which kind
 
@@ -42,6 +44,11 @@ _ROW = f"SELECT {', '.join(COLUMNS)} FROM records WHERE seq = ?"
 _HEADS = (
     "SELECT seq, hash, booked_at_ms, key_name, seal FROM heads WHERE seq > ? AND seq <= ? "
     "ORDER BY seq"
+)
+# Late records began long ago. The latest quarter hours are those that count on.
+_SINCE = (
+    "SELECT max(started_at_ms) - 3600000 FROM "
+    "(SELECT started_at_ms FROM records ORDER BY seq DESC LIMIT ?)"
 )
 _CHECKPOINT = (
     "SELECT seq, hash, pruned_at_ms, key_name, seal FROM checkpoints ORDER BY seq DESC LIMIT 1"
@@ -88,6 +95,10 @@ def _step(
     connection: sqlite3.Connection, version: int, part: str, place: str | None, key: bytes | None
 ) -> VerifyStep:
     match part:
+        case "anchor":
+            return anchor_step(connection, version, place or "", key)
+        case "newest":
+            return _newest_step(connection, version, key)
         case "records":
             return records_step(connection, place, key)
         case "credits" if version >= CREDIT_CHAIN_SINCE:
@@ -146,6 +157,22 @@ def records_step(
         found=walk.found,
         findings=walk.findings,
         next=None if ended else msgspec.json.encode(walk.place).decode(),
+    )
+
+
+def _newest_step(connection: sqlite3.Connection, version: int, key: bytes | None) -> VerifyStep:
+    """The newest sealed batches, and the roll-ups of the quarter hours that they began in."""
+    records = records_step(connection, None, key, newest=NEWEST_ROWS)
+    if version < SUMS_SINCE:
+        return records
+    (since_ms,) = connection.execute(_SINCE, (NEWEST_ROWS,)).fetchone()
+    sums = rollups_step(connection, None, since_ms=since_ms)
+    return VerifyStep(
+        rows=records.rows,
+        seals=records.seals,
+        foreign=records.foreign,
+        found=records.found + sums.found,
+        findings=[*records.findings, *sums.findings][:FINDINGS_MAX],
     )
 
 
