@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from proxy.accounting.reconciling.spill import Spill
+from proxy.core.calendar import Calendar
 from proxy.core.reconciling.line_reader import UnreadableBill
 from proxy.core.reconciling.lines import Level, VendorLine
-from proxy.core.reconciling.moments import Width, period
+from proxy.core.reconciling.moments import HOUR_MS, Width, period
 from proxy.core.reconciling.result import BillTally
 from proxy.core.reconciling.sums import BilledSums
 
@@ -25,6 +27,7 @@ class BillSide:
         self._spill = spill
         self._currency = currency
         self._zone = zone
+        self._days = Calendar(zone)
         self.sums: dict[tuple[int, Width, str], BilledSums] = {}
         self.other: dict[str, BillTally] = {}
         self.left_out: dict[str, BillTally] = {}
@@ -34,6 +37,8 @@ class BillSide:
         self.lines = self.with_id = 0
         self.span: tuple[int, int] | None = None
         self.has_money = False
+        # How long after midnight of the zone days begin; an export may be in a zone of its own.
+        self.skews_ms: set[int] = set()
 
     def read(self, lines: Iterable[VendorLine]) -> None:
         """Reads all lines."""
@@ -58,7 +63,7 @@ class BillSide:
             if line.amount_nano:
                 self.unit_nano = min(self.unit_nano, line.unit_nano)
         self.width = max(self.width, line.width)
-        start, end = period(line.at_ms, max(line.width, Width.DAY), self._zone)
+        start, end = period(line.at_ms, max(line.width, Width.DAY), self._days)
         first, last = self.span or (start, end)
         self.span = (min(first, start), max(last, end))
         if line.id is not None:
@@ -67,12 +72,31 @@ class BillSide:
         if line.width is Width.MOMENT and line.requests is None and line.item == "":
             line = msgspec.structs.replace(line, requests=1)
         width = max(line.width, Width.HOUR)
-        key = (period(line.at_ms, width, self._zone)[0], width, line.model or "")
+        if width is Width.DAY:
+            self.skews_ms.add(line.at_ms - start)
+        key = (period(line.at_ms, width, self._days)[0], width, line.model or "")
         sums = self.sums.get(key)
         if sums is None:
             bounded(len(self.sums))
             sums = self.sums[key] = BilledSums()
         sums.add(line)
+
+    def moved(self) -> ZoneInfo | None:
+        """Moves all days to the hour at which the bill's begin; the zone that has them, or None."""
+        if self.width is not Width.DAY or len(self.skews_ms) != 1 or self.span is None:
+            return None
+        [skew_ms] = self.skews_ms
+        hours, rest = divmod(skew_ms, HOUR_MS)
+        zone = self._zone
+        if not hours or rest or zone.utcoffset(datetime.fromtimestamp(0, UTC)):
+            return None
+        self.sums = {
+            (start + skew_ms if width is Width.DAY else start, width, model): sums
+            for (start, width, model), sums in self.sums.items()
+        }
+        self.span = (self.span[0] + skew_ms, self.span[1] + skew_ms)
+        # The names of these zones have the sign the other way round.
+        return ZoneInfo(f"Etc/GMT{hours if hours <= 12 else hours - 24:+d}")
 
     def level(self) -> Level:
         """The finest level that the lines allow."""

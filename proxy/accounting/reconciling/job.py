@@ -21,6 +21,7 @@ from proxy.accounting.reconciling.bill_side import BillSide, bounded
 from proxy.accounting.reconciling.bills import Bill
 from proxy.accounting.reconciling.own_side import OwnSide, Progress
 from proxy.accounting.reconciling.spill import Spill
+from proxy.core.calendar import Calendar
 from proxy.core.reconciling.causes import Variant, under_other_terms
 from proxy.core.reconciling.line_reader import UnreadableBill
 from proxy.core.reconciling.lines import Level, OwnLine, own_line
@@ -98,6 +99,7 @@ class _Job:
         self.ask = ask
         self.reader = reader
         self.zone = zone
+        self.days = Calendar(zone)
         self.advance = advance
         self.names: dict[str, str] = {}
         self.shift_ms: int | None = None
@@ -106,6 +108,8 @@ class _Job:
 
     def settle(self, billed: BillSide) -> OwnSide:
         """Fixes period and currency, and opens the ledger's side with a margin around it."""
+        if (zone := billed.moved()) is not None:
+            self.zone, self.days = zone, Calendar(zone)
         assert billed.span is not None, "there are lines"
         first, last = billed.span
         self.from_ms = first if self.ask.from_ms is None else self.ask.from_ms
@@ -161,7 +165,7 @@ class _Job:
         theirs: dict[PeriodKey, BilledSums] = {}
         for (start, _, model), sums in billed.sums.items():
             if self.inside(start):
-                key = (period(start, width, self.zone)[0], model)
+                key = (period(start, width, self.days)[0], model)
                 theirs.setdefault(key, BilledSums()).merge(sums)
             else:
                 tally = billed.left_out.setdefault(_OUTSIDE, BillTally())
@@ -175,7 +179,7 @@ class _Job:
             if level is not Level.HOUR:
                 slices.add(line.at_ms, model, line.cost_nano or 0)
             if self.inside(line.at_ms):
-                key = (period(line.at_ms, width, self.zone)[0], model)
+                key = (period(line.at_ms, width, self.days)[0], model)
                 if key not in ours:
                     bounded(len(ours))
                     ours[key] = OwnSums()
@@ -190,7 +194,7 @@ class _Job:
             pairs,
             slices,
             billed.unit_nano,
-            lambda start_ms: period(start_ms, width, self.zone)[1],
+            lambda start_ms: period(start_ms, width, self.days)[1],
         )
         unexplained = set(matcher.start())
         others = self._others(own, pairs, unexplained, width, by_model) if unexplained else {}
@@ -210,7 +214,7 @@ class _Job:
         for record in own.records():
             line = own_line(record, self.currency)
             key = (
-                period(line.at_ms, width, self.zone)[0],
+                period(line.at_ms, width, self.days)[0],
                 (line.model or "") if by_model else "",
             )
             if key not in keys or not self.inside(line.at_ms) or line.cost_nano is None:

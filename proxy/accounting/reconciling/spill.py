@@ -30,7 +30,9 @@ class Spill:
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.execute(f"PRAGMA cache_size = -{_PAGES_KB}")
         self._database.execute("PRAGMA journal_mode = OFF")
+        # Without an index, whose order would be read at random: what is asked is sorted, once.
         self._database.execute("CREATE TABLE both (id TEXT, own INTEGER, line BLOB)")
+        self._database.execute("BEGIN")
         self._waiting: list[tuple[str, int, bytes]] = []
 
     def __enter__(self) -> Spill:
@@ -55,7 +57,6 @@ class Spill:
     def common(self) -> int:
         """How many ids are known on both sides."""
         self._flush()
-        self._database.execute("CREATE INDEX by_id ON both (id, own)")
         [count] = self._database.execute(
             "SELECT COUNT(*) FROM (SELECT id FROM both GROUP BY id HAVING MIN(own) != MAX(own))"
         ).fetchone()

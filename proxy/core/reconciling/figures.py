@@ -23,6 +23,7 @@ _AROUND: Final = re.compile(r"^(?:us|cn|rmb|usd|cny|eur)?[$¥€£]?|(?:usd|cny|
 _GROUPS: Final = re.compile(r"[1-9][0-9]{0,2}(?:[.,][0-9]{3})+")
 # What stands between groups of digits beside the comma and the point.
 _BETWEEN: Final = re.compile(r"(?<=[0-9])[\s'’_](?=[0-9]{3}(?![0-9]))")
+_PLAIN: Final = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]{1,18}))?(?<!\.[0-9]{3})")
 _MINUS: Final = str.maketrans({"−": "-", "–": "-", "﹣": "-"})
 
 
@@ -60,6 +61,9 @@ def figure(text: str, *, comma: bool = False) -> Figure:
 
     Raises ValueError with the end of a sentence.
     """
+    if (plain := _PLAIN.fullmatch(text)) is not None:  # most cells are so
+        digits, decimals = plain.groups("")
+        return Figure(int(digits + decimals), len(decimals))
     said = unicodedata.normalize("NFKC", text).translate(_MINUS).strip().casefold()
     if len(said) > _CHARS_MAX:
         raise ValueError("is too long for a number")

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from proxy.core.calendar import Per, window
+from proxy.core.calendar import Calendar, Per
 from proxy.core.dates import YEARS
 
 HOUR_MS: Final = 3_600_000
@@ -72,12 +72,12 @@ def when(text: str, zone: tzinfo) -> CellTime:
     raise ValueError("is no time: 2026-11-01, 2026-11-01T12:00:00Z, 20261101 and 1793491200 are")
 
 
-def period(at_ms: int, width: Width, zone: tzinfo) -> tuple[int, int]:
-    """[start, end) of the hour, day or month of `zone` that holds a moment, in milliseconds."""
+def period(at_ms: int, width: Width, days: Calendar) -> tuple[int, int]:
+    """[start, end) of the hour, day or month that holds a moment, in Unix milliseconds."""
     if width in (Width.MOMENT, Width.HOUR):
         start = at_ms - at_ms % HOUR_MS
         return start, start + HOUR_MS
-    found = window(Per.DAY if width is Width.DAY else Per.MONTH, at_ms, zone)
+    found = days.window(Per.DAY if width is Width.DAY else Per.MONTH, at_ms)
     assert found.end_ms is not None, "days and months end"
     return found.start_ms, found.end_ms
 

@@ -173,7 +173,8 @@ SHAPES: Final[tuple[FileShape, ...]] = (
         "DeepSeek amount csv (tokens and prices)",
         "at model kind price quantity",
         """
-        at        utc_date date
+        at        utc_date start_time_iso date
+        end       end_time_iso
         model     model
         kind      type
         price     price
@@ -188,7 +189,8 @@ SHAPES: Final[tuple[FileShape, ...]] = (
         "DeepSeek cost csv",
         "at model amount",
         """
-        at        utc_date date
+        at        utc_date start_time_iso date
+        end       end_time_iso
         model     model
         amount    cost
         currency  currency

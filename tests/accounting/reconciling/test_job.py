@@ -184,6 +184,17 @@ def test_days_that_begin_at_another_hour_are_recognised(tmp_path: Path, hours: f
     assert found.day_begins_ms == shift_ms and not found.matched.count
 
 
+def test_a_bill_whose_days_state_their_zone_is_compared_in_it(tmp_path: Path) -> None:
+    records = [priced(n) for n in range(16, 40)]  # a day in Shanghai
+    amount = decimal(sum(record.cost_nano or 0 for record in records))
+    bill = (
+        "user_id,start_time_iso,end_time_iso,model,wallet_type,cost,currency\n"
+        f"u,2026-11-02T00:00:00+08:00,2026-11-03T00:00:00+08:00,gpt-4o,Paid,{amount},USD\n"
+    )
+    found = held(tmp_path, records, bill, "deepseek")
+    assert (found.matched.count, found.difference_count, found.zone) == (1, 0, "Etc/GMT-8")
+
+
 def test_more_requests_on_the_bill_than_here_went_round(tmp_path: Path) -> None:
     records = [priced(n) for n in range(24)]
     bill = "date,model,model_permaslug,usage,requests\n2026-11-01,gpt-4o,gpt-4o,{},{}\n"

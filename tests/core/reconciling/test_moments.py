@@ -7,8 +7,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from proxy.core.calendar import Calendar
 from proxy.core.reconciling.moments import Width, period, when
 
+BERLIN = ZoneInfo("Europe/Berlin")
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 READ = [
     ("1793491200", "2026-11-01T00:00:00", Width.MOMENT), ("1793491200.0", "2026-11-01T00:00:00", Width.MOMENT),
@@ -40,7 +42,7 @@ def test_what_is_no_time_is_refused_with_what_to_write(text: str) -> None:
 def test_a_period_is_that_of_the_zone() -> None:
     at_ms = when("2026-11-01T03:30:00+08:00", SHANGHAI).start_ms
     starts = {
-        width: datetime.fromtimestamp(period(at_ms, width, SHANGHAI)[0] // 1000, SHANGHAI)
+        width: datetime.fromtimestamp(period(at_ms, width, Calendar(SHANGHAI))[0] // 1000, SHANGHAI)
         for width in (Width.HOUR, Width.DAY, Width.MONTH)
     }
     assert [f"{starts[width]:%m-%d %H:%M}" for width in starts] == [
@@ -49,8 +51,8 @@ def test_a_period_is_that_of_the_zone() -> None:
         "11-01 00:00",
     ]
     day = period(
-        when("2026-10-25T12:00", ZoneInfo("Europe/Berlin")).start_ms,
+        when("2026-10-25T12:00", BERLIN).start_ms,
         Width.DAY,
-        ZoneInfo("Europe/Berlin"),
+        Calendar(BERLIN),
     )
     assert day[1] - day[0] == 25 * 3_600_000

@@ -17,6 +17,7 @@ HEADS = [
     ("openrouter", "generation_id,created_at,cost_total,cost_web_search,cost_cache,tokens_prompt,tokens_completion,tokens_reasoning,tokens_cached,model_permaslug", "OpenRouter activity csv"),
     ("openrouter", "date,model,model_permaslug,endpoint_id,provider_name,usage,byok_usage_inference,requests,prompt_tokens,completion_tokens", "OpenRouter activity (API"),
     ("deepseek", "\ufeffuser_id,utc_date,model,api_key_name,api_key,type,price,amount", "DeepSeek amount"),
+    ("deepseek", "user_id,start_time_iso,end_time_iso,model,api_key_name,api_key,type,price,amount", "DeepSeek amount"),
     ("deepseek", "user_id,utc_date,model,wallet_type,cost,currency", "DeepSeek cost"),
     ("dashscope", "账单信息/账单月份,账单信息/消费时间,产品信息/产品名称,资源信息/实例ID（出账粒度）,用量信息/用量,应付信息/应付金额（含税）,标识信息/账单明细ID", "Alibaba Cloud"),
     ("dashscope", "BillingDate,ProductName,InstanceID,Usage,PretaxAmount,Currency", "Alibaba Cloud"),
@@ -41,8 +42,8 @@ def test_another_file_is_of_no_shape() -> None:
 
 def test_what_is_needed_is_said_by_the_columns_names() -> None:
     assert [needs(shape) for shape in SHAPES if shape.vendor == "deepseek"] == [
-        "utc_date or date, model, type, price, amount",
-        "utc_date or date, model, cost",
+        "utc_date or start_time_iso or date, model, type, price, amount",
+        "utc_date or start_time_iso or date, model, cost",
     ]
 
 
