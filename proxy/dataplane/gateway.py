@@ -6,6 +6,7 @@ What follows from a head that its connection has brought before is not worked ou
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -270,6 +271,10 @@ class Gateway:
 
     def _refuse(self, request: Request, caller: Caller, error: ProxyError) -> None:
         headers: list[tuple[bytes, bytes]] = []
+        if caller.tenant is None and error.status != 401:
+            # Refused before anybody was asked who it is, such as a method that is not offered.
+            with contextlib.suppress(ProxyError):
+                self._identify(request, caller)
         tenant = caller.tenant
         if tenant is not None:
             headers.append((b"x-tollkeeper-id", caller.id.encode()))

@@ -30,6 +30,7 @@ from proxy.quota.chosen import LimitPage, holding, page
 from proxy.quota.status import states_in_turns, taken_ppm
 
 REASON_CHARS_MAX = 200
+AMOUNT_MAX = 2**63 - 1  # what a ledger's integer holds; of money in nano-units
 _NUMBER = re.compile(r"[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?")
 
 
@@ -180,6 +181,9 @@ def _amount(text: str, limit: Limit) -> int:
         ) from error
     if amount == 0:
         raise invalid_request("A credit of 0 changes nothing.", param="amount")
+    if amount > AMOUNT_MAX:
+        most = show_amount(AMOUNT_MAX, limit.unit, limit.currency)
+        raise invalid_request(f"One credit can be booked of at most {most}.", param="amount")
     return -amount if negative else amount
 
 

@@ -473,6 +473,35 @@ async def test_of_a_path_that_is_not_served_log_metric_and_book_say_who_asked_fo
         assert line.fields["key"] == "alice" and line.fields["asked"] == "POST /openai/v1/responses"  # type: ignore[attr-defined]
 
 
+async def test_what_is_refused_before_the_key_is_read_is_told_under_its_name_too(
+    tmp_path: Path,
+) -> None:
+    async def script(visit: Visit) -> None:
+        raise AssertionError("refused")
+
+    async with raw_upstream(script) as upstream:
+        async with running(tmp_path, config(upstream.url)) as proxy:
+            for path, key, named in (
+                ("/v1/chat/completions", "sk-test", True),
+                ("/v1/models", "sk-other", False),
+                ("/v1/usage", "", False),
+            ):
+                credential = f"Authorization: Bearer {key}\r\n" if key else ""
+                answer = await ask(
+                    proxy.address,
+                    f"DELETE {path} HTTP/1.1\r\nHost: x\r\n{credential}\r\n".encode(),
+                )
+                assert answer.status == 405, "it is told what was wrong, and not who it is"
+                assert (answer.header("x-tollkeeper-id") is not None) is named
+            page = proxy.server.services.metrics.render().decode()
+        name = 'tollkeeper_refusals_total{code="method_not_allowed"'
+        assert f'{name},key="alice",limit="",team="research"}} 1.0' in page
+        assert f'{name},key="",limit="",team=""}} 2.0' in page
+        assert proxy.query("SELECT key_id, team, count FROM refusals") == [
+            {"key_id": "alice", "team": "research", "count": 1}
+        ]
+
+
 async def test_a_request_that_comes_back_is_refused_at_its_second_visit(tmp_path: Path) -> None:
     """An upstream that leads back here, by way of a server that config knows nothing of."""
     target = ""

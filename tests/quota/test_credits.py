@@ -74,6 +74,25 @@ async def test_an_amount_is_read_in_the_limit_s_unit(
     assert (done.credited, done.state.granted) == (shown, booked)
 
 
+@pytest.mark.parametrize("sign", ["", "-"])
+async def test_an_amount_beyond_the_ledger_s_integers_is_refused(tmp_path: Path, sign: str) -> None:
+    quota, book = await parts(tmp_path)
+    most = "9223372036.854775807"
+
+    async def ask(amount: str) -> str:
+        order, rules = CreditOrder(f"{sign}{amount}", "r"), rules_of(SETTINGS)
+        done = await credit(
+            "proxy/USD/month", order, quota, book, rules, zone=UTC, now_ms=NOW_MS, by="ops"
+        )
+        return done.credited
+
+    for amount in ("9223372036.854775808", "99999999999", "999999999999999"):
+        with pytest.raises(ProxyError, match=f"at most {most} USD"):
+            await ask(amount)
+    assert await ask(most) == f"{sign}{most} USD"
+    await book.aclose()
+
+
 async def test_what_is_not_booked_does_not_count() -> None:
     quota = await connect("memory:", UTC)
     with pytest.raises(LedgerUnavailable):
