@@ -21,6 +21,10 @@ from proxy.ledger.verification import NEWEST, VerifyStep
     cls=LazyGroup,
     commands=[export],
     lazy={
+        "migrate": (
+            "proxy.cli.ledger_migrate:migrate",
+            "Bring the ledger to this version's schema, before a process does it at its start.",
+        ),
         "reconcile": (
             "proxy.cli.reconcile:reconcile",
             "Hold the ledger against a vendor's bill.",

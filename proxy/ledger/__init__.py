@@ -86,6 +86,14 @@ class Booked(msgspec.Struct, frozen=True, gc=False):
     adjustments: int
 
 
+class Migrated(msgspec.Struct, frozen=True):
+    """A ledger whose schema was `before`, 0 if it was empty, and is `version` now."""
+
+    name: str
+    before: int
+    version: int
+
+
 class Ledger(Protocol):
     """What the recorder needs of a ledger."""
 
@@ -175,20 +183,29 @@ async def connect(
     `key_file` holds the key that seals each batch, by default `ledger.key` in `data_dir`; it is
     made if absent.
     """
-    ledger: Ledger = await _backend(url).connect(url, data_dir, key_file, fail=fail)
+    ledger: Ledger = await _backend(url, "connect").connect(url, data_dir, key_file, fail=fail)
     return ledger
 
 
 def connect_reader(url: str, data_dir: Path) -> Reader:
     """A reader of the ledger, which need not be there yet. Raises LedgerError for a wrong URL."""
-    reader: Reader = _backend(url).connect_reader(url, data_dir)
+    reader: Reader = _backend(url, "connect_reader").connect_reader(url, data_dir)
     return reader
 
 
-def _backend(url: str) -> ModuleType:
-    """The database's folder in this package, named by the URL's scheme."""
+def bring_up(url: str, data_dir: Path, role: str | None) -> Migrated:
+    """Bring a ledger to the present schema, and allow a role of its database to use it.
+
+    Raises LedgerError with the reason and the remedy, LedgerUnavailable.
+    """
+    migrated: Migrated = _backend(url, "bring_up").bring_up(url, data_dir, role)
+    return migrated
+
+
+def _backend(url: str, opener: str) -> ModuleType:
+    """The database's folder in this package, named by the URL's scheme, if it has this function."""
     try:
-        module = backend(__name__, url, "connect_reader")
+        module = backend(__name__, url, opener)
     except ModuleNotFoundError as error:
         if error.name != "psycopg":
             raise

@@ -54,6 +54,7 @@ ELSEWHERE = {
     "tollkeeper notify list -c config.yaml": "tests/cli/test_notify.py",
     "tollkeeper notify test -c config.yaml": "tests/cli/test_notify.py",
     "tollkeeper ledger reconcile activity.csv --vendor openrouter --month 2026-11": "tests/cli/test_reconcile.py",
+    "tollkeeper ledger migrate --url postgresql://tollkeeper_owner@db/tollkeeper --allow tollkeeper_app": "tests/cli/test_ledger_migrate.py",
     "make quick": "",
     "make test": "",
     "make check": "",

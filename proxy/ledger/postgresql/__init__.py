@@ -23,6 +23,7 @@ from proxy.ledger.postgresql.booking import BATCH_MAX, PostgresBooker
 from proxy.ledger.postgresql.connection import ADMINISTERING, LOCKS, Connection
 from proxy.ledger.postgresql.line import CommitUnsure, Line
 from proxy.ledger.postgresql.rebuild import rebuild
+from proxy.ledger.postgresql.schema import bring_up as bring_up
 from proxy.ledger.postgresql.worker import Worker
 from proxy.ledger.sealing_key import sealing_key
 

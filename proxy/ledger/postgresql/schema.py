@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import psycopg
 from psycopg import errors, sql
 
-from proxy.ledger import LedgerError
-from proxy.ledger.postgresql.connection import LOCKS, MIGRATING, Connection
+from proxy.ledger import LedgerError, Migrated
+from proxy.ledger.postgresql.address import name
+from proxy.ledger.postgresql.connection import LOCKS, MIGRATING, Connection, meant, opened
 from proxy.ledger.postgresql.tables import MIGRATIONS, RIGHTS
 
 SCHEMA_VERSION: Final = len(MIGRATIONS)
@@ -28,13 +30,17 @@ CREATE TABLE IF NOT EXISTS ledger_schema (
     oldest_writer integer NOT NULL
 )
 """
-_OURS: Final = "SELECT to_regclass('ledger_schema') IS NOT NULL, to_regclass('records') IS NOT NULL"
+# One look at both: a process that migrates meanwhile makes them at once.
+_OURS: Final = """
+SELECT bool_or(relname = 'ledger_schema'), bool_or(relname = 'records') FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND relname IN ('ledger_schema', 'records')
+"""
 _APPLIED: Final = (
     "INSERT INTO ledger_schema VALUES (%s, extract(epoch FROM clock_timestamp()) * 1000, 1)"
 )
 
 
-def schema_version(connection: Connection, name: str, newest: int = SCHEMA_VERSION) -> int:
+def schema_version(connection: Connection, ledger: str, newest: int = SCHEMA_VERSION) -> int:
     """The database's schema version, 0 when there is no ledger in it.
 
     Raises LedgerError when other tables are in the way, or the schema is too new for this program.
@@ -43,7 +49,7 @@ def schema_version(connection: Connection, name: str, newest: int = SCHEMA_VERSI
     if not ours:
         if records:
             raise LedgerError(
-                f"{name}: the table records there is not of this program: name another database "
+                f"{ledger}: the table records there is not of this program: name another database "
                 "in ledger.url, or another schema"
             )
         return 0
@@ -53,42 +59,59 @@ def schema_version(connection: Connection, name: str, newest: int = SCHEMA_VERSI
     version, oldest = (0, 0) if row is None else (int(row[0]), int(row[1]))
     if oldest > newest:
         raise LedgerError(
-            f"{name} has schema version {version}, and this version of the program writes up to "
+            f"{ledger} has schema version {version}, and this version of the program writes up to "
             f"{newest}: run the newer version that made it"
         )
     return version
 
 
-def migrate(connection: Connection, name: str, migrations: Sequence[str] = MIGRATIONS) -> list[int]:
+def migrate(
+    connection: Connection, ledger: str, migrations: Sequence[str] = MIGRATIONS
+) -> list[int]:
     """Bring the database to the present schema; returns the versions that were applied.
 
     Each version is a transaction of its own, under a lock that other processes wait for. No other
     lock is waited for longer than two seconds, so that nobody is held up behind it.
     """
     applied: list[int] = []
-    while schema_version(connection, name, len(migrations)) < len(migrations):
+    while schema_version(connection, ledger, len(migrations)) < len(migrations):
         try:
-            applied += _next(connection, name, migrations)
+            applied += _next(connection, ledger, migrations)
         except errors.InsufficientPrivilege as error:
             raise LedgerError(
-                f"{name} needs its schema brought up to version {len(migrations)}, and this user "
+                f"{ledger} needs its schema brought up to version {len(migrations)}, and this user "
                 "may not do that: run `tollkeeper ledger migrate` as the schema's owner"
             ) from error
     return applied
 
 
-def _next(connection: Connection, name: str, migrations: Sequence[str]) -> list[int]:
+def _next(connection: Connection, ledger: str, migrations: Sequence[str]) -> list[int]:
     """Apply the next version, unless another process did meanwhile."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, MIGRATING))
         connection.execute("SET LOCAL lock_timeout = '2s'")
-        version = schema_version(connection, name, len(migrations)) + 1
+        version = schema_version(connection, ledger, len(migrations)) + 1
         if version > len(migrations):
             return []
         connection.execute(_VERSIONS)
         connection.execute(migrations[version - 1])
         connection.execute(_APPLIED, (version,))
     return [version]
+
+
+def bring_up(url: str, data_dir: Path, role: str | None) -> Migrated:
+    """Migrate, add the months, and allow a role; see `proxy.ledger.bring_up`."""
+    ledger = name(url)
+    with opened(url, writes=True) as connection:
+        try:
+            before = schema_version(connection, ledger)
+            migrate(connection, ledger)
+            add_months(connection, datetime.datetime.now(datetime.UTC).date())
+            if role is not None:
+                allow(connection, role)
+            return Migrated(ledger, before, schema_version(connection, ledger))
+        except psycopg.Error as error:
+            raise meant(error, ledger) from error
 
 
 def add_months(connection: Connection, today: datetime.date) -> int:

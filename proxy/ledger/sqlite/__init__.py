@@ -7,6 +7,7 @@ others read through `reader`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -21,7 +22,7 @@ from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed, TenantChange
 from proxy.core.notices.notice import Claim
 from proxy.core.usage import UsageRecord
-from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerError, LedgerUnavailable
+from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerError, LedgerUnavailable, Migrated
 from proxy.ledger.sealing_key import sealing_key
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, begin_chain, read
@@ -170,6 +171,26 @@ async def connect(
         if isinstance(error, sqlite3.Error | OSError):
             raise LedgerError(f"cannot open the ledger {path}: {error}") from error
         raise
+
+
+def bring_up(url: str, data_dir: Path, role: str | None) -> Migrated:
+    """Migrate the file, which no process has open; see `proxy.ledger.bring_up`."""
+    if role is not None:
+        raise LedgerError(f"{url} has no roles: leave --allow out")
+    check_library()
+    path = database_path(url, data_dir)
+    if not path.exists():
+        raise LedgerError(f"there is no ledger {path} yet: the first start makes it")
+    lock_descriptor = lock(path)
+    try:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            before = schema_version(connection, str(path))
+            migrate(connection, str(path))
+            return Migrated(str(path), before, schema_version(connection, str(path)))
+    except sqlite3.Error as error:
+        raise LedgerUnavailable(f"cannot migrate {path}: {error}") from error
+    finally:
+        os.close(lock_descriptor)
 
 
 def connect_reader(url: str, data_dir: Path) -> SqliteReader:

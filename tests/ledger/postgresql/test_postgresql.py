@@ -115,7 +115,7 @@ async def test_a_wrong_url_is_told_without_its_password(url: str, tmp_path: Path
 
 def test_another_kind_of_url_is_told_without_its_password() -> None:
     with pytest.raises(LedgerError, match=r"postgres://app:\*\*\*@db.*postgresql://USER") as wrong:
-        _backend("postgres://app:geheim@db/tk")
+        _backend("postgres://app:geheim@db/tk", "connect")
     assert "geheim" not in str(wrong.value)
 
 
@@ -125,7 +125,7 @@ def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("proxy.ledger.backend", missing)
     with pytest.raises(LedgerError, match=r"pip install 'tollkeeper\[postgres\]'"):
-        _backend("postgresql://db/tk")
+        _backend("postgresql://db/tk", "connect")
 
 
 async def test_while_a_process_runs_nothing_is_hopeless(tmp_path: Path) -> None:
