@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ else:
     )
 
 CHUNK_BYTES_MAX = 48 * 1024  # of one request, of the 64 KiB that the admin API takes
+ROW_BYTES_MAX = CHUNK_BYTES_MAX // 2  # of a key, which may need its team beside it
 _COLUMNS = (
     Column("kind"),
     Column("name"),
@@ -110,11 +111,22 @@ def import_(
     except export_rows.ExportError as error:
         raise common.Failed(str(error)) from error
     why = f"import from {gateway}" if reason is None else reason
-    told = list(_carried_out(config_path, planned, why, dry_run=dry_run))
+    told: list[ImportLine] = []
+    stopped: common.Failed | None = None
+    try:
+        # What came before a failure stays in the list, and is told.
+        told.extend(_carried_out(config_path, map(_fitting, planned), why, dry_run=dry_run))
+    except common.Failed as error:
+        stopped = error
     if as_json:
         common.print_json(told)
     else:
         _print(told, dry_run=dry_run)
+    if stopped is not None:
+        raise common.Failed(
+            f"{stopped.message} The import ended here: what is listed above is done, and the same"
+            " again does the rest."
+        )
     refused = sum(one.outcome == importing.ImportOutcome.REFUSED for one in told)
     if refused:
         raise common.Failed(
@@ -123,9 +135,19 @@ def import_(
         )
 
 
+def _fitting(one: plan.Planned) -> plan.Planned:
+    """The same, without a row that no request can take."""
+    size = 0 if one.row is None else len(msgspec.json.encode(one.row))
+    if size <= ROW_BYTES_MAX:
+        return one
+    why = f"it says {size} bytes, and one key or team may say {ROW_BYTES_MAX} in an import"
+    return msgspec.structs.replace(one, row=None, notes=(*one.notes, why))
+
+
 def _carried_out(
-    config_path: Path | None, planned: Sequence[plan.Planned], reason: str, *, dry_run: bool
+    config_path: Path | None, rows: Iterable[plan.Planned], reason: str, *, dry_run: bool
 ) -> Iterator[ImportLine]:
+    planned = list(rows)
     for one in planned:
         if one.row is None:
             yield _told(one, importing.Imported(importing.ImportOutcome.REFUSED, one.name))

@@ -143,6 +143,51 @@ async def test_a_running_litellm_is_asked_page_by_page(
         assert await admin.call(SECRETS[2]) == (200, "")
 
 
+async def test_a_row_that_no_request_can_take_stops_no_other(tmp_path: Path) -> None:
+    many = [f"model-{number:020d}" for number in range(4_000)]
+    large = {"team_id": "t-3", "team_alias": "large", "models": many[:600]}
+    keys = [
+        token(0),
+        token(1, models=many),
+        token(2, team_id="t-3", models=many[:600]),
+        token(3, team_id="t-3", models=many[:600]),
+    ]
+    async with desk(tmp_path):
+        (tmp_path / "all.json").write_text(json.dumps({"teams": [large], "keys": keys}))
+        result = await called(tmp_path, "--from", "litellm", str(tmp_path / "all.json"), "--json")
+        made = ("large", "user-0", "user-2", "user-3")
+        assert became(result) == {"user-1": "refused", **dict.fromkeys(made, "made")}
+        [told] = [one["notes"] for one in json.loads(result.stdout) if one["name"] == "user-1"]
+        assert "one key or team may say 24576 in an import" in told[-1]
+        assert result.exit_code == 1 and "Not taken over: 1." in result.stderr
+
+
+async def test_an_import_that_breaks_off_says_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process goes away behind the first of several requests."""
+    taken: list[str] = []
+
+    async def script(visit: Visit) -> None:
+        rows = json.loads(visit.body)["rows"]
+        if taken:
+            await visit.answer(b'{"error":{"message":"Not now.","code":"x"}}', status="503 Later")
+            return
+        taken.extend(row["name"] for row in rows)
+        answers = [{"outcome": "made", "name": row["name"]} for row in rows]
+        await visit.answer(json.dumps({"rows": answers}).encode())
+
+    async with raw_upstream(script) as there:
+        monkeypatch.setenv("TOLLKEEPER_ADMIN_URL", there.url.removesuffix("/v1"))
+        monkeypatch.setenv("TOLLKEEPER_ADMIN_TOKEN", "adm-5Tq8WzL2xVb7NcK4")
+        words = files(tmp_path, [token(n) for n in range(700)])
+        result = await asyncio.to_thread(
+            lambda: CliRunner().invoke(main, ["key", "import", *words, "--json"])
+        )
+    assert taken and list(became(result)) == taken
+    assert result.exit_code == 1 and "what is listed above is done" in result.stderr
+
+
 async def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     async with desk(tmp_path):
         (tmp_path / "t.csv").write_text("key,name,status\nabcd**efgh,a,1\n")
