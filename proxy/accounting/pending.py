@@ -7,9 +7,10 @@ from typing import TypeAlias
 
 from proxy.ledger import Batch, Close, Refusal
 
-# Keys x reasons x limits of a quarter hour that are told apart while the ledger cannot take them:
-# under `auth: forward` clients make up keys.
+# Keys x reasons x limits that are told apart: while the ledger cannot take them, and of a quarter
+# hour. Under `auth: forward` clients make up keys, and each would be a row for good.
 REFUSAL_GROUPS_MAX = 4096
+REFUSAL_ROWS_MAX = 20_000
 REFUSAL_BUCKET_MS = 15 * 60 * 1000
 _Group: TypeAlias = tuple[int, str | None, str, str | None, str | None]
 
@@ -22,6 +23,8 @@ class Pending:
 
     def __init__(self) -> None:
         self._refusals: dict[_Group, int] = {}
+        self._bucket_ms = 0
+        self._told_apart: set[_Group] = set()  # in that quarter hour
         self._salts: list[tuple[str, bytes]] = []
         self._price_terms: dict[str, bytes] = {}
 
@@ -38,9 +41,15 @@ class Pending:
         limit_id: str | None = None,
     ) -> None:
         """Count a refused request by quarter hour, key, its team, reason and limit."""
-        group: _Group = (now_ms - now_ms % REFUSAL_BUCKET_MS, key_id, code, team, limit_id)
-        if group not in self._refusals and len(self._refusals) >= REFUSAL_GROUPS_MAX:
-            group = (group[0], None, code, None, None)
+        bucket_ms = now_ms - now_ms % REFUSAL_BUCKET_MS
+        if bucket_ms != self._bucket_ms:
+            self._bucket_ms, self._told_apart = bucket_ms, set()
+        group: _Group = (bucket_ms, key_id, code, team, limit_id)
+        full = len(self._refusals) >= REFUSAL_GROUPS_MAX and group not in self._refusals
+        if full or (len(self._told_apart) >= REFUSAL_ROWS_MAX and group not in self._told_apart):
+            group = (bucket_ms, None, code, None, None)
+        else:
+            self._told_apart.add(group)
         self._refusals[group] = self._refusals.get(group, 0) + 1
 
     def salts(self, made: Sequence[tuple[str, bytes]]) -> None:

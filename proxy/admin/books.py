@@ -328,8 +328,8 @@ class _Shelf:
 
     async def refusals(self, ask: AdminRequest) -> Refusals:
         bounds = self._range_ms(ask.query.from_, ask.query.to)
-        rows = await read(lambda: self._reader.refusals(*bounds))
-        return Refusals([RefusalRow.of(row) for row in rows])
+        rows = await read(lambda: [*map(RefusalRow.of, self._reader.refusals(*bounds))])
+        return Refusals(rows)
 
     async def state(self, _ask: AdminRequest) -> LedgerState:
         settings = self._snapshot().settings

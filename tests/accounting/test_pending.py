@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from proxy.accounting.pending import REFUSAL_BUCKET_MS, REFUSAL_GROUPS_MAX, Pending
+from proxy.accounting.pending import (
+    REFUSAL_BUCKET_MS,
+    REFUSAL_GROUPS_MAX,
+    REFUSAL_ROWS_MAX,
+    Pending,
+)
 from proxy.ledger import Batch, Refusal
 from tests.ledger.samples import make_record
 
@@ -39,3 +44,20 @@ def test_keys_that_clients_make_up_are_bounded() -> None:
     refusals = pending.batch("w0").refusals
     assert len(refusals) == REFUSAL_GROUPS_MAX + 1
     assert refusals[-1] == Refusal(0, None, "invalid_api_key", 500)
+
+
+def test_keys_that_clients_make_up_fill_no_table_either() -> None:
+    """The ledger takes what is pending many times in a quarter hour."""
+    pending, rows = Pending(), set()
+    for n in range(2 * REFUSAL_ROWS_MAX):
+        pending.refused(f"made-up-{n}", "invalid_api_key", n % REFUSAL_BUCKET_MS)
+        pending.refused("made-up-7", "invalid_api_key", 0)
+        if n % 1000 == 0:
+            batch = pending.batch("w0")
+            rows |= {(one.bucket_ms, one.key_id) for one in batch.refusals}
+    rows |= {(one.bucket_ms, one.key_id) for one in pending.batch("w0").refusals}
+    assert len(rows) == REFUSAL_ROWS_MAX + 1 and {(0, None), (0, "made-up-7")} <= rows
+    pending.refused("made-up-new", "invalid_api_key", REFUSAL_BUCKET_MS)
+    assert pending.batch("w0").refusals == (
+        Refusal(REFUSAL_BUCKET_MS, "made-up-new", "invalid_api_key", 1),
+    )
