@@ -17,7 +17,7 @@ from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed, TenantChange
 from proxy.core.notices.notice import Claim
 from proxy.core.usage import UsageRecord
-from proxy.ledger import Batch, Booked, LedgerError, LedgerUnavailable
+from proxy.ledger import Batch, Booked, Ledger, LedgerError, LedgerUnavailable
 from proxy.ledger.postgresql import credits, notices, tenants
 from proxy.ledger.postgresql.booking import BATCH_MAX, PostgresBooker
 from proxy.ledger.postgresql.connection import ADMINISTERING, LOCKS, Connection
@@ -140,7 +140,7 @@ class PostgresLedger:
 
 async def connect(
     url: str, data_dir: Path, key_file: Path | None = None, *, fail: FaultPoint = no_fault
-) -> PostgresLedger:
+) -> Ledger:
     """Open the ledger for writing: schema, months, key. `data_dir` is where the key is by default.
 
     Raises LedgerError with the reason and the remedy, LedgerUnavailable where waiting may help.

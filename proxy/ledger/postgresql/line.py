@@ -24,7 +24,7 @@ from proxy.core.fault_points import FaultPoint, no_fault
 from proxy.ledger import LedgerUnavailable
 from proxy.ledger.postgresql.address import name
 from proxy.ledger.postgresql.connection import WRITER_LOCKS, Connection, meant, opened
-from proxy.ledger.postgresql.schema import add_months, migrate
+from proxy.ledger.postgresql.schema import add_months, identity, migrate, schema_version
 
 AGE_MAX_S: Final = 3600.0
 
@@ -45,6 +45,7 @@ class Line:
         self._now_s = now_s
         self._connection: Connection | None = None
         self._opened_s = 0.0
+        self._identity: str | None = None
         self._writers: set[str] = set()  # whose journals this process books
         self._guard = threading.Lock()  # over which connection `cut` means
         self.name = name(url)
@@ -132,7 +133,7 @@ class Line:
         return self._connection
 
     def _prepare(self, connection: Connection) -> None:
-        migrate(connection, self.name)
+        self._check_identity(connection)
         add_months(connection, datetime.datetime.now(datetime.UTC).date())
         connection.execute(_STAGE)
         for writer in self._writers:
@@ -143,6 +144,20 @@ class Line:
                 "%s: records_default holds records that no month took; their ids have no time of a"
                 " month that is there",
                 self.name,
+            )
+
+    def _check_identity(self, connection: Connection) -> None:
+        """Bring the ledger up at the start, and later be sure that it is still the same one.
+
+        What is booked into an empty database that stands in its place would be missing in the book.
+        """
+        if self._identity is None:
+            migrate(connection, self.name)
+            self._identity = identity(connection)
+        elif schema_version(connection, self.name) == 0 or identity(connection) != self._identity:
+            raise LedgerUnavailable(
+                f"{self.name} is another ledger than at the start: bring the right one back, or "
+                "restart to go on with this one"
             )
 
     def _take(self, connection: Connection, writer: str) -> None:

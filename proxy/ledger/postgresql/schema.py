@@ -27,16 +27,19 @@ _VERSIONS: Final = """
 CREATE TABLE IF NOT EXISTS ledger_schema (
     version integer PRIMARY KEY,
     applied_at_ms bigint NOT NULL,
-    oldest_writer integer NOT NULL
+    oldest_writer integer NOT NULL,
+    identity text NOT NULL DEFAULT gen_random_uuid()::text
 )
 """
+_IDENTITY: Final = "SELECT identity FROM ledger_schema ORDER BY version LIMIT 1"
 # One look at both: a process that migrates meanwhile makes them at once.
 _OURS: Final = """
 SELECT bool_or(relname = 'ledger_schema'), bool_or(relname = 'records') FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relname IN ('ledger_schema', 'records')
 """
 _APPLIED: Final = (
-    "INSERT INTO ledger_schema VALUES (%s, extract(epoch FROM clock_timestamp()) * 1000, 1)"
+    "INSERT INTO ledger_schema (version, applied_at_ms, oldest_writer) "
+    "VALUES (%s, extract(epoch FROM clock_timestamp()) * 1000, 1)"
 )
 
 
@@ -63,6 +66,13 @@ def schema_version(connection: Connection, ledger: str, newest: int = SCHEMA_VER
             f"{newest}: run the newer version that made it"
         )
     return version
+
+
+def identity(connection: Connection) -> str:
+    """What tells this ledger from every other one, for as long as it is there."""
+    row = connection.execute(_IDENTITY).fetchone()
+    assert row is not None, "the first migration made it"
+    return str(row[0])
 
 
 def migrate(

@@ -11,6 +11,8 @@ from typing import Final, TypeVar
 # keep one open whose server is gone.
 ANSWER_MAX_S: Final = 90.0
 
+END_MAX_S: Final = 5.0  # at the end: what hangs then must not hold up the process
+
 _T = TypeVar("_T")
 
 
@@ -37,7 +39,8 @@ class Worker:
             return future.result()
 
     async def close(self, last: Callable[[], None]) -> None:
-        """Do the last work and end the thread."""
+        """Do the last work and end the thread. What is still under way gets a few seconds."""
+        self._answer_max_s = min(self._answer_max_s, END_MAX_S)
         try:
             await self.done(last)
         finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
+import random
 import threading
 from itertools import pairwise
 
@@ -331,3 +333,66 @@ def test_a_row_has_a_value_for_every_column() -> None:
     with books() as book:
         book.book(make_record(0))
         assert len(book.rows(f"SELECT {', '.join(COLUMNS)} FROM book")[0]) == len(COLUMNS)
+
+
+def test_names_of_the_greatest_length_fit_every_index() -> None:
+    """Texts that cannot be packed, of four bytes a sign, as long as a config and a caller may make
+    them."""
+    sign = random.Random(1)
+
+    def long(signs: int) -> str:
+        return "".join(chr(sign.randrange(0x20000, 0x2A000)) for _ in range(signs))
+
+    several = [
+        make_record(
+            n,
+            key_id=long(64),
+            team=long(64),
+            upstream=long(64),
+            model_requested=long(256),
+            model_served=long(256),
+            upstream_request_id=long(256),
+            finish_reason=long(256),
+            end_user=long(128),
+        )
+        for n in range(3)
+    ]
+    with books() as book:
+        book.book(*several)
+        book.now_ms = START_MS + 86_400_000
+        book.book(make_record(9, started_at_ms=book.now_ms))
+        book.agree()
+        assert whole_chains(book) == 4
+
+
+def test_a_newer_versions_column_stops_nobody() -> None:
+    """Also not who has prepared statements on the tables as they were."""
+    with books() as book:
+        for n in range(8):
+            book.book(make_record(n))
+        book.do(
+            "ALTER TABLE records ADD COLUMN more text; ALTER TABLE rollups ADD COLUMN more numeric"
+        )
+        for n in range(8, 16):
+            book.book(make_record(n), make_record(n - 8, output_tokens=n))
+        assert whole_chains(book) == 24
+        book.agree()
+
+
+def test_months_are_added_while_others_book() -> None:
+    with books() as book:
+        book.rows("SELECT 1")
+
+        def write(number: int) -> None:
+            with books(book.url) as mine:
+                for n in range(40):
+                    mine.book(make_record(number * 100 + n), writer=f"w{number}")
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for month in range(1, 13):
+            book.rows("SELECT add_month(%s)", datetime.date(2024, month, 1))
+        for thread in threads:
+            thread.join()
+        assert whole_chains(book) == 120

@@ -113,6 +113,33 @@ def test_a_connection_is_made_anew_each_hour() -> None:
     line.close()
 
 
+@pytest.mark.parametrize("stead", ["", "another ledger"])
+def test_a_database_in_the_place_of_the_ledgers_is_not_written_to(stead: str) -> None:
+    """As where a name leads to a new server: what is booked there would be missing in the book."""
+    with books() as book:
+        book.rows("SELECT 1")
+        database = book.url.rpartition("/")[2]
+        book.line.close()
+        until_blocking(lambda: renamed(database))
+        postgres().sql(f"CREATE DATABASE {database}")
+        if stead:
+            with books(book.url) as other:
+                other.rows("SELECT 1")
+        with pytest.raises(LedgerUnavailable, match="another ledger than at the start"):
+            book.rows("SELECT 1")
+        if not stead:
+            assert postgres().sql("SELECT to_regclass('records')", database) == [(None,)]
+
+
+def renamed(database: str) -> bool:
+    """Once the server has ended its connections."""
+    try:
+        postgres().sql(f"ALTER DATABASE {database} RENAME TO {database}_kept")
+    except psycopg.errors.ObjectInUse:
+        return False
+    return True
+
+
 def test_who_waits_is_cut_off() -> None:
     with books() as book:
         book.rows("SELECT 1")

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.whole  # a server of its own
 @contextlib.asynccontextmanager
 async def opened(url: str, directory: Path) -> AsyncIterator[PostgresLedger]:
     ledger = await connect(url, directory, key_file(directory))
+    assert isinstance(ledger, PostgresLedger)
     try:
         yield ledger
     finally:

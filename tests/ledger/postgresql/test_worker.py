@@ -39,6 +39,23 @@ async def test_what_takes_too_long_is_cut_off() -> None:
     await worker.close(lambda: None)
 
 
+async def test_at_the_end_what_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.ledger.postgresql.worker.END_MAX_S", 0.01)
+    begun, ended = threading.Event(), threading.Event()
+
+    def hanging() -> None:
+        begun.set()
+        ended.wait()
+
+    worker = Worker(ended.set)
+    caller = asyncio.create_task(worker.done(hanging))
+    await asyncio.to_thread(begun.wait)
+    caller.cancel()
+    closed: list[bool] = []
+    await worker.close(lambda: closed.append(True))
+    assert closed == [True]
+
+
 async def test_work_ends_though_its_caller_was_cancelled() -> None:
     begun, ends = threading.Event(), threading.Event()
 
