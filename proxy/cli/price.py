@@ -12,11 +12,12 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from proxy.cli import catalogue, common, formats, price_explanation, time_range
+from proxy.cli import catalogue, common, formats, time_range
 from proxy.cli.lazy import LazyGroup
 from proxy.cli.tables import Column, print_table
 from proxy.core import dates
 from proxy.core.model_names import match
+from proxy.core.pricing import explanation
 from proxy.core.pricing.book import PriceBook, Quote
 from proxy.core.pricing.pricelist import RATES, PriceRow
 
@@ -29,11 +30,9 @@ COLUMNS: dict[str, Callable[[PriceRow, tzinfo], str | None]] = {
         None if row.above_input_tokens is None else f"{row.above_input_tokens:,}"
     ),
     "hours UTC": lambda row, zone: (
-        None if row.hours_utc is None else price_explanation.hours(row.hours_utc)
+        None if row.hours_utc is None else explanation.hours(row.hours_utc)
     ),
-    "from": lambda row, zone: (
-        None if row.from_ms is None else price_explanation.day(row.from_ms, zone)
-    ),
+    "from": lambda row, zone: None if row.from_ms is None else explanation.day(row.from_ms, zone),
     "currency": lambda row, zone: row.currency,
     "input": lambda row, zone: row.input,
     "cached": lambda row, zone: row.cached,
@@ -235,9 +234,9 @@ def show(
 def _effective(quote: Quote) -> dict[str, tuple[str | None, str | None]]:
     """Cost and charge of each rate of the row that applies."""
     return {
-        name: price_explanation.effective(quote, name)
+        name: explanation.effective(quote, name)
         for name in RATES
-        if price_explanation.rate_of(quote.row, name) is not None
+        if explanation.rate_of(quote.row, name) is not None
     }
 
 
@@ -257,7 +256,7 @@ def _quote_as_json(quote: Quote, book: PriceBook, zone: ZoneInfo) -> dict[str, A
 def _quote_fields(quote: Quote, book: PriceBook, zone: ZoneInfo) -> list[tuple[str, str]]:
     """The terms that decide an amount, as name and value."""
     fields = [
-        ("row", price_explanation.name_of(quote.row, zone)),
+        ("row", explanation.name_of(quote.row, zone)),
         ("version", book.version),
     ]
     if quote.discount != "0":
@@ -279,7 +278,7 @@ def _print_amounts(quote: Quote, currency: str, *, charged: bool) -> None:
     rows = []
     for name in quote.row.rates():
         each = "" if name in ("image", "request") else " / 1M"
-        amounts_of = (price_explanation.rate_of(quote.row, name), *effective[name])
+        amounts_of = (explanation.rate_of(quote.row, name), *effective[name])
         rows.append((f"{name}{each}", *map(formats.text, amounts_of[: len(heads)])))
     print_table([Column(""), *(Column(head, right=True) for head in heads)], rows)
 
@@ -308,9 +307,9 @@ def _json(row: PriceRow, zone: tzinfo) -> dict[str, object]:
     said: dict[str, object] = msgspec.to_builtins(row)
     said.pop("rank", None)
     if row.from_ms is not None:
-        said["from"] = price_explanation.day(row.from_ms, zone)
+        said["from"] = explanation.day(row.from_ms, zone)
     if row.hours_utc is not None:
-        said["hours_utc"] = price_explanation.hours(row.hours_utc)
+        said["hours_utc"] = explanation.hours(row.hours_utc)
     return {"source": row.source} | {
         name: value for name, value in said.items() if name != "from_ms"
     }

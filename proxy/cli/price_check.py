@@ -11,13 +11,14 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from proxy.cli import common, price_explanation, time_range
+from proxy.cli import common, time_range
 from proxy.cli.price_import import FORMATS, read_table
 from proxy.config.price_tables import Table
 from proxy.config.price_terms import price_book_of, row_of
 from proxy.config.prices import table_of
 from proxy.config.settings import Settings
 from proxy.core import dates
+from proxy.core.pricing import explanation
 from proxy.core.pricing.amounts import PARTS
 from proxy.core.pricing.pricelist import PriceList, is_literal
 from proxy.ledger import LedgerError, LedgerUnavailable, connect_reader
@@ -200,7 +201,7 @@ def _rates(rows: PriceList, upstream: str, model: str, at_ms: int) -> tuple[str,
     )
     if row is None or not row.rates():
         return None
-    return row.currency, tuple((name, price_explanation.rate_of(row, name)) for name in COMPARED)
+    return row.currency, tuple((name, explanation.rate_of(row, name)) for name in COMPARED)
 
 
 def _shown(currency: str, rates: _Rates) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import click
 
-from proxy.cli import common, price_explanation
+from proxy.cli import common
 from proxy.config.price_tables import Table, TableError, bundled, genai, litellm
+from proxy.core.pricing import explanation
 from proxy.core.pricing.pricelist import RATES, PriceRow
 
 FORMATS = {genai.NAME: genai.read, litellm.NAME: litellm.read}
@@ -163,19 +164,13 @@ def _fields(row: PriceRow, upstream: str | None) -> list[str]:
     ]
     found += [(name, getattr(row, name)) for name in RATES]
     found += [("service_tier", row.service_tier), ("above_input_tokens", row.above_input_tokens)]
-    found.append(
-        ("hours_utc", None if row.hours_utc is None else price_explanation.hours(row.hours_utc))
-    )
+    found.append(("hours_utc", None if row.hours_utc is None else explanation.hours(row.hours_utc)))
     texts = [
         f"{name}: {json.dumps(value, ensure_ascii=False)}"
         for name, value in found
         if value is not None
     ]
-    return (
-        texts
-        if row.from_ms is None
-        else [*texts, f"from: {price_explanation.day(row.from_ms, UTC)}"]
-    )
+    return texts if row.from_ms is None else [*texts, f"from: {explanation.day(row.from_ms, UTC)}"]
 
 
 def _write(path: Path, text: str, yes: bool) -> None:

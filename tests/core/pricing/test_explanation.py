@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from proxy.cli import price_explanation
 from proxy.config.price_terms import price_book_of
 from proxy.config.settings import FxRate, Price, Route, Settings, TeamSettings, UpstreamSettings
+from proxy.core.pricing import explanation
 from proxy.core.usage import Source
 from tests.ledger.samples import START_MS, make_record
 
@@ -38,9 +38,9 @@ def priced(images: int | None = None, **changes):
 
 
 def told(record):
-    found = price_explanation.explain(record, BOOK)
+    found = explanation.explain(record, BOOK)
     assert found is not None
-    return dict(price_explanation.lines(found, ZONE)), found
+    return dict(explanation.lines(found, ZONE)), found
 
 
 def test_what_an_alias_was_sent_as_is_told_by_the_prices_of_its_time():
@@ -51,9 +51,9 @@ def test_what_an_alias_was_sent_as_is_told_by_the_prices_of_its_time():
     )
     for asked, sent in (("fast", "plain"), ("plain", None)):
         record = make_record(0, model_requested=asked, model_served=None)
-        found = price_explanation.explain(record, price_book_of(settings))
+        found = explanation.explain(record, price_book_of(settings))
         assert found is not None and found.model_sent == sent
-        assert dict(price_explanation.lines(found, ZONE)).get("sent as") == sent
+        assert dict(explanation.lines(found, ZONE)).get("sent as") == sent
 
 
 def test_every_number_of_an_amount_is_told():
@@ -79,9 +79,9 @@ def test_every_number_of_an_amount_is_told():
 def test_an_original_that_has_no_sum_is_not_compared():
     """An adjustment between rows of two currencies tells none."""
     record = msgspec.structs.replace(priced(images=2), cost_original_nano=None)
-    found = price_explanation.explain(record, BOOK, 2)
+    found = explanation.explain(record, BOOK, 2)
     assert found is not None and found.as_booked
-    other = price_explanation.explain(msgspec.structs.replace(record, charge_nano=1), BOOK, 2)
+    other = explanation.explain(msgspec.structs.replace(record, charge_nano=1), BOOK, 2)
     assert other is not None and not other.as_booked
 
 
@@ -122,11 +122,11 @@ def test_what_changes_nothing_is_not_told():
     ],
 )
 def test_why_an_amount_is_not_known(changes, because):
-    found = price_explanation.explain(priced(**changes), BOOK)
+    found = explanation.explain(priced(**changes), BOOK)
     assert (because is None and found is None) or (
         found is not None
         and found.unknown_because == because
-        and dict(price_explanation.lines(found, ZONE))["unknown"] == because
+        and dict(explanation.lines(found, ZONE))["unknown"] == because
     )
 
 
@@ -137,7 +137,7 @@ def test_an_exchange_rate_that_came_later():
             fx={"CNY": (FxRate(rate="0.14", from_="2030-01-01"),)},
         )
     )
-    found = price_explanation.explain(make_record(0), book)
+    found = explanation.explain(make_record(0), book)
     assert (
         found is not None
         and found.unknown_because == "there was no exchange rate for CNY at that time"
@@ -149,9 +149,7 @@ def test_a_record_that_says_something_else_is_told_so():
     shown, found = told(msgspec.structs.replace(priced(images=1), charge_nano=1))
     assert not found.as_booked and "the record says other amounts" in shown["differs"]
     assert (
-        price_explanation.explain(
-            make_record(0, model_requested="unknown", model_served=None), BOOK
-        )
+        explanation.explain(make_record(0, model_requested="unknown", model_served=None), BOOK)
         is None
     )
 
@@ -161,14 +159,14 @@ def test_a_record_that_says_something_else_is_told_so():
     [((990, 30), "16:30-00:30"), ((0, 0), "00:00-24:00"), ((720, 0), "12:00-24:00")],
 )
 def test_hours(span, text):
-    assert price_explanation.hours(span) == text
+    assert explanation.hours(span) == text
 
 
 def test_a_day_is_named_where_one_begins():
     midnight = START_MS - START_MS % 86_400_000
     assert (
-        price_explanation.day(midnight, ZoneInfo("UTC")) == "2026-11-01"
-        and price_explanation.day(midnight, ZONE) == "2026-11-01T08:00+08:00"
+        explanation.day(midnight, ZoneInfo("UTC")) == "2026-11-01"
+        and explanation.day(midnight, ZONE) == "2026-11-01T08:00+08:00"
     )
 
 
@@ -184,6 +182,31 @@ def test_a_row_is_named_with_all_that_makes_it_apply():
         source="table 1",
     )
     assert (
-        price_explanation.name_of(row, ZONE)
+        explanation.name_of(row, ZONE)
         == "m in tier flex above 200,000 input tokens 16:30-00:30 UTC (table 1)"
     )
+
+
+def test_a_team_is_told_its_own_rates_and_their_sum_is_its_charge():
+    found = explanation.explain(priced(images=2, cached_tokens=40, reasoning_tokens=5), BOOK)
+    assert found is not None
+    shown = dict(explanation.charge_lines(found))
+    assert shown == {
+        "input": "60 × 0.2646 USD / 1,000,000 = 0.000015876 USD",
+        "cached": "40 × 0.02646 USD / 1,000,000 = 0.0000010584 USD",
+        "output": "15 × 0.3969 USD / 1,000,000 = 0.0000059535 USD",
+        "reasoning": "5 × 0.3969 USD / 1,000,000 = 0.0000019845 USD",
+        "image": "2 × 0.06615 USD = 0.1323 USD",
+        "request": "1 × 0.001323 USD = 0.001323 USD",
+        "charge": "= 0.133647872 USD, rounded once, from the exact value",
+    }
+    other = msgspec.structs.replace(found, as_booked=False, unknown_because="why", model_sent="m")
+    more = dict(explanation.charge_lines(other))
+    assert more["unknown"] == "why" and more["sent as"] == "m" and "operator" in more["differs"]
+
+
+def test_without_an_exchange_rate_a_team_reads_no_other_currency_as_its_own():
+    found = explanation.explain(priced(images=2), BOOK)
+    assert found is not None
+    without = msgspec.structs.replace(found, fx_rate=None, charge_nano=None, unknown_because="why")
+    assert dict(explanation.charge_lines(without)) == {"unknown": "why"}

@@ -10,8 +10,8 @@ from decimal import Context, Decimal
 
 import msgspec
 
-from proxy.cli import formats
 from proxy.core.model_names import sent_name
+from proxy.core.money import decimal
 from proxy.core.pricing.amounts import PARTS, parent_of, parts
 from proxy.core.pricing.book import PriceBook, Quote
 from proxy.core.pricing.option import answered_status
@@ -110,19 +110,19 @@ def lines(found: Explanation, zone: tzinfo) -> list[tuple[str, str]]:
     if found.discount != "0":
         shown.append(("discount", f"× (1 − {found.discount})"))
     if found.cost_original_nano is not None:
-        shown.append(("vendor bills", f"= {formats.money(found.cost_original_nano)} {own}"))
+        shown.append(("vendor bills", f"= {decimal(found.cost_original_nano, grouped=True)} {own}"))
     if found.fx_rate is not None:
         shown.append(("exchange", f"× {found.fx_rate} {currency}/{own}"))
     if found.cost_nano is not None:
-        shown.append(("cost", f"= {formats.money(found.cost_nano)} {currency}"))
+        shown.append(("cost", f"= {decimal(found.cost_nano, grouped=True)} {currency}"))
     if found.markup != "0":
         shown.append(("markup", f"× (1 + {found.markup})"))
     if found.charge_nano is not None:
         shown.append(
             (
                 "charge",
-                f"= {formats.money(found.charge_nano)} {currency}, each rounded once, from the "
-                "exact value",
+                f"= {decimal(found.charge_nano, grouped=True)} {currency}, each rounded once, from "
+                "the exact value",
             )
         )
     if found.unknown_because is not None:
@@ -135,6 +135,30 @@ def lines(found: Explanation, zone: tzinfo) -> list[tuple[str, str]]:
                 "whether it was changed",
             )
         )
+    return shown
+
+
+def charge_lines(found: Explanation) -> list[tuple[str, str]]:
+    """What a team is told: tokens × the rates that it is charged = charge.
+
+    The vendor's rates, discount and markup are inside these rates and not told.
+    """
+    factor = _charged(found.discount, found.fx_rate, found.markup)
+    currency = found.currency
+    shown = [] if found.model_sent is None else [("sent as", found.model_sent)]
+    known = found.fx_rate is not None or found.row.currency == currency
+    for part in found.parts if known else ():
+        rate = _plain(_EXACT.multiply(Decimal(part.rate), factor))
+        amount = _plain(_EXACT.multiply(Decimal(part.amount), factor))
+        per = " / 1,000,000" if part.per_million else ""
+        shown.append((part.name, f"{part.count:,} × {rate} {currency}{per} = {amount} {currency}"))
+    if found.charge_nano is not None:
+        charge = decimal(found.charge_nano, grouped=True)
+        shown.append(("charge", f"= {charge} {currency}, rounded once, from the exact value"))
+    if found.unknown_because is not None:
+        shown.append(("unknown", found.unknown_because))
+    if not found.as_booked:
+        shown.append(("differs", "the record says another amount: tell your operator"))
     return shown
 
 
@@ -185,12 +209,17 @@ def effective(quote: Quote, name: str) -> tuple[str | None, str | None]:
     rate = rate_of(quote.row, name)
     if rate is None or quote.fx_missing:
         return None, None
-    cost = _EXACT.multiply(Decimal(rate), _EXACT.subtract(Decimal(1), Decimal(quote.discount)))
-    if quote.fx_rate is not None:
-        cost = _EXACT.multiply(cost, Decimal(quote.fx_rate))
-    return _plain(cost), _plain(
-        _EXACT.multiply(cost, _EXACT.add(Decimal(1), Decimal(quote.markup)))
-    )
+    cost = _EXACT.multiply(Decimal(rate), _charged(quote.discount, quote.fx_rate, "0"))
+    charge = _EXACT.multiply(Decimal(rate), _charged(quote.discount, quote.fx_rate, quote.markup))
+    return _plain(cost), _plain(charge)
+
+
+def _charged(discount: str, fx_rate: str | None, markup: str) -> Decimal:
+    """What a vendor's amount is multiplied with; without an exchange rate it stays in its own."""
+    factor = _EXACT.subtract(Decimal(1), Decimal(discount))
+    if fx_rate is not None:
+        factor = _EXACT.multiply(factor, Decimal(fx_rate))
+    return _EXACT.multiply(factor, _EXACT.add(Decimal(1), Decimal(markup)))
 
 
 def _products(record: UsageRecord, row: PriceRow, images: int | None) -> list[ChargedPart]:
