@@ -21,3 +21,8 @@ def uuid7(now_ms: int, random_bits: bytes) -> str:
     # Six of the random bits make room for version and variant. Nothing is worked out in numbers.
     variant = _VARIANTS[digits[16]]
     return f"{digits[:8]}-{digits[8:12]}-7{digits[12:15]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+def made_at_ms(id: str) -> int:
+    """When an id of `uuid7` was made, in Unix milliseconds."""
+    return int(id[:8] + id[9:13], 16)

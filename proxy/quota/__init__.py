@@ -197,6 +197,17 @@ class Quota(Protocol):
         """Every limit that has a count here."""
         ...
 
+    async def left(self) -> list[str]:
+        """The requests for which an earlier life of this process still holds something.
+
+        It is asked at the start, before anything is reserved. Raises QuotaUnavailable.
+        """
+        ...
+
+    def settle_left(self, exchange_id: str, used: Used | None) -> None:
+        """End such a request; `used` None: it was never sent."""
+        ...
+
     def mark(self) -> None:
         """Say that what has ended so far will be in the past that `restore` is given next."""
         ...

@@ -8,13 +8,17 @@ from collections.abc import Callable, Sequence
 
 from proxy.accounting.adoption import adopt_others
 from proxy.core.dialects.registry import DIALECTS, PASSTHROUGH
+from proxy.core.ids import made_at_ms
+from proxy.core.limits.decisions import Used
 from proxy.core.pricing.served_models import ServedModels
+from proxy.core.usage import UsageRecord
 from proxy.dataplane.owners import OWNERS_MAX, Owners
 from proxy.dataplane.services import Services
 from proxy.dataplane.snapshot import Snapshot
 from proxy.journal import JournalOptions
 from proxy.ledger import BATCH_MAX, LedgerError, LedgerUnavailable, Reader
 from proxy.ledger.reading import Recent
+from proxy.quota import QuotaUnavailable
 from proxy.quota.rebuild import restore
 from proxy.server.tasks import Tasks
 
@@ -25,6 +29,8 @@ ADOPT_S = 60.0
 KEPT_LOOKED_AT_MAX = 200_000  # of the latest records, for the ids of answers that vendors keep
 # so far back objects at vendors are looked for: about a second of reading
 OWNED_RECORDS_MAX = 1_000_000
+HELD_AT_ONCE = 64  # ids that the ledger is asked for
+SETTLE_AGAIN_S = 0.5  # until the book is looked at again for what was held before the start
 RESTORE_AGAIN_S = 0.2  # between two attempts to restore the counts of a shared quota
 BOOK_AT_START_S = 2.0  # how long a start waits for that, and for its own journal
 
@@ -85,6 +91,43 @@ async def keep_counted(services: Services, snapshot: Callable[[], Snapshot]) -> 
         except (LedgerError, LedgerUnavailable) as error:
             LOG.warning("the counts of limits cannot be restored yet: %s", error)
         await asyncio.sleep(RESTORE_AGAIN_S)
+
+
+async def settle_what_was_held(services: Services, started_ms: int) -> None:
+    """Ends what an earlier life of this process still holds in a shared quota.
+
+    Of each request that reached its vendor there is a record, once the journal is booked up to the
+    start. A request without one was never sent.
+    """
+    held: list[str] | None = None
+    upto_seq, writer = services.journal.position, services.journal.writer
+    while held is None or held:
+        try:
+            if held is None:
+                left = await services.quota.left()
+                held = [id for id in left if made_at_ms(id) < started_ms]
+            elif await services.ledger.position(writer) >= upto_seq:
+                some, held = held[:HELD_AT_ONCE], held[HELD_AT_ONCE:]
+                booked = await services.ledger.stored(some)
+                for id in some:
+                    record = booked.get(id)
+                    used = None if record is None else _used(record)
+                    services.quota.settle_left(id, used)
+                continue
+        except QuotaUnavailable:
+            pass  # once it is back
+        except (LedgerError, LedgerUnavailable) as error:
+            LOG.warning("what was held before this start cannot be settled yet: %s", error)
+        if held is None or held:
+            await asyncio.sleep(SETTLE_AGAIN_S)
+
+
+def _used(record: UsageRecord) -> Used:
+    return Used(
+        input_tokens=record.input_tokens,
+        output_tokens=record.output_tokens,
+        charge_nano=record.charge_nano,
+    )
 
 
 async def know_kept_answers(services: Services) -> None:

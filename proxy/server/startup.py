@@ -48,6 +48,7 @@ from proxy.server.past_use import (
     know_kept_answers,
     owners,
     served_models,
+    settle_what_was_held,
 )
 from proxy.server.tasks import Tasks
 from proxy.tenants.directory import Directory
@@ -88,6 +89,7 @@ async def opened(
 
 async def count_what_was_used(services: Services, snapshot: Snapshot, tasks: Tasks) -> None:
     """Books earlier requests, then counts the limits. Raises StartError."""
+    started_ms = services.now_ms()
     await book_what_was_left(services, snapshot, journal_options(snapshot.settings), tasks)
     try:
         await count_limits(services, snapshot)
@@ -96,6 +98,7 @@ async def count_what_was_used(services: Services, snapshot: Snapshot, tasks: Tas
         services.know(served, await asyncio.to_thread(owners, services.reader))
     except (LedgerError, LedgerUnavailable) as error:
         raise StartError(f"the limits cannot be counted: {error}") from error
+    tasks.spawn(settle_what_was_held(services, started_ms), "holds")
 
 
 async def assemble(
@@ -156,17 +159,28 @@ async def assemble(
     return services
 
 
-def shared_options(settings: Settings, instance: str) -> SharedOptions:
-    """How this process uses a quota that others share."""
+def shared_options(settings: Settings, writer: str) -> SharedOptions:
+    """How this process uses a quota that others share; `writer` is its journal's name."""
     quota = settings.quota
+    if quota.url == "memory:":
+        return SharedOptions()
     return SharedOptions(
-        instance=instance,
+        instance=_instance(settings.data_dir / f"quota-{writer}.id"),
         timeout_s=quota.timeout_s,
         counted=frozenset(
             mode for mode in Enforce if getattr(quota.on_outage, mode.value) == "count"
         ),
         outage_max_s=quota.outage_max_s,
     )
+
+
+def _instance(path: Path) -> str:
+    """A name that no other process has, and that this one has again after a restart."""
+    known = path.read_text().strip() if path.exists() else ""
+    if not known:
+        known = secrets.token_hex(8)
+        path.write_text(known)
+    return known
 
 
 def journal_options(settings: Settings) -> JournalOptions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -14,6 +15,8 @@ import yaml
 
 from proxy.config.loader import load
 from proxy.config.settings.process import OnOutageSettings, QuotaSettings
+from proxy.core.ids import uuid7
+from proxy.core.limits.decisions import Demand
 from proxy.core.limits.state import LimitState
 from proxy.server.lifecycle import Server
 from proxy.server.startup import StartError
@@ -131,3 +134,28 @@ async def test_a_server_that_cannot_be_used_keeps_the_process_from_starting(
             async with sharing(tmp_path, url, limited("http://127.0.0.1:9", SOFT)):
                 pass
         assert "secret" not in str(refused.value)
+
+
+async def test_what_a_dead_process_held_ends_as_the_book_says(
+    tmp_path: Path, valkey: contextlib.AbstractContextManager[ValkeyServer]
+) -> None:
+    """One request was never sent. Of the other the record is booked, and its end was not counted."""
+    with valkey as server:
+        async with raw_upstream(stating(7, 3)) as upstream:
+            config = limited(upstream.url, SOFT, {"limit": "9 concurrent", "name": "slots"})
+            async with sharing(tmp_path, server.url, config, timeout_s=30.0) as proxy:
+                assert (await post(proxy, ask())).status == 200
+                [record] = await proxy.records(1)
+                services, rules = proxy.server.services, proxy.server.snapshot.rules
+                limits = rules.limits_for("alice", "research", "mock", "m-1")
+                before_ms = services.now_ms() - 60_000
+                for id in (str(record["id"]), uuid7(before_ms, bytes(10))):
+                    demand = Demand(exchange_id=id, started_at_ms=before_ms, output_tokens=50)
+                    await services.quota.reserve(limits, demand, services.now_ms())
+                found = await states(proxy)
+                assert (told(found, "soft"), told(found, "slots")) == ((10, 100), (2, 0))
+            async with sharing(tmp_path, server.url, config, timeout_s=30.0) as proxy:
+                quota, now_ms = proxy.server.services.quota, services.now_ms()
+                while (now := await quota.states(limits, now_ms))[0].held:
+                    await asyncio.sleep(0.01)
+                assert [(state.used, state.held) for state in now] == [(20, 0), (0, 0)]

@@ -322,6 +322,13 @@ class MemoryQuota:
     async def flush(self) -> None:
         """Return at once: nothing is ever queued here."""
 
+    async def left(self) -> list[str]:
+        """Nothing: what a process holds ends with it."""
+        return []
+
+    def settle_left(self, exchange_id: str, used: Used | None) -> None:
+        """Do nothing, for the same reason."""
+
     def mark(self) -> None:
         """Do nothing: the counts are never lost while this process lives."""
 

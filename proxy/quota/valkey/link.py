@@ -248,6 +248,11 @@ def _check(address: Address, told: Mapping[str, str]) -> None:
         raise QuotaError(
             f"quota.url: {address} runs version {version}; use Valkey, or Redis 6.2 or newer"
         )
+    if not told.get("run_id"):
+        raise QuotaError(
+            f"quota.url: {address} does not tell its run_id, by which a restart is seen; whatever"
+            " stands before the server must let INFO through unchanged"
+        )
     policy = told.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise QuotaError(

@@ -488,9 +488,21 @@ function run.publish()
   return {1, now}
 end
 
--- The counts have lost something: no epoch is valid any more.
+-- The attempts that this instance holds something for.
+function run.holds()
+  local attempts, told = {}, call('HGETALL', KEYS[2])
+  for i = 1, #told, 2 do
+    if told[i + 1] ~= '' then attempts[#attempts + 1] = told[i] end
+  end
+  return {1, now, attempts}
+end
+
+-- How many attempts this instance's hash has.
+function run.beat() return {1, now, call('HLEN', KEYS[2])} end
+
+-- The counts have lost something: no run of a server has this epoch any more.
 function run.distrust()
-  call('DEL', KEYS[1])
+  call('SET', KEYS[1], string.match(epoch, '^[^|]*') .. '|')
   return {1, now}
 end
 

@@ -265,6 +265,16 @@ class SharedQuota:
         )
         await self._epochs.count(found)
 
+    async def left(self) -> list[str]:
+        answer = await self._calls.ask(b"holds", ())
+        held = {attempt.decode().removesuffix("+") for attempt in answer[2]}
+        return sorted(held - self._running.keys())
+
+    def settle_left(self, exchange_id: str, used: Used | None) -> None:
+        pairs = used_pairs(_NOTHING if used is None else used)
+        for attempt in (exchange_id, f"{exchange_id}+"):
+            self._calls.deliver((b"settle", (attempt, pairs, False)), self._calls.epoch)
+
     def mark(self) -> None:
         self._epochs.mark()
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -84,7 +86,8 @@ async def instances(port: int, count: int = 1, **options: object) -> AsyncIterat
     async with guard():
         try:
             for number in range(count):
-                shared = SharedOptions(instance=f"i{number}", timeout_s=30.0, **options)  # type: ignore[arg-type]
+                given: dict[str, Any] = {"timeout_s": 30.0, **options}
+                shared = SharedOptions(instance=f"i{number}", **given)
                 quota = await connect(f"valkey://127.0.0.1:{port}", ZoneInfo("UTC"), options=shared)
                 found.append(Instance(quota, book))
                 await found[-1].restore()
@@ -332,3 +335,51 @@ async def test_the_rights_that_the_docs_name_are_enough(tmp_path: Path) -> None:
         await one.restore()
         assert await one.figures(SOFT) == (0, 0)
         await quota.aclose()
+
+
+async def test_a_lost_count_is_found_on_a_quiet_day_too(valkey: ValkeyServer) -> None:
+    valkey.ask("FLUSHALL")
+    async with instances(valkey.port) as [one]:
+        one.end(await one.held(30), 20)
+        await one.quota.flush()
+        valkey.ask("FLUSHALL")
+        await until(lambda: one.quota._epochs.built == 2)
+        assert await one.figures() == (20, 0)
+
+
+async def test_holds_that_are_gone_are_missed_before_they_end(valkey: ValkeyServer) -> None:
+    valkey.ask("FLUSHALL")
+    async with instances(valkey.port) as [one]:
+        running = await one.held(50)
+        valkey.ask("EVAL", "return redis.call('DEL', unpack(redis.call('KEYS', '*:i:*')))", "0")
+        await until(lambda: one.quota._epochs.built == 2 and usable(one))
+        assert await one.figures() == (0, 50)
+        one.end(running, 10)
+        assert await one.figures() == (10, 0)
+
+
+async def test_what_an_earlier_epoch_left_is_removed(valkey: ValkeyServer) -> None:
+    valkey.ask("FLUSHALL")
+    async with instances(valkey.port) as [one]:
+        for number in range(300):
+            total = limit(f"{number + 5} tokens/total", whose=f"key:k{number}")
+            one.end(await one.held(1, (total,)), 1, (total,))
+        await one.quota.flush()
+        one.quota._epochs.distrust("of a test")
+        await until(lambda: one.quota._epochs.built == 2 and usable(one))
+        prefix = one.quota._calls.epoch.prefix.decode()  # type: ignore[union-attr]
+        mine = f"return #redis.call('KEYS', '{prefix}*')"
+        every = "return #redis.call('KEYS', '{tk}:1:*:*')"
+        await until(lambda: valkey.ask("EVAL", every, "0") == valkey.ask("EVAL", mine, "0"))
+        assert (await one.figures(total)) == (1, 0)
+
+
+async def test_clocks_that_differ_are_told_once(
+    valkey: ValkeyServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    valkey.ask("FLUSHALL")
+    async with instances(valkey.port) as [one]:
+        epochs = one.quota._epochs
+        for apart_ms, times in ((0, 0), (1500, 1), (1500, 1), (-20_000, 1), (300, 1), (-1500, 2)):
+            epochs._compare(time.time_ns() // 1_000_000 + apart_ms)
+            assert caplog.text.count("s apart") == times
