@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ import yaml
 
 from proxy import __version__
 from proxy.cli.health import ANSWER_S
+from proxy.config.loader import ConfigError, load
 from proxy.config.settings import Settings
-from proxy.config.values import KINDS
 from tests.deploy.files import (
     DEPLOY,
     ROOT,
@@ -169,20 +170,29 @@ def test_promtool_has_no_objection(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-@pytest.mark.parametrize(
-    ("kind", "url", "extra"),
-    [
-        ("quota_url", "valkey://store:6379/0", "valkey"),
-        ("ledger_url", "postgresql://app@book/tollkeeper", "postgres"),
-    ],
-)
-def test_the_image_has_what_the_config_accepts(kind: str, url: str, extra: str) -> None:
-    """A shared store needs its extra in the image, and then its place in compose.yaml."""
+def test_the_image_has_every_backend_and_compose_those_that_the_config_accepts(
+    tmp_path: Path,
+) -> None:
+    [install] = [each for each in instructions("RUN") if " install --no-cache-dir" in each]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    backends = set(extras["optional-dependencies"]) - {"test", "check"}
+    assert set(re.findall(r"\[([\w,]+)\]", install)[0].split(",")) == backends
+    shared = tmp_path / "config.yaml"
+    shared.write_text(
+        "quota: {url: 'valkey://store:6379/0'}\n"
+        "ledger: {url: 'postgresql://app@book/tollkeeper'}\n"
+        "upstreams: {a: {base_url: 'https://a.example/v1', api_key: k}}\n"
+        "routes: [{model: '*', upstream: a}]\n"
+    )
     try:
-        KINDS[kind].parse(url)
-    except ValueError:
+        load(shared, {})
+    except ConfigError:
         accepted = False
     else:
         accepted = True
-    [line] = [each for each in instructions("RUN") if " install --no-cache-dir" in each]
-    assert (extra in line) == accepted
+    profiles = {
+        name for service in compose()["services"].values() for name in service.get("profiles", ())
+    }
+    assert ("scale" in profiles) == accepted, (
+        "two proxies behind nginx, with both stores, once a config can name them: docs/scale.md"
+    )
