@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from proxy.accounting.explained import Explained, in_words
@@ -53,7 +54,7 @@ def test_an_adjustment_says_what_stood_before(costs: bool) -> None:
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        (row(versioned(price_version=None)), None),
+        (row(msgspec.structs.replace(versioned(), price_version=None)), None),
         (row(versioned(), terms_known=False), "does not hold the prices"),
         (row(versioned(reason=FREE)), "Its path is free"),
         (row(versioned(), how=None), "No row of the prices"),
