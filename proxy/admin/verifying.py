@@ -38,6 +38,10 @@ class VerifyQuery(msgspec.Struct, frozen=True):
     place: Annotated[str, msgspec.Meta(max_length=ANCHOR_CHARS_MAX)] | None = None
 
 
+class RebuildOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing: there is nothing to choose."""
+
+
 class Rebuilt(msgspec.Struct, frozen=True):
     """All roll-ups were made anew from so many records."""
 
@@ -87,6 +91,7 @@ def verify_book_routes(services: Services, key_file: Path) -> Sequence[AdminEndp
             REBUILD_PATH,
             "Make all roll-ups anew from the records, in one transaction.",
             rebuild,
+            body=RebuildOrder,
             returns=Rebuilt,
             errors=(503,),
         ),
