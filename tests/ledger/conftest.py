@@ -13,7 +13,13 @@ from tests.ledger.ledgers import KINDS, BookUnderTest
 Kind = Callable[[Path], AbstractContextManager[BookUnderTest]]
 
 
-@pytest.fixture(scope="session", params=sorted(KINDS))
+# A server of its own takes two seconds, and is not for `make quick`.
+PARAMS = [
+    pytest.param(name, marks=pytest.mark.whole if name == "postgresql" else ()) for name in KINDS
+]
+
+
+@pytest.fixture(scope="session", params=PARAMS)
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Makes an empty ledger in a directory."""
     found: Kind = KINDS[request.param]

@@ -22,6 +22,7 @@ from proxy.ledger.postgresql import credits, notices, tenants
 from proxy.ledger.postgresql.booking import BATCH_MAX, PostgresBooker
 from proxy.ledger.postgresql.connection import ADMINISTERING, LOCKS, Connection
 from proxy.ledger.postgresql.line import CommitUnsure, Line
+from proxy.ledger.postgresql.reader import PostgresReader
 from proxy.ledger.postgresql.rebuild import rebuild
 from proxy.ledger.postgresql.schema import bring_up as bring_up
 from proxy.ledger.postgresql.worker import Worker
@@ -168,6 +169,14 @@ async def connect(
     except BaseException:
         await worker.close(line.close)
         raise
+
+
+def connect_reader(url: str, data_dir: Path) -> PostgresReader:
+    """A reader of the database, in which a ledger need not be there yet.
+
+    Raises LedgerError for a URL that cannot be read.
+    """
+    return PostgresReader(url)
 
 
 def _wall_clock_ms() -> int:

@@ -76,6 +76,8 @@ class Line:
                 if committing and connection.closed:
                     raise CommitUnsure(str(meant(error, self.name))) from error
                 raise meant(error, self.name) from error
+            if isinstance(error, OSError):
+                raise LedgerUnavailable(f"{self.name}: {error}") from error
             raise
         return done
 

@@ -76,7 +76,7 @@ def test_a_different_record_under_a_known_id_becomes_an_adjustment_once(
         **before,
         "journal_positions": None,
     }
-    kinds = "SELECT kind, adjusts, reason, input_tokens, output_tokens FROM records ORDER BY seq"
+    kinds = "SELECT kind, adjusts, reason, input_tokens, output_tokens FROM records ORDER BY 5 DESC"
     assert ledgers.rows(kinds) == [
         ("usage", None, None, 100, 512),
         ("adjustment", make_id(0), "late_close", 0, -212),

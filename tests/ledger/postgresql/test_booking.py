@@ -168,7 +168,7 @@ def test_a_batch_that_failed_leaves_nothing_and_is_booked_when_it_comes_again(po
     with books(fail=fail) as book:
         book.rows("SELECT 1")
         fail.at = point
-        with pytest.raises(OSError, match=point):
+        with pytest.raises(LedgerUnavailable, match=point):
             book.batch(batch)
         for table in ("records", "heads", "refusals", "end_users", "journal_positions", "rollups"):
             assert book.rows(f"SELECT * FROM {table}") == []
@@ -182,7 +182,7 @@ def test_a_batch_whose_answer_was_lost_is_booked_once_with_its_refusals() -> Non
     batch = Batch("w0", numbered(make_record(0)), refusals=[Refusal(0, "k", "c", 2)])
     with books(fail=fail) as book:
         fail.at = "ledger.book.after"
-        with pytest.raises(OSError):
+        with pytest.raises(LedgerUnavailable):
             book.batch(batch)
         fail.at = None
         assert book.batch(batch) == Booked(1, 0, 0)  # what it came to the first time

@@ -77,7 +77,6 @@ async def test_a_second_process_is_refused_with_the_reason_and_harms_nothing(
 @pytest.mark.parametrize(
     "url",
     [
-        "postgresql://host/db",
         "queries:x",
         "canonical:x",
         "no scheme",

@@ -1,0 +1,99 @@
+"""Reads the book of all writers in its one order, a page at a time.
+
+The place of a row in the book follows from its batch: `heads` says at which `seq` that ended. So a
+stretch of the book is a few stretches of chains, and no row outside of them is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from proxy.core.records.canonical import COLUMNS
+from proxy.ledger import LedgerError
+from proxy.ledger.postgresql.connection import Connection
+from proxy.ledger.reading import Row, Stretch
+
+LABEL_SEQS: Final = 16_384  # more than in a page: one column is read, and few of its values differ
+
+_ALWAYS_MS: Final = (-(2**63), 2**63 - 1)
+_SEQ: Final = "heads.seq - (records.head_seq - records.chain_seq)"
+# The rows of (after, through], through the parts of the chains that have them.
+IN_BOOK: Final = f"""
+(SELECT {_SEQ} AS seq, records.* FROM (
+    SELECT chain, min(chain_seq - rows) AS low, max(chain_seq) AS high FROM heads
+    WHERE seq > %(after)s
+      AND seq <= coalesce((SELECT min(seq) FROM heads WHERE seq >= %(through)s), %(through)s)
+    GROUP BY chain
+  ) AS part
+  JOIN records ON records.chain = part.chain AND chain_seq > low AND chain_seq <= high
+  JOIN heads ON heads.chain = records.chain AND heads.chain_seq = records.head_seq
+  WHERE {_SEQ} > %(after)s AND {_SEQ} <= %(through)s)"""
+_STARTED: Final = "WHERE started_at_ms >= %(from_ms)s AND started_at_ms < %(to_ms)s"
+_PAGE: Final = f"SELECT {', '.join(COLUMNS)} FROM {IN_BOOK} AS page {_STARTED} ORDER BY seq"
+_LABELS: Final = f"SELECT DISTINCT labels FROM {IN_BOOK} AS page {_STARTED}"
+_CORRECTIONS: Final = (
+    f"SELECT {', '.join(COLUMNS)} FROM book WHERE adjusts = ANY(%(ids)s::text[]) ORDER BY seq"
+)
+# The first and last seq of a range of time: within a chain, the order of rows is that of the book.
+_ENDS: Final = f"""
+SELECT min(first.seq - (first.chain_seq - low)), max(last.seq - (last.chain_seq - high)) FROM (
+    SELECT chain, min(chain_seq) AS low, max(chain_seq) AS high FROM records {_STARTED}
+    GROUP BY chain
+) AS part
+CROSS JOIN LATERAL (SELECT seq, chain_seq FROM heads WHERE heads.chain = part.chain
+    AND chain_seq >= low ORDER BY chain_seq LIMIT 1) AS first
+CROSS JOIN LATERAL (SELECT seq, chain_seq FROM heads WHERE heads.chain = part.chain
+    AND chain_seq >= high ORDER BY chain_seq LIMIT 1) AS last"""
+
+
+def head(connection: Connection) -> int:
+    """See `Reader.head`."""
+    [seq] = connection.execute("SELECT seq FROM cursor").fetchone() or (0,)
+    return int(seq)
+
+
+def narrowed(connection: Connection, stretch: Stretch) -> Stretch:
+    """See `Reader.narrowed`."""
+    if stretch.through > (last := head(connection)):
+        raise LedgerError(
+            f"the ledger ends at seq {last}, before {stretch.through}: this number was printed for "
+            "another ledger, or this is an older copy"
+        )
+    if stretch.from_ms is None and stretch.to_ms is None:
+        return stretch
+    low, high = connection.execute(_ENDS.encode(), _times(stretch)).fetchone() or (None, None)
+    if low is None or low > stretch.through or high <= stretch.after:
+        return msgspec.structs.replace(stretch, after=stretch.through)
+    return msgspec.structs.replace(
+        stretch, after=max(stretch.after, low - 1), through=min(stretch.through, high)
+    )
+
+
+def page(connection: Connection, stretch: Stretch) -> list[Row]:
+    """All rows of a short stretch, oldest first."""
+    return connection.execute(_PAGE.encode(), _bounds(stretch)).fetchall()
+
+
+def corrections(connection: Connection, ids: Sequence[object]) -> list[Row]:
+    """The rows that correct these records, wherever they are booked."""
+    return connection.execute(_CORRECTIONS.encode(), {"ids": list(ids)}).fetchall() if ids else []
+
+
+def labels(connection: Connection, stretch: Stretch) -> set[str]:
+    """The different texts of labels in a short stretch."""
+    return {text for (text,) in connection.execute(_LABELS.encode(), _bounds(stretch))}
+
+
+def _times(stretch: Stretch) -> dict[str, Any]:
+    first_ms, end_ms = _ALWAYS_MS
+    return {
+        "from_ms": first_ms if stretch.from_ms is None else max(first_ms, stretch.from_ms),
+        "to_ms": end_ms if stretch.to_ms is None else min(end_ms, stretch.to_ms),
+    }
+
+
+def _bounds(stretch: Stretch) -> dict[str, Any]:
+    return {"after": stretch.after, "through": stretch.through, **_times(stretch)}

@@ -1,0 +1,131 @@
+"""Holds the roll-ups in PostgreSQL against the records that they were summed from.
+
+The quarter hours of all writers together are held against the records, a day at a time. The wider
+spans are held against the quarter hours, a table at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias
+
+from proxy.core.records.chain import FINDINGS_MAX, Flaw
+from proxy.ledger.late_prices import moved
+from proxy.ledger.postgresql.connection import Connection
+from proxy.ledger.postgresql.sums import GROUPS, IN_THE_BOOK, NAMES, SUMS, WIDE, bucket
+from proxy.ledger.spans import BUCKET_MS
+from proxy.ledger.verification import VerifyStep
+
+DAY_MS: Final = 86_400_000
+NEWEST_MAX: Final = 16_384  # records that a start reads to hold roll-ups against them
+
+_Sums: TypeAlias = dict[tuple[Any, ...], tuple[Any, ...]]  # by the start of the span and the groups
+
+_GROUPS: Final = ", ".join(GROUPS)
+_BY: Final = ", ".join(str(n + 1) for n in range(len(GROUPS) + 1))
+_SUMS: Final = ", ".join(f"sum({name})" for name in NAMES)
+_WITHIN: Final = "{row}.started_at_ms >= %(low)s AND {row}.started_at_ms < %(high)s"
+_SHOWN: Final = ", ".join(f"{expression} AS {name}" for name, expression in SUMS)
+_MOVED: Final = moved(
+    ["started_at_ms"],
+    GROUPS,
+    SUMS,
+    lambda name, expression: f"{expression} AS {name}",
+    _WITHIN,
+    IN_THE_BOOK,
+)
+_OF_RECORDS: Final = (
+    f"SELECT {bucket()}, {_GROUPS}, {_SUMS} FROM (SELECT started_at_ms, {_GROUPS}, {_SHOWN} "
+    f"FROM records WHERE {_WITHIN.format(row='records')} UNION ALL {_MOVED}) AS rows GROUP BY {_BY}"
+)
+_OF_QUARTERS: Final = (
+    f"SELECT bucket_ms, {_GROUPS}, {_SUMS} FROM rollups "
+    f"WHERE bucket_ms >= %(low)s AND bucket_ms < %(high)s GROUP BY {_BY}"
+)
+_NEXT: Final = """
+SELECT least((SELECT min(started_at_ms) FROM records WHERE started_at_ms >= %(low)s),
+  (SELECT min(bucket_ms) FROM rollups WHERE bucket_ms >= %(low)s))"""
+_COUNT: Final = f"SELECT count(*) FROM records WHERE {_WITHIN.format(row='records')}"
+
+_SOME: Final = (
+    f"SELECT count(*) FROM (SELECT 1 FROM records WHERE {_WITHIN.format(row='records')} "
+    "LIMIT %(most)s) AS found"
+)
+
+
+def rollups_step(connection: Connection, place: str | None) -> VerifyStep:
+    """The quarter hours of the next day that has any, or has records."""
+    low = -(2**63) if place is None else int(place)
+    [first_ms] = connection.execute(_NEXT, {"low": low}).fetchone() or (None,)
+    if first_ms is None:
+        return VerifyStep()
+    day = {"low": first_ms // DAY_MS * DAY_MS, "high": first_ms // DAY_MS * DAY_MS + DAY_MS}
+    found = _differing(
+        "rollups", _sums(connection, _OF_RECORDS, day), _sums(connection, _OF_QUARTERS, day)
+    )
+    [rows] = connection.execute(_COUNT.encode(), day).fetchone() or (0,)
+    return VerifyStep(
+        rows=rows, found=len(found), findings=found[:FINDINGS_MAX], next=str(day["high"])
+    )
+
+
+def newest_rollups(connection: Connection) -> VerifyStep:
+    """The last quarter hour, unless it has more records than a start has time for."""
+    [last_ms] = connection.execute("SELECT max(bucket_ms) FROM rollups").fetchone() or (None,)
+    if last_ms is None:
+        return VerifyStep()
+    quarter = {"low": last_ms, "high": last_ms + BUCKET_MS, "most": NEWEST_MAX + 1}
+    [rows] = connection.execute(_SOME.encode(), quarter).fetchone() or (0,)
+    if rows > NEWEST_MAX:
+        return VerifyStep()
+    expected, booked = (_sums(connection, query, quarter) for query in (_OF_RECORDS, _OF_QUARTERS))
+    found = _differing("rollups", expected, booked)
+    return VerifyStep(rows=rows, found=len(found), findings=found[:FINDINGS_MAX])
+
+
+def wide_step(connection: Connection, place: str | None) -> VerifyStep:
+    """The spans of the next table."""
+    at = 0 if place is None else int(place)
+    table, start = WIDE[at]
+    folded = (
+        f"SELECT {start.format(at='bucket_ms')}, {_GROUPS}, {_SUMS} FROM rollups "
+        f"WHERE bucket_ms < (SELECT folded_until_ms FROM fold) GROUP BY {_BY}"
+    )
+    spans = (
+        f"SELECT bucket_ms, {_GROUPS}, {_SUMS} FROM {table} JOIN rollup_groups ON id = group_id "
+        f"GROUP BY {_BY}"
+    )
+    booked = _sums(connection, spans, {})
+    found = _differing(table, _sums(connection, folded, {}), booked)
+    following = str(at + 1) if at + 1 < len(WIDE) else None
+    return VerifyStep(
+        rows=len(booked), found=len(found), findings=found[:FINDINGS_MAX], next=following
+    )
+
+
+def _sums(connection: Connection, query: str, values: dict[str, int]) -> _Sums:
+    """The sums by span and groups, without lines of nothing."""
+    width = len(GROUPS) + 1
+    rows = connection.execute(query.encode(), values).fetchall()
+    return {row[:width]: row[width:] for row in rows if any(row[width:])}
+
+
+def _differing(table: str, expected: _Sums, found: _Sums) -> list[Flaw]:
+    """What the roll-ups say otherwise than what they were summed from."""
+    flaws = []
+    part = "rollups" if table == "rollups" else "wide"
+    for line in sorted(expected.keys() | found.keys(), key=repr):
+        nothing = (None,) * len(NAMES)
+        should, says = expected.get(line, nothing), found.get(line, nothing)
+        names = [
+            f"{name} {_shown(is_)} and not {_shown(was)}"
+            for name, was, is_ in zip(NAMES, should, says, strict=True)
+            if (was or 0) != (is_ or 0)
+        ]
+        if names:
+            group = ", ".join(str(value) for value in line[1:] if value is not None)
+            flaws.append(Flaw(part, f"{table} of {line[0]} ({group}): {'; '.join(names)}"))
+    return flaws
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else str(int(value))
