@@ -25,6 +25,10 @@ from proxy.ledger.verification import NEWEST, VerifyStep
             "proxy.cli.ledger_migrate:migrate",
             "Bring the ledger to this version's schema, before a process does it at its start.",
         ),
+        "copy": (
+            "proxy.cli.ledger_copy:copy",
+            "Copy a ledger in SQLite into an empty database of PostgreSQL: all of it, or nothing.",
+        ),
         "reconcile": (
             "proxy.cli.reconcile:reconcile",
             "Hold the ledger against a vendor's bill.",

@@ -16,6 +16,7 @@ from msgspec import inspect
 from proxy.config.fields import yaml_name
 from proxy.config.settings import Settings
 from proxy.config.values import KINDS
+from proxy.system import backends
 
 MASK = "***"
 # Open sockets and files, and what their contents were written with: whole blocks, or `block.field`.
@@ -101,6 +102,8 @@ def shown(
         return _without_path(str(value), hide)
     if name == "quota_url":
         return _without_signing(str(value), hide)
+    if name == "ledger_url":
+        return _without_password(str(value), hide)
     if name == "proxy_url":
         return _without_user(str(value), hide)
     if isinstance(value, Path):
@@ -129,6 +132,11 @@ def _without_signing(url: str, hide: Callable[[str], str]) -> str:
     scheme, _, rest = url.partition("://")
     signing, _, place = rest.rpartition("@")
     return f"{scheme}://{hide(url)}@{place}" if signing else url
+
+
+def _without_password(url: str, hide: Callable[[str], str]) -> str:
+    """The database and its user are told. What stands for the password differs with the whole."""
+    return backends.masked(url, hide(url))
 
 
 def _without_path(url: str, hide: Callable[[str], str]) -> str:

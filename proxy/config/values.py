@@ -74,6 +74,7 @@ _USER = r"[!$-.0->A-Z^-~]+"  # without what ends the part before the @ in a URL:
 _NAME = r"[^\W_][\w.@-]{0,63}"
 _CURRENCY = r"[A-Z]{3}"
 _QUOTA = r"memory:|(?:valkeys?|rediss?)://.+"
+_LEDGER = r"sqlite:.+|postgresql://\S+"
 _MAILBOX = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+"
 _HOURS = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
 
@@ -356,7 +357,11 @@ KINDS = {
     "label": Kind(label),
     "label_name": Kind(label_name),
     "ledger_url": Kind(
-        matching(r"sqlite:.+", "sqlite:FILE; this version has no other ledger"), "sqlite:.+"
+        matching(
+            _LEDGER, "sqlite:FILE or postgresql://USER:PASSWORD@HOST/DATABASE, and no other ledger"
+        ),
+        _LEDGER,
+        shown_in_errors=False,
     ),
     "limit": Kind(limit),
     "mail_address": Kind(

@@ -30,6 +30,7 @@ def backend(package: str, url: str, opener: str) -> ModuleType | None:
     return module if hasattr(module, opener) else None
 
 
-def masked(url: str) -> str:
-    """The URL as people may see it, with `***` in the place of each password."""
-    return _IN_QUERY.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
+def masked(url: str, mask: str = "***") -> str:
+    """The URL as people may see it, with the mask in the place of each password."""
+    shown = _PASSWORD.sub(lambda found: f"{found[1]}:{mask}@", url)
+    return _IN_QUERY.sub(lambda found: f"{found[1]}{mask}", shown)

@@ -267,7 +267,10 @@ BAD: list[tuple[str, list[str]]] = [
         ["timezone: no such IANA time zone; the nearest known one is Europe/Berlin"],
     ),
     (MINIMAL + "currency: usd", ["currency: expected a currency code of three capitals"]),
-    (MINIMAL + "ledger: {url: 'postgresql://h/db'}", ["ledger.url: expected sqlite:FILE"]),
+    (
+        MINIMAL + "ledger: {url: 'mysql://h/db'}",
+        ["ledger.url: expected sqlite:FILE or postgresql://USER:PASSWORD@HOST/DATABASE"],
+    ),
     (MINIMAL + "quota: {url: 'mysql://h'}", ["quota.url: expected memory: or valkey://"]),
     (
         MINIMAL + "quota: {url: 'redis://h'}",

@@ -92,6 +92,11 @@ ACCEPTED: list[tuple[str, str, object]] = [
     ("label", "", ""),
     ("label_name", "cost center", "cost center"),
     ("ledger_url", "sqlite:ledger.db", "sqlite:ledger.db"),
+    (
+        "ledger_url",
+        "postgresql://app:p%40w@h:5433/db?sslmode=require",
+        "postgresql://app:p%40w@h:5433/db?sslmode=require",
+    ),
     ("quota_url", "memory:", "memory:"),
     *[
         ("limit", text, text)
@@ -228,7 +233,9 @@ REFUSED = [
     ("label_name", " a"),
     ("label_name", "a\u202e"),
     ("ledger_url", "sqlite:"),
-    ("ledger_url", "postgresql://h"),
+    ("ledger_url", "postgresql:"),
+    ("ledger_url", "postgresql://a b@h/db"),
+    ("ledger_url", "postgres://h/db"),
     ("quota_url", "memory"),
     *[
         ("limit", text)

@@ -55,6 +55,8 @@ ELSEWHERE = {
     "tollkeeper notify test -c config.yaml": "tests/cli/test_notify.py",
     "tollkeeper ledger reconcile activity.csv --vendor openrouter --month 2026-11": "tests/cli/test_reconcile.py",
     "tollkeeper ledger migrate --url postgresql://tollkeeper_owner@db/tollkeeper --allow tollkeeper_app": "tests/cli/test_ledger_migrate.py",
+    "tollkeeper ledger copy -c config.yaml --to "
+    "postgresql://tollkeeper_app@db.internal/tollkeeper": "tests/cli/test_ledger_copy.py",
     "make quick": "",
     "make test": "",
     "make check": "",

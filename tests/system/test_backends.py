@@ -43,3 +43,4 @@ def test_a_missing_part_of_a_backend_is_no_unknown_backend(tmp_path, monkeypatch
 )
 def test_a_url_is_shown_without_its_passwords(url, shown):
     assert masked(url) == shown
+    assert masked(url, r"\1") == shown.replace("***", r"\1")

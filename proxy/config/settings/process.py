@@ -148,9 +148,9 @@ class JournalSettings(Block, frozen=True, kw_only=True):
 class LedgerSettings(Block, frozen=True, kw_only=True):
     """The book of records."""
 
-    url: Annotated[str, about("sqlite:FILE, relative to data_dir", "ledger_url")] = (
-        "sqlite:ledger.db"
-    )
+    url: Annotated[
+        str, about("sqlite:FILE, relative to data_dir; or a postgresql:// URL", "ledger_url")
+    ] = "sqlite:ledger.db"
     key_file: Annotated[
         Path,
         about("key that signs the chain's heads, made if absent; relative to data_dir", "path"),

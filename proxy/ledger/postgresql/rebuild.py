@@ -52,10 +52,11 @@ def rebuild(line: Line) -> int:
 
     Raises LedgerError and LedgerUnavailable; then they are as they were.
     """
-    return line.transaction(_rebuilt, begin=_LOCK)
+    return line.transaction(rebuilt, begin=_LOCK)
 
 
-def _rebuilt(connection: Connection) -> int:
+def rebuilt(connection: Connection) -> int:
+    """The same in the transaction that is open and holds the lock of commits."""
     for table in ("rollups", "rollup_groups", *(table for table, _ in WIDE)):
         connection.execute(f"DELETE FROM {table}")
     row = connection.execute("SELECT count(*) FROM book").fetchone()

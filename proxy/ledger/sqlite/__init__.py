@@ -26,6 +26,7 @@ from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerError, LedgerUnavailabl
 from proxy.ledger.sealing_key import sealing_key
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, begin_chain, read
+from proxy.ledger.sqlite.dump import dumped as dumped
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file
 from proxy.ledger.sqlite.notices import claim, sent, unsent
 from proxy.ledger.sqlite.reader import SqliteReader
