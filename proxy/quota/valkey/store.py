@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -35,6 +36,7 @@ from proxy.quota.valkey.telling import Telling
 
 LOG = logging.getLogger("tollkeeper.quota")
 LINES_MAX: Final = 100_000  # limits of which this process knows the names of their counts
+LEAVE_S: Final = 2.0  # for the last ends to be answered; what is not is settled at the next start
 ANOTHER_STORE = "a reservation is resolved by the store that made it"
 _NOTHING: Final = Used(requests=0)
 _REFUSED, _DONE, _UNKNOWN = 0, 1, 2
@@ -310,6 +312,10 @@ class SharedQuota:
         return self._telling.take()
 
     async def aclose(self) -> None:
+        if self._link.peer is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_S):
+                    await self.flush()
         await self._epochs.aclose()
         await self._link.aclose()
 

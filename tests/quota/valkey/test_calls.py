@@ -145,3 +145,14 @@ async def test_of_many_at_once_and_cuts_between_nothing_stays_held(valkey: Valke
 def test_an_epoch_is_named_by_its_id_and_the_server_s_run() -> None:
     epoch = Epoch(b"e", b"r")
     assert (epoch.value, epoch.prefix) == (b"e|r", b"{tk}:1:e:")
+
+
+async def test_the_last_ends_are_counted_before_it_leaves(valkey: ValkeyServer) -> None:
+    valkey.ask("FLUSHALL")
+    async with guard():
+        here, other = await store(valkey.port, 30.0), await store(valkey.port, 30.0)
+        for reservation in [await here.admitted([DAY], most=5) for _ in range(20)]:
+            here.end(reservation, 3)
+        await here.quota.aclose()
+        assert await other.figures(DAY) == (60, 0, 940)
+        await other.quota.aclose()
