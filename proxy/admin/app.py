@@ -110,7 +110,7 @@ class AdminPlane:
         # routes exist.
         nowhere = AdminEndpoint("*", "", "", _unknown_path, query=None)
         app.router.add_route(
-            "*", "/{path:.*}", _handler(nowhere, guard, self._replays, self._header_s)
+            "*", r"/{path:[\s\S]*}", _handler(nowhere, guard, self._replays, self._header_s)
         )
         made = runner(app, self._header_s, stop_s=STOP_S)
         await made.setup()

@@ -75,7 +75,7 @@ class AdminEndpoint(msgspec.Struct, frozen=True):
     @property
     def pattern(self) -> str:
         """The path as aiohttp's router takes it."""
-        return self.path.replace("}", ":.+}") if self.slashes else self.path
+        return self.path.replace("}", r":[\s\S]+}") if self.slashes else self.path
 
     def request(
         self,

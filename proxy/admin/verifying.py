@@ -14,10 +14,10 @@ from typing import Annotated
 import msgspec
 
 from proxy.admin.endpoint import AdminEndpoint, AdminRequest, read
-from proxy.core.errors import invalid_request, unavailable
+from proxy.core.errors import ProxyError, invalid_request, unavailable
 from proxy.core.records.anchors import ANCHOR_CHARS_MAX, Anchor
 from proxy.dataplane.services import Services
-from proxy.ledger import LedgerError, LedgerUnavailable
+from proxy.ledger import LedgerError, LedgerUnavailable, QuestionRefused
 from proxy.ledger.verification import ANCHOR, NEWEST, PARTS, VerifyStep
 
 PATH = "/admin/v1/ledger/verify"
@@ -75,7 +75,15 @@ def verify_book_routes(services: Services, key_file: Path) -> Sequence[AdminEndp
         return done
 
     async def anchor(_ask: AdminRequest) -> Anchor:
-        return await read(reader.anchor)
+        def taken() -> Anchor:
+            try:
+                return reader.anchor()
+            except QuestionRefused as error:
+                raise ProxyError(
+                    409, "invalid_request_error", "nothing_booked", f"{error}."
+                ) from error
+
+        return await read(taken)
 
     return (
         AdminEndpoint(
@@ -84,7 +92,7 @@ def verify_book_routes(services: Services, key_file: Path) -> Sequence[AdminEndp
             "Say where the book ends now.",
             anchor,
             returns=Anchor,
-            errors=(503,),
+            errors=(409, 503),
         ),
         AdminEndpoint(
             "POST",

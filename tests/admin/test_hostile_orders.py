@@ -23,7 +23,19 @@ BODIES = (
     b'{"name":"x","says":{"expires":"3650000d"}}', b'{"name":"x","says":{"team":["research"]}}', b'{"name":"x","secret_sha256":"zz"}',
 )  # fmt: skip
 Ask = Callable[..., Awaitable[tuple[int, str]]]
-PATHS = ("a%2Fb", "%ff%fe", "%00", "..%2f..", "%ED%A0%80", "x" * 7000, "alice%2Frotate", "a%0d%0aX")
+PATHS = (
+    "a%2Fb",
+    "%ff%fe",
+    "%00",
+    "..%2f..",
+    "%ED%A0%80",
+    "x" * 7000,
+    "alice%2Frotate",
+    "a%0d%0aX",
+    "%0A%7B",
+    "%7B%7D",
+    "a%0Ab",
+)
 
 
 @contextlib.asynccontextmanager

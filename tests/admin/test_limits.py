@@ -120,7 +120,15 @@ async def test_each_limit_is_read_and_credited_under_its_own_id(tmp_path: Path, 
                 assert (shown.id, shown.amount, shown.granted) == (name, 5, place)
                 assert (shown.used, shown.held, shown.remaining) == (0, 0, 5 + place)
                 assert shown.resets_at is not None
-            for strange in ("nobody", "proxy%252Frequests", "%00", "%ff", "/", "x" * 5000):
+            for strange in (
+                "nobody",
+                "proxy%252Frequests",
+                "%00",
+                "%ff",
+                "/",
+                "%0A%7B",
+                "x" * 5000,
+            ):
                 assert (await ask("GET", strange))[0] == 404, strange
                 order = '{"amount": "1", "reason": "r"}'
                 assert (await ask("POST", f"{strange}/credit", order))[0] == 404, strange

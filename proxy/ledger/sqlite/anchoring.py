@@ -7,7 +7,7 @@ from typing import Final
 
 from proxy.core.records.anchors import Anchor, ChainEnd, anchors_of, flaw_at
 from proxy.core.records.chain import Flaw
-from proxy.ledger import LedgerError
+from proxy.ledger import QuestionRefused
 from proxy.ledger.verification import VerifyStep
 
 _HEAD = "SELECT seq, hash, booked_at_ms, key_name, seal FROM heads ORDER BY seq DESC LIMIT 1"
@@ -17,10 +17,10 @@ _CHAINS: Final = {"records": ("records", 1), "credits": ("credit_links", 12), "a
 
 
 def take_anchor(connection: sqlite3.Connection, version: int, name: str) -> Anchor:
-    """The anchor of the book as it is now. Raises LedgerError for an empty book."""
+    """The anchor of the book as it is now. Raises QuestionRefused for an empty book."""
     head = connection.execute(_HEAD).fetchone()
     if head is None:
-        raise LedgerError(f"{name} has no records yet: there is nothing to anchor")
+        raise QuestionRefused(f"{name} has no records yet: there is nothing to anchor")
     seq, row_hash, at_ms, key_name, seal = head
     return Anchor(
         ledger=name,
