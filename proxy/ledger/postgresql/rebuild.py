@@ -24,8 +24,10 @@ from proxy.ledger.spans import BUCKET_MS
 
 CHAIN: Final = "rebuilt"  # sums of all writers, whose own chains go on beside it
 
+# First the table: who has added to it is let to its end, and who has not waits before doing so.
 _LOCK: Final = (
-    f"SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock({LOCKS}, {COMMITTING})"
+    "SET LOCAL statement_timeout = 0; LOCK TABLE rollups IN EXCLUSIVE MODE; "
+    f"SELECT pg_advisory_xact_lock({LOCKS}, {COMMITTING})"
 )
 _EVERYTHING: Final = counted(
     ["started_at_ms AS at"],

@@ -54,7 +54,7 @@ def test_what_was_changed_in_roll_ups_is_mended(damage: str) -> None:
         book.agree()
 
 
-def test_others_book_beside_it_and_nothing_is_missed() -> None:
+def test_others_book_beside_it_and_neither_gives_up() -> None:
     with books() as book:
         filled(book)
 
