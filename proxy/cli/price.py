@@ -92,6 +92,10 @@ LEAST = (
             "proxy.cli.price_rerate:rerate",
             "Price the records of a period anew and book the differences as adjustments.",
         ),
+        "what-if": (
+            "proxy.cli.price_what_if:what_if",
+            "Say what the requests of a period would have cost under other terms.",
+        ),
     },
 )
 def price() -> None:
