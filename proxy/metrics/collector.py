@@ -23,16 +23,12 @@ from proxy.core.usage import LATER, UsageRecord
 from proxy.metrics import exposition
 from proxy.metrics.buckets import OVERHEAD_BOUNDS_S
 from proxy.metrics.counts import LedgerCounts, ModelCounts
-from proxy.metrics.definitions import (
-    DIMENSIONS,
-    WATCHED,
-    WATCHED_BY_MODEL,
-    WATCHED_HISTOGRAMS,
-)
+from proxy.metrics.definitions import DIMENSIONS
 from proxy.metrics.families import Families
 from proxy.metrics.histogram import Histogram, Snapshot
 from proxy.metrics.limits import LimitMetrics, limit_label
 from proxy.metrics.upstream_limits import UpstreamLimits
+from proxy.metrics.watched import WATCHED, WATCHED_BY_MODEL, WATCHED_HISTOGRAMS
 
 OTHER = "other"
 MODEL_CHARACTERS_MAX = 128

@@ -342,6 +342,14 @@ SPECS: tuple[Spec, ...] = (
         "Bookings that failed and are tried again.",
     ),
     Spec(
+        "quota_failures_total",
+        "counter",
+        (),
+        "requests",
+        "Requests that a shared quota gave no answer for: refused, or let through and counted "
+        "later (quota.on_outage).",
+    ),
+    Spec(
         "notifications_total",
         "counter",
         ("event", "result"),
@@ -380,19 +388,3 @@ SPECS: tuple[Spec, ...] = (
     Spec("data_dir_free_bytes", "gauge", (), "bytes", "Free space for journal and ledger."),
     Spec("build_info", "gauge", ("version",), "info", "Always 1; the version is the label."),
 )
-
-# Kept by other parts and read from them at a scrape.
-WATCHED = frozenset(
-    {
-        "journal_bytes",
-        "journal_open_exchanges",
-        "journal_failures_total",
-        "ledger_lag_seconds",
-        "ledger_backlog_records",
-        "ledger_failures_total",
-        "data_dir_free_bytes",
-        "prices_updated_timestamp_seconds",
-    }
-)
-WATCHED_BY_MODEL = frozenset({"estimate_error_ratio"})
-WATCHED_HISTOGRAMS = frozenset({"journal_write_seconds"})

@@ -118,6 +118,11 @@ class Quota(Protocol):
     reservation do not wait: a store outside of this process queues them.
     """
 
+    @property
+    def failures(self) -> int:
+        """How many requests it gave no answer for, so far."""
+        ...
+
     async def reserve(
         self, limits: Sequence[Limit], ask: Demand, now_ms: int
     ) -> Reservation | Refused:

@@ -202,6 +202,7 @@ def observe(
     metrics.watch("ledger_lag_seconds", lambda: recorder.lag_s)
     metrics.watch("ledger_backlog_records", lambda: recorder.backlog)
     metrics.watch("ledger_failures_total", lambda: recorder.failures)
+    metrics.watch("quota_failures_total", lambda: services.quota.failures)
     metrics.watch("prices_updated_timestamp_seconds", lambda: snapshot().prices_updated_s)
     metrics.watch("data_dir_free_bytes", lambda: shutil.disk_usage(settings.data_dir).free)
     metrics.watch_key_expiries(lambda: services.keys.expiries_ms())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from proxy.metrics.definitions import PREFIX, SPECS, WATCHED, WATCHED_HISTOGRAMS
+from proxy.metrics.definitions import PREFIX, SPECS
+from proxy.metrics.watched import WATCHED, WATCHED_HISTOGRAMS
 
 DOC = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
 

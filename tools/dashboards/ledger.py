@@ -28,9 +28,10 @@ NOW = Row("Now", (
 BOOKS = Row("Journal and ledger", (
     Panel("Backlog over time", "Records journaled and not yet in the ledger.", "short", (each("ledger_backlog_records"),), warn=1000, fail=10000, low=0, alert="TollkeeperLedgerBacklog"),
     Panel("Lag over time", "Age of the oldest of them.", "s", (each("ledger_lag_seconds"),), warn=10, fail=60, low=0, alert="TollkeeperLedgerLag"),
-    Panel("Failures", "Bookings that failed and are tried again, and journal writes that failed, a second.", "short", (
+    Panel("Failures", "Bookings that failed and are tried again, journal writes that failed, and requests without an answer of a shared quota, a second.", "short", (
         Query("sum by (instance) (rate(tollkeeper_ledger_failures_total[$__rate_interval]))", "ledger {{instance}}"),
         Query("sum by (instance) (rate(tollkeeper_journal_failures_total[$__rate_interval]))", "journal {{instance}}"),
+        Query("sum by (instance) (rate(tollkeeper_quota_failures_total[$__rate_interval]))", "quota {{instance}}"),
     ), low=0, alert="TollkeeperJournalNotWritable"),
     Panel("One journal write", "Time of one write to the journal; it is on the way of every request.", "s", tuple(
         Query(f"histogram_quantile({share}, sum by (le) (rate(tollkeeper_journal_write_seconds_bucket[$__rate_interval])))", name) for share, name in ((0.5, "p50"), (0.99, "p99"))

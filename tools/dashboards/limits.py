@@ -57,7 +57,7 @@ NEAR = Row("Who is near", (
 OVER_TIME = Row("Over time", (
     Panel("Used and held", "The share of each limit that is used or held; the twelve fullest.", "percentunit", (Query(f"topk(12, {share()})", "{{limit}}"),), warn=0.8, fail=0.95, low=0, alert="TollkeeperBudgetAt80"),
     Panel("Held", "The share that running requests hold and may give back; the twelve largest.", "percentunit", (Query(f"topk(12, {count('held')} / ({count('amount')} > 0))", "{{limit}}"),), low=0),
-    Panel("Refusals by reason", "Requests a second that the proxy refused, by its error code.", "reqps", (Query("sum by (code) (rate(tollkeeper_refusals_total[$__rate_interval])) > 0", "{{code}}"),), stacked=True, alert="TollkeeperRefusalsSurge"),
+    Panel("Refusals by reason", "Requests a second that the proxy refused, by its error code.", "reqps", (Query("sum by (code) (rate(tollkeeper_refusals_total[$__rate_interval])) > 0", "{{code}}"),), stacked=True, alert="TollkeeperQuotaAway"),
     Panel("Refusals by key", "Requests a second that the proxy refused, by key, error code and the limit that said no; the ten most frequent.", "reqps", (
         Query("topk(10, sum by (team, key, code, limit) (rate(tollkeeper_refusals_total[$__rate_interval])) > 0)", "{{team}} {{key}} {{code}} {{limit}}"),
     ), alert="TollkeeperRefusalsSurge"),

@@ -105,6 +105,7 @@ ALERTS: Sequence[Alert] = (
     # The books.
     Alert("TollkeeperLedgerLag", "critical", "tollkeeper_ledger_lag_seconds > 60", "5m", "A record on {{ $labels.instance }} has waited {{ $value | humanizeDuration }} for the ledger. Nothing is lost: the journal has it."),
     Alert("TollkeeperLedgerBacklog", "warning", "tollkeeper_ledger_backlog_records > 10000", "5m", "{{ $value | humanize }} records on {{ $labels.instance }} wait for the ledger."),
+    Alert("TollkeeperQuotaAway", "critical", grew("quota_failures_total", "2m"), "1m", "{{ $labels.instance }} had no answer of the shared quota for {{ $value | humanize }} requests in two minutes. Strict limits refuse them; others let them through and count them later, as quota.on_outage says."),
     Alert("TollkeeperDataDirFull", "critical", "tollkeeper_data_dir_free_bytes < 1073741824", "1m", "{{ $value | humanize1024 }}B are free where {{ $labels.instance }} keeps its journal. When none are, every request is refused."),
     Alert("TollkeeperDataDirFilling", "warning", "predict_linear(tollkeeper_data_dir_free_bytes[6h], 86400) < 0", "30m", "At this pace the data directory of {{ $labels.instance }} is full within a day."),
     Alert("TollkeeperRecovered", "warning", grew("recovered_total", "15m"), "0m", "{{ $labels.instance }} charged {{ $value | humanize }} requests by what a crash had left of them."),

@@ -71,6 +71,7 @@ class MemoryQuota:
     ) -> None:
         # How often a reservation was ended a second time: a fault of ours that changes nothing.
         self.resolved_twice = 0
+        self.failures = 0  # it always answers
         self._monotonic_ms = monotonic_ms
         self._credits: dict[str, dict[str, Credit]] = {}
         self._counters = Counters(

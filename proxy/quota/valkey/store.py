@@ -57,6 +57,7 @@ class SharedQuota:
     ) -> None:
         # How often a reservation was ended a second time: a fault of ours that changes nothing.
         self.resolved_twice = 0
+        self.failures = 0  # requests without an answer
         self._link = link
         self._calls = calls
         self._epochs = epochs
@@ -96,6 +97,7 @@ class SharedQuota:
         try:
             answer = await self._calls.ask(b"reserve", (reserved.attempt, asking))
         except QuotaUnavailable as error:
+            self.failures += 1
             self._undo(reserved)
             passed = await self._away.reserve(limits, reserved, self._epochs.away_s, error)
             if isinstance(passed, SharedReservation):

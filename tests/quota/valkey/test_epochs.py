@@ -243,6 +243,7 @@ async def test_while_it_is_away_strict_refuses_and_others_are_counted_later(
             for _ in range(3):
                 await one.held(1, soft)
             assert isinstance(await one.ask(1, soft), Refused), "slots hold within this process"
+            assert one.quota.failures == 7, "each request is told, whatever became of it"
             one.end(ended, 7, soft)
             server.start()
             await until(lambda: usable(one))

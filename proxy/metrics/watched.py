@@ -1,0 +1,19 @@
+"""The metrics that other parts keep, and that are read from them at a scrape."""
+
+from __future__ import annotations
+
+WATCHED = frozenset(
+    {
+        "journal_bytes",
+        "journal_open_exchanges",
+        "journal_failures_total",
+        "ledger_lag_seconds",
+        "ledger_backlog_records",
+        "ledger_failures_total",
+        "quota_failures_total",
+        "data_dir_free_bytes",
+        "prices_updated_timestamp_seconds",
+    }
+)
+WATCHED_BY_MODEL = frozenset({"estimate_error_ratio"})
+WATCHED_HISTOGRAMS = frozenset({"journal_write_seconds"})
