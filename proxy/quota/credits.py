@@ -47,7 +47,7 @@ class CreditOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Credited(msgspec.Struct, frozen=True):
-    """A credit that was booked, and the state of its limit with it."""
+    """A credit that was booked, and the state of its limit with it, as `counts_of` gives it."""
 
     id: str
     credited: str
@@ -142,7 +142,7 @@ async def credit(
     )
     await ledger.credit(booked)
     quota.grant(booked, now_ms)
-    [state] = await quota.states([limit], now_ms)
+    state, _ = await counts_of(quota, rules, limit.id, now_ms)
     return Credited(booked.id, show_amount(amount, limit.unit, limit.currency), until_ms, state)
 
 

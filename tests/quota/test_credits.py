@@ -130,7 +130,7 @@ async def test_a_limit_that_only_has_a_count_can_be_credited_too(tmp_path: Path)
         await book.aclose()
 
 
-async def test_one_limit_is_shown_and_of_one_with_values_the_fullest() -> None:
+async def test_one_limit_is_shown_and_of_one_with_values_the_fullest(tmp_path: Path) -> None:
     quota = await connect("memory:", UTC)
     rules = rules_of(
         Settings(
@@ -148,6 +148,11 @@ async def test_one_limit_is_shown_and_of_one_with_values_the_fullest() -> None:
     state, values = await counts_of(quota, rules, each.id, NOW_MS)
     assert (state.used, state.limit.value, values) == (7, "u2", 3)
     assert (await counts_of(quota, rules, plain.id, NOW_MS))[1] is None
+    book = await ledger.connect("sqlite:ledger.db", tmp_path)
+    order = CreditOrder("5", "r")
+    done = await credit(each.id, order, quota, book, rules, zone=UTC, now_ms=NOW_MS, by="ops")
+    await book.aclose()
+    assert (done.state.limit.value, done.state.used, done.state.granted) == ("u2", 7, 5)
     with pytest.raises(ProxyError, match="the nearest is proxy/tokens/day"):
         await counts_of(quota, rules, "proxy/token/day", NOW_MS)
 
