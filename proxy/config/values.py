@@ -74,7 +74,11 @@ _USER = r"[!$-.0->A-Z^-~]+"  # without what ends the part before the @ in a URL:
 _NAME = r"[^\W_][\w.@-]{0,63}"
 _CURRENCY = r"[A-Z]{3}"
 _QUOTA = r"memory:|(?:valkeys?|rediss?)://.+"
-_LEDGER = r"sqlite:.+|postgresql://\S+"
+# A password with / or @ as they are would end at the wrong place.
+_LEDGER = r"sqlite:.+|postgresql://(?:[^/?#@\s]*@)?[^/?#@\s]*(?:/[^?#@\s]*)?(?:\?[^#@\s]*)?"
+_LEDGER_URL = (
+    "sqlite:FILE or postgresql://USER:PASSWORD@HOST/DATABASE, with %2F for / and %40 for @"
+)
 _MAILBOX = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+"
 _HOURS = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)"
 
@@ -356,13 +360,7 @@ KINDS = {
     "instant": Kind(instant, INSTANT),
     "label": Kind(label),
     "label_name": Kind(label_name),
-    "ledger_url": Kind(
-        matching(
-            _LEDGER, "sqlite:FILE or postgresql://USER:PASSWORD@HOST/DATABASE, and no other ledger"
-        ),
-        _LEDGER,
-        shown_in_errors=False,
-    ),
+    "ledger_url": Kind(matching(_LEDGER, _LEDGER_URL), _LEDGER, shown_in_errors=False),
     "limit": Kind(limit),
     "mail_address": Kind(
         matching(rf"(?:{_MAILBOX}@[A-Za-z0-9.-]+)?", "an address such as ops@example.com")

@@ -202,17 +202,25 @@ def bring_up(url: str, data_dir: Path, role: str | None) -> Migrated:
     return migrated
 
 
-def _backend(url: str, opener: str) -> ModuleType:
-    """The database's folder in this package, named by the URL's scheme, if it has this function."""
+def database(url: str, opener: str) -> ModuleType | None:
+    """The database's folder in this package, named by the URL's scheme, if it has this function.
+
+    Raises LedgerError where the driver that it needs is missing.
+    """
     try:
-        module = backend(__name__, url, opener)
-    except ModuleNotFoundError as error:
-        if error.name != "psycopg":
+        return backend(__name__, url, opener)
+    except ImportError as error:
+        # Without its C library the driver raises an error without a name.
+        if not (error.name or "psycopg").startswith("psycopg"):
             raise
         raise LedgerError(
             "a ledger in PostgreSQL needs a driver that is not installed: "
-            "pip install 'tollkeeper[postgres]'"
+            f"pip install 'tollkeeper[postgres]' ({error})"
         ) from error
+
+
+def _backend(url: str, opener: str) -> ModuleType:
+    module = database(url, opener)
     if module is None:
         raise LedgerError(
             f"ledger.url {masked(url)!r}: no such kind of ledger; use sqlite:FILE, "

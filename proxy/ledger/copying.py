@@ -13,10 +13,10 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from proxy.core.records.canonical import COLUMNS
-from proxy.ledger import LedgerError, audit_chain
+from proxy.ledger import LedgerError, audit_chain, database
 from proxy.ledger.credit_chain import CREDIT_COLUMNS, LINK_COLUMNS
 from proxy.ledger.reading import UsageRow
-from proxy.system.backends import backend, masked
+from proxy.system.backends import masked
 
 # What a dump gives of each table, in the order of the columns. `heads` has how many rows each seal
 # covers. Roll-ups are made anew of the records.
@@ -99,8 +99,8 @@ def copy(
     Raises LedgerError with the reason, LedgerUnavailable where a database cannot be asked; then the
     target is as it was.
     """
-    source = backend("proxy.ledger", from_url, "dumped")
-    target = backend("proxy.ledger", to_url, "take_over")
+    source = database(from_url, "dumped")
+    target = database(to_url, "take_over")
     if source is None or target is None:
         raise LedgerError(
             f"a ledger is copied from sqlite:FILE to postgresql://USER@HOST/DATABASE, and not from "

@@ -19,21 +19,22 @@ from proxy.ledger.reading import Row, Stretch
 LABEL_SEQS: Final = 16_384  # more than in a page: one column is read, and few of its values differ
 
 _ALWAYS_MS: Final = (-(2**63), 2**63 - 1)
+# Where the chains have rows of the book's (after, through].
+_PARTS: Final = """
+SELECT chain, min(chain_seq - rows), max(chain_seq) FROM heads
+WHERE seq > %(after)s
+  AND seq <= coalesce((SELECT min(seq) FROM heads WHERE seq >= %(through)s), %(through)s)
+GROUP BY chain ORDER BY chain"""
 _SEQ: Final = "heads.seq - (records.head_seq - records.chain_seq)"
-# The rows of (after, through], through the parts of the chains that have them.
-IN_BOOK: Final = f"""
-(SELECT {_SEQ} AS seq, records.* FROM (
-    SELECT chain, min(chain_seq - rows) AS low, max(chain_seq) AS high FROM heads
-    WHERE seq > %(after)s
-      AND seq <= coalesce((SELECT min(seq) FROM heads WHERE seq >= %(through)s), %(through)s)
-    GROUP BY chain
-  ) AS part
-  JOIN records ON records.chain = part.chain AND chain_seq > low AND chain_seq <= high
-  JOIN heads ON heads.chain = records.chain AND heads.chain_seq = records.head_seq
-  WHERE {_SEQ} > %(after)s AND {_SEQ} <= %(through)s)"""
+_PART: Final = f"""
+SELECT {_SEQ} AS seq, records.* FROM records
+JOIN heads ON heads.chain = records.chain AND heads.chain_seq = records.head_seq
+WHERE records.chain = %(chain{{n}})s AND records.chain_seq > %(low{{n}})s
+  AND records.chain_seq <= %(high{{n}})s AND {_SEQ} > %(after)s AND {_SEQ} <= %(through)s"""
+_NO_PART: Final = "SELECT 0::bigint AS seq, records.* FROM records WHERE false"
 _STARTED: Final = "WHERE started_at_ms >= %(from_ms)s AND started_at_ms < %(to_ms)s"
-_PAGE: Final = f"SELECT {', '.join(COLUMNS)} FROM {IN_BOOK} AS page {_STARTED} ORDER BY seq"
-_LABELS: Final = f"SELECT DISTINCT labels FROM {IN_BOOK} AS page {_STARTED}"
+_PAGE: Final = f"SELECT {', '.join(COLUMNS)} FROM ({{rows}}) AS page {_STARTED} ORDER BY seq"
+_LABELS: Final = f"SELECT DISTINCT labels FROM ({{rows}}) AS page {_STARTED}"
 _CORRECTIONS: Final = (
     f"SELECT {', '.join(COLUMNS)} FROM book WHERE adjusts = ANY(%(ids)s::text[]) ORDER BY seq"
 )
@@ -55,6 +56,20 @@ def head(connection: Connection) -> int:
     return int(seq)
 
 
+def in_book(connection: Connection, after: int, through: int) -> tuple[str, dict[str, Any]]:
+    """A query for the records of (after, through] with their `seq`, and its values.
+
+    The parts of the chains are looked up first and named in it: so their size is known when the
+    query is planned, and a long book is not read for a short stretch.
+    """
+    values: dict[str, Any] = {"after": after, "through": through}
+    parts = connection.execute(_PARTS, values).fetchall()
+    for n, (chain, low, high) in enumerate(parts):
+        values |= {f"chain{n}": chain, f"low{n}": low, f"high{n}": high}
+    rows = " UNION ALL ".join(_PART.format(n=n) for n in range(len(parts)))
+    return rows or _NO_PART, values
+
+
 def narrowed(connection: Connection, stretch: Stretch) -> Stretch:
     """See `Reader.narrowed`."""
     if stretch.through > (last := head(connection)):
@@ -74,7 +89,9 @@ def narrowed(connection: Connection, stretch: Stretch) -> Stretch:
 
 def page(connection: Connection, stretch: Stretch) -> list[Row]:
     """All rows of a short stretch, oldest first."""
-    return connection.execute(_PAGE.encode(), _bounds(stretch)).fetchall()
+    rows, values = in_book(connection, stretch.after, stretch.through)
+    query = _PAGE.format(rows=rows)
+    return connection.execute(query.encode(), values | _times(stretch)).fetchall()
 
 
 def corrections(connection: Connection, ids: Sequence[object]) -> list[Row]:
@@ -84,7 +101,9 @@ def corrections(connection: Connection, ids: Sequence[object]) -> list[Row]:
 
 def labels(connection: Connection, stretch: Stretch) -> set[str]:
     """The different texts of labels in a short stretch."""
-    return {text for (text,) in connection.execute(_LABELS.encode(), _bounds(stretch))}
+    rows, values = in_book(connection, stretch.after, stretch.through)
+    query = _LABELS.format(rows=rows)
+    return {text for (text,) in connection.execute(query.encode(), values | _times(stretch))}
 
 
 def _times(stretch: Stretch) -> dict[str, Any]:
@@ -93,7 +112,3 @@ def _times(stretch: Stretch) -> dict[str, Any]:
         "from_ms": first_ms if stretch.from_ms is None else max(first_ms, stretch.from_ms),
         "to_ms": end_ms if stretch.to_ms is None else min(end_ms, stretch.to_ms),
     }
-
-
-def _bounds(stretch: Stretch) -> dict[str, Any]:
-    return {"after": stretch.after, "through": stretch.through, **_times(stretch)}

@@ -52,22 +52,22 @@ WHERE (%(limit_id)s::text IS NULL OR limit_id = %(limit_id)s) AND
   (%(after)s::text IS NULL OR seq < (SELECT seq FROM grants WHERE id = %(after)s))
 ORDER BY seq DESC LIMIT %(most)s"""
 _AUDIT: Final = f"SELECT {', '.join(audit_chain.COLUMNS)} FROM audit"
-_SOURCES: Final = f"""
-SELECT upstream, source, count(*) FROM {pages.IN_BOOK} AS latest
+_SOURCES: Final = """
+SELECT upstream, source, count(*) FROM ({rows}) AS latest
 WHERE kind = 'usage' AND started_at_ms >= %(from_ms)s GROUP BY 1, 2"""
-_ANSWERS: Final = f"""
+_ANSWERS: Final = """
 SELECT upstream_request_id, key_id, team, upstream, model_requested,
   coalesce(input_tokens, 0) + coalesce(output_tokens, 0),
   CASE WHEN (finish_reason IN ('queued', 'in_progress') OR reason = 'later')
     AND NOT EXISTS (SELECT 1 FROM records AS later WHERE later.adjusts = latest.id)
     THEN id END, dialect
-FROM {pages.IN_BOOK} AS latest
+FROM ({rows}) AS latest
 WHERE kind = 'usage' AND upstream_request_id IS NOT NULL AND model_requested IS NOT NULL
   AND status BETWEEN 200 AND 299 AND strpos(endpoint, '{{id}}') = 0
   AND (dialect = ANY(%(dialects)s::text[]) OR reason = 'later')
 ORDER BY seq"""
-_MADE: Final = f"""
-SELECT upstream, team, key_id, upstream_request_id FROM {pages.IN_BOOK} AS latest
+_MADE: Final = """
+SELECT upstream, team, key_id, upstream_request_id FROM ({rows}) AS latest
 WHERE dialect = %(dialect)s AND upstream_request_id IS NOT NULL ORDER BY seq DESC LIMIT %(most)s"""
 _TERMS_AT: Final = """
 SELECT terms FROM price_versions
@@ -280,8 +280,9 @@ class PostgresReader:
         """The answer to a query over the latest records."""
         with self._connections.reading() as connection:
             through = pages.head(connection)
-            bounds = {"after": max(0, through - records_max), "through": through}
-            return connection.execute(query.encode(), {**bounds, **values}).fetchall()
+            rows, bounds = pages.in_book(connection, max(0, through - records_max), through)
+            asked = query.format(rows=rows)
+            return connection.execute(asked.encode(), bounds | values).fetchall()
 
     def _rows(self, query: str, values: Any = None) -> list[Any]:
         with self._connections.reading() as connection:

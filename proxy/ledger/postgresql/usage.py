@@ -153,13 +153,9 @@ def _by_day(table: str, names: Sequence[str]) -> str:
         f"{table} JOIN unnest(%({table}_ms)s::bigint[], %({table}_day)s::text[]) "
         "AS clock (bucket_ms, day) USING (bucket_ms)"
     )
-    if table == QUARTERS:
-        return f"SELECT day, {', '.join([*GROUPS, *names])} FROM {days}"
-    sums = "".join(f", sum({name}) AS {name}" for name in names)
-    return (
-        f"SELECT day, {', '.join([*GROUPS, *names])} FROM (SELECT day, group_id{sums} FROM {days} "
-        "GROUP BY day, group_id) AS spans JOIN rollup_groups ON id = group_id"
-    )
+    if table != QUARTERS:
+        days += " JOIN rollup_groups ON id = group_id"
+    return f"SELECT day, {', '.join([*GROUPS, *names])} FROM {days}"
 
 
 def _piece(part: Piece, names: Sequence[str], with_bucket: bool, values: _Values) -> str:
