@@ -196,7 +196,7 @@ def _row(one: BilledDifference, level: Level, zone: tzinfo) -> tuple[str, ...]:
     named = one.record or one.id if level is Level.REQUEST else None
     return (
         time[:length],
-        one.model or formats.UNKNOWN,
+        one.model or one.items or formats.UNKNOWN,
         one.cause.value
         if one.cause is not None
         else one.verdict.value

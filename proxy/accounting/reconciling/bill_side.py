@@ -45,7 +45,7 @@ class BillSide:
         for line in lines:
             self._add(line)
         if not self.lines:
-            raise UnreadableBill("The bill has no line of a request; see what was left out")
+            raise UnreadableBill("The bill has no line of a request")
 
     def _add(self, line: VendorLine) -> None:
         if line.currency is not None:

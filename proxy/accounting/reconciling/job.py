@@ -37,6 +37,7 @@ from proxy.core.reconciling.requests import compare_request
 from proxy.core.reconciling.result import BilledDifference, BillTally, Tallies
 from proxy.core.reconciling.sums import BilledSums, OwnSums
 from proxy.core.records.repricing import standing
+from proxy.core.usage import UsageRecord
 from proxy.ledger.reading import BookReader
 
 _MARGIN_MS: Final = 27 * HOUR_MS  # zones are up to 26 hours apart
@@ -105,6 +106,9 @@ class _Job:
         self.shift_ms: int | None = None
         self.currency = ""
         self.from_ms = self.to_ms = 0
+        # Requests with a cost in the bill's currency, and with one in another.
+        self.comparable = self.foreign = 0
+        self.foreign_currency = ""
 
     def settle(self, billed: BillSide) -> OwnSide:
         """Fixes period and currency, and opens the ledger's side with a margin around it."""
@@ -138,12 +142,16 @@ class _Job:
         tallies = Tallies()
         for record in own.records(self.advance):
             line = own_line(record, self.currency)
+            if self.inside(line.at_ms):
+                self._note_currency(record, line)
             if line.id is not None:
                 spill.add_own(line)
             elif self.inside(line.at_ms):
                 compare_request(tallies, _own_sums([line]), BilledSums(), 0, dict)
         if not spill.common():
+            self.comparable = self.foreign = 0
             return None
+        self._check_currency()
         for ours, theirs in spill.requests():
             sums = BilledSums()
             for each in theirs:
@@ -183,7 +191,9 @@ class _Job:
                 if key not in ours:
                     bounded(len(ours))
                     ours[key] = OwnSums()
-                ours[key].add(line)
+                ours[key].add(line if by_model else msgspec.structs.replace(line, model=None))
+                self._note_currency(record, line)
+        self._check_currency()
         self.names = joined_names({name for _, name in ours}, {name for _, name in theirs})
         pairs: dict[PeriodKey, Pair] = {key: Pair(sums, BilledSums()) for key, sums in ours.items()}
         for (start, name), theirs_sums in theirs.items():
@@ -200,6 +210,23 @@ class _Job:
         others = self._others(own, pairs, unexplained, width, by_model) if unexplained else {}
         self.shift_ms = matcher.shift_ms
         return matcher.finish(others)
+
+    def _note_currency(self, record: UsageRecord, line: OwnLine) -> None:
+        if line.cost_nano is not None:
+            self.comparable += line.cost_nano != 0
+        elif record.cost_nano is not None:
+            self.foreign += 1
+            self.foreign_currency = record.currency or ""
+
+    def _check_currency(self) -> None:
+        """Raises UnreadableBill where no cost of the ledger can be held against the bill."""
+        if self.foreign and not self.comparable:
+            raise UnreadableBill(
+                f"The bill is in {self.currency}, and the ledger has costs in "
+                f"{self.foreign_currency} only. Write price rows in {self.currency} with an "
+                "exchange rate in `fx`, then `tollkeeper price rerate`; or say the bill's own "
+                "currency with --currency"
+            )
 
     def _others(
         self,

@@ -53,6 +53,7 @@ def json_rows(text: IO[str], name: str) -> Iterator[dict[str, str]]:
     """The rows of all documents. Raises UnreadableBill."""
     stack: list[_Object | None] = []  # None: a list
     keys: list[str] = []
+    more = False
     try:
         for event, value in ijson.basic_parse(_Bytes(text), multiple_values=True):
             if event == "map_key":
@@ -70,11 +71,18 @@ def json_rows(text: IO[str], name: str) -> Iterator[dict[str, str]]:
             elif event == "end_array":
                 stack.pop()
             elif stack and (inside := stack[-1]) is not None:
+                if len(stack) == 1 and keys[-1] == "has_more":
+                    more = value is True
                 inside.members[f"{inside.path}{keys[-1]}"] = _text(event, value)
     except (ijson.JSONError, UnicodeError, ValueError, *BROKEN) as error:
         if isinstance(error, UnreadableBill):
             raise
         raise UnreadableBill(f"{name} is no whole JSON: {error}; download it again") from error
+    if more:
+        raise UnreadableBill(
+            f"The last page of {name} says that more follow (has_more): ask for the next ones too, "
+            "and append them to the file"
+        )
 
 
 def _begun(stack: list[_Object | None], keys: list[str]) -> _Object:

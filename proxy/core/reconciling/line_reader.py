@@ -18,6 +18,8 @@ from proxy.core.reconciling.shapes import Chosen
 _TOTALS: Final = frozenset(
     "total totals subtotal sum grand_total grand__total 合计 总计 小计 汇总 共计".split()
 )
+# What databases and spreadsheets write where there is nothing.
+_NOTHING: Final = ("", "null", "NULL", "None", "\\N", "-", "–", "—", "N/A", "n/a")
 _TRUE: Final = frozenset("true 1 yes t y".split())
 # FOCUS's categories, and what others call a line that no request makes.
 _NOT_ASKED: Final = frozenset("credit tax purchase adjustment refund discount topup".split())
@@ -54,7 +56,7 @@ class LineReader:
         cells = {
             field: row[column].strip()
             for field, column in self._places.items()
-            if row.get(column, "").strip() not in ("", "null", "NULL", "None", "-", "–", "N/A")
+            if row.get(column, "").strip() not in _NOTHING
         }
         if (reason := self._no_line(cells, row)) is not None:
             return reason

@@ -262,7 +262,7 @@ SHAPES: Final[tuple[FileShape, ...]] = (
         at           started_at time timestamp created_at date day start_time month
         end          ended_at end_time
         model        model model_name model_served model_requested
-        amount       cost amount total cost_usd total_cost price_total
+        amount       cost amount spend cost_usd total_cost total
         currency     currency
         item         item line_item token_type
         requests     requests request_count num_requests
@@ -277,6 +277,7 @@ SHAPES: Final[tuple[FileShape, ...]] = (
 )
 VENDORS: Final = tuple(dict.fromkeys(shape.vendor for shape in SHAPES))
 _BETWEEN: Final = re.compile(r"[\s_\-]+")
+_UNIT: Final = re.compile(r"_?\([^)]*\)$")  # `Spend ($)`
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -313,7 +314,8 @@ def fitted(shape: FileShape, columns: Sequence[str]) -> Chosen | None:
     by_name: dict[str, str] = {}
     for column in columns:
         name = plain_name(column)
-        for known in (name, name.replace("_", ""), name.rpartition("/")[2]):
+        bare = _UNIT.sub("", name)
+        for known in (name, bare, name.replace("_", ""), name.rpartition("/")[2]):
             by_name.setdefault(known, column)
     places = {
         field: by_name[found]

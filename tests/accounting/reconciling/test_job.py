@@ -305,6 +305,22 @@ def test_credits_taxes_and_other_currencies_are_told_and_not_compared(tmp_path: 
     assert found.left_out["lines in EUR"].billed_nano == 7 * 10**9
 
 
+def test_a_bill_in_a_currency_without_any_cost_here_is_refused(tmp_path: Path) -> None:
+    for ids in (True, False):
+        bill = by_request(
+            [priced(0)],
+            generation_id=lambda record, ids=ids: record.upstream_request_id if ids else "",
+        )
+        with pytest.raises(UnreadableBill, match="is in CNY, and the ledger has costs in USD only"):
+            held(tmp_path, [priced(0)], bill, "openrouter", currency="CNY")
+
+
+def test_a_bill_of_all_models_names_none(tmp_path: Path) -> None:
+    bill = "day,cost\n2026-11-01,1.5\n"
+    [one] = held(tmp_path, [priced(0)], bill, "generic", currency="USD").differences
+    assert (one.model, one.record) == (None, priced(0).id)
+
+
 def test_a_level_that_the_bill_does_not_reach_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableBill, match="goes down to the day and not to the hour"):
         held(tmp_path, [day(0)], by_day([day(0)]), "openai", level=Level.HOUR)

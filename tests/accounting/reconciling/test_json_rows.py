@@ -10,6 +10,7 @@ import pytest
 
 from proxy.accounting.reconciling import json_rows as module
 from proxy.accounting.reconciling.json_rows import json_rows
+from proxy.core.reconciling.line_reader import UnreadableBill
 
 RESULT = {"object": "result", "amount": {"value": "0.06", "currency": "usd"}, "line_item": None}
 FLAT = {"object": "result", "amount.value": "0.06", "amount.currency": "usd", "line_item": ""}
@@ -39,6 +40,14 @@ def test_lists_in_objects_in_objects_are_found() -> None:
     assert rows({"success": True, "data": {"total": 1, "items": [{"quota": 5}]}}) == [
         {"quota": "5"}
     ]
+
+
+def test_a_page_that_is_not_the_last_is_no_whole_bill() -> None:
+    page = {"data": [{"n": 1}], "has_more": True}
+    last = page | {"has_more": False}
+    with pytest.raises(UnreadableBill, match="ask for the next ones too"):
+        rows(last, page)
+    assert len(rows(page, last)) == 2
 
 
 def test_numbers_keep_their_text() -> None:

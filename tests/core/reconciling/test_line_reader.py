@@ -67,6 +67,7 @@ def test_a_row_says_what_its_vendor_means(
         ({"date": "", "model": "Grand Total", "cost": "12"}, "lines of totals"),
         ({"date": "date", "model": "model", "cost": "cost"}, "repeated heads"),
         ({"date": "", "model": "", "cost": ""}, "empty rows"),
+        ({"date": "\\N", "model": "NULL", "cost": "—"}, "empty rows"),
         ({"date": "", "model": "gpt-4o", "cost": "2"}, "rows without a time"),
         ({"date": "2026-11-01", "model": "gpt-4o", "cost": ""}, "rows without an amount and without tokens"),
     ],

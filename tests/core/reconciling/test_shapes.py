@@ -24,6 +24,7 @@ HEADS = [
     ("new-api", "id,user_id,created_at,type,content,username,token_name,model_name,quota,prompt_tokens,completion_tokens,channel", "new-api"),
     ("focus", "BilledCost,BillingCurrency,ChargePeriodStart,ChargePeriodEnd,ChargeCategory,ServiceName", "FOCUS"),
     ("generic", "Date,Model,Input Tokens,Output Tokens,Cost", "a csv with usual names"),
+    ("generic", "Date,Team,Model,Spend ($),Requests,Total Tokens", "a csv with usual names"),
     ("generic", "started_at,model_served,cost,currency,upstream_request_id", "a csv with usual names"),
 ]  # fmt: skip
 
