@@ -15,7 +15,7 @@ import msgspec
 
 from proxy.admin.auth import Asker
 from proxy.core.errors import ProxyError, invalid_request
-from proxy.core.http.parameters import read_parameters
+from proxy.core.http.parameters import choices_at, read_parameters
 from proxy.ledger import LedgerError, LedgerUnavailable
 
 _Answer = TypeVar("_Answer")
@@ -101,8 +101,11 @@ def _body(shape: type[msgspec.Struct], body: bytes) -> msgspec.Struct:
         json.loads(body or b"{}", object_pairs_hook=_named_once)
         return msgspec.json.decode(body or b"{}", type=shape)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        words = choices_at(shape, str(error).rpartition(" - at `$")[2].rstrip("`"))
+        known = f" (it is one of {', '.join(words)})" if words else ""
         raise invalid_request(
-            f"The body is not what this takes: {error}. Its shape is in GET /admin/v1/openapi.json."
+            f"The body is not what this takes: {error}{known}. Its shape is in GET"
+            " /admin/v1/openapi.json."
         ) from error
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from proxy.admin.imports import IMPORT_PATH, ImportAnswer
 from proxy.admin.tenant_views import Deeds
 from proxy.admin.tenants import AUDIT_PATH
+from proxy.cli.common import Failed
 from proxy.tenants.importing import Imported, ImportOutcome
 from tests.admin.test_tenants import desk
 
@@ -36,3 +39,10 @@ async def test_rows_are_made_once_and_their_deeds_name_who_did_it(tmp_path: Path
             ("lab", "ticket 7", "socket"),
             ("bob", "ticket 7", "socket"),
         ]
+
+
+async def test_a_kind_that_is_none_is_told_with_those_that_are(tmp_path: Path) -> None:
+    async with desk(tmp_path) as admin:
+        order = {"rows": [{"kind": "user", "name": "x"}], "dry_run": True}
+        with pytest.raises(Failed, match=r"'user' .*\(it is one of key, team\)"):
+            await admin.ask("POST", IMPORT_PATH, order, ImportAnswer)

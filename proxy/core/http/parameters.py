@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TypeVar
@@ -41,6 +42,25 @@ def read_parameters(shape: type[_Shape], given: Iterable[tuple[str, str]]) -> _S
         raise invalid_request(f"{where}: {said}.", param=where) from error
 
 
+def choices_at(shape: type[msgspec.Struct], place: str) -> tuple[str, ...]:
+    """The words that may stand at a place of a shape, such as `.rows[...].kind`.
+
+    Empty: the place is not known, or may have any word.
+    """
+    told: inspect.Type | None = inspect.type_info(shape)
+    for name, _ in re.findall(r"\.(\w+)|(\[)", place):
+        told = None if told is None else _bare(told)
+        if isinstance(told, inspect.StructType) and name:
+            fields = {field.encode_name: field.type for field in told.fields}
+            told = fields.get(name)
+        else:
+            told = told.item_type if isinstance(told, inspect.ListType) else None
+    told = None if told is None else _bare(told)
+    if isinstance(told, inspect.EnumType):
+        return tuple(str(one.value) for one in told.cls)
+    return tuple(map(str, told.values)) if isinstance(told, inspect.LiteralType) else ()
+
+
 @cache
 def _parameters(shape: type[msgspec.Struct]) -> dict[str, type]:
     """Each parameter's name, and whether it is text, a number, or true or false."""
@@ -68,7 +88,8 @@ def _bare(told: inspect.Type) -> inspect.Type:
     if isinstance(told, inspect.Metadata):
         return _bare(told.type)
     if isinstance(told, inspect.UnionType):
-        [told] = [choice for choice in told.types if not isinstance(choice, inspect.NoneType)]
+        choices = [one for one in told.types if not isinstance(one, inspect.NoneType)]
+        return choices[0] if len(choices) == 1 else told
     return told
 
 

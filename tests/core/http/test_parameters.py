@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated, Literal
 
 import msgspec
 import pytest
 
 from proxy.core.errors import ProxyError
-from proxy.core.http.parameters import read_parameters
+from proxy.core.http.parameters import choices_at, read_parameters
 
 
 class Asked(msgspec.Struct, frozen=True, rename={"from_": "from"}):
@@ -62,3 +63,35 @@ def test_what_it_does_not_take_is_refused_with_what_to_write(
     with pytest.raises(ProxyError) as refused:
         read_parameters(Asked, query)
     assert refused.value.status == 400 and said in refused.value.message
+
+
+class Kind(enum.StrEnum):
+    TEAM = "team"
+    KEY = "key"
+
+
+class Line(msgspec.Struct):
+    kind: Kind
+    name: str | int = ""
+
+
+class Order(msgspec.Struct):
+    rows: list[Line]
+    how: Literal["now", "later"] | None = None
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (".rows[...].kind", ("team", "key")),
+        (".how", ("later", "now")),
+        (".rows[...].name", ()),
+        (".rows", ()),
+        (".rows.kind", ()),
+        (".nothing", ()),
+        ("", ()),
+        ("[...]", ()),
+    ],
+)
+def test_the_words_of_a_place_are_known(place: str, words: tuple[str, ...]) -> None:
+    assert choices_at(Order, place) == words
