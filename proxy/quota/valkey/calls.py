@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -19,6 +20,7 @@ from proxy.quota.valkey.link import DEAD_S, Link
 from proxy.quota.valkey.pipeline import ServerError
 
 LOG = logging.getLogger("tollkeeper.quota")
+AT_ONCE: Final = 50  # of what passed while the store was away; a call takes it some 50 µs
 AGAIN_S: Final = 0.2  # until what the server refused is sent again
 VERSION: Final = b"1"  # of the script's layout; another one means another epoch
 BASE: Final = b"{tk}:" + VERSION + b":"
@@ -52,6 +54,10 @@ class Epoch(msgspec.Struct, frozen=True):
 
 Answered: TypeAlias = "Callable[[list[Any], Sending], None]"
 What: TypeAlias = tuple[bytes, Any]  # an operation and its arguments
+
+
+class NotAsked(QuotaUnavailable):
+    """Nothing was sent, so nothing has to be called off."""
 
 
 class Sending(msgspec.Struct, eq=False):
@@ -94,6 +100,8 @@ class Calls:
         self._empty = asyncio.Event()
         self._empty.set()
         self._again: asyncio.TimerHandle | None = None
+        self._later: deque[int] = deque()  # what is sent a few at a time
+        self._slow = 0  # how many of these are under way
         self._silent_since_s: float | None = None  # since when no question is answered
         self.server_ms: int | None = None  # its clock, as of the last answer
 
@@ -116,10 +124,13 @@ class Calls:
             self._behind = _bulk(epoch.value) + _bulk(epoch.prefix)
 
     async def ask(self, operation: bytes, args: Any) -> list[Any]:
-        """The script's answer. Raises QuotaUnavailable; then it may have been carried out."""
+        """The script's answer.
+
+        Raises QuotaUnavailable. Then it may have been carried out, unless it is NotAsked.
+        """
         epoch = self.epoch
-        if epoch is None:
-            raise QuotaUnavailable(RESTORING if self._link.peer is not None else self._link.why)
+        if epoch is None or not self._link.usable:
+            raise NotAsked(RESTORING if self._link.usable else self._link.why)
         found: asyncio.Future[Any] = self._loop.create_future()
 
         def answered(answer: Any) -> None:
@@ -153,16 +164,32 @@ class Calls:
         self._number += 1
         self._sending[self._number] = Sending(what, epoch, answered, instead)
         self._empty.clear()
-        if self.epoch is not None and self._link.peer is not None:
+        if self.epoch is not None and self._link.usable:
             self._send(self._number)
 
     def resend(self) -> None:
         """Send all that is not answered yet, in its order."""
         self._again = None
-        if self.epoch is not None and self._link.peer is not None:
-            for number in [*self._sending]:
-                if not self._sending[number].under_way:
-                    self._send(number)
+        self._later.clear()
+        if self.epoch is None or not self._link.usable:
+            return
+        for number in [*self._sending]:
+            sending = self._sending[number]
+            if sending.under_way:
+                continue
+            if sending.epoch is None:
+                self._later.append(number)
+            else:
+                self._send(number)
+        self._send_later()
+
+    def _send_later(self) -> None:
+        """Some of what passed while the store was away: requests of now come between."""
+        while self._later and self._slow < AT_ONCE and self.epoch and self._link.usable:
+            number = self._later.popleft()
+            if number in self._sending:
+                self._slow += 1
+                self._send(number, slowly=True)
 
     def drop_through(self, newest: int) -> None:
         """Send nothing of what came up to here: it is counted in another way."""
@@ -173,11 +200,12 @@ class Calls:
         """Wait until all that was to be sent has been answered."""
         await self._empty.wait()
 
-    def _send(self, number: int) -> None:
+    def _send(self, number: int, *, slowly: bool = False) -> None:
         sending = self._sending[number]
         if sending.epoch is not self.epoch:
             what = sending.instead()
             if what is None:
+                self._slow -= slowly
                 self._done(number)
                 return
             sending.what, sending.epoch, sending.times = what, self.epoch, 0
@@ -186,12 +214,15 @@ class Calls:
 
         def answered(answer: Any) -> None:
             sending.under_way = False
+            if slowly:
+                self._slow -= 1
+                self._send_later()
             if self._sending.get(number) is not sending:
                 return
             try:
                 told = self._told(answer, sending.epoch)
             except QuotaUnavailable:
-                if self._link.peer is not None and self._again is None:
+                if self._link.usable and self._again is None:
                     self._again = self._loop.call_later(AGAIN_S, self.resend)
                 return
             sending.answered(told, sending)  # what follows from it is waited for, too

@@ -128,7 +128,7 @@ class Epochs:
         while True:
             await asyncio.sleep(BEAT_S)
             epoch = self._calls.epoch
-            if epoch is None or self._link.peer is None:
+            if epoch is None or not self._link.usable:
                 continue
             # What is sent first is carried out first, so the server knows of all of these.
             known = sum(held.epoch is epoch for held in self.running())

@@ -76,6 +76,11 @@ class Link:
         return self._peer
 
     @property
+    def usable(self) -> bool:
+        """Whether something can be asked. It may still turn out to be lost."""
+        return self._peer is not None and self._peer.connection.open
+
+    @property
     def why(self) -> str:
         """Why it is not connected."""
         return self._why
@@ -109,7 +114,7 @@ class Link:
         `head` and `tail` are what stands before and behind the script in the command.
         """
         peer = self._peer
-        if peer is None or not peer.connection.open:
+        if peer is None or not self.usable:
             answered(ConnectionLost(self._why))
             return
         connection = peer.connection

@@ -26,7 +26,7 @@ from proxy.quota import (
     Reservation,
 )
 from proxy.quota.valkey.away import Away
-from proxy.quota.valkey.calls import Calls, Sending, What
+from proxy.quota.valkey.calls import Calls, NotAsked, Sending, What
 from proxy.quota.valkey.epochs import Epochs
 from proxy.quota.valkey.lines import LimitLine, LimitWindow, pair, used_pairs
 from proxy.quota.valkey.link import Link
@@ -98,7 +98,8 @@ class SharedQuota:
             answer = await self._calls.ask(b"reserve", (reserved.attempt, asking))
         except QuotaUnavailable as error:
             self.failures += 1
-            self._undo(reserved)
+            if not isinstance(error, NotAsked):
+                self._undo(reserved)
             passed = await self._away.reserve(limits, reserved, self._epochs.away_s, error)
             if isinstance(passed, SharedReservation):
                 self._running[ask.exchange_id] = passed

@@ -384,3 +384,29 @@ async def test_clocks_that_differ_are_told_once(
         for apart_ms, times in ((0, 0), (1500, 1), (1500, 1), (-20_000, 1), (300, 1), (-1500, 2)):
             epochs._compare(time.time_ns() // 1_000_000 + apart_ms)
             assert caplog.text.count("s apart") == times
+
+
+async def test_what_passed_meanwhile_comes_in_a_few_at_a_time(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests of now come between; and a cut on the way loses and doubles none."""
+    monkeypatch.setattr("proxy.quota.valkey.calls.AT_ONCE", 2)
+    valkey.ask("FLUSHALL")
+    async with relay(valkey.port) as way, instances(way.port) as [one]:
+        port, way.to_port = way.to_port, 1
+        way.cut()
+        await until(lambda: one.quota._link.peer is None)
+        before = len(way.writes)
+        for _ in range(400):
+            held = await one.held(1, (SOFT,))
+            one.quota.settle(held, Used(output_tokens=1), NOW_MS)
+        way.to_port = port
+        for _ in range(3):
+            await until(lambda: usable(one))
+            assert (await one.figures(SOFT))[0] <= 400
+            made = one.quota._link.connections
+            way.cut()
+            await until(lambda: one.quota._link.connections > made)  # noqa: B023
+        await one.quota.flush()
+        assert await one.figures(SOFT) == (400, 0)
+        assert all(written.count(b"$4\r\njoin") <= 2 for written in way.writes[before:])
