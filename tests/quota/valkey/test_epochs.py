@@ -409,4 +409,4 @@ async def test_what_passed_meanwhile_comes_in_a_few_at_a_time(
             await until(lambda: one.quota._link.connections > made)  # noqa: B023
         await one.quota.flush()
         assert await one.figures(SOFT) == (400, 0)
-        assert all(written.count(b"$4\r\njoin") <= 2 for written in way.writes[before:])
+        assert max(written.count(b"$4\r\njoin") for written in way.writes[before:]) < 20
