@@ -20,9 +20,11 @@ from proxy.cli.strict_limits import strict_limits
 from proxy.listeners import descriptors
 
 if TYPE_CHECKING:
+    from proxy import ledger
     from proxy.config import loader
     from proxy.dataplane import probe, snapshot
 else:
+    ledger = later("proxy.ledger")
     loader = later("proxy.config.loader")
     probe = later("proxy.dataplane.probe")
     snapshot = later("proxy.dataplane.snapshot")
@@ -63,7 +65,7 @@ def check(
     All problems are named at once, and the exit code is 1. Warnings go to stderr and do not fail.
 
     With --connect, say instead what each upstream answers and which settings fit it; the exit code
-    is 1 if one of them cannot be used.
+    is 1 if one of them cannot be used. A ledger in PostgreSQL is asked who could change the book.
 
     \b
     Examples:
@@ -135,5 +137,17 @@ def _connect(loaded: loader.Loaded, names: tuple[str, ...], *, as_json: bool) ->
             for finding in one.findings:
                 click.echo(f"  {finding}")
         click.echo(f"Tokens used, as far as stated: {sum(one.tokens for one in found)}.")
+    for line in _of_the_ledger(loaded):
+        click.echo(f"Note: {line}", err=True)
     if not all(one.usable for one in found):
         raise click.exceptions.Exit(1)
+
+
+def _of_the_ledger(loaded: loader.Loaded) -> list[str]:
+    """What to know of a ledger that is a server's."""
+    settings = loaded.settings
+    try:
+        found = ledger.weakness(settings.ledger.url, settings.data_dir)
+    except (ledger.LedgerError, ledger.LedgerUnavailable) as error:
+        return [f"the ledger cannot be asked: {error}"]
+    return [] if found is None else [found]

@@ -219,6 +219,15 @@ def database(url: str, opener: str) -> ModuleType | None:
         ) from error
 
 
+def weakness(url: str, data_dir: Path) -> str | None:
+    """What lets the processes that book change what is booked; None: nothing in the database does.
+
+    Raises LedgerError and LedgerUnavailable.
+    """
+    found: str | None = _backend(url, "weakness").weakness(url, data_dir)
+    return found
+
+
 def _backend(url: str, opener: str) -> ModuleType:
     module = database(url, opener)
     if module is None:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.clients.deployment import process
+from tests.support.postgres import postgres
 
 
 def test_the_effective_config_is_a_config_and_hides_secrets(call):
@@ -110,6 +111,28 @@ def test_connect_says_what_each_upstream_does_and_what_to_set(call, home, upstre
         1,
         [True, False],
     )
+
+
+@pytest.mark.whole  # a database server of its own
+def test_connect_says_who_could_change_a_book_in_postgresql(call, home, upstream):
+    url = postgres().database()
+    database = url.rpartition("/")[2]
+    postgres().sql("CREATE ROLE teller LOGIN")
+    assert call("ledger", "migrate", "--url", url, "--allow", "teller").exit_code == 0
+
+    def said(ledger_url):
+        (home / "config.yaml").write_text(
+            f"upstreams: {{one: {{base_url: {upstream}, api_key: k}}}}\n"
+            f"routes: [{{model: '*', upstream: one}}]\nledger: {{url: '{ledger_url}'}}\n"
+        )
+        return call("check", "--connect").stderr
+
+    assert "could take their triggers off and change the book" in said(url)
+    assert "Note:" not in said(postgres().url(database, "teller"))
+    away = said("postgresql://teller:geheim@127.0.0.1:1/tk")
+    assert "Note: the ledger cannot be asked: postgresql://127.0.0.1:1/tk: " in away
+    assert "geheim" not in away
+    postgres().sql("DROP OWNED BY teller", database)
 
 
 def test_connect_knows_its_upstreams(call):

@@ -25,6 +25,7 @@ from proxy.ledger.postgresql.line import CommitUnsure, Line
 from proxy.ledger.postgresql.reader import PostgresReader
 from proxy.ledger.postgresql.rebuild import rebuild
 from proxy.ledger.postgresql.schema import bring_up as bring_up
+from proxy.ledger.postgresql.schema import weakness as weakness
 from proxy.ledger.postgresql.take_over import take_over as take_over
 from proxy.ledger.postgresql.worker import Worker
 from proxy.ledger.sealing_key import sealing_key

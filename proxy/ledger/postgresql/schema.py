@@ -154,6 +154,22 @@ def allow(connection: Connection, role: str) -> None:
         connection.execute(given)
 
 
+def weakness(url: str, data_dir: Path) -> str | None:
+    """Whether the role in the URL could change the book; see `proxy.ledger.weakness`."""
+    ledger = name(url)
+    with opened(url, writes=False) as connection:
+        try:
+            owns = owns_the_book(connection)
+        except psycopg.Error as error:
+            raise meant(error, ledger) from error
+    if not owns:
+        return None
+    return (
+        f"{ledger}: the role in ledger.url owns the tables, so that it could take their triggers "
+        "off and change the book: let it use a role that only books, as docs/scale.md says"
+    )
+
+
 def owns_the_book(connection: Connection) -> bool:
     """Whether this user could take the triggers off the book, or change who may."""
     try:

@@ -194,6 +194,11 @@ def bring_up(url: str, data_dir: Path, role: str | None) -> Migrated:
         os.close(lock_descriptor)
 
 
+def weakness(url: str, data_dir: Path) -> str | None:
+    """None: who may write a file may change it, and its seals tell."""
+    return None
+
+
 def connect_reader(url: str, data_dir: Path) -> SqliteReader:
     """A reader of `sqlite:FILE` (relative to `data_dir`), which need not be there yet.
 
