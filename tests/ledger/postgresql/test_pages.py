@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
+from datetime import UTC
 
 import pytest
 
@@ -54,3 +57,37 @@ def test_any_stretch_has_each_of_its_rows_once_and_in_order() -> None:
                     assert (near.after, near.through) == (expected[0] - 1, expected[-1])
                 found = [row[1] for part in reader.pages(near, 7) for row in part.rows]
                 assert found == expected
+
+
+def test_who_reads_while_four_processes_book_never_sees_a_hole() -> None:
+    with contextlib.ExitStack() as opened_books:
+        first = opened_books.enter_context(books())
+        first.book(make_record(999_999))
+        done = threading.Event()
+
+        def book(writer: str, at: int) -> None:
+            with books(first.url) as many:
+                for n in range(25):
+                    batch = [make_record(at + 100 * n + m, writer=writer) for m in range(1 + n % 7)]
+                    many.book(*batch, writer=writer)
+
+        writers = [
+            threading.Thread(target=book, args=(name, 10_000 * n)) for n, name in enumerate("abcd")
+        ]
+        looked = 0
+        reader = PostgresReader(first.url)
+        for writer in writers:
+            writer.start()
+        while not done.is_set():
+            if not any(writer.is_alive() for writer in writers):
+                done.set()  # one more look, at the whole
+            through = reader.head()
+            after = max(0, through - 60)
+            pages = reader.pages(Stretch(after=after, through=through), 25)
+            assert [row[1] for part in pages for row in part.rows] == [
+                *range(after + 1, through + 1)
+            ]
+            [row] = reader.usage([], None, None, UTC, sums=("requests",), through=through)
+            assert row["requests"] == through
+            looked += 1
+        assert looked > 1 and reader.head() == 1 + 4 * sum(1 + n % 7 for n in range(25))
