@@ -14,7 +14,7 @@ import msgspec
 from proxy.core.records.canonical import key_name, seal
 from proxy.core.records.chain import Flaw
 
-ANCHOR_CHARS_MAX = 1000
+ANCHOR_CHARS_MAX = 4000  # of some thirty writers
 
 
 class ChainEnd(msgspec.Struct, frozen=True):
@@ -30,6 +30,8 @@ class Anchor(msgspec.Struct, frozen=True, kw_only=True):
     booked_at_ms · when its batch was booked, in Unix milliseconds
     key_name, seal · of the key that sealed it; the seal as 64 hex digits
     credits, audit · None: there is nothing of them
+    chains · the end of each writer's chain, where a ledger has several
+    sealed_seq · what the seal has for `seq` then: the place in its chain
     """
 
     tollkeeper_anchor: Literal[1] = 1
@@ -41,16 +43,22 @@ class Anchor(msgspec.Struct, frozen=True, kw_only=True):
     seal: str
     credits: ChainEnd | None = None
     audit: ChainEnd | None = None
+    sealed_seq: int | None = None
+    chains: dict[str, ChainEnd] = {}
 
     def sealed_with(self, key: bytes) -> bool | None:
         """Whether this key made its seal; None if it was another key's."""
         if key_name(key) != self.key_name:
             return None
-        return seal(key, self.seq, self.booked_at_ms, bytes.fromhex(self.hash)).hex() == self.seal
+        at = self.seq if self.sealed_seq is None else self.sealed_seq
+        return seal(key, at, self.booked_at_ms, bytes.fromhex(self.hash)).hex() == self.seal
 
     def ends(self) -> Iterator[tuple[str, ChainEnd]]:
         """Each chain that it holds the end of, by its name."""
-        yield "records", ChainEnd(self.seq, self.hash)
+        if not self.chains:
+            yield "records", ChainEnd(self.seq, self.hash)
+        for chain, end_of_chain in self.chains.items():
+            yield f"records of {chain}", end_of_chain
         for name, end in (("credits", self.credits), ("audit", self.audit)):
             if end is not None:
                 yield name, end

@@ -13,9 +13,10 @@ from proxy.core.limits.credit import Credit
 from proxy.core.managed import Audit, Managed
 from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS
-from proxy.ledger import LedgerError, QuestionRefused, audit_chain, grouping
+from proxy.ledger import QuestionRefused, audit_chain, grouping
 from proxy.ledger.postgresql import pages, recent, usage
 from proxy.ledger.postgresql.address import name
+from proxy.ledger.postgresql.anchoring import take_anchor
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.credits import credit
 from proxy.ledger.postgresql.read_only import Connections
@@ -157,11 +158,9 @@ class PostgresReader:
         return list(audit_chain.problems(rows, read_key(key_file)))
 
     def anchor(self) -> Anchor:
-        """See `BookReader.anchor`. A book of several chains has no anchor yet: LedgerError."""
-        raise LedgerError(
-            f"{self.name} has a chain for each writer, and an anchor holds one: keep a backup of "
-            "the table heads elsewhere instead"
-        )
+        """See `BookReader.anchor`."""
+        with self._connections.reading() as connection:
+            return take_anchor(connection, self.name)
 
     def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:
         """See `BookReader.verify_step`."""

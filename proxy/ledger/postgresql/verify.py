@@ -16,6 +16,7 @@ from proxy.core.records.canonical import COLUMNS, GENESIS
 from proxy.core.records.chain import FINDINGS_MAX, ChainPlace, ChainWalk, Flaw, Head, Link, row_text
 from proxy.ledger import audit_chain, credit_chain
 from proxy.ledger.credit_chain import CREDIT_COLUMNS, LINK_COLUMNS
+from proxy.ledger.postgresql.anchoring import anchor_step
 from proxy.ledger.postgresql.connection import Connection
 from proxy.ledger.postgresql.verify_sums import newest_rollups, rollups_step, wide_step
 from proxy.ledger.verification import VerifyStep
@@ -110,7 +111,7 @@ def verify_step(
         case "newest":
             return _newest_step(connection, key)
         case "anchor":
-            return VerifyStep(notes=["no anchor can be held against a ledger in PostgreSQL yet"])
+            return anchor_step(connection, place or "", key)
         case _:
             return VerifyStep(
                 notes=[f"{part}: not checked here, PostgreSQL's own pg_amcheck does it"]

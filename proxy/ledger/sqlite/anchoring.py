@@ -46,6 +46,10 @@ def anchor_step(
         what = f"the anchor of seq {anchor.seq} is forged: its seal was not made with this key"
         flaws.append(Flaw("anchor", what, anchor.seq))
     (pruned,) = connection.execute(_PRUNED).fetchone()
+    if anchor.chains:
+        what = "the anchor is of a ledger with several writers: this file is not that book"
+        flaws.append(Flaw("anchor", what, anchor.seq))
+        return VerifyStep(rows=1, found=len(flaws), findings=flaws)
     for part, end in anchor.ends():
         table, since = _CHAINS[part]
         if version < since:

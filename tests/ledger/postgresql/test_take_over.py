@@ -19,6 +19,7 @@ from proxy.ledger import Batch, LedgerError, Refusal, connect, connect_reader
 from proxy.ledger.copying import DUMPED, copy
 from proxy.ledger.postgresql.schema import allow
 from proxy.ledger.reading import GROUPED_BY, Stretch
+from proxy.ledger.verification import ANCHOR
 from tests.ledger.ledgers import BookUnderTest, PostgresBook, opened_postgres, opened_sqlite
 from tests.ledger.samples import ALICE, KEY, START_MS, deed, make_id, make_record, numbered
 
@@ -120,6 +121,7 @@ async def test_a_copy_says_what_its_source_says_and_goes_on(
     source: BookUnderTest, target: PostgresBook
 ) -> None:
     await fill(source)
+    anchor = msgspec.json.encode(source.reader().anchor()).decode()
     told: list[str] = []
     copied = copy(
         source.url, source.directory, target.url, KEY, lambda what, _rows: told.append(what)
@@ -130,6 +132,7 @@ async def test_a_copy_says_what_its_source_says_and_goes_on(
     assert answers(target) == answers(source)
     assert target.verified() == source.verified()
     target.agree()
+    assert target.reader().verify_step(ANCHOR, anchor, target.key_file).findings == []
     # A label whose value no text of PostgreSQL can be is grouped under the sign for it.
     labels = target.reader().usage(["label:cost_center"], None, None, UTC, sums=("requests",))
     assert {(row["label:cost_center"], row["currency"]) for row in labels} >= {("x\ufffdy", "USD")}
