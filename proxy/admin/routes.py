@@ -8,6 +8,7 @@ from proxy.admin.books import book_routes
 from proxy.admin.endpoint import AdminEndpoint
 from proxy.admin.imports import import_route
 from proxy.admin.limits import credit_route, credits_route, limit_route, limits_route
+from proxy.admin.months import month_routes
 from proxy.admin.openapi import with_document
 from proxy.admin.prices import price_routes, rerate_route
 from proxy.admin.process import process_route
@@ -46,6 +47,7 @@ def admin_routes(
             verify_route(services, key_file),
             *book_routes(services, snapshot),
             *verify_book_routes(services, key_file),
+            *month_routes(services, snapshot, key_file),
             *price_routes(services, snapshot),
             reload_route(reload),
         )

@@ -41,6 +41,10 @@ from proxy.ledger.verification import NEWEST, VerifyStep
             "proxy.cli.ledger_rebuild:rebuild",
             "Make the roll-ups anew from the records, in one transaction.",
         ),
+        "seal": (
+            "proxy.cli.ledger_seal:seal",
+            "Put each month that is over under one signed root.",
+        ),
         "verify": (
             "proxy.cli.ledger_verify:verify",
             "Check that the book is as it was written.",

@@ -52,6 +52,39 @@ def show(config_path: Path | None, data_dir: Path | None, as_json: bool, id: str
         _print_how(one, book.zone)
 
 
+@record.command()
+@common.config_option
+@common.data_dir_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "tlog-proof"]),
+    default="json",
+    show_default=True,
+    help="tlog-proof: as transparency logs have it, c2sp.org/tlog-proof.",
+)
+@click.argument("id")
+def proof(config_path: Path | None, data_dir: Path | None, form: str, id: str) -> None:
+    """Prove that one record is in its sealed month.
+
+    Anybody who has the public key of the ledger's months can check it, without this program and
+    without any secret: the record, the path to the month's root, and the root's signature.
+    docs/book.md says how.
+
+    \b
+    Example:
+      tollkeeper record proof 01939c1e-8f5b-7c6a-9d2e-3f4a5b6c7d8e
+    """
+    book = common.open_book(config_path, data_dir)
+    found = common.ask(lambda: book.reader.proof(id))
+    if found is None:
+        raise common.Failed(f"The ledger has no record {id}: `tollkeeper record show` says more.")
+    if form == "json":
+        common.print_json(found)
+    else:
+        click.echo(found.tlog_proof(), nl=False)
+
+
 def flat(entry: Entry) -> dict[str, object]:
     """A booked record as one mapping, in the order of the ledger's columns."""
     added: dict[str, object] = msgspec.to_builtins(entry)

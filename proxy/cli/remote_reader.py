@@ -17,6 +17,7 @@ from proxy.cli.lazy import later
 from proxy.core.limits.credit import Credit
 from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS
+from proxy.core.records.checkpoints import RecordProof
 from proxy.journal import JournalFigures
 from proxy.ledger.reading import (
     ALL_SUMS,
@@ -32,12 +33,12 @@ from proxy.ledger.reading import (
 from proxy.ledger.verification import VerifyStep
 
 if TYPE_CHECKING:
-    from proxy.admin import books, limits, prices, verifying
+    from proxy.admin import books, limits, months, prices, verifying
 else:
     books, limits, prices = map(
         later, ("proxy.admin.books", "proxy.admin.limits", "proxy.admin.prices")
     )
-    verifying = later("proxy.admin.verifying")
+    months, verifying = map(later, ("proxy.admin.months", "proxy.admin.verifying"))
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -161,6 +162,11 @@ class RemoteReader:
         query = {"part": part} | ({} if place is None else {"place": place})
         found: VerifyStep = self._ask(verifying.PATH, query, VerifyStep)
         return found
+
+    def proof(self, id: str) -> RecordProof | None:
+        """See `BookReader.proof`."""
+        path = months.PROOF_PATH.format(id=quote(id, safe=""))
+        return admin_client.ask_known(self._process, path, type=RecordProof)
 
     def anchor(self) -> Anchor:
         """See `BookReader.anchor`."""

@@ -8,6 +8,7 @@ others read (`connect_reader`). The URL's scheme names the backend: `sqlite:ledg
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import tzinfo
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol, TypeAlias
@@ -57,6 +58,20 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     count: int
     team: str | None = None
     limit_id: str | None = None
+
+
+class SealedMonth(msgspec.Struct, frozen=True):
+    """A month of the book under one signed root: the records that were booked in it.
+
+    month · YYYY-MM, in the ledger's zone    first_seq, last_seq · its records
+    root · 64 hex digits    checkpoint · the signed note (c2sp.org/tlog-checkpoint)
+    """
+
+    month: str
+    first_seq: int
+    last_seq: int
+    root: str
+    checkpoint: str
 
 
 Close: TypeAlias = tuple[int, UsageRecord]  # (journal seq, record)
@@ -129,6 +144,14 @@ class Ledger(Protocol):
         """Make all roll-ups anew in one transaction; the number of records they are made of.
 
         Raises LedgerUnavailable; then they are as they were.
+        """
+        ...
+
+    async def seal_months(self, zone: tzinfo, signing_key: Path) -> list[SealedMonth]:
+        """Seal each month of the zone that is over; those sealed now, the oldest first.
+
+        The key in the file signs them; it is made if absent. Raises LedgerUnavailable, and
+        LedgerError where it cannot be done.
         """
         ...
 

@@ -17,7 +17,9 @@ from proxy.core.limits.credit import Credit
 from proxy.core.managed import Audit, Managed
 from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS, Value, record_from
+from proxy.core.records.checkpoints import RecordProof
 from proxy.core.usage import UsageRecord
+from proxy.ledger.kept_answers import KeptAnswer as KeptAnswer
 from proxy.ledger.verification import VerifyStep
 
 PAGE_SEQS = 256  # a quarter of a megabyte in the file, two in memory, some milliseconds of reading
@@ -214,22 +216,6 @@ class Page(msgspec.Struct, frozen=True):
     corrections: Sequence[Row] = ()
 
 
-class KeptAnswer(msgspec.Struct, frozen=True, gc=False):
-    """An answer that its vendor may keep: its id there, who asked for it and where, and its tokens.
-
-    `waiting`: the id of its record, if the use was not known when that was booked.
-    """
-
-    id: str
-    key_id: str
-    team: str | None
-    upstream: str
-    model: str
-    tokens: int
-    waiting: str | None = None
-    dialect: str = ""
-
-
 class BookReader(Protocol):
     """Reads what reports need of one ledger.
 
@@ -324,6 +310,13 @@ class BookReader(Protocol):
 
     def anchor(self) -> Anchor:
         """Where the chains of the book end now. LedgerError for a book without records."""
+        ...
+
+    def proof(self, id: str) -> RecordProof | None:
+        """A proof that the record is in its sealed month; None if the ledger has no such record.
+
+        Raises LedgerError where the month is not sealed yet, or is not as it was sealed.
+        """
         ...
 
     def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:

@@ -19,7 +19,7 @@ from proxy.core.records.chain import FINDINGS_MAX, Flaw
 # What is checked, in two rows that go on side by side: most of the work is the database's own,
 # which holds no lock of the interpreter.
 CHAINS: Final = ("records", "credits", "audit", "prices")
-SUMS: Final = ("rollups", "wide", "indexes")
+SUMS: Final = ("rollups", "wide", "months", "indexes")
 PARTS: Final = (*CHAINS, *SUMS)
 # What is asked for beside them: the end of the book in one step, and one anchor.
 NEWEST: Final = "newest"

@@ -52,6 +52,8 @@ READS = [
     "ledger status --json",
     "ledger verify",
     "ledger anchor",
+    "record proof {id}",
+    "record proof 01939c1e-8f5b-7c6a-9d2e-3f4a5b6c7d8e",
     "limit list",
     "limit list --json",
     "limit list --team research",

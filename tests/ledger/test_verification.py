@@ -17,7 +17,7 @@ from proxy.ledger import Batch, LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.verification import CHAINS, PARTS, SUMS, VerifyStep, verify
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book
-from tests.ledger.whole_book import DAY_MS, forger_of, reader_of, verified, whole_book
+from tests.ledger.whole_book import DAY_MS, forger_of, reader_of, seal_all, verified, whole_book
 from tests.support.effort import examples
 
 # What no chain, seal, digest or sum holds: docs/book.md says so.
@@ -33,12 +33,15 @@ NOT_HELD = {
     "credit_links": ("key_name",),
     "audit": ("key_name",),
     "price_versions": ("stored_at_ms",),
+    "months": ("until_ms", "sealed_at_ms"),
 }
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return whole_book(tmp_path_factory.mktemp("sound"))
+    path = whole_book(tmp_path_factory.mktemp("sound"))
+    assert len(seal_all(path)) == 2
+    return path
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def test_a_book_left_alone_is_sound_and_each_part_was_read(sound: Path) -> None:
     rows = {part.name: part.rows for part in found.parts}
     assert list(rows) == list(PARTS)
     assert rows == rows | {
-        "records": 33, "credits": 4, "audit": 3, "prices": 1, "rollups": 33, "indexes": 0
+        "records": 33, "credits": 4, "audit": 3, "prices": 1, "rollups": 33, "months": 33, "indexes": 0
     }  # fmt: skip
     assert rows["wide"] > 30 and sum(moved) == sum(rows.values())
     assert [part.seals for part in found.parts[:2]] == [9, 4]

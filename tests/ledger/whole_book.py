@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC
+from functools import partial
 from pathlib import Path
 
 from proxy.core.limits.credit import Credit
 from proxy.core.managed import TenantChange
-from proxy.ledger import Batch, Refusal
+from proxy.ledger import Batch, Refusal, SealedMonth
 from proxy.ledger.reading import BookReader
+from proxy.ledger.signing import FILE, month_signer
 from proxy.ledger.sqlite import connect_reader
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, begin_chain
+from proxy.ledger.sqlite.months import add_month, due_months
+from proxy.ledger.sqlite.read_only import reading
 from proxy.ledger.sqlite.schema import APPEND_ONLY
 from proxy.ledger.sqlite.tenants import change
 from proxy.ledger.verification import PARTS, BookVerified, verify
@@ -61,6 +66,19 @@ def whole_book(directory: Path) -> Path:
         change(connection, KEY, TenantChange((), (deed(f"made-{n}", reason="so"),)))
     connection.close()
     return path
+
+
+def seal_all(path: Path, now_ms: int = START_MS + 90 * DAY_MS) -> list[SealedMonth]:
+    """What is sealed at that time, with the key beside the ledger."""
+    signer = month_signer(path.parent / FILE, make=True)
+    assert signer is not None
+    connection = sqlite3.connect(path, isolation_level=None)
+    done = []
+    for row in due_months(partial(reading, path), UTC, now_ms, signer):
+        add_month(connection, row)
+        done.append(row.told)
+    connection.close()
+    return done
 
 
 def forger_of(path: Path) -> sqlite3.Connection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,7 +18,7 @@ from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed, TenantChange
 from proxy.core.notices.notice import Claim
 from proxy.core.usage import UsageRecord
-from proxy.ledger import Batch, Booked, Ledger, LedgerError, LedgerUnavailable
+from proxy.ledger import Batch, Booked, Ledger, LedgerError, LedgerUnavailable, SealedMonth
 from proxy.ledger.postgresql import credits, notices, tenants
 from proxy.ledger.postgresql.booking import BATCH_MAX, PostgresBooker
 from proxy.ledger.postgresql.connection import ADMINISTERING, LOCKS, Connection
@@ -60,6 +61,10 @@ class PostgresLedger:
     async def rebuild(self) -> int:
         """See `Ledger.rebuild`."""
         return await self._done(lambda: rebuild(self._line), patient=True)
+
+    async def seal_months(self, zone: tzinfo, signing_key: Path) -> list[SealedMonth]:
+        """See `Ledger.seal_months`. Not with chains of several writers yet: LedgerError."""
+        raise LedgerError("months are sealed in a ledger of SQLite only; this one has no tree yet")
 
     async def credits(self) -> list[Credit]:
         """See `Ledger.credits`."""

@@ -13,7 +13,8 @@ from proxy.core.limits.credit import Credit
 from proxy.core.managed import Audit, Managed
 from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS
-from proxy.ledger import QuestionRefused, audit_chain, grouping
+from proxy.core.records.checkpoints import RecordProof
+from proxy.ledger import LedgerError, QuestionRefused, audit_chain, grouping
 from proxy.ledger.postgresql import pages, recent, usage
 from proxy.ledger.postgresql.address import name
 from proxy.ledger.postgresql.anchoring import take_anchor
@@ -161,6 +162,10 @@ class PostgresReader:
         """See `BookReader.anchor`."""
         with self._connections.reading() as connection:
             return take_anchor(connection, self.name)
+
+    def proof(self, id: str) -> RecordProof | None:
+        """See `BookReader.proof`. No month of this kind of ledger is sealed yet: LedgerError."""
+        raise LedgerError("months are sealed in a ledger of SQLite only; this one has no tree yet")
 
     def verify_step(self, part: str, place: str | None, key_file: Path | None) -> VerifyStep:
         """See `BookReader.verify_step`."""

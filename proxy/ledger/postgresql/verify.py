@@ -112,6 +112,8 @@ def verify_step(
             return _newest_step(connection, key)
         case "anchor":
             return anchor_step(connection, place or "", key)
+        case "months":
+            return VerifyStep()  # none is sealed in this kind of ledger yet
         case _:
             return VerifyStep(
                 notes=[f"{part}: not checked here, PostgreSQL's own pg_amcheck does it"]

@@ -7,11 +7,14 @@ others read through `reader`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from datetime import tzinfo
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,13 +25,24 @@ from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed, TenantChange
 from proxy.core.notices.notice import Claim
 from proxy.core.usage import UsageRecord
-from proxy.ledger import BATCH_MAX, Batch, Booked, LedgerError, LedgerUnavailable, Migrated
+from proxy.ledger import (
+    BATCH_MAX,
+    Batch,
+    Booked,
+    LedgerError,
+    LedgerUnavailable,
+    Migrated,
+    SealedMonth,
+)
 from proxy.ledger.sealing_key import sealing_key
+from proxy.ledger.signing import month_signer
 from proxy.ledger.sqlite.booking import Booker
 from proxy.ledger.sqlite.credits import add, begin_chain, read
 from proxy.ledger.sqlite.dump import dumped as dumped
 from proxy.ledger.sqlite.files import database_path, lock, make_database_file
+from proxy.ledger.sqlite.months import MonthRow, add_month, due_months
 from proxy.ledger.sqlite.notices import claim, sent, unsent
+from proxy.ledger.sqlite.read_only import reading
 from proxy.ledger.sqlite.reader import SqliteReader
 from proxy.ledger.sqlite.rebuild import rebuild
 from proxy.ledger.sqlite.schema import check_library, migrate, schema_version
@@ -84,6 +98,10 @@ class SqliteLedger:
         """See `Ledger.rebuild`."""
         return await self._changing(_rebuilt)
 
+    async def seal_months(self, zone: tzinfo, signing_key: Path) -> list[SealedMonth]:
+        """See `Ledger.seal_months`. Reading the records keeps no batch waiting."""
+        return await asyncio.to_thread(self._sealed, asyncio.get_running_loop(), zone, signing_key)
+
     async def credits(self) -> list[Credit]:
         """See `Ledger.credits`."""
         return await on_its_thread(self._connection, read)
@@ -126,6 +144,18 @@ class SqliteLedger:
             await self._connection.close()
         finally:
             os.close(self._lock_descriptor)
+
+    def _sealed(
+        self, loop: asyncio.AbstractEventLoop, zone: tzinfo, signing_key: Path
+    ) -> list[SealedMonth]:
+        signer = month_signer(signing_key, make=True)
+        assert signer is not None, "a key is made"
+        done = []
+        for row in due_months(partial(reading, self._path), zone, _wall_clock_ms(), signer):
+            added = self._changing(partial(_add_month, row))
+            asyncio.run_coroutine_threadsafe(added, loop).result()
+            done.append(row.told)
+        return done
 
     async def _changing(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run work that writes, if the database file is still the same."""
@@ -224,6 +254,13 @@ def _opened(connection: sqlite3.Connection, path: Path, key_file: Path, fail: Fa
     )
     begin_chain(connection, key, _wall_clock_ms())
     return Booker(connection, key, _wall_clock_ms, fail)
+
+
+def _add_month(row: MonthRow, connection: sqlite3.Connection) -> None:
+    try:
+        add_month(connection, row)
+    except sqlite3.Error as error:
+        raise LedgerUnavailable(str(error)) from error
 
 
 def _rebuilt(connection: sqlite3.Connection) -> int:

@@ -12,7 +12,8 @@ from proxy.core.limits.credit import Credit
 from proxy.core.managed import Managed
 from proxy.core.records.anchors import Anchor
 from proxy.core.records.canonical import COLUMNS
-from proxy.ledger import grouping
+from proxy.core.records.checkpoints import RecordProof
+from proxy.ledger import LedgerError, grouping
 from proxy.ledger.reading import (
     ALL_SUMS,
     PAGE_SEQS,
@@ -35,6 +36,7 @@ from proxy.ledger.sqlite import refusals as refused
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite import usage as summed
 from proxy.ledger.sqlite.anchoring import take_anchor
+from proxy.ledger.sqlite.months import MONTHS_SINCE, prove
 from proxy.ledger.sqlite.read_only import connected, reading
 from proxy.ledger.sqlite.recent import recent, used_by_value
 from proxy.ledger.sqlite.schema import schema_version
@@ -134,6 +136,13 @@ class SqliteReader:
         """See `BookReader.anchor`."""
         with self._reading() as connection:
             return take_anchor(connection, schema_version(connection, self.name), self.name)
+
+    def proof(self, id: str) -> RecordProof | None:
+        """See `BookReader.proof`."""
+        with self._reading() as connection:
+            if schema_version(connection, self.name) < MONTHS_SINCE:
+                raise LedgerError("no month is sealed yet: `tollkeeper ledger seal` does it")
+            return prove(connection, id)
 
     def last_used_ms(self) -> dict[str, int]:
         """See `Reader.last_used_ms`."""

@@ -19,6 +19,7 @@ from proxy.ledger import LedgerError
 from proxy.ledger.late_prices import counted, moved
 from proxy.ledger.spans import BUCKET_MS, FOUR_HOURS_MS
 from proxy.ledger.sqlite.credits import CREDIT_LINKS
+from proxy.ledger.sqlite.months import MONTHS
 from proxy.ledger.sqlite.notices import NOTICES
 from proxy.ledger.sqlite.refusals import ANSWERABLE
 from proxy.ledger.sqlite.sums import (
@@ -33,6 +34,7 @@ from proxy.ledger.sqlite.sums import (
     on_known_group,
     wide,
 )
+from proxy.ledger.sqlite.tenants import TENANTS
 
 APPLICATION_ID = 0x54_4F_4C_4C  # "TOLL"
 SQLITE_MIN = (3, 37, 0)  # STRICT tables
@@ -287,41 +289,14 @@ _MORE_IN_ROLLUPS = ";\n".join(
     )
 )
 
-# Keys and teams that are kept here, each as one JSON text, and who changed what of them. A name
-# stays for good, so that it never stands for somebody else.
-_TENANTS = """
-CREATE TABLE tenants (
-    kind TEXT NOT NULL,
-    name TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    doc BLOB NOT NULL,
-    PRIMARY KEY (kind, name)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX tenants_version ON tenants (version);
-CREATE TRIGGER tenants_no_delete BEFORE DELETE ON tenants
-    BEGIN SELECT RAISE(ABORT, 'names are never used again: revoke the key or team'); END;
-CREATE TABLE audit (
-    seq INTEGER PRIMARY KEY,
-    at_ms INTEGER NOT NULL,
-    actor TEXT NOT NULL,
-    origin TEXT NOT NULL,
-    action TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    name TEXT NOT NULL,
-    before TEXT,
-    after TEXT,
-    reason TEXT,
-    prev_hash BLOB NOT NULL,
-    hash BLOB NOT NULL,
-    key_name TEXT NOT NULL,
-    seal BLOB NOT NULL
-) STRICT;
-CREATE TRIGGER audit_known BEFORE INSERT ON audit
-    WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq) BEGIN SELECT RAISE(IGNORE); END;
-"""
-
 _APPEND_ONLY_1 = ("records", "heads", "checkpoints", "grants")
-APPEND_ONLY: tuple[str, ...] = (*_APPEND_ONLY_1, "price_versions", "audit", "credit_links")
+APPEND_ONLY: tuple[str, ...] = (
+    *_APPEND_ONLY_1,
+    "price_versions",
+    "audit",
+    "credit_links",
+    "months",
+)
 
 
 def _refusing(table: str) -> str:
@@ -341,10 +316,11 @@ MIGRATIONS: tuple[str, ...] = (
     _SERVED,
     _LONG_WRITES,
     _MORE_IN_ROLLUPS,
-    _TENANTS + _refusing("audit"),
+    TENANTS + _refusing("audit"),
     NOTICES,
     ANSWERABLE,
     CREDIT_LINKS + _refusing("credit_links"),
+    MONTHS + _refusing("months"),
 )
 SCHEMA_VERSION = len(MIGRATIONS)
 

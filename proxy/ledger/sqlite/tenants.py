@@ -15,6 +15,39 @@ from proxy.ledger import LedgerUnavailable
 from proxy.ledger.audit_chain import COLUMNS, DEED_COLUMNS, next_rows, problems
 from proxy.ledger.reading import AuditEntry
 
+# Keys and teams that are kept here, each as one JSON text, and who changed what of them. A name
+# stays for good, so that it never stands for somebody else.
+TENANTS = """
+CREATE TABLE tenants (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    doc BLOB NOT NULL,
+    PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tenants_version ON tenants (version);
+CREATE TRIGGER tenants_no_delete BEFORE DELETE ON tenants
+    BEGIN SELECT RAISE(ABORT, 'names are never used again: revoke the key or team'); END;
+CREATE TABLE audit (
+    seq INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    action TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    before TEXT,
+    after TEXT,
+    reason TEXT,
+    prev_hash BLOB NOT NULL,
+    hash BLOB NOT NULL,
+    key_name TEXT NOT NULL,
+    seal BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER audit_known BEFORE INSERT ON audit
+    WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq) BEGIN SELECT RAISE(IGNORE); END;
+"""
+
 _AUDIT = f"INSERT INTO audit ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 _TENANT = (
     "INSERT INTO tenants (kind, name, version, doc) VALUES (?, ?, ?, ?) ON CONFLICT (kind, name) "

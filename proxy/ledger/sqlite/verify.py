@@ -9,13 +9,16 @@ from typing import Final
 
 import msgspec
 
-from proxy.core.records.canonical import COLUMNS, HASHED_BY_VERSION
-from proxy.core.records.chain import FINDINGS_MAX, ChainPlace, ChainWalk, Flaw, row_text
+from proxy.core.records.chain import FINDINGS_MAX, ChainPlace, ChainWalk, Flaw
 from proxy.ledger.sealing_key import read_key
+from proxy.ledger.signing import FILE as SIGNING_KEY
+from proxy.ledger.signing import can_sign, month_signer
 from proxy.ledger.sqlite import tenants as managed
 from proxy.ledger.sqlite.anchoring import anchor_step
 from proxy.ledger.sqlite.credits import CREDIT_CHAIN_SINCE, credits_step
+from proxy.ledger.sqlite.months import MONTHS_SINCE, months_step
 from proxy.ledger.sqlite.read_only import reading
+from proxy.ledger.sqlite.row_texts import exactly, links_of
 from proxy.ledger.sqlite.schema import schema_version
 from proxy.ledger.sqlite.verify_sums import SUMS_SINCE, rollups_step, wide_step
 from proxy.ledger.verification import VerifyStep
@@ -26,21 +29,6 @@ NEWEST_ROWS: Final = 1024  # at least so many of the newest records are looked a
 PRICES_SINCE, AUDIT_SINCE = 2, 9  # schema versions
 _CORRUPT: Final = 11  # SQLite's code of a damaged page; the higher bits say which kind
 
-# SQLite makes a row's JSON array itself, in half the time that it takes to hand its values over.
-# Where its bytes do not fit, the row is read again value by value. SQLite refuses JSON with a blob.
-_TEXTS = " ".join(
-    f"WHEN {version} THEN CAST(json_array({', '.join(hashed)}) AS BLOB)"
-    for version, hashed in HASHED_BY_VERSION.items()
-)
-_LINKS = (
-    f"SELECT seq, id, CASE hash_version {_TEXTS} ELSE x'' END, prev_hash, hash FROM records "
-    "WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
-)
-_PLAIN = (
-    "SELECT seq, id, x'', prev_hash, hash FROM records WHERE seq > ? AND seq <= ? ORDER BY seq "
-    "LIMIT ?"
-)
-_ROW = f"SELECT {', '.join(COLUMNS)} FROM records WHERE seq = ?"
 _HEADS = (
     "SELECT seq, hash, booked_at_ms, key_name, seal FROM heads WHERE seq > ? AND seq <= ? "
     "ORDER BY seq"
@@ -83,7 +71,11 @@ def verify_step(path: Path, part: str, place: str | None, key_file: Path | None)
         connection.text_factory = _text
         try:
             version = schema_version(connection, str(path))
-            return _step(connection, version, part, place, key)
+            signer = None
+            if part == "months" and key_file is not None and can_sign():
+                signer = month_signer(key_file.with_name(SIGNING_KEY), make=False)
+            public_key = None if signer is None else signer.public_key
+            return _step(connection, version, part, place, key, public_key)
         except sqlite3.DatabaseError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF != _CORRUPT:
                 raise
@@ -92,7 +84,12 @@ def verify_step(path: Path, part: str, place: str | None, key_file: Path | None)
 
 
 def _step(
-    connection: sqlite3.Connection, version: int, part: str, place: str | None, key: bytes | None
+    connection: sqlite3.Connection,
+    version: int,
+    part: str,
+    place: str | None,
+    key: bytes | None,
+    public_key: bytes | None,
 ) -> VerifyStep:
     match part:
         case "anchor":
@@ -107,6 +104,8 @@ def _step(
             return _audit_step(connection, key)
         case "prices" if version >= PRICES_SINCE:
             return _prices_step(connection)
+        case "months" if version >= MONTHS_SINCE:
+            return months_step(connection, place, public_key)
         case "rollups" if version >= SUMS_SINCE:
             return rollups_step(connection, place)
         case "wide" if version >= SUMS_SINCE:
@@ -138,15 +137,10 @@ def records_step(
     else:
         walk = _begun(connection, key, newest)
     at = walk.place
-    try:
-        links = connection.execute(_LINKS, (at.seq, at.through, STEP_ROWS)).fetchall()
-    except sqlite3.OperationalError as error:
-        if "BLOB" not in str(error):
-            raise
-        links = connection.execute(_PLAIN, (at.seq, at.through, STEP_ROWS)).fetchall()
+    links = links_of(connection, at.seq, at.through, STEP_ROWS)
     upto = links[-1][0] if len(links) == STEP_ROWS else at.through
     heads = connection.execute(_HEADS, (at.seq, upto)).fetchall()
-    walk.page(links, heads, lambda seq: _exactly(connection, seq))
+    walk.page(links, heads, lambda seq: exactly(connection, seq))
     ended = upto >= at.through
     if ended:
         walk.end()
@@ -230,11 +224,6 @@ def _indexes_step(connection: sqlite3.Connection, place: str | None) -> VerifySt
     found = [Flaw("indexes", f"{tables[at]}: {line}") for (line,) in told if line != "ok"]
     following = str(at + 1) if at + 1 < len(tables) else None
     return VerifyStep(found=len(found), findings=found[:FINDINGS_MAX], next=following)
-
-
-def _exactly(connection: sqlite3.Connection, seq: int) -> bytes | None:
-    row = connection.execute(_ROW, (seq,)).fetchone()
-    return row_text(dict(zip(COLUMNS, row, strict=True)))
 
 
 def _text(raw: bytes) -> str:

@@ -1,0 +1,82 @@
+"""The key that signs the trees of months: ed25519, in a PEM file beside the sealing key.
+
+The public half may be told to everybody. With it anybody can check a month's root and the proofs
+under it, and nobody can make one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.ledger import LedgerError
+from proxy.system.files import sync_directory
+
+if TYPE_CHECKING:
+    from proxy.ledger.ed25519 import MonthSigner
+
+FILE: Final = "ledger.ed25519.pem"
+
+
+def month_signer(path: Path, *, make: bool) -> MonthSigner | None:
+    """The signer of the key in the file. None: there is none, and none is to be made.
+
+    Raises LedgerError with the reason: the library is missing, or the file holds no such key.
+    """
+    if not path.exists() and not make:
+        return None
+    library = _library()
+    if not path.exists():
+        _write(path, library.new_pem())
+    try:
+        signer: MonthSigner = library.MonthSigner(path.read_bytes())
+    except OSError as error:
+        raise LedgerError(f"cannot read the key {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise LedgerError(
+            f"{path} holds no ed25519 key in PEM without a password: restore it from a backup"
+        ) from error
+    return signer
+
+
+def is_signed(text: str, signature: bytes, public_key: bytes) -> bool:
+    """Whether the signature is this key's. Raises LedgerError without the library."""
+    return bool(_library().is_signed(text, signature, public_key))
+
+
+def can_sign() -> bool:
+    """Whether the library is installed."""
+    try:
+        _library()
+    except LedgerError:
+        return False
+    return True
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("proxy.ledger.ed25519")
+    except ImportError as error:
+        raise LedgerError(
+            "months are signed with the library cryptography, which is not installed: "
+            "pip install 'tollkeeper[sign]'"
+        ) from error
+
+
+def _write(path: Path, pem: bytes) -> None:
+    """Write the file with mode 0600, durable before it is used."""
+    draft = path.with_name(path.name + ".new")
+    try:
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, pem)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        draft.rename(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise LedgerError(f"cannot write the key {path}: {error.strerror}") from error
