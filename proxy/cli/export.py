@@ -16,12 +16,16 @@ from typing import BinaryIO
 import click
 
 from proxy.accounting.export import records
+from proxy.accounting.export.focus import Focus
 from proxy.cli import common, formats, time_range
 from proxy.core import dates
 from proxy.core.records.canonical import COLUMNS, Value
 from proxy.ledger.reading import BookReader, Stretch
 
 _PLACE = {name: place for place, name in enumerate(COLUMNS)}
+
+
+FOCUS = "focus"
 
 
 class Totals:
@@ -62,7 +66,11 @@ class Totals:
 @common.config_option
 @common.data_dir_option
 @click.option(
-    "--format", "form", type=click.Choice(list(records.FORMATS)), default="csv", show_default=True
+    "--format",
+    "form",
+    type=click.Choice([*records.FORMATS, FOCUS]),
+    default="csv",
+    show_default=True,
 )
 @time_range.options
 @click.option(
@@ -101,7 +109,7 @@ def export(
 
     Corrections are lines of their own, so that the sum of the lines is what `usage` says. csv has a
     column for each label of these records, `label:NAME`, behind the others. Read columns by their
-    names.
+    names. focus is FOCUS 1.2 for FinOps tools, without the records whose cost is not known.
 
     With the same range and the same --through the file is the same, byte for byte, however much is
     booked meanwhile. A correction belongs to the period of the record it corrects. For what was
@@ -114,14 +122,7 @@ def export(
     """
     book = common.open_book(config_path, data_dir)
     start, end = time_range.parse(from_, to, month, book.zone)
-    if out is not None and out.exists():
-        if not out.is_file():
-            raise common.Failed(
-                f"{out} is no ordinary file, and the export would replace it: leave out --out to "
-                "write to standard output."
-            )
-        if not yes:
-            raise common.Failed(f"{out} exists: choose another name, or add --yes to replace it.")
+    _check_out(out, yes)
     head = common.ask(book.reader.head)
     if (beyond := max(after, through or 0)) > head:
         raise common.Failed(
@@ -140,7 +141,8 @@ def export(
     with _opened(out) as file:
         near = common.ask(lambda: book.reader.narrowed(stretch))
         labels = common.ask(lambda: book.reader.label_names(near)) if form == "csv" else []
-        lines = records.FORMATS[form](book.zone, labels)
+        focus = Focus(book.zone)
+        lines = focus if form == FOCUS else records.FORMATS[form](book.zone, labels)
         common.ask(
             lambda: _write(
                 file,
@@ -153,8 +155,26 @@ def export(
         )
     for line in totals.lines():
         click.echo(line, err=True)
+    if focus.left_out:
+        click.echo(
+            f"left out: {formats.count(focus.left_out)} records without a known cost, which FOCUS "
+            "cannot say",
+            err=True,
+        )
     if (ended := common.ask(lambda: _hash_at(book.reader, stretch.through))) is not None:
         click.echo(f"head: seq {stretch.through}, hash {ended}", err=True)
+
+
+def _check_out(out: Path | None, yes: bool) -> None:
+    """Refuse to replace what was not named for it."""
+    if out is not None and out.exists():
+        if not out.is_file():
+            raise common.Failed(
+                f"{out} is no ordinary file, and the export would replace it: leave out --out to "
+                "write to standard output."
+            )
+        if not yes:
+            raise common.Failed(f"{out} exists: choose another name, or add --yes to replace it.")
 
 
 def _hash_at(reader: BookReader, seq: int) -> str | None:

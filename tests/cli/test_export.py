@@ -125,6 +125,18 @@ def test_the_head_and_the_totals_stand_beside_the_file(
     ]
 
 
+def test_focus_is_the_same_bytes_again_and_says_what_it_cannot_hold(
+    call: Call, book: Callable[..., Path]
+) -> None:
+    book(*some(), make_record(3, cost_nano=None))
+    words = ("ledger", "export", "--month", "2026-11", "--format", "focus", "--through", "4")
+    result = call(*words)
+    assert [row["BilledCost"] for row in exported(result)] == ["0.0015", "0.003", "0.0045"]
+    assert "left out: 1 records without a known cost, which FOCUS cannot say" in result.stderr
+    book(make_record(9, cost_nano=1, currency="USD"))
+    assert call(*words).stdout_bytes == result.stdout_bytes
+
+
 def test_each_label_is_a_column_of_the_csv(call: Call, book: Callable[..., Path]) -> None:
     book(
         make_record(0, labels={"cost_center": "4711", "=1+1": "a"}),

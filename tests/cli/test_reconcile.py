@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import Result
 
@@ -69,6 +70,24 @@ def test_what_went_round_is_told_in_money_and_the_exit_code_is_3(
         "gen-round-the-proxy",
         decimal(extra.cost_nano or 0),
     )
+
+
+@pytest.mark.parametrize(
+    ("form", "vendor"), [("csv", "generic"), ("jsonl", "generic"), ("focus", "focus")]
+)
+def test_each_export_of_the_ledger_agrees_with_it(
+    call: Call, home: Path, form: str, vendor: str
+) -> None:
+    first = priced(0)
+    correction = msgspec.structs.replace(
+        first, id=priced(99).id, kind="adjustment", adjusts=first.id, reason="rerate",
+        input_tokens=0, output_tokens=0, cached_tokens=0, cost_nano=-5, cost_original_nano=-5,
+    )  # fmt: skip
+    ledger_of(home / "var", [first, *(priced(n) for n in range(1, 10)), correction])
+    (home / "bill").write_bytes(call("ledger", "export", "--format", form, *DIRECTORY).stdout_bytes)
+    result = call("ledger", "reconcile", "bill", "--vendor", vendor, "--json", *DIRECTORY)
+    told = json.loads(result.stdout)
+    assert (told["level"], told["difference_count"], told["matched"]["count"]) == ("request", 0, 10)
 
 
 def test_a_month_in_the_vendors_zone(call: Call, bill: Callable[[str], Path]) -> None:
