@@ -85,6 +85,17 @@ def test_credentials_are_masked_and_the_rest_is_shown() -> None:
     }
 
 
+def test_a_ledgers_password_is_masked_and_another_one_needs_a_restart() -> None:
+    old, new = (
+        Settings(ledger=LedgerSettings(url=f"postgresql://app:CANARY{n}@h/db?sslmode=require"))
+        for n in range(2)
+    )
+    shown = masked(old)["ledger"]
+    assert shown == {"url": "postgresql://app:***@h/db?sslmode=require", "key_file": "ledger.key"}
+    assert what_needs_restart(old, new) == ("ledger.url",)
+    assert "CANARY" not in repr(masked(new))
+
+
 def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
     shipped = load(Path(__file__).parents[2] / "config.yaml", {}).settings
     path = tmp_path / "again.yaml"
@@ -115,6 +126,7 @@ CHANGES: list[tuple[dict[str, object], tuple[str, ...]]] = [
         ("timeouts.header", "timeouts.keepalive"),
     ),
     ({"ledger": LedgerSettings(url="sqlite:x"), "listen": "127.0.0.1:1"}, ("listen", "ledger.url")),
+    ({"ledger": LedgerSettings(url="postgresql://a:pw@h/d")}, ("ledger.url",)),
 ]
 
 

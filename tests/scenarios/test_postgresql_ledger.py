@@ -7,19 +7,22 @@ import asyncio
 import json
 import subprocess
 import sys
+import traceback
 from datetime import UTC
 from pathlib import Path
 
+import aiohttp
 import pytest
 import yaml
 
 from proxy.ledger import Reader, connect_reader
+from proxy.ledger.postgresql.read_only import Connections
 from tests.dataplane.test_hold import DONE, PRICES, ask, event
 from tests.support.effort import NO_AUTHORITIES
 from tests.support.postgres import postgres
 from tests.support.process import Process, proxy_process
 from tests.support.raw import RawClient, Visit, raw_upstream
-from tests.support.running import config
+from tests.support.running import KEY, config, running
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.whole
@@ -127,3 +130,65 @@ async def test_what_a_killed_process_has_journaled_is_in_the_book_and_counts(
                 "--reason",
                 "test",
             )
+
+
+ADMIN_PAGES = (
+    "usage?by=team,day",
+    "usage?by=tag:x",
+    "records",
+    "export?format=csv",
+    "labels",
+    "refusals",
+    "ledger",
+    "ledger/anchor",
+    "ledger/verify?part=records",
+    "limits",
+    "credits",
+    "keys",
+    "audit",
+    "audit/verify",
+    "health",
+)
+OWN_PAGES = ("usage", "usage/records", "usage/refusals")
+
+
+async def test_every_page_is_read_from_it_and_the_loop_waits_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow database must not stop the streams of everybody."""
+    on_the_loop: list[str] = []
+    plain = Connections.reading
+
+    def reading(self: Connections) -> object:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return plain(self)
+        on_the_loop.append("".join(traceback.format_stack(limit=5)))
+        return plain(self)
+
+    monkeypatch.setattr(Connections, "reading", reading)
+    limits = ["9 requests/day", {"limit": "9 requests/day per end_user"}]
+    blocks = {"ledger": {"url": postgres().database()}, "teams": {"research": {"limits": limits}}}
+    async with raw_upstream(answer) as upstream:
+        for _ in range(2):  # the second start counts what the first has booked
+            async with running(tmp_path, config(upstream.url, **blocks)) as proxy:
+                client = await RawClient.connect(proxy.address)
+                await client.post(ask(stream=True))
+                assert (await client.answer()).status == 200
+                await client.aclose()
+                socket = aiohttp.UnixConnector(str(proxy.data_dir / "control.sock"))
+                headers = {"authorization": f"Bearer {KEY}"}
+                async with (
+                    aiohttp.ClientSession(connector=socket) as admin,
+                    aiohttp.ClientSession(headers=headers) as own,
+                ):
+                    for page in ADMIN_PAGES:
+                        async with admin.get(f"http://x/admin/v1/{page}") as got:
+                            assert got.status == 200, (page, await got.text())
+                    for page in OWN_PAGES:
+                        async with own.get(f"{proxy.base_url}/{page}") as got:
+                            assert got.status == 200, (page, await got.text())
+                    async with own.get(proxy.metrics_url) as got:
+                        assert "tollkeeper_period_charge" in await got.text()
+    assert not on_the_loop, on_the_loop[0]
