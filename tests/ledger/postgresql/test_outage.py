@@ -18,6 +18,7 @@ from proxy.journal import Journal
 from proxy.ledger.postgresql import connect
 from proxy.metrics.collector import Metrics
 from tests.ledger.postgresql.books import books, key_file
+from tests.ledger.postgresql.disturbances import disturbed
 from tests.ledger.postgresql.test_booking import whole_chains
 from tests.ledger.samples import START_MS, make_id, make_record
 from tests.support.journals import journal_options
@@ -148,3 +149,14 @@ async def test_ten_minutes_without_the_server_lose_nothing(tmp_path: Path) -> No
         await asyncio.sleep(5)
 
     assert await outage(tmp_path, faults) > 10_000
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_disturbs_the_server_each_record_and_refusal_counts_once(seed: int) -> None:
+    """Killed, paused, its connections ended, statements cancelled, tables locked and rewritten."""
+    server = PostgresServer(programs())
+    try:
+        assert disturbed(server, seed, times=150) > 0
+    finally:
+        server.remove()
