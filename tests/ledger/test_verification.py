@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from proxy.core.records.chain import FINDINGS_MAX
 from proxy.ledger import Batch, LedgerError, LedgerUnavailable
 from proxy.ledger.sqlite.booking import Booker
-from proxy.ledger.verification import CHAINS, PARTS, SUMS, VerifyStep, verify
+from proxy.ledger.verification import PARTS, VerifyStep, verify
 from tests.ledger.samples import KEY, START_MS, make_record, numbered, open_book
 from tests.ledger.whole_book import DAY_MS, forger_of, reader_of, seal_all, verified, whole_book
 from tests.support.effort import examples
@@ -60,7 +60,8 @@ def test_a_book_left_alone_is_sound_and_each_part_was_read(sound: Path) -> None:
         "records": 33, "credits": 4, "audit": 3, "prices": 1, "rollups": 33, "months": 33, "indexes": 0
     }  # fmt: skip
     assert rows["wide"] > 30 and sum(moved) == sum(rows.values())
-    assert [part.seals for part in found.parts[:2]] == [9, 4]
+    seals = {part.name: part.seals for part in found.parts}
+    assert (seals["records"], seals["credits"], seals["months"]) == (9, 4, 2)
 
 
 def test_an_empty_book_is_sound(tmp_path: Path) -> None:
@@ -191,6 +192,29 @@ def test_a_damaged_page_is_told_and_no_error(path: Path) -> None:
     assert "the file is damaged here" in found.findings[0].what
 
 
+def test_a_damaged_schema_is_an_error_with_a_reason(path: Path) -> None:
+    """SQLite quotes the damaged text in its message, which Python cannot read as text."""
+    forger = sqlite3.connect(path)
+    forger.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    forger.close()
+    raw = path.read_bytes()
+    assert raw.count(b"CREATE TABLE audit") == 1
+    path.write_bytes(raw.replace(b"CREATE TABLE audit", b"CREATE TABL\xd4 audit"))
+    with pytest.raises(LedgerUnavailable, match="cannot read"):
+        verified(path)
+
+
+def test_text_that_sqlite_and_json_write_otherwise_is_no_finding(tmp_path: Path) -> None:
+    """Control characters, NUL among them, and what JSON need not escape."""
+    connection, book = open_book(tmp_path / "ledger.db")
+    odd = ["".join(map(chr, range(32))), "\x7f\x80\u2028\ufeff\U0001f600", '"\\/', "a\0b", ""]
+    texts = [make_record(n, finish_reason=text, tags={"t": text}) for n, text in enumerate(odd)]
+    book.book(Batch("w0", numbered(*texts)))
+    connection.close()
+    (tmp_path / "ledger.key").write_text(KEY.hex())
+    assert verified(tmp_path / "ledger.db").found == 0
+
+
 def test_what_is_no_ledger_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="tollkeeper serve"):
         verified(tmp_path / "ledger.db")
@@ -265,8 +289,8 @@ class Endless:
         return VerifyStep(next="more")
 
 
-@pytest.mark.parametrize("breaks", [CHAINS[0], SUMS[0]])
-def test_an_error_in_one_half_ends_the_other(breaks: str) -> None:
+@pytest.mark.parametrize("breaks", PARTS[:2])
+def test_an_error_in_one_part_ends_the_others(breaks: str) -> None:
     with pytest.raises(LedgerUnavailable, match="gone"):
         verify(Endless(breaks), None)
 

@@ -66,5 +66,6 @@ def connected(path: Path) -> Iterator[sqlite3.Connection]:
             yield connection
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        # The second: SQLite quotes a damaged schema in its message, and that is no text any more.
         raise LedgerUnavailable(f"cannot read {path}: {error}") from error
