@@ -202,7 +202,7 @@ class Calls:
 
     def _send(self, number: int, *, slowly: bool = False) -> None:
         sending = self._sending[number]
-        if sending.epoch is not self.epoch:
+        if sending.epoch != self.epoch:
             what = sending.instead()
             if what is None:
                 self._slow -= slowly
@@ -258,7 +258,7 @@ class Calls:
         self._silent_since_s = None
         self.server_ms = told[1]
         if told[0] == _ANOTHER_EPOCH:
-            if self.epoch is epoch and self._stale is not None:
+            if self.epoch == epoch and self._stale is not None:
                 self._stale()
             raise QuotaUnavailable(RESTORING)
         return told

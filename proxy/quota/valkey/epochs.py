@@ -27,6 +27,7 @@ LOCK_KEY: Final = BASE + b"lock"
 LOCK_MS: Final = 5_000  # a builder that says nothing for so long is dead
 POLL_S: Final = 0.05  # to see whether another instance has built the counts
 AT_ONCE: Final = 200  # counts or holds in one call: a call blocks all others
+BUILD_S: Final = 30.0  # for building all counts, or waiting until another has
 TIDY_S: Final = 1.0
 BEAT_S: Final = 1.0
 CLOCK_APART_S: Final = 1.0
@@ -103,14 +104,19 @@ class Epochs:
         """Have these counts where there are none yet. Without a server: once there is one."""
         try:
             if self._calls.epoch is None:
-                await self._build(counts)
+                async with asyncio.timeout(BUILD_S):
+                    await self._build(counts)
             for start in range(0, len(counts), AT_ONCE):
                 await self._calls.ask(b"base", counts[start : start + AT_ONCE])
-        except (QuotaUnavailable, ConnectionLost, ServerError) as error:
-            LOG.warning("the counts of %s are not restored yet: %s", self._link.address, error)
+        except (QuotaUnavailable, ConnectionLost, ServerError, TimeoutError) as error:
+            LOG.warning("the counts of %s are not restored yet: %r", self._link.address, error)
+            if isinstance(error, TimeoutError):  # nothing else asks it meanwhile
+                self._link.drop("it did not answer while the counts were restored")
             self._leave()
-            if self._link.peer is not None:
+            if self._link.usable:
                 self.lost.set()
+            else:
+                self.lost.clear()  # until it is connected again
 
     def tidy(self, id: str, *, later: bool = False) -> None:
         """The server need not remember this id any more; `later`: after a while."""
@@ -131,12 +137,12 @@ class Epochs:
             if epoch is None or not self._link.usable:
                 continue
             # What is sent first is carried out first, so the server knows of all of these.
-            known = sum(held.epoch is epoch for held in self.running())
+            known = sum(held.epoch == epoch for held in self.running())
             try:
                 answer = await self._calls.ask(b"beat", ())
             except QuotaUnavailable:
                 continue
-            if answer[2] < known and self._calls.epoch is epoch:
+            if answer[2] < known and self._calls.epoch == epoch:
                 self.distrust(f"it has {answer[2]} holds of at least {known}")
             self._compare(answer[1])
 
@@ -184,7 +190,11 @@ class Epochs:
         try:
             if peer is None:
                 return  # the next connection looks itself
-            found = await self._valid(peer)
+            async with asyncio.timeout(BUILD_S):
+                found = await self._valid(peer)
+        except TimeoutError:
+            self._link.drop("it did not tell its epoch")
+            return
         except (ConnectionLost, ServerError):
             return
         finally:
@@ -206,7 +216,7 @@ class Epochs:
         found = self._calls.epoch
         assert found is not None, "it was just entered"
         self._calls.resend()
-        unknown = [held for held in self.running() if held.epoch is not found and held.look.lines]
+        unknown = [held for held in self.running() if held.epoch != found and held.look.lines]
         for start in range(0, len(unknown), AT_ONCE):
             some = unknown[start : start + AT_ONCE]
             for held in some:
@@ -260,8 +270,8 @@ class Epochs:
 
     def _tidy(self) -> None:
         now_s, epoch = self._loop.time(), self._calls.epoch
-        due = [id for due_s, of, id in self._untidy if due_s <= now_s and of is epoch]
-        self._untidy = [one for one in self._untidy if one[0] > now_s and one[1] is epoch]
+        due = [id for due_s, of, id in self._untidy if due_s <= now_s and of == epoch]
+        self._untidy = [one for one in self._untidy if one[0] > now_s and one[1] == epoch]
         if due and epoch is not None:
             self._calls.deliver((b"tidy", due), epoch)
         self._tidying = self._loop.call_later(TIDY_S, self._tidy) if self._untidy else None

@@ -19,6 +19,7 @@ class Relay:
         self._passing = asyncio.Event()
         self._passing.set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     def hold(self) -> None:
         """Let no answer pass from now on."""
@@ -33,6 +34,19 @@ class Relay:
             writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+        await serving
+
+    async def aclose(self) -> None:
+        """End all, and wait until they have ended."""
+        self.release()
+        self.cut()
+        while self._serving:
+            await asyncio.wait([*self._serving])
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
             inside, outside = await asyncio.open_connection("127.0.0.1", self.to_port)
@@ -69,6 +83,4 @@ async def relay(to_port: int, security: ssl.SSLContext | None = None) -> AsyncIt
         yield passing
     finally:
         server.close()
-        passing.release()
-        passing.cut()
-        await asyncio.sleep(0)
+        await passing.aclose()

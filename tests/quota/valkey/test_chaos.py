@@ -18,7 +18,7 @@ from tests.quota.worlds import limit
 from tests.support.valkey import ValkeyServer, valkey_server
 from tests.support.waiting import until
 
-HARD = limit("40_000 tokens/day", "strict", "team:blue")
+HARD = limit("2_500 tokens/day", "strict", "team:blue")
 SLOTS = limit("500 concurrent", "cut", "team:blue")
 BOUND = 90
 

@@ -410,3 +410,44 @@ async def test_what_passed_meanwhile_comes_in_a_few_at_a_time(
         await one.quota.flush()
         assert await one.figures(SOFT) == (400, 0)
         assert max(written.count(b"$4\r\njoin") for written in way.writes[before:]) < 20
+
+
+async def test_a_server_that_falls_silent_while_counts_are_restored_is_left(
+    valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else asks it meanwhile, so nobody else would find out."""
+    valkey.ask("FLUSHALL")
+    async with relay(valkey.port) as way, instances(way.port) as [one]:
+        one.end(await one.held(30), 20)
+        await one.quota.flush()
+        monkeypatch.setattr("proxy.quota.valkey.epochs.BUILD_S", 0.05)
+        valkey.ask("SET", "{tk}:1:lock", "dead", "PX", "300")
+        one.quota._epochs.distrust("of a test")
+        await until(one.quota._epochs.lost.is_set)
+        way.hold()
+        made = way.connections
+        await until(lambda: way.connections > made)
+        way.release()
+        await until(lambda: one.quota._epochs.built == 2 and usable(one))
+        assert await one.figures() == (20, 0)
+
+
+async def test_an_epoch_that_is_left_and_found_again_is_the_same(valkey: ValkeyServer) -> None:
+    """A restore that had no answer proves nothing: holds and ends go on as they were."""
+    valkey.ask("FLUSHALL")
+    async with relay(valkey.port) as way, instances(way.port, timeout_s=0.05) as [one]:
+        one.end(await one.held(30), 20)
+        void, ended, running = await one.held(5), await one.held(6), await one.held(7)
+        await one.quota.flush()
+        way.hold()
+        await one.restore()
+        assert one.quota._calls.epoch is None
+        one.quota.void(void, NOW_MS)
+        one.end(ended, 4)
+        way.release()
+        await until(lambda: usable(one))
+        await one.quota.flush()
+        assert one.quota._epochs.built == 1
+        assert await one.figures() == (24, 7)
+        one.end(running, 1)
+        assert await one.figures() == (25, 0)
