@@ -11,13 +11,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from proxy.accounting.export import records
 from proxy.accounting.export.focus import Focus
 from proxy.cli import common, formats, time_range
+from proxy.cli.lazy import later
 from proxy.core import dates
 from proxy.core.records.canonical import COLUMNS, Value
 from proxy.ledger.reading import BookReader, Stretch
@@ -25,7 +26,12 @@ from proxy.ledger.reading import BookReader, Stretch
 _PLACE = {name: place for place, name in enumerate(COLUMNS)}
 
 
-FOCUS = "focus"
+if TYPE_CHECKING:
+    from proxy.accounting.export import parquet
+else:
+    parquet = later("proxy.accounting.export.parquet")
+
+FOCUS, PARQUET = "focus", "parquet"
 
 
 class Totals:
@@ -68,7 +74,7 @@ class Totals:
 @click.option(
     "--format",
     "form",
-    type=click.Choice([*records.FORMATS, FOCUS]),
+    type=click.Choice([*records.FORMATS, FOCUS, PARQUET]),
     default="csv",
     show_default=True,
 )
@@ -110,6 +116,7 @@ def export(
     Corrections are lines of their own, so that the sum of the lines is what `usage` says. csv has a
     column for each label of these records, `label:NAME`, behind the others. Read columns by their
     names. focus is FOCUS 1.2 for FinOps tools, without the records whose cost is not known.
+    parquet has the columns of the csv, and needs the extra of that name.
 
     With the same range and the same --through the file is the same, byte for byte, however much is
     booked meanwhile. A correction belongs to the period of the record it corrects. For what was
@@ -140,29 +147,35 @@ def export(
     totals = Totals()
     with _opened(out) as file:
         near = common.ask(lambda: book.reader.narrowed(stretch))
-        labels = common.ask(lambda: book.reader.label_names(near)) if form == "csv" else []
-        focus = Focus(book.zone)
-        lines = focus if form == FOCUS else records.FORMATS[form](book.zone, labels)
-        common.ask(
-            lambda: _write(
-                file,
-                lines,
-                book.reader,
-                near,
-                totals,
-                bar=out is not None or not sys.stdout.isatty(),
-            )
-        )
+        lines = _lines(form, book, near)
+        bar = out is not None or not sys.stdout.isatty()
+        common.ask(lambda: _write(file, lines, book.reader, near, totals, bar=bar))
     for line in totals.lines():
         click.echo(line, err=True)
-    if focus.left_out:
+    if isinstance(lines, Focus) and lines.left_out:
         click.echo(
-            f"left out: {formats.count(focus.left_out)} records without a known cost, which FOCUS "
+            f"left out: {formats.count(lines.left_out)} records without a known cost, which FOCUS "
             "cannot say",
             err=True,
         )
     if (ended := common.ask(lambda: _hash_at(book.reader, stretch.through))) is not None:
         click.echo(f"head: seq {stretch.through}, hash {ended}", err=True)
+
+
+def _lines(form: str, book: common.OpenLedger, stretch: Stretch) -> records.Lines:
+    """The format of that name, or Failed with what to install."""
+    if form == PARQUET:
+        try:
+            made: records.Lines = parquet.Parquet()
+        except ModuleNotFoundError as error:
+            raise common.Failed(
+                f"--format parquet needs {error.name}: pip install 'tollkeeper[parquet]'"
+            ) from error
+        return made
+    if form == FOCUS:
+        return Focus(book.zone)
+    labels = common.ask(lambda: book.reader.label_names(stretch)) if form == "csv" else []
+    return records.FORMATS[form](book.zone, labels)
 
 
 def _check_out(out: Path | None, yes: bool) -> None:
@@ -214,6 +227,7 @@ def _write(
             totals.add(page.rows)
             advance(page.upto_seq - done)
             done = page.upto_seq
+    file.write(lines.end())
 
 
 @contextlib.contextmanager

@@ -11,11 +11,15 @@ import random
 import resource
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 from hypothesis import HealthCheck, given, settings
@@ -135,6 +139,42 @@ def test_focus_is_the_same_bytes_again_and_says_what_it_cannot_hold(
     assert "left out: 1 records without a known cost, which FOCUS cannot say" in result.stderr
     book(make_record(9, cost_nano=1, currency="USD"))
     assert call(*words).stdout_bytes == result.stdout_bytes
+
+
+def test_parquet_is_the_same_bytes_again_and_sums_to_the_usage(
+    call: Call, book: Callable[..., Path]
+) -> None:
+    book(*some(), LATE)
+    words = ("ledger", "export", "--month", "2026-11", "--format", "parquet", "--through", "4")
+    result = call(*words)
+    table = pq.read_table(io.BytesIO(result.stdout_bytes))
+    assert sum(cost for cost in table["cost"].to_pylist() if cost) == Decimal("0.009")
+    assert table["kind"].to_pylist() == ["usage"] * 3 + ["adjustment"]
+    book(make_record(9, cost_nano=1, currency="USD"))
+    assert call(*words).stdout_bytes == result.stdout_bytes
+
+
+def test_parquet_without_its_extra_says_what_to_install(
+    book: Callable[..., Path], home: Path
+) -> None:
+    book(*some())
+    without = (
+        "import sys; sys.modules['pyarrow'] = None; from proxy.cli import main; "
+        "main(['ledger', 'export', '--data-dir', 'var', *sys.argv[1:]])"
+    )
+    words = [sys.executable, "-c", without, "--format"]
+    got = subprocess.run(
+        [*words, "parquet", "--out", "november.parquet"],
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert got.returncode == 1
+    assert "needs pyarrow: pip install 'tollkeeper[parquet]'" in got.stderr
+    assert list(home.glob("november*")) == []
+    csv_too = subprocess.run([*words, "csv"], cwd=home, capture_output=True, check=True)
+    assert csv_too.stdout.count(b"\n") == 4
 
 
 def test_each_label_is_a_column_of_the_csv(call: Call, book: Callable[..., Path]) -> None:

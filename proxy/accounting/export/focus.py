@@ -109,6 +109,10 @@ class Focus:
         self.left_out += len(rows) - len(known)
         return _encoded(map(self._cells, known))
 
+    def end(self) -> bytes:
+        """Nothing."""
+        return b""
+
     def _cells(self, row: Sequence[Value]) -> list[Value]:
         said = dict(zip(canonical.COLUMNS, row, strict=True))
         cost, start_ms, duration_ms = said["cost_nano"], said["started_at_ms"], said["duration_ms"]

@@ -51,10 +51,11 @@ _SEPARATORS_IN_JSON = str.maketrans({";": "\\u003b", "|": "\\u007c"})
 
 
 class Lines(Protocol):
-    """A format: what stands before the first record, and records as bytes."""
+    """A format: what stands before the first record, records as bytes, and what stands behind."""
 
     def begin(self) -> bytes: ...
     def lines(self, rows: Sequence[Sequence[Value]]) -> bytes: ...
+    def end(self) -> bytes: ...
 
 
 class Csv:
@@ -75,6 +76,10 @@ class Csv:
     def lines(self, rows: Sequence[Sequence[Value]]) -> bytes:
         """One line a row, in the order given."""
         return self._encoded(map(self._cells, rows))
+
+    def end(self) -> bytes:
+        """Nothing."""
+        return b""
 
     @staticmethod
     def _encoded(lines: Iterable[Sequence[Value]]) -> bytes:
@@ -116,6 +121,10 @@ class JsonLines:
     def lines(self, rows: Sequence[Sequence[Value]]) -> bytes:
         """One line a row, in the order given."""
         return b"".join(msgspec.json.encode(self._object(row)) + b"\n" for row in rows)
+
+    def end(self) -> bytes:
+        """Nothing."""
+        return b""
 
     def _object(self, row: Sequence[Value]) -> dict[str, object]:
         values: list[object] = list(row)
