@@ -69,12 +69,16 @@ class Caller:
         "endpoint",
         "exchange",
         "id",
+        "known",
         "snapshot",
         "started_at_ms",
         "tenant",
     )
 
-    def __init__(self, snapshot: Snapshot, endpoint: str, dialect: Dialect) -> None:
+    def __init__(
+        self, snapshot: Snapshot, endpoint: str, dialect: Dialect, known: KnownCaller | None = None
+    ) -> None:
+        self.known = known  # under this snapshot; its head may keep what holds under a later one
         self.endpoint = endpoint
         self.dialect = dialect  # in which it is told of errors
         self.snapshot = snapshot  # the config of this whole request, whatever is reloaded meanwhile
@@ -255,9 +259,7 @@ class Admission:
 
         A caller who was known and asks for the same model as before goes the same way.
         """
-        snapshot, known = caller.snapshot, request.head.known
-        if type(known) is not KnownCaller:
-            known = None
+        snapshot, known = caller.snapshot, caller.known
         way = None if known is None or call.steering else known.ways.get(call.model)
         if way is None:
             upstream = _upstream(snapshot, tenant, call, request.target)
@@ -343,8 +345,7 @@ class Admission:
         alias: str | None = None,
     ) -> Opened:
         """The opening of the request's journal entry; `alias` was asked for in place of a model."""
-        known = request.head.known
-        attributed = known.attributed if type(known) is KnownCaller else None
+        attributed = None if caller.known is None else caller.known.attributed
         if attributed is None or not names_nobody(call):
             attributed = caller.snapshot.attribution.of(request.headers, call)
         end_user, tags = attributed

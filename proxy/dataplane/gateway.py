@@ -64,7 +64,7 @@ class Gateway:
         known = request.head.known
         if type(known) is KnownCaller and known.holds(self.snapshot, self._services.keys, now_ms):
             label = known.endpoint
-            caller = Caller(self.snapshot, label, known.dialect)
+            caller = Caller(self.snapshot, label, known.dialect, known)
         else:
             known = None
             path = request.target.partition("?")[0]
@@ -215,8 +215,15 @@ class Gateway:
             metrics.inflight(-1, -streams)
 
     def _remember(self, request: Request, caller: Caller, tenant: Tenant) -> None:
-        """Keeps what the head of this request was found to say, for the next one with the same."""
-        if request.head.key is not None and encoding_of(request) is None:
+        """Keeps what the head of this request was found to say, for the next one with the same.
+
+        Not if the config or a key changed while the body came: it would hold for no request.
+        """
+        if (
+            caller.snapshot is self.snapshot
+            and request.head.key is not None
+            and encoding_of(request) is None
+        ):
             known = KnownCaller(
                 request,
                 caller.snapshot,

@@ -262,6 +262,62 @@ async def test_another_connection_with_the_same_head_is_known_at_once(
         assert visit.header("x-request-id") == b"%d" % number
 
 
+EMPTY_OR_NOT = [(b"k1", b""), (b"", b"k2"), (b"", b""), (b"k1", b"k2")]
+
+
+@pytest.mark.parametrize("keys", EMPTY_OR_NOT)
+@pytest.mark.parametrize("connected", ["before", "after"])
+async def test_an_empty_value_is_nobody_elses(
+    tmp_path: Path, upstream: RawUpstream, keys: tuple[bytes, bytes], connected: str
+) -> None:
+    """A vendor drops a request with the idempotency key of another one."""
+    async with running(tmp_path, config(upstream.url)) as proxy:
+        clients = [await RawClient.connect(proxy.address)]
+        if connected == "before":
+            clients.append(await RawClient.connect(proxy.address))
+            await until(lambda: len(proxy.server.front.listener.connections) == 2)
+        for number, key in enumerate(keys):
+            if number == len(clients):
+                clients.append(await RawClient.connect(proxy.address))
+            more = b"Idempotency-Key: %b\r\ntracestate: \r\n" % key
+            await clients[number].send(post("a" * 9**number, more=more))
+            assert (await clients[number].answer()).status == 200
+        for client in clients:
+            await client.aclose()
+    assert [visit.header("idempotency-key") for visit in upstream.visits] == list(keys)
+
+
+@pytest.mark.parametrize("known_first", [True, False])
+async def test_a_request_from_before_a_reload_says_nothing_of_those_behind_it(
+    tmp_path: Path, upstream: RawUpstream, known_first: bool
+) -> None:
+    """Its own config lets it call a model, which theirs does not."""
+
+    def only(*models: str) -> dict[str, object]:
+        keys = {"alice": {"team": "research", "secret": "sk-test", "models": list(models)}}
+        return config(upstream.url, keys=keys)
+
+    async with running(tmp_path, only("m-1", "m-2")) as proxy:
+        slow, other = [await RawClient.connect(proxy.address) for _ in range(2)]
+        if known_first:
+            await other.send(post("a"))
+            assert (await other.answer()).status == 200
+        request = post("slow").replace(b"m-1", b"m-2")
+        split = request.index(b"\r\n\r\n") + 4
+        await slow.send(request[:split])
+        await until(lambda: proxy.server.services.arriving.count == 1)
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(only("m-1")))
+        await proxy.server.reload()
+        await other.send(post("a"))
+        assert (await other.answer()).status == 200
+        await slow.send(request[split:])
+        assert (await slow.answer()).status == 200
+        for client in (other, slow, await RawClient.connect(proxy.address)):
+            await client.send(request)
+            assert (await client.answer()).status == 403
+            await client.aclose()
+
+
 async def test_a_body_that_comes_apart_from_its_head_is_a_known_callers_too(
     tmp_path: Path, upstream: RawUpstream, asked: list[str]
 ) -> None:

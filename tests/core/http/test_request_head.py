@@ -44,6 +44,17 @@ def test_only_the_digits_of_the_length_may_differ() -> None:
         assert head.read(data_of(*LINES, start=start)) is None
 
 
+def test_heads_of_the_same_bytes_differ_in_the_same_values() -> None:
+    """An empty value is a value: else its line would look like that of any other one."""
+    first, second = (LINES[2], b"b3: 1"), (LINES[2], b"b3: ")
+    heads = [head_of(*lines) for lines in (first, second)]
+    found = [
+        head.learn(data_of(*lines)) for head, lines in zip(heads, (first, second), strict=True)
+    ]
+    assert [values for _, _, values in filter(None, found)] == [[b"7", b"1"], [b"7", b""]]
+    assert heads[0].key == heads[1].key and heads[0].telling == heads[1].telling
+
+
 TELLING = (b"traceparent: 00-1", b"Content-Length: 7", b"X-Request-ID: a", b"X-Other: a")
 
 
@@ -177,6 +188,7 @@ def requests(draw: st.DrawFn) -> list[bytes]:
 @given(requests())
 def test_what_is_known_again_reads_as_to_the_parser(sent: list[bytes]) -> None:
     head: RequestHead | None = None
+    by_key: dict[bytes, RequestHead] = {}
     for data in sent:
         found = None if head is None else head.read(data)
         message = parsed(data)
@@ -184,9 +196,13 @@ def test_what_is_known_again_reads_as_to_the_parser(sent: list[bytes]) -> None:
             head = None
             if message is not None:
                 head = RequestHead(message.method, message.path, (1, 1), message.raw_headers)
-                if head.learn(data) is None:
-                    head = None
-            continue
+                found = head.learn(data)
+            if head is None or found is None:
+                head = None
+                continue
+            # Another one of the same key stands for it, on another connection too.
+            assert head.key is not None
+            head = by_key.setdefault(head.key, head)
         assert head is not None and message is not None
         length, start, values = found
         fields = head.fields(values)
