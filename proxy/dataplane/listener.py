@@ -38,9 +38,7 @@ class Listener(web.Server):
         self._keeps = True  # connections open behind their answers
 
     def __call__(self) -> RequestHandler:
-        connection = RequestLoop(
-            self, self.handler, self._heads, loop=self._loop, keepalive_s=self._keepalive_s
-        )
+        connection = RequestLoop(self, self.handler, self._heads, loop=self._loop)
         if not self._keeps:
             connection.close_after()
         return connection

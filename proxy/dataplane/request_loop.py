@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from itertools import chain
-from math import inf
 from time import monotonic
 from typing import Protocol
 
@@ -68,13 +67,11 @@ class RequestLoop(Connection):
         heads: Heads,
         *,
         loop: asyncio.AbstractEventLoop,
-        keepalive_s: float,
     ) -> None:
         super().__init__(manager, loop=loop)
         self._handler = handler
         self._head_since_s = monotonic()
-        # At 0 s no further request is waited for; the first one is.
-        self._idle_since_s = self._head_since_s if keepalive_s else inf
+        self._idle_since_s = 0.0  # the end of the last answer
         self._head_bytes = 0  # of a head that is not whole yet
         self._heads = heads
         # about how much is held of it, and of bytes behind a whole request
@@ -260,9 +257,17 @@ class RequestLoop(Connection):
         return self._head_since_s != 0.0 and now_s - self._head_since_s > header_s
 
     def idle_overdue(self, now_s: float, keepalive_s: float) -> bool:
-        """Whether it has waited longer than `keepalive_s` for a request."""
+        """Whether it has waited longer than `keepalive_s` for a request, and none has begun.
+
+        The first request, and what remains of a head, have their own time: see `head_overdue`.
+        """
         waiter = self._waiter
-        return now_s - self._idle_since_s > keepalive_s and waiter is not None and not waiter.done()
+        return (
+            self._head_since_s == 0.0
+            and now_s - self._idle_since_s > keepalive_s
+            and waiter is not None
+            and not waiter.done()
+        )
 
     def slim(self) -> None:
         """Drops the parser if no byte of a request is in it.

@@ -244,6 +244,27 @@ async def test_a_keepalive_of_zero_waits_for_a_first_request_only(
         assert await client.closed()
 
 
+async def test_the_keepalive_ends_no_connection_whose_request_has_begun(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    timeouts = {"keepalive": "1h", "header": "10h"}
+    async with running(tmp_path, config(upstream.url, timeouts=timeouts)) as proxy:
+        client = await RawClient.connect(proxy.address)
+        await until(lambda: len(connections(proxy)) == 1)
+        listening(proxy).sweep(monotonic() + 7200)  # the first one has the time of a head
+        request = b"POST /v1/chat/completions HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer sk-test"
+        rest = b"\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+        for _ in range(2):
+            await client.send(request)
+            await until(lambda: connections(proxy)[0].unasked_bytes == len(request))
+            listening(proxy).sweep(monotonic() + 7200)
+            await client.send(rest)
+            assert (await client.answer()).status == 200
+        await until(lambda: connections(proxy)[0].waits)
+        listening(proxy).sweep(monotonic() + 7200)
+        assert await client.closed()
+
+
 async def test_a_shutdown_closes_idle_connections_and_busy_ones_after_their_answer(
     tmp_path: Path,
 ) -> None:
