@@ -25,6 +25,7 @@ APPEND_ONLY: Final = (
     "price_versions",
     "audit",
     "credit_links",
+    "months",
 )
 
 # What refuses changes. ALWAYS: also for one who replays a replica's changes.
@@ -286,6 +287,17 @@ CREATE TABLE credit_links (
     hash bytea NOT NULL,
     key_name {_TEXT} NOT NULL,
     seal bytea NOT NULL
+);
+CREATE TABLE months (
+    seq bigint PRIMARY KEY,
+    first_seq bigint NOT NULL,
+    month {_TEXT} NOT NULL UNIQUE,
+    until_ms bigint NOT NULL,
+    sealed_at_ms bigint NOT NULL,
+    root bytea NOT NULL,
+    chunks bytea NOT NULL,
+    public_key bytea NOT NULL,
+    checkpoint {_TEXT} NOT NULL
 );
 CREATE TABLE tenants (
     kind {_TEXT} NOT NULL,

@@ -24,6 +24,7 @@ _ROW = {  # of each table but records
     "checkpoints": "INSERT INTO checkpoints VALUES ('w0', 1, 1, '', 1, '', '')",
     "grants": "INSERT INTO grants VALUES (1, 'g', 1, 'l', NULL, 1, NULL, NULL, NULL)",
     "credit_links": "INSERT INTO credit_links VALUES (0, 1, 0, '', '', '', '')",
+    "months": "INSERT INTO months VALUES (1, 1, '2026-11', 1, 1, '', '', '', '')",
     "price_versions": "INSERT INTO price_versions VALUES ('v', 1, '')",
     "audit": "INSERT INTO audit VALUES (1, 1, 'a', 'o', 'x', 'key', 'n', NULL, NULL, NULL,"
     " '', '', '', '')",

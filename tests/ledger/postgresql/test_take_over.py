@@ -86,6 +86,7 @@ async def fill(source: BookUnderTest) -> None:
     await ledger.credit(Credit(id="c0", granted_at_ms=2, limit_id="t", unit="USD", amount=9))
     await ledger.change(TenantChange((ALICE,), (deed("create"), deed("suspend"))))
     notice = Notice(event="limit_near", at_ms=7, subject="a", title="t")
+    source.rows("INSERT INTO months VALUES (5, 1, '2026-11', 9, 9, x'01', x'02', x'03', 'note')")
     await ledger.claim_notices([Claim(receiver="r", message_id="m", notice=notice)], 0)
     await ledger.aclose()
 
@@ -132,6 +133,7 @@ async def test_a_copy_says_what_its_source_says_and_goes_on(
     assert answers(target) == answers(source)
     assert target.verified() == source.verified()
     target.agree()
+    assert target.rows("SELECT * FROM months") == source.rows("SELECT * FROM months") != []
     assert target.reader().verify_step(ANCHOR, anchor, target.key_file).findings == []
     # A label whose value no text of PostgreSQL can be is grouped under the sign for it.
     labels = target.reader().usage(["label:cost_center"], None, None, UTC, sums=("requests",))
